@@ -1,0 +1,79 @@
+//! Running a network, three ways: `native` (our own kernels), `tract`, `ort` (onnxruntime).
+//! Features in, log-probabilities out, states carried.
+
+use crate::error::Result;
+
+/// The values of one tensor that is carried from step to step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TensorData {
+    F32(Vec<f32>),
+    I64(Vec<i64>),
+}
+
+/// One state tensor of one stream: the file's shape with the batch axis at 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateTensor {
+    pub shape: Vec<usize>,
+    pub data: TensorData,
+}
+
+/// All that one stream carries from step to step, in the order of [`EngineSpec::states`].
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub tensors: Vec<StateTensor>,
+    /// Room that an engine may reuse from call to call; holds nothing of the stream.
+    pub(crate) scratch: Vec<f32>,
+}
+
+/// A pair of state input and output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSpec {
+    /// Name of the graph's input.
+    pub input: String,
+    /// Name of the graph's output.
+    pub output: String,
+    /// Shape for one stream.
+    pub shape: Vec<usize>,
+    /// Which axis counts streams.
+    pub batch_axis: usize,
+}
+
+/// What an engine needs and gives.
+#[derive(Clone, Debug)]
+pub struct EngineSpec {
+    /// `native`, `tract` or `ort`.
+    pub name: &'static str,
+    /// F, features a frame.
+    pub num_features: usize,
+    /// S, feature frames an output frame.
+    pub subsampling: usize,
+    /// Frames the network must see at once; equals `shift` unless it looks ahead.
+    pub window: usize,
+    /// Frames it moves on by; a call takes `window + k * shift` frames.
+    pub shift: usize,
+    /// V, tokens with the blank.
+    pub num_tokens: usize,
+    pub states: Vec<StateSpec>,
+}
+
+/// A network that can be stepped. Immutable and shared: all that changes is in [`State`].
+pub trait Engine: Send + Sync {
+    /// What it needs and gives.
+    fn spec(&self) -> &EngineSpec;
+
+    /// The state of a stream that has heard nothing.
+    fn zero_state(&self) -> State;
+
+    /// One step of N streams together: `frames[n]` is `[T, F]` with the same T (a multiple of
+    /// `shift`, where `window == shift`) for all; appends `[T / S, V]` log-probabilities to
+    /// `log_probs[n]` and moves `states[n]` on.
+    ///
+    /// # Errors
+    /// When the lengths do not fit, or the runtime fails.
+    fn run(
+        &self,
+        frames: &[&[f32]],
+        states: &mut [&mut State],
+        log_probs: &mut [&mut Vec<f32>],
+    ) -> Result<()>;
+}

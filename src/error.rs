@@ -1,0 +1,129 @@
+//! One error type, told apart by the stage that failed: what file, which place in it, what is
+//! wrong, what to do.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The part of the program that an [`Error`] comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The command line or the arguments of a library call. Exit code 2.
+    Usage,
+    /// Reading, converting or writing audio.
+    Audio,
+    /// Computing spectral features.
+    Features,
+    /// Reading or writing an ONNX model file.
+    Model,
+    /// Running a network (native, tract or onnxruntime).
+    Engine,
+    /// Manifests and transcripts.
+    Corpus,
+    /// Training: recipes, checkpoints, the loop.
+    Train,
+    /// Writing results.
+    Output,
+}
+
+/// What went wrong, where, and what to do about it.
+#[derive(Clone, Debug)]
+pub struct Error {
+    stage: Stage,
+    file: Option<PathBuf>,
+    place: Option<String>,
+    problem: String,
+    hint: Option<String>,
+}
+
+/// The result of everything in hearken that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of a stage; `problem` says what was expected and what was found.
+    pub fn new(stage: Stage, problem: impl Into<String>) -> Self {
+        Self { stage, file: None, place: None, problem: problem.into(), hint: None }
+    }
+
+    /// Names the file, unless one is named already (the innermost knows best).
+    pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
+        self.file.get_or_insert_with(|| file.as_ref().to_path_buf());
+        self
+    }
+
+    /// Names the place inside the file (`line 3`, `node GRU_0`, `byte 44`).
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.place.get_or_insert_with(|| place.into());
+        self
+    }
+
+    /// Says what the reader can do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The part of the program that failed.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// The file concerned, if any.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// What is wrong, without file and hint.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// 2 for wrong usage, 1 for everything else.
+    pub fn exit_code(&self) -> u8 {
+        if self.stage == Stage::Usage { 2 } else { 1 }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        f.write_str(&self.problem)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Turns an input/output error into ours, with the file's name.
+pub fn io(stage: Stage, file: impl AsRef<Path>, error: std::io::Error) -> Error {
+    Error::new(stage, error.to_string()).in_file(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_names_file_place_problem_and_hint() {
+        let e = Error::new(Stage::Corpus, "expected a JSON object, found `x`")
+            .at("line 3")
+            .in_file("a.jsonl")
+            .hint("one object a line");
+        assert_eq!(e.to_string(), "a.jsonl: line 3: expected a JSON object, found `x` (one object a line)");
+        assert_eq!(e.exit_code(), 1);
+        assert_eq!(Error::new(Stage::Usage, "x").exit_code(), 2);
+    }
+
+    #[test]
+    fn the_innermost_file_is_kept() {
+        let e = Error::new(Stage::Audio, "x").in_file("inner").in_file("outer");
+        assert_eq!(e.file(), Some(Path::new("inner")));
+    }
+}

@@ -1,0 +1,5 @@
+//! The recogniser: shared and immutable; a stream holds all that one speaker changes.
+
+pub mod transcript;
+
+pub use transcript::{Event, Segment, Word};

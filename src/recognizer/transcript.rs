@@ -1,0 +1,35 @@
+//! What a recogniser says: words with times, and events as they come.
+
+use serde::Serialize;
+
+/// A word, its times in seconds from the first sample of the stream, and how sure the model is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Word {
+    pub word: String,
+    /// Seconds.
+    pub start: f64,
+    /// Seconds.
+    pub end: f64,
+    /// 0 to 1.
+    pub confidence: f32,
+}
+
+/// What is heard of one segment so far, or for good.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Segment {
+    pub text: String,
+    /// Seconds from the stream's first sample.
+    pub start: f64,
+    /// Seconds from the stream's first sample.
+    pub end: f64,
+    pub words: Vec<Word>,
+}
+
+/// What a stream tells as it goes. A `Final` comes once a segment; what a `Partial` says may
+/// still change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    Partial(Segment),
+    Final(Segment),
+}
