@@ -1,7 +1,16 @@
 //! Networks: cells, layers, their gradients, and what a stream carries.
 
 pub mod config;
+pub mod forward;
+pub mod kernels;
 pub mod network;
+pub mod norm;
+pub mod real;
+pub mod recurrent;
+pub mod steps;
 
 pub use config::{CellKind, LayerConfig, NetworkConfig};
+pub use forward::{States, Weights, Workspace};
 pub use network::{Network, Parameter};
+pub use real::Real;
+pub use steps::Steps;

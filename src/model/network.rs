@@ -1,6 +1,9 @@
 //! A stacked recurrent network: its parameters by name.
 
+use rand::{RngExt, SeedableRng};
+
 use super::config::NetworkConfig;
+use super::real::Real;
 
 /// One named tensor of weights, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +63,41 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     shapes.push(("output.weight".into(), vec![config.num_tokens, width]));
     shapes.push(("output.bias".into(), vec![config.num_tokens]));
     shapes
+}
+
+/// Random weights for an architecture, the same for the same seed: uniform in ±1/sqrt(H) as in
+/// PyTorch for the cells, ±sqrt(3/in) for the linear layers, ones and zeros for the normalisation.
+pub fn initialise<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
+    let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(seed);
+    let parameters = parameter_shapes(config)
+        .into_iter()
+        .map(|(name, shape)| {
+            let bound = match name.rsplit('.').next() {
+                Some("W" | "R") => 1.0 / ((shape[0] / gates_of(config, &name)) as f64).sqrt(),
+                Some("weight") => (3.0 / shape[1] as f64).sqrt(),
+                _ => 0.0,
+            };
+            let count = shape.iter().product();
+            let data = if name.ends_with(".gain") {
+                vec![T::ONE; count]
+            } else {
+                (0..count).map(|_| T::from_f64(rng.random_range(-1.0..1.0) * bound)).collect()
+            };
+            Parameter { name, shape, data }
+        })
+        .collect();
+    let features = config.num_features;
+    Network {
+        config: config.clone(),
+        mean: vec![T::ZERO; features],
+        scale: vec![T::ONE; features],
+        parameters,
+    }
+}
+
+fn gates_of(config: &NetworkConfig, name: &str) -> usize {
+    let index = name.split('.').nth(1).and_then(|i| i.parse::<usize>().ok());
+    index.and_then(|i| config.layers.get(i)).map_or(1, |layer| layer.cell.gates())
 }
 
 impl<T> Network<T> {

@@ -1,0 +1,363 @@
+//! A whole network over a ragged batch: forward and backward side by side.
+
+use rand::RngExt;
+use rand_pcg::Pcg64Mcg;
+
+use super::kernels::{self, Packed};
+use super::network::Network;
+use super::norm;
+use super::real::Real;
+use super::recurrent::{self, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights};
+use super::steps::Steps;
+
+/// A linear layer's weights laid out for its products.
+#[derive(Clone, Debug)]
+struct Linear<T> {
+    forward: Packed<T>,
+    backward: Option<Packed<T>>,
+    bias: Vec<T>,
+}
+
+impl<T: Real> Linear<T> {
+    fn new(weight: &[T], bias: &[T], training: bool) -> Self {
+        let (out, inner) = (bias.len(), weight.len() / bias.len());
+        Self {
+            forward: Packed::transposed(weight, out, inner),
+            backward: training.then(|| Packed::plain(weight, out, inner)),
+            bias: bias.to_vec(),
+        }
+    }
+
+    fn apply(&self, x: &[T], y: &mut Vec<T>) {
+        let rows = x.len() / self.forward.inputs();
+        y.resize(rows * self.bias.len(), T::ZERO);
+        kernels::set_rows(y, &self.bias);
+        kernels::multiply_add(x, &self.forward, y, self.bias.len());
+    }
+}
+
+/// A network's weights laid out for computing. Immutable and shared; made again after an update.
+#[derive(Clone, Debug)]
+pub struct Weights<T> {
+    mean: Vec<T>,
+    scale: Vec<T>,
+    input: Linear<T>,
+    input_norm: Option<(Vec<T>, Vec<T>)>,
+    layers: Vec<RecurrentWeights<T>>,
+    norms: Vec<Option<(Vec<T>, Vec<T>)>>,
+    residual: bool,
+    heads: Vec<(usize, Linear<T>)>,
+}
+
+/// An additional output on top of a layer, for training only: `weight [V, H]`, `bias [V]`.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadRef<'a, T> {
+    /// The layer it stands on.
+    pub layer: usize,
+    pub weight: &'a [T],
+    pub bias: &'a [T],
+}
+
+impl<T: Real> Weights<T> {
+    /// Lays out a network, with what the backward pass needs when `training`, and an additional
+    /// head if there is one. `None` when a parameter is missing.
+    pub fn new(network: &Network<T>, extra: Option<HeadRef<'_, T>>, training: bool) -> Option<Self> {
+        let config = &network.config;
+        let get = |name: String| network.parameter(&name).map(|p| p.data.as_slice());
+        let norm = |prefix: String| -> Option<Option<(Vec<T>, Vec<T>)>> {
+            if !config.layer_norm {
+                return Some(None);
+            }
+            Some(Some((get(format!("{prefix}.gain"))?.to_vec(), get(format!("{prefix}.bias"))?.to_vec())))
+        };
+        let mut layers = Vec::new();
+        let mut norms = Vec::new();
+        for (i, &layer) in config.layers.iter().enumerate() {
+            let name = format!("layers.{i}.{}", layer.cell.family());
+            let (w, r, b) = (get(format!("{name}.W"))?, get(format!("{name}.R"))?, get(format!("{name}.B"))?);
+            layers.push(RecurrentWeights::new(layer, w, r, b, training));
+            norms.push(norm(format!("layers.{i}.norm"))?);
+        }
+        let output = Linear::new(get("output.weight".into())?, get("output.bias".into())?, training);
+        let mut heads = vec![(layers.len().checked_sub(1)?, output)];
+        heads.extend(extra.map(|head| (head.layer, Linear::new(head.weight, head.bias, training))));
+        Some(Self {
+            mean: network.mean.clone(),
+            scale: network.scale.clone(),
+            input: Linear::new(get("input.weight".into())?, get("input.bias".into())?, training),
+            input_norm: norm("input_norm".into())?,
+            layers,
+            norms,
+            residual: config.residual,
+            heads,
+        })
+    }
+
+    /// Zero states for `streams` streams.
+    pub fn zero_states(&self, streams: usize) -> States<T> {
+        let zeros = |layer: &RecurrentWeights<T>, on: bool| {
+            vec![T::ZERO; if on { streams * layer.config.hidden } else { 0 }]
+        };
+        States {
+            hidden: self.layers.iter().map(|l| zeros(l, true)).collect(),
+            cell: self.layers.iter().map(|l| zeros(l, l.config.cell.states() == 2)).collect(),
+        }
+    }
+}
+
+/// What the layers carry: by layer, `[B, H]`; the cells are empty but for lstm.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct States<T> {
+    pub hidden: Vec<Vec<T>>,
+    pub cell: Vec<Vec<T>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct NormTrace<T> {
+    normal: Vec<T>,
+    inverse: Vec<T>,
+}
+
+/// All that a pass computes, and room that is used again by the next.
+#[derive(Clone, Debug, Default)]
+pub struct Workspace<T> {
+    /// Normalised, stacked frames `[R, S * F]`.
+    input: Vec<T>,
+    projected: Vec<T>,
+    input_norm: NormTrace<T>,
+    /// Input of each layer, and after them the output of the last: `[R, width]`.
+    activations: Vec<Vec<T>>,
+    traces: Vec<RecurrentTrace<T>>,
+    norms: Vec<NormTrace<T>>,
+    /// Dropout's factors, by layer; empty when it is off.
+    masks: Vec<Vec<T>>,
+    scratch: RecurrentScratch<T>,
+    gradient: Vec<T>,
+    below: Vec<T>,
+    extra: Vec<T>,
+}
+
+/// Dropout between layers: the share of values set to zero, and where the dice come from.
+pub struct Dropout<'a> {
+    pub rate: f64,
+    pub rng: &'a mut Pcg64Mcg,
+}
+
+impl<T: Real> Weights<T> {
+    /// Runs the network over `x [R, S * F]` (raw features, stacked, in the order of `steps`) from
+    /// `states`, which are moved on. The logits of head i, `[R, V]`, come from [`Self::logits`].
+    pub fn forward(
+        &self,
+        x: &[T],
+        steps: &Steps,
+        states: &mut States<T>,
+        workspace: &mut Workspace<T>,
+        mut dropout: Option<Dropout<'_>>,
+    ) {
+        let depth = self.layers.len();
+        workspace.activations.resize(depth + 1, Vec::new());
+        workspace.traces.resize(depth, RecurrentTrace::default());
+        workspace.norms.resize(depth, NormTrace::default());
+        workspace.masks.resize(depth, Vec::new());
+        workspace.input.resize(x.len(), T::ZERO);
+        let frames = workspace.input.chunks_exact_mut(self.mean.len()).zip(x.chunks_exact(self.mean.len()));
+        for (out, frame) in frames {
+            for (((out, &x), &mean), &scale) in out.iter_mut().zip(frame).zip(&self.mean).zip(&self.scale) {
+                *out = (x - mean) * scale;
+            }
+        }
+        self.input.apply(&workspace.input, &mut workspace.projected);
+        normalise(
+            &self.input_norm,
+            &workspace.projected,
+            &mut workspace.input_norm,
+            &mut workspace.activations[0],
+        );
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (below, above) = workspace.activations.split_at_mut(i + 1);
+            let (x, y) = (&below[i], &mut above[0]);
+            recurrent::forward(
+                layer,
+                x,
+                steps,
+                &mut states.hidden[i],
+                &mut states.cell[i],
+                &mut workspace.traces[i],
+            );
+            normalise(&self.norms[i], &workspace.traces[i].output, &mut workspace.norms[i], y);
+            drop_out(y, &mut workspace.masks[i], dropout.as_mut());
+            if self.residual && x.len() == y.len() {
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y += x;
+                }
+            }
+        }
+    }
+
+    /// The logits `[R, V]` of a head (0: the output; 1: the additional one) after a forward pass.
+    pub fn logits(&self, workspace: &Workspace<T>, head: usize, logits: &mut Vec<T>) {
+        let (layer, linear) = &self.heads[head];
+        linear.apply(&workspace.activations[layer + 1], logits);
+    }
+
+    /// Back through the network. `dlogits` are the gradients of each head's logits; gradients are
+    /// added to `gradients`, in the order of the network's parameters (then the additional head's
+    /// weight and bias); returns those of the first states; `dstates` are those of the last.
+    pub fn backward(
+        &self,
+        steps: &Steps,
+        dlogits: &[&[T]],
+        dstates: States<T>,
+        workspace: &mut Workspace<T>,
+        gradients: &mut [Vec<T>],
+    ) -> States<T> {
+        let mut dstates = dstates;
+        let mut at = Layout::new(self);
+        let depth = self.layers.len();
+        workspace.gradient.clear();
+        workspace.gradient.resize(workspace.activations[depth].len(), T::ZERO);
+        for i in (0..depth).rev() {
+            for (head, (layer, linear)) in self.heads.iter().enumerate().filter(|(_, (l, _))| *l == i) {
+                let Some(dlogits) = dlogits.get(head) else { continue };
+                let x = &workspace.activations[layer + 1];
+                let (w, b) = at.head(head, gradients);
+                linear_gradients(linear, x, dlogits, w, b);
+                if let Some(packed) = &linear.backward {
+                    kernels::multiply_add(dlogits, packed, &mut workspace.gradient, packed.outputs());
+                }
+            }
+            self.layer_backward(i, steps, &mut dstates, workspace, &mut at, gradients);
+        }
+        let gradient = &mut workspace.gradient;
+        if let Some((gain, _)) = &self.input_norm {
+            let (dgain, dbias) = at.pair(2, gradients);
+            let trace = &workspace.input_norm;
+            norm::backward(gradient, gain, &trace.normal, &trace.inverse, dgain, dbias);
+        }
+        let (w, b) = at.pair(0, gradients);
+        linear_gradients(&self.input, &workspace.input, gradient, w, b);
+        dstates
+    }
+
+    fn layer_backward(
+        &self,
+        i: usize,
+        steps: &Steps,
+        dstates: &mut States<T>,
+        workspace: &mut Workspace<T>,
+        at: &mut Layout,
+        gradients: &mut [Vec<T>],
+    ) {
+        let Workspace { activations, traces, norms, masks, scratch, gradient, below, extra, .. } = workspace;
+        let residual = self.residual && activations[i].len() == activations[i + 1].len();
+        if residual {
+            extra.clone_from(gradient);
+        }
+        for (d, &m) in gradient.iter_mut().zip(&masks[i]) {
+            *d *= m;
+        }
+        let first = at.layers[i];
+        if let Some((gain, _)) = &self.norms[i] {
+            let (dgain, dbias) = at.pair(first + 3, gradients);
+            norm::backward(gradient, gain, &norms[i].normal, &norms[i].inverse, dgain, dbias);
+        }
+        let [w, r, b] = &mut gradients[first..first + 3] else {
+            unreachable!("three parameters a cell");
+        };
+        recurrent::backward(
+            &self.layers[i],
+            &activations[i],
+            steps,
+            &traces[i],
+            gradient,
+            &mut dstates.hidden[i],
+            &mut dstates.cell[i],
+            RecurrentGradient { w, r, b },
+            scratch,
+            below,
+        );
+        if residual {
+            for (d, &e) in below.iter_mut().zip(extra.iter()) {
+                *d += e;
+            }
+        }
+        std::mem::swap(gradient, below);
+    }
+
+    /// The gradient with respect to the normalised input `[R, S * F]`, after a backward pass.
+    pub fn input_gradient(&self, workspace: &Workspace<T>, dx: &mut Vec<T>) {
+        if let Some(packed) = &self.input.backward {
+            dx.clear();
+            dx.resize(workspace.input.len(), T::ZERO);
+            kernels::multiply_add(&workspace.gradient, packed, dx, packed.outputs());
+        }
+    }
+}
+
+/// Where each parameter stands in the list of gradients.
+struct Layout {
+    layers: Vec<usize>,
+    heads: Vec<usize>,
+}
+
+impl Layout {
+    fn new<T: Real>(weights: &Weights<T>) -> Self {
+        let norm = if weights.input_norm.is_some() { 2 } else { 0 };
+        let first = 2 + norm;
+        let layers: Vec<usize> = (0..weights.layers.len()).map(|i| first + i * (3 + norm)).collect();
+        let output = first + weights.layers.len() * (3 + norm);
+        Self { layers, heads: vec![output, output + 2] }
+    }
+
+    fn pair<'g, T>(&self, at: usize, gradients: &'g mut [Vec<T>]) -> (&'g mut [T], &'g mut [T]) {
+        let (first, second) = gradients.split_at_mut(at + 1);
+        (&mut first[at], &mut second[0])
+    }
+
+    fn head<'g, T>(&self, head: usize, gradients: &'g mut [Vec<T>]) -> (&'g mut [T], &'g mut [T]) {
+        self.pair(self.heads[head], gradients)
+    }
+}
+
+fn linear_gradients<T: Real>(linear: &Linear<T>, x: &[T], dy: &[T], dw: &mut [T], db: &mut [T]) {
+    kernels::add_outer_products(dy, x, dw, linear.bias.len(), linear.forward.inputs());
+    kernels::add_rows(dy, db);
+}
+
+fn normalise<T: Real>(weights: &Option<(Vec<T>, Vec<T>)>, x: &[T], trace: &mut NormTrace<T>, y: &mut Vec<T>) {
+    y.resize(x.len(), T::ZERO);
+    match weights {
+        Some((gain, bias)) => {
+            trace.normal.resize(x.len(), T::ZERO);
+            trace.inverse.resize(x.len() / gain.len(), T::ZERO);
+            norm::forward(x, gain, bias, &mut trace.normal, &mut trace.inverse, y);
+        }
+        None => y.copy_from_slice(x),
+    }
+}
+
+fn drop_out<T: Real>(y: &mut [T], mask: &mut Vec<T>, dropout: Option<&mut Dropout<'_>>) {
+    mask.clear();
+    let Some(Dropout { rate, rng }) = dropout else { return };
+    if *rate <= 0.0 {
+        return;
+    }
+    let keep = T::from_f64(1.0 / (1.0 - *rate));
+    let threshold = (*rate * f64::from(u32::MAX)) as u32;
+    mask.extend(y.iter().map(|_| if rng.random::<u32>() < threshold { T::ZERO } else { keep }));
+    for (y, &m) in y.iter_mut().zip(mask.iter()) {
+        *y *= m;
+    }
+}
+
+/// In place: each row of `logits [R, V]` becomes log softmax.
+pub fn log_softmax<T: Real>(logits: &mut [T], num_tokens: usize) {
+    for row in logits.chunks_exact_mut(num_tokens) {
+        let top = row.iter().copied().fold(row[0], |a, b| if b > a { b } else { a });
+        let sum: T = row.iter().map(|&x| (x - top).exp()).sum();
+        let log = top + sum.ln();
+        for x in row {
+            *x -= log;
+        }
+    }
+}

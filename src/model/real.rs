@@ -1,0 +1,163 @@
+//! The numbers that networks are made of: f32 in use, f64 to check gradients.
+
+use std::fmt::Debug;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+
+/// A floating-point number that the layers are generic over.
+pub trait Real:
+    Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + 'static
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + DivAssign
+    + Sum
+{
+    const ZERO: Self;
+    const ONE: Self;
+
+    fn from_f64(x: f64) -> Self;
+    fn to_f64(self) -> f64;
+    /// `self * a + b`, rounded once when the machine can (`FMA`), twice when it cannot.
+    fn madd<const FMA: bool>(self, a: Self, b: Self) -> Self;
+    fn sqrt(self) -> Self;
+    fn exp(self) -> Self;
+    fn ln(self) -> Self;
+    /// 1 / (1 + exp(-x)).
+    fn sigmoid(self) -> Self;
+    fn tanh(self) -> Self;
+    /// Zero for values that are too small to matter and slow to compute with (subnormals).
+    fn flush(self) -> Self;
+}
+
+/// exp(x) by range reduction and a polynomial of degree 6, to 2e-7 relative: branchless, so that
+/// loops over it are vectorised. (The C library's is exact to the last bit and scalar.)
+#[inline(always)]
+fn exp_f32(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
+    let x = x.clamp(-87.0, 88.0);
+    let n = x * std::f32::consts::LOG2_E + MAGIC;
+    let whole = n - MAGIC;
+    let r = (x - whole * 0.693_359_4) - whole * -2.121_944_4e-4;
+    let p = 1.987_569_1e-4_f32;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    let two_to_n = f32::from_bits((n.to_bits().wrapping_add(127)) << 23);
+    p * two_to_n
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn madd<const FMA: bool>(self, a: Self, b: Self) -> Self {
+        if FMA { self.mul_add(a, b) } else { self * a + b }
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        exp_f32(self)
+    }
+    #[inline(always)]
+    fn ln(self) -> Self {
+        self.ln()
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        1.0 / (1.0 + exp_f32(-self))
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        2.0 / (1.0 + exp_f32(-2.0 * self)) - 1.0
+    }
+    #[inline(always)]
+    fn flush(self) -> Self {
+        if self.abs() < 1e-30 { 0.0 } else { self }
+    }
+}
+
+impl Real for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+
+    #[inline(always)]
+    fn from_f64(x: f64) -> Self {
+        x
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn madd<const FMA: bool>(self, a: Self, b: Self) -> Self {
+        if FMA { self.mul_add(a, b) } else { self * a + b }
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        self.exp()
+    }
+    #[inline(always)]
+    fn ln(self) -> Self {
+        self.ln()
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        1.0 / (1.0 + (-self).exp())
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        self.tanh()
+    }
+    #[inline(always)]
+    fn flush(self) -> Self {
+        if self.abs() < 1e-300 { 0.0 } else { self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fast_functions_agree_with_the_exact_ones() {
+        for i in -9000..=9000 {
+            let x = i as f32 / 100.0;
+            let exact = f64::from(x.clamp(-87.0, 88.0)).exp();
+            assert!((f64::from(exp_f32(x)) / exact - 1.0).abs() < 4e-7, "exp({x})");
+            assert!((f64::from(Real::tanh(x)) - f64::from(x).tanh()).abs() < 3e-7, "tanh({x})");
+            let sigmoid = 1.0 / (1.0 + (-f64::from(x)).exp());
+            assert!((f64::from(Real::sigmoid(x)) - sigmoid).abs() < 2e-7, "sigmoid({x})");
+        }
+    }
+}

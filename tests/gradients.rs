@@ -1,0 +1,215 @@
+//! Every gradient against central finite differences, in f64: each cell, each parameter, the
+//! input, the initial state; ragged batches, an additional head, residuals.
+
+use hearken::model::forward::HeadRef;
+use hearken::model::network::initialise;
+use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, States, Steps, Weights, Workspace};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+struct Case {
+    network: Network<f64>,
+    head: (Vec<f64>, Vec<f64>),
+    x: Vec<f64>,
+    states: States<f64>,
+    steps: Steps,
+    /// Weights of the outputs and last states in the scalar loss.
+    outputs: Vec<Vec<f64>>,
+    last: States<f64>,
+}
+
+const EXTRA_TOKENS: usize = 4;
+
+fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
+    let config = NetworkConfig {
+        num_features: 3,
+        subsampling: 2,
+        input_size: 5,
+        layers: vec![LayerConfig { cell, hidden: 5 }, LayerConfig { cell, hidden: 7 }],
+        layer_norm,
+        residual,
+        num_tokens: 3,
+    };
+    let mut rng = Pcg64Mcg::seed_from_u64(seed);
+    let mut random = |n: usize| -> Vec<f64> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+    let mut network = initialise::<f64>(&config, seed);
+    for parameter in &mut network.parameters {
+        for (value, noise) in parameter.data.iter_mut().zip(random(1000)) {
+            *value += 0.2 * noise;
+        }
+    }
+    network.mean = random(3);
+    network.scale = vec![0.7, 1.1, 1.3];
+    let steps = Steps::new(&[6, 4, 4, 1]);
+    let cells = |width: usize| if cell == CellKind::Lstm { 4 * width } else { 0 };
+    Case {
+        x: random(steps.rows() * 6),
+        states: States {
+            hidden: vec![random(20), random(28)],
+            cell: vec![random(cells(5)), random(cells(7))],
+        },
+        outputs: vec![random(steps.rows() * 3), random(steps.rows() * EXTRA_TOKENS)],
+        last: States { hidden: vec![random(20), random(28)], cell: vec![random(cells(5)), random(cells(7))] },
+        head: (random(EXTRA_TOKENS * 5), random(EXTRA_TOKENS)),
+        steps,
+        network,
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+impl Case {
+    fn weights(&self) -> Weights<f64> {
+        let head = HeadRef { layer: 0, weight: &self.head.0, bias: &self.head.1 };
+        Weights::new(&self.network, Some(head), true).expect("all parameters are there")
+    }
+
+    fn loss(&self) -> f64 {
+        let weights = self.weights();
+        let (mut workspace, mut states) = (Workspace::default(), self.states.clone());
+        weights.forward(&self.x, &self.steps, &mut states, &mut workspace, None);
+        let mut loss = 0.0;
+        for (head, outputs) in self.outputs.iter().enumerate() {
+            let mut logits = Vec::new();
+            weights.logits(&workspace, head, &mut logits);
+            loss += dot(&logits, outputs);
+        }
+        for (a, b) in
+            states.hidden.iter().chain(&states.cell).zip(self.last.hidden.iter().chain(&self.last.cell))
+        {
+            loss += dot(a, b);
+        }
+        loss
+    }
+
+    /// The slope of the loss along one number of the case.
+    fn slope(&mut self, pick: impl Fn(&mut Case) -> &mut f64) -> f64 {
+        let delta = 1e-5;
+        let value = *pick(self);
+        *pick(self) = value + delta;
+        let above = self.loss();
+        *pick(self) = value - delta;
+        let below = self.loss();
+        *pick(self) = value;
+        (above - below) / (2.0 * delta)
+    }
+}
+
+fn close(found: f64, expected: f64, what: &str) {
+    assert!(
+        (found - expected).abs() <= 1e-6 * (1.0 + expected.abs()),
+        "{what}: backward says {found}, finite differences {expected}"
+    );
+}
+
+fn check(cell: CellKind, layer_norm: bool, residual: bool) {
+    let mut case = case(cell, layer_norm, residual, 7);
+    let weights = case.weights();
+    let (mut workspace, mut states) = (Workspace::default(), case.states.clone());
+    weights.forward(&case.x, &case.steps, &mut states, &mut workspace, None);
+    let mut gradients: Vec<Vec<f64>> =
+        case.network.parameters.iter().map(|p| vec![0.0; p.data.len()]).collect();
+    gradients.push(vec![0.0; case.head.0.len()]);
+    gradients.push(vec![0.0; case.head.1.len()]);
+    let dlogits: Vec<&[f64]> = case.outputs.iter().map(Vec::as_slice).collect();
+    let dfirst = weights.backward(&case.steps, &dlogits, case.last.clone(), &mut workspace, &mut gradients);
+    let mut dx = Vec::new();
+    weights.input_gradient(&workspace, &mut dx);
+
+    let names: Vec<String> = case.network.parameters.iter().map(|p| p.name.clone()).collect();
+    for (p, name) in names.iter().enumerate() {
+        for i in 0..gradients[p].len() {
+            let expected = case.slope(|c| &mut c.network.parameters[p].data[i]);
+            close(gradients[p][i], expected, &format!("{cell:?} {name}[{i}]"));
+        }
+    }
+    let n = names.len();
+    for i in 0..gradients[n].len() {
+        let expected = case.slope(|c| &mut c.head.0[i]);
+        close(gradients[n][i], expected, &format!("{cell:?} additional weight {i}"));
+    }
+    for i in 0..gradients[n + 1].len() {
+        let expected = case.slope(|c| &mut c.head.1[i]);
+        close(gradients[n + 1][i], expected, &format!("{cell:?} additional bias {i}"));
+    }
+    for i in 0..case.x.len() {
+        let scale = case.network.scale[i % 3];
+        let expected = case.slope(|c| &mut c.x[i]);
+        close(dx[i] * scale, expected, &format!("{cell:?} input {i}"));
+    }
+    for layer in 0..2 {
+        for i in 0..case.states.hidden[layer].len() {
+            let expected = case.slope(|c| &mut c.states.hidden[layer][i]);
+            close(dfirst.hidden[layer][i], expected, &format!("{cell:?} first state {layer} {i}"));
+        }
+        for i in 0..case.states.cell[layer].len() {
+            let expected = case.slope(|c| &mut c.states.cell[layer][i]);
+            close(dfirst.cell[layer][i], expected, &format!("{cell:?} first cell {layer} {i}"));
+        }
+    }
+}
+
+#[test]
+fn rnn_tanh() {
+    check(CellKind::RnnTanh, true, true);
+    check(CellKind::RnnTanh, false, false);
+}
+
+#[test]
+fn rnn_relu() {
+    check(CellKind::RnnRelu, true, true);
+    check(CellKind::RnnRelu, false, true);
+}
+
+#[test]
+fn gru() {
+    check(CellKind::Gru, true, true);
+    check(CellKind::Gru, false, false);
+}
+
+#[test]
+fn gru_with_the_reset_gate_before_the_product() {
+    check(CellKind::GruResetBefore, true, true);
+    check(CellKind::GruResetBefore, false, false);
+}
+
+#[test]
+fn lstm() {
+    check(CellKind::Lstm, true, true);
+    check(CellKind::Lstm, false, false);
+}
+
+#[test]
+fn a_ragged_batch_equals_its_streams_alone() {
+    for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::GruResetBefore, CellKind::Lstm] {
+        let case = case(cell, true, true, 3);
+        let weights = case.weights();
+        let (mut workspace, mut states) = (Workspace::default(), case.states.clone());
+        weights.forward(&case.x, &case.steps, &mut states, &mut workspace, None);
+        let mut together = Vec::new();
+        weights.logits(&workspace, 0, &mut together);
+        for (b, &length) in case.steps.lengths().iter().enumerate() {
+            let rows: Vec<usize> = (0..length).map(|t| case.steps.row(t, b)).collect();
+            let x: Vec<f64> = rows.iter().flat_map(|&r| case.x[r * 6..(r + 1) * 6].to_vec()).collect();
+            let widths = [5, 7];
+            let pick = |all: &[Vec<f64>]| -> Vec<Vec<f64>> {
+                all.iter()
+                    .zip(widths)
+                    .map(|(s, w)| s.get(b * w..(b + 1) * w).unwrap_or_default().to_vec())
+                    .collect()
+            };
+            let mut own = States { hidden: pick(&case.states.hidden), cell: pick(&case.states.cell) };
+            weights.forward(&x, &Steps::uniform(1, length), &mut own, &mut workspace, None);
+            let mut alone = Vec::new();
+            weights.logits(&workspace, 0, &mut alone);
+            for (t, &row) in rows.iter().enumerate() {
+                for v in 0..3 {
+                    assert!((alone[t * 3 + v] - together[row * 3 + v]).abs() < 1e-12);
+                }
+            }
+            assert_eq!(own.hidden, pick(&states.hidden), "{cell:?}: last states of stream {b}");
+        }
+    }
+}
