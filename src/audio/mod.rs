@@ -1,1 +1,3 @@
 //! audio
+
+pub mod augment;
