@@ -8,6 +8,7 @@
 //! The format is recognised by its content. Everything is read in pieces: memory does not grow
 //! with the length of a file, nor with what its header claims.
 
+pub mod augment;
 mod checked;
 mod compressed;
 mod convert;

@@ -8,7 +8,9 @@ mod fbank;
 mod mel;
 mod online;
 pub mod options;
+pub mod specaugment;
 mod window;
 
 pub use online::Fbank;
 pub use options::FbankOptions;
+pub use specaugment::{SpecAugmentOptions, spec_augment};
