@@ -2,6 +2,7 @@
 //! Features in, log-probabilities out, states carried.
 
 use crate::error::Result;
+pub use crate::onnx::StateSpec;
 
 /// The values of one tensor that is carried from step to step.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,19 +24,6 @@ pub struct State {
     pub tensors: Vec<StateTensor>,
     /// Room that an engine may reuse from call to call; holds nothing of the stream.
     pub(crate) scratch: Vec<f32>,
-}
-
-/// A pair of state input and output.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StateSpec {
-    /// Name of the graph's input.
-    pub input: String,
-    /// Name of the graph's output.
-    pub output: String,
-    /// Shape for one stream.
-    pub shape: Vec<usize>,
-    /// Which axis counts streams.
-    pub batch_axis: usize,
 }
 
 /// What an engine needs and gives.
