@@ -1,8 +1,22 @@
 //! Running a network, three ways: `native` (our own kernels), `tract`, `ort` (onnxruntime).
 //! Features in, log-probabilities out, states carried.
 
+mod batch;
+#[cfg(any(feature = "tract", feature = "ort"))]
+mod graph_io;
+pub mod load;
+pub mod native;
+#[cfg(feature = "ort")]
+pub mod ort;
+pub mod ort_library;
+#[cfg(feature = "tract")]
+pub mod tract;
+
 use crate::error::Result;
 pub use crate::onnx::StateSpec;
+pub use load::{EngineKind, EngineOptions, load};
+pub use native::NativeEngine;
+pub use ort_library::LibrarySearch;
 
 /// The values of one tensor that is carried from step to step.
 #[derive(Clone, Debug, PartialEq)]
