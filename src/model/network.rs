@@ -5,6 +5,9 @@ use rand::{RngExt, SeedableRng};
 use super::config::NetworkConfig;
 use super::real::Real;
 
+/// Added to the variance in layer normalisation; in the model file too.
+pub const LAYER_NORM_EPSILON: f32 = 1e-5;
+
 /// One named tensor of weights, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter<T> {
