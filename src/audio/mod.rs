@@ -1,1 +1,280 @@
-//! audio
+//! Audio in: files, standard input and raw samples, as streams of mono `f32` at a wished rate; and
+//! WAV files out.
+//!
+//! ```text
+//! bytes ─► container and codec ─► f32, mean of the channels ─► checks ─► Resampler ─► Source
+//! ```
+//!
+//! The format is recognised by its content. Everything is read in pieces: memory does not grow
+//! with the length of a file, nor with what its header claims.
+
+mod checked;
+mod compressed;
+mod convert;
+mod input;
+mod raw;
+mod resample;
+mod wav;
+
+use std::path::Path;
+
+use crate::error::{Error, Result, Stage};
+use crate::units::seconds_to_samples;
+
+pub use convert::{Encoding, alaw_to_s16, downmix, f32_to_s16, mulaw_to_s16, s16_to_f32};
+pub use raw::RawFormat;
+pub use resample::{Resampler, resampled_len};
+pub use wav::{WavEncoding, WavWriter, write_wav};
+
+use checked::Checked;
+use input::Input;
+
+/// The rates that are taken for real, Hz.
+const LOWEST_RATE: u32 = 1_000;
+const HIGHEST_RATE: u32 = 768_000;
+/// More channels than any recorder has.
+const MOST_CHANNELS: u16 = 1_024;
+/// Samples asked of a source at a time.
+const PIECE: usize = 8_192;
+
+/// A stream of mono samples, full scale at ±1.
+pub trait Source: Send {
+    /// Samples a second.
+    fn sample_rate(&self) -> u32;
+
+    /// Appends at most `max_samples` samples to `out` and returns how many; 0 is the end.
+    ///
+    /// # Errors
+    /// When the input cannot be read or holds samples that are no numbers. After an error the
+    /// source is at its end.
+    fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize>;
+
+    /// Passes over up to `samples` samples and returns how many were there.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    fn skip(&mut self, samples: u64) -> Result<u64> {
+        let mut waste = Vec::new();
+        let mut skipped = 0;
+        while skipped < samples {
+            waste.clear();
+            let n = self.read(&mut waste, (samples - skipped).min(PIECE as u64) as usize)?;
+            if n == 0 {
+                break;
+            }
+            skipped += n as u64;
+        }
+        Ok(skipped)
+    }
+
+    /// What was wrong with the input so far without being an error.
+    fn problems(&self) -> Problems {
+        Problems::default()
+    }
+}
+
+/// Damage that a source read past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    /// Packets of a compressed stream that could not be decoded and were left out.
+    pub skipped_packets: u64,
+    /// The input ends before the end that its header or its last page announces.
+    pub truncated: bool,
+}
+
+/// Opens an audio file as mono at `rate` Hz.
+///
+/// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, WAVE_FORMAT_EXTENSIBLE,
+/// RF64), FLAC, MP3, AAC and ALAC in M4A, ADTS, Ogg Vorbis, Ogg Opus, AIFF, CAF, Matroska and WebM.
+///
+/// # Errors
+/// When the file is missing, unreadable, a directory, empty, or holds no audio that is known.
+pub fn open(path: &Path, rate: u32) -> Result<Box<dyn Source>> {
+    check_rate(rate)?;
+    let source = open_native(Input::open(path)?, path)?;
+    at_rate(source, rate)
+}
+
+/// Opens audio that comes as a stream without going back, as on standard input; `name` stands
+/// for it in messages. Formats whose index comes last (M4A as most programs write it) need a file.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_reader(
+    reader: Box<dyn std::io::Read + Send + Sync>,
+    name: &str,
+    rate: u32,
+) -> Result<Box<dyn Source>> {
+    check_rate(rate)?;
+    let source = open_native(Input::stream(reader), Path::new(name))?;
+    at_rate(source, rate)
+}
+
+/// Opens raw PCM, which has no header: `format` says what it is.
+///
+/// # Errors
+/// When the format is impossible.
+pub fn open_raw(
+    reader: Box<dyn std::io::Read + Send + Sync>,
+    name: &str,
+    format: RawFormat,
+    rate: u32,
+) -> Result<Box<dyn Source>> {
+    check_rate(rate)?;
+    let source = raw::PcmReader::new(Input::stream(reader), format, raw::Length::Unknown)?;
+    at_rate(Box::new(Checked::new(Box::new(source), Path::new(name))), rate)
+}
+
+/// A whole file as mono samples at `rate` Hz.
+///
+/// # Errors
+/// As for [`open`] and [`Source::read`].
+pub fn read_all(path: &Path, rate: u32) -> Result<Vec<f32>> {
+    read_span(path, rate, None, None)
+}
+
+/// The part of a file that begins at `offset` seconds and lasts `duration` seconds, or up to the
+/// end where the file is shorter, as mono samples at `rate` Hz.
+///
+/// # Errors
+/// As for [`read_all`]; when `offset` is at or past the end; when either is not a number of seconds.
+pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Vec<f32>> {
+    check_rate(rate)?;
+    for (name, value) in [("offset", offset), ("duration", duration)] {
+        if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+            let problem = format!("expected a number of seconds as {name}, found {v}");
+            return Err(Error::new(Stage::Audio, problem).in_file(path));
+        }
+    }
+    let mut source = open_native(Input::open(path)?, path)?;
+    let native = source.sample_rate();
+    let start = seconds_to_samples(offset.unwrap_or(0.0), native);
+    let skipped = source.skip(start)?;
+    if skipped < start {
+        let problem = format!(
+            "expected audio at {} s, found its end at {:.3} s",
+            offset.unwrap_or(0.0),
+            skipped as f64 / f64::from(native)
+        );
+        return Err(Error::new(Stage::Audio, problem).in_file(path));
+    }
+    let length = duration.map_or(u64::MAX, |d| seconds_to_samples(d, native));
+    let mut source = at_rate(Box::new(Span { source, left: length }), rate)?;
+    let mut samples = Vec::new();
+    while source.read(&mut samples, PIECE)? > 0 {}
+    Ok(samples)
+}
+
+/// Recognises the format by the first bytes and opens it at its own rate, with all checks.
+fn open_native(mut input: Input, name: &Path) -> Result<Box<dyn Source>> {
+    let opened = checked::no_panic(|| {
+        let head = input.peek()?;
+        if head.is_empty() {
+            return Err(Error::new(Stage::Audio, "expected audio, found an empty file"));
+        }
+        if wav::is_wav(head) {
+            match wav::read_header(&mut input)? {
+                wav::Header::Pcm { format, length } => {
+                    let reader = raw::PcmReader::new(input, format, length)?;
+                    return Ok(Box::new(reader) as Box<dyn Source>);
+                }
+                wav::Header::Coded => input.rewind()?,
+            }
+        }
+        Ok(Box::new(compressed::CompressedReader::new(input)?) as Box<dyn Source>)
+    });
+    let source = opened.map_err(|e| e.in_file(name))?;
+    Ok(Box::new(Checked::new(source, name)))
+}
+
+/// Puts a resampler behind a source where the rates differ.
+fn at_rate(source: Box<dyn Source>, rate: u32) -> Result<Box<dyn Source>> {
+    if source.sample_rate() == rate {
+        return Ok(source);
+    }
+    let resampler = Resampler::new(source.sample_rate(), rate)?;
+    Ok(Box::new(Resampled { source, resampler, input: Vec::new(), ready: Vec::new(), at: 0, ended: false }))
+}
+
+/// A source at another rate than its own.
+struct Resampled {
+    source: Box<dyn Source>,
+    resampler: Resampler,
+    input: Vec<f32>,
+    /// Resampled samples; those before `at` are given out already.
+    ready: Vec<f32>,
+    at: usize,
+    ended: bool,
+}
+
+impl Source for Resampled {
+    fn sample_rate(&self) -> u32 {
+        self.resampler.output_rate()
+    }
+
+    fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize> {
+        while self.at == self.ready.len() && !self.ended {
+            self.ready.clear();
+            self.at = 0;
+            self.input.clear();
+            if self.source.read(&mut self.input, PIECE)? == 0 {
+                self.ended = true;
+                self.resampler.finish(&mut self.ready)?;
+            } else {
+                self.resampler.push(&self.input, &mut self.ready)?;
+            }
+        }
+        let n = max_samples.min(self.ready.len() - self.at);
+        out.extend_from_slice(&self.ready[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+
+    fn problems(&self) -> Problems {
+        self.source.problems()
+    }
+}
+
+/// The next `left` samples of a source.
+struct Span {
+    source: Box<dyn Source>,
+    left: u64,
+}
+
+impl Source for Span {
+    fn sample_rate(&self) -> u32 {
+        self.source.sample_rate()
+    }
+
+    fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize> {
+        let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(max_samples);
+        if n == 0 {
+            return Ok(0);
+        }
+        let n = self.source.read(out, n)?;
+        self.left -= n as u64;
+        Ok(n)
+    }
+
+    fn problems(&self) -> Problems {
+        self.source.problems()
+    }
+}
+
+/// Refuses sample rates that no recording has.
+fn check_rate(rate: u32) -> Result<()> {
+    if (LOWEST_RATE..=HIGHEST_RATE).contains(&rate) {
+        return Ok(());
+    }
+    let problem =
+        format!("expected a sample rate from {LOWEST_RATE} Hz to {HIGHEST_RATE} Hz, found {rate} Hz");
+    Err(Error::new(Stage::Audio, problem))
+}
+
+/// Refuses numbers of channels that no recording has.
+fn check_channels(channels: u16) -> Result<()> {
+    if (1..=MOST_CHANNELS).contains(&channels) {
+        return Ok(());
+    }
+    Err(Error::new(Stage::Audio, format!("expected 1 to {MOST_CHANNELS} channels, found {channels}")))
+}

@@ -1,0 +1,235 @@
+//! Any sample rate to any other, as a stream: the filter's delay is trimmed at the start and its
+//! tail flushed at the end, so that output and input are aligned and their lengths agree.
+
+use rubato::audioadapter_buffers::direct::SequentialSlice;
+use rubato::{
+    Async, Fft, FixedAsync, FixedSync, Resampler as _, SincInterpolationParameters, SincInterpolationType,
+    WindowFunction, calculate_cutoff,
+};
+
+use crate::error::{Error, Result, Stage};
+
+use super::check_rate;
+
+/// Input is filtered in blocks of this many milliseconds or a little more; a block and half of
+/// another are the resampler's latency.
+const BLOCK_MS: u32 = 20;
+/// Blocks longer than this (rates with hardly a common factor) go to the sinc resampler.
+const LONGEST_BLOCK_MS: u32 = 80;
+/// Filter length of the sinc resampler, in samples of the lower rate.
+const SINC_LENGTH: usize = 128;
+
+/// Converts mono audio from one sample rate to another.
+///
+/// However the input is cut into pieces, the output is the same bit for bit, and after
+/// [`finish`](Self::finish) it has `round(n_in * to / from)` samples, the first of them at the time
+/// of the first input sample.
+pub struct Resampler {
+    from: u32,
+    to: u32,
+    filter: Filter,
+    /// Input not yet enough for a block.
+    waiting: Vec<f32>,
+    block_out: Vec<f32>,
+    /// Output still to be dropped as the filter's delay.
+    delay_left: usize,
+    taken: u64,
+    given: u64,
+}
+
+enum Filter {
+    /// The rates are equal.
+    None,
+    /// Overlap-add in the frequency domain: the rates have a common factor.
+    Fft(Box<Fft<f32>>),
+    /// Windowed sinc, interpolated: any ratio.
+    Sinc(Box<Async<f32>>),
+}
+
+impl Resampler {
+    /// A resampler from `from` Hz to `to` Hz.
+    ///
+    /// # Errors
+    /// When a rate is zero or absurd.
+    pub fn new(from: u32, to: u32) -> Result<Self> {
+        check_rate(from)?;
+        check_rate(to)?;
+        let mut resampler = Self {
+            from,
+            to,
+            filter: make_filter(from, to)?,
+            waiting: Vec::new(),
+            block_out: Vec::new(),
+            delay_left: 0,
+            taken: 0,
+            given: 0,
+        };
+        resampler.reset();
+        Ok(resampler)
+    }
+
+    /// The rate of the input, Hz.
+    pub fn input_rate(&self) -> u32 {
+        self.from
+    }
+
+    /// The rate of the output, Hz.
+    pub fn output_rate(&self) -> u32 {
+        self.to
+    }
+
+    /// The most input, in samples, that can be held back before its output appears.
+    pub fn latency(&self) -> usize {
+        match &self.filter {
+            Filter::None => 0,
+            Filter::Fft(f) => f.input_frames_next() + self.delay_in_input(f.output_delay()),
+            Filter::Sinc(f) => f.input_frames_next() + self.delay_in_input(f.output_delay()),
+        }
+    }
+
+    fn delay_in_input(&self, delay: usize) -> usize {
+        (delay as u64 * u64::from(self.from)).div_ceil(u64::from(self.to)) as usize
+    }
+
+    /// Takes `input` and appends to `out` what can be computed so far.
+    ///
+    /// # Errors
+    /// When the filter fails, which no input should bring about.
+    pub fn push(&mut self, input: &[f32], out: &mut Vec<f32>) -> Result<()> {
+        self.taken += input.len() as u64;
+        if matches!(self.filter, Filter::None) {
+            self.given += input.len() as u64;
+            out.extend_from_slice(input);
+            return Ok(());
+        }
+        self.filter_blocks(input, out)
+    }
+
+    /// Appends the tail: everything up to the time of the last input sample. The next `push` after
+    /// a [`reset`](Self::reset) begins a new stream.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
+    pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<()> {
+        let wanted = resampled_len(self.taken, self.from, self.to);
+        let silence = vec![0.0; self.block_in()];
+        // Every block of silence brings some output once the delay is through; a filter that
+        // gives nothing for so long is broken.
+        for _ in 0..64 {
+            if self.given >= wanted {
+                break;
+            }
+            self.filter_blocks(&silence, out)?;
+        }
+        if self.given < wanted {
+            return Err(Error::new(Stage::Audio, "the resampler stopped before the end of its input"));
+        }
+        // The last block may reach past the end.
+        let surplus = (self.given - wanted) as usize;
+        out.truncate(out.len().saturating_sub(surplus));
+        self.given = wanted;
+        Ok(())
+    }
+
+    /// Forgets everything: the next sample is the first of a new stream.
+    pub fn reset(&mut self) {
+        self.waiting.clear();
+        self.taken = 0;
+        self.given = 0;
+        self.delay_left = match &mut self.filter {
+            Filter::None => 0,
+            Filter::Fft(f) => {
+                f.reset();
+                f.output_delay()
+            }
+            Filter::Sinc(f) => {
+                f.reset();
+                f.output_delay()
+            }
+        };
+    }
+
+    fn block_in(&self) -> usize {
+        match &self.filter {
+            Filter::None => 1,
+            Filter::Fft(f) => f.input_frames_next(),
+            Filter::Sinc(f) => f.input_frames_next(),
+        }
+    }
+
+    /// Filters whole blocks of what waits and what comes; keeps the rest.
+    fn filter_blocks(&mut self, input: &[f32], out: &mut Vec<f32>) -> Result<()> {
+        self.waiting.extend_from_slice(input);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut start = 0;
+        let mut result = Ok(());
+        while result.is_ok() && waiting.len() - start >= self.block_in() {
+            let block = &waiting[start..start + self.block_in()];
+            start += block.len();
+            result = self.filter_block(block, out);
+        }
+        waiting.drain(..start);
+        self.waiting = waiting;
+        result
+    }
+
+    fn filter_block(&mut self, block: &[f32], out: &mut Vec<f32>) -> Result<()> {
+        let filter: &mut dyn rubato::Resampler<f32> = match &mut self.filter {
+            Filter::None => return Ok(()),
+            Filter::Fft(f) => f.as_mut(),
+            Filter::Sinc(f) => f.as_mut(),
+        };
+        let room = filter.output_frames_next();
+        self.block_out.resize(room, 0.0);
+        let input = SequentialSlice::new(block, 1, block.len()).map_err(broken)?;
+        let mut output = SequentialSlice::new_mut(&mut self.block_out[..], 1, room).map_err(broken)?;
+        let (_, produced) = filter.process_into_buffer(&input, &mut output, None).map_err(broken)?;
+        let skip = self.delay_left.min(produced);
+        self.delay_left -= skip;
+        self.given += (produced - skip) as u64;
+        out.extend_from_slice(&self.block_out[skip..produced]);
+        Ok(())
+    }
+}
+
+/// How many samples `n` samples at `from` Hz become at `to` Hz: `round(n * to / from)`.
+pub fn resampled_len(n: u64, from: u32, to: u32) -> u64 {
+    let (n, from, to) = (u128::from(n), u128::from(from.max(1)), u128::from(to));
+    u64::try_from((2 * n * to + from) / (2 * from)).unwrap_or(u64::MAX)
+}
+
+fn make_filter(from: u32, to: u32) -> Result<Filter> {
+    if from == to {
+        return Ok(Filter::None);
+    }
+    let common = gcd(from, to);
+    // Blocks of an even number of samples on both sides: half a block, the delay, is then whole.
+    let unit = 2 * (from / common);
+    let block = (from * BLOCK_MS / 1000).max(1).div_ceil(unit) * unit;
+    if block <= from / 1000 * LONGEST_BLOCK_MS {
+        let fft = Fft::new(from as usize, to as usize, block as usize, 1, FixedSync::Both).map_err(broken)?;
+        return Ok(Filter::Fft(Box::new(fft)));
+    }
+    // The filter is counted in input samples: longer when many of them make one output sample.
+    let sinc_len = SINC_LENGTH * from.div_ceil(to) as usize;
+    let window = WindowFunction::BlackmanHarris2;
+    let parameters = SincInterpolationParameters {
+        sinc_len,
+        f_cutoff: Some(calculate_cutoff(SINC_LENGTH, window)),
+        interpolation: SincInterpolationType::Cubic,
+        oversampling_factor: 256,
+        window,
+    };
+    let block = (from * BLOCK_MS / 1000).max(16) as usize;
+    let ratio = f64::from(to) / f64::from(from);
+    let sinc = Async::new_sinc(ratio, 1.0, &parameters, block, 1, FixedAsync::Input).map_err(broken)?;
+    Ok(Filter::Sinc(Box::new(sinc)))
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::new(Stage::Audio, format!("the resampler failed: {error}"))
+}

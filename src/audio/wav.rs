@@ -1,0 +1,256 @@
+//! WAV files: the header, read forgivingly and as a stream; and a writer.
+//!
+//! The header is read by hand because recorders write more kinds than WAV libraries take: streams
+//! of unknown length, floats of 64 bits, G.711, odd chunk sizes. What follows it is raw PCM.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufWriter, Read};
+use std::path::{Path, PathBuf};
+
+use crate::error::{self, Error, Result, Stage};
+
+use super::convert::{Encoding, f32_to_s16};
+use super::input::{Input, unreadable};
+use super::raw::{Length, RawFormat};
+use super::{check_channels, check_rate};
+
+/// What follows a WAV header.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// Samples, right after the header.
+    Pcm { format: RawFormat, length: Length },
+    /// A codec such as ADPCM: for another reader.
+    Coded,
+}
+
+const FORMAT_PCM: u16 = 0x0001;
+const FORMAT_FLOAT: u16 = 0x0003;
+const FORMAT_ALAW: u16 = 0x0006;
+const FORMAT_MULAW: u16 = 0x0007;
+const FORMAT_EXTENSIBLE: u16 = 0xfffe;
+/// The end of a WAVE_FORMAT_EXTENSIBLE sub-format GUID; its start is a format tag.
+const GUID_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
+/// Bytes of a `fmt ` chunk that mean something.
+const FMT_BYTES: usize = 40;
+
+/// Whether these are the first bytes of a WAV file.
+pub(super) fn is_wav(head: impl AsRef<[u8]>) -> bool {
+    let head = head.as_ref();
+    head.len() >= 12 && (&head[..4] == b"RIFF" || &head[..4] == b"RF64") && &head[8..12] == b"WAVE"
+}
+
+/// Reads up to the first sample.
+pub(super) fn read_header(input: &mut Input) -> Result<Header> {
+    let mut riff = [0; 12];
+    fill(input, &mut riff)?;
+    let long = &riff[..4] == b"RF64";
+    let mut format: Option<RawFormat> = None;
+    let mut long_length = None;
+    loop {
+        let mut chunk = [0; 8];
+        fill(input, &mut chunk)?;
+        let size = u32_at(&chunk, 4);
+        match &chunk[..4] {
+            b"fmt " => match read_fmt(input, size)? {
+                Some(f) => format = Some(f),
+                None => return Ok(Header::Coded),
+            },
+            b"ds64" if size >= 24 => {
+                let mut sizes = [0; 24];
+                fill(input, &mut sizes)?;
+                long_length = Some(u64::from_le_bytes(std::array::from_fn(|i| sizes[8 + i])));
+                pass(input, padded(size) - 24)?;
+            }
+            b"data" => {
+                let format = format.ok_or_else(|| damaged("expected the format before the samples"))?;
+                let length = match (long, long_length) {
+                    (true, Some(n)) if size == u32::MAX => Length::Bytes(n),
+                    _ => data_length(size, u32_at(&riff, 4), format.frame_bytes()),
+                };
+                return Ok(Header::Pcm { format, length });
+            }
+            _ => pass(input, padded(size))?,
+        }
+    }
+}
+
+/// Programs that write to a pipe cannot know the length: they leave 0 or the largest number.
+fn data_length(size: u32, riff_size: u32, frame: usize) -> Length {
+    let unknown = size >= 0x7fff_0000 || (size == 0 && (riff_size == 0 || riff_size >= 0x7fff_0000));
+    if unknown { Length::Unknown } else { Length::Bytes(u64::from(size) / frame as u64 * frame as u64) }
+}
+
+/// The sample format of a `fmt ` chunk; nothing if it is a codec.
+fn read_fmt(input: &mut Input, size: u32) -> Result<Option<RawFormat>> {
+    if size < 16 {
+        return Err(damaged(&format!("expected a format chunk of 16 bytes or more, found {size}")));
+    }
+    let mut fmt = [0; FMT_BYTES];
+    let known = (size as usize).min(FMT_BYTES);
+    fill(input, &mut fmt[..known])?;
+    pass(input, padded(size) - known as u64)?;
+
+    let mut tag = u16_at(&fmt, 0);
+    let channels = u16_at(&fmt, 2);
+    let sample_rate = u32_at(&fmt, 4);
+    let block = u16_at(&fmt, 12);
+    let bits = u16_at(&fmt, 14);
+    if tag == FORMAT_EXTENSIBLE {
+        if known < FMT_BYTES || fmt[26..40] != GUID_TAIL {
+            return Ok(None);
+        }
+        tag = u16_at(&fmt, 24);
+    }
+    if !matches!(tag, FORMAT_PCM | FORMAT_FLOAT | FORMAT_ALAW | FORMAT_MULAW) {
+        return Ok(None);
+    }
+    check_rate(sample_rate)?;
+    check_channels(channels)?;
+    // A sample sits at the upper end of its container of whole bytes, so its size is the
+    // container's: 20 bits in 3 bytes are read as 24. Some writers leave the block size empty.
+    let bytes = if block == 0 { bits.div_ceil(8) } else { block / channels };
+    if bits == 0 || bits > bytes.saturating_mul(8) || (block != 0 && block % channels != 0) {
+        return Err(damaged(&format!(
+            "expected samples of whole bytes, found {bits} bits in blocks of {block} bytes for {channels} channels"
+        )));
+    }
+    let encoding = match (tag, bytes) {
+        (FORMAT_PCM, 1) => Encoding::U8,
+        (FORMAT_PCM, 2) => Encoding::S16Le,
+        (FORMAT_PCM, 3) => Encoding::S24Le,
+        (FORMAT_PCM, 4) => Encoding::S32Le,
+        (FORMAT_FLOAT, 4) => Encoding::F32Le,
+        (FORMAT_FLOAT, 8) => Encoding::F64Le,
+        (FORMAT_ALAW, 1) => Encoding::ALaw,
+        (FORMAT_MULAW, 1) => Encoding::MuLaw,
+        _ => {
+            let kind = if tag == FORMAT_FLOAT { "floats" } else { "integers" };
+            return Err(damaged(&format!("expected samples of 8 to 64 bits, found {kind} of {bits} bits")));
+        }
+    };
+    Ok(Some(RawFormat { sample_rate, channels, encoding }))
+}
+
+fn fill(input: &mut Input, bytes: &mut [u8]) -> Result<()> {
+    input.read_exact(bytes).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => damaged("expected samples, found the end of the file"),
+        _ => unreadable(e),
+    })
+}
+
+/// Passes over a chunk; that the file ends in it is seen at the next chunk.
+fn pass(input: &mut Input, bytes: u64) -> Result<()> {
+    // Read, not sought: a stream remembers its header for a second look.
+    std::io::copy(&mut input.by_ref().take(bytes), &mut std::io::sink()).map_err(unreadable)?;
+    Ok(())
+}
+
+/// Chunks begin at even bytes.
+fn padded(size: u32) -> u64 {
+    u64::from(size) + u64::from(size % 2)
+}
+
+fn u16_at(bytes: &[u8], i: usize) -> u16 {
+    u16::from_le_bytes([bytes[i], bytes[i + 1]])
+}
+
+fn u32_at(bytes: &[u8], i: usize) -> u32 {
+    u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]])
+}
+
+fn damaged(problem: &str) -> Error {
+    Error::new(Stage::Audio, problem).at("WAV header")
+}
+
+/// How a written WAV file holds its samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WavEncoding {
+    /// 16-bit integers; samples beyond ±1 are clipped.
+    Pcm16,
+    /// 32-bit floats, as they are.
+    Float32,
+}
+
+/// Writes a mono WAV file piece by piece. The file appears under its name when it is complete: until
+/// [`finish`](Self::finish) it is beside it under another, and goes when the writer is dropped.
+pub struct WavWriter {
+    /// Gone once finished.
+    writer: Option<hound::WavWriter<BufWriter<File>>>,
+    encoding: WavEncoding,
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl WavWriter {
+    /// Begins a file of `sample_rate` Hz.
+    ///
+    /// # Errors
+    /// When the rate is absurd or the file cannot be created.
+    pub fn create(path: &Path, sample_rate: u32, encoding: WavEncoding) -> Result<Self> {
+        check_rate(sample_rate).map_err(|e| e.in_file(path))?;
+        let Some(name) = path.file_name() else {
+            return Err(Error::new(Stage::Audio, "expected the name of a WAV file").in_file(path));
+        };
+        let mut beside = OsString::from(".");
+        beside.push(name);
+        beside.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(beside);
+        let file = File::create(&temporary).map_err(|e| error::io(Stage::Audio, path, e))?;
+        let (bits_per_sample, sample_format) = match encoding {
+            WavEncoding::Pcm16 => (16, hound::SampleFormat::Int),
+            WavEncoding::Float32 => (32, hound::SampleFormat::Float),
+        };
+        let spec = hound::WavSpec { channels: 1, sample_rate, bits_per_sample, sample_format };
+        let writer = hound::WavWriter::new(BufWriter::new(file), spec);
+        let mut this = Self { writer: None, encoding, path: path.to_path_buf(), temporary };
+        this.writer = Some(writer.map_err(|e| this.failed(&e))?);
+        Ok(this)
+    }
+
+    /// Appends samples.
+    ///
+    /// # Errors
+    /// When the disk is full or the file grows past 4 GiB.
+    pub fn write(&mut self, samples: &[f32]) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let result = match self.encoding {
+            WavEncoding::Pcm16 => samples.iter().try_for_each(|&s| writer.write_sample(f32_to_s16(s))),
+            WavEncoding::Float32 => samples.iter().try_for_each(|&s| writer.write_sample(s)),
+        };
+        result.map_err(|e| self.failed(&e))
+    }
+
+    /// Completes the file and gives it its name.
+    ///
+    /// # Errors
+    /// When it cannot be written or renamed.
+    pub fn finish(mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            writer.finalize().map_err(|e| self.failed(&e))?;
+        }
+        fs::rename(&self.temporary, &self.path).map_err(|e| error::io(Stage::Audio, &self.path, e))
+    }
+
+    fn failed(&self, e: &hound::Error) -> Error {
+        Error::new(Stage::Audio, format!("cannot write: {e}")).in_file(&self.path)
+    }
+}
+
+impl Drop for WavWriter {
+    fn drop(&mut self) {
+        // After `finish` there is nothing under this name any more.
+        drop(self.writer.take());
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Writes a whole mono WAV file, beside its place and then renamed.
+///
+/// # Errors
+/// As for [`WavWriter`].
+pub fn write_wav(path: &Path, samples: &[f32], sample_rate: u32, encoding: WavEncoding) -> Result<()> {
+    let mut writer = WavWriter::create(path, sample_rate, encoding)?;
+    writer.write(samples)?;
+    writer.finish()
+}
