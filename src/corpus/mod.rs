@@ -1,1 +1,5 @@
-//! corpus
+//! Recordings with transcripts: manifests and what is made of them.
+
+pub mod manifest;
+
+pub use manifest::{Entry, ReadOptions};

@@ -1,1 +1,64 @@
-//! decode
+//! Log-probabilities to tokens: CTC best path and prefix beam search.
+//!
+//! A decoder sees U output frames of V log-probabilities (natural logarithm). It hears a stream
+//! that may hold several segments: frames are counted from the stream's first, and
+//! [`Decoder::end_segment`] closes a segment without closing the stream.
+
+pub mod greedy;
+pub mod prefix_beam;
+
+pub use greedy::Greedy;
+pub use prefix_beam::{PrefixBeam, PrefixBeamOptions};
+
+use crate::onnx::DecoderOptions;
+use crate::text::TokenTable;
+
+/// A label of the best label sequence, and where it was heard.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Token {
+    pub id: u32,
+    /// The first output frame of its run, counted from the stream's first frame.
+    pub start: u64,
+    /// The frame of its run where it was surest.
+    pub peak: u64,
+    /// One past the last frame of its run.
+    pub end: u64,
+    /// Its log-probability at the peak, as the network gave it (no bias).
+    pub log_prob: f32,
+}
+
+/// Finds the labels behind the log-probabilities of one stream.
+pub trait Decoder: Send {
+    /// Takes `[U, V]` log-probabilities, U whole frames.
+    fn push(&mut self, log_probs: &[f32]);
+
+    /// The best label sequence of the current segment so far, oldest first.
+    fn best(&self) -> Vec<Token>;
+
+    /// A number that changes whenever what [`Decoder::best`] gives may read differently; cheap.
+    fn revision(&self) -> u64;
+
+    /// Output frames heard since the stream began.
+    fn num_frames(&self) -> u64;
+
+    /// Ends the segment and gives its labels for good. The stream goes on: frames are counted
+    /// on, and a label that is heard on both sides of the cut is two labels, unless its run goes
+    /// on without a break (then it was given already, and is not given again).
+    fn end_segment(&mut self) -> Vec<Token>;
+
+    /// Forgets everything: the next frame is a stream's first.
+    fn reset(&mut self);
+}
+
+/// What is added to each token's log-probability before it competes, `[V]`: the blank's and the
+/// fillers' bias of the model's decoder options.
+pub(crate) fn token_bias(tokens: &TokenTable, options: &DecoderOptions) -> Vec<f32> {
+    let mut bias = vec![0.0; tokens.len()];
+    for (id, token) in tokens.tokens().iter().enumerate() {
+        if options.filler.contains(token) {
+            bias[id] += options.filler_bias;
+        }
+    }
+    bias[tokens.blank() as usize] += options.blank_bias;
+    bias
+}

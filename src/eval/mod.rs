@@ -1,1 +1,7 @@
-//! eval
+//! Scoring: error rates and speed.
+
+pub mod timing;
+pub mod wer;
+
+pub use timing::Timing;
+pub use wer::{Edits, Score, Scorer};

@@ -1,0 +1,247 @@
+//! Manifests: JSON lines, one utterance a line, as NeMo writes them.
+//!
+//! ```json
+//! {"audio_filepath": "a/one.flac", "text": "one", "duration": 1.25, "offset": 0.0, "speaker": "ann"}
+//! ```
+//!
+//! `audio_filepath` is relative to the manifest's folder (or absolute) and `text` is the
+//! transcript; the rest is optional, and fields of other names are kept. Empty lines are skipped.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result, Stage, io};
+
+/// A longer line is no utterance but some other file.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+
+/// One line of a manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Resolved against the manifest's folder.
+    pub audio: PathBuf,
+    /// The transcript, white space trimmed.
+    pub text: String,
+    /// Seconds, as the manifest says; the file may differ.
+    pub duration: Option<f64>,
+    /// Where in the file the utterance begins, seconds.
+    pub offset: Option<f64>,
+    pub speaker: Option<String>,
+    /// The line in the manifest, counted from 1.
+    pub line: usize,
+    /// Fields that hearken gives no meaning to.
+    pub extra: Map<String, Value>,
+}
+
+/// What is asked of a manifest beyond its syntax.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Takes utterances in which nothing is said (noise): empty or absent `text`.
+    pub allow_empty_text: bool,
+    /// Looks whether each audio file is there.
+    pub check_audio: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { allow_empty_text: false, check_audio: true }
+    }
+}
+
+/// Reads a manifest whose utterances all have words and whose audio files are all there.
+///
+/// # Errors
+/// Names file and line: not JSON, no `audio_filepath`, an audio file that is not there, an empty
+/// text, a negative duration…
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<Entry>> {
+    read_with(path, ReadOptions::default())
+}
+
+/// Reads a manifest by the given options.
+///
+/// # Errors
+/// Names file and line, as [`read`].
+pub fn read_with(path: impl AsRef<Path>, options: ReadOptions) -> Result<Vec<Entry>> {
+    let path = path.as_ref();
+    let file = File::open(path).map_err(|e| io(Stage::Corpus, path, e))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut reader = BufReader::new(file);
+    let mut entries = Vec::new();
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        bytes.clear();
+        let read = reader
+            .by_ref()
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut bytes)
+            .map_err(|e| io(Stage::Corpus, path, e))?;
+        if read == 0 {
+            break;
+        }
+        let place = |e: Error| e.at(format!("line {number}")).in_file(path);
+        if read as u64 == MAX_LINE_BYTES {
+            return Err(place(problem(format!("the line is longer than {MAX_LINE_BYTES} bytes"))));
+        }
+        if let Some(entry) = parse_line(&bytes, number, folder, options).map_err(place)? {
+            entries.push(entry);
+        }
+    }
+    if entries.is_empty() {
+        return Err(problem("expected at least one utterance, found none").in_file(path));
+    }
+    Ok(entries)
+}
+
+fn problem(text: impl Into<String>) -> Error {
+    Error::new(Stage::Corpus, text)
+}
+
+/// One line, without file and line number in its errors; `None` when it is blank.
+fn parse_line(bytes: &[u8], line: usize, folder: &Path, options: ReadOptions) -> Result<Option<Entry>> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| problem(format!("not UTF-8 at byte {} of the line", e.valid_up_to() + 1)))?;
+    let text = if line == 1 { text.trim_start_matches('\u{feff}') } else { text };
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let hint = "a manifest is JSON lines: {\"audio_filepath\": …, \"text\": …}";
+    let value: Value = serde_json::from_str(text)
+        .map_err(|e| problem(format!("not JSON: {}", json_message(&e))).hint(hint))?;
+    let Value::Object(mut fields) = value else {
+        return Err(problem(format!("expected a JSON object, found {}", kind(&value))).hint(hint));
+    };
+    let audio = take_string(&mut fields, "audio_filepath")?
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| problem("`audio_filepath` is missing").hint(hint))?;
+    let audio = folder.join(audio);
+    let text = take_string(&mut fields, "text")?.unwrap_or_default().trim().to_string();
+    if text.is_empty() && !options.allow_empty_text {
+        return Err(problem("`text` is missing or empty").hint("say what is spoken, or remove the line"));
+    }
+    let duration = take_number(&mut fields, "duration")?;
+    let offset = take_number(&mut fields, "offset")?;
+    let speaker = take_string(&mut fields, "speaker")?;
+    if options.check_audio && !audio.is_file() {
+        let found = if audio.is_dir() { "is a directory" } else { "is not there" };
+        return Err(problem(format!("the audio file {} {found}", audio.display()))
+            .hint("paths are relative to the manifest"));
+    }
+    Ok(Some(Entry { audio, text, duration, offset, speaker, line, extra: fields }))
+}
+
+/// serde_json's message with its column but without its line, which is always 1 here.
+fn json_message(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let message = text.split(" at line ").next().unwrap_or(&text);
+    format!("{message} at column {}", error.column())
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn take_string(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        // Speakers are numbers in some corpora.
+        Some(Value::Number(number)) if name == "speaker" => Ok(Some(number.to_string())),
+        Some(other) => Err(problem(format!("`{name}`: expected a string, found {}", kind(&other)))),
+    }
+}
+
+/// A number of seconds that is not negative.
+fn take_number(fields: &mut Map<String, Value>, name: &str) -> Result<Option<f64>> {
+    let value = match fields.remove(name) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(value) => value,
+    };
+    match value.as_f64().filter(|seconds| seconds.is_finite() && *seconds >= 0.0) {
+        Some(seconds) => Ok(Some(seconds)),
+        None => Err(problem(format!("`{name}`: expected seconds, 0 or more, found {value}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn folder(manifest: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("a.wav"), b"x").expect("written");
+        let path = folder.path().join("m.jsonl");
+        fs::write(&path, manifest).expect("written");
+        (folder, path)
+    }
+
+    fn message(manifest: &str) -> String {
+        let (_folder, path) = folder(manifest.as_bytes());
+        read(&path).expect_err("the manifest is bad").to_string()
+    }
+
+    #[test]
+    fn every_field_arrives_and_unknown_ones_are_kept() {
+        let (folder, path) = folder(
+            "{\"audio_filepath\": \"a.wav\", \"text\": \" one two \", \"duration\": 1.5, \"offset\": 2, \
+             \"speaker\": 7, \"age\": 6}\n\n{\"audio_filepath\": \"a.wav\", \"text\": \"x\"}"
+                .as_bytes(),
+        );
+        let entries = read(&path).expect("a good manifest");
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].audio, folder.path().join("a.wav"));
+        assert_eq!(entries[0].text, "one two");
+        assert_eq!((entries[0].duration, entries[0].offset), (Some(1.5), Some(2.0)));
+        assert_eq!(entries[0].speaker.as_deref(), Some("7"));
+        assert_eq!(entries[0].extra.get("age"), Some(&Value::from(6)));
+        assert_eq!((entries[0].line, entries[1].line), (1, 3));
+    }
+
+    #[test]
+    fn errors_name_file_and_line() {
+        let good = "{\"audio_filepath\": \"a.wav\", \"text\": \"x\"}\n";
+        for (bad, expected) in [
+            ("{\"audio_filepath\": ", "not JSON"),
+            ("[1]", "found a list"),
+            ("{\"text\": \"x\"}", "`audio_filepath` is missing"),
+            ("{\"audio_filepath\": \"b.wav\", \"text\": \"x\"}", "b.wav is not there"),
+            ("{\"audio_filepath\": \".\", \"text\": \"x\"}", "is a directory"),
+            ("{\"audio_filepath\": \"a.wav\", \"text\": \" \"}", "`text` is missing or empty"),
+            ("{\"audio_filepath\": \"a.wav\", \"text\": 3}", "expected a string, found a number"),
+            ("{\"audio_filepath\": \"a.wav\", \"text\": \"x\", \"duration\": -1}", "`duration`"),
+        ] {
+            let text = message(&format!("{good}{bad}\n"));
+            assert!(text.contains("m.jsonl: line 2: ") && text.contains(expected), "{text}");
+        }
+        assert!(message("\n").contains("at least one utterance"));
+    }
+
+    #[test]
+    fn noise_needs_no_text_when_that_is_allowed() {
+        let (_folder, path) = folder(b"{\"audio_filepath\": \"gone.wav\"}");
+        let options = ReadOptions { allow_empty_text: true, check_audio: false };
+        assert_eq!(read_with(&path, options).expect("allowed")[0].text, "");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_bytes_give_entries_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (_folder, path) = folder(&bytes);
+            let _ = read(&path);
+        }
+    }
+}

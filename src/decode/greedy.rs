@@ -1,0 +1,205 @@
+//! CTC best path: the likeliest token of each frame, repeats merged, blanks dropped (Graves et
+//! al. 2006, section 3.2), over any number of pushes.
+
+use super::{Decoder, Token, token_bias};
+use crate::onnx::DecoderOptions;
+use crate::text::TokenTable;
+
+/// Best-path search over one stream.
+#[derive(Clone, Debug)]
+pub struct Greedy {
+    /// Added before tokens compete, `[V]`.
+    bias: Vec<f32>,
+    blank: u32,
+    /// The token of the frame before, for merging repeats.
+    previous: u32,
+    /// The run of `previous` began in an earlier segment and was given there.
+    run_given: bool,
+    tokens: Vec<Token>,
+    frames: u64,
+    revision: u64,
+}
+
+impl Greedy {
+    /// A search for one stream of a model.
+    pub fn new(tokens: &TokenTable, options: &DecoderOptions) -> Self {
+        let blank = tokens.blank();
+        Self {
+            bias: token_bias(tokens, options),
+            blank,
+            previous: blank,
+            run_given: false,
+            tokens: Vec::new(),
+            frames: 0,
+            revision: 0,
+        }
+    }
+
+    /// The labels of the current segment so far.
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    /// The likeliest token of a frame; the smallest id among equals; the blank when no number
+    /// is comparable.
+    fn likeliest(&self, frame: &[f32]) -> u32 {
+        let mut best = (self.blank, f32::NEG_INFINITY);
+        for (id, (log_prob, bias)) in frame.iter().zip(&self.bias).enumerate() {
+            let score = log_prob + bias;
+            if score > best.1 {
+                best = (id as u32, score);
+            }
+        }
+        best.0
+    }
+
+    fn push_frame(&mut self, frame: &[f32]) {
+        let id = self.likeliest(frame);
+        let (at, log_prob) = (self.frames, frame[id as usize]);
+        let repeated = id == self.previous;
+        self.frames += 1;
+        self.previous = id;
+        self.run_given &= repeated;
+        if id == self.blank || self.run_given {
+            return;
+        }
+        match self.tokens.last_mut() {
+            Some(token) if repeated => {
+                token.end = at + 1;
+                if log_prob > token.log_prob {
+                    (token.peak, token.log_prob) = (at, log_prob);
+                }
+            }
+            _ => self.tokens.push(Token { id, start: at, peak: at, end: at + 1, log_prob }),
+        }
+        self.revision += 1;
+    }
+}
+
+impl Decoder for Greedy {
+    fn push(&mut self, log_probs: &[f32]) {
+        for frame in log_probs.chunks_exact(self.bias.len()) {
+            self.push_frame(frame);
+        }
+    }
+
+    fn best(&self) -> Vec<Token> {
+        self.tokens.clone()
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn num_frames(&self) -> u64 {
+        self.frames
+    }
+
+    fn end_segment(&mut self) -> Vec<Token> {
+        self.run_given = self.previous != self.blank;
+        self.revision += 1;
+        std::mem::take(&mut self.tokens)
+    }
+
+    fn reset(&mut self) {
+        self.previous = self.blank;
+        self.run_given = false;
+        self.tokens.clear();
+        self.frames = 0;
+        self.revision += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn table(v: usize) -> TokenTable {
+        TokenTable::new((0..v).map(|i| format!("▁{i}")).collect(), 0).expect("a good table")
+    }
+
+    /// Log-probabilities whose best path is `path`: 0.7 there, the rest shared.
+    fn scripted(path: &[u32], v: usize) -> Vec<f32> {
+        let rest = (0.3 / (v as f32 - 1.0)).ln();
+        path.iter()
+            .flat_map(|&best| (0..v).map(move |i| if i == best as usize { 0.7f32.ln() } else { rest }))
+            .collect()
+    }
+
+    fn ids(tokens: &[Token]) -> Vec<u32> {
+        tokens.iter().map(|t| t.id).collect()
+    }
+
+    #[test]
+    fn repeats_merge_blanks_part_and_frames_are_counted() {
+        let mut greedy = Greedy::new(&table(3), &DecoderOptions::default());
+        greedy.push(&scripted(&[0, 1, 1, 0, 1, 2, 2], 3));
+        let tokens = greedy.best();
+        assert_eq!(ids(&tokens), [1, 1, 2]);
+        let spans: Vec<_> = tokens.iter().map(|t| (t.start, t.end)).collect();
+        assert_eq!(spans, [(1, 3), (4, 5), (5, 7)]);
+    }
+
+    #[test]
+    fn the_peak_is_the_surest_frame() {
+        let mut greedy = Greedy::new(&table(2), &DecoderOptions::default());
+        for p in [0.6f32, 0.9, 0.8] {
+            greedy.push(&[(1.0 - p).ln(), p.ln()]);
+        }
+        assert_eq!((greedy.tokens()[0].peak, greedy.tokens()[0].log_prob), (1, 0.9f32.ln()));
+    }
+
+    #[test]
+    fn biases_move_the_choice_but_not_the_confidence() {
+        let frame = [0.5f32.ln(), 0.4f32.ln(), 0.1f32.ln()];
+        let options = DecoderOptions { blank_bias: -1.0, ..Default::default() };
+        let mut greedy = Greedy::new(&table(3), &options);
+        greedy.push(&frame);
+        assert_eq!((greedy.tokens()[0].id, greedy.tokens()[0].log_prob), (1, 0.4f32.ln()));
+        let options = DecoderOptions { filler: vec!["▁2".into()], filler_bias: 2.0, ..options };
+        let mut greedy = Greedy::new(&table(3), &options);
+        greedy.push(&frame);
+        assert_eq!(greedy.tokens()[0].id, 2);
+    }
+
+    #[test]
+    fn a_run_across_a_cut_is_given_once_and_a_repeat_twice() {
+        let mut greedy = Greedy::new(&table(3), &DecoderOptions::default());
+        greedy.push(&scripted(&[1, 1], 3));
+        assert_eq!(ids(&greedy.end_segment()), [1]);
+        greedy.push(&scripted(&[1, 0, 1, 2], 3));
+        let tokens = greedy.end_segment();
+        assert_eq!(ids(&tokens), [1, 2]);
+        assert_eq!(tokens[0].start, 4, "frames are the stream's");
+    }
+
+    #[test]
+    fn frames_of_nan_are_blanks() {
+        let mut greedy = Greedy::new(&table(2), &DecoderOptions::default());
+        greedy.push(&[f32::NAN; 4]);
+        assert_eq!((greedy.tokens().len(), greedy.num_frames()), (0, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_best_path(path in proptest::collection::vec(0u32..4, 0..40), cuts in proptest::collection::vec(1usize..7, 40)) {
+            let mut expected = path.clone();
+            expected.dedup();
+            expected.retain(|&id| id != 0);
+            let all = scripted(&path, 4);
+            let mut whole = Greedy::new(&table(4), &DecoderOptions::default());
+            whole.push(&all);
+            prop_assert_eq!(ids(&whole.best()), expected);
+            let mut pieces = Greedy::new(&table(4), &DecoderOptions::default());
+            let mut rest = &all[..];
+            for cut in cuts {
+                let (now, later) = rest.split_at((cut * 4).min(rest.len()));
+                pieces.push(now);
+                rest = later;
+            }
+            prop_assert_eq!(pieces.best(), whole.best());
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Word and character error rates: (S + D + I) / N over an alignment of least edit distance
+//! (Levenshtein 1966; Wagner and Fischer 1974), N being the reference's length.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::error::{Error, Result, Stage};
+
+/// More cells than this are not kept for walking back: then edits are counted without knowing
+/// which words were confused.
+const MAX_CELLS: usize = 1 << 26;
+
+/// Edits that make a hypothesis of a reference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    pub substitutions: u64,
+    pub deletions: u64,
+    pub insertions: u64,
+    /// N, units in the reference.
+    pub reference: u64,
+}
+
+impl Edits {
+    /// S + D + I.
+    pub fn errors(&self) -> u64 {
+        self.substitutions + self.deletions + self.insertions
+    }
+
+    /// Errors over the reference's length; may exceed 1. With an empty reference 0 when nothing
+    /// was inserted, else the count of insertions (as if the length were 1).
+    pub fn rate(&self) -> f64 {
+        self.errors() as f64 / self.reference.max(1) as f64
+    }
+
+    /// Adds another utterance's edits.
+    pub fn merge(&mut self, other: &Edits) {
+        self.substitutions += other.substitutions;
+        self.deletions += other.deletions;
+        self.insertions += other.insertions;
+        self.reference += other.reference;
+    }
+}
+
+/// One step of an alignment, with the places in reference and hypothesis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Match(usize, usize),
+    Substitution(usize, usize),
+    /// Of a unit of the reference.
+    Deletion(usize),
+    /// Of a unit of the hypothesis.
+    Insertion(usize),
+}
+
+/// Counts least edits in memory linear in the hypothesis. Among alignments of equal cost the one
+/// that [`align`] takes counts.
+pub fn count_edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
+    let edits = |s, d, i| Edits { substitutions: s, deletions: d, insertions: i, reference: 0 };
+    // row[j]: from the first i of the reference to the first j of the hypothesis.
+    let mut row: Vec<Edits> = (0..=hypothesis.len() as u64).map(|j| edits(0, 0, j)).collect();
+    for (i, r) in reference.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = edits(0, i as u64 + 1, 0);
+        for (j, h) in hypothesis.iter().enumerate() {
+            let mut best = diagonal;
+            best.substitutions += u64::from(r != h);
+            let (up, left) = (row[j + 1], row[j]);
+            if up.errors() + 1 < best.errors() {
+                best = edits(up.substitutions, up.deletions + 1, up.insertions);
+            }
+            if left.errors() + 1 < best.errors() {
+                best = edits(left.substitutions, left.deletions, left.insertions + 1);
+            }
+            diagonal = up;
+            row[j + 1] = best;
+        }
+    }
+    Edits { reference: reference.len() as u64, ..row[hypothesis.len()] }
+}
+
+/// A least-cost alignment, first to last; a substitution is preferred to a deletion, a deletion
+/// to an insertion. Takes (N + 1) × (M + 1) bytes.
+pub fn align<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<Step> {
+    let (n, m) = (reference.len(), hypothesis.len());
+    let width = m + 1;
+    // 0: along the diagonal, 1: deletion, 2: insertion.
+    let mut from = vec![0u8; (n + 1) * width];
+    from[1..width].fill(2);
+    let mut row: Vec<usize> = (0..=m).collect();
+    for i in 1..=n {
+        let mut diagonal = row[0];
+        row[0] = i;
+        from[i * width] = 1;
+        for j in 1..=m {
+            let mut best = (diagonal + usize::from(reference[i - 1] != hypothesis[j - 1]), 0);
+            if row[j] + 1 < best.0 {
+                best = (row[j] + 1, 1);
+            }
+            if row[j - 1] + 1 < best.0 {
+                best = (row[j - 1] + 1, 2);
+            }
+            diagonal = row[j];
+            (row[j], from[i * width + j]) = best;
+        }
+    }
+    let (mut i, mut j) = (n, m);
+    let mut steps = Vec::with_capacity(n.max(m));
+    while i > 0 || j > 0 {
+        match from[i * width + j] {
+            0 => {
+                (i, j) = (i - 1, j - 1);
+                let same = reference[i] == hypothesis[j];
+                steps.push(if same { Step::Match(i, j) } else { Step::Substitution(i, j) });
+            }
+            1 => {
+                i -= 1;
+                steps.push(Step::Deletion(i));
+            }
+            _ => {
+                j -= 1;
+                steps.push(Step::Insertion(j));
+            }
+        }
+    }
+    steps.reverse();
+    steps
+}
+
+/// The score of some utterances.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Score {
+    pub words: Edits,
+    /// Characters of the words joined by single spaces.
+    pub chars: Edits,
+    pub utterances: u64,
+    /// Utterances without an error.
+    pub correct: u64,
+    /// (reference word, recognised word) to count; an empty string stands for "nothing", so
+    /// deletions and insertions are in it too. Correct words are not.
+    pub confusions: BTreeMap<(String, String), u64>,
+}
+
+impl Score {
+    /// Word error rate, a fraction.
+    pub fn wer(&self) -> f64 {
+        self.words.rate()
+    }
+
+    /// Character error rate, a fraction.
+    pub fn cer(&self) -> f64 {
+        self.chars.rate()
+    }
+
+    /// Adds another score.
+    pub fn merge(&mut self, other: &Score) {
+        self.words.merge(&other.words);
+        self.chars.merge(&other.chars);
+        self.utterances += other.utterances;
+        self.correct += other.correct;
+        for (pair, count) in &other.confusions {
+            *self.confusions.entry(pair.clone()).or_insert(0) += count;
+        }
+    }
+
+    /// The confusions, most frequent first.
+    pub fn most_confused(&self) -> Vec<(&str, &str, u64)> {
+        let mut list: Vec<_> =
+            self.confusions.iter().map(|((r, h), count)| (r.as_str(), h.as_str(), *count)).collect();
+        list.sort_by(|a, b| b.2.cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
+        list
+    }
+}
+
+/// Compares transcripts: lower case, words parted by white space, words that count as equal.
+#[derive(Clone, Debug, Default)]
+pub struct Scorer {
+    equal: HashMap<String, String>,
+}
+
+impl Scorer {
+    /// `equal` has rules such as `oh=zero`: both words are read as the second.
+    ///
+    /// # Errors
+    /// When a rule is not two words with `=` between.
+    pub fn new<S: AsRef<str>>(equal: &[S]) -> Result<Self> {
+        let mut map = HashMap::new();
+        for rule in equal {
+            let rule = rule.as_ref();
+            match rule.split_once('=').map(|(a, b)| (a.trim().to_lowercase(), b.trim().to_lowercase())) {
+                Some((a, b)) if is_word(&a) && is_word(&b) => map.insert(a, b),
+                _ => {
+                    let text = format!("expected two words as in `oh=zero`, found `{rule}`");
+                    return Err(Error::new(Stage::Usage, text));
+                }
+            };
+        }
+        Ok(Self { equal: map })
+    }
+
+    /// The words of a transcript as they are compared.
+    pub fn words(&self, text: &str) -> Vec<String> {
+        text.split_whitespace()
+            .map(|word| {
+                let word = word.to_lowercase();
+                self.equal.get(&word).cloned().unwrap_or(word)
+            })
+            .collect()
+    }
+
+    /// The score of one utterance.
+    pub fn score(&self, reference: &str, hypothesis: &str) -> Score {
+        let (r, h) = (self.words(reference), self.words(hypothesis));
+        let mut score = Score { utterances: 1, words: count_edits(&r, &h), ..Score::default() };
+        score.correct = u64::from(score.words.errors() == 0);
+        let chars = |words: &[String]| words.join(" ").chars().collect::<Vec<_>>();
+        score.chars = count_edits(&chars(&r), &chars(&h));
+        if score.correct == 0 && (r.len() + 1).saturating_mul(h.len() + 1) <= MAX_CELLS {
+            for step in align(&r, &h) {
+                let pair = match step {
+                    Step::Match(..) => continue,
+                    Step::Substitution(i, j) => (r[i].clone(), h[j].clone()),
+                    Step::Deletion(i) => (r[i].clone(), String::new()),
+                    Step::Insertion(j) => (String::new(), h[j].clone()),
+                };
+                *score.confusions.entry(pair).or_insert(0) += 1;
+            }
+        }
+        score
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_whitespace) && !text.contains('=')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn score(reference: &str, hypothesis: &str) -> Score {
+        Scorer::default().score(reference, hypothesis)
+    }
+
+    #[test]
+    fn each_kind_of_edit_is_counted_and_named() {
+        let score = score("one two three four", "one too four five");
+        let Edits { substitutions, deletions, insertions, reference } = score.words;
+        assert_eq!((substitutions, deletions, insertions, reference), (1, 1, 1, 4));
+        assert_eq!(score.wer(), 0.75);
+        let pair = |a: &str, b: &str| score.confusions.get(&(a.to_string(), b.to_string())).copied();
+        assert_eq!(pair("two", "too"), Some(1));
+        assert_eq!(pair("three", ""), Some(1));
+        assert_eq!(pair("", "five"), Some(1));
+        assert_eq!(score.confusions.len(), 3);
+    }
+
+    #[test]
+    fn characters_count_with_single_spaces() {
+        let score = score("a  b", "a c");
+        assert_eq!((score.chars.substitutions, score.chars.reference), (1, 3));
+    }
+
+    #[test]
+    fn words_said_to_be_equal_are() {
+        let scorer = Scorer::new(&["oh=zero"]).expect("a good rule");
+        let score = scorer.score("oh one ZERO", "zero one oh");
+        assert_eq!((score.words.errors(), score.chars.errors(), score.correct), (0, 0, 1));
+        for bad in ["oh", "=zero", "oh=", "a b=c", "a=b=c"] {
+            let error = Scorer::new(&[bad]).expect_err("a bad rule");
+            assert_eq!(error.stage(), Stage::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_said_and_nothing_heard_is_right() {
+        assert_eq!(score("", "").wer(), 0.0);
+        assert_eq!(score("", "one two").wer(), 2.0);
+        assert_eq!(score("one", "").words.deletions, 1);
+    }
+
+    /// The distance by its definition, without a table.
+    fn distance(a: &[u8], b: &[u8]) -> u64 {
+        match (a, b) {
+            ([], rest) | (rest, []) => rest.len() as u64,
+            ([x, a1 @ ..], [y, b1 @ ..]) => {
+                (distance(a1, b1) + u64::from(x != y)).min(distance(a1, b) + 1).min(distance(a, b1) + 1)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn edits_are_least_and_the_alignment_has_just_these(
+            a in proptest::collection::vec(0u8..3, 0..7), b in proptest::collection::vec(0u8..3, 0..7)
+        ) {
+            let edits = count_edits(&a, &b);
+            prop_assert_eq!(edits.errors(), distance(&a, &b));
+            let mut counted = Edits { reference: a.len() as u64, ..Edits::default() };
+            let (mut i, mut j) = (0, 0);
+            for step in align(&a, &b) {
+                match step {
+                    Step::Match(x, y) => { prop_assert_eq!((x, y, a[x]), (i, j, b[y])); i += 1; j += 1; }
+                    Step::Substitution(x, y) => {
+                        prop_assert_eq!((x, y), (i, j));
+                        prop_assert_ne!(a[x], b[y]);
+                        counted.substitutions += 1; i += 1; j += 1;
+                    }
+                    Step::Deletion(x) => { prop_assert_eq!(x, i); counted.deletions += 1; i += 1; }
+                    Step::Insertion(y) => { prop_assert_eq!(y, j); counted.insertions += 1; j += 1; }
+                }
+            }
+            prop_assert_eq!((i, j), (a.len(), b.len()));
+            prop_assert_eq!(counted, edits);
+        }
+    }
+}

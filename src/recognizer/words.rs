@@ -1,0 +1,190 @@
+//! Tokens to words with times and confidence.
+//!
+//! **Times.** Output frame u stands for the samples of its S feature frames: it begins at
+//! u × S × shift samples and ends where the next begins. A network that does not look ahead
+//! emits a label when it has heard enough of it, towards the end of the sound, and CTC leaves
+//! blanks elsewhere, so a run of frames says where a word *ends*. A word therefore
+//! - ends where the run of its last token ends, and
+//! - begins [`LOOKBACK_PER_LETTER`] seconds for each letter of its first token, and
+//!   [`EMISSION_DELAY`], before that token's run begins; but not before the end of the word (or
+//!   filler) in front of it, nor before the segment.
+//!
+//! Times are monotone and lie within the stream.
+//!
+//! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
+//! mean of its tokens'.
+
+use crate::decode::Token;
+use crate::onnx::DecoderOptions;
+use crate::text::TokenTable;
+use crate::text::tokens::WORD_START;
+use crate::units::samples_to_seconds;
+
+use super::transcript::Word;
+
+/// How long a letter takes to say, seconds: English at an even pace, some 12 letters a second.
+pub const LOOKBACK_PER_LETTER: f64 = 0.07;
+/// How long after a sound's beginning its label comes at the least, seconds.
+pub const EMISSION_DELAY: f64 = 0.08;
+
+/// Output frames as seconds from the stream's first sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FrameClock {
+    /// Samples from one output frame to the next.
+    pub step_samples: u64,
+    /// Hz.
+    pub sample_rate: u32,
+}
+
+impl FrameClock {
+    /// When an output frame begins, seconds.
+    pub fn seconds(&self, frame: u64) -> f64 {
+        samples_to_seconds(frame.saturating_mul(self.step_samples), self.sample_rate)
+    }
+}
+
+/// Makes words of the tokens of a segment.
+#[derive(Clone, Debug)]
+pub struct WordBuilder {
+    /// Each token's text without the mark that begins a word, `[V]`.
+    pieces: Vec<String>,
+    begins_word: Vec<bool>,
+    /// Heard, and not written, `[V]`.
+    filler: Vec<bool>,
+    min_confidence: f32,
+    clock: FrameClock,
+}
+
+/// A word that is being put together.
+struct Draft {
+    word: Word,
+    log_prob: f32,
+    tokens: usize,
+    filler: bool,
+}
+
+impl WordBuilder {
+    /// For a model's tokens; `clock` turns its output frames into seconds.
+    pub fn new(tokens: &TokenTable, options: &DecoderOptions, clock: FrameClock) -> Self {
+        let texts = tokens.tokens();
+        Self {
+            pieces: texts.iter().map(|t| t.replace(WORD_START, "").trim().to_string()).collect(),
+            begins_word: (0..texts.len()).map(|id| tokens.begins_word(id as u32)).collect(),
+            filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
+            min_confidence: options.min_confidence,
+            clock,
+        }
+    }
+
+    /// The words of `tokens` (a segment that begins at `start` seconds), with times cut at
+    /// `duration` seconds where the stream's end is known.
+    pub fn words(&self, tokens: &[Token], start: f64, duration: Option<f64>) -> Vec<Word> {
+        let mut words = Vec::new();
+        let mut draft: Option<Draft> = None;
+        let mut floor = start;
+        for token in tokens {
+            let id = token.id as usize;
+            let filler = self.filler[id];
+            match &mut draft {
+                Some(open) if !self.begins_word[id] && !filler && !open.filler => self.extend(open, token),
+                _ => {
+                    if let Some(done) = draft.take() {
+                        floor = self.close(done, duration, &mut words);
+                    }
+                    draft = Some(self.open(token, filler, floor));
+                }
+            }
+        }
+        if let Some(done) = draft {
+            self.close(done, duration, &mut words);
+        }
+        words
+    }
+
+    fn open(&self, token: &Token, filler: bool, floor: f64) -> Draft {
+        let piece = &self.pieces[token.id as usize];
+        let lookback = EMISSION_DELAY + LOOKBACK_PER_LETTER * piece.chars().count() as f64;
+        let start = (self.clock.seconds(token.start) - lookback).max(floor);
+        let end = self.clock.seconds(token.end).max(start);
+        let word = Word { word: piece.clone(), start, end, confidence: 0.0 };
+        Draft { word, log_prob: token.log_prob, tokens: 1, filler }
+    }
+
+    fn extend(&self, draft: &mut Draft, token: &Token) {
+        draft.word.word.push_str(&self.pieces[token.id as usize]);
+        draft.word.end = self.clock.seconds(token.end).max(draft.word.end);
+        draft.log_prob += token.log_prob;
+        draft.tokens += 1;
+    }
+
+    /// Writes the word, if it is one to be written; gives the time at which it ends.
+    fn close(&self, draft: Draft, duration: Option<f64>, words: &mut Vec<Word>) -> f64 {
+        let Draft { mut word, log_prob, tokens, filler } = draft;
+        if let Some(duration) = duration {
+            word.start = word.start.min(duration);
+            word.end = word.end.min(duration);
+        }
+        word.confidence = (log_prob / tokens as f32).exp().clamp(0.0, 1.0);
+        let end = word.end;
+        if !filler && !word.word.is_empty() && word.confidence >= self.min_confidence {
+            words.push(word);
+        }
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(id: u32, start: u64, end: u64, p: f32) -> Token {
+        Token { id, start, peak: start, end, log_prob: p.ln() }
+    }
+
+    fn builder(tokens: &[&str], options: DecoderOptions) -> WordBuilder {
+        let table = TokenTable::new(tokens.iter().map(|t| t.to_string()).collect(), 0).expect("a good table");
+        WordBuilder::new(&table, &options, FrameClock { step_samples: 640, sample_rate: 16_000 })
+    }
+
+    #[test]
+    fn pieces_join_until_the_next_mark() {
+        let words = builder(&["<blk>", "▁ze", "ro", "▁", "o"], DecoderOptions::default()).words(
+            &[token(1, 20, 21, 0.9), token(2, 22, 23, 0.4), token(3, 40, 41, 1.0), token(4, 42, 43, 1.0)],
+            0.0,
+            None,
+        );
+        let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
+        assert_eq!(texts, ["zero", "o"]);
+        assert!((words[0].confidence - 0.6).abs() < 1e-6, "geometric mean of 0.9 and 0.4");
+        assert!((words[0].end - 23.0 * 0.04).abs() < 1e-9);
+        assert!((words[0].start - (0.8 - 0.08 - 0.14)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn times_are_monotone_and_end_with_the_stream() {
+        let words = builder(&["<blk>", "▁seven"], DecoderOptions::default()).words(
+            &[token(1, 1, 2, 1.0), token(1, 4, 5, 1.0), token(1, 20, 25, 1.0)],
+            0.0,
+            Some(0.9),
+        );
+        assert_eq!(words[0].start, 0.0);
+        assert_eq!(words[1].start, words[0].end);
+        assert_eq!(words[2].end, 0.9);
+        assert!(words.iter().all(|w| w.start <= w.end && w.end <= 0.9));
+        assert!(words.windows(2).all(|w| w[0].end <= w[1].start));
+    }
+
+    #[test]
+    fn fillers_and_unsure_words_are_heard_but_not_written() {
+        let options =
+            DecoderOptions { filler: vec!["▁*".into()], min_confidence: 0.5, ..Default::default() };
+        let words = builder(&["<blk>", "▁one", "▁*", "x"], options).words(
+            &[token(2, 5, 9, 0.9), token(3, 9, 10, 0.9), token(1, 12, 13, 0.9), token(1, 30, 31, 0.3)],
+            0.0,
+            None,
+        );
+        let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
+        assert_eq!(texts, ["x", "one"]);
+        assert!(words[1].start >= 0.4 - 1e-9, "a filler's time is not a word's");
+    }
+}
