@@ -32,16 +32,13 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 /// Demultiplexes and decodes the first audio track of a file to mono.
 pub(super) struct CompressedReader {
     format: Box<dyn FormatReader>,
-    decoder: Box<dyn AudioDecoder>,
-    track: u32,
+    track: Track,
     sample_rate: u32,
     interleaved: Vec<f32>,
     /// Decoded mono samples; those before `at` are given out already.
     ready: Vec<f32>,
     at: usize,
     decoded: u64,
-    /// Samples that the container promises, in counts of the rate it names.
-    promised: Option<(u64, u32)>,
     ended: bool,
     problems: Problems,
 }
@@ -59,17 +56,15 @@ impl CompressedReader {
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
             .map_err(|e| unknown(&e, seekable))?;
-        let (decoder, track, promised) = open_track(format.as_ref())?;
+        let track = open_track(format.as_ref())?;
         let mut this = Self {
             format,
-            decoder,
             track,
             sample_rate: 0,
             interleaved: Vec::new(),
             ready: Vec::new(),
             at: 0,
             decoded: 0,
-            promised,
             ended: false,
             problems: Problems { truncated, skipped_packets: 0 },
         };
@@ -100,8 +95,8 @@ impl CompressedReader {
                 Err(SymphoniaError::IoError(e)) => return Err(unreadable(e)),
                 Err(SymphoniaError::ResetRequired) => {
                     // A chained stream begins anew, perhaps with another codec.
-                    (self.decoder, self.track, _) = open_track(self.format.as_ref())?;
-                    self.promised = None;
+                    self.track = open_track(self.format.as_ref())?;
+                    self.track.promised = None;
                 }
                 Err(SymphoniaError::DecodeError(_)) if failures < MOST_FAILURES_ON_END => {
                     failures += 1;
@@ -125,11 +120,11 @@ impl CompressedReader {
             self.ended = true;
             return Ok(());
         };
-        if packet.track_id != self.track {
+        if packet.track_id != self.track.id {
             return Ok(());
         }
         // A packet that cannot be decoded for want of bytes is damage inside, not the file's end.
-        let audio = self.decoder.decode(&packet).map_err(|e| match e {
+        let audio = self.track.decoder.decode(&packet).map_err(|e| match e {
             SymphoniaError::IoError(_) => SymphoniaError::DecodeError("a packet is too short"),
             e => e,
         })?;
@@ -145,7 +140,7 @@ impl CompressedReader {
             return Ok(());
         }
         let (rate, channels) = {
-            let audio = self.decoder.last_decoded();
+            let audio = self.track.decoder.last_decoded();
             (audio.spec().rate(), audio.spec().channels().count())
         };
         check_rate(rate)?;
@@ -182,13 +177,23 @@ impl Source for CompressedReader {
         // Some containers count what encoders add at the ends, a packet or two.
         let tolerance = u64::from(self.sample_rate) / 10;
         let short = self.ended
-            && self.promised.is_some_and(|(n, r)| r == self.sample_rate && self.decoded + tolerance < n);
+            && self
+                .track
+                .promised
+                .is_some_and(|(n, r)| r == self.sample_rate && self.decoded + tolerance < n);
         Problems { truncated: self.problems.truncated || short, ..self.problems }
     }
 }
 
-/// The decoder of the first audio track, its number, and how many samples it promises.
-fn open_track(format: &dyn FormatReader) -> Result<(Box<dyn AudioDecoder>, u32, Option<(u64, u32)>)> {
+/// The first audio track of a container.
+struct Track {
+    decoder: Box<dyn AudioDecoder>,
+    id: u32,
+    /// How many samples it promises, in counts of the rate it names.
+    promised: Option<(u64, u32)>,
+}
+
+fn open_track(format: &dyn FormatReader) -> Result<Track> {
     let Some(track) = format.default_track(TrackType::Audio) else {
         return Err(Error::new(Stage::Audio, "expected an audio track, found none"));
     };
@@ -199,7 +204,7 @@ fn open_track(format: &dyn FormatReader) -> Result<(Box<dyn AudioDecoder>, u32, 
         Error::new(Stage::Audio, format!("expected audio that can be decoded, found {e}"))
             .hint("convert it to WAV or FLAC first")
     })?;
-    Ok((decoder, track.id, track.num_frames.zip(parameters.sample_rate)))
+    Ok(Track { decoder, id: track.id, promised: track.num_frames.zip(parameters.sample_rate) })
 }
 
 /// Whether an Ogg file ends otherwise than with a whole page marked as the last of its stream
