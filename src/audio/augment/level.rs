@@ -28,9 +28,8 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
             lanes[lane] += x[lane] * y[lane];
         }
     }
-    let rest: f32 = match a.len().min(b.len()) / 8 * 8 {
-        whole => a[whole..].iter().zip(&b[whole..]).map(|(x, y)| x * y).sum(),
-    };
+    let whole = a.len().min(b.len()) / 8 * 8;
+    let rest: f32 = a[whole..].iter().zip(&b[whole..]).map(|(x, y)| x * y).sum();
     lanes.iter().sum::<f32>() + rest
 }
 

@@ -262,7 +262,7 @@ impl ImpulseResponses {
             buffer.iter_mut().zip(&tail).for_each(|(b, t)| *b += t);
             chunk.copy_from_slice(&buffer[..chunk.len()]);
             // Only the last chunk is short, and nothing follows it.
-            tail.copy_from_slice(&buffer[plan.size - tail.len()..]);
+            tail.copy_from_slice(&buffer[block..]);
         }
     }
 }

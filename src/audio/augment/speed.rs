@@ -145,7 +145,10 @@ mod tests {
         for factor in [0.8, 1.25] {
             let out = change_tempo(&tone, factor);
             assert!((out.len() as f32 - 32_000.0 / factor).abs() <= 1.0);
-            assert!(tone_share(&out[..out.len() - 1024], 440.0) > 0.97, "factor {factor}");
+            // Piece by piece: joints are whole samples, so the phase drifts over the seconds.
+            for piece in out[..out.len() - 1024].chunks_exact(4096) {
+                assert!(tone_share(piece, 440.0) > 0.97, "factor {factor}");
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::level::{LEVEL_FRAME, power_to_db};
+use super::filter::high_pass;
+use super::level::{LEVEL_FRAME, power, power_to_db};
 
 /// Kept before the first and after the last loud frame, samples: soft onsets and endings
 /// (/f/, /s/, a released /t/) lie below any threshold.
@@ -73,26 +74,23 @@ fn loud_stretches(powers: &[f32], limit: f32) -> Vec<Stretch> {
     stretches
 }
 
-/// The power of each 10 ms frame after pre-emphasis (hum and rumble do not count, fricatives do),
-/// averaged over three frames.
+/// The power of each 10 ms frame above 150 Hz (hum and rumble do not count) with the treble
+/// raised (fricatives do); of three neighbours the middle one, so that clicks do not count.
 fn smoothed_powers(samples: &[f32]) -> Vec<f32> {
-    let mut last = samples.first().copied().unwrap_or(0.0);
-    let powers: Vec<f32> = samples
-        .chunks(LEVEL_FRAME)
-        .map(|frame| {
-            let mut sum = 0f32;
-            for &x in frame {
-                let y = x - 0.9 * last;
-                last = x;
-                sum += y * y;
-            }
-            sum / frame.len() as f32
-        })
-        .collect();
+    let mut heard = samples.to_vec();
+    high_pass(&mut heard, 150.0);
+    let mut last = 0f32;
+    for x in &mut heard {
+        let emphasised = *x - 0.5 * last;
+        last = *x;
+        *x = emphasised;
+    }
+    let powers: Vec<f32> = heard.chunks(LEVEL_FRAME).map(power).collect();
+    let at = |i: usize| powers[i.min(powers.len() - 1)];
     (0..powers.len())
         .map(|i| {
-            let around = &powers[i.saturating_sub(1)..(i + 2).min(powers.len())];
-            around.iter().sum::<f32>() / around.len() as f32
+            let (a, b, c) = (at(i.saturating_sub(1)), at(i), at(i + 1));
+            a.min(b).max(a.max(b).min(c))
         })
         .collect()
 }
