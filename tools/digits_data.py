@@ -5,11 +5,10 @@
 
 DIR holds the manifests of the recorded sets (the list: tools/digits_data.py --sources),
 JSON lines with `audio_filepath` relative to the manifest, `duration`, `text`, `speaker`.
-The program checks them (every line and audio file; it warns of speakers both in training
-and dev),
-makes the synthetic voices in DIR/synthetic or SYNTHETIC (tools/synthesize.py, whose head
-says what to install), and ends with 0 when all that the recipe needs is there, else 1.
-For what is missing it says where the public gets it.
+The program checks every line and audio file, warns of speakers both in training and in
+dev, makes the synthetic voices in DIR/synthetic or SYNTHETIC (tools/synthesize.py, whose
+head says what to install), and ends with 0 when all that the recipe needs is there, else
+1. For what is missing it says where the public gets it.
 """
 
 import argparse
