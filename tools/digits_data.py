@@ -159,7 +159,7 @@ def main():
         done = subprocess.run([sys.executable, program, out, "--seed", str(options.seed),
                                "--count-scale", str(options.count_scale)])
         right &= done.returncode == 0
-        for name in ("synthetic-digits.jsonl", "synthetic-words.jsonl"):
+        for name in ("synthetic-digits.jsonl", "synthetic-accents.jsonl", "synthetic-words.jsonl"):
             if (out / name).is_file():
                 manifest = Manifest(out / name, needs_text=True)
                 print(f"{out / name}: {manifest.utterances} utterances, {manifest.seconds / 3600:.2f} hours")

@@ -3,8 +3,9 @@
 
     tools/synthesize.py OUTDIR [--seed N] [--count-scale X] [--families a,b,…]
 
-writes one 16 kHz mono Ogg Opus file an utterance and two manifests of JSON lines,
-OUTDIR/synthetic-digits.jsonl and OUTDIR/synthetic-words.jsonl (`audio_filepath`
+writes one 16 kHz mono Ogg Opus file an utterance and three manifests of JSON lines in
+OUTDIR, synthetic-digits.jsonl, synthetic-accents.jsonl (digits by the voices of other
+languages; strange to the ear, weigh them low) and synthetic-words.jsonl (`audio_filepath`
 relative to the manifest, `duration` in seconds, `text` in lower-case words, `speaker`).
 
 What it needs (a family whose tools are absent is left out, and the program says so):
@@ -71,6 +72,15 @@ class Utterance:
     @property
     def name(self):
         return f"synthetic-{self.kind}/{self.family}-{self.number:05d}.opus"
+
+
+MANIFESTS = ("digits", "accents", "words")
+
+
+def manifest_of(name):
+    """Which manifest the audio file of this name stands in."""
+    folder, file = name.split("/")
+    return "accents" if file.startswith("accent-") else folder.removeprefix("synthetic-")
 
 
 # Substitutions that speakers of other languages, and some native ones, make in the
@@ -381,7 +391,7 @@ def open_families(names, seed):
 def known_rows(out):
     """Rows of an earlier run, by file name."""
     rows = {}
-    for kind in ("digits", "words"):
+    for kind in MANIFESTS:
         manifest = out / f"synthetic-{kind}.jsonl"
         if manifest.exists():
             for line in manifest.read_text().splitlines():
@@ -412,9 +422,9 @@ def main():
     utterances = plan(list(engines), options.seed, options.count_scale)
 
     def save():
-        for kind in ("digits", "words"):
+        for kind in MANIFESTS:
             write_manifest(options.out / f"synthetic-{kind}.jsonl",
-                           [r for name, r in rows.items() if name.startswith(f"synthetic-{kind}/")])
+                           [row for name, row in rows.items() if manifest_of(name) == kind])
 
     made = dropped = 0
     for i, utterance in enumerate(utterances):
