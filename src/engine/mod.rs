@@ -1,7 +1,22 @@
 //! Running a network, three ways: `native` (our own kernels), `tract`, `ort` (onnxruntime).
 //! Features in, log-probabilities out, states carried.
 
+mod batch;
+#[cfg(any(feature = "tract", feature = "ort"))]
+mod graph_io;
+pub mod load;
+pub mod native;
+#[cfg(feature = "ort")]
+pub mod ort;
+pub mod ort_library;
+#[cfg(feature = "tract")]
+pub mod tract;
+
 use crate::error::Result;
+pub use crate::onnx::StateSpec;
+pub use load::{EngineKind, EngineOptions, load};
+pub use native::NativeEngine;
+pub use ort_library::LibrarySearch;
 
 /// The values of one tensor that is carried from step to step.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,19 +38,6 @@ pub struct State {
     pub tensors: Vec<StateTensor>,
     /// Room that an engine may reuse from call to call; holds nothing of the stream.
     pub(crate) scratch: Vec<f32>,
-}
-
-/// A pair of state input and output.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StateSpec {
-    /// Name of the graph's input.
-    pub input: String,
-    /// Name of the graph's output.
-    pub output: String,
-    /// Shape for one stream.
-    pub shape: Vec<usize>,
-    /// Which axis counts streams.
-    pub batch_axis: usize,
 }
 
 /// What an engine needs and gives.

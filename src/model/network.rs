@@ -2,6 +2,9 @@
 
 use super::config::NetworkConfig;
 
+/// Added to the variance in layer normalisation; in the model file too.
+pub const LAYER_NORM_EPSILON: f32 = 1e-5;
+
 /// One named tensor of weights, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter<T> {

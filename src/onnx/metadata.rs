@@ -1,9 +1,35 @@
 //! What a model file says about itself beside its graph.
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::states::state_specs;
+use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
+use crate::model::NetworkConfig;
 use crate::text::TokenTable;
+
+/// The version of the layout of hearken's files that this program reads and writes.
+pub const FORMAT: &str = "1";
+
+/// The keys that every file has, in the order in which they are written.
+const KEYS: [&str; 12] = [
+    "hearken.format",
+    "features",
+    "tokens",
+    "subsampling",
+    "blank",
+    "states",
+    "sample_rate",
+    "hearken.decoder",
+    "license",
+    "trained_on",
+    "recipe",
+    "created_by",
+];
 
 /// How a model's log-probabilities are to be read; chosen when it was trained (metadata key
 /// `hearken.decoder`, JSON).
@@ -42,4 +68,147 @@ pub struct Metadata {
     pub created_by: String,
     /// Everything else found in the file, kept on rewriting.
     pub other: Vec<(String, String)>,
+}
+
+impl Metadata {
+    /// The entries of a file; [`Metadata::from_entries`] makes the same metadata of them.
+    ///
+    /// # Errors
+    /// When a setting cannot be written as JSON and read again (NaN), or `other` has a key twice
+    /// or one of ours.
+    pub fn to_entries(&self, config: &NetworkConfig) -> Result<Vec<(String, String)>> {
+        let states: Vec<Value> = state_specs(config)
+            .into_iter()
+            .map(|s| {
+                let mut shape: Vec<Value> = s.shape.iter().map(|&d| json!(d)).collect();
+                shape[s.batch_axis] = json!("N");
+                json!({ "input": s.input, "output": s.output, "shape": shape, "batch_axis": s.batch_axis, "initial": 0.0 })
+            })
+            .collect();
+        let values = [
+            FORMAT.to_string(),
+            to_json("features", &self.features)?,
+            to_json("tokens", self.tokens.tokens())?,
+            config.subsampling.to_string(),
+            self.tokens.blank().to_string(),
+            to_json("states", &states)?,
+            self.features.sample_rate.to_string(),
+            to_json("hearken.decoder", &self.decoder)?,
+            self.license.clone(),
+            self.trained_on.clone(),
+            self.recipe.clone(),
+            self.created_by.clone(),
+        ];
+        let mut entries: Vec<(String, String)> = KEYS.iter().map(|k| k.to_string()).zip(values).collect();
+        // A required entry comes last, so that a file cut short anywhere is seen to be.
+        let last = entries.len() - 1;
+        entries.splice(last..last, self.other.iter().cloned());
+        if Self::from_entries(&entries)? != *self {
+            return Err(Error::new(Stage::Model, "the metadata holds numbers that are not finite"));
+        }
+        Ok(entries)
+    }
+
+    /// The metadata out of a file's entries.
+    ///
+    /// # Errors
+    /// Names all missing keys at once; an entry that stands twice; one that cannot be read.
+    pub fn from_entries(entries: &[(String, String)]) -> Result<Self> {
+        let mut found: HashMap<&str, &str> = HashMap::with_capacity(entries.len());
+        for (key, value) in entries {
+            if found.insert(key, value).is_some() {
+                return Err(Error::new(Stage::Model, "the entry stands twice").at(format!("metadata {key}")));
+            }
+        }
+        let missing: Vec<&str> = KEYS.into_iter().filter(|key| !found.contains_key(key)).collect();
+        if !missing.is_empty() {
+            return Err(Error::new(Stage::Model, format!("missing metadata: {}", missing.join(", ")))
+                .hint("a file that hearken wrote has them all"));
+        }
+        let value = |key: &str| found.get(key).copied().unwrap_or_default();
+        if value("hearken.format") != FORMAT {
+            let found = value("hearken.format");
+            return Err(bad("hearken.format", format!("expected format {FORMAT}, found {found:?}"))
+                .hint("the file was made by another version of hearken"));
+        }
+        let features: FbankOptions = whole_json("features", value("features"), &FbankOptions::default())?;
+        let blank = number("blank", value("blank"))?;
+        let tokens = TokenTable::new(from_json("tokens", value("tokens"))?, blank)
+            .map_err(|e| e.at("metadata tokens"))?;
+        if number("sample_rate", value("sample_rate"))? != features.sample_rate {
+            let (found, expected) = (value("sample_rate"), features.sample_rate);
+            return Err(bad("sample_rate", format!("expected {expected} as in `features`, found {found}")));
+        }
+        let ours = |key: &str| KEYS.contains(&key);
+        Ok(Self {
+            features,
+            tokens,
+            decoder: from_json("hearken.decoder", value("hearken.decoder"))?,
+            license: value("license").into(),
+            trained_on: value("trained_on").into(),
+            recipe: value("recipe").into(),
+            created_by: value("created_by").into(),
+            other: entries.iter().filter(|(key, _)| !ours(key)).cloned().collect(),
+        })
+    }
+
+    /// Checks that metadata and network belong together.
+    ///
+    /// # Errors
+    /// When the number of tokens or of features differs.
+    pub fn check(&self, config: &NetworkConfig) -> Result<()> {
+        if self.tokens.len() != config.num_tokens {
+            let (found, expected) = (self.tokens.len(), config.num_tokens);
+            return Err(bad(
+                "tokens",
+                format!("expected {expected} tokens as the network has, found {found}"),
+            ));
+        }
+        if self.features.num_mel_bins != config.num_features {
+            let (found, expected) = (self.features.num_mel_bins, config.num_features);
+            return Err(bad(
+                "features",
+                format!("expected {expected} mel bins as the network takes, found {found}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The `subsampling` entry, which belongs to the network.
+pub(super) fn subsampling(entries: &[(String, String)]) -> Result<usize> {
+    let value = entries.iter().find(|(key, _)| key == "subsampling").map_or("", |(_, value)| value);
+    Ok(number("subsampling", value)? as usize)
+}
+
+fn bad(key: &str, problem: String) -> Error {
+    Error::new(Stage::Model, problem).at(format!("metadata {key}"))
+}
+
+fn number(key: &str, value: &str) -> Result<u32> {
+    value.parse().map_err(|_| bad(key, format!("expected a whole number, found {:?}", shorten(value))))
+}
+
+fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| bad(key, e.to_string()))
+}
+
+fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|e| bad(key, format!("{e}, in {:?}", shorten(text))))
+}
+
+/// Reads settings of which none may be absent: a default that was never written down is a guess.
+fn whole_json<T: DeserializeOwned + Serialize>(key: &str, text: &str, example: &T) -> Result<T> {
+    let given: serde_json::Map<String, Value> = from_json(key, text)?;
+    if let Ok(Value::Object(all)) = serde_json::to_value(example) {
+        let missing: Vec<&str> = all.keys().filter(|k| !given.contains_key(*k)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            return Err(bad(key, format!("missing settings: {}", missing.join(", "))));
+        }
+    }
+    from_json(key, text)
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(60).collect()
 }

@@ -1,0 +1,201 @@
+//! What the engines that run a graph share: checking a call, putting the states of N streams into
+//! one tensor along their batch axis, and taking them apart again.
+#![cfg_attr(not(any(feature = "tract", feature = "ort")), allow(dead_code))]
+
+use super::{EngineSpec, State, StateSpec, StateTensor, TensorData};
+use crate::error::{Error, Result, Stage};
+
+/// Checks the arguments of [`super::Engine::run`] and returns T, frames a stream; 0 when there is
+/// nothing to do.
+pub(super) fn check_call(
+    spec: &EngineSpec,
+    frames: &[&[f32]],
+    states: &[&mut State],
+    outputs: usize,
+) -> Result<usize> {
+    let error = |problem: String| Err(Error::new(Stage::Engine, problem).at(format!("engine {}", spec.name)));
+    if frames.len() != states.len() || frames.len() != outputs {
+        let (n, s) = (frames.len(), states.len());
+        return error(format!(
+            "expected as many states and outputs as streams, found {n}, {s} and {outputs}"
+        ));
+    }
+    let Some(first) = frames.first() else { return Ok(0) };
+    if let Some(other) = frames.iter().find(|f| f.len() != first.len()) {
+        let (a, b) = (first.len(), other.len());
+        return error(format!("expected as many frames from each stream, found {a} and {b} values"));
+    }
+    if first.len() % spec.num_features != 0 {
+        let (f, n) = (spec.num_features, first.len());
+        return error(format!("expected frames of {f} features, found {n} values"));
+    }
+    let t = first.len() / spec.num_features;
+    let (window, shift) = (spec.window, spec.shift.max(1));
+    let fits = if window == shift { t % shift == 0 } else { t >= window && (t - window) % shift == 0 };
+    if !fits {
+        return error(format!("expected {window} frames and any number of {shift} more, found {t}"));
+    }
+    for state in states {
+        let shapes = state.tensors.iter().map(|t| &t.shape);
+        if !shapes.eq(spec.states.iter().map(|s| &s.shape)) {
+            return error("expected the state of a stream of this engine, found another one's".into());
+        }
+    }
+    Ok(t)
+}
+
+/// All states zero; `is_i64[i]` says which are integers.
+pub(super) fn zero_state(specs: &[StateSpec], is_i64: impl Fn(usize) -> bool) -> State {
+    let zeros = |(i, spec): (usize, &StateSpec)| {
+        let n = spec.shape.iter().product();
+        let data = if is_i64(i) { TensorData::I64(vec![0; n]) } else { TensorData::F32(vec![0.0; n]) };
+        StateTensor { shape: spec.shape.clone(), data }
+    };
+    State { tensors: specs.iter().enumerate().map(zeros).collect(), scratch: Vec::new() }
+}
+
+/// The shape of a state for N streams.
+pub(super) fn batch_shape(spec: &StateSpec, streams: usize) -> Vec<usize> {
+    let mut shape = spec.shape.clone();
+    if let Some(axis) = shape.get_mut(spec.batch_axis) {
+        *axis *= streams;
+    }
+    shape
+}
+
+/// State `i` of all streams as one tensor.
+pub(super) fn stack(spec: &StateSpec, i: usize, states: &[&mut State]) -> Result<TensorData> {
+    let kind = || Error::new(Stage::Engine, "expected states of one kind of number").at(spec.input.clone());
+    match states.first().and_then(|s| s.tensors.get(i)).map(|t| &t.data) {
+        Some(TensorData::I64(_)) => {
+            let parts = states.iter().map(|s| match &s.tensors[i].data {
+                TensorData::I64(v) => Ok(v.as_slice()),
+                TensorData::F32(_) => Err(kind()),
+            });
+            Ok(TensorData::I64(interleave(spec, &parts.collect::<Result<Vec<_>>>()?)))
+        }
+        Some(TensorData::F32(_)) => {
+            let parts = states.iter().map(|s| match &s.tensors[i].data {
+                TensorData::F32(v) => Ok(v.as_slice()),
+                TensorData::I64(_) => Err(kind()),
+            });
+            Ok(TensorData::F32(interleave(spec, &parts.collect::<Result<Vec<_>>>()?)))
+        }
+        None => Err(kind()),
+    }
+}
+
+/// Gives each stream its part of state `i` of all streams.
+pub(super) fn split_f32(spec: &StateSpec, i: usize, all: &[f32], states: &mut [&mut State]) -> Result<()> {
+    check_split(spec, all.len(), states.len())?;
+    let streams = states.len();
+    for (n, state) in states.iter_mut().enumerate() {
+        if let TensorData::F32(part) = &mut state.tensors[i].data {
+            take(spec, all, n, streams, part);
+        }
+    }
+    Ok(())
+}
+
+/// As [`split_f32`], for integers.
+pub(super) fn split_i64(spec: &StateSpec, i: usize, all: &[i64], states: &mut [&mut State]) -> Result<()> {
+    check_split(spec, all.len(), states.len())?;
+    let streams = states.len();
+    for (n, state) in states.iter_mut().enumerate() {
+        if let TensorData::I64(part) = &mut state.tensors[i].data {
+            take(spec, all, n, streams, part);
+        }
+    }
+    Ok(())
+}
+
+fn check_split(spec: &StateSpec, found: usize, streams: usize) -> Result<()> {
+    let expected = spec.shape.iter().product::<usize>() * streams;
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::new(Stage::Engine, format!("expected a new state of {expected} values, found {found}"))
+        .at(spec.output.clone()))
+}
+
+/// Numbers of one stream that lie together: the axes from the batch axis on.
+fn run_length(spec: &StateSpec) -> usize {
+    spec.shape.iter().skip(spec.batch_axis).product::<usize>()
+}
+
+fn interleave<T: Copy>(spec: &StateSpec, parts: &[&[T]]) -> Vec<T> {
+    let run = run_length(spec);
+    let mut all = Vec::with_capacity(parts.iter().map(|p| p.len()).sum());
+    let rows = parts.first().map_or(0, |p| p.len()) / run.max(1);
+    for row in 0..rows {
+        for part in parts {
+            all.extend_from_slice(&part[row * run..(row + 1) * run]);
+        }
+    }
+    all
+}
+
+fn take<T: Copy>(spec: &StateSpec, all: &[T], n: usize, streams: usize, part: &mut [T]) {
+    let run = run_length(spec).max(1);
+    for (row, values) in part.chunks_exact_mut(run).enumerate() {
+        let from = (row * streams + n) * run;
+        values.copy_from_slice(&all[from..from + run]);
+    }
+}
+
+/// Gives each stream its log-probabilities `[T', V]` out of `[N, T', V]`.
+pub(super) fn split_outputs(spec: &EngineSpec, all: &[f32], log_probs: &mut [&mut Vec<f32>]) -> Result<()> {
+    let streams = log_probs.len().max(1);
+    if all.len() % (streams * spec.num_tokens) != 0 {
+        let (v, n) = (spec.num_tokens, all.len());
+        return Err(Error::new(
+            Stage::Engine,
+            format!("expected log-probabilities of {v} tokens for {streams} streams, found {n} values"),
+        ));
+    }
+    for (part, out) in all.chunks_exact((all.len() / streams).max(1)).zip(log_probs) {
+        out.extend_from_slice(part);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(shape: &[usize], batch_axis: usize) -> StateSpec {
+        StateSpec { input: "s".into(), output: "next_s".into(), shape: shape.to_vec(), batch_axis }
+    }
+
+    fn state(data: TensorData, shape: &[usize]) -> State {
+        State { tensors: vec![StateTensor { shape: shape.to_vec(), data }], scratch: Vec::new() }
+    }
+
+    #[test]
+    fn states_go_together_and_apart_on_their_batch_axis() {
+        let spec = spec(&[2, 1, 3], 1);
+        let mut a = state(TensorData::F32((0..6).map(|v| v as f32).collect()), &spec.shape);
+        let mut b = state(TensorData::F32((10..16).map(|v| v as f32).collect()), &spec.shape);
+        let (a2, b2) = (a.tensors.clone(), b.tensors.clone());
+        let all = stack(&spec, 0, &[&mut a, &mut b]).expect("alike");
+        let TensorData::F32(all) = all else { panic!("numbers changed their kind") };
+        assert_eq!(all, [0., 1., 2., 10., 11., 12., 3., 4., 5., 13., 14., 15.]);
+        assert_eq!(batch_shape(&spec, 2), [2, 2, 3]);
+        let mut c = zero_state(std::slice::from_ref(&spec), |_| false);
+        let mut d = zero_state(std::slice::from_ref(&spec), |_| false);
+        split_f32(&spec, 0, &all, &mut [&mut c, &mut d]).expect("fits");
+        assert_eq!((c.tensors, d.tensors), (a2, b2));
+    }
+
+    #[test]
+    fn integer_states_and_batch_first() {
+        let spec = spec(&[1], 0);
+        let mut a = state(TensorData::I64(vec![7]), &spec.shape);
+        let mut b = state(TensorData::I64(vec![8]), &spec.shape);
+        let all = stack(&spec, 0, &[&mut a, &mut b]).expect("alike");
+        assert_eq!(all, TensorData::I64(vec![7, 8]));
+        split_i64(&spec, 0, &[1, 2], &mut [&mut a, &mut b]).expect("fits");
+        assert_eq!(b.tensors[0].data, TensorData::I64(vec![2]));
+        assert!(split_i64(&spec, 0, &[1], &mut [&mut a, &mut b]).is_err());
+    }
+}

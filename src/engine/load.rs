@@ -1,0 +1,160 @@
+//! Choosing an engine by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::ort_library::LibrarySearch;
+use super::{Engine, EngineSpec, native};
+use crate::error::{Error, Result, Stage};
+use crate::model::{Network, NetworkConfig};
+use crate::onnx::states::state_specs;
+
+/// Which engine runs the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Our own kernels.
+    #[default]
+    Native,
+    /// Sonos' tract, compiled in with the feature `tract`.
+    Tract,
+    /// Microsoft's onnxruntime, loaded at run time with the feature `ort`.
+    Ort,
+}
+
+impl EngineKind {
+    /// All engines, compiled in or not.
+    pub const ALL: [EngineKind; 3] = [EngineKind::Native, EngineKind::Tract, EngineKind::Ort];
+
+    /// `native`, `tract` or `ort`.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::Native => "native",
+            EngineKind::Tract => "tract",
+            EngineKind::Ort => "ort",
+        }
+    }
+
+    /// Whether this build of hearken can run it (onnxruntime's library is another question).
+    pub fn is_compiled_in(self) -> bool {
+        match self {
+            EngineKind::Native => true,
+            EngineKind::Tract => cfg!(feature = "tract"),
+            EngineKind::Ort => cfg!(feature = "ort"),
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let kind = EngineKind::ALL.into_iter().find(|k| k.name() == name).ok_or_else(|| {
+            Error::new(Stage::Usage, format!("expected the engine native, tract or ort, found {name:?}"))
+        })?;
+        if kind.is_compiled_in() { Ok(kind) } else { Err(not_compiled_in(kind)) }
+    }
+}
+
+fn not_compiled_in(kind: EngineKind) -> Error {
+    Error::new(Stage::Usage, format!("the engine {kind} is not in this build of hearken"))
+        .hint(format!("build it with `--features {kind}`, or use the engine native"))
+}
+
+/// What some engines need beside the model.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where to look for onnxruntime.
+    pub ort_library: LibrarySearch,
+    /// Threads that one operator of onnxruntime may use.
+    pub threads: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { ort_library: LibrarySearch::default(), threads: 1 }
+    }
+}
+
+/// An engine of a model file that [`crate::onnx::read`] has read: its bytes, which tract and
+/// onnxruntime run, and its network, which the native engine runs.
+///
+/// # Errors
+/// [`Stage::Usage`] when the engine is not compiled in; else when it cannot run the graph or,
+/// for `ort`, the library is not found or too old.
+pub fn load(
+    kind: EngineKind,
+    bytes: &[u8],
+    network: Network<f32>,
+    options: &EngineOptions,
+) -> Result<Box<dyn Engine>> {
+    let spec = EngineSpec::of(&network.config, kind.name());
+    match kind {
+        EngineKind::Native => Ok(Box::new(native::NativeEngine::new(network)?)),
+        EngineKind::Tract => load_tract(bytes, spec),
+        EngineKind::Ort => load_ort(bytes, spec, options),
+    }
+}
+
+#[cfg(feature = "tract")]
+fn load_tract(bytes: &[u8], spec: EngineSpec) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(super::tract::TractEngine::from_model(bytes, spec)?))
+}
+
+#[cfg(not(feature = "tract"))]
+fn load_tract(_: &[u8], _: EngineSpec) -> Result<Box<dyn Engine>> {
+    Err(not_compiled_in(EngineKind::Tract))
+}
+
+#[cfg(feature = "ort")]
+fn load_ort(bytes: &[u8], spec: EngineSpec, options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    let engine = super::ort::OrtEngine::from_model(bytes, spec, &options.ort_library, options.threads)?;
+    Ok(Box::new(engine))
+}
+
+#[cfg(not(feature = "ort"))]
+fn load_ort(_: &[u8], _: EngineSpec, _: &EngineOptions) -> Result<Box<dyn Engine>> {
+    Err(not_compiled_in(EngineKind::Ort))
+}
+
+impl EngineSpec {
+    /// What an engine of a network of ours needs and gives.
+    pub fn of(config: &NetworkConfig, name: &'static str) -> Self {
+        Self {
+            name,
+            num_features: config.num_features,
+            subsampling: config.subsampling,
+            window: config.subsampling,
+            shift: config.subsampling,
+            num_tokens: config.num_tokens,
+            states: state_specs(config),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed_and_others_are_wrong_usage() {
+        assert_eq!("native".parse::<EngineKind>().expect("known"), EngineKind::Native);
+        let error = "cuda".parse::<EngineKind>().expect_err("unknown");
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("native, tract or ort"), "{error}");
+        for kind in EngineKind::ALL {
+            match kind.name().parse::<EngineKind>() {
+                Ok(parsed) => assert!(parsed == kind && kind.is_compiled_in()),
+                Err(error) => {
+                    assert!(!kind.is_compiled_in() && error.exit_code() == 2);
+                    assert!(error.to_string().contains("not in this build"), "{error}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The engine of Microsoft's onnxruntime, whose shared library is looked for at run time (see
+//! [`super::ort_library`]).
+
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, TensorRef};
+
+use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
+use super::graph_io::GraphIo;
+use super::ort_library::{LibrarySearch, check_file};
+use super::{Engine, EngineSpec, State, TensorData};
+use crate::error::{Error, Result, Stage};
+
+/// onnxruntime, running the file's graph.
+pub struct OrtEngine {
+    spec: EngineSpec,
+    io: GraphIo,
+    // onnxruntime can run a session from many threads at once, its Rust binding cannot; streams
+    // that are ready together go through it as one batch.
+    session: Mutex<Session>,
+}
+
+impl OrtEngine {
+    /// An engine of a model file's bytes; `spec` says how its inputs and outputs pair up,
+    /// `threads` how many threads one operator may use.
+    ///
+    /// # Errors
+    /// When no library of onnxruntime is found, it is too old, it cannot run the graph, or the
+    /// spec's names are not in it.
+    pub fn from_model(
+        bytes: &[u8],
+        spec: EngineSpec,
+        search: &LibrarySearch,
+        threads: usize,
+    ) -> Result<Self> {
+        let io = GraphIo::find(bytes, &spec)?;
+        let environment = load_library(search)?;
+        let session = Session::builder(&environment)
+            .and_then(|b| Ok(b.with_intra_threads(threads.max(1))?.with_inter_threads(1)?))
+            .and_then(|b| Ok(b.with_log_level(ort::logging::LogLevel::Error)?))
+            .and_then(|mut b| b.commit_from_memory(bytes))
+            .map_err(failed)?;
+        Ok(Self { spec: EngineSpec { name: "ort", ..spec }, io, session: Mutex::new(session) })
+    }
+}
+
+/// Loads the first library that the search finds. A process has one onnxruntime: once loaded, it
+/// stays, whatever later searches say.
+fn load_library(search: &LibrarySearch) -> Result<ort::environment::Environment> {
+    let mut refused = Vec::new();
+    for path in search.candidates() {
+        // The version is asked of the library before anything else of it is used.
+        let loaded = check_file(&path).and_then(|()| {
+            ort::init_from(&path).map_err(|e| Error::new(Stage::Engine, e.to_string()).in_file(&path))
+        });
+        match loaded {
+            Ok(builder) => {
+                let environment =
+                    builder.with_name("hearken").with_telemetry(false).build().map_err(failed)?;
+                environment.set_log_level(ort::logging::LogLevel::Error);
+                return Ok(environment);
+            }
+            Err(error) => refused.push(error.to_string()),
+        }
+    }
+    Err(search.not_found(&refused))
+}
+
+impl Engine for OrtEngine {
+    fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
+
+    fn zero_state(&self) -> State {
+        zero_state(&self.spec.states, |i| self.io.is_i64[i])
+    }
+
+    fn run(
+        &self,
+        frames: &[&[f32]],
+        states: &mut [&mut State],
+        log_probs: &mut [&mut Vec<f32>],
+    ) -> Result<()> {
+        let t = check_call(&self.spec, frames, states, log_probs.len())?;
+        if t == 0 {
+            return Ok(());
+        }
+        let n = frames.len();
+        let x = if n == 1 { Cow::Borrowed(frames[0]) } else { Cow::Owned(frames.concat()) };
+        let stacked: Vec<TensorData> =
+            self.spec.states.iter().enumerate().map(|(i, s)| stack(s, i, states)).collect::<Result<_>>()?;
+        let mut inputs: Vec<(&str, SessionInputValue)> = Vec::with_capacity(stacked.len() + 1);
+        let shape = [n, t, self.spec.num_features];
+        let tensor = TensorRef::from_array_view((shape, x.as_ref())).map_err(failed)?;
+        inputs.push((&self.io.inputs[self.io.x], tensor.into()));
+        for ((spec, place), data) in self.spec.states.iter().zip(&self.io.states).zip(&stacked) {
+            let shape = batch_shape(spec, n);
+            let value: SessionInputValue = match data {
+                TensorData::F32(all) => {
+                    TensorRef::from_array_view((shape, all.as_slice())).map_err(failed)?.into()
+                }
+                TensorData::I64(all) => {
+                    TensorRef::from_array_view((shape, all.as_slice())).map_err(failed)?.into()
+                }
+            };
+            inputs.push((&self.io.inputs[place.0], value));
+        }
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let outputs = session.run(inputs).map_err(failed)?;
+        let output = |index: usize| -> Result<&DynValue> {
+            let name = &self.io.outputs[index];
+            outputs
+                .get(name)
+                .ok_or_else(|| Error::new(Stage::Engine, format!("onnxruntime gave no `{name}`")))
+        };
+        for (i, (spec, place)) in self.spec.states.iter().zip(&self.io.states).enumerate() {
+            let value = output(place.1)?;
+            if self.io.is_i64[i] {
+                split_i64(spec, i, value.try_extract_tensor::<i64>().map_err(failed)?.1, states)?;
+            } else {
+                split_f32(spec, i, value.try_extract_tensor::<f32>().map_err(failed)?.1, states)?;
+            }
+        }
+        let all = output(self.io.log_probs)?.try_extract_tensor::<f32>().map_err(failed)?.1;
+        split_outputs(&self.spec, all, log_probs)
+    }
+}
+
+fn failed(error: ort::Error) -> Error {
+    Error::new(Stage::Engine, error.to_string())
+        .at("engine ort")
+        .hint("the native engine runs without onnxruntime")
+}

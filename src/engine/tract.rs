@@ -1,0 +1,99 @@
+//! The engine of Sonos' tract: pure Rust, compiled in.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use tract_onnx::prelude::*;
+
+use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
+use super::graph_io::GraphIo;
+use super::{Engine, EngineSpec, State, TensorData};
+use crate::error::{Error, Result, Stage};
+
+/// tract, running the file's graph.
+pub struct TractEngine {
+    spec: EngineSpec,
+    io: GraphIo,
+    model: Arc<TypedRunnableModel>,
+}
+
+impl TractEngine {
+    /// An engine of a model file's bytes; `spec` says how its inputs and outputs pair up.
+    ///
+    /// # Errors
+    /// When tract cannot run the graph, or the spec's names are not in it.
+    pub fn from_model(bytes: &[u8], spec: EngineSpec) -> Result<Self> {
+        let io = GraphIo::find(bytes, &spec)?;
+        let model = tract_onnx::onnx()
+            .model_for_read(&mut Cursor::new(bytes))
+            .and_then(|model| model.into_optimized())
+            .and_then(|model| model.into_runnable())
+            .map_err(failed)?;
+        Ok(Self { spec: EngineSpec { name: "tract", ..spec }, io, model })
+    }
+
+    fn inputs(&self, frames: &[&[f32]], t: usize, states: &[&mut State]) -> Result<TVec<TValue>> {
+        let n = frames.len();
+        let x = frames.concat();
+        let x = Tensor::from_shape(&[n, t, self.spec.num_features], &x).map_err(failed)?;
+        let mut inputs: Vec<Option<TValue>> = vec![None; self.io.inputs.len()];
+        inputs[self.io.x] = Some(x.into());
+        for (i, (spec, place)) in self.spec.states.iter().zip(&self.io.states).enumerate() {
+            let shape = batch_shape(spec, n);
+            let tensor = match stack(spec, i, states)? {
+                TensorData::F32(all) => Tensor::from_shape(&shape, &all),
+                TensorData::I64(all) => Tensor::from_shape(&shape, &all),
+            };
+            inputs[place.0] = Some(tensor.map_err(failed)?.into());
+        }
+        Ok(inputs.into_iter().flatten().collect())
+    }
+}
+
+impl Engine for TractEngine {
+    fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
+
+    fn zero_state(&self) -> State {
+        zero_state(&self.spec.states, |i| self.io.is_i64[i])
+    }
+
+    fn run(
+        &self,
+        frames: &[&[f32]],
+        states: &mut [&mut State],
+        log_probs: &mut [&mut Vec<f32>],
+    ) -> Result<()> {
+        let t = check_call(&self.spec, frames, states, log_probs.len())?;
+        if t == 0 {
+            return Ok(());
+        }
+        let outputs = self.model.run(self.inputs(frames, t, states)?).map_err(failed)?;
+        let output = |index: usize| {
+            outputs.get(index).ok_or_else(|| Error::new(Stage::Engine, "tract gave too few outputs"))
+        };
+        for (i, (spec, place)) in self.spec.states.iter().zip(&self.io.states).enumerate() {
+            let value = output(place.1)?;
+            if self.io.is_i64[i] {
+                split_i64(spec, i, &to_vec::<i64>(value)?, states)?;
+            } else {
+                split_f32(spec, i, &to_vec::<f32>(value)?, states)?;
+            }
+        }
+        split_outputs(&self.spec, &to_vec::<f32>(output(self.io.log_probs)?)?, log_probs)
+    }
+}
+
+fn to_vec<T: Datum + Copy>(value: &TValue) -> Result<Vec<T>> {
+    let view = value.to_plain_array_view::<T>().map_err(failed)?;
+    Ok(view.iter().copied().collect())
+}
+
+fn failed(error: TractError) -> Error {
+    // The chain, one cause a line, on one line.
+    let causes: Vec<String> = error.chain().map(|cause| cause.to_string()).collect();
+    Error::new(Stage::Engine, causes.join(": "))
+        .at("engine tract")
+        .hint("the native engine runs without tract")
+}

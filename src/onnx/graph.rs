@@ -1,0 +1,147 @@
+//! Building a graph piece by piece.
+
+use prost::bytes::Bytes;
+
+use super::proto::{
+    AttributeProto, DimensionProto, FLOAT, GraphProto, INT64, NodeProto, TensorProto, TensorShapeProto,
+    TensorTypeProto, TypeProto, ValueInfoProto,
+};
+
+/// The length of an axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dim {
+    Fixed(usize),
+    /// Any length, the same wherever the symbol stands.
+    Symbol(String),
+}
+
+impl Dim {
+    /// A symbolic length.
+    pub fn symbol(name: &str) -> Self {
+        Dim::Symbol(name.into())
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(length: usize) -> Self {
+        Dim::Fixed(length)
+    }
+}
+
+/// A graph under construction.
+#[derive(Debug, Default)]
+pub struct GraphBuilder {
+    graph: GraphProto,
+}
+
+impl GraphBuilder {
+    /// An empty graph of that name.
+    pub fn new(name: &str) -> Self {
+        Self { graph: GraphProto { name: name.into(), ..Default::default() } }
+    }
+
+    /// Adds a constant tensor of f32, row-major.
+    pub fn f32s(&mut self, name: &str, shape: &[usize], data: &[f32]) {
+        let raw = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.tensor(name, FLOAT, shape, raw);
+    }
+
+    /// Adds a constant tensor of i64, row-major.
+    pub fn i64s(&mut self, name: &str, shape: &[usize], data: &[i64]) {
+        let raw = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.tensor(name, INT64, shape, raw);
+    }
+
+    fn tensor(&mut self, name: &str, data_type: i32, shape: &[usize], raw: Vec<u8>) {
+        self.graph.initializer.push(TensorProto {
+            name: name.into(),
+            data_type,
+            dims: shape.iter().map(|&d| d as i64).collect(),
+            raw_data: Some(Bytes::from(raw)),
+            ..Default::default()
+        });
+    }
+
+    /// Declares an input of f32.
+    pub fn input(&mut self, name: &str, shape: &[Dim]) {
+        self.graph.input.push(value_info(name, shape));
+    }
+
+    /// Declares an output of f32.
+    pub fn output(&mut self, name: &str, shape: &[Dim]) {
+        self.graph.output.push(value_info(name, shape));
+    }
+
+    /// Adds a node; the nodes must come in an order in which they can be computed.
+    pub fn node(
+        &mut self,
+        op_type: &str,
+        name: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: Vec<AttributeProto>,
+    ) {
+        self.graph.node.push(NodeProto {
+            op_type: op_type.into(),
+            name: name.into(),
+            input: inputs.iter().map(|&s| s.into()).collect(),
+            output: outputs.iter().map(|&s| s.into()).collect(),
+            attribute: attributes,
+            ..Default::default()
+        });
+    }
+
+    /// Adds a node with one output that bears the node's name, which is returned.
+    pub fn chain(
+        &mut self,
+        op_type: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+    ) -> String {
+        self.node(op_type, name, inputs, &[name], attributes);
+        name.into()
+    }
+
+    /// The finished graph.
+    pub fn finish(self) -> GraphProto {
+        self.graph
+    }
+}
+
+fn value_info(name: &str, shape: &[Dim]) -> ValueInfoProto {
+    let dim = shape
+        .iter()
+        .map(|d| match d {
+            Dim::Fixed(n) => DimensionProto { dim_value: Some(*n as i64), dim_param: None },
+            Dim::Symbol(s) => DimensionProto { dim_value: None, dim_param: Some(s.clone()) },
+        })
+        .collect();
+    let tensor = TensorTypeProto { elem_type: FLOAT, shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto { tensor_type: Some(tensor) }),
+        ..Default::default()
+    }
+}
+
+/// An integer attribute.
+pub fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: name.into(), i: Some(value), r#type: 2, ..Default::default() }
+}
+
+/// A float attribute.
+pub fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { name: name.into(), f: Some(value), r#type: 1, ..Default::default() }
+}
+
+/// An attribute of several integers.
+pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.into(), ints: values.to_vec(), r#type: 7, ..Default::default() }
+}
+
+/// An attribute of several strings.
+pub fn strings(name: &str, values: &[&str]) -> AttributeProto {
+    let strings = values.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
+    AttributeProto { name: name.into(), strings, r#type: 8, ..Default::default() }
+}

@@ -1,0 +1,252 @@
+//! Reading the files that [`super::export`] writes. The configuration is derived from the graph:
+//! sizes from the tensors, cells from the recurrent nodes. Then the graph of that configuration
+//! is built and compared with the file's, node by node: what is computed natively is what the
+//! file says, or the file is refused.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::Path;
+
+use super::export::{self, IR_VERSION, OPSET, build, cell_of};
+use super::metadata::{self, Metadata};
+use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, TensorProto, ValueInfoProto};
+use crate::error::{Error, Result, Stage, io};
+use crate::model::network::parameter_shapes;
+use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
+
+/// Layers beyond this number are refused.
+const MAX_LAYERS: usize = 1000;
+
+/// Reads a model file's bytes.
+///
+/// # Errors
+/// When the bytes are not an ONNX file, are cut short, hold another graph than hearken writes,
+/// lack metadata, or hold weights that do not fit or are not finite. Names node, tensor or key.
+pub fn read(bytes: &[u8]) -> Result<(Network<f32>, Metadata)> {
+    let model = proto::decode(bytes)?;
+    let entries: Vec<(String, String)> =
+        model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
+    let metadata = Metadata::from_entries(&entries)?;
+    check_versions(&model)?;
+    let graph =
+        model.graph.as_ref().ok_or_else(|| Error::new(Stage::Model, "there is no graph in the file"))?;
+    let tensors = tensors_by_name(graph)?;
+    let config = derive_config(graph, &tensors, metadata::subsampling(&entries)?)?;
+    compare(graph, &build(&config, None))?;
+    let network = assemble(config, &tensors)?;
+    export::check(&network)?;
+    metadata.check(&network.config)?;
+    if metadata.to_entries(&network.config)?.iter().any(|e| e.0 == "states" && !entries.contains(e)) {
+        return Err(
+            Error::new(Stage::Model, "expected the states of the graph, found others").at("metadata states")
+        );
+    }
+    Ok((network, metadata))
+}
+
+/// Reads a model file; see [`read`].
+///
+/// # Errors
+/// As [`read`], with the file named; and when it cannot be opened or is too long.
+pub fn read_file(path: &Path) -> Result<(Network<f32>, Metadata)> {
+    read(&read_bytes(path)?).map_err(|e| e.in_file(path))
+}
+
+/// The bytes of a model file, of bounded length.
+///
+/// # Errors
+/// When it is not a regular file, cannot be read, or is too long.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let failed = |e| io(Stage::Model, path, e);
+    let found = std::fs::metadata(path).map_err(failed)?;
+    if !found.is_file() {
+        return Err(Error::new(Stage::Model, "expected a model file, found something else").in_file(path));
+    }
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let problem = format!("expected a model file of at most {MAX_FILE_BYTES} bytes, found a longer one");
+        return Err(Error::new(Stage::Model, problem).in_file(path));
+    }
+    Ok(bytes)
+}
+
+fn check_versions(model: &ModelProto) -> Result<()> {
+    let opsets: Vec<(&str, Option<i64>)> =
+        model.opset_import.iter().map(|o| (o.domain.as_str(), o.version)).collect();
+    if opsets != [("", Some(OPSET))] {
+        return Err(Error::new(
+            Stage::Model,
+            format!("expected operator set {OPSET} alone, found {opsets:?}"),
+        ));
+    }
+    if model.ir_version != Some(IR_VERSION) {
+        let found = model.ir_version.unwrap_or_default();
+        return Err(Error::new(Stage::Model, format!("expected IR version {IR_VERSION}, found {found}")));
+    }
+    if !model.functions.is_empty() || !model.training_info.is_empty() {
+        return Err(Error::new(
+            Stage::Model,
+            "functions and training graphs inside a model are not supported",
+        ));
+    }
+    Ok(())
+}
+
+type Tensors<'a> = HashMap<&'a str, &'a TensorProto>;
+
+fn tensors_by_name(graph: &GraphProto) -> Result<Tensors<'_>> {
+    if !graph.sparse_initializer.is_empty() || !graph.quantization_annotation.is_empty() {
+        return Err(Error::new(Stage::Model, "sparse and quantised tensors are not supported"));
+    }
+    let mut tensors = HashMap::with_capacity(graph.initializer.len());
+    for tensor in &graph.initializer {
+        if tensors.insert(tensor.name.as_str(), tensor).is_some() {
+            return Err(
+                Error::new(Stage::Model, "the tensor stands twice").at(format!("tensor {}", tensor.name))
+            );
+        }
+    }
+    Ok(tensors)
+}
+
+fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> Result<NetworkConfig> {
+    let axis = |name: &str, rank: usize, axis: usize| -> Result<usize> {
+        let tensor = tensors.get(name).ok_or_else(|| {
+            Error::new(Stage::Model, format!("expected a tensor `{name}`, found none"))
+                .hint("is it a model that hearken trained or imported?")
+        })?;
+        let shape = tensor.shape()?;
+        if shape.len() != rank {
+            return Err(Error::new(Stage::Model, format!("expected {rank} axes, found {shape:?}"))
+                .at(format!("tensor {name}")));
+        }
+        // No axis longer than the longest file has room for: products of two stay far from
+        // overflowing.
+        if shape[axis] as u64 > MAX_FILE_BYTES / 4 {
+            return Err(Error::new(
+                Stage::Model,
+                format!("expected a shape that fits into a file, found {shape:?}"),
+            )
+            .at(format!("tensor {name}")));
+        }
+        Ok(shape[axis])
+    };
+    let mut layers = Vec::new();
+    for node in &graph.node {
+        let Some(cell) = cell_of(&node.op_type, &node.attribute) else { continue };
+        let name = format!("layers.{}.{}.R", layers.len(), cell.family());
+        layers.push(LayerConfig { cell, hidden: axis(&name, 3, 2)? });
+        if layers.len() > MAX_LAYERS {
+            return Err(Error::new(
+                Stage::Model,
+                format!("expected at most {MAX_LAYERS} layers, found more"),
+            ));
+        }
+    }
+    if subsampling as u64 > MAX_FILE_BYTES / 4 {
+        return Err(Error::new(Stage::Model, format!("expected a factor that can be, found {subsampling}"))
+            .at("metadata subsampling"));
+    }
+    Ok(NetworkConfig {
+        num_features: axis("mean", 1, 0)?,
+        subsampling,
+        input_size: axis("input.weight", 2, 0)?,
+        layers,
+        layer_norm: tensors.contains_key("input_norm.gain"),
+        residual: graph.node.iter().any(|n| n.name.ends_with(".residual")),
+        num_tokens: axis("output.weight", 2, 0)?,
+    })
+}
+
+/// Compares the file's graph with the one that hearken would write: nodes, inputs, outputs, and
+/// names and shapes of the tensors; not their values, but for the small constants.
+fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
+    let other = |place: String, problem: String| {
+        Err(Error::new(Stage::Model, problem).at(place).hint("this is not a graph that hearken writes"))
+    };
+    for (kind, found, expected) in
+        [("input", &found.input, &expected.input), ("output", &found.output, &expected.output)]
+    {
+        compare_values(kind, found, expected)?;
+    }
+    for (i, want) in expected.node.iter().enumerate() {
+        let Some(node) = found.node.get(i) else {
+            return other(format!("node {}", want.name), format!("expected {}, found none", want.op_type));
+        };
+        let mut node = node.clone();
+        node.doc_string.clear();
+        if node != *want {
+            let problem = format!(
+                "expected {} of {:?} into {:?}, found {} of {:?} into {:?}, or other attributes",
+                want.op_type, want.input, want.output, node.op_type, node.input, node.output
+            );
+            return other(format!("node {}", node.name), problem);
+        }
+    }
+    if let Some(node) = found.node.get(expected.node.len()) {
+        return other(
+            format!("node {}", node.name),
+            format!("expected no more nodes, found {}", node.op_type),
+        );
+    }
+    let known: HashMap<&str, &TensorProto> =
+        expected.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
+    for tensor in &found.initializer {
+        let place = format!("tensor {}", tensor.name);
+        let Some(want) = known.get(tensor.name.as_str()) else {
+            return other(place, "expected no such tensor".into());
+        };
+        if tensor.dims != want.dims || tensor.data_type != want.data_type {
+            let (a, b) = ((&want.dims, want.data_type), (&tensor.dims, tensor.data_type));
+            return other(place, format!("expected shape and type {a:?}, found {b:?}"));
+        }
+        if want.data_type == proto::INT64 && tensor.to_i64()? != want.to_i64()? {
+            return other(place, "expected other values".into());
+        }
+    }
+    let missing = expected.initializer.iter().find(|t| !found.initializer.iter().any(|f| f.name == t.name));
+    match missing {
+        Some(tensor) => other(format!("tensor {}", tensor.name), "expected it, found none".into()),
+        None => Ok(()),
+    }
+}
+
+fn compare_values(kind: &str, found: &[ValueInfoProto], expected: &[ValueInfoProto]) -> Result<()> {
+    for (i, want) in expected.iter().enumerate() {
+        let place = format!("{kind} {}", want.name);
+        match found.get(i) {
+            Some(value) if value.name == want.name && value.tensor() == want.tensor() => {}
+            Some(value) => {
+                let problem =
+                    format!("expected {:?}, found {:?} {:?}", want.tensor(), value.name, value.tensor());
+                return Err(Error::new(Stage::Model, problem).at(place));
+            }
+            None => {
+                return Err(Error::new(Stage::Model, format!("the graph's {kind} is missing")).at(place));
+            }
+        }
+    }
+    match found.get(expected.len()) {
+        Some(value) => {
+            Err(Error::new(Stage::Model, format!("expected no such {kind}"))
+                .at(format!("{kind} {}", value.name)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn assemble(config: NetworkConfig, tensors: &Tensors) -> Result<Network<f32>> {
+    let values = |name: &str| -> Result<Vec<f32>> {
+        let tensor = tensors.get(name).ok_or_else(|| {
+            Error::new(Stage::Model, "expected it, found none").at(format!("tensor {name}"))
+        })?;
+        Ok(tensor.to_f32()?.1)
+    };
+    let parameters = parameter_shapes(&config)
+        .into_iter()
+        .map(|(name, shape)| Ok(Parameter { data: values(&name)?, name, shape }))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Network { mean: values("mean")?, scale: values("scale")?, parameters, config })
+}

@@ -1,0 +1,107 @@
+//! What a stream carries through a graph that hearken writes: names, shapes, and where in them
+//! each layer's state lies.
+
+use crate::model::NetworkConfig;
+
+/// A pair of state input and output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSpec {
+    /// Name of the graph's input.
+    pub input: String,
+    /// Name of the graph's output.
+    pub output: String,
+    /// Shape for one stream.
+    pub shape: Vec<usize>,
+    /// Which axis counts streams.
+    pub batch_axis: usize,
+}
+
+/// Where one state vector of one layer lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatePlace {
+    /// Index into [`state_specs`].
+    pub tensor: usize,
+    /// Row on axis 0.
+    pub row: usize,
+}
+
+/// Whether all layers share one tensor per kind of state: same family of cells, same width.
+pub fn is_stacked(config: &NetworkConfig) -> bool {
+    config.layers.windows(2).all(|l| l[0].hidden == l[1].hidden && l[0].cell.family() == l[1].cell.family())
+}
+
+/// The state tensors of a network, in the order of the graph's inputs: `state.0 [L, N, H]` (and
+/// `state.1` for the c of lstm) where the layers are alike, else `[1, N, H]` layer by layer, h
+/// before c.
+pub fn state_specs(config: &NetworkConfig) -> Vec<StateSpec> {
+    let mut shapes = Vec::new();
+    match config.layers.first() {
+        Some(first) if is_stacked(config) => {
+            shapes.extend((0..first.cell.states()).map(|_| vec![config.layers.len(), 1, first.hidden]));
+        }
+        _ => {
+            for layer in &config.layers {
+                shapes.extend((0..layer.cell.states()).map(|_| vec![1, 1, layer.hidden]));
+            }
+        }
+    }
+    let spec = |(i, shape)| StateSpec {
+        input: format!("state.{i}"),
+        output: format!("next_state.{i}"),
+        shape,
+        batch_axis: 1,
+    };
+    shapes.into_iter().enumerate().map(spec).collect()
+}
+
+/// Where the state vectors of each layer lie: `places[layer][0]` is h, `places[layer][1]` c.
+pub fn state_places(config: &NetworkConfig) -> Vec<Vec<StatePlace>> {
+    let stacked = is_stacked(config);
+    let mut next = 0;
+    let mut places = Vec::with_capacity(config.layers.len());
+    for (row, layer) in config.layers.iter().enumerate() {
+        let states = 0..layer.cell.states();
+        if stacked {
+            places.push(states.map(|tensor| StatePlace { tensor, row }).collect());
+        } else {
+            places.push(states.map(|k| StatePlace { tensor: next + k, row: 0 }).collect());
+            next += layer.cell.states();
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CellKind, LayerConfig};
+
+    fn config(layers: &[(CellKind, usize)]) -> NetworkConfig {
+        NetworkConfig {
+            num_features: 4,
+            subsampling: 2,
+            input_size: 3,
+            layers: layers.iter().map(|&(cell, hidden)| LayerConfig { cell, hidden }).collect(),
+            layer_norm: false,
+            residual: false,
+            num_tokens: 5,
+        }
+    }
+
+    #[test]
+    fn like_layers_share_a_tensor_and_others_do_not() {
+        let stacked = config(&[(CellKind::Lstm, 7), (CellKind::Lstm, 7)]);
+        let shapes: Vec<_> = state_specs(&stacked).into_iter().map(|s| s.shape).collect();
+        assert_eq!(shapes, [[2, 1, 7], [2, 1, 7]]);
+        assert_eq!(
+            state_places(&stacked)[1],
+            [StatePlace { tensor: 0, row: 1 }, StatePlace { tensor: 1, row: 1 }]
+        );
+        let mixed = config(&[(CellKind::Gru, 7), (CellKind::Lstm, 7), (CellKind::RnnRelu, 6)]);
+        let specs = state_specs(&mixed);
+        assert_eq!(specs.len(), 4);
+        assert_eq!(specs[3].shape, [1, 1, 6]);
+        assert_eq!(state_places(&mixed)[2], [StatePlace { tensor: 3, row: 0 }]);
+        assert_eq!(state_places(&mixed)[1][1], StatePlace { tensor: 2, row: 0 });
+    }
+}
