@@ -7,6 +7,7 @@
 //! [`Stream`] runs the three stages one after the other where it is called; [`pipeline`] runs
 //! them, and the reading of the audio, on threads of their own.
 
+pub mod embedded;
 pub mod evaluate;
 pub mod front_end;
 mod open;

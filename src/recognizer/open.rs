@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::decode::Greedy;
-use crate::engine::Engine;
+use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
-use crate::onnx::Metadata;
+use crate::onnx::{self, Metadata};
 
+use super::embedded;
 use super::segments::SegmentDecoder;
 use super::stream::Stream;
 use super::transcript::Event;
@@ -47,6 +48,44 @@ impl Recognizer {
             sample_rate: metadata.features.sample_rate,
         };
         Ok(Self { engine, metadata: Arc::new(metadata), clock })
+    }
+
+    /// Opens a model file with the native engine.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no model of ours; names file and place.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, EngineKind::Native, &EngineOptions::default())
+    }
+
+    /// Opens a model file with an engine of choice.
+    ///
+    /// # Errors
+    /// As [`Recognizer::open`]; when the engine is not there.
+    pub fn open_with(path: impl AsRef<Path>, kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = onnx::load::read_bytes(path)?;
+        Self::from_bytes(&bytes, kind, options).map_err(|e| match e.stage() {
+            Stage::Usage | Stage::Engine => e,
+            _ => e.in_file(path),
+        })
+    }
+
+    /// A recogniser of a model file's bytes.
+    ///
+    /// # Errors
+    /// As [`Recognizer::open_with`].
+    pub fn from_bytes(bytes: &[u8], kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        let (network, metadata) = onnx::read(bytes)?;
+        Self::new(Arc::from(engine::load(kind, bytes, network, options)?), metadata)
+    }
+
+    /// The recogniser of the model inside the program.
+    ///
+    /// # Errors
+    /// When there is none in this build, or the engine is not there.
+    pub fn embedded(kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        Self::from_bytes(embedded::digits()?, kind, options)
     }
 
     /// A new stream.
