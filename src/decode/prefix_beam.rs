@@ -150,12 +150,12 @@ impl PrefixBeam {
         if node == ROOT || log_prob < token.log_prob - RUN_MARGIN {
             return;
         }
-        // A run that was broken off begins anew where it is surer.
+        // A run begins anew where it was broken off, and where it was but a doubt so far.
         if log_prob > token.log_prob {
-            (token.peak, token.log_prob) = (at, log_prob);
-            if token.end != at {
+            if token.end != at || log_prob > token.log_prob + RUN_MARGIN {
                 token.start = at;
             }
+            (token.peak, token.log_prob) = (at, log_prob);
             token.end = at + 1;
         } else if token.end == at {
             token.end = at + 1;

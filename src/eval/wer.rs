@@ -51,8 +51,7 @@ pub enum Step {
     Insertion(usize),
 }
 
-/// Counts least edits in memory linear in the hypothesis. Among alignments of equal cost the one
-/// that [`align`] takes counts.
+/// Counts least edits in memory linear in the hypothesis. Counts what [`align`] finds.
 pub fn count_edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
     let edits = |s, d, i| Edits { substitutions: s, deletions: d, insertions: i, reference: 0 };
     // row[j]: from the first i of the reference to the first j of the hypothesis.
@@ -64,11 +63,13 @@ pub fn count_edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
             let mut best = diagonal;
             best.substitutions += u64::from(r != h);
             let (up, left) = (row[j + 1], row[j]);
-            if up.errors() + 1 < best.errors() {
-                best = edits(up.substitutions, up.deletions + 1, up.insertions);
-            }
-            if left.errors() + 1 < best.errors() {
-                best = edits(left.substitutions, left.deletions, left.insertions + 1);
+            for other in [
+                edits(up.substitutions, up.deletions + 1, up.insertions),
+                edits(left.substitutions, left.deletions, left.insertions + 1),
+            ] {
+                if (other.errors(), other.substitutions) < (best.errors(), best.substitutions) {
+                    best = other;
+                }
             }
             diagonal = up;
             row[j + 1] = best;
@@ -77,26 +78,27 @@ pub fn count_edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
     Edits { reference: reference.len() as u64, ..row[hypothesis.len()] }
 }
 
-/// A least-cost alignment, first to last; a substitution is preferred to a deletion, a deletion
-/// to an insertion. Takes (N + 1) × (M + 1) bytes.
+/// A least-cost alignment, first to last; among these the one with the fewest substitutions, so
+/// that as many words as can be match. Takes (N + 1) × (M + 1) bytes.
 pub fn align<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<Step> {
     let (n, m) = (reference.len(), hypothesis.len());
     let width = m + 1;
     // 0: along the diagonal, 1: deletion, 2: insertion.
     let mut from = vec![0u8; (n + 1) * width];
     from[1..width].fill(2);
-    let mut row: Vec<usize> = (0..=m).collect();
+    // Errors, then substitutions.
+    let mut row: Vec<(usize, usize)> = (0..=m).map(|j| (j, 0)).collect();
     for i in 1..=n {
         let mut diagonal = row[0];
-        row[0] = i;
+        row[0] = (i, 0);
         from[i * width] = 1;
         for j in 1..=m {
-            let mut best = (diagonal + usize::from(reference[i - 1] != hypothesis[j - 1]), 0);
-            if row[j] + 1 < best.0 {
-                best = (row[j] + 1, 1);
-            }
-            if row[j - 1] + 1 < best.0 {
-                best = (row[j - 1] + 1, 2);
+            let differs = usize::from(reference[i - 1] != hypothesis[j - 1]);
+            let mut best = ((diagonal.0 + differs, diagonal.1 + differs), 0);
+            for (from, way) in [(row[j], 1), (row[j - 1], 2)] {
+                if (from.0 + 1, from.1) < best.0 {
+                    best = ((from.0 + 1, from.1), way);
+                }
             }
             diagonal = row[j];
             (row[j], from[i * width + j]) = best;
@@ -244,10 +246,10 @@ mod tests {
 
     #[test]
     fn each_kind_of_edit_is_counted_and_named() {
-        let score = score("one two three four", "one too four five");
+        let score = score("a two b three four", "a too b four five");
         let Edits { substitutions, deletions, insertions, reference } = score.words;
-        assert_eq!((substitutions, deletions, insertions, reference), (1, 1, 1, 4));
-        assert_eq!(score.wer(), 0.75);
+        assert_eq!((substitutions, deletions, insertions, reference), (1, 1, 1, 5));
+        assert_eq!(score.wer(), 0.6);
         let pair = |a: &str, b: &str| score.confusions.get(&(a.to_string(), b.to_string())).copied();
         assert_eq!(pair("two", "too"), Some(1));
         assert_eq!(pair("three", ""), Some(1));

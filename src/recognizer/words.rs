@@ -76,6 +76,11 @@ impl WordBuilder {
         }
     }
 
+    /// How output frames become seconds.
+    pub fn clock(&self) -> FrameClock {
+        self.clock
+    }
+
     /// The words of `tokens` (a segment that begins at `start` seconds), with times cut at
     /// `duration` seconds where the stream's end is known.
     pub fn words(&self, tokens: &[Token], start: f64, duration: Option<f64>) -> Vec<Word> {

@@ -1,0 +1,82 @@
+//! Scoring a recogniser on a manifest, streaming as in use.
+
+use std::time::{Duration, Instant};
+
+use crate::audio::{self, Source};
+use crate::corpus::Entry;
+use crate::error::Result;
+use crate::eval::{Score, Scorer};
+use crate::units::seconds_to_samples;
+
+use super::open::{Recognizer, final_text};
+use super::transcript::Event;
+
+/// What was heard in one utterance, and how right it is.
+#[derive(Clone, Debug)]
+pub struct Utterance {
+    pub hypothesis: String,
+    pub score: Score,
+    /// Seconds of audio.
+    pub audio_seconds: f64,
+    /// Features, network and decoding; without reading the audio.
+    pub compute: Duration,
+}
+
+/// Hears one entry of a manifest in chunks of `chunk_samples` (at least 1).
+///
+/// The whole file is heard, unless the entry has an offset: then from there, for its duration.
+///
+/// # Errors
+/// When the audio cannot be read, or the engine fails; names the file.
+pub fn evaluate_entry(
+    recognizer: &Recognizer,
+    scorer: &Scorer,
+    entry: &Entry,
+    chunk_samples: usize,
+) -> Result<Utterance> {
+    let rate = recognizer.sample_rate();
+    let mut source = audio::open(&entry.audio, rate)?;
+    let mut left = u64::MAX;
+    if let Some(offset) = entry.offset {
+        source.skip(seconds_to_samples(offset, rate))?;
+        left = entry.duration.map_or(u64::MAX, |seconds| seconds_to_samples(seconds, rate));
+    }
+    let mut utterance = evaluate_source(recognizer, &mut *source, chunk_samples, left)
+        .map_err(|e| e.in_file(&entry.audio))?;
+    utterance.score = scorer.score(&entry.text, &utterance.hypothesis);
+    Ok(utterance)
+}
+
+/// Hears up to `left` samples of a source; the score is left empty.
+fn evaluate_source(
+    recognizer: &Recognizer,
+    source: &mut dyn Source,
+    chunk_samples: usize,
+    mut left: u64,
+) -> Result<Utterance> {
+    let mut stream = recognizer.stream()?;
+    let mut compute = Duration::ZERO;
+    let mut events = Vec::new();
+    let mut chunk = Vec::new();
+    while left > 0 {
+        chunk.clear();
+        let read = source.read(&mut chunk, left.min(chunk_samples.max(1) as u64) as usize)?;
+        if read == 0 {
+            break;
+        }
+        left -= read as u64;
+        let begin = Instant::now();
+        let heard = stream.push(&chunk)?;
+        compute += begin.elapsed();
+        events.extend(heard.into_iter().filter(|event| matches!(event, Event::Final(_))));
+    }
+    let begin = Instant::now();
+    events.extend(stream.finish()?);
+    compute += begin.elapsed();
+    Ok(Utterance {
+        hypothesis: final_text(&events),
+        score: Score::default(),
+        audio_seconds: stream.seconds(),
+        compute,
+    })
+}

@@ -1,0 +1,150 @@
+//! From a model file to a recogniser.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::decode::Greedy;
+use crate::engine::{self, Engine, EngineKind, EngineOptions};
+use crate::error::{Error, Result, Stage};
+use crate::features::Fbank;
+use crate::onnx::{self, Metadata};
+
+use super::embedded;
+use super::segments::SegmentDecoder;
+use super::stream::Stream;
+use super::transcript::Event;
+use super::words::{FrameClock, WordBuilder};
+
+/// A model that is ready to hear. Immutable, cheap to clone and to share between threads.
+#[derive(Clone)]
+pub struct Recognizer {
+    engine: Arc<dyn Engine>,
+    metadata: Arc<Metadata>,
+    clock: FrameClock,
+}
+
+impl Recognizer {
+    /// A recogniser of an engine and what its model says about itself.
+    ///
+    /// # Errors
+    /// When the two do not fit: features, tokens, or impossible feature settings.
+    pub fn new(engine: Arc<dyn Engine>, metadata: Metadata) -> Result<Self> {
+        let spec = engine.spec();
+        let fbank = Fbank::new(&metadata.features)?;
+        for (what, expected, found) in [
+            ("features a frame", spec.num_features, fbank.num_mel_bins()),
+            ("tokens", spec.num_tokens, metadata.tokens.len()),
+        ] {
+            if expected != found {
+                let problem = format!("the network has {expected} {what}, the metadata {found}");
+                return Err(Error::new(Stage::Model, problem));
+            }
+        }
+        if spec.subsampling == 0 || spec.shift == 0 || spec.window == 0 || spec.num_features == 0 {
+            return Err(Error::new(Stage::Model, "the network takes steps of no frames"));
+        }
+        let clock = FrameClock {
+            step_samples: (spec.subsampling * fbank.frame_shift_samples()) as u64,
+            sample_rate: metadata.features.sample_rate,
+        };
+        Ok(Self { engine, metadata: Arc::new(metadata), clock })
+    }
+
+    /// Opens a model file with the native engine.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no model of ours; names file and place.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, EngineKind::Native, &EngineOptions::default())
+    }
+
+    /// Opens a model file with an engine of choice.
+    ///
+    /// # Errors
+    /// As [`Recognizer::open`]; when the engine is not there.
+    pub fn open_with(path: impl AsRef<Path>, kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = onnx::load::read_bytes(path)?;
+        Self::from_bytes(&bytes, kind, options).map_err(|e| match e.stage() {
+            Stage::Usage | Stage::Engine => e,
+            _ => e.in_file(path),
+        })
+    }
+
+    /// A recogniser of a model file's bytes.
+    ///
+    /// # Errors
+    /// As [`Recognizer::open_with`].
+    pub fn from_bytes(bytes: &[u8], kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        let (network, metadata) = onnx::read(bytes)?;
+        Self::new(Arc::from(engine::load(kind, bytes, network, options)?), metadata)
+    }
+
+    /// The recogniser of the model inside the program.
+    ///
+    /// # Errors
+    /// When there is none in this build, or the engine is not there.
+    pub fn embedded(kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        Self::from_bytes(embedded::digits()?, kind, options)
+    }
+
+    /// A new stream.
+    ///
+    /// # Errors
+    /// When the feature settings are impossible, which [`Recognizer::new`] has ruled out.
+    pub fn stream(&self) -> Result<Stream> {
+        Stream::new(self)
+    }
+
+    /// The text of a whole recording, full scale ±1, at [`Recognizer::sample_rate`].
+    ///
+    /// # Errors
+    /// As [`Stream::push`].
+    pub fn transcribe(&self, samples: &[f32]) -> Result<String> {
+        let mut stream = self.stream()?;
+        let mut events = stream.push(samples)?;
+        events.extend(stream.finish()?);
+        Ok(final_text(&events))
+    }
+
+    /// What runs the network.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// What the model says about itself.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The rate at which samples are taken, Hz.
+    pub fn sample_rate(&self) -> u32 {
+        self.metadata.features.sample_rate
+    }
+
+    /// How output frames become seconds.
+    pub fn clock(&self) -> FrameClock {
+        self.clock
+    }
+}
+
+/// The text of the segments that are final, joined by spaces.
+pub fn final_text(events: &[Event]) -> String {
+    let mut text = String::new();
+    for event in events {
+        if let Event::Final(segment) = event {
+            if !text.is_empty() && !segment.text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(&segment.text);
+        }
+    }
+    text
+}
+
+/// The third stage of a stream of this recogniser.
+pub(super) fn segment_decoder(recognizer: &Recognizer) -> SegmentDecoder {
+    let Metadata { tokens, decoder, .. } = recognizer.metadata();
+    let words = WordBuilder::new(tokens, decoder, recognizer.clock());
+    SegmentDecoder::new(Box::new(Greedy::new(tokens, decoder)), words)
+}

@@ -1,0 +1,166 @@
+//! One speaker's stream: samples in, events out.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result, Stage};
+
+use super::front_end::FrontEnd;
+use super::segments::SegmentDecoder;
+use super::stepper::{Stepper, run_batch};
+use super::transcript::Event;
+use super::{Recognizer, open};
+
+/// All that changes while one speaker is heard. Owns everything it needs but the network, which
+/// it shares; has neither threads nor files.
+///
+/// Two ways of use:
+/// - [`Stream::push`] and [`Stream::finish`] do everything at once;
+/// - [`Stream::accept`] and [`Stream::end`] only compute features, [`step_batch`] runs the
+///   network for several streams together, and [`Stream::take_events`] gives what they said.
+pub struct Stream {
+    front_end: FrontEnd,
+    stepper: Stepper,
+    segments: SegmentDecoder,
+    /// Room for the log-probabilities of a call.
+    log_probs: Vec<f32>,
+    events: Vec<Event>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Samples may come.
+    Open,
+    /// No more samples; frames may wait for the network.
+    Ended,
+    /// The last event was made.
+    Done,
+}
+
+/// Samples that are turned into features before the network has its turn: one second. It bounds
+/// the memory of a push, however long.
+const PIECE_SAMPLES: usize = 16_000;
+
+impl Stream {
+    pub(super) fn new(recognizer: &Recognizer) -> Result<Self> {
+        Ok(Self {
+            front_end: FrontEnd::new(recognizer.metadata())?,
+            stepper: Stepper::new(Arc::clone(recognizer.engine()), recognizer.metadata()),
+            segments: open::segment_decoder(recognizer),
+            log_probs: Vec::new(),
+            events: Vec::new(),
+            phase: Phase::Open,
+        })
+    }
+
+    /// Takes samples (full scale ±1, the model's rate, any number) and gives what changed.
+    ///
+    /// # Errors
+    /// A sample that is no number (then none of its second's samples is taken); the engine's
+    /// failure; samples after [`Stream::finish`].
+    pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Event>> {
+        for piece in samples.chunks(PIECE_SAMPLES) {
+            self.accept(piece)?;
+            self.run_alone()?;
+        }
+        Ok(self.take_events())
+    }
+
+    /// No more samples: hears what remains and gives the last events, of which the very last is
+    /// a `Final`. Nothing, if it was finished before.
+    ///
+    /// # Errors
+    /// The engine's failure.
+    pub fn finish(&mut self) -> Result<Vec<Event>> {
+        self.end();
+        self.run_alone()?;
+        Ok(self.take_events())
+    }
+
+    /// Takes samples and computes their features; the network does not run.
+    ///
+    /// # Errors
+    /// As [`Stream::push`], the engine's excepted.
+    pub fn accept(&mut self, samples: &[f32]) -> Result<()> {
+        if self.phase != Phase::Open {
+            return Err(Error::new(Stage::Audio, "the stream is finished").hint("reset it first"));
+        }
+        self.front_end.push(samples, self.stepper.frames_mut())
+    }
+
+    /// Notes that no more samples will come; the network does not run.
+    pub fn end(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Ended;
+            self.segments.set_duration(self.front_end.seconds());
+            self.front_end.finish(self.stepper.frames_mut());
+            self.stepper.finish();
+        }
+    }
+
+    /// Steps of the network that could be run now.
+    pub fn ready(&self) -> usize {
+        self.stepper.ready()
+    }
+
+    /// Ends the segment here, with a `Final`; the stream goes on.
+    pub fn end_segment(&mut self) {
+        let event = self.segments.end_segment();
+        self.events.push(event);
+    }
+
+    /// What was said since it was last asked. After [`Stream::end`] the last one is a `Final`
+    /// that comes when no step is ready any more.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        if self.phase == Phase::Ended && self.ready() == 0 {
+            self.phase = Phase::Done;
+            self.end_segment();
+        }
+        std::mem::take(&mut self.events)
+    }
+
+    /// Seconds of audio taken so far.
+    pub fn seconds(&self) -> f64 {
+        self.front_end.seconds()
+    }
+
+    /// Forgets everything: the next sample is a stream's first.
+    pub fn reset(&mut self) {
+        self.front_end.reset();
+        self.stepper.reset();
+        self.segments.reset();
+        self.events.clear();
+        self.phase = Phase::Open;
+    }
+
+    fn run_alone(&mut self) -> Result<()> {
+        while self.ready() > 0 {
+            step_batch(&mut [self])?;
+        }
+        Ok(())
+    }
+}
+
+/// One call of the network for all of the streams (of one recogniser) that are ready, each going
+/// on by as many steps as the least ready of them has. Gives the number of steps run; 0 when no
+/// stream is ready.
+///
+/// # Errors
+/// The engine's failure; then the state of the streams of this call is undefined.
+pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
+    let mut steppers = Vec::with_capacity(streams.len());
+    let mut log_probs = Vec::with_capacity(streams.len());
+    for stream in streams.iter_mut().filter(|s| s.ready() > 0) {
+        let Stream { stepper, log_probs: room, .. } = &mut **stream;
+        steppers.push(stepper);
+        log_probs.push(room);
+    }
+    let steps = run_batch(&mut steppers, &mut log_probs)?;
+    for stream in streams {
+        if !stream.log_probs.is_empty() {
+            stream.events.extend(stream.segments.push(&stream.log_probs));
+            stream.log_probs.clear();
+        }
+    }
+    Ok(steps)
+}

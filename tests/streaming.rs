@@ -1,0 +1,279 @@
+//! What must hold of every stream: chunking is invisible, the last word is never lost, streams
+//! never touch each other, and the ways to run one all hear the same.
+
+#[path = "common/networks.rs"]
+mod networks;
+#[path = "common/speech.rs"]
+mod speech;
+
+use std::sync::Arc;
+
+use hearken::engine::{Engine, NativeEngine};
+use hearken::error::Stage;
+use hearken::recognizer::front_end::FrontEnd;
+use hearken::recognizer::stepper::Stepper;
+use hearken::recognizer::{Event, Pipeline, Recognizer, Segment, Stream, final_text, step_batch};
+use proptest::prelude::*;
+use speech::{Memory, ToneEngine, metadata, speak};
+
+fn tones(delay: usize, lookahead: usize) -> Recognizer {
+    Recognizer::new(Arc::new(ToneEngine::new(delay, lookahead)), metadata()).expect("they fit")
+}
+
+fn last_final(events: &[Event]) -> &Segment {
+    match events.last() {
+        Some(Event::Final(segment)) => segment,
+        other => panic!("expected a final, found {other:?}"),
+    }
+}
+
+/// Pushes in pieces whose sizes come round and round.
+fn hear(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut rest = samples;
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (now, later) = rest.split_at((*size).min(rest.len()));
+        events.extend(stream.push(now).expect("heard"));
+        rest = later;
+    }
+    events.extend(stream.finish().expect("finished"));
+    events
+}
+
+fn words() -> impl Strategy<Value = Vec<&'static str>> {
+    prop::collection::vec(prop_oneof![Just("low"), Just("high")], 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_chunking_gives_the_same_words_and_times(
+        said in words(), sizes in prop::collection::vec(1usize..5000, 1..5), lookahead in 0usize..7
+    ) {
+        let recognizer = tones(8, lookahead);
+        let samples = speak(&said);
+        let whole = hear(&mut recognizer.stream().expect("a stream"), &samples, &[samples.len()]);
+        let pieces = hear(&mut recognizer.stream().expect("a stream"), &samples, &sizes);
+        prop_assert_eq!(&last_final(&whole).text, &said.join(" "));
+        prop_assert_eq!(last_final(&whole), last_final(&pieces));
+    }
+
+    #[test]
+    fn the_last_word_is_never_lost(said in words(), cut in 0usize..1600) {
+        // At least half of the last tone is there, and nothing after it.
+        let samples = speak(&said);
+        let samples = &samples[..samples.len() - cut];
+        prop_assert_eq!(tones(9, 0).transcribe(samples).expect("heard"), said.join(" "));
+    }
+
+    #[test]
+    fn times_are_monotone_and_within_the_stream(said in words()) {
+        let samples = speak(&said);
+        let mut stream = tones(8, 0).stream().expect("a stream");
+        let duration = samples.len() as f64 / f64::from(speech::RATE);
+        for event in hear(&mut stream, &samples, &[1600]) {
+            let (Event::Partial(segment) | Event::Final(segment)) = event;
+            let times: Vec<f64> = segment.words.iter().flat_map(|w| [w.start, w.end]).collect();
+            prop_assert!(times.windows(2).all(|t| t[0] <= t[1]), "{:?}", times);
+            prop_assert!(times.iter().all(|t| (0.0..=duration).contains(t)), "{:?}", times);
+            prop_assert!(segment.words.iter().all(|w| (w.confidence - 0.9).abs() < 1e-5));
+        }
+        prop_assert_eq!(stream.seconds(), duration);
+    }
+
+    #[test]
+    fn two_interleaved_streams_do_not_touch(one in words(), two in words(), size in 1usize..4000) {
+        let recognizer = tones(8, 0);
+        let samples = [speak(&one), speak(&two)];
+        let mut streams = [recognizer.stream().expect("a stream"), recognizer.stream().expect("a stream")];
+        let mut events = [Vec::new(), Vec::new()];
+        for at in (0..samples[0].len().max(samples[1].len())).step_by(size) {
+            for i in 0..2 {
+                let end = (at + size).min(samples[i].len());
+                events[i].extend(streams[i].push(&samples[i][at.min(end)..end]).expect("heard"));
+            }
+        }
+        for (i, said) in [one, two].iter().enumerate() {
+            events[i].extend(streams[i].finish().expect("finished"));
+            prop_assert_eq!(final_text(&events[i]), said.join(" "));
+        }
+    }
+
+    #[test]
+    fn steps_of_several_streams_together_are_the_steps_of_each(
+        said in prop::collection::vec(words(), 1..5), sizes in prop::collection::vec(1usize..4000, 4)
+    ) {
+        let recognizer = tones(8, 0);
+        let samples: Vec<Vec<f32>> = said.iter().map(|w| speak(w)).collect();
+        let mut streams: Vec<Stream> = said.iter().map(|_| recognizer.stream().expect("a stream")).collect();
+        let mut events = vec![Vec::new(); said.len()];
+        let mut at = vec![0; said.len()];
+        while at.iter().zip(&samples).any(|(at, samples)| *at <= samples.len()) {
+            for (i, stream) in streams.iter_mut().enumerate() {
+                let end = (at[i] + sizes[i]).min(samples[i].len());
+                if at[i] == samples[i].len() {
+                    stream.end();
+                    at[i] += 1;
+                } else if at[i] < end {
+                    stream.accept(&samples[i][at[i]..end]).expect("accepted");
+                    at[i] = end;
+                }
+            }
+            while step_batch(&mut streams.iter_mut().collect::<Vec<_>>()).expect("stepped") > 0 {}
+            for (stream, events) in streams.iter_mut().zip(&mut events) {
+                events.extend(stream.take_events());
+            }
+        }
+        for (events, said) in events.iter().zip(&said) {
+            prop_assert_eq!(final_text(events), said.join(" "));
+        }
+    }
+
+    #[test]
+    fn the_pipeline_hears_what_a_stream_hears(said in words(), size in 1usize..20_000) {
+        let recognizer = tones(8, 3);
+        let samples = speak(&said);
+        let expected = hear(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
+        let source = Box::new(Memory::new(samples));
+        let heard: Vec<Event> = Pipeline::start(&recognizer, source, size).expect("started")
+            .collect::<hearken::Result<_>>().expect("heard");
+        prop_assert_eq!(last_final(&heard), last_final(&expected));
+    }
+}
+
+/// All log-probabilities of a signal that is pushed in pieces of these sizes.
+fn log_probs(engine: &Arc<dyn Engine>, samples: &[f32], sizes: &[usize]) -> Vec<f32> {
+    let metadata = networks::metadata(&networks::config(&[], false, false));
+    let mut front_end = FrontEnd::new(&metadata).expect("good options");
+    let mut stepper = Stepper::new(Arc::clone(engine), &metadata);
+    let mut out = Vec::new();
+    let mut rest = samples;
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (now, later) = rest.split_at((*size).min(rest.len()));
+        front_end.push(now, stepper.frames_mut()).expect("numbers");
+        stepper.run(&mut out).expect("run");
+        rest = later;
+    }
+    front_end.finish(stepper.frames_mut());
+    stepper.finish();
+    stepper.run(&mut out).expect("run");
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_chunking_gives_the_same_log_probs(
+        cell in prop::sample::select(networks::CELLS.to_vec()), seed in 0u64..1000,
+        sizes in prop::collection::vec(1usize..3000, 1..5), n in 1usize..12_000
+    ) {
+        let config = networks::config(&[(cell, 5), (cell, 5)], true, true);
+        let network = networks::random(&config, seed);
+        let engine: Arc<dyn Engine> = Arc::new(NativeEngine::new(network).expect("a good network"));
+        let samples = networks::Numbers(seed).vec(n, 0.5);
+        let whole = log_probs(&engine, &samples, &[n]);
+        let pieces = log_probs(&engine, &samples, &sizes);
+        prop_assert_eq!(whole.len(), pieces.len());
+        // 480 ms of silence behind the signal, and every frame is in a step.
+        prop_assert!(whole.len() / config.num_tokens >= (n + 7680) / 640);
+        for (a, b) in whole.iter().zip(&pieces) {
+            prop_assert!((a - b).abs() < 1e-4, "{} {}", a, b);
+        }
+    }
+}
+
+#[test]
+fn partials_grow_and_come_before_the_end() {
+    let samples = speak(&["low", "high", "low"]);
+    let mut stream = tones(2, 0).stream().expect("a stream");
+    let mut texts = Vec::new();
+    for chunk in samples.chunks(800) {
+        for event in stream.push(chunk).expect("heard") {
+            let Event::Partial(segment) = event else { panic!("no final before the end") };
+            texts.push(segment.text);
+        }
+    }
+    assert_eq!(texts[..2], ["low".to_string(), "low high".to_string()]);
+    let events = stream.finish().expect("finished");
+    assert_eq!(last_final(&events).text, "low high low");
+    assert_eq!(events.iter().filter(|e| matches!(e, Event::Final(_))).count(), 1);
+}
+
+#[test]
+fn a_segment_may_end_within_a_word_and_the_stream_goes_on() {
+    let samples = speak(&["low", "low", "high"]);
+    let recognizer = tones(1, 0);
+    for cut in (0..samples.len()).step_by(640) {
+        let mut stream = recognizer.stream().expect("a stream");
+        let mut events = stream.push(&samples[..cut]).expect("heard");
+        stream.end_segment();
+        events.extend(stream.push(&samples[cut..]).expect("heard"));
+        events.extend(stream.finish().expect("finished"));
+        assert_eq!(final_text(&events), "low low high", "cut at {cut}");
+        let finals: Vec<&Segment> =
+            events.iter().filter_map(|e| if let Event::Final(s) = e { Some(s) } else { None }).collect();
+        assert_eq!(finals.len(), 2);
+        assert_eq!(finals[0].end, finals[1].start, "every moment is in one segment");
+    }
+}
+
+#[test]
+fn after_reset_a_stream_is_new() {
+    let mut stream = tones(8, 0).stream().expect("a stream");
+    let _ = stream.push(&speak(&["low", "high"])).expect("heard");
+    stream.reset();
+    let first = hear(&mut stream, &speak(&["high"]), &[1000]);
+    assert_eq!(final_text(&first), "high");
+    let error = stream.push(&[0.0]).expect_err("the stream is finished");
+    assert!(error.to_string().contains("finished"), "{error}");
+    assert_eq!(stream.finish().expect("no more to say"), []);
+    stream.reset();
+    assert_eq!(last_final(&hear(&mut stream, &speak(&["high"]), &[7])), last_final(&first));
+}
+
+#[test]
+fn a_stream_of_no_samples_has_one_empty_final() {
+    let events = tones(8, 0).stream().expect("a stream").finish().expect("finished");
+    assert_eq!(events, [Event::Final(Segment { text: String::new(), start: 0.0, end: 0.0, words: vec![] })]);
+}
+
+#[test]
+fn samples_that_are_no_numbers_are_refused_and_harm_nothing() {
+    let mut stream = tones(8, 0).stream().expect("a stream");
+    for bad in [f32::NAN, f32::INFINITY] {
+        let error = stream.push(&[0.0, bad]).expect_err("no number");
+        assert_eq!(error.stage(), Stage::Audio);
+    }
+    assert_eq!(final_text(&hear(&mut stream, &speak(&["low"]), &[100])), "low");
+}
+
+#[test]
+fn the_pipeline_passes_errors_on_and_stops_when_nobody_listens() {
+    let recognizer = tones(8, 0);
+    let mut source = Memory::new(speak(&["low"; 20]));
+    source.fails = true;
+    let last = Pipeline::start(&recognizer, Box::new(source), 1600).expect("started").last();
+    assert!(last.expect("an end").expect_err("the source fails").to_string().contains("the disk is gone"));
+
+    let source = Memory::new(speak(&["low"; 500]));
+    let mut pipeline = Pipeline::start(&recognizer, Box::new(source), 160).expect("started");
+    assert!(pipeline.next().expect("an event").is_ok());
+    // Joins the threads, or this test would hang.
+    drop(pipeline);
+}
+
+#[test]
+fn a_model_whose_parts_do_not_fit_is_refused() {
+    let mut wrong = metadata();
+    wrong.features.num_mel_bins = 80;
+    let error = Recognizer::new(Arc::new(ToneEngine::new(1, 0)), wrong).err().expect("they do not fit");
+    assert!(error.to_string().contains("6 features"), "{error}");
+}
