@@ -4,4 +4,4 @@ pub mod timing;
 pub mod wer;
 
 pub use timing::Timing;
-pub use wer::{Edits, Score, Scorer};
+pub use wer::{Edits, Score, Scorer, count_edits};

@@ -49,7 +49,9 @@ pub fn loss_and_gradient<T: Real>(
     }
     // The path's states: blank, label, blank, label, …, blank.
     workspace.states.clear();
-    workspace.states.extend((0..2 * labels.len() + 1).map(|s| if s % 2 == 0 { blank } else { labels[s / 2] }));
+    workspace
+        .states
+        .extend((0..2 * labels.len() + 1).map(|s| if s % 2 == 0 { blank } else { labels[s / 2] }));
     let total = forward_pass(log_probs, num_tokens, workspace);
     if !total.is_finite() {
         // The weights are broken (NaN); the caller tells and stops.
@@ -171,7 +173,12 @@ mod tests {
         for code in 0..tokens.pow(steps as u32) {
             let path: Vec<u32> = (0..steps).map(|t| (code / tokens.pow(t as u32) % tokens) as u32).collect();
             if collapse(&path) == labels {
-                total += path.iter().enumerate().map(|(t, &k)| log_probs[t * tokens + k as usize]).sum::<f64>().exp();
+                total += path
+                    .iter()
+                    .enumerate()
+                    .map(|(t, &k)| log_probs[t * tokens + k as usize])
+                    .sum::<f64>()
+                    .exp();
             }
         }
         -total.ln()
@@ -190,8 +197,9 @@ mod tests {
         ] {
             let log_probs = random_log_probs(steps, 3, steps as u64 + 10 * labels.len() as u64);
             let mut gradient = vec![0.0; log_probs.len()];
-            let loss = loss_and_gradient(&log_probs, 3, &labels, 0, &mut gradient, &mut CtcWorkspace::default())
-                .expect("it fits");
+            let loss =
+                loss_and_gradient(&log_probs, 3, &labels, 0, &mut gradient, &mut CtcWorkspace::default())
+                    .expect("it fits");
             assert!((loss - brute_force(&log_probs, 3, &labels)).abs() < 1e-10, "{labels:?} in {steps}");
         }
     }
@@ -226,7 +234,8 @@ mod tests {
     fn what_does_not_fit_is_refused_with_a_zero_gradient() {
         let log_probs = random_log_probs(3, 3, 1);
         let mut gradient = vec![1.0; 9];
-        let found = loss_and_gradient(&log_probs, 3, &[1, 1, 2], 0, &mut gradient, &mut CtcWorkspace::default());
+        let found =
+            loss_and_gradient(&log_probs, 3, &[1, 1, 2], 0, &mut gradient, &mut CtcWorkspace::default());
         assert_eq!(found, None);
         assert!(gradient.iter().all(|&g| g == 0.0));
         assert_eq!(least_steps(&[1, 1, 2]), 4);

@@ -1,0 +1,254 @@
+//! The recordings of a recipe, decoded once and kept in memory as 16-bit samples, with their
+//! transcripts as tokens.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::ctc::least_steps;
+use super::recipe::{Recipe, Recordings};
+use crate::audio::{self, f32_to_s16};
+use crate::corpus::manifest::{self, Entry, ReadOptions};
+use crate::error::{Error, Result, Stage};
+use crate::text::TokenTable;
+use crate::units::SAMPLE_RATE;
+
+/// One recording in memory.
+#[derive(Clone, Debug)]
+pub struct Clip {
+    pub samples: Vec<i16>,
+    /// Tokens of the main output; `None` where it does not learn from this.
+    pub labels: Option<Vec<u32>>,
+    /// Tokens of the auxiliary output.
+    pub auxiliary: Option<Vec<u32>>,
+}
+
+impl Clip {
+    /// The samples in -1..1.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.samples.iter().map(|&s| f32::from(s) / 32768.0).collect()
+    }
+}
+
+/// Clips of one manifest that are drawn with one weight.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub weight: f64,
+    pub clips: Vec<usize>,
+}
+
+/// Isolated words of one pool: by word, by speaker, the clips.
+#[derive(Clone, Debug, Default)]
+pub struct WordPool {
+    pub weight: f64,
+    /// For each token of the main output the clips, by speaker.
+    pub words: BTreeMap<u32, Vec<Vec<usize>>>,
+    /// Clips of words that are not written.
+    pub others: Vec<usize>,
+}
+
+/// Everything that examples are drawn from.
+#[derive(Debug, Default)]
+pub struct Dataset {
+    pub clips: Vec<Clip>,
+    pub recordings: Vec<Source>,
+    pub pools: Vec<WordPool>,
+    /// For each speaker the clips of each word, across pools.
+    pub speakers: Vec<BTreeMap<u32, Vec<usize>>>,
+    pub noises: Vec<Vec<f32>>,
+    /// What was left out, a line each: the file and why.
+    pub left_out: Vec<String>,
+}
+
+/// A clip to be decoded.
+struct Wanted {
+    entry: Entry,
+    labels: Option<Vec<u32>>,
+    auxiliary: Option<Vec<u32>>,
+}
+
+/// Turns transcripts into tokens as the recipe asks.
+struct Alphabets<'a> {
+    recipe: &'a Recipe,
+    main: TokenTable,
+    auxiliary: Option<TokenTable>,
+}
+
+impl Alphabets<'_> {
+    /// Tokens of the main output.
+    fn main(&self, entry: &Entry, path: &Path) -> Result<Vec<u32>> {
+        let text = entry.text.to_lowercase();
+        if !self.recipe.data.ignore_other_words {
+            return self.main.encode(&text).map_err(|e| e.in_file(path).at(format!("line {}", entry.line)));
+        }
+        Ok(text.split_whitespace().filter_map(|w| self.main.encode(w).ok()).flatten().collect())
+    }
+
+    /// Tokens of the auxiliary output, without the symbols that it does not know.
+    fn auxiliary(&self, entry: &Entry) -> Option<Vec<u32>> {
+        let table = self.auxiliary.as_ref()?;
+        let known = |c: &char| c.is_whitespace() || table.encode(&c.to_string()).is_ok();
+        let text: String = entry.text.to_lowercase().chars().filter(known).collect();
+        table.encode(&text).ok()
+    }
+}
+
+impl Dataset {
+    /// Reads every manifest of the recipe below `data` and decodes the audio on `threads` threads;
+    /// `progress` hears how many clips of how many are done.
+    ///
+    /// # Errors
+    /// Bad manifests, with file and line; audio that cannot be read. Transcripts that cannot fit
+    /// into their audio are left out and named in [`Dataset::left_out`].
+    pub fn load(
+        recipe: &Recipe,
+        data: &Path,
+        threads: usize,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self> {
+        let alphabets = Alphabets { recipe, main: recipe.tokens()?, auxiliary: recipe.auxiliary_tokens()? };
+        let mut dataset = Self::default();
+        let mut wanted = Vec::new();
+        let mut speakers: HashMap<String, BTreeMap<u32, Vec<usize>>> = HashMap::new();
+        for recordings in &recipe.data.recordings {
+            let first = wanted.len();
+            dataset.want_recordings(recordings, data, &alphabets, &mut wanted)?;
+            dataset
+                .recordings
+                .push(Source { weight: recordings.weight, clips: (first..wanted.len()).collect() });
+        }
+        for pool in recipe.data.strings.iter().flat_map(|s| &s.pools) {
+            let path = Recipe::manifest(data, &pool.manifest);
+            let words = want_words(&path, pool.weight, &alphabets, &mut wanted, &mut speakers)?;
+            dataset.pools.push(words);
+        }
+        let mut names: Vec<_> = speakers.into_iter().collect();
+        names.sort_by(|a, b| a.0.cmp(&b.0));
+        dataset.speakers = names.into_iter().map(|(_, words)| words).collect();
+        let mut noises = Vec::new();
+        for name in &recipe.data.noise {
+            let path = Recipe::manifest(data, name);
+            let options = ReadOptions { allow_empty_text: true, ..ReadOptions::default() };
+            noises.extend(manifest::read_with(&path, options)?);
+        }
+        let count = wanted.len() + noises.len();
+        let all: Vec<&Entry> = wanted.iter().map(|w| &w.entry).chain(&noises).collect();
+        let mut samples = decode_all(&all, threads, &|done| progress(done, count))?;
+        let noise_samples = samples.split_off(wanted.len());
+        dataset.noises =
+            noise_samples.iter().map(|s| s.iter().map(|&x| f32::from(x) / 32768.0).collect()).collect();
+        dataset.clips = wanted
+            .into_iter()
+            .zip(samples)
+            .map(|(w, samples)| Clip { samples, labels: w.labels, auxiliary: w.auxiliary })
+            .collect();
+        Ok(dataset)
+    }
+
+    fn want_recordings(
+        &mut self,
+        recordings: &Recordings,
+        data: &Path,
+        alphabets: &Alphabets<'_>,
+        wanted: &mut Vec<Wanted>,
+    ) -> Result<()> {
+        let path = Recipe::manifest(data, &recordings.manifest);
+        let options = ReadOptions {
+            allow_empty_text: alphabets.recipe.data.ignore_other_words,
+            ..ReadOptions::default()
+        };
+        for entry in manifest::read_with(&path, options)? {
+            let name = entry.audio.to_string_lossy().into_owned();
+            if recordings.exclude.iter().any(|part| name.contains(part))
+                || entry.duration.is_some_and(|d| d > recordings.max_duration)
+            {
+                continue;
+            }
+            let labels = if recordings.main { Some(alphabets.main(&entry, &path)?) } else { None };
+            let auxiliary = if recordings.auxiliary { alphabets.auxiliary(&entry) } else { None };
+            let steps = entry.duration.map(|d| (d * 100.0) as usize / alphabets.recipe.network.subsampling);
+            let needed = least_steps(labels.as_deref().unwrap_or_default())
+                .max(least_steps(auxiliary.as_deref().unwrap_or_default()));
+            if let Some(steps) = steps.filter(|&steps| steps < needed) {
+                self.left_out.push(format!(
+                    "{}: line {}: the transcript needs {needed} steps, the audio has {steps}",
+                    path.display(),
+                    entry.line
+                ));
+                continue;
+            }
+            wanted.push(Wanted { entry, labels, auxiliary });
+        }
+        Ok(())
+    }
+}
+
+/// Sorts a manifest of isolated words.
+fn want_words(
+    path: &Path,
+    weight: f64,
+    alphabets: &Alphabets<'_>,
+    wanted: &mut Vec<Wanted>,
+    speakers: &mut HashMap<String, BTreeMap<u32, Vec<usize>>>,
+) -> Result<WordPool> {
+    let mut by_word: BTreeMap<u32, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for entry in manifest::read(path)? {
+        let labels = alphabets.main(&entry, path)?;
+        let index = wanted.len();
+        match labels[..] {
+            [word] => {
+                let speaker = entry.speaker.clone().unwrap_or_default();
+                by_word.entry(word).or_default().entry(speaker.clone()).or_default().push(index);
+                speakers.entry(speaker).or_default().entry(word).or_default().push(index);
+            }
+            [] => others.push(index),
+            // A string is not an isolated word.
+            _ => continue,
+        }
+        let auxiliary = alphabets.auxiliary(&entry);
+        wanted.push(Wanted { entry, labels: Some(labels), auxiliary });
+    }
+    let words = by_word.into_iter().map(|(word, by)| (word, by.into_values().collect())).collect();
+    Ok(WordPool { weight, words, others })
+}
+
+/// Decodes in parallel, in order.
+fn decode_all(
+    entries: &[&Entry],
+    threads: usize,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<Vec<i16>>> {
+    let next = AtomicUsize::new(0);
+    let slots: Vec<Mutex<Option<Result<Vec<i16>>>>> = entries.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(entry) = entries.get(i) else { return };
+                    let decoded = decode(entry);
+                    if let Ok(mut slot) = slots[i].lock() {
+                        *slot = Some(decoded);
+                    }
+                    progress(i + 1);
+                }
+            });
+        }
+    });
+    slots
+        .into_iter()
+        .map(|slot| {
+            let value = slot.into_inner().ok().flatten();
+            value.unwrap_or_else(|| Err(Error::new(Stage::Train, "a decoding thread stopped")))
+        })
+        .collect()
+}
+
+fn decode(entry: &Entry) -> Result<Vec<i16>> {
+    // Without an offset the whole file is the utterance; `duration` is then only information.
+    let duration = entry.offset.and(entry.duration);
+    let samples = audio::read_span(&entry.audio, SAMPLE_RATE, entry.offset, duration)?;
+    Ok(samples.into_iter().map(f32_to_s16).collect())
+}

@@ -1,0 +1,105 @@
+//! From a plan to features and labels: joining, augmentation, the front end, masks.
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::dataset::Dataset;
+use super::recipe::Recipe;
+use super::sampler::{Item, Plan};
+use crate::audio::augment::{Augmenter, compose};
+use crate::error::Result;
+use crate::features::{Fbank, spec_augment};
+use crate::units::ms_to_samples;
+
+/// What the network learns from: whole steps of stacked frames, and the labels.
+#[derive(Clone, Debug, Default)]
+pub struct Example {
+    /// `[U, S * F]`.
+    pub features: Vec<f32>,
+    pub labels: Option<Vec<u32>>,
+    pub auxiliary: Option<Vec<u32>>,
+}
+
+/// Makes examples; one a thread.
+pub struct Maker<'a> {
+    recipe: &'a Recipe,
+    data: &'a Dataset,
+    augmenter: &'a Augmenter,
+    fbank: Fbank,
+    /// Mean of the features, for masks; empty while it is being measured.
+    mean: Vec<f32>,
+}
+
+impl<'a> Maker<'a> {
+    /// A maker of examples.
+    ///
+    /// # Errors
+    /// When the feature options are impossible.
+    pub fn new(
+        recipe: &'a Recipe,
+        data: &'a Dataset,
+        augmenter: &'a Augmenter,
+        mean: &[f32],
+    ) -> Result<Self> {
+        Ok(Self { recipe, data, augmenter, fbank: Fbank::new(&recipe.features)?, mean: mean.to_vec() })
+    }
+
+    /// The example of a plan; the same for the same plan.
+    pub fn make(&mut self, plan: &Plan) -> Example {
+        let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
+        let (mut samples, labels, auxiliary) = self.speech(&plan.item, &mut rng);
+        self.augmenter.apply(&mut samples, &mut rng);
+        let mut features = self.features(&mut samples);
+        if !self.mean.is_empty() {
+            spec_augment(&mut features, &self.mean, &self.recipe.specaugment, &mut rng);
+        }
+        Example { features, labels, auxiliary }
+    }
+
+    /// The features of whole steps, with the silence that a stream's end appends.
+    pub fn features(&mut self, samples: &mut Vec<f32>) -> Vec<f32> {
+        let flush = ms_to_samples(self.recipe.decoder.flush_ms, self.recipe.features.sample_rate);
+        samples.resize(samples.len() + flush, 0.0);
+        let step = self.recipe.network.subsampling;
+        let frames = self.fbank.num_frames(samples.len() as u64) as usize;
+        let missing = frames.div_ceil(step).max(1) * step - frames;
+        samples.resize(samples.len() + missing * self.fbank.frame_shift_samples(), 0.0);
+        let mut features = self.fbank.compute(samples);
+        features.truncate((frames + missing) * self.fbank.num_mel_bins());
+        features
+    }
+
+    fn speech(&self, item: &Item, rng: &mut Pcg64Mcg) -> (Vec<f32>, Option<Vec<u32>>, Option<Vec<u32>>) {
+        match item {
+            Item::Recording(clip) => {
+                let clip = &self.data.clips[*clip];
+                (clip.to_f32(), clip.labels.clone(), clip.auxiliary.clone())
+            }
+            Item::Words(words) => {
+                let clips: Vec<_> = words.iter().map(|&w| &self.data.clips[w]).collect();
+                let samples: Vec<Vec<f32>> = clips.iter().map(|c| c.to_f32()).collect();
+                let slices: Vec<&[f32]> = samples.iter().map(Vec::as_slice).collect();
+                let options =
+                    self.recipe.data.strings.as_ref().map(|s| s.compose.clone()).unwrap_or_default();
+                let (joined, _) = compose(&slices, &options, rng);
+                let labels = clips.iter().flat_map(|c| c.labels.iter().flatten().copied()).collect();
+                let auxiliary: Option<Vec<&Vec<u32>>> = clips.iter().map(|c| c.auxiliary.as_ref()).collect();
+                (joined, Some(labels), auxiliary.map(|all| all.into_iter().flatten().copied().collect()))
+            }
+            Item::Silence(length) => (self.silence(*length, rng), Some(Vec::new()), Some(Vec::new())),
+        }
+    }
+
+    /// A cut of a noise clip at a random level, or faint hiss.
+    fn silence(&self, length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
+        let noises = &self.data.noises;
+        if noises.is_empty() || rng.random_bool(0.2) {
+            let level = 10f32.powf(rng.random_range(-5.0..-1.5));
+            return (0..length).map(|_| level * (2.0 * rng.random::<f32>() - 1.0)).collect();
+        }
+        let clip = &noises[rng.random_range(0..noises.len())];
+        let gain = 10f32.powf(rng.random_range(-1.5..0.2));
+        let from = rng.random_range(0..clip.len().max(1));
+        (0..length).map(|i| gain * clip.get((from + i) % clip.len().max(1)).copied().unwrap_or(0.0)).collect()
+    }
+}

@@ -1,0 +1,169 @@
+//! Which examples a batch is made of. Everything is drawn from (seed, round), so that a resumed
+//! run draws what the uninterrupted one would have.
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::dataset::Dataset;
+use super::recipe::Recipe;
+use crate::units::SAMPLE_RATE;
+
+/// What one example is made from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A recording as it is: a clip's number.
+    Recording(usize),
+    /// Isolated words to be joined.
+    Words(Vec<usize>),
+    /// Noise or silence of so many samples.
+    Silence(usize),
+}
+
+/// An example to be made: what from, and the seed of all dice in making it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub item: Item,
+    pub seed: u64,
+    /// Samples, roughly.
+    pub length: usize,
+}
+
+/// Draws examples.
+pub struct Sampler<'a> {
+    recipe: &'a Recipe,
+    data: &'a Dataset,
+    words: Vec<u32>,
+}
+
+/// Scrambles a seed and a number into a seed.
+pub fn mix(seed: u64, number: u64) -> u64 {
+    let mut x = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..2 {
+        x = (x ^ (x >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    }
+    x ^ (x >> 29)
+}
+
+/// An index drawn by weight.
+fn weighted(weights: impl Iterator<Item = f64> + Clone, rng: &mut Pcg64Mcg) -> usize {
+    let total: f64 = weights.clone().sum();
+    let mut at = rng.random_range(0.0..total.max(f64::MIN_POSITIVE));
+    let mut last = 0;
+    for (i, weight) in weights.enumerate() {
+        if weight > 0.0 {
+            last = i;
+            if at < weight {
+                return i;
+            }
+            at -= weight;
+        }
+    }
+    last
+}
+
+fn pick<'t, T>(list: &'t [T], rng: &mut Pcg64Mcg) -> &'t T {
+    &list[rng.random_range(0..list.len())]
+}
+
+impl<'a> Sampler<'a> {
+    /// A sampler over a recipe's data.
+    pub fn new(recipe: &'a Recipe, data: &'a Dataset) -> Self {
+        let mut words: Vec<u32> = data.pools.iter().flat_map(|p| p.words.keys().copied()).collect();
+        words.sort_unstable();
+        words.dedup();
+        Self { recipe, data, words }
+    }
+
+    /// Whether there is anything to draw from.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty() && self.data.recordings.iter().all(|s| s.clips.is_empty() || s.weight <= 0.0)
+    }
+
+    /// The batch of an update: batches are drawn some at a time, sorted by length, cut, and
+    /// shuffled, so that the utterances of one are about as long as each other.
+    pub fn batch(&self, step: u64) -> Vec<Plan> {
+        let run = &self.recipe.run;
+        let together = run.bucket_batches as u64;
+        let (round, place) = (step / together, (step % together) as usize);
+        let mut rng = Pcg64Mcg::seed_from_u64(mix(run.seed, round));
+        let mut plans: Vec<Plan> =
+            (0..run.batch_size * run.bucket_batches).map(|_| self.draw(round * together, &mut rng)).collect();
+        plans.sort_by_key(|plan| plan.length);
+        let mut order: Vec<usize> = (0..run.bucket_batches).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, rng.random_range(0..=i));
+        }
+        let first = order[place] * run.batch_size;
+        plans.drain(first..first + run.batch_size).collect()
+    }
+
+    fn draw(&self, step: u64, rng: &mut Pcg64Mcg) -> Plan {
+        let data = &self.recipe.data;
+        let strings = data.strings.as_ref().filter(|_| !self.words.is_empty()).map_or(0.0, |s| s.weight);
+        let recordings = self.data.recordings.iter().map(|s| if s.clips.is_empty() { 0.0 } else { s.weight });
+        let kinds = [strings, data.silence_weight].into_iter().chain(recordings);
+        let item = match weighted(kinds, rng) {
+            0 => self.string(step, rng),
+            1 => Item::Silence(rng.random_range(SAMPLE_RATE as usize / 2..4 * SAMPLE_RATE as usize)),
+            source => self.recording(source - 2, step, rng),
+        };
+        let length = match &item {
+            Item::Recording(clip) => self.data.clips[*clip].samples.len(),
+            Item::Words(words) => words.len() * SAMPLE_RATE as usize * 3 / 5,
+            Item::Silence(length) => *length,
+        };
+        Plan { item, seed: rng.random(), length }
+    }
+
+    /// A recording; only short ones at first.
+    fn recording(&self, source: usize, step: u64, rng: &mut Pcg64Mcg) -> Item {
+        let schedule = &self.recipe.schedule;
+        let clips = &self.data.recordings[source].clips;
+        let most = (schedule.short_seconds * f64::from(SAMPLE_RATE)) as usize;
+        let mut clip = *pick(clips, rng);
+        for _ in 0..20 {
+            if step >= schedule.short_steps || self.data.clips[clip].samples.len() <= most {
+                break;
+            }
+            clip = *pick(clips, rng);
+        }
+        Item::Recording(clip)
+    }
+
+    fn string(&self, step: u64, rng: &mut Pcg64Mcg) -> Item {
+        let Some(strings) = &self.recipe.data.strings else { return Item::Silence(SAMPLE_RATE as usize) };
+        let [fewest, most] = strings.words;
+        let grown = (step as f64 / self.recipe.schedule.lengthen_steps.max(1) as f64).min(1.0);
+        let most = fewest.max(2.min(most)).max(fewest + ((most - fewest) as f64 * grown) as usize);
+        let count = rng.random_range(fewest..=most);
+        let speaker = (rng.random_bool(strings.same_speaker_probability.clamp(0.0, 1.0))
+            && !self.data.speakers.is_empty())
+        .then(|| pick(&self.data.speakers, rng));
+        let mixed = rng.random_bool(strings.other_words_probability.clamp(0.0, 1.0));
+        let mut clips = Vec::with_capacity(count);
+        let mut word = *pick(&self.words, rng);
+        for i in 0..count {
+            if i > 0 && !rng.random_bool(strings.repeat_probability.clamp(0.0, 1.0)) {
+                word = *pick(&self.words, rng);
+            }
+            let other = mixed && rng.random_bool(0.5);
+            let own = speaker.and_then(|s| s.get(&word)).map(|own| *pick(own, rng));
+            clips.extend(if other { self.other(rng) } else { own.or_else(|| self.word(word, rng)) });
+        }
+        Item::Words(clips)
+    }
+
+    /// A clip of a word: a pool by weight, a speaker evenly, a clip evenly.
+    fn word(&self, word: u32, rng: &mut Pcg64Mcg) -> Option<usize> {
+        let weights =
+            self.data.pools.iter().map(|p| if p.words.contains_key(&word) { p.weight } else { 0.0 });
+        let pool = &self.data.pools[weighted(weights, rng)];
+        pool.words.get(&word).map(|speakers| *pick(pick(speakers, rng), rng))
+    }
+
+    fn other(&self, rng: &mut Pcg64Mcg) -> Option<usize> {
+        let weights = self.data.pools.iter().map(|p| if p.others.is_empty() { 0.0 } else { p.weight });
+        let pool = &self.data.pools[weighted(weights, rng)];
+        (!pool.others.is_empty()).then(|| *pick(&pool.others, rng))
+    }
+}

@@ -1,0 +1,525 @@
+//! The loop: batches, updates, dev scores, checkpoints, the best model.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::checkpoint::Checkpoint;
+use super::dataset::Dataset;
+use super::example::{Example, Maker};
+use super::optimizer::{AdamW, learning_rate};
+use super::recipe::Recipe;
+use super::sampler::{Plan, Sampler, mix};
+use super::score::{DevScore, DevSet};
+use super::worker::{self, Sums, Update, Worker};
+use crate::audio::augment::Augmenter;
+use crate::error::{Error, Result, Stage, io};
+use crate::model::forward::HeadRef;
+use crate::model::network::{Parameter, initialise};
+use crate::model::{Network, Weights};
+use crate::onnx::{self, Metadata};
+use crate::text::TokenTable;
+
+/// Where and how a run goes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder that the recipe's manifests are relative to.
+    pub data: PathBuf,
+    /// The run's folder: log, checkpoint, models.
+    pub out: PathBuf,
+    pub threads: usize,
+    /// Go on from the checkpoint in `out`.
+    pub resume: bool,
+    /// Start from the weights of this model (its layers must be the recipe's).
+    pub from: Option<PathBuf>,
+    /// End after this update, to go on later.
+    pub stop_after: Option<u64>,
+}
+
+/// What a run tells as it goes.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Clips decoded, of how many.
+    Loading(usize, usize),
+    /// A transcript left out, and why.
+    LeftOut(String),
+    Started {
+        parameters: usize,
+        clips: usize,
+        hours: f64,
+        step: u64,
+        steps: u64,
+    },
+    /// Means since the last one.
+    Step {
+        step: u64,
+        steps: u64,
+        loss: f64,
+        auxiliary_loss: f64,
+        norm: f64,
+        rate: f64,
+        blank_share: f64,
+        utterances_per_second: f64,
+    },
+    Scores {
+        step: u64,
+        scores: Vec<DevScore>,
+        total: f64,
+        best: bool,
+    },
+    Done {
+        step: u64,
+        best: Option<(f64, u64)>,
+    },
+}
+
+/// Number of parameters' names that the auxiliary head adds.
+const HEAD: usize = 2;
+
+struct Run<'a> {
+    recipe: &'a Recipe,
+    text: &'a str,
+    options: &'a Options,
+    tokens: TokenTable,
+    auxiliary_tokens: usize,
+    network: Network<f32>,
+    /// Of the network, then of the auxiliary head.
+    parameters: Vec<Vec<f32>>,
+    decays: Vec<bool>,
+    adam: AdamW,
+    best: Option<(f64, u64)>,
+    step: u64,
+}
+
+/// Trains by a recipe (its text `text` travels in the model) and reports to `report`, which may
+/// answer `false` to stop after a checkpoint.
+///
+/// # Errors
+/// Bad data, with file and line; a folder that cannot be written; a loss that is not a number.
+pub fn train(
+    recipe: &Recipe,
+    text: &str,
+    options: &Options,
+    report: &mut dyn FnMut(Progress) -> bool,
+) -> Result<()> {
+    std::fs::create_dir_all(&options.out).map_err(|e| io(Stage::Train, &options.out, e))?;
+    let (sender, receiver) = crossbeam_channel::bounded::<(usize, usize)>(1024);
+    let dataset = std::thread::scope(|scope| {
+        let loading = scope.spawn(move || {
+            Dataset::load(recipe, &options.data, options.threads, &|done, all| {
+                let _ = sender.try_send((done, all));
+            })
+        });
+        for (done, all) in receiver {
+            report(Progress::Loading(done, all));
+        }
+        loading.join().unwrap_or_else(|_| Err(Error::new(Stage::Train, "reading the data failed")))
+    })?;
+    for line in &dataset.left_out {
+        report(Progress::LeftOut(line.clone()));
+    }
+    let sampler = Sampler::new(recipe, &dataset);
+    if sampler.is_empty() {
+        return Err(Error::new(Stage::Train, "the recipe's data holds nothing to learn from").at("data"));
+    }
+    let voices: Vec<Vec<f32>> =
+        dataset.clips.iter().step_by(1 + dataset.clips.len() / 200).map(|c| c.to_f32()).collect();
+    let augmenter =
+        Augmenter::new(recipe.augment.clone(), Arc::new(dataset.noises.clone()), recipe.run.seed)?
+            .with_babble(Arc::new(voices));
+    let mut run = Run::start(recipe, text, options, &dataset, &sampler, &augmenter)?;
+    report(Progress::Started {
+        parameters: run.network.num_parameters(),
+        clips: dataset.clips.len(),
+        hours: dataset.clips.iter().map(|c| c.samples.len()).sum::<usize>() as f64 / 16_000.0 / 3600.0,
+        step: run.step,
+        steps: recipe.schedule.steps,
+    });
+    run.go(&dataset, &sampler, &augmenter, report)
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        recipe: &'a Recipe,
+        text: &'a str,
+        options: &'a Options,
+        dataset: &Dataset,
+        sampler: &Sampler<'_>,
+        augmenter: &Augmenter,
+    ) -> Result<Self> {
+        let mut network = initialise::<f32>(&recipe.network_config()?, recipe.run.seed);
+        let auxiliary_tokens = recipe.auxiliary_tokens()?.map_or(0, |t| t.len());
+        let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
+        let mut decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
+        if let Some(auxiliary) = &recipe.auxiliary {
+            let head = auxiliary_head(recipe, auxiliary.layer, auxiliary_tokens)?;
+            parameters.extend(head);
+            decays.extend([true, false]);
+        }
+        if let Some(from) = &options.from {
+            take_over(from, &mut network, &mut parameters)?;
+        }
+        let adam = AdamW::new(&parameters);
+        let tokens = recipe.tokens()?;
+        let mut run = Self {
+            recipe,
+            text,
+            options,
+            tokens,
+            auxiliary_tokens,
+            network,
+            parameters,
+            decays,
+            adam,
+            best: None,
+            step: 0,
+        };
+        if options.resume {
+            run.resume()?;
+        } else if options.from.is_none() {
+            let (mean, scale) = statistics(recipe, dataset, sampler, augmenter)?;
+            (run.network.mean, run.network.scale) = (mean, scale);
+        }
+        Ok(run)
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        self.options.out.join("checkpoint.bin")
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        let path = self.checkpoint_path();
+        let checkpoint = Checkpoint::read(&path)?;
+        let same = checkpoint.parameters.len() == self.parameters.len()
+            && checkpoint.parameters.iter().zip(&self.parameters).all(|(a, b)| a.len() == b.len());
+        if !same || checkpoint.mean.len() != self.network.mean.len() {
+            return Err(Error::new(Stage::Train, "the checkpoint is of another network")
+                .in_file(&path)
+                .hint("start without --resume, or give the recipe that it was made with"));
+        }
+        self.step = checkpoint.header.step;
+        self.best = checkpoint.header.best;
+        self.parameters = checkpoint.parameters;
+        self.adam = checkpoint.adam;
+        (self.network.mean, self.network.scale) = (checkpoint.mean, checkpoint.scale);
+        Ok(())
+    }
+
+    fn save(&self) -> Result<()> {
+        Checkpoint::new(
+            (self.step, self.text, self.options.threads, self.best),
+            &self.parameters,
+            &self.adam,
+            (&self.network.mean, &self.network.scale),
+        )
+        .write(&self.checkpoint_path())
+    }
+
+    /// The network with these parameters.
+    fn network_with(&self, parameters: &[Vec<f32>]) -> Network<f32> {
+        let mut network = self.network.clone();
+        for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
+            parameter.data.clone_from(data);
+        }
+        network
+    }
+
+    fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<Weights<f32>> {
+        let count = self.network.parameters.len();
+        let head = self.recipe.auxiliary.as_ref().filter(|_| training).map(|a| HeadRef {
+            layer: a.layer,
+            weight: &parameters[count],
+            bias: &parameters[count + 1],
+        });
+        Weights::new(&self.network_with(parameters), head, training)
+            .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
+    }
+
+    fn go(
+        &mut self,
+        dataset: &Dataset,
+        sampler: &Sampler<'_>,
+        augmenter: &Augmenter,
+        report: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<()> {
+        let threads = self.options.threads.max(1);
+        let lengths: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
+        let mut makers = (0..threads)
+            .map(|_| Maker::new(self.recipe, dataset, augmenter, &self.network.mean))
+            .collect::<Result<Vec<_>>>()?;
+        let mut dev = Vec::new();
+        for set in &self.recipe.data.dev {
+            dev.push(DevSet::load(set, &self.options.data, self.recipe, &mut makers[0])?);
+        }
+        let mut workers: Vec<Worker<f32>> = (0..threads).map(|_| Worker::new(&lengths)).collect();
+        let mut log = Log::open(&self.options.out.join("log.jsonl"), self.options.resume)?;
+        let last = self.options.stop_after.unwrap_or(u64::MAX).min(self.recipe.schedule.steps);
+        let (mut window, mut norms, mut since) = (Sums::default(), 0.0, (Instant::now(), self.step));
+        let mut go_on = true;
+        while self.step < last && go_on {
+            let (sums, norm) = self.update(sampler, &mut makers, &mut workers)?;
+            window.add(&sums);
+            norms += norm;
+            self.step += 1;
+            if self.step.is_multiple_of(self.recipe.run.log_interval) {
+                go_on &= self.tell(&window, norms, since, &mut log, report)?;
+                (window, norms, since) = (Sums::default(), 0.0, (Instant::now(), self.step));
+            }
+            if self.step.is_multiple_of(self.recipe.run.eval_interval)
+                || self.step == self.recipe.schedule.steps
+            {
+                self.evaluate(&dev, &mut log, report)?;
+            }
+            if self.step.is_multiple_of(self.recipe.run.checkpoint_interval) {
+                self.save()?;
+            }
+        }
+        self.save()?;
+        self.write_model("last.onnx")?;
+        report(Progress::Done { step: self.step, best: self.best });
+        Ok(())
+    }
+
+    /// One update: shares of the batch on the threads, gradients added in their order.
+    fn update(
+        &mut self,
+        sampler: &Sampler<'_>,
+        makers: &mut [Maker<'_>],
+        workers: &mut [Worker<f32>],
+    ) -> Result<(Sums, f64)> {
+        let plans = sampler.batch(self.step);
+        let threads = workers.len();
+        // Dealt out like cards, since the batch is sorted by length.
+        let shares: Vec<Vec<Plan>> =
+            (0..threads).map(|i| plans.iter().skip(i).step_by(threads).cloned().collect()).collect();
+        let examples: Vec<Vec<Example>> = std::thread::scope(|scope| {
+            let running: Vec<_> = makers
+                .iter_mut()
+                .zip(&shares)
+                .map(|(maker, share)| scope.spawn(move || worker::make(maker, share)))
+                .collect();
+            running.into_iter().map(|r| r.join().unwrap_or_default()).collect()
+        });
+        let all = || examples.iter().flatten();
+        let labels: usize = all().filter_map(|e| e.labels.as_ref()).map(Vec::len).sum();
+        let auxiliary_labels: usize = all().filter_map(|e| e.auxiliary.as_ref()).map(Vec::len).sum();
+        let weights = self.weights(&self.parameters, true)?;
+        let recipe = self.recipe;
+        let width = recipe.network.subsampling * recipe.features.num_mel_bins;
+        let auxiliary_weight = recipe.auxiliary.as_ref().map_or(0.0, |a| a.weight);
+        let seed = mix(recipe.run.seed ^ 0x5eed, self.step);
+        let update = |thread: usize| Update {
+            weights: &weights,
+            num_tokens: self.tokens.len(),
+            blank: self.tokens.blank(),
+            auxiliary_tokens: self.auxiliary_tokens,
+            scale: 1.0 / labels.max(1) as f64,
+            auxiliary_scale: auxiliary_weight / auxiliary_labels.max(1) as f64,
+            dropout: recipe.network.dropout,
+            seed: mix(seed, thread as u64),
+        };
+        let sums: Vec<Sums> = std::thread::scope(|scope| {
+            let running: Vec<_> = workers
+                .iter_mut()
+                .zip(examples)
+                .enumerate()
+                .map(|(i, (worker, share))| {
+                    let update = update(i);
+                    scope.spawn(move || worker.run(&update, share, width))
+                })
+                .collect();
+            running.into_iter().map(|r| r.join().unwrap_or_default()).collect()
+        });
+        let mut total = Sums::default();
+        sums.iter().for_each(|s| total.add(s));
+        let (first, rest) = workers.split_at_mut(1);
+        for worker in rest {
+            for (sum, own) in first[0].gradients.iter_mut().zip(&worker.gradients) {
+                sum.iter_mut().zip(own).for_each(|(s, &g)| *s += g);
+            }
+        }
+        if !total.loss.is_finite() || !total.auxiliary_loss.is_finite() {
+            return Err(Error::new(
+                Stage::Train,
+                format!("the loss of update {} is not a number", self.step),
+            )
+            .hint("the last checkpoint is good; lower optimizer.learning_rate and go on with --resume"));
+        }
+        let rate = learning_rate(self.step, &recipe.optimizer, &recipe.schedule);
+        let norm = self.adam.update(
+            self.step,
+            rate,
+            &recipe.optimizer,
+            &mut self.parameters,
+            &first[0].gradients,
+            &self.decays,
+        );
+        Ok((total, norm))
+    }
+
+    fn tell(
+        &self,
+        sums: &Sums,
+        norms: f64,
+        (start, first): (Instant, u64),
+        log: &mut Log,
+        report: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<bool> {
+        let seconds = start.elapsed().as_secs_f64();
+        let loss = sums.loss / sums.labels.max(1) as f64;
+        let auxiliary_loss = sums.auxiliary_loss / sums.auxiliary_labels.max(1) as f64;
+        let norm = norms / (self.step - first).max(1) as f64;
+        let rate = learning_rate(self.step - 1, &self.recipe.optimizer, &self.recipe.schedule);
+        let blank_share = sums.blanks as f64 / sums.steps.max(1) as f64;
+        let utterances_per_second = sums.utterances as f64 / seconds;
+        log.write(&json!({
+            "step": self.step, "loss": loss, "auxiliary_loss": auxiliary_loss, "gradient_norm": norm,
+            "learning_rate": rate, "blank_share": blank_share, "impossible": sums.impossible,
+            "utterances_per_second": utterances_per_second,
+        }))?;
+        Ok(report(Progress::Step {
+            step: self.step,
+            steps: self.recipe.schedule.steps,
+            loss,
+            auxiliary_loss,
+            norm,
+            rate,
+            blank_share,
+            utterances_per_second,
+        }))
+    }
+
+    fn evaluate(
+        &mut self,
+        dev: &[DevSet],
+        log: &mut Log,
+        report: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<()> {
+        let weights = self.weights(&self.adam.average, false)?;
+        let scores: Vec<DevScore> = dev
+            .iter()
+            .map(|set| set.score(&weights, self.recipe, &self.tokens, self.options.threads))
+            .collect();
+        let total: f64 = scores.iter().map(|s| s.weighted).sum();
+        let best = dev.is_empty() || self.best.is_none_or(|(score, _)| total < score);
+        if best {
+            self.best = Some((total, self.step));
+            self.write_model("best.onnx")?;
+        }
+        let sets: Vec<_> = scores
+            .iter()
+            .map(|s| {
+                json!({ "manifest": s.manifest, "wer": s.score.wer(), "cer": s.score.cer(),
+                    "deletions": s.score.words.deletions, "insertions": s.score.words.insertions,
+                    "substitutions": s.score.words.substitutions, "words": s.score.words.reference,
+                    "false_words_per_hour": s.false_words_per_hour })
+            })
+            .collect();
+        log.write(&json!({ "step": self.step, "dev": sets, "score": total, "best": best }))?;
+        report(Progress::Scores { step: self.step, scores, total, best });
+        Ok(())
+    }
+
+    fn write_model(&self, name: &str) -> Result<()> {
+        let metadata = Metadata {
+            features: self.recipe.features.clone(),
+            tokens: self.tokens.clone(),
+            decoder: self.recipe.decoder.clone(),
+            license: self.recipe.data.license.clone(),
+            trained_on: self.recipe.data.trained_on.clone(),
+            recipe: self.text.to_string(),
+            created_by: format!("hearken {}", env!("CARGO_PKG_VERSION")),
+            other: Vec::new(),
+        };
+        let network = self.network_with(&self.adam.average[..self.network.parameters.len()]);
+        onnx::write_file(&self.options.out.join(name), &network, &metadata)
+    }
+}
+
+fn auxiliary_head(recipe: &Recipe, layer: usize, tokens: usize) -> Result<[Vec<f32>; HEAD]> {
+    let mut config = recipe.network_config()?;
+    config.num_tokens = tokens;
+    config.layers.truncate(layer + 1);
+    let head = initialise::<f32>(&config, mix(recipe.run.seed, 1));
+    let take = |name: &str| head.parameter(name).map(|p: &Parameter<f32>| p.data.clone()).unwrap_or_default();
+    Ok([take("output.weight"), take("output.bias")])
+}
+
+/// Takes the weights of a model whose parameters have the same names and shapes; the output layer
+/// may differ, and then starts anew.
+fn take_over(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
+    let (other, _) = onnx::read_file(from)?;
+    for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
+        match other.parameter(&parameter.name).filter(|p| p.shape == parameter.shape) {
+            Some(found) => data.clone_from(&found.data),
+            None if parameter.name.starts_with("output.") => {}
+            None => {
+                return Err(Error::new(
+                    Stage::Train,
+                    format!("it has no `{}` of shape {:?}", parameter.name, parameter.shape),
+                )
+                .in_file(from)
+                .hint("the layers of the recipe must be those of the model that it starts from"));
+            }
+        }
+        parameter.data.clone_from(data);
+    }
+    if other.mean.len() != network.mean.len() {
+        return Err(Error::new(Stage::Train, "its features are of another size").in_file(from));
+    }
+    (network.mean, network.scale) = (other.mean, other.scale);
+    Ok(())
+}
+
+/// Mean and inverse deviation of each feature over some hundred examples of the recipe.
+fn statistics(
+    recipe: &Recipe,
+    dataset: &Dataset,
+    sampler: &Sampler<'_>,
+    augmenter: &Augmenter,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let mut maker = Maker::new(recipe, dataset, augmenter, &[])?;
+    let bins = recipe.features.num_mel_bins;
+    let (mut sum, mut squares, mut count) = (vec![0.0f64; bins], vec![0.0f64; bins], 0.0f64);
+    // Batches of late updates, when strings are long, from which nothing else is drawn.
+    for i in 0..(600 / recipe.run.batch_size).max(4) as u64 {
+        for plan in sampler.batch(u64::from(u32::MAX) + i) {
+            for frame in maker.make(&plan).features.chunks_exact(bins) {
+                for ((sum, square), &x) in sum.iter_mut().zip(&mut squares).zip(frame) {
+                    let x = f64::from(x);
+                    *sum += x;
+                    *square += x * x;
+                }
+                count += 1.0;
+            }
+        }
+    }
+    let mean: Vec<f32> = sum.iter().map(|s| (s / count) as f32).collect();
+    let scale = squares.iter().zip(&sum).map(|(q, s)| {
+        let variance = (q / count - (s / count) * (s / count)).max(1e-4);
+        (1.0 / variance.sqrt()) as f32
+    });
+    Ok((mean, scale.collect()))
+}
+
+/// The run's log: a JSON object a line.
+struct Log {
+    file: std::fs::File,
+    path: PathBuf,
+}
+
+impl Log {
+    fn open(path: &Path, append: bool) -> Result<Self> {
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).write(true).append(append).truncate(!append);
+        let file = options.open(path).map_err(|e| io(Stage::Train, path, e))?;
+        Ok(Self { file, path: path.to_path_buf() })
+    }
+
+    fn write(&mut self, line: &serde_json::Value) -> Result<()> {
+        writeln!(self.file, "{line}").map_err(|e| io(Stage::Train, &self.path, e))
+    }
+}
