@@ -73,6 +73,8 @@ fn features_equal_those_of_kaldi_native_fbank() {
         let bins = fbank.num_mel_bins();
         assert_eq!(found.len(), case.frames * bins, "{}", case.name);
         let (c, a) = compare(&case.name, &found, &golden(case), bins);
+        // One value in a thousand, or one in a short clip.
+        assert!(a * 1000 <= c.max(1000), "{}: {a} of {c} further apart than 1e-4", case.name);
         compared += c;
         apart += a;
     }
@@ -249,18 +251,16 @@ proptest! {
     #[test]
     fn streams_do_not_touch_each_other(seed in any::<u64>(), chunk in 1usize..700) {
         let signals = [samples(seed, 4000), samples(!seed, 4000)];
-        let mut streams = [(); 2].map(|()| Fbank::new(&FbankOptions::default()).unwrap());
-        let mut outs = [Vec::new(), Vec::new()];
+        let mut streams = [(); 2].map(|()| (Fbank::new(&FbankOptions::default()).unwrap(), Vec::new()));
         for start in (0..4000).step_by(chunk) {
-            for s in 0..2 {
-                let end = (start + chunk).min(4000);
-                streams[s].push(&signals[s][start..end], &mut outs[s]);
+            for ((fbank, out), signal) in streams.iter_mut().zip(&signals) {
+                fbank.push(&signal[start..(start + chunk).min(4000)], out);
             }
         }
-        for s in 0..2 {
-            streams[s].finish(&mut outs[s]);
-            let alone = Fbank::new(&FbankOptions::default()).unwrap().compute(&signals[s]);
-            prop_assert_eq!(&outs[s], &alone);
+        for ((fbank, out), signal) in streams.iter_mut().zip(&signals) {
+            fbank.finish(out);
+            let alone = Fbank::new(&FbankOptions::default()).unwrap().compute(signal);
+            prop_assert_eq!(&*out, &alone);
         }
     }
 }

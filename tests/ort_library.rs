@@ -5,6 +5,8 @@
 #[path = "common/networks.rs"]
 mod networks;
 
+use std::process::Command;
+
 use hearken::engine::{EngineKind, EngineOptions, LibrarySearch, load};
 use hearken::model::CellKind;
 use hearken::onnx::write;
@@ -28,4 +30,32 @@ fn a_missing_onnxruntime_is_told_with_path_and_need() {
     }
     let options = EngineOptions::default();
     assert!(load(EngineKind::Ort, &bytes, network, &options).is_err());
+}
+
+/// A library that says it is 1.16.3, and whose interface must never be asked for.
+#[test]
+fn an_old_onnxruntime_is_refused_by_its_own_word() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (source, library) = (dir.path().join("old.c"), dir.path().join("libonnxruntime.so"));
+    let code = "struct base { const void *(*api)(unsigned); const char *(*version)(void); };\n\
+                static const void *api(unsigned v) { (void)v; __builtin_trap(); }\n\
+                static const char *version(void) { return \"1.16.3\"; }\n\
+                static const struct base b = { api, version };\n\
+                const struct base *OrtGetApiBase(void) { return &b; }\n";
+    std::fs::write(&source, code).expect("written");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    if !built.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no C compiler to build an old onnxruntime with");
+        return;
+    }
+    let config = config(&[(CellKind::Gru, 8)], true, true);
+    let network = random(&config, 1);
+    let bytes = write(&network, &metadata(&config)).expect("a good network");
+    let search = LibrarySearch { executable_dir: Some(dir.path().into()), ..Default::default() };
+    let options = EngineOptions { ort_library: search, threads: 1 };
+    let error = load(EngineKind::Ort, &bytes, network, &options).map(|_| ()).expect_err("too old");
+    let text = error.to_string();
+    for part in [&library.display().to_string(), "1.16.3", "1.17", "ORT_DYLIB_PATH"] {
+        assert!(text.contains(part), "{text}");
+    }
 }

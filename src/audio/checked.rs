@@ -41,7 +41,7 @@ impl Checked {
     }
 
     fn check(&self, samples: &[f32]) -> Result<()> {
-        let bad = |s: &f32| !(s.abs() <= LARGEST_SAMPLE);
+        let bad = |s: &f32| !s.is_finite() || s.abs() > LARGEST_SAMPLE;
         let Some(i) = samples.iter().position(bad) else { return Ok(()) };
         let index = self.position + i as u64;
         let seconds = index as f64 / f64::from(self.sample_rate());

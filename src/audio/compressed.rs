@@ -1,6 +1,6 @@
 //! Compressed audio by symphonia, and Opus by libopus behind symphonia's interface.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::sync::LazyLock;
 
 use symphonia::core::codecs::CodecParameters;
@@ -16,7 +16,7 @@ use symphonia_adapter_libopus::OpusDecoder;
 use crate::error::{Error, Result, Stage};
 
 use super::convert::downmix;
-use super::input::Input;
+use super::input::{Input, unreadable};
 use super::{Problems, Source, check_channels, check_rate};
 
 /// A stream that fails so many times on end has no more audio.
@@ -32,16 +32,13 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
 /// Demultiplexes and decodes the first audio track of a file to mono.
 pub(super) struct CompressedReader {
     format: Box<dyn FormatReader>,
-    decoder: Box<dyn AudioDecoder>,
-    track: u32,
+    track: Track,
     sample_rate: u32,
     interleaved: Vec<f32>,
     /// Decoded mono samples; those before `at` are given out already.
     ready: Vec<f32>,
     at: usize,
     decoded: u64,
-    /// Samples that the container promises.
-    promised: Option<u64>,
     ended: bool,
     problems: Problems,
 }
@@ -53,24 +50,23 @@ impl CompressedReader {
             return Err(not_audio(&head));
         }
         let seekable = matches!(input, Input::File(_));
+        let truncated = head.starts_with(b"OggS") && ogg_is_cut(&mut input)?;
         input.commit();
         let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
             .map_err(|e| unknown(&e, seekable))?;
-        let (decoder, track, promised) = open_track(format.as_ref())?;
+        let track = open_track(format.as_ref())?;
         let mut this = Self {
             format,
-            decoder,
             track,
             sample_rate: 0,
             interleaved: Vec::new(),
             ready: Vec::new(),
             at: 0,
             decoded: 0,
-            promised,
             ended: false,
-            problems: Problems::default(),
+            problems: Problems { truncated, skipped_packets: 0 },
         };
         // The rate is certain once something is decoded.
         this.decode_more()?;
@@ -96,11 +92,11 @@ impl CompressedReader {
                     self.problems.truncated = true;
                     self.ended = true;
                 }
-                Err(SymphoniaError::IoError(e)) => return Err(super::input::unreadable(e)),
+                Err(SymphoniaError::IoError(e)) => return Err(unreadable(e)),
                 Err(SymphoniaError::ResetRequired) => {
                     // A chained stream begins anew, perhaps with another codec.
-                    (self.decoder, self.track, _) = open_track(self.format.as_ref())?;
-                    self.promised = None;
+                    self.track = open_track(self.format.as_ref())?;
+                    self.track.promised = None;
                 }
                 Err(SymphoniaError::DecodeError(_)) if failures < MOST_FAILURES_ON_END => {
                     failures += 1;
@@ -124,11 +120,11 @@ impl CompressedReader {
             self.ended = true;
             return Ok(());
         };
-        if packet.track_id != self.track {
+        if packet.track_id != self.track.id {
             return Ok(());
         }
         // A packet that cannot be decoded for want of bytes is damage inside, not the file's end.
-        let audio = self.decoder.decode(&packet).map_err(|e| match e {
+        let audio = self.track.decoder.decode(&packet).map_err(|e| match e {
             SymphoniaError::IoError(_) => SymphoniaError::DecodeError("a packet is too short"),
             e => e,
         })?;
@@ -144,7 +140,7 @@ impl CompressedReader {
             return Ok(());
         }
         let (rate, channels) = {
-            let audio = self.decoder.last_decoded();
+            let audio = self.track.decoder.last_decoded();
             (audio.spec().rate(), audio.spec().channels().count())
         };
         check_rate(rate)?;
@@ -178,13 +174,26 @@ impl Source for CompressedReader {
     }
 
     fn problems(&self) -> Problems {
-        let short = self.ended && self.promised.is_some_and(|p| self.decoded < p);
+        // Some containers count what encoders add at the ends, a packet or two.
+        let tolerance = u64::from(self.sample_rate) / 10;
+        let short = self.ended
+            && self
+                .track
+                .promised
+                .is_some_and(|(n, r)| r == self.sample_rate && self.decoded + tolerance < n);
         Problems { truncated: self.problems.truncated || short, ..self.problems }
     }
 }
 
-/// The decoder of the first audio track, its number, and how many samples it promises.
-fn open_track(format: &dyn FormatReader) -> Result<(Box<dyn AudioDecoder>, u32, Option<u64>)> {
+/// The first audio track of a container.
+struct Track {
+    decoder: Box<dyn AudioDecoder>,
+    id: u32,
+    /// How many samples it promises, in counts of the rate it names.
+    promised: Option<(u64, u32)>,
+}
+
+fn open_track(format: &dyn FormatReader) -> Result<Track> {
     let Some(track) = format.default_track(TrackType::Audio) else {
         return Err(Error::new(Stage::Audio, "expected an audio track, found none"));
     };
@@ -195,7 +204,28 @@ fn open_track(format: &dyn FormatReader) -> Result<(Box<dyn AudioDecoder>, u32, 
         Error::new(Stage::Audio, format!("expected audio that can be decoded, found {e}"))
             .hint("convert it to WAV or FLAC first")
     })?;
-    Ok((decoder, track.id, track.num_frames))
+    Ok(Track { decoder, id: track.id, promised: track.num_frames.zip(parameters.sample_rate) })
+}
+
+/// Whether an Ogg file ends otherwise than with a whole page marked as the last of its stream
+/// (RFC 3533, section 6). Leaves the position at the start; says nothing of streams.
+fn ogg_is_cut(input: &mut Input) -> Result<bool> {
+    /// The longest page: header, 255 segment sizes, 255 segments of 255 bytes.
+    const LONGEST_PAGE: u64 = 27 + 255 + 255 * 255;
+    let Input::File(file) = input else { return Ok(false) };
+    let length = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
+    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_PAGE))).map_err(unreadable)?;
+    let mut tail = Vec::new();
+    file.by_ref().take(LONGEST_PAGE).read_to_end(&mut tail).map_err(unreadable)?;
+    input.rewind()?;
+    let whole = tail.windows(4).rposition(|w| w == b"OggS").is_some_and(|start| {
+        let page = &tail[start..];
+        let last = page.get(5).is_some_and(|flags| flags & 4 != 0);
+        let segments = usize::from(page.get(26).copied().unwrap_or(0));
+        let body = page.get(27..27 + segments).map(|s| s.iter().map(|&n| usize::from(n)).sum::<usize>());
+        last && body.is_some_and(|body| page.len() >= 27 + segments + body)
+    });
+    Ok(!whole)
 }
 
 /// Whether a file begins as one of the known formats does. Without this, the search for a start

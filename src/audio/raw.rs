@@ -85,7 +85,7 @@ impl Source for PcmReader {
             self.truncated |= got < frames * frame;
         }
         // Half a frame at the end of the input.
-        self.truncated |= got % frame != 0;
+        self.truncated |= !got.is_multiple_of(frame);
         self.format.encoding.decode_mono(&self.buffer, usize::from(self.format.channels), out);
         Ok(got / frame)
     }

@@ -82,13 +82,9 @@ impl Resampler {
     pub fn latency(&self) -> usize {
         match &self.filter {
             Filter::None => 0,
-            Filter::Fft(f) => f.input_frames_next() + self.delay_in_input(f.output_delay()),
-            Filter::Sinc(f) => f.input_frames_next() + self.delay_in_input(f.output_delay()),
+            Filter::Fft(f) => f.input_frames_next() + f.fft_size_in() / 2,
+            Filter::Sinc(f) => f.input_frames_next() + sinc_length(self.from, self.to) / 2,
         }
-    }
-
-    fn delay_in_input(&self, delay: usize) -> usize {
-        (delay as u64 * u64::from(self.from)).div_ceil(u64::from(self.to)) as usize
     }
 
     /// Takes `input` and appends to `out` what can be computed so far.
@@ -144,7 +140,9 @@ impl Resampler {
             }
             Filter::Sinc(f) => {
                 f.reset();
-                f.output_delay()
+                let (lead, delay) = sinc_delay(self.from, self.to);
+                self.waiting.resize(lead, 0.0);
+                delay
             }
         };
     }
@@ -206,12 +204,11 @@ fn make_filter(from: u32, to: u32) -> Result<Filter> {
     // Blocks of an even number of samples on both sides: half a block, the delay, is then whole.
     let unit = 2 * (from / common);
     let block = (from * BLOCK_MS / 1000).max(1).div_ceil(unit) * unit;
-    if block <= from / 1000 * LONGEST_BLOCK_MS {
+    if u64::from(block) * 1000 <= u64::from(from) * u64::from(LONGEST_BLOCK_MS) {
         let fft = Fft::new(from as usize, to as usize, block as usize, 1, FixedSync::Both).map_err(broken)?;
         return Ok(Filter::Fft(Box::new(fft)));
     }
-    // The filter is counted in input samples: longer when many of them make one output sample.
-    let sinc_len = SINC_LENGTH * from.div_ceil(to) as usize;
+    let sinc_len = sinc_length(from, to);
     let window = WindowFunction::BlackmanHarris2;
     let parameters = SincInterpolationParameters {
         sinc_len,
@@ -224,6 +221,25 @@ fn make_filter(from: u32, to: u32) -> Result<Filter> {
     let ratio = f64::from(to) / f64::from(from);
     let sinc = Async::new_sinc(ratio, 1.0, &parameters, block, 1, FixedAsync::Input).map_err(broken)?;
     Ok(Filter::Sinc(Box::new(sinc)))
+}
+
+/// The sinc filter's length in input samples: longer when many of them make one output sample.
+fn sinc_length(from: u32, to: u32) -> usize {
+    SINC_LENGTH * from.div_ceil(to) as usize
+}
+
+/// How many zeros to put before the input, and how many output samples then to drop, so that
+/// the first that is kept is at the time of the first input sample.
+///
+/// The interpolator's output `k` is at input time `(k + 1) * from / to - length / 2`; the zeros make
+/// that (nearly) zero for a whole `k`.
+fn sinc_delay(from: u32, to: u32) -> (usize, usize) {
+    const MOST_ZEROS: usize = 2048;
+    let half = sinc_length(from, to) / 2;
+    let delay = |zeros: usize| (half + zeros) as f64 * f64::from(to) / f64::from(from);
+    let error = |zeros: usize| (delay(zeros) - delay(zeros).round()).abs();
+    let zeros = (0..MOST_ZEROS).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
+    (zeros, (delay(zeros).round() as usize).saturating_sub(1))
 }
 
 fn gcd(a: u32, b: u32) -> u32 {

@@ -110,7 +110,7 @@ fn read_fmt(input: &mut Input, size: u32) -> Result<Option<RawFormat>> {
     // A sample sits at the upper end of its container of whole bytes, so its size is the
     // container's: 20 bits in 3 bytes are read as 24. Some writers leave the block size empty.
     let bytes = if block == 0 { bits.div_ceil(8) } else { block / channels };
-    if bits == 0 || bits > bytes.saturating_mul(8) || (block != 0 && block % channels != 0) {
+    if bits == 0 || bits > bytes.saturating_mul(8) || (block != 0 && !block.is_multiple_of(channels)) {
         return Err(damaged(&format!(
             "expected samples of whole bytes, found {bits} bits in blocks of {block} bytes for {channels} channels"
         )));

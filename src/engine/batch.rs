@@ -25,13 +25,17 @@ pub(super) fn check_call(
         let (a, b) = (first.len(), other.len());
         return error(format!("expected as many frames from each stream, found {a} and {b} values"));
     }
-    if first.len() % spec.num_features != 0 {
+    if !first.len().is_multiple_of(spec.num_features) {
         let (f, n) = (spec.num_features, first.len());
         return error(format!("expected frames of {f} features, found {n} values"));
     }
-    let t = first.len() / spec.num_features;
+    let t = first.len() / spec.num_features.max(1);
     let (window, shift) = (spec.window, spec.shift.max(1));
-    let fits = if window == shift { t % shift == 0 } else { t >= window && (t - window) % shift == 0 };
+    let fits = if window == shift {
+        t.is_multiple_of(shift)
+    } else {
+        t >= window && (t - window).is_multiple_of(shift)
+    };
     if !fits {
         return error(format!("expected {window} frames and any number of {shift} more, found {t}"));
     }
@@ -146,7 +150,7 @@ fn take<T: Copy>(spec: &StateSpec, all: &[T], n: usize, streams: usize, part: &m
 /// Gives each stream its log-probabilities `[T', V]` out of `[N, T', V]`.
 pub(super) fn split_outputs(spec: &EngineSpec, all: &[f32], log_probs: &mut [&mut Vec<f32>]) -> Result<()> {
     let streams = log_probs.len().max(1);
-    if all.len() % (streams * spec.num_tokens) != 0 {
+    if !all.len().is_multiple_of(streams * spec.num_tokens) {
         let (v, n) = (spec.num_tokens, all.len());
         return Err(Error::new(
             Stage::Engine,

@@ -2,8 +2,11 @@
 //! [`super::ort_library`]).
 
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, TensorRef};
 
@@ -39,33 +42,52 @@ impl OrtEngine {
         let environment = load_library(search)?;
         let session = Session::builder(&environment)
             .and_then(|b| Ok(b.with_intra_threads(threads.max(1))?.with_inter_threads(1)?))
-            .and_then(|b| Ok(b.with_log_level(ort::logging::LogLevel::Error)?))
+            .and_then(|b| Ok(b.with_log_level(LogLevel::Error)?))
             .and_then(|mut b| b.commit_from_memory(bytes))
             .map_err(failed)?;
         Ok(Self { spec: EngineSpec { name: "ort", ..spec }, io, session: Mutex::new(session) })
     }
 }
 
-/// Loads the first library that the search finds. A process has one onnxruntime: once loaded, it
-/// stays, whatever later searches say.
-fn load_library(search: &LibrarySearch) -> Result<ort::environment::Environment> {
+/// The library that this process has loaded. A process can have one onnxruntime only, once: its
+/// binding keeps both the library and its environment in globals of its own, and refuses a second.
+static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+
+/// Loads the first library that the search finds and that will do.
+fn load_library(search: &LibrarySearch) -> Result<Environment> {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut refused = Vec::new();
     for path in search.candidates() {
-        // The version is asked of the library before anything else of it is used.
-        let loaded = check_file(&path).and_then(|()| {
-            ort::init_from(&path).map_err(|e| Error::new(Stage::Engine, e.to_string()).in_file(&path))
+        let result = check_file(&path).and_then(|()| match &*loaded {
+            Some((same, environment)) if *same == path => Ok(environment.clone()),
+            Some((other, _)) => Err(Error::new(
+                Stage::Engine,
+                format!("this process has loaded {} already and can have no second", other.display()),
+            )
+            .in_file(&path)),
+            None => initialise(&path),
         });
-        match loaded {
-            Ok(builder) => {
-                let environment =
-                    builder.with_name("hearken").with_telemetry(false).build().map_err(failed)?;
-                environment.set_log_level(ort::logging::LogLevel::Error);
+        match result {
+            Ok(environment) => {
+                *loaded = Some((path, environment.clone()));
                 return Ok(environment);
             }
             Err(error) => refused.push(error.to_string()),
         }
     }
     Err(search.not_found(&refused))
+}
+
+/// Loads a library; its version is asked before anything else of it is used.
+fn initialise(path: &Path) -> Result<Environment> {
+    let builder = ort::init_from(path)
+        .map_err(|e| Error::new(Stage::Engine, e.to_string()).in_file(path))?
+        .with_name("hearken")
+        .with_telemetry(false);
+    let environment = builder.build().map_err(|e| failed(e).in_file(path))?;
+    // Else it warns on standard error of things that are none of the user's.
+    environment.set_log_level(LogLevel::Error);
+    Ok(environment)
 }
 
 impl Engine for OrtEngine {

@@ -36,9 +36,9 @@ impl FrameComputer {
         let fft_size = length.next_power_of_two();
         let mel = MelBank::new(
             options.num_mel_bins,
-            f64::from(options.low_freq),
-            f64::from(resolved.high_freq),
-            f64::from(options.sample_rate),
+            options.low_freq,
+            resolved.high_freq,
+            options.sample_rate as f32,
             fft_size,
         )?;
         let fft = RealFftPlanner::<f32>::new().plan_fft_forward(fft_size);
@@ -66,15 +66,32 @@ impl FrameComputer {
         self.mel.num_bins()
     }
 
-    /// The features of one frame of as many samples as the window has, finite and not subnormal.
-    pub(super) fn compute(&mut self, frame: &[f32], features: &mut [f32]) {
+    /// The features of as many frames as fit into `features`, frame i at sample `i * shift` of
+    /// `samples`; finite and not subnormal.
+    pub(super) fn compute(&mut self, samples: &[f32], shift: usize, features: &mut [f32]) {
+        let (length, bins) = (self.window.len(), self.num_mel_bins());
+        for (g, features) in features.chunks_mut(GROUP * bins).enumerate() {
+            let last = features.len() / bins - 1;
+            let frames: [&[f32]; GROUP] = std::array::from_fn(|i| {
+                let start = (g * GROUP + i.min(last)) * shift;
+                &samples[start..start + length]
+            });
+            let means = if self.remove_dc_offset { means(frames) } else { [0.0; GROUP] };
+            for ((frame, mean), features) in
+                frames.into_iter().zip(means).zip(features.chunks_exact_mut(bins))
+            {
+                self.compute_frame(frame, mean, features);
+            }
+        }
+    }
+
+    fn compute_frame(&mut self, frame: &[f32], mean: f32, features: &mut [f32]) {
         if peak(frame) <= self.silent_peak {
             // Digital silence and what comes near it: nothing reaches the floor, and the arithmetic
             // would crawl among subnormal numbers.
             features.fill(ln(self.energy_floor));
             return;
         }
-        let mean = if self.remove_dc_offset { sum(frame) / frame.len() as f32 } else { 0.0 };
         self.condition(frame, mean);
         // It fails for wrong lengths only, and these were made by the FFT itself.
         let transformed =
@@ -104,23 +121,28 @@ impl FrameComputer {
     }
 }
 
-/// How many partial sums run side by side in the reductions below.
-const LANES: usize = 16;
+/// How many frames' means are computed side by side.
+const GROUP: usize = 4;
 
-fn sum(x: &[f32]) -> f32 {
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut sums = [0.0f32; LANES];
-    for chunk in chunks {
-        for lane in 0..LANES {
-            sums[lane] += chunk[lane];
+/// The means of frames of the same length. Each is summed in the order of its samples, as Kaldi does:
+/// where an offset is large, the sum's rounding shows in the features, so they should share it. Such
+/// a sum waits for each addition; a group of them hides the waiting.
+fn means(frames: [&[f32]; GROUP]) -> [f32; GROUP] {
+    let length = frames[0].len();
+    let frames = frames.map(|frame| &frame[..length]);
+    let mut sums = [0.0f32; GROUP];
+    for j in 0..length {
+        for (sum, frame) in sums.iter_mut().zip(frames) {
+            *sum += frame[j];
         }
     }
-    for (s, x) in sums.iter_mut().zip(rest) {
-        *s += x;
-    }
-    sums.iter().sum()
+    sums.map(|sum| sum / length as f32)
 }
 
+/// How many partial results run side by side in [`peak`].
+const LANES: usize = 16;
+
+/// The greatest magnitude.
 fn peak(x: &[f32]) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut peaks = [0.0f32; LANES];
@@ -180,7 +202,9 @@ mod tests {
     #[test]
     fn reductions_take_every_sample() {
         let x: Vec<f32> = (1..=403).map(|i| if i % 2 == 0 { i as f32 } else { -(i as f32) }).collect();
-        assert_eq!(sum(&x), -202.0);
+        let y = vec![2.0; 403];
+        assert_eq!(means([&x, &y, &x, &y]), [-202.0 / 403.0, 2.0, -202.0 / 403.0, 2.0]);
         assert_eq!(peak(&x), 403.0);
+        assert_eq!(peak(&x[..17]), 17.0);
     }
 }

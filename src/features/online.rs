@@ -177,31 +177,46 @@ impl Fbank {
 
     /// Appends the frames up to number `end` (exclusive).
     fn emit(&mut self, end: u64, out: &mut Vec<f32>) {
-        let count = end.saturating_sub(self.next_frame) as usize;
         let bins = self.num_mel_bins();
         let filled = out.len();
-        out.resize(filled + count * bins, 0.0);
-        for features in out[filled..].chunks_exact_mut(bins) {
-            self.compute_next(features);
-            self.next_frame += 1;
+        out.resize(filled + end.saturating_sub(self.next_frame) as usize * bins, 0.0);
+        let mut features = &mut out[filled..];
+        while self.next_frame < end {
+            let (start, inside) = self.frames_in_a_row(end);
+            let (now, later) = features.split_at_mut(inside.max(1) * bins);
+            if inside > 0 {
+                self.computer.compute(&self.kept[start..], self.framing.shift, now);
+            } else {
+                self.gather();
+                self.computer.compute(&self.gathered, self.framing.shift, now);
+            }
+            self.next_frame += inside.max(1) as u64;
+            features = later;
         }
     }
 
-    fn compute_next(&mut self, features: &mut [f32]) {
-        let length = self.framing.length;
-        let lead = self.framing.lead() as u64;
-        let nominal = self.next_frame * self.framing.shift as u64;
-        let inside = nominal.checked_sub(lead).map(|start| (start - self.kept_start) as usize);
-        if let Some(frame) = inside.and_then(|start| self.kept.get(start..start + length)) {
-            self.computer.compute(frame, features);
-            return;
+    /// Where in `kept` the next frame begins and how many frames, up to number `end`, lie in `kept`
+    /// from there on. None if the next frame needs mirroring.
+    fn frames_in_a_row(&self, end: u64) -> (usize, usize) {
+        let Framing { length, shift, .. } = self.framing;
+        let first =
+            (self.next_frame * shift as u64).checked_sub(self.framing.lead() as u64 + self.kept_start);
+        let room = first.and_then(|start| self.kept.len().checked_sub(start as usize + length));
+        match (first, room) {
+            (Some(start), Some(room)) => {
+                (start as usize, (room / shift + 1).min((end - self.next_frame) as usize))
+            }
+            _ => (0, 0),
         }
+    }
+
+    /// Puts together the next frame at a mirrored edge.
+    fn gather(&mut self) {
         let received = self.received();
-        for (j, x) in self.gathered.iter_mut().enumerate() {
-            let index = nominal as i64 - lead as i64 + j as i64;
+        let start = (self.next_frame * self.framing.shift as u64) as i64 - self.framing.lead() as i64;
+        for (index, x) in (start..).zip(&mut self.gathered) {
             *x = self.kept[(mirror(index, received) - self.kept_start) as usize];
         }
-        self.computer.compute(&self.gathered, features);
     }
 
     /// Drops the samples that no later frame needs.
