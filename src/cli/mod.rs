@@ -5,6 +5,7 @@ mod evaluate;
 mod inspect;
 mod model;
 mod raw;
+mod train;
 mod transcribe;
 
 use std::io;
@@ -30,6 +31,8 @@ enum Command {
     Transcribe(transcribe::Args),
     /// Measure error rates and speed on recordings whose text is known.
     Evaluate(evaluate::Args),
+    /// Learn a model from recordings.
+    Train(train::Args),
     /// Describe a model file.
     Inspect(inspect::Args),
 }
@@ -80,6 +83,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Train(args) => train::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

@@ -158,7 +158,7 @@ impl<'a> Sampler<'a> {
         let weights =
             self.data.pools.iter().map(|p| if p.words.contains_key(&word) { p.weight } else { 0.0 });
         let pool = &self.data.pools[weighted(weights, rng)];
-        pool.words.get(&word).map(|speakers| *pick(pick(speakers, rng), rng))
+        pool.words.get(&word).map(|speakers| *pick(pick::<Vec<usize>>(speakers, rng), rng))
     }
 
     fn other(&self, rng: &mut Pcg64Mcg) -> Option<usize> {
