@@ -129,7 +129,7 @@ fn chunks_threads_input_and_output_do_not_change_the_text() {
     let out = place.transcribe(&["--out", "a.txt", "a.wav"]);
     assert_eq!((code(&out), stdout(&out)), (Some(0), String::new()));
     assert_eq!(fs::read_to_string(place.path("a.txt")).expect("written"), text);
-    let many = vec!["a.wav"; 9];
+    let many = ["a.wav"; 9];
     let one = place.transcribe(&[&["--threads", "1"], &many[..]].concat());
     let four = place.transcribe(&[&["--threads", "4"], &many[..]].concat());
     assert_eq!(stdout(&one), stdout(&four));
