@@ -55,7 +55,7 @@ pub(super) fn zero_state(specs: &[StateSpec], is_i64: impl Fn(usize) -> bool) ->
         let data = if is_i64(i) { TensorData::I64(vec![0; n]) } else { TensorData::F32(vec![0.0; n]) };
         StateTensor { shape: spec.shape.clone(), data }
     };
-    State { tensors: specs.iter().enumerate().map(zeros).collect(), scratch: Vec::new() }
+    State { tensors: specs.iter().enumerate().map(zeros).collect(), scratch: None }
 }
 
 /// The shape of a state for N streams.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn state(data: TensorData, shape: &[usize]) -> State {
-        State { tensors: vec![StateTensor { shape: shape.to_vec(), data }], scratch: Vec::new() }
+        State { tensors: vec![StateTensor { shape: shape.to_vec(), data }], scratch: None }
     }
 
     #[test]

@@ -37,8 +37,7 @@ pub struct StateTensor {
 pub struct State {
     pub tensors: Vec<StateTensor>,
     /// Room that an engine may reuse from call to call; holds nothing of the stream.
-    #[allow(dead_code)]
-    pub(crate) scratch: Vec<f32>,
+    pub(crate) scratch: Option<Box<native::Scratch>>,
 }
 
 /// What an engine needs and gives.

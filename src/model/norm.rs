@@ -1,10 +1,8 @@
 //! Layer normalisation (Ba, Kiros, Hinton 2016): y = gain * (x - mean) / sqrt(var + ε) + bias.
 
 use super::kernels::vectorised;
+use super::network::LAYER_NORM_EPSILON;
 use super::real::Real;
-
-/// ε, as in PyTorch and ONNX.
-pub const EPSILON: f64 = 1e-5;
 
 vectorised! {
     /// Normalises each row of `x [R, width]` into `y`; keeps the normalised rows before gain and
@@ -16,7 +14,7 @@ vectorised! {
         for (((x, normal), y), inverse) in rows.zip(inverse.iter_mut()) {
             let mean = sum(x, |v| v) / count;
             let variance = sum(x, |v| (v - mean) * (v - mean)) / count;
-            let scale = T::ONE / (variance + T::from_f64(EPSILON)).sqrt();
+            let scale = T::ONE / (variance + T::from_f64(f64::from(LAYER_NORM_EPSILON))).sqrt();
             *inverse = scale;
             let bias = &bias[..width];
             for j in 0..width {
