@@ -3,7 +3,14 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
+use tract_onnx::model::ParsingContext;
+use tract_onnx::ops::rec::common::CommonRec;
+use tract_onnx::ops::rec::rnn::RNN;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::nn::leaky_relu;
+use tract_onnx::tract_hir::internal::{InferenceOp, bail, expand};
+use tract_onnx::tract_hir::ops::math::tanh;
 
 use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
 use super::graph_io::GraphIo;
@@ -24,7 +31,9 @@ impl TractEngine {
     /// When tract cannot run the graph, or the spec's names are not in it.
     pub fn from_model(bytes: &[u8], spec: EngineSpec) -> Result<Self> {
         let io = GraphIo::find(bytes, &spec)?;
-        let model = tract_onnx::onnx()
+        let mut importer = tract_onnx::onnx();
+        importer.op_register.insert("RNN", rnn);
+        let model = importer
             .model_for_read(&mut Cursor::new(bytes))
             .and_then(|model| model.into_optimized())
             .and_then(|model| model.into_runnable())
@@ -83,6 +92,21 @@ impl Engine for TractEngine {
         }
         split_outputs(&self.spec, &to_vec::<f32>(output(self.io.log_probs)?)?, log_probs)
     }
+}
+
+/// Imports the RNN operator: tract's own importer takes tanh whatever the node's activation is.
+fn rnn(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let activations: Vec<String> = node.get_attr_opt_vec("activations")?.unwrap_or_default();
+    let activation = || -> TractResult<Box<dyn tract_onnx::tract_core::ops::TypedOp>> {
+        match activations.first().map(String::as_str) {
+            None | Some("Tanh") => Ok(Box::new(tanh())),
+            Some("Relu") => Ok(Box::new(leaky_relu(0.0))),
+            Some(other) => bail!("the activation {other} of RNN is not supported"),
+        }
+    };
+    let body = RNN { fore: activation()?, back: activation()? };
+    let cell = CommonRec::from_node_and_options(node, 3, 0, Box::new(body))?;
+    Ok((expand(cell), vec![]))
 }
 
 fn to_vec<T: Datum + Copy>(value: &TValue) -> Result<Vec<T>> {

@@ -2,10 +2,10 @@
 //! always wired, so that every runtime since onnxruntime 1.17 loads it.
 //!
 //! ```text
-//! x [N, T, F] ─► Sub mean ─► Mul scale ─► Reshape [N, T/S, S*F] ─► Transpose [T/S, N, S*F]
+//! x [N, S*U, F] ─► Sub mean ─► Mul scale ─► Reshape [N, U, S*F] ─► Transpose [U, N, S*F]
 //!   ─► MatMul, Add ─► LayerNormalization
 //!   ─► L × (RNN | GRU | LSTM ─► Squeeze ─► LayerNormalization ─► Add its input)
-//!   ─► MatMul, Add ─► Transpose [N, T/S, V] ─► LogSoftmax ─► log_probs
+//!   ─► MatMul, Add ─► Transpose [N, U, V] ─► LogSoftmax ─► log_probs
 //! state.0 ─► Split ─► initial_h of each layer, Y_h of each layer ─► Concat ─► next_state.0
 //! ```
 //!
@@ -122,11 +122,13 @@ pub(super) fn build(config: &NetworkConfig, weights: Option<&Network<f32>>) -> G
     Exporter { config, weights, graph: GraphBuilder::new("hearken") }.build()
 }
 
-/// The symbol of the axis of output frames.
-fn output_frames(config: &NetworkConfig) -> Dim {
+/// The lengths of the axes of frames and of output frames: `S*U` and `U`, or `T` for both when
+/// nothing is stacked. Written as a multiple, not as `T` and `T/S`, because tract reads the
+/// symbols and refuses to divide a length that it does not know to be divisible.
+fn frames(config: &NetworkConfig) -> (Dim, Dim) {
     match config.subsampling {
-        1 => Dim::symbol("T"),
-        s => Dim::Symbol(format!("T/{s}")),
+        1 => (Dim::symbol("T"), Dim::symbol("T")),
+        s => (Dim::Symbol(format!("{s}*U")), Dim::symbol("U")),
     }
 }
 
@@ -168,8 +170,9 @@ impl Exporter<'_> {
     fn declare(&mut self) {
         let n = || Dim::symbol("N");
         let config = self.config;
-        self.graph.input("x", &[n(), Dim::symbol("T"), config.num_features.into()]);
-        self.graph.output("log_probs", &[n(), output_frames(config), config.num_tokens.into()]);
+        let (frames, output_frames) = frames(config);
+        self.graph.input("x", &[n(), frames, config.num_features.into()]);
+        self.graph.output("log_probs", &[n(), output_frames, config.num_tokens.into()]);
         for state in state_specs(config) {
             let mut shape: Vec<Dim> = state.shape.iter().map(|&d| d.into()).collect();
             shape[state.batch_axis] = n();
