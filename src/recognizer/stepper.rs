@@ -18,13 +18,33 @@ pub struct Stepper {
     waiting: Vec<f32>,
     /// The features of digital silence: the logarithm of the energy floor.
     silence: f32,
+    /// The frames that the last call moved on by, for [`Stepper::forget`]; kept on request.
+    heard: Option<Vec<f32>>,
 }
 
 impl Stepper {
     /// A stream that has heard nothing.
     pub fn new(engine: Arc<dyn Engine>, metadata: &Metadata) -> Self {
         let state = engine.zero_state();
-        Self { engine, state, waiting: Vec::new(), silence: metadata.features.energy_floor.ln() }
+        let silence = metadata.features.energy_floor.ln();
+        Self { engine, state, waiting: Vec::new(), silence, heard: None }
+    }
+
+    /// Keeps what [`Stepper::forget`] needs.
+    pub fn remembering(mut self, on: bool) -> Self {
+        self.heard = on.then(Vec::new);
+        self
+    }
+
+    /// Forgets all that the network has heard up to `steps` before the end of the last call: the
+    /// state is a new stream's, and the frames of those steps wait to be heard again.
+    pub fn forget(&mut self, steps: usize) {
+        self.state = self.engine.zero_state();
+        let spec = self.engine.spec();
+        if let Some(heard) = &mut self.heard {
+            let again = heard.len().saturating_sub(steps * spec.shift * spec.num_features);
+            self.waiting.splice(..0, heard.drain(again..));
+        }
     }
 
     /// Where the front end puts its frames.
@@ -94,8 +114,11 @@ pub fn run_batch(steppers: &mut [&mut Stepper], log_probs: &mut [&mut Vec<f32>])
     engine.run(&frames, &mut states, log_probs)?;
     let used = steps * spec.shift * spec.num_features;
     for stepper in steppers {
-        let used = used.min(stepper.waiting.len());
-        stepper.waiting.drain(..used);
+        let used = stepper.waiting.drain(..used.min(stepper.waiting.len()));
+        if let Some(heard) = &mut stepper.heard {
+            heard.clear();
+            heard.extend(used);
+        }
     }
     Ok(steps)
 }

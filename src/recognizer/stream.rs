@@ -1,14 +1,23 @@
 //! One speaker's stream: samples in, events out.
 
-use std::sync::Arc;
-
+use crate::decode::EndpointOptions;
 use crate::error::{Error, Result, Stage};
 
+use super::detector::DetectorFactory;
 use super::front_end::FrontEnd;
-use super::segments::SegmentDecoder;
+use super::segments::{SegmentDecoder, decode_steps};
 use super::stepper::{Stepper, run_batch};
 use super::transcript::Event;
 use super::{Recognizer, open};
+
+/// How a stream is cut into segments.
+#[derive(Clone, Debug, Default)]
+pub struct StreamOptions {
+    /// The rules by which segments end; without them a stream is one segment.
+    pub endpoint: Option<EndpointOptions>,
+    /// Hears whether someone talks, beside the recogniser itself; used by the rules only.
+    pub detector: Option<DetectorFactory>,
+}
 
 /// All that changes while one speaker is heard. Owns everything it needs but the network, which
 /// it shares; has neither threads nor files.
@@ -42,11 +51,12 @@ enum Phase {
 const PIECE_SAMPLES: usize = 16_000;
 
 impl Stream {
-    pub(super) fn new(recognizer: &Recognizer) -> Result<Self> {
+    pub(super) fn new(recognizer: &Recognizer, options: &StreamOptions) -> Result<Self> {
+        let (front_end, stepper, segments) = open::stages(recognizer, options)?;
         Ok(Self {
-            front_end: FrontEnd::new(recognizer.metadata())?,
-            stepper: Stepper::new(Arc::clone(recognizer.engine()), recognizer.metadata()),
-            segments: open::segment_decoder(recognizer),
+            front_end,
+            stepper,
+            segments,
             log_probs: Vec::new(),
             events: Vec::new(),
             phase: Phase::Open,
@@ -85,7 +95,9 @@ impl Stream {
         if self.phase != Phase::Open {
             return Err(Error::new(Stage::Audio, "the stream is finished").hint("reset it first"));
         }
-        self.front_end.push(samples, self.stepper.frames_mut())
+        self.front_end.push(samples, self.stepper.frames_mut())?;
+        self.segments.push_speech(&self.front_end.take_speech());
+        Ok(())
     }
 
     /// Notes that no more samples will come; the network does not run.
@@ -158,8 +170,9 @@ pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
     let steps = run_batch(&mut steppers, &mut log_probs)?;
     for stream in streams {
         if !stream.log_probs.is_empty() {
-            stream.events.extend(stream.segments.push(&stream.log_probs));
-            stream.log_probs.clear();
+            let Stream { stepper, segments, log_probs, events, .. } = &mut **stream;
+            decode_steps(stepper, segments, log_probs, steps, events);
+            log_probs.clear();
         }
     }
     Ok(steps)
