@@ -22,6 +22,8 @@ use super::{Resampler, check_channels, check_rate, downmix};
 const RING_SECONDS: usize = 5;
 /// A device that gives nothing for so long does not work.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long closing a device may take.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Samples that the callback converts at a time, on its stack.
 const BLOCK: usize = 256;
 
@@ -65,8 +67,8 @@ struct Shared {
 
 /// An open microphone; dropping it closes the device.
 pub struct Microphone {
-    /// Keeps the device running.
-    _stream: cpal::Stream,
+    /// Keeps the device running; `None` while it is closed.
+    stream: Option<cpal::Stream>,
     name: String,
     ring: rtrb::Consumer<f32>,
     shared: Arc<Shared>,
@@ -98,7 +100,7 @@ impl Microphone {
         let stream = build(&device, &config, producer, &shared).map_err(|e| named(&e))?;
         stream.play().map_err(|e| named(&e))?;
         Ok(Self {
-            _stream: stream,
+            stream: Some(stream),
             name,
             ring,
             shared,
@@ -178,6 +180,23 @@ impl Microphone {
             self.read(out)?;
         }
         self.resampler.finish(out)
+    }
+}
+
+impl Drop for Microphone {
+    /// Closes the device. A sound server that has died can hold up its client for ever (seen with
+    /// ALSA's PulseAudio plugin), so a thread does it, and is left alone when it takes long.
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        let (done, closed) = std::sync::mpsc::channel();
+        let close = move || {
+            drop(stream);
+            // Nobody waits any more, perhaps.
+            let _ = done.send(());
+        };
+        if std::thread::Builder::new().name("hearken-close".into()).spawn(close).is_ok() {
+            let _ = closed.recv_timeout(CLOSING);
+        }
     }
 }
 
@@ -301,7 +320,7 @@ fn failed(what: &str, error: &cpal::Error) -> Error {
         ErrorKind::UnsupportedConfig | ErrorKind::UnsupportedOperation => {
             ("cannot be recorded from", "`--list-devices` names those that can")
         }
-        _ => ("failed", "`--list-devices` names others"),
+        _ => ("stopped", "it may have been unplugged, or the sound server ended; `--reconnect` waits for it"),
     };
     Error::new(Stage::Audio, format!("{what} {problem}: {error}")).hint(hint)
 }
