@@ -25,7 +25,7 @@ pub trait SpeechDetector: Send {
 pub struct DetectorFactory {
     make: Arc<dyn Fn() -> Result<Box<dyn SpeechDetector>> + Send + Sync>,
     /// From this probability on a window is speech.
-    pub threshold: f32,
+    threshold: f32,
 }
 
 impl DetectorFactory {
@@ -35,6 +35,12 @@ impl DetectorFactory {
     /// A factory with the usual threshold.
     pub fn new(make: impl Fn() -> Result<Box<dyn SpeechDetector>> + Send + Sync + 'static) -> Self {
         Self { make: Arc::new(make), threshold: Self::THRESHOLD }
+    }
+
+    /// The same with another threshold, 0 to 1.
+    pub fn with_threshold(mut self, threshold: f32) -> Self {
+        self.threshold = threshold;
+        self
     }
 
     /// What a stream uses, whose output frames are `step_samples` apart.

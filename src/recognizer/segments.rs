@@ -12,6 +12,10 @@ use super::words::WordBuilder;
 /// less than this behind its last word, that word belongs to the next segment.
 const WORD_GAP: f64 = 0.5;
 
+/// What a network that forgets at an endpoint hears again, seconds, but no more than half of the
+/// silence: a word may have begun that it has not told of yet.
+const HEARD_AGAIN: f64 = 0.5;
+
 /// Decodes one stream and tells what changes.
 pub struct SegmentDecoder {
     decoder: Box<dyn Decoder>,
@@ -69,17 +73,20 @@ impl SegmentDecoder {
 
     /// Takes `[U, V]` log-probabilities and appends what they change: a `Final` where a segment
     /// ends, a `Partial` when the text is another than before. Says whether the network shall
-    /// forget what it heard: then nothing that it heard further on may be pushed.
-    pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> bool {
-        let mut forget = false;
+    /// forget what it heard: then nothing that it heard further on may be pushed, and the frames
+    /// that are given (the last ones) are to be heard again, without being pushed again.
+    pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
+        let mut forget = None;
         if self.endpointer.is_none() {
             self.decoder.push(log_probs);
         } else {
             for frame in log_probs.chunks_exact(self.words.num_tokens().max(1)) {
                 self.decoder.push(frame);
                 if let Some(endpoint) = self.endpoint() {
+                    if self.resets_state && endpoint != Endpoint::TooLong {
+                        forget = Some(self.frames_to_hear_again());
+                    }
                     events.push(self.cut(endpoint));
-                    forget |= self.resets_state && endpoint != Endpoint::TooLong;
                 }
             }
         }
@@ -126,6 +133,13 @@ impl SegmentDecoder {
         // The closing silence is ours, and its end is an endpoint anyway.
         let closing = self.duration.is_some_and(|duration| self.heard() > duration);
         (!closing).then_some(endpoint)
+    }
+
+    fn frames_to_hear_again(&self) -> usize {
+        let silence = self.endpointer.as_ref().map_or(0, Endpointer::trailing_silence);
+        let most = HEARD_AGAIN / self.words.clock().seconds(1);
+        // The smaller of the two is some dozen.
+        (silence / 2).min(most as u64) as usize
     }
 
     /// Ends the segment by a rule. A word that may still go on stays for the next one.
@@ -194,7 +208,7 @@ impl SegmentDecoder {
 }
 
 /// Takes what one call of the network gave for `steps` steps. Where the network shall forget, it
-/// does, and the frames behind that point wait to be heard anew.
+/// does, and the frames behind that point, and a few before it, wait to be heard anew.
 pub fn decode_steps(
     stepper: &mut Stepper,
     segments: &mut SegmentDecoder,
@@ -206,9 +220,12 @@ pub fn decode_steps(
         segments.push(log_probs, events);
         return;
     }
-    for (step, log_probs) in log_probs.chunks((log_probs.len() / steps).max(1)).enumerate() {
-        if segments.push(log_probs, events) {
-            stepper.forget(steps.saturating_sub(step + 1));
+    let size = (log_probs.len() / steps).max(1);
+    let frames = (size / segments.words.num_tokens().max(1)).max(1);
+    let known = stepper.take_known(steps);
+    for (step, log_probs) in log_probs.chunks(size).enumerate().skip(known) {
+        if let Some(again) = segments.push(log_probs, events) {
+            stepper.forget(steps.saturating_sub(step + 1), again / frames);
             return;
         }
     }
