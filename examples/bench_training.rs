@@ -79,7 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map(|i| examples.iter().skip(i).step_by(args.threads).cloned().collect())
             .collect();
         let start = Instant::now();
-        let loss = update(&args, &mut network, &mut parameters, &decays, &mut adam, &mut workers, shares, step)?;
+        let loss =
+            update(&args, &mut network, &mut parameters, &decays, &mut adam, &mut workers, shares, step)?;
         seconds.push(start.elapsed().as_secs_f64());
         losses.push(loss);
     }

@@ -29,7 +29,7 @@ ORDER = {1: [0], 3: [1, 0, 2], 4: [0, 2, 3, 1]}
 LENGTHS = [[11, 9, 9, 4], [10, 10, 6]]
 LABELS = [[[1, 1, 2, 4], [3, 3], [], [2, 1]], [[4, 2, 2, 2, 1], [1], [3, 4]]]
 OPTIMIZER = {"learning_rate": 1e-2, "beta1": 0.9, "beta2": 0.98, "epsilon": 1e-8, "weight_decay": 0.1,
-             "clip_norm": 0.5}
+             "clip_norm": 4.0}
 UPDATES = 10
 
 
@@ -159,10 +159,10 @@ def case(cell, layer_norm, residual, seed):
         update_loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(list(p.values()), OPTIMIZER["clip_norm"])))
         adam.step()
-        losses.append(float(update_loss))
+        losses.append(update_loss.item())
     blocks += [v.detach() for v in p.values()]
     name = cell + ("-norm" if layer_norm else "") + ("-residual" if residual else "")
-    about = {"name": name, "config": config, "loss": float(loss), "losses": losses, "norms": norms,
+    about = {"name": name, "config": config, "loss": loss.item(), "losses": losses, "norms": norms,
              "values": int(sum(b.numel() for b in blocks))}
     data = np.concatenate([b.detach().numpy().reshape(-1) for b in blocks]).astype("<f4")
     (OUT / f"{name}.f32").write_bytes(data.tobytes())
@@ -183,7 +183,7 @@ def ctc_cases():
         loss = F.ctc_loss(log_probs[:, None], torch.tensor([labels], dtype=torch.long).reshape(1, -1), (steps,),
                           (len(labels),), reduction="sum")
         loss.backward()
-        out.append({"tokens": tokens, "labels": labels, "loss": float(loss),
+        out.append({"tokens": tokens, "labels": labels, "loss": loss.item(),
                     "logits": [float(f"{v:.9g}") for v in logits.detach().reshape(-1).tolist()],
                     "gradient": [float(f"{v:.9g}") for v in logits.grad.reshape(-1).tolist()]})
     return out
