@@ -308,7 +308,7 @@ fn bad_input_is_named() {
     place.put("train.jsonl", &manifest);
     place.put("recipe.toml", &RECIPE.replace("warmup_steps", "warm_up_steps"));
     let (code, errors) = run("run");
-    error(code, &errors, &["recipe.toml", "line 32", "warm_up_steps", "did you mean `warmup_steps`?"]);
+    error(code, &errors, &["recipe.toml", "line 27", "warm_up_steps", "did you mean `warmup_steps`?"]);
 
     // A folder cannot be made where a file stands.
     place.put("recipe.toml", &RECIPE.replace("steps = 160", "steps = 2"));

@@ -88,10 +88,17 @@ impl<T: Real> Packed<T> {
     }
 }
 
+/// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values. A row's result is the
+/// same to the last bit however many rows come with it.
+pub fn multiply_add<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
+    multiply_add_from(x, m, y, stride, false);
+}
+
 vectorised! {
-    /// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values. A row's result is
-    /// the same to the last bit however many rows come with it.
-    pub fn multiply_add<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
+    /// The same as [`multiply_add`], begun at the last panel when `backwards`. Weights larger than the
+    /// cache that are used step after step go through it in turns there and back: the panels used
+    /// last are still in it when they are the first of the next step.
+    pub fn multiply_add_from<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
         if m.rows == 0 || m.cols == 0 {
             return;
         }
@@ -102,7 +109,10 @@ vectorised! {
         let block = (24_576 / m.rows).max(TILE) / TILE * TILE;
         for first in (0..whole).step_by(block) {
             let last = (first + block).min(whole);
-            for (p, panel) in m.panels.chunks_exact(m.rows * PANEL).enumerate() {
+            let panels = m.panels.len() / (m.rows * PANEL);
+            for i in 0..panels {
+                let p = if backwards { panels - 1 - i } else { i };
+                let panel = &m.panels[p * m.rows * PANEL..(p + 1) * m.rows * PANEL];
                 let width = PANEL.min(m.cols - p * PANEL);
                 for row in (first..last).step_by(TILE) {
                     let x = &x[row * m.rows..(row + TILE) * m.rows];
@@ -113,9 +123,9 @@ vectorised! {
         let x = &x[whole * m.rows..n * m.rows];
         match n - whole {
             0 => {}
-            1 => strip::<T, 1, 4, FMA>(x, m, &mut y[whole * stride..], stride),
-            2 => strip::<T, 2, 2, FMA>(x, m, &mut y[whole * stride..], stride),
-            _ => strip::<T, 3, 1, FMA>(x, m, &mut y[whole * stride..], stride),
+            1 => strip::<T, 1, 4, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
+            2 => strip::<T, 2, 2, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
+            _ => strip::<T, 3, 1, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
         }
     }
 }
@@ -128,11 +138,14 @@ fn strip<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     m: &Packed<T>,
     y: &mut [T],
     stride: usize,
+    backwards: bool,
 ) {
     let size = m.rows * PANEL;
     let panels = m.panels.len() / size;
     let together = panels / PANELS * PANELS;
-    for p in (0..together).step_by(PANELS) {
+    let groups = together / PANELS;
+    for i in 0..groups {
+        let p = PANELS * if backwards { groups - 1 - i } else { i };
         let width = (PANELS * PANEL).min(m.cols - p * PANEL);
         let weights = &m.panels[p * size..(p + PANELS) * size];
         tile::<T, ROWS, PANELS, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
