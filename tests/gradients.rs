@@ -120,24 +120,24 @@ fn check(cell: CellKind, layer_norm: bool, residual: bool) {
 
     let names: Vec<String> = case.network.parameters.iter().map(|p| p.name.clone()).collect();
     for (p, name) in names.iter().enumerate() {
-        for i in 0..gradients[p].len() {
+        for (i, &found) in gradients[p].iter().enumerate() {
             let expected = case.slope(|c| &mut c.network.parameters[p].data[i]);
-            close(gradients[p][i], expected, &format!("{cell:?} {name}[{i}]"));
+            close(found, expected, &format!("{cell:?} {name}[{i}]"));
         }
     }
     let n = names.len();
-    for i in 0..gradients[n].len() {
+    for (i, &found) in gradients[n].iter().enumerate() {
         let expected = case.slope(|c| &mut c.head.0[i]);
-        close(gradients[n][i], expected, &format!("{cell:?} additional weight {i}"));
+        close(found, expected, &format!("{cell:?} additional weight {i}"));
     }
-    for i in 0..gradients[n + 1].len() {
+    for (i, &found) in gradients[n + 1].iter().enumerate() {
         let expected = case.slope(|c| &mut c.head.1[i]);
-        close(gradients[n + 1][i], expected, &format!("{cell:?} additional bias {i}"));
+        close(found, expected, &format!("{cell:?} additional bias {i}"));
     }
-    for i in 0..case.x.len() {
+    for (i, &found) in dx.iter().enumerate() {
         let scale = case.network.scale[i % 3];
         let expected = case.slope(|c| &mut c.x[i]);
-        close(dx[i] * scale, expected, &format!("{cell:?} input {i}"));
+        close(found * scale, expected, &format!("{cell:?} input {i}"));
     }
     for layer in 0..2 {
         for i in 0..case.states.hidden[layer].len() {

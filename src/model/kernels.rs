@@ -39,7 +39,7 @@ const PANEL: usize = 16;
 /// the weights. (With six rows the compiler spills sums to the stack, and the tile is half as fast.)
 const TILE: usize = 4;
 
-/// A weight matrix laid out for `y += x M`: panels of [`PANEL`] columns, each row after row,
+/// A weight matrix laid out for `y += x M`: panels of 16 columns, each row after row,
 /// padded with zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T> {

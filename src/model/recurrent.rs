@@ -23,8 +23,11 @@ pub struct RecurrentWeights<T> {
     /// Added to the state's share of the candidate under the reset gate: `[H]` (gru).
     candidate_bias: Vec<T>,
     /// kH → in, kH → H, for the gradients; only when training.
-    backward: Option<(Packed<T>, Packed<T>, Option<Packed<T>>)>,
+    backward: Option<BackwardWeights<T>>,
 }
+
+/// kH → in, kH → H, and H → H of the candidate's rows where the reset gate comes before.
+type BackwardWeights<T> = (Packed<T>, Packed<T>, Option<Packed<T>>);
 
 impl<T: Real> RecurrentWeights<T> {
     /// Lays out `w [kH, in]`, `r [kH, H]`, `b [2kH]` (ONNX gate order).

@@ -55,7 +55,7 @@ pub fn write(network: &Network<f32>, metadata: &Metadata) -> Result<Vec<u8>> {
 /// is never half a model under `path`.
 ///
 /// # Errors
-/// As [`write`], and when the file cannot be written.
+/// As [`write()`], and when the file cannot be written.
 pub fn write_file(path: &Path, network: &Network<f32>, metadata: &Metadata) -> Result<()> {
     let bytes = write(network, metadata).map_err(|e| e.in_file(path))?;
     let name = path.file_name().ok_or_else(|| {

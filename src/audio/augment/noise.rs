@@ -22,7 +22,7 @@ pub enum NoiseColor {
 }
 
 /// Adds `noise` (as long as `samples` or longer) so that the speech level (see
-/// [`active_power`](super::level::active_power)) stands `snr_db` above the noise's mean power.
+/// [`active_power`]) stands `snr_db` above the noise's mean power.
 pub fn mix_at_snr(samples: &mut [f32], noise: &[f32], snr_db: f32) {
     add_scaled(samples, noise, power(&noise[..noise.len().min(samples.len())]), snr_db);
 }
