@@ -183,6 +183,9 @@ impl Dataset {
             {
                 continue;
             }
+            if recordings.only_with_words && alphabets.main(&entry, &path)?.is_empty() {
+                continue;
+            }
             let labels = if recordings.main { Some(alphabets.main(&entry, &path)?) } else { None };
             let auxiliary = if recordings.auxiliary { alphabets.auxiliary(&entry) } else { None };
             let steps = entry.duration.map(|seconds| whole_steps(seconds, alphabets.recipe));

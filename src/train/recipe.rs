@@ -82,6 +82,9 @@ pub struct Recordings {
     /// Whether the auxiliary output learns from it.
     #[serde(default = "yes")]
     pub auxiliary: bool,
+    /// Whether utterances without a word of the main output are left out.
+    #[serde(default)]
+    pub only_with_words: bool,
     /// Utterances whose path holds any of these are left out.
     #[serde(default)]
     pub exclude: Vec<String>,
