@@ -124,7 +124,7 @@ impl Place {
 /// Words of 200 to 300 ms with pauses around them, over faint hiss.
 fn speak(words: &[&str], rng: &mut Pcg64Mcg) -> Vec<f32> {
     let mut samples = Vec::new();
-    let mut pause = |samples: &mut Vec<f32>, rng: &mut Pcg64Mcg| {
+    let pause = |samples: &mut Vec<f32>, rng: &mut Pcg64Mcg| {
         let length = rng.random_range(1600..3200);
         samples.extend((0..length).map(|_| rng.random_range(-0.001..0.001)));
     };
