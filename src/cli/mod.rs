@@ -2,11 +2,13 @@
 //! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage.
 
 mod evaluate;
+mod export;
 mod inspect;
 mod model;
 mod raw;
 mod train;
 mod transcribe;
+mod verify;
 
 use std::io;
 use std::path::Path;
@@ -33,6 +35,10 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
     Train(train::Args),
+    /// Write a model for another system.
+    Export(export::Args),
+    /// Run a model file on every engine and compare.
+    Verify(verify::Args),
     /// Describe a model file.
     Inspect(inspect::Args),
 }
@@ -84,6 +90,8 @@ pub fn run() -> ExitCode {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {
