@@ -2,6 +2,7 @@
 
 mod body;
 pub mod describe;
+mod drawing;
 pub mod export;
 pub mod graph;
 pub mod load;

@@ -28,8 +28,9 @@ use crate::onnx::precision::Precision;
 use crate::onnx::proto::GraphProto;
 use crate::onnx::states::StateSpec;
 
-/// The logit of the blank where nothing is heard yet; the others' is 0.
-const SURE: f32 = 1000.0;
+/// The logit of the blank where nothing is heard yet; the others' is 0. Its exponential must be a
+/// float32: tract's softmax takes it as it is.
+const SURE: f32 = 50.0;
 
 /// The graph of a network that takes samples.
 pub(super) struct PcmGraph<'a> {

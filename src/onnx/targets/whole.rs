@@ -12,7 +12,7 @@ use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
 use crate::error::Result;
 use crate::model::Network;
 use crate::onnx::body::{Body, frames};
-use crate::onnx::graph::{Dim, int};
+use crate::onnx::graph::{Dim, int, one_f32};
 use crate::onnx::metadata::Metadata;
 use crate::onnx::states::state_specs;
 
@@ -84,8 +84,8 @@ fn zero_states(body: &mut Body) -> Vec<String> {
         graph.i64s(&layers, &[1], &[spec.shape[0] as i64]);
         graph.i64s(&hidden, &[1], &[spec.shape[2] as i64]);
         graph.chain("Concat", &shape, &[&layers, "batch", &hidden], vec![int("axis", 0)]);
-        // Without a value it fills with zeros of float32.
-        names.push(graph.chain("ConstantOfShape", &format!("state.{i}"), &[&shape], vec![]));
+        let zero = vec![one_f32("value", 0.0)];
+        names.push(graph.chain("ConstantOfShape", &format!("state.{i}"), &[&shape], zero));
     }
     names
 }
