@@ -3,12 +3,14 @@
 
 mod endpoint;
 mod evaluate;
+mod export;
 mod inspect;
 mod listen;
 mod model;
 mod raw;
 mod train;
 mod transcribe;
+mod verify;
 
 use std::io;
 use std::path::Path;
@@ -37,6 +39,10 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
     Train(train::Args),
+    /// Write a model for another system.
+    Export(export::Args),
+    /// Run a model file on every engine and compare.
+    Verify(verify::Args),
     /// Describe a model file.
     Inspect(inspect::Args),
 }
@@ -89,6 +95,8 @@ pub fn run() -> ExitCode {
         Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

@@ -85,6 +85,12 @@ impl MelBank {
         self.filters.len()
     }
 
+    /// Each filter's first bin and its weights from there on (the last ones may be zeros).
+    pub(super) fn filters(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let begins = std::iter::once(0).chain(self.filters.iter().map(|f| f.weights_end));
+        self.filters.iter().zip(begins).map(|(f, begin)| (f.first_bin, &self.weights[begin..f.weights_end]))
+    }
+
     /// The greatest sum of one filter's weights: no energy exceeds this times the greatest power.
     pub(super) fn max_weight_sum(&self) -> f32 {
         self.max_weight_sum

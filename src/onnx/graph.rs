@@ -3,8 +3,8 @@
 use prost::bytes::Bytes;
 
 use super::proto::{
-    AttributeProto, DimensionProto, FLOAT, GraphProto, INT64, NodeProto, TensorProto, TensorShapeProto,
-    TensorTypeProto, TypeProto, ValueInfoProto,
+    AttributeProto, DimensionProto, FLOAT, FLOAT16, GraphProto, INT8, INT64, NodeProto, TensorProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
 /// The length of an axis.
@@ -52,6 +52,22 @@ impl GraphBuilder {
         self.tensor(name, INT64, shape, raw);
     }
 
+    /// Adds a constant tensor of f16, given as bits, row-major.
+    pub fn f16s(&mut self, name: &str, shape: &[usize], bits: &[u16]) {
+        let raw = bits.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.tensor(name, FLOAT16, shape, raw);
+    }
+
+    /// Adds a constant tensor of i8, row-major.
+    pub fn i8s(&mut self, name: &str, shape: &[usize], data: &[i8]) {
+        self.tensor(name, INT8, shape, data.iter().map(|&v| v as u8).collect());
+    }
+
+    /// Adds a constant of f32 without axes.
+    pub fn scalar(&mut self, name: &str, value: f32) {
+        self.f32s(name, &[], &[value]);
+    }
+
     fn tensor(&mut self, name: &str, data_type: i32, shape: &[usize], raw: Vec<u8>) {
         self.graph.initializer.push(TensorProto {
             name: name.into(),
@@ -64,12 +80,22 @@ impl GraphBuilder {
 
     /// Declares an input of f32.
     pub fn input(&mut self, name: &str, shape: &[Dim]) {
-        self.graph.input.push(value_info(name, shape));
+        self.graph.input.push(value_info(name, FLOAT, shape));
+    }
+
+    /// Declares an input of i64.
+    pub fn input_i64(&mut self, name: &str, shape: &[Dim]) {
+        self.graph.input.push(value_info(name, INT64, shape));
     }
 
     /// Declares an output of f32.
     pub fn output(&mut self, name: &str, shape: &[Dim]) {
-        self.graph.output.push(value_info(name, shape));
+        self.graph.output.push(value_info(name, FLOAT, shape));
+    }
+
+    /// Declares an output of i64.
+    pub fn output_i64(&mut self, name: &str, shape: &[Dim]) {
+        self.graph.output.push(value_info(name, INT64, shape));
     }
 
     /// Adds a node; the nodes must come in an order in which they can be computed.
@@ -103,13 +129,18 @@ impl GraphBuilder {
         name.into()
     }
 
+    /// Whether a node of that name has been added.
+    pub fn has_node(&self, name: &str) -> bool {
+        self.graph.node.iter().any(|n| n.name == name)
+    }
+
     /// The finished graph.
     pub fn finish(self) -> GraphProto {
         self.graph
     }
 }
 
-fn value_info(name: &str, shape: &[Dim]) -> ValueInfoProto {
+fn value_info(name: &str, elem_type: i32, shape: &[Dim]) -> ValueInfoProto {
     let dim = shape
         .iter()
         .map(|d| match d {
@@ -117,7 +148,7 @@ fn value_info(name: &str, shape: &[Dim]) -> ValueInfoProto {
             Dim::Symbol(s) => DimensionProto { dim_value: None, dim_param: Some(s.clone()) },
         })
         .collect();
-    let tensor = TensorTypeProto { elem_type: FLOAT, shape: Some(TensorShapeProto { dim }) };
+    let tensor = TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: name.into(),
         r#type: Some(TypeProto { tensor_type: Some(tensor) }),
@@ -133,6 +164,17 @@ pub fn int(name: &str, value: i64) -> AttributeProto {
 /// A float attribute.
 pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { name: name.into(), f: Some(value), r#type: 1, ..Default::default() }
+}
+
+/// An attribute that is a tensor of one f32.
+pub fn one_f32(name: &str, value: f32) -> AttributeProto {
+    let tensor = TensorProto {
+        data_type: FLOAT,
+        dims: vec![1],
+        raw_data: Some(Bytes::copy_from_slice(&value.to_le_bytes())),
+        ..Default::default()
+    };
+    AttributeProto { name: name.into(), t: Some(Box::new(tensor)), r#type: 4, ..Default::default() }
 }
 
 /// An attribute of several integers.

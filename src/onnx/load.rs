@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::export::{self, IR_VERSION, OPSET, build, cell_of};
+use super::body::cell_of;
+use super::export::{self, IR_VERSION, OPSET, build};
 use super::metadata::{self, Metadata};
 use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, TensorProto, ValueInfoProto};
 use crate::error::{Error, Result, Stage, io};

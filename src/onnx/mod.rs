@@ -1,13 +1,20 @@
 //! ONNX: the one file that carries a model.
 
+mod body;
+pub mod describe;
+mod drawing;
 pub mod export;
 pub mod graph;
 pub mod load;
 pub mod metadata;
+pub mod precision;
 pub mod proto;
 pub mod states;
+pub mod targets;
 
 pub use export::{write, write_file};
 pub use load::{read, read_file};
 pub use metadata::{DecoderOptions, Metadata};
+pub use precision::Precision;
 pub use states::StateSpec;
+pub use targets::{Export, ExportOptions, Target};

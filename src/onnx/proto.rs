@@ -12,8 +12,12 @@ pub const MAX_FILE_BYTES: u64 = i32::MAX as u64;
 
 /// `TensorProto.DataType.FLOAT`.
 pub const FLOAT: i32 = 1;
+/// `TensorProto.DataType.INT8`.
+pub const INT8: i32 = 3;
 /// `TensorProto.DataType.INT64`.
 pub const INT64: i32 = 7;
+/// `TensorProto.DataType.FLOAT16`.
+pub const FLOAT16: i32 = 10;
 
 /// The file: a graph, the operator sets it is written in, metadata.
 #[derive(Clone, PartialEq, Message)]

@@ -1,0 +1,330 @@
+//! The part that all exported graphs share: normalisation, stacking, the layers, the softmax.
+//! What feeds it and where the states come from is each target's own.
+
+use super::graph::{Dim, GraphBuilder, float, int, ints, strings};
+use super::precision::{Precision, f16_bits, quantise_rows};
+use super::proto::{AttributeProto, FLOAT};
+use super::states::{is_stacked, state_places};
+use crate::model::network::{LAYER_NORM_EPSILON, parameter_shapes};
+use crate::model::{CellKind, Network, NetworkConfig};
+
+/// Integers of weights that are multiplied back: -127..=127.
+const LEVELS: f32 = 127.0;
+/// Integers of weights that are multiplied with unsigned bytes: two such products must fit into 16
+/// bits, since processors without VNNI add them up there and cut off what is greater.
+const LEVELS_OF_PRODUCTS: f32 = 63.0;
+/// Added to a gate that shall be shut or open altogether: sigmoid(±100) is 0 or 1 in float32.
+const SHUT: f32 = 100.0;
+
+/// A graph under construction, and what goes into it.
+pub(super) struct Body<'a> {
+    pub config: &'a NetworkConfig,
+    pub graph: GraphBuilder,
+    pub precision: Precision,
+    /// `[U, N, 1]`: 1 where a step stands before its stream's first sample; there the cells keep
+    /// their initial state, which must be zero.
+    pub hold: Option<String>,
+    weights: Option<&'a Network<f32>>,
+}
+
+/// The lengths of the axes of frames and of output frames: `S*U` and `U`, or `T` for both when
+/// nothing is stacked. Written as a multiple, not as `T` and `T/S`, because tract reads the
+/// symbols and refuses to divide a length that it does not know to be divisible.
+pub(super) fn frames(config: &NetworkConfig) -> (Dim, Dim) {
+    match config.subsampling {
+        1 => (Dim::symbol("T"), Dim::symbol("T")),
+        s => (Dim::Symbol(format!("{s}*U")), Dim::symbol("U")),
+    }
+}
+
+impl<'a> Body<'a> {
+    /// An empty graph; without weights the initialisers stay empty.
+    pub fn new(config: &'a NetworkConfig, weights: Option<&'a Network<f32>>) -> Self {
+        let graph = GraphBuilder::new("hearken");
+        Self { config, graph, precision: Precision::Float32, hold: None, weights }
+    }
+
+    /// Mean and scale: `[N, T, F]` to the same.
+    pub fn normalise(&mut self, x: &str) -> String {
+        let f = [self.config.num_features];
+        let (mean, scale) = self.weights.map_or((&[][..], &[][..]), |w| (&w.mean, &w.scale));
+        self.graph.f32s("mean", &f, mean);
+        self.graph.f32s("scale", &f, scale);
+        self.graph.chain("Sub", "centred", &[x, "mean"], vec![]);
+        self.graph.chain("Mul", "normalised", &["centred", "scale"], vec![])
+    }
+
+    /// Stacks, and puts time first: `[N, S*U, F]` to `[U, N, S*F]`. A reshape stacks, because the
+    /// frames of a stream lie one behind the other.
+    pub fn stack(&mut self, x: &str) -> String {
+        let config = self.config;
+        let mut x = x.to_string();
+        if config.subsampling > 1 {
+            let stacked = (config.subsampling * config.num_features) as i64;
+            self.graph.i64s("stacked_shape", &[3], &[0, -1, stacked]);
+            x = self.graph.chain("Reshape", "stacked", &[&x, "stacked_shape"], vec![]);
+        }
+        self.graph.chain("Transpose", "time_first", &[&x], vec![ints("perm", &[1, 0, 2])])
+    }
+
+    /// The linear layer in front of the cells, `[U, N, S*F]` to `[U, N, D]`.
+    pub fn input_layer(&mut self, x: &str) -> String {
+        let x = self.linear("input", x);
+        self.norm("input_norm", x)
+    }
+
+    /// A linear layer. `prefix.weight` is `[out, in]`, as it is trained; runtimes fold the
+    /// transposition.
+    pub fn linear(&mut self, prefix: &str, x: &str) -> String {
+        let (weight, bias) = (format!("{prefix}.weight"), format!("{prefix}.bias"));
+        let product = match self.precision {
+            Precision::Int8Dynamic => self.integer_product(prefix, x),
+            _ => {
+                self.parameter(&weight, false);
+                let transposed = format!("{weight}_transposed");
+                self.graph.chain("Transpose", &transposed, &[&weight], vec![ints("perm", &[1, 0])]);
+                self.graph.chain("MatMul", &format!("{prefix}.product"), &[x, &transposed], vec![])
+            }
+        };
+        self.parameter(&bias, false);
+        self.graph.chain("Add", &format!("{prefix}.sum"), &[&product, &bias], vec![])
+    }
+
+    /// `x` times a weight in integers.
+    fn integer_product(&mut self, prefix: &str, x: &str) -> String {
+        let name = |part: &str| format!("{prefix}.{part}");
+        let Some((shape, data)) = self.values(&name("weight")) else { return name("product") };
+        let (integers, scales) = quantise_rows(data, shape[1], LEVELS_OF_PRODUCTS);
+        let transposed: Vec<i8> =
+            (0..integers.len()).map(|i| integers[i % shape[0] * shape[1] + i / shape[0]]).collect();
+        self.graph.i8s(&name("weight.int8"), &[shape[1], shape[0]], &transposed);
+        self.graph.f32s(&name("weight.scale"), &[shape[0]], &scales);
+        let [bytes, scale, zero] = ["bytes", "bytes_scale", "bytes_zero"].map(name);
+        self.graph.node("DynamicQuantizeLinear", &bytes, &[x], &[&bytes, &scale, &zero], vec![]);
+        let inputs = [bytes.as_str(), &name("weight.int8"), &zero];
+        self.graph.chain("MatMulInteger", &name("integers"), &inputs, vec![]);
+        let cast = vec![int("to", FLOAT.into())];
+        self.graph.chain("Cast", &name("integers_as_float"), &[&name("integers")], cast);
+        self.graph.chain("Mul", &name("scales"), &[&scale, &name("weight.scale")], vec![]);
+        self.graph.chain("Mul", &name("product"), &[&name("integers_as_float"), &name("scales")], vec![])
+    }
+
+    fn norm(&mut self, prefix: &str, x: String) -> String {
+        if !self.config.layer_norm {
+            return x;
+        }
+        let (gain, bias) = (format!("{prefix}.gain"), format!("{prefix}.bias"));
+        self.parameter(&gain, false);
+        self.parameter(&bias, false);
+        let attributes = vec![int("axis", -1), float("epsilon", LAYER_NORM_EPSILON)];
+        self.graph.chain("LayerNormalization", &format!("{prefix}.output"), &[&x, &gain, &bias], attributes)
+    }
+
+    /// The cells, each with its layer norm and residual: `[U, N, D]` to `[U, N, H]`. `initial[i]`
+    /// are the names of layer i's initial states, `[1, N, H]`; the last states come out under the
+    /// names in `next`, one for each of [`super::states::state_specs`].
+    pub fn recurrent_layers(&mut self, mut x: String, initial: &[Vec<String>], next: &[String]) -> String {
+        let mut last = Vec::new();
+        let mut width = self.config.input_size;
+        for (i, states) in initial.iter().enumerate() {
+            let (y, outputs) = self.cell(i, &x, states, next);
+            let y = self.norm(&format!("layers.{i}.norm"), y);
+            let hidden = self.config.layers[i].hidden;
+            x = if self.config.residual && hidden == width {
+                self.graph.chain("Add", &format!("layers.{i}.residual"), &[&y, &x], vec![])
+            } else {
+                y
+            };
+            width = hidden;
+            last.push(outputs);
+        }
+        self.join_states(&last, next);
+        x
+    }
+
+    /// Cell `i` over all steps: the name of its outputs `[U, N, H]`, and of its last states.
+    fn cell(&mut self, i: usize, x: &str, states: &[String], next: &[String]) -> (String, Vec<String>) {
+        let layer = self.config.layers[i];
+        let prefix = format!("layers.{i}.{}", layer.cell.family());
+        let [w, r, b] = ["W", "R", "B"].map(|s| format!("{prefix}.{s}"));
+        let x = match self.hold.clone() {
+            Some(hold) => self.held_input(i, x, &hold),
+            None => {
+                self.parameter(&w, true);
+                x.to_string()
+            }
+        };
+        for name in [&r, &b] {
+            self.parameter(name, true);
+        }
+        let (op_type, attributes) = cell_operator(layer.cell, layer.hidden);
+        let y = format!("{prefix}.Y");
+        let last: Vec<String> = if self.has_joined_states() {
+            ["Y_h", "Y_c"].iter().take(states.len()).map(|s| format!("{prefix}.{s}")).collect()
+        } else {
+            state_places(self.config)[i].iter().map(|p| next[p.tensor].clone()).collect()
+        };
+        let mut inputs = vec![x.as_str(), &w, &r, &b, ""];
+        inputs.extend(states.iter().map(String::as_str));
+        let mut outputs = vec![y.as_str()];
+        outputs.extend(last.iter().map(String::as_str));
+        self.graph.node(op_type, &prefix, &inputs, &outputs, attributes);
+        let squeezed =
+            self.graph.chain("Squeeze", &format!("{prefix}.output"), &[&y, "direction_axis"], vec![]);
+        (squeezed, last)
+    }
+
+    /// The input of cell `i` with one more feature, `hold`, and a column of W for it: where it is
+    /// 1, a state of zero stays zero whatever else the input holds.
+    ///
+    /// - gru: z is 1, so h' = h.
+    /// - lstm: i and o are 0, f is 1, so c' = c and h' = 0.
+    /// - rnn: the input is multiplied by zero and the column takes the biases away, so h' = 0.
+    fn held_input(&mut self, i: usize, x: &str, hold: &str) -> String {
+        let layer = self.config.layers[i];
+        let (prefix, h) = (format!("layers.{i}.{}", layer.cell.family()), layer.hidden);
+        let biases = self.values(&format!("{prefix}.B")).map_or(&[][..], |b| b.1);
+        let column = |row: usize| match (layer.cell.family(), row / h) {
+            ("gru", 0) => SHUT,
+            ("lstm", 0 | 1) => -SHUT,
+            ("lstm", 2) => SHUT,
+            ("rnn", _) => -(biases.get(row).unwrap_or(&0.0) + biases.get(h + row).unwrap_or(&0.0)),
+            _ => 0.0,
+        };
+        let [plain, held, w] = ["plain.W", "hold", "W"].map(|part| format!("{prefix}.{part}"));
+        if let Some((shape, data)) = self.values(&w) {
+            self.store(&plain, &[1, shape[0], shape[1]], data);
+            let column: Vec<f32> = (0..shape[0]).map(column).collect();
+            self.graph.f32s(&held, &[1, shape[0], 1], &column);
+            self.graph.chain("Concat", &w, &[&plain, &held], vec![int("axis", -1)]);
+        }
+        let x = if layer.cell.family() == "rnn" {
+            let heard = format!("{prefix}.heard");
+            if !self.graph.has_node("not_held") {
+                self.graph.scalar("one", 1.0);
+                self.graph.chain("Sub", "not_held", &["one", hold], vec![]);
+            }
+            self.graph.chain("Mul", &heard, &[x, "not_held"], vec![])
+        } else {
+            x.to_string()
+        };
+        self.graph.chain("Concat", &format!("{prefix}.held_input"), &[&x, hold], vec![int("axis", -1)])
+    }
+
+    fn has_joined_states(&self) -> bool {
+        is_stacked(self.config) && self.config.layers.len() > 1
+    }
+
+    /// The names of the initial states of each layer, `[1, N, H]`, out of the state tensors (one
+    /// for each of [`super::states::state_specs`], layers on axis 0).
+    pub fn split_states(&mut self, tensors: &[String]) -> Vec<Vec<String>> {
+        self.graph.i64s("direction_axis", &[1], &[1]);
+        let layers = self.config.layers.len();
+        let joined = self.has_joined_states();
+        if joined {
+            self.graph.i64s("one_each", &[layers], &vec![1; layers]);
+            for tensor in tensors {
+                let parts: Vec<String> = (0..layers).map(|i| format!("{tensor}.layers.{i}")).collect();
+                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                let name = format!("{tensor}.split");
+                self.graph.node("Split", &name, &[tensor, "one_each"], &parts, vec![int("axis", 0)]);
+            }
+        }
+        let name = |tensor: usize, row: usize| match joined {
+            true => format!("{}.layers.{row}", tensors[tensor]),
+            false => tensors[tensor].clone(),
+        };
+        let places = state_places(self.config);
+        places.iter().map(|layer| layer.iter().map(|p| name(p.tensor, p.row)).collect()).collect()
+    }
+
+    /// Stacks the last states of the layers; where they are not stacked, the cells' outputs bear
+    /// the final names already.
+    fn join_states(&mut self, last: &[Vec<String>], next: &[String]) {
+        if !self.has_joined_states() {
+            return;
+        }
+        for (k, name) in next.iter().enumerate() {
+            let parts: Vec<&str> = last.iter().map(|layer| layer[k].as_str()).collect();
+            self.graph.chain("Concat", name, &parts, vec![int("axis", 0)]);
+        }
+    }
+
+    /// `[U, N, V]` to the output `log_probs [N, U, V]`.
+    pub fn log_probs(&mut self, logits: &str) {
+        let logits = self.graph.chain("Transpose", "logits", &[logits], vec![ints("perm", &[1, 0, 2])]);
+        self.graph.chain("LogSoftmax", "log_probs", &[&logits], vec![int("axis", -1)]);
+    }
+
+    /// Shape and values of a parameter.
+    fn values(&self, name: &str) -> Option<(&'a [usize], &'a [f32])> {
+        let parameter = self.weights?.parameter(name)?;
+        Some((&parameter.shape, &parameter.data))
+    }
+
+    fn parameter(&mut self, name: &str, direction_axis: bool) {
+        let shapes = parameter_shapes(self.config);
+        let Some((_, shape)) = shapes.into_iter().find(|(n, _)| n == name) else { return };
+        let shape = if direction_axis { [&[1], shape.as_slice()].concat() } else { shape };
+        let data = self.weights.and_then(|w| w.parameter(name)).map_or(&[][..], |p| &p.data);
+        self.store(name, &shape, data);
+    }
+
+    /// Adds a constant, stored as the precision says; it is found under `name` as float32.
+    fn store(&mut self, name: &str, shape: &[usize], data: &[f32]) {
+        let to_float = || vec![int("to", FLOAT.into())];
+        let is_matrix = [".weight", ".W", ".R"].iter().any(|end| name.ends_with(end));
+        match self.precision {
+            Precision::Float16 if is_matrix => {
+                let bits: Vec<u16> = data.iter().map(|&v| f16_bits(v)).collect();
+                let stored = format!("{name}.fp16");
+                self.graph.f16s(&stored, shape, &bits);
+                self.graph.chain("Cast", name, &[&stored], to_float());
+            }
+            Precision::Int8 | Precision::Int8Dynamic if is_matrix => {
+                let columns = shape.last().copied().unwrap_or(1);
+                let (integers, scales) = quantise_rows(data, columns, LEVELS);
+                let [stored, scale, cast] = ["int8", "scale", "float"].map(|s| format!("{name}.{s}"));
+                self.graph.i8s(&stored, shape, &integers);
+                let mut scale_shape = shape.to_vec();
+                if let Some(last) = scale_shape.last_mut() {
+                    *last = 1;
+                }
+                self.graph.f32s(&scale, &scale_shape, &scales);
+                self.graph.chain("Cast", &cast, &[&stored], to_float());
+                self.graph.chain("Mul", name, &[&cast, &scale], vec![]);
+            }
+            _ => self.graph.f32s(name, shape, data),
+        }
+    }
+}
+
+/// The ONNX operator of a cell and its attributes.
+fn cell_operator(cell: CellKind, hidden: usize) -> (&'static str, Vec<AttributeProto>) {
+    let size = int("hidden_size", hidden as i64);
+    match cell {
+        CellKind::RnnTanh => ("RNN", vec![size, strings("activations", &["Tanh"])]),
+        CellKind::RnnRelu => ("RNN", vec![size, strings("activations", &["Relu"])]),
+        CellKind::Gru => ("GRU", vec![size, int("linear_before_reset", 1)]),
+        CellKind::GruResetBefore => ("GRU", vec![size, int("linear_before_reset", 0)]),
+        CellKind::Lstm => ("LSTM", vec![size]),
+    }
+}
+
+/// The cell that a recurrent node of a file of ours is.
+pub(super) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> Option<CellKind> {
+    let attribute = |name: &str| attributes.iter().find(|a| a.name == name);
+    match op_type {
+        "RNN" => match attribute("activations")?.strings.first()?.as_ref() {
+            b"Tanh" => Some(CellKind::RnnTanh),
+            b"Relu" => Some(CellKind::RnnRelu),
+            _ => None,
+        },
+        "GRU" => match attribute("linear_before_reset").and_then(|a| a.i) {
+            Some(1) => Some(CellKind::Gru),
+            _ => Some(CellKind::GruResetBefore),
+        },
+        "LSTM" => Some(CellKind::Lstm),
+        _ => None,
+    }
+}

@@ -1,0 +1,240 @@
+//! Files for other systems: what each loads, its sidecar files included, made of one network.
+//!
+//! | target | files | states |
+//! | --- | --- | --- |
+//! | [`Target::OnnxRuntime`] | `model.onnx` | `state.i` / `next_state.i`, `[L, N, H]` |
+//! | [`Target::SherpaOnnx`] | `model.onnx`, `tokens.txt` | those of a streaming zipformer2-CTC |
+//! | [`Target::Triton`] | `NAME/config.pbtxt`, `NAME/1/model.onnx`, `NAME/tokens.txt` | `[N, L, H]` |
+//! | [`Target::Whole`] | `model.onnx` | none; lengths instead |
+
+mod front_end;
+mod onnxruntime;
+mod sherpa;
+mod tokens;
+mod triton;
+mod whole;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use super::export::{check, encode};
+use super::graph::Dim;
+use super::metadata::Metadata;
+use super::precision::Precision;
+use super::proto::GraphProto;
+use super::states::{StateSpec, is_stacked, state_specs};
+use crate::error::{Error, Result, Stage};
+use crate::model::{Network, NetworkConfig};
+
+pub use sherpa::REQUIRED_METADATA as SHERPA_METADATA;
+
+/// The metadata key that names an exported file's target.
+pub const TARGET_KEY: &str = "hearken.target";
+/// The metadata key that names how an exported file's weights are stored.
+pub const PRECISION_KEY: &str = "hearken.precision";
+/// The metadata key of files that take samples: how many steps the output is behind.
+pub const DELAY_KEY: &str = "hearken.delay_steps";
+
+/// The system that a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// onnxruntime, tract and everything else that runs a graph: hearken's own layout.
+    OnnxRuntime,
+    /// sherpa-onnx's streaming zipformer2-CTC loader.
+    SherpaOnnx,
+    /// NVIDIA Triton's sequence batcher with implicit state.
+    Triton,
+    /// Whole recordings in one call.
+    Whole,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Target; 4] = [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton, Target::Whole];
+
+    /// As it is named on the command line and in metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::OnnxRuntime => "onnxruntime",
+            Target::SherpaOnnx => "sherpa-onnx",
+            Target::Triton => "triton",
+            Target::Whole => "whole",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Target::ALL.into_iter().find(|t| t.name() == name).ok_or_else(|| {
+            let problem =
+                format!("expected the target onnxruntime, sherpa-onnx, triton or whole, found {name:?}");
+            Error::new(Stage::Usage, problem)
+        })
+    }
+}
+
+/// What is wanted of an export.
+#[derive(Clone, Debug)]
+pub struct ExportOptions {
+    pub target: Target,
+    pub precision: Precision,
+    /// The graph takes samples instead of features.
+    pub with_frontend: bool,
+    /// Feature frames that the system feeds at a time (sherpa-onnx and Triton are told).
+    pub chunk_frames: usize,
+    /// The model's name in a Triton repository.
+    pub name: String,
+}
+
+impl ExportOptions {
+    /// Plain float32 for a target, in chunks of 32 frames.
+    pub fn new(target: Target) -> Self {
+        Self {
+            target,
+            precision: Precision::Float32,
+            with_frontend: false,
+            chunk_frames: 32,
+            name: "hearken".into(),
+        }
+    }
+}
+
+/// One file of an export.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportFile {
+    /// Relative to the place that the export is written to.
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+}
+
+/// The files of an export, the model first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    pub files: Vec<ExportFile>,
+    /// What its user should know.
+    pub notes: Vec<String>,
+}
+
+/// A network's files for a system.
+///
+/// # Errors
+/// When the network and its metadata do not fit together, or the system cannot run it; the
+/// message says what is in the way.
+pub fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
+    check(network)?;
+    let mut metadata = metadata.clone();
+    metadata.other.retain(|(key, _)| ![TARGET_KEY, PRECISION_KEY, DELAY_KEY].contains(&key.as_str()));
+    metadata.check(&network.config)?;
+    check_chunk(&network.config, options)?;
+    if options.with_frontend && !matches!(options.target, Target::OnnxRuntime | Target::Triton) {
+        let problem = match options.target {
+            Target::SherpaOnnx => "sherpa-onnx computes the features itself and feeds no samples",
+            _ => "the front end inside a graph carries state, which a graph for whole recordings has not",
+        };
+        return Err(Error::new(Stage::Usage, problem).hint("leave `--with-frontend` out"));
+    }
+    match options.target {
+        Target::OnnxRuntime => onnxruntime::export(network, &metadata, options),
+        Target::SherpaOnnx => sherpa::export(network, &metadata, options),
+        Target::Triton => triton::export(network, &metadata, options),
+        Target::Whole => whole::export(network, &metadata, options),
+    }
+}
+
+fn check_chunk(config: &NetworkConfig, options: &ExportOptions) -> Result<()> {
+    let (frames, s) = (options.chunk_frames, config.subsampling);
+    if frames == 0 || !frames.is_multiple_of(s) {
+        let problem = format!("expected chunks of a multiple of {s} frames, found {frames}");
+        return Err(Error::new(Stage::Usage, problem).hint("change `--chunk-frames`"));
+    }
+    Ok(())
+}
+
+/// A state of an exported graph.
+struct ExportState {
+    spec: StateSpec,
+    is_i64: bool,
+}
+
+/// The states as hearken's own files have them.
+fn own_states(config: &NetworkConfig) -> Vec<ExportState> {
+    state_specs(config).into_iter().map(|spec| ExportState { spec, is_i64: false }).collect()
+}
+
+impl ExportState {
+    /// The axes of the tensor, the streams' as a symbol.
+    fn dims(&self) -> Vec<Dim> {
+        let mut dims: Vec<Dim> = self.spec.shape.iter().map(|&d| d.into()).collect();
+        dims[self.spec.batch_axis] = Dim::symbol("N");
+        dims
+    }
+
+    fn json(&self) -> Value {
+        let StateSpec { input, output, shape, batch_axis } = &self.spec;
+        let mut shape: Vec<Value> = shape.iter().map(|&d| json!(d)).collect();
+        shape[*batch_axis] = json!("N");
+        let mut state = json!({ "input": input, "output": output, "shape": shape, "batch_axis": batch_axis,
+                                "initial": 0.0 });
+        if self.is_i64 {
+            state["type"] = json!("int64");
+        }
+        state
+    }
+}
+
+/// The bytes of an exported file: hearken's metadata with the graph's own states, and `more`.
+fn model_bytes(
+    graph: GraphProto,
+    network: &Network<f32>,
+    metadata: &Metadata,
+    options: &ExportOptions,
+    states: &[ExportState],
+    more: Vec<(String, String)>,
+) -> Result<Vec<u8>> {
+    let mut entries = metadata.to_entries(&network.config)?;
+    let states: Vec<Value> = states.iter().map(ExportState::json).collect();
+    for (key, value) in &mut entries {
+        if key == "states" {
+            *value = Value::from(states.clone()).to_string();
+        }
+    }
+    let mut added = vec![(TARGET_KEY.to_string(), options.target.to_string())];
+    if options.precision != Precision::Float32 {
+        added.push((PRECISION_KEY.into(), options.precision.to_string()));
+    }
+    added.extend(more);
+    for (key, value) in added {
+        // A key that the model carried for itself gives way: the system needs its own.
+        entries.retain(|(k, _)| *k != key);
+        let last = entries.len().saturating_sub(1);
+        entries.insert(last, (key, value));
+    }
+    Ok(encode(graph, entries))
+}
+
+/// What a system that takes the likeliest token cannot know of the model's decoder options.
+fn decoder_notes(metadata: &Metadata, notes: &mut Vec<String>) {
+    let decoder = &metadata.decoder;
+    if decoder.min_confidence > 0.0 {
+        notes.push(format!(
+            "hearken drops words less sure than {}; this system writes them",
+            decoder.min_confidence
+        ));
+    }
+}
+
+/// Whether all layers' states share a tensor.
+fn shares_states(config: &NetworkConfig) -> bool {
+    is_stacked(config)
+}

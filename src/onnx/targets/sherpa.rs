@@ -1,0 +1,243 @@
+//! sherpa-onnx's streaming zipformer2-CTC contract, worn by a stack of recurrent layers.
+//!
+//! The loader matches states by position and sizes them by metadata; it asks for six states a
+//! layer of an encoder and two more, whatever the graph does with them. The cells' h travels as
+//! `cached_key [L, N, H]` and their c as `cached_val1`; the others are as small as they can be and
+//! pass through. Layers of one family and width are one "encoder" of one "layer" with
+//! `left_context_len` L; other stacks are an encoder for each layer.
+
+use super::tokens::tokens_txt;
+use super::{Export, ExportFile, ExportOptions, ExportState, decoder_notes, model_bytes, shares_states};
+use crate::decode::token_bias;
+use crate::error::{Error, Result, Stage};
+use crate::features::FbankOptions;
+use crate::model::{LayerConfig, Network, NetworkConfig};
+use crate::onnx::body::{Body, frames};
+use crate::onnx::graph::{Dim, ints};
+use crate::onnx::metadata::Metadata;
+use crate::onnx::states::{StateSpec, state_specs};
+
+/// What the loader asks for; without one of them sherpa-onnx ends the whole process.
+pub const REQUIRED_METADATA: [&str; 9] = [
+    "encoder_dims",
+    "query_head_dims",
+    "value_head_dims",
+    "num_heads",
+    "num_encoder_layers",
+    "cnn_module_kernels",
+    "left_context_len",
+    "T",
+    "decode_chunk_len",
+];
+
+/// Tokens that are never to be chosen get this on their logits.
+const NEVER: f32 = -1e4;
+
+pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
+    check_features(&metadata.features)?;
+    let mut notes = Vec::new();
+    decoder_notes(metadata, &mut notes);
+    if network.config.subsampling != 4 {
+        notes.push(format!(
+            "sherpa-onnx takes an output frame for 40 ms, but this model's are {} ms: its times are wrong",
+            10 * network.config.subsampling
+        ));
+    }
+    let (chunk, flush) = (options.chunk_frames, metadata.decoder.flush_ms);
+    notes.push(format!(
+        "a stream should end with {} ms of zeros: sherpa-onnx drops what does not fill {} frames, and the \
+         model was trained with {flush} ms of closing silence",
+        flush as usize + 10 * (chunk + 1),
+        chunk + 1
+    ));
+    let encoders = Encoders::of(&network.config);
+    let states = encoders.states();
+    let graph = build(network, metadata, options, &encoders, &states);
+    let more = encoders.metadata(chunk);
+    Ok(Export {
+        files: vec![
+            ExportFile {
+                path: "model.onnx".into(),
+                bytes: model_bytes(graph, network, metadata, options, &states, more)?,
+            },
+            ExportFile { path: "tokens.txt".into(), bytes: tokens_txt(&metadata.tokens)? },
+        ],
+        notes,
+    })
+}
+
+/// sherpa-onnx computes these features and no others.
+fn check_features(features: &FbankOptions) -> Result<()> {
+    let expected = FbankOptions::default();
+    if *features == expected {
+        return Ok(());
+    }
+    let value = |options: &FbankOptions| serde_json::to_value(options).unwrap_or_default();
+    let (ours, theirs) = (value(features), value(&expected));
+    let names = theirs.as_object().into_iter().flatten().filter(|(key, v)| ours[key.as_str()] != **v);
+    let differ: Vec<String> =
+        names.map(|(key, v)| format!("{key} {v} and not {}", ours[key.as_str()])).collect();
+    Err(Error::new(Stage::Model, format!("sherpa-onnx computes features with {}", differ.join(", ")))
+        .hint("only models of its features run there; export with `--for onnxruntime --with-frontend`"))
+}
+
+/// The stack in the loader's words: one entry an encoder.
+struct Encoders {
+    /// Layers whose states share an encoder's tensors: `left_context_len`.
+    rows: Vec<usize>,
+    layers: Vec<LayerConfig>,
+}
+
+impl Encoders {
+    fn of(config: &NetworkConfig) -> Self {
+        match config.layers.first() {
+            Some(&first) if shares_states(config) => {
+                Self { rows: vec![config.layers.len()], layers: vec![first] }
+            }
+            _ => Self { rows: vec![1; config.layers.len()], layers: config.layers.clone() },
+        }
+    }
+
+    /// `value_head_dims`: the width of c, or as little as a tensor can have.
+    fn value_width(layer: &LayerConfig) -> usize {
+        if layer.cell.states() == 2 { layer.hidden } else { 1 }
+    }
+
+    fn metadata(&self, chunk_frames: usize) -> Vec<(String, String)> {
+        let list = |value: &dyn Fn(usize) -> usize| {
+            let values: Vec<String> = (0..self.layers.len()).map(|i| value(i).to_string()).collect();
+            values.join(",")
+        };
+        let values = [
+            list(&|_| 2),
+            list(&|i| self.layers[i].hidden),
+            list(&|i| Self::value_width(&self.layers[i])),
+            list(&|_| 1),
+            list(&|_| 1),
+            list(&|_| 2),
+            list(&|i| self.rows[i]),
+            chunk_frames.to_string(),
+            chunk_frames.to_string(),
+        ];
+        let mut entries = vec![
+            ("model_type".to_string(), "zipformer2".to_string()),
+            ("version".to_string(), "1".to_string()),
+        ];
+        entries.extend(REQUIRED_METADATA.iter().map(|k| k.to_string()).zip(values));
+        entries
+    }
+
+    /// All states in the loader's order.
+    fn states(&self) -> Vec<ExportState> {
+        let mut states = Vec::new();
+        let mut add = |name: String, shape: &[usize], batch_axis: usize, is_i64: bool| {
+            let spec =
+                StateSpec { output: format!("new_{name}"), input: name, shape: shape.to_vec(), batch_axis };
+            states.push(ExportState { spec, is_i64 });
+        };
+        for (i, (layer, &rows)) in self.layers.iter().zip(&self.rows).enumerate() {
+            let value = Self::value_width(layer);
+            add(format!("cached_key_{i}"), &[rows, 1, layer.hidden], 1, false);
+            // floor(3 * encoder_dims / 4) is 1.
+            add(format!("cached_nonlin_attn_{i}"), &[1, 1, rows, 1], 1, false);
+            add(format!("cached_val1_{i}"), &[rows, 1, value], 1, false);
+            add(format!("cached_val2_{i}"), &[rows, 1, value], 1, false);
+            add(format!("cached_conv1_{i}"), &[1, 2, 1], 0, false);
+            add(format!("cached_conv2_{i}"), &[1, 2, 1], 0, false);
+        }
+        add("embed_states".into(), &[1, 128, 3, 19], 0, false);
+        add("processed_lens".into(), &[1], 0, true);
+        states
+    }
+
+    /// For each of hearken's own state tensors, the one of the loader that carries it.
+    fn carriers(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (i, layer) in self.layers.iter().enumerate() {
+            names.push(format!("cached_key_{i}"));
+            if layer.cell.states() == 2 {
+                names.push(format!("cached_val1_{i}"));
+            }
+        }
+        names
+    }
+}
+
+fn build(
+    network: &Network<f32>,
+    metadata: &Metadata,
+    options: &ExportOptions,
+    encoders: &Encoders,
+    states: &[ExportState],
+) -> crate::onnx::proto::GraphProto {
+    let config = &network.config;
+    let mut body = Body::new(config, Some(network));
+    body.precision = options.precision;
+    let (frames, output_frames) = frames(config);
+    body.graph.input("x", &[Dim::symbol("N"), frames, config.num_features.into()]);
+    body.graph.output("log_probs", &[Dim::symbol("N"), output_frames, config.num_tokens.into()]);
+    for state in states {
+        let (input, output, dims) = (&state.spec.input, &state.spec.output, state.dims());
+        if state.is_i64 {
+            body.graph.input_i64(input, &dims);
+            body.graph.output_i64(output, &dims);
+        } else {
+            body.graph.input(input, &dims);
+            body.graph.output(output, &dims);
+        }
+    }
+    let x = body.normalise("x");
+    let x = body.stack(&x);
+    let x = body.input_layer(&x);
+    let inputs = encoders.carriers();
+    debug_assert_eq!(inputs.len(), state_specs(config).len());
+    let outputs: Vec<String> = inputs.iter().map(|name| format!("new_{name}")).collect();
+    let initial = body.split_states(&inputs);
+    let x = body.recurrent_layers(x, &initial, &outputs);
+    for state in states.iter().filter(|s| !inputs.contains(&s.spec.input)) {
+        let (input, output) = (&state.spec.input, &state.spec.output);
+        if state.is_i64 {
+            body.graph.i64s("chunk_frames", &[], &[options.chunk_frames as i64]);
+            body.graph.chain("Add", output, &[input, "chunk_frames"], vec![]);
+        } else {
+            body.graph.chain("Identity", output, &[input], vec![]);
+        }
+    }
+    let logits = body.linear("output", &x);
+    let logits = decide(&mut body, metadata, logits);
+    body.log_probs(&logits);
+    body.graph.finish()
+}
+
+/// hearken's decoder options, for a decoder that takes the likeliest token and has none: biases
+/// are added to the logits, and the blank stands for the fillers, which are heard and not written.
+fn decide(body: &mut Body, metadata: &Metadata, mut logits: String) -> String {
+    let bias = token_bias(&metadata.tokens, &metadata.decoder);
+    let v = bias.len();
+    if bias.iter().any(|b| *b != 0.0) {
+        body.graph.f32s("decoder.bias", &[v], &bias);
+        logits = body.graph.chain("Add", "decoder.biased", &[&logits, "decoder.bias"], vec![]);
+    }
+    let blank = metadata.tokens.blank() as usize;
+    let is_filler =
+        |i: &usize| *i != blank && metadata.decoder.filler.contains(&metadata.tokens.tokens()[*i]);
+    let fillers: Vec<usize> = (0..v).filter(is_filler).collect();
+    if fillers.is_empty() {
+        return logits;
+    }
+    let silent: Vec<i64> = fillers.iter().chain([&blank]).map(|&i| i as i64).collect();
+    let row = |value: &dyn Fn(usize) -> f32| (0..v).map(value).collect::<Vec<f32>>();
+    let graph = &mut body.graph;
+    graph.i64s("decoder.silent", &[silent.len()], &silent);
+    graph.f32s("decoder.kept", &[v], &row(&|i| f32::from(i != blank && !fillers.contains(&i))));
+    graph.f32s("decoder.blank", &[v], &row(&|i| f32::from(i == blank)));
+    graph.f32s("decoder.never", &[v], &row(&|i| if fillers.contains(&i) { NEVER } else { 0.0 }));
+    let last = || vec![crate::onnx::graph::int("axis", -1)];
+    graph.chain("Gather", "decoder.silent_logits", &[&logits, "decoder.silent"], last());
+    let keep = vec![ints("axes", &[-1])];
+    graph.chain("ReduceMax", "decoder.loudest", &["decoder.silent_logits"], keep);
+    graph.chain("Mul", "decoder.words", &[&logits, "decoder.kept"], vec![]);
+    graph.chain("Mul", "decoder.blank_logit", &["decoder.loudest", "decoder.blank"], vec![]);
+    graph.chain("Add", "decoder.joined", &["decoder.words", "decoder.blank_logit"], vec![]);
+    graph.chain("Add", "decoder.decided", &["decoder.joined", "decoder.never"], vec![])
+}

@@ -1,0 +1,101 @@
+//! Whole recordings in one call: no states, lengths instead.
+//!
+//! ```text
+//! x [N, S*U, F], lengths [N] (frames) ─► log_probs [N, U, V], output_lengths [N]
+//! ```
+//!
+//! Frames from `lengths[n]` on count as digital silence, whatever stands there, so a recording
+//! gives the same result in any batch; its last step is filled up with silence as hearken fills
+//! it. Rows of `log_probs` from `output_lengths[n]` on are to be left alone.
+
+use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
+use crate::error::Result;
+use crate::model::Network;
+use crate::onnx::body::{Body, frames};
+use crate::onnx::graph::{Dim, int, one_f32};
+use crate::onnx::metadata::Metadata;
+use crate::onnx::states::state_specs;
+
+pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
+    let mut notes = Vec::new();
+    decoder_notes(metadata, &mut notes);
+    let s = network.config.subsampling;
+    if s > 1 {
+        notes.push(format!("the number of frames in a batch must be a multiple of {s}; lengths may be any"));
+    }
+    let graph = build(network, metadata, options);
+    let bytes = model_bytes(graph, network, metadata, options, &[], vec![])?;
+    Ok(Export { files: vec![ExportFile { path: "model.onnx".into(), bytes }], notes })
+}
+
+fn build(
+    network: &Network<f32>,
+    metadata: &Metadata,
+    options: &ExportOptions,
+) -> crate::onnx::proto::GraphProto {
+    let config = &network.config;
+    let mut body = Body::new(config, Some(network));
+    body.precision = options.precision;
+    let (frames, output_frames) = frames(config);
+    body.graph.input("x", &[Dim::symbol("N"), frames, config.num_features.into()]);
+    body.graph.input_i64("lengths", &[Dim::symbol("N")]);
+    body.graph.output("log_probs", &[Dim::symbol("N"), output_frames, config.num_tokens.into()]);
+    body.graph.output_i64("output_lengths", &[Dim::symbol("N")]);
+    let x = silence_rest(&mut body, metadata.features.energy_floor.ln());
+    let x = body.normalise(&x);
+    let x = body.stack(&x);
+    let x = body.input_layer(&x);
+    let zeros = zero_states(&mut body);
+    let initial = body.split_states(&zeros);
+    let last: Vec<String> = (0..zeros.len()).map(|i| format!("last_state.{i}")).collect();
+    let x = body.recurrent_layers(x, &initial, &last);
+    let logits = body.linear("output", &x);
+    body.log_probs(&logits);
+    output_lengths(&mut body);
+    body.graph.finish()
+}
+
+/// x with silence from `lengths` on.
+fn silence_rest(body: &mut Body, silence: f32) -> String {
+    let graph = &mut body.graph;
+    graph.chain("Shape", "x_shape", &["x"], vec![]);
+    graph.i64s("axis_0", &[], &[0]);
+    graph.i64s("axis_1", &[], &[1]);
+    graph.i64s("axes_1_2", &[2], &[1, 2]);
+    graph.chain("Gather", "num_frames", &["x_shape", "axis_1"], vec![int("axis", 0)]);
+    graph.chain("Range", "frame_numbers", &["axis_0", "num_frames", "axis_1"], vec![]);
+    graph.i64s("frame_axes", &[2], &[0, 2]);
+    graph.chain("Unsqueeze", "frame_numbers_of_all", &["frame_numbers", "frame_axes"], vec![]);
+    graph.chain("Unsqueeze", "lengths_of_all", &["lengths", "axes_1_2"], vec![]);
+    graph.chain("Less", "is_heard", &["frame_numbers_of_all", "lengths_of_all"], vec![]);
+    graph.scalar("silence", silence);
+    graph.chain("Where", "heard", &["is_heard", "x", "silence"], vec![])
+}
+
+/// The initial states, `[L, N, H]` of zeros: wired, because not every runtime supplies them.
+fn zero_states(body: &mut Body) -> Vec<String> {
+    let specs = state_specs(body.config);
+    let graph = &mut body.graph;
+    graph.i64s("batch_axis", &[1], &[0]);
+    graph.chain("Gather", "batch", &["x_shape", "batch_axis"], vec![int("axis", 0)]);
+    let mut names = Vec::new();
+    for (i, spec) in specs.iter().enumerate() {
+        let [layers, hidden, shape] = ["layers", "hidden", "shape"].map(|part| format!("state.{i}.{part}"));
+        graph.i64s(&layers, &[1], &[spec.shape[0] as i64]);
+        graph.i64s(&hidden, &[1], &[spec.shape[2] as i64]);
+        graph.chain("Concat", &shape, &[&layers, "batch", &hidden], vec![int("axis", 0)]);
+        let zero = vec![one_f32("value", 0.0)];
+        names.push(graph.chain("ConstantOfShape", &format!("state.{i}"), &[&shape], zero));
+    }
+    names
+}
+
+/// ceil(lengths / S).
+fn output_lengths(body: &mut Body) {
+    let s = body.config.subsampling as i64;
+    let graph = &mut body.graph;
+    graph.i64s("subsampling", &[], &[s]);
+    graph.i64s("subsampling_less_one", &[], &[s - 1]);
+    graph.chain("Add", "lengths_rounded", &["lengths", "subsampling_less_one"], vec![]);
+    graph.chain("Div", "output_lengths", &["lengths_rounded", "subsampling"], vec![]);
+}
