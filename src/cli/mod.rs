@@ -2,6 +2,7 @@
 //! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage.
 
 mod evaluate;
+mod import;
 mod inspect;
 mod model;
 mod raw;
@@ -33,6 +34,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
     Train(train::Args),
+    /// Turn a foreign ONNX file into a model.
+    Import(import::Args),
     /// Describe a model file.
     Inspect(inspect::Args),
 }
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

@@ -2,6 +2,7 @@
 
 pub mod export;
 pub mod graph;
+pub mod import;
 pub mod load;
 pub mod metadata;
 pub mod proto;

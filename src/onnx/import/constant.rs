@@ -49,12 +49,16 @@ impl Constant {
     pub fn read(tensor: &TensorProto) -> Result<Self> {
         let place = || format!("tensor {}", tensor.name);
         if tensor.data_location != 0 || !tensor.external_data.is_empty() {
-            return Err(wrong("its data lies outside the file, and no file is opened because another names it")
-                .at(place())
-                .hint("save the model as one file: onnx.save(onnx.load(FILE), ONE_FILE)"));
+            return Err(wrong(
+                "its data lies outside the file, and no file is opened because another names it",
+            )
+            .at(place())
+            .hint("save the model as one file: onnx.save(onnx.load(FILE), ONE_FILE)"));
         }
         if tensor.dims.len() > MAX_RANK {
-            return Err(wrong(format!("expected at most {MAX_RANK} axes, found {}", tensor.dims.len())).at(place()));
+            return Err(
+                wrong(format!("expected at most {MAX_RANK} axes, found {}", tensor.dims.len())).at(place())
+            );
         }
         match tensor.data_type {
             kinds::FLOAT => {
@@ -81,13 +85,13 @@ impl Constant {
             (kinds::FLOAT16, None) => {
                 Numbers::F32(tensor.int32_data.iter().map(|&v| half_to_f32(v as u16)).collect())
             }
-            (kinds::FLOAT16, Some(raw)) => {
-                Numbers::F32(raw.as_chunks::<2>().0.iter().map(|&b| half_to_f32(u16::from_le_bytes(b))).collect())
-            }
+            (kinds::FLOAT16, Some(raw)) => Numbers::F32(
+                raw.as_chunks::<2>().0.iter().map(|&b| half_to_f32(u16::from_le_bytes(b))).collect(),
+            ),
             (kinds::INT32 | kinds::BOOL, None) => Numbers::I64(ints(&tensor.int32_data)),
-            (kinds::INT32, Some(raw)) => {
-                Numbers::I64(raw.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect())
-            }
+            (kinds::INT32, Some(raw)) => Numbers::I64(
+                raw.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect(),
+            ),
             (kinds::BOOL, Some(raw)) => Numbers::I64(raw.iter().map(|&b| i64::from(b)).collect()),
             (other, _) => return Err(wrong(format!("numbers of type {other} are not supported"))),
         };
@@ -347,7 +351,10 @@ mod tests {
         assert_eq!(a.sliced(1, 2, -1, 2).as_i64(), Some(&[2, 1, 5, 4][..]));
         assert_eq!(a.picked(1, &[2, 0]).as_i64(), Some(&[2, 0, 5, 3][..]));
         let both = Constant::concatenated(&[&a, &a], 1).expect("alike");
-        assert_eq!((both.shape, both.numbers), (vec![2, 6], Numbers::I64(vec![0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5])));
+        assert_eq!(
+            (both.shape, both.numbers),
+            (vec![2, 6], Numbers::I64(vec![0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]))
+        );
         let row = counting(&[1, 3]).expanded(&[2, 3]).expect("fits");
         assert_eq!(row.as_i64(), Some(&[0, 1, 2, 0, 1, 2][..]));
         let sum = a.combined(&counting(&[3]), "Add").expect("fits");
@@ -358,7 +365,8 @@ mod tests {
 
     #[test]
     fn halves_are_read() {
-        for (half, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x3555, 0.333_251_95)] {
+        for (half, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x3555, 0.333_251_95)]
+        {
             assert_eq!(half_to_f32(half), value);
         }
     }

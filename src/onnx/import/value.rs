@@ -16,7 +16,9 @@ pub(super) enum Axis {
     /// Of length 1 (directions; squeezed away sooner or later).
     One,
     /// Both outer axes as one; `first` is the slower.
-    Rows { first: usize },
+    Rows {
+        first: usize,
+    },
 }
 
 /// The length of an axis, as far as it is known.
@@ -24,7 +26,10 @@ pub(super) enum Axis {
 pub(super) enum Length {
     Known(i64),
     /// That of an outer axis of the input, divided.
-    Outer { axis: usize, over: i64 },
+    Outer {
+        axis: usize,
+        over: i64,
+    },
     Unknown,
 }
 
@@ -64,7 +69,14 @@ pub(super) enum Unrolled {
     /// W s (+ bias), s being the state after `at` steps of `run`.
     Recurrent { run: Option<usize>, at: i64, weight: Rc<Constant>, bias: Option<Rc<Constant>> },
     /// The above with a step of the input added.
-    Sum { run: Option<usize>, at: i64, weight: Rc<Constant>, bias: Option<Rc<Constant>>, input: Sequence, axis: usize },
+    Sum {
+        run: Option<usize>,
+        at: i64,
+        weight: Rc<Constant>,
+        bias: Option<Rc<Constant>>,
+        input: Sequence,
+        axis: usize,
+    },
     /// The state after `at` steps (1 at the least).
     State { run: usize, at: i64 },
 }
@@ -74,17 +86,25 @@ pub(super) enum Unrolled {
 pub(super) enum Value {
     Constant(Rc<Constant>),
     /// A vector (or, if `scalar`, one) of lengths that are known when the graph runs only.
-    Lengths { lengths: Vec<Length>, scalar: bool },
+    Lengths {
+        lengths: Vec<Length>,
+        scalar: bool,
+    },
     /// A tensor full of one length.
     Filled(Length),
     Sequence(Sequence),
-    Moment { of: Sequence, kind: Moment },
+    Moment {
+        of: Sequence,
+        kind: Moment,
+    },
     /// Zeros of some shape.
     Zeros,
     /// An input of the graph that may be an initial state, or a part of it.
     Initial,
     /// The last state of a layer, or several; `of` are the stages.
-    Last { of: Vec<usize> },
+    Last {
+        of: Vec<usize>,
+    },
     Unrolled(Unrolled),
     /// Not understood; an error only for who needs it.
     Refused(Error),
@@ -108,15 +128,27 @@ pub(super) struct CellWeights {
 pub(super) enum Operation {
     Input,
     /// x · scale + shift, feature by feature.
-    Affine { scale: Vec<f32>, shift: Vec<f32> },
+    Affine {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
     /// Frames put side by side.
-    Stack { factor: usize },
+    Stack {
+        factor: usize,
+    },
     /// `weight [out, in]`
-    Linear { weight: Vec<f32> },
-    Norm { gain: Vec<f32>, bias: Vec<f32> },
+    Linear {
+        weight: Vec<f32>,
+    },
+    Norm {
+        gain: Vec<f32>,
+        bias: Vec<f32>,
+    },
     Cell(CellWeights),
     /// Adds the output of an earlier stage.
-    Residual { skip: usize },
+    Residual {
+        skip: usize,
+    },
     Softmax,
     LogSoftmax,
 }
