@@ -128,14 +128,19 @@ impl Walker {
 
     /// `Concat` of all states of a recurrence, or of some last ones.
     pub(super) fn rolled(&mut self, node: &Node, values: &[Value]) -> Result<Value> {
-        let Some(Value::Unrolled(Unrolled::State { run, .. })) = values.first() else {
-            return Err(unsupported(node));
+        let state = |v: &Value| match v {
+            Value::Unrolled(Unrolled::State { run, at }) => Ok((*run, *at)),
+            _ => Err(unsupported(node)),
         };
-        let (run, time) = (*run, self.time.unwrap_or(0));
-        let in_order = values.iter().enumerate().all(|(k, v)| {
-            matches!(v, Value::Unrolled(Unrolled::State { run: r, at }) if *r == run && *at == k as i64 + 1)
-        });
-        if !in_order || node.int("axis") != Some(0) || self.declared[time] != Some(values.len() as i64) {
+        let states = values.iter().map(state).collect::<Result<Vec<_>>>()?;
+        let Some(&(run, _)) = states.first() else { return Err(unsupported(node)) };
+        let time = self.time.unwrap_or(0);
+        let steps = self.declared[time];
+        if states.windows(2).all(|s| s[0].0 < s[1].0) && states.iter().all(|&(_, at)| Some(at) == steps) {
+            return Ok(Value::Last { of: states.into_iter().map(|(run, _)| run).collect() });
+        }
+        let in_order = states.iter().enumerate().all(|(k, &(r, at))| r == run && at == k as i64 + 1);
+        if !in_order || node.int("axis") != Some(0) || steps != Some(states.len() as i64) {
             return Err(node.error("expected the states of all steps of a recurrence, in their order"));
         }
         let width = self.stages.get(run).map_or(0, |s| s.width);
