@@ -4,6 +4,7 @@
 mod endpoint;
 mod evaluate;
 mod export;
+mod import;
 mod inspect;
 mod listen;
 mod model;
@@ -43,6 +44,8 @@ enum Command {
     Export(export::Args),
     /// Run a model file on every engine and compare.
     Verify(verify::Args),
+    /// Turn a foreign ONNX file into a model.
+    Import(import::Args),
     /// Describe a model file.
     Inspect(inspect::Args),
 }
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

@@ -186,6 +186,11 @@ impl Metadata {
     }
 }
 
+/// Whether an entry is one that hearken writes.
+pub(super) fn is_ours(key: &str) -> bool {
+    KEYS.contains(&key)
+}
+
 /// The `subsampling` entry, which belongs to the network.
 pub(super) fn subsampling(entries: &[(String, String)]) -> Result<usize> {
     let value = entries.iter().find(|(key, _)| key == "subsampling").map_or("", |(_, value)| value);

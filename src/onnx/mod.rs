@@ -5,6 +5,7 @@ pub mod describe;
 mod drawing;
 pub mod export;
 pub mod graph;
+pub mod import;
 pub mod load;
 pub mod metadata;
 pub mod precision;

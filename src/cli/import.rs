@@ -1,0 +1,85 @@
+//! `hearken import`: a foreign ONNX file becomes a model.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{Outcome, Stop};
+use crate::error::{self, Error, Stage};
+use crate::onnx::import::{ImportOptions, import, parse_features, parse_tokens};
+use crate::onnx::{load, write_file};
+use crate::output::printable;
+
+/// Turn a stack of RNN, GRU or LSTM layers that PyTorch, Keras or hearken exported into a model
+/// that streams, trains further and exports again.
+///
+/// Example: hearken import torch.onnx --tokens tokens.txt -o model.onnx
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The foreign file.
+    #[arg(value_name = "FILE.onnx")]
+    file: PathBuf,
+
+    /// Where the model goes.
+    #[arg(short, long, value_name = "MODEL.onnx")]
+    out: PathBuf,
+
+    /// The tokens by id: `symbol id` a line, or a JSON list.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+
+    /// The features: kaldi, wenet, JSON, or a file of JSON.
+    #[arg(long, value_name = "FEATURES")]
+    features: Option<String>,
+
+    /// Frames that are put together before the graph sees them.
+    #[arg(long, default_value_t = 1, value_name = "S", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    subsampling: u16,
+}
+
+/// Bytes of tokens or features that are read at most.
+const MAX_TEXT: u64 = 1 << 26;
+
+pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
+    let tokens = match &args.tokens {
+        Some(path) => Some(parse_tokens(&text(path)?).map_err(|e| e.in_file(path))?),
+        None => None,
+    };
+    let features = match &args.features {
+        Some(given) if Path::new(given).is_file() => {
+            Some(parse_features(&text(Path::new(given))?).map_err(|e| e.in_file(given))?)
+        }
+        Some(given) => Some(parse_features(given)?),
+        None => None,
+    };
+    let options = ImportOptions { tokens, features, subsampling: args.subsampling.into() };
+    let bytes = load::read_bytes(&args.file)?;
+    let imported = import(&bytes, &options).map_err(|e| e.in_file(&args.file))?;
+    write_file(&args.out, &imported.network, &imported.metadata)?;
+    let mut err = std::io::stderr();
+    for note in &imported.notes {
+        // Nobody may be there to read it.
+        let _ = writeln!(err, "hearken: {}", printable(note));
+    }
+    let layers: Vec<String> =
+        imported.network.config.layers.iter().map(|l| format!("{} {}", l.cell.family(), l.hidden)).collect();
+    let config = &imported.network.config;
+    writeln!(
+        std::io::stdout(),
+        "{}: {} features, {} parameters, {}, {} tokens",
+        args.out.display(),
+        config.num_features,
+        imported.network.num_parameters(),
+        layers.join(" + "),
+        config.num_tokens
+    )
+    .map_err(|e| Stop::output(&args.out, e))?;
+    Ok(Outcome::Done)
+}
+
+fn text(path: &Path) -> Result<String, Error> {
+    use std::io::Read;
+    let failed = |e| error::io(Stage::Model, path, e);
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(failed)?.take(MAX_TEXT).read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}

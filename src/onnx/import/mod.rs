@@ -1,0 +1,157 @@
+//! A foreign ONNX graph as a network of ours: a stack of RNN, GRU or LSTM layers with linear
+//! layers, layer normalisation and log-softmax around them, as PyTorch's two exporters, tf2onnx
+//! and hearken write it, becomes a model that streams, trains further and exports again.
+//!
+//! ```text
+//! file ─► walk: what is each value? ─► stages (affine, linear, norm, cell, …) ─► fit ─► Network
+//! ```
+//!
+//! Nothing is guessed: a node that has no place in such a network is an error that names it. No
+//! file is opened because another one names it (external data).
+
+mod arithmetic;
+mod cells;
+mod constant;
+mod fit;
+mod layout;
+mod node;
+mod settings;
+mod value;
+mod walk;
+
+pub use settings::{parse_features, parse_tokens};
+
+use self::value::Value;
+use self::walk::Walker;
+use super::export;
+use super::metadata::{DecoderOptions, Metadata};
+use super::proto::{self, ModelProto};
+use crate::error::{Error, Result, Stage};
+use crate::features::FbankOptions;
+use crate::model::Network;
+use crate::text::TokenTable;
+
+/// What the file does not say.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// The tokens by id; those of the file's own metadata when absent, else numbers.
+    pub tokens: Option<TokenTable>,
+    /// The front end; that of the file's own metadata when absent, else Kaldi's.
+    pub features: Option<FbankOptions>,
+    /// Frames that are put together before the graph sees them; 0 or 1: none.
+    pub subsampling: usize,
+}
+
+/// A model out of a foreign file.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    pub network: Network<f32>,
+    pub metadata: Metadata,
+    /// What was assumed or changed, for the user to know.
+    pub notes: Vec<String>,
+}
+
+/// Imports a file's bytes. A file that hearken wrote comes back as it is.
+///
+/// # Errors
+/// When it is no ONNX file, or holds something that a network of ours cannot compute: names the
+/// node and what is missing; when tokens or features do not fit.
+pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported> {
+    if let Ok((network, metadata)) = super::read(bytes) {
+        let mut imported =
+            Imported { network, metadata, notes: vec!["the file is a model of hearken's already".into()] };
+        imported.metadata.tokens = options.tokens.clone().unwrap_or(imported.metadata.tokens);
+        imported.metadata.features = options.features.clone().unwrap_or(imported.metadata.features);
+        imported.metadata.check(&imported.network.config)?;
+        return Ok(imported);
+    }
+    let model = proto::decode(bytes)?;
+    let mut notes = Vec::new();
+    let network = network(&model, bytes.len(), options.subsampling.max(1), &mut notes)?;
+    export::check(&network)?;
+    let metadata = metadata(&model, &network, options, &mut notes)?;
+    metadata.check(&network.config)?;
+    Ok(Imported { network, metadata, notes })
+}
+
+fn network(
+    model: &ModelProto,
+    size: usize,
+    subsampling: usize,
+    notes: &mut Vec<String>,
+) -> Result<Network<f32>> {
+    let Some(graph) = &model.graph else {
+        return Err(Error::new(Stage::Model, "there is no graph in the file"));
+    };
+    let opset = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
+    let opset = opset.and_then(|o| o.version).unwrap_or(1);
+    let walker = Walker::walk(graph, opset, size.saturating_mul(16).saturating_add(1 << 16))?;
+    let mut refused = None;
+    let mut sequence = None;
+    let mut last = None;
+    for output in &graph.output {
+        match walker.value(&output.name) {
+            Some(Value::Sequence(s)) => sequence = sequence.or(Some(s.stage)),
+            Some(Value::Last { of }) => last = last.or(of.last().copied()),
+            Some(Value::Refused(error)) => refused = refused.or(Some(error.clone())),
+            Some(_) => {}
+            None => {
+                let error = Error::new(Stage::Model, "no node makes this output")
+                    .at(format!("output {}", output.name));
+                refused = refused.or(Some(error));
+            }
+        }
+    }
+    // An output that is not understood may be what the model is for: it is not passed over.
+    if let Some(error) = refused {
+        return Err(error);
+    }
+    let output = match (sequence, last) {
+        (Some(stage), _) => stage,
+        (None, Some(stage)) => {
+            notes.push(
+                "the graph gives its last state alone; the model gives an output for every step".into(),
+            );
+            stage
+        }
+        (None, None) => {
+            return Err(Error::new(
+                Stage::Model,
+                "expected an output that is a sequence computed from the features, found none",
+            ));
+        }
+    };
+    fit::fit(&walker.stages, output, subsampling, notes)
+}
+
+fn metadata(
+    model: &ModelProto,
+    network: &Network<f32>,
+    options: &ImportOptions,
+    notes: &mut Vec<String>,
+) -> Result<Metadata> {
+    let entries: Vec<(String, String)> =
+        model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
+    // A file that hearken exported for another system carries them all.
+    let mut metadata = match Metadata::from_entries(&entries) {
+        Ok(metadata) => metadata,
+        Err(_) => Metadata {
+            features: settings::default_features(network.config.num_features, options, notes),
+            tokens: settings::default_tokens(network.config.num_tokens, &entries, options, notes)?,
+            decoder: DecoderOptions::default(),
+            license: settings::entry(&entries, "license").unwrap_or("unknown").into(),
+            trained_on: settings::entry(&entries, "trained_on").unwrap_or("unknown").into(),
+            recipe: String::new(),
+            created_by: format!(
+                "hearken {} import, from {} {}",
+                env!("CARGO_PKG_VERSION"),
+                model.producer_name,
+                model.producer_version
+            ),
+            other: settings::foreign_entries(&entries),
+        },
+    };
+    metadata.tokens = options.tokens.clone().unwrap_or(metadata.tokens);
+    metadata.features = options.features.clone().unwrap_or(metadata.features);
+    Ok(metadata)
+}

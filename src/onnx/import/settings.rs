@@ -1,0 +1,152 @@
+//! Tokens and features for a model whose file does not say them.
+
+use std::collections::HashMap;
+
+use super::ImportOptions;
+use crate::error::{Error, Result, Stage};
+use crate::features::FbankOptions;
+use crate::text::TokenTable;
+
+/// Names that a blank goes by, as sherpa-onnx looks for them.
+const BLANKS: [&str; 5] = ["<blk>", "<eps>", "<blank>", "<pad>", "[PAD]"];
+
+/// Tokens beyond this number are refused.
+const MAX_TOKENS: usize = 1 << 20;
+
+/// A token table from the text of a file: `symbol id` a line as in sherpa-onnx and Kaldi (a line
+/// of one number alone is the space), or a JSON list in the order of the ids. The blank is
+/// `<blk>`, `<eps>`, `<blank>`, `<pad>` or `[PAD]`, else id 0.
+///
+/// # Errors
+/// Names the line; ids that leave gaps; a token that stands twice.
+pub fn parse_tokens(text: &str) -> Result<TokenTable> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let tokens: Vec<String> = if text.trim_start().starts_with('[') && text.trim_end().ends_with(']') {
+        serde_json::from_str(text).map_err(|e| Error::new(Stage::Model, format!("tokens: {e}")))?
+    } else {
+        by_line(text)?
+    };
+    let blank = BLANKS.iter().find_map(|b| tokens.iter().position(|t| t == b)).unwrap_or(0);
+    TokenTable::new(tokens, blank as u32)
+}
+
+fn by_line(text: &str) -> Result<Vec<String>> {
+    let mut found: HashMap<usize, String> = HashMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let error = |problem: String| Error::new(Stage::Model, problem).at(format!("line {}", number + 1));
+        let line = line.trim_end_matches(['\r', '\n']);
+        if line.trim().is_empty() {
+            continue;
+        }
+        let (symbol, id) = line.trim_end().rsplit_once([' ', '\t']).unwrap_or(("", line.trim()));
+        let symbol = if symbol.trim().is_empty() { " " } else { symbol.trim() };
+        let id: usize = id.parse().map_err(|_| error(format!("expected `symbol id`, found {line:?}")))?;
+        if id >= MAX_TOKENS {
+            return Err(error(format!("expected an id below {MAX_TOKENS}, found {id}")));
+        }
+        if found.insert(id, symbol.into()).is_some() {
+            return Err(error(format!("the id {id} stands twice")));
+        }
+    }
+    let count = found.len();
+    (0..count)
+        .map(|id| {
+            found.remove(&id).ok_or_else(|| {
+                Error::new(Stage::Model, format!("there are {count} tokens and none with the id {id}"))
+            })
+        })
+        .collect()
+}
+
+/// Features from a preset's name (`kaldi`: samples in ±1; `wenet`: samples in ±32768) or from
+/// JSON with the fields of [`FbankOptions`], those left out as in Kaldi's preset.
+///
+/// # Errors
+/// When it is neither.
+pub fn parse_features(text: &str) -> Result<FbankOptions> {
+    match text.trim() {
+        "kaldi" | "sherpa" | "icefall" => Ok(FbankOptions::default()),
+        "wenet" => Ok(FbankOptions { sample_scale: 32768.0, ..FbankOptions::default() }),
+        json if json.starts_with('{') => {
+            serde_json::from_str(json).map_err(|e| Error::new(Stage::Usage, format!("features: {e}")))
+        }
+        other => Err(Error::new(
+            Stage::Usage,
+            format!("expected features as JSON or one of kaldi, wenet; found {other:?}"),
+        )),
+    }
+}
+
+/// The entry of that key.
+pub(super) fn entry<'a>(entries: &'a [(String, String)], key: &str) -> Option<&'a str> {
+    entries.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+}
+
+/// Entries of the file that do not collide with ours, each once.
+pub(super) fn foreign_entries(entries: &[(String, String)]) -> Vec<(String, String)> {
+    let mut kept: Vec<(String, String)> = Vec::new();
+    for (key, value) in entries {
+        let ours = key.starts_with("hearken.") || super::super::metadata::is_ours(key);
+        if !ours && !kept.iter().any(|(k, _)| k == key) {
+            kept.push((key.clone(), value.clone()));
+        }
+    }
+    kept
+}
+
+/// Kaldi's features, so many of them.
+pub(super) fn default_features(
+    num_features: usize,
+    options: &ImportOptions,
+    notes: &mut Vec<String>,
+) -> FbankOptions {
+    if options.features.is_none() {
+        notes.push(format!("the file does not say its features: taken for {num_features} of Kaldi's log-mels (--features says others)"));
+    }
+    FbankOptions { num_mel_bins: num_features, ..FbankOptions::default() }
+}
+
+/// The tokens of the file's entry `tokens`, or numbers.
+pub(super) fn default_tokens(
+    count: usize,
+    entries: &[(String, String)],
+    options: &ImportOptions,
+    notes: &mut Vec<String>,
+) -> Result<TokenTable> {
+    if let Some(tokens) = &options.tokens {
+        return Ok(tokens.clone());
+    }
+    if let Some(tokens) =
+        entry(entries, "tokens").and_then(|text| parse_tokens(text).ok()).filter(|t| t.len() == count)
+    {
+        return Ok(tokens);
+    }
+    notes.push("the file does not say its tokens: numbered, the blank being 0 (--tokens says others)".into());
+    let name = |id: usize| if id == 0 { "<blk>".into() } else { format!("▁{id}") };
+    TokenTable::new((0..count).map(name).collect(), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_files_are_read() {
+        let table = parse_tokens("<blk> 0\n▁one 1\n2\n# 3\n").expect("good");
+        assert_eq!(table.tokens(), ["<blk>", "▁one", " ", "#"]);
+        let table = parse_tokens("a 0\nb 1\n<blk> 2\n").expect("good");
+        assert_eq!(table.blank(), 2);
+        assert_eq!(parse_tokens("[\"<blk>\", \"x\"]").expect("good").len(), 2);
+        for bad in ["a 0\nb 0\n", "a 0\nb 2\n", "a x\n", "", "a 99999999999\n"] {
+            assert!(parse_tokens(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn features_are_read() {
+        assert_eq!(parse_features("wenet").expect("known").sample_scale, 32768.0);
+        assert_eq!(parse_features("{\"num_mel_bins\": 40}").expect("good").num_mel_bins, 40);
+        assert!(parse_features("{\"bins\": 40}").is_err());
+        assert_eq!(parse_features("mfcc").expect_err("unknown").exit_code(), 2);
+    }
+}

@@ -1,0 +1,255 @@
+//! Walks over a foreign graph in the order of computation and says of each value what it is.
+//! What is not understood is an error only when the output needs it.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::constant::{Constant, Numbers, is_float};
+use super::node::Node;
+use super::value::{Axis, Length, Operation, Sequence, StageOf, Value};
+use crate::error::{Error, Result, Stage};
+use crate::onnx::proto::{GraphProto, NodeProto, ValueInfoProto};
+
+/// The network that a graph computes, stage by stage.
+pub(super) struct Walker {
+    values: HashMap<String, Value>,
+    pub stages: Vec<StageOf>,
+    /// Which outer axis of the input is time, once a recurrent node has told.
+    pub time: Option<usize>,
+    /// The declared lengths of the outer axes.
+    pub declared: [Option<i64>; 2],
+    /// Which operator set the nodes are of.
+    pub opset: i64,
+    /// Elements that folding constants may still make.
+    room: usize,
+}
+
+impl Walker {
+    /// Walks over the graph; `room` bounds how many numbers folding may make.
+    ///
+    /// # Errors
+    /// When no input can be the features; a tensor that cannot be read is an error only for who
+    /// uses it.
+    pub fn walk(graph: &GraphProto, opset: i64, room: usize) -> Result<Self> {
+        let mut walker = Self {
+            values: HashMap::new(),
+            stages: Vec::new(),
+            time: None,
+            declared: [None, None],
+            opset,
+            room,
+        };
+        for tensor in &graph.initializer {
+            let value = match Constant::read(tensor) {
+                Ok(constant) => Value::Constant(Rc::new(constant)),
+                Err(error) => Value::Refused(error),
+            };
+            walker.define(&tensor.name, value, "initialiser")?;
+        }
+        walker.inputs(graph)?;
+        for (index, proto) in graph.node.iter().enumerate() {
+            walker.node(&Node::new(proto, index))?;
+        }
+        Ok(walker)
+    }
+
+    /// The value of that name.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    fn define(&mut self, name: &str, value: Value, place: &str) -> Result<()> {
+        if !name.is_empty() && self.values.insert(name.into(), value).is_some() {
+            return Err(Error::new(Stage::Model, format!("the value `{name}` is made twice")).at(place));
+        }
+        Ok(())
+    }
+
+    /// The first input of three axes of floats is the features; other inputs of floats can be
+    /// initial states.
+    fn inputs(&mut self, graph: &GraphProto) -> Result<()> {
+        let mut features = None;
+        for input in graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name == i.name)) {
+            let value = match input.tensor() {
+                Some((kind, dims)) if features.is_none() && is_float(i64::from(kind)) && dims.len() == 3 => {
+                    features = Some(input.name.clone());
+                    self.features(input)?
+                }
+                Some((kind, _)) if is_float(i64::from(kind)) => Value::Initial,
+                _ => Value::Refused(
+                    Error::new(Stage::Model, "expected a constant or a state, found an input of the graph")
+                        .at(format!("input {}", input.name)),
+                ),
+            };
+            self.define(&input.name, value, "input")?;
+        }
+        match features {
+            Some(_) => Ok(()),
+            None => Err(Error::new(
+                Stage::Model,
+                "expected an input of features with three axes (batch, time, features, in any order), found none",
+            )),
+        }
+    }
+
+    fn features(&mut self, input: &ValueInfoProto) -> Result<Value> {
+        let dims = input.tensor().map_or(&[][..], |t| t.1);
+        let known: Vec<Option<i64>> = dims.iter().map(|d| d.dim_value.filter(|&v| v > 0)).collect();
+        // The last axis holds the features unless only the one before it has a length.
+        let at = if known[2].is_none() && known[1].is_some() { 1 } else { 2 };
+        let width = known[at].and_then(|w| usize::try_from(w).ok()).filter(|&w| w <= 1 << 20);
+        let Some(width) = width else {
+            return Err(Error::new(Stage::Model, "expected a known number of features on the last axis")
+                .at(format!("input {}", input.name)));
+        };
+        let mut axes = vec![Axis::Outer(0), Axis::Outer(1)];
+        axes.insert(at, Axis::Features);
+        let outer: Vec<Option<i64>> = (0..3).filter(|&k| k != at).map(|k| known[k]).collect();
+        self.declared = [outer[0], outer[1]];
+        self.stages.push(StageOf {
+            operation: Operation::Input,
+            below: 0,
+            width,
+            place: format!("input {}", input.name),
+        });
+        Ok(Value::Sequence(Sequence { stage: 0, axes, width, over: [1, 1] }))
+    }
+
+    fn node(&mut self, node: &Node) -> Result<()> {
+        let outputs = match self.inputs_of(node.proto, node).and_then(|inputs| self.evaluate(node, inputs)) {
+            Ok(outputs) => outputs,
+            Err(error) => vec![Value::Refused(error); node.proto.output.len()],
+        };
+        let none = Value::Refused(node.error("this output of the node is not known"));
+        for (k, name) in node.proto.output.iter().enumerate() {
+            let value = outputs.get(k).cloned().unwrap_or_else(|| none.clone());
+            self.define(name, value, &node.place())?;
+        }
+        Ok(())
+    }
+
+    /// The values of a node's inputs; `None` where an optional one is left out.
+    fn inputs_of(&self, proto: &NodeProto, node: &Node) -> Result<Vec<Option<Value>>> {
+        let value = |name: &String| match self.values.get(name) {
+            _ if name.is_empty() => Ok(None),
+            Some(Value::Refused(error)) => Err(error.clone()),
+            Some(value) => Ok(Some(value.clone())),
+            None => Err(node.error(format!(
+                "its input `{name}` is not made before it: the graph has a cycle or is out of order"
+            ))),
+        };
+        proto.input.iter().map(value).collect()
+    }
+
+    /// What a node makes of its inputs.
+    fn evaluate(&mut self, node: &Node, inputs: Vec<Option<Value>>) -> Result<Vec<Value>> {
+        if !matches!(node.proto.domain.as_str(), "" | "ai.onnx") {
+            return Err(node.error(format!("the operator is of another domain, {}", node.proto.domain)));
+        }
+        let op = node.proto.op_type.as_str();
+        let one = |value: Value| Ok(vec![value]);
+        let values: Vec<Value> = inputs.iter().flatten().cloned().collect();
+        match op {
+            "RNN" | "GRU" | "LSTM" => return self.recurrent(node, &inputs),
+            "Constant" => return one(constant(node)?),
+            "Split" => return self.split(node, &inputs),
+            "LayerNormalization" => return one(self.layer_norm(node, &inputs)?),
+            "Gemm" => return one(self.gemm(node, &inputs)?),
+            _ => {}
+        }
+        let Some(first) = values.first() else { return Err(unsupported(node)) };
+        match op {
+            "Identity" | "Dropout" => one(first.clone()),
+            "Cast" => one(self.cast(node, first)),
+            "Shape" => one(self.shape(node, first)?),
+            "Transpose" => one(self.transpose(node, first)?),
+            "Squeeze" | "Unsqueeze" => one(self.squeeze(node, &values)?),
+            "Reshape" | "Flatten" => one(self.reshape(node, &values)?),
+            "Slice" => one(self.slice(node, &inputs)?),
+            "Gather" => one(self.gather(node, &values)?),
+            "Concat" => one(self.concat(node, &values)?),
+            "Expand" | "Tile" => one(self.expand(node, &values)?),
+            "ConstantOfShape" => one(self.constant_of_shape(node, first)?),
+            "Add" | "Sub" | "Mul" | "Div" => one(self.binary(node, &values)?),
+            "MatMul" => one(self.matmul(node, &values)?),
+            "Pow" | "Sqrt" | "Reciprocal" | "ReduceMean" => one(self.moment(node, &values)?),
+            "Tanh" | "Relu" => one(self.activation(node, first)?),
+            "Softmax" | "LogSoftmax" | "Log" => one(self.softmax(node, first)?),
+            _ => Err(unsupported(node)),
+        }
+    }
+
+    /// Adds a stage on top of a sequence.
+    pub fn push(&mut self, node: &Node, below: &Sequence, operation: Operation, width: usize) -> Sequence {
+        self.stages.push(StageOf { operation, below: below.stage, width, place: node.place() });
+        Sequence { stage: self.stages.len() - 1, width, ..below.clone() }
+    }
+
+    /// Notes which outer axis is time.
+    pub fn set_time(&mut self, node: &Node, axis: usize) -> Result<()> {
+        match self.time {
+            Some(time) if time != axis => {
+                Err(node.error("time runs along another axis than elsewhere in the graph"))
+            }
+            _ => {
+                self.time = Some(axis);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes room for a folded constant of so many numbers.
+    pub fn take_room(&mut self, node: &Node, count: Option<usize>) -> Result<()> {
+        let left = count.and_then(|n| self.room.checked_sub(n));
+        self.room = left.ok_or_else(|| node.error("constants far bigger than the file are made"))?;
+        Ok(())
+    }
+
+    fn cast(&mut self, node: &Node, value: &Value) -> Value {
+        let float = node.int("to").is_some_and(is_float);
+        match value {
+            Value::Constant(c) => Value::Constant(Rc::new(c.cast(float))),
+            other => other.clone(),
+        }
+    }
+}
+
+/// The error for an operator that the importer does not know, or not of such inputs.
+pub(super) fn unsupported(node: &Node) -> Error {
+    let op = &node.proto.op_type;
+    node.error(format!("the operator {op} has no place in a stacked recurrent network"))
+        .hint("the graph may still run as it is, by the engines tract and ort")
+}
+
+fn constant(node: &Node) -> Result<Value> {
+    let attribute = node.proto.attribute.first().ok_or_else(|| unsupported(node))?;
+    let constant = match attribute.name.as_str() {
+        "value" => match &attribute.t {
+            Some(tensor) => Constant::read(tensor)?,
+            None => return Err(unsupported(node)),
+        },
+        "value_int" => {
+            Constant { shape: vec![], numbers: Numbers::I64(vec![attribute.i.unwrap_or_default()]) }
+        }
+        "value_ints" => Constant::i64s(attribute.ints.clone()),
+        "value_float" => {
+            Constant { shape: vec![], numbers: Numbers::F32(vec![attribute.f.unwrap_or_default()]) }
+        }
+        "value_floats" => {
+            Constant { shape: vec![attribute.floats.len()], numbers: Numbers::F32(attribute.floats.clone()) }
+        }
+        _ => return Err(unsupported(node)),
+    };
+    Ok(Value::Constant(Rc::new(constant)))
+}
+
+/// A vector of lengths out of a constant or of lengths.
+pub(super) fn lengths_of(value: &Value) -> Option<Vec<Length>> {
+    match value {
+        Value::Lengths { lengths, .. } => Some(lengths.clone()),
+        Value::Constant(c) if c.shape.len() <= 1 => {
+            c.as_i64().map(|v| v.iter().map(|&v| Length::Known(v)).collect())
+        }
+        _ => None,
+    }
+}
