@@ -5,6 +5,8 @@ mod evaluate;
 mod inspect;
 mod model;
 mod raw;
+#[cfg(feature = "serve")]
+mod serve;
 mod train;
 mod transcribe;
 
@@ -33,6 +35,9 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
     Train(train::Args),
+    /// Hear over the network, and show a page.
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     /// Describe a model file.
     Inspect(inspect::Args),
 }
@@ -84,6 +89,8 @@ pub fn run() -> ExitCode {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Train(args) => train::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::State;
 use crate::error::{Error, Result, Stage};
 
 use super::front_end::FrontEnd;
@@ -24,6 +25,8 @@ pub struct Stream {
     /// Room for the log-probabilities of a call.
     log_probs: Vec<f32>,
     events: Vec<Event>,
+    /// The last output frame, where it is asked for.
+    observed: Option<Vec<f32>>,
     phase: Phase,
 }
 
@@ -49,6 +52,7 @@ impl Stream {
             segments: open::segment_decoder(recognizer),
             log_probs: Vec::new(),
             events: Vec::new(),
+            observed: None,
             phase: Phase::Open,
         })
     }
@@ -119,6 +123,21 @@ impl Stream {
         std::mem::take(&mut self.events)
     }
 
+    /// Keeps the log-probabilities of the last output frame for [`Stream::take_observed`].
+    pub fn observe(&mut self) {
+        self.observed = Some(Vec::new());
+    }
+
+    /// The log-probabilities `[V]` of the last output frame, if it was not taken yet.
+    pub fn take_observed(&mut self) -> Option<Vec<f32>> {
+        self.observed.as_mut().map(std::mem::take).filter(|frame| !frame.is_empty())
+    }
+
+    /// What the network carries from step to step.
+    pub fn state(&self) -> &State {
+        self.stepper.state()
+    }
+
     /// Seconds of audio taken so far.
     pub fn seconds(&self) -> f64 {
         self.front_end.seconds()
@@ -158,6 +177,11 @@ pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
     let steps = run_batch(&mut steppers, &mut log_probs)?;
     for stream in streams {
         if !stream.log_probs.is_empty() {
+            if let Some(observed) = &mut stream.observed {
+                let tokens = stream.stepper.num_tokens().min(stream.log_probs.len());
+                observed.clear();
+                observed.extend_from_slice(&stream.log_probs[stream.log_probs.len() - tokens..]);
+            }
             stream.events.extend(stream.segments.push(&stream.log_probs));
             stream.log_probs.clear();
         }
