@@ -86,6 +86,8 @@ pub struct Glimpse {
 /// What the recogniser tells of a stream, in the stream's order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
+    /// The stream is open; `watched` says whether the network's insides will be told.
+    Listening { watched: bool },
     /// Words.
     Event(Event),
     /// The network's insides, where they were asked for.

@@ -137,18 +137,22 @@ impl Own {
         let format = if encoding == Encoding::S16le { SampleFormat::S16Le } else { SampleFormat::F32Le };
         self.pcm = Some(PcmDecoder::new(format));
         self.partials = partials;
+        actions.push(Action::Listen { sample_rate, trace });
+    }
+
+    fn ready_message(&self, watched: bool) -> String {
         let mut ready = json!({
             "type": "ready",
             "version": VERSION,
             "sample_rate": self.model.sample_rate,
             "server": concat!("hearken/", env!("CARGO_PKG_VERSION")),
+            "trace": watched,
         });
-        if trace {
+        if watched {
             ready["tokens"] = json!(self.model.tokens);
             ready["blank"] = json!(self.model.blank);
         }
-        actions.push(Action::Listen { sample_rate, trace });
-        actions.push(Action::Send(ready.to_string()));
+        ready.to_string()
     }
 }
 
@@ -208,6 +212,7 @@ impl Protocol for Own {
 
     fn heard(&mut self, heard: Heard, actions: &mut Vec<Action>) {
         match heard {
+            Heard::Listening { watched } => actions.push(Action::Send(self.ready_message(watched))),
             Heard::Event(Event::Partial(segment)) if self.partials => {
                 actions.push(Action::Send(segment_message("partial", &segment)));
             }
@@ -255,8 +260,10 @@ mod tests {
         let mut own = own();
         let actions =
             say(&mut own, r#"{"type":"start","sample_rate":48000,"encoding":"f32le","trace":true}"#);
-        assert_eq!(actions[0], Action::Listen { sample_rate: 48_000, trace: true });
-        assert!(matches!(&actions[1], Action::Send(t) if t.contains("\"ready\"") && t.contains("▁one")));
+        assert_eq!(actions, [Action::Listen { sample_rate: 48_000, trace: true }]);
+        let mut actions = Vec::new();
+        own.heard(Heard::Listening { watched: true }, &mut actions);
+        assert!(matches!(&actions[0], Action::Send(t) if t.contains("\"ready\"") && t.contains("▁one")));
         let mut actions = Vec::new();
         own.binary(&0.5f32.to_le_bytes(), &mut actions);
         assert_eq!(actions, [Action::Audio(vec![0.5])]);

@@ -42,6 +42,8 @@ pub struct Shared {
 pub struct Listening {
     pub feed: Feed,
     pub outputs: mpsc::Receiver<Vec<Heard>>,
+    /// Whether it tells of the network's insides.
+    pub watched: bool,
     _permits: Vec<OwnedSemaphorePermit>,
     _gauge: Gauge,
 }
@@ -62,7 +64,7 @@ impl Shared {
         let (feed, outputs) = self.batcher.open(watched)?;
         self.metrics.streams_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let gauge = Gauge::up(&self.metrics, |m| &m.streams);
-        Some(Listening { feed, outputs, _permits: permits, _gauge: gauge })
+        Some(Listening { feed, outputs, watched, _permits: permits, _gauge: gauge })
     }
 }
 
@@ -242,13 +244,13 @@ impl Session {
 
     /// Does what the machine says; gives the end, if it is one.
     async fn act(&mut self, actions: Vec<Action>, socket: &mut WebSocket) -> Option<Over> {
-        for action in actions {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
             match action {
-                Action::Listen { sample_rate, trace } => {
-                    if let Err(over) = self.listen(sample_rate, trace) {
-                        return Some(over);
-                    }
-                }
+                Action::Listen { sample_rate, trace } => match self.listen(sample_rate, trace) {
+                    Ok(said) => said.into_iter().rev().for_each(|action| actions.push_front(action)),
+                    Err(over) => return Some(over),
+                },
                 Action::Audio(samples) => self.audio(&samples),
                 Action::Mark => self.waiting.push_back(Item::Mark),
                 Action::Restart => {
@@ -281,7 +283,8 @@ impl Session {
         None
     }
 
-    fn listen(&mut self, sample_rate: u32, trace: bool) -> Result<(), Over> {
+    /// Opens the stream; gives what the machine has to say of it.
+    fn listen(&mut self, sample_rate: u32, trace: bool) -> Result<Vec<Action>, Over> {
         let full = || Over::Close {
             code: close::TRY_AGAIN,
             reason: "all streams are taken: try again later".into(),
@@ -293,8 +296,14 @@ impl Session {
             let failed = |e: crate::Error| Over::close(close::INVALID_DATA, e.problem(), "invalid");
             self.resampler = Some(resampler.map_err(failed)?);
         }
-        self.listening = Some(self.shared.listen(trace).ok_or_else(full)?);
-        Ok(())
+        let listening = self.shared.listen(trace).ok_or_else(full)?;
+        let heard = Heard::Listening { watched: listening.watched };
+        self.listening = Some(listening);
+        let mut said = Vec::new();
+        if let Some(machine) = &mut self.machine {
+            machine.heard(heard, &mut said);
+        }
+        Ok(said)
     }
 
     fn audio(&mut self, samples: &[f32]) {

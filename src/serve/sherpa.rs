@@ -161,7 +161,7 @@ impl Protocol for Sherpa {
                 }
             }
             Heard::Failed(problem) => actions.push(Action::close(close::INTERNAL, problem)),
-            Heard::Glimpse(_) | Heard::Mark | Heard::Restarted => {}
+            Heard::Listening { .. } | Heard::Glimpse(_) | Heard::Mark | Heard::Restarted => {}
         }
     }
 

@@ -159,7 +159,7 @@ impl Protocol for Vosk {
                     self.finals.push(segment);
                 }
             }
-            Heard::Glimpse(_) => {}
+            Heard::Glimpse(_) | Heard::Listening { .. } => {}
             Heard::Mark if self.finals.is_empty() => {
                 actions.push(Action::Send(object(1, &[("partial", string(&self.partial))])));
             }
