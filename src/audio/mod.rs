@@ -13,6 +13,8 @@ mod checked;
 mod compressed;
 mod convert;
 mod input;
+#[cfg(feature = "microphone")]
+pub mod microphone;
 mod raw;
 mod resample;
 mod wav;

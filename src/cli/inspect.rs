@@ -26,7 +26,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let (network, metadata) = match &args.file {
         Some(path) => onnx::read_file(path)?,
-        None => onnx::read(embedded::digits()?)?,
+        None => onnx::read(embedded::digits())?,
     };
     let mut out = io::stdout().lock();
     let written = if args.json {

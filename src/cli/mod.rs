@@ -1,8 +1,10 @@
 //! The command line: one file a subcommand. Only here is printed, the environment read, and an
 //! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage.
 
+mod endpoint;
 mod evaluate;
 mod inspect;
+mod listen;
 mod model;
 mod raw;
 #[cfg(feature = "serve")]
@@ -31,6 +33,8 @@ struct Cli {
 enum Command {
     /// Print what is said in recordings.
     Transcribe(transcribe::Args),
+    /// Print what is said into the microphone, while it is said.
+    Listen(listen::Args),
     /// Measure error rates and speed on recordings whose text is known.
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
@@ -87,6 +91,7 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Command::Transcribe(args) => transcribe::run(&args),
+        Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Train(args) => train::run(&args),
         #[cfg(feature = "serve")]

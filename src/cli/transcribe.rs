@@ -8,12 +8,13 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::endpoint::EndpointArgs;
 use super::model::ModelArgs;
 use super::{Outcome, Stop, complain, raw};
 use crate::audio::{self, Problems, RawFormat, Source};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::output::{JsonWriter, TextWriter, Writer};
-use crate::recognizer::{Event, Pipeline, Recognizer};
+use crate::recognizer::{Event, Pipeline, Recognizer, StreamOptions};
 
 /// Print what is said in recordings.
 ///
@@ -45,6 +46,9 @@ pub(super) struct Args {
     /// Recordings heard at the same time; without it as many as there are cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+
+    #[command(flatten)]
+    endpoint: EndpointArgs,
 }
 
 /// Events of one recording that wait for the recordings before it.
@@ -63,17 +67,18 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let error = Error::new(Stage::Usage, "standard input can be read once, but `-` stands twice");
         return Err(error.into());
     }
+    let options = args.endpoint.stream_options(false)?;
     let recognizer = args.model.open()?;
     match &args.out {
         None => {
             let name = Path::new("standard output");
             let columns = io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1));
             let mut writer = writer(args, io::stdout().lock(), columns);
-            transcribe(args, &recognizer, &mut *writer).map_err(|e| e.into_stop(name))
+            transcribe(args, &recognizer, &options, &mut *writer).map_err(|e| e.into_stop(name))
         }
         Some(path) => write_whole(path, |out| {
             let mut writer = writer(args, out, None);
-            transcribe(args, &recognizer, &mut *writer).map_err(|e| e.into_stop(path))
+            transcribe(args, &recognizer, &options, &mut *writer).map_err(|e| e.into_stop(path))
         }),
     }
 }
@@ -99,6 +104,7 @@ impl Unwritten {
 fn transcribe(
     args: &Args,
     recognizer: &Recognizer,
+    options: &StreamOptions,
     writer: &mut dyn Writer,
 ) -> std::result::Result<Outcome, Unwritten> {
     let cores = || thread::available_parallelism().map_or(1, usize::from);
@@ -113,7 +119,7 @@ fn transcribe(
             let (tickets_out, next) = (tickets_out.clone(), &next);
             scope.spawn(move || {
                 while let Some((file, news)) = take_file(&args.files, next, &tickets_out) {
-                    hear(args, recognizer, file, partials, &news);
+                    hear(args, recognizer, options, file, partials, &news);
                 }
             });
         }
@@ -144,9 +150,17 @@ fn take_file<'a>(
 }
 
 /// Hears one file; ends early when nobody listens.
-fn hear(args: &Args, recognizer: &Recognizer, file: &Path, partials: bool, out: &Sender<News>) {
-    let pipeline = open(args, recognizer, file)
-        .and_then(|source| Pipeline::start(recognizer, source, args.model.chunk_samples(recognizer)));
+fn hear(
+    args: &Args,
+    recognizer: &Recognizer,
+    options: &StreamOptions,
+    file: &Path,
+    partials: bool,
+    out: &Sender<News>,
+) {
+    let pipeline = open(args, recognizer, file).and_then(|source| {
+        Pipeline::start_with(recognizer, source, args.model.chunk_samples(recognizer), options)
+    });
     let mut pipeline = match pipeline {
         Ok(pipeline) => pipeline,
         Err(error) => return drop(out.send(News::Failed(error.in_file(file)))),

@@ -101,6 +101,20 @@ impl Decoder for Greedy {
         std::mem::take(&mut self.tokens)
     }
 
+    fn in_blank(&self) -> bool {
+        self.previous == self.blank
+    }
+
+    fn end_segment_before(&mut self, first: u64) -> Vec<Token> {
+        let at = self.tokens.partition_point(|token| token.start < first);
+        if at == self.tokens.len() {
+            return self.end_segment();
+        }
+        self.revision += 1;
+        let kept = self.tokens.split_off(at);
+        std::mem::replace(&mut self.tokens, kept)
+    }
+
     fn reset(&mut self) {
         self.previous = self.blank;
         self.run_given = false;
@@ -173,6 +187,17 @@ mod tests {
         let tokens = greedy.end_segment();
         assert_eq!(ids(&tokens), [1, 2]);
         assert_eq!(tokens[0].start, 4, "frames are the stream's");
+    }
+
+    #[test]
+    fn a_segment_ends_before_a_label_that_is_kept_with_its_run() {
+        let mut greedy = Greedy::new(&table(3), &DecoderOptions::default());
+        greedy.push(&scripted(&[1, 0, 1, 2, 2], 3));
+        assert!(!greedy.in_blank());
+        assert_eq!(ids(&greedy.end_segment_before(3)), [1, 1]);
+        greedy.push(&scripted(&[2, 0, 2], 3));
+        let spans: Vec<_> = greedy.end_segment_before(9).iter().map(|t| (t.id, t.start, t.end)).collect();
+        assert_eq!(spans, [(2, 3, 6), (2, 7, 8)], "the run goes on, the repeat is another");
     }
 
     #[test]

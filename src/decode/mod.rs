@@ -4,9 +4,11 @@
 //! that may hold several segments: frames are counted from the stream's first, and
 //! [`Decoder::end_segment`] closes a segment without closing the stream.
 
+pub mod endpoint;
 pub mod greedy;
 pub mod prefix_beam;
 
+pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use prefix_beam::{PrefixBeam, PrefixBeamOptions};
 
@@ -45,6 +47,19 @@ pub trait Decoder: Send {
     /// on, and a label that is heard on both sides of the cut is two labels, unless its run goes
     /// on without a break (then it was given already, and is not given again).
     fn end_segment(&mut self) -> Vec<Token>;
+
+    /// Whether the last frame is a blank on the best path: no label is being heard.
+    fn in_blank(&self) -> bool {
+        self.best().last().is_none_or(|token| token.end < self.num_frames())
+    }
+
+    /// Ends the segment before the label that began at frame `first`, and gives the labels in
+    /// front of it for good; it and those behind it are the first of the new segment. A search
+    /// that cannot part them gives all, and nothing is kept.
+    fn end_segment_before(&mut self, first: u64) -> Vec<Token> {
+        let _ = first;
+        self.end_segment()
+    }
 
     /// Forgets everything: the next frame is a stream's first.
     fn reset(&mut self);

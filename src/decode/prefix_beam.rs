@@ -279,6 +279,34 @@ impl Decoder for PrefixBeam {
         best
     }
 
+    fn in_blank(&self) -> bool {
+        self.beam.first().is_none_or(|p| p.blank >= p.non_blank)
+    }
+
+    fn end_segment_before(&mut self, first: u64) -> Vec<Token> {
+        let mut best = self.best();
+        let at = best.partition_point(|token| token.start < first);
+        let Some(&top) = self.beam.first().filter(|_| at < best.len()) else { return self.end_segment() };
+        // The labels that are kept become the only prefix: the rivals had others in front.
+        let kept = best.split_off(at);
+        self.carried = None;
+        self.begin_segment();
+        let mut node = ROOT;
+        for token in kept {
+            let child = self.nodes.len() as u32;
+            self.nodes.push(Node { parent: node, token });
+            self.children.insert((node, token.id), child);
+            node = child;
+        }
+        self.beam.clear();
+        self.beam.push(Prefix {
+            node,
+            blank: top.blank - top.total(),
+            non_blank: top.non_blank - top.total(),
+        });
+        best
+    }
+
     fn reset(&mut self) {
         self.carried = None;
         self.frames = 0;
@@ -372,6 +400,23 @@ mod tests {
         search.push(&one);
         let tokens = search.end_segment();
         assert_eq!((tokens.len(), tokens[0].start), (1, 3));
+    }
+
+    #[test]
+    fn a_segment_ends_before_a_label_that_is_kept_with_its_run() {
+        let frame =
+            |id: usize| -> Vec<f32> { (0..3).map(|i| if i == id { 0.98f32 } else { 0.01 }.ln()).collect() };
+        let mut search = PrefixBeam::new(&table(3), &DecoderOptions::default(), Default::default());
+        [1, 0, 1, 2, 2].iter().for_each(|&id| search.push(&frame(id)));
+        assert!(!search.in_blank());
+        let ids = |tokens: Vec<Token>| tokens.iter().map(|t| t.id).collect::<Vec<_>>();
+        assert_eq!(ids(search.end_segment_before(3)), [1, 1]);
+        assert_eq!(ids(search.best()), [2]);
+        [2, 0, 2].iter().for_each(|&id| search.push(&frame(id)));
+        let tokens = search.end_segment_before(9);
+        assert_eq!(tokens[0].start, 3, "the run goes on");
+        assert_eq!(ids(tokens), [2, 2], "the repeat is another");
+        assert!(search.best().is_empty());
     }
 
     #[test]

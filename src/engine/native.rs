@@ -8,8 +8,9 @@ use crate::model::{Network, States, Steps, Weights, Workspace};
 use crate::onnx::export;
 use crate::onnx::states::{StatePlace, state_places};
 
-/// Steps that are computed at once at most, so that a long call needs no more room than a short.
-const MOST_STEPS: usize = 256;
+/// Steps that are computed at once at most, so that a long call needs no more room than a short, and
+/// what it computes stays in the cache.
+const MOST_STEPS: usize = 32;
 
 /// Our own engine.
 pub struct NativeEngine {

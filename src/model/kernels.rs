@@ -35,8 +35,9 @@ pub(crate) use vectorised;
 
 /// Columns of a panel: two registers of eight f32.
 const PANEL: usize = 16;
-/// Rows of a tile: 6 x 2 sums fill twelve of the sixteen registers.
-const TILE: usize = 6;
+/// Rows of a tile: its 4 x 2 sums are enough to keep both multipliers busy, and leave registers for
+/// the weights. (With six rows the compiler spills sums to the stack, and the tile is half as fast.)
+const TILE: usize = 4;
 
 /// A weight matrix laid out for `y += x M`: panels of [`PANEL`] columns, each row after row,
 /// padded with zeros.
@@ -87,69 +88,131 @@ impl<T: Real> Packed<T> {
     }
 }
 
+/// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values. A row's result is the
+/// same to the last bit however many rows come with it.
+pub fn multiply_add<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
+    multiply_add_from(x, m, y, stride, false);
+}
+
 vectorised! {
-    /// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values.
-    pub fn multiply_add<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
+    /// The same as [`multiply_add`], begun at the last panel when `backwards`. Weights larger than the
+    /// cache that are used step after step go through it in turns there and back: the panels used
+    /// last are still in it when they are the first of the next step.
+    pub fn multiply_add_from<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
         if m.rows == 0 || m.cols == 0 {
             return;
         }
         let n = x.len() / m.rows;
-        // Rows in blocks that stay in the second-level cache while the panels pass by.
+        let whole = n / TILE * TILE;
+        // Rows in blocks that stay in the second-level cache while the panels pass by; a panel
+        // stays in the first-level cache while a block passes by.
         let block = (24_576 / m.rows).max(TILE) / TILE * TILE;
-        for first in (0..n).step_by(block) {
-            let last = (first + block).min(n);
-            for (p, panel) in m.panels.chunks_exact(m.rows * PANEL).enumerate() {
+        for first in (0..whole).step_by(block) {
+            let last = (first + block).min(whole);
+            let panels = m.panels.len() / (m.rows * PANEL);
+            for i in 0..panels {
+                let p = if backwards { panels - 1 - i } else { i };
+                let panel = &m.panels[p * m.rows * PANEL..(p + 1) * m.rows * PANEL];
                 let width = PANEL.min(m.cols - p * PANEL);
-                let mut row = first;
-                while row < last {
-                    let rows = (last - row).min(TILE);
-                    let x = &x[row * m.rows..(row + rows) * m.rows];
-                    let y = &mut y[row * stride + p * PANEL..];
-                    match rows {
-                        1 => tile::<T, 1, FMA>(x, panel, y, stride, width),
-                        2 => tile::<T, 2, FMA>(x, panel, y, stride, width),
-                        3 => tile::<T, 3, FMA>(x, panel, y, stride, width),
-                        4 => tile::<T, 4, FMA>(x, panel, y, stride, width),
-                        5 => tile::<T, 5, FMA>(x, panel, y, stride, width),
-                        _ => tile::<T, 6, FMA>(x, panel, y, stride, width),
-                    }
-                    row += rows;
+                for row in (first..last).step_by(TILE) {
+                    let x = &x[row * m.rows..(row + TILE) * m.rows];
+                    tile::<T, TILE, 1, FMA>(x, panel, &mut y[row * stride + p * PANEL..], stride, width);
                 }
             }
+        }
+        let x = &x[whole * m.rows..n * m.rows];
+        match n - whole {
+            0 => {}
+            1 => strip::<T, 1, 4, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
+            2 => strip::<T, 2, 2, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
+            _ => strip::<T, 3, 1, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
         }
     }
 }
 
-/// One tile of the product: `ROWS` rows of x against one panel. The sums stay in registers.
+/// `ROWS` rows, fewer than a tile has, against all panels: several panels at once, since the sums
+/// of one would wait for each other (a fused multiply-add takes four cycles, two begin in each).
 #[inline(always)]
-fn tile<T: Real, const ROWS: usize, const FMA: bool>(
+fn strip<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     x: &[T],
-    panel: &[T],
+    m: &Packed<T>,
+    y: &mut [T],
+    stride: usize,
+    backwards: bool,
+) {
+    let size = m.rows * PANEL;
+    let panels = m.panels.len() / size;
+    let together = panels / PANELS * PANELS;
+    let groups = together / PANELS;
+    for i in 0..groups {
+        let p = PANELS * if backwards { groups - 1 - i } else { i };
+        let width = (PANELS * PANEL).min(m.cols - p * PANEL);
+        let weights = &m.panels[p * size..(p + PANELS) * size];
+        tile::<T, ROWS, PANELS, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
+    }
+    for p in together..panels {
+        let width = PANEL.min(m.cols - p * PANEL);
+        let weights = &m.panels[p * size..(p + 1) * size];
+        tile::<T, ROWS, 1, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
+    }
+}
+
+/// Values that fit one register of AVX2.
+const LANES: usize = 8;
+
+/// One tile of the product: `ROWS` rows of x against `PANELS` panels side by side. The sums stay in
+/// registers; each is one chain of additions over the inputs, in order, whatever the tile's shape.
+#[inline(always)]
+fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
+    x: &[T],
+    panels: &[T],
     y: &mut [T],
     stride: usize,
     width: usize,
 ) {
     let inner = x.len() / ROWS;
-    let mut sums = [[T::ZERO; PANEL]; ROWS];
-    let rows: [&[T]; ROWS] = std::array::from_fn(|i| &x[i * inner..(i + 1) * inner]);
-    for (k, weights) in panel.as_chunks::<PANEL>().0.iter().enumerate().take(inner) {
-        for (sum, row) in sums.iter_mut().zip(&rows) {
-            let a = row[k];
-            for j in 0..PANEL {
-                sum[j] = a.madd::<FMA>(weights[j], sum[j]);
+    let mut sums = [[[[T::ZERO; LANES]; 2]; PANELS]; ROWS];
+    let mut rows = [x; ROWS];
+    let mut i = 0;
+    while i < ROWS {
+        rows[i] = &x[i * inner..(i + 1) * inner];
+        i += 1;
+    }
+    let mut weights = [panels.as_chunks::<PANEL>().0; PANELS];
+    let mut p = 0;
+    while p < PANELS {
+        weights[p] = &weights[p][p * inner..(p + 1) * inner];
+        p += 1;
+    }
+    for k in 0..inner {
+        let mut p = 0;
+        while p < PANELS {
+            let row = &weights[p][k];
+            let mut half = 0;
+            while half < 2 {
+                let mut w = [T::ZERO; LANES];
+                w.copy_from_slice(&row[half * LANES..(half + 1) * LANES]);
+                let mut i = 0;
+                while i < ROWS {
+                    let a = rows[i][k];
+                    let sum = &mut sums[i][p][half];
+                    let mut j = 0;
+                    while j < LANES {
+                        sum[j] = a.madd::<FMA>(w[j], sum[j]);
+                        j += 1;
+                    }
+                    i += 1;
+                }
+                half += 1;
             }
+            p += 1;
         }
     }
-    for (i, sum) in sums.iter().enumerate() {
+    for (i, sums) in sums.iter().enumerate() {
         let y = &mut y[i * stride..];
-        if width == PANEL {
-            for (value, &s) in y[..PANEL].iter_mut().zip(sum) {
-                *value += s;
-            }
-        } else {
-            for (value, &s) in y[..width].iter_mut().zip(sum) {
-                *value += s;
-            }
+        let y = &mut y[..width];
+        for (y, &s) in y.iter_mut().zip(sums.as_flattened().as_flattened()) {
+            *y += s;
         }
     }
 }

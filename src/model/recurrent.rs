@@ -144,26 +144,27 @@ fn step<T: Real>(
     let (h, k) = (weights.config.hidden, weights.rows());
     let range = steps.range(t);
     let rows = steps.rows();
+    let odd = t % 2 == 1;
     let gates = &mut trace.gates[range.start * k..range.end * k];
     let own = range.start * h..range.end * h;
     let before = &trace.before[own.clone()];
     let output = &mut trace.output[own.clone()];
     match weights.config.cell {
         CellKind::RnnTanh | CellKind::RnnRelu => {
-            kernels::multiply_add(before, &weights.state, gates, k);
+            kernels::multiply_add_from(before, &weights.state, gates, k, odd);
             kernels::rnn_gates(gates, weights.config.cell == CellKind::RnnRelu, output);
         }
         CellKind::Gru => {
             if trace.extra.len() < rows * h {
                 trace.extra.resize(rows * h, T::ZERO);
             }
-            gru_step(weights, before, gates, &mut trace.extra[own], output);
+            gru_step(weights, before, gates, &mut trace.extra[own], output, odd);
         }
         CellKind::GruResetBefore => {
             if trace.extra.len() < rows * h {
                 trace.extra.resize(rows * h, T::ZERO);
             }
-            gru_reset_before_step(weights, before, gates, &mut trace.extra[own], output);
+            gru_reset_before_step(weights, before, gates, &mut trace.extra[own], output, odd);
         }
         CellKind::Lstm => {
             for buffer in [&mut trace.extra, &mut trace.cell, &mut trace.cell_before] {
@@ -171,7 +172,7 @@ fn step<T: Real>(
                     buffer.resize(rows * h, T::ZERO);
                 }
             }
-            kernels::multiply_add(before, &weights.state, gates, k);
+            kernels::multiply_add_from(before, &weights.state, gates, k, odd);
             if t == 0 {
                 trace.cell_before[own.clone()].copy_from_slice(&first_cell[..own.len()]);
             } else {
@@ -199,6 +200,7 @@ fn gru_step<T: Real>(
     gates: &mut [T],
     q: &mut [T],
     output: &mut [T],
+    odd: bool,
 ) {
     let (h, k) = (weights.config.hidden, weights.rows());
     // The candidate's columns of the product must not mix with the input's share: that waits in
@@ -208,7 +210,7 @@ fn gru_step<T: Real>(
         q[i * h..(i + 1) * h].copy_from_slice(&gates[i * k + 2 * h..(i + 1) * k]);
         gates[i * k + 2 * h..(i + 1) * k].copy_from_slice(&weights.candidate_bias);
     }
-    kernels::multiply_add(before, &weights.state, gates, k);
+    kernels::multiply_add_from(before, &weights.state, gates, k, odd);
     for i in 0..rows {
         gates[i * k + 2 * h..(i + 1) * k].swap_with_slice(&mut q[i * h..(i + 1) * h]);
         kernels::gru_gates(
@@ -227,10 +229,11 @@ fn gru_reset_before_step<T: Real>(
     gates: &mut [T],
     q: &mut [T],
     output: &mut [T],
+    odd: bool,
 ) {
     let (h, k) = (weights.config.hidden, weights.rows());
     let rows = before.len() / h;
-    kernels::multiply_add(before, &weights.state, gates, k);
+    kernels::multiply_add_from(before, &weights.state, gates, k, odd);
     for i in 0..rows {
         let gates = &mut gates[i * k..(i + 1) * k];
         kernels::sigmoid_rows(&mut gates[..2 * h]);
@@ -288,7 +291,7 @@ pub fn backward<T: Real>(
                 kernels::multiply_add(&sums[..2 * h], state, &mut dh[i * h..(i + 1) * h], h);
             }
         } else {
-            kernels::multiply_add(sums, state, dh, h);
+            kernels::multiply_add_from(sums, state, dh, h, t % 2 == 1);
         }
     }
     parameter_gradients(weights, x, trace, gradient, scratch);

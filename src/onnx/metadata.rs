@@ -47,11 +47,22 @@ pub struct DecoderOptions {
     pub filler: Vec<String>,
     /// Added to the fillers' log-probabilities before the best token is taken.
     pub filler_bias: f32,
+    /// The network forgets everything at a silent endpoint, for it was trained on single
+    /// utterances; otherwise its state is carried on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reset_at_endpoint: bool,
 }
 
 impl Default for DecoderOptions {
     fn default() -> Self {
-        Self { flush_ms: 480, min_confidence: 0.0, blank_bias: 0.0, filler: Vec::new(), filler_bias: 0.0 }
+        Self {
+            flush_ms: 480,
+            min_confidence: 0.0,
+            blank_bias: 0.0,
+            filler: Vec::new(),
+            filler_bias: 0.0,
+            reset_at_endpoint: false,
+        }
     }
 }
 

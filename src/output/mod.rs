@@ -1,6 +1,7 @@
 //! What was heard, as text: a format a file.
 
 pub mod json;
+pub mod live;
 pub mod text;
 
 use std::io;
@@ -8,6 +9,7 @@ use std::io;
 use crate::recognizer::Event;
 
 pub use json::JsonWriter;
+pub use live::{LiveDisplay, Status};
 pub use text::TextWriter;
 
 /// Writes the events of recordings, one recording after the other.

@@ -83,7 +83,7 @@ fn append(text: &mut String, more: &str) {
 }
 
 /// The end of a text that fits into so many columns.
-fn tail(text: &str, columns: usize) -> &str {
+pub(super) fn tail(text: &str, columns: usize) -> &str {
     let mut width = 0;
     for (at, c) in text.char_indices().rev() {
         width += console::measure_text_width(c.encode_utf8(&mut [0; 4]));

@@ -6,6 +6,8 @@ use crate::features::Fbank;
 use crate::onnx::Metadata;
 use crate::units::{ms_to_samples, samples_to_seconds};
 
+use super::detector::SpeechFrames;
+
 /// Samples of digital silence that are pushed at a time.
 const SILENCE: [f32; 1600] = [0.0; 1600];
 
@@ -16,6 +18,7 @@ pub struct FrontEnd {
     /// Digital silence behind the last sample.
     flush_samples: usize,
     samples: u64,
+    speech: Option<SpeechFrames>,
 }
 
 impl FrontEnd {
@@ -26,22 +29,38 @@ impl FrontEnd {
     pub fn new(metadata: &Metadata) -> Result<Self> {
         let sample_rate = metadata.features.sample_rate;
         let flush_samples = ms_to_samples(metadata.decoder.flush_ms, sample_rate);
-        Ok(Self { fbank: Fbank::new(&metadata.features)?, sample_rate, flush_samples, samples: 0 })
+        let fbank = Fbank::new(&metadata.features)?;
+        Ok(Self { fbank, sample_rate, flush_samples, samples: 0, speech: None })
+    }
+
+    /// Listens for speech as well.
+    pub fn with_speech(mut self, speech: Option<SpeechFrames>) -> Self {
+        self.speech = speech;
+        self
     }
 
     /// Takes samples (any number) and appends the frames that are complete.
     ///
     /// # Errors
-    /// Names a sample that is no number; then none of the samples is taken.
+    /// Names a sample that is no number; then none of the samples is taken. The failure of the
+    /// speech detector.
     pub fn push(&mut self, samples: &[f32], frames: &mut Vec<f32>) -> Result<()> {
         if let Some(i) = samples.iter().position(|x| !x.is_finite()) {
             let problem = format!("expected samples between -1 and 1, found {}", samples[i]);
             let seconds = samples_to_seconds(self.samples + i as u64, self.sample_rate);
             return Err(Error::new(Stage::Audio, problem).at(format!("{seconds:.3} s")));
         }
+        if let Some(speech) = &mut self.speech {
+            speech.push(samples)?;
+        }
         self.samples += samples.len() as u64;
         self.fbank.push(samples, frames);
         Ok(())
+    }
+
+    /// What the speech detector said of output frames since it was last asked.
+    pub fn take_speech(&mut self) -> Vec<bool> {
+        self.speech.as_mut().map(SpeechFrames::take).unwrap_or_default()
     }
 
     /// Ends the stream: appends the frames of the model's closing silence and of what remains.
@@ -67,6 +86,9 @@ impl FrontEnd {
     /// Begins a new stream.
     pub fn reset(&mut self) {
         self.fbank.reset();
+        if let Some(speech) = &mut self.speech {
+            speech.reset();
+        }
         self.samples = 0;
     }
 }

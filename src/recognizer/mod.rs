@@ -7,6 +7,7 @@
 //! [`Stream`] runs the three stages one after the other where it is called; [`pipeline`] runs
 //! them, and the reading of the audio, on threads of their own.
 
+pub mod detector;
 pub mod embedded;
 pub mod evaluate;
 pub mod front_end;
@@ -18,9 +19,10 @@ pub mod stream;
 pub mod transcript;
 pub mod words;
 
+pub use detector::{DetectorFactory, SpeechDetector};
 pub use evaluate::{Utterance, evaluate_entry};
 pub use open::{Recognizer, final_text};
 pub use pipeline::Pipeline;
-pub use stream::{Stream, step_batch};
+pub use stream::{Stream, StreamOptions, step_batch};
 pub use transcript::{Event, Segment, Word};
 pub use words::{FrameClock, WordBuilder};

@@ -10,8 +10,10 @@ use crate::features::Fbank;
 use crate::onnx::{self, Metadata};
 
 use super::embedded;
+use super::front_end::FrontEnd;
 use super::segments::SegmentDecoder;
-use super::stream::Stream;
+use super::stepper::Stepper;
+use super::stream::{Stream, StreamOptions};
 use super::transcript::Event;
 use super::words::{FrameClock, WordBuilder};
 
@@ -85,7 +87,7 @@ impl Recognizer {
     /// # Errors
     /// When there is none in this build, or the engine is not there.
     pub fn embedded(kind: EngineKind, options: &EngineOptions) -> Result<Self> {
-        Self::from_bytes(embedded::digits()?, kind, options)
+        Self::from_bytes(embedded::digits(), kind, options)
     }
 
     /// A new stream.
@@ -93,7 +95,15 @@ impl Recognizer {
     /// # Errors
     /// When the feature settings are impossible, which [`Recognizer::new`] has ruled out.
     pub fn stream(&self) -> Result<Stream> {
-        Stream::new(self)
+        Stream::new(self, &StreamOptions::default())
+    }
+
+    /// A new stream that ends segments by itself.
+    ///
+    /// # Errors
+    /// When an endpoint rule is impossible, or the speech detector cannot be made.
+    pub fn stream_with(&self, options: &StreamOptions) -> Result<Stream> {
+        Stream::new(self, options)
     }
 
     /// The text of a whole recording, full scale ±1, at [`Recognizer::sample_rate`].
@@ -142,9 +152,25 @@ pub fn final_text(events: &[Event]) -> String {
     text
 }
 
-/// The third stage of a stream of this recogniser.
-pub(super) fn segment_decoder(recognizer: &Recognizer) -> SegmentDecoder {
-    let Metadata { tokens, decoder, .. } = recognizer.metadata();
+/// The three stages of a stream of this recogniser.
+pub(super) fn stages(
+    recognizer: &Recognizer,
+    options: &StreamOptions,
+) -> Result<(FrontEnd, Stepper, SegmentDecoder)> {
+    let metadata = recognizer.metadata();
+    let Metadata { tokens, decoder, .. } = metadata;
     let words = WordBuilder::new(tokens, decoder, recognizer.clock());
-    SegmentDecoder::new(Box::new(Greedy::new(tokens, decoder)), words)
+    let mut segments = SegmentDecoder::new(Box::new(Greedy::new(tokens, decoder)), words);
+    let mut speech = None;
+    if let Some(endpoint) = &options.endpoint {
+        endpoint.check()?;
+        segments = segments.with_endpoints(endpoint, decoder.reset_at_endpoint);
+        if let Some(detector) = &options.detector {
+            speech = Some(detector.frames(recognizer.clock().step_samples)?);
+        }
+    }
+    let front_end = FrontEnd::new(metadata)?.with_speech(speech);
+    let stepper =
+        Stepper::new(Arc::clone(recognizer.engine()), metadata).remembering(segments.resets_state());
+    Ok((front_end, stepper, segments))
 }

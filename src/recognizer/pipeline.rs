@@ -5,8 +5,12 @@
 //! ```text
 //! Source ─[chunks]─► FrontEnd ─[frames]─► Stepper ─[log-probs]─► SegmentDecoder ─[events]─► caller
 //! ```
+//!
+//! Where an endpoint resets the network's state, what is heard decides what is computed next, and
+//! Stepper and SegmentDecoder share a thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -15,9 +19,10 @@ use crate::audio::{Problems, Source};
 use crate::error::{Error, Result, Stage};
 
 use super::front_end::FrontEnd;
-use super::open::{Recognizer, segment_decoder};
-use super::segments::SegmentDecoder;
-use super::stepper::Stepper;
+use super::open::{Recognizer, stages};
+use super::segments::{SegmentDecoder, decode_steps};
+use super::stepper::{Stepper, run_batch};
+use super::stream::StreamOptions;
 use super::transcript::Event;
 
 /// Messages that wait between two stages at the most.
@@ -28,6 +33,8 @@ pub const DEFAULT_CHUNK_MS: u32 = 100;
 /// What goes from stage to stage.
 enum Message {
     Data(Vec<f32>),
+    /// What the detector says of output frames, before their data.
+    Speech(Vec<bool>),
     /// The audio is this long, seconds; data behind it is the closing silence.
     Ending(f64),
 }
@@ -42,7 +49,8 @@ pub struct Pipeline {
     events: Option<Receiver<Result<Event>>>,
     reader: Option<JoinHandle<Problems>>,
     stages: Vec<JoinHandle<()>>,
-    complete: bool,
+    /// The last event was sent.
+    complete: Arc<AtomicBool>,
 }
 
 impl Pipeline {
@@ -51,25 +59,43 @@ impl Pipeline {
     /// # Errors
     /// When a thread cannot be started, or the source's rate is not the model's.
     pub fn start(recognizer: &Recognizer, source: Box<dyn Source>, chunk_samples: usize) -> Result<Self> {
+        Self::start_with(recognizer, source, chunk_samples, &StreamOptions::default())
+    }
+
+    /// As [`Pipeline::start`], with segments that end by themselves.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`] and [`Recognizer::stream_with`].
+    pub fn start_with(
+        recognizer: &Recognizer,
+        source: Box<dyn Source>,
+        chunk_samples: usize,
+        options: &StreamOptions,
+    ) -> Result<Self> {
         let (expected, found) = (recognizer.sample_rate(), source.sample_rate());
         if expected != found {
             let problem = format!("expected audio at {expected} Hz, found {found} Hz");
             return Err(Error::new(Stage::Audio, problem));
         }
-        let front_end = FrontEnd::new(recognizer.metadata())?;
-        let stepper = Stepper::new(Arc::clone(recognizer.engine()), recognizer.metadata());
-        let segments = segment_decoder(recognizer);
+        let (front_end, stepper, segments) = stages(recognizer, options)?;
+        let complete = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&complete);
         let (chunks_out, chunks_in) = bounded(CHANNEL);
         let (frames_out, frames_in) = bounded(CHANNEL);
         let (log_probs_out, log_probs_in) = bounded(CHANNEL);
         let (events_out, events_in) = bounded(CHANNEL);
         let reader = spawn("hearken-audio", move || read(source, chunk_samples.max(1), &chunks_out))?;
-        let stages = vec![
-            spawn("hearken-features", move || features(front_end, &chunks_in, &frames_out))?,
-            spawn("hearken-network", move || network(stepper, &frames_in, &log_probs_out))?,
-            spawn("hearken-decoder", move || decode(segments, &log_probs_in, &events_out))?,
-        ];
-        Ok(Self { events: Some(events_in), reader: Some(reader), stages, complete: false })
+        let mut stages =
+            vec![spawn("hearken-features", move || features(front_end, &chunks_in, &frames_out))?];
+        if segments.resets_state() {
+            let hear = move || hear(stepper, segments, &frames_in, &events_out, &done);
+            stages.push(spawn("hearken-network", hear)?);
+        } else {
+            let decode = move || decode(segments, &log_probs_in, &events_out, &done);
+            stages.push(spawn("hearken-network", move || network(stepper, &frames_in, &log_probs_out))?);
+            stages.push(spawn("hearken-decoder", decode)?);
+        }
+        Ok(Self { events: Some(events_in), reader: Some(reader), stages, complete })
     }
 
     /// Waits for the threads; gives what the source read past.
@@ -92,10 +118,7 @@ impl Iterator for Pipeline {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.events.as_ref()?.recv() {
-            Ok(Ok(event)) => {
-                self.complete = matches!(event, Event::Final(_));
-                Some(Ok(event))
-            }
+            Ok(Ok(event)) => Some(Ok(event)),
             Ok(Err(error)) => {
                 self.events = None;
                 Some(Err(error))
@@ -103,7 +126,7 @@ impl Iterator for Pipeline {
             Err(_) => {
                 self.events = None;
                 let lost = Error::new(Stage::Engine, "a stage of the recogniser stopped before its end");
-                (!self.complete).then_some(Err(lost))
+                (!self.complete.load(Ordering::Acquire)).then_some(Err(lost))
             }
         }
     }
@@ -149,6 +172,7 @@ fn features(mut front_end: FrontEnd, chunks: &Inlet, out: &Outlet) {
         let mut frames = Vec::new();
         let result = match message {
             Ok(Message::Data(samples)) => front_end.push(&samples, &mut frames),
+            Ok(Message::Speech(_)) => Ok(()),
             Ok(Message::Ending(_)) => {
                 if out.send(Ok(Message::Ending(front_end.seconds()))).is_ok() {
                     front_end.finish(&mut frames);
@@ -158,6 +182,10 @@ fn features(mut front_end: FrontEnd, chunks: &Inlet, out: &Outlet) {
             }
             Err(error) => Err(error),
         };
+        let speech = front_end.take_speech();
+        if !speech.is_empty() && out.send(Ok(Message::Speech(speech))).is_err() {
+            return;
+        }
         if !pass_on(result, frames, out) {
             return;
         }
@@ -176,9 +204,9 @@ fn network(mut stepper: Stepper, frames: &Inlet, out: &Outlet) {
                 }
                 stepper.run(&mut log_probs)
             }
-            Ok(Message::Ending(seconds)) => {
-                ending = true;
-                if out.send(Ok(Message::Ending(seconds))).is_err() {
+            Ok(other) => {
+                ending |= matches!(other, Message::Ending(_));
+                if out.send(Ok(other)).is_err() {
                     return;
                 }
                 Ok(())
@@ -191,24 +219,99 @@ fn network(mut stepper: Stepper, frames: &Inlet, out: &Outlet) {
     }
 }
 
-fn decode(mut segments: SegmentDecoder, log_probs: &Inlet, out: &Sender<Result<Event>>) {
+fn decode(mut segments: SegmentDecoder, log_probs: &Inlet, out: &Sender<Result<Event>>, done: &AtomicBool) {
     let mut ending = false;
+    let mut events = Vec::new();
     for message in log_probs {
-        let event = match message {
-            Ok(Message::Data(log_probs)) => segments.push(&log_probs).map(Ok),
-            Ok(Message::Ending(seconds)) => {
-                ending = true;
-                segments.set_duration(seconds);
-                None
+        let result = match message {
+            Ok(Message::Data(log_probs)) => {
+                segments.push(&log_probs, &mut events);
+                Ok(())
             }
-            Err(error) => Some(Err(error)),
+            Ok(other) => {
+                note(&mut segments, other, &mut ending);
+                Ok(())
+            }
+            Err(error) => Err(error),
         };
-        let failed = matches!(event, Some(Err(_)));
-        if event.is_some_and(|event| out.send(event).is_err()) || failed {
+        if !tell(result, &mut events, out) {
             return;
         }
     }
+    finish(segments, ending, out, done);
+}
+
+/// Network and decoder in one.
+fn hear(
+    mut stepper: Stepper,
+    mut segments: SegmentDecoder,
+    frames: &Inlet,
+    out: &Sender<Result<Event>>,
+    done: &AtomicBool,
+) {
+    let mut ending = false;
+    let mut events = Vec::new();
+    for message in frames {
+        let result = match message {
+            Ok(Message::Data(frames)) => {
+                stepper.frames_mut().extend_from_slice(&frames);
+                if ending {
+                    stepper.finish();
+                }
+                run(&mut stepper, &mut segments, &mut events)
+            }
+            Ok(other) => {
+                note(&mut segments, other, &mut ending);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if !tell(result, &mut events, out) {
+            return;
+        }
+    }
+    finish(segments, ending, out, done);
+}
+
+/// Runs the network as far as there are frames.
+fn run(stepper: &mut Stepper, segments: &mut SegmentDecoder, events: &mut Vec<Event>) -> Result<()> {
+    let mut log_probs = Vec::new();
+    while stepper.ready() > 0 {
+        log_probs.clear();
+        let steps = run_batch(&mut [stepper], &mut [&mut log_probs])?;
+        decode_steps(stepper, segments, &log_probs, steps, events);
+    }
+    Ok(())
+}
+
+/// Tells the decoder what is no data.
+fn note(segments: &mut SegmentDecoder, message: Message, ending: &mut bool) {
+    match message {
+        Message::Speech(speech) => segments.push_speech(&speech),
+        Message::Ending(seconds) => {
+            *ending = true;
+            segments.set_duration(seconds);
+        }
+        Message::Data(_) => {}
+    }
+}
+
+/// Sends events, and an error behind them; whether the stage shall go on.
+fn tell(result: Result<()>, events: &mut Vec<Event>, out: &Sender<Result<Event>>) -> bool {
+    let heard = events.drain(..).all(|event| out.send(Ok(event)).is_ok());
+    match result {
+        Ok(()) => heard,
+        Err(error) => {
+            let _ = out.send(Err(error));
+            false
+        }
+    }
+}
+
+/// The last event of all, when the audio came to its end.
+fn finish(mut segments: SegmentDecoder, ending: bool, out: &Sender<Result<Event>>, done: &AtomicBool) {
     if ending {
+        done.store(true, Ordering::Release);
         let _ = out.send(Ok(segments.end_segment()));
     }
 }

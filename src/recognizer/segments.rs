@@ -1,14 +1,30 @@
 //! The third stage of a stream: log-probabilities to events.
 
-use crate::decode::{Decoder, Token};
+use std::collections::VecDeque;
 
+use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Token};
+
+use super::stepper::Stepper;
 use super::transcript::{Event, Segment, Word};
 use super::words::WordBuilder;
+
+/// Silence in which no word goes on, seconds: where a segment is cut because of its length with
+/// less than this behind its last word, that word belongs to the next segment.
+const WORD_GAP: f64 = 0.5;
+
+/// What a network that forgets at an endpoint hears again, seconds, but no more than half of the
+/// silence: a word may have begun that it has not told of yet.
+const HEARD_AGAIN: f64 = 0.5;
 
 /// Decodes one stream and tells what changes.
 pub struct SegmentDecoder {
     decoder: Box<dyn Decoder>,
     words: WordBuilder,
+    endpointer: Option<Endpointer>,
+    /// The network's state is to be reset at a silent endpoint.
+    resets_state: bool,
+    /// What a detector said of the frames that are still to come.
+    speech: VecDeque<bool>,
     /// Where the current segment begins, seconds.
     start: f64,
     /// The stream's length, once it is known.
@@ -20,25 +36,62 @@ pub struct SegmentDecoder {
 }
 
 impl SegmentDecoder {
-    /// A stream that has heard nothing.
+    /// A stream that has heard nothing, and is one segment unless it is told otherwise.
     pub fn new(decoder: Box<dyn Decoder>, words: WordBuilder) -> Self {
         let seen = decoder.revision();
-        Self { decoder, words, start: 0.0, duration: None, seen, text: String::new() }
+        Self {
+            decoder,
+            words,
+            endpointer: None,
+            resets_state: false,
+            speech: VecDeque::new(),
+            start: 0.0,
+            duration: None,
+            seen,
+            text: String::new(),
+        }
     }
 
-    /// Takes `[U, V]` log-probabilities; gives a partial when the text is another than before.
-    pub fn push(&mut self, log_probs: &[f32]) -> Option<Event> {
-        self.decoder.push(log_probs);
-        if self.decoder.revision() == self.seen {
-            return None;
+    /// Ends segments by these rules; `resets_state` where they do not say it.
+    pub fn with_endpoints(mut self, options: &EndpointOptions, resets_state: bool) -> Self {
+        self.endpointer = Some(Endpointer::new(options, self.words.clock().seconds(1)));
+        self.resets_state = options.reset_state.unwrap_or(resets_state);
+        self
+    }
+
+    /// Whether [`SegmentDecoder::push`] may ask for the network to forget.
+    pub fn resets_state(&self) -> bool {
+        self.resets_state
+    }
+
+    /// Takes what a detector says of the next output frames.
+    pub fn push_speech(&mut self, speech: &[bool]) {
+        if self.endpointer.is_some() {
+            self.speech.extend(speech);
         }
-        self.seen = self.decoder.revision();
-        let segment = self.segment(&self.decoder.best());
-        if segment.text == self.text {
-            return None;
+    }
+
+    /// Takes `[U, V]` log-probabilities and appends what they change: a `Final` where a segment
+    /// ends, a `Partial` when the text is another than before. Says whether the network shall
+    /// forget what it heard: then nothing that it heard further on may be pushed, and the frames
+    /// that are given (the last ones) are to be heard again, without being pushed again.
+    pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
+        let mut forget = None;
+        if self.endpointer.is_none() {
+            self.decoder.push(log_probs);
+        } else {
+            for frame in log_probs.chunks_exact(self.words.num_tokens().max(1)) {
+                self.decoder.push(frame);
+                if let Some(endpoint) = self.endpoint() {
+                    if self.resets_state && endpoint != Endpoint::TooLong {
+                        forget = Some(self.frames_to_hear_again());
+                    }
+                    events.push(self.cut(endpoint));
+                }
+            }
         }
-        self.text.clone_from(&segment.text);
-        Some(Event::Partial(segment))
+        events.extend(self.partial());
+        forget
     }
 
     /// Says how long the stream is, seconds: what is pushed from now on is its closing silence,
@@ -50,27 +103,131 @@ impl SegmentDecoder {
     /// Ends the segment here; the stream goes on with a new one.
     pub fn end_segment(&mut self) -> Event {
         let tokens = self.decoder.end_segment();
-        let segment = self.segment(&tokens);
-        self.seen = self.decoder.revision();
-        self.text.clear();
-        self.start = segment.end;
-        Event::Final(segment)
+        let end = self.duration.unwrap_or_else(|| self.heard());
+        self.close(&tokens, end)
     }
 
     /// Begins a new stream.
     pub fn reset(&mut self) {
         self.decoder.reset();
+        if let Some(endpointer) = &mut self.endpointer {
+            endpointer.reset();
+        }
+        self.speech.clear();
         self.seen = self.decoder.revision();
         self.text.clear();
         self.start = 0.0;
         self.duration = None;
     }
 
-    fn segment(&self, tokens: &[Token]) -> Segment {
+    /// Seconds heard so far.
+    fn heard(&self) -> f64 {
+        self.words.clock().seconds(self.decoder.num_frames())
+    }
+
+    /// Asks the rules about the frame that was pushed last.
+    fn endpoint(&mut self) -> Option<Endpoint> {
+        let endpointer = self.endpointer.as_mut()?;
+        let speech = self.speech.pop_front().unwrap_or(false);
+        let endpoint = endpointer.push(self.decoder.in_blank(), speech)?;
+        // The closing silence is ours, and its end is an endpoint anyway.
+        let closing = self.duration.is_some_and(|duration| self.heard() > duration);
+        (!closing).then_some(endpoint)
+    }
+
+    fn frames_to_hear_again(&self) -> usize {
+        let silence = self.endpointer.as_ref().map_or(0, Endpointer::trailing_silence);
+        let most = HEARD_AGAIN / self.words.clock().seconds(1);
+        // The smaller of the two is some dozen.
+        (silence / 2).min(most as u64) as usize
+    }
+
+    /// Ends the segment by a rule. A word that may still go on stays for the next one.
+    fn cut(&mut self, endpoint: Endpoint) -> Event {
+        let best = self.decoder.best();
+        let kept = if endpoint == Endpoint::TooLong { self.unfinished_word(&best) } else { None };
+        let Some(at) = kept else {
+            let tokens = self.decoder.end_segment();
+            if let Some(endpointer) = &mut self.endpointer {
+                endpointer.begin_segment();
+            }
+            return self.close(&tokens, self.heard());
+        };
+        let first = best[at].start;
+        let tokens = self.decoder.end_segment_before(first);
+        if let Some(endpointer) = &mut self.endpointer {
+            endpointer.begin_segment_with_label(first);
+        }
+        // The segment ends where the word that is kept begins, as far as that is known.
+        let said = self.words.words(&tokens, self.start, self.duration);
+        let floor = said.last().map_or(self.start, |word| word.end);
+        let next = self.words.words(&best[at..], floor, self.duration);
+        let end = next.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
+        let closed = self.close(&tokens, end);
+        // The word that is kept is news to the new segment.
+        self.seen = self.seen.wrapping_sub(1);
+        closed
+    }
+
+    /// The first label of the last word, if that may go on and others stand in front of it.
+    fn unfinished_word(&self, tokens: &[Token]) -> Option<usize> {
+        let endpointer = self.endpointer.as_ref()?;
+        if self.words.clock().seconds(endpointer.trailing_silence()) >= WORD_GAP {
+            return None;
+        }
+        self.words.last_word(tokens).filter(|&at| at > 0)
+    }
+
+    fn close(&mut self, tokens: &[Token], end: f64) -> Event {
+        let segment = self.segment(tokens, end);
+        self.seen = self.decoder.revision();
+        self.text.clear();
+        self.start = segment.end;
+        Event::Final(segment)
+    }
+
+    fn partial(&mut self) -> Option<Event> {
+        let revision = self.decoder.revision();
+        if revision == self.seen {
+            return None;
+        }
+        self.seen = revision;
+        let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
+        let segment = self.segment(&self.decoder.best(), end);
+        if segment.text == self.text {
+            return None;
+        }
+        self.text.clone_from(&segment.text);
+        Some(Event::Partial(segment))
+    }
+
+    fn segment(&self, tokens: &[Token], end: f64) -> Segment {
         let words = self.words.words(tokens, self.start, self.duration);
-        let heard = self.words.clock().seconds(self.decoder.num_frames());
-        let end = self.duration.unwrap_or(heard).max(self.start);
-        Segment { text: join(&words), start: self.start, end, words }
+        Segment { text: join(&words), start: self.start, end: end.max(self.start), words }
+    }
+}
+
+/// Takes what one call of the network gave for `steps` steps. Where the network shall forget, it
+/// does, and the frames behind that point, and a few before it, wait to be heard anew.
+pub fn decode_steps(
+    stepper: &mut Stepper,
+    segments: &mut SegmentDecoder,
+    log_probs: &[f32],
+    steps: usize,
+    events: &mut Vec<Event>,
+) {
+    if !segments.resets_state() || steps == 0 {
+        segments.push(log_probs, events);
+        return;
+    }
+    let size = (log_probs.len() / steps).max(1);
+    let frames = (size / segments.words.num_tokens().max(1)).max(1);
+    let known = stepper.take_known(steps);
+    for (step, log_probs) in log_probs.chunks(size).enumerate().skip(known) {
+        if let Some(again) = segments.push(log_probs, events) {
+            stepper.forget(steps.saturating_sub(step + 1), again / frames);
+            return;
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use crate::onnx::Metadata;
 /// memory of a call, however much is pushed at once.
 const MAX_FRAMES: usize = 1024;
 
+/// Steps before the last call that can be heard again.
+const MAX_AGAIN: usize = 64;
+
 /// What one stream has before the network: frames that wait, and the state.
 pub struct Stepper {
     engine: Arc<dyn Engine>,
@@ -18,13 +21,46 @@ pub struct Stepper {
     waiting: Vec<f32>,
     /// The features of digital silence: the logarithm of the energy floor.
     silence: f32,
+    /// The last frames that were moved on by, for [`Stepper::forget`]; kept on request.
+    heard: Option<Vec<f32>>,
+    /// Steps that are run a second time, and need not be decoded.
+    known: usize,
 }
 
 impl Stepper {
     /// A stream that has heard nothing.
     pub fn new(engine: Arc<dyn Engine>, metadata: &Metadata) -> Self {
         let state = engine.zero_state();
-        Self { engine, state, waiting: Vec::new(), silence: metadata.features.energy_floor.ln() }
+        let silence = metadata.features.energy_floor.ln();
+        Self { engine, state, waiting: Vec::new(), silence, heard: None, known: 0 }
+    }
+
+    /// Keeps what [`Stepper::forget`] needs.
+    pub fn remembering(mut self, on: bool) -> Self {
+        self.heard = on.then(Vec::new);
+        self
+    }
+
+    /// Forgets all that the network has heard up to `steps` before the end of the last call: the
+    /// state is a new stream's, and the frames of those steps wait to be heard again. So do those
+    /// of the `again` steps in front of them, of which what is heard is known already.
+    pub fn forget(&mut self, steps: usize, again: usize) {
+        self.state = self.engine.zero_state();
+        let spec = self.engine.spec();
+        let size = spec.shift * spec.num_features;
+        if let Some(heard) = &mut self.heard {
+            let there = (heard.len() / size.max(1)).saturating_sub(steps);
+            self.known = again.min(there);
+            let from = heard.len().saturating_sub((steps + self.known) * size);
+            self.waiting.splice(..0, heard.drain(from..));
+        }
+    }
+
+    /// Of the next `steps` steps, how many are known already.
+    pub(super) fn take_known(&mut self, steps: usize) -> usize {
+        let known = self.known.min(steps);
+        self.known -= known;
+        known
     }
 
     /// Where the front end puts its frames.
@@ -77,6 +113,10 @@ impl Stepper {
     pub fn reset(&mut self) {
         self.state = self.engine.zero_state();
         self.waiting.clear();
+        self.known = 0;
+        if let Some(heard) = &mut self.heard {
+            heard.clear();
+        }
     }
 }
 
@@ -104,8 +144,12 @@ pub fn run_batch(steppers: &mut [&mut Stepper], log_probs: &mut [&mut Vec<f32>])
     engine.run(&frames, &mut states, log_probs)?;
     let used = steps * spec.shift * spec.num_features;
     for stepper in steppers {
-        let used = used.min(stepper.waiting.len());
-        stepper.waiting.drain(..used);
+        let used = stepper.waiting.drain(..used.min(stepper.waiting.len()));
+        if let Some(heard) = &mut stepper.heard {
+            let kept = MAX_AGAIN * spec.shift * spec.num_features;
+            heard.drain(..heard.len().saturating_sub(kept));
+            heard.extend(used);
+        }
     }
     Ok(steps)
 }

@@ -1,15 +1,29 @@
 //! One speaker's stream: samples in, events out.
 
+<<<<<<< HEAD
 use std::sync::Arc;
 
 use crate::engine::State;
+=======
+use crate::decode::EndpointOptions;
+>>>>>>> main
 use crate::error::{Error, Result, Stage};
 
+use super::detector::DetectorFactory;
 use super::front_end::FrontEnd;
-use super::segments::SegmentDecoder;
+use super::segments::{SegmentDecoder, decode_steps};
 use super::stepper::{Stepper, run_batch};
 use super::transcript::Event;
 use super::{Recognizer, open};
+
+/// How a stream is cut into segments.
+#[derive(Clone, Debug, Default)]
+pub struct StreamOptions {
+    /// The rules by which segments end; without them a stream is one segment.
+    pub endpoint: Option<EndpointOptions>,
+    /// Hears whether someone talks, beside the recogniser itself; used by the rules only.
+    pub detector: Option<DetectorFactory>,
+}
 
 /// All that changes while one speaker is heard. Owns everything it needs but the network, which
 /// it shares; has neither threads nor files.
@@ -45,11 +59,12 @@ enum Phase {
 const PIECE_SAMPLES: usize = 16_000;
 
 impl Stream {
-    pub(super) fn new(recognizer: &Recognizer) -> Result<Self> {
+    pub(super) fn new(recognizer: &Recognizer, options: &StreamOptions) -> Result<Self> {
+        let (front_end, stepper, segments) = open::stages(recognizer, options)?;
         Ok(Self {
-            front_end: FrontEnd::new(recognizer.metadata())?,
-            stepper: Stepper::new(Arc::clone(recognizer.engine()), recognizer.metadata()),
-            segments: open::segment_decoder(recognizer),
+            front_end,
+            stepper,
+            segments,
             log_probs: Vec::new(),
             events: Vec::new(),
             observed: None,
@@ -89,7 +104,9 @@ impl Stream {
         if self.phase != Phase::Open {
             return Err(Error::new(Stage::Audio, "the stream is finished").hint("reset it first"));
         }
-        self.front_end.push(samples, self.stepper.frames_mut())
+        self.front_end.push(samples, self.stepper.frames_mut())?;
+        self.segments.push_speech(&self.front_end.take_speech());
+        Ok(())
     }
 
     /// Notes that no more samples will come; the network does not run.
@@ -177,6 +194,7 @@ pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
     let steps = run_batch(&mut steppers, &mut log_probs)?;
     for stream in streams {
         if !stream.log_probs.is_empty() {
+<<<<<<< HEAD
             if let Some(observed) = &mut stream.observed {
                 let tokens = stream.stepper.num_tokens().min(stream.log_probs.len());
                 observed.clear();
@@ -184,6 +202,11 @@ pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
             }
             stream.events.extend(stream.segments.push(&stream.log_probs));
             stream.log_probs.clear();
+=======
+            let Stream { stepper, segments, log_probs, events, .. } = &mut **stream;
+            decode_steps(stepper, segments, log_probs, steps, events);
+            log_probs.clear();
+>>>>>>> main
         }
     }
     Ok(steps)

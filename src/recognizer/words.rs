@@ -81,6 +81,18 @@ impl WordBuilder {
         self.clock
     }
 
+    /// V, the tokens of the model.
+    pub fn num_tokens(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Where the last word (or filler) of `tokens` begins; `None` when there are none.
+    pub fn last_word(&self, tokens: &[Token]) -> Option<usize> {
+        let filler = |at: usize| self.filler[tokens[at].id as usize];
+        let begins = |at: usize| self.begins_word[tokens[at].id as usize];
+        (0..tokens.len()).rev().find(|&at| at == 0 || begins(at) || filler(at) || filler(at - 1))
+    }
+
     /// The words of `tokens` (a segment that begins at `start` seconds), with times cut at
     /// `duration` seconds where the stream's end is known.
     pub fn words(&self, tokens: &[Token], start: f64, duration: Option<f64>) -> Vec<Word> {
@@ -163,6 +175,21 @@ mod tests {
         assert!((words[0].confidence - 0.6).abs() < 1e-6, "geometric mean of 0.9 and 0.4");
         assert!((words[0].end - 23.0 * 0.04).abs() < 1e-9);
         assert!((words[0].start - (0.8 - 0.08 - 0.14)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_last_word_begins_at_its_mark_or_beside_a_filler() {
+        let options = DecoderOptions { filler: vec!["*".into()], ..Default::default() };
+        let builder = builder(&["<blk>", "▁ze", "ro", "*"], options);
+        let last = |ids: &[u32]| {
+            let tokens: Vec<_> = ids.iter().map(|&id| token(id, 0, 1, 1.0)).collect();
+            builder.last_word(&tokens)
+        };
+        assert_eq!(last(&[]), None);
+        assert_eq!(last(&[1, 2, 1, 2, 2]), Some(2));
+        assert_eq!(last(&[2, 2]), Some(0));
+        assert_eq!(last(&[1, 3]), Some(1));
+        assert_eq!(last(&[1, 3, 2, 2]), Some(2));
     }
 
     #[test]

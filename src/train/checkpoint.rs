@@ -81,12 +81,13 @@ impl Checkpoint {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
         bytes.extend_from_slice(&checksum(&bytes).to_le_bytes());
-        let beside = path.with_extension("tmp");
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let write = || -> std::io::Result<()> {
-            let mut file = File::create(&beside)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, path)
+            let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+            beside.write_all(&bytes)?;
+            beside.as_file().sync_all()?;
+            beside.persist(path).map_err(|e| e.error)?;
+            Ok(())
         };
         write().map_err(|e| io(Stage::Train, path, e))
     }

@@ -138,12 +138,30 @@ impl Dataset {
         let noise_samples = samples.split_off(wanted.len());
         dataset.noises =
             noise_samples.iter().map(|s| s.iter().map(|&x| f32::from(x) / 32768.0).collect()).collect();
+        dataset.leave_out_short(recipe, &wanted, &samples);
         dataset.clips = wanted
             .into_iter()
             .zip(samples)
             .map(|(w, samples)| Clip { samples, labels: w.labels, auxiliary: w.auxiliary })
             .collect();
         Ok(dataset)
+    }
+
+    /// Leaves out the recordings whose audio turned out too short for their transcripts; a manifest
+    /// need not say how long it is, or may be wrong.
+    fn leave_out_short(&mut self, recipe: &Recipe, wanted: &[Wanted], samples: &[Vec<i16>]) {
+        let Self { recordings, left_out, .. } = self;
+        for (source, table) in recordings.iter_mut().zip(&recipe.data.recordings) {
+            source.clips.retain(|&clip| {
+                let Wanted { entry, labels, auxiliary } = &wanted[clip];
+                let seconds = samples[clip].len() as f64 / f64::from(SAMPLE_RATE);
+                let (steps, needed) = (whole_steps(seconds, recipe), needed_steps(labels, auxiliary));
+                if steps < needed {
+                    left_out.push(too_short(&table.manifest, entry.line, needed, steps));
+                }
+                steps >= needed
+            });
+        }
     }
 
     fn want_recordings(
@@ -167,21 +185,31 @@ impl Dataset {
             }
             let labels = if recordings.main { Some(alphabets.main(&entry, &path)?) } else { None };
             let auxiliary = if recordings.auxiliary { alphabets.auxiliary(&entry) } else { None };
-            let steps = entry.duration.map(|d| (d * 100.0) as usize / alphabets.recipe.network.subsampling);
-            let needed = least_steps(labels.as_deref().unwrap_or_default())
-                .max(least_steps(auxiliary.as_deref().unwrap_or_default()));
+            let steps = entry.duration.map(|seconds| whole_steps(seconds, alphabets.recipe));
+            let needed = needed_steps(&labels, &auxiliary);
             if let Some(steps) = steps.filter(|&steps| steps < needed) {
-                self.left_out.push(format!(
-                    "{}: line {}: the transcript needs {needed} steps, the audio has {steps}",
-                    path.display(),
-                    entry.line
-                ));
+                self.left_out.push(too_short(&recordings.manifest, entry.line, needed, steps));
                 continue;
             }
             wanted.push(Wanted { entry, labels, auxiliary });
         }
         Ok(())
     }
+}
+
+/// Steps of the network in so many seconds of audio.
+fn whole_steps(seconds: f64, recipe: &Recipe) -> usize {
+    (seconds * 100.0) as usize / recipe.network.subsampling
+}
+
+/// The fewest steps that both transcripts fit into.
+fn needed_steps(labels: &Option<Vec<u32>>, auxiliary: &Option<Vec<u32>>) -> usize {
+    least_steps(labels.as_deref().unwrap_or_default())
+        .max(least_steps(auxiliary.as_deref().unwrap_or_default()))
+}
+
+fn too_short(manifest: &str, line: usize, needed: usize, steps: usize) -> String {
+    format!("{manifest}: line {line}: the transcript needs {needed} steps, the audio has {steps}")
 }
 
 /// Sorts a manifest of isolated words.

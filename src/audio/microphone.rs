@@ -1,0 +1,352 @@
+//! The microphone, by cpal: the device's own rate and channels, converted where it is read.
+//!
+//! ```text
+//! device ─► callback: f32, whole frames ─[lock-free ring]─► read: mean of channels ─► Resampler
+//! ```
+//!
+//! The callback runs on the system's audio thread. It neither waits nor allocates: what does not
+//! fit into the ring is lost, and counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
+use cpal::{ErrorKind, FromSample, SampleFormat, SizedSample};
+
+use crate::error::{Error, Result, Stage};
+
+use super::{Resampler, check_channels, check_rate, downmix};
+
+/// Seconds that the ring holds.
+const RING_SECONDS: usize = 5;
+/// A device that gives nothing for so long does not work.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long closing a device may take.
+const CLOSING: Duration = Duration::from_secs(1);
+/// Samples that the callback converts at a time, on its stack.
+const BLOCK: usize = 256;
+
+/// A device that can be heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// What [`Microphone::open`] takes; stable from run to run.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// The system's choice.
+    pub default: bool,
+}
+
+/// The devices that can be heard, as the system tells.
+///
+/// # Errors
+/// When the system has no audio.
+pub fn devices() -> Result<Vec<DeviceInfo>> {
+    let host = cpal::default_host();
+    let default = host.default_input_device().and_then(|device| device.id().ok());
+    let found = host.input_devices().map_err(|e| failed("the audio devices cannot be listed", &e))?;
+    let info = |device: cpal::Device| {
+        let id = device.id().ok()?;
+        let default = default.as_ref() == Some(&id);
+        Some(DeviceInfo { id: id.id().to_string(), name: device.to_string(), default })
+    };
+    Ok(found.filter_map(info).collect())
+}
+
+/// What the audio thread tells.
+#[derive(Default)]
+struct Shared {
+    /// Frames that found no room.
+    lost_frames: AtomicU64,
+    /// Times that the system itself lost something.
+    device_overruns: AtomicU64,
+    /// Why the device stopped. Only the error callback and `read` lock it, never the data's.
+    failure: Mutex<Option<cpal::Error>>,
+}
+
+/// An open microphone; dropping it closes the device.
+pub struct Microphone {
+    /// Keeps the device running; `None` while it is closed.
+    stream: Option<cpal::Stream>,
+    name: String,
+    ring: rtrb::Consumer<f32>,
+    shared: Arc<Shared>,
+    channels: u16,
+    device_rate: u32,
+    resampler: Resampler,
+    interleaved: Vec<f32>,
+    mono: Vec<f32>,
+    last_data: Instant,
+}
+
+impl Microphone {
+    /// Opens a device (by id or name; the system's default without one), to be read at `rate` Hz.
+    ///
+    /// # Errors
+    /// When there is no such device, it is busy, or must not be used.
+    pub fn open(device: Option<&str>, rate: u32) -> Result<Self> {
+        check_rate(rate)?;
+        let device = find(device)?;
+        let name = device.to_string();
+        let named = |e: &cpal::Error| failed(&format!("microphone `{name}`"), e);
+        let config = device.default_input_config().map_err(|e| named(&e))?;
+        let (channels, device_rate) = (config.channels(), config.sample_rate());
+        check_channels(channels)?;
+        let resampler = Resampler::new(device_rate, rate)?;
+        let capacity = RING_SECONDS * device_rate as usize * usize::from(channels);
+        let (producer, ring) = rtrb::RingBuffer::new(capacity);
+        let shared = Arc::new(Shared::default());
+        let stream = build(&device, &config, producer, &shared).map_err(|e| named(&e))?;
+        stream.play().map_err(|e| named(&e))?;
+        Ok(Self {
+            stream: Some(stream),
+            name,
+            ring,
+            shared,
+            channels,
+            device_rate,
+            resampler,
+            interleaved: Vec::new(),
+            mono: Vec::new(),
+            last_data: Instant::now(),
+        })
+    }
+
+    /// What people call the device.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The device's own rate, Hz, and channels.
+    pub fn device_format(&self) -> (u32, u16) {
+        (self.device_rate, self.channels)
+    }
+
+    /// Seconds that wait to be read.
+    pub fn waiting(&self) -> f64 {
+        (self.ring.slots() / usize::from(self.channels)) as f64 / f64::from(self.device_rate)
+    }
+
+    /// Seconds that were lost because nobody read them in time.
+    pub fn lost_seconds(&self) -> f64 {
+        self.shared.lost_frames.load(Ordering::Relaxed) as f64 / f64::from(self.device_rate)
+    }
+
+    /// Times that the system lost samples before we could see them.
+    pub fn device_overruns(&self) -> u64 {
+        self.shared.device_overruns.load(Ordering::Relaxed)
+    }
+
+    /// Appends what has come since the last call, without waiting; returns how many samples.
+    ///
+    /// # Errors
+    /// When the device has vanished, or has given nothing for some seconds. What it gave before
+    /// has been read by then.
+    pub fn read(&mut self, out: &mut Vec<f32>) -> Result<usize> {
+        let before = out.len();
+        let channels = usize::from(self.channels);
+        let wanted = self.ring.slots() / channels * channels;
+        if wanted > 0 {
+            self.last_data = Instant::now();
+            self.interleaved.resize(wanted, 0.0);
+            let (read, _) = self.ring.pop_partial_slice(&mut self.interleaved);
+            let read = read.len();
+            self.mono.clear();
+            downmix(&self.interleaved[..read], channels, &mut self.mono);
+            // A driver's NaN is no reason to stop listening.
+            self.mono.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
+            self.resampler.push(&self.mono, out)?;
+            return Ok(out.len() - before);
+        }
+        let failure = self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(error) = failure {
+            return Err(failed(&format!("microphone `{}`", self.name), &error));
+        }
+        if self.last_data.elapsed() > PATIENCE {
+            let problem = format!("microphone `{}`: no sound has come for 5 seconds", self.name);
+            return Err(Error::new(Stage::Audio, problem)
+                .hint("is it in use elsewhere, or suspended? `--list-devices` names others"));
+        }
+        Ok(0)
+    }
+
+    /// Appends the rest: what waits, and what the resampler holds back.
+    ///
+    /// # Errors
+    /// When the resampler fails.
+    pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<()> {
+        if self.ring.slots() > 0 {
+            self.read(out)?;
+        }
+        self.resampler.finish(out)
+    }
+}
+
+impl Drop for Microphone {
+    /// Closes the device. A sound server that has died can hold up its client for ever (seen with
+    /// ALSA's PulseAudio plugin), so a thread does it, and is left alone when it takes long.
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        let (done, closed) = std::sync::mpsc::channel();
+        let close = move || {
+            drop(stream);
+            // Nobody waits any more, perhaps.
+            let _ = done.send(());
+        };
+        if std::thread::Builder::new().name("hearken-close".into()).spawn(close).is_ok() {
+            let _ = closed.recv_timeout(CLOSING);
+        }
+    }
+}
+
+/// The device of that id or name.
+fn find(wanted: Option<&str>) -> Result<cpal::Device> {
+    let host = cpal::default_host();
+    let hint = "`hearken listen --list-devices` names those that are there";
+    let Some(wanted) = wanted else {
+        return host.default_input_device().ok_or_else(|| {
+            Error::new(Stage::Audio, "no microphone is there, or no sound server runs").hint(hint)
+        });
+    };
+    if let Some(device) = host.device_by_id(&cpal::DeviceId::new(host.id(), wanted)) {
+        return Ok(device);
+    }
+    let found = host.input_devices().map_err(|e| failed("the audio devices cannot be listed", &e))?;
+    let lower = wanted.to_lowercase();
+    let mut similar = Vec::new();
+    for device in found {
+        let name = device.to_string().to_lowercase();
+        if name == lower {
+            return Ok(device);
+        }
+        if name.contains(&lower) {
+            similar.push(device);
+        }
+    }
+    if similar.len() > 1 {
+        let problem = format!("`{wanted}` is part of the names of {} microphones", similar.len());
+        return Err(Error::new(Stage::Audio, problem).hint(hint));
+    }
+    similar
+        .pop()
+        .ok_or_else(|| Error::new(Stage::Audio, format!("there is no microphone `{wanted}`")).hint(hint))
+}
+
+fn build(
+    device: &cpal::Device,
+    config: &cpal::SupportedStreamConfig,
+    ring: rtrb::Producer<f32>,
+    shared: &Arc<Shared>,
+) -> std::result::Result<cpal::Stream, cpal::Error> {
+    match config.sample_format() {
+        SampleFormat::F32 => build_as::<f32>(device, config, ring, shared),
+        SampleFormat::F64 => build_as::<f64>(device, config, ring, shared),
+        SampleFormat::I8 => build_as::<i8>(device, config, ring, shared),
+        SampleFormat::I16 => build_as::<i16>(device, config, ring, shared),
+        SampleFormat::I32 => build_as::<i32>(device, config, ring, shared),
+        SampleFormat::U8 => build_as::<u8>(device, config, ring, shared),
+        SampleFormat::U16 => build_as::<u16>(device, config, ring, shared),
+        SampleFormat::U32 => build_as::<u32>(device, config, ring, shared),
+        other => Err(cpal::Error::with_message(
+            ErrorKind::UnsupportedConfig,
+            format!("its samples are {other}, which is not known"),
+        )),
+    }
+}
+
+fn build_as<T: SizedSample>(
+    device: &cpal::Device,
+    config: &cpal::SupportedStreamConfig,
+    mut ring: rtrb::Producer<f32>,
+    shared: &Arc<Shared>,
+) -> std::result::Result<cpal::Stream, cpal::Error>
+where
+    f32: FromSample<T>,
+{
+    let channels = usize::from(config.channels());
+    let (data, errors) = (Arc::clone(shared), Arc::clone(shared));
+    device.build_input_stream(
+        config.config(),
+        move |samples: &[T], _: &cpal::InputCallbackInfo| {
+            let lost = store(samples, channels, &mut ring);
+            data.lost_frames.fetch_add(lost, Ordering::Relaxed);
+        },
+        move |error: cpal::Error| match error.kind() {
+            ErrorKind::Xrun => {
+                errors.device_overruns.fetch_add(1, Ordering::Relaxed);
+            }
+            // The stream goes on.
+            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
+            _ => {
+                errors.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        },
+        None,
+    )
+}
+
+/// Puts whole frames into the ring as far as there is room; how many frames found none.
+fn store<T: Copy>(samples: &[T], channels: usize, ring: &mut rtrb::Producer<f32>) -> u64
+where
+    f32: FromSample<T>,
+{
+    let room = ring.slots() / channels * channels;
+    let fits = samples.len().min(room);
+    let mut block = [0.0f32; BLOCK];
+    for piece in samples[..fits].chunks(BLOCK) {
+        for (to, from) in block.iter_mut().zip(piece) {
+            *to = f32::from_sample_(*from);
+        }
+        // There is room: it was asked for, and nobody else fills the ring.
+        let _ = ring.push_partial_slice(&block[..piece.len()]);
+    }
+    ((samples.len() - fits) / channels) as u64
+}
+
+/// cpal's error in our words: what it is, and what to do.
+fn failed(what: &str, error: &cpal::Error) -> Error {
+    let (problem, hint) = match error.kind() {
+        ErrorKind::DeviceBusy => ("is busy", "another program uses it: close that, or choose another device"),
+        ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated => {
+            ("is gone", "plug it in again; `--reconnect` waits for it")
+        }
+        ErrorKind::HostUnavailable => {
+            ("is out of reach: no sound system runs", "start PulseAudio or PipeWire")
+        }
+        ErrorKind::PermissionDenied => {
+            ("must not be used", "allow this program the microphone (on Linux: the group `audio`)")
+        }
+        ErrorKind::UnsupportedConfig | ErrorKind::UnsupportedOperation => {
+            ("cannot be recorded from", "`--list-devices` names those that can")
+        }
+        _ => ("stopped", "it may have been unplugged, or the sound server ended; `--reconnect` waits for it"),
+    };
+    Error::new(Stage::Audio, format!("{what} {problem}: {error}")).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_frames_stay_whole() {
+        let (mut producer, mut ring) = rtrb::RingBuffer::new(7);
+        assert_eq!(store(&[i16::MAX, 0, i16::MIN, 0], 2, &mut producer), 0);
+        assert_eq!(store(&[1i16, 2, 3, 4, 5, 6], 2, &mut producer), 2, "one more frame fits");
+        let mut read = [0.0; 7];
+        let (filled, _) = ring.pop_partial_slice(&mut read);
+        assert_eq!(filled.len(), 6);
+        assert!((filled[0] - 1.0).abs() < 1e-4 && filled[1] == 0.0 && filled[2] == -1.0);
+    }
+
+    #[test]
+    fn many_blocks_pass_in_order() {
+        let (mut producer, mut ring) = rtrb::RingBuffer::new(1000);
+        let samples: Vec<f32> = (0..1000).map(|i| i as f32).collect();
+        assert_eq!(store(&samples, 1, &mut producer), 0);
+        let mut read = vec![0.0; 1000];
+        let _ = ring.pop_partial_slice(&mut read);
+        assert_eq!(read, samples);
+    }
+}

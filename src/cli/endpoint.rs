@@ -1,0 +1,148 @@
+//! The options that say where an utterance ends, alike in all commands.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use crate::decode::EndpointOptions;
+use crate::error::{Error, Result, Stage};
+use crate::recognizer::{DetectorFactory, StreamOptions};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Endpoints")]
+pub(super) struct EndpointArgs {
+    /// Whether utterances end by the rules below; a rule that is named switches them on.
+    #[arg(long, value_name = "WHEN")]
+    endpoint: Option<Switch>,
+
+    /// Silence that ends an utterance in which nothing was said (2.4 s; 0 is never).
+    #[arg(long, value_name = "SECONDS")]
+    rule1_min_trailing_silence: Option<f64>,
+
+    /// Silence that ends an utterance in which something was said (1.2 s; 0 is never).
+    #[arg(long, value_name = "SECONDS")]
+    rule2_min_trailing_silence: Option<f64>,
+
+    /// The length at which an utterance ends whatever is heard (20 s; 0 is never).
+    #[arg(long, value_name = "SECONDS")]
+    rule3_min_utterance_length: Option<f64>,
+
+    /// What the network does at an endpoint in silence: as its model says, go on, or forget.
+    #[arg(long, value_name = "WHAT", default_value = "model")]
+    endpoint_state: StateAtEndpoint,
+
+    /// A voice activity detector: no utterance ends by silence while it hears someone talk.
+    #[arg(long, value_name = "FILE.onnx")]
+    vad: Option<PathBuf>,
+
+    /// From this probability on it is speech.
+    #[arg(long, value_name = "P", default_value_t = DetectorFactory::THRESHOLD)]
+    vad_threshold: f32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StateAtEndpoint {
+    Model,
+    Carry,
+    Reset,
+}
+
+impl EndpointArgs {
+    /// The options of a stream; `by_default` says whether there are endpoints when none of the
+    /// options is given.
+    pub fn stream_options(&self, by_default: bool) -> Result<StreamOptions> {
+        let rules = [
+            self.rule1_min_trailing_silence,
+            self.rule2_min_trailing_silence,
+            self.rule3_min_utterance_length,
+        ];
+        let named = self.vad.is_some() || rules.iter().any(Option::is_some);
+        let on = self.endpoint.map_or(by_default || named, |switch| switch == Switch::On);
+        if !on {
+            if named {
+                let problem = "`--endpoint off` and an endpoint rule exclude each other";
+                return Err(Error::new(Stage::Usage, problem));
+            }
+            return Ok(StreamOptions::default());
+        }
+        let usual = EndpointOptions::default();
+        let seconds = |given: Option<f64>, usual: f64| match given {
+            Some(0.0) => f64::INFINITY,
+            Some(seconds) => seconds,
+            None => usual,
+        };
+        let endpoint = EndpointOptions {
+            rule1_min_trailing_silence: seconds(rules[0], usual.rule1_min_trailing_silence),
+            rule2_min_trailing_silence: seconds(rules[1], usual.rule2_min_trailing_silence),
+            rule3_min_utterance_length: seconds(rules[2], usual.rule3_min_utterance_length),
+            reset_state: match self.endpoint_state {
+                StateAtEndpoint::Model => None,
+                StateAtEndpoint::Carry => Some(false),
+                StateAtEndpoint::Reset => Some(true),
+            },
+        };
+        endpoint.check()?;
+        if !(0.0..=1.0).contains(&self.vad_threshold) {
+            let problem = format!("--vad-threshold: expected 0 to 1, found {}", self.vad_threshold);
+            return Err(Error::new(Stage::Usage, problem));
+        }
+        let detector = self.vad.as_deref().map(open_detector).transpose()?;
+        let detector = detector.map(|d| d.with_threshold(self.vad_threshold));
+        Ok(StreamOptions { endpoint: Some(endpoint), detector })
+    }
+}
+
+/// Opens a detector's model.
+fn open_detector(path: &Path) -> Result<DetectorFactory> {
+    let problem = "voice activity detectors cannot be opened by this build";
+    Err(Error::new(Stage::Usage, problem).in_file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        endpoint: EndpointArgs,
+    }
+
+    fn options(line: &str, by_default: bool) -> Result<StreamOptions> {
+        let line = Line::try_parse_from(std::iter::once("x").chain(line.split_whitespace()));
+        line.expect("parsed").endpoint.stream_options(by_default)
+    }
+
+    #[test]
+    fn a_rule_switches_endpoints_on_and_zero_switches_a_rule_off() {
+        assert!(options("", false).expect("options").endpoint.is_none());
+        assert_eq!(options("", true).expect("options").endpoint, Some(EndpointOptions::default()));
+        assert!(options("--endpoint off", true).expect("options").endpoint.is_none());
+        let given = options("--rule2-min-trailing-silence 0.6 --rule3-min-utterance-length 0", false);
+        let endpoint = given.expect("options").endpoint.expect("endpoints");
+        assert_eq!((endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence), (2.4, 0.6));
+        assert_eq!(endpoint.rule3_min_utterance_length, f64::INFINITY);
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for (line, expected) in [
+            ("--rule1-min-trailing-silence=-1", "rule 1"),
+            ("--rule2-min-trailing-silence=nan", "rule 2"),
+            ("--endpoint off --rule3-min-utterance-length 5", "exclude"),
+            ("--endpoint on --vad-threshold 2", "--vad-threshold"),
+        ] {
+            let error = options(line, false).expect_err(line);
+            assert!(error.to_string().contains(expected), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

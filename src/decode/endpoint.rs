@@ -1,0 +1,252 @@
+//! Where one utterance ends and the next begins: the rules of Kaldi's online decoders
+//! (`online2/online-endpoint.h`), which sherpa-onnx and Vosk share, on the recogniser's own
+//! blanks and, where there is one, a detector of speech.
+//!
+//! - Rule 1: trailing silence, and nothing was said.
+//! - Rule 2: trailing silence after something was said.
+//! - Rule 3: the segment is as long as it may become.
+//!
+//! A frame is silent when its best path is a blank and the detector (if any) hears no speech.
+//! Everything is decided frame by frame and counted in frames, so that neither the sizes of the
+//! pieces that are pushed nor hours of a stream make a difference.
+
+use crate::error::{Error, Result, Stage};
+
+/// When a segment ends.
+///
+/// Times are seconds; infinity turns a rule off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EndpointOptions {
+    /// Rule 1: silence that ends a segment in which nothing was said.
+    pub rule1_min_trailing_silence: f64,
+    /// Rule 2: silence that ends a segment in which something was said.
+    pub rule2_min_trailing_silence: f64,
+    /// Rule 3: the length at which a segment ends, whatever is heard.
+    pub rule3_min_utterance_length: f64,
+    /// Whether the network forgets everything at a silent endpoint (rules 1 and 2); `None` is
+    /// as the model was trained for. At rule 3, which may fall into a word, the state is always
+    /// carried.
+    pub reset_state: Option<bool>,
+}
+
+impl Default for EndpointOptions {
+    /// The defaults of Kaldi and sherpa-onnx: 2.4 s, 1.2 s and 20 s.
+    fn default() -> Self {
+        Self {
+            rule1_min_trailing_silence: 2.4,
+            rule2_min_trailing_silence: 1.2,
+            rule3_min_utterance_length: 20.0,
+            reset_state: None,
+        }
+    }
+}
+
+impl EndpointOptions {
+    /// Checks that every rule has a positive number of seconds.
+    ///
+    /// # Errors
+    /// Names the rule that has not.
+    pub fn check(&self) -> Result<()> {
+        for (rule, seconds) in [
+            ("rule 1 (silence with nothing said)", self.rule1_min_trailing_silence),
+            ("rule 2 (silence after speech)", self.rule2_min_trailing_silence),
+            ("rule 3 (longest segment)", self.rule3_min_utterance_length),
+        ] {
+            if seconds.is_nan() || seconds <= 0.0 {
+                let problem = format!("endpoint {rule}: expected seconds above 0, found {seconds}");
+                return Err(Error::new(Stage::Usage, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a segment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Rule 1.
+    NothingSaid,
+    /// Rule 2.
+    AfterSpeech,
+    /// Rule 3.
+    TooLong,
+}
+
+/// Applies the rules to one stream.
+#[derive(Clone, Debug)]
+pub struct Endpointer {
+    /// The rules, in frames.
+    nothing_said: u64,
+    after_speech: u64,
+    too_long: u64,
+    /// Frames heard since the stream began.
+    frames: u64,
+    /// The first frame of the segment.
+    segment: u64,
+    /// The first frame of the trailing silence; `frames`, when there is none.
+    silence: u64,
+    /// A label was heard in the segment.
+    said: bool,
+}
+
+impl Endpointer {
+    /// The rules for a stream whose frames are `frame_seconds` apart.
+    pub fn new(options: &EndpointOptions, frame_seconds: f64) -> Self {
+        // The cast saturates: infinity is a number of frames that is never reached. A little is
+        // taken off, so that 1.2 s of 40 ms frames are 30 whatever the division rounds to.
+        let frames = |seconds: f64| ((seconds / frame_seconds - 1e-6).ceil() as u64).max(1);
+        Self {
+            nothing_said: frames(options.rule1_min_trailing_silence),
+            after_speech: frames(options.rule2_min_trailing_silence),
+            too_long: frames(options.rule3_min_utterance_length),
+            frames: 0,
+            segment: 0,
+            silence: 0,
+            said: false,
+        }
+    }
+
+    /// Takes the next frame: whether its best path is a blank, and whether a detector hears
+    /// speech in it. Says whether the segment ends behind it; then
+    /// [`begin_segment`](Self::begin_segment) is to be called.
+    pub fn push(&mut self, blank: bool, speech: bool) -> Option<Endpoint> {
+        self.frames += 1;
+        self.said |= !blank;
+        if !blank || speech {
+            self.silence = self.frames;
+        }
+        let silence = self.trailing_silence();
+        if self.said && silence >= self.after_speech {
+            Some(Endpoint::AfterSpeech)
+        } else if !self.said && silence >= self.nothing_said {
+            Some(Endpoint::NothingSaid)
+        } else if self.frames - self.segment >= self.too_long {
+            Some(Endpoint::TooLong)
+        } else {
+            None
+        }
+    }
+
+    /// Silent frames at the end of what was heard of the segment.
+    pub fn trailing_silence(&self) -> u64 {
+        self.frames - self.silence
+    }
+
+    /// A new segment begins with the next frame.
+    pub fn begin_segment(&mut self) {
+        self.segment = self.frames;
+        self.silence = self.frames;
+        self.said = false;
+    }
+
+    /// A new segment begins with a label that was heard already, at frame `first`.
+    pub fn begin_segment_with_label(&mut self, first: u64) {
+        self.segment = first.min(self.frames);
+        self.said = true;
+    }
+
+    /// Begins a new stream.
+    pub fn reset(&mut self) {
+        self.frames = 0;
+        self.begin_segment();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Frames of 40 ms; `#` is a label, `s` a blank in speech, `.` silence. The frames (counted
+    /// from 1) after which a segment ended, and why.
+    fn endpoints(options: &EndpointOptions, script: &str) -> Vec<(u64, Endpoint)> {
+        let mut endpointer = Endpointer::new(options, 0.04);
+        let mut found = Vec::new();
+        for (at, c) in script.chars().enumerate() {
+            if let Some(why) = endpointer.push(c != '#', c == 's') {
+                found.push((at as u64 + 1, why));
+                endpointer.begin_segment();
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_rules_fire_at_their_frame() {
+        let script = format!("{}#{}#{}", ".".repeat(60 + 10), ".".repeat(29), ".".repeat(30 + 59));
+        assert_eq!(
+            endpoints(&EndpointOptions::default(), &script),
+            [(60, Endpoint::NothingSaid), (131, Endpoint::AfterSpeech)],
+            "2.4 s are 60 frames, 1.2 s are 30; 29 and 59 are too few"
+        );
+    }
+
+    #[test]
+    fn the_longest_segment_is_cut_in_the_midst_of_speech() {
+        let script = "#.".repeat(600);
+        let found = endpoints(&EndpointOptions::default(), &script);
+        assert_eq!(found, [(500, Endpoint::TooLong), (1000, Endpoint::TooLong)]);
+    }
+
+    #[test]
+    fn a_detector_keeps_a_segment_open_while_someone_talks() {
+        let script = format!("#{}{}", "s".repeat(100), ".".repeat(30));
+        assert_eq!(endpoints(&EndpointOptions::default(), &script), [(131, Endpoint::AfterSpeech)]);
+    }
+
+    #[test]
+    fn infinity_turns_a_rule_off_and_nonsense_is_refused() {
+        let off = EndpointOptions {
+            rule1_min_trailing_silence: f64::INFINITY,
+            rule2_min_trailing_silence: f64::INFINITY,
+            rule3_min_utterance_length: f64::INFINITY,
+            reset_state: None,
+        };
+        assert!(off.check().is_ok());
+        assert_eq!(endpoints(&off, &".#..".repeat(1000)), []);
+        for bad in [0.0, -1.0, f64::NAN] {
+            let options = EndpointOptions { rule2_min_trailing_silence: bad, ..Default::default() };
+            assert!(options.check().expect_err("refused").to_string().contains("rule 2"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_label_that_is_kept_counts_as_said_and_for_the_length() {
+        let mut endpointer = Endpointer::new(&EndpointOptions::default(), 0.04);
+        for _ in 0..499 {
+            assert_eq!(endpointer.push(false, false), None);
+        }
+        assert_eq!(endpointer.push(true, false), Some(Endpoint::TooLong));
+        endpointer.begin_segment_with_label(490);
+        for _ in 0..28 {
+            assert_eq!(endpointer.push(true, false), None);
+        }
+        assert_eq!(endpointer.push(true, false), Some(Endpoint::AfterSpeech), "one silent frame was before");
+    }
+
+    proptest! {
+        /// Whatever is heard: no segment is longer than rule 3 allows, none ends in less silence
+        /// than the rules ask for.
+        #[test]
+        fn segments_end_as_the_rules_say(runs in prop::collection::vec((any::<bool>(), 1usize..90), 1..40)) {
+            let script: String =
+                runs.iter().map(|&(said, n)| if said { "#" } else { "." }.repeat(n)).collect();
+            let options = EndpointOptions { rule3_min_utterance_length: 4.0, ..Default::default() };
+            let mut begin = 0;
+            for (end, why) in endpoints(&options, &script) {
+                let segment = &script[begin..end as usize];
+                let silence = segment.len() - segment.trim_end_matches('.').len();
+                let said = segment.contains('#');
+                let expected = match why {
+                    Endpoint::NothingSaid => !said && silence == 60,
+                    Endpoint::AfterSpeech => said && silence == 30,
+                    Endpoint::TooLong => segment.len() == 100,
+                };
+                prop_assert!(expected && segment.len() <= 100, "{segment} {why:?}");
+                begin = end as usize;
+            }
+            prop_assert!(script.len() - begin < 100);
+        }
+    }
+}

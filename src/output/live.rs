@@ -1,0 +1,142 @@
+//! A terminal while somebody speaks: finals as lines that stay, under them the partial and a
+//! status line, rewritten in place.
+
+use std::io::{self, Write};
+
+use super::printable;
+use super::text::tail;
+
+/// Up to the partial's line, and clear from there to the end.
+const CLEAR: &str = "\r\x1b[1A\x1b[J";
+/// What the level meter reaches down to, dB below full scale.
+const FLOOR_DB: f32 = -60.0;
+/// Columns of the level meter.
+const METER: usize = 20;
+
+/// What the status line tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Status {
+    /// The loudest sample of late, full scale 1.
+    pub peak: f32,
+    /// Milliseconds between a sample and its being heard.
+    pub lag_ms: f64,
+    /// Seconds of sound that were lost.
+    pub lost_seconds: f64,
+    /// Times that the device lost sound by itself.
+    pub device_overruns: u64,
+}
+
+/// Draws on a terminal.
+pub struct LiveDisplay<W> {
+    out: W,
+    partial: String,
+    status: String,
+    /// Partial and status stand on the terminal.
+    drawn: bool,
+}
+
+impl<W: Write> LiveDisplay<W> {
+    /// An empty display.
+    pub fn new(out: W) -> Self {
+        Self { out, partial: String::new(), status: String::new(), drawn: false }
+    }
+
+    /// A line that stays; the partial is done with.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn line(&mut self, text: &str, columns: usize) -> io::Result<()> {
+        self.partial.clear();
+        self.draw(Some(text), columns)
+    }
+
+    /// What is heard so far of what is being said.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn partial(&mut self, text: &str, columns: usize) -> io::Result<()> {
+        self.partial = printable(text);
+        self.draw(None, columns)
+    }
+
+    /// Level, lag and losses.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn status(&mut self, status: &Status, columns: usize) -> io::Result<()> {
+        self.status = status_line(status);
+        self.draw(None, columns)
+    }
+
+    /// Takes partial and status away.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn clear(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.drawn) {
+            self.out.write_all(CLEAR.as_bytes())?;
+        }
+        self.out.flush()
+    }
+
+    /// In one write, so that nothing flickers.
+    fn draw(&mut self, line: Option<&str>, columns: usize) -> io::Result<()> {
+        let mut text = String::new();
+        if std::mem::replace(&mut self.drawn, true) {
+            text.push_str(CLEAR);
+        }
+        if let Some(line) = line {
+            text.push_str(&printable(line));
+            text.push('\n');
+        }
+        // A line that wraps cannot be rewritten.
+        let width = columns.saturating_sub(1);
+        text.push_str(tail(&self.partial, width));
+        text.push('\n');
+        text.extend(self.status.chars().take(width));
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+fn status_line(status: &Status) -> String {
+    let db = 20.0 * status.peak.max(1e-6).log10();
+    let filled = (((db - FLOOR_DB) / -FLOOR_DB).clamp(0.0, 1.0) * METER as f32).round() as usize;
+    let meter = format!("{}{}", "█".repeat(filled), "·".repeat(METER - filled));
+    let level = if db <= -99.0 { "silent".to_string() } else { format!("{db:3.0} dB") };
+    let mut line = format!("{meter} {level:>7}  lag {:.0} ms", status.lag_ms);
+    if status.lost_seconds > 0.0 {
+        line.push_str(&format!("  lost {:.2} s", status.lost_seconds));
+    }
+    if status.device_overruns > 0 {
+        line.push_str(&format!("  device overruns {}", status.device_overruns));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partial_is_rewritten_and_a_line_stays() {
+        let mut out = Vec::new();
+        let mut display = LiveDisplay::new(&mut out);
+        display.partial("one two three", 10).expect("written");
+        display.line("one two three\x1b[2J", 10).expect("written");
+        display.clear().expect("written");
+        display.clear().expect("written");
+        let expected = format!("two three\n{CLEAR}one two three\u{fffd}[2J\n\n{CLEAR}");
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn the_status_tells_level_lag_and_losses() {
+        let quiet = status_line(&Status { lag_ms: 12.4, ..Default::default() });
+        assert_eq!(quiet, format!("{}  silent  lag 12 ms", "·".repeat(20)));
+        let loud = status_line(&Status { peak: 1.0, lag_ms: 80.0, lost_seconds: 0.25, device_overruns: 2 });
+        assert_eq!(loud, format!("{}    0 dB  lag 80 ms  lost 0.25 s  device overruns 2", "█".repeat(20)));
+        let half = status_line(&Status { peak: 0.0316, ..Default::default() });
+        assert!(half.starts_with(&format!("{}{}", "█".repeat(10), "·".repeat(10))), "{half}");
+    }
+}

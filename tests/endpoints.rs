@@ -1,0 +1,277 @@
+//! Endpoints of whole streams: the cut depends on nothing but what is heard, no word is lost or
+//! doubled by it, and times are the stream's.
+
+#[path = "common/speech.rs"]
+mod speech;
+
+use std::sync::Arc;
+
+use hearken::decode::{EndpointOptions, Greedy};
+use hearken::onnx::DecoderOptions;
+use hearken::recognizer::segments::SegmentDecoder;
+use hearken::recognizer::{
+    DetectorFactory, Event, FrameClock, Pipeline, Recognizer, Segment, SpeechDetector, Stream, StreamOptions,
+    WordBuilder, final_text, step_batch,
+};
+use hearken::text::TokenTable;
+use proptest::prelude::*;
+use speech::{Memory, RATE, ToneEngine, metadata, speak};
+
+/// Endpoints after 0.8 s of silence, 1.2 s with nothing said, or 3 s.
+fn rules(reset: Option<bool>) -> StreamOptions {
+    let endpoint = EndpointOptions {
+        rule1_min_trailing_silence: 1.2,
+        rule2_min_trailing_silence: 0.8,
+        rule3_min_utterance_length: 3.0,
+        reset_state: reset,
+    };
+    StreamOptions { endpoint: Some(endpoint), detector: None }
+}
+
+fn tones(delay: usize, lookahead: usize) -> Recognizer {
+    Recognizer::new(Arc::new(ToneEngine::new(delay, lookahead)), metadata()).expect("they fit")
+}
+
+fn silence(ms: usize) -> Vec<f32> {
+    vec![0.0; ms * RATE as usize / 1000]
+}
+
+/// Words (`low`, `high`) and pauses (milliseconds).
+fn scene(parts: &[(&'static str, usize)]) -> Vec<f32> {
+    parts.iter().flat_map(|(word, pause)| [speak(&[*word]), silence(*pause)].concat()).collect()
+}
+
+fn hear(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut rest = samples;
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (now, later) = rest.split_at((*size).min(rest.len()));
+        events.extend(stream.push(now).expect("heard"));
+        rest = later;
+    }
+    events.extend(stream.finish().expect("finished"));
+    events
+}
+
+fn finals(events: &[Event]) -> Vec<Segment> {
+    let segment = |event: &Event| match event {
+        Event::Final(segment) => Some(segment.clone()),
+        Event::Partial(_) => None,
+    };
+    events.iter().filter_map(segment).collect()
+}
+
+fn texts(segments: &[Segment]) -> Vec<&str> {
+    segments.iter().map(|s| s.text.as_str()).collect()
+}
+
+fn parts() -> impl Strategy<Value = Vec<(&'static str, usize)>> {
+    prop::collection::vec((prop_oneof![Just("low"), Just("high")], 0usize..1600), 1..8)
+}
+
+/// Segments follow each other without gap or overlap, and words lie in them.
+fn in_order(segments: &[Segment]) {
+    let mut at = 0.0;
+    for segment in segments {
+        assert_eq!(segment.start, at, "segments follow each other");
+        for word in &segment.words {
+            assert!(
+                word.start >= at && word.start <= word.end && word.end <= segment.end + 1e-9,
+                "{segments:?}"
+            );
+            at = word.end;
+        }
+        at = segment.end;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_word_comes_out_once_and_any_chunking_cuts_alike(
+        said in parts(), sizes in prop::collection::vec(1usize..9000, 1..5), lookahead in 0usize..7,
+        reset in any::<bool>()
+    ) {
+        // The network is 8 steps late, less than half of the silence that ends a segment: what it
+        // has heard is out before it may forget, or is heard again.
+        let recognizer = tones(8, lookahead);
+        let samples = scene(&said);
+        let options = rules(Some(reset));
+        let whole = hear(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &[samples.len()]);
+        let pieces = hear(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &sizes);
+        prop_assert_eq!(finals(&whole), finals(&pieces));
+        let pipeline = Pipeline::start_with(
+            &recognizer, Box::new(Memory::new(samples.clone())), sizes[0], &options).expect("started");
+        let threaded: Vec<Event> = pipeline.map(|event| event.expect("heard")).collect();
+        prop_assert_eq!(finals(&whole), finals(&threaded));
+        let words: Vec<_> = said.iter().map(|part| part.0).collect();
+        prop_assert_eq!(final_text(&whole), words.join(" "));
+        in_order(&finals(&whole));
+        prop_assert!(matches!(whole.last(), Some(Event::Final(_))));
+    }
+}
+
+#[test]
+fn silence_ends_a_segment_and_a_repeat_comes_twice() {
+    let samples = [scene(&[("low", 0), ("high", 1500), ("high", 900), ("high", 0)]), silence(100)].concat();
+    for reset in [false, true] {
+        let mut stream = tones(8, 0).stream_with(&rules(Some(reset))).expect("a stream");
+        let segments = finals(&hear(&mut stream, &samples, &[1600]));
+        assert_eq!(texts(&segments), ["low high", "high", "high"], "reset {reset}");
+        in_order(&segments);
+        let seconds = samples.len() as f64 / f64::from(RATE);
+        assert_eq!(segments.last().map(|s| s.end), Some(seconds));
+    }
+}
+
+#[test]
+fn the_model_says_whether_its_state_is_reset() {
+    // A network that is 24 steps (0.96 s) late, cut after 0.8 s of silence: what it has heard and
+    // not said is in its state.
+    let samples = scene(&[("low", 660), ("high", 100), ("low", 1500)]);
+    let text = |recognizer: &Recognizer, reset| {
+        let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
+        final_text(&hear(&mut stream, &samples, &[1600]))
+    };
+    let carrying = tones(24, 0);
+    assert_eq!(text(&carrying, None), "low high low", "carried by default");
+    let mut metadata = metadata();
+    metadata.decoder.reset_at_endpoint = true;
+    let resetting = Recognizer::new(Arc::new(ToneEngine::new(24, 0)), metadata).expect("they fit");
+    assert_ne!(text(&resetting, None), "low high low", "this network must not be reset");
+    assert_eq!(text(&resetting, Some(false)), "low high low", "the option has the last word");
+}
+
+#[test]
+fn without_rules_a_stream_is_one_segment() {
+    let samples = scene(&[("low", 3000), ("high", 3000)]);
+    let segments = finals(&hear(&mut tones(8, 0).stream().expect("a stream"), &samples, &[1600]));
+    assert_eq!(texts(&segments), ["low high"]);
+}
+
+#[test]
+fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
+    let scenes = [
+        scene(&[("low", 1500), ("high", 1500), ("low", 1500)]),
+        scene(&[("high", 200), ("high", 2100), ("low", 1500)]),
+    ];
+    let recognizer = tones(8, 0);
+    let options = rules(Some(true));
+    let mut streams: Vec<_> = (0..2).map(|_| recognizer.stream_with(&options).expect("a stream")).collect();
+    for (stream, samples) in streams.iter_mut().zip(&scenes) {
+        stream.accept(samples).expect("taken");
+        stream.end();
+    }
+    while streams.iter().any(|s| s.ready() > 0) {
+        step_batch(&mut streams.iter_mut().collect::<Vec<_>>()).expect("run");
+    }
+    for (stream, samples) in streams.iter_mut().zip(&scenes) {
+        let alone = hear(&mut recognizer.stream_with(&options).expect("a stream"), samples, &[1600]);
+        assert_eq!(finals(&stream.take_events()), finals(&alone));
+    }
+}
+
+/// Hears speech in whatever is louder than a whisper.
+struct Loud;
+
+impl SpeechDetector for Loud {
+    fn window_samples(&self) -> usize {
+        512
+    }
+
+    fn speech(&mut self, window: &[f32]) -> hearken::Result<f32> {
+        Ok(if window.iter().any(|x| x.abs() > 0.0002) { 0.9 } else { 0.1 })
+    }
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn a_detector_keeps_the_segment_open() {
+    // A murmur of 1 s that the recogniser does not know, between two words.
+    let murmur: Vec<f32> = (0..RATE).map(|i| if i % 160 == 0 { 0.0005 } else { 0.0 }).collect();
+    let samples = [speak(&["low"]), murmur, speak(&["high"]), silence(1000)].concat();
+    let detector = Some(DetectorFactory::new(|| Ok(Box::new(Loud))));
+    for sizes in [vec![100], vec![16_000], vec![77, 5000]] {
+        let mut plain = tones(2, 0).stream_with(&rules(None)).expect("a stream");
+        let without = finals(&hear(&mut plain, &samples, &sizes));
+        assert_eq!(texts(&without)[..2], ["low", "high"]);
+        let options = StreamOptions { detector: detector.clone(), ..rules(None) };
+        let mut stream = tones(2, 0).stream_with(&options).expect("a stream");
+        let with = finals(&hear(&mut stream, &samples, &sizes));
+        assert_eq!(texts(&with)[..1], ["low high"], "{sizes:?}");
+        let source = Box::new(Memory::new(samples.clone()));
+        let pipeline = Pipeline::start_with(&tones(2, 0), source, sizes[0], &options).expect("started");
+        let threaded: Vec<Event> = pipeline.map(|event| event.expect("heard")).collect();
+        assert_eq!(finals(&threaded), with);
+    }
+}
+
+/// A decoder of scripted frames of 40 ms: blank, `▁ze`, `ro`, `▁one`.
+fn scripted(options: &EndpointOptions) -> SegmentDecoder {
+    let tokens = ["<blk>", "▁ze", "ro", "▁one"].map(String::from).to_vec();
+    let table = TokenTable::new(tokens, 0).expect("a good table");
+    let decoder = DecoderOptions::default();
+    let words = WordBuilder::new(&table, &decoder, FrameClock { step_samples: 640, sample_rate: 16_000 });
+    SegmentDecoder::new(Box::new(Greedy::new(&table, &decoder)), words).with_endpoints(options, false)
+}
+
+fn frames(path: &[u32]) -> Vec<f32> {
+    path.iter().flat_map(|&best| (0..4).map(move |id| if id == best { 0.97f32 } else { 0.01 }.ln())).collect()
+}
+
+#[test]
+fn a_word_across_the_longest_segment_stays_whole() {
+    let options = EndpointOptions { rule3_min_utterance_length: 0.4, ..Default::default() };
+    let mut decoder = scripted(&options);
+    let mut events = Vec::new();
+    // The cut falls after frame 10: `ro` is still to come, and the run of `▁ze` goes on.
+    decoder.push(&frames(&[0, 3, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 2, 2, 0, 3]), &mut events);
+    events.push(decoder.end_segment());
+    let segments = finals(&events);
+    assert_eq!(texts(&segments)[..2], ["one", "zero one"], "{segments:?}");
+    assert_eq!(final_text(&events), "one zero one");
+    in_order(&segments);
+    assert!(segments[0].end < 8.0 * 0.04, "the segment ends before the word that is kept");
+}
+
+#[test]
+fn a_partial_follows_a_word_that_is_kept() {
+    let options = EndpointOptions { rule3_min_utterance_length: 0.4, ..Default::default() };
+    let mut decoder = scripted(&options);
+    let mut events = Vec::new();
+    decoder.push(&frames(&[3, 0, 0, 0, 0, 0, 0, 0, 3, 0]), &mut events);
+    match &events[..] {
+        [Event::Final(one), Event::Partial(kept)] => {
+            assert_eq!((one.text.as_str(), kept.text.as_str()), ("one", "one"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn times_do_not_drift_over_ten_hours() {
+    let mut decoder = scripted(&EndpointOptions::default());
+    // One word every four seconds of 100 frames.
+    let mut path = vec![0; 100];
+    path[20] = 3;
+    let piece = frames(&path);
+    let mut segments = 0u32;
+    let mut events = Vec::new();
+    for round in 0..9000u64 {
+        events.clear();
+        decoder.push(&piece, &mut events);
+        for segment in finals(&events).iter().filter(|s| !s.text.is_empty()) {
+            segments += 1;
+            let word = &segment.words[0];
+            let expected = (round * 100 + 21) as f64 * 0.04;
+            assert!((word.end - expected).abs() < 1e-6, "{} at {expected}", word.end);
+            assert!((segment.end - (expected + 1.2)).abs() < 1e-6, "1.2 s of silence behind the word");
+        }
+    }
+    assert_eq!(segments, 9000);
+}

@@ -1,0 +1,85 @@
+//! Long streams: memory that does not grow, times that do not drift. Plain `cargo test` hears three
+//! minutes; the hour runs by
+//!
+//! ```text
+//! cargo test --release --test soak -- --ignored --nocapture
+//! ```
+
+use std::path::Path;
+
+use hearken::engine::{EngineKind, EngineOptions};
+use hearken::recognizer::{Event, Recognizer};
+
+const RATE: usize = 16_000;
+
+/// Resident memory of this process, kB. `None` where the system does not tell.
+fn resident_kb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// 100 ms of the clip said over and over, a second of digital silence after each.
+fn chunk(number: usize, clip: &[f32], out: &mut Vec<f32>) {
+    let period = clip.len() + RATE;
+    let first = number * (RATE / 10);
+    out.clear();
+    out.extend((first..first + RATE / 10).map(|i| clip.get(i % period).copied().unwrap_or(0.0)));
+}
+
+/// Pushes so many minutes of a spoken clip, over and over with a pause, through one stream of the
+/// model inside the program, an endpoint every ten seconds, as fast as it goes.
+fn soak(minutes: usize) {
+    let recognizer = Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("a model");
+    let clip = hearken::audio::read_all(
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/audio/pi.wav")),
+        RATE as u32,
+    )
+    .expect("a clip");
+    let mut stream = recognizer.stream().expect("a stream");
+    let mut samples = Vec::new();
+    let (mut events, mut words, mut last_end) = (0usize, 0usize, 0.0f64);
+    let mut after_a_minute = None;
+    for number in 0..minutes * 600 {
+        chunk(number, &clip, &mut samples);
+        let mut new = stream.push(&samples).expect("it is heard");
+        if number % 100 == 99 {
+            stream.end_segment();
+            new.extend(stream.take_events());
+        }
+        events += new.len();
+        let heard = (number + 1) as f64 / 10.0;
+        assert!((stream.seconds() - heard).abs() < 1e-6, "{} s, not {heard}", stream.seconds());
+        for segment in new.iter().filter_map(|e| if let Event::Final(s) = e { Some(s) } else { None }) {
+            words += segment.words.len();
+            assert!(segment.words.iter().all(|w| w.start >= last_end - 0.2 && w.end <= heard + 0.1));
+            assert!((segment.end - heard).abs() < 1.0, "a segment ends at {}, heard {heard}", segment.end);
+            last_end = segment.words.last().map_or(last_end, |w| w.end);
+        }
+        if number == 600 {
+            after_a_minute = resident_kb();
+        }
+    }
+    stream.finish().expect("it ends");
+    assert!(events > minutes && words > 20 * minutes, "the clip is heard again and again: {events}, {words}");
+    match (after_a_minute, resident_kb()) {
+        (Some(before), Some(after)) => {
+            eprintln!(
+                "{minutes} minutes, {words} words: {before} kB after the first minute, {after} kB at last"
+            );
+            assert!(after <= before + 1024, "memory grew from {before} to {after} kB");
+        }
+        _ => eprintln!("skipped: this system does not tell how much memory a process has"),
+    }
+}
+
+#[test]
+fn three_minutes() {
+    soak(3);
+}
+
+#[test]
+#[ignore = "an hour of audio: run it in the release profile"]
+fn an_hour() {
+    soak(60);
+}

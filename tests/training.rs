@@ -1,0 +1,319 @@
+//! Training from outside, on "words" that are tones and noise: it learns, it repeats, it goes on
+//! after a stop or a kill as if nothing had been, and it names what is wrong with its input.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use hearken::audio::{WavEncoding, write_wav};
+use hearken::recognizer::Recognizer;
+use hearken::train::{Options, Progress, Recipe, train};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+const RATE: u32 = 16_000;
+const WORDS: [&str; 3] = ["low", "high", "hiss"];
+
+const RECIPE: &str = r#"
+[data]
+words = ["low", "high", "hiss"]
+[[data.recordings]]
+manifest = "train.jsonl"
+weight = 1.0
+[[data.dev]]
+manifest = "train.jsonl"
+weight = 1.0
+[features]
+num_mel_bins = 20
+[network]
+cells = ["gru"]
+hidden = [20, 20]
+input_size = 20
+dropout = 0.05
+[augment]
+gain = { probability = 0.5, gain_db = [-12.0, 6.0] }
+[specaugment]
+time_masks = 1
+time_mask_frames = 3
+[optimizer]
+learning_rate = 1e-2
+ema_decay = 0.95
+[schedule]
+steps = 160
+warmup_steps = 10
+final_share = 0.1
+[run]
+seed = 5
+batch_size = 8
+eval_interval = 80
+checkpoint_interval = 2
+log_interval = 10
+[decoder]
+flush_ms = 200
+"#;
+
+/// A folder of recordings, `train.jsonl` and `recipe.toml`.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().expect("a folder"));
+        let mut rng = Pcg64Mcg::seed_from_u64(11);
+        let mut lines = String::new();
+        for i in 0..16 {
+            let words: Vec<&str> = (0..1 + i % 3).map(|_| WORDS[rng.random_range(0..WORDS.len())]).collect();
+            let name = format!("{i}.wav");
+            write_wav(&place.path(&name), &speak(&words, &mut rng), RATE, WavEncoding::Pcm16)
+                .expect("written");
+            lines += &format!("{{\"audio_filepath\": \"{name}\", \"text\": \"{}\"}}\n", words.join(" "));
+        }
+        place.put("train.jsonl", &lines);
+        place.put("recipe.toml", RECIPE);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("written");
+    }
+
+    fn options(&self, out: &str) -> Options {
+        Options {
+            data: self.0.path().into(),
+            out: self.path(out),
+            threads: 2,
+            resume: false,
+            from: None,
+            stop_after: None,
+        }
+    }
+
+    fn train(&self, text: &str, options: &Options) -> hearken::Result<Vec<Progress>> {
+        let mut told = Vec::new();
+        train(&Recipe::parse(text)?, text, options, &mut |progress| {
+            told.push(progress);
+            true
+        })?;
+        Ok(told)
+    }
+
+    fn start(&self, out: &str, more: &[&str]) -> Child {
+        Command::new(assert_cmd::cargo::cargo_bin!("hearken"))
+            .current_dir(self.0.path())
+            .args(["train", "recipe.toml", "--threads", "2", "--out", out])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs")
+    }
+
+    /// Runs `hearken train` to its end: exit code and standard error.
+    fn run(&self, out: &str, more: &[&str]) -> (Option<i32>, String) {
+        let output = self.start(out, more).wait_with_output().expect("it ends");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!errors.contains("panicked"), "{errors}");
+        (output.status.code(), errors)
+    }
+}
+
+/// Words of 200 to 300 ms with pauses around them, over faint hiss.
+fn speak(words: &[&str], rng: &mut Pcg64Mcg) -> Vec<f32> {
+    let mut samples = Vec::new();
+    let pause = |samples: &mut Vec<f32>, rng: &mut Pcg64Mcg| {
+        let length = rng.random_range(1600..3200);
+        samples.extend((0..length).map(|_| rng.random_range(-0.001..0.001)));
+    };
+    pause(&mut samples, rng);
+    for word in words {
+        let hz =
+            if *word == "low" { rng.random_range(250.0..400.0) } else { rng.random_range(2500.0..3500.0) };
+        let level = rng.random_range(0.1..0.4f32);
+        for i in 0..rng.random_range(3200..4800) {
+            let tone = (std::f32::consts::TAU * hz * i as f32 / RATE as f32).sin();
+            samples.push(level * if *word == "hiss" { rng.random_range(-1.0..1.0) } else { tone });
+        }
+        pause(&mut samples, rng);
+    }
+    samples
+}
+
+fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
+    fs::read(path.as_ref()).expect("the run has written it")
+}
+
+/// What it learnt from the whole recipe: the losses told, and the last word error rate.
+#[test]
+fn it_learns_and_the_model_transcribes() {
+    let place = Place::new();
+    let told = place.train(RECIPE, &place.options("run")).expect("trained");
+    let losses: Vec<f64> = told
+        .iter()
+        .filter_map(|p| if let Progress::Step { loss, .. } = p { Some(*loss) } else { None })
+        .collect();
+    assert_eq!(losses.len(), 16);
+    assert!(losses[15] < 0.2 * losses[0], "the loss falls: {losses:?}");
+    let scores = told.iter().rev().find_map(|p| match p {
+        Progress::Scores { scores, .. } => Some(scores[0].score.wer()),
+        _ => None,
+    });
+    assert!(scores.expect("it was scored") < 0.1, "words are learnt: {scores:?} wrong");
+    let recognizer = Recognizer::open(place.path("run/best.onnx")).expect("a good model");
+    let mut rng = Pcg64Mcg::seed_from_u64(77);
+    let mut right = 0;
+    for words in [&["low", "hiss"][..], &["high"], &["hiss", "hiss", "low"], &["high", "low"]] {
+        let text = recognizer.transcribe(&speak(words, &mut rng)).expect("heard");
+        right += usize::from(text == words.join(" "));
+    }
+    assert!(right >= 3, "{right} of 4 new recordings are heard right");
+    assert!(bytes(place.path("run/log.jsonl")).iter().filter(|&&b| b == b'\n').count() >= 18);
+}
+
+#[test]
+fn the_same_seed_and_threads_give_the_same_bytes() {
+    let place = Place::new();
+    let text = RECIPE.replace("steps = 160", "steps = 12");
+    for out in ["a", "b"] {
+        place.train(&text, &place.options(out)).expect("trained");
+    }
+    let one = bytes(place.path("a/last.onnx"));
+    assert!(one == bytes(place.path("b/last.onnx")), "two runs differ");
+    let other = text.replace("seed = 5", "seed = 6");
+    place.train(&other, &place.options("c")).expect("trained");
+    assert!(one != bytes(place.path("c/last.onnx")), "the seed does nothing");
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_weights() {
+    let place = Place::new();
+    // Not a multiple of the buckets' batches, nor of the intervals.
+    let text = RECIPE.replace("steps = 160", "steps = 24").replace("eval_interval = 80", "eval_interval = 7");
+    place.train(&text, &place.options("whole")).expect("trained");
+    for (stop, more) in [(13, Some(17)), (14, None)] {
+        let out = format!("stopped-{stop}");
+        let mut options = Options { stop_after: Some(stop), ..place.options(&out) };
+        place.train(&text, &options).expect("trained");
+        assert!(
+            bytes(place.path("whole/last.onnx")) != bytes(options.out.join("last.onnx")),
+            "it did not stop"
+        );
+        options.resume = true;
+        for stop_after in more.into_iter().map(Some).chain([None]) {
+            options.stop_after = stop_after;
+            place.train(&text, &options).expect("resumed");
+        }
+        for name in ["last.onnx", "best.onnx", "checkpoint.bin"] {
+            let same = bytes(place.path("whole").join(name)) == bytes(options.out.join(name));
+            assert!(same, "{name} differs after a stop at {stop}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_weights() {
+    let place = Place::new();
+    place.put(
+        "recipe.toml",
+        &RECIPE.replace("checkpoint_interval = 2", "checkpoint_interval = 1").replace("= 160", "= 120"),
+    );
+    assert_eq!(place.run("whole", &[]).0, Some(0));
+    let mut rng = Pcg64Mcg::seed_from_u64(1);
+    let checkpoint = place.path("killed/checkpoint.bin");
+    let mut killed = 0;
+    for _ in 0..6 {
+        let mut child = place.start("killed", if checkpoint.exists() { &["--resume"] } else { &[] });
+        while !checkpoint.exists() && child.try_wait().expect("a child").is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(rng.random_range(20..250)));
+        // SIGKILL: nothing of it can be caught.
+        child.kill().expect("killed, or already gone");
+        killed += usize::from(!child.wait().expect("ended").success());
+    }
+    assert!(killed > 0, "every run ended before it could be killed");
+    let (code, errors) = place.run("killed", &["--resume"]);
+    assert_eq!(code, Some(0), "{errors}");
+    for name in ["last.onnx", "checkpoint.bin"] {
+        let same = bytes(place.path("whole").join(name)) == bytes(place.path("killed").join(name));
+        assert!(same, "{name} differs after {killed} kills");
+    }
+}
+
+#[test]
+fn a_bad_checkpoint_is_refused() {
+    let place = Place::new();
+    let text = RECIPE.replace("steps = 160", "steps = 2");
+    let mut options = place.options("run");
+    options.resume = true;
+    let error = place.train(&text, &options).expect_err("nothing to go on from").to_string();
+    assert!(error.contains("checkpoint.bin"), "{error}");
+    options.resume = false;
+    place.train(&text, &options).expect("trained");
+    options.resume = true;
+    let other = text.replace("hidden = [20, 20]", "hidden = [20, 24]");
+    let error = place.train(&other, &options).expect_err("another network").to_string();
+    assert!(error.contains("another network"), "{error}");
+    let whole = bytes(place.path("run/checkpoint.bin"));
+    fs::write(place.path("run/checkpoint.bin"), &whole[..whole.len() / 2]).expect("written");
+    let error = place.train(&text, &options).expect_err("half a checkpoint").to_string();
+    assert!(error.contains("checkpoint.bin") && error.contains("not a whole"), "{error}");
+}
+
+#[test]
+fn a_transcript_that_does_not_fit_is_named_and_left_out() {
+    let place = Place::new();
+    let text = RECIPE.replace("steps = 160", "steps = 2");
+    let mut manifest = fs::read_to_string(place.path("train.jsonl")).expect("written");
+    // One says so itself, of the other only the audio tells.
+    let long = ["low"; 40].join(" ");
+    manifest += &format!("{{\"audio_filepath\": \"0.wav\", \"text\": \"{long}\", \"duration\": 0.5}}\n");
+    manifest += &format!("{{\"audio_filepath\": \"3.wav\", \"text\": \"{long}\"}}\n");
+    place.put("train.jsonl", &manifest);
+    let told = place.train(&text, &place.options("run")).expect("the others are trained on");
+    let left_out: Vec<&String> =
+        told.iter().filter_map(|p| if let Progress::LeftOut(line) = p { Some(line) } else { None }).collect();
+    assert_eq!(left_out.len(), 2, "{left_out:?}");
+    for (line, place) in left_out.iter().zip(["line 17", "line 18"]) {
+        assert!(line.contains("train.jsonl") && line.contains(place), "{line}");
+        assert!(line.contains("needs 79 steps"), "{line}");
+    }
+}
+
+#[test]
+fn bad_input_is_named() {
+    let place = Place::new();
+    let manifest = fs::read_to_string(place.path("train.jsonl")).expect("written");
+    let error = |code: i32, errors: &str, parts: &[&str]| {
+        assert_eq!(code, 1, "{errors}");
+        assert!(parts.iter().all(|part| errors.contains(part)), "{parts:?} in {errors}");
+    };
+    let run = |out: &str| {
+        let (code, errors) = place.run(out, &[]);
+        (code.unwrap_or(-1), errors)
+    };
+
+    place
+        .put("train.jsonl", &format!("{manifest}{{\"audio_filepath\": \"1.wav\", \"text\": \"low hum\"}}\n"));
+    let (code, errors) = run("run");
+    error(code, &errors, &["train.jsonl", "line 17", "hum"]);
+
+    place.put("train.jsonl", &format!("{manifest}{{\"audio_filepath\": \"none.wav\", \"text\": \"low\"}}\n"));
+    let (code, errors) = run("run");
+    error(code, &errors, &["train.jsonl", "line 17", "none.wav"]);
+
+    place.put("train.jsonl", &manifest);
+    place.put("recipe.toml", &RECIPE.replace("warmup_steps", "warm_up_steps"));
+    let (code, errors) = run("run");
+    error(code, &errors, &["recipe.toml", "line 27", "warm_up_steps", "did you mean `warmup_steps`?"]);
+
+    // A folder cannot be made where a file stands.
+    place.put("recipe.toml", &RECIPE.replace("steps = 160", "steps = 2"));
+    place.put("file", "");
+    let (code, errors) = run("file/run");
+    error(code, &errors, &["file/run"]);
+    assert!(!place.path("run").join("last.onnx").exists());
+}
