@@ -23,6 +23,8 @@ pub enum Stage {
     Train,
     /// Writing results.
     Output,
+    /// The server: its address, its certificate, its clients.
+    Serve,
 }
 
 /// What went wrong, where, and what to do about it.

@@ -27,6 +27,9 @@ pub mod train;
 
 pub mod output;
 
+#[cfg(feature = "serve")]
+pub mod serve;
+
 pub mod cli;
 
 pub use error::{Error, Result};

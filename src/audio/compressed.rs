@@ -49,7 +49,7 @@ impl CompressedReader {
         if !may_be_audio(&head) {
             return Err(not_audio(&head));
         }
-        let seekable = matches!(input, Input::File(_));
+        let seekable = !matches!(input, Input::Stream(_));
         let truncated = head.starts_with(b"OggS") && ogg_is_cut(&mut input)?;
         input.commit();
         let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
@@ -212,11 +212,13 @@ fn open_track(format: &dyn FormatReader) -> Result<Track> {
 fn ogg_is_cut(input: &mut Input) -> Result<bool> {
     /// The longest page: header, 255 segment sizes, 255 segments of 255 bytes.
     const LONGEST_PAGE: u64 = 27 + 255 + 255 * 255;
-    let Input::File(file) = input else { return Ok(false) };
-    let length = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
-    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_PAGE))).map_err(unreadable)?;
+    if matches!(input, Input::Stream(_)) {
+        return Ok(false);
+    }
+    let length = input.seek(SeekFrom::End(0)).map_err(unreadable)?;
+    input.seek(SeekFrom::Start(length.saturating_sub(LONGEST_PAGE))).map_err(unreadable)?;
     let mut tail = Vec::new();
-    file.by_ref().take(LONGEST_PAGE).read_to_end(&mut tail).map_err(unreadable)?;
+    input.by_ref().take(LONGEST_PAGE).read_to_end(&mut tail).map_err(unreadable)?;
     input.rewind()?;
     let whole = tail.windows(4).rposition(|w| w == b"OggS").is_some_and(|start| {
         let page = &tail[start..];

@@ -1,7 +1,7 @@
 //! Where bytes come from: a file that can go back, or a stream that cannot.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use symphonia::core::io::MediaSource;
@@ -17,6 +17,7 @@ const MOST_REMEMBERED: usize = 1 << 20;
 /// has been read.
 pub(super) enum Input {
     File(BufReader<File>),
+    Memory(Cursor<Vec<u8>>),
     Stream(Stream),
 }
 
@@ -61,6 +62,7 @@ impl Input {
     pub(super) fn rewind(&mut self) -> Result<()> {
         match self {
             Input::File(f) => f.rewind().map_err(unreadable),
+            Input::Memory(m) => m.rewind().map_err(unreadable),
             Input::Stream(s) if s.remembers => {
                 s.at = 0;
                 Ok(())
@@ -88,6 +90,11 @@ impl Input {
                 f.seek_relative(i64::try_from(step).map_err(io::Error::other)?)?;
                 Ok(step)
             }
+            Input::Memory(m) => {
+                let step = bytes.min((m.get_ref().len() as u64).saturating_sub(m.position()));
+                m.set_position(m.position() + step);
+                Ok(step)
+            }
             Input::Stream(_) => io::copy(&mut self.by_ref().take(bytes), &mut io::sink()),
         }
     }
@@ -102,6 +109,7 @@ impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Input::File(f) => f.read(buffer),
+            Input::Memory(m) => m.read(buffer),
             Input::Stream(s) => s.read(buffer),
         }
     }
@@ -132,6 +140,7 @@ impl Seek for Input {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match self {
             Input::File(f) => f.seek(to),
+            Input::Memory(m) => m.seek(to),
             Input::Stream(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "a stream cannot go back")),
         }
     }
@@ -139,12 +148,13 @@ impl Seek for Input {
 
 impl MediaSource for Input {
     fn is_seekable(&self) -> bool {
-        matches!(self, Input::File(_))
+        !matches!(self, Input::Stream(_))
     }
 
     fn byte_len(&self) -> Option<u64> {
         match self {
             Input::File(f) => f.get_ref().metadata().ok().map(|m| m.len()),
+            Input::Memory(m) => Some(m.get_ref().len() as u64),
             Input::Stream(_) => None,
         }
     }

@@ -113,6 +113,16 @@ pub fn open_reader(
     at_rate(source, rate)
 }
 
+/// Opens an audio file that is in memory; `name` stands for it in messages.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_bytes(bytes: Vec<u8>, name: &str, rate: u32) -> Result<Box<dyn Source>> {
+    check_rate(rate)?;
+    let source = open_native(Input::Memory(std::io::Cursor::new(bytes)), Path::new(name))?;
+    at_rate(source, rate)
+}
+
 /// Opens raw PCM, which has no header: `format` says what it is.
 ///
 /// # Errors

@@ -9,6 +9,8 @@ mod inspect;
 mod listen;
 mod model;
 mod raw;
+#[cfg(feature = "serve")]
+mod serve;
 mod train;
 mod transcribe;
 mod verify;
@@ -46,6 +48,9 @@ enum Command {
     Verify(verify::Args),
     /// Turn a foreign ONNX file into a model.
     Import(import::Args),
+    /// Hear over the network, and show a page.
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     /// Describe a model file.
     Inspect(inspect::Args),
 }
@@ -101,6 +106,8 @@ pub fn run() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match result {

@@ -68,6 +68,16 @@ impl Stepper {
         &mut self.waiting
     }
 
+    /// What is carried from step to step.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// V, values of an output frame.
+    pub fn num_tokens(&self) -> usize {
+        self.engine.spec().num_tokens
+    }
+
     /// Steps that could be run now.
     pub fn ready(&self) -> usize {
         let spec = self.engine.spec();

@@ -1,6 +1,12 @@
 //! One speaker's stream: samples in, events out.
 
+<<<<<<< HEAD
+use std::sync::Arc;
+
+use crate::engine::State;
+=======
 use crate::decode::EndpointOptions;
+>>>>>>> main
 use crate::error::{Error, Result, Stage};
 
 use super::detector::DetectorFactory;
@@ -33,6 +39,8 @@ pub struct Stream {
     /// Room for the log-probabilities of a call.
     log_probs: Vec<f32>,
     events: Vec<Event>,
+    /// The last output frame, where it is asked for.
+    observed: Option<Vec<f32>>,
     phase: Phase,
 }
 
@@ -59,6 +67,7 @@ impl Stream {
             segments,
             log_probs: Vec::new(),
             events: Vec::new(),
+            observed: None,
             phase: Phase::Open,
         })
     }
@@ -131,6 +140,21 @@ impl Stream {
         std::mem::take(&mut self.events)
     }
 
+    /// Keeps the log-probabilities of the last output frame for [`Stream::take_observed`].
+    pub fn observe(&mut self) {
+        self.observed = Some(Vec::new());
+    }
+
+    /// The log-probabilities `[V]` of the last output frame, if it was not taken yet.
+    pub fn take_observed(&mut self) -> Option<Vec<f32>> {
+        self.observed.as_mut().map(std::mem::take).filter(|frame| !frame.is_empty())
+    }
+
+    /// What the network carries from step to step.
+    pub fn state(&self) -> &State {
+        self.stepper.state()
+    }
+
     /// Seconds of audio taken so far.
     pub fn seconds(&self) -> f64 {
         self.front_end.seconds()
@@ -170,9 +194,19 @@ pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
     let steps = run_batch(&mut steppers, &mut log_probs)?;
     for stream in streams {
         if !stream.log_probs.is_empty() {
+<<<<<<< HEAD
+            if let Some(observed) = &mut stream.observed {
+                let tokens = stream.stepper.num_tokens().min(stream.log_probs.len());
+                observed.clear();
+                observed.extend_from_slice(&stream.log_probs[stream.log_probs.len() - tokens..]);
+            }
+            stream.events.extend(stream.segments.push(&stream.log_probs));
+            stream.log_probs.clear();
+=======
             let Stream { stepper, segments, log_probs, events, .. } = &mut **stream;
             decode_steps(stepper, segments, log_probs, steps, events);
             log_probs.clear();
+>>>>>>> main
         }
     }
     Ok(steps)

@@ -1,0 +1,203 @@
+//! `hearken serve`
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpSocket;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::model::ModelArgs;
+use super::{Outcome, Stop};
+use crate::error::{Error, Result, Stage};
+use crate::serve::{self, Access, Ending, Limits, Options};
+
+/// Hear over the network: websockets as vosk-server and sherpa-onnx speak them, whole recordings
+/// by POST, and a page for the browser.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: hearken serve --listen 127.0.0.1:2700\n         \
+                        then open http://127.0.0.1:2700/")]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// The address to listen on.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2700")]
+    listen: SocketAddr,
+
+    /// The file whose first line is the token that clients must bring.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Listen on other addresses than loopback without a token.
+    #[arg(long)]
+    insecure: bool,
+
+    /// Pages of this origin may connect too (https://speech.example.org); `*` is all.
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+
+    /// The certificate (chain), PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Threads of the recogniser; without it as many as there are cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// Streams that take a step of the network together at the most.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
+
+    /// How a sherpa-onnx client on `/` is answered at the end: as by the C++ or the Python server.
+    #[arg(long, value_name = "cpp|python", default_value = "cpp", value_parser = ["cpp", "python"])]
+    sherpa_ending: String,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Connections at a time.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    max_connections: usize,
+    /// Streams at a time.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().streams)]
+    max_streams: usize,
+    /// Streams at a time that may ask to see the network at work.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().traces)]
+    max_traces: usize,
+    /// Bytes of a websocket message.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
+    max_message: usize,
+    /// Bytes of an uploaded recording.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().upload_bytes)]
+    max_upload: usize,
+    /// Seconds after which a client that sends nothing is closed.
+    #[arg(long, value_name = "S", default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds)]
+    idle_seconds: f64,
+    /// Seconds that a connection may last.
+    #[arg(long, value_name = "S", default_value_t = Limits::default().total.as_secs_f64(), value_parser = seconds)]
+    max_seconds: f64,
+    /// Seconds after which a client that reads nothing is cut off.
+    #[arg(long, value_name = "S", default_value_t = Limits::default().write.as_secs_f64(), value_parser = seconds)]
+    write_seconds: f64,
+    /// Seconds of a client's audio that may wait for the recogniser.
+    #[arg(long, value_name = "S", default_value_t = Limits::default().buffered_seconds, value_parser = seconds)]
+    buffer_seconds: f64,
+    /// New connections a second.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_per_second, value_parser = seconds)]
+    connect_rate: f64,
+    /// Seconds that open streams get to end when the server is stopped.
+    #[arg(long, value_name = "S", default_value_t = Limits::default().drain.as_secs_f64(), value_parser = seconds)]
+    drain_seconds: f64,
+}
+
+/// A positive number of a size that durations can have.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
+    if value > 0.0 && value <= 1e9 { Ok(value) } else { Err("expected a number above 0".into()) }
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        Limits {
+            // What a semaphore can count.
+            connections: self.max_connections.min(1 << 20),
+            streams: self.max_streams.min(1 << 20),
+            traces: self.max_traces.min(1 << 20),
+            message_bytes: self.max_message,
+            upload_bytes: self.max_upload,
+            idle: Duration::from_secs_f64(self.idle_seconds),
+            total: Duration::from_secs_f64(self.max_seconds),
+            write: Duration::from_secs_f64(self.write_seconds),
+            buffered_seconds: self.buffer_seconds,
+            connections_per_second: self.connect_rate,
+            drain: Duration::from_secs_f64(self.drain_seconds),
+            ..Limits::default()
+        }
+    }
+}
+
+fn failed(problem: impl Into<String>) -> Error {
+    Error::new(Stage::Serve, problem)
+}
+
+/// Bytes that the system holds for a client that does not read.
+const SEND_BUFFER: u32 = 128 << 10;
+/// Connections that wait to be let in.
+const BACKLOG: u32 = 1024;
+
+pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
+    let token = args.token_file.as_deref().map(read_token).transpose()?;
+    if !args.listen.ip().is_loopback() && token.is_none() && !args.insecure {
+        let problem = format!("{} is reached from outside, and no token is asked for", args.listen);
+        let hint = "set --token-file, or say --insecure";
+        return Err(Error::new(Stage::Usage, problem).hint(hint).into());
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = Options {
+        limits: args.limits.limits(),
+        access: Access { token, origins: args.allow_origin.clone() },
+        tls: args.tls_cert.clone().zip(args.tls_key.clone()),
+        threads: args.threads.map_or(cores, usize::from),
+        batch: usize::from(args.batch),
+        ending: if args.sherpa_ending == "python" { Ending::Python } else { Ending::Cpp },
+    };
+    let recognizer = args.model.open()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(4))
+        .max_blocking_threads(cores.max(2))
+        .enable_all()
+        .build()
+        .map_err(|e| failed(format!("cannot start the runtime: {e}")))?;
+    runtime.block_on(async {
+        let (listener, address) = bind(args.listen)?;
+        let mut term = signal(SignalKind::terminate()).map_err(|e| failed(e.to_string()))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| failed(e.to_string()))?;
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        // Nobody may be there to read it.
+        let _ = writeln!(std::io::stderr(), "hearken: listening on {scheme}://{address}/");
+        let shutdown = async {
+            tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+        };
+        serve::run(listener, recognizer, options, shutdown).await
+    })?;
+    // A decoder that hangs in a recording must not keep the program.
+    runtime.shutdown_background();
+    Ok(Outcome::Done)
+}
+
+fn bind(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr)> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let bound = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, bound))
+    };
+    bind().map_err(|e| failed(format!("cannot listen on {address}: {e}")))
+}
+
+fn read_token(path: &std::path::Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|e| crate::error::io(Stage::Serve, path, e))?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    if token.len() < 16 {
+        let problem = format!("expected a token of at least 16 characters, found {}", token.len());
+        return Err(Error::new(Stage::Serve, problem).in_file(path).hint("openssl rand -hex 24"));
+    }
+    if !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)) {
+        let problem = "expected a token of letters, digits and -._~";
+        return Err(Error::new(Stage::Serve, problem).in_file(path));
+    }
+    Ok(token.into())
+}

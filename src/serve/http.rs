@@ -1,0 +1,154 @@
+//! The HTTP side: which path is what, and what answers say.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use serde_json::json;
+
+use super::auth::{Access, Refusal};
+use super::machine::Opening;
+use super::page;
+use super::session::{self, Shared};
+use super::sherpa::Ending;
+use super::transcription::{Problem, json_response, transcribe};
+
+/// What the handlers know.
+#[derive(Clone)]
+pub struct App {
+    pub shared: Arc<Shared>,
+    pub access: Arc<Access>,
+    /// How a sherpa client that came without a path is answered.
+    pub ending: Ending,
+}
+
+/// Something held as long as a connection or what it became lasts.
+#[derive(Clone)]
+pub struct Held(pub Arc<dyn std::any::Any + Send + Sync>);
+
+/// All paths.
+pub fn router(app: App) -> Router {
+    // The multipart frame is not the recording.
+    let most = app.shared.limits.upload_bytes.saturating_add(64 << 10);
+    Router::new()
+        .route("/", get(root))
+        .route("/v1/stream", any(|s: State<App>, r: Request| stream(s, r, Opening::Own)))
+        .route("/vosk", any(|s: State<App>, r: Request| stream(s, r, Opening::Vosk)))
+        .route("/sherpa", any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(Ending::Cpp))))
+        .route(
+            "/sherpa/python",
+            any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(Ending::Python))),
+        )
+        .route("/v1/audio/transcriptions", post(transcriptions))
+        .route("/v1/models", get(models))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/page.js", get(|| async { page::script(page::PAGE_JS) }))
+        .route("/worklet.js", get(|| async { page::script(page::WORKLET_JS) }))
+        .route("/style.css", get(|| async { page::style() }))
+        .layer(DefaultBodyLimit::max(most))
+        .layer(middleware::from_fn_with_state(app.clone(), guard))
+        .with_state(app)
+}
+
+/// What is served to anyone: it tells nothing, and asks for the token.
+fn is_public(method: &Method, uri: &Uri, upgrade: bool) -> bool {
+    let path = uri.path();
+    method == Method::GET
+        && !upgrade
+        && ["/", "/health", "/page.js", "/worklet.js", "/style.css"].contains(&path)
+}
+
+/// Token and origin, and the headers that every answer has.
+async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let upgrade = request.headers().contains_key(header::UPGRADE);
+    let checked = app.access.check(request.headers(), request.uri());
+    let mut response = match checked {
+        Err(refusal) if !is_public(request.method(), request.uri(), upgrade) => refuse(&app, refusal),
+        _ => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn refuse(app: &App, refusal: Refusal) -> Response {
+    match refusal {
+        Refusal::Token => {
+            app.shared.metrics.refuse("token");
+            let mut response =
+                Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed").into_response();
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
+        Refusal::Origin => {
+            app.shared.metrics.refuse("origin");
+            Problem::new(StatusCode::FORBIDDEN, "pages of this origin are not allowed").into_response()
+        }
+    }
+}
+
+async fn root(State(app): State<App>, request: Request) -> Response {
+    if request.headers().contains_key(header::UPGRADE) {
+        let ending = app.ending;
+        return stream(State(app), request, Opening::Detect(ending)).await;
+    }
+    page::index()
+}
+
+async fn stream(State(app): State<App>, request: Request, opening: Opening) -> Response {
+    let held = request.extensions().get::<Held>().cloned();
+    let upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection> =
+        WebSocketUpgrade::from_request(request, &()).await;
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return rejection.into_response(),
+    };
+    let shared = app.shared;
+    let most = shared.limits.message_bytes;
+    upgrade
+        .protocols(["hearken"])
+        .max_message_size(most)
+        .max_frame_size(most)
+        .read_buffer_size(16 << 10)
+        .write_buffer_size(0)
+        .max_write_buffer_size(256 << 10)
+        .on_upgrade(move |socket| async move {
+            session::run(socket, opening, shared).await;
+            drop(held);
+        })
+}
+
+async fn transcriptions(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    if *app.shared.draining.borrow() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"));
+    }
+    let multipart = Multipart::from_request(request, &())
+        .await
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.body_text()))?;
+    transcribe(app.shared, multipart).await
+}
+
+/// Clients of OpenAI's interface ask which models there are.
+async fn models() -> Response {
+    let model = json!({"id": "hearken", "object": "model", "created": 0, "owned_by": "hearken"});
+    json_response(StatusCode::OK, &json!({"object": "list", "data": [model]}))
+}
+
+async fn health(State(app): State<App>) -> Response {
+    let draining = *app.shared.draining.borrow();
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    json_response(status, &json!({"status": if draining { "draining" } else { "ok" }}))
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    let text = app.shared.metrics.text();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

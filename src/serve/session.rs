@@ -1,0 +1,362 @@
+//! One websocket connection: between the socket, a protocol's state machine and a stream of the
+//! recogniser. One task does both reading and writing, so that a client that is not written to
+//! is not read from either.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::audio::Resampler;
+
+use super::batcher::{Batcher, Feed, Item};
+use super::limits::Limits;
+use super::machine::{Action, First, Heard, ModelInfo, Opening, Protocol, choose, close};
+use super::metrics::{Gauge, Metrics};
+
+/// Samples that go to the recogniser at a time: a quarter of a second at 16 kHz.
+const PIECE: usize = 4_000;
+/// How long a client gets to answer a close.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// A close frame's reason has 123 bytes at the most (RFC 6455, section 5.5).
+const LONGEST_REASON: usize = 120;
+
+/// What all connections share.
+pub struct Shared {
+    pub batcher: Batcher,
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+    pub model: ModelInfo,
+    /// A permit for each stream that may be heard.
+    pub streams: Arc<Semaphore>,
+    /// A permit for each stream that may be watched.
+    pub traces: Arc<Semaphore>,
+    /// Turns true when the server is to end.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// An open stream of the recogniser; everything it takes is given back when it is dropped.
+pub struct Listening {
+    pub feed: Feed,
+    pub outputs: mpsc::Receiver<Vec<Heard>>,
+    /// Whether it tells of the network's insides.
+    pub watched: bool,
+    _permits: Vec<OwnedSemaphorePermit>,
+    _gauge: Gauge,
+}
+
+impl Shared {
+    /// Opens a stream, if there is one left.
+    pub fn listen(&self, trace: bool) -> Option<Listening> {
+        let permit = Arc::clone(&self.streams).try_acquire_owned().ok();
+        if permit.is_none() {
+            self.metrics.refuse("streams");
+        }
+        let mut permits = vec![permit?];
+        let watched = trace
+            .then(|| Arc::clone(&self.traces).try_acquire_owned().ok())
+            .flatten()
+            .map(|permit| permits.push(permit))
+            .is_some();
+        let (feed, outputs) = self.batcher.open(watched)?;
+        self.metrics.streams_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let gauge = Gauge::up(&self.metrics, |m| &m.streams);
+        Some(Listening { feed, outputs, watched, _permits: permits, _gauge: gauge })
+    }
+}
+
+/// Why a session is over.
+enum Over {
+    /// The client left, or cannot be reached.
+    Gone,
+    /// We close, for this reason in the metrics if it is a problem.
+    Close { code: u16, reason: String, counted: Option<&'static str> },
+}
+
+impl Over {
+    fn close(code: u16, reason: &str, counted: &'static str) -> Self {
+        Over::Close { code, reason: reason.into(), counted: Some(counted) }
+    }
+}
+
+/// Runs a connection to its end.
+pub async fn run(mut socket: WebSocket, opening: Opening, shared: Arc<Shared>) {
+    let mut session = Session {
+        opening,
+        machine: None,
+        listening: None,
+        resampler: None,
+        waiting: VecDeque::new(),
+        finishing: false,
+        complete: false,
+        shared,
+    };
+    let over = session.converse(&mut socket).await;
+    // The stream's place is free before the goodbyes.
+    session.listening = None;
+    if let Over::Close { code, reason, counted } = over {
+        if let Some(counted) = counted {
+            session.shared.metrics.close(counted);
+        }
+        goodbye(socket, code, &reason).await;
+    }
+}
+
+/// Sends a close and reads until the client's own: what it has sent meanwhile would otherwise
+/// reset the connection before the close is read.
+async fn goodbye(mut socket: WebSocket, code: u16, reason: &str) {
+    let mut end = reason.len().min(LONGEST_REASON);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let frame = CloseFrame { code, reason: reason[..end].into() };
+    let _ = timeout(GOODBYE, async {
+        socket.send(Message::Close(Some(frame))).await?;
+        while let Some(Ok(_)) = socket.recv().await {}
+        Ok::<(), axum::Error>(())
+    })
+    .await;
+}
+
+struct Session {
+    opening: Opening,
+    /// `None` before the first message.
+    machine: Option<Box<dyn Protocol>>,
+    /// `None` before the machine says `Listen`.
+    listening: Option<Listening>,
+    resampler: Option<Resampler>,
+    /// For the recogniser, when it has room.
+    waiting: VecDeque<Item>,
+    /// The client's audio has ended.
+    finishing: bool,
+    /// Everything was heard; the client may leave.
+    complete: bool,
+    shared: Arc<Shared>,
+}
+
+impl Session {
+    async fn converse(&mut self, socket: &mut WebSocket) -> Over {
+        let shared = Arc::clone(&self.shared);
+        let limits = &shared.limits;
+        let end = Instant::now() + limits.total;
+        let mut idle = Instant::now() + limits.idle;
+        let mut draining = shared.draining.clone();
+        let mut going = false;
+        loop {
+            // While its audio waits for the recogniser a client cannot be idle.
+            let reading = self.waiting.is_empty();
+            let busy = !reading || (self.finishing && !self.complete);
+            let mut actions = Vec::new();
+            tokio::select! {
+                biased;
+                _ = draining.wait_for(|d| *d), if !going => {
+                    going = true;
+                    if self.listening.is_none() || self.complete {
+                        return Over::close(close::GOING_AWAY, "the server ends", "shutdown");
+                    }
+                    if let Some(machine) = &mut self.machine {
+                        machine.end(&mut actions);
+                    }
+                }
+                turn = turn(&mut self.listening, !reading) => match turn {
+                    Turn::Heard(heard) => self.hear(heard, &mut actions),
+                    Turn::Room => self.feed(),
+                    Turn::Lost => return Over::close(close::INTERNAL, "the recogniser stopped", "failed"),
+                },
+                message = socket.recv(), if reading => {
+                    idle = Instant::now() + limits.idle;
+                    match message {
+                        Some(Ok(message)) => {
+                            if let Some(over) = self.message(&message, &mut actions) {
+                                return over;
+                            }
+                        }
+                        Some(Err(error)) => return broken(&error),
+                        None => return Over::Gone,
+                    }
+                }
+                () = sleep_until(idle), if !busy => {
+                    let code = if self.complete { close::NORMAL } else { close::POLICY };
+                    let counted = (!self.complete).then_some("idle");
+                    return Over::Close { code, reason: "nothing came for too long".into(), counted };
+                }
+                () = sleep_until(end) => {
+                    return Over::close(close::POLICY, "the connection has lasted its time", "total");
+                }
+            }
+            if let Some(over) = self.act(actions, socket).await {
+                return over;
+            }
+            if going && self.complete {
+                return Over::close(close::GOING_AWAY, "the server ends", "shutdown");
+            }
+        }
+    }
+
+    /// A message of the client.
+    fn message(&mut self, message: &Message, actions: &mut Vec<Action>) -> Option<Over> {
+        let first = match message {
+            Message::Text(text) => First::Text(text),
+            Message::Binary(_) => First::Binary,
+            Message::Ping(_) | Message::Pong(_) => return None,
+            Message::Close(_) => return Some(Over::Gone),
+        };
+        if self.machine.is_none() {
+            match choose(self.opening, first, &self.shared.model) {
+                Ok(machine) => self.machine = Some(machine),
+                Err(action) => {
+                    actions.push(action);
+                    return None;
+                }
+            }
+        }
+        let machine = self.machine.as_mut()?;
+        match message {
+            Message::Text(text) => machine.text(text, actions),
+            Message::Binary(bytes) => machine.binary(bytes, actions),
+            _ => {}
+        }
+        None
+    }
+
+    fn hear(&mut self, heard: Vec<Heard>, actions: &mut Vec<Action>) {
+        if let Some(listening) = &self.listening {
+            listening.feed.taken();
+        }
+        let Some(machine) = &mut self.machine else { return };
+        for heard in heard {
+            self.complete |= matches!(heard, Heard::Finished { .. });
+            if matches!(heard, Heard::Failed(_)) {
+                self.shared.metrics.close("failed");
+            }
+            machine.heard(heard, actions);
+        }
+    }
+
+    fn feed(&mut self) {
+        if let (Some(listening), Some(item)) = (&self.listening, self.waiting.pop_front()) {
+            listening.feed.put(item);
+        }
+    }
+
+    /// Does what the machine says; gives the end, if it is one.
+    async fn act(&mut self, actions: Vec<Action>, socket: &mut WebSocket) -> Option<Over> {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Listen { sample_rate, trace } => match self.listen(sample_rate, trace) {
+                    Ok(said) => said.into_iter().rev().for_each(|action| actions.push_front(action)),
+                    Err(over) => return Some(over),
+                },
+                Action::Audio(samples) => self.audio(&samples),
+                Action::Mark => self.waiting.push_back(Item::Mark),
+                Action::Restart => {
+                    self.end_audio();
+                    self.waiting.push_back(Item::Restart);
+                }
+                Action::Finish => {
+                    self.end_audio();
+                    self.finishing = true;
+                    self.waiting.push_back(Item::Finish);
+                }
+                Action::Send(text) => {
+                    match timeout(self.shared.limits.write, socket.send(Message::Text(text.into()))).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return Some(Over::Gone),
+                        Err(_) => {
+                            // What it does not read it cannot be told.
+                            self.shared.metrics.close("slow_reader");
+                            return Some(Over::Gone);
+                        }
+                    }
+                }
+                Action::Close { code, reason } => {
+                    let bad =
+                        matches!(code, close::PROTOCOL_ERROR | close::UNSUPPORTED | close::INVALID_DATA);
+                    return Some(Over::Close { code, reason, counted: bad.then_some("invalid") });
+                }
+            }
+        }
+        None
+    }
+
+    /// Opens the stream; gives what the machine has to say of it.
+    fn listen(&mut self, sample_rate: u32, trace: bool) -> Result<Vec<Action>, Over> {
+        let full = || Over::Close {
+            code: close::TRY_AGAIN,
+            reason: "all streams are taken: try again later".into(),
+            counted: None,
+        };
+        let to = self.shared.model.sample_rate;
+        if sample_rate != to {
+            let resampler = Resampler::new(sample_rate, to);
+            let failed = |e: crate::Error| Over::close(close::INVALID_DATA, e.problem(), "invalid");
+            self.resampler = Some(resampler.map_err(failed)?);
+        }
+        let listening = self.shared.listen(trace).ok_or_else(full)?;
+        let heard = Heard::Listening { watched: listening.watched };
+        self.listening = Some(listening);
+        let mut said = Vec::new();
+        if let Some(machine) = &mut self.machine {
+            machine.heard(heard, &mut said);
+        }
+        Ok(said)
+    }
+
+    fn audio(&mut self, samples: &[f32]) {
+        let Some(resampler) = &mut self.resampler else {
+            let pieces = samples.chunks(PIECE).map(|piece| Item::Audio(piece.to_vec()));
+            return self.waiting.extend(pieces);
+        };
+        let mut out = Vec::new();
+        // Only impossible settings fail, and those were refused.
+        let _ = resampler.push(samples, &mut out);
+        self.waiting.extend(out.chunks(PIECE).map(|piece| Item::Audio(piece.to_vec())));
+    }
+
+    /// What the resampler still holds.
+    fn end_audio(&mut self) {
+        if let Some(resampler) = &mut self.resampler {
+            let mut out = Vec::new();
+            let _ = resampler.finish(&mut out);
+            resampler.reset();
+            self.waiting.extend(out.chunks(PIECE).map(|piece| Item::Audio(piece.to_vec())));
+        }
+    }
+}
+
+/// What the recogniser's side has for a session.
+enum Turn {
+    Heard(Vec<Heard>),
+    /// There is room for more audio.
+    Room,
+    /// Its thread is gone.
+    Lost,
+}
+
+/// The recogniser's next turn; never, before there is a stream. What was heard comes first.
+async fn turn(listening: &mut Option<Listening>, feeding: bool) -> Turn {
+    let Some(Listening { feed, outputs, .. }) = listening else { return std::future::pending().await };
+    tokio::select! {
+        biased;
+        heard = outputs.recv() => heard.map_or(Turn::Lost, Turn::Heard),
+        () = feed.room(), if feeding => Turn::Room,
+    }
+}
+
+/// A broken connection, or a message that is too long or malformed.
+fn broken(error: &axum::Error) -> Over {
+    let text = error.to_string().to_lowercase();
+    if text.contains("too long") || text.contains("too big") || text.contains("too large") {
+        Over::close(close::TOO_BIG, "the message is longer than the limit", "too_big")
+    } else if text.contains("utf-8") || text.contains("utf8") {
+        Over::close(close::INVALID_DATA, "expected text as UTF-8", "invalid")
+    } else if text.contains("protocol") && !text.contains("reset without closing") {
+        Over::close(close::PROTOCOL_ERROR, "the frame is malformed", "invalid")
+    } else {
+        Over::Gone
+    }
+}

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+"""The server's page in a real headless Chromium whose microphone is fed from a recording.
+
+    python tools/test_page.py --hearken target/debug/hearken --model M.onnx --pictures /tmp
+
+Says what was heard, checks it against `hearken transcribe`, drops a recording on the page, plays
+a word, goes by keyboard, refuses the microphone, stops the server while listening, asks for a
+token; screenshots of each look (light, dark, phone) go to --pictures.
+Needs Chromium and the Python packages playwright, websockets, numpy and soundfile.
+"""
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+import wave
+
+from playwright.sync_api import sync_playwright
+
+from serve_clients import Server, transcribe
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+]
+
+
+def padded(path, folder):
+    """The recording between silences: Chromium's fake microphone plays it from some moment on."""
+    with wave.open(path) as source:
+        frames, rate = source.readframes(source.getnframes()), source.getframerate()
+        assert source.getnchannels() == 1 and source.getsampwidth() == 2, "16 bit mono, please"
+    out = os.path.join(folder, "microphone.wav")
+    with wave.open(out, "wb") as target:
+        target.setnchannels(1)
+        target.setsampwidth(2)
+        target.setframerate(rate)
+        target.writeframes(b"\0" * rate * 4 + frames + b"\0" * rate * 60)
+    return out, len(frames) / 2 / rate
+
+
+class Browser:
+    def __init__(self, playwright, microphone, **context):
+        flags = FLAGS + ["--use-fake-device-for-media-stream"]
+        if microphone:
+            flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={microphone}%noloop"]
+        self.browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        self.page = self.browser.new_page(**context)
+        self.errors = []
+        self.page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+
+    def __enter__(self):
+        return self.page
+
+    def __exit__(self, *_):
+        self.browser.close()
+
+
+def text(page):
+    return " ".join(page.inner_text("#transcript").split())
+
+
+def coloured(page, canvas):
+    """The part of a canvas that is not background."""
+    script = """id => { const c = document.getElementById(id);
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let n = 0; for (let i = 0; i < d.length; i += 4) if (d[i] + d[i+1] + d[i+2] > 120) n++;
+        return n / (c.width * c.height); }"""
+    return page.evaluate(script, canvas)
+
+
+def listen(browser_type, url, args, microphone, seconds, expected, picture, **context):
+    browser = Browser(browser_type, microphone, **context)
+    with browser as page:
+        page.goto(url)
+        page.wait_for_selector("#status:text-is('Ready.')")
+        page.keyboard.press("Space")
+        page.wait_for_selector("#status:text-is('Listening.')")
+        wanted = expected.split()[-1]
+        deadline = time.monotonic() + seconds + 15
+        while wanted not in text(page) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.6)
+        drawn = {c: coloured(page, c) for c in ("spectrogram", "tokens", "state")}
+        page.screenshot(path=os.path.join(args.pictures, picture), full_page=True)
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#status:text-is('Not listening.')")
+        heard = text(page)
+        words = page.locator(".word").count()
+        page.locator(".word").first.click()
+        page.wait_for_selector(".word.playing", timeout=5000)
+        wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        print(f"{picture}: {heard!r}, {words} words, drawn {drawn}")
+        assert heard == expected, f"heard {heard!r}, expected {expected!r}"
+        assert all(v > 0.01 for v in drawn.values()), drawn
+        assert not wide, "the page is wider than the window"
+        assert not browser.errors, browser.errors
+
+
+def drop(page, path):
+    """Drops a file on the page, as a hand would."""
+    with open(path, "rb") as file:
+        data = list(file.read())
+    page.evaluate(
+        """([data, name]) => { const t = new DataTransfer();
+            t.items.add(new File([new Uint8Array(data)], name, {type: 'audio/wav'}));
+            for (const kind of ['dragenter', 'dragover', 'drop'])
+                document.body.dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: t})); }""",
+        [data, os.path.basename(path)],
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hearken", default="target/release/hearken")
+    parser.add_argument("--model", default="models/digits/digits.onnx")
+    parser.add_argument("--recording", default="audio/countdown.wav", help="16 bit, mono")
+    parser.add_argument("--pictures", default=tempfile.gettempdir())
+    args = parser.parse_args()
+    expected = transcribe(args.hearken, args.model, args.recording)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        microphone, seconds = padded(args.recording, folder)
+        with Server(args.hearken, args.model) as server:
+            url = server.http + "/"
+            looks = [
+                ("page-light.png", {"viewport": {"width": 1100, "height": 900}, "color_scheme": "light"}),
+                ("page-dark.png", {"viewport": {"width": 1100, "height": 900}, "color_scheme": "dark"}),
+                ("page-phone.png", {"viewport": {"width": 360, "height": 740}, "color_scheme": "light", "device_scale_factor": 2}),
+            ]
+            for picture, context in looks:
+                listen(playwright, url, args, microphone, seconds, expected, picture, **context)
+
+            # A recording dropped; its words played, and gone through by keyboard.
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(url)
+                drop(page, args.recording)
+                page.wait_for_selector(".word")
+                assert text(page).endswith(expected), text(page)
+                page.keyboard.press("ArrowRight")
+                page.keyboard.press("ArrowRight")
+                assert page.evaluate("document.activeElement.textContent") == expected.split()[1]
+                page.keyboard.press("Enter")
+                page.wait_for_selector(".word.playing", timeout=5000)
+                page.screenshot(path=os.path.join(args.pictures, "page-dropped.png"))
+                drop(page, __file__)
+                page.wait_for_selector("#problem:not([hidden])")
+                print("not audio:", page.inner_text("#problem"))
+
+            # A microphone that is refused.
+            browser = Browser(playwright, None)
+            with browser as page:
+                page.goto(url)
+                page.click("#listen")
+                page.wait_for_selector("#problem:not([hidden])", timeout=10000)
+                print("refused:", page.inner_text("#problem"))
+                assert "refused" in page.inner_text("#problem")
+
+            # The server stops, then is killed, while somebody speaks.
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(url)
+                page.click("#listen")
+                page.wait_for_selector("#status:text-is('Listening.')")
+                time.sleep(1)
+                server.process.terminate()
+                page.wait_for_selector("#problem:not([hidden])", timeout=10000)
+                print("stopped:", page.inner_text("#problem"))
+                assert "stopped" in page.inner_text("#problem")
+                assert server.process.wait(20) == 0
+
+        with Server(args.hearken, args.model) as server:
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(server.http + "/")
+                page.click("#listen")
+                page.wait_for_selector("#status:text-is('Listening.')")
+                server.process.kill()
+                page.wait_for_selector("#problem:not([hidden])", timeout=10000)
+                print("killed:", page.inner_text("#problem"))
+                assert "left" in page.inner_text("#problem")
+
+        token = os.path.join(folder, "token")
+        with open(token, "w") as file:
+            file.write("0123456789abcdef\n")
+        with Server(args.hearken, args.model, "--token-file", token) as server:
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(server.http + "/")
+                page.wait_for_selector("#token-form:not([hidden])")
+                page.fill("#token", "0123456789abcdef")
+                page.keyboard.press("Enter")
+                page.wait_for_selector("#token-form", state="hidden")
+                page.click("#listen")
+                page.wait_for_selector("#status:text-is('Listening.')")
+                page.click("#listen")
+                page.wait_for_selector("#status:text-is('Not listening.')")
+                print("token: taken")
+    print("the page works")
+
+
+if __name__ == "__main__":
+    main()
