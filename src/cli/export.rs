@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let precision: Precision = args.precision.parse()?;
     let (network, metadata) = match &args.model {
         Some(path) => onnx::read_file(path)?,
-        None => onnx::read(embedded::digits()?)?,
+        None => onnx::read(embedded::digits())?,
     };
     let stem = args.model.as_deref().map_or(Some("digits".into()), |m| m.file_stem().map(|s| s.to_owned()));
     let name = args.name.clone().or(stem.map(|s| s.to_string_lossy().into_owned())).unwrap_or_default();

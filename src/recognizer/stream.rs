@@ -1,12 +1,8 @@
 //! One speaker's stream: samples in, events out.
 
-<<<<<<< HEAD
-use std::sync::Arc;
 
-use crate::engine::State;
-=======
 use crate::decode::EndpointOptions;
->>>>>>> main
+use crate::engine::State;
 use crate::error::{Error, Result, Stage};
 
 use super::detector::DetectorFactory;
@@ -194,19 +190,14 @@ pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
     let steps = run_batch(&mut steppers, &mut log_probs)?;
     for stream in streams {
         if !stream.log_probs.is_empty() {
-<<<<<<< HEAD
             if let Some(observed) = &mut stream.observed {
                 let tokens = stream.stepper.num_tokens().min(stream.log_probs.len());
                 observed.clear();
                 observed.extend_from_slice(&stream.log_probs[stream.log_probs.len() - tokens..]);
             }
-            stream.events.extend(stream.segments.push(&stream.log_probs));
-            stream.log_probs.clear();
-=======
             let Stream { stepper, segments, log_probs, events, .. } = &mut **stream;
             decode_steps(stepper, segments, log_probs, steps, events);
             log_probs.clear();
->>>>>>> main
         }
     }
     Ok(steps)
