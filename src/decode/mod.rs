@@ -7,10 +7,12 @@
 pub mod endpoint;
 pub mod greedy;
 pub mod prefix_beam;
+pub mod rejection;
 
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use prefix_beam::{PrefixBeam, PrefixBeamOptions};
+pub use rejection::{Doubts, Rejection, RejectionOptions};
 
 use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
@@ -36,6 +38,13 @@ pub trait Decoder: Send {
 
     /// The best label sequence of the current segment so far, oldest first.
     fn best(&self) -> Vec<Token>;
+
+    /// The labels of [`Decoder::best`] whose runs begin at frame `first` or later.
+    fn best_since(&self, first: u64) -> Vec<Token> {
+        let mut tokens = self.best();
+        tokens.retain(|token| token.start >= first);
+        tokens
+    }
 
     /// A number that changes whenever what [`Decoder::best`] gives may read differently; cheap.
     fn revision(&self) -> u64;

@@ -73,4 +73,19 @@ pub struct NetworkConfig {
     pub residual: bool,
     /// V, tokens with the blank.
     pub num_tokens: usize,
+    /// A second output, which says how sure the network is of what it hears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auxiliary: Option<AuxiliaryConfig>,
+}
+
+/// A second output, over the letters of all that is said, on top of one of the layers. In use only
+/// its sureness is looked at: the greatest of its posteriors, step by step. It is low while speech
+/// goes on that the network was not taught to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuxiliaryConfig {
+    /// The layer it stands on, from 0.
+    pub layer: usize,
+    /// A, its tokens with the blank.
+    pub num_tokens: usize,
 }

@@ -145,11 +145,7 @@ fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
 fn ports(values: &[&ValueInfoProto]) -> Vec<Port> {
     let port = |value: &&ValueInfoProto| {
         let (kind, dims) = value.tensor().unwrap_or((0, &[]));
-        Port {
-            name: value.name.clone(),
-            r#type: type_name(kind),
-            shape: dims.iter().map(dim_text).collect(),
-        }
+        Port { name: value.name.clone(), r#type: type_name(kind), shape: dims.iter().map(dim_text).collect() }
     };
     values.iter().map(port).collect()
 }
@@ -309,7 +305,9 @@ fn steps_per_second(metadata: &[(String, String)]) -> Option<f64> {
 /// that say how it is stored.
 pub(super) fn layer_name(name: &str) -> String {
     let mut parts: Vec<&str> = name.split(['.', '/']).filter(|p| !p.is_empty()).collect();
-    while parts.len() > 1 && ["int8", "fp16", "scale", "plain", "float", "unquantised"].contains(parts.last().unwrap_or(&"")) {
+    while parts.len() > 1
+        && ["int8", "fp16", "scale", "plain", "float", "unquantised"].contains(parts.last().unwrap_or(&""))
+    {
         parts.pop();
     }
     if parts.len() > 1 {
@@ -439,7 +437,11 @@ fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<St
     if d.ir_version > 12 || d.opsets.iter().any(|(domain, v)| domain.is_empty() && *v > 24) {
         return Err(format!("IR {} or its opset is too new for the releases known", d.ir_version));
     }
-    let releases = if d.ir_version <= 9 && d.opsets.iter().all(|o| o.1 <= 19) { "all releases" } else { "1.12.26 and later" };
+    let releases = if d.ir_version <= 9 && d.opsets.iter().all(|o| o.1 <= 19) {
+        "all releases"
+    } else {
+        "1.12.26 and later"
+    };
     let (window, shift) = (d.value("T").unwrap_or_default(), d.value("decode_chunk_len").unwrap_or_default());
     Ok(format!("zipformer2-CTC, windows of {window} frames moved by {shift}; {releases}"))
 }
@@ -448,10 +450,11 @@ fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
     if d.states.is_empty() {
         return Ok("no states: an ordinary batched model".into());
     }
-    let others: Vec<&str> =
-        d.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
+    let others: Vec<&str> = d.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
     if others.is_empty() {
-        return Ok("every state counts streams on its first axis: sequence batching with implicit state".into());
+        return Ok(
+            "every state counts streams on its first axis: sequence batching with implicit state".into()
+        );
     }
     Err(format!(
         "{} counts streams on another axis than the first, which allows no batches; \

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::states::state_specs;
+use crate::decode::RejectionOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::NetworkConfig;
@@ -47,6 +48,9 @@ pub struct DecoderOptions {
     pub filler: Vec<String>,
     /// Added to the fillers' log-probabilities before the best token is taken.
     pub filler_bias: f32,
+    /// When a word is taken for other speech; needs a network with an auxiliary output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<RejectionOptions>,
     /// The network forgets everything at a silent endpoint, for it was trained on single
     /// utterances; otherwise its state is carried on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -61,6 +65,7 @@ impl Default for DecoderOptions {
             blank_bias: 0.0,
             filler: Vec::new(),
             filler_bias: 0.0,
+            rejection: None,
             reset_at_endpoint: false,
         }
     }

@@ -160,7 +160,8 @@ pub(super) fn stages(
     let metadata = recognizer.metadata();
     let Metadata { tokens, decoder, .. } = metadata;
     let words = WordBuilder::new(tokens, decoder, recognizer.clock());
-    let mut segments = SegmentDecoder::new(Box::new(Greedy::new(tokens, decoder)), words);
+    let mut segments =
+        SegmentDecoder::new(Box::new(Greedy::new(tokens, decoder)), words, recognizer.engine.spec().row());
     let mut speech = None;
     if let Some(endpoint) = &options.endpoint {
         endpoint.check()?;

@@ -1,6 +1,5 @@
 //! One speaker's stream: samples in, events out.
 
-
 use crate::decode::EndpointOptions;
 use crate::engine::State;
 use crate::error::{Error, Result, Stage};
@@ -191,9 +190,11 @@ pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
     for stream in streams {
         if !stream.log_probs.is_empty() {
             if let Some(observed) = &mut stream.observed {
-                let tokens = stream.stepper.num_tokens().min(stream.log_probs.len());
+                let (tokens, row) = stream.stepper.row();
                 observed.clear();
-                observed.extend_from_slice(&stream.log_probs[stream.log_probs.len() - tokens..]);
+                if let Some(last) = stream.log_probs.len().checked_sub(row) {
+                    observed.extend_from_slice(&stream.log_probs[last..last + tokens]);
+                }
             }
             let Stream { stepper, segments, log_probs, events, .. } = &mut **stream;
             decode_steps(stepper, segments, log_probs, steps, events);

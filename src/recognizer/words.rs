@@ -14,7 +14,7 @@
 //! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
 //! mean of its tokens'.
 
-use crate::decode::Token;
+use crate::decode::{Doubts, Rejection, Token};
 use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
@@ -52,12 +52,15 @@ pub struct WordBuilder {
     /// Heard, and not written, `[V]`.
     filler: Vec<bool>,
     min_confidence: f32,
+    rejection: Option<Rejection>,
     clock: FrameClock,
 }
 
 /// A word that is being put together.
 struct Draft {
     word: Word,
+    /// The first frame of its first token's run.
+    first: u64,
     log_prob: f32,
     tokens: usize,
     filler: bool,
@@ -72,6 +75,7 @@ impl WordBuilder {
             begins_word: (0..texts.len()).map(|id| tokens.begins_word(id as u32)).collect(),
             filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
             min_confidence: options.min_confidence,
+            rejection: options.rejection.map(|r| Rejection::new(&r, clock.seconds(1))),
             clock,
         }
     }
@@ -79,6 +83,11 @@ impl WordBuilder {
     /// How output frames become seconds.
     pub fn clock(&self) -> FrameClock {
         self.clock
+    }
+
+    /// How other speech is told from words, if it is.
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.rejection
     }
 
     /// V, the tokens of the model.
@@ -94,8 +103,8 @@ impl WordBuilder {
     }
 
     /// The words of `tokens` (a segment that begins at `start` seconds), with times cut at
-    /// `duration` seconds where the stream's end is known.
-    pub fn words(&self, tokens: &[Token], start: f64, duration: Option<f64>) -> Vec<Word> {
+    /// `duration` seconds where the stream's end is known. `doubts` are the stream's.
+    pub fn words(&self, tokens: &[Token], start: f64, duration: Option<f64>, doubts: &Doubts) -> Vec<Word> {
         let mut words = Vec::new();
         let mut draft: Option<Draft> = None;
         let mut floor = start;
@@ -106,14 +115,14 @@ impl WordBuilder {
                 Some(open) if !self.begins_word[id] && !filler && !open.filler => self.extend(open, token),
                 _ => {
                     if let Some(done) = draft.take() {
-                        floor = self.close(done, duration, &mut words);
+                        floor = self.close(done, duration, doubts, &mut words);
                     }
                     draft = Some(self.open(token, filler, floor));
                 }
             }
         }
         if let Some(done) = draft {
-            self.close(done, duration, &mut words);
+            self.close(done, duration, doubts, &mut words);
         }
         words
     }
@@ -124,7 +133,7 @@ impl WordBuilder {
         let start = (self.clock.seconds(token.start) - lookback).max(floor);
         let end = self.clock.seconds(token.end).max(start);
         let word = Word { word: piece.clone(), start, end, confidence: 0.0 };
-        Draft { word, log_prob: token.log_prob, tokens: 1, filler }
+        Draft { word, first: token.start, log_prob: token.log_prob, tokens: 1, filler }
     }
 
     fn extend(&self, draft: &mut Draft, token: &Token) {
@@ -135,15 +144,17 @@ impl WordBuilder {
     }
 
     /// Writes the word, if it is one to be written; gives the time at which it ends.
-    fn close(&self, draft: Draft, duration: Option<f64>, words: &mut Vec<Word>) -> f64 {
-        let Draft { mut word, log_prob, tokens, filler } = draft;
+    fn close(&self, draft: Draft, duration: Option<f64>, doubts: &Doubts, words: &mut Vec<Word>) -> f64 {
+        let Draft { mut word, first, log_prob, tokens, filler } = draft;
         if let Some(duration) = duration {
             word.start = word.start.min(duration);
             word.end = word.end.min(duration);
         }
         word.confidence = (log_prob / tokens as f32).exp().clamp(0.0, 1.0);
         let end = word.end;
-        if !filler && !word.word.is_empty() && word.confidence >= self.min_confidence {
+        let sure = word.confidence >= self.min_confidence
+            && self.rejection.is_none_or(|r| r.keeps(first, word.confidence, doubts));
+        if !filler && !word.word.is_empty() && sure {
             words.push(word);
         }
         end
@@ -169,6 +180,7 @@ mod tests {
             &[token(1, 20, 21, 0.9), token(2, 22, 23, 0.4), token(3, 40, 41, 1.0), token(4, 42, 43, 1.0)],
             0.0,
             None,
+            &Doubts::default(),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["zero", "o"]);
@@ -198,6 +210,7 @@ mod tests {
             &[token(1, 1, 2, 1.0), token(1, 4, 5, 1.0), token(1, 20, 25, 1.0)],
             0.0,
             Some(0.9),
+            &Doubts::default(),
         );
         assert_eq!(words[0].start, 0.0);
         assert_eq!(words[1].start, words[0].end);
@@ -214,6 +227,7 @@ mod tests {
             &[token(2, 5, 9, 0.9), token(3, 9, 10, 0.9), token(1, 12, 13, 0.9), token(1, 30, 31, 0.3)],
             0.0,
             None,
+            &Doubts::default(),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["x", "one"]);

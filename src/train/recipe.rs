@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::audio::augment::{AugmentOptions, ComposeOptions};
 use crate::error::{Error, Result, Stage, io};
 use crate::features::{FbankOptions, SpecAugmentOptions};
-use crate::model::{CellKind, LayerConfig, NetworkConfig};
+use crate::model::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
 use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 
@@ -19,7 +19,7 @@ pub struct Recipe {
     #[serde(default)]
     pub features: FbankOptions,
     pub network: NetworkTable,
-    /// A second output over characters, for training only.
+    /// A second output over characters; in use it only says how sure the network is.
     pub auxiliary: Option<Auxiliary>,
     #[serde(default)]
     pub augment: AugmentOptions,
@@ -400,7 +400,21 @@ impl Recipe {
             layer_norm: table.layer_norm,
             residual: table.residual,
             num_tokens: self.tokens()?.len(),
+            auxiliary: self.auxiliary_config()?,
         })
+    }
+
+    fn auxiliary_config(&self) -> Result<Option<AuxiliaryConfig>> {
+        let Some(auxiliary) = &self.auxiliary else { return Ok(None) };
+        if auxiliary.layer >= self.network.hidden.len() {
+            let layers = self.network.hidden.len();
+            return Err(wrong(
+                "auxiliary: layer",
+                format!("expected a number below the {layers} layers, found {}", auxiliary.layer),
+            ));
+        }
+        let num_tokens = self.auxiliary_tokens()?.map_or(0, |t| t.len());
+        Ok(Some(AuxiliaryConfig { layer: auxiliary.layer, num_tokens }))
     }
 
     /// A manifest's place below the data folder.

@@ -6,7 +6,7 @@ use super::example::Maker;
 use super::recipe::{Dev, Measure, Recipe};
 use crate::audio;
 use crate::corpus::manifest::{self, ReadOptions};
-use crate::decode::{Decoder, Greedy};
+use crate::decode::{Decoder, Doubts, Greedy, Rejection, Token};
 use crate::error::Result;
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
@@ -97,6 +97,9 @@ impl DevSet {
         tokens: &TokenTable,
     ) -> Score {
         let width = recipe.network.subsampling * recipe.features.num_mel_bins;
+        let frame_ms = recipe.network.subsampling as f64 * f64::from(recipe.features.frame_shift_ms);
+        let rejection = recipe.decoder.rejection.map(|r| Rejection::new(&r, frame_ms / 1000.0));
+        let letters = recipe.auxiliary_tokens().ok().flatten().map_or(0, |t| t.len());
         let (mut workspace, mut logits, mut score) = (Workspace::default(), Vec::new(), Score::default());
         for (features, text) in part {
             let steps = Steps::uniform(1, features.len() / width);
@@ -106,7 +109,17 @@ impl DevSet {
             log_softmax(&mut logits, tokens.len());
             let mut greedy = Greedy::new(tokens, &recipe.decoder);
             greedy.push(&logits);
-            let ids: Vec<u32> = greedy.best().iter().map(|t| t.id).collect();
+            let mut doubts = Doubts::default();
+            if letters > 0 {
+                weights.logits(&workspace, 1, &mut logits);
+                log_softmax(&mut logits, letters);
+                for row in logits.chunks_exact(letters) {
+                    doubts.push(row.iter().copied().fold(f32::NEG_INFINITY, f32::max).exp());
+                }
+            }
+            let kept =
+                |t: &Token| rejection.is_none_or(|r| r.keeps(t.start, t.log_prob.exp().min(1.0), &doubts));
+            let ids: Vec<u32> = greedy.best().iter().filter(|t| kept(t)).map(|t| t.id).collect();
             score.merge(&self.scorer.score(text, &tokens.decode(&ids)));
         }
         score

@@ -17,8 +17,7 @@ use super::score::{DevScore, DevSet};
 use super::worker::{self, Sums, Update, Worker};
 use crate::audio::augment::Augmenter;
 use crate::error::{Error, Result, Stage, io};
-use crate::model::forward::HeadRef;
-use crate::model::network::{Parameter, initialise};
+use crate::model::network::initialise;
 use crate::model::{Network, Weights};
 use crate::onnx::{self, Metadata};
 use crate::text::TokenTable;
@@ -76,9 +75,6 @@ pub enum Progress {
     },
 }
 
-/// Number of parameters' names that the auxiliary head adds.
-const HEAD: usize = 2;
-
 struct Run<'a> {
     recipe: &'a Recipe,
     text: &'a str,
@@ -86,7 +82,6 @@ struct Run<'a> {
     tokens: TokenTable,
     auxiliary_tokens: usize,
     network: Network<f32>,
-    /// Of the network, then of the auxiliary head.
     parameters: Vec<Vec<f32>>,
     decays: Vec<bool>,
     adam: AdamW,
@@ -153,12 +148,7 @@ impl<'a> Run<'a> {
         let mut network = initialise::<f32>(&recipe.network_config()?, recipe.run.seed);
         let auxiliary_tokens = recipe.auxiliary_tokens()?.map_or(0, |t| t.len());
         let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
-        let mut decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
-        if let Some(auxiliary) = &recipe.auxiliary {
-            let head = auxiliary_head(recipe, auxiliary.layer, auxiliary_tokens)?;
-            parameters.extend(head);
-            decays.extend([true, false]);
-        }
+        let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
         if let Some(from) = &options.from {
             take_over(from, &mut network, &mut parameters)?;
         }
@@ -228,13 +218,7 @@ impl<'a> Run<'a> {
     }
 
     fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<Weights<f32>> {
-        let count = self.network.parameters.len();
-        let head = self.recipe.auxiliary.as_ref().filter(|_| training).map(|a| HeadRef {
-            layer: a.layer,
-            weight: &parameters[count],
-            bias: &parameters[count + 1],
-        });
-        Weights::new(&self.network_with(parameters), head, training)
+        Weights::new(&self.network_with(parameters), training)
             .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
@@ -434,28 +418,19 @@ impl<'a> Run<'a> {
             created_by: format!("hearken {}", env!("CARGO_PKG_VERSION")),
             other: Vec::new(),
         };
-        let network = self.network_with(&self.adam.average[..self.network.parameters.len()]);
+        let network = self.network_with(&self.adam.average);
         onnx::write_file(&self.options.out.join(name), &network, &metadata)
     }
 }
 
-fn auxiliary_head(recipe: &Recipe, layer: usize, tokens: usize) -> Result<[Vec<f32>; HEAD]> {
-    let mut config = recipe.network_config()?;
-    config.num_tokens = tokens;
-    config.layers.truncate(layer + 1);
-    let head = initialise::<f32>(&config, mix(recipe.run.seed, 1));
-    let take = |name: &str| head.parameter(name).map(|p: &Parameter<f32>| p.data.clone()).unwrap_or_default();
-    Ok([take("output.weight"), take("output.bias")])
-}
-
-/// Takes the weights of a model whose parameters have the same names and shapes; the output layer
-/// may differ, and then starts anew.
+/// Takes the weights of a model whose parameters have the same names and shapes; the output layers
+/// may differ, and then start anew.
 fn take_over(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
     let (other, _) = onnx::read_file(from)?;
     for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
         match other.parameter(&parameter.name).filter(|p| p.shape == parameter.shape) {
             Some(found) => data.clone_from(&found.data),
-            None if parameter.name.starts_with("output.") => {}
+            None if parameter.name.starts_with("output.") || parameter.name.starts_with("auxiliary.") => {}
             None => {
                 return Err(Error::new(
                     Stage::Train,

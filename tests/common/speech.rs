@@ -61,6 +61,7 @@ impl ToneEngine {
             window: 4 + lookahead,
             shift: 4,
             num_tokens: 3,
+            sureness: false,
             states: vec![state],
         };
         Self { spec, delay }
