@@ -6,14 +6,17 @@
 
 pub mod endpoint;
 pub mod greedy;
+pub mod lexicon;
 pub mod prefix_beam;
 pub mod rejection;
 
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
+pub use lexicon::Lexicon;
 pub use prefix_beam::{PrefixBeam, PrefixBeamOptions};
-pub use rejection::{Doubts, Rejection, RejectionOptions};
+pub use rejection::{Onsets, Rejection, RejectionOptions};
 
+use crate::error::Result;
 use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 
@@ -72,6 +75,17 @@ pub trait Decoder: Send {
 
     /// Forgets everything: the next frame is a stream's first.
     fn reset(&mut self);
+}
+
+/// The search that a model asks for: over its lexicon, or else the best path of its tokens.
+///
+/// # Errors
+/// When the lexicon does not fit the tokens.
+pub fn decoder_of(tokens: &TokenTable, options: &DecoderOptions) -> Result<Box<dyn Decoder>> {
+    Ok(match options.lexicon.is_empty() {
+        true => Box::new(Greedy::new(tokens, options)),
+        false => Box::new(Lexicon::new(tokens, options)?),
+    })
 }
 
 /// What is added to each token's log-probability before it competes, `[V]`: the blank's and the

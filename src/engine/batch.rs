@@ -147,14 +147,8 @@ fn take<T: Copy>(spec: &StateSpec, all: &[T], n: usize, streams: usize, part: &m
     }
 }
 
-/// Gives each stream its log-probabilities `[T', V]` out of `[N, T', V]`, with the sureness out of
-/// `[N, T']` behind each row.
-pub(super) fn split_outputs(
-    spec: &EngineSpec,
-    all: &[f32],
-    sureness: Option<&[f32]>,
-    log_probs: &mut [&mut Vec<f32>],
-) -> Result<()> {
+/// Gives each stream its log-probabilities `[T', V]` out of `[N, T', V]`.
+pub(super) fn split_outputs(spec: &EngineSpec, all: &[f32], log_probs: &mut [&mut Vec<f32>]) -> Result<()> {
     let streams = log_probs.len().max(1);
     if !all.len().is_multiple_of(streams * spec.num_tokens) {
         let (v, n) = (spec.num_tokens, all.len());
@@ -163,24 +157,8 @@ pub(super) fn split_outputs(
             format!("expected log-probabilities of {v} tokens for {streams} streams, found {n} values"),
         ));
     }
-    let rows = all.len() / (streams * spec.num_tokens).max(1);
-    let sureness = sureness.unwrap_or_default();
-    if spec.sureness && sureness.len() != streams * rows {
-        let (expected, found) = (streams * rows, sureness.len());
-        return Err(Error::new(
-            Stage::Engine,
-            format!("expected the sureness of {expected} output frames, found {found}"),
-        ));
-    }
-    for (n, (part, out)) in all.chunks_exact((all.len() / streams).max(1)).zip(log_probs).enumerate() {
-        if !spec.sureness {
-            out.extend_from_slice(part);
-            continue;
-        }
-        for (row, sureness) in part.chunks_exact(spec.num_tokens).zip(&sureness[n * rows..]) {
-            out.extend_from_slice(row);
-            out.push(*sureness);
-        }
+    for (part, out) in all.chunks_exact((all.len() / streams).max(1)).zip(log_probs) {
+        out.extend_from_slice(part);
     }
     Ok(())
 }

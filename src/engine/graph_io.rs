@@ -3,7 +3,6 @@
 
 use super::EngineSpec;
 use crate::error::{Error, Result, Stage};
-use crate::onnx::export::SURENESS;
 use crate::onnx::proto::{self, INT64};
 
 /// Positions and names of a graph's inputs and outputs.
@@ -16,8 +15,6 @@ pub(super) struct GraphIo {
     pub x: usize,
     /// Index of the log-probabilities among the outputs.
     pub log_probs: usize,
-    /// Index of the sureness among the outputs.
-    pub sureness: Option<usize>,
     /// Index of each state's input and output.
     pub states: Vec<(usize, usize)>,
     /// Which states are integers.
@@ -49,7 +46,6 @@ impl GraphIo {
         };
         let x = rest(inputs.len(), states.iter().map(|s| s.0).collect(), "input")?;
         let log_probs = rest(outputs.len(), states.iter().map(|s| s.1).collect(), "output")?;
-        let sureness = spec.sureness.then(|| index(&outputs, SURENESS, "output")).transpose()?;
         if inputs.len() != states.len() + 1 {
             let names = inputs.join(", ");
             return Err(Error::new(
@@ -58,6 +54,6 @@ impl GraphIo {
             ));
         }
         let is_i64 = states.iter().map(|s| declared[s.0].tensor().is_some_and(|t| t.0 == INT64)).collect();
-        Ok(Self { inputs, outputs, x, log_probs, sureness, states, is_i64 })
+        Ok(Self { inputs, outputs, x, log_probs, states, is_i64 })
     }
 }

@@ -132,7 +132,6 @@ impl EngineSpec {
             window: config.subsampling,
             shift: config.subsampling,
             num_tokens: config.num_tokens,
-            sureness: config.auxiliary.is_some(),
             states: state_specs(config),
         }
     }

@@ -55,17 +55,7 @@ pub struct EngineSpec {
     pub shift: usize,
     /// V, tokens with the blank.
     pub num_tokens: usize,
-    /// Behind the log-probabilities of each output frame stands how sure the network is of what it
-    /// hears, 0 to 1 (see [`crate::model::AuxiliaryConfig`]).
-    pub sureness: bool,
     pub states: Vec<StateSpec>,
-}
-
-impl EngineSpec {
-    /// Values of one output frame: V log-probabilities, and the sureness if there is one.
-    pub fn row(&self) -> usize {
-        self.num_tokens + usize::from(self.sureness)
-    }
 }
 
 /// A network that can be stepped. Immutable and shared: all that changes is in [`State`].
@@ -77,8 +67,8 @@ pub trait Engine: Send + Sync {
     fn zero_state(&self) -> State;
 
     /// One step of N streams together: `frames[n]` is `[T, F]` with the same T (a multiple of
-    /// `shift`, where `window == shift`) for all; appends `[T / S, V]` log-probabilities
-    /// (with the sureness, if there is one, behind each row) to `log_probs[n]` and moves `states[n]` on.
+    /// `shift`, where `window == shift`) for all; appends `[T / S, V]` log-probabilities to
+    /// `log_probs[n]` and moves `states[n]` on.
     ///
     /// # Errors
     /// When the lengths do not fit, or the runtime fails.

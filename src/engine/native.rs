@@ -17,8 +17,6 @@ pub struct NativeEngine {
     spec: EngineSpec,
     weights: Weights<f32>,
     places: Vec<Vec<StatePlace>>,
-    /// A, tokens of the auxiliary output; 0 when there is none.
-    auxiliary_tokens: usize,
 }
 
 /// Room that a call computes in; kept from call to call, it holds nothing of a stream.
@@ -27,7 +25,6 @@ pub(crate) struct Scratch {
     workspace: Workspace<f32>,
     x: Vec<f32>,
     logits: Vec<f32>,
-    letters: Vec<f32>,
 }
 
 impl NativeEngine {
@@ -42,7 +39,6 @@ impl NativeEngine {
         Ok(Self {
             spec: EngineSpec::of(&network.config, "native"),
             places: state_places(&network.config),
-            auxiliary_tokens: network.config.auxiliary.map_or(0, |a| a.num_tokens),
             weights,
         })
     }
@@ -111,7 +107,7 @@ impl Engine for NativeEngine {
         }
         let mut all = self.gather(states)?;
         let mut scratch = states[0].scratch.take().unwrap_or_default();
-        let Scratch { workspace, x, logits, letters } = &mut *scratch;
+        let Scratch { workspace, x, logits } = &mut *scratch;
         for first in (0..steps).step_by(MOST_STEPS) {
             let count = MOST_STEPS.min(steps - first);
             x.clear();
@@ -123,17 +119,8 @@ impl Engine for NativeEngine {
             self.weights.forward(x, &Steps::uniform(streams, count), &mut all, workspace, None);
             self.weights.logits(workspace, 0, logits);
             log_softmax(logits, self.spec.num_tokens);
-            if self.auxiliary_tokens > 0 {
-                self.weights.logits(workspace, 1, letters);
-                log_softmax(letters, self.auxiliary_tokens);
-            }
             for (row, values) in logits.chunks_exact(self.spec.num_tokens).enumerate() {
-                let out = &mut log_probs[row % streams];
-                out.extend_from_slice(values);
-                if self.auxiliary_tokens > 0 {
-                    let letters = &letters[row * self.auxiliary_tokens..(row + 1) * self.auxiliary_tokens];
-                    out.push(letters.iter().copied().fold(f32::NEG_INFINITY, f32::max).exp());
-                }
+                log_probs[row % streams].extend_from_slice(values);
             }
         }
         self.scatter(&all, states);

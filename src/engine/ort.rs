@@ -145,9 +145,8 @@ impl Engine for OrtEngine {
                 split_f32(spec, i, value.try_extract_tensor::<f32>().map_err(failed)?.1, states)?;
             }
         }
-        let tensor = |i: usize| Ok(output(i)?.try_extract_tensor::<f32>().map_err(failed)?.1);
-        let sureness = self.io.sureness.map(tensor).transpose()?;
-        split_outputs(&self.spec, tensor(self.io.log_probs)?, sureness, log_probs)
+        let all = output(self.io.log_probs)?.try_extract_tensor::<f32>().map_err(failed)?.1;
+        split_outputs(&self.spec, all, log_probs)
     }
 }
 

@@ -90,8 +90,7 @@ impl Engine for TractEngine {
                 split_f32(spec, i, &to_vec::<f32>(value)?, states)?;
             }
         }
-        let sureness = self.io.sureness.map(|i| to_vec::<f32>(output(i)?)).transpose()?;
-        split_outputs(&self.spec, &to_vec::<f32>(output(self.io.log_probs)?)?, sureness.as_deref(), log_probs)
+        split_outputs(&self.spec, &to_vec::<f32>(output(self.io.log_probs)?)?, log_probs)
     }
 }
 

@@ -73,14 +73,13 @@ pub struct NetworkConfig {
     pub residual: bool,
     /// V, tokens with the blank.
     pub num_tokens: usize,
-    /// A second output, which says how sure the network is of what it hears.
+    /// A second output, for training only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auxiliary: Option<AuxiliaryConfig>,
 }
 
-/// A second output, over the letters of all that is said, on top of one of the layers. In use only
-/// its sureness is looked at: the greatest of its posteriors, step by step. It is low while speech
-/// goes on that the network was not taught to write.
+/// A second output on top of one of the layers, from which the layers below learn too. It is left
+/// out of the model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuxiliaryConfig {

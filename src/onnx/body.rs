@@ -25,8 +25,6 @@ pub(super) struct Body<'a> {
     /// their initial state, which must be zero.
     pub hold: Option<String>,
     weights: Option<&'a Network<f32>>,
-    /// What each layer gave, `[U, N, H]`.
-    layers: Vec<String>,
 }
 
 /// The lengths of the axes of frames and of output frames: `S*U` and `U`, or `T` for both when
@@ -43,7 +41,7 @@ impl<'a> Body<'a> {
     /// An empty graph; without weights the initialisers stay empty.
     pub fn new(config: &'a NetworkConfig, weights: Option<&'a Network<f32>>) -> Self {
         let graph = GraphBuilder::new("hearken");
-        Self { config, graph, precision: Precision::Float32, hold: None, weights, layers: Vec::new() }
+        Self { config, graph, precision: Precision::Float32, hold: None, weights }
     }
 
     /// Mean and scale: `[N, T, F]` to the same.
@@ -138,7 +136,6 @@ impl<'a> Body<'a> {
                 y
             };
             width = hidden;
-            self.layers.push(x.clone());
             last.push(outputs);
         }
         self.join_states(&last, next);
@@ -257,19 +254,6 @@ impl<'a> Body<'a> {
     pub fn log_probs(&mut self, logits: &str) {
         let logits = self.graph.chain("Transpose", "logits", &[logits], vec![ints("perm", &[1, 0, 2])]);
         self.graph.chain("LogSoftmax", "log_probs", &[&logits], vec![int("axis", -1)]);
-    }
-
-    /// The sureness of the auxiliary output, if there is one, as an output `[N, U]`. Behind
-    /// [`Body::recurrent_layers`].
-    pub fn sureness(&mut self, output: &str) {
-        let layer = self.config.auxiliary.and_then(|a| self.layers.get(a.layer).cloned());
-        let Some(x) = layer else { return };
-        let logits = self.linear("auxiliary", &x);
-        let logits =
-            self.graph.chain("Transpose", "auxiliary.logits", &[&logits], vec![ints("perm", &[1, 0, 2])]);
-        let letters = self.graph.chain("Softmax", "auxiliary.posteriors", &[&logits], vec![int("axis", -1)]);
-        let attributes = vec![ints("axes", &[2]), int("keepdims", 0)];
-        self.graph.chain("ReduceMax", output, &[&letters], attributes);
     }
 
     /// Shape and values of a parameter.

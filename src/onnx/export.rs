@@ -6,8 +6,6 @@
 //!   ─► MatMul, Add ─► LayerNormalization
 //!   ─► L × (RNN | GRU | LSTM ─► Squeeze ─► LayerNormalization ─► Add its input)
 //!   ─► MatMul, Add ─► Transpose [N, U, V] ─► LogSoftmax ─► log_probs
-//! with an auxiliary output, from its layer:
-//!   ─► MatMul, Add ─► Transpose [N, U, A] ─► Softmax ─► ReduceMax ─► sureness [N, U]
 //! state.0 ─► Split ─► initial_h of each layer, Y_h of each layer ─► Concat ─► next_state.0
 //! ```
 //!
@@ -30,8 +28,6 @@ use crate::model::{Network, NetworkConfig};
 
 /// The operator set of the files that hearken writes.
 pub const OPSET: i64 = 17;
-/// The output that says how sure the network is of what it hears, `[N, U]`, 0 to 1.
-pub const SURENESS: &str = "sureness";
 /// The version of the file format itself.
 pub const IR_VERSION: i64 = 8;
 
@@ -107,13 +103,8 @@ pub fn check(network: &Network<f32>) -> Result<()> {
     if widths.contains(&0) || config.layers.is_empty() || config.layers.iter().any(|l| l.hidden == 0) {
         return error("network", format!("expected sizes above zero and a layer at least, found {config:?}"));
     }
-    if let Some(auxiliary) = config.auxiliary
-        && (auxiliary.layer >= config.layers.len() || auxiliary.num_tokens == 0)
-    {
-        return error(
-            "auxiliary",
-            format!("expected a layer that there is, and tokens, found {auxiliary:?}"),
-        );
+    if config.auxiliary.is_some() {
+        return error("auxiliary", "expected no auxiliary output, which is for training only".into());
     }
     let shapes = parameter_shapes(config);
     if shapes.len() != network.parameters.len() {
@@ -157,7 +148,6 @@ pub(super) fn build(config: &NetworkConfig, weights: Option<&Network<f32>>) -> G
     let x = body.recurrent_layers(x, &initial, &outputs);
     let logits = body.linear("output", &x);
     body.log_probs(&logits);
-    body.sureness(SURENESS);
     body.graph.finish()
 }
 
@@ -167,10 +157,7 @@ pub(super) fn declare(body: &mut Body) {
     let config = body.config;
     let (frames, output_frames) = frames(config);
     body.graph.input("x", &[n(), frames, config.num_features.into()]);
-    body.graph.output("log_probs", &[n(), output_frames.clone(), config.num_tokens.into()]);
-    if config.auxiliary.is_some() {
-        body.graph.output(SURENESS, &[n(), output_frames]);
-    }
+    body.graph.output("log_probs", &[n(), output_frames, config.num_tokens.into()]);
     for state in state_specs(config) {
         let mut shape: Vec<Dim> = state.shape.iter().map(|&d| d.into()).collect();
         shape[state.batch_axis] = n();

@@ -13,7 +13,7 @@ use super::metadata::{self, Metadata};
 use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, TensorProto, ValueInfoProto};
 use crate::error::{Error, Result, Stage, io};
 use crate::model::network::parameter_shapes;
-use crate::model::{AuxiliaryConfig, LayerConfig, Network, NetworkConfig, Parameter};
+use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
 
 /// Layers beyond this number are refused.
 const MAX_LAYERS: usize = 1000;
@@ -158,25 +158,8 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         layer_norm: tensors.contains_key("input_norm.gain"),
         residual: graph.node.iter().any(|n| n.name.ends_with(".residual")),
         num_tokens: axis("output.weight", 2, 0)?,
-        auxiliary: match tensors.contains_key("auxiliary.weight") {
-            true => Some(AuxiliaryConfig {
-                layer: auxiliary_layer(graph)?,
-                num_tokens: axis("auxiliary.weight", 2, 0)?,
-            }),
-            false => None,
-        },
+        auxiliary: None,
     })
-}
-
-/// The layer whose output goes into the auxiliary one.
-fn auxiliary_layer(graph: &GraphProto) -> Result<usize> {
-    let node = graph.node.iter().find(|node| node.name == "auxiliary.product");
-    node.and_then(|node| node.input.first()?.strip_prefix("layers.")?.split('.').next()?.parse().ok())
-        .filter(|&layer: &usize| layer < MAX_LAYERS)
-        .ok_or_else(|| {
-            Error::new(Stage::Model, "expected it behind a layer, found it elsewhere")
-                .at("node auxiliary.product")
-        })
 }
 
 /// Compares the file's graph with the one that hearken would write: nodes, inputs, outputs, and

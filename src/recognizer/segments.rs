@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::decode::{Decoder, Doubts, Endpoint, EndpointOptions, Endpointer, Token};
+use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Token};
 
 use super::stepper::Stepper;
 use super::transcript::{Event, Segment, Word};
@@ -20,10 +20,10 @@ const HEARD_AGAIN: f64 = 0.5;
 pub struct SegmentDecoder {
     decoder: Box<dyn Decoder>,
     words: WordBuilder,
-    /// How unsure the network was, frame by frame; empty where it does not say.
-    doubts: Doubts,
-    /// V, or one more where the sureness stands behind the log-probabilities.
-    row: usize,
+    /// Where labels began; empty where words are not rejected.
+    onsets: Onsets,
+    /// V, log-probabilities of an output frame.
+    num_tokens: usize,
     endpointer: Option<Endpointer>,
     /// The network's state is to be reset at a silent endpoint.
     resets_state: bool,
@@ -43,14 +43,15 @@ pub struct SegmentDecoder {
 
 impl SegmentDecoder {
     /// A stream that has heard nothing, and is one segment unless it is told otherwise.
-    /// `row` is what the engine gives for an output frame ([`crate::engine::EngineSpec::row`]).
-    pub fn new(decoder: Box<dyn Decoder>, words: WordBuilder, row: usize) -> Self {
+    /// `num_tokens` is V, log-probabilities of an output frame.
+    pub fn new(decoder: Box<dyn Decoder>, words: WordBuilder, num_tokens: usize) -> Self {
         let seen = decoder.revision();
+        let onsets = Onsets::new(words.blank());
         Self {
             decoder,
             words,
-            doubts: Doubts::default(),
-            row: row.max(1),
+            onsets,
+            num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
             speech: VecDeque::new(),
@@ -81,21 +82,21 @@ impl SegmentDecoder {
         }
     }
 
-    /// Takes the rows of U output frames, `[U, V]` log-probabilities with the sureness behind
-    /// each row if the network has it, and appends what they change: a `Final` where a segment
+    /// Takes `[U, V]` log-probabilities and appends what they change: a `Final` where a segment
     /// ends, a `Partial` when the text is another than before. Says whether the network shall
     /// forget what it heard: then nothing that it heard further on may be pushed, and the frames
     /// that are given (the last ones) are to be heard again, without being pushed again.
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
         let mut forget = None;
-        let tokens = self.words.num_tokens();
-        if self.endpointer.is_none() && tokens == self.row {
+        let rejects = self.words.rejection().is_some();
+        if self.endpointer.is_none() && !rejects {
             self.decoder.push(log_probs);
         } else {
-            for row in log_probs.chunks_exact(self.row) {
-                let (frame, sureness) = row.split_at(tokens.min(row.len()));
+            for frame in log_probs.chunks_exact(self.num_tokens) {
                 self.decoder.push(frame);
-                sureness.iter().for_each(|&s| self.doubts.push(s));
+                if rejects {
+                    self.onsets.push(frame);
+                }
                 if let Some(endpoint) = self.endpoint() {
                     if self.resets_state && endpoint != Endpoint::TooLong {
                         forget = Some(self.frames_to_hear_again());
@@ -128,7 +129,7 @@ impl SegmentDecoder {
             endpointer.reset();
         }
         self.speech.clear();
-        self.doubts.reset();
+        self.onsets.reset();
         self.seen = self.decoder.revision();
         self.text.clear();
         self.open.clear();
@@ -175,9 +176,9 @@ impl SegmentDecoder {
             endpointer.begin_segment_with_label(first);
         }
         // The segment ends where the word that is kept begins, as far as that is known.
-        let said = self.words.words(&tokens, self.start, self.duration, &self.doubts);
+        let said = self.words.words(&tokens, self.start, self.duration, &self.onsets);
         let floor = said.last().map_or(self.start, |word| word.end);
-        let next = self.words.words(&best[at..], floor, self.duration, &self.doubts);
+        let next = self.words.words(&best[at..], floor, self.duration, &self.onsets);
         let end = next.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
         let closed = self.close(&tokens, end);
         // The word that is kept is news to the new segment.
@@ -203,7 +204,7 @@ impl SegmentDecoder {
         if let Some(rejection) = self.words.rejection() {
             // A word that is kept for the next segment began within the look-back of a word.
             let room = 4 * rejection.window;
-            self.doubts.forget_before(self.doubts.num_frames().saturating_sub(room));
+            self.onsets.forget_before(self.onsets.num_frames().saturating_sub(room));
         }
         Event::Final(segment)
     }
@@ -225,16 +226,16 @@ impl SegmentDecoder {
         Some(Event::Partial(segment))
     }
 
-    /// The words around which doubt may still grow or fade.
+    /// The words whose neighbourhood is not heard yet.
     fn open_words(&self) -> String {
         let Some(rejection) = self.words.rejection() else { return String::new() };
-        let first = self.decoder.num_frames().saturating_sub(rejection.window + 1);
+        let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
         let tokens = self.decoder.best_since(first);
-        join(&self.words.words(&tokens, 0.0, None, &self.doubts))
+        join(&self.words.words(&tokens, 0.0, None, &self.onsets))
     }
 
     fn segment(&self, tokens: &[Token], end: f64) -> Segment {
-        let words = self.words.words(tokens, self.start, self.duration, &self.doubts);
+        let words = self.words.words(tokens, self.start, self.duration, &self.onsets);
         Segment { text: join(&words), start: self.start, end: end.max(self.start), words }
     }
 }
@@ -253,7 +254,7 @@ pub fn decode_steps(
         return;
     }
     let size = (log_probs.len() / steps).max(1);
-    let frames = (size / segments.row).max(1);
+    let frames = (size / segments.num_tokens).max(1);
     let known = stepper.take_known(steps);
     for (step, log_probs) in log_probs.chunks(size).enumerate().skip(known) {
         if let Some(again) = segments.push(log_probs, events) {

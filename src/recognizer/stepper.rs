@@ -73,10 +73,9 @@ impl Stepper {
         &self.state
     }
 
-    /// Log-probabilities of an output frame, and all values of one.
-    pub fn row(&self) -> (usize, usize) {
-        let spec = self.engine.spec();
-        (spec.num_tokens, spec.row())
+    /// V, values of an output frame.
+    pub fn num_tokens(&self) -> usize {
+        self.engine.spec().num_tokens
     }
 
     /// Steps that could be run now.

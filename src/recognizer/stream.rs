@@ -190,11 +190,9 @@ pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
     for stream in streams {
         if !stream.log_probs.is_empty() {
             if let Some(observed) = &mut stream.observed {
-                let (tokens, row) = stream.stepper.row();
+                let tokens = stream.stepper.num_tokens().min(stream.log_probs.len());
                 observed.clear();
-                if let Some(last) = stream.log_probs.len().checked_sub(row) {
-                    observed.extend_from_slice(&stream.log_probs[last..last + tokens]);
-                }
+                observed.extend_from_slice(&stream.log_probs[stream.log_probs.len() - tokens..]);
             }
             let Stream { stepper, segments, log_probs, events, .. } = &mut **stream;
             decode_steps(stepper, segments, log_probs, steps, events);

@@ -1,5 +1,6 @@
 //! What a model writes: tokens and words.
 
+pub mod pronunciations;
 pub mod tokens;
 
 pub use tokens::TokenTable;

@@ -19,8 +19,9 @@ use crate::audio::augment::Augmenter;
 use crate::error::{Error, Result, Stage, io};
 use crate::model::network::initialise;
 use crate::model::{Network, Weights};
-use crate::onnx::{self, Metadata};
+use crate::onnx::{self, DecoderOptions, Metadata};
 use crate::text::TokenTable;
+use crate::text::pronunciations::Pronunciations;
 
 /// Where and how a run goes.
 #[derive(Clone, Debug)]
@@ -80,6 +81,8 @@ struct Run<'a> {
     text: &'a str,
     options: &'a Options,
     tokens: TokenTable,
+    /// As the recipe says, with the lexicon.
+    decoder: DecoderOptions,
     auxiliary_tokens: usize,
     network: Network<f32>,
     parameters: Vec<Vec<f32>>,
@@ -102,9 +105,15 @@ pub fn train(
 ) -> Result<()> {
     std::fs::create_dir_all(&options.out).map_err(|e| io(Stage::Train, &options.out, e))?;
     let (sender, receiver) = crossbeam_channel::bounded::<(usize, usize)>(1024);
+    let dictionary = match recipe.data.pronunciations.as_str() {
+        "" => None,
+        name => Some(Pronunciations::read(&Recipe::manifest(&options.data, name))?),
+    };
+    let decoder = DecoderOptions { lexicon: recipe.lexicon(dictionary.as_ref())?, ..recipe.decoder.clone() };
     let dataset = std::thread::scope(|scope| {
+        let dictionary = dictionary.as_ref();
         let loading = scope.spawn(move || {
-            Dataset::load(recipe, &options.data, options.threads, &|done, all| {
+            Dataset::load(recipe, &options.data, dictionary, options.threads, &|done, all| {
                 let _ = sender.try_send((done, all));
             })
         });
@@ -125,7 +134,7 @@ pub fn train(
     let augmenter =
         Augmenter::new(recipe.augment.clone(), Arc::new(dataset.noises.clone()), recipe.run.seed)?
             .with_babble(Arc::new(voices));
-    let mut run = Run::start(recipe, text, options, &dataset, &sampler, &augmenter)?;
+    let mut run = Run::start(recipe, text, options, decoder, &dataset, &sampler, &augmenter)?;
     report(Progress::Started {
         parameters: run.network.num_parameters(),
         clips: dataset.clips.len(),
@@ -141,6 +150,7 @@ impl<'a> Run<'a> {
         recipe: &'a Recipe,
         text: &'a str,
         options: &'a Options,
+        decoder: DecoderOptions,
         dataset: &Dataset,
         sampler: &Sampler<'_>,
         augmenter: &Augmenter,
@@ -159,6 +169,7 @@ impl<'a> Run<'a> {
             text,
             options,
             tokens,
+            decoder,
             auxiliary_tokens,
             network,
             parameters,
@@ -385,8 +396,8 @@ impl<'a> Run<'a> {
         let weights = self.weights(&self.adam.average, false)?;
         let scores: Vec<DevScore> = dev
             .iter()
-            .map(|set| set.score(&weights, self.recipe, &self.tokens, self.options.threads))
-            .collect();
+            .map(|set| set.score(&weights, self.recipe, &self.tokens, &self.decoder, self.options.threads))
+            .collect::<Result<_>>()?;
         let total: f64 = scores.iter().map(|s| s.weighted).sum();
         let best = dev.is_empty() || self.best.is_none_or(|(score, _)| total < score);
         if best {
@@ -411,14 +422,14 @@ impl<'a> Run<'a> {
         let metadata = Metadata {
             features: self.recipe.features.clone(),
             tokens: self.tokens.clone(),
-            decoder: self.recipe.decoder.clone(),
+            decoder: self.decoder.clone(),
             license: self.recipe.data.license.clone(),
             trained_on: self.recipe.data.trained_on.clone(),
             recipe: self.text.to_string(),
             created_by: format!("hearken {}", env!("CARGO_PKG_VERSION")),
             other: Vec::new(),
         };
-        let network = self.network_with(&self.adam.average);
+        let network = self.network_with(&self.adam.average).without_auxiliary();
         onnx::write_file(&self.options.out.join(name), &network, &metadata)
     }
 }

@@ -61,7 +61,6 @@ impl ToneEngine {
             window: 4 + lookahead,
             shift: 4,
             num_tokens: 3,
-            sureness: false,
             states: vec![state],
         };
         Self { spec, delay }
