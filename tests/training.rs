@@ -173,6 +173,44 @@ fn it_learns_and_the_model_transcribes() {
     assert!(bytes(place.path("run/log.jsonl")).iter().filter(|&&b| b == b'\n').count() >= 18);
 }
 
+/// The recipe with phones: "low" is L OW, "high" HH AY, "hiss" HH IH S.
+fn phones() -> String {
+    RECIPE
+        .replace("[[data.recordings]]", "pronunciations = \"words.dict\"\n[[data.recordings]]")
+        .replace("[features]", "[data.variants]\nhiss = [\"S\"]\n[features]")
+}
+
+#[test]
+fn phones_are_learnt_and_a_lexicon_writes_the_words() {
+    let place = Place::new();
+    place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\nHISS(2)  HH IH1 S\n");
+    // Of this word nobody knows how it is said.
+    let more = "{\"audio_filepath\": \"0.wav\", \"text\": \"low hum\"}\n";
+    place.put("train.jsonl", &(fs::read_to_string(place.path("train.jsonl")).expect("there") + more));
+    let text = phones();
+    let told = place.train(&text, &place.options("out")).expect("it trains");
+    let left_out = told.iter().any(|t| matches!(t, Progress::LeftOut(line) if line.contains("`hum`")));
+    assert!(left_out, "the transcript with an unknown word is named");
+
+    let recognizer = Recognizer::open(place.path("out/best.onnx")).expect("a model");
+    let lexicon = &recognizer.metadata().decoder.lexicon;
+    let ways: Vec<&str> = lexicon.iter().map(|entry| entry.word.as_str()).collect();
+    assert_eq!(ways, ["low", "high", "hiss", "hiss"]);
+    assert!(recognizer.metadata().writes("hiss") && !recognizer.metadata().writes("hum"));
+    let mut rng = Pcg64Mcg::seed_from_u64(77);
+    let said = ["high", "low", "low", "hiss", "high"];
+    let heard = recognizer.transcribe(&speak(&said, &mut rng)).expect("it hears");
+    assert_eq!(heard, said.join(" "));
+
+    place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\n");
+    let without = text.replace("hiss = [\"S\"]", "low = [\"L AO\"]");
+    let error = place.train(&without, &place.options("out2")).expect_err("a word without phones").to_string();
+    assert!(error.contains("`hiss`"), "{error}");
+    let wrong = text.replace("[\"S\"]", "[\"QQ\"]");
+    let error = place.train(&wrong, &place.options("out3")).expect_err("no such phone").to_string();
+    assert!(error.contains("`QQ`") && error.contains("hiss"), "{error}");
+}
+
 #[test]
 fn the_same_seed_and_threads_give_the_same_bytes() {
     let place = Place::new();

@@ -20,6 +20,8 @@ use crate::text::TokenTable;
 const UNFINISHED_MARGIN: f32 = 4.0;
 /// The history is compacted when it has grown by this many nodes beyond twice what was of use.
 const COMPACT_AT: usize = 4096;
+/// Output frames of silence after which other speech has ended: what follows is judged anew.
+const FILLER_SILENCE: u32 = 10;
 const NOTHING: u32 = u32::MAX;
 
 /// A word that ended, and those before it.
@@ -90,6 +92,10 @@ pub struct Lexicon {
     filler: Path,
     /// The likeliest label of the last frame.
     likeliest: u32,
+    /// Frames since the last label.
+    silence: u32,
+    /// What is heard in place of a frame that is no numbers.
+    nothing: Vec<f32>,
     nodes: Vec<Node>,
     /// Nodes at which the history is compacted.
     compact_at: usize,
@@ -144,6 +150,10 @@ impl Lexicon {
             root_behind: (DEAD, NOTHING),
             filler: DEAD,
             likeliest: NOTHING,
+            silence: 0,
+            nothing: (0..tokens.len())
+                .map(|id| if id as u32 == tokens.blank() { 0.0 } else { -30.0 })
+                .collect(),
             nodes: Vec::new(),
             compact_at: COMPACT_AT,
             frames: 0,
@@ -155,6 +165,16 @@ impl Lexicon {
     }
 
     fn push_frame(&mut self, frame: &[f32]) {
+        if frame.iter().any(|log_prob| log_prob.is_nan()) {
+            let nothing = std::mem::take(&mut self.nothing);
+            self.push_numbers(&nothing);
+            self.nothing = nothing;
+        } else {
+            self.push_numbers(frame);
+        }
+    }
+
+    fn push_numbers(&mut self, frame: &[f32]) {
         let blank = frame[self.blank as usize] + self.blank_bias;
         let mut likeliest = (self.blank, blank);
         for (id, &log_prob) in frame.iter().enumerate() {
@@ -162,9 +182,6 @@ impl Lexicon {
                 likeliest = (id as u32, log_prob);
             }
         }
-        // Frames of NaN are silence.
-        let blank = if blank.is_finite() { blank } else { 0.0 };
-        let likeliest = if likeliest.1.is_finite() { likeliest } else { (self.blank, 0.0) };
         self.words(frame, blank);
         let filler = self.filler(likeliest);
         let (ended, label) = self.ends(likeliest, filler);
@@ -175,7 +192,8 @@ impl Lexicon {
         }
         self.root = root;
         self.root_behind = (ended, label);
-        self.filler = filler;
+        self.silence = if likeliest.0 == self.blank { self.silence.saturating_add(1) } else { 0 };
+        self.filler = if self.silence < FILLER_SILENCE { filler } else { DEAD };
         self.likeliest = likeliest.0;
         self.frames += 1;
         self.normalise();
@@ -367,6 +385,7 @@ impl Decoder for Lexicon {
         self.root_behind = (DEAD, NOTHING);
         self.filler = DEAD;
         self.likeliest = NOTHING;
+        self.silence = 0;
         self.nodes.clear();
         self.frames = 0;
         self.shown = NOTHING;
@@ -422,6 +441,8 @@ mod tests {
         let mut search = search(&[("abc", &["a", "b", "c"]), ("dab", &["d", "a", "b"])]);
         search.push(&heard(&[0, 3, 0, 4, 0, 3, 2, 0, 4, 3, 0]));
         assert_eq!(ids(&search.end_segment()), [0u32; 0]);
+        // A pause, and it is judged anew.
+        search.push(&heard(&[0; 12]));
         search.push(&heard(&[0, 1, 0, 2, 0, 4, 0, 0]));
         assert_eq!(ids(&search.end_segment()), [0], "one label of three is another");
     }

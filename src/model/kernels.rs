@@ -1,9 +1,11 @@
 //! The arithmetic under the layers: matrix products and the loops over gates.
 //!
 //! `unsafe` stands here for two reasons only: calling a function compiled for vector instructions
-//! after asking the processor for them, and the `gemm` crate's pointer interface, behind a
+//! after asking the processor for them, and the `gemm` crates' pointer interface, behind a
 //! function that checks every length. Everything exported is safe.
 #![allow(unsafe_code)]
+
+use gemm_common::Parallelism;
 
 use super::real::Real;
 
@@ -230,7 +232,7 @@ pub fn add_outer_products<T: Real>(a: &[T], b: &[T], c: &mut [T], m: usize, n: u
     let (rs_m, rs_n) = (m as isize, n as isize);
     // SAFETY: the lengths were checked against the shapes and strides just above.
     unsafe {
-        gemm::gemm(
+        (T::gemm())(
             m,
             n,
             k,
@@ -249,7 +251,7 @@ pub fn add_outer_products<T: Real>(a: &[T], b: &[T], c: &mut [T], m: usize, n: u
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            Parallelism::None,
         );
     }
 }

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use gemm_common::Parallelism;
+
 /// A floating-point number that the layers are generic over.
 pub trait Real:
     Copy
@@ -39,7 +41,34 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// Zero for values that are too small to matter and slow to compute with (subnormals).
     fn flush(self) -> Self;
+    /// The matrix product of this number's `gemm` crate; unsafe to call, for it trusts its sizes.
+    fn gemm() -> Gemm<Self>;
 }
+
+/// dst [m, n] = alpha dst + beta lhs [m, k] rhs [k, n], with (column, row) strides behind each
+/// pointer: m, n, k, dst, whether it is read, lhs, rhs, alpha, beta, three conjugations, threads.
+/// Only the crates of f32 and f64 are used: the one above them brings half and complex numbers.
+pub type Gemm<T> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut T,
+    isize,
+    isize,
+    bool,
+    *const T,
+    isize,
+    isize,
+    *const T,
+    isize,
+    isize,
+    T,
+    T,
+    bool,
+    bool,
+    bool,
+    Parallelism,
+);
 
 /// exp(x) by range reduction and a polynomial of degree 6, to 2e-7 relative: branchless, so that
 /// loops over it are vectorised. (The C library's is exact to the last bit and scalar.)
@@ -101,6 +130,10 @@ impl Real for f32 {
     fn flush(self) -> Self {
         if self.abs() < 1e-30 { 0.0 } else { self }
     }
+
+    fn gemm() -> Gemm<Self> {
+        gemm_f32::gemm::f32::get_gemm_fn()
+    }
 }
 
 impl Real for f64 {
@@ -142,6 +175,10 @@ impl Real for f64 {
     #[inline(always)]
     fn flush(self) -> Self {
         if self.abs() < 1e-300 { 0.0 } else { self }
+    }
+
+    fn gemm() -> Gemm<Self> {
+        gemm_f64::gemm::f64::get_gemm_fn()
     }
 }
 
