@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::proto::{self, DimensionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::states::StateSpec;
 use super::targets::SHERPA_METADATA;
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 
 /// A tensor that goes in or comes out.
@@ -83,6 +83,16 @@ pub struct Description {
 /// # Errors
 /// When they are not an ONNX file.
 pub fn describe(bytes: &[u8]) -> Result<Description> {
+    describe_with(bytes, &[])
+}
+
+/// Describes a file's bytes; `states` are names of state inputs and outputs, where the file does
+/// not tell them.
+///
+/// # Errors
+/// When they are not an ONNX file, or the named states are not in it.
+pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Description> {
+    let named = states;
     let model = proto::decode(bytes)?;
     let empty = GraphProto::default();
     let graph = model.graph.as_ref().unwrap_or(&empty);
@@ -90,7 +100,7 @@ pub fn describe(bytes: &[u8]) -> Result<Description> {
         model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
     let inputs = ports(&real_inputs(graph));
     let outputs = ports(&graph.output.iter().collect::<Vec<_>>());
-    let (states, states_found) = find_states(graph, &metadata);
+    let (states, states_found) = find_states(graph, &metadata, named)?;
     let layers = layers(graph, frames_per_step(&metadata));
     let per_step: u64 = layers.iter().map(|l| l.multiply_adds).sum();
     let mut description = Description {
@@ -145,11 +155,7 @@ fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
 fn ports(values: &[&ValueInfoProto]) -> Vec<Port> {
     let port = |value: &&ValueInfoProto| {
         let (kind, dims) = value.tensor().unwrap_or((0, &[]));
-        Port {
-            name: value.name.clone(),
-            r#type: type_name(kind),
-            shape: dims.iter().map(dim_text).collect(),
-        }
+        Port { name: value.name.clone(), r#type: type_name(kind), shape: dims.iter().map(dim_text).collect() }
     };
     values.iter().map(port).collect()
 }
@@ -197,52 +203,107 @@ fn operators(graph: &GraphProto) -> Vec<(String, usize)> {
     counts
 }
 
-/// The pairs of states: as the metadata list them, else by names that differ in a word such as
-/// `next`, `new`, `out`, else by place and shape, where every input but the first is a state.
-fn find_states(graph: &GraphProto, metadata: &[(String, String)]) -> (Vec<StatePair>, &'static str) {
+/// The pairs of states: as they are named, else as the metadata list them, else by names that
+/// differ in a word such as `next`, `new`, `out`, else by type and shape, in the graph's order.
+fn find_states(
+    graph: &GraphProto,
+    metadata: &[(String, String)],
+    named: &[(String, String)],
+) -> Result<(Vec<StatePair>, &'static str)> {
     let inputs = real_inputs(graph);
+    let outputs: Vec<&ValueInfoProto> = graph.output.iter().collect();
+    if !named.is_empty() {
+        return Ok((named_pairs(named, &inputs, &outputs)?, "as they were named"));
+    }
     if let Some((_, text)) = metadata.iter().find(|(key, _)| key == "states") {
         let listed = serde_json::from_str::<Vec<Value>>(text).unwrap_or_default();
         let pairs: Option<Vec<StatePair>> = listed.iter().map(|v| listed_pair(v, &inputs)).collect();
         if let Some(pairs) = pairs {
             let there = |p: &StatePair| graph.output.iter().any(|o| o.name == p.output);
             if pairs.iter().all(there) {
-                return (pairs, "in the metadata");
+                return Ok((pairs, "in the metadata"));
             }
         }
     }
-    let outputs: Vec<&ValueInfoProto> = graph.output.iter().collect();
-    let core = |name: &str| {
-        let words = name.split(['_', '.', '/', '-']).filter(|w| {
-            !["next", "new", "out", "output", "in", "input", "prev", "previous", "initial", ""].contains(w)
-        });
-        let joined = words.collect::<Vec<_>>().join(" ").to_lowercase();
-        // h0 and hn, as PyTorch's examples have them; hN and h_n.
-        match joined.as_str() {
-            "h0" | "hn" | "h n" | "h 0" => "h".into(),
-            "c0" | "cn" | "c n" | "c 0" => "c".into(),
-            _ => joined,
-        }
-    };
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<StatePair> = Vec::new();
     for input in inputs.iter().skip(1) {
-        let shaped_alike = |o: &&&ValueInfoProto| alike(input, o);
-        let named_alike = |o: &&&ValueInfoProto| core(&o.name) == core(&input.name);
-        if let Some(output) = outputs.iter().filter(shaped_alike).find(named_alike) {
-            pairs.extend(pair(input, output));
-        }
+        let free = |o: &&&ValueInfoProto| !pairs.iter().any(|p| p.output == o.name);
+        let fits = |o: &&&ValueInfoProto| alike(input, o) && core_name(&o.name) == core_name(&input.name);
+        let found = outputs.iter().filter(free).find(fits).and_then(|output| pair(input, output));
+        pairs.extend(found);
     }
     if !pairs.is_empty() {
-        return (pairs, "by their names");
+        return Ok((pairs, "by their names"));
     }
-    if inputs.len() > 1
-        && inputs.len() == outputs.len()
-        && inputs.iter().zip(&outputs).skip(1).all(|(i, o)| alike(i, o))
-    {
-        let pairs = inputs.iter().zip(&outputs).skip(1).filter_map(|(i, o)| pair(i, o)).collect();
-        return (pairs, "by their places and shapes");
+    let pairs = pairs_by_shape(&inputs, &outputs);
+    let found = if pairs.is_empty() { "none found" } else { "by their shapes" };
+    Ok((pairs, found))
+}
+
+fn named_pairs(
+    named: &[(String, String)],
+    inputs: &[&ValueInfoProto],
+    outputs: &[&ValueInfoProto],
+) -> Result<Vec<StatePair>> {
+    let find = |values: &[&ValueInfoProto], name: &str, kind: &str| {
+        values.iter().copied().find(|v| v.name == name).cloned().ok_or_else(|| {
+            let names: Vec<&str> = values.iter().map(|v| v.name.as_str()).collect();
+            let problem = format!("the graph has no {kind} `{name}`, but {}", names.join(", "));
+            Error::new(Stage::Usage, problem)
+        })
+    };
+    let one = |(input, output): &(String, String)| {
+        let (input, output) = (find(inputs, input, "input")?, find(outputs, output, "output")?);
+        let unfit = || {
+            let (a, b) = (shape_text(&input), shape_text(&output));
+            let problem = format!("expected a state of one unknown length at most, found {a} and {b}");
+            Error::new(Stage::Model, problem).at(format!("state {}={}", input.name, output.name))
+        };
+        if !alike(&input, &output) {
+            return Err(unfit());
+        }
+        pair(&input, &output).ok_or_else(unfit)
+    };
+    named.iter().map(one).collect()
+}
+
+fn shape_text(value: &ValueInfoProto) -> String {
+    let dims = value.tensor().map(|t| t.1.iter().map(dim_text).collect::<Vec<_>>()).unwrap_or_default();
+    format!("[{}]", dims.join(", "))
+}
+
+/// A state's name without what tells its input from its output.
+fn core_name(name: &str) -> String {
+    // `stateN`, as `hn` is h after the last step.
+    let name = match name.strip_suffix('N') {
+        Some(front) if front.ends_with(|c: char| c.is_ascii_lowercase()) => front,
+        _ => name,
+    };
+    let words = name.split(['_', '.', '/', '-']).filter(|w| {
+        !["next", "new", "out", "output", "in", "input", "prev", "previous", "initial", ""].contains(w)
+    });
+    let joined = words.collect::<Vec<_>>().join(" ").to_lowercase();
+    // h0 and hn, as PyTorch's examples have them; hN and h_n.
+    match joined.as_str() {
+        "h0" | "hn" | "h n" | "h 0" => "h".into(),
+        "c0" | "cn" | "c n" | "c 0" => "c".into(),
+        _ => joined,
     }
-    (Vec::new(), "none found")
+}
+
+/// Every input but the first and those of fewer than two axes (rates, lengths) with the first
+/// output, but the very first, that is of its type and shape and still free; all or none.
+fn pairs_by_shape(inputs: &[&ValueInfoProto], outputs: &[&ValueInfoProto]) -> Vec<StatePair> {
+    let mut pairs: Vec<StatePair> = Vec::new();
+    for input in inputs.iter().skip(1).filter(|i| i.tensor().is_some_and(|t| t.1.len() > 1)) {
+        let free = |o: &&&ValueInfoProto| !pairs.iter().any(|p| p.output == o.name);
+        let found = outputs.iter().skip(1).filter(free).find(|o| alike(input, o));
+        match found.and_then(|output| pair(input, output)) {
+            Some(pair) => pairs.push(pair),
+            None => return Vec::new(),
+        }
+    }
+    pairs
 }
 
 fn listed_pair(value: &Value, inputs: &[&ValueInfoProto]) -> Option<StatePair> {
@@ -309,7 +370,9 @@ fn steps_per_second(metadata: &[(String, String)]) -> Option<f64> {
 /// that say how it is stored.
 pub(super) fn layer_name(name: &str) -> String {
     let mut parts: Vec<&str> = name.split(['.', '/']).filter(|p| !p.is_empty()).collect();
-    while parts.len() > 1 && ["int8", "fp16", "scale", "plain", "float", "unquantised"].contains(parts.last().unwrap_or(&"")) {
+    while parts.len() > 1
+        && ["int8", "fp16", "scale", "plain", "float", "unquantised"].contains(parts.last().unwrap_or(&""))
+    {
         parts.pop();
     }
     if parts.len() > 1 {
@@ -439,7 +502,11 @@ fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<St
     if d.ir_version > 12 || d.opsets.iter().any(|(domain, v)| domain.is_empty() && *v > 24) {
         return Err(format!("IR {} or its opset is too new for the releases known", d.ir_version));
     }
-    let releases = if d.ir_version <= 9 && d.opsets.iter().all(|o| o.1 <= 19) { "all releases" } else { "1.12.26 and later" };
+    let releases = if d.ir_version <= 9 && d.opsets.iter().all(|o| o.1 <= 19) {
+        "all releases"
+    } else {
+        "1.12.26 and later"
+    };
     let (window, shift) = (d.value("T").unwrap_or_default(), d.value("decode_chunk_len").unwrap_or_default());
     Ok(format!("zipformer2-CTC, windows of {window} frames moved by {shift}; {releases}"))
 }
@@ -448,10 +515,11 @@ fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
     if d.states.is_empty() {
         return Ok("no states: an ordinary batched model".into());
     }
-    let others: Vec<&str> =
-        d.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
+    let others: Vec<&str> = d.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
     if others.is_empty() {
-        return Ok("every state counts streams on its first axis: sequence batching with implicit state".into());
+        return Ok(
+            "every state counts streams on its first axis: sequence batching with implicit state".into()
+        );
     }
     Err(format!(
         "{} counts streams on another axis than the first, which allows no batches; \

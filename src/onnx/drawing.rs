@@ -32,7 +32,9 @@ pub(super) fn draw(graph: &GraphProto) -> Vec<String> {
         }
         let from: Vec<&str> = node.input.iter().filter_map(|i| origin.get(i.as_str()).copied()).collect();
         let is_entrance = is_plumbing(node) || node.op_type == "Split";
-        if let ([source], true) = (&from[..], is_entrance && !node.output.iter().any(|o| outputs.contains(o.as_str()))) {
+        if let ([source], true) =
+            (&from[..], is_entrance && !node.output.iter().any(|o| outputs.contains(o.as_str())))
+        {
             for output in &node.output {
                 origin.insert(output, source);
             }
@@ -45,7 +47,8 @@ pub(super) fn draw(graph: &GraphProto) -> Vec<String> {
     }
     let width = blocks.iter().map(|b| b.name.chars().count()).max().unwrap_or(0).min(40);
     for block in blocks.iter().filter(|b| !b.operators.is_empty()) {
-        let from: Vec<&String> = block.from.iter().filter(|f| Some(f.as_str()) != inputs.first().copied()).collect();
+        let from: Vec<&String> =
+            block.from.iter().filter(|f| Some(f.as_str()) != inputs.first().copied()).collect();
         let list = |arrow: &str, names: &[&String]| match names {
             [] => String::new(),
             names => {
@@ -69,7 +72,13 @@ pub(super) fn draw(graph: &GraphProto) -> Vec<String> {
 }
 
 /// Adds a node to the last block if it is of the same layer, else begins another.
-fn add(blocks: &mut Vec<Block>, node: &NodeProto, from: Vec<&str>, outputs: &HashSet<&str>, is_entrance: bool) {
+fn add(
+    blocks: &mut Vec<Block>,
+    node: &NodeProto,
+    from: Vec<&str>,
+    outputs: &HashSet<&str>,
+    is_entrance: bool,
+) {
     let name = match node.name.as_str() {
         "" => layer_name(node.output.first().map_or("", String::as_str)),
         name => layer_name(name),

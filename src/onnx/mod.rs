@@ -1,6 +1,7 @@
 //! ONNX: the one file that carries a model.
 
 mod body;
+pub mod check;
 pub mod describe;
 mod drawing;
 pub mod export;

@@ -1,6 +1,5 @@
 //! One speaker's stream: samples in, events out.
 
-
 use crate::decode::EndpointOptions;
 use crate::engine::State;
 use crate::error::{Error, Result, Stage};

@@ -16,8 +16,8 @@
 
 use crate::decode::Token;
 use crate::onnx::DecoderOptions;
-use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
+use crate::text::{ByteTokens, TokenTable};
 use crate::units::samples_to_seconds;
 
 use super::transcript::Word;
@@ -52,6 +52,8 @@ pub struct WordBuilder {
     /// Heard, and not written, `[V]`.
     filler: Vec<bool>,
     min_confidence: f32,
+    /// Tokens that stand for bytes.
+    bytes: Option<ByteTokens>,
     clock: FrameClock,
 }
 
@@ -72,6 +74,7 @@ impl WordBuilder {
             begins_word: (0..texts.len()).map(|id| tokens.begins_word(id as u32)).collect(),
             filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
             min_confidence: options.min_confidence,
+            bytes: ByteTokens::of(tokens),
             clock,
         }
     }
@@ -141,6 +144,9 @@ impl WordBuilder {
             word.start = word.start.min(duration);
             word.end = word.end.min(duration);
         }
+        if let Some(bytes) = self.bytes {
+            word.word = bytes.decode(&word.word).trim().to_string();
+        }
         word.confidence = (log_prob / tokens as f32).exp().clamp(0.0, 1.0);
         let end = word.end;
         if !filler && !word.word.is_empty() && word.confidence >= self.min_confidence {
@@ -190,6 +196,15 @@ mod tests {
         assert_eq!(last(&[2, 2]), Some(0));
         assert_eq!(last(&[1, 3]), Some(1));
         assert_eq!(last(&[1, 3, 2, 2]), Some(2));
+    }
+
+    #[test]
+    fn bytes_of_a_letter_join_into_it() {
+        let words = builder(&["<blk>", "▁", "<0xE4>", "<0xBD>", "<0xA0>"], DecoderOptions::default());
+        let tokens: Vec<_> =
+            [1, 2, 3, 4].iter().map(|&id| token(id, u64::from(id), u64::from(id) + 1, 1.0)).collect();
+        let words = words.words(&tokens, 0.0, None);
+        assert_eq!(words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>(), ["你"]);
     }
 
     #[test]

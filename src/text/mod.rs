@@ -1,5 +1,7 @@
 //! What a model writes: tokens and words.
 
+pub mod bytes;
 pub mod tokens;
 
+pub use bytes::ByteTokens;
 pub use tokens::TokenTable;
