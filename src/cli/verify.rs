@@ -263,7 +263,10 @@ fn describe(d: &Description) -> Vec<String> {
         format!("opset      {}, IR {}", opset.join(", "), d.ir_version),
         format!("inputs     {}", ports(&d.inputs)),
         format!("outputs    {}", ports(&d.outputs)),
-        format!("states     {}: {}{more}", d.states_found, printable(&states[..shown].join(", "))),
+        match shown {
+            0 => "states     none".to_string(),
+            _ => format!("states     {}: {}{more}", d.states_found, printable(&states[..shown].join(", "))),
+        },
         format!("symbolic   {}", if symbols.is_empty() { "nothing".into() } else { symbols.join(", ") }),
     ]
 }

@@ -41,8 +41,13 @@ impl ForeignEngine {
         options: &EngineOptions,
     ) -> Result<Self> {
         let own = description.value("subsampling").and_then(|v| v.parse().ok()).filter(|&s| s > 0);
-        let open = |window| Windows::open(kind, bytes, description, num_features, window, options);
-        let mut windows = open(own.unwrap_or(TRIED_FRAMES))?;
+        let window = own.unwrap_or(TRIED_FRAMES);
+        let windows = Windows::open(kind, bytes, description, num_features, window, options)?;
+        Self::over(kind.name(), windows, own)
+    }
+
+    /// An engine over a graph that is open; `own` is S, where hearken's metadata say it.
+    fn over(name: &'static str, mut windows: Windows, own: Option<usize>) -> Result<Self> {
         let tried = try_window(&windows)?;
         if !windows.fixed && own.is_none() && !windows.takes_samples {
             // As many frames as an output frame takes are enough.
@@ -60,7 +65,7 @@ impl ForeignEngine {
             return Err(Error::new(Stage::Model, problem));
         }
         let spec = EngineSpec {
-            name: kind.name(),
+            name,
             num_features: windows.num_features,
             subsampling: windows.shift / tried.steps,
             window: windows.window,
@@ -198,4 +203,200 @@ pub(super) fn log_softmax(row: &mut [f32]) {
     let sum: f32 = row.iter().map(|v| (v - greatest).exp()).sum();
     let log = greatest + sum.ln();
     row.iter_mut().for_each(|v| *v -= log);
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::Graph;
+    use crate::onnx::describe::{describe, describe_with};
+    use crate::onnx::graph::{Dim, GraphBuilder};
+    use crate::onnx::proto::{ModelProto, StringStringEntryProto};
+    use prost::Message;
+
+    /// A graph that is a function, with its inputs by name.
+    pub struct Function<F>(pub F);
+
+    impl<F: Fn(&dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> + Send + Sync> Graph for Function<F> {
+        fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>> {
+            let input = |name: &str| {
+                let found = inputs.iter().find(|(n, _)| *n == name);
+                found.map(|(_, tensor)| (*tensor).clone()).expect("every input is given")
+            };
+            Ok((self.0)(&input))
+        }
+    }
+
+    pub fn floats(tensor: &StateTensor) -> Vec<f32> {
+        match &tensor.data {
+            TensorData::F32(values) => values.clone(),
+            TensorData::I64(values) => values.iter().map(|&v| v as f32).collect(),
+        }
+    }
+
+    pub fn f32s(shape: &[usize], values: Vec<f32>) -> StateTensor {
+        StateTensor { shape: shape.to_vec(), data: TensorData::F32(values) }
+    }
+
+    /// The bytes of a file that declares inputs and outputs, and computes nothing.
+    pub fn file(declare: impl FnOnce(&mut GraphBuilder), metadata: &[(&str, &str)]) -> Vec<u8> {
+        let mut graph = GraphBuilder::new("g");
+        declare(&mut graph);
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+            key: key.to_string(),
+            value: value.to_string(),
+        };
+        let metadata_props = metadata.iter().map(entry).collect();
+        ModelProto { graph: Some(graph.finish()), metadata_props, ..Default::default() }.encode_to_vec()
+    }
+
+    fn n() -> Dim {
+        Dim::symbol("N")
+    }
+
+    /// Declares frames of one feature to log-probabilities of two tokens, with two states: a sum of
+    /// all frames, streams on axis 1, and a counter of calls.
+    fn declare(graph: &mut GraphBuilder) {
+        graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
+        graph.input("sum", &[1.into(), n(), 1.into()]);
+        graph.input_i64("calls_in", &[n()]);
+        graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+        graph.output("new_sum", &[1.into(), n(), 1.into()]);
+        graph.output_i64("calls_out", &[n()]);
+    }
+
+    /// One output frame for every two frames: logits [0, sum so far + calls so far].
+    fn compute(input: &dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> {
+        let x = input("x");
+        let (streams, frames) = (x.shape[0], x.shape[1]);
+        let (x, mut sums, mut calls) = (floats(&x), floats(&input("sum")), floats(&input("calls_in")));
+        let mut y = Vec::new();
+        for n in 0..streams {
+            for pair in x[n * frames..(n + 1) * frames].chunks_exact(2) {
+                sums[n] += pair[0] + pair[1];
+                y.extend([0.0, sums[n] + calls[n]]);
+            }
+            calls[n] += 1.0;
+        }
+        let calls = calls.iter().map(|&c| c as i64).collect();
+        vec![
+            f32s(&[streams, frames / 2, 2], y),
+            f32s(&[1, streams, 1], sums),
+            StateTensor { shape: vec![streams], data: TensorData::I64(calls) },
+        ]
+    }
+
+    fn engine(description: &Description) -> ForeignEngine {
+        let windows = Windows::over(Box::new(Function(compute)), description, 80, TRIED_FRAMES);
+        ForeignEngine::over("test", windows.expect("understood"), None).expect("it runs")
+    }
+
+    fn odds(log_probs: &[f32]) -> Vec<f32> {
+        log_probs.chunks_exact(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn states_are_found_carried_and_kept_apart() {
+        let description = describe(&file(declare, &[])).expect("a file");
+        assert_eq!((description.states_found, description.states.len()), ("by their names", 2));
+        let engine = engine(&description);
+        let spec = engine.spec();
+        assert_eq!((spec.num_features, spec.subsampling, spec.window, spec.num_tokens), (1, 2, 2, 2));
+        let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
+        let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
+        engine.run(&[&[1.0, 2.0]], &mut [&mut a], &mut [&mut out_a]).expect("runs");
+        engine
+            .run(&[&[1.0; 4], &[10.0; 4]], &mut [&mut a, &mut b], &mut [&mut out_a, &mut out_b])
+            .expect("runs");
+        let close = |found: Vec<f32>, expected: &[f32]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?}");
+            assert_eq!(found.len(), expected.len());
+        };
+        close(odds(&out_a), &[3.0, 6.0, 8.0]);
+        close(odds(&out_b), &[20.0, 40.0]);
+        assert!((out_a[0].exp() + out_a[1].exp() - 1.0).abs() < 1e-5, "logits become log-probabilities");
+        assert_eq!(b.tensors[1].data, TensorData::I64(vec![1]));
+    }
+
+    #[test]
+    fn windows_with_look_ahead_are_moved_by_their_shift() {
+        let metadata = [("T", "6"), ("decode_chunk_len", "4")];
+        let description = describe(&file(declare, &metadata)).expect("a file");
+        let windows = Windows::over(Box::new(Function(compute)), &description, 80, 1).expect("understood");
+        assert_eq!((windows.calls(5), windows.calls(6), windows.calls(14)), (0, 1, 3));
+        assert_eq!(windows.part(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9.], 1), [4., 5., 6., 7., 8., 9.]);
+        // Three output frames do not divide four.
+        assert!(ForeignEngine::over("test", windows, None).is_err());
+        let metadata = [("T", "6"), ("decode_chunk_len", "x")];
+        let description = describe(&file(declare, &metadata)).expect("a file");
+        let error = Windows::over(Box::new(Function(compute)), &description, 80, 1).map(|_| ());
+        assert!(error.expect_err("no number").to_string().contains("decode_chunk_len"));
+    }
+
+    #[test]
+    fn a_graph_of_one_stream_takes_several_in_turn() {
+        let fixed = |graph: &mut GraphBuilder| {
+            graph.input("x", &[1.into(), 2.into(), 1.into()]);
+            graph.input("sum", &[1.into(), 1.into(), 1.into()]);
+            graph.input_i64("calls_in", &[1.into()]);
+            graph.output("y", &[1.into(), 1.into(), 2.into()]);
+            graph.output("new_sum", &[1.into(), 1.into(), 1.into()]);
+            graph.output_i64("calls_out", &[1.into()]);
+        };
+        let alone = |input: &dyn Fn(&str) -> StateTensor| {
+            assert_eq!(input("x").shape, [1, 2, 1]);
+            compute(input)
+        };
+        let description = describe(&file(fixed, &[])).expect("a file");
+        let windows = Windows::over(Box::new(Function(alone)), &description, 80, 9).expect("understood");
+        let engine = ForeignEngine::over("test", windows, None).expect("it runs");
+        assert!(engine.takes_one_stream());
+        let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
+        let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
+        engine
+            .run(&[&[1.0; 4], &[5.0; 4]], &mut [&mut a, &mut b], &mut [&mut out_a, &mut out_b])
+            .expect("runs");
+        assert!(odds(&out_a).iter().zip([2.0, 5.0]).all(|(a, b)| (a - b).abs() < 1e-4));
+        assert!(odds(&out_b).iter().zip([10.0, 21.0]).all(|(a, b)| (a - b).abs() < 1e-4));
+    }
+
+    #[test]
+    fn states_can_be_named_and_what_is_not_understood_is_refused_by_name() {
+        let odd = |graph: &mut GraphBuilder| {
+            graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
+            graph.input("a", &[1.into(), n(), 1.into()]);
+            graph.input("b", &[2.into(), n(), 1.into()]);
+            graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+            graph.output("p", &[1.into(), n(), 1.into()]);
+            graph.output("q", &[2.into(), n(), 1.into()]);
+        };
+        let bytes = file(odd, &[]);
+        let found = describe(&bytes).expect("a file");
+        assert_eq!(found.states_found, "by their shapes");
+        let pairs: Vec<_> = found.states.iter().map(|s| (s.input.as_str(), s.output.as_str())).collect();
+        assert_eq!(pairs, [("a", "p"), ("b", "q")]);
+        let name = |i: &str, o: &str| describe_with(&bytes, &[(i.into(), o.into())]);
+        assert!(name("a", "z").expect_err("no such output").to_string().contains("`z`, but y, p, q"));
+        assert!(name("a", "q").is_err(), "the shapes differ");
+        let one = name("a", "p").expect("named");
+        assert_eq!((one.states.len(), one.states_found), (1, "as they were named"));
+        let refused = Windows::over(Box::new(Function(compute)), &one, 80, 2).map(|_| ());
+        assert!(refused.expect_err("b is nothing").to_string().contains("`b`"));
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        for (state, shape) in [("huge", [1 << 20, 1 << 12]), ("empty window", [1, 1])] {
+            let bad = |graph: &mut GraphBuilder| {
+                let frames = if state == "huge" { Dim::symbol("T") } else { 0.into() };
+                graph.input("x", &[n(), frames, 1.into()]);
+                graph.input("s", &[shape[0].into(), n(), shape[1].into()]);
+                graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+                graph.output("new_s", &[shape[0].into(), n(), shape[1].into()]);
+            };
+            let description = describe(&file(bad, &[])).expect("a file");
+            let refused = Windows::over(Box::new(Function(compute)), &description, 80, 2);
+            assert!(refused.is_err(), "{state}");
+        }
+    }
 }

@@ -228,3 +228,104 @@ impl Engine for TransducerEngine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::foreign::tests::{Function, f32s, file, floats};
+    use super::*;
+    use crate::onnx::describe::describe;
+    use crate::onnx::graph::{Dim, GraphBuilder};
+
+    /// Frames of one feature; an encoder frame of one number for every four of them, the symbol
+    /// that it asks for. The decoder gives the sum of its symbols, the joiner asks for the encoder's
+    /// symbol, or for the blank where the decoder has said that very symbol last.
+    fn engine(unknown: Option<usize>) -> TransducerEngine {
+        let declare = |graph: &mut GraphBuilder| {
+            let n = || Dim::symbol("N");
+            graph.input("x", &[n(), 8.into(), 1.into()]);
+            graph.input("s", &[n(), 1.into()]);
+            graph.output("encoder_out", &[n(), 2.into(), 1.into()]);
+            graph.output("new_s", &[n(), 1.into()]);
+        };
+        let description = describe(&file(declare, &[("T", "8"), ("decode_chunk_len", "8")])).expect("a file");
+        let encode = |input: &dyn Fn(&str) -> StateTensor| {
+            let (x, s) = (input("x"), floats(&input("s")));
+            let out: Vec<f32> = floats(&x).chunks_exact(4).map(|frames| frames[0]).collect();
+            let s = s.iter().map(|s| s + 1.0).collect();
+            vec![f32s(&[x.shape[0], 2, 1], out), f32s(&[x.shape[0], 1], s)]
+        };
+        let predict = |input: &dyn Fn(&str) -> StateTensor| {
+            let y = input("y");
+            assert_eq!(y.shape[1], 2);
+            vec![f32s(
+                &[y.shape[0], 1],
+                floats(&y).chunks_exact(2).map(|last| last[1] + 100.0 * last[0]).collect(),
+            )]
+        };
+        let join = |input: &dyn Fn(&str) -> StateTensor| {
+            let (e, d) = (floats(&input("e")), floats(&input("d")));
+            let row = |(e, d): (&f32, &f32)| {
+                let said = d.rem_euclid(100.0);
+                let wanted = if *e == 9.0 && said == 3.0 { 0.0 } else { *e % 6.0 };
+                (0..6).map(move |i| if i as f32 == wanted { 5.0 } else { 0.0 }).collect::<Vec<f32>>()
+            };
+            vec![f32s(&[e.len(), 6], e.iter().zip(&d).flat_map(row).collect())]
+        };
+        let windows = Windows::over(Box::new(Function(encode)), &description, 1, 1).expect("understood");
+        let decoder = Part { graph: Box::new(Function(predict)), inputs: vec!["y".into()] };
+        let joiner = Part { graph: Box::new(Function(join)), inputs: vec!["e".into(), "d".into()] };
+        TransducerEngine::new("test", windows, decoder, joiner, 2, unknown).expect("they fit")
+    }
+
+    /// Frames that ask for these symbols.
+    fn frames(symbols: &[f32]) -> Vec<f32> {
+        symbols.iter().flat_map(|s| [*s; 4]).collect()
+    }
+
+    /// CTC's best path.
+    fn heard(log_probs: &[f32]) -> Vec<usize> {
+        let mut path: Vec<usize> = log_probs.chunks_exact(6).map(argmax).collect();
+        path.dedup();
+        path.retain(|s| *s != BLANK);
+        path
+    }
+
+    #[test]
+    fn greedy_search_comes_out_as_the_best_path_repeats_included() {
+        let engine = engine(Some(5));
+        let spec = engine.spec();
+        assert_eq!((spec.subsampling, spec.window, spec.num_tokens, spec.states.len()), (2, 8, 6, 2));
+        let (mut state, mut out) = (engine.zero_state(), Vec::new());
+        assert_eq!(state.tensors[1].data, TensorData::I64(vec![-1, 0]));
+        let x = frames(&[1.0, 1.0, 0.0, 2.0, 5.0, 3.0]);
+        engine.run(&[&x], &mut [&mut state], &mut [&mut out]).expect("runs");
+        assert_eq!(heard(&out), [1, 1, 2, 3], "5 is the unknown symbol");
+        assert_eq!(out.len(), 12 * 6);
+        assert_eq!(state.tensors[1].data, TensorData::I64(vec![2, 3]));
+        // The decoder's last symbol decides, across calls.
+        let x = frames(&[9.0, 4.0]);
+        engine.run(&[&x], &mut [&mut state], &mut [&mut out]).expect("runs");
+        assert_eq!(heard(&out), [1, 1, 2, 3, 4]);
+        let sum: f32 = out[..6].iter().map(|v| v.exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn streams_together_are_as_each_alone() {
+        let engine = engine(None);
+        let streams = [frames(&[3.0, 9.0, 1.0, 4.0]), frames(&[5.0, 9.0, 0.0, 2.0])];
+        let mut alone = Vec::new();
+        for x in &streams {
+            let (mut state, mut out) = (engine.zero_state(), Vec::new());
+            engine.run(&[x], &mut [&mut state], &mut [&mut out]).expect("runs");
+            alone.push(out);
+        }
+        assert_ne!(alone[0], alone[1]);
+        let (mut a, mut b, mut out_a, mut out_b) =
+            (engine.zero_state(), engine.zero_state(), Vec::new(), Vec::new());
+        engine
+            .run(&[&streams[0], &streams[1]], &mut [&mut a, &mut b], &mut [&mut out_a, &mut out_b])
+            .expect("runs");
+        assert_eq!([out_a, out_b], [alone.remove(0), alone.remove(0)]);
+    }
+}

@@ -59,6 +59,16 @@ impl Windows {
         window: usize,
         options: &EngineOptions,
     ) -> Result<Self> {
+        Self::over(graph::open(kind, bytes, options)?, description, num_features, window)
+    }
+
+    /// As [`Windows::open`], over a graph that is open.
+    pub fn over(
+        graph: Box<dyn Graph>,
+        description: &Description,
+        num_features: usize,
+        window: usize,
+    ) -> Result<Self> {
         let states = &description.states;
         let is_state = |port: &Port| states.iter().any(|s| s.input == port.name);
         let others: Vec<&Port> = description.inputs.iter().filter(|i| !is_state(i)).collect();
@@ -77,7 +87,7 @@ impl Windows {
             .ok_or_else(|| Error::new(Stage::Model, "the graph has no output beside its states"))?;
         let single = fixed(x, 0) == Some(1) || states.iter().any(|s| fixes_streams(description, s));
         let mut windows = Self {
-            graph: graph::open(kind, bytes, options)?,
+            graph,
             x: x.name.clone(),
             takes_samples,
             num_features,

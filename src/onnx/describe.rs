@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::import::ImportOptions;
 use super::proto::{self, DimensionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::states::StateSpec;
 use super::targets::SHERPA_METADATA;
@@ -144,6 +145,15 @@ impl Description {
         };
         self.states.iter().map(spec).collect()
     }
+}
+
+/// The outputs that only count (`processed_lens`): states that are integers.
+pub(super) fn integer_states(model: &ModelProto) -> Vec<String> {
+    let Some(graph) = &model.graph else { return Vec::new() };
+    let metadata: Vec<(String, String)> =
+        model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
+    let states = find_states(graph, &metadata, &[]).map(|found| found.0).unwrap_or_default();
+    states.into_iter().filter(|s| s.is_i64).map(|s| s.output).collect()
 }
 
 /// The graph's inputs without those that are constants.
@@ -446,9 +456,20 @@ fn verdicts(bytes: &[u8], model: &ModelProto, description: &Description) -> Vec<
         reason: result.unwrap_or_else(|reason| reason),
     };
     let native = super::read(bytes).map(|_| "hearken's own layout".to_string()).map_err(|e| e.to_string());
+    let import = match &native {
+        Ok(_) => Ok("it is hearken's already".to_string()),
+        Err(_) => super::import::import(bytes, &ImportOptions::default())
+            .map(|i| {
+                format!("{} layers, {} parameters", i.network.config.layers.len(), i.network.num_parameters())
+            })
+            .map_err(|e| e.to_string()),
+    };
+    let onnxruntime =
+        super::check::check(model).map_err(|e| e.to_string()).and_then(|()| runs_in_onnxruntime(description));
     vec![
         verdict("hearken (native)", native),
-        verdict("onnxruntime", runs_in_onnxruntime(description)),
+        verdict("hearken import", import),
+        verdict("onnxruntime", onnxruntime),
         verdict("sherpa-onnx", runs_in_sherpa(model, description)),
         verdict("triton", runs_in_triton(description)),
     ]
