@@ -95,7 +95,9 @@ fn every_target_and_precision_agrees_with_the_model() {
             }
             let pairs = rows[0].log_probs.iter().zip(&expected);
             let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert_eq!(rows[0].log_probs.len(), expected.len(), "{name}");
+            // sherpa-onnx's windows are filled up with silence.
+            let longer = rows[0].log_probs.len().checked_sub(expected.len());
+            assert!(longer == Some(0) || target == Target::SherpaOnnx, "{name}: {longer:?}");
             assert!(worst <= most, "{name}: {worst} from the model");
         }
     }
@@ -285,9 +287,17 @@ fn verify_tells_differences_and_its_exit_code_says_whether_they_are_allowed() {
     );
     // Two engines never agree to the last bit.
     assert_eq!(place.run(&["verify", "model.onnx", "--tolerance", "0"]).status.code(), Some(1));
-    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-dynamo-gru-2.onnx");
-    let table = place.good(&["verify", foreign.to_str().expect("UTF-8")]);
-    assert!(table.contains("by their names") && table.contains("tokens unknown"), "{table}");
+    // Time first, streams first; whole outputs without states.
+    for (name, found) in [
+        ("torch-dynamo-gru-2", "by their names"),
+        ("torch-script-lstm-2", "by their names"),
+        ("keras-gru", "none"),
+    ] {
+        let foreign = format!("{}/tests/data/import/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+        let table = place.good(&["verify", &foreign]);
+        assert!(table.contains(found) && table.contains("tokens unknown"), "{table}");
+        assert_eq!(table.matches("chunks").count(), if found == "none" { 0 } else { 2 }, "{table}");
+    }
 }
 
 #[test]
@@ -332,9 +342,9 @@ fn an_imported_model_hears_learns_and_goes_out_again() {
         .expect("written");
     fs::write(place.path("recipe.toml"), RECIPE).expect("written");
     place.good(&["train", "recipe.toml", "--from", "mine.onnx", "--out", "run", "--threads", "1"]);
-    let learnt = Recognizer::open(place.path("run/model.onnx")).expect("trained on");
+    let learnt = Recognizer::open(place.path("run/last.onnx")).expect("trained on");
     assert_eq!(learnt.metadata().tokens.len(), 7);
-    let (after, _) = hearken::onnx::read_file(&place.path("run/model.onnx")).expect("ours");
+    let (after, _) = hearken::onnx::read_file(&place.path("run/last.onnx")).expect("ours");
     assert_eq!(after.config, network.config);
     let moved = after.parameters.iter().zip(&network.parameters).any(|(a, b)| a.data != b.data);
     assert!(moved, "it has learnt");
@@ -344,7 +354,7 @@ fn an_imported_model_hears_learns_and_goes_out_again() {
         .zip(&network.parameters)
         .all(|(a, b)| a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() < 0.1));
     assert!(near, "and has begun from the imported weights");
-    place.good(&["export", "run/model.onnx", "--for", "sherpa-onnx", "-o", "again"]);
+    place.good(&["export", "run/last.onnx", "--for", "sherpa-onnx", "-o", "again"]);
     assert!(place.path("again/tokens.txt").is_file());
 }
 
@@ -371,6 +381,7 @@ warmup_steps = 1
 seed = 1
 batch_size = 1
 eval_interval = 4
+checkpoint_interval = 4
 log_interval = 1
 "#;
 

@@ -51,7 +51,7 @@ impl ForeignEngine {
         let tried = try_window(&windows)?;
         if !windows.fixed && own.is_none() && !windows.takes_samples {
             // As many frames as an output frame takes are enough.
-            windows.window = TRIED_FRAMES / tried.steps;
+            windows.window = (windows.window / tried.steps).max(1);
             windows.shift = windows.window;
             if try_window(&windows)?.steps != 1 {
                 let problem = "output frames do not follow from the number of input frames";
@@ -358,6 +358,44 @@ pub(super) mod tests {
             .expect("runs");
         assert!(odds(&out_a).iter().zip([2.0, 5.0]).all(|(a, b)| (a - b).abs() < 1e-4));
         assert!(odds(&out_b).iter().zip([10.0, 21.0]).all(|(a, b)| (a - b).abs() < 1e-4));
+    }
+
+    #[test]
+    fn time_may_come_before_streams() {
+        let time_first = |graph: &mut GraphBuilder| {
+            graph.input("x", &[Dim::symbol("T"), n(), 1.into()]);
+            graph.input("sum", &[1.into(), n(), 1.into()]);
+            graph.input_i64("calls_in", &[n()]);
+            graph.output("y", &[Dim::symbol("U"), n(), 2.into()]);
+            graph.output("new_sum", &[1.into(), n(), 1.into()]);
+            graph.output_i64("calls_out", &[n()]);
+        };
+        let swapped = |tensor: StateTensor| {
+            let (a, b, c) = (tensor.shape[0], tensor.shape[1], tensor.shape[2]);
+            let values = floats(&tensor);
+            let swapped =
+                (0..b).flat_map(|j| (0..a).flat_map(move |i| (0..c).map(move |k| (i * b + j) * c + k)));
+            f32s(&[b, a, c], swapped.map(|at| values[at]).collect())
+        };
+        let around = move |input: &dyn Fn(&str) -> StateTensor| {
+            let streams_first = |name: &str| if name == "x" { swapped(input("x")) } else { input(name) };
+            let mut outputs = compute(&streams_first);
+            outputs[0] = swapped(outputs[0].clone());
+            outputs
+        };
+        let description = describe(&file(time_first, &[])).expect("a file");
+        let windows = Windows::over(Box::new(Function(around)), &description, 80, 2).expect("understood");
+        let there = ForeignEngine::over("test", windows, None).expect("it runs");
+        let here = engine(&describe(&file(declare, &[])).expect("a file"));
+        let run = |engine: &ForeignEngine| {
+            let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
+            let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
+            engine
+                .run(&[&[1., 2., 3., 4.], &[0.5; 4]], &mut [&mut a, &mut b], &mut [&mut out_a, &mut out_b])
+                .expect("runs");
+            (out_a, out_b)
+        };
+        assert_eq!(run(&there), run(&here));
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn session(bytes: &[u8], search: &LibrarySearch, threads: usize) -> Result<Sessi
     let environment = load_library(search)?;
     Session::builder(&environment)
         .and_then(|b| Ok(b.with_intra_threads(threads.max(1))?.with_inter_threads(1)?))
-        .and_then(|b| Ok(b.with_log_level(LogLevel::Error)?))
+        .and_then(|b| Ok(b.with_log_level(LogLevel::Fatal)?))
         .and_then(|mut b| b.commit_from_memory(bytes))
         .map_err(failed)
 }
@@ -87,7 +87,8 @@ impl Graph for OrtGraph {
             values.push((name, value));
         }
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session.run(values).map_err(failed)?;
+        let refused = |e| failed(e).hint("`hearken inspect` shows what the graph takes");
+        let outputs = session.run(values).map_err(refused)?;
         let tensor = |name: &String| -> Result<StateTensor> {
             let value = outputs
                 .get(name)
@@ -139,8 +140,9 @@ fn initialise(path: &Path) -> Result<Environment> {
         .with_name("hearken")
         .with_telemetry(false);
     let environment = builder.build().map_err(|e| failed(e).in_file(path))?;
-    // Else it warns on standard error of things that are none of the user's.
-    environment.set_log_level(LogLevel::Error);
+    // Else it warns on standard error of things that are none of the user's, and tells errors there
+    // that are given back as well.
+    environment.set_log_level(LogLevel::Fatal);
     Ok(environment)
 }
 

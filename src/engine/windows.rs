@@ -22,6 +22,8 @@ pub(super) struct Windows {
     x: String,
     /// x is `[N, T, F]`, or `[N, T]` where it takes samples.
     pub takes_samples: bool,
+    /// x is `[T, N, F]`, and what comes out is `[T', N, V]`.
+    time_first: bool,
     /// F; 1 for samples.
     pub num_features: usize,
     /// Frames of a call, and frames to move on by.
@@ -79,17 +81,20 @@ impl Windows {
         let takes_samples = x.shape.len() == 2;
         let num_features = if takes_samples { 1 } else { fixed(x, 2).unwrap_or(num_features) };
         let (lengths, constants) = other_inputs(&others, x, description)?;
-        let (window, shift, is_fixed) = window_of(description, x, window)?;
+        let time_first = is_time_first(description, x);
+        let (window, shift, is_fixed) = window_of(description, x, usize::from(!time_first), window)?;
         let result = description
             .outputs
             .iter()
             .position(|o| !states.iter().any(|s| s.output == o.name))
             .ok_or_else(|| Error::new(Stage::Model, "the graph has no output beside its states"))?;
-        let single = fixed(x, 0) == Some(1) || states.iter().any(|s| fixes_streams(description, s));
+        let single = fixed(x, usize::from(time_first)) == Some(1)
+            || states.iter().any(|s| fixes_streams(description, s));
         let mut windows = Self {
             graph,
             x: x.name.clone(),
             takes_samples,
+            time_first,
             num_features,
             window,
             shift,
@@ -179,8 +184,16 @@ impl Windows {
         states: &mut [&mut State],
     ) -> Result<StateTensor> {
         let (n, t) = (frames.len(), frames.first().map_or(0, |f| f.len()) / self.num_features);
-        let shape = if self.takes_samples { vec![n, t] } else { vec![n, t, self.num_features] };
-        let x = StateTensor { shape, data: TensorData::F32(frames.concat()) };
+        let f = self.num_features;
+        let x = match (self.takes_samples, self.time_first) {
+            (true, _) => StateTensor { shape: vec![n, t], data: TensorData::F32(frames.concat()) },
+            (_, false) => StateTensor { shape: vec![n, t, f], data: TensorData::F32(frames.concat()) },
+            (_, true) => {
+                let step = |i: usize| frames.iter().flat_map(move |stream| &stream[i * f..(i + 1) * f]);
+                let x = (0..t).flat_map(step).copied().collect();
+                StateTensor { shape: vec![t, n, f], data: TensorData::F32(x) }
+            }
+        };
         let lengths = lengths.iter().map(|&l| l as i64).collect();
         let lengths = StateTensor { shape: vec![n], data: TensorData::I64(lengths) };
         let mut stacked = Vec::with_capacity(self.states.len());
@@ -202,7 +215,38 @@ impl Windows {
         if self.result >= outputs.len() {
             return Err(Error::new(Stage::Engine, "the graph gave too few outputs"));
         }
-        Ok(outputs.swap_remove(self.result))
+        let result = outputs.swap_remove(self.result);
+        Ok(if self.time_first { streams_first(result) } else { result })
+    }
+}
+
+/// `[T, N, V]` as `[N, T, V]`; anything else as it is.
+fn streams_first(tensor: StateTensor) -> StateTensor {
+    match (&tensor.shape[..], &tensor.data) {
+        (&[t, n, v], TensorData::F32(values)) if values.len() == t * n * v => {
+            let row = |(n_, t_): (usize, usize)| &values[(t_ * n + n_) * v..][..v];
+            let order = (0..n).flat_map(|n_| (0..t).map(move |t_| (n_, t_)));
+            let values = order.flat_map(row).copied().collect();
+            StateTensor { shape: vec![n, t, v], data: TensorData::F32(values) }
+        }
+        _ => tensor,
+    }
+}
+
+/// Whether x has time before streams: the second of its axes is the one that counts streams in the
+/// states, or is fixed at 1 where the first is not.
+fn is_time_first(description: &Description, x: &Port) -> bool {
+    if x.shape.len() != 3 || x.shape[0] == x.shape[1] {
+        return false;
+    }
+    let streams = |state: &StatePair| {
+        let port = description.inputs.iter().find(|i| i.name == state.input);
+        port.and_then(|p| p.shape.get(state.batch_axis)) == Some(&x.shape[1])
+    };
+    let is_symbol = x.shape[1].parse::<usize>().is_err() && x.shape[1] != "?";
+    match is_symbol {
+        true => description.states.iter().any(streams),
+        false => fixed(x, 1) == Some(1) && x.shape[0] != "1",
     }
 }
 
@@ -243,7 +287,12 @@ fn other_inputs(
 }
 
 /// Frames of a call, frames to move on by, and whether a call takes no more.
-fn window_of(description: &Description, x: &Port, otherwise: usize) -> Result<(usize, usize, bool)> {
+fn window_of(
+    description: &Description,
+    x: &Port,
+    axis: usize,
+    otherwise: usize,
+) -> Result<(usize, usize, bool)> {
     let number = |key: &str| match description.value(key) {
         None => Ok(None),
         Some(text) => text.trim().parse::<usize>().map(Some).map_err(|_| {
@@ -251,12 +300,12 @@ fn window_of(description: &Description, x: &Port, otherwise: usize) -> Result<(u
                 .at(format!("metadata {key}"))
         }),
     };
-    let declared = fixed(x, 1);
+    let declared = fixed(x, axis);
     for (window, shift) in WINDOW_KEYS {
         if let Some(window) = number(window)? {
             let shift = number(shift)?.unwrap_or(window);
             if declared.is_some_and(|d| d != window) {
-                let problem = format!("the graph takes {} frames, its metadata say {window}", x.shape[1]);
+                let problem = format!("the graph takes {} frames, its metadata say {window}", x.shape[axis]);
                 return Err(Error::new(Stage::Model, problem));
             }
             return Ok((window, shift, true));
@@ -266,7 +315,7 @@ fn window_of(description: &Description, x: &Port, otherwise: usize) -> Result<(u
         Some(window) => Ok((window, window, true)),
         // As hearken declares it: a multiple of so many.
         None => {
-            let multiple = x.shape[1].split_once('*').and_then(|(n, _)| n.parse().ok());
+            let multiple = x.shape[axis].split_once('*').and_then(|(n, _)| n.parse().ok());
             let window = multiple.unwrap_or(otherwise);
             Ok((window, window, false))
         }
