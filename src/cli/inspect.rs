@@ -129,7 +129,7 @@ fn lines(d: &Description, is_own: bool) -> Vec<String> {
     for l in &d.layers {
         add(format!("{:width$}  {:>12}  {:>12}  {:>15}", l.name, l.parameters, l.bytes, l.multiply_adds));
     }
-    let products: u64 = d.layers.iter().map(|l| l.multiply_adds).sum();
+    let products = d.layers.iter().fold(0u64, |n, l| n.saturating_add(l.multiply_adds));
     add(format!("{:width$}  {:>12}  {:>12}  {products:>15}", "all", d.parameters, d.bytes));
     if let Some(a_second) = d.multiply_adds_per_second {
         add(format!("{:.1} million multiply-adds a second of audio", a_second / 1e6));

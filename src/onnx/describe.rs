@@ -103,7 +103,7 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
     let outputs = ports(&graph.output.iter().collect::<Vec<_>>());
     let (states, states_found) = find_states(graph, &metadata, named)?;
     let layers = layers(graph, frames_per_step(&metadata));
-    let per_step: u64 = layers.iter().map(|l| l.multiply_adds).sum();
+    let per_step = total(layers.iter().map(|l| l.multiply_adds));
     let mut description = Description {
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().into(),
         ir_version: model.ir_version.unwrap_or_default(),
@@ -115,7 +115,7 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
         states,
         states_found,
         operators: operators(graph),
-        parameters: layers.iter().map(|l| l.parameters).sum(),
+        parameters: total(layers.iter().map(|l| l.parameters)),
         bytes: bytes.len() as u64,
         multiply_adds_per_second: steps_per_second(&metadata).map(|s| s * per_step as f64),
         layers,
@@ -402,18 +402,24 @@ fn layers(graph: &GraphProto, frames: u64) -> Vec<LayerSize> {
             // Shapes and axes are no parameters.
             continue;
         }
-        let count = shape.iter().map(|&d| d as u64).product::<u64>();
+        let count = shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
         let name = layer_name(&tensor.name);
         let at = layers.iter().position(|l| l.name == name).unwrap_or_else(|| {
             layers.push(LayerSize { name, parameters: 0, bytes: 0, multiply_adds: 0 });
             layers.len() - 1
         });
-        layers[at].parameters += count;
-        layers[at].bytes += count.saturating_mul(element_bytes(tensor.data_type));
+        layers[at].parameters = layers[at].parameters.saturating_add(count);
+        layers[at].bytes =
+            layers[at].bytes.saturating_add(count.saturating_mul(element_bytes(tensor.data_type)));
         let times = weights.get(tensor.name.as_str()).copied().unwrap_or(0);
-        layers[at].multiply_adds += count.saturating_mul(times);
+        layers[at].multiply_adds = layers[at].multiply_adds.saturating_add(count.saturating_mul(times));
     }
     layers
+}
+
+/// The sum; a file may claim more than numbers hold.
+fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }
 
 /// How often in a step each weight is multiplied: once for cells and products behind the
@@ -510,8 +516,8 @@ fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<St
         .value("num_encoder_layers")
         .map(|v| v.split(',').map(|n| n.trim().parse::<u64>().ok()).collect())
         .unwrap_or_default();
-    let layers: u64 = lists.ok_or("num_encoder_layers: expected numbers")?.iter().sum();
-    let expected = 6 * layers + 3;
+    let layers = total(lists.ok_or("num_encoder_layers: expected numbers")?.into_iter());
+    let expected = layers.saturating_mul(6).saturating_add(3);
     let (inputs, outputs) = (d.inputs.len() as u64, d.outputs.len() as u64);
     if inputs != expected || outputs != expected {
         return Err(format!("expected {expected} inputs and outputs, found {inputs} and {outputs}"));
