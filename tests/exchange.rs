@@ -391,6 +391,32 @@ fn prost_bytes(model: &hearken::onnx::proto::ModelProto) -> Vec<u8> {
 }
 
 #[test]
+fn decoder_options_inside_the_graph_do_not_count_twice() {
+    let Some(engines) = options() else { return };
+    let place = Place::new();
+    let (network, mut metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");
+    metadata.decoder.filler = vec!["▁4".into()];
+    let text_with = |bias: f32| {
+        let mut metadata = metadata.clone();
+        metadata.decoder.blank_bias = bias;
+        metadata.decoder.filler_bias = bias / 4.0;
+        hearken::onnx::write_file(&place.path("biased.onnx"), &network, &metadata).expect("written");
+        let recognizer = Recognizer::open(place.path("biased.onnx")).expect("ours");
+        recognizer.transcribe(&signal()).expect("heard")
+    };
+    // One that would read differently if it counted twice, or not at all.
+    let plain = text_with(0.0);
+    let telling = |bias: &f32| text_with(*bias) != plain && text_with(2.0 * bias) != text_with(*bias);
+    let bias = (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of so many");
+    let text = text_with(bias);
+    place.good(&["export", "biased.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    let open = |path: &str| Recognizer::open_any(place.path(path), None, None, &engines).expect("opened");
+    for path in ["sherpa", "sherpa/model.onnx"] {
+        assert_eq!(open(path).transcribe(&signal()).expect("heard"), text, "{path}");
+    }
+}
+
+#[test]
 fn features_that_sherpa_onnx_does_not_compute_are_refused() {
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8)], true, true) };
     let mut metadata = metadata(&config);

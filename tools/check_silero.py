@@ -69,9 +69,14 @@ def by_hearken(hearken, path, audio):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--hearken", default="hearken", help="the program")
+    parser.add_argument("--golden", help="write the probabilities of silero_vad.onnx on the first recording here")
     parser.add_argument("audio", nargs="+")
     args = parser.parse_args()
     folder = os.path.join(os.path.dirname(silero_vad.__file__), "data")
+    if args.golden:
+        found = by_package(os.path.join(folder, "silero_vad.onnx"), read(args.audio[0]))
+        with open(args.golden, "w") as f:
+            json.dump([round(p, 6) for p in found], f)
     graphs = sorted(f for f in os.listdir(folder) if f.endswith(".onnx"))
     failed = False
     for name in graphs:

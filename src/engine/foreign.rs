@@ -59,7 +59,7 @@ impl ForeignEngine {
             }
         }
         let tried = try_window(&windows)?;
-        if windows.shift % tried.steps != 0 {
+        if !windows.shift.is_multiple_of(tried.steps) {
             let problem =
                 format!("{} output frames for windows that move by {} frames", tried.steps, windows.shift);
             return Err(Error::new(Stage::Model, problem));

@@ -67,7 +67,7 @@ impl TransducerEngine {
         let output = encoder.run(&[&zeros], &mut [&mut encoder.zero_state()])?;
         let width = output.shape.last().copied().unwrap_or(0);
         let (steps, frames) = rows(output, 1, width)?;
-        if encoder.shift % (2 * steps) != 0 {
+        if !encoder.shift.is_multiple_of(2 * steps) {
             let problem = format!("{steps} encoder frames for windows that move by {} frames", encoder.shift);
             return Err(Error::new(Stage::Model, problem).hint("an odd number of frames is not supported"));
         }
@@ -111,7 +111,7 @@ impl TransducerEngine {
     fn join(&self, frames: Vec<f32>, predicted: &StateTensor, streams: usize) -> Result<Vec<f32>> {
         let frames = StateTensor { shape: vec![streams, self.width], data: TensorData::F32(frames) };
         let (_, logits) = self.joiner.run(&[&frames, predicted])?;
-        if logits.is_empty() || logits.len() % streams != 0 {
+        if logits.is_empty() || !logits.len().is_multiple_of(streams) {
             let problem =
                 format!("expected logits of {streams} streams from the joiner, found {}", logits.len());
             return Err(Error::new(Stage::Model, problem));

@@ -193,7 +193,16 @@ fn exported(bytes: &[u8]) -> Option<Metadata> {
     let entries: Vec<(String, String)> =
         model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
     let is_export = entries.iter().any(|(key, _)| key == onnx::targets::TARGET_KEY);
-    if is_export { Metadata::from_entries(&entries).ok() } else { None }
+    let mut metadata = if is_export { Metadata::from_entries(&entries).ok()? } else { return None };
+    if entries
+        .iter()
+        .any(|(key, value)| key == onnx::targets::TARGET_KEY && value == onnx::Target::SherpaOnnx.name())
+    {
+        // They are in the graph already.
+        metadata.decoder.blank_bias = 0.0;
+        metadata.decoder.filler_bias = 0.0;
+    }
+    Some(metadata)
 }
 
 /// The text of the segments that are final, joined by spaces.

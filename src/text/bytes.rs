@@ -25,11 +25,11 @@ impl ByteTokens {
             return Some(ByteTokens::Fallback);
         }
         let plain = |t: &&String| !(t.starts_with('<') && t.ends_with('>'));
-        let mut letters = tokens.iter().filter(plain).flat_map(|t| t.chars()).filter(|c| *c != WORD_START);
+        let letters = tokens.iter().filter(plain).flat_map(|t| t.chars()).filter(|c| *c != WORD_START);
         // As sherpa-onnx tells it: bytes from 0xD9 on have the characters of the last range, which no
         // ordinary tokens have.
         let (mut all, mut some) = (true, false);
-        for letter in &mut letters {
+        for letter in letters {
             all &= alphabet_byte(letter).is_some();
             some |= (384..=422).contains(&u32::from(letter));
         }

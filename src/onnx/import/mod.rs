@@ -132,6 +132,11 @@ fn network(
 fn without_target(metadata: &mut Metadata) {
     let is_sherpa = |(key, value): &(String, String)| key == TARGET_KEY && value == Target::SherpaOnnx.name();
     let for_sherpa = metadata.other.iter().any(is_sherpa);
+    if for_sherpa {
+        // They are in the output layer's bias already.
+        metadata.decoder.blank_bias = 0.0;
+        metadata.decoder.filler_bias = 0.0;
+    }
     metadata.other.retain(|(key, _)| {
         let key = key.as_str();
         let sherpas = SHERPA_METADATA.contains(&key) || ["model_type", "version"].contains(&key);
