@@ -315,6 +315,9 @@ fn inspect_describes_anybodys_file() {
     assert!(json["targets"].as_array().is_some_and(|t| t.len() >= 5), "{json}");
     let (code, error) = place.bad(&["inspect", foreign, "--state", "nothing=nowhere"]);
     assert!(code == 2 && error.contains("`nothing`"), "{error}");
+    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    let folder = place.good(&["inspect", "sherpa"]);
+    assert!(folder.starts_with("sherpa/model.onnx") && folder.contains("zipformer2-CTC"), "{folder}");
     let (code, error) = place.bad(&["inspect", "a.wav"]);
     assert!(code == 1 && error.contains("a.wav"), "{error}");
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::model::state_pair;
 use super::{Outcome, Stop};
-use crate::error::{Error, Stage};
+use crate::error::{Error, Result, Stage, io as io_error};
 use crate::model::Network;
 use crate::onnx::describe::{Description, Port, describe_with};
 use crate::onnx::{self, Metadata};
@@ -21,6 +21,7 @@ use crate::recognizer::embedded;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: hearken inspect model.onnx")]
 pub(super) struct Args {
+    /// An ONNX file, or a folder of them.
     #[arg(value_name = "FILE.onnx")]
     file: Option<PathBuf>,
 
@@ -34,13 +35,42 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let (bytes, name) = match &args.file {
-        Some(path) => (onnx::load::read_bytes(path)?, path.clone()),
-        None => (embedded::digits().to_vec(), PathBuf::from("the digits model")),
+    let Some(path) = &args.file else {
+        return describe(args, embedded::digits(), Path::new("the digits model"));
     };
-    let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&name) };
-    let description = describe_with(&bytes, &args.states).map_err(in_file)?;
-    let own = onnx::read(&bytes).ok();
+    if !path.is_dir() {
+        return describe(args, &onnx::load::read_bytes(path)?, path);
+    }
+    let files = models(path)?;
+    for (i, file) in files.iter().enumerate() {
+        if !args.json {
+            let (space, name) = (if i > 0 { "\n" } else { "" }, printable(&file.to_string_lossy()));
+            writeln!(io::stdout(), "{space}{name}\n")
+                .map_err(|e| Stop::output(Path::new("standard output"), e))?;
+        }
+        describe(args, &onnx::load::read_bytes(file)?, file)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The ONNX files of a folder, in order.
+fn models(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| io_error(Stage::Model, folder, e))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "onnx"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(Error::new(Stage::Model, "expected ONNX files in the folder, found none").in_file(folder));
+    }
+    Ok(files)
+}
+
+fn describe(args: &Args, bytes: &[u8], name: &Path) -> std::result::Result<Outcome, Stop> {
+    let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(name) };
+    let description = describe_with(bytes, &args.states).map_err(in_file)?;
+    let own = onnx::read(bytes).ok();
     let mut out = io::stdout().lock();
     let written = if args.json {
         writeln!(out, "{}", to_json(&description, own.as_ref()))

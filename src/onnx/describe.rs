@@ -392,29 +392,53 @@ pub(super) fn layer_name(name: &str) -> String {
     parts.join(".")
 }
 
-/// Parameters, bytes and products of the constants, layer by layer in the file's order.
+/// Parameters, bytes and products of the constants, layer by layer in the file's order: initialisers,
+/// those of `Constant` nodes, and those in the bodies of other nodes. What a body computes depends on
+/// the input, so its products are not counted.
 fn layers(graph: &GraphProto, frames: u64) -> Vec<LayerSize> {
-    let weights = weights_in_use(graph, frames);
-    let mut layers: Vec<LayerSize> = Vec::new();
-    for tensor in &graph.initializer {
-        let Ok(shape) = tensor.shape() else { continue };
-        if tensor.data_type == proto::INT64 {
-            // Shapes and axes are no parameters.
-            continue;
-        }
-        let count = shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
-        let name = layer_name(&tensor.name);
-        let at = layers.iter().position(|l| l.name == name).unwrap_or_else(|| {
-            layers.push(LayerSize { name, parameters: 0, bytes: 0, multiply_adds: 0 });
-            layers.len() - 1
-        });
-        layers[at].parameters = layers[at].parameters.saturating_add(count);
-        layers[at].bytes =
-            layers[at].bytes.saturating_add(count.saturating_mul(element_bytes(tensor.data_type)));
-        let times = weights.get(tensor.name.as_str()).copied().unwrap_or(0);
-        layers[at].multiply_adds = layers[at].multiply_adds.saturating_add(count.saturating_mul(times));
-    }
+    let mut layers = Vec::new();
+    add_layers(graph, &weights_in_use(graph, frames), 0, &mut layers);
     layers
+}
+
+/// Bodies inside bodies that are looked into.
+const MAX_DEPTH: usize = 4;
+
+fn add_layers(graph: &GraphProto, used: &HashMap<&str, u64>, depth: usize, layers: &mut Vec<LayerSize>) {
+    for tensor in &graph.initializer {
+        add_tensor(&tensor.name, tensor, used, layers);
+    }
+    for node in &graph.node {
+        let name = node.output.first().map_or("", String::as_str);
+        for attribute in &node.attribute {
+            if let Some(tensor) = attribute.t.as_deref().filter(|_| node.op_type == "Constant") {
+                add_tensor(name, tensor, used, layers);
+            }
+            let bodies = attribute.g.iter().chain(&attribute.graphs).filter(|_| depth < MAX_DEPTH);
+            for body in bodies.filter_map(|bytes| proto::decode_graph(bytes).ok()) {
+                add_layers(&body, &HashMap::new(), depth + 1, layers);
+            }
+        }
+    }
+}
+
+fn add_tensor(name: &str, tensor: &TensorProto, used: &HashMap<&str, u64>, layers: &mut Vec<LayerSize>) {
+    let Ok(shape) = tensor.shape() else { return };
+    if tensor.data_type == proto::INT64 || shape.is_empty() {
+        // Shapes, axes and single numbers are no parameters.
+        return;
+    }
+    let count = shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
+    let layer = layer_name(name);
+    let at = layers.iter().position(|l| l.name == layer).unwrap_or_else(|| {
+        layers.push(LayerSize { name: layer, parameters: 0, bytes: 0, multiply_adds: 0 });
+        layers.len() - 1
+    });
+    let size = &mut layers[at];
+    size.parameters = size.parameters.saturating_add(count);
+    size.bytes = size.bytes.saturating_add(count.saturating_mul(element_bytes(tensor.data_type)));
+    let times = used.get(name).copied().unwrap_or(0);
+    size.multiply_adds = size.multiply_adds.saturating_add(count.saturating_mul(times));
 }
 
 /// The sum; a file may claim more than numbers hold.
@@ -431,6 +455,9 @@ fn weights_in_use(graph: &GraphProto, frames: u64) -> HashMap<&str, u64> {
     let mut stored: HashMap<&str, &str> = constants.keys().map(|&name| (name, name)).collect();
     let mut used = HashMap::new();
     for node in &graph.node {
+        if let ("Constant", Some(output)) = (node.op_type.as_str(), node.output.first()) {
+            stored.insert(output, output);
+        }
         let is_constant = |name: &String| name.is_empty() || stored.contains_key(name.as_str());
         if !node.input.is_empty() && node.input.iter().all(is_constant) {
             let source = node.input.iter().find_map(|name| stored.get(name.as_str())).copied();
@@ -505,6 +532,16 @@ fn runs_in_onnxruntime(d: &Description) -> std::result::Result<String, String> {
 
 fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
     let missing: Vec<&str> = SHERPA_METADATA.into_iter().filter(|key| d.value(key).is_none()).collect();
+    let windows = d.value("T").is_some() && d.value("decode_chunk_len").is_some() && !d.states.is_empty();
+    if windows && d.outputs.first().is_some_and(|o| o.name == "encoder_out") {
+        let family = d.value("model_type").unwrap_or("unknown");
+        return Ok(format!("the encoder of a streaming transducer, {family}"));
+    }
+    for (key, part) in [("context_size", "decoder"), ("joiner_dim", "joiner")] {
+        if d.value(key).is_some() && d.states.is_empty() {
+            return Ok(format!("the {part} of a transducer"));
+        }
+    }
     if missing.len() == SHERPA_METADATA.len() {
         let hint = "`hearken export --for sherpa-onnx` writes one from hearken's own file";
         return Err(format!("no streaming zipformer2-CTC metadata; {hint}"));
