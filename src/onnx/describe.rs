@@ -519,14 +519,22 @@ fn runs_in_onnxruntime(d: &Description) -> std::result::Result<String, String> {
         return Err(format!("operators of {} need a library of their own", foreign.join(", ")));
     }
     let opset = d.opsets.iter().find(|(domain, _)| domain.is_empty()).map_or(0, |(_, version)| *version);
-    // Released with these operator sets: onnxruntime's "Compatibility" page.
-    let since = match opset {
-        ..=19 => "1.17 and later",
-        20 | 21 => "1.18 and later",
-        22 => "1.20 and later",
-        23 => "1.22 and later",
-        _ => "new releases",
+    // Released with these operator sets and versions of the format: onnxruntime's "Compatibility" page.
+    let by_opset = match opset {
+        ..=19 => 0,
+        20 | 21 => 1,
+        22 => 2,
+        23 => 3,
+        _ => 4,
     };
+    let by_format = match d.ir_version {
+        ..=9 => 0,
+        10 => 1,
+        11 => 3,
+        _ => 4,
+    };
+    let releases = ["1.17 and later", "1.18 and later", "1.20 and later", "1.22 and later", "new releases"];
+    let since = releases[by_opset.max(by_format)];
     Ok(format!("opset {opset}, IR {}: {since}", d.ir_version))
 }
 
