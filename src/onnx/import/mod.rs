@@ -23,10 +23,10 @@ pub use settings::{parse_features, parse_tokens};
 
 use self::value::Value;
 use self::walk::Walker;
-use super::describe;
 use super::export;
 use super::metadata::{DecoderOptions, Metadata};
 use super::proto::{self, ModelProto};
+use super::state_pairs;
 use super::targets::{DELAY_KEY, PRECISION_KEY, SHERPA_METADATA, TARGET_KEY, Target};
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
@@ -91,7 +91,7 @@ fn network(
     let mut refused = None;
     let mut sequence = None;
     let mut last = None;
-    let counters = describe::integer_states(model);
+    let counters = state_pairs::integer_states(model);
     for output in graph.output.iter().filter(|o| !counters.contains(&o.name)) {
         match walker.value(&output.name) {
             Some(Value::Sequence(s)) => sequence = sequence.or(Some(s.stage)),
