@@ -1,7 +1,6 @@
 //! A graph of which nothing is known but the names of its inputs and outputs, on tract or
 //! onnxruntime: what foreign models, detectors and transducers are run with.
 
-use super::load::not_compiled_in;
 use super::{EngineKind, EngineOptions, StateTensor};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::check;
@@ -45,7 +44,7 @@ fn open_tract(bytes: &[u8]) -> Result<Box<dyn Graph>> {
 
 #[cfg(not(feature = "tract"))]
 fn open_tract(_: &[u8]) -> Result<Box<dyn Graph>> {
-    Err(not_compiled_in(EngineKind::Tract))
+    Err(super::load::not_compiled_in(EngineKind::Tract))
 }
 
 #[cfg(feature = "ort")]
@@ -55,5 +54,5 @@ fn open_ort(bytes: &[u8], options: &EngineOptions) -> Result<Box<dyn Graph>> {
 
 #[cfg(not(feature = "ort"))]
 fn open_ort(_: &[u8], _: &EngineOptions) -> Result<Box<dyn Graph>> {
-    Err(not_compiled_in(EngineKind::Ort))
+    Err(super::load::not_compiled_in(EngineKind::Ort))
 }
