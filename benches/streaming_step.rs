@@ -17,6 +17,7 @@ use rand_pcg::Pcg64Mcg;
 /// The sizes of the digits network, with random weights.
 fn model() -> Vec<u8> {
     let config = NetworkConfig {
+        auxiliary: None,
         num_features: 80,
         subsampling: 4,
         input_size: 192,

@@ -28,6 +28,7 @@ fn training_step(c: &mut Criterion) {
     group.throughput(Throughput::Elements(UTTERANCES as u64)).sample_size(10);
     for (name, cell) in [("gru", CellKind::Gru), ("lstm", CellKind::Lstm), ("rnn-tanh", CellKind::RnnTanh)] {
         let config = NetworkConfig {
+            auxiliary: None,
             num_features: 80,
             subsampling: 4,
             input_size: 192,
@@ -37,7 +38,7 @@ fn training_step(c: &mut Criterion) {
             num_tokens: TOKENS,
         };
         let network = initialise::<f32>(&config, 1);
-        let weights = Weights::new(&network, None, true).expect("all parameters are there");
+        let weights = Weights::new(&network, true).expect("all parameters are there");
         let lengths: Vec<usize> = network.parameters.iter().map(|p| p.data.len()).collect();
         let mut worker = Worker::new(&lengths);
         let update = Update {

@@ -145,6 +145,7 @@ fn median(times: &[f64]) -> f64 {
 fn random_model(args: &Args) -> Result<Vec<u8>, Box<dyn Error>> {
     let cell: CellKind = serde_json::from_value(args.cell.clone().into())?;
     let config = NetworkConfig {
+        auxiliary: None,
         num_features: 80,
         subsampling: 4,
         input_size: args.hidden,

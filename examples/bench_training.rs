@@ -57,6 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let cell: CellKind = serde_json::from_value(args.cell.clone().into())?;
     let config = NetworkConfig {
+        auxiliary: None,
         num_features: FEATURES,
         subsampling: SUBSAMPLING,
         input_size: args.hidden,
@@ -117,7 +118,7 @@ fn update(
     for (parameter, data) in network.parameters.iter_mut().zip(parameters.iter()) {
         parameter.data.copy_from_slice(data);
     }
-    let weights = Weights::new(network, None, true).ok_or("a parameter is missing")?;
+    let weights = Weights::new(network, true).ok_or("a parameter is missing")?;
     let update = Update {
         weights: &weights,
         num_tokens: args.tokens,

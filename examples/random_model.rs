@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         layer_norm: true,
         residual: true,
         num_tokens: TOKENS,
+        auxiliary: None,
     };
     let mut network = initialise(&config, args.seed);
     network.mean.fill(-8.0);

@@ -1,15 +1,15 @@
 //! Every gradient against central finite differences, in f64: each cell, each parameter, the
-//! input, the initial state; ragged batches, an additional head, residuals.
+//! input, the initial state; ragged batches, an auxiliary output, residuals.
 
-use hearken::model::forward::HeadRef;
 use hearken::model::network::initialise;
-use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, States, Steps, Weights, Workspace};
+use hearken::model::{
+    AuxiliaryConfig, CellKind, LayerConfig, Network, NetworkConfig, States, Steps, Weights, Workspace,
+};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 struct Case {
     network: Network<f64>,
-    head: (Vec<f64>, Vec<f64>),
     x: Vec<f64>,
     states: States<f64>,
     steps: Steps,
@@ -22,6 +22,7 @@ const EXTRA_TOKENS: usize = 4;
 
 fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
     let config = NetworkConfig {
+        auxiliary: Some(AuxiliaryConfig { layer: 0, num_tokens: EXTRA_TOKENS }),
         num_features: 3,
         subsampling: 2,
         input_size: 5,
@@ -50,7 +51,6 @@ fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
         },
         outputs: vec![random(steps.rows() * 3), random(steps.rows() * EXTRA_TOKENS)],
         last: States { hidden: vec![random(20), random(28)], cell: vec![random(cells(5)), random(cells(7))] },
-        head: (random(EXTRA_TOKENS * 5), random(EXTRA_TOKENS)),
         steps,
         network,
     }
@@ -62,8 +62,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 impl Case {
     fn weights(&self) -> Weights<f64> {
-        let head = HeadRef { layer: 0, weight: &self.head.0, bias: &self.head.1 };
-        Weights::new(&self.network, Some(head), true).expect("all parameters are there")
+        Weights::new(&self.network, true).expect("all parameters are there")
     }
 
     fn loss(&self) -> f64 {
@@ -111,8 +110,6 @@ fn check(cell: CellKind, layer_norm: bool, residual: bool) {
     weights.forward(&case.x, &case.steps, &mut states, &mut workspace, None);
     let mut gradients: Vec<Vec<f64>> =
         case.network.parameters.iter().map(|p| vec![0.0; p.data.len()]).collect();
-    gradients.push(vec![0.0; case.head.0.len()]);
-    gradients.push(vec![0.0; case.head.1.len()]);
     let dlogits: Vec<&[f64]> = case.outputs.iter().map(Vec::as_slice).collect();
     let dfirst = weights.backward(&case.steps, &dlogits, case.last.clone(), &mut workspace, &mut gradients);
     let mut dx = Vec::new();
@@ -124,15 +121,6 @@ fn check(cell: CellKind, layer_norm: bool, residual: bool) {
             let expected = case.slope(|c| &mut c.network.parameters[p].data[i]);
             close(found, expected, &format!("{cell:?} {name}[{i}]"));
         }
-    }
-    let n = names.len();
-    for (i, &found) in gradients[n].iter().enumerate() {
-        let expected = case.slope(|c| &mut c.head.0[i]);
-        close(found, expected, &format!("{cell:?} additional weight {i}"));
-    }
-    for (i, &found) in gradients[n + 1].iter().enumerate() {
-        let expected = case.slope(|c| &mut c.head.1[i]);
-        close(found, expected, &format!("{cell:?} additional bias {i}"));
     }
     for (i, &found) in dx.iter().enumerate() {
         let scale = case.network.scale[i % 3];

@@ -143,7 +143,7 @@ fn cast_network<T: Real>(network: &Network<f32>) -> Network<T> {
 
 /// One worker's pass over a batch: the loss a label; the gradients stay in the worker.
 fn pass<T: Real>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) -> f64 {
-    let weights = Weights::new(network, None, true).expect("all parameters are there");
+    let weights = Weights::new(network, true).expect("all parameters are there");
     let scale = 1.0 / batch.num_labels() as f64;
     let update = Update {
         weights: &weights,
@@ -166,7 +166,7 @@ fn worker<T: Real>(network: &Network<f32>) -> Worker<T> {
 
 fn check_case<T: Real>(case: &Case) {
     let network = cast_network::<T>(&case.network);
-    let weights = Weights::new(&network, None, false).expect("all parameters are there");
+    let weights = Weights::new(&network, false).expect("all parameters are there");
     let steps = Steps::new(&case.batches[0].lengths);
     let (mut workspace, mut states) = (Workspace::default(), weights.zero_states(steps.streams()));
     weights.forward(&cast::<T>(&case.batches[0].rows), &steps, &mut states, &mut workspace, None);

@@ -7,8 +7,10 @@ DIR holds the manifests of the recorded sets (the list: tools/digits_data.py --s
 JSON lines with `audio_filepath` relative to the manifest, `duration`, `text`, `speaker`.
 The program checks every line and audio file, warns of speakers both in training and in
 dev, makes the synthetic voices in DIR/synthetic or SYNTHETIC (tools/synthesize.py, whose
-head says what to install), and ends with 0 when all that the recipe needs is there, else
-1. For what is missing it says where the public gets it.
+head says what to install), finds single digits in strings and sentences (DIR/cuts;
+tools/cut_words.py), and ends with 0 when all that the recipe needs is there, else 1. For
+what is missing it says where the public gets it. DIR/text/cmudict.txt is the CMU
+Pronouncing Dictionary 0.7a or newer.
 """
 
 import argparse
@@ -67,6 +69,18 @@ MANIFESTS = [
 ]
 MOST_FAULTS_SHOWN = 5
 
+CMUDICT = Source("CMU Pronouncing Dictionary", "BSD", "http://www.speech.cs.cmu.edu/cgi-bin/cmudict")
+# Single digits are looked for in these: the manifest that is made, and out of which.
+CUTS = {
+    "strings.jsonl": ["digits/strings-train.jsonl"],
+    "one-adult.jsonl": ["digits/one-adult-train.jsonl"],
+    "speechocean.jsonl": ["english/speechocean-train.jsonl"],
+    "english.jsonl": ["english/librispeech-train.jsonl", "english/machine-labelled-train.jsonl",
+                      "english/arctic-train.jsonl", "english/ljspeech-train.jsonl"],
+}
+# Speakers of a dev set that stand in a training set too.
+HELD_OUT = ["1737-", "2136-", "5789-", "7312-"]
+
 
 class Manifest:
     """What a manifest holds: counts, speakers, and faults as "line N: …"."""
@@ -97,6 +111,7 @@ def show_sources():
     by_source = {}
     for name, _, source in MANIFESTS:
         by_source.setdefault(source, []).append(name)
+    by_source[CMUDICT] = ["text/cmudict.txt"]
     for source, names in by_source.items():
         print(f"{source.name}\n  licence: {source.licence}\n  from:    {source.address}")
         print("  makes:   " + ", ".join(names))
@@ -163,6 +178,15 @@ def main():
             if (out / name).is_file():
                 manifest = Manifest(out / name, needs_text=True)
                 print(f"{out / name}: {manifest.utterances} utterances, {manifest.seconds / 3600:.2f} hours")
+        for name, manifests in CUTS.items():
+            program = Path(__file__).with_name("cut_words.py")
+            excluded = [part for speaker in HELD_OUT for part in ("--exclude", speaker)]
+            done = subprocess.run([sys.executable, program, options.folder, options.folder / "cuts" / name,
+                                   *manifests, *excluded])
+            right &= done.returncode == 0
+    if not (options.folder / "text/cmudict.txt").is_file():
+        print(f"text/cmudict.txt missing: {CMUDICT.name}, {CMUDICT.licence}, {CMUDICT.address}")
+        right = False
     if not right:
         sys.exit("digits_data: not all is there; see above")
     print("digits_data: all is there")

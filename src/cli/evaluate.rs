@@ -34,6 +34,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "WORD=WORD")]
     equal: Vec<String>,
 
+    /// Leave words that the model cannot write out of what was said: a model of digits is not
+    /// wrong when it keeps silent about the rest.
+    #[arg(long)]
+    known_words: bool,
+
     /// How many of the worst utterances to show.
     #[arg(long, default_value_t = 10, value_name = "N")]
     worst: usize,
@@ -72,6 +77,8 @@ struct SumLine<'a> {
     words: u64,
     utterances: u64,
     correct_utterances: u64,
+    /// Words written that were not said, an hour of audio.
+    false_words_per_hour: f64,
     failed: u64,
     audio_seconds: f64,
     compute_seconds: f64,
@@ -157,6 +164,8 @@ fn score_manifest(
     let mut sum = Sum::default();
     for entry in entries {
         bar.inc(1);
+        let known = args.known_words.then(|| known_words(recognizer, entry));
+        let entry = known.as_ref().unwrap_or(entry);
         let path = entry.audio.to_string_lossy();
         let utterance = match evaluate_entry(recognizer, scorer, entry, args.model.chunk_samples(recognizer))
         {
@@ -199,6 +208,20 @@ fn score_manifest(
     Ok(sum)
 }
 
+/// The entry without the words that the model cannot write.
+fn known_words(recognizer: &Recognizer, entry: &Entry) -> Entry {
+    let text = entry.text.to_lowercase();
+    let known: Vec<&str> =
+        text.split_whitespace().filter(|word| recognizer.metadata().writes(word)).collect();
+    Entry { text: known.join(" "), ..entry.clone() }
+}
+
+/// Words written that were not said, an hour of audio.
+fn false_words_per_hour(sum: &Sum) -> f64 {
+    let words = sum.score.words.substitutions + sum.score.words.insertions;
+    words as f64 * 3600.0 / sum.timing.audio_seconds.max(1e-9)
+}
+
 fn sum_line<'a>(kind: &'static str, manifest: Option<&'a str>, sum: &Sum) -> SumLine<'a> {
     let Sum { score, timing, failed } = sum;
     SumLine {
@@ -212,6 +235,7 @@ fn sum_line<'a>(kind: &'static str, manifest: Option<&'a str>, sum: &Sum) -> Sum
         words: score.words.reference,
         utterances: score.utterances,
         correct_utterances: score.correct,
+        false_words_per_hour: false_words_per_hour(sum),
         failed: *failed,
         audio_seconds: timing.audio_seconds,
         compute_seconds: timing.compute_seconds,
@@ -228,15 +252,15 @@ fn table(out: &mut impl Write, sums: &[(String, Sum)], total: &Sum) -> io::Resul
     let width = sums.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(8);
     writeln!(
         out,
-        "{:width$}  {:>6}  {:>7}  {:>6}  {:>6}  {:>6}  {:>7}  {:>7}",
-        "manifest", "utt.", "words", "S", "D", "I", "WER %", "CER %"
+        "{:width$}  {:>6}  {:>7}  {:>6}  {:>6}  {:>6}  {:>7}  {:>7}  {:>7}",
+        "manifest", "utt.", "words", "S", "D", "I", "WER %", "CER %", "false/h"
     )?;
     let all = (sums.len() > 1).then_some(("total", total));
     for (name, sum) in sums.iter().map(|(name, sum)| (name.as_str(), sum)).chain(all) {
         let words = &sum.score.words;
         writeln!(
             out,
-            "{:width$}  {:>6}  {:>7}  {:>6}  {:>6}  {:>6}  {:>7.2}  {:>7.2}",
+            "{:width$}  {:>6}  {:>7}  {:>6}  {:>6}  {:>6}  {:>7.2}  {:>7.2}  {:>7.1}",
             printable(name),
             sum.score.utterances,
             words.reference,
@@ -245,6 +269,7 @@ fn table(out: &mut impl Write, sums: &[(String, Sum)], total: &Sum) -> io::Resul
             words.insertions,
             100.0 * sum.score.wer(),
             100.0 * sum.score.cer(),
+            false_words_per_hour(sum),
         )?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::model::{engine_options, state_pair};
 use super::{Outcome, Stop};
 use crate::audio;
-use crate::decode::{Decoder, Greedy};
+use crate::decode::decoder_of;
 use crate::engine::verify::{Row, Runners, compare};
 use crate::engine::{EngineOptions, graph};
 use crate::error::{Error, Result, Stage};
@@ -17,7 +17,8 @@ use crate::onnx::describe::{Description, Port, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
-use crate::recognizer::{FrameClock, WordBuilder, embedded, silero};
+use crate::recognizer::segments::SegmentDecoder;
+use crate::recognizer::{Event, FrameClock, WordBuilder, embedded, silero};
 use crate::units::SAMPLE_RATE;
 
 /// Run a model file on every engine and compare.
@@ -278,11 +279,24 @@ fn text(subject: &Subject, row: &Row) -> Option<String> {
     if spec.num_tokens != tokens.len() {
         return None;
     }
-    let clock = FrameClock { step_samples: 1, sample_rate: features.sample_rate };
-    let mut greedy = Greedy::new(tokens, decoder);
-    greedy.push(&row.log_probs);
-    let words = WordBuilder::new(tokens, decoder, clock).words(&greedy.best(), 0.0, None);
-    Some(words.into_iter().map(|w| w.word).collect::<Vec<_>>().join(" "))
+    let clock = FrameClock { step_samples: step_samples(subject)?, sample_rate: features.sample_rate };
+    let words = WordBuilder::new(tokens, decoder, clock);
+    let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder).ok()?, words, tokens.len());
+    segments.push(&row.log_probs, &mut Vec::new());
+    match segments.end_segment() {
+        Event::Final(segment) | Event::Partial(segment) => Some(segment.text),
+    }
+}
+
+/// Samples from one output frame to the next.
+fn step_samples(subject: &Subject) -> Option<u64> {
+    let spec = subject.runners.runners.first()?.engine().spec();
+    let features = &subject.metadata.as_ref()?.features;
+    let shift = match subject.runners.takes_samples {
+        true => 1,
+        false => Fbank::new(features).ok()?.frame_shift_samples(),
+    };
+    Some((spec.subsampling * shift) as u64)
 }
 
 /// A voice activity detector is run window by window.

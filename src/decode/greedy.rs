@@ -87,6 +87,10 @@ impl Decoder for Greedy {
         self.tokens.clone()
     }
 
+    fn best_since(&self, first: u64) -> Vec<Token> {
+        self.tokens[self.tokens.partition_point(|token| token.start < first)..].to_vec()
+    }
+
     fn revision(&self) -> u64 {
         self.revision
     }

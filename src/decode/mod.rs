@@ -6,12 +6,17 @@
 
 pub mod endpoint;
 pub mod greedy;
+pub mod lexicon;
 pub mod prefix_beam;
+pub mod rejection;
 
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
+pub use lexicon::Lexicon;
 pub use prefix_beam::{PrefixBeam, PrefixBeamOptions};
+pub use rejection::{Onsets, Rejection, RejectionOptions};
 
+use crate::error::Result;
 use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 
@@ -36,6 +41,13 @@ pub trait Decoder: Send {
 
     /// The best label sequence of the current segment so far, oldest first.
     fn best(&self) -> Vec<Token>;
+
+    /// The labels of [`Decoder::best`] whose runs begin at frame `first` or later.
+    fn best_since(&self, first: u64) -> Vec<Token> {
+        let mut tokens = self.best();
+        tokens.retain(|token| token.start >= first);
+        tokens
+    }
 
     /// A number that changes whenever what [`Decoder::best`] gives may read differently; cheap.
     fn revision(&self) -> u64;
@@ -63,6 +75,17 @@ pub trait Decoder: Send {
 
     /// Forgets everything: the next frame is a stream's first.
     fn reset(&mut self);
+}
+
+/// The search that a model asks for: over its lexicon, or else the best path of its tokens.
+///
+/// # Errors
+/// When the lexicon does not fit the tokens.
+pub fn decoder_of(tokens: &TokenTable, options: &DecoderOptions) -> Result<Box<dyn Decoder>> {
+    Ok(match options.lexicon.is_empty() {
+        true => Box::new(Greedy::new(tokens, options)),
+        false => Box::new(Lexicon::new(tokens, options)?),
+    })
 }
 
 /// What is added to each token's log-probability before it competes, `[V]`: the blank's and the

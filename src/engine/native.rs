@@ -34,7 +34,7 @@ impl NativeEngine {
     /// When the network's parts do not fit its configuration.
     pub fn new(network: Network<f32>) -> Result<Self> {
         export::check(&network)?;
-        let weights = Weights::new(&network, None, false)
+        let weights = Weights::new(&network, false)
             .ok_or_else(|| Error::new(Stage::Model, "the network lacks a parameter"))?;
         Ok(Self {
             spec: EngineSpec::of(&network.config, "native"),

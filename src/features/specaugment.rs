@@ -1,5 +1,5 @@
-//! SpecAugment (Park et al., 2019): masks over time and frequency, and a random channel, in place
-//! on log mel features.
+//! SpecAugment (Park et al., 2019): masks over time and frequency, and a random channel and vocal
+//! tract length (VTLP; Jaitly, Hinton 2013), in place on log mel features.
 
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result, error::Stage};
 
 /// How much is masked. The default does nothing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpecAugmentOptions {
     /// Masks over time, at most; how many is drawn evenly from 0.
@@ -25,6 +25,27 @@ pub struct SpecAugmentOptions {
     pub channel_probability: f32,
     /// The curve's greatest deviation, dB.
     pub channel_db: f32,
+    /// How likely an utterance's spectrum is to be stretched, as if the speaker's vocal tract were
+    /// shorter (a child's) or longer; pitch and tempo stay.
+    pub warp_probability: f32,
+    /// By what factor frequencies are multiplied, `[lowest, highest]`.
+    pub warp_factor: [f32; 2],
+}
+
+impl Default for SpecAugmentOptions {
+    fn default() -> Self {
+        Self {
+            time_masks: 0,
+            time_mask_frames: 0,
+            time_mask_share: 0.0,
+            frequency_masks: 0,
+            frequency_mask_bins: 0,
+            channel_probability: 0.0,
+            channel_db: 0.0,
+            warp_probability: 0.0,
+            warp_factor: [0.85, 1.2],
+        }
+    }
 }
 
 impl SpecAugmentOptions {
@@ -38,6 +59,7 @@ impl SpecAugmentOptions {
             frequency_mask_bins: 16,
             channel_probability: 0.5,
             channel_db: 8.0,
+            ..Self::default()
         }
     }
 
@@ -50,6 +72,8 @@ impl SpecAugmentOptions {
             ("time_mask_share", self.time_mask_share, 1.0),
             ("channel_probability", self.channel_probability, 1.0),
             ("channel_db", self.channel_db, 60.0),
+            ("warp_probability", self.warp_probability, 1.0),
+            ("warp_factor", self.warp_factor[1], 4.0),
             ("time_masks", self.time_masks as f32, 1000.0),
             ("frequency_masks", self.frequency_masks as f32, 1000.0),
         ] {
@@ -57,6 +81,11 @@ impl SpecAugmentOptions {
                 let problem = format!("expected a number from 0 to {most}, found {value}");
                 return Err(Error::new(Stage::Train, problem).at(format!("specaugment: {name}")));
             }
+        }
+        let [lowest, highest] = self.warp_factor;
+        if !(0.25 <= lowest && lowest <= highest) {
+            let problem = format!("expected two factors from 0.25 to 4, found {lowest} and {highest}");
+            return Err(Error::new(Stage::Train, problem).at("specaugment: warp_factor"));
         }
         Ok(())
     }
@@ -77,6 +106,10 @@ pub fn spec_augment(features: &mut [f32], mean: &[f32], options: &SpecAugmentOpt
             row.iter_mut().zip(&curve).for_each(|(x, c)| *x += c);
         }
     }
+    if options.warp_probability > 0.0 && rng.random::<f32>() < options.warp_probability {
+        let [lowest, highest] = options.warp_factor;
+        warp(features, bins, rng.random_range(lowest..=highest));
+    }
     for _ in 0..rng.random_range(0..=options.frequency_masks) {
         let width = rng.random_range(0..=options.frequency_mask_bins.min(bins / 2));
         let from = rng.random_range(0..=bins - width);
@@ -92,6 +125,30 @@ pub fn spec_augment(features: &mut [f32], mean: &[f32], options: &SpecAugmentOpt
             row.copy_from_slice(mean);
         }
         left -= width;
+    }
+}
+
+/// Moves what stands at a frequency f to `factor * f`, between the bins by linear interpolation.
+/// The bins are taken to lie as by default, from 20 Hz to 7600 Hz on Kaldi's mel scale.
+fn warp(features: &mut [f32], bins: usize, factor: f32) {
+    let mel = |hz: f32| 1127.0 * (hz / 700.0).ln_1p();
+    let hz = |mel: f32| 700.0 * (mel / 1127.0).exp_m1();
+    let (low, high) = (mel(20.0), mel(7600.0));
+    let step = (high - low) / (bins + 1) as f32;
+    let from: Vec<f32> = (0..bins)
+        .map(|bin| {
+            let center = hz(low + step * (bin + 1) as f32);
+            ((mel(center / factor) - low) / step - 1.0).clamp(0.0, (bins - 1) as f32)
+        })
+        .collect();
+    let mut old = vec![0.0; bins];
+    for row in features.chunks_exact_mut(bins) {
+        old.copy_from_slice(row);
+        for (value, &at) in row.iter_mut().zip(&from) {
+            let below = at as usize;
+            let above = (below + 1).min(bins - 1);
+            *value = old[below] + (old[above] - old[below]) * (at - below as f32);
+        }
     }
 }
 
@@ -171,6 +228,24 @@ mod tests {
             assert!(x.iter().all(|v| v.abs() <= 10.0 * std::f32::consts::LN_10 / 10.0));
             assert!(x[..BINS].windows(2).all(|w| (w[1] - w[0]).abs() < 0.15));
             assert!(x.iter().any(|v| v.abs() > 0.01));
+        }
+    }
+
+    #[test]
+    fn a_warp_moves_a_peak_by_its_factor() {
+        let center = |bin: usize| {
+            let mel = |hz: f32| 1127.0 * (hz / 700.0).ln_1p();
+            let step = (mel(7600.0) - mel(20.0)) / 81.0;
+            700.0 * ((mel(20.0) + step * (bin + 1) as f32) / 1127.0).exp_m1()
+        };
+        for factor in [0.8f32, 1.0, 1.25] {
+            let mut x = vec![0f32; 2 * BINS];
+            (x[30], x[BINS + 30]) = (1.0, 1.0);
+            warp(&mut x, BINS, factor);
+            assert_eq!(x[..BINS], x[BINS..]);
+            let peak = (0..BINS).max_by(|&a, &b| x[a].total_cmp(&x[b])).unwrap();
+            let ratio = center(peak) / center(30);
+            assert!((ratio / factor - 1.0).abs() < 0.04, "{factor}: the peak moved by {ratio}");
         }
     }
 

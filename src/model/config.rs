@@ -73,4 +73,18 @@ pub struct NetworkConfig {
     pub residual: bool,
     /// V, tokens with the blank.
     pub num_tokens: usize,
+    /// A second output, for training only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auxiliary: Option<AuxiliaryConfig>,
+}
+
+/// A second output on top of one of the layers, from which the layers below learn too. It is left
+/// out of the model file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuxiliaryConfig {
+    /// The layer it stands on, from 0.
+    pub layer: usize,
+    /// A, its tokens with the blank.
+    pub num_tokens: usize,
 }

@@ -49,19 +49,10 @@ pub struct Weights<T> {
     heads: Vec<(usize, Linear<T>)>,
 }
 
-/// An additional output on top of a layer, for training only: `weight [V, H]`, `bias [V]`.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadRef<'a, T> {
-    /// The layer it stands on.
-    pub layer: usize,
-    pub weight: &'a [T],
-    pub bias: &'a [T],
-}
-
 impl<T: Real> Weights<T> {
-    /// Lays out a network, with what the backward pass needs when `training`, and an additional
-    /// head if there is one. `None` when a parameter is missing.
-    pub fn new(network: &Network<T>, extra: Option<HeadRef<'_, T>>, training: bool) -> Option<Self> {
+    /// Lays out a network, with what the backward pass needs when `training`. `None` when a
+    /// parameter is missing.
+    pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
         let config = &network.config;
         let get = |name: String| network.parameter(&name).map(|p| p.data.as_slice());
         let norm = |prefix: String| -> Option<Option<(Vec<T>, Vec<T>)>> {
@@ -80,7 +71,10 @@ impl<T: Real> Weights<T> {
         }
         let output = Linear::new(get("output.weight".into())?, get("output.bias".into())?, training);
         let mut heads = vec![(layers.len().checked_sub(1)?, output)];
-        heads.extend(extra.map(|head| (head.layer, Linear::new(head.weight, head.bias, training))));
+        if let Some(auxiliary) = config.auxiliary.filter(|a| a.layer < layers.len()) {
+            let (weight, bias) = (get("auxiliary.weight".into())?, get("auxiliary.bias".into())?);
+            heads.push((auxiliary.layer, Linear::new(weight, bias, training)));
+        }
         Some(Self {
             mean: network.mean.clone(),
             scale: network.scale.clone(),
@@ -194,15 +188,14 @@ impl<T: Real> Weights<T> {
         }
     }
 
-    /// The logits `[R, V]` of a head (0: the output; 1: the additional one) after a forward pass.
+    /// The logits `[R, V]` of a head (0: the output; 1: the auxiliary one) after a forward pass.
     pub fn logits(&self, workspace: &Workspace<T>, head: usize, logits: &mut Vec<T>) {
         let (layer, linear) = &self.heads[head];
         linear.apply(&workspace.activations[layer + 1], logits);
     }
 
     /// Back through the network. `dlogits` are the gradients of each head's logits; gradients are
-    /// added to `gradients`, in the order of the network's parameters (then the additional head's
-    /// weight and bias); returns those of the first states; `dstates` are those of the last.
+    /// added to `gradients`, in the order of the network's parameters; returns those of the first states; `dstates` are those of the last.
     pub fn backward(
         &self,
         steps: &Steps,

@@ -9,7 +9,7 @@ pub mod real;
 pub mod recurrent;
 pub mod steps;
 
-pub use config::{CellKind, LayerConfig, NetworkConfig};
+pub use config::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
 pub use forward::{States, Weights, Workspace};
 pub use network::{Network, Parameter};
 pub use real::Real;

@@ -30,6 +30,7 @@ pub struct Parameter<T> {
 /// | `layers.{i}.{cell}.W`, `.R`, `.B` | `[k * H, in]`, `[k * H, H]`, `[2 * k * H]` (input, then recurrent biases) |
 /// | `layers.{i}.norm.gain`, `layers.{i}.norm.bias` (with layer norm) | `[H]` |
 /// | `output.weight`, `output.bias` | `[V, H]`, `[V]` |
+/// | `auxiliary.weight`, `auxiliary.bias` (in training, with an auxiliary output) | `[A, H]`, `[A]` |
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network<T> {
     pub config: NetworkConfig,
@@ -65,6 +66,11 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     }
     shapes.push(("output.weight".into(), vec![config.num_tokens, width]));
     shapes.push(("output.bias".into(), vec![config.num_tokens]));
+    if let Some(auxiliary) = config.auxiliary {
+        let hidden = config.layers.get(auxiliary.layer).map_or(0, |l| l.hidden);
+        shapes.push(("auxiliary.weight".into(), vec![auxiliary.num_tokens, hidden]));
+        shapes.push(("auxiliary.bias".into(), vec![auxiliary.num_tokens]));
+    }
     shapes
 }
 
@@ -107,6 +113,13 @@ impl<T> Network<T> {
     /// How many numbers are learnt.
     pub fn num_parameters(&self) -> usize {
         self.parameters.iter().map(|p| p.data.len()).sum()
+    }
+
+    /// The network as it is used: without the auxiliary output.
+    pub fn without_auxiliary(mut self) -> Self {
+        self.config.auxiliary = None;
+        self.parameters.retain(|parameter| !parameter.name.starts_with("auxiliary."));
+        self
     }
 
     /// The parameter of that name.

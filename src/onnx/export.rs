@@ -103,6 +103,9 @@ pub fn check(network: &Network<f32>) -> Result<()> {
     if widths.contains(&0) || config.layers.is_empty() || config.layers.iter().any(|l| l.hidden == 0) {
         return error("network", format!("expected sizes above zero and a layer at least, found {config:?}"));
     }
+    if config.auxiliary.is_some() {
+        return error("auxiliary", "expected no auxiliary output, which is for training only".into());
+    }
     let shapes = parameter_shapes(config);
     if shapes.len() != network.parameters.len() {
         let (expected, found) = (shapes.len(), network.parameters.len());

@@ -158,6 +158,7 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         layer_norm: tensors.contains_key("input_norm.gain"),
         residual: graph.node.iter().any(|n| n.name.ends_with(".residual")),
         num_tokens: axis("output.weight", 2, 0)?,
+        auxiliary: None,
     })
 }
 

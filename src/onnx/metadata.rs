@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::states::state_specs;
+use crate::decode::RejectionOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::NetworkConfig;
@@ -47,6 +48,18 @@ pub struct DecoderOptions {
     pub filler: Vec<String>,
     /// Added to the fillers' log-probabilities before the best token is taken.
     pub filler_bias: f32,
+    /// The words that are written, each with the tokens it is made of; a word may stand here more
+    /// than once. Without a lexicon the tokens themselves are written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lexicon: Vec<Pronunciation>,
+    /// With a lexicon: what each word costs, nats; what it costs to take something for other speech,
+    /// and then each of its labels.
+    pub word_cost: f32,
+    pub filler_entry_cost: f32,
+    pub filler_label_cost: f32,
+    /// When a word is taken for other speech, by what is heard around it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<RejectionOptions>,
     /// The network forgets everything at a silent endpoint, for it was trained on single
     /// utterances; otherwise its state is carried on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -61,9 +74,23 @@ impl Default for DecoderOptions {
             blank_bias: 0.0,
             filler: Vec::new(),
             filler_bias: 0.0,
+            lexicon: Vec::new(),
+            word_cost: 0.0,
+            filler_entry_cost: 4.0,
+            filler_label_cost: 1.0,
+            rejection: None,
             reset_at_endpoint: false,
         }
     }
+}
+
+/// One way to say a word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pronunciation {
+    pub word: String,
+    /// Tokens of the model, in order.
+    pub tokens: Vec<String>,
 }
 
 /// The metadata of a model file.
@@ -161,6 +188,14 @@ impl Metadata {
             created_by: value("created_by").into(),
             other: entries.iter().filter(|(key, _)| !ours(key)).cloned().collect(),
         })
+    }
+
+    /// Whether the model can write a word (in lower case): by its lexicon, else by its tokens.
+    pub fn writes(&self, word: &str) -> bool {
+        match self.decoder.lexicon.is_empty() {
+            true => self.tokens.encode(word).is_ok(),
+            false => self.decoder.lexicon.iter().any(|entry| entry.word == word),
+        }
     }
 
     /// Checks that metadata and network belong together.

@@ -19,7 +19,7 @@ mod verdicts;
 
 pub use export::{write, write_file};
 pub use load::{read, read_file};
-pub use metadata::{DecoderOptions, Metadata};
+pub use metadata::{DecoderOptions, Metadata, Pronunciation};
 pub use precision::Precision;
 pub use states::StateSpec;
 pub use targets::{Export, ExportOptions, Target};

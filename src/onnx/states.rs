@@ -78,6 +78,7 @@ mod tests {
 
     fn config(layers: &[(CellKind, usize)]) -> NetworkConfig {
         NetworkConfig {
+            auxiliary: None,
             num_features: 4,
             subsampling: 2,
             input_size: 3,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::decode::Greedy;
+use crate::decode::decoder_of;
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
@@ -42,6 +42,8 @@ impl Recognizer {
                 return Err(Error::new(Stage::Model, problem));
             }
         }
+        // A lexicon that does not fit is found now, and not when a stream begins.
+        decoder_of(&metadata.tokens, &metadata.decoder)?;
         if spec.subsampling == 0 || spec.shift == 0 || spec.window == 0 || spec.num_features == 0 {
             return Err(Error::new(Stage::Model, "the network takes steps of no frames"));
         }
@@ -227,7 +229,8 @@ pub(super) fn stages(
     let metadata = recognizer.metadata();
     let Metadata { tokens, decoder, .. } = metadata;
     let words = WordBuilder::new(tokens, decoder, recognizer.clock());
-    let mut segments = SegmentDecoder::new(Box::new(Greedy::new(tokens, decoder)), words);
+    let spec = recognizer.engine.spec();
+    let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder)?, words, spec.num_tokens);
     let mut speech = None;
     if let Some(endpoint) = &options.endpoint {
         endpoint.check()?;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Token};
+use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Token};
 
 use super::stepper::Stepper;
 use super::transcript::{Event, Segment, Word};
@@ -20,6 +20,10 @@ const HEARD_AGAIN: f64 = 0.5;
 pub struct SegmentDecoder {
     decoder: Box<dyn Decoder>,
     words: WordBuilder,
+    /// Where labels began; empty where words are not rejected.
+    onsets: Onsets,
+    /// V, log-probabilities of an output frame.
+    num_tokens: usize,
     endpointer: Option<Endpointer>,
     /// The network's state is to be reset at a silent endpoint.
     resets_state: bool,
@@ -33,15 +37,21 @@ pub struct SegmentDecoder {
     seen: u64,
     /// The text of the last partial.
     text: String,
+    /// The words that may still be taken for other speech, as they were at the last look.
+    open: String,
 }
 
 impl SegmentDecoder {
     /// A stream that has heard nothing, and is one segment unless it is told otherwise.
-    pub fn new(decoder: Box<dyn Decoder>, words: WordBuilder) -> Self {
+    /// `num_tokens` is V, log-probabilities of an output frame.
+    pub fn new(decoder: Box<dyn Decoder>, words: WordBuilder, num_tokens: usize) -> Self {
         let seen = decoder.revision();
+        let onsets = Onsets::new(words.blank());
         Self {
             decoder,
             words,
+            onsets,
+            num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
             speech: VecDeque::new(),
@@ -49,6 +59,7 @@ impl SegmentDecoder {
             duration: None,
             seen,
             text: String::new(),
+            open: String::new(),
         }
     }
 
@@ -77,11 +88,15 @@ impl SegmentDecoder {
     /// that are given (the last ones) are to be heard again, without being pushed again.
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
         let mut forget = None;
-        if self.endpointer.is_none() {
+        let rejects = self.words.rejection().is_some();
+        if self.endpointer.is_none() && !rejects {
             self.decoder.push(log_probs);
         } else {
-            for frame in log_probs.chunks_exact(self.words.num_tokens().max(1)) {
+            for frame in log_probs.chunks_exact(self.num_tokens) {
                 self.decoder.push(frame);
+                if rejects {
+                    self.onsets.push(frame);
+                }
                 if let Some(endpoint) = self.endpoint() {
                     if self.resets_state && endpoint != Endpoint::TooLong {
                         forget = Some(self.frames_to_hear_again());
@@ -114,8 +129,10 @@ impl SegmentDecoder {
             endpointer.reset();
         }
         self.speech.clear();
+        self.onsets.reset();
         self.seen = self.decoder.revision();
         self.text.clear();
+        self.open.clear();
         self.start = 0.0;
         self.duration = None;
     }
@@ -159,9 +176,9 @@ impl SegmentDecoder {
             endpointer.begin_segment_with_label(first);
         }
         // The segment ends where the word that is kept begins, as far as that is known.
-        let said = self.words.words(&tokens, self.start, self.duration);
+        let said = self.words.words(&tokens, self.start, self.duration, &self.onsets);
         let floor = said.last().map_or(self.start, |word| word.end);
-        let next = self.words.words(&best[at..], floor, self.duration);
+        let next = self.words.words(&best[at..], floor, self.duration, &self.onsets);
         let end = next.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
         let closed = self.close(&tokens, end);
         // The word that is kept is news to the new segment.
@@ -182,16 +199,24 @@ impl SegmentDecoder {
         let segment = self.segment(tokens, end);
         self.seen = self.decoder.revision();
         self.text.clear();
+        self.open.clear();
         self.start = segment.end;
+        if let Some(rejection) = self.words.rejection() {
+            // A word that is kept for the next segment began within the look-back of a word.
+            let room = 4 * rejection.window;
+            self.onsets.forget_before(self.onsets.num_frames().saturating_sub(room));
+        }
         Event::Final(segment)
     }
 
     fn partial(&mut self) -> Option<Event> {
         let revision = self.decoder.revision();
-        if revision == self.seen {
+        let open = self.open_words();
+        if revision == self.seen && open == self.open {
             return None;
         }
         self.seen = revision;
+        self.open = open;
         let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
         let segment = self.segment(&self.decoder.best(), end);
         if segment.text == self.text {
@@ -201,8 +226,16 @@ impl SegmentDecoder {
         Some(Event::Partial(segment))
     }
 
+    /// The words whose neighbourhood is not heard yet.
+    fn open_words(&self) -> String {
+        let Some(rejection) = self.words.rejection() else { return String::new() };
+        let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
+        let tokens = self.decoder.best_since(first);
+        join(&self.words.words(&tokens, 0.0, None, &self.onsets))
+    }
+
     fn segment(&self, tokens: &[Token], end: f64) -> Segment {
-        let words = self.words.words(tokens, self.start, self.duration);
+        let words = self.words.words(tokens, self.start, self.duration, &self.onsets);
         Segment { text: join(&words), start: self.start, end: end.max(self.start), words }
     }
 }
@@ -221,7 +254,7 @@ pub fn decode_steps(
         return;
     }
     let size = (log_probs.len() / steps).max(1);
-    let frames = (size / segments.words.num_tokens().max(1)).max(1);
+    let frames = (size / segments.num_tokens).max(1);
     let known = stepper.take_known(steps);
     for (step, log_probs) in log_probs.chunks(size).enumerate().skip(known) {
         if let Some(again) = segments.push(log_probs, events) {

@@ -14,7 +14,7 @@
 //! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
 //! mean of its tokens'.
 
-use crate::decode::Token;
+use crate::decode::{Onsets, Rejection, Token, lexicon};
 use crate::onnx::DecoderOptions;
 use crate::text::tokens::WORD_START;
 use crate::text::{ByteTokens, TokenTable};
@@ -46,14 +46,17 @@ impl FrameClock {
 /// Makes words of the tokens of a segment.
 #[derive(Clone, Debug)]
 pub struct WordBuilder {
-    /// Each token's text without the mark that begins a word, `[V]`.
+    /// Each token's (or lexicon word's) text without the mark that begins a word, `[V]`.
     pieces: Vec<String>,
     begins_word: Vec<bool>,
     /// Heard, and not written, `[V]`.
     filler: Vec<bool>,
+    blank: u32,
+    lookback_per_letter: f64,
     min_confidence: f32,
     /// Tokens that stand for bytes.
     bytes: Option<ByteTokens>,
+    rejection: Option<Rejection>,
     clock: FrameClock,
 }
 
@@ -68,13 +71,35 @@ struct Draft {
 impl WordBuilder {
     /// For a model's tokens; `clock` turns its output frames into seconds.
     pub fn new(tokens: &TokenTable, options: &DecoderOptions, clock: FrameClock) -> Self {
+        if !options.lexicon.is_empty() {
+            return Self::of_lexicon(tokens, options, clock);
+        }
         let texts = tokens.tokens();
         Self {
             pieces: texts.iter().map(|t| t.replace(WORD_START, "").trim().to_string()).collect(),
             begins_word: (0..texts.len()).map(|id| tokens.begins_word(id as u32)).collect(),
             filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
+            blank: tokens.blank(),
+            lookback_per_letter: LOOKBACK_PER_LETTER,
             min_confidence: options.min_confidence,
             bytes: ByteTokens::of(tokens),
+            rejection: options.rejection.map(|r| Rejection::new(&r, clock.seconds(1))),
+            clock,
+        }
+    }
+
+    /// Where the decoder gives whole words, which begin where their first label is heard.
+    fn of_lexicon(tokens: &TokenTable, options: &DecoderOptions, clock: FrameClock) -> Self {
+        let pieces = lexicon::words(options);
+        Self {
+            begins_word: vec![true; pieces.len()],
+            filler: vec![false; pieces.len()],
+            pieces,
+            blank: tokens.blank(),
+            lookback_per_letter: 0.0,
+            min_confidence: options.min_confidence,
+            bytes: None,
+            rejection: options.rejection.map(|r| Rejection::new(&r, clock.seconds(1))),
             clock,
         }
     }
@@ -84,9 +109,14 @@ impl WordBuilder {
         self.clock
     }
 
-    /// V, the tokens of the model.
-    pub fn num_tokens(&self) -> usize {
-        self.pieces.len()
+    /// The model's blank.
+    pub fn blank(&self) -> u32 {
+        self.blank
+    }
+
+    /// How other speech is told from words, if it is.
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.rejection
     }
 
     /// Where the last word (or filler) of `tokens` begins; `None` when there are none.
@@ -97,14 +127,16 @@ impl WordBuilder {
     }
 
     /// The words of `tokens` (a segment that begins at `start` seconds), with times cut at
-    /// `duration` seconds where the stream's end is known.
-    pub fn words(&self, tokens: &[Token], start: f64, duration: Option<f64>) -> Vec<Word> {
+    /// `duration` seconds where the stream's end is known. `onsets` are the stream's.
+    pub fn words(&self, tokens: &[Token], start: f64, duration: Option<f64>, onsets: &Onsets) -> Vec<Word> {
         let mut words = Vec::new();
         let mut draft: Option<Draft> = None;
         let mut floor = start;
-        for token in tokens {
+        let kept = self.rejection.map(|rejection| rejection.keeps(tokens, onsets));
+        for (i, token) in tokens.iter().enumerate() {
             let id = token.id as usize;
-            let filler = self.filler[id];
+            let other = kept.as_ref().is_some_and(|kept| !kept[i]);
+            let filler = self.filler[id] || other;
             match &mut draft {
                 Some(open) if !self.begins_word[id] && !filler && !open.filler => self.extend(open, token),
                 _ => {
@@ -123,7 +155,7 @@ impl WordBuilder {
 
     fn open(&self, token: &Token, filler: bool, floor: f64) -> Draft {
         let piece = &self.pieces[token.id as usize];
-        let lookback = EMISSION_DELAY + LOOKBACK_PER_LETTER * piece.chars().count() as f64;
+        let lookback = EMISSION_DELAY + self.lookback_per_letter * piece.chars().count() as f64;
         let start = (self.clock.seconds(token.start) - lookback).max(floor);
         let end = self.clock.seconds(token.end).max(start);
         let word = Word { word: piece.clone(), start, end, confidence: 0.0 };
@@ -175,6 +207,7 @@ mod tests {
             &[token(1, 20, 21, 0.9), token(2, 22, 23, 0.4), token(3, 40, 41, 1.0), token(4, 42, 43, 1.0)],
             0.0,
             None,
+            &Onsets::new(0),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["zero", "o"]);
@@ -203,7 +236,7 @@ mod tests {
         let words = builder(&["<blk>", "▁", "<0xE4>", "<0xBD>", "<0xA0>"], DecoderOptions::default());
         let tokens: Vec<_> =
             [1, 2, 3, 4].iter().map(|&id| token(id, u64::from(id), u64::from(id) + 1, 1.0)).collect();
-        let words = words.words(&tokens, 0.0, None);
+        let words = words.words(&tokens, 0.0, None, &Onsets::new(0));
         assert_eq!(words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>(), ["你"]);
     }
 
@@ -213,6 +246,7 @@ mod tests {
             &[token(1, 1, 2, 1.0), token(1, 4, 5, 1.0), token(1, 20, 25, 1.0)],
             0.0,
             Some(0.9),
+            &Onsets::new(0),
         );
         assert_eq!(words[0].start, 0.0);
         assert_eq!(words[1].start, words[0].end);
@@ -229,6 +263,7 @@ mod tests {
             &[token(2, 5, 9, 0.9), token(3, 9, 10, 0.9), token(1, 12, 13, 0.9), token(1, 30, 31, 0.3)],
             0.0,
             None,
+            &Onsets::new(0),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["x", "one"]);

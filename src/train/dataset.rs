@@ -12,6 +12,7 @@ use crate::audio::{self, f32_to_s16};
 use crate::corpus::manifest::{self, Entry, ReadOptions};
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
+use crate::text::pronunciations::Pronunciations;
 use crate::units::SAMPLE_RATE;
 
 /// One recording in memory.
@@ -42,7 +43,7 @@ pub struct Source {
 #[derive(Clone, Debug, Default)]
 pub struct WordPool {
     pub weight: f64,
-    /// For each token of the main output the clips, by speaker.
+    /// For each written word (its number in the recipe) the clips, by speaker.
     pub words: BTreeMap<u32, Vec<Vec<usize>>>,
     /// Clips of words that are not written.
     pub others: Vec<usize>,
@@ -72,6 +73,7 @@ struct Wanted {
 struct Alphabets<'a> {
     recipe: &'a Recipe,
     main: TokenTable,
+    dictionary: Option<&'a Pronunciations>,
     auxiliary: Option<TokenTable>,
 }
 
@@ -79,10 +81,33 @@ impl Alphabets<'_> {
     /// Tokens of the main output.
     fn main(&self, entry: &Entry, path: &Path) -> Result<Vec<u32>> {
         let text = entry.text.to_lowercase();
+        if let Some(dictionary) = self.dictionary {
+            let mut phones = Vec::new();
+            for word in text.split_whitespace() {
+                phones.extend(dictionary.of(word).first().ok_or_else(|| {
+                    Error::new(Stage::Corpus, format!("the dictionary does not have `{word}`"))
+                        .in_file(path)
+                        .at(format!("line {}", entry.line))
+                })?);
+            }
+            return Ok(phones);
+        }
         if !self.recipe.data.ignore_other_words {
             return self.main.encode(&text).map_err(|e| e.in_file(path).at(format!("line {}", entry.line)));
         }
         Ok(text.split_whitespace().filter_map(|w| self.main.encode(w).ok()).flatten().collect())
+    }
+
+    /// The number of the written word that the entry consists of.
+    fn word(&self, entry: &Entry) -> Option<u32> {
+        let text = entry.text.to_lowercase();
+        self.recipe.data.words.iter().position(|word| *word == text.trim()).map(|i| i as u32)
+    }
+
+    /// Whether any of the written words is in the entry.
+    fn has_word(&self, entry: &Entry) -> bool {
+        let text = entry.text.to_lowercase();
+        text.split_whitespace().any(|word| self.recipe.data.words.iter().any(|w| w == word))
     }
 
     /// Tokens of the auxiliary output, without the symbols that it does not know.
@@ -104,10 +129,12 @@ impl Dataset {
     pub fn load(
         recipe: &Recipe,
         data: &Path,
+        dictionary: Option<&Pronunciations>,
         threads: usize,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self> {
-        let alphabets = Alphabets { recipe, main: recipe.tokens()?, auxiliary: recipe.auxiliary_tokens()? };
+        let (main, auxiliary) = (recipe.tokens()?, recipe.auxiliary_tokens()?);
+        let alphabets = Alphabets { recipe, main, dictionary, auxiliary };
         let mut dataset = Self::default();
         let mut wanted = Vec::new();
         let mut speakers: HashMap<String, BTreeMap<u32, Vec<usize>>> = HashMap::new();
@@ -183,10 +210,17 @@ impl Dataset {
             {
                 continue;
             }
-            if recordings.only_with_words && alphabets.main(&entry, &path)?.is_empty() {
+            if recordings.only_with_words && !alphabets.has_word(&entry) {
                 continue;
             }
-            let labels = if recordings.main { Some(alphabets.main(&entry, &path)?) } else { None };
+            let labels = match recordings.main.then(|| alphabets.main(&entry, &path)).transpose() {
+                // No dictionary has every name.
+                Err(error) if dictionary_lacks(&alphabets, &entry) => {
+                    self.left_out.push(error.to_string());
+                    continue;
+                }
+                labels => labels?,
+            };
             let auxiliary = if recordings.auxiliary { alphabets.auxiliary(&entry) } else { None };
             let steps = entry.duration.map(|seconds| whole_steps(seconds, alphabets.recipe));
             let needed = needed_steps(&labels, &auxiliary);
@@ -198,6 +232,12 @@ impl Dataset {
         }
         Ok(())
     }
+}
+
+/// Whether the entry has a word that the dictionary does not have.
+fn dictionary_lacks(alphabets: &Alphabets<'_>, entry: &Entry) -> bool {
+    let text = entry.text.to_lowercase();
+    alphabets.dictionary.is_some_and(|d| text.split_whitespace().any(|word| d.of(word).is_empty()))
 }
 
 /// Steps of the network in so many seconds of audio.
@@ -228,15 +268,15 @@ fn want_words(
     for entry in manifest::read(path)? {
         let labels = alphabets.main(&entry, path)?;
         let index = wanted.len();
-        match labels[..] {
-            [word] => {
+        match alphabets.word(&entry) {
+            Some(word) => {
                 let speaker = entry.speaker.clone().unwrap_or_default();
                 by_word.entry(word).or_default().entry(speaker.clone()).or_default().push(index);
                 speakers.entry(speaker).or_default().entry(word).or_default().push(index);
             }
-            [] => others.push(index),
+            None if entry.text.split_whitespace().count() == 1 => others.push(index),
             // A string is not an isolated word.
-            _ => continue,
+            None => continue,
         }
         let auxiliary = alphabets.auxiliary(&entry);
         wanted.push(Wanted { entry, labels: Some(labels), auxiliary });

@@ -1,5 +1,6 @@
 //! The recipe: everything that decides what a training run learns, as TOML.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -7,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::audio::augment::{AugmentOptions, ComposeOptions};
 use crate::error::{Error, Result, Stage, io};
 use crate::features::{FbankOptions, SpecAugmentOptions};
-use crate::model::{CellKind, LayerConfig, NetworkConfig};
-use crate::onnx::DecoderOptions;
+use crate::model::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
+use crate::onnx::{DecoderOptions, Pronunciation};
 use crate::text::TokenTable;
+use crate::text::pronunciations::{ARPABET, Pronunciations, phone_tokens};
 
 /// A whole recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,13 @@ pub struct Data {
     /// The characters that the model writes, without the space; a token each.
     #[serde(default)]
     pub characters: String,
+    /// A pronouncing dictionary below the data folder: the model then hears phones, learns from all
+    /// that is said, and writes `words` by their pronunciations.
+    #[serde(default)]
+    pub pronunciations: String,
+    /// Further ways to say the words, as people do who learnt the language late or not yet.
+    #[serde(default)]
+    pub variants: BTreeMap<String, Vec<String>>,
     /// Whether transcripts may have words outside `words`, which are then not to be written.
     #[serde(default)]
     pub ignore_other_words: bool,
@@ -348,6 +357,12 @@ impl Recipe {
     /// # Errors
     /// When neither or both alphabets are given, or a token stands twice.
     pub fn tokens(&self) -> Result<TokenTable> {
+        if !self.data.pronunciations.is_empty() {
+            if self.data.words.is_empty() || !self.data.characters.is_empty() {
+                return Err(wrong("data", "with `pronunciations`, expected `words` and no `characters`"));
+            }
+            return phone_tokens();
+        }
         match (self.data.words.is_empty(), self.data.characters.is_empty()) {
             (false, true) => {
                 let words = self.data.words.iter().map(|w| format!("▁{w}"));
@@ -357,6 +372,38 @@ impl Recipe {
             (true, false) => character_tokens(&self.data.characters).map_err(|e| e.at("data: characters")),
             _ => Err(wrong("data", "expected either `words` or `characters`")),
         }
+    }
+
+    /// The words that are written and every way to say them: those of the dictionary, then the
+    /// recipe's own. Empty unless there is a dictionary.
+    ///
+    /// # Errors
+    /// When a word has no pronunciation, or a variant has a phone that is none.
+    pub fn lexicon(&self, dictionary: Option<&Pronunciations>) -> Result<Vec<Pronunciation>> {
+        let Some(dictionary) = dictionary else { return Ok(Vec::new()) };
+        let mut lexicon = Vec::new();
+        for word in &self.data.words {
+            let mut ways: Vec<Vec<String>> = dictionary
+                .of(word)
+                .iter()
+                .map(|phones| phones.iter().map(|&p| ARPABET[p as usize - 1].to_string()).collect())
+                .collect();
+            for variant in self.data.variants.get(word).into_iter().flatten() {
+                let phones: Vec<String> = variant.split_whitespace().map(String::from).collect();
+                if let Some(other) = phones.iter().find(|p| !ARPABET.contains(&p.as_str())) {
+                    return Err(wrong(&format!("data.variants: {word}"), format!("`{other}` is no phone")));
+                }
+                if !ways.contains(&phones) {
+                    ways.push(phones);
+                }
+            }
+            if ways.iter().all(Vec::is_empty) {
+                return Err(wrong("data: words", format!("the dictionary does not have `{word}`"))
+                    .hint("say how it is said in [data.variants]"));
+            }
+            lexicon.extend(ways.into_iter().map(|tokens| Pronunciation { word: word.clone(), tokens }));
+        }
+        Ok(lexicon)
     }
 
     /// The tokens of the auxiliary output, if there is one.
@@ -400,7 +447,21 @@ impl Recipe {
             layer_norm: table.layer_norm,
             residual: table.residual,
             num_tokens: self.tokens()?.len(),
+            auxiliary: self.auxiliary_config()?,
         })
+    }
+
+    fn auxiliary_config(&self) -> Result<Option<AuxiliaryConfig>> {
+        let Some(auxiliary) = &self.auxiliary else { return Ok(None) };
+        if auxiliary.layer >= self.network.hidden.len() {
+            let layers = self.network.hidden.len();
+            return Err(wrong(
+                "auxiliary: layer",
+                format!("expected a number below the {layers} layers, found {}", auxiliary.layer),
+            ));
+        }
+        let num_tokens = self.auxiliary_tokens()?.map_or(0, |t| t.len());
+        Ok(Some(AuxiliaryConfig { layer: auxiliary.layer, num_tokens }))
     }
 
     /// A manifest's place below the data folder.

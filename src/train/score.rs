@@ -6,11 +6,12 @@ use super::example::Maker;
 use super::recipe::{Dev, Measure, Recipe};
 use crate::audio;
 use crate::corpus::manifest::{self, ReadOptions};
-use crate::decode::{Decoder, Greedy};
-use crate::error::Result;
+use crate::decode::{Onsets, Rejection, decoder_of, lexicon};
+use crate::error::{Error, Result, Stage};
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
 use crate::model::{Steps, Weights, Workspace};
+use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 use crate::units::SAMPLE_RATE;
 
@@ -50,7 +51,11 @@ impl DevSet {
             let mut samples = audio::read_span(&entry.audio, SAMPLE_RATE, entry.offset, duration)?;
             set.seconds += samples.len() as f64 / f64::from(SAMPLE_RATE);
             let text = entry.text.to_lowercase();
-            let known = |w: &&str| !recipe.data.ignore_other_words || tokens.encode(w).is_ok();
+            let words = &recipe.data.words;
+            let known = |w: &&str| match recipe.data.pronunciations.is_empty() {
+                true => !recipe.data.ignore_other_words || tokens.encode(w).is_ok(),
+                false => words.iter().any(|word| word == w),
+            };
             let text = text.split_whitespace().filter(known).collect::<Vec<_>>().join(" ");
             set.utterances.push((maker.features(&mut samples), text));
         }
@@ -63,22 +68,23 @@ impl DevSet {
         weights: &Weights<f32>,
         recipe: &Recipe,
         tokens: &TokenTable,
+        options: &DecoderOptions,
         threads: usize,
-    ) -> DevScore {
+    ) -> Result<DevScore> {
         let share = self.utterances.len().div_ceil(threads.max(1)).max(1);
         let mut score = Score::default();
-        std::thread::scope(|scope| {
+        std::thread::scope(|scope| -> Result<()> {
             let parts: Vec<_> = self
                 .utterances
                 .chunks(share)
-                .map(|part| scope.spawn(move || self.score_part(part, weights, recipe, tokens)))
+                .map(|part| scope.spawn(move || self.score_part(part, weights, recipe, tokens, options)))
                 .collect();
             for part in parts {
-                if let Ok(part) = part.join() {
-                    score.merge(&part);
-                }
+                let part = part.join();
+                score.merge(&part.unwrap_or_else(|_| Err(Error::new(Stage::Train, "scoring failed")))?);
             }
-        });
+            Ok(())
+        })?;
         let false_words =
             (score.words.insertions + score.words.substitutions) as f64 / (self.seconds / 3600.0).max(1e-9);
         let weighted = self.dev.weight
@@ -86,7 +92,8 @@ impl DevSet {
                 Measure::Error => score.wer(),
                 Measure::Rejection => false_words / 100.0,
             };
-        DevScore { manifest: self.dev.manifest.clone(), score, false_words_per_hour: false_words, weighted }
+        let manifest = self.dev.manifest.clone();
+        Ok(DevScore { manifest, score, false_words_per_hour: false_words, weighted })
     }
 
     fn score_part(
@@ -95,8 +102,12 @@ impl DevSet {
         weights: &Weights<f32>,
         recipe: &Recipe,
         tokens: &TokenTable,
-    ) -> Score {
+        options: &DecoderOptions,
+    ) -> Result<Score> {
         let width = recipe.network.subsampling * recipe.features.num_mel_bins;
+        let frame_ms = recipe.network.subsampling as f64 * f64::from(recipe.features.frame_shift_ms);
+        let written = lexicon::words(options);
+        let rejection = options.rejection.map(|r| Rejection::new(&r, frame_ms / 1000.0));
         let (mut workspace, mut logits, mut score) = (Workspace::default(), Vec::new(), Score::default());
         for (features, text) in part {
             let steps = Steps::uniform(1, features.len() / width);
@@ -104,11 +115,22 @@ impl DevSet {
             weights.forward(features, &steps, &mut states, &mut workspace, None);
             weights.logits(&workspace, 0, &mut logits);
             log_softmax(&mut logits, tokens.len());
-            let mut greedy = Greedy::new(tokens, &recipe.decoder);
-            greedy.push(&logits);
-            let ids: Vec<u32> = greedy.best().iter().map(|t| t.id).collect();
-            score.merge(&self.scorer.score(text, &tokens.decode(&ids)));
+            let mut decoder = decoder_of(tokens, options)?;
+            decoder.push(&logits);
+            let mut words = decoder.end_segment();
+            if let Some(rejection) = rejection {
+                let mut onsets = Onsets::new(tokens.blank());
+                logits.chunks_exact(tokens.len()).for_each(|frame| onsets.push(frame));
+                let kept = rejection.keeps(&words, &onsets);
+                words = words.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word).collect();
+            }
+            let ids: Vec<u32> = words.iter().map(|t| t.id).collect();
+            let heard = match written.is_empty() {
+                true => tokens.decode(&ids),
+                false => ids.iter().map(|&id| written[id as usize].as_str()).collect::<Vec<_>>().join(" "),
+            };
+            score.merge(&self.scorer.score(text, &heard));
         }
-        score
+        Ok(score)
     }
 }

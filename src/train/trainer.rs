@@ -17,11 +17,11 @@ use super::score::{DevScore, DevSet};
 use super::worker::{self, Sums, Update, Worker};
 use crate::audio::augment::Augmenter;
 use crate::error::{Error, Result, Stage, io};
-use crate::model::forward::HeadRef;
-use crate::model::network::{Parameter, initialise};
+use crate::model::network::initialise;
 use crate::model::{Network, Weights};
-use crate::onnx::{self, Metadata};
+use crate::onnx::{self, DecoderOptions, Metadata};
 use crate::text::TokenTable;
+use crate::text::pronunciations::Pronunciations;
 
 /// Where and how a run goes.
 #[derive(Clone, Debug)]
@@ -76,17 +76,15 @@ pub enum Progress {
     },
 }
 
-/// Number of parameters' names that the auxiliary head adds.
-const HEAD: usize = 2;
-
 struct Run<'a> {
     recipe: &'a Recipe,
     text: &'a str,
     options: &'a Options,
     tokens: TokenTable,
+    /// As the recipe says, with the lexicon.
+    decoder: DecoderOptions,
     auxiliary_tokens: usize,
     network: Network<f32>,
-    /// Of the network, then of the auxiliary head.
     parameters: Vec<Vec<f32>>,
     decays: Vec<bool>,
     adam: AdamW,
@@ -107,9 +105,15 @@ pub fn train(
 ) -> Result<()> {
     std::fs::create_dir_all(&options.out).map_err(|e| io(Stage::Train, &options.out, e))?;
     let (sender, receiver) = crossbeam_channel::bounded::<(usize, usize)>(1024);
+    let dictionary = match recipe.data.pronunciations.as_str() {
+        "" => None,
+        name => Some(Pronunciations::read(&Recipe::manifest(&options.data, name))?),
+    };
+    let decoder = DecoderOptions { lexicon: recipe.lexicon(dictionary.as_ref())?, ..recipe.decoder.clone() };
     let dataset = std::thread::scope(|scope| {
+        let dictionary = dictionary.as_ref();
         let loading = scope.spawn(move || {
-            Dataset::load(recipe, &options.data, options.threads, &|done, all| {
+            Dataset::load(recipe, &options.data, dictionary, options.threads, &|done, all| {
                 let _ = sender.try_send((done, all));
             })
         });
@@ -130,7 +134,7 @@ pub fn train(
     let augmenter =
         Augmenter::new(recipe.augment.clone(), Arc::new(dataset.noises.clone()), recipe.run.seed)?
             .with_babble(Arc::new(voices));
-    let mut run = Run::start(recipe, text, options, &dataset, &sampler, &augmenter)?;
+    let mut run = Run::start(recipe, text, options, decoder, &dataset, &sampler, &augmenter)?;
     report(Progress::Started {
         parameters: run.network.num_parameters(),
         clips: dataset.clips.len(),
@@ -146,6 +150,7 @@ impl<'a> Run<'a> {
         recipe: &'a Recipe,
         text: &'a str,
         options: &'a Options,
+        decoder: DecoderOptions,
         dataset: &Dataset,
         sampler: &Sampler<'_>,
         augmenter: &Augmenter,
@@ -153,12 +158,7 @@ impl<'a> Run<'a> {
         let mut network = initialise::<f32>(&recipe.network_config()?, recipe.run.seed);
         let auxiliary_tokens = recipe.auxiliary_tokens()?.map_or(0, |t| t.len());
         let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
-        let mut decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
-        if let Some(auxiliary) = &recipe.auxiliary {
-            let head = auxiliary_head(recipe, auxiliary.layer, auxiliary_tokens)?;
-            parameters.extend(head);
-            decays.extend([true, false]);
-        }
+        let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
         if let Some(from) = &options.from {
             take_over(from, &mut network, &mut parameters)?;
         }
@@ -169,6 +169,7 @@ impl<'a> Run<'a> {
             text,
             options,
             tokens,
+            decoder,
             auxiliary_tokens,
             network,
             parameters,
@@ -228,13 +229,7 @@ impl<'a> Run<'a> {
     }
 
     fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<Weights<f32>> {
-        let count = self.network.parameters.len();
-        let head = self.recipe.auxiliary.as_ref().filter(|_| training).map(|a| HeadRef {
-            layer: a.layer,
-            weight: &parameters[count],
-            bias: &parameters[count + 1],
-        });
-        Weights::new(&self.network_with(parameters), head, training)
+        Weights::new(&self.network_with(parameters), training)
             .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
@@ -401,8 +396,8 @@ impl<'a> Run<'a> {
         let weights = self.weights(&self.adam.average, false)?;
         let scores: Vec<DevScore> = dev
             .iter()
-            .map(|set| set.score(&weights, self.recipe, &self.tokens, self.options.threads))
-            .collect();
+            .map(|set| set.score(&weights, self.recipe, &self.tokens, &self.decoder, self.options.threads))
+            .collect::<Result<_>>()?;
         let total: f64 = scores.iter().map(|s| s.weighted).sum();
         let best = dev.is_empty() || self.best.is_none_or(|(score, _)| total < score);
         if best {
@@ -427,35 +422,26 @@ impl<'a> Run<'a> {
         let metadata = Metadata {
             features: self.recipe.features.clone(),
             tokens: self.tokens.clone(),
-            decoder: self.recipe.decoder.clone(),
+            decoder: self.decoder.clone(),
             license: self.recipe.data.license.clone(),
             trained_on: self.recipe.data.trained_on.clone(),
             recipe: self.text.to_string(),
             created_by: format!("hearken {}", env!("CARGO_PKG_VERSION")),
             other: Vec::new(),
         };
-        let network = self.network_with(&self.adam.average[..self.network.parameters.len()]);
+        let network = self.network_with(&self.adam.average).without_auxiliary();
         onnx::write_file(&self.options.out.join(name), &network, &metadata)
     }
 }
 
-fn auxiliary_head(recipe: &Recipe, layer: usize, tokens: usize) -> Result<[Vec<f32>; HEAD]> {
-    let mut config = recipe.network_config()?;
-    config.num_tokens = tokens;
-    config.layers.truncate(layer + 1);
-    let head = initialise::<f32>(&config, mix(recipe.run.seed, 1));
-    let take = |name: &str| head.parameter(name).map(|p: &Parameter<f32>| p.data.clone()).unwrap_or_default();
-    Ok([take("output.weight"), take("output.bias")])
-}
-
-/// Takes the weights of a model whose parameters have the same names and shapes; the output layer
-/// may differ, and then starts anew.
+/// Takes the weights of a model whose parameters have the same names and shapes; the output layers
+/// may differ, and then start anew.
 fn take_over(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
     let (other, _) = onnx::read_file(from)?;
     for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
         match other.parameter(&parameter.name).filter(|p| p.shape == parameter.shape) {
             Some(found) => data.clone_from(&found.data),
-            None if parameter.name.starts_with("output.") => {}
+            None if parameter.name.starts_with("output.") || parameter.name.starts_with("auxiliary.") => {}
             None => {
                 return Err(Error::new(
                     Stage::Train,

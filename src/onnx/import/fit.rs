@@ -307,6 +307,7 @@ impl Fit {
         let (features, input) =
             if subsampling > 1 { self.unstacked(input, frames / subsampling) } else { (frames, input) };
         let config = NetworkConfig {
+            auxiliary: None,
             num_features: features,
             subsampling: self.subsampling * subsampling,
             input_size: input.bias.len(),

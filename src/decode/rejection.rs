@@ -1,0 +1,180 @@
+//! Telling a model's words from other speech by the company they keep.
+//!
+//! A model of phones or letters hears all that is said, and its lexicon finds words in it, some of
+//! which nobody said: "two" in "to", "eight" in "grateful". Where they were meant, words of the
+//! lexicon fill the speech around them; where they were not, most of the labels around them belong
+//! to none. A word is kept where the share of such labels in its neighbourhood is small.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::Token;
+
+/// When a word is taken for other speech and dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RejectionOptions {
+    /// How far before a word's beginning and behind its end its neighbourhood reaches, ms.
+    pub window_ms: u32,
+    /// The greatest share of labels there that may belong to no word, 0 to 1.
+    pub most_other: f32,
+}
+
+impl Default for RejectionOptions {
+    fn default() -> Self {
+        Self { window_ms: 1000, most_other: 0.5 }
+    }
+}
+
+/// Decides which words are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rejection {
+    /// Output frames of the neighbourhood on either side.
+    pub window: u64,
+    most_other: f32,
+}
+
+impl Rejection {
+    /// By the options; an output frame lasts `frame_seconds`.
+    pub fn new(options: &RejectionOptions, frame_seconds: f64) -> Self {
+        let frames = f64::from(options.window_ms) / 1000.0 / frame_seconds.max(1e-6);
+        Self { window: frames.round() as u64, most_other: options.most_other }
+    }
+
+    /// Which of the words (in the order of their times) are kept. A word that is dropped counts as
+    /// other speech for its neighbours.
+    pub fn keeps(&self, words: &[Token], onsets: &Onsets) -> Vec<bool> {
+        let mut kept = vec![true; words.len()];
+        for _ in 0..2 {
+            let before = kept.clone();
+            for (i, kept) in kept.iter_mut().enumerate() {
+                *kept = before[i] && self.share_of_others(i, words, &before, onsets) <= self.most_other;
+            }
+        }
+        kept
+    }
+
+    fn share_of_others(&self, i: usize, words: &[Token], kept: &[bool], onsets: &Onsets) -> f32 {
+        let (from, to) = (words[i].start.saturating_sub(self.window), words[i].end + self.window);
+        let all = onsets.count(from, to);
+        let own = |j: usize| match kept[j] {
+            true => onsets.count(words[j].start.max(from), words[j].end.min(to)),
+            false => 0,
+        };
+        let before = (0..i).rev().take_while(|&j| words[j].end > from);
+        let behind = (i + 1..words.len()).take_while(|&j| words[j].start < to);
+        let own: u64 = own(i) + before.map(own).sum::<u64>() + behind.map(own).sum::<u64>();
+        all.saturating_sub(own) as f32 / all.max(1) as f32
+    }
+}
+
+/// Where labels begin on the best path of a stream, as counts from its first frame on.
+#[derive(Clone, Debug)]
+pub struct Onsets {
+    blank: u32,
+    /// The likeliest token of the last frame.
+    last: u32,
+    /// The frame that `counts[0]` ends before.
+    first: u64,
+    /// `counts[i]`: labels that began before frame `first + i`.
+    counts: VecDeque<u64>,
+}
+
+impl Onsets {
+    /// Nothing heard yet, by a model with this blank.
+    pub fn new(blank: u32) -> Self {
+        Self { blank, last: blank, first: 0, counts: VecDeque::from([0]) }
+    }
+
+    /// The log-probabilities `[V]` of the next frame.
+    pub fn push(&mut self, frame: &[f32]) {
+        let mut best = (self.blank, f32::NEG_INFINITY);
+        for (id, &log_prob) in frame.iter().enumerate() {
+            if log_prob > best.1 {
+                best = (id as u32, log_prob);
+            }
+        }
+        let begins = best.0 != self.blank && best.0 != self.last;
+        self.last = best.0;
+        let before = self.counts.back().copied().unwrap_or(0);
+        self.counts.push_back(before + u64::from(begins));
+    }
+
+    /// Frames heard since the stream began.
+    pub fn num_frames(&self) -> u64 {
+        self.first + (self.counts.len() as u64).saturating_sub(1)
+    }
+
+    /// Labels that began in the frames from `from` to before `to`, as far as they are there.
+    fn count(&self, from: u64, to: u64) -> u64 {
+        let (from, to) = (from.max(self.first), to.min(self.num_frames()));
+        if to <= from {
+            return 0;
+        }
+        let at = |frame: u64| self.counts.get((frame - self.first) as usize).copied().unwrap_or(0);
+        at(to) - at(from)
+    }
+
+    /// Frees the room of the frames before `frame`.
+    pub fn forget_before(&mut self, frame: u64) {
+        let gone = frame.saturating_sub(self.first).min(self.counts.len() as u64 - 1);
+        self.counts.drain(..gone as usize);
+        self.first += gone;
+    }
+
+    /// Begins a new stream.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.blank);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame for each token; 0 is the blank.
+    fn heard(path: &[usize]) -> Onsets {
+        let mut onsets = Onsets::new(0);
+        for &best in path {
+            onsets.push(&[0, 1, 2, 3].map(|i| if i == best { 0.0 } else { -9.0 }));
+        }
+        onsets
+    }
+
+    fn word(start: u64, end: u64) -> Token {
+        Token { id: 0, start, peak: start, end, log_prob: 0.0 }
+    }
+
+    #[test]
+    fn onsets_are_counted_once_a_run_and_only_where_they_are_known() {
+        let mut onsets = heard(&[0, 1, 1, 0, 1, 2, 2, 3]);
+        assert_eq!((onsets.count(0, 8), onsets.count(2, 5), onsets.count(4, 99)), (4, 1, 3));
+        onsets.forget_before(5);
+        assert_eq!((onsets.count(0, 8), onsets.num_frames()), (2, 8));
+        onsets.push(&[f32::NAN; 4]);
+        assert_eq!((onsets.count(8, 9), onsets.num_frames()), (0, 9));
+    }
+
+    #[test]
+    fn words_among_words_stay_and_among_other_labels_go() {
+        let rejection = Rejection::new(&RejectionOptions { window_ms: 400, most_other: 0.4 }, 0.04);
+        assert_eq!(rejection.window, 10);
+        let alone = heard(&[0, 1, 2, 0, 0, 1, 3, 0]);
+        assert_eq!(rejection.keeps(&[word(1, 3), word(5, 7)], &alone), [true, true]);
+        let speech = heard(&[1, 2, 1, 2, 3, 2, 1, 2, 3, 1]);
+        assert_eq!(rejection.keeps(&[word(3, 5)], &speech), [false]);
+        assert!(rejection.keeps(&[], &speech).is_empty());
+    }
+
+    #[test]
+    fn a_dropped_word_is_no_company() {
+        let rejection = Rejection::new(&RejectionOptions { window_ms: 160, most_other: 0.5 }, 0.04);
+        // Two words at the edge of other speech: the second has company only in the first.
+        let speech = heard(&[1, 2, 1, 2, 1, 2, 3, 1, 0, 0, 2, 3, 0, 0, 0, 0]);
+        let words = [word(6, 8), word(10, 12)];
+        assert_eq!(rejection.keeps(&words, &speech), [true, true]);
+        let more = Rejection::new(&RejectionOptions { window_ms: 160, most_other: 0.45 }, 0.04);
+        assert_eq!(more.keeps(&words, &speech), [false, true]);
+    }
+}
