@@ -49,7 +49,7 @@ fn streaming_step(c: &mut Criterion) {
     let library = std::env::var_os("ORT_DYLIB_PATH").map(Into::into);
     let options = EngineOptions {
         ort_library: LibrarySearch { explicit: library.clone(), ..LibrarySearch::default() },
-        threads: 1,
+        ..EngineOptions::default()
     };
     let mut group = c.benchmark_group("streaming_step");
     group.throughput(Throughput::Elements(5));

@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let options = EngineOptions {
         ort_library: LibrarySearch { explicit: args.ort_library.clone(), ..LibrarySearch::default() },
-        threads: 1,
+        ..EngineOptions::default()
     };
     let mut engines = Vec::new();
     for name in std::iter::once("native").chain(args.engines.iter().map(String::as_str)) {

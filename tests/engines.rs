@@ -21,7 +21,7 @@ fn options() -> EngineOptions {
             executable_dir: None,
             python_roots: std::env::var_os("VIRTUAL_ENV").map(Into::into).into_iter().collect(),
         },
-        threads: 1,
+        ..EngineOptions::default()
     }
 }
 

@@ -142,7 +142,7 @@ fn round_trip(name: &str, imported: &Imported) {
     assert_eq!(write(&again.network, &again.metadata).expect("a good model"), bytes, "{name}");
 }
 
-/// Node tests that are refused, and the word that says why. The table in docs/exchange-in.md says
+/// Node tests that are refused, and the word that says why. The table in docs/exchange.md says
 /// the same.
 const REFUSED: [(&str, &str); 8] = [
     ("test_gru_batchwise", "layout 1"),
@@ -157,14 +157,14 @@ const REFUSED: [(&str, &str); 8] = [
 
 #[test]
 fn node_tests_of_the_onnx_package_pass_or_are_refused_by_name() {
-    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/exchange-in.md"))
-        .expect("docs/exchange-in.md");
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/exchange.md"))
+        .expect("docs/exchange.md");
     let cases: Vec<NodeCase> = cases("nodes.json");
     assert!(cases.len() >= 10);
     for case in cases {
         let file = bytes(&case.name);
         let row = docs.lines().find(|l| l.contains(&format!("`{}`", case.name)));
-        let row = row.unwrap_or_else(|| panic!("{} is not in the table of docs/exchange-in.md", case.name));
+        let row = row.unwrap_or_else(|| panic!("{} is not in the table of docs/exchange.md", case.name));
         let expected =
             REFUSED.iter().find(|(name, _)| *name == case.name).map(|(_, why)| *why).or_else(|| {
                 // As the rest of those that run backwards.

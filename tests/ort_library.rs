@@ -22,7 +22,7 @@ fn a_missing_onnxruntime_is_told_with_path_and_need() {
     std::fs::write(&fake, b"not a library").expect("written");
     for path in [dir.path().join("absent.so"), dir.path().to_path_buf(), fake] {
         let search = LibrarySearch { explicit: Some(path.clone()), ..Default::default() };
-        let options = EngineOptions { ort_library: search, threads: 1 };
+        let options = EngineOptions { ort_library: search, ..EngineOptions::default() };
         let error =
             load(EngineKind::Ort, &bytes, network.clone(), &options).map(|_| ()).expect_err("no library");
         let text = error.to_string();
@@ -52,7 +52,7 @@ fn an_old_onnxruntime_is_refused_by_its_own_word() {
     let network = random(&config, 1);
     let bytes = write(&network, &metadata(&config)).expect("a good network");
     let search = LibrarySearch { executable_dir: Some(dir.path().into()), ..Default::default() };
-    let options = EngineOptions { ort_library: search, threads: 1 };
+    let options = EngineOptions { ort_library: search, ..EngineOptions::default() };
     let error = load(EngineKind::Ort, &bytes, network, &options).map(|_| ()).expect_err("too old");
     let text = error.to_string();
     for part in [&library.display().to_string(), "1.16.3", "1.17", "ORT_DYLIB_PATH"] {

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use super::model::engine_options;
 use crate::decode::EndpointOptions;
+use crate::engine::graph;
 use crate::error::{Error, Result, Stage};
-use crate::recognizer::{DetectorFactory, StreamOptions};
+use crate::recognizer::{DetectorFactory, StreamOptions, silero};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Endpoints")]
@@ -31,7 +33,8 @@ pub(super) struct EndpointArgs {
     #[arg(long, value_name = "WHAT", default_value = "model")]
     endpoint_state: StateAtEndpoint,
 
-    /// A voice activity detector: no utterance ends by silence while it hears someone talk.
+    /// A voice activity detector (of Silero's): no utterance ends by silence while it hears someone
+    /// talk.
     #[arg(long, value_name = "FILE.onnx")]
     vad: Option<PathBuf>,
 
@@ -100,8 +103,11 @@ impl EndpointArgs {
 
 /// Opens a detector's model.
 fn open_detector(path: &Path) -> Result<DetectorFactory> {
-    let problem = "voice activity detectors cannot be opened by this build";
-    Err(Error::new(Stage::Usage, problem).in_file(path))
+    let kind = graph::kinds().next().ok_or_else(|| {
+        let problem = "voice activity detectors need the engine ort or tract, and this build has neither";
+        Error::new(Stage::Usage, problem)
+    })?;
+    silero::open(path, kind, &engine_options())
 }
 
 #[cfg(test)]

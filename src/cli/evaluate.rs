@@ -308,7 +308,7 @@ fn speed(out: &mut impl Write, args: &Args, timing: &Timing) -> io::Result<()> {
         timing.rtf(),
         timing.compute_seconds,
         timing.audio_seconds,
-        args.model.engine,
+        args.model.engine_name(),
         args.model.chunk_ms
     )
 }

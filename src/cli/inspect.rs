@@ -3,20 +3,31 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::model::state_pair;
 use super::{Outcome, Stop};
+use crate::error::{Error, Result, Stage, io as io_error};
 use crate::model::Network;
+use crate::onnx::describe::{Description, Port, describe_with};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
 use crate::recognizer::embedded;
 
-/// Describe a model file; without one, the model inside the program.
+/// Describe a model file, hearken's or anybody's; without one, the model inside the program.
+///
+/// Inputs, outputs and states; parameters, bytes and multiply-adds by layer; metadata; which
+/// systems would load it, and why others would not; a drawing of the graph.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: hearken inspect model.onnx")]
 pub(super) struct Args {
+    /// An ONNX file, or a folder of them.
     #[arg(value_name = "FILE.onnx")]
     file: Option<PathBuf>,
+
+    /// A state: its input and the output that answers it. Several may be given.
+    #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
+    states: Vec<(String, String)>,
 
     /// Print one JSON object.
     #[arg(long)]
@@ -24,13 +35,60 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let (network, metadata) = match &args.file {
-        Some(path) => onnx::read_file(path)?,
-        None => onnx::read(embedded::digits())?,
+    let Some(path) = &args.file else {
+        return describe(args, embedded::digits(), Path::new("the digits model"));
     };
+    if !path.is_dir() {
+        return describe(args, &onnx::load::read_bytes(path)?, path);
+    }
+    let files = models(path)?;
+    for (i, file) in files.iter().enumerate() {
+        if !args.json {
+            let (space, name) = (if i > 0 { "\n" } else { "" }, printable(&file.to_string_lossy()));
+            writeln!(io::stdout(), "{space}{name}\n")
+                .map_err(|e| Stop::output(Path::new("standard output"), e))?;
+        }
+        describe(args, &onnx::load::read_bytes(file)?, file)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The ONNX files of a folder, in order.
+fn models(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| io_error(Stage::Model, folder, e))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "onnx"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(Error::new(Stage::Model, "expected ONNX files in the folder, found none").in_file(folder));
+    }
+    Ok(files)
+}
+
+fn describe(args: &Args, bytes: &[u8], name: &Path) -> std::result::Result<Outcome, Stop> {
+    let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(name) };
+    let description = describe_with(bytes, &args.states).map_err(in_file)?;
+    let own = onnx::read(bytes).ok();
     let mut out = io::stdout().lock();
     let written = if args.json {
-        let line = json!({
+        writeln!(out, "{}", to_json(&description, own.as_ref()))
+    } else {
+        if let Some((network, metadata)) = &own { own_lines(network, metadata) } else { Vec::new() }
+            .into_iter()
+            .chain(lines(&description, own.is_some()))
+            .try_for_each(|line| writeln!(out, "{line}"))
+    };
+    written.and_then(|()| out.flush()).map_err(|e| Stop::output(Path::new("standard output"), e))?;
+    Ok(Outcome::Done)
+}
+
+/// The description, and for a model of hearken's what it is made of.
+fn to_json(description: &Description, own: Option<&(Network<f32>, Metadata)>) -> Value {
+    let mut all = serde_json::to_value(description).unwrap_or_default();
+    if let (Some((network, metadata)), Some(all)) = (own, all.as_object_mut()) {
+        let more = json!({
             "parameters": network.num_parameters(),
             "network": network.config,
             "features": metadata.features,
@@ -42,27 +100,85 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
             "created_by": metadata.created_by,
             "recipe": metadata.recipe,
         });
-        writeln!(out, "{line}")
-    } else {
-        describe(&mut out, &network, &metadata)
-    };
-    written.and_then(|()| out.flush()).map_err(|e| Stop::output(Path::new("standard output"), e))?;
-    Ok(Outcome::Done)
+        if let Value::Object(more) = more {
+            all.extend(more);
+        }
+    }
+    all
 }
 
-fn describe(out: &mut impl Write, network: &Network<f32>, metadata: &Metadata) -> io::Result<()> {
+fn own_lines(network: &Network<f32>, metadata: &Metadata) -> Vec<String> {
     let config = &network.config;
     let features = &metadata.features;
     let step_ms = features.frame_shift_ms * config.subsampling as f32;
-    writeln!(out, "parameters   {}", network.num_parameters())?;
-    writeln!(out, "input        {} Hz, {} mel bins", features.sample_rate, features.num_mel_bins)?;
-    writeln!(out, "step         {} frames, {step_ms} ms", config.subsampling)?;
+    let mut lines = vec![
+        format!("parameters   {}", network.num_parameters()),
+        format!("input        {} Hz, {} mel bins", features.sample_rate, features.num_mel_bins),
+        format!("step         {} frames, {step_ms} ms", config.subsampling),
+    ];
     for (i, layer) in config.layers.iter().enumerate() {
-        writeln!(out, "layer {i}      {}, {} wide", layer.cell.family(), layer.hidden)?;
+        lines.push(format!("layer {i}      {}, {} wide", layer.cell.family(), layer.hidden));
     }
     let tokens: Vec<String> = metadata.tokens.tokens().iter().map(|t| printable(t)).collect();
-    writeln!(out, "tokens       {}: {}", tokens.len(), tokens.join(" "))?;
-    writeln!(out, "license      {}", printable(&metadata.license))?;
-    writeln!(out, "trained on   {}", printable(&metadata.trained_on))?;
-    writeln!(out, "created by   {}", printable(&metadata.created_by))
+    lines.push(format!("tokens       {}: {}", tokens.len(), tokens.join(" ")));
+    lines.push(format!("license      {}", printable(&metadata.license)));
+    lines.push(format!("trained on   {}", printable(&metadata.trained_on)));
+    lines.push(format!("created by   {}", printable(&metadata.created_by)));
+    lines
+}
+
+/// Values of metadata longer than this are cut.
+const MAX_VALUE: usize = 100;
+
+fn lines(d: &Description, is_own: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut add = |line: String| lines.push(printable(&line).trim_end().to_string());
+    if is_own {
+        add(String::new());
+    }
+    let domain = |name: &str| if name.is_empty() { "ai.onnx".into() } else { name.to_string() };
+    let opsets: Vec<String> = d.opsets.iter().map(|(name, v)| format!("{} {v}", domain(name))).collect();
+    add(format!("written by   {}", d.producer));
+    add(format!("opset        {}; IR {}", opsets.join(", "), d.ir_version));
+    let port = |p: &Port| format!("{} {} [{}]", p.name, p.r#type, p.shape.join(", "));
+    for (kind, ports) in [("in", &d.inputs), ("out", &d.outputs)] {
+        for p in ports {
+            add(format!("{kind:<13}{}", port(p)));
+        }
+    }
+    add(format!("states       {}, {}", d.states.len(), d.states_found));
+    for s in &d.states {
+        add(format!(
+            "             {} → {} {:?}, streams on axis {}",
+            s.input, s.output, s.shape, s.batch_axis
+        ));
+    }
+    add(String::new());
+    let width = d.layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).max(5);
+    add(format!("{:width$}  {:>12}  {:>12}  {:>14}", "layer", "parameters", "bytes", "products a step"));
+    for l in &d.layers {
+        add(format!("{:width$}  {:>12}  {:>12}  {:>15}", l.name, l.parameters, l.bytes, l.multiply_adds));
+    }
+    let products = d.layers.iter().fold(0u64, |n, l| n.saturating_add(l.multiply_adds));
+    add(format!("{:width$}  {:>12}  {:>12}  {products:>15}", "all", d.parameters, d.bytes));
+    if let Some(a_second) = d.multiply_adds_per_second {
+        add(format!("{:.1} million multiply-adds a second of audio", a_second / 1e6));
+    }
+    add(String::new());
+    let operators: Vec<String> = d.operators.iter().map(|(name, n)| format!("{name} {n}")).collect();
+    add(format!("operators    {}", operators.join(", ")));
+    let ours = ["tokens", "recipe", "license", "trained_on", "created_by"];
+    for (key, value) in d.metadata.iter().filter(|(key, _)| !(is_own && ours.contains(&key.as_str()))) {
+        let value = value.replace('\n', " ");
+        let short: String = value.chars().take(MAX_VALUE).collect();
+        let more = if short.len() < value.len() { "…" } else { "" };
+        add(format!("metadata     {key} = {short}{more}"));
+    }
+    add(String::new());
+    for v in &d.targets {
+        add(format!("{:17} {:4} {}", v.system, if v.loads { "yes" } else { "no" }, v.reason));
+    }
+    add(String::new());
+    d.drawing.iter().for_each(|line| add(line.clone()));
+    lines
 }

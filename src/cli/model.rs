@@ -11,14 +11,24 @@ use crate::units::ms_to_samples;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelArgs {
-    /// The model to hear with; without it the digits model inside the program.
-    #[arg(long, value_name = "FILE.onnx")]
+    /// The model to hear with: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
+    /// states; without it the digits model inside the program.
+    #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
 
     /// What runs the network: native, tract or ort (onnxruntime, found by ORT_DYLIB_PATH, beside
-    /// the program, or in a Python environment).
-    #[arg(long, default_value = "native", value_name = "ENGINE")]
-    pub engine: String,
+    /// the program, or in a Python environment). Without it hearken's own models run natively,
+    /// foreign ones on ort or tract.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+
+    /// The tokens of a foreign model; without it `tokens.txt` beside it.
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+
+    /// A state of a foreign model: its input and the output that answers it. Several may be given.
+    #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
+    pub states: Vec<(String, String)>,
 
     /// Milliseconds of audio that go through the recogniser at a time.
     #[arg(long, default_value_t = DEFAULT_CHUNK_MS, value_name = "N",
@@ -29,13 +39,17 @@ pub(super) struct ModelArgs {
 impl ModelArgs {
     /// Opens the model.
     pub fn open(&self) -> Result<Recognizer> {
-        let kind: EngineKind = self.engine.parse()?;
-        // Looking for a library costs time that only onnxruntime is worth.
-        let options = if kind == EngineKind::Ort { engine_options() } else { EngineOptions::default() };
+        let kind: Option<EngineKind> = self.engine.as_deref().map(str::parse).transpose()?;
+        let options = EngineOptions { states: self.states.clone(), ..engine_options() };
         match &self.model {
-            Some(path) => Recognizer::open_with(path, kind, &options),
-            None => Recognizer::embedded(kind, &options),
+            Some(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
+            None => Recognizer::embedded(kind.unwrap_or_default(), &options),
         }
+    }
+
+    /// The name of the engine that was asked for.
+    pub fn engine_name(&self) -> &str {
+        self.engine.as_deref().unwrap_or(EngineKind::Native.name())
     }
 
     /// Samples of a chunk.
@@ -44,8 +58,16 @@ impl ModelArgs {
     }
 }
 
+/// Reads `IN=OUT`.
+pub(super) fn state_pair(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((input, output)) if !input.is_empty() && !output.is_empty() => Ok((input.into(), output.into())),
+        _ => Err(format!("expected INPUT=OUTPUT, found `{text}`")),
+    }
+}
+
 /// Where the environment says that onnxruntime may be.
-fn engine_options() -> EngineOptions {
+pub(super) fn engine_options() -> EngineOptions {
     let folder = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = folder("HOME").map(|home| home.join(".local"));
     let executable_dir = env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));

@@ -61,7 +61,7 @@ impl FromStr for EngineKind {
     }
 }
 
-fn not_compiled_in(kind: EngineKind) -> Error {
+pub(super) fn not_compiled_in(kind: EngineKind) -> Error {
     Error::new(Stage::Usage, format!("the engine {kind} is not in this build of hearken"))
         .hint(format!("build it with `--features {kind}`, or use the engine native"))
 }
@@ -73,11 +73,13 @@ pub struct EngineOptions {
     pub ort_library: LibrarySearch,
     /// Threads that one operator of onnxruntime may use.
     pub threads: usize,
+    /// Names of state inputs and the outputs that answer them, for foreign graphs that do not tell.
+    pub states: Vec<(String, String)>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { ort_library: LibrarySearch::default(), threads: 1 }
+        Self { ort_library: LibrarySearch::default(), threads: 1, states: Vec::new() }
     }
 }
 

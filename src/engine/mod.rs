@@ -2,6 +2,8 @@
 //! Features in, log-probabilities out, states carried.
 
 mod batch;
+pub mod foreign;
+pub mod graph;
 #[cfg(any(feature = "tract", feature = "ort"))]
 mod graph_io;
 pub mod load;
@@ -9,11 +11,16 @@ pub mod native;
 #[cfg(feature = "ort")]
 pub mod ort;
 pub mod ort_library;
+pub mod sherpa;
 #[cfg(feature = "tract")]
 pub mod tract;
+mod transducer;
+pub mod verify;
+mod windows;
 
 use crate::error::Result;
 pub use crate::onnx::StateSpec;
+pub use graph::Graph;
 pub use load::{EngineKind, EngineOptions, load};
 pub use native::NativeEngine;
 pub use ort_library::LibrarySearch;

@@ -13,7 +13,7 @@ use ort::value::{DynValue, TensorRef};
 use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
 use super::graph_io::GraphIo;
 use super::ort_library::{LibrarySearch, check_file};
-use super::{Engine, EngineSpec, State, TensorData};
+use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 
 /// onnxruntime, running the file's graph.
@@ -39,13 +39,68 @@ impl OrtEngine {
         threads: usize,
     ) -> Result<Self> {
         let io = GraphIo::find(bytes, &spec)?;
-        let environment = load_library(search)?;
-        let session = Session::builder(&environment)
-            .and_then(|b| Ok(b.with_intra_threads(threads.max(1))?.with_inter_threads(1)?))
-            .and_then(|b| Ok(b.with_log_level(LogLevel::Error)?))
-            .and_then(|mut b| b.commit_from_memory(bytes))
-            .map_err(failed)?;
+        let session = session(bytes, search, threads)?;
         Ok(Self { spec: EngineSpec { name: "ort", ..spec }, io, session: Mutex::new(session) })
+    }
+}
+
+fn session(bytes: &[u8], search: &LibrarySearch, threads: usize) -> Result<Session> {
+    let environment = load_library(search)?;
+    Session::builder(&environment)
+        .and_then(|b| Ok(b.with_intra_threads(threads.max(1))?.with_inter_threads(1)?))
+        .and_then(|b| Ok(b.with_log_level(LogLevel::Fatal)?))
+        .and_then(|mut b| b.commit_from_memory(bytes))
+        .map_err(failed)
+}
+
+/// Any graph.
+pub struct OrtGraph {
+    session: Mutex<Session>,
+    outputs: Vec<String>,
+}
+
+impl OrtGraph {
+    /// A graph of a file's bytes; `threads` is how many threads one operator may use.
+    ///
+    /// # Errors
+    /// When no library of onnxruntime is found, it is too old, or it cannot run the graph.
+    pub fn from_model(bytes: &[u8], search: &LibrarySearch, threads: usize) -> Result<Self> {
+        let session = session(bytes, search, threads)?;
+        let outputs = session.outputs().iter().map(|o| o.name().to_string()).collect();
+        Ok(Self { session: Mutex::new(session), outputs })
+    }
+}
+
+impl Graph for OrtGraph {
+    fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>> {
+        let mut values: Vec<(&str, SessionInputValue)> = Vec::with_capacity(inputs.len());
+        for (name, tensor) in inputs {
+            let shape = tensor.shape.clone();
+            let value: SessionInputValue = match &tensor.data {
+                TensorData::F32(all) => {
+                    TensorRef::from_array_view((shape, all.as_slice())).map_err(failed)?.into()
+                }
+                TensorData::I64(all) => {
+                    TensorRef::from_array_view((shape, all.as_slice())).map_err(failed)?.into()
+                }
+            };
+            values.push((name, value));
+        }
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = |e| failed(e).hint("`hearken inspect` shows what the graph takes");
+        let outputs = session.run(values).map_err(refused)?;
+        let tensor = |name: &String| -> Result<StateTensor> {
+            let value = outputs
+                .get(name)
+                .ok_or_else(|| Error::new(Stage::Engine, format!("onnxruntime gave no `{name}`")))?;
+            let lengths = |shape: &[i64]| shape.iter().map(|&d| d.max(0) as usize).collect();
+            if let Ok((shape, all)) = value.try_extract_tensor::<f32>() {
+                return Ok(StateTensor { shape: lengths(shape), data: TensorData::F32(all.to_vec()) });
+            }
+            let (shape, all) = value.try_extract_tensor::<i64>().map_err(failed)?;
+            Ok(StateTensor { shape: lengths(shape), data: TensorData::I64(all.to_vec()) })
+        };
+        self.outputs.iter().map(tensor).collect()
     }
 }
 
@@ -85,8 +140,9 @@ fn initialise(path: &Path) -> Result<Environment> {
         .with_name("hearken")
         .with_telemetry(false);
     let environment = builder.build().map_err(|e| failed(e).in_file(path))?;
-    // Else it warns on standard error of things that are none of the user's.
-    environment.set_log_level(LogLevel::Error);
+    // Else it warns on standard error of things that are none of the user's, and tells errors there
+    // that are given back as well.
+    environment.set_log_level(LogLevel::Fatal);
     Ok(environment)
 }
 

@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::ops::math::tanh;
 
 use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
 use super::graph_io::GraphIo;
-use super::{Engine, EngineSpec, State, TensorData};
+use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 
 /// tract, running the file's graph.
@@ -31,13 +31,7 @@ impl TractEngine {
     /// When tract cannot run the graph, or the spec's names are not in it.
     pub fn from_model(bytes: &[u8], spec: EngineSpec) -> Result<Self> {
         let io = GraphIo::find(bytes, &spec)?;
-        let mut importer = tract_onnx::onnx();
-        importer.op_register.insert("RNN", rnn);
-        let model = importer
-            .model_for_read(&mut Cursor::new(bytes))
-            .and_then(|model| model.into_optimized())
-            .and_then(|model| model.into_runnable())
-            .map_err(failed)?;
+        let model = runnable(bytes)?;
         Ok(Self { spec: EngineSpec { name: "tract", ..spec }, io, model })
     }
 
@@ -56,6 +50,61 @@ impl TractEngine {
             inputs[place.0] = Some(tensor.map_err(failed)?.into());
         }
         Ok(inputs.into_iter().flatten().collect())
+    }
+}
+
+fn runnable(bytes: &[u8]) -> Result<Arc<TypedRunnableModel>> {
+    let mut importer = tract_onnx::onnx();
+    importer.op_register.insert("RNN", rnn);
+    importer
+        .model_for_read(&mut Cursor::new(bytes))
+        .and_then(|model| model.into_optimized())
+        .and_then(|model| model.into_runnable())
+        .map_err(failed)
+}
+
+/// Any graph that tract can run.
+pub struct TractGraph {
+    model: Arc<TypedRunnableModel>,
+    /// In the graph's order.
+    inputs: Vec<String>,
+}
+
+impl TractGraph {
+    /// A graph of a file's bytes.
+    ///
+    /// # Errors
+    /// When tract cannot run it.
+    pub fn from_model(bytes: &[u8]) -> Result<Self> {
+        let graph = crate::onnx::proto::decode(bytes)?.graph.unwrap_or_default();
+        let is_constant = |name: &str| graph.initializer.iter().any(|t| t.name == name);
+        let inputs = graph.input.iter().map(|i| i.name.clone()).filter(|n| !is_constant(n)).collect();
+        Ok(Self { model: runnable(bytes)?, inputs })
+    }
+}
+
+impl Graph for TractGraph {
+    fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>> {
+        let mut values: TVec<TValue> = tvec![];
+        for name in &self.inputs {
+            let missing = || Error::new(Stage::Engine, format!("nothing was given for the input `{name}`"));
+            let (_, tensor) = inputs.iter().find(|(given, _)| given == name).ok_or_else(missing)?;
+            let value = match &tensor.data {
+                TensorData::F32(all) => Tensor::from_shape(&tensor.shape, all),
+                TensorData::I64(all) => Tensor::from_shape(&tensor.shape, all),
+            };
+            values.push(value.map_err(failed)?.into());
+        }
+        let outputs = self.model.run(values).map_err(failed)?;
+        let tensor = |value: &TValue| -> Result<StateTensor> {
+            let shape = value.shape().to_vec();
+            let data = match to_vec::<f32>(value) {
+                Ok(all) => TensorData::F32(all),
+                Err(_) => TensorData::I64(to_vec::<i64>(value)?),
+            };
+            Ok(StateTensor { shape, data })
+        };
+        outputs.iter().map(tensor).collect()
     }
 }
 

@@ -1,14 +1,13 @@
 //! What a person wants to know of an ONNX file before trusting it, ours or anybody's: inputs,
 //! outputs, states, sizes, arithmetic, and which systems would load it.
 
-use std::collections::HashMap;
-
 use serde::Serialize;
-use serde_json::Value;
 
-use super::proto::{self, DimensionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use super::proto::{self, DimensionProto, GraphProto, NodeProto, ValueInfoProto};
+use super::sizes::{layers, total};
+use super::state_pairs::find_states;
 use super::states::StateSpec;
-use super::targets::SHERPA_METADATA;
+use super::verdicts::verdicts;
 use crate::error::Result;
 use crate::features::FbankOptions;
 
@@ -83,6 +82,16 @@ pub struct Description {
 /// # Errors
 /// When they are not an ONNX file.
 pub fn describe(bytes: &[u8]) -> Result<Description> {
+    describe_with(bytes, &[])
+}
+
+/// Describes a file's bytes; `states` are names of state inputs and outputs, where the file does
+/// not tell them.
+///
+/// # Errors
+/// When they are not an ONNX file, or the named states are not in it.
+pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Description> {
+    let named = states;
     let model = proto::decode(bytes)?;
     let empty = GraphProto::default();
     let graph = model.graph.as_ref().unwrap_or(&empty);
@@ -90,9 +99,9 @@ pub fn describe(bytes: &[u8]) -> Result<Description> {
         model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
     let inputs = ports(&real_inputs(graph));
     let outputs = ports(&graph.output.iter().collect::<Vec<_>>());
-    let (states, states_found) = find_states(graph, &metadata);
+    let (states, states_found) = find_states(graph, &metadata, named)?;
     let layers = layers(graph, frames_per_step(&metadata));
-    let per_step: u64 = layers.iter().map(|l| l.multiply_adds).sum();
+    let per_step = total(layers.iter().map(|l| l.multiply_adds));
     let mut description = Description {
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().into(),
         ir_version: model.ir_version.unwrap_or_default(),
@@ -104,7 +113,7 @@ pub fn describe(bytes: &[u8]) -> Result<Description> {
         states,
         states_found,
         operators: operators(graph),
-        parameters: layers.iter().map(|l| l.parameters).sum(),
+        parameters: total(layers.iter().map(|l| l.parameters)),
         bytes: bytes.len() as u64,
         multiply_adds_per_second: steps_per_second(&metadata).map(|s| s * per_step as f64),
         layers,
@@ -137,7 +146,7 @@ impl Description {
 }
 
 /// The graph's inputs without those that are constants.
-fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
+pub(super) fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
     let constants: Vec<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     graph.input.iter().filter(|i| !constants.contains(&i.name.as_str())).collect()
 }
@@ -150,7 +159,7 @@ fn ports(values: &[&ValueInfoProto]) -> Vec<Port> {
     values.iter().map(port).collect()
 }
 
-fn dim_text(dim: &DimensionProto) -> String {
+pub(super) fn dim_text(dim: &DimensionProto) -> String {
     match (&dim.dim_param, dim.dim_value) {
         (Some(symbol), _) if !symbol.is_empty() => symbol.clone(),
         (_, Some(n)) if n >= 0 => n.to_string(),
@@ -167,7 +176,7 @@ fn type_name(kind: i32) -> String {
 }
 
 /// Bytes of one element as stored; 0 for what has no fixed size.
-fn element_bytes(kind: i32) -> u64 {
+pub(super) fn element_bytes(kind: i32) -> u64 {
     match kind {
         2 | 3 | 9 => 1,
         4 | 5 | 10 | 16 => 2,
@@ -193,99 +202,6 @@ fn operators(graph: &GraphProto) -> Vec<(String, usize)> {
     counts
 }
 
-/// The pairs of states: as the metadata list them, else by names that differ in a word such as
-/// `next`, `new`, `out`, else by place and shape, where every input but the first is a state.
-fn find_states(graph: &GraphProto, metadata: &[(String, String)]) -> (Vec<StatePair>, &'static str) {
-    let inputs = real_inputs(graph);
-    if let Some((_, text)) = metadata.iter().find(|(key, _)| key == "states") {
-        let listed = serde_json::from_str::<Vec<Value>>(text).unwrap_or_default();
-        let pairs: Option<Vec<StatePair>> = listed.iter().map(|v| listed_pair(v, &inputs)).collect();
-        if let Some(pairs) = pairs {
-            let there = |p: &StatePair| graph.output.iter().any(|o| o.name == p.output);
-            if pairs.iter().all(there) {
-                return (pairs, "in the metadata");
-            }
-        }
-    }
-    let outputs: Vec<&ValueInfoProto> = graph.output.iter().collect();
-    let core = |name: &str| {
-        let words = name.split(['_', '.', '/', '-']).filter(|w| {
-            !["next", "new", "out", "output", "in", "input", "prev", "previous", "initial", ""].contains(w)
-        });
-        let joined = words.collect::<Vec<_>>().join(" ").to_lowercase();
-        // h0 and hn, as PyTorch's examples have them; hN and h_n.
-        match joined.as_str() {
-            "h0" | "hn" | "h n" | "h 0" => "h".into(),
-            "c0" | "cn" | "c n" | "c 0" => "c".into(),
-            _ => joined,
-        }
-    };
-    let mut pairs = Vec::new();
-    for input in inputs.iter().skip(1) {
-        let shaped_alike = |o: &&&ValueInfoProto| alike(input, o);
-        let named_alike = |o: &&&ValueInfoProto| core(&o.name) == core(&input.name);
-        if let Some(output) = outputs.iter().filter(shaped_alike).find(named_alike) {
-            pairs.extend(pair(input, output));
-        }
-    }
-    if !pairs.is_empty() {
-        return (pairs, "by their names");
-    }
-    if inputs.len() > 1
-        && inputs.len() == outputs.len()
-        && inputs.iter().zip(&outputs).skip(1).all(|(i, o)| alike(i, o))
-    {
-        let pairs = inputs.iter().zip(&outputs).skip(1).filter_map(|(i, o)| pair(i, o)).collect();
-        return (pairs, "by their places and shapes");
-    }
-    (Vec::new(), "none found")
-}
-
-fn listed_pair(value: &Value, inputs: &[&ValueInfoProto]) -> Option<StatePair> {
-    let text = |key: &str| value[key].as_str().map(str::to_string);
-    let (input, output) = (text("input")?, text("output")?);
-    let declared = inputs.iter().find(|i| i.name == input)?;
-    let axis = usize::try_from(value["batch_axis"].as_u64()?).ok()?;
-    let shape: Option<Vec<usize>> = value["shape"]
-        .as_array()?
-        .iter()
-        .map(|d| if d == "N" { Some(1) } else { usize::try_from(d.as_u64()?).ok() })
-        .collect();
-    let is_i64 = declared.tensor().is_some_and(|t| t.0 == proto::INT64);
-    Some(StatePair { input, output, shape: shape?, batch_axis: axis, is_i64 })
-}
-
-/// Same type, same rank, and the same lengths where both are numbers.
-fn alike(a: &ValueInfoProto, b: &ValueInfoProto) -> bool {
-    let (Some(a), Some(b)) = (a.tensor(), b.tensor()) else { return false };
-    let fits = |x: &DimensionProto, y: &DimensionProto| match (x.dim_value, y.dim_value) {
-        (Some(x), Some(y)) => x == y,
-        _ => true,
-    };
-    a.0 == b.0 && a.1.len() == b.1.len() && a.1.iter().zip(b.1).all(|(x, y)| fits(x, y))
-}
-
-/// A pair whose one unknown length, or else a length of 1, counts streams.
-fn pair(input: &ValueInfoProto, output: &ValueInfoProto) -> Option<StatePair> {
-    let (kind, dims) = input.tensor()?;
-    let lengths: Vec<Option<usize>> =
-        dims.iter().map(|d| d.dim_value.and_then(|n| usize::try_from(n).ok())).collect();
-    let unknown: Vec<usize> = (0..lengths.len()).filter(|&i| lengths[i].is_none()).collect();
-    let batch_axis = match unknown[..] {
-        [axis] => axis,
-        [] if lengths.get(1) == Some(&Some(1)) => 1,
-        [] => lengths.iter().position(|l| *l == Some(1)).unwrap_or(0),
-        _ => return None,
-    };
-    Some(StatePair {
-        input: input.name.clone(),
-        output: output.name.clone(),
-        shape: lengths.into_iter().map(|l| l.unwrap_or(1)).collect(),
-        batch_axis,
-        is_i64: kind == proto::INT64,
-    })
-}
-
 fn features(metadata: &[(String, String)]) -> Option<FbankOptions> {
     let (_, text) = metadata.iter().find(|(key, _)| key == "features")?;
     serde_json::from_str(text).ok()
@@ -299,168 +215,6 @@ fn frames_per_step(metadata: &[(String, String)]) -> u64 {
 fn steps_per_second(metadata: &[(String, String)]) -> Option<f64> {
     let shift = f64::from(features(metadata)?.frame_shift_ms);
     Some(1000.0 / (shift * frames_per_step(metadata) as f64))
-}
-
-/// The layer that a tensor belongs to: its name without the last part, and without the parts
-/// that say how it is stored.
-pub(super) fn layer_name(name: &str) -> String {
-    let mut parts: Vec<&str> = name.split(['.', '/']).filter(|p| !p.is_empty()).collect();
-    while parts.len() > 1
-        && ["int8", "fp16", "scale", "plain", "float", "unquantised"].contains(parts.last().unwrap_or(&""))
-    {
-        parts.pop();
-    }
-    if parts.len() > 1 {
-        parts.pop();
-    }
-    parts.retain(|p| *p != "plain");
-    parts.join(".")
-}
-
-/// Parameters, bytes and products of the constants, layer by layer in the file's order.
-fn layers(graph: &GraphProto, frames: u64) -> Vec<LayerSize> {
-    let weights = weights_in_use(graph, frames);
-    let mut layers: Vec<LayerSize> = Vec::new();
-    for tensor in &graph.initializer {
-        let Ok(shape) = tensor.shape() else { continue };
-        if tensor.data_type == proto::INT64 {
-            // Shapes and axes are no parameters.
-            continue;
-        }
-        let count = shape.iter().map(|&d| d as u64).product::<u64>();
-        let name = layer_name(&tensor.name);
-        let at = layers.iter().position(|l| l.name == name).unwrap_or_else(|| {
-            layers.push(LayerSize { name, parameters: 0, bytes: 0, multiply_adds: 0 });
-            layers.len() - 1
-        });
-        layers[at].parameters += count;
-        layers[at].bytes += count.saturating_mul(element_bytes(tensor.data_type));
-        let times = weights.get(tensor.name.as_str()).copied().unwrap_or(0);
-        layers[at].multiply_adds += count.saturating_mul(times);
-    }
-    layers
-}
-
-/// How often in a step each weight is multiplied: once for cells and products behind the
-/// stacking, `frames` times for those before it; not at all for constants of other operators.
-fn weights_in_use(graph: &GraphProto, frames: u64) -> HashMap<&str, u64> {
-    let constants: HashMap<&str, &TensorProto> =
-        graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
-    // Constants behind casts, scales, transpositions.
-    let mut stored: HashMap<&str, &str> = constants.keys().map(|&name| (name, name)).collect();
-    let mut used = HashMap::new();
-    for node in &graph.node {
-        let is_constant = |name: &String| name.is_empty() || stored.contains_key(name.as_str());
-        if !node.input.is_empty() && node.input.iter().all(is_constant) {
-            let source = node.input.iter().find_map(|name| stored.get(name.as_str())).copied();
-            if let (Some(source), Some(output)) = (source, node.output.first()) {
-                stored.insert(output, source);
-            }
-            continue;
-        }
-        let (places, times): (&[usize], u64) = match node.op_type.as_str() {
-            "RNN" | "GRU" | "LSTM" => (&[1, 2], 1),
-            "MatMul" | "Gemm" | "MatMulInteger" => (&[0, 1], 1),
-            "Conv" => (&[1], frames),
-            _ => continue,
-        };
-        let names = places.iter().filter_map(|&i| node.input.get(i));
-        for source in names.filter_map(|name| stored.get(name.as_str())) {
-            let before_stacking = node.op_type == "MatMul" && source.starts_with("fbank.");
-            used.insert(*source, if before_stacking { frames } else { times });
-        }
-    }
-    used
-}
-
-/// Which systems would load the file, and why others would not.
-fn verdicts(bytes: &[u8], model: &ModelProto, description: &Description) -> Vec<Verdict> {
-    let verdict = |system, result: std::result::Result<String, String>| Verdict {
-        system,
-        loads: result.is_ok(),
-        reason: result.unwrap_or_else(|reason| reason),
-    };
-    let native = super::read(bytes).map(|_| "hearken's own layout".to_string()).map_err(|e| e.to_string());
-    vec![
-        verdict("hearken (native)", native),
-        verdict("onnxruntime", runs_in_onnxruntime(description)),
-        verdict("sherpa-onnx", runs_in_sherpa(model, description)),
-        verdict("triton", runs_in_triton(description)),
-    ]
-}
-
-fn runs_in_onnxruntime(d: &Description) -> std::result::Result<String, String> {
-    let foreign: Vec<&str> = d
-        .opsets
-        .iter()
-        .map(|(domain, _)| domain.as_str())
-        .filter(|domain| !["", "ai.onnx", "ai.onnx.ml", "com.microsoft"].contains(domain))
-        .collect();
-    if !foreign.is_empty() {
-        return Err(format!("operators of {} need a library of their own", foreign.join(", ")));
-    }
-    let opset = d.opsets.iter().find(|(domain, _)| domain.is_empty()).map_or(0, |(_, version)| *version);
-    // Released with these operator sets: onnxruntime's "Compatibility" page.
-    let since = match opset {
-        ..=19 => "1.17 and later",
-        20 | 21 => "1.18 and later",
-        22 => "1.20 and later",
-        23 => "1.22 and later",
-        _ => "new releases",
-    };
-    Ok(format!("opset {opset}, IR {}: {since}", d.ir_version))
-}
-
-fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
-    let missing: Vec<&str> = SHERPA_METADATA.into_iter().filter(|key| d.value(key).is_none()).collect();
-    if missing.len() == SHERPA_METADATA.len() {
-        let hint = "`hearken export --for sherpa-onnx` writes one from hearken's own file";
-        return Err(format!("no streaming zipformer2-CTC metadata; {hint}"));
-    }
-    if !missing.is_empty() {
-        return Err(format!("missing metadata: {}", missing.join(", ")));
-    }
-    let lists: Option<Vec<u64>> = d
-        .value("num_encoder_layers")
-        .map(|v| v.split(',').map(|n| n.trim().parse::<u64>().ok()).collect())
-        .unwrap_or_default();
-    let layers: u64 = lists.ok_or("num_encoder_layers: expected numbers")?.iter().sum();
-    let expected = 6 * layers + 3;
-    let (inputs, outputs) = (d.inputs.len() as u64, d.outputs.len() as u64);
-    if inputs != expected || outputs != expected {
-        return Err(format!("expected {expected} inputs and outputs, found {inputs} and {outputs}"));
-    }
-    let rank = model.graph.as_ref().and_then(|g| g.output.first()?.tensor().map(|t| t.1.len()));
-    if rank != Some(3) {
-        return Err("expected a first output declared with three axes".into());
-    }
-    if d.ir_version > 12 || d.opsets.iter().any(|(domain, v)| domain.is_empty() && *v > 24) {
-        return Err(format!("IR {} or its opset is too new for the releases known", d.ir_version));
-    }
-    let releases = if d.ir_version <= 9 && d.opsets.iter().all(|o| o.1 <= 19) {
-        "all releases"
-    } else {
-        "1.12.26 and later"
-    };
-    let (window, shift) = (d.value("T").unwrap_or_default(), d.value("decode_chunk_len").unwrap_or_default());
-    Ok(format!("zipformer2-CTC, windows of {window} frames moved by {shift}; {releases}"))
-}
-
-fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
-    if d.states.is_empty() {
-        return Ok("no states: an ordinary batched model".into());
-    }
-    let others: Vec<&str> = d.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
-    if others.is_empty() {
-        return Ok(
-            "every state counts streams on its first axis: sequence batching with implicit state".into()
-        );
-    }
-    Err(format!(
-        "{} counts streams on another axis than the first, which allows no batches; \
-         `hearken export --for triton` writes one that does",
-        others.join(", ")
-    ))
 }
 
 /// The nodes that a drawing tells apart by their effect.

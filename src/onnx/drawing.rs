@@ -3,8 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::describe::{is_plumbing, layer_name};
+use super::describe::is_plumbing;
 use super::proto::{GraphProto, NodeProto};
+use super::sizes::layer_name;
 
 /// Lines beyond this number are left out, and counted.
 const MAX_LINES: usize = 200;

@@ -1,6 +1,7 @@
 //! ONNX: the one file that carries a model.
 
 mod body;
+pub mod check;
 pub mod describe;
 mod drawing;
 pub mod export;
@@ -10,8 +11,11 @@ pub mod load;
 pub mod metadata;
 pub mod precision;
 pub mod proto;
+mod sizes;
+mod state_pairs;
 pub mod states;
 pub mod targets;
+mod verdicts;
 
 pub use export::{write, write_file};
 pub use load::{read, read_file};

@@ -239,6 +239,17 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto> {
     Ok(model)
 }
 
+/// Decodes a graph that stands inside another one (the body of `If`, `Loop` or `Scan`), within the
+/// same bounds as [`decode`].
+///
+/// # Errors
+/// When the bytes are not protobuf, or are cut short.
+pub fn decode_graph(bytes: &Bytes) -> Result<GraphProto> {
+    let mut room = Room { left: 32 * bytes.len() + 65_536 };
+    walk(Kind::Graph, bytes, 0, &mut room)?;
+    GraphProto::decode(bytes.clone()).map_err(|e| Error::new(Stage::Model, format!("not an ONNX graph: {e}")))
+}
+
 /// The messages that [`walk`] looks into.
 #[derive(Clone, Copy)]
 enum Kind {

@@ -14,6 +14,7 @@ pub mod front_end;
 mod open;
 pub mod pipeline;
 pub mod segments;
+pub mod silero;
 pub mod stepper;
 pub mod stream;
 pub mod transcript;

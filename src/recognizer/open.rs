@@ -75,6 +75,55 @@ impl Recognizer {
         })
     }
 
+    /// Opens whatever carries a model: a file of hearken's, for any system that it was exported
+    /// for; a folder of sherpa-onnx; a foreign ONNX file with states, beside which `tokens.txt`
+    /// stands or whose tokens are given. Without `kind` hearken's own files run natively, all
+    /// others on what this build has for them.
+    ///
+    /// # Errors
+    /// When it is none of these, or the engine cannot run it; names file and place.
+    pub fn open_any(
+        path: impl AsRef<Path>,
+        kind: Option<EngineKind>,
+        tokens: Option<&Path>,
+        options: &EngineOptions,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let graphs = || kind.or_else(|| engine::graph::kinds().next()).unwrap_or(EngineKind::Ort);
+        let named = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(path) };
+        if path.is_dir() {
+            let (engine, metadata) = engine::sherpa::open(path, graphs(), options).map_err(named)?;
+            return Self::new(Arc::from(engine), metadata).map_err(named);
+        }
+        let bytes = onnx::load::read_bytes(path)?;
+        let beside = path.with_file_name("tokens.txt");
+        let tokens = tokens.or_else(|| beside.is_file().then_some(beside.as_path()));
+        let own = match onnx::read(&bytes) {
+            Ok((network, metadata)) if options.states.is_empty() => {
+                let kind = kind.unwrap_or_default();
+                let engine = engine::load(kind, &bytes, network, options)?;
+                return Self::new(Arc::from(engine), metadata).map_err(named);
+            }
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        let (engine, metadata) = match (exported(&bytes), own, tokens) {
+            (Some(metadata), ..) => {
+                engine::sherpa::open_exported(&bytes, metadata, graphs(), options).map_err(named)?
+            }
+            (None, _, Some(tokens)) => {
+                let tokens = engine::sherpa::read_tokens(tokens)?;
+                engine::sherpa::open_file(&bytes, tokens, graphs(), options).map_err(named)?
+            }
+            (None, Some(error), None) => return Err(named(error)),
+            (None, None, None) => {
+                let problem = "a foreign model's tokens are needed beside it";
+                return Err(named(Error::new(Stage::Model, problem)));
+            }
+        };
+        Self::new(Arc::from(engine), metadata).map_err(named)
+    }
+
     /// A recogniser of a model file's bytes.
     ///
     /// # Errors
@@ -138,6 +187,24 @@ impl Recognizer {
     pub fn clock(&self) -> FrameClock {
         self.clock
     }
+}
+
+/// The metadata of a file that hearken exported for another system, or in another precision.
+fn exported(bytes: &[u8]) -> Option<Metadata> {
+    let model = onnx::proto::decode(bytes).ok()?;
+    let entries: Vec<(String, String)> =
+        model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
+    let is_export = entries.iter().any(|(key, _)| key == onnx::targets::TARGET_KEY);
+    let mut metadata = if is_export { Metadata::from_entries(&entries).ok()? } else { return None };
+    if entries
+        .iter()
+        .any(|(key, value)| key == onnx::targets::TARGET_KEY && value == onnx::Target::SherpaOnnx.name())
+    {
+        // They are in the graph already.
+        metadata.decoder.blank_bias = 0.0;
+        metadata.decoder.filler_bias = 0.0;
+    }
+    Some(metadata)
 }
 
 /// The text of the segments that are final, joined by spaces.

@@ -16,8 +16,8 @@
 
 use crate::decode::{Onsets, Rejection, Token, lexicon};
 use crate::onnx::DecoderOptions;
-use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
+use crate::text::{ByteTokens, TokenTable};
 use crate::units::samples_to_seconds;
 
 use super::transcript::Word;
@@ -54,6 +54,8 @@ pub struct WordBuilder {
     blank: u32,
     lookback_per_letter: f64,
     min_confidence: f32,
+    /// Tokens that stand for bytes.
+    bytes: Option<ByteTokens>,
     rejection: Option<Rejection>,
     clock: FrameClock,
 }
@@ -80,6 +82,7 @@ impl WordBuilder {
             blank: tokens.blank(),
             lookback_per_letter: LOOKBACK_PER_LETTER,
             min_confidence: options.min_confidence,
+            bytes: ByteTokens::of(tokens),
             rejection: options.rejection.map(|r| Rejection::new(&r, clock.seconds(1))),
             clock,
         }
@@ -95,6 +98,7 @@ impl WordBuilder {
             blank: tokens.blank(),
             lookback_per_letter: 0.0,
             min_confidence: options.min_confidence,
+            bytes: None,
             rejection: options.rejection.map(|r| Rejection::new(&r, clock.seconds(1))),
             clock,
         }
@@ -172,6 +176,9 @@ impl WordBuilder {
             word.start = word.start.min(duration);
             word.end = word.end.min(duration);
         }
+        if let Some(bytes) = self.bytes {
+            word.word = bytes.decode(&word.word).trim().to_string();
+        }
         word.confidence = (log_prob / tokens as f32).exp().clamp(0.0, 1.0);
         let end = word.end;
         if !filler && !word.word.is_empty() && word.confidence >= self.min_confidence {
@@ -222,6 +229,15 @@ mod tests {
         assert_eq!(last(&[2, 2]), Some(0));
         assert_eq!(last(&[1, 3]), Some(1));
         assert_eq!(last(&[1, 3, 2, 2]), Some(2));
+    }
+
+    #[test]
+    fn bytes_of_a_letter_join_into_it() {
+        let words = builder(&["<blk>", "▁", "<0xE4>", "<0xBD>", "<0xA0>"], DecoderOptions::default());
+        let tokens: Vec<_> =
+            [1, 2, 3, 4].iter().map(|&id| token(id, u64::from(id), u64::from(id) + 1, 1.0)).collect();
+        let words = words.words(&tokens, 0.0, None, &Onsets::new(0));
+        assert_eq!(words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>(), ["你"]);
     }
 
     #[test]

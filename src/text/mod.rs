@@ -1,6 +1,8 @@
 //! What a model writes: tokens and words.
 
+pub mod bytes;
 pub mod pronunciations;
 pub mod tokens;
 
+pub use bytes::ByteTokens;
 pub use tokens::TokenTable;

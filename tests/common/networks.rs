@@ -42,6 +42,7 @@ pub fn config(layers: &[(CellKind, usize)], layer_norm: bool, residual: bool) ->
         layer_norm,
         residual,
         num_tokens: 7,
+        auxiliary: None,
     }
 }
 

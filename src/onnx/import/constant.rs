@@ -24,6 +24,8 @@ pub(super) struct Constant {
 /// `TensorProto.DataType`s that are read.
 mod kinds {
     pub const FLOAT: i32 = 1;
+    pub const UINT8: i32 = 2;
+    pub const INT8: i32 = 3;
     pub const INT32: i32 = 6;
     pub const INT64: i32 = 7;
     pub const BOOL: i32 = 9;
@@ -45,7 +47,7 @@ impl Constant {
     ///
     /// # Errors
     /// When its data lies outside the file, is of another type than float16, float32, float64,
-    /// int32, int64 and bool, or does not fit its shape.
+    /// int8, uint8, int32, int64 and bool, or does not fit its shape.
     pub fn read(tensor: &TensorProto) -> Result<Self> {
         let place = || format!("tensor {}", tensor.name);
         if tensor.data_location != 0 || !tensor.external_data.is_empty() {
@@ -88,11 +90,18 @@ impl Constant {
             (kinds::FLOAT16, Some(raw)) => Numbers::F32(
                 raw.as_chunks::<2>().0.iter().map(|&b| half_to_f32(u16::from_le_bytes(b))).collect(),
             ),
-            (kinds::INT32 | kinds::BOOL, None) => Numbers::I64(ints(&tensor.int32_data)),
+            (kinds::INT32 | kinds::INT8 | kinds::UINT8 | kinds::BOOL, None) => {
+                Numbers::I64(ints(&tensor.int32_data))
+            }
             (kinds::INT32, Some(raw)) => Numbers::I64(
                 raw.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect(),
             ),
-            (kinds::BOOL, Some(raw)) => Numbers::I64(raw.iter().map(|&b| i64::from(b)).collect()),
+            (kinds::INT8, Some(raw)) => {
+                Numbers::I64(raw.iter().map(|&b| i64::from(b.cast_signed())).collect())
+            }
+            (kinds::BOOL | kinds::UINT8, Some(raw)) => {
+                Numbers::I64(raw.iter().map(|&b| i64::from(b)).collect())
+            }
             (other, _) => return Err(wrong(format!("numbers of type {other} are not supported"))),
         };
         let constant = Self { shape, numbers };

@@ -26,6 +26,8 @@ use self::walk::Walker;
 use super::export;
 use super::metadata::{DecoderOptions, Metadata};
 use super::proto::{self, ModelProto};
+use super::state_pairs;
+use super::targets::{DELAY_KEY, PRECISION_KEY, SHERPA_METADATA, TARGET_KEY, Target};
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::Network;
@@ -89,7 +91,8 @@ fn network(
     let mut refused = None;
     let mut sequence = None;
     let mut last = None;
-    for output in &graph.output {
+    let counters = state_pairs::integer_states(model);
+    for output in graph.output.iter().filter(|o| !counters.contains(&o.name)) {
         match walker.value(&output.name) {
             Some(Value::Sequence(s)) => sequence = sequence.or(Some(s.stage)),
             Some(Value::Last { of }) => last = last.or(of.last().copied()),
@@ -124,6 +127,23 @@ fn network(
     fit::fit(&walker.stages, output, subsampling, notes)
 }
 
+/// Takes away what an export wrote for its target, so that exporting and importing gives the file
+/// that was exported.
+fn without_target(metadata: &mut Metadata) {
+    let is_sherpa = |(key, value): &(String, String)| key == TARGET_KEY && value == Target::SherpaOnnx.name();
+    let for_sherpa = metadata.other.iter().any(is_sherpa);
+    if for_sherpa {
+        // They are in the output layer's bias already.
+        metadata.decoder.blank_bias = 0.0;
+        metadata.decoder.filler_bias = 0.0;
+    }
+    metadata.other.retain(|(key, _)| {
+        let key = key.as_str();
+        let sherpas = SHERPA_METADATA.contains(&key) || ["model_type", "version"].contains(&key);
+        ![TARGET_KEY, PRECISION_KEY, DELAY_KEY].contains(&key) && !(for_sherpa && sherpas)
+    });
+}
+
 fn metadata(
     model: &ModelProto,
     network: &Network<f32>,
@@ -151,6 +171,7 @@ fn metadata(
             other: settings::foreign_entries(&entries),
         },
     };
+    without_target(&mut metadata);
     metadata.tokens = options.tokens.clone().unwrap_or(metadata.tokens);
     metadata.features = options.features.clone().unwrap_or(metadata.features);
     Ok(metadata)

@@ -232,6 +232,12 @@ fn decoder_notes(metadata: &Metadata, notes: &mut Vec<String>) {
             decoder.min_confidence
         ));
     }
+    if !decoder.lexicon.is_empty() {
+        notes.push("hearken finds words by the model's lexicon; this system writes the labels alone".into());
+    }
+    if decoder.rejection.is_some() {
+        notes.push("hearken takes words in doubt for other speech; this system writes them".into());
+    }
 }
 
 /// Whether all layers' states share a tensor.

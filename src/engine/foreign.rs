@@ -1,0 +1,440 @@
+//! Any ONNX graph with recurrent state as an engine: features in, log-probabilities out, the states
+//! found, zeroed and carried.
+//!
+//! ```text
+//! x [N, T, F] float32, states ─► log-probabilities or logits [N, T', V] float32, new states
+//! ```
+//!
+//! States are those that the metadata list, else inputs and outputs whose names differ in a word
+//! such as `new`, else those of equal shapes, in order (see [`crate::onnx::describe`]). An axis of a
+//! state that the graph leaves open counts streams; where it leaves none open, streams go through
+//! one at a time.
+
+use super::batch::check_call;
+use super::windows::Windows;
+use super::{Engine, EngineKind, EngineOptions, EngineSpec, State, StateTensor, TensorData};
+use crate::error::{Error, Result, Stage};
+use crate::onnx::describe::Description;
+
+/// Frames that are tried to find out how many of them an output frame takes.
+const TRIED_FRAMES: usize = 64;
+
+/// An engine of a graph that hearken did not write for itself.
+pub struct ForeignEngine {
+    windows: Windows,
+    spec: EngineSpec,
+    /// The graph gives logits.
+    gives_logits: bool,
+}
+
+impl ForeignEngine {
+    /// An engine of a file's bytes, described; `num_features` is F where the graph leaves it open.
+    ///
+    /// # Errors
+    /// When an input is neither features nor a state, states are too great, the runtime cannot run
+    /// the graph, or what comes out is not `[N, T', V]`.
+    pub fn open(
+        kind: EngineKind,
+        bytes: &[u8],
+        description: &Description,
+        num_features: usize,
+        options: &EngineOptions,
+    ) -> Result<Self> {
+        let own = description.value("subsampling").and_then(|v| v.parse().ok()).filter(|&s| s > 0);
+        let window = own.unwrap_or(TRIED_FRAMES);
+        let windows = Windows::open(kind, bytes, description, num_features, window, options)?;
+        Self::over(kind.name(), windows, own)
+    }
+
+    /// An engine over a graph that is open; `own` is S, where hearken's metadata say it.
+    fn over(name: &'static str, mut windows: Windows, own: Option<usize>) -> Result<Self> {
+        let tried = try_window(&windows)?;
+        if !windows.fixed && own.is_none() && !windows.takes_samples {
+            // As many frames as an output frame takes are enough.
+            windows.window = (windows.window / tried.steps).max(1);
+            windows.shift = windows.window;
+            if try_window(&windows)?.steps != 1 {
+                let problem = "output frames do not follow from the number of input frames";
+                return Err(Error::new(Stage::Model, problem).at("output"));
+            }
+        }
+        let tried = try_window(&windows)?;
+        if !windows.shift.is_multiple_of(tried.steps) {
+            let problem =
+                format!("{} output frames for windows that move by {} frames", tried.steps, windows.shift);
+            return Err(Error::new(Stage::Model, problem));
+        }
+        let spec = EngineSpec {
+            name,
+            num_features: windows.num_features,
+            subsampling: windows.shift / tried.steps,
+            window: windows.window,
+            shift: windows.shift,
+            num_tokens: tried.tokens,
+            states: windows.states.clone(),
+        };
+        Ok(Self { windows, spec, gives_logits: tried.gives_logits })
+    }
+
+    /// Whether it takes samples instead of features; then a frame is one sample.
+    pub fn takes_samples(&self) -> bool {
+        self.windows.takes_samples
+    }
+
+    /// Whether it carries anything from call to call.
+    pub fn has_states(&self) -> bool {
+        !self.spec.states.is_empty()
+    }
+
+    /// Whether it takes one stream at a time.
+    pub fn takes_one_stream(&self) -> bool {
+        self.windows.single
+    }
+
+    /// Whether it is told how many frames each stream has.
+    pub fn takes_lengths(&self) -> bool {
+        self.windows.takes_lengths()
+    }
+
+    /// Whole recordings in one call: `[T, F]` frames padded to the same T, of which the first
+    /// `lengths[n]` count. Gives the log-probabilities of all of T.
+    ///
+    /// # Errors
+    /// When the runtime fails.
+    pub fn run_padded(&self, frames: &[&[f32]], lengths: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let mut states: Vec<State> = frames.iter().map(|_| self.windows.zero_state()).collect();
+        let mut states: Vec<&mut State> = states.iter_mut().collect();
+        let output = self.windows.run_padded(frames, lengths, &mut states)?;
+        let (steps, mut values) = rows(output, frames.len(), self.spec.num_tokens)?;
+        if self.gives_logits {
+            values.chunks_exact_mut(self.spec.num_tokens).for_each(log_softmax);
+        }
+        Ok(values.chunks_exact(steps * self.spec.num_tokens).map(<[f32]>::to_vec).collect())
+    }
+
+    /// Runs streams together that a call can take together.
+    fn run_group(
+        &self,
+        frames: &[&[f32]],
+        states: &mut [&mut State],
+        log_probs: &mut [&mut Vec<f32>],
+    ) -> Result<()> {
+        for i in 0..self.windows.calls(frames[0].len() / self.spec.num_features) {
+            let parts: Vec<&[f32]> = frames.iter().map(|f| self.windows.part(f, i)).collect();
+            let (_, mut values) =
+                rows(self.windows.run(&parts, states)?, frames.len(), self.spec.num_tokens)?;
+            if self.gives_logits {
+                values.chunks_exact_mut(self.spec.num_tokens).for_each(log_softmax);
+            }
+            let size = values.len() / frames.len();
+            for (part, out) in values.chunks_exact(size.max(1)).zip(log_probs.iter_mut()) {
+                out.extend_from_slice(part);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine for ForeignEngine {
+    fn spec(&self) -> &EngineSpec {
+        &self.spec
+    }
+
+    fn zero_state(&self) -> State {
+        self.windows.zero_state()
+    }
+
+    fn run(
+        &self,
+        frames: &[&[f32]],
+        states: &mut [&mut State],
+        log_probs: &mut [&mut Vec<f32>],
+    ) -> Result<()> {
+        let t = check_call(&self.spec, frames, states, log_probs.len())?;
+        if t == 0 {
+            return Ok(());
+        }
+        if !self.windows.single {
+            return self.run_group(frames, states, log_probs);
+        }
+        for ((frames, state), out) in frames.iter().zip(states).zip(log_probs) {
+            self.run_group(&[frames], &mut [state], &mut [out])?;
+        }
+        Ok(())
+    }
+}
+
+/// What a window of zeros gave.
+struct Tried {
+    /// T'.
+    steps: usize,
+    /// V.
+    tokens: usize,
+    gives_logits: bool,
+}
+
+fn try_window(windows: &Windows) -> Result<Tried> {
+    let zeros = vec![0.0; windows.window * windows.num_features];
+    let output = windows.run(&[&zeros], &mut [&mut windows.zero_state()])?;
+    let tokens = output.shape.last().copied().unwrap_or(0);
+    let (steps, values) = rows(output, 1, tokens)?;
+    let sum = |row: &[f32]| row.iter().map(|v| f64::from(*v).exp()).sum::<f64>();
+    let gives_logits = values.chunks_exact(tokens).any(|row| (sum(row) - 1.0).abs() > 1e-3);
+    Ok(Tried { steps, tokens, gives_logits })
+}
+
+/// T' and the values of an output `[N, T', V]`.
+pub(super) fn rows(output: StateTensor, streams: usize, width: usize) -> Result<(usize, Vec<f32>)> {
+    let found = |shape: &[usize]| {
+        let problem = format!("expected an output [{streams}, T, {width}] of float32, found {shape:?}");
+        Error::new(Stage::Model, problem)
+    };
+    match (&output.shape[..], output.data) {
+        (&[n, steps, w], TensorData::F32(values)) if n == streams && w == width && steps * w > 0 => {
+            Ok((steps, values))
+        }
+        (shape, _) => Err(found(shape)),
+    }
+}
+
+/// In place, with the greatest value taken out first.
+pub(super) fn log_softmax(row: &mut [f32]) {
+    let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = row.iter().map(|v| (v - greatest).exp()).sum();
+    let log = greatest + sum.ln();
+    row.iter_mut().for_each(|v| *v -= log);
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::Graph;
+    use crate::onnx::describe::{describe, describe_with};
+    use crate::onnx::graph::{Dim, GraphBuilder};
+    use crate::onnx::proto::{ModelProto, StringStringEntryProto};
+    use prost::Message;
+
+    /// A graph that is a function, with its inputs by name.
+    pub struct Function<F>(pub F);
+
+    impl<F: Fn(&dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> + Send + Sync> Graph for Function<F> {
+        fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>> {
+            let input = |name: &str| {
+                let found = inputs.iter().find(|(n, _)| *n == name);
+                found.map(|(_, tensor)| (*tensor).clone()).expect("every input is given")
+            };
+            Ok((self.0)(&input))
+        }
+    }
+
+    pub fn floats(tensor: &StateTensor) -> Vec<f32> {
+        match &tensor.data {
+            TensorData::F32(values) => values.clone(),
+            TensorData::I64(values) => values.iter().map(|&v| v as f32).collect(),
+        }
+    }
+
+    pub fn f32s(shape: &[usize], values: Vec<f32>) -> StateTensor {
+        StateTensor { shape: shape.to_vec(), data: TensorData::F32(values) }
+    }
+
+    /// The bytes of a file that declares inputs and outputs, and computes nothing.
+    pub fn file(declare: impl FnOnce(&mut GraphBuilder), metadata: &[(&str, &str)]) -> Vec<u8> {
+        let mut graph = GraphBuilder::new("g");
+        declare(&mut graph);
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+            key: key.to_string(),
+            value: value.to_string(),
+        };
+        let metadata_props = metadata.iter().map(entry).collect();
+        ModelProto { graph: Some(graph.finish()), metadata_props, ..Default::default() }.encode_to_vec()
+    }
+
+    fn n() -> Dim {
+        Dim::symbol("N")
+    }
+
+    /// Declares frames of one feature to log-probabilities of two tokens, with two states: a sum of
+    /// all frames, streams on axis 1, and a counter of calls.
+    fn declare(graph: &mut GraphBuilder) {
+        graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
+        graph.input("sum", &[1.into(), n(), 1.into()]);
+        graph.input_i64("calls_in", &[n()]);
+        graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+        graph.output("new_sum", &[1.into(), n(), 1.into()]);
+        graph.output_i64("calls_out", &[n()]);
+    }
+
+    /// One output frame for every two frames: logits [0, sum so far + calls so far].
+    fn compute(input: &dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> {
+        let x = input("x");
+        let (streams, frames) = (x.shape[0], x.shape[1]);
+        let (x, mut sums, mut calls) = (floats(&x), floats(&input("sum")), floats(&input("calls_in")));
+        let mut y = Vec::new();
+        for n in 0..streams {
+            for pair in x[n * frames..(n + 1) * frames].chunks_exact(2) {
+                sums[n] += pair[0] + pair[1];
+                y.extend([0.0, sums[n] + calls[n]]);
+            }
+            calls[n] += 1.0;
+        }
+        let calls = calls.iter().map(|&c| c as i64).collect();
+        vec![
+            f32s(&[streams, frames / 2, 2], y),
+            f32s(&[1, streams, 1], sums),
+            StateTensor { shape: vec![streams], data: TensorData::I64(calls) },
+        ]
+    }
+
+    fn engine(description: &Description) -> ForeignEngine {
+        let windows = Windows::over(Box::new(Function(compute)), description, 80, TRIED_FRAMES);
+        ForeignEngine::over("test", windows.expect("understood"), None).expect("it runs")
+    }
+
+    fn odds(log_probs: &[f32]) -> Vec<f32> {
+        log_probs.chunks_exact(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn states_are_found_carried_and_kept_apart() {
+        let description = describe(&file(declare, &[])).expect("a file");
+        assert_eq!((description.states_found, description.states.len()), ("by their names", 2));
+        let engine = engine(&description);
+        let spec = engine.spec();
+        assert_eq!((spec.num_features, spec.subsampling, spec.window, spec.num_tokens), (1, 2, 2, 2));
+        let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
+        let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
+        engine.run(&[&[1.0, 2.0]], &mut [&mut a], &mut [&mut out_a]).expect("runs");
+        engine
+            .run(&[&[1.0; 4], &[10.0; 4]], &mut [&mut a, &mut b], &mut [&mut out_a, &mut out_b])
+            .expect("runs");
+        let close = |found: Vec<f32>, expected: &[f32]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?}");
+            assert_eq!(found.len(), expected.len());
+        };
+        close(odds(&out_a), &[3.0, 6.0, 8.0]);
+        close(odds(&out_b), &[20.0, 40.0]);
+        assert!((out_a[0].exp() + out_a[1].exp() - 1.0).abs() < 1e-5, "logits become log-probabilities");
+        assert_eq!(b.tensors[1].data, TensorData::I64(vec![1]));
+    }
+
+    #[test]
+    fn windows_with_look_ahead_are_moved_by_their_shift() {
+        let metadata = [("T", "6"), ("decode_chunk_len", "4")];
+        let description = describe(&file(declare, &metadata)).expect("a file");
+        let windows = Windows::over(Box::new(Function(compute)), &description, 80, 1).expect("understood");
+        assert_eq!((windows.calls(5), windows.calls(6), windows.calls(14)), (0, 1, 3));
+        assert_eq!(windows.part(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9.], 1), [4., 5., 6., 7., 8., 9.]);
+        // Three output frames do not divide four.
+        assert!(ForeignEngine::over("test", windows, None).is_err());
+        let metadata = [("T", "6"), ("decode_chunk_len", "x")];
+        let description = describe(&file(declare, &metadata)).expect("a file");
+        let error = Windows::over(Box::new(Function(compute)), &description, 80, 1).map(|_| ());
+        assert!(error.expect_err("no number").to_string().contains("decode_chunk_len"));
+    }
+
+    #[test]
+    fn a_graph_of_one_stream_takes_several_in_turn() {
+        let fixed = |graph: &mut GraphBuilder| {
+            graph.input("x", &[1.into(), 2.into(), 1.into()]);
+            graph.input("sum", &[1.into(), 1.into(), 1.into()]);
+            graph.input_i64("calls_in", &[1.into()]);
+            graph.output("y", &[1.into(), 1.into(), 2.into()]);
+            graph.output("new_sum", &[1.into(), 1.into(), 1.into()]);
+            graph.output_i64("calls_out", &[1.into()]);
+        };
+        let alone = |input: &dyn Fn(&str) -> StateTensor| {
+            assert_eq!(input("x").shape, [1, 2, 1]);
+            compute(input)
+        };
+        let description = describe(&file(fixed, &[])).expect("a file");
+        let windows = Windows::over(Box::new(Function(alone)), &description, 80, 9).expect("understood");
+        let engine = ForeignEngine::over("test", windows, None).expect("it runs");
+        assert!(engine.takes_one_stream());
+        let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
+        let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
+        engine
+            .run(&[&[1.0; 4], &[5.0; 4]], &mut [&mut a, &mut b], &mut [&mut out_a, &mut out_b])
+            .expect("runs");
+        assert!(odds(&out_a).iter().zip([2.0, 5.0]).all(|(a, b)| (a - b).abs() < 1e-4));
+        assert!(odds(&out_b).iter().zip([10.0, 21.0]).all(|(a, b)| (a - b).abs() < 1e-4));
+    }
+
+    #[test]
+    fn time_may_come_before_streams() {
+        let time_first = |graph: &mut GraphBuilder| {
+            graph.input("x", &[Dim::symbol("T"), n(), 1.into()]);
+            graph.input("sum", &[1.into(), n(), 1.into()]);
+            graph.input_i64("calls_in", &[n()]);
+            graph.output("y", &[Dim::symbol("U"), n(), 2.into()]);
+            graph.output("new_sum", &[1.into(), n(), 1.into()]);
+            graph.output_i64("calls_out", &[n()]);
+        };
+        let swapped = |tensor: StateTensor| {
+            let (a, b, c) = (tensor.shape[0], tensor.shape[1], tensor.shape[2]);
+            let values = floats(&tensor);
+            let swapped =
+                (0..b).flat_map(|j| (0..a).flat_map(move |i| (0..c).map(move |k| (i * b + j) * c + k)));
+            f32s(&[b, a, c], swapped.map(|at| values[at]).collect())
+        };
+        let around = move |input: &dyn Fn(&str) -> StateTensor| {
+            let streams_first = |name: &str| if name == "x" { swapped(input("x")) } else { input(name) };
+            let mut outputs = compute(&streams_first);
+            outputs[0] = swapped(outputs[0].clone());
+            outputs
+        };
+        let description = describe(&file(time_first, &[])).expect("a file");
+        let windows = Windows::over(Box::new(Function(around)), &description, 80, 2).expect("understood");
+        let there = ForeignEngine::over("test", windows, None).expect("it runs");
+        let here = engine(&describe(&file(declare, &[])).expect("a file"));
+        let run = |engine: &ForeignEngine| {
+            let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
+            let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
+            engine
+                .run(&[&[1., 2., 3., 4.], &[0.5; 4]], &mut [&mut a, &mut b], &mut [&mut out_a, &mut out_b])
+                .expect("runs");
+            (out_a, out_b)
+        };
+        assert_eq!(run(&there), run(&here));
+    }
+
+    #[test]
+    fn states_can_be_named_and_what_is_not_understood_is_refused_by_name() {
+        let odd = |graph: &mut GraphBuilder| {
+            graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
+            graph.input("a", &[1.into(), n(), 1.into()]);
+            graph.input("b", &[2.into(), n(), 1.into()]);
+            graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+            graph.output("p", &[1.into(), n(), 1.into()]);
+            graph.output("q", &[2.into(), n(), 1.into()]);
+        };
+        let bytes = file(odd, &[]);
+        let found = describe(&bytes).expect("a file");
+        assert_eq!(found.states_found, "by their shapes");
+        let pairs: Vec<_> = found.states.iter().map(|s| (s.input.as_str(), s.output.as_str())).collect();
+        assert_eq!(pairs, [("a", "p"), ("b", "q")]);
+        let name = |i: &str, o: &str| describe_with(&bytes, &[(i.into(), o.into())]);
+        assert!(name("a", "z").expect_err("no such output").to_string().contains("`z`, but y, p, q"));
+        assert!(name("a", "q").is_err(), "the shapes differ");
+        let one = name("a", "p").expect("named");
+        assert_eq!((one.states.len(), one.states_found), (1, "as they were named"));
+        let refused = Windows::over(Box::new(Function(compute)), &one, 80, 2).map(|_| ());
+        assert!(refused.expect_err("b is nothing").to_string().contains("`b`"));
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        for (state, shape) in [("huge", [1 << 20, 1 << 12]), ("empty window", [1, 1])] {
+            let bad = |graph: &mut GraphBuilder| {
+                let frames = if state == "huge" { Dim::symbol("T") } else { 0.into() };
+                graph.input("x", &[n(), frames, 1.into()]);
+                graph.input("s", &[shape[0].into(), n(), shape[1].into()]);
+                graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+                graph.output("new_s", &[shape[0].into(), n(), shape[1].into()]);
+            };
+            let description = describe(&file(bad, &[])).expect("a file");
+            let refused = Windows::over(Box::new(Function(compute)), &description, 80, 2);
+            assert!(refused.is_err(), "{state}");
+        }
+    }
+}

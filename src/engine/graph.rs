@@ -1,0 +1,58 @@
+//! A graph of which nothing is known but the names of its inputs and outputs, on tract or
+//! onnxruntime: what foreign models, detectors and transducers are run with.
+
+use super::{EngineKind, EngineOptions, StateTensor};
+use crate::error::{Error, Result, Stage};
+use crate::onnx::check;
+
+/// A graph that can be run. Immutable and shared.
+pub trait Graph: Send + Sync {
+    /// One call with a tensor for every input; gives every output, in the graph's order.
+    ///
+    /// # Errors
+    /// When an input is missing or does not fit, an output is neither float32 nor int64, or the
+    /// runtime fails.
+    fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>>;
+}
+
+/// Opens a file's bytes on an engine that runs graphs.
+///
+/// # Errors
+/// What [`check::check`] refuses; [`Stage::Usage`] when the engine is not compiled in, or is the
+/// native one; else when the runtime is not there or cannot run the graph.
+pub fn open(kind: EngineKind, bytes: &[u8], options: &EngineOptions) -> Result<Box<dyn Graph>> {
+    check::check_bytes(bytes)?;
+    match kind {
+        EngineKind::Native => {
+            let problem = "the native engine runs hearken's own models only";
+            Err(Error::new(Stage::Usage, problem).hint("use the engine ort or tract"))
+        }
+        EngineKind::Tract => open_tract(bytes),
+        EngineKind::Ort => open_ort(bytes, options),
+    }
+}
+
+/// The engines of this build that run any graph, the more capable first.
+pub fn kinds() -> impl Iterator<Item = EngineKind> {
+    [EngineKind::Ort, EngineKind::Tract].into_iter().filter(|kind| kind.is_compiled_in())
+}
+
+#[cfg(feature = "tract")]
+fn open_tract(bytes: &[u8]) -> Result<Box<dyn Graph>> {
+    Ok(Box::new(super::tract::TractGraph::from_model(bytes)?))
+}
+
+#[cfg(not(feature = "tract"))]
+fn open_tract(_: &[u8]) -> Result<Box<dyn Graph>> {
+    Err(super::load::not_compiled_in(EngineKind::Tract))
+}
+
+#[cfg(feature = "ort")]
+fn open_ort(bytes: &[u8], options: &EngineOptions) -> Result<Box<dyn Graph>> {
+    Ok(Box::new(super::ort::OrtGraph::from_model(bytes, &options.ort_library, options.threads)?))
+}
+
+#[cfg(not(feature = "ort"))]
+fn open_ort(_: &[u8], _: &EngineOptions) -> Result<Box<dyn Graph>> {
+    Err(super::load::not_compiled_in(EngineKind::Ort))
+}

@@ -1,0 +1,238 @@
+//! Model folders of sherpa-onnx as they are downloaded: a streaming zipformer2-CTC (one file), or a
+//! streaming transducer (encoder, decoder, joiner), with `tokens.txt`. States are found in the
+//! encoder's graph, windows in its metadata (`T` frames, moved by `decode_chunk_len`).
+
+use std::path::{Path, PathBuf};
+
+use super::foreign::ForeignEngine;
+use super::graph;
+use super::transducer::{Part, TransducerEngine};
+use super::windows::Windows;
+use super::{Engine, EngineKind, EngineOptions};
+use crate::error::{Error, Result, Stage, io};
+use crate::features::FbankOptions;
+use crate::onnx::describe::{Description, describe_with};
+use crate::onnx::import::parse_tokens;
+use crate::onnx::load::read_bytes;
+use crate::onnx::{DecoderOptions, Metadata};
+use crate::text::TokenTable;
+
+/// Features of a frame where the graph leaves it open: all of the published models'.
+const NUM_FEATURES: usize = 80;
+
+/// Bytes of `tokens.txt` that are read at most.
+const MAX_TOKENS_BYTES: u64 = 1 << 26;
+
+/// Entries of a folder that are looked at.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Opens a folder of sherpa-onnx.
+///
+/// # Errors
+/// When files are missing, or are no streaming model of the kinds above; names the file.
+pub fn open(folder: &Path, kind: EngineKind, options: &EngineOptions) -> Result<(Box<dyn Engine>, Metadata)> {
+    let files = Files::find(folder)?;
+    let tokens = read_tokens(&files.tokens)?;
+    match &files.model {
+        Model::Ctc(path) => {
+            let bytes = read_bytes(path)?;
+            open_file(&bytes, tokens, kind, options).map_err(|e| e.in_file(path))
+        }
+        Model::Transducer { encoder, decoder, joiner } => {
+            let engine = transducer([encoder, decoder, joiner], &tokens, kind, options)?;
+            let (features, v) = (engine.spec().num_features, engine.spec().num_tokens);
+            Ok((Box::new(engine), metadata(tokens, features, v)?))
+        }
+    }
+}
+
+/// Opens a foreign file of frames to log-probabilities, whose tokens stand in another file.
+///
+/// # Errors
+/// As [`ForeignEngine::open`]; when it carries no states, takes samples, or tokens do not fit.
+pub fn open_file(
+    bytes: &[u8],
+    tokens: TokenTable,
+    kind: EngineKind,
+    options: &EngineOptions,
+) -> Result<(Box<dyn Engine>, Metadata)> {
+    let description = describe_with(bytes, &options.states)?;
+    check_features(&description)?;
+    let engine = ForeignEngine::open(kind, bytes, &description, NUM_FEATURES, options)?;
+    check_streams(&engine)?;
+    let (features, v) = (engine.spec().num_features, engine.spec().num_tokens);
+    Ok((Box::new(engine), metadata(tokens, features, v)?))
+}
+
+/// Opens a file that hearken exported for another system: its metadata say all.
+///
+/// # Errors
+/// As [`open_file`].
+pub fn open_exported(
+    bytes: &[u8],
+    metadata: Metadata,
+    kind: EngineKind,
+    options: &EngineOptions,
+) -> Result<(Box<dyn Engine>, Metadata)> {
+    let description = describe_with(bytes, &options.states)?;
+    let engine = ForeignEngine::open(kind, bytes, &description, metadata.features.num_mel_bins, options)?;
+    check_streams(&engine)?;
+    Ok((Box::new(engine), metadata))
+}
+
+/// A stream is heard in pieces: that needs states, and features.
+fn check_streams(engine: &ForeignEngine) -> Result<()> {
+    if engine.takes_samples() {
+        let problem = "the graph takes samples; hearken computes features and feeds those";
+        return Err(Error::new(Stage::Model, problem).hint("`hearken verify` runs it"));
+    }
+    if !engine.has_states() {
+        let problem = "no states were found in the graph: it cannot hear a stream piece by piece";
+        return Err(Error::new(Stage::Model, problem)
+            .hint("name them by `--state INPUT=OUTPUT`; `hearken inspect` shows inputs and outputs"));
+    }
+    Ok(())
+}
+
+/// The tokens of a file in the form of sherpa-onnx.
+///
+/// # Errors
+/// When it cannot be read; names the line.
+pub fn read_tokens(path: &Path) -> Result<TokenTable> {
+    use std::io::Read;
+    let failed = |e| io(Stage::Model, path, e);
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MAX_TOKENS_BYTES).read_to_string(&mut text).map_err(failed)?;
+    parse_tokens(&text).map_err(|e| e.in_file(path))
+}
+
+/// What there is in a folder.
+struct Files {
+    tokens: PathBuf,
+    model: Model,
+}
+
+enum Model {
+    Ctc(PathBuf),
+    Transducer { encoder: PathBuf, decoder: PathBuf, joiner: PathBuf },
+}
+
+impl Files {
+    fn find(folder: &Path) -> Result<Self> {
+        let failed = |e| io(Stage::Model, folder, e);
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+            .map_err(failed)?
+            .take(MAX_ENTRIES)
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|e| e == "onnx"))
+            .collect();
+        // The float model before its int8 copy, where both are there.
+        files.sort_by_key(|path| (name(path).contains("int8"), name(path)));
+        let part = |word: &str| files.iter().find(|path| name(path).contains(word)).cloned();
+        let missing = |what: &str| {
+            Error::new(Stage::Model, format!("expected {what} in the folder, found none"))
+                .in_file(folder)
+                .hint("a folder of sherpa-onnx has tokens.txt, and one .onnx file or encoder, decoder and joiner")
+        };
+        let tokens = folder.join("tokens.txt");
+        if !tokens.is_file() {
+            return Err(missing("tokens.txt"));
+        }
+        let model = match part("encoder") {
+            Some(encoder) => Model::Transducer {
+                encoder,
+                decoder: part("decoder").ok_or_else(|| missing("decoder*.onnx"))?,
+                joiner: part("joiner").ok_or_else(|| missing("joiner*.onnx, which a transducer has,"))?,
+            },
+            None => Model::Ctc(files.first().cloned().ok_or_else(|| missing("a file *.onnx"))?),
+        };
+        Ok(Self { tokens, model })
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default()
+}
+
+fn transducer(
+    files: [&PathBuf; 3],
+    tokens: &TokenTable,
+    kind: EngineKind,
+    options: &EngineOptions,
+) -> Result<TransducerEngine> {
+    let [encoder, decoder, joiner] = files;
+    let bytes = read_bytes(encoder)?;
+    let windows = describe_with(&bytes, &options.states)
+        .and_then(|description| {
+            check_features(&description)?;
+            if description.value("T").is_none() || description.states.is_empty() {
+                let problem = "no streaming encoder: it has no states, or no `T` in its metadata";
+                return Err(Error::new(Stage::Model, problem));
+            }
+            Windows::open(kind, &bytes, &description, NUM_FEATURES, 1, options)
+        })
+        .map_err(|e| e.in_file(encoder))?;
+    let (decoder_part, description) = part(decoder, 1, kind, options)?;
+    let context = description.value("context_size").and_then(|v| v.trim().parse::<usize>().ok());
+    let context = context.filter(|n| (1..=64).contains(n)).ok_or_else(|| {
+        Error::new(Stage::Model, "expected a number of symbols that it looks back at, 1 to 64")
+            .at("metadata context_size")
+            .in_file(decoder)
+    })?;
+    let (joiner_part, _) = part(joiner, 2, kind, options)?;
+    let unknown = tokens.tokens().iter().position(|t| t == "<unk>");
+    TransducerEngine::new(kind.name(), windows, decoder_part, joiner_part, context, unknown)
+        .map_err(|e| e.in_file(encoder))
+}
+
+/// A graph with that many inputs.
+fn part(
+    path: &Path,
+    inputs: usize,
+    kind: EngineKind,
+    options: &EngineOptions,
+) -> Result<(Part, Description)> {
+    let open = || {
+        let bytes = read_bytes(path)?;
+        let description = describe_with(&bytes, &[])?;
+        let names: Vec<String> = description.inputs.iter().map(|i| i.name.clone()).collect();
+        if names.len() != inputs {
+            let found = names.join(", ");
+            return Err(Error::new(Stage::Model, format!("expected {inputs} inputs, found {found}")));
+        }
+        Ok((Part { graph: graph::open(kind, &bytes, options)?, inputs: names }, description))
+    };
+    open().map_err(|e: Error| e.in_file(path))
+}
+
+/// sherpa-onnx computes other features for models that ask for them.
+fn check_features(description: &Description) -> Result<()> {
+    match description.value("feature") {
+        None | Some("") => Ok(()),
+        Some(other) => {
+            let problem =
+                format!("the model wants features of the kind {other:?}, which hearken does not compute");
+            Err(Error::new(Stage::Model, problem).at("metadata feature"))
+        }
+    }
+}
+
+fn metadata(tokens: TokenTable, num_features: usize, num_tokens: usize) -> Result<Metadata> {
+    let blank = tokens.blank();
+    let mut names = tokens.tokens().to_vec();
+    // Disambiguation symbols stand behind the tokens, for decoding graphs.
+    while names.len() > num_tokens && names.last().is_some_and(|t| t.starts_with('#')) {
+        names.pop();
+    }
+    Ok(Metadata {
+        features: FbankOptions { num_mel_bins: num_features, ..FbankOptions::default() },
+        tokens: TokenTable::new(names, blank)?,
+        decoder: DecoderOptions::default(),
+        license: "unknown".into(),
+        trained_on: "unknown".into(),
+        recipe: String::new(),
+        created_by: "unknown".into(),
+        other: Vec::new(),
+    })
+}

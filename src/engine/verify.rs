@@ -1,0 +1,227 @@
+//! One file on every engine, in every way that should make no difference: whole and in chunks, a
+//! stream alone and four of different lengths together.
+
+use super::foreign::ForeignEngine;
+use super::{Engine, EngineKind, EngineOptions, State, graph, load, sherpa};
+use crate::error::{Error, Result, Stage};
+use crate::model::Network;
+use crate::onnx::describe::Description;
+use crate::onnx::metadata::Metadata;
+use std::path::Path;
+
+/// Steps of the calls that a stream is cut into, in turn.
+const CHUNKS: [usize; 4] = [1, 3, 2, 7];
+
+/// What runs the file.
+pub enum Runner {
+    /// Streams, piece by piece.
+    Streaming(Box<dyn Engine>),
+    /// Whole recordings, with lengths.
+    Whole(Box<ForeignEngine>),
+}
+
+impl Runner {
+    /// The engine, as an engine.
+    pub fn engine(&self) -> &dyn Engine {
+        match self {
+            Runner::Streaming(engine) => engine.as_ref(),
+            Runner::Whole(engine) => engine.as_ref(),
+        }
+    }
+}
+
+/// Everything that runs a file here, and why the rest does not.
+#[derive(Default)]
+pub struct Runners {
+    pub runners: Vec<Runner>,
+    /// Engine and reason.
+    pub refused: Vec<(EngineKind, Error)>,
+    /// The graph takes samples instead of features.
+    pub takes_samples: bool,
+    /// A call takes one stream at a time.
+    pub takes_one_stream: bool,
+}
+
+impl Runners {
+    /// For a model of hearken's own.
+    pub fn of_own(bytes: &[u8], network: &Network<f32>, options: &EngineOptions) -> Self {
+        let mut all = Self::default();
+        for kind in EngineKind::ALL {
+            match load::load(kind, bytes, network.clone(), options) {
+                Ok(engine) => all.runners.push(Runner::Streaming(engine)),
+                Err(error) => all.refused.push((kind, error)),
+            }
+        }
+        all
+    }
+
+    /// For any other graph, described.
+    pub fn of_graph(
+        bytes: &[u8],
+        description: &Description,
+        num_features: usize,
+        options: &EngineOptions,
+    ) -> Self {
+        let mut all = Self::default();
+        for kind in graph::kinds() {
+            match ForeignEngine::open(kind, bytes, description, num_features, options) {
+                Ok(engine) => {
+                    all.takes_samples = engine.takes_samples();
+                    all.takes_one_stream = engine.takes_one_stream();
+                    all.runners.push(if engine.has_states() {
+                        Runner::Streaming(Box::new(engine))
+                    } else {
+                        Runner::Whole(Box::new(engine))
+                    });
+                }
+                Err(error) => all.refused.push((kind, error)),
+            }
+        }
+        all
+    }
+
+    /// For a folder of sherpa-onnx; its metadata too, where an engine opens it.
+    pub fn of_folder(folder: &Path, options: &EngineOptions) -> (Self, Option<Metadata>) {
+        let (mut all, mut found) = (Self::default(), None);
+        for kind in graph::kinds() {
+            match sherpa::open(folder, kind, options) {
+                Ok((engine, metadata)) => {
+                    all.runners.push(Runner::Streaming(engine));
+                    found = Some(metadata);
+                }
+                Err(error) => all.refused.push((kind, error)),
+            }
+        }
+        (all, found)
+    }
+}
+
+/// One way of running, against the first engine's whole pass over each stream alone.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub engine: &'static str,
+    /// `whole` or `chunks`.
+    pub calls: &'static str,
+    pub streams: usize,
+    /// The largest of log-probabilities.
+    pub difference: f32,
+    /// `[T', V]` of the first stream.
+    pub log_probs: Vec<f32>,
+}
+
+/// Runs everything over streams of `[T, F]` frames of different lengths; `silence` is a feature of
+/// digital silence, by which streams are filled up to whole windows.
+///
+/// # Errors
+/// When an engine fails.
+pub fn compare(runners: &[Runner], streams: &[Vec<f32>], silence: f32) -> Result<Vec<Row>> {
+    let Some(first) = runners.first() else {
+        return Err(Error::new(Stage::Engine, "no engine of this build runs the file"));
+    };
+    let frames: Vec<Vec<f32>> = streams.iter().map(|s| filled(s, first.engine(), silence)).collect();
+    let mut reference: Vec<Vec<f32>> = Vec::new();
+    let mut rows = Vec::new();
+    for runner in runners {
+        for (calls, chunks) in [("whole", &[usize::MAX][..]), ("chunks", &CHUNKS)] {
+            for together in [false, true] {
+                let outputs = match runner {
+                    Runner::Whole(_) if calls == "chunks" => continue,
+                    Runner::Whole(engine) => whole(engine, &frames, together)?,
+                    Runner::Streaming(engine) if together => stream(engine.as_ref(), &frames, chunks)?,
+                    Runner::Streaming(engine) => {
+                        let mut outputs = Vec::new();
+                        for frames in &frames {
+                            outputs.extend(stream(engine.as_ref(), std::slice::from_ref(frames), chunks)?);
+                        }
+                        outputs
+                    }
+                };
+                if reference.is_empty() {
+                    reference.clone_from(&outputs);
+                }
+                rows.push(Row {
+                    engine: runner.engine().spec().name,
+                    calls,
+                    streams: if together { frames.len() } else { 1 },
+                    difference: difference(&reference, &outputs),
+                    log_probs: outputs.into_iter().next().unwrap_or_default(),
+                });
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// The frames, filled up so that every one of them is heard.
+fn filled(frames: &[f32], engine: &dyn Engine, silence: f32) -> Vec<f32> {
+    let spec = engine.spec();
+    let steps = (frames.len() / spec.num_features).div_ceil(spec.shift).max(1);
+    let mut filled = frames.to_vec();
+    filled.resize((spec.window + (steps - 1) * spec.shift) * spec.num_features, silence);
+    filled
+}
+
+/// Streams through an engine in calls of so many steps, in turn; a stream leaves when it has ended.
+fn stream(engine: &dyn Engine, frames: &[Vec<f32>], chunks: &[usize]) -> Result<Vec<Vec<f32>>> {
+    let spec = engine.spec();
+    let steps_of = |f: &Vec<f32>| (f.len() / spec.num_features - spec.window) / spec.shift + 1;
+    let totals: Vec<usize> = frames.iter().map(steps_of).collect();
+    let mut states: Vec<State> = frames.iter().map(|_| engine.zero_state()).collect();
+    let mut outputs = vec![Vec::new(); frames.len()];
+    let (mut at, mut turn) = (0, 0);
+    while let Some(left) = totals.iter().filter(|&&t| t > at).map(|t| t - at).min() {
+        let now = left.min(chunks[turn % chunks.len()]);
+        let (from, values) = (at * spec.shift, spec.window + (now - 1) * spec.shift);
+        let heard = |n: &usize| totals[*n] > at;
+        let parts: Vec<&[f32]> = (0..frames.len())
+            .filter(heard)
+            .map(|n| &frames[n][from * spec.num_features..][..values * spec.num_features])
+            .collect();
+        let mut states: Vec<&mut State> =
+            states.iter_mut().enumerate().filter(|(n, _)| heard(n)).map(|(_, s)| s).collect();
+        let mut outputs: Vec<&mut Vec<f32>> =
+            outputs.iter_mut().enumerate().filter(|(n, _)| heard(n)).map(|(_, o)| o).collect();
+        engine.run(&parts, &mut states, &mut outputs)?;
+        at += now;
+        turn += 1;
+    }
+    Ok(outputs)
+}
+
+/// Whole recordings, each alone or all in one call with their lengths.
+fn whole(engine: &ForeignEngine, frames: &[Vec<f32>], together: bool) -> Result<Vec<Vec<f32>>> {
+    let spec = engine.spec();
+    let length = |f: &Vec<f32>| f.len() / spec.num_features;
+    if !together || !engine.takes_lengths() {
+        let mut outputs = Vec::new();
+        for frames in frames {
+            outputs.extend(engine.run_padded(&[frames], &[length(frames)])?);
+        }
+        return Ok(outputs);
+    }
+    let lengths: Vec<usize> = frames.iter().map(length).collect();
+    let longest = frames.iter().map(Vec::len).max().unwrap_or(0);
+    // What stands behind a recording's end must make no difference.
+    let pad = |f: &Vec<f32>| f.iter().copied().chain(std::iter::repeat(7.0)).take(longest).collect();
+    let padded: Vec<Vec<f32>> = frames.iter().map(pad).collect();
+    let padded: Vec<&[f32]> = padded.iter().map(Vec::as_slice).collect();
+    let mut outputs = engine.run_padded(&padded, &lengths)?;
+    for (output, length) in outputs.iter_mut().zip(lengths) {
+        output.truncate(length.div_ceil(spec.subsampling) * spec.num_tokens);
+    }
+    Ok(outputs)
+}
+
+fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    let mut largest = 0f32;
+    for (a, b) in a.iter().zip(b) {
+        if a.len() != b.len() {
+            return f32::INFINITY;
+        }
+        for (x, y) in a.iter().zip(b) {
+            let between = (x - y).abs();
+            largest = if between.is_nan() { f32::INFINITY } else { largest.max(between) };
+        }
+    }
+    largest
+}

@@ -1,0 +1,323 @@
+//! A foreign graph that is fed with windows of frames (or of samples) and carries states: which of
+//! its inputs and outputs are what, and one call of it for N streams.
+
+use super::batch::{batch_shape, split_f32, split_i64, stack, zero_state};
+use super::graph::{self, Graph};
+use super::{EngineKind, EngineOptions, State, StateSpec, StateTensor, TensorData};
+use crate::error::{Error, Result, Stage};
+use crate::onnx::describe::{Description, Port, StatePair};
+
+/// No state of a stream may be greater than this many numbers.
+const MAX_STATE: usize = 1 << 24;
+
+/// No window may be longer than this many frames, or samples.
+const MAX_WINDOW: usize = 1 << 20;
+
+/// What the metadata of a model that takes windows say: how long, and how far they are moved.
+const WINDOW_KEYS: [(&str, &str); 2] = [("T", "decode_chunk_len"), ("window_size", "chunk_shift")];
+
+/// A graph and what its inputs and outputs are.
+pub(super) struct Windows {
+    graph: Box<dyn Graph>,
+    x: String,
+    /// x is `[N, T, F]`, or `[N, T]` where it takes samples.
+    pub takes_samples: bool,
+    /// x is `[T, N, F]`, and what comes out is `[T', N, V]`.
+    time_first: bool,
+    /// F; 1 for samples.
+    pub num_features: usize,
+    /// Frames of a call, and frames to move on by.
+    pub window: usize,
+    pub shift: usize,
+    /// A call takes one window, no more.
+    pub fixed: bool,
+    /// A call takes one stream, no more.
+    pub single: bool,
+    /// An input `[N]` that says how many frames there are.
+    lengths: Option<String>,
+    /// Inputs that are the same in every call.
+    constants: Vec<(String, StateTensor)>,
+    pub states: Vec<StateSpec>,
+    is_i64: Vec<bool>,
+    /// Which output each state comes out of.
+    places: Vec<usize>,
+    /// Which output is what the graph is for.
+    result: usize,
+}
+
+/// A length that the graph fixes.
+fn fixed(port: &Port, axis: usize) -> Option<usize> {
+    port.shape.get(axis)?.parse().ok()
+}
+
+impl Windows {
+    /// Opens a graph; `num_features` is F where the graph leaves it open, `window` the frames of a
+    /// step where neither graph nor metadata say it.
+    pub fn open(
+        kind: EngineKind,
+        bytes: &[u8],
+        description: &Description,
+        num_features: usize,
+        window: usize,
+        options: &EngineOptions,
+    ) -> Result<Self> {
+        Self::over(graph::open(kind, bytes, options)?, description, num_features, window)
+    }
+
+    /// As [`Windows::open`], over a graph that is open.
+    pub fn over(
+        graph: Box<dyn Graph>,
+        description: &Description,
+        num_features: usize,
+        window: usize,
+    ) -> Result<Self> {
+        let states = &description.states;
+        let is_state = |port: &Port| states.iter().any(|s| s.input == port.name);
+        let others: Vec<&Port> = description.inputs.iter().filter(|i| !is_state(i)).collect();
+        let is_x = |port: &&&Port| port.r#type == "float32" && matches!(port.shape.len(), 2 | 3);
+        let x = *others.iter().find(is_x).ok_or_else(|| {
+            Error::new(Stage::Model, "expected an input of frames [N, T, F] or samples [N, T], found none")
+        })?;
+        let takes_samples = x.shape.len() == 2;
+        let num_features = if takes_samples { 1 } else { fixed(x, 2).unwrap_or(num_features) };
+        let (lengths, constants) = other_inputs(&others, x, description)?;
+        let time_first = is_time_first(description, x);
+        let (window, shift, is_fixed) = window_of(description, x, usize::from(!time_first), window)?;
+        let result = description
+            .outputs
+            .iter()
+            .position(|o| !states.iter().any(|s| s.output == o.name))
+            .ok_or_else(|| Error::new(Stage::Model, "the graph has no output beside its states"))?;
+        let single = fixed(x, usize::from(time_first)) == Some(1)
+            || states.iter().any(|s| fixes_streams(description, s));
+        let mut windows = Self {
+            graph,
+            x: x.name.clone(),
+            takes_samples,
+            time_first,
+            num_features,
+            window,
+            shift,
+            fixed: is_fixed,
+            single,
+            lengths,
+            constants,
+            states: description.state_specs(),
+            is_i64: states.iter().map(|s| s.is_i64).collect(),
+            places: Vec::new(),
+            result,
+        };
+        windows.places = windows.find_places(description)?;
+        windows.check_sizes()?;
+        Ok(windows)
+    }
+
+    fn find_places(&self, description: &Description) -> Result<Vec<usize>> {
+        let place = |spec: &StateSpec| {
+            let missing = || Error::new(Stage::Model, format!("the graph has no output `{}`", spec.output));
+            description.outputs.iter().position(|o| o.name == spec.output).ok_or_else(missing)
+        };
+        self.states.iter().map(place).collect()
+    }
+
+    fn check_sizes(&self) -> Result<()> {
+        for spec in &self.states {
+            let size = spec.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            if size.is_none_or(|n| n > MAX_STATE) || spec.batch_axis >= spec.shape.len() {
+                let problem =
+                    format!("expected a state of {MAX_STATE} numbers at most, found {:?}", spec.shape);
+                return Err(Error::new(Stage::Model, problem).at(format!("state {}", spec.input)));
+            }
+        }
+        if self.window == 0 || self.shift == 0 || self.window > MAX_WINDOW || self.shift > self.window {
+            let problem =
+                format!("expected windows that can be, found {} moved by {}", self.window, self.shift);
+            return Err(Error::new(Stage::Model, problem));
+        }
+        if self.num_features == 0 || self.num_features > 1 << 16 {
+            let problem = format!("expected frames of some features, found {}", self.num_features);
+            return Err(Error::new(Stage::Model, problem));
+        }
+        Ok(())
+    }
+
+    /// What a stream carries before it has heard anything.
+    pub fn zero_state(&self) -> State {
+        zero_state(&self.states, |i| self.is_i64[i])
+    }
+
+    /// How many calls T frames take: each but the last leads to the next, `shift` frames on.
+    pub fn calls(&self, frames: usize) -> usize {
+        match (self.fixed, frames >= self.window) {
+            (_, false) => 0,
+            (false, true) => 1,
+            (true, true) => (frames - self.window) / self.shift + 1,
+        }
+    }
+
+    /// The part of a stream's frames that call `i` of [`Windows::calls`] takes.
+    pub fn part<'a>(&self, frames: &'a [f32], i: usize) -> &'a [f32] {
+        if !self.fixed {
+            return frames;
+        }
+        let from = i * self.shift * self.num_features;
+        &frames[from..from + self.window * self.num_features]
+    }
+
+    /// Whether it is told how many frames each stream has.
+    pub fn takes_lengths(&self) -> bool {
+        self.lengths.is_some()
+    }
+
+    /// One call for N streams with as many frames each: `[N, …]`, what the graph is for. The first
+    /// tensors of the states are the graph's; others are left alone.
+    pub fn run(&self, frames: &[&[f32]], states: &mut [&mut State]) -> Result<StateTensor> {
+        let t = frames.first().map_or(0, |f| f.len()) / self.num_features;
+        self.run_padded(frames, &vec![t; frames.len()], states)
+    }
+
+    /// As [`Windows::run`], where of stream n only the first `lengths[n]` frames count.
+    pub fn run_padded(
+        &self,
+        frames: &[&[f32]],
+        lengths: &[usize],
+        states: &mut [&mut State],
+    ) -> Result<StateTensor> {
+        let (n, t) = (frames.len(), frames.first().map_or(0, |f| f.len()) / self.num_features);
+        let f = self.num_features;
+        let x = match (self.takes_samples, self.time_first) {
+            (true, _) => StateTensor { shape: vec![n, t], data: TensorData::F32(frames.concat()) },
+            (_, false) => StateTensor { shape: vec![n, t, f], data: TensorData::F32(frames.concat()) },
+            (_, true) => {
+                let step = |i: usize| frames.iter().flat_map(move |stream| &stream[i * f..(i + 1) * f]);
+                let x = (0..t).flat_map(step).copied().collect();
+                StateTensor { shape: vec![t, n, f], data: TensorData::F32(x) }
+            }
+        };
+        let lengths = lengths.iter().map(|&l| l as i64).collect();
+        let lengths = StateTensor { shape: vec![n], data: TensorData::I64(lengths) };
+        let mut stacked = Vec::with_capacity(self.states.len());
+        for (i, spec) in self.states.iter().enumerate() {
+            stacked.push(StateTensor { shape: batch_shape(spec, n), data: stack(spec, i, states)? });
+        }
+        let mut inputs: Vec<(&str, &StateTensor)> = vec![(&self.x, &x)];
+        inputs.extend(self.states.iter().map(|s| s.input.as_str()).zip(&stacked));
+        inputs.extend(self.lengths.as_deref().map(|name| (name, &lengths)));
+        inputs.extend(self.constants.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+        let mut outputs = self.graph.run(&inputs)?;
+        for (i, (spec, &place)) in self.states.iter().zip(&self.places).enumerate() {
+            match outputs.get(place).map(|t| &t.data) {
+                Some(TensorData::I64(all)) => split_i64(spec, i, all, states)?,
+                Some(TensorData::F32(all)) => split_f32(spec, i, all, states)?,
+                None => return Err(Error::new(Stage::Engine, format!("no output `{}` came", spec.output))),
+            }
+        }
+        if self.result >= outputs.len() {
+            return Err(Error::new(Stage::Engine, "the graph gave too few outputs"));
+        }
+        let result = outputs.swap_remove(self.result);
+        Ok(if self.time_first { streams_first(result) } else { result })
+    }
+}
+
+/// `[T, N, V]` as `[N, T, V]`; anything else as it is.
+fn streams_first(tensor: StateTensor) -> StateTensor {
+    match (&tensor.shape[..], &tensor.data) {
+        (&[t, n, v], TensorData::F32(values)) if values.len() == t * n * v => {
+            let row = |(n_, t_): (usize, usize)| &values[(t_ * n + n_) * v..][..v];
+            let order = (0..n).flat_map(|n_| (0..t).map(move |t_| (n_, t_)));
+            let values = order.flat_map(row).copied().collect();
+            StateTensor { shape: vec![n, t, v], data: TensorData::F32(values) }
+        }
+        _ => tensor,
+    }
+}
+
+/// Whether x has time before streams: the second of its axes is the one that counts streams in the
+/// states, or is fixed at 1 where the first is not.
+fn is_time_first(description: &Description, x: &Port) -> bool {
+    if x.shape.len() != 3 || x.shape[0] == x.shape[1] {
+        return false;
+    }
+    let streams = |state: &StatePair| {
+        let port = description.inputs.iter().find(|i| i.name == state.input);
+        port.and_then(|p| p.shape.get(state.batch_axis)) == Some(&x.shape[1])
+    };
+    let is_symbol = x.shape[1].parse::<usize>().is_err() && x.shape[1] != "?";
+    match is_symbol {
+        true => description.states.iter().any(streams),
+        false => fixed(x, 1) == Some(1) && x.shape[0] != "1",
+    }
+}
+
+/// Whether the graph fixes how many streams a state is for.
+fn fixes_streams(description: &Description, state: &StatePair) -> bool {
+    let port = description.inputs.iter().find(|i| i.name == state.input);
+    port.is_some_and(|port| (0..port.shape.len()).all(|axis| fixed(port, axis).is_some()))
+}
+
+/// The inputs that are neither x nor states: lengths, and a rate.
+#[allow(clippy::type_complexity)]
+fn other_inputs(
+    others: &[&Port],
+    x: &Port,
+    description: &Description,
+) -> Result<(Option<String>, Vec<(String, StateTensor)>)> {
+    let (mut lengths, mut constants) = (None, Vec::new());
+    for port in others.iter().filter(|p| p.name != x.name) {
+        let is_i64 = port.r#type == "int64";
+        match port.shape.len() {
+            1 if is_i64 && lengths.is_none() && port.name.contains("len") => {
+                lengths = Some(port.name.clone())
+            }
+            0 | 1 if is_i64 && ["sr", "sample_rate"].contains(&port.name.as_str()) => {
+                let rate = description.value("sample_rate").and_then(|v| v.parse().ok()).unwrap_or(16_000);
+                let shape = vec![1; port.shape.len()];
+                constants.push((port.name.clone(), StateTensor { shape, data: TensorData::I64(vec![rate]) }));
+            }
+            _ => {
+                let (name, kind, shape) = (&port.name, &port.r#type, port.shape.join(", "));
+                let problem =
+                    format!("the input `{name}`, {kind} [{shape}], is no state that an output answers");
+                return Err(Error::new(Stage::Model, problem).hint("name the pair by `--state INPUT=OUTPUT`"));
+            }
+        }
+    }
+    Ok((lengths, constants))
+}
+
+/// Frames of a call, frames to move on by, and whether a call takes no more.
+fn window_of(
+    description: &Description,
+    x: &Port,
+    axis: usize,
+    otherwise: usize,
+) -> Result<(usize, usize, bool)> {
+    let number = |key: &str| match description.value(key) {
+        None => Ok(None),
+        Some(text) => text.trim().parse::<usize>().map(Some).map_err(|_| {
+            Error::new(Stage::Model, format!("expected a number, found {text:?}"))
+                .at(format!("metadata {key}"))
+        }),
+    };
+    let declared = fixed(x, axis);
+    for (window, shift) in WINDOW_KEYS {
+        if let Some(window) = number(window)? {
+            let shift = number(shift)?.unwrap_or(window);
+            if declared.is_some_and(|d| d != window) {
+                let problem = format!("the graph takes {} frames, its metadata say {window}", x.shape[axis]);
+                return Err(Error::new(Stage::Model, problem));
+            }
+            return Ok((window, shift, true));
+        }
+    }
+    match declared {
+        Some(window) => Ok((window, window, true)),
+        // As hearken declares it: a multiple of so many.
+        None => {
+            let multiple = x.shape[axis].split_once('*').and_then(|(n, _)| n.parse().ok());
+            let window = multiple.unwrap_or(otherwise);
+            Ok((window, window, false))
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Silero's voice activity detectors (the graphs of the `silero-vad` package, versions 4 to 6) as
+//! speech detectors: 32 ms of samples and, from version 5 on, the 4 ms before them go in with the
+//! state, a probability comes out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::engine::{EngineKind, EngineOptions, Graph, StateTensor, TensorData, graph};
+use crate::error::{Error, Result, Stage};
+use crate::onnx::describe::{Description, describe_with};
+use crate::onnx::load::read_bytes;
+
+use super::detector::{DetectorFactory, SpeechDetector};
+
+/// Samples of a window at 16 kHz.
+pub const WINDOW: usize = 512;
+/// Samples before the window that the newer graphs hear again.
+const CONTEXT: usize = 64;
+/// The only rate that is fed, Hz.
+const RATE: i64 = 16_000;
+
+/// What is shared by all streams.
+struct Model {
+    graph: Box<dyn Graph>,
+    x: String,
+    /// The input for the rate, if there is one, and its axes.
+    rate: Option<(String, usize)>,
+    /// Input, output's place, shape.
+    states: Vec<(String, usize, Vec<usize>)>,
+    /// Which output is the probability.
+    probability: usize,
+    context: usize,
+}
+
+/// Whether a file is one of Silero's detectors: samples in, one number out, a state of 64 or 128.
+pub fn is_silero(description: &Description) -> bool {
+    let x = description.inputs.first();
+    let samples = x.is_some_and(|x| x.r#type == "float32" && x.shape.len() == 2 && x.name == "input");
+    let states = &description.states;
+    let widths = states.iter().all(|s| matches!(s.shape[..], [1 | 2, 1, 64 | 128]));
+    samples && !states.is_empty() && widths && description.value("subsampling").is_none()
+}
+
+/// A factory of detectors of a file of Silero's.
+///
+/// # Errors
+/// When the file cannot be read or is another one, or the engine is not there.
+pub fn open(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<DetectorFactory> {
+    let model = load(path, kind, options).map_err(|e| match e.stage() {
+        Stage::Usage => e,
+        _ => e.in_file(path),
+    })?;
+    let model = Arc::new(model);
+    Ok(DetectorFactory::new(move || Ok(Box::new(Silero::new(Arc::clone(&model))))))
+}
+
+/// One detector of such a file.
+///
+/// # Errors
+/// As [`open`].
+pub fn detector(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn SpeechDetector>> {
+    Ok(Box::new(Silero::new(Arc::new(load(path, kind, options)?))))
+}
+
+fn load(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<Model> {
+    let bytes = read_bytes(path)?;
+    let description = describe_with(&bytes, &options.states)?;
+    if !is_silero(&description) {
+        let problem = "expected a voice activity detector of Silero's, found another graph";
+        return Err(Error::new(Stage::Model, problem)
+            .hint("`hearken inspect` shows what it is; the files are in the Python package silero-vad"));
+    }
+    let place = |name: &String| description.outputs.iter().position(|o| o.name == *name);
+    let mut states = Vec::new();
+    for state in &description.states {
+        let Some(place) = place(&state.output) else { continue };
+        states.push((state.input.clone(), place, state.shape.clone()));
+    }
+    let is_state = |name: &String| description.states.iter().any(|s| s.input == *name || s.output == *name);
+    let probability = description.outputs.iter().position(|o| !is_state(&o.name));
+    let rate = description.inputs.iter().find(|i| i.name == "sr").map(|i| (i.name.clone(), i.shape.len()));
+    let x = &description.inputs[0];
+    // Versions up to 4 carry h and c of 64; later ones hear a few samples again.
+    let context = if description.states.iter().any(|s| s.shape.ends_with(&[64])) { 0 } else { CONTEXT };
+    Ok(Model {
+        graph: graph::open(kind, &bytes, options)?,
+        x: x.name.clone(),
+        rate,
+        states,
+        probability: probability.ok_or_else(|| Error::new(Stage::Model, "the graph gives no probability"))?,
+        context,
+    })
+}
+
+/// One stream's detector.
+struct Silero {
+    model: Arc<Model>,
+    states: Vec<StateTensor>,
+    /// The samples heard again, then the window.
+    samples: Vec<f32>,
+}
+
+impl Silero {
+    fn new(model: Arc<Model>) -> Self {
+        let mut silero = Self { model, states: Vec::new(), samples: Vec::new() };
+        silero.reset();
+        silero
+    }
+}
+
+impl SpeechDetector for Silero {
+    fn window_samples(&self) -> usize {
+        WINDOW
+    }
+
+    fn speech(&mut self, window: &[f32]) -> Result<f32> {
+        let model = &self.model;
+        let heard = self.samples.len();
+        self.samples.drain(..heard - model.context);
+        self.samples.extend_from_slice(window);
+        let data = TensorData::F32(self.samples.clone());
+        let x = StateTensor { shape: vec![1, self.samples.len()], data };
+        let mut inputs: Vec<(&str, &StateTensor)> = vec![(&model.x, &x)];
+        inputs.extend(model.states.iter().map(|s| s.0.as_str()).zip(&self.states));
+        let axes = model.rate.as_ref().map_or(0, |r| r.1);
+        let rate = StateTensor { shape: vec![1; axes], data: TensorData::I64(vec![RATE]) };
+        inputs.extend(model.rate.as_ref().map(|r| (r.0.as_str(), &rate)));
+        let outputs = model.graph.run(&inputs)?;
+        for (state, (input, place, shape)) in self.states.iter_mut().zip(&model.states) {
+            match outputs.get(*place) {
+                Some(next) if next.shape == *shape => *state = next.clone(),
+                _ => return Err(Error::new(Stage::Engine, "the state changes its shape").at(input.clone())),
+            }
+        }
+        match outputs.get(model.probability).map(|t| &t.data) {
+            Some(TensorData::F32(values)) if values.len() == 1 => Ok(values[0]),
+            _ => Err(Error::new(Stage::Engine, "expected one probability of a window")),
+        }
+    }
+
+    fn reset(&mut self) {
+        let zeros = |shape: &Vec<usize>| {
+            let data = TensorData::F32(vec![0.0; shape.iter().product()]);
+            StateTensor { shape: shape.clone(), data }
+        };
+        self.states = self.model.states.iter().map(|s| zeros(&s.2)).collect();
+        self.samples = vec![0.0; self.model.context];
+    }
+}

@@ -1,0 +1,430 @@
+//! Out and in again: exports to every target run and agree with the model, come back as the same
+//! model, and the commands tell what is so.
+//!
+//! Needs onnxruntime where graphs are run: `ORT_DYLIB_PATH` or the Python environment of
+//! `VIRTUAL_ENV`; without it those tests are skipped, visibly.
+
+#[path = "common/networks.rs"]
+mod networks;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use hearken::audio::{WavEncoding, write_wav};
+use hearken::engine::verify::{Runners, compare};
+use hearken::engine::{EngineOptions, LibrarySearch};
+use hearken::features::FbankOptions;
+use hearken::model::{CellKind, Network, NetworkConfig};
+use hearken::onnx::describe::describe;
+use hearken::onnx::import::{ImportOptions, import};
+use hearken::onnx::{ExportOptions, Metadata, Precision, Target, read, targets, write};
+use hearken::recognizer::Recognizer;
+use networks::{CELLS, Numbers, config, metadata, random};
+use serde_json::Value;
+
+fn options() -> Option<EngineOptions> {
+    let ort_library = LibrarySearch {
+        explicit: std::env::var_os("ORT_DYLIB_PATH").map(Into::into),
+        executable_dir: None,
+        python_roots: std::env::var_os("VIRTUAL_ENV").map(Into::into).into_iter().collect(),
+    };
+    if !cfg!(feature = "ort") || ort_library.candidates().is_empty() {
+        eprintln!("skipped: no onnxruntime; set ORT_DYLIB_PATH or activate a Python environment with it");
+        return None;
+    }
+    Some(EngineOptions { ort_library, ..EngineOptions::default() })
+}
+
+/// Stacks of every cell and depth, and a mixed one.
+fn stacks() -> Vec<NetworkConfig> {
+    let mut stacks: Vec<NetworkConfig> = CELLS
+        .iter()
+        .zip([1, 2, 3, 2, 1])
+        .map(|(&cell, n)| config(&vec![(cell, 8); n], n != 2, true))
+        .collect();
+    stacks.push(config(&[(CellKind::Lstm, 8); 3], true, true));
+    let mixed = [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::RnnRelu, 5)];
+    stacks.push(config(&mixed, true, false));
+    // sherpa-onnx's features, which have 80 bins.
+    stacks.iter_mut().for_each(|s| s.num_features = 80);
+    stacks
+}
+
+/// The model's file of an export.
+fn exported(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Vec<u8> {
+    targets::export(network, metadata, options).expect("exported").files.remove(0).bytes
+}
+
+fn frames(config: &NetworkConfig, steps: usize, seed: u64) -> Vec<f32> {
+    let numbers = Numbers(seed).vec(steps * config.subsampling * config.num_features, 3.0);
+    numbers.into_iter().map(|v| v - 6.0).collect()
+}
+
+#[test]
+fn every_target_and_precision_agrees_with_the_model() {
+    let Some(engines) = options() else { return };
+    for (seed, config) in stacks().iter().enumerate() {
+        let (network, metadata) = (random(config, seed as u64), metadata(config));
+        let streams: Vec<Vec<f32>> =
+            [13, 9, 4, 7].iter().enumerate().map(|(i, &n)| frames(config, n, 50 + i as u64)).collect();
+        let own = Runners::of_own(&write(&network, &metadata).expect("written"), &network, &engines);
+        let expected = compare(&own.runners[..1], &streams, -15.9).expect("runs").remove(0).log_probs;
+        let targets = [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton, Target::Whole];
+        let exact = targets.map(|t| (t, Precision::Float32, 1e-4, 1e-4));
+        let rounded = [(Precision::Float16, 0.05), (Precision::Int8, 0.6)];
+        let rounded = rounded.map(|(p, most)| (Target::OnnxRuntime, p, most, 1e-4));
+        let dynamic = (Target::OnnxRuntime, Precision::Int8Dynamic, 3.0, 3.0);
+        for (target, precision, most, among) in exact.into_iter().chain(rounded).chain([dynamic]) {
+            let name = format!("{:?} for {target}, {precision}", config.layers);
+            let bytes =
+                exported(&network, &metadata, &ExportOptions { precision, ..ExportOptions::new(target) });
+            let description = describe(&bytes).expect("described");
+            let runners = Runners::of_graph(&bytes, &description, config.num_features, &engines);
+            let refused: Vec<String> = runners.refused.iter().map(|r| r.1.to_string()).collect();
+            assert!(!runners.runners.is_empty(), "{name}: {refused:?}");
+            let rows = compare(&runners.runners, &streams, -15.9).expect("runs");
+            assert_eq!(
+                rows.len(),
+                runners.runners.len() * if target == Target::Whole { 2 } else { 4 },
+                "{name}"
+            );
+            for row in &rows {
+                assert!(row.difference <= among, "{name}: {} {}: {}", row.calls, row.streams, row.difference);
+            }
+            let pairs = rows[0].log_probs.iter().zip(&expected);
+            let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // sherpa-onnx's windows are filled up with silence.
+            let longer = rows[0].log_probs.len().checked_sub(expected.len());
+            assert!(longer == Some(0) || target == Target::SherpaOnnx, "{name}: {longer:?}");
+            assert!(worst <= most, "{name}: {worst} from the model");
+        }
+    }
+}
+
+#[test]
+fn samples_in_give_what_features_give_one_delay_later() {
+    let Some(engines) = options() else { return };
+    let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
+    let (network, metadata) = (random(&config, 3), metadata(&config));
+    let samples: Vec<f32> = (0..640 * 12)
+        .zip(Numbers(4).vec(640 * 12, 0.02))
+        .map(|(i, noise)| 0.2 * (i as f32 * 0.05).sin() * (i as f32 * 0.0007).sin() + noise)
+        .collect();
+    let mut features = Vec::new();
+    let mut fbank = hearken::features::Fbank::new(&metadata.features).expect("good settings");
+    fbank.push(&samples, &mut features);
+    fbank.finish(&mut features);
+    let own = Runners::of_own(&write(&network, &metadata).expect("written"), &network, &engines);
+    let expected = compare(&own.runners[..1], &[features], -15.9).expect("runs").remove(0).log_probs;
+    let with_frontend = |target| ExportOptions { with_frontend: true, ..ExportOptions::new(target) };
+    for (target, file) in [(Target::OnnxRuntime, 0), (Target::Triton, 0)] {
+        let export = targets::export(&network, &metadata, &with_frontend(target)).expect("exported");
+        let bytes = &export.files[file].bytes;
+        let runners = Runners::of_graph(bytes, &describe(bytes).expect("described"), 80, &engines);
+        assert!(runners.takes_samples);
+        let longer = [samples.clone(), vec![0.0; 640]].concat();
+        let rows = compare(&runners.runners, &[longer, samples[..640 * 5].to_vec()], 0.0).expect("runs");
+        assert!(rows.iter().all(|row| row.difference < 1e-3), "{target}");
+        let (v, found) = (config.num_tokens, &rows[0].log_probs);
+        // The first step is before the beginning; the last frame's end is mirrored in one only.
+        let pairs = found[v..].iter().zip(&expected[..expected.len() - v]);
+        let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 2e-3, "{target}: {worst}");
+    }
+    for target in [Target::SherpaOnnx, Target::Whole] {
+        let error =
+            targets::export(&network, &metadata, &with_frontend(target)).expect_err("no samples there");
+        assert!(error.to_string().contains("--with-frontend"), "{error}");
+    }
+}
+
+#[test]
+fn exports_come_back_as_the_model_and_go_out_as_the_same_bytes() {
+    for (seed, config) in stacks().iter().enumerate() {
+        let (network, metadata) = (random(config, seed as u64), metadata(config));
+        let own = write(&network, &metadata).expect("written");
+        for target in [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton] {
+            let name = format!("{:?} for {target}", config.layers);
+            let options = ExportOptions::new(target);
+            let bytes = exported(&network, &metadata, &options);
+            let back = import(&bytes, &ImportOptions::default()).expect(&name);
+            assert_eq!(back.network, network, "{name}");
+            assert_eq!(back.metadata, metadata, "{name}");
+            assert_eq!(write(&back.network, &back.metadata).expect("written"), own, "{name}");
+            assert_eq!(exported(&back.network, &back.metadata, &options), bytes, "{name}");
+        }
+        for (precision, most) in [(Precision::Float16, 1e-3), (Precision::Int8, 1e-2)] {
+            let options = ExportOptions { precision, ..ExportOptions::new(Target::OnnxRuntime) };
+            let bytes = exported(&network, &metadata, &options);
+            let back = import(&bytes, &ImportOptions::default()).expect("imported");
+            assert_eq!(back.metadata, metadata);
+            for (a, b) in back.network.parameters.iter().zip(&network.parameters) {
+                let worst = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst <= most, "{precision}: {} by {worst}", a.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_description_says_who_would_load_what() {
+    let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
+    let (network, metadata) = (random(&config, 1), metadata(&config));
+    for (target, loads) in [
+        (Target::OnnxRuntime, ["hearken (native)", "hearken import", "onnxruntime"].as_slice()),
+        (Target::SherpaOnnx, &["hearken import", "onnxruntime", "sherpa-onnx"]),
+        (Target::Triton, &["hearken import", "onnxruntime", "triton"]),
+        (Target::Whole, &["onnxruntime", "triton"]),
+    ] {
+        let description =
+            describe(&exported(&network, &metadata, &ExportOptions::new(target))).expect("good");
+        let found: Vec<&str> = description.targets.iter().filter(|t| t.loads).map(|t| t.system).collect();
+        assert_eq!(found, loads, "{target}");
+        assert!(description.targets.iter().all(|t| !t.reason.is_empty()));
+        assert_eq!(description.states.len(), [1, 8, 1, 0][target as usize], "{target}");
+        assert!(description.drawing.iter().any(|line| line.contains("GRU")), "{target}");
+        // Two layers of GRU: 3 gates of 8 rows of 8 inputs and 8 recurrent values.
+        let gru = description.layers.iter().find(|l| l.name == "layers.1.gru").expect("by name");
+        assert_eq!((gru.parameters, gru.multiply_adds), (3 * 8 * 16 + 48, 3 * 8 * 16), "{target}");
+    }
+}
+
+/// A folder with a model that speaks, `model.onnx`, and `a.wav`.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().expect("a folder"));
+        let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 12); 2], true, false) };
+        let metadata = metadata(&config);
+        let mut network = random(&config, 2);
+        for parameter in network.parameters.iter_mut().filter(|p| p.name == "output.weight") {
+            parameter.data.iter_mut().for_each(|x| *x *= 8.0);
+        }
+        hearken::onnx::write_file(&place.path("model.onnx"), &network, &metadata).expect("written");
+        write_wav(&place.path("a.wav"), &signal(), 16_000, WavEncoding::Pcm16).expect("written");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::cargo_bin("hearken").expect("built");
+        let output = command.current_dir(self.0.path()).args(arguments).output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
+        output
+    }
+
+    /// Standard output of a command that succeeds.
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Exit code and standard error of a command that fails.
+    fn bad(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        (output.status.code().expect("a code"), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn signal() -> Vec<f32> {
+    let mut numbers = Numbers(1);
+    (0..32_000).map(|i| numbers.next() * 0.4 * (i as f32 / 1500.0).sin().powi(2)).collect()
+}
+
+#[test]
+fn exported_files_hear_the_same_from_the_command_line() {
+    if options().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let text = place.good(&["transcribe", "--model", "model.onnx", "a.wav"]);
+    assert!(text.split(' ').count() > 3, "the model speaks: {text:?}");
+    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "triton"]);
+    place.good(&["export", "model.onnx", "--for", "onnxruntime", "--precision", "fp16", "-o", "half.onnx"]);
+    for model in ["sherpa", "sherpa/model.onnx", "triton/m/1/model.onnx"] {
+        assert_eq!(place.good(&["transcribe", "--model", model, "a.wav"]), text, "{model}");
+    }
+    let config = fs::read_to_string(place.path("triton/m/config.pbtxt")).expect("written");
+    assert!(config.contains("name: \"m\"") && config.contains("zero_data: true"), "{config}");
+    let (code, error) = place.bad(&["transcribe", "--model", "half.onnx", "--engine", "native", "a.wav"]);
+    assert!(code == 2 && error.contains("native engine runs hearken's own"), "{error}");
+    place.good(&["export", "model.onnx", "--for", "whole", "-o", "whole.onnx"]);
+    let (_, error) = place.bad(&["transcribe", "--model", "whole.onnx", "a.wav"]);
+    assert!(error.contains("no states"), "{error}");
+    fs::remove_file(place.path("sherpa/tokens.txt")).expect("removed");
+    let (_, error) = place.bad(&["transcribe", "--model", "sherpa", "a.wav"]);
+    assert!(error.contains("tokens.txt"), "{error}");
+}
+
+#[test]
+fn verify_tells_differences_and_its_exit_code_says_whether_they_are_allowed() {
+    let place = Place::new();
+    let table = place.good(&["verify", "model.onnx", "--audio", "a.wav"]);
+    assert!(table.contains("native") && table.contains("chunks") && table.contains("allowed"), "{table}");
+    let (code, error) = place.bad(&["verify", "a.wav"]);
+    assert!(code == 1 && error.contains("a.wav"), "{error}");
+    if options().is_none() {
+        return;
+    }
+    let line = place.good(&["verify", "model.onnx", "--json"]);
+    let report: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(report["passed"], true);
+    let rows = report["rows"].as_array().expect("rows");
+    assert!(
+        rows.iter().any(|r| r["engine"] == "ort" && r["calls"] == "chunks" && r["streams"] == 4),
+        "{line}"
+    );
+    // Two engines never agree to the last bit.
+    assert_eq!(place.run(&["verify", "model.onnx", "--tolerance", "0"]).status.code(), Some(1));
+    // Time first, streams first; whole outputs without states.
+    for (name, found) in [
+        ("torch-dynamo-gru-2", "by their names"),
+        ("torch-script-lstm-2", "by their names"),
+        ("keras-gru", "none"),
+    ] {
+        let foreign = format!("{}/tests/data/import/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+        let table = place.good(&["verify", &foreign]);
+        assert!(table.contains(found) && table.contains("tokens unknown"), "{table}");
+        assert_eq!(table.matches("chunks").count(), if found == "none" { 0 } else { 2 }, "{table}");
+    }
+}
+
+#[test]
+fn inspect_describes_anybodys_file() {
+    let place = Place::new();
+    let own = place.good(&["inspect", "model.onnx"]);
+    for part in ["multiply-adds a second", "layers.1.gru", "sherpa-onnx", "state.0 → next_state.0", "GRU"] {
+        assert!(own.contains(part), "{part}: {own}");
+    }
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
+    let foreign = foreign.to_str().expect("UTF-8");
+    let text = place.good(&["inspect", foreign]);
+    assert!(text.contains("LSTM") && text.contains("hearken import"), "{text}");
+    let json: Value = serde_json::from_str(&place.good(&["inspect", foreign, "--json"])).expect("JSON");
+    assert!(json["targets"].as_array().is_some_and(|t| t.len() >= 5), "{json}");
+    let (code, error) = place.bad(&["inspect", foreign, "--state", "nothing=nowhere"]);
+    assert!(code == 2 && error.contains("`nothing`"), "{error}");
+    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    let folder = place.good(&["inspect", "sherpa"]);
+    assert!(folder.starts_with("sherpa/model.onnx") && folder.contains("zipformer2-CTC"), "{folder}");
+    let (code, error) = place.bad(&["inspect", "a.wav"]);
+    assert!(code == 1 && error.contains("a.wav"), "{error}");
+}
+
+#[test]
+fn an_imported_model_hears_learns_and_goes_out_again() {
+    let place = Place::new();
+    // hearken's own graph as a foreign one: without its metadata.
+    let (network, _) = read(&fs::read(place.path("model.onnx")).expect("read")).expect("ours");
+    let bytes = fs::read(place.path("model.onnx")).expect("read");
+    let mut model = hearken::onnx::proto::decode(&bytes).expect("a model");
+    model.metadata_props.clear();
+    fs::write(place.path("foreign.onnx"), prost_bytes(&model)).expect("written");
+    let tokens: String = ["<blk>", "▁a", "▁b", "▁c", "▁d", "▁e", "▁f"]
+        .iter()
+        .enumerate()
+        .map(|(i, t)| format!("{t} {i}\n"))
+        .collect();
+    fs::write(place.path("letters.txt"), tokens).expect("written");
+    let told = place.good(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "mine.onnx"]);
+    assert!(told.contains("gru 12 + gru 12"), "{told}");
+    let text = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
+    assert!(text.split_whitespace().all(|word| "abcdef".contains(word)), "{text}");
+    fs::write(place.path("train.jsonl"), "{\"audio_filepath\": \"a.wav\", \"text\": \"a b\"}\n")
+        .expect("written");
+    fs::write(place.path("recipe.toml"), RECIPE).expect("written");
+    place.good(&["train", "recipe.toml", "--from", "mine.onnx", "--out", "run", "--threads", "1"]);
+    let learnt = Recognizer::open(place.path("run/last.onnx")).expect("trained on");
+    assert_eq!(learnt.metadata().tokens.len(), 7);
+    let (after, _) = hearken::onnx::read_file(&place.path("run/last.onnx")).expect("ours");
+    assert_eq!(after.config, network.config);
+    let moved = after.parameters.iter().zip(&network.parameters).any(|(a, b)| a.data != b.data);
+    assert!(moved, "it has learnt");
+    let near = after
+        .parameters
+        .iter()
+        .zip(&network.parameters)
+        .all(|(a, b)| a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() < 0.1));
+    assert!(near, "and has begun from the imported weights");
+    place.good(&["export", "run/last.onnx", "--for", "sherpa-onnx", "-o", "again"]);
+    assert!(place.path("again/tokens.txt").is_file());
+}
+
+const RECIPE: &str = r#"
+[data]
+words = ["a", "b", "c", "d", "e", "f"]
+[[data.recordings]]
+manifest = "train.jsonl"
+weight = 1.0
+[[data.dev]]
+manifest = "train.jsonl"
+weight = 1.0
+[network]
+cells = ["gru"]
+hidden = [12, 12]
+input_size = 8
+residual = false
+[optimizer]
+learning_rate = 1e-3
+[schedule]
+steps = 4
+warmup_steps = 1
+[run]
+seed = 1
+batch_size = 1
+eval_interval = 4
+checkpoint_interval = 4
+log_interval = 1
+"#;
+
+fn prost_bytes(model: &hearken::onnx::proto::ModelProto) -> Vec<u8> {
+    use prost::Message;
+    model.encode_to_vec()
+}
+
+#[test]
+fn decoder_options_inside_the_graph_do_not_count_twice() {
+    let Some(engines) = options() else { return };
+    let place = Place::new();
+    let (network, mut metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");
+    metadata.decoder.filler = vec!["▁4".into()];
+    let text_with = |bias: f32| {
+        let mut metadata = metadata.clone();
+        metadata.decoder.blank_bias = bias;
+        metadata.decoder.filler_bias = bias / 4.0;
+        hearken::onnx::write_file(&place.path("biased.onnx"), &network, &metadata).expect("written");
+        let recognizer = Recognizer::open(place.path("biased.onnx")).expect("ours");
+        recognizer.transcribe(&signal()).expect("heard")
+    };
+    // One that would read differently if it counted twice, or not at all.
+    let plain = text_with(0.0);
+    let telling = |bias: &f32| text_with(*bias) != plain && text_with(2.0 * bias) != text_with(*bias);
+    let bias = (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of so many");
+    let text = text_with(bias);
+    place.good(&["export", "biased.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    let open = |path: &str| Recognizer::open_any(place.path(path), None, None, &engines).expect("opened");
+    for path in ["sherpa", "sherpa/model.onnx"] {
+        assert_eq!(open(path).transcribe(&signal()).expect("heard"), text, "{path}");
+    }
+}
+
+#[test]
+fn features_that_sherpa_onnx_does_not_compute_are_refused() {
+    let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8)], true, true) };
+    let mut metadata = metadata(&config);
+    metadata.features = FbankOptions { low_freq: 0.0, ..metadata.features };
+    let refused = targets::export(&random(&config, 1), &metadata, &ExportOptions::new(Target::SherpaOnnx));
+    let error = refused.expect_err("other features").to_string();
+    assert!(error.contains("low_freq"), "{error}");
+}
