@@ -50,7 +50,7 @@ pub struct Listening {
 
 impl Shared {
     /// Opens a stream, if there is one left.
-    pub fn listen(&self, trace: bool) -> Option<Listening> {
+    pub fn listen(&self, protocol: &str, trace: bool) -> Option<Listening> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().ok();
         if permit.is_none() {
             self.metrics.refuse("streams");
@@ -62,7 +62,7 @@ impl Shared {
             .map(|permit| permits.push(permit))
             .is_some();
         let (feed, outputs) = self.batcher.open(watched)?;
-        self.metrics.streams_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.metrics.begin(protocol);
         let gauge = Gauge::up(&self.metrics, |m| &m.streams);
         Some(Listening { feed, outputs, watched, _permits: permits, _gauge: gauge })
     }
@@ -187,11 +187,12 @@ impl Session {
                     return Over::close(close::POLICY, "the connection has lasted its time", "total");
                 }
             }
-            if let Some(over) = self.act(actions, socket).await {
-                return over;
-            }
-            if going && self.complete {
+            let over = self.act(actions, socket).await;
+            if going && self.complete && !matches!(over, Some(Over::Gone)) {
                 return Over::close(close::GOING_AWAY, "the server ends", "shutdown");
+            }
+            if let Some(over) = over {
+                return over;
             }
         }
     }
@@ -296,7 +297,8 @@ impl Session {
             let failed = |e: crate::Error| Over::close(close::INVALID_DATA, e.problem(), "invalid");
             self.resampler = Some(resampler.map_err(failed)?);
         }
-        let listening = self.shared.listen(trace).ok_or_else(full)?;
+        let protocol = self.machine.as_ref().map_or("", |machine| machine.name());
+        let listening = self.shared.listen(protocol, trace).ok_or_else(full)?;
         let heard = Heard::Listening { watched: listening.watched };
         self.listening = Some(listening);
         let mut said = Vec::new();

@@ -133,7 +133,7 @@ async fn read_field(shared: &Shared, mut field: Field<'_>, most: usize) -> Resul
 /// Decodes on a thread for blocking work, hears on the recogniser's.
 async fn hear(shared: &Arc<Shared>, bytes: Bytes, name: String) -> Result<(Vec<Segment>, f64), Problem> {
     let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "all streams are taken: try again later");
-    let mut listening = shared.listen(false).ok_or_else(busy)?;
+    let mut listening = shared.listen("http", false).ok_or_else(busy)?;
     let (pieces_out, mut pieces) = mpsc::channel::<crate::Result<Vec<f32>>>(4);
     let rate = shared.model.sample_rate;
     tokio::task::spawn_blocking(move || decode(bytes.into(), &name, rate, &pieces_out));
