@@ -137,8 +137,10 @@ async fn transcriptions(State(app): State<App>, request: Request) -> Result<Resp
 }
 
 /// Clients of OpenAI's interface ask which models there are.
-async fn models() -> Response {
-    let model = json!({"id": "hearken", "object": "model", "created": 0, "owned_by": "hearken"});
+async fn models(State(app): State<App>) -> Response {
+    let most = app.shared.limits.upload_bytes;
+    let model = json!({"id": "hearken", "object": "model", "created": 0, "owned_by": "hearken",
+                       "max_upload_bytes": most});
     json_response(StatusCode::OK, &json!({"object": "list", "data": [model]}))
 }
 

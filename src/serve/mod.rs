@@ -139,6 +139,7 @@ fn shared(
 ) -> Result<Shared> {
     let sample_rate = recognizer.sample_rate();
     let tokens = &recognizer.metadata().tokens;
+    let states = recognizer.engine().spec().states.iter().map(|state| state.shape.clone()).collect();
     let buffer = (options.limits.buffered_seconds.clamp(0.1, 3600.0) * f64::from(sample_rate)) as usize;
     let stream = options.stream.clone();
     let batch = BatchOptions { threads: options.threads, batch: options.batch, buffer, stream };
@@ -146,7 +147,7 @@ fn shared(
         batcher: Batcher::start(recognizer, &batch, metrics)?,
         limits: options.limits.clone(),
         metrics: Arc::clone(metrics),
-        model: ModelInfo { sample_rate, tokens: tokens.tokens().to_vec(), blank: tokens.blank() },
+        model: ModelInfo { sample_rate, tokens: tokens.tokens().to_vec(), blank: tokens.blank(), states },
         streams: Arc::new(Semaphore::new(options.limits.streams)),
         traces: Arc::new(Semaphore::new(options.limits.traces)),
         draining,
