@@ -2,7 +2,7 @@
 """How much `hearken serve` bears.
 
     python tools/serve_load.py streams  [--peer]   how many real-time streams, beside sherpa-onnx's server
-    python tools/serve_load.py latency             from the end of a word to its first appearance
+    python tools/serve_load.py latency  [--words]  from the end of a word to its first appearance
     python tools/serve_load.py connects [--count]  connections that come and go beside a stream that stays
     python tools/serve_load.py soak     [--hours]  stream-hours as fast as they go: memory and times
 
@@ -310,9 +310,39 @@ def streams(args):
 
 # ------------------------------------------------------------------ latency
 
+def spoken_words(manifest, count):
+    """Recordings of single words between silences, and where each word begins and ends: a word is
+    over at the last hundredth of a second that is less than 35 dB below its loudest."""
+    with open(manifest) as lines:
+        entries = [json.loads(line) for line in lines]
+    entries = entries[:: max(1, len(entries) // count)][:count]
+    parts, words, at = [], [], 0
+    for entry in entries:
+        samples, rate = soundfile.read(os.path.join(os.path.dirname(manifest), entry["audio_filepath"]), dtype="float32")
+        if rate != RATE:
+            moments = np.arange(int(len(samples) * RATE / rate)) * rate / RATE
+            samples = np.interp(moments, np.arange(len(samples)), samples).astype(np.float32)
+        hundredths = samples[: len(samples) // 160 * 160].reshape(-1, 160)
+        level = 10 * np.log10((hundredths**2).mean(axis=1) + 1e-10)
+        last = np.nonzero(level > level.max() - 35)[0][-1] + 1
+        words.append((entry["text"], at / RATE, at / RATE + last / 100))
+        parts += [samples, np.zeros(RATE * 8 // 10, np.float32)]
+        at += len(parts[-2]) + len(parts[-1])
+    return np.concatenate(parts), words
+
+
+def after_ends(seen, words):
+    """How long after a word's end it was there: by the audio, and by the clock."""
+    found = []
+    for (text, start, end), following in zip(words, words[1:] + [("", 1e9, 1e9)]):
+        there = [s for s in seen if s[1] == text and start < s[2] < following[1] + 0.2]
+        found += [(1000 * (s[2] - end), 1000 * (s[3] - end)) for s in there[:1]]
+    return [a for a, _ in found], [c for _, c in found]
+
+
 async def appearances(uri, samples, piece_ms, in_real_time):
-    """For each word of the last text: its end in the audio, how far the audio had come when it
-    first appeared (its place in the text, not to change again), and when that was."""
+    """For each word of the last text: its end as the recogniser gives it, the word, how far the
+    audio had come when it first appeared (at its place, not to change again), and when."""
     counts, texts = [], []
     async with websockets.connect(uri + "/vosk", max_size=None) as socket:
         await socket.send(json.dumps({"config": {"sample_rate": RATE}}))
@@ -340,22 +370,30 @@ async def appearances(uri, samples, piece_ms, in_real_time):
             words += result
             base = len(words)
     words += last.get("result", [])
-    return [(w["end"], *s[1:]) for w, s in zip(words, seen) if w["word"] == s[0]]
+    return [(w["end"], *s) for w, s in zip(words, seen) if w["word"] == s[0]]
 
 
 def latency(args):
-    samples = np.concatenate([scene(args.recordings, args.seconds), np.zeros(2 * RATE, np.float32)])
+    if args.words:
+        samples, words = spoken_words(args.words, args.count_words)
+    else:
+        samples = np.concatenate([scene(args.recordings, args.seconds), np.zeros(2 * RATE, np.float32)])
     with server(args) as hearken:
         pinned(hearken.process, args.cores[0])
-        fine = asyncio.run(appearances(hearken.ws, samples, 10, False))
-        algorithmic = [1000 * (audio - end) for end, audio, _ in fine]
-        print(f"{processor()}; {len(fine)} words; from the end that the recogniser itself gives a word\n")
-        print("| | p50 ms | p95 ms |\n|---|---|---|")
-        show = lambda name, x: print(f"| {name} | {np.percentile(x, 50):.0f} | {np.percentile(x, 95):.0f} |")
-        show("algorithmic (pieces of 10 ms, no computing time)", algorithmic)
+
+        def delays(piece_ms, in_real_time):
+            seen = asyncio.run(appearances(hearken.ws, samples, piece_ms, in_real_time))
+            if args.words:
+                return after_ends(seen, words)
+            return [1000 * (s[2] - s[0]) for s in seen], [1000 * (s[3] - s[0]) for s in seen]
+
+        rows = [("algorithmic (pieces of 10 ms, no computing time)", delays(10, False)[0])]
         for piece_ms in (20, 100):
-            real = asyncio.run(appearances(hearken.ws, samples, piece_ms, True))
-            show(f"measured (pieces of {piece_ms} ms, in real time)", [1000 * (clock - end) for end, _, clock in real])
+            rows.append((f"measured (pieces of {piece_ms} ms, in real time)", delays(piece_ms, True)[1]))
+    kind = f"single words of {os.path.basename(args.words)}" if args.words else "ends as the recogniser gives them"
+    print(f"{processor()}; {kind}\n\n| | words | p50 ms | p95 ms |\n|---|---|---|---|")
+    for name, x in rows:
+        print(f"| {name} | {len(x)} | {np.percentile(x, 50):.0f} | {np.percentile(x, 95):.0f} |")
 
 
 # ------------------------------------------------------------------ coming and going
@@ -505,6 +543,8 @@ def main():
                         or os.path.join(os.path.dirname(sys.executable), "sherpa-onnx-online-websocket-server"))
     parser.add_argument("--sherpa-batch", type=int, default=64)
     parser.add_argument("--count", type=int, default=10_000, help="connections")
+    parser.add_argument("--words", help="a manifest (JSON lines) of recordings of single words, for the latency")
+    parser.add_argument("--count-words", type=int, default=100)
     parser.add_argument("--hours", type=float, default=4, help="stream-hours")
     parser.add_argument("--streams", type=int, default=8, help="streams of the soak")
     args = parser.parse_args()

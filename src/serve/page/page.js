@@ -626,7 +626,8 @@ async function transcribe(file) {
     return say("Ready.");
   }
   if (!answer.ok) {
-    complain(`${file.name}: ${result.error?.message ?? `status ${answer.status}`}`);
+    const problem = result.error?.message ?? `status ${answer.status}`;
+    complain(problem.startsWith(file.name) ? problem : `${file.name}: ${problem}`);
     return say("Ready.");
   }
   let decoded = null;
