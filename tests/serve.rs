@@ -323,6 +323,16 @@ fn uploads_that_are_no_good_say_why() {
     assert_eq!(post("text/plain", b"hello").0, 400);
     assert_eq!(post("multipart/form-data; boundary=x", b"--x\r\nnonsense").0, 400);
     assert_eq!(server.request("GET", "/v1/audio/transcriptions", &[], b"").0, 405);
+    // More at a time than there is memory for.
+    let limits = Limits { uploads: 1, ..Limits::default() };
+    let narrow = Server::start(Options { limits, ..Options::default() });
+    let mut half = TcpStream::connect(narrow.address).expect("connected");
+    let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\
+                content-type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n";
+    half.write_all(head.as_bytes()).expect("sent");
+    narrow.retry(|| upload(&narrow, "pi.mp3", &[]).0 == 503);
+    drop(half);
+    narrow.retry(|| upload(&narrow, "pi.mp3", &[]).0 == 200);
     // And still it works.
     assert_eq!(upload(&server, "pi.mp3", &[]).0, 200);
 }
@@ -506,7 +516,7 @@ fn what_takes_too_long_or_is_too_long_is_closed_with_its_code() {
     let limits = Limits {
         message_bytes: 10_000,
         idle: Duration::from_millis(300),
-        handshake: Duration::from_millis(300),
+        handshake: Duration::from_secs(1),
         ..Limits::default()
     };
     let server = Server::start(Options { limits, ..Options::default() });
@@ -518,12 +528,14 @@ fn what_takes_too_long_or_is_too_long_is_closed_with_its_code() {
     let mut idle = server.start_encoded(16_000, "s16le", false);
     idle.send(&[0; 100]);
     assert_eq!(idle.closed(), 1008);
-    // Who does not finish the head of a request is let go too.
-    let mut slow = TcpStream::connect(server.address).expect("connected");
-    slow.write_all(b"GET / HTTP/1.1\r\nhost: ").expect("sent");
-    slow.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    let mut answer = Vec::new();
-    assert!(slow.read_to_end(&mut answer).is_ok_and(|_| !answer.starts_with(b"HTTP/1.1 200")));
+    // Who does not finish the head of a request is let go too, and who sends no other or none.
+    for sent in ["", "GET / HTTP/1.1\r\nhost: ", "GET /health HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut slow = TcpStream::connect(server.address).expect("connected");
+        slow.write_all(sent.as_bytes()).expect("sent");
+        slow.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        let mut answer = Vec::new();
+        assert!(slow.read_to_end(&mut answer).is_ok(), "{sent:?} is not let go");
+    }
     assert_eq!(server.metric("hearken_closed_total{reason=\"idle\"}"), 2.0);
     assert_eq!(server.metric("hearken_closed_total{reason=\"too_big\"}"), 1.0);
 }

@@ -88,6 +88,9 @@ struct LimitArgs {
     /// Bytes of a websocket message.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
     max_message: usize,
+    /// Uploads at a time; each is in memory whole.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().uploads)]
+    max_uploads: usize,
     /// Bytes of an uploaded recording.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().upload_bytes)]
     max_upload: usize,
@@ -124,6 +127,7 @@ impl LimitArgs {
             connections: self.max_connections.min(1 << 20),
             streams: self.max_streams.min(1 << 20),
             traces: self.max_traces.min(1 << 20),
+            uploads: self.max_uploads.min(1 << 20),
             message_bytes: self.max_message,
             upload_bytes: self.max_upload,
             idle: Duration::from_secs_f64(self.idle_seconds),

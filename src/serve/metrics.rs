@@ -26,8 +26,8 @@ pub struct Metrics {
     lag_us: AtomicU64,
     /// Streams begun, by protocol.
     pub protocols: Named<4>,
-    /// Refused: `connections`, `rate`, `streams`, `token`, `origin`.
-    pub refused: Named<5>,
+    /// Refused: `connections`, `rate`, `streams`, `uploads`, `token`, `origin`.
+    pub refused: Named<6>,
     /// Closed by us: `idle`, `total`, `slow_reader`, `too_big`, `invalid`, `failed`, `shutdown`.
     pub closed: Named<7>,
 }
@@ -35,7 +35,7 @@ pub struct Metrics {
 /// The names of [`Metrics::protocols`].
 pub const PROTOCOLS: [&str; 4] = ["hearken", "vosk", "sherpa", "http"];
 /// The reasons of [`Metrics::refused`].
-pub const REFUSED: [&str; 5] = ["connections", "rate", "streams", "token", "origin"];
+pub const REFUSED: [&str; 6] = ["connections", "rate", "streams", "uploads", "token", "origin"];
 /// The reasons of [`Metrics::closed`].
 pub const CLOSED: [&str; 7] = ["idle", "total", "slow_reader", "too_big", "invalid", "failed", "shutdown"];
 

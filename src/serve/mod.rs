@@ -149,6 +149,7 @@ fn shared(
         metrics: Arc::clone(metrics),
         model: ModelInfo { sample_rate, tokens: tokens.tokens().to_vec(), blank: tokens.blank(), states },
         streams: Arc::new(Semaphore::new(options.limits.streams)),
+        uploads: Arc::new(Semaphore::new(options.limits.uploads)),
         traces: Arc::new(Semaphore::new(options.limits.traces)),
         draining,
     })

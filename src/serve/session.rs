@@ -32,6 +32,8 @@ pub struct Shared {
     pub model: ModelInfo,
     /// A permit for each stream that may be heard.
     pub streams: Arc<Semaphore>,
+    /// A permit for each recording that may be uploaded.
+    pub uploads: Arc<Semaphore>,
     /// A permit for each stream that may be watched.
     pub traces: Arc<Semaphore>,
     /// Turns true when the server is to end.

@@ -72,6 +72,10 @@ struct Form {
 /// # Errors
 /// What is wrong with it, or that all streams are taken.
 pub async fn transcribe(shared: Arc<Shared>, multipart: Multipart) -> Result<Response, Problem> {
+    let Ok(_permit) = Arc::clone(&shared.uploads).try_acquire_owned() else {
+        shared.metrics.refuse("uploads");
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many uploads at a time: try again later"));
+    };
     let form = read_form(&shared, multipart).await?;
     if !["", "json", "text", "verbose_json"].contains(&form.format.as_str()) {
         let problem = format!("expected response_format json, text or verbose_json, found {}", form.format);
