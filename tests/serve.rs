@@ -48,7 +48,7 @@ fn sherpa(server: &Server, path: &str, ending: Ending, clip: &str) -> String {
     client.say("Done");
     let mut segments: Vec<String> = Vec::new();
     loop {
-        let result = match client.next() {
+        let result = match client.message() {
             Message::Text(text) if text.as_str() == "Done!" => {
                 assert_eq!(ending, Ending::Cpp);
                 client.close();
@@ -353,11 +353,8 @@ fn health_metrics_models_and_the_page() {
     for file in ["/page.js", "/worklet.js", "/style.css"] {
         let (status, _, text) = get(file);
         assert_eq!(status, 200);
-        let foreign = |word: &str| text.contains(word);
-        assert!(
-            !["http://", "https://", "@import"].iter().any(|w| foreign(w)),
-            "{file} loads from elsewhere"
-        );
+        let elsewhere = ["http://", "https://", "@import"];
+        assert!(!elsewhere.iter().any(|word| text.contains(word)), "{file} loads from elsewhere");
     }
     let mut client = server.start_encoded(16_000, "s16le", false);
     client.send(&s16_bytes(&clip("pi.wav").0));
@@ -738,7 +735,7 @@ fn when_the_server_ends_open_streams_get_their_last_words() {
     assert_eq!(vosk.json()["text"], expected("pi.wav"));
     assert_eq!(vosk.closed(), 1001);
     loop {
-        match sherpa.next() {
+        match sherpa.message() {
             Message::Text(text) if text.as_str() == "Done!" => break,
             Message::Text(_) => {}
             other => panic!("{other:?}"),

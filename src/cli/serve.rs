@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::TcpSocket;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::endpoint::EndpointArgs;
 use super::model::ModelArgs;
@@ -179,19 +178,36 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         .map_err(|e| failed(format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         let (listener, address) = bind(args.listen)?;
-        let mut term = signal(SignalKind::terminate()).map_err(|e| failed(e.to_string()))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| failed(e.to_string()))?;
+        let shutdown = asked_to_end()?;
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         // Nobody may be there to read it.
         let _ = writeln!(std::io::stderr(), "hearken: listening on {scheme}://{address}/");
-        let shutdown = async {
-            tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
-        };
         serve::run(listener, recognizer, options, shutdown).await
     })?;
     // A decoder that hangs in a recording must not keep the program.
     runtime.shutdown_background();
     Ok(Outcome::Done)
+}
+
+/// Waits for SIGTERM or Ctrl-C, of which none is missed from now on.
+#[cfg(unix)]
+fn asked_to_end() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|e| failed(format!("cannot wait for signals: {e}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
+}
+
+#[cfg(not(unix))]
+fn asked_to_end() -> Result<impl Future<Output = ()>> {
+    // Where it cannot be waited for, it ends the program as it does any.
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    })
 }
 
 fn bind(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr)> {

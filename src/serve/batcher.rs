@@ -23,8 +23,9 @@ use super::metrics::Metrics;
 
 /// Batches of what was heard that wait for a client.
 const OUTPUTS: usize = 64;
-/// Steps that one stream may have ready before its next audio is taken; some two seconds.
-const MOST_READY: usize = 50;
+/// Steps that one stream may have ready before its next audio is taken. A stream that comes as fast
+/// as it can makes those beside it wait for no more than that.
+const MOST_READY: usize = 10;
 /// What an item counts at the least against its stream's buffer, samples.
 const LEAST_COST: usize = 160;
 /// Samples that a watched stream takes at a time, so that its steps are seen one by one.

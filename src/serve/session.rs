@@ -151,6 +151,9 @@ impl Session {
             // While its audio waits for the recogniser a client cannot be idle.
             let reading = self.waiting.is_empty();
             let busy = !reading || (self.finishing && !self.complete);
+            if busy {
+                idle = Instant::now() + limits.idle;
+            }
             let mut actions = Vec::new();
             tokio::select! {
                 biased;

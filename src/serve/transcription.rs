@@ -74,7 +74,10 @@ struct Form {
 pub async fn transcribe(shared: Arc<Shared>, multipart: Multipart) -> Result<Response, Problem> {
     let Ok(_permit) = Arc::clone(&shared.uploads).try_acquire_owned() else {
         shared.metrics.refuse("uploads");
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many uploads at a time: try again later"));
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many uploads at a time: try again later",
+        ));
     };
     let form = read_form(&shared, multipart).await?;
     if !["", "json", "text", "verbose_json"].contains(&form.format.as_str()) {

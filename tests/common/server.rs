@@ -381,7 +381,7 @@ impl Client {
     }
 
     /// The next message that is no ping.
-    pub fn next(&mut self) -> Message {
+    pub fn message(&mut self) -> Message {
         loop {
             match self.socket.read().expect("a message") {
                 Message::Ping(_) | Message::Pong(_) => {}
@@ -392,7 +392,7 @@ impl Client {
 
     /// The next message, which is JSON.
     pub fn json(&mut self) -> Value {
-        match self.next() {
+        match self.message() {
             Message::Text(text) => serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")),
             other => panic!("expected JSON, found {other:?}"),
         }
@@ -401,7 +401,7 @@ impl Client {
     /// Reads on to the close, and gives its code.
     pub fn closed(&mut self) -> u16 {
         loop {
-            if let Message::Close(frame) = self.next() {
+            if let Message::Close(frame) = self.message() {
                 return frame.map_or(1005, |frame| frame.code.into());
             }
         }
