@@ -14,7 +14,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::{Notify, mpsc};
 
-use crate::engine::TensorData;
+use crate::engine::{SharedScratch, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::recognizer::{Event, Recognizer, Stream, StreamOptions, step_batch};
 
@@ -119,6 +119,7 @@ impl Batcher {
                 awake: Vec::new(),
                 commands: inlet,
                 batch: options.batch.max(1),
+                scratch: SharedScratch::default(),
                 metrics: Arc::clone(metrics),
             };
             thread::Builder::new()
@@ -207,6 +208,7 @@ struct Share {
     awake: Vec<u64>,
     commands: Receiver<Command>,
     batch: usize,
+    scratch: SharedScratch,
     metrics: Arc<Metrics>,
 }
 
@@ -289,7 +291,7 @@ impl Share {
     }
 
     /// One step of all streams that are ready.
-    fn step(&self, slots: &mut [(u64, Box<Slot>)]) {
+    fn step(&mut self, slots: &mut [(u64, Box<Slot>)]) {
         let mut ready: Vec<&mut Slot> = slots
             .iter_mut()
             .map(|(_, slot)| &mut **slot)
@@ -299,7 +301,10 @@ impl Share {
             self.metrics.batches_total.fetch_add(1, Ordering::Relaxed);
             self.metrics.batched_total.fetch_add(group.len() as u64, Ordering::Relaxed);
             let mut streams: Vec<&mut Stream> = group.iter_mut().map(|slot| &mut slot.stream).collect();
-            if let Err(error) = step_batch(&mut streams) {
+            streams[0].swap_scratch(&mut self.scratch);
+            let result = step_batch(&mut streams);
+            streams[0].swap_scratch(&mut self.scratch);
+            if let Err(error) = result {
                 // Where the engine stopped is not known: none of them can go on.
                 for slot in group {
                     slot.fail(error.to_string());
