@@ -415,6 +415,17 @@ fn pages_of_other_origins_are_refused() {
     let server = Server::start(Options { access, ..Options::default() });
     server.open_with("/", &[("origin", "https://speech.example.org")]).close();
     assert_eq!(server.refused("/", &[("origin", "https://speech.example.org.evil.example")]), 403);
+    // An allowed page's script may read the answers, and ask whether it may send a token (CORS).
+    let allowed = "access-control-allow-origin: https://speech.example.org\r\n";
+    let page = ("origin", "https://speech.example.org");
+    let (status, head, _) = server.request("GET", "/v1/models", &[page], b"");
+    assert!(status == 200 && head.contains(allowed), "{head}");
+    let asks = [page, ("access-control-request-method", "POST")];
+    let (status, head, _) = server.request("OPTIONS", "/v1/audio/transcriptions", &asks, b"");
+    assert!(status == 204 && head.contains(allowed) && head.contains("authorization"), "{head}");
+    let asks = [("origin", "https://evil.example"), ("access-control-request-method", "POST")];
+    let (status, head, _) = server.request("OPTIONS", "/v1/audio/transcriptions", &asks, b"");
+    assert!(status == 403 && !head.contains("access-control"), "{head}");
 }
 
 fn upload_from(server: &Server, origin: &str) -> u16 {

@@ -11,7 +11,7 @@ Needs Chromium and the Python packages playwright, websockets, numpy and soundfi
 
 import argparse
 import os
-import subprocess
+import shutil
 import tempfile
 import time
 import wave
@@ -20,6 +20,8 @@ from urllib.parse import urlparse
 from playwright.sync_api import sync_playwright
 
 from serve_clients import Server, transcribe
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")  # or playwright's own
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -46,7 +48,7 @@ class Browser:
         flags = FLAGS + ["--use-fake-device-for-media-stream"]
         if microphone:
             flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={microphone}%noloop"]
-        self.browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        self.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         self.page = self.browser.new_page(**context)
         self.errors = []
         self.hosts = set()
@@ -212,6 +214,28 @@ def main():
                 page.wait_for_selector("#problem:not([hidden])", timeout=10000)
                 print("killed:", page.inner_text("#problem"))
                 assert "left" in page.inner_text("#problem")
+
+        # No place left: for a stream; for the network to be shown.
+        with Server(args.hearken, args.model, "--max-streams", "0") as server:
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(server.http + "/")
+                page.click("#listen")
+                page.wait_for_selector("#problem:not([hidden])", timeout=10000)
+                print("full:", page.inner_text("#problem"))
+                assert "full" in page.inner_text("#problem")
+                page.wait_for_selector("#status:text-is('Not listening.')")
+        with Server(args.hearken, args.model, "--max-traces", "0") as server:
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(server.http + "/")
+                page.click("#listen")
+                page.wait_for_selector("#no-trace:not([hidden])", timeout=10000)
+                print("not shown:", page.inner_text("#no-trace"))
+                assert page.is_visible("#spectrogram") and not page.is_visible("#state")
+                page.click("#listen")
+                page.wait_for_selector("#status:text-is('Not listening.')")
+                assert not browser.errors, browser.errors
 
         token = os.path.join(folder, "token")
         with open(token, "w") as file:

@@ -376,23 +376,27 @@ class Line {
   }
 
   show(partial) {
-    this.partial.textContent = partial;
-    this.follow();
+    follow(() => (this.partial.textContent = partial));
   }
 
   add(words) {
-    for (const word of words) this.partial.before(wordButton(word, this.recording), " ");
-    this.partial.textContent = "";
-    this.follow();
+    follow(() => {
+      for (const word of words) this.partial.before(wordButton(word, this.recording), " ");
+      this.partial.textContent = "";
+    });
   }
 
   isEmpty() {
     return this.element.childElementCount === 1 && !this.partial.textContent;
   }
+}
 
-  follow() {
-    $("transcript").scrollTop = $("transcript").scrollHeight;
-  }
+// Changes the transcript, and keeps its end in view for those who look at it.
+function follow(change) {
+  const box = $("transcript");
+  const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  change();
+  if (atEnd) box.scrollTop = box.scrollHeight;
 }
 
 // ---------------------------------------------------------------- listening
