@@ -522,7 +522,7 @@ def soak(args):
         settled = levels[len(levels) // 5 :] or levels
         print(f"{heard / 3600:.2f} stream-hours in {seconds:.0f} s ({heard / seconds:.0f} times real time),"
               f" memory {settled[0]:.1f} MB settled, {max(settled):.1f} MB at the most, {levels[-1]:.1f} MB at last;"
-              f"  words at most {1000 * max(w for _, w in results):.0f} ms from where they were the first time")
+              f" words at most {1000 * max(w for _, w in results):.0f} ms from where they were the first time")
         assert levels[-1] < settled[0] + 8, "memory grew"
 
 
