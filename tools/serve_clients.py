@@ -1,20 +1,27 @@
 #!/usr/bin/env python3
-"""Clients of `hearken serve`, written from the protocols, against a running server's own model.
+"""Clients of `hearken serve`: those that packages carry, and others written from the protocols.
 
     python tools/serve_clients.py --hearken target/debug/hearken --model M.onnx audio/*.wav
 
 Starts the server, hears each recording through every protocol (vosk-server's lockstep client,
 sherpa-onnx's with the C++ and the Python server's ending, our own at three rates and encodings,
 an OpenAI-style upload), several at a time, and compares each text with `hearken transcribe`.
+Clients of others are used as they are where they are installed: vosk's (`pip install vosk`), OpenAI's
+(`openai`), sherpa-onnx's C++ program (`sherpa-onnx-bin`).
 Needs numpy, soundfile and websockets. Exit code 1 when a text differs.
 """
 
 import argparse
 import asyncio
+import importlib.util
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import time
+import types
 import urllib.request
 import uuid
 
@@ -154,6 +161,54 @@ def upload(http, path, **fields):
         return answer.read().decode()
 
 
+async def vosk_package(uri, samples):
+    """vosk-transcriber's own client."""
+    from vosk.transcriber.transcriber import Transcriber
+
+    audio = asyncio.StreamReader()
+    audio.feed_data(s16(samples))
+    audio.feed_eof()
+    myself = types.SimpleNamespace(args=types.SimpleNamespace(server=uri))
+    process = types.SimpleNamespace(stdout=audio)
+    results, _ = await Transcriber.recognize_stream_server(myself, process)
+    return " ".join(r["text"] for r in results if r["text"])
+
+
+def openai_package(http, path):
+    """OpenAI's own client."""
+    import openai
+
+    client = openai.OpenAI(base_url=http + "/v1", api_key="anything")
+    with open(path, "rb") as file:
+        return client.audio.transcriptions.create(model="hearken", file=file).text
+
+
+def sherpa_program(program, port, path):
+    """sherpa-onnx's own client, in C++."""
+    command = [program, "--server-ip=127.0.0.1", f"--server-port={port}", "--seconds-per-message=0.01",
+               "--samples-per-message=1600", path]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    results = [json.loads(r) for r in re.findall(r"(\{\"text\".*\})$", run.stdout + run.stderr, re.M)]
+    segments = {r["segment"]: r["text"] for r in results}
+    assert results and results[-1]["is_eof"], run.stderr[-500:]
+    return " ".join(t for _, t in sorted(segments.items()) if t)
+
+
+def of_packages(server, path, samples, rate):
+    """The clients of packages that are there and can send this recording."""
+    beside = os.path.join(os.path.dirname(sys.executable), "sherpa-onnx-online-websocket-client")
+    program = shutil.which("sherpa-onnx-online-websocket-client") or (os.path.exists(beside) and beside)
+    port = server.http.rsplit(":", 1)[1]
+    found = []
+    if importlib.util.find_spec("vosk") and rate == 16000:
+        found.append(("vosk's own", path, vosk_package(server.ws, samples)))
+    if importlib.util.find_spec("openai"):
+        found.append(("OpenAI's own", path, asyncio.to_thread(openai_package, server.http, path)))
+    if program and rate == 16000:
+        found.append(("sherpa-onnx's own", path, asyncio.to_thread(sherpa_program, program, port, path)))
+    return found
+
+
 def transcribe(hearken, model, path):
     command = [hearken, "transcribe", "--model", model, path]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -173,6 +228,7 @@ async def hear_all(server, paths, expected):
         if rate == 16000:
             tasks.append(("sherpa, C++ ending", path, sherpa(server.ws + "/", samples, "cpp")))
             tasks.append(("sherpa, Python ending", path, sherpa(server.ws + "/sherpa/python", samples, "python")))
+        tasks += of_packages(server, path, samples, rate)
         tasks.append(("upload", path, asyncio.to_thread(upload, server.http, path, response_format="text")))
     texts = await asyncio.gather(*(task for _, _, task in tasks), return_exceptions=True)
     differing = 0

@@ -11,14 +11,17 @@ Needs Chromium and the Python packages playwright, websockets, numpy and soundfi
 
 import argparse
 import os
-import subprocess
+import shutil
 import tempfile
 import time
 import wave
+from urllib.parse import urlparse
 
 from playwright.sync_api import sync_playwright
 
 from serve_clients import Server, transcribe
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")  # or playwright's own
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -45,9 +48,11 @@ class Browser:
         flags = FLAGS + ["--use-fake-device-for-media-stream"]
         if microphone:
             flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={microphone}%noloop"]
-        self.browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        self.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         self.page = self.browser.new_page(**context)
         self.errors = []
+        self.hosts = set()
+        self.page.on("request", lambda r: self.hosts.add(urlparse(r.url).netloc))
         self.page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
 
@@ -71,6 +76,26 @@ def coloured(page, canvas):
     return page.evaluate(script, canvas)
 
 
+# Every text that is seen against the colour behind it (WCAG 2.1, contrast ratio): the worst.
+CONTRAST = """() => {
+    const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+    const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data]; };
+    const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+    let worst = [99, ''];
+    for (const element of document.querySelectorAll('body *')) {
+        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+        if (!own || !element.checkVisibility() || element.disabled) continue;
+        let behind = element;
+        while (behind.parentElement && rgb(getComputedStyle(behind).backgroundColor)[3] < 255) behind = behind.parentElement;
+        const a = light(rgb(getComputedStyle(element).color)), b = light(rgb(getComputedStyle(behind).backgroundColor));
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < worst[0]) worst = [ratio, element.textContent.trim().slice(0, 40)];
+    }
+    return worst; }"""
+
+
 def listen(browser_type, url, args, microphone, seconds, expected, picture, **context):
     browser = Browser(browser_type, microphone, **context)
     with browser as page:
@@ -78,13 +103,15 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
         page.wait_for_selector("#status:text-is('Ready.')")
         page.keyboard.press("Space")
         page.wait_for_selector("#status:text-is('Listening.')")
-        wanted = expected.split()[-1]
-        deadline = time.monotonic() + seconds + 15
-        while wanted not in text(page) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(0.6)
-        drawn = {c: coloured(page, c) for c in ("spectrogram", "tokens", "state")}
+        # In the middle of it: words that may still change, and the network at work.
+        words = expected.split()
+        page.wait_for_function("w => document.querySelector('.partial')?.textContent.includes(w)", arg=words[-2], timeout=30000)
+        level = page.evaluate("document.getElementById('level').value")
         page.screenshot(path=os.path.join(args.pictures, picture), full_page=True)
+        # The utterance ends by itself, in silence.
+        page.wait_for_function("n => document.querySelectorAll('.word').length >= n", arg=len(words), timeout=30000)
+        drawn = {c: coloured(page, c) for c in ("spectrogram", "tokens", "state")}
+        contrast = page.evaluate(CONTRAST)
         page.keyboard.press("Escape")
         page.wait_for_selector("#status:text-is('Not listening.')")
         heard = text(page)
@@ -92,10 +119,13 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
         page.locator(".word").first.click()
         page.wait_for_selector(".word.playing", timeout=5000)
         wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
-        print(f"{picture}: {heard!r}, {words} words, drawn {drawn}")
+        print(f"{picture}: {heard!r}, {words} words, {level:.0f} dB, drawn {drawn}, least contrast {contrast}")
         assert heard == expected, f"heard {heard!r}, expected {expected!r}"
         assert all(v > 0.01 for v in drawn.values()), drawn
         assert not wide, "the page is wider than the window"
+        assert level > -45, f"the level is {level} dB while somebody speaks"
+        assert contrast[0] >= 4.5, f"hard to read: {contrast}"
+        assert browser.hosts == {urlparse(url).netloc}, f"something is loaded from elsewhere: {browser.hosts}"
         assert not browser.errors, browser.errors
 
 
@@ -127,7 +157,7 @@ def main():
             looks = [
                 ("page-light.png", {"viewport": {"width": 1100, "height": 900}, "color_scheme": "light"}),
                 ("page-dark.png", {"viewport": {"width": 1100, "height": 900}, "color_scheme": "dark"}),
-                ("page-phone.png", {"viewport": {"width": 360, "height": 740}, "color_scheme": "light", "device_scale_factor": 2}),
+                ("page-phone.png", {"viewport": {"width": 360, "height": 740}, "color_scheme": "light", "device_scale_factor": 2, "has_touch": True, "is_mobile": True}),
             ]
             for picture, context in looks:
                 listen(playwright, url, args, microphone, seconds, expected, picture, **context)
@@ -145,9 +175,12 @@ def main():
                 page.keyboard.press("Enter")
                 page.wait_for_selector(".word.playing", timeout=5000)
                 page.screenshot(path=os.path.join(args.pictures, "page-dropped.png"))
+                page.click("#clear")
+                assert text(page) == "", text(page)
                 drop(page, __file__)
                 page.wait_for_selector("#problem:not([hidden])")
                 print("not audio:", page.inner_text("#problem"))
+                page.screenshot(path=os.path.join(args.pictures, "page-problem.png"))
 
             # A microphone that is refused.
             browser = Browser(playwright, None)
@@ -182,10 +215,32 @@ def main():
                 print("killed:", page.inner_text("#problem"))
                 assert "left" in page.inner_text("#problem")
 
+        # No place left: for a stream; for the network to be shown.
+        with Server(args.hearken, args.model, "--max-streams", "0") as server:
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(server.http + "/")
+                page.click("#listen")
+                page.wait_for_selector("#problem:not([hidden])", timeout=10000)
+                print("full:", page.inner_text("#problem"))
+                assert "full" in page.inner_text("#problem")
+                page.wait_for_selector("#status:text-is('Not listening.')")
+        with Server(args.hearken, args.model, "--max-traces", "0") as server:
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(server.http + "/")
+                page.click("#listen")
+                page.wait_for_selector("#no-trace:not([hidden])", timeout=10000)
+                print("not shown:", page.inner_text("#no-trace"))
+                assert page.is_visible("#spectrogram") and not page.is_visible("#state")
+                page.click("#listen")
+                page.wait_for_selector("#status:text-is('Not listening.')")
+                assert not browser.errors, browser.errors
+
         token = os.path.join(folder, "token")
         with open(token, "w") as file:
             file.write("0123456789abcdef\n")
-        with Server(args.hearken, args.model, "--token-file", token) as server:
+        with Server(args.hearken, args.model, "--token-file", token, "--max-upload", "1000") as server:
             browser = Browser(playwright, microphone)
             with browser as page:
                 page.goto(server.http + "/")
@@ -198,6 +253,10 @@ def main():
                 page.click("#listen")
                 page.wait_for_selector("#status:text-is('Not listening.')")
                 print("token: taken")
+                drop(page, args.recording)
+                page.wait_for_selector("#problem:not([hidden])")
+                print("too long:", page.inner_text("#problem"))
+                assert "too long" in page.inner_text("#problem")
     print("the page works")
 
 

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::TcpSocket;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::endpoint::EndpointArgs;
 use super::model::ModelArgs;
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage};
+use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use crate::serve::{self, Access, Ending, Limits, Options};
 
 /// Hear over the network: websockets as vosk-server and sherpa-onnx speak them, whole recordings
@@ -19,8 +20,14 @@ use crate::serve::{self, Access, Ending, Limits, Options};
 #[command(after_help = "Example: hearken serve --listen 127.0.0.1:2700\n         \
                         then open http://127.0.0.1:2700/")]
 pub(super) struct Args {
-    #[command(flatten)]
-    model: ModelArgs,
+    /// The model to hear with; without it the digits model inside the program.
+    #[arg(long, value_name = "FILE.onnx")]
+    model: Option<PathBuf>,
+
+    /// What runs the network: native, tract or ort (onnxruntime, found by ORT_DYLIB_PATH, beside
+    /// the program, or in a Python environment).
+    #[arg(long, default_value = "native", value_name = "ENGINE")]
+    engine: String,
 
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2700")]
@@ -59,6 +66,9 @@ pub(super) struct Args {
     sherpa_ending: String,
 
     #[command(flatten)]
+    endpoint: EndpointArgs,
+
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
@@ -77,6 +87,9 @@ struct LimitArgs {
     /// Bytes of a websocket message.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
     max_message: usize,
+    /// Uploads at a time; each is in memory whole.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().uploads)]
+    max_uploads: usize,
     /// Bytes of an uploaded recording.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().upload_bytes)]
     max_upload: usize,
@@ -113,6 +126,7 @@ impl LimitArgs {
             connections: self.max_connections.min(1 << 20),
             streams: self.max_streams.min(1 << 20),
             traces: self.max_traces.min(1 << 20),
+            uploads: self.max_uploads.min(1 << 20),
             message_bytes: self.max_message,
             upload_bytes: self.max_upload,
             idle: Duration::from_secs_f64(self.idle_seconds),
@@ -149,9 +163,13 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         threads: args.threads.map_or(cores, usize::from),
         batch: usize::from(args.batch),
+        stream: args.endpoint.stream_options(true)?,
         ending: if args.sherpa_ending == "python" { Ending::Python } else { Ending::Cpp },
     };
-    let recognizer = args.model.open()?;
+    // How much comes at a time is the clients' choice.
+    let model =
+        ModelArgs { model: args.model.clone(), engine: args.engine.clone(), chunk_ms: DEFAULT_CHUNK_MS };
+    let recognizer = model.open()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(4))
         .max_blocking_threads(cores.max(2))
@@ -160,19 +178,36 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         .map_err(|e| failed(format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         let (listener, address) = bind(args.listen)?;
-        let mut term = signal(SignalKind::terminate()).map_err(|e| failed(e.to_string()))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| failed(e.to_string()))?;
+        let shutdown = asked_to_end()?;
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         // Nobody may be there to read it.
         let _ = writeln!(std::io::stderr(), "hearken: listening on {scheme}://{address}/");
-        let shutdown = async {
-            tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
-        };
         serve::run(listener, recognizer, options, shutdown).await
     })?;
     // A decoder that hangs in a recording must not keep the program.
     runtime.shutdown_background();
     Ok(Outcome::Done)
+}
+
+/// Waits for SIGTERM or Ctrl-C, of which none is missed from now on.
+#[cfg(unix)]
+fn asked_to_end() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|e| failed(format!("cannot wait for signals: {e}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
+}
+
+#[cfg(not(unix))]
+fn asked_to_end() -> Result<impl Future<Output = ()>> {
+    // Where it cannot be waited for, it ends the program as it does any.
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    })
 }
 
 fn bind(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr)> {

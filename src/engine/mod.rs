@@ -47,6 +47,18 @@ pub struct State {
     pub(crate) scratch: Option<Box<native::Scratch>>,
 }
 
+/// The room that calls compute in, of streams that step together: it is lent to the first of them
+/// for a call, so that there is one for all and not one for each.
+#[derive(Default)]
+pub struct SharedScratch(Option<Box<native::Scratch>>);
+
+impl SharedScratch {
+    /// Lends it to a state, or takes it back.
+    pub fn swap(&mut self, state: &mut State) {
+        std::mem::swap(&mut self.0, &mut state.scratch);
+    }
+}
+
 /// What an engine needs and gives.
 #[derive(Clone, Debug)]
 pub struct EngineSpec {

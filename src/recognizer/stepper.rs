@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Engine, State};
+use crate::engine::{Engine, SharedScratch, State};
 use crate::error::Result;
 use crate::onnx::Metadata;
 
@@ -45,7 +45,7 @@ impl Stepper {
     /// state is a new stream's, and the frames of those steps wait to be heard again. So do those
     /// of the `again` steps in front of them, of which what is heard is known already.
     pub fn forget(&mut self, steps: usize, again: usize) {
-        self.state = self.engine.zero_state();
+        self.clear_state();
         let spec = self.engine.spec();
         let size = spec.shift * spec.num_features;
         if let Some(heard) = &mut self.heard {
@@ -109,9 +109,22 @@ impl Stepper {
         Ok(())
     }
 
+    /// Lends the room that calls compute in, or takes it back.
+    pub fn swap_scratch(&mut self, scratch: &mut SharedScratch) {
+        scratch.swap(&mut self.state);
+    }
+
+    /// A new stream's state, in which the room stays that calls compute in.
+    fn clear_state(&mut self) {
+        let mut scratch = SharedScratch::default();
+        scratch.swap(&mut self.state);
+        self.state = self.engine.zero_state();
+        scratch.swap(&mut self.state);
+    }
+
     /// Begins a new stream.
     pub fn reset(&mut self) {
-        self.state = self.engine.zero_state();
+        self.clear_state();
         self.waiting.clear();
         self.known = 0;
         if let Some(heard) = &mut self.heard {

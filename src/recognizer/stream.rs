@@ -1,7 +1,7 @@
 //! One speaker's stream: samples in, events out.
 
 use crate::decode::EndpointOptions;
-use crate::engine::State;
+use crate::engine::{SharedScratch, State};
 use crate::error::{Error, Result, Stage};
 
 use super::detector::DetectorFactory;
@@ -148,6 +148,12 @@ impl Stream {
     /// What the network carries from step to step.
     pub fn state(&self) -> &State {
         self.stepper.state()
+    }
+
+    /// Lends the room that calls compute in to the first of streams that step together, or takes it
+    /// back.
+    pub fn swap_scratch(&mut self, scratch: &mut SharedScratch) {
+        self.stepper.swap_scratch(scratch);
     }
 
     /// Seconds of audio taken so far.

@@ -1,6 +1,6 @@
 //! Who may connect: a bearer token, and which web pages.
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 
 /// How browsers, which cannot set headers on websockets, bring the token: as a subprotocol.
 pub const TOKEN_PROTOCOL: &str = "bearer.";
@@ -50,17 +50,25 @@ impl Access {
         }
     }
 
+    /// The origin of a request that comes from a page of another host which may read our answers.
+    pub fn foreign_page<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        headers.get(header::ORIGIN).filter(|origin| origin.to_str().is_ok_and(|origin| self.allows(origin)))
+    }
+
+    fn allows(&self, origin: &str) -> bool {
+        self.origins.iter().any(|o| o == "*" || o.trim_end_matches('/') == origin)
+    }
+
     /// Browsers name the page's origin. Our own page's host is the one that the request was sent
     /// to; that it is an address or `localhost` makes sure that no foreign name was pointed at
     /// us (DNS rebinding). Other programs send no origin.
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         for origin in headers.get_all(header::ORIGIN) {
             let origin = origin.to_str().map_err(|_| Refusal::Origin)?;
-            let allowed = self.origins.iter().any(|o| o == "*" || o.trim_end_matches('/') == origin);
             let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
             let page = origin.split_once("://").map_or("", |(_, host)| host);
             let ours = !page.is_empty() && page.eq_ignore_ascii_case(host) && is_address(host);
-            if !allowed && !ours {
+            if !ours && !self.allows(origin) {
                 return Err(Refusal::Origin);
             }
         }

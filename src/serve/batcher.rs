@@ -14,17 +14,18 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::{Notify, mpsc};
 
-use crate::engine::TensorData;
+use crate::engine::{SharedScratch, TensorData};
 use crate::error::{Error, Result, Stage};
-use crate::recognizer::{Event, Recognizer, Stream, step_batch};
+use crate::recognizer::{Event, Recognizer, Stream, StreamOptions, step_batch};
 
 use super::machine::{Glimpse, Heard};
 use super::metrics::Metrics;
 
 /// Batches of what was heard that wait for a client.
 const OUTPUTS: usize = 64;
-/// Steps that one stream may have ready before its next audio is taken; some two seconds.
-const MOST_READY: usize = 50;
+/// Steps that one stream may have ready before its next audio is taken. A stream that comes as fast
+/// as it can makes those beside it wait for no more than that.
+const MOST_READY: usize = 10;
 /// What an item counts at the least against its stream's buffer, samples.
 const LEAST_COST: usize = 160;
 /// Samples that a watched stream takes at a time, so that its steps are seen one by one.
@@ -61,7 +62,9 @@ enum Command {
         arrived: Instant,
     },
     /// The client has taken something.
-    Wake,
+    Wake {
+        id: u64,
+    },
     Close {
         id: u64,
     },
@@ -89,7 +92,7 @@ struct Worker {
 }
 
 /// Options of the threads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchOptions {
     /// Threads, at least one.
     pub threads: usize,
@@ -97,6 +100,8 @@ pub struct BatchOptions {
     pub batch: usize,
     /// Samples that may wait in one stream's buffer.
     pub buffer: usize,
+    /// Where utterances end.
+    pub stream: StreamOptions,
 }
 
 impl Batcher {
@@ -104,14 +109,17 @@ impl Batcher {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(recognizer: &Recognizer, options: BatchOptions, metrics: &Arc<Metrics>) -> Result<Self> {
+    pub fn start(recognizer: &Recognizer, options: &BatchOptions, metrics: &Arc<Metrics>) -> Result<Self> {
         let workers = (0..options.threads.max(1)).map(|i| {
             let (commands, inlet) = unbounded();
             let mut share = Share {
                 recognizer: recognizer.clone(),
+                options: options.stream.clone(),
                 slots: HashMap::new(),
+                awake: Vec::new(),
                 commands: inlet,
                 batch: options.batch.max(1),
+                scratch: SharedScratch::default(),
                 metrics: Arc::clone(metrics),
             };
             thread::Builder::new()
@@ -179,7 +187,7 @@ impl Feed {
     /// Says that outputs were taken, so that a stream that stood still goes on.
     pub fn taken(&self) {
         if self.room.stalled.swap(false, Ordering::AcqRel) {
-            let _ = self.commands.send(Command::Wake);
+            let _ = self.commands.send(Command::Wake { id: self.id });
         }
     }
 }
@@ -194,9 +202,13 @@ impl Drop for Feed {
 /// A thread's share of the streams.
 struct Share {
     recognizer: Recognizer,
-    slots: HashMap<u64, Slot>,
+    options: StreamOptions,
+    slots: HashMap<u64, Box<Slot>>,
+    /// The streams that have something to do, each once; the others cost nothing.
+    awake: Vec<u64>,
     commands: Receiver<Command>,
     batch: usize,
+    scratch: SharedScratch,
     metrics: Arc<Metrics>,
 }
 
@@ -209,66 +221,96 @@ impl Share {
                 while let Ok(command) = self.commands.try_recv() {
                     self.apply(command);
                 }
-                let begun = Instant::now();
-                let before: f64 = self.slots.values().map(|s| s.stream.seconds()).sum();
-                self.slots.values_mut().for_each(Slot::feed);
-                let audio = self.slots.values().map(|s| s.stream.seconds()).sum::<f64>() - before;
-                let stepped = self.step();
-                for slot in self.slots.values_mut() {
-                    slot.settle(&self.metrics);
-                }
-                // A stream that restarted has fewer seconds than before.
-                self.metrics.heard(audio.max(0.0), begun.elapsed());
-                if !stepped {
+                if self.awake.is_empty() {
                     break;
                 }
+                self.round();
             }
         }
     }
 
     fn apply(&mut self, command: Command) {
         match command {
-            Command::Open { id, watched, outputs, room } => match self.recognizer.stream() {
-                Ok(mut stream) => {
-                    if watched {
-                        stream.observe();
+            Command::Open { id, watched, outputs, room } => {
+                match self.recognizer.stream_with(&self.options) {
+                    Ok(mut stream) => {
+                        if watched {
+                            stream.observe();
+                        }
+                        self.slots.insert(id, Box::new(Slot::new(stream, watched, outputs, room)));
                     }
-                    self.slots.insert(id, Slot::new(stream, watched, outputs, room));
+                    Err(error) => {
+                        // The client may have left already.
+                        let _ = outputs.try_send(vec![Heard::Failed(error.to_string())]);
+                    }
                 }
-                Err(error) => {
-                    // The client may have left already.
-                    let _ = outputs.try_send(vec![Heard::Failed(error.to_string())]);
-                }
-            },
+            }
             Command::Item { id, item, arrived } => {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.queue.push_back((item, arrived));
+                    self.wake(id);
                 }
             }
-            Command::Wake => {}
+            Command::Wake { id } => self.wake(id),
             Command::Close { id } => drop(self.slots.remove(&id)),
         }
     }
 
-    /// One step of all streams that are ready; whether there was one.
-    fn step(&mut self) -> bool {
-        let mut ready: Vec<&mut Slot> = self
-            .slots
-            .values_mut()
+    fn wake(&mut self, id: u64) {
+        if let Some(slot) = self.slots.get_mut(&id)
+            && !std::mem::replace(&mut slot.awake, true)
+        {
+            self.awake.push(id);
+        }
+    }
+
+    /// Everyone who is awake takes audio, then steps, then tells what was heard.
+    fn round(&mut self) {
+        let begun = Instant::now();
+        let ids = std::mem::take(&mut self.awake);
+        let mut slots: Vec<(u64, Box<Slot>)> =
+            ids.into_iter().filter_map(|id| self.slots.remove_entry(&id)).collect();
+        let mut samples = 0;
+        for (_, slot) in &mut slots {
+            slot.feed();
+            samples += std::mem::take(&mut slot.samples);
+        }
+        self.step(&mut slots);
+        for (_, slot) in &mut slots {
+            slot.settle(&self.metrics);
+        }
+        for (id, mut slot) in slots {
+            slot.awake = slot.has_work();
+            if slot.awake {
+                self.awake.push(id);
+            }
+            self.slots.insert(id, slot);
+        }
+        let seconds = samples as f64 / f64::from(self.recognizer.sample_rate());
+        self.metrics.heard(seconds, begun.elapsed());
+    }
+
+    /// One step of all streams that are ready.
+    fn step(&mut self, slots: &mut [(u64, Box<Slot>)]) {
+        let mut ready: Vec<&mut Slot> = slots
+            .iter_mut()
+            .map(|(_, slot)| &mut **slot)
             .filter(|s| !s.failed && !s.is_stalled() && s.stream.ready() > 0)
             .collect();
         for group in ready.chunks_mut(self.batch) {
             self.metrics.batches_total.fetch_add(1, Ordering::Relaxed);
             self.metrics.batched_total.fetch_add(group.len() as u64, Ordering::Relaxed);
             let mut streams: Vec<&mut Stream> = group.iter_mut().map(|slot| &mut slot.stream).collect();
-            if let Err(error) = step_batch(&mut streams) {
+            streams[0].swap_scratch(&mut self.scratch);
+            let result = step_batch(&mut streams);
+            streams[0].swap_scratch(&mut self.scratch);
+            if let Err(error) = result {
                 // Where the engine stopped is not known: none of them can go on.
                 for slot in group {
                     slot.fail(error.to_string());
                 }
             }
         }
-        !ready.is_empty()
     }
 }
 
@@ -276,7 +318,11 @@ impl Share {
 struct Slot {
     stream: Stream,
     watched: bool,
+    /// It is in its thread's list of those that have something to do.
+    awake: bool,
     queue: VecDeque<(Item, Instant)>,
+    /// Samples taken in this round.
+    samples: usize,
     /// When audio came that is not heard yet.
     arrivals: Vec<Instant>,
     outputs: mpsc::Sender<Vec<Heard>>,
@@ -293,7 +339,9 @@ impl Slot {
         Self {
             stream,
             watched,
+            awake: false,
             queue: VecDeque::new(),
+            samples: 0,
             arrivals: Vec::new(),
             outputs,
             room,
@@ -312,6 +360,12 @@ impl Slot {
         self.room.stalled.store(true, Ordering::Release);
         // It may have taken something just before the mark was set.
         self.outputs.capacity() == 0
+    }
+
+    /// Whether there is something to do that need not wait for the client; it wakes us.
+    fn has_work(&self) -> bool {
+        let waits = !self.failed && (!self.queue.is_empty() || self.stream.ready() > 0);
+        (waits || !self.heard.is_empty()) && !self.is_stalled()
     }
 
     /// Takes what waits, up to what needs a step of the network first.
@@ -377,6 +431,7 @@ impl Slot {
     }
 
     fn accept(&mut self, samples: &[f32]) {
+        self.samples += samples.len();
         if let Err(error) = self.stream.accept(samples) {
             self.fail(error.to_string());
         }

@@ -69,14 +69,32 @@ fn is_public(method: &Method, uri: &Uri, upgrade: bool) -> bool {
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let checked = app.access.check(request.headers(), request.uri());
+    let page = app.access.foreign_page(request.headers()).cloned();
+    let asks_first = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match checked {
+        _ if page.is_some() && asks_first => may_ask(),
         Err(refusal) if !is_public(request.method(), request.uri(), upgrade) => refuse(&app, refusal),
         _ => next.run(request).await,
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Some(page) = page {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
     response
+}
+
+/// The answer to a browser that asks whether a page of an allowed origin may send something (CORS).
+fn may_ask() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 fn refuse(app: &App, refusal: Refusal) -> Response {
@@ -137,8 +155,10 @@ async fn transcriptions(State(app): State<App>, request: Request) -> Result<Resp
 }
 
 /// Clients of OpenAI's interface ask which models there are.
-async fn models() -> Response {
-    let model = json!({"id": "hearken", "object": "model", "created": 0, "owned_by": "hearken"});
+async fn models(State(app): State<App>) -> Response {
+    let most = app.shared.limits.upload_bytes;
+    let model = json!({"id": "hearken", "object": "model", "created": 0, "owned_by": "hearken",
+                       "max_upload_bytes": most});
     json_response(StatusCode::OK, &json!({"object": "list", "data": [model]}))
 }
 

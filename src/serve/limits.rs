@@ -13,6 +13,8 @@ pub struct Limits {
     pub traces: usize,
     /// Bytes of a websocket message.
     pub message_bytes: usize,
+    /// Uploads at a time: each is in memory whole.
+    pub uploads: usize,
     /// Bytes of an uploaded recording.
     pub upload_bytes: usize,
     /// A client that sends nothing for so long is closed.
@@ -37,7 +39,8 @@ impl Default for Limits {
             connections: 1024,
             streams: 256,
             traces: 8,
-            message_bytes: 4 << 20,
+            message_bytes: 1 << 20,
+            uploads: 16,
             upload_bytes: 25 << 20,
             idle: Duration::from_secs(60),
             total: Duration::from_secs(4 * 3600),

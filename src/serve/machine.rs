@@ -148,6 +148,8 @@ pub struct ModelInfo {
     /// The tokens' texts by id.
     pub tokens: Vec<String>,
     pub blank: u32,
+    /// The shapes of the tensors in [`Glimpse::state`].
+    pub states: Vec<Vec<usize>>,
 }
 
 /// The protocol of a conversation that begins with `first`.
@@ -252,7 +254,8 @@ mod tests {
     use super::*;
 
     fn model() -> ModelInfo {
-        ModelInfo { sample_rate: 16_000, tokens: vec!["<blk>".into(), "▁one".into()], blank: 0 }
+        let tokens = vec!["<blk>".into(), "▁one".into()];
+        ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]] }
     }
 
     #[test]

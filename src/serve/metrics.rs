@@ -24,14 +24,18 @@ pub struct Metrics {
     pub batched_total: AtomicU64,
     lag: [AtomicU64; BOUNDS.len() + 1],
     lag_us: AtomicU64,
-    /// Refused: `connections`, `rate`, `streams`, `token`, `origin`.
-    pub refused: Named<5>,
+    /// Streams begun, by protocol.
+    pub protocols: Named<4>,
+    /// Refused: `connections`, `rate`, `streams`, `uploads`, `token`, `origin`.
+    pub refused: Named<6>,
     /// Closed by us: `idle`, `total`, `slow_reader`, `too_big`, `invalid`, `failed`, `shutdown`.
     pub closed: Named<7>,
 }
 
+/// The names of [`Metrics::protocols`].
+pub const PROTOCOLS: [&str; 4] = ["hearken", "vosk", "sherpa", "http"];
 /// The reasons of [`Metrics::refused`].
-pub const REFUSED: [&str; 5] = ["connections", "rate", "streams", "token", "origin"];
+pub const REFUSED: [&str; 6] = ["connections", "rate", "streams", "uploads", "token", "origin"];
 /// The reasons of [`Metrics::closed`].
 pub const CLOSED: [&str; 7] = ["idle", "total", "slow_reader", "too_big", "invalid", "failed", "shutdown"];
 
@@ -49,6 +53,12 @@ impl Metrics {
     /// Counts a refusal.
     pub fn refuse(&self, reason: &str) {
         count(&REFUSED, &self.refused, reason);
+    }
+
+    /// Counts a stream of this protocol.
+    pub fn begin(&self, protocol: &str) {
+        self.streams_total.fetch_add(1, Relaxed);
+        count(&PROTOCOLS, &self.protocols, protocol);
     }
 
     /// Counts a close.
@@ -113,13 +123,26 @@ impl Metrics {
             line(&mut out, name, "", value);
         }
         self.lag_text(&mut out);
-        for (name, help, names, counters) in [
-            ("refused_total", "Clients refused.", &REFUSED[..], &self.refused.0[..]),
-            ("closed_total", "Connections that the server ended early.", &CLOSED[..], &self.closed.0[..]),
+        for (name, help, label, names, counters) in [
+            (
+                "protocol_streams_total",
+                "Streams begun, by protocol.",
+                "protocol",
+                &PROTOCOLS[..],
+                &self.protocols.0[..],
+            ),
+            ("refused_total", "Clients refused.", "reason", &REFUSED[..], &self.refused.0[..]),
+            (
+                "closed_total",
+                "Connections that the server ended early.",
+                "reason",
+                &CLOSED[..],
+                &self.closed.0[..],
+            ),
         ] {
             head(&mut out, name, "counter", help);
-            for (reason, counter) in names.iter().zip(counters) {
-                line(&mut out, name, &format!("{{reason=\"{reason}\"}}"), load(counter));
+            for (value, counter) in names.iter().zip(counters) {
+                line(&mut out, name, &format!("{{{label}=\"{value}\"}}"), load(counter));
             }
         }
         out

@@ -38,8 +38,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::decode::EndpointOptions;
 use crate::error::Result;
-use crate::recognizer::Recognizer;
+use crate::recognizer::{Recognizer, StreamOptions};
 
 pub use auth::Access;
 pub use limits::Limits;
@@ -63,6 +64,8 @@ pub struct Options {
     pub threads: usize,
     /// Streams in one step of the network at the most.
     pub batch: usize,
+    /// Where utterances end.
+    pub stream: StreamOptions,
     /// How a sherpa client that came without a path is answered.
     pub ending: Ending,
 }
@@ -75,6 +78,7 @@ impl Default for Options {
             tls: None,
             threads: 1,
             batch: 64,
+            stream: StreamOptions { endpoint: Some(EndpointOptions::default()), detector: None },
             ending: Ending::default(),
         }
     }
@@ -135,14 +139,17 @@ fn shared(
 ) -> Result<Shared> {
     let sample_rate = recognizer.sample_rate();
     let tokens = &recognizer.metadata().tokens;
+    let states = recognizer.engine().spec().states.iter().map(|state| state.shape.clone()).collect();
     let buffer = (options.limits.buffered_seconds.clamp(0.1, 3600.0) * f64::from(sample_rate)) as usize;
-    let batch = BatchOptions { threads: options.threads, batch: options.batch, buffer };
+    let stream = options.stream.clone();
+    let batch = BatchOptions { threads: options.threads, batch: options.batch, buffer, stream };
     Ok(Shared {
-        batcher: Batcher::start(recognizer, batch, metrics)?,
+        batcher: Batcher::start(recognizer, &batch, metrics)?,
         limits: options.limits.clone(),
         metrics: Arc::clone(metrics),
-        model: ModelInfo { sample_rate, tokens: tokens.tokens().to_vec(), blank: tokens.blank() },
+        model: ModelInfo { sample_rate, tokens: tokens.tokens().to_vec(), blank: tokens.blank(), states },
         streams: Arc::new(Semaphore::new(options.limits.streams)),
+        uploads: Arc::new(Semaphore::new(options.limits.uploads)),
         traces: Arc::new(Semaphore::new(options.limits.traces)),
         draining,
     })

@@ -151,6 +151,7 @@ impl Own {
         if watched {
             ready["tokens"] = json!(self.model.tokens);
             ready["blank"] = json!(self.model.blank);
+            ready["states"] = json!(self.model.states);
         }
         ready.to_string()
     }
@@ -246,7 +247,8 @@ mod tests {
     use crate::recognizer::Word;
 
     fn own() -> Own {
-        Own::new(ModelInfo { sample_rate: 16_000, tokens: vec!["<blk>".into(), "▁one".into()], blank: 0 })
+        let tokens = vec!["<blk>".into(), "▁one".into()];
+        Own::new(ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]] })
     }
 
     fn say(own: &mut Own, text: &str) -> Vec<Action> {

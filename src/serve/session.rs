@@ -32,6 +32,8 @@ pub struct Shared {
     pub model: ModelInfo,
     /// A permit for each stream that may be heard.
     pub streams: Arc<Semaphore>,
+    /// A permit for each recording that may be uploaded.
+    pub uploads: Arc<Semaphore>,
     /// A permit for each stream that may be watched.
     pub traces: Arc<Semaphore>,
     /// Turns true when the server is to end.
@@ -50,7 +52,7 @@ pub struct Listening {
 
 impl Shared {
     /// Opens a stream, if there is one left.
-    pub fn listen(&self, trace: bool) -> Option<Listening> {
+    pub fn listen(&self, protocol: &str, trace: bool) -> Option<Listening> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().ok();
         if permit.is_none() {
             self.metrics.refuse("streams");
@@ -62,7 +64,7 @@ impl Shared {
             .map(|permit| permits.push(permit))
             .is_some();
         let (feed, outputs) = self.batcher.open(watched)?;
-        self.metrics.streams_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.metrics.begin(protocol);
         let gauge = Gauge::up(&self.metrics, |m| &m.streams);
         Some(Listening { feed, outputs, watched, _permits: permits, _gauge: gauge })
     }
@@ -149,6 +151,9 @@ impl Session {
             // While its audio waits for the recogniser a client cannot be idle.
             let reading = self.waiting.is_empty();
             let busy = !reading || (self.finishing && !self.complete);
+            if busy {
+                idle = Instant::now() + limits.idle;
+            }
             let mut actions = Vec::new();
             tokio::select! {
                 biased;
@@ -187,11 +192,12 @@ impl Session {
                     return Over::close(close::POLICY, "the connection has lasted its time", "total");
                 }
             }
-            if let Some(over) = self.act(actions, socket).await {
-                return over;
-            }
-            if going && self.complete {
+            let over = self.act(actions, socket).await;
+            if going && self.complete && !matches!(over, Some(Over::Gone)) {
                 return Over::close(close::GOING_AWAY, "the server ends", "shutdown");
+            }
+            if let Some(over) = over {
+                return over;
             }
         }
     }
@@ -296,7 +302,8 @@ impl Session {
             let failed = |e: crate::Error| Over::close(close::INVALID_DATA, e.problem(), "invalid");
             self.resampler = Some(resampler.map_err(failed)?);
         }
-        let listening = self.shared.listen(trace).ok_or_else(full)?;
+        let protocol = self.machine.as_ref().map_or("", |machine| machine.name());
+        let listening = self.shared.listen(protocol, trace).ok_or_else(full)?;
         let heard = Heard::Listening { watched: listening.watched };
         self.listening = Some(listening);
         let mut said = Vec::new();

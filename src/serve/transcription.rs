@@ -72,6 +72,13 @@ struct Form {
 /// # Errors
 /// What is wrong with it, or that all streams are taken.
 pub async fn transcribe(shared: Arc<Shared>, multipart: Multipart) -> Result<Response, Problem> {
+    let Ok(_permit) = Arc::clone(&shared.uploads).try_acquire_owned() else {
+        shared.metrics.refuse("uploads");
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many uploads at a time: try again later",
+        ));
+    };
     let form = read_form(&shared, multipart).await?;
     if !["", "json", "text", "verbose_json"].contains(&form.format.as_str()) {
         let problem = format!("expected response_format json, text or verbose_json, found {}", form.format);
@@ -133,7 +140,7 @@ async fn read_field(shared: &Shared, mut field: Field<'_>, most: usize) -> Resul
 /// Decodes on a thread for blocking work, hears on the recogniser's.
 async fn hear(shared: &Arc<Shared>, bytes: Bytes, name: String) -> Result<(Vec<Segment>, f64), Problem> {
     let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "all streams are taken: try again later");
-    let mut listening = shared.listen(false).ok_or_else(busy)?;
+    let mut listening = shared.listen("http", false).ok_or_else(busy)?;
     let (pieces_out, mut pieces) = mpsc::channel::<crate::Result<Vec<f32>>>(4);
     let rate = shared.model.sample_rate;
     tokio::task::spawn_blocking(move || decode(bytes.into(), &name, rate, &pieces_out));

@@ -87,7 +87,6 @@ impl Vosk {
             text.push_str(&segment.text);
             words.extend(segment.words);
         }
-        self.partial.clear();
         if self.alternatives {
             alternatives(&text, if self.words { &words } else { &[] }, &words)
         } else {
@@ -290,6 +289,20 @@ mod tests {
         let last = hear(&mut vosk, Heard::Finished { seconds: 1.0 });
         assert_eq!(last[0], Action::Send("{\n  \"text\" : \"\"\n}".into()));
         assert!(matches!(last[1], Action::Close { code: 1000, .. }));
+    }
+
+    #[test]
+    fn an_utterance_that_begins_where_another_ends_is_told_with_the_next_block() {
+        let mut vosk = Vosk::new();
+        let two = Segment { text: "two".into(), ..one() };
+        hear(&mut vosk, Heard::Event(Event::Final(one())));
+        hear(&mut vosk, Heard::Event(Event::Partial(two)));
+        let reply = |vosk: &mut Vosk| match &hear(vosk, Heard::Mark)[..] {
+            [Action::Send(text)] => serde_json::from_str::<Value>(text).expect("JSON"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reply(&mut vosk)["text"], "one");
+        assert_eq!(reply(&mut vosk)["partial"], "two");
     }
 
     #[test]

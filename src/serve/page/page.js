@@ -45,6 +45,8 @@ function closeProblem(event) {
 
 let token = sessionStorage.getItem("token") || "";
 
+let mostBytes = Infinity; // of a recording
+
 function headers() {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
@@ -69,6 +71,7 @@ async function admitted() {
     return false;
   }
   $("token-form").hidden = true;
+  mostBytes = (await answer.json()).data?.[0]?.max_upload_bytes ?? Infinity;
   return true;
 }
 
@@ -103,9 +106,8 @@ class Ribbon {
     this.cleared = 0;
   }
 
-  // Forgets what the ring held where `head` now is.
-  advance(head) {
-    const end = Math.floor(head * 100);
+  // Forgets what the ring held before the column `end`.
+  advance(end) {
     if (end < this.cleared) this.cleared = 0;
     const from = Math.max(this.cleared, end - COLUMNS);
     for (let c = from; c < end; c++) this.pen.clearRect(c % COLUMNS, 0, 1, this.rows);
@@ -113,19 +115,19 @@ class Ribbon {
   }
 
   // `colour(row)` gives [r, g, b]; row 0 is at the top.
-  put(time, columns, colour) {
+  put(first, end, colour) {
     const image = new ImageData(1, this.rows);
     for (let row = 0; row < this.rows; row++) {
       const [r, g, b] = colour(row);
       image.data.set([r, g, b, 255], 4 * row);
     }
-    const first = Math.max(0, Math.floor(time * 100));
-    for (let c = first; c < first + columns; c++) this.pen.putImageData(image, c % COLUMNS, 0);
+    for (let c = Math.max(0, first); c < end; c++) this.pen.putImageData(image, c % COLUMNS, 0);
   }
 
+  // The column `head` is the first that is not seen any more.
   draw(head) {
     const pen = this.canvas.getContext("2d");
-    const split = Math.floor(head * 100) % COLUMNS;
+    const split = head % COLUMNS;
     pen.clearRect(0, 0, COLUMNS, this.rows);
     pen.drawImage(this.ring, split, 0, COLUMNS - split, this.rows, 0, 0, COLUMNS - split, this.rows);
     if (split > 0) pen.drawImage(this.ring, 0, 0, split, this.rows, COLUMNS - split, 0, split, this.rows);
@@ -150,7 +152,20 @@ function balance(x) {
 // ---------------------------------------------------------------- spectrogram
 
 const BANDS = 96;
+const HIGHEST = 8000; // hertz
 const spectrogram = new Ribbon($("spectrogram"), BANDS);
+
+// Rows go up the mel scale.
+function mel(hertz) {
+  return 1127 * Math.log(1 + hertz / 700);
+}
+
+$("hertz").replaceChildren(...[8000, 4000, 2000, 1000, 500].map((hertz) => {
+  const label = document.createElement("span");
+  label.textContent = hertz < 1000 ? `${hertz} Hz` : `${hertz / 1000} kHz`;
+  label.style.top = `${100 * (1 - mel(hertz) / mel(HIGHEST))}%`;
+  return label;
+}));
 
 // A radix-2 Fourier transform in place (Cooley and Tukey).
 function transform(re, im) {
@@ -186,11 +201,8 @@ class Spectrum {
     this.tail = new Float32Array(this.size);
     this.taken = 0; // samples so far
     this.column = 0; // ten-millisecond columns so far
-    // Rows go up the mel scale, to 8000 Hz.
-    const mel = (f) => 1127 * Math.log(1 + f / 700);
-    const top = mel(Math.min(8000, rate / 2));
     this.bins = Array.from({ length: BANDS }, (_, row) => {
-      const f = 700 * (Math.exp(((BANDS - row) / BANDS) * top / 1127) - 1);
+      const f = 700 * (Math.exp(((BANDS - row) / BANDS) * mel(HIGHEST) / 1127) - 1);
       return Math.min(this.size / 2 - 1, Math.max(1, Math.round((f / rate) * this.size)));
     });
   }
@@ -214,9 +226,8 @@ class Spectrum {
     const re = Float32Array.from(frame, (x, i) => x * this.window[i]);
     const im = new Float32Array(this.size);
     transform(re, im);
-    const time = this.column / 100;
-    spectrogram.advance(time + 0.01);
-    spectrogram.put(time, 1, (row) => {
+    spectrogram.advance(this.column + 1);
+    spectrogram.put(this.column, this.column + 1, (row) => {
       const bin = this.bins[row];
       const power = (re[bin] ** 2 + im[bin] ** 2) / this.size;
       return heat((10 * Math.log10(power + 1e-10) + 65) / 70);
@@ -233,7 +244,7 @@ const tokenRibbon = new Ribbon($("tokens"), 12);
 // Which token is in which row: all, where there are few; else those that were likely last.
 class TokenRows {
   constructor(tokens, blank) {
-    this.names = tokens.map((t, i) => (i === blank ? "(none)" : t.replace("▁", "")));
+    this.names = tokens.map((t, i) => (i === blank ? "(blank)" : t.replace("▁", "")));
     this.rows = Array.from({ length: Math.min(tokens.length, MOST_TOKENS) }, (_, i) => i);
     this.used = this.rows.map(() => 0);
     tokenRibbon.resize(this.rows.length);
@@ -244,7 +255,7 @@ class TokenRows {
     }));
   }
 
-  put(time, columns, logProbs) {
+  put(first, end, logProbs) {
     const best = logProbs.indexOf(Math.max(...logProbs));
     if (!this.rows.includes(best)) {
       const oldest = this.used.indexOf(Math.min(...this.used));
@@ -253,29 +264,65 @@ class TokenRows {
     }
     this.rows.forEach((token, row) => {
       const on = token === best;
-      if (on) this.used[row] = time;
+      if (on) this.used[row] = end;
       $("token-labels").children[row].classList.toggle("on", on);
     });
-    tokenRibbon.put(time, columns, (row) => heat(Math.exp(logProbs[this.rows[row]])));
+    tokenRibbon.put(first, end, (row) => heat(Math.exp(logProbs[this.rows[row]])));
+  }
+}
+
+const MOST_UNITS = 288; // rows of the state's picture, some two between the layers
+const BETWEEN = -1;
+
+// Which unit is in which row: all, where there are few; else some that lie evenly among a layer's.
+class StateRows {
+  constructor(shapes) {
+    const blocks = shapes.flatMap(([layers, , width]) => Array.from({ length: layers }, () => width));
+    const total = blocks.reduce((sum, width) => sum + width, 0);
+    const step = Math.max(1, Math.ceil(total / MOST_UNITS));
+    this.units = [];
+    const middles = [];
+    let first = 0;
+    for (const width of blocks) {
+      if (first > 0) this.units.push(BETWEEN, BETWEEN);
+      const top = this.units.length;
+      for (let unit = 0; unit < width; unit += step) this.units.push(first + unit);
+      middles.push((top + this.units.length) / 2);
+      first += width;
+    }
+    stateRibbon.resize(this.units.length);
+    $("state").style.height = `${this.units.length}px`;
+    // The state of an LSTM is h of all layers, then c of all layers.
+    const layers = shapes.length === 2 && shapes[0].join() === shapes[1].join() ? blocks.length / 2 : blocks.length;
+    const name = (i) => (layers === blocks.length ? `layer ${i + 1}` : `${"hc"[Math.floor(i / layers)]}, ${(i % layers) + 1}`);
+    $("layers").replaceChildren(...middles.map((middle, i) => {
+      const label = document.createElement("span");
+      label.textContent = name(i);
+      label.style.top = `${(100 * middle) / this.units.length}%`;
+      return label;
+    }));
+  }
+
+  put(first, end, state) {
+    stateRibbon.put(first, end, (row) => {
+      const unit = this.units[row];
+      return unit === BETWEEN ? [70, 72, 80] : balance((state[unit] ?? 0) / 127);
+    });
   }
 }
 
 let tokenRows = null;
-let lastTrace = 0;
+let stateRows = null;
+let lastTrace = 0; // column
 
 function showTrace(message) {
-  // A step's column begins where the last one ended: nothing is left between.
-  const columns = Math.min(40, Math.max(4, Math.round((message.time - lastTrace) * 100)));
-  const start = message.time - columns / 100;
-  lastTrace = message.time;
-  const units = Math.min(message.state.length, 288);
-  if (units > 0 && stateRibbon.rows !== units) stateRibbon.resize(units);
-  stateRibbon.advance(Math.max(message.time, captured()));
-  tokenRibbon.advance(Math.max(message.time, captured()));
-  // Where there are more units than rows, those are shown that lie evenly among them.
-  const step = message.state.length / units;
-  if (units > 0) stateRibbon.put(start, columns, (row) => balance(message.state[Math.floor(row * step)] / 127));
-  if (tokenRows) tokenRows.put(start, columns, message.log_probs);
+  // A step's columns begin where the last one's ended: nothing is left between.
+  const end = Math.round(message.time * 100);
+  const first = Math.max(lastTrace, end - 40);
+  lastTrace = end;
+  for (const ribbon of [stateRibbon, tokenRibbon]) ribbon.advance(Math.max(end, captured()));
+  stateRows?.put(first, end, message.state);
+  tokenRows?.put(first, end, message.log_probs);
 }
 
 // ---------------------------------------------------------------- transcript and playing
@@ -315,6 +362,8 @@ class Line {
     this.element = document.createElement("p");
     this.partial = document.createElement("span");
     this.partial.className = "partial";
+    // It is rewritten all the time; the words are read out when they are final.
+    this.partial.setAttribute("aria-hidden", "true");
     if (source) {
       const name = document.createElement("p");
       name.className = "source";
@@ -327,23 +376,27 @@ class Line {
   }
 
   show(partial) {
-    this.partial.textContent = partial;
-    this.follow();
+    follow(() => (this.partial.textContent = partial));
   }
 
   add(words) {
-    for (const word of words) this.partial.before(wordButton(word, this.recording), " ");
-    this.partial.textContent = "";
-    this.follow();
+    follow(() => {
+      for (const word of words) this.partial.before(wordButton(word, this.recording), " ");
+      this.partial.textContent = "";
+    });
   }
 
   isEmpty() {
     return this.element.childElementCount === 1 && !this.partial.textContent;
   }
+}
 
-  follow() {
-    $("transcript").scrollTop = $("transcript").scrollHeight;
-  }
+// Changes the transcript, and keeps its end in view for those who look at it.
+function follow(change) {
+  const box = $("transcript");
+  const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  change();
+  if (atEnd) box.scrollTop = box.scrollHeight;
 }
 
 // ---------------------------------------------------------------- listening
@@ -353,8 +406,9 @@ const MOST_LATE = 2; // seconds that may wait for the server
 
 let session = null;
 
+// Columns of the microphone so far.
 function captured() {
-  return session ? session.samples / session.rate : 0;
+  return session ? Math.floor((session.samples / session.rate) * 100) : 0;
 }
 
 // What was heard, to be played: the pieces as they came, the oldest dropped.
@@ -455,16 +509,21 @@ async function start() {
 
 function begin(microphone, socket, ready, rate) {
   const kept = new Kept(rate);
+  const recording = (context, from, to) => kept.slice(context, from, to);
   session = {
-    microphone, socket, rate, samples: 0, missed: 0, ending: false,
-    line: new Line((context, from, to) => kept.slice(context, from, to)),
+    microphone, socket, rate, recording, samples: 0, missed: 0, ending: false,
+    line: new Line(recording),
     spectrum: new Spectrum(rate),
   };
   const mine = session;
   lastTrace = 0;
   for (const ribbon of [spectrogram, stateRibbon, tokenRibbon]) ribbon.resize(ribbon.rows);
-  tokenRows = ready.tokens ? new TokenRows(ready.tokens, ready.blank) : null;
-  $("no-trace").hidden = ready.trace !== false;
+  tokenRows = ready.trace ? new TokenRows(ready.tokens, ready.blank) : null;
+  stateRows = ready.trace ? new StateRows(ready.states) : null;
+  $("asleep").hidden = true;
+  $("pictures").hidden = false;
+  $("no-trace").hidden = ready.trace;
+  document.querySelector(".traced").hidden = !ready.trace;
   microphone.node.port.onmessage = ({ data }) => {
     if (mine.ending) return;
     kept.push(data);
@@ -495,7 +554,11 @@ function begin(microphone, socket, ready, rate) {
 function hear(mine, message) {
   switch (message.type) {
     case "partial": return mine.line.show(message.text);
-    case "final": return mine.line.add(message.words);
+    case "final":
+      if (message.words.length === 0) return mine.line.show("");
+      mine.line.add(message.words);
+      mine.line = new Line(mine.recording);
+      return;
     case "trace": return showTrace(message);
     case "end": mine.ended = true; return;
     case "error": return complain(message.message);
@@ -549,6 +612,10 @@ requestAnimationFrame(paint);
 async function transcribe(file) {
   complain("");
   if (!(await admitted())) return;
+  if (file.size > mostBytes) {
+    const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
+    return complain(`${file.name} is too long: it has ${megabytes(file.size)}, and this server takes ${megabytes(mostBytes)}.`);
+  }
   say(`Transcribing ${file.name}…`);
   const form = new FormData();
   form.append("file", file);
@@ -563,7 +630,8 @@ async function transcribe(file) {
     return say("Ready.");
   }
   if (!answer.ok) {
-    complain(`${file.name}: ${result.error?.message ?? `status ${answer.status}`}`);
+    const problem = result.error?.message ?? `status ${answer.status}`;
+    complain(problem.startsWith(file.name) ? problem : `${file.name}: ${problem}`);
     return say("Ready.");
   }
   let decoded = null;

@@ -1,0 +1,332 @@
+//! The protocols' state machines against any client: whatever comes in whatever order, they do
+//! not panic, ask for nothing that a session cannot do, and answer as their protocol says.
+
+#![cfg(feature = "serve")]
+
+use hearken::recognizer::{Event, Segment, Word};
+use hearken::serve::Ending;
+use hearken::serve::machine::{
+    Action, First, Glimpse, Heard, ModelInfo, Opening, PcmDecoder, Protocol, SAMPLE_RATES, SampleFormat,
+    choose,
+};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// What a client or the recogniser does next.
+#[derive(Clone, Debug)]
+enum Step {
+    Text(String),
+    Binary(Vec<u8>),
+    /// The recogniser tells of what it was given so far, up to so many things.
+    Answer(usize),
+    /// The recogniser says something by itself.
+    Say(Event),
+    Glimpse(Glimpse),
+    Fail,
+    /// The server ends.
+    End,
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec![
+        r#"{"type":"start","sample_rate":16000}"#,
+        r#"{"type":"start","sample_rate":8000,"encoding":"f32le","trace":true,"partials":false}"#,
+        r#"{"type":"start","sample_rate":3}"#,
+        r#"{"type":"flush"}"#,
+        r#"{"type":"finish"}"#,
+        r#"{"config":{"sample_rate":16000,"words":true}}"#,
+        r#"{"config":{"sample_rate":"48000","max_alternatives":2}}"#,
+        r#"{"config":{"sample_rate":-1e300}}"#,
+        r#"{"config":[]}"#,
+        r#"{"eof" : 1}"#,
+        r#"{"eof":1}"#,
+        r#"{"reset" : 1}"#,
+        "Done",
+        " Done\n",
+        "null",
+    ])
+    .prop_map(String::from);
+    // Known messages with a piece torn out, and anything at all.
+    let torn =
+        (known.clone(), any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(t, a, b)| {
+            let (a, b) = (a.index(t.len()), b.index(t.len()));
+            t.chars().enumerate().filter(|(i, _)| !(a.min(b)..a.max(b)).contains(i)).map(|(_, c)| c).collect()
+        });
+    prop_oneof![6 => known, 1 => torn, 1 => ".{0,40}"]
+}
+
+fn segment() -> impl Strategy<Value = Segment> {
+    (prop::collection::vec("[a-z\"\\\\\u{1}é]{1,6}", 0..4), 0.0..1e5, 0.0..30.0).prop_map(
+        |(words, start, length)| {
+            let step = length / (words.len() + 1) as f64;
+            let word = |(i, word): (usize, &String)| Word {
+                word: word.clone(),
+                start: start + step * i as f64,
+                end: start + step * (i + 1) as f64,
+                confidence: 0.5,
+            };
+            let words_of: Vec<Word> = words.iter().enumerate().map(word).collect();
+            Segment { text: words.join(" "), start, end: start + length, words: words_of }
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let glimpse =
+        (0.0..1e4, prop::collection::vec(-200.0f32..0.0, 2), prop::collection::vec(-3.0f32..3.0, 3))
+            .prop_map(|(time, log_probs, state)| Step::Glimpse(Glimpse { time, log_probs, state }));
+    prop_oneof![
+        6 => text().prop_map(Step::Text),
+        6 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Binary),
+        3 => prop::collection::vec(-1.0f32..1.0, 0..9)
+            .prop_map(|x| Step::Binary(x.iter().flat_map(|x| x.to_le_bytes()).collect())),
+        6 => (1..5usize).prop_map(Step::Answer),
+        2 => segment().prop_map(|s| Step::Say(Event::Partial(s))),
+        2 => segment().prop_map(|s| Step::Say(Event::Final(s))),
+        1 => glimpse,
+        1 => Just(Step::Fail),
+        1 => Just(Step::End),
+    ]
+}
+
+fn opening() -> impl Strategy<Value = Opening> {
+    prop::sample::select(vec![
+        Opening::Detect(Ending::Cpp),
+        Opening::Detect(Ending::Python),
+        Opening::Own,
+        Opening::Vosk,
+        Opening::Sherpa(Ending::Cpp),
+        Opening::Sherpa(Ending::Python),
+    ])
+}
+
+fn model() -> ModelInfo {
+    let tokens = vec!["<blk>".into(), "▁one".into()];
+    ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]] }
+}
+
+/// A session without socket and recogniser, which checks what it is told to do.
+#[derive(Default)]
+struct Checked {
+    machine: Option<Box<dyn Protocol>>,
+    /// What the recogniser has to tell, in order.
+    due: Vec<Heard>,
+    listening: bool,
+    finishing: bool,
+    closed: Option<u16>,
+    sent: Vec<String>,
+    marks: usize,
+    restarts: usize,
+    blocks: usize,
+    samples: usize,
+    bytes: usize,
+}
+
+impl Checked {
+    fn step(&mut self, opening: Opening, step: &Step) {
+        let mut actions = Vec::new();
+        match step {
+            Step::Text(text) => {
+                if self.begin(opening, First::Text(text), &mut actions) {
+                    self.machine.as_mut().expect("chosen").text(text, &mut actions);
+                }
+            }
+            Step::Binary(bytes) => {
+                if self.begin(opening, First::Binary, &mut actions) {
+                    self.blocks += usize::from(!self.finishing);
+                    self.bytes += if self.finishing { 0 } else { bytes.len() };
+                    self.machine.as_mut().expect("chosen").binary(bytes, &mut actions);
+                }
+            }
+            Step::End => {
+                if let Some(machine) = &mut self.machine {
+                    machine.end(&mut actions);
+                }
+            }
+            Step::Answer(n) => {
+                for heard in self.due.drain(..self.due.len().min(*n)) {
+                    self.machine.as_mut().expect("it asked").heard(heard, &mut actions);
+                }
+            }
+            Step::Say(event) => self.hear(Heard::Event(event.clone()), &mut actions),
+            Step::Glimpse(glimpse) => self.hear(Heard::Glimpse(glimpse.clone()), &mut actions),
+            Step::Fail => self.hear(Heard::Failed("it burns".into()), &mut actions),
+        }
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn begin(&mut self, opening: Opening, first: First, actions: &mut Vec<Action>) -> bool {
+        if self.machine.is_none() {
+            match choose(opening, first, &model()) {
+                Ok(machine) => self.machine = Some(machine),
+                Err(close) => actions.push(close),
+            }
+        }
+        self.machine.is_some()
+    }
+
+    /// The recogniser says nothing before it is asked to listen, nor after its last word.
+    fn hear(&mut self, heard: Heard, actions: &mut Vec<Action>) {
+        let over = self.finishing && self.due.is_empty();
+        if let (Some(machine), true, false) = (&mut self.machine, self.listening, over) {
+            machine.heard(heard, actions);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        // What comes after a close is not done.
+        if self.closed.is_some() {
+            return;
+        }
+        let busy = self.listening && !self.finishing;
+        match action {
+            Action::Listen { sample_rate, trace } => {
+                assert!(!self.listening, "it listens once");
+                assert!(SAMPLE_RATES.contains(&sample_rate));
+                self.listening = true;
+                let mut said = Vec::new();
+                let machine = self.machine.as_mut().expect("it asked");
+                machine.heard(Heard::Listening { watched: trace }, &mut said);
+                for action in said {
+                    assert!(matches!(action, Action::Send(_)), "{action:?}");
+                    self.act(action);
+                }
+            }
+            Action::Audio(samples) => {
+                assert!(busy, "audio goes to a stream that is open");
+                assert!(samples.iter().all(|x| x.is_finite() && x.abs() <= 1e6));
+                self.samples += samples.len();
+            }
+            Action::Mark => {
+                assert!(busy);
+                self.marks += 1;
+                self.due.push(Heard::Mark);
+            }
+            Action::Restart => {
+                assert!(busy);
+                self.restarts += 1;
+                self.due.push(Heard::Restarted);
+            }
+            Action::Finish => {
+                assert!(busy, "a stream ends once");
+                self.finishing = true;
+                self.due.push(Heard::Finished { seconds: 1.0 });
+            }
+            Action::Send(text) => {
+                let json = || serde_json::from_str::<Value>(&text);
+                assert!(text == "Done!" || json().is_ok_and(|j| j.is_object()), "{text}");
+                self.sent.push(text);
+            }
+            Action::Close { code, reason } => {
+                assert!((1000..=1013).contains(&code) && code != 1005 && code != 1006, "{code}");
+                assert!(code == 1000 || !reason.is_empty(), "a problem is named");
+                self.closed = Some(code);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn no_order_of_messages_leads_astray(opening in opening(), steps in prop::collection::vec(step(), 0..40)) {
+        let mut session = Checked::default();
+        for step in &steps {
+            if session.closed.is_some() {
+                break;
+            }
+            session.step(opening, step);
+        }
+    }
+
+    #[test]
+    fn vosk_gets_a_reply_for_each_block_and_each_order(steps in prop::collection::vec(step(), 0..40)) {
+        let mut session = Checked::default();
+        for step in &steps {
+            session.step(Opening::Vosk, step);
+            session.step(Opening::Vosk, &Step::Answer(usize::MAX));
+            if session.closed.is_some() {
+                return Ok(());
+            }
+            // In lockstep: everything has its reply before the client goes on.
+            prop_assert_eq!(session.sent.len(), session.blocks + session.restarts);
+            prop_assert_eq!(session.marks, session.blocks);
+        }
+        session.step(Opening::Vosk, &Step::Text(r#"{"eof" : 1}"#.into()));
+        session.step(Opening::Vosk, &Step::Answer(usize::MAX));
+        prop_assert_eq!(session.closed, Some(1000));
+        prop_assert_eq!(session.sent.len(), session.blocks + session.restarts + 1);
+        let last: Value = serde_json::from_str(session.sent.last().expect("a result")).expect("JSON");
+        prop_assert!(last.get("text").is_some() || last.get("alternatives").is_some());
+    }
+
+    #[test]
+    fn every_text_that_is_final_is_told_once(
+        opening in opening(),
+        segments in prop::collection::vec((segment(), any::<bool>()), 0..12),
+    ) {
+        let mut session = Checked::default();
+        let begin = match opening {
+            Opening::Own => Step::Text(r#"{"type":"start","sample_rate":16000}"#.into()),
+            _ => Step::Binary(vec![0; 4]),
+        };
+        session.step(opening, &begin);
+        let mut expected = Vec::new();
+        for (segment, is_final) in &segments {
+            let event = if *is_final { Event::Final(segment.clone()) } else { Event::Partial(segment.clone()) };
+            session.step(opening, &Step::Say(event));
+            expected.extend((*is_final && !segment.text.is_empty()).then(|| segment.text.clone()));
+        }
+        session.step(opening, &Step::End);
+        session.step(opening, &Step::Answer(usize::MAX));
+        let told: Vec<String> = session.sent.iter().filter_map(|text| {
+            let json: Value = serde_json::from_str(text).ok()?;
+            let is_final = match opening {
+                Opening::Own => json["type"] == "final",
+                Opening::Vosk => json.get("text").is_some(),
+                Opening::Sherpa(Ending::Cpp) | Opening::Detect(Ending::Cpp) => json["is_final"] == true,
+                // The Python server's results do not say it: the last one of a segment is.
+                _ => return None,
+            };
+            is_final.then(|| json["text"].as_str().expect("a text").to_string())
+        }).filter(|t| !t.is_empty()).collect();
+        match opening {
+            Opening::Sherpa(Ending::Python) | Opening::Detect(Ending::Python) => {
+                let mut last = Vec::<String>::new();
+                for text in &session.sent {
+                    let json: Value = serde_json::from_str(text).expect("JSON");
+                    let segment = json["segment"].as_u64().expect("a number") as usize;
+                    last.resize(last.len().max(segment + 1), String::new());
+                    if json["text"] != "" {
+                        last[segment] = json["text"].as_str().expect("a text").into();
+                    }
+                }
+                for text in &expected {
+                    prop_assert!(last.contains(text), "{text:?} is not in {last:?}");
+                }
+            }
+            _ => prop_assert_eq!(told.join(" "), expected.join(" ")),
+        }
+    }
+
+    #[test]
+    fn how_audio_is_cut_makes_no_difference(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        for format in [SampleFormat::S16Le, SampleFormat::F32Le] {
+            let whole = PcmDecoder::new(format).push(&bytes);
+            let mut cuts: Vec<usize> = cuts.iter().map(|i| i.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
+            cuts.sort_unstable();
+            let mut pcm = PcmDecoder::new(format);
+            let pieces: Result<Vec<Vec<f32>>, String> = cuts.windows(2).map(|w| pcm.push(&bytes[w[0]..w[1]])).collect();
+            prop_assert_eq!(whole.is_ok(), pieces.is_ok());
+            if let (Ok(whole), Ok(pieces)) = (whole, pieces) {
+                prop_assert_eq!(whole, pieces.concat());
+            }
+        }
+    }
+}
