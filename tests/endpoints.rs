@@ -217,7 +217,8 @@ fn scripted(options: &EndpointOptions) -> SegmentDecoder {
     let table = TokenTable::new(tokens, 0).expect("a good table");
     let decoder = DecoderOptions::default();
     let words = WordBuilder::new(&table, &decoder, FrameClock { step_samples: 640, sample_rate: 16_000 });
-    SegmentDecoder::new(Box::new(Greedy::new(&table, &decoder)), words).with_endpoints(options, false)
+    SegmentDecoder::new(Box::new(Greedy::new(&table, &decoder)), words, table.len())
+        .with_endpoints(options, false)
 }
 
 fn frames(path: &[u32]) -> Vec<f32> {

@@ -68,7 +68,7 @@ def main():
     for peer in options.peer or PEERS:
         commands[peer] = [options.venv / "bin/python", options.peers / "transcribe_peers.py", "--peer", peer]
         if peer.startswith("whisper"):
-            commands[peer] += ["--no-numerals", "--no-fallback"]
+            commands[peer] += ["--no-numerals"]
     with tempfile.TemporaryDirectory() as folder:
         sets = [(name, waves(options.data, name, pathlib.Path(folder))) for name in SETS]
         print("| recogniser | " + " | ".join(pathlib.Path(name).stem for name, _ in sets) + " |")

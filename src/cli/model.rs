@@ -9,8 +9,9 @@ use crate::recognizer::Recognizer;
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use crate::units::ms_to_samples;
 
+/// Which model, and what runs it.
 #[derive(Debug, clap::Args)]
-pub(super) struct ModelArgs {
+pub(super) struct ModelChoice {
     /// The model to hear with: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
     /// states; without it the digits model inside the program.
     #[arg(long, value_name = "MODEL")]
@@ -29,6 +30,12 @@ pub(super) struct ModelArgs {
     /// A state of a foreign model: its input and the output that answers it. Several may be given.
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     pub states: Vec<(String, String)>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ModelArgs {
+    #[command(flatten)]
+    choice: ModelChoice,
 
     /// Milliseconds of audio that go through the recogniser at a time.
     #[arg(long, default_value_t = DEFAULT_CHUNK_MS, value_name = "N",
@@ -36,7 +43,7 @@ pub(super) struct ModelArgs {
     pub chunk_ms: u32,
 }
 
-impl ModelArgs {
+impl ModelChoice {
     /// Opens the model.
     pub fn open(&self) -> Result<Recognizer> {
         let kind: Option<EngineKind> = self.engine.as_deref().map(str::parse).transpose()?;
@@ -46,10 +53,17 @@ impl ModelArgs {
             None => Recognizer::embedded(kind.unwrap_or_default(), &options),
         }
     }
+}
+
+impl ModelArgs {
+    /// Opens the model.
+    pub fn open(&self) -> Result<Recognizer> {
+        self.choice.open()
+    }
 
     /// The name of the engine that was asked for.
     pub fn engine_name(&self) -> &str {
-        self.engine.as_deref().unwrap_or(EngineKind::Native.name())
+        self.choice.engine.as_deref().unwrap_or(EngineKind::Native.name())
     }
 
     /// Samples of a chunk.

@@ -8,10 +8,9 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 
 use super::endpoint::EndpointArgs;
-use super::model::ModelArgs;
+use super::model::ModelChoice;
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage};
-use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use crate::serve::{self, Access, Ending, Limits, Options};
 
 /// Hear over the network: websockets as vosk-server and sherpa-onnx speak them, whole recordings
@@ -20,14 +19,8 @@ use crate::serve::{self, Access, Ending, Limits, Options};
 #[command(after_help = "Example: hearken serve --listen 127.0.0.1:2700\n         \
                         then open http://127.0.0.1:2700/")]
 pub(super) struct Args {
-    /// The model to hear with; without it the digits model inside the program.
-    #[arg(long, value_name = "FILE.onnx")]
-    model: Option<PathBuf>,
-
-    /// What runs the network: native, tract or ort (onnxruntime, found by ORT_DYLIB_PATH, beside
-    /// the program, or in a Python environment).
-    #[arg(long, default_value = "native", value_name = "ENGINE")]
-    engine: String,
+    #[command(flatten)]
+    model: ModelChoice,
 
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2700")]
@@ -166,10 +159,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         stream: args.endpoint.stream_options(true)?,
         ending: if args.sherpa_ending == "python" { Ending::Python } else { Ending::Cpp },
     };
-    // How much comes at a time is the clients' choice.
-    let model =
-        ModelArgs { model: args.model.clone(), engine: args.engine.clone(), chunk_ms: DEFAULT_CHUNK_MS };
-    let recognizer = model.open()?;
+    let recognizer = args.model.open()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(4))
         .max_blocking_threads(cores.max(2))

@@ -21,7 +21,7 @@ const UNFINISHED_MARGIN: f32 = 4.0;
 /// The history is compacted when it has grown by this many nodes beyond twice what was of use.
 const COMPACT_AT: usize = 4096;
 /// Output frames of silence after which other speech has ended: what follows is judged anew.
-const FILLER_SILENCE: u32 = 10;
+const FILLER_SILENCE: u32 = 50;
 const NOTHING: u32 = u32::MAX;
 
 /// A word that ended, and those before it.
@@ -442,7 +442,7 @@ mod tests {
         search.push(&heard(&[0, 3, 0, 4, 0, 3, 2, 0, 4, 3, 0]));
         assert_eq!(ids(&search.end_segment()), [0u32; 0]);
         // A pause, and it is judged anew.
-        search.push(&heard(&[0; 12]));
+        search.push(&heard(&[0; 60]));
         search.push(&heard(&[0, 1, 0, 2, 0, 4, 0, 0]));
         assert_eq!(ids(&search.end_segment()), [0], "one label of three is another");
     }
