@@ -169,7 +169,7 @@ fn made_up_sound() -> Vec<f32> {
 /// Four streams of different lengths out of the recording: the whole, and three parts of it.
 fn streams(subject: &Subject, features: &FbankOptions, samples: &[f32]) -> Result<Vec<Vec<f32>>> {
     let n = samples.len();
-    let parts = [&samples[..], &samples[..n * 3 / 4], &samples[n / 3..], &samples[n / 4..n * 2 / 3]];
+    let parts = [samples, &samples[..n * 3 / 4], &samples[n / 3..], &samples[n / 4..n * 2 / 3]];
     let spec = subject.runners.runners.first().map(|r| r.engine().spec());
     let num_features = spec.map_or(features.num_mel_bins, |s| s.num_features);
     if subject.runners.takes_samples {

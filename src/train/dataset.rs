@@ -215,7 +215,7 @@ impl Dataset {
             }
             let labels = match recordings.main.then(|| alphabets.main(&entry, &path)).transpose() {
                 // No dictionary has every name.
-                Err(error) if dictionary_lacks(&alphabets, &entry) => {
+                Err(error) if dictionary_lacks(alphabets, &entry) => {
                     self.left_out.push(error.to_string());
                     continue;
                 }

@@ -213,7 +213,7 @@ impl Walker {
         if s.axes.last() != Some(&Axis::Features) {
             return Err(node.error("expected a normalisation over the features alone"));
         }
-        if !((epsilon - LAYER_NORM_EPSILON).abs() <= 1e-3 * LAYER_NORM_EPSILON) {
+        if epsilon.is_nan() || (epsilon - LAYER_NORM_EPSILON).abs() > 1e-3 * LAYER_NORM_EPSILON {
             return Err(node.error(format!(
                 "expected layer normalisation with epsilon {LAYER_NORM_EPSILON}, found {epsilon}"
             )));

@@ -189,19 +189,19 @@ impl Walker {
             (None, None) => return Some(Vec::new()),
             (Some((&axis, rest)), Some((&length, targets))) => {
                 let known = length == self.length(axis, s) && length != Length::Unknown;
-                if known || matches!(length, Length::Known(-1) | Length::Unknown) {
-                    if let Some(mut found) = self.align(s, rest, targets) {
-                        found.insert(0, axis);
-                        return Some(found);
-                    }
+                if (known || matches!(length, Length::Known(-1) | Length::Unknown))
+                    && let Some(mut found) = self.align(s, rest, targets)
+                {
+                    found.insert(0, axis);
+                    return Some(found);
                 }
             }
             _ => {}
         }
-        if let Some((Axis::One, rest)) = axes.split_first() {
-            if let Some(found) = self.align(s, rest, target) {
-                return Some(found);
-            }
+        if let Some((Axis::One, rest)) = axes.split_first()
+            && let Some(found) = self.align(s, rest, target)
+        {
+            return Some(found);
         }
         if let Some((Length::Known(1), rest)) = target.split_first() {
             let mut found = self.align(s, axes, rest)?;

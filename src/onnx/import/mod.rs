@@ -140,7 +140,7 @@ fn without_target(metadata: &mut Metadata) {
     metadata.other.retain(|(key, _)| {
         let key = key.as_str();
         let sherpas = SHERPA_METADATA.contains(&key) || ["model_type", "version"].contains(&key);
-        ![TARGET_KEY, PRECISION_KEY, DELAY_KEY].contains(&key) && !(for_sherpa && sherpas)
+        !([TARGET_KEY, PRECISION_KEY, DELAY_KEY].contains(&key) || for_sherpa && sherpas)
     });
 }
 
