@@ -8,7 +8,7 @@
 //! for each label. So a word wins where the network hears its labels, or nearly so, and the filler
 //! where it hears others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Decoder, Token};
 use crate::error::{Error, Result, Stage};
@@ -59,19 +59,15 @@ struct Word {
     id: u32,
     labels: Vec<u32>,
     /// Index of its first state: label k has the states `first + 2 k` (the label) and
-    /// `first + 2 k + 1` (a blank behind it).
+    /// `first + 2 k + 1` (a blank behind it; behind the last label it is the root that waits).
     first: usize,
 }
 
 /// The words that can be written, in the order of their first pronunciations.
 pub fn words(options: &DecoderOptions) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for entry in &options.lexicon {
-        if !words.contains(&entry.word) {
-            words.push(entry.word.clone());
-        }
-    }
-    words
+    let mut known = HashSet::new();
+    let words = options.lexicon.iter().map(|entry| &entry.word);
+    words.filter(|word| known.insert(word.as_str())).cloned().collect()
 }
 
 /// Lexicon search over one stream. Its [`Token`]s are whole words, numbered as in [`words`].
@@ -165,7 +161,7 @@ impl Lexicon {
     }
 
     fn push_frame(&mut self, frame: &[f32]) {
-        if frame.iter().any(|log_prob| log_prob.is_nan()) {
+        if frame.iter().any(|&log_prob| log_prob.is_nan() || log_prob == f32::INFINITY) {
             let nothing = std::mem::take(&mut self.nothing);
             self.push_numbers(&nothing);
             self.nothing = nothing;
@@ -238,9 +234,11 @@ impl Lexicon {
                 };
                 path.score += log_prob;
                 self.states[here] = path;
-                let mut pause = self.previous[here + 1].better(self.previous[here]);
-                pause.score += blank;
-                self.states[here + 1] = pause;
+                if k + 1 < word.labels.len() {
+                    let mut pause = self.previous[here + 1].better(self.previous[here]);
+                    pause.score += blank;
+                    self.states[here + 1] = pause;
+                }
             }
         }
     }
@@ -278,10 +276,12 @@ impl Lexicon {
         (path, label)
     }
 
-    /// Keeps the scores near zero, so that they lose no precision over hours.
+    /// Keeps the scores near zero, so that they lose no precision over hours. Where every path has
+    /// died (a model may call all labels impossible) the search goes on behind what was found.
     fn normalise(&mut self) {
         let best = self.best_path(false).score;
         if !best.is_finite() {
+            self.root = Path { score: 0.0, history: self.shown, ..DEAD };
             return;
         }
         for path in self.states.iter_mut() {
@@ -471,10 +471,12 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_nan_are_silence() {
+    fn frames_that_are_no_probabilities_lose_nothing() {
         let mut search = search(&[("a", &["a"])]);
         search.push(&heard(&[0, 1, 0]));
         search.push(&[f32::NAN; 10]);
+        search.push(&[f32::INFINITY; 5]);
+        search.push(&[f32::NEG_INFINITY; 5]);
         search.push(&heard(&[0, 1, 0]));
         assert_eq!(ids(&search.end_segment()), [0, 0]);
     }

@@ -14,6 +14,7 @@ use super::batch::check_call;
 use super::windows::Windows;
 use super::{Engine, EngineKind, EngineOptions, EngineSpec, State, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
+use crate::model::forward::log_softmax;
 use crate::onnx::describe::Description;
 
 /// Frames that are tried to find out how many of them an output frame takes.
@@ -107,7 +108,7 @@ impl ForeignEngine {
         let output = self.windows.run_padded(frames, lengths, &mut states)?;
         let (steps, mut values) = rows(output, frames.len(), self.spec.num_tokens)?;
         if self.gives_logits {
-            values.chunks_exact_mut(self.spec.num_tokens).for_each(log_softmax);
+            log_softmax(&mut values, self.spec.num_tokens);
         }
         Ok(values.chunks_exact(steps * self.spec.num_tokens).map(<[f32]>::to_vec).collect())
     }
@@ -124,7 +125,7 @@ impl ForeignEngine {
             let (_, mut values) =
                 rows(self.windows.run(&parts, states)?, frames.len(), self.spec.num_tokens)?;
             if self.gives_logits {
-                values.chunks_exact_mut(self.spec.num_tokens).for_each(log_softmax);
+                log_softmax(&mut values, self.spec.num_tokens);
             }
             let size = values.len() / frames.len();
             for (part, out) in values.chunks_exact(size.max(1)).zip(log_probs.iter_mut()) {
@@ -195,14 +196,6 @@ pub(super) fn rows(output: StateTensor, streams: usize, width: usize) -> Result<
         }
         (shape, _) => Err(found(shape)),
     }
-}
-
-/// In place, with the greatest value taken out first.
-pub(super) fn log_softmax(row: &mut [f32]) {
-    let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f32 = row.iter().map(|v| (v - greatest).exp()).sum();
-    let log = greatest + sum.ln();
-    row.iter_mut().for_each(|v| *v -= log);
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@
 //! thus none is merged with its like, and CTC's best path is the transducer's.
 
 use super::batch::check_call;
-use super::foreign::{log_softmax, rows};
+use super::foreign::rows;
 use super::graph::Graph;
 use super::windows::Windows;
 use super::{Engine, EngineSpec, State, StateSpec, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
+use crate::model::forward::log_softmax;
 
 /// The log-probability of what a sure blank excludes.
 const NEVER: f32 = -1e4;
@@ -143,7 +144,7 @@ impl TransducerEngine {
                 if best == BLANK || Some(best) == self.unknown {
                     blank(tokens, out);
                 } else {
-                    log_softmax(row);
+                    log_softmax(row, row.len());
                     out.extend_from_slice(row);
                     if let Some(TensorData::I64(last)) = state.tensors.last_mut().map(|t| &mut t.data) {
                         last.rotate_left(1);

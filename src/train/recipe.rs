@@ -339,15 +339,6 @@ impl Recipe {
         if !(0.0..1.0).contains(&self.network.dropout) {
             return Err(wrong("network: dropout", "expected a share from 0 to below 1"));
         }
-        if let Some(auxiliary) = &self.auxiliary
-            && auxiliary.layer >= self.network.hidden.len()
-        {
-            let layers = self.network.hidden.len();
-            return Err(wrong(
-                "auxiliary: layer",
-                format!("expected below {layers}, found {}", auxiliary.layer),
-            ));
-        }
         Ok(())
     }
 
