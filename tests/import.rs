@@ -98,12 +98,30 @@ fn state(state: &State, tensor: usize, row: usize) -> &[f32] {
 }
 
 #[test]
-fn models_of_pytorch_and_keras_give_what_they_gave_there() {
-    let mut all = 0.0f32;
+fn models_of_pytorch_and_of_keras_shape_give_what_they_gave_there() {
     let cases: Vec<Case> = cases("cases.json");
-    assert!(cases.len() >= 27, "two exporters, four cells, one to three layers, and Keras'");
+    assert!(cases.len() >= 27, "two exporters, four cells, one to three layers, and Keras' shape");
+    agree(cases, bytes);
+}
+
+/// Models that Keras built and tf2onnx wrote (tools/check_keras.py): LSTM as a node, all else as a
+/// loop.
+#[test]
+fn models_of_keras_give_what_they_gave_there() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/keras");
+    let text = std::fs::read_to_string(folder.join("cases.json")).expect("the goldens");
+    let cases = serde_json::from_str::<File<Case>>(&text).expect("JSON").cases;
+    assert!(cases.len() >= 6, "four cells, both kinds of GRU, and a stack");
+    let file = |name: &str| std::fs::read(folder.join(format!("{name}.onnx"))).expect("a golden file");
+    agree(cases, file);
+    let error = refusal(&file("refused"));
+    assert!(error.contains("Relu"), "a GRU whose candidate is a ReLU: {error}");
+}
+
+fn agree(cases: Vec<Case>, file: impl Fn(&str) -> Vec<u8>) {
+    let mut all = 0.0f32;
     for case in cases {
-        let imported = take(&bytes(&case.name));
+        let imported = take(&file(&case.name));
         let (n, values) = (case.x.shape[0], case.x.shape[1] * case.x.shape[2]);
         let streams: Vec<Vec<f32>> = case.x.data.chunks(values).map(<[f32]>::to_vec).collect();
         let engine = NativeEngine::new(imported.network.clone()).expect("whole");

@@ -14,8 +14,10 @@ mod cells;
 mod constant;
 mod fit;
 mod layout;
+mod looped;
 mod node;
 mod settings;
+mod step;
 mod value;
 mod walk;
 

@@ -116,7 +116,12 @@ impl Walker {
     }
 
     fn node(&mut self, node: &Node) -> Result<()> {
-        let outputs = match self.inputs_of(node.proto, node).and_then(|inputs| self.evaluate(node, inputs)) {
+        let outputs = match node.proto.op_type.as_str() {
+            // Its condition, a comparison of counters, is nothing that could be followed.
+            "Loop" => self.looped(node),
+            _ => self.inputs_of(node.proto, node).and_then(|inputs| self.evaluate(node, inputs)),
+        };
+        let outputs = match outputs {
             Ok(outputs) => outputs,
             Err(error) => vec![Value::Refused(error); node.proto.output.len()],
         };
@@ -142,7 +147,7 @@ impl Walker {
     }
 
     /// What a node makes of its inputs.
-    fn evaluate(&mut self, node: &Node, inputs: Vec<Option<Value>>) -> Result<Vec<Value>> {
+    pub(super) fn evaluate(&mut self, node: &Node, inputs: Vec<Option<Value>>) -> Result<Vec<Value>> {
         if !matches!(node.proto.domain.as_str(), "" | "ai.onnx") {
             return Err(node.error(format!("the operator is of another domain, {}", node.proto.domain)));
         }

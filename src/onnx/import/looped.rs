@@ -1,0 +1,239 @@
+//! Recurrences that stand as a `Loop` in the graph: tf2onnx writes Keras' `SimpleRNN` and `GRU` so.
+//!
+//! The body computes one step. Each of its values is followed as a [`Term`], up to the new state,
+//! whose form tells the cell: `tanh(x W + h R + b)`, or `z h + (1 - z) c` with the candidate c of
+//! either kind of GRU.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::constant::{Constant, Numbers};
+use super::node::Node;
+use super::step::{Candidate, Sum, Term, apply};
+use super::value::{Axis, CellWeights, Length, Operation, Sequence, Value};
+use super::walk::{Walker, unsupported};
+use crate::error::Result;
+use crate::model::CellKind;
+use crate::onnx::proto::{GraphProto, decode_graph};
+
+/// Values of the body by name; what is not understood is an error only for who needs it.
+type Terms = HashMap<String, Result<Term>>;
+
+impl Walker {
+    /// `Loop` over the steps of a sequence: the last values of what it carries, then the sequences
+    /// of what it gives.
+    ///
+    /// # Errors
+    /// When it is anything but a recurrence of one of our cells, over all steps of a sequence.
+    pub(super) fn looped(&mut self, node: &Node) -> Result<Vec<Value>> {
+        let body = node.attribute("body").and_then(|a| a.g.as_ref()).ok_or_else(|| unsupported(node))?;
+        let body = decode_graph(body).map_err(|e| e.at(node.place()))?;
+        let carried: Vec<&Value> = node.proto.input.iter().skip(2).filter_map(|n| self.value(n)).collect();
+        let carries = node.proto.input.len().saturating_sub(2);
+        if carried.len() != carries || body.input.len() != carries + 2 || body.output.len() < carries + 1 {
+            return Err(node.error("its body does not take and give what it carries"));
+        }
+        let carried: Vec<Value> = carried.into_iter().cloned().collect();
+        let mut terms = self.entries(&body, &carried);
+        let x = self.steps(&body, &mut terms)?;
+        let term = |name: &str| match terms.get(name) {
+            Some(term) => term.clone(),
+            None => Err(node.error(format!("its body does not make `{name}`"))),
+        };
+        if !matches!(term(&body.output[0].name)?, Term::Condition) {
+            return Err(node.error("expected a loop that counts steps, found one that ends by what it hears"));
+        }
+        let mut state = None;
+        for ((input, output), value) in body.input[2..].iter().zip(&body.output[1..]).zip(&carried) {
+            match entry(value) {
+                Term::State if state.is_none() => state = Some(term(&output.name)?),
+                Term::Counter if matches!(term(&output.name)?, Term::NextCounter) => {}
+                Term::Outside(_) if input.name == output.name => {}
+                _ => return Err(node.error("it carries more than one state and a count of steps")),
+            }
+        }
+        let (Some(state), Some(x)) = (state, x) else {
+            return Err(node.error("expected a state and a sequence that is heard step by step"));
+        };
+        let y = self.cell_of_loop(node, &state, &x)?;
+        let last = |value: &Value| match entry(value) {
+            Term::State => Value::Last { of: vec![y.stage] },
+            _ => Value::Refused(node.error("what a loop counts is not used")),
+        };
+        let given = body.output[1 + carries..].iter().map(|output| match term(&output.name) {
+            Ok(Term::Next(_)) => Value::Sequence(y.clone()),
+            Ok(_) => Value::Refused(node.error(format!("its output `{}` is not the new state", output.name))),
+            Err(error) => Value::Refused(error),
+        });
+        Ok(carried.iter().map(last).chain(given).collect())
+    }
+
+    /// What the body begins with: the step's number, what is carried, and its own constants.
+    fn entries(&self, body: &GraphProto, carried: &[Value]) -> Terms {
+        let mut terms = Terms::new();
+        let kinds = [Term::Counter, Term::Condition].into_iter().chain(carried.iter().map(entry));
+        for (input, term) in body.input.iter().zip(kinds) {
+            terms.insert(input.name.clone(), Ok(term));
+        }
+        for tensor in &body.initializer {
+            let term = Constant::read(tensor).map(|c| Term::Outside(Value::Constant(Rc::new(c))));
+            terms.insert(tensor.name.clone(), term);
+        }
+        terms
+    }
+
+    /// Follows the body's nodes; the sequence that they hear a step of.
+    fn steps(&mut self, body: &GraphProto, terms: &mut Terms) -> Result<Option<Sequence>> {
+        let mut heard: Option<Sequence> = None;
+        for (index, proto) in body.node.iter().enumerate() {
+            let node = Node::new(proto, index);
+            let inputs: Result<Vec<Option<Term>>> = proto
+                .input
+                .iter()
+                .map(|name| match (terms.get(name), self.value(name)) {
+                    _ if name.is_empty() => Ok(None),
+                    (Some(term), _) => term.clone().map(Some),
+                    (None, Some(Value::Refused(error))) => Err(error.clone()),
+                    (None, Some(value)) => Ok(Some(Term::Outside(value.clone()))),
+                    (None, None) => Err(node.error(format!("its input `{name}` is not made before it"))),
+                })
+                .collect();
+            let outputs = inputs.and_then(|inputs| self.body_step(&node, &inputs, &mut heard));
+            for (k, name) in proto.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+                let term = match &outputs {
+                    Ok(outputs) => outputs.get(k).cloned().ok_or_else(|| unsupported(&node)),
+                    Err(error) => Err(error.clone()),
+                };
+                if terms.insert(name.clone(), term).is_some() {
+                    return Err(node.error(format!("the value `{name}` is made twice")));
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    /// What a node of the body makes of its inputs.
+    fn body_step(
+        &mut self,
+        node: &Node,
+        inputs: &[Option<Term>],
+        heard: &mut Option<Sequence>,
+    ) -> Result<Vec<Term>> {
+        if let [Some(Term::Outside(Value::Sequence(sequence))), Some(Term::Counter)] = inputs {
+            let first = node.proto.op_type == "Gather" && node.int("axis").unwrap_or(0) == 0;
+            if !first || heard.as_ref().is_some_and(|other| other != sequence) {
+                return Err(unsupported(node));
+            }
+            *heard = Some(sequence.clone());
+            return Ok(vec![Term::Input { width: sequence.width }]);
+        }
+        let outside = inputs.iter().map(|input| match input {
+            None => Some(None),
+            Some(Term::Outside(value)) => Some(Some(value.clone())),
+            Some(_) => None,
+        });
+        match outside.collect::<Option<Vec<_>>>() {
+            Some(values) => Ok(self.evaluate(node, values)?.into_iter().map(Term::Outside).collect()),
+            None => {
+                let terms = apply(node, inputs)?;
+                let copied = matches!(node.proto.op_type.as_str(), "Split" | "Slice" | "Gemm");
+                self.take_room(node, Some(terms.iter().map(|t| t.numbers(copied)).sum()))?;
+                Ok(terms)
+            }
+        }
+    }
+
+    /// Adds the cell whose new state this is, on top of the sequence `x`.
+    fn cell_of_loop(&mut self, node: &Node, state: &Term, x: &Sequence) -> Result<Sequence> {
+        let [Axis::Outer(time), Axis::Outer(batch), Axis::Features] = x.axes[..] else {
+            return Err(node.error(format!("expected [time, batch, features], found the axes {:?}", x.axes)));
+        };
+        self.set_time(node, time)?;
+        let over = x.over[time].max(1);
+        let declared = self.declared[time].map(|n| n / over);
+        let whole = match node.proto.input.first().and_then(|name| self.value(name)) {
+            Some(Value::Lengths { lengths, .. }) => match lengths[..] {
+                [Length::Known(n)] => Some(n) == declared,
+                [length] => length == Length::Outer { axis: time, over },
+                _ => false,
+            },
+            Some(Value::Constant(c)) => c.as_i64().is_some_and(|v| v.len() == 1 && Some(v[0]) == declared),
+            _ => false,
+        };
+        if !whole {
+            return Err(node.error("expected a loop over all steps of the sequence"));
+        }
+        let Term::Next(next) = state else { return Err(unsupported(node)) };
+        let weights = next.weights(x.width).map_err(|problem| node.error(problem))?;
+        self.take_room(node, Some(weights.w.len() + weights.r.len()))?;
+        let hidden = weights.hidden;
+        let mut y = self.push(node, x, Operation::Cell(weights), hidden);
+        y.axes = vec![Axis::Outer(time), Axis::Outer(batch), Axis::Features];
+        Ok(y)
+    }
+}
+
+/// What a value is that a loop begins with.
+fn entry(initial: &Value) -> Term {
+    match initial {
+        Value::Zeros | Value::Initial => Term::State,
+        Value::Constant(c) if c.is_zero() => match c.numbers {
+            Numbers::I64(_) if c.len() == 1 => Term::Counter,
+            Numbers::F32(_) if c.shape.len() == 2 => Term::State,
+            _ => Term::Outside(initial.clone()),
+        },
+        other => Term::Outside(other.clone()),
+    }
+}
+
+/// A new state: the form tells the cell.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    Rnn { kind: CellKind, sum: Rc<Sum> },
+    Gru { update: Rc<Sum>, candidate: Rc<Candidate> },
+}
+
+impl Next {
+    /// The weights of the cell, over an input of this width; in words what does not fit.
+    fn weights(&self, width: usize) -> std::result::Result<CellWeights, String> {
+        match self {
+            Next::Rnn { kind, sum } => {
+                let hidden = sum.width();
+                let (w, r) = both(sum, width, hidden)?;
+                let b = [sum.bias.clone(), vec![0.0; hidden]].concat();
+                Ok(CellWeights { kind: *kind, hidden, w, r, b })
+            }
+            Next::Gru { update, candidate } => {
+                let hidden = update.width();
+                let (z, r) = (both(update, width, hidden)?, both(&candidate.reset, width, hidden)?);
+                let input = part(&candidate.input.x, width, hidden)?;
+                let state = part(&candidate.state.h, hidden, hidden)?;
+                let biases = [&update.bias, &candidate.reset.bias, &candidate.input.bias];
+                let kind = if candidate.after { CellKind::Gru } else { CellKind::GruResetBefore };
+                Ok(CellWeights {
+                    kind,
+                    hidden,
+                    w: [z.0, r.0, input].concat(),
+                    r: [z.1, r.1, state].concat(),
+                    b: [biases[0], biases[1], biases[2], &vec![0.0; 2 * hidden], &candidate.state.bias]
+                        .map(Vec::as_slice)
+                        .concat(),
+                })
+            }
+        }
+    }
+}
+
+/// The matrices of input and state of a sum, `[hidden, width]` and `[hidden, hidden]`.
+fn both(sum: &Sum, width: usize, hidden: usize) -> std::result::Result<(Vec<f32>, Vec<f32>), String> {
+    Ok((part(&sum.x, width, hidden)?, part(&sum.h, hidden, hidden)?))
+}
+
+/// A matrix of this many rows and columns, transposed.
+fn part(matrix: &Option<Rc<Constant>>, rows: usize, columns: usize) -> std::result::Result<Vec<f32>, String> {
+    match matrix {
+        Some(matrix) if matrix.shape == [rows, columns] => Ok(matrix.transposed(&[1, 0]).to_f32()),
+        Some(matrix) => Err(format!("expected weights [{rows}, {columns}], found {:?}", matrix.shape)),
+        None => Err("expected weights of both the input and the state, found those of one".into()),
+    }
+}
