@@ -3,7 +3,9 @@
 //! A model of phones or letters hears all that is said, and its lexicon finds words in it, some of
 //! which nobody said: "two" in "to", "eight" in "grateful". Where they were meant, words of the
 //! lexicon fill the speech around them; where they were not, most of the labels around them belong
-//! to none. A word is kept where the share of such labels in its neighbourhood is small.
+//! to none. A word is kept where the share of such labels in its neighbourhood is small, and where
+//! the words there were heard with confidence: noise makes a word now and then, seldom a clear one
+//! and seldom several, so that a word alone has to be clearer than one in a string.
 
 use std::collections::VecDeque;
 
@@ -19,11 +21,19 @@ pub struct RejectionOptions {
     pub window_ms: u32,
     /// The greatest share of labels there that may belong to no word, 0 to 1.
     pub most_other: f32,
+    /// The least mean confidence (0 to 1) of the words there, the word itself among them: where it
+    /// stands alone, where there are two, and where there are more.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub least_confidence: [f32; 3],
+}
+
+fn is_nothing(least_confidence: &[f32; 3]) -> bool {
+    *least_confidence == [0.0; 3]
 }
 
 impl Default for RejectionOptions {
     fn default() -> Self {
-        Self { window_ms: 1000, most_other: 0.5 }
+        Self { window_ms: 1000, most_other: 0.5, least_confidence: [0.0; 3] }
     }
 }
 
@@ -33,13 +43,15 @@ pub struct Rejection {
     /// Output frames of the neighbourhood on either side.
     pub window: u64,
     most_other: f32,
+    least_confidence: [f32; 3],
 }
 
 impl Rejection {
     /// By the options; an output frame lasts `frame_seconds`.
     pub fn new(options: &RejectionOptions, frame_seconds: f64) -> Self {
         let frames = f64::from(options.window_ms) / 1000.0 / frame_seconds.max(1e-6);
-        Self { window: frames.round() as u64, most_other: options.most_other }
+        let RejectionOptions { most_other, least_confidence, .. } = *options;
+        Self { window: frames.round() as u64, most_other, least_confidence }
     }
 
     /// Which of the words (in the order of their times) are kept. A word that is dropped counts as
@@ -52,11 +64,31 @@ impl Rejection {
                 *kept = before[i] && self.share_of_others(i, words, &before, onsets) <= self.most_other;
             }
         }
+        let before = kept.clone();
+        for (i, kept) in kept.iter_mut().enumerate() {
+            *kept = before[i] && self.is_sure(i, words, &before);
+        }
         kept
     }
 
+    /// Whether the words around this one, and itself, were heard with confidence enough.
+    fn is_sure(&self, i: usize, words: &[Token], kept: &[bool]) -> bool {
+        let (from, to) = self.neighbourhood(i, words);
+        let before = (0..i).rev().take_while(|&j| words[j].end > from);
+        let behind = (i + 1..words.len()).take_while(|&j| words[j].start < to);
+        let near = std::iter::once(i).chain(before).chain(behind).filter(|&j| kept[j]);
+        let (count, sum) =
+            near.fold((0, 0.0), |(count, sum), j| (count + 1, sum + words[j].log_prob.exp().min(1.0)));
+        let least = self.least_confidence[(count - 1usize).min(2)];
+        sum >= least * count as f32
+    }
+
+    fn neighbourhood(&self, i: usize, words: &[Token]) -> (u64, u64) {
+        (words[i].start.saturating_sub(self.window), words[i].end + self.window)
+    }
+
     fn share_of_others(&self, i: usize, words: &[Token], kept: &[bool], onsets: &Onsets) -> f32 {
-        let (from, to) = (words[i].start.saturating_sub(self.window), words[i].end + self.window);
+        let (from, to) = self.neighbourhood(i, words);
         let all = onsets.count(from, to);
         let own = |j: usize| match kept[j] {
             true => onsets.count(words[j].start.max(from), words[j].end.min(to)),
@@ -158,7 +190,8 @@ mod tests {
 
     #[test]
     fn words_among_words_stay_and_among_other_labels_go() {
-        let rejection = Rejection::new(&RejectionOptions { window_ms: 400, most_other: 0.4 }, 0.04);
+        let rejection =
+            Rejection::new(&RejectionOptions { window_ms: 400, most_other: 0.4, ..Default::default() }, 0.04);
         assert_eq!(rejection.window, 10);
         let alone = heard(&[0, 1, 2, 0, 0, 1, 3, 0]);
         assert_eq!(rejection.keeps(&[word(1, 3), word(5, 7)], &alone), [true, true]);
@@ -169,12 +202,35 @@ mod tests {
 
     #[test]
     fn a_dropped_word_is_no_company() {
-        let rejection = Rejection::new(&RejectionOptions { window_ms: 160, most_other: 0.5 }, 0.04);
+        let rejection =
+            Rejection::new(&RejectionOptions { window_ms: 160, most_other: 0.5, ..Default::default() }, 0.04);
         // Two words at the edge of other speech: the second has company only in the first.
         let speech = heard(&[1, 2, 1, 2, 1, 2, 3, 1, 0, 0, 2, 3, 0, 0, 0, 0]);
         let words = [word(6, 8), word(10, 12)];
         assert_eq!(rejection.keeps(&words, &speech), [true, true]);
-        let more = Rejection::new(&RejectionOptions { window_ms: 160, most_other: 0.45 }, 0.04);
+        let more = Rejection::new(
+            &RejectionOptions { window_ms: 160, most_other: 0.45, ..Default::default() },
+            0.04,
+        );
         assert_eq!(more.keeps(&words, &speech), [false, false]);
+    }
+
+    #[test]
+    fn a_word_alone_has_to_be_clearer_than_several() {
+        let options = RejectionOptions { window_ms: 400, most_other: 1.0, least_confidence: [0.6, 0.5, 0.4] };
+        let rejection = Rejection::new(&options, 0.04);
+        let onsets = heard(&[0; 60]);
+        let words = |confidences: &[f32]| -> Vec<Token> {
+            let at =
+                |(i, c): (usize, &f32)| Token { log_prob: c.ln(), ..word(4 * i as u64, 4 * i as u64 + 2) };
+            confidences.iter().enumerate().map(at).collect()
+        };
+        let keeps = |confidences: &[f32]| rejection.keeps(&words(confidences), &onsets);
+        assert_eq!(keeps(&[0.55]), [false]);
+        assert_eq!(keeps(&[0.65]), [true]);
+        assert_eq!(keeps(&[0.4, 0.65]), [true, true], "0.53 between them");
+        assert_eq!(keeps(&[0.4, 0.55]), [false, false]);
+        assert_eq!(keeps(&[0.1, 0.6, 0.6]), [true; 3], "the neighbours vouch for it");
+        assert_eq!(keeps(&[0.3, 0.3, 0.5]), [false; 3]);
     }
 }
