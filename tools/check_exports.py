@@ -7,9 +7,11 @@ For each model and target: full check with strict shape inference; batches of 3;
 with the states carried, against one pass over all; lengths of all kinds for `whole`; samples in for
 `--with-frontend`, against features by kaldi-native-fbank where it is installed.
 
-Needs numpy, onnx, onnxruntime; uses kaldi-native-fbank and tract (the PyPI package) where they are.
-Ends with 1 when something differs. Checked with onnx 1.23.2, onnxruntime 1.32.0, tract 0.23.9,
-kaldi-native-fbank 1.23.0.
+Triton's configuration is read by Triton's own schema where tritonclient is installed.
+
+Needs numpy, onnx, onnxruntime; uses kaldi-native-fbank, tract (the PyPI package) and
+tritonclient[grpc] where they are. Ends with 1 when something differs. Checked with onnx 1.23.2,
+onnxruntime 1.32.0, tract 0.23.9, kaldi-native-fbank 1.23.0, tritonclient 2.73.0.
 """
 
 import argparse
@@ -22,6 +24,13 @@ import tempfile
 import numpy
 import onnx
 import onnxruntime
+
+try:
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+except (ImportError, RuntimeError):
+    model_config_pb2 = None
+    print("skipped: Triton's schema, for want of tritonclient[grpc]")
 
 try:
     import kaldi_native_fbank
@@ -207,6 +216,20 @@ def check_samples(path, plain, precision):
     return "; ".join(found)
 
 
+def check_config(file):
+    """Triton's configuration names what the graph takes and gives, each state once."""
+    if not model_config_pb2:
+        return
+    with open(os.path.join(os.path.dirname(file), "..", "config.pbtxt"), encoding="utf-8") as text:
+        config = text_format.Parse(text.read(), model_config_pb2.ModelConfig())
+    graph = onnx.load(file).graph
+    states = config.sequence_batching.state
+    takes = [i.name for i in config.input] + [s.input_name for s in states]
+    gives = [o.name for o in config.output] + [s.output_name for s in states]
+    assert sorted(takes) == sorted(i.name for i in graph.input), takes
+    assert sorted(gives) == sorted(o.name for o in graph.output), gives
+
+
 def check_model(hearken, path, folder):
     plain = Model(path, OnnxRuntime)
     width = json.loads(plain.metadata["features"])["num_mel_bins"]
@@ -225,6 +248,8 @@ def check_model(hearken, path, folder):
             assert result.returncode == 0, result.stderr
             file = os.path.join(out, "m", "1", "model.onnx") if triton else out
             check_file(file)
+            if triton:
+                check_config(file)
             print(f"{path}: {name}: {os.path.getsize(file)} bytes; {check(file)}", flush=True)
         except Exception as error:
             failed = True

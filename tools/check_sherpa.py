@@ -8,9 +8,10 @@ A third, plain recogniser (onnxruntime on features by kaldi-native-fbank, greedy
 ties the two together: sherpa-onnx tells when a token begins, hearken when it ends. All three hear
 the recording with the closing silence that the export asks for; hearken, which adds its own, gives
 the same text without it (but for random models, which speak in silence: --random; the example
-random_model writes some).
+random_model writes some). Of a model with a lexicon the labels (phones) are compared: hearken hears
+by a copy without the lexicon, in which each label is a word.
 
-Needs numpy, soundfile, onnxruntime, kaldi-native-fbank, sherpa-onnx. Recordings are 16 kHz, mono.
+Needs numpy, soundfile, onnx, onnxruntime, kaldi-native-fbank, sherpa-onnx. Recordings are 16 kHz, mono.
 Ends with 1 when something differs. Checked with sherpa-onnx 2.0.1 and 1.13.8.
 """
 
@@ -23,6 +24,7 @@ import tempfile
 
 import kaldi_native_fbank
 import numpy
+import onnx
 import onnxruntime
 import sherpa_onnx
 import soundfile
@@ -77,7 +79,7 @@ class Sherpa:
 
     def result(self, stream):
         r = self.recognizer
-        tokens = [t.replace(" ", "▁") for t in r.tokens(stream)]
+        tokens = [t.replace(" ", "▁").lstrip("▁") for t in r.tokens(stream)]
         return list(zip(tokens, [round(t / 0.04) for t in r.timestamps(stream)]))
 
     def whole(self, samples):
@@ -106,6 +108,23 @@ class Sherpa:
         return [self.result(s) for s in streams], sizes
 
 
+def without_lexicon(path, place):
+    """The model, or a copy of it whose words are its labels."""
+    model = onnx.load(path)
+    entries = {p.key: p for p in model.metadata_props}
+    decoder = json.loads(entries["hearken.decoder"].value)
+    if not decoder.get("lexicon"):
+        return path
+    entries["hearken.decoder"].value = json.dumps({**decoder, "lexicon": [], "rejection": None})
+    tokens = json.loads(entries["tokens"].value)
+    blank = int(entries["blank"].value)
+    tokens = [t if i == blank else "▁" + t for i, t in enumerate(tokens)]
+    entries["tokens"].value = json.dumps(tokens, ensure_ascii=False)
+    copy = os.path.join(place, "labels.onnx")
+    onnx.save(model, copy)
+    return copy
+
+
 def by_hearken(hearken, model, path, chunk):
     command = [hearken, "transcribe", "--model", model, "--chunk-ms", str(chunk), "--json", path]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -131,6 +150,8 @@ def main():
     parser.add_argument("audio", nargs="+")
     args = parser.parse_args()
     plain, sherpa = Plain(args.model), Sherpa(args.folder)
+    copies = tempfile.TemporaryDirectory()
+    heard_by = without_lexicon(args.model, copies.name)
     flush = json.loads(plain.metadata["hearken.decoder"])["flush_ms"]
     metadata = onnxruntime.InferenceSession(args.folder + "/model.onnx").get_modelmeta().custom_metadata_map
     # What the export's note says: the model's closing silence, and what sherpa-onnx drops.
@@ -144,7 +165,7 @@ def main():
         samples = numpy.concatenate([samples[:, 0], tail])
         seconds = len(samples) / rate
         runs = plain.tokens_of(samples)
-        want = [(t, begin) for t, begin, _ in runs]
+        want = [(t.lstrip("▁"), begin) for t, begin, _ in runs]
         ends = [(t.lstrip("▁"), min(end * 0.04, seconds)) for t, _, end in runs]
         problems = []
         if sherpa.whole(samples) != want:
@@ -155,14 +176,14 @@ def main():
             padded = os.path.join(place, "padded.wav")
             soundfile.write(padded, samples, 16000, subtype="FLOAT")
             for chunk in (100, 60000):
-                found = by_hearken(args.hearken, args.model, padded, chunk)
+                found = by_hearken(args.hearken, heard_by, padded, chunk)
                 if not matches(found, ends, seconds):
                     problems.append(f"hearken in chunks of {chunk} ms: {found}")
-        found = [w for w, _ in by_hearken(args.hearken, args.model, path, 100)]
+        found = [w for w, _ in by_hearken(args.hearken, heard_by, path, 100)]
         if not args.random and found != [w for w, _ in ends]:
             problems.append(f"hearken without the silence: {found}")
         tokens += len(want)
-        text = " ".join(t.lstrip("▁") for t, _ in want)
+        text = " ".join(t for t, _ in want)
         print(f"{path}: {text}" + "".join(f"\n  DIFFERS: {p}, expected {runs}" for p in problems), flush=True)
         failed |= bool(problems)
         recordings.append(samples)
