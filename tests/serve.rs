@@ -326,11 +326,16 @@ fn uploads_that_are_no_good_say_why() {
     // More at a time than there is memory for.
     let limits = Limits { uploads: 1, ..Limits::default() };
     let narrow = Server::start(Options { limits, ..Options::default() });
-    let mut half = TcpStream::connect(narrow.address).expect("connected");
     let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\
                 content-type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n";
-    half.write_all(head.as_bytes()).expect("sent");
-    narrow.retry(|| upload(&narrow, "pi.mp3", &[]).0 == 503);
+    let mut half = None;
+    narrow.retry(|| {
+        // Anew each time: an upload may have come before it, and it was refused in its place.
+        let mut stream = TcpStream::connect(narrow.address).expect("connected");
+        stream.write_all(head.as_bytes()).expect("sent");
+        half = Some(stream);
+        upload(&narrow, "pi.mp3", &[]).0 == 503
+    });
     drop(half);
     narrow.retry(|| upload(&narrow, "pi.mp3", &[]).0 == 200);
     // And still it works.
