@@ -298,9 +298,10 @@ impl Lexicon {
         if must_end { best } else { self.states.iter().fold(best, |best, &path| best.better(path)) }
     }
 
-    fn tokens(&self, mut node: u32) -> Vec<Token> {
+    /// The words up to a node that begin at frame `first` or later.
+    fn tokens(&self, mut node: u32, first: u64) -> Vec<Token> {
         let mut tokens = Vec::new();
-        while let Some(found) = self.nodes.get(node as usize) {
+        while let Some(found) = self.nodes.get(node as usize).filter(|found| found.token.start >= first) {
             tokens.push(found.token);
             node = found.parent;
         }
@@ -349,7 +350,11 @@ impl Decoder for Lexicon {
     }
 
     fn best(&self) -> Vec<Token> {
-        self.tokens(self.shown)
+        self.tokens(self.shown, 0)
+    }
+
+    fn best_since(&self, first: u64) -> Vec<Token> {
+        self.tokens(self.shown, first)
     }
 
     fn revision(&self) -> u64 {
@@ -365,7 +370,7 @@ impl Decoder for Lexicon {
     fn end_segment(&mut self) -> Vec<Token> {
         let (whole, any) = (self.best_path(true), self.best_path(false));
         let best = if whole.score + UNFINISHED_MARGIN >= any.score { whole } else { any };
-        let tokens = self.tokens(best.history);
+        let tokens = self.tokens(best.history, 0);
         for path in self.paths_mut() {
             *path = if path.history == best.history { Path { history: NOTHING, ..*path } } else { DEAD };
         }

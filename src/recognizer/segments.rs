@@ -37,8 +37,8 @@ pub struct SegmentDecoder {
     seen: u64,
     /// The text of the last partial.
     text: String,
-    /// The words that may still be taken for other speech, as they were at the last look.
-    open: String,
+    /// The tokens that may still be taken for other speech, as far as they were kept at the last look.
+    open: Vec<u32>,
 }
 
 impl SegmentDecoder {
@@ -59,7 +59,7 @@ impl SegmentDecoder {
             duration: None,
             seen,
             text: String::new(),
-            open: String::new(),
+            open: Vec::new(),
         }
     }
 
@@ -211,7 +211,7 @@ impl SegmentDecoder {
 
     fn partial(&mut self) -> Option<Event> {
         let revision = self.decoder.revision();
-        let open = self.open_words();
+        let open = self.open_tokens();
         if revision == self.seen && open == self.open {
             return None;
         }
@@ -226,12 +226,13 @@ impl SegmentDecoder {
         Some(Event::Partial(segment))
     }
 
-    /// The words whose neighbourhood is not heard yet.
-    fn open_words(&self) -> String {
-        let Some(rejection) = self.words.rejection() else { return String::new() };
+    /// The tokens that are kept so far of those whose neighbourhood is not heard yet.
+    fn open_tokens(&self) -> Vec<u32> {
+        let Some(rejection) = self.words.rejection() else { return Vec::new() };
         let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
         let tokens = self.decoder.best_since(first);
-        join(&self.words.words(&tokens, 0.0, None, &self.onsets))
+        let kept = rejection.keeps(&tokens, &self.onsets);
+        tokens.iter().zip(kept).filter(|(_, kept)| *kept).map(|(token, _)| token.id).collect()
     }
 
     fn segment(&self, tokens: &[Token], end: f64) -> Segment {
