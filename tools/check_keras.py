@@ -100,6 +100,7 @@ def difference(model, path, end):
 GOLDENS = {
     "gru-after": lambda: stack(cell(GRU, 5, reset_after=True), features=4),
     "gru-before": lambda: stack(cell(GRU, 5, reset_after=False), features=4),
+    "gru-new": lambda: stack(GRU(5, return_sequences=True), features=4),  # its bias is all zeros
     "lstm": lambda: stack(cell(LSTM, 5), features=4),
     "rnn-tanh": lambda: stack(cell(RNN, 5), features=4),
     "rnn-relu": lambda: stack(cell(RNN, 5, activation="relu"), features=4),

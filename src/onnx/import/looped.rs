@@ -33,7 +33,11 @@ impl Walker {
         if carried.len() != carries || body.input.len() != carries + 2 || body.output.len() < carries + 1 {
             return Err(node.error("its body does not take and give what it carries"));
         }
-        let carried: Vec<Value> = carried.into_iter().cloned().collect();
+        // What comes out as it went in is the same at every step, be it all zeros (a new bias).
+        let names = body.input[2..].iter().zip(&body.output[1..]);
+        let unchanged = names.map(|(input, output)| input.name == output.name);
+        let carried: Vec<Term> =
+            carried.into_iter().zip(unchanged).map(|(value, unchanged)| entry(value, unchanged)).collect();
         let mut terms = self.entries(&body, &carried);
         let x = self.steps(&body, &mut terms)?;
         let term = |name: &str| match terms.get(name) {
@@ -44,8 +48,8 @@ impl Walker {
             return Err(node.error("expected a loop that counts steps, found one that ends by what it hears"));
         }
         let mut state = None;
-        for ((input, output), value) in body.input[2..].iter().zip(&body.output[1..]).zip(&carried) {
-            match entry(value) {
+        for ((input, output), begun) in body.input[2..].iter().zip(&body.output[1..]).zip(&carried) {
+            match begun {
                 Term::State if state.is_none() => state = Some(term(&output.name)?),
                 Term::Counter if matches!(term(&output.name)?, Term::NextCounter) => {}
                 Term::Outside(_) if input.name == output.name => {}
@@ -56,7 +60,7 @@ impl Walker {
             return Err(node.error("expected a state and a sequence that is heard step by step"));
         };
         let y = self.cell_of_loop(node, &state, &x)?;
-        let last = |value: &Value| match entry(value) {
+        let last = |begun: &Term| match begun {
             Term::State => Value::Last { of: vec![y.stage] },
             _ => Value::Refused(node.error("what a loop counts is not used")),
         };
@@ -69,9 +73,9 @@ impl Walker {
     }
 
     /// What the body begins with: the step's number, what is carried, and its own constants.
-    fn entries(&self, body: &GraphProto, carried: &[Value]) -> Terms {
+    fn entries(&self, body: &GraphProto, carried: &[Term]) -> Terms {
         let mut terms = Terms::new();
-        let kinds = [Term::Counter, Term::Condition].into_iter().chain(carried.iter().map(entry));
+        let kinds = [Term::Counter, Term::Condition].into_iter().chain(carried.iter().cloned());
         for (input, term) in body.input.iter().zip(kinds) {
             terms.insert(input.name.clone(), Ok(term));
         }
@@ -173,9 +177,10 @@ impl Walker {
     }
 }
 
-/// What a value is that a loop begins with.
-fn entry(initial: &Value) -> Term {
+/// What a value is that a loop begins with, and leaves `unchanged` or not.
+fn entry(initial: &Value, unchanged: bool) -> Term {
     match initial {
+        other if unchanged => Term::Outside(other.clone()),
         Value::Zeros | Value::Initial => Term::State,
         Value::Constant(c) if c.is_zero() => match c.numbers {
             Numbers::I64(_) if c.len() == 1 => Term::Counter,
