@@ -13,12 +13,15 @@ The lag of a word is how much later it appears than on an idle server: in a firs
 alone, sent in real time, tells after which piece of audio each word appears; in the others the
 time counts from when that piece was due. So it has the servers' slowness in it and not what
 their algorithms wait for, and is the same for all servers. A word that is late because the client
-was late to send counts as late too; how late the client was is shown.
+was late to send counts as late too; how late the client was is shown. As in a server's day, the
+streams begin and end at different times, one taking the place of the other, and n of them are
+open whenever lags are measured.
 """
 
 import argparse
 import asyncio
 import base64
+import heapq
 import json
 import math
 import os
@@ -38,6 +41,8 @@ from serve_clients import Server, own, pieces, s16, transcribe
 
 RATE = 16000
 PIECE_MS = 100
+# How long streams go on after the measured time, so that its last words can come.
+AFTER_S = 2.0
 
 
 # ------------------------------------------------------------------ audio
@@ -63,6 +68,9 @@ def frame(opcode, payload):
     else:
         head = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, n)
     return head + b"\0\0\0\0" + payload
+
+
+DONE = frame(1, b"Done")
 
 
 # ------------------------------------------------------------------ many streams in real time
@@ -147,71 +155,104 @@ class Stream(asyncio.Protocol):
     def text(self):
         return " ".join(" ".join(self.segments[k].split()) for k in sorted(self.segments)).strip()
 
-    async def run(self, start):
-        """Sends a piece each PIECE_MS from `start` on; gives when each was due, and the delays."""
-        due, late = [], []
-        for i, data in enumerate(self.frames):
-            at = start + (i + 1) * PIECE_MS / 1000
-            now = time.perf_counter()
-            if at > now:
-                await asyncio.sleep(at - now)
-            due.append(at)
-            late.append(time.perf_counter() - at)
-            if self.transport.is_closing():
-                break
-            self.transport.write(data)
-        self.transport.write(frame(1, b"Done"))
-        return due, late
+
+async def connect(port, frames):
+    _, stream = await asyncio.get_running_loop().create_connection(lambda: Stream(frames), "127.0.0.1", port)
+    return stream
 
 
-async def run_streams(port, frames, n):
-    """n streams in real time, begun evenly over two pieces' time."""
-    loop = asyncio.get_running_loop()
-    streams = []
-    for _ in range(n):
-        _, stream = await loop.create_connection(lambda: Stream(frames), "127.0.0.1", port)
-        streams.append(stream)
-    while not all(s.open or s.done.done() for s in streams):
+async def run_alone(port, frames):
+    """One stream in real time; gives it and when each piece was due."""
+    stream = await connect(port, frames)
+    while not stream.open:
         await asyncio.sleep(0.01)
-    start = time.perf_counter() + 0.5
-    runs = [s.run(start + 2 * PIECE_MS / 1000 * i / n) for i, s in enumerate(streams)]
-    sent = await asyncio.gather(*runs)
-    end = time.perf_counter() + 20
-    await asyncio.wait([s.done for s in streams], timeout=20)
-    for s in streams:
-        s.finish()
-    return streams, sent, end
+    start = time.perf_counter() + 0.1
+    due = [start + (i + 1) * PIECE_MS / 1000 for i in range(len(frames))]
+    for at, data in zip(due, frames):
+        await asyncio.sleep(max(0.0, at - time.perf_counter()))
+        stream.transport.write(data)
+    stream.transport.write(DONE)
+    await asyncio.wait([stream.done], timeout=20)
+    return stream, due
+
+
+class Load:
+    """n streams at every moment, each somewhere else in the recording: in each of n places one stream
+    follows the other. The first round fills the places, evenly; the second is measured."""
+
+    def __init__(self, port, frames, n):
+        self.port, self.frames, self.n = port, frames, n
+        self.seconds = len(frames) * PIECE_MS / 1000
+        self.heard = []  # of each stream: itself and when its first piece begins
+        self.late = []
+
+    async def run(self):
+        begin = time.perf_counter() + 0.5
+        self.window = begin + self.seconds, begin + 2 * self.seconds
+        ends = self.window[1] + AFTER_S
+        # (when it is due, its place, the number of the piece, the stream)
+        queue = [(begin + self.seconds * i / self.n, i, 0, None) for i in range(self.n)]
+        heapq.heapify(queue)
+        while queue[0][0] < ends:
+            due, place, piece, stream = queue[0]
+            wait = due - time.perf_counter()
+            if wait > 0.0005 or piece == 0:
+                await asyncio.sleep(max(wait, 0.0))
+            if piece == 0:
+                stream = await connect(self.port, self.frames)
+                self.heard.append((stream, due))
+            else:
+                self.late.append(time.perf_counter() - due)
+                if not stream.transport.is_closing():
+                    stream.transport.write(self.frames[piece - 1])
+                    if piece == len(self.frames):
+                        stream.transport.write(DONE)
+            following = (due, place, 0, None) if piece == len(self.frames) else \
+                (due + PIECE_MS / 1000, place, piece + 1, stream)
+            heapq.heapreplace(queue, following)
+            if len(self.late) % 16 == 0:
+                await asyncio.sleep(0)
+        self.stopped = time.perf_counter()
+        for stream, _ in self.heard:
+            stream.transport.abort()
+
+    def lags(self, pieces_of):
+        """Of the words due in the measured round; one that did not come at all is as late as can be."""
+        lags = []
+        for stream, begun in self.heard:
+            for word, piece in enumerate(pieces_of):
+                due = begun + (piece + 1) * PIECE_MS / 1000
+                if self.window[0] <= due < self.window[1]:
+                    appeared = stream.appeared[word] if word < len(stream.appeared) else self.stopped + 1.0
+                    lags.append(appeared - due)
+        return lags
 
 
 def measure(port, frames, n, baseline):
     """Percentiles of the lag of n streams' words, the client's own, and how many texts differ."""
-    begun = os.times()
-    wall = time.perf_counter()
-    streams, sent, end = asyncio.run(run_streams(port, frames, n))
+    begun, wall = os.times(), time.perf_counter()
+    load = Load(port, frames, n)
+    asyncio.run(load.run())
     wall, cpu = time.perf_counter() - wall, sum(os.times()[:2]) - sum(begun[:2])
     pieces_of, text = baseline
-    lags = []
-    for stream, (due, _) in zip(streams, sent):
-        for word, piece in enumerate(pieces_of):
-            appeared = stream.appeared[word] if word < len(stream.appeared) else end
-            lags.append(appeared - due[min(piece, len(due) - 1)])
-    late = np.concatenate([late for _, late in sent])
+    lags = load.lags(pieces_of)
+    over = [stream for stream, begun in load.heard if begun + load.seconds < load.window[1]]
     return {
         "streams": n,
         "lag_p50_ms": 1000 * float(np.percentile(lags, 50)),
         "lag_p99_ms": 1000 * float(np.percentile(lags, 99)),
-        "client_late_p99_ms": 1000 * float(np.percentile(late, 99)),
+        "client_late_p99_ms": 1000 * float(np.percentile(load.late, 99)),
         "client_cpu": cpu / wall,
-        "differing": sum(s.text() != text for s in streams),
+        "differing": sum(stream.text() != text for stream in over),
     }
 
 
 def baseline(port, frames):
     """After which piece each word appears when nothing else is to do, and the text."""
-    streams, [(due, _)], _ = asyncio.run(run_streams(port, frames, 1))
-    text = streams[0].text()
+    stream, due = asyncio.run(run_alone(port, frames))
+    text = stream.text()
     assert text, "nothing was heard"
-    return [max(0, int(np.searchsorted(due, at, "right")) - 1) for at in streams[0].appeared], text
+    return [max(0, int(np.searchsorted(due, at, "right")) - 1) for at in stream.appeared], text
 
 
 def most_streams(name, port, frames, args):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Synthetic voices for training: connected English digits, and other words to reject.
 
-    tools/synthesize.py OUTDIR [--seed N] [--count-scale X] [--families a,b,…]
+    tools/synthesize.py OUTDIR [--seed N] [--count-scale X] [--families a,b,…] [--jobs N]
 
 writes one 16 kHz mono Ogg Opus file an utterance and three manifests of JSON lines in
 OUTDIR, synthetic-digits.jsonl, synthetic-accents.jsonl (digits by the voices of other
@@ -25,6 +25,7 @@ Synthetic voices by themselves do not carry over to people; mixed with real spee
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -400,12 +401,35 @@ def known_rows(out):
     return rows
 
 
+def open_worker(names, seed, out):
+    """A process of the pool: its own synthesisers."""
+    global ENGINES, OUT
+    ENGINES, OUT = open_families(names, seed), out
+
+
+def make(utterance):
+    """Speaks and writes an utterance: its name, its row, and a fault instead if there is one."""
+    try:
+        audio, speaker = ENGINES[utterance.family].speak(utterance)
+        audio = trimmed(np.asarray(audio, np.float64))
+        reason = fault(audio, utterance.words)
+    except (subprocess.SubprocessError, soundfile.SoundFileError) as error:
+        reason = str(error)
+    if reason:
+        return utterance.name, None, f"({' '.join(utterance.words)}): {reason}"
+    audio = finished(audio, utterance.rng)
+    write_opus(OUT / utterance.name, audio)
+    return utterance.name, {"audio_filepath": utterance.name, "duration": round(len(audio) / SAMPLE_RATE, 3),
+                            "text": " ".join(utterance.words), "speaker": speaker}, None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path, metavar="OUTDIR")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count-scale", type=float, default=1.0, metavar="X")
     parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes; default: one a core")
     options = parser.parse_args()
     names = options.families.split(",")
     unknown = [name for name in names if name not in FAMILIES]
@@ -414,45 +438,33 @@ def main():
 
     for kind in ("digits", "words"):
         (options.out / f"synthetic-{kind}").mkdir(parents=True, exist_ok=True)
-    engines = open_families(names, options.seed)
-    if not engines:
+    names = list(open_families(names, options.seed))
+    if not names:
         sys.exit("synthesize: none of the synthesisers is installed (see the head of this file)")
     earlier = known_rows(options.out)
     rows = dict(earlier)
-    utterances = plan(list(engines), options.seed, options.count_scale)
+    utterances = plan(names, options.seed, options.count_scale)
+    missing = [u for u in utterances if u.name not in earlier or not (options.out / u.name).exists()]
 
     def save():
         for kind in MANIFESTS:
             write_manifest(options.out / f"synthetic-{kind}.jsonl",
                            [row for name, row in rows.items() if manifest_of(name) == kind])
 
-    made = dropped = 0
-    for i, utterance in enumerate(utterances):
-        path = options.out / utterance.name
-        if utterance.name in earlier and path.exists():
-            continue
-        try:
-            audio, speaker = engines[utterance.family].speak(utterance)
-            audio = trimmed(np.asarray(audio, np.float64))
-            reason = fault(audio, utterance.words)
-        except (subprocess.SubprocessError, soundfile.SoundFileError) as error:
-            reason = str(error)
-        if reason:
-            dropped += 1
-            print(f"synthesize: dropped {utterance.name} ({' '.join(utterance.words)}): {reason}", file=sys.stderr)
-            continue
-        audio = finished(audio, utterance.rng)
-        write_opus(path, audio)
-        rows[utterance.name] = {"audio_filepath": utterance.name,
-                                "duration": round(len(audio) / SAMPLE_RATE, 3),
-                                "text": " ".join(utterance.words), "speaker": speaker}
-        made += 1
-        if made % 200 == 0:
-            save()
-            print(f"synthesize: {i + 1} of {len(utterances)}", file=sys.stderr, flush=True)
+    dropped = 0
+    with multiprocessing.get_context("spawn").Pool(max(1, options.jobs), open_worker, (names, options.seed, options.out)) as pool:
+        for i, (name, row, reason) in enumerate(pool.imap(make, missing, chunksize=4), 1):
+            if row:
+                rows[name] = row
+            else:
+                dropped += 1
+                print(f"synthesize: dropped {name} {reason}", file=sys.stderr)
+            if i % 200 == 0:
+                save()
+                print(f"synthesize: {i} of {len(missing)}", file=sys.stderr, flush=True)
     save()
     hours = sum(row["duration"] for row in rows.values()) / 3600
-    print(f"synthesize: {len(rows)} utterances, {hours:.2f} hours; {made} new, {dropped} dropped")
+    print(f"synthesize: {len(rows)} utterances, {hours:.2f} hours; {len(missing) - dropped} new, {dropped} dropped")
 
 
 if __name__ == "__main__":

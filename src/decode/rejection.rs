@@ -73,10 +73,7 @@ impl Rejection {
 
     /// Whether the words around this one, and itself, were heard with confidence enough.
     fn is_sure(&self, i: usize, words: &[Token], kept: &[bool]) -> bool {
-        let (from, to) = self.neighbourhood(i, words);
-        let before = (0..i).rev().take_while(|&j| words[j].end > from);
-        let behind = (i + 1..words.len()).take_while(|&j| words[j].start < to);
-        let near = std::iter::once(i).chain(before).chain(behind).filter(|&j| kept[j]);
+        let near = self.neighbours(i, words).filter(|&j| kept[j]);
         let (count, sum) =
             near.fold((0, 0.0), |(count, sum), j| (count + 1, sum + words[j].log_prob.exp().min(1.0)));
         let least = self.least_confidence[(count - 1usize).min(2)];
@@ -87,6 +84,14 @@ impl Rejection {
         (words[i].start.saturating_sub(self.window), words[i].end + self.window)
     }
 
+    /// This word, and those that reach into its neighbourhood.
+    fn neighbours(&self, i: usize, words: &[Token]) -> impl Iterator<Item = usize> {
+        let (from, to) = self.neighbourhood(i, words);
+        let before = (0..i).rev().take_while(move |&j| words[j].end > from);
+        let behind = (i + 1..words.len()).take_while(move |&j| words[j].start < to);
+        std::iter::once(i).chain(before).chain(behind)
+    }
+
     fn share_of_others(&self, i: usize, words: &[Token], kept: &[bool], onsets: &Onsets) -> f32 {
         let (from, to) = self.neighbourhood(i, words);
         let all = onsets.count(from, to);
@@ -94,9 +99,7 @@ impl Rejection {
             true => onsets.count(words[j].start.max(from), words[j].end.min(to)),
             false => 0,
         };
-        let before = (0..i).rev().take_while(|&j| words[j].end > from);
-        let behind = (i + 1..words.len()).take_while(|&j| words[j].start < to);
-        let own: u64 = own(i) + before.map(own).sum::<u64>() + behind.map(own).sum::<u64>();
+        let own: u64 = self.neighbours(i, words).map(own).sum();
         all.saturating_sub(own) as f32 / all.max(1) as f32
     }
 }

@@ -171,11 +171,16 @@ impl Feed {
     pub async fn room(&self) {
         loop {
             let changed = self.room.changed.notified();
-            if self.room.queued.load(Ordering::Acquire) < self.buffer {
+            if self.has_room() {
                 return;
             }
             changed.await;
         }
+    }
+
+    /// Whether something may be put in now.
+    pub fn has_room(&self) -> bool {
+        self.room.queued.load(Ordering::Acquire) < self.buffer
     }
 
     /// Puts something in; to be called when there is [`room`](Self::room).

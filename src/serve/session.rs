@@ -3,6 +3,7 @@
 //! is not read from either.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,6 +148,10 @@ impl Session {
         let mut idle = Instant::now() + limits.idle;
         let mut draining = shared.draining.clone();
         let mut going = false;
+        // Timers are set once, and once more when they ring: setting one for each message would cost
+        // more than reading it.
+        let mut total_timer = pin!(sleep_until(end));
+        let mut idle_timer = pin!(sleep_until(idle));
         loop {
             // While its audio waits for the recogniser a client cannot be idle.
             let reading = self.waiting.is_empty();
@@ -168,7 +173,8 @@ impl Session {
                 }
                 turn = turn(&mut self.listening, !reading) => match turn {
                     Turn::Heard(heard) => self.hear(heard, &mut actions),
-                    Turn::Room => self.feed(),
+                    // What waits is fed below.
+                    Turn::Room => {}
                     Turn::Lost => return Over::close(close::INTERNAL, "the recogniser stopped", "failed"),
                 },
                 message = socket.recv(), if reading => {
@@ -183,16 +189,21 @@ impl Session {
                         None => return Over::Gone,
                     }
                 }
-                () = sleep_until(idle), if !busy => {
+                () = &mut idle_timer, if !busy => {
+                    if Instant::now() < idle {
+                        idle_timer.as_mut().reset(idle);
+                        continue;
+                    }
                     let code = if self.complete { close::NORMAL } else { close::POLICY };
                     let counted = (!self.complete).then_some("idle");
                     return Over::Close { code, reason: "nothing came for too long".into(), counted };
                 }
-                () = sleep_until(end) => {
+                () = &mut total_timer => {
                     return Over::close(close::POLICY, "the connection has lasted its time", "total");
                 }
             }
             let over = self.act(actions, socket).await;
+            self.feed();
             if going && self.complete && !matches!(over, Some(Over::Gone)) {
                 return Over::close(close::GOING_AWAY, "the server ends", "shutdown");
             }
@@ -242,8 +253,12 @@ impl Session {
         }
     }
 
+    /// Gives the recogniser what waits, as far as it has room.
     fn feed(&mut self) {
-        if let (Some(listening), Some(item)) = (&self.listening, self.waiting.pop_front()) {
+        let Some(listening) = &self.listening else { return };
+        while listening.feed.has_room()
+            && let Some(item) = self.waiting.pop_front()
+        {
             listening.feed.put(item);
         }
     }
@@ -257,7 +272,7 @@ impl Session {
                     Ok(said) => said.into_iter().rev().for_each(|action| actions.push_front(action)),
                     Err(over) => return Some(over),
                 },
-                Action::Audio(samples) => self.audio(&samples),
+                Action::Audio(samples) => self.audio(samples),
                 Action::Mark => self.waiting.push_back(Item::Mark),
                 Action::Restart => {
                     self.end_audio();
@@ -313,15 +328,21 @@ impl Session {
         Ok(said)
     }
 
-    fn audio(&mut self, samples: &[f32]) {
-        let Some(resampler) = &mut self.resampler else {
-            let pieces = samples.chunks(PIECE).map(|piece| Item::Audio(piece.to_vec()));
-            return self.waiting.extend(pieces);
-        };
+    fn audio(&mut self, samples: Vec<f32>) {
+        let Some(resampler) = &mut self.resampler else { return self.queue(samples) };
         let mut out = Vec::new();
         // Only impossible settings fail, and those were refused.
-        let _ = resampler.push(samples, &mut out);
-        self.waiting.extend(out.chunks(PIECE).map(|piece| Item::Audio(piece.to_vec())));
+        let _ = resampler.push(&samples, &mut out);
+        self.queue(out);
+    }
+
+    /// Samples at the model's rate, in pieces.
+    fn queue(&mut self, samples: Vec<f32>) {
+        if samples.len() > PIECE {
+            self.waiting.extend(samples.chunks(PIECE).map(|piece| Item::Audio(piece.to_vec())));
+        } else if !samples.is_empty() {
+            self.waiting.push_back(Item::Audio(samples));
+        }
     }
 
     /// What the resampler still holds.
@@ -330,7 +351,7 @@ impl Session {
             let mut out = Vec::new();
             let _ = resampler.finish(&mut out);
             resampler.reset();
-            self.waiting.extend(out.chunks(PIECE).map(|piece| Item::Audio(piece.to_vec())));
+            self.queue(out);
         }
     }
 }

@@ -6,7 +6,7 @@ use rand_pcg::Pcg64Mcg;
 use super::dataset::Dataset;
 use super::recipe::Recipe;
 use super::sampler::{Item, Plan};
-use crate::audio::augment::{Augmenter, compose};
+use crate::audio::augment::{Augmenter, compose, sounds};
 use crate::error::Result;
 use crate::features::{Fbank, spec_augment};
 use crate::units::ms_to_samples;
@@ -90,16 +90,31 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// A cut of a noise clip at a random level, or faint hiss.
+    /// Noise alone at a random level: a cut of a clip, faint hiss, or sounds made by code.
     fn silence(&self, length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
+        if rng.random_bool(self.recipe.data.generated_sounds.clamp(0.0, 1.0)) {
+            let gain = 10f32.powf(rng.random_range(-1.5..0.0));
+            return sounds::scene(length, rng).into_iter().map(|x| gain * x).collect();
+        }
         let noises = &self.data.noises;
         if noises.is_empty() || rng.random_bool(0.2) {
             let level = 10f32.powf(rng.random_range(-5.0..-1.5));
             return (0..length).map(|_| level * (2.0 * rng.random::<f32>() - 1.0)).collect();
         }
-        let clip = &noises[rng.random_range(0..noises.len())];
+        // A second of noise is as likely as any other, however long its clip is.
+        let total: usize = noises.iter().map(Vec::len).sum();
+        let mut place = rng.random_range(0..total.max(1));
+        let clip = noises.iter().find(|clip| {
+            let here = place < clip.len();
+            if !here {
+                place -= clip.len();
+            }
+            here
+        });
         let gain = 10f32.powf(rng.random_range(-1.5..0.2));
-        let from = rng.random_range(0..clip.len().max(1));
-        (0..length).map(|i| gain * clip.get((from + i) % clip.len().max(1)).copied().unwrap_or(0.0)).collect()
+        let clip = clip.map_or(&[][..], Vec::as_slice);
+        (0..length)
+            .map(|i| gain * clip.get((place + i) % clip.len().max(1)).copied().unwrap_or(0.0))
+            .collect()
     }
 }

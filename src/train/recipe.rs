@@ -66,6 +66,9 @@ pub struct Data {
     /// How often an example is noise or silence alone, relative to the other weights.
     #[serde(default)]
     pub silence_weight: f64,
+    /// The share of those that are sounds made by code: cries, bursts, knocks, beeps.
+    #[serde(default)]
+    pub generated_sounds: f64,
     /// What is scored as training goes; the best weights are those of the lowest score.
     #[serde(default)]
     pub dev: Vec<Dev>,

@@ -1,7 +1,8 @@
 //! Augmentation of training audio: mono f32 at 16 kHz, in place, from a seeded generator.
 //!
 //! ```text
-//! words ─► compose ─► speed ─► tempo ─► reverb ─► noise, colour, babble ─► equaliser, band limits
+//! words ─► compose ─► speed ─► tempo ─► reverb ─► noise, colour, babble, sounds ─► equaliser, band
+//!       limits
 //!       ─► gain ─► offset ─► clipping ─► telephone ─► G.711, few bits, spectral holes
 //!       ─► lost packets ─► gate ─► features (and there SpecAugment)
 //! ```
@@ -17,6 +18,7 @@ pub mod level;
 pub mod noise;
 pub mod options;
 pub mod reverb;
+pub mod sounds;
 pub mod speed;
 #[cfg(test)]
 mod testing;
@@ -132,7 +134,11 @@ impl Augmenter {
             let snr_db = uniform(rng, o.babble.snr_db);
             noise::add_babble(samples, &self.voices, voices, snr_db, rng);
         }
-        reverb | noise | color | babble
+        let events = chance(rng, o.sounds.probability);
+        if events {
+            sounds::add(samples, uniform(rng, o.sounds.snr_db), rng);
+        }
+        reverb | noise | color | babble | events
     }
 
     /// Colouring and band limits.

@@ -63,6 +63,11 @@ effects! {
         /// How many talk at once.
         voices: [usize; 2] = [3, 8],
     }
+    /// Cries, bursts, knocks and beeps made by code.
+    Sounds {
+        /// Speech level over that of the loudest sounds, dB.
+        snr_db: [f32; 2] = [0.0, 25.0],
+    }
     /// Random colouring, as of small microphones: two shelves, two resonances.
     Equalizer {
         /// Of each of the four, dB.
@@ -136,6 +141,7 @@ pub struct AugmentOptions {
     pub noise: Noise,
     pub color: Color,
     pub babble: Babble,
+    pub sounds: Sounds,
     pub equalizer: Equalizer,
     pub high_pass: HighPass,
     pub low_pass: LowPass,
@@ -160,6 +166,7 @@ impl AugmentOptions {
         o.noise.probability = 0.35;
         o.color.probability = 0.2;
         o.babble.probability = 0.1;
+        o.sounds.probability = 0.05;
         o.equalizer.probability = 0.4;
         o.high_pass.probability = 0.1;
         o.low_pass.probability = 0.15;
@@ -189,6 +196,7 @@ impl AugmentOptions {
             ("color.snr_db", self.color.snr_db, [-20.0, 100.0]),
             ("babble.snr_db", self.babble.snr_db, [-20.0, 100.0]),
             ("babble.voices", self.babble.voices.map(|n| n as f32), [1.0, 100.0]),
+            ("sounds.snr_db", self.sounds.snr_db, [-20.0, 100.0]),
             ("equalizer.gain_db", self.equalizer.gain_db, [-40.0, 40.0]),
             ("high_pass.cutoff_hz", self.high_pass.cutoff_hz, [10.0, 4000.0]),
             ("low_pass.cutoff_hz", self.low_pass.cutoff_hz, [500.0, 8000.0]),
@@ -220,6 +228,7 @@ impl AugmentOptions {
             ("noise", self.noise.probability),
             ("color", self.color.probability),
             ("babble", self.babble.probability),
+            ("sounds", self.sounds.probability),
             ("equalizer", self.equalizer.probability),
             ("high_pass", self.high_pass.probability),
             ("low_pass", self.low_pass.probability),
