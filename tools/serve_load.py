@@ -21,6 +21,7 @@ open whenever lags are measured.
 import argparse
 import asyncio
 import base64
+import contextlib
 import heapq
 import json
 import math
@@ -274,11 +275,15 @@ def most_streams(name, port, frames, args):
     return good, rows
 
 
-def pinned(process, core):
-    os.sched_setaffinity(process.pid, {core})
-    # Threads that were there before.
-    for task in os.listdir(f"/proc/{process.pid}/task"):
-        os.sched_setaffinity(int(task), {core})
+@contextlib.contextmanager
+def on_core(core):
+    """What is started within has this core from its start, and makes as many threads as fit it."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class Sherpa:
@@ -294,12 +299,13 @@ class Sherpa:
         environment = dict(os.environ, LD_LIBRARY_PATH=f"{site}/lib:{os.environ.get('LD_LIBRARY_PATH', '')}")
         self.port = 16006
         self.log = open(os.path.join(folder, "log"), "w")
-        self.process = subprocess.Popen(
-            [program, f"--port={self.port}", f"--tokens={folder}/tokens.txt",
-             f"--zipformer2-ctc-model={folder}/{model}", "--enable-endpoint=false", "--num-io-threads=1",
-             "--num-work-threads=1", "--num-threads=1", f"--max-batch-size={args.sherpa_batch}",
-             "--loop-interval-ms=10", f"--log-file={folder}/sherpa.log"],
-            stdout=self.log, stderr=self.log, env=environment)
+        with on_core(args.cores[0]):
+            self.process = subprocess.Popen(
+                [program, f"--port={self.port}", f"--tokens={folder}/tokens.txt",
+                 f"--zipformer2-ctc-model={folder}/{model}", "--enable-endpoint=false", "--num-io-threads=1",
+                 "--num-work-threads=1", "--num-threads=1", f"--max-batch-size={args.sherpa_batch}",
+                 "--loop-interval-ms=10", f"--log-file={folder}/sherpa.log"],
+                stdout=self.log, stderr=self.log, env=environment)
         for _ in range(100):
             time.sleep(0.1)
             with open(self.log.name) as log:
@@ -325,7 +331,8 @@ def processor():
 
 def server(args, *options):
     wide = ["--connect-rate", "1000000", "--max-connections", "100000", "--max-streams", "100000"]
-    return Server(args.hearken, args.model, "--threads", "1", *wide, *options)
+    with on_core(args.cores[0]):
+        return Server(args.hearken, args.model, "--threads", "1", *wide, *options)
 
 
 def streams(args):
@@ -334,11 +341,9 @@ def streams(args):
     table = []
     for name, options in [("hearken, batches", ["--batch", "64"]), ("hearken, one by one", ["--batch", "1"])]:
         with server(args, "--endpoint", "off", *options) as hearken:
-            pinned(hearken.process, args.cores[0])
             table.append((name, *most_streams(name, int(hearken.http.rsplit(":", 1)[1]), frames, args)))
     if args.peer:
         with tempfile.TemporaryDirectory() as folder, Sherpa(args, folder) as peer:
-            pinned(peer.process, args.cores[0])
             name = f"sherpa-onnx, batches of {args.sherpa_batch}"
             table.append((name, *most_streams(name, peer.port, frames, args)))
     print(f"\n{processor()}; server and client on one core each; pieces of {PIECE_MS} ms\n")
@@ -351,11 +356,11 @@ def streams(args):
 
 # ------------------------------------------------------------------ latency
 
-def spoken_words(manifest, count):
-    """Recordings of single words between silences, and where each word begins and ends: a word is
-    over at the last hundredth of a second that is less than 35 dB below its loudest."""
+def spoken_words(manifest, vocabulary, count):
+    """Recordings of single words of the vocabulary between silences, and where each word begins and
+    ends: a word is over at the last hundredth of a second that is less than 35 dB below its loudest."""
     with open(manifest) as lines:
-        entries = [json.loads(line) for line in lines]
+        entries = [entry for line in lines if (entry := json.loads(line))["text"] in vocabulary]
     entries = entries[:: max(1, len(entries) // count)][:count]
     parts, words, at = [], [], 0
     for entry in entries:
@@ -416,12 +421,10 @@ async def appearances(uri, samples, piece_ms, in_real_time):
 
 def latency(args):
     if args.words:
-        samples, words = spoken_words(args.words, args.count_words)
+        samples, words = spoken_words(args.words, set(args.vocabulary.split()), args.count_words)
     else:
         samples = np.concatenate([scene(args.recordings, args.seconds), np.zeros(2 * RATE, np.float32)])
     with server(args) as hearken:
-        pinned(hearken.process, args.cores[0])
-
         def delays(piece_ms, in_real_time):
             seen = asyncio.run(appearances(hearken.ws, samples, piece_ms, in_real_time))
             if args.words:
@@ -586,6 +589,8 @@ def main():
     parser.add_argument("--count", type=int, default=10_000, help="connections")
     parser.add_argument("--words", help="a manifest (JSON lines) of recordings of single words, for the latency")
     parser.add_argument("--count-words", type=int, default=100)
+    parser.add_argument("--vocabulary", default="zero one two three four five six seven eight nine",
+                        help="the words of --words to hear; others among them would be no string of digits")
     parser.add_argument("--hours", type=float, default=4, help="stream-hours")
     parser.add_argument("--streams", type=int, default=8, help="streams of the soak")
     args = parser.parse_args()

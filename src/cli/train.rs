@@ -1,5 +1,6 @@
 //! `hearken train`: recordings to a model.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -7,13 +8,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Outcome, Stop};
 use crate::error::{Error, Stage};
-use crate::train::{Options, Progress, Recipe, train};
+use crate::train::{LEFT_OUT, Options, Progress, Recipe, train};
 
 /// The arguments of `hearken train`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  hearken train models/digits/recipe.toml --data recordings --out runs/digits\n\n\
-    The run's folder then holds best.onnx (for --model), last.onnx, log.jsonl and checkpoint.bin;\n\
+    The run's folder then holds best.onnx (for --model), last.onnx, log.jsonl, checkpoint.bin\n\
+    and left_out.txt, which names what could not be learnt from;\n\
     a run that was stopped goes on with --resume."
 )]
 pub struct Args {
@@ -42,9 +44,13 @@ pub struct Args {
     seed: Option<u64>,
 }
 
+/// Recordings left out that are named on the terminal; all are in the run's folder.
+const MOST_NAMED: usize = 5;
+
 /// Shows a run: a bar on a terminal, lines elsewhere.
 struct Display {
     bar: Option<ProgressBar>,
+    left_out: Cell<usize>,
 }
 
 impl Display {
@@ -57,7 +63,7 @@ impl Display {
             }
             bar
         });
-        Self { bar }
+        Self { bar, left_out: Cell::new(0) }
     }
 
     fn line(&self, text: &str) {
@@ -80,8 +86,15 @@ impl Display {
     fn show(&self, progress: &Progress) {
         match progress {
             Progress::Loading(done, all) => self.at("reading", *done as u64, *all as u64),
-            Progress::LeftOut(line) => self.line(&format!("left out: {line}")),
+            Progress::LeftOut(line) => {
+                if self.left_out.replace(self.left_out.get() + 1) < MOST_NAMED {
+                    self.line(&format!("left out: {line}"));
+                }
+            }
             Progress::Started { parameters, clips, hours, step, steps } => {
+                if let more @ 1.. = self.left_out.get().saturating_sub(MOST_NAMED) {
+                    self.line(&format!("left out: {more} more; {LEFT_OUT} in the run's folder names all"));
+                }
                 self.line(&format!(
                     "{parameters} parameters; {clips} recordings, {hours:.2} h; updates {step} to {steps}"
                 ));

@@ -17,12 +17,16 @@ pub struct NativeEngine {
     spec: EngineSpec,
     weights: Weights<f32>,
     places: Vec<Vec<StatePlace>>,
+    /// H of each layer.
+    widths: Vec<usize>,
 }
 
 /// Room that a call computes in; kept from call to call, it holds nothing of a stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     workspace: Workspace<f32>,
+    /// The states of the call's streams side by side.
+    states: States<f32>,
     x: Vec<f32>,
     logits: Vec<f32>,
 }
@@ -39,22 +43,25 @@ impl NativeEngine {
         Ok(Self {
             spec: EngineSpec::of(&network.config, "native"),
             places: state_places(&network.config),
+            widths: network.config.layers.iter().map(|layer| layer.hidden).collect(),
             weights,
         })
     }
 
     /// The layers' states of N streams, out of each stream's tensors.
-    fn gather(&self, states: &[&mut State]) -> Result<States<f32>> {
-        let mut all = self.weights.zero_states(states.len());
-        for (i, places) in self.places.iter().enumerate() {
+    fn gather(&self, states: &[&mut State], all: &mut States<f32>) -> Result<()> {
+        let depth = self.places.len();
+        all.hidden.resize(depth, Vec::new());
+        all.cell.resize(depth, Vec::new());
+        for (i, (places, &width)) in self.places.iter().zip(&self.widths).enumerate() {
             for (place, all) in places.iter().zip([&mut all.hidden[i], &mut all.cell[i]]) {
-                let width = all.len() / states.len().max(1);
-                for (state, own) in states.iter().zip(all.chunks_exact_mut(width.max(1))) {
-                    own.copy_from_slice(vector(state, *place, width)?);
+                all.clear();
+                for state in states {
+                    all.extend_from_slice(vector(state, *place, width)?);
                 }
             }
         }
-        Ok(all)
+        Ok(())
     }
 
     /// The way back.
@@ -105,9 +112,9 @@ impl Engine for NativeEngine {
         if steps == 0 {
             return Ok(());
         }
-        let mut all = self.gather(states)?;
         let mut scratch = states[0].scratch.take().unwrap_or_default();
-        let Scratch { workspace, x, logits } = &mut *scratch;
+        let Scratch { workspace, states: all, x, logits } = &mut *scratch;
+        self.gather(states, all)?;
         for first in (0..steps).step_by(MOST_STEPS) {
             let count = MOST_STEPS.min(steps - first);
             x.clear();
@@ -116,14 +123,14 @@ impl Engine for NativeEngine {
                     x.extend_from_slice(&frames[t * width..(t + 1) * width]);
                 }
             }
-            self.weights.forward(x, &Steps::uniform(streams, count), &mut all, workspace, None);
+            self.weights.forward(x, &Steps::uniform(streams, count), all, workspace, None);
             self.weights.logits(workspace, 0, logits);
             log_softmax(logits, self.spec.num_tokens);
             for (row, values) in logits.chunks_exact(self.spec.num_tokens).enumerate() {
                 log_probs[row % streams].extend_from_slice(values);
             }
         }
-        self.scatter(&all, states);
+        self.scatter(all, states);
         states[0].scratch = Some(scratch);
         Ok(())
     }

@@ -9,58 +9,37 @@ use gemm_common::Parallelism;
 
 use super::real::Real;
 
-/// Compiles a function three times, for any processor, for AVX2 with FMA, and for AVX-512, and picks
-/// at run time. The body sees two constants: `FMA`, whether a fused multiply-add is one instruction,
-/// and `WIDE`, whether there are 32 registers of 16 f32. Results are the same to the last bit with
-/// AVX2 and AVX-512.
+/// Compiles a function twice, for any processor and for AVX2 with FMA, and picks at run time.
+/// The body sees a constant `FMA`: whether a fused multiply-add is one instruction.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$t:ident: Real>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
         $vis fn $name<$t: Real>($($arg: $ty),*) {
-            // Most bodies are the same loop at any width.
-            #[allow(clippy::extra_unused_type_parameters)]
             #[inline(always)]
-            fn body<$t: Real, const FMA: bool, const WIDE: bool>($($arg: $ty),*) $body
+            fn body<$t: Real, const FMA: bool>($($arg: $ty),*) $body
 
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-                fn avx512<$t: Real>($($arg: $ty),*) {
-                    body::<$t, true, true>($($arg),*)
-                }
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2<$t: Real>($($arg: $ty),*) {
-                    body::<$t, true, false>($($arg),*)
-                }
-                if crate::model::kernels::has_avx512() {
-                    // SAFETY: the processor has just said that it has these instructions.
-                    return unsafe { avx512($($arg),*) };
+                    body::<$t, true>($($arg),*)
                 }
                 if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
                     // SAFETY: the processor has just said that it has these instructions.
                     return unsafe { avx2($($arg),*) };
                 }
             }
-            body::<$t, { cfg!(target_arch = "aarch64") }, false>($($arg),*)
+            body::<$t, { cfg!(target_arch = "aarch64") }>($($arg),*)
         }
     };
 }
 pub(crate) use vectorised;
 
-/// Whether the processor has the parts of AVX-512 that the kernels are compiled for.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn has_avx512() -> bool {
-    use std::arch::is_x86_feature_detected as has;
-    has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq") && has!("avx2") && has!("fma")
-}
-
 /// Columns of a panel: two registers of eight f32, or one of sixteen.
-const PANEL: usize = 16;
+pub(super) const PANEL: usize = 16;
 /// Rows of a tile: its 4 x 2 sums are enough to keep both multipliers busy, and leave registers for
 /// the weights. (With six rows the compiler spills sums to the stack, and the tile is half as fast.)
 const TILE: usize = 4;
-/// Rows of a tile of two panels where there are 32 registers of sixteen: 8 x 2 sums.
-const WIDE_TILE: usize = 8;
 
 /// A weight matrix laid out for `y += x M`: panels of 16 columns, each row after row,
 /// padded with zeros.
@@ -109,6 +88,11 @@ impl<T: Real> Packed<T> {
     pub fn outputs(&self) -> usize {
         self.cols
     }
+
+    /// `[panels, in, 16]`.
+    pub(super) fn panels(&self) -> &[T] {
+        &self.panels
+    }
 }
 
 /// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values. A row's result is the
@@ -117,73 +101,46 @@ pub fn multiply_add<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize)
     multiply_add_from(x, m, y, stride, false);
 }
 
-vectorised! {
-    /// The same as [`multiply_add`], begun at the last panel when `backwards`. Weights larger than the
-    /// cache that are used step after step go through it in turns there and back: the panels used
-    /// last are still in it when they are the first of the next step.
-    pub fn multiply_add_from<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
-        if m.rows == 0 || m.cols == 0 {
-            return;
-        }
-        let n = x.len() / m.rows;
-        let tall = if WIDE { n / WIDE_TILE * WIDE_TILE } else { 0 };
-        if WIDE {
-            blocks::<T, WIDE_TILE, 2, 16, 1, FMA>(&x[..tall * m.rows], m, y, stride, backwards);
-        }
-        let whole = n / TILE * TILE;
-        blocks::<T, TILE, 1, 8, 2, FMA>(
-            &x[tall * m.rows..whole * m.rows],
-            m,
-            &mut y[tall * stride..],
-            stride,
-            backwards,
-        );
-        let x = &x[whole * m.rows..n * m.rows];
-        let y = &mut y[whole * stride..];
-        match n - whole {
-            0 => {}
-            1 if WIDE => strip::<T, 1, 4, 16, 1, FMA>(x, m, y, stride, backwards),
-            1 => strip::<T, 1, 4, 8, 2, FMA>(x, m, y, stride, backwards),
-            2 => strip::<T, 2, 2, 8, 2, FMA>(x, m, y, stride, backwards),
-            _ => strip::<T, 3, 1, 8, 2, FMA>(x, m, y, stride, backwards),
-        }
+/// The same as [`multiply_add`], begun at the last panel when `backwards`. Weights larger than the
+/// cache that are used step after step go through it in turns there and back: the panels used
+/// last are still in it when they are the first of the next step.
+pub fn multiply_add_from<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
+    if m.rows == 0 || m.cols == 0 {
+        return;
+    }
+    let done = T::multiply_add_wide(x, m, y, stride, backwards);
+    let rest = &x[done * m.rows..];
+    if !rest.is_empty() {
+        multiply_add_rest(rest, m, &mut y[done * stride..], stride, backwards);
     }
 }
 
-/// Whole tiles of rows, in blocks that stay in the second-level cache while the panels pass by;
-/// a panel stays in the first-level cache while a block passes by.
-#[inline(always)]
-fn blocks<
-    T: Real,
-    const ROWS: usize,
-    const PANELS: usize,
-    const LANES: usize,
-    const PARTS: usize,
-    const FMA: bool,
->(
-    x: &[T],
-    m: &Packed<T>,
-    y: &mut [T],
-    stride: usize,
-    backwards: bool,
-) {
-    let size = m.rows * ROWS;
-    let block = (24_576 / size).max(1) * size;
-    for (i, x) in x.chunks(block).enumerate() {
-        let y = &mut y[i * block / m.rows * stride..];
-        let groups = m.panels.len().div_ceil(m.rows * PANEL * PANELS);
-        for g in 0..groups {
-            let p = PANELS * if backwards { groups - 1 - g } else { g };
-            let width = (PANELS * PANEL).min(m.cols - p * PANEL);
-            let panels = &m.panels[p * m.rows * PANEL..];
-            for (row, x) in x.chunks_exact(size).enumerate() {
-                let y = &mut y[row * ROWS * stride + p * PANEL..];
-                if panels.len() >= PANELS * m.rows * PANEL {
-                    tile::<T, ROWS, PANELS, LANES, PARTS, FMA>(x, panels, y, stride, width);
-                } else {
-                    tile::<T, ROWS, 1, LANES, PARTS, FMA>(x, panels, y, stride, width);
+vectorised! {
+    fn multiply_add_rest<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
+        let n = x.len() / m.rows;
+        let whole = n / TILE * TILE;
+        // Rows in blocks that stay in the second-level cache while the panels pass by; a panel
+        // stays in the first-level cache while a block passes by.
+        let block = (24_576 / m.rows).max(TILE) / TILE * TILE;
+        for first in (0..whole).step_by(block) {
+            let last = (first + block).min(whole);
+            let panels = m.panels.len() / (m.rows * PANEL);
+            for i in 0..panels {
+                let p = if backwards { panels - 1 - i } else { i };
+                let panel = &m.panels[p * m.rows * PANEL..(p + 1) * m.rows * PANEL];
+                let width = PANEL.min(m.cols - p * PANEL);
+                for row in (first..last).step_by(TILE) {
+                    let x = &x[row * m.rows..(row + TILE) * m.rows];
+                    tile::<T, TILE, 1, FMA>(x, panel, &mut y[row * stride + p * PANEL..], stride, width);
                 }
             }
+        }
+        let x = &x[whole * m.rows..n * m.rows];
+        match n - whole {
+            0 => {}
+            1 => strip::<T, 1, 4, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
+            2 => strip::<T, 2, 2, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
+            _ => strip::<T, 3, 1, FMA>(x, m, &mut y[whole * stride..], stride, backwards),
         }
     }
 }
@@ -191,14 +148,7 @@ fn blocks<
 /// `ROWS` rows, fewer than a tile has, against all panels: several panels at once, since the sums
 /// of one would wait for each other (a fused multiply-add takes four cycles, two begin in each).
 #[inline(always)]
-fn strip<
-    T: Real,
-    const ROWS: usize,
-    const PANELS: usize,
-    const LANES: usize,
-    const PARTS: usize,
-    const FMA: bool,
->(
+fn strip<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     x: &[T],
     m: &Packed<T>,
     y: &mut [T],
@@ -213,27 +163,22 @@ fn strip<
         let p = PANELS * if backwards { groups - 1 - i } else { i };
         let width = (PANELS * PANEL).min(m.cols - p * PANEL);
         let weights = &m.panels[p * size..(p + PANELS) * size];
-        tile::<T, ROWS, PANELS, LANES, PARTS, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
+        tile::<T, ROWS, PANELS, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
     }
     for p in together..panels {
         let width = PANEL.min(m.cols - p * PANEL);
         let weights = &m.panels[p * size..(p + 1) * size];
-        tile::<T, ROWS, 1, LANES, PARTS, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
+        tile::<T, ROWS, 1, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
     }
 }
 
-/// One tile of the product: `ROWS` rows of x against `PANELS` panels side by side, each in `PARTS`
-/// registers of `LANES` values. The sums stay in registers; each is one chain of additions over the
-/// inputs, in order, whatever the tile's shape.
+/// Values that fit one register of AVX2.
+const LANES: usize = 8;
+
+/// One tile of the product: `ROWS` rows of x against `PANELS` panels side by side. The sums stay in
+/// registers; each is one chain of additions over the inputs, in order, whatever the tile's shape.
 #[inline(always)]
-fn tile<
-    T: Real,
-    const ROWS: usize,
-    const PANELS: usize,
-    const LANES: usize,
-    const PARTS: usize,
-    const FMA: bool,
->(
+fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     x: &[T],
     panels: &[T],
     y: &mut [T],
@@ -241,7 +186,7 @@ fn tile<
     width: usize,
 ) {
     let inner = x.len() / ROWS;
-    let mut sums = [[[[T::ZERO; LANES]; PARTS]; PANELS]; ROWS];
+    let mut sums = [[[[T::ZERO; LANES]; 2]; PANELS]; ROWS];
     let mut rows = [x; ROWS];
     let mut i = 0;
     while i < ROWS {
@@ -258,14 +203,14 @@ fn tile<
         let mut p = 0;
         while p < PANELS {
             let row = &weights[p][k];
-            let mut part = 0;
-            while part < PARTS {
+            let mut half = 0;
+            while half < 2 {
                 let mut w = [T::ZERO; LANES];
-                w.copy_from_slice(&row[part * LANES..(part + 1) * LANES]);
+                w.copy_from_slice(&row[half * LANES..(half + 1) * LANES]);
                 let mut i = 0;
                 while i < ROWS {
                     let a = rows[i][k];
-                    let sum = &mut sums[i][p][part];
+                    let sum = &mut sums[i][p][half];
                     let mut j = 0;
                     while j < LANES {
                         sum[j] = a.madd::<FMA>(w[j], sum[j]);
@@ -273,7 +218,7 @@ fn tile<
                     }
                     i += 1;
                 }
-                part += 1;
+                half += 1;
             }
             p += 1;
         }
@@ -294,7 +239,7 @@ fn tile<
 pub fn add_outer_products<T: Real>(a: &[T], b: &[T], c: &mut [T], m: usize, n: usize) {
     let k = a.len() / m.max(1);
     assert!(a.len() == k * m && b.len() == k * n && c.len() == m * n, "shapes of a weight gradient");
-    if k == 0 || m == 0 || n == 0 {
+    if k == 0 || m == 0 || n == 0 || T::add_outer_products_wide(a, b, c, m, n) {
         return;
     }
     let (rs_m, rs_n) = (m as isize, n as isize);

@@ -8,6 +8,8 @@ pub mod norm;
 pub mod real;
 pub mod recurrent;
 pub mod steps;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use config::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
 pub use forward::{States, Weights, Workspace};

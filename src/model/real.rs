@@ -6,6 +6,8 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 
 use gemm_common::Parallelism;
 
+use super::kernels::Packed;
+
 /// A floating-point number that the layers are generic over.
 pub trait Real:
     Copy
@@ -41,6 +43,20 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// Zero for values that are too small to matter and slow to compute with (subnormals).
     fn flush(self) -> Self;
+    /// The rows of `y += x M` that the processor's widest tiles can do ([`super::wide`]); gives how many.
+    fn multiply_add_wide(
+        _: &[Self],
+        _: &Packed<Self>,
+        _: &mut [Self],
+        _stride: usize,
+        _backwards: bool,
+    ) -> usize {
+        0
+    }
+    /// `c [m, n] += a^T b` by the processor's widest tiles; false where there are none that fit.
+    fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
+        false
+    }
     /// The matrix product of this number's `gemm` crate; unsafe to call, for it trusts its sizes.
     fn gemm() -> Gemm<Self>;
 }
@@ -129,6 +145,22 @@ impl Real for f32 {
     #[inline(always)]
     fn flush(self) -> Self {
         if self.abs() < 1e-30 { 0.0 } else { self }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn multiply_add_wide(
+        x: &[Self],
+        m: &Packed<Self>,
+        y: &mut [Self],
+        stride: usize,
+        backwards: bool,
+    ) -> usize {
+        super::wide::multiply_add(x, m, y, stride, backwards)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn add_outer_products_wide(a: &[Self], b: &[Self], c: &mut [Self], m: usize, n: usize) -> bool {
+        super::wide::add_outer_products(a, b, c, m, n)
     }
 
     fn gemm() -> Gemm<Self> {

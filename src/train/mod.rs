@@ -17,4 +17,4 @@ mod trainer;
 pub mod worker;
 
 pub use recipe::Recipe;
-pub use trainer::{Options, Progress, train};
+pub use trainer::{LEFT_OUT, Options, Progress, train};

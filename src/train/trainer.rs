@@ -39,6 +39,9 @@ pub struct Options {
     pub stop_after: Option<u64>,
 }
 
+/// The file of the run's folder that names what was left out of the data, and why.
+pub const LEFT_OUT: &str = "left_out.txt";
+
 /// What a run tells as it goes.
 #[derive(Clone, Debug)]
 pub enum Progress {
@@ -122,6 +125,11 @@ pub fn train(
         }
         loading.join().unwrap_or_else(|_| Err(Error::new(Stage::Train, "reading the data failed")))
     })?;
+    if !dataset.left_out.is_empty() {
+        let path = options.out.join(LEFT_OUT);
+        let lines: String = dataset.left_out.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        std::fs::write(&path, lines).map_err(|e| io(Stage::Train, &path, e))?;
+    }
     for line in &dataset.left_out {
         report(Progress::LeftOut(line.clone()));
     }
