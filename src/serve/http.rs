@@ -135,7 +135,7 @@ async fn stream(State(app): State<App>, request: Request, opening: Opening) -> R
         .protocols(["hearken"])
         .max_message_size(most)
         .max_frame_size(most)
-        .read_buffer_size(16 << 10)
+        .read_buffer_size(8 << 10)
         .write_buffer_size(0)
         .max_write_buffer_size(256 << 10)
         .on_upgrade(move |socket| async move {
