@@ -24,6 +24,12 @@ struct Args {
     out: PathBuf,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Features of a frame; other systems take 80.
+    #[arg(long, default_value_t = 80)]
+    bins: usize,
+    /// Width of the input layer.
+    #[arg(long, default_value_t = 32)]
+    input: usize,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,9 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         layers.push(LayerConfig { cell, hidden: hidden.parse()? });
     }
     let config = NetworkConfig {
-        num_features: 80,
+        num_features: args.bins,
         subsampling: 4,
-        input_size: 32,
+        input_size: args.input,
         layers,
         layer_norm: true,
         residual: true,
@@ -58,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let token = |i| if i == 0 { "<blk>".to_string() } else { format!("▁{i}") };
     let metadata = Metadata {
-        features: FbankOptions::default(),
+        features: FbankOptions { num_mel_bins: args.bins, ..FbankOptions::default() },
         tokens: TokenTable::new((0..TOKENS).map(token).collect(), 0)?,
         decoder: DecoderOptions::default(),
         license: "CC0-1.0".into(),

@@ -1,7 +1,9 @@
 //! One error type, told apart by the stage that failed: what file, which place in it, what is
 //! wrong, what to do.
 
+use std::cell::Cell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
 
 /// The part of the program that an [`Error`] comes from.
@@ -106,6 +108,31 @@ impl std::error::Error for Error {}
 /// Turns an input/output error into ours, with the file's name.
 pub fn io(stage: Stage, file: impl AsRef<Path>, error: std::io::Error) -> Error {
     Error::new(stage, error.to_string()).in_file(file)
+}
+
+thread_local! {
+    /// Whether a panic on this thread is going to be caught.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs other people's code on somebody's data; `None` when it panics. What `work` has changed is not
+/// to be used then.
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let before = GUARDED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(before);
+    result.ok()
+}
+
+/// Keeps panics that [`catch_panic`] catches from being printed: they are told as errors. For the
+/// program alone; a library leaves the process' hook to it.
+pub(crate) fn print_no_caught_panics() {
+    let usual = take_hook();
+    set_hook(Box::new(move |info| {
+        if !GUARDED.try_with(Cell::get).unwrap_or(false) {
+            usual(info);
+        }
+    }));
 }
 
 #[cfg(test)]

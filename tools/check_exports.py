@@ -115,8 +115,12 @@ def check_file(path):
     assert model.opset_import[0].version == 17 and model.ir_version == 8
 
 
-def runtimes():
-    return [("onnxruntime", OnnxRuntime)] + ([("tract", Tract)] if tract else [])
+def runtimes(path):
+    # tract takes every RNN node for one of tanh: relu it cannot compute (hearken's own tract can).
+    nodes = onnx.load(path).graph.node
+    activations = {a for n in nodes if n.op_type == "RNN" for p in n.attribute for a in p.strings}
+    usable = tract and activations <= {b"Tanh"}
+    return [("onnxruntime", OnnxRuntime)] + ([("tract", Tract)] if usable else [])
 
 
 def check_streaming(path, plain, frames, precision):
@@ -124,7 +128,7 @@ def check_streaming(path, plain, frames, precision):
     expected = plain.run(frames, plain.zeros(3))[0]
     exact = precision != "int8-dynamic"
     found = []
-    for name, runtime in runtimes():
+    for name, runtime in runtimes(path):
         model = Model(path, runtime)
         per_step = model.subsampling
         whole = model.run(frames, model.zeros(3))[0]
@@ -142,7 +146,7 @@ def check_whole(path, plain, frames):
     lengths = numpy.array([total, total - s - 1, 1], numpy.int64)
     floor = numpy.log(json.loads(plain.metadata["features"])["energy_floor"])
     found = []
-    for name, runtime in runtimes():
+    for name, runtime in runtimes(path):
         out = runtime(path).run({"x": frames, "lengths": lengths})
         steps = -(-lengths // s)
         assert (out["output_lengths"] == steps).all(), out["output_lengths"]
@@ -194,7 +198,7 @@ def check_samples(path, plain, precision):
     with_features.graph.output.append(n)
     open(path + ".features", "wb").write(with_features.SerializeToString())
     found = []
-    for name, runtime in runtimes():
+    for name, runtime in runtimes(path):
         model = Model(path, runtime)
         delay = int(model.metadata["hearken.delay_steps"])
         fed = numpy.concatenate([pcm, numpy.zeros((3, delay * step), numpy.float32)], 1)

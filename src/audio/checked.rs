@@ -1,9 +1,8 @@
 //! The one place where what decoders give is checked, named and, should one panic, caught.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Result, Stage, catch_panic};
 
 use super::{Problems, Source};
 
@@ -13,7 +12,7 @@ const LARGEST_SAMPLE: f32 = 1e6;
 
 /// Runs a decoder's code; a panic in it becomes an error. Decoders meet arbitrary bytes.
 pub(super) fn no_panic<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+    catch_panic(decode).unwrap_or_else(|| {
         Err(Error::new(Stage::Audio, "the decoder failed on this audio").hint("the file is likely damaged"))
     })
 }

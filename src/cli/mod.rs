@@ -89,6 +89,7 @@ enum Outcome {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    crate::error::print_no_caught_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

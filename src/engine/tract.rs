@@ -15,7 +15,7 @@ use tract_onnx::tract_hir::ops::math::tanh;
 use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
 use super::graph_io::GraphIo;
 use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Result, Stage, catch_panic};
 
 /// tract, running the file's graph.
 pub struct TractEngine {
@@ -54,12 +54,21 @@ impl TractEngine {
 }
 
 fn runnable(bytes: &[u8]) -> Result<Arc<TypedRunnableModel>> {
-    let mut importer = tract_onnx::onnx();
-    importer.op_register.insert("RNN", rnn);
-    importer
-        .model_for_read(&mut Cursor::new(bytes))
-        .and_then(|model| model.into_optimized())
-        .and_then(|model| model.into_runnable())
+    no_panic(|| {
+        let mut importer = tract_onnx::onnx();
+        importer.op_register.insert("RNN", rnn);
+        importer
+            .model_for_read(&mut Cursor::new(bytes))
+            .and_then(|model| model.into_optimized())
+            .and_then(|model| model.into_runnable())
+    })
+}
+
+/// Runs tract's code; a panic in it becomes an error. It meets graphs of any shape, and unwraps on
+/// some that it does not expect.
+fn no_panic<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T> {
+    catch_panic(work)
+        .unwrap_or_else(|| bail!("tract failed on this graph without giving a reason"))
         .map_err(failed)
 }
 
@@ -95,7 +104,7 @@ impl Graph for TractGraph {
             };
             values.push(value.map_err(failed)?.into());
         }
-        let outputs = self.model.run(values).map_err(failed)?;
+        let outputs = no_panic(|| self.model.run(values))?;
         let tensor = |value: &TValue| -> Result<StateTensor> {
             let shape = value.shape().to_vec();
             let data = match to_vec::<f32>(value) {
@@ -127,7 +136,8 @@ impl Engine for TractEngine {
         if t == 0 {
             return Ok(());
         }
-        let outputs = self.model.run(self.inputs(frames, t, states)?).map_err(failed)?;
+        let inputs = self.inputs(frames, t, states)?;
+        let outputs = no_panic(|| self.model.run(inputs))?;
         let output = |index: usize| {
             outputs.get(index).ok_or_else(|| Error::new(Stage::Engine, "tract gave too few outputs"))
         };

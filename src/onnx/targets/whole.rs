@@ -45,9 +45,8 @@ fn build(
     let x = body.normalise(&x);
     let x = body.stack(&x);
     let x = body.input_layer(&x);
-    let zeros = zero_states(&mut body);
-    let initial = body.split_states(&zeros);
-    let last: Vec<String> = (0..zeros.len()).map(|i| format!("last_state.{i}")).collect();
+    let initial = zero_states(&mut body);
+    let last: Vec<String> = (0..state_specs(config).len()).map(|i| format!("last_state.{i}")).collect();
     let x = body.recurrent_layers(x, &initial, &last);
     let logits = body.linear("output", &x);
     body.log_probs(&logits);
@@ -72,22 +71,28 @@ fn silence_rest(body: &mut Body, silence: f32) -> String {
     graph.chain("Where", "heard", &["is_heard", "x", "silence"], vec![])
 }
 
-/// The initial states, `[L, N, H]` of zeros: wired, because not every runtime supplies them.
-fn zero_states(body: &mut Body) -> Vec<String> {
-    let specs = state_specs(body.config);
+/// The initial states of each layer, `[1, N, H]` of zeros: wired, because not every runtime supplies
+/// them; each by itself, because tract takes the parts of a split tensor of zeros for one stream's.
+fn zero_states(body: &mut Body) -> Vec<Vec<String>> {
+    let config = body.config;
     let graph = &mut body.graph;
+    graph.i64s("direction_axis", &[1], &[1]);
     graph.i64s("batch_axis", &[1], &[0]);
+    graph.i64s("one_layer", &[1], &[1]);
     graph.chain("Gather", "batch", &["x_shape", "batch_axis"], vec![int("axis", 0)]);
-    let mut names = Vec::new();
-    for (i, spec) in specs.iter().enumerate() {
-        let [layers, hidden, shape] = ["layers", "hidden", "shape"].map(|part| format!("state.{i}.{part}"));
-        graph.i64s(&layers, &[1], &[spec.shape[0] as i64]);
-        graph.i64s(&hidden, &[1], &[spec.shape[2] as i64]);
-        graph.chain("Concat", &shape, &[&layers, "batch", &hidden], vec![int("axis", 0)]);
-        let zero = vec![one_f32("value", 0.0)];
-        names.push(graph.chain("ConstantOfShape", &format!("state.{i}"), &[&shape], zero));
+    let mut initial = Vec::new();
+    for (i, layer) in config.layers.iter().enumerate() {
+        let [hidden, shape] = ["hidden", "shape"].map(|part| format!("layers.{i}.state.{part}"));
+        graph.i64s(&hidden, &[1], &[layer.hidden as i64]);
+        graph.chain("Concat", &shape, &["one_layer", "batch", &hidden], vec![int("axis", 0)]);
+        let mut states = Vec::new();
+        for k in 0..layer.cell.states() {
+            let zero = vec![one_f32("value", 0.0)];
+            states.push(graph.chain("ConstantOfShape", &format!("layers.{i}.state.{k}"), &[&shape], zero));
+        }
+        initial.push(states);
     }
-    names
+    initial
 }
 
 /// ceil(lengths / S).
