@@ -9,10 +9,10 @@
 Server and client have a core each (--cores SERVER,CLIENT), so that they do not take each other's
 time; nothing else should run. Needs numpy, soundfile and websockets; --peer also sherpa-onnx-bin.
 
-The lag of a word is how much later it appears than on an idle server: in a first run one stream
-alone, sent in real time, tells after which piece of audio each word appears; in the others the
+The lag of a letter of the text is how much later it appears than on an idle server: in a first run one stream
+alone, sent in real time, tells after which piece of audio each appears; in the others the
 time counts from when that piece was due. So it has the servers' slowness in it and not what
-their algorithms wait for, and is the same for all servers. A word that is late because the client
+their algorithms wait for, and is the same for all servers. A letter that is late because the client
 was late to send counts as late too; how late the client was is shown. As in a server's day, the
 streams begin and end at different times, one taking the place of the other, and n of them are
 open whenever lags are measured.
@@ -83,7 +83,7 @@ class Stream(asyncio.Protocol):
         self.frames = frames
         self.buffer = bytearray()
         self.open = False
-        self.appeared = []  # when the n-th word was there
+        self.appeared = []  # when the n-th letter was there
         self.segments = {}
         self.done = asyncio.get_running_loop().create_future()
 
@@ -139,7 +139,8 @@ class Stream(asyncio.Protocol):
             return self.finish()
         result = json.loads(payload)
         self.segments[result["segment"]] = result["text"].lower()
-        count = sum(len(text.split()) for text in self.segments.values())
+        # By letters: sherpa-onnx writes a model of phones without spaces between words.
+        count = sum(len("".join(text.split())) for text in self.segments.values())
         now = time.perf_counter()
         while len(self.appeared) < count:
             self.appeared.append(now)
@@ -218,19 +219,19 @@ class Load:
             stream.transport.abort()
 
     def lags(self, pieces_of):
-        """Of the words due in the measured round; one that did not come at all is as late as can be."""
+        """Of the letters due in the measured round; one that did not come at all is as late as can be."""
         lags = []
         for stream, begun in self.heard:
-            for word, piece in enumerate(pieces_of):
+            for letter, piece in enumerate(pieces_of):
                 due = begun + (piece + 1) * PIECE_MS / 1000
                 if self.window[0] <= due < self.window[1]:
-                    appeared = stream.appeared[word] if word < len(stream.appeared) else self.stopped + 1.0
+                    appeared = stream.appeared[letter] if letter < len(stream.appeared) else self.stopped + 1.0
                     lags.append(appeared - due)
         return lags
 
 
 def measure(port, frames, n, baseline):
-    """Percentiles of the lag of n streams' words, the client's own, and how many texts differ."""
+    """Percentiles of the lag of n streams' text, the client's own, and how many texts differ."""
     begun, wall = os.times(), time.perf_counter()
     load = Load(port, frames, n)
     asyncio.run(load.run())
@@ -249,7 +250,7 @@ def measure(port, frames, n, baseline):
 
 
 def baseline(port, frames):
-    """After which piece each word appears when nothing else is to do, and the text."""
+    """After which piece each letter appears when nothing else is to do, and the text."""
     stream, due = asyncio.run(run_alone(port, frames))
     text = stream.text()
     assert text, "nothing was heard"
@@ -259,7 +260,7 @@ def baseline(port, frames):
 def most_streams(name, port, frames, args):
     """Doubles the streams until the lag is too long, then closes in on the number."""
     base = baseline(port, frames)
-    print(f"\n{name}: {len(base[0])} words, {base[1][:60]}…")
+    print(f"\n{name}: {len(base[0])} letters, {base[1][:60]}…")
     good, bad, n, rows = 0, None, args.first, []
     while bad is None or bad - good > max(10, good * args.resolution):
         row = measure(port, frames, n, base)

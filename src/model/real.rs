@@ -43,7 +43,7 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// Zero for values that are too small to matter and slow to compute with (subnormals).
     fn flush(self) -> Self;
-    /// The rows of `y += x M` that the processor's widest tiles can do ([`super::wide`]); gives how many.
+    /// The rows of `y += x M` that the processor's widest tiles can do (`model::wide`); gives how many.
     fn multiply_add_wide(
         _: &[Self],
         _: &Packed<Self>,
