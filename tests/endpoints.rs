@@ -7,6 +7,7 @@ mod speech;
 use std::sync::Arc;
 
 use hearken::decode::{EndpointOptions, Greedy};
+use hearken::engine::{EngineKind, EngineOptions};
 use hearken::onnx::DecoderOptions;
 use hearken::recognizer::segments::SegmentDecoder;
 use hearken::recognizer::{
@@ -275,4 +276,22 @@ fn times_do_not_drift_over_ten_hours() {
         }
     }
     assert_eq!(segments, 9000);
+}
+
+#[test]
+fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
+    let recognizer =
+        Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("the model inside");
+    let path = format!("{}/audio/pi.wav", env!("CARGO_MANIFEST_DIR"));
+    let mut file = hound::WavReader::open(path).expect("there");
+    assert_eq!(file.spec().sample_rate, recognizer.sample_rate());
+    let said: Vec<f32> = file.samples::<i16>().map(|x| f32::from(x.expect("whole")) / 32768.0).collect();
+    // Within the neighbourhood of two seconds in which words are held against other speech.
+    let scene = [&said[..], &vec![0.0; 16_000], &said, &vec![0.0; 16_000], &said].concat();
+    for reset in [None, Some(true)] {
+        let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
+        let segments = finals(&hear(&mut stream, &scene, &[1600]));
+        let texts: Vec<&str> = texts(&segments).into_iter().filter(|text| !text.is_empty()).collect();
+        assert_eq!(texts.join(" "), ["three one four one five"; 3].join(" "));
+    }
 }

@@ -379,66 +379,46 @@ def spoken_words(manifest, vocabulary, count):
 
 
 def after_ends(seen, words):
-    """How long after a word's end it was there: by the audio, and by the clock."""
+    """How long after a word's end it was first there, ms."""
     found = []
-    for (text, start, end), following in zip(words, words[1:] + [("", 1e9, 1e9)]):
-        there = [s for s in seen if s[1] == text and start < s[2] < following[1] + 0.2]
-        found += [(1000 * (s[2] - end), 1000 * (s[3] - end)) for s in there[:1]]
-    return [a for a, _ in found], [c for _, c in found]
+    for text, start, end in words:
+        there = [clock for word, middle, clock in seen if word == text and start - 0.1 < middle < end + 0.3]
+        found += [1000 * (there[0] - end) for _ in there[:1]]
+    return found
 
 
-async def appearances(uri, samples, piece_ms, in_real_time):
-    """For each word of the last text: its end as the recogniser gives it, the word, how far the
-    audio had come when it first appeared (at its place, not to change again), and when."""
-    counts, texts = [], []
-    async with websockets.connect(uri + "/vosk", max_size=None) as socket:
-        await socket.send(json.dumps({"config": {"sample_rate": RATE}}))
+async def appearances(uri, samples, piece_ms):
+    """Each word of each event, as the text grows, in real time: the word, the middle of its time in the
+    audio, and when it came, seconds after the stream began."""
+    seen = []
+    async with websockets.connect(uri + "/v1/stream", max_size=None) as socket:
+        await socket.send(json.dumps({"type": "start", "sample_rate": RATE}))
         start = time.perf_counter()
-        for i, piece in enumerate(pieces(s16(samples), 2 * RATE * piece_ms // 1000)):
-            at = start + (i + 1) * piece_ms / 1000
-            if in_real_time:
-                await asyncio.sleep(max(0, at - time.perf_counter()))
-            await socket.send(piece)
-            reply = json.loads(await socket.recv())
-            counts.append(((i + 1) * piece_ms / 1000, time.perf_counter() - start))
-            texts.append((reply.get("partial", reply.get("text", "")).split(), reply.get("result")))
-        await socket.send('{"eof" : 1}')
-        last = json.loads(await socket.recv())
-    # Words of the utterances that ended, then of the one under way.
-    words, base, seen = [], 0, []
-    for (audio, clock), (text, result) in zip(counts, texts):
-        for k, word in enumerate(text):
-            place = base + k
-            if place >= len(seen):
-                seen.append([word, audio, clock])
-            elif seen[place][0] != word:
-                seen[place] = [word, audio, clock]
-        if result is not None:
-            words += result
-            base = len(words)
-    words += last.get("result", [])
-    return [(w["end"], *s) for w, s in zip(words, seen) if w["word"] == s[0]]
+
+        async def send():
+            for i, piece in enumerate(pieces(s16(samples), 2 * RATE * piece_ms // 1000)):
+                await asyncio.sleep(max(0, start + (i + 1) * piece_ms / 1000 - time.perf_counter()))
+                await socket.send(piece)
+            await socket.send('{"type":"finish"}')
+
+        sender = asyncio.create_task(send())
+        async for message in socket:
+            event, clock = json.loads(message), time.perf_counter() - start
+            if event["type"] == "end":
+                break
+            seen += [(w["word"], (w["start"] + w["end"]) / 2, clock) for w in event.get("words", [])]
+        await sender
+    return seen
 
 
 def latency(args):
-    if args.words:
-        samples, words = spoken_words(args.words, set(args.vocabulary.split()), args.count_words)
-    else:
-        samples = np.concatenate([scene(args.recordings, args.seconds), np.zeros(2 * RATE, np.float32)])
-    with server(args) as hearken:
-        def delays(piece_ms, in_real_time):
-            seen = asyncio.run(appearances(hearken.ws, samples, piece_ms, in_real_time))
-            if args.words:
-                return after_ends(seen, words)
-            return [1000 * (s[2] - s[0]) for s in seen], [1000 * (s[3] - s[0]) for s in seen]
-
-        rows = [("algorithmic (pieces of 10 ms, no computing time)", delays(10, False)[0])]
-        for piece_ms in (20, 100):
-            rows.append((f"measured (pieces of {piece_ms} ms, in real time)", delays(piece_ms, True)[1]))
-    kind = f"single words of {os.path.basename(args.words)}" if args.words else "ends as the recogniser gives them"
-    print(f"{processor()}; {kind}\n\n| | words | p50 ms | p95 ms |\n|---|---|---|---|")
-    for name, x in rows:
-        print(f"| {name} | {len(x)} | {np.percentile(x, 50):.0f} | {np.percentile(x, 95):.0f} |")
+    samples, words = spoken_words(args.words, set(args.vocabulary.split()), args.count_words)
+    print(f"{processor()}; {len(words)} single words of {os.path.basename(args.words)}, in real time\n")
+    print("| pieces | words heard | p50 ms | p95 ms |\n|---|---|---|---|")
+    for piece_ms in (10, 20, 100):
+        with server(args) as hearken:
+            delays = after_ends(asyncio.run(appearances(hearken.ws, samples, piece_ms)), words)
+        print(f"| {piece_ms} ms | {len(delays)} | {np.percentile(delays, 50):.0f} | {np.percentile(delays, 95):.0f} |", flush=True)
 
 
 # ------------------------------------------------------------------ coming and going

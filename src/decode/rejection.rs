@@ -151,6 +151,23 @@ impl Onsets {
         at(to) - at(from)
     }
 
+    /// Takes the labels out that began in the frames from `from` to before `to`.
+    pub fn take_out(&mut self, from: u64, to: u64) {
+        let (from, to) = (from.max(self.first), to.min(self.num_frames()));
+        if to <= from {
+            return;
+        }
+        let place = |frame: u64| (frame - self.first) as usize;
+        let (from, to) = (place(from), place(to));
+        let (begun, ended) = (self.counts[from], self.counts[to]);
+        for count in self.counts.range_mut(from..to) {
+            *count = begun;
+        }
+        for count in self.counts.range_mut(to..) {
+            *count -= ended - begun;
+        }
+    }
+
     /// Frees the room of the frames before `frame`.
     pub fn forget_before(&mut self, frame: u64) {
         let gone = frame.saturating_sub(self.first).min(self.counts.len() as u64 - 1);
@@ -175,6 +192,19 @@ mod tests {
             onsets.push(&[0, 1, 2, 3].map(|i| if i == best { 0.0 } else { -9.0 }));
         }
         onsets
+    }
+
+    #[test]
+    fn labels_that_are_taken_out_count_no_more() {
+        let mut onsets = heard(&[1, 0, 2, 0, 3, 1, 0, 2]);
+        onsets.take_out(2, 5);
+        assert_eq!((onsets.count(0, 8), onsets.count(2, 5), onsets.count(5, 8)), (3, 0, 2));
+        onsets.take_out(7, 99);
+        onsets.take_out(3, 3);
+        assert_eq!(onsets.count(0, 8), 2);
+        onsets.forget_before(4);
+        onsets.take_out(0, 6);
+        assert_eq!(onsets.count(0, 8), 0);
     }
 
     fn word(start: u64, end: u64) -> Token {

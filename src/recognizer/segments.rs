@@ -202,6 +202,11 @@ impl SegmentDecoder {
         self.open.clear();
         self.start = segment.end;
         if let Some(rejection) = self.words.rejection() {
+            // To the next segment's words the labels of this one's are no other speech.
+            let kept = rejection.keeps(tokens, &self.onsets);
+            for (token, _) in tokens.iter().zip(kept).filter(|(_, kept)| *kept) {
+                self.onsets.take_out(token.start, token.end);
+            }
             // A word that is kept for the next segment began within the look-back of a word.
             let room = 4 * rejection.window;
             self.onsets.forget_before(self.onsets.num_frames().saturating_sub(room));
