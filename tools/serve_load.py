@@ -359,7 +359,7 @@ def streams(args):
 
 def spoken_words(manifest, vocabulary, count):
     """Recordings of single words of the vocabulary between silences, and where each word begins and
-    ends: a word is over at the last hundredth of a second that is less than 35 dB below its loudest."""
+    ends: a word is over at the last hundredth of a second that is less than 25 dB below its loudest."""
     with open(manifest) as lines:
         entries = [entry for line in lines if (entry := json.loads(line))["text"] in vocabulary]
     entries = entries[:: max(1, len(entries) // count)][:count]
@@ -371,7 +371,7 @@ def spoken_words(manifest, vocabulary, count):
             samples = np.interp(moments, np.arange(len(samples)), samples).astype(np.float32)
         hundredths = samples[: len(samples) // 160 * 160].reshape(-1, 160)
         level = 10 * np.log10((hundredths**2).mean(axis=1) + 1e-10)
-        last = np.nonzero(level > level.max() - 35)[0][-1] + 1
+        last = np.nonzero(level > level.max() - 25)[0][-1] + 1
         words.append((entry["text"], at / RATE, at / RATE + last / 100))
         parts += [samples, np.zeros(RATE * 8 // 10, np.float32)]
         at += len(parts[-2]) + len(parts[-1])
