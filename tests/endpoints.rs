@@ -285,13 +285,15 @@ fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
     let path = format!("{}/audio/pi.wav", env!("CARGO_MANIFEST_DIR"));
     let mut file = hound::WavReader::open(path).expect("there");
     assert_eq!(file.spec().sample_rate, recognizer.sample_rate());
-    let said: Vec<f32> = file.samples::<i16>().map(|x| f32::from(x.expect("whole")) / 32768.0).collect();
+    // "three": a word alone, which the labels of another, counted as other speech, would outweigh.
+    let said = file.samples::<i16>().take(15_200).map(|x| f32::from(x.expect("whole")) / 32768.0);
+    let said: Vec<f32> = said.collect();
     // Within the neighbourhood of two seconds in which words are held against other speech.
     let scene = [&said[..], &vec![0.0; 16_000], &said, &vec![0.0; 16_000], &said].concat();
     for reset in [None, Some(true)] {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
         let segments = finals(&hear(&mut stream, &scene, &[1600]));
         let texts: Vec<&str> = texts(&segments).into_iter().filter(|text| !text.is_empty()).collect();
-        assert_eq!(texts.join(" "), ["three one four one five"; 3].join(" "));
+        assert_eq!(texts, ["three"; 3]);
     }
 }
