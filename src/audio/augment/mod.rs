@@ -1,10 +1,9 @@
 //! Augmentation of training audio: mono f32 at 16 kHz, in place, from a seeded generator.
 //!
 //! ```text
-//! words ─► compose ─► speed ─► tempo ─► reverb ─► noise, colour, babble, sounds ─► equaliser, band
-//!       limits
-//!       ─► gain ─► offset ─► clipping ─► telephone ─► G.711, few bits, spectral holes
-//!       ─► lost packets ─► gate ─► features (and there SpecAugment)
+//! words ─► compose ─► speed ─► tempo ─► reverb ─► noise, colour, babble, sounds, suppression
+//!       ─► equaliser, band limits ─► gain ─► offset ─► clipping ─► telephone ─► G.711, few bits,
+//!       spectral holes ─► lost packets ─► gate ─► features (and there SpecAugment)
 //! ```
 //!
 //! The order is that of the world: a mouth, a room, other sounds, a microphone, a converter, a
@@ -35,6 +34,7 @@ pub use trim::trim_silence;
 
 use codec::SpectralHoles;
 use level::{chance, db_to_amplitude, index, peak, scale, uniform};
+use noise::NoiseColor;
 use reverb::ImpulseResponses;
 
 use crate::Result;
@@ -138,7 +138,30 @@ impl Augmenter {
         if events {
             sounds::add(samples, uniform(rng, o.sounds.snr_db), rng);
         }
-        reverb | noise | color | babble | events
+        let suppression = chance(rng, o.suppression.probability);
+        if suppression {
+            self.suppressed_noise(samples, rng);
+        }
+        reverb | noise | color | babble | events | suppression
+    }
+
+    /// Noise of a recorded clip or made by code, which goes after a while.
+    fn suppressed_noise(&self, samples: &mut [f32], rng: &mut Pcg64Mcg) {
+        let o = &self.options.suppression;
+        let mut noise = if self.noises.is_empty() || chance(rng, 0.5) {
+            let color = [NoiseColor::White, NoiseColor::Pink, NoiseColor::Brown][index(rng, 3)];
+            let mut noise = noise::colored_noise(color, samples.len(), rng);
+            filter::random_equalizer(&mut noise, [-15.0, 15.0], rng);
+            noise
+        } else {
+            noise::random_cut(&self.noises[index(rng, self.noises.len())], samples.len(), rng)
+        };
+        let snr_db = uniform(rng, o.snr_db);
+        let level = level::active_power(&noise);
+        let [hold_s, fall_db_s, depth_db] =
+            [o.hold_s, o.fall_db_s, o.depth_db].map(|range| uniform(rng, range));
+        noise::suppress(&mut noise, hold_s, fall_db_s, depth_db);
+        noise::add_scaled(samples, &noise, level, snr_db);
     }
 
     /// Colouring and band limits.

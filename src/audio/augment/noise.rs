@@ -4,7 +4,7 @@ use rand::{Rng, RngExt};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use super::level::{active_power, index, power, reference_power, scale, uniform};
+use super::level::{active_power, db_to_amplitude, index, power, reference_power, scale, uniform};
 use crate::units::SAMPLE_RATE;
 
 /// Noise made by code.
@@ -27,7 +27,7 @@ pub fn mix_at_snr(samples: &mut [f32], noise: &[f32], snr_db: f32) {
     add_scaled(samples, noise, power(&noise[..noise.len().min(samples.len())]), snr_db);
 }
 
-fn add_scaled(samples: &mut [f32], noise: &[f32], noise_power: f32, snr_db: f32) {
+pub(super) fn add_scaled(samples: &mut [f32], noise: &[f32], noise_power: f32, snr_db: f32) {
     if noise_power <= 1e-14 {
         return;
     }
@@ -85,6 +85,19 @@ pub fn add_babble(samples: &mut [f32], speech: &[Vec<f32>], voices: usize, snr_d
 pub fn add_color(samples: &mut [f32], color: NoiseColor, snr_db: f32, rng: &mut Pcg64Mcg) {
     let noise = colored_noise(color, samples.len(), rng);
     mix_at_snr(samples, &noise, snr_db);
+}
+
+/// Makes `noise` what a suppressor leaves of it that has to learn it first: in full for `hold_s`
+/// seconds, then falling by `fall_db_s` decibels a second, by no more than `depth_db`.
+pub fn suppress(noise: &mut [f32], hold_s: f32, fall_db_s: f32, depth_db: f32) {
+    let hold = (hold_s.max(0.0) * SAMPLE_RATE as f32) as usize;
+    let (factor, least) =
+        (db_to_amplitude(-fall_db_s / SAMPLE_RATE as f32), db_to_amplitude(-depth_db.max(0.0)));
+    let mut gain = 1f32;
+    for sample in noise.iter_mut().skip(hold) {
+        gain = (gain * factor).max(least);
+        *sample *= gain;
+    }
 }
 
 /// `length` samples of noise with mean power near 1.
@@ -197,6 +210,16 @@ mod tests {
         let mut noisy = clean.clone();
         add_babble(&mut noisy, &speech, 5, 3.0, &mut rng);
         assert!((snr(&clean, &noisy) - 3.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn a_suppressor_takes_noise_away_by_and_by() {
+        let mut noise = vec![1f32; 3 * SAMPLE_RATE as usize];
+        suppress(&mut noise, 0.5, 20.0, 30.0);
+        let level = |s: f32| 20.0 * noise[(s * SAMPLE_RATE as f32) as usize].log10();
+        assert_eq!(level(0.49), 0.0);
+        assert!((level(1.0) + 10.0).abs() < 0.1, "{}", level(1.0));
+        assert!((level(2.9) + 30.0).abs() < 0.1, "{}", level(2.9));
     }
 
     #[test]

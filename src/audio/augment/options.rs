@@ -68,6 +68,17 @@ effects! {
         /// Speech level over that of the loudest sounds, dB.
         snr_db: [f32; 2] = [0.0, 25.0],
     }
+    /// Noise until a suppressor has learnt it: in full where the recording begins, then taken away.
+    Suppression {
+        /// Speech level over noise level at the beginning, dB.
+        snr_db: [f32; 2] = [-5.0, 20.0],
+        /// How long the noise stays in full, seconds.
+        hold_s: [f32; 2] = [0.1, 1.5],
+        /// How fast it falls then, dB a second.
+        fall_db_s: [f32; 2] = [10.0, 150.0],
+        /// How far it falls, dB.
+        depth_db: [f32; 2] = [10.0, 40.0],
+    }
     /// Random colouring, as of small microphones: two shelves, two resonances.
     Equalizer {
         /// Of each of the four, dB.
@@ -142,6 +153,7 @@ pub struct AugmentOptions {
     pub color: Color,
     pub babble: Babble,
     pub sounds: Sounds,
+    pub suppression: Suppression,
     pub equalizer: Equalizer,
     pub high_pass: HighPass,
     pub low_pass: LowPass,
@@ -167,6 +179,7 @@ impl AugmentOptions {
         o.color.probability = 0.2;
         o.babble.probability = 0.1;
         o.sounds.probability = 0.05;
+        o.suppression.probability = 0.1;
         o.equalizer.probability = 0.4;
         o.high_pass.probability = 0.1;
         o.low_pass.probability = 0.15;
@@ -197,6 +210,10 @@ impl AugmentOptions {
             ("babble.snr_db", self.babble.snr_db, [-20.0, 100.0]),
             ("babble.voices", self.babble.voices.map(|n| n as f32), [1.0, 100.0]),
             ("sounds.snr_db", self.sounds.snr_db, [-20.0, 100.0]),
+            ("suppression.snr_db", self.suppression.snr_db, [-20.0, 100.0]),
+            ("suppression.hold_s", self.suppression.hold_s, [0.0, 10.0]),
+            ("suppression.fall_db_s", self.suppression.fall_db_s, [1.0, 1000.0]),
+            ("suppression.depth_db", self.suppression.depth_db, [0.0, 100.0]),
             ("equalizer.gain_db", self.equalizer.gain_db, [-40.0, 40.0]),
             ("high_pass.cutoff_hz", self.high_pass.cutoff_hz, [10.0, 4000.0]),
             ("low_pass.cutoff_hz", self.low_pass.cutoff_hz, [500.0, 8000.0]),
@@ -229,6 +246,7 @@ impl AugmentOptions {
             ("color", self.color.probability),
             ("babble", self.babble.probability),
             ("sounds", self.sounds.probability),
+            ("suppression", self.suppression.probability),
             ("equalizer", self.equalizer.probability),
             ("high_pass", self.high_pass.probability),
             ("low_pass", self.low_pass.probability),
