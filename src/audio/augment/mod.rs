@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! words ─► compose ─► speed ─► tempo ─► reverb ─► noise, colour, babble, sounds, suppression
-//!       ─► equaliser, band limits ─► gain ─► offset ─► clipping ─► telephone ─► G.711, few bits,
+//!       ─► breath, equaliser, band limits ─► gain ─► offset ─► clipping ─► telephone ─► G.711, few bits,
 //!       spectral holes ─► lost packets ─► gate ─► features (and there SpecAugment)
 //! ```
 //!
 //! The order is that of the world: a mouth, a room, other sounds, a microphone, a converter, a
 //! coder, a receiver. The same samples, options and generator state give the same bytes.
 
+pub mod breath;
 pub mod codec;
 pub mod compose;
 pub mod damage;
@@ -164,9 +165,13 @@ impl Augmenter {
         noise::add_scaled(samples, &noise, level, snr_db);
     }
 
-    /// Colouring and band limits.
+    /// Breath, colouring and band limits.
     fn microphone(&self, samples: &mut [f32], rng: &mut Pcg64Mcg) -> bool {
         let o = &self.options;
+        let breath = chance(rng, o.breath.probability);
+        if breath {
+            breath::add(samples, uniform(rng, o.breath.level_db), uniform(rng, o.breath.cutoff_hz), rng);
+        }
         let equalizer = chance(rng, o.equalizer.probability);
         if equalizer {
             filter::random_equalizer(samples, o.equalizer.gain_db, rng);
@@ -179,7 +184,7 @@ impl Augmenter {
         if low {
             filter::low_pass(samples, uniform(rng, o.low_pass.cutoff_hz));
         }
-        equalizer | high | low
+        breath | equalizer | high | low
     }
 
     /// Level, offset, overdrive.

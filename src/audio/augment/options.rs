@@ -79,6 +79,13 @@ effects! {
         /// How far it falls, dB.
         depth_db: [f32; 2] = [10.0, 40.0],
     }
+    /// Rumble where consonants blow into the microphone.
+    Breath {
+        /// Its level over that of the speech, dB.
+        level_db: [f32; 2] = [-15.0, 6.0],
+        /// It ends there, Hz.
+        cutoff_hz: [f32; 2] = [150.0, 1200.0],
+    }
     /// Random colouring, as of small microphones: two shelves, two resonances.
     Equalizer {
         /// Of each of the four, dB.
@@ -154,6 +161,7 @@ pub struct AugmentOptions {
     pub babble: Babble,
     pub sounds: Sounds,
     pub suppression: Suppression,
+    pub breath: Breath,
     pub equalizer: Equalizer,
     pub high_pass: HighPass,
     pub low_pass: LowPass,
@@ -180,6 +188,7 @@ impl AugmentOptions {
         o.babble.probability = 0.1;
         o.sounds.probability = 0.05;
         o.suppression.probability = 0.1;
+        o.breath.probability = 0.1;
         o.equalizer.probability = 0.4;
         o.high_pass.probability = 0.1;
         o.low_pass.probability = 0.15;
@@ -210,6 +219,8 @@ impl AugmentOptions {
             ("babble.snr_db", self.babble.snr_db, [-20.0, 100.0]),
             ("babble.voices", self.babble.voices.map(|n| n as f32), [1.0, 100.0]),
             ("sounds.snr_db", self.sounds.snr_db, [-20.0, 100.0]),
+            ("breath.level_db", self.breath.level_db, [-60.0, 40.0]),
+            ("breath.cutoff_hz", self.breath.cutoff_hz, [20.0, 7900.0]),
             ("suppression.snr_db", self.suppression.snr_db, [-20.0, 100.0]),
             ("suppression.hold_s", self.suppression.hold_s, [0.0, 10.0]),
             ("suppression.fall_db_s", self.suppression.fall_db_s, [1.0, 1000.0]),
@@ -247,6 +258,7 @@ impl AugmentOptions {
             ("babble", self.babble.probability),
             ("sounds", self.sounds.probability),
             ("suppression", self.suppression.probability),
+            ("breath", self.breath.probability),
             ("equalizer", self.equalizer.probability),
             ("high_pass", self.high_pass.probability),
             ("low_pass", self.low_pass.probability),
