@@ -278,22 +278,48 @@ fn times_do_not_drift_over_ten_hours() {
     assert_eq!(segments, 9000);
 }
 
+fn model_inside() -> Recognizer {
+    Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("the model inside")
+}
+
+/// A recording of the repository, 16 kHz, as samples.
+fn recording(name: &str) -> Vec<f32> {
+    let path = format!("{}/audio/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut file = hound::WavReader::open(path).expect("there");
+    assert_eq!(file.spec().sample_rate, RATE);
+    file.samples::<i16>().map(|x| f32::from(x.expect("whole")) / 32768.0).collect()
+}
+
 #[test]
 fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
-    let recognizer =
-        Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("the model inside");
-    let path = format!("{}/audio/pi.wav", env!("CARGO_MANIFEST_DIR"));
-    let mut file = hound::WavReader::open(path).expect("there");
-    assert_eq!(file.spec().sample_rate, recognizer.sample_rate());
+    let recognizer = model_inside();
     // "three": a word alone, which the labels of another, counted as other speech, would outweigh.
-    let said = file.samples::<i16>().take(15_200).map(|x| f32::from(x.expect("whole")) / 32768.0);
-    let said: Vec<f32> = said.collect();
+    let said = &recording("pi.wav")[..15_200];
     // Within the neighbourhood of two seconds in which words are held against other speech.
-    let scene = [&said[..], &vec![0.0; 16_000], &said, &vec![0.0; 16_000], &said].concat();
+    let scene = [said, &vec![0.0; 16_000], said, &vec![0.0; 16_000], said].concat();
     for reset in [None, Some(true)] {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
         let segments = finals(&hear(&mut stream, &scene, &[1600]));
         let texts: Vec<&str> = texts(&segments).into_iter().filter(|text| !text.is_empty()).collect();
         assert_eq!(texts, ["three"; 3]);
+    }
+}
+
+#[test]
+fn the_model_inside_loses_no_word_where_long_speech_is_cut() {
+    let recognizer = model_inside();
+    let parts = ["pi.wav", "e.wav", "countdown.wav", "pi.wav", "countdown.wav", "e.wav"];
+    let scene: Vec<f32> = parts.iter().flat_map(|name| recording(name)).collect();
+    let mut whole = recognizer.stream().expect("a stream");
+    let expected = final_text(&hear(&mut whole, &scene, &[1600]));
+    assert!(expected.split(' ').count() > 30, "{expected}");
+    for longest in [1.1, 1.75, 2.5, 4.0, 8.0] {
+        let endpoint = EndpointOptions { rule3_min_utterance_length: longest, ..EndpointOptions::default() };
+        let options = StreamOptions { endpoint: Some(endpoint), detector: None };
+        let mut stream = recognizer.stream_with(&options).expect("a stream");
+        let segments = finals(&hear(&mut stream, &scene, &[1600]));
+        in_order(&segments);
+        let texts: Vec<&str> = texts(&segments).into_iter().filter(|text| !text.is_empty()).collect();
+        assert_eq!(texts.join(" "), expected, "at most {longest} s");
     }
 }

@@ -132,6 +132,11 @@ impl Endpointer {
         self.frames - self.silence
     }
 
+    /// The first frame of the segment.
+    pub fn first_frame(&self) -> u64 {
+        self.segment
+    }
+
     /// A new segment begins with the next frame.
     pub fn begin_segment(&mut self) {
         self.segment = self.frames;

@@ -380,6 +380,34 @@ impl Decoder for Lexicon {
         tokens
     }
 
+    /// Paths that end otherwise than with the words that are given are given up.
+    fn end_segment_before(&mut self, first: u64) -> Vec<Token> {
+        let mut last = self.shown;
+        while let Some(node) = self.nodes.get(last as usize).filter(|node| node.token.start >= first) {
+            last = node.parent;
+        }
+        self.revision += 1;
+        if last == NOTHING {
+            return Vec::new();
+        }
+        let tokens = self.tokens(last, 0);
+        let mut agrees: Vec<bool> = Vec::with_capacity(self.nodes.len());
+        for (at, node) in self.nodes.iter().enumerate() {
+            agrees.push(at as u32 == last || agrees.get(node.parent as usize) == Some(&true));
+        }
+        for node in &mut self.nodes {
+            node.parent = if node.parent == last { NOTHING } else { node.parent };
+        }
+        let behind = |at: u32| if at == last { NOTHING } else { at };
+        for path in self.paths_mut() {
+            let keeps = agrees.get(path.history as usize) == Some(&true);
+            *path = if keeps { Path { history: behind(path.history), ..*path } } else { DEAD };
+        }
+        self.shown = behind(self.shown);
+        self.compact();
+        tokens
+    }
+
     fn in_blank(&self) -> bool {
         self.likeliest == self.blank || self.likeliest == NOTHING
     }
@@ -462,6 +490,40 @@ mod tests {
         assert_eq!((ids(&tokens), tokens[0].start), (vec![1], 3));
         search.push(&heard(&[0, 0]));
         assert!(search.in_blank() && search.end_segment().is_empty());
+    }
+
+    #[test]
+    fn a_cut_before_a_word_gives_what_stands_in_front_of_it_and_nothing_twice() {
+        let mut search = search(&[("ab", &["a", "b"]), ("cd", &["c", "d"])]);
+        search.push(&heard(&[1, 2, 0, 3, 4, 0, 1, 2, 0]));
+        let best = search.best();
+        assert_eq!(ids(&best), [0, 1, 0]);
+        assert_eq!(ids(&search.end_segment_before(best[2].start)), [0, 1]);
+        assert_eq!(search.best(), best[2..]);
+        assert!(search.end_segment_before(best[2].start).is_empty(), "there is nothing in front");
+        search.push(&heard(&[3, 4, 0]));
+        assert_eq!(ids(&search.end_segment()), [0, 1]);
+    }
+
+    #[test]
+    fn a_cut_does_not_give_a_string_up_for_the_filler() {
+        let mut search = search(&[("ab", &["a", "b"]), ("cd", &["c", "d"])]);
+        // Each word is somewhat less likely than what else may be said.
+        let doubtful = |label: usize, other: usize| {
+            let mut frame = heard(&[label]);
+            frame[label] = 0.4f32.ln();
+            frame[other] = 0.5f32.ln();
+            frame
+        };
+        for _ in 0..3 {
+            search.push(&[doubtful(1, 3), doubtful(2, 4), heard(&[0])].concat());
+        }
+        search.push(&heard(&[3]));
+        let given = ids(&search.best());
+        assert!(!given.is_empty());
+        assert_eq!(ids(&search.end_segment_before(u64::MAX)), given);
+        search.push(&heard(&[4, 0, 1, 2, 0, 3, 4, 0]));
+        assert_eq!(ids(&search.end_segment()), [1, 0, 1]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use lexicon::Lexicon;
 pub use prefix_beam::{PrefixBeam, PrefixBeamOptions};
-pub use rejection::{Onsets, Rejection, RejectionOptions};
+pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
 
 use crate::error::Result;
 use crate::onnx::DecoderOptions;

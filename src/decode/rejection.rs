@@ -37,6 +37,17 @@ impl Default for RejectionOptions {
     }
 }
 
+/// What the words of a segment are judged by, beside themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The words in front of them that were kept for good: they are company, and no other speech.
+    pub before: &'a [Token],
+    /// The words behind them that are still open.
+    pub behind: &'a [Token],
+    /// Where labels began.
+    pub onsets: &'a Onsets,
+}
+
 /// Decides which words are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rejection {
@@ -56,19 +67,23 @@ impl Rejection {
 
     /// Which of the words (in the order of their times) are kept. A word that is dropped counts as
     /// other speech for its neighbours.
-    pub fn keeps(&self, words: &[Token], onsets: &Onsets) -> Vec<bool> {
+    pub fn keeps(&self, words: &[Token], around: Surroundings<'_>) -> Vec<bool> {
+        let Surroundings { before, behind, onsets } = around;
+        let judged = before.len()..before.len() + words.len();
+        let words = [before, words, behind].concat();
+        let open = before.len()..words.len();
         let mut kept = vec![true; words.len()];
         for _ in 0..2 {
-            let before = kept.clone();
-            for (i, kept) in kept.iter_mut().enumerate() {
-                *kept = before[i] && self.share_of_others(i, words, &before, onsets) <= self.most_other;
+            let last = kept.clone();
+            for i in open.clone() {
+                kept[i] = last[i] && self.share_of_others(i, &words, &last, onsets) <= self.most_other;
             }
         }
-        let before = kept.clone();
-        for (i, kept) in kept.iter_mut().enumerate() {
-            *kept = before[i] && self.is_sure(i, words, &before);
+        let last = kept.clone();
+        for i in open.clone() {
+            kept[i] = last[i] && self.is_sure(i, &words, &last);
         }
-        kept
+        kept[judged].to_vec()
     }
 
     /// Whether the words around this one, and itself, were heard with confidence enough.
@@ -151,23 +166,6 @@ impl Onsets {
         at(to) - at(from)
     }
 
-    /// Takes the labels out that began in the frames from `from` to before `to`.
-    pub fn take_out(&mut self, from: u64, to: u64) {
-        let (from, to) = (from.max(self.first), to.min(self.num_frames()));
-        if to <= from {
-            return;
-        }
-        let place = |frame: u64| (frame - self.first) as usize;
-        let (from, to) = (place(from), place(to));
-        let (begun, ended) = (self.counts[from], self.counts[to]);
-        for count in self.counts.range_mut(from..to) {
-            *count = begun;
-        }
-        for count in self.counts.range_mut(to..) {
-            *count -= ended - begun;
-        }
-    }
-
     /// Frees the room of the frames before `frame`.
     pub fn forget_before(&mut self, frame: u64) {
         let gone = frame.saturating_sub(self.first).min(self.counts.len() as u64 - 1);
@@ -194,17 +192,8 @@ mod tests {
         onsets
     }
 
-    #[test]
-    fn labels_that_are_taken_out_count_no_more() {
-        let mut onsets = heard(&[1, 0, 2, 0, 3, 1, 0, 2]);
-        onsets.take_out(2, 5);
-        assert_eq!((onsets.count(0, 8), onsets.count(2, 5), onsets.count(5, 8)), (3, 0, 2));
-        onsets.take_out(7, 99);
-        onsets.take_out(3, 3);
-        assert_eq!(onsets.count(0, 8), 2);
-        onsets.forget_before(4);
-        onsets.take_out(0, 6);
-        assert_eq!(onsets.count(0, 8), 0);
+    fn alone_with(onsets: &Onsets) -> Surroundings<'_> {
+        Surroundings { before: &[], behind: &[], onsets }
     }
 
     fn word(start: u64, end: u64) -> Token {
@@ -227,10 +216,10 @@ mod tests {
             Rejection::new(&RejectionOptions { window_ms: 400, most_other: 0.4, ..Default::default() }, 0.04);
         assert_eq!(rejection.window, 10);
         let alone = heard(&[0, 1, 2, 0, 0, 1, 3, 0]);
-        assert_eq!(rejection.keeps(&[word(1, 3), word(5, 7)], &alone), [true, true]);
+        assert_eq!(rejection.keeps(&[word(1, 3), word(5, 7)], alone_with(&alone)), [true, true]);
         let speech = heard(&[1, 2, 1, 2, 3, 2, 1, 2, 3, 1]);
-        assert_eq!(rejection.keeps(&[word(3, 5)], &speech), [false]);
-        assert!(rejection.keeps(&[], &speech).is_empty());
+        assert_eq!(rejection.keeps(&[word(3, 5)], alone_with(&speech)), [false]);
+        assert!(rejection.keeps(&[], alone_with(&speech)).is_empty());
     }
 
     #[test]
@@ -240,12 +229,12 @@ mod tests {
         // Two words at the edge of other speech: the second has company only in the first.
         let speech = heard(&[1, 2, 1, 2, 1, 2, 3, 1, 0, 0, 2, 3, 0, 0, 0, 0]);
         let words = [word(6, 8), word(10, 12)];
-        assert_eq!(rejection.keeps(&words, &speech), [true, true]);
+        assert_eq!(rejection.keeps(&words, alone_with(&speech)), [true, true]);
         let more = Rejection::new(
             &RejectionOptions { window_ms: 160, most_other: 0.45, ..Default::default() },
             0.04,
         );
-        assert_eq!(more.keeps(&words, &speech), [false, false]);
+        assert_eq!(more.keeps(&words, alone_with(&speech)), [false, false]);
     }
 
     #[test]
@@ -258,12 +247,33 @@ mod tests {
                 |(i, c): (usize, &f32)| Token { log_prob: c.ln(), ..word(4 * i as u64, 4 * i as u64 + 2) };
             confidences.iter().enumerate().map(at).collect()
         };
-        let keeps = |confidences: &[f32]| rejection.keeps(&words(confidences), &onsets);
+        let keeps = |confidences: &[f32]| rejection.keeps(&words(confidences), alone_with(&onsets));
         assert_eq!(keeps(&[0.55]), [false]);
         assert_eq!(keeps(&[0.65]), [true]);
         assert_eq!(keeps(&[0.4, 0.65]), [true, true], "0.53 between them");
         assert_eq!(keeps(&[0.4, 0.55]), [false, false]);
         assert_eq!(keeps(&[0.1, 0.6, 0.6]), [true; 3], "the neighbours vouch for it");
         assert_eq!(keeps(&[0.3, 0.3, 0.5]), [false; 3]);
+    }
+
+    #[test]
+    fn words_that_were_kept_before_are_company() {
+        let options = RejectionOptions { window_ms: 160, most_other: 0.4, least_confidence: [0.6, 0.5, 0.2] };
+        let rejection = Rejection::new(&options, 0.04);
+        let onsets = heard(&[1, 2, 0, 3, 2, 0, 0, 1, 0, 0, 0, 0]);
+        let faint = Token { log_prob: 0.5f32.ln(), ..word(7, 8) };
+        let before = [word(0, 2), word(3, 5)];
+        assert_eq!(
+            rejection.keeps(&[faint], Surroundings { before: &before, ..alone_with(&onsets) }),
+            [true]
+        );
+        assert_eq!(rejection.keeps(&[faint], alone_with(&onsets)), [false], "they are other speech");
+        let fainter = Token { log_prob: 0.1f32.ln(), ..word(3, 5) };
+        let before = [fainter, fainter];
+        let kept = rejection.keeps(&[faint], Surroundings { before: &before, ..alone_with(&onsets) });
+        assert_eq!(kept, [true], "what was kept is not judged again");
+        let behind = [word(7, 8)];
+        let kept = rejection.keeps(&[faint], Surroundings { behind: &behind, ..alone_with(&onsets) });
+        assert_eq!(kept.len(), 1, "what is still open is not answered for");
     }
 }

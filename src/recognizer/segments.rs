@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Token};
+use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Token};
 
 use super::stepper::Stepper;
 use super::transcript::{Event, Segment, Word};
@@ -11,6 +11,10 @@ use super::words::WordBuilder;
 /// Silence in which no word goes on, seconds: where a segment is cut because of its length with
 /// less than this behind its last word, that word belongs to the next segment.
 const WORD_GAP: f64 = 0.5;
+
+/// A network forgets only where there has been this much silence, seconds: in less, a word may be under
+/// way that it has not told of yet.
+const SILENCE_TO_FORGET: f64 = 0.5;
 
 /// What a network that forgets at an endpoint hears again, seconds, but no more than half of the
 /// silence: a word may have begun that it has not told of yet.
@@ -22,6 +26,8 @@ pub struct SegmentDecoder {
     words: WordBuilder,
     /// Where labels began; empty where words are not rejected.
     onsets: Onsets,
+    /// The words of the segments before that were kept, as far back as a word's company reaches.
+    before: Vec<Token>,
     /// V, log-probabilities of an output frame.
     num_tokens: usize,
     endpointer: Option<Endpointer>,
@@ -51,6 +57,7 @@ impl SegmentDecoder {
             decoder,
             words,
             onsets,
+            before: Vec::new(),
             num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
@@ -98,7 +105,7 @@ impl SegmentDecoder {
                     self.onsets.push(frame);
                 }
                 if let Some(endpoint) = self.endpoint() {
-                    if self.resets_state && endpoint != Endpoint::TooLong {
+                    if self.resets_state && endpoint != Endpoint::TooLong && self.has_been_silent() {
                         forget = Some(self.frames_to_hear_again());
                     }
                     events.push(self.cut(endpoint));
@@ -119,7 +126,7 @@ impl SegmentDecoder {
     pub fn end_segment(&mut self) -> Event {
         let tokens = self.decoder.end_segment();
         let end = self.duration.unwrap_or_else(|| self.heard());
-        self.close(&tokens, end)
+        self.close(&tokens, &[], end)
     }
 
     /// Begins a new stream.
@@ -130,6 +137,7 @@ impl SegmentDecoder {
         }
         self.speech.clear();
         self.onsets.reset();
+        self.before.clear();
         self.seen = self.decoder.revision();
         self.text.clear();
         self.open.clear();
@@ -152,6 +160,11 @@ impl SegmentDecoder {
         (!closing).then_some(endpoint)
     }
 
+    fn has_been_silent(&self) -> bool {
+        let silence = self.endpointer.as_ref().map_or(0, Endpointer::trailing_silence);
+        self.words.clock().seconds(silence) >= SILENCE_TO_FORGET
+    }
+
     fn frames_to_hear_again(&self) -> usize {
         let silence = self.endpointer.as_ref().map_or(0, Endpointer::trailing_silence);
         let most = HEARD_AGAIN / self.words.clock().seconds(1);
@@ -164,11 +177,15 @@ impl SegmentDecoder {
         let best = self.decoder.best();
         let kept = if endpoint == Endpoint::TooLong { self.unfinished_word(&best) } else { None };
         let Some(at) = kept else {
-            let tokens = self.decoder.end_segment();
+            // In the midst of speech, what was found so far is given, and what is under way goes on.
+            let tokens = match endpoint {
+                Endpoint::TooLong => self.decoder.end_segment_before(u64::MAX),
+                Endpoint::NothingSaid | Endpoint::AfterSpeech => self.decoder.end_segment(),
+            };
             if let Some(endpointer) = &mut self.endpointer {
                 endpointer.begin_segment();
             }
-            return self.close(&tokens, self.heard());
+            return self.close(&tokens, &[], self.heard());
         };
         let first = best[at].start;
         let tokens = self.decoder.end_segment_before(first);
@@ -176,42 +193,50 @@ impl SegmentDecoder {
             endpointer.begin_segment_with_label(first);
         }
         // The segment ends where the word that is kept begins, as far as that is known.
-        let said = self.words.words(&tokens, self.start, self.duration, &self.onsets);
+        let behind = &best[at..];
+        let said = self.words.words(&tokens, self.start, self.duration, self.around(behind));
         let floor = said.last().map_or(self.start, |word| word.end);
-        let next = self.words.words(&best[at..], floor, self.duration, &self.onsets);
+        let next = self.words.words(behind, floor, self.duration, self.around(&[]));
         let end = next.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
-        let closed = self.close(&tokens, end);
+        let closed = self.close(&tokens, behind, end);
         // The word that is kept is news to the new segment.
         self.seen = self.seen.wrapping_sub(1);
         closed
     }
 
-    /// The first label of the last word, if that may go on and others stand in front of it.
+    /// The first label of the last word, if that may go on and the segment began before it.
     fn unfinished_word(&self, tokens: &[Token]) -> Option<usize> {
         let endpointer = self.endpointer.as_ref()?;
         if self.words.clock().seconds(endpointer.trailing_silence()) >= WORD_GAP {
             return None;
         }
-        self.words.last_word(tokens).filter(|&at| at > 0)
+        self.words.last_word(tokens).filter(|&at| at > 0 || tokens[at].start > endpointer.first_frame())
     }
 
-    fn close(&mut self, tokens: &[Token], end: f64) -> Event {
-        let segment = self.segment(tokens, end);
+    /// Gives `tokens` for good; those behind stay for the next segment.
+    fn close(&mut self, tokens: &[Token], behind: &[Token], end: f64) -> Event {
+        let segment = self.segment(tokens, behind, end);
         self.seen = self.decoder.revision();
         self.text.clear();
         self.open.clear();
         self.start = segment.end;
-        if let Some(rejection) = self.words.rejection() {
-            // To the next segment's words the labels of this one's are no other speech.
-            let kept = rejection.keeps(tokens, &self.onsets);
-            for (token, _) in tokens.iter().zip(kept).filter(|(_, kept)| *kept) {
-                self.onsets.take_out(token.start, token.end);
-            }
-            // A word that is kept for the next segment began within the look-back of a word.
-            let room = 4 * rejection.window;
-            self.onsets.forget_before(self.onsets.num_frames().saturating_sub(room));
-        }
+        self.remember(tokens, behind);
         Event::Final(segment)
+    }
+
+    /// Keeps what the next segments' words are judged by.
+    fn remember(&mut self, tokens: &[Token], behind: &[Token]) {
+        let Some(rejection) = self.words.rejection() else { return };
+        let kept = rejection.keeps(tokens, self.around(behind));
+        self.before.extend(tokens.iter().zip(kept).filter(|(_, kept)| *kept).map(|(token, _)| *token));
+        // A word that is kept for the next segment began within the look-back of a word.
+        let first = self.onsets.num_frames().saturating_sub(4 * rejection.window);
+        self.onsets.forget_before(first);
+        self.before.retain(|token| token.end > first);
+    }
+
+    fn around<'a>(&'a self, behind: &'a [Token]) -> Surroundings<'a> {
+        Surroundings { before: &self.before, behind, onsets: &self.onsets }
     }
 
     fn partial(&mut self) -> Option<Event> {
@@ -223,7 +248,7 @@ impl SegmentDecoder {
         self.seen = revision;
         self.open = open;
         let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
-        let segment = self.segment(&self.decoder.best(), end);
+        let segment = self.segment(&self.decoder.best(), &[], end);
         if segment.text == self.text {
             return None;
         }
@@ -236,12 +261,12 @@ impl SegmentDecoder {
         let Some(rejection) = self.words.rejection() else { return Vec::new() };
         let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
         let tokens = self.decoder.best_since(first);
-        let kept = rejection.keeps(&tokens, &self.onsets);
+        let kept = rejection.keeps(&tokens, self.around(&[]));
         tokens.iter().zip(kept).filter(|(_, kept)| *kept).map(|(token, _)| token.id).collect()
     }
 
-    fn segment(&self, tokens: &[Token], end: f64) -> Segment {
-        let words = self.words.words(tokens, self.start, self.duration, &self.onsets);
+    fn segment(&self, tokens: &[Token], behind: &[Token], end: f64) -> Segment {
+        let words = self.words.words(tokens, self.start, self.duration, self.around(behind));
         Segment { text: join(&words), start: self.start, end: end.max(self.start), words }
     }
 }

@@ -14,7 +14,7 @@
 //! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
 //! mean of its tokens'.
 
-use crate::decode::{Onsets, Rejection, Token, lexicon};
+use crate::decode::{Rejection, Surroundings, Token, lexicon};
 use crate::onnx::DecoderOptions;
 use crate::text::tokens::WORD_START;
 use crate::text::{ByteTokens, TokenTable};
@@ -127,12 +127,18 @@ impl WordBuilder {
     }
 
     /// The words of `tokens` (a segment that begins at `start` seconds), with times cut at
-    /// `duration` seconds where the stream's end is known. `onsets` are the stream's.
-    pub fn words(&self, tokens: &[Token], start: f64, duration: Option<f64>, onsets: &Onsets) -> Vec<Word> {
+    /// `duration` seconds where the stream's end is known.
+    pub fn words(
+        &self,
+        tokens: &[Token],
+        start: f64,
+        duration: Option<f64>,
+        around: Surroundings<'_>,
+    ) -> Vec<Word> {
         let mut words = Vec::new();
         let mut draft: Option<Draft> = None;
         let mut floor = start;
-        let kept = self.rejection.map(|rejection| rejection.keeps(tokens, onsets));
+        let kept = self.rejection.map(|rejection| rejection.keeps(tokens, around));
         for (i, token) in tokens.iter().enumerate() {
             let id = token.id as usize;
             let other = kept.as_ref().is_some_and(|kept| !kept[i]);
@@ -191,6 +197,11 @@ impl WordBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::Onsets;
+
+    fn nothing_around(onsets: &Onsets) -> Surroundings<'_> {
+        Surroundings { before: &[], behind: &[], onsets }
+    }
 
     fn token(id: u32, start: u64, end: u64, p: f32) -> Token {
         Token { id, start, peak: start, end, log_prob: p.ln() }
@@ -207,7 +218,7 @@ mod tests {
             &[token(1, 20, 21, 0.9), token(2, 22, 23, 0.4), token(3, 40, 41, 1.0), token(4, 42, 43, 1.0)],
             0.0,
             None,
-            &Onsets::new(0),
+            nothing_around(&Onsets::new(0)),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["zero", "o"]);
@@ -236,7 +247,7 @@ mod tests {
         let words = builder(&["<blk>", "▁", "<0xE4>", "<0xBD>", "<0xA0>"], DecoderOptions::default());
         let tokens: Vec<_> =
             [1, 2, 3, 4].iter().map(|&id| token(id, u64::from(id), u64::from(id) + 1, 1.0)).collect();
-        let words = words.words(&tokens, 0.0, None, &Onsets::new(0));
+        let words = words.words(&tokens, 0.0, None, nothing_around(&Onsets::new(0)));
         assert_eq!(words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>(), ["你"]);
     }
 
@@ -246,7 +257,7 @@ mod tests {
             &[token(1, 1, 2, 1.0), token(1, 4, 5, 1.0), token(1, 20, 25, 1.0)],
             0.0,
             Some(0.9),
-            &Onsets::new(0),
+            nothing_around(&Onsets::new(0)),
         );
         assert_eq!(words[0].start, 0.0);
         assert_eq!(words[1].start, words[0].end);
@@ -263,7 +274,7 @@ mod tests {
             &[token(2, 5, 9, 0.9), token(3, 9, 10, 0.9), token(1, 12, 13, 0.9), token(1, 30, 31, 0.3)],
             0.0,
             None,
-            &Onsets::new(0),
+            nothing_around(&Onsets::new(0)),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["x", "one"]);

@@ -6,7 +6,7 @@ use super::example::Maker;
 use super::recipe::{Dev, Measure, Recipe};
 use crate::audio;
 use crate::corpus::manifest::{self, ReadOptions};
-use crate::decode::{Onsets, Rejection, decoder_of, lexicon};
+use crate::decode::{Onsets, Rejection, Surroundings, decoder_of, lexicon};
 use crate::error::{Error, Result, Stage};
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
@@ -121,7 +121,8 @@ impl DevSet {
             if let Some(rejection) = rejection {
                 let mut onsets = Onsets::new(tokens.blank());
                 logits.chunks_exact(tokens.len()).for_each(|frame| onsets.push(frame));
-                let kept = rejection.keeps(&words, &onsets);
+                let kept =
+                    rejection.keeps(&words, Surroundings { before: &[], behind: &[], onsets: &onsets });
                 words = words.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word).collect();
             }
             let ids: Vec<u32> = words.iter().map(|t| t.id).collect();
