@@ -322,6 +322,51 @@ fn a_model_of_ours_with_its_metadata_gone_comes_back() {
     }
 }
 
+/// The matrices of a file as bytes with a scale for each row or column, and `DequantizeLinear`.
+#[test]
+fn weights_behind_dequantizelinear_are_read() {
+    use hearken::onnx::graph::int;
+    let plain = take(&bytes("torch-script-lstm-1"));
+    let tensor = |name: String, dims: Vec<i64>, data_type: i32| proto::TensorProto {
+        name,
+        dims,
+        data_type,
+        ..Default::default()
+    };
+    let file = changed("torch-script-lstm-1", |g| {
+        let w = recurrent(g).input[1].clone();
+        let at = g.initializer.iter().position(|t| t.name == w).expect("W");
+        let (shape, values) = g.initializer.remove(at).to_f32().expect("floats");
+        let columns = shape[2];
+        let scales: Vec<f32> = values
+            .chunks(columns)
+            .map(|row| row.iter().fold(1e-9f32, |peak, v| peak.max(v.abs())) / 100.0)
+            .collect();
+        let bytes = values.iter().enumerate().map(|(i, v)| (v / scales[i / columns]).round() as i32 + 3);
+        let (rows, dims) = (shape[1] as i64, shape.iter().map(|&d| d as i64).collect());
+        let int8 =
+            proto::TensorProto { int32_data: bytes.collect(), ..tensor("w8".into(), dims, proto::INT8) };
+        let scale =
+            proto::TensorProto { float_data: scales, ..tensor("ws".into(), vec![rows], proto::FLOAT) };
+        let zeros = vec![3; shape[1]];
+        let zero = proto::TensorProto { int32_data: zeros, ..tensor("wz".into(), vec![rows], proto::INT8) };
+        g.initializer.extend([int8, scale, zero]);
+        let node = proto::NodeProto {
+            op_type: "DequantizeLinear".into(),
+            input: ["w8", "ws", "wz"].map(String::from).to_vec(),
+            output: vec![w],
+            attribute: vec![int("axis", 1)],
+            ..Default::default()
+        };
+        g.node.insert(0, node);
+    });
+    let found = take(&file).network;
+    for (a, b) in found.parameters.iter().zip(&plain.network.parameters) {
+        assert!(worst(&a.data, &b.data) < 5e-3, "{}", a.name);
+    }
+    assert_ne!(found, plain.network);
+}
+
 const FUZZED: [&str; 4] =
     ["torch-script-lstm-1", "torch-dynamo-gru-2", "torch-dynamo-tanhrnn-1", "keras-lstm"];
 

@@ -243,7 +243,7 @@ impl Walker {
             let axis = node.axis(axis, constant.shape.len())?;
             let (start, count) = span(start, end, step, constant.shape[axis] as i64)
                 .ok_or_else(|| node.error("the step is 0"))?;
-            self.take_room(node, Some(constant.len()))?;
+            self.take_room(node, (constant.len() / constant.shape[axis].max(1)).checked_mul(count))?;
             constant = constant.sliced(axis, start, step, count);
         }
         match &value {
@@ -358,7 +358,7 @@ impl Walker {
                     if size > left {
                         return Err(node.error("its parts are longer than the whole"));
                     }
-                    self.take_room(node, Some(c.len()))?;
+                    self.take_room(node, (c.len() / c.shape[axis].max(1)).checked_mul(size))?;
                     parts.push(Value::Constant(Rc::new(c.sliced(axis, at as i64, 1, size))));
                     at += size;
                 }

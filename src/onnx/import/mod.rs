@@ -16,6 +16,7 @@ mod fit;
 mod layout;
 mod looped;
 mod node;
+mod rounded;
 mod settings;
 mod step;
 mod value;
@@ -71,11 +72,18 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported> {
     }
     let model = proto::decode(bytes)?;
     let mut notes = Vec::new();
+    if uses(&model, "MatMulInteger") {
+        notes.push("the file computes linear layers in integers; the model computes them in float32".into());
+    }
     let network = network(&model, bytes.len(), options.subsampling.max(1), &mut notes)?;
     export::check(&network)?;
     let metadata = metadata(&model, &network, options, &mut notes)?;
     metadata.check(&network.config)?;
     Ok(Imported { network, metadata, notes })
+}
+
+fn uses(model: &ModelProto, operator: &str) -> bool {
+    model.graph.iter().flat_map(|g| &g.node).any(|n| n.op_type == operator)
 }
 
 fn network(

@@ -81,6 +81,20 @@ pub(super) enum Unrolled {
     State { run: usize, at: i64 },
 }
 
+/// A piece of a linear layer that is computed in integers.
+#[derive(Clone, Debug)]
+pub(super) enum Rounded {
+    /// A sequence as bytes.
+    Bytes(Sequence),
+    /// What a step of those bytes is worth, times a scale of the weights; `of` is the stage that was
+    /// rounded.
+    Scale { of: usize, times: Option<Rc<Constant>> },
+    /// The byte that stands for zero.
+    Zero { of: usize },
+    /// The product of the bytes with integers: a linear layer that lacks its scale.
+    Product { sequence: Sequence, of: usize },
+}
+
 /// A value of the graph.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -106,6 +120,7 @@ pub(super) enum Value {
         of: Vec<usize>,
     },
     Unrolled(Unrolled),
+    Rounded(Rounded),
     /// Not understood; an error only for who needs it.
     Refused(Error),
 }
