@@ -14,7 +14,7 @@ use std::process::Output;
 use assert_cmd::Command;
 use hearken::audio::{WavEncoding, write_wav};
 use hearken::engine::verify::{Runners, compare};
-use hearken::engine::{EngineOptions, LibrarySearch};
+use hearken::engine::{Engine, EngineOptions, LibrarySearch, NativeEngine};
 use hearken::features::FbankOptions;
 use hearken::model::{CellKind, Network, NetworkConfig};
 use hearken::onnx::describe::describe;
@@ -166,6 +166,100 @@ fn exports_come_back_as_the_model_and_go_out_as_the_same_bytes() {
             }
         }
     }
+}
+
+/// Of networks that are not tiny: what a file unfolds to must fit.
+#[test]
+fn every_target_and_precision_is_imported_again() {
+    for (seed, cell) in [CellKind::Gru, CellKind::Lstm, CellKind::RnnTanh].into_iter().enumerate() {
+        let config =
+            NetworkConfig { num_features: 80, input_size: 96, ..config(&[(cell, 96); 2], true, true) };
+        let (network, metadata) = (random(&config, seed as u64), metadata(&config));
+        let heard = frames(&config, 40, 7);
+        let log_probs = |network: &Network<f32>| {
+            let engine = NativeEngine::new(network.clone()).expect("whole");
+            let (mut state, mut log_probs) = (engine.zero_state(), Vec::new());
+            engine.run(&[&heard], &mut [&mut state], &mut [&mut log_probs]).expect("runs");
+            log_probs
+        };
+        let expected = log_probs(&network);
+        for target in [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton] {
+            for (precision, most) in [
+                (Precision::Float32, 0.0),
+                (Precision::Float16, 0.02),
+                (Precision::Int8, 0.2),
+                (Precision::Int8Dynamic, 0.3),
+            ] {
+                let name = format!("{cell:?} for {target}, {precision}");
+                let bytes =
+                    exported(&network, &metadata, &ExportOptions { precision, ..ExportOptions::new(target) });
+                let back =
+                    import(&bytes, &ImportOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!(back.metadata, metadata, "{name}");
+                assert_eq!(back.network.config, config, "{name}");
+                let found = log_probs(&back.network);
+                let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst <= most, "{name}: {worst}");
+                let dynamic = precision == Precision::Int8Dynamic;
+                assert_eq!(back.notes.iter().any(|n| n.contains("in integers")), dynamic, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_export_never_goes_over_its_model_nor_where_it_cannot() {
+    let place = Place::new();
+    let before = fs::read(place.path("model.onnx")).expect("read");
+    fs::create_dir_all(place.path("triton/m/1")).expect("made");
+    fs::copy(place.path("model.onnx"), place.path("triton/m/1/model.onnx")).expect("copied");
+    for precision in Precision::ALL.map(Precision::name) {
+        for target in ["onnxruntime", "sherpa-onnx", "whole"] {
+            for out in ["model.onnx", ".", "triton/../model.onnx"] {
+                let (code, error) = place.bad(&[
+                    "export",
+                    "model.onnx",
+                    "--for",
+                    target,
+                    "--precision",
+                    precision,
+                    "-o",
+                    out,
+                ]);
+                assert!(code == 2 && error.contains("written over the model"), "{target} {out}: {error}");
+            }
+        }
+        let model = "triton/m/1/model.onnx";
+        let (code, error) = place.bad(&[
+            "export",
+            model,
+            "--for",
+            "triton",
+            "--name",
+            "m",
+            "--precision",
+            precision,
+            "-o",
+            "triton",
+        ]);
+        assert!(code == 2 && error.contains("written over the model"), "{error}");
+        assert_eq!(fs::read(place.path(model)).expect("read"), before);
+    }
+    assert_eq!(fs::read(place.path("model.onnx")).expect("read"), before);
+    let (code, error) = place.bad(&["export", "model.onnx", "--for", "whole", "-o", "-"]);
+    assert!(code == 2 && error.contains("standard output"), "{error}");
+    for (target, option, value) in [
+        ("onnxruntime", "--name", "n"),
+        ("sherpa-onnx", "--name", "n"),
+        ("whole", "--chunk-frames", "32"),
+        ("onnxruntime", "--chunk-frames", "32"),
+    ] {
+        let (code, error) = place.bad(&["export", "model.onnx", "--for", target, "-o", "out", option, value]);
+        assert!(code == 2 && error.contains(option) && error.contains(target), "{error}");
+    }
+    place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "out"]);
+    let (_, error) = place.bad(&["export", "out/m/1/model.onnx", "--for", "whole", "-o", "again"]);
+    assert!(error.contains("export of hearken's for triton") && error.contains("import it first"), "{error}");
 }
 
 #[test]
