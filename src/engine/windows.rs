@@ -6,6 +6,7 @@ use super::graph::{self, Graph};
 use super::{EngineKind, EngineOptions, State, StateSpec, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::describe::{Description, Port, StatePair};
+use crate::onnx::recurrent;
 
 /// No state of a stream may be greater than this many numbers.
 const MAX_STATE: usize = 1 << 24;
@@ -61,6 +62,9 @@ impl Windows {
         window: usize,
         options: &EngineOptions,
     ) -> Result<Self> {
+        if !description.states.is_empty() {
+            recurrent::check_streams(bytes)?;
+        }
         Self::over(graph::open(kind, bytes, options)?, description, num_features, window)
     }
 

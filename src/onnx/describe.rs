@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::proto::{self, DimensionProto, GraphProto, NodeProto, ValueInfoProto};
 use super::sizes::{layers, total};
-use super::state_pairs::find_states;
+use super::state_pairs::{find_states, guess_note};
 use super::states::StateSpec;
 use super::verdicts::verdicts;
 use crate::error::Result;
@@ -64,7 +64,10 @@ pub struct Description {
     pub outputs: Vec<Port>,
     pub states: Vec<StatePair>,
     /// How the states were found.
-    pub states_found: &'static str,
+    pub states_found: String,
+    /// Where states of the same shape could be told apart by nothing, what was guessed.
+    #[serde(skip)]
+    pub states_note: Option<String>,
     /// How many nodes of each operator, by name.
     pub operators: Vec<(String, usize)>,
     pub layers: Vec<LayerSize>,
@@ -99,7 +102,7 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
         model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
     let inputs = ports(&real_inputs(graph));
     let outputs = ports(&graph.output.iter().collect::<Vec<_>>());
-    let (states, states_found) = find_states(graph, &metadata, named)?;
+    let found = find_states(graph, &metadata, named)?;
     let layers = layers(graph, frames_per_step(&metadata));
     let per_step = total(layers.iter().map(|l| l.multiply_adds));
     let mut description = Description {
@@ -110,8 +113,9 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
             .iter()
             .map(|o| (o.domain.clone(), o.version.unwrap_or_default()))
             .collect(),
-        states,
-        states_found,
+        states_note: guess_note(&found),
+        states: found.pairs,
+        states_found: found.how,
         operators: operators(graph),
         parameters: total(layers.iter().map(|l| l.parameters)),
         bytes: bytes.len() as u64,
@@ -125,6 +129,18 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
     };
     description.targets = verdicts(bytes, &model, &description);
     Ok(description)
+}
+
+/// What was guessed of a file's states, where states of the same shape could be told apart by nothing.
+///
+/// # Errors
+/// As [`describe_with`].
+pub fn states_note(bytes: &[u8], states: &[(String, String)]) -> Result<Option<String>> {
+    let model = proto::decode(bytes)?;
+    let graph = model.graph.unwrap_or_default();
+    let metadata: Vec<(String, String)> =
+        model.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
+    Ok(guess_note(&find_states(&graph, &metadata, states)?))
 }
 
 impl Description {
