@@ -82,6 +82,11 @@ impl Error {
         self.file.as_deref()
     }
 
+    /// The place inside the file, if any.
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
+    }
+
     /// What is wrong, without file and hint.
     pub fn problem(&self) -> &str {
         &self.problem

@@ -48,12 +48,24 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
         Some(given) if Path::new(given).is_file() => {
             Some(parse_features(&text(Path::new(given))?).map_err(|e| e.in_file(given))?)
         }
+        // A name of a file rather than features.
+        Some(given) if given.ends_with(".json") || !given.trim().starts_with('{') && given.contains('/') => {
+            let problem = "expected a file of features, found none";
+            return Err(Error::new(Stage::Usage, problem).in_file(given).into());
+        }
         Some(given) => Some(parse_features(given)?),
         None => None,
     };
-    let options = ImportOptions { tokens, features, subsampling: args.subsampling.into() };
+    let options = ImportOptions {
+        tokens,
+        tokens_from: args.tokens.clone(),
+        features,
+        subsampling: args.subsampling.into(),
+    };
     let bytes = load::read_bytes(&args.file)?;
     let imported = import(&bytes, &options).map_err(|e| e.in_file(&args.file))?;
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|e| error::io(Stage::Output, folder, e))?;
     write_file(&args.out, &imported.network, &imported.metadata)?;
     let mut err = std::io::stderr();
     for note in &imported.notes {

@@ -17,6 +17,7 @@ use super::{Engine, EngineKind, EngineOptions, EngineSpec, State, StateTensor, T
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
 use crate::onnx::describe::Description;
+use crate::units::counted;
 
 /// Frames that are tried to find out how many of them an output frame takes.
 const TRIED_FRAMES: usize = 64;
@@ -62,8 +63,11 @@ impl ForeignEngine {
         }
         let tried = try_window(&windows)?;
         if !windows.shift.is_multiple_of(tried.steps) {
-            let problem =
-                format!("{} output frames for windows that move by {} frames", tried.steps, windows.shift);
+            let problem = format!(
+                "{} for windows that move by {}",
+                counted(tried.steps, "output frame"),
+                counted(windows.shift, "frame")
+            );
             return Err(Error::new(Stage::Model, problem));
         }
         let spec = EngineSpec {

@@ -9,6 +9,7 @@ pub mod graph;
 pub mod import;
 pub mod load;
 pub mod metadata;
+mod operators;
 pub mod precision;
 pub mod proto;
 pub mod recurrent;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::describe::{StatePair, dim_text, real_inputs};
+use super::describe::{StatePair, real_inputs, tensor_text};
 use super::proto::{self, DimensionProto, GraphProto, ModelProto, ValueInfoProto};
 use super::state_flow;
 use crate::error::{Error, Result, Stage};
@@ -64,7 +64,7 @@ pub(super) fn find_states(
     }
     let free = search.free_inputs(&inputs);
     let by_shape = pairs_by_shape(&free, &search.free_outputs(&outputs));
-    let shape = |name: &str| free.iter().find(|i| i.name == name).map(|i| shape_text(i));
+    let shape = |name: &str| free.iter().find(|i| i.name == name).map(|i| tensor_text(i));
     let is_doubtful =
         |p: &&StatePair| by_shape.iter().filter(|o| shape(&o.input) == shape(&p.input)).take(2).count() > 1;
     let guessed = by_shape.iter().filter(is_doubtful).map(|p| p.input.clone()).collect();
@@ -188,7 +188,7 @@ fn named_pairs(
     let one = |(input, output): &(String, String)| {
         let (input, output) = (find(inputs, input, "input")?, find(outputs, output, "output")?);
         let unfit = || {
-            let (a, b) = (shape_text(&input), shape_text(&output));
+            let (a, b) = (tensor_text(&input), tensor_text(&output));
             let problem = format!("expected a state of one unknown length at most, found {a} and {b}");
             Error::new(Stage::Model, problem).at(format!("state {}={}", input.name, output.name))
         };
@@ -198,11 +198,6 @@ fn named_pairs(
         pair(&input, &output).ok_or_else(unfit)
     };
     named.iter().map(one).collect()
-}
-
-fn shape_text(value: &ValueInfoProto) -> String {
-    let dims = value.tensor().map(|t| t.1.iter().map(dim_text).collect::<Vec<_>>()).unwrap_or_default();
-    format!("[{}]", dims.join(", "))
 }
 
 /// A state's name without what tells its input from its output.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::constant::{Constant, MAX_RANK, Numbers};
 use super::node::Node;
-use super::value::{Axis, Length, Operation, Sequence, Unrolled, Value};
+use super::value::{Axis, Length, Operation, Sequence, Unrolled, Value, listed};
 use super::walk::{Walker, lengths_of, unsupported};
 use crate::error::Result;
 
@@ -110,8 +110,13 @@ impl Walker {
     }
 
     fn reshape_sequence(&mut self, node: &Node, s: &Sequence, target: &[Length]) -> Result<Value> {
-        let problem =
-            || node.error(format!("the axes {:?} cannot be followed through this shape {target:?}", s.axes));
+        let problem = || {
+            node.error(format!(
+                "the axes {} cannot be followed through the shape {}",
+                listed(&s.axes),
+                listed(target)
+            ))
+        };
         if target.len() > MAX_RANK {
             return Err(problem());
         }

@@ -1,5 +1,6 @@
 //! What a value of a foreign graph is to the importer.
 
+use std::fmt;
 use std::rc::Rc;
 
 use super::constant::Constant;
@@ -31,6 +32,34 @@ pub(super) enum Length {
         over: i64,
     },
     Unknown,
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Axis::Outer(axis) => write!(f, "outer axis {axis} of the input"),
+            Axis::Features => f.write_str("features"),
+            Axis::One => f.write_str("1"),
+            Axis::Rows { .. } => f.write_str("both outer axes as one"),
+        }
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Length::Known(n) => write!(f, "{n}"),
+            Length::Outer { axis, over: 1 } => write!(f, "that of outer axis {axis}"),
+            Length::Outer { axis, over } => write!(f, "that of outer axis {axis} by {over}"),
+            Length::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+/// A list in brackets, for messages.
+pub(super) fn listed<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(T::to_string).collect();
+    format!("[{}]", items.join(", "))
 }
 
 /// A value per stream and step: `stage` of the network, its axes in some order.
