@@ -8,6 +8,7 @@ use crate::error::{self, Error, Stage};
 use crate::onnx::import::{ImportOptions, import, parse_features, parse_tokens};
 use crate::onnx::{load, write_file};
 use crate::output::printable;
+use crate::train::recipe::NetworkTable;
 
 /// Turn a stack of RNN, GRU or LSTM layers that PyTorch, Keras or hearken exported into a model
 /// that streams, trains further and exports again.
@@ -83,6 +84,13 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
         imported.network.num_parameters(),
         layers.join(" + "),
         config.num_tokens
+    )
+    .map_err(|e| Stop::output(&args.out, e))?;
+    let table = NetworkTable::of(config).to_toml()?;
+    writeln!(
+        std::io::stdout(),
+        "\nthe network's table in a recipe, for `hearken train --from {}`:\n\n{table}",
+        args.out.display()
     )
     .map_err(|e| Stop::output(&args.out, e))?;
     Ok(Outcome::Done)

@@ -181,8 +181,11 @@ fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
         ));
     }
     // Axes of other names are of other lengths; tf2onnx has a name for each that it does not know.
-    let mut symbols: Vec<&str> =
-        ports().filter_map(|p| p.shape.first()).map(String::as_str).filter(|s| *s != "?" && !s.starts_with("unk__")).collect();
+    let mut symbols: Vec<&str> = ports()
+        .filter_map(|p| p.shape.first())
+        .map(String::as_str)
+        .filter(|s| *s != "?" && !s.starts_with("unk__"))
+        .collect();
     symbols.sort_unstable();
     symbols.dedup();
     if symbols.len() > 1 {
