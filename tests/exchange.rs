@@ -397,6 +397,206 @@ fn verify_tells_differences_and_its_exit_code_says_whether_they_are_allowed() {
 }
 
 #[test]
+fn verify_compares_a_file_with_the_model_it_was_made_of() {
+    if options().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let export = |out: &str, more: &[&str]| {
+        place.good(&[&["export", "model.onnx", "--for"], more, &["-o", out]].concat());
+    };
+    export("half.onnx", &["onnxruntime", "--precision", "fp16"]);
+    export("bytes.onnx", &["onnxruntime", "--precision", "int8"]);
+    export("dynamic.onnx", &["onnxruntime", "--precision", "int8-dynamic"]);
+    export("pcm.onnx", &["onnxruntime", "--with-frontend"]);
+    export("whole.onnx", &["whole"]);
+    export("sherpa", &["sherpa-onnx"]);
+    for (file, allowed) in [
+        ("model.onnx", 1e-4),
+        ("half.onnx", 5e-2),
+        ("bytes.onnx", 1.0),
+        ("dynamic.onnx", 3.0),
+        ("pcm.onnx", 5e-3),
+        ("whole.onnx", 1e-4),
+        ("sherpa", 1e-4),
+        ("sherpa/model.onnx", 1e-4),
+    ] {
+        let verify = ["verify", file, "--audio", "a.wav", "--against", "model.onnx", "--json"];
+        let report: Value = serde_json::from_str(&place.good(&verify)).expect("JSON");
+        let against = &report["against"];
+        assert!((against["tolerance"].as_f64().expect("a number") - allowed).abs() < 1e-6, "{file}");
+        assert!(against["engines"].as_array().is_some_and(|all| !all.is_empty()), "{file}");
+        assert!(report["opsets"][0][1].as_i64() == Some(17), "{file}: {report}");
+        assert!(report["inputs"][0]["shape"][0] == "N" && report["outputs"].is_array(), "{file}");
+        let strict = [&verify[..], &["--tolerance", "1e-9"]].concat();
+        assert_eq!(place.run(&strict).status.code(), Some(1), "{file}");
+    }
+    let table = place.good(&["verify", "half.onnx", "--audio", "a.wav", "--against", "model.onnx"]);
+    assert!(table.contains("against") && table.contains("on the native engine"), "{table}");
+    // Another model, and no model.
+    let (mut network, metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");
+    network.parameters[0].data[0] += 0.5;
+    hearken::onnx::write_file(&place.path("other.onnx"), &network, &metadata).expect("written");
+    let other = place.run(&["verify", "model.onnx", "--against", "other.onnx"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&other.stdout).contains("exceeded"));
+    let (_, error) = place.bad(&["verify", "model.onnx", "--against", "half.onnx"]);
+    assert!(error.contains("import it first"), "{error}");
+    for tolerance in ["-1", "nan", "inf", "x"] {
+        let (code, error) = place.bad(&["verify", "model.onnx", &format!("--tolerance={tolerance}")]);
+        assert!(code == 2 && error.contains("tolerance"), "{error}");
+    }
+}
+
+/// PyTorch's graph with outputs that are called and ordered as if to mislead.
+fn misleading() -> Vec<u8> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
+    let mut model = hearken::onnx::proto::decode(&fs::read(file).expect("a golden")).expect("a model");
+    let graph = model.graph.as_mut().expect("a graph");
+    for (from, to) in [("hn", "p"), ("cn", "q"), ("h", "a"), ("c", "b")] {
+        for node in &mut graph.node {
+            let names = node.input.iter_mut().chain(&mut node.output);
+            names.filter(|n| *n == from).for_each(|n| *n = to.into());
+        }
+        let ports = graph.input.iter_mut().chain(&mut graph.output);
+        ports.filter(|p| p.name == from).for_each(|p| p.name = to.into());
+    }
+    graph.output.swap(1, 2);
+    prost_bytes(&model)
+}
+
+#[test]
+fn states_are_told_by_the_cells_and_not_by_their_order() {
+    let place = Place::new();
+    fs::write(place.path("foreign.onnx"), misleading()).expect("written");
+    let text = place.good(&["inspect", "foreign.onnx", "--json"]);
+    let described: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(described["states_found"], "by the cells that read and write them");
+    let pair = |i: usize| (described["states"][i]["input"].clone(), described["states"][i]["output"].clone());
+    assert_eq!((pair(0), pair(1)), (("a".into(), "p".into()), ("b".into(), "q".into())));
+    // The rest of what is named is found; nothing is named twice.
+    let named = place.good(&["inspect", "foreign.onnx", "--state", "b=q"]);
+    assert!(named.contains("as they were named, the rest by the cells"), "{named}");
+    for states in [["a=p", "a=q"], ["a=p", "b=p"]] {
+        let (code, error) =
+            place.bad(&["inspect", "foreign.onnx", "--state", states[0], "--state", states[1]]);
+        assert!(code == 2 && error.contains("twice"), "{error}");
+    }
+    if options().is_none() {
+        return;
+    }
+    let verified = place.run(&["verify", "foreign.onnx"]);
+    assert!(verified.status.success() && !String::from_utf8_lossy(&verified.stderr).contains("note:"));
+    // Tokens beside the file, or given.
+    let tokens = |n: usize| (0..n).map(|i| format!("t{i} {i}\n")).collect::<String>();
+    fs::write(place.path("tokens.txt"), tokens(5)).expect("written");
+    let table = place.good(&["verify", "foreign.onnx"]);
+    assert!(!table.contains("tokens unknown"), "{table}");
+    fs::write(place.path("few.txt"), tokens(4)).expect("written");
+    for command in [
+        ["verify", "foreign.onnx", "--tokens", "few.txt"].as_slice(),
+        &["transcribe", "--model", "foreign.onnx", "--tokens", "few.txt", "a.wav"],
+        &["import", "foreign.onnx", "--tokens", "few.txt", "-o", "x.onnx"],
+    ] {
+        let (_, error) = place.bad(command);
+        assert!(error.contains("few.txt: expected 5 tokens") && error.contains("found 4"), "{error}");
+    }
+    fs::remove_file(place.path("tokens.txt")).expect("removed");
+    let (_, error) = place.bad(&["transcribe", "--model", "foreign.onnx", "a.wav"]);
+    assert!(error.contains("--tokens FILE") && error.contains("hearken import"), "{error}");
+}
+
+#[test]
+fn what_cannot_stream_or_would_be_computed_otherwise_is_left_out_by_name() {
+    use hearken::onnx::graph::float;
+    use hearken::onnx::proto::AttributeProto;
+    if options().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let with = |name: &str, attribute: AttributeProto| {
+        let mut model = hearken::onnx::proto::decode(&misleading()).expect("a model");
+        let nodes = &mut model.graph.as_mut().expect("a graph").node;
+        let node = nodes.iter_mut().find(|n| n.op_type == "LSTM").expect("a cell");
+        node.attribute.retain(|a| a.name != attribute.name);
+        node.attribute.push(attribute);
+        fs::write(place.path(name), prost_bytes(&model)).expect("written");
+    };
+    let backwards = Some("reverse".as_bytes().into());
+    with(
+        "reverse.onnx",
+        AttributeProto { name: "direction".into(), s: backwards, r#type: 3, ..Default::default() },
+    );
+    let (_, error) = place.bad(&["verify", "reverse.onnx"]);
+    assert!(error.contains("(LSTM): its direction is reverse"), "{error}");
+    with("clip.onnx", float("clip", 0.5));
+    let verified = place.run(&["verify", "clip.onnx"]);
+    let (out, err) = (String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
+    assert!(verified.status.success(), "{err}");
+    if cfg!(feature = "tract") {
+        assert!(err.contains("(LSTM): tract does not compute clip 0.5"), "{err}");
+        assert!(out.contains("ort alone ran the file"), "{out}");
+    }
+    assert!(!err.contains("the native engine runs without"), "{err}");
+}
+
+#[test]
+fn whole_recordings_are_never_longer_than_their_frames() {
+    use hearken::engine::{EngineKind, StateTensor, TensorData, graph};
+    let Some(engines) = options() else { return };
+    let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8)], true, true) };
+    let bytes = exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::Whole));
+    for kind in [EngineKind::Ort, EngineKind::Tract].into_iter().filter(|k| k.is_compiled_in()) {
+        let graph = graph::open(kind, &bytes, &engines).expect("opened");
+        let x = StateTensor { shape: vec![4, 40, 80], data: TensorData::F32(vec![0.0; 4 * 40 * 80]) };
+        let lengths = StateTensor { shape: vec![4], data: TensorData::I64(vec![0, 5, 40, 1000]) };
+        let outputs = graph.run(&[("x", &x), ("lengths", &lengths)]).expect("runs");
+        assert_eq!(outputs[1].data, TensorData::I64(vec![0, 2, 10, 10]), "{kind}");
+    }
+}
+
+#[test]
+fn verdicts_know_what_onnxruntime_and_triton_take() {
+    use hearken::onnx::proto::{ModelProto, decode};
+    let verdict = |system: &str, change: &dyn Fn(&mut ModelProto)| {
+        let mut model = decode(&misleading()).expect("a model");
+        change(&mut model);
+        let described = describe(&prost_bytes(&model)).expect("described");
+        let verdict = described.targets.into_iter().find(|t| t.system == system).expect("known");
+        (verdict.loads, verdict.reason)
+    };
+    assert!(verdict("onnxruntime", &|_| {}).0);
+    type Change = dyn Fn(&mut ModelProto);
+    let cases: [(&str, &Change); 6] = [
+        ("does not say its opset", &|m| m.opset_import.clear()),
+        ("opset 99", &|m| m.opset_import[0].version = Some(99)),
+        ("IR 99", &|m| m.ir_version = Some(99)),
+        ("no operator Frobnicate", &|m| {
+            m.graph.as_mut().expect("a graph").node[0].op_type = "Frobnicate".into()
+        }),
+        ("type 77", &|m| {
+            m.graph.as_mut().expect("a graph").initializer[0].data_type = 77;
+        }),
+        ("library of their own", &|m| m.opset_import[0].domain = "com.foo".into()),
+    ];
+    for (word, change) in cases {
+        let (loads, reason) = verdict("onnxruntime", change);
+        assert!(!loads && reason.contains(word), "{word}: {reason}");
+    }
+    let (loads, reason) = verdict("triton", &|_| {});
+    assert!(!loads && reason.contains("a, b count streams"), "{reason}");
+    let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8)], true, true) };
+    let bytes = exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::Triton));
+    let mut model = decode(&bytes).expect("a model");
+    let x =
+        model.graph.as_mut().and_then(|g| g.input[0].r#type.as_mut()?.tensor_type.as_mut()?.shape.as_mut());
+    x.expect("a shape").dim[0] = hearken::onnx::proto::DimensionProto { dim_value: Some(1), dim_param: None };
+    let described = describe(&prost_bytes(&model)).expect("described");
+    let triton = described.targets.iter().find(|t| t.system == "triton").expect("known");
+    assert!(!triton.loads && triton.reason.contains("first axis open"), "{}", triton.reason);
+}
+
+#[test]
 fn inspect_describes_anybodys_file() {
     let place = Place::new();
     let own = place.good(&["inspect", "model.onnx"]);
@@ -412,6 +612,22 @@ fn inspect_describes_anybodys_file() {
     let (code, error) = place.bad(&["inspect", foreign, "--state", "nothing=nowhere"]);
     assert!(code == 2 && error.contains("`nothing`"), "{error}");
     place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    let layers = json["layers"].as_array().expect("layers");
+    assert!(layers.iter().any(|l| l["name"] == "/cells/LSTM_1" && l["multiply_adds"] == 512), "{json}");
+    let sums: [u64; 3] = ["parameters", "bytes", "multiply_adds"]
+        .map(|key| layers.iter().filter_map(|l| l[key].as_u64()).sum());
+    let all = text.lines().find(|l| l.starts_with("all ")).expect("a row of sums");
+    let row: Vec<u64> = all.split_whitespace().skip(1).map(|n| n.parse().expect("a number")).collect();
+    assert_eq!(row, sums);
+    let looped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/keras/gru-after.onnx");
+    let looped = place.good(&["inspect", looped.to_str().expect("UTF-8")]);
+    assert!(looped.lines().any(|l| l.starts_with("all ") && l.ends_with("unknown")), "{looped}");
+    fs::create_dir(place.path("two")).expect("made");
+    for name in ["two/a.onnx", "two/b.onnx"] {
+        fs::copy(place.path("model.onnx"), place.path(name)).expect("copied");
+    }
+    let two: Value = serde_json::from_str(&place.good(&["inspect", "two", "--json"])).expect("one object");
+    assert!(two["files"].as_array().is_some_and(|f| f.len() == 2 && f[1]["file"] == "two/b.onnx"), "{two}");
     let folder = place.good(&["inspect", "sherpa"]);
     assert!(folder.starts_with("sherpa/model.onnx") && folder.contains("zipformer2-CTC"), "{folder}");
     let (code, error) = place.bad(&["inspect", "a.wav"]);
@@ -433,13 +649,19 @@ fn an_imported_model_hears_learns_and_goes_out_again() {
         .map(|(i, t)| format!("{t} {i}\n"))
         .collect();
     fs::write(place.path("letters.txt"), tokens).expect("written");
-    let told = place.good(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "mine.onnx"]);
+    let told = place.good(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "new/mine.onnx"]);
+    fs::rename(place.path("new/mine.onnx"), place.path("mine.onnx")).expect("a folder was made");
     assert!(told.contains("gru 12 + gru 12"), "{told}");
+    // The table that is told is the one to train on with.
+    let table = &told[told.find("[network]").expect("a table")..];
+    let (before, after) = RECIPE.split_once("[network]").expect("a table");
+    let after = &after[after.find("[optimizer]").expect("a table")..];
+    let recipe = format!("{before}{table}{after}");
     let text = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
     assert!(text.split_whitespace().all(|word| "abcdef".contains(word)), "{text}");
     fs::write(place.path("train.jsonl"), "{\"audio_filepath\": \"a.wav\", \"text\": \"a b\"}\n")
         .expect("written");
-    fs::write(place.path("recipe.toml"), RECIPE).expect("written");
+    fs::write(place.path("recipe.toml"), recipe).expect("written");
     place.good(&["train", "recipe.toml", "--from", "mine.onnx", "--out", "run", "--threads", "1"]);
     let learnt = Recognizer::open(place.path("run/last.onnx")).expect("trained on");
     assert_eq!(learnt.metadata().tokens.len(), 7);

@@ -266,7 +266,7 @@ fn what_cannot_be_taken_is_refused_by_name_and_node() {
         ("layout 1", |g| recurrent(g).attribute.push(int("layout", 1))),
         ("clip", |g| recurrent(g).attribute.push(float("clip", 3.0))),
         ("input_forget", |g| recurrent(g).attribute.push(int("input_forget", 1))),
-        ("HardSigmoid", |g| {
+        ("the activations HardSigmoid, Tanh, Tanh are", |g| {
             recurrent(g).attribute.push(strings("activations", &["HardSigmoid", "Tanh", "Tanh"]));
         }),
         ("constant weights R", |g| recurrent(g).input[2] = "x".into()),
@@ -320,6 +320,36 @@ fn a_model_of_ours_with_its_metadata_gone_comes_back() {
         assert_eq!(imported.network, network, "{cell:?}");
         assert_eq!(imported.notes.len(), 2, "{:?}", imported.notes);
     }
+}
+
+#[test]
+fn a_damaged_model_of_ours_is_refused_and_not_imported_without_its_words() {
+    let config = config(&[(CellKind::Gru, 8)], true, false);
+    let whole = write(&random(&config, 5), &metadata(&config)).expect("good");
+    let with = |key: &str, value: Option<&str>| {
+        let mut model = proto::decode(&whole).expect("a model");
+        match value {
+            Some(value) => {
+                let entry = model.metadata_props.iter_mut().find(|e| e.key == key).expect("an entry");
+                entry.value = value.into();
+            }
+            None => model.metadata_props.retain(|e| e.key != key),
+        }
+        model.encode_to_vec()
+    };
+    for (key, value) in [
+        ("hearken.format", Some("99")),
+        ("features", Some("{}")),
+        ("blank", Some("77")),
+        ("tokens", None),
+        ("hearken.decoder", Some("[")),
+        ("states", Some("[]")),
+        ("subsampling", Some("3")),
+    ] {
+        let error = refusal(&with(key, value));
+        assert!(error.contains(key) || error.contains("blank"), "{key}: {error}");
+    }
+    assert!(!refusal(&with("hearken.format", Some("99"))).contains("Some("));
 }
 
 /// The matrices of a file as bytes with a scale for each row or column, and `DequantizeLinear`.

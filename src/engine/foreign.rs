@@ -422,6 +422,21 @@ pub(super) mod tests {
             let error = describe_with(&bytes, &pairs).expect_err("twice");
             assert!(error.exit_code() == 2 && error.to_string().contains(kind), "{error}");
         }
+        assert_eq!(describe(&bytes).expect("a file").states_note, None, "the shapes tell");
+        let alike = |graph: &mut GraphBuilder| {
+            graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
+            graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+            for (input, output) in [("a", "p"), ("b", "q")] {
+                graph.input(input, &[1.into(), n(), 1.into()]);
+                graph.output(output, &[1.into(), n(), 1.into()]);
+            }
+        };
+        let alike = file(alike, &[]);
+        let note = describe(&alike).expect("a file").states_note.expect("a guess");
+        assert!(note.contains("a with p") && note.contains("--state"), "{note}");
+        let named = [("b".to_string(), "p".to_string())];
+        let told = describe_with(&alike, &named).expect("named");
+        assert_eq!((told.states_note, told.states[1].output.as_str()), (None, "q"));
         let lacking = |graph: &mut GraphBuilder| {
             graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
             graph.input("a", &[1.into(), n(), 1.into()]);
