@@ -178,6 +178,21 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
     assert!(String::from_utf8_lossy(&other.stdout).contains("exceeded"));
     let (_, error) = place.bad(&["verify", "model.onnx", "--against", "half.onnx"]);
     assert!(error.contains("import it first"), "{error}");
+    // A foreign file and what it became, by features of its own.
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-gru-2.onnx");
+    let foreign = foreign.to_str().expect("UTF-8");
+    place.good(&[
+        "import",
+        foreign,
+        "--features",
+        "{\"num_mel_bins\": 6, \"low_freq\": 300}",
+        "-o",
+        "six.onnx",
+    ]);
+    let table = place.good(&["verify", foreign, "--against", "six.onnx", "--audio", "a.wav"]);
+    assert!(table.contains("six.onnx on the native engine"), "{table}");
+    let (_, error) = place.bad(&["verify", foreign, "--against", "model.onnx"]);
+    assert!(error.contains("takes 6 features a frame, the model 80"), "{error}");
     for tolerance in ["-1", "nan", "inf", "x"] {
         let (code, error) = place.bad(&["verify", "model.onnx", &format!("--tolerance={tolerance}")]);
         assert!(code == 2 && error.contains("tolerance"), "{error}");

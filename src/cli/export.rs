@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::model::read_own;
+use super::model::{print_note, read_own};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::onnx::export::write_bytes;
@@ -134,8 +134,7 @@ fn write(args: &Args, export: &Export, mut out: impl Write) -> std::result::Resu
             .map_err(|e| Stop::output(Path::new("standard output"), e))?;
     }
     for note in &export.notes {
-        // Nobody may be there to read it.
-        let _ = writeln!(io::stderr(), "hearken: note: {note}");
+        print_note(note);
     }
     Ok(Outcome::Done)
 }

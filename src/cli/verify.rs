@@ -14,6 +14,7 @@ use crate::engine::verify::{Row, Runners, compare, difference_from, natively};
 use crate::engine::{EngineOptions, graph, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
+use crate::model::Network;
 use crate::onnx::describe::{Description, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
 use crate::onnx::{self, Metadata};
@@ -75,6 +76,8 @@ pub(super) struct Subject {
     pub name: String,
     pub runners: Runners,
     pub metadata: Option<Metadata>,
+    /// The file says which features it was trained on.
+    tells_features: bool,
     /// The file, or the files of a folder, the one that is fed first.
     pub files: Vec<(PathBuf, Description)>,
 }
@@ -103,7 +106,13 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         // Nobody may be there to read it.
         let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
     }
-    let features = match &subject.metadata {
+    let model = match args.against.as_deref() {
+        Some(path) => Some((path, read_own(path)?)),
+        None => None,
+    };
+    // What a foreign file does not say of its features the model that it became does.
+    let of_model = model.as_ref().filter(|_| !subject.tells_features).map(|(_, (_, metadata))| metadata);
+    let features = match of_model.or(subject.metadata.as_ref()) {
         Some(metadata) => metadata.features.clone(),
         None => FbankOptions::default(),
     };
@@ -111,8 +120,8 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let silence = if subject.runners.takes_samples { 0.0 } else { features.energy_floor.ln() };
     let named = |e: Error| e.in_file(&subject.name);
     let rows = compare(&subject.runners.runners, &streams, silence).map_err(named)?;
-    let against = match &args.against {
-        Some(model) => Some(against(args, model, &subject, &samples, &rows)?),
+    let against = match model {
+        Some((path, model)) => Some(against(args, (path, model), &subject, &samples, &rows)?),
         None => None,
     };
     let texts: Vec<Option<String>> = rows.iter().map(|row| text(&subject, &row.log_probs)).collect();
@@ -139,7 +148,7 @@ fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
         let (runners, metadata) = Runners::of_folder(folder, options);
         // Why a folder cannot be read the engines have told.
         let files = sherpa::describe_folder(folder, &args.states).unwrap_or_default();
-        return Ok(Subject { name, runners, metadata, files });
+        return Ok(Subject { name, runners, metadata, tells_features: true, files });
     }
     let (bytes, named) = match &args.file {
         Some(path) => (onnx::load::read_bytes(path)?, path.clone()),
@@ -147,20 +156,22 @@ fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
     };
     let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&named) };
     let description = describe_with(&bytes, &args.states).map_err(in_file)?;
-    let (runners, metadata) = match onnx::read(&bytes) {
-        Ok((network, metadata)) => (Runners::of_own(&bytes, &network, options), Some(metadata)),
+    let (runners, metadata, tells_features) = match onnx::read(&bytes) {
+        Ok((network, metadata)) => (Runners::of_own(&bytes, &network, options), Some(metadata), true),
         Err(_) => {
             let metadata = Metadata::from_entries(&description.metadata).ok();
             let features = metadata.as_ref().map_or(80, |m| m.features.num_mel_bins);
             let runners = Runners::of_graph(&bytes, &description, features, options);
-            let metadata = match metadata {
-                Some(metadata) => Some(metadata),
-                None => foreign_metadata(args, &named, &runners)?,
-            };
-            (runners, metadata)
+            match metadata {
+                Some(metadata) => (runners, Some(metadata), true),
+                None => {
+                    let metadata = foreign_metadata(args, &named, &runners)?;
+                    (runners, metadata, false)
+                }
+            }
         }
     };
-    Ok(Subject { name, runners, metadata, files: vec![(named, description)] })
+    Ok(Subject { name, runners, metadata, tells_features, files: vec![(named, description)] })
 }
 
 /// What a foreign file's tokens say of it, where they are given or stand beside it.
@@ -171,15 +182,35 @@ fn foreign_metadata(args: &Args, file: &Path, runners: &Runners) -> Result<Optio
     let (tokens, spec) = (sherpa::read_tokens(path)?, runner.engine().spec());
     // Of a graph that takes samples it is not known what it makes of them.
     let features = if runners.takes_samples { 80 } else { spec.num_features };
-    sherpa::foreign_metadata(tokens, path, features, spec.num_tokens).map(Some)
+    match sherpa::foreign_metadata(tokens, path, features, spec.num_tokens) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if args.tokens.is_some() => Err(error),
+        // What stands beside a file may be another's, as an encoder's is the joiner's.
+        Err(error) => {
+            print_note(&error.to_string());
+            Ok(None)
+        }
+    }
 }
 
 /// Every engine against a model of hearken's on the native engine, on the same recording.
-fn against(args: &Args, model: &Path, subject: &Subject, samples: &[f32], rows: &[Row]) -> Result<Against> {
-    let (network, metadata) = read_own(model)?;
+fn against(
+    args: &Args,
+    (model, (network, metadata)): (&Path, (Network<f32>, Metadata)),
+    subject: &Subject,
+    samples: &[f32],
+    rows: &[Row],
+) -> Result<Against> {
     let in_model = |problem: String| Error::new(Stage::Model, problem).in_file(model);
     let spec = subject.runners.runners.first().map(|r| r.engine().spec());
-    let tokens = spec.map_or(0, |s| s.num_tokens);
+    let (tokens, features) = spec.map_or((0, 0), |s| (s.num_tokens, s.num_features));
+    if !subject.runners.takes_samples && features != network.config.num_features {
+        let expected = network.config.num_features;
+        return Err(in_model(format!(
+            "{} takes {features} features a frame, the model {expected}: they cannot be compared",
+            subject.name
+        )));
+    }
     if tokens != network.config.num_tokens {
         let expected = network.config.num_tokens;
         return Err(in_model(format!(

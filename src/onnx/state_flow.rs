@@ -11,6 +11,9 @@ use super::recurrent::is_recurrent;
 const PLUMBING: [&str; 9] =
     ["Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Split", "Gather", "Cast"];
 
+/// Recurrent nodes that are looked at: each may lead all over the graph.
+const MAX_CELLS: usize = 1000;
+
 /// Where a recurrent node takes a state from, and where it leaves it: h, then the c of LSTM.
 const PLACES: [(usize, usize); 2] = [(5, 1), (6, 2)];
 
@@ -24,7 +27,7 @@ pub(super) fn pairs_by_flow<'a>(
 ) -> Vec<(&'a str, &'a str)> {
     let flow = Flow::of(graph);
     let mut edges: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for node in graph.node.iter().filter(|n| is_recurrent(n)) {
+    for node in graph.node.iter().filter(|n| is_recurrent(n)).take(MAX_CELLS) {
         for (from, to) in PLACES {
             let (Some(initial), Some(last)) = (node.input.get(from), node.output.get(to)) else { continue };
             let Some(input) = flow.source(initial).filter(|i| inputs.contains(i)) else { continue };
@@ -32,9 +35,13 @@ pub(super) fn pairs_by_flow<'a>(
             edges.extend(outputs.into_iter().filter(|o| alike(input, o)).map(|output| (input, output)));
         }
     }
-    let alone =
-        |edge: &&(&str, &str)| edges.iter().filter(|e| e.0 == edge.0 || e.1 == edge.1).take(2).count() == 1;
-    let mut pairs: Vec<(&str, &str)> = edges.iter().filter(alone).copied().collect();
+    let (mut by_input, mut by_output) = (HashMap::<&str, usize>::new(), HashMap::<&str, usize>::new());
+    for (input, output) in &edges {
+        *by_input.entry(input).or_default() += 1;
+        *by_output.entry(output).or_default() += 1;
+    }
+    let alone = |edge: &(&str, &str)| by_input.get(edge.0) == Some(&1) && by_output.get(edge.1) == Some(&1);
+    let mut pairs: Vec<(&str, &str)> = edges.into_iter().filter(alone).collect();
     pairs.sort_by_key(|(input, _)| inputs.iter().position(|i| i == input));
     pairs
 }
