@@ -85,7 +85,10 @@ fn models(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(args: &Args, bytes: &[u8], name: &Path) -> Result<(Description, Option<(Network<f32>, Metadata)>)> {
+/// What is known of a model of hearken's own.
+type Own = (Network<f32>, Metadata);
+
+fn read(args: &Args, bytes: &[u8], name: &Path) -> Result<(Description, Option<Own>)> {
     let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(name) };
     let description = describe_with(bytes, &args.states).map_err(in_file)?;
     Ok((description, onnx::read(bytes).ok()))
@@ -103,7 +106,7 @@ fn describe(args: &Args, bytes: &[u8], name: &Path) -> std::result::Result<Outco
 }
 
 /// The description, and for a model of hearken's what it is made of.
-fn to_json(description: &Description, own: Option<&(Network<f32>, Metadata)>) -> Value {
+fn to_json(description: &Description, own: Option<&Own>) -> Value {
     let mut all = serde_json::to_value(description).unwrap_or_default();
     if let (Some((network, metadata)), Some(all)) = (own, all.as_object_mut()) {
         let more = json!({
