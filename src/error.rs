@@ -66,6 +66,12 @@ impl Error {
         self
     }
 
+    /// Says so where nothing has been said yet (the innermost knows best).
+    pub fn hint_if_none(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
     /// The part of the program that failed.
     pub fn stage(&self) -> Stage {
         self.stage
@@ -74,6 +80,11 @@ impl Error {
     /// The file concerned, if any.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// The place inside the file, if any.
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
     }
 
     /// What is wrong, without file and hint.

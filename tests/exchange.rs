@@ -1,41 +1,24 @@
 //! Out and in again: exports to every target run and agree with the model, come back as the same
-//! model, and the commands tell what is so.
+//! model, and are described as what they are.
 //!
 //! Needs onnxruntime where graphs are run: `ORT_DYLIB_PATH` or the Python environment of
 //! `VIRTUAL_ENV`; without it those tests are skipped, visibly.
 
 #[path = "common/networks.rs"]
 mod networks;
+#[path = "common/place.rs"]
+mod place;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Output;
-
-use assert_cmd::Command;
-use hearken::audio::{WavEncoding, write_wav};
 use hearken::engine::verify::{Runners, compare};
-use hearken::engine::{EngineOptions, LibrarySearch};
+use hearken::engine::{Engine, NativeEngine};
 use hearken::features::FbankOptions;
 use hearken::model::{CellKind, Network, NetworkConfig};
 use hearken::onnx::describe::describe;
 use hearken::onnx::import::{ImportOptions, import};
-use hearken::onnx::{ExportOptions, Metadata, Precision, Target, read, targets, write};
+use hearken::onnx::{ExportOptions, Precision, Target, targets, write};
 use hearken::recognizer::Recognizer;
 use networks::{CELLS, Numbers, config, metadata, random};
-use serde_json::Value;
-
-fn options() -> Option<EngineOptions> {
-    let ort_library = LibrarySearch {
-        explicit: std::env::var_os("ORT_DYLIB_PATH").map(Into::into),
-        executable_dir: None,
-        python_roots: std::env::var_os("VIRTUAL_ENV").map(Into::into).into_iter().collect(),
-    };
-    if !cfg!(feature = "ort") || ort_library.candidates().is_empty() {
-        eprintln!("skipped: no onnxruntime; set ORT_DYLIB_PATH or activate a Python environment with it");
-        return None;
-    }
-    Some(EngineOptions { ort_library, ..EngineOptions::default() })
-}
+use place::{Place, exported, misleading, options, prost_bytes, signal};
 
 /// Stacks of every cell and depth, and a mixed one.
 fn stacks() -> Vec<NetworkConfig> {
@@ -50,11 +33,6 @@ fn stacks() -> Vec<NetworkConfig> {
     // sherpa-onnx's features, which have 80 bins.
     stacks.iter_mut().for_each(|s| s.num_features = 80);
     stacks
-}
-
-/// The model's file of an export.
-fn exported(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Vec<u8> {
-    targets::export(network, metadata, options).expect("exported").files.remove(0).bytes
 }
 
 fn frames(config: &NetworkConfig, steps: usize, seed: u64) -> Vec<f32> {
@@ -168,6 +146,45 @@ fn exports_come_back_as_the_model_and_go_out_as_the_same_bytes() {
     }
 }
 
+/// Of networks that are not tiny: what a file unfolds to must fit.
+#[test]
+fn every_target_and_precision_is_imported_again() {
+    for (seed, cell) in [CellKind::Gru, CellKind::Lstm, CellKind::RnnTanh].into_iter().enumerate() {
+        let config =
+            NetworkConfig { num_features: 80, input_size: 96, ..config(&[(cell, 96); 2], true, true) };
+        let (network, metadata) = (random(&config, seed as u64), metadata(&config));
+        let heard = frames(&config, 40, 7);
+        let log_probs = |network: &Network<f32>| {
+            let engine = NativeEngine::new(network.clone()).expect("whole");
+            let (mut state, mut log_probs) = (engine.zero_state(), Vec::new());
+            engine.run(&[&heard], &mut [&mut state], &mut [&mut log_probs]).expect("runs");
+            log_probs
+        };
+        let expected = log_probs(&network);
+        for target in [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton] {
+            for (precision, most) in [
+                (Precision::Float32, 0.0),
+                (Precision::Float16, 0.02),
+                (Precision::Int8, 0.2),
+                (Precision::Int8Dynamic, 0.3),
+            ] {
+                let name = format!("{cell:?} for {target}, {precision}");
+                let bytes =
+                    exported(&network, &metadata, &ExportOptions { precision, ..ExportOptions::new(target) });
+                let back =
+                    import(&bytes, &ImportOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!(back.metadata, metadata, "{name}");
+                assert_eq!(back.network.config, config, "{name}");
+                let found = log_probs(&back.network);
+                let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst <= most, "{name}: {worst}");
+                let dynamic = precision == Precision::Int8Dynamic;
+                assert_eq!(back.notes.iter().any(|n| n.contains("in integers")), dynamic, "{name}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_description_says_who_would_load_what() {
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
@@ -187,212 +204,64 @@ fn a_description_says_who_would_load_what() {
         assert!(description.drawing.iter().any(|line| line.contains("GRU")), "{target}");
         // Two layers of GRU: 3 gates of 8 rows of 8 inputs and 8 recurrent values.
         let gru = description.layers.iter().find(|l| l.name == "layers.1.gru").expect("by name");
-        assert_eq!((gru.parameters, gru.multiply_adds), (3 * 8 * 16 + 48, 3 * 8 * 16), "{target}");
-    }
-}
-
-/// A folder with a model that speaks, `model.onnx`, and `a.wav`.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().expect("a folder"));
-        let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 12); 2], true, false) };
-        let metadata = metadata(&config);
-        let mut network = random(&config, 2);
-        for parameter in network.parameters.iter_mut().filter(|p| p.name == "output.weight") {
-            parameter.data.iter_mut().for_each(|x| *x *= 8.0);
-        }
-        hearken::onnx::write_file(&place.path("model.onnx"), &network, &metadata).expect("written");
-        write_wav(&place.path("a.wav"), &signal(), 16_000, WavEncoding::Pcm16).expect("written");
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::cargo_bin("hearken").expect("built");
-        let output = command.current_dir(self.0.path()).args(arguments).output().expect("it runs");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
-        output
-    }
-
-    /// Standard output of a command that succeeds.
-    fn good(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {errors}");
-        String::from_utf8(output.stdout).expect("UTF-8")
-    }
-
-    /// Exit code and standard error of a command that fails.
-    fn bad(&self, arguments: &[&str]) -> (i32, String) {
-        let output = self.run(arguments);
-        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
-        (output.status.code().expect("a code"), String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
-
-fn signal() -> Vec<f32> {
-    let mut numbers = Numbers(1);
-    (0..32_000).map(|i| numbers.next() * 0.4 * (i as f32 / 1500.0).sin().powi(2)).collect()
-}
-
-#[test]
-fn exported_files_hear_the_same_from_the_command_line() {
-    if options().is_none() {
-        return;
-    }
-    let place = Place::new();
-    let text = place.good(&["transcribe", "--model", "model.onnx", "a.wav"]);
-    assert!(text.split(' ').count() > 3, "the model speaks: {text:?}");
-    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
-    place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "triton"]);
-    place.good(&["export", "model.onnx", "--for", "onnxruntime", "--precision", "fp16", "-o", "half.onnx"]);
-    for model in ["sherpa", "sherpa/model.onnx", "triton/m/1/model.onnx"] {
-        assert_eq!(place.good(&["transcribe", "--model", model, "a.wav"]), text, "{model}");
-    }
-    let config = fs::read_to_string(place.path("triton/m/config.pbtxt")).expect("written");
-    assert!(config.contains("name: \"m\"") && config.contains("zero_data: true"), "{config}");
-    let (code, error) = place.bad(&["transcribe", "--model", "half.onnx", "--engine", "native", "a.wav"]);
-    assert!(code == 2 && error.contains("native engine runs hearken's own"), "{error}");
-    place.good(&["export", "model.onnx", "--for", "whole", "-o", "whole.onnx"]);
-    let (_, error) = place.bad(&["transcribe", "--model", "whole.onnx", "a.wav"]);
-    assert!(error.contains("no states"), "{error}");
-    fs::remove_file(place.path("sherpa/tokens.txt")).expect("removed");
-    let (_, error) = place.bad(&["transcribe", "--model", "sherpa", "a.wav"]);
-    assert!(error.contains("tokens.txt"), "{error}");
-}
-
-#[test]
-fn verify_tells_differences_and_its_exit_code_says_whether_they_are_allowed() {
-    let place = Place::new();
-    let table = place.good(&["verify", "model.onnx", "--audio", "a.wav"]);
-    assert!(table.contains("native") && table.contains("chunks") && table.contains("allowed"), "{table}");
-    let (code, error) = place.bad(&["verify", "a.wav"]);
-    assert!(code == 1 && error.contains("a.wav"), "{error}");
-    if options().is_none() {
-        return;
-    }
-    let line = place.good(&["verify", "model.onnx", "--json"]);
-    let report: Value = serde_json::from_str(&line).expect("JSON");
-    assert_eq!(report["passed"], true);
-    let rows = report["rows"].as_array().expect("rows");
-    assert!(
-        rows.iter().any(|r| r["engine"] == "ort" && r["calls"] == "chunks" && r["streams"] == 4),
-        "{line}"
-    );
-    // Two engines never agree to the last bit.
-    assert_eq!(place.run(&["verify", "model.onnx", "--tolerance", "0"]).status.code(), Some(1));
-    // Time first, streams first; whole outputs without states.
-    for (name, found) in [
-        ("torch-dynamo-gru-2", "by their names"),
-        ("torch-script-lstm-2", "by their names"),
-        ("keras-gru", "none"),
-    ] {
-        let foreign = format!("{}/tests/data/import/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
-        let table = place.good(&["verify", &foreign]);
-        assert!(table.contains(found) && table.contains("tokens unknown"), "{table}");
-        // One stream and four, by onnxruntime and by tract where that is in the build.
-        let in_chunks = if found == "none" { 0 } else { 2 + 2 * usize::from(cfg!(feature = "tract")) };
-        assert_eq!(table.matches("chunks").count(), in_chunks, "{table}");
+        assert_eq!((gru.parameters, gru.multiply_adds), (3 * 8 * 16 + 48, Some(3 * 8 * 16)), "{target}");
     }
 }
 
 #[test]
-fn inspect_describes_anybodys_file() {
-    let place = Place::new();
-    let own = place.good(&["inspect", "model.onnx"]);
-    for part in ["multiply-adds a second", "layers.1.gru", "sherpa-onnx", "state.0 → next_state.0", "GRU"] {
-        assert!(own.contains(part), "{part}: {own}");
+fn whole_recordings_are_never_longer_than_their_frames() {
+    use hearken::engine::{EngineKind, StateTensor, TensorData, graph};
+    let Some(engines) = options() else { return };
+    let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8)], true, true) };
+    let bytes = exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::Whole));
+    for kind in [EngineKind::Ort, EngineKind::Tract].into_iter().filter(|k| k.is_compiled_in()) {
+        let graph = graph::open(kind, &bytes, &engines).expect("opened");
+        let x = StateTensor { shape: vec![4, 40, 80], data: TensorData::F32(vec![0.0; 4 * 40 * 80]) };
+        let lengths = StateTensor { shape: vec![4], data: TensorData::I64(vec![0, 5, 40, 1000]) };
+        let outputs = graph.run(&[("x", &x), ("lengths", &lengths)]).expect("runs");
+        assert_eq!(outputs[1].data, TensorData::I64(vec![0, 2, 10, 10]), "{kind}");
     }
-    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
-    let foreign = foreign.to_str().expect("UTF-8");
-    let text = place.good(&["inspect", foreign]);
-    assert!(text.contains("LSTM") && text.contains("hearken import"), "{text}");
-    let json: Value = serde_json::from_str(&place.good(&["inspect", foreign, "--json"])).expect("JSON");
-    assert!(json["targets"].as_array().is_some_and(|t| t.len() >= 5), "{json}");
-    let (code, error) = place.bad(&["inspect", foreign, "--state", "nothing=nowhere"]);
-    assert!(code == 2 && error.contains("`nothing`"), "{error}");
-    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
-    let folder = place.good(&["inspect", "sherpa"]);
-    assert!(folder.starts_with("sherpa/model.onnx") && folder.contains("zipformer2-CTC"), "{folder}");
-    let (code, error) = place.bad(&["inspect", "a.wav"]);
-    assert!(code == 1 && error.contains("a.wav"), "{error}");
 }
 
 #[test]
-fn an_imported_model_hears_learns_and_goes_out_again() {
-    let place = Place::new();
-    // hearken's own graph as a foreign one: without its metadata.
-    let (network, _) = read(&fs::read(place.path("model.onnx")).expect("read")).expect("ours");
-    let bytes = fs::read(place.path("model.onnx")).expect("read");
-    let mut model = hearken::onnx::proto::decode(&bytes).expect("a model");
-    model.metadata_props.clear();
-    fs::write(place.path("foreign.onnx"), prost_bytes(&model)).expect("written");
-    let tokens: String = ["<blk>", "▁a", "▁b", "▁c", "▁d", "▁e", "▁f"]
-        .iter()
-        .enumerate()
-        .map(|(i, t)| format!("{t} {i}\n"))
-        .collect();
-    fs::write(place.path("letters.txt"), tokens).expect("written");
-    let told = place.good(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "mine.onnx"]);
-    assert!(told.contains("gru 12 + gru 12"), "{told}");
-    let text = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
-    assert!(text.split_whitespace().all(|word| "abcdef".contains(word)), "{text}");
-    fs::write(place.path("train.jsonl"), "{\"audio_filepath\": \"a.wav\", \"text\": \"a b\"}\n")
-        .expect("written");
-    fs::write(place.path("recipe.toml"), RECIPE).expect("written");
-    place.good(&["train", "recipe.toml", "--from", "mine.onnx", "--out", "run", "--threads", "1"]);
-    let learnt = Recognizer::open(place.path("run/last.onnx")).expect("trained on");
-    assert_eq!(learnt.metadata().tokens.len(), 7);
-    let (after, _) = hearken::onnx::read_file(&place.path("run/last.onnx")).expect("ours");
-    assert_eq!(after.config, network.config);
-    let moved = after.parameters.iter().zip(&network.parameters).any(|(a, b)| a.data != b.data);
-    assert!(moved, "it has learnt");
-    let near = after
-        .parameters
-        .iter()
-        .zip(&network.parameters)
-        .all(|(a, b)| a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() < 0.1));
-    assert!(near, "and has begun from the imported weights");
-    place.good(&["export", "run/last.onnx", "--for", "sherpa-onnx", "-o", "again"]);
-    assert!(place.path("again/tokens.txt").is_file());
-}
-
-const RECIPE: &str = r#"
-[data]
-words = ["a", "b", "c", "d", "e", "f"]
-[[data.recordings]]
-manifest = "train.jsonl"
-weight = 1.0
-[[data.dev]]
-manifest = "train.jsonl"
-weight = 1.0
-[network]
-cells = ["gru"]
-hidden = [12, 12]
-input_size = 8
-residual = false
-[optimizer]
-learning_rate = 1e-3
-[schedule]
-steps = 4
-warmup_steps = 1
-[run]
-seed = 1
-batch_size = 1
-eval_interval = 4
-checkpoint_interval = 4
-log_interval = 1
-"#;
-
-fn prost_bytes(model: &hearken::onnx::proto::ModelProto) -> Vec<u8> {
-    use prost::Message;
-    model.encode_to_vec()
+fn verdicts_know_what_onnxruntime_and_triton_take() {
+    use hearken::onnx::proto::{ModelProto, decode};
+    let verdict = |system: &str, change: &dyn Fn(&mut ModelProto)| {
+        let mut model = decode(&misleading()).expect("a model");
+        change(&mut model);
+        let described = describe(&prost_bytes(&model)).expect("described");
+        let verdict = described.targets.into_iter().find(|t| t.system == system).expect("known");
+        (verdict.loads, verdict.reason)
+    };
+    assert!(verdict("onnxruntime", &|_| {}).0);
+    type Change = dyn Fn(&mut ModelProto);
+    let cases: [(&str, &Change); 6] = [
+        ("does not say its opset", &|m| m.opset_import.clear()),
+        ("opset 99", &|m| m.opset_import[0].version = Some(99)),
+        ("IR 99", &|m| m.ir_version = Some(99)),
+        ("no operator Frobnicate", &|m| {
+            m.graph.as_mut().expect("a graph").node[0].op_type = "Frobnicate".into()
+        }),
+        ("type 77", &|m| {
+            m.graph.as_mut().expect("a graph").initializer[0].data_type = 77;
+        }),
+        ("library of their own", &|m| m.opset_import[0].domain = "com.foo".into()),
+    ];
+    for (word, change) in cases {
+        let (loads, reason) = verdict("onnxruntime", change);
+        assert!(!loads && reason.contains(word), "{word}: {reason}");
+    }
+    let (loads, reason) = verdict("triton", &|_| {});
+    assert!(!loads && reason.contains("a, b count streams"), "{reason}");
+    let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8)], true, true) };
+    let bytes = exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::Triton));
+    let mut model = decode(&bytes).expect("a model");
+    let x =
+        model.graph.as_mut().and_then(|g| g.input[0].r#type.as_mut()?.tensor_type.as_mut()?.shape.as_mut());
+    x.expect("a shape").dim[0] = hearken::onnx::proto::DimensionProto { dim_value: Some(1), dim_param: None };
+    let described = describe(&prost_bytes(&model)).expect("described");
+    let triton = described.targets.iter().find(|t| t.system == "triton").expect("known");
+    assert!(!triton.loads && triton.reason.contains("first axis open"), "{}", triton.reason);
 }
 
 #[test]

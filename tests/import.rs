@@ -266,7 +266,7 @@ fn what_cannot_be_taken_is_refused_by_name_and_node() {
         ("layout 1", |g| recurrent(g).attribute.push(int("layout", 1))),
         ("clip", |g| recurrent(g).attribute.push(float("clip", 3.0))),
         ("input_forget", |g| recurrent(g).attribute.push(int("input_forget", 1))),
-        ("HardSigmoid", |g| {
+        ("the activations HardSigmoid, Tanh, Tanh are", |g| {
             recurrent(g).attribute.push(strings("activations", &["HardSigmoid", "Tanh", "Tanh"]));
         }),
         ("constant weights R", |g| recurrent(g).input[2] = "x".into()),
@@ -320,6 +320,81 @@ fn a_model_of_ours_with_its_metadata_gone_comes_back() {
         assert_eq!(imported.network, network, "{cell:?}");
         assert_eq!(imported.notes.len(), 2, "{:?}", imported.notes);
     }
+}
+
+#[test]
+fn a_damaged_model_of_ours_is_refused_and_not_imported_without_its_words() {
+    let config = config(&[(CellKind::Gru, 8)], true, false);
+    let whole = write(&random(&config, 5), &metadata(&config)).expect("good");
+    let with = |key: &str, value: Option<&str>| {
+        let mut model = proto::decode(&whole).expect("a model");
+        match value {
+            Some(value) => {
+                let entry = model.metadata_props.iter_mut().find(|e| e.key == key).expect("an entry");
+                entry.value = value.into();
+            }
+            None => model.metadata_props.retain(|e| e.key != key),
+        }
+        model.encode_to_vec()
+    };
+    for (key, value) in [
+        ("hearken.format", Some("99")),
+        ("features", Some("{}")),
+        ("blank", Some("77")),
+        ("tokens", None),
+        ("hearken.decoder", Some("[")),
+        ("states", Some("[]")),
+        ("subsampling", Some("3")),
+    ] {
+        let error = refusal(&with(key, value));
+        assert!(error.contains(key) || error.contains("blank"), "{key}: {error}");
+    }
+    assert!(!refusal(&with("hearken.format", Some("99"))).contains("Some("));
+}
+
+/// The matrices of a file as bytes with a scale for each row or column, and `DequantizeLinear`.
+#[test]
+fn weights_behind_dequantizelinear_are_read() {
+    use hearken::onnx::graph::int;
+    let plain = take(&bytes("torch-script-lstm-1"));
+    let tensor = |name: String, dims: Vec<i64>, data_type: i32| proto::TensorProto {
+        name,
+        dims,
+        data_type,
+        ..Default::default()
+    };
+    let file = changed("torch-script-lstm-1", |g| {
+        let w = recurrent(g).input[1].clone();
+        let at = g.initializer.iter().position(|t| t.name == w).expect("W");
+        let (shape, values) = g.initializer.remove(at).to_f32().expect("floats");
+        let columns = shape[2];
+        let scales: Vec<f32> = values
+            .chunks(columns)
+            .map(|row| row.iter().fold(1e-9f32, |peak, v| peak.max(v.abs())) / 100.0)
+            .collect();
+        let bytes = values.iter().enumerate().map(|(i, v)| (v / scales[i / columns]).round() as i32 + 3);
+        let (rows, dims) = (shape[1] as i64, shape.iter().map(|&d| d as i64).collect());
+        let int8 =
+            proto::TensorProto { int32_data: bytes.collect(), ..tensor("w8".into(), dims, proto::INT8) };
+        let scale =
+            proto::TensorProto { float_data: scales, ..tensor("ws".into(), vec![rows], proto::FLOAT) };
+        let zeros = vec![3; shape[1]];
+        let zero = proto::TensorProto { int32_data: zeros, ..tensor("wz".into(), vec![rows], proto::INT8) };
+        g.initializer.extend([int8, scale, zero]);
+        let node = proto::NodeProto {
+            op_type: "DequantizeLinear".into(),
+            input: ["w8", "ws", "wz"].map(String::from).to_vec(),
+            output: vec![w],
+            attribute: vec![int("axis", 1)],
+            ..Default::default()
+        };
+        g.node.insert(0, node);
+    });
+    let found = take(&file).network;
+    for (a, b) in found.parameters.iter().zip(&plain.network.parameters) {
+        assert!(worst(&a.data, &b.data) < 5e-3, "{}", a.name);
+    }
+    assert_ne!(found, plain.network);
 }
 
 const FUZZED: [&str; 4] =

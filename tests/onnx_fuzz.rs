@@ -10,7 +10,7 @@ use std::path::Path;
 
 use hearken::model::CellKind;
 use hearken::onnx::import::{ImportOptions, import};
-use hearken::onnx::{ExportOptions, Target, check, describe, proto, read, targets, write};
+use hearken::onnx::{ExportOptions, Precision, Target, check, describe, proto, read, targets, write};
 use networks::{config, metadata, random};
 use proptest::prelude::*;
 use prost::Message;
@@ -66,6 +66,11 @@ fn files() -> Vec<Vec<u8>> {
     let mut files = vec![write(&network, &metadata).expect("written")];
     let export = targets::export(&network, &metadata, &ExportOptions::new(Target::Triton)).expect("exported");
     files.push(export.files[0].bytes.clone());
+    for precision in [Precision::Int8, Precision::Int8Dynamic] {
+        let options = ExportOptions { precision, ..ExportOptions::new(Target::OnnxRuntime) };
+        let export = targets::export(&network, &metadata, &options).expect("exported");
+        files.push(export.files[0].bytes.clone());
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import");
     for name in ["torch-script-lstm-1", "torch-dynamo-gru-1", "keras-gru", "test_lstm_with_peepholes"] {
         files.push(std::fs::read(folder.join(format!("{name}.onnx"))).expect("a golden"));
@@ -101,7 +106,7 @@ proptest! {
     /// Bytes changed anywhere.
     #[test]
     fn changed_bytes(
-        file in 0usize..6,
+        file in 0usize..8,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..10),
     ) {
         let mut bytes = files().swap_remove(file);
@@ -115,7 +120,7 @@ proptest! {
     /// Pieces cut out, doubled, or put elsewhere.
     #[test]
     fn moved_pieces(
-        file in 0usize..6,
+        file in 0usize..8,
         from in any::<prop::sample::Index>(),
         to in any::<prop::sample::Index>(),
         length in 1usize..400,
@@ -136,7 +141,7 @@ proptest! {
     /// Well-formed files whose numbers are impossible.
     #[test]
     fn impossible_numbers(
-        file in 0usize..6,
+        file in 0usize..8,
         number in prop::sample::select(vec![-2i64, -1, 0, 1, 7, 1 << 20, 1 << 40, i64::MAX, i64::MIN]),
         at in any::<prop::sample::Index>(),
         kind in 0u8..5,

@@ -4,9 +4,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::model::{print_note, read_own};
 use super::{Outcome, Stop};
-use crate::error::{Error, Stage, io as io_error};
+use crate::error::{Error, Result, Stage, io as io_error};
 use crate::onnx::export::write_bytes;
+use crate::onnx::targets::ExportFile;
 use crate::onnx::{self, Export, ExportOptions, Precision, Target, targets};
 use crate::output::printable;
 use crate::recognizer::embedded;
@@ -43,9 +45,9 @@ pub(super) struct Args {
     #[arg(long)]
     with_frontend: bool,
 
-    /// Feature frames that sherpa-onnx or Triton feed at a time.
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    chunk_frames: usize,
+    /// Feature frames that sherpa-onnx or Triton feed at a time; without it 32.
+    #[arg(long, value_name = "N")]
+    chunk_frames: Option<usize>,
 
     /// The model's name in a Triton repository; without it the model file's.
     #[arg(long, value_name = "NAME")]
@@ -55,50 +57,84 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let target: Target = args.target.parse()?;
     let precision: Precision = args.precision.parse()?;
+    check_options(args, target)?;
     let (network, metadata) = match &args.model {
-        Some(path) => onnx::read_file(path)?,
+        Some(path) => read_own(path)?,
         None => onnx::read(embedded::digits())?,
     };
     let stem = args.model.as_deref().map_or(Some("digits".into()), |m| m.file_stem().map(|s| s.to_owned()));
     let name = args.name.clone().or(stem.map(|s| s.to_string_lossy().into_owned())).unwrap_or_default();
+    let plain = ExportOptions::new(target);
     let options = ExportOptions {
-        target,
         precision,
         with_frontend: args.with_frontend,
-        chunk_frames: args.chunk_frames,
+        chunk_frames: args.chunk_frames.unwrap_or(plain.chunk_frames),
         name,
+        ..plain
     };
     let export = targets::export(&network, &metadata, &options)?;
     let out = io::stdout().lock();
-    write(args, target, &export, out)
+    write(args, &export, out)
 }
 
-fn write(
-    args: &Args,
-    target: Target,
-    export: &Export,
-    mut out: impl Write,
-) -> std::result::Result<Outcome, Stop> {
-    let is_file = args.out.extension().is_some_and(|e| e == "onnx");
-    if is_file && target == Target::Triton {
-        let problem = "expected the folder of a model repository, found a file's name";
-        return Err(Error::new(Stage::Usage, problem).in_file(&args.out).into());
+/// Refuses what the target has no use for, and places that no export can go to.
+fn check_options(args: &Args, target: Target) -> Result<()> {
+    let unused = |option: &str, users: &str| {
+        let problem = format!("the target {target} has no use for `{option}`");
+        Error::new(Stage::Usage, problem).hint(format!("it is for {users}"))
+    };
+    if args.name.is_some() && target != Target::Triton {
+        return Err(unused("--name", "triton"));
     }
-    for (i, file) in export.files.iter().enumerate() {
-        let path = match (is_file, i) {
-            (true, 0) => args.out.clone(),
-            (true, _) => args.out.with_file_name(&file.path),
-            (false, _) => args.out.join(&file.path),
-        };
+    if args.chunk_frames.is_some() && !matches!(target, Target::SherpaOnnx | Target::Triton) {
+        return Err(unused("--chunk-frames", "sherpa-onnx and triton"));
+    }
+    if args.out == Path::new("-") {
+        let problem = "an export is files, and does not go to standard output";
+        return Err(Error::new(Stage::Usage, problem).hint("name a folder, or a file ending in .onnx"));
+    }
+    if is_file(&args.out) && target == Target::Triton {
+        let problem = "expected the folder of a model repository, found a file's name";
+        return Err(Error::new(Stage::Usage, problem).in_file(&args.out));
+    }
+    Ok(())
+}
+
+fn is_file(out: &Path) -> bool {
+    out.extension().is_some_and(|e| e == "onnx")
+}
+
+/// Where the files go, in their order; never onto the model that they are made of.
+fn paths(args: &Args, export: &Export) -> Result<Vec<PathBuf>> {
+    let path = |(i, file): (usize, &ExportFile)| match (is_file(&args.out), i) {
+        (true, 0) => args.out.clone(),
+        (true, _) => args.out.with_file_name(&file.path),
+        (false, _) => args.out.join(&file.path),
+    };
+    let paths: Vec<PathBuf> = export.files.iter().enumerate().map(path).collect();
+    // A file that is not there yet is none.
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let model = args.model.as_deref().and_then(real);
+    match paths.iter().find(|path| model.is_some() && real(path) == model) {
+        Some(path) => {
+            let problem = "the export would be written over the model that it is made of";
+            Err(Error::new(Stage::Usage, problem).in_file(path).hint("choose another `-o`"))
+        }
+        None => Ok(paths),
+    }
+}
+
+fn write(args: &Args, export: &Export, mut out: impl Write) -> std::result::Result<Outcome, Stop> {
+    let paths = paths(args, export)?;
+    for (file, path) in export.files.iter().zip(&paths) {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(|e| io_error(Stage::Output, folder, e))?;
-        write_bytes(&path, &file.bytes)?;
+        write_bytes(path, &file.bytes)?;
         writeln!(out, "{}  {} bytes", printable(&path.to_string_lossy()), file.bytes.len())
             .map_err(|e| Stop::output(Path::new("standard output"), e))?;
     }
     for note in &export.notes {
-        // Nobody may be there to read it.
-        let _ = writeln!(io::stderr(), "hearken: note: {note}");
+        print_note(note);
     }
     Ok(Outcome::Done)
 }

@@ -8,6 +8,7 @@ use crate::error::{self, Error, Stage};
 use crate::onnx::import::{ImportOptions, import, parse_features, parse_tokens};
 use crate::onnx::{load, write_file};
 use crate::output::printable;
+use crate::train::recipe::NetworkTable;
 
 /// Turn a stack of RNN, GRU or LSTM layers that PyTorch, Keras or hearken exported into a model
 /// that streams, trains further and exports again.
@@ -48,12 +49,24 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
         Some(given) if Path::new(given).is_file() => {
             Some(parse_features(&text(Path::new(given))?).map_err(|e| e.in_file(given))?)
         }
+        // A name of a file rather than features.
+        Some(given) if given.ends_with(".json") || !given.trim().starts_with('{') && given.contains('/') => {
+            let problem = "expected a file of features, found none";
+            return Err(Error::new(Stage::Usage, problem).in_file(given).into());
+        }
         Some(given) => Some(parse_features(given)?),
         None => None,
     };
-    let options = ImportOptions { tokens, features, subsampling: args.subsampling.into() };
+    let options = ImportOptions {
+        tokens,
+        tokens_from: args.tokens.clone(),
+        features,
+        subsampling: args.subsampling.into(),
+    };
     let bytes = load::read_bytes(&args.file)?;
     let imported = import(&bytes, &options).map_err(|e| e.in_file(&args.file))?;
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|e| error::io(Stage::Output, folder, e))?;
     write_file(&args.out, &imported.network, &imported.metadata)?;
     let mut err = std::io::stderr();
     for note in &imported.notes {
@@ -71,6 +84,13 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
         imported.network.num_parameters(),
         layers.join(" + "),
         config.num_tokens
+    )
+    .map_err(|e| Stop::output(&args.out, e))?;
+    let table = NetworkTable::of(config).to_toml()?;
+    writeln!(
+        std::io::stdout(),
+        "\nthe network's table in a recipe, for `hearken train --from {}`:\n\n{table}",
+        args.out.display()
     )
     .map_err(|e| Stop::output(&args.out, e))?;
     Ok(Outcome::Done)

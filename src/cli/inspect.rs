@@ -13,6 +13,7 @@ use crate::onnx::describe::{Description, Port, describe_with};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
 use crate::recognizer::embedded;
+use crate::units::counted;
 
 /// Describe a model file, hearken's or anybody's; without one, the model inside the program.
 ///
@@ -42,14 +43,31 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return describe(args, &onnx::load::read_bytes(path)?, path);
     }
     let files = models(path)?;
+    if args.json {
+        return print(&folder_json(args, path, &files)?.to_string());
+    }
     for (i, file) in files.iter().enumerate() {
-        if !args.json {
-            let (space, name) = (if i > 0 { "\n" } else { "" }, printable(&file.to_string_lossy()));
-            writeln!(io::stdout(), "{space}{name}\n")
-                .map_err(|e| Stop::output(Path::new("standard output"), e))?;
-        }
+        let (space, name) = (if i > 0 { "\n" } else { "" }, printable(&file.to_string_lossy()));
+        print(&format!("{space}{name}\n"))?;
         describe(args, &onnx::load::read_bytes(file)?, file)?;
     }
+    Ok(Outcome::Done)
+}
+
+/// One object for all files of a folder.
+fn folder_json(args: &Args, folder: &Path, files: &[PathBuf]) -> Result<Value> {
+    let one = |file: &PathBuf| {
+        let (description, own) = read(args, &onnx::load::read_bytes(file)?, file)?;
+        let mut all = to_json(&description, own.as_ref());
+        all["file"] = json!(file.display().to_string());
+        Ok(all)
+    };
+    let files = files.iter().map(one).collect::<Result<Vec<_>>>()?;
+    Ok(json!({ "folder": folder.display().to_string(), "files": files }))
+}
+
+fn print(line: &str) -> std::result::Result<Outcome, Stop> {
+    writeln!(io::stdout(), "{line}").map_err(|e| Stop::output(Path::new("standard output"), e))?;
     Ok(Outcome::Done)
 }
 
@@ -67,25 +85,28 @@ fn models(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn describe(args: &Args, bytes: &[u8], name: &Path) -> std::result::Result<Outcome, Stop> {
+/// What is known of a model of hearken's own.
+type Own = (Network<f32>, Metadata);
+
+fn read(args: &Args, bytes: &[u8], name: &Path) -> Result<(Description, Option<Own>)> {
     let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(name) };
     let description = describe_with(bytes, &args.states).map_err(in_file)?;
-    let own = onnx::read(bytes).ok();
-    let mut out = io::stdout().lock();
-    let written = if args.json {
-        writeln!(out, "{}", to_json(&description, own.as_ref()))
-    } else {
-        if let Some((network, metadata)) = &own { own_lines(network, metadata) } else { Vec::new() }
-            .into_iter()
-            .chain(lines(&description, own.is_some()))
-            .try_for_each(|line| writeln!(out, "{line}"))
-    };
-    written.and_then(|()| out.flush()).map_err(|e| Stop::output(Path::new("standard output"), e))?;
-    Ok(Outcome::Done)
+    Ok((description, onnx::read(bytes).ok()))
+}
+
+fn describe(args: &Args, bytes: &[u8], name: &Path) -> std::result::Result<Outcome, Stop> {
+    let (description, own) = read(args, bytes, name)?;
+    if args.json {
+        return print(&to_json(&description, own.as_ref()).to_string());
+    }
+    let mut all =
+        if let Some((network, metadata)) = &own { own_lines(network, metadata) } else { Vec::new() };
+    all.extend(lines(&description, own.is_some()));
+    print(&all.join("\n"))
 }
 
 /// The description, and for a model of hearken's what it is made of.
-fn to_json(description: &Description, own: Option<&(Network<f32>, Metadata)>) -> Value {
+fn to_json(description: &Description, own: Option<&Own>) -> Value {
     let mut all = serde_json::to_value(description).unwrap_or_default();
     if let (Some((network, metadata)), Some(all)) = (own, all.as_object_mut()) {
         let more = json!({
@@ -114,7 +135,7 @@ fn own_lines(network: &Network<f32>, metadata: &Metadata) -> Vec<String> {
     let mut lines = vec![
         format!("parameters   {}", network.num_parameters()),
         format!("input        {} Hz, {} mel bins", features.sample_rate, features.num_mel_bins),
-        format!("step         {} frames, {step_ms} ms", config.subsampling),
+        format!("step         {}, {step_ms} ms", counted(config.subsampling, "frame")),
     ];
     for (i, layer) in config.layers.iter().enumerate() {
         lines.push(format!("layer {i}      {}, {} wide", layer.cell.family(), layer.hidden));
@@ -155,12 +176,18 @@ fn lines(d: &Description, is_own: bool) -> Vec<String> {
     }
     add(String::new());
     let width = d.layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).max(5);
-    add(format!("{:width$}  {:>12}  {:>12}  {:>14}", "layer", "parameters", "bytes", "products a step"));
+    let mut row = |name: &str, parameters: &str, bytes: &str, products: &str| {
+        add(format!("{name:width$}  {parameters:>12}  {bytes:>12}  {products:>20}"));
+    };
+    let products = |n: Option<u64>| n.map_or("unknown".into(), |n| n.to_string());
+    row("layer", "parameters", "bytes", "multiply-adds a step");
     for l in &d.layers {
-        add(format!("{:width$}  {:>12}  {:>12}  {:>15}", l.name, l.parameters, l.bytes, l.multiply_adds));
+        row(&l.name, &l.parameters.to_string(), &l.bytes.to_string(), &products(l.multiply_adds));
     }
-    let products = d.layers.iter().fold(0u64, |n, l| n.saturating_add(l.multiply_adds));
-    add(format!("{:width$}  {:>12}  {:>12}  {products:>15}", "all", d.parameters, d.bytes));
+    let bytes = d.layers.iter().fold(0u64, |n, l| n.saturating_add(l.bytes));
+    let all = d.layers.iter().try_fold(0u64, |n, l| Some(n.saturating_add(l.multiply_adds?)));
+    row("all", &d.parameters.to_string(), &bytes.to_string(), &products(all));
+    add(format!("the file is {} bytes long", d.bytes));
     if let Some(a_second) = d.multiply_adds_per_second {
         add(format!("{:.1} million multiply-adds a second of audio", a_second / 1e6));
     }
@@ -176,7 +203,7 @@ fn lines(d: &Description, is_own: bool) -> Vec<String> {
     }
     add(String::new());
     for v in &d.targets {
-        add(format!("{:17} {:4} {}", v.system, if v.loads { "yes" } else { "no" }, v.reason));
+        add(format!("{:16}  {:3}  {}", v.system, if v.loads { "yes" } else { "no" }, v.reason));
     }
     add(String::new());
     d.drawing.iter().for_each(|line| add(line.clone()));

@@ -14,6 +14,7 @@ mod serve;
 mod train;
 mod transcribe;
 mod verify;
+mod verify_report;
 
 use std::io;
 use std::path::Path;

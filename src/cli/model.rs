@@ -1,10 +1,14 @@
 //! The options that choose model, engine and chunk, alike in all commands.
 
 use std::env;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
+use crate::model::Network;
+use crate::onnx::{self, Metadata};
+use crate::output::printable;
 use crate::recognizer::Recognizer;
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use crate::units::ms_to_samples;
@@ -49,7 +53,13 @@ impl ModelChoice {
         let kind: Option<EngineKind> = self.engine.as_deref().map(str::parse).transpose()?;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
         match &self.model {
-            Some(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
+            Some(path) => {
+                let recognizer = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options)?;
+                if let Ok(Some(note)) = states_note(path, &self.states) {
+                    print_note(&note);
+                }
+                Ok(recognizer)
+            }
             None => Recognizer::embedded(kind.unwrap_or_default(), &options),
         }
     }
@@ -70,6 +80,33 @@ impl ModelArgs {
     pub fn chunk_samples(&self, recognizer: &Recognizer) -> usize {
         ms_to_samples(self.chunk_ms, recognizer.sample_rate()).max(1)
     }
+}
+
+/// Reads a model of hearken's own; of what hearken exported for others it is told how to come back.
+pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
+    let bytes = onnx::load::read_bytes(path)?;
+    onnx::read(&bytes).map_err(|error| match onnx::targets::target_of(&bytes) {
+        Some(target) => {
+            let problem = format!("the file is an export of hearken's for {target}, not a model");
+            let hint = "import it first: `hearken import FILE -o MODEL.onnx`";
+            Error::new(Stage::Model, problem).in_file(path).hint(hint)
+        }
+        None => error.in_file(path),
+    })
+}
+
+/// What was guessed of a foreign file's states.
+fn states_note(path: &Path, states: &[(String, String)]) -> Result<Option<String>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    onnx::describe::states_note(&onnx::load::read_bytes(path)?, states)
+}
+
+/// Tells what a user should know, on standard error.
+pub(super) fn print_note(note: &str) {
+    // Nobody may be there to read it.
+    let _ = writeln!(io::stderr(), "hearken: note: {}", printable(note));
 }
 
 /// Reads `IN=OUT`.

@@ -1,19 +1,21 @@
-//! `hearken verify FILE [--audio WAV]`
+//! `hearken verify FILE [--audio WAV] [--against MODEL]`
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::model::{engine_options, state_pair};
+use super::model::{engine_options, print_note, read_own, state_pair};
+use super::verify_report::{Against, Report, describe};
 use super::{Outcome, Stop};
 use crate::audio;
 use crate::decode::decoder_of;
-use crate::engine::verify::{Row, Runners, compare};
-use crate::engine::{EngineOptions, graph};
+use crate::engine::verify::{Row, Runners, compare, difference_from, natively};
+use crate::engine::{EngineOptions, graph, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
-use crate::onnx::describe::{Description, Port, describe_with};
+use crate::model::Network;
+use crate::onnx::describe::{Description, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
@@ -24,10 +26,12 @@ use crate::units::SAMPLE_RATE;
 /// Run a model file on every engine and compare.
 ///
 /// Whole and in chunks, one stream alone and four of different lengths together: all must give the
-/// same log-probabilities. Foreign files are run as well, and what was found in them is told. Ends
+/// same log-probabilities. Foreign files are run as well, and what was found in them is told. With
+/// `--against`, every engine's are compared with those of a model on the native engine as well. Ends
 /// with 1 when a difference is greater than the tolerance, or no engine runs the file.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: hearken verify model.onnx --audio call.wav")]
+#[command(after_help = "Examples:\n  hearken verify model.onnx --audio call.wav\n  \
+    hearken verify exported/model.onnx --against model.onnx")]
 pub(super) struct Args {
     /// An ONNX file, or a folder of sherpa-onnx; without it the digits model inside the program.
     #[arg(value_name = "FILE")]
@@ -37,13 +41,23 @@ pub(super) struct Args {
     #[arg(long, value_name = "WAV")]
     audio: Option<PathBuf>,
 
+    /// A model of hearken's that the file was made of, or into: its log-probabilities on the native
+    /// engine are compared with those of the file on every engine.
+    #[arg(long, value_name = "MODEL")]
+    against: Option<PathBuf>,
+
+    /// The tokens of a foreign file; without it `tokens.txt` beside it.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+
     /// A state: its input and the output that answers it. Several may be given.
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     states: Vec<(String, String)>,
 
-    /// The largest difference allowed; without it 1e-4, or 1e-3 where the graph computes the
-    /// features, or 2 where it rounds by the call (int8-dynamic).
-    #[arg(long, value_name = "X")]
+    /// The largest difference allowed. Without it 1e-4, or 1e-3 where the graph computes the
+    /// features, or 2 where it rounds by the call (int8-dynamic); from the model of `--against` 1e-4,
+    /// or 5e-3 where the graph computes the features, 0.05 for fp16, 1 for int8, 3 for int8-dynamic.
+    #[arg(long, value_name = "X", value_parser = tolerance)]
     tolerance: Option<f32>,
 
     /// Print one JSON object.
@@ -51,12 +65,28 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// Reads a tolerance.
+fn tolerance(text: &str) -> std::result::Result<f32, String> {
+    let number = text.parse::<f32>().ok().filter(|t| t.is_finite() && *t >= 0.0);
+    number.ok_or_else(|| "expected a finite number, 0 or greater".into())
+}
+
 /// What is to be run.
-struct Subject {
-    name: String,
-    runners: Runners,
-    metadata: Option<Metadata>,
-    description: Option<Description>,
+pub(super) struct Subject {
+    pub name: String,
+    pub runners: Runners,
+    pub metadata: Option<Metadata>,
+    /// The file says which features it was trained on.
+    tells_features: bool,
+    /// The file, or the files of a folder, the one that is fed first.
+    pub files: Vec<(PathBuf, Description)>,
+}
+
+impl Subject {
+    /// The file that is fed.
+    pub fn description(&self) -> Option<&Description> {
+        self.files.first().map(|(_, description)| description)
+    }
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
@@ -69,11 +99,20 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return print(args, &report, Outcome::Done);
     }
     let subject = subject(args, &options)?;
+    if let Some(note) = subject.description().and_then(|d| d.states_note.as_deref()) {
+        print_note(note);
+    }
     for (kind, error) in &subject.runners.refused {
         // Nobody may be there to read it.
         let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
     }
-    let features = match &subject.metadata {
+    let model = match args.against.as_deref() {
+        Some(path) => Some((path, read_own(path)?)),
+        None => None,
+    };
+    // What a foreign file does not say of its features the model that it became does.
+    let of_model = model.as_ref().filter(|_| !subject.tells_features).map(|(_, (_, metadata))| metadata);
+    let features = match of_model.or(subject.metadata.as_ref()) {
         Some(metadata) => metadata.features.clone(),
         None => FbankOptions::default(),
     };
@@ -81,12 +120,14 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let silence = if subject.runners.takes_samples { 0.0 } else { features.energy_floor.ln() };
     let named = |e: Error| e.in_file(&subject.name);
     let rows = compare(&subject.runners.runners, &streams, silence).map_err(named)?;
-    let tolerance = args.tolerance.unwrap_or_else(|| usual_tolerance(&subject));
-    let outcome = match rows.iter().all(|row| row.difference <= tolerance) {
-        true => Outcome::Done,
-        false => Outcome::SomeFailed,
+    let against = match model {
+        Some((path, model)) => Some(against(args, (path, model), &subject, &samples, &rows)?),
+        None => None,
     };
-    let report = Report::new(&subject, &rows, tolerance);
+    let texts: Vec<Option<String>> = rows.iter().map(|row| text(&subject, &row.log_probs)).collect();
+    let allowed = args.tolerance.unwrap_or_else(|| usual_tolerance(&subject));
+    let report = Report::new(&subject, &rows, &texts, allowed, against.as_ref());
+    let outcome = if report.passed { Outcome::Done } else { Outcome::SomeFailed };
     print(args, &report, outcome)
 }
 
@@ -105,7 +146,9 @@ fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
     let name = args.file.as_ref().map_or("the digits model".into(), |f| f.display().to_string());
     if let Some(folder) = args.file.as_deref().filter(|f| f.is_dir()) {
         let (runners, metadata) = Runners::of_folder(folder, options);
-        return Ok(Subject { name, runners, metadata, description: None });
+        // Why a folder cannot be read the engines have told.
+        let files = sherpa::describe_folder(folder, &args.states).unwrap_or_default();
+        return Ok(Subject { name, runners, metadata, tells_features: true, files });
     }
     let (bytes, named) = match &args.file {
         Some(path) => (onnx::load::read_bytes(path)?, path.clone()),
@@ -113,24 +156,124 @@ fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
     };
     let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&named) };
     let description = describe_with(&bytes, &args.states).map_err(in_file)?;
-    let (runners, metadata) = match onnx::read(&bytes) {
-        Ok((network, metadata)) => (Runners::of_own(&bytes, &network, options), Some(metadata)),
+    let (runners, metadata, tells_features) = match onnx::read(&bytes) {
+        Ok((network, metadata)) => (Runners::of_own(&bytes, &network, options), Some(metadata), true),
         Err(_) => {
             let metadata = Metadata::from_entries(&description.metadata).ok();
             let features = metadata.as_ref().map_or(80, |m| m.features.num_mel_bins);
-            (Runners::of_graph(&bytes, &description, features, options), metadata)
+            let runners = Runners::of_graph(&bytes, &description, features, options);
+            match metadata {
+                Some(metadata) => (runners, Some(metadata), true),
+                None => {
+                    let metadata = foreign_metadata(args, &named, &runners)?;
+                    (runners, metadata, false)
+                }
+            }
         }
     };
-    Ok(Subject { name, runners, metadata, description: Some(description) })
+    Ok(Subject { name, runners, metadata, tells_features, files: vec![(named, description)] })
 }
 
+/// What a foreign file's tokens say of it, where they are given or stand beside it.
+fn foreign_metadata(args: &Args, file: &Path, runners: &Runners) -> Result<Option<Metadata>> {
+    let beside = file.with_file_name("tokens.txt");
+    let path = args.tokens.as_deref().or_else(|| beside.is_file().then_some(beside.as_path()));
+    let (Some(path), Some(runner)) = (path, runners.runners.first()) else { return Ok(None) };
+    let (tokens, spec) = (sherpa::read_tokens(path)?, runner.engine().spec());
+    // Of a graph that takes samples it is not known what it makes of them.
+    let features = if runners.takes_samples { 80 } else { spec.num_features };
+    match sherpa::foreign_metadata(tokens, path, features, spec.num_tokens) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if args.tokens.is_some() => Err(error),
+        // What stands beside a file may be another's, as an encoder's is the joiner's.
+        Err(error) => {
+            print_note(&error.to_string());
+            Ok(None)
+        }
+    }
+}
+
+/// Every engine against a model of hearken's on the native engine, on the same recording.
+fn against(
+    args: &Args,
+    (model, (network, metadata)): (&Path, (Network<f32>, Metadata)),
+    subject: &Subject,
+    samples: &[f32],
+    rows: &[Row],
+) -> Result<Against> {
+    let in_model = |problem: String| Error::new(Stage::Model, problem).in_file(model);
+    let spec = subject.runners.runners.first().map(|r| r.engine().spec());
+    let (tokens, features) = spec.map_or((0, 0), |s| (s.num_tokens, s.num_features));
+    if !subject.runners.takes_samples && features != network.config.num_features {
+        let expected = network.config.num_features;
+        return Err(in_model(format!(
+            "{} takes {features} features a frame, the model {expected}: they cannot be compared",
+            subject.name
+        )));
+    }
+    if tokens != network.config.num_tokens {
+        let expected = network.config.num_tokens;
+        return Err(in_model(format!(
+            "{} gives {tokens} log-probabilities a step, the model {expected}: they cannot be compared",
+            subject.name
+        )));
+    }
+    let frames = frames_of(samples, &metadata.features)?;
+    let shift = Fbank::new(&metadata.features)?.frame_shift_samples();
+    let step = (network.config.subsampling * shift) as u64;
+    if let Some(other) = step_samples(subject).filter(|other| *other != step) {
+        return Err(in_model(format!(
+            "{} takes a step every {other} samples, the model every {step}: they cannot be compared",
+            subject.name
+        )));
+    }
+    let expected = natively(network, &frames, metadata.features.energy_floor.ln())?;
+    let delay = if subject.runners.takes_samples { delay_steps(subject) } else { 0 };
+    let engines = subject.runners.runners.iter().map(|runner| {
+        let name = runner.engine().spec().name;
+        let differences = rows.iter().filter(|row| row.engine == name).map(|row| {
+            // What stands behind the last whole frame is seen by a graph of samples alone.
+            let most_missing = usize::from(subject.runners.takes_samples);
+            difference_from(&expected, &row.log_probs, tokens, delay, most_missing)
+        });
+        (name, differences.fold(0.0, f32::max))
+    });
+    Ok(Against {
+        model: model.to_path_buf(),
+        engines: engines.collect(),
+        allowed: args.tolerance.unwrap_or_else(|| usual_distance(subject)),
+        text: text_of(&metadata, step, tokens, &expected),
+    })
+}
+
+/// How far apart ways of running the same file may be.
 fn usual_tolerance(subject: &Subject) -> f32 {
-    let precision = subject.description.as_ref().and_then(|d| d.value(PRECISION_KEY));
-    match (precision, subject.runners.takes_samples) {
+    match (precision(subject), subject.runners.takes_samples) {
         (Some("int8-dynamic"), _) => 2.0,
         (_, true) => 1e-3,
         _ => 1e-4,
     }
+}
+
+/// How far a file may be from the model that it was made of, by the precision of its weights.
+fn usual_distance(subject: &Subject) -> f32 {
+    match (precision(subject), subject.runners.takes_samples) {
+        (Some("int8-dynamic"), _) => 3.0,
+        (Some("int8"), _) => 1.0,
+        (Some("fp16"), _) => 5e-2,
+        (_, true) => 5e-3,
+        _ => 1e-4,
+    }
+}
+
+fn precision(subject: &Subject) -> Option<&str> {
+    subject.description()?.value(PRECISION_KEY)
+}
+
+/// How many steps the output of a graph of samples is behind.
+fn delay_steps(subject: &Subject) -> usize {
+    let delay = subject.description().and_then(|d| d.value(DELAY_KEY)?.parse::<usize>().ok());
+    delay.unwrap_or(0).min(100)
 }
 
 /// Seconds of a recording that are heard at the most.
@@ -173,116 +316,37 @@ fn streams(subject: &Subject, features: &FbankOptions, samples: &[f32]) -> Resul
     let spec = subject.runners.runners.first().map(|r| r.engine().spec());
     let num_features = spec.map_or(features.num_mel_bins, |s| s.num_features);
     if subject.runners.takes_samples {
-        let delay = subject.description.as_ref().and_then(|d| d.value(DELAY_KEY)?.parse::<usize>().ok());
-        let more = delay.unwrap_or(0).min(100) * spec.map_or(0, |s| s.shift);
+        let more = delay_steps(subject) * spec.map_or(0, |s| s.shift);
         let with_end = |part: &[f32]| [part, &vec![0.0; more]].concat();
         return Ok(parts.iter().map(|part| with_end(part)).collect());
     }
     let options = FbankOptions { num_mel_bins: num_features, ..features.clone() };
-    let frames = |part: &&[f32]| {
-        let mut fbank = Fbank::new(&options)?;
-        let mut frames = Vec::new();
-        fbank.push(part, &mut frames);
-        fbank.finish(&mut frames);
-        Ok(frames)
-    };
-    parts.iter().map(frames).collect()
+    parts.iter().map(|part| frames_of(part, &options)).collect()
 }
 
-/// What is printed: lines, or JSON.
-struct Report {
-    lines: Vec<String>,
-    json: Value,
-}
-
-impl Report {
-    fn new(subject: &Subject, rows: &[Row], tolerance: f32) -> Self {
-        let mut lines = vec![subject.name.clone()];
-        if let Some(description) = &subject.description {
-            lines.extend(describe(description));
-        }
-        if subject.runners.takes_one_stream {
-            lines.push("streams    one at a time: the graph fixes the batch at 1".into());
-        }
-        let texts: Vec<Option<String>> = rows.iter().map(|row| text(subject, row)).collect();
-        lines.push(String::new());
-        lines.push(format!(
-            "{:8}{:8}{:>8}{:>13}  text of the whole recording",
-            "engine", "calls", "streams", "difference"
-        ));
-        for (row, text) in rows.iter().zip(&texts) {
-            let Row { engine, calls, streams, difference, .. } = row;
-            let mark = if *difference <= tolerance { "" } else { "  ◄ too great" };
-            let text = text.as_deref().map_or("(tokens unknown)".into(), printable);
-            lines.push(format!("{engine:8}{calls:8}{streams:>8}{difference:>13.1e}  {text}{mark}"));
-        }
-        let largest = rows.iter().map(|r| r.difference).fold(0.0, f32::max);
-        let verdict = if largest <= tolerance { "allowed" } else { "exceeded" };
-        lines.push(format!("\nlargest difference {largest:.1e}: {verdict}, at most {tolerance:.1e}"));
-        let json_row = |(row, text): (&Row, &Option<String>)| {
-            json!({ "engine": row.engine, "calls": row.calls, "streams": row.streams,
-                    "difference": row.difference, "text": text })
-        };
-        let json = json!({
-            "file": subject.name,
-            "rows": rows.iter().zip(&texts).map(json_row).collect::<Vec<_>>(),
-            "largest_difference": largest,
-            "tolerance": tolerance,
-            "passed": largest <= tolerance,
-            "states": subject.description.as_ref().map(|d| &d.states),
-            "refused": subject.runners.refused.iter().map(|(kind, e)| json!({"engine": kind.name(), "reason": e.to_string()})).collect::<Vec<_>>(),
-        });
-        Self { lines, json }
-    }
-}
-
-fn describe(d: &Description) -> Vec<String> {
-    let ports = |ports: &[Port]| {
-        let one = |p: &Port| format!("{} {} [{}]", p.name, p.r#type, p.shape.join(", "));
-        let all: Vec<String> = ports.iter().map(one).collect();
-        let shown = all.len().min(4);
-        let more = if all.len() > shown { format!(", {} more", all.len() - shown) } else { String::new() };
-        printable(&(all[..shown].join(", ") + &more))
-    };
-    let opset: Vec<String> = d
-        .opsets
-        .iter()
-        .map(|(domain, v)| if domain.is_empty() { v.to_string() } else { format!("{domain} {v}") })
-        .collect();
-    let mut symbols: Vec<&String> = Vec::new();
-    for symbol in d.inputs.iter().flat_map(|p| &p.shape).filter(|s| s.parse::<u64>().is_err()) {
-        if !symbols.contains(&symbol) {
-            symbols.push(symbol);
-        }
-    }
-    let symbols: Vec<String> = symbols.iter().map(|s| printable(s)).collect();
-    let states: Vec<String> =
-        d.states.iter().map(|s| format!("{} → {} {:?}", s.input, s.output, s.shape)).collect();
-    let shown = states.len().min(4);
-    let more = if states.len() > shown { format!(", {} more", states.len() - shown) } else { String::new() };
-    vec![
-        format!("opset      {}, IR {}", opset.join(", "), d.ir_version),
-        format!("inputs     {}", ports(&d.inputs)),
-        format!("outputs    {}", ports(&d.outputs)),
-        match shown {
-            0 => "states     none".to_string(),
-            _ => format!("states     {}: {}{more}", d.states_found, printable(&states[..shown].join(", "))),
-        },
-        format!("symbolic   {}", if symbols.is_empty() { "nothing".into() } else { symbols.join(", ") }),
-    ]
+fn frames_of(samples: &[f32], options: &FbankOptions) -> Result<Vec<f32>> {
+    let mut fbank = Fbank::new(options)?;
+    let mut frames = Vec::new();
+    fbank.push(samples, &mut frames);
+    fbank.finish(&mut frames);
+    Ok(frames)
 }
 
 /// What the log-probabilities say, where tokens are known.
-fn text(subject: &Subject, row: &Row) -> Option<String> {
-    let Metadata { tokens, decoder, features, .. } = subject.metadata.as_ref()?;
+fn text(subject: &Subject, log_probs: &[f32]) -> Option<String> {
     let spec = subject.runners.runners.first()?.engine().spec();
-    if spec.num_tokens != tokens.len() {
+    text_of(subject.metadata.as_ref()?, step_samples(subject)?, spec.num_tokens, log_probs)
+}
+
+fn text_of(metadata: &Metadata, step_samples: u64, num_tokens: usize, log_probs: &[f32]) -> Option<String> {
+    let Metadata { tokens, decoder, features, .. } = metadata;
+    if num_tokens != tokens.len() {
         return None;
     }
-    let clock = FrameClock { step_samples: step_samples(subject)?, sample_rate: features.sample_rate };
+    let clock = FrameClock { step_samples, sample_rate: features.sample_rate };
     let words = WordBuilder::new(tokens, decoder, clock);
     let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder).ok()?, words, tokens.len());
-    segments.push(&row.log_probs, &mut Vec::new());
+    segments.push(log_probs, &mut Vec::new());
     match segments.end_segment() {
         Event::Final(segment) | Event::Partial(segment) => Some(segment.text),
     }
@@ -333,5 +397,5 @@ fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Res
         return Err(Error::new(Stage::Engine, "no engine of this build runs the file").in_file(path));
     }
     let json = json!({ "file": path.display().to_string(), "detectors": engines });
-    Ok(Some(Report { lines, json }))
+    Ok(Some(Report { lines, json, passed: true }))
 }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! States are those that the metadata list, else inputs and outputs whose names differ in a word
-//! such as `new`, else those of equal shapes, in order (see [`crate::onnx::describe`]). An axis of a
+//! such as `new`, else those that the same cell reads and writes, else those of equal shapes, in order
+//! (see [`crate::onnx::describe`]). An axis of a
 //! state that the graph leaves open counts streams; where it leaves none open, streams go through
 //! one at a time.
 
@@ -16,6 +17,7 @@ use super::{Engine, EngineKind, EngineOptions, EngineSpec, State, StateTensor, T
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
 use crate::onnx::describe::Description;
+use crate::units::counted;
 
 /// Frames that are tried to find out how many of them an output frame takes.
 const TRIED_FRAMES: usize = 64;
@@ -61,8 +63,11 @@ impl ForeignEngine {
         }
         let tried = try_window(&windows)?;
         if !windows.shift.is_multiple_of(tried.steps) {
-            let problem =
-                format!("{} output frames for windows that move by {} frames", tried.steps, windows.shift);
+            let problem = format!(
+                "{} for windows that move by {}",
+                counted(tried.steps, "output frame"),
+                counted(windows.shift, "frame")
+            );
             return Err(Error::new(Stage::Model, problem));
         }
         let spec = EngineSpec {
@@ -291,7 +296,7 @@ pub(super) mod tests {
     #[test]
     fn states_are_found_carried_and_kept_apart() {
         let description = describe(&file(declare, &[])).expect("a file");
-        assert_eq!((description.states_found, description.states.len()), ("by their names", 2));
+        assert_eq!((description.states_found.as_str(), description.states.len()), ("by their names", 2));
         let engine = engine(&description);
         let spec = engine.spec();
         assert_eq!((spec.num_features, spec.subsampling, spec.window, spec.num_tokens), (1, 2, 2, 2));
@@ -410,7 +415,37 @@ pub(super) mod tests {
         assert!(name("a", "z").expect_err("no such output").to_string().contains("`z`, but y, p, q"));
         assert!(name("a", "q").is_err(), "the shapes differ");
         let one = name("a", "p").expect("named");
-        assert_eq!((one.states.len(), one.states_found), (1, "as they were named"));
+        let found = (one.states.len(), one.states_found.as_str());
+        assert_eq!(found, (2, "as they were named, the rest by their shapes"));
+        for (again, kind) in [(("a", "q"), "input"), (("b", "p"), "output")] {
+            let pairs = [("a", "p"), again].map(|(i, o)| (i.to_string(), o.to_string()));
+            let error = describe_with(&bytes, &pairs).expect_err("twice");
+            assert!(error.exit_code() == 2 && error.to_string().contains(kind), "{error}");
+        }
+        assert_eq!(describe(&bytes).expect("a file").states_note, None, "the shapes tell");
+        let alike = |graph: &mut GraphBuilder| {
+            graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
+            graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+            for (input, output) in [("a", "p"), ("b", "q")] {
+                graph.input(input, &[1.into(), n(), 1.into()]);
+                graph.output(output, &[1.into(), n(), 1.into()]);
+            }
+        };
+        let alike = file(alike, &[]);
+        let note = describe(&alike).expect("a file").states_note.expect("a guess");
+        assert!(note.contains("a with p") && note.contains("--state"), "{note}");
+        let named = [("b".to_string(), "p".to_string())];
+        let told = describe_with(&alike, &named).expect("named");
+        assert_eq!((told.states_note, told.states[1].output.as_str()), (None, "q"));
+        let lacking = |graph: &mut GraphBuilder| {
+            graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
+            graph.input("a", &[1.into(), n(), 1.into()]);
+            graph.input("b", &[2.into(), n(), 1.into()]);
+            graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
+            graph.output("p", &[1.into(), n(), 1.into()]);
+        };
+        let one = describe_with(&file(lacking, &[]), &[("a".into(), "p".into())]).expect("named");
+        assert_eq!((one.states.len(), one.states_found.as_str()), (1, "as they were named"));
         let refused = Windows::over(Box::new(Function(compute)), &one, 80, 2).map(|_| ());
         assert!(refused.expect_err("b is nothing").to_string().contains("`b`"));
     }

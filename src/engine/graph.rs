@@ -4,6 +4,8 @@
 use super::{EngineKind, EngineOptions, StateTensor};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::check;
+#[cfg(feature = "tract")]
+use crate::onnx::recurrent;
 
 /// A graph that can be run. Immutable and shared.
 pub trait Graph: Send + Sync {
@@ -39,6 +41,7 @@ pub fn kinds() -> impl Iterator<Item = EngineKind> {
 
 #[cfg(feature = "tract")]
 fn open_tract(bytes: &[u8]) -> Result<Box<dyn Graph>> {
+    recurrent::check_for_tract(bytes)?;
     Ok(Box::new(super::tract::TractGraph::from_model(bytes)?))
 }
 

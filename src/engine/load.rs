@@ -105,7 +105,8 @@ pub fn load(
 
 #[cfg(feature = "tract")]
 fn load_tract(bytes: &[u8], spec: EngineSpec) -> Result<Box<dyn Engine>> {
-    Ok(Box::new(super::tract::TractEngine::from_model(bytes, spec)?))
+    let engine = super::tract::TractEngine::from_model(bytes, spec);
+    Ok(Box::new(engine.map_err(|e| e.hint("the native engine runs without tract"))?))
 }
 
 #[cfg(not(feature = "tract"))]
@@ -115,8 +116,8 @@ fn load_tract(_: &[u8], _: EngineSpec) -> Result<Box<dyn Engine>> {
 
 #[cfg(feature = "ort")]
 fn load_ort(bytes: &[u8], spec: EngineSpec, options: &EngineOptions) -> Result<Box<dyn Engine>> {
-    let engine = super::ort::OrtEngine::from_model(bytes, spec, &options.ort_library, options.threads)?;
-    Ok(Box::new(engine))
+    let engine = super::ort::OrtEngine::from_model(bytes, spec, &options.ort_library, options.threads);
+    Ok(Box::new(engine.map_err(|e| e.hint_if_none("the native engine runs without onnxruntime"))?))
 }
 
 #[cfg(not(feature = "ort"))]

@@ -77,6 +77,14 @@ pub struct EngineSpec {
     pub states: Vec<StateSpec>,
 }
 
+/// A runtime's message on one line, its lines and other control characters parted by `; `.
+#[cfg(any(feature = "tract", feature = "ort"))]
+fn one_line(message: &str) -> String {
+    let parts: Vec<&str> =
+        message.split(char::is_control).map(str::trim).filter(|part| !part.is_empty()).collect();
+    parts.join("; ")
+}
+
 /// A network that can be stepped. Immutable and shared: all that changes is in [`State`].
 pub trait Engine: Send + Sync {
     /// What it needs and gives.

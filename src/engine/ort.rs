@@ -13,7 +13,7 @@ use ort::value::{DynValue, TensorRef};
 use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
 use super::graph_io::GraphIo;
 use super::ort_library::{LibrarySearch, check_file};
-use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData};
+use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData, one_line};
 use crate::error::{Error, Result, Stage};
 
 /// onnxruntime, running the file's graph.
@@ -207,7 +207,5 @@ impl Engine for OrtEngine {
 }
 
 fn failed(error: ort::Error) -> Error {
-    Error::new(Stage::Engine, error.to_string())
-        .at("engine ort")
-        .hint("the native engine runs without onnxruntime")
+    Error::new(Stage::Engine, one_line(&error.to_string())).at("engine ort")
 }

@@ -74,7 +74,7 @@ impl LibrarySearch {
         };
         Error::new(Stage::Engine, format!("onnxruntime: {needed}; {found}")).hint(
             "set ORT_DYLIB_PATH to the library, or `pip install onnxruntime` and activate the \
-             environment, or use the engine native",
+             environment, or use another engine",
         )
     }
 }

@@ -14,6 +14,7 @@ use crate::features::FbankOptions;
 use crate::onnx::describe::{Description, describe_with};
 use crate::onnx::import::parse_tokens;
 use crate::onnx::load::read_bytes;
+use crate::onnx::recurrent;
 use crate::onnx::{DecoderOptions, Metadata};
 use crate::text::TokenTable;
 
@@ -36,32 +37,52 @@ pub fn open(folder: &Path, kind: EngineKind, options: &EngineOptions) -> Result<
     match &files.model {
         Model::Ctc(path) => {
             let bytes = read_bytes(path)?;
-            open_file(&bytes, tokens, kind, options).map_err(|e| e.in_file(path))
+            open_file(&bytes, (tokens, &files.tokens), kind, options).map_err(|e| e.in_file(path))
         }
         Model::Transducer { encoder, decoder, joiner } => {
             let engine = transducer([encoder, decoder, joiner], &tokens, kind, options)?;
             let (features, v) = (engine.spec().num_features, engine.spec().num_tokens);
-            Ok((Box::new(engine), metadata(tokens, features, v)?))
+            Ok((Box::new(engine), foreign_metadata(tokens, &files.tokens, features, v)?))
         }
     }
 }
 
-/// Opens a foreign file of frames to log-probabilities, whose tokens stand in another file.
+/// The graphs of a folder, described; the one that is fed with features first.
+///
+/// # Errors
+/// As [`open`], before anything is run.
+pub fn describe_folder(folder: &Path, states: &[(String, String)]) -> Result<Vec<(PathBuf, Description)>> {
+    let paths = match Files::find(folder)?.model {
+        Model::Ctc(path) => vec![path],
+        Model::Transducer { encoder, decoder, joiner } => vec![encoder, decoder, joiner],
+    };
+    let one = |(i, path): (usize, PathBuf)| {
+        let states = if i == 0 { states } else { &[] };
+        let description = describe_with(&read_bytes(&path)?, states).map_err(|e| e.in_file(&path))?;
+        Ok((path, description))
+    };
+    paths.into_iter().enumerate().map(one).collect()
+}
+
+/// Opens a foreign file of frames to log-probabilities, whose tokens stand in another file, which is
+/// named beside them.
 ///
 /// # Errors
 /// As [`ForeignEngine::open`]; when it carries no states, takes samples, or tokens do not fit.
 pub fn open_file(
     bytes: &[u8],
-    tokens: TokenTable,
+    (tokens, tokens_path): (TokenTable, &Path),
     kind: EngineKind,
     options: &EngineOptions,
 ) -> Result<(Box<dyn Engine>, Metadata)> {
     let description = describe_with(bytes, &options.states)?;
     check_features(&description)?;
+    // Before all else: no naming of states helps it.
+    recurrent::check_streams(bytes)?;
     let engine = ForeignEngine::open(kind, bytes, &description, NUM_FEATURES, options)?;
     check_streams(&engine)?;
     let (features, v) = (engine.spec().num_features, engine.spec().num_tokens);
-    Ok((Box::new(engine), metadata(tokens, features, v)?))
+    Ok((Box::new(engine), foreign_metadata(tokens, tokens_path, features, v)?))
 }
 
 /// Opens a file that hearken exported for another system: its metadata say all.
@@ -218,12 +239,25 @@ fn check_features(description: &Description) -> Result<()> {
     }
 }
 
-fn metadata(tokens: TokenTable, num_features: usize, num_tokens: usize) -> Result<Metadata> {
+/// The metadata of a foreign model, of which the tokens and the sizes are known.
+///
+/// # Errors
+/// When there are more or fewer tokens than the model gives: names their file.
+pub fn foreign_metadata(
+    tokens: TokenTable,
+    path: &Path,
+    num_features: usize,
+    num_tokens: usize,
+) -> Result<Metadata> {
     let blank = tokens.blank();
     let mut names = tokens.tokens().to_vec();
     // Disambiguation symbols stand behind the tokens, for decoding graphs.
     while names.len() > num_tokens && names.last().is_some_and(|t| t.starts_with('#')) {
         names.pop();
+    }
+    if names.len() != num_tokens {
+        let problem = format!("expected {num_tokens} tokens as the model gives, found {}", names.len());
+        return Err(Error::new(Stage::Model, problem).in_file(path));
     }
     Ok(Metadata {
         features: FbankOptions { num_mel_bins: num_features, ..FbankOptions::default() },

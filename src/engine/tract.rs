@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::ops::math::tanh;
 
 use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
 use super::graph_io::GraphIo;
-use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData};
+use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData, one_line};
 use crate::error::{Error, Result, Stage, catch_panic};
 
 /// tract, running the file's graph.
@@ -173,10 +173,17 @@ fn to_vec<T: Datum + Copy>(value: &TValue) -> Result<Vec<T>> {
     Ok(view.iter().copied().collect())
 }
 
+/// The root of tract's chain of causes, and the node that the chain names.
 fn failed(error: TractError) -> Error {
-    // The chain, one cause a line, on one line.
-    let causes: Vec<String> = error.chain().map(|cause| cause.to_string()).collect();
-    Error::new(Stage::Engine, causes.join(": "))
-        .at("engine tract")
-        .hint("the native engine runs without tract")
+    let named = |cause: &(dyn std::error::Error + 'static)| {
+        let text = cause.to_string();
+        let (_, after) = text.split_once("node #")?;
+        let name = after.split('"').nth(1)?;
+        (!name.is_empty()).then(|| name.to_string())
+    };
+    let place = match error.chain().find_map(named) {
+        Some(node) => format!("engine tract, node {node}"),
+        None => "engine tract".into(),
+    };
+    Error::new(Stage::Engine, one_line(&error.root_cause().to_string())).at(place)
 }

@@ -13,6 +13,7 @@ use super::windows::Windows;
 use super::{Engine, EngineSpec, State, StateSpec, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
+use crate::units::counted;
 
 /// The log-probability of what a sure blank excludes.
 const NEVER: f32 = -1e4;
@@ -69,7 +70,8 @@ impl TransducerEngine {
         let width = output.shape.last().copied().unwrap_or(0);
         let (steps, frames) = rows(output, 1, width)?;
         if !encoder.shift.is_multiple_of(2 * steps) {
-            let problem = format!("{steps} encoder frames for windows that move by {} frames", encoder.shift);
+            let (steps, shift) = (counted(steps, "encoder frame"), counted(encoder.shift, "frame"));
+            let problem = format!("{steps} for windows that move by {shift}");
             return Err(Error::new(Stage::Model, problem).hint("an odd number of frames is not supported"));
         }
         let mut states = encoder.states.clone();

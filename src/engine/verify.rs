@@ -2,7 +2,7 @@
 //! stream alone and four of different lengths together.
 
 use super::foreign::ForeignEngine;
-use super::{Engine, EngineKind, EngineOptions, State, graph, load, sherpa};
+use super::{Engine, EngineKind, EngineOptions, NativeEngine, State, graph, load, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::model::Network;
 use crate::onnx::describe::Description;
@@ -150,6 +150,35 @@ pub fn compare(runners: &[Runner], streams: &[Vec<f32>], silence: f32) -> Result
         }
     }
     Ok(rows)
+}
+
+/// The log-probabilities `[T', V]` of a network on the native engine, over `[T, F]` frames.
+///
+/// # Errors
+/// When the network is not whole.
+pub fn natively(network: Network<f32>, frames: &[f32], silence: f32) -> Result<Vec<f32>> {
+    let engine = NativeEngine::new(network)?;
+    let frames = filled(frames, &engine, silence);
+    let outputs = stream(&engine, std::slice::from_ref(&frames), &[usize::MAX])?;
+    Ok(outputs.into_iter().next().unwrap_or_default())
+}
+
+/// The largest difference of what was found from what was expected, `[T', V]` both. What was found
+/// begins `delay` steps later, may go on longer, and may lack `most_missing` steps at the end; if it
+/// lacks more the difference is infinite.
+pub fn difference_from(
+    expected: &[f32],
+    found: &[f32],
+    num_tokens: usize,
+    delay: usize,
+    most_missing: usize,
+) -> f32 {
+    let found = found.get(delay * num_tokens..).unwrap_or(&[]);
+    let needed = (expected.len() / num_tokens.max(1)).saturating_sub(most_missing) * num_tokens;
+    if needed == 0 || found.len() < needed {
+        return f32::INFINITY;
+    }
+    difference(&[expected[..needed].to_vec()], &[found[..needed].to_vec()])
 }
 
 /// The frames, filled up so that every one of them is heard.

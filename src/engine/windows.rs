@@ -5,13 +5,11 @@ use super::batch::{batch_shape, split_f32, split_i64, stack, zero_state};
 use super::graph::{self, Graph};
 use super::{EngineKind, EngineOptions, State, StateSpec, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::describe::{Description, Port, StatePair};
+use crate::onnx::describe::{Description, MAX_WINDOW, Port, StatePair};
+use crate::onnx::recurrent;
 
 /// No state of a stream may be greater than this many numbers.
 const MAX_STATE: usize = 1 << 24;
-
-/// No window may be longer than this many frames, or samples.
-const MAX_WINDOW: usize = 1 << 20;
 
 /// What the metadata of a model that takes windows say: how long, and how far they are moved.
 const WINDOW_KEYS: [(&str, &str); 2] = [("T", "decode_chunk_len"), ("window_size", "chunk_shift")];
@@ -61,6 +59,9 @@ impl Windows {
         window: usize,
         options: &EngineOptions,
     ) -> Result<Self> {
+        if !description.states.is_empty() {
+            recurrent::check_streams(bytes)?;
+        }
         Self::over(graph::open(kind, bytes, options)?, description, num_features, window)
     }
 

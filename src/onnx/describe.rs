@@ -4,12 +4,15 @@
 use serde::Serialize;
 
 use super::proto::{self, DimensionProto, GraphProto, NodeProto, ValueInfoProto};
-use super::sizes::{layers, total};
-use super::state_pairs::find_states;
+use super::sizes::{layers, multiply_adds, total};
+use super::state_pairs::{find_states, guess_note};
 use super::states::StateSpec;
 use super::verdicts::verdicts;
 use crate::error::Result;
 use crate::features::FbankOptions;
+
+/// No window of a foreign model may be longer than this many frames, or samples.
+pub const MAX_WINDOW: usize = 1 << 20;
 
 /// A tensor that goes in or comes out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,8 +43,8 @@ pub struct LayerSize {
     /// As stored.
     pub bytes: u64,
     /// Products of a weight and an activation in one step (for convolutions and what is before
-    /// the stacking, in the frames of one step).
-    pub multiply_adds: u64,
+    /// the stacking, in the frames of one step); `None` where that depends on more than the weights.
+    pub multiply_adds: Option<u64>,
 }
 
 /// Whether a system would load the file.
@@ -64,7 +67,10 @@ pub struct Description {
     pub outputs: Vec<Port>,
     pub states: Vec<StatePair>,
     /// How the states were found.
-    pub states_found: &'static str,
+    pub states_found: String,
+    /// Where states of the same shape could be told apart by nothing, what was guessed.
+    #[serde(skip)]
+    pub states_note: Option<String>,
     /// How many nodes of each operator, by name.
     pub operators: Vec<(String, usize)>,
     pub layers: Vec<LayerSize>,
@@ -99,9 +105,10 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
         model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
     let inputs = ports(&real_inputs(graph));
     let outputs = ports(&graph.output.iter().collect::<Vec<_>>());
-    let (states, states_found) = find_states(graph, &metadata, named)?;
-    let layers = layers(graph, frames_per_step(&metadata));
-    let per_step = total(layers.iter().map(|l| l.multiply_adds));
+    let found = find_states(graph, &metadata, named)?;
+    let is_ours = metadata.iter().any(|(key, _)| key.starts_with("hearken."));
+    let layers = layers(graph, frames_per_step(&metadata), is_ours);
+    let per_step = multiply_adds(&layers);
     let mut description = Description {
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().into(),
         ir_version: model.ir_version.unwrap_or_default(),
@@ -110,12 +117,13 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
             .iter()
             .map(|o| (o.domain.clone(), o.version.unwrap_or_default()))
             .collect(),
-        states,
-        states_found,
+        states_note: guess_note(&found),
+        states: found.pairs,
+        states_found: found.how,
         operators: operators(graph),
         parameters: total(layers.iter().map(|l| l.parameters)),
         bytes: bytes.len() as u64,
-        multiply_adds_per_second: steps_per_second(&metadata).map(|s| s * per_step as f64),
+        multiply_adds_per_second: steps_per_second(&metadata).zip(per_step).map(|(s, n)| s * n as f64),
         layers,
         inputs,
         outputs,
@@ -125,6 +133,18 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
     };
     description.targets = verdicts(bytes, &model, &description);
     Ok(description)
+}
+
+/// What was guessed of a file's states, where states of the same shape could be told apart by nothing.
+///
+/// # Errors
+/// As [`describe_with`].
+pub fn states_note(bytes: &[u8], states: &[(String, String)]) -> Result<Option<String>> {
+    let model = proto::decode(bytes)?;
+    let graph = model.graph.unwrap_or_default();
+    let metadata: Vec<(String, String)> =
+        model.metadata_props.into_iter().map(|e| (e.key, e.value)).collect();
+    Ok(guess_note(&find_states(&graph, &metadata, states)?))
 }
 
 impl Description {
@@ -159,6 +179,17 @@ fn ports(values: &[&ValueInfoProto]) -> Vec<Port> {
     values.iter().map(port).collect()
 }
 
+/// Type and shape of an input or output: `float32 [N, 4*U, 80]`.
+pub(super) fn tensor_text(value: &ValueInfoProto) -> String {
+    match value.tensor() {
+        Some((kind, dims)) => {
+            let dims: Vec<String> = dims.iter().map(dim_text).collect();
+            format!("{} [{}]", type_name(kind), dims.join(", "))
+        }
+        None => "no tensor".into(),
+    }
+}
+
 pub(super) fn dim_text(dim: &DimensionProto) -> String {
     match (&dim.dim_param, dim.dim_value) {
         (Some(symbol), _) if !symbol.is_empty() => symbol.clone(),
@@ -167,10 +198,26 @@ pub(super) fn dim_text(dim: &DimensionProto) -> String {
     }
 }
 
-fn type_name(kind: i32) -> String {
+/// The name of a `TensorProto.DataType`.
+pub(super) fn type_name(kind: i32) -> String {
     let names = [
-        "unknown", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool",
-        "float16", "float64", "uint32", "uint64",
+        "unknown",
+        "float32",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "int64",
+        "string",
+        "bool",
+        "float16",
+        "float64",
+        "uint32",
+        "uint64",
+        "complex64",
+        "complex128",
+        "bfloat16",
     ];
     names.get(kind as usize).map_or_else(|| format!("type {kind}"), |n| n.to_string())
 }

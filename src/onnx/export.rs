@@ -101,7 +101,7 @@ pub fn check(network: &Network<f32>) -> Result<()> {
     let config = &network.config;
     let widths = [config.num_features, config.subsampling, config.input_size, config.num_tokens];
     if widths.contains(&0) || config.layers.is_empty() || config.layers.iter().any(|l| l.hidden == 0) {
-        return error("network", format!("expected sizes above zero and a layer at least, found {config:?}"));
+        return error("network", "expected sizes above zero and a layer at least".into());
     }
     if config.auxiliary.is_some() {
         return error("auxiliary", "expected no auxiliary output, which is for training only".into());

@@ -8,9 +8,10 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::body::cell_of;
+use super::describe::{tensor_text, type_name};
 use super::export::{self, IR_VERSION, OPSET, build};
 use super::metadata::{self, Metadata};
-use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, TensorProto, ValueInfoProto};
+use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::error::{Error, Result, Stage, io};
 use crate::model::network::parameter_shapes;
 use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
@@ -77,9 +78,12 @@ fn check_versions(model: &ModelProto) -> Result<()> {
     let opsets: Vec<(&str, Option<i64>)> =
         model.opset_import.iter().map(|o| (o.domain.as_str(), o.version)).collect();
     if opsets != [("", Some(OPSET))] {
+        let name = |domain: &str| if domain.is_empty() { "ai.onnx".into() } else { domain.to_string() };
+        let found = opsets.iter().map(|(domain, v)| format!("{} {}", name(domain), v.unwrap_or(0)));
+        let found: Vec<String> = found.collect();
         return Err(Error::new(
             Stage::Model,
-            format!("expected operator set {OPSET} alone, found {opsets:?}"),
+            format!("expected operator set {OPSET} alone, found {}", found.join(", ")),
         ));
     }
     if model.ir_version != Some(IR_VERSION) {
@@ -181,8 +185,9 @@ fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
         node.doc_string.clear();
         if node != *want {
             let problem = format!(
-                "expected {} of {:?} into {:?}, found {} of {:?} into {:?}, or other attributes",
-                want.op_type, want.input, want.output, node.op_type, node.input, node.output
+                "expected {}, found {}, or one of other attributes",
+                node_text(want),
+                node_text(&node)
             );
             return other(format!("node {}", node.name), problem);
         }
@@ -201,8 +206,8 @@ fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
             return other(place, "expected no such tensor".into());
         };
         if tensor.dims != want.dims || tensor.data_type != want.data_type {
-            let (a, b) = ((&want.dims, want.data_type), (&tensor.dims, tensor.data_type));
-            return other(place, format!("expected shape and type {a:?}, found {b:?}"));
+            let text = |t: &TensorProto| format!("{} {:?}", type_name(t.data_type), t.dims);
+            return other(place, format!("expected {}, found {}", text(want), text(tensor)));
         }
         if want.data_type == proto::INT64 && tensor.to_i64()? != want.to_i64()? {
             return other(place, "expected other values".into());
@@ -215,14 +220,19 @@ fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
     }
 }
 
+/// `GRU of x, W into Y`.
+fn node_text(node: &NodeProto) -> String {
+    format!("{} of {} into {}", node.op_type, node.input.join(", "), node.output.join(", "))
+}
+
 fn compare_values(kind: &str, found: &[ValueInfoProto], expected: &[ValueInfoProto]) -> Result<()> {
     for (i, want) in expected.iter().enumerate() {
         let place = format!("{kind} {}", want.name);
         match found.get(i) {
             Some(value) if value.name == want.name && value.tensor() == want.tensor() => {}
             Some(value) => {
-                let problem =
-                    format!("expected {:?}, found {:?} {:?}", want.tensor(), value.name, value.tensor());
+                let (expected, found) = (tensor_text(want), tensor_text(value));
+                let problem = format!("expected {} {expected}, found {} {found}", want.name, value.name);
                 return Err(Error::new(Stage::Model, problem).at(place));
             }
             None => {

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::describe::{StatePair, dim_text, real_inputs};
+use super::describe::{StatePair, real_inputs, tensor_text};
 use super::proto::{self, DimensionProto, GraphProto, ModelProto, ValueInfoProto};
+use super::state_flow;
 use crate::error::{Error, Result, Stage};
 
 /// The outputs that only count (`processed_lens`): states that are integers.
@@ -11,45 +12,154 @@ pub(super) fn integer_states(model: &ModelProto) -> Vec<String> {
     let Some(graph) = &model.graph else { return Vec::new() };
     let metadata: Vec<(String, String)> =
         model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
-    let states = find_states(graph, &metadata, &[]).map(|found| found.0).unwrap_or_default();
+    let states = find_states(graph, &metadata, &[]).map(|found| found.pairs).unwrap_or_default();
     states.into_iter().filter(|s| s.is_i64).map(|s| s.output).collect()
 }
 
-/// The pairs of states: as they are named, else as the metadata list them, else by names that
-/// differ in a word such as `next`, `new`, `out`, else by type and shape, in the graph's order.
+/// The states of a graph, and how they were found.
+pub(super) struct FoundStates {
+    pub pairs: Vec<StatePair>,
+    /// In words, the ways in their order.
+    pub how: String,
+    /// Inputs that were paired by shape alone although another one has the same shape.
+    pub guessed: Vec<String>,
+}
+
+/// The pairs of states: those that are named as they are named; the others as the metadata list
+/// them, else by names that differ in a word such as `next`, `new`, `out`, else by the cells that
+/// read and write them, else by type and shape, in the graph's order.
 pub(super) fn find_states(
     graph: &GraphProto,
     metadata: &[(String, String)],
     named: &[(String, String)],
-) -> Result<(Vec<StatePair>, &'static str)> {
+) -> Result<FoundStates> {
     let inputs = real_inputs(graph);
     let outputs: Vec<&ValueInfoProto> = graph.output.iter().collect();
-    if !named.is_empty() {
-        return Ok((named_pairs(named, &inputs, &outputs)?, "as they were named"));
+    let mut search = Search { pairs: named_pairs(named, &inputs, &outputs)?, how: Vec::new() };
+    if !search.pairs.is_empty() {
+        search.how.push("as they were named");
     }
-    if let Some((_, text)) = metadata.iter().find(|(key, _)| key == "states") {
-        let listed = serde_json::from_str::<Vec<Value>>(text).unwrap_or_default();
-        let pairs: Option<Vec<StatePair>> = listed.iter().map(|v| listed_pair(v, &inputs)).collect();
-        if let Some(pairs) = pairs {
-            let there = |p: &StatePair| graph.output.iter().any(|o| o.name == p.output);
-            if pairs.iter().all(there) {
-                return Ok((pairs, "in the metadata"));
+    // They may say that there are none.
+    if let Some(listed) = listed_pairs(metadata, &inputs, graph) {
+        if !search.add("in the metadata", listed) && search.how.is_empty() {
+            search.how.push("in the metadata");
+        }
+        return Ok(search.finish(Vec::new()));
+    }
+    let mut by_names = Vec::new();
+    for input in search.free_inputs(&inputs) {
+        let used = |o: &ValueInfoProto| by_names.iter().any(|p: &StatePair| p.output == o.name);
+        let fits = |o: &&&ValueInfoProto| alike(input, o) && core_name(&o.name) == core_name(&input.name);
+        let free = search.free_outputs(&outputs);
+        let found = free.iter().filter(|o| !used(o)).find(fits).and_then(|output| pair(input, output));
+        by_names.extend(found);
+    }
+    let has_names = search.add("by their names", by_names);
+    // No cell reads what is heard as its state, so the first input is as good as any.
+    let by_flow = pairs_by_flow(graph, &search.free(&inputs), &search.free_outputs(&outputs));
+    search.add("by the cells that read and write them", by_flow);
+    // Who names its states tells which inputs are none; shapes decide for others alone.
+    if has_names {
+        return Ok(search.finish(Vec::new()));
+    }
+    let free = search.free_inputs(&inputs);
+    let by_shape = pairs_by_shape(&free, &search.free_outputs(&outputs));
+    let shape = |name: &str| free.iter().find(|i| i.name == name).map(|i| tensor_text(i));
+    let is_doubtful =
+        |p: &&StatePair| by_shape.iter().filter(|o| shape(&o.input) == shape(&p.input)).take(2).count() > 1;
+    let guessed = by_shape.iter().filter(is_doubtful).map(|p| p.input.clone()).collect();
+    search.add("by their shapes", by_shape);
+    Ok(search.finish(guessed))
+}
+
+/// The note for a user whose states were guessed.
+pub(super) fn guess_note(found: &FoundStates) -> Option<String> {
+    let (first, second) = (found.guessed.first()?, found.guessed.get(1)?);
+    let output =
+        |input: &str| found.pairs.iter().find(|p| p.input == input).map_or("", |p| p.output.as_str());
+    Some(format!(
+        "states of the same shape were paired in the graph's order, which is a guess: {first} with {}, {second} with {}{}; \
+         `--state INPUT=OUTPUT` names them",
+        output(first),
+        output(second),
+        if found.guessed.len() > 2 { ", and so on" } else { "" }
+    ))
+}
+
+/// What has been found so far.
+struct Search {
+    pairs: Vec<StatePair>,
+    how: Vec<&'static str>,
+}
+
+impl Search {
+    /// Adds what a way found, but never to a pair that an earlier one made; whether it found anything.
+    fn add(&mut self, how: &'static str, found: Vec<StatePair>) -> bool {
+        let before = self.pairs.len();
+        for pair in found {
+            if !self.pairs.iter().any(|p| p.input == pair.input || p.output == pair.output) {
+                self.pairs.push(pair);
             }
         }
+        if self.pairs.len() > before {
+            self.how.push(how);
+        }
+        self.pairs.len() > before
     }
-    let mut pairs: Vec<StatePair> = Vec::new();
-    for input in inputs.iter().skip(1) {
-        let free = |o: &&&ValueInfoProto| !pairs.iter().any(|p| p.output == o.name);
-        let fits = |o: &&&ValueInfoProto| alike(input, o) && core_name(&o.name) == core_name(&input.name);
-        let found = outputs.iter().filter(free).find(fits).and_then(|output| pair(input, output));
-        pairs.extend(found);
+
+    fn free<'a>(&self, inputs: &[&'a ValueInfoProto]) -> Vec<&'a ValueInfoProto> {
+        let is_free = |i: &&&ValueInfoProto| !self.pairs.iter().any(|p| p.input == i.name);
+        inputs.iter().filter(is_free).copied().collect()
     }
-    if !pairs.is_empty() {
-        return Ok((pairs, "by their names"));
+
+    /// The inputs that may still be states: the first of them is what is heard.
+    fn free_inputs<'a>(&self, inputs: &[&'a ValueInfoProto]) -> Vec<&'a ValueInfoProto> {
+        self.free(inputs).into_iter().skip(1).collect()
     }
-    let pairs = pairs_by_shape(&inputs, &outputs);
-    let found = if pairs.is_empty() { "none found" } else { "by their shapes" };
-    Ok((pairs, found))
+
+    fn free_outputs<'a>(&self, outputs: &[&'a ValueInfoProto]) -> Vec<&'a ValueInfoProto> {
+        let is_free = |o: &&&ValueInfoProto| !self.pairs.iter().any(|p| p.output == o.name);
+        outputs.iter().filter(is_free).copied().collect()
+    }
+
+    fn finish(self, guessed: Vec<String>) -> FoundStates {
+        let how = match self.how.is_empty() {
+            true => "none found".into(),
+            false => self.how.join(", the rest "),
+        };
+        FoundStates { pairs: self.pairs, how, guessed }
+    }
+}
+
+/// All that the metadata list, or nothing.
+fn listed_pairs(
+    metadata: &[(String, String)],
+    inputs: &[&ValueInfoProto],
+    graph: &GraphProto,
+) -> Option<Vec<StatePair>> {
+    let (_, text) = metadata.iter().find(|(key, _)| key == "states")?;
+    let listed = serde_json::from_str::<Vec<Value>>(text).ok()?;
+    let pairs: Vec<StatePair> = listed.iter().map(|v| listed_pair(v, inputs)).collect::<Option<_>>()?;
+    let there = |p: &StatePair| graph.output.iter().any(|o| o.name == p.output);
+    pairs.iter().all(there).then_some(pairs)
+}
+
+fn pairs_by_flow(
+    graph: &GraphProto,
+    inputs: &[&ValueInfoProto],
+    outputs: &[&ValueInfoProto],
+) -> Vec<StatePair> {
+    let port =
+        |ports: &[&ValueInfoProto], name: &str| ports.iter().find(|p| p.name == name).map(|p| (*p).clone());
+    let ports = |input: &str, output: &str| Some((port(inputs, input)?, port(outputs, output)?));
+    let can = |input: &str, output: &str| ports(input, output).is_some_and(|(a, b)| alike(&a, &b));
+    let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
+    let found = state_flow::pairs_by_flow(graph, &names, can);
+    found
+        .into_iter()
+        .filter_map(|(input, output)| ports(input, output))
+        .filter_map(|(a, b)| pair(&a, &b))
+        .collect()
 }
 
 fn named_pairs(
@@ -64,10 +174,21 @@ fn named_pairs(
             Error::new(Stage::Usage, problem)
         })
     };
+    for (i, (input, output)) in named.iter().enumerate() {
+        for (kind, name, again) in [
+            ("input", input, named[..i].iter().any(|pair| pair.0 == *input)),
+            ("output", output, named[..i].iter().any(|pair| pair.1 == *output)),
+        ] {
+            if again {
+                let problem = format!("`--state` names the {kind} `{name}` twice; a state has one of each");
+                return Err(Error::new(Stage::Usage, problem));
+            }
+        }
+    }
     let one = |(input, output): &(String, String)| {
         let (input, output) = (find(inputs, input, "input")?, find(outputs, output, "output")?);
         let unfit = || {
-            let (a, b) = (shape_text(&input), shape_text(&output));
+            let (a, b) = (tensor_text(&input), tensor_text(&output));
             let problem = format!("expected a state of one unknown length at most, found {a} and {b}");
             Error::new(Stage::Model, problem).at(format!("state {}={}", input.name, output.name))
         };
@@ -77,11 +198,6 @@ fn named_pairs(
         pair(&input, &output).ok_or_else(unfit)
     };
     named.iter().map(one).collect()
-}
-
-fn shape_text(value: &ValueInfoProto) -> String {
-    let dims = value.tensor().map(|t| t.1.iter().map(dim_text).collect::<Vec<_>>()).unwrap_or_default();
-    format!("[{}]", dims.join(", "))
 }
 
 /// A state's name without what tells its input from its output.
@@ -103,11 +219,11 @@ fn core_name(name: &str) -> String {
     }
 }
 
-/// Every input but the first and those of fewer than two axes (rates, lengths) with the first
-/// output, but the very first, that is of its type and shape and still free; all or none.
+/// Every input but those of fewer than two axes (rates, lengths) with the first output, but the very
+/// first (what the graph is for), that is of its type and shape and still free; all or none.
 fn pairs_by_shape(inputs: &[&ValueInfoProto], outputs: &[&ValueInfoProto]) -> Vec<StatePair> {
     let mut pairs: Vec<StatePair> = Vec::new();
-    for input in inputs.iter().skip(1).filter(|i| i.tensor().is_some_and(|t| t.1.len() > 1)) {
+    for input in inputs.iter().filter(|i| i.tensor().is_some_and(|t| t.1.len() > 1)) {
         let free = |o: &&&ValueInfoProto| !pairs.iter().any(|p| p.output == o.name);
         let found = outputs.iter().skip(1).filter(free).find(|o| alike(input, o));
         match found.and_then(|output| pair(input, output)) {

@@ -1,10 +1,12 @@
 //! Which systems would load a file, and why others would not.
 
-use super::describe::{Description, Verdict};
+use super::describe::{Description, MAX_WINDOW, Port, Verdict, type_name};
 use super::import::ImportOptions;
+use super::operators;
 use super::proto::ModelProto;
 use super::sizes::total;
 use super::targets::SHERPA_METADATA;
+use crate::units::counted;
 
 /// Which systems would load the file, and why others would not.
 pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Description) -> Vec<Verdict> {
@@ -18,12 +20,14 @@ pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Descripti
         Ok(_) => Ok("it is hearken's already".to_string()),
         Err(_) => super::import::import(bytes, &ImportOptions::default())
             .map(|i| {
-                format!("{} layers, {} parameters", i.network.config.layers.len(), i.network.num_parameters())
+                let layers = counted(i.network.config.layers.len(), "layer");
+                format!("{layers}, {} parameters", i.network.num_parameters())
             })
             .map_err(|e| e.to_string()),
     };
-    let onnxruntime =
-        super::check::check(model).map_err(|e| e.to_string()).and_then(|()| runs_in_onnxruntime(description));
+    let onnxruntime = super::check::check(model)
+        .map_err(|e| e.to_string())
+        .and_then(|()| runs_in_onnxruntime(model, description));
     vec![
         verdict("hearken (native)", native),
         verdict("hearken import", import),
@@ -33,7 +37,11 @@ pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Descripti
     ]
 }
 
-fn runs_in_onnxruntime(d: &Description) -> std::result::Result<String, String> {
+/// The newest format and operator set that onnxruntime 1.32 loads.
+const NEWEST_FORMAT: i64 = 14;
+const NEWEST_OPSET: i64 = 28;
+
+fn runs_in_onnxruntime(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
     let foreign: Vec<&str> = d
         .opsets
         .iter()
@@ -43,7 +51,20 @@ fn runs_in_onnxruntime(d: &Description) -> std::result::Result<String, String> {
     if !foreign.is_empty() {
         return Err(format!("operators of {} need a library of their own", foreign.join(", ")));
     }
-    let opset = d.opsets.iter().find(|(domain, _)| domain.is_empty()).map_or(0, |(_, version)| *version);
+    let own = d.opsets.iter().find(|(domain, _)| matches!(domain.as_str(), "" | "ai.onnx"));
+    let opset = match own.map(|o| o.1) {
+        None => return Err("the file does not say its opset".into()),
+        Some(opset) if !(1..=NEWEST_OPSET).contains(&opset) => {
+            return Err(format!("opset {opset}: onnxruntime 1.32 knows 1 to {NEWEST_OPSET}"));
+        }
+        Some(opset) => opset,
+    };
+    if d.ir_version > NEWEST_FORMAT {
+        return Err(format!("IR {}: onnxruntime 1.32 knows those up to {NEWEST_FORMAT}", d.ir_version));
+    }
+    if let Some(reason) = unknown_parts(model, opset) {
+        return Err(reason);
+    }
     // Released with these operator sets and versions of the format: onnxruntime's "Compatibility" page.
     let by_opset = match opset {
         ..=19 => 0,
@@ -63,10 +84,42 @@ fn runs_in_onnxruntime(d: &Description) -> std::result::Result<String, String> {
     Ok(format!("opset {opset}, IR {}: {since}", d.ir_version))
 }
 
+/// A tensor of a type, or a node of an operator, that there is not.
+fn unknown_parts(model: &ModelProto, opset: i64) -> Option<String> {
+    let graph = model.graph.as_ref()?;
+    // 1 to 23 (float4) but for complex numbers, of which no operator is computed.
+    let is_known = |kind: i32| (1..=23).contains(&kind) && ![14, 15].contains(&kind);
+    let ports =
+        graph.input.iter().chain(&graph.output).filter_map(|p| Some((p.name.as_str(), p.tensor()?.0)));
+    let mut tensors = ports.chain(graph.initializer.iter().map(|t| (t.name.as_str(), t.data_type)));
+    if let Some((name, kind)) = tensors.find(|(_, kind)| !is_known(*kind)) {
+        return Some(format!("`{name}`: onnxruntime computes no tensors of {}", type_name(kind)));
+    }
+    graph.node.iter().enumerate().find_map(|(i, node)| {
+        let place = if node.name.is_empty() { i.to_string() } else { node.name.clone() };
+        operators::unknown(node, opset).map(|why| format!("node {place}: {why}"))
+    })
+}
+
+/// The windows of a streaming model, as hearken's own reader bounds them.
+fn windows(d: &Description) -> std::result::Result<(usize, usize), String> {
+    let number = |key: &str| {
+        let text = d.value(key).unwrap_or_default();
+        text.trim().parse::<usize>().map_err(|_| format!("metadata {key}: expected a number, found {text:?}"))
+    };
+    let (window, shift) = (number("T")?, number("decode_chunk_len")?);
+    if shift == 0 || shift > window || window > MAX_WINDOW {
+        return Err(format!("expected windows that can be, found {window} moved by {shift}"));
+    }
+    Ok((window, shift))
+}
+
 fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
     let missing: Vec<&str> = SHERPA_METADATA.into_iter().filter(|key| d.value(key).is_none()).collect();
-    let windows = d.value("T").is_some() && d.value("decode_chunk_len").is_some() && !d.states.is_empty();
-    if windows && d.outputs.first().is_some_and(|o| o.name == "encoder_out") {
+    let takes_windows =
+        d.value("T").is_some() && d.value("decode_chunk_len").is_some() && !d.states.is_empty();
+    if takes_windows && d.outputs.first().is_some_and(|o| o.name == "encoder_out") {
+        windows(d)?;
         let family = d.value("model_type").unwrap_or("unknown");
         return Ok(format!("the encoder of a streaming transducer, {family}"));
     }
@@ -104,23 +157,43 @@ fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<St
     } else {
         "1.12.26 and later"
     };
-    let (window, shift) = (d.value("T").unwrap_or_default(), d.value("decode_chunk_len").unwrap_or_default());
+    let (window, shift) = windows(d)?;
     Ok(format!("zipformer2-CTC, windows of {window} frames moved by {shift}; {releases}"))
 }
 
 fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
-    if d.states.is_empty() {
-        return Ok("no states: an ordinary batched model".into());
-    }
+    let hint = "`hearken export --for triton` writes one that does";
     let others: Vec<&str> = d.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
-    if others.is_empty() {
-        return Ok(
-            "every state counts streams on its first axis: sequence batching with implicit state".into()
-        );
+    if !others.is_empty() {
+        let count = if others.len() == 1 { "counts" } else { "count" };
+        return Err(format!(
+            "{} {count} streams on another axis than the first, which allows no batches; {hint}",
+            others.join(", ")
+        ));
     }
-    Err(format!(
-        "{} counts streams on another axis than the first, which allows no batches; \
-         `hearken export --for triton` writes one that does",
-        others.join(", ")
-    ))
+    let ports = || d.inputs.iter().chain(&d.outputs);
+    let is_open = |p: &&Port| p.shape.first().is_some_and(|axis| axis.parse::<u64>().is_err());
+    if let Some(port) = ports().find(|p| !is_open(p)) {
+        let shape = port.shape.join(", ");
+        return Err(format!(
+            "{} [{shape}] does not leave its first axis open for streams, which allows no batches; {hint}",
+            port.name
+        ));
+    }
+    // Axes of other names are of other lengths; tf2onnx has a name for each that it does not know.
+    let mut symbols: Vec<&str> = ports()
+        .filter_map(|p| p.shape.first())
+        .map(String::as_str)
+        .filter(|s| *s != "?" && !s.starts_with("unk__"))
+        .collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    if symbols.len() > 1 {
+        let found = symbols.join(", ");
+        return Err(format!("the first axes are {found}, of which one alone can count streams; {hint}"));
+    }
+    Ok(match d.states.is_empty() {
+        true => "no states: an ordinary batched model".into(),
+        false => "every state counts streams on its first axis: sequence batching with implicit state".into(),
+    })
 }

@@ -111,14 +111,15 @@ impl Recognizer {
             (Some(metadata), ..) => {
                 engine::sherpa::open_exported(&bytes, metadata, graphs(), options).map_err(named)?
             }
-            (None, _, Some(tokens)) => {
-                let tokens = engine::sherpa::read_tokens(tokens)?;
+            (None, _, Some(path)) => {
+                let tokens = (engine::sherpa::read_tokens(path)?, path);
                 engine::sherpa::open_file(&bytes, tokens, graphs(), options).map_err(named)?
             }
-            (None, Some(error), None) => return Err(named(error)),
-            (None, None, None) => {
-                let problem = "a foreign model's tokens are needed beside it";
-                return Err(named(Error::new(Stage::Model, problem)));
+            (None, Some(error), None) if is_ours(&bytes) => return Err(named(error)),
+            (None, _, None) => {
+                let problem = "the file is not hearken's, and its tokens are not known";
+                let hint = "give `--tokens FILE`, or make it a model by `hearken import`";
+                return Err(named(Error::new(Stage::Model, problem).hint(hint)));
             }
         };
         Self::new(Arc::from(engine), metadata).map_err(named)
@@ -205,6 +206,12 @@ fn exported(bytes: &[u8]) -> Option<Metadata> {
         metadata.decoder.filler_bias = 0.0;
     }
     Some(metadata)
+}
+
+/// Whether a file has metadata of hearken's, whole or not, or is no ONNX file at all.
+fn is_ours(bytes: &[u8]) -> bool {
+    let is_ours = |key: &str| key.starts_with("hearken.");
+    onnx::proto::decode(bytes).map_or(true, |m| m.metadata_props.iter().any(|entry| is_ours(&entry.key)))
 }
 
 /// The text of the segments that are final, joined by spaces.

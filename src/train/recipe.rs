@@ -190,6 +190,30 @@ pub struct NetworkTable {
     pub dropout: f64,
 }
 
+impl NetworkTable {
+    /// The table of a network that is there already, to train on from it.
+    pub fn of(config: &NetworkConfig) -> Self {
+        Self {
+            cells: config.layers.iter().map(|l| l.cell).collect(),
+            hidden: config.layers.iter().map(|l| l.hidden).collect(),
+            input_size: config.input_size,
+            subsampling: config.subsampling,
+            layer_norm: config.layer_norm,
+            residual: config.residual,
+            dropout: 0.0,
+        }
+    }
+
+    /// The table as it stands in a recipe.
+    ///
+    /// # Errors
+    /// Never, for a network that can be: all its settings can be written.
+    pub fn to_toml(&self) -> Result<String> {
+        let failed = |e: toml::ser::Error| Error::new(Stage::Train, e.to_string()).at("[network]");
+        Ok(format!("[network]\n{}", toml::to_string(self).map_err(failed)?))
+    }
+}
+
 fn four() -> usize {
     4
 }

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use super::constant::Constant;
+use super::constant::{Constant, broadcast};
 use super::node::Node;
+use super::rounded::rescaled;
 use super::value::{Axis, Moment, Operation, Sequence, Unrolled, Value};
 use super::walk::{Walker, unsupported};
 use crate::error::Result;
@@ -16,12 +17,10 @@ impl Walker {
         let op = node.proto.op_type.as_str();
         match (a, b) {
             (Value::Constant(a), Value::Constant(b)) => {
-                let most = a.len().max(1).checked_mul(b.len().max(1));
-                let count = if a.len() == 1 || b.len() == 1 || a.shape == b.shape {
-                    Some(a.len().max(b.len()))
-                } else {
-                    most
-                };
+                // What both are repeated to, which a scale for each row makes no greater than the matrix.
+                let shape = broadcast(&a.shape, &b.shape)
+                    .ok_or_else(|| node.error("constants that do not go together"))?;
+                let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
                 self.take_room(node, count)?;
                 let c = a.combined(b, op).ok_or_else(|| node.error("constants that do not go together"))?;
                 Ok(Value::Constant(Rc::new(c)))
@@ -69,6 +68,12 @@ impl Walker {
                     scalar: *scalar,
                 })
             }
+            (Value::Rounded(a), Value::Rounded(b)) if op == "Mul" => self.unrounded(node, a, b),
+            (Value::Rounded(r), Value::Constant(c)) | (Value::Constant(c), Value::Rounded(r))
+                if op == "Mul" =>
+            {
+                rescaled(node, r, c)
+            }
             (Value::Unrolled(a), Value::Unrolled(b)) if op == "Add" => self.sum(node, a, b),
             (Value::Unrolled(u), Value::Constant(c)) | (Value::Constant(c), Value::Unrolled(u))
                 if op == "Add" =>
@@ -97,7 +102,13 @@ impl Walker {
         (a.len() == b.len()).then(|| a.into_iter().zip(b).map(|(a, b)| one(a, b)).collect())
     }
 
-    fn affine(&mut self, node: &Node, s: &Sequence, c: &Constant, constant_first: bool) -> Result<Value> {
+    pub(super) fn affine(
+        &mut self,
+        node: &Node,
+        s: &Sequence,
+        c: &Constant,
+        constant_first: bool,
+    ) -> Result<Value> {
         let values = per_feature(s, c).ok_or_else(|| {
             node.error(format!("a constant of the shape {:?} does not go with {} features", c.shape, s.width))
         })?;
@@ -138,7 +149,7 @@ impl Walker {
     }
 
     /// `c [in, out]` on the last axis.
-    fn linear(&mut self, node: &Node, s: &Sequence, c: &Constant) -> Result<Value> {
+    pub(super) fn linear(&mut self, node: &Node, s: &Sequence, c: &Constant) -> Result<Value> {
         let (&[inner, out], Some(Axis::Features)) = (c.shape.as_slice(), s.axes.last()) else {
             return Err(
                 node.error(format!("expected a matrix on the features, found the shape {:?}", c.shape))

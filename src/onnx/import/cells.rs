@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::constant::Constant;
 use super::node::Node;
-use super::value::{Axis, CellWeights, Length, Operation, Sequence, Unrolled, Value};
+use super::value::{Axis, CellWeights, Length, Operation, Sequence, Unrolled, Value, listed};
 use super::walk::{Walker, unsupported};
 use crate::error::{Error, Result};
 use crate::model::CellKind;
@@ -19,7 +19,7 @@ impl Walker {
         };
         let [Axis::Outer(time), Axis::Outer(batch), Axis::Features] = x.axes[..] else {
             return Err(
-                node.error(format!("expected X as [time, batch, features], found the axes {:?}", x.axes))
+                node.error(format!("expected X as [time, batch, features], found {}", listed(&x.axes)))
             );
         };
         self.set_time(node, time)?;
@@ -182,7 +182,10 @@ fn check_attributes(node: &Node) -> Result<CellKind> {
             }
         }
         ("LSTM", None | Some(["Sigmoid", "Tanh", "Tanh"] | [])) => Ok(CellKind::Lstm),
-        (_, other) => Err(node.error(format!("the activations {other:?} are not supported"))),
+        (_, other) => {
+            let names = other.unwrap_or(&[]).join(", ");
+            Err(node.error(format!("the activations {names} are not supported")))
+        }
     }
 }
 

@@ -316,7 +316,7 @@ fn join<'a, T: Copy + 'a>(
 }
 
 /// The shape that both are repeated to (numpy's rule).
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     if rank > MAX_RANK {
         return None;

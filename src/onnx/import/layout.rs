@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::constant::{Constant, MAX_RANK, Numbers};
 use super::node::Node;
-use super::value::{Axis, Length, Operation, Sequence, Unrolled, Value};
+use super::value::{Axis, Length, Operation, Sequence, Unrolled, Value, listed};
 use super::walk::{Walker, lengths_of, unsupported};
 use crate::error::Result;
 
@@ -110,8 +110,13 @@ impl Walker {
     }
 
     fn reshape_sequence(&mut self, node: &Node, s: &Sequence, target: &[Length]) -> Result<Value> {
-        let problem =
-            || node.error(format!("the axes {:?} cannot be followed through this shape {target:?}", s.axes));
+        let problem = || {
+            node.error(format!(
+                "the axes {} cannot be followed through the shape {}",
+                listed(&s.axes),
+                listed(target)
+            ))
+        };
         if target.len() > MAX_RANK {
             return Err(problem());
         }
@@ -243,7 +248,7 @@ impl Walker {
             let axis = node.axis(axis, constant.shape.len())?;
             let (start, count) = span(start, end, step, constant.shape[axis] as i64)
                 .ok_or_else(|| node.error("the step is 0"))?;
-            self.take_room(node, Some(constant.len()))?;
+            self.take_room(node, (constant.len() / constant.shape[axis].max(1)).checked_mul(count))?;
             constant = constant.sliced(axis, start, step, count);
         }
         match &value {
@@ -358,7 +363,7 @@ impl Walker {
                     if size > left {
                         return Err(node.error("its parts are longer than the whole"));
                     }
-                    self.take_room(node, Some(c.len()))?;
+                    self.take_room(node, (c.len() / c.shape[axis].max(1)).checked_mul(size))?;
                     parts.push(Value::Constant(Rc::new(c.sliced(axis, at as i64, 1, size))));
                     at += size;
                 }

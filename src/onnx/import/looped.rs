@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::constant::{Constant, Numbers};
 use super::node::Node;
 use super::step::{Candidate, Sum, Term, apply};
-use super::value::{Axis, CellWeights, Length, Operation, Sequence, Value};
+use super::value::{Axis, CellWeights, Length, Operation, Sequence, Value, listed};
 use super::walk::{Walker, unsupported};
 use crate::error::Result;
 use crate::model::CellKind;
@@ -150,7 +150,7 @@ impl Walker {
     /// Adds the cell whose new state this is, on top of the sequence `x`.
     fn cell_of_loop(&mut self, node: &Node, state: &Term, x: &Sequence) -> Result<Sequence> {
         let [Axis::Outer(time), Axis::Outer(batch), Axis::Features] = x.axes[..] else {
-            return Err(node.error(format!("expected [time, batch, features], found the axes {:?}", x.axes)));
+            return Err(node.error(format!("expected [time, batch, features], found {}", listed(&x.axes))));
         };
         self.set_time(node, time)?;
         let over = x.over[time].max(1);

@@ -16,6 +16,7 @@ mod fit;
 mod layout;
 mod looped;
 mod node;
+mod rounded;
 mod settings;
 mod step;
 mod value;
@@ -25,6 +26,8 @@ pub use settings::{parse_features, parse_tokens};
 
 use self::value::Value;
 use self::walk::Walker;
+use std::path::PathBuf;
+
 use super::export;
 use super::metadata::{DecoderOptions, Metadata};
 use super::proto::{self, ModelProto};
@@ -40,6 +43,8 @@ use crate::text::TokenTable;
 pub struct ImportOptions {
     /// The tokens by id; those of the file's own metadata when absent, else numbers.
     pub tokens: Option<TokenTable>,
+    /// The file that the tokens come from, for errors.
+    pub tokens_from: Option<PathBuf>,
     /// The front end; that of the file's own metadata when absent, else Kaldi's.
     pub features: Option<FbankOptions>,
     /// Frames that are put together before the graph sees them; 0 or 1: none.
@@ -61,7 +66,13 @@ pub struct Imported {
 /// When it is no ONNX file, or holds something that a network of ours cannot compute: names the
 /// node and what is missing; when tokens or features do not fit.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported> {
-    if let Ok((network, metadata)) = super::read(bytes) {
+    let own = super::read(bytes);
+    let model = proto::decode(bytes)?;
+    if let Err(error) = &own {
+        refuse_damaged(&model, error)?;
+    }
+    if let Ok((network, metadata)) = own {
+        check_tokens(&network, options)?;
         let mut imported =
             Imported { network, metadata, notes: vec!["the file is a model of hearken's already".into()] };
         imported.metadata.tokens = options.tokens.clone().unwrap_or(imported.metadata.tokens);
@@ -69,13 +80,53 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported> {
         imported.metadata.check(&imported.network.config)?;
         return Ok(imported);
     }
-    let model = proto::decode(bytes)?;
     let mut notes = Vec::new();
+    if uses(&model, "MatMulInteger") {
+        notes.push("the file computes linear layers in integers; the model computes them in float32".into());
+    }
     let network = network(&model, bytes.len(), options.subsampling.max(1), &mut notes)?;
     export::check(&network)?;
+    check_tokens(&network, options)?;
     let metadata = metadata(&model, &network, options, &mut notes)?;
     metadata.check(&network.config)?;
     Ok(Imported { network, metadata, notes })
+}
+
+fn entries(model: &ModelProto) -> Vec<(String, String)> {
+    model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect()
+}
+
+/// A file with metadata of hearken's that cannot be read is damaged, or newer than this program: as a
+/// foreign one it would lose its tokens and its lexicon. `error` is why it is no model.
+fn refuse_damaged(model: &ModelProto, error: &Error) -> Result<()> {
+    let entries = entries(model);
+    if !entries.iter().any(|(key, _)| key.starts_with("hearken.")) {
+        return Ok(());
+    }
+    Metadata::from_entries(&entries)?;
+    let is_export = entries.iter().any(|(key, _)| key == TARGET_KEY);
+    match error.place() {
+        Some(place) if !is_export && place.starts_with("metadata ") => Err(error.clone()),
+        _ => Ok(()),
+    }
+}
+
+/// Tokens that are given must be as many as the network has.
+fn check_tokens(network: &Network<f32>, options: &ImportOptions) -> Result<()> {
+    let (Some(tokens), expected) = (&options.tokens, network.config.num_tokens) else { return Ok(()) };
+    if tokens.len() == expected {
+        return Ok(());
+    }
+    let problem = format!("expected {expected} tokens as the network has, found {}", tokens.len());
+    let error = Error::new(Stage::Model, problem);
+    Err(match &options.tokens_from {
+        Some(path) => error.in_file(path),
+        None => error.at("the tokens that are given"),
+    })
+}
+
+fn uses(model: &ModelProto, operator: &str) -> bool {
+    model.graph.iter().flat_map(|g| &g.node).any(|n| n.op_type == operator)
 }
 
 fn network(
@@ -152,11 +203,17 @@ fn metadata(
     options: &ImportOptions,
     notes: &mut Vec<String>,
 ) -> Result<Metadata> {
-    let entries: Vec<(String, String)> =
-        model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
+    let entries = entries(model);
     // A file that hearken exported for another system carries them all.
     let mut metadata = match Metadata::from_entries(&entries) {
-        Ok(metadata) => metadata,
+        Ok(metadata) => {
+            let (found, expected) = (super::metadata::subsampling(&entries)?, network.config.subsampling);
+            if found != expected {
+                let problem = format!("expected {expected} as in the graph, found {found}");
+                return Err(Error::new(Stage::Model, problem).at("metadata subsampling"));
+            }
+            metadata
+        }
         Err(_) => Metadata {
             features: settings::default_features(network.config.num_features, options, notes),
             tokens: settings::default_tokens(network.config.num_tokens, &entries, options, notes)?,

@@ -1,5 +1,6 @@
 //! What a value of a foreign graph is to the importer.
 
+use std::fmt;
 use std::rc::Rc;
 
 use super::constant::Constant;
@@ -31,6 +32,34 @@ pub(super) enum Length {
         over: i64,
     },
     Unknown,
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Axis::Outer(axis) => write!(f, "outer axis {axis} of the input"),
+            Axis::Features => f.write_str("features"),
+            Axis::One => f.write_str("1"),
+            Axis::Rows { .. } => f.write_str("both outer axes as one"),
+        }
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Length::Known(n) => write!(f, "{n}"),
+            Length::Outer { axis, over: 1 } => write!(f, "that of outer axis {axis}"),
+            Length::Outer { axis, over } => write!(f, "that of outer axis {axis} by {over}"),
+            Length::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+/// A list in brackets, for messages.
+pub(super) fn listed<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(T::to_string).collect();
+    format!("[{}]", items.join(", "))
 }
 
 /// A value per stream and step: `stage` of the network, its axes in some order.
@@ -81,6 +110,20 @@ pub(super) enum Unrolled {
     State { run: usize, at: i64 },
 }
 
+/// A piece of a linear layer that is computed in integers.
+#[derive(Clone, Debug)]
+pub(super) enum Rounded {
+    /// A sequence as bytes.
+    Bytes(Sequence),
+    /// What a step of those bytes is worth, times a scale of the weights; `of` is the stage that was
+    /// rounded.
+    Scale { of: usize, times: Option<Rc<Constant>> },
+    /// The byte that stands for zero.
+    Zero { of: usize },
+    /// The product of the bytes with integers: a linear layer that lacks its scale.
+    Product { sequence: Sequence, of: usize },
+}
+
 /// A value of the graph.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -106,6 +149,7 @@ pub(super) enum Value {
         of: Vec<usize>,
     },
     Unrolled(Unrolled),
+    Rounded(Rounded),
     /// Not understood; an error only for who needs it.
     Refused(Error),
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::constant::{Constant, Numbers, is_float};
 use super::node::Node;
+use super::rounded::rounded;
 use super::value::{Axis, Length, Operation, Sequence, StageOf, Value};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::proto::{GraphProto, NodeProto, ValueInfoProto};
@@ -20,7 +21,8 @@ pub(super) struct Walker {
     pub declared: [Option<i64>; 2],
     /// Which operator set the nodes are of.
     pub opset: i64,
-    /// Elements that folding constants may still make.
+    /// Elements that folding constants may still make: of a weight that is stored as a byte a cast, a
+    /// scaling, a transposition and the layer's own copy make one each.
     room: usize,
 }
 
@@ -160,12 +162,15 @@ impl Walker {
             "Split" => return self.split(node, &inputs),
             "LayerNormalization" => return one(self.layer_norm(node, &inputs)?),
             "Gemm" => return one(self.gemm(node, &inputs)?),
+            "DequantizeLinear" => return one(self.dequantised(node, &inputs)?),
+            "DynamicQuantizeLinear" => return rounded(node, &inputs),
+            "MatMulInteger" => return one(self.integer_product(node, &inputs)?),
             _ => {}
         }
         let Some(first) = values.first() else { return Err(unsupported(node)) };
         match op {
             "Identity" | "Dropout" => one(first.clone()),
-            "Cast" => one(self.cast(node, first)),
+            "Cast" => one(self.cast(node, first)?),
             "Shape" => one(self.shape(node, first)?),
             "Transpose" => one(self.transpose(node, first)?),
             "Squeeze" | "Unsqueeze" => one(self.squeeze(node, &values)?),
@@ -210,12 +215,15 @@ impl Walker {
         Ok(())
     }
 
-    fn cast(&mut self, node: &Node, value: &Value) -> Value {
+    fn cast(&mut self, node: &Node, value: &Value) -> Result<Value> {
         let float = node.int("to").is_some_and(is_float);
-        match value {
-            Value::Constant(c) => Value::Constant(Rc::new(c.cast(float))),
+        Ok(match value {
+            Value::Constant(c) => {
+                self.take_room(node, Some(c.len()))?;
+                Value::Constant(Rc::new(c.cast(float)))
+            }
             other => other.clone(),
-        }
+        })
     }
 }
 

@@ -27,6 +27,7 @@ use crate::onnx::metadata::Metadata;
 use crate::onnx::precision::Precision;
 use crate::onnx::proto::GraphProto;
 use crate::onnx::states::StateSpec;
+use crate::units::counted;
 
 /// The logit of the blank where nothing is heard yet; the others' is 0. Its exponential must be a
 /// float32: tract's softmax takes it as it is.
@@ -81,8 +82,9 @@ impl<'a> PcmGraph<'a> {
     pub fn note(&self) -> String {
         let (step, delay) = (self.step_samples(), self.delay);
         let ms = 1000.0 * (delay * step) as f64 / f64::from(self.sample_rate);
+        let steps = counted(delay, "step");
         format!(
-            "the graph takes samples, a multiple of {step} a call; its output is {delay} step(s), {ms:.0} ms, \
+            "the graph takes samples, a multiple of {step} a call; its output is {steps}, {ms:.0} ms, \
              behind, and a stream ends with as much more silence"
         )
     }

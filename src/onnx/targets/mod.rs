@@ -24,7 +24,7 @@ use super::export::{check, encode};
 use super::graph::Dim;
 use super::metadata::Metadata;
 use super::precision::Precision;
-use super::proto::GraphProto;
+use super::proto::{self, GraphProto};
 use super::states::{StateSpec, is_stacked, state_specs};
 use crate::error::{Error, Result, Stage};
 use crate::model::{Network, NetworkConfig};
@@ -82,6 +82,12 @@ impl FromStr for Target {
             Error::new(Stage::Usage, problem)
         })
     }
+}
+
+/// The system that hearken exported a file for, where it is such a file.
+pub fn target_of(bytes: &[u8]) -> Option<Target> {
+    let model = proto::decode(bytes).ok()?;
+    model.metadata_props.iter().find(|entry| entry.key == TARGET_KEY)?.value.parse().ok()
 }
 
 /// What is wanted of an export.

@@ -6,7 +6,7 @@
 //!
 //! Frames from `lengths[n]` on count as digital silence, whatever stands there, so a recording
 //! gives the same result in any batch; its last step is filled up with silence as hearken fills
-//! it. Rows of `log_probs` from `output_lengths[n]` on are to be left alone.
+//! it. Rows of `log_probs` from `output_lengths[n]` on are to be left alone; there are never fewer than that.
 
 use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
 use crate::error::Result;
@@ -95,12 +95,15 @@ fn zero_states(body: &mut Body) -> Vec<Vec<String>> {
     initial
 }
 
-/// ceil(lengths / S).
+/// ceil(lengths / S), and no more than there are output frames. Counted are the frames that are heard:
+/// in tract what comes of a shape is no int64, so the least of lengths and shape would not be one.
 fn output_lengths(body: &mut Body) {
     let s = body.config.subsampling as i64;
     let graph = &mut body.graph;
     graph.i64s("subsampling", &[], &[s]);
     graph.i64s("subsampling_less_one", &[], &[s - 1]);
-    graph.chain("Add", "lengths_rounded", &["lengths", "subsampling_less_one"], vec![]);
+    graph.chain("Where", "ones_where_heard", &["is_heard", "axis_1", "axis_0"], vec![]);
+    graph.chain("ReduceSum", "heard_frames", &["ones_where_heard", "axes_1_2"], vec![int("keepdims", 0)]);
+    graph.chain("Add", "lengths_rounded", &["heard_frames", "subsampling_less_one"], vec![]);
     graph.chain("Div", "output_lengths", &["lengths_rounded", "subsampling"], vec![]);
 }

@@ -1,0 +1,191 @@
+//! What `hearken verify` prints: lines, or JSON.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::verify::Subject;
+use crate::engine::verify::{Row, Runner};
+use crate::onnx::describe::{Description, Port};
+use crate::output::printable;
+
+/// Every engine's distance from a model on the native engine.
+pub(super) struct Against {
+    pub model: PathBuf,
+    /// Name and largest difference.
+    pub engines: Vec<(&'static str, f32)>,
+    pub allowed: f32,
+    /// What the model says.
+    pub text: Option<String>,
+}
+
+impl Against {
+    fn largest(&self) -> f32 {
+        self.engines.iter().map(|e| e.1).fold(0.0, f32::max)
+    }
+}
+
+/// What is printed.
+pub(super) struct Report {
+    pub lines: Vec<String>,
+    pub json: Value,
+    /// No difference is greater than allowed.
+    pub passed: bool,
+}
+
+impl Report {
+    /// Of the ways of running a file, what each makes of the recording, and on demand the distances
+    /// from a model.
+    pub fn new(
+        subject: &Subject,
+        rows: &[Row],
+        texts: &[Option<String>],
+        allowed: f32,
+        against: Option<&Against>,
+    ) -> Self {
+        let largest = rows.iter().map(|r| r.difference).fold(0.0, f32::max);
+        let passed = largest <= allowed && against.is_none_or(|a| a.largest() <= a.allowed);
+        let mut lines = vec![printable(&subject.name)];
+        for (path, description) in &subject.files {
+            if subject.files.len() > 1 {
+                lines.push(printable(&path.display().to_string()));
+            }
+            lines.extend(describe(description));
+        }
+        if subject.runners.takes_one_stream {
+            lines.push("streams    one at a time: the graph fixes the batch at 1".into());
+        }
+        lines.push(String::new());
+        lines.push(format!(
+            "{:8}{:8}{:>8}{:>12}{:>10}  text of the whole recording",
+            "engine", "calls", "streams", "difference", "allowed"
+        ));
+        let mut line =
+            |engine: &str, calls: &str, streams: usize, (found, most): (f32, f32), text: String| {
+                let mark = if found <= most { "" } else { "  ◄ too great" };
+                lines.push(format!(
+                    "{engine:8}{calls:8}{streams:>8}{found:>12.1e}{most:>10.1e}  {text}{mark}"
+                ));
+            };
+        let shown = |text: &Option<String>| text.as_deref().map_or("(tokens unknown)".into(), printable);
+        for (row, text) in rows.iter().zip(texts) {
+            line(row.engine, row.calls, row.streams, (row.difference, allowed), shown(text));
+        }
+        for (engine, difference) in against.iter().flat_map(|a| &a.engines) {
+            let (most, text) = against.map_or((0.0, &None), |a| (a.allowed, &a.text));
+            line(engine, "against", 1, (*difference, most), shown(text));
+        }
+        lines.push(String::new());
+        lines.push(summary(subject, rows, largest, allowed));
+        lines.extend(against.map(|a| {
+            let (found, most) = (a.largest(), a.allowed);
+            let model = printable(&a.model.display().to_string());
+            format!("from {model} on the native engine {}", verdict(found, most))
+        }));
+        let json_row = |(row, text): (&Row, &Option<String>)| {
+            json!({ "engine": row.engine, "calls": row.calls, "streams": row.streams,
+                    "difference": row.difference, "allowed": allowed, "text": text })
+        };
+        let first = subject.description();
+        let refused = subject.runners.refused.iter();
+        let mut json = json!({
+            "file": subject.name,
+            "ir_version": first.map(|d| d.ir_version),
+            "opsets": first.map(|d| &d.opsets),
+            "inputs": first.map(|d| &d.inputs),
+            "outputs": first.map(|d| &d.outputs),
+            "states": first.map(|d| &d.states),
+            "rows": rows.iter().zip(texts).map(json_row).collect::<Vec<_>>(),
+            "largest_difference": largest,
+            "tolerance": allowed,
+            "passed": passed,
+            "refused": refused.map(|(kind, e)| json!({"engine": kind.name(), "reason": e.to_string()})).collect::<Vec<_>>(),
+        });
+        if subject.files.len() > 1 {
+            json["files"] =
+                subject.files.iter().map(|(path, d)| file_json(&path.display().to_string(), d)).collect();
+        }
+        if let Some(a) = against {
+            let engine = |(name, difference): &(&str, f32)| json!({"engine": name, "difference": difference});
+            json["against"] = json!({
+                "model": a.model.display().to_string(),
+                "engines": a.engines.iter().map(engine).collect::<Vec<_>>(),
+                "largest_difference": a.largest(),
+                "tolerance": a.allowed,
+                "text": a.text,
+            });
+        }
+        Self { lines, json, passed }
+    }
+}
+
+fn file_json(file: &str, d: &Description) -> Value {
+    json!({ "file": file, "ir_version": d.ir_version, "opsets": d.opsets, "inputs": d.inputs,
+            "outputs": d.outputs, "states": d.states })
+}
+
+fn verdict(found: f32, most: f32) -> String {
+    let verdict = if found <= most { "allowed" } else { "exceeded" };
+    format!("{found:.1e}: {verdict}, at most {most:.1e}")
+}
+
+/// The largest difference, and in words where there was little or nothing to compare.
+fn summary(subject: &Subject, rows: &[Row], largest: f32, allowed: f32) -> String {
+    let alone = match &subject.runners.runners[..] {
+        [alone] => alone,
+        _ => return format!("largest difference {}", verdict(largest, allowed)),
+    };
+    let name = alone.engine().spec().name;
+    let one_way = match alone {
+        Runner::Whole(engine) => !engine.takes_lengths(),
+        Runner::Streaming(_) => rows.len() < 2,
+    };
+    let hint = "`--against MODEL` compares with a model of hearken's";
+    if one_way {
+        return format!(
+            "{name} alone ran the file, and in one way: there was nothing to compare with ({hint})"
+        );
+    }
+    let found = verdict(largest, allowed);
+    format!(
+        "largest difference between the calls of {name} {found}\n\
+         {name} alone ran the file: its numbers were compared with no other engine's ({hint})"
+    )
+}
+
+/// A file in a few lines.
+pub(super) fn describe(d: &Description) -> Vec<String> {
+    let ports = |ports: &[Port]| {
+        let one = |p: &Port| format!("{} {} [{}]", p.name, p.r#type, p.shape.join(", "));
+        let all: Vec<String> = ports.iter().map(one).collect();
+        let shown = all.len().min(4);
+        let more = if all.len() > shown { format!(", {} more", all.len() - shown) } else { String::new() };
+        printable(&(all[..shown].join(", ") + &more))
+    };
+    let opset: Vec<String> = d
+        .opsets
+        .iter()
+        .map(|(domain, v)| if domain.is_empty() { v.to_string() } else { format!("{domain} {v}") })
+        .collect();
+    let mut symbols: Vec<&String> = Vec::new();
+    for symbol in d.inputs.iter().flat_map(|p| &p.shape).filter(|s| s.parse::<u64>().is_err()) {
+        if !symbols.contains(&symbol) {
+            symbols.push(symbol);
+        }
+    }
+    let symbols: Vec<String> = symbols.iter().map(|s| printable(s)).collect();
+    let states: Vec<String> =
+        d.states.iter().map(|s| format!("{} → {} {:?}", s.input, s.output, s.shape)).collect();
+    let shown = states.len().min(4);
+    let more = if states.len() > shown { format!(", {} more", states.len() - shown) } else { String::new() };
+    vec![
+        format!("opset      {}, IR {}", opset.join(", "), d.ir_version),
+        format!("inputs     {}", ports(&d.inputs)),
+        format!("outputs    {}", ports(&d.outputs)),
+        match shown {
+            0 => "states     none".to_string(),
+            _ => format!("states     {}: {}{more}", d.states_found, printable(&states[..shown].join(", "))),
+        },
+        format!("symbolic   {}", if symbols.is_empty() { "nothing".into() } else { symbols.join(", ") }),
+    ]
+}

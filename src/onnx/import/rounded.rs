@@ -1,0 +1,99 @@
+//! Weights stored as integers, and linear layers that are computed in integers
+//! (`DynamicQuantizeLinear`, `MatMulInteger`): the model computes them in float32.
+
+use std::rc::Rc;
+
+use super::constant::Constant;
+use super::node::Node;
+use super::value::{Rounded, Value};
+use super::walk::{Walker, unsupported};
+use crate::error::Result;
+
+impl Walker {
+    /// `DequantizeLinear` of a constant: (x - zero) · scale, both one for all or one for each position
+    /// of an axis.
+    pub(super) fn dequantised(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Value> {
+        let constant = |k: usize| match inputs.get(k).and_then(Option::as_ref) {
+            Some(Value::Constant(c)) => Ok(Some(c)),
+            None => Ok(None),
+            Some(_) => Err(unsupported(node)),
+        };
+        let (Some(x), Some(scale)) = (constant(0)?, constant(1)?) else { return Err(unsupported(node)) };
+        if node.int("block_size").unwrap_or(0) != 0 {
+            return Err(node.error("scales by blocks of an axis are not supported"));
+        }
+        let along = |c: &Constant| -> Result<Constant> {
+            if c.len() == 1 {
+                return c.reshaped(vec![]).map(|c| c.cast(true));
+            }
+            let axis = node.axis(node.int("axis").unwrap_or(1), x.shape.len())?;
+            let mut shape = vec![1; x.shape.len()];
+            shape[axis] = c.len();
+            c.reshaped(shape).map(|c| c.cast(true))
+        };
+        let unfit = || node.error("scale and zero point do not go with the tensor");
+        self.take_room(node, x.len().checked_mul(3))?;
+        let mut values = x.cast(true);
+        if let Some(zero) = constant(2)? {
+            let zero = along(zero).map_err(|e| e.at(node.place()))?;
+            values = values.combined(&zero, "Sub").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
+        }
+        let scale = along(scale).map_err(|e| e.at(node.place()))?;
+        let values = values.combined(&scale, "Mul").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
+        Ok(Value::Constant(Rc::new(values)))
+    }
+
+    /// `MatMulInteger` of a rounded sequence and constant integers.
+    pub(super) fn integer_product(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Value> {
+        let input = |k: usize| inputs.get(k).and_then(Option::as_ref);
+        let (Some(Value::Rounded(Rounded::Bytes(s))), Some(Value::Constant(weight))) = (input(0), input(1))
+        else {
+            return Err(unsupported(node));
+        };
+        match input(2) {
+            Some(Value::Rounded(Rounded::Zero { of })) if *of == s.stage => {}
+            _ => return Err(node.error("expected the zero point of the sequence itself")),
+        }
+        if !input(3).is_none_or(|zero| matches!(zero, Value::Constant(c) if c.is_zero())) {
+            return Err(node.error("weights with a zero point other than 0 are not supported"));
+        }
+        match self.linear(node, s, weight)? {
+            Value::Sequence(sequence) => Ok(Value::Rounded(Rounded::Product { sequence, of: s.stage })),
+            _ => Err(unsupported(node)),
+        }
+    }
+
+    /// A product in integers times its scale: the linear layer.
+    pub(super) fn unrounded(&mut self, node: &Node, a: &Rounded, b: &Rounded) -> Result<Value> {
+        match (a, b) {
+            (Rounded::Product { sequence, of }, Rounded::Scale { of: scaled, times })
+            | (Rounded::Scale { of: scaled, times }, Rounded::Product { sequence, of })
+                if of == scaled =>
+            {
+                match times {
+                    Some(scale) => self.affine(node, sequence, scale, false),
+                    None => Ok(Value::Sequence(sequence.clone())),
+                }
+            }
+            _ => Err(unsupported(node)),
+        }
+    }
+}
+
+/// `DynamicQuantizeLinear` of a sequence: bytes, what a step of them is worth, and their zero.
+pub(super) fn rounded(node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+    let Some(Some(Value::Sequence(s))) = inputs.first() else { return Err(unsupported(node)) };
+    let scale = Rounded::Scale { of: s.stage, times: None };
+    let parts = [Rounded::Bytes(s.clone()), scale, Rounded::Zero { of: s.stage }];
+    Ok(parts.into_iter().map(Value::Rounded).collect())
+}
+
+/// The scale of a rounded sequence times that of the weights.
+pub(super) fn rescaled(node: &Node, rounded: &Rounded, weights: &Rc<Constant>) -> Result<Value> {
+    match rounded {
+        Rounded::Scale { of, times: None } => {
+            Ok(Value::Rounded(Rounded::Scale { of: *of, times: Some(weights.clone()) }))
+        }
+        _ => Err(unsupported(node)),
+    }
+}

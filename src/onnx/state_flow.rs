@@ -1,0 +1,160 @@
+//! States by the cells that read and write them: an input of the graph that a recurrent node takes
+//! as its initial state is answered by the output that the node's last state goes to, whatever the
+//! two are called.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::proto::{GraphProto, NodeProto};
+use super::recurrent::is_recurrent;
+
+/// Operators that move a state about and do not change its numbers.
+const PLUMBING: [&str; 9] =
+    ["Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Split", "Gather", "Cast"];
+
+/// Recurrent nodes that are looked at: each may lead all over the graph.
+const MAX_CELLS: usize = 1000;
+
+/// Where a recurrent node takes a state from, and where it leaves it: h, then the c of LSTM.
+const PLACES: [(usize, usize); 2] = [(5, 1), (6, 2)];
+
+/// Names of inputs and the outputs that answer them. Where an input's state goes to more than one
+/// output, or an output's comes from more than one input, nothing is said: that is no pair.
+/// `alike` tells whether an output can answer an input at all.
+pub(super) fn pairs_by_flow<'a>(
+    graph: &'a GraphProto,
+    inputs: &[&'a str],
+    alike: impl Fn(&str, &str) -> bool,
+) -> Vec<(&'a str, &'a str)> {
+    let flow = Flow::of(graph);
+    let mut edges: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for node in graph.node.iter().filter(|n| is_recurrent(n)).take(MAX_CELLS) {
+        for (from, to) in PLACES {
+            let (Some(initial), Some(last)) = (node.input.get(from), node.output.get(to)) else { continue };
+            let Some(input) = flow.source(initial).filter(|i| inputs.contains(i)) else { continue };
+            let outputs = flow.outputs(last);
+            edges.extend(outputs.into_iter().filter(|o| alike(input, o)).map(|output| (input, output)));
+        }
+    }
+    let (mut by_input, mut by_output) = (HashMap::<&str, usize>::new(), HashMap::<&str, usize>::new());
+    for (input, output) in &edges {
+        *by_input.entry(input).or_default() += 1;
+        *by_output.entry(output).or_default() += 1;
+    }
+    let alone = |edge: &(&str, &str)| by_input.get(edge.0) == Some(&1) && by_output.get(edge.1) == Some(&1);
+    let mut pairs: Vec<(&str, &str)> = edges.into_iter().filter(alone).collect();
+    pairs.sort_by_key(|(input, _)| inputs.iter().position(|i| i == input));
+    pairs
+}
+
+/// Who makes and who takes each value.
+struct Flow<'a> {
+    makers: HashMap<&'a str, &'a NodeProto>,
+    takers: HashMap<&'a str, Vec<&'a NodeProto>>,
+    outputs: HashSet<&'a str>,
+}
+
+impl<'a> Flow<'a> {
+    fn of(graph: &'a GraphProto) -> Self {
+        let (mut makers, mut takers) = (HashMap::new(), HashMap::<&str, Vec<&NodeProto>>::new());
+        for node in &graph.node {
+            makers.extend(node.output.iter().filter(|o| !o.is_empty()).map(|o| (o.as_str(), node)));
+            // Of plumbing only the first input is the data; all parts of a concatenation are.
+            let data = if node.op_type == "Concat" { node.input.len() } else { 1 };
+            let is_followed = node.op_type == "Concat" || PLUMBING.contains(&node.op_type.as_str());
+            for input in node.input.iter().take(if is_followed { data } else { 0 }) {
+                takers.entry(input).or_default().push(node);
+            }
+        }
+        Self { makers, takers, outputs: graph.output.iter().map(|o| o.name.as_str()).collect() }
+    }
+
+    /// The value that no plumbing made, from which this one comes.
+    fn source(&self, name: &'a str) -> Option<&'a str> {
+        let mut name = name;
+        // A graph may be a cycle before it is checked.
+        for _ in 0..=self.makers.len() {
+            match self.makers.get(name) {
+                None => return Some(name),
+                Some(node) if PLUMBING.contains(&node.op_type.as_str()) => name = node.input.first()?,
+                Some(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// The outputs of the graph that plumbing leads a value to.
+    fn outputs(&self, name: &'a str) -> BTreeSet<&'a str> {
+        let (mut found, mut seen, mut next) = (BTreeSet::new(), HashSet::from([name]), vec![name]);
+        while let Some(name) = next.pop() {
+            if self.outputs.contains(name) {
+                found.insert(name);
+            }
+            for output in self.takers.get(name).into_iter().flatten().flat_map(|node| &node.output) {
+                if !output.is_empty() && seen.insert(output) {
+                    next.push(output);
+                }
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::ValueInfoProto;
+
+    fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+        let names = |names: &[&str]| names.iter().map(|n| n.to_string()).collect();
+        NodeProto { op_type: op.into(), input: names(inputs), output: names(outputs), ..Default::default() }
+    }
+
+    fn graph(nodes: Vec<NodeProto>, outputs: &[&str]) -> GraphProto {
+        let port = |name: &&str| ValueInfoProto { name: name.to_string(), ..Default::default() };
+        GraphProto { node: nodes, output: outputs.iter().map(port).collect(), ..Default::default() }
+    }
+
+    #[test]
+    fn states_are_followed_to_the_cells_and_on() {
+        let cell = |i: &str, h: &str, c: &str, ho: &str, co: &str| {
+            node("LSTM", &[i, "w", "r", "", "", h, c], &["y", ho, co])
+        };
+        // The order of the outputs is not that of the inputs.
+        let graph = graph(
+            vec![
+                node("Split", &["a"], &["a0", "a1"]),
+                node("Identity", &["b"], &["b_"]),
+                node("Slice", &["b_", "x0", "x1"], &["b0"]),
+                node("Gather", &["b_", "x2"], &["b1"]),
+                cell("x", "a0", "b0", "h0", "c0"),
+                cell("y0", "a1", "b1", "h1", "c1"),
+                node("Concat", &["c0", "c1"], &["p"]),
+                node("Concat", &["h0", "h1"], &["q_"]),
+                node("Transpose", &["q_"], &["q"]),
+            ],
+            &["y", "p", "q"],
+        );
+        let all = |_: &str, _: &str| true;
+        assert_eq!(pairs_by_flow(&graph, &["x", "a", "b"], all), [("a", "q"), ("b", "p")]);
+        assert_eq!(pairs_by_flow(&graph, &["x", "b"], all), [("b", "p")]);
+        assert!(pairs_by_flow(&graph, &["x", "a", "b"], |_, _| false).is_empty());
+    }
+
+    #[test]
+    fn one_state_for_two_outputs_is_no_pair() {
+        let graph = graph(
+            vec![
+                node("GRU", &["x", "w", "r", "", "", "a"], &["y", "h"]),
+                node("Identity", &["h"], &["p"]),
+                node("Identity", &["h"], &["q"]),
+                // A cycle.
+                node("Identity", &["z1"], &["z0"]),
+                node("Identity", &["z0"], &["z1"]),
+                node("GRU", &["y", "w", "r", "", "", "z0"], &["y1", "z2"]),
+            ],
+            &["p", "q"],
+        );
+        assert!(pairs_by_flow(&graph, &["x", "a"], |_, _| true).is_empty());
+        assert_eq!(pairs_by_flow(&graph, &["x", "a"], |_, o| o == "q"), [("a", "q")]);
+    }
+}

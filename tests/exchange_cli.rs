@@ -1,0 +1,385 @@
+//! The commands for other systems, as they are typed: export, import, verify, inspect.
+//!
+//! Needs onnxruntime where graphs are run: `ORT_DYLIB_PATH` or the Python environment of
+//! `VIRTUAL_ENV`; without it those tests are skipped, visibly.
+
+#[path = "common/networks.rs"]
+mod networks;
+#[path = "common/place.rs"]
+mod place;
+
+use std::fs;
+use std::path::Path;
+
+use hearken::onnx::{Precision, read};
+use hearken::recognizer::Recognizer;
+use place::{Place, misleading, options, prost_bytes};
+use serde_json::Value;
+
+#[test]
+fn an_export_never_goes_over_its_model_nor_where_it_cannot() {
+    let place = Place::new();
+    let before = fs::read(place.path("model.onnx")).expect("read");
+    fs::create_dir_all(place.path("triton/m/1")).expect("made");
+    fs::copy(place.path("model.onnx"), place.path("triton/m/1/model.onnx")).expect("copied");
+    for precision in Precision::ALL.map(Precision::name) {
+        for target in ["onnxruntime", "sherpa-onnx", "whole"] {
+            for out in ["model.onnx", ".", "triton/../model.onnx"] {
+                let (code, error) = place.bad(&[
+                    "export",
+                    "model.onnx",
+                    "--for",
+                    target,
+                    "--precision",
+                    precision,
+                    "-o",
+                    out,
+                ]);
+                assert!(code == 2 && error.contains("written over the model"), "{target} {out}: {error}");
+            }
+        }
+        let model = "triton/m/1/model.onnx";
+        let (code, error) = place.bad(&[
+            "export",
+            model,
+            "--for",
+            "triton",
+            "--name",
+            "m",
+            "--precision",
+            precision,
+            "-o",
+            "triton",
+        ]);
+        assert!(code == 2 && error.contains("written over the model"), "{error}");
+        assert_eq!(fs::read(place.path(model)).expect("read"), before);
+    }
+    assert_eq!(fs::read(place.path("model.onnx")).expect("read"), before);
+    let (code, error) = place.bad(&["export", "model.onnx", "--for", "whole", "-o", "-"]);
+    assert!(code == 2 && error.contains("standard output"), "{error}");
+    for (target, option, value) in [
+        ("onnxruntime", "--name", "n"),
+        ("sherpa-onnx", "--name", "n"),
+        ("whole", "--chunk-frames", "32"),
+        ("onnxruntime", "--chunk-frames", "32"),
+    ] {
+        let (code, error) = place.bad(&["export", "model.onnx", "--for", target, "-o", "out", option, value]);
+        assert!(code == 2 && error.contains(option) && error.contains(target), "{error}");
+    }
+    place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "out"]);
+    let (_, error) = place.bad(&["export", "out/m/1/model.onnx", "--for", "whole", "-o", "again"]);
+    assert!(error.contains("export of hearken's for triton") && error.contains("import it first"), "{error}");
+}
+
+#[test]
+fn exported_files_hear_the_same_from_the_command_line() {
+    if options().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let text = place.good(&["transcribe", "--model", "model.onnx", "a.wav"]);
+    assert!(text.split(' ').count() > 3, "the model speaks: {text:?}");
+    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "triton"]);
+    place.good(&["export", "model.onnx", "--for", "onnxruntime", "--precision", "fp16", "-o", "half.onnx"]);
+    for model in ["sherpa", "sherpa/model.onnx", "triton/m/1/model.onnx"] {
+        assert_eq!(place.good(&["transcribe", "--model", model, "a.wav"]), text, "{model}");
+    }
+    let config = fs::read_to_string(place.path("triton/m/config.pbtxt")).expect("written");
+    assert!(config.contains("name: \"m\"") && config.contains("zero_data: true"), "{config}");
+    let (code, error) = place.bad(&["transcribe", "--model", "half.onnx", "--engine", "native", "a.wav"]);
+    assert!(code == 2 && error.contains("native engine runs hearken's own"), "{error}");
+    place.good(&["export", "model.onnx", "--for", "whole", "-o", "whole.onnx"]);
+    let (_, error) = place.bad(&["transcribe", "--model", "whole.onnx", "a.wav"]);
+    assert!(error.contains("no states"), "{error}");
+    fs::remove_file(place.path("sherpa/tokens.txt")).expect("removed");
+    let (_, error) = place.bad(&["transcribe", "--model", "sherpa", "a.wav"]);
+    assert!(error.contains("tokens.txt"), "{error}");
+}
+
+#[test]
+fn verify_tells_differences_and_its_exit_code_says_whether_they_are_allowed() {
+    let place = Place::new();
+    let table = place.good(&["verify", "model.onnx", "--audio", "a.wav"]);
+    assert!(table.contains("native") && table.contains("chunks") && table.contains("allowed"), "{table}");
+    let (code, error) = place.bad(&["verify", "a.wav"]);
+    assert!(code == 1 && error.contains("a.wav"), "{error}");
+    if options().is_none() {
+        return;
+    }
+    let line = place.good(&["verify", "model.onnx", "--json"]);
+    let report: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(report["passed"], true);
+    let rows = report["rows"].as_array().expect("rows");
+    assert!(
+        rows.iter().any(|r| r["engine"] == "ort" && r["calls"] == "chunks" && r["streams"] == 4),
+        "{line}"
+    );
+    // Two engines never agree to the last bit.
+    assert_eq!(place.run(&["verify", "model.onnx", "--tolerance", "0"]).status.code(), Some(1));
+    // Time first, streams first; whole outputs without states.
+    for (name, found) in [
+        ("torch-dynamo-gru-2", "by their names"),
+        ("torch-script-lstm-2", "by their names"),
+        ("keras-gru", "none"),
+    ] {
+        let foreign = format!("{}/tests/data/import/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+        let table = place.good(&["verify", &foreign]);
+        assert!(table.contains(found) && table.contains("tokens unknown"), "{table}");
+        // One stream and four, by onnxruntime and by tract where that is in the build.
+        let in_chunks = if found == "none" { 0 } else { 2 + 2 * usize::from(cfg!(feature = "tract")) };
+        assert_eq!(table.matches("chunks").count(), in_chunks, "{table}");
+    }
+}
+
+#[test]
+fn verify_compares_a_file_with_the_model_it_was_made_of() {
+    if options().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let export = |out: &str, more: &[&str]| {
+        place.good(&[&["export", "model.onnx", "--for"], more, &["-o", out]].concat());
+    };
+    export("half.onnx", &["onnxruntime", "--precision", "fp16"]);
+    export("bytes.onnx", &["onnxruntime", "--precision", "int8"]);
+    export("dynamic.onnx", &["onnxruntime", "--precision", "int8-dynamic"]);
+    export("pcm.onnx", &["onnxruntime", "--with-frontend"]);
+    export("whole.onnx", &["whole"]);
+    export("sherpa", &["sherpa-onnx"]);
+    for (file, allowed) in [
+        ("model.onnx", 1e-4),
+        ("half.onnx", 5e-2),
+        ("bytes.onnx", 1.0),
+        ("dynamic.onnx", 3.0),
+        ("pcm.onnx", 5e-3),
+        ("whole.onnx", 1e-4),
+        ("sherpa", 1e-4),
+        ("sherpa/model.onnx", 1e-4),
+    ] {
+        let verify = ["verify", file, "--audio", "a.wav", "--against", "model.onnx", "--json"];
+        let report: Value = serde_json::from_str(&place.good(&verify)).expect("JSON");
+        let against = &report["against"];
+        assert!((against["tolerance"].as_f64().expect("a number") - allowed).abs() < 1e-6, "{file}");
+        assert!(against["engines"].as_array().is_some_and(|all| !all.is_empty()), "{file}");
+        assert!(report["opsets"][0][1].as_i64() == Some(17), "{file}: {report}");
+        assert!(report["inputs"][0]["shape"][0] == "N" && report["outputs"].is_array(), "{file}");
+        let strict = [&verify[..], &["--tolerance", "1e-9"]].concat();
+        assert_eq!(place.run(&strict).status.code(), Some(1), "{file}");
+    }
+    let table = place.good(&["verify", "half.onnx", "--audio", "a.wav", "--against", "model.onnx"]);
+    assert!(table.contains("against") && table.contains("on the native engine"), "{table}");
+    // Another model, and no model.
+    let (mut network, metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");
+    network.parameters[0].data[0] += 0.5;
+    hearken::onnx::write_file(&place.path("other.onnx"), &network, &metadata).expect("written");
+    let other = place.run(&["verify", "model.onnx", "--against", "other.onnx"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&other.stdout).contains("exceeded"));
+    let (_, error) = place.bad(&["verify", "model.onnx", "--against", "half.onnx"]);
+    assert!(error.contains("import it first"), "{error}");
+    // A foreign file and what it became, by features of its own.
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-gru-2.onnx");
+    let foreign = foreign.to_str().expect("UTF-8");
+    place.good(&[
+        "import",
+        foreign,
+        "--features",
+        "{\"num_mel_bins\": 6, \"low_freq\": 300}",
+        "-o",
+        "six.onnx",
+    ]);
+    let table = place.good(&["verify", foreign, "--against", "six.onnx", "--audio", "a.wav"]);
+    assert!(table.contains("six.onnx on the native engine"), "{table}");
+    let (_, error) = place.bad(&["verify", foreign, "--against", "model.onnx"]);
+    assert!(error.contains("takes 6 features a frame, the model 80"), "{error}");
+    for tolerance in ["-1", "nan", "inf", "x"] {
+        let (code, error) = place.bad(&["verify", "model.onnx", &format!("--tolerance={tolerance}")]);
+        assert!(code == 2 && error.contains("tolerance"), "{error}");
+    }
+}
+
+#[test]
+fn states_are_told_by_the_cells_and_not_by_their_order() {
+    let place = Place::new();
+    fs::write(place.path("foreign.onnx"), misleading()).expect("written");
+    let text = place.good(&["inspect", "foreign.onnx", "--json"]);
+    let described: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(described["states_found"], "by the cells that read and write them");
+    let pair = |i: usize| (described["states"][i]["input"].clone(), described["states"][i]["output"].clone());
+    assert_eq!((pair(0), pair(1)), (("a".into(), "p".into()), ("b".into(), "q".into())));
+    // The rest of what is named is found; nothing is named twice.
+    let named = place.good(&["inspect", "foreign.onnx", "--state", "b=q"]);
+    assert!(named.contains("as they were named, the rest by the cells"), "{named}");
+    for states in [["a=p", "a=q"], ["a=p", "b=p"]] {
+        let (code, error) =
+            place.bad(&["inspect", "foreign.onnx", "--state", states[0], "--state", states[1]]);
+        assert!(code == 2 && error.contains("twice"), "{error}");
+    }
+    if options().is_none() {
+        return;
+    }
+    let verified = place.run(&["verify", "foreign.onnx"]);
+    assert!(verified.status.success() && !String::from_utf8_lossy(&verified.stderr).contains("note:"));
+    // Tokens beside the file, or given.
+    let tokens = |n: usize| (0..n).map(|i| format!("t{i} {i}\n")).collect::<String>();
+    fs::write(place.path("tokens.txt"), tokens(5)).expect("written");
+    let table = place.good(&["verify", "foreign.onnx"]);
+    assert!(!table.contains("tokens unknown"), "{table}");
+    fs::write(place.path("few.txt"), tokens(4)).expect("written");
+    for command in [
+        ["verify", "foreign.onnx", "--tokens", "few.txt"].as_slice(),
+        &["transcribe", "--model", "foreign.onnx", "--tokens", "few.txt", "a.wav"],
+        &["import", "foreign.onnx", "--tokens", "few.txt", "-o", "x.onnx"],
+    ] {
+        let (_, error) = place.bad(command);
+        assert!(error.contains("few.txt: expected 5 tokens") && error.contains("found 4"), "{error}");
+    }
+    fs::remove_file(place.path("tokens.txt")).expect("removed");
+    let (_, error) = place.bad(&["transcribe", "--model", "foreign.onnx", "a.wav"]);
+    assert!(error.contains("--tokens FILE") && error.contains("hearken import"), "{error}");
+}
+
+#[test]
+fn what_cannot_stream_or_would_be_computed_otherwise_is_left_out_by_name() {
+    use hearken::onnx::graph::float;
+    use hearken::onnx::proto::AttributeProto;
+    if options().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let with = |name: &str, attribute: AttributeProto| {
+        let mut model = hearken::onnx::proto::decode(&misleading()).expect("a model");
+        let nodes = &mut model.graph.as_mut().expect("a graph").node;
+        let node = nodes.iter_mut().find(|n| n.op_type == "LSTM").expect("a cell");
+        node.attribute.retain(|a| a.name != attribute.name);
+        node.attribute.push(attribute);
+        fs::write(place.path(name), prost_bytes(&model)).expect("written");
+    };
+    let backwards = Some("reverse".as_bytes().into());
+    with(
+        "reverse.onnx",
+        AttributeProto { name: "direction".into(), s: backwards, r#type: 3, ..Default::default() },
+    );
+    let (_, error) = place.bad(&["verify", "reverse.onnx"]);
+    assert!(error.contains("(LSTM): its direction is reverse"), "{error}");
+    with("clip.onnx", float("clip", 0.5));
+    let verified = place.run(&["verify", "clip.onnx"]);
+    let (out, err) = (String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
+    assert!(verified.status.success(), "{err}");
+    if cfg!(feature = "tract") {
+        assert!(err.contains("(LSTM): tract does not compute clip 0.5"), "{err}");
+        assert!(out.contains("ort alone ran the file"), "{out}");
+    }
+    assert!(!err.contains("the native engine runs without"), "{err}");
+}
+
+#[test]
+fn inspect_describes_anybodys_file() {
+    let place = Place::new();
+    let own = place.good(&["inspect", "model.onnx"]);
+    for part in ["multiply-adds a second", "layers.1.gru", "sherpa-onnx", "state.0 → next_state.0", "GRU"] {
+        assert!(own.contains(part), "{part}: {own}");
+    }
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
+    let foreign = foreign.to_str().expect("UTF-8");
+    let text = place.good(&["inspect", foreign]);
+    assert!(text.contains("LSTM") && text.contains("hearken import"), "{text}");
+    let json: Value = serde_json::from_str(&place.good(&["inspect", foreign, "--json"])).expect("JSON");
+    assert!(json["targets"].as_array().is_some_and(|t| t.len() >= 5), "{json}");
+    let (code, error) = place.bad(&["inspect", foreign, "--state", "nothing=nowhere"]);
+    assert!(code == 2 && error.contains("`nothing`"), "{error}");
+    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    let layers = json["layers"].as_array().expect("layers");
+    assert!(layers.iter().any(|l| l["name"] == "/cells/LSTM_1" && l["multiply_adds"] == 512), "{json}");
+    let sums: [u64; 3] = ["parameters", "bytes", "multiply_adds"]
+        .map(|key| layers.iter().filter_map(|l| l[key].as_u64()).sum());
+    let all = text.lines().find(|l| l.starts_with("all ")).expect("a row of sums");
+    let row: Vec<u64> = all.split_whitespace().skip(1).map(|n| n.parse().expect("a number")).collect();
+    assert_eq!(row, sums);
+    let looped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/keras/gru-after.onnx");
+    let looped = place.good(&["inspect", looped.to_str().expect("UTF-8")]);
+    assert!(looped.lines().any(|l| l.starts_with("all ") && l.ends_with("unknown")), "{looped}");
+    fs::create_dir(place.path("two")).expect("made");
+    for name in ["two/a.onnx", "two/b.onnx"] {
+        fs::copy(place.path("model.onnx"), place.path(name)).expect("copied");
+    }
+    let two: Value = serde_json::from_str(&place.good(&["inspect", "two", "--json"])).expect("one object");
+    assert!(two["files"].as_array().is_some_and(|f| f.len() == 2 && f[1]["file"] == "two/b.onnx"), "{two}");
+    let folder = place.good(&["inspect", "sherpa"]);
+    assert!(folder.starts_with("sherpa/model.onnx") && folder.contains("zipformer2-CTC"), "{folder}");
+    let (code, error) = place.bad(&["inspect", "a.wav"]);
+    assert!(code == 1 && error.contains("a.wav"), "{error}");
+}
+
+#[test]
+fn an_imported_model_hears_learns_and_goes_out_again() {
+    let place = Place::new();
+    // hearken's own graph as a foreign one: without its metadata.
+    let (network, _) = read(&fs::read(place.path("model.onnx")).expect("read")).expect("ours");
+    let bytes = fs::read(place.path("model.onnx")).expect("read");
+    let mut model = hearken::onnx::proto::decode(&bytes).expect("a model");
+    model.metadata_props.clear();
+    fs::write(place.path("foreign.onnx"), prost_bytes(&model)).expect("written");
+    let tokens: String = ["<blk>", "▁a", "▁b", "▁c", "▁d", "▁e", "▁f"]
+        .iter()
+        .enumerate()
+        .map(|(i, t)| format!("{t} {i}\n"))
+        .collect();
+    fs::write(place.path("letters.txt"), tokens).expect("written");
+    let told = place.good(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "new/mine.onnx"]);
+    fs::rename(place.path("new/mine.onnx"), place.path("mine.onnx")).expect("a folder was made");
+    assert!(told.contains("gru 12 + gru 12"), "{told}");
+    // The table that is told is the one to train on with.
+    let table = &told[told.find("[network]").expect("a table")..];
+    let (before, after) = RECIPE.split_once("[network]").expect("a table");
+    let after = &after[after.find("[optimizer]").expect("a table")..];
+    let recipe = format!("{before}{table}{after}");
+    let text = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
+    assert!(text.split_whitespace().all(|word| "abcdef".contains(word)), "{text}");
+    fs::write(place.path("train.jsonl"), "{\"audio_filepath\": \"a.wav\", \"text\": \"a b\"}\n")
+        .expect("written");
+    fs::write(place.path("recipe.toml"), recipe).expect("written");
+    place.good(&["train", "recipe.toml", "--from", "mine.onnx", "--out", "run", "--threads", "1"]);
+    let learnt = Recognizer::open(place.path("run/last.onnx")).expect("trained on");
+    assert_eq!(learnt.metadata().tokens.len(), 7);
+    let (after, _) = hearken::onnx::read_file(&place.path("run/last.onnx")).expect("ours");
+    assert_eq!(after.config, network.config);
+    let moved = after.parameters.iter().zip(&network.parameters).any(|(a, b)| a.data != b.data);
+    assert!(moved, "it has learnt");
+    let near = after
+        .parameters
+        .iter()
+        .zip(&network.parameters)
+        .all(|(a, b)| a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() < 0.1));
+    assert!(near, "and has begun from the imported weights");
+    place.good(&["export", "run/last.onnx", "--for", "sherpa-onnx", "-o", "again"]);
+    assert!(place.path("again/tokens.txt").is_file());
+}
+
+const RECIPE: &str = r#"
+[data]
+words = ["a", "b", "c", "d", "e", "f"]
+[[data.recordings]]
+manifest = "train.jsonl"
+weight = 1.0
+[[data.dev]]
+manifest = "train.jsonl"
+weight = 1.0
+[network]
+cells = ["gru"]
+hidden = [12, 12]
+input_size = 8
+residual = false
+[optimizer]
+learning_rate = 1e-3
+[schedule]
+steps = 4
+warmup_steps = 1
+[run]
+seed = 1
+batch_size = 1
+eval_interval = 4
+checkpoint_interval = 4
+log_interval = 1
+"#;
