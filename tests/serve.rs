@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use hearken::decode::EndpointOptions;
 use hearken::recognizer::StreamOptions;
-use hearken::serve::{Access, Ending, Limits, Options};
+use hearken::serve::{Access, Ending, Limits, Options, Tls};
 use serde_json::{Value, json};
-use server::{Client, Server, clip, expected, f32_bytes, multipart, s16_bytes};
+use server::{Client, Server, clip, expected, f32_bytes, multipart, s16_bytes, upload};
 use tokio_tungstenite::tungstenite::Message;
 
 // ---------------------------------------------------------------- clients, one for each protocol
@@ -118,14 +118,6 @@ fn finals(client: &mut Client) -> (Vec<String>, f64) {
 
 fn joined(texts: &[String]) -> String {
     texts.iter().filter(|t| !t.is_empty()).cloned().collect::<Vec<_>>().join(" ")
-}
-
-fn upload(server: &Server, clip: &str, fields: &[(&str, &str)]) -> (u16, String) {
-    let bytes = std::fs::read(server::path(clip)).expect("a clip");
-    let (kind, body) = multipart(fields, Some((clip, &bytes)));
-    let (status, _, text) =
-        server.request("POST", "/v1/audio/transcriptions", &[("content-type", &kind)], &body);
-    (status, text)
 }
 
 // ---------------------------------------------------------------- what is heard
@@ -276,110 +268,6 @@ fn the_network_is_shown_to_those_who_ask_as_far_as_there_are_places() {
     assert!(traces > 60, "a step is 40 ms: {traces}");
 }
 
-// ---------------------------------------------------------------- HTTP
-
-#[test]
-fn recordings_are_uploaded_as_openai_s_clients_do() {
-    let server = Server::start(Options::default());
-    for clip in ["pi.wav", "pi.mp3", "voice-note.opus", "golden.flac", "pi.webm"] {
-        let (status, text) = upload(&server, clip, &[("model", "whisper-1")]);
-        let json: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!((status, &json["text"]), (200, &json!(expected(clip))), "{clip}");
-    }
-    let verbose = [("response_format", "verbose_json"), ("timestamp_granularities[]", "word")];
-    let (status, text) = upload(&server, "pi.wav", &verbose);
-    let json: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(
-        (status, &json["text"], &json["task"]),
-        (200, &json!(expected("pi.wav")), &json!("transcribe"))
-    );
-    let words: Vec<&str> =
-        json["words"].as_array().expect("words").iter().filter_map(|w| w["word"].as_str()).collect();
-    assert_eq!(words.join(" "), expected("pi.wav"));
-    assert!((json["duration"].as_f64().expect("a number") - 2.87).abs() < 0.01);
-    assert_eq!(server.metric("hearken_transcriptions_total"), 6.0);
-}
-
-#[test]
-fn uploads_that_are_no_good_say_why() {
-    let limits = Limits { upload_bytes: 100_000, ..Limits::default() };
-    let server = Server::start(Options { limits, ..Options::default() });
-    let post = |kind: &str, body: &[u8]| {
-        let (status, _, text) =
-            server.request("POST", "/v1/audio/transcriptions", &[("content-type", kind)], body);
-        (status, text)
-    };
-    let (kind, body) = multipart(&[], Some(("a.wav", b"RIFF is all that this has in common with one")));
-    let (status, text) = post(&kind, &body);
-    assert_eq!(status, 400);
-    let error: Value = serde_json::from_str(&text).expect("JSON");
-    assert!(error["error"]["message"].as_str().is_some_and(|m| m.contains("a.wav")), "{text}");
-    let (kind, body) = multipart(&[("model", "x")], None);
-    assert_eq!(post(&kind, &body).0, 400);
-    assert_eq!(upload(&server, "pi.mp3", &[("response_format", "srt")]).0, 400);
-    let (kind, body) = multipart(&[], Some(("a.wav", &vec![0; 130_000])));
-    assert_eq!(post(&kind, &body).0, 413);
-    assert_eq!(post("multipart/form-data", b"no boundary").0, 400);
-    assert_eq!(post("text/plain", b"hello").0, 400);
-    assert_eq!(post("multipart/form-data; boundary=x", b"--x\r\nnonsense").0, 400);
-    assert_eq!(server.request("GET", "/v1/audio/transcriptions", &[], b"").0, 405);
-    // More at a time than there is memory for.
-    let limits = Limits { uploads: 1, ..Limits::default() };
-    let narrow = Server::start(Options { limits, ..Options::default() });
-    let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\
-                content-type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n";
-    let mut half = None;
-    narrow.retry(|| {
-        // Anew each time: an upload may have come before it, and it was refused in its place.
-        let mut stream = TcpStream::connect(narrow.address).expect("connected");
-        stream.write_all(head.as_bytes()).expect("sent");
-        half = Some(stream);
-        upload(&narrow, "pi.mp3", &[]).0 == 503
-    });
-    drop(half);
-    narrow.retry(|| upload(&narrow, "pi.mp3", &[]).0 == 200);
-    // And still it works.
-    assert_eq!(upload(&server, "pi.mp3", &[]).0, 200);
-}
-
-#[test]
-fn health_metrics_models_and_the_page() {
-    let server = Server::start(Options::default());
-    let get = |path: &str| server.request("GET", path, &[], b"");
-    let (status, _, text) = get("/health");
-    assert_eq!((status, text.as_str()), (200, r#"{"status":"ok"}"#));
-    assert_eq!(get("/v1/models").0, 200);
-    assert_eq!(get("/no/such/path").0, 404);
-    let (status, head, text) = get("/");
-    assert_eq!(status, 200);
-    assert!(text.contains("<title>hearken"));
-    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
-    assert!(head.contains("x-content-type-options: nosniff"), "{head}");
-    for file in ["/page.js", "/worklet.js", "/style.css"] {
-        let (status, _, text) = get(file);
-        assert_eq!(status, 200);
-        let elsewhere = ["http://", "https://", "@import"];
-        assert!(!elsewhere.iter().any(|word| text.contains(word)), "{file} loads from elsewhere");
-    }
-    let mut client = server.start_encoded(16_000, "s16le", false);
-    client.send(&s16_bytes(&clip("pi.wav").0));
-    client.say(r#"{"type":"finish"}"#);
-    finals(&mut client);
-    let (_, head, text) = get("/metrics");
-    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
-    for line in text.lines() {
-        let good = line.starts_with("# ")
-            || line.rsplit_once(' ').is_some_and(|(name, value)| {
-                name.starts_with("hearken_") && value.parse::<f64>().is_ok_and(f64::is_finite)
-            });
-        assert!(good, "{line}");
-    }
-    assert!((server.metric("hearken_audio_seconds_total") - 2.87).abs() < 0.01);
-    assert_eq!(server.metric("hearken_protocol_streams_total{protocol=\"hearken\"}"), 1.0);
-    assert!(server.metric("hearken_real_time_factor") > 0.0);
-    assert!(server.metric("hearken_lag_seconds_count") > 0.0);
-}
-
 // ---------------------------------------------------------------- access
 
 #[test]
@@ -444,20 +332,22 @@ fn upload_from(server: &Server, origin: &str) -> u16 {
 #[test]
 fn by_tls_too() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serve");
-    let tls = Some((folder.join("cert.pem"), folder.join("key.pem")));
-    let server = Server::start(Options { tls, ..Options::default() });
+    let tls = Tls::read(&folder.join("cert.pem"), &folder.join("key.pem")).expect("a certificate");
+    let server = Server::start(Options { tls: Some(tls), ..Options::default() });
     let mut client = server.open_tls("/v1/stream");
     client.say(r#"{"type":"start","sample_rate":16000}"#);
     assert_eq!(client.json()["type"], "ready");
     client.send(&s16_bytes(&clip("pi.wav").0));
     client.say(r#"{"type":"finish"}"#);
     assert_eq!(joined(&finals(&mut client).0), expected("pi.wav"));
-    // Who does not speak TLS is let go, and harms nobody.
+    // Who does not speak TLS is told so, and harms nobody.
     let mut plain = TcpStream::connect(server.address).expect("connected");
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    let mut answer = String::new();
+    plain.read_to_string(&mut answer).expect("an answer to its end");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 400 ") && body.contains("https://"), "{answer}");
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
     server.open_tls("/v1/stream");
 }
 
@@ -489,6 +379,9 @@ fn more_streams_than_there_are_places_are_told_to_come_again() {
     for (path, first) in [("/v1/stream", r#"{"type":"start","sample_rate":16000}"#), ("/sherpa", "Done")] {
         let mut client = server.open(path);
         client.say(first);
+        if path == "/v1/stream" {
+            assert_eq!(client.json()["code"], "busy");
+        }
         assert_eq!(client.closed(), 1013, "{path}");
     }
     let mut client = server.open("/vosk");
@@ -508,10 +401,28 @@ fn more_connections_than_allowed_are_turned_away() {
     let open = Halfway::new(&server);
     let idle = [server.open("/"), server.open("/")];
     assert_eq!(server.refused("/", &[]), 503);
+    assert_eq!(upload(&server, "pi.mp3", &[]).0, 503);
+    assert_eq!(server.request("GET", "/health", &[], b"").0, 200);
+    assert_eq!(server.metric("hearken_connections"), 3.0);
+    assert_eq!(server.metric("hearken_refused_total{reason=\"connections\"}"), 2.0);
+    // The reserve is bounded, and who takes it without asking for anything loses it.
+    let silent: Vec<TcpStream> =
+        (0..40).map(|_| TcpStream::connect(server.address).expect("connected")).collect();
+    server.retry(|| server.request("GET", "/health", &[], b"").0 == 200);
+    drop(silent);
     drop(idle);
     open.finish();
     server.retry(|| server.request("GET", "/health", &[], b"").0 == 200);
-    assert_eq!(server.metric("hearken_refused_total{reason=\"connections\"}").min(1.0), 1.0);
+}
+
+#[test]
+fn a_full_server_refuses_by_tls_too() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serve");
+    let tls = Tls::read(&folder.join("cert.pem"), &folder.join("key.pem")).expect("a certificate");
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let server = Server::start(Options { limits, tls: Some(tls), ..Options::default() });
+    let _open = server.open_tls("/v1/stream");
+    assert_eq!(server.refused_tls("/v1/stream"), 503);
 }
 
 #[test]
@@ -519,8 +430,13 @@ fn a_flood_of_new_connections_is_turned_away() {
     let limits = Limits { connections_per_second: 2.0, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let open = Halfway::new(&server);
-    let statuses: Vec<u16> = (0..12).map(|_| server.request("GET", "/health", &[], b"").0).collect();
+    let statuses: Vec<u16> = (0..12).map(|_| server.request("GET", "/", &[], b"").0).collect();
     assert!(statuses.contains(&503), "{statuses:?}");
+    // Who looks after the server sees it all the same.
+    for _ in 0..12 {
+        assert_eq!(server.request("GET", "/health", &[], b"").0, 200);
+    }
+    assert!(server.metric("hearken_refused_total{reason=\"rate\"}") >= 1.0);
     open.finish();
 }
 
@@ -535,11 +451,12 @@ fn what_takes_too_long_or_is_too_long_is_closed_with_its_code() {
     let server = Server::start(Options { limits, ..Options::default() });
     let mut long = server.start_encoded(16_000, "s16le", false);
     long.send(&[0; 10_001]);
+    assert_eq!(long.json()["code"], "too_big");
     assert_eq!(long.closed(), 1009);
     let mut idle = server.open("/");
-    assert_eq!(idle.closed(), 1008);
-    let mut idle = server.start_encoded(16_000, "s16le", false);
-    idle.send(&[0; 100]);
+    assert!(matches!(idle.message(), Message::Close(Some(frame)) if u16::from(frame.code) == 1008));
+    let mut idle = server.open("/v1/stream");
+    assert_eq!(idle.json()["code"], "idle");
     assert_eq!(idle.closed(), 1008);
     // Who does not finish the head of a request is let go too, and who sends no other or none.
     for sent in ["", "GET / HTTP/1.1\r\nhost: ", "GET /health HTTP/1.1\r\nhost: x\r\n\r\n"] {
@@ -551,6 +468,30 @@ fn what_takes_too_long_or_is_too_long_is_closed_with_its_code() {
     }
     assert_eq!(server.metric("hearken_closed_total{reason=\"idle\"}"), 2.0);
     assert_eq!(server.metric("hearken_closed_total{reason=\"too_big\"}"), 1.0);
+}
+
+#[test]
+fn the_last_words_come_before_a_limit_of_time_closes() {
+    let limits = [
+        ("idle", Limits { idle: Duration::from_secs(2), ..Limits::default() }),
+        ("total", Limits { total: Duration::from_secs(2), ..Limits::default() }),
+    ];
+    for (name, limits) in limits {
+        let server = Server::start(Options { limits, ..Options::default() });
+        let (samples, _) = clip("pi.wav");
+        let mut own = server.start_encoded(16_000, "s16le", false);
+        own.send(&s16_bytes(&samples));
+        let mut vosk = server.open("/vosk");
+        vosk.say(r#"{"config":{"sample_rate":16000}}"#);
+        vosk.send(&s16_bytes(&samples));
+        assert_eq!(joined(&finals(&mut own).0), expected("pi.wav"), "{name}");
+        assert_eq!(own.json()["code"], name);
+        assert_eq!(own.closed(), 1008);
+        vosk.json();
+        assert_eq!(vosk.json()["text"], expected("pi.wav"), "{name}");
+        assert_eq!(vosk.closed(), 1008);
+        assert_eq!(server.metric(&format!("hearken_closed_total{{reason=\"{name}\"}}")), 2.0);
+    }
 }
 
 #[test]
@@ -761,6 +702,37 @@ fn when_the_server_ends_open_streams_get_their_last_words() {
     server.ended();
 }
 
+#[test]
+fn while_the_server_ends_it_says_so() {
+    let limits = Limits { drain: Duration::from_secs(60), ..Limits::default() };
+    let mut server = Server::start(Options { limits, ..Options::default() });
+    // An upload under way keeps it from ending; that it is under way is seen by its being asked for more.
+    let bytes = std::fs::read(server::path("pi.mp3")).expect("a clip");
+    let (kind, body) = multipart(&[], Some(("pi.mp3", &bytes)));
+    let mut upload_of_old = TcpStream::connect(server.address).expect("connected");
+    let head = format!(
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: {kind}\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    upload_of_old.write_all(head.as_bytes()).expect("sent");
+    let mut told = [0; 25];
+    upload_of_old.read_exact(&mut told).expect("an answer");
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.stop();
+    server.retry(|| server.request("GET", "/health", &[], b"").0 == 503);
+    let (_, _, text) = server.request("GET", "/health", &[], b"");
+    assert_eq!(text, r#"{"status":"draining"}"#);
+    assert_eq!(server.metric("hearken_connections"), 1.0);
+    assert_eq!(server.refused("/v1/stream", &[]), 503);
+    assert_eq!(upload(&server, "pi.mp3", &[]).0, 503);
+    upload_of_old.write_all(&body).expect("sent");
+    let mut answer = String::new();
+    upload_of_old.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(&expected("pi.mp3")), "{answer}");
+    server.ended();
+}
+
 #[cfg(unix)]
 #[test]
 fn the_program_ends_with_0_after_a_sigterm() {
@@ -776,6 +748,8 @@ fn the_program_ends_with_0_after_a_sigterm() {
     drop(client);
     let (code, errors) = program.wait();
     assert_eq!(code, Some(0), "{errors}");
+    let draining = errors.find("hearken: draining: 1 streams\n");
+    assert!(draining.is_some() && draining < errors.find("hearken: stopped\n"), "{errors}");
     assert!(!errors.contains("panicked"), "{errors}");
     assert!(TcpStream::connect(program.address).is_err());
 }
@@ -801,6 +775,17 @@ fn the_program_refuses_what_is_not_safe() {
         run(&["--tls-cert", "absent.pem", "--tls-key", "absent.pem", "--listen", "127.0.0.1:0"]);
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("absent.pem"), "{errors}");
+    assert!(!errors.contains("listening on"), "{errors}");
+    let encrypted = folder.path().join("key.pem");
+    std::fs::write(&encrypted, "-----BEGIN ENCRYPTED PRIVATE KEY-----\n").expect("written");
+    let certificate = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/serve/cert.pem");
+    let (code, errors) = run(&["--tls-cert", certificate, "--tls-key", encrypted.to_str().expect("UTF-8")]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("encrypted") && errors.contains("openssl pkey"), "{errors}");
+    let (code, errors) = run(&["--allow-origin", "speech.example.org"]);
+    assert!(code == Some(2) && errors.contains("https://speech.example.org"), "{errors}");
+    let (code, errors) = run(&["--listen", ":2700"]);
+    assert!(code == Some(2) && errors.contains("0.0.0.0:2700"), "{errors}");
     assert_eq!(run(&["--rule1-min-trailing-silence=-1"]).0, Some(2));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();

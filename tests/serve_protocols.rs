@@ -33,6 +33,7 @@ fn text() -> impl Strategy<Value = String> {
         r#"{"type":"start","sample_rate":8000,"encoding":"f32le","trace":true,"partials":false}"#,
         r#"{"type":"start","sample_rate":3}"#,
         r#"{"type":"flush"}"#,
+        r#"{"type":"ping"}"#,
         r#"{"type":"finish"}"#,
         r#"{"config":{"sample_rate":16000,"words":true}}"#,
         r#"{"config":{"sample_rate":"48000","max_alternatives":2}}"#,

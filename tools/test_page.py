@@ -4,14 +4,15 @@
     python tools/test_page.py --hearken target/debug/hearken --model M.onnx --pictures /tmp
 
 Says what was heard, checks it against `hearken transcribe`, drops a recording on the page, plays
-a word, goes by keyboard, refuses the microphone, stops the server while listening, asks for a
-token; screenshots of each look (light, dark, phone) go to --pictures.
+a word, goes by keyboard, refuses the microphone, stops the server while listening, and hangs it; pages
+of a name that is not allowed; asks for a token; screenshots of each look (light, dark, phone) go to --pictures.
 Needs Chromium and the Python packages playwright, websockets, numpy and soundfile.
 """
 
 import argparse
 import os
 import shutil
+import signal
 import tempfile
 import time
 import wave
@@ -44,8 +45,11 @@ def padded(path, folder):
 
 
 class Browser:
-    def __init__(self, playwright, microphone, **context):
+    def __init__(self, playwright, microphone, name=None, origin=None, **context):
         flags = FLAGS + ["--use-fake-device-for-media-stream"]
+        if name:  # by which this computer is reached; a secure place all the same, for the microphone
+            flags += [f"--host-resolver-rules=MAP {name} 127.0.0.1",
+                      f"--unsafely-treat-insecure-origin-as-secure={origin}"]
         if microphone:
             flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={microphone}%noloop"]
         self.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
@@ -96,6 +100,17 @@ CONTRAST = """() => {
     return worst; }"""
 
 
+# How far each token's label is from its row of the picture, and from the label before it: pixels.
+LABELS = """() => {
+    const canvas = document.getElementById('tokens'), box = canvas.getBoundingClientRect();
+    const labels = [...document.querySelectorAll('#token-labels span')].map((l) => l.getBoundingClientRect());
+    const row = box.height / canvas.height;
+    const off = labels.map((l, i) => Math.abs((l.top + l.bottom) / 2 - (box.top + (i + 0.5) * row)));
+    const gaps = labels.slice(1).map((l, i) => l.top - labels[i].bottom);
+    return {count: labels.length, rows: canvas.height, off: Math.max(...off), overlap: -Math.min(0, ...gaps),
+        font: parseFloat(getComputedStyle(canvas.parentElement.firstElementChild).fontSize), row}; }"""
+
+
 def listen(browser_type, url, args, microphone, seconds, expected, picture, **context):
     browser = Browser(browser_type, microphone, **context)
     with browser as page:
@@ -112,12 +127,17 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
         page.wait_for_function("n => document.querySelectorAll('.word').length >= n", arg=len(words), timeout=30000)
         drawn = {c: coloured(page, c) for c in ("spectrogram", "tokens", "state")}
         contrast = page.evaluate(CONTRAST)
+        labels = page.evaluate(LABELS)
+        assert labels["count"] == labels["rows"] > 0 and labels["off"] <= 1 and labels["overlap"] <= 0.5, labels
+        assert labels["font"] <= labels["row"], f"labels are higher than their rows: {labels}"
         page.keyboard.press("Escape")
         page.wait_for_selector("#status:text-is('Not listening.')")
         heard = text(page)
         words = page.locator(".word").count()
         page.locator(".word").first.click()
         page.wait_for_selector(".word.playing", timeout=5000)
+        box, line = page.locator(".word").first.bounding_box(), page.locator("#transcript p").first.bounding_box()
+        assert line["y"] <= box["y"] and box["y"] + box["height"] <= line["y"] + line["height"], (box, line)
         wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
         print(f"{picture}: {heard!r}, {words} words, {level:.0f} dB, drawn {drawn}, least contrast {contrast}")
         assert heard == expected, f"heard {heard!r}, expected {expected!r}"
@@ -172,11 +192,27 @@ def main():
                 page.keyboard.press("ArrowRight")
                 page.keyboard.press("ArrowRight")
                 assert page.evaluate("document.activeElement.textContent") == expected.split()[1]
+                assert page.locator(".word[tabindex='0']").all_inner_texts() == expected.split()[1:2], "one place for Tab"
+                assert " s, sure to " in page.locator(".word").first.get_attribute("aria-description")
                 page.keyboard.press("Enter")
                 page.wait_for_selector(".word.playing", timeout=5000)
                 page.screenshot(path=os.path.join(args.pictures, "page-dropped.png"))
                 page.click("#clear")
                 assert text(page) == "", text(page)
+                assert page.locator(".word.playing").count() == 0
+                # Space goes on from there; a word that is played stops before the listening does.
+                page.keyboard.press("Space")
+                page.wait_for_selector("#status:text-is('Listening.')")
+                drop(page, args.recording)
+                page.wait_for_selector(".source")
+                assert page.inner_text("#status") == "Listening.", page.inner_text("#status")
+                page.evaluate("document.querySelector('.word').click()")
+                page.wait_for_selector(".word.playing", timeout=5000)
+                page.keyboard.press("Escape")
+                assert page.locator(".word.playing").count() == 0
+                assert page.inner_text("#status") == "Listening.", page.inner_text("#status")
+                page.keyboard.press("Escape")
+                page.wait_for_selector("#status:text-is('Not listening.')")
                 drop(page, __file__)
                 page.wait_for_selector("#problem:not([hidden])")
                 print("not audio:", page.inner_text("#problem"))
@@ -190,6 +226,41 @@ def main():
                 page.wait_for_selector("#problem:not([hidden])", timeout=10000)
                 print("refused:", page.inner_text("#problem"))
                 assert "refused" in page.inner_text("#problem")
+                page.wait_for_selector("#status:text-is('Not listening.')")
+
+            # A server that hangs while somebody listens, and for the last words; then before it.
+            browser = Browser(playwright, microphone)
+            with browser as page:
+                page.goto(url)
+                page.click("#listen")
+                page.wait_for_selector("#status:text-is('Listening.')")
+                server.process.send_signal(signal.SIGSTOP)
+                page.wait_for_selector("#problem:not([hidden])", timeout=20000)
+                print("hung:", page.inner_text("#problem"))
+                assert "does not answer" in page.inner_text("#problem")
+                server.process.send_signal(signal.SIGCONT)
+                page.wait_for_selector("#problem", state="hidden", timeout=20000)
+                server.process.send_signal(signal.SIGSTOP)
+                page.click("#listen")
+                page.wait_for_selector("#status:text-is('Not listening.')", timeout=20000)
+                print("hung at the end:", page.inner_text("#problem"))
+                assert "last words" in page.inner_text("#problem")
+                page.click("#listen")
+                page.wait_for_selector("#problem:not([hidden])", timeout=20000)
+                print("hung at the beginning:", page.inner_text("#problem"))
+                assert "does not answer" in page.inner_text("#problem")
+                page.wait_for_selector("#status:text-is('Not listening.')")
+                server.process.send_signal(signal.SIGCONT)
+
+            # A page that came by a name which is not allowed.
+            foreign = server.http.replace("127.0.0.1", "speech.test")
+            browser = Browser(playwright, microphone, name="speech.test", origin=foreign)
+            with browser as page:
+                page.goto(foreign)
+                page.click("#listen")
+                page.wait_for_selector("#problem:not([hidden])", timeout=20000)
+                print("not allowed:", page.inner_text("#problem"))
+                assert "--allow-origin" in page.inner_text("#problem")
 
             # The server stops, then is killed, while somebody speaks.
             browser = Browser(playwright, microphone)
@@ -245,6 +316,7 @@ def main():
             with browser as page:
                 page.goto(server.http + "/")
                 page.wait_for_selector("#token-form:not([hidden])")
+                page.wait_for_selector("#status:text-is('A token is needed.')")
                 page.fill("#token", "0123456789abcdef")
                 page.keyboard.press("Enter")
                 page.wait_for_selector("#token-form", state="hidden")

@@ -68,6 +68,11 @@ impl EndpointArgs {
         let named = self.vad.is_some() || rules.iter().any(Option::is_some);
         let on = self.endpoint.map_or(by_default || named, |switch| switch == Switch::On);
         if !on {
+            if self.vad.is_some() {
+                let problem = "--vad says where utterances end, and `--endpoint off` that they do not: \
+                               leave one of them out";
+                return Err(Error::new(Stage::Usage, problem));
+            }
             if named {
                 let problem = "`--endpoint off` and an endpoint rule exclude each other";
                 return Err(Error::new(Stage::Usage, problem));
@@ -91,6 +96,11 @@ impl EndpointArgs {
             },
         };
         endpoint.check()?;
+        let by_silence = [endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence];
+        if self.vad.is_some() && by_silence.iter().all(|seconds| seconds.is_infinite()) {
+            let problem = "--vad holds back the rules of silence (1 and 2), and both are switched off";
+            return Err(Error::new(Stage::Usage, problem));
+        }
         if !(0.0..=1.0).contains(&self.vad_threshold) {
             let problem = format!("--vad-threshold: expected 0 to 1, found {}", self.vad_threshold);
             return Err(Error::new(Stage::Usage, problem));
@@ -145,6 +155,8 @@ mod tests {
             ("--rule2-min-trailing-silence=nan", "rule 2"),
             ("--endpoint off --rule3-min-utterance-length 5", "exclude"),
             ("--endpoint on --vad-threshold 2", "--vad-threshold"),
+            ("--endpoint off --vad absent.onnx", "--vad"),
+            ("--vad absent.onnx --rule1-min-trailing-silence 0 --rule2-min-trailing-silence 0", "1 and 2"),
         ] {
             let error = options(line, false).expect_err(line);
             assert!(error.to_string().contains(expected), "{line}: {error}");

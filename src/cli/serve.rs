@@ -11,7 +11,7 @@ use super::endpoint::EndpointArgs;
 use super::model::ModelChoice;
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage};
-use crate::serve::{self, Access, Ending, Limits, Options};
+use crate::serve::{self, Access, Ending, Limits, Options, Tls};
 
 /// Hear over the network: websockets as vosk-server and sherpa-onnx speak them, whole recordings
 /// by POST, and a page for the browser.
@@ -22,8 +22,8 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelChoice,
 
-    /// The address to listen on.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2700")]
+    /// The address to listen on; a port alone is on this computer only.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2700", value_parser = listen_address)]
     listen: SocketAddr,
 
     /// The file whose first line is the token that clients must bring.
@@ -35,7 +35,7 @@ pub(super) struct Args {
     insecure: bool,
 
     /// Pages of this origin may connect too (https://speech.example.org); `*` is all.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = serve::origin::normalized)]
     allow_origin: Vec<String>,
 
     /// The certificate (chain), PEM.
@@ -106,6 +106,34 @@ struct LimitArgs {
     drain_seconds: f64,
 }
 
+/// An address with a port; `localhost` and a port alone are this computer.
+fn listen_address(text: &str) -> std::result::Result<SocketAddr, String> {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if let Ok(port) = text.parse() {
+        return Ok(here(port));
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Err(format!("expected a port too: {}", SocketAddr::new(ip, 2700)));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "2700"));
+    let Ok(port) = port.parse::<u16>() else {
+        return Err(format!("expected a port from 0 to 65535, found `{port}`"));
+    };
+    match host {
+        "localhost" => Ok(here(port)),
+        // Elsewhere it means all addresses, which is not to be had by leaving something out.
+        "" | "*" => {
+            Err(format!("write 127.0.0.1:{port} for this computer only, 0.0.0.0:{port} for all addresses"))
+        }
+        _ if host.parse::<Ipv6Addr>().is_ok() => Err(format!("write [{host}]:{port}")),
+        _ => Err(format!("expected an address of this computer in numbers, as in 127.0.0.1:{port}")),
+    }
+}
+
 /// A positive number of a size that durations can have.
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
@@ -137,6 +165,11 @@ fn failed(problem: impl Into<String>) -> Error {
     Error::new(Stage::Serve, problem)
 }
 
+/// A line for whoever looks after the server; nobody may be there to read it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "hearken: {line}");
+}
+
 /// Bytes that the system holds for a client that does not read.
 const SEND_BUFFER: u32 = 128 << 10;
 /// Connections that wait to be let in.
@@ -149,15 +182,18 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let hint = "set --token-file, or say --insecure";
         return Err(Error::new(Stage::Usage, problem).hint(hint).into());
     }
+    let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+    let tls = tls.map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
         limits: args.limits.limits(),
         access: Access { token, origins: args.allow_origin.clone() },
-        tls: args.tls_cert.clone().zip(args.tls_key.clone()),
+        tls,
         threads: args.threads.map_or(cores, usize::from),
         batch: usize::from(args.batch),
         stream: args.endpoint.stream_options(true)?,
         ending: if args.sherpa_ending == "python" { Ending::Python } else { Ending::Cpp },
+        log: say,
     };
     let recognizer = args.model.open()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -170,8 +206,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let (listener, address) = bind(args.listen)?;
         let shutdown = asked_to_end()?;
         let scheme = if options.tls.is_some() { "https" } else { "http" };
-        // Nobody may be there to read it.
-        let _ = writeln!(std::io::stderr(), "hearken: listening on {scheme}://{address}/");
+        say(&format!("listening on {scheme}://{address}/"));
         serve::run(listener, recognizer, options, shutdown).await
     })?;
     // A decoder that hangs in a recording must not keep the program.
@@ -225,4 +260,35 @@ fn read_token(path: &std::path::Path) -> Result<String> {
         return Err(Error::new(Stage::Serve, problem).in_file(path));
     }
     Ok(token.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_understood_or_say_what_to_write() {
+        for (text, expected) in [
+            ("127.0.0.1:2700", "127.0.0.1:2700"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("2701", "127.0.0.1:2701"),
+            ("localhost", "127.0.0.1:2700"),
+            ("[::1]:2700", "[::1]:2700"),
+        ] {
+            assert_eq!(listen_address(text).map(|a| a.to_string()).as_deref(), Ok(expected));
+        }
+        for (text, hint) in [
+            (":2700", "0.0.0.0:2700"),
+            ("*:2700", "127.0.0.1:2700"),
+            ("127.0.0.1", "127.0.0.1:2700"),
+            ("::1", "[::1]:2700"),
+            ("speech.example.org:2700", "127.0.0.1:2700"),
+            ("localhost:70000", "65535"),
+            ("localhost:http", "`http`"),
+            ("", "127.0.0.1:2700"),
+        ] {
+            let problem = listen_address(text).expect_err(text);
+            assert!(problem.contains(hint), "{text}: {problem}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ use crate::recognizer::{Event, Pipeline, Recognizer, StreamOptions};
 /// FLAC, MP3, AAC, Ogg Vorbis and Opus are read at any rate, with any number of channels.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: hearken transcribe call.wav\n         \
-                        arecord -r 16000 -f S16_LE | hearken transcribe --raw s16le:16000:1 -")]
+                        arecord -t raw -r 16000 -f S16_LE | hearken transcribe --raw s16le:16000:1 -")]
 pub(super) struct Args {
     /// Recordings; `-` is standard input.
     #[arg(required = true, value_name = "FILE")]

@@ -2,6 +2,8 @@
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 
+use super::origin;
+
 /// How browsers, which cannot set headers on websockets, bring the token: as a subprotocol.
 pub const TOKEN_PROTOCOL: &str = "bearer.";
 
@@ -10,8 +12,8 @@ pub const TOKEN_PROTOCOL: &str = "bearer.";
 pub struct Access {
     /// Whoever connects must have it.
     pub token: Option<String>,
-    /// Origins (`https://speech.example.org`) whose pages may connect besides our own; `*` is
-    /// all of them.
+    /// Origins (`https://speech.example.org`, as [`origin::normalized`] has them) whose pages may
+    /// connect besides our own; `*` is all of them.
     pub origins: Vec<String>,
 }
 
@@ -66,8 +68,14 @@ impl Access {
         for origin in headers.get_all(header::ORIGIN) {
             let origin = origin.to_str().map_err(|_| Refusal::Origin)?;
             let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-            let page = origin.split_once("://").map_or("", |(_, host)| host);
-            let ours = !page.is_empty() && page.eq_ignore_ascii_case(host) && is_address(host);
+            // The port that goes without saying may be said in one and not in the other.
+            let ours = origin.split_once("://").is_some_and(|(scheme, page)| {
+                let sent_to = origin::normalized(&format!("{scheme}://{host}"));
+                !page.is_empty()
+                    && is_address(host)
+                    && sent_to.is_ok()
+                    && sent_to == origin::normalized(origin)
+            });
             if !ours && !self.allows(origin) {
                 return Err(Refusal::Origin);
             }
@@ -126,6 +134,9 @@ mod tests {
         assert_eq!(page("127.0.0.1:2700", "http://127.0.0.1:2700", &[]), Ok(()));
         assert_eq!(page("localhost:2700", "http://localhost:2700", &[]), Ok(()));
         assert_eq!(page("[::1]:2700", "http://[::1]:2700", &[]), Ok(()));
+        assert_eq!(page("localhost:80", "http://localhost", &[]), Ok(()));
+        assert_eq!(page("127.0.0.1:443", "https://127.0.0.1", &[]), Ok(()));
+        assert_eq!(page("127.0.0.1:443", "http://127.0.0.1", &[]), Err(Refusal::Origin));
         assert_eq!(page("127.0.0.1:2700", "http://127.0.0.1:8000", &[]), Err(Refusal::Origin));
         assert_eq!(page("127.0.0.1:2700", "https://evil.example", &[]), Err(Refusal::Origin));
         assert_eq!(page("127.0.0.1:2700", "null", &[]), Err(Refusal::Origin));

@@ -2,22 +2,27 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use serde_json::json;
+use axum::{Extension, Router};
+use serde_json::{Value, json};
 
 use super::auth::{Access, Refusal};
 use super::machine::Opening;
 use super::page;
+use super::problem::{Problem, json_response};
+use super::remains;
 use super::session::{self, Shared};
 use super::sherpa::Ending;
-use super::transcription::{Problem, json_response, transcribe};
+use super::transcription::transcribe;
+
+/// The name of the one model.
+const MODEL: &str = "hearken";
 
 /// What the handlers know.
 #[derive(Clone)]
@@ -47,26 +52,70 @@ pub fn router(app: App) -> Router {
         )
         .route("/v1/audio/transcriptions", post(transcriptions))
         .route("/v1/models", get(models))
+        .route("/v1/models/{id}", get(model))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .route("/page.js", get(|| async { page::script(page::PAGE_JS) }))
-        .route("/worklet.js", get(|| async { page::script(page::WORKLET_JS) }))
-        .route("/style.css", get(|| async { page::style() }))
+        .fallback(other)
+        .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(most))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }
 
+/// Why a connection is let in for a look at the server's health only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// The limit of this name in the metrics is reached.
+    Limit(&'static str),
+    /// The server ends.
+    Draining,
+}
+
+/// The paths that are answered when there is room for nothing else.
+pub fn busy_router(app: App) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .fallback(turned_away)
+        .layer(middleware::from_fn_with_state(app.clone(), guard))
+        .with_state(app)
+}
+
+async fn turned_away(State(app): State<App>, Extension(busy): Extension<Busy>) -> Problem {
+    match busy {
+        Busy::Limit(reason) => {
+            app.shared.metrics.refuse(reason);
+            Problem::busy("too many connections, try again later")
+        }
+        Busy::Draining => Problem::busy("the server ends"),
+    }
+}
+
+/// The page's files, and paths that are none.
+async fn other(method: Method, uri: Uri) -> Result<Response, Problem> {
+    let file = uri.path().strip_prefix('/').and_then(page::file).filter(|_| method == Method::GET);
+    if let Some(file) = file {
+        return Ok(file);
+    }
+    let path: String = uri.path().chars().take(100).collect();
+    Err(Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}")).named("unknown_url"))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let problem = format!("{} does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, problem).named("method_not_supported")
+}
+
 /// What is served to anyone: it tells nothing, and asks for the token.
 fn is_public(method: &Method, uri: &Uri, upgrade: bool) -> bool {
     let path = uri.path();
-    method == Method::GET
-        && !upgrade
-        && ["/", "/health", "/page.js", "/worklet.js", "/style.css"].contains(&path)
+    let is_public = ["/", "/health"].contains(&path) || path.strip_prefix('/').is_some_and(page::is_file);
+    method == Method::GET && !upgrade && is_public
 }
 
 /// Token and origin, and the headers that every answer has.
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let request = remains::kept(request);
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let checked = app.access.check(request.headers(), request.uri());
     let page = app.access.foreign_page(request.headers()).cloned();
@@ -127,9 +176,12 @@ async fn stream(State(app): State<App>, request: Request, opening: Opening) -> R
         WebSocketUpgrade::from_request(request, &()).await;
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
-        Err(rejection) => return rejection.into_response(),
+        Err(rejection) => return Problem::new(rejection.status(), rejection.body_text()).into_response(),
     };
     let shared = app.shared;
+    if *shared.draining.borrow() {
+        return Problem::busy("the server ends").into_response();
+    }
     let most = shared.limits.message_bytes;
     upgrade
         .protocols(["hearken"])
@@ -146,20 +198,29 @@ async fn stream(State(app): State<App>, request: Request, opening: Opening) -> R
 
 async fn transcriptions(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     if *app.shared.draining.borrow() {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"));
+        return Err(Problem::busy("the server ends"));
     }
-    let multipart = Multipart::from_request(request, &())
-        .await
-        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.body_text()))?;
-    transcribe(app.shared, multipart).await
+    transcribe(app.shared, request).await
 }
 
 /// Clients of OpenAI's interface ask which models there are.
 async fn models(State(app): State<App>) -> Response {
-    let most = app.shared.limits.upload_bytes;
-    let model = json!({"id": "hearken", "object": "model", "created": 0, "owned_by": "hearken",
-                       "max_upload_bytes": most});
-    json_response(StatusCode::OK, &json!({"object": "list", "data": [model]}))
+    let list = json!({"object": "list", "data": [model_card(&app)]});
+    json_response(StatusCode::OK, &list)
+}
+
+async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
+    if id == MODEL {
+        return Ok(json_response(StatusCode::OK, &model_card(&app)));
+    }
+    let id: String = id.chars().take(100).collect();
+    let problem = format!("the model `{id}` does not exist; there is `{MODEL}`");
+    Err(Problem::new(StatusCode::NOT_FOUND, problem).of("model").named("model_not_found"))
+}
+
+fn model_card(app: &App) -> Value {
+    json!({"id": MODEL, "object": "model", "created": 0, "owned_by": "hearken",
+           "max_upload_bytes": app.shared.limits.upload_bytes})
 }
 
 async fn health(State(app): State<App>) -> Response {

@@ -121,6 +121,11 @@ pub trait Protocol: Send {
 
     /// Says no more audio will come: the client's own ending, or the server's going.
     fn end(&mut self, actions: &mut Vec<Action>);
+
+    /// A text message that tells a problem before a close, where the protocol has one.
+    fn problem(&self, _name: &str, _problem: &str) -> Option<String> {
+        None
+    }
 }
 
 /// How a protocol is chosen: by path, or by the first message.

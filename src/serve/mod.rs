@@ -2,41 +2,43 @@
 //! own; whole recordings by POST; health, metrics and a page. See docs/serve.md.
 //!
 //! ```text
-//! socket ─► http (token, origin) ─► session ─► machine (own, vosk, sherpa: pure)
-//!                                      │ ▲
-//!                        audio, marks  ▼ │  what was heard
-//!                                   batcher (threads; streams step together)
+//! socket ─► door (limits, TLS) ─► http (token, origin) ─► session ─► machine (own, vosk, sherpa: pure)
+//!                                                             │ ▲
+//!                                               audio, marks  ▼ │  what was heard
+//!                                                          batcher (threads; streams step together)
 //! ```
 //!
 //! Only here is tokio.
 
 pub mod auth;
 pub mod batcher;
+mod captions;
+mod door;
 pub mod http;
 pub mod limits;
 pub mod machine;
 pub mod metrics;
+pub mod origin;
 mod page;
+mod problem;
 pub mod protocol;
+mod remains;
 mod session;
 pub mod sherpa;
 mod tls;
 mod transcription;
+mod upload;
 pub mod vosk;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use crate::decode::EndpointOptions;
 use crate::error::Result;
@@ -45,12 +47,13 @@ use crate::recognizer::{Recognizer, StreamOptions};
 pub use auth::Access;
 pub use limits::Limits;
 pub use sherpa::Ending;
+pub use tls::Tls;
 
 use batcher::{BatchOptions, Batcher};
-use http::{App, Held};
-use limits::RateLimit;
+use door::Door;
+use http::App;
 use machine::ModelInfo;
-use metrics::{Gauge, Metrics};
+use metrics::Metrics;
 use session::Shared;
 
 /// How a server is to be.
@@ -58,8 +61,8 @@ use session::Shared;
 pub struct Options {
     pub limits: Limits,
     pub access: Access,
-    /// Certificate and key, PEM files.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Certificate and key, for https and wss.
+    pub tls: Option<Tls>,
     /// The recogniser's threads.
     pub threads: usize,
     /// Streams in one step of the network at the most.
@@ -68,6 +71,8 @@ pub struct Options {
     pub stream: StreamOptions,
     /// How a sherpa client that came without a path is answered.
     pub ending: Ending,
+    /// Takes lines for whoever looks after the server: when it begins to end, and has ended.
+    pub log: fn(&str),
 }
 
 impl Default for Options {
@@ -80,55 +85,59 @@ impl Default for Options {
             batch: 64,
             stream: StreamOptions { endpoint: Some(EndpointOptions::default()), detector: None },
             ending: Ending::default(),
+            log: |_| {},
         }
     }
 }
 
-/// Serves until `shutdown` is done, then lets the open streams end, and returns.
+/// Serves until `shutdown` is done, then lets the open streams end, and returns. Meanwhile new
+/// connections are told so; `/health` and `/metrics` are answered to the end.
 ///
 /// # Errors
-/// When the certificate is no good or a thread cannot be started. Clients' errors are the
-/// clients'.
+/// When a thread cannot be started. Clients' errors are the clients'.
 pub async fn run(
     listener: TcpListener,
     recognizer: Recognizer,
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    let tls = options.tls.as_ref().map(|(certificate, key)| tls::acceptor(certificate, key)).transpose()?;
     let metrics = Arc::new(Metrics::default());
     let (drain, draining) = watch::channel(false);
-    let shared = Arc::new(shared(&recognizer, &options, &metrics, draining.clone())?);
+    let shared = Arc::new(shared(&recognizer, &options, &metrics, draining)?);
     let app = App { shared, access: Arc::new(options.access.clone()), ending: options.ending };
-    let door = Door {
-        router: http::router(app),
-        tls,
-        limits: options.limits.clone(),
-        connections: Arc::new(Semaphore::new(options.limits.connections)),
-        metrics,
-        draining,
-    };
-    let mut rate = RateLimit::new(options.limits.connections_per_second);
+    let mut door = Door::new(app, options.tls.clone());
     let mut open = JoinSet::new();
-    tokio::pin!(shutdown);
+    let_in(&listener, &mut door, &mut open, shutdown).await;
+    (options.log)(&format!("draining: {} streams", metrics.streams.load(Relaxed)));
+    // Whoever listens is told; that nobody does is no error.
+    let _ = drain.send(true);
+    let gone = Door::all_gone(door.connections(), options.limits.connections);
+    let gone = timeout(options.limits.drain, gone);
+    let_in(&listener, &mut door, &mut open, async { drop(gone.await) }).await;
+    drop(listener);
+    (options.log)("stopped");
+    Ok(())
+}
+
+/// Accepts connections until something is done.
+async fn let_in(
+    listener: &TcpListener,
+    door: &mut Door,
+    open: &mut JoinSet<()>,
+    until: impl Future<Output = ()>,
+) {
+    tokio::pin!(until);
     loop {
         tokio::select! {
-            () = &mut shutdown => break,
+            () = &mut until => return,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => door.admit(stream, &mut rate, &mut open),
+                Ok((stream, _)) => door.admit(stream, open),
                 // Out of file descriptors, most likely: some will be free soon.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
             Some(_) = open.join_next() => {}
         }
     }
-    drop(listener);
-    // Whoever listens is told; that nobody does is no error.
-    let _ = drain.send(true);
-    let most = u32::try_from(options.limits.connections).unwrap_or(u32::MAX);
-    // All permits are back when all connections, and the sessions that they became, have ended.
-    let _ = timeout(options.limits.drain, door.connections.acquire_many(most)).await;
-    Ok(())
 }
 
 fn shared(
@@ -153,80 +162,4 @@ fn shared(
         traces: Arc::new(Semaphore::new(options.limits.traces)),
         draining,
     })
-}
-
-/// Lets connections in.
-struct Door {
-    router: axum::Router,
-    tls: Option<TlsAcceptor>,
-    limits: Limits,
-    connections: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
-    draining: watch::Receiver<bool>,
-}
-
-impl Door {
-    fn admit(&self, stream: TcpStream, rate: &mut RateLimit, open: &mut JoinSet<()>) {
-        if !rate.admit(Instant::now()) {
-            self.metrics.refuse("rate");
-            return turn_away(&stream);
-        }
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            self.metrics.refuse("connections");
-            return turn_away(&stream);
-        };
-        let held = Held(Arc::new((permit, Gauge::up(&self.metrics, |m| &m.connections))));
-        // Small messages must not wait for each other; a socket that cannot do it still works.
-        let _ = stream.set_nodelay(true);
-        let (router, draining, limits) = (self.router.clone(), self.draining.clone(), self.limits.clone());
-        match self.tls.clone() {
-            None => drop(open.spawn(serve(stream, router, held, draining, limits))),
-            Some(tls) => {
-                open.spawn(async move {
-                    if let Ok(Ok(stream)) = timeout(limits.handshake, tls.accept(stream)).await {
-                        serve(stream, router, held, draining, limits).await;
-                    }
-                });
-            }
-        }
-    }
-}
-
-/// Says that there is no room, as far as that can be said without waiting.
-fn turn_away(stream: &TcpStream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
-                            content-length: 26\r\n\r\ntoo many, try again later\n";
-    let _ = stream.try_write(ANSWER);
-}
-
-/// One connection, to its end or until it has become a websocket.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    router: axum::Router,
-    held: Held,
-    mut draining: watch::Receiver<bool>,
-    limits: Limits,
-) {
-    let service = router.layer(axum::Extension(held));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(hyper_util::rt::TokioTimer::new())
-        .header_read_timeout(limits.handshake)
-        .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-        .with_upgrades();
-    tokio::pin!(connection);
-    let mut going = false;
-    let ended = timeout(limits.total, async {
-        loop {
-            tokio::select! {
-                result = connection.as_mut() => return result,
-                _ = draining.wait_for(|d| *d), if !going => {
-                    going = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-        }
-    });
-    // How a client broke off is the client's.
-    let _ = ended.await;
 }

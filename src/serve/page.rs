@@ -5,11 +5,19 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 const INDEX_HTML: &str = include_str!("page/index.html");
-/// The page's program.
-pub const PAGE_JS: &str = include_str!("page/page.js");
-/// What runs on the browser's audio thread.
-pub const WORKLET_JS: &str = include_str!("page/worklet.js");
-const STYLE_CSS: &str = include_str!("page/style.css");
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Name, kind and text of what the page is made of.
+const FILES: [(&str, &str, &str); 6] = [
+    ("page.js", SCRIPT, include_str!("page/page.js")),
+    ("notices.js", SCRIPT, include_str!("page/notices.js")),
+    ("pictures.js", SCRIPT, include_str!("page/pictures.js")),
+    ("transcript.js", SCRIPT, include_str!("page/transcript.js")),
+    // What runs on the browser's audio thread.
+    ("worklet.js", SCRIPT, include_str!("page/worklet.js")),
+    ("style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
+];
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -24,16 +32,13 @@ pub fn index() -> Response {
     (headers, INDEX_HTML).into_response()
 }
 
-/// A script.
-pub fn script(text: &'static str) -> Response {
-    file("text/javascript; charset=utf-8", text)
+/// Whether the page has a file of this name.
+pub fn is_file(name: &str) -> bool {
+    FILES.iter().any(|(file, ..)| *file == name)
 }
 
-/// The style sheet.
-pub fn style() -> Response {
-    file("text/css; charset=utf-8", STYLE_CSS)
-}
-
-fn file(kind: &'static str, text: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
+/// A file of the page.
+pub fn file(name: &str) -> Option<Response> {
+    let (_, kind, text) = FILES.iter().find(|(file, ..)| *file == name)?;
+    Some(([(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "no-cache")], *text).into_response())
 }

@@ -7,6 +7,7 @@
 //! ← {"type":"partial","text":"one two","start":0.0,"end":1.3,"words":[{"word","start","end","confidence"},…]}
 //! ← {"type":"final",…}
 //! → {"type":"flush"}     ends the utterance here; its final is followed by {"type":"flushed"}
+//! → {"type":"ping"}      answered at once by {"type":"pong"}
 //! → {"type":"finish"}
 //! ← {"type":"final",…}, {"type":"end","seconds":12.3}, close 1000
 //! ```
@@ -44,6 +45,8 @@ pub enum ClientMessage {
     },
     /// End the utterance here and go on.
     Flush,
+    /// Whether somebody is there: browsers cannot send websocket's own pings.
+    Ping,
     /// No more audio.
     Finish,
 }
@@ -157,9 +160,14 @@ impl Own {
     }
 }
 
+/// What is wrong, as it is told before a close.
+pub fn error_message(name: &str, problem: &str) -> String {
+    json!({"type": "error", "code": name, "message": problem}).to_string()
+}
+
 /// Says what is wrong, then closes.
 fn refuse(code: u16, name: &str, problem: &str, actions: &mut Vec<Action>) {
-    actions.push(Action::Send(json!({"type": "error", "code": name, "message": problem}).to_string()));
+    actions.push(Action::Send(error_message(name, problem)));
     actions.push(Action::close(code, problem));
 }
 
@@ -182,10 +190,13 @@ impl Protocol for Own {
         let message: ClientMessage = match serde_json::from_str(text) {
             Ok(message) => message,
             Err(error) => {
-                let problem = format!("expected start, flush or finish as JSON: {error}");
+                let problem = format!("expected start, flush, ping or finish as JSON: {error}");
                 return refuse(close::INVALID_DATA, "message", &problem, actions);
             }
         };
+        if message == ClientMessage::Ping {
+            return actions.push(Action::Send(json!({"type": "pong"}).to_string()));
+        }
         if self.ended {
             return;
         }
@@ -197,6 +208,8 @@ impl Protocol for Own {
             }
             ClientMessage::Flush => actions.push(Action::Restart),
             ClientMessage::Finish => self.end(actions),
+            // Answered above.
+            ClientMessage::Ping => {}
         }
     }
 
@@ -239,6 +252,10 @@ impl Protocol for Own {
             actions.push(Action::Finish);
         }
     }
+
+    fn problem(&self, name: &str, problem: &str) -> Option<String> {
+        Some(error_message(name, problem))
+    }
 }
 
 #[cfg(test)]
@@ -269,6 +286,7 @@ mod tests {
         let mut actions = Vec::new();
         own.binary(&0.5f32.to_le_bytes(), &mut actions);
         assert_eq!(actions, [Action::Audio(vec![0.5])]);
+        assert_eq!(say(&mut own, r#"{"type":"ping"}"#), [Action::Send(r#"{"type":"pong"}"#.into())]);
         assert_eq!(say(&mut own, r#"{"type":"finish"}"#), [Action::Finish]);
         assert_eq!(say(&mut own, r#"{"type":"finish"}"#), [], "once is enough");
         let mut actions = Vec::new();

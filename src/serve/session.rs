@@ -17,6 +17,7 @@ use super::batcher::{Batcher, Feed, Item};
 use super::limits::Limits;
 use super::machine::{Action, First, Heard, ModelInfo, Opening, Protocol, choose, close};
 use super::metrics::{Gauge, Metrics};
+use super::protocol::error_message;
 
 /// Samples that go to the recogniser at a time: a quarter of a second at 16 kHz.
 const PIECE: usize = 4_000;
@@ -75,13 +76,20 @@ impl Shared {
 enum Over {
     /// The client left, or cannot be reached.
     Gone,
-    /// We close, for this reason in the metrics if it is a problem.
-    Close { code: u16, reason: String, counted: Option<&'static str> },
+    /// We close, for this reason in the metrics if it is a problem. Where the protocol has messages
+    /// for problems, it is told by this name first, unless the protocol itself has said it.
+    Close { code: u16, reason: String, counted: Option<&'static str>, told: Option<&'static str> },
 }
 
 impl Over {
     fn close(code: u16, reason: &str, counted: &'static str) -> Self {
-        Over::Close { code, reason: reason.into(), counted: Some(counted) }
+        Over::Close { code, reason: reason.into(), counted: Some(counted), told: Some(counted) }
+    }
+
+    /// The server ends: that is no problem of the client's.
+    fn shutdown() -> Self {
+        let reason = "the server ends".into();
+        Over::Close { code: close::GOING_AWAY, reason, counted: Some("shutdown"), told: None }
     }
 }
 
@@ -100,9 +108,12 @@ pub async fn run(mut socket: WebSocket, opening: Opening, shared: Arc<Shared>) {
     let over = session.converse(&mut socket).await;
     // The stream's place is free before the goodbyes.
     session.listening = None;
-    if let Over::Close { code, reason, counted } = over {
+    if let Over::Close { code, reason, counted, told } = over {
         if let Some(counted) = counted {
             session.shared.metrics.close(counted);
+        }
+        if let Some(text) = told.and_then(|name| session.problem(name, &reason)) {
+            let _ = timeout(GOODBYE, socket.send(Message::Text(text.into()))).await;
         }
         goodbye(socket, code, &reason).await;
     }
@@ -147,7 +158,8 @@ impl Session {
         let end = Instant::now() + limits.total;
         let mut idle = Instant::now() + limits.idle;
         let mut draining = shared.draining.clone();
-        let mut going = false;
+        // How it will be closed when the last words are said.
+        let mut leaving: Option<Over> = None;
         // Timers are set once, and once more when they ring: setting one for each message would cost
         // more than reading it.
         let mut total_timer = pin!(sleep_until(end));
@@ -160,17 +172,10 @@ impl Session {
                 idle = Instant::now() + limits.idle;
             }
             let mut actions = Vec::new();
+            let mut must_leave = None;
             tokio::select! {
                 biased;
-                _ = draining.wait_for(|d| *d), if !going => {
-                    going = true;
-                    if self.listening.is_none() || self.complete {
-                        return Over::close(close::GOING_AWAY, "the server ends", "shutdown");
-                    }
-                    if let Some(machine) = &mut self.machine {
-                        machine.end(&mut actions);
-                    }
-                }
+                _ = draining.wait_for(|d| *d), if leaving.is_none() => must_leave = Some(Over::shutdown()),
                 turn = turn(&mut self.listening, !reading) => match turn {
                     Turn::Heard(heard) => self.hear(heard, &mut actions),
                     // What waits is fed below.
@@ -194,18 +199,38 @@ impl Session {
                         idle_timer.as_mut().reset(idle);
                         continue;
                     }
-                    let code = if self.complete { close::NORMAL } else { close::POLICY };
-                    let counted = (!self.complete).then_some("idle");
-                    return Over::Close { code, reason: "nothing came for too long".into(), counted };
+                    let reason = format!("nothing came for {} s", limits.idle.as_secs_f64());
+                    if self.complete {
+                        return Over::Close { code: close::NORMAL, reason, counted: None, told: None };
+                    }
+                    must_leave = Some(Over::close(close::POLICY, &reason, "idle"));
                 }
-                () = &mut total_timer => {
-                    return Over::close(close::POLICY, "the connection has lasted its time", "total");
+                () = &mut total_timer => match leaving.take() {
+                    // The last words did not come in time.
+                    Some(over) => return over,
+                    None => {
+                        let reason = format!("the connection has lasted {} s", limits.total.as_secs_f64());
+                        must_leave = Some(Over::close(close::POLICY, &reason, "total"));
+                    }
                 }
+            }
+            if let Some(over) = must_leave {
+                if self.listening.is_none() || self.complete {
+                    return over;
+                }
+                if let Some(machine) = &mut self.machine {
+                    machine.end(&mut actions);
+                }
+                leaving = Some(over);
+                total_timer.as_mut().reset(Instant::now() + limits.drain);
             }
             let over = self.act(actions, socket).await;
             self.feed();
-            if going && self.complete && !matches!(over, Some(Over::Gone)) {
-                return Over::close(close::GOING_AWAY, "the server ends", "shutdown");
+            if self.complete
+                && !matches!(over, Some(Over::Gone))
+                && let Some(over) = leaving.take()
+            {
+                return over;
             }
             if let Some(over) = over {
                 return over;
@@ -237,6 +262,14 @@ impl Session {
             _ => {}
         }
         None
+    }
+
+    /// A problem as the protocol tells it, if it has messages for that.
+    fn problem(&self, name: &str, problem: &str) -> Option<String> {
+        match &self.machine {
+            Some(machine) => machine.problem(name, problem),
+            None => (self.opening == Opening::Own).then(|| error_message(name, problem)),
+        }
     }
 
     fn hear(&mut self, heard: Vec<Heard>, actions: &mut Vec<Action>) {
@@ -297,7 +330,7 @@ impl Session {
                 Action::Close { code, reason } => {
                     let bad =
                         matches!(code, close::PROTOCOL_ERROR | close::UNSUPPORTED | close::INVALID_DATA);
-                    return Some(Over::Close { code, reason, counted: bad.then_some("invalid") });
+                    return Some(Over::Close { code, reason, counted: bad.then_some("invalid"), told: None });
                 }
             }
         }
@@ -310,6 +343,7 @@ impl Session {
             code: close::TRY_AGAIN,
             reason: "all streams are taken: try again later".into(),
             counted: None,
+            told: Some("busy"),
         };
         let to = self.shared.model.sample_rate;
         if sample_rate != to {
@@ -379,7 +413,7 @@ async fn turn(listening: &mut Option<Listening>, feeding: bool) -> Turn {
 fn broken(error: &axum::Error) -> Over {
     let text = error.to_string().to_lowercase();
     if text.contains("too long") || text.contains("too big") || text.contains("too large") {
-        Over::close(close::TOO_BIG, "the message is longer than the limit", "too_big")
+        Over::close(close::TOO_BIG, "the message is longer than the limit (--max-message)", "too_big")
     } else if text.contains("utf-8") || text.contains("utf8") {
         Over::close(close::INVALID_DATA, "expected text as UTF-8", "invalid")
     } else if text.contains("protocol") && !text.contains("reset without closing") {

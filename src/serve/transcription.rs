@@ -1,173 +1,145 @@
 //! `POST /v1/audio/transcriptions`: a whole recording, in the form that clients of OpenAI's
 //! interface send. It goes through the recogniser's threads as any stream does.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 
-use axum::body::Bytes;
-use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hyper::body::Frame;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::audio;
 use crate::recognizer::{Event, Segment, Word};
 
 use super::batcher::Item;
 use super::machine::{Heard, thousandths};
-use super::session::Shared;
+use super::problem::{Problem, json_response};
+use super::session::{Listening, Shared};
+use super::upload::{Format, no_form, read_form};
 
 /// Samples read of a recording at a time.
 const PIECE: usize = 8_000;
-/// The longest text field.
-const LONGEST_FIELD: usize = 4_096;
-
-/// What is wrong with a request.
-pub struct Problem {
-    status: StatusCode,
-    message: String,
-}
-
-impl Problem {
-    /// An answer of this status.
-    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
-    }
-
-    fn bad(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, message)
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let kind = if self.status.is_server_error() { "server_error" } else { "invalid_request_error" };
-        let error = json!({"message": self.message, "type": kind, "param": null, "code": null});
-        json_response(self.status, &json!({ "error": error }))
-    }
-}
-
-impl From<MultipartError> for Problem {
-    fn from(error: MultipartError) -> Self {
-        Self::new(error.status(), error.body_text())
-    }
-}
-
-/// A JSON answer.
-pub fn json_response(status: StatusCode, value: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
-}
-
-#[derive(Default)]
-struct Form {
-    name: String,
-    file: Option<Bytes>,
-    format: String,
-    words: bool,
-}
+/// Events that wait for a client that reads slowly.
+const WAITING: usize = 16;
 
 /// Answers a request.
 ///
 /// # Errors
 /// What is wrong with it, or that all streams are taken.
-pub async fn transcribe(shared: Arc<Shared>, multipart: Multipart) -> Result<Response, Problem> {
-    let Ok(_permit) = Arc::clone(&shared.uploads).try_acquire_owned() else {
+pub async fn transcribe(shared: Arc<Shared>, request: Request) -> Result<Response, Problem> {
+    let Ok(permit) = Arc::clone(&shared.uploads).try_acquire_owned() else {
         shared.metrics.refuse("uploads");
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many uploads at a time: try again later",
-        ));
+        return Err(Problem::busy("too many uploads at a time: try again later"));
     };
-    let form = read_form(&shared, multipart).await?;
-    if !["", "json", "text", "verbose_json"].contains(&form.format.as_str()) {
-        let problem = format!("expected response_format json, text or verbose_json, found {}", form.format);
-        return Err(Problem::bad(problem));
+    let multipart = Multipart::from_request(request, &()).await.map_err(|e| no_form(&e))?;
+    let form = read_form(&shared.limits, multipart).await?;
+    let mut hearing = Hearing::begin(&shared, form.file, form.name)?;
+    if form.stream {
+        // What is wrong with a recording is mostly wrong at its beginning: then the status says it.
+        let first = hearing.next().await?;
+        return Ok(told(shared, hearing, first, permit));
     }
-    let bytes = form.file.ok_or_else(|| Problem::bad("expected a field `file` with the recording"))?;
-    let work = hear(&shared, bytes, form.name);
-    let late = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the recording took too long");
-    let (segments, seconds) = timeout(shared.limits.total, work).await.map_err(|_| late())??;
-    shared.metrics.transcriptions_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let (segments, seconds) = hearing.all().await?;
+    shared.metrics.transcriptions_total.fetch_add(1, Relaxed);
     let texts: Vec<&str> = segments.iter().map(|s| s.text.as_str()).filter(|t| !t.is_empty()).collect();
     let text = texts.join(" ");
-    Ok(match form.format.as_str() {
-        "text" => {
-            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{text}\n")).into_response()
-        }
-        "verbose_json" => json_response(StatusCode::OK, &verbose(&text, &segments, seconds, form.words)),
-        _ => json_response(StatusCode::OK, &json!({ "text": text })),
+    let plain = |kind: &'static str, text: String| ([(header::CONTENT_TYPE, kind)], text).into_response();
+    Ok(match form.format {
+        Format::Json => json_response(StatusCode::OK, &json!({ "text": text })),
+        Format::Text => plain("text/plain; charset=utf-8", format!("{text}\n")),
+        Format::Verbose => json_response(StatusCode::OK, &verbose(&text, &segments, seconds, form.words)),
+        Format::Captions(kind) => plain(kind.content_type(), kind.write(&segments)),
     })
 }
 
-async fn read_form(shared: &Shared, mut multipart: Multipart) -> Result<Form, Problem> {
-    let mut form = Form::default();
-    let idle = shared.limits.idle;
-    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "nothing came for too long");
-    while let Some(field) = timeout(idle, multipart.next_field()).await.map_err(late)?? {
-        let name = field.name().unwrap_or_default().to_string();
-        if name == "file" {
-            form.name = field.file_name().unwrap_or("the recording").chars().take(200).collect();
-            form.file = Some(read_field(shared, field, shared.limits.upload_bytes).await?);
-            continue;
-        }
-        let value = read_field(shared, field, LONGEST_FIELD).await?;
-        let value = String::from_utf8_lossy(&value);
-        match name.as_str() {
-            "response_format" => form.format = value.into(),
-            "timestamp_granularities[]" | "timestamp_granularities" => form.words |= value == "word",
-            // model, language, prompt, temperature: there is one model here, and it has no use
-            // for the others.
-            _ => {}
-        }
-    }
-    Ok(form)
+// ---------------------------------------------------------------- hearing
+
+/// What comes of a recording, in order.
+enum Step {
+    Segment(Segment),
+    /// The end, after so many seconds.
+    End(f64),
 }
 
-async fn read_field(shared: &Shared, mut field: Field<'_>, most: usize) -> Result<Bytes, Problem> {
-    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "nothing came for too long");
-    let mut bytes = Vec::new();
-    while let Some(chunk) = timeout(shared.limits.idle, field.chunk()).await.map_err(late)?? {
-        if bytes.len() + chunk.len() > most {
-            let problem = format!("the field is longer than {most} bytes");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, problem));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes.into())
+/// A recording on its way: decoded on a thread for blocking work, heard on the recogniser's.
+struct Hearing {
+    name: String,
+    listening: Listening,
+    pieces: mpsc::Receiver<crate::Result<Vec<f32>>>,
+    /// All pieces went to the recogniser.
+    ended: bool,
+    heard: VecDeque<Heard>,
+    end: Instant,
+    seconds_allowed: f64,
 }
 
-/// Decodes on a thread for blocking work, hears on the recogniser's.
-async fn hear(shared: &Arc<Shared>, bytes: Bytes, name: String) -> Result<(Vec<Segment>, f64), Problem> {
-    let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "all streams are taken: try again later");
-    let mut listening = shared.listen("http", false).ok_or_else(busy)?;
-    let (pieces_out, mut pieces) = mpsc::channel::<crate::Result<Vec<f32>>>(4);
-    let rate = shared.model.sample_rate;
-    tokio::task::spawn_blocking(move || decode(bytes.into(), &name, rate, &pieces_out));
-    let mut ended = false;
-    let mut segments = Vec::new();
-    let lost = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the recogniser stopped");
-    loop {
-        tokio::select! {
-            heard = listening.outputs.recv() => {
-                listening.feed.taken();
-                for heard in heard.ok_or_else(lost)? {
-                    match heard {
-                        Heard::Event(Event::Final(segment)) => segments.push(segment),
-                        Heard::Finished { seconds } => return Ok((segments, seconds)),
-                        Heard::Failed(problem) => {
-                            return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem));
-                        }
-                        _ => {}
-                    }
+impl Hearing {
+    fn begin(shared: &Arc<Shared>, bytes: Bytes, name: String) -> Result<Self, Problem> {
+        let busy = || Problem::busy("all streams are taken: try again later");
+        let listening = shared.listen("http", false).ok_or_else(busy)?;
+        let (out, pieces) = mpsc::channel(4);
+        let (rate, called) = (shared.model.sample_rate, name.clone());
+        tokio::task::spawn_blocking(move || decode(bytes.into(), &called, rate, &out));
+        let total = shared.limits.total;
+        Ok(Self {
+            name,
+            listening,
+            pieces,
+            ended: false,
+            heard: VecDeque::new(),
+            end: Instant::now() + total,
+            seconds_allowed: total.as_secs_f64(),
+        })
+    }
+
+    async fn all(&mut self) -> Result<(Vec<Segment>, f64), Problem> {
+        let mut segments = Vec::new();
+        loop {
+            match self.next().await? {
+                Step::Segment(segment) => segments.push(segment),
+                Step::End(seconds) => return Ok((segments, seconds)),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Step, Problem> {
+        let late = format!("{} was not heard within {} s, the limit here", self.name, self.seconds_allowed);
+        let end = self.end;
+        timeout_at(end, self.step()).await.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, late))?
+    }
+
+    async fn step(&mut self) -> Result<Step, Problem> {
+        let failed = |problem: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem);
+        loop {
+            while let Some(heard) = self.heard.pop_front() {
+                match heard {
+                    Heard::Event(Event::Final(segment)) => return Ok(Step::Segment(segment)),
+                    Heard::Finished { seconds } => return Ok(Step::End(seconds)),
+                    Heard::Failed(problem) => return Err(failed(problem)),
+                    _ => {}
                 }
             }
-            piece = async { listening.feed.room().await; pieces.recv().await }, if !ended => match piece {
-                Some(Ok(samples)) => listening.feed.put(Item::Audio(samples)),
-                Some(Err(error)) => return Err(Problem::bad(error.to_string())),
-                None => {
-                    ended = true;
-                    listening.feed.put(Item::Finish);
+            let Listening { feed, outputs, .. } = &mut self.listening;
+            tokio::select! {
+                heard = outputs.recv() => {
+                    feed.taken();
+                    self.heard.extend(heard.ok_or_else(|| failed("the recogniser stopped".into()))?);
+                }
+                piece = async { feed.room().await; self.pieces.recv().await }, if !self.ended => match piece {
+                    Some(Ok(samples)) => feed.put(Item::Audio(samples)),
+                    Some(Err(error)) => return Err(Problem::bad(error.to_string()).of("file")),
+                    None => {
+                        self.ended = true;
+                        feed.put(Item::Finish);
+                    }
                 }
             }
         }
@@ -193,6 +165,70 @@ fn decode(bytes: Vec<u8>, name: &str, rate: u32, out: &mpsc::Sender<crate::Resul
         }
     }
 }
+
+// ---------------------------------------------------------------- the text as it comes
+
+/// Server-sent events: a `transcript.text.delta` for each utterance, `transcript.text.done` last.
+fn told(shared: Arc<Shared>, hearing: Hearing, first: Step, permit: OwnedSemaphorePermit) -> Response {
+    let (events, waiting) = mpsc::channel(WAITING);
+    tokio::spawn(async move {
+        tell(&shared, hearing, first, &events).await;
+        drop(permit);
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    (headers, Body::new(Told(waiting))).into_response()
+}
+
+/// Tells all, or as much as the client wants to read.
+async fn tell(shared: &Shared, mut hearing: Hearing, first: Step, events: &mpsc::Sender<Bytes>) {
+    let send = async |event: Value| {
+        let sent = events.send(format!("data: {event}\n\n").into());
+        matches!(timeout(shared.limits.write, sent).await, Ok(Ok(())))
+    };
+    let mut text = String::new();
+    let mut step: Result<Step, Problem> = Ok(first);
+    loop {
+        match step {
+            Ok(Step::Segment(segment)) => {
+                let space = if text.is_empty() { "" } else { " " };
+                let delta = format!("{space}{}", segment.text);
+                if !segment.text.is_empty() {
+                    text.push_str(&delta);
+                    if !send(json!({"type": "transcript.text.delta", "delta": delta})).await {
+                        return;
+                    }
+                }
+            }
+            Ok(Step::End(_)) => {
+                shared.metrics.transcriptions_total.fetch_add(1, Relaxed);
+                send(json!({"type": "transcript.text.done", "text": text})).await;
+                return;
+            }
+            Err(problem) => {
+                send(problem.json()).await;
+                return;
+            }
+        }
+        step = hearing.next().await;
+    }
+}
+
+/// A body out of what is sent to it.
+struct Told(mpsc::Receiver<Bytes>);
+
+impl HttpBody for Told {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+// ---------------------------------------------------------------- segments and words
 
 fn word(word: &Word) -> Value {
     json!({

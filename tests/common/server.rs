@@ -161,6 +161,19 @@ impl Server {
     }
 
     pub fn open_tls(&self, path: &str) -> Client {
+        self.try_open_tls(path).expect("opened")
+    }
+
+    /// The status with which a websocket over TLS is refused.
+    pub fn refused_tls(&self, path: &str) -> u16 {
+        match self.try_open_tls(path) {
+            Ok(_) => panic!("{path} was opened"),
+            Err(tungstenite::Error::Http(response)) => response.status().as_u16(),
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    fn try_open_tls(&self, path: &str) -> Result<Client, tungstenite::Error> {
         use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
         use tokio_rustls::rustls::{
             ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring,
@@ -176,7 +189,7 @@ impl Server {
         let name = ServerName::try_from("localhost").expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
         let stream: Tls = StreamOwned::new(connection, connect(self.address));
-        Client::try_open(Box::new(stream), self.address, path, &[]).expect("opened")
+        Client::try_open(Box::new(stream), self.address, path, &[])
     }
 
     /// Our own protocol, as far as `ready`.
@@ -281,6 +294,15 @@ pub fn multipart(fields: &[(&str, &str)], file: Option<(&str, &[u8])>) -> (Strin
     }
     body.extend(b"--edge--\r\n");
     ("multipart/form-data; boundary=edge".into(), body)
+}
+
+/// Uploads a clip, as a client of OpenAI's would: status and body.
+pub fn upload(server: &Server, clip: &str, fields: &[(&str, &str)]) -> (u16, String) {
+    let bytes = std::fs::read(path(clip)).expect("a clip");
+    let (kind, body) = multipart(fields, Some((clip, &bytes)));
+    let (status, _, text) =
+        server.request("POST", "/v1/audio/transcriptions", &[("content-type", &kind)], &body);
+    (status, text)
 }
 
 /// `hearken serve` as a program of its own, ended when it is dropped.

@@ -1,0 +1,227 @@
+//! The server's HTTP side from outside: uploads as clients of OpenAI's interface send them, what is
+//! wrong with them, health, metrics and the page.
+
+#![cfg(feature = "serve")]
+
+#[path = "common/server.rs"]
+mod server;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use hearken::serve::{Access, Limits, Options};
+use serde_json::{Value, json};
+use server::{Server, clip, expected, multipart, s16_bytes, upload};
+
+#[test]
+fn recordings_are_uploaded_as_openai_s_clients_do() {
+    let server = Server::start(Options::default());
+    let get = |path: &str| server.request("GET", path, &[], b"");
+    assert_eq!(get("/v1/models/hearken").0, 200);
+    assert_eq!(get("/v1/models/whisper-1").0, 404);
+    for (method, path, status) in
+        [("GET", "/no/such/path", 404), ("GET", "/v1/audio/transcriptions", 405), ("POST", "/v1/models", 405)]
+    {
+        let (found, _, text) = server.request(method, path, &[], b"");
+        let error: Value = serde_json::from_str(&text).expect("JSON");
+        assert!(found == status && error["error"]["message"].is_string(), "{path}: {found} {text}");
+    }
+    for clip in ["pi.wav", "pi.mp3", "voice-note.opus", "golden.flac", "pi.webm"] {
+        let (status, text) = upload(&server, clip, &[("model", "whisper-1")]);
+        let json: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((status, &json["text"]), (200, &json!(expected(clip))), "{clip}");
+    }
+    let verbose = [("response_format", "verbose_json"), ("timestamp_granularities[]", "word")];
+    let (status, text) = upload(&server, "pi.wav", &verbose);
+    let json: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (status, &json["text"], &json["task"]),
+        (200, &json!(expected("pi.wav")), &json!("transcribe"))
+    );
+    let words: Vec<&str> =
+        json["words"].as_array().expect("words").iter().filter_map(|w| w["word"].as_str()).collect();
+    assert_eq!(words.join(" "), expected("pi.wav"));
+    assert!((json["duration"].as_f64().expect("a number") - 2.87).abs() < 0.01);
+    assert_eq!(server.metric("hearken_transcriptions_total"), 6.0);
+}
+
+#[test]
+fn recordings_become_subtitles() {
+    let server = Server::start(Options::default());
+    let words = expected("pi.wav");
+    let (status, srt) = upload(&server, "pi.wav", &[("response_format", "srt")]);
+    assert!(status == 200 && srt.starts_with("1\n00:00:0") && srt.contains(" --> 00:00:0"), "{srt}");
+    assert!(srt.contains(&words), "{srt}");
+    let (status, vtt) = upload(&server, "pi.wav", &[("response_format", "vtt")]);
+    assert!(status == 200 && vtt.starts_with("WEBVTT\n\n00:00:0") && vtt.contains(&words), "{vtt}");
+}
+
+#[test]
+fn the_text_comes_as_it_is_heard_to_those_who_ask() {
+    let server = Server::start(Options::default());
+    // Two utterances in one recording.
+    let scene = [clip("pi.wav").0, vec![0.0; 48_000], clip("e.wav").0].concat();
+    let mut wav = std::io::Cursor::new(Vec::new());
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::new(&mut wav, spec).expect("a header");
+    scene.iter().for_each(|x| writer.write_sample((x * 32767.0) as i16).expect("written"));
+    writer.finalize().expect("written");
+    let ask = |fields: &[(&str, &str)], file: &[u8]| {
+        let (kind, body) = multipart(fields, Some(("scene.wav", file)));
+        server.request("POST", "/v1/audio/transcriptions", &[("content-type", &kind)], &body)
+    };
+    let (status, head, text) = ask(&[("stream", "true")], wav.get_ref());
+    assert!(status == 200 && head.contains("content-type: text/event-stream"), "{head}");
+    let events: Vec<Value> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).expect("JSON"))
+        .collect();
+    let (done, deltas) = events.split_last().expect("events");
+    let all = format!("{} {}", expected("pi.wav"), expected("e.wav"));
+    assert_eq!(*done, json!({"type": "transcript.text.done", "text": all}));
+    assert!(deltas.iter().all(|delta| delta["type"] == "transcript.text.delta"), "{text}");
+    let deltas: Vec<&str> = deltas.iter().filter_map(|delta| delta["delta"].as_str()).collect();
+    assert_eq!((deltas.len(), deltas.concat()), (2, all));
+    assert_eq!(ask(&[("stream", "true")], b"no recording").0, 400);
+    assert_eq!(ask(&[("stream", "true"), ("response_format", "srt")], wav.get_ref()).0, 400);
+    server.wait_for("hearken_streams", 0.0);
+}
+
+#[test]
+fn who_is_refused_sees_it_though_a_recording_is_on_its_way() {
+    let access = Access { token: Some("0123456789abcdef".into()), origins: Vec::new() };
+    let limits = Limits { upload_bytes: 1 << 20, ..Limits::default() };
+    let server = Server::start(Options { access, limits, ..Options::default() });
+    // More than sockets hold: it is only sent when somebody reads.
+    let (kind, body) = multipart(&[], Some(("long.wav", &vec![0; 12 << 20])));
+    let send = |path: &str, token: &str| {
+        let mut stream = TcpStream::connect(server.address).expect("connected");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+             authorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        stream.write_all(&body).expect("sent to the end");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read to the end");
+        answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok())
+    };
+    assert_eq!(send("/v1/audio/transcriptions", "wrong"), Some(401));
+    assert_eq!(send("/v1/audio/transcriptions", "0123456789abcdef"), Some(413));
+    assert_eq!(send("/no/such/path", "0123456789abcdef"), Some(404));
+    // Who asks first is told before anything is sent.
+    let mut asking = TcpStream::connect(server.address).expect("connected");
+    let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+                content-length: 1000000\r\n\r\n";
+    asking.write_all(head.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    asking.read_to_string(&mut answer).expect("read to the end");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    // What never ends is not read for ever.
+    let mut endless = TcpStream::connect(server.address).expect("connected");
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n";
+    endless.write_all(head.as_bytes()).expect("sent");
+    let piece = vec![0; 1 << 20];
+    let sent = (0..1000).take_while(|_| endless.write_all(&piece).is_ok()).count();
+    assert!(sent < 1000, "a thousand megabytes were read");
+}
+
+#[test]
+fn uploads_that_are_no_good_say_why() {
+    let limits = Limits { upload_bytes: 100_000, ..Limits::default() };
+    let server = Server::start(Options { limits, ..Options::default() });
+    let post = |kind: &str, body: &[u8]| {
+        let (status, _, text) =
+            server.request("POST", "/v1/audio/transcriptions", &[("content-type", kind)], body);
+        (status, text)
+    };
+    let (kind, body) = multipart(&[], Some(("a.wav", b"RIFF is all that this has in common with one")));
+    let (status, text) = post(&kind, &body);
+    assert_eq!(status, 400);
+    let error: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(error["error"]["message"].as_str().is_some_and(|m| m.contains("a.wav")), "{text}");
+    let (kind, body) = multipart(&[("model", "x")], None);
+    assert_eq!(post(&kind, &body).0, 400);
+    for (field, value) in [
+        ("response_format", "xml"),
+        ("timestamp_granularities[]", "letter"),
+        ("temperature", "warm"),
+        ("stream", "perhaps"),
+    ] {
+        let (status, text) = upload(&server, "pi.mp3", &[(field, value)]);
+        assert!(status == 400 && text.contains(field.trim_end_matches("[]")), "{text}");
+    }
+    let (status, text) = upload(&server, "pi.mp3", &[("prompt", &"x".repeat(5000))]);
+    assert!(status == 413 && text.contains("`prompt`"), "{text}");
+    let (kind, body) = multipart(&[], Some(("a.wav", &vec![0; 130_000])));
+    let (status, text) = post(&kind, &body);
+    assert!(status == 413 && text.contains("a.wav") && text.contains("100000"), "{text}");
+    let (status, text) = post("application/json", b"{}");
+    assert!(status == 400 && text.contains("curl -F file=@"), "{text}");
+    assert_eq!(post("multipart/form-data", b"no boundary").0, 400);
+    assert_eq!(post("text/plain", b"hello").0, 400);
+    assert_eq!(post("multipart/form-data; boundary=x", b"--x\r\nnonsense").0, 400);
+    assert_eq!(server.request("GET", "/v1/audio/transcriptions", &[], b"").0, 405);
+    // More at a time than there is memory for.
+    let limits = Limits { uploads: 1, ..Limits::default() };
+    let narrow = Server::start(Options { limits, ..Options::default() });
+    let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\
+                content-type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n";
+    let mut half = None;
+    narrow.retry(|| {
+        // Anew each time: an upload may have come before it, and it was refused in its place.
+        let mut stream = TcpStream::connect(narrow.address).expect("connected");
+        stream.write_all(head.as_bytes()).expect("sent");
+        half = Some(stream);
+        upload(&narrow, "pi.mp3", &[]).0 == 503
+    });
+    drop(half);
+    narrow.retry(|| upload(&narrow, "pi.mp3", &[]).0 == 200);
+    // And still it works.
+    assert_eq!(upload(&server, "pi.mp3", &[]).0, 200);
+}
+
+#[test]
+fn health_metrics_models_and_the_page() {
+    let server = Server::start(Options::default());
+    let get = |path: &str| server.request("GET", path, &[], b"");
+    let (status, _, text) = get("/health");
+    assert_eq!((status, text.as_str()), (200, r#"{"status":"ok"}"#));
+    assert_eq!(get("/v1/models").0, 200);
+    assert_eq!(get("/no/such/path").0, 404);
+    let (status, head, text) = get("/");
+    assert_eq!(status, 200);
+    assert!(text.contains("<title>hearken"));
+    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+    assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    for file in ["/page.js", "/notices.js", "/pictures.js", "/transcript.js", "/worklet.js", "/style.css"] {
+        let (status, _, text) = get(file);
+        assert_eq!(status, 200);
+        let elsewhere = ["http://", "https://", "@import"];
+        assert!(!elsewhere.iter().any(|word| text.contains(word)), "{file} loads from elsewhere");
+    }
+    let mut client = server.start_encoded(16_000, "s16le", false);
+    client.send(&s16_bytes(&clip("pi.wav").0));
+    client.say(r#"{"type":"finish"}"#);
+    while client.json()["type"] != "end" {}
+    let (_, head, text) = get("/metrics");
+    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+    for line in text.lines() {
+        let good = line.starts_with("# ")
+            || line.rsplit_once(' ').is_some_and(|(name, value)| {
+                name.starts_with("hearken_") && value.parse::<f64>().is_ok_and(f64::is_finite)
+            });
+        assert!(good, "{line}");
+    }
+    assert!((server.metric("hearken_audio_seconds_total") - 2.87).abs() < 0.01);
+    assert_eq!(server.metric("hearken_protocol_streams_total{protocol=\"hearken\"}"), 1.0);
+    assert!(server.metric("hearken_real_time_factor") > 0.0);
+    assert!(server.metric("hearken_lag_seconds_count") > 0.0);
+}
