@@ -38,7 +38,7 @@ weight = 0.1
 [decoder]
 lexicon = [{ word = "yes", tokens = ["▁yes"] }]
 reset_at_endpoint = true
-rejection = { least_confidence = [0.5, 0.5, 0.2] }
+rejection = { least_confidence = [0.5, 0.5, 0.2], longest_ms = 800, confidence_for_others = 1.0 }
 "#;
     let recipe = Recipe::parse(&format!("{}{rest}", recipe_of(&guide))).unwrap();
     let mut keys = BTreeSet::new();

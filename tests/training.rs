@@ -49,6 +49,7 @@ batch_size = 8
 eval_interval = 80
 checkpoint_interval = 2
 log_interval = 10
+keep_models = true
 [decoder]
 flush_ms = 200
 "#;
@@ -170,6 +171,9 @@ fn it_learns_and_the_model_transcribes() {
         right += usize::from(text == words.join(" "));
     }
     assert!(right >= 3, "{right} of 4 new recordings are heard right");
+    for kept in ["run/at-000080.onnx", "run/at-000160.onnx"] {
+        Recognizer::open(place.path(kept)).expect("the model of that dev score");
+    }
     assert!(bytes(place.path("run/log.jsonl")).iter().filter(|&&b| b == b'\n').count() >= 18);
 }
 

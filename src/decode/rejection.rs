@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Token;
 
+/// So many words together are no longer few.
+const FEW: usize = 3;
+
 /// When a word is taken for other speech and dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,6 +28,21 @@ pub struct RejectionOptions {
     /// stands alone, where there are two, and where there are more.
     #[serde(skip_serializing_if = "is_nothing")]
     pub least_confidence: [f32; 3],
+    /// How much more confidence fewer than three words need where others are heard beside them: this
+    /// times the share of labels that belong to no word. Noise that makes a word makes more than it.
+    #[serde(skip_serializing_if = "is_none")]
+    pub confidence_for_others: f32,
+    /// A word whose labels are spread over more than this is none, ms; 0 for no limit.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub longest_ms: u32,
+}
+
+fn is_none(value: &f32) -> bool {
+    *value == 0.0
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 fn is_nothing(least_confidence: &[f32; 3]) -> bool {
@@ -33,7 +51,13 @@ fn is_nothing(least_confidence: &[f32; 3]) -> bool {
 
 impl Default for RejectionOptions {
     fn default() -> Self {
-        Self { window_ms: 1000, most_other: 0.5, least_confidence: [0.0; 3] }
+        Self {
+            window_ms: 1000,
+            most_other: 0.5,
+            least_confidence: [0.0; 3],
+            confidence_for_others: 0.0,
+            longest_ms: 0,
+        }
     }
 }
 
@@ -55,14 +79,19 @@ pub struct Rejection {
     pub window: u64,
     most_other: f32,
     least_confidence: [f32; 3],
+    confidence_for_others: f32,
+    /// Output frames of the longest word.
+    longest: u64,
 }
 
 impl Rejection {
     /// By the options; an output frame lasts `frame_seconds`.
     pub fn new(options: &RejectionOptions, frame_seconds: f64) -> Self {
-        let frames = f64::from(options.window_ms) / 1000.0 / frame_seconds.max(1e-6);
-        let RejectionOptions { most_other, least_confidence, .. } = *options;
-        Self { window: frames.round() as u64, most_other, least_confidence }
+        let frames = |ms: u32| (f64::from(ms) / 1000.0 / frame_seconds.max(1e-6)).round() as u64;
+        let RejectionOptions { window_ms, most_other, least_confidence, confidence_for_others, longest_ms } =
+            *options;
+        let longest = if longest_ms == 0 { u64::MAX } else { frames(longest_ms) };
+        Self { window: frames(window_ms), most_other, least_confidence, confidence_for_others, longest }
     }
 
     /// Which of the words (in the order of their times) are kept. A word that is dropped counts as
@@ -72,7 +101,9 @@ impl Rejection {
         let judged = before.len()..before.len() + words.len();
         let words = [before, words, behind].concat();
         let open = before.len()..words.len();
-        let mut kept = vec![true; words.len()];
+        let mut kept: Vec<bool> =
+            words.iter().map(|word| word.end.saturating_sub(word.start) <= self.longest).collect();
+        kept[..before.len()].fill(true);
         for _ in 0..2 {
             let last = kept.clone();
             for i in open.clone() {
@@ -81,17 +112,21 @@ impl Rejection {
         }
         let last = kept.clone();
         for i in open.clone() {
-            kept[i] = last[i] && self.is_sure(i, &words, &last);
+            kept[i] = last[i] && self.is_sure(i, &words, &last, onsets);
         }
         kept[judged].to_vec()
     }
 
-    /// Whether the words around this one, and itself, were heard with confidence enough.
-    fn is_sure(&self, i: usize, words: &[Token], kept: &[bool]) -> bool {
+    /// Whether the words around this one, and itself, were heard with confidence enough: more of it
+    /// where they are few and not alone.
+    fn is_sure(&self, i: usize, words: &[Token], kept: &[bool], onsets: &Onsets) -> bool {
         let near = self.neighbours(i, words).filter(|&j| kept[j]);
         let (count, sum) =
             near.fold((0, 0.0), |(count, sum), j| (count + 1, sum + words[j].log_prob.exp().min(1.0)));
-        let least = self.least_confidence[(count - 1usize).min(2)];
+        let mut least = self.least_confidence[(count - 1usize).min(2)];
+        if count < FEW && self.confidence_for_others > 0.0 {
+            least += self.confidence_for_others * self.share_of_others(i, words, kept, onsets);
+        }
         sum >= least * count as f32
     }
 
@@ -239,7 +274,12 @@ mod tests {
 
     #[test]
     fn a_word_alone_has_to_be_clearer_than_several() {
-        let options = RejectionOptions { window_ms: 400, most_other: 1.0, least_confidence: [0.6, 0.5, 0.4] };
+        let options = RejectionOptions {
+            window_ms: 400,
+            most_other: 1.0,
+            least_confidence: [0.6, 0.5, 0.4],
+            ..Default::default()
+        };
         let rejection = Rejection::new(&options, 0.04);
         let onsets = heard(&[0; 60]);
         let words = |confidences: &[f32]| -> Vec<Token> {
@@ -257,8 +297,43 @@ mod tests {
     }
 
     #[test]
+    fn few_words_have_to_be_clearer_where_they_are_not_alone() {
+        let options = RejectionOptions {
+            window_ms: 400,
+            most_other: 1.0,
+            least_confidence: [0.5; 3],
+            confidence_for_others: 1.0,
+            ..Default::default()
+        };
+        let rejection = Rejection::new(&options, 0.04);
+        let keeps = |confidence: f32, path: &[usize]| {
+            let word = Token { log_prob: confidence.ln(), ..word(0, 2) };
+            rejection.keeps(&[word], alone_with(&heard(path)))[0]
+        };
+        assert!(keeps(0.6, &[1, 2, 0, 0]));
+        assert!(!keeps(0.6, &[1, 2, 0, 3]), "a third of the labels is another's");
+        assert!(keeps(0.9, &[1, 2, 0, 3]));
+        let unsure = |start| Token { log_prob: 0.6f32.ln(), ..word(start, start + 2) };
+        let onsets = heard(&[1, 2, 0, 3, 0, 1, 2, 0, 1, 2]);
+        assert_eq!(rejection.keeps(&[unsure(0), unsure(5), unsure(8)], alone_with(&onsets)), [true; 3]);
+    }
+
+    #[test]
+    fn a_word_that_goes_on_for_long_is_none() {
+        let options = RejectionOptions { most_other: 1.0, longest_ms: 400, ..Default::default() };
+        let rejection = Rejection::new(&options, 0.04);
+        let onsets = heard(&[0; 60]);
+        assert_eq!(rejection.keeps(&[word(0, 10), word(20, 31)], alone_with(&onsets)), [true, false]);
+    }
+
+    #[test]
     fn words_that_were_kept_before_are_company() {
-        let options = RejectionOptions { window_ms: 160, most_other: 0.4, least_confidence: [0.6, 0.5, 0.2] };
+        let options = RejectionOptions {
+            window_ms: 160,
+            most_other: 0.4,
+            least_confidence: [0.6, 0.5, 0.2],
+            ..Default::default()
+        };
         let rejection = Rejection::new(&options, 0.04);
         let onsets = heard(&[1, 2, 0, 3, 2, 0, 0, 1, 0, 0, 0, 0]);
         let faint = Token { log_prob: 0.5f32.ln(), ..word(7, 8) };

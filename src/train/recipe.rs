@@ -300,6 +300,9 @@ pub struct Run {
     /// Updates between two lines of the log.
     #[serde(default = "fifty")]
     pub log_interval: u64,
+    /// Whether the model of every dev score stays in the run's folder, for averaging.
+    #[serde(default)]
+    pub keep_models: bool,
 }
 
 fn fifty() -> u64 {

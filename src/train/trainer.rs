@@ -406,6 +406,9 @@ impl<'a> Run<'a> {
             .iter()
             .map(|set| set.score(&weights, self.recipe, &self.tokens, &self.decoder, self.options.threads))
             .collect::<Result<_>>()?;
+        if self.recipe.run.keep_models {
+            self.write_model(&format!("at-{:06}.onnx", self.step))?;
+        }
         let total: f64 = scores.iter().map(|s| s.weighted).sum();
         let best = dev.is_empty() || self.best.is_none_or(|(score, _)| total < score);
         if best {
