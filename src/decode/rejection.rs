@@ -64,7 +64,7 @@ impl Default for RejectionOptions {
 /// What the words of a segment are judged by, beside themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// The words in front of them that were kept for good: they are company, and no other speech.
+    /// The words in front of them, in segments that are over: they are company, and no other speech.
     pub before: &'a [Token],
     /// The words behind them that are still open.
     pub behind: &'a [Token],
@@ -97,24 +97,35 @@ impl Rejection {
     /// Which of the words (in the order of their times) are kept. A word that is dropped counts as
     /// other speech for its neighbours.
     pub fn keeps(&self, words: &[Token], around: Surroundings<'_>) -> Vec<bool> {
-        let Surroundings { before, behind, onsets } = around;
-        let judged = before.len()..before.len() + words.len();
-        let words = [before, words, behind].concat();
-        let open = before.len()..words.len();
+        let all = [around.before, words, around.behind].concat();
+        let last = self.among_words(&all, around);
+        let judged = around.before.len()..around.before.len() + words.len();
+        judged.map(|i| last[i] && self.is_sure(i, &all, &last, around.onsets)).collect()
+    }
+
+    /// Which of the words are among words, whether they were heard clearly or not: they are company and
+    /// no other speech to those that follow.
+    pub fn are_company(&self, words: &[Token], around: Surroundings<'_>) -> Vec<bool> {
+        let all = [around.before, words, around.behind].concat();
+        let mut kept = self.among_words(&all, around);
+        kept.drain(..around.before.len());
+        kept.truncate(words.len());
+        kept
+    }
+
+    /// Which of all words have few enough other labels around them.
+    fn among_words(&self, words: &[Token], around: Surroundings<'_>) -> Vec<bool> {
+        let settled = around.before.len();
         let mut kept: Vec<bool> =
             words.iter().map(|word| word.end.saturating_sub(word.start) <= self.longest).collect();
-        kept[..before.len()].fill(true);
+        kept[..settled].fill(true);
         for _ in 0..2 {
             let last = kept.clone();
-            for i in open.clone() {
-                kept[i] = last[i] && self.share_of_others(i, &words, &last, onsets) <= self.most_other;
+            for i in settled..words.len() {
+                kept[i] = last[i] && self.share_of_others(i, words, &last, around.onsets) <= self.most_other;
             }
         }
-        let last = kept.clone();
-        for i in open.clone() {
-            kept[i] = last[i] && self.is_sure(i, &words, &last, onsets);
-        }
-        kept[judged].to_vec()
+        kept
     }
 
     /// Whether the words around this one, and itself, were heard with confidence enough: more of it
@@ -327,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_were_kept_before_are_company() {
+    fn words_of_segments_before_are_company() {
         let options = RejectionOptions {
             window_ms: 160,
             most_other: 0.4,

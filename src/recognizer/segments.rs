@@ -26,7 +26,7 @@ pub struct SegmentDecoder {
     words: WordBuilder,
     /// Where labels began; empty where words are not rejected.
     onsets: Onsets,
-    /// The words of the segments before that were kept, as far back as a word's company reaches.
+    /// The words of the segments before, as far back as a word's company reaches.
     before: Vec<Token>,
     /// V, log-probabilities of an output frame.
     num_tokens: usize,
@@ -227,7 +227,7 @@ impl SegmentDecoder {
     /// Keeps what the next segments' words are judged by.
     fn remember(&mut self, tokens: &[Token], behind: &[Token]) {
         let Some(rejection) = self.words.rejection() else { return };
-        let kept = rejection.keeps(tokens, self.around(behind));
+        let kept = rejection.are_company(tokens, self.around(behind));
         self.before.extend(tokens.iter().zip(kept).filter(|(_, kept)| *kept).map(|(token, _)| *token));
         // A word that is kept for the next segment began within the look-back of a word.
         let first = self.onsets.num_frames().saturating_sub(4 * rejection.window);
