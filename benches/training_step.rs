@@ -48,6 +48,8 @@ fn training_step(c: &mut Criterion) {
             auxiliary_tokens: 0,
             scale: 1.0,
             auxiliary_scale: 0.0,
+            mmi: None,
+            mmi_scale: 0.0,
             dropout: 0.0,
             seed: 1,
         };

@@ -35,12 +35,16 @@ characters = "ab"
 layer = 0
 weight = 0.1
 
+[mmi]
+weight = 0.5
+
 [decoder]
 lexicon = [{ word = "yes", tokens = ["▁yes"] }]
 reset_at_endpoint = true
 rejection = { least_confidence = [0.5, 0.5, 0.2], longest_ms = 800, confidence_for_others = 1.0 }
 "#;
-    let recipe = Recipe::parse(&format!("{}{rest}", recipe_of(&guide))).unwrap();
+    let with_phones = recipe_of(&guide).replacen("[data]\n", "[data]\npronunciations = \"cmudict.txt\"\n", 1);
+    let recipe = Recipe::parse(&format!("{with_phones}{rest}")).unwrap();
     let mut keys = BTreeSet::new();
     collect(&toml::Value::try_from(&recipe).unwrap(), &mut keys);
     assert!(keys.len() > 100 && keys.contains("least_confidence"), "{keys:?}");

@@ -152,6 +152,8 @@ fn pass<T: Real>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) ->
         auxiliary_tokens: 0,
         scale,
         auxiliary_scale: 0.0,
+        mmi: None,
+        mmi_scale: 0.0,
         dropout: 0.0,
         seed: 0,
     };

@@ -33,7 +33,7 @@ pub struct Args {
     /// Go on from the checkpoint in the run's folder.
     #[arg(long)]
     resume: bool,
-    /// Start from the weights of this model.
+    /// Start from the weights of this model; the recipe may have more layers, on top of its own.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
     /// End after this many updates in all, to go on later.
@@ -107,14 +107,16 @@ impl Display {
                 steps,
                 loss,
                 auxiliary_loss,
+                mmi_loss,
                 norm,
                 rate,
                 blank_share,
                 utterances_per_second,
             } => {
                 self.at("training", *step, *steps);
+                let mmi = mmi_loss.map_or(String::new(), |loss| format!("  mmi {loss:.3}"));
                 let text = format!(
-                    "loss {loss:.4}  aux {auxiliary_loss:.3}  |g| {norm:.2}  lr {rate:.1e}  blank {:.0}%  {utterances_per_second:.0} utt/s",
+                    "loss {loss:.4}  aux {auxiliary_loss:.3}{mmi}  |g| {norm:.2}  lr {rate:.1e}  blank {:.0}%  {utterances_per_second:.0} utt/s",
                     100.0 * blank_share
                 );
                 match &self.bar {

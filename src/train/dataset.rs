@@ -1,12 +1,13 @@
 //! The recordings of a recipe, decoded once and kept in memory as 16-bit samples, with their
 //! transcripts as tokens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::ctc::least_steps;
+use super::mmi::Said;
 use super::recipe::{Recipe, Recordings};
 use crate::audio::{self, f32_to_s16};
 use crate::corpus::manifest::{self, Entry, ReadOptions};
@@ -23,6 +24,8 @@ pub struct Clip {
     pub labels: Option<Vec<u32>>,
     /// Tokens of the auxiliary output.
     pub auxiliary: Option<Vec<u32>>,
+    /// The written words and other speech, where it is clear which is which.
+    pub said: Option<Said>,
 }
 
 impl Clip {
@@ -67,6 +70,7 @@ struct Wanted {
     entry: Entry,
     labels: Option<Vec<u32>>,
     auxiliary: Option<Vec<u32>>,
+    said: Option<Said>,
 }
 
 /// Turns transcripts into tokens as the recipe asks.
@@ -75,6 +79,8 @@ struct Alphabets<'a> {
     main: TokenTable,
     dictionary: Option<&'a Pronunciations>,
     auxiliary: Option<TokenTable>,
+    /// How the written words are said.
+    lexicon: HashSet<Vec<u32>>,
 }
 
 impl Alphabets<'_> {
@@ -102,6 +108,20 @@ impl Alphabets<'_> {
     fn word(&self, entry: &Entry) -> Option<u32> {
         let text = entry.text.to_lowercase();
         self.recipe.data.words.iter().position(|word| *word == text.trim()).map(|i| i as u32)
+    }
+
+    /// The written words of the entry, and one `None` where there are none. Nothing where both stand
+    /// together, or where another word sounds like a written one ("to").
+    fn said(&self, entry: &Entry) -> Option<Said> {
+        let dictionary = self.dictionary?;
+        let text = entry.text.to_lowercase();
+        let number = |word: &str| self.recipe.data.words.iter().position(|w| w == word).map(|i| i as u32);
+        let said: Said = text.split_whitespace().map(number).collect();
+        if said.iter().all(Option::is_some) {
+            return Some(said);
+        }
+        let alike = |word| dictionary.of(word).first().is_some_and(|phones| self.lexicon.contains(phones));
+        (said.iter().all(Option::is_none) && !text.split_whitespace().any(alike)).then(|| vec![None])
     }
 
     /// Whether any of the written words is in the entry.
@@ -134,7 +154,13 @@ impl Dataset {
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self> {
         let (main, auxiliary) = (recipe.tokens()?, recipe.auxiliary_tokens()?);
-        let alphabets = Alphabets { recipe, main, dictionary, auxiliary };
+        let mut lexicon = HashSet::new();
+        for entry in recipe.lexicon(dictionary)? {
+            let id = |name: &String| main.tokens().iter().position(|token| token == name);
+            let ids: Option<Vec<u32>> = entry.tokens.iter().map(|name| Some(id(name)? as u32)).collect();
+            lexicon.extend(ids);
+        }
+        let alphabets = Alphabets { recipe, main, dictionary, auxiliary, lexicon };
         let mut dataset = Self::default();
         let mut wanted = Vec::new();
         let mut speakers: HashMap<String, BTreeMap<u32, Vec<usize>>> = HashMap::new();
@@ -169,7 +195,7 @@ impl Dataset {
         dataset.clips = wanted
             .into_iter()
             .zip(samples)
-            .map(|(w, samples)| Clip { samples, labels: w.labels, auxiliary: w.auxiliary })
+            .map(|(w, samples)| Clip { samples, labels: w.labels, auxiliary: w.auxiliary, said: w.said })
             .collect();
         Ok(dataset)
     }
@@ -180,7 +206,7 @@ impl Dataset {
         let Self { recordings, left_out, .. } = self;
         for (source, table) in recordings.iter_mut().zip(&recipe.data.recordings) {
             source.clips.retain(|&clip| {
-                let Wanted { entry, labels, auxiliary } = &wanted[clip];
+                let Wanted { entry, labels, auxiliary, .. } = &wanted[clip];
                 let seconds = samples[clip].len() as f64 / f64::from(SAMPLE_RATE);
                 let (steps, needed) = (whole_steps(seconds, recipe), needed_steps(labels, auxiliary));
                 if steps < needed {
@@ -228,7 +254,8 @@ impl Dataset {
                 self.left_out.push(too_short(&recordings.manifest, entry.line, needed, steps));
                 continue;
             }
-            wanted.push(Wanted { entry, labels, auxiliary });
+            let said = labels.as_ref().and_then(|_| alphabets.said(&entry));
+            wanted.push(Wanted { entry, labels, auxiliary, said });
         }
         Ok(())
     }
@@ -278,8 +305,8 @@ fn want_words(
             // A string is not an isolated word.
             None => continue,
         }
-        let auxiliary = alphabets.auxiliary(&entry);
-        wanted.push(Wanted { entry, labels: Some(labels), auxiliary });
+        let (auxiliary, said) = (alphabets.auxiliary(&entry), alphabets.said(&entry));
+        wanted.push(Wanted { entry, labels: Some(labels), auxiliary, said });
     }
     let words = by_word.into_iter().map(|(word, by)| (word, by.into_values().collect())).collect();
     Ok(WordPool { weight, words, others })

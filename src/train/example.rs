@@ -4,6 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::dataset::Dataset;
+use super::mmi::Said;
 use super::recipe::Recipe;
 use super::sampler::{Item, Plan};
 use crate::audio::augment::{Augmenter, compose, sounds};
@@ -18,6 +19,16 @@ pub struct Example {
     pub features: Vec<f32>,
     pub labels: Option<Vec<u32>>,
     pub auxiliary: Option<Vec<u32>>,
+    /// Where it is known in words of the lexicon.
+    pub said: Option<Said>,
+}
+
+/// Sound, and what is known of it.
+struct Speech {
+    samples: Vec<f32>,
+    labels: Option<Vec<u32>>,
+    auxiliary: Option<Vec<u32>>,
+    said: Option<Said>,
 }
 
 /// Makes examples; one a thread.
@@ -47,13 +58,13 @@ impl<'a> Maker<'a> {
     /// The example of a plan; the same for the same plan.
     pub fn make(&mut self, plan: &Plan) -> Example {
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
-        let (mut samples, labels, auxiliary) = self.speech(&plan.item, &mut rng);
+        let Speech { mut samples, labels, auxiliary, said } = self.speech(&plan.item, &mut rng);
         self.augmenter.apply(&mut samples, &mut rng);
         let mut features = self.features(&mut samples);
         if !self.mean.is_empty() {
             spec_augment(&mut features, &self.mean, &self.recipe.specaugment, &mut rng);
         }
-        Example { features, labels, auxiliary }
+        Example { features, labels, auxiliary, said }
     }
 
     /// The features of whole steps, with the silence that a stream's end appends.
@@ -69,11 +80,16 @@ impl<'a> Maker<'a> {
         features
     }
 
-    fn speech(&self, item: &Item, rng: &mut Pcg64Mcg) -> (Vec<f32>, Option<Vec<u32>>, Option<Vec<u32>>) {
+    fn speech(&self, item: &Item, rng: &mut Pcg64Mcg) -> Speech {
         match item {
             Item::Recording(clip) => {
                 let clip = &self.data.clips[*clip];
-                (clip.to_f32(), clip.labels.clone(), clip.auxiliary.clone())
+                Speech {
+                    samples: clip.to_f32(),
+                    labels: clip.labels.clone(),
+                    auxiliary: clip.auxiliary.clone(),
+                    said: clip.said.clone(),
+                }
             }
             Item::Words(words) => {
                 let clips: Vec<_> = words.iter().map(|&w| &self.data.clips[w]).collect();
@@ -81,12 +97,23 @@ impl<'a> Maker<'a> {
                 let slices: Vec<&[f32]> = samples.iter().map(Vec::as_slice).collect();
                 let options =
                     self.recipe.data.strings.as_ref().map(|s| s.compose.clone()).unwrap_or_default();
-                let (joined, _) = compose(&slices, &options, rng);
+                let (samples, _) = compose(&slices, &options, rng);
                 let labels = clips.iter().flat_map(|c| c.labels.iter().flatten().copied()).collect();
                 let auxiliary: Option<Vec<&Vec<u32>>> = clips.iter().map(|c| c.auxiliary.as_ref()).collect();
-                (joined, Some(labels), auxiliary.map(|all| all.into_iter().flatten().copied().collect()))
+                let said: Option<Vec<&Said>> = clips.iter().map(|c| c.said.as_ref()).collect();
+                Speech {
+                    samples,
+                    labels: Some(labels),
+                    auxiliary: auxiliary.map(|all| all.into_iter().flatten().copied().collect()),
+                    said: said.map(|all| all.into_iter().flatten().copied().collect()),
+                }
             }
-            Item::Silence(length) => (self.silence(*length, rng), Some(Vec::new()), Some(Vec::new())),
+            Item::Silence(length) => Speech {
+                samples: self.silence(*length, rng),
+                labels: Some(Vec::new()),
+                auxiliary: Some(Vec::new()),
+                said: Some(Vec::new()),
+            },
         }
     }
 

@@ -9,10 +9,12 @@ pub mod checkpoint;
 pub mod ctc;
 pub mod dataset;
 pub mod example;
+pub mod mmi;
 pub mod optimizer;
 pub mod recipe;
 pub mod sampler;
 pub mod score;
+mod take_over;
 mod trainer;
 pub mod worker;
 

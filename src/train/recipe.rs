@@ -23,6 +23,8 @@ pub struct Recipe {
     pub network: NetworkTable,
     /// A second output over characters, for training only.
     pub auxiliary: Option<Auxiliary>,
+    /// A criterion over words, beside that over phones.
+    pub mmi: Option<MmiTable>,
     #[serde(default)]
     pub augment: AugmentOptions,
     #[serde(default)]
@@ -230,6 +232,14 @@ pub struct Auxiliary {
     pub weight: f64,
 }
 
+/// Maximum mutual information with the words of the lexicon ([`super::mmi`]), at the decoder's costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MmiTable {
+    /// Its loss counts so much beside that of CTC.
+    pub weight: f64,
+}
+
 /// AdamW (Loshchilov, Hutter 2019).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -365,6 +375,9 @@ impl Recipe {
         }
         if self.run.batch_size > 4096 {
             return Err(wrong("run: batch_size", "expected at most 4096"));
+        }
+        if self.mmi.is_some() && self.data.pronunciations.is_empty() {
+            return Err(wrong("mmi", "it is between words of a lexicon; expected `data: pronunciations`"));
         }
         if !(0.0..1.0).contains(&self.network.dropout) {
             return Err(wrong("network: dropout", "expected a share from 0 to below 1"));

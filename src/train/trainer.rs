@@ -10,10 +10,12 @@ use serde_json::json;
 use super::checkpoint::Checkpoint;
 use super::dataset::Dataset;
 use super::example::{Example, Maker};
+use super::mmi::Mmi;
 use super::optimizer::{AdamW, learning_rate};
 use super::recipe::Recipe;
 use super::sampler::{Plan, Sampler, mix};
 use super::score::{DevScore, DevSet};
+use super::take_over::take_over;
 use super::worker::{self, Sums, Update, Worker};
 use crate::audio::augment::Augmenter;
 use crate::error::{Error, Result, Stage, io};
@@ -33,7 +35,7 @@ pub struct Options {
     pub threads: usize,
     /// Go on from the checkpoint in `out`.
     pub resume: bool,
-    /// Start from the weights of this model (its layers must be the recipe's).
+    /// Start from the weights of this model; the recipe may have more layers on top.
     pub from: Option<PathBuf>,
     /// End after this update, to go on later.
     pub stop_after: Option<u64>,
@@ -62,6 +64,8 @@ pub enum Progress {
         steps: u64,
         loss: f64,
         auxiliary_loss: f64,
+        /// An utterance; nothing without that criterion.
+        mmi_loss: Option<f64>,
         norm: f64,
         rate: f64,
         blank_share: f64,
@@ -87,6 +91,7 @@ struct Run<'a> {
     /// As the recipe says, with the lexicon.
     decoder: DecoderOptions,
     auxiliary_tokens: usize,
+    mmi: Option<Mmi>,
     network: Network<f32>,
     parameters: Vec<Vec<f32>>,
     decays: Vec<bool>,
@@ -172,6 +177,7 @@ impl<'a> Run<'a> {
         }
         let adam = AdamW::new(&parameters);
         let tokens = recipe.tokens()?;
+        let mmi = recipe.mmi.as_ref().and_then(|_| Mmi::new(&recipe.data.words, &tokens, &decoder));
         let mut run = Self {
             recipe,
             text,
@@ -179,6 +185,7 @@ impl<'a> Run<'a> {
             tokens,
             decoder,
             auxiliary_tokens,
+            mmi,
             network,
             parameters,
             decays,
@@ -321,6 +328,8 @@ impl<'a> Run<'a> {
             auxiliary_tokens: self.auxiliary_tokens,
             scale: 1.0 / labels.max(1) as f64,
             auxiliary_scale: auxiliary_weight / auxiliary_labels.max(1) as f64,
+            mmi: self.mmi.as_ref(),
+            mmi_scale: recipe.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64,
             dropout: recipe.network.dropout,
             seed: mix(seed, thread as u64),
         };
@@ -374,12 +383,13 @@ impl<'a> Run<'a> {
         let seconds = start.elapsed().as_secs_f64();
         let loss = sums.loss / sums.labels.max(1) as f64;
         let auxiliary_loss = sums.auxiliary_loss / sums.auxiliary_labels.max(1) as f64;
+        let mmi_loss = self.mmi.as_ref().map(|_| sums.mmi_loss / sums.mmi_utterances.max(1) as f64);
         let norm = norms / (self.step - first).max(1) as f64;
         let rate = learning_rate(self.step - 1, &self.recipe.optimizer, &self.recipe.schedule);
         let blank_share = sums.blanks as f64 / sums.steps.max(1) as f64;
         let utterances_per_second = sums.utterances as f64 / seconds;
         log.write(&json!({
-            "step": self.step, "loss": loss, "auxiliary_loss": auxiliary_loss, "gradient_norm": norm,
+            "step": self.step, "loss": loss, "auxiliary_loss": auxiliary_loss, "mmi_loss": mmi_loss, "gradient_norm": norm,
             "learning_rate": rate, "blank_share": blank_share, "impossible": sums.impossible,
             "utterances_per_second": utterances_per_second,
         }))?;
@@ -388,6 +398,7 @@ impl<'a> Run<'a> {
             steps: self.recipe.schedule.steps,
             loss,
             auxiliary_loss,
+            mmi_loss,
             norm,
             rate,
             blank_share,
@@ -443,32 +454,6 @@ impl<'a> Run<'a> {
         let network = self.network_with(&self.adam.average).without_auxiliary();
         onnx::write_file(&self.options.out.join(name), &network, &metadata)
     }
-}
-
-/// Takes the weights of a model whose parameters have the same names and shapes; the output layers
-/// may differ, and then start anew.
-fn take_over(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
-    let (other, _) = onnx::read_file(from)?;
-    for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
-        match other.parameter(&parameter.name).filter(|p| p.shape == parameter.shape) {
-            Some(found) => data.clone_from(&found.data),
-            None if parameter.name.starts_with("output.") || parameter.name.starts_with("auxiliary.") => {}
-            None => {
-                return Err(Error::new(
-                    Stage::Train,
-                    format!("it has no `{}` of shape {:?}", parameter.name, parameter.shape),
-                )
-                .in_file(from)
-                .hint("the layers of the recipe must be those of the model that it starts from"));
-            }
-        }
-        parameter.data.clone_from(data);
-    }
-    if other.mean.len() != network.mean.len() {
-        return Err(Error::new(Stage::Train, "its features are of another size").in_file(from));
-    }
-    (network.mean, network.scale) = (other.mean, other.scale);
-    Ok(())
 }
 
 /// Mean and inverse deviation of each feature over some hundred examples of the recipe.

@@ -5,6 +5,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::ctc::{self, CtcWorkspace};
 use super::example::{Example, Maker};
+use super::mmi::{Mmi, MmiWorkspace};
 use super::sampler::Plan;
 use crate::model::forward::{Dropout, log_softmax};
 use crate::model::{Real, Steps, Weights, Workspace};
@@ -18,6 +19,9 @@ pub struct Sums {
     /// The same of the auxiliary output.
     pub auxiliary_loss: f64,
     pub auxiliary_labels: usize,
+    /// Losses of [`super::mmi`], and the utterances behind them.
+    pub mmi_loss: f64,
+    pub mmi_utterances: usize,
     pub utterances: usize,
     pub steps: usize,
     /// Transcripts that did not fit their audio after augmentation.
@@ -33,6 +37,8 @@ impl Sums {
         self.labels += other.labels;
         self.auxiliary_loss += other.auxiliary_loss;
         self.auxiliary_labels += other.auxiliary_labels;
+        self.mmi_loss += other.mmi_loss;
+        self.mmi_utterances += other.mmi_utterances;
         self.utterances += other.utterances;
         self.steps += other.steps;
         self.impossible += other.impossible;
@@ -49,6 +55,9 @@ pub struct Update<'a, T> {
     pub auxiliary_tokens: usize,
     pub scale: f64,
     pub auxiliary_scale: f64,
+    /// The criterion over words, if there is one, and what its loss is multiplied by.
+    pub mmi: Option<&'a Mmi>,
+    pub mmi_scale: f64,
     pub dropout: f64,
     pub seed: u64,
 }
@@ -57,12 +66,14 @@ pub struct Update<'a, T> {
 pub struct Worker<T> {
     workspace: Workspace<T>,
     ctc: CtcWorkspace,
+    mmi: MmiWorkspace,
     pub gradients: Vec<Vec<T>>,
     x: Vec<T>,
     logits: Vec<T>,
     auxiliary_logits: Vec<T>,
     own: Vec<T>,
     slope: Vec<T>,
+    mmi_slope: Vec<T>,
 }
 
 impl<T: Real> Worker<T> {
@@ -71,12 +82,14 @@ impl<T: Real> Worker<T> {
         Self {
             workspace: Workspace::default(),
             ctc: CtcWorkspace::default(),
+            mmi: MmiWorkspace::default(),
             gradients: lengths.iter().map(|&n| vec![T::ZERO; n]).collect(),
             x: Vec::new(),
             logits: Vec::new(),
             auxiliary_logits: Vec::new(),
             own: Vec::new(),
             slope: Vec::new(),
+            mmi_slope: Vec::new(),
         }
     }
 
@@ -99,8 +112,10 @@ impl<T: Real> Worker<T> {
         log_softmax(&mut self.logits, update.num_tokens);
         sums.blanks = count_blanks(&self.logits, update.num_tokens, update.blank);
         let mut logits = std::mem::take(&mut self.logits);
+        (sums.mmi_loss, sums.mmi_utterances) = self.mmi_loss(update, &steps, &examples, &logits);
         (sums.loss, sums.labels, sums.impossible) =
             self.loss(&steps, &main, update.num_tokens, update.blank, update.scale, &mut logits);
+        logits.iter_mut().zip(&self.mmi_slope).for_each(|(slope, &more)| *slope += more);
         let mut auxiliary = std::mem::take(&mut self.auxiliary_logits);
         if update.auxiliary_tokens > 0 {
             let labels: Vec<_> = examples.iter().map(|e| e.auxiliary.as_deref()).collect();
@@ -125,6 +140,36 @@ impl<T: Real> Worker<T> {
         sums
     }
 
+    /// The criterion over words over each stream's rows of log-probabilities: its gradients, times the
+    /// scale, into `mmi_slope`, which is empty without it.
+    fn mmi_loss(
+        &mut self,
+        update: &Update<'_, T>,
+        steps: &Steps,
+        examples: &[Example],
+        rows: &[T],
+    ) -> (f64, usize) {
+        self.mmi_slope.clear();
+        let Some(mmi) = update.mmi else { return (0.0, 0) };
+        self.mmi_slope.resize(rows.len(), T::ZERO);
+        let (mut total, mut count, width) = (0.0, 0, update.num_tokens);
+        for (b, example) in examples.iter().enumerate() {
+            let Some(said) = &example.said else { continue };
+            gather(steps, b, width, rows, &mut self.own);
+            self.slope.clear();
+            self.slope.resize(self.own.len(), T::ZERO);
+            let (own, slope) = (&self.own, &mut self.slope);
+            let loss = mmi.loss_and_gradient(own, width, said, update.mmi_scale, slope, &mut self.mmi);
+            let Some(loss) = loss else { continue };
+            (total, count) = (total + loss, count + 1);
+            for (t, slope) in self.slope.chunks_exact(width).enumerate() {
+                let row = steps.row(t, b) * width;
+                self.mmi_slope[row..row + width].copy_from_slice(slope);
+            }
+        }
+        (total, count)
+    }
+
     /// CTC over each stream's rows; the log-probabilities are replaced by their logits' gradients
     /// times `scale` (zero where a stream has no labels of this output).
     fn loss(
@@ -139,11 +184,7 @@ impl<T: Real> Worker<T> {
         let (mut total, mut count, mut impossible) = (0.0, 0, 0);
         let scale = T::from_f64(scale);
         for (b, (&length, labels)) in steps.lengths().iter().zip(labels).enumerate() {
-            self.own.clear();
-            for t in 0..length {
-                let row = steps.row(t, b) * num_tokens;
-                self.own.extend_from_slice(&rows[row..row + num_tokens]);
-            }
+            gather(steps, b, num_tokens, rows, &mut self.own);
             self.slope.clear();
             self.slope.resize(self.own.len(), T::ZERO);
             if let Some(labels) = labels {
@@ -174,6 +215,15 @@ impl<T: Real> Worker<T> {
 /// Makes the examples of a share.
 pub fn make(maker: &mut Maker<'_>, plans: &[Plan]) -> Vec<Example> {
     plans.iter().map(|plan| maker.make(plan)).collect()
+}
+
+/// The rows of one stream, one behind the other.
+fn gather<T: Real>(steps: &Steps, stream: usize, width: usize, rows: &[T], own: &mut Vec<T>) {
+    own.clear();
+    for t in 0..steps.lengths()[stream] {
+        let row = steps.row(t, stream) * width;
+        own.extend_from_slice(&rows[row..row + width]);
+    }
 }
 
 /// Lays examples out step by step.
