@@ -50,6 +50,7 @@ fn training_step(c: &mut Criterion) {
             auxiliary_scale: 0.0,
             mmi: None,
             mmi_scale: 0.0,
+            mmi_other_scale: 0.0,
             dropout: 0.0,
             seed: 1,
         };

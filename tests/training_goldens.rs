@@ -154,6 +154,7 @@ fn pass<T: Real>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) ->
         auxiliary_scale: 0.0,
         mmi: None,
         mmi_scale: 0.0,
+        mmi_other_scale: 0.0,
         dropout: 0.0,
         seed: 0,
     };

@@ -8,7 +8,8 @@ JSON lines with `audio_filepath` relative to the manifest, `duration`, `text`, `
 The program checks every line and audio file, warns of speakers both in training and in
 dev, makes the synthetic voices in DIR/synthetic or SYNTHETIC (tools/synthesize.py, whose
 head says what to install), finds single digits in strings and sentences (DIR/cuts;
-tools/cut_words.py), and ends with 0 when all that the recipe needs is there, else 1. For
+tools/cut_words.py), sends recordings through what browsers do to them (DIR/browser;
+tools/browser_voices.py), and ends with 0 when all that the recipe needs is there, else 1. For
 what is missing it says where the public gets it. DIR/text/cmudict.txt is the CMU
 Pronouncing Dictionary 0.7a or newer.
 """
@@ -184,6 +185,9 @@ def main():
             done = subprocess.run([sys.executable, program, options.folder, options.folder / "cuts" / name,
                                    *manifests, *excluded])
             right &= done.returncode == 0
+        program = Path(__file__).with_name("browser_voices.py")
+        done = subprocess.run([sys.executable, program, options.folder, options.folder / "browser"])
+        right &= done.returncode == 0
     if not (options.folder / "text/cmudict.txt").is_file():
         print(f"text/cmudict.txt missing: {CMUDICT.name}, {CMUDICT.licence}, {CMUDICT.address}")
         right = False

@@ -216,6 +216,10 @@ impl NetworkTable {
     }
 }
 
+fn one() -> f64 {
+    1.0
+}
+
 fn four() -> usize {
     4
 }
@@ -238,6 +242,9 @@ pub struct Auxiliary {
 pub struct MmiTable {
     /// Its loss counts so much beside that of CTC.
     pub weight: f64,
+    /// And that of noise and other speech, without a word of the lexicon, so much beside this.
+    #[serde(default = "one")]
+    pub other_weight: f64,
 }
 
 /// AdamW (Loshchilov, Hutter 2019).

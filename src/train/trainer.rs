@@ -320,6 +320,7 @@ impl<'a> Run<'a> {
         let recipe = self.recipe;
         let width = recipe.network.subsampling * recipe.features.num_mel_bins;
         let auxiliary_weight = recipe.auxiliary.as_ref().map_or(0.0, |a| a.weight);
+        let mmi_scale = recipe.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64;
         let seed = mix(recipe.run.seed ^ 0x5eed, self.step);
         let update = |thread: usize| Update {
             weights: &weights,
@@ -329,7 +330,8 @@ impl<'a> Run<'a> {
             scale: 1.0 / labels.max(1) as f64,
             auxiliary_scale: auxiliary_weight / auxiliary_labels.max(1) as f64,
             mmi: self.mmi.as_ref(),
-            mmi_scale: recipe.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64,
+            mmi_scale,
+            mmi_other_scale: mmi_scale * recipe.mmi.as_ref().map_or(0.0, |mmi| mmi.other_weight),
             dropout: recipe.network.dropout,
             seed: mix(seed, thread as u64),
         };

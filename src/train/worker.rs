@@ -58,6 +58,8 @@ pub struct Update<'a, T> {
     /// The criterion over words, if there is one, and what its loss is multiplied by.
     pub mmi: Option<&'a Mmi>,
     pub mmi_scale: f64,
+    /// And where no word was said.
+    pub mmi_other_scale: f64,
     pub dropout: f64,
     pub seed: u64,
 }
@@ -159,7 +161,9 @@ impl<T: Real> Worker<T> {
             self.slope.clear();
             self.slope.resize(self.own.len(), T::ZERO);
             let (own, slope) = (&self.own, &mut self.slope);
-            let loss = mmi.loss_and_gradient(own, width, said, update.mmi_scale, slope, &mut self.mmi);
+            let any_word = said.iter().any(Option::is_some);
+            let scale = if any_word { update.mmi_scale } else { update.mmi_other_scale };
+            let loss = mmi.loss_and_gradient(own, width, said, scale, slope, &mut self.mmi);
             let Some(loss) = loss else { continue };
             (total, count) = (total + loss, count + 1);
             for (t, slope) in self.slope.chunks_exact(width).enumerate() {
