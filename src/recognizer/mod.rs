@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod evaluate;
 pub mod front_end;
 mod open;
+mod packing;
 pub mod pipeline;
 pub mod segments;
 pub mod silero;

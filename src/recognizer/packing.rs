@@ -1,0 +1,116 @@
+//! Model files packed for carrying inside the program: runs of 32-bit floats that are halves too take
+//! half the room. Nothing is lost; other bytes are kept as they are. The build script packs, the
+//! program unpacks.
+//!
+//! Packed bytes are records: the number of plain bytes (u32, little-endian), these, the number of
+//! floats (u32), and these as halves (u16 each).
+
+/// Shorter runs are not worth a record.
+#[allow(dead_code, reason = "the build script packs")]
+const SHORTEST: usize = 16;
+
+/// The IEEE 754 half that a float equals, where it is a normal one or zero.
+#[allow(dead_code, reason = "the build script packs")]
+fn half(float: [u8; 4]) -> Option<u16> {
+    let bits = u32::from_le_bytes(float);
+    let exponent = bits >> 23 & 0xff;
+    match bits {
+        0 => Some(0),
+        _ if bits & 0x1fff == 0 && (113..=142).contains(&exponent) => {
+            Some((bits >> 16 & 0x8000 | (exponent - 112) << 10 | bits >> 13 & 0x3ff) as u16)
+        }
+        _ => None,
+    }
+}
+
+/// The float that such a half equals.
+fn float(half: u16) -> [u8; 4] {
+    let bits = u32::from(half);
+    match bits {
+        0 => [0; 4],
+        _ => ((bits & 0x8000) << 16 | ((bits >> 10 & 0x1f) + 112) << 23 | (bits & 0x3ff) << 13).to_le_bytes(),
+    }
+}
+
+/// Packs a file of less than 4 GiB.
+#[allow(dead_code, reason = "the build script packs")]
+pub fn pack(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let (mut plain, mut at) = (0, 0);
+    while at < bytes.len() {
+        let run: Vec<u16> = bytes[at..].as_chunks().0.iter().map_while(|&word| half(word)).collect();
+        if run.len() < SHORTEST {
+            at += 1;
+            continue;
+        }
+        record(&bytes[plain..at], &run, &mut packed);
+        at += 4 * run.len();
+        plain = at;
+    }
+    record(&bytes[plain..], &[], &mut packed);
+    packed
+}
+
+fn record(plain: &[u8], halves: &[u16], packed: &mut Vec<u8>) {
+    packed.extend((plain.len() as u32).to_le_bytes());
+    packed.extend(plain);
+    packed.extend((halves.len() as u32).to_le_bytes());
+    packed.extend(halves.iter().flat_map(|half| half.to_le_bytes()));
+}
+
+/// The file that was packed; of bytes that are cut short, as much as there is.
+#[allow(dead_code, reason = "the program unpacks")]
+pub fn unpack(mut packed: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(2 * packed.len());
+    while !packed.is_empty() {
+        bytes.extend(take(&mut packed, 1));
+        bytes.extend(
+            take(&mut packed, 2).as_chunks().0.iter().flat_map(|&half| float(u16::from_le_bytes(half))),
+        );
+    }
+    bytes
+}
+
+/// A number, and so many items of `size` bytes, from the front.
+fn take<'a>(packed: &mut &'a [u8], size: usize) -> &'a [u8] {
+    let Some((&count, rest)) = packed.split_first_chunk() else { return std::mem::take(packed) };
+    let length = (u32::from_le_bytes(count) as usize).saturating_mul(size).min(rest.len());
+    let (items, rest) = rest.split_at(length);
+    *packed = rest;
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_normal_half_comes_back() {
+        for code in (0x0400..0x7c00).chain(0x8400..0xfc00).chain([0]) {
+            assert_eq!(half(float(code)), Some(code));
+        }
+        let others = [0.1, -0.0, f32::NAN, f32::INFINITY, 65536.0, 2f32.powi(-15)];
+        assert!(others.iter().all(|x| half(x.to_le_bytes()).is_none()));
+    }
+
+    #[test]
+    fn whatever_is_packed_comes_back() {
+        let halves: Vec<u8> = (0..1000).flat_map(|i| (i as f32 * 0.25 - 99.0).to_le_bytes()).collect();
+        let others: Vec<u8> = (0..1000).flat_map(|i| (i as f32 * 0.1).to_le_bytes()).collect();
+        for bytes in [
+            vec![],
+            vec![7],
+            vec![0; 999],
+            halves.clone(),
+            others.clone(),
+            [b"abc".as_slice(), &halves, b"de", &others, &halves, b"f"].concat(),
+        ] {
+            let packed = pack(&bytes);
+            assert_eq!(unpack(&packed), bytes);
+            for cut in 0..packed.len().min(50) {
+                assert!(unpack(&packed[..cut]).len() <= bytes.len());
+            }
+        }
+        assert!(pack(&halves).len() < halves.len() / 2 + 20);
+    }
+}
