@@ -130,6 +130,7 @@ pub struct Mmi {
     blank: u32,
     word_cost: f64,
     filler_entry_cost: f64,
+    filler_label_cost: f64,
     /// Everything that the search could write.
     anything: Graph,
     /// Silence and other speech.
@@ -153,6 +154,7 @@ impl Mmi {
             blank: tokens.blank(),
             word_cost: f64::from(options.word_cost),
             filler_entry_cost: f64::from(options.filler_entry_cost),
+            filler_label_cost: f64::from(options.filler_label_cost),
             anything: Graph::default(),
             nothing: Graph::default(),
         };
@@ -230,7 +232,7 @@ impl Mmi {
         gradient: &mut [T],
         workspace: &mut MmiWorkspace,
     ) -> Option<f64> {
-        workspace.take(log_probs, num_tokens);
+        workspace.take(log_probs, num_tokens, self.blank, self.filler_label_cost);
         let any_word = said.iter().any(Option::is_some);
         let right = if any_word { &self.said(said) } else { &self.nothing };
         let numerator = workspace.forward(right, num_tokens)?;
@@ -244,8 +246,8 @@ impl Mmi {
 /// Room for the passes, reused from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct MmiWorkspace {
-    /// The likeliest token of each frame.
-    likeliest: Vec<u32>,
+    /// The likeliest token of each frame, and exp(-cost) of its beginning.
+    likeliest: Vec<(u32, f64)>,
     /// Probabilities `[U, V]`.
     probabilities: Vec<f64>,
     /// α of every frame and state, each frame's divided by its sum, and the sums.
@@ -261,13 +263,17 @@ pub struct MmiWorkspace {
 const LEAST: f64 = 1e-280;
 
 impl MmiWorkspace {
-    fn take<T: Real>(&mut self, log_probs: &[T], num_tokens: usize) {
+    fn take<T: Real>(&mut self, log_probs: &[T], num_tokens: usize, blank: u32, label_cost: f64) {
         self.probabilities.clear();
         self.probabilities.extend(log_probs.iter().map(|p| p.to_f64().exp()));
         self.likeliest.clear();
-        self.likeliest.extend(log_probs.chunks_exact(num_tokens).map(|row| {
-            (0..num_tokens).fold(0, |best, id| if row[id] > row[best] { id } else { best }) as u32
-        }));
+        let mut last = blank;
+        for row in log_probs.chunks_exact(num_tokens) {
+            let best = (0..num_tokens).fold(0, |best, id| if row[id] > row[best] { id } else { best }) as u32;
+            let begins = best != blank && best != last;
+            self.likeliest.push((best, if begins { (-label_cost).exp() } else { 1.0 }));
+            last = best;
+        }
     }
 
     /// ln of the probability of all paths, forward with scaling (Rabiner 1989); `None` where it is
@@ -287,7 +293,8 @@ impl MmiWorkspace {
                     0 => graph.begins[s],
                     _ => graph.arcs_into(s).iter().map(|arc| before[arc.from as usize] * arc.weight).sum(),
                 };
-                now[s] = come * row[token(graph.emissions[s], self.likeliest[t])];
+                let (id, weight) = emitted(graph.emissions[s], self.likeliest[t]);
+                now[s] = come * row[id] * weight;
             }
             let sum: f64 = now[..width].iter().sum();
             for alpha in &mut now[..width] {
@@ -318,9 +325,9 @@ impl MmiWorkspace {
                 if alpha == 0.0 {
                     continue;
                 }
-                let id = token(graph.emissions[s], self.likeliest[t]);
+                let (id, weight) = emitted(graph.emissions[s], self.likeliest[t]);
                 out[id] += T::from_f64(scale * alpha * self.beta[s]);
-                let own = self.beta[s] * row[id] / self.sums[t];
+                let own = self.beta[s] * row[id] * weight / self.sums[t];
                 for arc in graph.arcs_into(s) {
                     self.before[arc.from as usize] += own * arc.weight;
                 }
@@ -330,10 +337,11 @@ impl MmiWorkspace {
     }
 }
 
-fn token(emission: Emission, likeliest: u32) -> usize {
+/// The token of a state, and exp(-cost) of emitting it.
+fn emitted(emission: Emission, (likeliest, weight): (u32, f64)) -> (usize, f64) {
     match emission {
-        Emission::Token(id) => id as usize,
-        Emission::Likeliest => likeliest as usize,
+        Emission::Token(id) => (id as usize, 1.0),
+        Emission::Likeliest => (likeliest as usize, weight),
     }
 }
 
@@ -354,6 +362,7 @@ mod tests {
         let options = DecoderOptions {
             lexicon: [("ab", "ab"), ("ab", "b"), ("a", "a"), ("cc", "cc")].map(entry).to_vec(),
             filler_entry_cost,
+            filler_label_cost: 0.2,
             word_cost: 0.3,
             ..Default::default()
         };
@@ -459,7 +468,7 @@ mod tests {
         let nothing = of(&[None]);
         // "a", "b", "a" are three words, at the cost of one more; then there is the filler.
         assert!(right < 0.8 && wrong > 10.0, "{right}, {wrong}");
-        assert!((3.0..6.0).contains(&nothing), "the filler's cost less that of two words: {nothing}");
+        assert!((3.0..6.0).contains(&nothing), "the filler's costs less that of two words: {nothing}");
     }
 
     #[test]
