@@ -98,7 +98,7 @@ fn examples(args: &Args) -> Vec<Example> {
             let steps = args.steps - (args.steps - shortest) * i / args.batch.max(2).saturating_sub(1);
             let features = (0..steps * SUBSAMPLING * FEATURES).map(|_| rng.random_range(-1.7..1.7)).collect();
             let labels = (0..args.labels).map(|_| rng.random_range(1..args.tokens as u32)).collect();
-            Example { features, labels: Some(labels), auxiliary: None }
+            Example { features, labels: Some(labels), auxiliary: None, said: None }
         })
         .collect()
 }
@@ -126,6 +126,9 @@ fn update(
         auxiliary_tokens: 0,
         scale: 1.0 / (args.batch * args.labels) as f64,
         auxiliary_scale: 0.0,
+        mmi: None,
+        mmi_scale: 0.0,
+        mmi_other_scale: 0.0,
         dropout: 0.0,
         seed: step as u64,
     };

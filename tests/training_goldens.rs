@@ -47,6 +47,7 @@ impl Batch {
                 .collect(),
             labels: Some(labels.clone()),
             auxiliary: None,
+            said: None,
         };
         self.labels.iter().enumerate().map(example).collect()
     }

@@ -73,7 +73,10 @@ pub fn unpack(mut packed: &[u8]) -> Vec<u8> {
 
 /// A number, and so many items of `size` bytes, from the front.
 fn take<'a>(packed: &mut &'a [u8], size: usize) -> &'a [u8] {
-    let Some((&count, rest)) = packed.split_first_chunk() else { return std::mem::take(packed) };
+    let Some((&count, rest)) = packed.split_first_chunk() else {
+        *packed = &[];
+        return &[];
+    };
     let length = (u32::from_le_bytes(count) as usize).saturating_mul(size).min(rest.len());
     let (items, rest) = rest.split_at(length);
     *packed = rest;
