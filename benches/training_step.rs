@@ -30,7 +30,6 @@ fn training_step(c: &mut Criterion) {
     for (name, cell) in [("gru", CellKind::Gru), ("lstm", CellKind::Lstm), ("rnn-tanh", CellKind::RnnTanh)] {
         let config = NetworkConfig {
             auxiliary: None,
-            said: None,
             num_features: 80,
             subsampling: 4,
             input_size: 192,

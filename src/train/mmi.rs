@@ -288,16 +288,17 @@ impl MmiWorkspace {
             let row = &self.probabilities[t * num_tokens..(t + 1) * num_tokens];
             let (done, now) = self.alpha.split_at_mut(t * width);
             let before = &done[t.saturating_sub(1) * width..];
-            for s in 0..width {
+            let now = &mut now[..width];
+            for (s, alpha) in now.iter_mut().enumerate() {
                 let come = match t {
                     0 => graph.begins[s],
                     _ => graph.arcs_into(s).iter().map(|arc| before[arc.from as usize] * arc.weight).sum(),
                 };
                 let (id, weight) = emitted(graph.emissions[s], self.likeliest[t]);
-                now[s] = come * row[id] * weight;
+                *alpha = come * row[id] * weight;
             }
-            let sum: f64 = now[..width].iter().sum();
-            for alpha in &mut now[..width] {
+            let sum: f64 = now.iter().sum();
+            for alpha in now {
                 *alpha /= sum;
                 *alpha = if *alpha < LEAST { 0.0 } else { *alpha };
             }
