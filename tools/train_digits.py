@@ -49,7 +49,7 @@ STAGES = [
         "optimizer.learning_rate": 5e-4, "optimizer.ema_decay": 0.9995, "schedule.steps": 6000,
         "schedule.warmup_steps": 100, "schedule.final_share": 0.01, "run.seed": 4, "run.eval_interval": 1000,
     }),
-    # The criterion over words, half of all steps other English, and what browsers do to a microphone.
+    # The criterion over words, a third of all examples other English, and what browsers do to a microphone.
     ("words", [f"constant/at-{n:06}" for n in (6000, 7500, 9000, 10500, 12000)]
      + ["falling/at-001000", "falling/at-002000"], 31500, {
         "recordings[browser/sentences.jsonl]": 0.14, "recordings[browser/strings.jsonl]": 0.16,
