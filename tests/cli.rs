@@ -1,20 +1,17 @@
 //! The binary from outside: what it prints where, and its exit codes, on good and bad input.
 //! The model has random weights, so texts are compared and not read.
 
-#[path = "common/networks.rs"]
-mod networks;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
+use crate::common::networks::{self, Numbers};
 use assert_cmd::Command;
 use hearken::audio::{WavEncoding, write_wav};
 use hearken::engine::NativeEngine;
 use hearken::model::{CellKind, Network};
 use hearken::recognizer::Recognizer;
-use networks::Numbers;
 use serde_json::Value;
 
 /// A folder with `model.onnx`, `a.wav` and `b.wav`.

@@ -1,11 +1,9 @@
 //! Endpoints of whole streams: the cut depends on nothing but what is heard, no word is lost or
 //! doubled by it, and times are the stream's.
 
-#[path = "common/speech.rs"]
-mod speech;
-
 use std::sync::Arc;
 
+use crate::common::speech::{Memory, RATE, ToneEngine, metadata, speak};
 use hearken::decode::{EndpointOptions, Greedy, RejectionOptions};
 use hearken::engine::{EngineKind, EngineOptions};
 use hearken::onnx::DecoderOptions;
@@ -16,7 +14,6 @@ use hearken::recognizer::{
 };
 use hearken::text::TokenTable;
 use proptest::prelude::*;
-use speech::{Memory, RATE, ToneEngine, metadata, speak};
 
 /// Endpoints after 0.8 s of silence, 1.2 s with nothing said, or 3 s.
 fn rules(reset: Option<bool>) -> StreamOptions {

@@ -4,13 +4,10 @@
 //! onnxruntime is looked for in `ORT_DYLIB_PATH` and in the Python environment of `VIRTUAL_ENV`;
 //! without it those comparisons are skipped, visibly.
 
-#[path = "common/networks.rs"]
-mod networks;
-
+use crate::common::networks::{CELLS, Numbers, config, metadata, random};
 use hearken::engine::{Engine, EngineKind, EngineOptions, LibrarySearch, State, TensorData, load};
 use hearken::model::{CellKind, NetworkConfig};
 use hearken::onnx::write;
-use networks::{CELLS, Numbers, config, metadata, random};
 
 const TOLERANCE: f32 = 1e-4;
 

@@ -4,11 +4,8 @@
 //! Needs onnxruntime where graphs are run: `ORT_DYLIB_PATH` or the Python environment of
 //! `VIRTUAL_ENV`; without it those tests are skipped, visibly.
 
-#[path = "common/networks.rs"]
-mod networks;
-#[path = "common/place.rs"]
-mod place;
-
+use crate::common::networks::{CELLS, Numbers, config, metadata, random};
+use crate::common::place::{Place, exported, misleading, options, prost_bytes, signal};
 use hearken::engine::verify::{Runners, compare};
 use hearken::engine::{Engine, NativeEngine};
 use hearken::features::FbankOptions;
@@ -17,8 +14,6 @@ use hearken::onnx::describe::describe;
 use hearken::onnx::import::{ImportOptions, import};
 use hearken::onnx::{ExportOptions, Precision, Target, targets, write};
 use hearken::recognizer::Recognizer;
-use networks::{CELLS, Numbers, config, metadata, random};
-use place::{Place, exported, misleading, options, prost_bytes, signal};
 
 /// Stacks of every cell and depth, and a mixed one.
 fn stacks() -> Vec<NetworkConfig> {

@@ -3,17 +3,12 @@
 //! Needs onnxruntime where graphs are run: `ORT_DYLIB_PATH` or the Python environment of
 //! `VIRTUAL_ENV`; without it those tests are skipped, visibly.
 
-#[path = "common/networks.rs"]
-mod networks;
-#[path = "common/place.rs"]
-mod place;
-
 use std::fs;
 use std::path::Path;
 
+use crate::common::place::{Place, misleading, options, prost_bytes};
 use hearken::onnx::{Precision, read};
 use hearken::recognizer::Recognizer;
-use place::{Place, misleading, options, prost_bytes};
 use serde_json::Value;
 
 #[test]

@@ -2,16 +2,13 @@
 //! engine gives what PyTorch, or the tests of the `onnx` package, give; what cannot be taken is
 //! refused by name.
 
-#[path = "common/networks.rs"]
-mod networks;
-
 use std::path::PathBuf;
 
+use crate::common::networks::{config, metadata, random};
 use hearken::engine::{Engine, NativeEngine, State, TensorData};
 use hearken::model::CellKind;
 use hearken::onnx::import::{ImportOptions, Imported, import};
 use hearken::onnx::{proto, read, write};
-use networks::{config, metadata, random};
 use proptest::prelude::*;
 use prost::Message;
 use serde::Deserialize;

@@ -1,11 +1,8 @@
 //! Model files: written, read, written again; and what is refused.
 
-#[path = "common/networks.rs"]
-mod networks;
-
+use crate::common::networks::{CELLS, config, metadata, random};
 use hearken::model::CellKind;
 use hearken::onnx::{Metadata, proto, read, read_file, write, write_file};
-use networks::{CELLS, config, metadata, random};
 use proptest::prelude::*;
 use prost::Message;
 

@@ -1,15 +1,12 @@
 //! Exported files before ONNX's own checker and onnxruntime (tools/check_onnx.py), where Python
 //! has them: `HEARKEN_PYTHON` names the interpreter.
 
-#[path = "common/networks.rs"]
-mod networks;
-
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::networks::{CELLS, config, metadata, random};
 use hearken::model::CellKind;
 use hearken::onnx::write_file;
-use networks::{CELLS, config, metadata, random};
 
 #[test]
 fn every_cell_passes_the_checker() {

@@ -1,17 +1,14 @@
 //! Damaged and hostile ONNX files before everything that reads them: no panic, and no more memory
 //! than a small multiple of the file's size.
 
-#[path = "common/networks.rs"]
-mod networks;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 
+use crate::common::networks::{config, metadata, random};
 use hearken::model::CellKind;
 use hearken::onnx::import::{ImportOptions, import};
 use hearken::onnx::{ExportOptions, Precision, Target, check, describe, proto, read, targets, write};
-use networks::{config, metadata, random};
 use proptest::prelude::*;
 use prost::Message;
 

@@ -1,19 +1,21 @@
-//! What is said when onnxruntime is not to be had. A program of its own: a process that has loaded
+//! What is said when onnxruntime is not to be had. Processes of their own: a process that has loaded
 //! one onnxruntime keeps it.
-#![cfg(feature = "ort")]
-
-#[path = "common/networks.rs"]
-mod networks;
 
 use std::process::Command;
 
+use crate::common::alone::alone;
+
+use crate::common::networks::{config, metadata, random};
 use hearken::engine::{EngineKind, EngineOptions, LibrarySearch, load};
 use hearken::model::CellKind;
 use hearken::onnx::write;
-use networks::{config, metadata, random};
 
 #[test]
 fn a_missing_onnxruntime_is_told_with_path_and_need() {
+    alone("ort_library::a_missing_onnxruntime_is_told_with_path_and_need", missing);
+}
+
+fn missing() {
     let config = config(&[(CellKind::Gru, 8)], true, true);
     let network = random(&config, 1);
     let bytes = write(&network, &metadata(&config)).expect("a good network");
@@ -35,6 +37,10 @@ fn a_missing_onnxruntime_is_told_with_path_and_need() {
 /// A library that says it is 1.16.3, and whose interface must never be asked for.
 #[test]
 fn an_old_onnxruntime_is_refused_by_its_own_word() {
+    alone("ort_library::an_old_onnxruntime_is_refused_by_its_own_word", old);
+}
+
+fn old() {
     let dir = tempfile::tempdir().expect("a directory");
     let (source, library) = (dir.path().join("old.c"), dir.path().join("libonnxruntime.so"));
     let code = "struct base { const void *(*api)(unsigned); const char *(*version)(void); };\n\

@@ -1,20 +1,15 @@
 //! The server from outside: real sockets, every protocol, good clients beside bad ones. What is
 //! heard is compared with what a whole recording gives.
 
-#![cfg(feature = "serve")]
-
-#[path = "common/server.rs"]
-mod server;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::common::server::{self, Client, Server, clip, expected, f32_bytes, multipart, s16_bytes, upload};
 use hearken::decode::EndpointOptions;
 use hearken::recognizer::StreamOptions;
 use hearken::serve::{Access, Ending, Limits, Options, Tls};
 use serde_json::{Value, json};
-use server::{Client, Server, clip, expected, f32_bytes, multipart, s16_bytes, upload};
 use tokio_tungstenite::tungstenite::Message;
 
 // ---------------------------------------------------------------- clients, one for each protocol

@@ -1,17 +1,12 @@
 //! The server's HTTP side from outside: uploads as clients of OpenAI's interface send them, what is
 //! wrong with them, health, metrics and the page.
 
-#![cfg(feature = "serve")]
-
-#[path = "common/server.rs"]
-mod server;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use crate::common::server::{Server, clip, expected, multipart, s16_bytes, upload};
 use hearken::serve::{Access, Limits, Options};
 use serde_json::{Value, json};
-use server::{Server, clip, expected, multipart, s16_bytes, upload};
 
 #[test]
 fn recordings_are_uploaded_as_openai_s_clients_do() {

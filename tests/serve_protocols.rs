@@ -1,8 +1,6 @@
 //! The protocols' state machines against any client: whatever comes in whatever order, they do
 //! not panic, ask for nothing that a session cannot do, and answer as their protocol says.
 
-#![cfg(feature = "serve")]
-
 use hearken::recognizer::{Event, Segment, Word};
 use hearken::serve::Ending;
 use hearken::serve::machine::{

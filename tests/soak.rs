@@ -2,13 +2,15 @@
 //! minutes; the hour runs by
 //!
 //! ```text
-//! cargo test --release --test soak -- --ignored --nocapture
+//! cargo test --release -- soak --ignored --nocapture
 //! ```
 
 use std::path::Path;
 
 use hearken::engine::{EngineKind, EngineOptions};
 use hearken::recognizer::{Event, Recognizer};
+
+use crate::common::alone::alone;
 
 const RATE: usize = 16_000;
 
@@ -75,11 +77,11 @@ fn soak(minutes: usize) {
 
 #[test]
 fn three_minutes() {
-    soak(3);
+    alone("soak::three_minutes", || soak(3));
 }
 
 #[test]
 #[ignore = "an hour of audio: run it in the release profile"]
 fn an_hour() {
-    soak(60);
+    alone("soak::an_hour", || soak(60));
 }

@@ -1,20 +1,16 @@
 //! What must hold of every stream: chunking is invisible, the last word is never lost, streams
 //! never touch each other, and the ways to run one all hear the same.
 
-#[path = "common/networks.rs"]
-mod networks;
-#[path = "common/speech.rs"]
-mod speech;
-
 use std::sync::Arc;
 
+use crate::common::networks;
+use crate::common::speech::{self, Memory, ToneEngine, metadata, speak};
 use hearken::engine::{Engine, NativeEngine};
 use hearken::error::Stage;
 use hearken::recognizer::front_end::FrontEnd;
 use hearken::recognizer::stepper::Stepper;
 use hearken::recognizer::{Event, Pipeline, Recognizer, Segment, Stream, final_text, step_batch};
 use proptest::prelude::*;
-use speech::{Memory, ToneEngine, metadata, speak};
 
 fn tones(delay: usize, lookahead: usize) -> Recognizer {
     Recognizer::new(Arc::new(ToneEngine::new(delay, lookahead)), metadata()).expect("they fit")

@@ -1,5 +1,4 @@
 //! Networks with random weights, for tests.
-#![allow(dead_code)]
 
 use hearken::features::FbankOptions;
 use hearken::model::network::parameter_shapes;

@@ -1,6 +1,5 @@
 //! What the tests of exchange with other systems share: onnxruntime where it is, exports, and a folder
 //! to run commands in.
-#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -11,7 +10,7 @@ use hearken::engine::{EngineOptions, LibrarySearch};
 use hearken::model::{CellKind, Network, NetworkConfig};
 use hearken::onnx::{ExportOptions, Metadata, targets};
 
-use crate::networks::{Numbers, config, metadata, random};
+use super::networks::{Numbers, config, metadata, random};
 
 pub fn options() -> Option<EngineOptions> {
     let ort_library = LibrarySearch {

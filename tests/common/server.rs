@@ -1,5 +1,4 @@
 //! A server on a port of its own, in this process or as the program, and blocking clients.
-#![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,6 +1,5 @@
 //! Stand-ins for speech and for a network that understands it, for tests: low and high tones,
 //! which an engine of a few lines tells apart.
-#![allow(dead_code)]
 
 use hearken::Result;
 use hearken::audio::Source;

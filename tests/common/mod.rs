@@ -1,0 +1,8 @@
+//! What several tests share.
+
+pub mod alone;
+pub mod networks;
+pub mod place;
+#[cfg(feature = "serve")]
+pub mod server;
+pub mod speech;
