@@ -15,7 +15,7 @@ use crate::engine::{EngineOptions, graph, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
 use crate::model::Network;
-use crate::onnx::describe::{Description, describe_with};
+use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
