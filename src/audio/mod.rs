@@ -19,15 +19,16 @@ mod raw;
 mod resample;
 mod wav;
 
+use std::fs::File;
 use std::path::Path;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Result, Stage, io};
 use crate::units::seconds_to_samples;
 
 pub use convert::{Encoding, alaw_to_s16, downmix, f32_to_s16, mulaw_to_s16, s16_to_f32};
 pub use raw::RawFormat;
 pub use resample::{Resampler, resampled_len};
-pub use wav::{WavEncoding, WavWriter, write_wav};
+pub use wav::{WavEncoding, write_wav};
 
 use checked::Checked;
 use input::Input;
@@ -98,6 +99,51 @@ pub fn open(path: &Path, rate: u32) -> Result<Box<dyn Source>> {
     at_rate(source, rate)
 }
 
+/// Opens an audio file that is open; `name` stands for it in messages.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_file(file: File, name: &Path, rate: u32) -> Result<Box<dyn Source>> {
+    open_part(file, name, rate, None, None)
+}
+
+/// Opens the part of an audio file that begins at `offset` seconds and lasts `duration` seconds, or up
+/// to the end where the file is shorter.
+///
+/// # Errors
+/// As for [`open`]; when `offset` is at or past the end; when either is not a number of seconds.
+pub fn open_part(
+    file: File,
+    name: &Path,
+    rate: u32,
+    offset: Option<f64>,
+    duration: Option<f64>,
+) -> Result<Box<dyn Source>> {
+    check_rate(rate)?;
+    for (what, value) in [("offset", offset), ("duration", duration)] {
+        if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+            let problem = format!("expected a number of seconds as {what}, found {v}");
+            return Err(Error::new(Stage::Audio, problem).in_file(name));
+        }
+    }
+    let mut source = open_native(Input::from_file(file, name)?, name)?;
+    let native = source.sample_rate();
+    let start = seconds_to_samples(offset.unwrap_or(0.0), native);
+    let skipped = source.skip(start)?;
+    if skipped < start {
+        let problem = format!(
+            "expected audio at {} s, found its end at {:.3} s",
+            offset.unwrap_or(0.0),
+            skipped as f64 / f64::from(native)
+        );
+        return Err(Error::new(Stage::Audio, problem).in_file(name));
+    }
+    if let Some(duration) = duration {
+        source = Box::new(Span { source, left: seconds_to_samples(duration, native) });
+    }
+    at_rate(source, rate)
+}
+
 /// Opens audio that comes as a stream without going back, as on standard input; `name` stands
 /// for it in messages. Formats whose index comes last (M4A as most programs write it) need a file.
 ///
@@ -152,27 +198,8 @@ pub fn read_all(path: &Path, rate: u32) -> Result<Vec<f32>> {
 /// # Errors
 /// As for [`read_all`]; when `offset` is at or past the end; when either is not a number of seconds.
 pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Vec<f32>> {
-    check_rate(rate)?;
-    for (name, value) in [("offset", offset), ("duration", duration)] {
-        if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
-            let problem = format!("expected a number of seconds as {name}, found {v}");
-            return Err(Error::new(Stage::Audio, problem).in_file(path));
-        }
-    }
-    let mut source = open_native(Input::open(path)?, path)?;
-    let native = source.sample_rate();
-    let start = seconds_to_samples(offset.unwrap_or(0.0), native);
-    let skipped = source.skip(start)?;
-    if skipped < start {
-        let problem = format!(
-            "expected audio at {} s, found its end at {:.3} s",
-            offset.unwrap_or(0.0),
-            skipped as f64 / f64::from(native)
-        );
-        return Err(Error::new(Stage::Audio, problem).in_file(path));
-    }
-    let length = duration.map_or(u64::MAX, |d| seconds_to_samples(d, native));
-    let mut source = at_rate(Box::new(Span { source, left: length }), rate)?;
+    let file = File::open(path).map_err(|e| io(Stage::Audio, path, e))?;
+    let mut source = open_part(file, path, rate, offset, duration)?;
     let mut samples = Vec::new();
     while source.read(&mut samples, PIECE)? > 0 {}
     Ok(samples)

@@ -14,10 +14,6 @@ use crate::output::printable;
 use crate::recognizer::embedded;
 
 /// Write a model for another system.
-///
-/// onnxruntime: the plain graph, states in and out. sherpa-onnx: a streaming zipformer2-CTC model
-/// and its tokens.txt. triton: a model repository, sequence batching with implicit state. whole:
-/// no states, lengths instead, for whole recordings.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken export model.onnx --for sherpa-onnx -o sherpa/\n  \
     hearken export model.onnx --for onnxruntime --precision int8 -o small.onnx\n  \
@@ -27,19 +23,18 @@ pub(super) struct Args {
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
 
-    /// The system: onnxruntime, sherpa-onnx, triton or whole.
+    /// The system.
     #[arg(long = "for", value_name = "TARGET")]
-    target: String,
+    target: Target,
 
     /// A folder (made if it is not there); or, but for triton, the model's file, ending in .onnx,
     /// beside which the others go.
     #[arg(short, long, value_name = "OUT")]
     out: PathBuf,
 
-    /// How weights are stored: fp32, fp16, int8 (both computed in float32), or int8-dynamic
-    /// (linear layers computed in integers).
+    /// How weights are stored.
     #[arg(long, default_value = "fp32", value_name = "PRECISION")]
-    precision: String,
+    precision: Precision,
 
     /// Put the front end into the graph: it takes samples instead of features.
     #[arg(long)]
@@ -55,12 +50,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let target: Target = args.target.parse()?;
-    let precision: Precision = args.precision.parse()?;
+    let (target, precision) = (args.target, args.precision);
     check_options(args, target)?;
     let (network, metadata) = match &args.model {
         Some(path) => read_own(path)?,
-        None => onnx::read(embedded::digits())?,
+        None => onnx::read(embedded::digits()?)?,
     };
     let stem = args.model.as_deref().map_or(Some("digits".into()), |m| m.file_stem().map(|s| s.to_owned()));
     let name = args.name.clone().or(stem.map(|s| s.to_string_lossy().into_owned())).unwrap_or_default();

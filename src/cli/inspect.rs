@@ -37,7 +37,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let Some(path) = &args.file else {
-        return describe(args, embedded::digits(), Path::new("the digits model"));
+        return describe(args, embedded::digits()?, Path::new("the digits model"));
     };
     if !path.is_dir() {
         return describe(args, &onnx::load::read_bytes(path)?, path);

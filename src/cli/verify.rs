@@ -152,7 +152,7 @@ fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
     }
     let (bytes, named) = match &args.file {
         Some(path) => (onnx::load::read_bytes(path)?, path.clone()),
-        None => (embedded::digits().to_vec(), PathBuf::from(&name)),
+        None => (embedded::digits()?.to_vec(), PathBuf::from(&name)),
     };
     let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&named) };
     let description = describe_with(&bytes, &args.states).map_err(in_file)?;

@@ -139,7 +139,7 @@ impl Recognizer {
     /// # Errors
     /// When there is none in this build, or the engine is not there.
     pub fn embedded(kind: EngineKind, options: &EngineOptions) -> Result<Self> {
-        Self::from_bytes(embedded::digits(), kind, options)
+        Self::from_bytes(embedded::digits()?, kind, options)
     }
 
     /// A new stream.

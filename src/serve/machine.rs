@@ -249,11 +249,6 @@ impl PcmDecoder {
     }
 }
 
-/// Seconds as JSON, to the millisecond.
-pub(super) fn thousandths(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,6 @@
 
 pub mod auth;
 pub mod batcher;
-mod captions;
 mod door;
 pub mod http;
 pub mod limits;

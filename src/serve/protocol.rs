@@ -12,13 +12,15 @@
 //! ← {"type":"final",…}, {"type":"end","seconds":12.3}, close 1000
 //! ```
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::recognizer::{Event, Segment};
+use crate::output::json::event;
+use crate::recognizer::Event;
+use crate::units::thousandths;
 
 use super::machine::{
-    Action, Glimpse, Heard, ModelInfo, PcmDecoder, Protocol, SAMPLE_RATES, SampleFormat, close, thousandths,
+    Action, Glimpse, Heard, ModelInfo, PcmDecoder, Protocol, SAMPLE_RATES, SampleFormat, close,
 };
 
 /// The version of the protocol that is spoken here.
@@ -66,42 +68,6 @@ fn current() -> u32 {
 
 fn yes() -> bool {
     true
-}
-
-/// A segment as it is sent.
-#[derive(Serialize)]
-struct SegmentMessage<'a> {
-    r#type: &'static str,
-    text: &'a str,
-    start: f64,
-    end: f64,
-    words: Vec<WordMessage<'a>>,
-}
-
-#[derive(Serialize)]
-struct WordMessage<'a> {
-    word: &'a str,
-    start: f64,
-    end: f64,
-    confidence: f64,
-}
-
-fn segment_message(kind: &'static str, segment: &Segment) -> String {
-    let words = segment.words.iter().map(|w| WordMessage {
-        word: &w.word,
-        start: thousandths(w.start),
-        end: thousandths(w.end),
-        confidence: thousandths(f64::from(w.confidence)),
-    });
-    let message = SegmentMessage {
-        r#type: kind,
-        text: &segment.text,
-        start: thousandths(segment.start),
-        end: thousandths(segment.end),
-        words: words.collect(),
-    };
-    // Strings and finite numbers always become JSON.
-    serde_json::to_string(&message).unwrap_or_default()
 }
 
 /// A conversation in our own protocol.
@@ -227,13 +193,9 @@ impl Protocol for Own {
     fn heard(&mut self, heard: Heard, actions: &mut Vec<Action>) {
         match heard {
             Heard::Listening { watched } => actions.push(Action::Send(self.ready_message(watched))),
-            Heard::Event(Event::Partial(segment)) if self.partials => {
-                actions.push(Action::Send(segment_message("partial", &segment)));
-            }
-            Heard::Event(Event::Partial(_)) | Heard::Mark => {}
-            Heard::Event(Event::Final(segment)) => {
-                actions.push(Action::Send(segment_message("final", &segment)));
-            }
+            Heard::Event(Event::Partial(_)) if !self.partials => {}
+            Heard::Event(heard) => actions.push(Action::Send(event(None, &heard))),
+            Heard::Mark => {}
             Heard::Glimpse(glimpse) => actions.push(Action::Send(glimpse_message(&glimpse))),
             Heard::Restarted => actions.push(Action::Send(json!({"type": "flushed"}).to_string())),
             Heard::Finished { seconds } => {
@@ -261,7 +223,7 @@ impl Protocol for Own {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recognizer::Word;
+    use crate::recognizer::{Segment, Word};
 
     fn own() -> Own {
         let tokens = vec!["<blk>".into(), "▁one".into()];
@@ -299,7 +261,7 @@ mod tests {
         let word = Word { word: "one".into(), start: 0.1234, end: 0.5, confidence: 0.9 };
         let segment = Segment { text: "one".into(), start: 0.0, end: 0.6, words: vec![word] };
         assert_eq!(
-            segment_message("final", &segment),
+            event(None, &Event::Final(segment)),
             r#"{"type":"final","text":"one","start":0.0,"end":0.6,"words":[{"word":"one","start":0.123,"end":0.5,"confidence":0.9}]}"#
         );
     }

@@ -17,10 +17,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::audio;
-use crate::recognizer::{Event, Segment, Word};
+use crate::output::Transcript;
+use crate::recognizer::{Event, Segment};
+use crate::units::thousandths;
 
 use super::batcher::Item;
-use super::machine::{Heard, thousandths};
+use super::machine::Heard;
 use super::problem::{Problem, json_response};
 use super::session::{Listening, Shared};
 use super::upload::{Format, no_form, read_form};
@@ -56,7 +58,10 @@ pub async fn transcribe(shared: Arc<Shared>, request: Request) -> Result<Respons
         Format::Json => json_response(StatusCode::OK, &json!({ "text": text })),
         Format::Text => plain("text/plain; charset=utf-8", format!("{text}\n")),
         Format::Verbose => json_response(StatusCode::OK, &verbose(&text, &segments, seconds, form.words)),
-        Format::Captions(kind) => plain(kind.content_type(), kind.write(&segments)),
+        Format::Captions(format) => {
+            let transcript = Transcript { segments, ..Transcript::default() };
+            plain(format.media_type(), format.write(&transcript))
+        }
     })
 }
 
@@ -230,15 +235,6 @@ impl HttpBody for Told {
 
 // ---------------------------------------------------------------- segments and words
 
-fn word(word: &Word) -> Value {
-    json!({
-        "word": word.word,
-        "start": thousandths(word.start),
-        "end": thousandths(word.end),
-        "confidence": thousandths(f64::from(word.confidence)),
-    })
-}
-
 fn verbose(text: &str, segments: &[Segment], seconds: f64, words: bool) -> Value {
     let of_segment = |(id, s): (usize, &Segment)| {
         let log_prob = s.words.iter().map(|w| f64::from(w.confidence).max(1e-9).ln()).sum::<f64>();
@@ -263,7 +259,7 @@ fn verbose(text: &str, segments: &[Segment], seconds: f64, words: bool) -> Value
         "segments": segments.iter().enumerate().map(of_segment).collect::<Vec<_>>(),
     });
     if words {
-        answer["words"] = segments.iter().flat_map(|s| &s.words).map(word).collect();
+        answer["words"] = segments.iter().flat_map(|s| &s.words).map(|word| json!(word)).collect();
     }
     answer
 }

@@ -5,7 +5,8 @@ use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartReject
 use axum::http::StatusCode;
 use tokio::time::timeout;
 
-use super::captions::Captions;
+use crate::output;
+
 use super::limits::Limits;
 use super::problem::Problem;
 
@@ -23,7 +24,7 @@ pub enum Format {
     /// Segments and words.
     Verbose,
     /// Subtitles.
-    Captions(Captions),
+    Captions(output::Format),
 }
 
 /// A form that is good.
@@ -95,8 +96,8 @@ fn response_format(value: &str) -> Result<Format, Problem> {
         "" | "json" => Ok(Format::Json),
         "text" => Ok(Format::Text),
         "verbose_json" => Ok(Format::Verbose),
-        "srt" => Ok(Format::Captions(Captions::Srt)),
-        "vtt" => Ok(Format::Captions(Captions::Vtt)),
+        "srt" => Ok(Format::Captions(output::Format::Srt)),
+        "vtt" => Ok(Format::Captions(output::Format::Vtt)),
         _ => Err(unexpected("response_format", "json, text, verbose_json, srt or vtt", value)),
     }
 }

@@ -2,13 +2,14 @@
 //! renamed: a kill at any moment leaves the last good one.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamW;
 use crate::error::{Error, Result, Stage, io};
+use crate::fs;
 
 const MAGIC: &[u8; 8] = b"hearken\x01";
 
@@ -81,15 +82,7 @@ impl Checkpoint {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
         bytes.extend_from_slice(&checksum(&bytes).to_le_bytes());
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-            beside.write_all(&bytes)?;
-            beside.as_file().sync_all()?;
-            beside.persist(path).map_err(|e| e.error)?;
-            Ok(())
-        };
-        write().map_err(|e| io(Stage::Train, path, e))
+        fs::write(path, &bytes).map_err(|e| io(Stage::Train, path, e))
     }
 
     /// Reads a checkpoint.

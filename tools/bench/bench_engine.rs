@@ -61,7 +61,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut engines = Vec::new();
     for name in std::iter::once("native").chain(args.engines.iter().map(String::as_str)) {
-        engines.push(engine::load(name.parse::<EngineKind>()?, &bytes, onnx::read(&bytes)?.0, &options)?);
+        engines.push(engine::load(
+            EngineKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no such engine")?,
+            &bytes,
+            onnx::read(&bytes)?.0,
+            &options,
+        )?);
     }
     let width = engines[0].spec().num_features;
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(1);

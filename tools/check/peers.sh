@@ -73,3 +73,5 @@ echo "== folders of sherpa-onnx"
 "$python" tools/check/sherpa_folders.py --hearken "$hearken" audio/*.wav
 echo "== Silero's detectors"
 "$python" tools/check/silero_detectors.py --hearken "$hearken" audio/pi.wav audio/no-digits.wav audio/noise.wav
+echo "== transcripts in the parsers that people use"
+"$python" tools/check/formats.py --hearken "$hearken" audio/*.wav
