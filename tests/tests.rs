@@ -28,4 +28,5 @@ mod streaming;
 mod train_guide;
 mod training;
 mod training_goldens;
+mod training_runs;
 mod vad;

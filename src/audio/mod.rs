@@ -8,7 +8,6 @@
 //! The format is recognised by its content. Everything is read in pieces: memory does not grow
 //! with the length of a file, nor with what its header claims.
 
-pub mod augment;
 mod checked;
 mod compressed;
 mod convert;
@@ -85,6 +84,19 @@ pub struct Problems {
     pub truncated: bool,
 }
 
+impl Problems {
+    /// What is wrong, in words; nothing where all was read.
+    pub fn describe(&self) -> Option<String> {
+        match self {
+            Self { truncated: true, .. } => Some("damaged: it ends before its announced end".into()),
+            Self { skipped_packets: 0, .. } => None,
+            Self { skipped_packets, .. } => {
+                Some(format!("damaged: {skipped_packets} of its packets cannot be decoded"))
+            }
+        }
+    }
+}
+
 /// Opens an audio file as mono at `rate` Hz.
 ///
 /// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, WAVE_FORMAT_EXTENSIBLE,
@@ -152,6 +164,21 @@ pub fn read_all(path: &Path, rate: u32) -> Result<Vec<f32>> {
 /// # Errors
 /// As for [`read_all`]; when `offset` is at or past the end; when either is not a number of seconds.
 pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Vec<f32>> {
+    Ok(read_clip(path, rate, offset, duration)?.samples)
+}
+
+/// Samples of a file, and what was wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct Clip {
+    pub samples: Vec<f32>,
+    pub problems: Problems,
+}
+
+/// [`read_span`], with the damage that was read past.
+///
+/// # Errors
+/// As for [`read_span`].
+pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Clip> {
     check_rate(rate)?;
     for (name, value) in [("offset", offset), ("duration", duration)] {
         if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
@@ -161,21 +188,25 @@ pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f
     }
     let mut source = open_native(Input::open(path)?, path)?;
     let native = source.sample_rate();
-    let start = seconds_to_samples(offset.unwrap_or(0.0), native);
+    let offset = offset.unwrap_or(0.0);
+    let start = seconds_to_samples(offset, native);
     let skipped = source.skip(start)?;
+    let beyond = |end: u64| {
+        let end = end as f64 / f64::from(native);
+        let problem = format!("expected audio at {offset} s, found its end at {end:.3} s");
+        Error::new(Stage::Audio, problem).in_file(path)
+    };
     if skipped < start {
-        let problem = format!(
-            "expected audio at {} s, found its end at {:.3} s",
-            offset.unwrap_or(0.0),
-            skipped as f64 / f64::from(native)
-        );
-        return Err(Error::new(Stage::Audio, problem).in_file(path));
+        return Err(beyond(skipped));
     }
     let length = duration.map_or(u64::MAX, |d| seconds_to_samples(d, native));
     let mut source = at_rate(Box::new(Span { source, left: length }), rate)?;
     let mut samples = Vec::new();
     while source.read(&mut samples, PIECE)? > 0 {}
-    Ok(samples)
+    if samples.is_empty() && start > 0 && length > 0 {
+        return Err(beyond(skipped));
+    }
+    Ok(Clip { samples, problems: source.problems() })
 }
 
 /// Recognises the format by the first bytes and opens it at its own rate, with all checks.

@@ -1,17 +1,20 @@
 //! The command line: one file a subcommand. Only here is printed, the environment read, and an
-//! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage.
+//! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage, 130 interrupted.
 
+mod average;
 mod endpoint;
 mod evaluate;
 mod export;
 mod import;
 mod inspect;
+mod interrupt;
 mod listen;
 mod model;
 mod raw;
 #[cfg(feature = "serve")]
 mod serve;
 mod train;
+mod train_report;
 mod transcribe;
 mod verify;
 mod verify_report;
@@ -43,6 +46,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
     Train(train::Args),
+    /// Write the mean of the weights of some models of one training.
+    Average(average::Args),
     /// Write a model for another system.
     Export(export::Args),
     /// Run a model file on every engine and compare.
@@ -86,6 +91,7 @@ impl Stop {
 enum Outcome {
     Done,
     SomeFailed,
+    Interrupted,
 }
 
 /// Runs the command that the process was started with.
@@ -105,6 +111,7 @@ pub fn run() -> ExitCode {
         Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Average(args) => average::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
@@ -115,6 +122,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(Outcome::Done) | Err(Stop::BrokenPipe) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(Stop::Failed(error)) => {
             complain(&error);
             ExitCode::from(error.exit_code())
