@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<u64>,
     /// Use this seed instead of the recipe's.
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
 }
 

@@ -134,11 +134,13 @@ impl<'a> Loading<'a> {
             samples.iter().filter(|s| s.is_err()).count() + features.iter().filter(|f| f.is_err()).count();
         let too_many = self.too_many(broken, count);
 
+        // The entries themselves are used up from here on.
+        let (learnt, scored) = (learnt.of, scored.of);
         let mut building = Building::new(self.recipe, &mut findings);
-        building.add_clips(wanted, &learnt.of, &samples);
-        building.add_noises(&noises, &learnt.of, &samples);
+        building.add_clips(wanted, &learnt, &samples);
+        building.add_noises(&noises, &learnt, &samples);
         let (dataset, recordings, seconds) = building.finish();
-        let dev = self.dev_sets(&dev, &scored.of, &features, &alphabets, &mut findings)?;
+        let dev = self.dev_sets(&dev, &scored, &features, &alphabets, &mut findings)?;
         if too_many.is_none() {
             note_words(self.recipe, &dataset, &mut findings)?;
         }

@@ -6,7 +6,6 @@ use super::settings::settings;
 use crate::error::Result;
 use crate::eval::Scorer;
 use crate::features::Fbank;
-use crate::onnx::DecoderOptions;
 
 /// Rates of recordings that recipes may ask for, Hz.
 const SAMPLE_RATES: [f64; 2] = [1_000.0, 768_000.0];
@@ -23,7 +22,10 @@ pub(super) fn check(recipe: &Recipe) -> Result<()> {
     data(recipe)?;
     optimizer(recipe)?;
     run(recipe)?;
-    decoder(&recipe.decoder)?;
+    recipe
+        .decoder
+        .validate()
+        .map_err(|e| wrong(&format!("decoder: {}", e.place().unwrap_or_default()), e.problem()))?;
     finite(recipe)
 }
 
@@ -110,17 +112,6 @@ fn run(recipe: &Recipe) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn decoder(decoder: &DecoderOptions) -> Result<()> {
-    let costs = [-1000.0, 1000.0];
-    within("decoder: flush_ms", f64::from(decoder.flush_ms), [0.0, 10_000.0])?;
-    share("decoder: min_confidence", decoder.min_confidence.into())?;
-    within("decoder: blank_bias", decoder.blank_bias.into(), costs)?;
-    within("decoder: filler_bias", decoder.filler_bias.into(), costs)?;
-    within("decoder: word_cost", decoder.word_cost.into(), costs)?;
-    within("decoder: filler_entry_cost", decoder.filler_entry_cost.into(), costs)?;
-    within("decoder: filler_label_cost", decoder.filler_label_cost.into(), costs)
 }
 
 /// Expects a number in the closed range; one that is not a number is in none.

@@ -158,7 +158,10 @@ fn load(
     let (sender, receiver) = crossbeam_channel::bounded::<(usize, usize)>(1024);
     let loaded = std::thread::scope(|scope| {
         let loading = scope.spawn(move || {
-            let progress = |done, all| drop(sender.try_send((done, all)));
+            let progress = |done, all| {
+                // The bar may skip a step when nobody has taken the one before.
+                let _ = sender.try_send((done, all));
+            };
             Loading { recipe, data: &options.data, dictionary, threads, progress: &progress, stop }.run()
         });
         for (done, all) in receiver {

@@ -30,7 +30,7 @@ impl Materials {
 /// Changes one utterance (mono, full scale ±1) with an effect's settings, drawn from the generator.
 pub type Apply = Box<dyn Fn(&mut Vec<f32>, &mut Pcg64Mcg) + Send + Sync>;
 
-/// How likely an utterance is to get an effect; implemented by [`effect!`](effect).
+/// How likely an utterance is to get an effect; implemented along with the settings.
 pub trait Probability {
     /// From 0 to 1.
     fn probability(&self) -> f32;
