@@ -21,7 +21,8 @@ impl Effect for Gain {
         Some(Box::new(move |samples, rng| {
             let wanted = db_to_amplitude(uniform(rng, gain_db));
             // Full scale is not exceeded here: clipping is a separate effect.
-            scale(samples, wanted.min(peak(samples).max(1e-6).recip()));
+            let most = peak(samples).max(1e-6).recip();
+            scale(samples, wanted.min(most));
         }))
     }
 }
