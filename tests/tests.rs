@@ -29,4 +29,5 @@ mod train_guide;
 mod training;
 mod training_goldens;
 mod transcribe;
+mod training_runs;
 mod vad;

@@ -8,7 +8,6 @@
 //! The format is recognised by its content. Everything is read in pieces: memory does not grow
 //! with the length of a file, nor with what its header claims.
 
-pub mod augment;
 mod checked;
 mod compressed;
 mod convert;
@@ -84,6 +83,19 @@ pub struct Problems {
     pub skipped_packets: u64,
     /// The input ends before the end that its header or its last page announces.
     pub truncated: bool,
+}
+
+impl Problems {
+    /// What is wrong, in words; nothing where all was read.
+    pub fn describe(&self) -> Option<String> {
+        match self {
+            Self { truncated: true, .. } => Some("damaged: it ends before its announced end".into()),
+            Self { skipped_packets: 0, .. } => None,
+            Self { skipped_packets, .. } => {
+                Some(format!("damaged: {skipped_packets} of its packets cannot be decoded"))
+            }
+        }
+    }
 }
 
 /// Opens an audio file as mono at `rate` Hz.
@@ -198,11 +210,31 @@ pub fn read_all(path: &Path, rate: u32) -> Result<Vec<f32>> {
 /// # Errors
 /// As for [`read_all`]; when `offset` is at or past the end; when either is not a number of seconds.
 pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Vec<f32>> {
+    Ok(read_clip(path, rate, offset, duration)?.samples)
+}
+
+/// Samples of a file, and what was wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct Clip {
+    pub samples: Vec<f32>,
+    pub problems: Problems,
+}
+
+/// [`read_span`], with the damage that was read past.
+///
+/// # Errors
+/// As for [`read_span`].
+pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Clip> {
     let file = File::open(path).map_err(|e| io(Stage::Audio, path, e))?;
     let mut source = open_part(file, path, rate, offset, duration)?;
     let mut samples = Vec::new();
     while source.read(&mut samples, PIECE)? > 0 {}
-    Ok(samples)
+    // An offset at the very end skips all there is, and leaves nothing to read.
+    if let Some(offset) = offset.filter(|&offset| offset > 0.0 && samples.is_empty() && duration != Some(0.0)) {
+        let problem = format!("expected audio at {offset} s, found its end there");
+        return Err(Error::new(Stage::Audio, problem).in_file(path));
+    }
+    Ok(Clip { samples, problems: source.problems() })
 }
 
 /// Recognises the format by the first bytes and opens it at its own rate, with all checks.

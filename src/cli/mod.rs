@@ -2,6 +2,7 @@
 //! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage, 130
 //! interrupted.
 
+mod average;
 mod endpoint;
 mod evaluate;
 mod export;
@@ -15,6 +16,7 @@ mod raw;
 #[cfg(feature = "serve")]
 mod serve;
 mod train;
+mod train_report;
 mod transcribe;
 mod values;
 mod verify;
@@ -57,6 +59,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
     Train(train::Args),
+    /// Write the mean of the weights of some models of one training.
+    Average(average::Args),
     /// Write a model for another system.
     Export(export::Args),
     /// Run a model file on every engine and compare.
@@ -127,6 +131,7 @@ pub fn run() -> ExitCode {
         Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Average(args) => average::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),

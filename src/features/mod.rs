@@ -9,10 +9,8 @@ pub mod matrices;
 mod mel;
 mod online;
 pub mod options;
-pub mod specaugment;
 mod window;
 
 pub use matrices::FbankMatrices;
 pub use online::Fbank;
 pub use options::FbankOptions;
-pub use specaugment::{SpecAugmentOptions, spec_augment};

@@ -153,8 +153,12 @@ impl Recognizer {
     /// A new stream that ends segments by itself.
     ///
     /// # Errors
-    /// When an endpoint rule is impossible, or the speech detector cannot be made.
+    /// When an endpoint rule is impossible, or the speech detector cannot be made or takes samples of
+    /// another rate.
     pub fn stream_with(&self, options: &StreamOptions) -> Result<Stream> {
+        if let Some(detector) = &options.detector {
+            detector.check_rate(self.sample_rate())?;
+        }
         Stream::new(self, options)
     }
 

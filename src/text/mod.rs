@@ -1,6 +1,7 @@
 //! What a model writes: tokens and words.
 
 pub mod bytes;
+pub mod normalize;
 pub mod pronunciations;
 pub mod tokens;
 

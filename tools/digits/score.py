@@ -17,7 +17,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DIGITS = set("zero one two three four five six seven eight nine oh".split())
-CHILD_BELOW = 14
+# A field of the manifests that parts children from adults.
+BY_AGE = "age:14"
 
 
 def rows_of(path):
@@ -34,16 +35,13 @@ def has_digits(row):
 
 
 def groups(data):
-    """(name, rows) of everything that is scored, as far as it is there."""
+    """(name, rows) of everything that is scored, as far as it is there; its age groups are scored too."""
     def of(name, keep=lambda row: True):
         path = data / name
         return [row for row in rows_of(path) if keep(row)] if path.is_file() else []
 
-    child = lambda row: row.get("age", 99) < CHILD_BELOW
     yield "strangers: adults, many accents, own devices", of("digits/strangers-dev.jsonl")
     yield "strings: all", of("digits/strings-dev.jsonl")
-    yield "strings: children", of("digits/strings-dev.jsonl", child)
-    yield "strings: adults", of("digits/strings-dev.jsonl", lambda row: not child(row))
     yield "commands: digits", of("digits/commands-dev.jsonl", has_digits)
     yield "commands: other words", of("digits/commands-dev.jsonl", lambda row: not has_digits(row))
     yield "fsdd: one man unheard of", of("digits/fsdd-dev.jsonl")
@@ -59,9 +57,11 @@ def evaluate(program, model, rows):
         manifest.flush()
         command = [program, "evaluate", "--json", "--known-words", "--equal", "oh=zero", manifest.name]
         command += ["--model", model] if model else []
+        command += ["--group-by", BY_AGE] if any("age" in row for row in rows) else []
         result = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    return lines[-1], [line for line in lines if line["type"] == "utterance"]
+    of_type = lambda kind: [line for line in lines if line["type"] == kind]
+    return lines[-1], of_type("group"), of_type("utterance")
 
 
 def confusions(utterances):
@@ -71,6 +71,13 @@ def confusions(utterances):
         if len(said) == len(heard):
             counts.update((a, b) for a, b in zip(said, heard) if a != b)
     return counts
+
+
+def print_row(name, line):
+    wer = f"{100 * line['wer']:.1f}" if line["words"] else ""
+    print(f"| {name} | {line['utterances']} | {line['words']} | {wer} | {line['substitutions']} | "
+          f"{line['deletions']} | {line['insertions']} | {line['audio_seconds'] / 3600:.2f} | "
+          f"{line['false_words_per_hour']:.1f} |", flush=True)
 
 
 def main():
@@ -85,13 +92,12 @@ def main():
     for name, rows in groups(options.data):
         if not rows:
             continue
-        total, utterances = evaluate(options.hearken, options.model, rows)
+        total, ages, utterances = evaluate(options.hearken, options.model, rows)
         if name.startswith(("strangers", "strings: all")):
             mixed += confusions(utterances)
-        wer = f"{100 * total['wer']:.1f}" if total["words"] else ""
-        print(f"| {name} | {total['utterances']} | {total['words']} | {wer} | {total['substitutions']} | "
-              f"{total['deletions']} | {total['insertions']} | {total['audio_seconds'] / 3600:.2f} | "
-              f"{total['false_words_per_hour']:.1f} |", flush=True)
+        print_row(name, total)
+        for group in ages if len(ages) > 1 else []:
+            print_row(f"{name}: age {group['value']}", group)
     print("\nMost confused in strangers and strings (utterances whose word count was right): "
           + ", ".join(f"{a} for {b} ({n})" for (b, a), n in mixed.most_common(8)))
 

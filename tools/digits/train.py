@@ -7,7 +7,7 @@ DATA is laid out by tools/digits/data.py. The first stage is models/digits/recip
 is a change of the recipe before it (STAGES below), begins with the mean of models of earlier stages,
 and ends after so many updates. OUT gets each stage's recipe and run, and the model: OUT/digits.onnx.
 A stage that has ended is not run again; one that was interrupted goes on from its checkpoint.
-Needs onnx and numpy.
+Needs onnx.
 """
 
 import argparse
@@ -103,9 +103,8 @@ def put(text, pattern, value, otherwise):
     return changed if count else otherwise()
 
 
-def mean(out, models, *options):
-    program = ROOT / "tools/digits/average_models.py"
-    subprocess.run([sys.executable, program, out, *models, *options], check=True)
+def mean(hearken, out, models, *options):
+    subprocess.run([hearken, "average", *models, "-o", out, *options], check=True, stdout=subprocess.DEVNULL)
 
 
 def search_by(path, decoder):
@@ -140,13 +139,13 @@ def main():
         if (run / "checkpoint.bin").is_file():
             command.append("--resume")
         elif begins:
-            mean(options.out / f"{name}-begin.onnx", models(begins))
+            mean(options.hearken, options.out / f"{name}-begin.onnx", models(begins))
             command += ["--from", options.out / f"{name}-begin.onnx"]
         print(f"train: {name}", file=sys.stderr)
         subprocess.run(command, check=True)
         done.touch()
     if not options.recipes_only:
-        mean(options.out / "digits.onnx", models(MODEL), "--halves")
+        mean(options.hearken, options.out / "digits.onnx", models(MODEL), "--halves")
         search_by(options.out / "digits.onnx", DECODER)
 
 

@@ -2,12 +2,38 @@
 
 use std::sync::Arc;
 
+use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex, num_complex::Complex};
 
+use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::filter::{Biquad, filter};
 use super::level::{index, power, scale, uniform};
-use crate::units::SAMPLE_RATE;
+
+effect! {
+    /// Simulated rooms.
+    Reverb {
+        /// Time to decay by 60 dB, seconds.
+        rt60_s: [f32; 2] = [0.1, 0.7],
+        /// How many different rooms are made for a run.
+        rooms: usize = 64,
+    }
+}
+
+impl Effect for Reverb {
+    fn ranges(&self) -> Vec<Range> {
+        vec![
+            Range::new("rt60_s", self.rt60_s, [0.05, 1.5]),
+            Range::count("rooms", "rooms", self.rooms, [1, 1000]),
+        ]
+    }
+
+    fn build(&self, materials: &Materials) -> Option<Apply> {
+        let mut rng = Pcg64Mcg::seed_from_u64(materials.seed);
+        let rooms = ImpulseResponses::simulate(self.rooms, self.rt60_s, materials.sample_rate, &mut rng);
+        Some(Box::new(move |samples, rng| rooms.apply_random(samples, rng)))
+    }
+}
 
 /// Metres a second.
 const SPEED_OF_SOUND: f32 = 343.0;
@@ -17,23 +43,23 @@ const DECAY_KEPT_DB: f32 = 42.0;
 
 /// A shoebox room with a speaker and a microphone in it. Metres and seconds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Room {
+struct Room {
     /// Length, width, height.
-    pub size: [f32; 3],
+    size: [f32; 3],
     /// Where the speaker stands.
-    pub source: [f32; 3],
+    source: [f32; 3],
     /// Where the microphone is.
-    pub microphone: [f32; 3],
+    microphone: [f32; 3],
     /// Time in which the reverberation decays by 60 dB.
-    pub rt60_s: f32,
+    rt60_s: f32,
     /// Above this the walls swallow more, Hz.
-    pub damping_hz: f32,
+    damping_hz: f32,
 }
 
 impl Room {
     /// A plausible room for an RT60: the longer, the larger; 0.3 to 3 m between mouth and
     /// microphone, both at least 0.3 m from the walls.
-    pub fn random(rt60_s: f32, rng: &mut Pcg64Mcg) -> Self {
+    fn random(rt60_s: f32, rng: &mut Pcg64Mcg) -> Self {
         let size = [
             uniform(rng, [2.4, 4.0 + 8.0 * rt60_s]),
             uniform(rng, [2.2, 3.0 + 6.0 * rt60_s]),
@@ -53,23 +79,23 @@ impl Room {
         Self { size, source, microphone, rt60_s, damping_hz: uniform(rng, [2500.0, 7000.0]) }
     }
 
-    /// The impulse response at 16 kHz, by the image method (Allen and Berkley, 1979; wall
+    /// The impulse response, by the image method (Allen and Berkley, 1979; wall
     /// absorption after Eyring). Sample 0 is the direct sound, of strength 1: speech stays where
     /// it was in time. The rest is damped in the treble, freed of its false bass, and corrected
     /// so that its decay (-5 to -25 dB) is the room's RT60.
-    pub fn impulse_response(&self, rng: &mut Pcg64Mcg) -> Vec<f32> {
-        let rate = SAMPLE_RATE as f32;
+    fn impulse_response(&self, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
+        let rate = sample_rate as f32;
         let seconds = self.rt60_s * DECAY_KEPT_DB / 60.0;
         let mut response = vec![0f32; (seconds * rate) as usize + 2];
-        self.add_images(&mut response, rng);
+        self.add_images(&mut response, rate, rng);
         // The direct sound stays out of the filters and the decay's correction.
         response[0] = 0.0;
         let sections = [
-            Biquad::high_pass(60.0, std::f32::consts::FRAC_1_SQRT_2),
-            Biquad::high_shelf(self.damping_hz, -6.0),
+            Biquad::high_pass(60.0, std::f32::consts::FRAC_1_SQRT_2, sample_rate),
+            Biquad::high_shelf(self.damping_hz, -6.0, sample_rate),
         ];
         filter(&mut response, &sections);
-        if let Some(measured) = decay_time(&response) {
+        if let Some(measured) = decay_time(&response, sample_rate) {
             // Two exponential decays multiply; the rates add.
             let rate_change = 3.0 * std::f32::consts::LN_10 * (self.rt60_s.recip() - measured.recip());
             let per_sample = (-rate_change / rate).exp();
@@ -86,8 +112,7 @@ impl Room {
     }
 
     /// Adds every mirror image of the source, delays and strengths relative to the direct sound.
-    fn add_images(&self, response: &mut [f32], rng: &mut Pcg64Mcg) {
-        let rate = SAMPLE_RATE as f32;
+    fn add_images(&self, response: &mut [f32], rate: f32, rng: &mut Pcg64Mcg) {
         let direct = distance(self.source, self.microphone).max(0.05);
         let farthest = direct + response.len() as f32 / rate * SPEED_OF_SOUND;
         let [x, y, z] = std::array::from_fn(|k| self.axis_images(k, farthest));
@@ -153,7 +178,7 @@ fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
 
 /// RT60 in seconds from the slope of Schroeder's backward integral between -5 and -25 dB; `None`
 /// where it never falls that far.
-pub fn decay_time(response: &[f32]) -> Option<f32> {
+fn decay_time(response: &[f32], sample_rate: u32) -> Option<f32> {
     let mut left = 0f64;
     let mut energy: Vec<f64> = response
         .iter()
@@ -170,7 +195,7 @@ pub fn decay_time(response: &[f32]) -> Option<f32> {
     if to <= from + 8 {
         return None;
     }
-    Some(3.0 * (to - from) as f32 / SAMPLE_RATE as f32)
+    Some(3.0 * (to - from) as f32 / sample_rate as f32)
 }
 
 /// One response, ready for overlap-add: its spectrum, scaled by 1 / the length of the transform.
@@ -188,19 +213,19 @@ struct Plan {
 }
 
 /// Impulse responses made once, then shared by all threads.
-pub struct ImpulseResponses {
+struct ImpulseResponses {
     responses: Vec<Response>,
     plans: Vec<Plan>,
 }
 
 impl ImpulseResponses {
     /// `count` random rooms with an RT60 drawn from the range, in seconds.
-    pub fn simulate(count: usize, rt60_s: [f32; 2], rng: &mut Pcg64Mcg) -> Self {
+    fn simulate(count: usize, rt60_s: [f32; 2], sample_rate: u32, rng: &mut Pcg64Mcg) -> Self {
         let mut bank = Self { responses: Vec::with_capacity(count), plans: Vec::new() };
         let mut planner = RealFftPlanner::new();
         for _ in 0..count {
             let room = Room::random(uniform(rng, rt60_s), rng);
-            let response = room.impulse_response(rng);
+            let response = room.impulse_response(sample_rate, rng);
             bank.push(&response, &mut planner);
         }
         bank
@@ -225,7 +250,7 @@ impl ImpulseResponses {
 
     /// Puts `samples` into one of the rooms, at random. Length, alignment and mean power stay; the
     /// tail after the last sample is cut.
-    pub fn apply_random(&self, samples: &mut [f32], rng: &mut Pcg64Mcg) {
+    fn apply_random(&self, samples: &mut [f32], rng: &mut Pcg64Mcg) {
         if !self.responses.is_empty() {
             let room = index(rng, self.responses.len());
             let before = power(samples);
@@ -269,8 +294,8 @@ impl ImpulseResponses {
 
 #[cfg(test)]
 mod tests {
-    use super::super::noise::{NoiseColor, colored_noise};
-    use super::super::testing::rng;
+    use super::super::color::{NoiseColor, colored_noise};
+    use super::super::testing::{RATE, rng};
     use super::*;
 
     #[test]
@@ -278,8 +303,8 @@ mod tests {
         let mut rng = rng(8);
         for rt60_s in [0.15, 0.3, 0.5, 0.7] {
             for _ in 0..3 {
-                let response = Room::random(rt60_s, &mut rng).impulse_response(&mut rng);
-                let measured = decay_time(&response[1..]).unwrap();
+                let response = Room::random(rt60_s, &mut rng).impulse_response(RATE, &mut rng);
+                let measured = decay_time(&response[1..], RATE).unwrap();
                 assert!((measured / rt60_s - 1.0).abs() < 0.2, "{measured} for {rt60_s}");
                 assert_eq!(response[0], 1.0, "the direct sound leads");
                 assert!(response[1..].iter().all(|x| x.is_finite() && x.abs() < 1.5));
@@ -298,7 +323,7 @@ mod tests {
             bank
         };
         for length in [1, 89, 500, 1000] {
-            let samples = colored_noise(NoiseColor::White, length, &mut rng);
+            let samples = colored_noise(NoiseColor::White, length, RATE, &mut rng);
             let mut fast = samples.clone();
             bank.convolve(0, &mut fast);
             for n in 0..length {
@@ -310,7 +335,7 @@ mod tests {
 
     #[test]
     fn the_onset_stays_in_place() {
-        let bank = ImpulseResponses::simulate(4, [0.1, 0.7], &mut rng(10));
+        let bank = ImpulseResponses::simulate(4, [0.1, 0.7], RATE, &mut rng(10));
         let mut samples = vec![0f32; 16_000];
         samples[4000] = 0.5;
         bank.apply_random(&mut samples, &mut rng(11));

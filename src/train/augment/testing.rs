@@ -4,7 +4,11 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use realfft::RealFftPlanner;
 
-use super::noise::{NoiseColor, colored_noise};
+use super::color::{NoiseColor, colored_noise};
+use super::level::{power, power_to_db};
+
+/// Samples a second of all signals here.
+pub const RATE: u32 = 16_000;
 
 pub fn rng(seed: u64) -> Pcg64Mcg {
     Pcg64Mcg::seed_from_u64(seed)
@@ -44,7 +48,7 @@ pub fn band_power(samples: &[f32], low_hz: f32, high_hz: f32) -> f32 {
 /// Something like speech: syllables of harmonics between hisses, with pauses of soft noise.
 pub fn speech_like(seconds: f32) -> Vec<f32> {
     let length = (seconds * 16_000.0) as usize;
-    let hiss = colored_noise(NoiseColor::White, length, &mut rng(77));
+    let hiss = colored_noise(NoiseColor::White, length, RATE, &mut rng(77));
     (0..length)
         .map(|n| {
             let t = n as f32 / 16_000.0;
@@ -54,4 +58,10 @@ pub fn speech_like(seconds: f32) -> Vec<f32> {
             0.15 * syllable * voice + 0.0005 * hiss[n]
         })
         .collect()
+}
+
+/// The level of `clean` over that of what was added to it, dB.
+pub fn snr_db(clean: &[f32], noisy: &[f32]) -> f32 {
+    let noise: Vec<f32> = noisy.iter().zip(clean).map(|(n, c)| n - c).collect();
+    power_to_db(power(clean)) - power_to_db(power(&noise))
 }

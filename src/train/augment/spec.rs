@@ -5,6 +5,7 @@ use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
+use crate::features::FbankOptions;
 use crate::{Error, Result, error::Stage};
 
 /// How much is masked. The default does nothing.
@@ -49,20 +50,6 @@ impl Default for SpecAugmentOptions {
 }
 
 impl SpecAugmentOptions {
-    /// A mixture to start from: mild, since spoken digits are short.
-    pub fn recommended() -> Self {
-        Self {
-            time_masks: 4,
-            time_mask_frames: 12,
-            time_mask_share: 0.15,
-            frequency_masks: 2,
-            frequency_mask_bins: 16,
-            channel_probability: 0.5,
-            channel_db: 8.0,
-            ..Self::default()
-        }
-    }
-
     /// Checks the values.
     ///
     /// # Errors
@@ -75,7 +62,9 @@ impl SpecAugmentOptions {
             ("warp_probability", self.warp_probability, 1.0),
             ("warp_factor", self.warp_factor[1], 4.0),
             ("time_masks", self.time_masks as f32, 1000.0),
+            ("time_mask_frames", self.time_mask_frames as f32, 1e6),
             ("frequency_masks", self.frequency_masks as f32, 1000.0),
+            ("frequency_mask_bins", self.frequency_mask_bins as f32, 1e6),
         ] {
             if !(0.0..=most).contains(&value) {
                 let problem = format!("expected a number from 0 to {most}, found {value}");
@@ -91,10 +80,16 @@ impl SpecAugmentOptions {
     }
 }
 
-/// Masks `features` `[T, F]` (row after row, F = `mean.len()`) in place. A masked cell becomes its
-/// bin's `mean`, which is zero to a network that normalises. Values past the last whole row are
-/// left alone.
-pub fn spec_augment(features: &mut [f32], mean: &[f32], options: &SpecAugmentOptions, rng: &mut Pcg64Mcg) {
+/// Masks `features` `[T, F]` (row after row, F = `mean.len()`, computed with `fbank`) in place. A
+/// masked cell becomes its bin's `mean`, which is zero to a network that normalizes. Values past the
+/// last whole row are left alone.
+pub fn spec_augment(
+    features: &mut [f32],
+    mean: &[f32],
+    fbank: &FbankOptions,
+    options: &SpecAugmentOptions,
+    rng: &mut Pcg64Mcg,
+) {
     let bins = mean.len();
     let frames = features.len().checked_div(bins).unwrap_or(0);
     if frames == 0 {
@@ -108,7 +103,7 @@ pub fn spec_augment(features: &mut [f32], mean: &[f32], options: &SpecAugmentOpt
     }
     if options.warp_probability > 0.0 && rng.random::<f32>() < options.warp_probability {
         let [lowest, highest] = options.warp_factor;
-        warp(features, bins, rng.random_range(lowest..=highest));
+        warp(features, bins, band(fbank), rng.random_range(lowest..=highest));
     }
     for _ in 0..rng.random_range(0..=options.frequency_masks) {
         let width = rng.random_range(0..=options.frequency_mask_bins.min(bins / 2));
@@ -128,12 +123,19 @@ pub fn spec_augment(features: &mut [f32], mean: &[f32], options: &SpecAugmentOpt
     }
 }
 
+/// Where the bins begin and end, Hz.
+fn band(fbank: &FbankOptions) -> [f32; 2] {
+    let nyquist = 0.5 * fbank.sample_rate as f32;
+    let high = if fbank.high_freq > 0.0 { fbank.high_freq } else { nyquist + fbank.high_freq };
+    [fbank.low_freq, high]
+}
+
 /// Moves what stands at a frequency f to `factor * f`, between the bins by linear interpolation.
-/// The bins are taken to lie as by default, from 20 Hz to 7600 Hz on Kaldi's mel scale.
-fn warp(features: &mut [f32], bins: usize, factor: f32) {
+/// The bins lie between the band's limits, evenly on Kaldi's mel scale.
+fn warp(features: &mut [f32], bins: usize, band: [f32; 2], factor: f32) {
     let mel = |hz: f32| 1127.0 * (hz / 700.0).ln_1p();
     let hz = |mel: f32| 700.0 * (mel / 1127.0).exp_m1();
-    let (low, high) = (mel(20.0), mel(7600.0));
+    let [low, high] = band.map(mel);
     let step = (high - low) / (bins + 1) as f32;
     let from: Vec<f32> = (0..bins)
         .map(|bin| {
@@ -178,6 +180,21 @@ mod tests {
 
     const BINS: usize = 80;
 
+    fn masks() -> SpecAugmentOptions {
+        SpecAugmentOptions {
+            time_masks: 4,
+            time_mask_frames: 12,
+            time_mask_share: 0.15,
+            frequency_masks: 2,
+            frequency_mask_bins: 16,
+            ..SpecAugmentOptions::default()
+        }
+    }
+
+    fn apply(x: &mut [f32], mean: &[f32], options: &SpecAugmentOptions, rng: &mut Pcg64Mcg) {
+        spec_augment(x, mean, &FbankOptions::default(), options, rng);
+    }
+
     fn features(frames: usize) -> (Vec<f32>, Vec<f32>) {
         ((0..frames * BINS).map(|i| 1.0 + i as f32).collect(), (0..BINS).map(|i| -(i as f32) - 1.0).collect())
     }
@@ -186,19 +203,19 @@ mod tests {
     fn off_is_identity() {
         let (mut x, mean) = features(50);
         let before = x.clone();
-        spec_augment(&mut x, &mean, &SpecAugmentOptions::default(), &mut Pcg64Mcg::seed_from_u64(1));
+        apply(&mut x, &mean, &SpecAugmentOptions::default(), &mut Pcg64Mcg::seed_from_u64(1));
         assert_eq!(x, before);
     }
 
     #[test]
     fn masks_are_means_and_stay_within_their_share() {
-        let options = SpecAugmentOptions { channel_probability: 0.0, ..SpecAugmentOptions::recommended() };
+        let options = masks();
         let mut rng = Pcg64Mcg::seed_from_u64(2);
         let mut masked = 0;
         for _ in 0..50 {
             let (mut x, mean) = features(100);
             let before = x.clone();
-            spec_augment(&mut x, &mean, &options, &mut rng);
+            apply(&mut x, &mean, &options, &mut rng);
             let changed = |t: usize, f: usize| x[t * BINS + f] != before[t * BINS + f];
             for t in 0..100 {
                 for f in (0..BINS).filter(|f| changed(t, *f)) {
@@ -223,7 +240,7 @@ mod tests {
         let mut rng = Pcg64Mcg::seed_from_u64(3);
         for _ in 0..20 {
             let mut x = vec![0f32; 3 * BINS];
-            spec_augment(&mut x, &[0.0; BINS], &options, &mut rng);
+            apply(&mut x, &[0.0; BINS], &options, &mut rng);
             assert_eq!(x[..BINS], x[2 * BINS..]);
             assert!(x.iter().all(|v| v.abs() <= 10.0 * std::f32::consts::LN_10 / 10.0));
             assert!(x[..BINS].windows(2).all(|w| (w[1] - w[0]).abs() < 0.15));
@@ -241,7 +258,7 @@ mod tests {
         for factor in [0.8f32, 1.0, 1.25] {
             let mut x = vec![0f32; 2 * BINS];
             (x[30], x[BINS + 30]) = (1.0, 1.0);
-            warp(&mut x, BINS, factor);
+            warp(&mut x, BINS, band(&FbankOptions::default()), factor);
             assert_eq!(x[..BINS], x[BINS..]);
             let peak = (0..BINS).max_by(|&a, &b| x[a].total_cmp(&x[b])).unwrap();
             let ratio = center(peak) / center(30);
@@ -251,12 +268,12 @@ mod tests {
 
     #[test]
     fn odd_shapes_are_harmless() {
-        let options = SpecAugmentOptions::recommended();
+        let options = SpecAugmentOptions { channel_probability: 0.5, channel_db: 8.0, ..masks() };
         options.validate().unwrap();
         let mut rng = Pcg64Mcg::seed_from_u64(4);
         for (len, bins) in [(0, 80), (80, 80), (5, 0), (7, 3), (2, 1)] {
             let mut x = vec![1f32; len];
-            spec_augment(&mut x, &vec![0.0; bins], &options, &mut rng);
+            apply(&mut x, &vec![0.0; bins], &options, &mut rng);
         }
         assert!(SpecAugmentOptions { channel_db: f32::NAN, ..options }.validate().is_err());
     }

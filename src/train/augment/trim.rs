@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::filter::high_pass;
-use super::level::{LEVEL_FRAME, power, power_to_db};
+use super::level::{level_frame, ms, power, power_to_db};
 
-/// Kept before the first and after the last loud frame, samples: soft onsets and endings
+/// Kept before the first and after the last loud frame, ms: soft onsets and endings
 /// (/f/, /s/, a released /t/) lie below any threshold.
-const MARGIN_BEFORE: usize = 960;
-const MARGIN_AFTER: usize = 1280;
+const MARGIN_BEFORE_MS: usize = 60;
+const MARGIN_AFTER_MS: usize = 80;
 
 /// Pauses up to this long, in frames, are inside the word (the closure in "eight", "six").
 const MAX_GAP: usize = 20;
@@ -18,9 +18,10 @@ const MIN_SHARE: f32 = 0.05;
 
 /// The voiced region with margins of 60 ms before and 80 ms after; the whole clip where no word
 /// stands out of its noise. Samples, within `0..samples.len()`.
-pub fn trim_silence(samples: &[f32]) -> Range<usize> {
-    let tight = voiced_region(samples);
-    tight.start.saturating_sub(MARGIN_BEFORE)..(tight.end + MARGIN_AFTER).min(samples.len())
+pub fn trim_silence(samples: &[f32], sample_rate: u32) -> Range<usize> {
+    let tight = voiced_region(samples, sample_rate);
+    let (before, after) = (ms(MARGIN_BEFORE_MS, sample_rate), ms(MARGIN_AFTER_MS, sample_rate));
+    tight.start.saturating_sub(before)..(tight.end + after).min(samples.len())
 }
 
 /// The voiced region without margins, to 10 ms.
@@ -28,8 +29,9 @@ pub fn trim_silence(samples: &[f32]) -> Range<usize> {
 /// Frames count as loud when they stand a third of the way (in dB) from the clip's floor to its
 /// loudest, at least 6 and at most 30 dB under the latter. Stretches shorter than 30 ms are
 /// clicks; of stretches more than 200 ms apart only those with a fair share of the energy stay.
-pub fn voiced_region(samples: &[f32]) -> Range<usize> {
-    let powers = smoothed_powers(samples);
+pub fn voiced_region(samples: &[f32], sample_rate: u32) -> Range<usize> {
+    let frame = level_frame(sample_rate);
+    let powers = smoothed_powers(samples, sample_rate);
     let mut sorted = powers.clone();
     sorted.sort_unstable_by(f32::total_cmp);
     let Some(&loudest) = sorted.last() else { return 0..samples.len() };
@@ -45,7 +47,7 @@ pub fn voiced_region(samples: &[f32]) -> Range<usize> {
     let mut kept = stretches.iter().filter(|s| s.energy >= MIN_SHARE * strongest);
     let Some(first) = kept.next() else { return 0..samples.len() };
     let last = kept.next_back().unwrap_or(first);
-    first.frames.start * LEVEL_FRAME..(last.frames.end * LEVEL_FRAME).min(samples.len())
+    first.frames.start * frame..(last.frames.end * frame).min(samples.len())
 }
 
 struct Stretch {
@@ -76,16 +78,16 @@ fn loud_stretches(powers: &[f32], limit: f32) -> Vec<Stretch> {
 
 /// The power of each 10 ms frame above 150 Hz (hum and rumble do not count) with the treble
 /// raised (fricatives do); of three neighbours the middle one, so that clicks do not count.
-fn smoothed_powers(samples: &[f32]) -> Vec<f32> {
-    let mut heard = samples.to_vec();
-    high_pass(&mut heard, 150.0);
+fn smoothed_powers(samples: &[f32], sample_rate: u32) -> Vec<f32> {
+    let mut filtered = samples.to_vec();
+    high_pass(&mut filtered, 150.0, sample_rate);
     let mut last = 0f32;
-    for x in &mut heard {
-        let emphasised = *x - 0.5 * last;
+    for x in &mut filtered {
+        let emphasized = *x - 0.5 * last;
         last = *x;
-        *x = emphasised;
+        *x = emphasized;
     }
-    let powers: Vec<f32> = heard.chunks(LEVEL_FRAME).map(power).collect();
+    let powers: Vec<f32> = filtered.chunks(level_frame(sample_rate)).map(power).collect();
     let at = |i: usize| powers[i.min(powers.len() - 1)];
     (0..powers.len())
         .map(|i| {
@@ -97,14 +99,14 @@ fn smoothed_powers(samples: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::noise::{NoiseColor, colored_noise};
-    use super::super::testing::{rng, sine};
+    use super::super::color::{NoiseColor, colored_noise};
+    use super::super::testing::{RATE, rng, sine};
     use super::*;
 
     /// A word of 400 ms at 0.3 s in a second of noise of this strength.
     fn clip(noise: f32) -> Vec<f32> {
         let word = sine(500.0, 0.3, 6400);
-        let mut clip = colored_noise(NoiseColor::Pink, 16_000, &mut rng(12));
+        let mut clip = colored_noise(NoiseColor::Pink, 16_000, RATE, &mut rng(12));
         clip.iter_mut().for_each(|x| *x *= noise);
         clip[4800..11_200].iter_mut().zip(&word).for_each(|(x, w)| *x += w);
         clip
@@ -117,9 +119,9 @@ mod tests {
     #[test]
     fn finds_the_word_in_any_noise() {
         for noise in [0.0, 0.001, 0.01, 0.03] {
-            let range = voiced_region(&clip(noise));
+            let range = voiced_region(&clip(noise), RATE);
             assert!(close(range.start, 4800) && close(range.end, 11_200), "{noise}: {range:?}");
-            let range = trim_silence(&clip(noise));
+            let range = trim_silence(&clip(noise), RATE);
             assert!(close(range.start, 3840) && close(range.end, 12_480), "{noise}: {range:?}");
         }
     }
@@ -130,7 +132,7 @@ mod tests {
         noisy[600..610].fill(0.9);
         noisy[15_500..15_520].fill(-0.7);
         noisy.iter_mut().zip(sine(50.0, 0.2, 16_000)).for_each(|(x, hum)| *x += hum);
-        let range = voiced_region(&noisy);
+        let range = voiced_region(&noisy, RATE);
         assert!(close(range.start, 4800) && close(range.end, 11_200), "{range:?}");
     }
 
@@ -138,15 +140,15 @@ mod tests {
     fn a_closure_inside_a_word_is_kept() {
         let mut closed = clip(0.001);
         closed[8000..10_000].fill(0.0);
-        let range = voiced_region(&closed);
+        let range = voiced_region(&closed, RATE);
         assert!(close(range.end, 11_200), "{range:?}");
     }
 
     #[test]
     fn nothing_to_find_is_the_whole() {
-        assert_eq!(trim_silence(&[]), 0..0);
-        assert_eq!(trim_silence(&[0.0; 5000]), 0..5000);
-        assert_eq!(trim_silence(&sine(300.0, 0.2, 5000)), 0..5000);
-        assert_eq!(trim_silence(&[0.5; 3]), 0..3);
+        assert_eq!(trim_silence(&[], RATE), 0..0);
+        assert_eq!(trim_silence(&[0.0; 5000], RATE), 0..5000);
+        assert_eq!(trim_silence(&sine(300.0, 0.2, 5000), RATE), 0..5000);
+        assert_eq!(trim_silence(&[0.5; 3], RATE), 0..3);
     }
 }

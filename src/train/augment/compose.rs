@@ -6,12 +6,11 @@ use std::ops::Range;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
-use super::level::{active_power, chance, db_to_amplitude, peak, power_to_db, scale, uniform};
-use super::noise::{NoiseColor, colored_noise};
-use super::options::{check_probability, check_range};
+use super::color::{NoiseColor, colored_noise};
+use super::effect::{Range as Limits, check_probability};
+use super::level::{active_power, chance, db_to_amplitude, ms, peak, power_to_db, scale, uniform};
 use super::trim::{trim_silence, voiced_region};
 use crate::Result;
-use crate::units::SAMPLE_RATE;
 
 /// How words are joined. Ranges are `[lowest, highest]`, drawn from evenly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,16 +68,17 @@ impl ComposeOptions {
     /// # Errors
     /// Names the first that is not a number, out of order or out of bounds.
     pub fn validate(&self) -> Result<()> {
+        const TABLE: &str = "data.strings.compose";
         for (name, value) in [
             ("other_manner_probability", self.other_manner_probability),
             ("overlap_probability", self.overlap_probability),
             ("keep_background_probability", self.keep_background_probability),
             ("digital_silence_probability", self.digital_silence_probability),
         ] {
-            check_probability(name, value)?;
+            check_probability(&format!("{TABLE}: {name}"), value)?;
         }
         for weight in self.fluent_normal_slow {
-            check_range("fluent_normal_slow", [weight; 2], [0.0, 1e6])?;
+            Limits::new("fluent_normal_slow", [weight; 2], [0.0, 1e6]).check(TABLE)?;
         }
         for (name, range, limits) in [
             ("fluent_pause_ms", self.fluent_pause_ms, [0.0, 5000.0]),
@@ -90,7 +90,7 @@ impl ComposeOptions {
             ("trailing_s", self.trailing_s, [0.0, 30.0]),
             ("room_tone_db", self.room_tone_db, [-120.0, 0.0]),
         ] {
-            check_range(name, range, limits)?;
+            Limits::new(name, range, limits).check(TABLE)?;
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ impl ComposeOptions {
     }
 
     /// Samples between two words; negative where they overlap.
-    fn pause(&self, manner: usize, rng: &mut Pcg64Mcg) -> i64 {
+    fn pause(&self, manner: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> i64 {
         let manner = if chance(rng, self.other_manner_probability) { self.manner(rng) } else { manner };
         let ms = match manner {
             0 if chance(rng, self.overlap_probability) => -uniform(rng, self.overlap_ms),
@@ -117,7 +117,7 @@ impl ComposeOptions {
             1 => uniform(rng, self.normal_pause_ms),
             _ => uniform(rng, self.slow_pause_ms),
         };
-        (ms * SAMPLE_RATE as f32 / 1000.0) as i64
+        (ms * sample_rate as f32 / 1000.0) as i64
     }
 }
 
@@ -133,29 +133,35 @@ struct Placed<'a> {
     /// Samples of the fades in and out, from the ends of `used`.
     fades: [usize; 2],
     gain: f32,
+    sample_rate: u32,
 }
 
-/// Joins clips of single words, 16 kHz, into one string, and says where the voiced region of each
-/// lies in it (in samples; overlapping words have overlapping ranges). Clips are trimmed, brought
-/// to a common level, and set apart or over one another as `options` say. Empty clips give empty
-/// ranges.
-pub fn compose(
+/// Joins clips of single words into one string. Clips are trimmed, brought to a common level, and
+/// set apart or over one another as `options` say.
+pub fn compose(words: &[&[f32]], options: &ComposeOptions, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
+    join(words, options, sample_rate, rng).0
+}
+
+/// The string, and where the voiced region of each word lies in it (in samples; overlapping words
+/// have overlapping ranges, empty clips empty ones).
+fn join(
     words: &[&[f32]],
     options: &ComposeOptions,
+    sample_rate: u32,
     rng: &mut Pcg64Mcg,
 ) -> (Vec<f32>, Vec<Range<usize>>) {
-    let rate = SAMPLE_RATE as f32;
+    let rate = sample_rate as f32;
     let manner = options.manner(rng);
     let leading = (uniform(rng, options.leading_s) * rate) as usize;
     let trailing = (uniform(rng, options.trailing_s) * rate) as usize;
     let keep_background = chance(rng, options.keep_background_probability);
-    let (placed, end) = place(words, options, manner, leading, keep_background, rng);
+    let (placed, end) = place(words, options, [manner, leading], keep_background, sample_rate, rng);
 
     let level_db = mean_level_db(&placed);
     let mut out = vec![0f32; end + trailing];
     if !chance(rng, options.digital_silence_probability) {
         let color = if chance(rng, 0.5) { NoiseColor::Pink } else { NoiseColor::White };
-        out = colored_noise(color, out.len(), rng);
+        out = colored_noise(color, out.len(), sample_rate, rng);
         scale(&mut out, db_to_amplitude(level_db + uniform(rng, options.room_tone_db)));
     }
     for mut word in placed.iter().map(Placed::copy) {
@@ -173,9 +179,9 @@ pub fn compose(
 fn place<'a>(
     words: &[&'a [f32]],
     options: &ComposeOptions,
-    manner: usize,
-    leading: usize,
+    [manner, leading]: [usize; 2],
     keep_background: bool,
+    sample_rate: u32,
     rng: &mut Pcg64Mcg,
 ) -> (Vec<Placed<'a>>, usize) {
     let mut placed: Vec<Placed<'a>> = Vec::with_capacity(words.len());
@@ -183,9 +189,9 @@ fn place<'a>(
     let mut last_length = usize::MAX;
     let mut room_before = leading;
     for (i, clip) in words.iter().enumerate() {
-        let voiced = voiced_region(clip);
-        let mut used = trim_silence(clip);
-        let pause = if i == 0 { 0 } else { options.pause(manner, rng) };
+        let voiced = voiced_region(clip, sample_rate);
+        let mut used = trim_silence(clip, sample_rate);
+        let pause = if i == 0 { 0 } else { options.pause(manner, sample_rate, rng) };
         let overlap = (-pause).max(0) as usize;
         let overlap = overlap.min(voiced.len() / 4).min(last_length / 4);
         let at = end - overlap.min(end) + pause.max(0) as usize;
@@ -206,7 +212,7 @@ fn place<'a>(
         let fades = [voiced.start - used.start + overlap, used.end - voiced.end];
         end = at + voiced.len();
         last_length = voiced.len();
-        placed.push(Placed { clip, voiced, used, at, fades, gain: 1.0 });
+        placed.push(Placed { clip, voiced, used, at, fades, gain: 1.0, sample_rate });
     }
     (placed, end)
 }
@@ -219,10 +225,11 @@ impl Placed<'_> {
     /// Adds the word, faded in and out (raised cosine), to the string.
     fn add_to(&self, out: &mut [f32]) {
         // Long margins fade over 40 ms only, the rest is background at its own strength.
+        let longest = ms(40, self.sample_rate);
         let lead = self.voiced.start - self.used.start;
         let tail = self.used.end - self.voiced.end;
-        let fade_in = self.fades[0].min(self.fades[0].saturating_sub(lead) + 640).max(1);
-        let fade_out = self.fades[1].min(self.fades[1].saturating_sub(tail) + 640).max(1);
+        let fade_in = self.fades[0].min(self.fades[0].saturating_sub(lead) + longest).max(1);
+        let fade_out = self.fades[1].min(self.fades[1].saturating_sub(tail) + longest).max(1);
         let start = self.at - lead.min(self.at);
         let length = self.used.len();
         let shape = |k: usize, fade: usize| {
@@ -239,7 +246,7 @@ impl Placed<'_> {
     }
 
     fn level_db(&self) -> Option<f32> {
-        let level = active_power(&self.clip[self.voiced.clone()]);
+        let level = active_power(&self.clip[self.voiced.clone()], self.sample_rate);
         (level > 1e-9).then(|| power_to_db(level))
     }
 }
@@ -258,12 +265,12 @@ fn level_gain(word: &Placed, wanted_db: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::super::level::power;
-    use super::super::testing::{rng, sine, tone_share};
+    use super::super::testing::{RATE, rng, sine, tone_share};
     use super::*;
 
     /// A tone of 300 ms, 0.2 s into a clip of 0.8 s with some noise around.
     fn word(hz: f32, amplitude: f32) -> Vec<f32> {
-        let mut clip = colored_noise(NoiseColor::White, 12_800, &mut rng(hz as u64));
+        let mut clip = colored_noise(NoiseColor::White, 12_800, RATE, &mut rng(hz as u64));
         clip.iter_mut().for_each(|x| *x *= 0.001 * amplitude);
         clip[3200..8000].iter_mut().zip(sine(hz, amplitude, 4800)).for_each(|(x, s)| *x += s);
         clip
@@ -275,7 +282,7 @@ mod tests {
         let words: Vec<&[f32]> = clips.iter().map(Vec::as_slice).collect();
         let options = ComposeOptions { overlap_probability: 0.0, ..Default::default() };
         for seed in 0..20 {
-            let (out, ranges) = compose(&words, &options, &mut rng(seed));
+            let (out, ranges) = join(&words, &options, RATE, &mut rng(seed));
             assert_eq!(ranges.len(), 4);
             assert!(out.iter().all(|x| x.is_finite() && x.abs() <= 1.0));
             let mut levels = Vec::new();
@@ -306,7 +313,7 @@ mod tests {
             ..Default::default()
         };
         for seed in 0..10 {
-            let (_, ranges) = compose(&words, &options, &mut rng(seed));
+            let (_, ranges) = join(&words, &options, RATE, &mut rng(seed));
             let overlap = ranges[0].end as i64 - ranges[1].start as i64;
             assert!((800..=1600).contains(&overlap), "{overlap}");
         }
@@ -318,10 +325,10 @@ mod tests {
         let mut options =
             ComposeOptions { digital_silence_probability: 1.0, leading_s: [0.5, 0.5], ..Default::default() };
         options.keep_background_probability = 0.0;
-        let (out, _) = compose(&[&clip], &options, &mut rng(1));
+        let (out, _) = join(&[&clip], &options, RATE, &mut rng(1));
         assert!(out[..6000].iter().all(|x| *x == 0.0));
         options.digital_silence_probability = 0.0;
-        let (out, _) = compose(&[&clip], &options, &mut rng(1));
+        let (out, _) = join(&[&clip], &options, RATE, &mut rng(1));
         let tone = power(&out[..6000]);
         assert!(tone > 0.0 && tone < 1e-2 * power(&clip));
     }
@@ -334,11 +341,11 @@ mod tests {
         let options = ComposeOptions::default();
         options.validate().unwrap();
         for seed in 0..50 {
-            let (out, ranges) = compose(&words, &options, &mut rng(seed));
+            let (out, ranges) = join(&words, &options, RATE, &mut rng(seed));
             assert!(ranges.iter().all(|r| r.start <= r.end && r.end <= out.len()));
-            assert_eq!(compose(&words, &options, &mut rng(seed)), (out, ranges));
+            assert_eq!(join(&words, &options, RATE, &mut rng(seed)), (out, ranges));
         }
-        let (out, ranges) = compose(&[], &options, &mut rng(1));
+        let (out, ranges) = join(&[], &options, RATE, &mut rng(1));
         assert!(ranges.is_empty() && out.len() <= 48_000);
     }
 }
