@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::model::engine_options;
+use super::model::{engine_options, print_note};
 use crate::decode::EndpointOptions;
 use crate::engine::graph;
 use crate::error::{Error, Result, Stage};
@@ -139,11 +139,16 @@ impl EndpointArgs {
 
 /// Opens a detector's model.
 fn open_detector(path: &Path) -> Result<DetectorFactory> {
-    let kind = graph::kinds().next().ok_or_else(|| {
+    if graph::kinds().next().is_none() {
         let problem = "voice activity detectors need the engine ort or tract, and this build has neither";
-        Error::new(Stage::Usage, problem)
-    })?;
-    silero::open(path, kind, &engine_options())
+        return Err(Error::new(Stage::Usage, problem));
+    }
+    let options = engine_options();
+    let (kind, missing) = graph::default_kind(&options);
+    if let Some(missing) = missing {
+        print_note(&format!("tract runs the detector: {missing}"));
+    }
+    silero::open(path, kind, &options)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
+use crate::engine::{EngineKind, EngineOptions, LibrarySearch, graph};
 use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
 use crate::model::Network;
@@ -55,10 +55,22 @@ impl ModelChoice {
         match &self.model {
             Some(path) => {
                 let recognizer = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options)?;
+                let ran_by_tract = recognizer.engine().spec().name == EngineKind::Tract.name();
+                if kind.is_none()
+                    && ran_by_tract
+                    && let (_, Some(missing)) = graph::default_kind(&options)
+                {
+                    print_note(&format!("tract runs the model: {missing}"));
+                }
                 if let Ok(Some(note)) = states_note(path, &self.states) {
                     print_note(&note);
                 }
                 Ok(recognizer)
+            }
+            None if self.tokens.is_some() || !self.states.is_empty() => {
+                let option = if self.tokens.is_some() { "--tokens" } else { "--state" };
+                let problem = format!("`{option}` has no effect without a foreign `--model`");
+                Err(Error::new(Stage::Usage, problem))
             }
             None => Recognizer::embedded(kind.unwrap_or_default(), &options),
         }

@@ -76,7 +76,8 @@ impl Windows {
         let is_state = |port: &Port| states.iter().any(|s| s.input == port.name);
         let others: Vec<&Port> = description.inputs.iter().filter(|i| !is_state(i)).collect();
         let is_x = |port: &&&Port| port.r#type == "float32" && matches!(port.shape.len(), 2 | 3);
-        let x = *others.iter().find(is_x).ok_or_else(|| {
+        let named = others.iter().find(|port| description.features_input.as_ref() == Some(&port.name));
+        let x = *named.filter(|port| is_x(port)).or_else(|| others.iter().find(is_x)).ok_or_else(|| {
             Error::new(Stage::Model, "expected an input of frames [N, T, F] or samples [N, T], found none")
         })?;
         let takes_samples = x.shape.len() == 2;

@@ -66,6 +66,9 @@ pub struct Description {
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub states: Vec<StatePair>,
+    /// The input that carries the features, where the recurrent nodes tell.
+    #[serde(skip)]
+    pub features_input: Option<String>,
     /// How the states were found.
     pub states_found: String,
     /// Where states of the same shape could be told apart by nothing, what was guessed.
@@ -119,6 +122,7 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
             .collect(),
         states_note: guess_note(&found),
         states: found.pairs,
+        features_input: found.features,
         states_found: found.how,
         operators: operators(graph),
         parameters: total(layers.iter().map(|l| l.parameters)),

@@ -4,6 +4,7 @@ mod body;
 pub mod check;
 pub mod describe;
 mod drawing;
+pub mod element_types;
 pub mod export;
 pub mod graph;
 pub mod import;

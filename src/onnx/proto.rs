@@ -18,6 +18,8 @@ pub const INT8: i32 = 3;
 pub const INT64: i32 = 7;
 /// `TensorProto.DataType.FLOAT16`.
 pub const FLOAT16: i32 = 10;
+/// `TensorProto.DataType.DOUBLE`.
+pub const DOUBLE: i32 = 11;
 
 /// The file: a graph, the operator sets it is written in, metadata.
 #[derive(Clone, PartialEq, Message)]

@@ -1,6 +1,6 @@
 //! What recurrent nodes ask for that not every runtime gives, told before a graph is run.
 
-use super::proto::{self, AttributeProto, GraphProto, NodeProto};
+use super::proto::{self, AttributeProto, GraphProto, ModelProto, NodeProto};
 use crate::error::{Error, Result, Stage};
 
 /// Bodies inside bodies that are looked into.
@@ -16,14 +16,20 @@ pub(super) fn is_recurrent(node: &NodeProto) -> bool {
 /// # Errors
 /// Names the node; when the bytes are no ONNX file.
 pub fn check_streams(bytes: &[u8]) -> Result<()> {
-    check_nodes(bytes, &|node| {
+    check_nodes_stream(&proto::decode(bytes)?)
+}
+
+/// As [`check_streams`], of a decoded file.
+pub(super) fn check_nodes_stream(model: &ModelProto) -> Result<()> {
+    let forward = |node: &NodeProto| {
         let direction = text(node, "direction").unwrap_or_else(|| "forward".into());
         match direction.as_str() {
             "forward" => Ok(()),
             other => Err(at(node, format!("its direction is {other}: it needs the end of the sound first"))
                 .hint("it cannot hear a stream; train the model with forward layers alone")),
         }
-    })
+    };
+    model.graph.as_ref().map_or(Ok(()), |graph| check_graph(graph, &forward, 0))
 }
 
 /// Refuses what tract passes over without a word and computes otherwise: clipping, activations of
@@ -104,7 +110,6 @@ mod tests {
 
     use super::*;
     use crate::onnx::graph::{float, int, strings};
-    use crate::onnx::proto::ModelProto;
 
     fn file(op: &str, attributes: Vec<AttributeProto>) -> Vec<u8> {
         let node =

@@ -1,6 +1,7 @@
 //! Which systems would load a file, and why others would not.
 
 use super::describe::{Description, MAX_WINDOW, Port, Verdict, type_name};
+use super::element_types;
 use super::import::ImportOptions;
 use super::operators;
 use super::proto::ModelProto;
@@ -30,11 +31,24 @@ pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Descripti
         .and_then(|()| runs_in_onnxruntime(model, description));
     vec![
         verdict("hearken (native)", native),
+        verdict("hearken (graph)", runs_as_it_is(model, description)),
         verdict("hearken import", import),
         verdict("onnxruntime", onnxruntime),
         verdict("sherpa-onnx", runs_in_sherpa(model, description)),
         verdict("triton", runs_in_triton(description)),
     ]
+}
+
+/// Whether hearken's engines ort and tract can feed the graph, stream by stream.
+fn runs_as_it_is(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
+    super::check::check(model)
+        .and_then(|()| element_types::check_ports(model))
+        .and_then(|()| super::recurrent::check_nodes_stream(model))
+        .map_err(|e| e.to_string())?;
+    match d.states.len() {
+        0 => Err("no states: it cannot take a stream piece by piece (`hearken verify` runs it)".into()),
+        states => Ok(format!("by ort or tract: {}, {}", counted(states, "state"), d.states_found)),
+    }
 }
 
 /// The newest format and operator set that onnxruntime 1.32 loads.
@@ -64,6 +78,13 @@ fn runs_in_onnxruntime(model: &ModelProto, d: &Description) -> std::result::Resu
     }
     if let Some(reason) = unknown_parts(model, opset) {
         return Err(reason);
+    }
+    if element_types::transposes_half_products(model) {
+        return Err(
+            "matrix products in half precision behind transpositions: onnxruntime 1.32 crashes when \
+                    it optimizes the layout, as it does by default; export the model in float32"
+                .into(),
+        );
     }
     // Released with these operator sets and versions of the format: onnxruntime's "Compatibility" page.
     let by_opset = match opset {

@@ -3,11 +3,13 @@
 //! | target | files | states |
 //! | --- | --- | --- |
 //! | [`Target::OnnxRuntime`] | `model.onnx` | `state.i` / `next_state.i`, `[L, N, H]` |
-//! | [`Target::SherpaOnnx`] | `model.onnx`, `tokens.txt` | those of a streaming zipformer2-CTC |
+//! | [`Target::SherpaOnnx`] | `model.onnx`, `tokens.txt`; of a model with a lexicon `HL.fst`, `words.txt`, `words-text.fst` | those of a streaming zipformer2-CTC |
 //! | [`Target::Triton`] | `NAME/config.pbtxt`, `NAME/1/model.onnx`, `NAME/tokens.txt` | `[N, L, H]` |
 //! | [`Target::Whole`] | `model.onnx` | none; lengths instead |
 
+mod decoding_graph;
 mod front_end;
+mod fst;
 mod onnxruntime;
 mod sherpa;
 mod tokens;
@@ -218,7 +220,7 @@ fn model_bytes(
 }
 
 /// What a system that takes the likeliest token cannot know of the model's decoder options.
-fn decoder_notes(metadata: &Metadata, notes: &mut Vec<String>) {
+fn decoder_notes(target: Target, metadata: &Metadata, notes: &mut Vec<String>) {
     let decoder = &metadata.decoder;
     if decoder.min_confidence > 0.0 {
         notes.push(format!(
@@ -226,7 +228,7 @@ fn decoder_notes(metadata: &Metadata, notes: &mut Vec<String>) {
             decoder.min_confidence
         ));
     }
-    if !decoder.lexicon.is_empty() {
+    if !decoder.lexicon.is_empty() && target != Target::SherpaOnnx {
         notes.push("hearken finds words by the model's lexicon; this system writes the labels alone".into());
     }
     if decoder.rejection.is_some() {
