@@ -1,4 +1,6 @@
-//! Compressed audio by symphonia, and Opus by libopus behind symphonia's interface.
+//! Compressed audio by symphonia, and Opus behind its interface.
+
+mod opus;
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::sync::LazyLock;
@@ -11,10 +13,10 @@ use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
-use symphonia_adapter_libopus::OpusDecoder;
 
 use crate::error::{Error, Result, Stage};
 
+use self::opus::OpusDecoder;
 use super::convert::downmix;
 use super::input::{Input, unreadable};
 use super::{Problems, Source, check_channels, check_rate};
