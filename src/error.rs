@@ -21,6 +21,8 @@ pub enum Stage {
     Engine,
     /// Manifests and transcripts.
     Corpus,
+    /// Pronunciations, language models, phrases.
+    Text,
     /// Training: recipes, checkpoints, the loop.
     Train,
     /// Writing results.

@@ -1,7 +1,8 @@
 //! What a model writes: tokens and words.
 
 pub mod bytes;
-pub mod pronunciations;
+pub mod ngram;
+pub mod pronunciation;
 pub mod tokens;
 
 pub use bytes::ByteTokens;

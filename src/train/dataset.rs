@@ -13,7 +13,7 @@ use crate::audio::{self, f32_to_s16};
 use crate::corpus::manifest::{self, Entry, ReadOptions};
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
-use crate::text::pronunciations::Pronunciations;
+use crate::text::pronunciation::Pronunciations;
 use crate::units::SAMPLE_RATE;
 
 /// One recording in memory.

@@ -11,7 +11,7 @@ use crate::features::{FbankOptions, SpecAugmentOptions};
 use crate::model::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
 use crate::onnx::{DecoderOptions, Pronunciation};
 use crate::text::TokenTable;
-use crate::text::pronunciations::{ARPABET, Pronunciations, phone_tokens};
+use crate::text::pronunciation::{ARPABET, Pronunciations, phone_tokens};
 
 /// A whole recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
