@@ -23,6 +23,8 @@ pub enum Stage {
     Engine,
     /// Manifests and transcripts.
     Corpus,
+    /// Pronunciations, language models, phrases.
+    Text,
     /// Training: recipes, checkpoints, the loop.
     Train,
     /// Writing results.

@@ -2,7 +2,8 @@
 
 pub mod bytes;
 pub mod normalize;
-pub mod pronunciations;
+pub mod ngram;
+pub mod pronunciation;
 pub mod tokens;
 
 pub use bytes::ByteTokens;

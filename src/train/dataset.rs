@@ -8,7 +8,7 @@ use super::mmi::Said;
 use super::recipe::Recipe;
 use crate::corpus::Entry;
 use crate::error::Result;
-use crate::text::pronunciations::Pronunciations;
+use crate::text::pronunciation::Pronunciations;
 use crate::text::{TokenTable, normalize};
 use crate::units::SAMPLE_RATE;
 

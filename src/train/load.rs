@@ -16,7 +16,7 @@ use super::score::DevSet;
 use crate::audio::f32_to_s16;
 use crate::corpus::manifest::{self, Entry, ReadOptions};
 use crate::error::{Error, Result, Stage};
-use crate::text::pronunciations::Pronunciations;
+use crate::text::pronunciation::Pronunciations;
 
 /// Unknown words that an error names; more are counted.
 const MOST_NAMED: usize = 12;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Stage, io};
 use crate::features::FbankOptions;
 use crate::model::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
 use crate::onnx::{DecoderOptions, Pronunciation};
-use crate::text::pronunciations::{ARPABET, Pronunciations, phone_tokens};
+use crate::text::pronunciation::{ARPABET, Pronunciations, phone_tokens};
 use crate::text::{TokenTable, normalize};
 
 /// A whole recipe.

@@ -29,7 +29,7 @@ use crate::model::network::initialise;
 use crate::model::{Network, Weights};
 use crate::onnx::{self, DecoderOptions, Metadata};
 use crate::text::TokenTable;
-use crate::text::pronunciations::Pronunciations;
+use crate::text::pronunciation::Pronunciations;
 
 /// Where and how a run goes.
 #[derive(Clone, Debug)]

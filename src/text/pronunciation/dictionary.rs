@@ -4,33 +4,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::TokenTable;
+use super::phones::phone_token;
 use crate::error::{Error, Result, Stage, io};
-
-/// The phones of American English in the alphabet of the CMU Pronouncing Dictionary, without
-/// stress. As tokens they have the numbers from 1 on; 0 is the blank.
-pub const ARPABET: [&str; 39] = [
-    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY",
-    "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y",
-    "Z", "ZH",
-];
 
 /// Longer dictionaries are refused, bytes.
 const MAX_BYTES: u64 = 256 << 20;
-
-/// The tokens of a model that writes phones: the blank, then [`ARPABET`].
-///
-/// # Errors
-/// Never; the table is checked like any other.
-pub fn phone_tokens() -> Result<TokenTable> {
-    TokenTable::new(std::iter::once("<blk>").chain(ARPABET).map(String::from).collect(), 0)
-}
-
-/// The token of a phone; stress marks do not count.
-pub fn phone_token(phone: &str) -> Option<u32> {
-    let plain = phone.trim_end_matches(|c: char| c.is_ascii_digit());
-    ARPABET.iter().position(|p| *p == plain).map(|i| i as u32 + 1)
-}
 
 /// Words and how they are said.
 #[derive(Clone, Debug, Default)]
@@ -62,30 +40,17 @@ impl Pronunciations {
     /// When a line has no phones or unknown ones; names the line.
     pub fn parse(text: &str) -> Result<Self> {
         let mut words: HashMap<String, Vec<Vec<u32>>> = HashMap::new();
-        for (number, line) in text.lines().enumerate() {
-            if line.starts_with(";;;") || line.starts_with('#') {
-                continue;
-            }
-            let mut parts = line.split_whitespace().peekable();
-            let Some(word) = parts.next() else { continue };
-            if parts.peek().is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit())) {
-                parts.next();
-            }
-            let wrong =
-                |problem: String| Error::new(Stage::Corpus, problem).at(format!("line {}", number + 1));
-            let phones = parts
-                .take_while(|part| !part.starts_with('#'))
-                .map(|phone| phone_token(phone).ok_or_else(|| wrong(format!("`{phone}` is no phone"))))
-                .collect::<Result<Vec<_>>>()?;
-            if phones.is_empty() {
-                return Err(wrong(format!("expected the phones of `{word}`, found none")));
-            }
-            let word = word.find('(').filter(|&at| at > 0).map_or(word, |at| &word[..at]);
-            let known = words.entry(word.to_lowercase()).or_default();
+        for_each_line(text, |word, phones| {
+            let phone = |phone: &&str| {
+                phone_token(phone).ok_or_else(|| Error::new(Stage::Corpus, format!("`{phone}` is no phone")))
+            };
+            let phones = phones.iter().map(phone).collect::<Result<Vec<_>>>()?;
+            let known = words.entry(word).or_default();
             if !known.contains(&phones) {
                 known.push(phones);
             }
-        }
+            Ok(())
+        })?;
         Ok(Self { words })
     }
 
@@ -95,8 +60,35 @@ impl Pronunciations {
     }
 }
 
+/// Calls `visit` with the word, in lower case, and the phones of each line of a dictionary.
+///
+/// # Errors
+/// Those of `visit`, and when a line has no phones; names the line.
+pub fn for_each_line(text: &str, mut visit: impl FnMut(String, &[&str]) -> Result<()>) -> Result<()> {
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with(";;;") || line.starts_with('#') {
+            continue;
+        }
+        let mut parts = line.split_whitespace().peekable();
+        let Some(word) = parts.next() else { continue };
+        if parts.peek().is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit())) {
+            parts.next();
+        }
+        let phones: Vec<&str> = parts.take_while(|part| !part.starts_with('#')).collect();
+        let word = word.find('(').filter(|&at| at > 0).map_or(word, |at| &word[..at]).to_lowercase();
+        let result = if phones.is_empty() {
+            Err(Error::new(Stage::Corpus, format!("expected the phones of `{word}`, found none")))
+        } else {
+            visit(word, &phones)
+        };
+        result.map_err(|e| e.at(format!("line {}", number + 1)))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::phones::phone_tokens;
     use super::*;
 
     #[test]
@@ -113,7 +105,7 @@ mod tests {
 
     #[test]
     fn bad_lines_are_named() {
-        for (text, place) in [("A  AH\nB  XX\n", "`XX`"), ("A  AH\nB\n", "`B`")] {
+        for (text, place) in [("A  AH\nB  XX\n", "`XX`"), ("A  AH\nB\n", "`b`")] {
             let error = Pronunciations::parse(text).expect_err("a bad line").to_string();
             assert!(error.contains(place) && error.contains("line 2"), "{error}");
         }
