@@ -42,6 +42,12 @@ impl Interrupt {
         self.asked.load(Ordering::Relaxed)
     }
 
+    /// The flag itself, for work that looks at one.
+    #[allow(dead_code)]
+    pub fn flag(&self) -> &AtomicBool {
+        &self.asked
+    }
+
     /// A channel that is disconnected when it is asked for, to wait for along with others.
     pub fn channel(&self) -> &Receiver<Infallible> {
         &self.channel
