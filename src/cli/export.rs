@@ -1,16 +1,14 @@
 //! `hearken export MODEL --for TARGET -o OUT`
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::model::{print_note, read_own};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
-use crate::onnx::export::write_bytes;
+use crate::fs;
 use crate::onnx::targets::ExportFile;
 use crate::onnx::{self, Export, ExportOptions, Precision, Target, targets};
-use crate::output::printable;
 use crate::recognizer::embedded;
 
 /// Write a model for another system.
@@ -107,7 +105,7 @@ fn paths(args: &Args, export: &Export) -> Result<Vec<PathBuf>> {
     };
     let paths: Vec<PathBuf> = export.files.iter().enumerate().map(path).collect();
     // A file that is not there yet is none.
-    let real = |path: &Path| fs::canonicalize(path).ok();
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
     let model = args.model.as_deref().and_then(real);
     match paths.iter().find(|path| model.is_some() && real(path) == model) {
         Some(path) => {
@@ -122,9 +120,9 @@ fn write(args: &Args, export: &Export, mut out: impl Write) -> std::result::Resu
     let paths = paths(args, export)?;
     for (file, path) in export.files.iter().zip(&paths) {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(|e| io_error(Stage::Output, folder, e))?;
-        write_bytes(path, &file.bytes)?;
-        writeln!(out, "{}  {} bytes", printable(&path.to_string_lossy()), file.bytes.len())
+        std::fs::create_dir_all(folder).map_err(|e| io_error(Stage::Output, folder, e))?;
+        fs::write(path, &file.bytes).map_err(|e| io_error(Stage::Output, path, e))?;
+        writeln!(out, "{}  {} bytes", fs::quoted(path), file.bytes.len())
             .map_err(|e| Stop::output(Path::new("standard output"), e))?;
     }
     for note in &export.notes {

@@ -125,8 +125,11 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(_) => short.clone(),
         None => args.endpoint.stream_options(true)?,
     };
-    let recognizer = args.model.open()?;
     inputs.errors.iter().for_each(complain);
+    if inputs.list.is_empty() {
+        return Ok(Outcome::SomeFailed);
+    }
+    let recognizer = args.model.open()?;
     inputs.notes.iter().for_each(|note| print_note(note));
     let interrupt = Interrupt::install();
     let opener = Opener {
@@ -160,6 +163,7 @@ fn place<'a>(args: &'a Args, inputs: &Inputs) -> Result<Place<'a>> {
             return wrong("--beside: standard input lies in no folder".into());
         }
         None if args.beside => Place::Files(inputs::Folder::Beside),
+        Some(path) if path.as_os_str() == "-" => Place::Stream(None),
         Some(path) if is_folder(path) => Place::Files(inputs::Folder::Below(path.clone())),
         file => Place::Stream(file.as_deref()),
     };

@@ -14,6 +14,7 @@ use crate::engine::verify::{Row, Runners, compare, difference_from, natively};
 use crate::engine::{EngineOptions, graph, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
+use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::describe::{Description, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
@@ -145,7 +146,7 @@ fn print(args: &Args, report: &Report, outcome: Outcome) -> std::result::Result<
 }
 
 fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
-    let name = args.file.as_ref().map_or("the digits model".into(), |f| f.display().to_string());
+    let name = args.file.as_ref().map_or("the digits model".into(), |f| quoted(f).into_owned());
     if let Some(folder) = args.file.as_deref().filter(|f| f.is_dir()) {
         check_used("--tokens", args.tokens.is_some(), "a folder of sherpa-onnx has its own tokens.txt")?;
         let (runners, metadata) = Runners::of_folder(folder, options);
@@ -410,7 +411,7 @@ fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Res
     if !silero::is_silero(&description) {
         return Ok(None);
     }
-    let mut lines = vec![format!("{}: a voice activity detector of Silero's", path.display())];
+    let mut lines = vec![format!("{}: a voice activity detector of Silero's", quoted(path))];
     lines.extend(describe(&description));
     let mut engines = Vec::new();
     for kind in graph::kinds() {
@@ -435,6 +436,6 @@ fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Res
     if engines.is_empty() {
         return Err(Error::new(Stage::Engine, "no engine of this build runs the file").in_file(path));
     }
-    let json = json!({ "file": path.display().to_string(), "detectors": engines });
+    let json = json!({ "file": quoted(path), "detectors": engines });
     Ok(Some(Report { lines, json, passed: true }))
 }

@@ -57,22 +57,13 @@ pub(super) fn encode(graph: GraphProto, entries: Vec<(String, String)>) -> Vec<u
     model.encode_to_vec()
 }
 
-/// Writes a model file: beside the final name, flushed to the disk, then renamed, so that there
-/// is never half a model under `path`.
+/// Writes a model file, whole or not at all.
 ///
 /// # Errors
 /// As [`write()`], and when the file cannot be written.
 pub fn write_file(path: &Path, network: &Network<f32>, metadata: &Metadata) -> Result<()> {
     let bytes = write(network, metadata).map_err(|e| e.in_file(path))?;
-    write_bytes(path, &bytes)
-}
-
-/// Writes a file: beside the final name, flushed to the disk, then renamed.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(|e| io(Stage::Model, path, e))
+    fs::write(path, &bytes).map_err(|e| io(Stage::Model, path, e))
 }
 
 /// Checks that a network is whole: widths above zero, every parameter of the configuration there

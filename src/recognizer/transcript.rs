@@ -8,6 +8,7 @@ use crate::units::thousandths;
 /// As JSON, numbers have three decimals.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Word {
+    /// The word as it is written.
     pub word: String,
     /// Seconds.
     #[serde(serialize_with = "rounded")]
