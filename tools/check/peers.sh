@@ -69,6 +69,26 @@ fi
 echo "== the digits model in sherpa-onnx"
 "$hearken" export "$model" --for sherpa-onnx -o "$place/sherpa"
 "$python" tools/check/sherpa_exports.py --hearken "$hearken" "$model" "$place/sherpa" audio/*.wav
+echo "== its words there"
+words() { "$python" tools/check/sherpa_words.py --hearken "$hearken" "$@"; }
+words --least 0.8 --least-unrejected 1 "$model" "$place/sherpa" audio/*.wav
+# Speech of many people, where it is at hand; the search may be pruned otherwise there.
+data=${HEARKEN_DATA:-../shared/data}/digits
+if [ -e "$data/strings-dev.jsonl" ]; then
+    words --least 0.85 --least-unrejected 0.9 "$model" "$place/sherpa" \
+        "$data/strings-dev.jsonl" "$data/strangers-dev.jsonl"
+else
+    echo "*** SKIPPED: words on people's speech: no $data (HEARKEN_DATA) ***" >&2
+fi
+echo "== the Python lines of docs/exchange.md in onnxruntime"
+"$hearken" export "$model" --for onnxruntime --with-frontend -o "$place/pcm.onnx"
+awk '/^```python$/ { inside = 1; next } /^```$/ { inside = 0 } inside' docs/exchange.md >"$place/stream.py"
+for name in pi countdown e; do
+    expected=$("$hearken" transcribe "audio/$name.wav")
+    found=$("$python" "$place/stream.py" "$place/pcm.onnx" "audio/$name.wav" | tr '\r' '\n' | grep . | tail -n 1)
+    echo "audio/$name.wav: $found"
+    [ "$found" = "$expected" ] || { echo "expected: $expected" >&2; exit 1; }
+done
 echo "== folders of sherpa-onnx"
 "$python" tools/check/sherpa_folders.py --hearken "$hearken" audio/*.wav
 echo "== Silero's detectors"
