@@ -85,6 +85,22 @@ pub struct Problems {
     pub truncated: bool,
 }
 
+impl Problems {
+    /// What is wrong, a sentence for each kind of damage; none when the input is whole.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if self.truncated {
+            let sentence = "the file ends before the end that it announces; what is there was transcribed";
+            sentences.push(sentence.into());
+        }
+        if self.skipped_packets > 0 {
+            let packets = self.skipped_packets;
+            sentences.push(format!("{packets} damaged packets were left out; the rest was transcribed"));
+        }
+        sentences
+    }
+}
+
 /// Opens an audio file as mono at `rate` Hz.
 ///
 /// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, WAVE_FORMAT_EXTENSIBLE,

@@ -49,7 +49,7 @@ enum Command {
     Verify(verify::Args),
     /// Turn a foreign ONNX file into a model.
     Import(import::Args),
-    /// Hear over the network, and show a page.
+    /// Run a speech recognition server (WebSocket, HTTP, browser page).
     #[cfg(feature = "serve")]
     Serve(serve::Args),
     /// Describe a model file.
@@ -86,6 +86,9 @@ impl Stop {
 enum Outcome {
     Done,
     SomeFailed,
+    /// The user ended it with Ctrl-C. Exit code 130.
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "only the server is ended so"))]
+    Interrupted,
 }
 
 /// Runs the command that the process was started with.
@@ -115,6 +118,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(Outcome::Done) | Err(Stop::BrokenPipe) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(Stop::Failed(error)) => {
             complain(&error);
             ExitCode::from(error.exit_code())

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Writer;
-use crate::recognizer::Event;
+use crate::recognizer::{Event, Segment, Word};
 
 /// One event a line, partials included, each written out at once.
 pub struct JsonWriter<W> {
@@ -20,18 +20,48 @@ pub struct JsonWriter<W> {
 struct Line<'a> {
     r#type: &'static str,
     path: &'a str,
+    #[serde(flatten)]
+    segment: SegmentJson<'a>,
+}
+
+/// A segment's fields in JSON; times in seconds, to the millisecond.
+#[derive(Serialize)]
+pub(crate) struct SegmentJson<'a> {
     text: &'a str,
     start: f64,
     end: f64,
-    words: Vec<WordOut<'a>>,
+    words: Vec<WordJson<'a>>,
 }
 
+/// A word's fields in JSON.
 #[derive(Serialize)]
-struct WordOut<'a> {
+pub(crate) struct WordJson<'a> {
     word: &'a str,
     start: f64,
     end: f64,
     confidence: f64,
+}
+
+impl<'a> From<&'a Segment> for SegmentJson<'a> {
+    fn from(segment: &'a Segment) -> Self {
+        Self {
+            text: &segment.text,
+            start: thousandths(segment.start),
+            end: thousandths(segment.end),
+            words: segment.words.iter().map(WordJson::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Word> for WordJson<'a> {
+    fn from(word: &'a Word) -> Self {
+        Self {
+            word: &word.word,
+            start: thousandths(word.start),
+            end: thousandths(word.end),
+            confidence: thousandths(f64::from(word.confidence)),
+        }
+    }
 }
 
 impl<W: Write> JsonWriter<W> {
@@ -46,20 +76,7 @@ impl<W: Write> Writer for JsonWriter<W> {
             Event::Partial(segment) => ("partial", segment),
             Event::Final(segment) => ("final", segment),
         };
-        let words = segment.words.iter().map(|w| WordOut {
-            word: &w.word,
-            start: thousandths(w.start),
-            end: thousandths(w.end),
-            confidence: thousandths(f64::from(w.confidence)),
-        });
-        let line = Line {
-            r#type: kind,
-            path,
-            text: &segment.text,
-            start: thousandths(segment.start),
-            end: thousandths(segment.end),
-            words: words.collect(),
-        };
+        let line = Line { r#type: kind, path, segment: segment.into() };
         serde_json::to_writer(&mut self.out, &line)?;
         self.out.write_all(b"\n")?;
         self.out.flush()
@@ -75,14 +92,13 @@ impl<W: Write> Writer for JsonWriter<W> {
 }
 
 /// Rounded to what is written: milliseconds of a time.
-fn thousandths(x: f64) -> f64 {
+pub(crate) fn thousandths(x: f64) -> f64 {
     (x * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recognizer::{Segment, Word};
 
     #[test]
     fn an_event_is_one_line_with_the_fields_in_order() {

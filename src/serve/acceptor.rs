@@ -1,6 +1,7 @@
-//! How connections are let in: by the limits, by TLS where it is wanted, and, when there is no room or
-//! the server ends, as far as `/health` and `/metrics` only.
+//! How connections are accepted: within the limits, by TLS where it is set up, and, when the server is
+//! full or shuts down, for one look at `/health` or `/metrics` only.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,37 +11,42 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
-use super::http::{self, App, Busy, Held};
+use super::client_stream::{ClientStream, ConnectionGuard};
+use super::http::{self, App, Busy};
 use super::limits::{Limits, RateLimit};
 use super::metrics::{Gauge, Metrics};
 use super::tls::Tls;
 
 /// Connections at a time beyond the limits, for a look at the server's health.
-const RESERVE: usize = 16;
-/// What one of them gets for its request (and for its handshake).
-const GLANCE: Duration = Duration::from_secs(2);
+const RESERVE: usize = 64;
+/// How long such a connection has for its request, and for its handshake.
+const MAX_GLANCE: Duration = Duration::from_secs(2);
 /// The first byte of a TLS handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
+/// The longest head of a request, bytes.
+const MAX_HEAD: usize = 64 << 10;
 
-/// Lets connections in.
-pub struct Door {
+/// Accepts connections.
+pub struct Acceptor {
     router: Router,
     busy_router: Router,
     tls: Option<Tls>,
     limits: Limits,
     rate: RateLimit,
     connections: Arc<Semaphore>,
-    reserve: Arc<Semaphore>,
+    /// The connections beyond the limits, oldest first.
+    reserve: VecDeque<AbortHandle>,
     metrics: Arc<Metrics>,
     draining: watch::Receiver<bool>,
 }
 
-impl Door {
-    /// Open.
+impl Acceptor {
+    /// An acceptor with the limits of `app`.
     pub fn new(app: App, tls: Option<Tls>) -> Self {
         let shared = &app.shared;
         Self {
@@ -48,7 +54,7 @@ impl Door {
             limits: shared.limits.clone(),
             rate: RateLimit::new(shared.limits.connections_per_second),
             connections: Arc::new(Semaphore::new(shared.limits.connections)),
-            reserve: Arc::new(Semaphore::new(RESERVE)),
+            reserve: VecDeque::new(),
             metrics: Arc::clone(&shared.metrics),
             draining: shared.draining.clone(),
             busy_router: http::busy_router(app.clone()),
@@ -56,68 +62,75 @@ impl Door {
         }
     }
 
-    /// One more connection.
-    pub fn admit(&mut self, stream: TcpStream, open: &mut JoinSet<()>) {
-        // Small messages must not wait for each other; a socket that cannot do it still works.
-        let _ = stream.set_nodelay(true);
-        if *self.draining.borrow() {
-            return self.glance(stream, Busy::Draining, open);
-        }
-        if !self.rate.admit(Instant::now()) {
-            return self.glance(stream, Busy::Limit("rate"), open);
-        }
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            return self.glance(stream, Busy::Limit("connections"), open);
+    /// Serves one more connection.
+    pub fn admit(&mut self, tcp: TcpStream, open: &mut JoinSet<()>) {
+        // Small messages must not wait for each other; a socket without the option still works.
+        let _ = tcp.set_nodelay(true);
+        let guard = match self.place() {
+            Ok(guard) => guard,
+            Err(busy) => return self.glance(tcp, busy, open),
         };
-        let held = Held(Arc::new((permit, Gauge::up(&self.metrics, |m| &m.connections))));
         let (router, draining, limits) = (self.router.clone(), self.draining.clone(), self.limits.clone());
+        let metrics = Arc::clone(&self.metrics);
         match self.tls.clone() {
-            None => drop(open.spawn(serve(stream, router, held, draining, limits))),
+            None => {
+                let stream = ClientStream::new(tcp, Some(guard), limits.write, metrics);
+                open.spawn(serve(stream, router, draining, limits));
+            }
             Some(tls) => {
                 open.spawn(async move {
-                    let accepted = timeout(limits.handshake, accept(tls, stream)).await;
+                    let client = |tcp| ClientStream::new(tcp, Some(guard), limits.write, metrics);
+                    let accepted = timeout(limits.handshake, accept_tls(tls, tcp, client)).await;
                     if let Ok(Some(stream)) = accepted {
-                        serve(stream, router, held, draining, limits).await;
+                        serve(stream, router, draining, limits).await;
                     }
                 });
             }
         }
     }
 
-    /// Answers one request, if it is about the server's health, and refuses any other.
-    fn glance(&self, stream: TcpStream, busy: Busy, open: &mut JoinSet<()>) {
-        let Ok(permit) = Arc::clone(&self.reserve).try_acquire_owned() else {
-            if let Busy::Limit(reason) = busy {
-                self.metrics.refuse(reason);
-            }
-            return self.turn_away(&stream);
-        };
+    /// A place for one more connection, or why there is none.
+    fn place(&mut self) -> Result<ConnectionGuard, Busy> {
+        if *self.draining.borrow() {
+            return Err(Busy::Draining);
+        }
+        if !self.rate.admit(Instant::now()) {
+            return Err(Busy::Limit("rate"));
+        }
+        let permit = Arc::clone(&self.connections).try_acquire_owned();
+        let permit = permit.map_err(|_| Busy::Limit("connections"))?;
+        Ok(ConnectionGuard { permit, gauge: Gauge::up(&self.metrics, |m| &m.connections) })
+    }
+
+    /// Answers one request if it is about the server's health, and refuses any other.
+    fn glance(&mut self, tcp: TcpStream, busy: Busy, open: &mut JoinSet<()>) {
+        self.reserve.retain(|task| !task.is_finished());
+        if self.reserve.len() >= RESERVE
+            && let Some(oldest) = self.reserve.pop_front()
+        {
+            // A client that asks for something asks at once: the oldest one is silent.
+            oldest.abort();
+        }
         let (router, tls) = (self.busy_router.clone(), self.tls.clone());
-        open.spawn(async move {
+        let (write, metrics) = (self.limits.write, Arc::clone(&self.metrics));
+        let client = move |tcp| ClientStream::new(tcp, None, write, metrics);
+        let task = open.spawn(async move {
             match tls {
-                None => answer_once(stream, router, busy, permit).await,
+                None => answer_once(client(tcp), router, busy).await,
                 Some(tls) => {
-                    if let Ok(Some(stream)) = timeout(GLANCE, accept(tls, stream)).await {
-                        answer_once(stream, router, busy, permit).await;
+                    if let Ok(Some(stream)) = timeout(MAX_GLANCE, accept_tls(tls, tcp, client)).await {
+                        answer_once(stream, router, busy).await;
                     }
                 }
             }
         });
-    }
-
-    /// Says that there is no room, as far as that can be said without waiting; by TLS it cannot.
-    fn turn_away(&self, stream: &TcpStream) {
-        const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
-                                content-length: 26\r\n\r\ntoo many, try again later\n";
-        if self.tls.is_none() {
-            let _ = stream.try_write(ANSWER);
-        }
+        self.reserve.push_back(task);
     }
 
     /// Waits until all connections, and the sessions that they became, have ended.
-    pub async fn all_gone(connections: Arc<Semaphore>, most: usize) {
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
-        let _ = connections.acquire_many(most).await;
+    pub async fn all_gone(connections: Arc<Semaphore>, max: usize) {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        let _ = connections.acquire_many(max).await;
     }
 
     /// A permit for each connection that may be open.
@@ -126,25 +139,29 @@ impl Door {
     }
 }
 
-/// The handshake; who does not speak TLS is told so.
-async fn accept(tls: Tls, mut stream: TcpStream) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+/// Does the TLS handshake; a client that does not speak TLS is told to.
+async fn accept_tls(
+    tls: Tls,
+    mut tcp: TcpStream,
+    client: impl FnOnce(TcpStream) -> ClientStream,
+) -> Option<TlsStream<ClientStream>> {
     const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
                             connection: close\r\ncontent-length: 45\r\n\r\n\
                             this port speaks TLS: say https:// or wss://\n";
     let mut first = [0];
-    if stream.peek(&mut first).await.ok()? == 0 {
+    if tcp.peek(&mut first).await.ok()? == 0 {
         return None;
     }
     if first[0] == HANDSHAKE {
-        return tls.0.accept(stream).await.ok();
+        return tls.0.accept(client(tcp)).await.ok();
     }
-    // With something unread a close would take the answer back.
-    let _ = timeout(GLANCE, async {
-        stream.write_all(ANSWER).await?;
-        stream.shutdown().await?;
+    // Closing a socket with unread input resets the connection, which can discard the answer.
+    let _ = timeout(MAX_GLANCE, async {
+        tcp.write_all(ANSWER).await?;
+        tcp.shutdown().await?;
         let mut rest = [0; 1024];
         for _ in 0..64 {
-            if stream.read(&mut rest).await? == 0 {
+            if tcp.read(&mut rest).await? == 0 {
                 break;
             }
         }
@@ -156,53 +173,46 @@ async fn accept(tls: Tls, mut stream: TcpStream) -> Option<tokio_rustls::server:
 
 fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(hyper_util::rt::TokioTimer::new()).max_buf_size(64 << 10);
+    builder.timer(hyper_util::rt::TokioTimer::new()).max_buf_size(MAX_HEAD).max_header_size(MAX_HEAD);
     builder
 }
 
-/// A connection that gets one answer, of [`http::busy_router`].
-async fn answer_once<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    router: Router,
-    busy: Busy,
-    permit: OwnedSemaphorePermit,
-) {
+/// Gives a connection one answer, of [`http::busy_router`].
+async fn answer_once<S>(stream: S, router: Router, busy: Busy)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = router.layer(Extension(busy));
     let connection = http1()
-        .header_read_timeout(GLANCE)
+        .header_read_timeout(MAX_GLANCE)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    // How a client broke off is the client's. A body that it sends is thrown away meanwhile.
-    let _ = timeout(4 * GLANCE, connection).await;
-    drop(permit);
+    // Connection errors are the client's problem. A body that it sends is read meanwhile.
+    let _ = timeout(4 * MAX_GLANCE, connection).await;
 }
 
-/// One connection, to its end or until it has become a websocket.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    router: Router,
-    held: Held,
-    mut draining: watch::Receiver<bool>,
-    limits: Limits,
-) {
-    let service = router.layer(Extension(held));
+/// Serves one connection, to its end or until it has become a websocket.
+async fn serve<S>(stream: S, router: Router, mut draining: watch::Receiver<bool>, limits: Limits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = http1()
         .header_read_timeout(limits.handshake)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
     tokio::pin!(connection);
-    let mut going = false;
+    let mut is_draining = false;
     let ended = timeout(limits.total, async {
         loop {
             tokio::select! {
                 result = connection.as_mut() => return result,
-                _ = draining.wait_for(|d| *d), if !going => {
-                    going = true;
+                _ = draining.wait_for(|d| *d), if !is_draining => {
+                    is_draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
             }
         }
     });
-    // How a client broke off is the client's.
+    // Connection errors are the client's problem.
     let _ = ended.await;
 }

@@ -1,18 +1,25 @@
-//! The form of an upload: a recording, and how it is to be answered.
+//! The form of an upload: a recording, and how the answer is to be written.
 
-use axum::body::Bytes;
+use std::sync::Arc;
+
 use axum::extract::multipart::{Field, Multipart, MultipartError, MultipartRejection};
+use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::api_error::ApiError;
 use super::captions::Captions;
+use super::form_body::{MAX_OVERHEAD, Progress, observed};
 use super::limits::Limits;
-use super::problem::Problem;
 
 /// The longest text field, bytes.
-const LONGEST_FIELD: usize = 4_096;
+const MAX_FIELD: usize = 4_096;
+/// Memory for a recording is taken in steps of so many bytes.
+const MEMORY_STEP: usize = 1 << 20;
+/// Names of unknown fields in a message.
+const MAX_NAMES: usize = 5;
 
-/// What the text is written as.
+/// How the text is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `{"text": …}`
@@ -26,12 +33,12 @@ pub enum Format {
     Captions(Captions),
 }
 
-/// A form that is good.
+/// A form that is complete.
 #[derive(Debug)]
 pub struct Form {
-    /// The file's name, as the client says it.
+    /// The file's name, from the client.
     pub name: String,
-    pub file: Bytes,
+    pub recording: Recording,
     pub format: Format,
     /// Whether words with their times are wanted.
     pub words: bool,
@@ -39,60 +46,233 @@ pub struct Form {
     pub stream: bool,
 }
 
-/// Says what to send instead of something that is no form.
-pub fn no_form(rejection: &MultipartRejection) -> Problem {
-    let problem = format!(
-        "expected a form (multipart/form-data) with the recording in the field `file`, as by `curl -F \
-         file=@recording.wav`: {}",
-        rejection.body_text()
-    );
-    Problem::bad(problem)
+/// A recording in memory, with its part of the memory that recordings may take.
+#[derive(Debug, Default)]
+pub struct Recording {
+    pub bytes: Vec<u8>,
+    pub memory: Option<OwnedSemaphorePermit>,
+}
+
+/// The memory of a recording, counted in the units of [`memory_for`].
+const MEMORY_UNIT: usize = 1 << 10;
+
+/// The memory that the recordings of all clients may take together.
+pub fn memory_for(limits: &Limits) -> Arc<Semaphore> {
+    let bytes = limits.uploads.max(1).saturating_mul(limits.upload_bytes.saturating_add(MEMORY_STEP));
+    Arc::new(Semaphore::new((bytes / MEMORY_UNIT).min(Semaphore::MAX_PERMITS)))
+}
+
+impl Recording {
+    /// Takes more of the recording.
+    ///
+    /// # Errors
+    /// When the memory for recordings is used up.
+    fn extend(&mut self, bytes: &[u8], memory: &Arc<Semaphore>) -> Result<(), ApiError> {
+        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+            let step = bytes.len().max(MEMORY_STEP);
+            let units = u32::try_from(step / MEMORY_UNIT).unwrap_or(u32::MAX);
+            let permit = Arc::clone(memory).try_acquire_many_owned(units).map_err(|_| busy())?;
+            match &mut self.memory {
+                Some(held) => held.merge(permit),
+                None => self.memory = Some(permit),
+            }
+            self.bytes.reserve_exact(step);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Answers that there is no room for another recording.
+pub fn busy() -> ApiError {
+    ApiError::busy("too many recordings at a time: try again later")
 }
 
 /// Reads a form to its end.
 ///
 /// # Errors
-/// What is wrong with it, by the field.
-pub async fn read_form(limits: &Limits, mut multipart: Multipart) -> Result<Form, Problem> {
-    let (mut name, mut file) = (String::new(), None);
-    let (mut format, mut words, mut stream) = (Format::default(), false, false);
-    loop {
-        let next = timeout(limits.idle, multipart.next_field()).await.map_err(|_| late(limits))?;
-        let Some(field) = next.map_err(|e| malformed(limits, &e))? else { break };
-        let field_name = field.name().unwrap_or_default().to_string();
-        if field_name == "file" {
-            name = field.file_name().unwrap_or("the recording").chars().take(200).collect();
-            let too_long = || too_long_a_file(limits, &name);
-            file = Some(read_field(limits, field, limits.upload_bytes, too_long).await?);
-            continue;
-        }
-        let too_long = || {
-            let shown: String = field_name.chars().take(60).collect();
-            let problem = format!("the field `{shown}` is longer than {LONGEST_FIELD} bytes");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, problem)
-        };
-        let value = read_field(limits, field, LONGEST_FIELD, too_long).await?;
-        let value = String::from_utf8_lossy(&value);
-        match field_name.as_str() {
-            "response_format" => format = response_format(&value)?,
-            "timestamp_granularities[]" | "timestamp_granularities" => words |= granularity(&value)?,
-            "stream" => stream = boolean("stream", &value)?,
-            "temperature" => check_temperature(&value)?,
+/// What is wrong with it, by the field; that it comes too slowly; that there is no memory for it.
+pub async fn read_form(
+    limits: &Limits,
+    memory: &Arc<Semaphore>,
+    request: Request,
+) -> Result<Form, ApiError> {
+    let (request, progress) = observed(request);
+    let multipart = Multipart::from_request(request, &()).await.map_err(|e| no_form(&e))?;
+    let mut reader = FormReader { limits, memory, progress: &progress, form: Unfinished::default() };
+    tokio::select! {
+        read = reader.read(multipart) => read?,
+        received = progress.is_slow(limits.idle) => return Err(late(limits, received)),
+    }
+    reader.form.finish()
+}
+
+struct FormReader<'a> {
+    limits: &'a Limits,
+    memory: &'a Arc<Semaphore>,
+    progress: &'a Progress,
+    form: Unfinished,
+}
+
+/// The fields of a form so far.
+#[derive(Default)]
+struct Unfinished {
+    file: Option<(String, Recording)>,
+    format: Format,
+    words: bool,
+    stream: bool,
+    /// The first fields of names that are not known here.
+    unknown: Vec<String>,
+}
+
+impl Unfinished {
+    /// Takes a text field; one that is empty counts as left out.
+    fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
+        match name {
+            _ if value.is_empty() => {}
+            "response_format" => self.format = response_format(value)?,
+            "timestamp_granularities[]" | "timestamp_granularities" => self.words |= granularity(value)?,
+            "stream" => self.stream = boolean("stream", value)?,
+            "temperature" => check_temperature(value)?,
             // model, language, prompt: there is one model here, and it has no use for the others.
             _ => {}
         }
+        Ok(())
     }
-    if stream && !matches!(format, Format::Json | Format::Text) {
-        let problem = "with `stream` the response_format can only be json or text";
-        return Err(Problem::bad(problem).of("response_format"));
+
+    fn finish(self) -> Result<Form, ApiError> {
+        if self.stream && !matches!(self.format, Format::Json | Format::Text) {
+            let problem = "with `stream` the response_format can only be json or text";
+            return Err(ApiError::bad(problem).of("response_format"));
+        }
+        let Some((name, recording)) = self.file else {
+            let expected = "expected a field `file` with the recording";
+            let problem = match self.unknown.is_empty() {
+                true => format!("{expected}, found none"),
+                false => format!("{expected}, found `{}`", self.unknown.join("`, `")),
+            };
+            return Err(ApiError::bad(problem).of("file"));
+        };
+        Ok(Form { name, recording, format: self.format, words: self.words, stream: self.stream })
     }
-    let file = file.ok_or_else(|| Problem::bad("expected a field `file` with the recording").of("file"))?;
-    Ok(Form { name, file, format, words, stream })
 }
 
-fn response_format(value: &str) -> Result<Format, Problem> {
+impl FormReader<'_> {
+    async fn read(&mut self, mut multipart: Multipart) -> Result<(), ApiError> {
+        while let Some(field) = multipart.next_field().await.map_err(|e| self.malformed(&e))? {
+            self.progress.advance();
+            let name = field.name().unwrap_or_default().to_string();
+            match name.as_str() {
+                "file" if self.form.file.is_some() => {
+                    let problem = "expected one field `file`, found another one: send a request for each";
+                    return Err(ApiError::bad(problem).of("file"));
+                }
+                "file" => self.read_file(field).await?,
+                "model" | "language" | "prompt" | "response_format" | "stream" | "temperature"
+                | "timestamp_granularities" | "timestamp_granularities[]" => {
+                    let value = self.read_text(&name, field).await?;
+                    self.form.set(&name, &value)?;
+                }
+                _ => {
+                    self.read_content(field, |_| Ok(())).await?;
+                    if self.form.unknown.len() < MAX_NAMES {
+                        self.form.unknown.push(name.chars().take(60).collect());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_file(&mut self, field: Field<'_>) -> Result<(), ApiError> {
+        let name: String = field.file_name().unwrap_or("the recording").chars().take(200).collect();
+        let (limit, memory) = (self.limits.upload_bytes, self.memory);
+        let mut recording = Recording::default();
+        let too_long = || too_large("file", format!("{name} is longer than {limit} bytes, the limit here"));
+        let read = self.read_content(field, |bytes| {
+            if recording.bytes.len() + bytes.len() > limit {
+                return Err(too_long());
+            }
+            recording.extend(bytes, memory)
+        });
+        match read.await {
+            // The whole form is too long: it is the recording that made it so.
+            Err(error) if error.is_too_large() => return Err(too_long()),
+            read => read?,
+        }
+        self.form.file = Some((name, recording));
+        Ok(())
+    }
+
+    async fn read_text(&mut self, name: &str, field: Field<'_>) -> Result<String, ApiError> {
+        let mut value = Vec::new();
+        self.read_content(field, |bytes| {
+            if value.len() + bytes.len() > MAX_FIELD {
+                let problem = format!("the field `{name}` is longer than {MAX_FIELD} bytes");
+                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, problem));
+            }
+            value.extend_from_slice(bytes);
+            Ok(())
+        })
+        .await?;
+        Ok(String::from_utf8_lossy(&value).into_owned())
+    }
+
+    async fn read_content(
+        &self,
+        mut field: Field<'_>,
+        mut take: impl FnMut(&[u8]) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        while let Some(chunk) = field.chunk().await.map_err(|e| self.malformed(&e))? {
+            self.progress.advance();
+            take(&chunk)?;
+        }
+        Ok(())
+    }
+
+    fn malformed(&self, error: &MultipartError) -> ApiError {
+        if self.progress.is_overhead() {
+            let problem = format!(
+                "expected the form's boundary, and then short heads of fields; {MAX_OVERHEAD} bytes came \
+                 that are neither that nor content"
+            );
+            return ApiError::bad(problem);
+        }
+        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let limit = self.limits.upload_bytes;
+            return too_large("file", format!("the form is longer than its recording may be: {limit} bytes"));
+        }
+        // Also where the bytes do not come as HTTP says: that is the client's error, not the server's.
+        ApiError::bad(format!("the form cannot be read: {}", error.body_text()))
+    }
+}
+
+fn too_large(field: &'static str, problem: String) -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, problem).of(field)
+}
+
+/// The error for a body that is no form; it says what to send instead.
+fn no_form(rejection: &MultipartRejection) -> ApiError {
+    let problem = format!(
+        "expected a form (multipart/form-data) with the recording in the field `file`, as by `curl -F \
+         file=@recording.wav`: {}",
+        rejection.body_text()
+    );
+    ApiError::bad(problem)
+}
+
+fn late(limits: &Limits, received: usize) -> ApiError {
+    let seconds = limits.idle.as_secs_f64();
+    let problem = match received {
+        0 => format!("nothing came for {seconds} s in the middle of the form"),
+        _ => format!("only {received} bytes came in {seconds} s in the middle of the form"),
+    };
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, problem)
+}
+
+fn response_format(value: &str) -> Result<Format, ApiError> {
     match value {
-        "" | "json" => Ok(Format::Json),
+        "json" => Ok(Format::Json),
         "text" => Ok(Format::Text),
         "verbose_json" => Ok(Format::Verbose),
         "srt" => Ok(Format::Captions(Captions::Srt)),
@@ -101,8 +281,8 @@ fn response_format(value: &str) -> Result<Format, Problem> {
     }
 }
 
-/// Whether it is words that are wanted; segments come always.
-fn granularity(value: &str) -> Result<bool, Problem> {
+/// Whether words are wanted; segments always come.
+fn granularity(value: &str) -> Result<bool, ApiError> {
     match value {
         "word" => Ok(true),
         "segment" => Ok(false),
@@ -110,66 +290,25 @@ fn granularity(value: &str) -> Result<bool, Problem> {
     }
 }
 
-fn boolean(field: &'static str, value: &str) -> Result<bool, Problem> {
+fn boolean(field: &'static str, value: &str) -> Result<bool, ApiError> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(true),
-        "" | "false" | "0" => Ok(false),
+        "false" | "0" => Ok(false),
         _ => Err(unexpected(field, "true or false", value)),
     }
 }
 
-/// It is passed over, but nonsense in it is a client's mistake.
-fn check_temperature(value: &str) -> Result<(), Problem> {
+/// Checks a temperature, which has no effect: what is no number is a client's mistake.
+fn check_temperature(value: &str) -> Result<(), ApiError> {
     match value.trim().parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(()),
         _ => Err(unexpected("temperature", "a number", value)),
     }
 }
 
-fn unexpected(field: &'static str, expected: &str, found: &str) -> Problem {
+fn unexpected(field: &'static str, expected: &str, found: &str) -> ApiError {
     let found: String = found.chars().take(60).collect();
-    Problem::bad(format!("expected {expected} as {field}, found `{found}`")).of(field)
-}
-
-async fn read_field(
-    limits: &Limits,
-    mut field: Field<'_>,
-    most: usize,
-    too_long: impl Fn() -> Problem,
-) -> Result<Bytes, Problem> {
-    let mut bytes = Vec::new();
-    loop {
-        let chunk = timeout(limits.idle, field.chunk()).await.map_err(|_| late(limits))?;
-        let chunk = match chunk {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => return Ok(bytes.into()),
-            // The whole form is too long: it is this field that made it so.
-            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => return Err(too_long()),
-            Err(error) => return Err(malformed(limits, &error)),
-        };
-        if bytes.len() + chunk.len() > most {
-            return Err(too_long());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-}
-
-fn too_long_a_file(limits: &Limits, name: &str) -> Problem {
-    let problem = format!("{name} is longer than {} bytes, the limit here", limits.upload_bytes);
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, problem).of("file")
-}
-
-fn late(limits: &Limits) -> Problem {
-    let problem = format!("nothing came for {} s in the middle of the form", limits.idle.as_secs_f64());
-    Problem::new(StatusCode::REQUEST_TIMEOUT, problem)
-}
-
-fn malformed(limits: &Limits, error: &MultipartError) -> Problem {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let problem = format!("the form is longer than its recording may be: {} bytes", limits.upload_bytes);
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, problem);
-    }
-    Problem::new(error.status(), error.body_text())
+    ApiError::bad(format!("expected {expected} as {field}, found `{found}`")).of(field)
 }
 
 #[cfg(test)]
@@ -177,15 +316,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_that_are_no_good_name_their_field() {
-        let message = |problem: Problem| problem.json()["error"]["message"].to_string();
+    fn invalid_values_name_their_field() {
+        let message = |problem: ApiError| problem.json()["error"]["message"].to_string();
         assert!(message(response_format("xml").expect_err("no format")).contains("`xml`"));
         assert_eq!(granularity("segment").ok(), Some(false));
         assert!(message(granularity("letter").expect_err("none")).contains("timestamp_granularities"));
-        for (value, good) in [("0", true), ("0.2", true), ("warm", false), ("", false), ("NaN", false)] {
+        for (value, good) in [("0", true), ("0.2", true), ("warm", false), ("NaN", false)] {
             assert_eq!(check_temperature(value).is_ok(), good, "{value}");
         }
         assert_eq!(boolean("stream", "True").ok(), Some(true));
         assert_eq!(boolean("stream", "maybe").expect_err("neither").json()["error"]["param"], "stream");
+    }
+
+    #[test]
+    fn empty_fields_count_as_left_out() {
+        let mut form = Unfinished { file: Some(Default::default()), ..Default::default() };
+        for name in ["response_format", "timestamp_granularities[]", "stream", "temperature", "prompt"] {
+            assert!(form.set(name, "").is_ok(), "{name}");
+        }
+        let form = form.finish().expect("complete");
+        assert_eq!((form.format, form.words, form.stream), (Format::Json, false, false));
+    }
+
+    #[test]
+    fn a_missing_file_is_said_with_what_was_found() {
+        let form = Unfinished { unknown: vec!["audio".into()], ..Default::default() };
+        let error = form.finish().expect_err("no file").json();
+        let message = error["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("`file`") && message.contains("`audio`"), "{message}");
+        assert_eq!(error["error"]["param"], "file");
     }
 }
