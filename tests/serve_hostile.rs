@@ -270,9 +270,11 @@ fn what_is_repeated_in_an_error_is_cut() {
     let mut client = server.open("/vosk");
     client.say(&json!({"config": {"sample_rate": long}}).to_string());
     assert_eq!(client.closed(), 1007);
-    for (method, path) in
-        [("POST", format!("/{long}")), ("GET", format!("/v1/models/{long}")), (&long[..100], "/health".into())]
-    {
+    for (method, path) in [
+        ("POST", format!("/{long}")),
+        ("GET", format!("/v1/models/{long}")),
+        (&long[..100], "/health".into()),
+    ] {
         let (status, _, text) = server.request(method, &path, &[], b"");
         let error: Value = serde_json::from_str(&text).expect("JSON");
         assert!((400..500).contains(&status) && error["error"]["message"].is_string(), "{status}");

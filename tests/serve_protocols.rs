@@ -74,9 +74,8 @@ fn segment() -> impl Strategy<Value = Segment> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let trace =
-        (0.0..1e4, prop::collection::vec(-200.0f32..0.0, 2), prop::collection::vec(-3.0f32..3.0, 3))
-            .prop_map(|(time, log_probs, state)| Step::Trace(TraceSnapshot { time, log_probs, state }));
+    let trace = (0.0..1e4, prop::collection::vec(-200.0f32..0.0, 2), prop::collection::vec(-3.0f32..3.0, 3))
+        .prop_map(|(time, log_probs, state)| Step::Trace(TraceSnapshot { time, log_probs, state }));
     prop_oneof![
         6 => text().prop_map(Step::Text),
         6 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Binary),
@@ -104,7 +103,13 @@ fn opening() -> impl Strategy<Value = Opening> {
 
 fn model() -> ModelInfo {
     let tokens = vec!["<blk>".into(), "▁one".into()];
-    ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]], words: vec!["one".into()] }
+    ModelInfo {
+        sample_rate: 16_000,
+        tokens,
+        blank: 0,
+        states: vec![vec![1, 1, 3]],
+        words: vec!["one".into()],
+    }
 }
 
 /// A session without socket and recognizer, which checks what it is told to do.

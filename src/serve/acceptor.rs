@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::client_stream::{ClientStream, ConnectionGuard};
 use super::http::{self, App, Busy};
 use super::limits::{Limits, RateLimit};
-use super::metrics::{Gauge, Metrics};
+use super::metrics::Metrics;
 use super::tls::Tls;
 
 /// Connections at a time beyond the limits, for a look at the server's health.
@@ -99,7 +99,7 @@ impl Acceptor {
         }
         let permit = Arc::clone(&self.connections).try_acquire_owned();
         let permit = permit.map_err(|_| Busy::Limit("connections"))?;
-        Ok(ConnectionGuard { permit, gauge: Gauge::up(&self.metrics, |m| &m.connections) })
+        Ok(ConnectionGuard::new(permit, &self.metrics))
     }
 
     /// Answers one request if it is about the server's health, and refuses any other.

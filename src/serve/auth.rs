@@ -69,7 +69,8 @@ impl Access {
     fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let is_allowed = |host: &str| {
             let name = name_of(host);
-            let is_named = |origin: &String| origin.split_once("://").is_some_and(|(_, o)| name_of(o) == name);
+            let is_named =
+                |origin: &String| origin.split_once("://").is_some_and(|(_, o)| name_of(o) == name);
             is_local_name(host) || self.origins.iter().any(|o| o == "*" || is_named(o))
         };
         let mut hosts = headers.get_all(header::HOST).iter();
@@ -160,7 +161,9 @@ mod tests {
         for local in ["hearken:2700", "SPEECHBOX", "speechbox.local:2700", "localhost.", "a.localhost"] {
             assert_eq!(host(local, &[], None), Ok(()), "{local}");
         }
-        for foreign in ["evil.example:2700", "evil.example.:2700", "127.0.0.1.evil.example", "local.evil.example"] {
+        for foreign in
+            ["evil.example:2700", "evil.example.:2700", "127.0.0.1.evil.example", "local.evil.example"]
+        {
             assert_eq!(host(foreign, &[], None), Err(Refusal::Host), "{foreign}");
         }
         let own = "https://speech.example.org";

@@ -43,11 +43,24 @@ impl Item {
 
 /// A message to a worker about the stream `id`.
 pub(super) enum Command {
-    Open { id: u64, traced: bool, outputs: mpsc::Sender<Vec<RecognizerOutput>>, backlog: Arc<Backlog> },
-    Item { id: u64, item: Item, arrived: Instant },
+    Open {
+        id: u64,
+        traced: bool,
+        outputs: mpsc::Sender<Vec<RecognizerOutput>>,
+        backlog: Arc<Backlog>,
+    },
+    Item {
+        id: u64,
+        item: Item,
+        arrived: Instant,
+    },
     /// The client has taken outputs.
-    Wake { id: u64 },
-    Close { id: u64 },
+    Wake {
+        id: u64,
+    },
+    Close {
+        id: u64,
+    },
 }
 
 /// How much of a stream waits, on both sides.

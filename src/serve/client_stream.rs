@@ -22,8 +22,15 @@ const MAX_LINGER_READS: usize = 1_000;
 /// The place of one connection among those that the limit allows, and its count in the metrics.
 #[derive(Debug)]
 pub struct ConnectionGuard {
-    pub permit: OwnedSemaphorePermit,
-    pub gauge: Gauge,
+    _permit: OwnedSemaphorePermit,
+    _gauge: Gauge,
+}
+
+impl ConnectionGuard {
+    /// Counts a connection that has this permit.
+    pub fn new(permit: OwnedSemaphorePermit, metrics: &Arc<Metrics>) -> Self {
+        Self { _permit: permit, _gauge: Gauge::up(metrics, |m| &m.connections) }
+    }
 }
 
 /// A connection as the server's protocols use it.
@@ -52,7 +59,7 @@ impl ClientStream {
         Self { tcp: Some(tcp), write_timeout, stalled: None, has_ended: false, guard, metrics }
     }
 
-    fn write(
+    fn poll_write_with(
         &mut self,
         context: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
@@ -102,7 +109,7 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |tcp, context| tcp.poll_write(context, bytes))
+        self.poll_write_with(context, |tcp, context| tcp.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -110,7 +117,7 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |tcp, context| tcp.poll_write_vectored(context, slices))
+        self.poll_write_with(context, |tcp, context| tcp.poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -92,11 +92,7 @@ pub fn busy() -> ApiError {
 ///
 /// # Errors
 /// What is wrong with it, by the field; that it comes too slowly; that there is no memory for it.
-pub async fn read_form(
-    limits: &Limits,
-    memory: &Arc<Semaphore>,
-    request: Request,
-) -> Result<Form, ApiError> {
+pub async fn read_form(limits: &Limits, memory: &Arc<Semaphore>, request: Request) -> Result<Form, ApiError> {
     let (request, progress) = observed(request);
     let multipart = Multipart::from_request(request, &()).await.map_err(|e| no_form(&e))?;
     let mut reader = FormReader { limits, memory, progress: &progress, form: Unfinished::default() };
@@ -168,8 +164,14 @@ impl FormReader<'_> {
                     return Err(ApiError::bad(problem).of("file"));
                 }
                 "file" => self.read_file(field).await?,
-                "model" | "language" | "prompt" | "response_format" | "stream" | "temperature"
-                | "timestamp_granularities" | "timestamp_granularities[]" => {
+                "model"
+                | "language"
+                | "prompt"
+                | "response_format"
+                | "stream"
+                | "temperature"
+                | "timestamp_granularities"
+                | "timestamp_granularities[]" => {
                     let value = self.read_text(&name, field).await?;
                     self.form.set(&name, &value)?;
                 }

@@ -58,9 +58,8 @@ impl Progress {
 pub fn observed(request: Request) -> (Request, Arc<Progress>) {
     let progress = Arc::new(Progress::default());
     let seen = Arc::clone(&progress);
-    let request = request.map(|body| {
-        Body::new(FormBody { body, chunk: Bytes::new(), has_yielded: false, progress: seen })
-    });
+    let request = request
+        .map(|body| Body::new(FormBody { body, chunk: Bytes::new(), has_yielded: false, progress: seen }));
     (request, progress)
 }
 

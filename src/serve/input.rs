@@ -74,7 +74,9 @@ impl AudioInput {
             let at = self.frames + i as u64;
             let seconds = at as f64 / f64::from(self.format.sample_rate);
             let found = samples[i];
-            return Err(format!("expected samples from -1 to 1, found {found} at {seconds:.3} s (sample {at})"));
+            return Err(format!(
+                "expected samples from -1 to 1, found {found} at {seconds:.3} s (sample {at})"
+            ));
         }
         self.frames += samples.len() as u64;
         let Some(resampler) = &mut self.resampler else { return Ok(samples) };

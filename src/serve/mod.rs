@@ -49,8 +49,8 @@ use tokio::time::timeout;
 use crate::decode::EndpointOptions;
 use crate::error::Result;
 use crate::onnx::Metadata;
-use crate::text::tokens::WORD_START;
 use crate::recognizer::{Recognizer, StreamOptions};
+use crate::text::tokens::WORD_START;
 
 pub use auth::Access;
 pub use limits::Limits;

@@ -478,12 +478,16 @@ mod tests {
         session.on(SessionEvent::Text(START.into()));
         let effects = session.on(SessionEvent::Full);
         assert_eq!((code_of(&effects), counted(&effects)), (Some(close::TRY_AGAIN), None));
-        assert!(matches!(&effects[0], Effect::Close(Some(r)) if r.message.as_ref().unwrap().contains("busy")));
+        assert!(
+            matches!(&effects[0], Effect::Close(Some(r)) if r.message.as_ref().unwrap().contains("busy"))
+        );
     }
 
     #[test]
     fn the_last_words_come_before_each_way_of_leaving() {
-        for (name, code) in [("idle", close::POLICY), ("total", close::POLICY), ("shutdown", close::GOING_AWAY)] {
+        for (name, code) in
+            [("idle", close::POLICY), ("total", close::POLICY), ("shutdown", close::GOING_AWAY)]
+        {
             for opening in [Opening::Hearken, Opening::Vosk] {
                 let mut session = Session::open(opening);
                 let effects = match name {

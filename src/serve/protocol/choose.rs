@@ -59,7 +59,13 @@ mod tests {
     #[test]
     fn the_first_message_decides_the_protocol() {
         let tokens = vec!["<blk>".into(), "▁one".into()];
-        let model = ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]], words: vec!["one".into()] };
+        let model = ModelInfo {
+            sample_rate: 16_000,
+            tokens,
+            blank: 0,
+            states: vec![vec![1, 1, 3]],
+            words: vec!["one".into()],
+        };
         let name = |first| choose(Opening::Detect(SherpaFlavor::Cpp), first, &model).map(|p| p.name());
         assert_eq!(name(First::Binary), Ok("sherpa"));
         assert_eq!(name(First::Text("Done")), Ok("sherpa"));

@@ -268,7 +268,13 @@ mod tests {
 
     fn protocol() -> HearkenProtocol {
         let tokens = vec!["<blk>".into(), "▁one".into()];
-        HearkenProtocol::new(ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]], words: vec!["one".into()] })
+        HearkenProtocol::new(ModelInfo {
+            sample_rate: 16_000,
+            tokens,
+            blank: 0,
+            states: vec![vec![1, 1, 3]],
+            words: vec!["one".into()],
+        })
     }
 
     fn say(protocol: &mut HearkenProtocol, text: &str) -> Vec<Action> {

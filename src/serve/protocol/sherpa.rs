@@ -58,20 +58,12 @@ struct Short<'a> {
 impl SherpaProtocol {
     /// The state before the first message; `sample_rate` is the model's, which the client must send.
     pub fn new(flavor: SherpaFlavor, sample_rate: u32) -> Self {
-        Self {
-            flavor,
-            sample_rate,
-            opened: false,
-            ended: false,
-            segment: 0,
-            held: None,
-        }
+        Self { flavor, sample_rate, opened: false, ended: false, segment: 0, held: None }
     }
 
     fn open(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::replace(&mut self.opened, true) {
-            let format =
-                RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::F32Le };
+            let format = RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::F32Le };
             actions.push(Action::Open(StreamRequest { format, trace: false }));
         }
     }
@@ -79,7 +71,9 @@ impl SherpaProtocol {
     fn send(&self, segment: &Segment, is_final: bool, is_eof: bool, actions: &mut Vec<Action>) {
         let hundredths = |x: f64| (x * 100.0).round() / 100.0;
         let json = match self.flavor {
-            SherpaFlavor::Python => serde_json::to_string(&Short { text: &segment.text, segment: self.segment }),
+            SherpaFlavor::Python => {
+                serde_json::to_string(&Short { text: &segment.text, segment: self.segment })
+            }
             SherpaFlavor::Cpp => serde_json::to_string(&Full {
                 text: &segment.text,
                 // The recognizer's output is words: each counts as one token.

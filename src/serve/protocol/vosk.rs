@@ -49,8 +49,7 @@ impl VoskProtocol {
 
     fn open(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::replace(&mut self.opened, true) {
-            let format =
-                RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::S16Le };
+            let format = RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::S16Le };
             actions.push(Action::Open(StreamRequest { format, trace: false }));
         }
     }
