@@ -86,7 +86,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// What is wrong, in words; nothing where all was read.
+    /// What is wrong, in one sentence; `None` where all was read.
     pub fn describe(&self) -> Option<String> {
         match self {
             Self { truncated: true, .. } => Some("damaged: it ends before its announced end".into()),
@@ -95,6 +95,21 @@ impl Problems {
                 Some(format!("damaged: {skipped_packets} of its packets cannot be decoded"))
             }
         }
+    }
+
+    /// What is wrong with a recording that was transcribed, a sentence for each kind of damage; none
+    /// when it is whole.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if self.truncated {
+            let sentence = "the file ends before the end that it announces; what is there was transcribed";
+            sentences.push(sentence.into());
+        }
+        if self.skipped_packets > 0 {
+            let packets = self.skipped_packets;
+            sentences.push(format!("{packets} damaged packets were left out; the rest was transcribed"));
+        }
+        sentences
     }
 }
 
@@ -230,7 +245,8 @@ pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f
     let mut samples = Vec::new();
     while source.read(&mut samples, PIECE)? > 0 {}
     // An offset at the very end skips all there is, and leaves nothing to read.
-    if let Some(offset) = offset.filter(|&offset| offset > 0.0 && samples.is_empty() && duration != Some(0.0)) {
+    if let Some(offset) = offset.filter(|&offset| offset > 0.0 && samples.is_empty() && duration != Some(0.0))
+    {
         let problem = format!("expected audio at {offset} s, found its end there");
         return Err(Error::new(Stage::Audio, problem).in_file(path));
     }

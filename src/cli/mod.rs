@@ -67,7 +67,7 @@ enum Command {
     Verify(verify::Args),
     /// Turn a foreign ONNX file into a model.
     Import(import::Args),
-    /// Hear over the network, and show a page.
+    /// Run a speech recognition server (WebSocket, HTTP, browser page).
     #[cfg(feature = "serve")]
     Serve(serve::Args),
     /// Describe a model file.
@@ -106,7 +106,7 @@ impl Stop {
 enum Outcome {
     Done,
     SomeFailed,
-    /// The user wanted the command to end.
+    /// The user ended it with Ctrl-C. Exit code 130.
     Interrupted,
 }
 

@@ -341,7 +341,7 @@ fn write_recording(
                 return Ok(true);
             }
             Ok(News::Ended(problems)) => {
-                let mut warnings = warnings(problems);
+                let mut warnings = problems.sentences();
                 if job.interrupt.is_asked() {
                     warnings = vec![format!("interrupted after {reached:.1} s of audio")];
                 }
@@ -367,19 +367,6 @@ fn write_recording(
 
 fn stopped(input: &Input) -> Error {
     Error::new(Stage::Engine, "the recognizer stopped before the end").in_file(&input.path)
-}
-
-/// Damage that was read past, in words.
-fn warnings(problems: Problems) -> Vec<String> {
-    let Problems { skipped_packets, truncated } = problems;
-    let mut warnings = Vec::new();
-    if truncated {
-        warnings.push("the file ends before the end that it announces; what is there was transcribed".into());
-    }
-    if skipped_packets > 0 {
-        warnings.push(format!("{skipped_packets} damaged packets were left out; the rest was transcribed"));
-    }
-    warnings
 }
 
 /// Says what was wrong with a recording of which all that is there has been written.

@@ -1,8 +1,8 @@
 //! What a model writes: tokens and words.
 
 pub mod bytes;
-pub mod normalize;
 pub mod ngram;
+pub mod normalize;
 pub mod pronunciation;
 pub mod tokens;
 

@@ -125,7 +125,10 @@ impl<T: Clone + Eq + Hash> Symbols<T> {
             return Ok(id);
         }
         let id = u16::try_from(self.list.len()).ok().filter(|&id| id < MAX_SYMBOLS).ok_or_else(|| {
-            Error::new(Stage::Text, format!("expected fewer than {MAX_SYMBOLS} letters, phones, pieces of words"))
+            Error::new(
+                Stage::Text,
+                format!("expected fewer than {MAX_SYMBOLS} letters, phones, pieces of words"),
+            )
         })?;
         self.list.push(symbol.clone());
         self.ids.insert(symbol, id);

@@ -65,11 +65,16 @@ impl<'a> Search<'a> {
         }
         let mut total = f64::NEG_INFINITY;
         ends.values().for_each(|&log_prob| add(&mut total, log_prob));
-        let mut ends: Vec<(f64, Vec<u16>)> =
-            ends.into_iter().filter(|e| e.0 != 0).map(|(phones, log_prob)| (log_prob, self.spelled(phones))).collect();
+        let mut ends: Vec<(f64, Vec<u16>)> = ends
+            .into_iter()
+            .filter(|e| e.0 != 0)
+            .map(|(phones, log_prob)| (log_prob, self.spelled(phones)))
+            .collect();
         ends.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         ends.truncate(self.options.nbest);
-        ends.into_iter().map(|(log_prob, phones)| Guess { phones, probability: (log_prob - total).exp() }).collect()
+        ends.into_iter()
+            .map(|(log_prob, phones)| Guess { phones, probability: (log_prob - total).exp() })
+            .collect()
     }
 
     /// The best hypotheses behind `at` letters.
@@ -124,4 +129,3 @@ fn add(to: &mut f64, log_prob: f64) {
     let (high, low) = if *to > log_prob { (*to, log_prob) } else { (log_prob, *to) };
     *to = if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() };
 }
-

@@ -1,24 +1,26 @@
-//! What is wrong with a request, as clients of OpenAI's interface read it.
+//! Errors as clients of OpenAI's interface read them.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// An answer that says what is wrong.
+use super::protocol::shortened;
+
+/// An answer that reports an error.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct ApiError {
     status: StatusCode,
     message: String,
-    /// The field of the request that it is about.
+    /// The field of the request that is wrong.
     field: Option<&'static str>,
-    /// A name for programs.
+    /// The error's name for programs.
     code: Option<&'static str>,
 }
 
-impl Problem {
+impl ApiError {
     /// An answer of this status.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), field: None, code: None }
+        Self { status, message: shortened(&message.into()), field: None, code: None }
     }
 
     /// 400.
@@ -26,12 +28,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 503, and when to come again.
+    /// 503, and when to try again.
     pub fn busy(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    /// The same, about a field of the request.
+    /// The same, for a field of the request.
     pub fn of(self, field: &'static str) -> Self {
         Self { field: Some(field), ..self }
     }
@@ -41,6 +43,16 @@ impl Problem {
         Self { code: Some(code), ..self }
     }
 
+    /// Whether the client may try again later.
+    pub fn is_busy(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// Whether something was larger than the limit.
+    pub fn is_too_large(&self) -> bool {
+        self.status == StatusCode::PAYLOAD_TOO_LARGE
+    }
+
     /// As JSON: `{"error": …}`.
     pub fn json(&self) -> Value {
         let kind = if self.status.is_server_error() { "server_error" } else { "invalid_request_error" };
@@ -48,7 +60,7 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = json_response(self.status, &self.json());
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

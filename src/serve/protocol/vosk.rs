@@ -1,61 +1,62 @@
 //! vosk-server's websocket protocol (`websocket/asr_server.py`): a `config` text, PCM s16le in
-//! binary messages, each of which gets one reply, and `{"eof" : 1}`.
+//! binary messages with one reply each, and `{"eof" : 1}`.
 
 use std::fmt::Write;
 
+use axum::body::Bytes;
 use serde_json::Value;
 
+use crate::audio::{Encoding, RawFormat};
 use crate::recognizer::{Event, Segment, Word};
 
-use super::machine::{Action, Heard, PcmDecoder, Protocol, SAMPLE_RATES, SampleFormat, close};
+use super::{Action, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close};
 
-/// The rate where no config says another, Hz.
+/// The sample rate unless a config sets another, Hz.
 pub const DEFAULT_RATE: u32 = 8_000;
 
 /// A conversation with a vosk client.
-pub struct Vosk {
+pub struct VoskProtocol {
     sample_rate: u32,
     words: bool,
     alternatives: bool,
-    pcm: PcmDecoder,
-    listening: bool,
+    opened: bool,
     ended: bool,
-    /// What is heard since the last final.
+    /// The text since the last final.
     partial: String,
-    /// Finals that no reply has told yet.
+    /// Finals that were in no reply yet.
     finals: Vec<Segment>,
 }
 
-impl Default for Vosk {
+impl Default for VoskProtocol {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Vosk {
-    /// Before the first message.
+impl VoskProtocol {
+    /// The state before the first message.
     pub fn new() -> Self {
         Self {
             sample_rate: DEFAULT_RATE,
             words: true,
             alternatives: false,
-            pcm: PcmDecoder::new(SampleFormat::S16Le),
-            listening: false,
+            opened: false,
             ended: false,
             partial: String::new(),
             finals: Vec::new(),
         }
     }
 
-    fn listen(&mut self, actions: &mut Vec<Action>) {
-        if !std::mem::replace(&mut self.listening, true) {
-            actions.push(Action::Listen { sample_rate: self.sample_rate, trace: false });
+    fn open(&mut self, actions: &mut Vec<Action>) {
+        if !std::mem::replace(&mut self.opened, true) {
+            let format = RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::S16Le };
+            actions.push(Action::Open(StreamRequest { format, trace: false }));
         }
     }
 
-    /// Later configs do not count, as in vosk-server.
+    /// Takes a config; once the stream is open it has no effect, as in vosk-server.
     fn configure(&mut self, config: &Value) -> Result<(), String> {
-        if self.listening {
+        if self.opened {
             return Ok(());
         }
         if let Some(rate) = config.get("sample_rate") {
@@ -76,7 +77,7 @@ impl Vosk {
         Ok(())
     }
 
-    /// What was heard for good since the last reply.
+    /// The reply with all finals since the last reply.
     fn result(&mut self) -> String {
         let mut words = Vec::new();
         let mut text = String::new();
@@ -95,7 +96,7 @@ impl Vosk {
     }
 }
 
-/// As Python understands it.
+/// Whether a value counts as true in Python.
 fn is_true(value: &Value) -> bool {
     match value {
         Value::Bool(b) => *b,
@@ -107,7 +108,7 @@ fn is_true(value: &Value) -> bool {
     }
 }
 
-impl Protocol for Vosk {
+impl Protocol for VoskProtocol {
     fn name(&self) -> &'static str {
         "vosk"
     }
@@ -130,50 +131,47 @@ impl Protocol for Vosk {
         } else if message.get("eof").is_some() {
             self.end(actions);
         } else if message.get("reset").is_some() {
-            self.listen(actions);
+            self.open(actions);
             actions.push(Action::Restart);
         } else {
             actions.push(Action::close(close::UNSUPPORTED, "expected config, eof, reset or binary audio"));
         }
     }
 
-    fn binary(&mut self, bytes: &[u8], actions: &mut Vec<Action>) {
+    fn binary(&mut self, bytes: Bytes, actions: &mut Vec<Action>) {
         if self.ended {
             return;
         }
-        self.listen(actions);
-        // Sixteen bits are always a number.
-        if let Ok(samples) = self.pcm.push(bytes) {
-            actions.push(Action::Audio(samples));
-        }
+        self.open(actions);
+        actions.push(Action::Audio(bytes));
         actions.push(Action::Mark);
     }
 
-    fn heard(&mut self, heard: Heard, actions: &mut Vec<Action>) {
-        match heard {
-            Heard::Event(Event::Partial(segment)) => self.partial = segment.text,
-            Heard::Event(Event::Final(segment)) => {
+    fn output(&mut self, output: RecognizerOutput, actions: &mut Vec<Action>) {
+        match output {
+            RecognizerOutput::Event(Event::Partial(segment)) => self.partial = segment.text,
+            RecognizerOutput::Event(Event::Final(segment)) => {
                 self.partial.clear();
                 if !segment.text.is_empty() {
                     self.finals.push(segment);
                 }
             }
-            Heard::Glimpse(_) | Heard::Listening { .. } => {}
-            Heard::Mark if self.finals.is_empty() => {
+            RecognizerOutput::Trace(_) | RecognizerOutput::Opened { .. } => {}
+            RecognizerOutput::Mark if self.finals.is_empty() => {
                 actions.push(Action::Send(object(1, &[("partial", string(&self.partial))])));
             }
-            Heard::Mark | Heard::Restarted => actions.push(Action::Send(self.result())),
-            Heard::Finished { .. } => {
+            RecognizerOutput::Mark | RecognizerOutput::Restarted => actions.push(Action::Send(self.result())),
+            RecognizerOutput::Finished { .. } => {
                 actions.push(Action::Send(self.result()));
                 actions.push(Action::close(close::NORMAL, ""));
             }
-            Heard::Failed(problem) => actions.push(Action::close(close::INTERNAL, problem)),
+            RecognizerOutput::Failed(problem) => actions.push(Action::close(close::INTERNAL, problem)),
         }
     }
 
     fn end(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.listen(actions);
+            self.open(actions);
             actions.push(Action::Finish);
         }
     }
@@ -199,8 +197,8 @@ fn result(text: &str, words: &[Word]) -> String {
     object(1, &fields)
 }
 
-/// One alternative: the best. Its confidence is the sum of the words' logarithms, larger being
-/// surer, as vosk's is a score and no probability.
+/// The reply with one alternative, the best. Its confidence is the sum of the words' log-confidences:
+/// vosk's is a score too, not a probability.
 fn alternatives(text: &str, shown: &[Word], words: &[Word]) -> String {
     let confidence = match words {
         [] => 1.0,
@@ -217,7 +215,7 @@ fn alternatives(text: &str, shown: &[Word], words: &[Word]) -> String {
     object(1, &[("alternatives", list([object(3, &fields)].into_iter()))])
 }
 
-/// An object as vosk writes it: a key a line, ` : ` between, indented by its depth.
+/// An object as vosk formats it: one key a line, ` : ` between, indented by its depth.
 fn object(depth: usize, fields: &[(&str, String)]) -> String {
     let pad = "  ".repeat(depth);
     let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{pad}\"{key}\" : {value}")).collect();
@@ -251,15 +249,15 @@ fn string(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn say(vosk: &mut Vosk, text: &str) -> Vec<Action> {
+    fn say(vosk: &mut VoskProtocol, text: &str) -> Vec<Action> {
         let mut actions = Vec::new();
         vosk.text(text, &mut actions);
         actions
     }
 
-    fn hear(vosk: &mut Vosk, heard: Heard) -> Vec<Action> {
+    fn output(vosk: &mut VoskProtocol, output: RecognizerOutput) -> Vec<Action> {
         let mut actions = Vec::new();
-        vosk.heard(heard, &mut actions);
+        vosk.output(output, &mut actions);
         actions
     }
 
@@ -270,34 +268,36 @@ mod tests {
 
     #[test]
     fn a_reply_to_each_block_in_vosk_s_own_spelling() {
-        let mut vosk = Vosk::new();
+        let mut vosk = VoskProtocol::new();
         assert_eq!(say(&mut vosk, r#"{"config": {"sample_rate": 16000.0}}"#), [], "no reply");
         let mut actions = Vec::new();
-        vosk.binary(&[0, 0x40], &mut actions);
-        let listen = Action::Listen { sample_rate: 16_000, trace: false };
-        assert_eq!(actions, [listen, Action::Audio(vec![0.5]), Action::Mark]);
-        assert_eq!(hear(&mut vosk, Heard::Event(Event::Partial(one()))), []);
-        let reply = hear(&mut vosk, Heard::Mark);
+        let bytes = Bytes::from_static(&[0, 0x40]);
+        vosk.binary(bytes.clone(), &mut actions);
+        let format = RawFormat { sample_rate: 16_000, channels: 1, encoding: Encoding::S16Le };
+        let open = Action::Open(StreamRequest { format, trace: false });
+        assert_eq!(actions, [open, Action::Audio(bytes), Action::Mark]);
+        assert_eq!(output(&mut vosk, RecognizerOutput::Event(Event::Partial(one()))), []);
+        let reply = output(&mut vosk, RecognizerOutput::Mark);
         assert_eq!(reply, [Action::Send("{\n  \"partial\" : \"one\"\n}".into())]);
-        hear(&mut vosk, Heard::Event(Event::Final(one())));
+        output(&mut vosk, RecognizerOutput::Event(Event::Final(one())));
         let expected = "{\n  \"result\" : [{\n      \"conf\" : 1.000000,\n      \"end\" : 1.020000,\n      \
                         \"start\" : 0.360000,\n      \"word\" : \"one\"\n    }],\n  \"text\" : \"one\"\n}";
-        assert_eq!(hear(&mut vosk, Heard::Mark), [Action::Send(expected.into())]);
-        let reply = hear(&mut vosk, Heard::Mark);
+        assert_eq!(output(&mut vosk, RecognizerOutput::Mark), [Action::Send(expected.into())]);
+        let reply = output(&mut vosk, RecognizerOutput::Mark);
         assert_eq!(reply, [Action::Send("{\n  \"partial\" : \"\"\n}".into())]);
         assert_eq!(say(&mut vosk, r#"{"eof":1}"#), [Action::Finish]);
-        let last = hear(&mut vosk, Heard::Finished { seconds: 1.0 });
+        let last = output(&mut vosk, RecognizerOutput::Finished { seconds: 1.0 });
         assert_eq!(last[0], Action::Send("{\n  \"text\" : \"\"\n}".into()));
         assert!(matches!(last[1], Action::Close { code: 1000, .. }));
     }
 
     #[test]
-    fn an_utterance_that_begins_where_another_ends_is_told_with_the_next_block() {
-        let mut vosk = Vosk::new();
+    fn an_utterance_that_begins_where_another_ends_comes_with_the_next_block() {
+        let mut vosk = VoskProtocol::new();
         let two = Segment { text: "two".into(), ..one() };
-        hear(&mut vosk, Heard::Event(Event::Final(one())));
-        hear(&mut vosk, Heard::Event(Event::Partial(two)));
-        let reply = |vosk: &mut Vosk| match &hear(vosk, Heard::Mark)[..] {
+        output(&mut vosk, RecognizerOutput::Event(Event::Final(one())));
+        output(&mut vosk, RecognizerOutput::Event(Event::Partial(two)));
+        let reply = |vosk: &mut VoskProtocol| match &output(vosk, RecognizerOutput::Mark)[..] {
             [Action::Send(text)] => serde_json::from_str::<Value>(text).expect("JSON"),
             other => panic!("{other:?}"),
         };
@@ -307,29 +307,29 @@ mod tests {
 
     #[test]
     fn words_and_alternatives_are_as_configured() {
-        let mut vosk = Vosk::new();
+        let mut vosk = VoskProtocol::new();
         say(&mut vosk, r#"{"config": {"words": false}}"#);
-        hear(&mut vosk, Heard::Event(Event::Final(one())));
+        output(&mut vosk, RecognizerOutput::Event(Event::Final(one())));
         assert_eq!(vosk.result(), "{\n  \"text\" : \"one\"\n}");
-        let mut vosk = Vosk::new();
+        let mut vosk = VoskProtocol::new();
         say(&mut vosk, r#"{"config": {"max_alternatives": 3, "words": 1}}"#);
         let empty: Value = serde_json::from_str(&vosk.result()).expect("JSON");
         assert_eq!(empty["alternatives"][0]["confidence"], 1.0);
-        hear(&mut vosk, Heard::Event(Event::Final(one())));
+        output(&mut vosk, RecognizerOutput::Event(Event::Final(one())));
         let one: Value = serde_json::from_str(&vosk.result()).expect("JSON");
         assert_eq!(one["alternatives"][0]["result"][0]["word"], "one");
         assert!(one["alternatives"][0]["result"][0].get("conf").is_none());
     }
 
     #[test]
-    fn nonsense_is_closed_with_a_reason() {
+    fn invalid_messages_are_closed_with_a_reason() {
         for (text, expected) in [
             ("config", 1007),
             (r#"{"config": {"sample_rate": -1}}"#, 1007),
             (r#"{"config": {"sample_rate": "fast"}}"#, 1007),
             (r#"{"hello": 1}"#, 1003),
         ] {
-            let actions = say(&mut Vosk::new(), text);
+            let actions = say(&mut VoskProtocol::new(), text);
             assert!(matches!(actions[..], [Action::Close { code, .. }] if code == expected), "{text}");
         }
         assert_eq!(string("a\"\\\n"), "\"a\\\"\\\\\\u000a\"");

@@ -1,4 +1,4 @@
-//! Our own protocol, version 1: JSON messages told apart by `type`, audio as binary messages.
+//! hearken's own protocol, version 1: JSON messages with a `type`, audio as binary messages.
 //!
 //! ```text
 //! → {"type":"start","version":1,"encoding":"s16le","sample_rate":48000,"partials":true,"trace":false}
@@ -12,15 +12,18 @@
 //! ← {"type":"final",…}, {"type":"end","seconds":12.3}, close 1000
 //! ```
 
+use axum::body::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::audio::{Encoding, RawFormat};
 use crate::output::json::event;
 use crate::recognizer::Event;
 use crate::units::thousandths;
 
-use super::machine::{
-    Action, Glimpse, Heard, ModelInfo, PcmDecoder, Protocol, SAMPLE_RATES, SampleFormat, close,
+use super::{
+    Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, TraceSnapshot, close,
+    shortened,
 };
 
 /// The version of the protocol that is spoken here.
@@ -35,8 +38,8 @@ pub enum ClientMessage {
         #[serde(default = "current")]
         version: u32,
         #[serde(default)]
-        encoding: Encoding,
-        /// Of the audio, Hz; any from 4000 to 192000.
+        encoding: SampleEncoding,
+        /// Of the audio, Hz; from 4000 to 192000.
         sample_rate: u32,
         /// Whether partial results are wanted.
         #[serde(default = "yes")]
@@ -47,16 +50,16 @@ pub enum ClientMessage {
     },
     /// End the utterance here and go on.
     Flush,
-    /// Whether somebody is there: browsers cannot send websocket's own pings.
+    /// Asks for a `pong`: browsers cannot send websocket's own pings.
     Ping,
     /// No more audio.
     Finish,
 }
 
-/// How samples are written.
+/// The encoding of the samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Encoding {
+pub enum SampleEncoding {
     #[default]
     S16le,
     F32le,
@@ -70,19 +73,23 @@ fn yes() -> bool {
     true
 }
 
-/// A conversation in our own protocol.
-pub struct Own {
+/// A conversation in hearken's own protocol.
+pub struct HearkenProtocol {
     model: ModelInfo,
     /// `None` before `start`.
-    pcm: Option<PcmDecoder>,
+    encoding: Option<Encoding>,
     partials: bool,
     ended: bool,
+    /// Bytes of audio since the last `flush`.
+    received: usize,
+    /// An utterance has ended in the middle of a sample.
+    is_cut: bool,
 }
 
-impl Own {
-    /// Before the first message.
+impl HearkenProtocol {
+    /// The state before the first message.
     pub fn new(model: ModelInfo) -> Self {
-        Self { model, pcm: None, partials: true, ended: false }
+        Self { model, encoding: None, partials: true, ended: false, received: 0, is_cut: false }
     }
 
     fn start(&mut self, message: &ClientMessage, actions: &mut Vec<Action>) {
@@ -103,21 +110,30 @@ impl Own {
             let problem = format!("expected a sample_rate from {low} to {high} Hz, found {sample_rate}");
             return refuse(close::INVALID_DATA, "sample_rate", &problem, actions);
         }
-        let format = if encoding == Encoding::S16le { SampleFormat::S16Le } else { SampleFormat::F32Le };
-        self.pcm = Some(PcmDecoder::new(format));
+        let encoding = match encoding {
+            SampleEncoding::S16le => Encoding::S16Le,
+            SampleEncoding::F32le => Encoding::F32Le,
+        };
+        self.encoding = Some(encoding);
         self.partials = partials;
-        actions.push(Action::Listen { sample_rate, trace });
+        let format = RawFormat { sample_rate, channels: 1, encoding };
+        actions.push(Action::Open(StreamRequest { format, trace }));
     }
 
-    fn ready_message(&self, watched: bool) -> String {
+    fn end_utterance(&mut self) {
+        let width = self.encoding.map_or(1, Encoding::bytes);
+        self.is_cut |= !std::mem::take(&mut self.received).is_multiple_of(width);
+    }
+
+    fn ready_message(&self, traced: bool) -> String {
         let mut ready = json!({
             "type": "ready",
             "version": VERSION,
             "sample_rate": self.model.sample_rate,
             "server": concat!("hearken/", env!("CARGO_PKG_VERSION")),
-            "trace": watched,
+            "trace": traced,
         });
-        if watched {
+        if traced {
             ready["tokens"] = json!(self.model.tokens);
             ready["blank"] = json!(self.model.blank);
             ready["states"] = json!(self.model.states);
@@ -126,28 +142,28 @@ impl Own {
     }
 }
 
-/// What is wrong, as it is told before a close.
-pub fn error_message(name: &str, problem: &str) -> String {
-    json!({"type": "error", "code": name, "message": problem}).to_string()
+/// The message that reports an error before a close.
+pub fn error_message(code: &str, message: &str) -> String {
+    json!({"type": "error", "code": code, "message": shortened(message)}).to_string()
 }
 
-/// Says what is wrong, then closes.
-fn refuse(code: u16, name: &str, problem: &str, actions: &mut Vec<Action>) {
-    actions.push(Action::Send(error_message(name, problem)));
-    actions.push(Action::close(code, problem));
+/// Reports an error, then closes.
+fn refuse(close_code: u16, code: &str, message: &str, actions: &mut Vec<Action>) {
+    actions.push(Action::Send(error_message(code, message)));
+    actions.push(Action::close(close_code, message));
 }
 
-/// Log-probabilities to two decimals; states, which lie within ±1 but for an LSTM's cells, as
-/// whole numbers from -127 to 127.
-fn glimpse_message(glimpse: &Glimpse) -> String {
+/// The message of a snapshot: log-probabilities to two decimals; states, which lie within ±1 except
+/// for an LSTM's cells, as whole numbers from -127 to 127.
+fn trace_message(trace: &TraceSnapshot) -> String {
     let log_probs: Vec<f64> =
-        glimpse.log_probs.iter().map(|x| (f64::from(*x).max(-99.0) * 100.0).round() / 100.0).collect();
-    let state: Vec<i32> = glimpse.state.iter().map(|x| (x.clamp(-1.0, 1.0) * 127.0).round() as i32).collect();
-    json!({"type": "trace", "time": thousandths(glimpse.time), "log_probs": log_probs, "state": state})
+        trace.log_probs.iter().map(|x| (f64::from(*x).max(-99.0) * 100.0).round() / 100.0).collect();
+    let state: Vec<i32> = trace.state.iter().map(|x| (x.clamp(-1.0, 1.0) * 127.0).round() as i32).collect();
+    json!({"type": "trace", "time": thousandths(trace.time), "log_probs": log_probs, "state": state})
         .to_string()
 }
 
-impl Protocol for Own {
+impl Protocol for HearkenProtocol {
     fn name(&self) -> &'static str {
         "hearken"
     }
@@ -167,56 +183,66 @@ impl Protocol for Own {
             return;
         }
         match message {
-            message if self.pcm.is_none() => self.start(&message, actions),
+            message if self.encoding.is_none() => self.start(&message, actions),
             ClientMessage::Start { .. } => {
                 let problem = "the stream has started: a change of rate needs a new connection";
                 refuse(close::PROTOCOL_ERROR, "started", problem, actions);
             }
-            ClientMessage::Flush => actions.push(Action::Restart),
+            ClientMessage::Flush => {
+                self.end_utterance();
+                actions.push(Action::Restart);
+            }
             ClientMessage::Finish => self.end(actions),
             // Answered above.
             ClientMessage::Ping => {}
         }
     }
 
-    fn binary(&mut self, bytes: &[u8], actions: &mut Vec<Action>) {
+    fn binary(&mut self, bytes: Bytes, actions: &mut Vec<Action>) {
         if self.ended {
             return;
         }
-        match self.pcm.as_mut().map(|pcm| pcm.push(bytes)) {
-            None => refuse(close::UNSUPPORTED, "not_started", "audio came before `start`", actions),
-            Some(Ok(samples)) => actions.push(Action::Audio(samples)),
-            Some(Err(problem)) => refuse(close::INVALID_DATA, "samples", &problem, actions),
+        if self.encoding.is_some() {
+            self.received += bytes.len();
+            actions.push(Action::Audio(bytes));
+        } else {
+            refuse(close::UNSUPPORTED, "not_started", "audio came before `start`", actions);
         }
     }
 
-    fn heard(&mut self, heard: Heard, actions: &mut Vec<Action>) {
-        match heard {
-            Heard::Listening { watched } => actions.push(Action::Send(self.ready_message(watched))),
-            Heard::Event(Event::Partial(_)) if !self.partials => {}
-            Heard::Event(heard) => actions.push(Action::Send(event(None, &heard))),
-            Heard::Mark => {}
-            Heard::Glimpse(glimpse) => actions.push(Action::Send(glimpse_message(&glimpse))),
-            Heard::Restarted => actions.push(Action::Send(json!({"type": "flushed"}).to_string())),
-            Heard::Finished { seconds } => {
-                let end = json!({"type": "end", "seconds": thousandths(seconds)});
+    fn output(&mut self, output: RecognizerOutput, actions: &mut Vec<Action>) {
+        match output {
+            RecognizerOutput::Opened { traced } => actions.push(Action::Send(self.ready_message(traced))),
+            RecognizerOutput::Event(Event::Partial(_)) if !self.partials => {}
+            RecognizerOutput::Event(output) => actions.push(Action::Send(event(None, &output))),
+            RecognizerOutput::Mark => {}
+            RecognizerOutput::Trace(trace) => actions.push(Action::Send(trace_message(&trace))),
+            RecognizerOutput::Restarted => {
+                actions.push(Action::Send(json!({"type": "flushed"}).to_string()));
+            }
+            RecognizerOutput::Finished { seconds } => {
+                let mut end = json!({"type": "end", "seconds": thousandths(seconds)});
+                if self.is_cut {
+                    end["warnings"] = json!(["the audio ended in the middle of a sample"]);
+                }
                 actions.push(Action::Send(end.to_string()));
                 actions.push(Action::close(close::NORMAL, ""));
             }
-            Heard::Failed(problem) => refuse(close::INTERNAL, "recogniser", &problem, actions),
+            RecognizerOutput::Failed(problem) => refuse(close::INTERNAL, "recognizer", &problem, actions),
         }
     }
 
     fn end(&mut self, actions: &mut Vec<Action>) {
-        if self.pcm.is_none() {
+        if self.encoding.is_none() {
             actions.push(Action::close(close::NORMAL, ""));
         } else if !std::mem::replace(&mut self.ended, true) {
+            self.end_utterance();
             actions.push(Action::Finish);
         }
     }
 
-    fn problem(&self, name: &str, problem: &str) -> Option<String> {
-        Some(error_message(name, problem))
+    fn error(&self, code: &str, message: &str) -> Option<String> {
+        Some(error_message(code, message))
     }
 }
 
@@ -225,35 +251,43 @@ mod tests {
     use super::*;
     use crate::recognizer::{Segment, Word};
 
-    fn own() -> Own {
+    fn protocol() -> HearkenProtocol {
         let tokens = vec!["<blk>".into(), "▁one".into()];
-        Own::new(ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]] })
+        HearkenProtocol::new(ModelInfo {
+            sample_rate: 16_000,
+            tokens,
+            blank: 0,
+            states: vec![vec![1, 1, 3]],
+            words: vec!["one".into()],
+        })
     }
 
-    fn say(own: &mut Own, text: &str) -> Vec<Action> {
+    fn say(protocol: &mut HearkenProtocol, text: &str) -> Vec<Action> {
         let mut actions = Vec::new();
-        own.text(text, &mut actions);
+        protocol.text(text, &mut actions);
         actions
     }
 
     #[test]
     fn start_audio_finish() {
-        let mut own = own();
+        let mut protocol = protocol();
         let actions =
-            say(&mut own, r#"{"type":"start","sample_rate":48000,"encoding":"f32le","trace":true}"#);
-        assert_eq!(actions, [Action::Listen { sample_rate: 48_000, trace: true }]);
+            say(&mut protocol, r#"{"type":"start","sample_rate":48000,"encoding":"f32le","trace":true}"#);
+        let format = RawFormat { sample_rate: 48_000, channels: 1, encoding: Encoding::F32Le };
+        assert_eq!(actions, [Action::Open(StreamRequest { format, trace: true })]);
         let mut actions = Vec::new();
-        own.heard(Heard::Listening { watched: true }, &mut actions);
+        protocol.output(RecognizerOutput::Opened { traced: true }, &mut actions);
         assert!(matches!(&actions[0], Action::Send(t) if t.contains("\"ready\"") && t.contains("▁one")));
         let mut actions = Vec::new();
-        own.binary(&0.5f32.to_le_bytes(), &mut actions);
-        assert_eq!(actions, [Action::Audio(vec![0.5])]);
-        assert_eq!(say(&mut own, r#"{"type":"ping"}"#), [Action::Send(r#"{"type":"pong"}"#.into())]);
-        assert_eq!(say(&mut own, r#"{"type":"finish"}"#), [Action::Finish]);
-        assert_eq!(say(&mut own, r#"{"type":"finish"}"#), [], "once is enough");
+        protocol.binary(Bytes::from_static(&[1, 2, 3]), &mut actions);
+        assert_eq!(actions, [Action::Audio(Bytes::from_static(&[1, 2, 3]))]);
+        assert_eq!(say(&mut protocol, r#"{"type":"ping"}"#), [Action::Send(r#"{"type":"pong"}"#.into())]);
+        assert_eq!(say(&mut protocol, r#"{"type":"finish"}"#), [Action::Finish]);
+        assert_eq!(say(&mut protocol, r#"{"type":"finish"}"#), [], "once is enough");
         let mut actions = Vec::new();
-        own.heard(Heard::Finished { seconds: 1.0 }, &mut actions);
+        protocol.output(RecognizerOutput::Finished { seconds: 1.0 }, &mut actions);
         assert!(matches!(actions[1], Action::Close { code: 1000, .. }));
+        assert!(matches!(&actions[0], Action::Send(t) if t.contains("middle of a sample")), "3 of 4 bytes");
     }
 
     #[test]
@@ -267,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_before_the_close() {
+    fn an_error_is_reported_before_the_close() {
         for (text, code) in [
             ("{}", 1007),
             (r#"{"type":"finish"}"#, 1002),
@@ -275,13 +309,13 @@ mod tests {
             (r#"{"type":"start","sample_rate":1}"#, 1007),
             (r#"{"type":"start","sample_rate":16000,"colour":"red"}"#, 1007),
         ] {
-            let actions = say(&mut own(), text);
+            let actions = say(&mut protocol(), text);
             assert!(matches!(&actions[0], Action::Send(t) if t.contains("\"error\"")), "{text}: {actions:?}");
             assert!(matches!(actions[1], Action::Close { code: found, .. } if found == code), "{text}");
         }
-        let mut own = own();
-        say(&mut own, r#"{"type":"start","sample_rate":16000}"#);
-        let again = say(&mut own, r#"{"type":"start","sample_rate":8000}"#);
+        let mut protocol = protocol();
+        say(&mut protocol, r#"{"type":"start","sample_rate":16000}"#);
+        let again = say(&mut protocol, r#"{"type":"start","sample_rate":8000}"#);
         assert!(matches!(again[1], Action::Close { code: 1002, .. }));
     }
 }

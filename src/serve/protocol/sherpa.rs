@@ -2,15 +2,17 @@
 //! The C++ server's ending (`Done!`, the client closes) and the Python server's (the server
 //! closes).
 
+use axum::body::Bytes;
 use serde::Serialize;
 
+use crate::audio::{Encoding, RawFormat};
 use crate::recognizer::{Event, Segment};
 
-use super::machine::{Action, Heard, PcmDecoder, Protocol, SampleFormat, close};
+use super::{Action, Protocol, RecognizerOutput, StreamRequest, close};
 
-/// How a conversation ends.
+/// Which of sherpa-onnx's servers is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ending {
+pub enum SherpaFlavor {
     /// `sherpa-onnx-online-websocket-server`: full JSON, then `Done!`; the client closes.
     #[default]
     Cpp,
@@ -19,15 +21,14 @@ pub enum Ending {
 }
 
 /// A conversation with a sherpa-onnx client.
-pub struct Sherpa {
-    ending: Ending,
+pub struct SherpaProtocol {
+    flavor: SherpaFlavor,
     sample_rate: u32,
-    pcm: PcmDecoder,
-    listening: bool,
+    opened: bool,
     ended: bool,
-    /// Counts segments that had something to say.
+    /// The number of segments with text so far.
     segment: u64,
-    /// The final that may be the stream's last.
+    /// The last final, held back while it may be the stream's last.
     held: Option<Segment>,
 }
 
@@ -54,33 +55,28 @@ struct Short<'a> {
     segment: u64,
 }
 
-impl Sherpa {
-    /// Before the first message; `sample_rate` is the server's, which the client must know.
-    pub fn new(ending: Ending, sample_rate: u32) -> Self {
-        Self {
-            ending,
-            sample_rate,
-            pcm: PcmDecoder::new(SampleFormat::F32Le),
-            listening: false,
-            ended: false,
-            segment: 0,
-            held: None,
-        }
+impl SherpaProtocol {
+    /// The state before the first message; `sample_rate` is the model's, which the client must send.
+    pub fn new(flavor: SherpaFlavor, sample_rate: u32) -> Self {
+        Self { flavor, sample_rate, opened: false, ended: false, segment: 0, held: None }
     }
 
-    fn listen(&mut self, actions: &mut Vec<Action>) {
-        if !std::mem::replace(&mut self.listening, true) {
-            actions.push(Action::Listen { sample_rate: self.sample_rate, trace: false });
+    fn open(&mut self, actions: &mut Vec<Action>) {
+        if !std::mem::replace(&mut self.opened, true) {
+            let format = RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::F32Le };
+            actions.push(Action::Open(StreamRequest { format, trace: false }));
         }
     }
 
     fn send(&self, segment: &Segment, is_final: bool, is_eof: bool, actions: &mut Vec<Action>) {
         let hundredths = |x: f64| (x * 100.0).round() / 100.0;
-        let json = match self.ending {
-            Ending::Python => serde_json::to_string(&Short { text: &segment.text, segment: self.segment }),
-            Ending::Cpp => serde_json::to_string(&Full {
+        let json = match self.flavor {
+            SherpaFlavor::Python => {
+                serde_json::to_string(&Short { text: &segment.text, segment: self.segment })
+            }
+            SherpaFlavor::Cpp => serde_json::to_string(&Full {
                 text: &segment.text,
-                // We know words: each counts as one token.
+                // The recognizer's output is words: each counts as one token.
                 tokens: segment.words.iter().map(|w| format!(" {}", w.word)).collect(),
                 timestamps: segment.words.iter().map(|w| hundredths(w.start - segment.start)).collect(),
                 ys_probs: segment
@@ -101,7 +97,7 @@ impl Sherpa {
         actions.push(Action::Send(json.unwrap_or_default()));
     }
 
-    /// Tells the final that was held back, which turned out not to be the last.
+    /// Sends the final that was held back, which turned out not to be the last.
     fn release(&mut self, actions: &mut Vec<Action>) {
         if let Some(segment) = self.held.take() {
             self.send(&segment, true, false, actions);
@@ -110,7 +106,7 @@ impl Sherpa {
     }
 }
 
-impl Protocol for Sherpa {
+impl Protocol for SherpaProtocol {
     fn name(&self) -> &'static str {
         "sherpa"
     }
@@ -126,48 +122,47 @@ impl Protocol for Sherpa {
         }
     }
 
-    fn binary(&mut self, bytes: &[u8], actions: &mut Vec<Action>) {
-        if self.ended {
-            return;
-        }
-        self.listen(actions);
-        match self.pcm.push(bytes) {
-            Ok(samples) => actions.push(Action::Audio(samples)),
-            Err(problem) => actions.push(Action::close(close::INVALID_DATA, problem)),
+    fn binary(&mut self, bytes: Bytes, actions: &mut Vec<Action>) {
+        if !self.ended {
+            self.open(actions);
+            actions.push(Action::Audio(bytes));
         }
     }
 
-    fn heard(&mut self, heard: Heard, actions: &mut Vec<Action>) {
-        match heard {
-            Heard::Event(Event::Partial(segment)) => {
+    fn output(&mut self, output: RecognizerOutput, actions: &mut Vec<Action>) {
+        match output {
+            RecognizerOutput::Event(Event::Partial(segment)) => {
                 self.release(actions);
                 self.send(&segment, false, false, actions);
             }
-            Heard::Event(Event::Final(segment)) => {
+            RecognizerOutput::Event(Event::Final(segment)) => {
                 self.release(actions);
                 self.held = Some(segment);
                 if !self.ended {
                     self.release(actions);
                 }
             }
-            Heard::Finished { seconds } => {
+            RecognizerOutput::Finished { seconds } => {
                 let nothing =
                     Segment { text: String::new(), start: seconds, end: seconds, words: Vec::new() };
                 let last = self.held.take().unwrap_or(nothing);
                 self.send(&last, true, true, actions);
-                match self.ending {
-                    Ending::Cpp => actions.push(Action::Send("Done!".into())),
-                    Ending::Python => actions.push(Action::close(close::NORMAL, "")),
+                match self.flavor {
+                    SherpaFlavor::Cpp => actions.push(Action::Send("Done!".into())),
+                    SherpaFlavor::Python => actions.push(Action::close(close::NORMAL, "")),
                 }
             }
-            Heard::Failed(problem) => actions.push(Action::close(close::INTERNAL, problem)),
-            Heard::Listening { .. } | Heard::Glimpse(_) | Heard::Mark | Heard::Restarted => {}
+            RecognizerOutput::Failed(problem) => actions.push(Action::close(close::INTERNAL, problem)),
+            RecognizerOutput::Opened { .. }
+            | RecognizerOutput::Trace(_)
+            | RecognizerOutput::Mark
+            | RecognizerOutput::Restarted => {}
         }
     }
 
     fn end(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.listen(actions);
+            self.open(actions);
             actions.push(Action::Finish);
         }
     }
@@ -190,17 +185,18 @@ mod tests {
 
     #[test]
     fn the_cpp_server_s_way() {
-        let mut sherpa = Sherpa::new(Ending::Cpp, 16_000);
+        let mut sherpa = SherpaProtocol::new(SherpaFlavor::Cpp, 16_000);
         let mut actions = Vec::new();
-        sherpa.binary(&0.5f32.to_le_bytes(), &mut actions);
-        let listen = Action::Listen { sample_rate: 16_000, trace: false };
-        assert_eq!(actions, [listen, Action::Audio(vec![0.5])]);
+        let bytes = Bytes::copy_from_slice(&0.5f32.to_le_bytes());
+        sherpa.binary(bytes.clone(), &mut actions);
+        let format = RawFormat { sample_rate: 16_000, channels: 1, encoding: Encoding::F32Le };
+        assert_eq!(actions, [Action::Open(StreamRequest { format, trace: false }), Action::Audio(bytes)]);
         actions.clear();
-        sherpa.heard(Heard::Event(Event::Partial(segment("one"))), &mut actions);
-        sherpa.heard(Heard::Event(Event::Final(segment("one"))), &mut actions);
+        sherpa.output(RecognizerOutput::Event(Event::Partial(segment("one"))), &mut actions);
+        sherpa.output(RecognizerOutput::Event(Event::Final(segment("one"))), &mut actions);
         sherpa.text("Done", &mut actions);
-        sherpa.heard(Heard::Event(Event::Final(segment("two"))), &mut actions);
-        sherpa.heard(Heard::Finished { seconds: 2.0 }, &mut actions);
+        sherpa.output(RecognizerOutput::Event(Event::Final(segment("two"))), &mut actions);
+        sherpa.output(RecognizerOutput::Finished { seconds: 2.0 }, &mut actions);
         let texts = texts(&actions);
         assert_eq!(texts.last(), Some(&"Done!"));
         let json: Vec<Value> = texts[..3].iter().map(|t| serde_json::from_str(t).expect("JSON")).collect();
@@ -218,21 +214,19 @@ mod tests {
 
     #[test]
     fn the_python_server_s_way() {
-        let mut sherpa = Sherpa::new(Ending::Python, 16_000);
+        let mut sherpa = SherpaProtocol::new(SherpaFlavor::Python, 16_000);
         let mut actions = Vec::new();
         sherpa.text("Done", &mut actions);
-        sherpa.heard(Heard::Event(Event::Final(segment("one"))), &mut actions);
-        sherpa.heard(Heard::Finished { seconds: 2.0 }, &mut actions);
+        sherpa.output(RecognizerOutput::Event(Event::Final(segment("one"))), &mut actions);
+        sherpa.output(RecognizerOutput::Finished { seconds: 2.0 }, &mut actions);
         assert_eq!(texts(&actions), [r#"{"text":"one","segment":0}"#]);
         assert!(matches!(actions.last(), Some(Action::Close { code: 1000, .. })));
     }
 
     #[test]
-    fn text_and_numbers_that_are_none_are_refused() {
+    fn other_text_is_refused() {
         let mut actions = Vec::new();
-        Sherpa::new(Ending::Cpp, 16_000).text("hello", &mut actions);
-        Sherpa::new(Ending::Cpp, 16_000).binary(&f32::NAN.to_le_bytes(), &mut actions);
-        assert!(matches!(actions[0], Action::Close { code: 1003, .. }));
-        assert!(matches!(actions[2], Action::Close { code: 1007, .. }));
+        SherpaProtocol::new(SherpaFlavor::Cpp, 16_000).text("hello", &mut actions);
+        assert!(matches!(actions[..], [Action::Close { code: 1003, .. }]));
     }
 }

@@ -1,6 +1,5 @@
-//! What a client still sends after it was answered. A connection that is closed with bytes unread is
-//! reset, and the client (or the proxy before us) may never see the answer: so the rest of a body that
-//! nobody wants is read and thrown away, up to a bound.
+//! The rest of a request's body, after the request was answered. Closing a connection with unread input
+//! resets it, which can discard the answer: so the rest is read and thrown away, up to a bound.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,27 +11,27 @@ use axum::http::header;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::timeout;
 
-/// The most that is thrown away, bytes.
-const MOST_BYTES: usize = 16 << 20;
-/// The longest that it is waited for.
-const MOST_TIME: Duration = Duration::from_secs(5);
+/// The largest rest that is read, bytes.
+const MAX_BYTES: usize = 16 << 20;
+/// The longest wait for the rest.
+const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// The same request, whose body is read to its end wherever it is dropped before.
-pub fn kept(request: Request) -> Request {
-    // Who asks before it sends (`expect: 100-continue`) sends nothing after a refusal.
+/// The same request, with a body that is read to its end if it is dropped before.
+pub fn drained(request: Request) -> Request {
+    // A client that asks first (`expect: 100-continue`) sends nothing after a refusal.
     let asks = request.headers().contains_key(header::EXPECT);
-    request.map(|body| Body::new(Remains { body: Some(body), asks }))
+    request.map(|body| Body::new(DrainedBody { body: Some(body), asks }))
 }
 
-/// A body that does not end half-read.
-struct Remains {
+/// A body that is read to its end when it is dropped.
+struct DrainedBody {
     /// `None` after an error, and while it is dropped.
     body: Option<Body>,
-    /// The client waits for a word before it sends.
+    /// The client waits for `100 Continue` before it sends.
     asks: bool,
 }
 
-impl HttpBody for Remains {
+impl HttpBody for DrainedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -59,22 +58,22 @@ impl HttpBody for Remains {
     }
 }
 
-impl Drop for Remains {
+impl Drop for DrainedBody {
     fn drop(&mut self) {
         let Some(body) = self.body.take() else { return };
         if self.asks || body.is_end_stream() {
             return;
         }
-        // The connection stays open, and counted, as long as somebody reads its body.
+        // The connection stays open, and counted, as long as its body is being read.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(timeout(MOST_TIME, discard(body)));
+            runtime.spawn(timeout(MAX_TIME, discard(body)));
         }
     }
 }
 
 async fn discard(mut body: Body) {
     let mut read = 0;
-    while read < MOST_BYTES {
+    while read < MAX_BYTES {
         let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         let Some(Ok(frame)) = frame else { return };
         read += frame.data_ref().map_or(0, Bytes::len);
