@@ -408,20 +408,12 @@ fn the_order_of_a_graphs_inputs_is_nothing_to_go_by() {
         ports.filter(|p| p.name == from).for_each(|p| p.name = to.into());
     }
     fs::write(place.path("rotated.onnx"), prost_bytes(&model)).expect("written");
-    // Words without a mark of where they begin.
     fs::write(place.path("tokens.txt"), "<blk> 0\nzero 1\none 2\ntwo 3\nthree 4\n").expect("written");
     place.good(&["import", "rotated.onnx", "--tokens", "tokens.txt", "-o", "mine.onnx"]);
-    let words = |text: &str| {
-        let count = text.split_whitespace().count();
-        assert!(
-            count > 1 && text.split_whitespace().all(|w| ["zero", "one", "two", "three"].contains(&w)),
-            "{text}"
-        );
-    };
-    words(&place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]));
+    let text = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
     let table = place.good(&["verify", "rotated.onnx", "--against", "mine.onnx", "--audio", "a.wav"]);
     assert!(table.contains("mine.onnx on the native engine") && table.contains("allowed"), "{table}");
-    words(&place.good(&["transcribe", "--model", "rotated.onnx", "a.wav"]));
+    assert_eq!(place.good(&["transcribe", "--model", "rotated.onnx", "a.wav"]), text);
 }
 
 #[test]
@@ -481,22 +473,23 @@ fn tokens_and_states_without_effect_are_wrong_usage() {
 }
 
 #[test]
-fn engines_may_differ_by_the_rounding_of_large_numbers() {
+fn imported_words_are_written_apart() {
     let place = Place::new();
-    let (mut network, metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");
-    for parameter in network.parameters.iter_mut().filter(|p| p.name == "output.weight") {
-        parameter.data.iter_mut().for_each(|x| *x *= 32.0);
+    let mut model =
+        hearken::onnx::proto::decode(&fs::read(place.path("model.onnx")).expect("read")).expect("a model");
+    model.metadata_props.clear();
+    fs::write(place.path("foreign.onnx"), prost_bytes(&model)).expect("written");
+    // Without a mark of where they begin.
+    let words = ["zero", "one", "two", "three", "four", "five"];
+    let lines: String = words.iter().zip(1..).map(|(word, id)| format!("{word} {id}\n")).collect();
+    fs::write(place.path("words.txt"), format!("<blk> 0\n{lines}")).expect("written");
+    place.good(&["import", "foreign.onnx", "--tokens", "words.txt", "-o", "mine.onnx"]);
+    let imported = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
+    let as_it_is = place.good(&["transcribe", "--model", "foreign.onnx", "--tokens", "words.txt", "a.wav"]);
+    for text in [imported, as_it_is] {
+        assert!(text.split_whitespace().count() > 3, "{text}");
+        assert!(text.split_whitespace().all(|word| words.contains(&word)), "{text}");
     }
-    hearken::onnx::write_file(&place.path("large.onnx"), &network, &metadata).expect("written");
-    let report: Value =
-        serde_json::from_str(&place.good(&["verify", "large.onnx", "--audio", "a.wav", "--json"]))
-            .expect("JSON");
-    assert!(report["passed"] == true && report["tolerance"].as_f64().expect("a number") > 1e-3, "{report}");
-    // Other weights are no rounding.
-    network.parameters.last_mut().expect("some").data[0] += 0.1;
-    hearken::onnx::write_file(&place.path("other.onnx"), &network, &metadata).expect("written");
-    let other = place.run(&["verify", "large.onnx", "--against", "other.onnx", "--audio", "a.wav"]);
-    assert_eq!(other.status.code(), Some(1));
 }
 
 const RECIPE: &str = r#"

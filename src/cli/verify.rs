@@ -439,3 +439,26 @@ fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Res
     let json = json!({ "file": quoted(path), "detectors": engines });
     Ok(Some(Report { lines, json, passed: true }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tolerance_grows_with_the_numbers_that_are_rounded() {
+        let allowed = |log_probs: &[f32]| {
+            let row = Row {
+                engine: "native",
+                calls: "whole",
+                streams: 1,
+                difference: 0.0,
+                log_probs: log_probs.to_vec(),
+            };
+            rounding(&[row])
+        };
+        assert_eq!(allowed(&[]), 1e-3);
+        assert_eq!(allowed(&[-0.1, -24.0]), 1e-3);
+        assert!((allowed(&[-0.1, -80.0]) - 2.44e-3).abs() < 1e-5);
+        assert_eq!(allowed(&[f32::NEG_INFINITY, -1.0]), 1e-3, "minus infinity is not rounded");
+    }
+}
