@@ -1,7 +1,7 @@
 //! Runs of training: what they refuse, keep and say. On the recordings of `training`.
 
 use std::fs;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -222,9 +222,8 @@ fn an_interrupt_ends_with_a_checkpoint_and_130() {
     let mut child = place.start("stopped", &[]);
     // The log is begun when training begins.
     await_file(&mut child, &place.path("stopped/log.jsonl"));
-    let pid = i32::try_from(child.id()).expect("a process");
-    // SAFETY: sends a signal to a process of ours that has not been waited for.
-    assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()));
     let output = child.wait_with_output().expect("it ends");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{errors}");

@@ -11,7 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use super::inputs::{Folder, Input, targets};
 use super::journal::{Done, Journal, Settings, Stamp};
 use super::progress::{self, Progress};
-use super::{Args, Job, stopped, warn, warnings};
+use super::{Args, Job, stopped, warn};
 use crate::audio::Problems;
 use crate::cli::{Outcome, Stop, complain};
 use crate::error::{Error, Result, Stage, io as io_error};
