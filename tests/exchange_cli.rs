@@ -492,6 +492,27 @@ fn imported_words_are_written_apart() {
     }
 }
 
+#[test]
+fn words_of_a_lexicon_go_to_sherpa_onnx_with_their_search() {
+    let place = Place::new();
+    place.good(&["export", "--for", "sherpa-onnx", "-o", "digits"]);
+    let words = fs::read_to_string(place.path("digits/words.txt")).expect("written");
+    assert!(words.starts_with("<eps> 0\nzero 1\none 2\n"), "{words}");
+    for name in ["HL.fst", "words-text.fst"] {
+        let bytes = fs::read(place.path(&format!("digits/{name}"))).expect("written");
+        assert_eq!(bytes[..4], 2_125_659_606i32.to_le_bytes(), "{name} is of OpenFst's format");
+    }
+    // Here the folder writes words by its lexicon, as the model does.
+    if options().is_some() || cfg!(feature = "tract") {
+        let audio = Path::new(env!("CARGO_MANIFEST_DIR")).join("audio/pi.wav");
+        let audio = audio.to_str().expect("UTF-8");
+        let expected = place.good(&["transcribe", audio]);
+        assert_eq!(place.good(&["transcribe", "--model", "digits", audio]), expected);
+    }
+    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "labels"]);
+    assert!(!place.path("labels/HL.fst").exists(), "a model without a lexicon has no words");
+}
+
 const RECIPE: &str = r#"
 [data]
 words = ["a", "b", "c", "d", "e", "f"]
