@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hearken::Result;
 use hearken::audio::{
-    self, Encoding, Problems, RawFormat, Resampler, Source, WavEncoding, WavWriter, resampled_len, write_wav,
+    self, Encoding, Problems, RawFormat, Resampler, Source, WavEncoding, resampled_len, write_wav,
 };
 use proptest::prelude::*;
 
@@ -428,7 +428,7 @@ fn raw_samples_are_read_by_their_description() {
 }
 
 #[test]
-fn written_files_are_read_back_and_appear_complete() {
+fn written_files_are_read_back_and_nothing_lies_beside_them() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.wav");
     let samples = tone(440.0, 16_000, 1600);
@@ -438,11 +438,6 @@ fn written_files_are_read_back_and_appear_complete() {
     let found = audio::read_all(&path, 16_000).unwrap();
     assert!(found.iter().zip(&samples).all(|(f, s)| (f - s).abs() <= 0.5 / 32768.0));
 
-    // A writer that is given up leaves the old file and nothing beside it.
-    let mut writer = WavWriter::create(&path, 16_000, WavEncoding::Pcm16).unwrap();
-    writer.write(&[0.0; 10]).unwrap();
-    drop(writer);
-    assert_eq!(audio::read_all(&path, 16_000).unwrap(), found);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     assert!(write_wav(&directory.path().join("none/x.wav"), &[0.0], 16_000, WavEncoding::Pcm16).is_err());
 }

@@ -1,4 +1,4 @@
-//! Foreign graphs imported (tests/data/import, made by tools/make_import_goldens.py): the native
+//! Foreign graphs imported (tests/data/import, made by tools/goldens/import_graphs.py): the native
 //! engine gives what PyTorch, or the tests of the `onnx` package, give; what cannot be taken is
 //! refused by name.
 
@@ -101,7 +101,7 @@ fn models_of_pytorch_and_of_keras_shape_give_what_they_gave_there() {
     agree(cases, bytes);
 }
 
-/// Models that Keras built and tf2onnx wrote (tools/check_keras.py): LSTM as a node, all else as a
+/// Models that Keras built and tf2onnx wrote (tools/check/keras_imports.py): LSTM as a node, all else as a
 /// loop.
 #[test]
 fn models_of_keras_give_what_they_gave_there() {

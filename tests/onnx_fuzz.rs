@@ -29,6 +29,7 @@ fn count(bytes: isize) {
 }
 
 // SAFETY: everything is passed on to the system's allocator unchanged; counting allocates nothing.
+#[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);

@@ -20,6 +20,8 @@ mod ort_library;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
+mod serve_hostile;
+#[cfg(feature = "serve")]
 mod serve_http;
 #[cfg(feature = "serve")]
 mod serve_protocols;
@@ -28,4 +30,6 @@ mod streaming;
 mod train_guide;
 mod training;
 mod training_goldens;
+mod training_runs;
+mod transcribe;
 mod vad;

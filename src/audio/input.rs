@@ -33,9 +33,12 @@ pub(super) struct Stream {
 
 impl Input {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let fail = |e| error::io(Stage::Audio, path, e);
-        let file = File::open(path).map_err(fail)?;
-        let metadata = file.metadata().map_err(fail)?;
+        Self::from_file(File::open(path).map_err(|e| error::io(Stage::Audio, path, e))?, path)
+    }
+
+    /// A file that is open; `path` is its name.
+    pub(super) fn from_file(file: File, path: &Path) -> Result<Self> {
+        let metadata = file.metadata().map_err(|e| error::io(Stage::Audio, path, e))?;
         if metadata.is_dir() {
             return Err(Error::new(Stage::Audio, "expected an audio file, found a directory").in_file(path));
         }

@@ -8,7 +8,6 @@
 //! The format is recognised by its content. Everything is read in pieces: memory does not grow
 //! with the length of a file, nor with what its header claims.
 
-pub mod augment;
 mod checked;
 mod compressed;
 mod convert;
@@ -19,15 +18,16 @@ mod raw;
 mod resample;
 mod wav;
 
+use std::fs::File;
 use std::path::Path;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Result, Stage, io};
 use crate::units::seconds_to_samples;
 
 pub use convert::{Encoding, alaw_to_s16, downmix, f32_to_s16, mulaw_to_s16, s16_to_f32};
 pub use raw::RawFormat;
 pub use resample::{Resampler, resampled_len};
-pub use wav::{WavEncoding, WavWriter, write_wav};
+pub use wav::{WavEncoding, write_wav};
 
 use checked::Checked;
 use input::Input;
@@ -85,6 +85,34 @@ pub struct Problems {
     pub truncated: bool,
 }
 
+impl Problems {
+    /// What is wrong, in one sentence; `None` where all was read.
+    pub fn describe(&self) -> Option<String> {
+        match self {
+            Self { truncated: true, .. } => Some("damaged: it ends before its announced end".into()),
+            Self { skipped_packets: 0, .. } => None,
+            Self { skipped_packets, .. } => {
+                Some(format!("damaged: {skipped_packets} of its packets cannot be decoded"))
+            }
+        }
+    }
+
+    /// What is wrong with a recording that was transcribed, a sentence for each kind of damage; none
+    /// when it is whole.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if self.truncated {
+            let sentence = "the file ends before the end that it announces; what is there was transcribed";
+            sentences.push(sentence.into());
+        }
+        if self.skipped_packets > 0 {
+            let packets = self.skipped_packets;
+            sentences.push(format!("{packets} damaged packets were left out; the rest was transcribed"));
+        }
+        sentences
+    }
+}
+
 /// Opens an audio file as mono at `rate` Hz.
 ///
 /// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, WAVE_FORMAT_EXTENSIBLE,
@@ -95,6 +123,51 @@ pub struct Problems {
 pub fn open(path: &Path, rate: u32) -> Result<Box<dyn Source>> {
     check_rate(rate)?;
     let source = open_native(Input::open(path)?, path)?;
+    at_rate(source, rate)
+}
+
+/// Opens an audio file that is open; `name` stands for it in messages.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_file(file: File, name: &Path, rate: u32) -> Result<Box<dyn Source>> {
+    open_part(file, name, rate, None, None)
+}
+
+/// Opens the part of an audio file that begins at `offset` seconds and lasts `duration` seconds, or up
+/// to the end where the file is shorter.
+///
+/// # Errors
+/// As for [`open`]; when `offset` is at or past the end; when either is not a number of seconds.
+pub fn open_part(
+    file: File,
+    name: &Path,
+    rate: u32,
+    offset: Option<f64>,
+    duration: Option<f64>,
+) -> Result<Box<dyn Source>> {
+    check_rate(rate)?;
+    for (what, value) in [("offset", offset), ("duration", duration)] {
+        if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+            let problem = format!("expected a number of seconds as {what}, found {v}");
+            return Err(Error::new(Stage::Audio, problem).in_file(name));
+        }
+    }
+    let mut source = open_native(Input::from_file(file, name)?, name)?;
+    let native = source.sample_rate();
+    let start = seconds_to_samples(offset.unwrap_or(0.0), native);
+    let skipped = source.skip(start)?;
+    if skipped < start {
+        let problem = format!(
+            "expected audio at {} s, found its end at {:.3} s",
+            offset.unwrap_or(0.0),
+            skipped as f64 / f64::from(native)
+        );
+        return Err(Error::new(Stage::Audio, problem).in_file(name));
+    }
+    if let Some(duration) = duration {
+        source = Box::new(Span { source, left: seconds_to_samples(duration, native) });
+    }
     at_rate(source, rate)
 }
 
@@ -152,30 +225,32 @@ pub fn read_all(path: &Path, rate: u32) -> Result<Vec<f32>> {
 /// # Errors
 /// As for [`read_all`]; when `offset` is at or past the end; when either is not a number of seconds.
 pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Vec<f32>> {
-    check_rate(rate)?;
-    for (name, value) in [("offset", offset), ("duration", duration)] {
-        if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
-            let problem = format!("expected a number of seconds as {name}, found {v}");
-            return Err(Error::new(Stage::Audio, problem).in_file(path));
-        }
-    }
-    let mut source = open_native(Input::open(path)?, path)?;
-    let native = source.sample_rate();
-    let start = seconds_to_samples(offset.unwrap_or(0.0), native);
-    let skipped = source.skip(start)?;
-    if skipped < start {
-        let problem = format!(
-            "expected audio at {} s, found its end at {:.3} s",
-            offset.unwrap_or(0.0),
-            skipped as f64 / f64::from(native)
-        );
-        return Err(Error::new(Stage::Audio, problem).in_file(path));
-    }
-    let length = duration.map_or(u64::MAX, |d| seconds_to_samples(d, native));
-    let mut source = at_rate(Box::new(Span { source, left: length }), rate)?;
+    Ok(read_clip(path, rate, offset, duration)?.samples)
+}
+
+/// Samples of a file, and what was wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct Clip {
+    pub samples: Vec<f32>,
+    pub problems: Problems,
+}
+
+/// [`read_span`], with the damage that was read past.
+///
+/// # Errors
+/// As for [`read_span`].
+pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Clip> {
+    let file = File::open(path).map_err(|e| io(Stage::Audio, path, e))?;
+    let mut source = open_part(file, path, rate, offset, duration)?;
     let mut samples = Vec::new();
     while source.read(&mut samples, PIECE)? > 0 {}
-    Ok(samples)
+    // An offset at the very end skips all there is, and leaves nothing to read.
+    if let Some(offset) = offset.filter(|&offset| offset > 0.0 && samples.is_empty() && duration != Some(0.0))
+    {
+        let problem = format!("expected audio at {offset} s, found its end there");
+        return Err(Error::new(Stage::Audio, problem).in_file(path));
+    }
+    Ok(Clip { samples, problems: source.problems() })
 }
 
 /// Recognises the format by the first bytes and opens it at its own rate, with all checks.

@@ -3,12 +3,11 @@
 //! The header is read by hand because recorders write more kinds than WAV libraries take: streams
 //! of unknown length, floats of 64 bits, G.711, odd chunk sizes. What follows it is raw PCM.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{BufWriter, Read};
-use std::path::{Path, PathBuf};
+use std::io::{Cursor, Read};
+use std::path::Path;
 
 use crate::error::{self, Error, Result, Stage};
+use crate::fs;
 
 use super::convert::{Encoding, f32_to_s16};
 use super::input::{Input, unreadable};
@@ -172,85 +171,28 @@ pub enum WavEncoding {
     Float32,
 }
 
-/// Writes a mono WAV file piece by piece. The file appears under its name when it is complete: until
-/// [`finish`](Self::finish) it is beside it under another, and goes when the writer is dropped.
-pub struct WavWriter {
-    /// Gone once finished.
-    writer: Option<hound::WavWriter<BufWriter<File>>>,
-    encoding: WavEncoding,
-    path: PathBuf,
-    temporary: PathBuf,
-}
-
-impl WavWriter {
-    /// Begins a file of `sample_rate` Hz.
-    ///
-    /// # Errors
-    /// When the rate is absurd or the file cannot be created.
-    pub fn create(path: &Path, sample_rate: u32, encoding: WavEncoding) -> Result<Self> {
-        check_rate(sample_rate).map_err(|e| e.in_file(path))?;
-        let Some(name) = path.file_name() else {
-            return Err(Error::new(Stage::Audio, "expected the name of a WAV file").in_file(path));
-        };
-        let mut beside = OsString::from(".");
-        beside.push(name);
-        beside.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(beside);
-        let file = File::create(&temporary).map_err(|e| error::io(Stage::Audio, path, e))?;
-        let (bits_per_sample, sample_format) = match encoding {
-            WavEncoding::Pcm16 => (16, hound::SampleFormat::Int),
-            WavEncoding::Float32 => (32, hound::SampleFormat::Float),
-        };
-        let spec = hound::WavSpec { channels: 1, sample_rate, bits_per_sample, sample_format };
-        let writer = hound::WavWriter::new(BufWriter::new(file), spec);
-        let mut this = Self { writer: None, encoding, path: path.to_path_buf(), temporary };
-        this.writer = Some(writer.map_err(|e| this.failed(&e))?);
-        Ok(this)
-    }
-
-    /// Appends samples.
-    ///
-    /// # Errors
-    /// When the disk is full or the file grows past 4 GiB.
-    pub fn write(&mut self, samples: &[f32]) -> Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        let result = match self.encoding {
-            WavEncoding::Pcm16 => samples.iter().try_for_each(|&s| writer.write_sample(f32_to_s16(s))),
-            WavEncoding::Float32 => samples.iter().try_for_each(|&s| writer.write_sample(s)),
-        };
-        result.map_err(|e| self.failed(&e))
-    }
-
-    /// Completes the file and gives it its name.
-    ///
-    /// # Errors
-    /// When it cannot be written or renamed.
-    pub fn finish(mut self) -> Result<()> {
-        if let Some(writer) = self.writer.take() {
-            writer.finalize().map_err(|e| self.failed(&e))?;
-        }
-        fs::rename(&self.temporary, &self.path).map_err(|e| error::io(Stage::Audio, &self.path, e))
-    }
-
-    fn failed(&self, e: &hound::Error) -> Error {
-        Error::new(Stage::Audio, format!("cannot write: {e}")).in_file(&self.path)
-    }
-}
-
-impl Drop for WavWriter {
-    fn drop(&mut self) {
-        // After `finish` there is nothing under this name any more.
-        drop(self.writer.take());
-        let _ = fs::remove_file(&self.temporary);
-    }
-}
-
-/// Writes a whole mono WAV file, beside its place and then renamed.
+/// Writes a mono WAV file, whole or not at all.
 ///
 /// # Errors
-/// As for [`WavWriter`].
+/// When the rate is absurd, the samples fill more than 4 GiB, or the file cannot be written.
 pub fn write_wav(path: &Path, samples: &[f32], sample_rate: u32, encoding: WavEncoding) -> Result<()> {
-    let mut writer = WavWriter::create(path, sample_rate, encoding)?;
-    writer.write(samples)?;
-    writer.finish()
+    check_rate(sample_rate).map_err(|e| e.in_file(path))?;
+    let (bits_per_sample, sample_format) = match encoding {
+        WavEncoding::Pcm16 => (16, hound::SampleFormat::Int),
+        WavEncoding::Float32 => (32, hound::SampleFormat::Float),
+    };
+    let spec = hound::WavSpec { channels: 1, sample_rate, bits_per_sample, sample_format };
+    let mut bytes = Cursor::new(Vec::new());
+    let mut write = || {
+        let mut writer = hound::WavWriter::new(&mut bytes, spec)?;
+        match encoding {
+            WavEncoding::Pcm16 => samples.iter().try_for_each(|&s| writer.write_sample(f32_to_s16(s)))?,
+            WavEncoding::Float32 => samples.iter().try_for_each(|&s| writer.write_sample(s))?,
+        }
+        writer.finalize()
+    };
+    write().map_err(|_| {
+        Error::new(Stage::Audio, "the samples are more than a WAV file holds (4 GiB)").in_file(path)
+    })?;
+    fs::write(path, bytes.get_ref()).map_err(|e| error::io(Stage::Audio, path, e))
 }

@@ -1,5 +1,6 @@
 //! The options that say where an utterance ends, alike in all commands.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -8,6 +9,7 @@ use super::model::{engine_options, print_note};
 use crate::decode::EndpointOptions;
 use crate::engine::graph;
 use crate::error::{Error, Result, Stage};
+use crate::fs::quoted;
 use crate::recognizer::{DetectorFactory, StreamOptions, silero};
 
 #[derive(Debug, clap::Args)]
@@ -57,6 +59,30 @@ enum StateAtEndpoint {
 }
 
 impl EndpointArgs {
+    /// What transcripts depend on, by option.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let Self {
+            endpoint,
+            rule1_min_trailing_silence,
+            rule2_min_trailing_silence,
+            rule3_min_utterance_length,
+            endpoint_state,
+            vad,
+            vad_threshold,
+        } = self;
+        let seconds = |option: &Option<f64>| option.map_or("not given".into(), |seconds| seconds.to_string());
+        let switch = |switch: &Option<Switch>| switch.map_or("not given".into(), |on| format!("{on:?}"));
+        BTreeMap::from([
+            ("--endpoint".into(), switch(endpoint)),
+            ("--rule1-min-trailing-silence".into(), seconds(rule1_min_trailing_silence)),
+            ("--rule2-min-trailing-silence".into(), seconds(rule2_min_trailing_silence)),
+            ("--rule3-min-utterance-length".into(), seconds(rule3_min_utterance_length)),
+            ("--endpoint-state".into(), format!("{endpoint_state:?}")),
+            ("--vad".into(), vad.as_deref().map_or("not given".into(), |path| quoted(path).into_owned())),
+            ("--vad-threshold".into(), vad_threshold.to_string()),
+        ])
+    }
+
     /// The options of a stream; `by_default` says whether there are endpoints when none of the
     /// options is given.
     pub fn stream_options(&self, by_default: bool) -> Result<StreamOptions> {

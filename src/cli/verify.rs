@@ -14,6 +14,7 @@ use crate::engine::verify::{Row, Runners, compare, difference_from, natively};
 use crate::engine::{EngineOptions, graph, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
+use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
@@ -92,11 +93,11 @@ impl Subject {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let options = EngineOptions { states: args.states.clone(), ..engine_options() };
-    let samples = match &args.audio {
-        Some(path) => read_audio(path)?,
-        None => made_up_sound(),
+    let sound = |rate| match &args.audio {
+        Some(path) => read_audio(path, rate),
+        None => Ok(made_up_sound(rate)),
     };
-    if let Some(report) = detector_report(args, &options, &samples)? {
+    if let Some(report) = detector_report(args, &options, &sound(SAMPLE_RATE)?)? {
         return print(args, &report, Outcome::Done);
     }
     let subject = subject(args, &options)?;
@@ -117,6 +118,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(metadata) => metadata.features.clone(),
         None => FbankOptions::default(),
     };
+    let samples = sound(features.sample_rate)?;
     let streams = streams(&subject, &features, &samples)?;
     let silence = if subject.runners.takes_samples { 0.0 } else { features.energy_floor.ln() };
     let named = |e: Error| e.in_file(&subject.name);
@@ -144,7 +146,7 @@ fn print(args: &Args, report: &Report, outcome: Outcome) -> std::result::Result<
 }
 
 fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
-    let name = args.file.as_ref().map_or("the digits model".into(), |f| f.display().to_string());
+    let name = args.file.as_ref().map_or("the digits model".into(), |f| quoted(f).into_owned());
     if let Some(folder) = args.file.as_deref().filter(|f| f.is_dir()) {
         check_used("--tokens", args.tokens.is_some(), "a folder of sherpa-onnx has its own tokens.txt")?;
         let (runners, metadata) = Runners::of_folder(folder, options);
@@ -154,7 +156,7 @@ fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
     }
     let (bytes, named) = match &args.file {
         Some(path) => (onnx::load::read_bytes(path)?, path.clone()),
-        None => (embedded::digits().to_vec(), PathBuf::from(&name)),
+        None => (embedded::digits()?.to_vec(), PathBuf::from(&name)),
     };
     let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&named) };
     let own = onnx::read(&bytes);
@@ -234,6 +236,19 @@ fn against(
             subject.name
         )));
     }
+    let rate = |m: &Metadata| m.features.sample_rate;
+    if let Some(other) = subject
+        .metadata
+        .as_ref()
+        .map(rate)
+        .filter(|other| subject.tells_features && *other != rate(&metadata))
+    {
+        return Err(in_model(format!(
+            "{} takes {other} samples a second, the model {}: they cannot be compared",
+            subject.name,
+            rate(&metadata)
+        )));
+    }
     let frames = frames_of(samples, &metadata.features)?;
     let shift = Fbank::new(&metadata.features)?.frame_shift_samples();
     let step = (network.config.subsampling * shift) as u64;
@@ -304,34 +319,34 @@ fn delay_steps(subject: &Subject) -> usize {
 /// Seconds of a recording that are heard at the most.
 const MAX_SECONDS: u32 = 60;
 
-fn read_audio(path: &Path) -> Result<Vec<f32>> {
-    let mut source = audio::open(path, SAMPLE_RATE)?;
+fn read_audio(path: &Path, rate: u32) -> Result<Vec<f32>> {
+    let mut source = audio::open(path, rate)?;
     let mut samples = Vec::new();
-    let most = (SAMPLE_RATE * MAX_SECONDS) as usize;
+    let most = rate as usize * MAX_SECONDS as usize;
     loop {
         let left = most - samples.len().min(most);
         if left == 0 || source.read(&mut samples, left)? == 0 {
             break;
         }
     }
-    if samples.len() < 1600 {
+    if samples.len() < rate as usize / 10 {
         return Err(Error::new(Stage::Audio, "expected a tenth of a second at least").in_file(path));
     }
     Ok(samples)
 }
 
 /// Four seconds of tones that swell, fade and rise, over a little noise.
-fn made_up_sound() -> Vec<f32> {
+fn made_up_sound(rate: u32) -> Vec<f32> {
     let mut noise = 1u32;
     let sample = |i: u32| {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let t = f64::from(i) / f64::from(SAMPLE_RATE);
+        let t = f64::from(i) / f64::from(rate);
         let loud = 0.5 - 0.5 * (std::f64::consts::TAU * 3.0 * t).cos();
         let tones = [130.0, 260.0, 520.0, 1900.0, 3100.0];
         let tone: f64 = tones.iter().map(|f| (std::f64::consts::TAU * f * t * (1.0 + 0.05 * t)).sin()).sum();
         (0.06 * tone * loud + 0.004 * (f64::from(noise >> 16) / 32_768.0 - 1.0)) as f32
     };
-    (0..4 * SAMPLE_RATE).map(sample).collect()
+    (0..4 * rate).map(sample).collect()
 }
 
 /// Four streams of different lengths out of the recording: the whole, and three parts of it.
@@ -396,7 +411,7 @@ fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Res
     if !silero::is_silero(&description) {
         return Ok(None);
     }
-    let mut lines = vec![format!("{}: a voice activity detector of Silero's", path.display())];
+    let mut lines = vec![format!("{}: a voice activity detector of Silero's", quoted(path))];
     lines.extend(describe(&description));
     let mut engines = Vec::new();
     for kind in graph::kinds() {
@@ -421,7 +436,7 @@ fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Res
     if engines.is_empty() {
         return Err(Error::new(Stage::Engine, "no engine of this build runs the file").in_file(path));
     }
-    let json = json!({ "file": path.display().to_string(), "detectors": engines });
+    let json = json!({ "file": quoted(path), "detectors": engines });
     Ok(Some(Report { lines, json, passed: true }))
 }
 

@@ -8,9 +8,7 @@ mod fbank;
 pub(crate) mod mel;
 mod online;
 pub mod options;
-pub mod specaugment;
 pub(crate) mod window;
 
 pub use online::Fbank;
 pub use options::FbankOptions;
-pub use specaugment::{SpecAugmentOptions, spec_augment};

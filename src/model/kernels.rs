@@ -14,6 +14,7 @@ use super::real::Real;
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$t:ident: Real>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
+        #[allow(unsafe_code)]
         $vis fn $name<$t: Real>($($arg: $ty),*) {
             #[inline(always)]
             fn body<$t: Real, const FMA: bool>($($arg: $ty),*) $body

@@ -170,7 +170,7 @@ impl Recognizer {
     /// # Errors
     /// When there is none in this build, or the engine is not there.
     pub fn embedded(kind: EngineKind, options: &EngineOptions) -> Result<Self> {
-        Self::from_bytes(embedded::digits(), kind, options)
+        Self::from_bytes(embedded::digits()?, kind, options)
     }
 
     /// A new stream.
@@ -184,8 +184,12 @@ impl Recognizer {
     /// A new stream that ends segments by itself.
     ///
     /// # Errors
-    /// When an endpoint rule is impossible, or the speech detector cannot be made.
+    /// When an endpoint rule is impossible, or the speech detector cannot be made or takes samples of
+    /// another rate.
     pub fn stream_with(&self, options: &StreamOptions) -> Result<Stream> {
+        if let Some(detector) = &options.detector {
+            detector.check_rate(self.sample_rate())?;
+        }
         Stream::new(self, options)
     }
 

@@ -51,7 +51,7 @@ pub fn open(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<De
         _ => e.in_file(path),
     })?;
     let model = Arc::new(model);
-    Ok(DetectorFactory::new(move || Ok(Box::new(Silero::new(Arc::clone(&model))))))
+    Ok(DetectorFactory::new(move || Ok(Box::new(Silero::new(Arc::clone(&model))))).at_rate(RATE as u32))
 }
 
 /// One detector of such a file.

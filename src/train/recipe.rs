@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::audio::augment::{AugmentOptions, ComposeOptions};
+use super::augment::{AugmentOptions, ComposeOptions, SpecAugmentOptions};
+use super::ranges;
 use crate::error::{Error, Result, Stage, io};
-use crate::features::{FbankOptions, SpecAugmentOptions};
+use crate::features::FbankOptions;
 use crate::model::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
 use crate::onnx::{DecoderOptions, Pronunciation};
-use crate::text::TokenTable;
-use crate::text::pronunciations::{ARPABET, Pronunciations, phone_tokens};
+use crate::text::pronunciation::{ARPABET, Pronunciations, phone_tokens};
+use crate::text::{TokenTable, normalize};
 
 /// A whole recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +72,9 @@ pub struct Data {
     /// The share of those that are sounds made by code: cries, bursts, knocks, beeps.
     #[serde(default)]
     pub generated_sounds: f64,
+    /// Training ends before it begins when more than this share of the recordings cannot be read.
+    #[serde(default = "fifth")]
+    pub max_unreadable: f64,
     /// What is scored as training goes; the best weights are those of the lowest score.
     #[serde(default)]
     pub dev: Vec<Dev>,
@@ -102,6 +106,10 @@ pub struct Recordings {
     /// Utterances whose path holds any of these are left out.
     #[serde(default)]
     pub exclude: Vec<String>,
+}
+
+fn fifth() -> f64 {
+    0.2
 }
 
 fn twenty() -> f64 {
@@ -326,40 +334,67 @@ fn fifty() -> u64 {
     50
 }
 
-fn wrong(place: &str, problem: impl Into<String>) -> Error {
+pub(super) fn wrong(place: &str, problem: impl Into<String>) -> Error {
     Error::new(Stage::Train, problem).at(place)
 }
 
 impl Recipe {
-    /// Reads a recipe's text.
+    /// Reads a recipe's text. Its words and characters are folded as transcripts are: lower case, in
+    /// Unicode's composed form.
     ///
     /// # Errors
     /// Names the line; an unknown key comes with the nearest known one; impossible values are
     /// named with their table.
     pub fn parse(text: &str) -> Result<Self> {
-        let recipe: Self = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
+        let mut recipe: Self = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
+        recipe.fold()?;
         recipe.validate()?;
         Ok(recipe)
     }
 
-    /// Reads a recipe file; gives its text too.
+    /// Reads a recipe file.
     ///
     /// # Errors
     /// As [`Recipe::parse`], with the file's name.
-    pub fn read(path: &Path) -> Result<(Self, String)> {
+    pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| io(Stage::Train, path, e))?;
-        Ok((Self::parse(&text).map_err(|e| e.in_file(path))?, text))
+        Self::parse(&text).map_err(|e| e.in_file(path))
+    }
+
+    /// The whole recipe as TOML, with every default filled in; [`Recipe::parse`] reads the same of it.
+    ///
+    /// # Errors
+    /// When a setting cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::new(Stage::Train, e.to_string()).at("the recipe"))
+    }
+
+    fn fold(&mut self) -> Result<()> {
+        for word in &mut self.data.words {
+            *word = one_word(word, "data: words")?;
+        }
+        let variants = std::mem::take(&mut self.data.variants);
+        for (word, ways) in variants {
+            let word = one_word(&word, "data.variants")?;
+            if !self.data.words.contains(&word) {
+                return Err(wrong("data.variants", format!("`{word}` is not among `words`")));
+            }
+            self.data.variants.entry(word).or_default().extend(ways);
+        }
+        self.data.characters = normalize::fold(&self.data.characters);
+        if let Some(auxiliary) = &mut self.auxiliary {
+            auxiliary.characters = normalize::fold(&auxiliary.characters);
+        }
+        Ok(())
     }
 
     fn validate(&self) -> Result<()> {
         self.tokens()?;
         self.network_config()?;
-        self.augment.validate()?;
-        self.specaugment.validate()?;
+        ranges::check(self)?;
         if let Some(strings) = &self.data.strings {
-            strings.compose.validate()?;
-            if strings.words[0] == 0 || strings.words[0] > strings.words[1] {
-                return Err(wrong("data.strings: words", "expected [fewest, most], from 1 up"));
+            if strings.words[0] == 0 || strings.words[0] > strings.words[1] || strings.words[1] > 1000 {
+                return Err(wrong("data.strings: words", "expected [fewest, most], from 1 to 1000"));
             }
             if self.data.words.is_empty() {
                 return Err(wrong(
@@ -368,26 +403,8 @@ impl Recipe {
                 ));
             }
         }
-        for (place, value) in [
-            ("run: batch_size", self.run.batch_size as u64),
-            ("run: eval_interval", self.run.eval_interval),
-            ("run: checkpoint_interval", self.run.checkpoint_interval),
-            ("run: log_interval", self.run.log_interval),
-            ("run: bucket_batches", self.run.bucket_batches as u64),
-            ("schedule: steps", self.schedule.steps),
-        ] {
-            if value == 0 {
-                return Err(wrong(place, "expected at least 1, found 0"));
-            }
-        }
-        if self.run.batch_size > 4096 {
-            return Err(wrong("run: batch_size", "expected at most 4096"));
-        }
         if self.mmi.is_some() && self.data.pronunciations.is_empty() {
             return Err(wrong("mmi", "it is between words of a lexicon; expected `data: pronunciations`"));
-        }
-        if !(0.0..1.0).contains(&self.network.dropout) {
-            return Err(wrong("network: dropout", "expected a share from 0 to below 1"));
         }
         Ok(())
     }
@@ -508,6 +525,17 @@ impl Recipe {
     /// A manifest's place below the data folder.
     pub fn manifest(data: &Path, name: &str) -> PathBuf {
         data.join(name)
+    }
+}
+
+/// A word of a recipe, folded as the words of transcripts are.
+fn one_word(word: &str, place: &str) -> Result<String> {
+    match <[String; 1]>::try_from(normalize::words(word)) {
+        Ok([word]) => Ok(word),
+        Err(words) => {
+            let problem = format!("expected single words, found `{word}`, which is read as {}", words.len());
+            Err(wrong(place, problem).hint("list each word by itself, without punctuation"))
+        }
     }
 }
 

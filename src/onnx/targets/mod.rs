@@ -19,7 +19,6 @@ mod whole;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde_json::{Value, json};
 
@@ -75,22 +74,11 @@ impl fmt::Display for Target {
     }
 }
 
-impl FromStr for Target {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Target::ALL.into_iter().find(|t| t.name() == name).ok_or_else(|| {
-            let problem =
-                format!("expected the target onnxruntime, sherpa-onnx, triton or whole, found {name:?}");
-            Error::new(Stage::Usage, problem)
-        })
-    }
-}
-
 /// The system that hearken exported a file for, where it is such a file.
 pub fn target_of(bytes: &[u8]) -> Option<Target> {
     let model = proto::decode(bytes).ok()?;
-    model.metadata_props.iter().find(|entry| entry.key == TARGET_KEY)?.value.parse().ok()
+    let name = &model.metadata_props.iter().find(|entry| entry.key == TARGET_KEY)?.value;
+    Target::ALL.into_iter().find(|target| target.name() == name)
 }
 
 /// What is wanted of an export.

@@ -2,7 +2,7 @@
 
 import { $ } from "./notices.js";
 
-const SECONDS = 8;
+export const SECONDS = 8;
 const COLUMNS = SECONDS * 100; // ten milliseconds each
 
 // Columns by time, in a ring; drawn so that `head` is at the right edge.
@@ -231,9 +231,29 @@ class StateRows {
 
 const ribbons = [spectrogram, stateRibbon, tokenRibbon];
 
-// What is seen of one stream; `ready` is the server's message of that name.
+// What is shown at the moment.
+let shown = null;
+
+// Draws what is shown, again and again.
+export function paint() {
+  shown?.draw();
+  requestAnimationFrame(paint);
+}
+
+// Shows no pictures, but a text in their place.
+export function sleep(text) {
+  shown = null;
+  $("asleep").textContent = text;
+  $("asleep").hidden = false;
+  $("pictures").hidden = true;
+}
+
+// What is seen of one stream, in place of what was shown before; `ready` is the server's message of
+// that name, and `source` is where the sound comes from.
 export class Pictures {
-  constructor(rate, ready) {
+  constructor(rate, ready, source) {
+    shown = this;
+    $("source").textContent = `of ${source}`;
     this.rate = rate;
     this.samples = 0;
     this.spectrum = new Spectrum(rate);
@@ -247,17 +267,19 @@ export class Pictures {
     document.querySelector(".traced").hidden = !ready.trace;
   }
 
-  // Columns of the microphone so far.
+  // Columns of the sound so far.
   get head() {
     return Math.floor((this.samples / this.rate) * 100);
   }
 
   push(samples) {
+    if (shown !== this) return;
     this.samples += samples.length;
     this.spectrum.push(samples);
   }
 
   trace(message) {
+    if (shown !== this) return;
     // A step's columns begin where the last one's ended: nothing is left between.
     const end = Math.round(message.time * 100);
     const first = Math.max(this.traced, end - 40);

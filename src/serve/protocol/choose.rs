@@ -1,0 +1,77 @@
+//! Which protocol a client speaks: by the path that it connects to, or by its first message.
+
+use super::hearken::HearkenProtocol;
+use super::sherpa::{SherpaFlavor, SherpaProtocol};
+use super::vosk::VoskProtocol;
+use super::{Action, ModelInfo, Protocol, close};
+
+/// How a protocol is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// By the first message; audio without one is sherpa-onnx's client, answered in this flavor.
+    Detect(SherpaFlavor),
+    Hearken,
+    Vosk,
+    Sherpa(SherpaFlavor),
+}
+
+/// A client's first message.
+#[derive(Clone, Copy, Debug)]
+pub enum First<'a> {
+    Text(&'a str),
+    Binary,
+}
+
+/// The protocol of a conversation that begins with `first`.
+///
+/// # Errors
+/// How to close, when the first message belongs to no protocol.
+pub fn choose(opening: Opening, first: First, model: &ModelInfo) -> Result<Box<dyn Protocol>, Action> {
+    let hearken = || Box::new(HearkenProtocol::new(model.clone())) as Box<dyn Protocol>;
+    let sherpa = |flavor| Box::new(SherpaProtocol::new(flavor, model.sample_rate)) as Box<dyn Protocol>;
+    match (opening, first) {
+        (Opening::Hearken, _) => Ok(hearken()),
+        (Opening::Vosk, _) => Ok(Box::new(VoskProtocol::new())),
+        (Opening::Sherpa(flavor), _) | (Opening::Detect(flavor), First::Binary) => Ok(sherpa(flavor)),
+        (Opening::Detect(flavor), First::Text(text)) => {
+            let is_vosk = |key: &str| text.contains(&format!("\"{key}\""));
+            if text.trim() == "Done" {
+                Ok(sherpa(flavor))
+            } else if text.contains("\"type\"") {
+                Ok(hearken())
+            } else if ["config", "eof", "reset"].into_iter().any(is_vosk) {
+                Ok(Box::new(VoskProtocol::new()))
+            } else {
+                Err(Action::close(
+                    close::PROTOCOL_ERROR,
+                    "the first message is of no protocol known here: expected {\"type\":\"start\",…}, \
+                     {\"config\":…} or float32 samples",
+                ))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_message_decides_the_protocol() {
+        let tokens = vec!["<blk>".into(), "▁one".into()];
+        let model = ModelInfo {
+            sample_rate: 16_000,
+            tokens,
+            blank: 0,
+            states: vec![vec![1, 1, 3]],
+            words: vec!["one".into()],
+        };
+        let name = |first| choose(Opening::Detect(SherpaFlavor::Cpp), first, &model).map(|p| p.name());
+        assert_eq!(name(First::Binary), Ok("sherpa"));
+        assert_eq!(name(First::Text("Done")), Ok("sherpa"));
+        assert_eq!(name(First::Text(r#"{"config": {"sample_rate": 8000}}"#)), Ok("vosk"));
+        assert_eq!(name(First::Text(r#"{"eof" : 1}"#)), Ok("vosk"));
+        assert_eq!(name(First::Text(r#"{"type":"start","version":1}"#)), Ok("hearken"));
+        assert!(matches!(name(First::Text("hello")), Err(Action::Close { code: 1002, .. })));
+    }
+}
