@@ -31,7 +31,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{self, Error, Stage};
 
-/// A streaming speech recogniser that people train on their own recordings and carry as one
+/// A streaming speech recognizer that people train on their own recordings and carry as one
 /// ONNX file.
 #[derive(Debug, Parser)]
 #[command(name = "hearken", disable_version_flag = true, arg_required_else_help = true)]

@@ -17,7 +17,7 @@ use crate::units::ms_to_samples;
 /// Which model, and what runs it.
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelChoice {
-    /// The model to hear with: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
+    /// The model: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
     /// states; without it the digits model inside the program.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub(super) struct ModelArgs {
     #[command(flatten)]
     choice: ModelChoice,
 
-    /// Milliseconds of audio that go through the recogniser at a time.
+    /// Milliseconds of audio that are processed at a time.
     #[arg(long, default_value_t = DEFAULT_CHUNK_MS, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub chunk_ms: u32,

@@ -115,6 +115,9 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
     with browser as page:
         page.goto(url)
         page.wait_for_selector("#status:text-is('Ready.')")
+        assert "seven" in page.inner_text("#model"), page.inner_text("#model")
+        hint = "Tap" if context.get("has_touch") else "Press"
+        assert page.inner_text("#hint").startswith(hint), page.inner_text("#hint")
         page.keyboard.press("Space")
         page.wait_for_selector("#status:text-is('Listening.')")
         # In the middle of it: words that may still change, and the network at work.
@@ -195,7 +198,14 @@ def main():
                 assert " s, sure to " in page.locator(".word").first.get_attribute("aria-description")
                 page.keyboard.press("Enter")
                 page.wait_for_selector(".word.playing", timeout=5000)
-                page.screenshot(path=os.path.join(args.pictures, "page-dropped.png"))
+                # The pictures are the recording's.
+                page.wait_for_function("() => document.getElementById('source').textContent !== ''", timeout=20000)
+                assert page.inner_text("#source") == f"of {os.path.basename(args.recording)}"
+                page.wait_for_timeout(1000)
+                drawn = {c: coloured(page, c) for c in ("spectrogram", "tokens", "state")}
+                assert all(v > 0.01 for v in drawn.values()), drawn
+                print(f"opened: drawn {drawn}")
+                page.screenshot(path=os.path.join(args.pictures, "page-dropped.png"), full_page=True)
                 page.click("#clear")
                 assert text(page) == "", text(page)
                 assert page.locator(".word.playing").count() == 0

@@ -21,9 +21,10 @@ class Ribbon {
     this.cleared = 0;
   }
 
-  // Forgets what the ring held before the column `end`.
+  // Forgets what the ring held before the column `end`, unless it is behind the sound: the last steps
+  // of a network come after its end.
   advance(end) {
-    if (end < this.cleared) this.cleared = 0;
+    if (end <= this.cleared) return;
     const from = Math.max(this.cleared, end - COLUMNS);
     for (let c = from; c < end; c++) this.pen.clearRect(c % COLUMNS, 0, 1, this.rows);
     this.cleared = end;
@@ -234,9 +235,9 @@ const ribbons = [spectrogram, stateRibbon, tokenRibbon];
 // What is shown at the moment.
 let shown = null;
 
-// Draws what is shown, again and again.
+// Draws what is shown whenever it has changed.
 export function paint() {
-  shown?.draw();
+  if (shown?.changed) shown.draw();
   requestAnimationFrame(paint);
 }
 
@@ -253,6 +254,7 @@ export function sleep(text) {
 export class Pictures {
   constructor(rate, ready, source) {
     shown = this;
+    this.changed = true;
     $("source").textContent = `of ${source}`;
     this.rate = rate;
     this.samples = 0;
@@ -274,12 +276,14 @@ export class Pictures {
 
   push(samples) {
     if (shown !== this) return;
+    this.changed = true;
     this.samples += samples.length;
     this.spectrum.push(samples);
   }
 
   trace(message) {
     if (shown !== this) return;
+    this.changed = true;
     // A step's columns begin where the last one's ended: nothing is left between.
     const end = Math.round(message.time * 100);
     const first = Math.max(this.traced, end - 40);
@@ -290,6 +294,7 @@ export class Pictures {
   }
 
   draw() {
+    this.changed = false;
     for (const ribbon of [stateRibbon, tokenRibbon]) ribbon.advance(this.head);
     for (const ribbon of ribbons) ribbon.draw(this.head);
   }

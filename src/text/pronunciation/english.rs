@@ -61,15 +61,6 @@ pub(super) fn plural(last: &str) -> &'static str {
     }
 }
 
-/// How the ending `ed` is said behind a phone.
-pub(super) fn past(last: &str) -> &'static str {
-    match last {
-        "T" | "D" => "IH D",
-        "P" | "K" | "F" | "TH" | "S" | "SH" | "CH" => "T",
-        _ => "D",
-    }
-}
-
 /// British pieces of words and what American spelling has in their place.
 const SPELLINGS: [(&str, &str); 12] = [
     ("our", "or"),

@@ -20,11 +20,6 @@ impl Graphone {
         Self { letters: pair(letters), phones: pair(phones) }
     }
 
-    /// The ids of the letters.
-    pub fn letters(&self) -> impl Iterator<Item = u16> {
-        self.letters.into_iter().filter(|&id| id != NOTHING)
-    }
-
     pub(super) fn letter_pair(&self) -> [u16; 2] {
         self.letters
     }
