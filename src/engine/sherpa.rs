@@ -9,13 +9,14 @@ use super::graph;
 use super::transducer::{Part, TransducerEngine};
 use super::windows::Windows;
 use super::{Engine, EngineKind, EngineOptions};
+use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage, io};
 use crate::features::FbankOptions;
 use crate::onnx::import::parse_tokens;
 use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::load::read_bytes;
 use crate::onnx::targets::TARGET_KEY;
-use crate::onnx::{DecoderOptions, Metadata, Target, proto, streamable};
+use crate::onnx::{Metadata, Target, proto, streamable};
 use crate::text::TokenTable;
 
 /// Features of a frame where the graph leaves it open: all of the published models'.

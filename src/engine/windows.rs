@@ -5,7 +5,8 @@ use super::batch::{batch_shape, split_f32, split_i64, stack, zero_state};
 use super::graph::{self, Graph};
 use super::{EngineKind, EngineOptions, State, StateSpec, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::inspect::{Description, MAX_WINDOW, Port, StatePair};
+use crate::onnx::inspect::Description;
+use crate::onnx::interface::{MAX_WINDOW, Port, StatePair};
 use crate::onnx::streamable;
 
 /// No state of a stream may be greater than this many numbers.

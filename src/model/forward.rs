@@ -3,9 +3,10 @@
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
-use super::kernels::{self, Packed};
+use super::kernels::{self, Kernels};
 use super::network::Network;
 use super::norm;
+use super::packed::Packed;
 use super::real::Real;
 use super::recurrent::{self, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights};
 use super::steps::Steps;
@@ -18,7 +19,7 @@ struct Linear<T> {
     bias: Vec<T>,
 }
 
-impl<T: Real> Linear<T> {
+impl<T: Kernels> Linear<T> {
     fn new(weight: &[T], bias: &[T], training: bool) -> Self {
         let (out, inner) = (bias.len(), weight.len() / bias.len());
         Self {
@@ -49,7 +50,7 @@ pub struct Weights<T> {
     heads: Vec<(usize, Linear<T>)>,
 }
 
-impl<T: Real> Weights<T> {
+impl<T: Kernels> Weights<T> {
     /// Lays out a network, with what the backward pass needs when `training`. `None` when a
     /// parameter is missing.
     pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
@@ -137,7 +138,7 @@ pub struct Dropout<'a> {
     pub rng: &'a mut Pcg64Mcg,
 }
 
-impl<T: Real> Weights<T> {
+impl<T: Kernels> Weights<T> {
     /// Runs the network over `x [R, S * F]` (raw features, stacked, in the order of `steps`) from
     /// `states`, which are moved on. The logits of head i, `[R, V]`, come from [`Self::logits`].
     pub fn forward(
@@ -294,7 +295,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new<T: Real>(weights: &Weights<T>) -> Self {
+    fn new<T: Kernels>(weights: &Weights<T>) -> Self {
         let norm = if weights.input_norm.is_some() { 2 } else { 0 };
         let first = 2 + norm;
         let layers: Vec<usize> = (0..weights.layers.len()).map(|i| first + i * (3 + norm)).collect();
@@ -312,7 +313,7 @@ impl Layout {
     }
 }
 
-fn linear_gradients<T: Real>(linear: &Linear<T>, x: &[T], dy: &[T], dw: &mut [T], db: &mut [T]) {
+fn linear_gradients<T: Kernels>(linear: &Linear<T>, x: &[T], dy: &[T], dw: &mut [T], db: &mut [T]) {
     kernels::add_outer_products(dy, x, dw, linear.bias.len(), linear.forward.inputs());
     kernels::add_rows(dy, db);
 }

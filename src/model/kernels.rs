@@ -7,6 +7,7 @@
 
 use gemm_common::Parallelism;
 
+use super::packed::{PANEL, Packed};
 use super::real::Real;
 
 /// Compiles a function twice, for any processor and for AVX2 with FMA, and picks at run time.
@@ -36,76 +37,93 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
-/// Columns of a panel: two registers of eight f32, or one of sixteen.
-pub(super) const PANEL: usize = 16;
 /// Rows of a tile: its 4 x 2 sums are enough to keep both multipliers busy, and leave registers for
 /// the weights. (With six rows the compiler spills sums to the stack, and the tile is half as fast.)
 const TILE: usize = 4;
 
-/// A weight matrix laid out for `y += x M`: panels of 16 columns, each row after row,
-/// padded with zeros.
-#[derive(Clone, Debug, Default)]
-pub struct Packed<T> {
-    rows: usize,
-    cols: usize,
-    panels: Vec<T>,
+/// A number that the matrix products are compiled for.
+pub trait Kernels: Real {
+    /// The rows of `y += x M` that the processor's widest tiles can do (`model::wide`); gives how many.
+    fn multiply_add_wide(
+        _: &[Self],
+        _: &Packed<Self>,
+        _: &mut [Self],
+        _stride: usize,
+        _backwards: bool,
+    ) -> usize {
+        0
+    }
+    /// `c [m, n] += a^T b` by the processor's widest tiles; false where there are none that fit.
+    fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
+        false
+    }
+    /// The matrix product of this number's `gemm` crate; unsafe to call, for it trusts its sizes.
+    fn gemm() -> Gemm<Self>;
 }
 
-impl<T: Real> Packed<T> {
-    /// Packs the transpose of `w [out, in]`, so that `y [n, out] = x [n, in] w^T`.
-    pub fn transposed(w: &[T], out: usize, inner: usize) -> Self {
-        let mut packed = Self::default();
-        packed.pack(out, inner, |k, j| w[j * inner + k]);
-        packed
+/// dst [m, n] = alpha dst + beta lhs [m, k] rhs [k, n], with (column, row) strides behind each
+/// pointer: m, n, k, dst, whether it is read, lhs, rhs, alpha, beta, three conjugations, threads.
+/// Only the crates of f32 and f64 are used: the one above them brings half and complex numbers.
+pub type Gemm<T> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut T,
+    isize,
+    isize,
+    bool,
+    *const T,
+    isize,
+    isize,
+    *const T,
+    isize,
+    isize,
+    T,
+    T,
+    bool,
+    bool,
+    bool,
+    Parallelism,
+);
+
+impl Kernels for f32 {
+    #[cfg(target_arch = "x86_64")]
+    fn multiply_add_wide(
+        x: &[Self],
+        m: &Packed<Self>,
+        y: &mut [Self],
+        stride: usize,
+        backwards: bool,
+    ) -> usize {
+        super::wide::multiply_add(x, m, y, stride, backwards)
     }
 
-    /// Packs `w [in, out]` as it is, so that `y [n, out] = x [n, in] w`.
-    pub fn plain(w: &[T], inner: usize, out: usize) -> Self {
-        let mut packed = Self::default();
-        packed.pack(out, inner, |k, j| w[k * out + j]);
-        packed
+    #[cfg(target_arch = "x86_64")]
+    fn add_outer_products_wide(a: &[Self], b: &[Self], c: &mut [Self], m: usize, n: usize) -> bool {
+        super::wide::add_outer_products(a, b, c, m, n)
     }
 
-    fn pack(&mut self, cols: usize, rows: usize, at: impl Fn(usize, usize) -> T) {
-        (self.rows, self.cols) = (rows, cols);
-        let panels = cols.div_ceil(PANEL);
-        self.panels.clear();
-        self.panels.resize(panels * rows * PANEL, T::ZERO);
-        for (p, panel) in self.panels.chunks_exact_mut(rows.max(1) * PANEL).enumerate() {
-            for (k, row) in panel.chunks_exact_mut(PANEL).enumerate() {
-                for (j, value) in row.iter_mut().enumerate().take(cols - p * PANEL) {
-                    *value = at(k, p * PANEL + j);
-                }
-            }
-        }
+    fn gemm() -> Gemm<Self> {
+        gemm_f32::gemm::f32::get_gemm_fn()
     }
+}
 
-    /// Length of a row of x.
-    pub fn inputs(&self) -> usize {
-        self.rows
-    }
-
-    /// Length of a row of y.
-    pub fn outputs(&self) -> usize {
-        self.cols
-    }
-
-    /// `[panels, in, 16]`.
-    pub(super) fn panels(&self) -> &[T] {
-        &self.panels
+impl Kernels for f64 {
+    fn gemm() -> Gemm<Self> {
+        gemm_f64::gemm::f64::get_gemm_fn()
     }
 }
 
 /// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values. A row's result is the
 /// same to the last bit however many rows come with it.
-pub fn multiply_add<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
+pub fn multiply_add<T: Kernels>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
     multiply_add_from(x, m, y, stride, false);
 }
 
 /// The same as [`multiply_add`], begun at the last panel when `backwards`. Weights larger than the
 /// cache that are used step after step go through it in turns there and back: the panels used
 /// last are still in it when they are the first of the next step.
-pub fn multiply_add_from<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
+pub fn multiply_add_from<T: Kernels>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
     if m.rows == 0 || m.cols == 0 {
         return;
     }
@@ -237,7 +255,7 @@ fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
 ///
 /// # Panics
 /// When a length does not fit its shape.
-pub fn add_outer_products<T: Real>(a: &[T], b: &[T], c: &mut [T], m: usize, n: usize) {
+pub fn add_outer_products<T: Kernels>(a: &[T], b: &[T], c: &mut [T], m: usize, n: usize) {
     let k = a.len() / m.max(1);
     assert!(a.len() == k * m && b.len() == k * n && c.len() == m * n, "shapes of a weight gradient");
     if k == 0 || m == 0 || n == 0 || T::add_outer_products_wide(a, b, c, m, n) {

@@ -6,6 +6,7 @@ pub mod forward;
 pub mod kernels;
 pub mod network;
 pub mod norm;
+pub mod packed;
 pub mod real;
 pub mod recurrent;
 pub mod steps;
@@ -14,6 +15,7 @@ mod wide;
 
 pub use config::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
 pub use forward::{States, Weights, Workspace};
+pub use kernels::Kernels;
 pub use network::{Network, Parameter};
 pub use real::Real;
 pub use steps::Steps;

@@ -4,7 +4,8 @@
 //! state, `W s_(t-1)`, has to wait for the step before (U is ONNX's W, W is ONNX's R).
 
 use super::config::{CellKind, LayerConfig};
-use super::kernels::{self, Packed};
+use super::kernels::{self, Kernels};
+use super::packed::Packed;
 use super::real::Real;
 use super::steps::Steps;
 
@@ -29,7 +30,7 @@ pub struct RecurrentWeights<T> {
 /// kH → in, kH → H, and H → H of the candidate's rows where the reset gate comes before.
 type BackwardWeights<T> = (Packed<T>, Packed<T>, Option<Packed<T>>);
 
-impl<T: Real> RecurrentWeights<T> {
+impl<T: Kernels> RecurrentWeights<T> {
     /// Lays out `w [kH, in]`, `r [kH, H]`, `b [2kH]` (ONNX gate order).
     pub fn new(config: LayerConfig, w: &[T], r: &[T], b: &[T], training: bool) -> Self {
         let (h, rows) = (config.hidden, config.cell.gates() * config.hidden);
@@ -104,7 +105,7 @@ fn resize<T: Real>(buffer: &mut Vec<T>, len: usize) {
 
 /// Runs the layer over `x [R, in]` from `state [B, H]` (and `cell [B, H]` for lstm), which it
 /// moves on to each stream's last step.
-pub fn forward<T: Real>(
+pub fn forward<T: Kernels>(
     weights: &RecurrentWeights<T>,
     x: &[T],
     steps: &Steps,
@@ -137,7 +138,7 @@ pub fn forward<T: Real>(
 }
 
 /// One step of all streams still going.
-fn step<T: Real>(
+fn step<T: Kernels>(
     weights: &RecurrentWeights<T>,
     steps: &Steps,
     t: usize,
@@ -197,7 +198,7 @@ fn step<T: Real>(
 }
 
 /// h~ = tanh(U x + b + r ∘ (W s + b')), with `q` the share under the reset gate.
-fn gru_step<T: Real>(
+fn gru_step<T: Kernels>(
     weights: &RecurrentWeights<T>,
     before: &[T],
     gates: &mut [T],
@@ -226,7 +227,7 @@ fn gru_step<T: Real>(
 }
 
 /// h~ = tanh(U x + b + W (r ∘ s)), with `q` = r ∘ s.
-fn gru_reset_before_step<T: Real>(
+fn gru_reset_before_step<T: Kernels>(
     weights: &RecurrentWeights<T>,
     before: &[T],
     gates: &mut [T],
@@ -257,7 +258,7 @@ fn gru_reset_before_step<T: Real>(
 /// `dcell [B, H]` for lstm) come in as the gradient of the last states and leave as that of the
 /// first; gradients of the parameters are added to `gradient`, and `dx [R, in]` is overwritten.
 #[allow(clippy::too_many_arguments)]
-pub fn backward<T: Real>(
+pub fn backward<T: Kernels>(
     weights: &RecurrentWeights<T>,
     x: &[T],
     steps: &Steps,
@@ -302,7 +303,7 @@ pub fn backward<T: Real>(
     kernels::multiply_add(&scratch.dx[..rows * k], input, dx, input.outputs());
 }
 
-fn step_backward<T: Real>(
+fn step_backward<T: Kernels>(
     weights: &RecurrentWeights<T>,
     range: std::ops::Range<usize>,
     trace: &RecurrentTrace<T>,
@@ -356,7 +357,7 @@ fn step_backward<T: Real>(
 }
 
 /// One row of the GRU whose reset gate comes before the product; `dq [H]` is zeroed room.
-fn reset_before_backward<T: Real>(
+fn reset_before_backward<T: Kernels>(
     h: usize,
     gates: &[T],
     before: &[T],
@@ -379,7 +380,7 @@ fn reset_before_backward<T: Real>(
     }
 }
 
-fn parameter_gradients<T: Real>(
+fn parameter_gradients<T: Kernels>(
     weights: &RecurrentWeights<T>,
     x: &[T],
     trace: &RecurrentTrace<T>,

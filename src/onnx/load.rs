@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::body::cell_of;
 use super::export::{self, IR_VERSION, OPSET, build};
-use super::inspect::{tensor_text, type_name};
+use super::interface::{tensor_text, type_name};
 use super::metadata::{self, Metadata};
 use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::error::{Error, Result, Stage, io};

@@ -8,8 +8,8 @@
 //! the filler of [`crate::decode::lexicon`], at the same costs, so that the network learns to keep
 //! words apart from it where the search will have to.
 
+use crate::decode::DecoderOptions;
 use crate::model::Real;
-use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 
 /// What was said: words of the lexicon by their number in the recipe, `None` for other speech. Where
@@ -349,8 +349,8 @@ fn emitted(emission: Emission, (likeliest, weight): (u32, f64)) -> (usize, f64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::Pronunciation;
     use crate::model::forward::log_softmax;
-    use crate::onnx::Pronunciation;
     use rand::{RngExt, SeedableRng};
 
     /// Tokens: blank, a, b, c. Words: "ab" (or "b"), "a", "cc".

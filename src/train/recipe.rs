@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::augment::{AugmentOptions, ComposeOptions, SpecAugmentOptions};
 use super::ranges;
+use crate::decode::{DecoderOptions, Pronunciation};
 use crate::error::{Error, Result, Stage, io};
 use crate::features::FbankOptions;
 use crate::model::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
-use crate::onnx::{DecoderOptions, Pronunciation};
 use crate::text::pronunciation::{ARPABET, Pronunciations, phone_tokens};
 use crate::text::{TokenTable, normalize};
 

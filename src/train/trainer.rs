@@ -24,10 +24,11 @@ use super::settings::differences;
 use super::take_over::take_over;
 use super::threads::in_threads;
 use super::worker::{self, Sums, Update, Worker};
+use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage, io};
 use crate::model::network::initialise;
 use crate::model::{Network, Weights};
-use crate::onnx::{self, DecoderOptions, Metadata};
+use crate::onnx::{self, Metadata};
 use crate::text::TokenTable;
 use crate::text::pronunciation::Pronunciations;
 

@@ -8,7 +8,7 @@ use super::example::{Example, Maker};
 use super::mmi::{Mmi, MmiWorkspace};
 use super::sampler::Plan;
 use crate::model::forward::{Dropout, log_softmax};
-use crate::model::{Real, Steps, Weights, Workspace};
+use crate::model::{Kernels, Real, Steps, Weights, Workspace};
 
 /// Sums over a share of a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +78,7 @@ pub struct Worker<T> {
     mmi_slope: Vec<T>,
 }
 
-impl<T: Real> Worker<T> {
+impl<T: Kernels> Worker<T> {
     /// Room for gradients of parameters of these lengths.
     pub fn new(lengths: &[usize]) -> Self {
         Self {

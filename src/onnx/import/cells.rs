@@ -4,9 +4,9 @@
 use std::rc::Rc;
 
 use super::constant::Constant;
-use super::node::Node;
+use super::node::{Node, unsupported};
 use super::value::{Axis, CellWeights, Length, Operation, Sequence, Unrolled, Value, listed};
-use super::walk::{Walker, unsupported};
+use super::walk::Walker;
 use crate::error::{Error, Result};
 use crate::model::CellKind;
 

@@ -29,11 +29,12 @@ use self::walk::Walker;
 use std::path::PathBuf;
 
 use super::export;
-use super::inspect::real_inputs;
-use super::metadata::{DecoderOptions, Metadata};
+use super::interface::real_inputs;
+use super::metadata::Metadata;
 use super::proto::{self, GraphProto, ModelProto, ValueInfoProto};
 use super::targets::{DELAY_KEY, PRECISION_KEY, SHERPA_METADATA, TARGET_KEY, Target};
 use super::{state_flow, state_pairs};
+use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::Network;

@@ -1,9 +1,10 @@
 //! Which systems would load a file, and why others would not.
 
+use super::description::{Description, Verdict};
 use super::operators;
 use super::sizes::total;
-use super::{Description, MAX_WINDOW, Port, Verdict, type_name};
 use crate::onnx::import::{ImportOptions, import};
+use crate::onnx::interface::{MAX_WINDOW, Port, type_name};
 use crate::onnx::proto::ModelProto;
 use crate::onnx::targets::SHERPA_METADATA;
 use crate::onnx::{check, element_types, streamable};

@@ -7,6 +7,7 @@
 //! | [`Target::Triton`] | `NAME/config.pbtxt`, `NAME/1/model.onnx`, `NAME/tokens.txt` | `[N, L, H]` |
 //! | [`Target::Whole`] | `model.onnx` | none; lengths instead |
 
+mod batch_first;
 mod decoding_graph;
 mod fbank_matrices;
 mod front_end;

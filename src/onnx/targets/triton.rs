@@ -3,15 +3,16 @@
 
 use std::path::Path;
 
+use super::batch_first::{batch_first_layers, batch_first_states};
 use super::front_end::PcmGraph;
 use super::tokens::tokens_txt;
 use super::{Export, ExportFile, ExportOptions, ExportState, decoder_notes, model_bytes};
 use crate::error::{Error, Result, Stage};
-use crate::model::{Network, NetworkConfig};
+use crate::model::Network;
 use crate::onnx::body::{Body, frames};
-use crate::onnx::graph::{Dim, ints};
+use crate::onnx::graph::Dim;
 use crate::onnx::metadata::Metadata;
-use crate::onnx::states::{StateSpec, state_specs};
+use crate::onnx::states::StateSpec;
 
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check_name(&options.name)?;
@@ -52,13 +53,6 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// hearken's states with the axes of layers and streams exchanged.
-pub(super) fn batch_first_states(config: &NetworkConfig) -> Vec<ExportState> {
-    let first = |s: StateSpec| StateSpec { shape: vec![1, s.shape[0], s.shape[2]], batch_axis: 0, ..s };
-    let states = state_specs(config).into_iter().map(first);
-    states.map(|spec| ExportState { spec, is_i64: false }).collect()
-}
-
 fn build(
     network: &Network<f32>,
     options: &ExportOptions,
@@ -77,26 +71,6 @@ fn build(
     let logits = body.linear("output", &x);
     body.log_probs(&logits);
     body.graph.finish()
-}
-
-/// The cells between states whose first axis counts streams; declares these too.
-pub(super) fn batch_first_layers(body: &mut Body, x: String, states: &[ExportState]) -> String {
-    let swap = || vec![ints("perm", &[1, 0, 2])];
-    let layers_first = |name: &str| format!("{name}.layers_first");
-    let mut inputs = Vec::new();
-    for state in states {
-        let StateSpec { input, output, .. } = &state.spec;
-        body.graph.input(input, &state.dims());
-        body.graph.output(output, &state.dims());
-        inputs.push(body.graph.chain("Transpose", &layers_first(input), &[input], swap()));
-    }
-    let outputs: Vec<String> = states.iter().map(|s| layers_first(&s.spec.output)).collect();
-    let initial = body.split_states(&inputs);
-    let x = body.recurrent_layers(x, &initial, &outputs);
-    for (state, last) in states.iter().zip(&outputs) {
-        body.graph.chain("Transpose", &state.spec.output, &[last], swap());
-    }
-    x
 }
 
 /// The model's configuration. `oldest` batches requests of different sequences and never two of
