@@ -12,6 +12,7 @@ mod exchange_cli;
 mod fbank;
 mod gradients;
 mod import;
+mod layers;
 mod model_file;
 mod onnx_checker;
 mod onnx_fuzz;
