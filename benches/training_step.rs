@@ -52,7 +52,9 @@ fn training_step(c: &mut Criterion) {
             mmi: None,
             mmi_scale: 0.0,
             mmi_other_scale: 0.0,
+            consistency_scale: 0.0,
             dropout: 0.0,
+            variational_dropout: false,
             seed: 1,
         };
         group.bench_function(BenchmarkId::new("worker", name), |b| {

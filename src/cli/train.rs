@@ -108,15 +108,19 @@ impl Display {
                 loss,
                 auxiliary_loss,
                 mmi_loss,
+                consistency_loss,
                 norm,
                 rate,
                 blank_share,
                 utterances_per_second,
             } => {
                 self.at("training", *step, *steps);
-                let mmi = mmi_loss.map_or(String::new(), |loss| format!("  mmi {loss:.3}"));
+                let other = |name: &str, loss: &Option<f64>| {
+                    loss.map_or(String::new(), |loss| format!("  {name} {loss:.3}"))
+                };
+                let more = other("mmi", mmi_loss) + &other("views", consistency_loss);
                 let text = format!(
-                    "loss {loss:.4}  aux {auxiliary_loss:.3}{mmi}  |g| {norm:.2}  lr {rate:.1e}  blank {:.0}%  {utterances_per_second:.0} utt/s",
+                    "loss {loss:.4}  aux {auxiliary_loss:.3}{more}  |g| {norm:.2}  lr {rate:.1e}  blank {:.0}%  {utterances_per_second:.0} utt/s",
                     100.0 * blank_share
                 );
                 match &self.bar {

@@ -1,14 +1,14 @@
 //! The recordings of a recipe, decoded once and kept in memory as 16-bit samples, with their
 //! transcripts as tokens.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::ctc::least_steps;
-use super::mmi::Said;
-use super::recipe::{Recipe, Recordings};
+use super::loss::ctc::least_steps;
+use super::loss::mmi::{Said, Ways};
+use super::recipe::{Denominator, Recipe, Recordings};
 use crate::audio::{self, f32_to_s16};
 use crate::corpus::manifest::{self, Entry, ReadOptions};
 use crate::error::{Error, Result, Stage};
@@ -24,7 +24,7 @@ pub struct Clip {
     pub labels: Option<Vec<u32>>,
     /// Tokens of the auxiliary output.
     pub auxiliary: Option<Vec<u32>>,
-    /// The written words and other speech, where it is clear which is which.
+    /// How the words can be pronounced, for the criteria that want to know it.
     pub said: Option<Said>,
 }
 
@@ -80,7 +80,7 @@ struct Alphabets<'a> {
     dictionary: Option<&'a Pronunciations>,
     auxiliary: Option<TokenTable>,
     /// How the written words are said.
-    lexicon: HashSet<Vec<u32>>,
+    lexicon: HashMap<String, Ways>,
 }
 
 impl Alphabets<'_> {
@@ -110,17 +110,27 @@ impl Alphabets<'_> {
         self.recipe.data.words.iter().position(|word| *word == text.trim()).map(|i| i as u32)
     }
 
-    /// The written words of the entry, and one `None` where there are none. Nothing where both stand
-    /// together, or where another word sounds like a written one ("to").
+    /// How the words of the entry can be pronounced, as the recipe's criterion has it.
     fn said(&self, entry: &Entry) -> Option<Said> {
         let dictionary = self.dictionary?;
         let text = entry.text.to_lowercase();
-        let number = |word: &str| self.recipe.data.words.iter().position(|w| w == word).map(|i| i as u32);
-        let said: Said = text.split_whitespace().map(number).collect();
+        match self.recipe.loss.mmi.as_ref()?.denominator {
+            Denominator::Words => self.written(&text, dictionary),
+            Denominator::Phones => {
+                Some(text.split_whitespace().map(|word| Some(dictionary.of(word).to_vec())).collect())
+            }
+        }
+    }
+
+    /// The written words of a text, and one `None` where there are none. Nothing where both stand
+    /// together, or where another word sounds like a written one ("to").
+    fn written(&self, text: &str, dictionary: &Pronunciations) -> Option<Said> {
+        let said: Said = text.split_whitespace().map(|word| self.lexicon.get(word).cloned()).collect();
         if said.iter().all(Option::is_some) {
             return Some(said);
         }
-        let alike = |word| dictionary.of(word).first().is_some_and(|phones| self.lexicon.contains(phones));
+        let known = |phones| self.lexicon.values().any(|ways| ways.contains(phones));
+        let alike = |word| dictionary.of(word).first().is_some_and(known);
         (said.iter().all(Option::is_none) && !text.split_whitespace().any(alike)).then(|| vec![None])
     }
 
@@ -130,9 +140,13 @@ impl Alphabets<'_> {
         text.split_whitespace().any(|word| self.recipe.data.words.iter().any(|w| w == word))
     }
 
-    /// Tokens of the auxiliary output, without the symbols that it does not know.
-    fn auxiliary(&self, entry: &Entry) -> Option<Vec<u32>> {
+    /// Tokens of the auxiliary output: those of the main one, or characters, without the symbols that it
+    /// does not know.
+    fn auxiliary(&self, entry: &Entry, main: Option<&Vec<u32>>) -> Option<Vec<u32>> {
         let table = self.auxiliary.as_ref()?;
+        if self.recipe.auxiliary.as_ref().is_some_and(|a| a.characters.is_empty()) {
+            return main.cloned();
+        }
         let known = |c: &char| c.is_whitespace() || table.encode(&c.to_string()).is_ok();
         let text: String = entry.text.to_lowercase().chars().filter(known).collect();
         table.encode(&text).ok()
@@ -154,11 +168,11 @@ impl Dataset {
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self> {
         let (main, auxiliary) = (recipe.tokens()?, recipe.auxiliary_tokens()?);
-        let mut lexicon = HashSet::new();
+        let mut lexicon: HashMap<String, Ways> = HashMap::new();
         for entry in recipe.lexicon(dictionary)? {
             let id = |name: &String| main.tokens().iter().position(|token| token == name);
             let ids: Option<Vec<u32>> = entry.tokens.iter().map(|name| Some(id(name)? as u32)).collect();
-            lexicon.extend(ids);
+            lexicon.entry(entry.word).or_default().extend(ids);
         }
         let alphabets = Alphabets { recipe, main, dictionary, auxiliary, lexicon };
         let mut dataset = Self::default();
@@ -247,7 +261,8 @@ impl Dataset {
                 }
                 labels => labels?,
             };
-            let auxiliary = if recordings.auxiliary { alphabets.auxiliary(&entry) } else { None };
+            let auxiliary =
+                if recordings.auxiliary { alphabets.auxiliary(&entry, labels.as_ref()) } else { None };
             let steps = entry.duration.map(|seconds| whole_steps(seconds, alphabets.recipe));
             let needed = needed_steps(&labels, &auxiliary);
             if let Some(steps) = steps.filter(|&steps| steps < needed) {
@@ -305,7 +320,7 @@ fn want_words(
             // A string is not an isolated word.
             None => continue,
         }
-        let (auxiliary, said) = (alphabets.auxiliary(&entry), alphabets.said(&entry));
+        let (auxiliary, said) = (alphabets.auxiliary(&entry, Some(&labels)), alphabets.said(&entry));
         wanted.push(Wanted { entry, labels: Some(labels), auxiliary, said });
     }
     let words = by_word.into_iter().map(|(word, by)| (word, by.into_values().collect())).collect();

@@ -6,10 +6,9 @@
 //! number, so a checkpoint needs no generator's state.
 
 pub mod checkpoint;
-pub mod ctc;
 pub mod dataset;
 pub mod example;
-pub mod mmi;
+pub mod loss;
 pub mod optimizer;
 pub mod recipe;
 pub mod sampler;

@@ -21,10 +21,10 @@ pub struct Recipe {
     #[serde(default)]
     pub features: FbankOptions,
     pub network: NetworkTable,
-    /// A second output over characters, for training only.
+    /// A second output, over the same tokens or over characters, for training only.
     pub auxiliary: Option<Auxiliary>,
-    /// A criterion over words, beside that over phones.
-    pub mmi: Option<MmiTable>,
+    #[serde(default)]
+    pub loss: Loss,
     #[serde(default)]
     pub augment: AugmentOptions,
     #[serde(default)]
@@ -190,6 +190,9 @@ pub struct NetworkTable {
     /// Share of values set to zero between layers in training.
     #[serde(default)]
     pub dropout: f64,
+    /// Whether these are the same at every step of an utterance.
+    #[serde(default)]
+    pub variational_dropout: bool,
 }
 
 impl NetworkTable {
@@ -203,6 +206,7 @@ impl NetworkTable {
             layer_norm: config.layer_norm,
             residual: config.residual,
             dropout: 0.0,
+            variational_dropout: false,
         }
     }
 
@@ -228,7 +232,10 @@ fn four() -> usize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auxiliary {
-    /// Its characters, without the space; others in a transcript are left out.
+    /// Its characters, without the space; others in a transcript are left out. Without any it writes
+    /// what the main output writes, from a lower layer (Lee, Watanabe 2021, "Intermediate loss
+    /// regularization for CTC-based speech recognition").
+    #[serde(default)]
     pub characters: String,
     /// Which layer it stands on, from 0.
     pub layer: usize,
@@ -236,15 +243,69 @@ pub struct Auxiliary {
     pub weight: f64,
 }
 
-/// Maximum mutual information with the words of the lexicon ([`super::mmi`]), at the decoder's costs.
+/// The criteria that are minimized together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Loss {
+    /// What CTC counts.
+    pub ctc_weight: f64,
+    /// What it counts that two views of each utterance, with different masks, say the same (Yao et al.
+    /// 2025, "CR-CTC: consistency regularization on CTC"); without it there is one view.
+    pub consistency_weight: f64,
+    /// Maximum mutual information, with `data.pronunciations`.
+    pub mmi: Option<MmiTable>,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self { ctc_weight: 1.0, consistency_weight: 0.0, mmi: None }
+    }
+}
+
+/// Maximum mutual information ([`super::loss::mmi`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MmiTable {
     /// Its loss counts so much beside that of CTC.
     pub weight: f64,
-    /// And that of noise and other speech, without a word of the lexicon, so much beside this.
+    #[serde(default)]
+    pub denominator: Denominator,
+    /// Phones of the n-gram's n-grams.
+    #[serde(default = "three")]
+    pub order: usize,
+    /// The n-gram's most histories.
+    #[serde(default = "thousand")]
+    pub states: usize,
+    /// The share of a frame's paths that go on from anywhere.
+    #[serde(default = "small")]
+    pub leak: f64,
+    /// Against words: what the loss of noise and other speech, without a word of the lexicon, counts
+    /// beside that of words.
     #[serde(default = "one")]
     pub other_weight: f64,
+}
+
+/// What the speech is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Denominator {
+    /// Any phones, by an n-gram of the transcripts: lattice-free MMI.
+    #[default]
+    Phones,
+    /// The words of the lexicon and other speech, at the decoder's costs.
+    Words,
+}
+
+fn three() -> usize {
+    3
+}
+
+fn thousand() -> usize {
+    1000
+}
+
+fn small() -> f64 {
+    1e-5
 }
 
 /// AdamW (Loshchilov, Hutter 2019).
@@ -383,8 +444,29 @@ impl Recipe {
         if self.run.batch_size > 4096 {
             return Err(wrong("run: batch_size", "expected at most 4096"));
         }
-        if self.mmi.is_some() && self.data.pronunciations.is_empty() {
-            return Err(wrong("mmi", "it is between words of a lexicon; expected `data: pronunciations`"));
+        let weights =
+            [("ctc_weight", self.loss.ctc_weight), ("consistency_weight", self.loss.consistency_weight)];
+        for (name, weight) in weights {
+            if !(weight >= 0.0 && weight.is_finite()) {
+                return Err(wrong(
+                    &format!("loss: {name}"),
+                    format!("expected a number from 0, found {weight}"),
+                ));
+            }
+        }
+        if let Some(mmi) = &self.loss.mmi {
+            if self.data.pronunciations.is_empty() {
+                return Err(wrong(
+                    "loss.mmi",
+                    "it is between pronunciations; expected `data: pronunciations`",
+                ));
+            }
+            if !(2..=6).contains(&mmi.order) || !(1..=20_000).contains(&mmi.states) {
+                return Err(wrong("loss.mmi", "expected an order from 2 to 6 and from 1 to 20000 states"));
+            }
+            if !(0.0..1.0).contains(&mmi.leak) {
+                return Err(wrong("loss.mmi: leak", "expected a share from 0 to below 1"));
+            }
         }
         if !(0.0..1.0).contains(&self.network.dropout) {
             return Err(wrong("network: dropout", "expected a share from 0 to below 1"));
@@ -452,8 +534,11 @@ impl Recipe {
     /// # Errors
     /// When a character stands twice.
     pub fn auxiliary_tokens(&self) -> Result<Option<TokenTable>> {
-        let table = self.auxiliary.as_ref().map(|a| character_tokens(&a.characters));
-        table.transpose().map_err(|e| e.at("auxiliary: characters"))
+        let table = self.auxiliary.as_ref().map(|auxiliary| match auxiliary.characters.as_str() {
+            "" => self.tokens(),
+            characters => character_tokens(characters).map_err(|e| e.at("auxiliary: characters")),
+        });
+        table.transpose()
     }
 
     /// The architecture.

@@ -10,9 +10,10 @@ use serde_json::json;
 use super::checkpoint::Checkpoint;
 use super::dataset::Dataset;
 use super::example::{Example, Maker};
-use super::mmi::Mmi;
+use super::loss::mmi::Mmi;
+use super::loss::phone_ngram;
 use super::optimizer::{AdamW, learning_rate};
-use super::recipe::Recipe;
+use super::recipe::{Denominator, MmiTable, Recipe};
 use super::sampler::{Plan, Sampler, mix};
 use super::score::{DevScore, DevSet};
 use super::take_over::take_over;
@@ -66,6 +67,8 @@ pub enum Progress {
         auxiliary_loss: f64,
         /// An utterance; nothing without that criterion.
         mmi_loss: Option<f64>,
+        /// A label; nothing without two views.
+        consistency_loss: Option<f64>,
         norm: f64,
         rate: f64,
         blank_share: f64,
@@ -91,7 +94,7 @@ struct Run<'a> {
     /// As the recipe says, with the lexicon.
     decoder: DecoderOptions,
     auxiliary_tokens: usize,
-    mmi: Option<Mmi>,
+    mmi: Option<Mmi<f32>>,
     network: Network<f32>,
     parameters: Vec<Vec<f32>>,
     decays: Vec<bool>,
@@ -177,7 +180,10 @@ impl<'a> Run<'a> {
         }
         let adam = AdamW::new(&parameters);
         let tokens = recipe.tokens()?;
-        let mmi = recipe.mmi.as_ref().and_then(|_| Mmi::new(&recipe.data.words, &tokens, &decoder));
+        let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
+            Denominator::Words => Mmi::of_words(&tokens, &decoder),
+            Denominator::Phones => Some(lattice_free(table, dataset, recipe.data.silence_weight, &tokens)),
+        });
         let mut run = Self {
             recipe,
             text,
@@ -320,19 +326,21 @@ impl<'a> Run<'a> {
         let recipe = self.recipe;
         let width = recipe.network.subsampling * recipe.features.num_mel_bins;
         let auxiliary_weight = recipe.auxiliary.as_ref().map_or(0.0, |a| a.weight);
-        let mmi_scale = recipe.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64;
+        let mmi_scale = recipe.loss.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64;
         let seed = mix(recipe.run.seed ^ 0x5eed, self.step);
         let update = |thread: usize| Update {
             weights: &weights,
             num_tokens: self.tokens.len(),
             blank: self.tokens.blank(),
             auxiliary_tokens: self.auxiliary_tokens,
-            scale: 1.0 / labels.max(1) as f64,
+            scale: recipe.loss.ctc_weight / labels.max(1) as f64,
             auxiliary_scale: auxiliary_weight / auxiliary_labels.max(1) as f64,
             mmi: self.mmi.as_ref(),
             mmi_scale,
-            mmi_other_scale: mmi_scale * recipe.mmi.as_ref().map_or(0.0, |mmi| mmi.other_weight),
+            mmi_other_scale: mmi_scale * recipe.loss.mmi.as_ref().map_or(0.0, |mmi| mmi.other_weight),
+            consistency_scale: recipe.loss.consistency_weight / labels.max(1) as f64,
             dropout: recipe.network.dropout,
+            variational_dropout: recipe.network.variational_dropout,
             seed: mix(seed, thread as u64),
         };
         let sums: Vec<Sums> = std::thread::scope(|scope| {
@@ -386,12 +394,15 @@ impl<'a> Run<'a> {
         let loss = sums.loss / sums.labels.max(1) as f64;
         let auxiliary_loss = sums.auxiliary_loss / sums.auxiliary_labels.max(1) as f64;
         let mmi_loss = self.mmi.as_ref().map(|_| sums.mmi_loss / sums.mmi_utterances.max(1) as f64);
+        let two_views = self.recipe.loss.consistency_weight > 0.0;
+        let consistency_loss = two_views.then(|| sums.consistency_loss / sums.labels.max(1) as f64);
         let norm = norms / (self.step - first).max(1) as f64;
         let rate = learning_rate(self.step - 1, &self.recipe.optimizer, &self.recipe.schedule);
         let blank_share = sums.blanks as f64 / sums.steps.max(1) as f64;
         let utterances_per_second = sums.utterances as f64 / seconds;
         log.write(&json!({
-            "step": self.step, "loss": loss, "auxiliary_loss": auxiliary_loss, "mmi_loss": mmi_loss, "gradient_norm": norm,
+            "step": self.step, "loss": loss, "auxiliary_loss": auxiliary_loss, "mmi_loss": mmi_loss,
+            "consistency_loss": consistency_loss, "gradient_norm": norm,
             "learning_rate": rate, "blank_share": blank_share, "impossible": sums.impossible,
             "utterances_per_second": utterances_per_second,
         }))?;
@@ -401,6 +412,7 @@ impl<'a> Run<'a> {
             loss,
             auxiliary_loss,
             mmi_loss,
+            consistency_loss,
             norm,
             rate,
             blank_share,
@@ -458,6 +470,21 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Lattice-free MMI, its n-gram counted on the transcripts as often as they are drawn.
+fn lattice_free(table: &MmiTable, dataset: &Dataset, silence_weight: f64, tokens: &TokenTable) -> Mmi<f32> {
+    let sources = dataset.recordings.iter().flat_map(|source| {
+        let weight = source.weight / source.clips.len().max(1) as f64;
+        source.clips.iter().filter_map(move |&clip| Some((dataset.clips[clip].labels.as_deref()?, weight)))
+    });
+    let total = dataset.recordings.iter().map(|source| source.weight).sum::<f64>() + silence_weight;
+    let scale = dataset.clips.len() as f64 / total.max(f64::MIN_POSITIVE);
+    let sequences =
+        sources.chain([(&[][..], silence_weight)]).map(|(labels, weight)| (labels, weight * scale));
+    let options = phone_ngram::Options { order: table.order, most_states: table.states };
+    let acceptor = phone_ngram::estimate(sequences, tokens.len() - 1, options);
+    Mmi::of_phones(acceptor, tokens.len(), tokens.blank(), table.leak)
+}
+
 /// Mean and inverse deviation of each feature over some hundred examples of the recipe.
 fn statistics(
     recipe: &Recipe,
@@ -471,7 +498,8 @@ fn statistics(
     // Batches of late updates, when strings are long, from which nothing else is drawn.
     for i in 0..(600 / recipe.run.batch_size).max(4) as u64 {
         for plan in sampler.batch(u64::from(u32::MAX) + i) {
-            for frame in maker.make(&plan).features.chunks_exact(bins) {
+            let examples = maker.make(&plan);
+            for frame in examples.iter().flat_map(|e| e.features.chunks_exact(bins)) {
                 for ((sum, square), &x) in sum.iter_mut().zip(&mut squares).zip(frame) {
                     let x = f64::from(x);
                     *sum += x;
