@@ -661,6 +661,36 @@ checkpoint_interval = 10
     }
 
     #[test]
+    fn criteria_that_cannot_be_are_named() {
+        let phones = SMALL.replace("[data]\n", "[data]\npronunciations = \"words.dict\"\n");
+        for (text, more, place) in [
+            (SMALL, "[loss.mmi]\nweight = 1.0", "data: pronunciations"),
+            (&phones, "[loss.mmi]\nweight = 1.0\norder = 1", "order"),
+            (&phones, "[loss.mmi]\nweight = 1.0\nleak = 1.0", "leak"),
+            (SMALL, "[loss]\nconsistency_weight = -0.1", "consistency_weight"),
+            (SMALL, "[loss]\nctc_weight = nan", "ctc_weight"),
+        ] {
+            let error = Recipe::parse(&format!("{text}{more}\n")).expect_err(more).to_string();
+            assert!(error.contains(place), "{more}: {error}");
+        }
+        assert!(Recipe::parse(&format!("{phones}[loss.mmi]\nweight = 1.0\n")).is_ok());
+    }
+
+    #[test]
+    fn an_auxiliary_output_without_characters_has_the_tokens_of_the_main_one() {
+        let tokens = |more: &str| {
+            let recipe = Recipe::parse(&format!("{SMALL}[auxiliary]\nlayer = 0\nweight = 0.3\n{more}"));
+            recipe
+                .expect("a good recipe")
+                .auxiliary_tokens()
+                .expect("good tokens")
+                .expect("an auxiliary output")
+        };
+        assert_eq!(tokens("").tokens(), ["<blk>", "▁yes", "▁no"]);
+        assert_eq!(tokens("characters = \"ab\"").tokens(), ["<blk>", "▁", "a", "b"]);
+    }
+
+    #[test]
     fn impossible_values_are_named() {
         for (from, to, place) in [
             ("batch_size = 2", "batch_size = 0", "batch_size"),
