@@ -25,6 +25,8 @@ mod serve_hostile;
 mod serve_http;
 #[cfg(feature = "serve")]
 mod serve_protocols;
+#[cfg(feature = "serve")]
+mod serve_voice;
 mod soak;
 mod streaming;
 mod train_guide;

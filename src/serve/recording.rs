@@ -60,7 +60,7 @@ impl Transcription {
     /// When all streams are taken.
     pub fn begin(shared: &Arc<Shared>, form: Form) -> std::result::Result<Self, ApiError> {
         let busy = || ApiError::busy("all streams are taken: try again later");
-        let stream = shared.open_stream("http", false).ok_or_else(busy)?;
+        let stream = shared.open_stream("http", false, None).ok_or_else(busy)?;
         let rate = shared.model.sample_rate;
         let limits = shared.limits.clone();
         Ok(Self {

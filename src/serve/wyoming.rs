@@ -204,7 +204,8 @@ mod tests {
         Ok(events)
     }
 
-    const TWO: &[u8] = b"{\"type\": \"audio-chunk\", \"data\": {\"rate\": 1, \"width\": 2}, \"data_length\": 12, \
+    const TWO: &[u8] =
+        b"{\"type\": \"audio-chunk\", \"data\": {\"rate\": 1, \"width\": 2}, \"data_length\": 12, \
                          \"payload_length\": 3}\n{\"rate\": 16 }\n\0\n{\"type\":\"describe\"}\n";
 
     #[test]
@@ -251,6 +252,9 @@ mod tests {
         let read = events(&[&bytes]).expect("an event");
         assert_eq!(read[0].json, r#"{"data":{"text":"é"},"type":"transcript"}"#);
         assert!(String::from_utf8_lossy(&bytes).contains("\"data_length\":13"));
-        assert!(!String::from_utf8_lossy(&event_bytes(r#"{"type":"transcript-stop","data":null}"#)).contains("data"));
+        assert!(
+            !String::from_utf8_lossy(&event_bytes(r#"{"type":"transcript-stop","data":null}"#))
+                .contains("data")
+        );
     }
 }
