@@ -39,6 +39,10 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
+    /// Print no partial results, only what is final.
+    #[arg(long)]
+    no_partials: bool,
+
     /// Write to a file instead of standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -67,7 +71,8 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let error = Error::new(Stage::Usage, "standard input can be read once, but `-` stands twice");
         return Err(error.into());
     }
-    let options = args.endpoint.stream_options(false)?;
+    let partials = !args.no_partials;
+    let options = StreamOptions { partials, ..args.endpoint.stream_options(false)? };
     let recognizer = args.model.open()?;
     match &args.out {
         None => {

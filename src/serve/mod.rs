@@ -83,7 +83,7 @@ impl Default for Options {
             tls: None,
             threads: 1,
             batch: 64,
-            stream: StreamOptions { endpoint: Some(EndpointOptions::default()), detector: None },
+            stream: StreamOptions { endpoint: Some(EndpointOptions::default()), ..Default::default() },
             ending: Ending::default(),
             log: |_| {},
         }
