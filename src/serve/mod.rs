@@ -93,7 +93,7 @@ impl Default for Options {
             tls: None,
             threads: 1,
             batch: 64,
-            stream: StreamOptions { endpoint: Some(EndpointOptions::default()), detector: None },
+            stream: StreamOptions { endpoint: Some(EndpointOptions::default()), ..Default::default() },
             flavor: SherpaFlavor::default(),
             languages: Vec::new(),
             log: |_| {},
