@@ -10,8 +10,8 @@ use hearken::engine::verify::{Runners, compare};
 use hearken::engine::{Engine, NativeEngine};
 use hearken::features::FbankOptions;
 use hearken::model::{CellKind, Network, NetworkConfig};
-use hearken::onnx::describe::describe;
 use hearken::onnx::import::{ImportOptions, import};
+use hearken::onnx::inspect::describe;
 use hearken::onnx::{ExportOptions, Precision, Target, targets, write};
 use hearken::recognizer::Recognizer;
 

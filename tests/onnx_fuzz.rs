@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::common::networks::{config, metadata, random};
 use hearken::model::CellKind;
 use hearken::onnx::import::{ImportOptions, import};
-use hearken::onnx::{ExportOptions, Precision, Target, check, describe, proto, read, targets, write};
+use hearken::onnx::{ExportOptions, Precision, Target, check, inspect, proto, read, targets, write};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -81,7 +81,7 @@ fn read_all(bytes: &[u8]) {
     let _ = read(bytes);
     let _ = check::check_bytes(bytes);
     let _ = import(bytes, &ImportOptions::default());
-    if let Ok(description) = describe::describe(bytes) {
+    if let Ok(description) = inspect::describe(bytes) {
         assert!(description.drawing.len() <= 203);
     }
 }

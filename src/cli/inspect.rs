@@ -10,7 +10,7 @@ use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::describe::{Description, Port, describe_with};
+use crate::onnx::inspect::{Description, Port, describe_with};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
 use crate::recognizer::embedded;

@@ -134,7 +134,7 @@ fn states_note(path: &Path, states: &[(String, String)]) -> Result<Option<String
     if !path.is_file() {
         return Ok(None);
     }
-    onnx::describe::states_note(&onnx::load::read_bytes(path)?, states)
+    onnx::inspect::states_note(&onnx::load::read_bytes(path)?, states)
 }
 
 /// Tells what a user should know, on standard error.

@@ -16,7 +16,7 @@ use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
 use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::describe::{Description, describe_with};
+use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
@@ -299,9 +299,10 @@ fn usual_distance(subject: &Subject, rows: &[Row]) -> f32 {
 
 /// What float32 may make of the same sums in another order. A probability that is off by a thousandth
 /// moves no word; log-probabilities of large networks are the difference of large numbers, which are
-/// rounded more: 256 roundings of the largest.
+/// rounded more: 256 roundings of the largest. What is beyond a thousand nats says that a token is
+/// impossible, and is no sum.
 fn rounding(rows: &[Row]) -> f32 {
-    let all = rows.iter().flat_map(|row| &row.log_probs).filter(|log_prob| log_prob.is_finite());
+    let all = rows.iter().flat_map(|row| &row.log_probs).filter(|log_prob| log_prob.abs() < 1000.0);
     let largest = all.fold(0.0, |largest: f32, log_prob| largest.max(log_prob.abs()));
     (256.0 * f32::EPSILON * largest).max(1e-3)
 }
@@ -459,6 +460,8 @@ mod tests {
         assert_eq!(allowed(&[]), 1e-3);
         assert_eq!(allowed(&[-0.1, -24.0]), 1e-3);
         assert!((allowed(&[-0.1, -80.0]) - 2.44e-3).abs() < 1e-5);
-        assert_eq!(allowed(&[f32::NEG_INFINITY, -1.0]), 1e-3, "minus infinity is not rounded");
+        for impossible in [f32::NEG_INFINITY, f32::NAN, -1e4] {
+            assert_eq!(allowed(&[impossible, -1.0]), 1e-3, "what is impossible is not rounded");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::verify::Subject;
 use crate::engine::verify::{Row, Runner};
 use crate::fs::quoted;
-use crate::onnx::describe::{Description, Port};
+use crate::onnx::inspect::{Description, Port};
 use crate::output::printable;
 
 /// Every engine's distance from a model on the native engine.

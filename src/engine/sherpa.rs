@@ -11,11 +11,11 @@ use super::windows::Windows;
 use super::{Engine, EngineKind, EngineOptions};
 use crate::error::{Error, Result, Stage, io};
 use crate::features::FbankOptions;
-use crate::onnx::describe::{Description, describe_with};
 use crate::onnx::import::parse_tokens;
+use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::load::read_bytes;
 use crate::onnx::targets::TARGET_KEY;
-use crate::onnx::{DecoderOptions, Metadata, Target, proto, recurrent};
+use crate::onnx::{DecoderOptions, Metadata, Target, proto, streamable};
 use crate::text::TokenTable;
 
 /// Features of a frame where the graph leaves it open: all of the published models'.
@@ -82,7 +82,7 @@ pub fn open_file(
     let description = describe_with(bytes, &options.states)?;
     check_features(&description)?;
     // Before all else: no naming of states helps it.
-    recurrent::check_streams(bytes)?;
+    streamable::check_streams(bytes)?;
     let engine = ForeignEngine::open(kind, bytes, &description, NUM_FEATURES, options)?;
     check_streams(&engine)?;
     let (features, v) = (engine.spec().num_features, engine.spec().num_tokens);

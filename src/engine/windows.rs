@@ -5,8 +5,8 @@ use super::batch::{batch_shape, split_f32, split_i64, stack, zero_state};
 use super::graph::{self, Graph};
 use super::{EngineKind, EngineOptions, State, StateSpec, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::describe::{Description, MAX_WINDOW, Port, StatePair};
-use crate::onnx::recurrent;
+use crate::onnx::inspect::{Description, MAX_WINDOW, Port, StatePair};
+use crate::onnx::streamable;
 
 /// No state of a stream may be greater than this many numbers.
 const MAX_STATE: usize = 1 << 24;
@@ -60,7 +60,7 @@ impl Windows {
         options: &EngineOptions,
     ) -> Result<Self> {
         if !description.states.is_empty() {
-            recurrent::check_streams(bytes)?;
+            streamable::check_streams(bytes)?;
         }
         Self::over(graph::open(kind, bytes, options)?, description, num_features, window)
     }

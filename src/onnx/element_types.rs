@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::describe::{real_inputs, type_name};
+use super::inspect::{real_inputs, type_name};
 use super::proto::{self, FLOAT, FLOAT16, GraphProto, INT64, ModelProto, NodeProto, TensorProto};
 use crate::error::{Error, Result, Stage};
 

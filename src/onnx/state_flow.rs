@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::proto::{self, GraphProto, NodeProto, ValueInfoProto};
-use super::recurrent::is_recurrent;
+use super::streamable::is_recurrent;
 
 /// Operators that move a state about and do not change its numbers.
 const PLUMBING: [&str; 9] =

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::describe::{StatePair, real_inputs, tensor_text};
+use super::inspect::{StatePair, real_inputs, tensor_text};
 use super::proto::{self, DimensionProto, GraphProto, ModelProto, ValueInfoProto};
 use super::state_flow;
 use crate::error::{Error, Result, Stage};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::engine::{EngineKind, EngineOptions, Graph, StateTensor, TensorData, graph};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::describe::{Description, describe_with};
+use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::load::read_bytes;
 
 use super::detector::{DetectorFactory, SpeechDetector};

@@ -28,8 +28,8 @@ use self::value::Value;
 use self::walk::Walker;
 use std::path::PathBuf;
 
-use super::describe::real_inputs;
 use super::export;
+use super::inspect::real_inputs;
 use super::metadata::{DecoderOptions, Metadata};
 use super::proto::{self, GraphProto, ModelProto, ValueInfoProto};
 use super::targets::{DELAY_KEY, PRECISION_KEY, SHERPA_METADATA, TARGET_KEY, Target};

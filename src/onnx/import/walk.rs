@@ -9,7 +9,7 @@ use super::node::Node;
 use super::rounded::rounded;
 use super::value::{Axis, Length, Operation, Sequence, StageOf, Value};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::describe::real_inputs;
+use crate::onnx::inspect::real_inputs;
 use crate::onnx::proto::{GraphProto, NodeProto, ValueInfoProto};
 
 /// The network that a graph computes, stage by stage.

@@ -8,6 +8,7 @@
 //! | [`Target::Whole`] | `model.onnx` | none; lengths instead |
 
 mod decoding_graph;
+mod fbank_matrices;
 mod front_end;
 mod fst;
 mod onnxruntime;

@@ -3,10 +3,10 @@
 
 use std::f64::consts::TAU;
 
-use super::mel::MelBank;
-use super::options::{FbankOptions, Resolved};
-use super::window::window;
 use crate::error::Result;
+use crate::features::mel::MelBank;
+use crate::features::options::{FbankOptions, Resolved};
+use crate::features::window::window;
 
 /// The front end of one set of options as matrices. With N samples in a frame, K bins of the
 /// spectrum that some mel filter uses, and F mel filters, the features of a frame x are
@@ -37,7 +37,7 @@ pub struct FbankMatrices {
 
 impl FbankMatrices {
     /// # Errors
-    /// As [`super::Fbank::new`].
+    /// As [`crate::features::Fbank::new`].
     pub fn new(options: &FbankOptions) -> Result<Self> {
         let resolved = Resolved::new(options)?;
         let (length, shift) = (resolved.frame_length, resolved.frame_shift);

@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::describe::is_plumbing;
-use super::proto::{GraphProto, NodeProto};
+use super::is_plumbing;
 use super::sizes::layer_name;
+use crate::onnx::proto::{GraphProto, NodeProto};
 
 /// Lines beyond this number are left out, and counted.
 const MAX_LINES: usize = 200;

@@ -1,15 +1,20 @@
 //! What a person wants to know of an ONNX file before trusting it, ours or anybody's: inputs,
 //! outputs, states, sizes, arithmetic, and which systems would load it.
 
+mod drawing;
+mod operators;
+mod sizes;
+mod verdicts;
+
 use serde::Serialize;
 
 use super::proto::{self, DimensionProto, GraphProto, NodeProto, ValueInfoProto};
-use super::sizes::{layers, multiply_adds, total};
 use super::state_pairs::{find_states, guess_note};
 use super::states::StateSpec;
-use super::verdicts::verdicts;
 use crate::error::Result;
 use crate::features::FbankOptions;
+use sizes::{layers, multiply_adds, total};
+use verdicts::verdicts;
 
 /// No window of a foreign model may be longer than this many frames, or samples.
 pub const MAX_WINDOW: usize = 1 << 20;
@@ -133,7 +138,7 @@ pub fn describe_with(bytes: &[u8], states: &[(String, String)]) -> Result<Descri
         outputs,
         metadata,
         targets: Vec::new(),
-        drawing: super::drawing::draw(graph),
+        drawing: drawing::draw(graph),
     };
     description.targets = verdicts(bytes, &model, &description);
     Ok(description)
@@ -170,7 +175,7 @@ impl Description {
 }
 
 /// The graph's inputs without those that are constants.
-pub(super) fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
+pub(crate) fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
     let constants: Vec<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     graph.input.iter().filter(|i| !constants.contains(&i.name.as_str())).collect()
 }
@@ -184,7 +189,7 @@ fn ports(values: &[&ValueInfoProto]) -> Vec<Port> {
 }
 
 /// Type and shape of an input or output: `float32 [N, 4*U, 80]`.
-pub(super) fn tensor_text(value: &ValueInfoProto) -> String {
+pub(crate) fn tensor_text(value: &ValueInfoProto) -> String {
     match value.tensor() {
         Some((kind, dims)) => {
             let dims: Vec<String> = dims.iter().map(dim_text).collect();
@@ -194,7 +199,7 @@ pub(super) fn tensor_text(value: &ValueInfoProto) -> String {
     }
 }
 
-pub(super) fn dim_text(dim: &DimensionProto) -> String {
+pub(crate) fn dim_text(dim: &DimensionProto) -> String {
     match (&dim.dim_param, dim.dim_value) {
         (Some(symbol), _) if !symbol.is_empty() => symbol.clone(),
         (_, Some(n)) if n >= 0 => n.to_string(),
@@ -203,7 +208,7 @@ pub(super) fn dim_text(dim: &DimensionProto) -> String {
 }
 
 /// The name of a `TensorProto.DataType`.
-pub(super) fn type_name(kind: i32) -> String {
+pub(crate) fn type_name(kind: i32) -> String {
     let names = [
         "unknown",
         "float32",
@@ -227,7 +232,7 @@ pub(super) fn type_name(kind: i32) -> String {
 }
 
 /// Bytes of one element as stored; 0 for what has no fixed size.
-pub(super) fn element_bytes(kind: i32) -> u64 {
+pub(crate) fn element_bytes(kind: i32) -> u64 {
     match kind {
         2 | 3 | 9 => 1,
         4 | 5 | 10 | 16 => 2,
@@ -269,6 +274,6 @@ fn steps_per_second(metadata: &[(String, String)]) -> Option<f64> {
 }
 
 /// The nodes that a drawing tells apart by their effect.
-pub(super) fn is_plumbing(node: &NodeProto) -> bool {
+pub(crate) fn is_plumbing(node: &NodeProto) -> bool {
     ["Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Cast"].contains(&node.op_type.as_str())
 }

@@ -1,10 +1,10 @@
 //! A graph of which nothing is known but the names of its inputs and outputs, on tract or
 //! onnxruntime: what foreign models, detectors and transducers are run with.
 
-use super::{EngineKind, EngineOptions, StateTensor};
+use crate::engine::{EngineKind, EngineOptions, StateTensor};
 use crate::error::{Error, Result, Stage};
 #[cfg(feature = "tract")]
-use crate::onnx::recurrent;
+use crate::onnx::streamable;
 use crate::onnx::{check, element_types, proto};
 
 /// A graph that can be run. Immutable and shared.
@@ -52,31 +52,36 @@ pub fn default_kind(options: &EngineOptions) -> (EngineKind, Option<Error>) {
 
 #[cfg(feature = "ort")]
 fn find_ort(options: &EngineOptions) -> Result<()> {
-    super::ort::find_library(&options.ort_library)
+    crate::engine::ort::find_library(&options.ort_library)
 }
 
 #[cfg(not(feature = "ort"))]
 fn find_ort(_: &EngineOptions) -> Result<()> {
-    Err(super::load::not_compiled_in(EngineKind::Ort))
+    Err(crate::engine::load::not_compiled_in(EngineKind::Ort))
 }
 
 #[cfg(feature = "tract")]
 fn open_tract(bytes: &[u8]) -> Result<Box<dyn Graph>> {
-    recurrent::check_for_tract(bytes)?;
-    Ok(Box::new(super::tract::TractGraph::from_model(bytes)?))
+    streamable::check_for_tract(bytes)?;
+    Ok(Box::new(crate::engine::tract::TractGraph::from_model(bytes)?))
 }
 
 #[cfg(not(feature = "tract"))]
 fn open_tract(_: &[u8]) -> Result<Box<dyn Graph>> {
-    Err(super::load::not_compiled_in(EngineKind::Tract))
+    Err(crate::engine::load::not_compiled_in(EngineKind::Tract))
 }
 
 #[cfg(feature = "ort")]
 fn open_ort(bytes: &[u8], uses_half: bool, options: &EngineOptions) -> Result<Box<dyn Graph>> {
-    Ok(Box::new(super::ort::OrtGraph::from_model(bytes, uses_half, &options.ort_library, options.threads)?))
+    Ok(Box::new(crate::engine::ort::OrtGraph::from_model(
+        bytes,
+        uses_half,
+        &options.ort_library,
+        options.threads,
+    )?))
 }
 
 #[cfg(not(feature = "ort"))]
 fn open_ort(_: &[u8], _: bool, _: &EngineOptions) -> Result<Box<dyn Graph>> {
-    Err(super::load::not_compiled_in(EngineKind::Ort))
+    Err(crate::engine::load::not_compiled_in(EngineKind::Ort))
 }

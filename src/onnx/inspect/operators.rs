@@ -1,7 +1,7 @@
 //! The operators of ONNX's own domain, as the `onnx` package 1.23.2 lists them (opset 28), with the
 //! operator set in which each came.
 
-use super::proto::NodeProto;
+use crate::onnx::proto::NodeProto;
 
 /// Name and operator set, in the order of the names.
 #[rustfmt::skip]

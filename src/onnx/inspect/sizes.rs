@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::describe::{LayerSize, element_bytes};
-use super::proto::{self, GraphProto, TensorProto};
+use super::{LayerSize, element_bytes};
+use crate::onnx::proto::{self, GraphProto, TensorProto};
 
 /// The layer that a tensor belongs to: its name without the last part, and without the parts
 /// that say how it is stored.

@@ -1,12 +1,12 @@
 //! Which systems would load a file, and why others would not.
 
-use super::describe::{Description, MAX_WINDOW, Port, Verdict, type_name};
-use super::element_types;
-use super::import::ImportOptions;
 use super::operators;
-use super::proto::ModelProto;
 use super::sizes::total;
-use super::targets::SHERPA_METADATA;
+use super::{Description, MAX_WINDOW, Port, Verdict, type_name};
+use crate::onnx::import::{ImportOptions, import};
+use crate::onnx::proto::ModelProto;
+use crate::onnx::targets::SHERPA_METADATA;
+use crate::onnx::{check, element_types, streamable};
 use crate::units::counted;
 
 /// Which systems would load the file, and why others would not.
@@ -16,19 +16,19 @@ pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Descripti
         loads: result.is_ok(),
         reason: result.unwrap_or_else(|reason| reason),
     };
-    let native = super::read(bytes).map(|_| "hearken's own layout".to_string()).map_err(|e| e.to_string());
+    let native =
+        crate::onnx::read(bytes).map(|_| "hearken's own layout".to_string()).map_err(|e| e.to_string());
     let import = match &native {
         Ok(_) => Ok("it is hearken's already".to_string()),
-        Err(_) => super::import::import(bytes, &ImportOptions::default())
+        Err(_) => import(bytes, &ImportOptions::default())
             .map(|i| {
                 let layers = counted(i.network.config.layers.len(), "layer");
                 format!("{layers}, {} parameters", i.network.num_parameters())
             })
             .map_err(|e| e.to_string()),
     };
-    let onnxruntime = super::check::check(model)
-        .map_err(|e| e.to_string())
-        .and_then(|()| runs_in_onnxruntime(model, description));
+    let onnxruntime =
+        check::check(model).map_err(|e| e.to_string()).and_then(|()| runs_in_onnxruntime(model, description));
     vec![
         verdict("hearken (native)", native),
         verdict("hearken (graph)", runs_as_it_is(model, description)),
@@ -41,9 +41,9 @@ pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Descripti
 
 /// Whether hearken's engines ort and tract can feed the graph, stream by stream.
 fn runs_as_it_is(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
-    super::check::check(model)
+    check::check(model)
         .and_then(|()| element_types::check_ports(model))
-        .and_then(|()| super::recurrent::check_nodes_stream(model))
+        .and_then(|()| streamable::check_nodes_stream(model))
         .map_err(|e| e.to_string())?;
     match d.states.len() {
         0 => Err("no states: it cannot take a stream piece by piece (`hearken verify` runs it)".into()),
