@@ -15,8 +15,10 @@ mod convert;
 mod input;
 #[cfg(feature = "microphone")]
 pub mod microphone;
+mod problems;
 mod raw;
 mod resample;
+mod tags;
 mod wav;
 
 use std::path::Path;
@@ -25,6 +27,7 @@ use crate::error::{Error, Result, Stage};
 use crate::units::seconds_to_samples;
 
 pub use convert::{Encoding, alaw_to_s16, downmix, f32_to_s16, mulaw_to_s16, s16_to_f32};
+pub use problems::Problems;
 pub use raw::RawFormat;
 pub use resample::{Resampler, resampled_len};
 pub use wav::{WavEncoding, WavWriter, write_wav};
@@ -57,17 +60,7 @@ pub trait Source: Send {
     /// # Errors
     /// As for [`read`](Self::read).
     fn skip(&mut self, samples: u64) -> Result<u64> {
-        let mut waste = Vec::new();
-        let mut skipped = 0;
-        while skipped < samples {
-            waste.clear();
-            let n = self.read(&mut waste, (samples - skipped).min(PIECE as u64) as usize)?;
-            if n == 0 {
-                break;
-            }
-            skipped += n as u64;
-        }
-        Ok(skipped)
+        read_over(self, samples)
     }
 
     /// What was wrong with the input so far without being an error.
@@ -76,19 +69,26 @@ pub trait Source: Send {
     }
 }
 
-/// Damage that a source read past.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Problems {
-    /// Packets of a compressed stream that could not be decoded and were left out.
-    pub skipped_packets: u64,
-    /// The input ends before the end that its header or its last page announces.
-    pub truncated: bool,
+/// Reads up to `samples` samples for nothing and returns how many were there.
+fn read_over(source: &mut (impl Source + ?Sized), samples: u64) -> Result<u64> {
+    let mut waste = Vec::new();
+    let mut skipped = 0;
+    while skipped < samples {
+        waste.clear();
+        let n = source.read(&mut waste, (samples - skipped).min(PIECE as u64) as usize)?;
+        if n == 0 {
+            break;
+        }
+        skipped += n as u64;
+    }
+    Ok(skipped)
 }
 
 /// Opens an audio file as mono at `rate` Hz.
 ///
-/// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, WAVE_FORMAT_EXTENSIBLE,
-/// RF64), FLAC, MP3, AAC and ALAC in M4A, ADTS, Ogg Vorbis, Ogg Opus, AIFF, CAF, Matroska and WebM.
+/// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, MP3, WAVE_FORMAT_EXTENSIBLE,
+/// RF64, BW64), FLAC, MP3 and its elder layers, AAC and ALAC in M4A, ADTS, Ogg with Vorbis, Opus or FLAC,
+/// AIFF, CAF, Matroska and WebM.
 ///
 /// # Errors
 /// When the file is missing, unreadable, a directory, empty, or holds no audio that is known.
@@ -119,7 +119,7 @@ pub fn open_reader(
 /// As for [`open`].
 pub fn open_bytes(bytes: Vec<u8>, name: &str, rate: u32) -> Result<Box<dyn Source>> {
     check_rate(rate)?;
-    let source = open_native(Input::Memory(std::io::Cursor::new(bytes)), Path::new(name))?;
+    let source = open_native(Input::memory(bytes), Path::new(name))?;
     at_rate(source, rate)
 }
 
@@ -181,20 +181,23 @@ pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f
 /// Recognises the format by the first bytes and opens it at its own rate, with all checks.
 fn open_native(mut input: Input, name: &Path) -> Result<Box<dyn Source>> {
     let opened = checked::no_panic(|| {
-        let head = input.peek()?;
+        let mut head = input.peek()?;
+        while let Some(size) = tags::id3v2(&head) {
+            input.begin_behind(size)?;
+            head = input.peek()?;
+        }
         if head.is_empty() {
             return Err(Error::new(Stage::Audio, "expected audio, found an empty file"));
         }
-        if wav::is_wav(head) {
+        let source: Box<dyn Source> = if wav::is_wav(&head) {
             match wav::read_header(&mut input)? {
-                wav::Header::Pcm { format, length } => {
-                    let reader = raw::PcmReader::new(input, format, length)?;
-                    return Ok(Box::new(reader) as Box<dyn Source>);
-                }
-                wav::Header::Coded => input.rewind()?,
+                wav::Header::Pcm { format, length } => Box::new(raw::PcmReader::new(input, format, length)?),
+                wav::Header::Coded(coded) => Box::new(compressed::CompressedReader::of_wav(input, coded)?),
             }
-        }
-        Ok(Box::new(compressed::CompressedReader::new(input)?) as Box<dyn Source>)
+        } else {
+            Box::new(compressed::CompressedReader::new(input)?)
+        };
+        Ok(source)
     });
     let source = opened.map_err(|e| e.in_file(name))?;
     Ok(Box::new(Checked::new(source, name)))

@@ -219,16 +219,10 @@ fn write_file(path: &str, news: &Receiver<News>, writer: &mut dyn Writer) -> io:
 
 /// Damage that was read past: what was left of the recording has been written.
 fn tell_problems(path: &str, problems: Problems) -> Outcome {
-    let Problems { skipped_packets, truncated } = problems;
-    if truncated {
-        let problem = "the file ends before the end that it announces; what is there was heard";
-        complain(&Error::new(Stage::Audio, problem).in_file(path));
+    for message in problems.messages() {
+        complain(&Error::new(Stage::Audio, message).in_file(path));
     }
-    if skipped_packets > 0 {
-        let problem = format!("{skipped_packets} damaged packets were left out; the rest was heard");
-        complain(&Error::new(Stage::Audio, problem).in_file(path));
-    }
-    if truncated || skipped_packets > 0 { Outcome::SomeFailed } else { Outcome::Done }
+    if problems.is_empty() { Outcome::Done } else { Outcome::SomeFailed }
 }
 
 fn is_stdin(file: &Path) -> bool {
