@@ -270,7 +270,8 @@ fn lattice_free_mmi_goes_on_from_a_network_that_learnt_by_every_help_there_is() 
     assert!(losses[losses.len() - 1] < losses[0] && losses.iter().all(|&loss| loss > 0.0), "{losses:?}");
     let recognizer = Recognizer::open(place.path("on/last.onnx")).expect("a model");
     let said = ["high", "low", "low", "hiss", "high"];
-    let heard = recognizer.transcribe(&speak(&said, RATE, &mut Pcg64Mcg::seed_from_u64(77))).expect("it hears");
+    let heard =
+        recognizer.transcribe(&speak(&said, RATE, &mut Pcg64Mcg::seed_from_u64(77))).expect("it hears");
     assert_eq!(heard, said.join(" "));
 }
 

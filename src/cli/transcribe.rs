@@ -346,7 +346,7 @@ fn write_recording(
                 return Ok(true);
             }
             Ok(News::Ended(problems)) => {
-                let mut warnings = problems.sentences();
+                let mut warnings = problems.messages();
                 if job.interrupt.is_asked() {
                     warnings = vec![format!("interrupted after {reached:.1} s of audio")];
                 }

@@ -182,7 +182,7 @@ impl Decoder {
         let stopped = |_| Error::new(Stage::Audio, "the decoder stopped");
         let Chunk { source, samples } = chunk.map_err(stopped)??;
         if samples.is_empty() {
-            self.warnings = source.problems().sentences();
+            self.warnings = source.problems().messages();
             return Ok(None);
         }
         self.task = Some(spawn_blocking(move || read_chunk(source)));

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::loss::ctc::least_steps;
 use super::dataset::{Alphabets, Clip, Dataset, Source, Unwritable, WordPool};
 use super::example::FeatureExtractor;
+use super::loss::ctc::least_steps;
 use super::loss::mmi::Said;
 use super::reading::{Read, Reader, Stretches};
 use super::recipe::{Recipe, Recordings};
@@ -270,7 +270,8 @@ impl<'a> Choice<'_, 'a> {
                 false => None,
             };
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
-            let auxiliary = if recordings.auxiliary { self.alphabets.auxiliary(&entry, labels.as_ref()) } else { None };
+            let auxiliary =
+                if recordings.auxiliary { self.alphabets.auxiliary(&entry, labels.as_ref()) } else { None };
             let steps = entry.duration.map(|seconds| whole_steps(seconds, recipe));
             let needed = needed_steps(&labels, &auxiliary);
             if let Some(steps) = steps.filter(|&steps| steps < needed) {
@@ -304,7 +305,8 @@ impl<'a> Choice<'_, 'a> {
             };
             let Some(labels) = self.labels(manifest, &entry) else { continue };
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
-            let (auxiliary, said) = (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.said(&entry));
+            let (auxiliary, said) =
+                (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.said(&entry));
             self.wanted.push(Wanted { manifest, entry, labels: Some(labels), auxiliary, said, purpose });
         }
         strings.note(manifest, "no single word, and are not joined into strings", self.findings);

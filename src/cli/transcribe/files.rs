@@ -212,7 +212,7 @@ fn write(
             return Ok(true);
         }
     };
-    let transcript = Transcript { path: task.input.name(), segments, warnings: problems.sentences() };
+    let transcript = Transcript { path: task.input.name(), segments, warnings: problems.messages() };
     let failed = |e| io_error(Stage::Output, &task.target, e);
     if let Some(folder) = task.target.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;

@@ -23,8 +23,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::audio::{Encoding, RawFormat};
-use crate::units::thousandths;
 use crate::recognizer::{Event, Segment};
+use crate::units::thousandths;
 
 use super::{Action, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close, shortened};
 
