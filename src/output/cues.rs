@@ -205,7 +205,7 @@ mod tests {
     fn times_are_hours_minutes_seconds() {
         assert_eq!(time(3661.0015, ','), "01:01:01,002");
         assert_eq!(time(-1.0, '.'), "00:00:00.000");
-        assert_eq!(time(359_999.9999, '.'), "100:00:00.000");
+        assert_eq!(time(359_999.999_9, '.'), "100:00:00.000");
     }
 
     proptest! {

@@ -193,7 +193,7 @@ impl<'a> Loading<'a> {
         &self,
         dev: &[Vec<Other<'_>>],
         stretch: &[usize],
-        features: &[Read<(Arc<[f32]>, usize)>],
+        features: &[Read<Features>],
         alphabets: &Alphabets<'_>,
         findings: &mut Findings,
     ) -> Result<Vec<DevSet>> {
@@ -504,6 +504,9 @@ fn note_words(recipe: &Recipe, dataset: &Dataset, findings: &mut Findings) -> Re
     }
     Ok(())
 }
+
+/// Features of a recording, and its length in samples.
+type Features = (Arc<[f32]>, usize);
 
 /// Steps of the network in so many seconds of audio.
 fn whole_steps(seconds: f64, recipe: &Recipe) -> usize {
