@@ -205,7 +205,7 @@ mod tests {
     }
 
     const TWO: &[u8] =
-        b"{\"type\": \"audio-chunk\", \"data\": {\"rate\": 1, \"width\": 2}, \"data_length\": 12, \
+        b"{\"type\": \"audio-chunk\", \"data\": {\"rate\": 1, \"width\": 2}, \"data_length\": 13, \
                          \"payload_length\": 3}\n{\"rate\": 16 }\n\0\n{\"type\":\"describe\"}\n";
 
     #[test]
