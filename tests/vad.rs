@@ -1,5 +1,5 @@
 //! Silero's voice activity detector against the probabilities of its own package's code
-//! (`tests/data/vad/silero.json`, by `tools/check_silero.py --golden`). `HEARKEN_SILERO` names the
+//! (`tests/data/vad/silero.json`, by `tools/check/silero_detectors.py --golden`). `HEARKEN_SILERO` names the
 //! package's file `silero_vad.onnx`; without it, or without onnxruntime, the test is skipped, visibly.
 
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ fn a_detector_keeps_a_segment_open_while_it_hears_speech() {
         let detector =
             with_detector.then(|| silero::open(&file, EngineKind::Ort, &options()).expect("opened"));
         let endpoint = EndpointOptions { rule2_min_trailing_silence: 0.1, ..EndpointOptions::default() };
-        let options = StreamOptions { endpoint: Some(endpoint), detector };
+        let options = StreamOptions { endpoint: Some(endpoint), detector, ..Default::default() };
         let mut stream = recognizer.stream_with(&options).expect("a stream");
         let mut events = stream.push(&samples()).expect("heard");
         events.extend(stream.finish().expect("finished"));

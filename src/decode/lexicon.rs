@@ -21,7 +21,7 @@ const UNFINISHED_MARGIN: f32 = 4.0;
 /// The history is compacted when it has grown by this many nodes beyond twice what was of use.
 const COMPACT_AT: usize = 4096;
 /// Output frames of silence after which other speech has ended: what follows is judged anew.
-const FILLER_SILENCE: u32 = 50;
+pub(crate) const FILLER_SILENCE: u32 = 50;
 const NOTHING: u32 = u32::MAX;
 
 /// A word that ended, and those before it.

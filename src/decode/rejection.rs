@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::Token;
+use crate::error::{Error, Result, Stage};
 
 /// So many words together are no longer few.
 const FEW: usize = 3;
@@ -58,6 +59,27 @@ impl Default for RejectionOptions {
             confidence_for_others: 0.0,
             longest_ms: 0,
         }
+    }
+}
+
+impl RejectionOptions {
+    /// Checks that every number can be used.
+    ///
+    /// # Errors
+    /// Names the first that is out of its range.
+    pub fn validate(&self) -> Result<()> {
+        let shares = self.least_confidence.map(|value| ("least_confidence", value));
+        for (name, value) in shares.into_iter().chain([("most_other", self.most_other)]) {
+            if !(0.0..=1.0).contains(&value) {
+                let problem = format!("expected a share from 0 to 1, found {value}");
+                return Err(Error::new(Stage::Model, problem).at(format!("rejection: {name}")));
+            }
+        }
+        if !(0.0..=100.0).contains(&self.confidence_for_others) {
+            let problem = format!("expected a number from 0 to 100, found {}", self.confidence_for_others);
+            return Err(Error::new(Stage::Model, problem).at("rejection: confidence_for_others"));
+        }
+        Ok(())
     }
 }
 

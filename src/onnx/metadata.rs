@@ -84,6 +84,32 @@ impl Default for DecoderOptions {
     }
 }
 
+impl DecoderOptions {
+    /// Checks that every number can be used.
+    ///
+    /// # Errors
+    /// Names the first that is out of its range.
+    pub fn validate(&self) -> Result<()> {
+        let cost = -1000.0..=1000.0f32;
+        for (name, value, range) in [
+            ("min_confidence", self.min_confidence, 0.0..=1.0),
+            ("blank_bias", self.blank_bias, cost.clone()),
+            ("filler_bias", self.filler_bias, cost.clone()),
+            ("word_cost", self.word_cost, cost.clone()),
+            ("filler_entry_cost", self.filler_entry_cost, cost.clone()),
+            ("filler_label_cost", self.filler_label_cost, cost),
+            ("flush_ms", self.flush_ms as f32, 0.0..=10_000.0),
+        ] {
+            if !range.contains(&value) {
+                let (least, most) = (range.start(), range.end());
+                let problem = format!("expected a number from {least} to {most}, found {value}");
+                return Err(Error::new(Stage::Model, problem).at(name));
+            }
+        }
+        self.rejection.as_ref().map_or(Ok(()), RejectionOptions::validate)
+    }
+}
+
 /// One way to say a word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,17 +1,28 @@
 //! What a recogniser says: words with times, and events as they come.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use crate::units::thousandths;
 
 /// A word, its times in seconds from the first sample of the stream, and how sure the model is.
+/// As JSON, numbers have three decimals.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Word {
+    /// The word as it is written.
     pub word: String,
     /// Seconds.
+    #[serde(serialize_with = "rounded")]
     pub start: f64,
     /// Seconds.
+    #[serde(serialize_with = "rounded")]
     pub end: f64,
     /// 0 to 1.
+    #[serde(serialize_with = "rounded")]
     pub confidence: f32,
+}
+
+fn rounded<S: Serializer>(value: &(impl Into<f64> + Copy), serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(thousandths((*value).into()))
 }
 
 /// What is heard of one segment so far, or for good.
@@ -19,14 +30,18 @@ pub struct Word {
 pub struct Segment {
     pub text: String,
     /// Seconds from the stream's first sample.
+    #[serde(serialize_with = "rounded")]
     pub start: f64,
     /// Seconds from the stream's first sample.
+    #[serde(serialize_with = "rounded")]
     pub end: f64,
     pub words: Vec<Word>,
 }
 
-/// What a stream tells as it goes. A `Final` comes once a segment; what a `Partial` says may
-/// still change.
+/// What a stream tells as it goes. A `Final` comes once a segment, with all of its words; what a
+/// `Partial` says may still change. It comes when its text is another than before, and covers the
+/// segment from its `start` on: the whole, or, once the segment is longer than 40 s, its last 20 to 40 s
+/// (the words in front of them were in partials before and no longer change).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {

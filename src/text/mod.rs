@@ -3,6 +3,7 @@
 pub(crate) mod bits;
 pub mod bytes;
 pub mod ngram;
+pub mod normalize;
 pub mod pronunciation;
 pub mod tokens;
 

@@ -47,7 +47,9 @@ impl EstimateOptions {
             return wrong(format!("expected at most {order} thresholds for pruning, found {found}"));
         }
         if self.prune.first().is_some_and(|&first| first > 0) {
-            return wrong("expected 0 as the first threshold for pruning: words are limited by a vocabulary".into());
+            return wrong(
+                "expected 0 as the first threshold for pruning: words are limited by a vocabulary".into(),
+            );
         }
         if self.prune.windows(2).any(|w| w[0] > w[1]) {
             return wrong("expected thresholds for pruning that do not fall from order to order".into());
@@ -207,7 +209,8 @@ impl<K: Key> Adjusted<K> {
         let length = self.order - begins.saturating_sub(1);
         let mut common = 0;
         if let Some((last, last_length)) = self.last {
-            common = (0..self.order).rev().find(|&n| self.ending(last, n) == self.ending(key, n)).unwrap_or(0);
+            common =
+                (0..self.order).rev().find(|&n| self.ending(last, n) == self.ending(key, n)).unwrap_or(0);
             self.emit(last, last_length, common)?;
         }
         for n in common + 1..self.order {
@@ -273,10 +276,19 @@ struct Interpolation<K: Key> {
 }
 
 impl<K: Key> Interpolation<K> {
-    fn new(adjusted: Adjusted<K>, packing: Packing, options: &EstimateOptions, budget: &Budget) -> Result<Self> {
+    fn new(
+        adjusted: Adjusted<K>,
+        packing: Packing,
+        options: &EstimateOptions,
+        budget: &Budget,
+    ) -> Result<Self> {
         let order = options.order;
         let mut summaries: Vec<_> = (adjusted.tallies.iter())
-            .map(|&(tally, all)| OrderSummary { counted: all, kept: all, discounts: Discounts::estimate(tally) })
+            .map(|&(tally, all)| OrderSummary {
+                counted: all,
+                kept: all,
+                discounts: Discounts::estimate(tally),
+            })
             .collect();
         let unigrams = unigram_probabilities(&adjusted.unigrams, &summaries[0].discounts);
         let mut discounted = Vec::new();
@@ -285,7 +297,8 @@ impl<K: Key> Interpolation<K> {
             let (mut here, mut histories) = (Sorter::new(budget, false), Sorter::new(budget, false));
             let summary = &mut summaries[n - 1];
             summary.kept = 0;
-            let discount = Discount { packing, n, threshold: options.threshold(n), discounts: summary.discounts };
+            let discount =
+                Discount { packing, n, threshold: options.threshold(n), discounts: summary.discounts };
             discount.run(counts.finish()?, &mut here, &mut histories, &mut summary.kept)?;
             discounted.push(here.finish()?.peekable());
             backoffs.push(histories);
@@ -333,7 +346,8 @@ impl<K: Key> Interpolation<K> {
         let Some(at) = n.checked_sub(2).filter(|&at| at < self.discounted.len()) else { return Ok(()) };
         loop {
             let packing = self.packing;
-            let here = |e: &Result<Entry<K>>| e.as_ref().is_ok_and(|e| packing.pop(e.key) == ending) || e.is_err();
+            let here =
+                |e: &Result<Entry<K>>| e.as_ref().is_ok_and(|e| packing.pop(e.key) == ending) || e.is_err();
             let Some(entry) = self.discounted[at].next_if(here) else { return Ok(()) };
             let entry = entry?;
             let (key, [own, weight]) = (entry.key, entry.values.map(f32::from_bits));

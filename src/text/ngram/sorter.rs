@@ -45,7 +45,7 @@ impl Budget {
 
 /// Memory taken out of a budget; goes back when dropped.
 #[derive(Debug)]
-struct Grant {
+pub(super) struct Grant {
     budget: Budget,
     bytes: usize,
 }

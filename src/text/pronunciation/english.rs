@@ -3,8 +3,32 @@
 
 /// The names of the letters from `a` on.
 const LETTERS: [&str; 26] = [
-    "EY", "B IY", "S IY", "D IY", "IY", "EH F", "JH IY", "EY CH", "AY", "JH EY", "K EY", "EH L", "EH M", "EH N",
-    "OW", "P IY", "K Y UW", "AA R", "EH S", "T IY", "Y UW", "V IY", "D AH B AH L Y UW", "EH K S", "W AY", "Z IY",
+    "EY",
+    "B IY",
+    "S IY",
+    "D IY",
+    "IY",
+    "EH F",
+    "JH IY",
+    "EY CH",
+    "AY",
+    "JH EY",
+    "K EY",
+    "EH L",
+    "EH M",
+    "EH N",
+    "OW",
+    "P IY",
+    "K Y UW",
+    "AA R",
+    "EH S",
+    "T IY",
+    "Y UW",
+    "V IY",
+    "D AH B AH L Y UW",
+    "EH K S",
+    "W AY",
+    "Z IY",
 ];
 
 /// The phones of a letter's name.
@@ -37,15 +61,6 @@ pub(super) fn plural(last: &str) -> &'static str {
     }
 }
 
-/// How the ending `ed` is said behind a phone.
-pub(super) fn past(last: &str) -> &'static str {
-    match last {
-        "T" | "D" => "IH D",
-        "P" | "K" | "F" | "TH" | "S" | "SH" | "CH" => "T",
-        _ => "D",
-    }
-}
-
 /// British pieces of words and what American spelling has in their place.
 const SPELLINGS: [(&str, &str); 12] = [
     ("our", "or"),
@@ -66,9 +81,8 @@ const SPELLINGS: [(&str, &str); 12] = [
 /// that was left out.
 pub(super) fn other_spellings(word: &str) -> impl Iterator<Item = String> {
     let american = SPELLINGS.iter().flat_map(move |(british, american)| {
-        word.match_indices(british).map(move |(at, _)| {
-            format!("{}{american}{}", &word[..at], &word[at + british.len()..])
-        })
+        word.match_indices(british)
+            .map(move |(at, _)| format!("{}{american}{}", &word[..at], &word[at + british.len()..]))
     });
     let apostrophe = word.strip_suffix("nt").map(|verb| format!("{verb}n't"));
     american.chain(apostrophe)
@@ -85,11 +99,36 @@ pub(super) fn is_initialism(word: &str) -> bool {
 pub(super) fn plain_letter(letter: char) -> Option<&'static str> {
     /// Each line: a plain letter and those that are written like it.
     const LETTERS: [(&str, &str); 30] = [
-        ("a", "àáâãåāăąǎ"), ("ae", "æä"), ("b", "ḃ"), ("c", "çćĉċč"), ("d", "ďđð"), ("e", "èéêëēĕėęěẽ"),
-        ("g", "ĝğġģǧ"), ("h", "ĥħ"), ("i", "ìíîïĩīĭįıǐ"), ("ij", "ĳ"), ("j", "ĵ"), ("k", "ķ"), ("l", "ĺļľŀł"),
-        ("n", "ńņňŋ"), ("ny", "ñ"), ("o", "òóôõøōŏőǒơ"), ("oe", "œö"), ("r", "ŕŗř"), ("s", "śŝşș"), ("sh", "š"),
-        ("ss", "ß"), ("t", "ţťŧț"), ("th", "þ"), ("u", "ùúûũūŭůűųǔư"), ("ue", "ü"), ("w", "ŵẁẃẅ"), ("y", "ýŷÿỳ"),
-        ("z", "źż"), ("zh", "ž"), ("v", "ṽ"),
+        ("a", "àáâãåāăąǎ"),
+        ("ae", "æä"),
+        ("b", "ḃ"),
+        ("c", "çćĉċč"),
+        ("d", "ďđð"),
+        ("e", "èéêëēĕėęěẽ"),
+        ("g", "ĝğġģǧ"),
+        ("h", "ĥħ"),
+        ("i", "ìíîïĩīĭįıǐ"),
+        ("ij", "ĳ"),
+        ("j", "ĵ"),
+        ("k", "ķ"),
+        ("l", "ĺļľŀł"),
+        ("n", "ńņňŋ"),
+        ("ny", "ñ"),
+        ("o", "òóôõøōŏőǒơ"),
+        ("oe", "œö"),
+        ("r", "ŕŗř"),
+        ("s", "śŝşș"),
+        ("sh", "š"),
+        ("ss", "ß"),
+        ("t", "ţťŧț"),
+        ("th", "þ"),
+        ("u", "ùúûũūŭůűųǔư"),
+        ("ue", "ü"),
+        ("w", "ŵẁẃẅ"),
+        ("y", "ýŷÿỳ"),
+        ("z", "źż"),
+        ("zh", "ž"),
+        ("v", "ṽ"),
     ];
     LETTERS.iter().find(|(_, letters)| letters.contains(letter)).map(|(plain, _)| *plain)
 }

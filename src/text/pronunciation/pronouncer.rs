@@ -118,10 +118,13 @@ impl Pronouncer {
     }
 
     fn reason(&self, word: &str, lower: &str) -> Error {
-        let letter = lower.chars().find(|c| c.is_alphabetic() && !c.is_ascii() && english::plain_letter(*c).is_none());
+        let letter =
+            lower.chars().find(|c| c.is_alphabetic() && !c.is_ascii() && english::plain_letter(*c).is_none());
         let problem = match letter {
             Some(letter) => format!("no pronunciation for `{word}`: `{letter}` is no letter of English"),
-            None if !lower.contains(char::is_alphanumeric) => format!("no pronunciation for `{word}`: it has no letters"),
+            None if !lower.contains(char::is_alphanumeric) => {
+                format!("no pronunciation for `{word}`: it has no letters")
+            }
             None => format!("no pronunciation for `{word}`"),
         };
         Error::new(Stage::Text, problem).hint(format!("add a line `{lower}  P HH OW N Z` to your dictionary"))
@@ -160,17 +163,22 @@ impl Pronouncer {
     /// A word and an ending with an apostrophe.
     fn ending(&self, word: &str) -> Vec<Pronunciation> {
         if let Some(owner) = word.strip_suffix("'s") {
-            return with_ending(self.pronounce(owner).unwrap_or_default(), |last| vec![english::plural(last)]);
+            return with_ending(self.pronounce(owner).unwrap_or_default(), |last| {
+                vec![english::plural(last)]
+            });
         }
         match english::contraction(word) {
-            Some((verb, said)) if !verb.is_empty() => with_ending(self.pronounce(verb).unwrap_or_default(), |_| said.to_vec()),
+            Some((verb, said)) if !verb.is_empty() => {
+                with_ending(self.pronounce(verb).unwrap_or_default(), |_| said.to_vec())
+            }
             _ => Vec::new(),
         }
     }
 
     /// The same word in a spelling that a dictionary has.
     fn spelling(&self, word: &str) -> Vec<Pronunciation> {
-        let mut ways = english::other_spellings(word).map(|other| self.known(&other)).find(|ways| !ways.is_empty());
+        let mut ways =
+            english::other_spellings(word).map(|other| self.known(&other)).find(|ways| !ways.is_empty());
         for way in ways.iter_mut().flatten() {
             way.source = Source::Derived;
         }
@@ -209,7 +217,15 @@ impl Pronouncer {
             return Vec::new();
         }
         let plain: Option<String> =
-            word.chars().map(|c| if c.is_ascii() { Some(c.to_string()) } else { english::plain_letter(c).map(String::from) }).collect();
+            word.chars()
+                .map(|c| {
+                    if c.is_ascii() {
+                        Some(c.to_string())
+                    } else {
+                        english::plain_letter(c).map(String::from)
+                    }
+                })
+                .collect();
         let mut ways = plain.and_then(|plain| self.pronounce(&plain).ok()).unwrap_or_default();
         for way in &mut ways {
             way.source = way.source.max(Source::Derived);
