@@ -148,7 +148,9 @@ fn a_codec_that_is_not_known_is_named() {
     page.extend([0, 0, 0, 0, 1, body.len() as u8]);
     page.extend(body);
     let crc = page.iter().fold(0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| crc << 1 ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 })
+        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| {
+            crc << 1 ^ if crc >> 31 == 1 { 0x04c1_1db7 } else { 0 }
+        })
     });
     page[22..26].copy_from_slice(&crc.to_le_bytes());
     let error = audio::open_bytes(page, "input", 16_000).err().unwrap();
