@@ -222,15 +222,15 @@ fn missing_files_and_directories_are_named() {
 fn every_format_gives_the_same_words_at_the_same_time() {
     let reference = audio::read_all(&clip("pi.wav"), 16_000).unwrap();
     // Length beyond the original, and lag, that each format's own rules leave.
-    for (name, longest, latest) in
-        [("pi.mp3", 1200, 0), ("pi.ogg", 0, 0), ("pi.m4a", 2100, 1024), ("pi.webm", 200, 1)]
+    for (name, longest, lags) in
+        [("pi.mp3", 1200, 0..=0), ("pi.ogg", 0, 0..=0), ("pi.m4a", 2100, 0..=1024), ("pi.webm", 200, -1..=1)]
     {
         let mut source = audio::open(&clip(name), 16_000).unwrap();
         let (found, problems) = drain(source.as_mut(), 777).unwrap();
         assert_eq!(problems, Problems::default(), "{name}");
         assert!((0..=longest).contains(&found.len().abs_diff(reference.len())), "{name}: {}", found.len());
         let lag = lag(&reference, &found, 1200);
-        assert!((0..=latest).contains(&lag), "{name} lags by {lag}");
+        assert!(lags.contains(&lag), "{name} lags by {lag}");
     }
 }
 

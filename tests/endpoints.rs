@@ -23,7 +23,7 @@ fn rules(reset: Option<bool>) -> StreamOptions {
         rule3_min_utterance_length: 3.0,
         reset_state: reset,
     };
-    StreamOptions { endpoint: Some(endpoint), detector: None }
+    StreamOptions { endpoint: Some(endpoint), ..Default::default() }
 }
 
 fn tones(delay: usize, lookahead: usize) -> Recognizer {
@@ -312,7 +312,7 @@ fn the_model_inside_loses_no_word_where_long_speech_is_cut() {
     assert!(expected.split(' ').count() > 30, "{expected}");
     for longest in [1.1, 1.75, 2.5, 4.0, 8.0] {
         let endpoint = EndpointOptions { rule3_min_utterance_length: longest, ..EndpointOptions::default() };
-        let options = StreamOptions { endpoint: Some(endpoint), detector: None };
+        let options = StreamOptions { endpoint: Some(endpoint), ..Default::default() };
         let mut stream = recognizer.stream_with(&options).expect("a stream");
         let segments = finals(&hear(&mut stream, &scene, &[1600]));
         in_order(&segments);

@@ -792,7 +792,7 @@ fn the_program_refuses_what_is_not_safe() {
 #[test]
 fn endpoints_are_as_asked() {
     let endpoint = EndpointOptions { rule2_min_trailing_silence: f64::INFINITY, ..Default::default() };
-    let stream = StreamOptions { endpoint: Some(endpoint), detector: None };
+    let stream = StreamOptions { endpoint: Some(endpoint), ..Default::default() };
     let server = Server::start(Options { stream, ..Options::default() });
     let scene = [clip("pi.wav").0, vec![0.0; 32_000], clip("e.wav").0].concat();
     let mut client = server.start_encoded(16_000, "s16le", false);

@@ -206,19 +206,19 @@ fn damage_is_said_in_every_format() {
         let (_, text) = ask(&[("response_format", format)], cut);
         let json: Value = serde_json::from_str(&text).expect("JSON");
         let warning = json["warnings"][0].as_str().unwrap_or_default();
-        assert!(warning.contains("ends before"), "{format}: {text}");
+        assert!(warning.contains("cut short"), "{format}: {text}");
         let (_, text) = ask(&[("response_format", format)], &whole);
         assert!(!text.contains("warnings"), "{text}");
     }
     for format in ["text", "srt", "vtt"] {
         let (head, _) = ask(&[("response_format", format)], cut);
         let warning = head.lines().find(|line| line.starts_with("hearken-warnings: "));
-        assert!(warning.is_some_and(|warning| warning.contains("ends before")), "{format}: {head}");
+        assert!(warning.is_some_and(|warning| warning.contains("cut short")), "{format}: {head}");
         assert!(!ask(&[("response_format", format)], &whole).0.contains("hearken-warnings"));
     }
     let (_, text) = ask(&[("stream", "true")], cut);
     let done = text.lines().find(|line| line.contains("transcript.text.done")).expect("an end");
-    assert!(done.contains("ends before"), "{done}");
+    assert!(done.contains("cut short"), "{done}");
 }
 
 #[test]

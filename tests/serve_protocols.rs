@@ -6,7 +6,7 @@ use hearken::audio::{Encoding, RawFormat};
 use hearken::recognizer::{Event, Segment, Word};
 use hearken::serve::SherpaFlavor;
 use hearken::serve::input::AudioInput;
-use hearken::serve::protocol::choose::{First, Opening, choose};
+use hearken::serve::protocol::choose::{First, Opening, by_first_message, by_path};
 use hearken::serve::protocol::{
     Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, TraceSnapshot,
 };
@@ -43,6 +43,17 @@ fn text() -> impl Strategy<Value = String> {
         r#"{"eof" : 1}"#,
         r#"{"eof":1}"#,
         r#"{"reset" : 1}"#,
+        r#"{"type":"session.update","session":{"audio":{"input":{"turn_detection":null}}}}"#,
+        r#"{"type":"session.update","session":{"turn_detection":{"type":"server_vad","silence_duration_ms":500}}}"#,
+        r#"{"type":"session.update","session":{"input_audio_format":"g711_ulaw"}}"#,
+        r#"{"type":"input_audio_buffer.append","audio":"AAAA"}"#,
+        r#"{"type":"input_audio_buffer.commit"}"#,
+        r#"{"type":"input_audio_buffer.clear"}"#,
+        r#"{"type":"describe"}"#,
+        r#"{"type":"audio-start","data":{"rate":16000,"width":2,"channels":1}}"#,
+        r#"{"type":"audio-chunk","data":{"rate":8000,"width":2,"channels":2}}"#,
+        r#"{"type":"audio-stop","data":{}}"#,
+        r#"{"type":"detect"}"#,
         "Done",
         " Done\n",
         "null",
@@ -98,18 +109,14 @@ fn opening() -> impl Strategy<Value = Opening> {
         Opening::Vosk,
         Opening::Sherpa(SherpaFlavor::Cpp),
         Opening::Sherpa(SherpaFlavor::Python),
+        Opening::Realtime,
+        Opening::Wyoming,
     ])
 }
 
 fn model() -> ModelInfo {
     let tokens = vec!["<blk>".into(), "▁one".into()];
-    ModelInfo {
-        sample_rate: 16_000,
-        tokens,
-        blank: 0,
-        states: vec![vec![1, 1, 3]],
-        words: vec!["one".into()],
-    }
+    ModelInfo { sample_rate: 16_000, tokens, silence: 1.2, ..ModelInfo::default() }
 }
 
 /// A session without socket and recognizer, which checks what it is told to do.
@@ -166,7 +173,13 @@ impl Checked {
 
     fn begin(&mut self, opening: Opening, first: First, actions: &mut Vec<Action>) -> bool {
         if self.protocol.is_none() {
-            match choose(opening, first, &model()) {
+            self.protocol = by_path(opening, &model());
+            if let Some(protocol) = &mut self.protocol {
+                protocol.begin(actions);
+            }
+        }
+        if let (None, Opening::Detect(flavor)) = (&self.protocol, opening) {
+            match by_first_message(flavor, first, &model()) {
                 Ok(protocol) => self.protocol = Some(protocol),
                 Err(close) => actions.push(close),
             }
@@ -189,7 +202,7 @@ impl Checked {
         }
         let busy = self.opened && !self.finishing;
         match action {
-            Action::Open(StreamRequest { format, trace }) => {
+            Action::Open(StreamRequest { format, trace, .. }) => {
                 assert!(!self.opened, "a stream is opened once");
                 assert!(SAMPLE_RATES.contains(&format.sample_rate));
                 self.opened = true;
@@ -204,7 +217,14 @@ impl Checked {
             Action::Audio(bytes) => {
                 assert!(busy, "audio goes to a stream that is open");
                 self.audio += bytes.len();
-                assert_eq!(self.audio, self.bytes, "all of it");
+            }
+            Action::Format(format) => {
+                assert!(busy);
+                assert!(SAMPLE_RATES.contains(&format.sample_rate) && format.channels > 0);
+            }
+            Action::Silence(seconds) => {
+                assert!(busy && seconds > 0.0);
+                self.due.push(RecognizerOutput::Restarted);
             }
             Action::Mark => {
                 assert!(busy);
@@ -266,6 +286,7 @@ proptest! {
         session.step(Opening::Vosk, &Step::Answer(usize::MAX));
         prop_assert_eq!(session.closed, Some(1000));
         prop_assert_eq!(session.sent.len(), session.blocks + session.restarts + 1);
+        prop_assert_eq!(session.audio, session.bytes, "all of the audio");
         let last: Value = serde_json::from_str(session.sent.last().expect("a result")).expect("JSON");
         prop_assert!(last.get("text").is_some() || last.get("alternatives").is_some());
     }
@@ -278,6 +299,10 @@ proptest! {
         let mut session = Checked::default();
         let begin = match opening {
             Opening::Hearken => Step::Text(r#"{"type":"start","sample_rate":16000}"#.into()),
+            Opening::Realtime => Step::Text(r#"{"type":"input_audio_buffer.append","audio":"AAAA"}"#.into()),
+            Opening::Wyoming => {
+                Step::Text(r#"{"type":"audio-start","data":{"rate":16000,"width":2,"channels":1}}"#.into())
+            }
             _ => Step::Binary(vec![0; 4]),
         };
         session.step(opening, &begin);
@@ -294,6 +319,14 @@ proptest! {
             let is_final = match opening {
                 Opening::Hearken => json["type"] == "final",
                 Opening::Vosk => json.get("text").is_some(),
+                Opening::Realtime => {
+                    let text = json["transcript"].as_str().filter(|text| !text.is_empty());
+                    return text.map(String::from);
+                }
+                Opening::Wyoming => {
+                    let is_transcript = json["type"] == "transcript";
+                    return is_transcript.then(|| json["data"]["text"].as_str().expect("a text").into());
+                }
                 Opening::Sherpa(SherpaFlavor::Cpp) | Opening::Detect(SherpaFlavor::Cpp) => json["is_final"] == true,
                 // The Python server's results do not say it: the last one of a segment is.
                 _ => return None,

@@ -9,7 +9,9 @@ use hearken::engine::{Engine, NativeEngine};
 use hearken::error::Stage;
 use hearken::recognizer::front_end::FrontEnd;
 use hearken::recognizer::stepper::Stepper;
-use hearken::recognizer::{Event, Pipeline, Recognizer, Segment, Stream, final_text, step_batch};
+use hearken::recognizer::{
+    Event, Pipeline, Recognizer, Segment, Stream, StreamOptions, final_text, step_batch,
+};
 use proptest::prelude::*;
 
 fn tones(delay: usize, lookahead: usize) -> Recognizer {
@@ -139,6 +141,44 @@ proptest! {
             .collect::<hearken::Result<_>>().expect("heard");
         prop_assert_eq!(last_final(&heard), last_final(&expected));
     }
+}
+
+/// Partials of a long utterance show what is open, so that their sizes add up to a multiple of its
+/// length, not of its square; the final has all of it, however it was pushed.
+#[test]
+fn partials_of_a_long_utterance_stay_short_and_its_final_is_whole() {
+    let said: Vec<&str> = (0..500).map(|i| if i % 7 < 3 { "low" } else { "high" }).collect();
+    let samples = speak(&said);
+    let recognizer = tones(8, 0);
+    let events = hear(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
+    let partials: Vec<&Segment> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Partial(segment) => Some(segment),
+            Event::Final(_) => None,
+        })
+        .collect();
+    assert!(partials.len() >= said.len(), "every word is told when it is recognized");
+    for segment in &partials {
+        assert!(segment.words.len() <= 112, "words of 0.36 s, 40 s of them at the most");
+        assert!(segment.words.iter().all(|word| word.start >= segment.start), "{segment:?}");
+    }
+    let last = partials.last().expect("partials");
+    assert!(last.start > 0.0 && said.join(" ").ends_with(&last.text));
+    let whole = last_final(&events);
+    assert_eq!((&whole.text, whole.start), (&said.join(" "), 0.0));
+    assert!(whole.words.windows(2).all(|pair| pair[0].end <= pair[1].start));
+    let again = hear(&mut recognizer.stream().expect("a stream"), &samples, &[samples.len()]);
+    assert_eq!(last_final(&again), whole);
+}
+
+#[test]
+fn partials_are_left_out_on_request() {
+    let options = StreamOptions { partials: false, ..Default::default() };
+    let mut stream = tones(8, 0).stream_with(&options).expect("a stream");
+    let events = hear(&mut stream, &speak(&["low", "high"]), &[1600]);
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(last_final(&events).text, "low high");
 }
 
 /// All log-probabilities of a signal that is pushed in pieces of these sizes.

@@ -4,6 +4,7 @@
 mod common;
 
 mod audio;
+mod audio_as_written;
 mod cli;
 mod endpoints;
 mod engines;
@@ -26,6 +27,8 @@ mod serve_hostile;
 mod serve_http;
 #[cfg(feature = "serve")]
 mod serve_protocols;
+#[cfg(feature = "serve")]
+mod serve_voice;
 mod soak;
 mod streaming;
 mod train_guide;

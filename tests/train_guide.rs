@@ -15,7 +15,7 @@ characters = "ab"
 layer = 0
 weight = 0.1
 
-[mmi]
+[loss.mmi]
 weight = 0.5
 
 [decoder]

@@ -239,6 +239,43 @@ fn phones_are_learnt_and_a_lexicon_writes_the_words() {
 }
 
 #[test]
+fn lattice_free_mmi_goes_on_from_a_network_that_learnt_by_every_help_there_is() {
+    let place = Place::new();
+    place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\nHISS  HH IH1 S\nHISS(2)  S\n");
+    let helped = phones().replace("dropout = 0.05", "dropout = 0.05\nvariational_dropout = true")
+        + "\n[auxiliary]\nlayer = 0\nweight = 0.3\n[loss]\nconsistency_weight = 0.2\n";
+    let told = place.train(&helped, &place.options("out")).expect("it trains");
+    let last = told.iter().rev().find_map(|told| match told {
+        Progress::Step(step) => Some((
+            step.loss,
+            step.auxiliary_loss.expect("a second output"),
+            step.consistency_loss.expect("two views"),
+        )),
+        _ => None,
+    });
+    let (loss, below, apart) = last.expect("steps");
+    assert!(loss > 0.0 && below > 0.0 && loss != below && apart > 0.0, "{loss}, {below}, {apart}");
+
+    let mmi = phones().replace("steps = 160", "steps = 60").replace("1e-2", "3e-3")
+        + "\n[loss]\nctc_weight = 0.1\n[loss.mmi]\nweight = 1.0\n";
+    let options = Options { from: Some(place.path("out/best.onnx")), ..place.options("on") };
+    let told = place.train(&mmi, &options).expect("it trains");
+    let losses: Vec<f64> = told
+        .iter()
+        .filter_map(|told| match told {
+            Progress::Step(step) => step.mmi_loss,
+            _ => None,
+        })
+        .collect();
+    assert!(losses[losses.len() - 1] < losses[0] && losses.iter().all(|&loss| loss > 0.0), "{losses:?}");
+    let recognizer = Recognizer::open(place.path("on/last.onnx")).expect("a model");
+    let said = ["high", "low", "low", "hiss", "high"];
+    let heard =
+        recognizer.transcribe(&speak(&said, RATE, &mut Pcg64Mcg::seed_from_u64(77))).expect("it hears");
+    assert_eq!(heard, said.join(" "));
+}
+
+#[test]
 fn the_same_seed_and_threads_give_the_same_bytes() {
     let place = Place::new();
     let text = RECIPE.replace("steps = 160", "steps = 12");

@@ -209,7 +209,10 @@ fn nothing_is_written_over_what_is_somebody_elses() {
     refused(&["--beside"], "a.txt: the transcript is there already");
     refused(&["--beside", "--resume"], "a.txt: the transcript is there already");
     fs::write(place.path("a.jsonl"), "{\"audio_filepath\": \"a.wav\"}\n").expect("written");
-    refused(&["a.jsonl", "--beside", "--format", "jsonl", "--overwrite"], "over a recording or manifest");
+    let over =
+        ["transcribe", "--model", "model.onnx", "a.jsonl", "--beside", "--format", "jsonl", "--overwrite"];
+    let (code, error) = place.bad(&over);
+    assert!(code == 2 && error.contains("over a recording or manifest"), "{error}");
     assert_eq!(fs::read_to_string(place.path("a.txt")).expect("there"), "what a person wrote down");
     place.good(&["transcribe", "--model", "model.onnx", "a.wav", "--beside", "--overwrite"]);
     assert_ne!(fs::read_to_string(place.path("a.txt")).expect("there"), "what a person wrote down");
@@ -257,7 +260,7 @@ fn recordings_that_fail_are_named_and_the_others_are_written() {
     fs::write(place.path("many/bad.wav"), &good[..good.len() / 2]).expect("written");
     for again in ["first", "second"] {
         let (code, error) = place.bad(&[&arguments[..], &["--resume"]].concat());
-        assert!(code == 1 && error.contains("many/bad.wav: the file ends before"), "{again}: {error}");
+        assert!(code == 1 && error.contains("many/bad.wav: the recording is cut short"), "{again}: {error}");
         assert_eq!(files(&place.path("out")).len(), 4, "{again}");
     }
 }

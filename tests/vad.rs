@@ -63,7 +63,7 @@ fn a_detector_keeps_a_segment_open_while_it_hears_speech() {
         let detector =
             with_detector.then(|| silero::open(&file, EngineKind::Ort, &options()).expect("opened"));
         let endpoint = EndpointOptions { rule2_min_trailing_silence: 0.1, ..EndpointOptions::default() };
-        let options = StreamOptions { endpoint: Some(endpoint), detector };
+        let options = StreamOptions { endpoint: Some(endpoint), detector, ..Default::default() };
         let mut stream = recognizer.stream_with(&options).expect("a stream");
         let mut events = stream.push(&samples()).expect("heard");
         events.extend(stream.finish().expect("finished"));

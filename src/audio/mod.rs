@@ -14,8 +14,10 @@ mod convert;
 mod input;
 #[cfg(feature = "microphone")]
 pub mod microphone;
+mod problems;
 mod raw;
 mod resample;
+mod tags;
 mod wav;
 
 use std::fs::File;
@@ -25,6 +27,7 @@ use crate::error::{Error, Result, Stage, io};
 use crate::units::seconds_to_samples;
 
 pub use convert::{Encoding, alaw_to_s16, downmix, f32_to_s16, mulaw_to_s16, s16_to_f32};
+pub use problems::Problems;
 pub use raw::RawFormat;
 pub use resample::{Resampler, resampled_len};
 pub use wav::{WavEncoding, write_wav};
@@ -57,17 +60,7 @@ pub trait Source: Send {
     /// # Errors
     /// As for [`read`](Self::read).
     fn skip(&mut self, samples: u64) -> Result<u64> {
-        let mut waste = Vec::new();
-        let mut skipped = 0;
-        while skipped < samples {
-            waste.clear();
-            let n = self.read(&mut waste, (samples - skipped).min(PIECE as u64) as usize)?;
-            if n == 0 {
-                break;
-            }
-            skipped += n as u64;
-        }
-        Ok(skipped)
+        read_over(self, samples)
     }
 
     /// What was wrong with the input so far without being an error.
@@ -76,47 +69,26 @@ pub trait Source: Send {
     }
 }
 
-/// Damage that a source read past.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Problems {
-    /// Packets of a compressed stream that could not be decoded and were left out.
-    pub skipped_packets: u64,
-    /// The input ends before the end that its header or its last page announces.
-    pub truncated: bool,
-}
-
-impl Problems {
-    /// What is wrong, in one sentence; `None` where all was read.
-    pub fn describe(&self) -> Option<String> {
-        match self {
-            Self { truncated: true, .. } => Some("damaged: it ends before its announced end".into()),
-            Self { skipped_packets: 0, .. } => None,
-            Self { skipped_packets, .. } => {
-                Some(format!("damaged: {skipped_packets} of its packets cannot be decoded"))
-            }
+/// Reads up to `samples` samples for nothing and returns how many were there.
+fn read_over(source: &mut (impl Source + ?Sized), samples: u64) -> Result<u64> {
+    let mut waste = Vec::new();
+    let mut skipped = 0;
+    while skipped < samples {
+        waste.clear();
+        let n = source.read(&mut waste, (samples - skipped).min(PIECE as u64) as usize)?;
+        if n == 0 {
+            break;
         }
+        skipped += n as u64;
     }
-
-    /// What is wrong with a recording that was transcribed, a sentence for each kind of damage; none
-    /// when it is whole.
-    pub fn sentences(&self) -> Vec<String> {
-        let mut sentences = Vec::new();
-        if self.truncated {
-            let sentence = "the file ends before the end that it announces; what is there was transcribed";
-            sentences.push(sentence.into());
-        }
-        if self.skipped_packets > 0 {
-            let packets = self.skipped_packets;
-            sentences.push(format!("{packets} damaged packets were left out; the rest was transcribed"));
-        }
-        sentences
-    }
+    Ok(skipped)
 }
 
 /// Opens an audio file as mono at `rate` Hz.
 ///
-/// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, WAVE_FORMAT_EXTENSIBLE,
-/// RF64), FLAC, MP3, AAC and ALAC in M4A, ADTS, Ogg Vorbis, Ogg Opus, AIFF, CAF, Matroska and WebM.
+/// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, MP3, WAVE_FORMAT_EXTENSIBLE,
+/// RF64, BW64), FLAC, MP3 and its elder layers, AAC and ALAC in M4A, ADTS, Ogg with Vorbis, Opus or FLAC,
+/// AIFF, CAF, Matroska and WebM.
 ///
 /// # Errors
 /// When the file is missing, unreadable, a directory, empty, or holds no audio that is known.
@@ -192,7 +164,7 @@ pub fn open_reader(
 /// As for [`open`].
 pub fn open_bytes(bytes: Vec<u8>, name: &str, rate: u32) -> Result<Box<dyn Source>> {
     check_rate(rate)?;
-    let source = open_native(Input::Memory(std::io::Cursor::new(bytes)), Path::new(name))?;
+    let source = open_native(Input::memory(bytes), Path::new(name))?;
     at_rate(source, rate)
 }
 
@@ -256,20 +228,23 @@ pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f
 /// Recognises the format by the first bytes and opens it at its own rate, with all checks.
 fn open_native(mut input: Input, name: &Path) -> Result<Box<dyn Source>> {
     let opened = checked::no_panic(|| {
-        let head = input.peek()?;
+        let mut head = input.peek()?;
+        while let Some(size) = tags::id3v2(&head) {
+            input.begin_behind(size)?;
+            head = input.peek()?;
+        }
         if head.is_empty() {
             return Err(Error::new(Stage::Audio, "expected audio, found an empty file"));
         }
-        if wav::is_wav(head) {
+        let source: Box<dyn Source> = if wav::is_wav(&head) {
             match wav::read_header(&mut input)? {
-                wav::Header::Pcm { format, length } => {
-                    let reader = raw::PcmReader::new(input, format, length)?;
-                    return Ok(Box::new(reader) as Box<dyn Source>);
-                }
-                wav::Header::Coded => input.rewind()?,
+                wav::Header::Pcm { format, length } => Box::new(raw::PcmReader::new(input, format, length)?),
+                wav::Header::Coded(coded) => Box::new(compressed::CompressedReader::of_wav(input, coded)?),
             }
-        }
-        Ok(Box::new(compressed::CompressedReader::new(input)?) as Box<dyn Source>)
+        } else {
+            Box::new(compressed::CompressedReader::new(input)?)
+        };
+        Ok(source)
     });
     let source = opened.map_err(|e| e.in_file(name))?;
     Ok(Box::new(Checked::new(source, name)))

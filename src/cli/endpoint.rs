@@ -133,7 +133,7 @@ impl EndpointArgs {
         }
         let detector = self.vad.as_deref().map(open_detector).transpose()?;
         let detector = detector.map(|d| d.with_threshold(self.vad_threshold));
-        Ok(StreamOptions { endpoint: Some(endpoint), detector })
+        Ok(StreamOptions { endpoint: Some(endpoint), detector, ..Default::default() })
     }
 }
 

@@ -69,7 +69,7 @@ enum Command {
     Import(import::Args),
     /// Run a speech recognition server (WebSocket, HTTP, browser page).
     #[cfg(feature = "serve")]
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Describe a model file.
     Inspect(inspect::Args),
     /// Write manual pages and shell completions.

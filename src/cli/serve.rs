@@ -14,7 +14,7 @@ use super::endpoint::EndpointArgs;
 use super::model::ModelChoice;
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage};
-use crate::serve::{self, Access, Limits, Options, SherpaFlavor, Tls};
+use crate::serve::{self, Access, Limits, Listeners, Options, SherpaFlavor, Tls};
 
 /// Run a speech recognition server: websockets as vosk-server and sherpa-onnx speak them, whole
 /// recordings by POST, and a page for the browser.
@@ -57,6 +57,14 @@ pub(super) struct Args {
     /// Largest number of streams in one call of the network.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
+
+    /// Serve the Wyoming protocol too, for Home Assistant; its usual port is 10300.
+    #[arg(long, value_name = "tcp://HOST:PORT", value_parser = wyoming_address)]
+    wyoming: Option<SocketAddr>,
+
+    /// A language of the model, as `en`, for clients that choose by language; en for the digits model.
+    #[arg(long, value_name = "LANGUAGE")]
+    language: Vec<String>,
 
     /// How a sherpa-onnx client on `/` is answered: as by the C++ or the Python server.
     #[arg(long, value_name = "cpp|python", default_value = "cpp", value_parser = ["cpp", "python"])]
@@ -141,6 +149,13 @@ fn listen_address(text: &str) -> std::result::Result<SocketAddr, String> {
     }
 }
 
+/// An address as Wyoming's programs write it.
+fn wyoming_address(text: &str) -> std::result::Result<SocketAddr, String> {
+    let address =
+        text.strip_prefix("tcp://").ok_or("expected tcp://HOST:PORT, as in tcp://127.0.0.1:10300")?;
+    listen_address(address)
+}
+
 /// A positive number of a size that durations can have.
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
@@ -190,6 +205,20 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let hint = "set --token-file, or say --insecure";
         return Err(Error::new(Stage::Usage, problem).hint(hint).into());
     }
+    if let Some(address) = args.wyoming.filter(|address| !address.ip().is_loopback() && !args.insecure) {
+        let problem = format!("{address} is reached from outside, and the Wyoming protocol knows no token");
+        return Err(Error::new(Stage::Usage, problem).hint("say --insecure, behind a firewall").into());
+    }
+    let languages = match &args.model.model {
+        _ if !args.language.is_empty() => args.language.clone(),
+        None => vec!["en".into()],
+        Some(_) if args.wyoming.is_some() => {
+            let problem =
+                "Wyoming's clients choose a model by its language, which this model's file does not say";
+            return Err(Error::new(Stage::Usage, problem).hint("name it: --language en").into());
+        }
+        Some(_) => Vec::new(),
+    };
     let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
     let tls = tls.map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -201,6 +230,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         batch: usize::from(args.batch),
         stream: args.endpoint.stream_options(true)?,
         flavor: if args.sherpa_ending == "python" { SherpaFlavor::Python } else { SherpaFlavor::Cpp },
+        languages,
         log: say,
     };
     let recognizer = args.model.open()?;
@@ -215,10 +245,15 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let mut signals = Signals::listen()?;
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         say(&format!("listening on {scheme}://{address}/"));
+        let wyoming = args.wyoming.map(bind).transpose()?;
+        if let Some((_, address)) = &wyoming {
+            say(&format!("listening on tcp://{address} (Wyoming)"));
+        }
+        let listeners = Listeners { http: listener, wyoming: wyoming.map(|(listener, _)| listener) };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         tokio::select! {
-            served = serve::run(listener, recognizer, options, shutdown) => served.map(|()| Outcome::Done),
+            served = serve::run(listeners, recognizer, options, shutdown) => served.map(|()| Outcome::Done),
             () = async {
                 signals.any().await;
                 drop(stop);
@@ -351,6 +386,7 @@ mod tests {
             ("127.0.0.1", "127.0.0.1:2700"),
             ("::1", "[::1]:2700"),
             ("speech.example.org:2700", "127.0.0.1:2700"),
+            ("tcp://127.0.0.1:10300", "127.0.0.1"),
             ("localhost:70000", "65535"),
             ("localhost:http", "`http`"),
             ("", "127.0.0.1:2700"),

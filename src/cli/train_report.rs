@@ -85,10 +85,11 @@ impl TrainReport {
         let also =
             |name: &str, loss: Option<f64>| loss.map_or(String::new(), |loss| format!("  {name} {loss:.3}"));
         let text = format!(
-            "loss {:.4}{}{}  gradient {:.2}  learning rate {:.1e}  blank {:.0} %  {:.0} utterances/s",
+            "loss {:.4}{}{}{}  gradient {:.2}  learning rate {:.1e}  blank {:.0} %  {:.0} utterances/s",
             step.loss,
             also("auxiliary loss", step.auxiliary_loss),
             also("MMI loss", step.mmi_loss),
+            also("disagreement of views", step.consistency_loss),
             step.gradient_norm,
             step.learning_rate,
             100.0 * step.blank_share,

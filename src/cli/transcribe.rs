@@ -22,7 +22,7 @@ use crate::audio::{Problems, RawFormat};
 use crate::error::{Error, Result, Stage};
 use crate::fs::AtomicFile;
 use crate::output::{Format, JsonWriter, TerminalWriter, TextWriter, WholeWriter, Writer};
-use crate::recognizer::{Event, Pipeline, Recognizer};
+use crate::recognizer::{Event, Pipeline, Recognizer, StreamOptions};
 
 use inputs::{Input, Inputs};
 use journal::Stamp;
@@ -54,6 +54,10 @@ pub(super) struct Args {
     /// Print events as JSON lines, partial ones too.
     #[arg(long, conflicts_with_all = ["format", "beside"])]
     json: bool,
+
+    /// Print no partial results, only what is final.
+    #[arg(long)]
+    no_partials: bool,
 
     /// How transcripts are written.
     #[arg(long, value_name = "FORMAT", default_value = "txt")]
@@ -120,10 +124,11 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     }
     let inputs = Inputs::find(&args.paths, args.raw.is_some());
     let place = place(args, &inputs)?;
-    let short = args.endpoint.stream_options(false)?;
+    let partials = !args.no_partials;
+    let short = StreamOptions { partials, ..args.endpoint.stream_options(false)? };
     let long = match short.endpoint {
         Some(_) => short.clone(),
-        None => args.endpoint.stream_options(true)?,
+        None => StreamOptions { partials, ..args.endpoint.stream_options(true)? },
     };
     inputs.errors.iter().for_each(complain);
     if inputs.list.is_empty() {
@@ -341,7 +346,7 @@ fn write_recording(
                 return Ok(true);
             }
             Ok(News::Ended(problems)) => {
-                let mut warnings = problems.sentences();
+                let mut warnings = problems.messages();
                 if job.interrupt.is_asked() {
                     warnings = vec![format!("interrupted after {reached:.1} s of audio")];
                 }

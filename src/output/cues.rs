@@ -111,7 +111,7 @@ fn breaks(words: &[Word], lengths: &[usize]) -> Vec<usize> {
 fn cost(words: &[Word], start: usize, end: usize, characters: usize) -> f64 {
     let pause = |at: usize| words[at].start - words[at - 1].end;
     let short = (1.0 - characters as f64 / MAX_LINE as f64).max(0.0);
-    let inside: f64 = (start + 1..end).map(|at| pause(at).max(0.0) / LONG_PAUSE).map(|p| p * p).sum();
+    let inside: f64 = (start + 1..end).map(|at| pause(at).max(0.0) / PAUSE).map(|p| p * p).sum();
     let break_in_speech = if end < words.len() { (1.0 - pause(end) / PAUSE).clamp(0.0, 1.0) } else { 0.0 };
     let second_line = if characters > MAX_LINE { 0.3 } else { 0.0 };
     1.0 + short * short + inside + break_in_speech + second_line
@@ -205,7 +205,7 @@ mod tests {
     fn times_are_hours_minutes_seconds() {
         assert_eq!(time(3661.0015, ','), "01:01:01,002");
         assert_eq!(time(-1.0, '.'), "00:00:00.000");
-        assert_eq!(time(359_999.9999, '.'), "100:00:00.000");
+        assert_eq!(time(359_999.999_9, '.'), "100:00:00.000");
     }
 
     proptest! {

@@ -43,8 +43,9 @@ pub fn evaluate_entry(
     let left = entry.duration.map_or(u64::MAX, |seconds| seconds_to_samples(seconds, rate));
     let mut utterance = evaluate_source(recognizer, &mut *source, chunk_samples, left)
         .map_err(|e| e.in_file(&entry.audio))?;
-    if let Some(damage) = source.problems().describe() {
-        return Err(in_file(damage));
+    let problems = source.problems();
+    if !problems.is_empty() {
+        return Err(in_file(format!("damaged: {}", problems.messages().join("; "))));
     }
     if utterance.audio_seconds == 0.0 {
         let end = samples_to_seconds(skipped, rate);

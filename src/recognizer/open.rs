@@ -255,6 +255,9 @@ pub(super) fn stages(
     let words = WordBuilder::new(tokens, decoder, recognizer.clock());
     let spec = recognizer.engine.spec();
     let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder)?, words, spec.num_tokens);
+    if !options.partials {
+        segments = segments.without_partials();
+    }
     let mut speech = None;
     if let Some(endpoint) = &options.endpoint {
         endpoint.check()?;

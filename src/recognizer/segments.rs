@@ -16,6 +16,11 @@ const WORD_GAP: f64 = 0.5;
 /// way that it has not told of yet.
 const SILENCE_TO_FORGET: f64 = 0.5;
 
+/// How much of a segment stays open, seconds: words that began earlier are settled. They leave the search,
+/// so that a step costs the same however long the segment is, and partials, which show the open words
+/// only, stay short. A segment is looked at when it has twice as much.
+const OPEN_SECONDS: f64 = 20.0;
+
 /// What a network that forgets at an endpoint hears again, seconds, but no more than half of the
 /// silence: a word may have begun that it has not told of yet.
 const HEARD_AGAIN: f64 = 0.5;
@@ -37,6 +42,13 @@ pub struct SegmentDecoder {
     speech: VecDeque<bool>,
     /// Where the current segment begins, seconds.
     start: f64,
+    /// The words of the segment that no longer change.
+    settled: Vec<Word>,
+    /// Where the words behind them begin, seconds, and the frame from which they are counted.
+    open_start: f64,
+    open_frame: u64,
+    /// Partials are made.
+    partials: bool,
     /// The stream's length, once it is known.
     duration: Option<f64>,
     /// The decoder's revision at the last look.
@@ -63,6 +75,10 @@ impl SegmentDecoder {
             resets_state: false,
             speech: VecDeque::new(),
             start: 0.0,
+            settled: Vec::new(),
+            open_start: 0.0,
+            open_frame: 0,
+            partials: true,
             duration: None,
             seen,
             text: String::new(),
@@ -74,6 +90,12 @@ impl SegmentDecoder {
     pub fn with_endpoints(mut self, options: &EndpointOptions, resets_state: bool) -> Self {
         self.endpointer = Some(Endpointer::new(options, self.words.clock().seconds(1)));
         self.resets_state = options.reset_state.unwrap_or(resets_state);
+        self
+    }
+
+    /// Makes no partials.
+    pub fn without_partials(mut self) -> Self {
+        self.partials = false;
         self
     }
 
@@ -96,23 +118,23 @@ impl SegmentDecoder {
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
         let mut forget = None;
         let rejects = self.words.rejection().is_some();
-        if self.endpointer.is_none() && !rejects {
-            self.decoder.push(log_probs);
-        } else {
-            for frame in log_probs.chunks_exact(self.num_tokens) {
-                self.decoder.push(frame);
-                if rejects {
-                    self.onsets.push(frame);
+        for frame in log_probs.chunks_exact(self.num_tokens) {
+            self.decoder.push(frame);
+            if rejects {
+                self.onsets.push(frame);
+            }
+            if let Some(endpoint) = self.endpoint() {
+                if self.resets_state && endpoint != Endpoint::TooLong && self.has_been_silent() {
+                    forget = Some(self.frames_to_hear_again());
                 }
-                if let Some(endpoint) = self.endpoint() {
-                    if self.resets_state && endpoint != Endpoint::TooLong && self.has_been_silent() {
-                        forget = Some(self.frames_to_hear_again());
-                    }
-                    events.push(self.cut(endpoint));
-                }
+                events.push(self.cut(endpoint));
+            } else if self.decoder.num_frames() - self.open_frame >= 2 * self.open_frames() {
+                self.settle();
             }
         }
-        events.extend(self.partial());
+        if self.partials {
+            events.extend(self.partial());
+        }
         forget
     }
 
@@ -142,12 +164,36 @@ impl SegmentDecoder {
         self.text.clear();
         self.open.clear();
         self.start = 0.0;
+        self.settled.clear();
+        self.open_start = 0.0;
+        self.open_frame = 0;
         self.duration = None;
     }
 
     /// Seconds heard so far.
     fn heard(&self) -> f64 {
         self.words.clock().seconds(self.decoder.num_frames())
+    }
+
+    fn open_frames(&self) -> u64 {
+        (OPEN_SECONDS / self.words.clock().seconds(1).max(1e-3)).ceil() as u64
+    }
+
+    /// Takes the words out of the search that began before the open part of the segment.
+    fn settle(&mut self) {
+        let first = self.decoder.num_frames() - self.open_frames();
+        self.open_frame = first;
+        let best = self.decoder.best();
+        let Some(at) = self.words.first_word_since(&best, first) else { return };
+        let tokens = self.decoder.end_segment_before(best[at].start);
+        let words = self.words.words(&tokens, self.open_start, self.duration, self.around(&best[at..]));
+        self.open_start = words.last().map_or(self.open_start, |word| word.end);
+        // The next partial shows what stands behind them, and is none if that was shown already.
+        if let Some(behind) = self.text.strip_prefix(&join(&words)) {
+            self.text = behind.trim_start().to_string();
+        }
+        self.settled.extend(words);
+        self.remember(&tokens, &best[at..]);
     }
 
     /// Asks the rules about the frame that was pushed last.
@@ -194,8 +240,8 @@ impl SegmentDecoder {
         }
         // The segment ends where the word that is kept begins, as far as that is known.
         let behind = &best[at..];
-        let said = self.words.words(&tokens, self.start, self.duration, self.around(behind));
-        let floor = said.last().map_or(self.start, |word| word.end);
+        let said = self.words.words(&tokens, self.open_start, self.duration, self.around(behind));
+        let floor = said.last().map_or(self.open_start, |word| word.end);
         let next = self.words.words(behind, floor, self.duration, self.around(&[]));
         let end = next.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
         let closed = self.close(&tokens, behind, end);
@@ -215,22 +261,27 @@ impl SegmentDecoder {
 
     /// Gives `tokens` for good; those behind stay for the next segment.
     fn close(&mut self, tokens: &[Token], behind: &[Token], end: f64) -> Event {
-        let segment = self.segment(tokens, behind, end);
+        let open = self.words.words(tokens, self.open_start, self.duration, self.around(behind));
+        let mut words = std::mem::take(&mut self.settled);
+        words.extend(open);
+        let segment = Segment { text: join(&words), start: self.start, end: end.max(self.start), words };
         self.seen = self.decoder.revision();
         self.text.clear();
         self.open.clear();
         self.start = segment.end;
+        self.open_start = segment.end;
+        self.open_frame = behind.first().map_or(self.decoder.num_frames(), |token| token.start);
         self.remember(tokens, behind);
         Event::Final(segment)
     }
 
-    /// Keeps what the next segments' words are judged by.
+    /// Keeps what the words behind these are judged by.
     fn remember(&mut self, tokens: &[Token], behind: &[Token]) {
         let Some(rejection) = self.words.rejection() else { return };
         let kept = rejection.are_company(tokens, self.around(behind));
         self.before.extend(tokens.iter().zip(kept).filter(|(_, kept)| *kept).map(|(token, _)| *token));
-        // A word that is kept for the next segment began within the look-back of a word.
-        let first = self.onsets.num_frames().saturating_sub(4 * rejection.window);
+        let open = behind.first().map_or(self.onsets.num_frames(), |token| token.start);
+        let first = open.saturating_sub(4 * rejection.window);
         self.onsets.forget_before(first);
         self.before.retain(|token| token.end > first);
     }
@@ -247,8 +298,7 @@ impl SegmentDecoder {
         }
         self.seen = revision;
         self.open = open;
-        let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
-        let segment = self.segment(&self.decoder.best(), &[], end);
+        let segment = self.partial_segment();
         if segment.text == self.text {
             return None;
         }
@@ -265,9 +315,12 @@ impl SegmentDecoder {
         tokens.iter().zip(kept).filter(|(_, kept)| *kept).map(|(token, _)| token.id).collect()
     }
 
-    fn segment(&self, tokens: &[Token], behind: &[Token], end: f64) -> Segment {
-        let words = self.words.words(tokens, self.start, self.duration, self.around(behind));
-        Segment { text: join(&words), start: self.start, end: end.max(self.start), words }
+    /// The open words of the segment.
+    fn partial_segment(&self) -> Segment {
+        let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
+        let (best, start) = (self.decoder.best(), self.open_start);
+        let words = self.words.words(&best, start, self.duration, self.around(&[]));
+        Segment { text: join(&words), start, end: end.max(start), words }
     }
 }
 

@@ -11,13 +11,21 @@ use super::stepper::{Stepper, run_batch};
 use super::transcript::Event;
 use super::{Recognizer, open};
 
-/// How a stream is cut into segments.
-#[derive(Clone, Debug, Default)]
+/// How a stream is cut into segments, and what it tells of them.
+#[derive(Clone, Debug)]
 pub struct StreamOptions {
     /// The rules by which segments end; without them a stream is one segment.
     pub endpoint: Option<EndpointOptions>,
     /// Hears whether someone talks, beside the recogniser itself; used by the rules only.
     pub detector: Option<DetectorFactory>,
+    /// Whether there are `Partial` events.
+    pub partials: bool,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self { endpoint: None, detector: None, partials: true }
+    }
 }
 
 /// All that changes while one speaker is heard. Owns everything it needs but the network, which

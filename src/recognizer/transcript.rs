@@ -38,8 +38,10 @@ pub struct Segment {
     pub words: Vec<Word>,
 }
 
-/// What a stream tells as it goes. A `Final` comes once a segment; what a `Partial` says may
-/// still change.
+/// What a stream tells as it goes. A `Final` comes once a segment, with all of its words; what a
+/// `Partial` says may still change. It comes when its text is another than before, and covers the
+/// segment from its `start` on: the whole, or, once the segment is longer than 40 s, its last 20 to 40 s
+/// (the words in front of them were in partials before and no longer change).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {

@@ -121,9 +121,17 @@ impl WordBuilder {
 
     /// Where the last word (or filler) of `tokens` begins; `None` when there are none.
     pub fn last_word(&self, tokens: &[Token]) -> Option<usize> {
+        (0..tokens.len()).rev().find(|&at| self.begins(tokens, at))
+    }
+
+    /// Where the first word (or filler) of `tokens` begins that does so at frame `first` or later.
+    pub fn first_word_since(&self, tokens: &[Token], first: u64) -> Option<usize> {
+        (0..tokens.len()).find(|&at| tokens[at].start >= first && self.begins(tokens, at))
+    }
+
+    fn begins(&self, tokens: &[Token], at: usize) -> bool {
         let filler = |at: usize| self.filler[tokens[at].id as usize];
-        let begins = |at: usize| self.begins_word[tokens[at].id as usize];
-        (0..tokens.len()).rev().find(|&at| at == 0 || begins(at) || filler(at) || filler(at - 1))
+        at == 0 || self.begins_word[tokens[at].id as usize] || filler(at) || filler(at - 1)
     }
 
     /// The words of `tokens` (a segment that begins at `start` seconds), with times cut at

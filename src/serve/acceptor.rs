@@ -20,7 +20,11 @@ use super::client_stream::{ClientStream, ConnectionGuard};
 use super::http::{self, App, Busy};
 use super::limits::{Limits, RateLimit};
 use super::metrics::Metrics;
+use super::protocol::choose::Opening;
+use super::session;
+use super::shared::Shared;
 use super::tls::Tls;
+use super::wyoming::{self, WyomingTransport};
 
 /// Connections at a time beyond the limits, for a look at the server's health.
 const RESERVE: usize = 64;
@@ -43,12 +47,13 @@ pub struct Acceptor {
     reserve: VecDeque<AbortHandle>,
     metrics: Arc<Metrics>,
     draining: watch::Receiver<bool>,
+    shared: Arc<Shared>,
 }
 
 impl Acceptor {
     /// An acceptor with the limits of `app`.
     pub fn new(app: App, tls: Option<Tls>) -> Self {
-        let shared = &app.shared;
+        let shared = Arc::clone(&app.shared);
         Self {
             tls,
             limits: shared.limits.clone(),
@@ -59,6 +64,7 @@ impl Acceptor {
             draining: shared.draining.clone(),
             busy_router: http::busy_router(app.clone()),
             router: http::router(app),
+            shared,
         }
     }
 
@@ -87,6 +93,28 @@ impl Acceptor {
                 });
             }
         }
+    }
+
+    /// Serves one more connection of a Wyoming client.
+    pub fn admit_wyoming(&mut self, tcp: TcpStream, open: &mut JoinSet<()>) {
+        const FULL: &str =
+            r#"{"type":"error","data":{"text":"too many clients: try again later","code":"busy"}}"#;
+        // Small messages must not wait for each other; a socket without the option still works.
+        let _ = tcp.set_nodelay(true);
+        let guard = match self.place() {
+            Ok(guard) => guard,
+            Err(busy) => {
+                if let Busy::Limit(reason) = busy {
+                    self.metrics.refuse(reason);
+                }
+                // As far as it can be said without waiting.
+                let _ = tcp.try_write(&wyoming::event_bytes(FULL));
+                return;
+            }
+        };
+        let stream = ClientStream::new(tcp, Some(guard), self.limits.write, Arc::clone(&self.metrics));
+        let transport = WyomingTransport::new(stream, self.limits.message_bytes);
+        open.spawn(session::run(transport, Opening::Wyoming, Arc::clone(&self.shared)));
     }
 
     /// A place for one more connection, or why there is none.

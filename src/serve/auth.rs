@@ -5,8 +5,9 @@ use subtle::ConstantTimeEq;
 
 use super::origin;
 
-/// The subprotocol in which browsers, which cannot set headers on websockets, send the token.
-pub const TOKEN_PROTOCOL: &str = "bearer.";
+/// The subprotocols in which browsers, which cannot set headers on websockets, send the token: hearken's
+/// own, and OpenAI's.
+const TOKEN_PROTOCOLS: [&str; 2] = ["bearer.", "openai-insecure-api-key."];
 
 /// The access rules of one server.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +49,7 @@ impl Access {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .filter_map(|value| value.trim().strip_prefix(TOKEN_PROTOCOL));
+            .filter_map(|value| TOKEN_PROTOCOLS.iter().find_map(|prefix| value.trim().strip_prefix(prefix)));
         let from_query =
             uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.strip_prefix("token="));
         if from_header.chain(from_protocol).chain(from_query).any(is_it) {
@@ -144,6 +145,8 @@ mod tests {
             check(&access, &[(header::SEC_WEBSOCKET_PROTOCOL, "hearken, bearer.secret")], "/"),
             Ok(())
         );
+        let openai = "realtime, openai-insecure-api-key.secret";
+        assert_eq!(check(&access, &[(header::SEC_WEBSOCKET_PROTOCOL, openai)], "/"), Ok(()));
         assert_eq!(check(&access, &[], "/?a=b&token=secret"), Ok(()));
         assert_eq!(check(&access, &[], "/?token=secret2"), Err(Refusal::Token));
     }

@@ -31,6 +31,8 @@ pub enum Item {
     Audio(Vec<f32>),
     Mark,
     Restart,
+    /// As `Restart`, and from then on so many seconds of silence end an utterance.
+    Silence(f64),
     Finish,
 }
 
@@ -46,6 +48,7 @@ pub(super) enum Command {
     Open {
         id: u64,
         traced: bool,
+        silence: Option<f64>,
         outputs: mpsc::Sender<Vec<RecognizerOutput>>,
         backlog: Arc<Backlog>,
     },
@@ -125,9 +128,14 @@ impl Batcher {
         Ok(Self { workers: workers.collect::<Result<_>>()?, next_id: AtomicU64::new(0), buffer })
     }
 
-    /// Opens a stream on the thread that has the fewest; the outputs of `traced` streams have traces.
+    /// Opens a stream on the thread that has the fewest. The outputs of `traced` streams have traces;
+    /// so many seconds of `silence` end an utterance, where that is set.
     /// The outputs end without [`RecognizerOutput::Finished`] when the thread is gone.
-    pub fn open(&self, traced: bool) -> Option<(StreamHandle, mpsc::Receiver<Vec<RecognizerOutput>>)> {
+    pub fn open(
+        &self,
+        traced: bool,
+        silence: Option<f64>,
+    ) -> Option<(StreamHandle, mpsc::Receiver<Vec<RecognizerOutput>>)> {
         let worker = self.workers.iter().min_by_key(|w| w.streams.load(Ordering::Relaxed))?;
         worker.streams.fetch_add(1, Ordering::Relaxed);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -145,7 +153,7 @@ impl Batcher {
             streams: Arc::clone(&worker.streams),
         };
         // That the thread is gone shows in the outputs.
-        let _ = worker.commands.send(Command::Open { id, traced, outputs, backlog });
+        let _ = worker.commands.send(Command::Open { id, traced, silence, outputs, backlog });
         Some((handle, receiver))
     }
 }

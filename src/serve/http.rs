@@ -47,6 +47,7 @@ pub fn router(app: App) -> Router {
             "/sherpa/python",
             any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(SherpaFlavor::Python))),
         )
+        .route("/v1/realtime", any(|s: State<App>, r: Request| stream(s, r, Opening::Realtime)))
         .route("/v1/audio/transcriptions", post(transcriptions))
         .route("/v1/models", get(models))
         .route("/v1/models/{id}", get(model))
@@ -186,7 +187,7 @@ async fn stream(State(app): State<App>, request: Request, opening: Opening) -> R
     }
     let max_message = shared.limits.message_bytes;
     upgrade
-        .protocols(["hearken"])
+        .protocols(["hearken", "realtime"])
         .max_message_size(max_message)
         .max_frame_size(max_message)
         .read_buffer_size(8 << 10)

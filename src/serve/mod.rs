@@ -33,6 +33,7 @@ mod tls;
 mod transcription;
 mod websocket;
 mod worker;
+pub mod wyoming;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -78,6 +79,8 @@ pub struct Options {
     pub stream: StreamOptions,
     /// How a sherpa-onnx client on `/` is answered.
     pub flavor: SherpaFlavor,
+    /// The model's languages, as BCP 47 names them; none where they are not known.
+    pub languages: Vec<String>,
     /// Takes lines for the server's operator.
     pub log: fn(&str),
 }
@@ -90,10 +93,42 @@ impl Default for Options {
             tls: None,
             threads: 1,
             batch: 64,
-            stream: StreamOptions { endpoint: Some(EndpointOptions::default()), detector: None },
+            stream: StreamOptions { endpoint: Some(EndpointOptions::default()), ..Default::default() },
             flavor: SherpaFlavor::default(),
+            languages: Vec::new(),
             log: |_| {},
         }
+    }
+}
+
+/// Where a server listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// HTTP and websockets.
+    pub http: TcpListener,
+    /// The Wyoming protocol.
+    pub wyoming: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// The next connection, and whether it is a Wyoming client's.
+    async fn accept(&self) -> std::io::Result<(TcpStream, bool)> {
+        let wyoming = async {
+            match &self.wyoming {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.http.accept() => Ok((accepted?.0, false)),
+            accepted = wyoming => Ok((accepted?.0, true)),
+        }
+    }
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(http: TcpListener) -> Self {
+        Self { http, wyoming: None }
     }
 }
 
@@ -103,7 +138,7 @@ impl Default for Options {
 /// # Errors
 /// When a thread cannot be started. Errors of clients are not errors here.
 pub async fn run(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     recognizer: Recognizer,
     options: Options,
     shutdown: impl Future<Output = ()>,
@@ -114,7 +149,7 @@ pub async fn run(
     let app = App { shared, access: Arc::new(options.access.clone()), flavor: options.flavor };
     let mut acceptor = Acceptor::new(app, options.tls.clone());
     let mut open = JoinSet::new();
-    let mut accepting = Accepting { listener: &listener, log: options.log, said: None };
+    let mut accepting = Accepting { listeners: listeners.into(), log: options.log, said: None };
     accepting.until(shutdown, &mut acceptor, &mut open).await;
     (options.log)(&format!("draining: {} streams", metrics.streams.load(Relaxed)));
     // `send` fails only if no connection is open, which is fine.
@@ -122,7 +157,7 @@ pub async fn run(
     let gone = Acceptor::all_gone(acceptor.connections(), options.limits.connections);
     let gone = timeout(options.limits.drain, gone);
     accepting.until(async { drop(gone.await) }, &mut acceptor, &mut open).await;
-    drop(listener);
+    drop(accepting);
     (options.log)("stopped");
     Ok(())
 }
@@ -131,14 +166,14 @@ pub async fn run(
 const MIN_SILENCE: Duration = Duration::from_secs(60);
 
 /// Accepts connections.
-struct Accepting<'a> {
-    listener: &'a TcpListener,
+struct Accepting {
+    listeners: Listeners,
     log: fn(&str),
     /// When the operator was last told that the system gives no more connections.
     said: Option<Instant>,
 }
 
-impl Accepting<'_> {
+impl Accepting {
     /// Accepts connections until `done` completes.
     async fn until(
         &mut self,
@@ -150,8 +185,9 @@ impl Accepting<'_> {
         loop {
             tokio::select! {
                 () = &mut done => return,
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => acceptor.admit(stream, open),
+                accepted = self.listeners.accept() => match accepted {
+                    Ok((stream, false)) => acceptor.admit(stream, open),
+                    Ok((stream, true)) => acceptor.admit_wyoming(stream, open),
                     Err(error) => {
                         self.complain(&error);
                         // Out of file descriptors, most likely: some will be free soon.
@@ -210,6 +246,8 @@ fn shared(
             blank: tokens.blank(),
             states,
             words: words(recognizer.metadata()),
+            languages: options.languages.clone(),
+            silence: options.stream.endpoint.unwrap_or_default().rule2_min_trailing_silence,
         },
         streams: Arc::new(Semaphore::new(options.limits.streams)),
         uploads: Arc::new(Semaphore::new(options.limits.uploads)),

@@ -60,7 +60,7 @@ impl Transcription {
     /// When all streams are taken.
     pub fn begin(shared: &Arc<Shared>, form: Form) -> std::result::Result<Self, ApiError> {
         let busy = || ApiError::busy("all streams are taken: try again later");
-        let stream = shared.open_stream("http", false).ok_or_else(busy)?;
+        let stream = shared.open_stream("http", false, None).ok_or_else(busy)?;
         let rate = shared.model.sample_rate;
         let limits = shared.limits.clone();
         Ok(Self {
@@ -182,7 +182,7 @@ impl Decoder {
         let stopped = |_| Error::new(Stage::Audio, "the decoder stopped");
         let Chunk { source, samples } = chunk.map_err(stopped)??;
         if samples.is_empty() {
-            self.warnings = source.problems().sentences();
+            self.warnings = source.problems().messages();
             return Ok(None);
         }
         self.task = Some(spawn_blocking(move || read_chunk(source)));

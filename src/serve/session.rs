@@ -62,6 +62,9 @@ impl Session {
         let mut draining = self.shared.draining.clone();
         let mut has_drained = false;
         let mut timer = pin!(sleep_until(self.state.deadline().into()));
+        if let Err(Over(reason)) = self.handle(SessionEvent::Begin, transport).await {
+            return reason;
+        }
         loop {
             // Deadlines mostly move away, and then the timer is set anew only when it rings: setting it
             // for each message would cost more than reading the message.
@@ -99,8 +102,8 @@ impl Session {
         let mut effects = VecDeque::from(self.state.on(event, Instant::now()));
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Open { protocol, trace } => {
-                    self.stream = self.shared.open_stream(protocol, trace);
+                Effect::Open { protocol, trace, silence } => {
+                    self.stream = self.shared.open_stream(protocol, trace, silence);
                     let event = match &self.stream {
                         Some(stream) => SessionEvent::Opened { traced: stream.traced },
                         None => SessionEvent::Full,

@@ -10,13 +10,15 @@ use axum::extract::ws::Utf8Bytes;
 use super::batcher::Item;
 use super::input::AudioInput;
 use super::limits::Limits;
-use super::protocol::choose::{First, Opening, choose};
-use super::protocol::hearken::error_message;
+use super::protocol::choose::{First, Opening, by_first_message, by_path};
+use super::protocol::sherpa::SherpaFlavor;
 use super::protocol::{Action, ModelInfo, Protocol, RecognizerOutput, close};
 
 /// What happens to a session.
 #[derive(Debug)]
 pub enum SessionEvent {
+    /// The session begins; the first event.
+    Begin,
     /// A text message of the client.
     Text(Utf8Bytes),
     /// A binary message of the client.
@@ -56,7 +58,7 @@ pub enum Unreadable {
 pub enum Effect {
     /// Open a stream of the recognizer for this protocol; [`SessionEvent::Opened`] or
     /// [`SessionEvent::Full`] follows.
-    Open { protocol: &'static str, trace: bool },
+    Open { protocol: &'static str, trace: bool, silence: Option<f64> },
     /// Send a text message.
     Send(String),
     /// End the session; the last effect. Without a reason the client has ended it.
@@ -79,6 +81,9 @@ pub struct CloseReason {
 /// What waits for the recognizer to have room.
 enum Queued {
     Audio(Bytes),
+    /// The audio behind it has another format.
+    Format(AudioInput),
+    Silence(f64),
     Mark,
     Restart,
     Finish,
@@ -97,14 +102,16 @@ enum Phase {
 
 /// One client's session.
 pub struct SessionState {
-    opening: Opening,
+    /// How sherpa-onnx's clients are answered, where the first message decides the protocol.
+    flavor: SherpaFlavor,
     model: ModelInfo,
     limits: Limits,
-    /// `None` before the first message.
+    /// `None` before the first message that decides it.
     protocol: Option<Box<dyn Protocol>>,
     phase: Phase,
     /// `None` before the stream is opened.
     input: Option<AudioInput>,
+    traced: bool,
     queue: VecDeque<Queued>,
     /// How the connection will be closed once the last words were sent.
     leaving: Option<CloseReason>,
@@ -118,13 +125,15 @@ impl SessionState {
     /// A session that begins at `now`.
     pub fn new(opening: Opening, model: ModelInfo, limits: Limits, now: Instant) -> Self {
         let (end, idle_end) = (later(now, limits.total), later(now, limits.idle));
+        let flavor = if let Opening::Detect(flavor) = opening { flavor } else { SherpaFlavor::default() };
         Self {
-            opening,
+            protocol: by_path(opening, &model),
+            flavor,
             model,
             limits,
-            protocol: None,
             phase: Phase::Unopened,
             input: None,
+            traced: false,
             queue: VecDeque::new(),
             leaving: None,
             end,
@@ -163,18 +172,22 @@ impl SessionState {
                         samples => return Some(samples.map(Item::Audio)),
                     }
                 }
-                Queued::Restart | Queued::Finish => {
+                Queued::Mark => {
+                    self.queue.pop_front();
+                    return Some(Ok(Item::Mark));
+                }
+                Queued::Restart | Queued::Finish | Queued::Silence(_) | Queued::Format(_) => {
                     // After what the resampler still holds; asked again, it holds nothing.
                     let rest = self.input.as_mut()?.finish();
                     if !rest.is_empty() {
                         return Some(Ok(Item::Audio(rest)));
                     }
-                    let is_last = matches!(self.queue.pop_front()?, Queued::Finish);
-                    return Some(Ok(if is_last { Item::Finish } else { Item::Restart }));
-                }
-                Queued::Mark => {
-                    self.queue.pop_front();
-                    return Some(Ok(Item::Mark));
+                    match self.queue.pop_front()? {
+                        Queued::Format(input) => self.input = Some(input),
+                        Queued::Silence(seconds) => return Some(Ok(Item::Silence(seconds))),
+                        Queued::Finish => return Some(Ok(Item::Finish)),
+                        _ => return Some(Ok(Item::Restart)),
+                    }
                 }
             }
         }
@@ -188,6 +201,13 @@ impl SessionState {
         }
         let mut effects = Vec::new();
         match event {
+            SessionEvent::Begin => {
+                let mut actions = Vec::new();
+                if let Some(protocol) = &mut self.protocol {
+                    protocol.begin(&mut actions);
+                }
+                self.act(actions, &mut effects);
+            }
             Text(text) => self.message(First::Text(&text), None, &mut effects),
             Binary(bytes) => self.message(First::Binary, Some(bytes), &mut effects),
             Alive => {}
@@ -203,6 +223,7 @@ impl SessionState {
                 self.close(code, text, counted, &mut effects);
             }
             SessionEvent::Opened { traced } => {
+                self.traced = traced;
                 if let Some(input) = self.input.as_mut().filter(|_| traced) {
                     input.trace();
                 }
@@ -247,7 +268,7 @@ impl SessionState {
     fn message(&mut self, kind: First, bytes: Option<Bytes>, effects: &mut Vec<Effect>) {
         let mut actions = Vec::new();
         if self.protocol.is_none() {
-            match choose(self.opening, kind, &self.model) {
+            match by_first_message(self.flavor, kind, &self.model) {
                 Ok(protocol) => self.protocol = Some(protocol),
                 Err(action) => actions.push(action),
             }
@@ -317,10 +338,21 @@ impl SessionState {
                         self.input = Some(input);
                         self.phase = Phase::Open;
                         let protocol = self.protocol.as_ref().map_or("", |protocol| protocol.name());
-                        effects.push(Effect::Open { protocol, trace: request.trace });
+                        let (trace, silence) = (request.trace, request.silence);
+                        effects.push(Effect::Open { protocol, trace, silence });
                     }
                     Err(error) => return self.invalid("sample_rate", error.problem(), effects),
                 },
+                Action::Format(format) => match AudioInput::new(format, self.model.sample_rate) {
+                    Ok(mut input) => {
+                        if self.traced {
+                            input.trace();
+                        }
+                        self.queue.push_back(Queued::Format(input));
+                    }
+                    Err(error) => return self.invalid("sample_rate", error.problem(), effects),
+                },
+                Action::Silence(seconds) => self.queue.push_back(Queued::Silence(seconds)),
                 Action::Audio(bytes) if bytes.is_empty() => {}
                 Action::Audio(bytes) => self.queue.push_back(Queued::Audio(bytes)),
                 Action::Mark => self.queue.push_back(Queued::Mark),
@@ -361,10 +393,7 @@ impl SessionState {
 
     /// The message that reports an error in the client's protocol, if that has one.
     fn error(&self, code: &str, text: &str) -> Option<String> {
-        match &self.protocol {
-            Some(protocol) => protocol.error(code, text),
-            None => (self.opening == Opening::Hearken).then(|| error_message(code, text)),
-        }
+        self.protocol.as_ref()?.error(code, text)
     }
 }
 
@@ -377,7 +406,6 @@ fn later(now: Instant, after: Duration) -> Instant {
 mod tests {
     use super::*;
     use crate::recognizer::{Event, Segment};
-    use crate::serve::protocol::sherpa::SherpaFlavor;
 
     const START: &str = r#"{"type":"start","sample_rate":16000}"#;
 
@@ -389,10 +417,7 @@ mod tests {
 
     impl Session {
         fn new(opening: Opening) -> Self {
-            let tokens = vec!["<blk>".into(), "▁one".into()];
-            let states = vec![vec![1, 1, 3]];
-            let words = vec!["one".into()];
-            let model = ModelInfo { sample_rate: 16_000, tokens, blank: 0, states, words };
+            let model = ModelInfo { sample_rate: 16_000, ..ModelInfo::default() };
             let limits = Limits {
                 idle: Duration::from_secs(60),
                 total: Duration::from_secs(600),
@@ -558,6 +583,25 @@ mod tests {
         assert!(problem.contains("NaN"), "{problem}");
         let effects = session.on(SessionEvent::InvalidAudio(problem));
         assert_eq!((code_of(&effects), counted(&effects)), (Some(close::INVALID_DATA), Some("invalid")));
+    }
+
+    #[test]
+    fn a_change_of_format_takes_effect_where_it_stands() {
+        let mut session = Session::new(Opening::Wyoming);
+        let event = |kind: &str, rate: u32| {
+            let data = serde_json::json!({"rate": rate, "width": 2, "channels": 1});
+            SessionEvent::Text(serde_json::json!({"type": kind, "data": data}).to_string().into())
+        };
+        session.on(event("audio-chunk", 8_000));
+        session.on(SessionEvent::Opened { traced: false });
+        session.on(SessionEvent::Binary(vec![0; 1_600].into()));
+        session.on(event("audio-chunk", 16_000));
+        session.on(SessionEvent::Binary(vec![0; 3_200].into()));
+        let mut samples = 0;
+        while let Some(Ok(Item::Audio(chunk))) = session.item() {
+            samples += chunk.len();
+        }
+        assert_eq!(samples, 3_200, "0.1 s of each");
     }
 
     #[test]

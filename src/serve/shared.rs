@@ -38,8 +38,9 @@ pub struct OpenStream {
 }
 
 impl Shared {
-    /// Opens a stream; `None` when all are taken.
-    pub fn open_stream(&self, protocol: &str, trace: bool) -> Option<OpenStream> {
+    /// Opens a stream, whose utterances end after so many seconds of `silence` where that is set; `None`
+    /// when all are taken.
+    pub fn open_stream(&self, protocol: &str, trace: bool, silence: Option<f64>) -> Option<OpenStream> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().ok();
         if permit.is_none() {
             self.metrics.refuse("streams");
@@ -50,7 +51,7 @@ impl Shared {
             .flatten()
             .map(|permit| permits.push(permit))
             .is_some();
-        let (handle, outputs) = self.batcher.open(traced)?;
+        let (handle, outputs) = self.batcher.open(traced, silence)?;
         self.metrics.begin(protocol);
         let gauge = Gauge::up(&self.metrics, |m| &m.streams);
         Some(OpenStream { handle, outputs, traced, _permits: permits, _gauge: gauge })

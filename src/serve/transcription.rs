@@ -60,7 +60,8 @@ pub async fn transcribe(shared: Arc<Shared>, request: Request) -> Result<Respons
         Format::Json => json_response(StatusCode::OK, &warned(json!({ "text": text }), &ending)),
         Format::Text => plain("text/plain; charset=utf-8", format!("{text}\n"), &ending),
         Format::Verbose => {
-            let answer = verbose(&text, &segments, ending.seconds, words);
+            let language = shared.model.languages.first().map_or("unknown", String::as_str);
+            let answer = verbose(&text, &segments, ending.seconds, words, language);
             json_response(StatusCode::OK, &warned(answer, &ending))
         }
         Format::Captions(format) => {
@@ -162,7 +163,7 @@ impl HttpBody for SseBody {
 
 // ---------------------------------------------------------------- segments and words
 
-fn verbose(text: &str, segments: &[Segment], seconds: f64, words: bool) -> Value {
+fn verbose(text: &str, segments: &[Segment], seconds: f64, words: bool, language: &str) -> Value {
     let of_segment = |(id, s): (usize, &Segment)| {
         let log_prob = s.words.iter().map(|w| f64::from(w.confidence).max(1e-9).ln()).sum::<f64>();
         json!({
@@ -180,7 +181,7 @@ fn verbose(text: &str, segments: &[Segment], seconds: f64, words: bool) -> Value
     };
     let mut answer = json!({
         "task": "transcribe",
-        "language": "unknown",
+        "language": language,
         "duration": thousandths(seconds),
         "text": text,
         "segments": segments.iter().enumerate().map(of_segment).collect::<Vec<_>>(),

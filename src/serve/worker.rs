@@ -10,6 +10,7 @@ use crossbeam_channel::Receiver;
 use tokio::sync::mpsc;
 
 use crate::engine::{SharedScratch, TensorData};
+use crate::error::Result;
 use crate::recognizer::{Event, Recognizer, Stream, StreamOptions, step_batch};
 
 use super::batcher::{Backlog, BatchOptions, Command, Item};
@@ -24,8 +25,7 @@ const MAX_TRACED_VALUES: usize = 4096;
 
 /// One thread, and its streams.
 pub(super) struct Worker {
-    recognizer: Recognizer,
-    options: StreamOptions,
+    streams: StreamSource,
     slots: HashMap<u64, Box<Slot>>,
     /// The streams that have work, each once; the others cost nothing.
     awake: Vec<u64>,
@@ -44,8 +44,7 @@ impl Worker {
         metrics: &Arc<Metrics>,
     ) -> Self {
         Self {
-            recognizer: recognizer.clone(),
-            options: options.stream.clone(),
+            streams: StreamSource { recognizer: recognizer.clone(), options: options.stream.clone() },
             slots: HashMap::new(),
             awake: Vec::new(),
             commands,
@@ -73,12 +72,9 @@ impl Worker {
 
     fn apply(&mut self, command: Command) {
         match command {
-            Command::Open { id, traced, outputs, backlog } => {
-                match self.recognizer.stream_with(&self.options) {
-                    Ok(mut stream) => {
-                        if traced {
-                            stream.observe();
-                        }
+            Command::Open { id, traced, silence, outputs, backlog } => {
+                match self.streams.open(silence, traced) {
+                    Ok(stream) => {
                         self.slots.insert(id, Box::new(Slot::new(stream, traced, outputs, backlog)));
                     }
                     Err(error) => {
@@ -114,7 +110,7 @@ impl Worker {
             ids.into_iter().filter_map(|id| self.slots.remove_entry(&id)).collect();
         let mut samples = 0;
         for (_, slot) in &mut slots {
-            slot.feed();
+            slot.feed(&self.streams);
             samples += std::mem::take(&mut slot.samples);
         }
         self.step(&mut slots);
@@ -128,7 +124,7 @@ impl Worker {
             }
             self.slots.insert(id, slot);
         }
-        let seconds = samples as f64 / f64::from(self.recognizer.sample_rate());
+        let seconds = samples as f64 / f64::from(self.streams.recognizer.sample_rate());
         self.metrics.heard(seconds, begun.elapsed());
     }
 
@@ -153,6 +149,28 @@ impl Worker {
                 }
             }
         }
+    }
+}
+
+/// Opens streams.
+struct StreamSource {
+    recognizer: Recognizer,
+    options: StreamOptions,
+}
+
+impl StreamSource {
+    /// A stream whose utterances end after so many seconds of `silence`, where that is set.
+    fn open(&self, silence: Option<f64>, traced: bool) -> Result<Stream> {
+        let mut options = self.options.clone();
+        if let Some(silence) = silence {
+            let endpoint = options.endpoint.get_or_insert_default();
+            endpoint.rule2_min_trailing_silence = silence;
+        }
+        let mut stream = self.recognizer.stream_with(&options)?;
+        if traced {
+            stream.observe();
+        }
+        Ok(stream)
     }
 }
 
@@ -217,11 +235,11 @@ impl Slot {
     }
 
     /// Takes the items that need no step of the network before them.
-    fn feed(&mut self) {
+    fn feed(&mut self, streams: &StreamSource) {
         while !self.failed && !self.is_stalled() && self.can_take_next() {
             let Some((item, arrived)) = self.queue.pop_front() else { return };
             self.backlog.release(item.cost());
-            self.take(&item, arrived);
+            self.take(&item, arrived, streams);
         }
     }
 
@@ -232,7 +250,7 @@ impl Slot {
             // The steps of a traced stream are seen one by one.
             Item::Audio(_) => self.stream.ready() < if self.traced { 1 } else { MAX_READY },
             Item::Mark => self.stream.ready() == 0,
-            Item::Restart | Item::Finish => {
+            Item::Restart | Item::Silence(_) | Item::Finish => {
                 if !std::mem::replace(&mut self.ending, true) {
                     self.stream.end();
                 }
@@ -241,7 +259,7 @@ impl Slot {
         }
     }
 
-    fn take(&mut self, item: &Item, arrived: Instant) {
+    fn take(&mut self, item: &Item, arrived: Instant, streams: &StreamSource) {
         match item {
             Item::Audio(samples) => {
                 self.accept(samples);
@@ -255,6 +273,16 @@ impl Slot {
                 self.events();
                 self.base += self.stream.seconds();
                 self.stream.reset();
+                self.ending = false;
+                self.pending.push(RecognizerOutput::Restarted);
+            }
+            Item::Silence(seconds) => {
+                self.events();
+                self.base += self.stream.seconds();
+                match streams.open(Some(*seconds), self.traced) {
+                    Ok(stream) => self.stream = stream,
+                    Err(error) => return self.fail(error.to_string()),
+                }
                 self.ending = false;
                 self.pending.push(RecognizerOutput::Restarted);
             }

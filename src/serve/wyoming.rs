@@ -68,7 +68,7 @@ impl EventReader {
     ///
     /// # Errors
     /// When the bytes are no event, or one that is too long.
-    pub fn next(&mut self) -> Result<Option<WyomingEvent>, Unreadable> {
+    pub fn next_event(&mut self) -> Result<Option<WyomingEvent>, Unreadable> {
         if self.head.is_none() {
             let line_end = self.buffer[self.searched..].iter().position(|b| *b == b'\n');
             let Some(line_end) = line_end.map(|at| self.searched + at) else {
@@ -156,7 +156,7 @@ impl Transport for WyomingTransport {
             return SessionEvent::Binary(std::mem::take(&mut self.payload));
         }
         loop {
-            match self.reader.next() {
+            match self.reader.next_event() {
                 Ok(Some(WyomingEvent { json, payload })) => {
                     self.payload = payload;
                     return SessionEvent::Text(Utf8Bytes::from(json));
@@ -197,14 +197,15 @@ mod tests {
         let mut events = Vec::new();
         for chunk in chunks {
             reader.buffer().extend_from_slice(chunk);
-            while let Some(event) = reader.next()? {
+            while let Some(event) = reader.next_event()? {
                 events.push(event);
             }
         }
         Ok(events)
     }
 
-    const TWO: &[u8] = b"{\"type\": \"audio-chunk\", \"data\": {\"rate\": 1, \"width\": 2}, \"data_length\": 12, \
+    const TWO: &[u8] =
+        b"{\"type\": \"audio-chunk\", \"data\": {\"rate\": 1, \"width\": 2}, \"data_length\": 13, \
                          \"payload_length\": 3}\n{\"rate\": 16 }\n\0\n{\"type\":\"describe\"}\n";
 
     #[test]
@@ -251,6 +252,9 @@ mod tests {
         let read = events(&[&bytes]).expect("an event");
         assert_eq!(read[0].json, r#"{"data":{"text":"é"},"type":"transcript"}"#);
         assert!(String::from_utf8_lossy(&bytes).contains("\"data_length\":13"));
-        assert!(!String::from_utf8_lossy(&event_bytes(r#"{"type":"transcript-stop","data":null}"#)).contains("data"));
+        assert!(
+            !String::from_utf8_lossy(&event_bytes(r#"{"type":"transcript-stop","data":null}"#))
+                .contains("data")
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What a model writes: tokens and words.
 
+pub(crate) mod bits;
 pub mod bytes;
 pub mod ngram;
 pub mod normalize;

@@ -1,11 +1,11 @@
 //! What examples are drawn from: recordings in memory as 16-bit samples, with their transcripts as
 //! tokens.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::mmi::Said;
-use super::recipe::Recipe;
+use super::loss::mmi::{Said, Ways};
+use super::recipe::{Denominator, Recipe};
 use crate::corpus::Entry;
 use crate::error::Result;
 use crate::text::pronunciation::Pronunciations;
@@ -21,7 +21,7 @@ pub struct Clip {
     pub labels: Option<Vec<u32>>,
     /// Tokens of the auxiliary output.
     pub auxiliary: Option<Vec<u32>>,
-    /// The written words and other speech, where it is clear which is which.
+    /// How the words can be pronounced, for the criteria that want to know it.
     pub said: Option<Said>,
 }
 
@@ -91,7 +91,7 @@ pub(super) struct Alphabets<'a> {
     dictionary: Option<&'a Pronunciations>,
     auxiliary: Option<TokenTable>,
     /// How the written words are said.
-    lexicon: HashSet<Vec<u32>>,
+    lexicon: HashMap<String, Ways>,
     /// The written words, by which they are numbered.
     numbers: HashMap<&'a str, u32>,
 }
@@ -103,11 +103,11 @@ impl<'a> Alphabets<'a> {
     /// When the recipe's tokens or lexicon are impossible.
     pub fn new(recipe: &'a Recipe, dictionary: Option<&'a Pronunciations>) -> Result<Self> {
         let (main, auxiliary) = (recipe.tokens()?, recipe.auxiliary_tokens()?);
-        let mut lexicon = HashSet::new();
+        let mut lexicon: HashMap<String, Ways> = HashMap::new();
         for entry in recipe.lexicon(dictionary)? {
             let id = |name: &String| main.tokens().iter().position(|token| token == name);
             let ids: Option<Vec<u32>> = entry.tokens.iter().map(|name| Some(id(name)? as u32)).collect();
-            lexicon.extend(ids);
+            lexicon.entry(entry.word).or_default().extend(ids);
         }
         let numbers = recipe.data.words.iter().map(String::as_str).zip(0..).collect();
         Ok(Self { recipe, main, dictionary, auxiliary, lexicon, numbers })
@@ -191,17 +191,27 @@ impl<'a> Alphabets<'a> {
         }
     }
 
-    /// The written words of the entry, and one `None` where there are none. Nothing where both stand
-    /// together, or where another word sounds like a written one ("to").
+    /// How the words of the entry can be pronounced, as the recipe's criterion has it.
     pub fn said(&self, entry: &Entry) -> Option<Said> {
         let dictionary = self.dictionary?;
         let words = self.words(entry);
-        let said: Said = words.iter().map(|word| self.number(word)).collect();
+        match self.recipe.loss.mmi.as_ref()?.denominator {
+            Denominator::Words => self.written(&words, dictionary),
+            Denominator::Phones => {
+                Some(words.iter().map(|word| Some(dictionary.of(word).to_vec())).collect())
+            }
+        }
+    }
+
+    /// The written words of a text, and one `None` where there are none. Nothing where both stand
+    /// together, or where another word sounds like a written one ("to").
+    fn written(&self, words: &[String], dictionary: &Pronunciations) -> Option<Said> {
+        let said: Said = words.iter().map(|word| self.lexicon.get(word).cloned()).collect();
         if said.iter().all(Option::is_some) {
             return Some(said);
         }
-        let alike =
-            |word: &String| dictionary.of(word).first().is_some_and(|phones| self.lexicon.contains(phones));
+        let known = |phones| self.lexicon.values().any(|ways| ways.contains(phones));
+        let alike = |word: &String| dictionary.of(word).first().is_some_and(known);
         (said.iter().all(Option::is_none) && !words.iter().any(alike)).then(|| vec![None])
     }
 
@@ -210,9 +220,13 @@ impl<'a> Alphabets<'a> {
         self.words(entry).iter().any(|word| self.number(word).is_some())
     }
 
-    /// Tokens of the auxiliary output, without the symbols that it does not know.
-    pub fn auxiliary(&self, entry: &Entry) -> Option<Vec<u32>> {
+    /// Tokens of the auxiliary output: those of the main one, or characters, without the symbols that it
+    /// does not know.
+    pub fn auxiliary(&self, entry: &Entry, main: Option<&Vec<u32>>) -> Option<Vec<u32>> {
         let table = self.auxiliary.as_ref()?;
+        if self.recipe.auxiliary.as_ref().is_some_and(|a| a.characters.is_empty()) {
+            return main.cloned();
+        }
         let known = |c: &char| c.is_whitespace() || table.encode(&c.to_string()).is_ok();
         let text: String = normalize::fold(&entry.text).chars().filter(known).collect();
         table.encode(&text).ok()

@@ -5,7 +5,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::augment::{Augmenter, compose, sounds, spec_augment};
 use super::dataset::Dataset;
-use super::mmi::Said;
+use super::loss::mmi::Said;
 use super::recipe::Recipe;
 use super::sampler::{Item, Plan};
 use crate::error::Result;
@@ -19,7 +19,7 @@ pub struct Example {
     pub features: Vec<f32>,
     pub labels: Option<Vec<u32>>,
     pub auxiliary: Option<Vec<u32>>,
-    /// Where it is known in words of the lexicon.
+    /// How the words can be pronounced, for the criteria that want to know it.
     pub said: Option<Said>,
 }
 
@@ -87,17 +87,22 @@ impl<'a> Maker<'a> {
         Ok(Self { recipe, data, augmenter, extractor: FeatureExtractor::new(recipe)?, mean: mean.to_vec() })
     }
 
-    /// The example of a plan; the same for the same plan.
-    pub fn make(&mut self, plan: &Plan) -> Example {
+    /// The example of a plan, the same for the same plan; with a consistency loss two views of it, of the
+    /// same sound under different masks.
+    pub fn make(&mut self, plan: &Plan) -> Vec<Example> {
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
         let Speech { mut samples, labels, auxiliary, said } = self.speech(&plan.item, &mut rng);
         self.augmenter.apply(&mut samples, &mut rng);
-        let mut features = self.extractor.compute(&mut samples);
+        let features = self.extractor.compute(&mut samples);
+        let Recipe { features: fbank, specaugment, loss, .. } = self.recipe;
+        let views = if loss.consistency_weight > 0.0 { 2 } else { 1 };
+        let mut examples = vec![Example { features, labels, auxiliary, said }; views];
         if !self.mean.is_empty() {
-            let Recipe { features: fbank, specaugment, .. } = self.recipe;
-            spec_augment(&mut features, &self.mean, fbank, specaugment, &mut rng);
+            for example in &mut examples {
+                spec_augment(&mut example.features, &self.mean, fbank, specaugment, &mut rng);
+            }
         }
-        Example { features, labels, auxiliary, said }
+        examples
     }
 
     fn speech(&self, item: &Item, rng: &mut Pcg64Mcg) -> Speech {
@@ -125,7 +130,7 @@ impl<'a> Maker<'a> {
                     samples,
                     labels: Some(labels),
                     auxiliary: auxiliary.map(|all| all.into_iter().flatten().copied().collect()),
-                    said: said.map(|all| all.into_iter().flatten().copied().collect()),
+                    said: said.map(|all| all.into_iter().flatten().cloned().collect()),
                 }
             }
             Item::Silence(length) => Speech {

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::ctc::least_steps;
 use super::dataset::{Alphabets, Clip, Dataset, Source, Unwritable, WordPool};
 use super::example::FeatureExtractor;
-use super::mmi::Said;
+use super::loss::ctc::least_steps;
+use super::loss::mmi::Said;
 use super::reading::{Read, Reader, Stretches};
 use super::recipe::{Recipe, Recordings};
 use super::score::DevSet;
@@ -193,7 +193,7 @@ impl<'a> Loading<'a> {
         &self,
         dev: &[Vec<Other<'_>>],
         stretch: &[usize],
-        features: &[Read<(Arc<[f32]>, usize)>],
+        features: &[Read<Features>],
         alphabets: &Alphabets<'_>,
         findings: &mut Findings,
     ) -> Result<Vec<DevSet>> {
@@ -270,7 +270,8 @@ impl<'a> Choice<'_, 'a> {
                 false => None,
             };
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
-            let auxiliary = if recordings.auxiliary { self.alphabets.auxiliary(&entry) } else { None };
+            let auxiliary =
+                if recordings.auxiliary { self.alphabets.auxiliary(&entry, labels.as_ref()) } else { None };
             let steps = entry.duration.map(|seconds| whole_steps(seconds, recipe));
             let needed = needed_steps(&labels, &auxiliary);
             if let Some(steps) = steps.filter(|&steps| steps < needed) {
@@ -304,7 +305,8 @@ impl<'a> Choice<'_, 'a> {
             };
             let Some(labels) = self.labels(manifest, &entry) else { continue };
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
-            let (auxiliary, said) = (self.alphabets.auxiliary(&entry), self.alphabets.said(&entry));
+            let (auxiliary, said) =
+                (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.said(&entry));
             self.wanted.push(Wanted { manifest, entry, labels: Some(labels), auxiliary, said, purpose });
         }
         strings.note(manifest, "no single word, and are not joined into strings", self.findings);
@@ -502,6 +504,9 @@ fn note_words(recipe: &Recipe, dataset: &Dataset, findings: &mut Findings) -> Re
     }
     Ok(())
 }
+
+/// Features of a recording, and its length in samples.
+type Features = (Arc<[f32]>, usize);
 
 /// Steps of the network in so many seconds of audio.
 fn whole_steps(seconds: f64, recipe: &Recipe) -> usize {

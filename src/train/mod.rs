@@ -7,12 +7,11 @@
 
 pub mod augment;
 pub mod checkpoint;
-pub mod ctc;
 pub mod dataset;
 pub mod example;
 mod folder;
 mod load;
-pub mod mmi;
+pub mod loss;
 pub mod optimizer;
 mod progress;
 mod ranges;

@@ -44,6 +44,8 @@ pub struct Step {
     pub auxiliary_loss: Option<f64>,
     /// That of maximum mutual information an utterance, if it is on.
     pub mmi_loss: Option<f64>,
+    /// The disagreement of two views a label, if there are two.
+    pub consistency_loss: Option<f64>,
     /// Length of the gradient before it is clipped.
     pub gradient_norm: f64,
     pub learning_rate: f64,

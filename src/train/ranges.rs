@@ -85,9 +85,15 @@ fn optimizer(recipe: &Recipe) -> Result<()> {
     if let Some(auxiliary) = &recipe.auxiliary {
         weight("auxiliary: weight", auxiliary.weight)?;
     }
-    if let Some(mmi) = &recipe.mmi {
-        weight("mmi: weight", mmi.weight)?;
-        weight("mmi: other_weight", mmi.other_weight)?;
+    let loss = &recipe.loss;
+    weight("loss: ctc_weight", loss.ctc_weight)?;
+    weight("loss: consistency_weight", loss.consistency_weight)?;
+    if let Some(mmi) = &loss.mmi {
+        weight("loss.mmi: weight", mmi.weight)?;
+        weight("loss.mmi: other_weight", mmi.other_weight)?;
+        within("loss.mmi: order", mmi.order as f64, [2.0, 6.0])?;
+        within("loss.mmi: states", mmi.states as f64, [1.0, 20_000.0])?;
+        below_one("loss.mmi: leak", mmi.leak)?;
     }
     Ok(())
 }

@@ -85,9 +85,12 @@ pub(super) type Read<T> = std::result::Result<T, String>;
 fn read(entry: &Entry, sample_rate: u32) -> Read<Vec<f32>> {
     let clip = audio::read_clip(&entry.audio, sample_rate, entry.offset, entry.duration)
         .map_err(|error| error.in_file(&entry.audio).to_string())?;
-    let empty = clip.samples.is_empty().then(|| "empty: it holds no audio".to_string());
-    match clip.problems.describe().or(empty) {
-        Some(problem) => Err(format!("{}: {problem}", entry.audio.display())),
-        None => Ok(clip.samples),
+    let name = entry.audio.display();
+    if !clip.problems.is_empty() {
+        return Err(format!("{name}: damaged: {}", clip.problems.messages().join("; ")));
     }
+    if clip.samples.is_empty() {
+        return Err(format!("{name}: empty: it holds no audio"));
+    }
+    Ok(clip.samples)
 }

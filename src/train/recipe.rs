@@ -22,10 +22,10 @@ pub struct Recipe {
     #[serde(default)]
     pub features: FbankOptions,
     pub network: NetworkTable,
-    /// A second output over characters, for training only.
+    /// A second output, over the same tokens or over characters, for training only.
     pub auxiliary: Option<Auxiliary>,
-    /// A criterion over words, beside that over phones.
-    pub mmi: Option<MmiTable>,
+    #[serde(default)]
+    pub loss: Loss,
     #[serde(default)]
     pub augment: AugmentOptions,
     #[serde(default)]
@@ -198,6 +198,9 @@ pub struct NetworkTable {
     /// Share of values set to zero between layers in training.
     #[serde(default)]
     pub dropout: f64,
+    /// Whether these are the same at every step of an utterance.
+    #[serde(default)]
+    pub variational_dropout: bool,
 }
 
 impl NetworkTable {
@@ -211,6 +214,7 @@ impl NetworkTable {
             layer_norm: config.layer_norm,
             residual: config.residual,
             dropout: 0.0,
+            variational_dropout: false,
         }
     }
 
@@ -236,7 +240,10 @@ fn four() -> usize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auxiliary {
-    /// Its characters, without the space; others in a transcript are left out.
+    /// Its characters, without the space; others in a transcript are left out. Without any it writes
+    /// what the main output writes, from a lower layer (Lee, Watanabe 2021, "Intermediate loss
+    /// regularization for CTC-based speech recognition").
+    #[serde(default)]
     pub characters: String,
     /// Which layer it stands on, from 0.
     pub layer: usize,
@@ -244,15 +251,69 @@ pub struct Auxiliary {
     pub weight: f64,
 }
 
-/// Maximum mutual information with the words of the lexicon ([`super::mmi`]), at the decoder's costs.
+/// The criteria that are minimized together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Loss {
+    /// What CTC counts.
+    pub ctc_weight: f64,
+    /// What it counts that two views of each utterance, with different masks, say the same (Yao et al.
+    /// 2025, "CR-CTC: consistency regularization on CTC"); without it there is one view.
+    pub consistency_weight: f64,
+    /// Maximum mutual information, with `data.pronunciations`.
+    pub mmi: Option<MmiTable>,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self { ctc_weight: 1.0, consistency_weight: 0.0, mmi: None }
+    }
+}
+
+/// Maximum mutual information ([`super::loss::mmi`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MmiTable {
     /// Its loss counts so much beside that of CTC.
     pub weight: f64,
-    /// And that of noise and other speech, without a word of the lexicon, so much beside this.
+    #[serde(default)]
+    pub denominator: Denominator,
+    /// Phones of the n-gram's n-grams.
+    #[serde(default = "three")]
+    pub order: usize,
+    /// The n-gram's most histories.
+    #[serde(default = "thousand")]
+    pub states: usize,
+    /// The share of a frame's paths that go on from anywhere.
+    #[serde(default = "small")]
+    pub leak: f64,
+    /// Against words: what the loss of noise and other speech, without a word of the lexicon, counts
+    /// beside that of words.
     #[serde(default = "one")]
     pub other_weight: f64,
+}
+
+/// What the speech is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Denominator {
+    /// Any phones, by an n-gram of the transcripts: lattice-free MMI.
+    #[default]
+    Phones,
+    /// The words of the lexicon and other speech, at the decoder's costs.
+    Words,
+}
+
+fn three() -> usize {
+    3
+}
+
+fn thousand() -> usize {
+    1000
+}
+
+fn small() -> f64 {
+    1e-5
 }
 
 /// AdamW (Loshchilov, Hutter 2019).
@@ -403,8 +464,8 @@ impl Recipe {
                 ));
             }
         }
-        if self.mmi.is_some() && self.data.pronunciations.is_empty() {
-            return Err(wrong("mmi", "it is between words of a lexicon; expected `data: pronunciations`"));
+        if self.loss.mmi.is_some() && self.data.pronunciations.is_empty() {
+            return Err(wrong("loss.mmi", "it is between pronunciations; expected `data: pronunciations`"));
         }
         Ok(())
     }
@@ -469,8 +530,11 @@ impl Recipe {
     /// # Errors
     /// When a character stands twice.
     pub fn auxiliary_tokens(&self) -> Result<Option<TokenTable>> {
-        let table = self.auxiliary.as_ref().map(|a| character_tokens(&a.characters));
-        table.transpose().map_err(|e| e.at("auxiliary: characters"))
+        let table = self.auxiliary.as_ref().map(|auxiliary| match auxiliary.characters.as_str() {
+            "" => self.tokens(),
+            characters => character_tokens(characters).map_err(|e| e.at("auxiliary: characters")),
+        });
+        table.transpose()
     }
 
     /// The architecture.
@@ -601,6 +665,36 @@ checkpoint_interval = 10
         let error = Recipe::parse(&text).expect_err("a misspelt key").to_string();
         assert!(error.contains("input_sise") && error.contains("did you mean `input_size`"), "{error}");
         assert!(error.contains("line 7"), "{error}");
+    }
+
+    #[test]
+    fn criteria_that_cannot_be_are_named() {
+        let phones = SMALL.replace("[data]\n", "[data]\npronunciations = \"words.dict\"\n");
+        for (text, more, place) in [
+            (SMALL, "[loss.mmi]\nweight = 1.0", "data: pronunciations"),
+            (&phones, "[loss.mmi]\nweight = 1.0\norder = 1", "order"),
+            (&phones, "[loss.mmi]\nweight = 1.0\nleak = 1.0", "leak"),
+            (SMALL, "[loss]\nconsistency_weight = -0.1", "consistency_weight"),
+            (SMALL, "[loss]\nctc_weight = nan", "ctc_weight"),
+        ] {
+            let error = Recipe::parse(&format!("{text}{more}\n")).expect_err(more).to_string();
+            assert!(error.contains(place), "{more}: {error}");
+        }
+        assert!(Recipe::parse(&format!("{phones}[loss.mmi]\nweight = 1.0\n")).is_ok());
+    }
+
+    #[test]
+    fn an_auxiliary_output_without_characters_has_the_tokens_of_the_main_one() {
+        let tokens = |more: &str| {
+            let recipe = Recipe::parse(&format!("{SMALL}[auxiliary]\nlayer = 0\nweight = 0.3\n{more}"));
+            recipe
+                .expect("a good recipe")
+                .auxiliary_tokens()
+                .expect("good tokens")
+                .expect("an auxiliary output")
+        };
+        assert_eq!(tokens("").tokens(), ["<blk>", "▁yes", "▁no"]);
+        assert_eq!(tokens("characters = \"ab\"").tokens(), ["<blk>", "▁", "a", "b"]);
     }
 
     #[test]

@@ -14,10 +14,11 @@ use super::dataset::Dataset;
 use super::example::{Example, Maker};
 use super::folder::{Earlier, LEFT_OUT, LOG, RunFolder};
 use super::load::{Loaded, Loading};
-use super::mmi::Mmi;
+use super::loss::mmi::Mmi;
+use super::loss::phone_ngram;
 use super::optimizer::{AdamW, learning_rate};
 use super::progress::{Ended, Progress, Scores, Start, Step};
-use super::recipe::Recipe;
+use super::recipe::{Denominator, MmiTable, Recipe};
 use super::sampler::{Plan, Sampler, mix};
 use super::score::{DevScore, DevSet};
 use super::settings::differences;
@@ -215,7 +216,7 @@ struct Run<'a> {
     /// The recipe as TOML, as it stands in checkpoints and models.
     text: String,
     auxiliary_tokens: usize,
-    mmi: Option<Mmi>,
+    mmi: Option<Mmi<f32>>,
     network: Network<f32>,
     parameters: Vec<Vec<f32>>,
     decays: Vec<bool>,
@@ -259,8 +260,12 @@ impl<'a> Run<'a> {
             take_over(from, &mut network, &mut parameters)?;
         }
         let adam = AdamW::new(&parameters);
-        let mmi =
-            recipe.mmi.as_ref().and_then(|_| Mmi::new(&recipe.data.words, &session.tokens, &session.decoder));
+        let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
+            Denominator::Words => Mmi::of_words(&session.tokens, &session.decoder),
+            Denominator::Phones => {
+                Some(lattice_free(table, dataset, recipe.data.silence_weight, &session.tokens))
+            }
+        });
         let text = recipe.to_toml()?;
         let mut run = Self {
             session,
@@ -412,19 +417,21 @@ impl<'a> Run<'a> {
         let (recipe, tokens) = (self.session.recipe, &self.session.tokens);
         let width = recipe.network.subsampling * recipe.features.num_mel_bins;
         let auxiliary_weight = recipe.auxiliary.as_ref().map_or(0.0, |a| a.weight);
-        let mmi_scale = recipe.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64;
+        let mmi_scale = recipe.loss.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64;
         let seed = mix(recipe.run.seed ^ 0x5eed, self.step);
         let update = |thread: usize| Update {
             weights: &weights,
             num_tokens: tokens.len(),
             blank: tokens.blank(),
             auxiliary_tokens: self.auxiliary_tokens,
-            scale: 1.0 / labels.max(1) as f64,
+            scale: recipe.loss.ctc_weight / labels.max(1) as f64,
             auxiliary_scale: auxiliary_weight / auxiliary_labels.max(1) as f64,
             mmi: self.mmi.as_ref(),
             mmi_scale,
-            mmi_other_scale: mmi_scale * recipe.mmi.as_ref().map_or(0.0, |mmi| mmi.other_weight),
+            mmi_other_scale: mmi_scale * recipe.loss.mmi.as_ref().map_or(0.0, |mmi| mmi.other_weight),
+            consistency_scale: recipe.loss.consistency_weight / labels.max(1) as f64,
             dropout: recipe.network.dropout,
+            variational_dropout: recipe.network.variational_dropout,
             seed: mix(seed, thread as u64),
         };
         let tasks = workers.iter_mut().zip(shares).enumerate();
@@ -465,6 +472,8 @@ impl<'a> Run<'a> {
             auxiliary_loss: (self.auxiliary_tokens > 0)
                 .then(|| sums.auxiliary_loss / sums.auxiliary_labels.max(1) as f64),
             mmi_loss: self.mmi.as_ref().map(|_| sums.mmi_loss / sums.mmi_utterances.max(1) as f64),
+            consistency_loss: (recipe.loss.consistency_weight > 0.0)
+                .then(|| sums.consistency_loss / sums.labels.max(1) as f64),
             gradient_norm: window.norms / (self.step - window.first).max(1) as f64,
             learning_rate: learning_rate(self.step - 1, &recipe.optimizer, &recipe.schedule),
             blank_share: sums.blanks as f64 / sums.steps.max(1) as f64,
@@ -472,7 +481,7 @@ impl<'a> Run<'a> {
         };
         log.write(&json!({
             "step": step.step, "loss": step.loss, "auxiliary_loss": step.auxiliary_loss,
-            "mmi_loss": step.mmi_loss, "gradient_norm": step.gradient_norm,
+            "mmi_loss": step.mmi_loss, "consistency_loss": step.consistency_loss, "gradient_norm": step.gradient_norm,
             "learning_rate": step.learning_rate, "blank_share": step.blank_share,
             "impossible": sums.impossible, "utterances_per_second": step.utterances_per_second,
         }))?;
@@ -568,6 +577,21 @@ fn scores_line(scores: &Scores) -> serde_json::Value {
         "writes_nothing": scores.writes_nothing })
 }
 
+/// Lattice-free MMI, its n-gram counted on the transcripts as often as they are drawn.
+fn lattice_free(table: &MmiTable, dataset: &Dataset, silence_weight: f64, tokens: &TokenTable) -> Mmi<f32> {
+    let sources = dataset.recordings.iter().flat_map(|source| {
+        let weight = source.weight / source.clips.len().max(1) as f64;
+        source.clips.iter().filter_map(move |&clip| Some((dataset.clips[clip].labels.as_deref()?, weight)))
+    });
+    let total = dataset.recordings.iter().map(|source| source.weight).sum::<f64>() + silence_weight;
+    let scale = dataset.clips.len() as f64 / total.max(f64::MIN_POSITIVE);
+    let sequences =
+        sources.chain([(&[][..], silence_weight)]).map(|(labels, weight)| (labels, weight * scale));
+    let options = phone_ngram::Options { order: table.order, most_states: table.states };
+    let acceptor = phone_ngram::estimate(sequences, tokens.len() - 1, options);
+    Mmi::of_phones(acceptor, tokens.len(), tokens.blank(), table.leak)
+}
+
 /// Mean and inverse deviation of each feature over some hundred examples of the recipe.
 fn statistics(
     recipe: &Recipe,
@@ -581,7 +605,8 @@ fn statistics(
     // Batches of late updates, when strings are long, from which nothing else is drawn.
     for i in 0..(600 / recipe.run.batch_size).max(4) as u64 {
         for plan in sampler.batch(u64::from(u32::MAX) + i) {
-            for frame in maker.make(&plan).features.chunks_exact(bins) {
+            let examples = maker.make(&plan);
+            for frame in examples.iter().flat_map(|e| e.features.chunks_exact(bins)) {
                 for ((sum, square), &x) in sum.iter_mut().zip(&mut squares).zip(frame) {
                     let x = f64::from(x);
                     *sum += x;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hearken::engine::{EngineKind, EngineOptions};
 use hearken::recognizer::{Recognizer, final_text};
-use hearken::serve::{self, Options};
+use hearken::serve::{self, Listeners, Options};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -95,28 +95,44 @@ pub fn f32_bytes(samples: &[f32]) -> Vec<u8> {
 /// A server in this process; it ends when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
+    /// Where it speaks the Wyoming protocol.
+    pub wyoming: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<hearken::Result<()>>>,
 }
 
 impl Server {
     pub fn start(options: Options) -> Self {
+        Self::listen(options, false)
+    }
+
+    /// A server that also speaks the Wyoming protocol.
+    pub fn start_with_wyoming(options: Options) -> Self {
+        Self::listen(options, true)
+    }
+
+    fn listen(options: Options, wyoming: bool) -> Self {
         let (told, address) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let recognizer = recognizer();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-                socket.set_send_buffer_size(64 << 10).expect("a size");
-                socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-                let listener = socket.listen(1024).expect("a listener");
-                told.send(listener.local_addr().expect("bound")).expect("somebody waits");
-                serve::run(listener, recognizer, options, async { drop(stopped.await) }).await
+                let listener = || {
+                    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+                    socket.set_send_buffer_size(64 << 10).expect("a size");
+                    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+                    socket.listen(1024).expect("a listener")
+                };
+                let listeners = Listeners { http: listener(), wyoming: wyoming.then(listener) };
+                let address = |listener: &tokio::net::TcpListener| listener.local_addr().expect("bound");
+                let addresses = (address(&listeners.http), listeners.wyoming.as_ref().map(address));
+                told.send(addresses).expect("somebody waits");
+                serve::run(listeners, recognizer, options, async { drop(stopped.await) }).await
             })
         });
-        let address = address.recv_timeout(PATIENCE).expect("the server started");
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        let (address, wyoming) = address.recv_timeout(PATIENCE).expect("the server started");
+        Self { address, wyoming, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Tells it to end.

@@ -129,7 +129,9 @@ fn update(
         mmi: None,
         mmi_scale: 0.0,
         mmi_other_scale: 0.0,
+        consistency_scale: 0.0,
         dropout: 0.0,
+        variational_dropout: false,
         seed: step as u64,
     };
     let loss = std::thread::scope(|scope| {

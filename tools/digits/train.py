@@ -63,7 +63,7 @@ STAGES = [
         "pools[browser/words.jsonl]": 0.25, "pools[digits/commands-train.jsonl]": 0.33,
         "pools[digits/fsdd-train.jsonl]": 0.1, "pools[synthetic/synthetic-digits.jsonl]": 0.08,
         "data.strings.weight": 0.4, "data.silence_weight": 0.14,
-        "mmi.weight": 1.0, "mmi.other_weight": 0.5,
+        "loss.mmi.denominator": '"words"', "loss.mmi.weight": 1.0, "loss.mmi.other_weight": 0.5,
         "optimizer.learning_rate": 7e-4, "optimizer.ema_decay": 0.9998, "schedule.steps": 60000,
         "schedule.warmup_steps": 300, "schedule.final_share": 1.0, "run.seed": 5, "run.eval_interval": 1500,
     }),

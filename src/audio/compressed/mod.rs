@@ -1,74 +1,80 @@
-//! Compressed audio by symphonia, and Opus behind its interface.
+//! Compressed audio: demultiplexed by a [`Demuxer`], decoded by symphonia's codecs and [`opus`].
 
+mod adpcm;
+mod codecs;
+mod container;
+mod demuxer;
+mod ebml;
+mod frames;
+mod ogg;
 mod opus;
+mod window;
 
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::sync::LazyLock;
-
-use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
-use symphonia::core::codecs::registry::CodecRegistry;
+use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::codecs::audio::AudioDecoder;
 use symphonia::core::errors::Error as SymphoniaError;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
-use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
 
 use crate::error::{Error, Result, Stage};
 
-use self::opus::OpusDecoder;
+use self::demuxer::{Demuxer, Found, Track};
 use super::convert::downmix;
-use super::input::{Input, unreadable};
+use super::input::Input;
+use super::resample::Resampler;
+use super::wav::Coded;
 use super::{Problems, Source, check_channels, check_rate};
 
-/// A stream that fails so many times on end has no more audio.
-const MOST_FAILURES_ON_END: u32 = 64;
+/// Padding of fewer samples than this may stretch over more packets than two.
+const SHORT_PADDING_MS: u64 = 20;
+/// The end that a container promises may be this far from what its packets hold.
+const PROMISE_TOLERANCE_MS: u64 = 100;
 
-static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
-    let mut registry = CodecRegistry::new();
-    symphonia::default::register_enabled_codecs(&mut registry);
-    registry.register_audio_decoder::<OpusDecoder>();
-    registry
-});
-
-/// Demultiplexes and decodes the first audio track of a file to mono.
+/// Decodes the first audio track of a file to mono.
 pub(super) struct CompressedReader {
-    format: Box<dyn FormatReader>,
-    track: Track,
+    demuxer: Box<dyn Demuxer>,
+    decoder: Option<Decoder>,
+    /// The rate of the first track, which is that of the source.
     sample_rate: u32,
-    interleaved: Vec<f32>,
-    /// Decoded mono samples; those before `at` are given out already.
-    ready: Vec<f32>,
-    at: usize,
-    decoded: u64,
+    output: Output,
     ended: bool,
     problems: Problems,
 }
 
 impl CompressedReader {
+    /// Opens what is neither WAV nor raw.
     pub(super) fn new(mut input: Input) -> Result<Self> {
         let head = input.peek()?;
-        if !may_be_audio(&head) {
+        let demuxer: Box<dyn Demuxer> = if head.starts_with(b"OggS") {
+            input.commit();
+            Box::new(ogg::OggDemuxer::new(input))
+        } else if frames::may_begin(&head) {
+            input.commit();
+            Box::new(frames::FrameDemuxer::new(input, None)?)
+        } else if container::may_begin(&head) {
+            Box::new(container::ContainerDemuxer::new(input)?)
+        } else {
             return Err(not_audio(&head));
-        }
-        let seekable = !matches!(input, Input::Stream(_));
-        let truncated = head.starts_with(b"OggS") && ogg_is_cut(&mut input)?;
+        };
+        Self::with(demuxer)
+    }
+
+    /// Opens the data of a WAV file whose header names a codec.
+    pub(super) fn of_wav(mut input: Input, coded: Coded) -> Result<Self> {
         input.commit();
-        let stream = MediaSourceStream::new(Box::new(input), MediaSourceStreamOptions::default());
-        let format = symphonia::default::get_probe()
-            .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
-            .map_err(|e| unknown(&e, seekable))?;
-        let track = open_track(format.as_ref())?;
+        if codecs::is_mpeg_in_wav(coded.tag) {
+            return Self::with(Box::new(frames::FrameDemuxer::new(input, coded.length.bytes())?));
+        }
+        Self::with(Box::new(adpcm::BlockDemuxer::new(input, coded)?))
+    }
+
+    fn with(demuxer: Box<dyn Demuxer>) -> Result<Self> {
         let mut this = Self {
-            format,
-            track,
+            demuxer,
+            decoder: None,
             sample_rate: 0,
-            interleaved: Vec::new(),
-            ready: Vec::new(),
-            at: 0,
-            decoded: 0,
+            output: Output::default(),
             ended: false,
-            problems: Problems { truncated, skipped_packets: 0 },
+            problems: Problems::default(),
         };
         // The rate is certain once something is decoded.
         this.decode_more()?;
@@ -82,81 +88,79 @@ impl CompressedReader {
         Ok(this)
     }
 
-    /// Decodes packets until there are samples, or the end.
+    /// Decodes packets until there are samples to give, or the end.
     fn decode_more(&mut self) -> Result<()> {
-        self.ready.clear();
-        self.at = 0;
-        let mut failures = 0;
-        while self.ready.is_empty() && !self.ended {
-            match self.decode_packet() {
-                Ok(()) => failures = 0,
-                Err(SymphoniaError::IoError(e)) if e.kind() == ErrorKind::UnexpectedEof => {
-                    self.problems.truncated = true;
+        while self.output.is_empty() && !self.ended {
+            match self.demuxer.next()? {
+                Found::Track(track) => self.begin(track)?,
+                Found::Packet(packet) => self.decode(&packet)?,
+                Found::Gap => self.note_gap(),
+                Found::Hold(samples) => self.output.hold(samples),
+                Found::Length(samples) => self.output.trim_to(samples, self.decoder.as_ref()),
+                Found::Padding(samples) => self.output.trim(samples),
+                Found::End { truncated } => {
+                    let short = self.is_short();
+                    self.problems.truncated |= truncated || short;
                     self.ended = true;
-                }
-                Err(SymphoniaError::IoError(e)) => return Err(unreadable(e)),
-                Err(SymphoniaError::ResetRequired) => {
-                    // A chained stream begins anew, perhaps with another codec.
-                    self.track = open_track(self.format.as_ref())?;
-                    self.track.promised = None;
-                }
-                Err(SymphoniaError::DecodeError(_)) if failures < MOST_FAILURES_ON_END => {
-                    failures += 1;
-                    self.problems.skipped_packets += 1;
-                }
-                Err(e) if self.decoded == 0 => return Err(Error::new(Stage::Audio, e.to_string())),
-                Err(_) => {
-                    self.problems.truncated = true;
-                    self.ended = true;
+                    self.output.finish()?;
                 }
             }
-            self.take_decoded()?;
         }
         Ok(())
     }
 
-    /// One packet through the decoder; what it gives is in `interleaved`.
-    fn decode_packet(&mut self) -> std::result::Result<(), SymphoniaError> {
-        self.interleaved.clear();
-        let Some(packet) = self.format.next_packet()? else {
-            self.ended = true;
-            return Ok(());
-        };
-        if packet.track_id != self.track.id {
-            return Ok(());
-        }
-        // A packet that cannot be decoded for want of bytes is damage inside, not the file's end.
-        let audio = self.track.decoder.decode(&packet).map_err(|e| match e {
-            SymphoniaError::IoError(_) => SymphoniaError::DecodeError("a packet is too short"),
-            e => e,
-        })?;
-        if audio.frames() > 0 {
-            audio.copy_to_vec_interleaved::<f32>(&mut self.interleaved);
+    /// A decoder for what begins. What a chained stream or a joined file holds behind audio that was
+    /// decoded, and cannot be, is a loss; at the start it is an error.
+    fn begin(&mut self, track: Track) -> Result<()> {
+        self.output.hold(0);
+        self.output.release()?;
+        match Decoder::new(track) {
+            Ok(decoder) => self.decoder = Some(decoder),
+            Err(error) if self.sample_rate == 0 => return Err(error),
+            Err(_) => {
+                self.decoder = None;
+                self.note_gap();
+            }
         }
         Ok(())
     }
 
-    /// Mixes `interleaved` down into `ready`.
-    fn take_decoded(&mut self) -> Result<()> {
-        if self.interleaved.is_empty() {
-            return Ok(());
+    fn decode(&mut self, packet: &Packet) -> Result<()> {
+        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        match decoder.decode(packet, &mut self.output.native)? {
+            Decoded::Samples => {}
+            Decoded::Damaged => {
+                self.problems.skipped_packets += 1;
+                self.note_place();
+                return Ok(());
+            }
         }
-        let (rate, channels) = {
-            let audio = self.track.decoder.last_decoded();
-            (audio.spec().rate(), audio.spec().channels().count())
-        };
-        check_rate(rate)?;
-        check_channels(u16::try_from(channels).unwrap_or(u16::MAX))?;
-        if self.sample_rate != 0 && self.sample_rate != rate {
-            let problem = format!("expected {} Hz to the end, found {rate} Hz", self.sample_rate);
-            let place = format!("{:.3} s", self.decoded as f64 / f64::from(self.sample_rate));
-            return Err(Error::new(Stage::Audio, problem).at(place));
+        let rate = decoder.rate;
+        if rate != 0 && self.sample_rate == 0 {
+            self.sample_rate = rate;
+            self.output.rate = rate;
         }
-        self.sample_rate = rate;
-        downmix(&self.interleaved, channels, &mut self.ready);
-        self.interleaved.clear();
-        self.decoded += self.ready.len() as u64;
-        Ok(())
+        if rate != 0 && rate != self.output.rate {
+            self.output.change_rate(rate, self.sample_rate)?;
+        }
+        self.output.release()
+    }
+
+    fn note_gap(&mut self) {
+        self.problems.gaps += 1;
+        self.note_place();
+    }
+
+    fn note_place(&mut self) {
+        let seconds = self.output.given() as f64 / f64::from(self.sample_rate.max(1));
+        self.problems.first_at.get_or_insert(seconds);
+    }
+
+    /// Whether a container promised more than it held.
+    fn is_short(&self) -> bool {
+        let Some(decoder) = &self.decoder else { return false };
+        let tolerance = u64::from(decoder.rate) * PROMISE_TOLERANCE_MS / 1000;
+        decoder.promised.is_some_and(|(n, rate)| rate == decoder.rate && decoder.decoded + tolerance < n)
     }
 }
 
@@ -166,90 +170,192 @@ impl Source for CompressedReader {
     }
 
     fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize> {
-        if self.at == self.ready.len() {
+        if self.output.is_empty() {
             self.decode_more()?;
         }
-        let n = max_samples.min(self.ready.len() - self.at);
-        out.extend_from_slice(&self.ready[self.at..self.at + n]);
-        self.at += n;
-        Ok(n)
+        Ok(self.output.read(out, max_samples))
     }
 
     fn problems(&self) -> Problems {
-        // Some containers count what encoders add at the ends, a packet or two.
-        let tolerance = u64::from(self.sample_rate) / 10;
-        let short = self.ended
-            && self
-                .track
-                .promised
-                .is_some_and(|(n, r)| r == self.sample_rate && self.decoded + tolerance < n);
-        Problems { truncated: self.problems.truncated || short, ..self.problems }
+        self.problems
     }
 }
 
-/// The first audio track of a container.
-struct Track {
-    decoder: Box<dyn AudioDecoder>,
-    id: u32,
-    /// How many samples it promises, in counts of the rate it names.
+/// What came of a packet.
+enum Decoded {
+    Samples,
+    Damaged,
+}
+
+/// A codec's decoder, its output mixed down to mono.
+struct Decoder {
+    track: Track,
+    inner: Box<dyn AudioDecoder>,
+    /// Hz, once something was decoded.
+    rate: u32,
+    /// Samples to leave out still.
+    skip: usize,
     promised: Option<(u64, u32)>,
+    decoded: u64,
+    /// Samples of the last two packets, the later one last.
+    last: [usize; 2],
+    interleaved: Vec<f32>,
 }
 
-fn open_track(format: &dyn FormatReader) -> Result<Track> {
-    let Some(track) = format.default_track(TrackType::Audio) else {
-        return Err(Error::new(Stage::Audio, "expected an audio track, found none"));
-    };
-    let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
-        return Err(Error::new(Stage::Audio, "expected an audio codec, found none that is known"));
-    };
-    let decoder = CODECS.make_audio_decoder(parameters, &AudioDecoderOptions::default()).map_err(|e| {
-        Error::new(Stage::Audio, format!("expected audio that can be decoded, found {e}"))
-            .hint("convert it to WAV or FLAC first")
-    })?;
-    Ok(Track { decoder, id: track.id, promised: track.num_frames.zip(parameters.sample_rate) })
-}
-
-/// Whether an Ogg file ends otherwise than with a whole page marked as the last of its stream
-/// (RFC 3533, section 6). Leaves the position at the start; says nothing of streams.
-fn ogg_is_cut(input: &mut Input) -> Result<bool> {
-    /// The longest page: header, 255 segment sizes, 255 segments of 255 bytes.
-    const LONGEST_PAGE: u64 = 27 + 255 + 255 * 255;
-    if matches!(input, Input::Stream(_)) {
-        return Ok(false);
+impl Decoder {
+    fn new(track: Track) -> Result<Self> {
+        Ok(Self {
+            inner: codecs::make_decoder(&track.parameters)?,
+            rate: 0,
+            skip: track.skip,
+            promised: track.promised,
+            decoded: 0,
+            last: [0; 2],
+            interleaved: Vec::new(),
+            track,
+        })
     }
-    let length = input.seek(SeekFrom::End(0)).map_err(unreadable)?;
-    input.seek(SeekFrom::Start(length.saturating_sub(LONGEST_PAGE))).map_err(unreadable)?;
-    let mut tail = Vec::new();
-    input.by_ref().take(LONGEST_PAGE).read_to_end(&mut tail).map_err(unreadable)?;
-    input.rewind()?;
-    let whole = tail.windows(4).rposition(|w| w == b"OggS").is_some_and(|start| {
-        let page = &tail[start..];
-        let last = page.get(5).is_some_and(|flags| flags & 4 != 0);
-        let segments = usize::from(page.get(26).copied().unwrap_or(0));
-        let body = page.get(27..27 + segments).map(|s| s.iter().map(|&n| usize::from(n)).sum::<usize>());
-        last && body.is_some_and(|body| page.len() >= 27 + segments + body)
-    });
-    Ok(!whole)
+
+    /// Appends what a packet holds to `out`.
+    fn decode(&mut self, packet: &Packet, out: &mut Vec<f32>) -> Result<Decoded> {
+        self.interleaved.clear();
+        if codecs::needs_new_decoder(&self.track.parameters, &packet.data, self.channels()) {
+            self.inner = codecs::make_decoder(&self.track.parameters)?;
+        }
+        let (rate, channels) = match self.inner.decode(packet) {
+            Ok(audio) => take(&audio, &mut self.interleaved),
+            Err(SymphoniaError::IoError(_) | SymphoniaError::DecodeError(_)) => return Ok(Decoded::Damaged),
+            Err(e) if self.decoded == 0 => return Err(codecs::plain(&e)),
+            Err(_) => return Ok(Decoded::Damaged),
+        };
+        if self.interleaved.is_empty() {
+            return Ok(Decoded::Samples);
+        }
+        check_rate(rate)?;
+        check_channels(u16::try_from(channels).unwrap_or(u16::MAX))?;
+        self.rate = rate;
+        let start = out.len();
+        downmix(&self.interleaved, channels, out);
+        let skipped = self.skip.min(out.len() - start);
+        self.skip -= skipped;
+        out.drain(start..start + skipped);
+        let count = out.len() - start;
+        self.decoded += count as u64;
+        self.last = [self.last[1], count];
+        Ok(Decoded::Samples)
+    }
+
+    /// The channels of what was decoded last; 0 before anything was.
+    fn channels(&self) -> usize {
+        if self.rate == 0 { 0 } else { self.inner.last_decoded().spec().channels().count() }
+    }
 }
 
-/// Whether a file begins as one of the known formats does. Without this, the search for a start
-/// of MPEG audio would find one in any file that is long enough.
-fn may_be_audio(head: &[u8]) -> bool {
-    const STARTS: [&[u8]; 9] = [
-        b"fLaC",
-        b"OggS",
-        b"ID3",
-        b"RIFF",
-        b"RF64",
-        b"FORM",
-        b"caff",
-        b"\x1a\x45\xdf\xa3",
-        b"\0\0\0\0\0\0\0\0",
-    ];
-    let mpeg = head.len() > 1 && head[0] == 0xff && head[1] & 0xe0 == 0xe0;
-    let mp4 =
-        head.len() >= 8 && [&b"ftyp"[..], b"moov", b"mdat", b"free", b"skip", b"wide"].contains(&&head[4..8]);
-    mpeg || mp4 || STARTS.iter().any(|s| head.starts_with(s))
+/// Copies decoded samples; returns their rate and channels.
+fn take(audio: &GenericAudioBufferRef<'_>, interleaved: &mut Vec<f32>) -> (u32, usize) {
+    if audio.frames() > 0 {
+        audio.copy_to_vec_interleaved::<f32>(interleaved);
+    }
+    (audio.spec().rate(), audio.spec().channels().count())
+}
+
+/// Decoded samples on their way out: those that may be padding are held back, a track at another rate
+/// than the first is resampled.
+#[derive(Default)]
+struct Output {
+    /// At the rate of the track that is being decoded.
+    native: Vec<f32>,
+    /// How many of the last samples of `native` stay.
+    held: usize,
+    /// Samples given on since `held` changed.
+    since: u64,
+    rate: u32,
+    resampler: Option<Resampler>,
+    /// At the rate of the source; those before `at` are given out already.
+    ready: Vec<f32>,
+    at: usize,
+    total: u64,
+}
+
+impl Output {
+    fn is_empty(&self) -> bool {
+        self.at == self.ready.len()
+    }
+
+    fn hold(&mut self, samples: usize) {
+        self.held = samples;
+        self.since = 0;
+    }
+
+    fn trim(&mut self, samples: usize) {
+        let keep = self.native.len().saturating_sub(samples);
+        self.native.truncate(keep);
+    }
+
+    /// Trims what was decoded since the last hold to `samples`, by a packet or two at the most.
+    fn trim_to(&mut self, samples: u64, decoder: Option<&Decoder>) {
+        let Some(decoder) = decoder else { return };
+        let excess = (self.since + self.native.len() as u64).saturating_sub(samples);
+        let most = (decoder.last[0] + decoder.last[1]) as u64;
+        if excess <= most.max(u64::from(decoder.rate) * SHORT_PADDING_MS / 1000) {
+            self.trim(excess as usize);
+        }
+    }
+
+    /// Gives on what need not be held.
+    fn release(&mut self) -> Result<()> {
+        let count = self.native.len().saturating_sub(self.held);
+        self.since += count as u64;
+        self.compact();
+        match &mut self.resampler {
+            Some(resampler) => resampler.push(&self.native[..count], &mut self.ready)?,
+            None => self.ready.extend_from_slice(&self.native[..count]),
+        }
+        self.native.drain(..count);
+        Ok(())
+    }
+
+    /// Ends a stretch of one rate and begins another.
+    fn change_rate(&mut self, rate: u32, wanted: u32) -> Result<()> {
+        self.flush()?;
+        self.rate = rate;
+        self.resampler = if rate == wanted { None } else { Some(Resampler::new(rate, wanted)?) };
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.compact();
+        if let Some(mut resampler) = self.resampler.take() {
+            resampler.finish(&mut self.ready)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.held = 0;
+        self.release()?;
+        self.flush()
+    }
+
+    fn compact(&mut self) {
+        if self.is_empty() {
+            self.ready.clear();
+            self.at = 0;
+        }
+    }
+
+    fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> usize {
+        let n = max_samples.min(self.ready.len() - self.at);
+        out.extend_from_slice(&self.ready[self.at..self.at + n]);
+        self.at += n;
+        self.total += n as u64;
+        n
+    }
+
+    /// Samples given out and about to be.
+    fn given(&self) -> u64 {
+        self.total + (self.ready.len() - self.at) as u64 + self.native.len() as u64
+    }
 }
 
 fn not_audio(head: &[u8]) -> Error {
@@ -261,11 +367,9 @@ fn not_audio(head: &[u8]) -> Error {
         let bytes: Vec<_> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
         format!("the bytes {}", bytes.join(" "))
     };
-    Error::new(Stage::Audio, format!("expected audio, found {found}"))
-        .hint("WAV, FLAC, MP3, M4A, AAC, Ogg, Opus and WebM are known; raw samples need their format named")
+    Error::new(Stage::Audio, format!("expected audio, found {found}")).hint(KNOWN_FORMATS)
 }
 
-fn unknown(e: &SymphoniaError, seekable: bool) -> Error {
-    let error = Error::new(Stage::Audio, format!("expected audio, found none that can be read: {e}"));
-    if seekable { error } else { error.hint("some formats need a file instead of a stream") }
-}
+/// What can be read, for messages.
+const KNOWN_FORMATS: &str = "WAV, FLAC, MP3, AAC, M4A, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF can be read; \
+     other formats with ffmpeg: `ffmpeg -i FILE out.wav`; raw samples need their format named";

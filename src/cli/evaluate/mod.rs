@@ -99,8 +99,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
     Ok(outcome)
 }
 
+/// Manifests by name, with their entries.
+type Manifests = Vec<(String, Vec<Entry>)>;
+
 /// The entries of every manifest that can be read.
-fn read_manifests(args: &Args) -> Result<(Vec<(String, Vec<Entry>)>, Outcome), Stop> {
+fn read_manifests(args: &Args) -> Result<(Manifests, Outcome), Stop> {
     // Absent audio is told entry by entry, so that the others still count.
     let options = ReadOptions { allow_empty_text: true, check_audio: false };
     let (mut manifests, mut outcome) = (Vec::new(), Outcome::Done);

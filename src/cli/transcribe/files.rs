@@ -44,6 +44,10 @@ pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outc
     check_targets(job, &tasks)?;
     let home = home(folder, inputs);
     std::fs::create_dir_all(&home).map_err(|e| io_error(Stage::Output, &home, e))?;
+    // Before the journal is begun anew, since it is what --resume goes on by.
+    if !job.args.resume && !job.args.overwrite {
+        check_absent(job.args, &tasks, None)?;
+    }
     let mut journal = Journal::open(&home, &settings(job.args), job.args.resume)?;
     let mut outcome = Outcome::Done;
     let before = tasks.len();
@@ -54,8 +58,8 @@ pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outc
         }
         done.inspect(|done| warn(task.input, &done.warnings)).is_none()
     });
-    if !job.args.overwrite {
-        check_absent(job.args, &tasks, &journal)?;
+    if job.args.resume {
+        check_absent(job.args, &tasks, Some(&journal))?;
     }
     let passed_over = before - tasks.len();
     let inputs: Vec<&Input> = tasks.iter().map(|task| task.input).collect();
@@ -118,8 +122,9 @@ fn check_targets(job: &Job, tasks: &[Task]) -> Result<()> {
 }
 
 /// Refuses to replace files that no run before has written.
-fn check_absent(args: &Args, tasks: &[Task], journal: &Journal) -> Result<()> {
-    let foreign = |task: &&Task| task.target.exists() && !journal.knows(&task.input.name(), &task.target);
+fn check_absent(args: &Args, tasks: &[Task], journal: Option<&Journal>) -> Result<()> {
+    let known = |task: &Task| journal.is_some_and(|journal| journal.knows(&task.input.name(), &task.target));
+    let foreign = |task: &&Task| task.target.exists() && !known(task);
     let mut there = tasks.iter().filter(foreign);
     let Some(first) = there.next() else { return Ok(()) };
     let more = match there.count() {
@@ -212,7 +217,7 @@ fn write(
             return Ok(true);
         }
     };
-    let transcript = Transcript { path: task.input.name(), segments, warnings: problems.sentences() };
+    let transcript = Transcript { path: task.input.name(), segments, warnings: problems.messages() };
     let failed = |e| io_error(Stage::Output, &task.target, e);
     if let Some(folder) = task.target.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;

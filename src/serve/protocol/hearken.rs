@@ -117,7 +117,7 @@ impl HearkenProtocol {
         self.encoding = Some(encoding);
         self.partials = partials;
         let format = RawFormat { sample_rate, channels: 1, encoding };
-        actions.push(Action::Open(StreamRequest { format, trace }));
+        actions.push(Action::Open(StreamRequest { format, trace, silence: None }));
     }
 
     fn end_utterance(&mut self) {
@@ -253,13 +253,7 @@ mod tests {
 
     fn protocol() -> HearkenProtocol {
         let tokens = vec!["<blk>".into(), "▁one".into()];
-        HearkenProtocol::new(ModelInfo {
-            sample_rate: 16_000,
-            tokens,
-            blank: 0,
-            states: vec![vec![1, 1, 3]],
-            words: vec!["one".into()],
-        })
+        HearkenProtocol::new(ModelInfo { sample_rate: 16_000, tokens, ..ModelInfo::default() })
     }
 
     fn say(protocol: &mut HearkenProtocol, text: &str) -> Vec<Action> {
@@ -274,7 +268,7 @@ mod tests {
         let actions =
             say(&mut protocol, r#"{"type":"start","sample_rate":48000,"encoding":"f32le","trace":true}"#);
         let format = RawFormat { sample_rate: 48_000, channels: 1, encoding: Encoding::F32Le };
-        assert_eq!(actions, [Action::Open(StreamRequest { format, trace: true })]);
+        assert_eq!(actions, [Action::Open(StreamRequest { format, trace: true, silence: None })]);
         let mut actions = Vec::new();
         protocol.output(RecognizerOutput::Opened { traced: true }, &mut actions);
         assert!(matches!(&actions[0], Action::Send(t) if t.contains("\"ready\"") && t.contains("▁one")));

@@ -9,8 +9,10 @@
 
 pub mod choose;
 pub mod hearken;
+pub mod realtime;
 pub mod sherpa;
 pub mod vosk;
+pub mod wyoming;
 
 use axum::body::Bytes;
 
@@ -49,6 +51,8 @@ pub struct StreamRequest {
     pub format: RawFormat,
     /// The network's log-probabilities and state are wanted, step by step.
     pub trace: bool,
+    /// Seconds of silence that end an utterance; `None` is the server's own.
+    pub silence: Option<f64>,
 }
 
 /// What a session is to do, in this order.
@@ -56,6 +60,10 @@ pub struct StreamRequest {
 pub enum Action {
     /// Opens the recognizer's stream; comes once, before any audio.
     Open(StreamRequest),
+    /// The audio that follows has another format.
+    Format(RawFormat),
+    /// As [`Restart`](Self::Restart), and from then on so many seconds of silence end an utterance.
+    Silence(f64),
     /// Audio in the stream's format; its end may cut a sample in two.
     Audio(Bytes),
     /// Asks for [`RecognizerOutput::Mark`] when everything before it was processed.
@@ -99,7 +107,7 @@ pub enum RecognizerOutput {
     Trace(TraceSnapshot),
     /// All audio before [`Action::Mark`] was processed.
     Mark,
-    /// The utterance that [`Action::Restart`] ended is complete.
+    /// The utterance that [`Action::Restart`] or [`Action::Silence`] ended is complete.
     Restarted,
     /// The stream that [`Action::Finish`] ended is complete.
     Finished {
@@ -114,6 +122,9 @@ pub enum RecognizerOutput {
 pub trait Protocol: Send {
     /// Its name in metrics.
     fn name(&self) -> &'static str;
+
+    /// What is to be done before the client's first message.
+    fn begin(&mut self, _actions: &mut Vec<Action>) {}
 
     /// Takes a text message of the client.
     fn text(&mut self, text: &str, actions: &mut Vec<Action>);
@@ -134,7 +145,7 @@ pub trait Protocol: Send {
 }
 
 /// What protocols need to know of the model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ModelInfo {
     /// Sample rate, Hz.
     pub sample_rate: u32,
@@ -146,6 +157,10 @@ pub struct ModelInfo {
     pub states: Vec<Vec<usize>>,
     /// The words that it can write; none where it writes other units.
     pub words: Vec<String>,
+    /// Its languages, as BCP 47 names them; none where they are not known.
+    pub languages: Vec<String>,
+    /// Seconds of silence that end an utterance unless the client sets them.
+    pub silence: f64,
 }
 
 /// The longest message about what a client sent, characters: it may repeat some of that.

@@ -23,8 +23,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::audio::{Encoding, RawFormat};
-use crate::units::thousandths;
 use crate::recognizer::{Event, Segment};
+use crate::units::thousandths;
 
 use super::{Action, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close, shortened};
 
@@ -72,6 +72,8 @@ enum Ending {
     Commit { item: String, seconds: f64 },
     /// The client discarded its audio.
     Clear,
+    /// The client set another silence that ends utterances.
+    Silence,
 }
 
 /// A conversation in OpenAI's realtime protocol.
@@ -230,6 +232,7 @@ impl RealtimeProtocol {
                 actions.push(Action::Format(config.format));
             }
             if let Some(silence) = config.silence_ms.filter(|_| config.silence_ms != self.config.silence_ms) {
+                self.endings.push_back(Ending::Silence);
                 actions.push(Action::Silence(silence as f64 / 1000.0));
             }
         }
@@ -351,8 +354,7 @@ impl RealtimeProtocol {
                 self.send_text(&item, &texts, seconds, actions);
             }
             Some(Ending::Clear) => self.texts.clear(),
-            // The silence that ends utterances was changed.
-            None => {}
+            Some(Ending::Silence) | None => {}
         }
     }
 }
@@ -422,7 +424,8 @@ impl Protocol for RealtimeProtocol {
     }
 
     fn output(&mut self, output: RecognizerOutput, actions: &mut Vec<Action>) {
-        let detects = self.config.silence_ms.is_some() && self.endings.is_empty();
+        let is_ended = self.endings.iter().any(|ending| !matches!(ending, Ending::Silence));
+        let detects = self.config.silence_ms.is_some() && !is_ended;
         match output {
             RecognizerOutput::Event(Event::Partial(segment)) => {
                 if detects && self.current.is_none() && !segment.text.is_empty() {
@@ -552,14 +555,25 @@ mod tests {
         realtime.begin(&mut actions);
         realtime.text(MANUAL, &mut actions);
         assert_eq!(types(&actions), ["session.created", "session.updated"]);
-        assert_eq!(sent(&actions)[0]["session"]["audio"]["input"]["turn_detection"]["silence_duration_ms"], 1200);
+        assert_eq!(
+            sent(&actions)[0]["session"]["audio"]["input"]["turn_detection"]["silence_duration_ms"],
+            1200
+        );
         assert!(sent(&actions)[1]["session"]["audio"]["input"]["turn_detection"].is_null());
         let early = say(&mut realtime, json!({"type": "input_audio_buffer.commit", "event_id": "mine"}));
         let error = &sent(&early)[0]["error"];
-        assert_eq!((&error["code"], &error["event_id"]), (&json!("input_audio_buffer_commit_empty"), &json!("mine")));
+        assert_eq!(
+            (&error["code"], &error["event_id"]),
+            (&json!("input_audio_buffer_commit_empty"), &json!("mine"))
+        );
         let actions = say(&mut realtime, append(2.0));
-        assert!(matches!(&actions[..], [Action::Open(request), Action::Audio(_)] if request.silence.is_none()));
-        assert_eq!(output(&mut realtime, RecognizerOutput::Event(Event::Final(segment("one", 0.0, 1.0)))), []);
+        assert!(
+            matches!(&actions[..], [Action::Open(request), Action::Audio(_)] if request.silence.is_none())
+        );
+        assert_eq!(
+            output(&mut realtime, RecognizerOutput::Event(Event::Final(segment("one", 0.0, 1.0)))),
+            []
+        );
         let actions = say(&mut realtime, json!({"type": "input_audio_buffer.commit"}));
         let item = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"];
         assert_eq!(types(&actions), item);
@@ -567,7 +581,10 @@ mod tests {
         output(&mut realtime, RecognizerOutput::Event(Event::Final(segment("two", 1.0, 2.0))));
         let events = sent(&output(&mut realtime, RecognizerOutput::Restarted));
         assert_eq!((&events[0]["delta"], &events[1]["delta"]), (&json!("one"), &json!(" two")));
-        assert_eq!((&events[2]["transcript"], &events[2]["usage"]["seconds"]), (&json!("one two"), &json!(2.0)));
+        assert_eq!(
+            (&events[2]["transcript"], &events[2]["usage"]["seconds"]),
+            (&json!("one two"), &json!(2.0))
+        );
     }
 
     #[test]
@@ -578,8 +595,12 @@ mod tests {
         assert_eq!(output(&mut realtime, RecognizerOutput::Event(Event::Final(segment("", 0.0, 1.0)))), []);
         let partial = RecognizerOutput::Event(Event::Partial(segment("one", 1.0, 2.5)));
         let started = sent(&output(&mut realtime, partial));
-        assert_eq!((&started[0]["type"], &started[0]["audio_start_ms"]), (&json!("input_audio_buffer.speech_started"), &json!(1200)));
-        let events = sent(&output(&mut realtime, RecognizerOutput::Event(Event::Final(segment("one", 1.0, 2.5)))));
+        assert_eq!(
+            (&started[0]["type"], &started[0]["audio_start_ms"]),
+            (&json!("input_audio_buffer.speech_started"), &json!(1200))
+        );
+        let events =
+            sent(&output(&mut realtime, RecognizerOutput::Event(Event::Final(segment("one", 1.0, 2.5)))));
         assert_eq!(events[0]["audio_end_ms"], 2000);
         assert_eq!(events.last().expect("events")["transcript"], "one");
         assert!(events.iter().skip(1).all(|e| e["type"] != "input_audio_buffer.speech_started"));
@@ -627,10 +648,15 @@ mod tests {
         for (session, field) in [
             (json!({"type": "realtime"}), "session.type"),
             (json!({"audio": {"input": {"format": {"type": "audio/mp3"}}}}), "session.audio.input.format"),
-            (json!({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 1}}}}), "session.audio.input.format.rate"),
+            (
+                json!({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 1}}}}),
+                "session.audio.input.format.rate",
+            ),
             (json!({"turn_detection": {"type": "semantic_vad"}}), "session.turn_detection.type"),
-            (json!({"turn_detection": {"type": "server_vad", "silence_duration_ms": -1}}),
-             "session.turn_detection.silence_duration_ms"),
+            (
+                json!({"turn_detection": {"type": "server_vad", "silence_duration_ms": -1}}),
+                "session.turn_detection.silence_duration_ms",
+            ),
         ] {
             let mut realtime = RealtimeProtocol::new("1", 1.2);
             let before = realtime.config.clone();
@@ -640,7 +666,11 @@ mod tests {
             assert_eq!(realtime.config, before);
         }
         let mut realtime = RealtimeProtocol::new("1", 1.2);
-        for message in [json!({"type": "response.create"}), json!({"type": "input_audio_buffer.append", "audio": "?"}), json!([])] {
+        for message in [
+            json!({"type": "response.create"}),
+            json!({"type": "input_audio_buffer.append", "audio": "?"}),
+            json!([]),
+        ] {
             assert_eq!(types(&say(&mut realtime, message)), ["error"]);
         }
     }

@@ -50,7 +50,7 @@ impl VoskProtocol {
     fn open(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::replace(&mut self.opened, true) {
             let format = RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::S16Le };
-            actions.push(Action::Open(StreamRequest { format, trace: false }));
+            actions.push(Action::Open(StreamRequest { format, trace: false, silence: None }));
         }
     }
 
@@ -274,7 +274,7 @@ mod tests {
         let bytes = Bytes::from_static(&[0, 0x40]);
         vosk.binary(bytes.clone(), &mut actions);
         let format = RawFormat { sample_rate: 16_000, channels: 1, encoding: Encoding::S16Le };
-        let open = Action::Open(StreamRequest { format, trace: false });
+        let open = Action::Open(StreamRequest { format, trace: false, silence: None });
         assert_eq!(actions, [open, Action::Audio(bytes), Action::Mark]);
         assert_eq!(output(&mut vosk, RecognizerOutput::Event(Event::Partial(one()))), []);
         let reply = output(&mut vosk, RecognizerOutput::Mark);

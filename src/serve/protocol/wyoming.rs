@@ -15,25 +15,17 @@ use serde_json::{Value, json};
 use crate::audio::{Encoding, RawFormat};
 use crate::recognizer::Event;
 
-use super::{Action, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close, shortened};
+use super::{Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close, shortened};
 
 /// The most channels that are accepted.
 const MAX_CHANNELS: u64 = 32;
 
-/// What the server says of itself and its model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
-    /// The model's name.
-    pub model: String,
-    /// A sentence about the model.
-    pub about: String,
-    /// The languages of the model, as BCP 47 names them.
-    pub languages: Vec<String>,
-}
+/// The most words that are named in the model's description.
+const MAX_NAMED: usize = 20;
 
 /// A conversation with a Wyoming client.
 pub struct WyomingProtocol {
-    description: Description,
+    model: ModelInfo,
     /// The format of the last audio; `None` before the stream is opened.
     format: Option<RawFormat>,
     /// The next binary message is audio.
@@ -49,9 +41,9 @@ pub struct WyomingProtocol {
 
 impl WyomingProtocol {
     /// The state before the first event.
-    pub fn new(description: Description) -> Self {
+    pub fn new(model: ModelInfo) -> Self {
         Self {
-            description,
+            model,
             format: None,
             is_audio_next: false,
             ended: false,
@@ -62,7 +54,12 @@ impl WyomingProtocol {
     }
 
     fn info(&self) -> Value {
-        let Description { model, about, languages } = &self.description;
+        let ModelInfo { words, languages, .. } = &self.model;
+        let about = match words.len() {
+            0 => "Open vocabulary".to_string(),
+            1..=MAX_NAMED => format!("Recognizes {}", words.join(", ")),
+            many => format!("Recognizes {many} words"),
+        };
         let attribution = json!({"name": "hearken", "url": ""});
         let version = env!("CARGO_PKG_VERSION");
         json!({
@@ -73,7 +70,7 @@ impl WyomingProtocol {
                 "description": "Streaming speech recognition with recurrent networks",
                 "version": version,
                 "models": [{
-                    "name": model,
+                    "name": "hearken",
                     "attribution": attribution,
                     "installed": true,
                     "description": about,
@@ -132,7 +129,7 @@ impl WyomingProtocol {
     }
 
     fn language(&self) -> Value {
-        json!(self.description.languages.first())
+        json!(self.model.languages.first())
     }
 
     /// Sends text that does not change any more.
@@ -267,8 +264,7 @@ mod tests {
     use crate::recognizer::Segment;
 
     fn protocol() -> WyomingProtocol {
-        let languages = vec!["en".into()];
-        WyomingProtocol::new(Description { model: "digits".into(), about: "English digits".into(), languages })
+        WyomingProtocol::new(ModelInfo { languages: vec!["en".into()], ..ModelInfo::default() })
     }
 
     fn say(wyoming: &mut WyomingProtocol, kind: &str, data: Value) -> Vec<Action> {
@@ -289,7 +285,12 @@ mod tests {
     }
 
     fn last(text: &str) -> RecognizerOutput {
-        RecognizerOutput::Event(Event::Final(Segment { text: text.into(), start: 0.0, end: 1.0, words: vec![] }))
+        RecognizerOutput::Event(Event::Final(Segment {
+            text: text.into(),
+            start: 0.0,
+            end: 1.0,
+            words: vec![],
+        }))
     }
 
     fn format(rate: u32) -> Value {
@@ -306,7 +307,10 @@ mod tests {
         wyoming.binary(Bytes::from_static(&[1, 2]), &mut actions);
         assert_eq!(actions, [Action::Audio(Bytes::from_static(&[1, 2]))]);
         let events = output(&mut wyoming, last("three one"));
-        assert_eq!(events[0], json!({"type": "transcript-start", "data": {"language": "en", "context": {"id": 7}}}));
+        assert_eq!(
+            events[0],
+            json!({"type": "transcript-start", "data": {"language": "en", "context": {"id": 7}}})
+        );
         assert_eq!(events[1], json!({"type": "transcript-chunk", "data": {"text": "three one"}}));
         assert_eq!(output(&mut wyoming, last("")), Vec::<Value>::new());
         assert_eq!(say(&mut wyoming, "audio-stop", Value::Null), [Action::Restart]);

@@ -1,14 +1,26 @@
 //! N-gram language models: counting, estimation, files, queries.
 
+mod arpa;
+mod binary;
 mod discounts;
 mod estimate;
+mod interpolate;
 mod key;
+mod model;
+mod prune;
 mod sorter;
+mod text;
 mod trie;
+mod vocabulary;
 
+pub use arpa::{ArpaWriter, read_arpa};
+pub(crate) use binary::{read_trie, write_trie};
 pub use discounts::Discounts;
 pub use estimate::{EstimateOptions, Estimator, OrderSummary};
+pub use model::{NgramModel, Perplexity};
+pub use text::{Text, VocabularyLimit};
 pub use trie::{NgramState, Trie, TrieBuilder};
+pub use vocabulary::Vocabulary;
 
 use crate::error::Result;
 

@@ -89,6 +89,16 @@ impl Trie {
         words.iter().try_fold(0, |node, &word| self.find(NgramState(node), word))
     }
 
+    /// The nodes of an order; of 0 the empty history.
+    pub(super) fn level(&self, order: usize) -> std::ops::Range<usize> {
+        self.levels[order] as usize..self.levels[order + 1] as usize
+    }
+
+    /// The successors of the longest history that a history ends in.
+    pub(super) fn ending_successors(&self, history: u32) -> std::ops::Range<usize> {
+        self.successors(self.suffixes[history as usize])
+    }
+
     /// The successors of a node.
     pub(super) fn successors(&self, node: u32) -> std::ops::Range<usize> {
         let node = node as usize;
@@ -100,6 +110,12 @@ impl Trie {
         self.successors.get(node).map_or(0, |&begin| begin as usize).min(end)..end
     }
 
+    /// The node of a node's n-gram and one more word, if it is in the model.
+    pub(super) fn child(&self, node: u32, word: u32) -> Option<u32> {
+        self.find(NgramState(node), word)
+    }
+
+    /// The node of `word` behind `history`.
     fn find(&self, history: NgramState, word: u32) -> Option<u32> {
         if history == ROOT {
             // The first level has every word.
@@ -116,15 +132,8 @@ impl Trie {
         if (node as usize) < self.num_histories() {
             return self.shortest(node);
         }
-        // An n-gram of the highest order is no history; what it ends in may be.
-        let mut history = history;
-        while history != ROOT {
-            history = NgramState(self.suffixes[history.0 as usize]);
-            if let Some(node) = self.find(history, word) {
-                return self.shortest(node);
-            }
-        }
-        ROOT
+        // An n-gram of the highest order is no history; what it ends in is.
+        self.shortest(self.suffix(history.0, word))
     }
 
     /// The shortest state that predicts as the node does, so that searches have fewer of them.
@@ -136,23 +145,25 @@ impl Trie {
         NgramState(node)
     }
 
+    /// The node of the longest n-gram that `word` after `history` ends in, without being it.
+    pub(super) fn suffix(&self, history: u32, word: u32) -> u32 {
+        let mut shorter = NgramState(history);
+        while shorter != ROOT {
+            shorter = NgramState(self.suffixes[shorter.0 as usize]);
+            if let Some(found) = self.find(shorter, word) {
+                return found;
+            }
+        }
+        0
+    }
+
     /// Finds for each history the longest that it ends in.
-    fn link_suffixes(&mut self) {
+    pub(super) fn link_suffixes(&mut self) {
         self.suffixes = vec![0; self.num_histories()];
-        for history in 1..self.num_histories() as u32 {
-            for node in self.successors(history) {
-                if node >= self.num_histories() {
-                    break;
-                }
-                let word = self.words[node];
-                let mut shorter = NgramState(self.suffixes[history as usize]);
-                self.suffixes[node] = loop {
-                    match self.find(shorter, word) {
-                        Some(found) => break found,
-                        None if shorter == ROOT => break 0,
-                        None => shorter = NgramState(self.suffixes[shorter.0 as usize]),
-                    }
-                };
+        for history in 0..self.num_histories() as u32 {
+            let histories = self.num_histories();
+            for node in self.successors(history).take_while(|&node| node < histories) {
+                self.suffixes[node] = self.suffix(history, self.words[node]);
             }
         }
     }
@@ -212,6 +223,18 @@ impl TrieBuilder {
         self.trie
     }
 
+    /// Whether the words are an n-gram of an order that has been ended.
+    pub(super) fn has_history(&self, words: &[u32]) -> bool {
+        self.trie.node(words).is_some()
+    }
+
+    /// Ends the n-grams of an order.
+    pub(super) fn end_order(&mut self, order: usize) {
+        while self.trie.levels.len() <= order + 1 {
+            self.end_level();
+        }
+    }
+
     fn push(&mut self, word: u32, log_prob: f32) {
         self.trie.words.push(word);
         self.trie.log_probs.push(log_prob);
@@ -238,10 +261,6 @@ impl TrieBuilder {
 
 impl NgramSink for TrieBuilder {
     fn begin(&mut self, counts: &[u64]) -> Result<()> {
-        if counts.iter().sum::<u64>() >= u64::from(u32::MAX) {
-            return Err(Error::new(Stage::Text, "expected fewer than 4 billion n-grams")
-                .hint("prune more, or write ARPA, which needs no memory for the model"));
-        }
         *self = Self { order: counts.len(), ..Self::default() };
         self.trie.levels.push(0);
         self.push(0, 0.0);
@@ -252,9 +271,7 @@ impl NgramSink for TrieBuilder {
 
     fn ngram(&mut self, words: &[u32], log_prob: f32, backoff: f32) -> Result<()> {
         let Some((&word, history)) = words.split_last() else { return Ok(()) };
-        while self.trie.levels.len() <= words.len() {
-            self.end_level();
-        }
+        self.end_order(words.len() - 1);
         if history != self.history {
             let missing = || {
                 let problem = format!("an n-gram of {} words without the one it continues", words.len());
@@ -266,6 +283,10 @@ impl NgramSink for TrieBuilder {
         if words.len() == 1 && word as usize != self.trie.words.len() - 1 {
             return Err(Error::new(Stage::Text, "the single words of a model are not in order"));
         }
+        if self.trie.words.len() as u64 >= u64::from(u32::MAX) - 1 {
+            return Err(Error::new(Stage::Text, "expected fewer than 4 billion n-grams")
+                .hint("prune more, or write ARPA, which needs no memory for the model"));
+        }
         self.close(self.parent + 1);
         self.push(word, log_prob);
         if words.len() < self.order {
@@ -275,9 +296,7 @@ impl NgramSink for TrieBuilder {
     }
 
     fn end(&mut self) -> Result<()> {
-        while self.trie.levels.len() <= self.order + 1 {
-            self.end_level();
-        }
+        self.end_order(self.order);
         self.close(self.trie.backoffs.len() as u32 + 1);
         self.trie.words.shrink_to_fit();
         self.trie.log_probs.shrink_to_fit();

@@ -1,7 +1,8 @@
-//! Letters to phones (grapheme to phoneme) by a joint n-gram of graphones, pieces of a word that are
-//! a letter or two and the phones they stand for.
+//! Letters to phones (grapheme to phoneme) by a joint n-gram of graphones, letters with the phones that
+//! they stand for.
 
 mod align;
+mod file;
 mod model;
 mod search;
 

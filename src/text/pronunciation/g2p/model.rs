@@ -1,4 +1,5 @@
-//! The joint n-gram of graphones.
+//! The joint n-gram of graphones, read from the end of words: in English what follows a letter says more
+//! about it than what comes before.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,7 +12,7 @@ use crate::text::ngram::{EstimateOptions, Estimator, Trie, TrieBuilder};
 /// Ids of graphones in the n-gram begin behind those of `<unk>`, `<s>` and `</s>`.
 pub(super) const FIRST: u32 = 3;
 /// The limit of letters, of phones and of graphones.
-const MAX_SYMBOLS: u16 = 30_000;
+pub(super) const MAX_SYMBOLS: usize = 30_000;
 
 /// How a model is trained.
 #[derive(Clone, Debug)]
@@ -20,11 +21,13 @@ pub struct TrainOptions {
     pub order: usize,
     /// Rounds of expectation maximization for the alignment.
     pub rounds: usize,
+    /// N-grams whose loss raises the perplexity by a smaller share are left out.
+    pub prune: f64,
 }
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { order: 8, rounds: 10 }
+        Self { order: 8, rounds: 10, prune: 0.0 }
     }
 }
 
@@ -35,34 +38,36 @@ pub struct G2p {
     pub(super) phones: Vec<String>,
     pub(super) graphones: Vec<Graphone>,
     pub(super) trie: Trie,
-    /// The ids of the graphones of each letter or two.
-    pub(super) by_letters: HashMap<[u16; 2], Vec<u32>>,
+    /// The ids of the graphones of each letter.
+    pub(super) by_letter: Vec<Vec<u32>>,
 }
 
 impl G2p {
-    /// Learns from words and their phones. `progress` is called after each round of the alignment.
+    /// Learns from words and their phones. Digits behind phones mark stress: they help to learn, but
+    /// guesses are without them. `progress` is called with the rounds done and to do.
     ///
     /// # Errors
-    /// When there are no words that can be aligned, too many letters or phones, or a temporary file fails.
+    /// When there are no words that can be aligned, too many letters or phones, or a temporary file
+    /// fails.
     pub fn train<'a>(
         words: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>,
         options: &TrainOptions,
-        progress: impl FnMut(usize, f64),
+        mut progress: impl FnMut(usize, usize),
     ) -> Result<Self> {
-        let (mut letters, mut phones) = (Symbols::default(), Symbols::default());
+        let (mut letters, mut stressed) = (Symbols::default(), Symbols::default());
         let mut pairs = Vec::new();
         for (word, said) in words {
             pairs.push(Pair {
                 letters: word.chars().map(|c| letters.id(c)).collect::<Result<_>>()?,
-                phones: said.iter().map(|p| phones.id((*p).to_string())).collect::<Result<_>>()?,
+                phones: said.iter().map(|p| stressed.id((*p).to_string())).collect::<Result<_>>()?,
             });
         }
-        let mut aligner = Aligner::train(&pairs, options.rounds, progress);
+        let mut aligner = Aligner::train(&pairs, options.rounds, |round| progress(round, options.rounds));
         let mut graphones = Symbols::default();
         let mut sentences: Vec<Vec<u32>> = Vec::new();
-        for path in aligner.cut(&pairs).into_iter().flatten() {
+        for path in aligner.cut(&pairs) {
             let id = |graphone| Ok(FIRST + u32::from(graphones.id(graphone)?));
-            sentences.push(path.into_iter().map(id).collect::<Result<_>>()?);
+            sentences.push(path.into_iter().rev().map(id).collect::<Result<_>>()?);
         }
         let estimate = EstimateOptions { order: options.order, ..EstimateOptions::default() };
         let mut estimator = Estimator::new(graphones.list.len() + FIRST as usize, &estimate)?;
@@ -71,15 +76,21 @@ impl G2p {
         }
         let mut builder = TrieBuilder::default();
         estimator.finish(&mut builder)?;
-        Ok(Self::new(letters.list, phones.list, graphones.list, builder.finish()))
+        let mut trie = builder.finish();
+        if options.prune > 0.0 {
+            trie = trie.prune(options.prune)?;
+        }
+        let (phones, graphones) = without_stress(&stressed.list, &graphones.list)?;
+        Ok(Self::new(letters.list, phones, graphones, trie))
     }
 
+    /// A model of its parts, whose numbers fit each other.
     pub(super) fn new(letters: Vec<char>, phones: Vec<String>, graphones: Vec<Graphone>, trie: Trie) -> Self {
-        let mut by_letters: HashMap<[u16; 2], Vec<u32>> = HashMap::new();
+        let mut by_letter = vec![Vec::new(); letters.len()];
         for (graphone, id) in graphones.iter().zip(FIRST..) {
-            by_letters.entry(graphone.letter_pair()).or_default().push(id);
+            by_letter[usize::from(graphone.letter)].push(id);
         }
-        Self { letters, phones, graphones, trie, by_letters }
+        Self { letters, phones, graphones, trie, by_letter }
     }
 
     /// The phones that words are said with.
@@ -92,19 +103,25 @@ impl G2p {
         self.trie.counts()
     }
 
-    /// The first letter of a word that the model has never seen.
-    pub fn unknown_letter(&self, word: &str) -> Option<char> {
-        word.chars().find(|c| !self.letters.contains(c))
-    }
-
     /// The likeliest phones of a word, best first; none where a letter is unknown.
     pub fn guess(&self, word: &str, options: &GuessOptions) -> Vec<Guess> {
         let id = |c: char| self.letters.iter().position(|l| *l == c).map(|id| id as u16);
         match word.chars().map(id).collect::<Option<Vec<_>>>() {
-            Some(letters) => Search::new(self, &letters, options).run(),
+            Some(letters) => Search::new(self, options.beam).run(&letters, options.nbest),
             None => Vec::new(),
         }
     }
+}
+
+/// Phones without stress, and graphones of these.
+fn without_stress(stressed: &[String], graphones: &[Graphone]) -> Result<(Vec<String>, Vec<Graphone>)> {
+    let mut phones = Symbols::default();
+    let plain = |phone: &String| phones.id(phone.trim_end_matches(|c: char| c.is_ascii_digit()).to_string());
+    let plain: Vec<u16> = stressed.iter().map(plain).collect::<Result<_>>()?;
+    let graphone = |g: &Graphone| {
+        Graphone::new(g.letter, &g.phones().map(|id| plain[usize::from(id)]).collect::<Vec<_>>())
+    };
+    Ok((phones.list, graphones.iter().map(graphone).collect()))
 }
 
 /// Symbols, numbered in the order in which they come.
@@ -124,12 +141,12 @@ impl<T: Clone + Eq + Hash> Symbols<T> {
         if let Some(&id) = self.ids.get(&symbol) {
             return Ok(id);
         }
-        let id = u16::try_from(self.list.len()).ok().filter(|&id| id < MAX_SYMBOLS).ok_or_else(|| {
-            Error::new(
-                Stage::Text,
-                format!("expected fewer than {MAX_SYMBOLS} letters, phones, pieces of words"),
-            )
-        })?;
+        if self.list.len() == MAX_SYMBOLS {
+            let problem =
+                format!("expected at most {MAX_SYMBOLS} letters, phones, and letters with their phones");
+            return Err(Error::new(Stage::Text, problem));
+        }
+        let id = self.list.len() as u16;
         self.list.push(symbol.clone());
         self.ids.insert(symbol, id);
         Ok(id)

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::align::Graphone;
 use super::model::{FIRST, G2p};
 use crate::text::ngram::{END, NgramState};
 
@@ -11,6 +10,7 @@ use crate::text::ngram::{END, NgramState};
 pub struct Guess {
     /// Numbers in [`G2p::phones`].
     pub phones: Vec<u16>,
+    /// The probability, 0 to 1.
     pub probability: f64,
 }
 
@@ -25,79 +25,76 @@ pub struct GuessOptions {
 
 impl Default for GuessOptions {
     fn default() -> Self {
-        Self { nbest: 1, beam: 200 }
+        Self { nbest: 1, beam: 100 }
     }
 }
 
-/// Phones so far, as a number of [`Search::phones`].
+/// A sequence of phones, as a number of [`Search::phones`].
 type Phones = u32;
 
+/// A breadth-first search, letter by letter, from the last one on. Hypotheses with the same phones that
+/// the model cannot tell apart are one, whose probability is the sum.
 pub(super) struct Search<'a> {
     model: &'a G2p,
-    letters: &'a [u16],
-    options: &'a GuessOptions,
-    /// Sequences of phones: the one before, and the phone added.
+    beam: usize,
+    /// Sequences of phones: the rest of the word, and the phone before it.
     phones: Vec<(Phones, u16)>,
     longer: HashMap<(Phones, u16), Phones>,
-    /// Behind each letter: log-probabilities of what was said in all ways that come to the same.
-    behind: Vec<HashMap<(NgramState, Phones), f64>>,
+    /// Log-probabilities of what was said in all ways that come to the same.
+    hypotheses: HashMap<(NgramState, Phones), f64>,
 }
 
 impl<'a> Search<'a> {
-    pub fn new(model: &'a G2p, letters: &'a [u16], options: &'a GuessOptions) -> Self {
-        let mut behind = vec![HashMap::new(); letters.len() + 1];
-        behind[0].insert((model.trie.begin_state(), 0), 0.0);
-        Self { model, letters, options, phones: vec![(0, 0)], longer: HashMap::new(), behind }
+    pub fn new(model: &'a G2p, beam: usize) -> Self {
+        let hypotheses = HashMap::from([((model.trie.begin_state(), 0), 0.0)]);
+        Self { model, beam, phones: vec![(0, 0)], longer: HashMap::new(), hypotheses }
     }
 
-    pub fn run(mut self) -> Vec<Guess> {
-        for at in 0..self.letters.len() {
-            for (state, phones, log_prob) in self.best(at) {
-                for count in 1..=2 {
-                    self.extend(at, count, state, phones, log_prob);
-                }
+    /// The likeliest phones of letters, best first.
+    pub fn run(mut self, letters: &[u16], nbest: usize) -> Vec<Guess> {
+        for &letter in letters.iter().rev() {
+            for (state, phones, log_prob) in self.best() {
+                self.extend(letter, state, phones, log_prob);
             }
         }
         let mut ends: HashMap<Phones, f64> = HashMap::new();
-        for (state, phones, log_prob) in self.best(self.letters.len()) {
+        for (state, phones, log_prob) in self.best() {
             let end = log_prob + natural(self.model.trie.next(state, END).0);
             add(ends.entry(phones).or_insert(f64::NEG_INFINITY), end);
         }
+        // A word of silent letters alone is no word.
+        ends.remove(&0);
         let mut total = f64::NEG_INFINITY;
-        ends.values().for_each(|&log_prob| add(&mut total, log_prob));
-        let mut ends: Vec<(f64, Vec<u16>)> = ends
-            .into_iter()
-            .filter(|e| e.0 != 0)
-            .map(|(phones, log_prob)| (log_prob, self.spelled(phones)))
-            .collect();
-        ends.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        ends.truncate(self.options.nbest);
-        ends.into_iter()
-            .map(|(log_prob, phones)| Guess { phones, probability: (log_prob - total).exp() })
-            .collect()
+        let mut guesses: Vec<Guess> = Vec::new();
+        for (phones, log_prob) in ends {
+            add(&mut total, log_prob);
+            guesses.push(Guess { phones: self.spelled(phones), probability: log_prob });
+        }
+        guesses.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.phones.cmp(&b.phones)));
+        guesses.truncate(nbest);
+        guesses.iter_mut().for_each(|guess| guess.probability = (guess.probability - total).exp());
+        guesses
     }
 
-    /// The best hypotheses behind `at` letters.
-    fn best(&mut self, at: usize) -> Vec<(NgramState, Phones, f64)> {
-        let all = std::mem::take(&mut self.behind[at]);
+    /// Takes out the best hypotheses.
+    fn best(&mut self) -> Vec<(NgramState, Phones, f64)> {
+        let all = std::mem::take(&mut self.hypotheses);
         let mut all: Vec<_> = all.into_iter().map(|((state, phones), p)| (state, phones, p)).collect();
         all.sort_unstable_by(|a, b| b.2.total_cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
-        all.truncate(self.options.beam);
+        all.truncate(self.beam);
         all
     }
 
-    fn extend(&mut self, at: usize, count: usize, state: NgramState, phones: Phones, log_prob: f64) {
-        let Some(letters) = self.letters.get(at..at + count) else { return };
-        let key = Graphone::new(letters, &[]).letter_pair();
+    fn extend(&mut self, letter: u16, state: NgramState, phones: Phones, log_prob: f64) {
         let model = self.model;
-        for &id in model.by_letters.get(&key).into_iter().flatten() {
+        for &id in &model.by_letter[usize::from(letter)] {
             let (more, next) = model.trie.next(state, id);
             let mut said = phones;
-            for phone in model.graphones[(id - FIRST) as usize].phones() {
+            for phone in model.graphones[(id - FIRST) as usize].phones().collect::<Vec<_>>().into_iter().rev()
+            {
                 said = self.add_phone(said, phone);
             }
-            let log_prob = log_prob + natural(more);
-            add(self.behind[at + count].entry((next, said)).or_insert(f64::NEG_INFINITY), log_prob);
+            add(self.hypotheses.entry((next, said)).or_insert(f64::NEG_INFINITY), log_prob + natural(more));
         }
     }
 
@@ -111,11 +108,10 @@ impl<'a> Search<'a> {
     fn spelled(&self, mut phones: Phones) -> Vec<u16> {
         let mut all = Vec::new();
         while phones != 0 {
-            let (before, phone) = self.phones[phones as usize];
+            let (rest, phone) = self.phones[phones as usize];
             all.push(phone);
-            phones = before;
+            phones = rest;
         }
-        all.reverse();
         all
     }
 }
