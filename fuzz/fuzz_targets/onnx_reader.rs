@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(description) = inspect::describe(bytes) {
         assert!(description.drawing.len() <= 203);
         let _ = Metadata::from_entries(&description.metadata);
-        let _ = description.state_specs();
+        let _ = &description.states;
     }
     if let Ok((network, metadata)) = read(bytes) {
         runs(bytes, &network);

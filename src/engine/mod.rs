@@ -19,7 +19,7 @@ pub mod verify;
 mod windows;
 
 use crate::error::Result;
-pub use crate::onnx::StateSpec;
+pub use crate::onnx::StatePort;
 pub use graph::Graph;
 pub use load::{EngineKind, EngineOptions, load};
 pub use native::NativeEngine;
@@ -74,7 +74,7 @@ pub struct EngineSpec {
     pub shift: usize,
     /// V, tokens with the blank.
     pub num_tokens: usize,
-    pub states: Vec<StateSpec>,
+    pub states: Vec<StatePort>,
 }
 
 /// A runtime's message on one line, its lines and other control characters parted by `; `.

@@ -96,7 +96,7 @@ impl Engine for NativeEngine {
     }
 
     fn zero_state(&self) -> State {
-        zero_state(&self.spec.states, |_| false)
+        zero_state(&self.spec.states)
     }
 
     fn run(

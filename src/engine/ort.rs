@@ -172,7 +172,7 @@ impl Engine for OrtEngine {
     }
 
     fn zero_state(&self) -> State {
-        zero_state(&self.spec.states, |i| self.io.is_i64[i])
+        zero_state(&self.spec.states)
     }
 
     fn run(

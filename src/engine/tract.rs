@@ -123,7 +123,7 @@ impl Engine for TractEngine {
     }
 
     fn zero_state(&self) -> State {
-        zero_state(&self.spec.states, |i| self.io.is_i64[i])
+        zero_state(&self.spec.states)
     }
 
     fn run(

@@ -10,7 +10,7 @@ use super::batch::check_call;
 use super::foreign::rows;
 use super::graph::Graph;
 use super::windows::Windows;
-use super::{Engine, EngineSpec, State, StateSpec, StateTensor, TensorData};
+use super::{Engine, EngineSpec, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
 use crate::units::counted;
@@ -76,7 +76,13 @@ impl TransducerEngine {
         }
         let mut states = encoder.states.clone();
         let shape = vec![1, context];
-        states.push(StateSpec { input: "context".into(), output: "context".into(), shape, batch_axis: 0 });
+        states.push(StatePort {
+            input: "context".into(),
+            output: "context".into(),
+            shape,
+            batch_axis: 0,
+            is_i64: true,
+        });
         let spec = EngineSpec {
             name,
             num_features: encoder.num_features,

@@ -3,10 +3,10 @@
 
 use super::batch::{batch_shape, split_f32, split_i64, stack, zero_state};
 use super::graph::{self, Graph};
-use super::{EngineKind, EngineOptions, State, StateSpec, StateTensor, TensorData};
+use super::{EngineKind, EngineOptions, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::inspect::Description;
-use crate::onnx::interface::{MAX_WINDOW, Port, StatePair};
+use crate::onnx::interface::{MAX_WINDOW, Port};
 use crate::onnx::streamable;
 
 /// No state of a stream may be greater than this many numbers.
@@ -36,8 +36,7 @@ pub(super) struct Windows {
     lengths: Option<String>,
     /// Inputs that are the same in every call.
     constants: Vec<(String, StateTensor)>,
-    pub states: Vec<StateSpec>,
-    is_i64: Vec<bool>,
+    pub states: Vec<StatePort>,
     /// Which output each state comes out of.
     places: Vec<usize>,
     /// Which output is what the graph is for.
@@ -105,8 +104,7 @@ impl Windows {
             single,
             lengths,
             constants,
-            states: description.state_specs(),
-            is_i64: states.iter().map(|s| s.is_i64).collect(),
+            states: states.clone(),
             places: Vec::new(),
             result,
         };
@@ -116,7 +114,7 @@ impl Windows {
     }
 
     fn find_places(&self, description: &Description) -> Result<Vec<usize>> {
-        let place = |spec: &StateSpec| {
+        let place = |spec: &StatePort| {
             let missing = || Error::new(Stage::Model, format!("the graph has no output `{}`", spec.output));
             description.outputs.iter().position(|o| o.name == spec.output).ok_or_else(missing)
         };
@@ -146,7 +144,7 @@ impl Windows {
 
     /// What a stream carries before it has heard anything.
     pub fn zero_state(&self) -> State {
-        zero_state(&self.states, |i| self.is_i64[i])
+        zero_state(&self.states)
     }
 
     /// How many calls T frames take: each but the last leads to the next, `shift` frames on.
@@ -242,7 +240,7 @@ fn is_time_first(description: &Description, x: &Port) -> bool {
     if x.shape.len() != 3 || x.shape[0] == x.shape[1] {
         return false;
     }
-    let streams = |state: &StatePair| {
+    let streams = |state: &StatePort| {
         let port = description.inputs.iter().find(|i| i.name == state.input);
         port.and_then(|p| p.shape.get(state.batch_axis)) == Some(&x.shape[1])
     };
@@ -254,7 +252,7 @@ fn is_time_first(description: &Description, x: &Port) -> bool {
 }
 
 /// Whether the graph fixes how many streams a state is for.
-fn fixes_streams(description: &Description, state: &StatePair) -> bool {
+fn fixes_streams(description: &Description, state: &StatePort) -> bool {
     let port = description.inputs.iter().find(|i| i.name == state.input);
     port.is_some_and(|port| (0..port.shape.len()).all(|axis| fixed(port, axis).is_some()))
 }

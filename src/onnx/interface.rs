@@ -17,14 +17,18 @@ pub struct Port {
     pub shape: Vec<String>,
 }
 
-/// A state that is carried from call to call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StatePair {
+/// A state that is carried from call to call: an input, and the output that answers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StatePort {
+    /// Name of the graph's input.
     pub input: String,
+    /// Name of the graph's output.
     pub output: String,
     /// Shape for one stream.
     pub shape: Vec<usize>,
+    /// Which axis counts streams.
     pub batch_axis: usize,
+    /// Its numbers are int64 and not float32.
     pub is_i64: bool,
 }
 

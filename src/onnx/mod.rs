@@ -21,7 +21,7 @@ pub mod targets;
 pub use crate::decode::{DecoderOptions, Pronunciation};
 pub use export::{write, write_file};
 pub use load::{read, read_file};
+pub use interface::StatePort;
 pub use metadata::Metadata;
 pub use precision::Precision;
-pub use states::StateSpec;
 pub use targets::{Export, ExportOptions, Target};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::engine::{EngineKind, EngineOptions, Graph, StateTensor, TensorData, graph};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::inspect::{Description, describe_with};
+use crate::onnx::StatePort;
 use crate::onnx::load::read_bytes;
 
 use super::detector::{DetectorFactory, SpeechDetector};
@@ -25,8 +26,8 @@ struct Model {
     x: String,
     /// The input for the rate, if there is one, and its axes.
     rate: Option<(String, usize)>,
-    /// Input, output's place, shape.
-    states: Vec<(String, usize, Vec<usize>)>,
+    /// And the place of each one's output.
+    states: Vec<(StatePort, usize)>,
     /// Which output is the probability.
     probability: usize,
     context: usize,
@@ -74,7 +75,7 @@ fn load(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<Model>
     let mut states = Vec::new();
     for state in &description.states {
         let Some(place) = place(&state.output) else { continue };
-        states.push((state.input.clone(), place, state.shape.clone()));
+        states.push((state.clone(), place));
     }
     let is_state = |name: &String| description.states.iter().any(|s| s.input == *name || s.output == *name);
     let probability = description.outputs.iter().position(|o| !is_state(&o.name));
@@ -121,15 +122,15 @@ impl SpeechDetector for Silero {
         let data = TensorData::F32(self.samples.clone());
         let x = StateTensor { shape: vec![1, self.samples.len()], data };
         let mut inputs: Vec<(&str, &StateTensor)> = vec![(&model.x, &x)];
-        inputs.extend(model.states.iter().map(|s| s.0.as_str()).zip(&self.states));
+        inputs.extend(model.states.iter().map(|s| s.0.input.as_str()).zip(&self.states));
         let axes = model.rate.as_ref().map_or(0, |r| r.1);
         let rate = StateTensor { shape: vec![1; axes], data: TensorData::I64(vec![RATE]) };
         inputs.extend(model.rate.as_ref().map(|r| (r.0.as_str(), &rate)));
         let outputs = model.graph.run(&inputs)?;
-        for (state, (input, place, shape)) in self.states.iter_mut().zip(&model.states) {
+        for (state, (port, place)) in self.states.iter_mut().zip(&model.states) {
             match outputs.get(*place) {
-                Some(next) if next.shape == *shape => *state = next.clone(),
-                _ => return Err(Error::new(Stage::Engine, "the state changes its shape").at(input.clone())),
+                Some(next) if next.shape == port.shape => *state = next.clone(),
+                _ => return Err(Error::new(Stage::Engine, "the state changes its shape").at(port.input.clone())),
             }
         }
         match outputs.get(model.probability).map(|t| &t.data) {
@@ -143,7 +144,7 @@ impl SpeechDetector for Silero {
             let data = TensorData::F32(vec![0.0; shape.iter().product()]);
             StateTensor { shape: shape.clone(), data }
         };
-        self.states = self.model.states.iter().map(|s| zeros(&s.2)).collect();
+        self.states = self.model.states.iter().map(|s| zeros(&s.0.shape)).collect();
         self.samples = vec![0.0; self.model.context];
     }
 }

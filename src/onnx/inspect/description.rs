@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::sizes::LayerSize;
-use crate::onnx::interface::{Port, StatePair};
-use crate::onnx::states::StateSpec;
+use crate::onnx::interface::{Port, StatePort};
 
 /// Whether a system would load the file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,7 +23,7 @@ pub struct Description {
     pub opsets: Vec<(String, i64)>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
-    pub states: Vec<StatePair>,
+    pub states: Vec<StatePort>,
     /// The input that carries the features, where the recurrent nodes tell.
     #[serde(skip)]
     pub features_input: Option<String>,
@@ -49,16 +48,5 @@ impl Description {
     /// The value of a metadata key.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
-    }
-
-    /// The states as engines take them.
-    pub fn state_specs(&self) -> Vec<StateSpec> {
-        let spec = |s: &StatePair| StateSpec {
-            input: s.input.clone(),
-            output: s.output.clone(),
-            shape: s.shape.clone(),
-            batch_axis: s.batch_axis,
-        };
-        self.states.iter().map(spec).collect()
     }
 }
