@@ -32,6 +32,22 @@ pub struct StatePort {
     pub is_i64: bool,
 }
 
+/// What goes into a graph and comes out of it, and which of it are states.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interface {
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    pub states: Vec<StatePort>,
+    /// The input that carries the features, where the recurrent nodes tell.
+    #[serde(skip)]
+    pub features_input: Option<String>,
+    /// How the states were found.
+    pub states_found: String,
+    /// Where states of the same shape could be told apart by nothing, what was guessed.
+    #[serde(skip)]
+    pub states_note: Option<String>,
+}
+
 /// The graph's inputs without those that are constants.
 pub(crate) fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
     let constants: Vec<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();

@@ -2,22 +2,33 @@
 
 use serde_json::Value;
 
-use super::interface::{StatePort, real_inputs, tensor_text};
-use super::proto::{self, DimensionProto, GraphProto, ModelProto, ValueInfoProto};
+use super::interface::{Interface, StatePort, ports, real_inputs, tensor_text};
+use super::proto::{self, DimensionProto, GraphProto, ValueInfoProto};
 use super::state_flow;
 use crate::error::{Error, Result, Stage};
 
-/// The outputs that only count (`processed_lens`): states that are integers.
-pub(super) fn integer_states(model: &ModelProto) -> Vec<String> {
-    let Some(graph) = &model.graph else { return Vec::new() };
-    let metadata: Vec<(String, String)> =
-        model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
-    let states = find_states(graph, &metadata, &[]).map(|found| found.pairs).unwrap_or_default();
-    states.into_iter().filter(|s| s.is_i64).map(|s| s.output).collect()
+/// The inputs, outputs and states of a graph.
+///
+/// # Errors
+/// When a named state is not in it.
+pub(super) fn find_interface(
+    graph: &GraphProto,
+    metadata: &[(String, String)],
+    named: &[(String, String)],
+) -> Result<Interface> {
+    let found = find_states(graph, metadata, named)?;
+    Ok(Interface {
+        inputs: ports(&real_inputs(graph)),
+        outputs: ports(&graph.output.iter().collect::<Vec<_>>()),
+        states_note: guess_note(&found),
+        states: found.pairs,
+        features_input: found.features,
+        states_found: found.how,
+    })
 }
 
 /// The states of a graph, and how they were found.
-pub(super) struct FoundStates {
+struct FoundStates {
     pub pairs: Vec<StatePort>,
     /// The input that carries the features, where the recurrent nodes tell.
     pub features: Option<String>,
@@ -30,7 +41,7 @@ pub(super) struct FoundStates {
 /// The pairs of states: those that are named as they are named; the others as the metadata list
 /// them, else by names that differ in a word such as `next`, `new`, `out`, else by the cells that
 /// read and write them, else by type and shape, in the graph's order.
-pub(super) fn find_states(
+fn find_states(
     graph: &GraphProto,
     metadata: &[(String, String)],
     named: &[(String, String)],
@@ -76,7 +87,7 @@ pub(super) fn find_states(
 }
 
 /// The note for a user whose states were guessed.
-pub(super) fn guess_note(found: &FoundStates) -> Option<String> {
+fn guess_note(found: &FoundStates) -> Option<String> {
     let (first, second) = (found.guessed.first()?, found.guessed.get(1)?);
     let output =
         |input: &str| found.pairs.iter().find(|p| p.input == input).map_or("", |p| p.output.as_str());

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::sizes::LayerSize;
-use crate::onnx::interface::{Port, StatePort};
+use crate::onnx::interface::Interface;
 
 /// Whether a system would load the file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,17 +21,8 @@ pub struct Description {
     pub ir_version: i64,
     /// Domain (empty for ONNX's own) and version.
     pub opsets: Vec<(String, i64)>,
-    pub inputs: Vec<Port>,
-    pub outputs: Vec<Port>,
-    pub states: Vec<StatePort>,
-    /// The input that carries the features, where the recurrent nodes tell.
-    #[serde(skip)]
-    pub features_input: Option<String>,
-    /// How the states were found.
-    pub states_found: String,
-    /// Where states of the same shape could be told apart by nothing, what was guessed.
-    #[serde(skip)]
-    pub states_note: Option<String>,
+    #[serde(flatten)]
+    pub interface: Interface,
     /// How many nodes of each operator, by name.
     pub operators: Vec<(String, usize)>,
     pub layers: Vec<LayerSize>,

@@ -23,10 +23,10 @@ use crate::error::{Error, Result, Stage};
 use crate::model::Network;
 use crate::onnx::body::Body;
 use crate::onnx::graph::{Dim, GraphBuilder, int, ints};
+use crate::onnx::interface::StatePort;
 use crate::onnx::metadata::Metadata;
 use crate::onnx::precision::Precision;
 use crate::onnx::proto::GraphProto;
-use crate::onnx::interface::StatePort;
 use crate::onnx::states::state_specs;
 use crate::units::counted;
 

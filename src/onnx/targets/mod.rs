@@ -23,12 +23,13 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::OnnxFile;
 use super::export::{check, encode};
 use super::graph::Dim;
+use super::interface::StatePort;
 use super::metadata::Metadata;
 use super::precision::Precision;
-use super::proto::{self, GraphProto};
-use super::interface::StatePort;
+use super::proto::GraphProto;
 use super::states::is_stacked;
 use crate::error::{Error, Result, Stage};
 use crate::model::{Network, NetworkConfig};
@@ -77,10 +78,21 @@ impl fmt::Display for Target {
 }
 
 /// The system that hearken exported a file for, where it is such a file.
-pub fn target_of(bytes: &[u8]) -> Option<Target> {
-    let model = proto::decode(bytes).ok()?;
-    let name = &model.metadata_props.iter().find(|entry| entry.key == TARGET_KEY)?.value;
+pub fn target_of(file: &OnnxFile) -> Option<Target> {
+    let name = file.value(TARGET_KEY)?;
     Target::ALL.into_iter().find(|target| target.name() == name)
+}
+
+/// The metadata of a file that hearken exported for another system, or in another precision.
+pub fn exported_metadata(file: &OnnxFile) -> Option<Metadata> {
+    file.value(TARGET_KEY)?;
+    let mut metadata = Metadata::from_entries(file.entries()).ok()?;
+    if target_of(file) == Some(Target::SherpaOnnx) {
+        // They are in the graph already.
+        metadata.decoder.blank_bias = 0.0;
+        metadata.decoder.filler_bias = 0.0;
+    }
+    Some(metadata)
 }
 
 /// What is wanted of an export.

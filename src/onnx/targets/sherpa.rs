@@ -15,8 +15,8 @@ use crate::features::FbankOptions;
 use crate::model::{LayerConfig, Network, NetworkConfig};
 use crate::onnx::body::{Body, frames};
 use crate::onnx::graph::{Dim, ints};
-use crate::onnx::metadata::Metadata;
 use crate::onnx::interface::StatePort;
+use crate::onnx::metadata::Metadata;
 use crate::onnx::states::state_specs;
 
 /// What the loader asks for; without one of them sherpa-onnx ends the whole process.

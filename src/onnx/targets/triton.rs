@@ -11,8 +11,8 @@ use crate::error::{Error, Result, Stage};
 use crate::model::Network;
 use crate::onnx::body::{Body, frames};
 use crate::onnx::graph::Dim;
-use crate::onnx::metadata::Metadata;
 use crate::onnx::interface::StatePort;
+use crate::onnx::metadata::Metadata;
 
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check_name(&options.name)?;

@@ -168,7 +168,13 @@ mod tests {
     use super::*;
 
     fn spec(shape: &[usize], batch_axis: usize) -> StatePort {
-        StatePort { input: "s".into(), output: "next_s".into(), shape: shape.to_vec(), batch_axis, is_i64: false }
+        StatePort {
+            input: "s".into(),
+            output: "next_s".into(),
+            shape: shape.to_vec(),
+            batch_axis,
+            is_i64: false,
+        }
     }
 
     fn state(data: TensorData, shape: &[usize]) -> State {
