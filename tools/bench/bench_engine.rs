@@ -20,7 +20,7 @@ use hearken::engine::{self, Engine, EngineKind, EngineOptions, LibrarySearch};
 use hearken::features::FbankOptions;
 use hearken::model::network::initialise;
 use hearken::model::{CellKind, LayerConfig, NetworkConfig};
-use hearken::onnx::{self, DecoderOptions, Metadata};
+use hearken::onnx::{self, DecoderOptions, Metadata, OnnxFile};
 use hearken::text::TokenTable;
 use rand::{RngExt, SeedableRng};
 
