@@ -10,15 +10,15 @@ use super::verify_report::{Against, Report, describe};
 use super::{Outcome, Stop};
 use crate::audio;
 use crate::decode::decoder_of;
+use crate::engine::sherpa::Examined;
 use crate::engine::verify::{Row, Runners, compare, difference_from, natively};
 use crate::engine::{EngineOptions, graph, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
 use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
-use crate::onnx::{self, Metadata};
+use crate::onnx::{self, Metadata, OnnxFile};
 use crate::output::printable;
 use crate::recognizer::segments::SegmentDecoder;
 use crate::recognizer::{Event, FrameClock, WordBuilder, embedded, silero};
@@ -81,13 +81,13 @@ pub(super) struct Subject {
     /// The file says which features it was trained on.
     tells_features: bool,
     /// The file, or the files of a folder, the one that is fed first.
-    pub files: Vec<(PathBuf, Description)>,
+    pub files: Vec<Examined>,
 }
 
 impl Subject {
     /// The file that is fed.
-    pub fn description(&self) -> Option<&Description> {
-        self.files.first().map(|(_, description)| description)
+    pub fn first(&self) -> Option<&Examined> {
+        self.files.first()
     }
 }
 
@@ -97,11 +97,16 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(path) => read_audio(path, rate),
         None => Ok(made_up_sound(rate)),
     };
-    if let Some(report) = detector_report(args, &options, &sound(SAMPLE_RATE)?)? {
+    let file = match args.file.as_deref() {
+        Some(path) if path.is_dir() => None,
+        Some(path) => Some(OnnxFile::read(path)?),
+        None => Some(OnnxFile::from_bytes(embedded::digits()?)?),
+    };
+    if let Some(report) = detector_report(args, &options, file.as_ref(), &sound(SAMPLE_RATE)?)? {
         return print(args, &report, Outcome::Done);
     }
-    let subject = subject(args, &options)?;
-    if let Some(note) = subject.description().and_then(|d| d.states_note.as_deref()) {
+    let subject = subject(args, &options, file)?;
+    if let Some(note) = subject.first().and_then(|f| f.interface.states_note.as_deref()) {
         print_note(note);
     }
     for (kind, error) in &subject.runners.refused {
@@ -145,43 +150,41 @@ fn print(args: &Args, report: &Report, outcome: Outcome) -> std::result::Result<
     Ok(outcome)
 }
 
-fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
+fn subject(args: &Args, options: &EngineOptions, file: Option<OnnxFile>) -> Result<Subject> {
     let name = args.file.as_ref().map_or("the digits model".into(), |f| quoted(f).into_owned());
-    if let Some(folder) = args.file.as_deref().filter(|f| f.is_dir()) {
+    let path = args.file.clone().unwrap_or_else(|| PathBuf::from(&name));
+    let Some(file) = file else {
         check_used("--tokens", args.tokens.is_some(), "a folder of sherpa-onnx has its own tokens.txt")?;
-        let (runners, metadata) = Runners::of_folder(folder, options);
+        let (runners, metadata) = Runners::of_folder(&path, options);
         // Why a folder cannot be read the engines have told.
-        let files = sherpa::describe_folder(folder, &args.states).unwrap_or_default();
+        let files = sherpa::examine_folder(&path, &args.states).unwrap_or_default();
         return Ok(Subject { name, runners, metadata, tells_features: true, files });
-    }
-    let (bytes, named) = match &args.file {
-        Some(path) => (onnx::load::read_bytes(path)?, path.clone()),
-        None => (embedded::digits()?.to_vec(), PathBuf::from(&name)),
     };
-    let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&named) };
-    let own = onnx::read(&bytes);
-    if own.is_ok() || onnx::targets::target_of(&bytes).is_some() {
+    let own = onnx::load::read_model(&file);
+    if own.is_ok() || onnx::targets::target_of(&file).is_some() {
         let what = "the file is hearken's and says its own";
         check_used("--tokens", args.tokens.is_some(), what)?;
         check_used("--state", !args.states.is_empty(), what)?;
     }
-    let description = describe_with(&bytes, &args.states).map_err(in_file)?;
+    let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&path) };
+    let interface = file.interface(&args.states).map_err(in_file)?;
     let (runners, metadata, tells_features) = match own {
-        Ok((network, metadata)) => (Runners::of_own(&bytes, &network, options), Some(metadata), true),
+        Ok((network, metadata)) => (Runners::of_own(&file, &network, options), Some(metadata), true),
         Err(_) => {
-            let metadata = Metadata::from_entries(&description.metadata).ok();
+            let metadata = Metadata::from_entries(file.entries()).ok();
             let features = metadata.as_ref().map_or(80, |m| m.features.num_mel_bins);
-            let runners = Runners::of_graph(&bytes, &description, features, options);
+            let runners = Runners::of_graph(&file, &interface, features, options);
             match metadata {
                 Some(metadata) => (runners, Some(metadata), true),
                 None => {
-                    let metadata = foreign_metadata(args, &named, &runners)?;
+                    let metadata = foreign_metadata(args, &path, &runners)?;
                     (runners, metadata, false)
                 }
             }
         }
     };
-    Ok(Subject { name, runners, metadata, tells_features, files: vec![(named, description)] })
+    let files = vec![Examined { path, file, interface }];
+    Ok(Subject { name, runners, metadata, tells_features, files })
 }
 
 /// Refuses an option that is given where it would have no effect, and says why it has none.
@@ -308,12 +311,12 @@ fn rounding(rows: &[Row]) -> f32 {
 }
 
 fn precision(subject: &Subject) -> Option<&str> {
-    subject.description()?.value(PRECISION_KEY)
+    subject.first()?.file.value(PRECISION_KEY)
 }
 
 /// How many steps the output of a graph of samples is behind.
 fn delay_steps(subject: &Subject) -> usize {
-    let delay = subject.description().and_then(|d| d.value(DELAY_KEY)?.parse::<usize>().ok());
+    let delay = subject.first().and_then(|f| f.file.value(DELAY_KEY)?.parse::<usize>().ok());
     delay.unwrap_or(0).min(100)
 }
 
@@ -405,20 +408,24 @@ fn step_samples(subject: &Subject) -> Option<u64> {
 }
 
 /// A voice activity detector is run window by window.
-fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Result<Option<Report>> {
-    let Some(path) = args.file.as_deref().filter(|f| f.is_file()) else { return Ok(None) };
-    let bytes = onnx::load::read_bytes(path)?;
-    let Ok(description) = describe_with(&bytes, &args.states) else { return Ok(None) };
-    if !silero::is_silero(&description) {
+fn detector_report(
+    args: &Args,
+    options: &EngineOptions,
+    file: Option<&OnnxFile>,
+    samples: &[f32],
+) -> Result<Option<Report>> {
+    let (Some(path), Some(file)) = (args.file.as_deref(), file) else { return Ok(None) };
+    let Ok(interface) = file.interface(&args.states) else { return Ok(None) };
+    if !silero::is_silero(file, &interface) {
         return Ok(None);
     }
     let mut lines = vec![format!("{}: a voice activity detector of Silero's", quoted(path))];
-    lines.extend(describe(&description));
+    lines.extend(describe(file, &interface));
     let mut engines = Vec::new();
     for kind in graph::kinds() {
         let mut probabilities = Vec::new();
         let mut run = || -> Result<()> {
-            let mut detector = silero::detector(path, kind, options)?;
+            let mut detector = silero::detector(file, kind, options)?;
             for window in samples.chunks_exact(silero::WINDOW) {
                 probabilities.push(detector.speech(window)?);
             }

@@ -17,15 +17,35 @@ pub struct Port {
     pub shape: Vec<String>,
 }
 
-/// A state that is carried from call to call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StatePair {
+/// A state that is carried from call to call: an input, and the output that answers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StatePort {
+    /// Name of the graph's input.
     pub input: String,
+    /// Name of the graph's output.
     pub output: String,
     /// Shape for one stream.
     pub shape: Vec<usize>,
+    /// Which axis counts streams.
     pub batch_axis: usize,
+    /// Its numbers are int64 and not float32.
     pub is_i64: bool,
+}
+
+/// What goes into a graph and comes out of it, and which of it are states.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interface {
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    pub states: Vec<StatePort>,
+    /// The input that carries the features, where the recurrent nodes tell.
+    #[serde(skip)]
+    pub features_input: Option<String>,
+    /// How the states were found.
+    pub states_found: String,
+    /// Where states of the same shape could be told apart by nothing, what was guessed.
+    #[serde(skip)]
+    pub states_note: Option<String>,
 }
 
 /// The graph's inputs without those that are constants.

@@ -4,6 +4,7 @@ mod body;
 pub mod check;
 pub mod element_types;
 pub mod export;
+mod file;
 pub mod graph;
 pub mod import;
 pub mod inspect;
@@ -20,8 +21,9 @@ pub mod targets;
 
 pub use crate::decode::{DecoderOptions, Pronunciation};
 pub use export::{write, write_file};
+pub use file::OnnxFile;
+pub use interface::StatePort;
 pub use load::{read, read_file};
 pub use metadata::Metadata;
 pub use precision::Precision;
-pub use states::StateSpec;
 pub use targets::{Export, ExportOptions, Target};

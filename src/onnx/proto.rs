@@ -222,6 +222,14 @@ pub struct DimensionProto {
 /// # Errors
 /// When the bytes are not protobuf, are cut short, or hold no graph.
 pub fn decode(bytes: &[u8]) -> Result<ModelProto> {
+    decode_shared(Bytes::copy_from_slice(bytes))
+}
+
+/// As [`decode`]; the tensors' numbers are not copied.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_shared(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(Error::new(Stage::Model, "expected an ONNX model, found an empty file"));
     }
@@ -232,8 +240,8 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto> {
         ));
     }
     let mut room = Room { left: 32 * bytes.len() + 65_536 };
-    walk(Kind::Model, bytes, 0, &mut room)?;
-    let model = ModelProto::decode(Bytes::copy_from_slice(bytes)).map_err(|_| {
+    walk(Kind::Model, &bytes, 0, &mut room)?;
+    let model = ModelProto::decode(bytes).map_err(|_| {
         Error::new(Stage::Model, "not an ONNX model: a field is of another type than in ONNX")
     })?;
     if model.graph.is_none() {

@@ -8,7 +8,7 @@ use crate::decode::decoder_of;
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
-use crate::onnx::{self, Metadata};
+use crate::onnx::{self, Metadata, OnnxFile};
 
 use super::embedded;
 use super::front_end::FrontEnd;
@@ -24,6 +24,7 @@ pub struct Recognizer {
     engine: Arc<dyn Engine>,
     metadata: Arc<Metadata>,
     clock: FrameClock,
+    notes: Arc<[String]>,
 }
 
 impl Recognizer {
@@ -52,7 +53,7 @@ impl Recognizer {
             step_samples: (spec.subsampling * fbank.frame_shift_samples()) as u64,
             sample_rate: metadata.features.sample_rate,
         };
-        Ok(Self { engine, metadata: Arc::new(metadata), clock })
+        Ok(Self { engine, metadata: Arc::new(metadata), clock, notes: Arc::new([]) })
     }
 
     /// Opens a model file with the native engine.
@@ -69,8 +70,8 @@ impl Recognizer {
     /// As [`Recognizer::open`]; when the engine is not there.
     pub fn open_with(path: impl AsRef<Path>, kind: EngineKind, options: &EngineOptions) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = onnx::load::read_bytes(path)?;
-        Self::from_bytes(&bytes, kind, options).map_err(|e| match e.stage() {
+        let file = OnnxFile::read(path)?;
+        Self::from_file(&file, kind, options).map_err(|e| match e.stage() {
             Stage::Usage | Stage::Engine => e,
             _ => e.in_file(path),
         })
@@ -96,6 +97,10 @@ impl Recognizer {
             let choose = || kind.map_or_else(|| engine::graph::default_kind(options), |kind| (kind, None));
             chosen.get_or_init(choose).0
         };
+        let stand_in = || {
+            let missing = chosen.get().and_then(|(_, missing)| missing.as_ref());
+            missing.map(|missing| format!("tract runs the model: {missing}")).into_iter()
+        };
         let unused = |option: &str, what: &str| {
             Error::new(Stage::Usage, format!("`{option}` has no effect: {what}")).in_file(path)
         };
@@ -113,11 +118,12 @@ impl Recognizer {
                 return Err(unused("--tokens", "a folder of sherpa-onnx has its own tokens.txt"));
             }
             let (engine, metadata) = engine::sherpa::open(path, graphs(), options).map_err(named)?;
-            return Self::new(Arc::from(engine), metadata).map_err(named);
+            let recognizer = Self::new(Arc::from(engine), metadata).map_err(named)?;
+            return Ok(Self { notes: stand_in().collect(), ..recognizer });
         }
-        let bytes = onnx::load::read_bytes(path)?;
-        let own = onnx::read(&bytes);
-        let exported = engine::sherpa::exported_metadata(&bytes);
+        let file = OnnxFile::read(path)?;
+        let own = onnx::load::read_model(&file);
+        let exported = onnx::targets::exported_metadata(&file);
         if own.is_ok() || exported.is_some() {
             let what = "the file is hearken's and says its own";
             for (option, is_given) in
@@ -133,27 +139,29 @@ impl Recognizer {
         let error = match own {
             Ok((network, metadata)) => {
                 let kind = kind.unwrap_or_default();
-                let engine = engine::load(kind, &bytes, network, options)?;
+                let engine = engine::load(kind, &file, network, options)?;
                 return Self::new(Arc::from(engine), metadata).map_err(named);
             }
             Err(error) => error,
         };
         let (engine, metadata) = match (exported, tokens) {
             (Some(metadata), _) => {
-                engine::sherpa::open_exported(&bytes, metadata, graphs(), options).map_err(named)?
+                engine::sherpa::open_exported(&file, metadata, graphs(), options).map_err(named)?
             }
             (None, Some(path)) => {
                 let tokens = (engine::sherpa::read_tokens(path)?, path);
-                engine::sherpa::open_file(&bytes, tokens, graphs(), options).map_err(named)?
+                engine::sherpa::open_file(&file, tokens, graphs(), options).map_err(named)?
             }
-            (None, None) if is_ours(&bytes) => return Err(named(error)),
+            (None, None) if file.is_ours() => return Err(named(error)),
             (None, None) => {
                 let problem = "the file is not hearken's, and its tokens are not known";
                 let hint = "give `--tokens FILE`, or make it a model by `hearken import`";
                 return Err(named(Error::new(Stage::Model, problem).hint(hint)));
             }
         };
-        Self::new(Arc::from(engine), metadata).map_err(named)
+        let guessed = file.interface(&options.states)?.states_note;
+        let recognizer = Self::new(Arc::from(engine), metadata).map_err(named)?;
+        Ok(Self { notes: stand_in().chain(guessed).collect(), ..recognizer })
     }
 
     /// A recogniser of a model file's bytes.
@@ -161,8 +169,12 @@ impl Recognizer {
     /// # Errors
     /// As [`Recognizer::open_with`].
     pub fn from_bytes(bytes: &[u8], kind: EngineKind, options: &EngineOptions) -> Result<Self> {
-        let (network, metadata) = onnx::read(bytes)?;
-        Self::new(Arc::from(engine::load(kind, bytes, network, options)?), metadata)
+        Self::from_file(&OnnxFile::from_bytes(bytes.to_vec())?, kind, options)
+    }
+
+    fn from_file(file: &OnnxFile, kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        let (network, metadata) = onnx::load::read_model(file)?;
+        Self::new(Arc::from(engine::load(kind, file, network, options)?), metadata)
     }
 
     /// The recogniser of the model inside the program.
@@ -219,16 +231,16 @@ impl Recognizer {
         self.metadata.features.sample_rate
     }
 
+    /// What its user should know of how it was opened: which engine stands in for another, what was
+    /// guessed.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// How output frames become seconds.
     pub fn clock(&self) -> FrameClock {
         self.clock
     }
-}
-
-/// Whether a file has metadata of hearken's, whole or not, or is no ONNX file at all.
-fn is_ours(bytes: &[u8]) -> bool {
-    let is_ours = |key: &str| key.starts_with("hearken.");
-    onnx::proto::decode(bytes).map_or(true, |m| m.metadata_props.iter().any(|entry| is_ours(&entry.key)))
 }
 
 /// The text of the segments that are final, joined by spaces.

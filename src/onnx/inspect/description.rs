@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::sizes::LayerSize;
-use crate::onnx::interface::{Port, StatePair};
-use crate::onnx::states::StateSpec;
+use crate::onnx::interface::Interface;
 
 /// Whether a system would load the file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,17 +21,8 @@ pub struct Description {
     pub ir_version: i64,
     /// Domain (empty for ONNX's own) and version.
     pub opsets: Vec<(String, i64)>,
-    pub inputs: Vec<Port>,
-    pub outputs: Vec<Port>,
-    pub states: Vec<StatePair>,
-    /// The input that carries the features, where the recurrent nodes tell.
-    #[serde(skip)]
-    pub features_input: Option<String>,
-    /// How the states were found.
-    pub states_found: String,
-    /// Where states of the same shape could be told apart by nothing, what was guessed.
-    #[serde(skip)]
-    pub states_note: Option<String>,
+    #[serde(flatten)]
+    pub interface: Interface,
     /// How many nodes of each operator, by name.
     pub operators: Vec<(String, usize)>,
     pub layers: Vec<LayerSize>,
@@ -49,16 +39,5 @@ impl Description {
     /// The value of a metadata key.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
-    }
-
-    /// The states as engines take them.
-    pub fn state_specs(&self) -> Vec<StateSpec> {
-        let spec = |s: &StatePair| StateSpec {
-            input: s.input.clone(),
-            output: s.output.clone(),
-            shape: s.shape.clone(),
-            batch_axis: s.batch_axis,
-        };
-        self.states.iter().map(spec).collect()
     }
 }

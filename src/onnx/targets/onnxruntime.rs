@@ -2,7 +2,7 @@
 //! front end inside.
 
 use super::front_end::PcmGraph;
-use super::{Export, ExportFile, ExportOptions, model_bytes, own_states};
+use super::{Export, ExportFile, ExportOptions, model_bytes};
 use crate::error::Result;
 use crate::model::Network;
 use crate::onnx::body::Body;
@@ -24,7 +24,7 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
         crate::onnx::write(network, metadata)?
     } else {
         let graph = graph(network, options.precision);
-        model_bytes(graph, network, metadata, options, &own_states(&network.config), vec![])?
+        model_bytes(graph, network, metadata, options, &state_specs(&network.config), vec![])?
     };
     Ok(Export { files: vec![ExportFile { path: "model.onnx".into(), bytes }], notes })
 }

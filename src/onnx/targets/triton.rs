@@ -6,13 +6,13 @@ use std::path::Path;
 use super::batch_first::{batch_first_layers, batch_first_states};
 use super::front_end::PcmGraph;
 use super::tokens::tokens_txt;
-use super::{Export, ExportFile, ExportOptions, ExportState, decoder_notes, model_bytes};
+use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
 use crate::error::{Error, Result, Stage};
 use crate::model::Network;
 use crate::onnx::body::{Body, frames};
 use crate::onnx::graph::Dim;
+use crate::onnx::interface::StatePort;
 use crate::onnx::metadata::Metadata;
-use crate::onnx::states::StateSpec;
 
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check_name(&options.name)?;
@@ -56,7 +56,7 @@ fn check_name(name: &str) -> Result<()> {
 fn build(
     network: &Network<f32>,
     options: &ExportOptions,
-    states: &[ExportState],
+    states: &[StatePort],
 ) -> crate::onnx::proto::GraphProto {
     let config = &network.config;
     let mut body = Body::new(config, Some(network));
@@ -75,12 +75,12 @@ fn build(
 
 /// The model's configuration. `oldest` batches requests of different sequences and never two of
 /// one; states begin as zeros (without `initial_state` Triton leaves them as the memory was).
-fn config_pbtxt(name: &str, input: (&str, Vec<usize>), output: &[usize], states: &[ExportState]) -> String {
+fn config_pbtxt(name: &str, input: (&str, Vec<usize>), output: &[usize], states: &[StatePort]) -> String {
     let dims = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let states: Vec<String> = states
         .iter()
         .map(|state| {
-            let StateSpec { input, output, shape, .. } = &state.spec;
+            let StatePort { input, output, shape, .. } = state;
             let (dims, kind) = (dims(&shape[1..]), if state.is_i64 { "INT64" } else { "FP32" });
             format!(
                 "    {{\n      input_name: \"{input}\"\n      output_name: \"{output}\"\n      \

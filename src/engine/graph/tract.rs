@@ -1,4 +1,4 @@
-//! The engine of Sonos' tract: pure Rust, compiled in.
+//! Graphs on Sonos' tract: pure Rust, compiled in.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -12,46 +12,11 @@ use tract_onnx::tract_core::ops::nn::leaky_relu;
 use tract_onnx::tract_hir::internal::{InferenceOp, bail, expand};
 use tract_onnx::tract_hir::ops::math::tanh;
 
-use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
-use super::graph_io::GraphIo;
-use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData, one_line};
+use super::{Graph, one_line};
+use crate::engine::{StateTensor, TensorData};
 use crate::error::{Error, Result, Stage, catch_panic};
-
-/// tract, running the file's graph.
-pub struct TractEngine {
-    spec: EngineSpec,
-    io: GraphIo,
-    model: Arc<TypedRunnableModel>,
-}
-
-impl TractEngine {
-    /// An engine of a model file's bytes; `spec` says how its inputs and outputs pair up.
-    ///
-    /// # Errors
-    /// When tract cannot run the graph, or the spec's names are not in it.
-    pub fn from_model(bytes: &[u8], spec: EngineSpec) -> Result<Self> {
-        let io = GraphIo::find(bytes, &spec)?;
-        let model = runnable(bytes)?;
-        Ok(Self { spec: EngineSpec { name: "tract", ..spec }, io, model })
-    }
-
-    fn inputs(&self, frames: &[&[f32]], t: usize, states: &[&mut State]) -> Result<TVec<TValue>> {
-        let n = frames.len();
-        let x = frames.concat();
-        let x = Tensor::from_shape(&[n, t, self.spec.num_features], &x).map_err(failed)?;
-        let mut inputs: Vec<Option<TValue>> = vec![None; self.io.inputs.len()];
-        inputs[self.io.x] = Some(x.into());
-        for (i, (spec, place)) in self.spec.states.iter().zip(&self.io.states).enumerate() {
-            let shape = batch_shape(spec, n);
-            let tensor = match stack(spec, i, states)? {
-                TensorData::F32(all) => Tensor::from_shape(&shape, &all),
-                TensorData::I64(all) => Tensor::from_shape(&shape, &all),
-            };
-            inputs[place.0] = Some(tensor.map_err(failed)?.into());
-        }
-        Ok(inputs.into_iter().flatten().collect())
-    }
-}
+use crate::onnx::OnnxFile;
+use crate::onnx::interface::real_inputs;
 
 fn runnable(bytes: &[u8]) -> Result<Arc<TypedRunnableModel>> {
     no_panic(|| {
@@ -80,15 +45,13 @@ pub struct TractGraph {
 }
 
 impl TractGraph {
-    /// A graph of a file's bytes.
+    /// A file's graph.
     ///
     /// # Errors
     /// When tract cannot run it.
-    pub fn from_model(bytes: &[u8]) -> Result<Self> {
-        let graph = crate::onnx::proto::decode(bytes)?.graph.unwrap_or_default();
-        let is_constant = |name: &str| graph.initializer.iter().any(|t| t.name == name);
-        let inputs = graph.input.iter().map(|i| i.name.clone()).filter(|n| !is_constant(n)).collect();
-        Ok(Self { model: runnable(bytes)?, inputs })
+    pub fn new(file: &OnnxFile) -> Result<Self> {
+        let inputs = real_inputs(file.graph()).into_iter().map(|input| input.name.clone()).collect();
+        Ok(Self { model: runnable(file.bytes())?, inputs })
     }
 }
 
@@ -114,42 +77,6 @@ impl Graph for TractGraph {
             Ok(StateTensor { shape, data })
         };
         outputs.iter().map(tensor).collect()
-    }
-}
-
-impl Engine for TractEngine {
-    fn spec(&self) -> &EngineSpec {
-        &self.spec
-    }
-
-    fn zero_state(&self) -> State {
-        zero_state(&self.spec.states, |i| self.io.is_i64[i])
-    }
-
-    fn run(
-        &self,
-        frames: &[&[f32]],
-        states: &mut [&mut State],
-        log_probs: &mut [&mut Vec<f32>],
-    ) -> Result<()> {
-        let t = check_call(&self.spec, frames, states, log_probs.len())?;
-        if t == 0 {
-            return Ok(());
-        }
-        let inputs = self.inputs(frames, t, states)?;
-        let outputs = no_panic(|| self.model.run(inputs))?;
-        let output = |index: usize| {
-            outputs.get(index).ok_or_else(|| Error::new(Stage::Engine, "tract gave too few outputs"))
-        };
-        for (i, (spec, place)) in self.spec.states.iter().zip(&self.io.states).enumerate() {
-            let value = output(place.1)?;
-            if self.io.is_i64[i] {
-                split_i64(spec, i, &to_vec::<i64>(value)?, states)?;
-            } else {
-                split_f32(spec, i, &to_vec::<f32>(value)?, states)?;
-            }
-        }
-        split_outputs(&self.spec, &to_vec::<f32>(output(self.io.log_probs)?)?, log_probs)
     }
 }
 

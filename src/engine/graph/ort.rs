@@ -1,7 +1,6 @@
-//! The engine of Microsoft's onnxruntime, whose shared library is looked for at run time (see
+//! Graphs on Microsoft's onnxruntime, whose shared library is looked for at run time (see
 //! [`super::ort_library`]).
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -9,41 +8,14 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, TensorRef};
+use ort::value::TensorRef;
 
-use super::batch::{batch_shape, check_call, split_f32, split_i64, split_outputs, stack, zero_state};
-use super::graph_io::GraphIo;
 use super::ort_library::{LibrarySearch, check_file};
-use super::{Engine, EngineSpec, Graph, State, StateTensor, TensorData, one_line};
+use super::{Graph, one_line};
+use crate::engine::{StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
-
-/// onnxruntime, running the file's graph.
-pub struct OrtEngine {
-    spec: EngineSpec,
-    io: GraphIo,
-    // onnxruntime can run a session from many threads at once, its Rust binding cannot; streams
-    // that are ready together go through it as one batch.
-    session: Mutex<Session>,
-}
-
-impl OrtEngine {
-    /// An engine of a model file's bytes; `spec` says how its inputs and outputs pair up,
-    /// `threads` how many threads one operator may use.
-    ///
-    /// # Errors
-    /// When no library of onnxruntime is found, it is too old, it cannot run the graph, or the
-    /// spec's names are not in it.
-    pub fn from_model(
-        bytes: &[u8],
-        spec: EngineSpec,
-        search: &LibrarySearch,
-        threads: usize,
-    ) -> Result<Self> {
-        let io = GraphIo::find(bytes, &spec)?;
-        let session = session(bytes, GraphOptimizationLevel::All, search, threads)?;
-        Ok(Self { spec: EngineSpec { name: "ort", ..spec }, io, session: Mutex::new(session) })
-    }
-}
+use crate::onnx::OnnxFile;
+use crate::onnx::element_types::uses_half;
 
 fn session(
     bytes: &[u8],
@@ -62,22 +34,25 @@ fn session(
 
 /// Any graph.
 pub struct OrtGraph {
+    // onnxruntime can run a session from many threads at once, its Rust binding cannot; streams
+    // that are ready together go through it as one batch.
     session: Mutex<Session>,
     outputs: Vec<String>,
 }
 
 impl OrtGraph {
-    /// A graph of a file's bytes; `uses_half` says whether anything in it is in half precision,
-    /// `threads` how many threads one operator may use.
+    /// A file's graph; `threads` is how many threads one operator may use.
     ///
     /// # Errors
     /// When no library of onnxruntime is found, it is too old, or it cannot run the graph.
-    pub fn from_model(bytes: &[u8], uses_half: bool, search: &LibrarySearch, threads: usize) -> Result<Self> {
+    pub fn new(file: &OnnxFile, search: &LibrarySearch, threads: usize) -> Result<Self> {
         // On a float16 matrix product behind a transposition the layout optimizer of onnxruntime 1.32
         // crashes; the levels below it are sound.
-        let optimizations =
-            if uses_half { GraphOptimizationLevel::Level2 } else { GraphOptimizationLevel::All };
-        let session = session(bytes, optimizations, search, threads)?;
+        let optimizations = match uses_half(file.graph()) {
+            true => GraphOptimizationLevel::Level2,
+            false => GraphOptimizationLevel::All,
+        };
+        let session = session(file.bytes(), optimizations, search, threads)?;
         let outputs = session.outputs().iter().map(|o| o.name().to_string()).collect();
         Ok(Self { session: Mutex::new(session), outputs })
     }
@@ -164,66 +139,6 @@ fn initialise(path: &Path) -> Result<Environment> {
     // that are given back as well.
     environment.set_log_level(LogLevel::Fatal);
     Ok(environment)
-}
-
-impl Engine for OrtEngine {
-    fn spec(&self) -> &EngineSpec {
-        &self.spec
-    }
-
-    fn zero_state(&self) -> State {
-        zero_state(&self.spec.states, |i| self.io.is_i64[i])
-    }
-
-    fn run(
-        &self,
-        frames: &[&[f32]],
-        states: &mut [&mut State],
-        log_probs: &mut [&mut Vec<f32>],
-    ) -> Result<()> {
-        let t = check_call(&self.spec, frames, states, log_probs.len())?;
-        if t == 0 {
-            return Ok(());
-        }
-        let n = frames.len();
-        let x = if n == 1 { Cow::Borrowed(frames[0]) } else { Cow::Owned(frames.concat()) };
-        let stacked: Vec<TensorData> =
-            self.spec.states.iter().enumerate().map(|(i, s)| stack(s, i, states)).collect::<Result<_>>()?;
-        let mut inputs: Vec<(&str, SessionInputValue)> = Vec::with_capacity(stacked.len() + 1);
-        let shape = [n, t, self.spec.num_features];
-        let tensor = TensorRef::from_array_view((shape, x.as_ref())).map_err(failed)?;
-        inputs.push((&self.io.inputs[self.io.x], tensor.into()));
-        for ((spec, place), data) in self.spec.states.iter().zip(&self.io.states).zip(&stacked) {
-            let shape = batch_shape(spec, n);
-            let value: SessionInputValue = match data {
-                TensorData::F32(all) => {
-                    TensorRef::from_array_view((shape, all.as_slice())).map_err(failed)?.into()
-                }
-                TensorData::I64(all) => {
-                    TensorRef::from_array_view((shape, all.as_slice())).map_err(failed)?.into()
-                }
-            };
-            inputs.push((&self.io.inputs[place.0], value));
-        }
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session.run(inputs).map_err(failed)?;
-        let output = |index: usize| -> Result<&DynValue> {
-            let name = &self.io.outputs[index];
-            outputs
-                .get(name)
-                .ok_or_else(|| Error::new(Stage::Engine, format!("onnxruntime gave no `{name}`")))
-        };
-        for (i, (spec, place)) in self.spec.states.iter().zip(&self.io.states).enumerate() {
-            let value = output(place.1)?;
-            if self.io.is_i64[i] {
-                split_i64(spec, i, value.try_extract_tensor::<i64>().map_err(failed)?.1, states)?;
-            } else {
-                split_f32(spec, i, value.try_extract_tensor::<f32>().map_err(failed)?.1, states)?;
-            }
-        }
-        let all = output(self.io.log_probs)?.try_extract_tensor::<f32>().map_err(failed)?.1;
-        split_outputs(&self.spec, all, log_probs)
-    }
 }
 
 fn failed(error: ort::Error) -> Error {
