@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hearken::audio;
 use hearken::decode::EndpointOptions;
 use hearken::engine::{EngineKind, EngineOptions, LibrarySearch};
+use hearken::onnx::OnnxFile;
 use hearken::recognizer::{Recognizer, StreamOptions, silero};
 
 fn options() -> EngineOptions {
@@ -41,7 +42,8 @@ fn probabilities_are_those_of_the_package() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vad/silero.json");
     let golden = std::fs::read_to_string(golden).expect("the golden");
     let expected: Vec<f32> = serde_json::from_str(&golden).expect("numbers");
-    let mut detector = silero::detector(&file, EngineKind::Ort, &options()).expect("opened");
+    let mut detector =
+        silero::detector(&OnnxFile::read(&file).expect("read"), EngineKind::Ort, &options()).expect("opened");
     let samples = samples();
     for pass in 0..2 {
         let found: Vec<f32> = samples

@@ -147,22 +147,6 @@ fn take<T: Copy>(spec: &StatePort, all: &[T], n: usize, streams: usize, part: &m
     }
 }
 
-/// Gives each stream its log-probabilities `[T', V]` out of `[N, T', V]`.
-pub(super) fn split_outputs(spec: &EngineSpec, all: &[f32], log_probs: &mut [&mut Vec<f32>]) -> Result<()> {
-    let streams = log_probs.len().max(1);
-    if !all.len().is_multiple_of(streams * spec.num_tokens) {
-        let (v, n) = (spec.num_tokens, all.len());
-        return Err(Error::new(
-            Stage::Engine,
-            format!("expected log-probabilities of {v} tokens for {streams} streams, found {n} values"),
-        ));
-    }
-    for (part, out) in all.chunks_exact((all.len() / streams).max(1)).zip(log_probs) {
-        out.extend_from_slice(part);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
