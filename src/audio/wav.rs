@@ -1,7 +1,8 @@
 //! WAV files: the header, read forgivingly and as a stream; and a writer.
 //!
-//! The header is read by hand because recorders write more kinds than WAV libraries take: streams
-//! of unknown length, floats of 64 bits, G.711, odd chunk sizes. What follows it is raw PCM.
+//! The header is read by hand because recorders write more kinds than hound takes: streams of unknown
+//! length, floats of 64 bits, G.711, odd chunk sizes. The samples behind it are read by hound, those that it
+//! does not know (G.711, 64 bits) as raw PCM.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 use crate::error::{self, Error, Result, Stage};
 use crate::fs;
 
-use super::convert::{Encoding, f32_to_s16};
+use super::convert::{Encoding, downmix, f32_to_s16};
 use super::input::{Input, unreadable};
 use super::raw::{Length, RawFormat};
 use super::{check_channels, check_rate};
@@ -159,6 +160,64 @@ fn read_fmt(input: &mut Input, size: u32) -> Result<Header> {
     };
     let format = RawFormat { sample_rate, channels, encoding };
     Ok(Header::Pcm { format, length })
+}
+
+/// Decodes samples of a WAV file by hound, a piece at a time, with a header that hound takes before each.
+pub(super) struct Samples {
+    /// For mono, as channels are averaged afterwards; its last four bytes are the size of the samples.
+    header: Vec<u8>,
+    encoding: Encoding,
+    channels: usize,
+    interleaved: Vec<f32>,
+}
+
+impl Samples {
+    /// `None` for samples that hound does not read.
+    pub fn new(format: RawFormat) -> Option<Self> {
+        let (bits_per_sample, sample_format) = match format.encoding {
+            Encoding::U8 => (8, hound::SampleFormat::Int),
+            Encoding::S16Le => (16, hound::SampleFormat::Int),
+            Encoding::S24Le => (24, hound::SampleFormat::Int),
+            Encoding::S32Le => (32, hound::SampleFormat::Int),
+            Encoding::F32Le => (32, hound::SampleFormat::Float),
+            _ => return None,
+        };
+        let sample_rate = format.sample_rate;
+        let spec = hound::WavSpec { channels: 1, sample_rate, bits_per_sample, sample_format };
+        Some(Self {
+            header: spec.into_header_for_infinite_file(),
+            encoding: format.encoding,
+            channels: usize::from(format.channels),
+            interleaved: Vec::new(),
+        })
+    }
+
+    /// Appends the mean over the channels of whole frames, one value a frame, full scale at ±1.
+    pub fn decode_mono(&mut self, bytes: &[u8], out: &mut Vec<f32>) -> Result<()> {
+        let bytes = &bytes[..bytes.len() / self.encoding.bytes() * self.encoding.bytes()];
+        let size = self.header.len() - 4;
+        self.header[size..].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        self.interleaved.clear();
+        self.read(bytes).map_err(|e| Error::new(Stage::Audio, e.to_string()))?;
+        downmix(&self.interleaved, self.channels, out);
+        Ok(())
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> hound::Result<()> {
+        let mut reader = hound::WavReader::new(Cursor::new(&self.header).chain(bytes))?;
+        let spec = reader.spec();
+        if spec.sample_format == hound::SampleFormat::Float {
+            for sample in reader.samples::<f32>() {
+                self.interleaved.push(sample?);
+            }
+        } else {
+            let full_scale = (1_i64 << (spec.bits_per_sample - 1)) as f32;
+            for sample in reader.samples::<i32>() {
+                self.interleaved.push(sample? as f32 / full_scale);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn fill(input: &mut Input, bytes: &mut [u8]) -> Result<()> {

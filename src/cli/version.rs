@@ -9,12 +9,14 @@ use crate::onnx;
 use crate::recognizer::embedded;
 
 /// Cargo's features, and whether this build has them.
-const FEATURES: [(&str, bool); 5] = [
+const FEATURES: [(&str, bool); 7] = [
+    ("compressed-audio", cfg!(feature = "compressed-audio")),
     ("digits", cfg!(feature = "digits")),
     ("microphone", cfg!(feature = "microphone")),
     ("ort", cfg!(feature = "ort")),
     ("serve", cfg!(feature = "serve")),
     ("tract", cfg!(feature = "tract")),
+    ("train", cfg!(feature = "train")),
 ];
 
 pub(super) fn run(verbose: bool) -> std::result::Result<Outcome, Stop> {
