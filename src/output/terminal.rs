@@ -17,7 +17,7 @@ pub struct TerminalWriter<W> {
 impl<W: Write> TerminalWriter<W> {
     /// A writer; `with_path` puts `PATH<TAB>` before each text.
     pub fn new(out: W, with_path: bool) -> Self {
-        Self { display: LiveDisplay::new(out), lines: Lines { with_path, ..Lines::default() } }
+        Self { display: LiveDisplay::new(out), lines: Lines::new(with_path) }
     }
 
     fn write(&mut self, line: Option<String>) -> io::Result<()> {

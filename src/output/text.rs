@@ -13,15 +13,18 @@ pub struct TextWriter<W> {
 }
 
 /// The lines of recordings.
-#[derive(Default)]
 pub(super) struct Lines {
     /// `PATH<TAB>` before the text.
-    pub with_path: bool,
+    with_path: bool,
     /// The recording has a line.
     any: bool,
 }
 
 impl Lines {
+    pub fn new(with_path: bool) -> Self {
+        Self { with_path, any: false }
+    }
+
     fn line(&self, path: &str, text: &str) -> String {
         let text = printable(text);
         if self.with_path { format!("{}\t{text}", printable(path)) } else { text }
@@ -42,7 +45,7 @@ impl Lines {
 impl<W: Write> TextWriter<W> {
     /// A writer; `with_path` puts `PATH<TAB>` before each text.
     pub fn new(out: W, with_path: bool) -> Self {
-        Self { out, lines: Lines { with_path, ..Lines::default() } }
+        Self { out, lines: Lines::new(with_path) }
     }
 
     fn write(&mut self, line: Option<String>) -> io::Result<()> {
