@@ -6,7 +6,6 @@ use crate::error::{Error, Result, Stage};
 
 use super::convert::Encoding;
 use super::input::{Input, unreadable};
-use super::wav::is_chunk;
 use super::{Problems, Source, check_channels, check_rate, read_over};
 
 /// What a stream of samples without a header is.
@@ -72,6 +71,15 @@ pub(super) struct PcmReader {
 
 /// Behind the samples so many bytes tell a chunk, with one of padding before it.
 const LOOK: usize = 9;
+
+/// Whether a chunk begins here, or a tag; anything else behind the samples is more of them.
+fn is_chunk(bytes: &[u8]) -> bool {
+    let Some(head) = bytes.get(..8) else { return false };
+    let printable = head[..4].iter().all(|b| (b' '..=b'~').contains(b));
+    let letters = head[..4].iter().filter(|b| b.is_ascii_alphanumeric()).count();
+    let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    printable && letters >= 3 && size <= i32::MAX as u32
+}
 
 impl PcmReader {
     pub(super) fn new(mut input: Input, format: RawFormat, length: Length) -> Result<Self> {

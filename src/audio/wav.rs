@@ -14,14 +14,6 @@ use super::input::{Input, unreadable};
 use super::raw::{Length, RawFormat};
 use super::{check_channels, check_rate};
 
-/// Whether a chunk begins here, or a tag; anything else behind the samples is more of them.
-pub(super) fn is_chunk(bytes: &[u8]) -> bool {
-    let Some(head) = bytes.get(..8) else { return false };
-    let printable = head[..4].iter().all(|b| (b' '..=b'~').contains(b));
-    let letters = head[..4].iter().filter(|b| b.is_ascii_alphanumeric()).count();
-    printable && letters >= 3 && u32_at(head, 4) <= i32::MAX as u32
-}
-
 /// What follows a WAV header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Header {

@@ -20,7 +20,6 @@ mod train_report;
 mod transcribe;
 mod values;
 mod verify;
-mod verify_report;
 mod version;
 
 use std::io;

@@ -125,18 +125,6 @@ impl<W: Write> Writer for TerminalWriter<W> {
     }
 }
 
-/// The end of a text that fits into so many columns.
-pub(super) fn tail(text: &str, columns: usize) -> &str {
-    let mut width = 0;
-    for (at, c) in text.char_indices().rev() {
-        width += console::measure_text_width(c.encode_utf8(&mut [0; 4]));
-        if width > columns {
-            return &text[at + c.len_utf8()..];
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

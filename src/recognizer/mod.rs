@@ -9,8 +9,8 @@
 
 pub mod detector;
 pub mod embedded;
-pub mod evaluate;
 pub mod front_end;
+mod loaded_model;
 mod open;
 #[cfg(feature = "digits")]
 mod packing;
@@ -23,9 +23,8 @@ pub mod transcript;
 pub mod words;
 
 pub use detector::{DetectorFactory, SpeechDetector};
-pub use evaluate::{Utterance, evaluate_entry};
-pub use open::{Recognizer, final_text};
+pub use open::Recognizer;
 pub use pipeline::Pipeline;
 pub use stream::{Stream, StreamOptions, step_batch};
-pub use transcript::{Event, Segment, Word};
+pub use transcript::{Event, Segment, Word, final_text};
 pub use words::{FrameClock, WordBuilder};
