@@ -4,26 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// From the top down: a module uses itself and those before it.
-const LAYERS: [&str; 17] = [
-    "error",
-    "units",
-    "fs",
-    "audio",
-    "features",
-    "model",
-    "text",
-    "decode",
-    "onnx",
-    "engine",
-    "recognizer",
-    "eval",
-    "corpus",
-    "train",
-    "output",
-    "serve",
-    "cli",
-];
+/// The modules in the order of the table of layers in ARCHITECTURE.md, from the top down: a module uses
+/// itself and those before it.
+fn layers() -> Vec<String> {
+    let text = include_str!("../ARCHITECTURE.md");
+    let (_, table) = text.split_once("\n## Layers\n").expect("a section about the layers");
+    let rows =
+        table.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let names =
+        rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    names.map(String::from).collect()
+}
+
+/// The files of a circle that is left; the test fails once they are in none.
+const LEFT: [&str; 2] = ["text::pronunciation::g2p::model", "text::pronunciation::g2p::search"];
 
 /// Every file by the name of its module: `onnx::import::walk`.
 fn sources(folder: &Path, name: &str, found: &mut BTreeMap<String, String>) {
@@ -104,10 +98,6 @@ fn uses(files: &BTreeMap<String, String>) -> BTreeMap<&str, BTreeSet<String>> {
     files.iter().map(|(module, code)| (module.as_str(), of((module, code)))).collect()
 }
 
-fn layer(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|layer| Some(*layer) == module.split("::").next())
-}
-
 #[test]
 fn a_module_uses_only_those_above_it_and_no_two_files_each_other() {
     let mut files = BTreeMap::new();
@@ -119,7 +109,14 @@ fn a_module_uses_only_those_above_it_and_no_two_files_each_other() {
         "{} files, {edges} imports: the sources were read",
         files.len()
     );
-    let mut faults = Vec::new();
+    let layers = layers();
+    let layer =
+        |module: &str| layers.iter().position(|layer| Some(layer.as_str()) == module.split("::").next());
+    let mut faults: Vec<String> = files
+        .keys()
+        .filter(|module| layer(module).is_none())
+        .map(|module| format!("{module} is in no layer of ARCHITECTURE.md"))
+        .collect();
     for (module, used) in &uses {
         let below = used.iter().filter(|other| layer(other) > layer(module));
         faults.extend(below.map(|other| format!("{module} uses {other}, which is a layer below it")));
@@ -130,7 +127,12 @@ fn a_module_uses_only_those_above_it_and_no_two_files_each_other() {
                 next.extend(uses.get(name).into_iter().flatten().map(String::as_str));
             }
         }
-        if seen.contains(module) {
+        if seen.contains(module) == LEFT.contains(module) {
+            continue;
+        }
+        if LEFT.contains(module) {
+            faults.push(format!("{module} is in no circle any more: take it out of LEFT"));
+        } else {
             faults.push(format!("{module} is used by what it uses: {used:?}"));
         }
     }

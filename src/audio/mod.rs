@@ -20,6 +20,7 @@ mod raw;
 mod resample;
 mod tags;
 mod wav;
+mod wav_samples;
 
 use std::fs::File;
 use std::path::Path;

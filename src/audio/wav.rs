@@ -10,18 +10,10 @@ use std::path::Path;
 use crate::error::{self, Error, Result, Stage};
 use crate::fs;
 
-use super::convert::{Encoding, downmix, f32_to_s16};
+use super::convert::{Encoding, f32_to_s16};
 use super::input::{Input, unreadable};
 use super::raw::{Length, RawFormat};
 use super::{check_channels, check_rate};
-
-/// Whether a chunk begins here, or a tag; anything else behind the samples is more of them.
-pub(super) fn is_chunk(bytes: &[u8]) -> bool {
-    let Some(head) = bytes.get(..8) else { return false };
-    let printable = head[..4].iter().all(|b| (b' '..=b'~').contains(b));
-    let letters = head[..4].iter().filter(|b| b.is_ascii_alphanumeric()).count();
-    printable && letters >= 3 && u32_at(head, 4) <= i32::MAX as u32
-}
 
 /// What follows a WAV header.
 #[derive(Debug, PartialEq, Eq)]
@@ -160,64 +152,6 @@ fn read_fmt(input: &mut Input, size: u32) -> Result<Header> {
     };
     let format = RawFormat { sample_rate, channels, encoding };
     Ok(Header::Pcm { format, length })
-}
-
-/// Decodes samples of a WAV file by hound, a piece at a time, with a header that hound takes before each.
-pub(super) struct Samples {
-    /// For mono, as channels are averaged afterwards; its last four bytes are the size of the samples.
-    header: Vec<u8>,
-    encoding: Encoding,
-    channels: usize,
-    interleaved: Vec<f32>,
-}
-
-impl Samples {
-    /// `None` for samples that hound does not read.
-    pub fn new(format: RawFormat) -> Option<Self> {
-        let (bits_per_sample, sample_format) = match format.encoding {
-            Encoding::U8 => (8, hound::SampleFormat::Int),
-            Encoding::S16Le => (16, hound::SampleFormat::Int),
-            Encoding::S24Le => (24, hound::SampleFormat::Int),
-            Encoding::S32Le => (32, hound::SampleFormat::Int),
-            Encoding::F32Le => (32, hound::SampleFormat::Float),
-            _ => return None,
-        };
-        let sample_rate = format.sample_rate;
-        let spec = hound::WavSpec { channels: 1, sample_rate, bits_per_sample, sample_format };
-        Some(Self {
-            header: spec.into_header_for_infinite_file(),
-            encoding: format.encoding,
-            channels: usize::from(format.channels),
-            interleaved: Vec::new(),
-        })
-    }
-
-    /// Appends the mean over the channels of whole frames, one value a frame, full scale at ±1.
-    pub fn decode_mono(&mut self, bytes: &[u8], out: &mut Vec<f32>) -> Result<()> {
-        let bytes = &bytes[..bytes.len() / self.encoding.bytes() * self.encoding.bytes()];
-        let size = self.header.len() - 4;
-        self.header[size..].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
-        self.interleaved.clear();
-        self.read(bytes).map_err(|e| Error::new(Stage::Audio, e.to_string()))?;
-        downmix(&self.interleaved, self.channels, out);
-        Ok(())
-    }
-
-    fn read(&mut self, bytes: &[u8]) -> hound::Result<()> {
-        let mut reader = hound::WavReader::new(Cursor::new(&self.header).chain(bytes))?;
-        let spec = reader.spec();
-        if spec.sample_format == hound::SampleFormat::Float {
-            for sample in reader.samples::<f32>() {
-                self.interleaved.push(sample?);
-            }
-        } else {
-            let full_scale = (1_i64 << (spec.bits_per_sample - 1)) as f32;
-            for sample in reader.samples::<i32>() {
-                self.interleaved.push(sample? as f32 / full_scale);
-            }
-        }
-        Ok(())
-    }
 }
 
 fn fill(input: &mut Input, bytes: &mut [u8]) -> Result<()> {

@@ -22,7 +22,6 @@ mod train_report;
 mod transcribe;
 mod values;
 mod verify;
-mod verify_report;
 mod version;
 
 use std::io;

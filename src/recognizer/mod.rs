@@ -10,8 +10,8 @@
 mod builder;
 pub mod detector;
 pub mod embedded;
-pub mod evaluate;
 pub mod front_end;
+mod loaded_model;
 mod open;
 pub mod pipeline;
 pub mod segments;
@@ -23,11 +23,10 @@ pub mod words;
 
 pub use builder::RecognizerBuilder;
 pub use detector::{DetectorFactory, SpeechDetector};
-pub use evaluate::{Utterance, evaluate_entry};
-pub use open::{Recognizer, final_text};
+pub use open::Recognizer;
 pub use pipeline::Pipeline;
 pub use stream::{Stream, StreamOptions, step_batch};
-pub use transcript::{Event, Segment, Word};
+pub use transcript::{Event, Segment, Word, final_text};
 pub use words::{FrameClock, WordBuilder};
 
 #[cfg(test)]

@@ -5,26 +5,20 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::decode::decoder_of;
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Error, Result, Stage};
-use crate::features::Fbank;
 use crate::onnx::{self, Metadata, OnnxFile};
 
 use super::embedded;
-use super::front_end::FrontEnd;
-use super::segments::SegmentDecoder;
-use super::stepper::Stepper;
+use super::loaded_model::LoadedModel;
 use super::stream::{Stream, StreamOptions};
-use super::transcript::Event;
-use super::words::{FrameClock, WordBuilder};
+use super::transcript::final_text;
+use super::words::FrameClock;
 
 /// A model that is ready to hear. Immutable, cheap to clone and to share between threads.
 #[derive(Clone)]
 pub struct Recognizer {
-    engine: Arc<dyn Engine>,
-    metadata: Arc<Metadata>,
-    clock: FrameClock,
+    model: LoadedModel,
     notes: Arc<[String]>,
 }
 
@@ -45,27 +39,7 @@ impl Recognizer {
     /// # Errors
     /// When the two do not fit: features, tokens, or impossible feature settings.
     pub fn new(engine: Arc<dyn Engine>, metadata: Metadata) -> Result<Self> {
-        let spec = engine.spec();
-        let fbank = Fbank::new(&metadata.features)?;
-        for (what, expected, found) in [
-            ("features a frame", spec.num_features, fbank.num_mel_bins()),
-            ("tokens", spec.num_tokens, metadata.tokens.len()),
-        ] {
-            if expected != found {
-                let problem = format!("the network has {expected} {what}, the metadata {found}");
-                return Err(Error::new(Stage::Model, problem));
-            }
-        }
-        // A lexicon that does not fit is found now, and not when a stream begins.
-        decoder_of(&metadata.tokens, &metadata.decoder)?;
-        if spec.subsampling == 0 || spec.shift == 0 || spec.window == 0 || spec.num_features == 0 {
-            return Err(Error::new(Stage::Model, "the network takes steps of no frames"));
-        }
-        let clock = FrameClock {
-            step_samples: (spec.subsampling * fbank.frame_shift_samples()) as u64,
-            sample_rate: metadata.features.sample_rate,
-        };
-        Ok(Self { engine, metadata: Arc::new(metadata), clock, notes: Arc::new([]) })
+        Ok(Self { model: LoadedModel::new(engine, metadata)?, notes: Arc::new([]) })
     }
 
     /// Opens a model file with the native engine.
@@ -202,7 +176,7 @@ impl Recognizer {
     /// # Errors
     /// When the feature settings are impossible, which [`Recognizer::new`] has ruled out.
     pub fn stream(&self) -> Result<Stream> {
-        Stream::new(self, &StreamOptions::default())
+        Stream::new(&self.model, &StreamOptions::default())
     }
 
     /// A new stream that ends segments by itself.
@@ -214,7 +188,7 @@ impl Recognizer {
         if let Some(detector) = &options.detector {
             detector.check_rate(self.sample_rate())?;
         }
-        Stream::new(self, options)
+        Stream::new(&self.model, options)
     }
 
     /// The text of a whole recording, full scale ±1, at [`Recognizer::sample_rate`].
@@ -230,17 +204,17 @@ impl Recognizer {
 
     /// What runs the network.
     pub fn engine(&self) -> &Arc<dyn Engine> {
-        &self.engine
+        &self.model.engine
     }
 
     /// What the model says about itself.
     pub fn metadata(&self) -> &Metadata {
-        &self.metadata
+        &self.model.metadata
     }
 
     /// The rate at which samples are taken, Hz.
     pub fn sample_rate(&self) -> u32 {
-        self.metadata.features.sample_rate
+        self.metadata().features.sample_rate
     }
 
     /// What its user should know of how it was opened: which engine stands in for another, what was
@@ -251,47 +225,10 @@ impl Recognizer {
 
     /// How output frames become seconds.
     pub fn clock(&self) -> FrameClock {
-        self.clock
+        self.model.clock
     }
-}
 
-/// The text of the segments that are final, joined by spaces.
-pub fn final_text(events: &[Event]) -> String {
-    let mut text = String::new();
-    for event in events {
-        if let Event::Final(segment) = event {
-            if !text.is_empty() && !segment.text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(&segment.text);
-        }
+    pub(super) fn model(&self) -> &LoadedModel {
+        &self.model
     }
-    text
-}
-
-/// The three stages of a stream of this recogniser.
-pub(super) fn stages(
-    recognizer: &Recognizer,
-    options: &StreamOptions,
-) -> Result<(FrontEnd, Stepper, SegmentDecoder)> {
-    let metadata = recognizer.metadata();
-    let Metadata { tokens, decoder, .. } = metadata;
-    let words = WordBuilder::new(tokens, decoder, recognizer.clock());
-    let spec = recognizer.engine.spec();
-    let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder)?, words, spec.num_tokens);
-    if !options.partials {
-        segments = segments.without_partials();
-    }
-    let mut speech = None;
-    if let Some(endpoint) = &options.endpoint {
-        endpoint.check()?;
-        segments = segments.with_endpoints(endpoint, decoder.reset_at_endpoint);
-        if let Some(detector) = &options.detector {
-            speech = Some(detector.frames(recognizer.clock().step_samples)?);
-        }
-    }
-    let front_end = FrontEnd::new(metadata)?.with_speech(speech);
-    let stepper =
-        Stepper::new(Arc::clone(recognizer.engine()), metadata).remembering(segments.resets_state());
-    Ok((front_end, stepper, segments))
 }

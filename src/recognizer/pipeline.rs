@@ -20,10 +20,10 @@ use crate::audio::{Problems, Source};
 use crate::error::{Error, Result, Stage};
 
 use super::front_end::FrontEnd;
-use super::open::{Recognizer, stages};
+use super::open::Recognizer;
 use super::segments::{SegmentDecoder, decode_steps};
 use super::stepper::{Stepper, run_batch};
-use super::stream::StreamOptions;
+use super::stream::{StreamOptions, stages};
 use super::transcript::Event;
 
 /// Messages that wait between two stages at the most.
@@ -84,7 +84,7 @@ impl Pipeline {
             let problem = format!("expected audio at {expected} Hz, found {found} Hz");
             return Err(Error::new(Stage::Audio, problem));
         }
-        let (front_end, stepper, segments) = stages(recognizer, options)?;
+        let (front_end, stepper, segments) = stages(recognizer.model(), options)?;
         let complete = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&complete);
         let (chunks_out, chunks_in) = bounded(CHANNEL);

@@ -1,17 +1,20 @@
 //! One speaker's stream: samples in, events out.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::decode::EndpointOptions;
+use crate::decode::{EndpointOptions, decoder_of};
 use crate::engine::{SharedScratch, State};
 use crate::error::{Error, Result, Stage};
+use crate::onnx::Metadata;
 
 use super::detector::DetectorFactory;
 use super::front_end::FrontEnd;
+use super::loaded_model::LoadedModel;
 use super::segments::{SegmentDecoder, decode_steps};
 use super::stepper::{Stepper, run_batch};
 use super::transcript::Event;
-use super::{Recognizer, open};
+use super::words::WordBuilder;
 
 /// How a stream is cut into segments, and what it tells of them.
 #[derive(Clone, Debug)]
@@ -63,6 +66,32 @@ enum Phase {
 /// the memory of a push, however long.
 const PIECE_SAMPLES: usize = 16_000;
 
+/// The three stages of a stream of a model.
+pub(super) fn stages(
+    model: &LoadedModel,
+    options: &StreamOptions,
+) -> Result<(FrontEnd, Stepper, SegmentDecoder)> {
+    let metadata = &*model.metadata;
+    let Metadata { tokens, decoder, .. } = metadata;
+    let words = WordBuilder::new(tokens, decoder, model.clock);
+    let spec = model.engine.spec();
+    let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder)?, words, spec.num_tokens);
+    if !options.partials {
+        segments = segments.without_partials();
+    }
+    let mut speech = None;
+    if let Some(endpoint) = &options.endpoint {
+        endpoint.check()?;
+        segments = segments.with_endpoints(endpoint, decoder.reset_at_endpoint);
+        if let Some(detector) = &options.detector {
+            speech = Some(detector.frames(model.clock.step_samples)?);
+        }
+    }
+    let front_end = FrontEnd::new(metadata)?.with_speech(speech);
+    let stepper = Stepper::new(Arc::clone(&model.engine), metadata).remembering(segments.resets_state());
+    Ok((front_end, stepper, segments))
+}
+
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("seconds", &self.seconds()).finish_non_exhaustive()
@@ -70,8 +99,8 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    pub(super) fn new(recognizer: &Recognizer, options: &StreamOptions) -> Result<Self> {
-        let (front_end, stepper, segments) = open::stages(recognizer, options)?;
+    pub(super) fn new(model: &LoadedModel, options: &StreamOptions) -> Result<Self> {
+        let (front_end, stepper, segments) = stages(model, options)?;
         Ok(Self {
             front_end,
             stepper,

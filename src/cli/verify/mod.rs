@@ -1,28 +1,33 @@
 //! `hearken verify FILE [--audio WAV] [--against MODEL]`
 
+mod report;
+mod sound;
+mod subject;
+mod tolerance;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::model::{engine_options, print_note, read_own, state_pair};
-use super::verify_report::{Against, Report, describe};
 use super::{Outcome, Stop};
-use crate::audio;
 use crate::decode::decoder_of;
-use crate::engine::sherpa::Examined;
-use crate::engine::verify::{Row, Runners, compare, difference_from, natively};
-use crate::engine::{EngineOptions, graph, sherpa};
+use crate::engine::verify::{Row, compare, difference_from, natively};
+use crate::engine::{EngineOptions, graph};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
 use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
-use crate::onnx::{self, Metadata, OnnxFile};
+use crate::onnx::{Metadata, OnnxFile};
 use crate::output::printable;
 use crate::recognizer::segments::SegmentDecoder;
 use crate::recognizer::{Event, FrameClock, WordBuilder, embedded, silero};
 use crate::units::SAMPLE_RATE;
+use report::{Against, Report, describe};
+use sound::{frames_of, made_up_sound, read_audio, streams};
+use subject::Subject;
+use tolerance::{usual_distance, usual_tolerance};
 
 /// Run a model file on every engine and compare.
 ///
@@ -73,24 +78,6 @@ fn tolerance(text: &str) -> std::result::Result<f32, String> {
     number.ok_or_else(|| "expected a finite number, 0 or greater".into())
 }
 
-/// What is to be run.
-pub(super) struct Subject {
-    pub name: String,
-    pub runners: Runners,
-    pub metadata: Option<Metadata>,
-    /// The file says which features it was trained on.
-    tells_features: bool,
-    /// The file, or the files of a folder, the one that is fed first.
-    pub files: Vec<Examined>,
-}
-
-impl Subject {
-    /// The file that is fed.
-    pub fn first(&self) -> Option<&Examined> {
-        self.files.first()
-    }
-}
-
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let options = EngineOptions { states: args.states.clone(), ..engine_options() };
     let sound = |rate| match &args.audio {
@@ -105,7 +92,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     if let Some(report) = detector_report(args, &options, file.as_ref(), &sound(SAMPLE_RATE)?)? {
         return print(args, &report, Outcome::Done);
     }
-    let subject = subject(args, &options, file)?;
+    let subject = Subject::open(args.file.as_deref(), file, args.tokens.as_deref(), &options)?;
     if let Some(note) = subject.first().and_then(|f| f.interface.states_note.as_deref()) {
         print_note(note);
     }
@@ -150,70 +137,6 @@ fn print(args: &Args, report: &Report, outcome: Outcome) -> std::result::Result<
     Ok(outcome)
 }
 
-fn subject(args: &Args, options: &EngineOptions, file: Option<OnnxFile>) -> Result<Subject> {
-    let name = args.file.as_ref().map_or("the digits model".into(), |f| quoted(f).into_owned());
-    let path = args.file.clone().unwrap_or_else(|| PathBuf::from(&name));
-    let Some(file) = file else {
-        check_used("--tokens", args.tokens.is_some(), "a folder of sherpa-onnx has its own tokens.txt")?;
-        let (runners, metadata) = Runners::of_folder(&path, options);
-        // Why a folder cannot be read the engines have told.
-        let files = sherpa::examine_folder(&path, &args.states).unwrap_or_default();
-        return Ok(Subject { name, runners, metadata, tells_features: true, files });
-    };
-    let own = onnx::load::read_model(&file);
-    if own.is_ok() || onnx::targets::target_of(&file).is_some() {
-        let what = "the file is hearken's and says its own";
-        check_used("--tokens", args.tokens.is_some(), what)?;
-        check_used("--state", !args.states.is_empty(), what)?;
-    }
-    let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&path) };
-    let interface = file.interface(&args.states).map_err(in_file)?;
-    let (runners, metadata, tells_features) = match own {
-        Ok((network, metadata)) => (Runners::of_own(&file, &network, options), Some(metadata), true),
-        Err(_) => {
-            let metadata = Metadata::from_entries(file.entries()).ok();
-            let features = metadata.as_ref().map_or(80, |m| m.features.num_mel_bins);
-            let runners = Runners::of_graph(&file, &interface, features, options);
-            match metadata {
-                Some(metadata) => (runners, Some(metadata), true),
-                None => {
-                    let metadata = foreign_metadata(args, &path, &runners)?;
-                    (runners, metadata, false)
-                }
-            }
-        }
-    };
-    let files = vec![Examined { path, file, interface }];
-    Ok(Subject { name, runners, metadata, tells_features, files })
-}
-
-/// Refuses an option that is given where it would have no effect, and says why it has none.
-fn check_used(option: &str, is_given: bool, why: &str) -> Result<()> {
-    match is_given {
-        true => Err(Error::new(Stage::Usage, format!("`{option}` has no effect: {why}"))),
-        false => Ok(()),
-    }
-}
-
-/// What a foreign file's tokens say of it, where they are given or stand beside it.
-fn foreign_metadata(args: &Args, file: &Path, runners: &Runners) -> Result<Option<Metadata>> {
-    let beside = file.with_file_name("tokens.txt");
-    let path = args.tokens.as_deref().or_else(|| beside.is_file().then_some(beside.as_path()));
-    let (Some(path), Some(runner)) = (path, runners.runners.first()) else { return Ok(None) };
-    let (tokens, spec) = (sherpa::read_tokens(path)?, runner.engine().spec());
-    // Of a graph that takes samples it is not known what it makes of them.
-    let features = if runners.takes_samples { 80 } else { spec.num_features };
-    match sherpa::foreign_metadata(tokens, path, features, spec.num_tokens) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if args.tokens.is_some() => Err(error),
-        // What stands beside a file may be another's, as an encoder's is the joiner's.
-        Err(error) => {
-            print_note(&error.to_string());
-            Ok(None)
-        }
-    }
-}
-
 /// Every engine against a model of hearken's on the native engine, on the same recording.
 fn against(
     args: &Args,
@@ -255,14 +178,14 @@ fn against(
     let frames = frames_of(samples, &metadata.features)?;
     let shift = Fbank::new(&metadata.features)?.frame_shift_samples();
     let step = (network.config.subsampling * shift) as u64;
-    if let Some(other) = step_samples(subject).filter(|other| *other != step) {
+    if let Some(other) = subject.step_samples().filter(|other| *other != step) {
         return Err(in_model(format!(
             "{} takes a step every {other} samples, the model every {step}: they cannot be compared",
             subject.name
         )));
     }
     let expected = natively(network, &frames, metadata.features.energy_floor.ln())?;
-    let delay = if subject.runners.takes_samples { delay_steps(subject) } else { 0 };
+    let delay = if subject.runners.takes_samples { subject.delay_steps() } else { 0 };
     let engines = subject.runners.runners.iter().map(|runner| {
         let name = runner.engine().spec().name;
         let differences = rows.iter().filter(|row| row.engine == name).map(|row| {
@@ -280,106 +203,10 @@ fn against(
     })
 }
 
-/// How far apart ways of running the same file may be.
-fn usual_tolerance(subject: &Subject, rows: &[Row]) -> f32 {
-    match (precision(subject), subject.runners.takes_samples) {
-        (Some("int8-dynamic"), _) => 4.0,
-        (_, true) => 5e-3,
-        _ => rounding(rows),
-    }
-}
-
-/// How far a file may be from the model that it was made of, by the precision of its weights.
-fn usual_distance(subject: &Subject, rows: &[Row]) -> f32 {
-    match (precision(subject), subject.runners.takes_samples) {
-        (Some("int8-dynamic"), _) => 6.0,
-        (Some("int8"), _) => 3.0,
-        (Some("fp16"), _) => 5e-2,
-        (_, true) => 5e-3,
-        _ => rounding(rows),
-    }
-}
-
-/// What float32 may make of the same sums in another order. A probability that is off by a thousandth
-/// moves no word; log-probabilities of large networks are the difference of large numbers, which are
-/// rounded more: 256 roundings of the largest. What is beyond a thousand nats says that a token is
-/// impossible, and is no sum.
-fn rounding(rows: &[Row]) -> f32 {
-    let all = rows.iter().flat_map(|row| &row.log_probs).filter(|log_prob| log_prob.abs() < 1000.0);
-    let largest = all.fold(0.0, |largest: f32, log_prob| largest.max(log_prob.abs()));
-    (256.0 * f32::EPSILON * largest).max(1e-3)
-}
-
-fn precision(subject: &Subject) -> Option<&str> {
-    subject.first()?.file.value(PRECISION_KEY)
-}
-
-/// How many steps the output of a graph of samples is behind.
-fn delay_steps(subject: &Subject) -> usize {
-    let delay = subject.first().and_then(|f| f.file.value(DELAY_KEY)?.parse::<usize>().ok());
-    delay.unwrap_or(0).min(100)
-}
-
-/// Seconds of a recording that are heard at the most.
-const MAX_SECONDS: u32 = 60;
-
-fn read_audio(path: &Path, rate: u32) -> Result<Vec<f32>> {
-    let mut source = audio::open(path, rate)?;
-    let mut samples = Vec::new();
-    let most = rate as usize * MAX_SECONDS as usize;
-    loop {
-        let left = most - samples.len().min(most);
-        if left == 0 || source.read(&mut samples, left)? == 0 {
-            break;
-        }
-    }
-    if samples.len() < rate as usize / 10 {
-        return Err(Error::new(Stage::Audio, "expected a tenth of a second at least").in_file(path));
-    }
-    Ok(samples)
-}
-
-/// Four seconds of tones that swell, fade and rise, over a little noise.
-fn made_up_sound(rate: u32) -> Vec<f32> {
-    let mut noise = 1u32;
-    let sample = |i: u32| {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let t = f64::from(i) / f64::from(rate);
-        let loud = 0.5 - 0.5 * (std::f64::consts::TAU * 3.0 * t).cos();
-        let tones = [130.0, 260.0, 520.0, 1900.0, 3100.0];
-        let tone: f64 = tones.iter().map(|f| (std::f64::consts::TAU * f * t * (1.0 + 0.05 * t)).sin()).sum();
-        (0.06 * tone * loud + 0.004 * (f64::from(noise >> 16) / 32_768.0 - 1.0)) as f32
-    };
-    (0..4 * rate).map(sample).collect()
-}
-
-/// Four streams of different lengths out of the recording: the whole, and three parts of it.
-fn streams(subject: &Subject, features: &FbankOptions, samples: &[f32]) -> Result<Vec<Vec<f32>>> {
-    let n = samples.len();
-    let parts = [samples, &samples[..n * 3 / 4], &samples[n / 3..], &samples[n / 4..n * 2 / 3]];
-    let spec = subject.runners.runners.first().map(|r| r.engine().spec());
-    let num_features = spec.map_or(features.num_mel_bins, |s| s.num_features);
-    if subject.runners.takes_samples {
-        let more = delay_steps(subject) * spec.map_or(0, |s| s.shift);
-        let with_end = |part: &[f32]| [part, &vec![0.0; more]].concat();
-        return Ok(parts.iter().map(|part| with_end(part)).collect());
-    }
-    let options = FbankOptions { num_mel_bins: num_features, ..features.clone() };
-    parts.iter().map(|part| frames_of(part, &options)).collect()
-}
-
-fn frames_of(samples: &[f32], options: &FbankOptions) -> Result<Vec<f32>> {
-    let mut fbank = Fbank::new(options)?;
-    let mut frames = Vec::new();
-    fbank.push(samples, &mut frames);
-    fbank.finish(&mut frames);
-    Ok(frames)
-}
-
 /// What the log-probabilities say, where tokens are known.
 fn text(subject: &Subject, log_probs: &[f32]) -> Option<String> {
     let spec = subject.runners.runners.first()?.engine().spec();
-    text_of(subject.metadata.as_ref()?, step_samples(subject)?, spec.num_tokens, log_probs)
+    text_of(subject.metadata.as_ref()?, subject.step_samples()?, spec.num_tokens, log_probs)
 }
 
 fn text_of(metadata: &Metadata, step_samples: u64, num_tokens: usize, log_probs: &[f32]) -> Option<String> {
@@ -394,17 +221,6 @@ fn text_of(metadata: &Metadata, step_samples: u64, num_tokens: usize, log_probs:
     match segments.end_segment() {
         Event::Final(segment) | Event::Partial(segment) => Some(segment.text),
     }
-}
-
-/// Samples from one output frame to the next.
-fn step_samples(subject: &Subject) -> Option<u64> {
-    let spec = subject.runners.runners.first()?.engine().spec();
-    let features = &subject.metadata.as_ref()?.features;
-    let shift = match subject.runners.takes_samples {
-        true => 1,
-        false => Fbank::new(features).ok()?.frame_shift_samples(),
-    };
-    Some((spec.subsampling * shift) as u64)
 }
 
 /// A voice activity detector is run window by window.
@@ -446,29 +262,4 @@ fn detector_report(
     }
     let json = json!({ "file": quoted(path), "detectors": engines });
     Ok(Some(Report { lines, json, passed: true }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tolerance_grows_with_the_numbers_that_are_rounded() {
-        let allowed = |log_probs: &[f32]| {
-            let row = Row {
-                engine: "native",
-                calls: "whole",
-                streams: 1,
-                difference: 0.0,
-                log_probs: log_probs.to_vec(),
-            };
-            rounding(&[row])
-        };
-        assert_eq!(allowed(&[]), 1e-3);
-        assert_eq!(allowed(&[-0.1, -24.0]), 1e-3);
-        assert!((allowed(&[-0.1, -80.0]) - 2.44e-3).abs() < 1e-5);
-        for impossible in [f32::NEG_INFINITY, f32::NAN, -1e4] {
-            assert_eq!(allowed(&[impossible, -1.0]), 1e-3, "what is impossible is not rounded");
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::verify::Subject;
+use super::subject::Subject;
 use crate::engine::sherpa::Examined;
 use crate::engine::verify::{Row, Runner};
 use crate::fs::quoted;
