@@ -79,15 +79,8 @@ mod tests {
 
     #[test]
     fn the_first_message_decides_the_protocol() {
-        let tokens = vec!["<blk>".into(), "▁one".into()];
-        let model = ModelInfo {
-            sample_rate: 16_000,
-            tokens,
-            blank: 0,
-            states: vec![vec![1, 1, 3]],
-            words: vec!["one".into()],
-        };
-        let name = |first| choose(Opening::Detect(SherpaFlavor::Cpp), first, &model).map(|p| p.name());
+        let model = ModelInfo { sample_rate: 16_000, ..ModelInfo::default() };
+        let name = |first| by_first_message(SherpaFlavor::Cpp, first, &model).map(|p| p.name());
         assert_eq!(name(First::Binary), Ok("sherpa"));
         assert_eq!(name(First::Text("Done")), Ok("sherpa"));
         assert_eq!(name(First::Text(r#"{"config": {"sample_rate": 8000}}"#)), Ok("vosk"));
