@@ -310,6 +310,6 @@ fn the_pipeline_passes_errors_on_and_stops_when_nobody_listens() {
 fn a_model_whose_parts_do_not_fit_is_refused() {
     let mut wrong = metadata();
     wrong.features.num_mel_bins = 80;
-    let error = Recognizer::new(Arc::new(ToneEngine::new(1, 0)), wrong).err().expect("they do not fit");
+    let error = Recognizer::new(Arc::new(ToneEngine::new(1, 0)), wrong).expect_err("they do not fit");
     assert!(error.to_string().contains("6 features"), "{error}");
 }

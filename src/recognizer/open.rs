@@ -24,7 +24,7 @@ pub struct Recognizer {
 
 impl fmt::Debug for Recognizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let engine = self.engine.spec();
+        let engine = self.engine().spec();
         f.debug_struct("Recognizer")
             .field("engine", &engine.name)
             .field("tokens", &engine.num_tokens)
