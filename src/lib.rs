@@ -94,3 +94,8 @@ pub use engine::{Engine, EngineKind};
 pub use error::{Error, Result};
 pub use onnx::Metadata;
 pub use recognizer::{Event, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream, StreamOptions, Word};
+
+/// The code of README.md is compiled and run.
+#[cfg(all(doctest, feature = "digits"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
