@@ -16,8 +16,8 @@ use std::path::Path;
 
 use prost::Message;
 
-use super::body::{Body, frames};
-use super::graph::Dim;
+use super::build::graph::Dim;
+use super::build::layers::{Body, frames};
 use super::metadata::Metadata;
 use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use super::states::state_specs;

@@ -5,7 +5,7 @@ use super::front_end::PcmGraph;
 use super::{Export, ExportFile, ExportOptions, model_bytes};
 use crate::error::Result;
 use crate::model::Network;
-use crate::onnx::body::Body;
+use crate::onnx::build::layers::Body;
 use crate::onnx::export::declare;
 use crate::onnx::metadata::Metadata;
 use crate::onnx::precision::Precision;
