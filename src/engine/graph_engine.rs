@@ -208,7 +208,7 @@ pub(super) fn rows(output: StateTensor, streams: usize, width: usize) -> Result<
 pub(super) mod tests {
     use super::*;
     use crate::engine::Graph;
-    use crate::onnx::graph::{Dim, GraphBuilder};
+    use crate::onnx::build::graph::{Dim, GraphBuilder};
     use crate::onnx::proto::{ModelProto, StringStringEntryProto};
     use prost::Message;
 

@@ -242,7 +242,7 @@ impl Engine for TransducerEngine {
 mod tests {
     use super::super::graph_engine::tests::{Function, decoded, f32s, file, floats};
     use super::*;
-    use crate::onnx::graph::{Dim, GraphBuilder};
+    use crate::onnx::build::graph::{Dim, GraphBuilder};
 
     /// Frames of one feature; an encoder frame of one number for every four of them, the symbol
     /// that it asks for. The decoder gives the sum of its symbols, the joiner asks for the encoder's

@@ -8,7 +8,9 @@ use super::network::Network;
 use super::norm;
 use super::packed::Packed;
 use super::real::Real;
-use super::recurrent::{self, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights};
+use super::recurrent::{
+    self, Backward, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights,
+};
 use super::steps::Steps;
 
 /// A linear layer's weights laid out for its products.
@@ -177,11 +179,10 @@ impl<T: Kernels> Weights<T> {
                 layer,
                 x,
                 steps,
-                &mut states.hidden[i],
-                &mut states.cell[i],
+                [&mut states.hidden[i], &mut states.cell[i]],
                 &mut workspace.traces[i],
             );
-            normalise(&self.norms[i], &workspace.traces[i].output, &mut workspace.norms[i], y);
+            normalise(&self.norms[i], workspace.traces[i].output(), &mut workspace.norms[i], y);
             drop_out(y, steps, &mut workspace.masks[i], dropout.as_mut());
             if self.residual && x.len() == y.len() {
                 for (y, &x) in y.iter_mut().zip(x) {
@@ -262,12 +263,13 @@ impl<T: Kernels> Weights<T> {
         };
         recurrent::backward(
             &self.layers[i],
-            &activations[i],
-            steps,
-            &traces[i],
-            gradient,
-            &mut dstates.hidden[i],
-            &mut dstates.cell[i],
+            Backward {
+                x: &activations[i],
+                steps,
+                trace: &traces[i],
+                dy: gradient,
+                dstates: [&mut dstates.hidden[i], &mut dstates.cell[i]],
+            },
             RecurrentGradient { w, r, b },
             scratch,
             below,

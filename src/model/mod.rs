@@ -1,6 +1,7 @@
 //! Networks: cells, layers, their gradients, and what a stream carries.
 
 mod average;
+pub mod cells;
 pub mod config;
 pub mod forward;
 pub mod kernels;
@@ -13,7 +14,8 @@ pub mod steps;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-pub use config::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
+pub use cells::CellKind;
+pub use config::{AuxiliaryConfig, LayerConfig, NetworkConfig};
 pub use forward::{States, Weights, Workspace};
 pub use kernels::Kernels;
 pub use network::{Network, Parameter};

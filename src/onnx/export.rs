@@ -17,8 +17,8 @@ use std::path::Path;
 use half::f16;
 use prost::Message;
 
-use super::body::{Body, frames, is_matrix};
-use super::graph::Dim;
+use super::build::graph::Dim;
+use super::build::layers::{Body, frames, is_matrix};
 use super::metadata::Metadata;
 use super::precision::Precision;
 use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};

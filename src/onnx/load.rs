@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::OnnxFile;
-use super::body::{cell_of, half_name};
+use super::build::cells::cell_of;
+use super::build::layers::half_name;
 use super::export::{self, IR_VERSION, OPSET, build};
 use super::interface::{tensor_text, type_name};
 use super::metadata::{self, Metadata};

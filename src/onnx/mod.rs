@@ -1,11 +1,10 @@
 //! ONNX: the one file that carries a model.
 
-mod body;
+pub mod build;
 pub mod check;
 pub mod element_types;
 pub mod export;
 mod file;
-pub mod graph;
 pub mod import;
 pub mod inspect;
 pub mod interface;

@@ -96,7 +96,7 @@ fn activations(node: &NodeProto) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::graph::{float, int, strings};
+    use crate::onnx::build::graph::{float, int, strings};
 
     fn graph(op: &str, attributes: Vec<AttributeProto>) -> GraphProto {
         let node =

@@ -2,8 +2,8 @@
 
 use super::dims;
 use crate::model::NetworkConfig;
-use crate::onnx::body::Body;
-use crate::onnx::graph::ints;
+use crate::onnx::build::graph::ints;
+use crate::onnx::build::layers::Body;
 use crate::onnx::interface::StatePort;
 use crate::onnx::states::state_specs;
 

@@ -24,8 +24,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::OnnxFile;
+use super::build::graph::Dim;
 use super::export::{check, encode};
-use super::graph::Dim;
 use super::interface::StatePort;
 use super::metadata::Metadata;
 use super::precision::Precision;

@@ -9,8 +9,8 @@ use super::tokens::tokens_txt;
 use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
 use crate::error::{Error, Result, Stage};
 use crate::model::Network;
-use crate::onnx::body::{Body, frames};
-use crate::onnx::graph::Dim;
+use crate::onnx::build::graph::Dim;
+use crate::onnx::build::layers::{Body, frames};
 use crate::onnx::interface::StatePort;
 use crate::onnx::metadata::Metadata;
 
