@@ -4,6 +4,7 @@
 mod common;
 
 mod audio;
+mod audio_as_written;
 mod cli;
 mod endpoints;
 mod engines;

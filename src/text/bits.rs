@@ -49,6 +49,7 @@ impl BitWriter {
     }
 
     /// The number of bits written.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.bytes.len() * 8 + self.filled as usize
     }
@@ -68,11 +69,6 @@ impl BitWriter {
 /// Ones in a row that say that a number is written in another way.
 const ESCAPE: u32 = 12;
 
-/// The number of low bits that suits numbers of this mean.
-pub(crate) fn rice_bits(mean: f64) -> u32 {
-    (mean * std::f64::consts::LN_2).max(1.0).log2().round() as u32
-}
-
 /// Reads what [`BitWriter`] wrote. Behind the end there are zeros; [`BitReader::check`] tells.
 #[derive(Clone, Debug)]
 pub(crate) struct BitReader<'a> {
@@ -88,6 +84,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// The place of the next bit.
+    #[cfg(test)]
     pub fn position(&self) -> usize {
         self.at
     }
@@ -177,7 +174,8 @@ impl Huffman {
     }
 
     fn of_lengths(lengths: Vec<u8>) -> Self {
-        let mut order: Vec<u16> = (0..lengths.len() as u16).filter(|&s| lengths[usize::from(s)] > 0).collect();
+        let mut order: Vec<u16> =
+            (0..lengths.len() as u16).filter(|&s| lengths[usize::from(s)] > 0).collect();
         order.sort_by_key(|&s| (lengths[usize::from(s)], s));
         let mut code = Self {
             codes: vec![0; lengths.len()],
@@ -241,6 +239,7 @@ impl Huffman {
     }
 
     /// The number of bits of a symbol's code.
+    #[cfg(test)]
     pub fn length(&self, symbol: usize) -> u32 {
         u32::from(self.lengths[symbol])
     }

@@ -155,6 +155,9 @@ fn choose(format: &dyn FormatReader) -> Result<(u32, Track)> {
 }
 
 fn unknown(e: &SymphoniaError, seekable: bool) -> Error {
-    let error = codecs::plain(e);
-    if seekable { error } else { error.hint_if_none("M4A and MP4 mostly need a file instead of a stream") }
+    if seekable {
+        return codecs::plain(e);
+    }
+    Error::new(Stage::Audio, "expected audio that can be read straight through, found none")
+        .hint("M4A, MP4 and CAF mostly have their index at the end and need a file instead of a stream")
 }

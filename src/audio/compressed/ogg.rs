@@ -297,9 +297,7 @@ impl OggDemuxer {
         stream.sequence = page.sequence;
         let mut parts = page.parts;
         if missing || torn {
-            if stream.begun {
-                self.waiting.push_back(Found::Gap);
-            }
+            self.waiting.push_back(Found::Gap);
             stream.part.clear();
             if page.continued && !parts.is_empty() {
                 parts.remove(0);

@@ -93,7 +93,8 @@ fn read_model<R: BufRead>(lines: &mut Lines<R>, memory: usize) -> Result<NgramMo
         section = lines.next_filled("`\\1-grams:`")?.to_string();
     }
     if !(1..=MAX_ORDER).contains(&counts.len()) {
-        let problem = format!("expected n-grams of orders from 1 to at most {MAX_ORDER}, found {}", counts.len());
+        let problem =
+            format!("expected n-grams of orders from 1 to at most {MAX_ORDER}, found {}", counts.len());
         return Err(wrong(problem));
     }
     expect(&section, "\\1-grams:")?;
@@ -104,9 +105,17 @@ fn read_model<R: BufRead>(lines: &mut Lines<R>, memory: usize) -> Result<NgramMo
     for (id, &(log_prob, backoff)) in vocabulary.values.iter().enumerate() {
         builder.ngram(&[id as u32], log_prob, backoff)?;
     }
-    let reader = SectionReader { vocabulary: &vocabulary.words, memory, packing: Packing::new(vocabulary.words.len()) };
+    let reader = SectionReader {
+        vocabulary: &vocabulary.words,
+        memory,
+        packing: Packing::new(vocabulary.words.len()),
+    };
     if reader.packing.bits(counts.len()) > 128 {
-        return Err(wrong(format!("{} words are too many for order {}", vocabulary.words.len(), counts.len())));
+        return Err(wrong(format!(
+            "{} words are too many for order {}",
+            vocabulary.words.len(),
+            counts.len()
+        )));
     }
     for (order, &count) in (1..).zip(&counts).skip(1) {
         expect(lines.next_filled("the next section")?, &format!("\\{order}-grams:"))?;
@@ -122,17 +131,26 @@ fn wrong(problem: String) -> Error {
 }
 
 fn expect(found: &str, expected: &str) -> Result<()> {
-    if found == expected { Ok(()) } else { Err(wrong(format!("expected `{expected}`, found `{}`", short(found)))) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(wrong(format!("expected `{expected}`, found `{}`", short(found))))
+    }
 }
 
 /// The beginning of a line, for errors.
 fn short(line: &str) -> String {
-    if line.chars().count() <= 60 { line.into() } else { line.chars().take(60).chain("…".chars()).collect() }
+    if line.chars().count() <= 60 {
+        line.into()
+    } else {
+        line.chars().take(60).chain("…".chars()).collect()
+    }
 }
 
 /// The number in `1=37`.
 fn count(text: &str, order: usize) -> Result<u64> {
-    let number = text.split_once('=').filter(|(n, _)| n.trim().parse() == Ok(order)).map(|(_, c)| c.trim().parse());
+    let number =
+        text.split_once('=').filter(|(n, _)| n.trim().parse() == Ok(order)).map(|(_, c)| c.trim().parse());
     match number {
         Some(Ok(count)) => Ok(count),
         _ => Err(wrong(format!("expected `ngram {order}=` and a number, found `ngram {}`", short(text)))),
@@ -154,7 +172,9 @@ impl<R: BufRead> Lines<R> {
         let read = (&mut self.input).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
         let length = read.map_err(|e| Error::new(Stage::Text, e.to_string()))?;
         if length as u64 == MAX_LINE_BYTES {
-            return Err(wrong(format!("expected an n-gram, found a line of more than {MAX_LINE_BYTES} bytes")));
+            return Err(wrong(format!(
+                "expected an n-gram, found a line of more than {MAX_LINE_BYTES} bytes"
+            )));
         }
         self.line = match String::from_utf8(bytes) {
             Ok(line) => line,
@@ -182,7 +202,9 @@ impl<R: BufRead> Lines<R> {
             None => "the end of the file".into(),
         };
         if read != count {
-            let problem = format!("expected {count} n-grams in this section as the head says, found {read} and then `{found}`");
+            let problem = format!(
+                "expected {count} n-grams in this section as the head says, found {read} and then `{found}`"
+            );
             return Err(wrong(problem));
         }
         if !found.is_empty() {
@@ -199,7 +221,11 @@ fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f
         Some(Ok(value)) if value <= most => Ok(value.max(NEVER)),
         _ => {
             let text = text.unwrap_or("nothing");
-            let kind = if most == 0.0 { "the logarithm of a probability, at most 0" } else { "the logarithm of a back-off weight" };
+            let kind = if most == 0.0 {
+                "the logarithm of a probability, at most 0"
+            } else {
+                "the logarithm of a back-off weight"
+            };
             Err(wrong(format!("expected {kind}, found `{}`", short(text))))
         }
     };
@@ -212,7 +238,10 @@ fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f
     }
     let backoff = parts.next().map_or(Ok(0.0), |text| number(Some(text), 99.0))?;
     if let Some(more) = parts.next() {
-        return Err(wrong(format!("expected a number, {order} words and a number, found also `{}`", short(more))));
+        return Err(wrong(format!(
+            "expected a number, {order} words and a number, found also `{}`",
+            short(more)
+        )));
     }
     Ok((log_prob, backoff))
 }
@@ -251,7 +280,13 @@ struct SectionReader<'a> {
 }
 
 impl SectionReader<'_> {
-    fn read<R: BufRead>(&self, lines: &mut Lines<R>, order: usize, count: u64, builder: &mut TrieBuilder) -> Result<()> {
+    fn read<R: BufRead>(
+        &self,
+        lines: &mut Lines<R>,
+        order: usize,
+        count: u64,
+        builder: &mut TrieBuilder,
+    ) -> Result<()> {
         let mut sorter = Sorter::<u128>::new(&Budget::new(self.memory), false);
         let mut read = 0;
         let mut ids = vec![0; order];
@@ -260,11 +295,16 @@ impl SectionReader<'_> {
             let (log_prob, backoff) = parse(line, order, &mut words)?;
             for (id, word) in ids.iter_mut().zip(&words) {
                 let unknown = || wrong(format!("the word `{}` is not among the 1-grams", short(word)));
-                *id = if *word == "<UNK>" { UNKNOWN } else { self.vocabulary.id(word).ok_or_else(unknown)? };
+                *id =
+                    if *word == "<UNK>" { UNKNOWN } else { self.vocabulary.id(word).ok_or_else(unknown)? };
             }
             if !builder.has_history(&ids[..order - 1]) {
                 let history = words[..order - 1].join(" ");
-                return Err(wrong(format!("`{}` continues `{}`, which is not in the section before", short(line), short(&history))));
+                return Err(wrong(format!(
+                    "`{}` continues `{}`, which is not in the section before",
+                    short(line),
+                    short(&history)
+                )));
             }
             let key = ids.iter().fold(0_u128, |key, &id| self.packing.push(key, id));
             sorter.push(Entry::new(key, [log_prob.to_bits(), backoff.to_bits()]))?;
@@ -288,4 +328,3 @@ impl SectionReader<'_> {
         Ok(())
     }
 }
-

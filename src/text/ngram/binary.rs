@@ -122,7 +122,7 @@ fn backoff_symbol(backoff: f32, step: f32) -> usize {
 
 fn backoff_value(symbol: usize, step: f32) -> f32 {
     let steps = symbol.div_ceil(2) as f32;
-    if symbol % 2 == 0 { -steps * step } else { steps * step }
+    if symbol.is_multiple_of(2) { -steps * step } else { steps * step }
 }
 
 /// The number of low bits that suits `count` places among `all`.
@@ -191,7 +191,10 @@ pub(crate) fn write_trie(trie: &Trie, step: f32, bits: &mut BitWriter) {
                 }
             }
             let (places, all) = match short {
-                true => (ranks(trie, history as u32).unwrap_or_default(), trie.ending_successors(history as u32).len()),
+                true => (
+                    ranks(trie, history as u32).unwrap_or_default(),
+                    trie.ending_successors(history as u32).len(),
+                ),
                 false => (trie.words[successors.clone()].to_vec(), trie.num_words()),
             };
             let low = rice_bits(all, count.max(1) as usize);
@@ -276,7 +279,14 @@ struct Order {
 
 impl Order {
     /// Reads what follows one history.
-    fn read(&self, trie: &mut Trie, history: u32, num_words: usize, end: usize, bits: &mut BitReader) -> Result<()> {
+    fn read(
+        &self,
+        trie: &mut Trie,
+        history: u32,
+        num_words: usize,
+        end: usize,
+        bits: &mut BitReader,
+    ) -> Result<()> {
         let wrong = |what: &str| Error::new(Stage::Text, format!("the n-grams are damaged: {what}"));
         trie.successors.push(trie.words.len() as u32);
         let count = match self.is_first {

@@ -52,7 +52,8 @@ impl<'a> Part<'a> {
     fn longer(&self, history: History, word: u32) -> History {
         let trie = &self.model.trie;
         let own = self.ids[word as usize].unwrap_or(UNKNOWN);
-        let node = history.node.filter(|_| self.ids[word as usize].is_some()).and_then(|node| trie.child(node, own));
+        let node =
+            history.node.filter(|_| self.ids[word as usize].is_some()).and_then(|node| trie.child(node, own));
         History { state: trie.next(history.state, own).1, node }
     }
 }
@@ -69,7 +70,8 @@ impl NgramModel {
         let order = self.trie.order().max(other.trie.order());
         let mut builder = TrieBuilder::default();
         builder.begin(&vec![0; order])?;
-        let root = parts.each_ref().map(|part| History { state: part.model.trie.empty_state(), node: Some(0) });
+        let root =
+            parts.each_ref().map(|part| History { state: part.model.trie.empty_state(), node: Some(0) });
         let mut histories: Vec<(Vec<u32>, [History; 2])> = vec![(Vec::new(), root)];
         for level in 1..=order {
             let mut longer = Vec::new();
@@ -81,8 +83,13 @@ impl NgramModel {
                 words.sort_unstable();
                 words.dedup();
                 for word in words {
-                    let probability: f64 = parts.iter().zip(history).map(|(part, h)| part.probability(*h, word)).sum();
-                    let log_prob = if word == BEGIN && level == 1 || probability <= 0.0 { NEVER } else { probability.log10() as f32 };
+                    let probability: f64 =
+                        parts.iter().zip(history).map(|(part, h)| part.probability(*h, word)).sum();
+                    let log_prob = if word == BEGIN && level == 1 || probability <= 0.0 {
+                        NEVER
+                    } else {
+                        probability.log10() as f32
+                    };
                     let ngram = [before.as_slice(), &[word]].concat();
                     builder.ngram(&ngram, log_prob, 0.0)?;
                     if level < order {

@@ -35,7 +35,11 @@ impl Trie {
         for order in 1..=self.order() {
             self.for_each(order, |words, node| {
                 if keep[node] {
-                    builder.ngram(words, self.log_probs[node], self.backoffs.get(node).copied().unwrap_or(0.0))?;
+                    builder.ngram(
+                        words,
+                        self.log_probs[node],
+                        self.backoffs.get(node).copied().unwrap_or(0.0),
+                    )?;
                 }
                 Ok(())
             })?;

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use tempfile::SpooledTempFile;
 
+use super::UNKNOWN;
 use super::estimate::{EstimateOptions, Estimator};
 use super::vocabulary::{MAX_WORD_BYTES, Vocabulary};
-use super::UNKNOWN;
 use crate::error::{Error, Result, Stage, io};
 
 /// Texts up to this length stay in memory, bytes of ids.
@@ -86,14 +86,19 @@ impl Text {
                 break;
             }
             if std::mem::take(&mut first) && bytes.starts_with(&[0x1f, 0x8b]) {
-                return Err(Error::new(Stage::Text, "expected a text, found a gzip archive").in_file(name).hint("unpack it first"));
+                return Err(Error::new(Stage::Text, "expected a text, found a gzip archive")
+                    .in_file(name)
+                    .hint("unpack it first"));
             }
             for &byte in bytes {
                 if !byte.is_ascii_whitespace() {
                     word.push(byte);
                     if word.len() > MAX_WORD_BYTES {
-                        let problem = format!("expected words, found more than {MAX_WORD_BYTES} bytes without a space");
-                        return Err(Error::new(Stage::Text, problem).at(format!("line {line}")).in_file(name));
+                        let problem =
+                            format!("expected words, found more than {MAX_WORD_BYTES} bytes without a space");
+                        return Err(Error::new(Stage::Text, problem)
+                            .at(format!("line {line}"))
+                            .in_file(name));
                     }
                     continue;
                 }
@@ -122,7 +127,9 @@ impl Text {
             word = word.trim_start_matches('\u{feff}');
         }
         if word == "<s>" || word == "</s>" {
-            return wrong(format!("`{word}` stands for the ends of sentences and cannot be a word of a text"));
+            return wrong(format!(
+                "`{word}` stands for the ends of sentences and cannot be a word of a text"
+            ));
         }
         let id = match self.ids.get(word) {
             Some(&id) => id,
@@ -168,7 +175,11 @@ impl Text {
     ///
     /// # Errors
     /// When there are no sentences, the options are wrong, or a temporary file fails.
-    pub fn count(mut self, limit: &VocabularyLimit, options: &EstimateOptions) -> Result<(Vocabulary, Estimator)> {
+    pub fn count(
+        mut self,
+        limit: &VocabularyLimit,
+        options: &EstimateOptions,
+    ) -> Result<(Vocabulary, Estimator)> {
         if self.lines == 0 {
             return Err(Error::new(Stage::Text, "expected sentences, found none"));
         }

@@ -161,7 +161,8 @@ impl Trie {
     pub(super) fn link_suffixes(&mut self) {
         self.suffixes = vec![0; self.num_histories()];
         for history in 0..self.num_histories() as u32 {
-            for node in self.successors(history).take_while(|&node| node < self.num_histories()) {
+            let histories = self.num_histories();
+            for node in self.successors(history).take_while(|&node| node < histories) {
                 self.suffixes[node] = self.suffix(history, self.words[node]);
             }
         }

@@ -60,9 +60,10 @@ impl Aligner {
     /// with the number of rounds done.
     pub fn train(pairs: &[Pair], rounds: usize, mut progress: impl FnMut(usize)) -> Self {
         let mut twos = HashMap::new();
-        let words: Vec<Word> = pairs.iter().filter(|pair| fits(pair)).map(|pair| number(pair, &mut twos)).collect();
+        let words: Vec<Word> =
+            pairs.iter().filter(|pair| fits(pair)).map(|pair| number(pair, &mut twos)).collect();
         let most = |ids: fn(&Word) -> &[u32]| {
-            words.iter().flat_map(|word| ids(word)).max().map_or(0, |&id| id as usize + 1)
+            words.iter().flat_map(&ids).max().map_or(0, |&id| id as usize + 1)
         };
         let letters = most(|word| &word.letters);
         let phones = [1, most(|word| &word.phones[1]), twos.len()];
@@ -205,7 +206,9 @@ fn number(pair: &Pair, twos: &mut HashMap<[u16; 2], u32>) -> Word {
 /// Whether a pair can be cut at all: no more than two phones a letter.
 fn fits(pair: &Pair) -> bool {
     let (letters, phones) = (pair.letters.len(), pair.phones.len());
-    (1..=MAX_LENGTH).contains(&letters) && (1..=MAX_PHONES * letters).contains(&phones) && phones <= MAX_LENGTH
+    (1..=MAX_LENGTH).contains(&letters)
+        && (1..=MAX_PHONES * letters).contains(&phones)
+        && phones <= MAX_LENGTH
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ impl<T: Clone + Eq + Hash> Symbols<T> {
             return Ok(id);
         }
         if self.list.len() == MAX_SYMBOLS {
-            let problem = format!("expected at most {MAX_SYMBOLS} letters, phones, and letters with their phones");
+            let problem =
+                format!("expected at most {MAX_SYMBOLS} letters, phones, and letters with their phones");
             return Err(Error::new(Stage::Text, problem));
         }
         let id = self.list.len() as u16;

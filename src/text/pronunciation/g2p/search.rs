@@ -90,7 +90,8 @@ impl<'a> Search<'a> {
         for &id in &model.by_letter[usize::from(letter)] {
             let (more, next) = model.trie.next(state, id);
             let mut said = phones;
-            for phone in model.graphones[(id - FIRST) as usize].phones().collect::<Vec<_>>().into_iter().rev() {
+            for phone in model.graphones[(id - FIRST) as usize].phones().collect::<Vec<_>>().into_iter().rev()
+            {
                 said = self.add_phone(said, phone);
             }
             add(self.hypotheses.entry((next, said)).or_insert(f64::NEG_INFINITY), log_prob + natural(more));
