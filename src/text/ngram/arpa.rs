@@ -217,26 +217,25 @@ impl<R: BufRead> Lines<R> {
 /// The values and the words of a line.
 fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f32, f32)> {
     let mut parts = line.split([' ', '\t']).filter(|part| !part.is_empty());
-    let number = |text: Option<&str>, most: f32| match text.map(str::parse::<f32>) {
+    let number = |text: Option<&str>, most: f32, kind: &str| match text.map(str::parse::<f32>) {
         Some(Ok(value)) if value <= most => Ok(value.max(NEVER)),
-        _ => {
-            let text = text.unwrap_or("nothing");
-            let kind = if most == 0.0 {
-                "the logarithm of a probability, at most 0"
-            } else {
-                "the logarithm of a back-off weight"
-            };
-            Err(wrong(format!("expected {kind}, found `{}`", short(text))))
-        }
+        _ => Err(wrong(format!("expected {kind}, found `{}`", short(text.unwrap_or("nothing"))))),
     };
     // Rounding makes some probabilities larger than 1.
-    let log_prob = number(parts.next(), 1e-3)?.min(0.0);
+    let log_prob = number(parts.next(), 1e-3, "the logarithm of a probability, at most 0")?.min(0.0);
     words.clear();
     words.extend(parts.by_ref().take(order));
     if words.len() < order {
         return Err(wrong(format!("expected {order} words behind the number, found {}", words.len())));
     }
-    let backoff = parts.next().map_or(Ok(0.0), |text| number(Some(text), 99.0))?;
+    if let Some(long) = words.iter().find(|word| word.len() > MAX_WORD_BYTES) {
+        return Err(wrong(format!(
+            "expected words of at most {MAX_WORD_BYTES} bytes, found `{}`",
+            short(long)
+        )));
+    }
+    let weight = |text| number(Some(text), -NEVER, "the logarithm of a back-off weight");
+    let backoff = parts.next().map_or(Ok(0.0), weight)?;
     if let Some(more) = parts.next() {
         return Err(wrong(format!(
             "expected a number, {order} words and a number, found also `{}`",
