@@ -240,7 +240,7 @@ fn pruning_takes_the_least_and_keeps_sums() {
     let perplexity = |model: &NgramModel| {
         model.perplexity(Path::new("text"), text.as_bytes()).expect("the text").with_unknown()
     };
-    let pruned = NgramModel { trie: own.trie.prune(0.01).expect("a trie"), ..own.clone() };
+    let pruned = NgramModel { trie: own.trie.prune(1e-3).expect("a trie"), ..own.clone() };
     assert_sums_to_one(&pruned);
     assert!(pruned.trie.counts()[2] < own.trie.counts()[2], "{:?}", pruned.trie.counts());
     let ratio = perplexity(&pruned) / perplexity(&own);
