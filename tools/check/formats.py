@@ -72,7 +72,9 @@ def check_srt(path, words):
 
 
 def check_pysubs(path, words):
-    cues = [(e.start / 1000, e.end / 1000, html.unescape(e.plaintext)) for e in pysubs2.load(str(path))]
+    # Named, since an empty file says nothing of its format.
+    events = pysubs2.load(str(path), format_=path.suffix[1:])
+    cues = [(e.start / 1000, e.end / 1000, html.unescape(e.plaintext)) for e in events]
     check_cues(cues, words)
 
 

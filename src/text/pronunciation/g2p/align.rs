@@ -62,9 +62,8 @@ impl Aligner {
         let mut twos = HashMap::new();
         let words: Vec<Word> =
             pairs.iter().filter(|pair| fits(pair)).map(|pair| number(pair, &mut twos)).collect();
-        let most = |ids: fn(&Word) -> &[u32]| {
-            words.iter().flat_map(&ids).max().map_or(0, |&id| id as usize + 1)
-        };
+        let most =
+            |ids: fn(&Word) -> &[u32]| words.iter().flat_map(&ids).max().map_or(0, |&id| id as usize + 1);
         let letters = most(|word| &word.letters);
         let phones = [1, most(|word| &word.phones[1]), twos.len()];
         let mut probabilities = Vec::new();
