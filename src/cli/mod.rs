@@ -11,7 +11,9 @@ mod import;
 mod inspect;
 mod interrupt;
 mod listen;
+mod lm;
 mod model;
+mod pronounce;
 mod raw;
 #[cfg(feature = "serve")]
 mod serve;
@@ -72,6 +74,10 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Describe a model file.
     Inspect(inspect::Args),
+    /// Make a language model of texts.
+    Lm(Box<lm::Args>),
+    /// Print how words are said.
+    Pronounce(Box<pronounce::Args>),
     /// Write manual pages and shell completions.
     Generate(generate::Args),
 }
@@ -138,6 +144,8 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Lm(args) => lm::run(&args),
+        Command::Pronounce(args) => pronounce::run(&args),
         Command::Generate(args) => generate::run(&args),
     })
 }

@@ -4,6 +4,7 @@ pub(crate) mod bits;
 pub mod bytes;
 pub mod ngram;
 pub mod normalize;
+pub mod numbers;
 pub mod pronunciation;
 pub mod tokens;
 

@@ -54,6 +54,11 @@ impl Pronunciations {
         Ok(Self { words })
     }
 
+    /// All words and how they are said, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[Vec<u32>])> {
+        self.words.iter().map(|(word, ways)| (word.as_str(), ways.as_slice()))
+    }
+
     /// How a word (in lower case) is said, the commonest way first; empty when it is unknown.
     pub fn of(&self, word: &str) -> &[Vec<u32>] {
         self.words.get(word).map_or(&[], Vec::as_slice)
