@@ -129,26 +129,29 @@ fn arpa_goes_out_and_in() {
 #[test]
 fn bad_arpa_is_answered_with_the_line() {
     let good = std::fs::read_to_string(data("lmplz3.arpa")).expect("the golden file");
-    for (from, to, line, problem) in [
-        ("ngram 2=77", "ngram 2=78", 123, "expected 78 n-grams"),
-        ("ngram 2=77", "ngram two=77", 3, "ngram 2="),
-        ("\\2-grams:", "\\3-grams:", 45, "expected `\\2-grams:`"),
-        ("-1.8684214\t<unk>", "x\t<unk>", 7, "expected the logarithm of a probability"),
-        ("-1.8684214\t<unk>", "0.5\t<unk>", 7, "expected the logarithm of a probability"),
-        ("-1.8684214\t<unk>", "NaN\t<unk>", 7, "expected the logarithm of a probability"),
-        ("<unk>\t0", "<unk>\tx", 7, "back-off"),
-        ("\tswitch\t", "\tturn\t", 44, "`turn` stands twice"),
-        ("on </s>\t0", "on", 46, "expected 2 words"),
-        ("on </s>\t0", "on </s>\t0\t0", 46, "found also `0`"),
-        ("on </s>\t0", "on nowhere\t0", 46, "`nowhere`"),
-        ("\tlight on </s>", "\ton light </s>", 125, "which is not in the section before"),
-        ("\\end\\", "", 221, "the end of the file"),
-        ("\\data\\", "\\date\\", 221, "the end of the file"),
+    // Columns are 0 where all of the line, or what is missing, is wrong.
+    for (from, to, line, column, problem) in [
+        ("ngram 2=77", "ngram 2=78", 123, 0, "expected 78 n-grams"),
+        ("ngram 2=77", "ngram two=77", 3, 0, "ngram 2="),
+        ("\\2-grams:", "\\3-grams:", 45, 0, "expected `\\2-grams:`"),
+        ("-1.8684214\t<unk>", "x\t<unk>", 7, 1, "expected the logarithm of a probability"),
+        ("-1.8684214\t<unk>", "0.5\t<unk>", 7, 1, "expected the logarithm of a probability"),
+        ("-1.8684214\t<unk>", "NaN\t<unk>", 7, 1, "expected the logarithm of a probability"),
+        ("<unk>\t0", "<unk>\tx", 7, 18, "back-off"),
+        ("\tswitch\t", "\tturn\t", 44, 0, "`turn` stands twice"),
+        ("on </s>\t0", "on", 46, 15, "expected 2 words"),
+        ("on </s>\t0", "on </s>\t0\t0", 46, 23, "found also `0`"),
+        ("on </s>\t0", "on nowhere\t0", 46, 16, "`nowhere`"),
+        ("\tlight on </s>", "\ton light </s>", 125, 13, "which is not in the section before"),
+        ("\\end\\", "", 221, 0, "the end of the file"),
+        ("\\data\\", "\\date\\", 221, 0, "the end of the file"),
     ] {
         assert!(good.contains(from), "{from}");
         let error = read_arpa(good.replacen(from, to, 1).as_bytes(), 1 << 20).expect_err(to).to_string();
         assert!(error.contains(problem), "{to}: {error}");
-        assert!(error.contains(&format!("line {line}:")), "{to}: {error}, expected line {line}");
+        let place =
+            if column > 0 { format!("line {line}, column {column}: ") } else { format!("line {line}: ") };
+        assert!(error.starts_with(&place), "{to}: {error}, expected {place}");
     }
     let twice = good.replacen("light off </s>", "light on </s>", 1);
     let error = read_arpa(twice.as_bytes(), 1 << 20).expect_err("twice").to_string();
@@ -190,13 +193,13 @@ fn vocabularies_are_limited() {
 #[test]
 fn bad_texts_are_answered_with_the_line() {
     let long = "x".repeat(2000);
-    for (text, problem) in [
-        (b"a b\nc </s>\n".as_slice(), "`</s>`"),
-        (b"a b\nc \xff\n", "UTF-8"),
-        (format!("a\n{long}\n").as_bytes(), "without a space"),
+    for (text, place, problem) in [
+        (b"a b\nc </s>\n".as_slice(), "my.txt: line 2, column 3: ", "`</s>`"),
+        (b"a b\nc \xc3\xa4 \xff\n", "my.txt: line 2, column 5: ", "UTF-8"),
+        (format!("a\n b {long}\n").as_bytes(), "my.txt: line 2, column 4: ", "without a space"),
     ] {
         let error = Text::default().read(Path::new("my.txt"), text, |_| {}).expect_err(problem).to_string();
-        assert!(error.contains("my.txt: line 2") && error.contains(problem), "{error}");
+        assert!(error.starts_with(place) && error.contains(problem), "{error}");
     }
     let error =
         Text::default().read(Path::new("my.txt"), b"\x1f\x8b\x08".as_slice(), |_| {}).expect_err("gzip");

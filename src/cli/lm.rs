@@ -1,11 +1,10 @@
 //! `hearken lm TEXT… -o FILE`
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{Outcome, Stop, say};
@@ -172,7 +171,7 @@ fn count(args: &Args) -> Result<(Vocabulary, Estimator)> {
     let limit = args.limit()?;
     let mut text = if args.raw { Text::default() } else { Text::normalized() };
     let lengths = args.texts.iter().map(|path| std::fs::metadata(path).map_or(0, |data| data.len()));
-    let bar = bar(lengths.sum());
+    let bar = super::progress("reading {bar:40} {bytes} of {total_bytes}, {eta} left", lengths.sum());
     for path in &args.texts {
         let (name, input) = open(path)?;
         text.read(name, input, |bytes| bar.inc(bytes))?;
@@ -185,19 +184,6 @@ fn count(args: &Args) -> Result<(Vocabulary, Estimator)> {
         text.num_distinct()
     ));
     text.count(&limit, &options)
-}
-
-/// A bar on a terminal; hidden elsewhere.
-fn bar(bytes: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(bytes);
-    let style = ProgressStyle::with_template("reading {bar:40} {bytes} of {total_bytes}, {eta} left");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// A text and its name.

@@ -25,11 +25,12 @@ mod verify;
 mod verify_report;
 mod version;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::{self, Error, Stage};
 
@@ -172,6 +173,18 @@ fn say(line: &str) {
     use std::io::Write;
     // The user may have closed it.
     let _ = writeln!(io::stderr(), "hearken: {}", crate::output::printable(line));
+}
+
+/// A bar of progress on a terminal; hidden elsewhere.
+fn progress(template: &str, length: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{Outcome, Stop, complain};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::output::printable;
 use crate::text::pronunciation::g2p::TrainOptions;
-use crate::text::pronunciation::{Pronouncer, Pronunciation, Pronunciations};
+use crate::text::pronunciation::{Pronouncer, Pronunciation, Pronunciations, Source};
 
 /// Print how words are said, or learn it from a dictionary.
 ///
@@ -62,6 +62,8 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     }
     let mut pronouncer = open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;
     pronouncer.max_guesses = args.nbest.into();
+    // Each is shown with its probability.
+    pronouncer.min_share = 0.0;
     let mut outcome = Outcome::Done;
     for word in &args.words {
         match pronouncer.pronounce(word) {
@@ -104,7 +106,7 @@ fn print(args: &Args, word: &str, way: &Pronunciation) -> std::result::Result<()
     let line = if args.json {
         json!({ "word": word, "phones": phones, "source": source, "probability": way.probability })
             .to_string()
-    } else if way.probability < 1.0 {
+    } else if way.source == Source::Guessed {
         format!("{}  {phones}  # {source} {:.2}", printable(word), way.probability)
     } else {
         format!("{}  {phones}  # {source}", printable(word))
@@ -117,12 +119,14 @@ fn train(dictionary: &Path, out: &Path, order: usize) -> std::result::Result<Out
     let options = TrainOptions { order, ..TrainOptions::default() };
     // Old dictionaries have a few words in Latin 1.
     let text = String::from_utf8_lossy(&bytes);
-    let progress = |round, rounds| {
-        let _ = write!(io::stderr(), "\rletters and phones side by side: round {round} of {rounds}");
+    let bar = super::progress("aligning letters with phones {bar:40} round {pos} of {len}", 0);
+    let progress = |round: usize, rounds: usize| {
+        bar.set_length(rounds as u64);
+        bar.set_position(round as u64);
     };
-    let pronouncer =
-        Pronouncer::train(&text, &options, progress).map_err(|e: Error| e.in_file(dictionary))?;
-    let _ = writeln!(io::stderr());
+    let trained = Pronouncer::train(&text, &options, progress);
+    bar.finish_and_clear();
+    let pronouncer = trained.map_err(|e: Error| e.in_file(dictionary))?;
     let bytes = pronouncer.to_bytes();
     crate::fs::write(out, &bytes).map_err(|e| io_error(Stage::Output, out, e))?;
     let words = pronouncer.dictionary().len();

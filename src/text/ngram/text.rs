@@ -83,10 +83,14 @@ impl Text {
     ///
     /// # Errors
     /// When it cannot be read, is no UTF-8, or has a word that is far too long or reserved; names the
-    /// line.
+    /// line and the column.
     pub fn read(&mut self, name: &Path, mut text: impl BufRead, mut progress: impl FnMut(u64)) -> Result<()> {
+        let at =
+            |e: Error, line: u64, column: u64| e.at(format!("line {line}, column {column}")).in_file(name);
         let mut word: Vec<u8> = Vec::new();
         let mut line = 1;
+        // Characters of the line, up to the next one and up to the word.
+        let (mut column, mut begin) = (1, 1);
         let mut first = true;
         loop {
             let bytes = text.fill_buf().map_err(|e| io(Stage::Text, name, e))?;
@@ -100,19 +104,25 @@ impl Text {
                     .hint("unpack it first"));
             }
             for &byte in bytes {
+                // Continuation bytes of UTF-8 are no characters of their own.
+                column += u64::from(byte & 0xc0 != 0x80);
                 if !byte.is_ascii_whitespace() {
+                    if word.is_empty() {
+                        begin = column - 1;
+                    }
                     word.push(byte);
                     if word.len() > MAX_WORD_BYTES {
                         let problem =
                             format!("expected words, found more than {MAX_WORD_BYTES} bytes without a space");
                         return Err(Error::new(Stage::Text, problem)
-                            .at(format!("line {line}"))
+                            .at(format!("line {line}, column {begin}"))
                             .in_file(name));
                     }
                     continue;
                 }
-                self.end_word(&mut word).map_err(|e| e.at(format!("line {line}")).in_file(name))?;
+                self.end_word(&mut word).map_err(|e| at(e, line, begin))?;
                 if byte == b'\n' {
+                    column = 1;
                     self.end_sentence()?;
                     line += 1;
                 }
@@ -120,7 +130,7 @@ impl Text {
             text.consume(length);
             progress(length as u64);
         }
-        self.end_word(&mut word).map_err(|e| e.at(format!("line {line}")).in_file(name))?;
+        self.end_word(&mut word).map_err(|e| at(e, line, begin))?;
         self.end_sentence()
     }
 

@@ -30,7 +30,7 @@ impl Pronouncer {
     pub fn train(text: &str, options: &TrainOptions, progress: impl FnMut(usize, usize)) -> Result<Self> {
         let dictionary = CompactDictionary::new(&Pronunciations::parse(text)?)?;
         let mut words = Vec::new();
-        dictionary::for_each_line(text, |word, phones| {
+        dictionary::for_each_line(text, |_, word, phones| {
             if word.chars().all(|c| c.is_alphabetic() || c == '\'') {
                 words.push((word, phones.join(" ")));
             }
