@@ -66,6 +66,16 @@ impl Error {
         self
     }
 
+    /// Names a larger place around the one that is named already: `line 3` around `column 5`.
+    pub fn within(mut self, place: impl Into<String>) -> Self {
+        let place = place.into();
+        self.place = Some(match self.place {
+            Some(inner) => format!("{place}, {inner}"),
+            None => place,
+        });
+        self
+    }
+
     /// Says what the reader can do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -174,6 +184,9 @@ mod tests {
         // What `?` in a `main` prints.
         assert_eq!(format!("{e:?}"), e.to_string());
         assert_eq!(Error::new(Stage::Usage, "x").exit_code(), 2);
+        let inner = Error::new(Stage::Text, "x").at("column 5").within("line 3");
+        assert_eq!(inner.place(), Some("line 3, column 5"));
+        assert_eq!(Error::new(Stage::Text, "x").within("line 3").place(), Some("line 3"));
     }
 
     #[test]

@@ -55,6 +55,7 @@
 //! | `cli` | the program `hearken` |
 //! | `compressed-audio` | FLAC, MP3, AAC, Ogg, Opus, Matroska and others, by symphonia and opuscule |
 //! | `digits` | the model of spoken English digits inside (weights under CC BY-SA 4.0) |
+//! | `english` | how English words are said: CMU's dictionary, and guesses learnt from it |
 //! | `microphone` | microphones, by cpal; needs ALSA's headers on Linux |
 //! | `ort` | onnxruntime as an engine, its library loaded at run time |
 //! | `serve` | the websocket and HTTP server, by axum and tokio |

@@ -9,9 +9,10 @@ use crate::onnx;
 use crate::recognizer::embedded;
 
 /// Cargo's features, and whether this build has them.
-const FEATURES: [(&str, bool); 7] = [
+const FEATURES: [(&str, bool); 8] = [
     ("compressed-audio", cfg!(feature = "compressed-audio")),
     ("digits", cfg!(feature = "digits")),
+    ("english", cfg!(feature = "english")),
     ("microphone", cfg!(feature = "microphone")),
     ("ort", cfg!(feature = "ort")),
     ("serve", cfg!(feature = "serve")),
@@ -43,6 +44,13 @@ fn details() -> String {
             format!("trained on: {}", metadata.trained_on),
         ]),
         Err(_) => lines.push("model inside: none".into()),
+    }
+    if cfg!(feature = "english") {
+        lines.push("dictionary inside: the CMU Pronouncing Dictionary 0.7a".into());
+        lines.push(
+            "license of the dictionary: BSD-2-Clause, Copyright (C) 1993-2008 Carnegie Mellon University"
+                .into(),
+        );
     }
     lines.join("\n") + "\n"
 }
