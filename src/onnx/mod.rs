@@ -22,7 +22,9 @@ mod verdicts;
 
 pub use export::{write, write_file};
 pub use load::{read, read_file};
-pub use metadata::{DecoderOptions, Metadata, Pronunciation};
+pub use metadata::Metadata;
+
+pub use crate::decode::{DecoderOptions, Pronunciation};
 pub use precision::Precision;
 pub use states::StateSpec;
 pub use targets::{Export, ExportOptions, Target};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::decode::decoder_of;
+use crate::decode::DecoderFactory;
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
@@ -22,6 +22,7 @@ use super::words::{FrameClock, WordBuilder};
 pub struct Recognizer {
     engine: Arc<dyn Engine>,
     metadata: Arc<Metadata>,
+    decoders: DecoderFactory,
     clock: FrameClock,
 }
 
@@ -42,8 +43,6 @@ impl Recognizer {
                 return Err(Error::new(Stage::Model, problem));
             }
         }
-        // A lexicon that does not fit is found now, and not when a stream begins.
-        decoder_of(&metadata.tokens, &metadata.decoder)?;
         if spec.subsampling == 0 || spec.shift == 0 || spec.window == 0 || spec.num_features == 0 {
             return Err(Error::new(Stage::Model, "the network takes steps of no frames"));
         }
@@ -51,7 +50,8 @@ impl Recognizer {
             step_samples: (spec.subsampling * fbank.frame_shift_samples()) as u64,
             sample_rate: metadata.features.sample_rate,
         };
-        Ok(Self { engine, metadata: Arc::new(metadata), clock })
+        let decoders = DecoderFactory::new(&metadata.tokens, &metadata.decoder, clock.seconds(1))?;
+        Ok(Self { engine, metadata: Arc::new(metadata), decoders, clock })
     }
 
     /// Opens a model file with the native engine.
@@ -237,7 +237,8 @@ pub(super) fn stages(
     let Metadata { tokens, decoder, .. } = metadata;
     let words = WordBuilder::new(tokens, decoder, recognizer.clock());
     let spec = recognizer.engine.spec();
-    let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder)?, words, spec.num_tokens);
+    let mut segments = SegmentDecoder::new(recognizer.decoders.decoder(), words, spec.num_tokens)
+        .with_reset_after_other_speech(decoder.reset_after_other_speech_ms);
     if !options.partials {
         segments = segments.without_partials();
     }

@@ -29,10 +29,11 @@ use self::walk::Walker;
 use std::path::PathBuf;
 
 use super::export;
-use super::metadata::{DecoderOptions, Metadata};
+use super::metadata::Metadata;
 use super::proto::{self, ModelProto};
 use super::state_pairs;
 use super::targets::{DELAY_KEY, PRECISION_KEY, SHERPA_METADATA, TARGET_KEY, Target};
+use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::Network;

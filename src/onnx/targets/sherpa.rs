@@ -8,7 +8,7 @@
 
 use super::tokens::tokens_txt;
 use super::{Export, ExportFile, ExportOptions, ExportState, decoder_notes, model_bytes, shares_states};
-use crate::decode::token_bias;
+use crate::decode::TokenBias;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::{LayerConfig, Network, NetworkConfig};
@@ -212,10 +212,11 @@ fn build(
 /// hearken's decoder options, for a decoder that takes the likeliest token and has none: biases
 /// are added to the logits, and the blank stands for the fillers, which are heard and not written.
 fn decide(body: &mut Body, metadata: &Metadata, mut logits: String) -> String {
-    let bias = token_bias(&metadata.tokens, &metadata.decoder);
+    let bias = TokenBias::new(&metadata.tokens, &metadata.decoder);
+    let bias = bias.values();
     let v = bias.len();
     if bias.iter().any(|b| *b != 0.0) {
-        body.graph.f32s("decoder.bias", &[v], &bias);
+        body.graph.f32s("decoder.bias", &[v], bias);
         logits = body.graph.chain("Add", "decoder.biased", &[&logits, "decoder.bias"], vec![]);
     }
     let blank = metadata.tokens.blank() as usize;
