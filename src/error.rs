@@ -6,6 +6,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
 
+use crate::fs::quoted;
+
 /// The part of the program that an [`Error`] comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -21,6 +23,8 @@ pub enum Stage {
     Engine,
     /// Manifests and transcripts.
     Corpus,
+    /// Pronunciations, language models, phrases.
+    Text,
     /// Training: recipes, checkpoints, the loop.
     Train,
     /// Writing results.
@@ -29,8 +33,9 @@ pub enum Stage {
     Serve,
 }
 
-/// What went wrong, where, and what to do about it.
-#[derive(Clone, Debug)]
+/// What went wrong, where, and what to do about it. `Debug` prints the same text as `Display`, which is
+/// what a `main` that returns a `Result` prints.
+#[derive(Clone)]
 pub struct Error {
     stage: Stage,
     file: Option<PathBuf>,
@@ -101,7 +106,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            write!(f, "{}: ", file.display())?;
+            write!(f, "{}: ", quoted(file))?;
         }
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
@@ -111,6 +116,12 @@ impl fmt::Display for Error {
             write!(f, " ({hint})")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -158,6 +169,8 @@ mod tests {
             .hint("one object a line");
         assert_eq!(e.to_string(), "a.jsonl: line 3: expected a JSON object, found `x` (one object a line)");
         assert_eq!(e.exit_code(), 1);
+        // What `?` in a `main` prints.
+        assert_eq!(format!("{e:?}"), e.to_string());
         assert_eq!(Error::new(Stage::Usage, "x").exit_code(), 2);
     }
 

@@ -9,6 +9,7 @@
 //! A module uses only those above it in the list below; see ARCHITECTURE.md for the invariants.
 
 pub mod error;
+pub mod fs;
 pub mod units;
 
 pub mod audio;

@@ -18,6 +18,12 @@ pub fn seconds_to_samples(seconds: f64, sample_rate: u32) -> u64 {
 pub fn ms_to_samples(ms: u32, sample_rate: u32) -> usize {
     (u64::from(ms) * u64::from(sample_rate) / 1000) as usize
 }
+
+/// A number as it is written in results: to three decimals, which is milliseconds of a time.
+pub fn thousandths(x: f64) -> f64 {
+    (x * 1000.0).round() / 1000.0
+}
+
 /// A number of things: `1 layer`, `3 layers`.
 pub fn counted(n: usize, thing: &str) -> String {
     if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }

@@ -173,7 +173,7 @@ fn wrong_usage_exits_with_2() {
     }
     let help = place.run(&["help", "transcribe"]);
     assert_eq!(code(&help), Some(0));
-    assert!(stdout(&help).contains("Example:"));
+    assert!(stdout(&help).contains("Examples:"));
 }
 
 #[test]

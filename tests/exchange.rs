@@ -10,8 +10,8 @@ use hearken::engine::verify::{Runners, compare};
 use hearken::engine::{Engine, NativeEngine};
 use hearken::features::FbankOptions;
 use hearken::model::{CellKind, Network, NetworkConfig};
-use hearken::onnx::describe::describe;
 use hearken::onnx::import::{ImportOptions, import};
+use hearken::onnx::inspect::describe;
 use hearken::onnx::{ExportOptions, Precision, Target, targets, write};
 use hearken::recognizer::Recognizer;
 
@@ -185,9 +185,12 @@ fn a_description_says_who_would_load_what() {
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
     let (network, metadata) = (random(&config, 1), metadata(&config));
     for (target, loads) in [
-        (Target::OnnxRuntime, ["hearken (native)", "hearken import", "onnxruntime"].as_slice()),
-        (Target::SherpaOnnx, &["hearken import", "onnxruntime", "sherpa-onnx"]),
-        (Target::Triton, &["hearken import", "onnxruntime", "triton"]),
+        (
+            Target::OnnxRuntime,
+            ["hearken (native)", "hearken (graph)", "hearken import", "onnxruntime"].as_slice(),
+        ),
+        (Target::SherpaOnnx, &["hearken (graph)", "hearken import", "onnxruntime", "sherpa-onnx"]),
+        (Target::Triton, &["hearken (graph)", "hearken import", "onnxruntime", "triton"]),
         (Target::Whole, &["onnxruntime", "triton"]),
     ] {
         let description =

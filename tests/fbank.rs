@@ -1,4 +1,4 @@
-//! The front end against kaldi-native-fbank (tests/data/fbank, made by tools/make_fbank_goldens.py)
+//! The front end against kaldi-native-fbank (tests/data/fbank, made by tools/goldens/fbank.py)
 //! and against its own promises: frames, chunking, independence, finiteness.
 
 use std::path::{Path, PathBuf};

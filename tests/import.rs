@@ -1,4 +1,4 @@
-//! Foreign graphs imported (tests/data/import, made by tools/make_import_goldens.py): the native
+//! Foreign graphs imported (tests/data/import, made by tools/goldens/import_graphs.py): the native
 //! engine gives what PyTorch, or the tests of the `onnx` package, give; what cannot be taken is
 //! refused by name.
 
@@ -101,7 +101,7 @@ fn models_of_pytorch_and_of_keras_shape_give_what_they_gave_there() {
     agree(cases, bytes);
 }
 
-/// Models that Keras built and tf2onnx wrote (tools/check_keras.py): LSTM as a node, all else as a
+/// Models that Keras built and tf2onnx wrote (tools/check/keras_imports.py): LSTM as a node, all else as a
 /// loop.
 #[test]
 fn models_of_keras_give_what_they_gave_there() {
@@ -456,4 +456,25 @@ proptest! {
         });
         let _ = import(&bytes, &ImportOptions::default());
     }
+}
+
+/// The features are found by the first cell, whatever the order of the inputs; where a recurrence is
+/// written out step by step, by trying.
+#[test]
+fn the_order_of_the_inputs_does_not_matter() {
+    let mut rotated = 0;
+    for case in cases::<Case>("cases.json") {
+        let file = bytes(&case.name);
+        let mut model = proto::decode(&file).expect("a model");
+        let graph = model.graph.as_mut().expect("a graph");
+        let is_constant = |name: &str| graph.initializer.iter().any(|t| t.name == name);
+        if graph.input.iter().filter(|i| !is_constant(&i.name)).count() < 2 {
+            continue;
+        }
+        graph.input.rotate_left(1);
+        let (found, expected) = (take(&model.encode_to_vec()), take(&file));
+        assert_eq!(found.network, expected.network, "{}", case.name);
+        rotated += 1;
+    }
+    assert!(rotated >= 8, "every cell, by both exporters: {rotated}");
 }

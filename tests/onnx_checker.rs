@@ -1,4 +1,4 @@
-//! Exported files before ONNX's own checker and onnxruntime (tools/check_onnx.py), where Python
+//! Exported files before ONNX's own checker and onnxruntime (tools/check/onnx_files.py), where Python
 //! has them: `HEARKEN_PYTHON` names the interpreter.
 
 use std::path::Path;
@@ -32,7 +32,7 @@ fn every_cell_passes_the_checker() {
         [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::RnnRelu, 5), (CellKind::GruResetBefore, 6)];
     add("mixed".into(), &mixed, true, 3);
     add("every-frame".into(), &mixed[..1], true, 1);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/check_onnx.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/check/onnx_files.py");
     let output = Command::new(python).arg(script).args(&files).output().expect("python starts");
     let text = String::from_utf8_lossy(&output.stdout);
     eprintln!("{text}");

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::common::networks::{config, metadata, random};
 use hearken::model::CellKind;
 use hearken::onnx::import::{ImportOptions, import};
-use hearken::onnx::{ExportOptions, Precision, Target, check, describe, proto, read, targets, write};
+use hearken::onnx::{ExportOptions, Precision, Target, check, inspect, proto, read, targets, write};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -29,6 +29,7 @@ fn count(bytes: isize) {
 }
 
 // SAFETY: everything is passed on to the system's allocator unchanged; counting allocates nothing.
+#[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -80,7 +81,7 @@ fn read_all(bytes: &[u8]) {
     let _ = read(bytes);
     let _ = check::check_bytes(bytes);
     let _ = import(bytes, &ImportOptions::default());
-    if let Ok(description) = describe::describe(bytes) {
+    if let Ok(description) = inspect::describe(bytes) {
         assert!(description.drawing.len() <= 203);
     }
 }

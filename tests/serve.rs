@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::common::server::{self, Client, Server, clip, expected, f32_bytes, multipart, s16_bytes, upload};
 use hearken::decode::EndpointOptions;
 use hearken::recognizer::StreamOptions;
-use hearken::serve::{Access, Ending, Limits, Options, Tls};
+use hearken::serve::{Access, Limits, Options, SherpaFlavor, Tls};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -33,7 +33,7 @@ fn vosk(server: &Server, path: &str, clip: &str) -> String {
 }
 
 /// sherpa-onnx's client: floats, `Done`, results until the ending.
-fn sherpa(server: &Server, path: &str, ending: Ending, clip: &str) -> String {
+fn sherpa(server: &Server, path: &str, flavor: SherpaFlavor, clip: &str) -> String {
     let (samples, rate) = server::clip(clip);
     assert_eq!(rate, 16_000, "sherpa-onnx's clients send the server's rate");
     let mut client = server.open(path);
@@ -45,19 +45,19 @@ fn sherpa(server: &Server, path: &str, ending: Ending, clip: &str) -> String {
     loop {
         let result = match client.message() {
             Message::Text(text) if text.as_str() == "Done!" => {
-                assert_eq!(ending, Ending::Cpp);
+                assert_eq!(flavor, SherpaFlavor::Cpp);
                 client.close();
                 break;
             }
             Message::Text(text) => serde_json::from_str::<Value>(&text).expect("JSON"),
             Message::Close(frame) => {
-                assert_eq!((ending, frame.map(|f| u16::from(f.code))), (Ending::Python, Some(1000)));
+                assert_eq!((flavor, frame.map(|f| u16::from(f.code))), (SherpaFlavor::Python, Some(1000)));
                 break;
             }
             other => panic!("{other:?}"),
         };
         let segment = result["segment"].as_u64().expect("a number") as usize;
-        if ending == Ending::Cpp {
+        if flavor == SherpaFlavor::Cpp {
             let (tokens, times) = (&result["tokens"], &result["timestamps"]);
             assert_eq!(tokens.as_array().map(Vec::len), times.as_array().map(Vec::len));
         }
@@ -134,8 +134,8 @@ fn every_protocol_hears_what_transcribe_hears() {
                         ("at once", clip, scope.spawn(move || own(server, "s16le", usize::MAX, clip))),
                     ];
                     if server::clip(clip).1 == 16_000 {
-                        let cpp = move || sherpa(server, "/", Ending::Cpp, clip);
-                        let python = move || sherpa(server, "/sherpa/python", Ending::Python, clip);
+                        let cpp = move || sherpa(server, "/", SherpaFlavor::Cpp, clip);
+                        let python = move || sherpa(server, "/sherpa/python", SherpaFlavor::Python, clip);
                         heard.push(("sherpa, C++", clip, scope.spawn(cpp)));
                         heard.push(("sherpa, Python", clip, scope.spawn(python)));
                     }
@@ -737,7 +737,7 @@ fn the_program_ends_with_0_after_a_sigterm() {
     assert_eq!(client.json()["type"], "ready");
     client.send(&s16_bytes(&clip("pi.wav").0));
     while client.json()["text"] != expected("pi.wav") {}
-    program.terminate();
+    program.signal("TERM");
     assert_eq!(joined(&finals(&mut client).0), expected("pi.wav"));
     assert_eq!(client.closed(), 1001);
     drop(client);

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::common::server::{Server, clip, expected, multipart, s16_bytes, upload};
+use crate::common::server::{Server, clip, expected, multipart, path, s16_bytes, upload, upload_bytes};
 use hearken::serve::{Access, Limits, Options};
 use serde_json::{Value, json};
 
@@ -164,23 +164,61 @@ fn uploads_that_are_no_good_say_why() {
     assert_eq!(post("text/plain", b"hello").0, 400);
     assert_eq!(post("multipart/form-data; boundary=x", b"--x\r\nnonsense").0, 400);
     assert_eq!(server.request("GET", "/v1/audio/transcriptions", &[], b"").0, 405);
-    // More at a time than there is memory for.
-    let limits = Limits { uploads: 1, ..Limits::default() };
-    let narrow = Server::start(Options { limits, ..Options::default() });
-    let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\
-                content-type: multipart/form-data; boundary=edge\r\n\r\n--edge\r\n";
-    let mut half = None;
-    narrow.retry(|| {
-        // Anew each time: an upload may have come before it, and it was refused in its place.
-        let mut stream = TcpStream::connect(narrow.address).expect("connected");
-        stream.write_all(head.as_bytes()).expect("sent");
-        half = Some(stream);
-        upload(&narrow, "pi.mp3", &[]).0 == 503
-    });
-    drop(half);
-    narrow.retry(|| upload(&narrow, "pi.mp3", &[]).0 == 200);
     // And still it works.
     assert_eq!(upload(&server, "pi.mp3", &[]).0, 200);
+}
+
+#[test]
+fn empty_fields_count_as_left_out_and_a_missing_file_is_said() {
+    let server = Server::start(Options::default());
+    for field in
+        ["temperature", "timestamp_granularities[]", "response_format", "stream", "prompt", "hotwords"]
+    {
+        let (status, text) = upload(&server, "pi.mp3", &[(field, "")]);
+        assert_eq!(status, 200, "{field}: {text}");
+    }
+    let recording = std::fs::read(path("pi.wav")).expect("a clip");
+    let body = [
+        &b"--edge\r\ncontent-disposition: form-data; name=\"audio\"; filename=\"pi.wav\"\r\n\r\n"[..],
+        &recording,
+        b"\r\n--edge--\r\n",
+    ];
+    let kind = ("content-type", "multipart/form-data; boundary=edge");
+    let (status, _, text) = server.request("POST", "/v1/audio/transcriptions", &[kind], &body.concat());
+    assert!(status == 400 && text.contains("`file`") && text.contains("`audio`"), "{status} {text}");
+    let part = b"--edge\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nx\r\n";
+    let two = [&part[..], part, b"--edge--\r\n"].concat();
+    let (status, _, text) = server.request("POST", "/v1/audio/transcriptions", &[kind], &two);
+    assert!(status == 400 && text.contains("one field `file`"), "{status} {text}");
+}
+
+#[test]
+fn damage_is_said_in_every_format() {
+    let server = Server::start(Options::default());
+    let whole = std::fs::read(path("voice-note.opus")).expect("a clip");
+    let cut = &whole[..whole.len() * 2 / 3];
+    let ask = |fields: &[(&str, &str)], bytes: &[u8]| {
+        let (status, head, text) = upload_bytes(server.address, "cut.opus", bytes, fields);
+        assert_eq!(status, 200, "{text}");
+        (head, text)
+    };
+    for format in ["json", "verbose_json"] {
+        let (_, text) = ask(&[("response_format", format)], cut);
+        let json: Value = serde_json::from_str(&text).expect("JSON");
+        let warning = json["warnings"][0].as_str().unwrap_or_default();
+        assert!(warning.contains("cut short"), "{format}: {text}");
+        let (_, text) = ask(&[("response_format", format)], &whole);
+        assert!(!text.contains("warnings"), "{text}");
+    }
+    for format in ["text", "srt", "vtt"] {
+        let (head, _) = ask(&[("response_format", format)], cut);
+        let warning = head.lines().find(|line| line.starts_with("hearken-warnings: "));
+        assert!(warning.is_some_and(|warning| warning.contains("cut short")), "{format}: {head}");
+        assert!(!ask(&[("response_format", format)], &whole).0.contains("hearken-warnings"));
+    }
+    let (_, text) = ask(&[("stream", "true")], cut);
+    let done = text.lines().find(|line| line.contains("transcript.text.done")).expect("an end");
+    assert!(done.contains("cut short"), "{done}");
 }
 
 #[test]
@@ -189,14 +227,25 @@ fn health_metrics_models_and_the_page() {
     let get = |path: &str| server.request("GET", path, &[], b"");
     let (status, _, text) = get("/health");
     assert_eq!((status, text.as_str()), (200, r#"{"status":"ok"}"#));
-    assert_eq!(get("/v1/models").0, 200);
+    let models: Value = serde_json::from_str(&get("/v1/models").2).expect("JSON");
+    let words = models["data"][0]["words"].as_array().expect("the words that the model can write");
+    assert!(words.contains(&json!("seven")) && models["data"][0]["sample_rate"] == 16_000, "{models}");
     assert_eq!(get("/no/such/path").0, 404);
     let (status, head, text) = get("/");
     assert_eq!(status, 200);
     assert!(text.contains("<title>hearken"));
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
     assert!(head.contains("x-content-type-options: nosniff"), "{head}");
-    for file in ["/page.js", "/notices.js", "/pictures.js", "/transcript.js", "/worklet.js", "/style.css"] {
+    for file in [
+        "/page.js",
+        "/notices.js",
+        "/pictures.js",
+        "/transcript.js",
+        "/worklet.js",
+        "/style.css",
+        "/recordings.js",
+        "/server.js",
+    ] {
         let (status, _, text) = get(file);
         assert_eq!(status, 200);
         let elsewhere = ["http://", "https://", "@import"];

@@ -1,27 +1,30 @@
 //! The protocols' state machines against any client: whatever comes in whatever order, they do
 //! not panic, ask for nothing that a session cannot do, and answer as their protocol says.
 
+use axum::body::Bytes;
+use hearken::audio::{Encoding, RawFormat};
 use hearken::recognizer::{Event, Segment, Word};
-use hearken::serve::Ending;
-use hearken::serve::machine::{
-    Action, First, Glimpse, Heard, ModelInfo, Opening, PcmDecoder, Protocol, SAMPLE_RATES, SampleFormat,
-    choose,
+use hearken::serve::SherpaFlavor;
+use hearken::serve::input::AudioInput;
+use hearken::serve::protocol::choose::{First, Opening, by_first_message, by_path};
+use hearken::serve::protocol::{
+    Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, TraceSnapshot,
 };
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// What a client or the recogniser does next.
+/// What a client or the recognizer does next.
 #[derive(Clone, Debug)]
 enum Step {
     Text(String),
     Binary(Vec<u8>),
-    /// The recogniser tells of what it was given so far, up to so many things.
+    /// The recognizer answers what it was given so far, up to so many items.
     Answer(usize),
-    /// The recogniser says something by itself.
+    /// The recognizer has output of its own accord.
     Say(Event),
-    Glimpse(Glimpse),
+    Trace(TraceSnapshot),
     Fail,
-    /// The server ends.
+    /// The server shuts down.
     End,
 }
 
@@ -40,6 +43,17 @@ fn text() -> impl Strategy<Value = String> {
         r#"{"eof" : 1}"#,
         r#"{"eof":1}"#,
         r#"{"reset" : 1}"#,
+        r#"{"type":"session.update","session":{"audio":{"input":{"turn_detection":null}}}}"#,
+        r#"{"type":"session.update","session":{"turn_detection":{"type":"server_vad","silence_duration_ms":500}}}"#,
+        r#"{"type":"session.update","session":{"input_audio_format":"g711_ulaw"}}"#,
+        r#"{"type":"input_audio_buffer.append","audio":"AAAA"}"#,
+        r#"{"type":"input_audio_buffer.commit"}"#,
+        r#"{"type":"input_audio_buffer.clear"}"#,
+        r#"{"type":"describe"}"#,
+        r#"{"type":"audio-start","data":{"rate":16000,"width":2,"channels":1}}"#,
+        r#"{"type":"audio-chunk","data":{"rate":8000,"width":2,"channels":2}}"#,
+        r#"{"type":"audio-stop","data":{}}"#,
+        r#"{"type":"detect"}"#,
         "Done",
         " Done\n",
         "null",
@@ -71,9 +85,8 @@ fn segment() -> impl Strategy<Value = Segment> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let glimpse =
-        (0.0..1e4, prop::collection::vec(-200.0f32..0.0, 2), prop::collection::vec(-3.0f32..3.0, 3))
-            .prop_map(|(time, log_probs, state)| Step::Glimpse(Glimpse { time, log_probs, state }));
+    let trace = (0.0..1e4, prop::collection::vec(-200.0f32..0.0, 2), prop::collection::vec(-3.0f32..3.0, 3))
+        .prop_map(|(time, log_probs, state)| Step::Trace(TraceSnapshot { time, log_probs, state }));
     prop_oneof![
         6 => text().prop_map(Step::Text),
         6 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Binary),
@@ -82,7 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..5usize).prop_map(Step::Answer),
         2 => segment().prop_map(|s| Step::Say(Event::Partial(s))),
         2 => segment().prop_map(|s| Step::Say(Event::Final(s))),
-        1 => glimpse,
+        1 => trace,
         1 => Just(Step::Fail),
         1 => Just(Step::End),
     ]
@@ -90,35 +103,37 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn opening() -> impl Strategy<Value = Opening> {
     prop::sample::select(vec![
-        Opening::Detect(Ending::Cpp),
-        Opening::Detect(Ending::Python),
-        Opening::Own,
+        Opening::Detect(SherpaFlavor::Cpp),
+        Opening::Detect(SherpaFlavor::Python),
+        Opening::Hearken,
         Opening::Vosk,
-        Opening::Sherpa(Ending::Cpp),
-        Opening::Sherpa(Ending::Python),
+        Opening::Sherpa(SherpaFlavor::Cpp),
+        Opening::Sherpa(SherpaFlavor::Python),
+        Opening::Realtime,
+        Opening::Wyoming,
     ])
 }
 
 fn model() -> ModelInfo {
     let tokens = vec!["<blk>".into(), "▁one".into()];
-    ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]] }
+    ModelInfo { sample_rate: 16_000, tokens, silence: 1.2, ..ModelInfo::default() }
 }
 
-/// A session without socket and recogniser, which checks what it is told to do.
+/// A session without socket and recognizer, which checks what it is told to do.
 #[derive(Default)]
 struct Checked {
-    machine: Option<Box<dyn Protocol>>,
-    /// What the recogniser has to tell, in order.
-    due: Vec<Heard>,
-    listening: bool,
+    protocol: Option<Box<dyn Protocol>>,
+    /// What the recognizer has to answer, in order.
+    due: Vec<RecognizerOutput>,
+    opened: bool,
     finishing: bool,
     closed: Option<u16>,
     sent: Vec<String>,
     marks: usize,
     restarts: usize,
     blocks: usize,
-    samples: usize,
     bytes: usize,
+    audio: usize,
 }
 
 impl Checked {
@@ -127,29 +142,29 @@ impl Checked {
         match step {
             Step::Text(text) => {
                 if self.begin(opening, First::Text(text), &mut actions) {
-                    self.machine.as_mut().expect("chosen").text(text, &mut actions);
+                    self.protocol.as_mut().expect("chosen").text(text, &mut actions);
                 }
             }
             Step::Binary(bytes) => {
                 if self.begin(opening, First::Binary, &mut actions) {
                     self.blocks += usize::from(!self.finishing);
                     self.bytes += if self.finishing { 0 } else { bytes.len() };
-                    self.machine.as_mut().expect("chosen").binary(bytes, &mut actions);
+                    self.protocol.as_mut().expect("chosen").binary(bytes.clone().into(), &mut actions);
                 }
             }
             Step::End => {
-                if let Some(machine) = &mut self.machine {
-                    machine.end(&mut actions);
+                if let Some(protocol) = &mut self.protocol {
+                    protocol.end(&mut actions);
                 }
             }
             Step::Answer(n) => {
-                for heard in self.due.drain(..self.due.len().min(*n)) {
-                    self.machine.as_mut().expect("it asked").heard(heard, &mut actions);
+                for output in self.due.drain(..self.due.len().min(*n)) {
+                    self.protocol.as_mut().expect("it asked").output(output, &mut actions);
                 }
             }
-            Step::Say(event) => self.hear(Heard::Event(event.clone()), &mut actions),
-            Step::Glimpse(glimpse) => self.hear(Heard::Glimpse(glimpse.clone()), &mut actions),
-            Step::Fail => self.hear(Heard::Failed("it burns".into()), &mut actions),
+            Step::Say(event) => self.say(RecognizerOutput::Event(event.clone()), &mut actions),
+            Step::Trace(trace) => self.say(RecognizerOutput::Trace(trace.clone()), &mut actions),
+            Step::Fail => self.say(RecognizerOutput::Failed("it burns".into()), &mut actions),
         }
         for action in actions {
             self.act(action);
@@ -157,20 +172,26 @@ impl Checked {
     }
 
     fn begin(&mut self, opening: Opening, first: First, actions: &mut Vec<Action>) -> bool {
-        if self.machine.is_none() {
-            match choose(opening, first, &model()) {
-                Ok(machine) => self.machine = Some(machine),
+        if self.protocol.is_none() {
+            self.protocol = by_path(opening, &model());
+            if let Some(protocol) = &mut self.protocol {
+                protocol.begin(actions);
+            }
+        }
+        if let (None, Opening::Detect(flavor)) = (&self.protocol, opening) {
+            match by_first_message(flavor, first, &model()) {
+                Ok(protocol) => self.protocol = Some(protocol),
                 Err(close) => actions.push(close),
             }
         }
-        self.machine.is_some()
+        self.protocol.is_some()
     }
 
-    /// The recogniser says nothing before it is asked to listen, nor after its last word.
-    fn hear(&mut self, heard: Heard, actions: &mut Vec<Action>) {
+    /// The recognizer has no output before the stream is open, nor after its last.
+    fn say(&mut self, output: RecognizerOutput, actions: &mut Vec<Action>) {
         let over = self.finishing && self.due.is_empty();
-        if let (Some(machine), true, false) = (&mut self.machine, self.listening, over) {
-            machine.heard(heard, actions);
+        if let (Some(protocol), true, false) = (&mut self.protocol, self.opened, over) {
+            protocol.output(output, actions);
         }
     }
 
@@ -179,39 +200,46 @@ impl Checked {
         if self.closed.is_some() {
             return;
         }
-        let busy = self.listening && !self.finishing;
+        let busy = self.opened && !self.finishing;
         match action {
-            Action::Listen { sample_rate, trace } => {
-                assert!(!self.listening, "it listens once");
-                assert!(SAMPLE_RATES.contains(&sample_rate));
-                self.listening = true;
+            Action::Open(StreamRequest { format, trace, .. }) => {
+                assert!(!self.opened, "a stream is opened once");
+                assert!(SAMPLE_RATES.contains(&format.sample_rate));
+                self.opened = true;
                 let mut said = Vec::new();
-                let machine = self.machine.as_mut().expect("it asked");
-                machine.heard(Heard::Listening { watched: trace }, &mut said);
+                let protocol = self.protocol.as_mut().expect("it asked");
+                protocol.output(RecognizerOutput::Opened { traced: trace }, &mut said);
                 for action in said {
                     assert!(matches!(action, Action::Send(_)), "{action:?}");
                     self.act(action);
                 }
             }
-            Action::Audio(samples) => {
+            Action::Audio(bytes) => {
                 assert!(busy, "audio goes to a stream that is open");
-                assert!(samples.iter().all(|x| x.is_finite() && x.abs() <= 1e6));
-                self.samples += samples.len();
+                self.audio += bytes.len();
+            }
+            Action::Format(format) => {
+                assert!(busy);
+                assert!(SAMPLE_RATES.contains(&format.sample_rate) && format.channels > 0);
+            }
+            Action::Silence(seconds) => {
+                assert!(busy && seconds > 0.0);
+                self.due.push(RecognizerOutput::Restarted);
             }
             Action::Mark => {
                 assert!(busy);
                 self.marks += 1;
-                self.due.push(Heard::Mark);
+                self.due.push(RecognizerOutput::Mark);
             }
             Action::Restart => {
                 assert!(busy);
                 self.restarts += 1;
-                self.due.push(Heard::Restarted);
+                self.due.push(RecognizerOutput::Restarted);
             }
             Action::Finish => {
                 assert!(busy, "a stream ends once");
                 self.finishing = true;
-                self.due.push(Heard::Finished { seconds: 1.0 });
+                self.due.push(RecognizerOutput::Finished { seconds: 1.0 });
             }
             Action::Send(text) => {
                 let json = || serde_json::from_str::<Value>(&text);
@@ -258,6 +286,7 @@ proptest! {
         session.step(Opening::Vosk, &Step::Answer(usize::MAX));
         prop_assert_eq!(session.closed, Some(1000));
         prop_assert_eq!(session.sent.len(), session.blocks + session.restarts + 1);
+        prop_assert_eq!(session.audio, session.bytes, "all of the audio");
         let last: Value = serde_json::from_str(session.sent.last().expect("a result")).expect("JSON");
         prop_assert!(last.get("text").is_some() || last.get("alternatives").is_some());
     }
@@ -269,7 +298,11 @@ proptest! {
     ) {
         let mut session = Checked::default();
         let begin = match opening {
-            Opening::Own => Step::Text(r#"{"type":"start","sample_rate":16000}"#.into()),
+            Opening::Hearken => Step::Text(r#"{"type":"start","sample_rate":16000}"#.into()),
+            Opening::Realtime => Step::Text(r#"{"type":"input_audio_buffer.append","audio":"AAAA"}"#.into()),
+            Opening::Wyoming => {
+                Step::Text(r#"{"type":"audio-start","data":{"rate":16000,"width":2,"channels":1}}"#.into())
+            }
             _ => Step::Binary(vec![0; 4]),
         };
         session.step(opening, &begin);
@@ -284,16 +317,24 @@ proptest! {
         let told: Vec<String> = session.sent.iter().filter_map(|text| {
             let json: Value = serde_json::from_str(text).ok()?;
             let is_final = match opening {
-                Opening::Own => json["type"] == "final",
+                Opening::Hearken => json["type"] == "final",
                 Opening::Vosk => json.get("text").is_some(),
-                Opening::Sherpa(Ending::Cpp) | Opening::Detect(Ending::Cpp) => json["is_final"] == true,
+                Opening::Realtime => {
+                    let text = json["transcript"].as_str().filter(|text| !text.is_empty());
+                    return text.map(String::from);
+                }
+                Opening::Wyoming => {
+                    let is_transcript = json["type"] == "transcript";
+                    return is_transcript.then(|| json["data"]["text"].as_str().expect("a text").into());
+                }
+                Opening::Sherpa(SherpaFlavor::Cpp) | Opening::Detect(SherpaFlavor::Cpp) => json["is_final"] == true,
                 // The Python server's results do not say it: the last one of a segment is.
                 _ => return None,
             };
             is_final.then(|| json["text"].as_str().expect("a text").to_string())
         }).filter(|t| !t.is_empty()).collect();
         match opening {
-            Opening::Sherpa(Ending::Python) | Opening::Detect(Ending::Python) => {
+            Opening::Sherpa(SherpaFlavor::Python) | Opening::Detect(SherpaFlavor::Python) => {
                 let mut last = Vec::<String>::new();
                 for text in &session.sent {
                     let json: Value = serde_json::from_str(text).expect("JSON");
@@ -316,16 +357,24 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
-        for format in [SampleFormat::S16Le, SampleFormat::F32Le] {
-            let whole = PcmDecoder::new(format).push(&bytes);
+        let decode = |encoding, messages: &[&[u8]]| -> Result<Vec<f32>, String> {
+            let format = RawFormat { sample_rate: 8_000, channels: 1, encoding };
+            let mut input = AudioInput::new(format, 16_000).expect("possible rates");
+            let mut samples = Vec::new();
+            for message in messages {
+                let mut bytes = Bytes::copy_from_slice(message);
+                while !bytes.is_empty() {
+                    samples.extend(input.take(&mut bytes)?);
+                }
+            }
+            samples.extend(input.finish());
+            Ok(samples)
+        };
+        for encoding in [Encoding::S16Le, Encoding::F32Le] {
             let mut cuts: Vec<usize> = cuts.iter().map(|i| i.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
             cuts.sort_unstable();
-            let mut pcm = PcmDecoder::new(format);
-            let pieces: Result<Vec<Vec<f32>>, String> = cuts.windows(2).map(|w| pcm.push(&bytes[w[0]..w[1]])).collect();
-            prop_assert_eq!(whole.is_ok(), pieces.is_ok());
-            if let (Ok(whole), Ok(pieces)) = (whole, pieces) {
-                prop_assert_eq!(whole, pieces.concat());
-            }
+            let messages: Vec<&[u8]> = cuts.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+            prop_assert_eq!(decode(encoding, &[&bytes]), decode(encoding, &messages));
         }
     }
 }

@@ -4,6 +4,7 @@
 mod common;
 
 mod audio;
+mod audio_as_written;
 mod cli;
 mod endpoints;
 mod engines;
@@ -20,12 +21,18 @@ mod ort_library;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
+mod serve_hostile;
+#[cfg(feature = "serve")]
 mod serve_http;
 #[cfg(feature = "serve")]
 mod serve_protocols;
+#[cfg(feature = "serve")]
+mod serve_voice;
 mod soak;
 mod streaming;
 mod train_guide;
 mod training;
 mod training_goldens;
+mod training_runs;
+mod transcribe;
 mod vad;

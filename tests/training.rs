@@ -4,18 +4,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hearken::audio::{WavEncoding, write_wav};
 use hearken::recognizer::Recognizer;
-use hearken::train::{Options, Progress, Recipe, train};
+use hearken::train::{Earlier, Options, Progress, Recipe, train};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-const RATE: u32 = 16_000;
+pub const RATE: u32 = 16_000;
 const WORDS: [&str; 3] = ["low", "high", "hiss"];
 
-const RECIPE: &str = r#"
+pub const RECIPE: &str = r#"
 [data]
 words = ["low", "high", "hiss"]
 [[data.recordings]]
@@ -55,18 +56,17 @@ flush_ms = 200
 "#;
 
 /// A folder of recordings, `train.jsonl` and `recipe.toml`.
-struct Place(tempfile::TempDir);
+pub struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let place = Self(tempfile::tempdir().expect("a folder"));
         let mut rng = Pcg64Mcg::seed_from_u64(11);
         let mut lines = String::new();
         for i in 0..16 {
             let words: Vec<&str> = (0..1 + i % 3).map(|_| WORDS[rng.random_range(0..WORDS.len())]).collect();
             let name = format!("{i}.wav");
-            write_wav(&place.path(&name), &speak(&words, &mut rng), RATE, WavEncoding::Pcm16)
-                .expect("written");
+            place.record(&name, &words, RATE, &mut rng);
             lines += &format!("{{\"audio_filepath\": \"{name}\", \"text\": \"{}\"}}\n", words.join(" "));
         }
         place.put("train.jsonl", &lines);
@@ -74,35 +74,44 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Writes a recording of words at this rate.
+    pub fn record(&self, name: &str, words: &[&str], rate: u32, rng: &mut Pcg64Mcg) {
+        write_wav(&self.path(name), &speak(words, rate, rng), rate, WavEncoding::Pcm16).expect("written");
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn put(&self, name: &str, text: &str) {
+    pub fn put(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("written");
     }
 
-    fn options(&self, out: &str) -> Options {
+    /// Appends a line to a manifest.
+    pub fn add(&self, manifest: &str, line: &str) {
+        let text = fs::read_to_string(self.path(manifest)).unwrap_or_default();
+        self.put(manifest, &format!("{text}{line}\n"));
+    }
+
+    pub fn options(&self, out: &str) -> Options {
         Options {
             data: self.0.path().into(),
             out: self.path(out),
-            threads: 2,
-            resume: false,
+            threads: Some(2),
+            earlier: Earlier::Keep,
+            accept_changes: false,
             from: None,
             stop_after: None,
         }
     }
 
-    fn train(&self, text: &str, options: &Options) -> hearken::Result<Vec<Progress>> {
+    pub fn train(&self, text: &str, options: &Options) -> hearken::Result<Vec<Progress>> {
         let mut told = Vec::new();
-        train(&Recipe::parse(text)?, text, options, &mut |progress| {
-            told.push(progress);
-            true
-        })?;
+        train(&Recipe::parse(text)?, options, &AtomicBool::new(false), &mut |progress| told.push(progress))?;
         Ok(told)
     }
 
-    fn start(&self, out: &str, more: &[&str]) -> Child {
+    pub fn start(&self, out: &str, more: &[&str]) -> Child {
         Command::new(assert_cmd::cargo::cargo_bin!("hearken"))
             .current_dir(self.0.path())
             .args(["train", "recipe.toml", "--threads", "2", "--out", out])
@@ -113,8 +122,21 @@ impl Place {
             .expect("it runs")
     }
 
+    /// Runs `hearken` to its end: exit code, standard output and standard error.
+    pub fn hearken(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let output = Command::new(assert_cmd::cargo::cargo_bin!("hearken"))
+            .current_dir(self.0.path())
+            .args(arguments)
+            .output()
+            .expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let errors = text(&output.stderr);
+        assert!(!errors.contains("panicked"), "{errors}");
+        (output.status.code(), text(&output.stdout), errors)
+    }
+
     /// Runs `hearken train` to its end: exit code and standard error.
-    fn run(&self, out: &str, more: &[&str]) -> (Option<i32>, String) {
+    pub fn run(&self, out: &str, more: &[&str]) -> (Option<i32>, String) {
         let output = self.start(out, more).wait_with_output().expect("it ends");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!errors.contains("panicked"), "{errors}");
@@ -123,10 +145,11 @@ impl Place {
 }
 
 /// Words of 200 to 300 ms with pauses around them, over faint hiss.
-fn speak(words: &[&str], rng: &mut Pcg64Mcg) -> Vec<f32> {
+pub fn speak(words: &[&str], rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let mut samples = Vec::new();
+    let second = rate as usize;
     let pause = |samples: &mut Vec<f32>, rng: &mut Pcg64Mcg| {
-        let length = rng.random_range(1600..3200);
+        let length = rng.random_range(second / 10..second / 5);
         samples.extend((0..length).map(|_| rng.random_range(-0.001..0.001)));
     };
     pause(&mut samples, rng);
@@ -134,8 +157,8 @@ fn speak(words: &[&str], rng: &mut Pcg64Mcg) -> Vec<f32> {
         let hz =
             if *word == "low" { rng.random_range(250.0..400.0) } else { rng.random_range(2500.0..3500.0) };
         let level = rng.random_range(0.1..0.4f32);
-        for i in 0..rng.random_range(3200..4800) {
-            let tone = (std::f32::consts::TAU * hz * i as f32 / RATE as f32).sin();
+        for i in 0..rng.random_range(second / 5..second * 3 / 10) {
+            let tone = (std::f32::consts::TAU * hz * i as f32 / rate as f32).sin();
             samples.push(level * if *word == "hiss" { rng.random_range(-1.0..1.0) } else { tone });
         }
         pause(&mut samples, rng);
@@ -143,7 +166,7 @@ fn speak(words: &[&str], rng: &mut Pcg64Mcg) -> Vec<f32> {
     samples
 }
 
-fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
+pub fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
     fs::read(path.as_ref()).expect("the run has written it")
 }
 
@@ -154,12 +177,12 @@ fn it_learns_and_the_model_transcribes() {
     let told = place.train(RECIPE, &place.options("run")).expect("trained");
     let losses: Vec<f64> = told
         .iter()
-        .filter_map(|p| if let Progress::Step { loss, .. } = p { Some(*loss) } else { None })
+        .filter_map(|p| if let Progress::Step(step) = p { Some(step.loss) } else { None })
         .collect();
     assert_eq!(losses.len(), 16);
     assert!(losses[15] < 0.2 * losses[0], "the loss falls: {losses:?}");
     let scores = told.iter().rev().find_map(|p| match p {
-        Progress::Scores { scores, .. } => Some(scores[0].score.wer()),
+        Progress::Scores(scores) => scores.sets[0].score.wer(),
         _ => None,
     });
     assert!(scores.expect("it was scored") < 0.1, "words are learnt: {scores:?} wrong");
@@ -167,7 +190,7 @@ fn it_learns_and_the_model_transcribes() {
     let mut rng = Pcg64Mcg::seed_from_u64(77);
     let mut right = 0;
     for words in [&["low", "hiss"][..], &["high"], &["hiss", "hiss", "low"], &["high", "low"]] {
-        let text = recognizer.transcribe(&speak(words, &mut rng)).expect("heard");
+        let text = recognizer.transcribe(&speak(words, RATE, &mut rng)).expect("heard");
         right += usize::from(text == words.join(" "));
     }
     assert!(right >= 3, "{right} of 4 new recordings are heard right");
@@ -203,7 +226,7 @@ fn phones_are_learnt_and_a_lexicon_writes_the_words() {
     assert!(recognizer.metadata().writes("hiss") && !recognizer.metadata().writes("hum"));
     let mut rng = Pcg64Mcg::seed_from_u64(77);
     let said = ["high", "low", "low", "hiss", "high"];
-    let heard = recognizer.transcribe(&speak(&said, &mut rng)).expect("it hears");
+    let heard = recognizer.transcribe(&speak(&said, RATE, &mut rng)).expect("it hears");
     assert_eq!(heard, said.join(" "));
 
     place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\n");
@@ -213,6 +236,43 @@ fn phones_are_learnt_and_a_lexicon_writes_the_words() {
     let wrong = text.replace("[\"S\"]", "[\"QQ\"]");
     let error = place.train(&wrong, &place.options("out3")).expect_err("no such phone").to_string();
     assert!(error.contains("`QQ`") && error.contains("hiss"), "{error}");
+}
+
+#[test]
+fn lattice_free_mmi_goes_on_from_a_network_that_learnt_by_every_help_there_is() {
+    let place = Place::new();
+    place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\nHISS  HH IH1 S\nHISS(2)  S\n");
+    let helped = phones().replace("dropout = 0.05", "dropout = 0.05\nvariational_dropout = true")
+        + "\n[auxiliary]\nlayer = 0\nweight = 0.3\n[loss]\nconsistency_weight = 0.2\n";
+    let told = place.train(&helped, &place.options("out")).expect("it trains");
+    let last = told.iter().rev().find_map(|told| match told {
+        Progress::Step(step) => Some((
+            step.loss,
+            step.auxiliary_loss.expect("a second output"),
+            step.consistency_loss.expect("two views"),
+        )),
+        _ => None,
+    });
+    let (loss, below, apart) = last.expect("steps");
+    assert!(loss > 0.0 && below > 0.0 && loss != below && apart > 0.0, "{loss}, {below}, {apart}");
+
+    let mmi = phones().replace("steps = 160", "steps = 60").replace("1e-2", "3e-3")
+        + "\n[loss]\nctc_weight = 0.1\n[loss.mmi]\nweight = 1.0\n";
+    let options = Options { from: Some(place.path("out/best.onnx")), ..place.options("on") };
+    let told = place.train(&mmi, &options).expect("it trains");
+    let losses: Vec<f64> = told
+        .iter()
+        .filter_map(|told| match told {
+            Progress::Step(step) => step.mmi_loss,
+            _ => None,
+        })
+        .collect();
+    assert!(losses[losses.len() - 1] < losses[0] && losses.iter().all(|&loss| loss > 0.0), "{losses:?}");
+    let recognizer = Recognizer::open(place.path("on/last.onnx")).expect("a model");
+    let said = ["high", "low", "low", "hiss", "high"];
+    let heard =
+        recognizer.transcribe(&speak(&said, RATE, &mut Pcg64Mcg::seed_from_u64(77))).expect("it hears");
+    assert_eq!(heard, said.join(" "));
 }
 
 #[test]
@@ -243,7 +303,7 @@ fn a_stopped_run_goes_on_to_the_same_weights() {
             bytes(place.path("whole/last.onnx")) != bytes(options.out.join("last.onnx")),
             "it did not stop"
         );
-        options.resume = true;
+        options.earlier = Earlier::Resume;
         for stop_after in more.into_iter().map(Some).chain([None]) {
             options.stop_after = stop_after;
             place.train(&text, &options).expect("resumed");
@@ -290,12 +350,13 @@ fn a_bad_checkpoint_is_refused() {
     let place = Place::new();
     let text = RECIPE.replace("steps = 160", "steps = 2");
     let mut options = place.options("run");
-    options.resume = true;
+    options.earlier = Earlier::Resume;
     let error = place.train(&text, &options).expect_err("nothing to go on from").to_string();
     assert!(error.contains("checkpoint.bin"), "{error}");
-    options.resume = false;
+    options.earlier = Earlier::Keep;
     place.train(&text, &options).expect("trained");
-    options.resume = true;
+    options.earlier = Earlier::Resume;
+    options.accept_changes = true;
     let other = text.replace("hidden = [20, 20]", "hidden = [20, 24]");
     let error = place.train(&other, &options).expect_err("another network").to_string();
     assert!(error.contains("another network"), "{error}");

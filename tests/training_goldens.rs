@@ -1,6 +1,6 @@
 //! Forward pass, CTC, gradients and ten updates against PyTorch, for every cell with and without
 //! layer normalisation and residuals, over ragged batches. The expected values are made by
-//! tools/make_training_goldens.py in float64.
+//! tools/goldens/training.py in float64.
 //!
 //! Tolerances, in f32 and in f64: logits 1e-5 (absolute, plus 1e-5 of the value); gradients 1e-5 of
 //! the largest of their tensor; losses of updates 1e-4 of the loss.
@@ -10,8 +10,10 @@ use std::path::PathBuf;
 
 use hearken::model::network::parameter_shapes;
 use hearken::model::{Network, NetworkConfig, Parameter, Real, Steps, Weights, Workspace};
-use hearken::train::ctc::{CtcWorkspace, loss_and_gradient};
 use hearken::train::example::Example;
+use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
+use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Said, Stream};
+use hearken::train::loss::phone_ngram::{Acceptor, AcceptorState};
 use hearken::train::optimizer::AdamW;
 use hearken::train::recipe::Optimizer;
 use hearken::train::worker::{Update, Worker};
@@ -156,7 +158,9 @@ fn pass<T: Real>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) ->
         mmi: None,
         mmi_scale: 0.0,
         mmi_other_scale: 0.0,
+        consistency_scale: 0.0,
         dropout: 0.0,
+        variational_dropout: false,
         seed: 0,
     };
     let sums = worker.run(&update, batch.examples(), STEP);
@@ -269,4 +273,54 @@ fn ctc_alone() {
             assert!((f64::from(found32) - expected).abs() < 1e-5, "case {i}: {found32}, not {expected}");
         }
     }
+}
+
+/// An n-gram of the goldens: `{last, next: [[label, to, probability]], end, share}` by state.
+fn acceptor(states: &Value) -> Acceptor {
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let state = |state: &Value| AcceptorState {
+        last: state["last"].as_u64().map(|label| label as u32),
+        next: serde_json::from_value(state["next"].clone()).expect("label, state, probability"),
+        end: number(&state["end"]),
+        share: number(&state["share"]),
+    };
+    Acceptor { states: states.as_array().expect("a list").iter().map(state).collect() }
+}
+
+#[test]
+fn lattice_free_mmi_alone() {
+    let all = json("mmi.json");
+    let tokens = all["tokens"].as_u64().expect("a count") as usize;
+    for (i, case) in all["cases"].as_array().expect("a list").iter().enumerate() {
+        let leak = case["leak"].as_f64().expect("a share");
+        let ways: Vec<Vec<Vec<u32>>> = serde_json::from_value(case["said"].clone()).expect("words");
+        let said: Said = ways.into_iter().map(Some).collect();
+        let (expected, slope) = (case["loss"].as_f64().expect("a loss"), numbers(&case["gradient"]));
+        let mut log_probs = numbers(&case["logits"]);
+        hearken::model::forward::log_softmax(&mut log_probs, tokens);
+        let single: Vec<f32> = log_probs.iter().map(|&v| v as f32).collect();
+        let (loss, gradient) = lattice_free(&acceptor(&case["states"]), leak, tokens, &log_probs, &said);
+        let (loss32, gradient32) = lattice_free(&acceptor(&case["states"]), leak, tokens, &single, &said);
+        assert!((loss - expected).abs() < 1e-9, "case {i}: {loss}, not {expected}");
+        assert!((loss32 - expected).abs() < 1e-4, "case {i}: {loss32}, not {expected}");
+        for ((&found, &found32), &expected) in gradient.iter().zip(&gradient32).zip(&slope) {
+            assert!((found - expected).abs() < 1e-9, "case {i}: {found}, not {expected}");
+            assert!((f64::from(found32) - expected).abs() < 1e-5, "case {i}: {found32}, not {expected}");
+        }
+    }
+}
+
+fn lattice_free<T: Real>(
+    acceptor: &Acceptor,
+    leak: f64,
+    tokens: usize,
+    log_probs: &[T],
+    said: &Said,
+) -> (f64, Vec<T>) {
+    let mmi = Mmi::<T>::of_phones(acceptor.clone(), tokens, 0, leak);
+    let mut gradient = vec![T::ZERO; log_probs.len()];
+    let mut streams = [Stream { log_probs, said, scale: 1.0, gradient: &mut gradient, loss: None }];
+    mmi.run(&mut streams, &mut MmiWorkspace::default());
+    let loss = streams[0].loss.expect("it fits");
+    (loss, gradient)
 }

@@ -1,5 +1,5 @@
 //! Silero's voice activity detector against the probabilities of its own package's code
-//! (`tests/data/vad/silero.json`, by `tools/check_silero.py --golden`). `HEARKEN_SILERO` names the
+//! (`tests/data/vad/silero.json`, by `tools/check/silero_detectors.py --golden`). `HEARKEN_SILERO` names the
 //! package's file `silero_vad.onnx`; without it, or without onnxruntime, the test is skipped, visibly.
 
 use std::path::{Path, PathBuf};

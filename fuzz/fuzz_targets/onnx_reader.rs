@@ -6,12 +6,12 @@
 use hearken::engine::{EngineKind, EngineOptions, State, load};
 use hearken::model::Network;
 use hearken::onnx::import::{ImportOptions, import};
-use hearken::onnx::{Metadata, check, describe, read, write};
+use hearken::onnx::{Metadata, check, inspect, read, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = check::check_bytes(bytes);
-    if let Ok(description) = describe::describe(bytes) {
+    if let Ok(description) = inspect::describe(bytes) {
         assert!(description.drawing.len() <= 203);
         let _ = Metadata::from_entries(&description.metadata);
         let _ = description.state_specs();

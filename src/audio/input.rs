@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 use symphonia::core::io::MediaSource;
 
@@ -13,12 +14,28 @@ const HEAD: usize = 64;
 /// The most that a stream remembers for going back to its start.
 const MOST_REMEMBERED: usize = 1 << 20;
 
-/// Bytes of an audio file, from the start; can go back to it as long as no more than a header
-/// has been read.
-pub(super) enum Input {
+/// Bytes of an audio file, from its start or from behind the tags there; can go back to that as long as no more
+/// than a header has been read.
+pub(super) struct Input {
+    bytes: Bytes,
+    /// Where the audio file begins in the bytes.
+    base: u64,
+}
+
+enum Bytes {
     File(BufReader<File>),
-    Memory(Cursor<Vec<u8>>),
+    Memory(Cursor<Shared>),
     Stream(Stream),
+}
+
+/// Bytes in memory, for several readers.
+#[derive(Clone)]
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// A reader with a memory of its start.
@@ -33,9 +50,12 @@ pub(super) struct Stream {
 
 impl Input {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let fail = |e| error::io(Stage::Audio, path, e);
-        let file = File::open(path).map_err(fail)?;
-        let metadata = file.metadata().map_err(fail)?;
+        Self::from_file(File::open(path).map_err(|e| error::io(Stage::Audio, path, e))?, path)
+    }
+
+    /// A file that is open; `path` is its name.
+    pub(super) fn from_file(file: File, path: &Path) -> Result<Self> {
+        let metadata = file.metadata().map_err(|e| error::io(Stage::Audio, path, e))?;
         if metadata.is_dir() {
             return Err(Error::new(Stage::Audio, "expected an audio file, found a directory").in_file(path));
         }
@@ -43,11 +63,35 @@ impl Input {
         if !metadata.is_file() {
             return Ok(Self::stream(Box::new(BufReader::new(file))));
         }
-        Ok(Self::File(BufReader::with_capacity(1 << 16, file)))
+        Ok(Self { bytes: Bytes::File(BufReader::with_capacity(1 << 16, file)), base: 0 })
+    }
+
+    pub(super) fn memory(bytes: Vec<u8>) -> Self {
+        Self { bytes: Bytes::Memory(Cursor::new(Shared(Arc::new(bytes)))), base: 0 }
     }
 
     pub(super) fn stream(reader: Box<dyn Read + Send + Sync>) -> Self {
-        Self::Stream(Stream { reader, remembered: Vec::new(), at: 0, remembers: true })
+        let stream = Stream { reader, remembered: Vec::new(), at: 0, remembers: true };
+        Self { bytes: Bytes::Stream(stream), base: 0 }
+    }
+
+    /// Whether there is no way back.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.bytes, Bytes::Stream(_))
+    }
+
+    /// The same bytes for another reader, from the start; of a file, for one reader at a time.
+    pub(super) fn again(&self) -> Result<Self> {
+        let bytes = match &self.bytes {
+            Bytes::File(f) => {
+                Bytes::File(BufReader::with_capacity(1 << 16, f.get_ref().try_clone().map_err(unreadable)?))
+            }
+            Bytes::Memory(m) => Bytes::Memory(Cursor::new(m.get_ref().clone())),
+            Bytes::Stream(_) => return Err(no_way_back()),
+        };
+        let mut input = Self { bytes, base: self.base };
+        input.rewind()?;
+        Ok(input)
     }
 
     /// The first bytes, 64 at most; leaves the position at the start.
@@ -60,44 +104,66 @@ impl Input {
 
     /// Back to the first byte.
     pub(super) fn rewind(&mut self) -> Result<()> {
-        match self {
-            Input::File(f) => f.rewind().map_err(unreadable),
-            Input::Memory(m) => m.rewind().map_err(unreadable),
-            Input::Stream(s) if s.remembers => {
+        let base = self.base;
+        match &mut self.bytes {
+            Bytes::File(f) => f.seek(SeekFrom::Start(base)).map(drop).map_err(unreadable),
+            Bytes::Memory(m) => {
+                m.set_position(base);
+                Ok(())
+            }
+            Bytes::Stream(s) if s.remembers => {
                 s.at = 0;
                 Ok(())
             }
-            Input::Stream(_) => {
-                Err(Error::new(Stage::Audio, "expected the audio format within the first MiB, found none"))
-            }
+            Bytes::Stream(_) => Err(no_way_back()),
         }
+    }
+
+    /// Lets the file begin `bytes` later, behind a tag; the position is at the start.
+    pub(super) fn begin_behind(&mut self, bytes: u64) -> Result<()> {
+        let skipped = self.skip(bytes).map_err(unreadable)?;
+        if skipped < bytes {
+            let problem =
+                format!("expected audio behind a tag of {bytes} bytes, found the end of the file in it");
+            return Err(Error::new(Stage::Audio, problem));
+        }
+        self.base += skipped;
+        if let Bytes::Stream(s) = &mut self.bytes {
+            s.remembered.drain(..s.at.min(s.remembered.len()));
+            (s.at, s.remembers) = (0, true);
+        }
+        Ok(())
     }
 
     /// No way back from here: a stream stops remembering.
     pub(super) fn commit(&mut self) {
-        if let Input::Stream(s) = self {
+        if let Bytes::Stream(s) = &mut self.bytes {
             s.remembers = false;
         }
     }
 
     /// Moves forward by up to `bytes` and returns by how many.
     pub(super) fn skip(&mut self, bytes: u64) -> io::Result<u64> {
-        match self {
-            Input::File(f) => {
+        match &mut self.bytes {
+            Bytes::File(f) => {
                 let here = f.stream_position()?;
                 let end = f.get_ref().metadata()?.len();
                 let step = bytes.min(end.saturating_sub(here));
                 f.seek_relative(i64::try_from(step).map_err(io::Error::other)?)?;
                 Ok(step)
             }
-            Input::Memory(m) => {
-                let step = bytes.min((m.get_ref().len() as u64).saturating_sub(m.position()));
+            Bytes::Memory(m) => {
+                let step = bytes.min((m.get_ref().0.len() as u64).saturating_sub(m.position()));
                 m.set_position(m.position() + step);
                 Ok(step)
             }
-            Input::Stream(_) => io::copy(&mut self.by_ref().take(bytes), &mut io::sink()),
+            Bytes::Stream(_) => io::copy(&mut self.by_ref().take(bytes), &mut io::sink()),
         }
     }
+}
+
+fn no_way_back() -> Error {
+    Error::new(Stage::Audio, "expected the audio format within the first MiB, found none")
 }
 
 /// An input/output error without a file's name; whoever knows the name adds it.
@@ -107,10 +173,10 @@ pub(super) fn unreadable(e: io::Error) -> Error {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Input::File(f) => f.read(buffer),
-            Input::Memory(m) => m.read(buffer),
-            Input::Stream(s) => s.read(buffer),
+        match &mut self.bytes {
+            Bytes::File(f) => f.read(buffer),
+            Bytes::Memory(m) => m.read(buffer),
+            Bytes::Stream(s) => s.read(buffer),
         }
     }
 }
@@ -138,24 +204,32 @@ impl Read for Stream {
 
 impl Seek for Input {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        match self {
-            Input::File(f) => f.seek(to),
-            Input::Memory(m) => m.seek(to),
-            Input::Stream(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "a stream cannot go back")),
-        }
+        let to = match to {
+            SeekFrom::Start(at) => SeekFrom::Start(at.saturating_add(self.base)),
+            other => other,
+        };
+        let at = match &mut self.bytes {
+            Bytes::File(f) => f.seek(to)?,
+            Bytes::Memory(m) => m.seek(to)?,
+            Bytes::Stream(_) => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "a stream cannot go back"));
+            }
+        };
+        Ok(at.saturating_sub(self.base))
     }
 }
 
 impl MediaSource for Input {
     fn is_seekable(&self) -> bool {
-        !matches!(self, Input::Stream(_))
+        !self.is_stream()
     }
 
     fn byte_len(&self) -> Option<u64> {
-        match self {
-            Input::File(f) => f.get_ref().metadata().ok().map(|m| m.len()),
-            Input::Memory(m) => Some(m.get_ref().len() as u64),
-            Input::Stream(_) => None,
-        }
+        let length = match &self.bytes {
+            Bytes::File(f) => f.get_ref().metadata().ok()?.len(),
+            Bytes::Memory(m) => m.get_ref().0.len() as u64,
+            Bytes::Stream(_) => return None,
+        };
+        Some(length.saturating_sub(self.base))
     }
 }

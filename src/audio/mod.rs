@@ -8,26 +8,29 @@
 //! The format is recognised by its content. Everything is read in pieces: memory does not grow
 //! with the length of a file, nor with what its header claims.
 
-pub mod augment;
 mod checked;
 mod compressed;
 mod convert;
 mod input;
 #[cfg(feature = "microphone")]
 pub mod microphone;
+mod problems;
 mod raw;
 mod resample;
+mod tags;
 mod wav;
 
+use std::fs::File;
 use std::path::Path;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Result, Stage, io};
 use crate::units::seconds_to_samples;
 
 pub use convert::{Encoding, alaw_to_s16, downmix, f32_to_s16, mulaw_to_s16, s16_to_f32};
+pub use problems::Problems;
 pub use raw::RawFormat;
 pub use resample::{Resampler, resampled_len};
-pub use wav::{WavEncoding, WavWriter, write_wav};
+pub use wav::{WavEncoding, write_wav};
 
 use checked::Checked;
 use input::Input;
@@ -57,17 +60,7 @@ pub trait Source: Send {
     /// # Errors
     /// As for [`read`](Self::read).
     fn skip(&mut self, samples: u64) -> Result<u64> {
-        let mut waste = Vec::new();
-        let mut skipped = 0;
-        while skipped < samples {
-            waste.clear();
-            let n = self.read(&mut waste, (samples - skipped).min(PIECE as u64) as usize)?;
-            if n == 0 {
-                break;
-            }
-            skipped += n as u64;
-        }
-        Ok(skipped)
+        read_over(self, samples)
     }
 
     /// What was wrong with the input so far without being an error.
@@ -76,25 +69,77 @@ pub trait Source: Send {
     }
 }
 
-/// Damage that a source read past.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Problems {
-    /// Packets of a compressed stream that could not be decoded and were left out.
-    pub skipped_packets: u64,
-    /// The input ends before the end that its header or its last page announces.
-    pub truncated: bool,
+/// Reads up to `samples` samples for nothing and returns how many were there.
+fn read_over(source: &mut (impl Source + ?Sized), samples: u64) -> Result<u64> {
+    let mut waste = Vec::new();
+    let mut skipped = 0;
+    while skipped < samples {
+        waste.clear();
+        let n = source.read(&mut waste, (samples - skipped).min(PIECE as u64) as usize)?;
+        if n == 0 {
+            break;
+        }
+        skipped += n as u64;
+    }
+    Ok(skipped)
 }
 
 /// Opens an audio file as mono at `rate` Hz.
 ///
-/// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, WAVE_FORMAT_EXTENSIBLE,
-/// RF64), FLAC, MP3, AAC and ALAC in M4A, ADTS, Ogg Vorbis, Ogg Opus, AIFF, CAF, Matroska and WebM.
+/// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, MP3, WAVE_FORMAT_EXTENSIBLE,
+/// RF64, BW64), FLAC, MP3 and its elder layers, AAC and ALAC in M4A, ADTS, Ogg with Vorbis, Opus or FLAC,
+/// AIFF, CAF, Matroska and WebM.
 ///
 /// # Errors
 /// When the file is missing, unreadable, a directory, empty, or holds no audio that is known.
 pub fn open(path: &Path, rate: u32) -> Result<Box<dyn Source>> {
     check_rate(rate)?;
     let source = open_native(Input::open(path)?, path)?;
+    at_rate(source, rate)
+}
+
+/// Opens an audio file that is open; `name` stands for it in messages.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_file(file: File, name: &Path, rate: u32) -> Result<Box<dyn Source>> {
+    open_part(file, name, rate, None, None)
+}
+
+/// Opens the part of an audio file that begins at `offset` seconds and lasts `duration` seconds, or up
+/// to the end where the file is shorter.
+///
+/// # Errors
+/// As for [`open`]; when `offset` is at or past the end; when either is not a number of seconds.
+pub fn open_part(
+    file: File,
+    name: &Path,
+    rate: u32,
+    offset: Option<f64>,
+    duration: Option<f64>,
+) -> Result<Box<dyn Source>> {
+    check_rate(rate)?;
+    for (what, value) in [("offset", offset), ("duration", duration)] {
+        if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
+            let problem = format!("expected a number of seconds as {what}, found {v}");
+            return Err(Error::new(Stage::Audio, problem).in_file(name));
+        }
+    }
+    let mut source = open_native(Input::from_file(file, name)?, name)?;
+    let native = source.sample_rate();
+    let start = seconds_to_samples(offset.unwrap_or(0.0), native);
+    let skipped = source.skip(start)?;
+    if skipped < start {
+        let problem = format!(
+            "expected audio at {} s, found its end at {:.3} s",
+            offset.unwrap_or(0.0),
+            skipped as f64 / f64::from(native)
+        );
+        return Err(Error::new(Stage::Audio, problem).in_file(name));
+    }
+    if let Some(duration) = duration {
+        source = Box::new(Span { source, left: seconds_to_samples(duration, native) });
+    }
     at_rate(source, rate)
 }
 
@@ -119,7 +164,7 @@ pub fn open_reader(
 /// As for [`open`].
 pub fn open_bytes(bytes: Vec<u8>, name: &str, rate: u32) -> Result<Box<dyn Source>> {
     check_rate(rate)?;
-    let source = open_native(Input::Memory(std::io::Cursor::new(bytes)), Path::new(name))?;
+    let source = open_native(Input::memory(bytes), Path::new(name))?;
     at_rate(source, rate)
 }
 
@@ -152,49 +197,54 @@ pub fn read_all(path: &Path, rate: u32) -> Result<Vec<f32>> {
 /// # Errors
 /// As for [`read_all`]; when `offset` is at or past the end; when either is not a number of seconds.
 pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Vec<f32>> {
-    check_rate(rate)?;
-    for (name, value) in [("offset", offset), ("duration", duration)] {
-        if let Some(v) = value.filter(|v| !(v.is_finite() && *v >= 0.0)) {
-            let problem = format!("expected a number of seconds as {name}, found {v}");
-            return Err(Error::new(Stage::Audio, problem).in_file(path));
-        }
-    }
-    let mut source = open_native(Input::open(path)?, path)?;
-    let native = source.sample_rate();
-    let start = seconds_to_samples(offset.unwrap_or(0.0), native);
-    let skipped = source.skip(start)?;
-    if skipped < start {
-        let problem = format!(
-            "expected audio at {} s, found its end at {:.3} s",
-            offset.unwrap_or(0.0),
-            skipped as f64 / f64::from(native)
-        );
-        return Err(Error::new(Stage::Audio, problem).in_file(path));
-    }
-    let length = duration.map_or(u64::MAX, |d| seconds_to_samples(d, native));
-    let mut source = at_rate(Box::new(Span { source, left: length }), rate)?;
+    Ok(read_clip(path, rate, offset, duration)?.samples)
+}
+
+/// Samples of a file, and what was wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct Clip {
+    pub samples: Vec<f32>,
+    pub problems: Problems,
+}
+
+/// [`read_span`], with the damage that was read past.
+///
+/// # Errors
+/// As for [`read_span`].
+pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Clip> {
+    let file = File::open(path).map_err(|e| io(Stage::Audio, path, e))?;
+    let mut source = open_part(file, path, rate, offset, duration)?;
     let mut samples = Vec::new();
     while source.read(&mut samples, PIECE)? > 0 {}
-    Ok(samples)
+    // An offset at the very end skips all there is, and leaves nothing to read.
+    if let Some(offset) = offset.filter(|&offset| offset > 0.0 && samples.is_empty() && duration != Some(0.0))
+    {
+        let problem = format!("expected audio at {offset} s, found its end there");
+        return Err(Error::new(Stage::Audio, problem).in_file(path));
+    }
+    Ok(Clip { samples, problems: source.problems() })
 }
 
 /// Recognises the format by the first bytes and opens it at its own rate, with all checks.
 fn open_native(mut input: Input, name: &Path) -> Result<Box<dyn Source>> {
     let opened = checked::no_panic(|| {
-        let head = input.peek()?;
+        let mut head = input.peek()?;
+        while let Some(size) = tags::id3v2(&head) {
+            input.begin_behind(size)?;
+            head = input.peek()?;
+        }
         if head.is_empty() {
             return Err(Error::new(Stage::Audio, "expected audio, found an empty file"));
         }
-        if wav::is_wav(head) {
+        let source: Box<dyn Source> = if wav::is_wav(&head) {
             match wav::read_header(&mut input)? {
-                wav::Header::Pcm { format, length } => {
-                    let reader = raw::PcmReader::new(input, format, length)?;
-                    return Ok(Box::new(reader) as Box<dyn Source>);
-                }
-                wav::Header::Coded => input.rewind()?,
+                wav::Header::Pcm { format, length } => Box::new(raw::PcmReader::new(input, format, length)?),
+                wav::Header::Coded(coded) => Box::new(compressed::CompressedReader::of_wav(input, coded)?),
             }
-        }
-        Ok(Box::new(compressed::CompressedReader::new(input)?) as Box<dyn Source>)
+        } else {
+            Box::new(compressed::CompressedReader::new(input)?)
+        };
+        Ok(source)
     });
     let source = opened.map_err(|e| e.in_file(name))?;
     Ok(Box::new(Checked::new(source, name)))

@@ -6,7 +6,8 @@ use crate::error::{Error, Result, Stage};
 
 use super::convert::Encoding;
 use super::input::{Input, unreadable};
-use super::{Problems, Source, check_channels, check_rate};
+use super::wav::is_chunk;
+use super::{Problems, Source, check_channels, check_rate, read_over};
 
 /// What a stream of samples without a header is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,24 @@ pub(super) enum Length {
     Bytes(u64),
 }
 
+impl Length {
+    /// How many bytes, where that is known.
+    pub(super) fn bytes(self) -> Option<u64> {
+        match self {
+            Length::Unknown => None,
+            Length::Bytes(n) => Some(n),
+        }
+    }
+
+    /// The length without half a frame at the end.
+    pub(super) fn whole(self, frame: usize) -> Self {
+        match self {
+            Length::Unknown => self,
+            Length::Bytes(n) => Length::Bytes(n / frame as u64 * frame as u64),
+        }
+    }
+}
+
 /// Bytes decoded at a time.
 const PIECE_BYTES: usize = 1 << 16;
 
@@ -44,23 +63,53 @@ pub(super) struct PcmReader {
     format: RawFormat,
     length: Length,
     buffer: Vec<u8>,
+    /// Bytes that were looked at behind the end that the header names, and are samples.
+    beyond: Vec<u8>,
+    /// The header's end was not the end.
+    misled: bool,
     truncated: bool,
 }
+
+/// Behind the samples so many bytes tell a chunk, with one of padding before it.
+const LOOK: usize = 9;
 
 impl PcmReader {
     pub(super) fn new(mut input: Input, format: RawFormat, length: Length) -> Result<Self> {
         check_rate(format.sample_rate)?;
         check_channels(format.channels)?;
         input.commit();
-        Ok(Self { input, format, length, buffer: Vec::new(), truncated: false })
+        let (buffer, beyond) = (Vec::new(), Vec::new());
+        Ok(Self { input, format, length, buffer, beyond, misled: false, truncated: false })
     }
 
     /// Fills the buffer with up to `bytes` bytes, in spite of short reads.
     fn fill(&mut self, bytes: usize) -> Result<()> {
         self.buffer.clear();
+        let known = bytes.min(self.beyond.len());
+        self.buffer.extend(self.beyond.drain(..known));
+        let bytes = bytes - known;
         let mut piece = self.input.by_ref().take(bytes as u64);
         piece.read_to_end(&mut self.buffer).map_err(unreadable)?;
         Ok(())
+    }
+
+    /// Whether there are samples behind the end that the header names: programs that die, or write to a
+    /// pipe, leave its sizes as they were at the start, and of long recordings the size is counted modulo
+    /// 4 GiB.
+    fn goes_on(&mut self) -> Result<bool> {
+        let frame = self.format.frame_bytes() as u64;
+        if self.misled || self.truncated || !matches!(self.length, Length::Bytes(left) if left < frame) {
+            return Ok(false);
+        }
+        self.misled = true;
+        self.input.by_ref().take(LOOK as u64).read_to_end(&mut self.beyond).map_err(unreadable)?;
+        let ends = self.beyond.len() < LOOK || is_chunk(&self.beyond) || is_chunk(&self.beyond[1..]);
+        if ends {
+            self.beyond.clear();
+            return Ok(false);
+        }
+        self.length = Length::Unknown;
+        Ok(true)
     }
 }
 
@@ -76,7 +125,7 @@ impl Source for PcmReader {
             frames = frames.min(usize::try_from(left / frame as u64).unwrap_or(usize::MAX));
         }
         if frames == 0 {
-            return Ok(0);
+            return if max_samples > 0 && self.goes_on()? { self.read(out, max_samples) } else { Ok(0) };
         }
         self.fill(frames * frame)?;
         let got = self.buffer.len();
@@ -85,12 +134,15 @@ impl Source for PcmReader {
             self.truncated |= got < frames * frame;
         }
         // Half a frame at the end of the input.
-        self.truncated |= !got.is_multiple_of(frame);
+        self.truncated |= !got.is_multiple_of(frame) && !self.misled;
         self.format.encoding.decode_mono(&self.buffer, usize::from(self.format.channels), out);
         Ok(got / frame)
     }
 
     fn skip(&mut self, samples: u64) -> Result<u64> {
+        if self.misled && self.length == Length::Unknown {
+            return read_over(self, samples);
+        }
         let frame = self.format.frame_bytes() as u64;
         let mut bytes = samples.checked_mul(frame).ok_or_else(|| {
             Error::new(Stage::Audio, format!("expected an offset within the file, found sample {samples}"))
@@ -103,10 +155,14 @@ impl Source for PcmReader {
             *left -= skipped;
             self.truncated |= skipped < bytes;
         }
-        Ok(skipped / frame)
+        let skipped = skipped / frame;
+        if skipped < samples && self.goes_on()? {
+            return Ok(skipped + read_over(self, samples - skipped)?);
+        }
+        Ok(skipped)
     }
 
     fn problems(&self) -> Problems {
-        Problems { skipped_packets: 0, truncated: self.truncated }
+        Problems { truncated: self.truncated, ..Problems::default() }
     }
 }

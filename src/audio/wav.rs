@@ -3,17 +3,24 @@
 //! The header is read by hand because recorders write more kinds than WAV libraries take: streams
 //! of unknown length, floats of 64 bits, G.711, odd chunk sizes. What follows it is raw PCM.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{BufWriter, Read};
-use std::path::{Path, PathBuf};
+use std::io::{Cursor, Read};
+use std::path::Path;
 
 use crate::error::{self, Error, Result, Stage};
+use crate::fs;
 
 use super::convert::{Encoding, f32_to_s16};
 use super::input::{Input, unreadable};
 use super::raw::{Length, RawFormat};
 use super::{check_channels, check_rate};
+
+/// Whether a chunk begins here, or a tag; anything else behind the samples is more of them.
+pub(super) fn is_chunk(bytes: &[u8]) -> bool {
+    let Some(head) = bytes.get(..8) else { return false };
+    let printable = head[..4].iter().all(|b| (b' '..=b'~').contains(b));
+    let letters = head[..4].iter().filter(|b| b.is_ascii_alphanumeric()).count();
+    printable && letters >= 3 && u32_at(head, 4) <= i32::MAX as u32
+}
 
 /// What follows a WAV header.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +28,21 @@ pub(super) enum Header {
     /// Samples, right after the header.
     Pcm { format: RawFormat, length: Length },
     /// A codec such as ADPCM: for another reader.
-    Coded,
+    Coded(Coded),
+}
+
+/// What a WAV header says of data that are no samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Coded {
+    /// The format tag (RFC 2361).
+    pub tag: u16,
+    pub channels: u16,
+    pub sample_rate: u32,
+    /// Bytes of a block.
+    pub block: u16,
+    /// Bits of a sample.
+    pub bits: u16,
+    pub length: Length,
 }
 
 const FORMAT_PCM: u16 = 0x0001;
@@ -34,28 +55,29 @@ const GUID_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9
 /// Bytes of a `fmt ` chunk that mean something.
 const FMT_BYTES: usize = 40;
 
+/// How WAV files begin: with sizes of 32 bits, or with those of 64 in a chunk of their own (EBU Tech 3306,
+/// ITU-R BS.2088).
+const RIFFS: [&[u8; 4]; 3] = [b"RIFF", b"RF64", b"BW64"];
+
 /// Whether these are the first bytes of a WAV file.
 pub(super) fn is_wav(head: impl AsRef<[u8]>) -> bool {
     let head = head.as_ref();
-    head.len() >= 12 && (&head[..4] == b"RIFF" || &head[..4] == b"RF64") && &head[8..12] == b"WAVE"
+    head.len() >= 12 && RIFFS.iter().any(|riff| head.starts_with(*riff)) && &head[8..12] == b"WAVE"
 }
 
 /// Reads up to the first sample.
 pub(super) fn read_header(input: &mut Input) -> Result<Header> {
     let mut riff = [0; 12];
     fill(input, &mut riff)?;
-    let long = &riff[..4] == b"RF64";
-    let mut format: Option<RawFormat> = None;
+    let long = &riff[..4] != b"RIFF";
+    let mut format: Option<Header> = None;
     let mut long_length = None;
     loop {
         let mut chunk = [0; 8];
         fill(input, &mut chunk)?;
         let size = u32_at(&chunk, 4);
         match &chunk[..4] {
-            b"fmt " => match read_fmt(input, size)? {
-                Some(f) => format = Some(f),
-                None => return Ok(Header::Coded),
-            },
+            b"fmt " => format = Some(read_fmt(input, size)?),
             b"ds64" if size >= 24 => {
                 let mut sizes = [0; 24];
                 fill(input, &mut sizes)?;
@@ -63,26 +85,32 @@ pub(super) fn read_header(input: &mut Input) -> Result<Header> {
                 pass(input, padded(size) - 24)?;
             }
             b"data" => {
-                let format = format.ok_or_else(|| damaged("expected the format before the samples"))?;
-                let length = match (long, long_length) {
+                let mut header = format.ok_or_else(|| damaged("expected the format before the samples"))?;
+                let known = match (long, long_length) {
                     (true, Some(n)) if size == u32::MAX => Length::Bytes(n),
-                    _ => data_length(size, u32_at(&riff, 4), format.frame_bytes()),
+                    _ => data_length(size),
                 };
-                return Ok(Header::Pcm { format, length });
+                match &mut header {
+                    Header::Pcm { format, length } => *length = known.whole(format.frame_bytes()),
+                    Header::Coded(coded) => {
+                        coded.length = if known == Length::Bytes(0) { Length::Unknown } else { known }
+                    }
+                }
+                return Ok(header);
             }
             _ => pass(input, padded(size))?,
         }
     }
 }
 
-/// Programs that write to a pipe cannot know the length: they leave 0 or the largest number.
-fn data_length(size: u32, riff_size: u32, frame: usize) -> Length {
-    let unknown = size >= 0x7fff_0000 || (size == 0 && (riff_size == 0 || riff_size >= 0x7fff_0000));
-    if unknown { Length::Unknown } else { Length::Bytes(u64::from(size) / frame as u64 * frame as u64) }
+/// Programs that write to a pipe cannot know the length: they leave the largest number, or 0, of which the
+/// reader of samples sees whether it is meant.
+fn data_length(size: u32) -> Length {
+    if size >= 0x7fff_0000 { Length::Unknown } else { Length::Bytes(u64::from(size)) }
 }
 
-/// The sample format of a `fmt ` chunk; nothing if it is a codec.
-fn read_fmt(input: &mut Input, size: u32) -> Result<Option<RawFormat>> {
+/// What a `fmt ` chunk says; the length of the data is still to come.
+fn read_fmt(input: &mut Input, size: u32) -> Result<Header> {
     if size < 16 {
         return Err(damaged(&format!("expected a format chunk of 16 bytes or more, found {size}")));
     }
@@ -96,24 +124,24 @@ fn read_fmt(input: &mut Input, size: u32) -> Result<Option<RawFormat>> {
     let sample_rate = u32_at(&fmt, 4);
     let block = u16_at(&fmt, 12);
     let bits = u16_at(&fmt, 14);
-    if tag == FORMAT_EXTENSIBLE {
-        if known < FMT_BYTES || fmt[26..40] != GUID_TAIL {
-            return Ok(None);
-        }
+    if tag == FORMAT_EXTENSIBLE && known == FMT_BYTES && fmt[26..40] == GUID_TAIL {
         tag = u16_at(&fmt, 24);
-    }
-    if !matches!(tag, FORMAT_PCM | FORMAT_FLOAT | FORMAT_ALAW | FORMAT_MULAW) {
-        return Ok(None);
     }
     check_rate(sample_rate)?;
     check_channels(channels)?;
-    // A sample sits at the upper end of its container of whole bytes, so its size is the
-    // container's: 20 bits in 3 bytes are read as 24. Some writers leave the block size empty.
-    let bytes = if block == 0 { bits.div_ceil(8) } else { block / channels };
-    if bits == 0 || bits > bytes.saturating_mul(8) || (block != 0 && !block.is_multiple_of(channels)) {
-        return Err(damaged(&format!(
-            "expected samples of whole bytes, found {bits} bits in blocks of {block} bytes for {channels} channels"
-        )));
+    let length = Length::Unknown;
+    if !matches!(tag, FORMAT_PCM | FORMAT_FLOAT | FORMAT_ALAW | FORMAT_MULAW) {
+        return Ok(Header::Coded(Coded { tag, channels, sample_rate, block, bits, length }));
+    }
+    // A sample sits at the upper end of its container of whole bytes, so its size is the container's: 20 bits
+    // in 3 bytes are read as 24. Where the sizes of blocks contradict the bits, the bits decide: many
+    // programs get the former wrong. Only 24 bits may lie in 4 bytes, if the bytes a second agree.
+    let wide = bits.div_ceil(8) == 3
+        && u32::from(block) == 4 * u32::from(channels)
+        && u32_at(&fmt, 8) == sample_rate.wrapping_mul(u32::from(block));
+    let bytes = if wide { 4 } else { bits.div_ceil(8) };
+    if bits == 0 {
+        return Err(damaged("expected samples of 8 to 64 bits, found 0 bits"));
     }
     let encoding = match (tag, bytes) {
         (FORMAT_PCM, 1) => Encoding::U8,
@@ -129,7 +157,8 @@ fn read_fmt(input: &mut Input, size: u32) -> Result<Option<RawFormat>> {
             return Err(damaged(&format!("expected samples of 8 to 64 bits, found {kind} of {bits} bits")));
         }
     };
-    Ok(Some(RawFormat { sample_rate, channels, encoding }))
+    let format = RawFormat { sample_rate, channels, encoding };
+    Ok(Header::Pcm { format, length })
 }
 
 fn fill(input: &mut Input, bytes: &mut [u8]) -> Result<()> {
@@ -172,85 +201,28 @@ pub enum WavEncoding {
     Float32,
 }
 
-/// Writes a mono WAV file piece by piece. The file appears under its name when it is complete: until
-/// [`finish`](Self::finish) it is beside it under another, and goes when the writer is dropped.
-pub struct WavWriter {
-    /// Gone once finished.
-    writer: Option<hound::WavWriter<BufWriter<File>>>,
-    encoding: WavEncoding,
-    path: PathBuf,
-    temporary: PathBuf,
-}
-
-impl WavWriter {
-    /// Begins a file of `sample_rate` Hz.
-    ///
-    /// # Errors
-    /// When the rate is absurd or the file cannot be created.
-    pub fn create(path: &Path, sample_rate: u32, encoding: WavEncoding) -> Result<Self> {
-        check_rate(sample_rate).map_err(|e| e.in_file(path))?;
-        let Some(name) = path.file_name() else {
-            return Err(Error::new(Stage::Audio, "expected the name of a WAV file").in_file(path));
-        };
-        let mut beside = OsString::from(".");
-        beside.push(name);
-        beside.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(beside);
-        let file = File::create(&temporary).map_err(|e| error::io(Stage::Audio, path, e))?;
-        let (bits_per_sample, sample_format) = match encoding {
-            WavEncoding::Pcm16 => (16, hound::SampleFormat::Int),
-            WavEncoding::Float32 => (32, hound::SampleFormat::Float),
-        };
-        let spec = hound::WavSpec { channels: 1, sample_rate, bits_per_sample, sample_format };
-        let writer = hound::WavWriter::new(BufWriter::new(file), spec);
-        let mut this = Self { writer: None, encoding, path: path.to_path_buf(), temporary };
-        this.writer = Some(writer.map_err(|e| this.failed(&e))?);
-        Ok(this)
-    }
-
-    /// Appends samples.
-    ///
-    /// # Errors
-    /// When the disk is full or the file grows past 4 GiB.
-    pub fn write(&mut self, samples: &[f32]) -> Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        let result = match self.encoding {
-            WavEncoding::Pcm16 => samples.iter().try_for_each(|&s| writer.write_sample(f32_to_s16(s))),
-            WavEncoding::Float32 => samples.iter().try_for_each(|&s| writer.write_sample(s)),
-        };
-        result.map_err(|e| self.failed(&e))
-    }
-
-    /// Completes the file and gives it its name.
-    ///
-    /// # Errors
-    /// When it cannot be written or renamed.
-    pub fn finish(mut self) -> Result<()> {
-        if let Some(writer) = self.writer.take() {
-            writer.finalize().map_err(|e| self.failed(&e))?;
-        }
-        fs::rename(&self.temporary, &self.path).map_err(|e| error::io(Stage::Audio, &self.path, e))
-    }
-
-    fn failed(&self, e: &hound::Error) -> Error {
-        Error::new(Stage::Audio, format!("cannot write: {e}")).in_file(&self.path)
-    }
-}
-
-impl Drop for WavWriter {
-    fn drop(&mut self) {
-        // After `finish` there is nothing under this name any more.
-        drop(self.writer.take());
-        let _ = fs::remove_file(&self.temporary);
-    }
-}
-
-/// Writes a whole mono WAV file, beside its place and then renamed.
+/// Writes a mono WAV file, whole or not at all.
 ///
 /// # Errors
-/// As for [`WavWriter`].
+/// When the rate is absurd, the samples fill more than 4 GiB, or the file cannot be written.
 pub fn write_wav(path: &Path, samples: &[f32], sample_rate: u32, encoding: WavEncoding) -> Result<()> {
-    let mut writer = WavWriter::create(path, sample_rate, encoding)?;
-    writer.write(samples)?;
-    writer.finish()
+    check_rate(sample_rate).map_err(|e| e.in_file(path))?;
+    let (bits_per_sample, sample_format) = match encoding {
+        WavEncoding::Pcm16 => (16, hound::SampleFormat::Int),
+        WavEncoding::Float32 => (32, hound::SampleFormat::Float),
+    };
+    let spec = hound::WavSpec { channels: 1, sample_rate, bits_per_sample, sample_format };
+    let mut bytes = Cursor::new(Vec::new());
+    let mut write = || {
+        let mut writer = hound::WavWriter::new(&mut bytes, spec)?;
+        match encoding {
+            WavEncoding::Pcm16 => samples.iter().try_for_each(|&s| writer.write_sample(f32_to_s16(s)))?,
+            WavEncoding::Float32 => samples.iter().try_for_each(|&s| writer.write_sample(s))?,
+        }
+        writer.finalize()
+    };
+    write().map_err(|_| {
+        Error::new(Stage::Audio, "the samples are more than a WAV file holds (4 GiB)").in_file(path)
+    })?;
+    fs::write(path, bytes.get_ref()).map_err(|e| error::io(Stage::Audio, path, e))
 }

@@ -1,13 +1,15 @@
 //! The options that say where an utterance ends, alike in all commands.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::model::engine_options;
+use super::model::{engine_options, print_note};
 use crate::decode::EndpointOptions;
 use crate::engine::graph;
 use crate::error::{Error, Result, Stage};
+use crate::fs::quoted;
 use crate::recognizer::{DetectorFactory, StreamOptions, silero};
 
 #[derive(Debug, clap::Args)]
@@ -57,6 +59,30 @@ enum StateAtEndpoint {
 }
 
 impl EndpointArgs {
+    /// What transcripts depend on, by option.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let Self {
+            endpoint,
+            rule1_min_trailing_silence,
+            rule2_min_trailing_silence,
+            rule3_min_utterance_length,
+            endpoint_state,
+            vad,
+            vad_threshold,
+        } = self;
+        let seconds = |option: &Option<f64>| option.map_or("not given".into(), |seconds| seconds.to_string());
+        let switch = |switch: &Option<Switch>| switch.map_or("not given".into(), |on| format!("{on:?}"));
+        BTreeMap::from([
+            ("--endpoint".into(), switch(endpoint)),
+            ("--rule1-min-trailing-silence".into(), seconds(rule1_min_trailing_silence)),
+            ("--rule2-min-trailing-silence".into(), seconds(rule2_min_trailing_silence)),
+            ("--rule3-min-utterance-length".into(), seconds(rule3_min_utterance_length)),
+            ("--endpoint-state".into(), format!("{endpoint_state:?}")),
+            ("--vad".into(), vad.as_deref().map_or("not given".into(), |path| quoted(path).into_owned())),
+            ("--vad-threshold".into(), vad_threshold.to_string()),
+        ])
+    }
+
     /// The options of a stream; `by_default` says whether there are endpoints when none of the
     /// options is given.
     pub fn stream_options(&self, by_default: bool) -> Result<StreamOptions> {
@@ -113,11 +139,16 @@ impl EndpointArgs {
 
 /// Opens a detector's model.
 fn open_detector(path: &Path) -> Result<DetectorFactory> {
-    let kind = graph::kinds().next().ok_or_else(|| {
+    if graph::kinds().next().is_none() {
         let problem = "voice activity detectors need the engine ort or tract, and this build has neither";
-        Error::new(Stage::Usage, problem)
-    })?;
-    silero::open(path, kind, &engine_options())
+        return Err(Error::new(Stage::Usage, problem));
+    }
+    let options = engine_options();
+    let (kind, missing) = graph::default_kind(&options);
+    if let Some(missing) = missing {
+        print_note(&format!("tract runs the detector: {missing}"));
+    }
+    silero::open(path, kind, &options)
 }
 
 #[cfg(test)]

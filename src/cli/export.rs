@@ -1,23 +1,17 @@
 //! `hearken export MODEL --for TARGET -o OUT`
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::model::{print_note, read_own};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
-use crate::onnx::export::write_bytes;
+use crate::fs;
 use crate::onnx::targets::ExportFile;
 use crate::onnx::{self, Export, ExportOptions, Precision, Target, targets};
-use crate::output::printable;
 use crate::recognizer::embedded;
 
 /// Write a model for another system.
-///
-/// onnxruntime: the plain graph, states in and out. sherpa-onnx: a streaming zipformer2-CTC model
-/// and its tokens.txt. triton: a model repository, sequence batching with implicit state. whole:
-/// no states, lengths instead, for whole recordings.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken export model.onnx --for sherpa-onnx -o sherpa/\n  \
     hearken export model.onnx --for onnxruntime --precision int8 -o small.onnx\n  \
@@ -27,19 +21,18 @@ pub(super) struct Args {
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
 
-    /// The system: onnxruntime, sherpa-onnx, triton or whole.
+    /// The system.
     #[arg(long = "for", value_name = "TARGET")]
-    target: String,
+    target: Target,
 
     /// A folder (made if it is not there); or, but for triton, the model's file, ending in .onnx,
     /// beside which the others go.
     #[arg(short, long, value_name = "OUT")]
     out: PathBuf,
 
-    /// How weights are stored: fp32, fp16, int8 (both computed in float32), or int8-dynamic
-    /// (linear layers computed in integers).
+    /// How weights are stored.
     #[arg(long, default_value = "fp32", value_name = "PRECISION")]
-    precision: String,
+    precision: Precision,
 
     /// Put the front end into the graph: it takes samples instead of features.
     #[arg(long)]
@@ -55,12 +48,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let target: Target = args.target.parse()?;
-    let precision: Precision = args.precision.parse()?;
+    let (target, precision) = (args.target, args.precision);
     check_options(args, target)?;
     let (network, metadata) = match &args.model {
         Some(path) => read_own(path)?,
-        None => onnx::read(embedded::digits())?,
+        None => onnx::read(embedded::digits()?)?,
     };
     let stem = args.model.as_deref().map_or(Some("digits".into()), |m| m.file_stem().map(|s| s.to_owned()));
     let name = args.name.clone().or(stem.map(|s| s.to_string_lossy().into_owned())).unwrap_or_default();
@@ -113,7 +105,7 @@ fn paths(args: &Args, export: &Export) -> Result<Vec<PathBuf>> {
     };
     let paths: Vec<PathBuf> = export.files.iter().enumerate().map(path).collect();
     // A file that is not there yet is none.
-    let real = |path: &Path| fs::canonicalize(path).ok();
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
     let model = args.model.as_deref().and_then(real);
     match paths.iter().find(|path| model.is_some() && real(path) == model) {
         Some(path) => {
@@ -128,9 +120,9 @@ fn write(args: &Args, export: &Export, mut out: impl Write) -> std::result::Resu
     let paths = paths(args, export)?;
     for (file, path) in export.files.iter().zip(&paths) {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(|e| io_error(Stage::Output, folder, e))?;
-        write_bytes(path, &file.bytes)?;
-        writeln!(out, "{}  {} bytes", printable(&path.to_string_lossy()), file.bytes.len())
+        std::fs::create_dir_all(folder).map_err(|e| io_error(Stage::Output, folder, e))?;
+        fs::write(path, &file.bytes).map_err(|e| io_error(Stage::Output, path, e))?;
+        writeln!(out, "{}  {} bytes", fs::quoted(path), file.bytes.len())
             .map_err(|e| Stop::output(Path::new("standard output"), e))?;
     }
     for note in &export.notes {

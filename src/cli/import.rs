@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
     writeln!(
         std::io::stdout(),
         "{}: {} features, {} parameters, {}, {} tokens",
-        args.out.display(),
+        crate::fs::quoted(&args.out),
         config.num_features,
         imported.network.num_parameters(),
         layers.join(" + "),
@@ -90,7 +90,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
     writeln!(
         std::io::stdout(),
         "\nthe network's table in a recipe, for `hearken train --from {}`:\n\n{table}",
-        args.out.display()
+        crate::fs::quoted(&args.out)
     )
     .map_err(|e| Stop::output(&args.out, e))?;
     Ok(Outcome::Done)

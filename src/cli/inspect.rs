@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::model::state_pair;
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
+use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::describe::{Description, Port, describe_with};
+use crate::onnx::inspect::{Description, Port, describe_with};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
 use crate::recognizer::embedded;
@@ -37,7 +38,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let Some(path) = &args.file else {
-        return describe(args, embedded::digits(), Path::new("the digits model"));
+        return describe(args, embedded::digits()?, Path::new("the digits model"));
     };
     if !path.is_dir() {
         return describe(args, &onnx::load::read_bytes(path)?, path);
@@ -47,7 +48,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return print(&folder_json(args, path, &files)?.to_string());
     }
     for (i, file) in files.iter().enumerate() {
-        let (space, name) = (if i > 0 { "\n" } else { "" }, printable(&file.to_string_lossy()));
+        let (space, name) = (if i > 0 { "\n" } else { "" }, quoted(file));
         print(&format!("{space}{name}\n"))?;
         describe(args, &onnx::load::read_bytes(file)?, file)?;
     }
@@ -59,11 +60,11 @@ fn folder_json(args: &Args, folder: &Path, files: &[PathBuf]) -> Result<Value> {
     let one = |file: &PathBuf| {
         let (description, own) = read(args, &onnx::load::read_bytes(file)?, file)?;
         let mut all = to_json(&description, own.as_ref());
-        all["file"] = json!(file.display().to_string());
+        all["file"] = json!(quoted(file));
         Ok(all)
     };
     let files = files.iter().map(one).collect::<Result<Vec<_>>>()?;
-    Ok(json!({ "folder": folder.display().to_string(), "files": files }))
+    Ok(json!({ "folder": quoted(folder), "files": files }))
 }
 
 fn print(line: &str) -> std::result::Result<Outcome, Stop> {

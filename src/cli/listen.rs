@@ -53,12 +53,11 @@ pub(super) use live::run;
 mod live {
     use std::io::{self, IsTerminal, Write};
     use std::path::Path;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
     use std::time::{Duration, Instant};
 
     use super::super::complain;
+    use super::super::interrupt::Interrupt;
     use super::{Args, Outcome, Stop};
     use crate::audio::microphone::{self, Microphone};
     use crate::error::{Error, Result, Stage};
@@ -84,7 +83,7 @@ mod live {
         }
         let options = args.endpoint.stream_options(true)?;
         let recognizer = args.model.open()?;
-        let stop = stop_on_signal()?;
+        let stop = Interrupt::install();
         let mut screen = Screen::new(args);
         let mut heard = 0.0;
         let outcome = loop {
@@ -119,26 +118,11 @@ mod live {
         Ok(Outcome::Done)
     }
 
-    /// Ctrl-C (and being asked to end) sets the flag; a second time ends at once.
-    fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
-        ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-        })
-        .map_err(|e| Error::new(Stage::Usage, format!("signals cannot be caught: {e}")))?;
-        Ok(stop)
-    }
-
     /// Waits before the next try; whether to try at all.
-    fn wait(stop: &AtomicBool) -> bool {
-        let until = Instant::now() + RETRY;
-        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            thread::sleep(POLL);
-        }
-        !stop.load(Ordering::Relaxed)
+    fn wait(stop: &Interrupt) -> bool {
+        // Returns early when the end is asked for.
+        let _ = stop.channel().recv_timeout(RETRY);
+        !stop.is_asked()
     }
 
     /// Listens to one device until it fails or the end is asked for; what was said before is
@@ -147,7 +131,7 @@ mod live {
         args: &Args,
         recognizer: &Recognizer,
         options: &StreamOptions,
-        stop: &AtomicBool,
+        stop: &Interrupt,
         heard: &mut f64,
         screen: &mut Screen,
     ) -> std::result::Result<(), Stop> {
@@ -178,13 +162,13 @@ mod live {
         stream: &mut Stream,
         samples: &mut Vec<f32>,
         chunk: usize,
-        stop: &AtomicBool,
+        stop: &Interrupt,
         offset: f64,
         screen: &mut Screen,
     ) -> std::result::Result<(), Stop> {
         let mut level = Level::default();
         let mut drawn = Instant::now();
-        while !stop.load(Ordering::Relaxed) {
+        while !stop.is_asked() {
             let waited = microphone.waiting();
             let at = samples.len();
             microphone.read(samples)?;
@@ -303,7 +287,7 @@ mod live {
 
         fn status(&mut self, status: &Status) -> io::Result<()> {
             match self {
-                Self::Terminal(display) => display.status(status, Self::columns()),
+                Self::Terminal(display) => display.status(&status.to_string(), Self::columns()),
                 _ => Ok(()),
             }
         }

@@ -1,20 +1,27 @@
 //! The command line: one file a subcommand. Only here is printed, the environment read, and an
-//! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage.
+//! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage, 130
+//! interrupted.
 
+mod average;
 mod endpoint;
 mod evaluate;
 mod export;
+mod generate;
 mod import;
 mod inspect;
+mod interrupt;
 mod listen;
 mod model;
 mod raw;
 #[cfg(feature = "serve")]
 mod serve;
 mod train;
+mod train_report;
 mod transcribe;
+mod values;
 mod verify;
 mod verify_report;
+mod version;
 
 use std::io;
 use std::path::Path;
@@ -24,13 +31,22 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{self, Error, Stage};
 
-/// A streaming speech recogniser that people train on their own recordings and carry as one
+/// A streaming speech recognizer that people train on their own recordings and carry as one
 /// ONNX file.
 #[derive(Debug, Parser)]
-#[command(name = "hearken", version, arg_required_else_help = true)]
+#[command(name = "hearken", disable_version_flag = true, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
+    /// Print the version; with --verbose also what this build has, and its licenses.
+    #[arg(short = 'V', long)]
+    version: bool,
+
+    /// With --version: say more.
+    #[arg(long, requires = "version")]
+    verbose: bool,
+
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,17 +59,21 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
     Train(train::Args),
+    /// Write the mean of the weights of some models of one training.
+    Average(average::Args),
     /// Write a model for another system.
     Export(export::Args),
     /// Run a model file on every engine and compare.
     Verify(verify::Args),
     /// Turn a foreign ONNX file into a model.
     Import(import::Args),
-    /// Hear over the network, and show a page.
+    /// Run a speech recognition server (WebSocket, HTTP, browser page).
     #[cfg(feature = "serve")]
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Describe a model file.
     Inspect(inspect::Args),
+    /// Write manual pages and shell completions.
+    Generate(generate::Args),
 }
 
 /// Why a command ended early.
@@ -81,11 +101,13 @@ impl Stop {
     }
 }
 
-/// Whether every input went through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether every input went through; the greater is what counts of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     Done,
     SomeFailed,
+    /// The user ended it with Ctrl-C. Exit code 130.
+    Interrupted,
 }
 
 /// Runs the command that the process was started with.
@@ -100,21 +122,31 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let result = match cli.command {
+    let Some(command) = cli.command else {
+        // Without a command and without --version the parser has shown the help.
+        return exit_code(version::run(cli.verbose));
+    };
+    exit_code(match command {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Average(args) => average::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Import(args) => import::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
-    };
+        Command::Generate(args) => generate::run(&args),
+    })
+}
+
+fn exit_code(result: Result<Outcome, Stop>) -> ExitCode {
     match result {
         Ok(Outcome::Done) | Err(Stop::BrokenPipe) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(Stop::Failed(error)) => {
             complain(&error);
             ExitCode::from(error.exit_code())
@@ -122,11 +154,16 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Tells of an error on standard error.
+/// Prints an error on standard error.
 fn complain(error: &Error) {
+    say(&error.to_string());
+}
+
+/// Prints a line for the user on standard error.
+fn say(line: &str) {
     use std::io::Write;
-    // Nobody may be there to read it.
-    let _ = writeln!(io::stderr(), "hearken: {}", crate::output::printable(&error.to_string()));
+    // The user may have closed it.
+    let _ = writeln!(io::stderr(), "hearken: {}", crate::output::printable(line));
 }
 
 #[cfg(test)]

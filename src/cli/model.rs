@@ -1,14 +1,15 @@
 //! The options that choose model, engine and chunk, alike in all commands.
 
+use std::collections::BTreeMap;
 use std::env;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
+use crate::engine::{EngineKind, EngineOptions, LibrarySearch, graph};
 use crate::error::{Error, Result, Stage};
+use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{self, Metadata};
-use crate::output::printable;
 use crate::recognizer::Recognizer;
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use crate::units::ms_to_samples;
@@ -16,16 +17,15 @@ use crate::units::ms_to_samples;
 /// Which model, and what runs it.
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelChoice {
-    /// The model to hear with: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
+    /// The model: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
     /// states; without it the digits model inside the program.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
 
-    /// What runs the network: native, tract or ort (onnxruntime, found by ORT_DYLIB_PATH, beside
-    /// the program, or in a Python environment). Without it hearken's own models run natively,
-    /// foreign ones on ort or tract.
+    /// What runs the network; without it hearken's own models run natively, foreign ones on ort or
+    /// tract.
     #[arg(long, value_name = "ENGINE")]
-    pub engine: Option<String>,
+    pub engine: Option<EngineKind>,
 
     /// The tokens of a foreign model; without it `tokens.txt` beside it.
     #[arg(long, value_name = "FILE")]
@@ -41,7 +41,7 @@ pub(super) struct ModelArgs {
     #[command(flatten)]
     choice: ModelChoice,
 
-    /// Milliseconds of audio that go through the recogniser at a time.
+    /// Milliseconds of audio that are processed at a time.
     #[arg(long, default_value_t = DEFAULT_CHUNK_MS, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub chunk_ms: u32,
@@ -50,15 +50,27 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model.
     pub fn open(&self) -> Result<Recognizer> {
-        let kind: Option<EngineKind> = self.engine.as_deref().map(str::parse).transpose()?;
+        let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
         match &self.model {
             Some(path) => {
                 let recognizer = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options)?;
+                let ran_by_tract = recognizer.engine().spec().name == EngineKind::Tract.name();
+                if kind.is_none()
+                    && ran_by_tract
+                    && let (_, Some(missing)) = graph::default_kind(&options)
+                {
+                    print_note(&format!("tract runs the model: {missing}"));
+                }
                 if let Ok(Some(note)) = states_note(path, &self.states) {
                     print_note(&note);
                 }
                 Ok(recognizer)
+            }
+            None if self.tokens.is_some() || !self.states.is_empty() => {
+                let option = if self.tokens.is_some() { "--tokens" } else { "--state" };
+                let problem = format!("`{option}` has no effect without a foreign `--model`");
+                Err(Error::new(Stage::Usage, problem))
             }
             None => Recognizer::embedded(kind.unwrap_or_default(), &options),
         }
@@ -71,9 +83,31 @@ impl ModelArgs {
         self.choice.open()
     }
 
+    /// What transcripts depend on, by option; chunks do not change them.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let ModelChoice { model, engine, tokens, states } = &self.choice;
+        let file = |path: &Option<PathBuf>| match path {
+            None => "not given".into(),
+            Some(path) => {
+                // Another file under the same name is another model.
+                let stamp = std::fs::metadata(path).ok().map(|m| (m.len(), m.modified().ok()));
+                let changed =
+                    stamp.and_then(|(bytes, time)| Some((bytes, time?.duration_since(UNIX_EPOCH).ok()?)));
+                let (bytes, time) = changed.unwrap_or_default();
+                format!("{} ({bytes} bytes of {}.{:09})", quoted(path), time.as_secs(), time.subsec_nanos())
+            }
+        };
+        BTreeMap::from([
+            ("--model".into(), file(model)),
+            ("--engine".into(), engine.map_or("not given".into(), |engine| engine.name().into())),
+            ("--tokens".into(), file(tokens)),
+            ("--state".into(), format!("{states:?}")),
+        ])
+    }
+
     /// The name of the engine that was asked for.
     pub fn engine_name(&self) -> &str {
-        self.choice.engine.as_deref().unwrap_or(EngineKind::Native.name())
+        self.choice.engine.unwrap_or_default().name()
     }
 
     /// Samples of a chunk.
@@ -100,13 +134,12 @@ fn states_note(path: &Path, states: &[(String, String)]) -> Result<Option<String
     if !path.is_file() {
         return Ok(None);
     }
-    onnx::describe::states_note(&onnx::load::read_bytes(path)?, states)
+    onnx::inspect::states_note(&onnx::load::read_bytes(path)?, states)
 }
 
 /// Tells what a user should know, on standard error.
 pub(super) fn print_note(note: &str) {
-    // Nobody may be there to read it.
-    let _ = writeln!(io::stderr(), "hearken: note: {}", printable(note));
+    super::say(&format!("note: {note}"));
 }
 
 /// Reads `IN=OUT`.

@@ -1,22 +1,21 @@
 //! `hearken train`: recordings to a model.
 
-use std::cell::Cell;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use super::interrupt::Interrupt;
+use super::train_report::TrainReport;
 use super::{Outcome, Stop};
 use crate::error::{Error, Stage};
-use crate::train::{LEFT_OUT, Options, Progress, Recipe, train};
+use crate::train::{Earlier, Options, Recipe, train};
 
 /// The arguments of `hearken train`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  hearken train models/digits/recipe.toml --data recordings --out runs/digits\n\n\
-    The run's folder then holds best.onnx (for --model), last.onnx, log.jsonl, checkpoint.bin\n\
-    and left_out.txt, which names what could not be learnt from;\n\
-    a run that was stopped goes on with --resume."
+    The run's folder then holds best.onnx (for --model), last.onnx, log.jsonl, checkpoint.bin and\n\
+    the one before it, and left_out.txt, which names what could not be learnt from.\n\
+    Ctrl-C stops after the update under way with a checkpoint (exit code 130); --resume goes on."
 )]
 pub struct Args {
     /// What to learn, from what, and how.
@@ -27,12 +26,18 @@ pub struct Args {
     /// The run's folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Threads that share each batch; by default one a core.
+    /// Threads that share each batch; by default one a core, or as many as the resumed run had.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Go on from the checkpoint in the run's folder.
     #[arg(long)]
     resume: bool,
+    /// With --resume: go on though the recipe, the seed or the number of threads has changed.
+    #[arg(long, requires = "resume")]
+    accept_changes: bool,
+    /// Remove the training that is in the run's folder.
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
     /// Start from the weights of this model; the recipe may have more layers, on top of its own.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
@@ -40,151 +45,63 @@ pub struct Args {
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<u64>,
     /// Use this seed instead of the recipe's.
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
 }
 
-/// Recordings left out that are named on the terminal; all are in the run's folder.
-const MOST_NAMED: usize = 5;
-
-/// Shows a run: a bar on a terminal, lines elsewhere.
-struct Display {
-    bar: Option<ProgressBar>,
-    left_out: Cell<usize>,
+impl Args {
+    fn options(&self) -> Options {
+        let stem = self.recipe.file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
+        Options {
+            data: self.data.clone(),
+            out: self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem)),
+            threads: self.threads,
+            earlier: match (self.resume, self.overwrite) {
+                (true, _) => Earlier::Resume,
+                (false, true) => Earlier::Overwrite,
+                (false, false) => Earlier::Keep,
+            },
+            accept_changes: self.accept_changes,
+            from: self.from.clone(),
+            stop_after: self.stop_after,
+        }
+    }
 }
 
-impl Display {
-    fn new() -> Self {
-        let style = ProgressStyle::with_template("{prefix} [{wide_bar}] {pos}/{len} {eta} left  {msg}");
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(1);
-            if let Ok(style) = style {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar
-        });
-        Self { bar, left_out: Cell::new(0) }
-    }
-
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => {
-                let _ = writeln!(std::io::stderr(), "{text}");
-            }
+impl Args {
+    fn command_to_resume(&self, options: &Options) -> String {
+        let mut command = format!("hearken train {}", self.recipe.display());
+        for (option, value) in [
+            ("--data", Some(options.data.display().to_string())),
+            ("--out", Some(options.out.display().to_string())),
+            ("--seed", self.seed.map(|seed| seed.to_string())),
+        ] {
+            command += &value.map_or(String::new(), |value| format!(" {option} {value}"));
         }
-    }
-
-    fn at(&self, what: &'static str, done: u64, all: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_prefix(what);
-            bar.set_length(all);
-            bar.set_position(done);
-        }
-    }
-
-    fn show(&self, progress: &Progress) {
-        match progress {
-            Progress::Loading(done, all) => self.at("reading", *done as u64, *all as u64),
-            Progress::LeftOut(line) => {
-                if self.left_out.replace(self.left_out.get() + 1) < MOST_NAMED {
-                    self.line(&format!("left out: {line}"));
-                }
-            }
-            Progress::Started { parameters, clips, hours, step, steps } => {
-                if let more @ 1.. = self.left_out.get().saturating_sub(MOST_NAMED) {
-                    self.line(&format!("left out: {more} more; {LEFT_OUT} in the run's folder names all"));
-                }
-                self.line(&format!(
-                    "{parameters} parameters; {clips} recordings, {hours:.2} h; updates {step} to {steps}"
-                ));
-                if let Some(bar) = &self.bar {
-                    bar.reset_eta();
-                }
-            }
-            Progress::Step {
-                step,
-                steps,
-                loss,
-                auxiliary_loss,
-                mmi_loss,
-                norm,
-                rate,
-                blank_share,
-                utterances_per_second,
-            } => {
-                self.at("training", *step, *steps);
-                let mmi = mmi_loss.map_or(String::new(), |loss| format!("  mmi {loss:.3}"));
-                let text = format!(
-                    "loss {loss:.4}  aux {auxiliary_loss:.3}{mmi}  |g| {norm:.2}  lr {rate:.1e}  blank {:.0}%  {utterances_per_second:.0} utt/s",
-                    100.0 * blank_share
-                );
-                match &self.bar {
-                    Some(bar) => bar.set_message(text),
-                    None => self.line(&format!("update {step}/{steps}  {text}")),
-                }
-            }
-            Progress::Scores { step, scores, total, best } => {
-                for s in scores {
-                    let w = &s.score.words;
-                    self.line(&format!(
-                        "update {step}  {}: {:.2} % WER, {:.2} % CER ({} words: {} sub, {} del, {} ins), {:.1} false words/h",
-                        s.manifest,
-                        100.0 * s.score.wer(),
-                        100.0 * s.score.cer(),
-                        w.reference,
-                        w.substitutions,
-                        w.deletions,
-                        w.insertions,
-                        s.false_words_per_hour
-                    ));
-                }
-                self.line(&format!(
-                    "update {step}  score {total:.4}{}",
-                    if *best { "  best so far" } else { "" }
-                ));
-            }
-            Progress::Done { step, best } => {
-                if let Some(bar) = &self.bar {
-                    bar.finish_and_clear();
-                }
-                match best {
-                    Some((score, at)) => {
-                        self.line(&format!("done after update {step}; best at {at} with {score:.4}"))
-                    }
-                    None => self.line(&format!("done after update {step}")),
-                }
-            }
-        }
+        command + " --resume"
     }
 }
 
 /// Runs `hearken train`.
 pub fn run(args: &Args) -> Result<Outcome, Stop> {
-    let (mut recipe, text) = Recipe::read(&args.recipe)?;
+    if args.threads.is_some_and(|threads| threads == 0 || threads > 1024) {
+        return Err(Error::new(Stage::Usage, "--threads: expected 1 to 1024").into());
+    }
+    let mut recipe = Recipe::read(&args.recipe)?;
     if let Some(seed) = args.seed {
         recipe.run.seed = seed;
     }
-    let stem = args.recipe.file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem));
-    let options = Options {
-        data: args.data.clone(),
-        out: out.clone(),
-        threads: args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
-        resume: args.resume,
-        from: args.from.clone(),
-        stop_after: args.stop_after,
-    };
-    if options.threads == 0 || options.threads > 1024 {
-        return Err(Error::new(Stage::Usage, "--threads: expected 1 to 1024").into());
+    let options = args.options();
+    let interrupt = Interrupt::install();
+    let mut report = TrainReport::new();
+    let ended = train(&recipe, &options, interrupt.flag(), &mut |progress| report.show(&progress));
+    let ended = ended.inspect_err(|_| report.end())?;
+    if ended.stopped {
+        report.stopped(&ended, &args.command_to_resume(&options));
+        return Ok(Outcome::Interrupted);
     }
-    let display = Display::new();
-    train(&recipe, &text, &options, &mut |progress| {
-        display.show(&progress);
-        true
-    })?;
-    let best = out.join("best.onnx");
-    let model = if best.exists() { best } else { out.join("last.onnx") };
+    let best = options.out.join("best.onnx");
+    let model = if best.exists() { best } else { options.out.join("last.onnx") };
     let _ = writeln!(std::io::stdout(), "{}", model.display());
     Ok(Outcome::Done)
 }

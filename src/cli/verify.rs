@@ -14,8 +14,9 @@ use crate::engine::verify::{Row, Runners, compare, difference_from, natively};
 use crate::engine::{EngineOptions, graph, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
+use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::describe::{Description, describe_with};
+use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
 use crate::onnx::{self, Metadata};
 use crate::output::printable;
@@ -54,9 +55,10 @@ pub(super) struct Args {
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     states: Vec<(String, String)>,
 
-    /// The largest difference allowed. Without it 1e-4, or 1e-3 where the graph computes the
-    /// features, or 4 where it rounds by the call (int8-dynamic); from the model of `--against` 1e-4,
-    /// or 5e-3 where the graph computes the features, 0.05 for fp16, 3 for int8, 6 for int8-dynamic.
+    /// The largest difference allowed. Without it 1e-3 (a thousandth of a probability; more where
+    /// log-probabilities go beyond 33 nats), or 5e-3 where the graph computes the features, or 4 where
+    /// it rounds by the call (int8-dynamic); from the model of `--against` the same, but 0.05 for fp16,
+    /// 3 for int8, 6 for int8-dynamic.
     #[arg(long, value_name = "X", value_parser = tolerance)]
     tolerance: Option<f32>,
 
@@ -91,11 +93,11 @@ impl Subject {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let options = EngineOptions { states: args.states.clone(), ..engine_options() };
-    let samples = match &args.audio {
-        Some(path) => read_audio(path)?,
-        None => made_up_sound(),
+    let sound = |rate| match &args.audio {
+        Some(path) => read_audio(path, rate),
+        None => Ok(made_up_sound(rate)),
     };
-    if let Some(report) = detector_report(args, &options, &samples)? {
+    if let Some(report) = detector_report(args, &options, &sound(SAMPLE_RATE)?)? {
         return print(args, &report, Outcome::Done);
     }
     let subject = subject(args, &options)?;
@@ -116,6 +118,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(metadata) => metadata.features.clone(),
         None => FbankOptions::default(),
     };
+    let samples = sound(features.sample_rate)?;
     let streams = streams(&subject, &features, &samples)?;
     let silence = if subject.runners.takes_samples { 0.0 } else { features.energy_floor.ln() };
     let named = |e: Error| e.in_file(&subject.name);
@@ -125,7 +128,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         None => None,
     };
     let texts: Vec<Option<String>> = rows.iter().map(|row| text(&subject, &row.log_probs)).collect();
-    let allowed = args.tolerance.unwrap_or_else(|| usual_tolerance(&subject));
+    let allowed = args.tolerance.unwrap_or_else(|| usual_tolerance(&subject, &rows));
     let report = Report::new(&subject, &rows, &texts, allowed, against.as_ref());
     let outcome = if report.passed { Outcome::Done } else { Outcome::SomeFailed };
     print(args, &report, outcome)
@@ -143,8 +146,9 @@ fn print(args: &Args, report: &Report, outcome: Outcome) -> std::result::Result<
 }
 
 fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
-    let name = args.file.as_ref().map_or("the digits model".into(), |f| f.display().to_string());
+    let name = args.file.as_ref().map_or("the digits model".into(), |f| quoted(f).into_owned());
     if let Some(folder) = args.file.as_deref().filter(|f| f.is_dir()) {
+        check_used("--tokens", args.tokens.is_some(), "a folder of sherpa-onnx has its own tokens.txt")?;
         let (runners, metadata) = Runners::of_folder(folder, options);
         // Why a folder cannot be read the engines have told.
         let files = sherpa::describe_folder(folder, &args.states).unwrap_or_default();
@@ -152,11 +156,17 @@ fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
     }
     let (bytes, named) = match &args.file {
         Some(path) => (onnx::load::read_bytes(path)?, path.clone()),
-        None => (embedded::digits().to_vec(), PathBuf::from(&name)),
+        None => (embedded::digits()?.to_vec(), PathBuf::from(&name)),
     };
     let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&named) };
+    let own = onnx::read(&bytes);
+    if own.is_ok() || onnx::targets::target_of(&bytes).is_some() {
+        let what = "the file is hearken's and says its own";
+        check_used("--tokens", args.tokens.is_some(), what)?;
+        check_used("--state", !args.states.is_empty(), what)?;
+    }
     let description = describe_with(&bytes, &args.states).map_err(in_file)?;
-    let (runners, metadata, tells_features) = match onnx::read(&bytes) {
+    let (runners, metadata, tells_features) = match own {
         Ok((network, metadata)) => (Runners::of_own(&bytes, &network, options), Some(metadata), true),
         Err(_) => {
             let metadata = Metadata::from_entries(&description.metadata).ok();
@@ -172,6 +182,14 @@ fn subject(args: &Args, options: &EngineOptions) -> Result<Subject> {
         }
     };
     Ok(Subject { name, runners, metadata, tells_features, files: vec![(named, description)] })
+}
+
+/// Refuses an option that is given where it would have no effect, and says why it has none.
+fn check_used(option: &str, is_given: bool, why: &str) -> Result<()> {
+    match is_given {
+        true => Err(Error::new(Stage::Usage, format!("`{option}` has no effect: {why}"))),
+        false => Ok(()),
+    }
 }
 
 /// What a foreign file's tokens say of it, where they are given or stand beside it.
@@ -218,6 +236,19 @@ fn against(
             subject.name
         )));
     }
+    let rate = |m: &Metadata| m.features.sample_rate;
+    if let Some(other) = subject
+        .metadata
+        .as_ref()
+        .map(rate)
+        .filter(|other| subject.tells_features && *other != rate(&metadata))
+    {
+        return Err(in_model(format!(
+            "{} takes {other} samples a second, the model {}: they cannot be compared",
+            subject.name,
+            rate(&metadata)
+        )));
+    }
     let frames = frames_of(samples, &metadata.features)?;
     let shift = Fbank::new(&metadata.features)?.frame_shift_samples();
     let step = (network.config.subsampling * shift) as u64;
@@ -241,29 +272,39 @@ fn against(
     Ok(Against {
         model: model.to_path_buf(),
         engines: engines.collect(),
-        allowed: args.tolerance.unwrap_or_else(|| usual_distance(subject)),
+        allowed: args.tolerance.unwrap_or_else(|| usual_distance(subject, rows)),
         text: text_of(&metadata, step, tokens, &expected),
     })
 }
 
 /// How far apart ways of running the same file may be.
-fn usual_tolerance(subject: &Subject) -> f32 {
+fn usual_tolerance(subject: &Subject, rows: &[Row]) -> f32 {
     match (precision(subject), subject.runners.takes_samples) {
         (Some("int8-dynamic"), _) => 4.0,
-        (_, true) => 1e-3,
-        _ => 1e-4,
+        (_, true) => 5e-3,
+        _ => rounding(rows),
     }
 }
 
 /// How far a file may be from the model that it was made of, by the precision of its weights.
-fn usual_distance(subject: &Subject) -> f32 {
+fn usual_distance(subject: &Subject, rows: &[Row]) -> f32 {
     match (precision(subject), subject.runners.takes_samples) {
         (Some("int8-dynamic"), _) => 6.0,
         (Some("int8"), _) => 3.0,
         (Some("fp16"), _) => 5e-2,
         (_, true) => 5e-3,
-        _ => 1e-4,
+        _ => rounding(rows),
     }
+}
+
+/// What float32 may make of the same sums in another order. A probability that is off by a thousandth
+/// moves no word; log-probabilities of large networks are the difference of large numbers, which are
+/// rounded more: 256 roundings of the largest. What is beyond a thousand nats says that a token is
+/// impossible, and is no sum.
+fn rounding(rows: &[Row]) -> f32 {
+    let all = rows.iter().flat_map(|row| &row.log_probs).filter(|log_prob| log_prob.abs() < 1000.0);
+    let largest = all.fold(0.0, |largest: f32, log_prob| largest.max(log_prob.abs()));
+    (256.0 * f32::EPSILON * largest).max(1e-3)
 }
 
 fn precision(subject: &Subject) -> Option<&str> {
@@ -279,34 +320,34 @@ fn delay_steps(subject: &Subject) -> usize {
 /// Seconds of a recording that are heard at the most.
 const MAX_SECONDS: u32 = 60;
 
-fn read_audio(path: &Path) -> Result<Vec<f32>> {
-    let mut source = audio::open(path, SAMPLE_RATE)?;
+fn read_audio(path: &Path, rate: u32) -> Result<Vec<f32>> {
+    let mut source = audio::open(path, rate)?;
     let mut samples = Vec::new();
-    let most = (SAMPLE_RATE * MAX_SECONDS) as usize;
+    let most = rate as usize * MAX_SECONDS as usize;
     loop {
         let left = most - samples.len().min(most);
         if left == 0 || source.read(&mut samples, left)? == 0 {
             break;
         }
     }
-    if samples.len() < 1600 {
+    if samples.len() < rate as usize / 10 {
         return Err(Error::new(Stage::Audio, "expected a tenth of a second at least").in_file(path));
     }
     Ok(samples)
 }
 
 /// Four seconds of tones that swell, fade and rise, over a little noise.
-fn made_up_sound() -> Vec<f32> {
+fn made_up_sound(rate: u32) -> Vec<f32> {
     let mut noise = 1u32;
     let sample = |i: u32| {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let t = f64::from(i) / f64::from(SAMPLE_RATE);
+        let t = f64::from(i) / f64::from(rate);
         let loud = 0.5 - 0.5 * (std::f64::consts::TAU * 3.0 * t).cos();
         let tones = [130.0, 260.0, 520.0, 1900.0, 3100.0];
         let tone: f64 = tones.iter().map(|f| (std::f64::consts::TAU * f * t * (1.0 + 0.05 * t)).sin()).sum();
         (0.06 * tone * loud + 0.004 * (f64::from(noise >> 16) / 32_768.0 - 1.0)) as f32
     };
-    (0..4 * SAMPLE_RATE).map(sample).collect()
+    (0..4 * rate).map(sample).collect()
 }
 
 /// Four streams of different lengths out of the recording: the whole, and three parts of it.
@@ -372,7 +413,7 @@ fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Res
     if !silero::is_silero(&description) {
         return Ok(None);
     }
-    let mut lines = vec![format!("{}: a voice activity detector of Silero's", path.display())];
+    let mut lines = vec![format!("{}: a voice activity detector of Silero's", quoted(path))];
     lines.extend(describe(&description));
     let mut engines = Vec::new();
     for kind in graph::kinds() {
@@ -397,6 +438,31 @@ fn detector_report(args: &Args, options: &EngineOptions, samples: &[f32]) -> Res
     if engines.is_empty() {
         return Err(Error::new(Stage::Engine, "no engine of this build runs the file").in_file(path));
     }
-    let json = json!({ "file": path.display().to_string(), "detectors": engines });
+    let json = json!({ "file": quoted(path), "detectors": engines });
     Ok(Some(Report { lines, json, passed: true }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tolerance_grows_with_the_numbers_that_are_rounded() {
+        let allowed = |log_probs: &[f32]| {
+            let row = Row {
+                engine: "native",
+                calls: "whole",
+                streams: 1,
+                difference: 0.0,
+                log_probs: log_probs.to_vec(),
+            };
+            rounding(&[row])
+        };
+        assert_eq!(allowed(&[]), 1e-3);
+        assert_eq!(allowed(&[-0.1, -24.0]), 1e-3);
+        assert!((allowed(&[-0.1, -80.0]) - 2.44e-3).abs() < 1e-5);
+        for impossible in [f32::NEG_INFINITY, f32::NAN, -1e4] {
+            assert_eq!(allowed(&[impossible, -1.0]), 1e-3, "what is impossible is not rounded");
+        }
+    }
 }

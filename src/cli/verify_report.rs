@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::verify::Subject;
 use crate::engine::verify::{Row, Runner};
-use crate::onnx::describe::{Description, Port};
+use crate::fs::quoted;
+use crate::onnx::inspect::{Description, Port};
 use crate::output::printable;
 
 /// Every engine's distance from a model on the native engine.
@@ -48,7 +49,7 @@ impl Report {
         let mut lines = vec![printable(&subject.name)];
         for (path, description) in &subject.files {
             if subject.files.len() > 1 {
-                lines.push(printable(&path.display().to_string()));
+                lines.push(quoted(path).into_owned());
             }
             lines.extend(describe(description));
         }
@@ -79,7 +80,7 @@ impl Report {
         lines.push(summary(subject, rows, largest, allowed));
         lines.extend(against.map(|a| {
             let (found, most) = (a.largest(), a.allowed);
-            let model = printable(&a.model.display().to_string());
+            let model = quoted(&a.model);
             format!("from {model} on the native engine {}", verdict(found, most))
         }));
         let json_row = |(row, text): (&Row, &Option<String>)| {
@@ -102,13 +103,12 @@ impl Report {
             "refused": refused.map(|(kind, e)| json!({"engine": kind.name(), "reason": e.to_string()})).collect::<Vec<_>>(),
         });
         if subject.files.len() > 1 {
-            json["files"] =
-                subject.files.iter().map(|(path, d)| file_json(&path.display().to_string(), d)).collect();
+            json["files"] = subject.files.iter().map(|(path, d)| file_json(&quoted(path), d)).collect();
         }
         if let Some(a) = against {
             let engine = |(name, difference): &(&str, f32)| json!({"engine": name, "difference": difference});
             json["against"] = json!({
-                "model": a.model.display().to_string(),
+                "model": quoted(&a.model),
                 "engines": a.engines.iter().map(engine).collect::<Vec<_>>(),
                 "largest_difference": a.largest(),
                 "tolerance": a.allowed,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Stage, io};
+use crate::fs::quoted;
 
 /// A longer line is no utterance but some other file.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -126,7 +127,7 @@ fn parse_line(bytes: &[u8], line: usize, folder: &Path, options: ReadOptions) ->
     let speaker = take_string(&mut fields, "speaker")?;
     if options.check_audio && !audio.is_file() {
         let found = if audio.is_dir() { "is a directory" } else { "is not there" };
-        return Err(problem(format!("the audio file {} {found}", audio.display()))
+        return Err(problem(format!("the audio file {} {found}", quoted(&audio)))
             .hint("paths are relative to the manifest"));
     }
     Ok(Some(Entry { audio, text, duration, offset, speaker, line, extra: fields }))

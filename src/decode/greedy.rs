@@ -74,13 +74,13 @@ impl Decoder for Greedy {
     }
 
     fn end_segment(&mut self) -> Vec<UnitSpan> {
-        self.run_given = !self.in_blank();
+        self.run_given = self.likeliest().is_some();
         self.revision += 1;
         std::mem::take(&mut self.tokens)
     }
 
-    fn in_blank(&self) -> bool {
-        self.previous == self.bias.blank()
+    fn likeliest(&self) -> Option<TokenId> {
+        Some(self.previous).filter(|&token| token != self.bias.blank())
     }
 
     fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan> {
@@ -178,7 +178,7 @@ mod tests {
     fn a_segment_ends_before_a_label_that_is_kept_with_its_run() {
         let mut greedy = Greedy::new(&table(3), &DecoderOptions::default());
         greedy.push(&scripted(&[1, 0, 1, 2, 2], 3));
-        assert!(!greedy.in_blank());
+        assert!(greedy.likeliest().is_some());
         assert_eq!(ids(&greedy.end_segment_before(3)), [1, 1]);
         greedy.push(&scripted(&[2, 0, 2], 3));
         let spans: Vec<_> = greedy.end_segment_before(9).iter().map(|t| (id(t), t.start, t.end)).collect();

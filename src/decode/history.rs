@@ -1,7 +1,7 @@
 //! The words that paths of a search have behind them: a tree of back pointers, from which what no path
 //! leads to is removed now and then.
 
-use super::{Unit, UnitSpan};
+use super::UnitSpan;
 
 /// A node of the tree that stands for no word.
 pub(super) const NOTHING: u32 = u32::MAX;
@@ -133,7 +133,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::super::WordId;
+    use super::super::{Unit, WordId};
     use super::*;
 
     fn word(id: u32, start: u64) -> UnitSpan {

@@ -11,6 +11,7 @@ mod history;
 pub mod language_model;
 pub mod lexicon;
 mod options;
+pub mod rejection;
 pub mod search;
 
 use std::sync::Arc;
@@ -19,7 +20,8 @@ pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use language_model::{LanguageModel, LmState, WordLoop};
 pub use lexicon::Lexicon;
-pub use options::{DecoderOptions, Pronunciation, RejectionOptions};
+pub use options::{DecoderOptions, Pronunciation};
+pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
 pub use search::{Beam, Search, Vocabulary};
 
 use crate::error::{Error, Result, Stage};
@@ -83,8 +85,8 @@ pub trait Decoder: Send {
     /// on without a break (then it was given already, and is not given again).
     fn end_segment(&mut self) -> Vec<UnitSpan>;
 
-    /// Whether the likeliest token of the last frame is the blank.
-    fn in_blank(&self) -> bool;
+    /// The likeliest token of the last frame; `None` for the blank, and before the first frame.
+    fn likeliest(&self) -> Option<TokenId>;
 
     /// Whether the last that was said, up to the last frame, was speech that is none of the model's words.
     fn follows_other_speech(&self) -> bool {

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RejectionOptions;
+use crate::error::{Error, Result, Stage};
+
 /// How a model's log-probabilities are to be read; chosen when it was trained (metadata key
 /// `hearken.decoder`, JSON).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,8 +31,7 @@ pub struct DecoderOptions {
     /// labels, nats.
     pub filler_entry_cost: f32,
     pub filler_label_cost: f32,
-    /// With a lexicon: what words have to be worth to be told from other speech. Without it the filler
-    /// and the words compete by the costs above alone.
+    /// With a lexicon: when a word is taken for other speech, by what stands around it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<RejectionOptions>,
     /// The network forgets everything at a silent endpoint, for it was trained on single
@@ -65,6 +67,33 @@ impl Default for DecoderOptions {
     }
 }
 
+impl DecoderOptions {
+    /// Checks that every number can be used.
+    ///
+    /// # Errors
+    /// Names the first that is out of its range.
+    pub fn validate(&self) -> Result<()> {
+        let cost = -1000.0..=1000.0f32;
+        for (name, value, range) in [
+            ("min_confidence", self.min_confidence, 0.0..=1.0),
+            ("blank_bias", self.blank_bias, cost.clone()),
+            ("filler_bias", self.filler_bias, cost.clone()),
+            ("word_cost", self.word_cost, cost.clone()),
+            ("filler_entry_cost", self.filler_entry_cost, cost.clone()),
+            ("filler_label_cost", self.filler_label_cost, cost),
+            ("flush_ms", self.flush_ms as f32, 0.0..=10_000.0),
+            ("reset_after_other_speech_ms", self.reset_after_other_speech_ms as f32, 0.0..=10_000.0),
+        ] {
+            if !range.contains(&value) {
+                let (least, most) = (range.start(), range.end());
+                let problem = format!("expected a number from {least} to {most}, found {value}");
+                return Err(Error::new(Stage::Model, problem).at(name));
+            }
+        }
+        self.rejection.as_ref().map_or(Ok(()), RejectionOptions::validate)
+    }
+}
+
 /// One way to say a word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,43 +101,4 @@ pub struct Pronunciation {
     pub word: String,
     /// Tokens of the model, in order.
     pub tokens: Vec<String>,
-}
-
-/// What words have to be worth to be told from other speech, nats unless it is said otherwise. A search
-/// weighs every stretch of speech between two pauses: as words, as other speech, or as both, at a cost.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RejectionOptions {
-    /// What a run of words costs that begins after silence or other speech.
-    pub run_cost: f32,
-    /// What it costs to go on with words after a pause with words before it.
-    pub next_run_cost: f32,
-    /// What it costs to change from other speech to words, or from words to other speech, without a pause
-    /// between them; in the midst of a pause that is long enough it costs nothing.
-    pub mix_cost: f32,
-    /// Blanks that make a pause, ms.
-    pub pause_ms: u32,
-    /// What each blank within a word costs.
-    pub blank_cost: f32,
-    /// How much more than once the log-probabilities of words' labels count.
-    pub label_scale: f32,
-    /// How much the log-probabilities of other speech count.
-    pub filler_scale: f32,
-    /// A word whose labels are spread over more than this is none, ms; 0 for no limit.
-    pub longest_ms: u32,
-}
-
-impl Default for RejectionOptions {
-    fn default() -> Self {
-        Self {
-            run_cost: 1.0,
-            next_run_cost: -3.0,
-            mix_cost: 8.0,
-            pause_ms: 320,
-            blank_cost: 0.0,
-            label_scale: 1.0,
-            filler_scale: 1.0,
-            longest_ms: 0,
-        }
-    }
 }

@@ -4,19 +4,17 @@
 //! A path stands at one of these places, and carries the language model's state:
 //!
 //! ```text
-//!               ┌──────────── label ◄──► blank ────────────┐      within the tree of words
-//!   entry ──────┤               │ word ends                ├───► next label …
-//!               └───────────────▼──────────────────────────┘
-//!      ▲                       gap 0 ─► gap 1 ─► … ─► gap K ⟲     blanks behind a word
-//!      │                        │ mix cost, falling
-//!      │                     filler 0 ─► filler 1 ─► … ─► pause ⟲ other speech, blanks behind it
-//!      └──────── from every gap, from every filler (mix cost, falling), from the pause
+//!            ┌──────────── label ◄──► blank ────────────┐      within the tree of words
+//!   gap ─────┤               │ word ends                ├───► next label …
+//!    ▲ ▲     └───────────────▼──────────────────────────┘
+//!    │ └──────────────────  end: the next word may begin without a blank, with another label
+//!    │ pause
+//!   filler    other speech, entered from gap and end at a cost; left by words, or into the gap by a pause
 //! ```
 //!
 //! Other speech competes as a filler: it follows the likeliest label of each frame, whatever that spells,
-//! and pays for being entered and for each label. A run of words pays too where it begins. So a stretch of
-//! speech between two pauses is words where its labels spell words well enough, by their own evidence; and
-//! both, words beside other speech without a pause, only at a cost that words inside words do not outweigh.
+//! and pays for being entered and for each label. What stands behind a pause is judged anew: there the
+//! filler is entered again.
 //!
 //! Of paths at the same place in the same state the best goes on, the others never matter again. A frame
 //! costs the same however many were before it: scores are kept near zero, and the words behind the paths
@@ -36,8 +34,6 @@ use crate::text::TokenTable;
 /// taken when a segment ends.
 const UNFINISHED_MARGIN: f32 = 4.0;
 
-/// Without [`RejectionOptions`](super::RejectionOptions): silence after which other speech has ended, ms.
-const SILENCE_MS: u32 = 2000;
 
 /// How wide a search looks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,55 +71,26 @@ pub struct Vocabulary {
 struct Costs {
     filler_entry: f32,
     filler_label: f32,
-    filler_scale: f32,
-    run: f32,
-    next_run: f32,
-    mix: f32,
     /// Blanks that make a pause, at least 1.
     pause: u32,
-    /// Blanks behind a word that are told apart: as many, unless it makes no difference.
-    gaps: u32,
-    blank: f32,
-    label_scale: f32,
-    longest: u64,
 }
 
 impl Costs {
     fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
-        let frames = |ms: u32| (f64::from(ms) / 1000.0 / frame_seconds.max(1e-6)).round() as u64;
-        let base = Self {
+        Self {
             filler_entry: options.filler_entry_cost,
             filler_label: options.filler_label_cost,
-            filler_scale: 1.0,
-            run: 0.0,
-            next_run: 0.0,
-            mix: 0.0,
-            pause: frames(SILENCE_MS).max(1) as u32,
-            gaps: 1,
-            blank: 0.0,
-            label_scale: 1.0,
-            longest: u64::MAX,
-        };
-        let Some(rejection) = options.rejection else { return base };
-        let pause = frames(rejection.pause_ms).clamp(1, 250) as u32;
-        Self {
-            filler_scale: rejection.filler_scale,
-            run: rejection.run_cost,
-            next_run: rejection.next_run_cost,
-            mix: rejection.mix_cost,
-            pause,
-            gaps: pause,
-            blank: rejection.blank_cost,
-            label_scale: rejection.label_scale,
-            longest: if rejection.longest_ms == 0 { u64::MAX } else { frames(rejection.longest_ms) },
-            ..base
+            pause: pause_frames(options, frame_seconds),
         }
     }
+}
 
-    /// What it costs to change between words and other speech with so many blanks between them.
-    fn mix_after(&self, blanks: u32) -> f32 {
-        self.mix * (1.0 - blanks.min(self.pause) as f32 / self.pause as f32)
-    }
+/// Output frames of blanks that make a pause, behind which speech is judged anew; an output frame lasts
+/// `frame_seconds`.
+pub(crate) fn pause_frames(options: &DecoderOptions, frame_seconds: f64) -> u32 {
+    let ms = options.rejection.unwrap_or_default().pause_ms;
+    // No more than some hundred: each is a place of its own.
+    (f64::from(ms) / 1000.0 / frame_seconds.max(1e-6)).round().clamp(1.0, 250.0) as u32
 }
 
 /// Where a path stands: what it may go on with.
@@ -135,12 +102,10 @@ enum Place {
     Blank(u32),
     /// A word has just ended with this label.
     End(TokenId),
-    /// So many blanks after a word; the last number stands for all beyond.
-    Gap(u32),
+    /// Between words: blanks, or nothing yet.
+    Gap,
     /// So many blanks after other speech.
     Filler(u32),
-    /// Nothing was said yet, or other speech and a pause.
-    Pause,
 }
 
 /// The best path to a place with a language model's state.
@@ -174,8 +139,7 @@ struct Frame<'a> {
     log_probs: &'a [f32],
     bias: &'a [f32],
     blank: f32,
-    likeliest: TokenId,
-    /// The log-probability of the likeliest, biased.
+    /// The log-probability of the likeliest token, biased.
     best: f32,
     /// The likeliest is no blank.
     speech: bool,
@@ -317,7 +281,6 @@ impl Search {
             log_probs,
             bias: vocabulary.bias.values(),
             blank: log_probs[blank.index()] + vocabulary.bias.values()[blank.index()],
-            likeliest,
             best,
             speech: likeliest != blank,
             repeated: likeliest == self.likeliest,
@@ -340,14 +303,19 @@ impl Search {
     fn advance(&mut self, vocabulary: &Vocabulary, frame: &Frame<'_>) {
         self.next.clear();
         let mut step = Step { vocabulary, frame, next: &mut self.next };
+        // All other speech is in one state of the language model: where words begin behind it, only the best
+        // of its paths matters.
+        let filler = |path: &&Path| matches!(path.place, Place::Filler(_));
+                if let Some(path) = self.paths.list.iter().filter(filler).reduce(|a, b| if b.score > a.score { b } else { a }) {
+            step.enter_words(path, None);
+        }
         for path in &self.paths.list {
             match path.place {
                 Place::Label(node) => step.from_label(path, node),
                 Place::Blank(node) => step.from_blank(path, node),
-                Place::End(label) => step.from_gap(path, 0, Some(label)),
-                Place::Gap(blanks) => step.from_gap(path, blanks, None),
+                Place::End(label) => step.from_gap(path, Some(label)),
+                Place::Gap => step.from_gap(path, None),
                 Place::Filler(blanks) => step.from_filler(path, blanks),
-                Place::Pause => step.from_pause(path),
             }
         }
         std::mem::swap(&mut self.paths, &mut self.next);
@@ -375,7 +343,7 @@ impl Search {
     fn revive(&mut self, vocabulary: &Vocabulary) {
         if self.paths.list.is_empty() {
             let (lm, history) = (vocabulary.language_model.start(), self.shown);
-            self.paths.list.push(Path { place: Place::Pause, lm, score: 0.0, history, word: NO_WORD });
+            self.paths.list.push(Path { place: Place::Gap, lm, score: 0.0, history, word: NO_WORD });
         }
     }
 
@@ -386,9 +354,6 @@ impl Search {
         ends.clear();
         for path in &self.paths.list {
             let Place::Label(node) = path.place else { continue };
-            if self.frames - path.word.start > vocabulary.costs.longest {
-                continue;
-            }
             let log_prob = (path.word.sum + path.word.peak) / lexicon.node(node).depth as f32;
             for &id in lexicon.words_at(node) {
                 let Some((cost, lm)) = vocabulary.language_model.next(path.lm, id) else { continue };
@@ -436,7 +401,7 @@ impl Search {
             }
         }
         let nothing = Path {
-            place: Place::Pause,
+            place: Place::Gap,
             lm: self.vocabulary.language_model.start(),
             score: f32::NEG_INFINITY,
             history: NOTHING,
@@ -460,8 +425,7 @@ impl Step<'_> {
 
     /// What a label of a word adds to the score.
     fn label(&self, token: TokenId) -> f32 {
-        let at = token.index();
-        self.vocabulary.costs.label_scale * (self.frame.log_probs[at] + self.frame.bias[at])
+        self.frame.log_probs[token.index()] + self.frame.bias[token.index()]
     }
 
     fn from_label(&mut self, path: &Path, node: u32) {
@@ -489,7 +453,7 @@ impl Step<'_> {
     }
 
     fn blank_within(&mut self, path: &Path, node: u32) {
-        let score = path.score + self.frame.blank - self.vocabulary.costs.blank;
+        let score = path.score + self.frame.blank;
         self.offer(Path { place: Place::Blank(node), score, ..*path });
     }
 
@@ -503,30 +467,36 @@ impl Step<'_> {
         self.offer(Path { place: Place::Label(child), score, word, ..*path });
     }
 
-    /// Begins words at `cost`; the first label must not be `last`, which would be its repetition.
-    fn enter_words(&mut self, path: &Path, cost: f32, last: Option<TokenId>) {
+    /// Begins words; the first label must not be `last`, which would be its repetition.
+    fn enter_words(&mut self, path: &Path, last: Option<TokenId>) {
         let Vocabulary { lexicon, look_ahead, .. } = self.vocabulary;
         for root in lexicon.roots() {
             let token = lexicon.node(root).token;
             if Some(token) == last {
                 continue;
             }
-            let score = path.score - cost - look_ahead[root as usize] + self.label(token);
+            let score = path.score - look_ahead[root as usize] + self.label(token);
             let log_prob = self.frame.log_probs[token.index()];
             let word = Draft { start: self.frame.at, sum: 0.0, peak: log_prob, ..NO_WORD };
             self.offer(Path { place: Place::Label(root), score, word, ..*path });
         }
     }
 
-    fn from_gap(&mut self, path: &Path, blanks: u32, last: Option<TokenId>) {
-        let costs = &self.vocabulary.costs;
-        let next_run = if blanks >= costs.pause { costs.next_run } else { 0.0 };
-        let place = Place::Gap((blanks + 1).min(costs.gaps));
-        self.offer(Path { place, score: path.score + self.frame.blank, ..*path });
-        self.enter_words(path, next_run, last);
-        if let Some(end) = self.vocabulary.language_model.end(path.lm).filter(|_| self.frame.speech) {
-            self.enter_filler(path, end + costs.mix_after(blanks));
+    fn from_gap(&mut self, path: &Path, last: Option<TokenId>) {
+        self.offer(Path { place: Place::Gap, score: path.score + self.frame.blank, ..*path });
+        self.enter_words(path, last);
+        if self.frame.speech {
+            self.enter_filler(path);
         }
+    }
+
+    /// Takes what is being said for other speech.
+    fn enter_filler(&mut self, path: &Path) {
+        let Vocabulary { language_model, costs, .. } = self.vocabulary;
+        let Some(end) = language_model.end(path.lm) else { return };
+        let score = path.score - end - costs.filler_entry - costs.filler_label + self.frame.best;
+        let (place, lm) = (Place::Filler(0), language_model.start());
+        self.offer(Path { place, lm, score, ..*path });
     }
 
     fn from_filler(&mut self, path: &Path, blanks: u32) {
@@ -534,30 +504,12 @@ impl Step<'_> {
         if self.frame.speech {
             let goes_on = blanks == 0 && self.frame.repeated;
             let cost = if goes_on { 0.0 } else { costs.filler_label };
-            let score = path.score + costs.filler_scale * self.frame.best - cost;
+            let score = path.score + self.frame.best - cost;
             self.offer(Path { place: Place::Filler(0), score, ..*path });
         } else {
-            let place = if blanks + 1 < costs.pause { Place::Filler(blanks + 1) } else { Place::Pause };
+            let place = if blanks + 1 < costs.pause { Place::Filler(blanks + 1) } else { Place::Gap };
             self.offer(Path { place, score: path.score + self.frame.blank, ..*path });
         }
-        self.enter_words(path, costs.run + costs.mix_after(blanks), None);
-    }
-
-    fn from_pause(&mut self, path: &Path) {
-        self.offer(Path { score: path.score + self.frame.blank, ..*path });
-        self.enter_words(path, self.vocabulary.costs.run, None);
-        if self.frame.speech {
-            self.enter_filler(path, 0.0);
-        }
-    }
-
-    /// Takes what is being said for other speech.
-    fn enter_filler(&mut self, path: &Path, cost: f32) {
-        let costs = &self.vocabulary.costs;
-        let cost = cost + costs.filler_entry + costs.filler_label;
-        let score = path.score - cost + costs.filler_scale * self.frame.best;
-        let lm = self.vocabulary.language_model.start();
-        self.offer(Path { place: Place::Filler(0), lm, score, ..*path });
     }
 }
 
@@ -618,13 +570,13 @@ impl Decoder for Search {
         words
     }
 
-    fn in_blank(&self) -> bool {
-        self.likeliest == self.vocabulary.bias.blank()
+    fn likeliest(&self) -> Option<TokenId> {
+        Some(self.likeliest).filter(|&token| token != self.vocabulary.bias.blank())
     }
 
     fn follows_other_speech(&self) -> bool {
         let best = self.best_path(false);
-        matches!(best.place, Place::Filler(_) | Place::Pause)
+        matches!(best.place, Place::Filler(_))
     }
 
     fn reset(&mut self) {
@@ -722,7 +674,7 @@ mod tests {
         let words = search.end_segment();
         assert_eq!((ids(&words), words[0].start), (vec![1], 3));
         search.push(&said(&[0, 0]));
-        assert!(search.in_blank() && search.end_segment().is_empty());
+        assert!(search.likeliest().is_none() && search.end_segment().is_empty());
     }
 
     #[test]
@@ -809,8 +761,7 @@ mod tests {
 
     #[derive(Clone, Copy)]
     enum At {
-        Pause,
-        Gap(u32, Option<usize>),
+        Gap(Option<usize>),
         Filler(u32),
         Word { entry: usize, label: usize, blank: bool },
     }
@@ -830,7 +781,7 @@ mod tests {
                     if let Some((cost, lm)) = self.language_model.next(lm, self.ids[entry]) {
                         let last = Some(self.label(entry, label));
                         let words = [words, &[self.ids[entry]]].concat();
-                        self.explore(t, At::Gap(0, last), lm, score - cost, &words);
+                        self.explore(t, At::Gap(last), lm, score - cost, &words);
                     }
                 }
             }
@@ -843,24 +794,14 @@ mod tests {
                 return;
             }
             let (x, likeliest, costs) = (self.frames[t], self.likeliest(t), self.costs);
-            let filler = score + costs.filler_scale * x[likeliest];
-            let start = self.language_model.start();
+            let filler = score + x[likeliest];
             match at {
-                At::Pause => {
-                    self.explore(t + 1, at, lm, score + x[0], words);
-                    self.enter(t, lm, score - costs.run, None, words);
-                    if likeliest != 0 {
-                        let cost = costs.filler_entry + costs.filler_label;
-                        self.explore(t + 1, At::Filler(0), start, filler - cost, words);
-                    }
-                }
-                At::Gap(blanks, last) => {
-                    self.explore(t + 1, At::Gap((blanks + 1).min(costs.gaps), None), lm, score + x[0], words);
-                    let again = if blanks >= costs.pause { costs.next_run } else { 0.0 };
-                    self.enter(t, lm, score - again, last, words);
+                At::Gap(last) => {
+                    self.explore(t + 1, At::Gap(None), lm, score + x[0], words);
+                    self.enter(t, lm, score, last, words);
                     if let (true, Some(end)) = (likeliest != 0, self.language_model.end(lm)) {
-                        let cost = costs.filler_entry + costs.filler_label + costs.mix_after(blanks) + end;
-                        self.explore(t + 1, At::Filler(0), start, filler - cost, words);
+                        let cost = costs.filler_entry + costs.filler_label + end;
+                        self.explore(t + 1, At::Filler(0), self.language_model.start(), filler - cost, words);
                     }
                 }
                 At::Filler(blanks) => {
@@ -869,23 +810,24 @@ mod tests {
                         let cost = if goes_on { 0.0 } else { costs.filler_label };
                         self.explore(t + 1, At::Filler(0), lm, filler - cost, words);
                     } else {
-                        let next = if blanks + 1 < costs.pause { At::Filler(blanks + 1) } else { At::Pause };
+                        let pauses = blanks + 1 >= costs.pause;
+                        let next = if pauses { At::Gap(None) } else { At::Filler(blanks + 1) };
                         self.explore(t + 1, next, lm, score + x[0], words);
                     }
-                    self.enter(t, lm, score - costs.run - costs.mix_after(blanks), None, words);
+                    self.enter(t, lm, score, None, words);
                 }
                 At::Word { entry, label, blank } => {
                     let (here, last) = (self.label(entry, label), self.lexicon[entry].tokens.len() - 1);
                     if !blank {
-                        self.explore(t + 1, at, lm, score + costs.label_scale * x[here], words);
+                        self.explore(t + 1, at, lm, score + x[here], words);
                     }
                     if label < last {
                         let pause = At::Word { entry, label, blank: true };
-                        self.explore(t + 1, pause, lm, score + x[0] - costs.blank, words);
+                        self.explore(t + 1, pause, lm, score + x[0], words);
                         let next = self.label(entry, label + 1);
                         if blank || next != here {
                             let on = At::Word { entry, label: label + 1, blank: false };
-                            self.explore(t + 1, on, lm, score + costs.label_scale * x[next], words);
+                            self.explore(t + 1, on, lm, score + x[next], words);
                         }
                     }
                 }
@@ -896,7 +838,7 @@ mod tests {
             for entry in 0..self.lexicon.len() {
                 let first = self.label(entry, 0);
                 if Some(first) != last {
-                    let score = score + self.costs.label_scale * self.frames[t][first];
+                    let score = score + self.frames[t][first];
                     self.explore(t + 1, At::Word { entry, label: 0, blank: false }, lm, score, words);
                 }
             }
@@ -911,19 +853,8 @@ mod tests {
     }
 
     fn rejection() -> impl Strategy<Value = Option<RejectionOptions>> {
-        let some = (0.0f32..2.0, -1.0f32..1.0, 0.0f32..3.0, 40u32..130, 0.5f32..2.0, 0.5f32..1.0);
-        let options =
-            |(run_cost, next_run_cost, mix_cost, pause_ms, label_scale, filler_scale)| RejectionOptions {
-                run_cost,
-                next_run_cost,
-                mix_cost,
-                pause_ms,
-                label_scale,
-                filler_scale,
-                blank_cost: 0.1,
-                longest_ms: 0,
-            };
-        prop::option::of(some.prop_map(options))
+        let some = (40u32..130).prop_map(|pause_ms| RejectionOptions { pause_ms, ..Default::default() });
+        prop::option::of(some)
     }
 
     proptest! {
@@ -946,7 +877,7 @@ mod tests {
                 frames: &frames,
                 best: (f32::NEG_INFINITY, Vec::new()),
             };
-            exhaustive.explore(0, At::Pause, model.start(), 0.0, &[]);
+            exhaustive.explore(0, At::Gap(None), model.start(), 0.0, &[]);
             for margin in [f32::INFINITY, 1e4] {
                 let beam = Beam { margin, ..Beam::EXACT };
                 let mut search = Search::new(vocabulary(&words, Arc::clone(&model), &options, beam));

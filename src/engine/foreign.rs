@@ -7,7 +7,7 @@
 //!
 //! States are those that the metadata list, else inputs and outputs whose names differ in a word
 //! such as `new`, else those that the same cell reads and writes, else those of equal shapes, in order
-//! (see [`crate::onnx::describe`]). An axis of a
+//! (see [`crate::onnx::inspect`]). An axis of a
 //! state that the graph leaves open counts streams; where it leaves none open, streams go through
 //! one at a time.
 
@@ -16,7 +16,7 @@ use super::windows::Windows;
 use super::{Engine, EngineKind, EngineOptions, EngineSpec, State, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
-use crate::onnx::describe::Description;
+use crate::onnx::inspect::Description;
 use crate::units::counted;
 
 /// Frames that are tried to find out how many of them an output frame takes.
@@ -207,8 +207,8 @@ pub(super) fn rows(output: StateTensor, streams: usize, width: usize) -> Result<
 pub(super) mod tests {
     use super::*;
     use crate::engine::Graph;
-    use crate::onnx::describe::{describe, describe_with};
     use crate::onnx::graph::{Dim, GraphBuilder};
+    use crate::onnx::inspect::{describe, describe_with};
     use crate::onnx::proto::{ModelProto, StringStringEntryProto};
     use prost::Message;
 

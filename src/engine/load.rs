@@ -1,11 +1,10 @@
 //! Choosing an engine by name.
 
 use std::fmt;
-use std::str::FromStr;
 
 use super::ort_library::LibrarySearch;
 use super::{Engine, EngineSpec, native};
-use crate::error::{Error, Result, Stage};
+use crate::error::Result;
 use crate::model::{Network, NetworkConfig};
 use crate::onnx::states::state_specs;
 
@@ -50,20 +49,13 @@ impl fmt::Display for EngineKind {
     }
 }
 
-impl FromStr for EngineKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let kind = EngineKind::ALL.into_iter().find(|k| k.name() == name).ok_or_else(|| {
-            Error::new(Stage::Usage, format!("expected the engine native, tract or ort, found {name:?}"))
-        })?;
-        if kind.is_compiled_in() { Ok(kind) } else { Err(not_compiled_in(kind)) }
-    }
-}
-
-pub(super) fn not_compiled_in(kind: EngineKind) -> Error {
-    Error::new(Stage::Usage, format!("the engine {kind} is not in this build of hearken"))
-        .hint(format!("build it with `--features {kind}`, or use the engine native"))
+#[cfg(not(all(feature = "ort", feature = "tract")))]
+pub(super) fn not_compiled_in(kind: EngineKind) -> crate::Error {
+    crate::Error::new(
+        crate::error::Stage::Usage,
+        format!("the engine {kind} is not in this build of hearken"),
+    )
+    .hint(format!("build it with `--features {kind}`, or use the engine native"))
 }
 
 /// What some engines need beside the model.
@@ -87,7 +79,7 @@ impl Default for EngineOptions {
 /// onnxruntime run, and its network, which the native engine runs.
 ///
 /// # Errors
-/// [`Stage::Usage`] when the engine is not compiled in; else when it cannot run the graph or,
+/// [`Stage::Usage`](crate::error::Stage::Usage) when the engine is not compiled in; else when it cannot run the graph or,
 /// for `ort`, the library is not found or too old.
 pub fn load(
     kind: EngineKind,
@@ -136,28 +128,6 @@ impl EngineSpec {
             shift: config.subsampling,
             num_tokens: config.num_tokens,
             states: state_specs(config),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_parsed_and_others_are_wrong_usage() {
-        assert_eq!("native".parse::<EngineKind>().expect("known"), EngineKind::Native);
-        let error = "cuda".parse::<EngineKind>().expect_err("unknown");
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("native, tract or ort"), "{error}");
-        for kind in EngineKind::ALL {
-            match kind.name().parse::<EngineKind>() {
-                Ok(parsed) => assert!(parsed == kind && kind.is_compiled_in()),
-                Err(error) => {
-                    assert!(!kind.is_compiled_in() && error.exit_code() == 2);
-                    assert!(error.to_string().contains("not in this build"), "{error}");
-                }
-            }
         }
     }
 }

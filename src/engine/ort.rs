@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, TensorRef};
 
@@ -39,14 +40,20 @@ impl OrtEngine {
         threads: usize,
     ) -> Result<Self> {
         let io = GraphIo::find(bytes, &spec)?;
-        let session = session(bytes, search, threads)?;
+        let session = session(bytes, GraphOptimizationLevel::All, search, threads)?;
         Ok(Self { spec: EngineSpec { name: "ort", ..spec }, io, session: Mutex::new(session) })
     }
 }
 
-fn session(bytes: &[u8], search: &LibrarySearch, threads: usize) -> Result<Session> {
+fn session(
+    bytes: &[u8],
+    optimizations: GraphOptimizationLevel,
+    search: &LibrarySearch,
+    threads: usize,
+) -> Result<Session> {
     let environment = load_library(search)?;
     Session::builder(&environment)
+        .and_then(|b| Ok(b.with_optimization_level(optimizations)?))
         .and_then(|b| Ok(b.with_intra_threads(threads.max(1))?.with_inter_threads(1)?))
         .and_then(|b| Ok(b.with_log_level(LogLevel::Fatal)?))
         .and_then(|mut b| b.commit_from_memory(bytes))
@@ -60,12 +67,17 @@ pub struct OrtGraph {
 }
 
 impl OrtGraph {
-    /// A graph of a file's bytes; `threads` is how many threads one operator may use.
+    /// A graph of a file's bytes; `uses_half` says whether anything in it is in half precision,
+    /// `threads` how many threads one operator may use.
     ///
     /// # Errors
     /// When no library of onnxruntime is found, it is too old, or it cannot run the graph.
-    pub fn from_model(bytes: &[u8], search: &LibrarySearch, threads: usize) -> Result<Self> {
-        let session = session(bytes, search, threads)?;
+    pub fn from_model(bytes: &[u8], uses_half: bool, search: &LibrarySearch, threads: usize) -> Result<Self> {
+        // On a float16 matrix product behind a transposition the layout optimizer of onnxruntime 1.32
+        // crashes; the levels below it are sound.
+        let optimizations =
+            if uses_half { GraphOptimizationLevel::Level2 } else { GraphOptimizationLevel::All };
+        let session = session(bytes, optimizations, search, threads)?;
         let outputs = session.outputs().iter().map(|o| o.name().to_string()).collect();
         Ok(Self { session: Mutex::new(session), outputs })
     }
@@ -108,10 +120,18 @@ impl Graph for OrtGraph {
 /// binding keeps both the library and its environment in globals of its own, and refuses a second.
 static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
+/// Loads onnxruntime's library, which the process then keeps.
+///
+/// # Errors
+/// When none is found, or none will do.
+pub fn find_library(search: &LibrarySearch) -> Result<()> {
+    load_library(search).map(|_| ())
+}
+
 /// Loads the first library that the search finds and that will do.
 fn load_library(search: &LibrarySearch) -> Result<Environment> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut refused = Vec::new();
+    let mut refused = None;
     for path in search.candidates() {
         let result = check_file(&path).and_then(|()| match &*loaded {
             Some((same, environment)) if *same == path => Ok(environment.clone()),
@@ -127,10 +147,10 @@ fn load_library(search: &LibrarySearch) -> Result<Environment> {
                 *loaded = Some((path, environment.clone()));
                 return Ok(environment);
             }
-            Err(error) => refused.push(error.to_string()),
+            Err(error) => refused = refused.or(Some(error)),
         }
     }
-    Err(search.not_found(&refused))
+    Err(search.not_found(refused.as_ref()))
 }
 
 /// Loads a library; its version is asked before anything else of it is used.

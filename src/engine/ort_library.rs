@@ -46,7 +46,9 @@ impl LibrarySearch {
         }
         for root in &self.python_roots {
             // Windows keeps it without the version of Python in the path.
-            directories.push(root.join("Lib/site-packages/onnxruntime/capi"));
+            if cfg!(windows) {
+                directories.push(root.join("Lib/site-packages/onnxruntime/capi"));
+            }
             let mut versions: Vec<PathBuf> = entries(&root.join("lib")).filter(|p| is_python(p)).collect();
             versions.sort();
             for python in versions.iter().rev() {
@@ -57,27 +59,28 @@ impl LibrarySearch {
         directories
     }
 
-    /// The error for when none of the candidates would do; `refused` says why, one by one.
-    pub fn not_found(&self, refused: &[String]) -> Error {
+    /// The error for when none of the candidates would do; `refused` says why the first of them, if
+    /// there is one, would not.
+    pub fn not_found(&self, refused: Option<&Error>) -> Error {
         let (major, minor) = OLDEST;
-        let needed = format!("needed: the library of onnxruntime {major}.{minor} or newer");
-        let found = match refused {
-            [] => {
-                let dirs: Vec<String> = self.directories().iter().map(|d| d.display().to_string()).collect();
-                if dirs.is_empty() {
-                    "found none".into()
-                } else {
-                    format!("found none in {}", dirs.join(", "))
-                }
-            }
-            refused => format!("found {}", refused.join("; ")),
+        let problem = match refused {
+            None => format!("onnxruntime {major}.{minor} or newer is needed, and no {LIBRARY} was found"),
+            Some(refused) => format!("onnxruntime {major}.{minor} or newer is needed: {refused}"),
         };
-        Error::new(Stage::Engine, format!("onnxruntime: {needed}; {found}")).hint(
-            "set ORT_DYLIB_PATH to the library, or `pip install onnxruntime` and activate the \
-             environment, or use another engine",
-        )
+        Error::new(Stage::Engine, problem).hint(format!(
+            "set ORT_DYLIB_PATH to {LIBRARY}, or `pip install onnxruntime` and activate that environment"
+        ))
     }
 }
+
+/// The library's name on this system.
+const LIBRARY: &str = if cfg!(windows) {
+    "onnxruntime.dll"
+} else if cfg!(target_os = "macos") {
+    "libonnxruntime.dylib"
+} else {
+    "libonnxruntime.so"
+};
 
 /// Refuses, before it is loaded, what is not a regular file (a pipe would block for ever) and
 /// what says by its name that it is too old.

@@ -11,11 +11,11 @@ use super::windows::Windows;
 use super::{Engine, EngineKind, EngineOptions};
 use crate::error::{Error, Result, Stage, io};
 use crate::features::FbankOptions;
-use crate::onnx::describe::{Description, describe_with};
 use crate::onnx::import::parse_tokens;
+use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::load::read_bytes;
-use crate::onnx::recurrent;
-use crate::onnx::{DecoderOptions, Metadata};
+use crate::onnx::targets::TARGET_KEY;
+use crate::onnx::{DecoderOptions, Metadata, Target, proto, streamable};
 use crate::text::TokenTable;
 
 /// Features of a frame where the graph leaves it open: all of the published models'.
@@ -37,7 +37,11 @@ pub fn open(folder: &Path, kind: EngineKind, options: &EngineOptions) -> Result<
     match &files.model {
         Model::Ctc(path) => {
             let bytes = read_bytes(path)?;
-            open_file(&bytes, (tokens, &files.tokens), kind, options).map_err(|e| e.in_file(path))
+            let opened = match exported_metadata(&bytes) {
+                Some(metadata) => open_exported(&bytes, metadata, kind, options),
+                None => open_file(&bytes, (tokens, &files.tokens), kind, options),
+            };
+            opened.map_err(|e| e.in_file(path))
         }
         Model::Transducer { encoder, decoder, joiner } => {
             let engine = transducer([encoder, decoder, joiner], &tokens, kind, options)?;
@@ -78,7 +82,7 @@ pub fn open_file(
     let description = describe_with(bytes, &options.states)?;
     check_features(&description)?;
     // Before all else: no naming of states helps it.
-    recurrent::check_streams(bytes)?;
+    streamable::check_streams(bytes)?;
     let engine = ForeignEngine::open(kind, bytes, &description, NUM_FEATURES, options)?;
     check_streams(&engine)?;
     let (features, v) = (engine.spec().num_features, engine.spec().num_tokens);
@@ -99,6 +103,21 @@ pub fn open_exported(
     let engine = ForeignEngine::open(kind, bytes, &description, metadata.features.num_mel_bins, options)?;
     check_streams(&engine)?;
     Ok((Box::new(engine), metadata))
+}
+
+/// The metadata of a file that hearken exported for another system, or in another precision.
+pub fn exported_metadata(bytes: &[u8]) -> Option<Metadata> {
+    let model = proto::decode(bytes).ok()?;
+    let entries: Vec<(String, String)> =
+        model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
+    let is_export = entries.iter().any(|(key, _)| key == TARGET_KEY);
+    let mut metadata = if is_export { Metadata::from_entries(&entries).ok()? } else { return None };
+    if entries.iter().any(|(key, value)| key == TARGET_KEY && value == Target::SherpaOnnx.name()) {
+        // They are in the graph already.
+        metadata.decoder.blank_bias = 0.0;
+        metadata.decoder.filler_bias = 0.0;
+    }
+    Some(metadata)
 }
 
 /// A stream is heard in pieces: that needs states, and features.

@@ -236,8 +236,8 @@ impl Engine for TransducerEngine {
 mod tests {
     use super::super::foreign::tests::{Function, f32s, file, floats};
     use super::*;
-    use crate::onnx::describe::describe;
     use crate::onnx::graph::{Dim, GraphBuilder};
+    use crate::onnx::inspect::describe;
 
     /// Frames of one feature; an encoder frame of one number for every four of them, the symbol
     /// that it asks for. The decoder gives the sum of its symbols, the joiner asks for the encoder's

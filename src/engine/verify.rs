@@ -5,7 +5,7 @@ use super::foreign::ForeignEngine;
 use super::{Engine, EngineKind, EngineOptions, NativeEngine, State, graph, load, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::model::Network;
-use crate::onnx::describe::Description;
+use crate::onnx::inspect::Description;
 use crate::onnx::metadata::Metadata;
 use std::path::Path;
 

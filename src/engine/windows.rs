@@ -5,8 +5,8 @@ use super::batch::{batch_shape, split_f32, split_i64, stack, zero_state};
 use super::graph::{self, Graph};
 use super::{EngineKind, EngineOptions, State, StateSpec, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::describe::{Description, MAX_WINDOW, Port, StatePair};
-use crate::onnx::recurrent;
+use crate::onnx::inspect::{Description, MAX_WINDOW, Port, StatePair};
+use crate::onnx::streamable;
 
 /// No state of a stream may be greater than this many numbers.
 const MAX_STATE: usize = 1 << 24;
@@ -60,7 +60,7 @@ impl Windows {
         options: &EngineOptions,
     ) -> Result<Self> {
         if !description.states.is_empty() {
-            recurrent::check_streams(bytes)?;
+            streamable::check_streams(bytes)?;
         }
         Self::over(graph::open(kind, bytes, options)?, description, num_features, window)
     }
@@ -76,7 +76,8 @@ impl Windows {
         let is_state = |port: &Port| states.iter().any(|s| s.input == port.name);
         let others: Vec<&Port> = description.inputs.iter().filter(|i| !is_state(i)).collect();
         let is_x = |port: &&&Port| port.r#type == "float32" && matches!(port.shape.len(), 2 | 3);
-        let x = *others.iter().find(is_x).ok_or_else(|| {
+        let named = others.iter().find(|port| description.features_input.as_ref() == Some(&port.name));
+        let x = *named.filter(|port| is_x(port)).or_else(|| others.iter().find(is_x)).ok_or_else(|| {
             Error::new(Stage::Model, "expected an input of frames [N, T, F] or samples [N, T], found none")
         })?;
         let takes_samples = x.shape.len() == 2;

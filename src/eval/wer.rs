@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Error, Result, Stage};
+use crate::text::normalize;
 
 /// More cells than this are not kept for walking back: then edits are counted without knowing
 /// which words were confused.
@@ -25,10 +26,20 @@ impl Edits {
         self.substitutions + self.deletions + self.insertions
     }
 
-    /// Errors over the reference's length; may exceed 1. With an empty reference 0 when nothing
-    /// was inserted, else the count of insertions (as if the length were 1).
-    pub fn rate(&self) -> f64 {
-        self.errors() as f64 / self.reference.max(1) as f64
+    /// Errors over the reference's length; may exceed 1. `None` with an empty reference, which
+    /// measures nothing.
+    pub fn rate(&self) -> Option<f64> {
+        (self.reference > 0).then(|| self.errors() as f64 / self.reference as f64)
+    }
+
+    /// The number of units in the hypothesis.
+    pub fn hypothesis(&self) -> u64 {
+        self.reference + self.insertions - self.deletions
+    }
+
+    /// Units of the hypothesis that the reference does not have.
+    pub fn false_units(&self) -> u64 {
+        self.substitutions + self.insertions
     }
 
     /// Adds another utterance's edits.
@@ -142,13 +153,13 @@ pub struct Score {
 }
 
 impl Score {
-    /// Word error rate, a fraction.
-    pub fn wer(&self) -> f64 {
+    /// Word error rate, a fraction; `None` where no word was said.
+    pub fn wer(&self) -> Option<f64> {
         self.words.rate()
     }
 
-    /// Character error rate, a fraction.
-    pub fn cer(&self) -> f64 {
+    /// Character error rate, a fraction; `None` where no word was said.
+    pub fn cer(&self) -> Option<f64> {
         self.chars.rate()
     }
 
@@ -172,7 +183,8 @@ impl Score {
     }
 }
 
-/// Compares transcripts: lower case, words parted by white space, words that count as equal.
+/// Compares transcripts as [`normalize::words`] reads them (case and punctuation do not count), with
+/// words that count as equal.
 #[derive(Clone, Debug, Default)]
 pub struct Scorer {
     equal: HashMap<String, String>,
@@ -187,8 +199,10 @@ impl Scorer {
         let mut map = HashMap::new();
         for rule in equal {
             let rule = rule.as_ref();
-            match rule.split_once('=').map(|(a, b)| (a.trim().to_lowercase(), b.trim().to_lowercase())) {
-                Some((a, b)) if is_word(&a) && is_word(&b) => map.insert(a, b),
+            match rule.split_once('=').map(|(a, b)| (normalize::words(a), normalize::words(b))) {
+                Some((mut a, mut b)) if a.len() == 1 && b.len() == 1 && rule.matches('=').count() == 1 => {
+                    map.insert(a.remove(0), b.remove(0))
+                }
                 _ => {
                     let text = format!("expected two words as in `oh=zero`, found `{rule}`");
                     return Err(Error::new(Stage::Usage, text));
@@ -200,12 +214,8 @@ impl Scorer {
 
     /// The words of a transcript as they are compared.
     pub fn words(&self, text: &str) -> Vec<String> {
-        text.split_whitespace()
-            .map(|word| {
-                let word = word.to_lowercase();
-                self.equal.get(&word).cloned().unwrap_or(word)
-            })
-            .collect()
+        let words = normalize::words(text).into_iter();
+        words.map(|word| self.equal.get(&word).cloned().unwrap_or(word)).collect()
     }
 
     /// The score of one utterance.
@@ -230,10 +240,6 @@ impl Scorer {
     }
 }
 
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && !text.contains(char::is_whitespace) && !text.contains('=')
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -249,7 +255,7 @@ mod tests {
         let score = score("a two b three four", "a too b four five");
         let Edits { substitutions, deletions, insertions, reference } = score.words;
         assert_eq!((substitutions, deletions, insertions, reference), (1, 1, 1, 5));
-        assert_eq!(score.wer(), 0.6);
+        assert_eq!(score.wer(), Some(0.6));
         let pair = |a: &str, b: &str| score.confusions.get(&(a.to_string(), b.to_string())).copied();
         assert_eq!(pair("two", "too"), Some(1));
         assert_eq!(pair("three", ""), Some(1));
@@ -275,10 +281,22 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_and_nothing_heard_is_right() {
-        assert_eq!(score("", "").wer(), 0.0);
-        assert_eq!(score("", "one two").wer(), 2.0);
+    fn without_a_reference_there_is_no_rate() {
+        assert_eq!((score("", "").wer(), score("", "").correct), (None, 1));
+        let false_words = score("", "one two");
+        assert_eq!((false_words.wer(), false_words.words.false_units()), (None, 2));
         assert_eq!(score("one", "").words.deletions, 1);
+        assert_eq!(score("one two", "one one three").words.hypothesis(), 3);
+    }
+
+    #[test]
+    fn punctuation_and_composition_do_not_count() {
+        for (reference, hypothesis) in
+            [("Stop, please!", "stop please"), ("cafe\u{301} twenty-one", "caf\u{e9} twenty one")]
+        {
+            let score = score(reference, hypothesis);
+            assert_eq!((score.words.errors(), score.chars.errors()), (0, 0), "{reference}");
+        }
     }
 
     /// The distance by its definition, without a table.

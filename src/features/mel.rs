@@ -8,7 +8,7 @@ const LANES: usize = 4;
 
 /// Triangular filters, linear in mel and not in Hz, without area normalisation (HTK's and Kaldi's).
 #[derive(Clone, Debug)]
-pub(super) struct MelBank {
+pub(crate) struct MelBank {
     /// Per filter: its first FFT bin and where its weights end in `weights`.
     filters: Vec<Filter>,
     /// All filters' weights, one after the other, each padded to a multiple of [`LANES`].
@@ -37,7 +37,7 @@ impl MelBank {
     ///
     /// # Errors
     /// A filter without any FFT bin in it.
-    pub(super) fn new(
+    pub(crate) fn new(
         num_bins: usize,
         low_freq: f32,
         high_freq: f32,
@@ -81,29 +81,29 @@ impl MelBank {
     }
 
     /// How many filters.
-    pub(super) fn num_bins(&self) -> usize {
+    pub(crate) fn num_bins(&self) -> usize {
         self.filters.len()
     }
 
     /// Each filter's first bin and its weights from there on (the last ones may be zeros).
-    pub(super) fn filters(&self) -> impl Iterator<Item = (usize, &[f32])> {
+    pub(crate) fn filters(&self) -> impl Iterator<Item = (usize, &[f32])> {
         let begins = std::iter::once(0).chain(self.filters.iter().map(|f| f.weights_end));
         self.filters.iter().zip(begins).map(|(f, begin)| (f.first_bin, &self.weights[begin..f.weights_end]))
     }
 
     /// The greatest sum of one filter's weights: no energy exceeds this times the greatest power.
-    pub(super) fn max_weight_sum(&self) -> f32 {
+    pub(crate) fn max_weight_sum(&self) -> f32 {
         self.max_weight_sum
     }
 
     /// How long the power spectrum must be for an FFT of `fft_size`: the zero weights that pad a
     /// filter may reach past the last bin.
-    pub(super) fn power_len(fft_size: usize) -> usize {
+    pub(crate) fn power_len(fft_size: usize) -> usize {
         fft_size / 2 + LANES
     }
 
     /// The filters' energies of one power spectrum of [`Self::power_len`] finite values.
-    pub(super) fn energies(&self, power: &[f32], energies: &mut [f32]) {
+    pub(crate) fn energies(&self, power: &[f32], energies: &mut [f32]) {
         let mut begin = 0;
         for (energy, filter) in energies.iter_mut().zip(&self.filters) {
             let weights = &self.weights[begin..filter.weights_end];

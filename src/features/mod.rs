@@ -5,14 +5,10 @@
 //! does the book-keeping of samples and frame numbers.
 
 mod fbank;
-pub mod matrices;
-mod mel;
+pub(crate) mod mel;
 mod online;
 pub mod options;
-pub mod specaugment;
-mod window;
+pub(crate) mod window;
 
-pub use matrices::FbankMatrices;
 pub use online::Fbank;
 pub use options::FbankOptions;
-pub use specaugment::{SpecAugmentOptions, spec_augment};

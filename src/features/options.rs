@@ -56,19 +56,19 @@ const MAX_MEL_BINS: usize = 1 << 10;
 
 /// The options checked, and turned into what is computed with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Resolved {
+pub(crate) struct Resolved {
     /// Samples, rounded down.
-    pub(super) frame_length: usize,
+    pub(crate) frame_length: usize,
     /// Samples, rounded down; no more than `frame_length`.
-    pub(super) frame_shift: usize,
+    pub(crate) frame_shift: usize,
     /// Hz, above `low_freq` and at most the Nyquist frequency.
-    pub(super) high_freq: f32,
+    pub(crate) high_freq: f32,
 }
 
 impl Resolved {
     /// # Errors
     /// The first option that is out of range, by name.
-    pub(super) fn new(options: &FbankOptions) -> Result<Self> {
+    pub(crate) fn new(options: &FbankOptions) -> Result<Self> {
         if options.sample_rate == 0 {
             return Err(refuse("sample_rate", "at least 1 Hz", options.sample_rate));
         }

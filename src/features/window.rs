@@ -19,7 +19,7 @@ const NAMES: &str = "`povey`, `hann`, `hanning`, `hamming` or `rectangular`";
 ///
 /// # Errors
 /// An unknown name. `length` is at least 2 (the caller has checked).
-pub(super) fn window(name: &str, length: usize) -> Result<Vec<f32>> {
+pub(crate) fn window(name: &str, length: usize) -> Result<Vec<f32>> {
     let symmetric = TAU / (length as f64 - 1.0);
     let periodic = TAU / length as f64;
     let shape: Box<dyn Fn(f64) -> f64> = match name {

@@ -134,6 +134,8 @@ pub struct Workspace<T> {
 /// Dropout between layers: the share of values set to zero, and where the dice come from.
 pub struct Dropout<'a> {
     pub rate: f64,
+    /// The same values at every step of a stream (Gal, Ghahramani 2016), instead of others at each.
+    pub variational: bool,
     pub rng: &'a mut Pcg64Mcg,
 }
 
@@ -179,7 +181,7 @@ impl<T: Real> Weights<T> {
                 &mut workspace.traces[i],
             );
             normalise(&self.norms[i], &workspace.traces[i].output, &mut workspace.norms[i], y);
-            drop_out(y, &mut workspace.masks[i], dropout.as_mut());
+            drop_out(y, steps, &mut workspace.masks[i], dropout.as_mut());
             if self.residual && x.len() == y.len() {
                 for (y, &x) in y.iter_mut().zip(x) {
                     *y += x;
@@ -329,15 +331,25 @@ fn normalise<T: Real>(weights: &Option<(Vec<T>, Vec<T>)>, x: &[T], trace: &mut N
     }
 }
 
-fn drop_out<T: Real>(y: &mut [T], mask: &mut Vec<T>, dropout: Option<&mut Dropout<'_>>) {
+fn drop_out<T: Real>(y: &mut [T], steps: &Steps, mask: &mut Vec<T>, dropout: Option<&mut Dropout<'_>>) {
     mask.clear();
-    let Some(Dropout { rate, rng }) = dropout else { return };
-    if *rate <= 0.0 {
+    let Some(Dropout { rate, variational, rng }) = dropout else { return };
+    if *rate <= 0.0 || y.is_empty() {
         return;
     }
     let keep = T::from_f64(1.0 / (1.0 - *rate));
     let threshold = (*rate * f64::from(u32::MAX)) as u32;
-    mask.extend(y.iter().map(|_| if rng.random::<u32>() < threshold { T::ZERO } else { keep }));
+    let mut draw = || if rng.random::<u32>() < threshold { T::ZERO } else { keep };
+    if *variational {
+        // The streams that are still going at a step are the first of those that went at step 0.
+        let width = y.len() / steps.rows();
+        mask.extend((0..steps.width(0) * width).map(|_| draw()));
+        for t in 1..steps.len() {
+            mask.extend_from_within(..steps.width(t) * width);
+        }
+    } else {
+        mask.extend(y.iter().map(|_| draw()));
+    }
     for (y, &m) in y.iter_mut().zip(mask.iter()) {
         *y *= m;
     }
@@ -352,5 +364,36 @@ pub fn log_softmax<T: Real>(logits: &mut [T], num_tokens: usize) {
         for x in row {
             *x -= log;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn variational_dropout_leaves_out_the_same_values_at_every_step() {
+        let steps = Steps::new(&[4, 4, 2, 0]);
+        let width = 50;
+        let mut rng = Pcg64Mcg::seed_from_u64(3);
+        let mut factors = |variational| {
+            let mut y = vec![1.0f64; steps.rows() * width];
+            let mut mask = Vec::new();
+            let dropout = &mut Dropout { rate: 0.3, variational, rng: &mut rng };
+            drop_out(&mut y, &steps, &mut mask, Some(dropout));
+            assert_eq!(y, mask, "what the backward pass multiplies by is what the forward pass did");
+            y
+        };
+        let row = |y: &[f64], t, b| y[steps.row(t, b) * width..(steps.row(t, b) + 1) * width].to_vec();
+        let same = factors(true);
+        for (b, last) in [(0, 3), (1, 3), (2, 1)] {
+            (1..=last).for_each(|t| assert_eq!(row(&same, t, b), row(&same, 0, b), "stream {b}, step {t}"));
+        }
+        assert_ne!(row(&same, 0, 0), row(&same, 0, 1), "other values of another stream");
+        let zeros = same.iter().filter(|&&x| x == 0.0).count() as f64 / same.len() as f64;
+        assert!((0.15..0.45).contains(&zeros), "{zeros}");
+        let other = factors(false);
+        assert_ne!(row(&other, 0, 0), row(&other, 1, 0));
     }
 }

@@ -12,24 +12,25 @@ use super::real::Real;
 /// Compiles a function twice, for any processor and for AVX2 with FMA, and picks at run time.
 /// The body sees a constant `FMA`: whether a fused multiply-add is one instruction.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$t:ident: Real>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$t:ident: Real $(, const $n:ident: usize)?>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
-        $vis fn $name<$t: Real>($($arg: $ty),*) {
+        #[allow(unsafe_code)]
+        $vis fn $name<$t: Real $(, const $n: usize)?>($($arg: $ty),*) {
             #[inline(always)]
-            fn body<$t: Real, const FMA: bool>($($arg: $ty),*) $body
+            fn body<$t: Real $(, const $n: usize)?, const FMA: bool>($($arg: $ty),*) $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2<$t: Real>($($arg: $ty),*) {
-                    body::<$t, true>($($arg),*)
+                fn avx2<$t: Real $(, const $n: usize)?>($($arg: $ty),*) {
+                    body::<$t $(, $n)?, true>($($arg),*)
                 }
                 if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
                     // SAFETY: the processor has just said that it has these instructions.
-                    return unsafe { avx2($($arg),*) };
+                    return unsafe { avx2::<$t $(, $n)?>($($arg),*) };
                 }
             }
-            body::<$t, { cfg!(target_arch = "aarch64") }>($($arg),*)
+            body::<$t $(, $n)?, { cfg!(target_arch = "aarch64") }>($($arg),*)
         }
     };
 }

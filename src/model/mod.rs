@@ -1,5 +1,6 @@
 //! Networks: cells, layers, their gradients, and what a stream carries.
 
+mod average;
 pub mod config;
 pub mod forward;
 pub mod kernels;

@@ -12,7 +12,6 @@
 //! The initialisers bear the names of the parameters (see [`Network`]); `W`, `R` and `B` have a
 //! leading direction axis of 1 as ONNX wants it.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use prost::Message;
@@ -23,6 +22,7 @@ use super::metadata::Metadata;
 use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use super::states::state_specs;
 use crate::error::{Error, Result, Stage, io};
+use crate::fs;
 use crate::model::network::parameter_shapes;
 use crate::model::{Network, NetworkConfig};
 
@@ -57,38 +57,13 @@ pub(super) fn encode(graph: GraphProto, entries: Vec<(String, String)>) -> Vec<u
     model.encode_to_vec()
 }
 
-/// Writes a model file: beside the final name, flushed to the disk, then renamed, so that there
-/// is never half a model under `path`.
+/// Writes a model file, whole or not at all.
 ///
 /// # Errors
 /// As [`write()`], and when the file cannot be written.
 pub fn write_file(path: &Path, network: &Network<f32>, metadata: &Metadata) -> Result<()> {
     let bytes = write(network, metadata).map_err(|e| e.in_file(path))?;
-    write_bytes(path, &bytes)
-}
-
-/// Writes a file: beside the final name, flushed to the disk, then renamed.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| {
-        Error::new(Stage::Model, "expected the name of a file to write, found a directory").in_file(path)
-    })?;
-    let mut beside = name.to_os_string();
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = path.with_file_name(beside);
-    let written = write_synced(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|e| {
-        let _ = std::fs::remove_file(&beside);
-        io(Stage::Model, path, e)
-    })
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    fs::write(path, &bytes).map_err(|e| io(Stage::Model, path, e))
 }
 
 /// Checks that a network is whole: widths above zero, every parameter of the configuration there

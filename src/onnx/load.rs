@@ -8,8 +8,8 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::body::cell_of;
-use super::describe::{tensor_text, type_name};
 use super::export::{self, IR_VERSION, OPSET, build};
+use super::inspect::{tensor_text, type_name};
 use super::metadata::{self, Metadata};
 use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::error::{Error, Result, Stage, io};

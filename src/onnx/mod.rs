@@ -2,23 +2,20 @@
 
 mod body;
 pub mod check;
-pub mod describe;
-mod drawing;
+pub mod element_types;
 pub mod export;
 pub mod graph;
 pub mod import;
+pub mod inspect;
 pub mod load;
 pub mod metadata;
-mod operators;
 pub mod precision;
 pub mod proto;
-pub mod recurrent;
-mod sizes;
 mod state_flow;
 mod state_pairs;
 pub mod states;
+pub mod streamable;
 pub mod targets;
-mod verdicts;
 
 pub use export::{write, write_file};
 pub use load::{read, read_file};

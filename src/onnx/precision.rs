@@ -1,9 +1,6 @@
 //! How the weights of an exported file are stored.
 
 use std::fmt;
-use std::str::FromStr;
-
-use crate::error::{Error, Result, Stage};
 
 /// How the weights of an exported file are stored. States, inputs and outputs are float32 always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,17 +40,6 @@ impl Precision {
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for Precision {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Precision::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
-            let problem = format!("expected the precision fp32, fp16, int8 or int8-dynamic, found {name:?}");
-            Error::new(Stage::Usage, problem)
-        })
     }
 }
 

@@ -18,6 +18,8 @@ pub const INT8: i32 = 3;
 pub const INT64: i32 = 7;
 /// `TensorProto.DataType.FLOAT16`.
 pub const FLOAT16: i32 = 10;
+/// `TensorProto.DataType.DOUBLE`.
+pub const DOUBLE: i32 = 11;
 
 /// The file: a graph, the operator sets it is written in, metadata.
 #[derive(Clone, PartialEq, Message)]
@@ -231,8 +233,9 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto> {
     }
     let mut room = Room { left: 32 * bytes.len() + 65_536 };
     walk(Kind::Model, bytes, 0, &mut room)?;
-    let model = ModelProto::decode(Bytes::copy_from_slice(bytes))
-        .map_err(|e| Error::new(Stage::Model, format!("not an ONNX model: {e}")))?;
+    let model = ModelProto::decode(Bytes::copy_from_slice(bytes)).map_err(|_| {
+        Error::new(Stage::Model, "not an ONNX model: a field is of another type than in ONNX")
+    })?;
     if model.graph.is_none() {
         return Err(Error::new(Stage::Model, "not an ONNX model: there is no graph in it"));
     }
@@ -247,7 +250,8 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto> {
 pub fn decode_graph(bytes: &Bytes) -> Result<GraphProto> {
     let mut room = Room { left: 32 * bytes.len() + 65_536 };
     walk(Kind::Graph, bytes, 0, &mut room)?;
-    GraphProto::decode(bytes.clone()).map_err(|e| Error::new(Stage::Model, format!("not an ONNX graph: {e}")))
+    let problem = "not an ONNX graph: a field is of another type than in ONNX";
+    GraphProto::decode(bytes.clone()).map_err(|_| Error::new(Stage::Model, problem))
 }
 
 /// The messages that [`walk`] looks into.
@@ -325,7 +329,7 @@ fn walk(kind: Kind, bytes: &[u8], start: usize, room: &mut Room) -> Result<()> {
             1 => 8,
             2 => varint(bytes, &mut at).ok_or_else(|| broken(place, "a broken length"))?,
             5 => 4,
-            other => return Err(broken(place, &format!("wire type {other}, which ONNX does not use"))),
+            _ => return Err(broken(place, "a field of a kind that ONNX does not have")),
         };
         let rest = bytes.len() - at;
         let length = usize::try_from(length).ok().filter(|&n| n <= rest).ok_or_else(|| {
@@ -348,7 +352,9 @@ fn walk(kind: Kind, bytes: &[u8], start: usize, room: &mut Room) -> Result<()> {
 }
 
 fn broken(place: usize, found: &str) -> Error {
-    Error::new(Stage::Model, format!("not an ONNX model: found {found}")).at(format!("byte {place}"))
+    Error::new(Stage::Model, format!("not an ONNX model: found {found}"))
+        .at(format!("byte {place}"))
+        .hint("the file is of another kind, or damaged")
 }
 
 fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {

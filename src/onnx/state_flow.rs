@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::proto::{GraphProto, NodeProto};
-use super::recurrent::is_recurrent;
+use super::proto::{self, GraphProto, NodeProto, ValueInfoProto};
+use super::streamable::is_recurrent;
 
 /// Operators that move a state about and do not change its numbers.
 const PLUMBING: [&str; 9] =
@@ -44,6 +44,32 @@ pub(super) fn pairs_by_flow<'a>(
     let mut pairs: Vec<(&str, &str)> = edges.into_iter().filter(alone).collect();
     pairs.sort_by_key(|(input, _)| inputs.iter().position(|i| i == input));
     pairs
+}
+
+/// The input that carries the features: the one of floats that the X of the first recurrent node is
+/// computed from, whatever order the inputs are declared in. `None` where no such node tells.
+pub(super) fn features_input<'a>(graph: &'a GraphProto, inputs: &[&'a ValueInfoProto]) -> Option<&'a str> {
+    let x = graph.node.iter().find(|n| is_recurrent(n))?.input.first()?;
+    let mut makers: HashMap<&str, &NodeProto> = HashMap::new();
+    for node in &graph.node {
+        makers.extend(node.output.iter().map(|o| (o.as_str(), node)));
+    }
+    let (mut seen, mut next) = (HashSet::from([x.as_str()]), vec![x.as_str()]);
+    while let Some(name) = next.pop() {
+        let Some(node) = makers.get(name) else { continue };
+        // Of what only moves data about, the other inputs are shapes and positions.
+        let data = if PLUMBING.contains(&node.op_type.as_str()) { 1 } else { node.input.len() };
+        let sources = node.input.iter().take(if node.op_type == "Shape" { 0 } else { data });
+        next.extend(sources.map(String::as_str).filter(|source| !source.is_empty() && seen.insert(source)));
+    }
+    let rank = |input: &&&ValueInfoProto| match input.tensor() {
+        Some((proto::FLOAT | proto::FLOAT16 | proto::DOUBLE, dims)) => dims.len(),
+        _ => 0,
+    };
+    let reached = || inputs.iter().filter(|input| seen.contains(input.name.as_str()));
+    // Frames, else samples.
+    let found = reached().find(|i| rank(i) == 3).or_else(|| reached().find(|i| rank(i) == 2));
+    found.map(|input| input.name.as_str())
 }
 
 /// Who makes and who takes each value.
@@ -102,7 +128,6 @@ impl<'a> Flow<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::proto::ValueInfoProto;
 
     fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
         let names = |names: &[&str]| names.iter().map(|n| n.to_string()).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::describe::{StatePair, real_inputs, tensor_text};
+use super::inspect::{StatePair, real_inputs, tensor_text};
 use super::proto::{self, DimensionProto, GraphProto, ModelProto, ValueInfoProto};
 use super::state_flow;
 use crate::error::{Error, Result, Stage};
@@ -19,6 +19,8 @@ pub(super) fn integer_states(model: &ModelProto) -> Vec<String> {
 /// The states of a graph, and how they were found.
 pub(super) struct FoundStates {
     pub pairs: Vec<StatePair>,
+    /// The input that carries the features, where the recurrent nodes tell.
+    pub features: Option<String>,
     /// In words, the ways in their order.
     pub how: String,
     /// Inputs that were paired by shape alone although another one has the same shape.
@@ -35,7 +37,8 @@ pub(super) fn find_states(
 ) -> Result<FoundStates> {
     let inputs = real_inputs(graph);
     let outputs: Vec<&ValueInfoProto> = graph.output.iter().collect();
-    let mut search = Search { pairs: named_pairs(named, &inputs, &outputs)?, how: Vec::new() };
+    let features = state_flow::features_input(graph, &inputs);
+    let mut search = Search { pairs: named_pairs(named, &inputs, &outputs)?, how: Vec::new(), features };
     if !search.pairs.is_empty() {
         search.how.push("as they were named");
     }
@@ -87,12 +90,14 @@ pub(super) fn guess_note(found: &FoundStates) -> Option<String> {
 }
 
 /// What has been found so far.
-struct Search {
+struct Search<'a> {
     pairs: Vec<StatePair>,
     how: Vec<&'static str>,
+    /// The input that is no state, where the recurrent nodes tell.
+    features: Option<&'a str>,
 }
 
-impl Search {
+impl Search<'_> {
     /// Adds what a way found, but never to a pair that an earlier one made; whether it found anything.
     fn add(&mut self, how: &'static str, found: Vec<StatePair>) -> bool {
         let before = self.pairs.len();
@@ -112,9 +117,15 @@ impl Search {
         inputs.iter().filter(is_free).copied().collect()
     }
 
-    /// The inputs that may still be states: the first of them is what is heard.
+    /// The inputs that may still be states: all but the features, which are the first input where
+    /// nothing tells.
     fn free_inputs<'a>(&self, inputs: &[&'a ValueInfoProto]) -> Vec<&'a ValueInfoProto> {
-        self.free(inputs).into_iter().skip(1).collect()
+        let mut free = self.free(inputs);
+        let features = self.features.and_then(|name| free.iter().position(|i| i.name == name));
+        if !free.is_empty() {
+            free.remove(features.unwrap_or(0));
+        }
+        free
     }
 
     fn free_outputs<'a>(&self, outputs: &[&'a ValueInfoProto]) -> Vec<&'a ValueInfoProto> {
@@ -127,7 +138,8 @@ impl Search {
             true => "none found".into(),
             false => self.how.join(", the rest "),
         };
-        FoundStates { pairs: self.pairs, how, guessed }
+        let features = self.features.map(str::to_string);
+        FoundStates { pairs: self.pairs, features, how, guessed }
     }
 }
 

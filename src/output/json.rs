@@ -1,4 +1,4 @@
-//! Events as JSON lines.
+//! JSON: events as they come, a line each; and a whole transcript as one object.
 //!
 //! ```json
 //! {"type":"final","path":"a.wav","text":"one two","start":0.0,"end":1.3,"words":[{"word":"one","start":0.2,"end":0.5,"confidence":0.99},…]}
@@ -8,33 +8,36 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::Writer;
-use crate::recognizer::Event;
+use super::{Transcript, Writer};
+use crate::recognizer::{Event, Segment};
 
-/// One event a line, partials included, each written out at once.
+/// Writes events, one a line, partials included, each at once.
 pub struct JsonWriter<W> {
     out: W,
 }
 
+/// A segment as it is sent and written everywhere.
 #[derive(Serialize)]
 struct Line<'a> {
     r#type: &'static str,
-    path: &'a str,
-    text: &'a str,
-    start: f64,
-    end: f64,
-    words: Vec<WordOut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(flatten)]
+    segment: &'a Segment,
 }
 
-#[derive(Serialize)]
-struct WordOut<'a> {
-    word: &'a str,
-    start: f64,
-    end: f64,
-    confidence: f64,
+/// An event as a JSON object, with the recording's path if there is one.
+pub fn event(path: Option<&str>, event: &Event) -> String {
+    let (r#type, segment) = match event {
+        Event::Partial(segment) => ("partial", segment),
+        Event::Final(segment) => ("final", segment),
+    };
+    // Strings and numbers always become JSON.
+    serde_json::to_string(&Line { r#type, path, segment }).unwrap_or_default()
 }
 
 impl<W: Write> JsonWriter<W> {
+    /// A writer of lines.
     pub fn new(out: W) -> Self {
         Self { out }
     }
@@ -42,30 +45,11 @@ impl<W: Write> JsonWriter<W> {
 
 impl<W: Write> Writer for JsonWriter<W> {
     fn event(&mut self, path: &str, event: &Event) -> io::Result<()> {
-        let (kind, segment) = match event {
-            Event::Partial(segment) => ("partial", segment),
-            Event::Final(segment) => ("final", segment),
-        };
-        let words = segment.words.iter().map(|w| WordOut {
-            word: &w.word,
-            start: thousandths(w.start),
-            end: thousandths(w.end),
-            confidence: thousandths(f64::from(w.confidence)),
-        });
-        let line = Line {
-            r#type: kind,
-            path,
-            text: &segment.text,
-            start: thousandths(segment.start),
-            end: thousandths(segment.end),
-            words: words.collect(),
-        };
-        serde_json::to_writer(&mut self.out, &line)?;
-        self.out.write_all(b"\n")?;
+        writeln!(self.out, "{}", self::event(Some(path), event))?;
         self.out.flush()
     }
 
-    fn end(&mut self, _path: &str, _complete: bool) -> io::Result<()> {
+    fn end(&mut self, _path: &str, _warnings: &[String]) -> io::Result<()> {
         Ok(())
     }
 
@@ -74,26 +58,53 @@ impl<W: Write> Writer for JsonWriter<W> {
     }
 }
 
-/// Rounded to what is written: milliseconds of a time.
-fn thousandths(x: f64) -> f64 {
-    (x * 1000.0).round() / 1000.0
+/// A whole recording.
+#[derive(Serialize)]
+struct Whole<'a> {
+    path: &'a str,
+    text: String,
+    duration: f64,
+    warnings: &'a [String],
+    segments: &'a [Segment],
+}
+
+/// The transcript as one object on one line.
+pub(super) fn write(transcript: &Transcript) -> String {
+    let whole = Whole {
+        path: &transcript.path,
+        text: transcript.text(),
+        duration: crate::units::thousandths(transcript.duration()),
+        warnings: &transcript.warnings,
+        segments: &transcript.segments,
+    };
+    serde_json::to_string(&whole).unwrap_or_default() + "\n"
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing;
     use super::*;
-    use crate::recognizer::{Segment, Word};
 
     #[test]
     fn an_event_is_one_line_with_the_fields_in_order() {
-        let word = Word { word: "one".into(), start: 0.1 + 0.2, end: 0.64, confidence: 0.99 };
-        let segment = Segment { text: "one".into(), start: 0.0, end: 1.0, words: vec![word] };
+        let segment = testing::segment(&[("one", 0.1 + 0.2, 0.64, 0.99)], 0.0, 1.0);
         let mut out = Vec::new();
         JsonWriter::new(&mut out).event("a \"b\".wav", &Event::Final(segment)).expect("written");
         assert_eq!(
             String::from_utf8_lossy(&out),
             "{\"type\":\"final\",\"path\":\"a \\\"b\\\".wav\",\"text\":\"one\",\"start\":0.0,\"end\":1.0,\
              \"words\":[{\"word\":\"one\",\"start\":0.3,\"end\":0.64,\"confidence\":0.99}]}\n"
+        );
+    }
+
+    #[test]
+    fn a_transcript_is_one_object() {
+        let transcript = testing::transcript();
+        assert_eq!(
+            write(&transcript),
+            "{\"path\":\"a b.wav\",\"text\":\"one <two>\",\"duration\":2.5,\"warnings\":[\"cut\"],\"segments\":[\
+             {\"text\":\"one\",\"start\":0.0,\"end\":1.5,\"words\":[{\"word\":\"one\",\"start\":0.5,\"end\":0.9,\"confidence\":0.9}]},\
+             {\"text\":\"<two>\",\"start\":1.5,\"end\":2.5,\"words\":[{\"word\":\"<two>\",\"start\":1.6,\"end\":2.0,\"confidence\":0.75}]}]}\n"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! A terminal while somebody speaks: finals as lines that stay, under them the partial and a
 //! status line, rewritten in place.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use super::printable;
@@ -13,7 +14,7 @@ const FLOOR_DB: f32 = -60.0;
 /// Columns of the level meter.
 const METER: usize = 20;
 
-/// What the status line tells.
+/// What a status line says of a microphone.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Status {
     /// The loudest sample of late, full scale 1.
@@ -59,12 +60,12 @@ impl<W: Write> LiveDisplay<W> {
         self.draw(None, columns)
     }
 
-    /// Level, lag and losses.
+    /// How the work goes on.
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub fn status(&mut self, status: &Status, columns: usize) -> io::Result<()> {
-        self.status = status_line(status);
+    pub fn status(&mut self, status: &str, columns: usize) -> io::Result<()> {
+        self.status = printable(status);
         self.draw(None, columns)
     }
 
@@ -99,19 +100,21 @@ impl<W: Write> LiveDisplay<W> {
     }
 }
 
-fn status_line(status: &Status) -> String {
-    let db = 20.0 * status.peak.max(1e-6).log10();
-    let filled = (((db - FLOOR_DB) / -FLOOR_DB).clamp(0.0, 1.0) * METER as f32).round() as usize;
-    let meter = format!("{}{}", "█".repeat(filled), "·".repeat(METER - filled));
-    let level = if db <= -99.0 { "silent".to_string() } else { format!("{db:3.0} dB") };
-    let mut line = format!("{meter} {level:>7}  lag {:.0} ms", status.lag_ms);
-    if status.lost_seconds > 0.0 {
-        line.push_str(&format!("  lost {:.2} s", status.lost_seconds));
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let db = 20.0 * self.peak.max(1e-6).log10();
+        let filled = (((db - FLOOR_DB) / -FLOOR_DB).clamp(0.0, 1.0) * METER as f32).round() as usize;
+        let level = if db <= -99.0 { "silent".to_string() } else { format!("{db:3.0} dB") };
+        write!(f, "{}{} {level:>7}", "█".repeat(filled), "·".repeat(METER - filled))?;
+        write!(f, "  lag {:.0} ms", self.lag_ms)?;
+        if self.lost_seconds > 0.0 {
+            write!(f, "  lost {:.2} s", self.lost_seconds)?;
+        }
+        if self.device_overruns > 0 {
+            write!(f, "  device overruns {}", self.device_overruns)?;
+        }
+        Ok(())
     }
-    if status.device_overruns > 0 {
-        line.push_str(&format!("  device overruns {}", status.device_overruns));
-    }
-    line
 }
 
 #[cfg(test)]
@@ -132,11 +135,11 @@ mod tests {
 
     #[test]
     fn the_status_tells_level_lag_and_losses() {
-        let quiet = status_line(&Status { lag_ms: 12.4, ..Default::default() });
+        let quiet = Status { lag_ms: 12.4, ..Default::default() }.to_string();
         assert_eq!(quiet, format!("{}  silent  lag 12 ms", "·".repeat(20)));
-        let loud = status_line(&Status { peak: 1.0, lag_ms: 80.0, lost_seconds: 0.25, device_overruns: 2 });
+        let loud = Status { peak: 1.0, lag_ms: 80.0, lost_seconds: 0.25, device_overruns: 2 }.to_string();
         assert_eq!(loud, format!("{}    0 dB  lag 80 ms  lost 0.25 s  device overruns 2", "█".repeat(20)));
-        let half = status_line(&Status { peak: 0.0316, ..Default::default() });
+        let half = Status { peak: 0.0316, ..Default::default() }.to_string();
         assert!(half.starts_with(&format!("{}{}", "█".repeat(10), "·".repeat(10))), "{half}");
     }
 }

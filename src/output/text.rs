@@ -1,85 +1,128 @@
-//! Plain text: a line for each recording. On a terminal the line grows while it is heard.
+//! Text as it is recognized: a line for each utterance, in a pipe or on a terminal.
 
 use std::io::{self, Write};
 
+use super::live::LiveDisplay;
 use super::{Writer, printable};
 use crate::recognizer::Event;
 
-/// To the line's beginning, and clear the line.
-const CLEAR_LINE: &str = "\r\x1b[K";
-
-/// Prints what was said, one line a recording.
+/// Prints utterances as lines, each when it is over. A recording in which nothing was said is an
+/// empty line.
 pub struct TextWriter<W> {
     out: W,
-    /// `PATH<TAB>` before the text.
-    with_path: bool,
-    /// Columns of the terminal; `None` when it is none.
-    columns: Option<usize>,
-    /// What is final of the recording.
-    text: String,
-    /// A partial stands on the terminal's line.
-    unfinished: bool,
+    lines: Lines,
 }
 
-impl<W: Write> TextWriter<W> {
-    /// `with_path` puts `PATH<TAB>` before each text; `columns` is the width of the terminal
-    /// that `out` is, if it is one.
-    pub fn new(out: W, with_path: bool, columns: Option<usize>) -> Self {
-        Self { out, with_path, columns, text: String::new(), unfinished: false }
-    }
+/// The lines of recordings.
+struct Lines {
+    /// `PATH<TAB>` before the text.
+    with_path: bool,
+    /// The recording has a line.
+    any: bool,
+}
 
+impl Lines {
     fn line(&self, path: &str, text: &str) -> String {
         let text = printable(text);
         if self.with_path { format!("{}\t{text}", printable(path)) } else { text }
     }
 
-    fn clear(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.unfinished) {
-            self.out.write_all(CLEAR_LINE.as_bytes())?;
+    /// The line of an utterance, unless nothing was said in it.
+    fn utterance(&mut self, path: &str, text: &str) -> Option<String> {
+        self.any |= !text.is_empty();
+        (!text.is_empty()).then(|| self.line(path, text))
+    }
+
+    /// The line of a recording in which nothing was said.
+    fn end(&mut self, path: &str) -> Option<String> {
+        (!std::mem::take(&mut self.any)).then(|| self.line(path, ""))
+    }
+}
+
+impl<W: Write> TextWriter<W> {
+    /// A writer; `with_path` puts `PATH<TAB>` before each text.
+    pub fn new(out: W, with_path: bool) -> Self {
+        Self { out, lines: Lines { with_path, any: false } }
+    }
+
+    fn write(&mut self, line: Option<String>) -> io::Result<()> {
+        if let Some(line) = line {
+            writeln!(self.out, "{line}")?;
         }
-        Ok(())
+        self.out.flush()
     }
 }
 
 impl<W: Write> Writer for TextWriter<W> {
     fn event(&mut self, path: &str, event: &Event) -> io::Result<()> {
-        match event {
-            Event::Final(segment) => append(&mut self.text, &segment.text),
-            Event::Partial(segment) => {
-                let Some(columns) = self.columns else { return Ok(()) };
-                let mut text = self.text.clone();
-                append(&mut text, &segment.text);
-                // A line that wraps cannot be rewritten: its end is shown, where the news is.
-                let line = self.line(path, &text).replace('\t', " ");
-                let shown = tail(&line, columns.saturating_sub(1));
-                self.unfinished = true;
-                write!(self.out, "{CLEAR_LINE}{shown}")?;
-                self.out.flush()?;
-            }
-        }
-        Ok(())
+        let Event::Final(segment) = event else { return Ok(()) };
+        let line = self.lines.utterance(path, &segment.text);
+        self.write(line)
     }
 
-    fn end(&mut self, path: &str, complete: bool) -> io::Result<()> {
-        self.clear()?;
-        let text = std::mem::take(&mut self.text);
-        if complete {
-            let line = self.line(path, &text);
-            writeln!(self.out, "{line}")?;
-        }
-        self.out.flush()
+    fn end(&mut self, path: &str, _warnings: &[String]) -> io::Result<()> {
+        let line = self.lines.end(path);
+        self.write(line)
     }
 
     fn wants_partials(&self) -> bool {
-        self.columns.is_some()
+        false
     }
 }
 
-fn append(text: &mut String, more: &str) {
-    if !text.is_empty() && !more.is_empty() {
-        text.push(' ');
+/// Prints utterances as lines on a terminal; under them stand the text that may still change, and a
+/// status line.
+pub struct TerminalWriter<W> {
+    display: LiveDisplay<W>,
+    lines: Lines,
+}
+
+impl<W: Write> TerminalWriter<W> {
+    /// A writer; `with_path` puts `PATH<TAB>` before each text.
+    pub fn new(out: W, with_path: bool) -> Self {
+        Self { display: LiveDisplay::new(out), lines: Lines { with_path, any: false } }
     }
-    text.push_str(more);
+
+    fn write(&mut self, line: Option<String>) -> io::Result<()> {
+        match line {
+            Some(line) => self.display.line(&line, columns()),
+            None => self.display.partial("", columns()),
+        }
+    }
+}
+
+/// Columns of the terminal.
+fn columns() -> usize {
+    usize::from(console::Term::stdout().size().1)
+}
+
+impl<W: Write> Writer for TerminalWriter<W> {
+    fn event(&mut self, path: &str, event: &Event) -> io::Result<()> {
+        match event {
+            Event::Final(segment) => {
+                let line = self.lines.utterance(path, &segment.text);
+                self.write(line)
+            }
+            Event::Partial(segment) => self.display.partial(&segment.text, columns()),
+        }
+    }
+
+    fn end(&mut self, path: &str, _warnings: &[String]) -> io::Result<()> {
+        let line = self.lines.end(path);
+        self.write(line)
+    }
+
+    fn wants_partials(&self) -> bool {
+        true
+    }
+
+    fn status(&mut self, status: &str) -> io::Result<()> {
+        self.display.status(status, columns())
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        self.display.clear()
+    }
 }
 
 /// The end of a text that fits into so many columns.
@@ -103,37 +146,48 @@ mod tests {
         Segment { text: text.into(), start: 0.0, end: 1.0, words: Vec::new() }
     }
 
-    fn written(with_path: bool, columns: Option<usize>, events: &[Event], complete: bool) -> String {
+    fn written(with_path: bool, events: &[Event]) -> String {
         let mut out = Vec::new();
-        let mut writer = TextWriter::new(&mut out, with_path, columns);
+        let mut writer = TextWriter::new(&mut out, with_path);
         for event in events {
             writer.event("a.wav", event).expect("written");
         }
-        writer.end("a.wav", complete).expect("written");
+        writer.end("a.wav", &[]).expect("written");
         String::from_utf8(out).expect("text")
     }
 
     #[test]
-    fn a_pipe_gets_the_final_text_alone() {
-        let events =
-            [Event::Partial(segment("on")), Event::Final(segment("one")), Event::Final(segment("two"))];
-        assert_eq!(written(false, None, &events, true), "one two\n");
-        assert_eq!(written(true, None, &events, true), "a.wav\tone two\n");
-        assert_eq!(written(true, None, &events[..1], false), "");
+    fn a_line_is_an_utterance_and_comes_when_it_is_over() {
+        let events = [
+            Event::Partial(segment("on")),
+            Event::Final(segment("one")),
+            Event::Final(segment("")),
+            Event::Final(segment("two")),
+        ];
+        assert_eq!(written(false, &events), "one\ntwo\n");
+        assert_eq!(written(true, &events), "a.wav\tone\na.wav\ttwo\n");
+        assert_eq!(written(false, &events[..1]), "\n");
+        assert_eq!(written(true, &events[2..3]), "a.wav\t\n");
+        let mut out = Vec::new();
+        TextWriter::new(&mut out, false).event("a.wav", &events[1]).expect("written");
+        assert_eq!(out, b"one\n", "not held back until the end");
     }
 
     #[test]
-    fn a_terminal_sees_the_line_grow_and_no_more_than_fits() {
-        let events = [Event::Partial(segment("one two three")), Event::Final(segment("one two three four"))];
-        assert_eq!(written(false, Some(9), &events, true), "\r\x1b[Kwo three\r\x1b[Kone two three four\n");
-        assert_eq!(written(false, Some(9), &events[..1], false), "\r\x1b[Kwo three\r\x1b[K");
+    fn a_terminal_shows_what_may_change_under_the_lines() {
+        let mut out = Vec::new();
+        let mut writer = TerminalWriter::new(&mut out, false);
+        writer.event("a.wav", &Event::Partial(segment("on"))).expect("written");
+        writer.status("50 %").expect("written");
+        writer.event("a.wav", &Event::Final(segment("one"))).expect("written");
+        writer.end("a.wav", &[]).expect("written");
+        writer.clear().expect("written");
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.contains("on\n50 %") && text.contains("one\n") && text.ends_with("\x1b[J"), "{text:?}");
     }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(
-            written(false, None, &[Event::Final(segment("a\x1b[31mb\n"))], true),
-            "a\u{fffd}[31mb\u{fffd}\n"
-        );
+        assert_eq!(written(false, &[Event::Final(segment("a\x1b[31mb\n"))]), "a\u{fffd}[31mb\u{fffd}\n");
     }
 }

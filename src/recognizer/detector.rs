@@ -26,6 +26,8 @@ pub struct DetectorFactory {
     make: Arc<dyn Fn() -> Result<Box<dyn SpeechDetector>> + Send + Sync>,
     /// From this probability on a window is speech.
     threshold: f32,
+    /// The only rate that it takes, if it does not take any, Hz.
+    sample_rate: Option<u32>,
 }
 
 impl DetectorFactory {
@@ -34,7 +36,29 @@ impl DetectorFactory {
 
     /// A factory with the usual threshold.
     pub fn new(make: impl Fn() -> Result<Box<dyn SpeechDetector>> + Send + Sync + 'static) -> Self {
-        Self { make: Arc::new(make), threshold: Self::THRESHOLD }
+        Self { make: Arc::new(make), threshold: Self::THRESHOLD, sample_rate: None }
+    }
+
+    /// The same for samples of this rate only, Hz.
+    pub fn at_rate(mut self, sample_rate: u32) -> Self {
+        self.sample_rate = Some(sample_rate);
+        self
+    }
+
+    /// Checks that samples of this rate can be judged.
+    ///
+    /// # Errors
+    /// When it takes another rate.
+    pub(super) fn check_rate(&self, sample_rate: u32) -> Result<()> {
+        match self.sample_rate.filter(|own| *own != sample_rate) {
+            Some(own) => {
+                let problem = format!(
+                    "the voice activity detector takes {own} samples a second, the model {sample_rate}"
+                );
+                Err(Error::new(Stage::Usage, problem).hint("end utterances by rules of silence instead"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The same with another threshold, 0 to 1.

@@ -1,17 +1,17 @@
-//! Scoring a recogniser on a manifest, streaming as in use.
+//! Scoring a recognizer on a manifest, streaming as in use.
 
 use std::time::{Duration, Instant};
 
 use crate::audio::{self, Source};
 use crate::corpus::Entry;
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
 use crate::eval::{Score, Scorer};
-use crate::units::seconds_to_samples;
+use crate::units::{samples_to_seconds, seconds_to_samples};
 
 use super::open::{Recognizer, final_text};
 use super::transcript::Event;
 
-/// What was heard in one utterance, and how right it is.
+/// What was recognized in one utterance, and how right it is.
 #[derive(Clone, Debug)]
 pub struct Utterance {
     pub hypothesis: String,
@@ -22,12 +22,12 @@ pub struct Utterance {
     pub compute: Duration,
 }
 
-/// Hears one entry of a manifest in chunks of `chunk_samples` (at least 1).
-///
-/// The whole file is heard, unless the entry has an offset: then from there, for its duration.
+/// Transcribes one entry of a manifest in chunks of `chunk_samples` (at least 1): from its offset on, as
+/// long as its duration.
 ///
 /// # Errors
-/// When the audio cannot be read, or the engine fails; names the file.
+/// When the audio cannot be read, is damaged, or holds nothing there, and when the engine fails; names
+/// the file. A damaged recording has no score: its transcript says more than there is to be heard.
 pub fn evaluate_entry(
     recognizer: &Recognizer,
     scorer: &Scorer,
@@ -35,19 +35,30 @@ pub fn evaluate_entry(
     chunk_samples: usize,
 ) -> Result<Utterance> {
     let rate = recognizer.sample_rate();
+    let in_file = |problem: String| Error::new(Stage::Audio, problem).in_file(&entry.audio);
     let mut source = audio::open(&entry.audio, rate)?;
-    let mut left = u64::MAX;
-    if let Some(offset) = entry.offset {
-        source.skip(seconds_to_samples(offset, rate))?;
-        left = entry.duration.map_or(u64::MAX, |seconds| seconds_to_samples(seconds, rate));
-    }
+    let offset = entry.offset.unwrap_or(0.0);
+    let start = seconds_to_samples(offset, rate);
+    let skipped = source.skip(start)?;
+    let left = entry.duration.map_or(u64::MAX, |seconds| seconds_to_samples(seconds, rate));
     let mut utterance = evaluate_source(recognizer, &mut *source, chunk_samples, left)
         .map_err(|e| e.in_file(&entry.audio))?;
+    let problems = source.problems();
+    if !problems.is_empty() {
+        return Err(in_file(format!("damaged: {}", problems.messages().join("; "))));
+    }
+    if utterance.audio_seconds == 0.0 {
+        let end = samples_to_seconds(skipped, rate);
+        return Err(in_file(match start {
+            0 => "empty: it holds no audio".into(),
+            _ => format!("expected audio at {offset} s, found its end at {end:.3} s"),
+        }));
+    }
     utterance.score = scorer.score(&entry.text, &utterance.hypothesis);
     Ok(utterance)
 }
 
-/// Hears up to `left` samples of a source; the score is left empty.
+/// Transcribes up to `left` samples of a source; the score is left empty.
 fn evaluate_source(
     recognizer: &Recognizer,
     source: &mut dyn Source,
@@ -66,9 +77,9 @@ fn evaluate_source(
         }
         left -= read as u64;
         let begin = Instant::now();
-        let heard = stream.push(&chunk)?;
+        let pushed = stream.push(&chunk)?;
         compute += begin.elapsed();
-        events.extend(heard.into_iter().filter(|event| matches!(event, Event::Final(_))));
+        events.extend(pushed.into_iter().filter(|event| matches!(event, Event::Final(_))));
     }
     let begin = Instant::now();
     events.extend(stream.finish()?);

@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod evaluate;
 pub mod front_end;
 mod open;
+#[cfg(feature = "digits")]
 mod packing;
 pub mod pipeline;
 pub mod segments;

@@ -1,5 +1,6 @@
 //! From a model file to a recogniser.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,34 +90,64 @@ impl Recognizer {
         options: &EngineOptions,
     ) -> Result<Self> {
         let path = path.as_ref();
-        let graphs = || kind.or_else(|| engine::graph::kinds().next()).unwrap_or(EngineKind::Ort);
-        let named = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(path) };
+        // Not before it is needed: it loads onnxruntime's library.
+        let chosen = OnceCell::new();
+        let graphs = || {
+            let choose = || kind.map_or_else(|| engine::graph::default_kind(options), |kind| (kind, None));
+            chosen.get_or_init(choose).0
+        };
+        let unused = |option: &str, what: &str| {
+            Error::new(Stage::Usage, format!("`{option}` has no effect: {what}")).in_file(path)
+        };
+        let named = |e: Error| {
+            let e = match chosen.get() {
+                Some((_, Some(missing))) if e.stage() == Stage::Engine => {
+                    e.hint(format!("tract was tried: {missing}"))
+                }
+                _ => e,
+            };
+            if e.stage() == Stage::Usage { e } else { e.in_file(path) }
+        };
         if path.is_dir() {
+            if tokens.is_some() {
+                return Err(unused("--tokens", "a folder of sherpa-onnx has its own tokens.txt"));
+            }
             let (engine, metadata) = engine::sherpa::open(path, graphs(), options).map_err(named)?;
             return Self::new(Arc::from(engine), metadata).map_err(named);
         }
         let bytes = onnx::load::read_bytes(path)?;
+        let own = onnx::read(&bytes);
+        let exported = engine::sherpa::exported_metadata(&bytes);
+        if own.is_ok() || exported.is_some() {
+            let what = "the file is hearken's and says its own";
+            for (option, is_given) in
+                [("--tokens", tokens.is_some()), ("--state", !options.states.is_empty())]
+            {
+                if is_given {
+                    return Err(unused(option, what));
+                }
+            }
+        }
         let beside = path.with_file_name("tokens.txt");
         let tokens = tokens.or_else(|| beside.is_file().then_some(beside.as_path()));
-        let own = match onnx::read(&bytes) {
-            Ok((network, metadata)) if options.states.is_empty() => {
+        let error = match own {
+            Ok((network, metadata)) => {
                 let kind = kind.unwrap_or_default();
                 let engine = engine::load(kind, &bytes, network, options)?;
                 return Self::new(Arc::from(engine), metadata).map_err(named);
             }
-            Ok(_) => None,
-            Err(error) => Some(error),
+            Err(error) => error,
         };
-        let (engine, metadata) = match (exported(&bytes), own, tokens) {
-            (Some(metadata), ..) => {
+        let (engine, metadata) = match (exported, tokens) {
+            (Some(metadata), _) => {
                 engine::sherpa::open_exported(&bytes, metadata, graphs(), options).map_err(named)?
             }
-            (None, _, Some(path)) => {
+            (None, Some(path)) => {
                 let tokens = (engine::sherpa::read_tokens(path)?, path);
                 engine::sherpa::open_file(&bytes, tokens, graphs(), options).map_err(named)?
             }
-            (None, Some(error), None) if is_ours(&bytes) => return Err(named(error)),
-            (None, _, None) => {
+            (None, None) if is_ours(&bytes) => return Err(named(error)),
+            (None, None) => {
                 let problem = "the file is not hearken's, and its tokens are not known";
                 let hint = "give `--tokens FILE`, or make it a model by `hearken import`";
                 return Err(named(Error::new(Stage::Model, problem).hint(hint)));
@@ -139,7 +170,7 @@ impl Recognizer {
     /// # Errors
     /// When there is none in this build, or the engine is not there.
     pub fn embedded(kind: EngineKind, options: &EngineOptions) -> Result<Self> {
-        Self::from_bytes(embedded::digits(), kind, options)
+        Self::from_bytes(embedded::digits()?, kind, options)
     }
 
     /// A new stream.
@@ -153,8 +184,12 @@ impl Recognizer {
     /// A new stream that ends segments by itself.
     ///
     /// # Errors
-    /// When an endpoint rule is impossible, or the speech detector cannot be made.
+    /// When an endpoint rule is impossible, or the speech detector cannot be made or takes samples of
+    /// another rate.
     pub fn stream_with(&self, options: &StreamOptions) -> Result<Stream> {
+        if let Some(detector) = &options.detector {
+            detector.check_rate(self.sample_rate())?;
+        }
         Stream::new(self, options)
     }
 
@@ -188,24 +223,6 @@ impl Recognizer {
     pub fn clock(&self) -> FrameClock {
         self.clock
     }
-}
-
-/// The metadata of a file that hearken exported for another system, or in another precision.
-fn exported(bytes: &[u8]) -> Option<Metadata> {
-    let model = onnx::proto::decode(bytes).ok()?;
-    let entries: Vec<(String, String)> =
-        model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
-    let is_export = entries.iter().any(|(key, _)| key == onnx::targets::TARGET_KEY);
-    let mut metadata = if is_export { Metadata::from_entries(&entries).ok()? } else { return None };
-    if entries
-        .iter()
-        .any(|(key, value)| key == onnx::targets::TARGET_KEY && value == onnx::Target::SherpaOnnx.name())
-    {
-        // They are in the graph already.
-        metadata.decoder.blank_bias = 0.0;
-        metadata.decoder.filler_bias = 0.0;
-    }
-    Some(metadata)
 }
 
 /// Whether a file has metadata of hearken's, whole or not, or is no ONNX file at all.

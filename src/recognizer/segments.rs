@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, UnitSpan};
+use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Unit, UnitSpan};
 
 use super::stepper::Stepper;
 use super::transcript::{Event, Segment, Word};
@@ -29,6 +29,10 @@ const HEARD_AGAIN: f64 = 0.5;
 pub struct SegmentDecoder {
     decoder: Box<dyn Decoder>,
     words: WordBuilder,
+    /// Where labels began; empty where words are not rejected.
+    onsets: Onsets,
+    /// The words of the segments before, as far back as a word's company reaches.
+    before: Vec<UnitSpan>,
     /// V, log-probabilities of an output frame.
     num_tokens: usize,
     endpointer: Option<Endpointer>,
@@ -55,6 +59,8 @@ pub struct SegmentDecoder {
     seen: u64,
     /// The text of the last partial.
     text: String,
+    /// The words that may still be taken for other speech, as far as they were kept at the last look.
+    open: Vec<Unit>,
 }
 
 impl SegmentDecoder {
@@ -65,6 +71,8 @@ impl SegmentDecoder {
         Self {
             decoder,
             words,
+            onsets: Onsets::default(),
+            before: Vec::new(),
             num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
@@ -79,6 +87,7 @@ impl SegmentDecoder {
             duration: None,
             seen,
             text: String::new(),
+            open: Vec::new(),
         }
     }
 
@@ -120,9 +129,13 @@ impl SegmentDecoder {
     /// that are given (the last ones) are to be heard again, without being pushed again.
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
         let mut forget = None;
+        let rejects = self.words.rejection().is_some();
         for frame in log_probs.chunks_exact(self.num_tokens) {
             self.decoder.push(frame);
-            self.blanks = if self.decoder.in_blank() { self.blanks + 1 } else { 0 };
+            if rejects {
+                self.onsets.push(self.decoder.likeliest());
+            }
+            self.blanks = if self.decoder.likeliest().is_none() { self.blanks + 1 } else { 0 };
             if self.blanks == self.pause_to_forget && self.blanks > 0 && self.decoder.follows_other_speech() {
                 // Nothing was said in the pause; what begins at its end is taken whole.
                 forget = Some(self.blanks as usize);
@@ -153,7 +166,7 @@ impl SegmentDecoder {
     pub fn end_segment(&mut self) -> Event {
         let units = self.decoder.end_segment();
         let end = self.duration.unwrap_or_else(|| self.heard());
-        self.close(&units, self.decoder.num_frames(), end)
+        self.close(&units, &[], self.decoder.num_frames(), end)
     }
 
     /// Begins a new stream.
@@ -164,8 +177,11 @@ impl SegmentDecoder {
         }
         self.speech.clear();
         self.blanks = 0;
+        self.onsets.reset();
+        self.before.clear();
         self.seen = self.decoder.revision();
         self.text.clear();
+        self.open.clear();
         self.start = 0.0;
         self.settled.clear();
         self.open_start = 0.0;
@@ -189,20 +205,21 @@ impl SegmentDecoder {
         let best = self.decoder.best();
         let Some(at) = self.words.first_word_since(&best, first) else { return };
         let units = self.decoder.end_segment_before(best[at].start);
-        let words = self.words.words(&units, self.open_start, self.duration);
+        let words = self.words.words(&units, self.open_start, self.duration, self.around(&best[at..]));
         self.open_start = words.last().map_or(self.open_start, |word| word.end);
         // The next partial shows what stands behind them, and is none if that was shown already.
         if let Some(behind) = self.text.strip_prefix(&join(&words)) {
             self.text = behind.trim_start().to_string();
         }
         self.settled.extend(words);
+        self.remember(&units, &best[at..]);
     }
 
     /// Asks the rules about the frame that was pushed last.
     fn endpoint(&mut self) -> Option<Endpoint> {
         let endpointer = self.endpointer.as_mut()?;
         let speech = self.speech.pop_front().unwrap_or(false);
-        let endpoint = endpointer.push(self.decoder.in_blank(), speech)?;
+        let endpoint = endpointer.push(self.decoder.likeliest().is_none(), speech)?;
         // The closing silence is ours, and its end is an endpoint anyway.
         let closing = self.duration.is_some_and(|duration| self.heard() > duration);
         (!closing).then_some(endpoint)
@@ -242,11 +259,12 @@ impl SegmentDecoder {
         endpointer.begin_segment_with_label(first);
         let units = self.decoder.end_segment_before(first);
         // The segment ends where the first word that is kept begins, as far as that is known.
-        let given = self.words.words(&units, self.open_start, self.duration);
+        let behind = &best[units.len()..];
+        let given = self.words.words(&units, self.open_start, self.duration, self.around(behind));
         let floor = given.last().map_or(self.open_start, |word| word.end);
-        let kept = self.words.words(&best[units.len()..], floor, self.duration);
+        let kept = self.words.words(behind, floor, self.duration, self.around(&[]));
         let end = kept.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
-        let closed = self.close(&units, first, end);
+        let closed = self.close(&units, behind, first, end);
         // The words that are kept are news to the new segment.
         self.seen = self.seen.wrapping_sub(1);
         Some(closed)
@@ -266,29 +284,49 @@ impl SegmentDecoder {
         if let Some(endpointer) = &mut self.endpointer {
             endpointer.begin_segment();
         }
-        self.close(units, self.decoder.num_frames(), self.heard())
+        self.close(units, &[], self.decoder.num_frames(), self.heard())
     }
 
-    /// Gives `units` for good, in a segment that ends at `end` seconds; the next one has the frames from
-    /// `first` on.
-    fn close(&mut self, units: &[UnitSpan], first: u64, end: f64) -> Event {
+    /// Gives `units` for good, in a segment that ends at `end` seconds; those behind stay for the next one,
+    /// which has the frames from `first` on.
+    fn close(&mut self, units: &[UnitSpan], behind: &[UnitSpan], first: u64, end: f64) -> Event {
+        let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
         let mut words = std::mem::take(&mut self.settled);
-        words.extend(self.words.words(units, self.open_start, self.duration));
+        words.extend(open);
         let segment = Segment { text: join(&words), start: self.start, end: end.max(self.start), words };
         self.seen = self.decoder.revision();
         self.text.clear();
+        self.open.clear();
         self.start = segment.end;
         self.open_start = segment.end;
         self.open_frame = first;
+        self.remember(units, behind);
         Event::Final(segment)
+    }
+
+    /// Keeps what the words behind these are judged by.
+    fn remember(&mut self, units: &[UnitSpan], behind: &[UnitSpan]) {
+        let Some(rejection) = self.words.rejection() else { return };
+        let kept = rejection.are_company(units, self.around(behind));
+        self.before.extend(units.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| *word));
+        let open = behind.first().map_or(self.onsets.num_frames(), |word| word.start);
+        let first = open.saturating_sub(4 * rejection.window);
+        self.onsets.forget_before(first);
+        self.before.retain(|word| word.end > first);
+    }
+
+    fn around<'a>(&'a self, behind: &'a [UnitSpan]) -> Surroundings<'a> {
+        Surroundings { before: &self.before, behind, onsets: &self.onsets }
     }
 
     fn partial(&mut self) -> Option<Event> {
         let revision = self.decoder.revision();
-        if revision == self.seen {
+        let open = self.open_words();
+        if revision == self.seen && open == self.open {
             return None;
         }
         self.seen = revision;
+        self.open = open;
         let segment = self.partial_segment();
         if segment.text == self.text {
             return None;
@@ -297,11 +335,21 @@ impl SegmentDecoder {
         Some(Event::Partial(segment))
     }
 
+    /// The words that are kept so far of those whose neighborhood is not heard yet.
+    fn open_words(&self) -> Vec<Unit> {
+        let Some(rejection) = self.words.rejection() else { return Vec::new() };
+        let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
+        let mut words = self.decoder.best();
+        words.drain(..words.partition_point(|word| word.start < first));
+        let kept = rejection.keeps(&words, self.around(&[]));
+        words.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word.unit).collect()
+    }
+
     /// The open words of the segment.
     fn partial_segment(&self) -> Segment {
         let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
         let (best, start) = (self.decoder.best(), self.open_start);
-        let words = self.words.words(&best, start, self.duration);
+        let words = self.words.words(&best, start, self.duration, self.around(&[]));
         Segment { text: join(&words), start, end: end.max(start), words }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::engine::{EngineKind, EngineOptions, Graph, StateTensor, TensorData, graph};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::describe::{Description, describe_with};
+use crate::onnx::inspect::{Description, describe_with};
 use crate::onnx::load::read_bytes;
 
 use super::detector::{DetectorFactory, SpeechDetector};
@@ -51,7 +51,7 @@ pub fn open(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<De
         _ => e.in_file(path),
     })?;
     let model = Arc::new(model);
-    Ok(DetectorFactory::new(move || Ok(Box::new(Silero::new(Arc::clone(&model))))))
+    Ok(DetectorFactory::new(move || Ok(Box::new(Silero::new(Arc::clone(&model))))).at_rate(RATE as u32))
 }
 
 /// One detector of such a file.

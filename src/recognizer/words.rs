@@ -14,7 +14,7 @@
 //! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
 //! mean of its tokens'.
 
-use crate::decode::{DecoderOptions, Unit, UnitSpan, lexicon};
+use crate::decode::{DecoderOptions, Rejection, Surroundings, Unit, UnitSpan, lexicon};
 use crate::text::tokens::WORD_START;
 use crate::text::{ByteTokens, TokenTable};
 use crate::units::samples_to_seconds;
@@ -55,6 +55,7 @@ pub struct WordBuilder {
     min_confidence: f32,
     /// Tokens that stand for bytes.
     bytes: Option<ByteTokens>,
+    rejection: Option<Rejection>,
     clock: FrameClock,
 }
 
@@ -77,6 +78,7 @@ impl WordBuilder {
             lexicon: lexicon::words(options),
             min_confidence: options.min_confidence,
             bytes: ByteTokens::of(tokens),
+            rejection: options.rejection.map(|options| Rejection::new(&options, clock.seconds(1))),
             clock,
         }
     }
@@ -84,6 +86,11 @@ impl WordBuilder {
     /// How output frames become seconds.
     pub fn clock(&self) -> FrameClock {
         self.clock
+    }
+
+    /// How other speech is told from words, if it is.
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.rejection
     }
 
     /// Where the last word (or filler) of `units` begins; `None` when there are none.
@@ -122,12 +129,20 @@ impl WordBuilder {
 
     /// The words of `units` (of a segment's part that begins at `start` seconds), with times cut at
     /// `duration` seconds where the stream's end is known.
-    pub fn words(&self, units: &[UnitSpan], start: f64, duration: Option<f64>) -> Vec<Word> {
+    pub fn words(
+        &self,
+        units: &[UnitSpan],
+        start: f64,
+        duration: Option<f64>,
+        around: Surroundings<'_>,
+    ) -> Vec<Word> {
+        let kept = self.rejection.map(|rejection| rejection.keeps(units, around));
         let mut words = Vec::new();
         let mut draft: Option<Draft> = None;
         let mut floor = start;
-        for unit in units {
-            let filler = self.is_filler(unit.unit);
+        for (at, unit) in units.iter().enumerate() {
+            let rejected = kept.as_ref().is_some_and(|kept| !kept[at]);
+            let filler = self.is_filler(unit.unit) || rejected;
             match &mut draft {
                 Some(open) if !self.begins_word(unit.unit) && !filler && !open.filler => {
                     self.extend(open, unit)
@@ -186,7 +201,11 @@ impl WordBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::TokenId;
+    use crate::decode::{Onsets, TokenId};
+
+    fn nothing_around(onsets: &Onsets) -> Surroundings<'_> {
+        Surroundings { before: &[], behind: &[], onsets }
+    }
 
     fn token(id: u32, start: u64, end: u64, p: f32) -> UnitSpan {
         UnitSpan { unit: Unit::Token(TokenId(id)), start, end, log_prob: p.ln() }
@@ -203,6 +222,7 @@ mod tests {
             &[token(1, 20, 21, 0.9), token(2, 22, 23, 0.4), token(3, 40, 41, 1.0), token(4, 42, 43, 1.0)],
             0.0,
             None,
+            nothing_around(&Onsets::default()),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["zero", "o"]);
@@ -231,7 +251,7 @@ mod tests {
         let words = builder(&["<blk>", "▁", "<0xE4>", "<0xBD>", "<0xA0>"], DecoderOptions::default());
         let tokens: Vec<_> =
             [1, 2, 3, 4].iter().map(|&id| token(id, u64::from(id), u64::from(id) + 1, 1.0)).collect();
-        let words = words.words(&tokens, 0.0, None);
+        let words = words.words(&tokens, 0.0, None, nothing_around(&Onsets::default()));
         assert_eq!(words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>(), ["你"]);
     }
 
@@ -241,6 +261,7 @@ mod tests {
             &[token(1, 1, 2, 1.0), token(1, 4, 5, 1.0), token(1, 20, 25, 1.0)],
             0.0,
             Some(0.9),
+            nothing_around(&Onsets::default()),
         );
         assert_eq!(words[0].start, 0.0);
         assert_eq!(words[1].start, words[0].end);
@@ -257,6 +278,7 @@ mod tests {
             &[token(2, 5, 9, 0.9), token(3, 9, 10, 0.9), token(1, 12, 13, 0.9), token(1, 30, 31, 0.3)],
             0.0,
             None,
+            nothing_around(&Onsets::default()),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["x", "one"]);

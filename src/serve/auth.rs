@@ -1,38 +1,45 @@
-//! Who may connect: a bearer token, and which web pages.
+//! Which clients may connect: a bearer token, web pages by their origin, names by which the server is reached.
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use subtle::ConstantTimeEq;
 
 use super::origin;
 
-/// How browsers, which cannot set headers on websockets, bring the token: as a subprotocol.
-pub const TOKEN_PROTOCOL: &str = "bearer.";
+/// The subprotocols in which browsers, which cannot set headers on websockets, send the token: hearken's
+/// own, and OpenAI's.
+const TOKEN_PROTOCOLS: [&str; 2] = ["bearer.", "openai-insecure-api-key."];
 
-/// The rules of one server.
+/// The access rules of one server.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Whoever connects must have it.
+    /// The token that every client must send.
     pub token: Option<String>,
     /// Origins (`https://speech.example.org`, as [`origin::normalized`] has them) whose pages may
-    /// connect besides our own; `*` is all of them.
+    /// connect besides the server's own, and whose names the server answers to; `*` is all.
     pub origins: Vec<String>,
 }
 
-/// Why a client is refused.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// The token is missing or wrong.
     Token,
+    /// It comes from a page of another origin.
     Origin,
+    /// It was sent to a name that is not the server's: perhaps by a page that had that name point here.
+    Host,
 }
 
 impl Access {
     /// Checks a request.
     ///
     /// # Errors
-    /// When the token is wrong, or the request is a foreign page's.
+    /// When the token is wrong, or the request is one of a foreign page.
     pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
         self.check_origin(headers)?;
-        let Some(token) = &self.token else { return Ok(()) };
-        let is_it = |found: &str| equal(found.as_bytes(), token.as_bytes());
+        let Some(token) = &self.token else { return self.check_host(headers) };
+        // Takes the same time wherever the first difference is.
+        let is_it = |found: &str| bool::from(found.as_bytes().ct_eq(token.as_bytes()));
         let from_header = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
             let (scheme, value) = value.to_str().ok()?.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| value.trim())
@@ -42,7 +49,7 @@ impl Access {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .filter_map(|value| value.trim().strip_prefix(TOKEN_PROTOCOL));
+            .filter_map(|value| TOKEN_PROTOCOLS.iter().find_map(|prefix| value.trim().strip_prefix(prefix)));
         let from_query =
             uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.strip_prefix("token="));
         if from_header.chain(from_protocol).chain(from_query).any(is_it) {
@@ -52,27 +59,42 @@ impl Access {
         }
     }
 
-    /// The origin of a request that comes from a page of another host which may read our answers.
+    /// The origin of a request from a page of another host that may read the answers.
     pub fn foreign_page<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         headers.get(header::ORIGIN).filter(|origin| origin.to_str().is_ok_and(|origin| self.allows(origin)))
+    }
+
+    /// A page can have its own name point to this server; the browser then takes the server's answers
+    /// for the page's, and sends no origin. So the name must be local, or one that is allowed. A page
+    /// does not have the token: with one, every name may be used.
+    fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let is_allowed = |host: &str| {
+            let name = name_of(host);
+            let is_named =
+                |origin: &String| origin.split_once("://").is_some_and(|(_, o)| name_of(o) == name);
+            is_local_name(host) || self.origins.iter().any(|o| o == "*" || is_named(o))
+        };
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let all = hosts.all(|host| host.to_str().is_ok_and(is_allowed));
+        if all { Ok(()) } else { Err(Refusal::Host) }
     }
 
     fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|o| o == "*" || o.trim_end_matches('/') == origin)
     }
 
-    /// Browsers name the page's origin. Our own page's host is the one that the request was sent
-    /// to; that it is an address or `localhost` makes sure that no foreign name was pointed at
-    /// us (DNS rebinding). Other programs send no origin.
+    /// Browsers name the page's origin. The server's own page has the host that the request was sent
+    /// to; a local name ensures that no foreign name was made to point here (DNS rebinding).
+    /// Other programs send no origin.
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         for origin in headers.get_all(header::ORIGIN) {
             let origin = origin.to_str().map_err(|_| Refusal::Origin)?;
             let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-            // The port that goes without saying may be said in one and not in the other.
+            // The scheme's own port may be named in one and not in the other.
             let ours = origin.split_once("://").is_some_and(|(scheme, page)| {
                 let sent_to = origin::normalized(&format!("{scheme}://{host}"));
                 !page.is_empty()
-                    && is_address(host)
+                    && is_local_name(host)
                     && sent_to.is_ok()
                     && sent_to == origin::normalized(origin)
             });
@@ -84,22 +106,24 @@ impl Access {
     }
 }
 
-/// Whether a host (with or without port) is an IP address or `localhost`.
-fn is_address(host: &str) -> bool {
+/// The name or address of a host, without its port and in lower case.
+fn name_of(host: &str) -> String {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Compares in a time that tells nothing but the length.
-fn equal(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let difference = a.iter().zip(b).fold(0, |d, (x, y)| std::hint::black_box(d | (x ^ y)));
-    std::hint::black_box(difference) == 0
+/// Ends of names that the public DNS does not have.
+const LOCAL_DOMAINS: [&str; 5] = [".localhost", ".local", ".internal", ".home.arpa", ".lan"];
+
+/// Whether a host (with or without port) is an IP address or a name that nobody can register: one word,
+/// or in a domain that is local.
+fn is_local_name(host: &str) -> bool {
+    let name = name_of(host);
+    let is_local = !name.contains('.') || LOCAL_DOMAINS.iter().any(|domain| name.ends_with(domain));
+    is_local || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -121,8 +145,36 @@ mod tests {
             check(&access, &[(header::SEC_WEBSOCKET_PROTOCOL, "hearken, bearer.secret")], "/"),
             Ok(())
         );
+        let openai = "realtime, openai-insecure-api-key.secret";
+        assert_eq!(check(&access, &[(header::SEC_WEBSOCKET_PROTOCOL, openai)], "/"), Ok(()));
         assert_eq!(check(&access, &[], "/?a=b&token=secret"), Ok(()));
         assert_eq!(check(&access, &[], "/?token=secret2"), Err(Refusal::Token));
+    }
+
+    #[test]
+    fn without_a_token_the_host_is_local_or_allowed() {
+        let host = |host: &str, origins: &[&str], token: Option<&str>| {
+            let origins = origins.iter().map(|o| o.to_string()).collect();
+            let access = Access { token: token.map(String::from), origins };
+            check(&access, &[(header::HOST, host)], "/metrics?token=secret")
+        };
+        for local in ["127.0.0.1:2700", "localhost", "[::1]:2700", "[fe80::1]", "192.168.1.5:2700"] {
+            assert_eq!(host(local, &[], None), Ok(()), "{local}");
+        }
+        for local in ["hearken:2700", "SPEECHBOX", "speechbox.local:2700", "localhost.", "a.localhost"] {
+            assert_eq!(host(local, &[], None), Ok(()), "{local}");
+        }
+        for foreign in
+            ["evil.example:2700", "evil.example.:2700", "127.0.0.1.evil.example", "local.evil.example"]
+        {
+            assert_eq!(host(foreign, &[], None), Err(Refusal::Host), "{foreign}");
+        }
+        let own = "https://speech.example.org";
+        assert_eq!(host("speech.example.org:2700", &[own], None), Ok(()));
+        assert_eq!(host("other.example.org", &[own], None), Err(Refusal::Host));
+        assert_eq!(host("any.example", &["*"], None), Ok(()));
+        assert_eq!(host("any.example", &[], Some("secret")), Ok(()), "a page does not have the token");
+        assert_eq!(check(&Access::default(), &[], "/"), Ok(()), "HTTP/1.0");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The HTTP side: which path is what, and what answers say.
+//! The HTTP side: paths, and the answers that are not of a session or a transcription.
 
 use std::sync::Arc;
 
@@ -12,44 +12,42 @@ use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use serde_json::{Value, json};
 
+use super::api_error::{ApiError, json_response};
 use super::auth::{Access, Refusal};
-use super::machine::Opening;
+use super::drain_body;
 use super::page;
-use super::problem::{Problem, json_response};
-use super::remains;
-use super::session::{self, Shared};
-use super::sherpa::Ending;
+use super::protocol::choose::Opening;
+use super::protocol::sherpa::SherpaFlavor;
+use super::session;
+use super::shared::Shared;
 use super::transcription::transcribe;
 
 /// The name of the one model.
 const MODEL: &str = "hearken";
 
-/// What the handlers know.
+/// What the handlers share.
 #[derive(Clone)]
 pub struct App {
     pub shared: Arc<Shared>,
     pub access: Arc<Access>,
-    /// How a sherpa client that came without a path is answered.
-    pub ending: Ending,
+    /// How a sherpa-onnx client on `/` is answered.
+    pub flavor: SherpaFlavor,
 }
-
-/// Something held as long as a connection or what it became lasts.
-#[derive(Clone)]
-pub struct Held(pub Arc<dyn std::any::Any + Send + Sync>);
 
 /// All paths.
 pub fn router(app: App) -> Router {
-    // The multipart frame is not the recording.
-    let most = app.shared.limits.upload_bytes.saturating_add(64 << 10);
+    // The form around the recording counts too.
+    let max_body = app.shared.limits.upload_bytes.saturating_add(64 << 10);
     Router::new()
         .route("/", get(root))
-        .route("/v1/stream", any(|s: State<App>, r: Request| stream(s, r, Opening::Own)))
+        .route("/v1/stream", any(|s: State<App>, r: Request| stream(s, r, Opening::Hearken)))
         .route("/vosk", any(|s: State<App>, r: Request| stream(s, r, Opening::Vosk)))
-        .route("/sherpa", any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(Ending::Cpp))))
+        .route("/sherpa", any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(SherpaFlavor::Cpp))))
         .route(
             "/sherpa/python",
-            any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(Ending::Python))),
+            any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(SherpaFlavor::Python))),
         )
+        .route("/v1/realtime", any(|s: State<App>, r: Request| stream(s, r, Opening::Realtime)))
         .route("/v1/audio/transcriptions", post(transcriptions))
         .route("/v1/models", get(models))
         .route("/v1/models/{id}", get(model))
@@ -57,21 +55,21 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(metrics))
         .fallback(other)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(most))
+        .layer(DefaultBodyLimit::max(max_body))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }
 
-/// Why a connection is let in for a look at the server's health only.
+/// Why a connection may only look at the server's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// The limit of this name in the metrics is reached.
+    /// A limit is reached, of this name in the metrics.
     Limit(&'static str),
-    /// The server ends.
+    /// The server shuts down.
     Draining,
 }
 
-/// The paths that are answered when there is room for nothing else.
+/// The paths that are answered when the server is full or shuts down.
 pub fn busy_router(app: App) -> Router {
     Router::new()
         .route("/health", get(health))
@@ -81,41 +79,41 @@ pub fn busy_router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn turned_away(State(app): State<App>, Extension(busy): Extension<Busy>) -> Problem {
+async fn turned_away(State(app): State<App>, Extension(busy): Extension<Busy>) -> ApiError {
     match busy {
         Busy::Limit(reason) => {
             app.shared.metrics.refuse(reason);
-            Problem::busy("too many connections, try again later")
+            ApiError::busy("too many connections, try again later")
         }
-        Busy::Draining => Problem::busy("the server ends"),
+        Busy::Draining => ApiError::busy("the server shuts down"),
     }
 }
 
 /// The page's files, and paths that are none.
-async fn other(method: Method, uri: Uri) -> Result<Response, Problem> {
+async fn other(method: Method, uri: Uri) -> Result<Response, ApiError> {
     let file = uri.path().strip_prefix('/').and_then(page::file).filter(|_| method == Method::GET);
     if let Some(file) = file {
         return Ok(file);
     }
     let path: String = uri.path().chars().take(100).collect();
-    Err(Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}")).named("unknown_url"))
+    Err(ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}")).named("unknown_url"))
 }
 
-async fn no_such_method(method: Method, uri: Uri) -> Problem {
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let problem = format!("{} does not take {method}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, problem).named("method_not_supported")
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, problem).named("method_not_supported")
 }
 
-/// What is served to anyone: it tells nothing, and asks for the token.
+/// Whether a request needs no token: the page asks for it itself, and `/health` tells nothing.
 fn is_public(method: &Method, uri: &Uri, upgrade: bool) -> bool {
     let path = uri.path();
     let is_public = ["/", "/health"].contains(&path) || path.strip_prefix('/').is_some_and(page::is_file);
     method == Method::GET && !upgrade && is_public
 }
 
-/// Token and origin, and the headers that every answer has.
+/// Checks token, origin and host, and sets the headers that every answer has.
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let request = remains::kept(request);
+    let request = drain_body::drained(request);
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let checked = app.access.check(request.headers(), request.uri());
     let page = app.access.foreign_page(request.headers()).cloned();
@@ -136,7 +134,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     response
 }
 
-/// The answer to a browser that asks whether a page of an allowed origin may send something (CORS).
+/// The answer to a browser that asks whether a page of an allowed origin may send requests (CORS).
 fn may_ask() -> Response {
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
@@ -151,54 +149,56 @@ fn refuse(app: &App, refusal: Refusal) -> Response {
         Refusal::Token => {
             app.shared.metrics.refuse("token");
             let mut response =
-                Problem::new(StatusCode::UNAUTHORIZED, "a bearer token is needed").into_response();
+                ApiError::new(StatusCode::UNAUTHORIZED, "a bearer token is needed").into_response();
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }
         Refusal::Origin => {
             app.shared.metrics.refuse("origin");
-            Problem::new(StatusCode::FORBIDDEN, "pages of this origin are not allowed").into_response()
+            ApiError::new(StatusCode::FORBIDDEN, "pages of this origin are not allowed").into_response()
+        }
+        Refusal::Host => {
+            app.shared.metrics.refuse("origin");
+            let problem = "this server does not answer to the name in `Host`; its operator can allow it, as \
+                           the origin of a page";
+            ApiError::new(StatusCode::FORBIDDEN, problem).into_response()
         }
     }
 }
 
 async fn root(State(app): State<App>, request: Request) -> Response {
     if request.headers().contains_key(header::UPGRADE) {
-        let ending = app.ending;
-        return stream(State(app), request, Opening::Detect(ending)).await;
+        let flavor = app.flavor;
+        return stream(State(app), request, Opening::Detect(flavor)).await;
     }
     page::index()
 }
 
 async fn stream(State(app): State<App>, request: Request, opening: Opening) -> Response {
-    let held = request.extensions().get::<Held>().cloned();
     let upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection> =
         WebSocketUpgrade::from_request(request, &()).await;
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
-        Err(rejection) => return Problem::new(rejection.status(), rejection.body_text()).into_response(),
+        Err(rejection) => return ApiError::new(rejection.status(), rejection.body_text()).into_response(),
     };
     let shared = app.shared;
-    if *shared.draining.borrow() {
-        return Problem::busy("the server ends").into_response();
+    if shared.is_draining() {
+        return ApiError::busy("the server shuts down").into_response();
     }
-    let most = shared.limits.message_bytes;
+    let max_message = shared.limits.message_bytes;
     upgrade
-        .protocols(["hearken"])
-        .max_message_size(most)
-        .max_frame_size(most)
+        .protocols(["hearken", "realtime"])
+        .max_message_size(max_message)
+        .max_frame_size(max_message)
         .read_buffer_size(8 << 10)
         .write_buffer_size(0)
         .max_write_buffer_size(256 << 10)
-        .on_upgrade(move |socket| async move {
-            session::run(socket, opening, shared).await;
-            drop(held);
-        })
+        .on_upgrade(move |socket| session::run(socket, opening, shared))
 }
 
-async fn transcriptions(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    if *app.shared.draining.borrow() {
-        return Err(Problem::busy("the server ends"));
+async fn transcriptions(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    if app.shared.is_draining() {
+        return Err(ApiError::busy("the server shuts down"));
     }
     transcribe(app.shared, request).await
 }
@@ -209,22 +209,29 @@ async fn models(State(app): State<App>) -> Response {
     json_response(StatusCode::OK, &list)
 }
 
-async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Response, ApiError> {
     if id == MODEL {
         return Ok(json_response(StatusCode::OK, &model_card(&app)));
     }
     let id: String = id.chars().take(100).collect();
     let problem = format!("the model `{id}` does not exist; there is `{MODEL}`");
-    Err(Problem::new(StatusCode::NOT_FOUND, problem).of("model").named("model_not_found"))
+    Err(ApiError::new(StatusCode::NOT_FOUND, problem).of("model").named("model_not_found"))
 }
 
 fn model_card(app: &App) -> Value {
-    json!({"id": MODEL, "object": "model", "created": 0, "owned_by": "hearken",
-           "max_upload_bytes": app.shared.limits.upload_bytes})
+    let Shared { model, limits, .. } = &*app.shared;
+    let mut card = json!({"id": MODEL, "object": "model", "created": 0, "owned_by": "hearken",
+                          "sample_rate": model.sample_rate, "max_upload_bytes": limits.upload_bytes});
+    if model.words.is_empty() {
+        card["tokens"] = json!(model.tokens);
+    } else {
+        card["words"] = json!(model.words);
+    }
+    card
 }
 
 async fn health(State(app): State<App>) -> Response {
-    let draining = *app.shared.draining.borrow();
+    let draining = app.shared.is_draining();
     let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     json_response(status, &json!({"status": if draining { "draining" } else { "ok" }}))
 }

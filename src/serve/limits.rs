@@ -1,35 +1,37 @@
-//! What a client may take, and how fast new ones may come.
+//! The limits on what clients may take, and on how fast new ones may come.
 
 use std::time::{Duration, Instant};
 
-/// The limits, each with a default that is safe on a small machine.
+/// The limits; the defaults are safe on a small machine.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections at a time, of all kinds.
     pub connections: usize,
-    /// Streams (and uploads) that are heard at a time.
+    /// Streams at a time, uploads included.
     pub streams: usize,
-    /// Streams at a time that may ask to see the network at work.
+    /// Streams at a time that may be traced.
     pub traces: usize,
     /// Bytes of a websocket message.
     pub message_bytes: usize,
-    /// Uploads at a time: each is in memory whole.
+    /// Recordings that are transcribed at a time. As many times `upload_bytes` is the memory for them.
     pub uploads: usize,
     /// Bytes of an uploaded recording.
     pub upload_bytes: usize,
-    /// A client that sends nothing for so long is closed.
+    /// Seconds of audio that an uploaded recording may decode to.
+    pub upload_seconds: f64,
+    /// How long a client may send nothing.
     pub idle: Duration,
-    /// No connection lasts longer.
+    /// How long a connection may last.
     pub total: Duration,
-    /// A client that takes nothing for so long, while it is sent something, is cut off.
+    /// How long a client may read nothing while something is sent to it.
     pub write: Duration,
-    /// For the TLS handshake and the head of a request.
+    /// How long the TLS handshake and the head of a request may take.
     pub handshake: Duration,
-    /// Seconds of audio that wait for the recogniser, per client; then its socket is not read.
+    /// Seconds of a client's audio that may wait for the recognizer; beyond it its socket is not read.
     pub buffered_seconds: f64,
-    /// New connections a second, in the mean; twice as many may come at once.
+    /// New connections a second, on average; twice as many may come at once.
     pub connections_per_second: f64,
-    /// How long streams get to end when the server ends.
+    /// How long streams have to end when the server shuts down.
     pub drain: Duration,
 }
 
@@ -42,6 +44,7 @@ impl Default for Limits {
             message_bytes: 1 << 20,
             uploads: 16,
             upload_bytes: 25 << 20,
+            upload_seconds: 4.0 * 3600.0,
             idle: Duration::from_secs(60),
             total: Duration::from_secs(4 * 3600),
             write: Duration::from_secs(20),
@@ -53,7 +56,7 @@ impl Default for Limits {
     }
 }
 
-/// A token bucket: lets `rate` through a second in the mean, twice that at once.
+/// A token bucket: lets `rate` a second through on average, twice that at once.
 #[derive(Clone, Debug)]
 pub struct RateLimit {
     rate: f64,
@@ -64,18 +67,18 @@ pub struct RateLimit {
 impl RateLimit {
     /// A full bucket.
     pub fn new(rate: f64) -> Self {
-        Self { rate, tokens: Self::most(rate), at: None }
+        Self { rate, tokens: Self::max(rate), at: None }
     }
 
-    fn most(rate: f64) -> f64 {
+    fn max(rate: f64) -> f64 {
         (2.0 * rate).max(1.0)
     }
 
-    /// Whether one more may come at `now`.
+    /// Whether one more is let through at `now`.
     pub fn admit(&mut self, now: Instant) -> bool {
         let since = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         self.at = Some(now);
-        self.tokens = (self.tokens + since * self.rate).min(Self::most(self.rate));
+        self.tokens = (self.tokens + since * self.rate).min(Self::max(self.rate));
         let admitted = self.tokens >= 1.0;
         if admitted {
             self.tokens -= 1.0;

@@ -10,9 +10,9 @@ const BOUNDS: [f64; 14] = [0.002, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2,
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Open now.
+    /// Connections open now.
     pub connections: AtomicI64,
-    /// Heard now.
+    /// Streams open now.
     pub streams: AtomicI64,
     pub streams_total: AtomicU64,
     pub transcriptions_total: AtomicU64,
@@ -24,8 +24,8 @@ pub struct Metrics {
     pub batched_total: AtomicU64,
     lag: [AtomicU64; BOUNDS.len() + 1],
     lag_us: AtomicU64,
-    /// Streams begun, by protocol.
-    pub protocols: Named<4>,
+    /// Streams opened, by protocol.
+    pub protocols: Named<6>,
     /// Refused: `connections`, `rate`, `streams`, `uploads`, `token`, `origin`.
     pub refused: Named<6>,
     /// Closed by us: `idle`, `total`, `slow_reader`, `too_big`, `invalid`, `failed`, `shutdown`.
@@ -33,7 +33,7 @@ pub struct Metrics {
 }
 
 /// The names of [`Metrics::protocols`].
-pub const PROTOCOLS: [&str; 4] = ["hearken", "vosk", "sherpa", "http"];
+pub const PROTOCOLS: [&str; 6] = ["hearken", "vosk", "sherpa", "realtime", "wyoming", "http"];
 /// The reasons of [`Metrics::refused`].
 pub const REFUSED: [&str; 6] = ["connections", "rate", "streams", "uploads", "token", "origin"];
 /// The reasons of [`Metrics::closed`].
@@ -66,13 +66,13 @@ impl Metrics {
         count(&CLOSED, &self.closed, reason);
     }
 
-    /// Audio that was heard, and the time it took.
+    /// Audio that was processed, and the time it took.
     pub fn heard(&self, audio_seconds: f64, compute: Duration) {
         self.audio_us.fetch_add((audio_seconds * 1e6) as u64, Relaxed);
         self.compute_us.fetch_add(compute.as_micros() as u64, Relaxed);
     }
 
-    /// Time from the arrival of a message to when all its audio was heard.
+    /// Time from when audio had its turn to when all of it was processed.
     pub fn lag(&self, lag: Duration) {
         let seconds = lag.as_secs_f64();
         let bucket = BOUNDS.iter().position(|&b| seconds <= b).unwrap_or(BOUNDS.len());
@@ -109,11 +109,11 @@ impl Metrics {
         let resident = resident_bytes().unwrap_or(0.0);
         for (name, kind, help, value) in [
             ("connections", "gauge", "Connections open now.", self.connections.load(Relaxed) as f64),
-            ("streams", "gauge", "Streams heard now.", self.streams.load(Relaxed) as f64),
-            ("streams_total", "counter", "Streams begun.", load(&self.streams_total)),
+            ("streams", "gauge", "Streams open now.", self.streams.load(Relaxed) as f64),
+            ("streams_total", "counter", "Streams opened.", load(&self.streams_total)),
             ("transcriptions_total", "counter", "Recordings uploaded.", load(&self.transcriptions_total)),
-            ("audio_seconds_total", "counter", "Audio heard.", audio),
-            ("compute_seconds_total", "counter", "Time the recogniser's threads took for it.", compute),
+            ("audio_seconds_total", "counter", "Audio processed.", audio),
+            ("compute_seconds_total", "counter", "Time of the recognizer's threads for it.", compute),
             ("real_time_factor", "gauge", "Compute seconds for a second of audio.", rtf),
             ("batches_total", "counter", "Calls of the network.", load(&self.batches_total)),
             ("batched_streams_total", "counter", "Streams in those calls.", load(&self.batched_total)),
@@ -126,7 +126,7 @@ impl Metrics {
         for (name, help, label, names, counters) in [
             (
                 "protocol_streams_total",
-                "Streams begun, by protocol.",
+                "Streams opened, by protocol.",
                 "protocol",
                 &PROTOCOLS[..],
                 &self.protocols.0[..],
@@ -149,7 +149,7 @@ impl Metrics {
     }
 
     fn lag_text(&self, out: &mut String) {
-        head(out, "lag_seconds", "histogram", "From a message's arrival to when its audio was heard.");
+        head(out, "lag_seconds", "histogram", "From when audio has its turn to when it was processed.");
         let mut total = 0;
         for (i, counter) in self.lag.iter().enumerate() {
             total += counter.load(Relaxed);
@@ -181,7 +181,7 @@ fn line(out: &mut String, name: &str, labels: &str, value: f64) {
     let _ = writeln!(out, "hearken_{name}{labels} {value}");
 }
 
-/// Where the system tells it.
+/// The memory of the process, where the system says it.
 fn resident_bytes() -> Option<f64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: f64 = statm.split_whitespace().nth(1)?.parse().ok()?;

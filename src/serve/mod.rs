@@ -1,77 +1,87 @@
-//! The server: websocket and HTTP on one port. vosk-server's protocol, sherpa-onnx's, and our
+//! The server: websocket and HTTP on one port. vosk-server's protocol, sherpa-onnx's, and hearken's
 //! own; whole recordings by POST; health, metrics and a page. See docs/serve.md.
 //!
 //! ```text
-//! socket ─► door (limits, TLS) ─► http (token, origin) ─► session ─► machine (own, vosk, sherpa: pure)
-//!                                                             │ ▲
-//!                                               audio, marks  ▼ │  what was heard
-//!                                                          batcher (threads; streams step together)
+//! socket ─► acceptor (limits, TLS) ─► http (token, origin) ─► session ─► session_state ─► protocol
+//!                                                              │ ▲         (pure)          (pure)
+//!                                        audio, marks, chunks  ▼ │ recognizer's output
+//!                                                             batcher (threads; streams step together)
 //! ```
 //!
 //! Only here is tokio.
 
+mod acceptor;
+mod api_error;
 pub mod auth;
 pub mod batcher;
-mod captions;
-mod door;
+mod client_stream;
+mod drain_body;
+mod form;
+mod form_body;
 pub mod http;
+pub mod input;
 pub mod limits;
-pub mod machine;
 pub mod metrics;
 pub mod origin;
 mod page;
-mod problem;
 pub mod protocol;
-mod remains;
+mod recording;
 mod session;
-pub mod sherpa;
+pub mod session_state;
+mod shared;
 mod tls;
 mod transcription;
-mod upload;
-pub mod vosk;
+mod websocket;
+mod worker;
+pub mod wyoming;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::decode::EndpointOptions;
 use crate::error::Result;
+use crate::onnx::Metadata;
 use crate::recognizer::{Recognizer, StreamOptions};
+use crate::text::tokens::WORD_START;
 
 pub use auth::Access;
 pub use limits::Limits;
-pub use sherpa::Ending;
+pub use protocol::sherpa::SherpaFlavor;
 pub use tls::Tls;
 
+use acceptor::Acceptor;
 use batcher::{BatchOptions, Batcher};
-use door::Door;
 use http::App;
-use machine::ModelInfo;
 use metrics::Metrics;
-use session::Shared;
+use protocol::ModelInfo;
+use shared::Shared;
 
-/// How a server is to be.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub limits: Limits,
     pub access: Access,
     /// Certificate and key, for https and wss.
     pub tls: Option<Tls>,
-    /// The recogniser's threads.
+    /// Threads of the recognizer.
     pub threads: usize,
-    /// Streams in one step of the network at the most.
+    /// The largest number of streams in one call of the network.
     pub batch: usize,
     /// Where utterances end.
     pub stream: StreamOptions,
-    /// How a sherpa client that came without a path is answered.
-    pub ending: Ending,
-    /// Takes lines for whoever looks after the server: when it begins to end, and has ended.
+    /// How a sherpa-onnx client on `/` is answered.
+    pub flavor: SherpaFlavor,
+    /// The model's languages, as BCP 47 names them; none where they are not known.
+    pub languages: Vec<String>,
+    /// Takes lines for the server's operator.
     pub log: fn(&str),
 }
 
@@ -84,19 +94,51 @@ impl Default for Options {
             threads: 1,
             batch: 64,
             stream: StreamOptions { endpoint: Some(EndpointOptions::default()), ..Default::default() },
-            ending: Ending::default(),
+            flavor: SherpaFlavor::default(),
+            languages: Vec::new(),
             log: |_| {},
         }
     }
 }
 
-/// Serves until `shutdown` is done, then lets the open streams end, and returns. Meanwhile new
-/// connections are told so; `/health` and `/metrics` are answered to the end.
+/// Where a server listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// HTTP and websockets.
+    pub http: TcpListener,
+    /// The Wyoming protocol.
+    pub wyoming: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// The next connection, and whether it is a Wyoming client's.
+    async fn accept(&self) -> std::io::Result<(TcpStream, bool)> {
+        let wyoming = async {
+            match &self.wyoming {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.http.accept() => Ok((accepted?.0, false)),
+            accepted = wyoming => Ok((accepted?.0, true)),
+        }
+    }
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(http: TcpListener) -> Self {
+        Self { http, wyoming: None }
+    }
+}
+
+/// Serves until `shutdown` completes, then lets the open streams end, and returns. Meanwhile new
+/// connections are refused, but `/health` and `/metrics` are answered to the end.
 ///
 /// # Errors
-/// When a thread cannot be started. Clients' errors are the clients'.
+/// When a thread cannot be started. Errors of clients are not errors here.
 pub async fn run(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     recognizer: Recognizer,
     options: Options,
     shutdown: impl Future<Output = ()>,
@@ -104,40 +146,82 @@ pub async fn run(
     let metrics = Arc::new(Metrics::default());
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(shared(&recognizer, &options, &metrics, draining)?);
-    let app = App { shared, access: Arc::new(options.access.clone()), ending: options.ending };
-    let mut door = Door::new(app, options.tls.clone());
+    let app = App { shared, access: Arc::new(options.access.clone()), flavor: options.flavor };
+    let mut acceptor = Acceptor::new(app, options.tls.clone());
     let mut open = JoinSet::new();
-    let_in(&listener, &mut door, &mut open, shutdown).await;
+    let mut accepting = Accepting { listeners: listeners.into(), log: options.log, said: None };
+    accepting.until(shutdown, &mut acceptor, &mut open).await;
     (options.log)(&format!("draining: {} streams", metrics.streams.load(Relaxed)));
-    // Whoever listens is told; that nobody does is no error.
+    // `send` fails only if no connection is open, which is fine.
     let _ = drain.send(true);
-    let gone = Door::all_gone(door.connections(), options.limits.connections);
+    let gone = Acceptor::all_gone(acceptor.connections(), options.limits.connections);
     let gone = timeout(options.limits.drain, gone);
-    let_in(&listener, &mut door, &mut open, async { drop(gone.await) }).await;
-    drop(listener);
+    accepting.until(async { drop(gone.await) }, &mut acceptor, &mut open).await;
+    drop(accepting);
     (options.log)("stopped");
     Ok(())
 }
 
-/// Accepts connections until something is done.
-async fn let_in(
-    listener: &TcpListener,
-    door: &mut Door,
-    open: &mut JoinSet<()>,
-    until: impl Future<Output = ()>,
-) {
-    tokio::pin!(until);
-    loop {
-        tokio::select! {
-            () = &mut until => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => door.admit(stream, open),
-                // Out of file descriptors, most likely: some will be free soon.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            },
-            Some(_) = open.join_next() => {}
+/// How long the operator is not told again that the system gives no more connections.
+const MIN_SILENCE: Duration = Duration::from_secs(60);
+
+/// Accepts connections.
+struct Accepting {
+    listeners: Listeners,
+    log: fn(&str),
+    /// When the operator was last told that the system gives no more connections.
+    said: Option<Instant>,
+}
+
+impl Accepting {
+    /// Accepts connections until `done` completes.
+    async fn until(
+        &mut self,
+        done: impl Future<Output = ()>,
+        acceptor: &mut Acceptor,
+        open: &mut JoinSet<()>,
+    ) {
+        tokio::pin!(done);
+        loop {
+            tokio::select! {
+                () = &mut done => return,
+                accepted = self.listeners.accept() => match accepted {
+                    Ok((stream, false)) => acceptor.admit(stream, open),
+                    Ok((stream, true)) => acceptor.admit_wyoming(stream, open),
+                    Err(error) => {
+                        self.complain(&error);
+                        // Out of file descriptors, most likely: some will be free soon.
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                Some(_) = open.join_next() => {}
+            }
         }
     }
+
+    fn complain(&mut self, error: &std::io::Error) {
+        if self.said.is_none_or(|said| said.elapsed() >= MIN_SILENCE) {
+            self.said = Some(Instant::now());
+            (self.log)(&format!("no new connections at the moment: {error}"));
+        }
+    }
+}
+
+/// The words that a model can write, each once: those of its lexicon, or its tokens where each is a word.
+fn words(metadata: &Metadata) -> Vec<String> {
+    let (tokens, decoder) = (&metadata.tokens, &metadata.decoder);
+    let mut words: Vec<String> = decoder.lexicon.iter().map(|p| p.word.clone()).collect();
+    if words.is_empty() {
+        let is_written = |(id, token): &(usize, &String)| {
+            *id != tokens.blank() as usize && !decoder.filler.contains(token)
+        };
+        let written = tokens.tokens().iter().enumerate().filter(is_written);
+        let whole = written.map(|(_, token)| token.strip_prefix(WORD_START).map(String::from));
+        words = whole.collect::<Option<_>>().unwrap_or_default();
+    }
+    let mut seen = HashSet::new();
+    words.retain(|word| seen.insert(word.clone()));
+    words
 }
 
 fn shared(
@@ -156,9 +240,18 @@ fn shared(
         batcher: Batcher::start(recognizer, &batch, metrics)?,
         limits: options.limits.clone(),
         metrics: Arc::clone(metrics),
-        model: ModelInfo { sample_rate, tokens: tokens.tokens().to_vec(), blank: tokens.blank(), states },
+        model: ModelInfo {
+            sample_rate,
+            tokens: tokens.tokens().to_vec(),
+            blank: tokens.blank(),
+            states,
+            words: words(recognizer.metadata()),
+            languages: options.languages.clone(),
+            silence: options.stream.endpoint.unwrap_or_default().rule2_min_trailing_silence,
+        },
         streams: Arc::new(Semaphore::new(options.limits.streams)),
         uploads: Arc::new(Semaphore::new(options.limits.uploads)),
+        upload_memory: form::memory_for(&options.limits),
         traces: Arc::new(Semaphore::new(options.limits.traces)),
         draining,
     })

@@ -1,5 +1,4 @@
-//! The page, as it is inside the program. Nothing in it is loaded from elsewhere, and its policy
-//! forbids that anything ever is.
+//! The page, inside the program. Nothing in it is loaded from elsewhere, and its policy forbids that.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -8,11 +7,13 @@ const INDEX_HTML: &str = include_str!("page/index.html");
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Name, kind and text of what the page is made of.
-const FILES: [(&str, &str, &str); 6] = [
+/// Name, media type and text of the page's files.
+const FILES: [(&str, &str, &str); 8] = [
     ("page.js", SCRIPT, include_str!("page/page.js")),
     ("notices.js", SCRIPT, include_str!("page/notices.js")),
     ("pictures.js", SCRIPT, include_str!("page/pictures.js")),
+    ("recordings.js", SCRIPT, include_str!("page/recordings.js")),
+    ("server.js", SCRIPT, include_str!("page/server.js")),
     ("transcript.js", SCRIPT, include_str!("page/transcript.js")),
     // What runs on the browser's audio thread.
     ("worklet.js", SCRIPT, include_str!("page/worklet.js")),

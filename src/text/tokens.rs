@@ -62,6 +62,11 @@ impl TokenTable {
         self.tokens.get(id as usize).map(String::as_str)
     }
 
+    /// The id of a token as it is in the table, if there is such a token.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.ids.get(token).copied()
+    }
+
     /// Whether a token begins a new word.
     pub fn begins_word(&self, id: u32) -> bool {
         self.token(id).is_some_and(|t| t.starts_with(WORD_START) || t == " ")

@@ -1,31 +1,44 @@
 //! Checkpoints: all that a run needs to go on as if it had never stopped. Written beside, flushed,
-//! renamed: a kill at any moment leaves the last good one.
+//! renamed: a kill at any moment leaves a whole one. The last two are kept.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamW;
 use crate::error::{Error, Result, Stage, io};
+use crate::fs;
 
 const MAGIC: &[u8; 8] = b"hearken\x01";
+
+/// The files of a run's folder: the last checkpoint, and the one before it.
+pub const NAMES: [&str; 2] = ["checkpoint.bin", "checkpoint-previous.bin"];
+
+/// The best dev score so far (`None` where nothing is scored) and the update that made it.
+pub type Best = (Option<f64>, u64);
 
 /// The readable part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     /// Updates done.
     pub step: u64,
-    /// The recipe as it was read.
+    /// The recipe as TOML.
     pub recipe: String,
     pub threads: usize,
-    /// The best dev score so far, and the update that made it.
-    pub best: Option<(f64, u64)>,
+    pub best: Option<Best>,
     /// Length of each parameter.
     lengths: Vec<usize>,
     /// Length of the feature statistics.
     features: usize,
+}
+
+impl Header {
+    /// A header; the lengths are filled in by [`Checkpoint::new`].
+    pub fn new(step: u64, recipe: String, threads: usize, best: Option<Best>) -> Self {
+        Self { step, recipe, threads, best, lengths: Vec::new(), features: 0 }
+    }
 }
 
 /// A run's state between two updates.
@@ -39,22 +52,81 @@ pub struct Checkpoint {
     pub scale: Vec<f32>,
 }
 
+/// Whether a folder has a checkpoint to go on from.
+pub fn exists(folder: &Path) -> bool {
+    NAMES.iter().any(|name| folder.join(name).exists())
+}
+
+/// Makes `checkpoint` the last one of the folder; the one that was keeps its place as the one before.
+///
+/// # Errors
+/// When the disk does not take it, or it holds what is no number: nothing is changed then.
+pub fn save(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    let [last, previous] = NAMES.map(|name| folder.join(name));
+    if !checkpoint.is_finite() {
+        return Err(
+            Error::new(Stage::Train, "the weights are no longer numbers; they are not saved").in_file(last)
+        );
+    }
+    let beside = folder.join("checkpoint-new.bin");
+    checkpoint.write(&beside)?;
+    if last.exists() {
+        std::fs::rename(&last, &previous).map_err(|e| io(Stage::Train, &previous, e))?;
+    }
+    std::fs::rename(&beside, &last).map_err(|e| io(Stage::Train, &last, e))
+}
+
+/// Reads the last checkpoint of a folder; the one before where a run was killed between the two.
+///
+/// # Errors
+/// As [`Checkpoint::read`].
+pub fn last(folder: &Path) -> Result<Checkpoint> {
+    let [last, previous] = NAMES.map(|name| folder.join(name));
+    let path = if last.exists() || !previous.exists() { &last } else { &previous };
+    Checkpoint::read(path).map_err(|error| match previous.exists() {
+        true if path == &last => error.hint(format!("{} is the one before it", previous.display())),
+        _ => error,
+    })
+}
+
+/// Takes back the last checkpoint, whose weights led nowhere, and puts the one before in its place.
+/// Returns the update of the checkpoint that is left.
+///
+/// # Errors
+/// When the files cannot be read or moved.
+pub fn take_back(folder: &Path) -> Result<Option<u64>> {
+    let [last, previous] = NAMES.map(|name| folder.join(name));
+    if !previous.exists() {
+        std::fs::remove_file(&last).map_err(|e| io(Stage::Train, &last, e))?;
+        return Ok(None);
+    }
+    std::fs::rename(&previous, &last).map_err(|e| io(Stage::Train, &last, e))?;
+    Ok(Some(Checkpoint::read(&last)?.header.step))
+}
+
 impl Checkpoint {
     /// Puts a state together.
     pub fn new(
-        (step, recipe, threads, best): (u64, &str, usize, Option<(f64, u64)>),
+        mut header: Header,
         parameters: &[Vec<f32>],
         adam: &AdamW,
-        (mean, scale): (&[f32], &[f32]),
+        mean: &[f32],
+        scale: &[f32],
     ) -> Self {
-        let lengths = parameters.iter().map(Vec::len).collect();
+        header.lengths = parameters.iter().map(Vec::len).collect();
+        header.features = mean.len();
         Self {
-            header: Header { step, recipe: recipe.into(), threads, best, lengths, features: mean.len() },
+            header,
             parameters: parameters.to_vec(),
             adam: adam.clone(),
             mean: mean.to_vec(),
             scale: scale.to_vec(),
         }
+    }
+
+    /// Whether all its weights are numbers.
+    pub fn is_finite(&self) -> bool {
+        self.blocks().flatten().all(|value| value.is_finite())
     }
 
     fn blocks(&self) -> impl Iterator<Item = &Vec<f32>> {
@@ -81,15 +153,7 @@ impl Checkpoint {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
         bytes.extend_from_slice(&checksum(&bytes).to_le_bytes());
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-            beside.write_all(&bytes)?;
-            beside.as_file().sync_all()?;
-            beside.persist(path).map_err(|e| e.error)?;
-            Ok(())
-        };
-        write().map_err(|e| io(Stage::Train, path, e))
+        fs::write(path, &bytes).map_err(|e| io(Stage::Train, path, e))
     }
 
     /// Reads a checkpoint.
@@ -154,12 +218,8 @@ mod tests {
         let parameters = vec![vec![1.0f32, -2.5], vec![0.25; 3]];
         let mut adam = AdamW::new(&parameters);
         adam.second[1][2] = 7.0;
-        let whole = Checkpoint::new(
-            (12, "[run]", 2, Some((0.5, 10))),
-            &parameters,
-            &adam,
-            (&[1.0, 2.0], &[3.0, 4.0]),
-        );
+        let header = Header::new(12, "[run]".into(), 2, Some((Some(0.5), 10)));
+        let whole = Checkpoint::new(header, &parameters, &adam, &[1.0, 2.0], &[3.0, 4.0]);
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("checkpoint.bin");
         whole.write(&path).expect("room on the disk");
@@ -171,5 +231,31 @@ mod tests {
         let mut changed = bytes.clone();
         changed[bytes.len() / 2] ^= 1;
         assert!(Checkpoint::decode(&changed).is_none());
+    }
+
+    fn at(step: u64, weight: f32) -> Checkpoint {
+        let parameters = vec![vec![weight]];
+        let header = Header::new(step, String::new(), 1, None);
+        Checkpoint::new(header, &parameters, &AdamW::new(&parameters), &[0.0], &[1.0])
+    }
+
+    #[test]
+    fn the_one_before_is_kept_and_what_is_no_number_is_not_saved() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let step = || last(folder.path()).map(|checkpoint| checkpoint.header.step);
+        for (number, weight) in [(1, 0.5), (2, 0.25)] {
+            save(folder.path(), &at(number, weight)).expect("saved");
+        }
+        for weight in [f32::NAN, f32::INFINITY] {
+            assert!(save(folder.path(), &at(3, weight)).is_err());
+        }
+        assert_eq!(step().expect("there"), 2);
+        // Killed between the two renames.
+        std::fs::remove_file(folder.path().join(NAMES[0])).expect("there");
+        assert_eq!(step().expect("there"), 1);
+        save(folder.path(), &at(4, 1.0)).expect("saved");
+        assert_eq!((take_back(folder.path()).expect("moved"), step().expect("there")), (Some(1), 1));
+        assert_eq!(take_back(folder.path()).expect("removed"), None);
+        assert!(!exists(folder.path()));
     }
 }

@@ -3,13 +3,13 @@
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use super::augment::{Augmenter, compose, sounds, spec_augment};
 use super::dataset::Dataset;
-use super::mmi::Said;
+use super::loss::mmi::Said;
 use super::recipe::Recipe;
 use super::sampler::{Item, Plan};
-use crate::audio::augment::{Augmenter, compose, sounds};
 use crate::error::Result;
-use crate::features::{Fbank, spec_augment};
+use crate::features::Fbank;
 use crate::units::ms_to_samples;
 
 /// What the network learns from: whole steps of stacked frames, and the labels.
@@ -19,7 +19,7 @@ pub struct Example {
     pub features: Vec<f32>,
     pub labels: Option<Vec<u32>>,
     pub auxiliary: Option<Vec<u32>>,
-    /// Where it is known in words of the lexicon.
+    /// How the words can be pronounced, for the criteria that want to know it.
     pub said: Option<Said>,
 }
 
@@ -31,12 +31,44 @@ struct Speech {
     said: Option<Said>,
 }
 
+/// Computes the features of whole recordings as a stream would; one a thread.
+pub struct FeatureExtractor {
+    fbank: Fbank,
+    /// Silence that a stream's end appends, samples.
+    flush: usize,
+    /// Frames of a step.
+    subsampling: usize,
+}
+
+impl FeatureExtractor {
+    /// The extractor of a recipe.
+    ///
+    /// # Errors
+    /// When the feature options are impossible.
+    pub fn new(recipe: &Recipe) -> Result<Self> {
+        let flush = ms_to_samples(recipe.decoder.flush_ms, recipe.features.sample_rate);
+        Ok(Self { fbank: Fbank::new(&recipe.features)?, flush, subsampling: recipe.network.subsampling })
+    }
+
+    /// The features of whole steps `[U * S, F]`, with the silence that a stream's end appends, which is
+    /// added to `samples` too.
+    pub fn compute(&mut self, samples: &mut Vec<f32>) -> Vec<f32> {
+        samples.resize(samples.len() + self.flush, 0.0);
+        let frames = self.fbank.num_frames(samples.len() as u64) as usize;
+        let missing = frames.div_ceil(self.subsampling).max(1) * self.subsampling - frames;
+        samples.resize(samples.len() + missing * self.fbank.frame_shift_samples(), 0.0);
+        let mut features = self.fbank.compute(samples);
+        features.truncate((frames + missing) * self.fbank.num_mel_bins());
+        features
+    }
+}
+
 /// Makes examples; one a thread.
 pub struct Maker<'a> {
     recipe: &'a Recipe,
     data: &'a Dataset,
     augmenter: &'a Augmenter,
-    fbank: Fbank,
+    extractor: FeatureExtractor,
     /// Mean of the features, for masks; empty while it is being measured.
     mean: Vec<f32>,
 }
@@ -52,32 +84,25 @@ impl<'a> Maker<'a> {
         augmenter: &'a Augmenter,
         mean: &[f32],
     ) -> Result<Self> {
-        Ok(Self { recipe, data, augmenter, fbank: Fbank::new(&recipe.features)?, mean: mean.to_vec() })
+        Ok(Self { recipe, data, augmenter, extractor: FeatureExtractor::new(recipe)?, mean: mean.to_vec() })
     }
 
-    /// The example of a plan; the same for the same plan.
-    pub fn make(&mut self, plan: &Plan) -> Example {
+    /// The example of a plan, the same for the same plan; with a consistency loss two views of it, of the
+    /// same sound under different masks.
+    pub fn make(&mut self, plan: &Plan) -> Vec<Example> {
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
         let Speech { mut samples, labels, auxiliary, said } = self.speech(&plan.item, &mut rng);
         self.augmenter.apply(&mut samples, &mut rng);
-        let mut features = self.features(&mut samples);
+        let features = self.extractor.compute(&mut samples);
+        let Recipe { features: fbank, specaugment, loss, .. } = self.recipe;
+        let views = if loss.consistency_weight > 0.0 { 2 } else { 1 };
+        let mut examples = vec![Example { features, labels, auxiliary, said }; views];
         if !self.mean.is_empty() {
-            spec_augment(&mut features, &self.mean, &self.recipe.specaugment, &mut rng);
+            for example in &mut examples {
+                spec_augment(&mut example.features, &self.mean, fbank, specaugment, &mut rng);
+            }
         }
-        Example { features, labels, auxiliary, said }
-    }
-
-    /// The features of whole steps, with the silence that a stream's end appends.
-    pub fn features(&mut self, samples: &mut Vec<f32>) -> Vec<f32> {
-        let flush = ms_to_samples(self.recipe.decoder.flush_ms, self.recipe.features.sample_rate);
-        samples.resize(samples.len() + flush, 0.0);
-        let step = self.recipe.network.subsampling;
-        let frames = self.fbank.num_frames(samples.len() as u64) as usize;
-        let missing = frames.div_ceil(step).max(1) * step - frames;
-        samples.resize(samples.len() + missing * self.fbank.frame_shift_samples(), 0.0);
-        let mut features = self.fbank.compute(samples);
-        features.truncate((frames + missing) * self.fbank.num_mel_bins());
-        features
+        examples
     }
 
     fn speech(&self, item: &Item, rng: &mut Pcg64Mcg) -> Speech {
@@ -97,7 +122,7 @@ impl<'a> Maker<'a> {
                 let slices: Vec<&[f32]> = samples.iter().map(Vec::as_slice).collect();
                 let options =
                     self.recipe.data.strings.as_ref().map(|s| s.compose.clone()).unwrap_or_default();
-                let (samples, _) = compose(&slices, &options, rng);
+                let samples = compose(&slices, &options, self.data.sample_rate, rng);
                 let labels = clips.iter().flat_map(|c| c.labels.iter().flatten().copied()).collect();
                 let auxiliary: Option<Vec<&Vec<u32>>> = clips.iter().map(|c| c.auxiliary.as_ref()).collect();
                 let said: Option<Vec<&Said>> = clips.iter().map(|c| c.said.as_ref()).collect();
@@ -105,7 +130,7 @@ impl<'a> Maker<'a> {
                     samples,
                     labels: Some(labels),
                     auxiliary: auxiliary.map(|all| all.into_iter().flatten().copied().collect()),
-                    said: said.map(|all| all.into_iter().flatten().copied().collect()),
+                    said: said.map(|all| all.into_iter().flatten().cloned().collect()),
                 }
             }
             Item::Silence(length) => Speech {
@@ -121,9 +146,9 @@ impl<'a> Maker<'a> {
     fn silence(&self, length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
         if rng.random_bool(self.recipe.data.generated_sounds.clamp(0.0, 1.0)) {
             let gain = 10f32.powf(rng.random_range(-1.5..0.0));
-            return sounds::scene(length, rng).into_iter().map(|x| gain * x).collect();
+            return sounds::scene(length, self.data.sample_rate, rng).into_iter().map(|x| gain * x).collect();
         }
-        let noises = &self.data.noises;
+        let noises = self.data.noises.as_slice();
         if noises.is_empty() || rng.random_bool(0.2) {
             let level = 10f32.powf(rng.random_range(-5.0..-1.5));
             return (0..length).map(|_| level * (2.0 * rng.random::<f32>() - 1.0)).collect();

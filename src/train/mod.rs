@@ -5,18 +5,27 @@
 //! many threads gives the same weights. Everything random is drawn from the seed and the update's
 //! number, so a checkpoint needs no generator's state.
 
+pub mod augment;
 pub mod checkpoint;
-pub mod ctc;
 pub mod dataset;
 pub mod example;
-pub mod mmi;
+mod folder;
+mod load;
+pub mod loss;
 pub mod optimizer;
+mod progress;
+mod ranges;
+mod reading;
 pub mod recipe;
 pub mod sampler;
 pub mod score;
+mod settings;
 mod take_over;
+mod threads;
 mod trainer;
 pub mod worker;
 
+pub use folder::{Earlier, LEFT_OUT};
+pub use progress::{Ended, Progress, Scores, Start, Step};
 pub use recipe::Recipe;
-pub use trainer::{LEFT_OUT, Options, Progress, train};
+pub use trainer::{Options, train};

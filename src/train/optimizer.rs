@@ -3,7 +3,7 @@
 
 use super::recipe::{Optimizer, Schedule};
 
-/// The optimiser's memory, beside the parameters it moves.
+/// The optimizer's state, beside the parameters it moves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamW {
     pub first: Vec<Vec<f32>>,
@@ -31,14 +31,15 @@ pub fn learning_rate(step: u64, optimizer: &Optimizer, schedule: &Schedule) -> f
 }
 
 impl AdamW {
-    /// Starts with nothing remembered; the average starts at the parameters.
+    /// Zero first and second moments; the average starts at the parameters.
     pub fn new(parameters: &[Vec<f32>]) -> Self {
         let zeros: Vec<Vec<f32>> = parameters.iter().map(|p| vec![0.0; p.len()]).collect();
         Self { first: zeros.clone(), second: zeros, average: parameters.to_vec() }
     }
 
     /// Moves the parameters by one update, numbered from 0. `decays[i]` says whether weight decay
-    /// holds for parameter i. Returns the gradient's norm before clipping.
+    /// holds for parameter i. Returns the gradient's norm before clipping; one that is not finite
+    /// changes nothing.
     pub fn update(
         &mut self,
         step: u64,
@@ -49,6 +50,9 @@ impl AdamW {
         decays: &[bool],
     ) -> f64 {
         let norm = global_norm(gradients);
+        if !norm.is_finite() {
+            return norm;
+        }
         let scale = if norm > options.clip_norm { options.clip_norm / norm } else { 1.0 } as f32;
         let (b1, b2) = (options.beta1 as f32, options.beta2 as f32);
         let count = i32::try_from(step + 1).unwrap_or(i32::MAX);

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::audio::augment::{AugmentOptions, ComposeOptions};
+use super::augment::{AugmentOptions, ComposeOptions, SpecAugmentOptions};
+use super::ranges;
 use crate::error::{Error, Result, Stage, io};
-use crate::features::{FbankOptions, SpecAugmentOptions};
+use crate::features::FbankOptions;
 use crate::model::{AuxiliaryConfig, CellKind, LayerConfig, NetworkConfig};
 use crate::onnx::{DecoderOptions, Pronunciation};
-use crate::text::TokenTable;
-use crate::text::pronunciations::{ARPABET, Pronunciations, phone_tokens};
+use crate::text::pronunciation::{ARPABET, Pronunciations, phone_tokens};
+use crate::text::{TokenTable, normalize};
 
 /// A whole recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,10 +22,10 @@ pub struct Recipe {
     #[serde(default)]
     pub features: FbankOptions,
     pub network: NetworkTable,
-    /// A second output over characters, for training only.
+    /// A second output, over the same tokens or over characters, for training only.
     pub auxiliary: Option<Auxiliary>,
-    /// A criterion over words, beside that over phones.
-    pub mmi: Option<MmiTable>,
+    #[serde(default)]
+    pub loss: Loss,
     #[serde(default)]
     pub augment: AugmentOptions,
     #[serde(default)]
@@ -71,6 +72,9 @@ pub struct Data {
     /// The share of those that are sounds made by code: cries, bursts, knocks, beeps.
     #[serde(default)]
     pub generated_sounds: f64,
+    /// Training ends before it begins when more than this share of the recordings cannot be read.
+    #[serde(default = "fifth")]
+    pub max_unreadable: f64,
     /// What is scored as training goes; the best weights are those of the lowest score.
     #[serde(default)]
     pub dev: Vec<Dev>,
@@ -102,6 +106,10 @@ pub struct Recordings {
     /// Utterances whose path holds any of these are left out.
     #[serde(default)]
     pub exclude: Vec<String>,
+}
+
+fn fifth() -> f64 {
+    0.2
 }
 
 fn twenty() -> f64 {
@@ -190,6 +198,9 @@ pub struct NetworkTable {
     /// Share of values set to zero between layers in training.
     #[serde(default)]
     pub dropout: f64,
+    /// Whether these are the same at every step of an utterance.
+    #[serde(default)]
+    pub variational_dropout: bool,
 }
 
 impl NetworkTable {
@@ -203,6 +214,7 @@ impl NetworkTable {
             layer_norm: config.layer_norm,
             residual: config.residual,
             dropout: 0.0,
+            variational_dropout: false,
         }
     }
 
@@ -228,7 +240,10 @@ fn four() -> usize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auxiliary {
-    /// Its characters, without the space; others in a transcript are left out.
+    /// Its characters, without the space; others in a transcript are left out. Without any it writes
+    /// what the main output writes, from a lower layer (Lee, Watanabe 2021, "Intermediate loss
+    /// regularization for CTC-based speech recognition").
+    #[serde(default)]
     pub characters: String,
     /// Which layer it stands on, from 0.
     pub layer: usize,
@@ -236,15 +251,69 @@ pub struct Auxiliary {
     pub weight: f64,
 }
 
-/// Maximum mutual information with the words of the lexicon ([`super::mmi`]), at the decoder's costs.
+/// The criteria that are minimized together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Loss {
+    /// What CTC counts.
+    pub ctc_weight: f64,
+    /// What it counts that two views of each utterance, with different masks, say the same (Yao et al.
+    /// 2025, "CR-CTC: consistency regularization on CTC"); without it there is one view.
+    pub consistency_weight: f64,
+    /// Maximum mutual information, with `data.pronunciations`.
+    pub mmi: Option<MmiTable>,
+}
+
+impl Default for Loss {
+    fn default() -> Self {
+        Self { ctc_weight: 1.0, consistency_weight: 0.0, mmi: None }
+    }
+}
+
+/// Maximum mutual information ([`super::loss::mmi`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MmiTable {
     /// Its loss counts so much beside that of CTC.
     pub weight: f64,
-    /// And that of noise and other speech, without a word of the lexicon, so much beside this.
+    #[serde(default)]
+    pub denominator: Denominator,
+    /// Phones of the n-gram's n-grams.
+    #[serde(default = "three")]
+    pub order: usize,
+    /// The n-gram's most histories.
+    #[serde(default = "thousand")]
+    pub states: usize,
+    /// The share of a frame's paths that go on from anywhere.
+    #[serde(default = "small")]
+    pub leak: f64,
+    /// Against words: what the loss of noise and other speech, without a word of the lexicon, counts
+    /// beside that of words.
     #[serde(default = "one")]
     pub other_weight: f64,
+}
+
+/// What the speech is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Denominator {
+    /// Any phones, by an n-gram of the transcripts: lattice-free MMI.
+    #[default]
+    Phones,
+    /// The words of the lexicon and other speech, at the decoder's costs.
+    Words,
+}
+
+fn three() -> usize {
+    3
+}
+
+fn thousand() -> usize {
+    1000
+}
+
+fn small() -> f64 {
+    1e-5
 }
 
 /// AdamW (Loshchilov, Hutter 2019).
@@ -326,40 +395,67 @@ fn fifty() -> u64 {
     50
 }
 
-fn wrong(place: &str, problem: impl Into<String>) -> Error {
+pub(super) fn wrong(place: &str, problem: impl Into<String>) -> Error {
     Error::new(Stage::Train, problem).at(place)
 }
 
 impl Recipe {
-    /// Reads a recipe's text.
+    /// Reads a recipe's text. Its words and characters are folded as transcripts are: lower case, in
+    /// Unicode's composed form.
     ///
     /// # Errors
     /// Names the line; an unknown key comes with the nearest known one; impossible values are
     /// named with their table.
     pub fn parse(text: &str) -> Result<Self> {
-        let recipe: Self = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
+        let mut recipe: Self = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
+        recipe.fold()?;
         recipe.validate()?;
         Ok(recipe)
     }
 
-    /// Reads a recipe file; gives its text too.
+    /// Reads a recipe file.
     ///
     /// # Errors
     /// As [`Recipe::parse`], with the file's name.
-    pub fn read(path: &Path) -> Result<(Self, String)> {
+    pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| io(Stage::Train, path, e))?;
-        Ok((Self::parse(&text).map_err(|e| e.in_file(path))?, text))
+        Self::parse(&text).map_err(|e| e.in_file(path))
+    }
+
+    /// The whole recipe as TOML, with every default filled in; [`Recipe::parse`] reads the same of it.
+    ///
+    /// # Errors
+    /// When a setting cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::new(Stage::Train, e.to_string()).at("the recipe"))
+    }
+
+    fn fold(&mut self) -> Result<()> {
+        for word in &mut self.data.words {
+            *word = one_word(word, "data: words")?;
+        }
+        let variants = std::mem::take(&mut self.data.variants);
+        for (word, ways) in variants {
+            let word = one_word(&word, "data.variants")?;
+            if !self.data.words.contains(&word) {
+                return Err(wrong("data.variants", format!("`{word}` is not among `words`")));
+            }
+            self.data.variants.entry(word).or_default().extend(ways);
+        }
+        self.data.characters = normalize::fold(&self.data.characters);
+        if let Some(auxiliary) = &mut self.auxiliary {
+            auxiliary.characters = normalize::fold(&auxiliary.characters);
+        }
+        Ok(())
     }
 
     fn validate(&self) -> Result<()> {
         self.tokens()?;
         self.network_config()?;
-        self.augment.validate()?;
-        self.specaugment.validate()?;
+        ranges::check(self)?;
         if let Some(strings) = &self.data.strings {
-            strings.compose.validate()?;
-            if strings.words[0] == 0 || strings.words[0] > strings.words[1] {
-                return Err(wrong("data.strings: words", "expected [fewest, most], from 1 up"));
+            if strings.words[0] == 0 || strings.words[0] > strings.words[1] || strings.words[1] > 1000 {
+                return Err(wrong("data.strings: words", "expected [fewest, most], from 1 to 1000"));
             }
             if self.data.words.is_empty() {
                 return Err(wrong(
@@ -368,26 +464,8 @@ impl Recipe {
                 ));
             }
         }
-        for (place, value) in [
-            ("run: batch_size", self.run.batch_size as u64),
-            ("run: eval_interval", self.run.eval_interval),
-            ("run: checkpoint_interval", self.run.checkpoint_interval),
-            ("run: log_interval", self.run.log_interval),
-            ("run: bucket_batches", self.run.bucket_batches as u64),
-            ("schedule: steps", self.schedule.steps),
-        ] {
-            if value == 0 {
-                return Err(wrong(place, "expected at least 1, found 0"));
-            }
-        }
-        if self.run.batch_size > 4096 {
-            return Err(wrong("run: batch_size", "expected at most 4096"));
-        }
-        if self.mmi.is_some() && self.data.pronunciations.is_empty() {
-            return Err(wrong("mmi", "it is between words of a lexicon; expected `data: pronunciations`"));
-        }
-        if !(0.0..1.0).contains(&self.network.dropout) {
-            return Err(wrong("network: dropout", "expected a share from 0 to below 1"));
+        if self.loss.mmi.is_some() && self.data.pronunciations.is_empty() {
+            return Err(wrong("loss.mmi", "it is between pronunciations; expected `data: pronunciations`"));
         }
         Ok(())
     }
@@ -452,8 +530,11 @@ impl Recipe {
     /// # Errors
     /// When a character stands twice.
     pub fn auxiliary_tokens(&self) -> Result<Option<TokenTable>> {
-        let table = self.auxiliary.as_ref().map(|a| character_tokens(&a.characters));
-        table.transpose().map_err(|e| e.at("auxiliary: characters"))
+        let table = self.auxiliary.as_ref().map(|auxiliary| match auxiliary.characters.as_str() {
+            "" => self.tokens(),
+            characters => character_tokens(characters).map_err(|e| e.at("auxiliary: characters")),
+        });
+        table.transpose()
     }
 
     /// The architecture.
@@ -508,6 +589,17 @@ impl Recipe {
     /// A manifest's place below the data folder.
     pub fn manifest(data: &Path, name: &str) -> PathBuf {
         data.join(name)
+    }
+}
+
+/// A word of a recipe, folded as the words of transcripts are.
+fn one_word(word: &str, place: &str) -> Result<String> {
+    match <[String; 1]>::try_from(normalize::words(word)) {
+        Ok([word]) => Ok(word),
+        Err(words) => {
+            let problem = format!("expected single words, found `{word}`, which is read as {}", words.len());
+            Err(wrong(place, problem).hint("list each word by itself, without punctuation"))
+        }
     }
 }
 
@@ -573,6 +665,36 @@ checkpoint_interval = 10
         let error = Recipe::parse(&text).expect_err("a misspelt key").to_string();
         assert!(error.contains("input_sise") && error.contains("did you mean `input_size`"), "{error}");
         assert!(error.contains("line 7"), "{error}");
+    }
+
+    #[test]
+    fn criteria_that_cannot_be_are_named() {
+        let phones = SMALL.replace("[data]\n", "[data]\npronunciations = \"words.dict\"\n");
+        for (text, more, place) in [
+            (SMALL, "[loss.mmi]\nweight = 1.0", "data: pronunciations"),
+            (&phones, "[loss.mmi]\nweight = 1.0\norder = 1", "order"),
+            (&phones, "[loss.mmi]\nweight = 1.0\nleak = 1.0", "leak"),
+            (SMALL, "[loss]\nconsistency_weight = -0.1", "consistency_weight"),
+            (SMALL, "[loss]\nctc_weight = nan", "ctc_weight"),
+        ] {
+            let error = Recipe::parse(&format!("{text}{more}\n")).expect_err(more).to_string();
+            assert!(error.contains(place), "{more}: {error}");
+        }
+        assert!(Recipe::parse(&format!("{phones}[loss.mmi]\nweight = 1.0\n")).is_ok());
+    }
+
+    #[test]
+    fn an_auxiliary_output_without_characters_has_the_tokens_of_the_main_one() {
+        let tokens = |more: &str| {
+            let recipe = Recipe::parse(&format!("{SMALL}[auxiliary]\nlayer = 0\nweight = 0.3\n{more}"));
+            recipe
+                .expect("a good recipe")
+                .auxiliary_tokens()
+                .expect("good tokens")
+                .expect("an auxiliary output")
+        };
+        assert_eq!(tokens("").tokens(), ["<blk>", "▁yes", "▁no"]);
+        assert_eq!(tokens("characters = \"ab\"").tokens(), ["<blk>", "▁", "a", "b"]);
     }
 
     #[test]

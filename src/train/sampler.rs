@@ -6,7 +6,6 @@ use rand_pcg::Pcg64Mcg;
 
 use super::dataset::Dataset;
 use super::recipe::Recipe;
-use crate::units::SAMPLE_RATE;
 
 /// What one example is made from.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +18,7 @@ pub enum Item {
     Silence(usize),
 }
 
-/// An example to be made: what from, and the seed of all dice in making it.
+/// An example to be made: what from, and the seed of the random numbers drawn in making it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub item: Item,
@@ -99,17 +98,18 @@ impl<'a> Sampler<'a> {
 
     fn draw(&self, step: u64, rng: &mut Pcg64Mcg) -> Plan {
         let data = &self.recipe.data;
+        let second = self.data.sample_rate as usize;
         let strings = data.strings.as_ref().filter(|_| !self.words.is_empty()).map_or(0.0, |s| s.weight);
         let recordings = self.data.recordings.iter().map(|s| if s.clips.is_empty() { 0.0 } else { s.weight });
         let kinds = [strings, data.silence_weight].into_iter().chain(recordings);
         let item = match weighted(kinds, rng) {
             0 => self.string(step, rng),
-            1 => Item::Silence(rng.random_range(SAMPLE_RATE as usize / 2..4 * SAMPLE_RATE as usize)),
+            1 => Item::Silence(rng.random_range(second / 2..4 * second)),
             source => self.recording(source - 2, step, rng),
         };
         let length = match &item {
             Item::Recording(clip) => self.data.clips[*clip].samples.len(),
-            Item::Words(words) => words.len() * SAMPLE_RATE as usize * 3 / 5,
+            Item::Words(words) => words.len() * second * 3 / 5,
             Item::Silence(length) => *length,
         };
         Plan { item, seed: rng.random(), length }
@@ -119,7 +119,7 @@ impl<'a> Sampler<'a> {
     fn recording(&self, source: usize, step: u64, rng: &mut Pcg64Mcg) -> Item {
         let schedule = &self.recipe.schedule;
         let clips = &self.data.recordings[source].clips;
-        let most = (schedule.short_seconds * f64::from(SAMPLE_RATE)) as usize;
+        let most = (schedule.short_seconds * f64::from(self.data.sample_rate)) as usize;
         let mut clip = *pick(clips, rng);
         for _ in 0..20 {
             if step >= schedule.short_steps || self.data.clips[clip].samples.len() <= most {
@@ -131,7 +131,9 @@ impl<'a> Sampler<'a> {
     }
 
     fn string(&self, step: u64, rng: &mut Pcg64Mcg) -> Item {
-        let Some(strings) = &self.recipe.data.strings else { return Item::Silence(SAMPLE_RATE as usize) };
+        let Some(strings) = &self.recipe.data.strings else {
+            return Item::Silence(self.data.sample_rate as usize);
+        };
         let [fewest, most] = strings.words;
         let grown = (step as f64 / self.recipe.schedule.lengthen_steps.max(1) as f64).min(1.0);
         let most = fewest.max(2.min(most)).max(fewest + ((most - fewest) as f64 * grown) as usize);

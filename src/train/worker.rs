@@ -3,9 +3,10 @@
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
-use super::ctc::{self, CtcWorkspace};
 use super::example::{Example, Maker};
-use super::mmi::{Mmi, MmiWorkspace};
+use super::loss::ctc::{self, CtcWorkspace};
+use super::loss::mmi::{Mmi, MmiWorkspace, Stream};
+use super::loss::passes::LANES;
 use super::sampler::Plan;
 use crate::model::forward::{Dropout, log_softmax};
 use crate::model::{Real, Steps, Weights, Workspace};
@@ -19,9 +20,11 @@ pub struct Sums {
     /// The same of the auxiliary output.
     pub auxiliary_loss: f64,
     pub auxiliary_labels: usize,
-    /// Losses of [`super::mmi`], and the utterances behind them.
+    /// Losses of [`super::loss::mmi`], and the utterances behind them.
     pub mmi_loss: f64,
     pub mmi_utterances: usize,
+    /// How far views of the same utterances are apart (the mean of both divergences).
+    pub consistency_loss: f64,
     pub utterances: usize,
     pub steps: usize,
     /// Transcripts that did not fit their audio after augmentation.
@@ -39,6 +42,7 @@ impl Sums {
         self.auxiliary_labels += other.auxiliary_labels;
         self.mmi_loss += other.mmi_loss;
         self.mmi_utterances += other.mmi_utterances;
+        self.consistency_loss += other.consistency_loss;
         self.utterances += other.utterances;
         self.steps += other.steps;
         self.impossible += other.impossible;
@@ -55,12 +59,16 @@ pub struct Update<'a, T> {
     pub auxiliary_tokens: usize,
     pub scale: f64,
     pub auxiliary_scale: f64,
-    /// The criterion over words, if there is one, and what its loss is multiplied by.
-    pub mmi: Option<&'a Mmi>,
+    /// Maximum mutual information, if it counts, and what its loss is multiplied by.
+    pub mmi: Option<&'a Mmi<T>>,
     pub mmi_scale: f64,
     /// And where no word was said.
     pub mmi_other_scale: f64,
+    /// What the distance of two views is multiplied by; 0 where examples are no pairs of views.
+    pub consistency_scale: f64,
     pub dropout: f64,
+    /// Whether dropout leaves out the same values at every step of an utterance.
+    pub variational_dropout: bool,
     pub seed: u64,
 }
 
@@ -68,14 +76,17 @@ pub struct Update<'a, T> {
 pub struct Worker<T> {
     workspace: Workspace<T>,
     ctc: CtcWorkspace,
-    mmi: MmiWorkspace,
+    mmi: MmiWorkspace<T>,
     pub gradients: Vec<Vec<T>>,
     x: Vec<T>,
     logits: Vec<T>,
     auxiliary_logits: Vec<T>,
     own: Vec<T>,
     slope: Vec<T>,
-    mmi_slope: Vec<T>,
+    /// The gradients of what counts beside CTC.
+    more_slope: Vec<T>,
+    /// Rows and gradients of the streams that go side by side.
+    lanes: Vec<(Vec<T>, Vec<T>)>,
 }
 
 impl<T: Real> Worker<T> {
@@ -91,7 +102,8 @@ impl<T: Real> Worker<T> {
             auxiliary_logits: Vec::new(),
             own: Vec::new(),
             slope: Vec::new(),
-            mmi_slope: Vec::new(),
+            more_slope: Vec::new(),
+            lanes: vec![Default::default(); LANES],
         }
     }
 
@@ -106,7 +118,8 @@ impl<T: Real> Worker<T> {
         pack(&examples, &steps, width, &mut self.x);
         let mut states = update.weights.zero_states(steps.streams());
         let mut rng = Pcg64Mcg::seed_from_u64(update.seed);
-        let dropout = (update.dropout > 0.0).then_some(Dropout { rate: update.dropout, rng: &mut rng });
+        let (rate, variational) = (update.dropout, update.variational_dropout);
+        let dropout = (rate > 0.0).then_some(Dropout { rate, variational, rng: &mut rng });
         update.weights.forward(&self.x, &steps, &mut states, &mut self.workspace, dropout);
         let mut sums = Sums { utterances: examples.len(), steps: steps.rows(), ..Sums::default() };
         let main: Vec<_> = examples.iter().map(|e| e.labels.as_deref()).collect();
@@ -114,10 +127,21 @@ impl<T: Real> Worker<T> {
         log_softmax(&mut self.logits, update.num_tokens);
         sums.blanks = count_blanks(&self.logits, update.num_tokens, update.blank);
         let mut logits = std::mem::take(&mut self.logits);
+        self.more_slope.clear();
         (sums.mmi_loss, sums.mmi_utterances) = self.mmi_loss(update, &steps, &examples, &logits);
+        if update.consistency_scale > 0.0 {
+            self.more_slope.resize(logits.len(), T::ZERO);
+            sums.consistency_loss = consistency(
+                &logits,
+                &steps,
+                update.num_tokens,
+                update.consistency_scale,
+                &mut self.more_slope,
+            );
+        }
         (sums.loss, sums.labels, sums.impossible) =
             self.loss(&steps, &main, update.num_tokens, update.blank, update.scale, &mut logits);
-        logits.iter_mut().zip(&self.mmi_slope).for_each(|(slope, &more)| *slope += more);
+        logits.iter_mut().zip(&self.more_slope).for_each(|(slope, &more)| *slope += more);
         let mut auxiliary = std::mem::take(&mut self.auxiliary_logits);
         if update.auxiliary_tokens > 0 {
             let labels: Vec<_> = examples.iter().map(|e| e.auxiliary.as_deref()).collect();
@@ -142,8 +166,8 @@ impl<T: Real> Worker<T> {
         sums
     }
 
-    /// The criterion over words over each stream's rows of log-probabilities: its gradients, times the
-    /// scale, into `mmi_slope`, which is empty without it.
+    /// Maximum mutual information over each stream's rows of log-probabilities: its gradients, times the
+    /// scale, into `more_slope`, which stays empty without it.
     fn mmi_loss(
         &mut self,
         update: &Update<'_, T>,
@@ -151,24 +175,29 @@ impl<T: Real> Worker<T> {
         examples: &[Example],
         rows: &[T],
     ) -> (f64, usize) {
-        self.mmi_slope.clear();
         let Some(mmi) = update.mmi else { return (0.0, 0) };
-        self.mmi_slope.resize(rows.len(), T::ZERO);
+        self.more_slope.resize(rows.len(), T::ZERO);
         let (mut total, mut count, width) = (0.0, 0, update.num_tokens);
-        for (b, example) in examples.iter().enumerate() {
-            let Some(said) = &example.said else { continue };
-            gather(steps, b, width, rows, &mut self.own);
-            self.slope.clear();
-            self.slope.resize(self.own.len(), T::ZERO);
-            let (own, slope) = (&self.own, &mut self.slope);
-            let any_word = said.iter().any(Option::is_some);
-            let scale = if any_word { update.mmi_scale } else { update.mmi_other_scale };
-            let loss = mmi.loss_and_gradient(own, width, said, scale, slope, &mut self.mmi);
-            let Some(loss) = loss else { continue };
-            (total, count) = (total + loss, count + 1);
-            for (t, slope) in self.slope.chunks_exact(width).enumerate() {
-                let row = steps.row(t, b) * width;
-                self.mmi_slope[row..row + width].copy_from_slice(slope);
+        let known: Vec<_> =
+            examples.iter().enumerate().filter_map(|(b, e)| Some((b, e.said.as_deref()?))).collect();
+        for group in known.chunks(LANES) {
+            let mut streams = Vec::with_capacity(group.len());
+            for ((own, slope), (b, said)) in self.lanes.iter_mut().zip(group) {
+                gather(steps, *b, width, rows, own);
+                slope.clear();
+                slope.resize(own.len(), T::ZERO);
+                let any_word = said.iter().any(Option::is_some);
+                let scale = if any_word { update.mmi_scale } else { update.mmi_other_scale };
+                streams.push(Stream { log_probs: own, said, scale, gradient: slope, loss: None });
+            }
+            mmi.run(&mut streams, &mut self.mmi);
+            let losses: Vec<_> = streams.into_iter().filter_map(|stream| stream.loss).collect();
+            (total, count) = (total + losses.iter().sum::<f64>(), count + losses.len());
+            for ((_, slope), (b, _)) in self.lanes.iter().zip(group) {
+                for (t, slope) in slope.chunks_exact(width).enumerate() {
+                    let row = steps.row(t, *b) * width;
+                    self.more_slope[row..row + width].copy_from_slice(slope);
+                }
             }
         }
         (total, count)
@@ -216,9 +245,9 @@ impl<T: Real> Worker<T> {
     }
 }
 
-/// Makes the examples of a share.
+/// Makes the examples of a share; two views of one stand beside each other.
 pub fn make(maker: &mut Maker<'_>, plans: &[Plan]) -> Vec<Example> {
-    plans.iter().map(|plan| maker.make(plan)).collect()
+    plans.iter().flat_map(|plan| maker.make(plan)).collect()
 }
 
 /// The rows of one stream, one behind the other.
@@ -240,7 +269,69 @@ fn pack<T: Real>(examples: &[Example], steps: &Steps, width: usize, x: &mut Vec<
     }
 }
 
+/// How far two views of an utterance, streams 2i and 2i + 1 of the log-probabilities `[R, V]`, are apart:
+/// half of both Kullback-Leibler divergences. Each view learns from the other as it stands, by the
+/// gradient of the divergence from it with respect to the *logits*, times `scale`, added to `slope`.
+fn consistency<T: Real>(rows: &[T], steps: &Steps, width: usize, scale: f64, slope: &mut [T]) -> f64 {
+    let (mut total, scale) = (0.0, T::from_f64(scale));
+    for first in (0..steps.streams().saturating_sub(1)).step_by(2) {
+        for t in 0..steps.lengths()[first].min(steps.lengths()[first + 1]) {
+            let (one, other) = (steps.row(t, first) * width, steps.row(t, first + 1) * width);
+            for k in 0..width {
+                let (a, b) = (rows[one + k], rows[other + k]);
+                let apart = a.exp() - b.exp();
+                total += 0.5 * (apart * (a - b)).to_f64();
+                slope[one + k] += apart * scale;
+                slope[other + k] += -apart * scale;
+            }
+        }
+    }
+    total
+}
+
 fn count_blanks<T: Real>(log_probs: &[T], num_tokens: usize, blank: u32) -> usize {
     let best = |row: &[T]| row.iter().all(|&v| v <= row[blank as usize]);
     log_probs.chunks_exact(num_tokens).filter(|row| best(row)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_drawn_to_each_other_by_the_slope_of_their_divergence() {
+        // Two pairs, of three steps and of one, and three tokens.
+        let (steps, width) = (Steps::new(&[3, 3, 1, 1]), 3);
+        let logits: Vec<f64> = (0..steps.rows() * width).map(|i| (i as f64 * 1.7).sin() * 2.0).collect();
+        let softmax = |logits: &[f64]| {
+            let mut rows = logits.to_vec();
+            log_softmax(&mut rows, width);
+            rows
+        };
+        let fixed = softmax(&logits);
+        let mut slope = vec![0.0; logits.len()];
+        let loss = consistency(&fixed, &steps, width, 0.4, &mut slope);
+        // Σ over rows and their partners of KL(partner || row), the partner held as it is.
+        let divergence = |rows: &[f64]| {
+            let mut sum = 0.0;
+            for b in 0..4 {
+                for t in 0..steps.lengths()[b] {
+                    let (own, partner) = (steps.row(t, b) * width, steps.row(t, b ^ 1) * width);
+                    let of = |k: usize| fixed[partner + k].exp() * (fixed[partner + k] - rows[own + k]);
+                    sum += (0..width).map(of).sum::<f64>();
+                }
+            }
+            sum
+        };
+        assert!((loss - 0.5 * divergence(&fixed)).abs() < 1e-12 && loss > 0.1);
+        for i in 0..logits.len() {
+            let near = |by: f64| {
+                let mut moved = logits.clone();
+                moved[i] += by;
+                divergence(&softmax(&moved))
+            };
+            let expected = 0.4 * (near(1e-5) - near(-1e-5)) / 2e-5;
+            assert!((slope[i] - expected).abs() < 1e-8, "logit {i}: {}, expected {expected}", slope[i]);
+        }
+    }
 }

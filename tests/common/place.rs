@@ -52,8 +52,14 @@ impl Place {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(&[], arguments)
+    }
+
+    /// As [`Place::run`], with other variables of the environment.
+    pub fn run_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
         let mut command = Command::cargo_bin("hearken").expect("built");
-        let output = command.current_dir(self.0.path()).args(arguments).output().expect("it runs");
+        command.current_dir(self.0.path()).args(arguments).envs(environment.iter().copied());
+        let output = command.output().expect("it runs");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
         output
@@ -100,4 +106,62 @@ pub fn misleading() -> Vec<u8> {
 pub fn prost_bytes(model: &hearken::onnx::proto::ModelProto) -> Vec<u8> {
     use prost::Message;
     model.encode_to_vec()
+}
+
+/// A golden of PyTorch's, in half precision throughout, as `model.half()` exports it.
+pub fn half_precision(name: &str) -> hearken::onnx::proto::ModelProto {
+    use hearken::onnx::proto::{FLOAT, FLOAT16, TensorProto};
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/import/{name}.onnx"));
+    let mut model = hearken::onnx::proto::decode(&std::fs::read(file).expect("a golden")).expect("a model");
+    let graph = model.graph.as_mut().expect("a graph");
+    let to_half = |tensor: &mut TensorProto| {
+        if tensor.data_type == FLOAT {
+            let (_, values) = tensor.to_f32().expect("numbers");
+            let halves = values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes());
+            tensor.raw_data = Some(halves.collect::<Vec<u8>>().into());
+            tensor.float_data.clear();
+            tensor.data_type = FLOAT16;
+        }
+    };
+    graph.initializer.iter_mut().for_each(to_half);
+    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
+        attribute.t.iter_mut().for_each(|tensor| to_half(tensor));
+    }
+    for port in graph.input.iter_mut().chain(&mut graph.output) {
+        let tensor = port.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()).expect("a tensor");
+        tensor.elem_type = if tensor.elem_type == FLOAT { FLOAT16 } else { tensor.elem_type };
+    }
+    model
+}
+
+/// The same with inputs and outputs of float32.
+pub fn half_precision_inside(name: &str) -> hearken::onnx::proto::ModelProto {
+    use hearken::onnx::graph::int;
+    use hearken::onnx::proto::{FLOAT, FLOAT16, NodeProto};
+    let mut model = half_precision(name);
+    let graph = model.graph.as_mut().expect("a graph");
+    let cast = |from: &str, to: &str, kind: i32| NodeProto {
+        op_type: "Cast".into(),
+        input: vec![from.into()],
+        output: vec![to.into()],
+        attribute: vec![int("to", i64::from(kind))],
+        ..Default::default()
+    };
+    let inputs: Vec<String> = graph.input.iter().map(|i| i.name.clone()).collect();
+    let outputs: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
+    let inside = |name: &str| format!("{name}.half");
+    for node in &mut graph.node {
+        let names = node.input.iter_mut().chain(&mut node.output);
+        names.filter(|n| inputs.contains(n) || outputs.contains(n)).for_each(|n| *n = inside(n));
+    }
+    let before = inputs.iter().map(|name| cast(name, &inside(name), FLOAT16));
+    let behind = outputs.iter().map(|name| cast(&inside(name), name, FLOAT));
+    let nodes = std::mem::take(&mut graph.node);
+    graph.node = before.chain(nodes).chain(behind.collect::<Vec<_>>()).collect();
+    for port in graph.input.iter_mut().chain(&mut graph.output) {
+        if let Some(tensor) = port.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) {
+            tensor.elem_type = FLOAT;
+        }
+    }
+    model
 }

@@ -4,13 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hearken::engine::{EngineKind, EngineOptions};
 use hearken::recognizer::{Recognizer, final_text};
-use hearken::serve::{self, Options};
+use hearken::serve::{self, Listeners, Options};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -94,28 +95,44 @@ pub fn f32_bytes(samples: &[f32]) -> Vec<u8> {
 /// A server in this process; it ends when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
+    /// Where it speaks the Wyoming protocol.
+    pub wyoming: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<hearken::Result<()>>>,
 }
 
 impl Server {
     pub fn start(options: Options) -> Self {
+        Self::listen(options, false)
+    }
+
+    /// A server that also speaks the Wyoming protocol.
+    pub fn start_with_wyoming(options: Options) -> Self {
+        Self::listen(options, true)
+    }
+
+    fn listen(options: Options, wyoming: bool) -> Self {
         let (told, address) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let recognizer = recognizer();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-                socket.set_send_buffer_size(64 << 10).expect("a size");
-                socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-                let listener = socket.listen(1024).expect("a listener");
-                told.send(listener.local_addr().expect("bound")).expect("somebody waits");
-                serve::run(listener, recognizer, options, async { drop(stopped.await) }).await
+                let listener = || {
+                    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+                    socket.set_send_buffer_size(64 << 10).expect("a size");
+                    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+                    socket.listen(1024).expect("a listener")
+                };
+                let listeners = Listeners { http: listener(), wyoming: wyoming.then(listener) };
+                let address = |listener: &tokio::net::TcpListener| listener.local_addr().expect("bound");
+                let addresses = (address(&listeners.http), listeners.wyoming.as_ref().map(address));
+                told.send(addresses).expect("somebody waits");
+                serve::run(listeners, recognizer, options, async { drop(stopped.await) }).await
             })
         });
-        let address = address.recv_timeout(PATIENCE).expect("the server started");
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        let (address, wyoming) = address.recv_timeout(PATIENCE).expect("the server started");
+        Self { address, wyoming, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Tells it to end.
@@ -213,20 +230,7 @@ impl Server {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> (u16, String, String) {
-        let mut stream = connect(self.address);
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += &format!("content-length: {}\r\n\r\n", body.len());
-        let mut answer = Vec::new();
-        // Who is turned away cannot send everything.
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        (status, head.to_lowercase(), body.to_string())
+        request(self.address, method, path, headers, body)
     }
 
     pub fn metric(&self, name: &str) -> f64 {
@@ -234,9 +238,7 @@ impl Server {
     }
 
     pub fn metric_with(&self, name: &str, authorization: &str) -> f64 {
-        let (_, _, text) = self.request("GET", "/metrics", &[("authorization", authorization)], b"");
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-        value.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+        metric(self.address, name, authorization)
     }
 
     /// Waits until a metric has this value.
@@ -251,12 +253,8 @@ impl Server {
     }
 
     /// Waits until something is true.
-    pub fn retry(&self, mut is_true: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !is_true() {
-            assert!(begun.elapsed() < PATIENCE, "it never came");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    pub fn retry(&self, is_true: impl FnMut() -> bool) {
+        retry(is_true);
     }
 }
 
@@ -269,7 +267,56 @@ impl Drop for Server {
     }
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+/// One request on a connection of its own: status, head in lower case, body.
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> (u16, String, String) {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head += &format!("host: {address}\r\n");
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += &format!("content-length: {}\r\n\r\n", body.len());
+    exchange(address, &[head.as_bytes(), body])
+}
+
+/// Sends some bytes on a connection of their own, and reads an answer to its end: status, head in lower
+/// case, body.
+pub fn exchange(address: SocketAddr, sent: &[&[u8]]) -> (u16, String, String) {
+    let mut stream = connect(address);
+    let mut answer = Vec::new();
+    // A client that is refused cannot send everything.
+    let _ = sent.iter().try_for_each(|bytes| stream.write_all(bytes));
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    (status, head.to_lowercase(), body.to_string())
+}
+
+/// The value of a metric.
+pub fn metric(address: SocketAddr, name: &str, authorization: &str) -> f64 {
+    let (_, _, text) = request(address, "GET", "/metrics", &[("authorization", authorization)], b"");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("{name} is not in\n{text}"))
+}
+
+/// Waits until something is true.
+pub fn retry(mut is_true: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < PATIENCE, "it never came");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
@@ -298,50 +345,98 @@ pub fn multipart(fields: &[(&str, &str)], file: Option<(&str, &[u8])>) -> (Strin
 /// Uploads a clip, as a client of OpenAI's would: status and body.
 pub fn upload(server: &Server, clip: &str, fields: &[(&str, &str)]) -> (u16, String) {
     let bytes = std::fs::read(path(clip)).expect("a clip");
-    let (kind, body) = multipart(fields, Some((clip, &bytes)));
-    let (status, _, text) =
-        server.request("POST", "/v1/audio/transcriptions", &[("content-type", &kind)], &body);
+    let (status, _, text) = upload_bytes(server.address, clip, &bytes, fields);
     (status, text)
+}
+
+/// Uploads a recording: status, head in lower case, body.
+pub fn upload_bytes(
+    address: SocketAddr,
+    name: &str,
+    bytes: &[u8],
+    fields: &[(&str, &str)],
+) -> (u16, String, String) {
+    let (kind, body) = multipart(fields, Some((name, bytes)));
+    request(address, "POST", "/v1/audio/transcriptions", &[("content-type", &kind)], &body)
 }
 
 /// `hearken serve` as a program of its own, ended when it is dropped.
 pub struct Program {
     pub address: SocketAddr,
     child: Child,
-    errors: BufReader<std::process::ChildStderr>,
+    errors: std::sync::mpsc::Receiver<String>,
+    said: String,
 }
 
 impl Program {
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin!("hearken"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it runs");
-        let mut errors = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        errors.read_line(&mut line).expect("a line");
-        let address = line.split("//").nth(1).and_then(|a| a.trim_end_matches(['/', '\n']).parse().ok());
-        let address = address.unwrap_or_else(|| panic!("it did not start: {line}"));
-        Self { address, child, errors }
+        Self::spawn(Command::new(assert_cmd::cargo::cargo_bin!("hearken")), arguments)
+    }
+
+    /// The program in a shell that has run `setup` before.
+    #[cfg(unix)]
+    pub fn start_after(setup: &str, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{setup}; exec \"$0\" \"$@\"")]);
+        shell.arg(assert_cmd::cargo::cargo_bin!("hearken"));
+        Self::spawn(shell, arguments)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+        let errors = BufReader::new(child.stderr.take().expect("piped"));
+        let (out, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || errors.lines().map_while(Result::ok).all(|line| out.send(line).is_ok()));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut program = Self { address: nowhere, child, errors: lines, said: String::new() };
+        let line = program.wait_for_line("listening on");
+        let address = line.split("//").nth(1).and_then(|a| a.trim_end_matches('/').parse().ok());
+        program.address = address.expect("an address");
+        program
+    }
+
+    /// Waits until it has said something on standard error.
+    pub fn wait_for_line(&mut self, text: &str) -> String {
+        loop {
+            let line = self.errors.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("it did not say `{text}`, but: {}", self.said));
+            self.said += &format!("{line}\n");
+            if line.contains(text) {
+                return line;
+            }
+        }
     }
 
     pub fn open(&self, path: &str) -> Client {
         Client::open(self.address, path, &[])
     }
 
+    /// A request without a body: status and body.
+    pub fn request(&self, method: &str, path: &str) -> (u16, String) {
+        let (status, _, text) = request(self.address, method, path, &[], b"");
+        (status, text)
+    }
+
     #[cfg(unix)]
-    pub fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(status.expect("kill runs").success());
     }
 
-    /// Its exit code, and what else it said.
+    /// Its exit code, and all that it has said.
     pub fn wait(&mut self) -> (Option<i32>, String) {
-        let mut text = String::new();
-        let _ = self.errors.read_to_string(&mut text);
-        (self.child.wait().expect("it ends").code(), text)
+        loop {
+            match self.errors.recv_timeout(PATIENCE) {
+                Ok(line) => self.said += &format!("{line}\n"),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.child.kill();
+                    break;
+                }
+            }
+        }
+        (self.child.wait().expect("it ends").code(), self.said.clone())
     }
 }
 

@@ -67,7 +67,8 @@ def main():
     rng = np.random.default_rng(0)
     clips = [soundfile.read(ROOT / "audio" / name, dtype="float32")[0] for name in CLIPS]
     minutes = [minute(clips, rng) for _ in range(60)]
-    names = [line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    with open("/proc/cpuinfo") as processors:
+        names = [line.split(":", 1)[1].strip() for line in processors if line.startswith("model name")]
     print(f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores\n")
     print("| output | minutes | CPU s | CPU s an hour | MB of memory | MB written | MB written an hour |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")

@@ -29,15 +29,19 @@ use self::walk::Walker;
 use std::path::PathBuf;
 
 use super::export;
+use super::inspect::real_inputs;
 use super::metadata::Metadata;
-use super::proto::{self, ModelProto};
-use super::state_pairs;
+use super::proto::{self, GraphProto, ModelProto, ValueInfoProto};
 use super::targets::{DELAY_KEY, PRECISION_KEY, SHERPA_METADATA, TARGET_KEY, Target};
+use super::{state_flow, state_pairs};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::Network;
 use crate::text::TokenTable;
+
+/// Inputs that are tried as the features, where no recurrent node tells which is.
+const MAX_CANDIDATES: usize = 8;
 
 /// What the file does not say.
 #[derive(Clone, Debug, Default)]
@@ -139,9 +143,53 @@ fn network(
     let Some(graph) = &model.graph else {
         return Err(Error::new(Stage::Model, "there is no graph in the file"));
     };
+    let mut first_refusal = None;
+    for features in features_candidates(graph)? {
+        let mut found = Vec::new();
+        match network_of(model, graph, features, (size, subsampling), &mut found) {
+            Ok(network) => {
+                notes.append(&mut found);
+                return Ok(network);
+            }
+            Err(error) => first_refusal = first_refusal.or(Some(error)),
+        }
+    }
+    Err(first_refusal.unwrap_or_else(no_features))
+}
+
+/// The inputs that may carry the features: the one that reaches the first recurrent node, or else all
+/// of three axes, in the graph's order.
+fn features_candidates(graph: &GraphProto) -> Result<Vec<&str>> {
+    let inputs = real_inputs(graph);
+    let can = |input: &&&ValueInfoProto| {
+        input.tensor().is_some_and(|(kind, dims)| constant::is_float(i64::from(kind)) && dims.len() == 3)
+    };
+    let mut candidates: Vec<&str> =
+        inputs.iter().filter(can).take(MAX_CANDIDATES).map(|i| i.name.as_str()).collect();
+    if let Some(reached) = state_flow::features_input(graph, &inputs).filter(|i| candidates.contains(i)) {
+        candidates = vec![reached];
+    }
+    if candidates.is_empty() { Err(no_features()) } else { Ok(candidates) }
+}
+
+fn no_features() -> Error {
+    Error::new(
+        Stage::Model,
+        "expected an input of features with three axes (batch, time, features, in any order), found none",
+    )
+}
+
+/// The network of a graph whose features come in by that input.
+fn network_of(
+    model: &ModelProto,
+    graph: &GraphProto,
+    features: &str,
+    (size, subsampling): (usize, usize),
+    notes: &mut Vec<String>,
+) -> Result<Network<f32>> {
     let opset = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
     let opset = opset.and_then(|o| o.version).unwrap_or(1);
-    let walker = Walker::walk(graph, opset, size.saturating_mul(16).saturating_add(1 << 16))?;
+    let walker = Walker::walk(graph, features, opset, size.saturating_mul(16).saturating_add(1 << 16))?;
     let mut refused = None;
     let mut sequence = None;
     let mut last = None;

@@ -6,6 +6,7 @@ use super::ImportOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::text::TokenTable;
+use crate::text::tokens::WORD_START;
 
 /// Names that a blank goes by, as sherpa-onnx looks for them.
 const BLANKS: [&str; 5] = ["<blk>", "<eps>", "<blank>", "<pad>", "[PAD]"];
@@ -15,7 +16,8 @@ const MAX_TOKENS: usize = 1 << 20;
 
 /// A token table from the text of a file: `symbol id` a line as in sherpa-onnx and Kaldi (a line
 /// of one number alone is the space), or a JSON list in the order of the ids. The blank is
-/// `<blk>`, `<eps>`, `<blank>`, `<pad>` or `[PAD]`, else id 0.
+/// `<blk>`, `<eps>`, `<blank>`, `<pad>` or `[PAD]`, else id 0. Tokens that are whole words without the
+/// mark of a word's beginning get it, so that words are written apart.
 ///
 /// # Errors
 /// Names the line; ids that leave gaps; a token that stands twice.
@@ -27,7 +29,44 @@ pub fn parse_tokens(text: &str) -> Result<TokenTable> {
         by_line(text)?
     };
     let blank = BLANKS.iter().find_map(|b| tokens.iter().position(|t| t == b)).unwrap_or(0);
+    let tokens = if are_words(&tokens, blank) { marked_words(tokens, blank) } else { tokens };
     TokenTable::new(tokens, blank as u32)
+}
+
+/// Whether a token is none of the text: `<unk>`, `[UNK]`, `#0`.
+fn is_special(token: &str) -> bool {
+    let within = |open: char, close: char| token.starts_with(open) && token.ends_with(close);
+    let is_disambiguation =
+        token.strip_prefix('#').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    within('<', '>') || within('[', ']') || is_disambiguation
+}
+
+/// Whether a table's tokens are words (or phones), and not pieces of words: most are longer than a
+/// letter, and nothing among them tells where a word begins or ends.
+fn are_words(tokens: &[String], blank: usize) -> bool {
+    let text: Vec<&str> = tokens
+        .iter()
+        .enumerate()
+        .filter(|(id, token)| *id != blank && !is_special(token))
+        .map(|(_, token)| token.as_str())
+        .collect();
+    // SentencePiece, GPT-2, WordPiece, subword-nmt, wav2vec 2.0.
+    let parts_words = |token: &&str| {
+        [WORD_START, 'Ġ'].iter().any(|mark| token.starts_with(*mark))
+            || token.len() > 2 && (token.starts_with("##") || token.ends_with("@@"))
+            || token.ends_with("</w>")
+            || [" ", "|"].contains(token)
+    };
+    let long = text.iter().filter(|token| token.chars().nth(1).is_some()).count();
+    2 * long > text.len() && !text.iter().any(parts_words)
+}
+
+fn marked_words(tokens: Vec<String>, blank: usize) -> Vec<String> {
+    let mark = |(id, token): (usize, String)| match id == blank || is_special(&token) {
+        true => token,
+        false => format!("{WORD_START}{token}"),
+    };
+    tokens.into_iter().enumerate().map(mark).collect()
 }
 
 fn by_line(text: &str) -> Result<Vec<String>> {
@@ -140,6 +179,17 @@ mod tests {
         for bad in ["a 0\nb 0\n", "a 0\nb 2\n", "a x\n", "", "a 99999999999\n"] {
             assert!(parse_tokens(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn whole_words_are_written_apart_and_pieces_are_not() {
+        let text = |tokens: &str, ids: &[u32]| parse_tokens(tokens).expect("good").decode(ids);
+        assert_eq!(text("<blk> 0\none 1\ntwo 2\n<unk> 3\n", &[1, 2, 1]), "one two one");
+        assert_eq!(text("[\"<blk>\", \"oh\", \"a\", \"six\"]", &[2, 3, 1]), "a six oh");
+        assert_eq!(text("<blk> 0\n▁o 1\nne 2\n▁two 3\n", &[1, 2, 3]), "one two");
+        assert_eq!(text("<blk> 0\na 1\nb 2\nsh 3\n", &[1, 2, 3]), "absh", "letters, no words");
+        assert_eq!(text("<blk> 0\nab 1\ncd 2\n3\n", &[1, 2, 3, 1]), "abcd ab", "a space parts them");
+        assert_eq!(text("<blk> 0\nab 1\n##cd 2\nef 3\n", &[1, 2]), "ab##cd");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::node::Node;
 use super::rounded::rounded;
 use super::value::{Axis, Length, Operation, Sequence, StageOf, Value};
 use crate::error::{Error, Result, Stage};
+use crate::onnx::inspect::real_inputs;
 use crate::onnx::proto::{GraphProto, NodeProto, ValueInfoProto};
 
 /// The network that a graph computes, stage by stage.
@@ -27,12 +28,13 @@ pub(super) struct Walker {
 }
 
 impl Walker {
-    /// Walks over the graph; `room` bounds how many numbers folding may make.
+    /// Walks over the graph; `features` names the input of features, `room` bounds how many numbers
+    /// folding may make.
     ///
     /// # Errors
-    /// When no input can be the features; a tensor that cannot be read is an error only for who
+    /// When the features' width is not known; a tensor that cannot be read is an error only for who
     /// uses it.
-    pub fn walk(graph: &GraphProto, opset: i64, room: usize) -> Result<Self> {
+    pub fn walk(graph: &GraphProto, features: &str, opset: i64, room: usize) -> Result<Self> {
         let mut walker = Self {
             values: HashMap::new(),
             stages: Vec::new(),
@@ -48,7 +50,7 @@ impl Walker {
             };
             walker.define(&tensor.name, value, "initialiser")?;
         }
-        walker.inputs(graph)?;
+        walker.inputs(graph, features)?;
         for (index, proto) in graph.node.iter().enumerate() {
             walker.node(&Node::new(proto, index))?;
         }
@@ -67,16 +69,11 @@ impl Walker {
         Ok(())
     }
 
-    /// The first input of three axes of floats is the features; other inputs of floats can be
-    /// initial states.
-    fn inputs(&mut self, graph: &GraphProto) -> Result<()> {
-        let mut features = None;
-        for input in graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name == i.name)) {
+    /// `features` names the input of features; other inputs of floats can be initial states.
+    fn inputs(&mut self, graph: &GraphProto, features: &str) -> Result<()> {
+        for input in real_inputs(graph) {
             let value = match input.tensor() {
-                Some((kind, dims)) if features.is_none() && is_float(i64::from(kind)) && dims.len() == 3 => {
-                    features = Some(input.name.clone());
-                    self.features(input)?
-                }
+                Some(_) if input.name == features => self.features(input)?,
                 Some((kind, _)) if is_float(i64::from(kind)) => Value::Initial,
                 _ => Value::Refused(
                     Error::new(Stage::Model, "expected a constant or a state, found an input of the graph")
@@ -85,13 +82,7 @@ impl Walker {
             };
             self.define(&input.name, value, "input")?;
         }
-        match features {
-            Some(_) => Ok(()),
-            None => Err(Error::new(
-                Stage::Model,
-                "expected an input of features with three axes (batch, time, features, in any order), found none",
-            )),
-        }
+        Ok(())
     }
 
     fn features(&mut self, input: &ValueInfoProto) -> Result<Value> {

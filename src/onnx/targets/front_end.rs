@@ -16,10 +16,10 @@
 //! put in by the graph, from the first call's own. A stream ends with D steps of zeros more than
 //! the closing silence that the model wants.
 
+use super::fbank_matrices::FbankMatrices;
 use super::triton::{batch_first_layers, batch_first_states};
 use super::{DELAY_KEY, ExportState, own_states};
 use crate::error::{Error, Result, Stage};
-use crate::features::FbankMatrices;
 use crate::model::Network;
 use crate::onnx::body::Body;
 use crate::onnx::graph::{Dim, GraphBuilder, int, ints};

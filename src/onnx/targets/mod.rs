@@ -3,11 +3,14 @@
 //! | target | files | states |
 //! | --- | --- | --- |
 //! | [`Target::OnnxRuntime`] | `model.onnx` | `state.i` / `next_state.i`, `[L, N, H]` |
-//! | [`Target::SherpaOnnx`] | `model.onnx`, `tokens.txt` | those of a streaming zipformer2-CTC |
+//! | [`Target::SherpaOnnx`] | `model.onnx`, `tokens.txt`; of a model with a lexicon `HL.fst`, `words.txt`, `words-text.fst` | those of a streaming zipformer2-CTC |
 //! | [`Target::Triton`] | `NAME/config.pbtxt`, `NAME/1/model.onnx`, `NAME/tokens.txt` | `[N, L, H]` |
 //! | [`Target::Whole`] | `model.onnx` | none; lengths instead |
 
+mod decoding_graph;
+mod fbank_matrices;
 mod front_end;
+mod fst;
 mod onnxruntime;
 mod sherpa;
 mod tokens;
@@ -16,7 +19,6 @@ mod whole;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde_json::{Value, json};
 
@@ -72,22 +74,11 @@ impl fmt::Display for Target {
     }
 }
 
-impl FromStr for Target {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Target::ALL.into_iter().find(|t| t.name() == name).ok_or_else(|| {
-            let problem =
-                format!("expected the target onnxruntime, sherpa-onnx, triton or whole, found {name:?}");
-            Error::new(Stage::Usage, problem)
-        })
-    }
-}
-
 /// The system that hearken exported a file for, where it is such a file.
 pub fn target_of(bytes: &[u8]) -> Option<Target> {
     let model = proto::decode(bytes).ok()?;
-    model.metadata_props.iter().find(|entry| entry.key == TARGET_KEY)?.value.parse().ok()
+    let name = &model.metadata_props.iter().find(|entry| entry.key == TARGET_KEY)?.value;
+    Target::ALL.into_iter().find(|target| target.name() == name)
 }
 
 /// What is wanted of an export.
@@ -230,7 +221,7 @@ fn model_bytes(
 }
 
 /// What a system that takes the likeliest token cannot know of the model's decoder options.
-fn decoder_notes(metadata: &Metadata, notes: &mut Vec<String>) {
+fn decoder_notes(target: Target, metadata: &Metadata, notes: &mut Vec<String>) {
     let decoder = &metadata.decoder;
     if decoder.min_confidence > 0.0 {
         notes.push(format!(
@@ -238,7 +229,7 @@ fn decoder_notes(metadata: &Metadata, notes: &mut Vec<String>) {
             decoder.min_confidence
         ));
     }
-    if !decoder.lexicon.is_empty() {
+    if !decoder.lexicon.is_empty() && target != Target::SherpaOnnx {
         notes.push("hearken finds words by the model's lexicon; this system writes the labels alone".into());
     }
     if decoder.rejection.is_some() {

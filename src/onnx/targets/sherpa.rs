@@ -6,6 +6,7 @@
 //! pass through. Layers of one family and width are one "encoder" of one "layer" with
 //! `left_context_len` L; other stacks are an encoder for each layer.
 
+use super::decoding_graph::{decoding_graph, text_rule, words_txt};
 use super::tokens::tokens_txt;
 use super::{Export, ExportFile, ExportOptions, ExportState, decoder_notes, model_bytes, shares_states};
 use crate::decode::TokenBias;
@@ -36,7 +37,7 @@ const NEVER: f32 = -1e4;
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check_features(&metadata.features)?;
     let mut notes = Vec::new();
-    decoder_notes(metadata, &mut notes);
+    decoder_notes(options.target, metadata, &mut notes);
     if network.config.subsampling != 4 {
         notes.push(format!(
             "sherpa-onnx takes an output frame for 40 ms, but this model's are {} ms: its times are wrong",
@@ -54,16 +55,33 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
     let states = encoders.states();
     let graph = build(network, metadata, options, &encoders, &states);
     let more = encoders.metadata(chunk);
-    Ok(Export {
-        files: vec![
-            ExportFile {
-                path: "model.onnx".into(),
-                bytes: model_bytes(graph, network, metadata, options, &states, more)?,
-            },
-            ExportFile { path: "tokens.txt".into(), bytes: tokens_txt(&metadata.tokens)? },
-        ],
-        notes,
-    })
+    let file = |path: &str, bytes: Vec<u8>| ExportFile { path: path.into(), bytes };
+    let mut files = vec![
+        file("model.onnx", model_bytes(graph, network, metadata, options, &states, more)?),
+        file("tokens.txt", tokens_txt(&metadata.tokens)?),
+    ];
+    if metadata.decoder.lexicon.is_empty() {
+        return Ok(Export { files, notes });
+    }
+    if metadata.tokens.blank() == 0 {
+        let Metadata { tokens, decoder, features, .. } = metadata;
+        let frame_seconds = network.config.subsampling as f64 * f64::from(features.frame_shift_ms) / 1000.0;
+        files.push(file("HL.fst", decoding_graph(tokens, decoder, frame_seconds)?.to_bytes()));
+        files.push(file("words.txt", words_txt(decoder)));
+        files.push(file("words-text.fst", text_rule(decoder).to_bytes()));
+        notes.push(
+            "words come by `--ctc-graph=HL.fst` (numbers, listed in words.txt), and as text by \
+             `--rule-fsts=words-text.fst` beside it; without them this system writes the labels"
+                .into(),
+        );
+    } else {
+        let blank = metadata.tokens.blank();
+        notes.push(format!(
+            "sherpa-onnx writes the labels and not words: in a decoding graph it takes the token 0 for the \
+             blank, and this model's is {blank}"
+        ));
+    }
+    Ok(Export { files, notes })
 }
 
 /// sherpa-onnx computes these features and no others.

@@ -16,7 +16,7 @@ use crate::onnx::states::{StateSpec, state_specs};
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check_name(&options.name)?;
     let mut notes = Vec::new();
-    decoder_notes(metadata, &mut notes);
+    decoder_notes(options.target, metadata, &mut notes);
     let config = &network.config;
     let steps = options.chunk_frames / config.subsampling;
     let (graph, states, more, input) = if options.with_frontend {

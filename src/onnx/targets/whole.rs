@@ -18,7 +18,7 @@ use crate::onnx::states::state_specs;
 
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     let mut notes = Vec::new();
-    decoder_notes(metadata, &mut notes);
+    decoder_notes(options.target, metadata, &mut notes);
     let s = network.config.subsampling;
     if s > 1 {
         notes.push(format!("the number of frames in a batch must be a multiple of {s}; lengths may be any"));

@@ -1,10 +1,11 @@
 // The page of `hearken serve`: microphone or file in, text out, and the network at work.
 
-import { $, say, complain, microphoneProblem, closeProblem, statusProblem } from "./notices.js";
-import { Pictures } from "./pictures.js";
+import { $, say, complain, microphoneProblem } from "./notices.js";
+import { Pictures, paint } from "./pictures.js";
+import { transcribe } from "./recordings.js";
+import { PATIENCE, admitted, connect, useToken, whyClosed } from "./server.js";
 import { Line, clear, go, stopPlaying } from "./transcript.js";
 
-const PATIENCE = 8000; // milliseconds: for a connection, and for the last words
 const QUIET = 2000; // after so long without a word from the server it is asked whether it is there
 const UNANSWERED = 4000; // and after so long more without an answer people are told
 
@@ -18,45 +19,9 @@ function rest(otherwise = "Ready.") {
   else say($("token-form").hidden ? otherwise : "A token is needed.");
 }
 
-// ---------------------------------------------------------------- access
-
-let token = sessionStorage.getItem("token") || "";
-
-let mostBytes = Infinity; // of a recording
-
-function headers() {
-  return token ? { Authorization: `Bearer ${token}` } : {};
-}
-
-// Whether the server lets us in; asks for the token when it wants one.
-async function admitted() {
-  let answer, list;
-  try {
-    answer = await fetch("v1/models", { headers: headers(), signal: AbortSignal.timeout(PATIENCE) });
-    list = await answer.json().catch(() => ({}));
-  } catch {
-    complain("The server does not answer: it was stopped, or it hangs, or the network is down.");
-    return false;
-  }
-  if (answer.status === 401) {
-    complain(token ? statusProblem(401) : "");
-    $("token-form").hidden = false;
-    $("token").focus();
-    return false;
-  }
-  if (!answer.ok) {
-    complain(statusProblem(answer.status));
-    return false;
-  }
-  $("token-form").hidden = true;
-  mostBytes = list.data?.[0]?.max_upload_bytes ?? Infinity;
-  return true;
-}
-
 $("token-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  token = $("token").value.trim();
-  sessionStorage.setItem("token", token);
+  useToken($("token").value.trim());
   if (await admitted()) {
     complain("");
     $("listen").focus();
@@ -121,46 +86,6 @@ async function openMicrophone() {
   return { stream, context, node };
 }
 
-function connect(rate) {
-  return new Promise((resolve, reject) => {
-    const url = new URL("v1/stream", location.href);
-    url.protocol = url.protocol.replace("http", "ws");
-    const socket = new WebSocket(url, token ? ["hearken", `bearer.${token}`] : ["hearken"]);
-    const timer = setTimeout(() => {
-      socket.onclose = null;
-      socket.close();
-      reject({ problem: `The server did not answer within ${PATIENCE / 1000} seconds. Press Listen to try again.` });
-    }, PATIENCE);
-    socket.onclose = async (event) => {
-      clearTimeout(timer);
-      reject({ problem: await whyClosed(event) });
-    };
-    socket.onopen = () => {
-      socket.send(JSON.stringify({ type: "start", version: 1, encoding: "s16le", sample_rate: rate, trace: true }));
-    };
-    socket.onmessage = (event) => {
-      const message = JSON.parse(event.data);
-      if (message.type !== "ready") return;
-      clearTimeout(timer);
-      resolve({ socket, ready: message });
-    };
-  });
-}
-
-// Browsers do not tell pages why a websocket was refused; an ordinary request to the same path is
-// refused for the same reason.
-async function whyClosed(event) {
-  if (event.code !== 1006) return closeProblem(event);
-  try {
-    const options = { method: "POST", headers: headers(), signal: AbortSignal.timeout(PATIENCE) };
-    const { status } = await fetch("v1/stream", options);
-    if ([401, 403, 503].includes(status)) return statusProblem(status);
-    return "The connection broke off. Press Listen to begin again.";
-  } catch {
-    return "The server has left: it was stopped, or the network is down. Press Listen to try again.";
-  }
-}
-
 async function start() {
   complain("");
   stopPlaying();
@@ -198,7 +123,7 @@ function begin(microphone, socket, ready, rate) {
     heard: performance.now(), // when it said something last
     silent: false, // people were told that it does not answer
     line: new Line(recording),
-    pictures: new Pictures(rate, ready),
+    pictures: new Pictures(rate, ready, "the microphone"),
   };
   const mine = session;
   microphone.node.port.onmessage = ({ data }) => {
@@ -293,7 +218,6 @@ function finished(mine) {
   mine.ending = true;
   release(mine.microphone);
   if (mine.line.isEmpty()) mine.line.element.remove();
-  mine.pictures.draw();
   if (session === mine) session = null;
   $("level").value = -60;
   $("listen").classList.remove("on");
@@ -309,66 +233,26 @@ function showLevel(samples) {
   $("level").value = Math.max(decibels, Number($("level").value) - 1.5);
 }
 
-function paint() {
-  session?.pictures.draw();
-  requestAnimationFrame(paint);
-}
 requestAnimationFrame(paint);
 
 // ---------------------------------------------------------------- recordings
 
-async function transcribe(file) {
+async function open(file) {
   complain("");
   if (!(await admitted())) return rest();
-  if (file.size > mostBytes) {
-    const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
-    return complain(`${file.name} is too long: it has ${megabytes(file.size)}, and this server takes ${megabytes(mostBytes)}.`);
-  }
   transcribing = file.name;
   rest();
   if (!session) say(`Transcribing ${file.name}…`);
-  const form = new FormData();
-  form.append("file", file);
-  form.append("response_format", "verbose_json");
-  form.append("timestamp_granularities[]", "word");
-  let answer, result;
   try {
-    answer = await fetch("v1/audio/transcriptions", { method: "POST", headers: headers(), body: form });
-    result = await answer.json();
-  } catch {
-    return complain("The server has left before the recording was transcribed.");
+    await transcribe(file, { isFree: () => !session });
   } finally {
     transcribing = "";
     rest();
   }
-  if (!answer.ok) {
-    if (answer.status === 403) return complain(statusProblem(403));
-    const problem = result.error?.message ?? `status ${answer.status}`;
-    return complain(problem.startsWith(file.name) ? problem : `${file.name}: ${problem}`);
-  }
-  let decoded = null;
-  const recording = async (context, from, to) => {
-    decoded ??= await context.decodeAudioData(await file.arrayBuffer()).catch(() => null);
-    if (!decoded) {
-      complain("This browser cannot play recordings of this kind.");
-      return null;
-    }
-    const rate = decoded.sampleRate;
-    const first = Math.floor(from * rate), count = Math.min(Math.floor((to - from) * rate), decoded.length - first);
-    if (count < 1) return null;
-    const buffer = context.createBuffer(decoded.numberOfChannels, count, rate);
-    for (let c = 0; c < decoded.numberOfChannels; c++) {
-      buffer.copyToChannel(decoded.getChannelData(c).subarray(first, first + count), c);
-    }
-    return buffer;
-  };
-  const line = new Line(recording, `${file.name}, ${result.duration.toFixed(1)} s`);
-  if (result.words.length > 0) line.add(result.words);
-  else line.remark("(nothing was heard)");
 }
 
 $("file").addEventListener("change", async () => {
-  for (const file of $("file").files) await transcribe(file);
+  for (const file of $("file").files) await open(file);
   $("file").value = "";
 });
 
@@ -386,10 +270,17 @@ document.addEventListener("drop", async (event) => {
   $("drop").hidden = true;
   const files = [...event.dataTransfer.files];
   if (files.length === 0) complain("That was no file.");
-  for (const file of files) await transcribe(file);
+  for (const file of files) await open(file);
 });
 
 // ---------------------------------------------------------------- buttons and keys
+
+// The hint is for what was used last, and before that for what the device has.
+function showHintFor(pointer) {
+  document.body.classList.toggle("by-touch", pointer === "touch");
+}
+showHintFor(matchMedia("(pointer: coarse)").matches ? "touch" : "mouse");
+document.addEventListener("pointerdown", (event) => showHintFor(event.pointerType));
 
 $("listen").addEventListener("click", () => (session ? stop() : start()));
 $("clear").addEventListener("click", () => {

@@ -2,7 +2,7 @@
 
 import { $ } from "./notices.js";
 
-const SECONDS = 8;
+export const SECONDS = 8;
 const COLUMNS = SECONDS * 100; // ten milliseconds each
 
 // Columns by time, in a ring; drawn so that `head` is at the right edge.
@@ -21,9 +21,10 @@ class Ribbon {
     this.cleared = 0;
   }
 
-  // Forgets what the ring held before the column `end`.
+  // Forgets what the ring held before the column `end`, unless it is behind the sound: the last steps
+  // of a network come after its end.
   advance(end) {
-    if (end < this.cleared) this.cleared = 0;
+    if (end <= this.cleared) return;
     const from = Math.max(this.cleared, end - COLUMNS);
     for (let c = from; c < end; c++) this.pen.clearRect(c % COLUMNS, 0, 1, this.rows);
     this.cleared = end;
@@ -231,9 +232,30 @@ class StateRows {
 
 const ribbons = [spectrogram, stateRibbon, tokenRibbon];
 
-// What is seen of one stream; `ready` is the server's message of that name.
+// What is shown at the moment.
+let shown = null;
+
+// Draws what is shown whenever it has changed.
+export function paint() {
+  if (shown?.changed) shown.draw();
+  requestAnimationFrame(paint);
+}
+
+// Shows no pictures, but a text in their place.
+export function sleep(text) {
+  shown = null;
+  $("asleep").textContent = text;
+  $("asleep").hidden = false;
+  $("pictures").hidden = true;
+}
+
+// What is seen of one stream, in place of what was shown before; `ready` is the server's message of
+// that name, and `source` is where the sound comes from.
 export class Pictures {
-  constructor(rate, ready) {
+  constructor(rate, ready, source) {
+    shown = this;
+    this.changed = true;
+    $("source").textContent = `of ${source}`;
     this.rate = rate;
     this.samples = 0;
     this.spectrum = new Spectrum(rate);
@@ -247,17 +269,21 @@ export class Pictures {
     document.querySelector(".traced").hidden = !ready.trace;
   }
 
-  // Columns of the microphone so far.
+  // Columns of the sound so far.
   get head() {
     return Math.floor((this.samples / this.rate) * 100);
   }
 
   push(samples) {
+    if (shown !== this) return;
+    this.changed = true;
     this.samples += samples.length;
     this.spectrum.push(samples);
   }
 
   trace(message) {
+    if (shown !== this) return;
+    this.changed = true;
     // A step's columns begin where the last one's ended: nothing is left between.
     const end = Math.round(message.time * 100);
     const first = Math.max(this.traced, end - 40);
@@ -268,6 +294,7 @@ export class Pictures {
   }
 
   draw() {
+    this.changed = false;
     for (const ribbon of [stateRibbon, tokenRibbon]) ribbon.advance(this.head);
     for (const ribbon of ribbons) ribbon.draw(this.head);
   }

@@ -1,0 +1,163 @@
+//! Containers that symphonia demultiplexes: FLAC, Matroska and WebM, MP4, AIFF, CAF.
+
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex};
+
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_FLAC;
+use symphonia::core::errors::Error as SymphoniaError;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{self, FormatOptions, FormatReader, TrackFlags};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
+
+use crate::error::{Error, Result, Stage};
+
+use super::super::input::{Input, unreadable};
+use super::codecs;
+use super::demuxer::{Demuxer, Found, Track};
+use super::ebml::{Elements, Watched};
+
+/// A stream that fails so many times on end has no more audio.
+const MOST_FAILURES_ON_END: u32 = 64;
+const MATROSKA: &[u8] = b"\x1a\x45\xdf\xa3";
+
+/// Whether a file begins as one of these containers does.
+pub(super) fn may_begin(head: &[u8]) -> bool {
+    let starts = [&b"fLaC"[..], b"FORM", b"caff", MATROSKA];
+    let mp4 = [&b"ftyp"[..], b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"];
+    starts.iter().any(|s| head.starts_with(s)) || head.get(4..8).is_some_and(|kind| mp4.contains(&kind))
+}
+
+pub(super) struct ContainerDemuxer {
+    format: Box<dyn FormatReader>,
+    track: Option<Track>,
+    id: u32,
+    /// The elements of Matroska, where nothing else tells the end.
+    elements: Option<Arc<Mutex<Elements>>>,
+    /// Where the next packet should begin, in codecs whose packets say where they do.
+    expected: Option<i64>,
+    failures: u32,
+    waiting: Option<Packet>,
+}
+
+impl ContainerDemuxer {
+    pub(super) fn new(mut input: Input) -> Result<Self> {
+        let is_matroska = input.peek()?.starts_with(MATROSKA);
+        let seekable = !input.is_stream();
+        if is_matroska && seekable {
+            // Read straight through as from a pipe; only a file with its index at the end needs more.
+            let (watched, elements) = Watched::new(input.again()?);
+            if let Ok(format) = probe(Box::new(watched))
+                && !format.tracks().is_empty()
+            {
+                return Self::with(format, Some(elements));
+            }
+            input.rewind()?;
+        }
+        input.commit();
+        let (format, elements) = if is_matroska && !seekable {
+            let (watched, elements) = Watched::new(input);
+            (probe(Box::new(watched)), Some(elements))
+        } else {
+            (probe(Box::new(input)), None)
+        };
+        Self::with(format.map_err(|e| unknown(&e, seekable))?, elements)
+    }
+
+    fn with(format: Box<dyn FormatReader>, elements: Option<Arc<Mutex<Elements>>>) -> Result<Self> {
+        let (id, track) = choose(format.as_ref())?;
+        let expected = (track.parameters.codec == CODEC_ID_FLAC).then_some(0);
+        Ok(Self { format, track: Some(track), id, elements, expected, failures: 0, waiting: None })
+    }
+
+    /// The end as the container's reader sees it.
+    fn end(&self, unexpected: bool) -> Found {
+        let whole = self.elements.as_ref().map(|e| e.lock().is_ok_and(|e| e.are_whole()));
+        Found::End { truncated: unexpected && whole != Some(true) || whole == Some(false) }
+    }
+
+    /// A packet, or the gap before it.
+    fn take(&mut self, packet: Packet) -> Found {
+        self.failures = 0;
+        let at = packet.pts.get();
+        let gap = self.expected.is_some_and(|expected| at > expected);
+        if self.expected.is_some() {
+            self.expected = Some(at.saturating_add(packet.block_dur().get().cast_signed()));
+        }
+        if gap {
+            self.waiting = Some(packet);
+            return Found::Gap;
+        }
+        Found::Packet(packet)
+    }
+}
+
+impl Demuxer for ContainerDemuxer {
+    fn next(&mut self) -> Result<Found> {
+        if let Some(track) = self.track.take() {
+            return Ok(Found::Track(track));
+        }
+        if let Some(packet) = self.waiting.take() {
+            return Ok(Found::Packet(packet));
+        }
+        loop {
+            match self.format.next_packet() {
+                Ok(None) => return Ok(self.end(false)),
+                Ok(Some(packet)) if packet.track_id == self.id => return Ok(self.take(packet)),
+                Ok(Some(_)) => {}
+                Err(SymphoniaError::IoError(e)) if e.kind() == ErrorKind::UnexpectedEof => {
+                    return Ok(self.end(true));
+                }
+                Err(SymphoniaError::IoError(e)) => return Err(unreadable(e)),
+                Err(SymphoniaError::DecodeError(_)) if self.failures < MOST_FAILURES_ON_END => {
+                    self.failures += 1;
+                    if self.failures == 1 {
+                        return Ok(Found::Gap);
+                    }
+                }
+                Err(_) => return Ok(Found::End { truncated: true }),
+            }
+        }
+    }
+}
+
+fn probe(source: Box<dyn MediaSource>) -> std::result::Result<Box<dyn FormatReader>, SymphoniaError> {
+    let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
+    symphonia::default::get_probe().probe(
+        &Hint::new(),
+        stream,
+        FormatOptions::default(),
+        MetadataOptions::default(),
+    )
+}
+
+/// The audio track that is marked as the default, or the first, of those that can be decoded.
+fn choose(format: &dyn FormatReader) -> Result<(u32, Track)> {
+    let audio = |track: &formats::Track| match &track.codec_params {
+        Some(CodecParameters::Audio(parameters)) => Some((track.id, parameters.clone(), track.clone())),
+        _ => None,
+    };
+    let mut found: Vec<_> = format.tracks().iter().filter_map(audio).collect();
+    found.sort_by_key(|(_, parameters, track)| {
+        (!codecs::is_known(parameters), !track.flags.contains(TrackFlags::DEFAULT))
+    });
+    let Some((id, parameters, track)) = found.into_iter().next() else {
+        // What symphonia has no number for has no parameters.
+        if format.tracks().iter().any(|track| track.codec_params.is_none()) {
+            return Err(codecs::unknown_codec("one that is not known here"));
+        }
+        return Err(Error::new(Stage::Audio, "expected an audio track, found none"));
+    };
+    let promised = track.num_frames.zip(parameters.sample_rate);
+    Ok((id, Track { promised, ..Track::new(parameters) }))
+}
+
+fn unknown(e: &SymphoniaError, seekable: bool) -> Error {
+    if seekable {
+        return codecs::plain(e);
+    }
+    Error::new(Stage::Audio, "expected audio that can be read straight through, found none")
+        .hint("M4A, MP4 and CAF mostly have their index at the end and need a file instead of a stream")
+}

@@ -1,0 +1,159 @@
+//! Where a Matroska file ends (RFC 8794, RFC 9559): programs that write to a pipe, and browsers, do not
+//! know the sizes of a segment and its clusters. Whether such a file was cut shows in whether its last
+//! element is whole. This watches the bytes on their way to the demuxer.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::{Arc, Mutex};
+
+use symphonia::core::io::MediaSource;
+
+use super::super::input::Input;
+
+const SEGMENT: u32 = 0x1853_8067;
+const CLUSTER: u32 = 0x1f43_b675;
+/// The longest head of an element: four bytes of name, eight of size.
+const LONGEST_HEAD: usize = 12;
+
+/// Follows the elements of a file, bytes at a time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Elements {
+    /// The head of an element as far as it has come.
+    head: Vec<u8>,
+    /// Bytes of the current element still to come.
+    left: u64,
+    /// Bytes of the segment still to come, where its size is known.
+    segment: Option<u64>,
+    /// What came is no such file any more; nothing is known of its end.
+    lost: bool,
+}
+
+impl Elements {
+    fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.lost {
+            if self.left > 0 {
+                let n = self.left.min(bytes.len() as u64);
+                self.left -= n;
+                bytes = &bytes[n as usize..];
+                self.pass(n);
+                continue;
+            }
+            self.head.push(bytes[0]);
+            bytes = &bytes[1..];
+            if let Some((name, size)) = parse_head(&self.head) {
+                self.pass(self.head.len() as u64);
+                self.head.clear();
+                match (name, size) {
+                    (SEGMENT, size) => self.segment = size,
+                    (CLUSTER, _) => {}
+                    (_, Some(size)) => self.left = size,
+                    // Only those two may leave it open.
+                    (_, None) => self.lost = true,
+                }
+            } else if self.head.len() >= LONGEST_HEAD {
+                self.lost = true;
+            }
+        }
+    }
+
+    fn pass(&mut self, count: u64) {
+        if let Some(left) = &mut self.segment {
+            *left = left.saturating_sub(count);
+        }
+    }
+
+    /// Whether the file may end here.
+    pub(super) fn are_whole(&self) -> bool {
+        self.lost || (self.left == 0 && self.head.is_empty() && self.segment.unwrap_or(0) == 0)
+    }
+}
+
+/// Name and size at the start of an element, once all bytes of both are there; no size where it is left open.
+fn parse_head(bytes: &[u8]) -> Option<(u32, Option<u64>)> {
+    let name_bytes = bytes.first()?.leading_zeros() as usize + 1;
+    if name_bytes > 4 {
+        return None;
+    }
+    let name = bytes.get(..name_bytes)?.iter().fold(0, |name, byte| name << 8 | u32::from(*byte));
+    let size = &bytes[name_bytes..];
+    let size_bytes = size.first()?.leading_zeros() as usize + 1;
+    if size_bytes > 8 {
+        return None;
+    }
+    let mask = u64::MAX >> (64 - 7 * size_bytes);
+    let value = size.get(..size_bytes)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)) & mask;
+    Some((name, (value != mask).then_some(value)))
+}
+
+/// An input that is read straight through, and watched.
+pub(super) struct Watched {
+    input: Input,
+    elements: Arc<Mutex<Elements>>,
+}
+
+impl Watched {
+    pub(super) fn new(input: Input) -> (Self, Arc<Mutex<Elements>>) {
+        let elements = Arc::<Mutex<Elements>>::default();
+        (Self { input, elements: Arc::clone(&elements) }, elements)
+    }
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        if let Ok(mut elements) = self.elements.lock() {
+            elements.take(&buffer[..n]);
+        }
+        Ok(n)
+    }
+}
+
+impl Seek for Watched {
+    fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this input is read straight through"))
+    }
+}
+
+impl MediaSource for Watched {
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(bytes: &[u8]) -> bool {
+        let mut elements = Elements::default();
+        for byte in bytes {
+            elements.take(&[*byte]);
+        }
+        let mut at_once = Elements::default();
+        at_once.take(bytes);
+        assert_eq!(at_once.are_whole(), elements.are_whole());
+        elements.are_whole()
+    }
+
+    #[test]
+    fn files_end_between_elements() {
+        let open = [
+            b"\x1a\x45\xdf\xa3\x82ab".as_slice(),
+            b"\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff",
+            b"\x1f\x43\xb6\x75\xff",
+            b"\xa3\x84block"[..6].as_ref(),
+        ]
+        .concat();
+        assert!(whole(&open));
+        assert!(!whole(&open[..open.len() - 1]));
+        assert!(!whole(&[&open[..], b"\xa3"].concat()));
+        let sized = b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x86\x1f\x43\xb6\x75\x81\xa3";
+        assert!(!whole(&sized[..10]));
+        // A block of no bytes lacks its size.
+        assert!(!whole(sized));
+        assert!(whole(b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x87\x1f\x43\xb6\x75\x82\xa3\x80"));
+    }
+}

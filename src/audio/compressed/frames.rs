@@ -1,0 +1,377 @@
+//! Streams of frames without a container: MPEG audio (MP3 and its elder layers; ISO/IEC 11172-3) and
+//! AAC in ADTS (ISO/IEC 13818-7). Every frame says how long it is; a start is believed when another
+//! frame follows. Tags are passed over by their size, wherever they stand: joined files have them inside.
+
+use symphonia::core::codecs::audio::AudioCodecParameters;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3};
+use symphonia::core::packet::Packet;
+use symphonia::core::units::{Duration, Timestamp};
+
+use crate::error::{Error, Result, Stage};
+
+use super::super::input::Input;
+use super::super::tags;
+use super::demuxer::{Demuxer, Found, Track};
+use super::window::Window;
+
+/// The longest frames of MPEG audio and of ADTS, bytes.
+const LONGEST_FRAME: usize = 8_191;
+/// Bytes before the first frame that may be something else.
+const MOST_JUNK: u64 = 1 << 20;
+/// Zeros between frames are padding up to so many bytes; all else there is lost audio.
+const PADDING: u64 = 4_096;
+/// Behind the last frame stand kinds of tags that nobody has heard of; more than this is lost audio.
+const MOST_TRAILER: u64 = 1 << 16;
+/// How many frames a header may count too many: some count themselves, some the decoder's delay.
+const COUNT_TOLERANCE: u64 = 3;
+/// Samples by which a decoder of layer III lags.
+const DECODER_DELAY: usize = 529;
+
+/// Whether a file begins as a frame does, or with zeros before one.
+pub(super) fn may_begin(head: &[u8]) -> bool {
+    Frame::parse(head).is_some()
+        || head.starts_with(&[0; 8])
+        || (head.len() > 1 && head[0] == 0xff && head[1] >= 0xe0)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Codec {
+    Mpeg { layer: u8, version: u8 },
+    Adts { profile: u8 },
+}
+
+/// What the header of a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Frame {
+    codec: Codec,
+    sample_rate: u32,
+    channels: u8,
+    /// Bytes, with the header.
+    size: usize,
+    /// Bytes that a decoder does not want.
+    header: usize,
+    samples: u64,
+}
+
+impl Frame {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let word = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
+        if word >> 21 != 0x7ff {
+            return None;
+        }
+        if word >> 17 & 3 == 0 { Self::parse_adts(bytes) } else { Self::parse_mpeg(word) }
+    }
+
+    fn parse_mpeg(word: u32) -> Option<Self> {
+        /// Thousands of bits a second: of MPEG 1's layers I, II and III, of MPEG 2's layer I and others.
+        const BIT_RATES: [[u32; 15]; 5] = [
+            [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
+            [0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
+            [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320],
+            [0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256],
+            [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+        ];
+        let version = match word >> 19 & 3 {
+            3 => 1,
+            2 => 2,
+            0 => 3,
+            _ => return None,
+        };
+        let layer = 4 - (word >> 17 & 3) as u8;
+        let (rate, frequency) = ((word >> 12 & 15) as usize, (word >> 10 & 3) as usize);
+        if frequency == 3 {
+            return None;
+        }
+        let table = if version == 1 {
+            usize::from(layer) - 1
+        } else if layer == 1 {
+            3
+        } else {
+            4
+        };
+        // Frames of a free bit rate (0) do not say how long they are; 15 is no rate.
+        let bit_rate = BIT_RATES[table].get(rate).filter(|rate| **rate > 0)? * 1000;
+        let sample_rate = [44_100, 48_000, 32_000][frequency] >> (version - 1);
+        let padding = word >> 9 & 1;
+        let samples = match (layer, version) {
+            (1, _) => 384,
+            (3, 2 | 3) => 576,
+            _ => 1152,
+        };
+        let size = match layer {
+            1 => 4 * (12 * bit_rate / sample_rate + padding),
+            _ => samples / 8 * bit_rate / sample_rate + padding,
+        };
+        let channels = if word >> 6 & 3 == 3 { 1 } else { 2 };
+        let codec = Codec::Mpeg { layer, version: version as u8 };
+        Some(Self {
+            codec,
+            sample_rate,
+            channels,
+            size: size as usize,
+            header: 0,
+            samples: u64::from(samples),
+        })
+    }
+
+    fn parse_adts(bytes: &[u8]) -> Option<Self> {
+        const RATES: [u32; 13] = [
+            96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
+            7_350,
+        ];
+        let b: &[u8; 7] = bytes.get(..7)?.try_into().ok()?;
+        if b[1] & 0xf0 != 0xf0 {
+            return None;
+        }
+        let sample_rate = *RATES.get(usize::from(b[2] >> 2 & 15))?;
+        let size = usize::from(b[3] & 3) << 11 | usize::from(b[4]) << 3 | usize::from(b[5] >> 5);
+        let header = if b[1] & 1 == 0 { 9 } else { 7 };
+        let channels = (b[2] & 1) << 2 | b[3] >> 6;
+        let codec = Codec::Adts { profile: b[2] >> 6 };
+        (size > header).then_some(Self { codec, sample_rate, channels, size, header, samples: 1024 })
+    }
+
+    /// Whether one decoder takes both.
+    fn is_like(&self, other: &Self) -> bool {
+        (self.codec, self.sample_rate, self.channels) == (other.codec, other.sample_rate, other.channels)
+    }
+
+    /// Whether another frame of the same stream may be this one.
+    fn may_follow(&self, other: &Self) -> bool {
+        match (self.codec, other.codec) {
+            (Codec::Mpeg { .. }, Codec::Mpeg { .. }) => {
+                self.codec == other.codec && self.sample_rate == other.sample_rate
+            }
+            (a, b) => a == b && self.sample_rate == other.sample_rate,
+        }
+    }
+
+    fn parameters(&self, header: &[u8]) -> AudioCodecParameters {
+        let mut parameters = AudioCodecParameters::new();
+        parameters.with_sample_rate(self.sample_rate);
+        match self.codec {
+            Codec::Mpeg { layer: 1, .. } => parameters.for_codec(CODEC_ID_MP1),
+            Codec::Mpeg { layer: 2, .. } => parameters.for_codec(CODEC_ID_MP2),
+            Codec::Mpeg { .. } => parameters.for_codec(CODEC_ID_MP3),
+            Codec::Adts { profile } => {
+                // The same as an AudioSpecificConfig: kind, rate and channels.
+                let rate = header[2] >> 2 & 15;
+                let config = [(profile + 1) << 3 | rate >> 1, (rate & 1) << 7 | self.channels << 3];
+                parameters.for_codec(CODEC_ID_AAC).with_extra_data(Box::from(config))
+            }
+        };
+        parameters
+    }
+}
+
+/// What the first frame of a file says of the file, instead of holding audio.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Announcement {
+    /// Frames that follow, where it says.
+    frames: Option<u64>,
+    /// Samples that the encoder and a decoder put before the first.
+    delay: usize,
+    /// Samples behind the last.
+    padding: usize,
+}
+
+impl Announcement {
+    /// Reads what Xing, LAME, libavformat and Fraunhofer's encoder write.
+    fn parse(frame: &Frame, bytes: &[u8]) -> Option<Self> {
+        let Codec::Mpeg { layer: 3, version } = frame.codec else { return None };
+        let side = match (version, frame.channels) {
+            (1, 2) => 32,
+            (1, _) | (_, 2) => 17,
+            _ => 9,
+        };
+        let number = |i: usize| Some(u64::from(u32::from_be_bytes(bytes.get(i..i + 4)?.try_into().ok()?)));
+        // With a checksum behind the header, or without.
+        for at in [4 + side, 6 + side] {
+            if matches!(bytes.get(at..at + 4), Some(b"Xing" | b"Info")) {
+                let flags = number(at + 4).unwrap_or(0);
+                let frames = if flags & 1 != 0 { number(at + 8).filter(|n| *n > 0) } else { None };
+                let fields = [(1, 4), (2, 4), (4, 100), (8, 4)];
+                let lame = at
+                    + 8
+                    + fields.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, n)| n).sum::<usize>();
+                let (delay, padding) = Self::lame(bytes.get(lame..).unwrap_or_default()).unwrap_or((0, 0));
+                return Some(Self { frames, delay, padding });
+            }
+        }
+        if bytes.get(36..40) == Some(b"VBRI") {
+            return Some(Self { frames: number(50).filter(|n| *n > 0), ..Self::default() });
+        }
+        None
+    }
+
+    /// The encoder's delay and padding, with the decoder's in mind.
+    fn lame(bytes: &[u8]) -> Option<(usize, usize)> {
+        if ![&b"LAME"[..], b"Lavf", b"Lavc"].contains(&bytes.get(..4)?) {
+            return None;
+        }
+        let b = bytes.get(21..24)?;
+        let (delay, padding) = (
+            usize::from(b[0]) << 4 | usize::from(b[1] >> 4),
+            usize::from(b[1] & 15) << 8 | usize::from(b[2]),
+        );
+        Some((delay + DECODER_DELAY, padding.saturating_sub(DECODER_DELAY)))
+    }
+}
+
+/// Cuts a stream into frames.
+pub(super) struct FrameDemuxer {
+    window: Window,
+    length: Option<u64>,
+    /// The frame before.
+    last: Option<Frame>,
+    announced: Announcement,
+    /// Frames since the announcement.
+    count: u64,
+    position: i64,
+    /// Found, and not given out yet.
+    waiting: std::collections::VecDeque<Found>,
+}
+
+impl FrameDemuxer {
+    /// Finds the first frame of an input, or of its next `length` bytes.
+    pub(super) fn new(input: Input, length: Option<u64>) -> Result<Self> {
+        let mut this = Self {
+            window: Window::new(input, length),
+            length,
+            last: None,
+            announced: Announcement::default(),
+            count: 0,
+            position: 0,
+            waiting: std::collections::VecDeque::new(),
+        };
+        let found = this.next()?;
+        if matches!(found, Found::End { .. }) {
+            return Err(Error::new(Stage::Audio, "expected audio, found none that can be read"));
+        }
+        this.waiting.push_front(found);
+        Ok(this)
+    }
+
+    /// Goes to where a frame begins, if one does; counts what is passed over beside tags, unless it is zeros.
+    fn synchronize(&mut self) -> Result<(Option<Frame>, u64)> {
+        let (mut junk, mut zeros) = (0u64, true);
+        let lost = |junk, zeros| if zeros && junk <= PADDING { 0 } else { junk };
+        loop {
+            let ahead = self.window.ahead(tags::HEAD)?;
+            if ahead.is_empty() || (self.last.is_none() && junk > MOST_JUNK) {
+                return Ok((None, lost(junk, zeros)));
+            }
+            if let Some(size) = tags::size(ahead) {
+                self.window.skip(size)?;
+                continue;
+            }
+            let first = ahead[0];
+            if first == 0xff
+                && let Some(frame) = self.believed(junk)?
+            {
+                return Ok((Some(frame), lost(junk, zeros)));
+            }
+            zeros &= first == 0;
+            junk += 1;
+            self.window.skip(1)?;
+        }
+    }
+
+    /// The frame that begins here, if it is one.
+    fn believed(&mut self, junk: u64) -> Result<Option<Frame>> {
+        let last = self.last;
+        let ahead = self.window.ahead(2 * LONGEST_FRAME)?;
+        let Some(frame) = Frame::parse(ahead) else { return Ok(None) };
+        // Where one is expected, one like the last needs no witness.
+        if junk == 0 && last.is_some_and(|last| frame.may_follow(&last)) {
+            return Ok(Some(frame));
+        }
+        let behind = ahead.get(frame.size..).unwrap_or_default();
+        let ends = ahead.len() >= frame.size && behind.is_empty();
+        let followed = ends
+            || tags::size(behind).is_some()
+            || Frame::parse(behind).is_some_and(|next| next.may_follow(&frame));
+        Ok(followed.then_some(frame))
+    }
+
+    /// The end of the stream, or of a file that was joined to the next.
+    fn close(&mut self) -> bool {
+        let Announcement { frames, padding, .. } = self.announced;
+        if frames.is_some_and(|frames| frames.abs_diff(self.count) <= 1) {
+            self.waiting.push_back(Found::Padding(padding));
+        }
+        frames.is_some_and(|frames| self.count + COUNT_TOLERANCE < frames)
+    }
+
+    /// What a file says at its start.
+    fn announce(&mut self, announced: Announcement, frame: &Frame, header: &[u8]) {
+        if self.last.is_some() && self.close() {
+            self.waiting.push_back(Found::Gap);
+        }
+        self.begin(frame, header, announced.delay);
+        self.waiting.push_back(Found::Hold(announced.padding));
+        (self.announced, self.count) = (announced, 0);
+    }
+
+    fn begin(&mut self, frame: &Frame, header: &[u8], skip: usize) {
+        let track = Track { skip, ..Track::new(frame.parameters(header)) };
+        self.waiting.push_back(Found::Track(track));
+        self.last = Some(*frame);
+    }
+
+    fn end(&mut self, truncated: bool) -> Found {
+        let short = self.close() || self.window.is_short(self.length);
+        self.announced = Announcement::default();
+        self.waiting.push_back(Found::End { truncated: truncated || short });
+        self.waiting.pop_front().unwrap_or(Found::End { truncated })
+    }
+
+    /// Queues what the next frame brings.
+    fn advance(&mut self) -> Result<Option<Found>> {
+        let (frame, lost) = self.synchronize()?;
+        let Some(frame) = frame else {
+            return Ok(Some(self.end(lost > MOST_TRAILER)));
+        };
+        let data = self.window.ahead(frame.size)?;
+        if data.len() < frame.size {
+            // Half a frame: the file was cut.
+            return Ok(Some(self.end(true)));
+        }
+        let data = data[..frame.size].to_vec();
+        self.window.skip(frame.size as u64)?;
+        let announced = Announcement::parse(&frame, &data);
+        if self.last.is_some() && announced.is_none() && lost > 0 {
+            self.waiting.push_back(Found::Gap);
+        }
+        if let Some(announced) = announced {
+            self.announce(announced, &frame, &data);
+            return Ok(None);
+        }
+        if !self.last.is_some_and(|last| frame.is_like(&last)) {
+            self.begin(&frame, &data, 0);
+        }
+        self.last = Some(frame);
+        self.count += 1;
+        if matches!(frame.codec, Codec::Adts { .. }) && data[6] & 3 != 0 {
+            // Several blocks in one frame: the decoder takes the first and would drop the others.
+            self.waiting.push_back(Found::Gap);
+        }
+        let (at, samples) = (Timestamp::new(self.position), Duration::new(frame.samples));
+        self.position += frame.samples as i64;
+        self.waiting.push_back(Found::Packet(Packet::new(0, at, samples, &data[frame.header..])));
+        Ok(None)
+    }
+}
+
+impl Demuxer for FrameDemuxer {
+    fn next(&mut self) -> Result<Found> {
+        loop {
+            if let Some(found) = self.waiting.pop_front() {
+                return Ok(found);
+            }
+            if let Some(found) = self.advance()? {
+                return Ok(found);
+            }
+        }
+    }
+}

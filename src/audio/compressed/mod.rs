@@ -1,0 +1,375 @@
+//! Compressed audio: demultiplexed by a [`Demuxer`], decoded by symphonia's codecs and [`opus`].
+
+mod adpcm;
+mod codecs;
+mod container;
+mod demuxer;
+mod ebml;
+mod frames;
+mod ogg;
+mod opus;
+mod window;
+
+use symphonia::core::audio::GenericAudioBufferRef;
+use symphonia::core::codecs::audio::AudioDecoder;
+use symphonia::core::errors::Error as SymphoniaError;
+use symphonia::core::packet::Packet;
+
+use crate::error::{Error, Result, Stage};
+
+use self::demuxer::{Demuxer, Found, Track};
+use super::convert::downmix;
+use super::input::Input;
+use super::resample::Resampler;
+use super::wav::Coded;
+use super::{Problems, Source, check_channels, check_rate};
+
+/// Padding of fewer samples than this may stretch over more packets than two.
+const SHORT_PADDING_MS: u64 = 20;
+/// The end that a container promises may be this far from what its packets hold.
+const PROMISE_TOLERANCE_MS: u64 = 100;
+
+/// Decodes the first audio track of a file to mono.
+pub(super) struct CompressedReader {
+    demuxer: Box<dyn Demuxer>,
+    decoder: Option<Decoder>,
+    /// The rate of the first track, which is that of the source.
+    sample_rate: u32,
+    output: Output,
+    ended: bool,
+    problems: Problems,
+}
+
+impl CompressedReader {
+    /// Opens what is neither WAV nor raw.
+    pub(super) fn new(mut input: Input) -> Result<Self> {
+        let head = input.peek()?;
+        let demuxer: Box<dyn Demuxer> = if head.starts_with(b"OggS") {
+            input.commit();
+            Box::new(ogg::OggDemuxer::new(input))
+        } else if frames::may_begin(&head) {
+            input.commit();
+            Box::new(frames::FrameDemuxer::new(input, None)?)
+        } else if container::may_begin(&head) {
+            Box::new(container::ContainerDemuxer::new(input)?)
+        } else {
+            return Err(not_audio(&head));
+        };
+        Self::with(demuxer)
+    }
+
+    /// Opens the data of a WAV file whose header names a codec.
+    pub(super) fn of_wav(mut input: Input, coded: Coded) -> Result<Self> {
+        input.commit();
+        if codecs::is_mpeg_in_wav(coded.tag) {
+            return Self::with(Box::new(frames::FrameDemuxer::new(input, coded.length.bytes())?));
+        }
+        Self::with(Box::new(adpcm::BlockDemuxer::new(input, coded)?))
+    }
+
+    fn with(demuxer: Box<dyn Demuxer>) -> Result<Self> {
+        let mut this = Self {
+            demuxer,
+            decoder: None,
+            sample_rate: 0,
+            output: Output::default(),
+            ended: false,
+            problems: Problems::default(),
+        };
+        // The rate is certain once something is decoded.
+        this.decode_more()?;
+        if this.sample_rate == 0 {
+            let problem = match this.problems.skipped_packets {
+                0 => "expected audio, found a file without any samples".to_string(),
+                n => format!("expected audio, found {n} packets of which none could be decoded"),
+            };
+            return Err(Error::new(Stage::Audio, problem));
+        }
+        Ok(this)
+    }
+
+    /// Decodes packets until there are samples to give, or the end.
+    fn decode_more(&mut self) -> Result<()> {
+        while self.output.is_empty() && !self.ended {
+            match self.demuxer.next()? {
+                Found::Track(track) => self.begin(track)?,
+                Found::Packet(packet) => self.decode(&packet)?,
+                Found::Gap => self.note_gap(),
+                Found::Hold(samples) => self.output.hold(samples),
+                Found::Length(samples) => self.output.trim_to(samples, self.decoder.as_ref()),
+                Found::Padding(samples) => self.output.trim(samples),
+                Found::End { truncated } => {
+                    let short = self.is_short();
+                    self.problems.truncated |= truncated || short;
+                    self.ended = true;
+                    self.output.finish()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A decoder for what begins. What a chained stream or a joined file holds behind audio that was
+    /// decoded, and cannot be, is a loss; at the start it is an error.
+    fn begin(&mut self, track: Track) -> Result<()> {
+        self.output.hold(0);
+        self.output.release()?;
+        match Decoder::new(track) {
+            Ok(decoder) => self.decoder = Some(decoder),
+            Err(error) if self.sample_rate == 0 => return Err(error),
+            Err(_) => {
+                self.decoder = None;
+                self.note_gap();
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, packet: &Packet) -> Result<()> {
+        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        match decoder.decode(packet, &mut self.output.native)? {
+            Decoded::Samples => {}
+            Decoded::Damaged => {
+                self.problems.skipped_packets += 1;
+                self.note_place();
+                return Ok(());
+            }
+        }
+        let rate = decoder.rate;
+        if rate != 0 && self.sample_rate == 0 {
+            self.sample_rate = rate;
+            self.output.rate = rate;
+        }
+        if rate != 0 && rate != self.output.rate {
+            self.output.change_rate(rate, self.sample_rate)?;
+        }
+        self.output.release()
+    }
+
+    fn note_gap(&mut self) {
+        self.problems.gaps += 1;
+        self.note_place();
+    }
+
+    fn note_place(&mut self) {
+        let seconds = self.output.given() as f64 / f64::from(self.sample_rate.max(1));
+        self.problems.first_at.get_or_insert(seconds);
+    }
+
+    /// Whether a container promised more than it held.
+    fn is_short(&self) -> bool {
+        let Some(decoder) = &self.decoder else { return false };
+        let tolerance = u64::from(decoder.rate) * PROMISE_TOLERANCE_MS / 1000;
+        decoder.promised.is_some_and(|(n, rate)| rate == decoder.rate && decoder.decoded + tolerance < n)
+    }
+}
+
+impl Source for CompressedReader {
+    fn sample_rate(&self) -> u32 {
+        self.sample_rate
+    }
+
+    fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize> {
+        if self.output.is_empty() {
+            self.decode_more()?;
+        }
+        Ok(self.output.read(out, max_samples))
+    }
+
+    fn problems(&self) -> Problems {
+        self.problems
+    }
+}
+
+/// What came of a packet.
+enum Decoded {
+    Samples,
+    Damaged,
+}
+
+/// A codec's decoder, its output mixed down to mono.
+struct Decoder {
+    track: Track,
+    inner: Box<dyn AudioDecoder>,
+    /// Hz, once something was decoded.
+    rate: u32,
+    /// Samples to leave out still.
+    skip: usize,
+    promised: Option<(u64, u32)>,
+    decoded: u64,
+    /// Samples of the last two packets, the later one last.
+    last: [usize; 2],
+    interleaved: Vec<f32>,
+}
+
+impl Decoder {
+    fn new(track: Track) -> Result<Self> {
+        Ok(Self {
+            inner: codecs::make_decoder(&track.parameters)?,
+            rate: 0,
+            skip: track.skip,
+            promised: track.promised,
+            decoded: 0,
+            last: [0; 2],
+            interleaved: Vec::new(),
+            track,
+        })
+    }
+
+    /// Appends what a packet holds to `out`.
+    fn decode(&mut self, packet: &Packet, out: &mut Vec<f32>) -> Result<Decoded> {
+        self.interleaved.clear();
+        if codecs::needs_new_decoder(&self.track.parameters, &packet.data, self.channels()) {
+            self.inner = codecs::make_decoder(&self.track.parameters)?;
+        }
+        let (rate, channels) = match self.inner.decode(packet) {
+            Ok(audio) => take(&audio, &mut self.interleaved),
+            Err(SymphoniaError::IoError(_) | SymphoniaError::DecodeError(_)) => return Ok(Decoded::Damaged),
+            Err(e) if self.decoded == 0 => return Err(codecs::plain(&e)),
+            Err(_) => return Ok(Decoded::Damaged),
+        };
+        if self.interleaved.is_empty() {
+            return Ok(Decoded::Samples);
+        }
+        check_rate(rate)?;
+        check_channels(u16::try_from(channels).unwrap_or(u16::MAX))?;
+        self.rate = rate;
+        let start = out.len();
+        downmix(&self.interleaved, channels, out);
+        let skipped = self.skip.min(out.len() - start);
+        self.skip -= skipped;
+        out.drain(start..start + skipped);
+        let count = out.len() - start;
+        self.decoded += count as u64;
+        self.last = [self.last[1], count];
+        Ok(Decoded::Samples)
+    }
+
+    /// The channels of what was decoded last; 0 before anything was.
+    fn channels(&self) -> usize {
+        if self.rate == 0 { 0 } else { self.inner.last_decoded().spec().channels().count() }
+    }
+}
+
+/// Copies decoded samples; returns their rate and channels.
+fn take(audio: &GenericAudioBufferRef<'_>, interleaved: &mut Vec<f32>) -> (u32, usize) {
+    if audio.frames() > 0 {
+        audio.copy_to_vec_interleaved::<f32>(interleaved);
+    }
+    (audio.spec().rate(), audio.spec().channels().count())
+}
+
+/// Decoded samples on their way out: those that may be padding are held back, a track at another rate
+/// than the first is resampled.
+#[derive(Default)]
+struct Output {
+    /// At the rate of the track that is being decoded.
+    native: Vec<f32>,
+    /// How many of the last samples of `native` stay.
+    held: usize,
+    /// Samples given on since `held` changed.
+    since: u64,
+    rate: u32,
+    resampler: Option<Resampler>,
+    /// At the rate of the source; those before `at` are given out already.
+    ready: Vec<f32>,
+    at: usize,
+    total: u64,
+}
+
+impl Output {
+    fn is_empty(&self) -> bool {
+        self.at == self.ready.len()
+    }
+
+    fn hold(&mut self, samples: usize) {
+        self.held = samples;
+        self.since = 0;
+    }
+
+    fn trim(&mut self, samples: usize) {
+        let keep = self.native.len().saturating_sub(samples);
+        self.native.truncate(keep);
+    }
+
+    /// Trims what was decoded since the last hold to `samples`, by a packet or two at the most.
+    fn trim_to(&mut self, samples: u64, decoder: Option<&Decoder>) {
+        let Some(decoder) = decoder else { return };
+        let excess = (self.since + self.native.len() as u64).saturating_sub(samples);
+        let most = (decoder.last[0] + decoder.last[1]) as u64;
+        if excess <= most.max(u64::from(decoder.rate) * SHORT_PADDING_MS / 1000) {
+            self.trim(excess as usize);
+        }
+    }
+
+    /// Gives on what need not be held.
+    fn release(&mut self) -> Result<()> {
+        let count = self.native.len().saturating_sub(self.held);
+        self.since += count as u64;
+        self.compact();
+        match &mut self.resampler {
+            Some(resampler) => resampler.push(&self.native[..count], &mut self.ready)?,
+            None => self.ready.extend_from_slice(&self.native[..count]),
+        }
+        self.native.drain(..count);
+        Ok(())
+    }
+
+    /// Ends a stretch of one rate and begins another.
+    fn change_rate(&mut self, rate: u32, wanted: u32) -> Result<()> {
+        self.flush()?;
+        self.rate = rate;
+        self.resampler = if rate == wanted { None } else { Some(Resampler::new(rate, wanted)?) };
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.compact();
+        if let Some(mut resampler) = self.resampler.take() {
+            resampler.finish(&mut self.ready)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.held = 0;
+        self.release()?;
+        self.flush()
+    }
+
+    fn compact(&mut self) {
+        if self.is_empty() {
+            self.ready.clear();
+            self.at = 0;
+        }
+    }
+
+    fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> usize {
+        let n = max_samples.min(self.ready.len() - self.at);
+        out.extend_from_slice(&self.ready[self.at..self.at + n]);
+        self.at += n;
+        self.total += n as u64;
+        n
+    }
+
+    /// Samples given out and about to be.
+    fn given(&self) -> u64 {
+        self.total + (self.ready.len() - self.at) as u64 + self.native.len() as u64
+    }
+}
+
+fn not_audio(head: &[u8]) -> Error {
+    let text = head.iter().all(|b| (b' '..=b'~').contains(b) || b.is_ascii_whitespace() || *b >= 0x80);
+    let found = if text {
+        let line = String::from_utf8_lossy(head);
+        format!("text: `{}`", line.lines().next().unwrap_or_default().chars().take(20).collect::<String>())
+    } else {
+        let bytes: Vec<_> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        format!("the bytes {}", bytes.join(" "))
+    };
+    Error::new(Stage::Audio, format!("expected audio, found {found}")).hint(KNOWN_FORMATS)
+}
+
+/// What can be read, for messages.
+const KNOWN_FORMATS: &str = "WAV, FLAC, MP3, AAC, M4A, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF can be read; \
+     other formats with ffmpeg: `ffmpeg -i FILE out.wav`; raw samples need their format named";

@@ -1,0 +1,57 @@
+//! Tags before, between and behind audio: passed over by their size, never searched for sound.
+
+/// Bytes that tell a tag and its size.
+pub(super) const HEAD: usize = 32;
+/// Bytes of the tag of ID3's first version.
+const ID3V1: u64 = 128;
+
+/// The size in bytes of the tag that begins here; `None` where none does.
+pub(super) fn size(bytes: &[u8]) -> Option<u64> {
+    id3v2(bytes).or_else(|| {
+        if bytes.starts_with(b"TAG+") {
+            Some(227)
+        } else if bytes.starts_with(b"TAG") {
+            Some(ID3V1)
+        } else if bytes.starts_with(b"APETAGEX") {
+            let number = |i: usize| Some(u32::from_le_bytes(bytes.get(i..i + 4)?.try_into().ok()?));
+            // The size counts the items and the footer; a header says so of itself.
+            let (size, flags) = (u64::from(number(12)?), number(20)?);
+            Some(if flags >> 29 & 1 == 1 { size.saturating_add(32) } else { 32 })
+        } else if bytes.starts_with(b"LYRICSBEGIN") {
+            Some(11)
+        } else {
+            None
+        }
+    })
+}
+
+/// The size of an ID3v2 tag (id3.org, version 2.4, sections 3.1 and 3.4): 28 bits, so that a quarter of a
+/// gigabyte is the most.
+pub(super) fn id3v2(bytes: &[u8]) -> Option<u64> {
+    let b: &[u8; 10] = bytes.get(..10)?.try_into().ok()?;
+    let is_tag =
+        b.starts_with(b"ID3") && b[3] < 0xff && b[4] < 0xff && b[6..].iter().all(|byte| *byte < 0x80);
+    let size = b[6..].iter().fold(0, |size, byte| size << 7 | u64::from(*byte));
+    let footer = if b[5] & 0x10 != 0 { 10 } else { 0 };
+    is_tag.then_some(10 + size + footer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_formats() {
+        assert_eq!(size(b"ID3\x04\0\0\0\0\x02\x01rest"), Some(10 + 257));
+        assert_eq!(size(b"ID3\x04\0\x10\0\0\0\0rest"), Some(20));
+        // No tag has a size whose bytes go beyond seven bits.
+        assert_eq!(size(b"ID3\x04\0\0\0\0\x80\0rest"), None);
+        assert_eq!(size(b"TAGtitle"), Some(128));
+        let footer = *b"APETAGEX\xd0\x07\0\0\x64\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        assert_eq!(size(&footer), Some(32));
+        let mut header = footer;
+        header[23] = 0xa0;
+        assert_eq!(size(&header), Some(132));
+        assert_eq!(size(b"\xff\xfb\x90\x64"), None);
+    }
+}

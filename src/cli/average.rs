@@ -1,0 +1,63 @@
+//! `hearken average MODEL… -o FILE`
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::model::read_own;
+use super::{Outcome, Stop};
+use crate::error::{Error, Stage};
+use crate::model::Network;
+use crate::onnx;
+
+/// Write the mean of the weights of some models of one training.
+///
+/// The mean often does better on people it has not heard than each of the models, for example on those
+/// that `keep_models` keeps along the way. Everything but the weights is the first model's.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: hearken average runs/mine/at-003000.onnx runs/mine/at-004000.onnx -o mean.onnx"
+)]
+pub(super) struct Args {
+    /// Models of one architecture, with the same tokens and features.
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<PathBuf>,
+
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Round the weights to 16-bit floats, which pack into half the room.
+    #[arg(long)]
+    halves: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
+    let mut networks = Vec::new();
+    let mut first = None;
+    for path in &args.models {
+        let (network, metadata) = read_own(path)?;
+        let (name, expected) = first.get_or_insert_with(|| (path, metadata.clone()));
+        let differs = [
+            (metadata.tokens != expected.tokens, "tokens"),
+            (metadata.features != expected.features, "features"),
+            (networks.first().is_some_and(|n: &Network<f32>| n.config != network.config), "layers"),
+        ];
+        if let Some((_, what)) = differs.iter().find(|(differs, _)| *differs) {
+            let problem = format!("its {what} are not those of {}", name.display());
+            return Err(Error::new(Stage::Model, problem)
+                .in_file(path)
+                .hint("models of one training can be averaged")
+                .into());
+        }
+        networks.push(network);
+    }
+    let Some((_, metadata)) = first else { return Ok(Outcome::Done) };
+    let mut mean = Network::mean_of(&networks)?;
+    if args.halves {
+        mean.round_to_halves();
+    }
+    onnx::write_file(&args.out, &mean, &metadata)?;
+    let written = writeln!(io::stdout(), "{}", args.out.display());
+    written.map_err(|e| Stop::output(Path::new("standard output"), e))?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,211 @@
+//! `hearken evaluate MANIFEST…`
+
+mod group;
+mod report;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::model::ModelArgs;
+use super::{Outcome, Stop, complain};
+use crate::corpus::{Entry, ReadOptions, manifest};
+use crate::error::{Error, Stage};
+use crate::eval::Scorer;
+use crate::recognizer::{Recognizer, evaluate_entry};
+use crate::text::normalize;
+use group::Grouping;
+use report::{FailedLine, Named, Sum, UtteranceLine, Wrong, known_words_note, write_json};
+
+/// Measure error rates and speed on recordings whose text is known.
+///
+/// Streaming, as in use. A manifest is JSON lines with `audio_filepath` and `text`. Case and punctuation
+/// do not count. Recordings that cannot be read or are damaged are listed and not scored.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hearken evaluate --model m.onnx --equal oh=zero dev.jsonl\n  \
+    hearken evaluate --group-by age:14 dev.jsonl     # below 14, and from 14 on")]
+pub(super) struct Args {
+    /// Manifests; each is scored, and all together.
+    #[arg(required = true, value_name = "MANIFEST")]
+    manifests: Vec<PathBuf>,
+
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Print JSON lines: each utterance, each manifest, each group, last the total.
+    #[arg(long)]
+    json: bool,
+
+    /// Words that count as the same.
+    #[arg(long, value_name = "WORD=WORD")]
+    equal: Vec<String>,
+
+    /// Leave words that the model cannot write out of what was said: a model of digits is not
+    /// wrong when it keeps silent about the rest.
+    #[arg(long)]
+    known_words: bool,
+
+    /// Score utterances by what a field of their lines says (`speaker`, or any other); with a number
+    /// those below it and the others apart.
+    #[arg(long, value_name = "KEY[:NUMBER]")]
+    group_by: Option<Grouping>,
+
+    /// How many of the worst utterances to show.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    worst: usize,
+}
+
+/// Failures to write; broken pipes are told apart.
+fn unwritten(error: io::Error) -> Stop {
+    Stop::output(Path::new("standard output"), error)
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
+    let scorer = Scorer::new(&args.equal)?;
+    let (manifests, mut outcome) = read_manifests(args)?;
+    let recognizer = args.model.open()?;
+    let mut evaluation = Evaluation { args, recognizer, scorer, groups: Vec::new(), worst: Vec::new() };
+    let mut out = io::stdout().lock();
+    let (mut total, mut sums) = (Sum::default(), Vec::new());
+    for (name, entries) in manifests {
+        let sum = evaluation.score(&entries, &mut out)?;
+        if args.json {
+            write_json(&mut out, &sum.line("manifest").of_manifest(&name)).map_err(unwritten)?;
+        }
+        total.merge(&sum);
+        sums.push(Named { name, sum });
+    }
+    if total.failed > 0 {
+        outcome = Outcome::SomeFailed;
+    }
+    let Evaluation { mut groups, mut worst, .. } = evaluation;
+    groups.sort_by(|a, b| group::order(&a.name, &b.name));
+    let key = args.group_by.as_ref().map_or("", |grouping| grouping.key.as_str());
+    let written = if args.json {
+        groups
+            .iter()
+            .try_for_each(|group| write_json(&mut out, &group.sum.line("group").of_group(key, &group.name)))
+            .and_then(|()| write_json(&mut out, &total.line("total")))
+    } else if sums.is_empty() {
+        Ok(())
+    } else {
+        report::print(&mut out, args, &report::Results { sums, groups, total: &total }, &mut worst)
+    };
+    written.and_then(|()| out.flush()).map_err(unwritten)?;
+    if let Some(note) = known_words_note(&total).filter(|_| !args.known_words) {
+        let _ = writeln!(io::stderr(), "hearken: {note}");
+    }
+    Ok(outcome)
+}
+
+/// Manifests by name, with their entries.
+type Manifests = Vec<(String, Vec<Entry>)>;
+
+/// The entries of every manifest that can be read.
+fn read_manifests(args: &Args) -> Result<(Manifests, Outcome), Stop> {
+    // Absent audio is told entry by entry, so that the others still count.
+    let options = ReadOptions { allow_empty_text: true, check_audio: false };
+    let (mut manifests, mut outcome) = (Vec::new(), Outcome::Done);
+    for path in &args.manifests {
+        match manifest::read_with(path, options) {
+            Ok(entries) => manifests.push((path.to_string_lossy().into_owned(), entries)),
+            Err(error) => {
+                complain(&error);
+                outcome = Outcome::SomeFailed;
+            }
+        }
+    }
+    if let Some(grouping) = &args.group_by
+        && !manifests.iter().flat_map(|(_, entries)| entries).any(|entry| grouping.applies_to(entry))
+        && !manifests.is_empty()
+    {
+        let problem = format!("--group-by: no line of the manifests has `{}`", grouping.key);
+        return Err(Error::new(Stage::Usage, problem).into());
+    }
+    Ok((manifests, outcome))
+}
+
+/// Scoring with one model.
+struct Evaluation<'a> {
+    args: &'a Args,
+    recognizer: Recognizer,
+    scorer: Scorer,
+    groups: Vec<Named>,
+    worst: Vec<Wrong>,
+}
+
+impl Evaluation<'_> {
+    /// Scores the entries of a manifest, one after the other.
+    fn score(&mut self, entries: &[Entry], out: &mut impl Write) -> Result<Sum, Stop> {
+        // Draws on standard error, and only where that is a terminal.
+        let bar = ProgressBar::new(entries.len() as u64);
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg} {eta}") {
+            bar.set_style(style);
+        }
+        let mut sum = Sum::default();
+        for entry in entries {
+            bar.inc(1);
+            sum.merge(&self.score_entry(entry, &bar, out)?);
+            if let Some(wer) = sum.score.wer() {
+                bar.set_message(format!("WER {:.1} %", 100.0 * wer));
+            }
+        }
+        bar.finish_and_clear();
+        Ok(sum)
+    }
+
+    fn score_entry(&mut self, entry: &Entry, bar: &ProgressBar, out: &mut impl Write) -> Result<Sum, Stop> {
+        let words = normalize::words(&entry.text);
+        let all = words.len() as u64;
+        let metadata = self.recognizer.metadata();
+        // Some models write capitals only.
+        let writes = |word: &String| metadata.writes(word) || metadata.writes(&word.to_uppercase());
+        let known: Vec<String> = words.into_iter().filter(writes).collect();
+        let unknown_words = all - known.len() as u64;
+        let known = self.args.known_words.then(|| Entry { text: known.join(" "), ..entry.clone() });
+        let entry = known.as_ref().unwrap_or(entry);
+        let path = entry.audio.to_string_lossy();
+        let chunk = self.args.model.chunk_samples(&self.recognizer);
+        let utterance = match evaluate_entry(&self.recognizer, &self.scorer, entry, chunk) {
+            Ok(utterance) => utterance,
+            Err(error) => {
+                let error = error.in_file(&entry.audio);
+                bar.suspend(|| complain(&error));
+                if self.args.json {
+                    let line = FailedLine { r#type: "failed", path: &path, error: error.problem() };
+                    write_json(out, &line).map_err(unwritten)?;
+                }
+                let sum = Sum { failed: 1, ..Sum::default() };
+                self.add_to_group(entry, &sum);
+                return Ok(sum);
+            }
+        };
+        let words = utterance.score.words;
+        if self.args.json {
+            let seconds = utterance.audio_seconds;
+            let line = UtteranceLine::new(&path, entry, &utterance.hypothesis, words, seconds);
+            write_json(out, &line).map_err(unwritten)?;
+        } else if words.errors() > 0 && self.args.worst > 0 {
+            self.worst.push(Wrong {
+                path: path.to_string(),
+                reference: entry.text.clone(),
+                hypothesis: utterance.hypothesis.clone(),
+                words,
+            });
+        }
+        let mut sum = Sum { score: utterance.score, unknown_words, ..Sum::default() };
+        sum.timing.add(utterance.audio_seconds, utterance.compute);
+        self.add_to_group(entry, &sum);
+        Ok(sum)
+    }
+
+    fn add_to_group(&mut self, entry: &Entry, sum: &Sum) {
+        let Some(grouping) = &self.args.group_by else { return };
+        let name = grouping.group_of(entry);
+        match self.groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.sum.merge(sum),
+            None => self.groups.push(Named { name, sum: sum.clone() }),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What `hearken train` shows as it goes: a bar on a terminal, lines elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::printable;
+use crate::train::{Ended, LEFT_OUT, Progress, Scores, Start, Step};
+
+/// Recordings left out that are named where all can be read in the run's folder.
+const MOST_NAMED: usize = 5;
+/// Without a terminal something is said at least this often.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Shows a run on standard error.
+pub(super) struct TrainReport {
+    bar: Option<ProgressBar>,
+    left_out: Vec<String>,
+    /// When something was last said, where there is no terminal.
+    spoke: Instant,
+}
+
+impl TrainReport {
+    /// A report of a run that begins now.
+    pub fn new() -> Self {
+        let style = ProgressStyle::with_template("{prefix} [{wide_bar}] {pos}/{len} {eta} left  {msg}");
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(1);
+            if let Ok(style) = style {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar
+        });
+        Self { bar, left_out: Vec::new(), spoke: Instant::now() }
+    }
+
+    /// Shows one piece of news.
+    pub fn show(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Loading(done, all) => self.at("reading recordings", *done as u64, *all as u64),
+            Progress::LeftOut(line) => self.left_out.push(line.clone()),
+            Progress::Note(note) => self.line(&format!("note: {}", printable(note))),
+            Progress::Started(start) => self.started(start),
+            Progress::Updated(step, steps) => self.at("training", *step, *steps),
+            Progress::Step(step) => self.step(step),
+            Progress::Scoring(done, all) => self.at("scoring dev sets", *done as u64, *all as u64),
+            Progress::Scores(scores) => self.scores(scores),
+            Progress::Done(ended) if ended.stopped => {}
+            Progress::Done(ended) => self.done(ended),
+        }
+    }
+
+    /// Shows what was left out when a run fails before it begins: then no file names it.
+    pub fn end(&mut self) {
+        self.clear();
+        self.show_left_out(usize::MAX);
+    }
+
+    /// Says how to go on after Ctrl-C: with which command.
+    pub fn stopped(&mut self, ended: &Ended, command: &str) {
+        self.clear();
+        self.line(&match ended.step {
+            0 => "stopped before the first update".into(),
+            step => format!("stopped after update {step}; go on with: {command}"),
+        });
+    }
+
+    fn started(&mut self, start: &Start) {
+        self.show_left_out(MOST_NAMED);
+        let Start { parameters, recordings, hours, step, steps } = start;
+        self.line(&format!(
+            "{parameters} parameters; {recordings} recordings, {hours:.2} h; updates {step} to {steps}"
+        ));
+        self.line(
+            "loss: of a label (CTC), lower is better; gradient: its length before clipping; \
+             blank: share of steps at which nothing is written",
+        );
+        if let Some(bar) = &self.bar {
+            bar.reset_eta();
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        let also =
+            |name: &str, loss: Option<f64>| loss.map_or(String::new(), |loss| format!("  {name} {loss:.3}"));
+        let text = format!(
+            "loss {:.4}{}{}{}  gradient {:.2}  learning rate {:.1e}  blank {:.0} %  {:.0} utterances/s",
+            step.loss,
+            also("auxiliary loss", step.auxiliary_loss),
+            also("MMI loss", step.mmi_loss),
+            also("disagreement of views", step.consistency_loss),
+            step.gradient_norm,
+            step.learning_rate,
+            100.0 * step.blank_share,
+            step.utterances_per_second,
+        );
+        match &self.bar {
+            Some(bar) => bar.set_message(text),
+            None => self.line(&format!("update {}/{}  {text}", step.step, step.steps)),
+        }
+    }
+
+    fn scores(&mut self, scores: &Scores) {
+        let update = scores.step;
+        let percent = |rate: Option<f64>| rate.map_or("no".into(), |rate| format!("{:.2} %", 100.0 * rate));
+        for set in &scores.sets {
+            let words = &set.score.words;
+            let false_words = set
+                .false_words_per_hour
+                .map_or(String::new(), |rate| format!(", {rate:.1} false words an hour"));
+            self.line(&format!(
+                "update {update}  {}: {} word errors, {} character errors ({} words: {} substituted, {} missed, {} inserted){false_words}",
+                printable(&set.manifest),
+                percent(set.score.wer()),
+                percent(set.score.cer()),
+                words.reference,
+                words.substitutions,
+                words.deletions,
+                words.insertions,
+            ));
+        }
+        let total = scores.total.map_or("no score".into(), |total| format!("score {total:.4}"));
+        let mark = match (scores.best, scores.writes_nothing, scores.total) {
+            (_, true, _) => ", but the model writes nothing yet",
+            (true, false, Some(_)) => ", the best so far",
+            (true, false, None) => ", the latest is kept as the best",
+            (false, false, _) => "",
+        };
+        self.line(&format!("update {update}  {total}{mark}"));
+    }
+
+    fn done(&mut self, ended: &Ended) {
+        self.clear();
+        let step = ended.step;
+        self.line(&match ended.best {
+            Some((Some(score), at)) => format!("done after update {step}; best at {at} with {score:.4}"),
+            Some((None, at)) => format!("done after update {step}; best.onnx is of update {at}, unscored"),
+            None => format!("done after update {step}"),
+        });
+        if ended.writes_nothing {
+            self.line(
+                "note: the best model writes nothing; see \"Signs, and what they mean\" in docs/train.md",
+            );
+        }
+    }
+
+    fn show_left_out(&mut self, most: usize) {
+        let left_out = std::mem::take(&mut self.left_out);
+        for line in left_out.iter().take(most) {
+            self.line(&format!("left out: {}", printable(line)));
+        }
+        match left_out.len().saturating_sub(most) {
+            0 => {}
+            more => self.line(&format!("left out: {more} more; {LEFT_OUT} in the run's folder names all")),
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }
+        }
+        self.spoke = Instant::now();
+    }
+
+    /// Moves the bar, or says where it would be now and then.
+    fn at(&mut self, what: &'static str, done: u64, all: u64) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_prefix(what);
+                bar.set_length(all);
+                bar.set_position(done);
+            }
+            None if self.spoke.elapsed() >= PATIENCE => self.line(&format!("{what}: {done} of {all}")),
+            None => {}
+        }
+    }
+}

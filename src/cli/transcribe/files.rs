@@ -1,0 +1,235 @@
+//! Transcripts in files of their own: several recordings at a time, in whatever order they end, with
+//! a journal by which a run that was stopped goes on.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use super::inputs::{Folder, Input, targets};
+use super::journal::{Done, Journal, Settings, Stamp};
+use super::progress::{self, Progress};
+use super::{Args, Job, stopped, warn};
+use crate::audio::Problems;
+use crate::cli::{Outcome, Stop, complain};
+use crate::error::{Error, Result, Stage, io as io_error};
+use crate::fs::quoted;
+use crate::output::Transcript;
+use crate::recognizer::{Event, Segment};
+
+/// A recording that is to be transcribed, and where to.
+struct Task<'a> {
+    input: &'a Input,
+    target: PathBuf,
+    stamp: Option<Stamp>,
+}
+
+/// A recording that a worker is done with.
+struct Finished {
+    /// Which of the tasks.
+    task: usize,
+    result: Result<(Vec<Segment>, Problems)>,
+}
+
+/// Transcribes all recordings, each into a file of its own.
+pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outcome, Stop> {
+    let inputs = &job.inputs.list;
+    let mut tasks: Vec<Task> = inputs
+        .iter()
+        .zip(targets(inputs, folder, job.args.format.extension()))
+        .map(|(input, target)| Task { input, target, stamp: Stamp::of(&input.path) })
+        .collect();
+    check_targets(job, &tasks)?;
+    let home = home(folder, inputs);
+    std::fs::create_dir_all(&home).map_err(|e| io_error(Stage::Output, &home, e))?;
+    // Before the journal is begun anew, since it is what --resume goes on by.
+    if !job.args.resume && !job.args.overwrite {
+        check_absent(job.args, &tasks, None)?;
+    }
+    let mut journal = Journal::open(&home, &settings(job.args), job.args.resume)?;
+    let mut outcome = Outcome::Done;
+    let before = tasks.len();
+    tasks.retain(|task| {
+        let done = journal.done(&task.input.name(), task.stamp, &task.target);
+        if done.is_some_and(|done| !done.warnings.is_empty()) {
+            outcome = Outcome::SomeFailed;
+        }
+        done.inspect(|done| warn(task.input, &done.warnings)).is_none()
+    });
+    if job.args.resume {
+        check_absent(job.args, &tasks, Some(&journal))?;
+    }
+    let passed_over = before - tasks.len();
+    let inputs: Vec<&Input> = tasks.iter().map(|task| task.input).collect();
+    let mut progress = job.progress(&inputs, true);
+    let worked = work(job, &tasks, &mut journal, &mut progress);
+    progress.clear();
+    let outcome = worked?.max(outcome);
+    let mut summary = progress.summary();
+    if passed_over > 0 {
+        summary += &format!("; {passed_over} were done before");
+    }
+    if outcome == Outcome::Interrupted {
+        summary += &format!("; interrupted, {} left: go on with --resume", tasks.len() - progress.done());
+    }
+    crate::cli::say(&summary);
+    Ok(outcome)
+}
+
+/// What the transcripts depend on, by option.
+fn settings(args: &Args) -> Settings {
+    // All options by name, so that a new one is thought of here.
+    let Args { model, raw, format, endpoint, .. } = args;
+    let Args { paths: _, json: _, out: _, beside: _, resume: _, overwrite: _, threads: _, .. } = args;
+    let mut settings = model.settings();
+    settings.extend(endpoint.settings());
+    settings.insert("--format".into(), format.name().into());
+    settings.insert("--raw".into(), raw.map_or("not given".into(), |raw| format!("{raw:?}")));
+    settings
+}
+
+/// The folder of the journal.
+fn home(folder: &Folder, inputs: &[Input]) -> PathBuf {
+    let home = match folder {
+        Folder::Below(folder) => folder.as_path(),
+        Folder::Beside => inputs.first().and_then(|input| input.path.parent()).unwrap_or(Path::new("")),
+    };
+    if home.as_os_str().is_empty() { PathBuf::from(".") } else { home.into() }
+}
+
+/// Refuses transcripts that would be written over recordings, manifests or each other.
+fn check_targets(job: &Job, tasks: &[Task]) -> Result<()> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    let sources = tasks.iter().map(|task| task.input.path.as_path());
+    let sources: HashSet<PathBuf> =
+        sources.chain(job.inputs.manifests.iter().map(PathBuf::as_path)).map(real).collect();
+    let mut taken = HashSet::new();
+    for Task { target, input, .. } in tasks {
+        let wrong = |problem: &str| Error::new(Stage::Usage, problem.to_string()).in_file(target);
+        if sources.contains(&real(target)) {
+            return Err(wrong("the transcript would be written over a recording or manifest")
+                .hint("choose another --format, or a folder for --out"));
+        }
+        if !taken.insert(target) {
+            return Err(
+                wrong("two recordings would have this transcript").hint(format!("one is {}", input.name()))
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to replace files that no run before has written.
+fn check_absent(args: &Args, tasks: &[Task], journal: Option<&Journal>) -> Result<()> {
+    let known = |task: &Task| journal.is_some_and(|journal| journal.knows(&task.input.name(), &task.target));
+    let foreign = |task: &&Task| task.target.exists() && !known(task);
+    let mut there = tasks.iter().filter(foreign);
+    let Some(first) = there.next() else { return Ok(()) };
+    let more = match there.count() {
+        0 => String::new(),
+        n => format!(", and {n} more are"),
+    };
+    let hint = if args.resume {
+        "--overwrite replaces them"
+    } else {
+        "--overwrite replaces them, --resume goes on with the run that wrote them"
+    };
+    Err(Error::new(Stage::Usage, format!("the transcript is there already{more}"))
+        .in_file(&first.target)
+        .hint(hint))
+}
+
+/// Hands the tasks to the workers, and writes what they bring back.
+fn work(
+    job: &Job,
+    tasks: &[Task],
+    journal: &mut Journal,
+    progress: &mut Progress,
+) -> std::result::Result<Outcome, Stop> {
+    let next = AtomicUsize::new(0);
+    let (out, finished) = bounded::<Finished>(job.workers().max(1));
+    thread::scope(|scope| {
+        // Goes when this ends, and workers that wait for it with it.
+        let finished = finished;
+        for _ in 0..job.workers().min(tasks.len()) {
+            let (out, next) = (out.clone(), &next);
+            scope.spawn(move || hear_tasks(job, tasks, next, &out));
+        }
+        drop(out);
+        let mut outcome = Outcome::Done;
+        loop {
+            match finished.recv_timeout(progress::EVERY) {
+                Ok(Finished { task, result }) => {
+                    let task = &tasks[task];
+                    // What was cut off by Ctrl-C is for the next run.
+                    if job.interrupt.is_asked() {
+                        continue;
+                    }
+                    let failed = write(job, task, result, journal, progress)?;
+                    progress.count(failed);
+                    if failed {
+                        outcome = Outcome::SomeFailed;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            progress.show();
+        }
+        Ok(if job.interrupt.is_asked() { Outcome::Interrupted } else { outcome })
+    })
+}
+
+/// A worker: takes tasks until there are no more, or nobody listens.
+fn hear_tasks(job: &Job, tasks: &[Task], next: &AtomicUsize, out: &Sender<Finished>) {
+    while !job.interrupt.is_asked() {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(task) = tasks.get(number) else { return };
+        let mut segments = Vec::new();
+        let heard = job.hear(task.input, |event| {
+            if let Event::Final(segment) = event {
+                segments.push(segment);
+            }
+            true
+        });
+        let result = heard.and_then(|problems| problems.ok_or_else(|| stopped(task.input)));
+        let result = result.map(|problems| (segments, problems));
+        if out.send(Finished { task: number, result }).is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes a transcript; whether something was wrong with the recording.
+fn write(
+    job: &Job,
+    task: &Task,
+    result: Result<(Vec<Segment>, Problems)>,
+    journal: &mut Journal,
+    progress: &Progress,
+) -> Result<bool> {
+    let (segments, problems) = match result {
+        Ok(heard) => heard,
+        Err(error) => {
+            progress.suspend(|| complain(&error.in_file(&task.input.path)));
+            return Ok(true);
+        }
+    };
+    let transcript = Transcript { path: task.input.name(), segments, warnings: problems.messages() };
+    let failed = |e| io_error(Stage::Output, &task.target, e);
+    if let Some(folder) = task.target.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    journal.note(&Done {
+        recording: task.input.name(),
+        stamp: task.stamp,
+        transcript: quoted(&task.target).into_owned(),
+        seconds: transcript.duration(),
+        warnings: transcript.warnings.clone(),
+    })?;
+    crate::fs::write(&task.target, job.args.format.write(&transcript).as_bytes()).map_err(failed)?;
+    progress.suspend(|| warn(task.input, &transcript.warnings));
+    Ok(!transcript.warnings.is_empty())
+}

@@ -1,0 +1,46 @@
+//! `hearken --version`
+
+use std::env::consts::{ARCH, OS};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::{Outcome, Stop};
+use crate::onnx;
+use crate::recognizer::embedded;
+
+/// Cargo's features, and whether this build has them.
+const FEATURES: [(&str, bool); 5] = [
+    ("digits", cfg!(feature = "digits")),
+    ("microphone", cfg!(feature = "microphone")),
+    ("ort", cfg!(feature = "ort")),
+    ("serve", cfg!(feature = "serve")),
+    ("tract", cfg!(feature = "tract")),
+];
+
+pub(super) fn run(verbose: bool) -> std::result::Result<Outcome, Stop> {
+    let mut text = format!("hearken {}\n", env!("CARGO_PKG_VERSION"));
+    if verbose {
+        text += &details();
+    }
+    let written = io::stdout().write_all(text.as_bytes());
+    written.map_err(|e| Stop::output(Path::new("standard output"), e))?;
+    Ok(Outcome::Done)
+}
+
+fn details() -> String {
+    let features: Vec<&str> = FEATURES.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+    let mut lines = vec![
+        format!("system: {ARCH}-{OS}"),
+        format!("features: {}", if features.is_empty() { "none".into() } else { features.join(", ") }),
+        "license of the program: MIT OR Apache-2.0".into(),
+    ];
+    match embedded::digits().and_then(onnx::read) {
+        Ok((network, metadata)) => lines.extend([
+            format!("model inside: digits, {} parameters", network.num_parameters()),
+            format!("license of the model: {}", metadata.license),
+            format!("trained on: {}", metadata.trained_on),
+        ]),
+        Err(_) => lines.push("model inside: none".into()),
+    }
+    lines.join("\n") + "\n"
+}

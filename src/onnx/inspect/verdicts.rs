@@ -1,0 +1,220 @@
+//! Which systems would load a file, and why others would not.
+
+use super::operators;
+use super::sizes::total;
+use super::{Description, MAX_WINDOW, Port, Verdict, type_name};
+use crate::onnx::import::{ImportOptions, import};
+use crate::onnx::proto::ModelProto;
+use crate::onnx::targets::SHERPA_METADATA;
+use crate::onnx::{check, element_types, streamable};
+use crate::units::counted;
+
+/// Which systems would load the file, and why others would not.
+pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Description) -> Vec<Verdict> {
+    let verdict = |system, result: std::result::Result<String, String>| Verdict {
+        system,
+        loads: result.is_ok(),
+        reason: result.unwrap_or_else(|reason| reason),
+    };
+    let native =
+        crate::onnx::read(bytes).map(|_| "hearken's own layout".to_string()).map_err(|e| e.to_string());
+    let import = match &native {
+        Ok(_) => Ok("it is hearken's already".to_string()),
+        Err(_) => import(bytes, &ImportOptions::default())
+            .map(|i| {
+                let layers = counted(i.network.config.layers.len(), "layer");
+                format!("{layers}, {} parameters", i.network.num_parameters())
+            })
+            .map_err(|e| e.to_string()),
+    };
+    let onnxruntime =
+        check::check(model).map_err(|e| e.to_string()).and_then(|()| runs_in_onnxruntime(model, description));
+    vec![
+        verdict("hearken (native)", native),
+        verdict("hearken (graph)", runs_as_it_is(model, description)),
+        verdict("hearken import", import),
+        verdict("onnxruntime", onnxruntime),
+        verdict("sherpa-onnx", runs_in_sherpa(model, description)),
+        verdict("triton", runs_in_triton(description)),
+    ]
+}
+
+/// Whether hearken's engines ort and tract can feed the graph, stream by stream.
+fn runs_as_it_is(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
+    check::check(model)
+        .and_then(|()| element_types::check_ports(model))
+        .and_then(|()| streamable::check_nodes_stream(model))
+        .map_err(|e| e.to_string())?;
+    match d.states.len() {
+        0 => Err("no states: it cannot take a stream piece by piece (`hearken verify` runs it)".into()),
+        states => Ok(format!("by ort or tract: {}, {}", counted(states, "state"), d.states_found)),
+    }
+}
+
+/// The newest format and operator set that onnxruntime 1.32 loads.
+const NEWEST_FORMAT: i64 = 14;
+const NEWEST_OPSET: i64 = 28;
+
+fn runs_in_onnxruntime(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
+    let foreign: Vec<&str> = d
+        .opsets
+        .iter()
+        .map(|(domain, _)| domain.as_str())
+        .filter(|domain| !["", "ai.onnx", "ai.onnx.ml", "com.microsoft"].contains(domain))
+        .collect();
+    if !foreign.is_empty() {
+        return Err(format!("operators of {} need a library of their own", foreign.join(", ")));
+    }
+    let own = d.opsets.iter().find(|(domain, _)| matches!(domain.as_str(), "" | "ai.onnx"));
+    let opset = match own.map(|o| o.1) {
+        None => return Err("the file does not say its opset".into()),
+        Some(opset) if !(1..=NEWEST_OPSET).contains(&opset) => {
+            return Err(format!("opset {opset}: onnxruntime 1.32 knows 1 to {NEWEST_OPSET}"));
+        }
+        Some(opset) => opset,
+    };
+    if d.ir_version > NEWEST_FORMAT {
+        return Err(format!("IR {}: onnxruntime 1.32 knows those up to {NEWEST_FORMAT}", d.ir_version));
+    }
+    if let Some(reason) = unknown_parts(model, opset) {
+        return Err(reason);
+    }
+    if element_types::transposes_half_products(model) {
+        return Err(
+            "matrix products in half precision behind transpositions: onnxruntime 1.32 crashes when \
+                    it optimizes the layout, as it does by default; export the model in float32"
+                .into(),
+        );
+    }
+    // Released with these operator sets and versions of the format: onnxruntime's "Compatibility" page.
+    let by_opset = match opset {
+        ..=19 => 0,
+        20 | 21 => 1,
+        22 => 2,
+        23 => 3,
+        _ => 4,
+    };
+    let by_format = match d.ir_version {
+        ..=9 => 0,
+        10 => 1,
+        11 => 3,
+        _ => 4,
+    };
+    let releases = ["1.17 and later", "1.18 and later", "1.20 and later", "1.22 and later", "new releases"];
+    let since = releases[by_opset.max(by_format)];
+    Ok(format!("opset {opset}, IR {}: {since}", d.ir_version))
+}
+
+/// A tensor of a type, or a node of an operator, that there is not.
+fn unknown_parts(model: &ModelProto, opset: i64) -> Option<String> {
+    let graph = model.graph.as_ref()?;
+    // 1 to 23 (float4) but for complex numbers, of which no operator is computed.
+    let is_known = |kind: i32| (1..=23).contains(&kind) && ![14, 15].contains(&kind);
+    let ports =
+        graph.input.iter().chain(&graph.output).filter_map(|p| Some((p.name.as_str(), p.tensor()?.0)));
+    let mut tensors = ports.chain(graph.initializer.iter().map(|t| (t.name.as_str(), t.data_type)));
+    if let Some((name, kind)) = tensors.find(|(_, kind)| !is_known(*kind)) {
+        return Some(format!("`{name}`: onnxruntime computes no tensors of {}", type_name(kind)));
+    }
+    graph.node.iter().enumerate().find_map(|(i, node)| {
+        let place = if node.name.is_empty() { i.to_string() } else { node.name.clone() };
+        operators::unknown(node, opset).map(|why| format!("node {place}: {why}"))
+    })
+}
+
+/// The windows of a streaming model, as hearken's own reader bounds them.
+fn windows(d: &Description) -> std::result::Result<(usize, usize), String> {
+    let number = |key: &str| {
+        let text = d.value(key).unwrap_or_default();
+        text.trim().parse::<usize>().map_err(|_| format!("metadata {key}: expected a number, found {text:?}"))
+    };
+    let (window, shift) = (number("T")?, number("decode_chunk_len")?);
+    if shift == 0 || shift > window || window > MAX_WINDOW {
+        return Err(format!("expected windows that can be, found {window} moved by {shift}"));
+    }
+    Ok((window, shift))
+}
+
+fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
+    let missing: Vec<&str> = SHERPA_METADATA.into_iter().filter(|key| d.value(key).is_none()).collect();
+    let takes_windows =
+        d.value("T").is_some() && d.value("decode_chunk_len").is_some() && !d.states.is_empty();
+    if takes_windows && d.outputs.first().is_some_and(|o| o.name == "encoder_out") {
+        windows(d)?;
+        let family = d.value("model_type").unwrap_or("unknown");
+        return Ok(format!("the encoder of a streaming transducer, {family}"));
+    }
+    for (key, part) in [("context_size", "decoder"), ("joiner_dim", "joiner")] {
+        if d.value(key).is_some() && d.states.is_empty() {
+            return Ok(format!("the {part} of a transducer"));
+        }
+    }
+    if missing.len() == SHERPA_METADATA.len() {
+        let hint = "`hearken export --for sherpa-onnx` writes one from hearken's own file";
+        return Err(format!("no streaming zipformer2-CTC metadata; {hint}"));
+    }
+    if !missing.is_empty() {
+        return Err(format!("missing metadata: {}", missing.join(", ")));
+    }
+    let lists: Option<Vec<u64>> = d
+        .value("num_encoder_layers")
+        .map(|v| v.split(',').map(|n| n.trim().parse::<u64>().ok()).collect())
+        .unwrap_or_default();
+    let layers = total(lists.ok_or("num_encoder_layers: expected numbers")?.into_iter());
+    let expected = layers.saturating_mul(6).saturating_add(3);
+    let (inputs, outputs) = (d.inputs.len() as u64, d.outputs.len() as u64);
+    if inputs != expected || outputs != expected {
+        return Err(format!("expected {expected} inputs and outputs, found {inputs} and {outputs}"));
+    }
+    let rank = model.graph.as_ref().and_then(|g| g.output.first()?.tensor().map(|t| t.1.len()));
+    if rank != Some(3) {
+        return Err("expected a first output declared with three axes".into());
+    }
+    if d.ir_version > 12 || d.opsets.iter().any(|(domain, v)| domain.is_empty() && *v > 24) {
+        return Err(format!("IR {} or its opset is too new for the releases known", d.ir_version));
+    }
+    let releases = if d.ir_version <= 9 && d.opsets.iter().all(|o| o.1 <= 19) {
+        "all releases"
+    } else {
+        "1.12.26 and later"
+    };
+    let (window, shift) = windows(d)?;
+    Ok(format!("zipformer2-CTC, windows of {window} frames moved by {shift}; {releases}"))
+}
+
+fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
+    let hint = "`hearken export --for triton` writes one that does";
+    let others: Vec<&str> = d.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
+    if !others.is_empty() {
+        let count = if others.len() == 1 { "counts" } else { "count" };
+        return Err(format!(
+            "{} {count} streams on another axis than the first, which allows no batches; {hint}",
+            others.join(", ")
+        ));
+    }
+    let ports = || d.inputs.iter().chain(&d.outputs);
+    let is_open = |p: &&Port| p.shape.first().is_some_and(|axis| axis.parse::<u64>().is_err());
+    if let Some(port) = ports().find(|p| !is_open(p)) {
+        let shape = port.shape.join(", ");
+        return Err(format!(
+            "{} [{shape}] does not leave its first axis open for streams, which allows no batches; {hint}",
+            port.name
+        ));
+    }
+    // Axes of other names are of other lengths; tf2onnx has a name for each that it does not know.
+    let mut symbols: Vec<&str> = ports()
+        .filter_map(|p| p.shape.first())
+        .map(String::as_str)
+        .filter(|s| *s != "?" && !s.starts_with("unk__"))
+        .collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    if symbols.len() > 1 {
+        let found = symbols.join(", ");
+        return Err(format!("the first axes are {found}, of which one alone can count streams; {hint}"));
+    }
+    Ok(match d.states.is_empty() {
+        true => "no states: an ordinary batched model".into(),
+        false => "every state counts streams on its first axis: sequence batching with implicit state".into(),
+    })
+}

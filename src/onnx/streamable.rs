@@ -1,0 +1,156 @@
+//! What recurrent nodes ask for that not every runtime gives, told before a graph is run.
+
+use super::proto::{self, AttributeProto, GraphProto, ModelProto, NodeProto};
+use crate::error::{Error, Result, Stage};
+
+/// Bodies inside bodies that are looked into.
+const MAX_DEPTH: usize = 8;
+
+/// Whether a node is one of ONNX's recurrent operators.
+pub(super) fn is_recurrent(node: &NodeProto) -> bool {
+    matches!(node.domain.as_str(), "" | "ai.onnx") && ["RNN", "GRU", "LSTM"].contains(&node.op_type.as_str())
+}
+
+/// Refuses a graph that is to hear a stream and has a layer that runs backwards.
+///
+/// # Errors
+/// Names the node; when the bytes are no ONNX file.
+pub fn check_streams(bytes: &[u8]) -> Result<()> {
+    check_nodes_stream(&proto::decode(bytes)?)
+}
+
+/// As [`check_streams`], of a decoded file.
+pub(super) fn check_nodes_stream(model: &ModelProto) -> Result<()> {
+    let forward = |node: &NodeProto| {
+        let direction = text(node, "direction").unwrap_or_else(|| "forward".into());
+        match direction.as_str() {
+            "forward" => Ok(()),
+            other => Err(at(node, format!("its direction is {other}: it needs the end of the sound first"))
+                .hint("it cannot hear a stream; train the model with forward layers alone")),
+        }
+    };
+    model.graph.as_ref().map_or(Ok(()), |graph| check_graph(graph, &forward, 0))
+}
+
+/// Refuses what tract passes over without a word and computes otherwise: clipping, activations of
+/// choice, and coupled gates.
+///
+/// # Errors
+/// Names node and attribute; when the bytes are no ONNX file.
+pub fn check_for_tract(bytes: &[u8]) -> Result<()> {
+    check_nodes(bytes, &|node| {
+        let refused =
+            |what: String| Err(at(node, format!("tract does not compute {what}")).hint("use the engine ort"));
+        if let Some(clip) = attribute(node, "clip").and_then(|a| a.f) {
+            return refused(format!("clip {clip}"));
+        }
+        if attribute(node, "input_forget").and_then(|a| a.i).unwrap_or(0) != 0 {
+            return refused("input_forget".into());
+        }
+        let activations = activations(node);
+        let plain: &[&[&str]] = match node.op_type.as_str() {
+            "RNN" => &[&["Tanh"], &["Relu"]],
+            "GRU" => &[&["Sigmoid", "Tanh"]],
+            _ => &[&["Sigmoid", "Tanh", "Tanh"]],
+        };
+        let is_plain = |kind: &&[&str]| {
+            let both = [*kind, *kind].concat();
+            activations == *kind || activations == both
+        };
+        if !activations.is_empty() && !plain.iter().any(is_plain) {
+            return refused(format!("the activations {}", activations.join(", ")));
+        }
+        Ok(())
+    })
+}
+
+fn check_nodes(bytes: &[u8], check: &dyn Fn(&NodeProto) -> Result<()>) -> Result<()> {
+    match proto::decode(bytes)?.graph {
+        Some(graph) => check_graph(&graph, check, 0),
+        None => Ok(()),
+    }
+}
+
+fn check_graph(graph: &GraphProto, check: &dyn Fn(&NodeProto) -> Result<()>, depth: usize) -> Result<()> {
+    for node in &graph.node {
+        if is_recurrent(node) {
+            check(node)?;
+        }
+        let bodies = node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs));
+        for body in bodies.filter(|_| depth < MAX_DEPTH) {
+            check_graph(&proto::decode_graph(body)?, check, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn at(node: &NodeProto, problem: String) -> Error {
+    let name =
+        if node.name.is_empty() { node.output.iter().find(|o| !o.is_empty()) } else { Some(&node.name) };
+    let name = name.map_or("", String::as_str);
+    Error::new(Stage::Model, problem).at(format!("node {name} ({})", node.op_type))
+}
+
+fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute.iter().find(|a| a.name == name)
+}
+
+fn text(node: &NodeProto, name: &str) -> Option<String> {
+    attribute(node, name)?.s.as_deref().map(|s| String::from_utf8_lossy(s).into_owned())
+}
+
+fn activations(node: &NodeProto) -> Vec<String> {
+    let strings = attribute(node, "activations").map_or(&[][..], |a| &a.strings);
+    strings.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::onnx::graph::{float, int, strings};
+
+    fn file(op: &str, attributes: Vec<AttributeProto>) -> Vec<u8> {
+        let node =
+            NodeProto { op_type: op.into(), name: "c".into(), attribute: attributes, ..Default::default() };
+        let graph = GraphProto { node: vec![node], ..Default::default() };
+        ModelProto { graph: Some(graph), ..Default::default() }.encode_to_vec()
+    }
+
+    #[test]
+    fn what_runs_backwards_cannot_hear_a_stream() {
+        let direction = |value: &'static str| {
+            let s = Some(value.as_bytes().into());
+            AttributeProto { name: "direction".into(), s, ..Default::default() }
+        };
+        check_streams(&file("GRU", vec![direction("forward")])).expect("forward");
+        check_streams(&file("Conv", vec![direction("reverse")])).expect("no recurrent node");
+        for other in ["reverse", "bidirectional"] {
+            let error = check_streams(&file("LSTM", vec![direction(other)])).expect_err(other).to_string();
+            assert!(error.contains("node c (LSTM)") && error.contains(other), "{error}");
+        }
+    }
+
+    #[test]
+    fn tract_is_not_given_what_it_would_pass_over() {
+        for (op, names) in [
+            ("RNN", ["Relu"].as_slice()),
+            ("RNN", &["Tanh", "Tanh"]),
+            ("GRU", &["Sigmoid", "Tanh"]),
+            ("LSTM", &["Sigmoid", "Tanh", "Tanh"]),
+        ] {
+            check_for_tract(&file(op, vec![strings("activations", names)])).expect("as it computes them");
+        }
+        check_for_tract(&file("LSTM", vec![int("input_forget", 0)])).expect("not coupled");
+        for (op, attribute, word) in [
+            ("LSTM", float("clip", 3.0), "clip 3"),
+            ("LSTM", int("input_forget", 1), "input_forget"),
+            ("LSTM", strings("activations", &["HardSigmoid", "Tanh", "Tanh"]), "HardSigmoid, Tanh, Tanh"),
+            ("RNN", strings("activations", &["Tanh", "Relu"]), "Tanh, Relu"),
+        ] {
+            let error = check_for_tract(&file(op, vec![attribute])).expect_err(word).to_string();
+            assert!(error.contains(word) && error.contains("node c") && error.contains("ort"), "{error}");
+        }
+    }
+}

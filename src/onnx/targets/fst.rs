@@ -1,0 +1,108 @@
+//! Weighted finite-state transducers in the binary format of OpenFst: type `vector`, arcs `standard`
+//! (tropical weights: costs in nats), little-endian, without symbol tables.
+
+/// The first bytes of every OpenFst file.
+const MAGIC: i32 = 2_125_659_606;
+/// The version of the type `vector`.
+const VERSION: i32 = 2;
+/// The properties that every `vector` has: its states are all there, and can be changed.
+const EXPANDED_MUTABLE: u64 = 3;
+/// The label that reads or writes nothing.
+pub(super) const EPSILON: i32 = 0;
+
+/// A way from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Arc {
+    pub input: i32,
+    pub output: i32,
+    pub cost: f32,
+    pub next: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    is_final: bool,
+    arcs: Vec<Arc>,
+}
+
+/// A transducer; the state that was added first is the start. Final states cost nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fst {
+    states: Vec<State>,
+}
+
+impl Fst {
+    /// Adds a state and gives its number.
+    pub fn add_state(&mut self, is_final: bool) -> usize {
+        self.states.push(State { is_final, arcs: Vec::new() });
+        self.states.len() - 1
+    }
+
+    /// Adds a way out of a state.
+    pub fn add_arc(&mut self, from: usize, arc: Arc) {
+        self.states[from].arcs.push(arc);
+    }
+
+    /// The ways out of a state.
+    #[cfg(test)]
+    pub fn arcs(&self, state: usize) -> &[Arc] {
+        &self.states[state].arcs
+    }
+
+    /// Whether a path may end in a state.
+    #[cfg(test)]
+    pub fn is_final(&self, state: usize) -> bool {
+        self.states[state].is_final
+    }
+
+    /// The bytes of the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let num_arcs: usize = self.states.iter().map(|state| state.arcs.len()).sum();
+        let mut bytes = Vec::with_capacity(64 + 12 * self.states.len() + 16 * num_arcs);
+        bytes.extend(MAGIC.to_le_bytes());
+        for name in ["vector", "standard"] {
+            bytes.extend((name.len() as i32).to_le_bytes());
+            bytes.extend(name.as_bytes());
+        }
+        bytes.extend(VERSION.to_le_bytes());
+        // Flags: no symbol tables.
+        bytes.extend(0i32.to_le_bytes());
+        bytes.extend(EXPANDED_MUTABLE.to_le_bytes());
+        let start = if self.states.is_empty() { -1i64 } else { 0 };
+        for number in [start, self.states.len() as i64, num_arcs as i64] {
+            bytes.extend(number.to_le_bytes());
+        }
+        for state in &self.states {
+            let cost = if state.is_final { 0.0 } else { f32::INFINITY };
+            bytes.extend(cost.to_le_bytes());
+            bytes.extend((state.arcs.len() as i64).to_le_bytes());
+            for arc in &state.arcs {
+                bytes.extend(arc.input.to_le_bytes());
+                bytes.extend(arc.output.to_le_bytes());
+                bytes.extend(arc.cost.to_le_bytes());
+                bytes.extend((arc.next as i32).to_le_bytes());
+            }
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_those_of_openfst() {
+        let mut fst = Fst::default();
+        let (a, b) = (fst.add_state(false), fst.add_state(true));
+        fst.add_arc(a, Arc { input: 3, output: 7, cost: 0.5, next: b });
+        let bytes = fst.to_bytes();
+        // Written by pywrapfst of OpenFst 1.8: `fstcompile` of "0 1 3 7 0.5" and "1".
+        let header = b"\xd6\xfd\xb2\x7e\x06\0\0\0vector\x08\0\0\0standard\x02\0\0\0\0\0\0\0";
+        assert_eq!(bytes[..header.len()], header[..]);
+        assert_eq!(bytes.len(), header.len() + 32 + 2 * 12 + 16);
+        let tail = &bytes[bytes.len() - 40..];
+        assert_eq!(tail[..12], [&f32::INFINITY.to_le_bytes()[..], &1i64.to_le_bytes()].concat());
+        assert_eq!(tail[12..28], [3, 7, 0.5f32.to_bits() as i32, 1].map(i32::to_le_bytes).concat());
+    }
+}

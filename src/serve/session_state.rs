@@ -1,0 +1,625 @@
+//! The state of a session: what a client's messages, the recognizer's output and the clock lead to.
+//! Pure: it knows neither sockets nor threads, and is told what time it is.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::ws::Utf8Bytes;
+
+use super::batcher::Item;
+use super::input::AudioInput;
+use super::limits::Limits;
+use super::protocol::choose::{First, Opening, by_first_message, by_path};
+use super::protocol::sherpa::SherpaFlavor;
+use super::protocol::{Action, ModelInfo, Protocol, RecognizerOutput, close};
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// The session begins; the first event.
+    Begin,
+    /// A text message of the client.
+    Text(Utf8Bytes),
+    /// A binary message of the client.
+    Binary(Bytes),
+    /// A sign of life without content: a ping or a pong.
+    Alive,
+    /// The client has closed the connection, or cannot be reached any more.
+    Left,
+    /// The client sent something that cannot be read.
+    Unreadable(Unreadable),
+    /// [`Effect::Open`] succeeded.
+    Opened { traced: bool },
+    /// [`Effect::Open`] failed: all streams are taken.
+    Full,
+    /// Output of the recognizer.
+    Output(Vec<RecognizerOutput>),
+    /// The recognizer's thread is gone.
+    RecognizerGone,
+    /// Audio from [`SessionState::next_item`] is no audio.
+    InvalidAudio(String),
+    /// The server shuts down.
+    Draining,
+    /// Time has passed: [`SessionState::deadline`], or less.
+    Time,
+}
+
+/// Why a message cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    TooLong,
+    NotUtf8,
+    Malformed,
+}
+
+/// What a session is to do, in this order.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Open a stream of the recognizer for this protocol; [`SessionEvent::Opened`] or
+    /// [`SessionEvent::Full`] follows.
+    Open { protocol: &'static str, trace: bool, silence: Option<f64> },
+    /// Send a text message.
+    Send(String),
+    /// End the session; the last effect. Without a reason the client has ended it.
+    Close(Option<CloseReason>),
+}
+
+/// How and why the server closes a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseReason {
+    /// The code of RFC 6455.
+    pub code: u16,
+    /// The text beside it.
+    pub text: String,
+    /// The reason that is counted in the metrics, if it is counted.
+    pub counted: Option<&'static str>,
+    /// A message of the protocol that goes before the close.
+    pub message: Option<String>,
+}
+
+/// What waits for the recognizer to have room.
+enum Queued {
+    Audio(Bytes),
+    /// The audio behind it has another format.
+    Format(AudioInput),
+    Silence(f64),
+    Mark,
+    Restart,
+    Finish,
+}
+
+/// How far the recognizer's stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Unopened,
+    Open,
+    /// The client's audio has ended.
+    Finishing,
+    /// All of it was processed: the client may leave.
+    Complete,
+}
+
+/// One client's session.
+pub struct SessionState {
+    /// How sherpa-onnx's clients are answered, where the first message decides the protocol.
+    flavor: SherpaFlavor,
+    model: ModelInfo,
+    limits: Limits,
+    /// `None` before the first message that decides it.
+    protocol: Option<Box<dyn Protocol>>,
+    phase: Phase,
+    /// `None` before the stream is opened.
+    input: Option<AudioInput>,
+    traced: bool,
+    queue: VecDeque<Queued>,
+    /// How the connection will be closed once the last words were sent.
+    leaving: Option<CloseReason>,
+    /// When the session ends, whatever the client does.
+    end: Instant,
+    /// When a client that sends nothing until then is closed.
+    idle_end: Instant,
+}
+
+impl SessionState {
+    /// A session that begins at `now`.
+    pub fn new(opening: Opening, model: ModelInfo, limits: Limits, now: Instant) -> Self {
+        let (end, idle_end) = (later(now, limits.total), later(now, limits.idle));
+        let flavor = if let Opening::Detect(flavor) = opening { flavor } else { SherpaFlavor::default() };
+        Self {
+            protocol: by_path(opening, &model),
+            flavor,
+            model,
+            limits,
+            phase: Phase::Unopened,
+            input: None,
+            traced: false,
+            queue: VecDeque::new(),
+            leaving: None,
+            end,
+            idle_end,
+        }
+    }
+
+    /// Whether messages of the client are to be read: not while its audio waits for the recognizer,
+    /// so that TCP slows the client down.
+    pub fn wants_messages(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// When [`SessionEvent::Time`] is due.
+    pub fn deadline(&self) -> Instant {
+        if self.is_busy() { self.end } else { self.end.min(self.idle_end) }
+    }
+
+    /// What the recognizer is to be given next; to be asked when it has room.
+    ///
+    /// # Errors
+    /// Says what is wrong with the client's audio.
+    pub fn next_item(&mut self, now: Instant) -> Option<Result<Item, String>> {
+        if self.is_busy() {
+            self.idle_end = later(now, self.limits.idle);
+        }
+        loop {
+            match self.queue.front_mut()? {
+                Queued::Audio(bytes) => {
+                    let samples = self.input.as_mut()?.take(bytes);
+                    if bytes.is_empty() {
+                        self.queue.pop_front();
+                    }
+                    match samples {
+                        Ok(samples) if samples.is_empty() => {}
+                        samples => return Some(samples.map(Item::Audio)),
+                    }
+                }
+                Queued::Mark => {
+                    self.queue.pop_front();
+                    return Some(Ok(Item::Mark));
+                }
+                Queued::Restart | Queued::Finish | Queued::Silence(_) | Queued::Format(_) => {
+                    // After what the resampler still holds; asked again, it holds nothing.
+                    let rest = self.input.as_mut()?.finish();
+                    if !rest.is_empty() {
+                        return Some(Ok(Item::Audio(rest)));
+                    }
+                    match self.queue.pop_front()? {
+                        Queued::Format(input) => self.input = Some(input),
+                        Queued::Silence(seconds) => return Some(Ok(Item::Silence(seconds))),
+                        Queued::Finish => return Some(Ok(Item::Finish)),
+                        _ => return Some(Ok(Item::Restart)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes an event, and says what is to be done.
+    pub fn on(&mut self, event: SessionEvent, now: Instant) -> Vec<Effect> {
+        use SessionEvent::{Alive, Binary, Text};
+        if self.is_busy() || matches!(event, Text(_) | Binary(_) | Alive) {
+            self.idle_end = later(now, self.limits.idle);
+        }
+        let mut effects = Vec::new();
+        match event {
+            SessionEvent::Begin => {
+                let mut actions = Vec::new();
+                if let Some(protocol) = &mut self.protocol {
+                    protocol.begin(&mut actions);
+                }
+                self.act(actions, &mut effects);
+            }
+            Text(text) => self.message(First::Text(&text), None, &mut effects),
+            Binary(bytes) => self.message(First::Binary, Some(bytes), &mut effects),
+            Alive => {}
+            SessionEvent::Left => effects.push(Effect::Close(None)),
+            SessionEvent::Unreadable(why) => {
+                let (code, text, counted) = match why {
+                    Unreadable::TooLong => {
+                        (close::TOO_BIG, "the message is longer than the server takes", "too_big")
+                    }
+                    Unreadable::NotUtf8 => (close::INVALID_DATA, "expected text in UTF-8", "invalid"),
+                    Unreadable::Malformed => (close::PROTOCOL_ERROR, "the frame is malformed", "invalid"),
+                };
+                self.close(code, text, counted, &mut effects);
+            }
+            SessionEvent::Opened { traced } => {
+                self.traced = traced;
+                if let Some(input) = self.input.as_mut().filter(|_| traced) {
+                    input.trace();
+                }
+                self.output([RecognizerOutput::Opened { traced }], &mut effects);
+            }
+            SessionEvent::Full => {
+                let text = "all streams are taken: try again later";
+                let message = self.error("busy", text);
+                let text = text.into();
+                let reason = CloseReason { code: close::TRY_AGAIN, text, counted: None, message };
+                effects.push(Effect::Close(Some(reason)));
+            }
+            SessionEvent::Output(outputs) => self.output(outputs, &mut effects),
+            SessionEvent::RecognizerGone => {
+                self.close(close::INTERNAL, "the recognizer stopped", "failed", &mut effects);
+            }
+            SessionEvent::InvalidAudio(problem) => self.invalid("samples", &problem, &mut effects),
+            SessionEvent::Draining => {
+                // The server shuts down: that is no error of the client's.
+                let text = "the server shuts down".into();
+                let counted = Some("shutdown");
+                let reason = CloseReason { code: close::GOING_AWAY, text, counted, message: None };
+                self.leave(reason, now, &mut effects);
+            }
+            SessionEvent::Time => self.time(now, &mut effects),
+        }
+        if self.phase == Phase::Complete
+            && let Some(reason) = self.leaving.take()
+        {
+            // It ends for this reason, not because the conversation was complete.
+            effects.retain(|effect| !matches!(effect, Effect::Close(_)));
+            effects.push(Effect::Close(Some(reason)));
+        }
+        effects
+    }
+
+    /// Whether the client has to wait for the recognizer: then its silence is not idleness.
+    fn is_busy(&self) -> bool {
+        !self.queue.is_empty() || self.phase == Phase::Finishing
+    }
+
+    fn message(&mut self, kind: First, bytes: Option<Bytes>, effects: &mut Vec<Effect>) {
+        let mut actions = Vec::new();
+        if self.protocol.is_none() {
+            match by_first_message(self.flavor, kind, &self.model) {
+                Ok(protocol) => self.protocol = Some(protocol),
+                Err(action) => actions.push(action),
+            }
+        }
+        if let Some(protocol) = &mut self.protocol {
+            match (kind, bytes) {
+                (First::Text(text), _) => protocol.text(text, &mut actions),
+                (First::Binary, bytes) => protocol.binary(bytes.unwrap_or_default(), &mut actions),
+            }
+        }
+        self.act(actions, effects);
+    }
+
+    fn output(&mut self, outputs: impl IntoIterator<Item = RecognizerOutput>, effects: &mut Vec<Effect>) {
+        let Some(protocol) = &mut self.protocol else { return };
+        let mut actions = Vec::new();
+        for output in outputs {
+            if matches!(output, RecognizerOutput::Finished { .. }) {
+                self.phase = Phase::Complete;
+            }
+            protocol.output(output, &mut actions);
+        }
+        self.act(actions, effects);
+    }
+
+    /// A deadline may have passed.
+    fn time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if now >= self.end {
+            let text = format!("the connection has lasted {} s", self.limits.total.as_secs_f64());
+            match self.leaving.take() {
+                // The last words did not come in time.
+                Some(reason) => effects.push(Effect::Close(Some(reason))),
+                None => self.leave(self.reason(close::POLICY, &text, "total"), now, effects),
+            }
+        } else if !self.is_busy() && now >= self.idle_end && self.leaving.is_none() {
+            let text = format!("nothing came for {} s", self.limits.idle.as_secs_f64());
+            if self.phase == Phase::Complete {
+                let reason = CloseReason { code: close::NORMAL, text, counted: None, message: None };
+                return effects.push(Effect::Close(Some(reason)));
+            }
+            self.leave(self.reason(close::POLICY, &text, "idle"), now, effects);
+        }
+    }
+
+    /// Closes for `reason` once the last words were sent; at once, where none are to come.
+    fn leave(&mut self, reason: CloseReason, now: Instant, effects: &mut Vec<Effect>) {
+        if self.leaving.is_some() {
+            return;
+        }
+        match (&mut self.protocol, self.phase) {
+            (Some(protocol), Phase::Open | Phase::Finishing) => {
+                let mut actions = Vec::new();
+                protocol.end(&mut actions);
+                self.leaving = Some(reason);
+                self.end = later(now, self.limits.drain);
+                self.act(actions, effects);
+            }
+            _ => effects.push(Effect::Close(Some(reason))),
+        }
+    }
+
+    fn act(&mut self, actions: Vec<Action>, effects: &mut Vec<Effect>) {
+        for action in actions {
+            match action {
+                Action::Open(request) => match AudioInput::new(request.format, self.model.sample_rate) {
+                    Ok(input) => {
+                        self.input = Some(input);
+                        self.phase = Phase::Open;
+                        let protocol = self.protocol.as_ref().map_or("", |protocol| protocol.name());
+                        let (trace, silence) = (request.trace, request.silence);
+                        effects.push(Effect::Open { protocol, trace, silence });
+                    }
+                    Err(error) => return self.invalid("sample_rate", error.problem(), effects),
+                },
+                Action::Format(format) => match AudioInput::new(format, self.model.sample_rate) {
+                    Ok(mut input) => {
+                        if self.traced {
+                            input.trace();
+                        }
+                        self.queue.push_back(Queued::Format(input));
+                    }
+                    Err(error) => return self.invalid("sample_rate", error.problem(), effects),
+                },
+                Action::Silence(seconds) => self.queue.push_back(Queued::Silence(seconds)),
+                Action::Audio(bytes) if bytes.is_empty() => {}
+                Action::Audio(bytes) => self.queue.push_back(Queued::Audio(bytes)),
+                Action::Mark => self.queue.push_back(Queued::Mark),
+                Action::Restart => self.queue.push_back(Queued::Restart),
+                Action::Finish => {
+                    self.phase = Phase::Finishing;
+                    self.queue.push_back(Queued::Finish);
+                }
+                Action::Send(text) => effects.push(Effect::Send(text)),
+                Action::Close { code, reason } => {
+                    let counted = match code {
+                        close::PROTOCOL_ERROR | close::UNSUPPORTED | close::INVALID_DATA => Some("invalid"),
+                        close::INTERNAL => Some("failed"),
+                        _ => None,
+                    };
+                    let reason = CloseReason { code, text: reason, counted, message: None };
+                    return effects.push(Effect::Close(Some(reason)));
+                }
+            }
+        }
+    }
+
+    fn invalid(&self, name: &'static str, problem: &str, effects: &mut Vec<Effect>) {
+        let message = self.error(name, problem);
+        let text = problem.into();
+        let counted = Some("invalid");
+        effects.push(Effect::Close(Some(CloseReason { code: close::INVALID_DATA, text, counted, message })));
+    }
+
+    fn close(&self, code: u16, text: &str, name: &'static str, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Close(Some(self.reason(code, text, name))));
+    }
+
+    /// A reason whose name in the metrics is also the error's code in the protocol's message.
+    fn reason(&self, code: u16, text: &str, name: &'static str) -> CloseReason {
+        CloseReason { code, text: text.into(), counted: Some(name), message: self.error(name, text) }
+    }
+
+    /// The message that reports an error in the client's protocol, if that has one.
+    fn error(&self, code: &str, text: &str) -> Option<String> {
+        self.protocol.as_ref()?.error(code, text)
+    }
+}
+
+/// A time after `now`; far away where clocks do not reach.
+fn later(now: Instant, after: Duration) -> Instant {
+    now.checked_add(after).unwrap_or(now + Duration::from_secs(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recognizer::{Event, Segment};
+
+    const START: &str = r#"{"type":"start","sample_rate":16000}"#;
+
+    struct Session {
+        state: SessionState,
+        begun: Instant,
+        seconds: u64,
+    }
+
+    impl Session {
+        fn new(opening: Opening) -> Self {
+            let model = ModelInfo { sample_rate: 16_000, ..ModelInfo::default() };
+            let limits = Limits {
+                idle: Duration::from_secs(60),
+                total: Duration::from_secs(600),
+                drain: Duration::from_secs(10),
+                ..Limits::default()
+            };
+            let begun = Instant::now();
+            Self { state: SessionState::new(opening, model, limits, begun), begun, seconds: 0 }
+        }
+
+        /// A session whose stream is open.
+        fn open(opening: Opening) -> Self {
+            let mut session = Self::new(opening);
+            let first = match opening {
+                Opening::Hearken => SessionEvent::Text(START.into()),
+                _ => SessionEvent::Binary(Bytes::from_static(&[0; 4])),
+            };
+            assert!(matches!(session.on(first)[..], [Effect::Open { .. }]));
+            session.on(SessionEvent::Opened { traced: false });
+            while session.item().is_some() {}
+            session
+        }
+
+        fn now(&self) -> Instant {
+            self.begun + Duration::from_secs(self.seconds)
+        }
+
+        fn on(&mut self, event: SessionEvent) -> Vec<Effect> {
+            let now = self.now();
+            self.state.on(event, now)
+        }
+
+        fn item(&mut self) -> Option<Result<Item, String>> {
+            let now = self.now();
+            self.state.next_item(now)
+        }
+
+        /// Lets time pass to the next deadline.
+        fn wait(&mut self) -> Vec<Effect> {
+            self.seconds = self.state.deadline().duration_since(self.begun).as_secs();
+            self.on(SessionEvent::Time)
+        }
+
+        fn finish(&mut self) -> Vec<Effect> {
+            while self.item().is_some() {}
+            let nothing = Segment { text: "one".into(), start: 0.0, end: 1.0, words: Vec::new() };
+            let last = RecognizerOutput::Event(Event::Final(nothing));
+            self.on(SessionEvent::Output(vec![last, RecognizerOutput::Finished { seconds: 1.0 }]))
+        }
+    }
+
+    fn code_of(effects: &[Effect]) -> Option<u16> {
+        match effects.last() {
+            Some(Effect::Close(Some(reason))) => Some(reason.code),
+            _ => None,
+        }
+    }
+
+    fn counted(effects: &[Effect]) -> Option<&'static str> {
+        match effects.last() {
+            Some(Effect::Close(Some(reason))) => reason.counted,
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn messages_are_read_when_the_recognizer_has_taken_the_last() {
+        let mut session = Session::open(Opening::Hearken);
+        assert!(session.state.wants_messages());
+        session.on(SessionEvent::Binary(vec![0; 20_000].into()));
+        assert!(!session.state.wants_messages());
+        let mut samples = 0;
+        while let Some(Ok(Item::Audio(chunk))) = session.item() {
+            assert!(chunk.len() <= 4_000);
+            samples += chunk.len();
+        }
+        assert!(samples == 10_000 && session.state.wants_messages());
+    }
+
+    #[test]
+    fn a_full_server_says_try_again() {
+        let mut session = Session::new(Opening::Hearken);
+        session.on(SessionEvent::Text(START.into()));
+        let effects = session.on(SessionEvent::Full);
+        assert_eq!((code_of(&effects), counted(&effects)), (Some(close::TRY_AGAIN), None));
+        assert!(
+            matches!(&effects[0], Effect::Close(Some(r)) if r.message.as_ref().unwrap().contains("busy"))
+        );
+    }
+
+    #[test]
+    fn the_last_words_come_before_each_way_of_leaving() {
+        for (name, code) in
+            [("idle", close::POLICY), ("total", close::POLICY), ("shutdown", close::GOING_AWAY)]
+        {
+            for opening in [Opening::Hearken, Opening::Vosk] {
+                let mut session = Session::open(opening);
+                let effects = match name {
+                    "idle" => session.wait(),
+                    "total" => {
+                        session.seconds = 599;
+                        session.on(SessionEvent::Alive);
+                        session.seconds = 600;
+                        session.on(SessionEvent::Time)
+                    }
+                    _ => session.on(SessionEvent::Draining),
+                };
+                assert_eq!(effects, [], "the last words come first");
+                let effects = session.finish();
+                assert!(matches!(&effects[0], Effect::Send(text) if text.contains("one")), "{effects:?}");
+                assert_eq!((code_of(&effects), counted(&effects)), (Some(code), Some(name)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_without_a_stream_is_left_at_once() {
+        for (event, code) in [(SessionEvent::Draining, 1001), (SessionEvent::Time, 1008)] {
+            let mut session = Session::new(Opening::Hearken);
+            session.seconds = 60;
+            assert_eq!(code_of(&session.on(event)), Some(code));
+        }
+    }
+
+    #[test]
+    fn last_words_that_do_not_come_are_not_waited_for() {
+        let mut session = Session::open(Opening::Hearken);
+        session.on(SessionEvent::Draining);
+        assert_eq!(session.state.deadline(), session.now() + Duration::from_secs(10));
+        assert_eq!(code_of(&session.wait()), Some(close::GOING_AWAY));
+    }
+
+    #[test]
+    fn waiting_for_the_recognizer_is_not_idleness() {
+        let mut session = Session::open(Opening::Hearken);
+        session.on(SessionEvent::Binary(vec![0; 20_000].into()));
+        session.seconds = 500;
+        assert_eq!(session.on(SessionEvent::Time), []);
+        while session.item().is_some() {}
+        assert_eq!(session.state.deadline(), session.now() + Duration::from_secs(60));
+        // Nor is waiting for its last words.
+        session.on(SessionEvent::Text(r#"{"type":"finish"}"#.into()));
+        session.seconds = 599;
+        assert_eq!(session.on(SessionEvent::Time), []);
+        assert_eq!(code_of(&session.finish()), Some(close::NORMAL));
+    }
+
+    #[test]
+    fn whoever_stays_when_all_is_done_is_closed_normally() {
+        let mut session = Session::open(Opening::Sherpa(SherpaFlavor::Cpp));
+        session.on(SessionEvent::Text("Done".into()));
+        assert_eq!(code_of(&session.finish()), None, "the client closes");
+        let effects = session.wait();
+        assert_eq!((code_of(&effects), counted(&effects)), (Some(close::NORMAL), None));
+    }
+
+    #[test]
+    fn audio_that_is_none_closes_with_its_place() {
+        let mut session = Session::open(Opening::Sherpa(SherpaFlavor::Cpp));
+        let bytes: Vec<u8> = [0.0f32, f32::NAN].iter().flat_map(|x| x.to_le_bytes()).collect();
+        session.on(SessionEvent::Binary(bytes.into()));
+        let Some(Err(problem)) = session.item() else { panic!("NaN was taken") };
+        assert!(problem.contains("NaN"), "{problem}");
+        let effects = session.on(SessionEvent::InvalidAudio(problem));
+        assert_eq!((code_of(&effects), counted(&effects)), (Some(close::INVALID_DATA), Some("invalid")));
+    }
+
+    #[test]
+    fn a_change_of_format_takes_effect_where_it_stands() {
+        let mut session = Session::new(Opening::Wyoming);
+        let event = |kind: &str, rate: u32| {
+            let data = serde_json::json!({"rate": rate, "width": 2, "channels": 1});
+            SessionEvent::Text(serde_json::json!({"type": kind, "data": data}).to_string().into())
+        };
+        session.on(event("audio-chunk", 8_000));
+        session.on(SessionEvent::Opened { traced: false });
+        session.on(SessionEvent::Binary(vec![0; 1_600].into()));
+        session.on(event("audio-chunk", 16_000));
+        session.on(SessionEvent::Binary(vec![0; 3_200].into()));
+        let mut samples = 0;
+        while let Some(Ok(Item::Audio(chunk))) = session.item() {
+            samples += chunk.len();
+        }
+        assert_eq!(samples, 3_200, "0.1 s of each");
+    }
+
+    #[test]
+    fn the_resampler_s_rest_comes_before_the_end() {
+        let mut session = Session::new(Opening::Hearken);
+        session.on(SessionEvent::Text(r#"{"type":"start","sample_rate":48000}"#.into()));
+        session.on(SessionEvent::Opened { traced: false });
+        session.on(SessionEvent::Binary(vec![0; 9_600].into()));
+        session.on(SessionEvent::Text(r#"{"type":"finish"}"#.into()));
+        let mut samples = 0;
+        loop {
+            match session.item() {
+                Some(Ok(Item::Audio(chunk))) => samples += chunk.len(),
+                Some(Ok(Item::Finish)) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(samples, 1_600);
+        assert!(session.item().is_none());
+    }
+}

@@ -1,0 +1,351 @@
+//! One of the recognizer's threads. It owns a share of the streams; those that are ready together take
+//! their step of the network as one batch.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use tokio::sync::mpsc;
+
+use crate::engine::{SharedScratch, TensorData};
+use crate::error::Result;
+use crate::recognizer::{Event, Recognizer, Stream, StreamOptions, step_batch};
+
+use super::batcher::{Backlog, BatchOptions, Command, Item};
+use super::metrics::Metrics;
+use super::protocol::{RecognizerOutput, TraceSnapshot};
+
+/// Steps that a stream may have ready before its next audio is taken: a stream that comes as fast as
+/// it can makes those beside it wait for no more than these.
+const MAX_READY: usize = 10;
+/// The largest number of state values in a trace.
+const MAX_TRACED_VALUES: usize = 4096;
+
+/// One thread, and its streams.
+pub(super) struct Worker {
+    streams: StreamSource,
+    slots: HashMap<u64, Box<Slot>>,
+    /// The streams that have work, each once; the others cost nothing.
+    awake: Vec<u64>,
+    commands: Receiver<Command>,
+    batch: usize,
+    scratch: SharedScratch,
+    metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    /// A worker without streams, which takes `commands`.
+    pub(super) fn new(
+        recognizer: &Recognizer,
+        options: &BatchOptions,
+        commands: Receiver<Command>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        Self {
+            streams: StreamSource { recognizer: recognizer.clone(), options: options.stream.clone() },
+            slots: HashMap::new(),
+            awake: Vec::new(),
+            commands,
+            batch: options.batch.max(1),
+            scratch: SharedScratch::default(),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// Runs until the batcher and all handles are dropped.
+    pub(super) fn run(&mut self) {
+        while let Ok(command) = self.commands.recv() {
+            self.apply(command);
+            loop {
+                while let Ok(command) = self.commands.try_recv() {
+                    self.apply(command);
+                }
+                if self.awake.is_empty() {
+                    break;
+                }
+                self.round();
+            }
+        }
+    }
+
+    fn apply(&mut self, command: Command) {
+        match command {
+            Command::Open { id, traced, silence, outputs, backlog } => {
+                match self.streams.open(silence, traced) {
+                    Ok(stream) => {
+                        self.slots.insert(id, Box::new(Slot::new(stream, traced, outputs, backlog)));
+                    }
+                    Err(error) => {
+                        // The client may have left already.
+                        let _ = outputs.try_send(vec![RecognizerOutput::Failed(error.to_string())]);
+                    }
+                }
+            }
+            Command::Item { id, item, arrived } => {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.queue.push_back((item, arrived));
+                    self.wake(id);
+                }
+            }
+            Command::Wake { id } => self.wake(id),
+            Command::Close { id } => drop(self.slots.remove(&id)),
+        }
+    }
+
+    fn wake(&mut self, id: u64) {
+        if let Some(slot) = self.slots.get_mut(&id)
+            && !std::mem::replace(&mut slot.awake, true)
+        {
+            self.awake.push(id);
+        }
+    }
+
+    /// Each stream with work takes audio, then all step together, then each hands over its outputs.
+    fn round(&mut self) {
+        let begun = Instant::now();
+        let ids = std::mem::take(&mut self.awake);
+        let mut slots: Vec<(u64, Box<Slot>)> =
+            ids.into_iter().filter_map(|id| self.slots.remove_entry(&id)).collect();
+        let mut samples = 0;
+        for (_, slot) in &mut slots {
+            slot.feed(&self.streams);
+            samples += std::mem::take(&mut slot.samples);
+        }
+        self.step(&mut slots);
+        for (_, slot) in &mut slots {
+            slot.settle(&self.metrics);
+        }
+        for (id, mut slot) in slots {
+            slot.awake = slot.has_work();
+            if slot.awake {
+                self.awake.push(id);
+            }
+            self.slots.insert(id, slot);
+        }
+        let seconds = samples as f64 / f64::from(self.streams.recognizer.sample_rate());
+        self.metrics.heard(seconds, begun.elapsed());
+    }
+
+    /// One step of all streams that are ready.
+    fn step(&mut self, slots: &mut [(u64, Box<Slot>)]) {
+        let mut ready: Vec<&mut Slot> = slots
+            .iter_mut()
+            .map(|(_, slot)| &mut **slot)
+            .filter(|s| !s.failed && !s.is_stalled() && s.stream.ready() > 0)
+            .collect();
+        for group in ready.chunks_mut(self.batch) {
+            self.metrics.batches_total.fetch_add(1, Ordering::Relaxed);
+            self.metrics.batched_total.fetch_add(group.len() as u64, Ordering::Relaxed);
+            let mut streams: Vec<&mut Stream> = group.iter_mut().map(|slot| &mut slot.stream).collect();
+            streams[0].swap_scratch(&mut self.scratch);
+            let result = step_batch(&mut streams);
+            streams[0].swap_scratch(&mut self.scratch);
+            if let Err(error) = result {
+                // Where the engine stopped is not known: none of them can go on.
+                for slot in group {
+                    slot.fail(error.to_string());
+                }
+            }
+        }
+    }
+}
+
+/// Opens streams.
+struct StreamSource {
+    recognizer: Recognizer,
+    options: StreamOptions,
+}
+
+impl StreamSource {
+    /// A stream whose utterances end after so many seconds of `silence`, where that is set.
+    fn open(&self, silence: Option<f64>, traced: bool) -> Result<Stream> {
+        let mut options = self.options.clone();
+        if let Some(silence) = silence {
+            let endpoint = options.endpoint.get_or_insert_default();
+            endpoint.rule2_min_trailing_silence = silence;
+        }
+        let mut stream = self.recognizer.stream_with(&options)?;
+        if traced {
+            stream.observe();
+        }
+        Ok(stream)
+    }
+}
+
+/// One stream on its thread.
+struct Slot {
+    stream: Stream,
+    traced: bool,
+    /// It is in its worker's list of streams with work.
+    awake: bool,
+    queue: VecDeque<(Item, Instant)>,
+    /// Samples taken in this round.
+    samples: usize,
+    /// When the audio came that is not processed yet.
+    arrivals: Vec<Instant>,
+    outputs: mpsc::Sender<Vec<RecognizerOutput>>,
+    backlog: Arc<Backlog>,
+    /// Outputs that are not handed over yet.
+    pending: Vec<RecognizerOutput>,
+    /// Seconds before the stream's last restart.
+    base: f64,
+    ending: bool,
+    failed: bool,
+}
+
+impl Slot {
+    fn new(
+        stream: Stream,
+        traced: bool,
+        outputs: mpsc::Sender<Vec<RecognizerOutput>>,
+        backlog: Arc<Backlog>,
+    ) -> Self {
+        Self {
+            stream,
+            traced,
+            awake: false,
+            queue: VecDeque::new(),
+            samples: 0,
+            arrivals: Vec::new(),
+            outputs,
+            backlog,
+            pending: Vec::new(),
+            base: 0.0,
+            ending: false,
+            failed: false,
+        }
+    }
+
+    /// Whether the client has to take outputs before there can be more.
+    fn is_stalled(&self) -> bool {
+        if self.outputs.capacity() > 0 {
+            return false;
+        }
+        self.backlog.stalled.store(true, Ordering::Release);
+        // It may have taken some just before the mark was set.
+        self.outputs.capacity() == 0
+    }
+
+    /// Whether there is work that need not wait for the client, whose handle wakes the stream.
+    fn has_work(&self) -> bool {
+        let waits = !self.failed && (!self.queue.is_empty() || self.stream.ready() > 0);
+        (waits || !self.pending.is_empty()) && !self.is_stalled()
+    }
+
+    /// Takes the items that need no step of the network before them.
+    fn feed(&mut self, streams: &StreamSource) {
+        while !self.failed && !self.is_stalled() && self.can_take_next() {
+            let Some((item, arrived)) = self.queue.pop_front() else { return };
+            self.backlog.release(item.cost());
+            self.take(&item, arrived, streams);
+        }
+    }
+
+    /// Whether there is an item, and the network need not step before it is taken.
+    fn can_take_next(&mut self) -> bool {
+        let Some((item, _)) = self.queue.front() else { return false };
+        match item {
+            // The steps of a traced stream are seen one by one.
+            Item::Audio(_) => self.stream.ready() < if self.traced { 1 } else { MAX_READY },
+            Item::Mark => self.stream.ready() == 0,
+            Item::Restart | Item::Silence(_) | Item::Finish => {
+                if !std::mem::replace(&mut self.ending, true) {
+                    self.stream.end();
+                }
+                self.stream.ready() == 0
+            }
+        }
+    }
+
+    fn take(&mut self, item: &Item, arrived: Instant, streams: &StreamSource) {
+        match item {
+            Item::Audio(samples) => {
+                self.accept(samples);
+                self.arrivals.push(arrived);
+            }
+            Item::Mark => {
+                self.events();
+                self.pending.push(RecognizerOutput::Mark);
+            }
+            Item::Restart => {
+                self.events();
+                self.base += self.stream.seconds();
+                self.stream.reset();
+                self.ending = false;
+                self.pending.push(RecognizerOutput::Restarted);
+            }
+            Item::Silence(seconds) => {
+                self.events();
+                self.base += self.stream.seconds();
+                match streams.open(Some(*seconds), self.traced) {
+                    Ok(stream) => self.stream = stream,
+                    Err(error) => return self.fail(error.to_string()),
+                }
+                self.ending = false;
+                self.pending.push(RecognizerOutput::Restarted);
+            }
+            Item::Finish => {
+                self.events();
+                self.pending.push(RecognizerOutput::Finished { seconds: self.base + self.stream.seconds() });
+            }
+        }
+    }
+
+    fn accept(&mut self, samples: &[f32]) {
+        self.samples += samples.len();
+        if let Err(error) = self.stream.accept(samples) {
+            self.fail(error.to_string());
+        }
+    }
+
+    fn fail(&mut self, problem: String) {
+        self.failed = true;
+        self.pending.push(RecognizerOutput::Failed(problem));
+    }
+
+    /// Collects the stream's events, with times in the whole conversation.
+    fn events(&mut self) {
+        if self.failed {
+            return;
+        }
+        for mut event in self.stream.take_events() {
+            let (Event::Partial(segment) | Event::Final(segment)) = &mut event;
+            segment.start += self.base;
+            segment.end += self.base;
+            for word in &mut segment.words {
+                word.start += self.base;
+                word.end += self.base;
+            }
+            self.pending.push(RecognizerOutput::Event(event));
+        }
+        if let Some(log_probs) = self.stream.take_observed() {
+            let mut state = Vec::new();
+            for tensor in &self.stream.state().tensors {
+                if let TensorData::F32(values) = &tensor.data {
+                    state.extend_from_slice(&values[..values.len().min(MAX_TRACED_VALUES - state.len())]);
+                }
+            }
+            let time = self.base + self.stream.seconds();
+            self.pending.push(RecognizerOutput::Trace(TraceSnapshot { time, log_probs, state }));
+        }
+    }
+
+    /// After a step: hands over the outputs, and notes how late they are.
+    fn settle(&mut self, metrics: &Metrics) {
+        // A stream that is ending gives its last event to the item that ended it.
+        if !self.ending || self.stream.ready() > 0 {
+            self.events();
+        }
+        if self.stream.ready() == 0 || self.failed {
+            for arrived in self.arrivals.drain(..) {
+                metrics.lag(arrived.elapsed());
+            }
+        }
+        if !self.pending.is_empty() && self.outputs.capacity() > 0 {
+            // The client may have left.
+            let _ = self.outputs.try_send(std::mem::take(&mut self.pending));
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The compact file of a model: quantized values in Huffman codes, n-grams as their place among the
+//! words that may follow the shorter history, and a checksum.
+//!
+//! ```text
+//! "hearken ngram 1\n"   16 bytes
+//! words                 sorted, each as what it shares with the one before and the rest
+//! trie                  see `write_trie`
+//! CRC-32                of all before, little-endian
+//! ```
+
+use super::trie::Trie;
+use super::{MAX_ORDER, NEVER, NgramModel, Vocabulary};
+use crate::error::{Error, Result, Stage};
+use crate::text::bits::{BitReader, BitWriter, Huffman, crc32};
+
+/// What a file begins with.
+pub(crate) const MAGIC: &[u8; 16] = b"hearken ngram 1\n";
+
+/// The step between quantized values of log10: 2.3 % in probability.
+const STEP: f32 = 0.01;
+
+/// More successors of one history are written in another way.
+const MAX_COUNT: u32 = 63;
+
+impl NgramModel {
+    /// The model as the bytes of a file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bits = BitWriter::default();
+        MAGIC.iter().for_each(|&byte| bits.put(byte.into(), 8));
+        write_words(&self.vocabulary, &mut bits);
+        write_trie(&self.trie, STEP, &mut bits);
+        let mut bytes = bits.finish();
+        bytes.extend(crc32(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// Reads what [`NgramModel::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are no such file, or damaged. Memory is bounded by their number.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if !bytes.starts_with(MAGIC) {
+            return Err(Error::new(Stage::Text, "expected a language model of `hearken lm` or an ARPA file"));
+        }
+        let Some((body, sum)) = bytes.split_last_chunk::<4>() else { return Err(damaged()) };
+        if u32::from_le_bytes(*sum) != crc32(body) {
+            return Err(damaged());
+        }
+        let mut bits = BitReader::new(body, MAGIC.len() * 8);
+        let vocabulary = read_words(&mut bits)?;
+        let trie = read_trie(&mut bits, vocabulary.len())?;
+        Ok(Self { vocabulary, trie })
+    }
+}
+
+fn damaged() -> Error {
+    Error::new(Stage::Text, "the file is damaged: its checksum does not fit its content")
+        .hint("copy or make it again")
+}
+
+fn write_words(vocabulary: &Vocabulary, bits: &mut BitWriter) {
+    let mut counts = vec![0; 256];
+    let mut before = "";
+    // What a word shares with the one before, and the rest.
+    let parts = vocabulary.ordinary_words().map(|word| {
+        let shared = word.bytes().zip(before.bytes()).take_while(|(a, b)| a == b).count();
+        before = word;
+        (shared, &word.as_bytes()[shared..])
+    });
+    let parts: Vec<_> = parts.collect();
+    parts.iter().flat_map(|(_, rest)| *rest).for_each(|&byte| counts[usize::from(byte)] += 1);
+    let code = Huffman::of_counts(&counts);
+    code.write(bits);
+    bits.put_gamma(parts.len() as u32);
+    for (shared, rest) in parts {
+        bits.put_gamma(shared as u32);
+        bits.put_gamma(rest.len() as u32);
+        rest.iter().for_each(|&byte| code.put(byte.into(), bits));
+    }
+}
+
+fn read_words(bits: &mut BitReader) -> Result<Vocabulary> {
+    let wrong = || Error::new(Stage::Text, "the list of words is damaged");
+    let code = Huffman::read(bits, 256)?;
+    let count = bits.get_gamma();
+    let mut words: Vec<String> = Vec::new();
+    let mut word: Vec<u8> = Vec::new();
+    let mut bytes = 0_u64;
+    for _ in 0..count {
+        let (shared, rest) = (bits.get_gamma() as usize, bits.get_gamma() as usize);
+        bits.check()?;
+        if shared > word.len() || rest > super::vocabulary::MAX_WORD_BYTES || rest == 0 {
+            return Err(wrong());
+        }
+        word.truncate(shared);
+        word.extend((0..rest).map(|_| code.get(bits) as u8));
+        bytes += word.len() as u64;
+        if word.len() > super::vocabulary::MAX_WORD_BYTES || bytes > u64::from(u32::MAX) {
+            return Err(wrong());
+        }
+        words.push(String::from_utf8(word.clone()).map_err(|_| wrong())?);
+    }
+    bits.check()?;
+    let vocabulary = Vocabulary::new(words.iter().map(String::as_str))?;
+    if vocabulary.ordinary_words().ne(words.iter()) { Err(wrong()) } else { Ok(vocabulary) }
+}
+
+/// Log-probabilities as symbols: 0 for what never comes, else one more than the steps below 0.
+fn prob_symbol(log_prob: f32, step: f32) -> usize {
+    if log_prob <= NEVER { 0 } else { 1 + (-log_prob / step).round() as usize }
+}
+
+fn prob_value(symbol: usize, step: f32) -> f32 {
+    if symbol == 0 { NEVER } else { (-((symbol - 1) as f32 * step)).max(NEVER) }
+}
+
+/// Back-off weights as symbols: steps below 0 are even, steps above are odd.
+fn backoff_symbol(backoff: f32, step: f32) -> usize {
+    let steps = (backoff.clamp(NEVER, -NEVER) / step).round();
+    if steps <= 0.0 { 2 * -steps as usize } else { 2 * steps as usize - 1 }
+}
+
+fn backoff_value(symbol: usize, step: f32) -> f32 {
+    let steps = symbol.div_ceil(2) as f32;
+    if symbol.is_multiple_of(2) { -steps * step } else { steps * step }
+}
+
+/// The number of low bits that suits `count` places among `all`.
+fn rice_bits(all: usize, count: usize) -> u32 {
+    (all as u64 * 11 / 16 / count as u64).max(1).ilog2()
+}
+
+/// The three codes of one order.
+struct Codes {
+    probs: Huffman,
+    backoffs: Huffman,
+    counts: Huffman,
+}
+
+impl Codes {
+    fn of(trie: &Trie, order: usize, step: f32) -> Self {
+        let mut counts = [Vec::new(), Vec::new(), Vec::new()];
+        let mut count = |which: usize, symbol: usize| {
+            let counts: &mut Vec<u64> = &mut counts[which];
+            counts.resize(counts.len().max(symbol + 1), 0);
+            counts[symbol] += 1;
+        };
+        for node in trie.level(order) {
+            count(0, prob_symbol(trie.log_probs[node], step));
+            if order < trie.order() {
+                count(1, backoff_symbol(trie.backoffs[node], step));
+            }
+        }
+        for history in trie.level(order - 1) {
+            count(2, trie.successors(history as u32).len().min(MAX_COUNT as usize));
+        }
+        let [probs, backoffs, counts] = counts.map(|counts| Huffman::of_counts(&counts));
+        Self { probs, backoffs, counts }
+    }
+
+    fn write(&self, bits: &mut BitWriter) {
+        [&self.probs, &self.backoffs, &self.counts].into_iter().for_each(|code| code.write(bits));
+    }
+
+    fn read(bits: &mut BitReader) -> Result<Self> {
+        let most = usize::from(u16::MAX);
+        let mut read = |most| Huffman::read(bits, most);
+        Ok(Self { probs: read(most)?, backoffs: read(most)?, counts: read(MAX_COUNT as usize + 1)? })
+    }
+}
+
+/// Writes a trie: the step, the order, and for each order the codes and how many n-grams there are;
+/// then for each history how many words follow it, which ones, and their values.
+pub(crate) fn write_trie(trie: &Trie, step: f32, bits: &mut BitWriter) {
+    bits.put(step.to_bits(), 32);
+    bits.put_gamma(trie.order() as u32);
+    for order in 1..=trie.order() {
+        let codes = Codes::of(trie, order, step);
+        codes.write(bits);
+        bits.put_gamma(trie.level(order).len() as u32);
+        // Where every n-gram's ending is in the model too, its place there is a smaller number.
+        let short = order > 1 && trie.level(order - 1).all(|history| ranks(trie, history as u32).is_some());
+        bits.put(short.into(), 1);
+        for history in trie.level(order - 1) {
+            let successors = trie.successors(history as u32);
+            let count = successors.len() as u32;
+            if order > 1 {
+                codes.counts.put(count.min(MAX_COUNT) as usize, bits);
+                if count >= MAX_COUNT {
+                    bits.put_gamma(count - MAX_COUNT);
+                }
+            }
+            let (places, all) = match short {
+                true => (
+                    ranks(trie, history as u32).unwrap_or_default(),
+                    trie.ending_successors(history as u32).len(),
+                ),
+                false => (trie.words[successors.clone()].to_vec(), trie.num_words()),
+            };
+            let low = rice_bits(all, count.max(1) as usize);
+            let mut next = 0;
+            for (place, node) in places.into_iter().zip(successors) {
+                if order > 1 {
+                    bits.put_rice(place - next, low);
+                }
+                next = place + 1;
+                codes.probs.put(prob_symbol(trie.log_probs[node], step), bits);
+                if order < trie.order() {
+                    codes.backoffs.put(backoff_symbol(trie.backoffs[node], step), bits);
+                }
+            }
+        }
+    }
+}
+
+/// The places of a history's successors among those of the history without its first word; `None`
+/// where one is not there.
+fn ranks(trie: &Trie, history: u32) -> Option<Vec<u32>> {
+    let range = trie.ending_successors(history);
+    let words = &trie.words[range];
+    let mut ranks = Vec::new();
+    let mut from = 0;
+    for node in trie.successors(history) {
+        from += words[from..].binary_search(&trie.words[node]).ok()?;
+        ranks.push(from as u32);
+    }
+    Some(ranks)
+}
+
+/// Reads a trie of so many words.
+///
+/// # Errors
+/// When there is none. Memory is bounded by the number of bits.
+pub(crate) fn read_trie(bits: &mut BitReader, num_words: usize) -> Result<Trie> {
+    let wrong = |what: &str| Error::new(Stage::Text, format!("the n-grams are damaged: {what}"));
+    let step = f32::from_bits(bits.get(32));
+    let orders = bits.get_gamma() as usize;
+    if !(1..=MAX_ORDER).contains(&orders) || !(0.002..=1.0).contains(&step) {
+        return Err(wrong("the head is none"));
+    }
+    let mut trie = Trie {
+        levels: vec![0, 1],
+        words: vec![0],
+        log_probs: vec![0.0],
+        backoffs: vec![0.0],
+        successors: Vec::new(),
+        suffixes: vec![0],
+    };
+    for order in 1..=orders {
+        let codes = Codes::read(bits)?;
+        let expected = bits.get_gamma() as usize;
+        let short = bits.get(1) == 1;
+        bits.check()?;
+        let end = trie.words.len() + expected;
+        if order == 1 && (expected != num_words || short) || end >= u32::MAX as usize {
+            return Err(wrong("there are not as many as words"));
+        }
+        let order = Order { codes, step, is_first: order == 1, is_last: order == orders, short };
+        for history in trie.level(trie.levels.len() - 2) {
+            order.read(&mut trie, history as u32, num_words, end, bits)?;
+        }
+        if trie.words.len() != end {
+            return Err(wrong("there are fewer than the head says"));
+        }
+        trie.levels.push(end as u32);
+    }
+    trie.successors.push(trie.words.len() as u32);
+    Ok(trie)
+}
+
+/// How the n-grams of one order are written.
+struct Order {
+    codes: Codes,
+    step: f32,
+    is_first: bool,
+    is_last: bool,
+    short: bool,
+}
+
+impl Order {
+    /// Reads what follows one history.
+    fn read(
+        &self,
+        trie: &mut Trie,
+        history: u32,
+        num_words: usize,
+        end: usize,
+        bits: &mut BitReader,
+    ) -> Result<()> {
+        let wrong = |what: &str| Error::new(Stage::Text, format!("the n-grams are damaged: {what}"));
+        trie.successors.push(trie.words.len() as u32);
+        let count = match self.is_first {
+            true => num_words,
+            false => match self.codes.counts.get(bits) as u32 {
+                MAX_COUNT => bits.get_gamma().saturating_add(MAX_COUNT) as usize,
+                count => count as usize,
+            },
+        };
+        let among = if self.short { trie.ending_successors(history) } else { 0..num_words };
+        if count > among.len() || trie.words.len() + count > end {
+            return Err(wrong("more words follow a history than there are"));
+        }
+        let low = rice_bits(among.len(), count.max(1));
+        let mut next = 0;
+        for _ in 0..count {
+            let place = next + if self.is_first { 0 } else { bits.get_rice(low) as usize };
+            if place >= among.len() {
+                return Err(wrong("a word is none"));
+            }
+            next = place + 1;
+            let ending = among.start + place;
+            let word = if self.short { trie.words[ending] } else { place as u32 };
+            if !self.is_last {
+                let suffix = if self.short { ending as u32 } else { trie.suffix(history, word) };
+                trie.suffixes.push(suffix);
+            }
+            trie.words.push(word);
+            trie.log_probs.push(prob_value(self.codes.probs.get(bits), self.step));
+            if !self.is_last {
+                trie.backoffs.push(backoff_value(self.codes.backoffs.get(bits), self.step));
+            }
+        }
+        bits.check()
+    }
+}

@@ -1,0 +1,108 @@
+//! Two models as one: each probability is a weighted sum of theirs.
+
+use super::trie::{NgramState, TrieBuilder};
+use super::{BEGIN, NEVER, NgramModel, NgramSink, UNKNOWN, Vocabulary};
+use crate::error::Result;
+
+/// One of two models, seen from the vocabulary of both.
+struct Part<'a> {
+    model: &'a NgramModel,
+    /// For each word of both, its id here.
+    ids: Vec<Option<u32>>,
+    /// For each id here, that among the words of both.
+    joint: Vec<u32>,
+    weight: f64,
+}
+
+/// A history of the joint model in one part: what predicts its next words, and its node where the part
+/// has it.
+#[derive(Clone, Copy)]
+struct History {
+    state: NgramState,
+    node: Option<u32>,
+}
+
+impl<'a> Part<'a> {
+    fn new(model: &'a NgramModel, vocabulary: &Vocabulary, weight: f64) -> Self {
+        let ids: Vec<_> = vocabulary.words().map(|word| model.vocabulary.id(word)).collect();
+        let mut joint = vec![UNKNOWN; model.vocabulary.len()];
+        for (id, own) in (0..).zip(&ids) {
+            if let Some(own) = own {
+                joint[*own as usize] = id;
+            }
+        }
+        Self { model, ids, joint, weight }
+    }
+
+    /// The words that follow a history here.
+    fn words(&self, history: History) -> impl Iterator<Item = u32> {
+        let trie = &self.model.trie;
+        let nodes = history.node.map_or(0..0, |node| trie.successors(node));
+        nodes.map(move |node| self.joint[trie.words[node] as usize])
+    }
+
+    /// The share of a word's probability after a history.
+    fn probability(&self, history: History, word: u32) -> f64 {
+        let Some(own) = self.ids[word as usize] else { return 0.0 };
+        let log_prob = self.model.trie.next(history.state, own).0;
+        if log_prob <= NEVER { 0.0 } else { self.weight * 10_f64.powf(f64::from(log_prob)) }
+    }
+
+    /// The history with one more word.
+    fn longer(&self, history: History, word: u32) -> History {
+        let trie = &self.model.trie;
+        let own = self.ids[word as usize].unwrap_or(UNKNOWN);
+        let node =
+            history.node.filter(|_| self.ids[word as usize].is_some()).and_then(|node| trie.child(node, own));
+        History { state: trie.next(history.state, own).1, node }
+    }
+}
+
+impl NgramModel {
+    /// The sum of `weight` of this model and the rest of another.
+    ///
+    /// # Errors
+    /// When both together have too many words or n-grams.
+    pub fn interpolate(&self, other: &NgramModel, weight: f64) -> Result<NgramModel> {
+        let words = self.vocabulary.ordinary_words().chain(other.vocabulary.ordinary_words());
+        let vocabulary = Vocabulary::new(words)?;
+        let parts = [Part::new(self, &vocabulary, weight), Part::new(other, &vocabulary, 1.0 - weight)];
+        let order = self.trie.order().max(other.trie.order());
+        let mut builder = TrieBuilder::default();
+        builder.begin(&vec![0; order])?;
+        let root =
+            parts.each_ref().map(|part| History { state: part.model.trie.empty_state(), node: Some(0) });
+        let mut histories: Vec<(Vec<u32>, [History; 2])> = vec![(Vec::new(), root)];
+        for level in 1..=order {
+            let mut longer = Vec::new();
+            for (before, history) in &histories {
+                let mut words: Vec<u32> = match level {
+                    1 => (0..vocabulary.len() as u32).collect(),
+                    _ => parts.iter().zip(history).flat_map(|(part, history)| part.words(*history)).collect(),
+                };
+                words.sort_unstable();
+                words.dedup();
+                for word in words {
+                    let probability: f64 =
+                        parts.iter().zip(history).map(|(part, h)| part.probability(*h, word)).sum();
+                    let log_prob = if word == BEGIN && level == 1 || probability <= 0.0 {
+                        NEVER
+                    } else {
+                        probability.log10() as f32
+                    };
+                    let ngram = [before.as_slice(), &[word]].concat();
+                    builder.ngram(&ngram, log_prob, 0.0)?;
+                    if level < order {
+                        longer.push((ngram, [0, 1].map(|part| parts[part].longer(history[part], word))));
+                    }
+                }
+            }
+            builder.end_order(level);
+            histories = longer;
+        }
+        builder.end()?;
+        let mut trie = builder.finish();
+        trie.normalize();
+        Ok(NgramModel { vocabulary, trie })
+    }
+}

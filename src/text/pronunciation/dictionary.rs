@@ -1,0 +1,113 @@
+//! Pronouncing dictionaries in the form of the CMU Pronouncing Dictionary: a word and its phones
+//! a line, further pronunciations of a word on lines of their own.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::phones::phone_token;
+use crate::error::{Error, Result, Stage, io};
+
+/// Longer dictionaries are refused, bytes.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Words and how they are said.
+#[derive(Clone, Debug, Default)]
+pub struct Pronunciations {
+    words: HashMap<String, Vec<Vec<u32>>>,
+}
+
+impl Pronunciations {
+    /// Reads a dictionary file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is too long, or a line has no phones or unknown ones; names the line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let failed = |e| io(Stage::Corpus, path, e);
+        if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+            return Err(
+                Error::new(Stage::Corpus, "expected a dictionary, found a far longer file").in_file(path)
+            );
+        }
+        let bytes = std::fs::read(path).map_err(failed)?;
+        // Old dictionaries have a few words in Latin 1; they are of no use, and no harm.
+        Self::parse(&String::from_utf8_lossy(&bytes)).map_err(|e| e.in_file(path))
+    }
+
+    /// Reads the text of a dictionary: `WORD  F OW1 N Z`, `WORD(2) …` or `WORD 2 …`; lines that
+    /// begin with `;;;` or `#` are remarks.
+    ///
+    /// # Errors
+    /// When a line has no phones or unknown ones; names the line.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut words: HashMap<String, Vec<Vec<u32>>> = HashMap::new();
+        for_each_line(text, |word, phones| {
+            let phone = |phone: &&str| {
+                phone_token(phone).ok_or_else(|| Error::new(Stage::Corpus, format!("`{phone}` is no phone")))
+            };
+            let phones = phones.iter().map(phone).collect::<Result<Vec<_>>>()?;
+            let known = words.entry(word).or_default();
+            if !known.contains(&phones) {
+                known.push(phones);
+            }
+            Ok(())
+        })?;
+        Ok(Self { words })
+    }
+
+    /// How a word (in lower case) is said, the commonest way first; empty when it is unknown.
+    pub fn of(&self, word: &str) -> &[Vec<u32>] {
+        self.words.get(word).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Calls `visit` with the word, in lower case, and the phones of each line of a dictionary.
+///
+/// # Errors
+/// Those of `visit`, and when a line has no phones; names the line.
+pub fn for_each_line(text: &str, mut visit: impl FnMut(String, &[&str]) -> Result<()>) -> Result<()> {
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with(";;;") || line.starts_with('#') {
+            continue;
+        }
+        let mut parts = line.split_whitespace().peekable();
+        let Some(word) = parts.next() else { continue };
+        if parts.peek().is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit())) {
+            parts.next();
+        }
+        let phones: Vec<&str> = parts.take_while(|part| !part.starts_with('#')).collect();
+        let word = word.find('(').filter(|&at| at > 0).map_or(word, |at| &word[..at]).to_lowercase();
+        let result = if phones.is_empty() {
+            Err(Error::new(Stage::Corpus, format!("expected the phones of `{word}`, found none")))
+        } else {
+            visit(word, &phones)
+        };
+        result.map_err(|e| e.at(format!("line {}", number + 1)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::phones::phone_tokens;
+    use super::*;
+
+    #[test]
+    fn both_forms_are_read_and_stress_does_not_count() {
+        let text = ";;; a remark\nZERO  Z IH1 R OW0\nZERO(2)  Z IY1 R OW0\nOH 1 OW1\nOH 2 OW0\n";
+        let read = Pronunciations::parse(text).expect("good lines");
+        let ids =
+            |phones: &[&str]| phones.iter().map(|p| phone_token(p).expect("a phone")).collect::<Vec<_>>();
+        assert_eq!(read.of("zero"), [ids(&["Z", "IH", "R", "OW"]), ids(&["Z", "IY", "R", "OW"])]);
+        assert_eq!(read.of("oh"), [ids(&["OW"])], "the same phones twice are one way to say it");
+        assert!(read.of("one").is_empty());
+        assert_eq!(phone_tokens().expect("a good table").len(), 40);
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        for (text, place) in [("A  AH\nB  XX\n", "`XX`"), ("A  AH\nB\n", "`b`")] {
+            let error = Pronunciations::parse(text).expect_err("a bad line").to_string();
+            assert!(error.contains(place) && error.contains("line 2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The joint n-gram of graphones, read from the end of words: in English what follows a letter says more
+//! about it than what comes before.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::align::{Aligner, Graphone, Pair};
+use super::search::{Guess, GuessOptions, Search};
+use crate::error::{Error, Result, Stage};
+use crate::text::ngram::{EstimateOptions, Estimator, Trie, TrieBuilder};
+
+/// Ids of graphones in the n-gram begin behind those of `<unk>`, `<s>` and `</s>`.
+pub(super) const FIRST: u32 = 3;
+/// The limit of letters, of phones and of graphones.
+pub(super) const MAX_SYMBOLS: usize = 30_000;
+
+/// How a model is trained.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// The number of graphones of the longest n-grams.
+    pub order: usize,
+    /// Rounds of expectation maximization for the alignment.
+    pub rounds: usize,
+    /// N-grams whose loss raises the perplexity by a smaller share are left out.
+    pub prune: f64,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self { order: 8, rounds: 10, prune: 0.0 }
+    }
+}
+
+/// Letters to phones by a joint n-gram.
+#[derive(Clone, Debug)]
+pub struct G2p {
+    pub(super) letters: Vec<char>,
+    pub(super) phones: Vec<String>,
+    pub(super) graphones: Vec<Graphone>,
+    pub(super) trie: Trie,
+    /// The ids of the graphones of each letter.
+    pub(super) by_letter: Vec<Vec<u32>>,
+}
+
+impl G2p {
+    /// Learns from words and their phones. Digits behind phones mark stress: they help to learn, but
+    /// guesses are without them. `progress` is called with the rounds done and to do.
+    ///
+    /// # Errors
+    /// When there are no words that can be aligned, too many letters or phones, or a temporary file
+    /// fails.
+    pub fn train<'a>(
+        words: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>,
+        options: &TrainOptions,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Self> {
+        let (mut letters, mut stressed) = (Symbols::default(), Symbols::default());
+        let mut pairs = Vec::new();
+        for (word, said) in words {
+            pairs.push(Pair {
+                letters: word.chars().map(|c| letters.id(c)).collect::<Result<_>>()?,
+                phones: said.iter().map(|p| stressed.id((*p).to_string())).collect::<Result<_>>()?,
+            });
+        }
+        let mut aligner = Aligner::train(&pairs, options.rounds, |round| progress(round, options.rounds));
+        let mut graphones = Symbols::default();
+        let mut sentences: Vec<Vec<u32>> = Vec::new();
+        for path in aligner.cut(&pairs) {
+            let id = |graphone| Ok(FIRST + u32::from(graphones.id(graphone)?));
+            sentences.push(path.into_iter().rev().map(id).collect::<Result<_>>()?);
+        }
+        let estimate = EstimateOptions { order: options.order, ..EstimateOptions::default() };
+        let mut estimator = Estimator::new(graphones.list.len() + FIRST as usize, &estimate)?;
+        for sentence in &sentences {
+            estimator.add(sentence)?;
+        }
+        let mut builder = TrieBuilder::default();
+        estimator.finish(&mut builder)?;
+        let mut trie = builder.finish();
+        if options.prune > 0.0 {
+            trie = trie.prune(options.prune)?;
+        }
+        let (phones, graphones) = without_stress(&stressed.list, &graphones.list)?;
+        Ok(Self::new(letters.list, phones, graphones, trie))
+    }
+
+    /// A model of its parts, whose numbers fit each other.
+    pub(super) fn new(letters: Vec<char>, phones: Vec<String>, graphones: Vec<Graphone>, trie: Trie) -> Self {
+        let mut by_letter = vec![Vec::new(); letters.len()];
+        for (graphone, id) in graphones.iter().zip(FIRST..) {
+            by_letter[usize::from(graphone.letter)].push(id);
+        }
+        Self { letters, phones, graphones, trie, by_letter }
+    }
+
+    /// The phones that words are said with.
+    pub fn phones(&self) -> &[String] {
+        &self.phones
+    }
+
+    /// The numbers of n-grams of graphones, by order from 1 on.
+    pub fn counts(&self) -> Vec<u64> {
+        self.trie.counts()
+    }
+
+    /// The likeliest phones of a word, best first; none where a letter is unknown.
+    pub fn guess(&self, word: &str, options: &GuessOptions) -> Vec<Guess> {
+        let id = |c: char| self.letters.iter().position(|l| *l == c).map(|id| id as u16);
+        match word.chars().map(id).collect::<Option<Vec<_>>>() {
+            Some(letters) => Search::new(self, options.beam).run(&letters, options.nbest),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Phones without stress, and graphones of these.
+fn without_stress(stressed: &[String], graphones: &[Graphone]) -> Result<(Vec<String>, Vec<Graphone>)> {
+    let mut phones = Symbols::default();
+    let plain = |phone: &String| phones.id(phone.trim_end_matches(|c: char| c.is_ascii_digit()).to_string());
+    let plain: Vec<u16> = stressed.iter().map(plain).collect::<Result<_>>()?;
+    let graphone = |g: &Graphone| {
+        Graphone::new(g.letter, &g.phones().map(|id| plain[usize::from(id)]).collect::<Vec<_>>())
+    };
+    Ok((phones.list, graphones.iter().map(graphone).collect()))
+}
+
+/// Symbols, numbered in the order in which they come.
+struct Symbols<T> {
+    list: Vec<T>,
+    ids: HashMap<T, u16>,
+}
+
+impl<T> Default for Symbols<T> {
+    fn default() -> Self {
+        Self { list: Vec::new(), ids: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Symbols<T> {
+    fn id(&mut self, symbol: T) -> Result<u16> {
+        if let Some(&id) = self.ids.get(&symbol) {
+            return Ok(id);
+        }
+        if self.list.len() == MAX_SYMBOLS {
+            let problem =
+                format!("expected at most {MAX_SYMBOLS} letters, phones, and letters with their phones");
+            return Err(Error::new(Stage::Text, problem));
+        }
+        let id = self.list.len() as u16;
+        self.list.push(symbol.clone());
+        self.ids.insert(symbol, id);
+        Ok(id)
+    }
+}

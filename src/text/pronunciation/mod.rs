@@ -1,0 +1,12 @@
+//! How words are said: dictionaries, rules for what is made of known words, and guesses from letters.
+
+pub mod dictionary;
+pub mod english;
+pub mod g2p;
+pub mod phones;
+pub mod pronouncer;
+
+pub use dictionary::Pronunciations;
+pub use g2p::G2p;
+pub use phones::{ARPABET, phone_token, phone_tokens};
+pub use pronouncer::{Pronouncer, Pronunciation, Source};

@@ -1,0 +1,327 @@
+//! All ways to find how a word is said, the surest first.
+
+use super::dictionary::Pronunciations;
+use super::english;
+use super::g2p::{G2p, GuessOptions};
+use super::phones::{ARPABET, phone_token};
+use crate::error::{Error, Result, Stage};
+
+/// Where a pronunciation comes from, the surest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The user's own dictionary.
+    User,
+    /// The dictionary of the language.
+    Dictionary,
+    /// Words of a dictionary and what is known of endings, hyphens and spelling.
+    Derived,
+    /// Letters by their names.
+    Spelled,
+    /// The letters, by the joint n-gram.
+    Guessed,
+}
+
+impl Source {
+    /// The source in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::User => "user",
+            Source::Dictionary => "dictionary",
+            Source::Derived => "derived",
+            Source::Spelled => "spelled",
+            Source::Guessed => "guessed",
+        }
+    }
+}
+
+/// One way to say a word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pronunciation {
+    /// Tokens of [`phone_tokens`](super::phone_tokens).
+    pub phones: Vec<u32>,
+    pub source: Source,
+    /// For guesses, the probability among all guesses for the same letters; otherwise 1.
+    pub probability: f64,
+}
+
+impl Pronunciation {
+    /// The phones by their names, with spaces between.
+    pub fn phones_text(&self) -> String {
+        let name = |&token: &u32| ARPABET.get((token as usize).wrapping_sub(1)).copied().unwrap_or("?");
+        self.phones.iter().map(name).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Dictionaries, rules and a guesser, asked in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Pronouncer {
+    user: Pronunciations,
+    dictionary: Pronunciations,
+    guesser: Option<Guesser>,
+    /// Guesses that are given for a word.
+    pub max_guesses: usize,
+    /// Guesses that are less probable than the best one by this factor are left out.
+    pub min_share: f64,
+}
+
+#[derive(Clone, Debug)]
+struct Guesser {
+    model: G2p,
+    /// The tokens of the model's phones.
+    tokens: Vec<u32>,
+}
+
+/// Ways to say a word that are given where its parts have several.
+const MAX_WAYS: usize = 8;
+
+impl Pronouncer {
+    /// A pronouncer that knows a dictionary.
+    pub fn new(dictionary: Pronunciations) -> Self {
+        Self { dictionary, max_guesses: 4, min_share: 0.2, ..Self::default() }
+    }
+
+    /// With the user's own words, which go before all others.
+    pub fn with_user(mut self, user: Pronunciations) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// With guesses for words that are in no dictionary.
+    ///
+    /// # Errors
+    /// When the model has a phone that is not of [`ARPABET`].
+    pub fn with_guesser(mut self, model: G2p) -> Result<Self> {
+        let token = |phone: &String| {
+            let problem = || Error::new(Stage::Text, format!("`{phone}` is no phone of English"));
+            phone_token(phone).ok_or_else(problem)
+        };
+        let tokens = model.phones().iter().map(token).collect::<Result<_>>()?;
+        self.guesser = Some(Guesser { model, tokens });
+        Ok(self)
+    }
+
+    /// All ways to say a word, the likeliest first. Case matters only for initialisms.
+    ///
+    /// # Errors
+    /// When there is none; says why.
+    pub fn pronounce(&self, word: &str) -> Result<Vec<Pronunciation>> {
+        let plain = word.replace(['’', 'ʼ', '‘', '`'], "'");
+        let lower = plain.to_lowercase();
+        let mut ways = self.known(&lower);
+        if ways.is_empty() {
+            ways = self.made(&plain, &lower);
+        }
+        if ways.is_empty() {
+            return Err(self.reason(word, &lower));
+        }
+        Ok(ways)
+    }
+
+    fn reason(&self, word: &str, lower: &str) -> Error {
+        let letter =
+            lower.chars().find(|c| c.is_alphabetic() && !c.is_ascii() && english::plain_letter(*c).is_none());
+        let problem = match letter {
+            Some(letter) => format!("no pronunciation for `{word}`: `{letter}` is no letter of English"),
+            None if !lower.contains(char::is_alphanumeric) => {
+                format!("no pronunciation for `{word}`: it has no letters")
+            }
+            None => format!("no pronunciation for `{word}`"),
+        };
+        Error::new(Stage::Text, problem).hint(format!("add a line `{lower}  P HH OW N Z` to your dictionary"))
+    }
+
+    /// What the dictionaries say.
+    fn known(&self, word: &str) -> Vec<Pronunciation> {
+        let sources = [(&self.user, Source::User), (&self.dictionary, Source::Dictionary)];
+        let Some((dictionary, source)) = sources.into_iter().find(|(d, _)| !d.of(word).is_empty()) else {
+            return Vec::new();
+        };
+        let way = |phones: &Vec<u32>| Pronunciation { phones: phones.clone(), source, probability: 1.0 };
+        dictionary.of(word).iter().map(way).collect()
+    }
+
+    /// What can be made of known parts, or guessed; `written` is the word before it was put into lower case.
+    fn made(&self, written: &str, word: &str) -> Vec<Pronunciation> {
+        let inner = word.trim_matches(|c: char| !c.is_alphanumeric());
+        if inner != word {
+            // Quotes and full stops around a word; `'tis` and `mr.` would have been known.
+            let trimmed = written.trim_matches(|c: char| !c.is_alphanumeric());
+            let ways = self.known(inner);
+            return if ways.is_empty() && !inner.is_empty() { self.made(trimmed, inner) } else { ways };
+        }
+        let rules: [&dyn Fn() -> Vec<Pronunciation>; 6] = [
+            &|| self.ending(word),
+            &|| self.spelling(word),
+            &|| self.parts(written, word),
+            &|| self.without_accents(word),
+            &|| self.initialism(written, word),
+            &|| self.guesses(word),
+        ];
+        rules.iter().map(|rule| rule()).find(|ways| !ways.is_empty()).unwrap_or_default()
+    }
+
+    /// A word and an ending with an apostrophe.
+    fn ending(&self, word: &str) -> Vec<Pronunciation> {
+        if let Some(owner) = word.strip_suffix("'s") {
+            return with_ending(self.pronounce(owner).unwrap_or_default(), |last| {
+                vec![english::plural(last)]
+            });
+        }
+        match english::contraction(word) {
+            Some((verb, said)) if !verb.is_empty() => {
+                with_ending(self.pronounce(verb).unwrap_or_default(), |_| said.to_vec())
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The same word in a spelling that a dictionary has.
+    fn spelling(&self, word: &str) -> Vec<Pronunciation> {
+        let mut ways =
+            english::other_spellings(word).map(|other| self.known(&other)).find(|ways| !ways.is_empty());
+        for way in ways.iter_mut().flatten() {
+            way.source = Source::Derived;
+        }
+        ways.unwrap_or_default()
+    }
+
+    /// Words side by side: with hyphens or other marks between, or letters and digits.
+    fn parts(&self, written: &str, word: &str) -> Vec<Pronunciation> {
+        let parts = split(written);
+        if parts.len() < 2 || !word.is_ascii() && parts.iter().all(|p| p.len() == word.len()) {
+            return Vec::new();
+        }
+        // Single letters with full stops: an initialism.
+        if parts.iter().all(|part| part.chars().count() == 1 && part.chars().all(char::is_alphabetic)) {
+            return self.letters(&parts.concat().to_lowercase());
+        }
+        let mut all = vec![Pronunciation { phones: Vec::new(), source: Source::Derived, probability: 1.0 }];
+        for part in &parts {
+            let Ok(ways) = self.pronounce(part) else { return Vec::new() };
+            let longer = all.iter().flat_map(|before| {
+                ways.iter().map(|way| Pronunciation {
+                    phones: [before.phones.as_slice(), &way.phones].concat(),
+                    source: before.source.max(way.source),
+                    probability: before.probability * way.probability,
+                })
+            });
+            all = longer.collect();
+            all.truncate(MAX_WAYS);
+        }
+        distinct(all)
+    }
+
+    /// The word in letters of the English alphabet.
+    fn without_accents(&self, word: &str) -> Vec<Pronunciation> {
+        if word.is_ascii() {
+            return Vec::new();
+        }
+        let plain: Option<String> =
+            word.chars()
+                .map(|c| {
+                    if c.is_ascii() {
+                        Some(c.to_string())
+                    } else {
+                        english::plain_letter(c).map(String::from)
+                    }
+                })
+                .collect();
+        let mut ways = plain.and_then(|plain| self.pronounce(&plain).ok()).unwrap_or_default();
+        for way in &mut ways {
+            way.source = way.source.max(Source::Derived);
+        }
+        ways
+    }
+
+    /// Letters by their names, for words without vowels; for others in capitals a guess as well.
+    fn initialism(&self, written: &str, word: &str) -> Vec<Pronunciation> {
+        let capitals = (2..=5).contains(&written.len()) && written.chars().all(|c| c.is_ascii_uppercase());
+        if capitals {
+            let mut ways = self.letters(word);
+            if !english::is_initialism(word) {
+                ways.extend(self.guesses(word));
+            }
+            return distinct(ways);
+        }
+        if !english::is_initialism(word) {
+            return Vec::new();
+        }
+        // `dvds` are several, `mss` may be.
+        let one = word.strip_suffix('s').filter(|one| one.len() > 1).unwrap_or_default();
+        let mut ways = with_ending(self.letters(one), |last| vec![english::plural(last)]);
+        ways.extend(self.letters(word));
+        distinct(ways)
+    }
+
+    fn letters(&self, word: &str) -> Vec<Pronunciation> {
+        let names: Option<Vec<&str>> = word.chars().map(english::letter_name).collect();
+        let way = |names: Vec<&str>| Pronunciation {
+            phones: names.into_iter().flat_map(tokens).collect(),
+            source: Source::Spelled,
+            probability: 1.0,
+        };
+        names.filter(|names| !names.is_empty()).map(way).into_iter().collect()
+    }
+
+    /// The guesser's phones.
+    fn guesses(&self, word: &str) -> Vec<Pronunciation> {
+        let Some(Guesser { model, tokens }) = &self.guesser else { return Vec::new() };
+        let options = GuessOptions { nbest: self.max_guesses, ..GuessOptions::default() };
+        let guesses = model.guess(word, &options);
+        let least = guesses.first().map_or(0.0, |best| best.probability * self.min_share);
+        let way = |guess: &super::g2p::Guess| Pronunciation {
+            phones: guess.phones.iter().map(|&phone| tokens[usize::from(phone)]).collect(),
+            source: Source::Guessed,
+            probability: guess.probability,
+        };
+        guesses.iter().filter(|guess| guess.probability >= least).map(way).collect()
+    }
+}
+
+/// The tokens of phones by their names.
+fn tokens(names: &str) -> impl Iterator<Item = u32> {
+    names.split(' ').filter_map(phone_token)
+}
+
+/// Ways to say a word, with an ending that depends on the last phone.
+fn with_ending(ways: Vec<Pronunciation>, ending: impl Fn(&str) -> Vec<&'static str>) -> Vec<Pronunciation> {
+    let mut all = Vec::new();
+    for way in ways {
+        let last = way.phones.last().and_then(|&token| ARPABET.get(token as usize - 1)).copied();
+        for more in ending(last.unwrap_or_default()) {
+            let phones = way.phones.iter().copied().chain(tokens(more)).collect();
+            all.push(Pronunciation { phones, source: way.source.max(Source::Derived), ..way });
+        }
+    }
+    distinct(all)
+}
+
+/// The ways that are not the same as one before.
+fn distinct(ways: Vec<Pronunciation>) -> Vec<Pronunciation> {
+    let mut all: Vec<Pronunciation> = Vec::new();
+    for way in ways {
+        if !all.iter().any(|known| known.phones == way.phones) {
+            all.push(way);
+        }
+    }
+    all.truncate(MAX_WAYS);
+    all
+}
+
+/// A word cut where marks stand between letters, and between letters and digits.
+fn split(word: &str) -> Vec<String> {
+    let mut parts: Vec<String> = vec![String::new()];
+    let mut before = ' ';
+    for c in word.chars() {
+        let mark = !c.is_alphanumeric() && c != '\'';
+        if mark || c.is_ascii_digit() != before.is_ascii_digit() {
+            parts.push(String::new());
+        }
+        if let Some(part) = parts.last_mut().filter(|_| !mark) {
+            part.push(c);
+        }
+        before = c;
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}

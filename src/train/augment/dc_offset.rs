@@ -1,0 +1,26 @@
+//! A constant added to the samples, as cheap converters do.
+
+use super::effect::{Apply, Effect, Materials, Range, effect};
+use super::level::uniform;
+
+effect! {
+    /// A constant added.
+    DcOffset {
+        /// Share of full scale.
+        offset: [f32; 2] = [-0.05, 0.05],
+    }
+}
+
+impl Effect for DcOffset {
+    fn ranges(&self) -> Vec<Range> {
+        vec![Range::new("offset", self.offset, [-0.5, 0.5])]
+    }
+
+    fn build(&self, _: &Materials) -> Option<Apply> {
+        let range = self.offset;
+        Some(Box::new(move |samples, rng| {
+            let offset = uniform(rng, range);
+            samples.iter_mut().for_each(|x| *x += offset);
+        }))
+    }
+}

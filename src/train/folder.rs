@@ -1,0 +1,138 @@
+//! The folder of a run: one training at a time writes to it, and none replaces another's results
+//! unasked.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::checkpoint;
+use crate::error::{self, Error, Result, Stage};
+
+/// Held by the training that runs in the folder.
+const LOCK: &str = "training.lock";
+/// The run's log, a JSON object a line.
+pub(super) const LOG: &str = "log.jsonl";
+/// Names what was left out of the data, and why.
+pub const LEFT_OUT: &str = "left_out.txt";
+
+/// What becomes of an earlier run in the folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Earlier {
+    /// Training is refused.
+    #[default]
+    Keep,
+    /// It goes on from its checkpoint.
+    Resume,
+    /// Its files are removed.
+    Overwrite,
+}
+
+/// A run's folder, locked. What was created for a run that never began is removed again.
+pub(super) struct RunFolder {
+    path: PathBuf,
+    lock: File,
+    /// The lock is ours, and the file of it was not there before.
+    held: bool,
+    new_lock: bool,
+    /// Folders that were created, the outermost first.
+    created: Vec<PathBuf>,
+    began: bool,
+}
+
+impl RunFolder {
+    /// Opens, or creates, the folder and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be created, another training runs in it, or an earlier run is in the way.
+    pub fn open(path: &Path, earlier: Earlier) -> Result<Self> {
+        let failed = |e: io::Error| error::io(Stage::Train, path, e);
+        let missing: Vec<PathBuf> = path
+            .ancestors()
+            .filter(|p| !p.as_os_str().is_empty() && !p.exists())
+            .map(PathBuf::from)
+            .collect();
+        if earlier == Earlier::Resume && !missing.is_empty() {
+            return Err(nothing_to_resume(path));
+        }
+        fs::create_dir_all(path).map_err(failed)?;
+        let created = missing.into_iter().rev().collect();
+        let new_lock = !path.join(LOCK).exists();
+        let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
+        let lock = lock.map_err(failed)?;
+        let mut folder = Self { path: path.into(), lock, held: false, new_lock, created, began: false };
+        match folder.lock.try_lock() {
+            Ok(()) => folder.held = true,
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(Stage::Train, "another training is running in this folder")
+                    .in_file(path)
+                    .hint("choose another folder, or wait for it to end"));
+            }
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        let found = folder.results()?;
+        match (earlier, found.is_empty()) {
+            (Earlier::Keep, false) => {
+                Err(Error::new(Stage::Usage, "there is a training in this folder already")
+                    .in_file(path)
+                    .hint("resume it, overwrite it, or choose another folder"))
+            }
+            (Earlier::Resume, _) if !checkpoint::exists(path) => Err(nothing_to_resume(path)),
+            _ => Ok(folder),
+        }
+    }
+
+    /// Makes the folder ready for the run, and keeps it from now on.
+    ///
+    /// # Errors
+    /// When files of an earlier run cannot be removed.
+    pub fn begin(&mut self, earlier: Earlier) -> Result<()> {
+        self.began = true;
+        if earlier == Earlier::Overwrite {
+            for file in self.results()?.into_iter().chain([LOG, LEFT_OUT].map(|name| self.path.join(name))) {
+                match fs::remove_file(&file) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                        return Err(error::io(Stage::Train, &file, e));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What an earlier run has left that took it time to make: checkpoints and models.
+    fn results(&self) -> Result<Vec<PathBuf>> {
+        let failed = |e: io::Error| error::io(Stage::Train, &self.path, e);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let model = name.ends_with(".onnx")
+                && (name.starts_with("at-") || ["best.onnx", "last.onnx"].contains(&name.as_str()));
+            if model || checkpoint::NAMES.contains(&name.as_str()) {
+                found.push(path);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if !self.began {
+            if self.held && self.new_lock {
+                let _ = fs::remove_file(self.path.join(LOCK));
+            }
+            // Only empty folders can be removed.
+            self.created.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+        }
+    }
+}
+
+fn nothing_to_resume(path: &Path) -> Error {
+    Error::new(Stage::Train, "there is no checkpoint to go on from")
+        .in_file(path.join(checkpoint::NAMES[0]))
+        .hint("start anew, without resuming")
+}

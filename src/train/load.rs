@@ -1,0 +1,525 @@
+//! The manifests of a recipe, read and checked as a whole before the first update: whatever cannot be
+//! used is named, all at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::dataset::{Alphabets, Clip, Dataset, Source, Unwritable, WordPool};
+use super::example::FeatureExtractor;
+use super::loss::ctc::least_steps;
+use super::loss::mmi::Said;
+use super::reading::{Read, Reader, Stretches};
+use super::recipe::{Recipe, Recordings};
+use super::score::DevSet;
+use crate::audio::f32_to_s16;
+use crate::corpus::manifest::{self, Entry, ReadOptions};
+use crate::error::{Error, Result, Stage};
+use crate::text::pronunciation::Pronunciations;
+
+/// Unknown words that an error names; more are counted.
+const MOST_NAMED: usize = 12;
+
+/// All that a run learns from and is scored on.
+pub(super) struct Loaded {
+    pub dataset: Dataset,
+    pub dev: Vec<DevSet>,
+    /// Distinct recordings that are learnt from, and how long they are together, seconds.
+    pub recordings: usize,
+    pub seconds: f64,
+    pub findings: Findings,
+    /// Set when more is unreadable than the recipe allows.
+    pub too_many: Option<Error>,
+}
+
+/// What is to be told before the first update.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Recordings that are left out, a line each: manifest, line, and why.
+    pub left_out: Vec<String>,
+    /// Everything else that may not be as its author meant it.
+    pub notes: Vec<String>,
+    /// The lines of `left_out`.
+    seen: HashSet<String>,
+}
+
+impl Findings {
+    fn leave_out(&mut self, manifest: &str, line: usize, problem: impl std::fmt::Display) {
+        let text = format!("{manifest}: line {line}: {problem}");
+        // The same line may be used twice, as a recording and as a word of strings.
+        if self.seen.insert(text.clone()) {
+            self.left_out.push(text);
+        }
+    }
+}
+
+/// How a run's data is read.
+pub(super) struct Loading<'a> {
+    pub recipe: &'a Recipe,
+    /// The folder that manifests are relative to.
+    pub data: &'a Path,
+    pub dictionary: Option<&'a Pronunciations>,
+    pub threads: usize,
+    /// Takes how many recordings of how many are read, from any thread.
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+    /// Set from elsewhere to give up.
+    pub stop: &'a AtomicBool,
+}
+
+/// An entry of a manifest to be read for training, and what it is for.
+struct Wanted<'a> {
+    manifest: &'a str,
+    entry: Entry,
+    labels: Option<Vec<u32>>,
+    auxiliary: Option<Vec<u32>>,
+    said: Option<Said>,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    /// A recording of this source.
+    Recording(usize),
+    /// A word of this pool, with its number in the recipe.
+    Word(usize, u32),
+    /// A word of this pool that is not written.
+    OtherWord(usize),
+}
+
+/// An entry that is noise, or is scored.
+struct Other<'a> {
+    manifest: &'a str,
+    entry: Entry,
+}
+
+impl<'a> Loading<'a> {
+    /// Reads every manifest of the recipe, then all audio. Nothing when it was stopped.
+    ///
+    /// # Errors
+    /// Bad manifests, with file and line; transcripts with words or characters that the recipe does not
+    /// have. Recordings that cannot be used are left out and named in [`Loaded::findings`].
+    pub fn run(&self) -> Result<Option<Loaded>> {
+        let alphabets = Alphabets::new(self.recipe, self.dictionary)?;
+        let mut findings = Findings::default();
+        let wanted = self.wanted(&alphabets, &mut findings)?;
+        let data = &self.recipe.data;
+        let noises = data.noise.iter().map(|name| self.others(name, 0)).collect::<Result<Vec<_>>>()?;
+        let noises: Vec<Other<'_>> = noises.into_iter().flatten().collect();
+        let dev = data.dev.iter().map(|set| self.others(&set.manifest, set.most));
+        let dev = dev.collect::<Result<Vec<_>>>()?;
+
+        let learnt = wanted.iter().map(|w| &w.entry).chain(noises.iter().map(|n| &n.entry));
+        let (learnt, scored) =
+            (Stretches::new(learnt), Stretches::new(dev.iter().flatten().map(|d| &d.entry)));
+        let (count, done) = (learnt.len() + scored.len(), AtomicUsize::new(0));
+        let reader = Reader {
+            sample_rate: self.recipe.features.sample_rate,
+            threads: self.threads,
+            progress: &|| (self.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, count),
+            stop: self.stop,
+        };
+        let to_s16 = || |samples: Vec<f32>| samples.into_iter().map(f32_to_s16).collect::<Arc<[i16]>>();
+        let Some(samples) = learnt.read(&reader, to_s16)? else { return Ok(None) };
+        FeatureExtractor::new(self.recipe)?;
+        let to_features = || {
+            let mut extractor = FeatureExtractor::new(self.recipe).ok();
+            move |mut samples: Vec<f32>| {
+                let length = samples.len();
+                let features = extractor.as_mut().map(|e| e.compute(&mut samples)).unwrap_or_default();
+                (Arc::from(features), length)
+            }
+        };
+        let Some(features) = scored.read(&reader, to_features)? else { return Ok(None) };
+        let broken =
+            samples.iter().filter(|s| s.is_err()).count() + features.iter().filter(|f| f.is_err()).count();
+        let too_many = self.too_many(broken, count);
+
+        // The entries themselves are used up from here on.
+        let (learnt, scored) = (learnt.of, scored.of);
+        let mut building = Building::new(self.recipe, &mut findings);
+        building.add_clips(wanted, &learnt, &samples);
+        building.add_noises(&noises, &learnt, &samples);
+        let (dataset, recordings, seconds) = building.finish();
+        let dev = self.dev_sets(&dev, &scored, &features, &alphabets, &mut findings)?;
+        if too_many.is_none() {
+            note_words(self.recipe, &dataset, &mut findings)?;
+        }
+        Ok(Some(Loaded { dataset, dev, recordings, seconds, findings, too_many }))
+    }
+
+    /// One broken recording is an accident whatever its share.
+    fn too_many(&self, broken: usize, count: usize) -> Option<Error> {
+        let allowed = self.recipe.data.max_unreadable;
+        (broken > 1 && broken as f64 > allowed * count as f64).then(|| {
+            let problem = format!(
+                "{broken} of {count} recordings cannot be used, more than the share of {allowed} that is allowed"
+            );
+            Error::new(Stage::Corpus, problem)
+                .at("data: max_unreadable")
+                .hint("each is named above; mend or remove them, or allow more")
+        })
+    }
+
+    /// Every entry that examples are to be made of, with its tokens.
+    fn wanted(&self, alphabets: &Alphabets<'_>, findings: &mut Findings) -> Result<Vec<Wanted<'a>>> {
+        let data = &self.recipe.data;
+        let mut choice =
+            Choice { loading: self, alphabets, findings, wanted: Vec::new(), unknown: Vec::new() };
+        for (source, recordings) in data.recordings.iter().enumerate() {
+            choice.want_recordings(source, recordings)?;
+        }
+        for (number, pool) in data.strings.iter().flat_map(|s| &s.pools).enumerate() {
+            choice.want_words(number, &pool.manifest)?;
+        }
+        match unknown_words(&choice.unknown) {
+            Some((place, error)) => Err(error.in_file(Recipe::manifest(self.data, place))),
+            None => Ok(choice.wanted),
+        }
+    }
+
+    fn entries(&self, manifest: &str) -> Result<Vec<Entry>> {
+        let options = ReadOptions { allow_empty_text: true, ..ReadOptions::default() };
+        manifest::read_with(Recipe::manifest(self.data, manifest), options)
+    }
+
+    /// The entries of a manifest of noise or of a dev set, no more than `most` (0 for all).
+    fn others(&self, manifest: &'a str, most: usize) -> Result<Vec<Other<'a>>> {
+        let entries = self.entries(manifest)?;
+        let every = if most == 0 { 1 } else { entries.len().div_ceil(most).max(1) };
+        Ok(entries.into_iter().step_by(every).map(|entry| Other { manifest, entry }).collect())
+    }
+
+    fn dev_sets(
+        &self,
+        dev: &[Vec<Other<'_>>],
+        stretch: &[usize],
+        features: &[Read<Features>],
+        alphabets: &Alphabets<'_>,
+        findings: &mut Findings,
+    ) -> Result<Vec<DevSet>> {
+        let mut stretch = stretch.iter();
+        let mut sets = Vec::new();
+        for (table, entries) in self.recipe.data.dev.iter().zip(dev) {
+            let mut set = DevSet::new(table)?;
+            let mut unknown = 0;
+            for (other, &stretch) in entries.iter().zip(stretch.by_ref()) {
+                match &features[stretch] {
+                    Ok((features, samples)) => {
+                        let (text, more) = alphabets.reference(&other.entry);
+                        unknown += more;
+                        let seconds = *samples as f64 / f64::from(self.recipe.features.sample_rate);
+                        set.push(features.clone(), text, seconds);
+                    }
+                    Err(problem) => findings.leave_out(other.manifest, other.entry.line, problem),
+                }
+            }
+            let manifest = &table.manifest;
+            if unknown > 0 {
+                findings.notes.push(format!(
+                    "{manifest}: {unknown} words are not among `words` and count as errors; `ignore_other_words = true` leaves them out"
+                ));
+            }
+            if set.measures_nothing() {
+                findings.notes.push(format!(
+                    "{manifest}: nothing is said in it that the model can write, so it is no score"
+                ));
+            }
+            sets.push(set);
+        }
+        Ok(sets)
+    }
+}
+
+/// Choosing entries of manifests.
+struct Choice<'l, 'a> {
+    loading: &'l Loading<'a>,
+    alphabets: &'l Alphabets<'l>,
+    findings: &'l mut Findings,
+    wanted: Vec<Wanted<'a>>,
+    unknown: Vec<Unknown<'a>>,
+}
+
+/// A word or character of a transcript that the recipe does not have.
+struct Unknown<'a> {
+    text: String,
+    field: &'static str,
+    manifest: &'a str,
+    line: usize,
+}
+
+impl<'a> Choice<'_, 'a> {
+    fn want_recordings(&mut self, source: usize, recordings: &'a Recordings) -> Result<()> {
+        let (manifest, recipe) = (recordings.manifest.as_str(), self.loading.recipe);
+        let (mut filtered, mut stray) = (0, Tally::default());
+        let entries = self.loading.entries(manifest)?;
+        let count = entries.len();
+        for entry in entries {
+            let name = entry.audio.to_string_lossy();
+            if recordings.exclude.iter().any(|part| name.contains(part))
+                || entry.duration.is_some_and(|d| d > recordings.max_duration)
+                || recordings.only_with_words && !self.alphabets.has_word(&entry)
+            {
+                filtered += 1;
+                continue;
+            }
+            let labels = match recordings.main {
+                true => match self.labels(manifest, &entry) {
+                    Some(labels) => Some(labels),
+                    None => continue,
+                },
+                false => None,
+            };
+            stray.count(self.alphabets.has_punctuation(&entry), entry.line);
+            let auxiliary =
+                if recordings.auxiliary { self.alphabets.auxiliary(&entry, labels.as_ref()) } else { None };
+            let steps = entry.duration.map(|seconds| whole_steps(seconds, recipe));
+            let needed = needed_steps(&labels, &auxiliary);
+            if let Some(steps) = steps.filter(|&steps| steps < needed) {
+                self.findings.leave_out(manifest, entry.line, too_short(needed, steps));
+                continue;
+            }
+            let said = labels.as_ref().and_then(|_| self.alphabets.said(&entry));
+            let purpose = Purpose::Recording(source);
+            self.wanted.push(Wanted { manifest, entry, labels, auxiliary, said, purpose });
+        }
+        if filtered > 0 {
+            self.findings.notes.push(format!(
+                "{manifest}: {filtered} of {count} recordings are left out as the recipe asks (`exclude`, `max_duration`, `only_with_words`)"
+            ));
+        }
+        stray.note(manifest, "punctuation that is not written, and was left out", self.findings);
+        Ok(())
+    }
+
+    /// Sorts a manifest of isolated words.
+    fn want_words(&mut self, pool: usize, manifest: &'a str) -> Result<()> {
+        let (mut strings, mut stray) = (Tally::default(), Tally::default());
+        for entry in self.loading.entries(manifest)? {
+            let purpose = match self.alphabets.word(&entry) {
+                Some(word) => Purpose::Word(pool, word),
+                None if entry.text.split_whitespace().count() == 1 => Purpose::OtherWord(pool),
+                None => {
+                    strings.count(true, entry.line);
+                    continue;
+                }
+            };
+            let Some(labels) = self.labels(manifest, &entry) else { continue };
+            stray.count(self.alphabets.has_punctuation(&entry), entry.line);
+            let (auxiliary, said) =
+                (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.said(&entry));
+            self.wanted.push(Wanted { manifest, entry, labels: Some(labels), auxiliary, said, purpose });
+        }
+        strings.note(manifest, "no single word, and are not joined into strings", self.findings);
+        stray.note(manifest, "punctuation that is not written, and was left out", self.findings);
+        Ok(())
+    }
+
+    /// Tokens of the main output, unless the entry has something that cannot be written.
+    fn labels(&mut self, manifest: &'a str, entry: &Entry) -> Option<Vec<u32>> {
+        match self.alphabets.main(entry) {
+            Ok(labels) => return Some(labels),
+            // No dictionary has every name.
+            Err(Unwritable::Unpronounced(word)) => {
+                let problem = format!("the dictionary does not have `{word}`");
+                self.findings.leave_out(manifest, entry.line, problem);
+            }
+            Err(Unwritable::Unknown(text, field)) => {
+                self.unknown.push(Unknown { text, field, manifest, line: entry.line });
+            }
+        }
+        None
+    }
+}
+
+/// Lines of a manifest that share something.
+#[derive(Default)]
+struct Tally {
+    count: usize,
+    first: usize,
+}
+
+impl Tally {
+    fn count(&mut self, has: bool, line: usize) {
+        if has && self.count == 0 {
+            self.first = line;
+        }
+        self.count += usize::from(has);
+    }
+
+    fn note(&self, manifest: &str, what: &str, findings: &mut Findings) {
+        let Self { count, first } = self;
+        if *count > 0 {
+            findings.notes.push(format!("{manifest}: {count} lines have {what} (line {first} first)"));
+        }
+    }
+}
+
+/// An error that names every unknown word or character once, and the place of the first.
+fn unknown_words<'a>(unknown: &[Unknown<'a>]) -> Option<(&'a str, Error)> {
+    let first = unknown.first()?;
+    let Unknown { text, field, manifest, line } = first;
+    let mut problem = format!("`{text}` is not among `{field}`");
+    let others: BTreeSet<&str> =
+        unknown.iter().map(|u| u.text.as_str()).filter(|other| other != text).collect();
+    if !others.is_empty() {
+        let names: Vec<String> = others.iter().take(MOST_NAMED).map(|name| format!("`{name}`")).collect();
+        problem += &format!(", nor {} {}", if others.len() == 1 { "is" } else { "are" }, names.join(", "));
+        if others.len() > names.len() {
+            problem += &format!(" and {} more", others.len() - names.len());
+        }
+    }
+    if unknown.len() > 1 {
+        problem += &format!(" ({} lines in all)", unknown.len());
+    }
+    let hint = match *field {
+        "words" => "add it, or set `ignore_other_words = true` for recordings of other words",
+        _ => "add it, or remove it from the transcripts",
+    };
+    Some((manifest, Error::new(Stage::Corpus, problem).at(format!("line {line}")).hint(hint)))
+}
+
+/// Building the data set of what could be read.
+struct Building<'l> {
+    recipe: &'l Recipe,
+    findings: &'l mut Findings,
+    dataset: Dataset,
+    /// Clips of each pool's words, by speaker.
+    words: Vec<BTreeMap<u32, BTreeMap<String, Vec<usize>>>>,
+    speakers: BTreeMap<String, BTreeMap<u32, Vec<usize>>>,
+    /// Stretches that are learnt from, and their samples.
+    used: HashMap<usize, usize>,
+}
+
+impl<'l> Building<'l> {
+    fn new(recipe: &'l Recipe, findings: &'l mut Findings) -> Self {
+        let pools: Vec<_> = recipe.data.strings.iter().flat_map(|s| &s.pools).collect();
+        let dataset = Dataset {
+            sample_rate: recipe.features.sample_rate,
+            recordings: recipe
+                .data
+                .recordings
+                .iter()
+                .map(|r| Source { weight: r.weight, clips: Vec::new() })
+                .collect(),
+            pools: pools.iter().map(|p| WordPool { weight: p.weight, ..WordPool::default() }).collect(),
+            ..Dataset::default()
+        };
+        let words = vec![BTreeMap::new(); pools.len()];
+        Self { recipe, findings, dataset, words, speakers: BTreeMap::new(), used: HashMap::new() }
+    }
+
+    fn add_clips(&mut self, wanted: Vec<Wanted<'_>>, stretch: &[usize], samples: &[Read<Arc<[i16]>>]) {
+        for (wanted, &stretch) in wanted.into_iter().zip(stretch) {
+            let samples = match &samples[stretch] {
+                Ok(samples) => samples.clone(),
+                Err(problem) => {
+                    self.findings.leave_out(wanted.manifest, wanted.entry.line, problem);
+                    continue;
+                }
+            };
+            let clip = self.dataset.clips.len();
+            if self.place(&wanted, clip, samples.len()) {
+                self.used.insert(stretch, samples.len());
+            }
+            let Wanted { labels, auxiliary, said, .. } = wanted;
+            self.dataset.clips.push(Clip { samples, labels, auxiliary, said });
+        }
+    }
+
+    /// Enters a clip where it is drawn from, unless it cannot be learnt.
+    fn place(&mut self, wanted: &Wanted<'_>, clip: usize, samples: usize) -> bool {
+        let Wanted { manifest, entry, labels, auxiliary, .. } = wanted;
+        match wanted.purpose {
+            Purpose::Recording(source) => {
+                let seconds = samples as f64 / f64::from(self.dataset.sample_rate);
+                // A manifest need not say how long a recording is, or may be wrong.
+                let (steps, needed) = (whole_steps(seconds, self.recipe), needed_steps(labels, auxiliary));
+                let most = self.recipe.data.recordings[source].max_duration;
+                if steps < needed {
+                    self.findings.leave_out(manifest, entry.line, too_short(needed, steps));
+                    return false;
+                }
+                if entry.duration.is_none() && seconds > most {
+                    let problem = format!("it lasts {seconds:.1} s, longer than `max_duration = {most}`");
+                    self.findings.leave_out(manifest, entry.line, problem);
+                    return false;
+                }
+                self.dataset.recordings[source].clips.push(clip);
+            }
+            Purpose::Word(pool, word) => {
+                let speaker = entry.speaker.clone().unwrap_or_default();
+                let of_word = self.words[pool].entry(word).or_default();
+                of_word.entry(speaker.clone()).or_default().push(clip);
+                self.speakers.entry(speaker).or_default().entry(word).or_default().push(clip);
+            }
+            Purpose::OtherWord(pool) => self.dataset.pools[pool].others.push(clip),
+        }
+        true
+    }
+
+    fn add_noises(&mut self, noises: &[Other<'_>], stretch: &[usize], samples: &[Read<Arc<[i16]>>]) {
+        let mut all = Vec::new();
+        let stretch = &stretch[stretch.len() - noises.len()..];
+        for (noise, &stretch) in noises.iter().zip(stretch) {
+            match &samples[stretch] {
+                Ok(samples) => all.push(samples.iter().map(|&x| f32::from(x) / 32768.0).collect()),
+                Err(problem) => self.findings.leave_out(noise.manifest, noise.entry.line, problem),
+            }
+        }
+        self.dataset.noises = Arc::new(all);
+    }
+
+    /// The data set, the number of distinct recordings in it, and their seconds.
+    fn finish(self) -> (Dataset, usize, f64) {
+        let Self { mut dataset, words, speakers, used, .. } = self;
+        for (pool, words) in dataset.pools.iter_mut().zip(words) {
+            pool.words = words.into_iter().map(|(word, by)| (word, by.into_values().collect())).collect();
+        }
+        dataset.speakers = speakers.into_values().collect();
+        let seconds = used.values().sum::<usize>() as f64 / f64::from(dataset.sample_rate);
+        (dataset, used.len(), seconds)
+    }
+}
+
+/// Notes the written words that no recording says; a network that hears phones needs none of them.
+fn note_words(recipe: &Recipe, dataset: &Dataset, findings: &mut Findings) -> Result<()> {
+    let sources = dataset.recordings.iter().flat_map(|source| &source.clips);
+    let pools = dataset.pools.iter().flat_map(|pool| pool.words.values().flatten().flatten());
+    let labels = sources.chain(pools).filter_map(|&clip| dataset.clips[clip].labels.as_deref());
+    let said: HashSet<u32> = labels.flatten().copied().collect();
+    if said.is_empty() {
+        return Err(Error::new(Stage::Corpus, "no recording says anything that the model can write")
+            .at("data")
+            .hint("compare the transcripts with the recipe's `words` or `characters`"));
+    }
+    if recipe.data.pronunciations.is_empty() {
+        // The blank comes first.
+        let missing = recipe.data.words.iter().zip(1..).filter(|(_, id)| !said.contains(id));
+        let missing: Vec<String> = missing.map(|(word, _)| format!("`{word}`")).collect();
+        if !missing.is_empty() {
+            findings
+                .notes
+                .push(format!("no recording says {}: the model cannot learn it", missing.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// Features of a recording, and its length in samples.
+type Features = (Arc<[f32]>, usize);
+
+/// Steps of the network in so many seconds of audio.
+fn whole_steps(seconds: f64, recipe: &Recipe) -> usize {
+    let frames_a_second = 1000.0 / f64::from(recipe.features.frame_shift_ms);
+    (seconds * frames_a_second) as usize / recipe.network.subsampling
+}
+
+/// The fewest steps that both transcripts fit into.
+fn needed_steps(labels: &Option<Vec<u32>>, auxiliary: &Option<Vec<u32>>) -> usize {
+    least_steps(labels.as_deref().unwrap_or_default())
+        .max(least_steps(auxiliary.as_deref().unwrap_or_default()))
+}
+
+fn too_short(needed: usize, steps: usize) -> String {
+    format!("the transcript needs {needed} steps, the audio has {steps}")
+}

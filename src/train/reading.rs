@@ -1,0 +1,96 @@
+//! Recordings read from disk on several threads, each stretch of a file once, however many
+//! manifests name it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::threads::in_threads;
+use crate::audio;
+use crate::corpus::Entry;
+use crate::error::Result;
+
+/// How recordings are read.
+pub(super) struct Reader<'a> {
+    /// Wanted of the samples, Hz.
+    pub sample_rate: u32,
+    pub threads: usize,
+    /// Called after each recording, from any thread.
+    pub progress: &'a (dyn Fn() + Sync),
+    /// Set from elsewhere to give up.
+    pub stop: &'a AtomicBool,
+}
+
+/// The distinct stretches of audio that entries name.
+pub(super) struct Stretches<'a> {
+    distinct: Vec<&'a Entry>,
+    /// For each entry the number of its stretch.
+    pub of: Vec<usize>,
+}
+
+impl<'a> Stretches<'a> {
+    /// Sorts out which entries name the same stretch of the same file.
+    pub fn new(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+        let mut stretches = Self { distinct: Vec::new(), of: Vec::new() };
+        let mut known: HashMap<(&Path, Option<u64>, Option<u64>), usize> = HashMap::new();
+        for entry in entries {
+            let seconds = |value: Option<f64>| value.map(f64::to_bits);
+            let key = (entry.audio.as_path(), seconds(entry.offset), seconds(entry.duration));
+            let number = *known.entry(key).or_insert(stretches.distinct.len());
+            if number == stretches.distinct.len() {
+                stretches.distinct.push(entry);
+            }
+            stretches.of.push(number);
+        }
+        stretches
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.distinct.len()
+    }
+
+    /// Reads them all: of each what a converter (one a thread) makes of its samples, or why it is of
+    /// no use. Nothing when it was stopped.
+    ///
+    /// # Errors
+    /// When a thread panics.
+    pub fn read<T: Send, C: FnMut(Vec<f32>) -> T>(
+        &self,
+        reader: &Reader<'_>,
+        converter: impl Fn() -> C + Sync,
+    ) -> Result<Option<Vec<Read<T>>>> {
+        let next = AtomicUsize::new(0);
+        let shares = in_threads(0..reader.threads.max(1), |_| {
+            let (mut convert, mut share) = (converter(), Vec::new());
+            while !reader.stop.load(Ordering::Relaxed) {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(entry) = self.distinct.get(number) else { break };
+                share.push((number, read(entry, reader.sample_rate).map(&mut convert)));
+                (reader.progress)();
+            }
+            share
+        })?;
+        let mut all: Vec<Option<Read<T>>> = self.distinct.iter().map(|_| None).collect();
+        shares.into_iter().flatten().for_each(|(number, read)| all[number] = Some(read));
+        Ok(all.into_iter().collect())
+    }
+}
+
+/// A recording, or why it is left out.
+pub(super) type Read<T> = std::result::Result<T, String>;
+
+/// The samples that an entry names: from its offset on, as long as its duration. A recording of which
+/// a part is missing is of no use, since its transcript says more than there is to be heard.
+fn read(entry: &Entry, sample_rate: u32) -> Read<Vec<f32>> {
+    let clip = audio::read_clip(&entry.audio, sample_rate, entry.offset, entry.duration)
+        .map_err(|error| error.in_file(&entry.audio).to_string())?;
+    let name = entry.audio.display();
+    if !clip.problems.is_empty() {
+        return Err(format!("{name}: damaged: {}", clip.problems.messages().join("; ")));
+    }
+    if clip.samples.is_empty() {
+        return Err(format!("{name}: empty: it holds no audio"));
+    }
+    Ok(clip.samples)
+}

@@ -1,0 +1,45 @@
+//! Work shared out to threads.
+
+use std::any::Any;
+
+use crate::error::{Error, Result, Stage};
+
+/// Runs `work` on every item, each in a thread of its own; the results come in the items' order.
+///
+/// # Errors
+/// When a thread panics: what others computed is then not used, since a share of it is missing.
+pub(super) fn in_threads<I: Send, T: Send>(
+    items: impl IntoIterator<Item = I>,
+    work: impl Fn(I) -> T + Sync,
+) -> Result<Vec<T>> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let running: Vec<_> = items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+        // All are joined: a panic that nobody has taken notice of would go on in this thread.
+        let results: Vec<_> = running.into_iter().map(|thread| thread.join()).collect();
+        results.into_iter().map(|result| result.map_err(|panic| panicked(&*panic))).collect()
+    })
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().map(String::from);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    Error::new(Stage::Train, format!("a thread of the training failed: {text}"))
+        .hint("this is a fault of hearken; the checkpoint was not touched")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_order_and_a_panic_is_an_error() {
+        assert_eq!(in_threads(1..=3, |n| 10 * n).expect("no panic"), [10, 20, 30]);
+        let error = in_threads(1..=3, |n| {
+            assert!(n != 2, "share {n} is lost");
+            n
+        });
+        let text = error.expect_err("a thread panicked").to_string();
+        assert!(text.contains("share 2 is lost"), "{text}");
+    }
+}

@@ -1,0 +1,156 @@
+//! Times updates of training: forward, CTC, back through time, clipping, AdamW, on random features
+//! of a given shape. Prints one JSON object: the seconds of each update.
+//!
+//! ```text
+//! cargo run --release --no-default-features --example bench_training -- \
+//!     --cell gru --hidden 192 --layers 3 --batch 32 --steps 75 --threads 2 --updates 20
+//! ```
+//!
+//! `--ragged` gives the utterances lengths from a half to the whole of `--steps`. A step is four
+//! stacked frames of 80 bands, 40 ms. `tools/bench/training.py` runs it beside PyTorch.
+
+use std::error::Error;
+use std::time::Instant;
+
+use clap::Parser;
+use hearken::model::network::initialise;
+use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, Weights};
+use hearken::train::example::Example;
+use hearken::train::optimizer::AdamW;
+use hearken::train::recipe::Optimizer;
+use hearken::train::worker::{Update, Worker};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+#[derive(Parser)]
+struct Args {
+    /// rnn-tanh, rnn-relu, gru, gru-reset-before or lstm.
+    #[arg(long, default_value = "gru")]
+    cell: String,
+    #[arg(long, default_value_t = 192)]
+    hidden: usize,
+    #[arg(long, default_value_t = 3)]
+    layers: usize,
+    #[arg(long, default_value_t = 12)]
+    tokens: usize,
+    /// Utterances an update.
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Steps of the longest utterance.
+    #[arg(long, default_value_t = 75)]
+    steps: usize,
+    #[arg(long)]
+    ragged: bool,
+    /// Labels an utterance.
+    #[arg(long, default_value_t = 6)]
+    labels: usize,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    #[arg(long, default_value_t = 20)]
+    updates: usize,
+}
+
+const FEATURES: usize = 80;
+const SUBSAMPLING: usize = 4;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let cell: CellKind = serde_json::from_value(args.cell.clone().into())?;
+    let config = NetworkConfig {
+        auxiliary: None,
+        num_features: FEATURES,
+        subsampling: SUBSAMPLING,
+        input_size: args.hidden,
+        layers: vec![LayerConfig { cell, hidden: args.hidden }; args.layers],
+        layer_norm: true,
+        residual: true,
+        num_tokens: args.tokens,
+    };
+    let mut network = initialise::<f32>(&config, 1);
+    let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
+    let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
+    let mut adam = AdamW::new(&parameters);
+    let examples = examples(&args);
+    let lengths: Vec<usize> = parameters.iter().map(Vec::len).collect();
+    let mut workers: Vec<Worker<f32>> = (0..args.threads).map(|_| Worker::new(&lengths)).collect();
+    let mut seconds = Vec::new();
+    let mut losses = Vec::new();
+    for step in 0..args.updates {
+        let shares: Vec<Vec<Example>> = (0..args.threads)
+            .map(|i| examples.iter().skip(i).step_by(args.threads).cloned().collect())
+            .collect();
+        let start = Instant::now();
+        let loss =
+            update(&args, &mut network, &mut parameters, &decays, &mut adam, &mut workers, shares, step)?;
+        seconds.push(start.elapsed().as_secs_f64());
+        losses.push(loss);
+    }
+    println!("{}", serde_json::json!({ "seconds": seconds, "losses": losses }));
+    Ok(())
+}
+
+/// Random features and labels.
+fn examples(args: &Args) -> Vec<Example> {
+    let mut rng = Pcg64Mcg::seed_from_u64(3);
+    (0..args.batch)
+        .map(|i| {
+            let shortest = if args.ragged { args.steps / 2 } else { args.steps };
+            let steps = args.steps - (args.steps - shortest) * i / args.batch.max(2).saturating_sub(1);
+            let features = (0..steps * SUBSAMPLING * FEATURES).map(|_| rng.random_range(-1.7..1.7)).collect();
+            let labels = (0..args.labels).map(|_| rng.random_range(1..args.tokens as u32)).collect();
+            Example { features, labels: Some(labels), auxiliary: None, said: None }
+        })
+        .collect()
+}
+
+/// One update, as the trainer makes it.
+#[allow(clippy::too_many_arguments)]
+fn update(
+    args: &Args,
+    network: &mut Network<f32>,
+    parameters: &mut [Vec<f32>],
+    decays: &[bool],
+    adam: &mut AdamW,
+    workers: &mut [Worker<f32>],
+    shares: Vec<Vec<Example>>,
+    step: usize,
+) -> Result<f64, Box<dyn Error>> {
+    for (parameter, data) in network.parameters.iter_mut().zip(parameters.iter()) {
+        parameter.data.copy_from_slice(data);
+    }
+    let weights = Weights::new(network, true).ok_or("a parameter is missing")?;
+    let update = Update {
+        weights: &weights,
+        num_tokens: args.tokens,
+        blank: 0,
+        auxiliary_tokens: 0,
+        scale: 1.0 / (args.batch * args.labels) as f64,
+        auxiliary_scale: 0.0,
+        mmi: None,
+        mmi_scale: 0.0,
+        mmi_other_scale: 0.0,
+        consistency_scale: 0.0,
+        dropout: 0.0,
+        variational_dropout: false,
+        seed: step as u64,
+    };
+    let loss = std::thread::scope(|scope| {
+        let running: Vec<_> = workers
+            .iter_mut()
+            .zip(shares)
+            .map(|(worker, share)| {
+                let update = &update;
+                scope.spawn(move || worker.run(update, share, SUBSAMPLING * FEATURES).loss)
+            })
+            .collect();
+        running.into_iter().map(|r| r.join().unwrap_or(f64::NAN)).sum::<f64>()
+    });
+    let (first, rest) = workers.split_at_mut(1);
+    for worker in rest {
+        for (sum, own) in first[0].gradients.iter_mut().zip(&worker.gradients) {
+            sum.iter_mut().zip(own).for_each(|(s, &g)| *s += g);
+        }
+    }
+    adam.update(step as u64, 1e-3, &Optimizer::default(), parameters, &first[0].gradients, decays);
+    Ok(loss / (args.batch * args.labels) as f64)
+}

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Training: hearken against PyTorch on the same network, the same shapes of batches, taking turns.
+
+    cargo build --release --no-default-features --example bench_training
+    venv/bin/pip install torch
+    venv/bin/python tools/bench/training.py
+
+An update is forward, CTC loss, backward, clipping of the global norm and AdamW, on features computed
+beforehand. PyTorch runs its own layers (nn.GRU, nn.LSTM, nn.RNN, a layer normalisation after each, as in
+hearken; packed sequences where the lengths differ) and its fused AdamW. Both sides run with one thread
+and with two, A B A B; compared are the best settings of each, by the median over all rounds. Ratios over
+1 mean that hearken is faster.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LABELS, TOKENS, STACKED = 6, 12, 320
+
+
+class Network(nn.Module):
+    def __init__(self, cell, hidden, layers):
+        super().__init__()
+        make = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn-tanh": nn.RNN}[cell]
+        self.input, self.input_norm = nn.Linear(STACKED, hidden), nn.LayerNorm(hidden)
+        self.cells = nn.ModuleList(make(hidden, hidden) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
+        self.output = nn.Linear(hidden, TOKENS)
+
+    def forward(self, x, sizes):
+        """x: [T, N, 320], or packed rows [R, 320] with their batch sizes."""
+        x = self.input_norm(self.input(x))
+        for cell, norm in zip(self.cells, self.norms):
+            if sizes is None:
+                y = cell(x)[0]
+            else:
+                y = cell(nn.utils.rnn.PackedSequence(x, sizes))[0].data
+            x = x + norm(y)
+        return self.output(x).log_softmax(-1)
+
+
+def lengths_of(args, ragged):
+    shortest = args.steps // 2 if ragged else args.steps
+    return [args.steps - (args.steps - shortest) * i // (args.batch - 1) for i in range(args.batch)]
+
+
+class Torch:
+    def __init__(self, args, cell, hidden, ragged):
+        torch.manual_seed(1)
+        self.lengths = lengths_of(args, ragged)
+        self.net = Network(cell, hidden, args.layers)
+        self.adam = torch.optim.AdamW(self.net.parameters(), lr=1e-3, betas=(0.9, 0.98), fused=True)
+        self.labels = torch.randint(1, TOKENS, (args.batch, LABELS))
+        self.sizes = None
+        self.x = torch.rand(args.steps, args.batch, STACKED) * 3.4 - 1.7
+        if ragged:
+            self.sizes = torch.tensor([sum(l > t for l in self.lengths) for t in range(args.steps)])
+            self.x = torch.rand(sum(self.lengths), STACKED) * 3.4 - 1.7
+
+    def update(self):
+        self.adam.zero_grad(set_to_none=True)
+        log_probs = self.net(self.x, self.sizes)
+        if self.sizes is not None:
+            log_probs, _ = nn.utils.rnn.pad_packed_sequence(nn.utils.rnn.PackedSequence(log_probs, self.sizes))
+        loss = F.ctc_loss(log_probs, self.labels, tuple(self.lengths), (LABELS,) * len(self.lengths))
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.adam.step()
+
+    def run(self, threads, updates):
+        torch.set_num_threads(threads)
+        times = []
+        for _ in range(updates):
+            start = time.perf_counter()
+            self.update()
+            times.append(time.perf_counter() - start)
+        return times
+
+
+def hearken(args, cell, hidden, ragged, threads):
+    command = [args.bin, "--cell", cell, "--hidden", str(hidden), "--layers", str(args.layers), "--batch",
+               str(args.batch), "--steps", str(args.steps), "--threads", str(threads), "--updates",
+               str(args.updates + 1), *(["--ragged"] if ragged else [])]
+    run = subprocess.run(command, capture_output=True, check=True, text=True)
+    # The first update allocates.
+    return json.loads(run.stdout)["seconds"][1:]
+
+
+def machine():
+    names = [l.split(":", 1)[1].strip() for l in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")]
+    return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--cells", default="gru,lstm,rnn-tanh")
+    p.add_argument("--hidden", default="192,256")
+    p.add_argument("--layers", type=int, default=3)
+    p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--steps", type=int, default=75, help="of 40 ms")
+    p.add_argument("--updates", type=int, default=4, help="a turn")
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--bin", default=ROOT / "target/release/examples/bench_training")
+    args = p.parse_args()
+    print(f"{machine()}, load {os.getloadavg()[0]:.1f}; torch {torch.__version__}; {args.batch} utterances of up "
+          f"to {args.steps * 0.04:.1f} s; milliseconds an update, median (lowest)")
+    for hidden in map(int, args.hidden.split(",")):
+        for cell in args.cells.split(","):
+            for ragged in (False, True):
+                peer = Torch(args, cell, hidden, ragged)
+                peer.run(1, 1)
+                ours, theirs = {1: [], 2: []}, {1: [], 2: []}
+                for _ in range(args.rounds):
+                    for threads in (1, 2):
+                        ours[threads] += hearken(args, cell, hidden, ragged, threads)
+                        theirs[threads] += peer.run(threads, args.updates)
+
+                def best(times):
+                    return min((statistics.median(t), min(t), threads) for threads, t in times.items())
+
+                (a, low_a, n_a), (b, low_b, n_b) = best(ours), best(theirs)
+                print(f"{cell} {args.layers} x {hidden}, {'ragged' if ragged else 'equal'} lengths: hearken "
+                      f"{1e3 * a:.0f} ({1e3 * low_a:.0f}) on {n_a}, PyTorch {1e3 * b:.0f} ({1e3 * low_b:.0f}) on "
+                      f"{n_b}; ratio {b / a:.2f} ({low_b / low_a:.2f})", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+"""Makes tests/data/training: what PyTorch computes for small networks of every cell.
+
+    venv/bin/pip install torch numpy
+    venv/bin/python tools/goldens/training.py
+
+For each cell, with and without layer normalisation and residuals: two ragged batches, the logits of
+the first, its CTC loss and the gradient of every parameter, and the losses of ten updates (clip_grad_norm_
+and AdamW) that take the batches in turns. The recurrent layers are PyTorch's own (torch._VF.rnn_tanh,
+gru, lstm on packed sequences) except gru-reset-before, which PyTorch does not have and which is written
+out below. All is computed in float64 from numbers that float32 holds exactly, and stored as float32
+(losses as decimal numbers). ctc.json holds torch.nn.functional.ctc_loss alone.
+
+Parameters are in hearken's names, shapes and (ONNX) gate orders; rows of a batch are packed, step by
+step, longest utterance first.
+"""
+import json
+import pathlib
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/data/training"
+FEATURES, SUBSAMPLING, TOKENS = 5, 2, 5
+GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4}
+# Position in ONNX's gate order of each gate in PyTorch's: (z r n) to (r z n), (i o f c) to (i f c o).
+ORDER = {1: [0], 3: [1, 0, 2], 4: [0, 2, 3, 1]}
+LENGTHS = [[11, 9, 9, 4], [10, 10, 6]]
+LABELS = [[[1, 1, 2, 4], [3, 3], [], [2, 1]], [[4, 2, 2, 2, 1], [1], [3, 4]]]
+OPTIMIZER = {"learning_rate": 1e-2, "beta1": 0.9, "beta2": 0.98, "epsilon": 1e-8, "weight_decay": 0.1,
+             "clip_norm": 4.0}
+UPDATES = 10
+
+
+def family(cell):
+    return cell.split("-")[0]
+
+
+def shapes(config):
+    """Names and shapes, in the order of src/model/network.rs."""
+    d, out = config["input_size"], []
+
+    def norm(prefix, width):
+        if config["layer_norm"]:
+            out.extend([(f"{prefix}.gain", [width]), (f"{prefix}.bias", [width])])
+
+    out += [("input.weight", [d, SUBSAMPLING * FEATURES]), ("input.bias", [d])]
+    norm("input_norm", d)
+    for i, layer in enumerate(config["layers"]):
+        h, k = layer["hidden"], GATES[layer["cell"]] * layer["hidden"]
+        name = f"layers.{i}.{family(layer['cell'])}"
+        out += [(f"{name}.W", [k, d]), (f"{name}.R", [k, h]), (f"{name}.B", [2 * k])]
+        norm(f"layers.{i}.norm", h)
+        d = h
+    return out + [("output.weight", [TOKENS, d]), ("output.bias", [TOKENS])]
+
+
+def reorder(w, gates):
+    blocks = w.chunk(gates)
+    return torch.cat([blocks[i] for i in ORDER[gates]])
+
+
+def recurrent(cell, x, sizes, w, r, b):
+    """One layer over packed rows `x [R, in]`; `sizes[t]` streams go on at step t."""
+    gates, h = GATES[cell], r.shape[1]
+    if cell == "gru-reset-before":
+        return reset_before(x, sizes, w, r, b, h)
+    bx, bs = b.chunk(2)
+    weights = [reorder(v, gates) for v in (w, r, bx, bs)]
+    zero = torch.zeros(1, int(sizes[0]), h, dtype=x.dtype)
+    run = {"rnn-tanh": torch._VF.rnn_tanh, "rnn-relu": torch._VF.rnn_relu, "gru": torch._VF.gru,
+           "lstm": torch._VF.lstm}[cell]
+    state = [zero, zero] if cell == "lstm" else zero
+    # has_biases, num_layers, dropout, training, bidirectional
+    return run(x, sizes, state, weights, True, 1, 0.0, True, False)[0]
+
+
+def reset_before(x, sizes, w, r, b, h):
+    state, at, outputs = torch.zeros(int(sizes[0]), h, dtype=x.dtype), 0, []
+    bx, bs = b.chunk(2)
+    (rz, rr, rn), (bz, br, bn) = r.chunk(3), (bx + bs).chunk(3)
+    for n in sizes.tolist():
+        z, g, c = (x[at:at + n] @ w.T).chunk(3, dim=1)
+        s = state[:n]
+        z = torch.sigmoid(z + s @ rz.T + bz)
+        g = torch.sigmoid(g + s @ rr.T + br)
+        c = torch.tanh(c + (g * s) @ rn.T + bn)
+        state = z * s + (1 - z) * c
+        outputs.append(state)
+        at += n
+    return torch.cat(outputs)
+
+
+def forward(config, p, mean, scale, x, sizes):
+    """Logits `[R, V]`."""
+    x = ((x.reshape(-1, SUBSAMPLING, FEATURES) - mean) * scale).reshape(-1, SUBSAMPLING * FEATURES)
+
+    def norm(prefix, v):
+        if not config["layer_norm"]:
+            return v
+        return F.layer_norm(v, v.shape[-1:], p[f"{prefix}.gain"], p[f"{prefix}.bias"], 1e-5)
+
+    x = norm("input_norm", x @ p["input.weight"].T + p["input.bias"])
+    for i, layer in enumerate(config["layers"]):
+        name = f"layers.{i}.{family(layer['cell'])}"
+        y = recurrent(layer["cell"], x, sizes, p[f"{name}.W"], p[f"{name}.R"], p[f"{name}.B"])
+        y = norm(f"layers.{i}.norm", y)
+        x = x + y if config["residual"] and x.shape == y.shape else y
+    return x @ p["output.weight"].T + p["output.bias"]
+
+
+def ctc(logits, lengths, labels):
+    """The sum of the losses over the batch, by the number of labels."""
+    sizes = torch.tensor([sum(l > t for l in lengths) for t in range(max(lengths))])
+    packed = torch.nn.utils.rnn.PackedSequence(F.log_softmax(logits, dim=-1), sizes)
+    log_probs, _ = torch.nn.utils.rnn.pad_packed_sequence(packed)
+    flat = torch.tensor([l for ls in labels for l in ls], dtype=torch.long)
+    total = F.ctc_loss(log_probs, flat, tuple(lengths), tuple(len(l) for l in labels), reduction="sum")
+    return total / len(flat)
+
+
+def case(cell, layer_norm, residual, seed):
+    rng = np.random.default_rng(seed)
+    hidden = [6, 6] if residual else [5, 7]
+    config = {"num_features": FEATURES, "subsampling": SUBSAMPLING, "input_size": 6,
+              "layers": [{"cell": cell, "hidden": h} for h in hidden], "layer_norm": layer_norm,
+              "residual": residual, "num_tokens": TOKENS}
+
+    def random(shape, low=-1.0, high=1.0):
+        values = rng.uniform(low, high, size=shape).astype(np.float32)
+        return torch.tensor(values, dtype=torch.float64)
+
+    mean, scale = random([FEATURES]), random([FEATURES], 0.5, 1.5)
+    p = {name: random(shape, *((0.5, 1.5) if name.endswith("gain") else (-0.7, 0.7)))
+         for name, shape in shapes(config)}
+    batches = [random([sum(lengths), SUBSAMPLING * FEATURES], -2, 2) for lengths in LENGTHS]
+    blocks = [mean, scale, *batches, *(v.clone() for v in p.values())]
+
+    def loss_of(batch):
+        lengths = LENGTHS[batch]
+        sizes = torch.tensor([sum(l > t for l in lengths) for t in range(max(lengths))])
+        logits = forward(config, p, mean, scale, batches[batch], sizes)
+        return logits, ctc(logits, lengths, LABELS[batch])
+
+    for v in p.values():
+        v.requires_grad_(True)
+    logits, loss = loss_of(0)
+    loss.backward()
+    blocks += [logits.detach(), *(v.grad.clone() for v in p.values())]
+    groups = [{"params": [v for v in p.values() if v.dim() >= 2], "weight_decay": OPTIMIZER["weight_decay"]},
+              {"params": [v for v in p.values() if v.dim() < 2], "weight_decay": 0.0}]
+    adam = torch.optim.AdamW(groups, lr=OPTIMIZER["learning_rate"], eps=OPTIMIZER["epsilon"],
+                             betas=(OPTIMIZER["beta1"], OPTIMIZER["beta2"]))
+    losses, norms = [], []
+    for step in range(UPDATES):
+        adam.zero_grad()
+        _, update_loss = loss_of(step % 2)
+        update_loss.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(list(p.values()), OPTIMIZER["clip_norm"])))
+        adam.step()
+        losses.append(update_loss.item())
+    blocks += [v.detach() for v in p.values()]
+    name = cell + ("-norm" if layer_norm else "") + ("-residual" if residual else "")
+    about = {"name": name, "config": config, "loss": loss.item(), "losses": losses, "norms": norms,
+             "values": int(sum(b.numel() for b in blocks))}
+    data = np.concatenate([b.detach().numpy().reshape(-1) for b in blocks]).astype("<f4")
+    (OUT / f"{name}.f32").write_bytes(data.tobytes())
+    return about
+
+
+def ctc_cases():
+    rng = np.random.default_rng(99)
+    out = []
+    for steps, tokens, labels in [
+        (12, 6, [1, 2, 3]), (12, 6, [4, 4, 4]), (9, 4, [1, 1, 2, 2, 1]), (7, 4, []), (1, 3, []), (1, 3, [2]),
+        (5, 3, [1, 1, 2, 2][:3]), (7, 3, [1, 1, 1, 1]), (40, 28, [5, 9, 9, 1, 27, 3, 3, 5, 5, 5, 2]),
+        (25, 12, [10, 11, 10, 11, 10, 10]),
+    ]:
+        logits = torch.tensor(rng.uniform(-4, 4, size=(steps, tokens)).astype(np.float32), dtype=torch.float64,
+                              requires_grad=True)
+        log_probs = F.log_softmax(logits, dim=-1)
+        loss = F.ctc_loss(log_probs[:, None], torch.tensor([labels], dtype=torch.long).reshape(1, -1), (steps,),
+                          (len(labels),), reduction="sum")
+        loss.backward()
+        out.append({"tokens": tokens, "labels": labels, "loss": loss.item(),
+                    "logits": [float(f"{v:.9g}") for v in logits.detach().reshape(-1).tolist()],
+                    "gradient": [float(f"{v:.9g}") for v in logits.grad.reshape(-1).tolist()]})
+    return out
+
+
+def main():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    OUT.mkdir(parents=True, exist_ok=True)
+    cases = [case(cell, norm, residual, 1 + 10 * i + 2 * norm + residual)
+             for i, cell in enumerate(GATES) for norm in (False, True) for residual in (False, True)]
+    about = {"made_by": f"tools/goldens/training.py, torch {torch.__version__}", "lengths": LENGTHS,
+             "labels": LABELS, "optimizer": OPTIMIZER, "cases": cases}
+    (OUT / "cases.json").write_text(json.dumps(about, indent=1) + "\n")
+    (OUT / "ctc.json").write_text(json.dumps(ctc_cases()) + "\n")
+    size = sum(f.stat().st_size for f in OUT.iterdir())
+    clipped = sum(n > OPTIMIZER["clip_norm"] for c in cases for n in c["norms"])
+    print(f"{len(cases)} cases, {size} bytes; {clipped} of {len(cases) * UPDATES} updates were clipped")
+
+
+if __name__ == "__main__":
+    main()
