@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::common::speech::{Memory, RATE, ToneEngine, metadata, speak};
-use hearken::decode::{EndpointOptions, Greedy, RejectionOptions};
+use hearken::decode::{EndpointOptions, Greedy};
 use hearken::engine::{EngineKind, EngineOptions};
 use hearken::onnx::DecoderOptions;
 use hearken::recognizer::segments::SegmentDecoder;
@@ -319,32 +319,4 @@ fn the_model_inside_loses_no_word_where_long_speech_is_cut() {
         let texts: Vec<&str> = texts(&segments).into_iter().filter(|text| !text.is_empty()).collect();
         assert_eq!(texts.join(" "), expected, "at most {longest} s");
     }
-}
-
-#[test]
-fn an_unclear_word_is_company_to_the_next_segment() {
-    let tokens = ["<blk>", "▁ze", "▁one"].map(String::from).to_vec();
-    let table = TokenTable::new(tokens, 0).expect("a good table");
-    let options = DecoderOptions {
-        rejection: Some(RejectionOptions {
-            window_ms: 2000,
-            most_other: 0.35,
-            least_confidence: [0.5; 3],
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let clock = FrameClock { step_samples: 640, sample_rate: RATE };
-    let words = WordBuilder::new(&table, &options, clock);
-    let endpoints = EndpointOptions { rule2_min_trailing_silence: 0.8, ..Default::default() };
-    let mut decoder = SegmentDecoder::new(Box::new(Greedy::new(&table, &options)), words, 3)
-        .with_endpoints(&endpoints, false);
-    let frame = |best: usize, p: f32| (0..3).map(move |i| if i == best { p } else { (1.0 - p) / 2.0 }.ln());
-    let mut piece: Vec<f32> = frame(1, 0.45).collect();
-    piece.extend((0..22).flat_map(|_| frame(0, 0.98)));
-    piece.extend(frame(2, 0.9));
-    piece.extend((0..22).flat_map(|_| frame(0, 0.98)));
-    let mut events = Vec::new();
-    decoder.push(&piece, &mut events);
-    assert_eq!(texts(&finals(&events)), ["", "one"], "the first was unclear, and no other speech");
 }

@@ -1,20 +1,18 @@
 //! CTC best path: the likeliest token of each frame, repeats merged, blanks dropped (Graves et
 //! al. 2006, section 3.2), over any number of pushes.
 
-use super::{Decoder, DecoderOptions, Token, token_bias};
+use super::{Decoder, DecoderOptions, TokenBias, TokenId, Unit, UnitSpan};
 use crate::text::TokenTable;
 
 /// Best-path search over one stream.
 #[derive(Clone, Debug)]
 pub struct Greedy {
-    /// Added before tokens compete, `[V]`.
-    bias: Vec<f32>,
-    blank: u32,
+    bias: TokenBias,
     /// The token of the frame before, for merging repeats.
-    previous: u32,
+    previous: TokenId,
     /// The run of `previous` began in an earlier segment and was given there.
     run_given: bool,
-    tokens: Vec<Token>,
+    tokens: Vec<UnitSpan>,
     frames: u64,
     revision: u64,
 }
@@ -22,54 +20,31 @@ pub struct Greedy {
 impl Greedy {
     /// A search for one stream of a model.
     pub fn new(tokens: &TokenTable, options: &DecoderOptions) -> Self {
-        let blank = tokens.blank();
-        Self {
-            bias: token_bias(tokens, options),
-            blank,
-            previous: blank,
-            run_given: false,
-            tokens: Vec::new(),
-            frames: 0,
-            revision: 0,
-        }
+        let bias = TokenBias::new(tokens, options);
+        Self { previous: bias.blank(), bias, run_given: false, tokens: Vec::new(), frames: 0, revision: 0 }
     }
 
     /// The labels of the current segment so far.
-    pub fn tokens(&self) -> &[Token] {
+    pub fn tokens(&self) -> &[UnitSpan] {
         &self.tokens
     }
 
-    /// The likeliest token of a frame; the smallest id among equals; the blank when no number
-    /// is comparable.
-    fn likeliest(&self, frame: &[f32]) -> u32 {
-        let mut best = (self.blank, f32::NEG_INFINITY);
-        for (id, (log_prob, bias)) in frame.iter().zip(&self.bias).enumerate() {
-            let score = log_prob + bias;
-            if score > best.1 {
-                best = (id as u32, score);
-            }
-        }
-        best.0
-    }
-
     fn push_frame(&mut self, frame: &[f32]) {
-        let id = self.likeliest(frame);
-        let (at, log_prob) = (self.frames, frame[id as usize]);
+        let (id, _) = self.bias.likeliest(frame);
+        let (at, log_prob) = (self.frames, frame[id.index()]);
         let repeated = id == self.previous;
         self.frames += 1;
         self.previous = id;
         self.run_given &= repeated;
-        if id == self.blank || self.run_given {
+        if id == self.bias.blank() || self.run_given {
             return;
         }
         match self.tokens.last_mut() {
             Some(token) if repeated => {
                 token.end = at + 1;
-                if log_prob > token.log_prob {
-                    (token.peak, token.log_prob) = (at, log_prob);
-                }
+                token.log_prob = token.log_prob.max(log_prob);
             }
-            _ => self.tokens.push(Token { id, start: at, peak: at, end: at + 1, log_prob }),
+            _ => self.tokens.push(UnitSpan { unit: Unit::Token(id), start: at, end: at + 1, log_prob }),
         }
         self.revision += 1;
     }
@@ -77,17 +52,17 @@ impl Greedy {
 
 impl Decoder for Greedy {
     fn push(&mut self, log_probs: &[f32]) {
-        for frame in log_probs.chunks_exact(self.bias.len()) {
+        for frame in log_probs.chunks_exact(self.bias.values().len()) {
             self.push_frame(frame);
         }
     }
 
-    fn best(&self) -> Vec<Token> {
+    fn best(&self) -> Vec<UnitSpan> {
         self.tokens.clone()
     }
 
-    fn best_since(&self, first: u64) -> Vec<Token> {
-        self.tokens[self.tokens.partition_point(|token| token.start < first)..].to_vec()
+    fn open_since(&self) -> Option<u64> {
+        None
     }
 
     fn revision(&self) -> u64 {
@@ -98,17 +73,17 @@ impl Decoder for Greedy {
         self.frames
     }
 
-    fn end_segment(&mut self) -> Vec<Token> {
-        self.run_given = self.previous != self.blank;
+    fn end_segment(&mut self) -> Vec<UnitSpan> {
+        self.run_given = self.likeliest().is_some();
         self.revision += 1;
         std::mem::take(&mut self.tokens)
     }
 
-    fn in_blank(&self) -> bool {
-        self.previous == self.blank
+    fn likeliest(&self) -> Option<TokenId> {
+        Some(self.previous).filter(|&token| token != self.bias.blank())
     }
 
-    fn end_segment_before(&mut self, first: u64) -> Vec<Token> {
+    fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan> {
         let at = self.tokens.partition_point(|token| token.start < first);
         if at == self.tokens.len() {
             return self.end_segment();
@@ -119,7 +94,7 @@ impl Decoder for Greedy {
     }
 
     fn reset(&mut self) {
-        self.previous = self.blank;
+        self.previous = self.bias.blank();
         self.run_given = false;
         self.tokens.clear();
         self.frames = 0;
@@ -145,8 +120,15 @@ mod tests {
             .collect()
     }
 
-    fn ids(tokens: &[Token]) -> Vec<u32> {
-        tokens.iter().map(|t| t.id).collect()
+    fn id(token: &UnitSpan) -> u32 {
+        match token.unit {
+            Unit::Token(id) => id.0,
+            Unit::Word(word) => panic!("a word: {word:?}"),
+        }
+    }
+
+    fn ids(tokens: &[UnitSpan]) -> Vec<u32> {
+        tokens.iter().map(id).collect()
     }
 
     #[test]
@@ -160,12 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_the_surest_frame() {
+    fn a_token_is_as_likely_as_its_surest_frame() {
         let mut greedy = Greedy::new(&table(2), &DecoderOptions::default());
         for p in [0.6f32, 0.9, 0.8] {
             greedy.push(&[(1.0 - p).ln(), p.ln()]);
         }
-        assert_eq!((greedy.tokens()[0].peak, greedy.tokens()[0].log_prob), (1, 0.9f32.ln()));
+        assert_eq!((greedy.tokens().len(), greedy.tokens()[0].log_prob), (1, 0.9f32.ln()));
     }
 
     #[test]
@@ -174,11 +156,11 @@ mod tests {
         let options = DecoderOptions { blank_bias: -1.0, ..Default::default() };
         let mut greedy = Greedy::new(&table(3), &options);
         greedy.push(&frame);
-        assert_eq!((greedy.tokens()[0].id, greedy.tokens()[0].log_prob), (1, 0.4f32.ln()));
+        assert_eq!((id(&greedy.tokens()[0]), greedy.tokens()[0].log_prob), (1, 0.4f32.ln()));
         let options = DecoderOptions { filler: vec!["▁2".into()], filler_bias: 2.0, ..options };
         let mut greedy = Greedy::new(&table(3), &options);
         greedy.push(&frame);
-        assert_eq!(greedy.tokens()[0].id, 2);
+        assert_eq!(ids(greedy.tokens()), [2]);
     }
 
     #[test]
@@ -196,10 +178,10 @@ mod tests {
     fn a_segment_ends_before_a_label_that_is_kept_with_its_run() {
         let mut greedy = Greedy::new(&table(3), &DecoderOptions::default());
         greedy.push(&scripted(&[1, 0, 1, 2, 2], 3));
-        assert!(!greedy.in_blank());
+        assert!(greedy.likeliest().is_some());
         assert_eq!(ids(&greedy.end_segment_before(3)), [1, 1]);
         greedy.push(&scripted(&[2, 0, 2], 3));
-        let spans: Vec<_> = greedy.end_segment_before(9).iter().map(|t| (t.id, t.start, t.end)).collect();
+        let spans: Vec<_> = greedy.end_segment_before(9).iter().map(|t| (id(t), t.start, t.end)).collect();
         assert_eq!(spans, [(2, 3, 6), (2, 7, 8)], "the run goes on, the repeat is another");
     }
 

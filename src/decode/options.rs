@@ -1,11 +1,9 @@
-//! How a model's log-probabilities are to be read: what a search takes, and what a model's file carries
-//! (`hearken.decoder`).
+//! How a model's log-probabilities are read: the settings of the search, which stand in its metadata.
 
 use serde::{Deserialize, Serialize};
 
-use super::rejection::RejectionOptions;
+use super::RejectionOptions;
 use crate::error::{Error, Result, Stage};
-use crate::text::TokenTable;
 
 /// How a model's log-probabilities are to be read; chosen when it was trained (metadata key
 /// `hearken.decoder`, JSON).
@@ -17,28 +15,37 @@ pub struct DecoderOptions {
     pub flush_ms: u32,
     /// Words less sure than this are dropped, 0 to 1.
     pub min_confidence: f32,
-    /// Added to the blank's log-probability before the best token is taken.
+    /// Added to the blank's log-probability before tokens compete.
     pub blank_bias: f32,
     /// Tokens that stand for other speech: heard, and not written.
     pub filler: Vec<String>,
-    /// Added to the fillers' log-probabilities before the best token is taken.
+    /// Added to the fillers' log-probabilities before tokens compete.
     pub filler_bias: f32,
     /// The words that are written, each with the tokens it is made of; a word may stand here more
     /// than once. Without a lexicon the tokens themselves are written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lexicon: Vec<Pronunciation>,
-    /// With a lexicon: what each word costs, nats; what it costs to take something for other speech,
-    /// and then each of its labels.
+    /// With a lexicon: what each word costs, nats.
     pub word_cost: f32,
+    /// With a lexicon: what it costs to take a stretch of speech for other speech, and then each of its
+    /// labels, nats.
     pub filler_entry_cost: f32,
     pub filler_label_cost: f32,
-    /// When a word is taken for other speech, by what is heard around it.
+    /// With a lexicon: when a word is taken for other speech, by what stands around it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<RejectionOptions>,
     /// The network forgets everything at a silent endpoint, for it was trained on single
     /// utterances; otherwise its state is carried on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reset_at_endpoint: bool,
+    /// With a lexicon: the network forgets everything in a pause of this length that follows other speech,
+    /// so that words are not taken for more of it; ms, 0 for never.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reset_after_other_speech_ms: u32,
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 impl Default for DecoderOptions {
@@ -55,6 +62,7 @@ impl Default for DecoderOptions {
             filler_label_cost: 1.0,
             rejection: None,
             reset_at_endpoint: false,
+            reset_after_other_speech_ms: 0,
         }
     }
 }
@@ -74,6 +82,7 @@ impl DecoderOptions {
             ("filler_entry_cost", self.filler_entry_cost, cost.clone()),
             ("filler_label_cost", self.filler_label_cost, cost),
             ("flush_ms", self.flush_ms as f32, 0.0..=10_000.0),
+            ("reset_after_other_speech_ms", self.reset_after_other_speech_ms as f32, 0.0..=10_000.0),
         ] {
             if !range.contains(&value) {
                 let (least, most) = (range.start(), range.end());
@@ -92,17 +101,4 @@ pub struct Pronunciation {
     pub word: String,
     /// Tokens of the model, in order.
     pub tokens: Vec<String>,
-}
-
-/// What is added to each token's log-probability before it competes, `[V]`: the blank's and the
-/// fillers' bias of the model's decoder options.
-pub(crate) fn token_bias(tokens: &TokenTable, options: &DecoderOptions) -> Vec<f32> {
-    let mut bias = vec![0.0; tokens.len()];
-    for (id, token) in tokens.tokens().iter().enumerate() {
-        if options.filler.contains(token) {
-            bias[id] += options.filler_bias;
-        }
-    }
-    bias[tokens.blank() as usize] += options.blank_bias;
-    bias
 }

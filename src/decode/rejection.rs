@@ -3,17 +3,19 @@
 //! A model of phones or letters hears all that is said, and its lexicon finds words in it, some of
 //! which nobody said: "two" in "to", "eight" in "grateful". Where they were meant, words of the
 //! lexicon fill the speech around them; where they were not, most of the labels around them belong
-//! to none. A word is kept where the share of such labels in its neighbourhood is small, and where
-//! the words there were heard with confidence: noise makes a word now and then, seldom a clear one
+//! to none. A word is kept where the share of such labels in its neighborhood is small, as far as no
+//! pause lies between, and where the words there were recognized with confidence: noise makes a word now and then, seldom a clear one
 //! and seldom several, so that a word alone has to be clearer than one in a string.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::Token;
+use super::{TokenId, UnitSpan};
 use crate::error::{Error, Result, Stage};
 
+/// The length of a pause where nothing else is said, ms.
+pub(super) const PAUSE_MS: u32 = 2000;
 /// So many words together are no longer few.
 const FEW: usize = 3;
 
@@ -21,9 +23,13 @@ const FEW: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RejectionOptions {
-    /// How far before a word's beginning and behind its end its neighbourhood reaches, ms.
+    /// How far before a word's beginning and behind its end its neighborhood reaches, ms.
     pub window_ms: u32,
-    /// The greatest share of labels there that may belong to no word, 0 to 1.
+    /// What stands behind a pause of this length is judged by itself: other speech beyond it is forgotten, by
+    /// the search too; ms.
+    pub pause_ms: u32,
+    /// The greatest share of labels in the neighborhood, up to the next pauses, that may belong to no word,
+    /// 0 to 1.
     pub most_other: f32,
     /// The least mean confidence (0 to 1) of the words there, the word itself among them: where it
     /// stands alone, where there are two, and where there are more.
@@ -33,6 +39,10 @@ pub struct RejectionOptions {
     /// times the share of labels that belong to no word. Noise that makes a word makes more than it.
     #[serde(skip_serializing_if = "is_none")]
     pub confidence_for_others: f32,
+    /// How much more confidence three words or more need for what other speech there is in their neighborhood
+    /// beyond [`RejectionOptions::most_other`], which stands behind a pause: this times its share.
+    #[serde(skip_serializing_if = "is_none")]
+    pub confidence_beyond_pause: f32,
     /// A word whose labels are spread over more than this is none, ms; 0 for no limit.
     #[serde(skip_serializing_if = "is_zero")]
     pub longest_ms: u32,
@@ -54,9 +64,11 @@ impl Default for RejectionOptions {
     fn default() -> Self {
         Self {
             window_ms: 1000,
+            pause_ms: PAUSE_MS,
             most_other: 0.5,
             least_confidence: [0.0; 3],
             confidence_for_others: 0.0,
+            confidence_beyond_pause: 0.0,
             longest_ms: 0,
         }
     }
@@ -75,9 +87,14 @@ impl RejectionOptions {
                 return Err(Error::new(Stage::Model, problem).at(format!("rejection: {name}")));
             }
         }
-        if !(0.0..=100.0).contains(&self.confidence_for_others) {
-            let problem = format!("expected a number from 0 to 100, found {}", self.confidence_for_others);
-            return Err(Error::new(Stage::Model, problem).at("rejection: confidence_for_others"));
+        for (name, value) in [
+            ("confidence_for_others", self.confidence_for_others),
+            ("confidence_beyond_pause", self.confidence_beyond_pause),
+        ] {
+            if !(0.0..=100.0).contains(&value) {
+                let problem = format!("expected a number from 0 to 100, found {value}");
+                return Err(Error::new(Stage::Model, problem).at(format!("rejection: {name}")));
+            }
         }
         Ok(())
     }
@@ -87,9 +104,9 @@ impl RejectionOptions {
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
     /// The words in front of them, in segments that are over: they are company, and no other speech.
-    pub before: &'a [Token],
+    pub before: &'a [UnitSpan],
     /// The words behind them that are still open.
-    pub behind: &'a [Token],
+    pub behind: &'a [UnitSpan],
     /// Where labels began.
     pub onsets: &'a Onsets,
 }
@@ -97,11 +114,14 @@ pub struct Surroundings<'a> {
 /// Decides which words are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rejection {
-    /// Output frames of the neighbourhood on either side.
+    /// Output frames of the neighborhood on either side.
     pub window: u64,
+    /// Output frames without the beginning of a label that make a pause, at least 1.
+    pause: u64,
     most_other: f32,
     least_confidence: [f32; 3],
     confidence_for_others: f32,
+    confidence_beyond_pause: f32,
     /// Output frames of the longest word.
     longest: u64,
 }
@@ -110,15 +130,31 @@ impl Rejection {
     /// By the options; an output frame lasts `frame_seconds`.
     pub fn new(options: &RejectionOptions, frame_seconds: f64) -> Self {
         let frames = |ms: u32| (f64::from(ms) / 1000.0 / frame_seconds.max(1e-6)).round() as u64;
-        let RejectionOptions { window_ms, most_other, least_confidence, confidence_for_others, longest_ms } =
-            *options;
+        let RejectionOptions {
+            window_ms,
+            pause_ms,
+            most_other,
+            least_confidence,
+            confidence_for_others,
+            confidence_beyond_pause,
+            longest_ms,
+        } = *options;
         let longest = if longest_ms == 0 { u64::MAX } else { frames(longest_ms) };
-        Self { window: frames(window_ms), most_other, least_confidence, confidence_for_others, longest }
+        let (window, pause) = (frames(window_ms), frames(pause_ms).max(1));
+        Self {
+            window,
+            pause,
+            most_other,
+            least_confidence,
+            confidence_for_others,
+            confidence_beyond_pause,
+            longest,
+        }
     }
 
     /// Which of the words (in the order of their times) are kept. A word that is dropped counts as
-    /// other speech for its neighbours.
-    pub fn keeps(&self, words: &[Token], around: Surroundings<'_>) -> Vec<bool> {
+    /// other speech for its neighbors.
+    pub fn keeps(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
         let all = [around.before, words, around.behind].concat();
         let last = self.among_words(&all, around);
         let judged = around.before.len()..around.before.len() + words.len();
@@ -127,7 +163,7 @@ impl Rejection {
 
     /// Which of the words are among words, whether they were heard clearly or not: they are company and
     /// no other speech to those that follow.
-    pub fn are_company(&self, words: &[Token], around: Surroundings<'_>) -> Vec<bool> {
+    pub fn are_company(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
         let all = [around.before, words, around.behind].concat();
         let mut kept = self.among_words(&all, around);
         kept.drain(..around.before.len());
@@ -136,7 +172,7 @@ impl Rejection {
     }
 
     /// Which of all words have few enough other labels around them.
-    fn among_words(&self, words: &[Token], around: Surroundings<'_>) -> Vec<bool> {
+    fn among_words(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
         let settled = around.before.len();
         let mut kept: Vec<bool> =
             words.iter().map(|word| word.end.saturating_sub(word.start) <= self.longest).collect();
@@ -144,7 +180,9 @@ impl Rejection {
         for _ in 0..2 {
             let last = kept.clone();
             for i in settled..words.len() {
-                kept[i] = last[i] && self.share_of_others(i, words, &last, around.onsets) <= self.most_other;
+                let between_pauses = self.between_pauses(i, words, around.onsets);
+                let share = self.share_of_others(i, words, &last, around.onsets, between_pauses);
+                kept[i] = last[i] && share <= self.most_other;
             }
         }
         kept
@@ -152,37 +190,65 @@ impl Rejection {
 
     /// Whether the words around this one, and itself, were heard with confidence enough: more of it
     /// where they are few and not alone.
-    fn is_sure(&self, i: usize, words: &[Token], kept: &[bool], onsets: &Onsets) -> bool {
-        let near = self.neighbours(i, words).filter(|&j| kept[j]);
+    fn is_sure(&self, i: usize, words: &[UnitSpan], kept: &[bool], onsets: &Onsets) -> bool {
+        let near = self.neighbors(i, words).filter(|&j| kept[j]);
         let (count, sum) =
             near.fold((0, 0.0), |(count, sum), j| (count + 1, sum + words[j].log_prob.exp().min(1.0)));
         let mut least = self.least_confidence[(count - 1usize).min(2)];
+        let share = || self.share_of_others(i, words, kept, onsets, self.neighborhood(i, words));
         if count < FEW && self.confidence_for_others > 0.0 {
-            least += self.confidence_for_others * self.share_of_others(i, words, kept, onsets);
+            least += self.confidence_for_others * share();
+        }
+        if count >= FEW && self.confidence_beyond_pause > 0.0 {
+            least += self.confidence_beyond_pause * (share() - self.most_other).max(0.0);
         }
         sum >= least * count as f32
     }
 
-    fn neighbourhood(&self, i: usize, words: &[Token]) -> (u64, u64) {
+    fn neighborhood(&self, i: usize, words: &[UnitSpan]) -> (u64, u64) {
         (words[i].start.saturating_sub(self.window), words[i].end + self.window)
     }
 
-    /// This word, and those that reach into its neighbourhood.
-    fn neighbours(&self, i: usize, words: &[Token]) -> impl Iterator<Item = usize> {
-        let (from, to) = self.neighbourhood(i, words);
+    /// The part of a word's neighborhood that no pause divides from it.
+    fn between_pauses(&self, i: usize, words: &[UnitSpan], onsets: &Onsets) -> (u64, u64) {
+        let (from, to) = self.neighborhood(i, words);
+        let begins = |frame: u64| onsets.count(frame, frame + 1) > 0;
+        let (mut first, mut quiet) = (words[i].start, 0);
+        while first > from && quiet < self.pause {
+            first -= 1;
+            quiet = if begins(first) { 0 } else { quiet + 1 };
+        }
+        let (mut end, mut quiet) = (words[i].end, 0);
+        while end < to && quiet < self.pause {
+            quiet = if begins(end) { 0 } else { quiet + 1 };
+            end += 1;
+        }
+        (first, end)
+    }
+
+    /// This word, and those that reach into its neighborhood.
+    fn neighbors(&self, i: usize, words: &[UnitSpan]) -> impl Iterator<Item = usize> {
+        let (from, to) = self.neighborhood(i, words);
         let before = (0..i).rev().take_while(move |&j| words[j].end > from);
         let behind = (i + 1..words.len()).take_while(move |&j| words[j].start < to);
         std::iter::once(i).chain(before).chain(behind)
     }
 
-    fn share_of_others(&self, i: usize, words: &[Token], kept: &[bool], onsets: &Onsets) -> f32 {
-        let (from, to) = self.neighbourhood(i, words);
+    /// The share of the labels between two frames around a word that belong to none that is kept.
+    fn share_of_others(
+        &self,
+        i: usize,
+        words: &[UnitSpan],
+        kept: &[bool],
+        onsets: &Onsets,
+        (from, to): (u64, u64),
+    ) -> f32 {
         let all = onsets.count(from, to);
         let own = |j: usize| match kept[j] {
             true => onsets.count(words[j].start.max(from), words[j].end.min(to)),
             false => 0,
         };
-        let own: u64 = self.neighbours(i, words).map(own).sum();
+        let own: u64 = self.neighbors(i, words).map(own).sum();
         all.saturating_sub(own) as f32 / all.max(1) as f32
     }
 }
@@ -190,31 +256,26 @@ impl Rejection {
 /// Where labels begin on the best path of a stream, as counts from its first frame on.
 #[derive(Clone, Debug)]
 pub struct Onsets {
-    blank: u32,
-    /// The likeliest token of the last frame.
-    last: u32,
+    /// The likeliest token of the last frame; `None` for the blank.
+    last: Option<TokenId>,
     /// The frame that `counts[0]` ends before.
     first: u64,
     /// `counts[i]`: labels that began before frame `first + i`.
     counts: VecDeque<u64>,
 }
 
-impl Onsets {
-    /// Nothing heard yet, by a model with this blank.
-    pub fn new(blank: u32) -> Self {
-        Self { blank, last: blank, first: 0, counts: VecDeque::from([0]) }
+impl Default for Onsets {
+    /// No frame yet.
+    fn default() -> Self {
+        Self { last: None, first: 0, counts: VecDeque::from([0]) }
     }
+}
 
-    /// The log-probabilities `[V]` of the next frame.
-    pub fn push(&mut self, frame: &[f32]) {
-        let mut best = (self.blank, f32::NEG_INFINITY);
-        for (id, &log_prob) in frame.iter().enumerate() {
-            if log_prob > best.1 {
-                best = (id as u32, log_prob);
-            }
-        }
-        let begins = best.0 != self.blank && best.0 != self.last;
-        self.last = best.0;
+impl Onsets {
+    /// Takes the likeliest token of the next frame; `None` for the blank.
+    pub fn push(&mut self, likeliest: Option<TokenId>) {
+        let begins = likeliest.is_some() && likeliest != self.last;
+        self.last = likeliest;
         let before = self.counts.back().copied().unwrap_or(0);
         self.counts.push_back(before + u64::from(begins));
     }
@@ -243,20 +304,19 @@ impl Onsets {
 
     /// Begins a new stream.
     pub fn reset(&mut self) {
-        *self = Self::new(self.blank);
+        *self = Self::default();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Unit, WordId};
     use super::*;
 
     /// A frame for each token; 0 is the blank.
-    fn heard(path: &[usize]) -> Onsets {
-        let mut onsets = Onsets::new(0);
-        for &best in path {
-            onsets.push(&[0, 1, 2, 3].map(|i| if i == best { 0.0 } else { -9.0 }));
-        }
+    fn heard(path: &[u32]) -> Onsets {
+        let mut onsets = Onsets::default();
+        path.iter().for_each(|&best| onsets.push((best > 0).then_some(TokenId(best))));
         onsets
     }
 
@@ -264,8 +324,8 @@ mod tests {
         Surroundings { before: &[], behind: &[], onsets }
     }
 
-    fn word(start: u64, end: u64) -> Token {
-        Token { id: 0, start, peak: start, end, log_prob: 0.0 }
+    fn word(start: u64, end: u64) -> UnitSpan {
+        UnitSpan { unit: Unit::Word(WordId(0)), start, end, log_prob: 0.0 }
     }
 
     #[test]
@@ -274,7 +334,7 @@ mod tests {
         assert_eq!((onsets.count(0, 8), onsets.count(2, 5), onsets.count(4, 99)), (4, 1, 3));
         onsets.forget_before(5);
         assert_eq!((onsets.count(0, 8), onsets.num_frames()), (2, 8));
-        onsets.push(&[f32::NAN; 4]);
+        onsets.push(None);
         assert_eq!((onsets.count(8, 9), onsets.num_frames()), (0, 9));
     }
 
@@ -315,9 +375,9 @@ mod tests {
         };
         let rejection = Rejection::new(&options, 0.04);
         let onsets = heard(&[0; 60]);
-        let words = |confidences: &[f32]| -> Vec<Token> {
+        let words = |confidences: &[f32]| -> Vec<UnitSpan> {
             let at =
-                |(i, c): (usize, &f32)| Token { log_prob: c.ln(), ..word(4 * i as u64, 4 * i as u64 + 2) };
+                |(i, c): (usize, &f32)| UnitSpan { log_prob: c.ln(), ..word(4 * i as u64, 4 * i as u64 + 2) };
             confidences.iter().enumerate().map(at).collect()
         };
         let keeps = |confidences: &[f32]| rejection.keeps(&words(confidences), alone_with(&onsets));
@@ -325,7 +385,7 @@ mod tests {
         assert_eq!(keeps(&[0.65]), [true]);
         assert_eq!(keeps(&[0.4, 0.65]), [true, true], "0.53 between them");
         assert_eq!(keeps(&[0.4, 0.55]), [false, false]);
-        assert_eq!(keeps(&[0.1, 0.6, 0.6]), [true; 3], "the neighbours vouch for it");
+        assert_eq!(keeps(&[0.1, 0.6, 0.6]), [true; 3], "the neighbors vouch for it");
         assert_eq!(keeps(&[0.3, 0.3, 0.5]), [false; 3]);
     }
 
@@ -339,14 +399,14 @@ mod tests {
             ..Default::default()
         };
         let rejection = Rejection::new(&options, 0.04);
-        let keeps = |confidence: f32, path: &[usize]| {
-            let word = Token { log_prob: confidence.ln(), ..word(0, 2) };
+        let keeps = |confidence: f32, path: &[u32]| {
+            let word = UnitSpan { log_prob: confidence.ln(), ..word(0, 2) };
             rejection.keeps(&[word], alone_with(&heard(path)))[0]
         };
         assert!(keeps(0.6, &[1, 2, 0, 0]));
         assert!(!keeps(0.6, &[1, 2, 0, 3]), "a third of the labels is another's");
         assert!(keeps(0.9, &[1, 2, 0, 3]));
-        let unsure = |start| Token { log_prob: 0.6f32.ln(), ..word(start, start + 2) };
+        let unsure = |start| UnitSpan { log_prob: 0.6f32.ln(), ..word(start, start + 2) };
         let onsets = heard(&[1, 2, 0, 3, 0, 1, 2, 0, 1, 2]);
         assert_eq!(rejection.keeps(&[unsure(0), unsure(5), unsure(8)], alone_with(&onsets)), [true; 3]);
     }
@@ -369,14 +429,14 @@ mod tests {
         };
         let rejection = Rejection::new(&options, 0.04);
         let onsets = heard(&[1, 2, 0, 3, 2, 0, 0, 1, 0, 0, 0, 0]);
-        let faint = Token { log_prob: 0.5f32.ln(), ..word(7, 8) };
+        let faint = UnitSpan { log_prob: 0.5f32.ln(), ..word(7, 8) };
         let before = [word(0, 2), word(3, 5)];
         assert_eq!(
             rejection.keeps(&[faint], Surroundings { before: &before, ..alone_with(&onsets) }),
             [true]
         );
         assert_eq!(rejection.keeps(&[faint], alone_with(&onsets)), [false], "they are other speech");
-        let fainter = Token { log_prob: 0.1f32.ln(), ..word(3, 5) };
+        let fainter = UnitSpan { log_prob: 0.1f32.ln(), ..word(3, 5) };
         let before = [fainter, fainter];
         let kept = rejection.keeps(&[faint], Surroundings { before: &before, ..alone_with(&onsets) });
         assert_eq!(kept, [true], "what was kept is not judged again");

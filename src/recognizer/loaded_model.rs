@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::decode::decoder_of;
+use crate::decode::DecoderFactory;
 use crate::engine::Engine;
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
@@ -15,6 +15,8 @@ use super::words::FrameClock;
 pub(super) struct LoadedModel {
     pub engine: Arc<dyn Engine>,
     pub metadata: Arc<Metadata>,
+    /// What makes the decoder of each stream.
+    pub decoders: DecoderFactory,
     pub clock: FrameClock,
 }
 
@@ -35,8 +37,6 @@ impl LoadedModel {
                 return Err(Error::new(Stage::Model, problem));
             }
         }
-        // A lexicon that does not fit is found now, and not when a stream begins.
-        decoder_of(&metadata.tokens, &metadata.decoder)?;
         if spec.subsampling == 0 || spec.shift == 0 || spec.window == 0 || spec.num_features == 0 {
             return Err(Error::new(Stage::Model, "the network takes steps of no frames"));
         }
@@ -44,6 +44,7 @@ impl LoadedModel {
             step_samples: (spec.subsampling * fbank.frame_shift_samples()) as u64,
             sample_rate: metadata.features.sample_rate,
         };
-        Ok(Self { engine, metadata: Arc::new(metadata), clock })
+        let decoders = DecoderFactory::new(&metadata.tokens, &metadata.decoder, clock.seconds(1))?;
+        Ok(Self { engine, metadata: Arc::new(metadata), decoders, clock })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Token};
+use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Unit, UnitSpan};
 
 use super::stepper::Stepper;
 use super::transcript::{Event, Segment, Word};
@@ -32,12 +32,16 @@ pub struct SegmentDecoder {
     /// Where labels began; empty where words are not rejected.
     onsets: Onsets,
     /// The words of the segments before, as far back as a word's company reaches.
-    before: Vec<Token>,
+    before: Vec<UnitSpan>,
     /// V, log-probabilities of an output frame.
     num_tokens: usize,
     endpointer: Option<Endpointer>,
     /// The network's state is to be reset at a silent endpoint.
     resets_state: bool,
+    /// Blanks behind other speech after which the network's state is to be reset; 0 for never.
+    pause_to_forget: u64,
+    /// Blanks since the last label.
+    blanks: u64,
     /// What a detector said of the frames that are still to come.
     speech: VecDeque<bool>,
     /// Where the current segment begins, seconds.
@@ -55,8 +59,8 @@ pub struct SegmentDecoder {
     seen: u64,
     /// The text of the last partial.
     text: String,
-    /// The tokens that may still be taken for other speech, as far as they were kept at the last look.
-    open: Vec<u32>,
+    /// The words that may still be taken for other speech, as far as they were kept at the last look.
+    open: Vec<Unit>,
 }
 
 impl SegmentDecoder {
@@ -64,15 +68,16 @@ impl SegmentDecoder {
     /// `num_tokens` is V, log-probabilities of an output frame.
     pub fn new(decoder: Box<dyn Decoder>, words: WordBuilder, num_tokens: usize) -> Self {
         let seen = decoder.revision();
-        let onsets = Onsets::new(words.blank());
         Self {
             decoder,
             words,
-            onsets,
+            onsets: Onsets::default(),
             before: Vec::new(),
             num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
+            pause_to_forget: 0,
+            blanks: 0,
             speech: VecDeque::new(),
             start: 0.0,
             settled: Vec::new(),
@@ -93,6 +98,13 @@ impl SegmentDecoder {
         self
     }
 
+    /// Has the network forget in a pause of this length behind other speech; 0 for never.
+    pub fn with_reset_after_other_speech(mut self, ms: u32) -> Self {
+        let frame_ms = 1000.0 * self.words.clock().seconds(1).max(1e-3);
+        self.pause_to_forget = (f64::from(ms) / frame_ms).round() as u64;
+        self
+    }
+
     /// Makes no partials.
     pub fn without_partials(mut self) -> Self {
         self.partials = false;
@@ -101,7 +113,7 @@ impl SegmentDecoder {
 
     /// Whether [`SegmentDecoder::push`] may ask for the network to forget.
     pub fn resets_state(&self) -> bool {
-        self.resets_state
+        self.resets_state || self.pause_to_forget > 0
     }
 
     /// Takes what a detector says of the next output frames.
@@ -121,14 +133,20 @@ impl SegmentDecoder {
         for frame in log_probs.chunks_exact(self.num_tokens) {
             self.decoder.push(frame);
             if rejects {
-                self.onsets.push(frame);
+                self.onsets.push(self.decoder.likeliest());
+            }
+            self.blanks = if self.decoder.likeliest().is_none() { self.blanks + 1 } else { 0 };
+            if self.blanks == self.pause_to_forget && self.blanks > 0 && self.decoder.follows_other_speech() {
+                // Nothing was said in the pause; what begins at its end is taken whole.
+                forget = Some(self.blanks as usize);
             }
             if let Some(endpoint) = self.endpoint() {
                 if self.resets_state && endpoint != Endpoint::TooLong && self.has_been_silent() {
                     forget = Some(self.frames_to_hear_again());
                 }
-                events.push(self.cut(endpoint));
-            } else if self.decoder.num_frames() - self.open_frame >= 2 * self.open_frames() {
+                events.extend(self.cut(endpoint));
+            }
+            if self.decoder.num_frames() - self.open_frame >= 2 * self.open_frames() {
                 self.settle();
             }
         }
@@ -146,9 +164,9 @@ impl SegmentDecoder {
 
     /// Ends the segment here; the stream goes on with a new one.
     pub fn end_segment(&mut self) -> Event {
-        let tokens = self.decoder.end_segment();
+        let units = self.decoder.end_segment();
         let end = self.duration.unwrap_or_else(|| self.heard());
-        self.close(&tokens, &[], end)
+        self.close(&units, &[], self.decoder.num_frames(), end)
     }
 
     /// Begins a new stream.
@@ -158,6 +176,7 @@ impl SegmentDecoder {
             endpointer.reset();
         }
         self.speech.clear();
+        self.blanks = 0;
         self.onsets.reset();
         self.before.clear();
         self.seen = self.decoder.revision();
@@ -185,22 +204,22 @@ impl SegmentDecoder {
         self.open_frame = first;
         let best = self.decoder.best();
         let Some(at) = self.words.first_word_since(&best, first) else { return };
-        let tokens = self.decoder.end_segment_before(best[at].start);
-        let words = self.words.words(&tokens, self.open_start, self.duration, self.around(&best[at..]));
+        let units = self.decoder.end_segment_before(best[at].start);
+        let words = self.words.words(&units, self.open_start, self.duration, self.around(&best[at..]));
         self.open_start = words.last().map_or(self.open_start, |word| word.end);
         // The next partial shows what stands behind them, and is none if that was shown already.
         if let Some(behind) = self.text.strip_prefix(&join(&words)) {
             self.text = behind.trim_start().to_string();
         }
         self.settled.extend(words);
-        self.remember(&tokens, &best[at..]);
+        self.remember(&units, &best[at..]);
     }
 
     /// Asks the rules about the frame that was pushed last.
     fn endpoint(&mut self) -> Option<Endpoint> {
         let endpointer = self.endpointer.as_mut()?;
         let speech = self.speech.pop_front().unwrap_or(false);
-        let endpoint = endpointer.push(self.decoder.in_blank(), speech)?;
+        let endpoint = endpointer.push(self.decoder.likeliest().is_none(), speech)?;
         // The closing silence is ours, and its end is an endpoint anyway.
         let closing = self.duration.is_some_and(|duration| self.heard() > duration);
         (!closing).then_some(endpoint)
@@ -218,50 +237,60 @@ impl SegmentDecoder {
         (silence / 2).min(most as u64) as usize
     }
 
-    /// Ends the segment by a rule. A word that may still go on stays for the next one.
-    fn cut(&mut self, endpoint: Endpoint) -> Event {
-        let best = self.decoder.best();
-        let kept = if endpoint == Endpoint::TooLong { self.unfinished_word(&best) } else { None };
-        let Some(at) = kept else {
-            // In the midst of speech, what was found so far is given, and what is under way goes on.
-            let tokens = match endpoint {
-                Endpoint::TooLong => self.decoder.end_segment_before(u64::MAX),
-                Endpoint::NothingSaid | Endpoint::AfterSpeech => self.decoder.end_segment(),
-            };
-            if let Some(endpointer) = &mut self.endpointer {
-                endpointer.begin_segment();
-            }
-            return self.close(&tokens, &[], self.heard());
-        };
-        let first = best[at].start;
-        let tokens = self.decoder.end_segment_before(first);
-        if let Some(endpointer) = &mut self.endpointer {
-            endpointer.begin_segment_with_label(first);
+    /// Ends the segment by a rule. At the longest segment, which may be in the midst of speech, only what no
+    /// longer changes is given; where that is nothing, the segment goes on.
+    fn cut(&mut self, endpoint: Endpoint) -> Option<Event> {
+        if endpoint != Endpoint::TooLong {
+            let units = self.decoder.end_segment();
+            return Some(self.close_here(&units));
         }
-        // The segment ends where the word that is kept begins, as far as that is known.
-        let behind = &best[at..];
-        let said = self.words.words(&tokens, self.open_start, self.duration, self.around(behind));
-        let floor = said.last().map_or(self.open_start, |word| word.end);
-        let next = self.words.words(behind, floor, self.duration, self.around(&[]));
-        let end = next.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
-        let closed = self.close(&tokens, behind, end);
-        // The word that is kept is news to the new segment.
+        let best = self.decoder.best();
+        let unfinished = self.unfinished_word(&best).map(|at| best[at].start);
+        let open = self.decoder.open_since();
+        let Some(first) = unfinished.into_iter().chain(open).min() else {
+            // What is under way goes on.
+            let units = self.decoder.end_segment_before(u64::MAX);
+            return Some(self.close_here(&units));
+        };
+        let endpointer = self.endpointer.as_mut()?;
+        if first <= endpointer.first_frame() {
+            return None;
+        }
+        endpointer.begin_segment_with_label(first);
+        let units = self.decoder.end_segment_before(first);
+        // The segment ends where the first word that is kept begins, as far as that is known.
+        let behind = &best[units.len()..];
+        let given = self.words.words(&units, self.open_start, self.duration, self.around(behind));
+        let floor = given.last().map_or(self.open_start, |word| word.end);
+        let kept = self.words.words(behind, floor, self.duration, self.around(&[]));
+        let end = kept.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
+        let closed = self.close(&units, behind, first, end);
+        // The words that are kept are news to the new segment.
         self.seen = self.seen.wrapping_sub(1);
-        closed
+        Some(closed)
     }
 
     /// The first label of the last word, if that may go on and the segment began before it.
-    fn unfinished_word(&self, tokens: &[Token]) -> Option<usize> {
+    fn unfinished_word(&self, units: &[UnitSpan]) -> Option<usize> {
         let endpointer = self.endpointer.as_ref()?;
         if self.words.clock().seconds(endpointer.trailing_silence()) >= WORD_GAP {
             return None;
         }
-        self.words.last_word(tokens).filter(|&at| at > 0 || tokens[at].start > endpointer.first_frame())
+        self.words.last_word(units).filter(|&at| at > 0 || units[at].start > endpointer.first_frame())
     }
 
-    /// Gives `tokens` for good; those behind stay for the next segment.
-    fn close(&mut self, tokens: &[Token], behind: &[Token], end: f64) -> Event {
-        let open = self.words.words(tokens, self.open_start, self.duration, self.around(behind));
+    /// Gives `units` for good; the next segment begins with the next frame.
+    fn close_here(&mut self, units: &[UnitSpan]) -> Event {
+        if let Some(endpointer) = &mut self.endpointer {
+            endpointer.begin_segment();
+        }
+        self.close(units, &[], self.decoder.num_frames(), self.heard())
+    }
+
+    /// Gives `units` for good, in a segment that ends at `end` seconds; those behind stay for the next one,
+    /// which has the frames from `first` on.
+    fn close(&mut self, units: &[UnitSpan], behind: &[UnitSpan], first: u64, end: f64) -> Event {
+        let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
         let mut words = std::mem::take(&mut self.settled);
         words.extend(open);
         let segment = Segment { text: join(&words), start: self.start, end: end.max(self.start), words };
@@ -270,29 +299,29 @@ impl SegmentDecoder {
         self.open.clear();
         self.start = segment.end;
         self.open_start = segment.end;
-        self.open_frame = behind.first().map_or(self.decoder.num_frames(), |token| token.start);
-        self.remember(tokens, behind);
+        self.open_frame = first;
+        self.remember(units, behind);
         Event::Final(segment)
     }
 
     /// Keeps what the words behind these are judged by.
-    fn remember(&mut self, tokens: &[Token], behind: &[Token]) {
+    fn remember(&mut self, units: &[UnitSpan], behind: &[UnitSpan]) {
         let Some(rejection) = self.words.rejection() else { return };
-        let kept = rejection.are_company(tokens, self.around(behind));
-        self.before.extend(tokens.iter().zip(kept).filter(|(_, kept)| *kept).map(|(token, _)| *token));
-        let open = behind.first().map_or(self.onsets.num_frames(), |token| token.start);
+        let kept = rejection.are_company(units, self.around(behind));
+        self.before.extend(units.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| *word));
+        let open = behind.first().map_or(self.onsets.num_frames(), |word| word.start);
         let first = open.saturating_sub(4 * rejection.window);
         self.onsets.forget_before(first);
-        self.before.retain(|token| token.end > first);
+        self.before.retain(|word| word.end > first);
     }
 
-    fn around<'a>(&'a self, behind: &'a [Token]) -> Surroundings<'a> {
+    fn around<'a>(&'a self, behind: &'a [UnitSpan]) -> Surroundings<'a> {
         Surroundings { before: &self.before, behind, onsets: &self.onsets }
     }
 
     fn partial(&mut self) -> Option<Event> {
         let revision = self.decoder.revision();
-        let open = self.open_tokens();
+        let open = self.open_words();
         if revision == self.seen && open == self.open {
             return None;
         }
@@ -306,13 +335,14 @@ impl SegmentDecoder {
         Some(Event::Partial(segment))
     }
 
-    /// The tokens that are kept so far of those whose neighbourhood is not heard yet.
-    fn open_tokens(&self) -> Vec<u32> {
+    /// The words that are kept so far of those whose neighborhood is not heard yet.
+    fn open_words(&self) -> Vec<Unit> {
         let Some(rejection) = self.words.rejection() else { return Vec::new() };
         let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
-        let tokens = self.decoder.best_since(first);
-        let kept = rejection.keeps(&tokens, self.around(&[]));
-        tokens.iter().zip(kept).filter(|(_, kept)| *kept).map(|(token, _)| token.id).collect()
+        let mut words = self.decoder.best();
+        words.drain(..words.partition_point(|word| word.start < first));
+        let kept = rejection.keeps(&words, self.around(&[]));
+        words.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word.unit).collect()
     }
 
     /// The open words of the segment.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::decode::{EndpointOptions, decoder_of};
+use crate::decode::EndpointOptions;
 use crate::engine::{SharedScratch, State};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::Metadata;
@@ -75,7 +75,8 @@ pub(super) fn stages(
     let Metadata { tokens, decoder, .. } = metadata;
     let words = WordBuilder::new(tokens, decoder, model.clock);
     let spec = model.engine.spec();
-    let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder)?, words, spec.num_tokens);
+    let mut segments = SegmentDecoder::new(model.decoders.decoder(), words, spec.num_tokens)
+        .with_reset_after_other_speech(decoder.reset_after_other_speech_ms);
     if !options.partials {
         segments = segments.without_partials();
     }

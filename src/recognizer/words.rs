@@ -14,8 +14,7 @@
 //! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
 //! mean of its tokens'.
 
-use crate::decode::DecoderOptions;
-use crate::decode::{Rejection, Surroundings, Token, lexicon};
+use crate::decode::{DecoderOptions, Rejection, Surroundings, Unit, UnitSpan, lexicon};
 use crate::text::tokens::WORD_START;
 use crate::text::{ByteTokens, TokenTable};
 use crate::units::samples_to_seconds;
@@ -46,13 +45,13 @@ impl FrameClock {
 /// Makes words of the tokens of a segment.
 #[derive(Clone, Debug)]
 pub struct WordBuilder {
-    /// Each token's (or lexicon word's) text without the mark that begins a word, `[V]`.
+    /// Each token's text without the mark that begins a word, `[V]`.
     pieces: Vec<String>,
     begins_word: Vec<bool>,
     /// Heard, and not written, `[V]`.
     filler: Vec<bool>,
-    blank: u32,
-    lookback_per_letter: f64,
+    /// The words of the lexicon, if there is one.
+    lexicon: Vec<String>,
     min_confidence: f32,
     /// Tokens that stand for bytes.
     bytes: Option<ByteTokens>,
@@ -64,42 +63,22 @@ pub struct WordBuilder {
 struct Draft {
     word: Word,
     log_prob: f32,
-    tokens: usize,
+    units: usize,
     filler: bool,
 }
 
 impl WordBuilder {
     /// For a model's tokens; `clock` turns its output frames into seconds.
     pub fn new(tokens: &TokenTable, options: &DecoderOptions, clock: FrameClock) -> Self {
-        if !options.lexicon.is_empty() {
-            return Self::of_lexicon(tokens, options, clock);
-        }
         let texts = tokens.tokens();
         Self {
             pieces: texts.iter().map(|t| t.replace(WORD_START, "").trim().to_string()).collect(),
             begins_word: (0..texts.len()).map(|id| tokens.begins_word(id as u32)).collect(),
             filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
-            blank: tokens.blank(),
-            lookback_per_letter: LOOKBACK_PER_LETTER,
+            lexicon: lexicon::words(options),
             min_confidence: options.min_confidence,
             bytes: ByteTokens::of(tokens),
-            rejection: options.rejection.map(|r| Rejection::new(&r, clock.seconds(1))),
-            clock,
-        }
-    }
-
-    /// Where the decoder gives whole words, which begin where their first label is heard.
-    fn of_lexicon(tokens: &TokenTable, options: &DecoderOptions, clock: FrameClock) -> Self {
-        let pieces = lexicon::words(options);
-        Self {
-            begins_word: vec![true; pieces.len()],
-            filler: vec![false; pieces.len()],
-            pieces,
-            blank: tokens.blank(),
-            lookback_per_letter: 0.0,
-            min_confidence: options.min_confidence,
-            bytes: None,
-            rejection: options.rejection.map(|r| Rejection::new(&r, clock.seconds(1))),
+            rejection: options.rejection.map(|options| Rejection::new(&options, clock.seconds(1))),
             clock,
         }
     }
@@ -109,55 +88,70 @@ impl WordBuilder {
         self.clock
     }
 
-    /// The model's blank.
-    pub fn blank(&self) -> u32 {
-        self.blank
-    }
-
     /// How other speech is told from words, if it is.
     pub fn rejection(&self) -> Option<Rejection> {
         self.rejection
     }
 
-    /// Where the last word (or filler) of `tokens` begins; `None` when there are none.
-    pub fn last_word(&self, tokens: &[Token]) -> Option<usize> {
-        (0..tokens.len()).rev().find(|&at| self.begins(tokens, at))
+    /// Where the last word (or filler) of `units` begins; `None` when there are none.
+    pub fn last_word(&self, units: &[UnitSpan]) -> Option<usize> {
+        (0..units.len()).rev().find(|&at| self.begins(units, at))
     }
 
-    /// Where the first word (or filler) of `tokens` begins that does so at frame `first` or later.
-    pub fn first_word_since(&self, tokens: &[Token], first: u64) -> Option<usize> {
-        (0..tokens.len()).find(|&at| tokens[at].start >= first && self.begins(tokens, at))
+    /// Where the first word (or filler) of `units` begins that does so at frame `first` or later.
+    pub fn first_word_since(&self, units: &[UnitSpan], first: u64) -> Option<usize> {
+        (0..units.len()).find(|&at| units[at].start >= first && self.begins(units, at))
     }
 
-    fn begins(&self, tokens: &[Token], at: usize) -> bool {
-        let filler = |at: usize| self.filler[tokens[at].id as usize];
-        at == 0 || self.begins_word[tokens[at].id as usize] || filler(at) || filler(at - 1)
+    /// Whether a word (or filler) begins with the unit at `at`.
+    fn begins(&self, units: &[UnitSpan], at: usize) -> bool {
+        let filler = |at: usize| self.is_filler(units[at].unit);
+        at == 0 || self.begins_word(units[at].unit) || filler(at) || filler(at - 1)
     }
 
-    /// The words of `tokens` (a segment that begins at `start` seconds), with times cut at
+    fn is_filler(&self, unit: Unit) -> bool {
+        matches!(unit, Unit::Token(id) if self.filler[id.index()])
+    }
+
+    fn begins_word(&self, unit: Unit) -> bool {
+        match unit {
+            Unit::Token(id) => self.begins_word[id.index()],
+            Unit::Word(_) => true,
+        }
+    }
+
+    fn text(&self, unit: Unit) -> &str {
+        match unit {
+            Unit::Token(id) => &self.pieces[id.index()],
+            Unit::Word(id) => &self.lexicon[id.0 as usize],
+        }
+    }
+
+    /// The words of `units` (of a segment's part that begins at `start` seconds), with times cut at
     /// `duration` seconds where the stream's end is known.
     pub fn words(
         &self,
-        tokens: &[Token],
+        units: &[UnitSpan],
         start: f64,
         duration: Option<f64>,
         around: Surroundings<'_>,
     ) -> Vec<Word> {
+        let kept = self.rejection.map(|rejection| rejection.keeps(units, around));
         let mut words = Vec::new();
         let mut draft: Option<Draft> = None;
         let mut floor = start;
-        let kept = self.rejection.map(|rejection| rejection.keeps(tokens, around));
-        for (i, token) in tokens.iter().enumerate() {
-            let id = token.id as usize;
-            let other = kept.as_ref().is_some_and(|kept| !kept[i]);
-            let filler = self.filler[id] || other;
+        for (at, unit) in units.iter().enumerate() {
+            let rejected = kept.as_ref().is_some_and(|kept| !kept[at]);
+            let filler = self.is_filler(unit.unit) || rejected;
             match &mut draft {
-                Some(open) if !self.begins_word[id] && !filler && !open.filler => self.extend(open, token),
+                Some(open) if !self.begins_word(unit.unit) && !filler && !open.filler => {
+                    self.extend(open, unit)
+                }
                 _ => {
                     if let Some(done) = draft.take() {
                         floor = self.close(done, duration, &mut words);
                     }
-                    draft = Some(self.open(token, filler, floor));
+                    draft = Some(self.open(unit, filler, floor));
                 }
             }
         }
@@ -167,25 +161,27 @@ impl WordBuilder {
         words
     }
 
-    fn open(&self, token: &Token, filler: bool, floor: f64) -> Draft {
-        let piece = &self.pieces[token.id as usize];
-        let lookback = EMISSION_DELAY + self.lookback_per_letter * piece.chars().count() as f64;
-        let start = (self.clock.seconds(token.start) - lookback).max(floor);
-        let end = self.clock.seconds(token.end).max(start);
-        let word = Word { word: piece.clone(), start, end, confidence: 0.0 };
-        Draft { word, log_prob: token.log_prob, tokens: 1, filler }
+    fn open(&self, unit: &UnitSpan, filler: bool, floor: f64) -> Draft {
+        let text = self.text(unit.unit);
+        // A whole word begins with its first label; a token's label comes when it was said.
+        let letters = if matches!(unit.unit, Unit::Token(_)) { text.chars().count() } else { 0 };
+        let lookback = EMISSION_DELAY + LOOKBACK_PER_LETTER * letters as f64;
+        let start = (self.clock.seconds(unit.start) - lookback).max(floor);
+        let end = self.clock.seconds(unit.end).max(start);
+        let word = Word { word: text.to_string(), start, end, confidence: 0.0 };
+        Draft { word, log_prob: unit.log_prob, units: 1, filler }
     }
 
-    fn extend(&self, draft: &mut Draft, token: &Token) {
-        draft.word.word.push_str(&self.pieces[token.id as usize]);
-        draft.word.end = self.clock.seconds(token.end).max(draft.word.end);
-        draft.log_prob += token.log_prob;
-        draft.tokens += 1;
+    fn extend(&self, draft: &mut Draft, unit: &UnitSpan) {
+        draft.word.word.push_str(self.text(unit.unit));
+        draft.word.end = self.clock.seconds(unit.end).max(draft.word.end);
+        draft.log_prob += unit.log_prob;
+        draft.units += 1;
     }
 
     /// Writes the word, if it is one to be written; gives the time at which it ends.
     fn close(&self, draft: Draft, duration: Option<f64>, words: &mut Vec<Word>) -> f64 {
-        let Draft { mut word, log_prob, tokens, filler } = draft;
+        let Draft { mut word, log_prob, units, filler } = draft;
         if let Some(duration) = duration {
             word.start = word.start.min(duration);
             word.end = word.end.min(duration);
@@ -193,7 +189,7 @@ impl WordBuilder {
         if let Some(bytes) = self.bytes {
             word.word = bytes.decode(&word.word).trim().to_string();
         }
-        word.confidence = (log_prob / tokens as f32).exp().clamp(0.0, 1.0);
+        word.confidence = (log_prob / units as f32).exp().clamp(0.0, 1.0);
         let end = word.end;
         if !filler && !word.word.is_empty() && word.confidence >= self.min_confidence {
             words.push(word);
@@ -205,14 +201,14 @@ impl WordBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::Onsets;
+    use crate::decode::{Onsets, TokenId};
 
     fn nothing_around(onsets: &Onsets) -> Surroundings<'_> {
         Surroundings { before: &[], behind: &[], onsets }
     }
 
-    fn token(id: u32, start: u64, end: u64, p: f32) -> Token {
-        Token { id, start, peak: start, end, log_prob: p.ln() }
+    fn token(id: u32, start: u64, end: u64, p: f32) -> UnitSpan {
+        UnitSpan { unit: Unit::Token(TokenId(id)), start, end, log_prob: p.ln() }
     }
 
     fn builder(tokens: &[&str], options: DecoderOptions) -> WordBuilder {
@@ -226,7 +222,7 @@ mod tests {
             &[token(1, 20, 21, 0.9), token(2, 22, 23, 0.4), token(3, 40, 41, 1.0), token(4, 42, 43, 1.0)],
             0.0,
             None,
-            nothing_around(&Onsets::new(0)),
+            nothing_around(&Onsets::default()),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["zero", "o"]);
@@ -255,7 +251,7 @@ mod tests {
         let words = builder(&["<blk>", "▁", "<0xE4>", "<0xBD>", "<0xA0>"], DecoderOptions::default());
         let tokens: Vec<_> =
             [1, 2, 3, 4].iter().map(|&id| token(id, u64::from(id), u64::from(id) + 1, 1.0)).collect();
-        let words = words.words(&tokens, 0.0, None, nothing_around(&Onsets::new(0)));
+        let words = words.words(&tokens, 0.0, None, nothing_around(&Onsets::default()));
         assert_eq!(words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>(), ["你"]);
     }
 
@@ -265,7 +261,7 @@ mod tests {
             &[token(1, 1, 2, 1.0), token(1, 4, 5, 1.0), token(1, 20, 25, 1.0)],
             0.0,
             Some(0.9),
-            nothing_around(&Onsets::new(0)),
+            nothing_around(&Onsets::default()),
         );
         assert_eq!(words[0].start, 0.0);
         assert_eq!(words[1].start, words[0].end);
@@ -282,7 +278,7 @@ mod tests {
             &[token(2, 5, 9, 0.9), token(3, 9, 10, 0.9), token(1, 12, 13, 0.9), token(1, 30, 31, 0.3)],
             0.0,
             None,
-            nothing_around(&Onsets::new(0)),
+            nothing_around(&Onsets::default()),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["x", "one"]);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::recipe::{Dev, Measure, Recipe};
 use super::threads::in_threads;
-use crate::decode::DecoderOptions;
-use crate::decode::{Onsets, Rejection, Surroundings, decoder_of, lexicon};
+use crate::decode::{DecoderFactory, DecoderOptions, Onsets, Rejection, Surroundings, Unit, lexicon};
 use crate::error::Result;
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
 use crate::model::{Steps, Weights, Workspace};
 use crate::text::TokenTable;
+use crate::text::tokens::WORD_START;
 
 /// A dev set in memory: features and what was said.
 pub struct DevSet {
@@ -94,6 +94,11 @@ impl DevSet {
         let width = recipe.network.subsampling * recipe.features.num_mel_bins;
         let frame_ms = recipe.network.subsampling as f64 * f64::from(recipe.features.frame_shift_ms);
         let written = lexicon::words(options);
+        let decoders = DecoderFactory::new(tokens, options, frame_ms / 1000.0)?;
+        let text_of = |unit: Unit| match unit {
+            Unit::Token(id) => tokens.token(id.0).unwrap_or_default().replace(WORD_START, " "),
+            Unit::Word(id) => format!(" {}", written[id.0 as usize]),
+        };
         let rejection = options.rejection.map(|r| Rejection::new(&r, frame_ms / 1000.0));
         let (mut workspace, mut logits, mut score) = (Workspace::default(), Vec::new(), Score::default());
         for (features, text) in part {
@@ -102,22 +107,19 @@ impl DevSet {
             weights.forward(features, &steps, &mut states, &mut workspace, None);
             weights.logits(&workspace, 0, &mut logits);
             log_softmax(&mut logits, tokens.len());
-            let mut decoder = decoder_of(tokens, options)?;
-            decoder.push(&logits);
+            let (mut decoder, mut onsets) = (decoders.decoder(), Onsets::default());
+            for frame in logits.chunks_exact(tokens.len()) {
+                decoder.push(frame);
+                onsets.push(decoder.likeliest());
+            }
             let mut words = decoder.end_segment();
             if let Some(rejection) = rejection {
-                let mut onsets = Onsets::new(tokens.blank());
-                logits.chunks_exact(tokens.len()).for_each(|frame| onsets.push(frame));
                 let kept =
                     rejection.keeps(&words, Surroundings { before: &[], behind: &[], onsets: &onsets });
                 words = words.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word).collect();
             }
-            let ids: Vec<u32> = words.iter().map(|t| t.id).collect();
-            let heard = match written.is_empty() {
-                true => tokens.decode(&ids),
-                false => ids.iter().map(|&id| written[id as usize].as_str()).collect::<Vec<_>>().join(" "),
-            };
-            score.merge(&self.scorer.score(text, &heard));
+            let decoded: String = words.iter().map(|span| text_of(span.unit)).collect();
+            score.merge(&self.scorer.score(text, &decoded));
         }
         Ok(score)
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::model::{engine_options, print_note, read_own, state_pair};
 use super::{Outcome, Stop};
-use crate::decode::decoder_of;
+use crate::decode::DecoderFactory;
 use crate::engine::verify::{Row, compare, difference_from, natively};
 use crate::engine::{EngineOptions, graph};
 use crate::error::{Error, Result, Stage};
@@ -216,7 +216,8 @@ fn text_of(metadata: &Metadata, step_samples: u64, num_tokens: usize, log_probs:
     }
     let clock = FrameClock { step_samples, sample_rate: features.sample_rate };
     let words = WordBuilder::new(tokens, decoder, clock);
-    let mut segments = SegmentDecoder::new(decoder_of(tokens, decoder).ok()?, words, tokens.len());
+    let decoders = DecoderFactory::new(tokens, decoder, clock.seconds(1)).ok()?;
+    let mut segments = SegmentDecoder::new(decoders.decoder(), words, tokens.len());
     segments.push(log_probs, &mut Vec::new());
     match segments.end_segment() {
         Event::Final(segment) | Event::Partial(segment) => Some(segment.text),

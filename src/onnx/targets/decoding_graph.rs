@@ -20,7 +20,8 @@ use std::collections::HashMap;
 
 use super::fst::{Arc, EPSILON, Fst};
 use crate::decode::DecoderOptions;
-use crate::decode::lexicon::{FILLER_SILENCE, words};
+use crate::decode::lexicon::words;
+use crate::decode::search::pause_frames;
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
@@ -88,6 +89,8 @@ struct Builder<'a> {
     tree: Vec<TreeNode>,
     tokens: &'a TokenTable,
     options: &'a DecoderOptions,
+    /// Blanks that make a pause.
+    pause: u32,
 }
 
 /// The decoding graph of a model with a lexicon. Input labels are ids of tokens plus 1, output labels
@@ -95,7 +98,11 @@ struct Builder<'a> {
 ///
 /// # Errors
 /// When a pronunciation has a token that the model does not have.
-pub(super) fn decoding_graph(tokens: &TokenTable, options: &DecoderOptions) -> Result<Fst> {
+pub(super) fn decoding_graph(
+    tokens: &TokenTable,
+    options: &DecoderOptions,
+    frame_seconds: f64,
+) -> Result<Fst> {
     let mut builder = Builder {
         fst: Fst::default(),
         states: HashMap::new(),
@@ -103,6 +110,7 @@ pub(super) fn decoding_graph(tokens: &TokenTable, options: &DecoderOptions) -> R
         tree: tree(tokens, options)?,
         tokens,
         options,
+        pause: pause_frames(options, frame_seconds),
     };
     builder.state(Place::Root, None);
     while let Some((place, last)) = builder.unfinished.pop() {
@@ -134,8 +142,8 @@ impl Builder<'_> {
         let from = self.state(place, last);
         let blank = self.tokens.blank();
         let behind_blank = match place {
-            // What follows a long silence is judged anew.
-            Place::Other(blanks) if blanks + 1 >= FILLER_SILENCE => Place::Root,
+            // What follows a pause is judged anew.
+            Place::Other(blanks) if blanks + 1 >= self.pause => Place::Root,
             Place::Other(blanks) => Place::Other(blanks + 1),
             other => other,
         };
@@ -305,7 +313,7 @@ mod tests {
             let log_probs: Vec<[f32; 4]> = numbers.into_iter().map(frame).collect();
             // No other speech.
             let options = DecoderOptions { filler_entry_cost: 1e6, ..options(&LEXICON) };
-            let graph = decoding_graph(&tokens(), &options).expect("a graph");
+            let graph = decoding_graph(&tokens(), &options, 0.04).expect("a graph");
             let (score, _) = best(&graph, &log_probs);
             prop_assert!((score - exhaustive(options.word_cost, &log_probs)).abs() < 1e-4);
         }
@@ -321,7 +329,7 @@ mod tests {
     #[test]
     fn words_have_their_numbers_and_other_speech_is_none() {
         let options = options(&LEXICON);
-        let graph = decoding_graph(&tokens(), &options).expect("a graph");
+        let graph = decoding_graph(&tokens(), &options, 0.04).expect("a graph");
         let words = |labels: &[usize]| best(&graph, &sure(labels)).1;
         assert_eq!(words_txt(&options), b"<eps> 0\nab 1\na 2\nbb 3\n");
         assert_eq!(words(&[0, 1, 1, 2, 0]), [1]);
@@ -333,18 +341,21 @@ mod tests {
 
     #[test]
     fn other_speech_pays_anew_after_a_long_silence() {
-        let graph = decoding_graph(&tokens(), &options(&LEXICON)).expect("a graph");
+        let graph = decoding_graph(&tokens(), &options(&LEXICON), 0.04).expect("a graph");
         let score = |silence: usize| {
             let labels = [vec![3], vec![0; silence], vec![3]].concat();
             best(&graph, &sure(&labels)).0 - labels.len() as f32 * 0.91f32.ln()
         };
         assert!((score(10) - -4.0).abs() < 1e-3, "once the entry, twice a label: {}", score(10));
-        assert!((score(FILLER_SILENCE as usize + 1) - -6.0).abs() < 1e-3, "twice the entry");
+        assert!(
+            (score(pause_frames(&DecoderOptions::default(), 0.04) as usize + 1) - -6.0).abs() < 1e-3,
+            "twice the entry"
+        );
     }
 
     #[test]
     fn unknown_tokens_are_refused() {
-        let error = decoding_graph(&tokens(), &options(&[("w", &["a", "x"])])).expect_err("no token x");
+        let error = decoding_graph(&tokens(), &options(&[("w", &["a", "x"])]), 0.04).expect_err("no token x");
         assert!(error.to_string().contains("`w`") && error.to_string().contains("`x`"), "{error}");
     }
 

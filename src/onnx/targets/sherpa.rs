@@ -9,7 +9,7 @@
 use super::decoding_graph::{decoding_graph, text_rule, words_txt};
 use super::tokens::tokens_txt;
 use super::{Export, ExportFile, ExportOptions, decoder_notes, dims, model_bytes, shares_states};
-use crate::decode::token_bias;
+use crate::decode::TokenBias;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::{LayerConfig, Network, NetworkConfig};
@@ -65,8 +65,9 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
         return Ok(Export { files, notes });
     }
     if metadata.tokens.blank() == 0 {
-        let Metadata { tokens, decoder, .. } = metadata;
-        files.push(file("HL.fst", decoding_graph(tokens, decoder)?.to_bytes()));
+        let Metadata { tokens, decoder, features, .. } = metadata;
+        let frame_seconds = network.config.subsampling as f64 * f64::from(features.frame_shift_ms) / 1000.0;
+        files.push(file("HL.fst", decoding_graph(tokens, decoder, frame_seconds)?.to_bytes()));
         files.push(file("words.txt", words_txt(decoder)));
         files.push(file("words-text.fst", text_rule(decoder).to_bytes()));
         notes.push(
@@ -229,10 +230,11 @@ fn build(
 /// hearken's decoder options, for a decoder that takes the likeliest token and has none: biases
 /// are added to the logits, and the blank stands for the fillers, which are heard and not written.
 fn decide(body: &mut Body, metadata: &Metadata, mut logits: String) -> String {
-    let bias = token_bias(&metadata.tokens, &metadata.decoder);
+    let bias = TokenBias::new(&metadata.tokens, &metadata.decoder);
+    let bias = bias.values();
     let v = bias.len();
     if bias.iter().any(|b| *b != 0.0) {
-        body.graph.f32s("decoder.bias", &[v], &bias);
+        body.graph.f32s("decoder.bias", &[v], bias);
         logits = body.graph.chain("Add", "decoder.biased", &[&logits, "decoder.bias"], vec![]);
     }
     let blank = metadata.tokens.blank() as usize;

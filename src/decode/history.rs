@@ -1,0 +1,184 @@
+//! The words that paths of a search have behind them: a tree of back pointers, from which what no path
+//! leads to is removed now and then.
+
+use super::UnitSpan;
+
+/// A node of the tree that stands for no word.
+pub(super) const NOTHING: u32 = u32::MAX;
+/// The tree is compacted when it has grown by this many nodes beyond twice what was of use.
+const COMPACT_AT: usize = 4096;
+
+/// A word that ended, and those before it.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    parent: u32,
+    span: UnitSpan,
+}
+
+/// A tree whose nodes are words; a path is known by the last of its words, [`NOTHING`] when it has none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    /// Parents stand before their children.
+    nodes: Vec<Node>,
+    /// Nodes beyond [`COMPACT_AT`] at which the tree is to be compacted.
+    compact_at: usize,
+}
+
+impl History {
+    /// Appends a word to those of `parent`.
+    pub fn push(&mut self, parent: u32, span: UnitSpan) -> u32 {
+        self.nodes.push(Node { parent, span });
+        (self.nodes.len() - 1) as u32
+    }
+
+    pub fn clear(&mut self) {
+        self.nodes.clear();
+        self.compact_at = 0;
+    }
+
+    /// The words up to `node`, oldest first.
+    pub fn words(&self, mut node: u32) -> Vec<UnitSpan> {
+        let mut words = Vec::new();
+        while let Some(found) = self.nodes.get(node as usize) {
+            words.push(found.span);
+            node = found.parent;
+        }
+        words.reverse();
+        words
+    }
+
+    /// The last word up to `node` that begins before frame `first`.
+    pub fn last_before(&self, mut node: u32, first: u64) -> u32 {
+        while let Some(found) = self.nodes.get(node as usize).filter(|found| found.span.start >= first) {
+            node = found.parent;
+        }
+        node
+    }
+
+    /// Where the first word begins that not all of `paths` have; `None` when they have the same words.
+    pub fn fork(&self, paths: impl Iterator<Item = u32> + Clone) -> Option<u64> {
+        let shared = paths.clone().reduce(|a, b| self.common(a, b))?;
+        let first_beyond = |path: u32| {
+            let mut start = None;
+            let mut at = path;
+            while at != shared {
+                let node = &self.nodes[at as usize];
+                (start, at) = (Some(node.span.start), node.parent);
+            }
+            start
+        };
+        paths.filter_map(first_beyond).min()
+    }
+
+    /// The last word that both paths have, in the same place.
+    fn common(&self, mut a: u32, mut b: u32) -> u32 {
+        while a != b {
+            if a == NOTHING || b == NOTHING {
+                return NOTHING;
+            }
+            // Parents stand before their children.
+            let later = if a > b { &mut a } else { &mut b };
+            *later = self.nodes[*later as usize].parent;
+        }
+        a
+    }
+
+    /// Cuts the words up to `last` off: for each node, whether it stands behind them.
+    pub fn cut(&mut self, last: u32) -> Vec<bool> {
+        let mut agrees: Vec<bool> = Vec::with_capacity(self.nodes.len());
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            agrees.push(at as u32 == last || agrees.get(node.parent as usize) == Some(&true));
+            node.parent = if node.parent == last { NOTHING } else { node.parent };
+        }
+        agrees
+    }
+
+    pub fn wants_compaction(&self) -> bool {
+        self.nodes.len() > COMPACT_AT + self.compact_at
+    }
+
+    /// Removes the nodes that none of `paths` leads to, and renumbers those.
+    pub fn compact<'a>(&mut self, paths: impl Iterator<Item = &'a mut u32>) {
+        let mut paths: Vec<&mut u32> = paths.collect();
+        let mut used = vec![false; self.nodes.len()];
+        for path in &paths {
+            let mut at = **path;
+            while at != NOTHING && !std::mem::replace(&mut used[at as usize], true) {
+                at = self.nodes[at as usize].parent;
+            }
+        }
+        let mut moved = vec![NOTHING; self.nodes.len()];
+        let place = |moved: &[u32], at: u32| if at == NOTHING { NOTHING } else { moved[at as usize] };
+        let mut kept = 0;
+        for at in 0..self.nodes.len() {
+            if used[at] {
+                let node = self.nodes[at];
+                self.nodes[kept] = Node { parent: place(&moved, node.parent), ..node };
+                moved[at] = kept as u32;
+                kept += 1;
+            }
+        }
+        self.nodes.truncate(kept);
+        for path in &mut paths {
+            **path = place(&moved, **path);
+        }
+        self.compact_at = 2 * kept;
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Unit, WordId};
+    use super::*;
+
+    fn word(id: u32, start: u64) -> UnitSpan {
+        UnitSpan { unit: Unit::Word(WordId(id)), start, end: start + 1, log_prob: 0.0 }
+    }
+
+    /// A tree of two branches: 0 1 2 and 0 1 3.
+    fn branches() -> (History, u32, u32) {
+        let mut history = History::default();
+        let root = history.push(NOTHING, word(0, 0));
+        let middle = history.push(root, word(1, 5));
+        let left = history.push(middle, word(2, 9));
+        let right = history.push(middle, word(3, 9));
+        (history, left, right)
+    }
+
+    #[test]
+    fn paths_share_what_stands_before_their_fork() {
+        let (history, left, right) = branches();
+        assert_eq!(history.words(left), [word(0, 0), word(1, 5), word(2, 9)]);
+        assert_eq!(history.fork([left, right].into_iter()), Some(9));
+        assert_eq!(history.fork([left, left].into_iter()), None);
+        assert_eq!(history.fork([left, 0].into_iter()), Some(5));
+        assert_eq!(history.fork([right, NOTHING].into_iter()), Some(0));
+        assert_eq!(history.fork([NOTHING].into_iter()), None);
+        assert_eq!(history.words(history.last_before(left, 9)), [word(0, 0), word(1, 5)]);
+        assert_eq!(history.last_before(left, 0), NOTHING);
+    }
+
+    #[test]
+    fn compaction_keeps_every_path_and_nothing_else() {
+        let (mut history, mut left, _) = branches();
+        let mut one = 0;
+        let words = history.words(left);
+        history.compact([&mut left, &mut one].into_iter());
+        assert_eq!((history.len(), history.words(left)), (3, words));
+        assert_eq!(history.words(one), [word(0, 0)]);
+    }
+
+    #[test]
+    fn a_cut_leaves_what_stands_behind_it() {
+        let (mut history, left, right) = branches();
+        let other = history.push(NOTHING, word(4, 3));
+        let agrees = history.cut(1);
+        assert_eq!((history.words(left), history.words(right)), (vec![word(2, 9)], vec![word(3, 9)]));
+        assert!(agrees[left as usize] && agrees[right as usize] && !agrees[other as usize] && !agrees[0]);
+    }
+}

@@ -1,0 +1,51 @@
+//! What may be said after what: the side of a search that knows words, not sounds.
+
+use super::WordId;
+
+/// What a [`LanguageModel`] remembers of the words so far; a number that only the model understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LmState(pub u64);
+
+/// Costs of word sequences, in nats (negated natural logarithms). Immutable and shared by streams.
+pub trait LanguageModel: Send + Sync {
+    /// The state before the first word.
+    fn start(&self) -> LmState;
+
+    /// The cost of `word` after `state` and the state behind it; `None` where it cannot follow.
+    fn next(&self, state: LmState, word: WordId) -> Option<(f32, LmState)>;
+
+    /// The cost of ending after `state`; `None` where nothing can end.
+    fn end(&self, state: LmState) -> Option<f32>;
+
+    /// A guess of what `word` costs whatever stands before it, which a search reckons with as soon as the
+    /// word is begun and puts right where it ends. It decides what is pruned, not what is best.
+    fn look_ahead(&self, word: WordId) -> f32 {
+        let _ = word;
+        0.0
+    }
+}
+
+/// Every word after every word, each at the same cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WordLoop {
+    /// The cost of a word, nats.
+    pub word_cost: f32,
+}
+
+impl LanguageModel for WordLoop {
+    fn start(&self) -> LmState {
+        LmState(0)
+    }
+
+    fn next(&self, state: LmState, _: WordId) -> Option<(f32, LmState)> {
+        Some((self.word_cost, state))
+    }
+
+    fn end(&self, _: LmState) -> Option<f32> {
+        Some(0.0)
+    }
+
+    fn look_ahead(&self, _: WordId) -> f32 {
+        self.word_cost
+    }
+}

@@ -1,0 +1,922 @@
+//! The likeliest words: a token-passing beam search (Young, Russell, Thornton 1989) over the product of a
+//! lexicon tree, in CTC's topology, and a language model.
+//!
+//! A path stands at one of these places, and carries the language model's state:
+//!
+//! ```text
+//!            ┌──────────── label ◄──► blank ────────────┐      within the tree of words
+//!   gap ─────┤               │ word ends                ├───► next label …
+//!    ▲ ▲     └───────────────▼──────────────────────────┘
+//!    │ └──────────────────  end: the next word may begin without a blank, with another label
+//!    │ pause
+//!   filler    other speech, entered from gap and end at a cost; left by words, or into the gap by a pause
+//! ```
+//!
+//! Other speech competes as a filler: it follows the likeliest label of each frame, whatever that spells,
+//! and pays for being entered and for each label. What stands behind a pause is judged anew: there the
+//! filler is entered again.
+//!
+//! Of paths at the same place in the same state the best goes on, the others never matter again. A frame
+//! costs the same however many were before it: scores are kept near zero, and the words behind the paths
+//! are a tree that loses what no path leads to.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use super::history::{History, NOTHING};
+use super::language_model::{LanguageModel, LmState};
+use super::lexicon::Lexicon;
+use super::{Decoder, DecoderOptions, TokenBias, TokenId, Unit, UnitSpan, WordId};
+use crate::text::TokenTable;
+
+/// A word whose end is this close (in nats) behind a path that waits in the middle of a word is
+/// taken when a segment ends.
+const UNFINISHED_MARGIN: f32 = 4.0;
+
+/// How wide a search looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beam {
+    /// Paths this much behind the best one are given up, nats.
+    pub margin: f32,
+    /// No more paths than these go on, the best ones.
+    pub max_active: usize,
+}
+
+impl Default for Beam {
+    fn default() -> Self {
+        Self { margin: 24.0, max_active: 4000 }
+    }
+}
+
+impl Beam {
+    /// Nothing is given up.
+    pub const EXACT: Self = Self { margin: f32::INFINITY, max_active: usize::MAX };
+}
+
+/// What a search of a model has in common for all streams: the tree, the language model, the costs.
+pub struct Vocabulary {
+    lexicon: Lexicon,
+    language_model: Arc<dyn LanguageModel>,
+    /// For each node the least cost of a word below it, as far as it is foreseen.
+    look_ahead: Vec<f32>,
+    bias: TokenBias,
+    costs: Costs,
+    beam: Beam,
+}
+
+/// Costs in nats, times in frames.
+#[derive(Clone, Copy, Debug)]
+struct Costs {
+    filler_entry: f32,
+    filler_label: f32,
+    /// Blanks that make a pause, at least 1.
+    pause: u32,
+}
+
+impl Costs {
+    fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
+        Self {
+            filler_entry: options.filler_entry_cost,
+            filler_label: options.filler_label_cost,
+            pause: pause_frames(options, frame_seconds),
+        }
+    }
+}
+
+/// Output frames of blanks that make a pause, behind which speech is judged anew; an output frame lasts
+/// `frame_seconds`.
+pub(crate) fn pause_frames(options: &DecoderOptions, frame_seconds: f64) -> u32 {
+    let ms = options.rejection.unwrap_or_default().pause_ms;
+    // No more than some hundred: each is a place of its own.
+    (f64::from(ms) / 1000.0 / frame_seconds.max(1e-6)).round().clamp(1.0, 250.0) as u32
+}
+
+/// Where a path stands: what it may go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    /// The label of a node is being said.
+    Label(u32),
+    /// A blank behind a node's label.
+    Blank(u32),
+    /// A word has just ended with this label.
+    End(TokenId),
+    /// Between words: blanks, or nothing yet.
+    Gap,
+    /// So many blanks after other speech.
+    Filler(u32),
+}
+
+/// The best path to a place with a language model's state.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    place: Place,
+    lm: LmState,
+    score: f32,
+    /// The last word that ended, or [`NOTHING`].
+    history: u32,
+    /// Of the word under way, or, at [`Place::End`], of the word that is not in the history yet.
+    word: Draft,
+}
+
+/// A word on its way through the tree.
+#[derive(Clone, Copy, Debug)]
+struct Draft {
+    id: WordId,
+    /// The frame of the first label.
+    start: u64,
+    /// Log-probabilities of the labels so far, each at its peak; and of the label of the moment.
+    sum: f32,
+    peak: f32,
+}
+
+const NO_WORD: Draft = Draft { id: WordId(u32::MAX), start: 0, sum: 0.0, peak: f32::NEG_INFINITY };
+
+/// A frame as the search sees it.
+struct Frame<'a> {
+    /// As the network gave them, `[V]`.
+    log_probs: &'a [f32],
+    bias: &'a [f32],
+    blank: f32,
+    /// The log-probability of the likeliest token, biased.
+    best: f32,
+    /// The likeliest is no blank.
+    speech: bool,
+    /// The likeliest is that of the frame before.
+    repeated: bool,
+    /// Its number in the stream.
+    at: u64,
+}
+
+/// Paths of a frame, the best one for each place and state.
+#[derive(Clone, Debug, Default)]
+struct Paths {
+    list: Vec<Path>,
+    index: HashMap<(Place, LmState), u32, BuildHasherDefault<PlaceHasher>>,
+    best: f32,
+}
+
+impl Paths {
+    fn clear(&mut self) {
+        self.list.clear();
+        self.index.clear();
+        self.best = f32::NEG_INFINITY;
+    }
+
+    /// Takes a path, unless there is a better one at its place or it is more than `margin` behind.
+    fn offer(&mut self, path: Path, margin: f32) {
+        if !(path.score > f32::NEG_INFINITY && path.score >= self.best - margin) {
+            return;
+        }
+        self.best = self.best.max(path.score);
+        match self.index.entry((path.place, path.lm)) {
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(self.list.len() as u32);
+                self.list.push(path);
+            }
+            std::collections::hash_map::Entry::Occupied(taken) => {
+                let there = &mut self.list[*taken.get() as usize];
+                if path.score > there.score {
+                    *there = path;
+                }
+            }
+        }
+    }
+}
+
+/// A hash of a few numbers: multiplications by an odd constant (Knuth's multiplicative hashing).
+#[derive(Clone, Default)]
+struct PlaceHasher(u64);
+
+impl Hasher for PlaceHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 29)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+}
+
+impl Vocabulary {
+    /// What a search of `lexicon` needs, by a model's options; an output frame lasts `frame_seconds`.
+    pub fn new(
+        tokens: &TokenTable,
+        lexicon: Lexicon,
+        language_model: Arc<dyn LanguageModel>,
+        options: &DecoderOptions,
+        frame_seconds: f64,
+        beam: Beam,
+    ) -> Self {
+        let look_ahead = lexicon.least_costs(|word| language_model.look_ahead(word));
+        let bias = TokenBias::new(tokens, options);
+        Self { lexicon, language_model, look_ahead, bias, costs: Costs::new(options, frame_seconds), beam }
+    }
+}
+
+/// A search over one stream. What it gives are whole words.
+pub struct Search {
+    vocabulary: Arc<Vocabulary>,
+    paths: Paths,
+    /// Of the frame to come.
+    next: Paths,
+    /// The likeliest token of the last frame.
+    likeliest: TokenId,
+    history: History,
+    frames: u64,
+    revision: u64,
+    /// The words that [`Decoder::best`] gives.
+    shown: u32,
+    /// What is taken in place of a frame that is no numbers.
+    silence: Vec<f32>,
+    /// What scores were brought nearer to zero by.
+    #[cfg(test)]
+    taken_off: f32,
+}
+
+impl Search {
+    /// A search at the beginning of a stream.
+    pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
+        let blank = vocabulary.bias.blank();
+        let silence =
+            (0..vocabulary.lexicon.num_tokens()).map(|id| if id == blank.index() { 0.0 } else { -30.0 });
+        let mut search = Self {
+            paths: Paths::default(),
+            next: Paths::default(),
+            likeliest: blank,
+            history: History::default(),
+            frames: 0,
+            revision: 0,
+            shown: NOTHING,
+            silence: silence.collect(),
+            #[cfg(test)]
+            taken_off: 0.0,
+            vocabulary,
+        };
+        search.reset();
+        search
+    }
+
+    fn push_frame(&mut self, log_probs: &[f32]) {
+        let vocabulary = Arc::clone(&self.vocabulary);
+        let silence = std::mem::take(&mut self.silence);
+        let no_numbers = log_probs.iter().any(|&p| p.is_nan() || p == f32::INFINITY);
+        let log_probs = if no_numbers { &silence } else { log_probs };
+        let (likeliest, best) = vocabulary.bias.likeliest(log_probs);
+        let blank = vocabulary.bias.blank();
+        let frame = Frame {
+            log_probs,
+            bias: vocabulary.bias.values(),
+            blank: log_probs[blank.index()] + vocabulary.bias.values()[blank.index()],
+            best,
+            speech: likeliest != blank,
+            repeated: likeliest == self.likeliest,
+            at: self.frames,
+        };
+        self.advance(&vocabulary, &frame);
+        self.likeliest = likeliest;
+        self.silence = silence;
+        self.frames += 1;
+        self.revive(&vocabulary);
+        self.end_words(&vocabulary);
+        self.show();
+        if self.history.wants_compaction() {
+            let paths = self.paths.list.iter_mut().map(|path| &mut path.history);
+            self.history.compact(paths.chain([&mut self.shown]));
+        }
+    }
+
+    /// Moves every path on by a frame.
+    fn advance(&mut self, vocabulary: &Vocabulary, frame: &Frame<'_>) {
+        self.next.clear();
+        let mut step = Step { vocabulary, frame, next: &mut self.next };
+        // All other speech is in one state of the language model: where words begin behind it, only the best
+        // of its paths matters.
+        let filler = |path: &&Path| matches!(path.place, Place::Filler(_));
+        if let Some(path) =
+            self.paths.list.iter().filter(filler).reduce(|a, b| if b.score > a.score { b } else { a })
+        {
+            step.enter_words(path, None);
+        }
+        for path in &self.paths.list {
+            match path.place {
+                Place::Label(node) => step.from_label(path, node),
+                Place::Blank(node) => step.from_blank(path, node),
+                Place::End(label) => step.from_gap(path, Some(label)),
+                Place::Gap => step.from_gap(path, None),
+                Place::Filler(blanks) => step.from_filler(path, blanks),
+            }
+        }
+        std::mem::swap(&mut self.paths, &mut self.next);
+        self.prune(vocabulary.beam);
+    }
+
+    /// Gives up what is far behind, and brings the best score to zero, so that scores lose no precision
+    /// over hours.
+    fn prune(&mut self, beam: Beam) {
+        let Paths { list, best, .. } = &mut self.paths;
+        list.retain(|path| path.score >= *best - beam.margin);
+        if list.len() > beam.max_active {
+            list.select_nth_unstable_by(beam.max_active, |a, b| b.score.total_cmp(&a.score));
+            list.truncate(beam.max_active);
+        }
+        list.iter_mut().for_each(|path| path.score -= *best);
+        #[cfg(test)]
+        if best.is_finite() {
+            self.taken_off += *best;
+        }
+    }
+
+    /// Where every path has died (a model may call all labels impossible) the search goes on behind what
+    /// was found.
+    fn revive(&mut self, vocabulary: &Vocabulary) {
+        if self.paths.list.is_empty() {
+            let (lm, history) = (vocabulary.language_model.start(), self.shown);
+            self.paths.list.push(Path { place: Place::Gap, lm, score: 0.0, history, word: NO_WORD });
+        }
+    }
+
+    /// Adds the paths whose words are whole with this frame's label.
+    fn end_words(&mut self, vocabulary: &Vocabulary) {
+        let lexicon = &vocabulary.lexicon;
+        let ends = &mut self.next;
+        ends.clear();
+        for path in &self.paths.list {
+            let Place::Label(node) = path.place else { continue };
+            let log_prob = (path.word.sum + path.word.peak) / lexicon.node(node).depth as f32;
+            for &id in lexicon.words_at(node) {
+                let Some((cost, lm)) = vocabulary.language_model.next(path.lm, id) else { continue };
+                let score = path.score - (cost - vocabulary.look_ahead[node as usize]);
+                let word = Draft { id, sum: log_prob, ..path.word };
+                let place = Place::End(lexicon.node(node).token);
+                ends.offer(Path { place, lm, score, word, ..*path }, f32::INFINITY);
+            }
+        }
+        for path in &mut ends.list {
+            let Draft { id, start, sum, .. } = path.word;
+            let span = UnitSpan { unit: Unit::Word(id), start, end: self.frames, log_prob: sum };
+            path.history = self.history.push(path.history, span);
+            path.word = NO_WORD;
+        }
+        self.paths.list.append(&mut ends.list);
+    }
+
+    fn show(&mut self) {
+        let best = self.best_path(false).history;
+        if best != self.shown {
+            self.shown = best;
+            self.revision += 1;
+        }
+    }
+
+    /// The best path; of those outside words that may end there, when they `must_end`. Of equals one outside
+    /// words.
+    fn best_path(&self, must_end: bool) -> Path {
+        let mut best: Option<(f32, bool, &Path)> = None;
+        for path in &self.paths.list {
+            let within = matches!(path.place, Place::Label(_) | Place::Blank(_));
+            let end = if must_end && within { None } else { Some(0.0) };
+            let end = end.and_then(|end| match must_end {
+                true => self.vocabulary.language_model.end(path.lm),
+                false => Some(end),
+            });
+            let Some(end) = end else { continue };
+            let score = path.score - end;
+            let better = |(best, best_within, _): &(f32, bool, &Path)| {
+                score > *best || (score == *best && *best_within && !within)
+            };
+            if best.as_ref().is_none_or(better) {
+                best = Some((score, within, path));
+            }
+        }
+        let nothing = Path {
+            place: Place::Gap,
+            lm: self.vocabulary.language_model.start(),
+            score: f32::NEG_INFINITY,
+            history: NOTHING,
+            word: NO_WORD,
+        };
+        best.map_or(nothing, |(score, _, path)| Path { score, ..*path })
+    }
+}
+
+/// The transitions out of each place.
+struct Step<'a> {
+    vocabulary: &'a Vocabulary,
+    frame: &'a Frame<'a>,
+    next: &'a mut Paths,
+}
+
+impl Step<'_> {
+    fn offer(&mut self, path: Path) {
+        self.next.offer(path, self.vocabulary.beam.margin);
+    }
+
+    /// What a label of a word adds to the score.
+    fn label(&self, token: TokenId) -> f32 {
+        self.frame.log_probs[token.index()] + self.frame.bias[token.index()]
+    }
+
+    fn from_label(&mut self, path: &Path, node: u32) {
+        let lexicon = &self.vocabulary.lexicon;
+        let here = lexicon.node(node);
+        let log_prob = self.frame.log_probs[here.token.index()];
+        let word = Draft { peak: path.word.peak.max(log_prob), ..path.word };
+        self.offer(Path { score: path.score + self.label(here.token), word, ..*path });
+        if here.children.is_empty() {
+            return;
+        }
+        self.blank_within(path, node);
+        for child in here.children.clone() {
+            if lexicon.node(child).token != here.token {
+                self.to_child(path, node, child);
+            }
+        }
+    }
+
+    fn from_blank(&mut self, path: &Path, node: u32) {
+        self.blank_within(path, node);
+        for child in self.vocabulary.lexicon.node(node).children.clone() {
+            self.to_child(path, node, child);
+        }
+    }
+
+    fn blank_within(&mut self, path: &Path, node: u32) {
+        let score = path.score + self.frame.blank;
+        self.offer(Path { place: Place::Blank(node), score, ..*path });
+    }
+
+    fn to_child(&mut self, path: &Path, node: u32, child: u32) {
+        let Vocabulary { lexicon, look_ahead, .. } = self.vocabulary;
+        let token = lexicon.node(child).token;
+        let foreseen = look_ahead[child as usize] - look_ahead[node as usize];
+        let score = path.score - foreseen + self.label(token);
+        let log_prob = self.frame.log_probs[token.index()];
+        let word = Draft { sum: path.word.sum + path.word.peak, peak: log_prob, ..path.word };
+        self.offer(Path { place: Place::Label(child), score, word, ..*path });
+    }
+
+    /// Begins words; the first label must not be `last`, which would be its repetition.
+    fn enter_words(&mut self, path: &Path, last: Option<TokenId>) {
+        let Vocabulary { lexicon, look_ahead, .. } = self.vocabulary;
+        for root in lexicon.roots() {
+            let token = lexicon.node(root).token;
+            if Some(token) == last {
+                continue;
+            }
+            let score = path.score - look_ahead[root as usize] + self.label(token);
+            let log_prob = self.frame.log_probs[token.index()];
+            let word = Draft { start: self.frame.at, sum: 0.0, peak: log_prob, ..NO_WORD };
+            self.offer(Path { place: Place::Label(root), score, word, ..*path });
+        }
+    }
+
+    fn from_gap(&mut self, path: &Path, last: Option<TokenId>) {
+        self.offer(Path { place: Place::Gap, score: path.score + self.frame.blank, ..*path });
+        self.enter_words(path, last);
+        if self.frame.speech {
+            self.enter_filler(path);
+        }
+    }
+
+    /// Takes what is being said for other speech.
+    fn enter_filler(&mut self, path: &Path) {
+        let Vocabulary { language_model, costs, .. } = self.vocabulary;
+        let Some(end) = language_model.end(path.lm) else { return };
+        let score = path.score - end - costs.filler_entry - costs.filler_label + self.frame.best;
+        let (place, lm) = (Place::Filler(0), language_model.start());
+        self.offer(Path { place, lm, score, ..*path });
+    }
+
+    fn from_filler(&mut self, path: &Path, blanks: u32) {
+        let costs = &self.vocabulary.costs;
+        if self.frame.speech {
+            let goes_on = blanks == 0 && self.frame.repeated;
+            let cost = if goes_on { 0.0 } else { costs.filler_label };
+            let score = path.score + self.frame.best - cost;
+            self.offer(Path { place: Place::Filler(0), score, ..*path });
+        } else {
+            let place = if blanks + 1 < costs.pause { Place::Filler(blanks + 1) } else { Place::Gap };
+            self.offer(Path { place, score: path.score + self.frame.blank, ..*path });
+        }
+    }
+}
+
+impl Decoder for Search {
+    fn push(&mut self, log_probs: &[f32]) {
+        for frame in log_probs.chunks_exact(self.vocabulary.lexicon.num_tokens()) {
+            self.push_frame(frame);
+        }
+    }
+
+    fn best(&self) -> Vec<UnitSpan> {
+        self.history.words(self.shown)
+    }
+
+    fn open_since(&self) -> Option<u64> {
+        self.history.fork(self.paths.list.iter().map(|path| path.history))
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn num_frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// A word that is under way stays for the next segment, unless one that has ended is nearly as
+    /// good.
+    fn end_segment(&mut self) -> Vec<UnitSpan> {
+        let (whole, any) = (self.best_path(true), self.best_path(false));
+        let best = if whole.score + UNFINISHED_MARGIN >= any.score { whole } else { any };
+        let words = self.history.words(best.history);
+        self.paths.list.retain(|path| path.history == best.history);
+        self.paths.list.iter_mut().for_each(|path| path.history = NOTHING);
+        self.history.clear();
+        self.shown = NOTHING;
+        self.revision += 1;
+        let vocabulary = Arc::clone(&self.vocabulary);
+        self.revive(&vocabulary);
+        words
+    }
+
+    /// Paths that have other words behind them than those that are given are given up.
+    fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan> {
+        let last = self.history.last_before(self.shown, first);
+        self.revision += 1;
+        if last == NOTHING {
+            return Vec::new();
+        }
+        let words = self.history.words(last);
+        let agrees = self.history.cut(last);
+        self.paths.list.retain(|path| agrees.get(path.history as usize) == Some(&true));
+        let behind = |at: &mut u32| *at = if *at == last { NOTHING } else { *at };
+        self.paths.list.iter_mut().for_each(|path| behind(&mut path.history));
+        behind(&mut self.shown);
+        let paths = self.paths.list.iter_mut().map(|path| &mut path.history);
+        self.history.compact(paths.chain([&mut self.shown]));
+        words
+    }
+
+    fn likeliest(&self) -> Option<TokenId> {
+        Some(self.likeliest).filter(|&token| token != self.vocabulary.bias.blank())
+    }
+
+    fn follows_other_speech(&self) -> bool {
+        let best = self.best_path(false);
+        matches!(best.place, Place::Filler(_))
+    }
+
+    fn reset(&mut self) {
+        self.paths.clear();
+        self.history.clear();
+        self.likeliest = self.vocabulary.bias.blank();
+        self.frames = 0;
+        self.shown = NOTHING;
+        self.revision += 1;
+        let vocabulary = Arc::clone(&self.vocabulary);
+        self.revive(&vocabulary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Pronunciation, RejectionOptions, WordLoop};
+    use super::*;
+
+    /// Tokens: blank, a, b, c, d.
+    fn table() -> TokenTable {
+        TokenTable::new(["<blk>", "a", "b", "c", "d"].map(String::from).to_vec(), 0).expect("a good table")
+    }
+
+    fn lexicon(words: &[(&str, &str)]) -> Vec<Pronunciation> {
+        let entry = |&(word, tokens): &(&str, &str)| Pronunciation {
+            word: word.into(),
+            tokens: tokens.chars().map(String::from).collect(),
+        };
+        words.iter().map(entry).collect()
+    }
+
+    fn vocabulary(
+        lexicon: &[Pronunciation],
+        language_model: Arc<dyn LanguageModel>,
+        options: &DecoderOptions,
+        beam: Beam,
+    ) -> Arc<Vocabulary> {
+        let tree = Lexicon::new(&table(), lexicon).expect("a good lexicon");
+        Arc::new(Vocabulary::new(&table(), tree, language_model, options, 0.04, beam))
+    }
+
+    fn search(words: &[(&str, &str)]) -> Search {
+        let options = DecoderOptions { filler_entry_cost: 2.0, filler_label_cost: 1.0, ..Default::default() };
+        let words =
+            vocabulary(&lexicon(words), Arc::new(WordLoop { word_cost: 0.0 }), &options, Beam::default());
+        Search::new(words)
+    }
+
+    /// Each frame has 0.9 for a token.
+    fn said(path: &[usize]) -> Vec<f32> {
+        path.iter()
+            .flat_map(|&best| (0..5).map(move |i| if i == best { 0.9f32.ln() } else { 0.025f32.ln() }))
+            .collect()
+    }
+
+    fn ids(words: &[UnitSpan]) -> Vec<u32> {
+        let id = |span: &UnitSpan| match span.unit {
+            Unit::Word(id) => id.0,
+            Unit::Token(token) => panic!("a token: {token:?}"),
+        };
+        words.iter().map(id).collect()
+    }
+
+    #[test]
+    fn words_are_found_with_times_and_repeats_are_told_apart() {
+        let mut search = search(&[("ab", "ab"), ("b", "b")]);
+        search.push(&said(&[0, 1, 0, 2, 2, 0, 0, 1, 2, 1, 2, 0, 2, 0, 2, 2, 0]));
+        let words = search.end_segment();
+        assert_eq!(ids(&words), [0, 0, 0, 1, 1], "{words:?}");
+        let spans: Vec<_> = words.iter().map(|t| (t.start, t.end)).collect();
+        assert_eq!(spans, [(1, 5), (7, 9), (9, 11), (12, 13), (14, 16)]);
+        assert!((words[0].log_prob - 0.9f32.ln()).abs() < 1e-5);
+    }
+
+    #[test]
+    fn other_labels_go_to_the_filler_and_near_misses_to_the_word() {
+        let mut search = search(&[("abc", "abc"), ("dab", "dab")]);
+        search.push(&said(&[0, 3, 0, 4, 0, 3, 2, 0, 4, 3, 0]));
+        assert_eq!(ids(&search.end_segment()), [0u32; 0]);
+        // A pause, and it is judged anew.
+        search.push(&said(&[0; 60]));
+        search.push(&said(&[0, 1, 0, 2, 0, 4, 0, 0]));
+        assert_eq!(ids(&search.end_segment()), [0], "one label of three is another");
+    }
+
+    #[test]
+    fn a_cut_within_a_word_keeps_it_whole_for_the_next_segment() {
+        let mut search = search(&[("ab", "ab"), ("cd", "cd")]);
+        search.push(&said(&[1, 2, 0, 3, 3]));
+        assert_eq!(ids(&search.end_segment()), [0]);
+        search.push(&said(&[3, 4, 0]));
+        let words = search.end_segment();
+        assert_eq!((ids(&words), words[0].start), (vec![1], 3));
+        search.push(&said(&[0, 0]));
+        assert!(search.likeliest().is_none() && search.end_segment().is_empty());
+    }
+
+    #[test]
+    fn a_cut_before_a_word_gives_what_stands_in_front_of_it_and_nothing_twice() {
+        let mut search = search(&[("ab", "ab"), ("cd", "cd")]);
+        search.push(&said(&[1, 2, 0, 3, 4, 0, 1, 2, 0]));
+        let best = search.best();
+        assert_eq!(ids(&best), [0, 1, 0]);
+        assert_eq!(ids(&search.end_segment_before(best[2].start)), [0, 1]);
+        assert_eq!(search.best(), best[2..]);
+        assert!(search.end_segment_before(best[2].start).is_empty(), "there is nothing in front");
+        search.push(&said(&[3, 4, 0]));
+        assert_eq!(ids(&search.end_segment()), [0, 1]);
+    }
+
+    #[test]
+    fn what_may_still_change_is_known() {
+        let mut search = search(&[("ab", "ab"), ("abc", "abc"), ("d", "d")]);
+        search.push(&said(&[0, 1, 2]));
+        assert_eq!(ids(&search.best()), [0]);
+        assert!(search.open_since() <= Some(1), "a `c` may follow");
+        // Behind twenty words other speech is out of the beam for the first of them.
+        search.push(&said(&[0, 4].repeat(20)));
+        let open = search.open_since().expect("the last words may still be other speech");
+        assert!(open > 10 && open < search.num_frames(), "{open}");
+        let settled = ids(&search.end_segment_before(open));
+        assert!(settled.len() > 3 && settled[0] == 0, "{settled:?}");
+    }
+
+    #[test]
+    fn long_streams_keep_only_what_leads_somewhere() {
+        let mut search = search(&[("ab", "ab"), ("b", "b")]);
+        for _ in 0..5000 {
+            search.push(&said(&[0, 1, 2, 0]));
+        }
+        assert!(search.history.len() <= 3 * 5000 + 4096 + 16, "{}", search.history.len());
+        assert_eq!(search.best().len(), 5000);
+        assert!(ids(&search.best()).iter().all(|&id| id == 0));
+    }
+
+    #[test]
+    fn frames_that_are_no_probabilities_lose_nothing() {
+        let mut search = search(&[("a", "a")]);
+        search.push(&said(&[0, 1, 0]));
+        search.push(&[f32::NAN; 10]);
+        search.push(&[f32::INFINITY; 5]);
+        search.push(&[f32::NEG_INFINITY; 5]);
+        search.push(&said(&[0, 1, 0]));
+        assert_eq!(ids(&search.end_segment()), [0, 0]);
+    }
+
+    /// Costs that differ for each pair of words; some pairs are forbidden, and some words end nothing.
+    struct Pairs;
+
+    impl LanguageModel for Pairs {
+        fn start(&self) -> LmState {
+            LmState(7)
+        }
+
+        fn next(&self, LmState(state): LmState, WordId(word): WordId) -> Option<(f32, LmState)> {
+            let word = u64::from(word);
+            let cost = 0.3 * ((state * 5 + word * 3) % 7) as f32;
+            ((state + 2 * word) % 5 != 3).then_some((cost, LmState(word)))
+        }
+
+        fn end(&self, LmState(state): LmState) -> Option<f32> {
+            (state != 1).then_some(0.1 * state as f32)
+        }
+
+        fn look_ahead(&self, WordId(word): WordId) -> f32 {
+            0.2 * word as f32
+        }
+    }
+
+    /// What the search does, by trying everything: no tree, no merging of paths, no beam.
+    struct Exhaustive<'a> {
+        lexicon: &'a [Pronunciation],
+        ids: Vec<WordId>,
+        language_model: &'a dyn LanguageModel,
+        costs: Costs,
+        frames: &'a [[f32; 5]],
+        best: (f32, Vec<WordId>),
+    }
+
+    #[derive(Clone, Copy)]
+    enum At {
+        Gap(Option<usize>),
+        Filler(u32),
+        Word { entry: usize, label: usize, blank: bool },
+    }
+
+    impl Exhaustive<'_> {
+        fn label(&self, entry: usize, label: usize) -> usize {
+            "_abcd".find(self.lexicon[entry].tokens[label].as_str()).expect("a token")
+        }
+
+        fn likeliest(&self, t: usize) -> usize {
+            (0..5).rev().max_by(|&a, &b| self.frames[t][a].total_cmp(&self.frames[t][b])).expect("tokens")
+        }
+
+        fn explore(&mut self, t: usize, at: At, lm: LmState, score: f32, words: &[WordId]) {
+            if let At::Word { entry, label, blank: false } = at {
+                if label + 1 == self.lexicon[entry].tokens.len() {
+                    if let Some((cost, lm)) = self.language_model.next(lm, self.ids[entry]) {
+                        let last = Some(self.label(entry, label));
+                        let words = [words, &[self.ids[entry]]].concat();
+                        self.explore(t, At::Gap(last), lm, score - cost, &words);
+                    }
+                }
+            }
+            if t == self.frames.len() {
+                if let (false, Some(end)) = (matches!(at, At::Word { .. }), self.language_model.end(lm)) {
+                    if score - end > self.best.0 {
+                        self.best = (score - end, words.to_vec());
+                    }
+                }
+                return;
+            }
+            let (x, likeliest, costs) = (self.frames[t], self.likeliest(t), self.costs);
+            let filler = score + x[likeliest];
+            match at {
+                At::Gap(last) => {
+                    self.explore(t + 1, At::Gap(None), lm, score + x[0], words);
+                    self.enter(t, lm, score, last, words);
+                    if let (true, Some(end)) = (likeliest != 0, self.language_model.end(lm)) {
+                        let cost = costs.filler_entry + costs.filler_label + end;
+                        self.explore(t + 1, At::Filler(0), self.language_model.start(), filler - cost, words);
+                    }
+                }
+                At::Filler(blanks) => {
+                    if likeliest != 0 {
+                        let goes_on = blanks == 0 && likeliest == self.likeliest(t - 1);
+                        let cost = if goes_on { 0.0 } else { costs.filler_label };
+                        self.explore(t + 1, At::Filler(0), lm, filler - cost, words);
+                    } else {
+                        let pauses = blanks + 1 >= costs.pause;
+                        let next = if pauses { At::Gap(None) } else { At::Filler(blanks + 1) };
+                        self.explore(t + 1, next, lm, score + x[0], words);
+                    }
+                    self.enter(t, lm, score, None, words);
+                }
+                At::Word { entry, label, blank } => {
+                    let (here, last) = (self.label(entry, label), self.lexicon[entry].tokens.len() - 1);
+                    if !blank {
+                        self.explore(t + 1, at, lm, score + x[here], words);
+                    }
+                    if label < last {
+                        let pause = At::Word { entry, label, blank: true };
+                        self.explore(t + 1, pause, lm, score + x[0], words);
+                        let next = self.label(entry, label + 1);
+                        if blank || next != here {
+                            let on = At::Word { entry, label: label + 1, blank: false };
+                            self.explore(t + 1, on, lm, score + x[next], words);
+                        }
+                    }
+                }
+            }
+        }
+
+        fn enter(&mut self, t: usize, lm: LmState, score: f32, last: Option<usize>, words: &[WordId]) {
+            for entry in 0..self.lexicon.len() {
+                let first = self.label(entry, 0);
+                if Some(first) != last {
+                    let score = score + self.frames[t][first];
+                    self.explore(t + 1, At::Word { entry, label: 0, blank: false }, lm, score, words);
+                }
+            }
+        }
+    }
+
+    fn frame() -> impl Strategy<Value = [f32; 5]> {
+        prop::array::uniform5(0.01f32..1.0).prop_map(|weights| {
+            let sum: f32 = weights.iter().map(|w| w * w).sum();
+            weights.map(|w| (w * w / sum).ln())
+        })
+    }
+
+    fn rejection() -> impl Strategy<Value = Option<RejectionOptions>> {
+        let some = (40u32..130).prop_map(|pause_ms| RejectionOptions { pause_ms, ..Default::default() });
+        prop::option::of(some)
+    }
+
+    proptest! {
+        #[test]
+        fn the_best_words_are_those_of_an_exhaustive_search(
+            frames in prop::collection::vec(frame(), 1..6), rejection in rejection(),
+            pairs in any::<bool>(), entry in 0.0f32..2.0, label in 0.0f32..1.0
+        ) {
+            let words = lexicon(&[("ab", "ab"), ("a", "a"), ("bb", "bb"), ("abc", "ac"), ("ab", "b")]);
+            let options = DecoderOptions {
+                rejection, filler_entry_cost: entry, filler_label_cost: label, ..Default::default()
+            };
+            let model: Arc<dyn LanguageModel> =
+                if pairs { Arc::new(Pairs) } else { Arc::new(WordLoop { word_cost: 0.4 }) };
+            let mut exhaustive = Exhaustive {
+                lexicon: &words,
+                ids: [0, 1, 2, 3, 0].map(WordId).to_vec(),
+                language_model: &*model,
+                costs: Costs::new(&options, 0.04),
+                frames: &frames,
+                best: (f32::NEG_INFINITY, Vec::new()),
+            };
+            exhaustive.explore(0, At::Gap(None), model.start(), 0.0, &[]);
+            for margin in [f32::INFINITY, 1e4] {
+                let beam = Beam { margin, ..Beam::EXACT };
+                let mut search = Search::new(vocabulary(&words, Arc::clone(&model), &options, beam));
+                search.push(&frames.concat());
+                let best = search.best_path(true);
+                let found: Vec<u32> = ids(&search.history.words(best.history));
+                let expected: Vec<u32> = exhaustive.best.1.iter().map(|id| id.0).collect();
+                let score = best.score + search.taken_off;
+                prop_assert!((score - exhaustive.best.0).abs() < 1e-3, "{score} {:?}", exhaustive.best);
+                prop_assert_eq!(found, expected);
+            }
+        }
+
+        #[test]
+        fn any_chunking_and_any_cuts_give_the_same_words(
+            frames in prop::collection::vec(frame(), 0..80), sizes in prop::collection::vec(1usize..9, 1..20),
+            rejection in rejection()
+        ) {
+            let words = lexicon(&[("ab", "ab"), ("a", "a"), ("bb", "bb"), ("abc", "ac"), ("ab", "b")]);
+            let options = DecoderOptions { rejection, ..Default::default() };
+            let beam = Beam { margin: 6.0, ..Beam::EXACT };
+            let shared = vocabulary(&words, Arc::new(WordLoop { word_cost: 0.4 }), &options, beam);
+            let mut whole = Search::new(Arc::clone(&shared));
+            whole.push(&frames.concat());
+            let expected = whole.end_segment();
+            let mut search = Search::new(shared);
+            let (mut given, mut rest) = (Vec::new(), &frames[..]);
+            for size in sizes.iter().cycle() {
+                let (now, later) = rest.split_at((*size).min(rest.len()));
+                search.push(&now.concat());
+                given.extend(search.end_segment_before(search.open_since().unwrap_or(u64::MAX)));
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            given.extend(search.end_segment());
+            prop_assert_eq!(given, expected);
+        }
+    }
+}
