@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Result, Stage};
 use crate::onnx::{self, Metadata, OnnxFile};
 
 use super::embedded;

@@ -109,7 +109,7 @@ impl Compared<'_> {
         lines.extend(
             own.map(|(r, text)| line(r.engine, r.calls, r.streams, (r.difference, self.allowed), text)),
         );
-        for a in self.against {
+        if let Some(a) = self.against {
             let engines = a.engines.iter();
             lines.extend(
                 engines.map(|(name, difference)| line(name, "against", 1, (*difference, a.allowed), &a.text)),
