@@ -10,6 +10,7 @@
 pub mod detector;
 pub mod embedded;
 pub mod front_end;
+mod load;
 mod loaded_model;
 mod open;
 #[cfg(feature = "digits")]

@@ -1,11 +1,13 @@
 //! The part that all exported graphs share: normalisation, stacking, the layers, the softmax.
 //! What feeds it and where the states come from is each target's own.
 
+use half::f16;
+
 use super::cells::{Hold, operator};
 use super::graph::{Dim, GraphBuilder, float, int, ints};
 use crate::model::network::{LAYER_NORM_EPSILON, parameter_shapes};
 use crate::model::{Network, NetworkConfig};
-use crate::onnx::precision::{Precision, f16_bits, quantise_rows};
+use crate::onnx::precision::{Precision, quantise_rows};
 use crate::onnx::proto::FLOAT;
 use crate::onnx::states::{is_stacked, state_places};
 
@@ -269,7 +271,7 @@ impl<'a> Body<'a> {
         let is_matrix = [".weight", ".W", ".R"].iter().any(|end| name.ends_with(end));
         match self.precision {
             Precision::Float16 if is_matrix => {
-                let bits: Vec<u16> = data.iter().map(|&v| f16_bits(v)).collect();
+                let bits: Vec<u16> = data.iter().map(|&v| f16::from_f32(v).to_bits()).collect();
                 let stored = format!("{name}.fp16");
                 self.graph.f16s(&stored, shape, &bits);
                 self.graph.chain("Cast", name, &[&stored], to_float());
