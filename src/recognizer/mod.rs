@@ -11,6 +11,7 @@ mod builder;
 pub mod detector;
 pub mod embedded;
 pub mod front_end;
+mod load;
 mod loaded_model;
 mod open;
 pub mod pipeline;

@@ -1,15 +1,15 @@
 //! From a model file to a recogniser.
 
-use std::cell::OnceCell;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Result, Stage};
 use crate::onnx::{self, Metadata, OnnxFile};
 
 use super::embedded;
+use super::load::{Loaded, Loader};
 use super::loaded_model::LoadedModel;
 use super::stream::{Stream, StreamOptions};
 use super::transcript::final_text;
@@ -76,78 +76,10 @@ impl Recognizer {
         tokens: Option<&Path>,
         options: &EngineOptions,
     ) -> Result<Self> {
-        let path = path.as_ref();
-        // Not before it is needed: it loads onnxruntime's library.
-        let chosen = OnceCell::new();
-        let graphs = || {
-            let choose = || kind.map_or_else(|| engine::graph::default_kind(options), |kind| (kind, None));
-            chosen.get_or_init(choose).0
-        };
-        let stand_in = || {
-            let missing = chosen.get().and_then(|(_, missing)| missing.as_ref());
-            missing.map(|missing| format!("tract runs the model: {missing}")).into_iter()
-        };
-        let unused = |option: &str, what: &str| {
-            Error::new(Stage::Usage, format!("`{option}` has no effect: {what}")).in_file(path)
-        };
-        let named = |e: Error| {
-            let e = match chosen.get() {
-                Some((_, Some(missing))) if e.stage() == Stage::Engine => {
-                    e.hint(format!("tract was tried: {missing}"))
-                }
-                _ => e,
-            };
-            if e.stage() == Stage::Usage { e } else { e.in_file(path) }
-        };
-        if path.is_dir() {
-            if tokens.is_some() {
-                return Err(unused("--tokens", "a folder of sherpa-onnx has its own tokens.txt"));
-            }
-            let (engine, metadata) = engine::sherpa::open(path, graphs(), options).map_err(named)?;
-            let recognizer = Self::new(Arc::from(engine), metadata).map_err(named)?;
-            return Ok(Self { notes: stand_in().collect(), ..recognizer });
-        }
-        let file = OnnxFile::read(path)?;
-        let own = onnx::load::read_model(&file);
-        let exported = onnx::targets::exported_metadata(&file);
-        if own.is_ok() || exported.is_some() {
-            let what = "the file is hearken's and says its own";
-            for (option, is_given) in
-                [("--tokens", tokens.is_some()), ("--state", !options.states.is_empty())]
-            {
-                if is_given {
-                    return Err(unused(option, what));
-                }
-            }
-        }
-        let beside = path.with_file_name("tokens.txt");
-        let tokens = tokens.or_else(|| beside.is_file().then_some(beside.as_path()));
-        let error = match own {
-            Ok((network, metadata)) => {
-                let kind = kind.unwrap_or_default();
-                let engine = engine::load(kind, &file, network, options)?;
-                return Self::new(Arc::from(engine), metadata).map_err(named);
-            }
-            Err(error) => error,
-        };
-        let (engine, metadata) = match (exported, tokens) {
-            (Some(metadata), _) => {
-                engine::sherpa::open_exported(&file, metadata, graphs(), options).map_err(named)?
-            }
-            (None, Some(path)) => {
-                let tokens = (engine::sherpa::read_tokens(path)?, path);
-                engine::sherpa::open_file(&file, tokens, graphs(), options).map_err(named)?
-            }
-            (None, None) if file.is_ours() => return Err(named(error)),
-            (None, None) => {
-                let problem = "the file is not hearken's, and its tokens are not known";
-                let hint = "give `--tokens FILE`, or make it a model by `hearken import`";
-                return Err(named(Error::new(Stage::Model, problem).hint(hint)));
-            }
-        };
-        let guessed = file.interface(&options.states)?.states_note;
-        let recognizer = Self::new(Arc::from(engine), metadata).map_err(named)?;
-        Ok(Self { notes: stand_in().chain(guessed).collect(), ..recognizer })
+        let loader = Loader::new(path.as_ref(), kind, tokens, options);
+        let Loaded { engine, metadata, notes } = loader.load()?;
+        let recognizer = Self::new(Arc::from(engine), metadata).map_err(|e| loader.named(e))?;
+        Ok(Self { notes: notes.into(), ..recognizer })
     }
 
     /// A recogniser of a model file's bytes.

@@ -12,7 +12,8 @@
 
 mod acceptor;
 mod api_error;
-pub mod auth;
+pub mod audio_queue;
+mod auth;
 pub mod batcher;
 mod client_stream;
 mod drain_body;
@@ -27,7 +28,8 @@ mod page;
 pub mod protocol;
 mod recording;
 mod session;
-pub mod session_state;
+pub mod session_event;
+mod session_state;
 mod shared;
 mod stream_queue;
 mod tls;

@@ -10,7 +10,8 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 
 use super::protocol::choose::Opening;
-use super::session_state::{CloseReason, Effect, SessionEvent, SessionState};
+use super::session_event::{CloseReason, Effect, SessionEvent};
+use super::session_state::SessionState;
 use super::shared::{OpenStream, Shared};
 
 /// A connection that carries messages.

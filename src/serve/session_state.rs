@@ -1,93 +1,18 @@
 //! The state of a session: what a client's messages, the recognizer's output and the clock lead to.
 //! Pure: it knows neither sockets nor threads, and is told what time it is.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::ws::Utf8Bytes;
 
+use super::audio_queue::{AudioQueue, Queued};
 use super::input::AudioInput;
 use super::limits::Limits;
 use super::protocol::choose::{First, Opening, by_first_message, by_path};
 use super::protocol::sherpa::SherpaFlavor;
 use super::protocol::{Action, ModelInfo, Protocol, RecognizerOutput, close};
+use super::session_event::{CloseReason, Effect, SessionEvent, Unreadable};
 use super::stream_queue::Item;
-
-/// What happens to a session.
-#[derive(Debug)]
-pub enum SessionEvent {
-    /// The session begins; the first event.
-    Begin,
-    /// A text message of the client.
-    Text(Utf8Bytes),
-    /// A binary message of the client.
-    Binary(Bytes),
-    /// A sign of life without content: a ping or a pong.
-    Alive,
-    /// The client has closed the connection, or cannot be reached any more.
-    Left,
-    /// The client sent something that cannot be read.
-    Unreadable(Unreadable),
-    /// [`Effect::Open`] succeeded.
-    Opened { traced: bool },
-    /// [`Effect::Open`] failed: all streams are taken.
-    Full,
-    /// Output of the recognizer.
-    Output(Vec<RecognizerOutput>),
-    /// The recognizer's thread is gone.
-    RecognizerGone,
-    /// Audio from [`SessionState::next_item`] is no audio.
-    InvalidAudio(String),
-    /// The server shuts down.
-    Draining,
-    /// Time has passed: [`SessionState::deadline`], or less.
-    Time,
-}
-
-/// Why a message cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreadable {
-    TooLong,
-    NotUtf8,
-    Malformed,
-}
-
-/// What a session is to do, in this order.
-#[derive(Debug, PartialEq)]
-pub enum Effect {
-    /// Open a stream of the recognizer for this protocol; [`SessionEvent::Opened`] or
-    /// [`SessionEvent::Full`] follows.
-    Open { protocol: &'static str, trace: bool, silence: Option<f64> },
-    /// Send a text message.
-    Send(String),
-    /// End the session; the last effect. Without a reason the client has ended it.
-    Close(Option<CloseReason>),
-}
-
-/// How and why the server closes a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloseReason {
-    /// The code of RFC 6455.
-    pub code: u16,
-    /// The text beside it.
-    pub text: String,
-    /// The reason that is counted in the metrics, if it is counted.
-    pub counted: Option<&'static str>,
-    /// A message of the protocol that goes before the close.
-    pub message: Option<String>,
-}
-
-/// What waits for the recognizer to have room.
-enum Queued {
-    Audio(Bytes),
-    /// The audio behind it has another format.
-    Format(AudioInput),
-    Silence(f64),
-    Mark,
-    Restart,
-    Finish,
-}
 
 /// How far the recognizer's stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +34,8 @@ pub struct SessionState {
     /// `None` before the first message that decides it.
     protocol: Option<Box<dyn Protocol>>,
     phase: Phase,
-    /// `None` before the stream is opened.
-    input: Option<AudioInput>,
     traced: bool,
-    queue: VecDeque<Queued>,
+    queue: AudioQueue,
     /// How the connection will be closed once the last words were sent.
     leaving: Option<CloseReason>,
     /// When the session ends, whatever the client does.
@@ -132,9 +55,8 @@ impl SessionState {
             model,
             limits,
             phase: Phase::Unopened,
-            input: None,
             traced: false,
-            queue: VecDeque::new(),
+            queue: AudioQueue::default(),
             leaving: None,
             end,
             idle_end,
@@ -160,37 +82,7 @@ impl SessionState {
         if self.is_busy() {
             self.idle_end = later(now, self.limits.idle);
         }
-        loop {
-            match self.queue.front_mut()? {
-                Queued::Audio(bytes) => {
-                    let samples = self.input.as_mut()?.take(bytes);
-                    if bytes.is_empty() {
-                        self.queue.pop_front();
-                    }
-                    match samples {
-                        Ok(samples) if samples.is_empty() => {}
-                        samples => return Some(samples.map(Item::Audio)),
-                    }
-                }
-                Queued::Mark => {
-                    self.queue.pop_front();
-                    return Some(Ok(Item::Mark));
-                }
-                Queued::Restart | Queued::Finish | Queued::Silence(_) | Queued::Format(_) => {
-                    // After what the resampler still holds; asked again, it holds nothing.
-                    let rest = self.input.as_mut()?.finish();
-                    if !rest.is_empty() {
-                        return Some(Ok(Item::Audio(rest)));
-                    }
-                    match self.queue.pop_front()? {
-                        Queued::Format(input) => self.input = Some(input),
-                        Queued::Silence(seconds) => return Some(Ok(Item::Silence(seconds))),
-                        Queued::Finish => return Some(Ok(Item::Finish)),
-                        _ => return Some(Ok(Item::Restart)),
-                    }
-                }
-            }
-        }
+        self.queue.next_item()
     }
 
     /// Takes an event, and says what is to be done.
@@ -224,7 +116,7 @@ impl SessionState {
             }
             SessionEvent::Opened { traced } => {
                 self.traced = traced;
-                if let Some(input) = self.input.as_mut().filter(|_| traced) {
+                if let Some(input) = self.queue.input.as_mut().filter(|_| traced) {
                     input.trace();
                 }
                 self.output([RecognizerOutput::Opened { traced }], &mut effects);
@@ -335,7 +227,7 @@ impl SessionState {
             match action {
                 Action::Open(request) => match AudioInput::new(request.format, self.model.sample_rate) {
                     Ok(input) => {
-                        self.input = Some(input);
+                        self.queue.input = Some(input);
                         self.phase = Phase::Open;
                         let protocol = self.protocol.as_ref().map_or("", |protocol| protocol.name());
                         let (trace, silence) = (request.trace, request.silence);
@@ -348,18 +240,18 @@ impl SessionState {
                         if self.traced {
                             input.trace();
                         }
-                        self.queue.push_back(Queued::Format(input));
+                        self.queue.push(Queued::Format(input));
                     }
                     Err(error) => return self.invalid("sample_rate", error.problem(), effects),
                 },
-                Action::Silence(seconds) => self.queue.push_back(Queued::Silence(seconds)),
+                Action::Silence(seconds) => self.queue.push(Queued::Silence(seconds)),
                 Action::Audio(bytes) if bytes.is_empty() => {}
-                Action::Audio(bytes) => self.queue.push_back(Queued::Audio(bytes)),
-                Action::Mark => self.queue.push_back(Queued::Mark),
-                Action::Restart => self.queue.push_back(Queued::Restart),
+                Action::Audio(bytes) => self.queue.push(Queued::Audio(bytes)),
+                Action::Mark => self.queue.push(Queued::Mark),
+                Action::Restart => self.queue.push(Queued::Restart),
                 Action::Finish => {
                     self.phase = Phase::Finishing;
-                    self.queue.push_back(Queued::Finish);
+                    self.queue.push(Queued::Finish);
                 }
                 Action::Send(text) => effects.push(Effect::Send(text)),
                 Action::Close { code, reason } => {

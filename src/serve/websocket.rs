@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tungstenite::error::ProtocolError;
 
 use super::session::{Transport, Unreachable};
-use super::session_state::{CloseReason, SessionEvent, Unreadable};
+use super::session_event::{CloseReason, SessionEvent, Unreadable};
 
 /// The longest wait for a client to answer a close.
 const MAX_GOODBYE: Duration = Duration::from_secs(2);

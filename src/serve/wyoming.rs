@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::client_stream::ClientStream;
 use super::session::{Transport, Unreachable};
-use super::session_state::{CloseReason, SessionEvent, Unreadable};
+use super::session_event::{CloseReason, SessionEvent, Unreadable};
 
 /// The longest line of an event, bytes; more data belongs into the block behind it.
 const MAX_LINE: usize = 64 << 10;

@@ -101,11 +101,14 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
     }
     let model = match args.against.as_deref() {
-        Some(path) => Some((path, read_own(path)?)),
+        Some(path) => {
+            let (network, metadata) = read_own(path)?;
+            Some(Reference { path, network, metadata })
+        }
         None => None,
     };
     // What a foreign file does not say of its features the model that it became does.
-    let of_model = model.as_ref().filter(|_| !subject.tells_features).map(|(_, (_, metadata))| metadata);
+    let of_model = model.as_ref().filter(|_| !subject.tells_features).map(|model| &model.metadata);
     let features = match of_model.or(subject.metadata.as_ref()) {
         Some(metadata) => metadata.features.clone(),
         None => FbankOptions::default(),
@@ -116,7 +119,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let named = |e: Error| e.in_file(&subject.name);
     let rows = compare(&subject.runners.runners, &streams, silence).map_err(named)?;
     let against = match model {
-        Some((path, model)) => Some(against(args, (path, model), &subject, &samples, &rows)?),
+        Some(model) => Some(model.compare(args, &subject, &samples, &rows)?),
         None => None,
     };
     let texts: Vec<Option<String>> = rows.iter().map(|row| text(&subject, &row.log_probs)).collect();
@@ -137,70 +140,70 @@ fn print(args: &Args, report: &Report, outcome: Outcome) -> std::result::Result<
     Ok(outcome)
 }
 
-/// Every engine against a model of hearken's on the native engine, on the same recording.
-fn against(
-    args: &Args,
-    (model, (network, metadata)): (&Path, (Network<f32>, Metadata)),
-    subject: &Subject,
-    samples: &[f32],
-    rows: &[Row],
-) -> Result<Against> {
-    let in_model = |problem: String| Error::new(Stage::Model, problem).in_file(model);
-    let spec = subject.runners.runners.first().map(|r| r.engine().spec());
-    let (tokens, features) = spec.map_or((0, 0), |s| (s.num_tokens, s.num_features));
-    if !subject.runners.takes_samples && features != network.config.num_features {
-        let expected = network.config.num_features;
-        return Err(in_model(format!(
-            "{} takes {features} features a frame, the model {expected}: they cannot be compared",
-            subject.name
-        )));
+/// A model of hearken's that the file is compared with.
+struct Reference<'a> {
+    path: &'a Path,
+    network: Network<f32>,
+    metadata: Metadata,
+}
+
+impl Reference<'_> {
+    /// Samples from one output frame to the next.
+    fn step_samples(&self) -> Result<u64> {
+        let shift = Fbank::new(&self.metadata.features)?.frame_shift_samples();
+        Ok((self.network.config.subsampling * shift) as u64)
     }
-    if tokens != network.config.num_tokens {
-        let expected = network.config.num_tokens;
-        return Err(in_model(format!(
-            "{} gives {tokens} log-probabilities a step, the model {expected}: they cannot be compared",
-            subject.name
-        )));
+
+    /// Refuses a file whose numbers mean something else than the model's.
+    fn check(&self, subject: &Subject) -> Result<()> {
+        let config = &self.network.config;
+        let spec = subject.runners.runners.first().map(|r| r.engine().spec());
+        let (tokens, features) = spec.map_or((0, 0), |s| (s.num_tokens, s.num_features));
+        let rate = subject.metadata.as_ref().map(|m| m.features.sample_rate);
+        let rate = rate.filter(|_| subject.tells_features);
+        let (own_rate, own_step) = (self.metadata.features.sample_rate, self.step_samples()?);
+        let name = &subject.name;
+        let problem = if !subject.runners.takes_samples && features != config.num_features {
+            format!("{name} takes {features} features a frame, the model {}", config.num_features)
+        } else if tokens != config.num_tokens {
+            format!("{name} gives {tokens} log-probabilities a step, the model {}", config.num_tokens)
+        } else if let Some(rate) = rate.filter(|rate| *rate != own_rate) {
+            format!("{name} takes {rate} samples a second, the model {own_rate}")
+        } else if let Some(step) = subject.step_samples().filter(|step| *step != own_step) {
+            format!("{name} takes a step every {step} samples, the model every {own_step}")
+        } else {
+            return Ok(());
+        };
+        let problem = format!("{problem}: they cannot be compared");
+        Err(Error::new(Stage::Model, problem).in_file(self.path))
     }
-    let rate = |m: &Metadata| m.features.sample_rate;
-    if let Some(other) = subject
-        .metadata
-        .as_ref()
-        .map(rate)
-        .filter(|other| subject.tells_features && *other != rate(&metadata))
-    {
-        return Err(in_model(format!(
-            "{} takes {other} samples a second, the model {}: they cannot be compared",
-            subject.name,
-            rate(&metadata)
-        )));
-    }
-    let frames = frames_of(samples, &metadata.features)?;
-    let shift = Fbank::new(&metadata.features)?.frame_shift_samples();
-    let step = (network.config.subsampling * shift) as u64;
-    if let Some(other) = subject.step_samples().filter(|other| *other != step) {
-        return Err(in_model(format!(
-            "{} takes a step every {other} samples, the model every {step}: they cannot be compared",
-            subject.name
-        )));
-    }
-    let expected = natively(network, &frames, metadata.features.energy_floor.ln())?;
-    let delay = if subject.runners.takes_samples { subject.delay_steps() } else { 0 };
-    let engines = subject.runners.runners.iter().map(|runner| {
-        let name = runner.engine().spec().name;
-        let differences = rows.iter().filter(|row| row.engine == name).map(|row| {
-            // What stands behind the last whole frame is seen by a graph of samples alone.
-            let most_missing = usize::from(subject.runners.takes_samples);
-            difference_from(&expected, &row.log_probs, tokens, delay, most_missing)
+
+    /// Every engine against the model on the native engine, on the same recording.
+    fn compare(self, args: &Args, subject: &Subject, samples: &[f32], rows: &[Row]) -> Result<Against> {
+        self.check(subject)?;
+        let step = self.step_samples()?;
+        let Self { path, network, metadata } = self;
+        let tokens = network.config.num_tokens;
+        let frames = frames_of(samples, &metadata.features)?;
+        let expected = natively(network, &frames, metadata.features.energy_floor.ln())?;
+        let takes_samples = subject.runners.takes_samples;
+        let delay = if takes_samples { subject.delay_steps() } else { 0 };
+        let engines = subject.runners.runners.iter().map(|runner| {
+            let name = runner.engine().spec().name;
+            let differences = rows.iter().filter(|row| row.engine == name).map(|row| {
+                // What stands behind the last whole frame is seen by a graph of samples alone.
+                let most_missing = usize::from(takes_samples);
+                difference_from(&expected, &row.log_probs, tokens, delay, most_missing)
+            });
+            (name, differences.fold(0.0, f32::max))
         });
-        (name, differences.fold(0.0, f32::max))
-    });
-    Ok(Against {
-        model: model.to_path_buf(),
-        engines: engines.collect(),
-        allowed: args.tolerance.unwrap_or_else(|| usual_distance(subject, rows)),
-        text: text_of(&metadata, step, tokens, &expected),
-    })
+        Ok(Against {
+            model: path.to_path_buf(),
+            engines: engines.collect(),
+            allowed: args.tolerance.unwrap_or_else(|| usual_distance(subject, rows)),
+            text: text_of(&metadata, step, tokens, &expected),
+        })
+    }
 }
 
 /// What the log-probabilities say, where tokens are known.

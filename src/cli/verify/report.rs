@@ -46,8 +46,40 @@ impl Report {
         allowed: f32,
         against: Option<&Against>,
     ) -> Self {
-        let largest = rows.iter().map(|r| r.difference).fold(0.0, f32::max);
+        let compared = Compared { subject, rows, texts, allowed, against };
+        let largest = compared.largest();
         let passed = largest <= allowed && against.is_none_or(|a| a.largest() <= a.allowed);
+        let mut lines = compared.files();
+        lines.push(String::new());
+        lines.extend(compared.table());
+        lines.push(String::new());
+        lines.push(summary(subject, rows, largest, allowed));
+        lines.extend(against.map(|a| {
+            let (found, most) = (a.largest(), a.allowed);
+            let model = quoted(&a.model);
+            format!("from {model} on the native engine {}", verdict(found, most))
+        }));
+        Self { lines, json: compared.json(passed), passed }
+    }
+}
+
+/// What was compared.
+struct Compared<'a> {
+    subject: &'a Subject,
+    rows: &'a [Row],
+    texts: &'a [Option<String>],
+    allowed: f32,
+    against: Option<&'a Against>,
+}
+
+impl Compared<'_> {
+    fn largest(&self) -> f32 {
+        self.rows.iter().map(|r| r.difference).fold(0.0, f32::max)
+    }
+
+    /// The files and what they are.
+    fn files(&self) -> Vec<String> {
+        let subject = self.subject;
         let mut lines = vec![printable(&subject.name)];
         for Examined { path, file, interface } in &subject.files {
             if subject.files.len() > 1 {
@@ -58,33 +90,36 @@ impl Report {
         if subject.runners.takes_one_stream {
             lines.push("streams    one at a time: the graph fixes the batch at 1".into());
         }
-        lines.push(String::new());
-        lines.push(format!(
+        lines
+    }
+
+    /// A line for each way of running the file, under a head.
+    fn table(&self) -> Vec<String> {
+        let line =
+            |engine: &str, calls: &str, streams: usize, (found, most): (f32, f32), text: &Option<String>| {
+                let text = text.as_deref().map_or("(tokens unknown)".into(), printable);
+                let mark = if found <= most { "" } else { "  ◄ too great" };
+                format!("{engine:8}{calls:8}{streams:>8}{found:>12.1e}{most:>10.1e}  {text}{mark}")
+            };
+        let mut lines = vec![format!(
             "{:8}{:8}{:>8}{:>12}{:>10}  text of the whole recording",
             "engine", "calls", "streams", "difference", "allowed"
-        ));
-        let mut line =
-            |engine: &str, calls: &str, streams: usize, (found, most): (f32, f32), text: String| {
-                let mark = if found <= most { "" } else { "  ◄ too great" };
-                lines.push(format!(
-                    "{engine:8}{calls:8}{streams:>8}{found:>12.1e}{most:>10.1e}  {text}{mark}"
-                ));
-            };
-        let shown = |text: &Option<String>| text.as_deref().map_or("(tokens unknown)".into(), printable);
-        for (row, text) in rows.iter().zip(texts) {
-            line(row.engine, row.calls, row.streams, (row.difference, allowed), shown(text));
+        )];
+        let own = self.rows.iter().zip(self.texts);
+        lines.extend(
+            own.map(|(r, text)| line(r.engine, r.calls, r.streams, (r.difference, self.allowed), text)),
+        );
+        if let Some(a) = self.against {
+            let engines = a.engines.iter();
+            lines.extend(
+                engines.map(|(name, difference)| line(name, "against", 1, (*difference, a.allowed), &a.text)),
+            );
         }
-        for (engine, difference) in against.iter().flat_map(|a| &a.engines) {
-            let (most, text) = against.map_or((0.0, &None), |a| (a.allowed, &a.text));
-            line(engine, "against", 1, (*difference, most), shown(text));
-        }
-        lines.push(String::new());
-        lines.push(summary(subject, rows, largest, allowed));
-        lines.extend(against.map(|a| {
-            let (found, most) = (a.largest(), a.allowed);
-            let model = quoted(&a.model);
-            format!("from {model} on the native engine {}", verdict(found, most))
-        }));
+        lines
+    }
+
+    fn json(&self, passed: bool) -> Value {
+        let Self { subject, allowed, .. } = *self;
         let json_row = |(row, text): (&Row, &Option<String>)| {
             json!({ "engine": row.engine, "calls": row.calls, "streams": row.streams,
                     "difference": row.difference, "allowed": allowed, "text": text })
@@ -98,8 +133,8 @@ impl Report {
             "inputs": first.map(|f| &f.interface.inputs),
             "outputs": first.map(|f| &f.interface.outputs),
             "states": first.map(|f| &f.interface.states),
-            "rows": rows.iter().zip(texts).map(json_row).collect::<Vec<_>>(),
-            "largest_difference": largest,
+            "rows": self.rows.iter().zip(self.texts).map(json_row).collect::<Vec<_>>(),
+            "largest_difference": self.largest(),
             "tolerance": allowed,
             "passed": passed,
             "refused": refused.map(|(kind, e)| json!({"engine": kind.name(), "reason": e.to_string()})).collect::<Vec<_>>(),
@@ -107,7 +142,7 @@ impl Report {
         if subject.files.len() > 1 {
             json["files"] = subject.files.iter().map(file_json).collect();
         }
-        if let Some(a) = against {
+        if let Some(a) = self.against {
             let engine = |(name, difference): &(&str, f32)| json!({"engine": name, "difference": difference});
             json["against"] = json!({
                 "model": quoted(&a.model),
@@ -117,7 +152,7 @@ impl Report {
                 "text": a.text,
             });
         }
-        Self { lines, json, passed }
+        json
     }
 }
 

@@ -1,6 +1,8 @@
 //! Constants of a foreign graph, folded: what the exporters leave between a weight and the node
 //! that uses it (transpositions, slices, concatenations, casts, small arithmetic).
 
+use half::f16;
+
 use super::node::{Node, unsupported};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::proto::TensorProto;
@@ -86,11 +88,11 @@ impl Constant {
                 Numbers::F32(raw.as_chunks::<8>().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect())
             }
             (kinds::FLOAT16, None) => {
-                Numbers::F32(tensor.int32_data.iter().map(|&v| half_to_f32(v as u16)).collect())
+                Numbers::F32(tensor.int32_data.iter().map(|&v| f16::from_bits(v as u16).to_f32()).collect())
             }
-            (kinds::FLOAT16, Some(raw)) => Numbers::F32(
-                raw.as_chunks::<2>().0.iter().map(|&b| half_to_f32(u16::from_le_bytes(b))).collect(),
-            ),
+            (kinds::FLOAT16, Some(raw)) => {
+                Numbers::F32(raw.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect())
+            }
             (kinds::INT32 | kinds::INT8 | kinds::UINT8 | kinds::BOOL, None) => {
                 Numbers::I64(ints(&tensor.int32_data))
             }
@@ -358,18 +360,6 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
         .collect()
 }
 
-/// IEEE 754 half precision.
-fn half_to_f32(half: u16) -> f32 {
-    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(half >> 10 & 31), f32::from(half & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        e => (1.0 + fraction / 1024.0) * 2f32.powi(e - 15),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,9 +390,18 @@ mod tests {
 
     #[test]
     fn halves_are_read() {
-        for (half, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 5.960_464_5e-8), (0x3555, 0.333_251_95)]
-        {
-            assert_eq!(half_to_f32(half), value);
+        let tensor = |raw_data, int32_data| TensorProto {
+            dims: vec![4],
+            data_type: kinds::FLOAT16,
+            raw_data,
+            int32_data,
+            ..Default::default()
+        };
+        let halves = [0x3c00, 0xc000, 0x0001, 0x3555];
+        let raw: Vec<u8> = halves.iter().flat_map(|half: &u16| half.to_le_bytes()).collect();
+        for tensor in [tensor(Some(raw.into()), vec![]), tensor(None, halves.map(i32::from).to_vec())] {
+            let found = Constant::read(&tensor).expect("four halves").to_f32();
+            assert_eq!(found, [1.0, -2.0, 5.960_464_5e-8, 0.333_251_95]);
         }
     }
 }

@@ -12,6 +12,8 @@
 //! With turn detection, which is on unless the client switches it off, utterances end by silence, and each
 //! becomes an item of its own; then `speech_started` and `speech_stopped` come too.
 
+mod settings;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
@@ -22,19 +24,14 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::audio::{Encoding, RawFormat};
 use crate::recognizer::{Event, Segment};
 use crate::units::thousandths;
 
-use super::{Action, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close, shortened};
+use super::{Action, Protocol, RecognizerOutput, StreamRequest, close, shortened};
+use settings::{Invalid, PREFIX_PADDING_MS, Settings, invalid};
 
 /// The least audio that can be committed, seconds.
 const MIN_COMMIT: f64 = 0.1;
-/// Audio before the first word that counts as part of an utterance, milliseconds.
-const PREFIX_PADDING_MS: f64 = 300.0;
-/// The shortest and the longest silence that ends an utterance, milliseconds.
-const SILENCE_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
-
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -50,22 +47,6 @@ struct ClientEvent<'a> {
     audio: Option<Cow<'a, str>>,
 }
 
-/// What a client can set. Changed as a whole, or not at all.
-#[derive(Clone, Debug, PartialEq)]
-struct Config {
-    format: RawFormat,
-    model: String,
-    language: Option<String>,
-    /// Silence that ends an utterance, milliseconds; `None` where the client ends it.
-    silence_ms: Option<u64>,
-}
-
-/// What is wrong with a message, and the field that is wrong.
-struct Invalid {
-    message: String,
-    field: String,
-}
-
 /// Why an utterance was ended that the recognizer has not completed yet.
 enum Ending {
     /// The client committed its audio: it becomes this item.
@@ -79,7 +60,7 @@ enum Ending {
 /// A conversation in OpenAI's realtime protocol.
 pub struct RealtimeProtocol {
     id: String,
-    config: Config,
+    settings: Settings,
     /// How long the silence is that ends an utterance unless the client sets it, milliseconds.
     default_silence_ms: u64,
     opened: bool,
@@ -105,12 +86,7 @@ impl RealtimeProtocol {
         let default_silence_ms = (silence * 1000.0).clamp(0.0, 1e9) as u64;
         Self {
             id: format!("sess_{id}"),
-            config: Config {
-                format: RawFormat { sample_rate: 24_000, channels: 1, encoding: Encoding::S16Le },
-                model: "hearken".into(),
-                language: None,
-                silence_ms: Some(default_silence_ms),
-            },
+            settings: Settings::new(default_silence_ms),
             default_silence_ms,
             opened: false,
             ended: false,
@@ -143,100 +119,20 @@ impl RealtimeProtocol {
         self.send("error", json!({ "error": error }), actions);
     }
 
-    // ------------------------------------------------------------ the session
-
-    /// The session's settings, as they are in effect.
-    fn session(&self) -> Value {
-        let Config { format, model, language, .. } = &self.config;
-        let format = match format.encoding {
-            Encoding::MuLaw => json!({"type": "audio/pcmu"}),
-            Encoding::ALaw => json!({"type": "audio/pcma"}),
-            _ => json!({"type": "audio/pcm", "rate": format.sample_rate}),
-        };
-        json!({
-            "type": "transcription",
-            "id": self.id,
-            "object": "realtime.transcription_session",
-            "audio": {"input": {
-                "format": format,
-                "transcription": {"model": model, "language": language},
-                "noise_reduction": null,
-                "turn_detection": self.turn_detection(),
-            }},
-            "include": null,
-        })
-    }
-
-    /// The same, as the interface before it was generally available has it.
-    fn beta_session(&self) -> Value {
-        let Config { format, model, language, .. } = &self.config;
-        json!({
-            "id": self.id,
-            "object": "realtime.transcription_session",
-            "input_audio_format": match format.encoding {
-                Encoding::MuLaw => "g711_ulaw",
-                Encoding::ALaw => "g711_alaw",
-                _ => "pcm16",
-            },
-            "input_audio_transcription": {"model": model, "language": language},
-            "turn_detection": self.turn_detection(),
-        })
-    }
-
-    fn turn_detection(&self) -> Value {
-        match self.config.silence_ms {
-            Some(silence) => json!({
-                "type": "server_vad",
-                "prefix_padding_ms": PREFIX_PADDING_MS as u64,
-                "silence_duration_ms": silence,
-            }),
-            None => Value::Null,
-        }
-    }
-
     /// Takes the fields of `session.update`, or of the older `transcription_session.update`.
     fn update(&mut self, session: &Value, actions: &mut Vec<Action>) -> Result<(), Invalid> {
-        let mut config = self.config.clone();
-        match &session["type"] {
-            Value::Null => {}
-            kind if kind == "transcription" => {}
-            kind => return Err(invalid("session.type", "transcription", kind)),
-        }
-        let input = &session["audio"]["input"];
-        for (format, field) in [
-            (&input["format"], "session.audio.input.format"),
-            (&session["input_audio_format"], "session.input_audio_format"),
-        ] {
-            if !format.is_null() {
-                config.format = parse_format(format, field)?;
-            }
-        }
-        for transcription in [&input["transcription"], &session["input_audio_transcription"]] {
-            if let Some(model) = transcription["model"].as_str() {
-                config.model = shortened(model);
-            }
-            if let Some(language) = transcription["language"].as_str() {
-                config.language = Some(shortened(language));
-            }
-        }
-        for (settings, field) in [
-            (input.get("turn_detection"), "session.audio.input.turn_detection"),
-            (session.get("turn_detection"), "session.turn_detection"),
-        ] {
-            if let Some(settings) = settings {
-                config.silence_ms = parse_turn_detection(settings, field, self.default_silence_ms)?;
-            }
-        }
+        let settings = self.settings.updated(session, self.default_silence_ms)?;
         if self.opened {
-            if config.format != self.config.format {
-                actions.push(Action::Format(config.format));
+            if settings.format != self.settings.format {
+                actions.push(Action::Format(settings.format));
             }
-            if let Some(silence) = config.silence_ms.filter(|_| config.silence_ms != self.config.silence_ms) {
+            let other = settings.silence_ms.filter(|_| settings.silence_ms != self.settings.silence_ms);
+            if let Some(silence) = other {
                 self.endings.push_back(Ending::Silence);
                 actions.push(Action::Silence(silence as f64 / 1000.0));
             }
         }
-        self.config = config;
+        self.settings = settings;
         Ok(())
     }
 
@@ -247,7 +143,7 @@ impl RealtimeProtocol {
             message: format!("expected audio in base64: {error}"),
             field: "audio".into(),
         })?;
-        let Config { format, silence_ms, .. } = self.config;
+        let Settings { format, silence_ms, .. } = self.settings;
         if !std::mem::replace(&mut self.opened, true) {
             let silence = silence_ms.map(|ms| ms as f64 / 1000.0);
             actions.push(Action::Open(StreamRequest { format, trace: false, silence }));
@@ -365,7 +261,7 @@ impl Protocol for RealtimeProtocol {
     }
 
     fn begin(&mut self, actions: &mut Vec<Action>) {
-        let session = self.session();
+        let session = self.settings.session(&self.id);
         self.send("session.created", json!({ "session": session }), actions);
     }
 
@@ -386,7 +282,7 @@ impl Protocol for RealtimeProtocol {
             "session.update" => {
                 let done = self.update(&session, actions);
                 if done.is_ok() {
-                    let session = self.session();
+                    let session = self.settings.session(&self.id);
                     self.send("session.updated", json!({ "session": session }), actions);
                 }
                 (done, "invalid_value")
@@ -394,7 +290,7 @@ impl Protocol for RealtimeProtocol {
             "transcription_session.update" => {
                 let done = self.update(&session, actions);
                 if done.is_ok() {
-                    let session = self.beta_session();
+                    let session = self.settings.beta_session(&self.id);
                     self.send("transcription_session.updated", json!({ "session": session }), actions);
                 }
                 (done, "invalid_value")
@@ -425,7 +321,7 @@ impl Protocol for RealtimeProtocol {
 
     fn output(&mut self, output: RecognizerOutput, actions: &mut Vec<Action>) {
         let is_ended = self.endings.iter().any(|ending| !matches!(ending, Ending::Silence));
-        let detects = self.config.silence_ms.is_some() && !is_ended;
+        let detects = self.settings.silence_ms.is_some() && !is_ended;
         match output {
             RecognizerOutput::Event(Event::Partial(segment)) => {
                 if detects && self.current.is_none() && !segment.text.is_empty() {
@@ -464,53 +360,10 @@ impl Protocol for RealtimeProtocol {
     }
 }
 
-fn invalid(field: &str, expected: &str, found: &Value) -> Invalid {
-    Invalid { message: format!("{field}: expected {expected}, found {found}"), field: field.into() }
-}
-
-/// A format, as an object or as the older interface's name.
-fn parse_format(format: &Value, field: &str) -> Result<RawFormat, Invalid> {
-    let name = format.as_str().or_else(|| format["type"].as_str()).unwrap_or_default();
-    let (encoding, usual) = match name {
-        "audio/pcm" | "pcm16" => (Encoding::S16Le, 24_000),
-        "audio/pcmu" | "g711_ulaw" => (Encoding::MuLaw, 8_000),
-        "audio/pcma" | "g711_alaw" => (Encoding::ALaw, 8_000),
-        _ => return Err(invalid(field, "audio/pcm, audio/pcmu or audio/pcma", format)),
-    };
-    let sample_rate = match format.get("rate") {
-        None | Some(Value::Null) => usual,
-        Some(rate) => {
-            let in_range = |rate: &u32| SAMPLE_RATES.contains(rate);
-            let number = rate.as_u64().and_then(|rate| u32::try_from(rate).ok()).filter(in_range);
-            let expected = format!("a rate from {} to {}", SAMPLE_RATES.start(), SAMPLE_RATES.end());
-            number.ok_or_else(|| invalid(&format!("{field}.rate"), &expected, rate))?
-        }
-    };
-    Ok(RawFormat { sample_rate, channels: 1, encoding })
-}
-
-/// The silence that ends an utterance, milliseconds; `None` where the client ends it.
-fn parse_turn_detection(settings: &Value, field: &str, default: u64) -> Result<Option<u64>, Invalid> {
-    if settings.is_null() {
-        return Ok(None);
-    }
-    if settings["type"] != "server_vad" {
-        return Err(invalid(&format!("{field}.type"), "server_vad, or null for none", &settings["type"]));
-    }
-    match settings.get("silence_duration_ms") {
-        None | Some(Value::Null) => Ok(Some(default)),
-        Some(silence) => {
-            let expected = format!("milliseconds from {} to {}", SILENCE_MS.start(), SILENCE_MS.end());
-            let number = silence.as_u64().filter(|silence| SILENCE_MS.contains(silence));
-            let field = format!("{field}.silence_duration_ms");
-            number.map(Some).ok_or_else(|| invalid(&field, &expected, silence))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::{Encoding, RawFormat};
     use crate::recognizer::Word;
 
     fn say(realtime: &mut RealtimeProtocol, message: Value) -> Vec<Action> {
@@ -635,7 +488,7 @@ mod tests {
         let actions = say(&mut realtime, beta);
         assert_eq!(types(&actions), ["transcription_session.updated"]);
         assert_eq!(sent(&actions)[0]["session"]["input_audio_transcription"]["language"], "de");
-        assert_eq!(realtime.config.format.sample_rate, 8_000);
+        assert_eq!(realtime.settings.format.sample_rate, 8_000);
         say(&mut realtime, append(1.0));
         let format = json!({"type": "audio/pcm", "rate": 16_000});
         let update = json!({"type": "session.update", "session": {"audio": {"input": {"format": format}}}});
@@ -659,11 +512,11 @@ mod tests {
             ),
         ] {
             let mut realtime = RealtimeProtocol::new("1", 1.2);
-            let before = realtime.config.clone();
+            let before = realtime.settings.clone();
             let actions = say(&mut realtime, json!({"type": "session.update", "session": session}));
             assert_eq!(types(&actions), ["error"]);
             assert_eq!(sent(&actions)[0]["error"]["param"], field);
-            assert_eq!(realtime.config, before);
+            assert_eq!(realtime.settings, before);
         }
         let mut realtime = RealtimeProtocol::new("1", 1.2);
         for message in [

@@ -1,0 +1,173 @@
+//! What a client can set of a session for transcription, in the words of both interfaces of OpenAI's.
+
+use serde_json::{Value, json};
+
+use crate::audio::{Encoding, RawFormat};
+use crate::serve::protocol::{SAMPLE_RATES, shortened};
+
+/// Audio before the first word that counts as part of an utterance, milliseconds.
+pub(super) const PREFIX_PADDING_MS: f64 = 300.0;
+/// The shortest and the longest silence that ends an utterance, milliseconds.
+const SILENCE_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
+
+/// What a client can set. Changed as a whole, or not at all.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    pub format: RawFormat,
+    pub model: String,
+    pub language: Option<String>,
+    /// Silence that ends an utterance, milliseconds; `None` where the client ends it.
+    pub silence_ms: Option<u64>,
+}
+
+/// What is wrong with a message, and the field that is wrong.
+pub(super) struct Invalid {
+    pub message: String,
+    pub field: String,
+}
+
+impl Settings {
+    /// The settings of a client that sets nothing.
+    pub fn new(silence_ms: u64) -> Self {
+        Self {
+            format: RawFormat { sample_rate: 24_000, channels: 1, encoding: Encoding::S16Le },
+            model: "hearken".into(),
+            language: None,
+            silence_ms: Some(silence_ms),
+        }
+    }
+
+    /// The settings as they are sent.
+    pub fn session(&self, id: &str) -> Value {
+        let Self { format, model, language, .. } = self;
+        let format = match format.encoding {
+            Encoding::MuLaw => json!({"type": "audio/pcmu"}),
+            Encoding::ALaw => json!({"type": "audio/pcma"}),
+            _ => json!({"type": "audio/pcm", "rate": format.sample_rate}),
+        };
+        json!({
+            "type": "transcription",
+            "id": id,
+            "object": "realtime.transcription_session",
+            "audio": {"input": {
+                "format": format,
+                "transcription": {"model": model, "language": language},
+                "noise_reduction": null,
+                "turn_detection": self.turn_detection(),
+            }},
+            "include": null,
+        })
+    }
+
+    /// The same, as the interface before it was generally available has it.
+    pub fn beta_session(&self, id: &str) -> Value {
+        let Self { format, model, language, .. } = self;
+        json!({
+            "id": id,
+            "object": "realtime.transcription_session",
+            "input_audio_format": match format.encoding {
+                Encoding::MuLaw => "g711_ulaw",
+                Encoding::ALaw => "g711_alaw",
+                _ => "pcm16",
+            },
+            "input_audio_transcription": {"model": model, "language": language},
+            "turn_detection": self.turn_detection(),
+        })
+    }
+
+    fn turn_detection(&self) -> Value {
+        match self.silence_ms {
+            Some(silence) => json!({
+                "type": "server_vad",
+                "prefix_padding_ms": PREFIX_PADDING_MS as u64,
+                "silence_duration_ms": silence,
+            }),
+            None => Value::Null,
+        }
+    }
+
+    /// The settings with the fields of `session.update`, or of the older `transcription_session.update`;
+    /// `default_silence_ms` is the silence of turn detection that names none.
+    ///
+    /// # Errors
+    /// Names the first field that is wrong.
+    pub fn updated(&self, session: &Value, default_silence_ms: u64) -> Result<Self, Invalid> {
+        let mut settings = self.clone();
+        match &session["type"] {
+            Value::Null => {}
+            kind if kind == "transcription" => {}
+            kind => return Err(invalid("session.type", "transcription", kind)),
+        }
+        let input = &session["audio"]["input"];
+        for (format, field) in [
+            (&input["format"], "session.audio.input.format"),
+            (&session["input_audio_format"], "session.input_audio_format"),
+        ] {
+            if !format.is_null() {
+                settings.format = parse_format(format, field)?;
+            }
+        }
+        for transcription in [&input["transcription"], &session["input_audio_transcription"]] {
+            if let Some(model) = transcription["model"].as_str() {
+                settings.model = shortened(model);
+            }
+            if let Some(language) = transcription["language"].as_str() {
+                settings.language = Some(shortened(language));
+            }
+        }
+        for (detection, field) in [
+            (input.get("turn_detection"), "session.audio.input.turn_detection"),
+            (session.get("turn_detection"), "session.turn_detection"),
+        ] {
+            if let Some(detection) = detection {
+                settings.silence_ms = parse_turn_detection(detection, field, default_silence_ms)?;
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// A field whose value is another than expected.
+pub(super) fn invalid(field: &str, expected: &str, found: &Value) -> Invalid {
+    Invalid { message: format!("{field}: expected {expected}, found {found}"), field: field.into() }
+}
+
+/// A format, as an object or as the older interface's name.
+fn parse_format(format: &Value, field: &str) -> Result<RawFormat, Invalid> {
+    let name = format.as_str().or_else(|| format["type"].as_str()).unwrap_or_default();
+    let (encoding, usual) = match name {
+        "audio/pcm" | "pcm16" => (Encoding::S16Le, 24_000),
+        "audio/pcmu" | "g711_ulaw" => (Encoding::MuLaw, 8_000),
+        "audio/pcma" | "g711_alaw" => (Encoding::ALaw, 8_000),
+        _ => return Err(invalid(field, "audio/pcm, audio/pcmu or audio/pcma", format)),
+    };
+    let sample_rate = match format.get("rate") {
+        None | Some(Value::Null) => usual,
+        Some(rate) => {
+            let in_range = |rate: &u32| SAMPLE_RATES.contains(rate);
+            let number = rate.as_u64().and_then(|rate| u32::try_from(rate).ok()).filter(in_range);
+            let expected = format!("a rate from {} to {}", SAMPLE_RATES.start(), SAMPLE_RATES.end());
+            number.ok_or_else(|| invalid(&format!("{field}.rate"), &expected, rate))?
+        }
+    };
+    Ok(RawFormat { sample_rate, channels: 1, encoding })
+}
+
+/// The silence that ends an utterance, milliseconds; `None` where the client ends it.
+fn parse_turn_detection(settings: &Value, field: &str, default: u64) -> Result<Option<u64>, Invalid> {
+    if settings.is_null() {
+        return Ok(None);
+    }
+    if settings["type"] != "server_vad" {
+        return Err(invalid(&format!("{field}.type"), "server_vad, or null for none", &settings["type"]));
+    }
+    match settings.get("silence_duration_ms") {
+        None | Some(Value::Null) => Ok(Some(default)),
+        Some(silence) => {
+            let expected = format!("milliseconds from {} to {}", SILENCE_MS.start(), SILENCE_MS.end());
+            let number = silence.as_u64().filter(|silence| SILENCE_MS.contains(silence));
+            let field = format!("{field}.silence_duration_ms");
+            number.map(Some).ok_or_else(|| invalid(&field, &expected, silence))
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! A run: updates, dev scores, checkpoints, the best model.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::augment::Augmenter;
+use super::checkpoint::{self, Best, Checkpoint, Header};
+use super::dataset::Dataset;
+use super::example::{Example, Maker};
+use super::folder::{Earlier, LOG};
+use super::load::Loaded;
+use super::log::{Log, scores_line, step_line};
+use super::loss::mmi::Mmi;
+use super::optimizer::{AdamW, learning_rate};
+use super::prepare::{lattice_free, statistics};
+use super::progress::{Ended, Progress, Scores, Step};
+use super::recipe::{Denominator, Recipe};
+use super::sampler::{Plan, Sampler, mix};
+use super::score::{DevScore, DevSet};
+use super::take_over::take_over;
+use super::threads::in_threads;
+use super::worker::{self, Sums, Update, Worker};
+use crate::decode::DecoderOptions;
+use crate::error::{Error, Result, Stage};
+use crate::model::network::initialise;
+use crate::model::{Network, Weights};
+use crate::onnx::{self, Metadata};
+use crate::text::TokenTable;
+
+/// Where and how a run goes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder that the recipe's manifests are relative to.
+    pub data: PathBuf,
+    /// The run's folder: log, checkpoints, models.
+    pub out: PathBuf,
+    /// Threads that share each batch; `None` for one a core, or as many as the checkpoint was made with.
+    pub threads: Option<usize>,
+    /// What becomes of an earlier run in `out`.
+    pub earlier: Earlier,
+    /// Go on though the recipe or the number of threads is not that of the checkpoint.
+    pub accept_changes: bool,
+    /// Start from the weights of this model; the recipe may have more layers on top.
+    pub from: Option<PathBuf>,
+    /// End after this update, to go on later.
+    pub stop_after: Option<u64>,
+}
+
+impl Options {
+    /// A run of its own, from random weights, on every core.
+    pub fn new(data: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            out: out.into(),
+            threads: None,
+            earlier: Earlier::default(),
+            accept_changes: false,
+            from: None,
+            stop_after: None,
+        }
+    }
+}
+
+/// Takes what a run reports.
+pub(super) type Report<'r> = &'r mut dyn FnMut(Progress);
+
+/// What does not change while a run goes on.
+pub(super) struct Session<'a> {
+    pub recipe: &'a Recipe,
+    pub options: &'a Options,
+    pub threads: usize,
+    pub stop: &'a AtomicBool,
+    pub tokens: TokenTable,
+    /// As the recipe says, with the lexicon.
+    pub decoder: DecoderOptions,
+}
+
+/// A run under way.
+pub(super) struct Run<'a> {
+    session: Session<'a>,
+    /// The recipe as TOML, as it stands in checkpoints and models.
+    text: String,
+    auxiliary_tokens: usize,
+    mmi: Option<Mmi<f32>>,
+    pub network: Network<f32>,
+    parameters: Vec<Vec<f32>>,
+    decays: Vec<bool>,
+    adam: AdamW,
+    best: Option<Best>,
+    /// The best model writes nothing.
+    best_writes_nothing: bool,
+    pub step: u64,
+    /// The update of the last checkpoint of this session.
+    saved: Option<u64>,
+}
+
+/// Sums of a span of updates, for a line of the log.
+struct Window {
+    sums: Sums,
+    norms: f64,
+    begin: Instant,
+    first: u64,
+}
+
+impl Window {
+    fn from(step: u64) -> Self {
+        Self { sums: Sums::default(), norms: 0.0, begin: Instant::now(), first: step }
+    }
+}
+
+impl<'a> Run<'a> {
+    /// A run from its first update on, or from a checkpoint.
+    ///
+    /// # Errors
+    /// When the recipe's network cannot be, or the checkpoint is of another one.
+    pub fn start(
+        session: Session<'a>,
+        checkpoint: Option<Checkpoint>,
+        dataset: &Dataset,
+        sampler: &Sampler<'_>,
+        augmenter: &Augmenter,
+    ) -> Result<Self> {
+        let recipe = session.recipe;
+        let mut network = initialise::<f32>(&recipe.network_config()?, recipe.run.seed);
+        let auxiliary_tokens = recipe.auxiliary_tokens()?.map_or(0, |t| t.len());
+        let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
+        let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
+        if let Some(from) = &session.options.from {
+            take_over(from, &mut network, &mut parameters)?;
+        }
+        let adam = AdamW::new(&parameters);
+        let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
+            Denominator::Words => Mmi::of_words(&session.tokens, &session.decoder),
+            Denominator::Phones => {
+                Some(lattice_free(table, dataset, recipe.data.silence_weight, &session.tokens))
+            }
+        });
+        let text = recipe.to_toml()?;
+        let mut run = Self {
+            session,
+            text,
+            auxiliary_tokens,
+            mmi,
+            network,
+            parameters,
+            decays,
+            adam,
+            best: None,
+            best_writes_nothing: false,
+            step: 0,
+            saved: None,
+        };
+        match checkpoint {
+            Some(checkpoint) => run.resume(checkpoint)?,
+            None if run.session.options.from.is_none() => {
+                let (mean, scale) = statistics(recipe, dataset, sampler, augmenter)?;
+                (run.network.mean, run.network.scale) = (mean, scale);
+            }
+            None => {}
+        }
+        Ok(run)
+    }
+
+    fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        let same = checkpoint.parameters.len() == self.parameters.len()
+            && checkpoint.parameters.iter().zip(&self.parameters).all(|(a, b)| a.len() == b.len());
+        if !same || checkpoint.mean.len() != self.network.mean.len() {
+            return Err(Error::new(Stage::Train, "the checkpoint is of another network")
+                .in_file(self.session.options.out.join(checkpoint::NAMES[0]))
+                .hint("start anew, or give the recipe that it was made with"));
+        }
+        self.step = checkpoint.header.step;
+        self.best = checkpoint.header.best;
+        self.parameters = checkpoint.parameters;
+        self.adam = checkpoint.adam;
+        (self.network.mean, self.network.scale) = (checkpoint.mean, checkpoint.scale);
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        if self.saved == Some(self.step) {
+            return Ok(());
+        }
+        let header = Header::new(self.step, self.text.clone(), self.session.threads, self.best);
+        let Network { mean, scale, .. } = &self.network;
+        let checkpoint = Checkpoint::new(header, &self.parameters, &self.adam, mean, scale);
+        if !checkpoint.is_finite() {
+            return Err(self.no_weights());
+        }
+        checkpoint::save(&self.session.options.out, &checkpoint)?;
+        self.saved = Some(self.step);
+        Ok(())
+    }
+
+    /// The network with these parameters.
+    fn network_with(&self, parameters: &[Vec<f32>]) -> Network<f32> {
+        let mut network = self.network.clone();
+        for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
+            parameter.data.clone_from(data);
+        }
+        network
+    }
+
+    fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<Weights<f32>> {
+        Weights::new(&self.network_with(parameters), training)
+            .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
+    }
+
+    /// Updates until the last, or until the run is stopped.
+    ///
+    /// # Errors
+    /// A loss or weights that are not numbers; files that cannot be written.
+    pub fn go(
+        &mut self,
+        loaded: &Loaded,
+        sampler: &Sampler<'_>,
+        augmenter: &Augmenter,
+        report: Report<'_>,
+    ) -> Result<Ended> {
+        let Session { recipe, options, threads, stop, .. } = self.session;
+        let lengths: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
+        let mut makers = (0..threads)
+            .map(|_| Maker::new(recipe, &loaded.dataset, augmenter, &self.network.mean))
+            .collect::<Result<Vec<_>>>()?;
+        let mut workers: Vec<Worker<f32>> = (0..threads).map(|_| Worker::new(&lengths)).collect();
+        let mut log = Log::open(&options.out.join(LOG), options.earlier == Earlier::Resume)?;
+        let last = options.stop_after.unwrap_or(u64::MAX).min(recipe.schedule.steps);
+        let mut window = Window::from(self.step);
+        while self.step < last && !stop.load(Ordering::Relaxed) {
+            let (sums, norm) = self.update(sampler, &mut makers, &mut workers)?;
+            window.sums.add(&sums);
+            window.norms += norm;
+            self.step += 1;
+            report(Progress::Updated(self.step, recipe.schedule.steps));
+            if self.step.is_multiple_of(recipe.run.log_interval) {
+                self.log_window(&window, &mut log, report)?;
+                window = Window::from(self.step);
+            }
+            if self.step.is_multiple_of(recipe.run.eval_interval) || self.step == recipe.schedule.steps {
+                self.evaluate(&loaded.dev, &mut log, report)?;
+            }
+            if self.step.is_multiple_of(recipe.run.checkpoint_interval) {
+                self.save()?;
+            }
+        }
+        self.save()?;
+        self.write_model("last.onnx")?;
+        let stopped = self.step < last;
+        let ended =
+            Ended { step: self.step, best: self.best, writes_nothing: self.best_writes_nothing, stopped };
+        report(Progress::Done(ended.clone()));
+        Ok(ended)
+    }
+
+    /// One update: shares of the batch on the threads, gradients added in their order.
+    fn update(
+        &mut self,
+        sampler: &Sampler<'_>,
+        makers: &mut [Maker<'_>],
+        workers: &mut [Worker<f32>],
+    ) -> Result<(Sums, f64)> {
+        let shares = make_shares(&sampler.batch(self.step), makers)?;
+        let sums = self.run_shares(shares, workers)?;
+        let gradients = add_gradients(workers);
+        if ![sums.loss, sums.auxiliary_loss, sums.mmi_loss].iter().all(|loss| loss.is_finite()) {
+            return Err(self.exploded(&format!("the loss of update {} is not a number", self.step)));
+        }
+        let recipe = self.session.recipe;
+        let rate = learning_rate(self.step, &recipe.optimizer, &recipe.schedule);
+        let norm = self.adam.update(
+            self.step,
+            rate,
+            &recipe.optimizer,
+            &mut self.parameters,
+            gradients,
+            &self.decays,
+        );
+        match norm.is_finite() {
+            true => Ok((sums, norm)),
+            false => Err(self.exploded(&format!("the gradient of update {} is not a number", self.step))),
+        }
+    }
+
+    /// Runs each share forward and back in a thread of its own, and adds up their sums.
+    fn run_shares(&self, shares: Vec<Vec<Example>>, workers: &mut [Worker<f32>]) -> Result<Sums> {
+        let all = || shares.iter().flatten();
+        let labels: usize = all().filter_map(|e| e.labels.as_ref()).map(Vec::len).sum();
+        let auxiliary_labels: usize = all().filter_map(|e| e.auxiliary.as_ref()).map(Vec::len).sum();
+        let weights = self.weights(&self.parameters, true)?;
+        let (recipe, tokens) = (self.session.recipe, &self.session.tokens);
+        let width = recipe.network.subsampling * recipe.features.num_mel_bins;
+        let auxiliary_weight = recipe.auxiliary.as_ref().map_or(0.0, |a| a.weight);
+        let mmi_scale = recipe.loss.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64;
+        let seed = mix(recipe.run.seed ^ 0x5eed, self.step);
+        let update = |thread: usize| Update {
+            weights: &weights,
+            num_tokens: tokens.len(),
+            blank: tokens.blank(),
+            auxiliary_tokens: self.auxiliary_tokens,
+            scale: recipe.loss.ctc_weight / labels.max(1) as f64,
+            auxiliary_scale: auxiliary_weight / auxiliary_labels.max(1) as f64,
+            mmi: self.mmi.as_ref(),
+            mmi_scale,
+            mmi_other_scale: mmi_scale * recipe.loss.mmi.as_ref().map_or(0.0, |mmi| mmi.other_weight),
+            consistency_scale: recipe.loss.consistency_weight / labels.max(1) as f64,
+            dropout: recipe.network.dropout,
+            variational_dropout: recipe.network.variational_dropout,
+            seed: mix(seed, thread as u64),
+        };
+        let tasks = workers.iter_mut().zip(shares).enumerate();
+        let sums = in_threads(tasks, |(thread, (worker, share))| worker.run(&update(thread), share, width))?;
+        let mut total = Sums::default();
+        sums.iter().for_each(|s| total.add(s));
+        Ok(total)
+    }
+
+    /// The error of a run whose numbers are none any more. A checkpoint of the very weights that led to it is taken
+    /// back, so that the one that is left is good.
+    fn exploded(&self, problem: &str) -> Error {
+        let out = &self.session.options.out;
+        let left = match checkpoint::last(out) {
+            Ok(last) if last.header.step == self.step => checkpoint::take_back(out).unwrap_or(None),
+            Ok(last) => Some(last.header.step),
+            Err(_) => None,
+        };
+        let hint = match left {
+            Some(step) => format!(
+                "the checkpoint of update {step} is good: lower optimizer.learning_rate and resume, accepting the change"
+            ),
+            None => "lower optimizer.learning_rate and start anew".into(),
+        };
+        Error::new(Stage::Train, problem).hint(hint)
+    }
+
+    fn no_weights(&self) -> Error {
+        self.exploded(&format!("the weights after {} updates are not numbers", self.step))
+    }
+
+    fn log_window(&self, window: &Window, log: &mut Log, report: Report<'_>) -> Result<()> {
+        let (recipe, sums) = (self.session.recipe, &window.sums);
+        let step = Step {
+            step: self.step,
+            steps: recipe.schedule.steps,
+            loss: sums.loss / sums.labels.max(1) as f64,
+            auxiliary_loss: (self.auxiliary_tokens > 0)
+                .then(|| sums.auxiliary_loss / sums.auxiliary_labels.max(1) as f64),
+            mmi_loss: self.mmi.as_ref().map(|_| sums.mmi_loss / sums.mmi_utterances.max(1) as f64),
+            consistency_loss: (recipe.loss.consistency_weight > 0.0)
+                .then(|| sums.consistency_loss / sums.labels.max(1) as f64),
+            gradient_norm: window.norms / (self.step - window.first).max(1) as f64,
+            learning_rate: learning_rate(self.step - 1, &recipe.optimizer, &recipe.schedule),
+            blank_share: sums.blanks as f64 / sums.steps.max(1) as f64,
+            utterances_per_second: sums.utterances as f64 / window.begin.elapsed().as_secs_f64(),
+        };
+        log.write(&step_line(&step, sums.impossible))?;
+        report(Progress::Step(step));
+        Ok(())
+    }
+
+    fn evaluate(&mut self, dev: &[DevSet], log: &mut Log, report: Report<'_>) -> Result<()> {
+        if !self.adam.average.iter().flatten().all(|weight| weight.is_finite()) {
+            return Err(self.no_weights());
+        }
+        let weights = self.weights(&self.adam.average, false)?;
+        let Session { recipe, tokens, decoder, threads, .. } = &self.session;
+        let mut sets: Vec<DevScore> = Vec::with_capacity(dev.len());
+        for (i, set) in dev.iter().enumerate() {
+            report(Progress::Scoring(i, dev.len()));
+            sets.push(set.score(&weights, recipe, tokens, decoder, *threads)?);
+        }
+        if recipe.run.keep_models {
+            self.write_model(&format!("at-{:06}.onnx", self.step))?;
+        }
+        let scores = judge(self.step, sets, self.best);
+        if scores.best {
+            self.best = Some((scores.total, self.step));
+            self.best_writes_nothing = scores.writes_nothing;
+            self.write_model("best.onnx")?;
+        }
+        log.write(&scores_line(&scores))?;
+        report(Progress::Scores(scores));
+        Ok(())
+    }
+
+    fn write_model(&self, name: &str) -> Result<()> {
+        let Session { recipe, options, tokens, decoder, .. } = &self.session;
+        let metadata = Metadata {
+            features: recipe.features.clone(),
+            tokens: tokens.clone(),
+            decoder: decoder.clone(),
+            license: recipe.data.license.clone(),
+            trained_on: recipe.data.trained_on.clone(),
+            recipe: self.text.clone(),
+            created_by: format!("hearken {}", env!("CARGO_PKG_VERSION")),
+            other: Vec::new(),
+        };
+        let network = self.network_with(&self.adam.average).without_auxiliary();
+        onnx::write_file(&options.out.join(name), &network, &metadata)
+    }
+}
+
+/// Makes the examples of a batch: a share for each thread.
+fn make_shares(plans: &[Plan], makers: &mut [Maker<'_>]) -> Result<Vec<Vec<Example>>> {
+    let threads = makers.len();
+    // Assigned in turn: the batch is sorted by length, so each thread gets about as much work.
+    let share = |thread: usize| plans.iter().skip(thread).step_by(threads).cloned().collect::<Vec<_>>();
+    in_threads(makers.iter_mut().enumerate(), |(thread, maker)| worker::make(maker, &share(thread)))
+}
+
+/// The gradients of all threads, added up in their order.
+fn add_gradients(workers: &mut [Worker<f32>]) -> &[Vec<f32>] {
+    let (first, rest) = workers.split_at_mut(1);
+    for worker in rest {
+        for (sum, own) in first[0].gradients.iter_mut().zip(&worker.gradients) {
+            sum.iter_mut().zip(own).for_each(|(s, &g)| *s += g);
+        }
+    }
+    &first[0].gradients
+}
+
+/// The sum of the sets' scores, and whether it is the best so far. The later of two equals is better:
+/// it has learnt for longer. Where nothing is scored, the latest is the best.
+fn judge(step: u64, sets: Vec<DevScore>, before: Option<Best>) -> Scores {
+    let weighted: Vec<f64> = sets.iter().filter_map(|set| set.weighted).collect();
+    let total = (!weighted.is_empty()).then(|| weighted.iter().sum::<f64>());
+    let best = match (total, before) {
+        (Some(total), Some((Some(best), _))) => total <= best,
+        _ => true,
+    };
+    let words = |count: fn(&DevScore) -> u64| sets.iter().map(count).sum::<u64>();
+    let writes_nothing =
+        words(|set| set.score.words.reference) > 0 && words(|set| set.score.words.hypothesis()) == 0;
+    Scores { step, sets, total, best, writes_nothing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::{Edits, Score};
+
+    fn set(reference: u64, deletions: u64, weighted: Option<f64>) -> DevScore {
+        let words = Edits { reference, deletions, ..Edits::default() };
+        let score = Score { words, ..Score::default() };
+        DevScore { manifest: "dev.jsonl".into(), score, false_words_per_hour: None, weighted }
+    }
+
+    #[test]
+    fn ties_go_to_the_later_model_and_no_words_are_no_score() {
+        let judged = |sets, before| judge(20, sets, before);
+        assert!(judged(vec![set(4, 1, Some(0.25))], Some((Some(0.25), 10))).best);
+        assert!(!judged(vec![set(4, 1, Some(0.25))], Some((Some(0.2), 10))).best);
+        let unscored = judged(vec![set(0, 0, None)], Some((None, 10)));
+        assert!(unscored.best && unscored.total.is_none() && !unscored.writes_nothing);
+        assert!(judged(vec![set(4, 4, Some(1.0)), set(0, 0, None)], None).writes_nothing);
+        assert!(!judged(vec![set(4, 3, Some(0.75))], None).writes_nothing);
+    }
+}
