@@ -275,7 +275,9 @@ fn cardinal(words: &[&str]) -> Option<(u64, usize)> {
             Some(&"a") if skip == 0 && length == 0 && rest.get(1).is_some_and(|word| is_scale(word)) => {
                 Some((1, 1))
             }
-            Some(_) if part.is_none() || hundreds && part.is_some_and(|part: u64| part % 100 == 0) => {
+            Some(_)
+                if part.is_none() || hundreds && part.is_some_and(|part: u64| part.is_multiple_of(100)) =>
+            {
                 two_digits(&rest[skip..])
             }
             _ => None,
@@ -338,11 +340,11 @@ const ORDINALS: [(&str, u64); 28] = [
 
 /// An ordinal behind a number that ends in tens or hundreds: `twenty first`.
 fn ordinal(words: &[&str], value: u64, length: usize) -> Option<(String, usize)> {
-    let length = length + usize::from(words.get(length) == Some(&"and") && value % 100 == 0);
+    let length = length + usize::from(words.get(length) == Some(&"and") && value.is_multiple_of(100));
     let (_, last) = ORDINALS.iter().find(|(name, _)| words.get(length) == Some(name))?;
     let value = match last {
-        1..10 if value % 10 == 0 && value % 100 != 10 && value >= 20 => value + last,
-        10..100 if value % 100 == 0 && value >= 100 => value + last,
+        1..10 if value.is_multiple_of(10) && value % 100 != 10 && value >= 20 => value + last,
+        10..100 if value.is_multiple_of(100) && value >= 100 => value + last,
         _ => return None,
     };
     let ending = match (value % 10, value % 100) {
