@@ -3,13 +3,14 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::fs::quoted;
 
 /// The part of the program that an [`Error`] comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stage {
     /// The command line or the arguments of a library call. Exit code 2.
     Usage,
@@ -158,9 +159,10 @@ pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
 
 /// Keeps panics that [`catch_panic`] catches from being printed: they are told as errors. For the
 /// program alone; a library leaves the process' hook to it.
+#[cfg(feature = "cli")]
 pub(crate) fn print_no_caught_panics() {
-    let usual = take_hook();
-    set_hook(Box::new(move |info| {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
         if !GUARDED.try_with(Cell::get).unwrap_or(false) {
             usual(info);
         }

@@ -14,6 +14,7 @@ mod fbank;
 mod gradients;
 mod import;
 mod language_model;
+mod layers;
 mod model_file;
 mod onnx_checker;
 mod onnx_fuzz;

@@ -17,12 +17,13 @@ mod pronounce;
 mod raw;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "train")]
 mod train_report;
 mod transcribe;
 mod values;
 mod verify;
-mod verify_report;
 mod version;
 
 use std::io::{self, IsTerminal};
@@ -61,6 +62,7 @@ enum Command {
     /// Measure error rates and speed on recordings whose text is known.
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
+    #[cfg(feature = "train")]
     Train(train::Args),
     /// Write the mean of the weights of some models of one training.
     Average(average::Args),
@@ -137,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),
         Command::Average(args) => average::run(&args),
         Command::Export(args) => export::run(&args),

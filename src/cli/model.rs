@@ -5,11 +5,11 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::engine::{EngineKind, EngineOptions, LibrarySearch, graph};
+use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::{self, Metadata};
+use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::Recognizer;
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use crate::units::ms_to_samples;
@@ -55,16 +55,7 @@ impl ModelChoice {
         match &self.model {
             Some(path) => {
                 let recognizer = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options)?;
-                let ran_by_tract = recognizer.engine().spec().name == EngineKind::Tract.name();
-                if kind.is_none()
-                    && ran_by_tract
-                    && let (_, Some(missing)) = graph::default_kind(&options)
-                {
-                    print_note(&format!("tract runs the model: {missing}"));
-                }
-                if let Ok(Some(note)) = states_note(path, &self.states) {
-                    print_note(&note);
-                }
+                recognizer.notes().iter().for_each(|note| print_note(note));
                 Ok(recognizer)
             }
             None if self.tokens.is_some() || !self.states.is_empty() => {
@@ -118,8 +109,8 @@ impl ModelArgs {
 
 /// Reads a model of hearken's own; of what hearken exported for others it is told how to come back.
 pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
-    let bytes = onnx::load::read_bytes(path)?;
-    onnx::read(&bytes).map_err(|error| match onnx::targets::target_of(&bytes) {
+    let file = OnnxFile::read(path)?;
+    onnx::load::read_model(&file).map_err(|error| match onnx::targets::target_of(&file) {
         Some(target) => {
             let problem = format!("the file is an export of hearken's for {target}, not a model");
             let hint = "import it first: `hearken import FILE -o MODEL.onnx`";
@@ -127,14 +118,6 @@ pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
         }
         None => error.in_file(path),
     })
-}
-
-/// What was guessed of a foreign file's states.
-fn states_note(path: &Path, states: &[(String, String)]) -> Result<Option<String>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    onnx::inspect::states_note(&onnx::load::read_bytes(path)?, states)
 }
 
 /// Tells what a user should know, on standard error.

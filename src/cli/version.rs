@@ -9,13 +9,15 @@ use crate::onnx;
 use crate::recognizer::embedded;
 
 /// Cargo's features, and whether this build has them.
-const FEATURES: [(&str, bool); 6] = [
+const FEATURES: [(&str, bool); 8] = [
+    ("compressed-audio", cfg!(feature = "compressed-audio")),
     ("digits", cfg!(feature = "digits")),
     ("english", cfg!(feature = "english")),
     ("microphone", cfg!(feature = "microphone")),
     ("ort", cfg!(feature = "ort")),
     ("serve", cfg!(feature = "serve")),
     ("tract", cfg!(feature = "tract")),
+    ("train", cfg!(feature = "train")),
 ];
 
 pub(super) fn run(verbose: bool) -> std::result::Result<Outcome, Stop> {

@@ -1,8 +1,7 @@
 //! CTC best path: the likeliest token of each frame, repeats merged, blanks dropped (Graves et
 //! al. 2006, section 3.2), over any number of pushes.
 
-use super::{Decoder, Token, token_bias};
-use crate::onnx::DecoderOptions;
+use super::{Decoder, DecoderOptions, Token, token_bias};
 use crate::text::TokenTable;
 
 /// Best-path search over one stream.

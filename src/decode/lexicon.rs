@@ -10,9 +10,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Decoder, Token};
+use super::{Decoder, DecoderOptions, Token};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 
 /// A word whose end is this close (in nats) behind a path that waits in the middle of a word is
@@ -429,7 +428,7 @@ impl Decoder for Lexicon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::Pronunciation;
+    use crate::decode::Pronunciation;
 
     /// Tokens: blank, a, b, c, d.
     fn search(lexicon: &[(&str, &[&str])]) -> Lexicon {

@@ -7,17 +7,19 @@
 pub mod endpoint;
 pub mod greedy;
 pub mod lexicon;
+pub mod options;
 pub mod prefix_beam;
 pub mod rejection;
 
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use lexicon::Lexicon;
+pub(crate) use options::token_bias;
+pub use options::{DecoderOptions, Pronunciation};
 pub use prefix_beam::{PrefixBeam, PrefixBeamOptions};
 pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
 
 use crate::error::Result;
-use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 
 /// A label of the best label sequence, and where it was heard.
@@ -86,17 +88,4 @@ pub fn decoder_of(tokens: &TokenTable, options: &DecoderOptions) -> Result<Box<d
         true => Box::new(Greedy::new(tokens, options)),
         false => Box::new(Lexicon::new(tokens, options)?),
     })
-}
-
-/// What is added to each token's log-probability before it competes, `[V]`: the blank's and the
-/// fillers' bias of the model's decoder options.
-pub(crate) fn token_bias(tokens: &TokenTable, options: &DecoderOptions) -> Vec<f32> {
-    let mut bias = vec![0.0; tokens.len()];
-    for (id, token) in tokens.tokens().iter().enumerate() {
-        if options.filler.contains(token) {
-            bias[id] += options.filler_bias;
-        }
-    }
-    bias[tokens.blank() as usize] += options.blank_bias;
-    bias
 }

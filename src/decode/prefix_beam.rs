@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{Decoder, Token, token_bias};
-use crate::onnx::DecoderOptions;
+use super::{Decoder, DecoderOptions, Token, token_bias};
 use crate::text::TokenTable;
 
 /// Widths of the search.

@@ -14,8 +14,8 @@
 //! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
 //! mean of its tokens'.
 
+use crate::decode::DecoderOptions;
 use crate::decode::{Rejection, Surroundings, Token, lexicon};
-use crate::onnx::DecoderOptions;
 use crate::text::tokens::WORD_START;
 use crate::text::{ByteTokens, TokenTable};
 use crate::units::samples_to_seconds;

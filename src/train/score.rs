@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::recipe::{Dev, Measure, Recipe};
 use super::threads::in_threads;
+use crate::decode::DecoderOptions;
 use crate::decode::{Onsets, Rejection, Surroundings, decoder_of, lexicon};
 use crate::error::Result;
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
 use crate::model::{Steps, Weights, Workspace};
-use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 
 /// A dev set in memory: features and what was said.

@@ -19,9 +19,9 @@
 use std::collections::HashMap;
 
 use super::fst::{Arc, EPSILON, Fst};
+use crate::decode::DecoderOptions;
 use crate::decode::lexicon::{FILLER_SILENCE, words};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::metadata::DecoderOptions;
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 
@@ -211,7 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::onnx::metadata::Pronunciation;
+    use crate::decode::Pronunciation;
 
     fn tokens() -> TokenTable {
         TokenTable::new(["<blk>", "a", "b", "c"].map(String::from).to_vec(), 0).expect("a good table")
