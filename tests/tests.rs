@@ -20,6 +20,7 @@ mod onnx_checker;
 mod onnx_fuzz;
 #[cfg(feature = "ort")]
 mod ort_library;
+mod phrases;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]

@@ -237,3 +237,64 @@ fn the_english_inside_says_known_and_unknown_words() {
         assert!(said.contains(line), "{line}: {said}");
     }
 }
+
+const LAMPS: &str = "turn (on|off) [the] {room} lamp[s] # a remark\n@intent set\nset it to {1..9} please\n{room} = attic | attics -> loft\n";
+const LAMP_WORDS: &str = "turn  T ER N\non  AA N\noff  AO F\nthe  DH AH\nattic  AE T IH K\nattics  AE T IH K S\nlamp  L AE M P\nlamps  L AE M P S\nset  S EH T\nit  IH T\nto  T UW\nplease  P L IY Z\none  W AH N\ntwo  T UW\nthree  TH R IY\nfour  F AO R\nfive  F AY V\nsix  S IH K S\nseven  S EH V AH N\neight  EY T\nnine  N AY N\n";
+
+#[test]
+fn phrases_are_checked() {
+    let place = Place::new();
+    place.put("small.dict", DICTIONARY);
+    place.good(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "3"]);
+    place.put("lamps.txt", LAMPS);
+    place.put("words.txt", LAMP_WORDS);
+    let check = |more: &[&str]| {
+        let arguments =
+            ["phrases", "check", "lamps.txt", "--pronunciations", "small.pron", "--lexicon", "words.txt"];
+        place.run(&[&arguments, more].concat())
+    };
+    let checked = check(&["--examples", "3", "--svg", "lamps.svg"]);
+    assert!(checked.status.success(), "{}", errors(&checked));
+    let printed = text(&checked);
+    assert!(printed.starts_with("lamps.txt: 25 sentences of 2 phrases and 21 words; "), "{printed}");
+    assert!(
+        printed.contains("\"turn off attic lamp\" and \"turn off attics lamp\": one other sound"),
+        "{printed}"
+    );
+    assert_eq!(printed.lines().filter(|line| line.contains("# @set, number=")).count(), 1, "{printed}");
+    assert!(!printed.contains("no dictionary has") && errors(&checked).is_empty(), "{printed}");
+    assert!(std::fs::read_to_string(place.path("lamps.svg")).expect("written").contains("{room}"));
+    let json: Value =
+        serde_json::from_str(&text(&check(&["--json", "--examples", "2", "--seed", "5"]))).expect("JSON");
+    assert_eq!((&json["sentences"], &json["phrases"], &json["words"]), (&25.0.into(), &2.into(), &21.into()));
+    assert_eq!(json["examples"].as_array().expect("a list").len(), 2);
+    assert_eq!(json["sound_alike"][0]["distance"], 1.0);
+    // A word that cannot be said is an error, and a guess is shown.
+    place.put("lamps.txt", "turn on\nдом hats bit\n");
+    let checked = check(&[]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(errors(&checked).contains("lamps.txt: no pronunciation for `дом`"), "{}", errors(&checked));
+    assert!(text(&checked).contains("\n  hats  HH AE T"), "{}", text(&checked));
+}
+
+#[test]
+fn bad_phrases_are_answered() {
+    let place = Place::new();
+    place.put("bracket.txt", "good night\nturn (on|off\n");
+    place.put("list.json", "[\"a\", 2]");
+    place.put("rule.gram", "#JSGF V1.0;\ngrammar g;\npublic <a> = <b>;\n");
+    place.put("ha.yaml", "sentences:\n  - turn {x}\n");
+    for (file, expected) in [
+        ("bracket.txt", "bracket.txt: line 2, column 6: `(` has no `)`"),
+        ("list.json", "list.json: line 1, column 7: expected a JSON list of phrases"),
+        ("rule.gram", "rule.gram: line 3, column 14: `<b>` is not defined"),
+        ("ha.yaml", "ha.yaml: line 2, column 10: `{x}` is not defined"),
+        ("nowhere.txt", "nowhere.txt: "),
+    ] {
+        let error = place.bad(1, &["phrases", "check", file]);
+        assert!(error.contains(expected), "{file}: {error}");
+    }
+    place.bad(2, &["phrases", "check"]);
+    place.bad(2, &["phrases"]);
+    place.bad(2, &["phrases", "check", "bracket.txt", "--seed", "3"]);
+}

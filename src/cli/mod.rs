@@ -13,6 +13,7 @@ mod interrupt;
 mod listen;
 mod lm;
 mod model;
+mod phrases;
 mod pronounce;
 mod raw;
 #[cfg(feature = "serve")]
@@ -79,6 +80,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Make a language model of texts.
     Lm(Box<lm::Args>),
+    /// Check files of phrases.
+    Phrases(Box<phrases::Args>),
     /// Print how words are said.
     Pronounce(Box<pronounce::Args>),
     /// Write manual pages and shell completions.
@@ -149,6 +152,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Lm(args) => lm::run(&args),
+        Command::Phrases(args) => phrases::run(&args),
         Command::Pronounce(args) => pronounce::run(&args),
         Command::Generate(args) => generate::run(&args),
     })

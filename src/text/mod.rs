@@ -5,6 +5,7 @@ pub mod bytes;
 pub mod ngram;
 pub mod normalize;
 pub mod numbers;
+pub mod phrases;
 pub mod pronunciation;
 pub mod tokens;
 

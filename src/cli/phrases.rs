@@ -1,0 +1,254 @@
+//! `hearken phrases check FILE`
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Outcome, Stop, complain, pronounce, say};
+use crate::error::{Stage, io as io_error};
+use crate::output::printable;
+use crate::text::phrases::{AlikeReport, Example, Match, Phrases, SpokenWords};
+use crate::text::pronunciation::{Pronunciation, Source};
+
+/// Check files of phrases.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: PhrasesCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum PhrasesCommand {
+    Check(CheckArgs),
+}
+
+/// Print what a file of phrases allows to be said, and what may go wrong with it.
+///
+/// A line is a phrase: `turn (on|off) [the] {room} light[s]`, with `{room} = kitchen | living room` in a
+/// line of its own. Vosk's JSON lists, Home Assistant's sentences in YAML, and JSGF are read too. Printed
+/// are the number of sentences, the words whose pronunciations are not from a dictionary, and sentences that
+/// mean different things and sound alike.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hearken phrases check lamps.txt
+  hearken phrases check lamps.txt --examples 10
+  hearken phrases check lamps.txt --svg lamps.svg
+  hearken phrases check sentences.yaml --lexicon names.txt")]
+struct CheckArgs {
+    /// The file: `.json` is a list, `.yaml` Home Assistant's sentences, and `#JSGF` begins a grammar.
+    file: PathBuf,
+
+    /// Print this number of sentences by chance, with their intents and slots.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    examples: usize,
+
+    /// Where chance begins; the same number brings the same sentences.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "examples")]
+    seed: u64,
+
+    /// Draw the phrases into a picture.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// Your own words: a line each, `word  P R O N`; they go before all others.
+    #[arg(long, value_name = "FILE")]
+    lexicon: Option<PathBuf>,
+
+    /// A file of `hearken pronounce --train` in the place of the English inside the program.
+    #[arg(long, value_name = "FILE")]
+    pronunciations: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
+    let PhrasesCommand::Check(args) = &args.command;
+    check(args)
+}
+
+fn check(args: &CheckArgs) -> std::result::Result<Outcome, Stop> {
+    let phrases = Phrases::read(&args.file)?;
+    phrases.warnings().iter().for_each(|warning| say(&format!("warning: {warning}")));
+    let pronouncer = pronounce::open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;
+    let words = phrases.pronounce(&pronouncer);
+    words.missing.iter().for_each(complain);
+    if let Some(svg) = &args.svg {
+        crate::fs::write(svg, phrases.to_svg().as_bytes()).map_err(|e| io_error(Stage::Output, svg, e))?;
+    }
+    let tokens: Vec<Vec<Vec<u32>>> =
+        words.ways.iter().map(|ways| ways.iter().map(|way| way.phones.clone()).collect()).collect();
+    let alike = phrases.alike(&tokens);
+    let examples = phrases.examples(args.examples, args.seed);
+    let text = if args.json {
+        as_json(&phrases, &words, &alike, &examples).to_string() + "\n"
+    } else {
+        as_text(&args.file, &phrases, &words, &alike, &examples)
+    };
+    let written = io::stdout().write_all(text.as_bytes());
+    written.map_err(|e| Stop::output(Path::new("standard output"), e))?;
+    Ok(if words.missing.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
+}
+
+/// The words whose first pronunciation is not from a dictionary.
+fn unsure<'a>(
+    phrases: &'a Phrases,
+    words: &'a SpokenWords,
+) -> impl Iterator<Item = (&'a str, &'a Pronunciation)> {
+    let all = phrases.words().iter().map(String::as_str).zip(&words.ways);
+    let first = all.filter_map(|(word, ways)| Some((word, ways.first()?)));
+    first.filter(|(_, way)| !matches!(way.source, Source::User | Source::Dictionary))
+}
+
+/// Pairs that sound alike and are printed; there may be very many.
+const SHOWN: usize = 20;
+
+fn as_text(
+    file: &Path,
+    phrases: &Phrases,
+    words: &SpokenWords,
+    alike: &AlikeReport,
+    examples: &[Example],
+) -> String {
+    let automaton = phrases.automaton();
+    let mut lines = vec![format!(
+        "{}: {} of {} phrases and {} words; a graph of {} states and {} arcs",
+        printable(&file.display().to_string()),
+        sentences(automaton.num_sentences()),
+        phrases.phrases().count(),
+        phrases.words().len(),
+        automaton.num_states(),
+        automaton.num_arcs()
+    )];
+    let unsure: Vec<String> = unsure(phrases, words)
+        .map(|(word, way)| {
+            let probability = if way.source == Source::Guessed {
+                format!(" {:.2}", way.probability)
+            } else {
+                String::new()
+            };
+            format!("  {}  {}  # {}{probability}", printable(word), way.phones_text(), way.source.name())
+        })
+        .collect();
+    if !unsure.is_empty() {
+        lines.push(
+            "words that no dictionary has (put a line that is wrong into a file for --lexicon, corrected):"
+                .into(),
+        );
+        lines.extend(unsure);
+    }
+    if !alike.pairs.is_empty() {
+        lines.push("sentences that mean different things and sound alike:".into());
+        for pair in alike.pairs.iter().take(SHOWN) {
+            let difference = match pair.distance {
+                0.0 => "the same sounds".to_string(),
+                distance if distance < 1.0 => "a like sound in one place".into(),
+                _ => "one other sound, or two like ones".into(),
+            };
+            let [a, b] = pair.sentences.each_ref().map(|text| printable(text));
+            lines.push(format!("  \"{a}\" and \"{b}\": {difference}"));
+        }
+        if alike.pairs.len() > SHOWN {
+            lines.push(format!("  … and {} more pairs", alike.pairs.len() - SHOWN));
+        }
+    }
+    if alike.cut_short {
+        lines.push("not all sentences were compared with each other: there are too many".into());
+    }
+    if !examples.is_empty() {
+        lines.push("for example:".into());
+        lines.extend(examples.iter().map(|example| format!("  {}", printable(&example_text(example)))));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// A sentence, what is written where that is something else, and what it means.
+fn example_text(example: &Example) -> String {
+    let Example { said, meaning } = example;
+    let mut text = said.clone();
+    if meaning.text != *said {
+        text += &format!(" -> {}", meaning.text);
+    }
+    let intent = meaning.intent.iter().map(|intent| format!("@{intent}"));
+    let slots = meaning.slots.iter().map(|slot| format!("{}={}", slot.name, slot.value));
+    let notes: Vec<String> = intent.chain(slots).collect();
+    if notes.is_empty() { text } else { format!("{text}  # {}", notes.join(", ")) }
+}
+
+fn as_json(phrases: &Phrases, words: &SpokenWords, alike: &AlikeReport, examples: &[Example]) -> Value {
+    let automaton = phrases.automaton();
+    let unsure: Vec<Value> = unsure(phrases, words)
+        .map(|(word, way)| {
+            json!({ "word": word, "phones": way.phones_text(), "source": way.source.name(), "probability": way.probability })
+        })
+        .collect();
+    let missing: Vec<&String> = phrases
+        .words()
+        .iter()
+        .zip(&words.ways)
+        .filter(|(_, ways)| ways.is_empty())
+        .map(|(word, _)| word)
+        .collect();
+    let pair = |pair: &crate::text::phrases::Alike| json!({ "sentences": pair.sentences, "parts": pair.parts, "distance": pair.distance });
+    let example = |example: &Example| {
+        let Match { intent, slots, text, phrase } = &example.meaning;
+        let slots: Vec<Value> =
+            slots.iter().map(|slot| json!({ "name": slot.name, "value": slot.value })).collect();
+        json!({ "said": example.said, "text": text, "phrase": phrase, "intent": intent, "slots": slots })
+    };
+    json!({
+        "phrases": phrases.phrases().count(),
+        "sentences": automaton.num_sentences(),
+        "words": phrases.words().len(),
+        "states": automaton.num_states(),
+        "arcs": automaton.num_arcs(),
+        "unsure_pronunciations": unsure,
+        "without_pronunciation": missing,
+        "sound_alike": alike.pairs.iter().map(pair).collect::<Vec<_>>(),
+        "all_compared": !alike.cut_short,
+        "warnings": phrases.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "examples": examples.iter().map(example).collect::<Vec<_>>(),
+    })
+}
+
+/// A number of sentences in words.
+fn sentences(count: Option<f64>) -> String {
+    match count {
+        None => "sentences of any length".into(),
+        Some(1.0) => "1 sentence".into(),
+        Some(count) if count < 1e15 => {
+            let digits = (count as u64).to_string();
+            let mut text = String::new();
+            for (at, digit) in digits.chars().enumerate() {
+                if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                    text.push(',');
+                }
+                text.push(digit);
+            }
+            format!("{text} sentences")
+        }
+        Some(count) => format!("about {count:.1e} sentences"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_sentences_are_readable() {
+        let text =
+            [Some(1.0), Some(12.0), Some(1234.0), Some(1_000_000.0), Some(3.21e40), None].map(sentences);
+        let expected = [
+            "1 sentence",
+            "12 sentences",
+            "1,234 sentences",
+            "1,000,000 sentences",
+            "about 3.2e40 sentences",
+            "sentences of any length",
+        ];
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,247 @@
+//! What may be said, word by word: a deterministic, minimal automaton, as a search asks for it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::fault::{Fault, Parsed, Place};
+use super::network::{NO_WORD, Network};
+
+/// More states are refused, and ten times as many arcs and members of states.
+const MAX_STATES: usize = 1_000_000;
+/// A state that cannot end.
+const NO_END: u32 = u32::MAX;
+
+/// A state of an [`Automaton`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct State(pub u32);
+
+/// An arc of an [`Automaton`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Arc {
+    /// The word by its place among the words.
+    pub word: u32,
+    /// Thousandths of a nat.
+    pub cost: u32,
+    pub to: State,
+}
+
+/// The sentences that phrases allow. After every beginning of a sentence there is one state, and states
+/// with the same continuations are one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Automaton {
+    /// Where the arcs of each state begin, and where the last ones end.
+    first: Vec<u32>,
+    /// By state, then by word.
+    arcs: Vec<Arc>,
+    /// The cost of ending in each state, thousandths of a nat, or [`NO_END`].
+    ends: Vec<u32>,
+}
+
+impl Automaton {
+    /// The state before the first word.
+    pub fn start(&self) -> State {
+        State(0)
+    }
+
+    /// The cost of a word after a state, in nats, and the state behind it; `None` where it cannot follow.
+    pub fn next(&self, state: State, word: u32) -> Option<(f32, State)> {
+        let arcs = self.arcs(state);
+        let arc = arcs[arcs.binary_search_by_key(&word, |arc| arc.word).ok()?];
+        Some((nats(arc.cost), arc.to))
+    }
+
+    /// The cost of ending after a state, in nats; `None` where nothing can end.
+    pub fn end(&self, state: State) -> Option<f32> {
+        self.ends.get(state.0 as usize).filter(|&&cost| cost != NO_END).map(|&cost| nats(cost))
+    }
+
+    /// The words that may follow a state, sorted.
+    pub fn arcs(&self, state: State) -> &[Arc] {
+        let at = state.0 as usize;
+        match (self.first.get(at), self.first.get(at + 1)) {
+            (Some(&begin), Some(&end)) => &self.arcs[begin as usize..end as usize],
+            _ => &[],
+        }
+    }
+
+    /// The number of states.
+    pub fn num_states(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The number of arcs.
+    pub fn num_arcs(&self) -> usize {
+        self.arcs.len()
+    }
+
+    /// The states such that every arc leads to a later one; `None` where sentences can go on without end.
+    pub fn in_order(&self) -> Option<Vec<State>> {
+        let mut entering = vec![0_u32; self.num_states()];
+        self.arcs.iter().for_each(|arc| entering[arc.to.0 as usize] += 1);
+        let mut order: Vec<State> =
+            (0..self.num_states() as u32).filter(|&s| entering[s as usize] == 0).map(State).collect();
+        let mut at = 0;
+        while at < order.len() {
+            for arc in self.arcs(order[at]) {
+                entering[arc.to.0 as usize] -= 1;
+                if entering[arc.to.0 as usize] == 0 {
+                    order.push(arc.to);
+                }
+            }
+            at += 1;
+        }
+        (order.len() == self.num_states()).then_some(order)
+    }
+
+    /// The number of different sentences; `None` where sentences can go on without end. Above 2^53 it is
+    /// rounded.
+    pub fn num_sentences(&self) -> Option<f64> {
+        let mut counts = vec![0.0; self.num_states()];
+        for state in self.in_order()?.into_iter().rev() {
+            let more: f64 = self.arcs(state).iter().map(|arc| counts[arc.to.0 as usize]).sum();
+            counts[state.0 as usize] = more + f64::from(u8::from(self.end(state).is_some()));
+        }
+        counts.first().copied()
+    }
+
+    /// The automaton of a network, without its empty sentence.
+    ///
+    /// # Errors
+    /// When it would be too large.
+    pub fn of(network: &Network) -> Parsed<Automaton> {
+        let mut automaton = determinized(network)?;
+        automaton.ends[0] = NO_END;
+        Ok(automaton.minimized())
+    }
+
+    /// The same sentences with as few states as can be.
+    fn minimized(&self) -> Automaton {
+        // States are told apart by ever longer continuations, until nothing changes.
+        let mut classes: Vec<u32> = vec![0; self.num_states()];
+        let mut count = 1;
+        loop {
+            let mut ids: HashMap<(u32, Vec<Arc>), u32> = HashMap::new();
+            let finer: Vec<u32> = (0..self.num_states())
+                .map(|state| {
+                    let target = |arc: &Arc| Arc { to: State(classes[arc.to.0 as usize]), ..*arc };
+                    let arcs = self.arcs(State(state as u32)).iter().map(target).collect();
+                    let next = ids.len() as u32;
+                    *ids.entry((self.ends[state], arcs)).or_insert(next)
+                })
+                .collect();
+            let finer_count = ids.len();
+            classes = finer;
+            if finer_count == count {
+                break;
+            }
+            count = finer_count;
+        }
+        // The start keeps its number: classes are numbered in the order of their first states.
+        let mut minimal = Automaton { first: vec![0], arcs: Vec::new(), ends: Vec::new() };
+        for (state, &class) in classes.iter().enumerate() {
+            if class as usize == minimal.ends.len() {
+                let arcs = self.arcs(State(state as u32)).iter();
+                minimal.arcs.extend(arcs.map(|arc| Arc { to: State(classes[arc.to.0 as usize]), ..*arc }));
+                minimal.first.push(minimal.arcs.len() as u32);
+                minimal.ends.push(self.ends[state]);
+            }
+        }
+        minimal
+    }
+}
+
+fn nats(cost: u32) -> f32 {
+    cost as f32 / 1000.0
+}
+
+/// States of a network that can be reached by the same words, each with its cost beyond the cheapest.
+type Subset = Box<[(u32, u32)]>;
+
+fn determinized(network: &Network) -> Parsed<Automaton> {
+    let mut closing = Closing { network, costs: vec![u32::MAX; network.arcs.len()], waiting: Vec::new() };
+    let mut automaton = Automaton { first: vec![0], arcs: Vec::new(), ends: Vec::new() };
+    let mut ids: HashMap<Subset, u32> = HashMap::new();
+    let (start, _) = closing.close(vec![(0, 0)]);
+    ids.insert(start.clone(), 0);
+    let mut subsets = vec![start];
+    let mut members = 0;
+    let mut at = 0;
+    while at < subsets.len() {
+        let subset = subsets[at].clone();
+        let ends = subset.iter().filter(|(state, _)| network.is_final[*state as usize]);
+        automaton.ends.push(ends.map(|(_, cost)| *cost).min().unwrap_or(NO_END));
+        let mut by_word: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+        for &(state, cost) in &subset {
+            for arc in network.arcs[state as usize].iter().filter(|arc| arc.word != NO_WORD) {
+                by_word.entry(arc.word).or_default().push((arc.to, cost.saturating_add(arc.cost)));
+            }
+        }
+        for (word, reached) in by_word {
+            let (subset, cost) = closing.close(reached);
+            let next = subsets.len() as u32;
+            let to = *ids.entry(subset.clone()).or_insert(next);
+            if to == next {
+                members += subset.len();
+                subsets.push(subset);
+            }
+            automaton.arcs.push(Arc { word, cost, to: State(to) });
+            if subsets.len() > MAX_STATES || members.max(automaton.arcs.len()) > 10 * MAX_STATES {
+                let place = Place { file: 0, line: 1, column: 1 };
+                let problem = format!("the phrases make an automaton of more than {MAX_STATES} states");
+                return Err(Fault::new(place, problem)
+                    .hint("optional words in a row and permutations multiply: use fewer in one phrase"));
+            }
+        }
+        automaton.first.push(automaton.arcs.len() as u32);
+        at += 1;
+    }
+    Ok(automaton)
+}
+
+/// Finds the states that are reached without a word.
+struct Closing<'a> {
+    network: &'a Network,
+    /// The least cost of each state so far; none between two calls.
+    costs: Vec<u32>,
+    waiting: Vec<u32>,
+}
+
+impl Closing<'_> {
+    /// The states that matter, those with words behind them or an end, and the least cost of them all.
+    fn close(&mut self, states: Vec<(u32, u32)>) -> (Subset, u32) {
+        let mut reached = Vec::new();
+        for (state, cost) in states {
+            self.reach(state, cost, &mut reached);
+            while let Some(state) = self.waiting.pop() {
+                let network = self.network;
+                let cost = self.costs[state as usize];
+                for arc in network.arcs[state as usize].iter().filter(|arc| arc.word == NO_WORD) {
+                    self.reach(arc.to, cost.saturating_add(arc.cost), &mut reached);
+                }
+            }
+        }
+        let matters = |&state: &u32| {
+            let arcs = &self.network.arcs[state as usize];
+            self.network.is_final[state as usize] || arcs.iter().any(|arc| arc.word != NO_WORD)
+        };
+        reached.sort_unstable();
+        reached.dedup();
+        let mut subset: Vec<(u32, u32)> = reached
+            .iter()
+            .copied()
+            .filter(matters)
+            .map(|state| (state, self.costs[state as usize]))
+            .collect();
+        reached.iter().for_each(|&state| self.costs[state as usize] = u32::MAX);
+        let least = subset.iter().map(|(_, cost)| *cost).min().unwrap_or(0);
+        subset.iter_mut().for_each(|(_, cost)| *cost -= least);
+        (subset.into(), least)
+    }
+
+    fn reach(&mut self, state: u32, cost: u32, reached: &mut Vec<u32>) {
+        if cost < self.costs[state as usize] {
+            self.costs[state as usize] = cost;
+            reached.push(state);
+            self.waiting.push(state);
+        }
+    }
+}

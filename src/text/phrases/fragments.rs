@@ -1,0 +1,308 @@
+//! A grammar as a graph of fragments: characters, spaces and marks. Definitions are copied where they are
+//! used, so that what is found inside them is known by its place; sentences are never written out.
+
+use std::collections::HashMap;
+
+use super::expression::{AtLeast, Expression, Kind, Range};
+use super::fault::{Fault, Parsed, Place};
+use super::grammar::Grammar;
+use crate::text::numbers;
+
+/// A larger graph is refused, arcs.
+pub const MAX_ARCS: usize = 4_000_000;
+/// More parts of a permutation are refused: it has a state for each set of them.
+const MAX_PERMUTED: usize = 8;
+/// Expressions deeper inside each other are refused.
+const MAX_DEPTH: usize = 500;
+
+/// A cost that costs nothing; costs are in thousandths of a nat.
+pub const FREE: u32 = 0;
+
+/// What happens between words, and what stands behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The phrase with this number begins.
+    Phrase(u32),
+    /// A slot with this name begins.
+    BeginSlot(u32),
+    /// It has this value, whatever is said.
+    Value(u32),
+    EndSlot,
+    /// This is written instead of what is said from here on.
+    BeginWritten(u32),
+    EndWritten,
+}
+
+/// What an arc says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    Empty,
+    Space,
+    Text(u32),
+    Mark(Mark),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Arc {
+    pub to: u32,
+    pub label: Label,
+    /// Thousandths of a nat.
+    pub cost: u32,
+}
+
+/// A graph of fragments from state 0 to one final state.
+#[derive(Debug, Default)]
+pub struct Fragments {
+    pub arcs: Vec<Vec<Arc>>,
+    pub end: u32,
+    pub texts: Texts,
+    /// The first state of each phrase, and where the phrase stands.
+    begins: Vec<(u32, Place)>,
+}
+
+impl Fragments {
+    /// Where the phrase of a state stands.
+    pub fn place(&self, state: u32) -> Place {
+        let behind = self.begins.partition_point(|(begin, _)| *begin <= state);
+        self.begins.get(behind.saturating_sub(1)).map(|(_, place)| *place).unwrap_or_default()
+    }
+}
+
+/// Texts, each once, by numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    all: Vec<Box<str>>,
+    ids: HashMap<Box<str>, u32>,
+}
+
+impl Texts {
+    /// The number of a text.
+    pub fn id(&mut self, text: &str) -> u32 {
+        if let Some(&id) = self.ids.get(text) {
+            return id;
+        }
+        let id = self.all.len() as u32;
+        self.all.push(text.into());
+        self.ids.insert(text.into(), id);
+        id
+    }
+
+    /// The text of a number; empty where there is none.
+    pub fn get(&self, id: u32) -> &str {
+        self.text(id).unwrap_or_default()
+    }
+
+    /// The text of a number.
+    pub fn text(&self, id: u32) -> Option<&str> {
+        self.all.get(id as usize).map(|text| &**text)
+    }
+}
+
+/// Builds the graph.
+///
+/// # Errors
+/// When it would be too large, or a name is not defined; names the place.
+pub fn build(grammar: &Grammar) -> Parsed<Fragments> {
+    let mut builder =
+        Builder { grammar, graph: Fragments::default(), arcs: 0, place: Place::default(), depth: 0 };
+    let start = builder.state();
+    let end = builder.state();
+    builder.graph.end = end;
+    let most = grammar.phrases.iter().map(|phrase| phrase.weight).fold(0.0, f32::max);
+    for (number, phrase) in grammar.phrases.iter().enumerate() {
+        builder.place = phrase.place;
+        builder.graph.begins.push((builder.graph.arcs.len() as u32, phrase.place));
+        let mark = Label::Mark(Mark::Phrase(number as u32));
+        let begin = builder.arc(start, mark, cost(phrase.weight, most))?;
+        let last = builder.expression(&phrase.expression, begin)?;
+        builder.join(last, end, Label::Empty, FREE)?;
+    }
+    Ok(builder.graph)
+}
+
+/// The cost of a weight beside the largest one.
+fn cost(weight: f32, most: f32) -> u32 {
+    (1000.0 * (most / weight).ln()).round() as u32
+}
+
+struct Builder<'a> {
+    grammar: &'a Grammar,
+    graph: Fragments,
+    arcs: usize,
+    /// The phrase that is being added.
+    place: Place,
+    depth: usize,
+}
+
+impl Builder<'_> {
+    fn state(&mut self) -> u32 {
+        self.graph.arcs.push(Vec::new());
+        self.graph.arcs.len() as u32 - 1
+    }
+
+    fn join(&mut self, from: u32, to: u32, label: Label, cost: u32) -> Parsed<()> {
+        self.arcs += 1;
+        if self.arcs > MAX_ARCS {
+            let problem = format!("from here on the phrases make a graph of more than {MAX_ARCS} arcs");
+            return Err(Fault::new(self.place, problem)
+                .hint("use large lists, ranges and permutations in fewer places"));
+        }
+        self.graph.arcs[from as usize].push(Arc { to, label, cost });
+        Ok(())
+    }
+
+    /// An arc to a new state.
+    fn arc(&mut self, from: u32, label: Label, cost: u32) -> Parsed<u32> {
+        let to = self.state();
+        self.join(from, to, label, cost)?;
+        Ok(to)
+    }
+
+    /// Adds an expression behind a state; returns the state behind it.
+    fn expression(&mut self, expression: &Expression, from: u32) -> Parsed<u32> {
+        if self.depth == MAX_DEPTH {
+            let problem = format!("brackets and definitions are more than {MAX_DEPTH} inside each other");
+            return Err(Fault::new(self.place, problem));
+        }
+        self.depth += 1;
+        let end = self.any_expression(expression, from);
+        self.depth -= 1;
+        end
+    }
+
+    fn any_expression(&mut self, expression: &Expression, from: u32) -> Parsed<u32> {
+        match expression {
+            Expression::Text(text) => {
+                let text = self.graph.texts.id(text);
+                self.arc(from, Label::Text(text), FREE)
+            }
+            Expression::Space => self.arc(from, Label::Space, FREE),
+            Expression::Sequence(parts) => parts.iter().try_fold(from, |at, part| self.expression(part, at)),
+            Expression::Alternatives(all) => {
+                let end = self.state();
+                let most = all.iter().map(|part| part.weight).fold(0.0, f32::max);
+                for part in all {
+                    // Nothing leads back to where an expression begins, so that free ones may share it.
+                    let begin = match cost(part.weight, most) {
+                        FREE => from,
+                        cost => self.arc(from, Label::Empty, cost)?,
+                    };
+                    let last = self.expression(&part.expression, begin)?;
+                    self.join(last, end, Label::Empty, FREE)?;
+                }
+                Ok(end)
+            }
+            Expression::Permutation(parts) => self.permutation(parts, from),
+            Expression::Reference(reference) => {
+                let grammar = self.grammar;
+                let definition = grammar.definition(reference)?;
+                let slot = reference.slot.as_deref().filter(|_| reference.kind == Kind::List);
+                self.slot(slot, from, |builder, at| builder.expression(&definition.expression, at))
+            }
+            Expression::Range(range) => {
+                self.slot(range.slot.as_deref(), from, |builder, at| builder.range(range, at))
+            }
+            Expression::Written(said, text) => {
+                self.written(text, from, |builder, at| builder.expression(said, at))
+            }
+            Expression::Value(text) => {
+                let text = self.graph.texts.id(text);
+                self.arc(from, Label::Mark(Mark::Value(text)), FREE)
+            }
+            Expression::Repeat(part, least) => {
+                let begin = self.arc(from, Label::Space, FREE)?;
+                let last = self.expression(part, begin)?;
+                self.join(last, begin, Label::Space, FREE)?;
+                let end = self.arc(last, Label::Space, FREE)?;
+                if *least == AtLeast::Zero {
+                    self.join(begin, end, Label::Empty, FREE)?;
+                }
+                Ok(end)
+            }
+            Expression::Never => Ok(self.state()),
+        }
+    }
+
+    /// What `inside` adds, marked as a slot.
+    fn slot(
+        &mut self,
+        name: Option<&str>,
+        from: u32,
+        inside: impl FnOnce(&mut Self, u32) -> Parsed<u32>,
+    ) -> Parsed<u32> {
+        let Some(name) = name else { return inside(self, from) };
+        let name = self.graph.texts.id(name);
+        let begin = self.arc(from, Label::Mark(Mark::BeginSlot(name)), FREE)?;
+        let last = inside(self, begin)?;
+        self.arc(last, Label::Mark(Mark::EndSlot), FREE)
+    }
+
+    /// What `inside` adds, written in another way.
+    fn written(
+        &mut self,
+        text: &str,
+        from: u32,
+        inside: impl FnOnce(&mut Self, u32) -> Parsed<u32>,
+    ) -> Parsed<u32> {
+        let text = self.graph.texts.id(text);
+        let begin = self.arc(from, Label::Mark(Mark::BeginWritten(text)), FREE)?;
+        let last = inside(self, begin)?;
+        self.arc(last, Label::Mark(Mark::EndWritten), FREE)
+    }
+
+    fn permutation(&mut self, parts: &[Expression], from: u32) -> Parsed<u32> {
+        if parts.len() > MAX_PERMUTED {
+            let problem =
+                format!("expected at most {MAX_PERMUTED} parts in any order, found {}", parts.len());
+            return Err(Fault::new(self.place, problem));
+        }
+        // A state for each set of parts that have been said.
+        let mut states = vec![from];
+        states.extend((1..1 << parts.len()).map(|_| self.state()));
+        for said in 0..states.len() {
+            for (number, part) in parts.iter().enumerate().filter(|(number, _)| said >> number & 1 == 0) {
+                let begin = self.arc(states[said], Label::Space, FREE)?;
+                let last = self.expression(part, begin)?;
+                self.join(last, states[said | 1 << number], Label::Space, FREE)?;
+            }
+        }
+        Ok(states[states.len() - 1])
+    }
+
+    fn range(&mut self, range: &Range, from: u32) -> Parsed<u32> {
+        let end = self.state();
+        let mut number = range.from;
+        while number <= range.to {
+            let last = self.written(&number.to_string(), from, |builder, at| builder.number(number, at))?;
+            self.join(last, end, Label::Empty, FREE)?;
+            let Some(next) = number.checked_add(range.step) else { break };
+            number = next;
+        }
+        Ok(end)
+    }
+
+    /// The words of a number, with and without `and`.
+    fn number(&mut self, number: i64, from: u32) -> Parsed<u32> {
+        let mut from = from;
+        if number < 0 {
+            let minus = self.graph.texts.id("minus");
+            from = self.arc(from, Label::Text(minus), FREE)?;
+            from = self.arc(from, Label::Space, FREE)?;
+        }
+        let mut ways = [false, true].map(|and| numbers::number_words(number.unsigned_abs(), and)).to_vec();
+        ways.dedup();
+        let end = self.state();
+        for words in ways {
+            let mut at = from;
+            for (place, word) in words.into_iter().enumerate() {
+                if place > 0 {
+                    at = self.arc(at, Label::Space, FREE)?;
+                }
+                let word = self.graph.texts.id(word);
+                at = self.arc(at, Label::Text(word), FREE)?;
+            }
+            self.join(at, end, Label::Empty, FREE)?;
+        }
+        Ok(end)
+    }
+}

@@ -1,0 +1,154 @@
+//! The phrases and definitions of a file, before they become a graph.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::expression::{Expression, Kind, Reference};
+use super::fault::{Fault, Parsed, Place};
+
+/// A phrase: a template, and what is known when it is said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phrase {
+    /// The template as it is written in the file.
+    pub template: String,
+    /// What it is for, by the name that the file says.
+    pub intent: Option<String>,
+    /// Slots with values that do not depend on what is said.
+    pub slots: Vec<(String, String)>,
+    /// How likely it is beside the others.
+    pub weight: f32,
+    pub expression: Expression,
+    pub place: Place,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    pub expression: Expression,
+    pub place: Place,
+}
+
+/// All that one or more files say.
+#[derive(Clone, Debug, Default)]
+pub struct Grammar {
+    pub phrases: Vec<Phrase>,
+    /// By scope (0 is the whole file), kind and name.
+    pub definitions: BTreeMap<(u32, Kind, String), Definition>,
+    /// The files that were read, the first one first.
+    pub files: Vec<PathBuf>,
+    /// What is left out or odd, and does no harm.
+    pub warnings: Vec<Fault>,
+}
+
+impl Grammar {
+    /// Adds a definition.
+    ///
+    /// # Errors
+    /// When the name has one.
+    pub fn define(&mut self, scope: u32, kind: Kind, name: String, definition: Definition) -> Parsed<()> {
+        let place = definition.place;
+        match self.definitions.insert((scope, kind, name.clone()), definition) {
+            None => Ok(()),
+            Some(first) => {
+                let problem =
+                    format!("`{}` is defined in line {} already", kind.quote(&name), first.place.line);
+                Err(Fault::new(place, problem))
+            }
+        }
+    }
+
+    /// What a reference means.
+    ///
+    /// # Errors
+    /// When nothing has this name.
+    pub fn definition(&self, reference: &Reference) -> Parsed<&Definition> {
+        let find = |scope| self.definitions.get(&(scope, reference.kind, reference.name.clone()));
+        if let Some(found) = find(reference.scope).or_else(|| find(0)) {
+            return Ok(found);
+        }
+        let quoted = reference.kind.quote(&reference.name);
+        let fault = Fault::new(reference.place, format!("`{quoted}` is not defined"));
+        let close = self.definitions.keys().find(|(_, kind, name)| {
+            *kind == reference.kind && name.to_lowercase() == reference.name.to_lowercase()
+        });
+        let names = |kind: Kind| self.definitions.keys().filter(move |key| key.1 == kind).map(|key| &*key.2);
+        Err(match close {
+            Some((_, kind, name)) => fault.hint(format!("there is `{}`", kind.quote(name))),
+            None => {
+                match names(reference.kind).take(8).map(|name| reference.kind.quote(name)).collect::<Vec<_>>()
+                {
+                    names if names.is_empty() => fault.hint(format!("define it in a line `{quoted} = …`")),
+                    names => fault.hint(format!("there are {}", names.join(", "))),
+                }
+            }
+        })
+    }
+
+    /// Whether every name is defined and no definition uses itself; warns of those that nothing uses.
+    ///
+    /// # Errors
+    /// When not.
+    pub fn check(&mut self) -> Parsed<()> {
+        if self.phrases.is_empty() {
+            let place = Place { file: 0, line: 1, column: 1 };
+            return Err(Fault::new(place, "expected phrases, found none").hint("a line is a phrase"));
+        }
+        let mut uses = Uses { grammar: self, done: BTreeMap::new(), path: Vec::new() };
+        for phrase in &self.phrases {
+            uses.follow(&phrase.expression)?;
+        }
+        let used: Vec<Place> = uses.done.into_keys().collect();
+        // Those that no phrase uses must be right all the same.
+        let mut uses = Uses { grammar: self, done: BTreeMap::new(), path: Vec::new() };
+        for definition in self.definitions.values() {
+            uses.follow(&definition.expression)?;
+        }
+        let unused = self.definitions.iter().filter(|(_, d)| !used.contains(&d.place));
+        let warnings: Vec<Fault> = unused
+            .map(|((_, kind, name), d)| Fault::new(d.place, format!("nothing uses `{}`", kind.quote(name))))
+            .collect();
+        self.warnings.extend(warnings);
+        Ok(())
+    }
+}
+
+/// Follows definitions from one to those that it uses.
+struct Uses<'a> {
+    grammar: &'a Grammar,
+    /// Definitions that were followed, by their places.
+    done: BTreeMap<Place, ()>,
+    /// Those that are being followed, with their names.
+    path: Vec<(Place, String)>,
+}
+
+impl<'a> Uses<'a> {
+    fn follow(&mut self, expression: &'a Expression) -> Parsed<()> {
+        /// Longer chains of definitions are refused.
+        const MAX_CHAIN: usize = 100;
+        let mut references = Vec::new();
+        expression.for_each_reference(&mut |reference| references.push(reference));
+        for reference in references {
+            let definition = self.grammar.definition(reference)?;
+            let name = reference.kind.quote(&reference.name);
+            if let Some(begin) = self.path.iter().position(|(place, _)| *place == definition.place) {
+                let mut names: Vec<&str> = self.path[begin..].iter().map(|(_, name)| name.as_str()).collect();
+                names.push(&name);
+                let problem = format!("`{name}` uses itself: {}", names.join(" → "));
+                return Err(Fault::new(reference.place, problem)
+                    .hint("a phrase that goes on without end cannot be a graph"));
+            }
+            if self.path.len() == MAX_CHAIN {
+                let problem = format!("more than {MAX_CHAIN} definitions that use each other");
+                return Err(Fault::new(reference.place, problem));
+            }
+            if self.done.contains_key(&definition.place) {
+                continue;
+            }
+            self.path.push((definition.place, name));
+            self.follow(&definition.expression)?;
+            self.path.pop();
+            self.done.insert(definition.place, ());
+        }
+        Ok(())
+    }
+}

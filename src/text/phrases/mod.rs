@@ -1,0 +1,266 @@
+//! Phrases that people type: what may be said, what it is for, and how it is written.
+//!
+//! All kinds of files are read into one [`Grammar`](grammar::Grammar): hearken's own lines, Vosk's JSON
+//! lists, Home Assistant's YAML (hassil), and JSGF. The grammar becomes a network of words, in which what
+//! was said is found again with its slots, and an automaton, which a search asks. Sentences are never
+//! written out: lists and permutations multiply.
+//!
+//! ```text
+//! # A line is a phrase.
+//! turn (on|off) [the] {room} light[s]
+//! {room} = kitchen | living room -> living_room
+//! @intent brightness
+//! set the {room} to {0..100} percent
+//! ```
+
+mod automaton;
+mod examples;
+mod expression;
+mod fault;
+mod found;
+mod fragments;
+mod grammar;
+mod hassil;
+mod jsgf;
+mod json;
+mod lines;
+mod network;
+mod picture;
+mod sounds;
+mod template;
+mod yaml;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub use automaton::{Arc, Automaton, State};
+pub use examples::Example;
+pub use found::{Match, Slot};
+pub use sounds::{Alike, AlikeReport};
+
+use super::pronunciation::{Pronouncer, Pronunciation};
+use crate::error::{Error, Result, Stage, io};
+use fault::{Fault, Parsed};
+use fragments::Mark;
+use grammar::Grammar;
+use network::{Item, NO_WORD, Network};
+
+/// Longer files are refused, bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// The kinds of phrase files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// hearken's own: a phrase a line.
+    Lines,
+    /// Vosk's lists.
+    Json,
+    /// hassil's sentences.
+    Yaml,
+    Jsgf,
+}
+
+impl Format {
+    /// The format of a file by its name, or by how its text begins.
+    pub fn of(path: &Path, text: &str) -> Self {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+        match extension.as_str() {
+            "json" => Format::Json,
+            "yaml" | "yml" => Format::Yaml,
+            _ if jsgf::is_jsgf(text) => Format::Jsgf,
+            "jsgf" | "gram" => Format::Jsgf,
+            _ => {
+                let list = text.trim_start().strip_prefix('[').map(str::trim_start);
+                let json = list.is_some_and(|rest| rest.starts_with('"') || rest.starts_with(']'));
+                if json { Format::Json } else { Format::Lines }
+            }
+        }
+    }
+}
+
+/// What phrases allow, and what they mean.
+#[derive(Debug)]
+pub struct Phrases {
+    grammar: Grammar,
+    network: Network,
+    automaton: Automaton,
+}
+
+/// How the words of phrases are said.
+#[derive(Clone, Debug, Default)]
+pub struct SpokenWords {
+    /// For each of [`Phrases::words`], the likeliest first; none for those in `missing`.
+    pub ways: Vec<Vec<Pronunciation>>,
+    /// What is wrong with the words that have no pronunciation.
+    pub missing: Vec<Error>,
+}
+
+/// A phrase as it stands in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PhraseLine<'a> {
+    pub template: &'a str,
+    pub intent: Option<&'a str>,
+    /// Where it stands: file, line and column.
+    pub file: Option<&'a Path>,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl Phrases {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or something in it is wrong: names the line and the column. When its phrases
+    /// make too large a graph.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = read_text(path)?;
+        Self::parse(&text, Format::of(path, &text), Some(path))
+    }
+
+    /// Reads the text of a file. Only what stands in a file, `path`, can include others.
+    ///
+    /// # Errors
+    /// As [`Phrases::read`].
+    pub fn parse(text: &str, format: Format, path: Option<&Path>) -> Result<Self> {
+        let mut grammar =
+            Grammar { files: path.map(Path::to_path_buf).into_iter().collect(), ..Grammar::default() };
+        match Self::build(text, format, path, &mut grammar) {
+            Ok((network, automaton)) => Ok(Self { grammar, network, automaton }),
+            Err(fault) => Err(fault.into_error(&grammar.files)),
+        }
+    }
+
+    fn build(
+        text: &str,
+        format: Format,
+        path: Option<&Path>,
+        grammar: &mut Grammar,
+    ) -> Parsed<(Network, Automaton)> {
+        match format {
+            Format::Lines => lines::read(text, 0, path.map(folder).as_deref(), grammar)?,
+            Format::Json => json::read(text, 0, grammar)?,
+            Format::Yaml => hassil::read(text, 0, grammar)?,
+            Format::Jsgf => jsgf::read(text, 0, grammar)?,
+        }
+        grammar.check()?;
+        let network = Network::build(fragments::build(grammar)?)?;
+        check_phrases(grammar, &network)?;
+        let automaton = Automaton::of(&network)?;
+        Ok((network, automaton))
+    }
+
+    /// What may be said, for a search: words are places in [`Phrases::words`].
+    pub fn automaton(&self) -> &Automaton {
+        &self.automaton
+    }
+
+    /// All words that can be said, in lower case and sorted.
+    pub fn words(&self) -> &[String] {
+        &self.network.words
+    }
+
+    /// The place of a word among [`Phrases::words`].
+    pub fn word(&self, word: &str) -> Option<u32> {
+        self.words().binary_search_by(|known| known.as_str().cmp(word)).ok().map(|place| place as u32)
+    }
+
+    /// How each of [`Phrases::words`] is said.
+    pub fn pronounce(&self, pronouncer: &Pronouncer) -> SpokenWords {
+        let mut words = SpokenWords::default();
+        for word in self.words() {
+            words.ways.push(pronouncer.pronounce(word).unwrap_or_else(|error| {
+                let file = self.grammar.files.first();
+                words.missing.push(file.map_or(error.clone(), |file| error.in_file(file)));
+                Vec::new()
+            }));
+        }
+        words
+    }
+
+    /// What words (places in [`Phrases::words`]) mean; `None` where the phrases do not allow them. Of
+    /// several meanings the likeliest by the weights, then the first in the file.
+    pub fn find(&self, words: &[u32]) -> Option<Match> {
+        found::find(&self.network, &self.grammar.phrases, words)
+    }
+
+    /// The phrases in the order of the file.
+    pub fn phrases(&self) -> impl Iterator<Item = PhraseLine<'_>> {
+        self.grammar.phrases.iter().map(|phrase| PhraseLine {
+            template: &phrase.template,
+            intent: phrase.intent.as_deref(),
+            file: self.grammar.files.get(phrase.place.file as usize).map(PathBuf::as_path),
+            line: phrase.place.line,
+            column: phrase.place.column,
+        })
+    }
+
+    /// What is odd or left out, and does no harm: each with its place.
+    pub fn warnings(&self) -> Vec<Error> {
+        self.grammar.warnings.iter().map(|fault| fault.clone().into_error(&self.grammar.files)).collect()
+    }
+}
+
+/// The folder of a file.
+fn folder(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).to_path_buf()
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// When it cannot be read, is too long, or is no UTF-8: names the line and the column.
+fn read_text(path: &Path) -> Result<String> {
+    let failed = |e| io(Stage::Text, path, e);
+    if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+        let problem = format!("expected phrases, found a file of more than {} MB", MAX_BYTES >> 20);
+        return Err(Error::new(Stage::Text, problem).in_file(path));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|e| {
+        let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();
+        let line = good.matches('\n').count() + 1;
+        let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Error::new(Stage::Text, "expected text in UTF-8, found other bytes")
+            .at(format!("line {line}, column {column}"))
+            .in_file(path)
+    })
+}
+
+/// Whether every phrase has words; warns of those that can never be said, and of those that can be said by
+/// silence.
+fn check_phrases(grammar: &mut Grammar, network: &Network) -> Parsed<()> {
+    let mut possible = BTreeSet::new();
+    for arc in &network.arcs[0] {
+        let [Item::Mark(Mark::Phrase(phrase))] = network.items(arc) else { continue };
+        possible.insert(*phrase as usize);
+        let place = grammar.phrases[*phrase as usize].place;
+        let mut reached = BTreeSet::from([arc.to]);
+        let mut waiting = vec![arc.to];
+        let (mut words, mut silence) = (false, false);
+        while let Some(state) = waiting.pop() {
+            silence |= network.is_final[state as usize];
+            for arc in &network.arcs[state as usize] {
+                words |= arc.word != NO_WORD;
+                if arc.word == NO_WORD && reached.insert(arc.to) {
+                    waiting.push(arc.to);
+                }
+            }
+        }
+        if !words {
+            return Err(Fault::new(place, "expected words, found a phrase without any"));
+        }
+        if silence {
+            let problem = "all of this phrase is optional; that it is said by saying nothing is left out";
+            grammar.warnings.push(Fault::new(place, problem));
+        }
+    }
+    if possible.is_empty() {
+        return Err(Fault::new(grammar.phrases[0].place, "none of the phrases can ever be said"));
+    }
+    for (number, phrase) in grammar.phrases.iter().enumerate() {
+        if !possible.contains(&number) {
+            grammar.warnings.push(Fault::new(phrase.place, "this phrase can never be said and is left out"));
+        }
+    }
+    Ok(())
+}

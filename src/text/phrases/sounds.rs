@@ -1,0 +1,285 @@
+//! Sentences that mean different things and sound alike.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use super::automaton::{Automaton, State};
+use super::{Match, Phrases};
+use crate::text::pronunciation::ARPABET;
+
+/// More words side by side are not compared.
+const MAX_WORDS: usize = 3;
+/// More ways from one state are not compared.
+const MAX_WAYS: usize = 20_000;
+/// More steps of comparing are not done.
+const MAX_STEPS: usize = 30_000_000;
+/// Larger distances are no likeness, in phones; a like phone in another's place counts half.
+const MAX_DISTANCE: f32 = 1.0;
+
+/// Two sentences that are hard to tell apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alike {
+    /// Their words, with spaces between.
+    pub sentences: [String; 2],
+    /// The words in which they differ.
+    pub parts: [String; 2],
+    /// The phones in which they differ: 0 for those that sound the same, a half for a phone in the place of
+    /// one that is like it.
+    pub distance: f32,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlikeReport {
+    /// The most alike come first.
+    pub pairs: Vec<Alike>,
+    /// Whether there was too much to compare all of it.
+    pub cut_short: bool,
+}
+
+/// Words from one state of an automaton to another.
+#[derive(Clone, Debug)]
+struct Way {
+    words: Vec<u32>,
+    /// The state before the last word.
+    before: State,
+}
+
+impl Phrases {
+    /// Sentences that mean different things and differ in at most one phone; `pronunciations` has the ways
+    /// to say each of [`Phrases::words`].
+    pub fn alike(&self, pronunciations: &[Vec<Vec<u32>>]) -> AlikeReport {
+        let mut report = AlikeReport::default();
+        let automaton = self.automaton();
+        let (before, behind) = (ways_before(automaton), ways_behind(automaton));
+        let mut steps = 0;
+        let differences = Differences::new();
+        // Each pair of parts is shown once, in the first sentences that have it.
+        let mut known: HashSet<[String; 2]> = HashSet::new();
+        for state in (0..automaton.num_states() as u32).map(State) {
+            let (ways, all) = ways(automaton, state);
+            report.cut_short |= !all;
+            for (end, ways) in ways {
+                let empty = Vec::new();
+                let behind = end.and_then(|end| behind.get(end.0 as usize)).unwrap_or(&empty);
+                let sentence = |way: &Way| {
+                    [before[state.0 as usize].as_slice(), way.words.as_slice(), behind.as_slice()].concat()
+                };
+                let mut meanings: HashMap<usize, Option<Meaning>> = HashMap::new();
+                for (a, b, distance) in close_pairs(&ways, pronunciations, &differences, &mut steps) {
+                    let pair = [&ways[a], &ways[b]];
+                    let parts = pair.map(|way| self.text(&way.words));
+                    if !pair[0].differs(pair[1]) || known.contains(&parts) {
+                        continue;
+                    }
+                    for (number, way) in [a, b].into_iter().zip(pair) {
+                        meanings.entry(number).or_insert_with(|| self.find(&sentence(way)).map(meaning));
+                    }
+                    if meanings[&a] != meanings[&b] {
+                        known.insert(parts.clone());
+                        let sentences = pair.map(|way| self.text(&sentence(way)));
+                        report.pairs.push(Alike { sentences, parts, distance });
+                    }
+                }
+            }
+            if steps > MAX_STEPS {
+                report.cut_short = true;
+                break;
+            }
+        }
+        report.pairs.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.sentences.cmp(&b.sentences)));
+        report
+    }
+
+    fn text(&self, words: &[u32]) -> String {
+        words.iter().map(|&word| self.words()[word as usize].as_str()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What makes a difference: intent and slots where there are any, else the phrase and its text.
+type Meaning = (Option<String>, Vec<(String, String)>, Option<(usize, String)>);
+
+fn meaning(found: Match) -> Meaning {
+    let slots: Vec<_> = found.slots.into_iter().map(|slot| (slot.name, slot.value)).collect();
+    let plain = (found.intent.is_none() && slots.is_empty()).then_some((found.phrase, found.text));
+    (found.intent, slots, plain)
+}
+
+impl Way {
+    /// Whether two ways differ from the first word to the last; if not, a shorter difference is found elsewhere.
+    fn differs(&self, other: &Way) -> bool {
+        let same_end = self.before == other.before && self.words.last() == other.words.last();
+        self.words[0] != other.words[0] && !same_end
+    }
+}
+
+/// The shortest words from the start to each state.
+fn ways_before(automaton: &Automaton) -> Vec<Vec<u32>> {
+    let mut ways: Vec<Option<Vec<u32>>> = vec![None; automaton.num_states()];
+    ways[0] = Some(Vec::new());
+    let mut waiting = VecDeque::from([automaton.start()]);
+    while let Some(state) = waiting.pop_front() {
+        let way = ways[state.0 as usize].clone().unwrap_or_default();
+        for arc in automaton.arcs(state) {
+            let next = &mut ways[arc.to.0 as usize];
+            if next.is_none() {
+                *next = Some([way.as_slice(), &[arc.word]].concat());
+                waiting.push_back(arc.to);
+            }
+        }
+    }
+    ways.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+/// The shortest words from each state to an end.
+fn ways_behind(automaton: &Automaton) -> Vec<Vec<u32>> {
+    let states = || (0..automaton.num_states() as u32).map(State);
+    let mut before: Vec<Vec<(State, u32)>> = vec![Vec::new(); automaton.num_states()];
+    for state in states() {
+        automaton.arcs(state).iter().for_each(|arc| before[arc.to.0 as usize].push((state, arc.word)));
+    }
+    let mut ways: Vec<Option<Vec<u32>>> = vec![None; automaton.num_states()];
+    let mut waiting: VecDeque<State> = states().filter(|&state| automaton.end(state).is_some()).collect();
+    waiting.iter().for_each(|state| ways[state.0 as usize] = Some(Vec::new()));
+    while let Some(state) = waiting.pop_front() {
+        let way = ways[state.0 as usize].clone().unwrap_or_default();
+        for &(from, word) in &before[state.0 as usize] {
+            if ways[from.0 as usize].is_none() {
+                ways[from.0 as usize] = Some([[word].as_slice(), way.as_slice()].concat());
+                waiting.push_back(from);
+            }
+        }
+    }
+    ways.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+/// The ways of up to [`MAX_WORDS`] words from a state, by the state to which they lead, or `None` where they
+/// end a sentence; and whether these are all.
+fn ways(automaton: &Automaton, state: State) -> (BTreeMap<Option<State>, Vec<Way>>, bool) {
+    let mut ways: BTreeMap<Option<State>, Vec<Way>> = BTreeMap::new();
+    let mut waiting = VecDeque::from([(state, Way { words: Vec::new(), before: state })]);
+    let mut count = 0;
+    while let Some((at, way)) = waiting.pop_front() {
+        if way.words.len() == MAX_WORDS {
+            continue;
+        }
+        for arc in automaton.arcs(at) {
+            count += 1;
+            if count > MAX_WAYS {
+                return (ways, false);
+            }
+            let longer = Way { words: [way.words.as_slice(), &[arc.word]].concat(), before: at };
+            if automaton.end(arc.to).is_some() {
+                ways.entry(None).or_default().push(longer.clone());
+            }
+            // Behind the last word of a sentence nothing differs any more.
+            if !automaton.arcs(arc.to).is_empty() {
+                ways.entry(Some(arc.to)).or_default().push(longer.clone());
+                waiting.push_back((arc.to, longer));
+            }
+        }
+    }
+    (ways, true)
+}
+
+/// Ways whose pronunciations are close to each other, each pair once with its least distance; `steps` counts
+/// what was done.
+fn close_pairs(
+    ways: &[Way],
+    pronunciations: &[Vec<Vec<u32>>],
+    differences: &Differences,
+    steps: &mut usize,
+) -> Vec<(usize, usize, f32)> {
+    /// More pronunciations of a word are guesses that are hardly ever right.
+    const MAX_PRONUNCIATIONS: usize = 3;
+    // Sorted, so that those that begin alike are compared together.
+    let mut entries: Vec<(Vec<u32>, usize)> = Vec::new();
+    for (number, way) in ways.iter().enumerate() {
+        let mut said = vec![Vec::new()];
+        for &word in &way.words {
+            let ways = pronunciations[word as usize].iter().take(MAX_PRONUNCIATIONS);
+            let longer =
+                said.iter().flat_map(|before| ways.clone().map(|way| [before.as_slice(), way].concat()));
+            said = longer.collect();
+        }
+        entries.extend(said.into_iter().map(|phones| (phones, number)));
+    }
+    entries.sort_unstable();
+    let mut close: BTreeMap<(usize, usize), f32> = BTreeMap::new();
+    for (own, (phones, way)) in entries.iter().enumerate() {
+        // Rows of edit distances for ever longer beginnings of the other, which its successor may share.
+        let mut rows: Vec<Vec<f32>> = vec![(0..=phones.len()).map(|i| i as f32).collect()];
+        let mut last: &[u32] = &[];
+        let mut at = own + 1;
+        while at < entries.len() && *steps <= MAX_STEPS {
+            let (other, other_way) = &entries[at];
+            let shared = other.iter().zip(last).take_while(|(a, b)| a == b).count();
+            rows.truncate(shared + 1);
+            let mut hopeless = false;
+            while rows.len() <= other.len() && !hopeless {
+                let row = differences.next_row(&rows[rows.len() - 1], phones, other[rows.len() - 1]);
+                *steps += 1;
+                hopeless = row.iter().all(|&distance| distance > MAX_DISTANCE);
+                rows.push(row);
+            }
+            last = &other[..rows.len() - 1];
+            if hopeless {
+                // All that begin like this are too far away.
+                at += entries[at..].partition_point(|(phones, _)| phones.starts_with(last));
+                continue;
+            }
+            let distance = rows[other.len()][phones.len()];
+            if distance <= MAX_DISTANCE && way != other_way {
+                let known = close.entry(((*way).min(*other_way), (*way).max(*other_way))).or_insert(distance);
+                *known = known.min(distance);
+            }
+            at += 1;
+        }
+    }
+    close.into_iter().map(|((a, b), distance)| (a, b, distance)).collect()
+}
+
+/// Phones that are like each other.
+const LIKE: [&[&str]; 16] = [
+    &["P", "B"],
+    &["T", "D"],
+    &["K", "G"],
+    &["F", "V"],
+    &["F", "TH"],
+    &["S", "Z"],
+    &["S", "TH"],
+    &["TH", "DH"],
+    &["SH", "ZH", "CH", "JH"],
+    &["M", "N", "NG"],
+    &["AA", "AO", "AH"],
+    &["AE", "EH"],
+    &["IH", "IY"],
+    &["IH", "EH"],
+    &["UH", "UW"],
+    &["IH", "AH", "UH"],
+];
+
+/// What each phone in the place of another counts.
+struct Differences([[f32; ARPABET.len() + 1]; ARPABET.len() + 1]);
+
+impl Differences {
+    fn new() -> Self {
+        let name = |phone: usize| ARPABET.get(phone.wrapping_sub(1)).copied().unwrap_or_default();
+        let difference = |a: usize, b: usize| {
+            let alike = LIKE.iter().any(|group| group.contains(&name(a)) && group.contains(&name(b)));
+            if a == b { 0.0 } else { [1.0, 0.5][usize::from(alike)] }
+        };
+        Self(std::array::from_fn(|a| std::array::from_fn(|b| difference(a, b))))
+    }
+
+    /// The edit distances of a beginning that is one phone longer.
+    fn next_row(&self, row: &[f32], phones: &[u32], phone: u32) -> Vec<f32> {
+        let differences = &self.0[(phone as usize).min(ARPABET.len())];
+        let mut next = Vec::with_capacity(row.len());
+        next.push(row[0] + 1.0);
+        for (i, &own) in phones.iter().enumerate() {
+            let instead = row[i] + differences[(own as usize).min(ARPABET.len())];
+            next.push(instead.min(row[i + 1] + 1.0).min(next[i] + 1.0));
+        }
+        next
+    }
+}
