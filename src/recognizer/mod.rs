@@ -11,6 +11,7 @@ pub mod detector;
 pub mod embedded;
 pub mod evaluate;
 pub mod front_end;
+mod language;
 mod open;
 #[cfg(feature = "digits")]
 mod packing;
@@ -24,6 +25,7 @@ pub mod words;
 
 pub use detector::{DetectorFactory, SpeechDetector};
 pub use evaluate::{Utterance, evaluate_entry};
+pub use language::{LanguageOptions, LanguageSummary};
 pub use open::{Recognizer, final_text};
 pub use pipeline::Pipeline;
 pub use stream::{Stream, StreamOptions, step_batch};

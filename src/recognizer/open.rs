@@ -173,6 +173,17 @@ impl Recognizer {
         Self::from_bytes(embedded::digits()?, kind, options)
     }
 
+    /// The same network with another search.
+    pub(super) fn with_decoders(self, metadata: Metadata, decoders: DecoderFactory) -> Self {
+        Self { metadata: Arc::new(metadata), decoders, ..self }
+    }
+
+    /// Whether it can write a word (in lower case): by its lexicon, else by its tokens.
+    pub fn writes(&self, word: &str) -> bool {
+        let words = self.decoders.words();
+        if words.is_empty() { self.metadata.writes(word) } else { words.iter().any(|known| known == word) }
+    }
+
     /// A new stream.
     ///
     /// # Errors
@@ -252,7 +263,7 @@ pub(super) fn stages(
 ) -> Result<(FrontEnd, Stepper, SegmentDecoder)> {
     let metadata = recognizer.metadata();
     let Metadata { tokens, decoder, .. } = metadata;
-    let words = WordBuilder::new(tokens, decoder, recognizer.clock());
+    let words = WordBuilder::new(tokens, decoder, recognizer.clock()).with_words(recognizer.decoders.words());
     let spec = recognizer.engine.spec();
     let mut segments = SegmentDecoder::new(recognizer.decoders.decoder(), words, spec.num_tokens)
         .with_reset_after_other_speech(decoder.reset_after_other_speech_ms);
