@@ -57,8 +57,9 @@ fn streaming_step(c: &mut Criterion) {
         if !kind.is_compiled_in() || (kind == EngineKind::Ort && library.is_none()) {
             continue;
         }
+        let file = onnx::OnnxFile::from_bytes(bytes.clone()).expect("just written");
         let network = onnx::read(&bytes).expect("just written").0;
-        let engine = engine::load(kind, &bytes, network, &options).expect("the engine runs the model");
+        let engine = engine::load(kind, &file, network, &options).expect("the engine runs the model");
         for (name, x) in [("speech", &speech), ("silence", &silence)] {
             let (mut state, mut out) = (engine.zero_state(), Vec::new());
             let mut call = |x: &[f32]| {

@@ -7,7 +7,7 @@
 use crate::common::networks::{CELLS, Numbers, config, metadata, random};
 use hearken::engine::{Engine, EngineKind, EngineOptions, LibrarySearch, State, TensorData, load};
 use hearken::model::{CellKind, NetworkConfig};
-use hearken::onnx::write;
+use hearken::onnx::{OnnxFile, write};
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -26,6 +26,7 @@ fn options() -> EngineOptions {
 fn engines(config: &NetworkConfig, seed: u64) -> Vec<Box<dyn Engine>> {
     let network = random(config, seed);
     let bytes = write(&network, &metadata(config)).expect("a good network");
+    let file = OnnxFile::from_bytes(bytes).expect("an ONNX file");
     let options = options();
     let mut engines = Vec::new();
     for kind in EngineKind::ALL {
@@ -34,7 +35,7 @@ fn engines(config: &NetworkConfig, seed: u64) -> Vec<Box<dyn Engine>> {
         } else if kind == EngineKind::Ort && options.ort_library.candidates().is_empty() {
             eprintln!("skipped: no onnxruntime; set ORT_DYLIB_PATH or activate a Python environment with it");
         } else {
-            engines.push(load(kind, &bytes, network.clone(), &options).expect("the engine loads"));
+            engines.push(load(kind, &file, network.clone(), &options).expect("the engine loads"));
         }
     }
     engines

@@ -12,7 +12,7 @@ use hearken::features::FbankOptions;
 use hearken::model::{CellKind, Network, NetworkConfig};
 use hearken::onnx::import::{ImportOptions, import};
 use hearken::onnx::inspect::describe;
-use hearken::onnx::{ExportOptions, Precision, Target, targets, write};
+use hearken::onnx::{ExportOptions, Metadata, OnnxFile, Precision, Target, targets, write};
 use hearken::recognizer::Recognizer;
 
 /// Stacks of every cell and depth, and a mixed one.
@@ -30,6 +30,10 @@ fn stacks() -> Vec<NetworkConfig> {
     stacks
 }
 
+fn own_file(network: &Network<f32>, metadata: &Metadata) -> OnnxFile {
+    OnnxFile::from_bytes(write(network, metadata).expect("written")).expect("an ONNX file")
+}
+
 fn frames(config: &NetworkConfig, steps: usize, seed: u64) -> Vec<f32> {
     let numbers = Numbers(seed).vec(steps * config.subsampling * config.num_features, 3.0);
     numbers.into_iter().map(|v| v - 6.0).collect()
@@ -42,7 +46,7 @@ fn every_target_and_precision_agrees_with_the_model() {
         let (network, metadata) = (random(config, seed as u64), metadata(config));
         let streams: Vec<Vec<f32>> =
             [13, 9, 4, 7].iter().enumerate().map(|(i, &n)| frames(config, n, 50 + i as u64)).collect();
-        let own = Runners::of_own(&write(&network, &metadata).expect("written"), &network, &engines);
+        let own = Runners::of_own(&own_file(&network, &metadata), &network, &engines);
         let expected = compare(&own.runners[..1], &streams, -15.9).expect("runs").remove(0).log_probs;
         let targets = [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton, Target::Whole];
         let exact = targets.map(|t| (t, Precision::Float32, 1e-4, 1e-4));
@@ -53,8 +57,9 @@ fn every_target_and_precision_agrees_with_the_model() {
             let name = format!("{:?} for {target}, {precision}", config.layers);
             let bytes =
                 exported(&network, &metadata, &ExportOptions { precision, ..ExportOptions::new(target) });
-            let description = describe(&bytes).expect("described");
-            let runners = Runners::of_graph(&bytes, &description, config.num_features, &engines);
+            let file = OnnxFile::from_bytes(bytes).expect("an ONNX file");
+            let interface = file.interface(&[]).expect("its own");
+            let runners = Runners::of_graph(&file, &interface, config.num_features, &engines);
             let refused: Vec<String> = runners.refused.iter().map(|r| r.1.to_string()).collect();
             assert!(!runners.runners.is_empty(), "{name}: {refused:?}");
             let rows = compare(&runners.runners, &streams, -15.9).expect("runs");
@@ -89,13 +94,13 @@ fn samples_in_give_what_features_give_one_delay_later() {
     let mut fbank = hearken::features::Fbank::new(&metadata.features).expect("good settings");
     fbank.push(&samples, &mut features);
     fbank.finish(&mut features);
-    let own = Runners::of_own(&write(&network, &metadata).expect("written"), &network, &engines);
+    let own = Runners::of_own(&own_file(&network, &metadata), &network, &engines);
     let expected = compare(&own.runners[..1], &[features], -15.9).expect("runs").remove(0).log_probs;
     let with_frontend = |target| ExportOptions { with_frontend: true, ..ExportOptions::new(target) };
     for (target, file) in [(Target::OnnxRuntime, 0), (Target::Triton, 0)] {
         let export = targets::export(&network, &metadata, &with_frontend(target)).expect("exported");
-        let bytes = &export.files[file].bytes;
-        let runners = Runners::of_graph(bytes, &describe(bytes).expect("described"), 80, &engines);
+        let file = OnnxFile::from_bytes(export.files[file].bytes.clone()).expect("an ONNX file");
+        let runners = Runners::of_graph(&file, &file.interface(&[]).expect("its own"), 80, &engines);
         assert!(runners.takes_samples);
         let longer = [samples.clone(), vec![0.0; 640]].concat();
         let rows = compare(&runners.runners, &[longer, samples[..640 * 5].to_vec()], 0.0).expect("runs");
@@ -198,7 +203,7 @@ fn a_description_says_who_would_load_what() {
         let found: Vec<&str> = description.targets.iter().filter(|t| t.loads).map(|t| t.system).collect();
         assert_eq!(found, loads, "{target}");
         assert!(description.targets.iter().all(|t| !t.reason.is_empty()));
-        assert_eq!(description.states.len(), [1, 8, 1, 0][target as usize], "{target}");
+        assert_eq!(description.interface.states.len(), [1, 8, 1, 0][target as usize], "{target}");
         assert!(description.drawing.iter().any(|line| line.contains("GRU")), "{target}");
         // Two layers of GRU: 3 gates of 8 rows of 8 inputs and 8 recurrent values.
         let gru = description.layers.iter().find(|l| l.name == "layers.1.gru").expect("by name");
@@ -212,8 +217,9 @@ fn whole_recordings_are_never_longer_than_their_frames() {
     let Some(engines) = options() else { return };
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8)], true, true) };
     let bytes = exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::Whole));
+    let file = OnnxFile::from_bytes(bytes).expect("an ONNX file");
     for kind in [EngineKind::Ort, EngineKind::Tract].into_iter().filter(|k| k.is_compiled_in()) {
-        let graph = graph::open(kind, &bytes, &engines).expect("opened");
+        let graph = graph::open(kind, &file, &engines).expect("opened");
         let x = StateTensor { shape: vec![4, 40, 80], data: TensorData::F32(vec![0.0; 4 * 40 * 80]) };
         let lengths = StateTensor { shape: vec![4], data: TensorData::I64(vec![0, 5, 40, 1000]) };
         let outputs = graph.run(&[("x", &x), ("lengths", &lengths)]).expect("runs");

@@ -237,7 +237,7 @@ fn states_are_told_by_the_cells_and_not_by_their_order() {
 
 #[test]
 fn what_cannot_stream_or_would_be_computed_otherwise_is_left_out_by_name() {
-    use hearken::onnx::graph::float;
+    use hearken::onnx::build::graph::float;
     use hearken::onnx::proto::AttributeProto;
     if options().is_none() {
         return;

@@ -255,7 +255,7 @@ fn string(name: &str, value: &'static str) -> proto::AttributeProto {
 
 #[test]
 fn what_cannot_be_taken_is_refused_by_name_and_node() {
-    use hearken::onnx::graph::{float, int, strings};
+    use hearken::onnx::build::graph::{float, int, strings};
     type Change = fn(&mut proto::GraphProto);
     let lstm = "torch-script-lstm-1";
     let cases: [(&str, Change); 12] = [
@@ -352,7 +352,7 @@ fn a_damaged_model_of_ours_is_refused_and_not_imported_without_its_words() {
 /// The matrices of a file as bytes with a scale for each row or column, and `DequantizeLinear`.
 #[test]
 fn weights_behind_dequantizelinear_are_read() {
-    use hearken::onnx::graph::int;
+    use hearken::onnx::build::graph::int;
     let plain = take(&bytes("torch-script-lstm-1"));
     let tensor = |name: String, dims: Vec<i64>, data_type: i32| proto::TensorProto {
         name,

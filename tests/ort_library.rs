@@ -8,7 +8,7 @@ use crate::common::alone::alone;
 use crate::common::networks::{config, metadata, random};
 use hearken::engine::{EngineKind, EngineOptions, LibrarySearch, load};
 use hearken::model::CellKind;
-use hearken::onnx::write;
+use hearken::onnx::{OnnxFile, write};
 
 #[test]
 fn a_missing_onnxruntime_is_told_with_path_and_need() {
@@ -19,6 +19,7 @@ fn missing() {
     let config = config(&[(CellKind::Gru, 8)], true, true);
     let network = random(&config, 1);
     let bytes = write(&network, &metadata(&config)).expect("a good network");
+    let file = OnnxFile::from_bytes(bytes).expect("an ONNX file");
     let dir = tempfile::tempdir().expect("a directory");
     let fake = dir.path().join("libonnxruntime.so");
     std::fs::write(&fake, b"not a library").expect("written");
@@ -26,12 +27,12 @@ fn missing() {
         let search = LibrarySearch { explicit: Some(path.clone()), ..Default::default() };
         let options = EngineOptions { ort_library: search, ..EngineOptions::default() };
         let error =
-            load(EngineKind::Ort, &bytes, network.clone(), &options).map(|_| ()).expect_err("no library");
+            load(EngineKind::Ort, &file, network.clone(), &options).map(|_| ()).expect_err("no library");
         let text = error.to_string();
         assert!(text.contains(&path.display().to_string()) && text.contains("1.17"), "{text}");
     }
     let options = EngineOptions::default();
-    assert!(load(EngineKind::Ort, &bytes, network, &options).is_err());
+    assert!(load(EngineKind::Ort, &file, network, &options).is_err());
 }
 
 /// A library that says it is 1.16.3, and whose interface must never be asked for.
@@ -57,9 +58,10 @@ fn old() {
     let config = config(&[(CellKind::Gru, 8)], true, true);
     let network = random(&config, 1);
     let bytes = write(&network, &metadata(&config)).expect("a good network");
+    let file = OnnxFile::from_bytes(bytes).expect("an ONNX file");
     let search = LibrarySearch { executable_dir: Some(dir.path().into()), ..Default::default() };
     let options = EngineOptions { ort_library: search, ..EngineOptions::default() };
-    let error = load(EngineKind::Ort, &bytes, network, &options).map(|_| ()).expect_err("too old");
+    let error = load(EngineKind::Ort, &file, network, &options).map(|_| ()).expect_err("too old");
     let text = error.to_string();
     for part in [&library.display().to_string(), "1.16.3", "1.17", "ORT_DYLIB_PATH"] {
         assert!(text.contains(part), "{text}");

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use hearken::model::network::parameter_shapes;
-use hearken::model::{Network, NetworkConfig, Parameter, Real, Steps, Weights, Workspace};
+use hearken::model::{Kernels, Network, NetworkConfig, Parameter, Real, Steps, Weights, Workspace};
 use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
 use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Said, Stream};
@@ -145,7 +145,7 @@ fn cast_network<T: Real>(network: &Network<f32>) -> Network<T> {
 }
 
 /// One worker's pass over a batch: the loss a label; the gradients stay in the worker.
-fn pass<T: Real>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) -> f64 {
+fn pass<T: Kernels>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) -> f64 {
     let weights = Weights::new(network, true).expect("all parameters are there");
     let scale = 1.0 / batch.num_labels() as f64;
     let update = Update {
@@ -168,11 +168,11 @@ fn pass<T: Real>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) ->
     sums.loss * scale
 }
 
-fn worker<T: Real>(network: &Network<f32>) -> Worker<T> {
+fn worker<T: Kernels>(network: &Network<f32>) -> Worker<T> {
     Worker::new(&network.parameters.iter().map(|p| p.data.len()).collect::<Vec<_>>())
 }
 
-fn check_case<T: Real>(case: &Case) {
+fn check_case<T: Kernels>(case: &Case) {
     let network = cast_network::<T>(&case.network);
     let weights = Weights::new(&network, false).expect("all parameters are there");
     let steps = Steps::new(&case.batches[0].lengths);

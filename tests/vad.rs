@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hearken::audio;
 use hearken::decode::EndpointOptions;
 use hearken::engine::{EngineKind, EngineOptions, LibrarySearch};
+use hearken::onnx::OnnxFile;
 use hearken::recognizer::{Recognizer, StreamOptions, silero};
 
 fn options() -> EngineOptions {
@@ -41,7 +42,8 @@ fn probabilities_are_those_of_the_package() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vad/silero.json");
     let golden = std::fs::read_to_string(golden).expect("the golden");
     let expected: Vec<f32> = serde_json::from_str(&golden).expect("numbers");
-    let mut detector = silero::detector(&file, EngineKind::Ort, &options()).expect("opened");
+    let mut detector =
+        silero::detector(&OnnxFile::read(&file).expect("read"), EngineKind::Ort, &options()).expect("opened");
     let samples = samples();
     for pass in 0..2 {
         let found: Vec<f32> = samples
@@ -65,7 +67,7 @@ fn a_detector_keeps_a_segment_open_while_it_hears_speech() {
         let endpoint = EndpointOptions { rule2_min_trailing_silence: 0.1, ..EndpointOptions::default() };
         let options = StreamOptions { endpoint: Some(endpoint), detector, ..Default::default() };
         let mut stream = recognizer.stream_with(&options).expect("a stream");
-        let mut events = stream.push(&samples()).expect("heard");
+        let mut events = stream.accept_waveform(&samples()).expect("heard");
         events.extend(stream.finish().expect("finished"));
         events.iter().filter(|e| matches!(e, hearken::recognizer::Event::Final(_))).count()
     };

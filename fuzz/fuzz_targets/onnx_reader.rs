@@ -3,7 +3,7 @@
 //! engine and out again.
 #![no_main]
 
-use hearken::engine::{EngineKind, EngineOptions, State, load};
+use hearken::engine::{Engine, NativeEngine, State};
 use hearken::model::Network;
 use hearken::onnx::import::{ImportOptions, import};
 use hearken::onnx::{Metadata, check, inspect, read, write};
@@ -14,10 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(description) = inspect::describe(bytes) {
         assert!(description.drawing.len() <= 203);
         let _ = Metadata::from_entries(&description.metadata);
-        let _ = description.state_specs();
     }
     if let Ok((network, metadata)) = read(bytes) {
-        runs(bytes, &network);
+        runs(&network);
         // A file that is read strictly is one that hearken writes.
         comes_back(&network, &metadata);
     }
@@ -30,8 +29,8 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// Two streams through the native engine. The weights may be no numbers, so the results may be none.
-fn runs(bytes: &[u8], network: &Network<f32>) {
-    let Ok(engine) = load(EngineKind::Native, bytes, network.clone(), &EngineOptions::default()) else {
+fn runs(network: &Network<f32>) {
+    let Ok(engine) = NativeEngine::new(network.clone()) else {
         return;
     };
     let spec = engine.spec();

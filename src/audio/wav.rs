@@ -1,7 +1,8 @@
 //! WAV files: the header, read forgivingly and as a stream; and a writer.
 //!
-//! The header is read by hand because recorders write more kinds than WAV libraries take: streams
-//! of unknown length, floats of 64 bits, G.711, odd chunk sizes. What follows it is raw PCM.
+//! The header is read by hand because recorders write more kinds than hound takes: streams of unknown
+//! length, floats of 64 bits, G.711, odd chunk sizes. The samples behind it are read by hound, those that it
+//! does not know (G.711, 64 bits) as raw PCM.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -13,14 +14,6 @@ use super::convert::{Encoding, f32_to_s16};
 use super::input::{Input, unreadable};
 use super::raw::{Length, RawFormat};
 use super::{check_channels, check_rate};
-
-/// Whether a chunk begins here, or a tag; anything else behind the samples is more of them.
-pub(super) fn is_chunk(bytes: &[u8]) -> bool {
-    let Some(head) = bytes.get(..8) else { return false };
-    let printable = head[..4].iter().all(|b| (b' '..=b'~').contains(b));
-    let letters = head[..4].iter().filter(|b| b.is_ascii_alphanumeric()).count();
-    printable && letters >= 3 && u32_at(head, 4) <= i32::MAX as u32
-}
 
 /// What follows a WAV header.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Outcome, Stop};
 use crate::error::{self, Error, Stage};
-use crate::onnx::import::{ImportOptions, import, parse_features, parse_tokens};
-use crate::onnx::{load, write_file};
+use crate::onnx::import::{ImportOptions, import_file, parse_features, parse_tokens};
+use crate::onnx::{OnnxFile, write_file};
 use crate::output::printable;
 use crate::train::recipe::NetworkTable;
 
@@ -63,8 +63,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
         features,
         subsampling: args.subsampling.into(),
     };
-    let bytes = load::read_bytes(&args.file)?;
-    let imported = import(&bytes, &options).map_err(|e| e.in_file(&args.file))?;
+    let file = OnnxFile::read(&args.file)?;
+    let imported = import_file(&file, &options).map_err(|e| e.in_file(&args.file))?;
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|e| error::io(Stage::Output, folder, e))?;
     write_file(&args.out, &imported.network, &imported.metadata)?;

@@ -10,8 +10,9 @@ use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::inspect::{Description, Port, describe_with};
-use crate::onnx::{self, Metadata};
+use crate::onnx::inspect::{Description, describe_file};
+use crate::onnx::interface::Port;
+use crate::onnx::{self, Metadata, OnnxFile};
 use crate::output::printable;
 use crate::recognizer::embedded;
 use crate::units::counted;
@@ -38,10 +39,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let Some(path) = &args.file else {
-        return describe(args, embedded::digits()?, Path::new("the digits model"));
+        let file = OnnxFile::from_bytes(embedded::digits()?)?;
+        return describe(args, &file, Path::new("the digits model"));
     };
     if !path.is_dir() {
-        return describe(args, &onnx::load::read_bytes(path)?, path);
+        return describe(args, &OnnxFile::read(path)?, path);
     }
     let files = models(path)?;
     if args.json {
@@ -50,7 +52,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     for (i, file) in files.iter().enumerate() {
         let (space, name) = (if i > 0 { "\n" } else { "" }, quoted(file));
         print(&format!("{space}{name}\n"))?;
-        describe(args, &onnx::load::read_bytes(file)?, file)?;
+        describe(args, &OnnxFile::read(file)?, file)?;
     }
     Ok(Outcome::Done)
 }
@@ -58,7 +60,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
 /// One object for all files of a folder.
 fn folder_json(args: &Args, folder: &Path, files: &[PathBuf]) -> Result<Value> {
     let one = |file: &PathBuf| {
-        let (description, own) = read(args, &onnx::load::read_bytes(file)?, file)?;
+        let (description, own) = read(args, &OnnxFile::read(file)?, file)?;
         let mut all = to_json(&description, own.as_ref());
         all["file"] = json!(quoted(file));
         Ok(all)
@@ -89,14 +91,14 @@ fn models(folder: &Path) -> Result<Vec<PathBuf>> {
 /// What is known of a model of hearken's own.
 type Own = (Network<f32>, Metadata);
 
-fn read(args: &Args, bytes: &[u8], name: &Path) -> Result<(Description, Option<Own>)> {
+fn read(args: &Args, file: &OnnxFile, name: &Path) -> Result<(Description, Option<Own>)> {
     let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(name) };
-    let description = describe_with(bytes, &args.states).map_err(in_file)?;
-    Ok((description, onnx::read(bytes).ok()))
+    let description = describe_file(file, &args.states).map_err(in_file)?;
+    Ok((description, onnx::load::read_model(file).ok()))
 }
 
-fn describe(args: &Args, bytes: &[u8], name: &Path) -> std::result::Result<Outcome, Stop> {
-    let (description, own) = read(args, bytes, name)?;
+fn describe(args: &Args, file: &OnnxFile, name: &Path) -> std::result::Result<Outcome, Stop> {
+    let (description, own) = read(args, file, name)?;
     if args.json {
         return print(&to_json(&description, own.as_ref()).to_string());
     }
@@ -163,13 +165,13 @@ fn lines(d: &Description, is_own: bool) -> Vec<String> {
     add(format!("written by   {}", d.producer));
     add(format!("opset        {}; IR {}", opsets.join(", "), d.ir_version));
     let port = |p: &Port| format!("{} {} [{}]", p.name, p.r#type, p.shape.join(", "));
-    for (kind, ports) in [("in", &d.inputs), ("out", &d.outputs)] {
+    for (kind, ports) in [("in", &d.interface.inputs), ("out", &d.interface.outputs)] {
         for p in ports {
             add(format!("{kind:<13}{}", port(p)));
         }
     }
-    add(format!("states       {}, {}", d.states.len(), d.states_found));
-    for s in &d.states {
+    add(format!("states       {}, {}", d.interface.states.len(), d.interface.states_found));
+    for s in &d.interface.states {
         add(format!(
             "             {} → {} {:?}, streams on axis {}",
             s.input, s.output, s.shape, s.batch_axis

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::decode::{Beam, NgramWeights};
-use crate::engine::{EngineKind, EngineOptions, LibrarySearch, graph};
+use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
 use crate::model::Network;
-use crate::onnx::{self, Metadata};
-use crate::recognizer::{LanguageOptions, Recognizer};
+use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
+use crate::recognizer::{LanguageOptions, Recognizer};
 use crate::units::ms_to_samples;
 
 /// Which model, and what runs it.
@@ -88,25 +88,6 @@ impl LanguageChoice {
         let blank_bias = self.blank_bias.unwrap_or(defaults.blank_bias);
         Some(LanguageOptions { weights, blank_bias, beam, ..defaults })
     }
-
-    /// The recognizer for the words of the language model, if there is one.
-    fn apply(&self, recognizer: Recognizer) -> Result<Recognizer> {
-        let Some(options) = self.options() else { return Ok(recognizer) };
-        let (recognizer, summary) = recognizer.with_language_model(&options)?;
-        let unknown = &summary.without_pronunciation;
-        if !unknown.is_empty() {
-            let all = summary.words + unknown.len();
-            let some = unknown.iter().take(5).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-            print_note(&format!(
-                "{} of the {all} words of {} are not in {} and cannot be recognized: {some}{}",
-                unknown.len(),
-                quoted(&options.language_model),
-                quoted(&options.lexicon),
-                if unknown.len() > 5 { ", …" } else { "" }
-            ));
-        }
-        Ok(recognizer)
-    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -123,27 +104,19 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model, for the words of a language model where one is given.
     pub fn open(&self) -> Result<Recognizer> {
-        self.language.apply(self.open_network()?)
+        let mut recognizer = self.open_network()?;
+        if let Some(language) = self.language.options() {
+            recognizer = recognizer.with_language_model(&language)?;
+        }
+        recognizer.notes().iter().for_each(|note| print_note(note));
+        Ok(recognizer)
     }
 
     fn open_network(&self) -> Result<Recognizer> {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
         match &self.model {
-            Some(path) => {
-                let recognizer = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options)?;
-                let ran_by_tract = recognizer.engine().spec().name == EngineKind::Tract.name();
-                if kind.is_none()
-                    && ran_by_tract
-                    && let (_, Some(missing)) = graph::default_kind(&options)
-                {
-                    print_note(&format!("tract runs the model: {missing}"));
-                }
-                if let Ok(Some(note)) = states_note(path, &self.states) {
-                    print_note(&note);
-                }
-                Ok(recognizer)
-            }
+            Some(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
             None if self.tokens.is_some() || !self.states.is_empty() => {
                 let option = if self.tokens.is_some() { "--tokens" } else { "--state" };
                 let problem = format!("`{option}` has no effect without a foreign `--model`");
@@ -202,8 +175,8 @@ impl ModelArgs {
 
 /// Reads a model of hearken's own; of what hearken exported for others it is told how to come back.
 pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
-    let bytes = onnx::load::read_bytes(path)?;
-    onnx::read(&bytes).map_err(|error| match onnx::targets::target_of(&bytes) {
+    let file = OnnxFile::read(path)?;
+    onnx::load::read_model(&file).map_err(|error| match onnx::targets::target_of(&file) {
         Some(target) => {
             let problem = format!("the file is an export of hearken's for {target}, not a model");
             let hint = "import it first: `hearken import FILE -o MODEL.onnx`";
@@ -211,14 +184,6 @@ pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
         }
         None => error.in_file(path),
     })
-}
-
-/// What was guessed of a foreign file's states.
-fn states_note(path: &Path, states: &[(String, String)]) -> Result<Option<String>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    onnx::inspect::states_note(&onnx::load::read_bytes(path)?, states)
 }
 
 /// Tells what a user should know, on standard error.

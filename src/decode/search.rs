@@ -34,7 +34,6 @@ use crate::text::TokenTable;
 /// taken when a segment ends.
 const UNFINISHED_MARGIN: f32 = 4.0;
 
-
 /// How wide a search looks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beam {
@@ -323,7 +322,9 @@ impl Search {
         // All other speech is in one state of the language model: where words begin behind it, only the best
         // of its paths matters.
         let filler = |path: &&Path| matches!(path.place, Place::Filler(_));
-                if let Some(path) = self.paths.list.iter().filter(filler).reduce(|a, b| if b.score > a.score { b } else { a }) {
+        if let Some(path) =
+            self.paths.list.iter().filter(filler).reduce(|a, b| if b.score > a.score { b } else { a })
+        {
             step.enter_words(path, None);
         }
         for path in &self.paths.list {

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use super::ort_library::LibrarySearch;
-use super::{Engine, EngineSpec, native};
+use super::graph::ort_library::LibrarySearch;
+use super::{Engine, EngineSpec, GraphEngine, native};
 use crate::error::Result;
 use crate::model::{Network, NetworkConfig};
+use crate::onnx::OnnxFile;
 use crate::onnx::states::state_specs;
 
 /// Which engine runs the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EngineKind {
     /// Our own kernels.
     #[default]
@@ -75,46 +77,23 @@ impl Default for EngineOptions {
     }
 }
 
-/// An engine of a model file that [`crate::onnx::read`] has read: its bytes, which tract and
+/// An engine of a model file that [`crate::onnx::read`] has read: the file, whose graph tract and
 /// onnxruntime run, and its network, which the native engine runs.
 ///
 /// # Errors
-/// [`Stage::Usage`](crate::error::Stage::Usage) when the engine is not compiled in; else when it cannot run the graph or,
-/// for `ort`, the library is not found or too old.
+/// [`Stage::Usage`](crate::error::Stage::Usage) when the engine is not compiled in; else when it cannot
+/// run the graph or, for `ort`, the library is not found or too old.
 pub fn load(
     kind: EngineKind,
-    bytes: &[u8],
+    file: &OnnxFile,
     network: Network<f32>,
     options: &EngineOptions,
 ) -> Result<Box<dyn Engine>> {
-    let spec = EngineSpec::of(&network.config, kind.name());
-    match kind {
-        EngineKind::Native => Ok(Box::new(native::NativeEngine::new(network)?)),
-        EngineKind::Tract => load_tract(bytes, spec),
-        EngineKind::Ort => load_ort(bytes, spec, options),
+    if kind == EngineKind::Native {
+        return Ok(Box::new(native::NativeEngine::new(network)?));
     }
-}
-
-#[cfg(feature = "tract")]
-fn load_tract(bytes: &[u8], spec: EngineSpec) -> Result<Box<dyn Engine>> {
-    let engine = super::tract::TractEngine::from_model(bytes, spec);
-    Ok(Box::new(engine.map_err(|e| e.hint("the native engine runs without tract"))?))
-}
-
-#[cfg(not(feature = "tract"))]
-fn load_tract(_: &[u8], _: EngineSpec) -> Result<Box<dyn Engine>> {
-    Err(not_compiled_in(EngineKind::Tract))
-}
-
-#[cfg(feature = "ort")]
-fn load_ort(bytes: &[u8], spec: EngineSpec, options: &EngineOptions) -> Result<Box<dyn Engine>> {
-    let engine = super::ort::OrtEngine::from_model(bytes, spec, &options.ort_library, options.threads);
-    Ok(Box::new(engine.map_err(|e| e.hint_if_none("the native engine runs without onnxruntime"))?))
-}
-
-#[cfg(not(feature = "ort"))]
-fn load_ort(_: &[u8], _: EngineSpec, _: &EngineOptions) -> Result<Box<dyn Engine>> {
-    Err(not_compiled_in(EngineKind::Ort))
+    let engine = GraphEngine::open(kind, file, &file.interface(&[])?, network.config.num_features, options);
+    Ok(Box::new(engine.map_err(|e| e.hint_if_none(format!("the native engine runs without {kind}")))?))
 }
 
 impl EngineSpec {

@@ -1,29 +1,23 @@
 //! Running a network, three ways: `native` (our own kernels), `tract`, `ort` (onnxruntime).
 //! Features in, log-probabilities out, states carried.
 
-mod batch;
-pub mod foreign;
 pub mod graph;
-#[cfg(any(feature = "tract", feature = "ort"))]
-mod graph_io;
+pub mod graph_engine;
 pub mod load;
 pub mod native;
-#[cfg(feature = "ort")]
-pub mod ort;
-pub mod ort_library;
 pub mod sherpa;
-#[cfg(feature = "tract")]
-pub mod tract;
+mod state_tensors;
+mod stateful_graph;
 mod transducer;
 pub mod verify;
-mod windows;
 
 use crate::error::Result;
-pub use crate::onnx::StateSpec;
+pub use crate::onnx::StatePort;
 pub use graph::Graph;
+pub use graph::ort_library::{self, LibrarySearch};
+pub use graph_engine::GraphEngine;
 pub use load::{EngineKind, EngineOptions, load};
 pub use native::NativeEngine;
-pub use ort_library::LibrarySearch;
 
 /// The values of one tensor that is carried from step to step.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,15 +68,7 @@ pub struct EngineSpec {
     pub shift: usize,
     /// V, tokens with the blank.
     pub num_tokens: usize,
-    pub states: Vec<StateSpec>,
-}
-
-/// A runtime's message on one line, its lines and other control characters parted by `; `.
-#[cfg(any(feature = "tract", feature = "ort"))]
-fn one_line(message: &str) -> String {
-    let parts: Vec<&str> =
-        message.split(char::is_control).map(str::trim).filter(|part| !part.is_empty()).collect();
-    parts.join("; ")
+    pub states: Vec<StatePort>,
 }
 
 /// A network that can be stepped. Immutable and shared: all that changes is in [`State`].

@@ -1,6 +1,6 @@
 //! The network computed by our own kernels, the same code that trained it.
 
-use super::batch::{check_call, zero_state};
+use super::state_tensors::{check_call, zero_state};
 use super::{Engine, EngineSpec, State, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
@@ -96,7 +96,7 @@ impl Engine for NativeEngine {
     }
 
     fn zero_state(&self) -> State {
-        zero_state(&self.spec.states, |_| false)
+        zero_state(&self.spec.states)
     }
 
     fn run(

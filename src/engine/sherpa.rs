@@ -4,18 +4,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::foreign::ForeignEngine;
 use super::graph;
+use super::stateful_graph::StatefulGraph;
 use super::transducer::{Part, TransducerEngine};
-use super::windows::Windows;
-use super::{Engine, EngineKind, EngineOptions};
+use super::{Engine, EngineKind, EngineOptions, GraphEngine};
+use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage, io};
 use crate::features::FbankOptions;
 use crate::onnx::import::parse_tokens;
-use crate::onnx::inspect::{Description, describe_with};
-use crate::onnx::load::read_bytes;
-use crate::onnx::targets::TARGET_KEY;
-use crate::onnx::{DecoderOptions, Metadata, Target, proto, streamable};
+use crate::onnx::interface::{Interface, real_inputs};
+use crate::onnx::targets::exported_metadata;
+use crate::onnx::{Metadata, OnnxFile, streamable};
 use crate::text::TokenTable;
 
 /// Features of a frame where the graph leaves it open: all of the published models'.
@@ -36,10 +35,10 @@ pub fn open(folder: &Path, kind: EngineKind, options: &EngineOptions) -> Result<
     let tokens = read_tokens(&files.tokens)?;
     match &files.model {
         Model::Ctc(path) => {
-            let bytes = read_bytes(path)?;
-            let opened = match exported_metadata(&bytes) {
-                Some(metadata) => open_exported(&bytes, metadata, kind, options),
-                None => open_file(&bytes, (tokens, &files.tokens), kind, options),
+            let file = OnnxFile::read(path)?;
+            let opened = match exported_metadata(&file) {
+                Some(metadata) => open_exported(&file, metadata, kind, options),
+                None => open_file(&file, (tokens, &files.tokens), kind, options),
             };
             opened.map_err(|e| e.in_file(path))
         }
@@ -51,19 +50,27 @@ pub fn open(folder: &Path, kind: EngineKind, options: &EngineOptions) -> Result<
     }
 }
 
-/// The graphs of a folder, described; the one that is fed with features first.
+/// A file with its path, and what goes in and comes out.
+pub struct Examined {
+    pub path: PathBuf,
+    pub file: OnnxFile,
+    pub interface: Interface,
+}
+
+/// The graphs of a folder; the one that is fed with features first.
 ///
 /// # Errors
 /// As [`open`], before anything is run.
-pub fn describe_folder(folder: &Path, states: &[(String, String)]) -> Result<Vec<(PathBuf, Description)>> {
+pub fn examine_folder(folder: &Path, states: &[(String, String)]) -> Result<Vec<Examined>> {
     let paths = match Files::find(folder)?.model {
         Model::Ctc(path) => vec![path],
         Model::Transducer { encoder, decoder, joiner } => vec![encoder, decoder, joiner],
     };
     let one = |(i, path): (usize, PathBuf)| {
         let states = if i == 0 { states } else { &[] };
-        let description = describe_with(&read_bytes(&path)?, states).map_err(|e| e.in_file(&path))?;
-        Ok((path, description))
+        let file = OnnxFile::read(&path)?;
+        let interface = file.interface(states).map_err(|e| e.in_file(&path))?;
+        Ok(Examined { path, file, interface })
     };
     paths.into_iter().enumerate().map(one).collect()
 }
@@ -72,18 +79,18 @@ pub fn describe_folder(folder: &Path, states: &[(String, String)]) -> Result<Vec
 /// named beside them.
 ///
 /// # Errors
-/// As [`ForeignEngine::open`]; when it carries no states, takes samples, or tokens do not fit.
+/// As [`GraphEngine::open`]; when it carries no states, takes samples, or tokens do not fit.
 pub fn open_file(
-    bytes: &[u8],
+    file: &OnnxFile,
     (tokens, tokens_path): (TokenTable, &Path),
     kind: EngineKind,
     options: &EngineOptions,
 ) -> Result<(Box<dyn Engine>, Metadata)> {
-    let description = describe_with(bytes, &options.states)?;
-    check_features(&description)?;
+    check_features(file)?;
     // Before all else: no naming of states helps it.
-    streamable::check_streams(bytes)?;
-    let engine = ForeignEngine::open(kind, bytes, &description, NUM_FEATURES, options)?;
+    streamable::check_streams(file.graph())?;
+    let interface = file.interface(&options.states)?;
+    let engine = GraphEngine::open(kind, file, &interface, NUM_FEATURES, options)?;
     check_streams(&engine)?;
     let (features, v) = (engine.spec().num_features, engine.spec().num_tokens);
     Ok((Box::new(engine), foreign_metadata(tokens, tokens_path, features, v)?))
@@ -94,34 +101,19 @@ pub fn open_file(
 /// # Errors
 /// As [`open_file`].
 pub fn open_exported(
-    bytes: &[u8],
+    file: &OnnxFile,
     metadata: Metadata,
     kind: EngineKind,
     options: &EngineOptions,
 ) -> Result<(Box<dyn Engine>, Metadata)> {
-    let description = describe_with(bytes, &options.states)?;
-    let engine = ForeignEngine::open(kind, bytes, &description, metadata.features.num_mel_bins, options)?;
+    let interface = file.interface(&options.states)?;
+    let engine = GraphEngine::open(kind, file, &interface, metadata.features.num_mel_bins, options)?;
     check_streams(&engine)?;
     Ok((Box::new(engine), metadata))
 }
 
-/// The metadata of a file that hearken exported for another system, or in another precision.
-pub fn exported_metadata(bytes: &[u8]) -> Option<Metadata> {
-    let model = proto::decode(bytes).ok()?;
-    let entries: Vec<(String, String)> =
-        model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
-    let is_export = entries.iter().any(|(key, _)| key == TARGET_KEY);
-    let mut metadata = if is_export { Metadata::from_entries(&entries).ok()? } else { return None };
-    if entries.iter().any(|(key, value)| key == TARGET_KEY && value == Target::SherpaOnnx.name()) {
-        // They are in the graph already.
-        metadata.decoder.blank_bias = 0.0;
-        metadata.decoder.filler_bias = 0.0;
-    }
-    Some(metadata)
-}
-
 /// A stream is heard in pieces: that needs states, and features.
-fn check_streams(engine: &ForeignEngine) -> Result<()> {
+fn check_streams(engine: &GraphEngine) -> Result<()> {
     if engine.takes_samples() {
         let problem = "the graph takes samples; hearken computes features and feeds those";
         return Err(Error::new(Stage::Model, problem).hint("`hearken verify` runs it"));
@@ -202,19 +194,20 @@ fn transducer(
     options: &EngineOptions,
 ) -> Result<TransducerEngine> {
     let [encoder, decoder, joiner] = files;
-    let bytes = read_bytes(encoder)?;
-    let windows = describe_with(&bytes, &options.states)
-        .and_then(|description| {
-            check_features(&description)?;
-            if description.value("T").is_none() || description.states.is_empty() {
+    let file = OnnxFile::read(encoder)?;
+    let windows = file
+        .interface(&options.states)
+        .and_then(|interface| {
+            check_features(&file)?;
+            if file.value("T").is_none() || interface.states.is_empty() {
                 let problem = "no streaming encoder: it has no states, or no `T` in its metadata";
                 return Err(Error::new(Stage::Model, problem));
             }
-            Windows::open(kind, &bytes, &description, NUM_FEATURES, 1, options)
+            StatefulGraph::open(kind, &file, &interface, NUM_FEATURES, 1, options)
         })
         .map_err(|e| e.in_file(encoder))?;
-    let (decoder_part, description) = part(decoder, 1, kind, options)?;
-    let context = description.value("context_size").and_then(|v| v.trim().parse::<usize>().ok());
+    let (decoder_part, file) = part(decoder, 1, kind, options)?;
+    let context = file.value("context_size").and_then(|v| v.trim().parse::<usize>().ok());
     let context = context.filter(|n| (1..=64).contains(n)).ok_or_else(|| {
         Error::new(Stage::Model, "expected a number of symbols that it looks back at, 1 to 64")
             .at("metadata context_size")
@@ -227,28 +220,22 @@ fn transducer(
 }
 
 /// A graph with that many inputs.
-fn part(
-    path: &Path,
-    inputs: usize,
-    kind: EngineKind,
-    options: &EngineOptions,
-) -> Result<(Part, Description)> {
+fn part(path: &Path, inputs: usize, kind: EngineKind, options: &EngineOptions) -> Result<(Part, OnnxFile)> {
     let open = || {
-        let bytes = read_bytes(path)?;
-        let description = describe_with(&bytes, &[])?;
-        let names: Vec<String> = description.inputs.iter().map(|i| i.name.clone()).collect();
+        let file = OnnxFile::read(path)?;
+        let names: Vec<String> = real_inputs(file.graph()).into_iter().map(|i| i.name.clone()).collect();
         if names.len() != inputs {
             let found = names.join(", ");
             return Err(Error::new(Stage::Model, format!("expected {inputs} inputs, found {found}")));
         }
-        Ok((Part { graph: graph::open(kind, &bytes, options)?, inputs: names }, description))
+        Ok((Part { graph: graph::open(kind, &file, options)?, inputs: names }, file))
     };
     open().map_err(|e: Error| e.in_file(path))
 }
 
 /// sherpa-onnx computes other features for models that ask for them.
-fn check_features(description: &Description) -> Result<()> {
-    match description.value("feature") {
+fn check_features(file: &OnnxFile) -> Result<()> {
+    match file.value("feature") {
         None | Some("") => Ok(()),
         Some(other) => {
             let problem =

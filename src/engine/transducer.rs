@@ -6,11 +6,11 @@
 //! log-probabilities of its symbol, then a sure blank. Between two symbols there is always a blank,
 //! thus none is merged with its like, and CTC's best path is the transducer's.
 
-use super::batch::check_call;
-use super::foreign::rows;
 use super::graph::Graph;
-use super::windows::Windows;
-use super::{Engine, EngineSpec, State, StateSpec, StateTensor, TensorData};
+use super::graph_engine::rows;
+use super::state_tensors::check_call;
+use super::stateful_graph::StatefulGraph;
+use super::{Engine, EngineSpec, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
 use crate::units::counted;
@@ -42,7 +42,7 @@ impl Part {
 
 /// An engine of three graphs.
 pub struct TransducerEngine {
-    encoder: Windows,
+    encoder: StatefulGraph,
     decoder: Part,
     joiner: Part,
     spec: EngineSpec,
@@ -59,7 +59,7 @@ impl TransducerEngine {
     /// When the three do not fit together.
     pub(super) fn new(
         name: &'static str,
-        encoder: Windows,
+        encoder: StatefulGraph,
         decoder: Part,
         joiner: Part,
         context: usize,
@@ -76,7 +76,13 @@ impl TransducerEngine {
         }
         let mut states = encoder.states.clone();
         let shape = vec![1, context];
-        states.push(StateSpec { input: "context".into(), output: "context".into(), shape, batch_axis: 0 });
+        states.push(StatePort {
+            input: "context".into(),
+            output: "context".into(),
+            shape,
+            batch_axis: 0,
+            is_i64: true,
+        });
         let spec = EngineSpec {
             name,
             num_features: encoder.num_features,
@@ -234,10 +240,9 @@ impl Engine for TransducerEngine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::foreign::tests::{Function, f32s, file, floats};
+    use super::super::graph_engine::tests::{Function, decoded, f32s, file, floats};
     use super::*;
-    use crate::onnx::graph::{Dim, GraphBuilder};
-    use crate::onnx::inspect::describe;
+    use crate::onnx::build::graph::{Dim, GraphBuilder};
 
     /// Frames of one feature; an encoder frame of one number for every four of them, the symbol
     /// that it asks for. The decoder gives the sum of its symbols, the joiner asks for the encoder's
@@ -250,7 +255,8 @@ mod tests {
             graph.output("encoder_out", &[n(), 2.into(), 1.into()]);
             graph.output("new_s", &[n(), 1.into()]);
         };
-        let description = describe(&file(declare, &[("T", "8"), ("decode_chunk_len", "8")])).expect("a file");
+        let described = decoded(file(declare, &[("T", "8"), ("decode_chunk_len", "8")]));
+        let interface = described.interface(&[]).expect("its own");
         let encode = |input: &dyn Fn(&str) -> StateTensor| {
             let (x, s) = (input("x"), floats(&input("s")));
             let out: Vec<f32> = floats(&x).chunks_exact(4).map(|frames| frames[0]).collect();
@@ -274,7 +280,8 @@ mod tests {
             };
             vec![f32s(&[e.len(), 6], e.iter().zip(&d).flat_map(row).collect())]
         };
-        let windows = Windows::over(Box::new(Function(encode)), &description, 1, 1).expect("understood");
+        let windows = StatefulGraph::over(Box::new(Function(encode)), &described, &interface, 1, 1)
+            .expect("understood");
         let decoder = Part { graph: Box::new(Function(predict)), inputs: vec!["y".into()] };
         let joiner = Part { graph: Box::new(Function(join)), inputs: vec!["e".into(), "d".into()] };
         TransducerEngine::new("test", windows, decoder, joiner, 2, unknown).expect("they fit")

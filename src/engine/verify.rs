@@ -1,11 +1,11 @@
 //! One file on every engine, in every way that should make no difference: whole and in chunks, a
 //! stream alone and four of different lengths together.
 
-use super::foreign::ForeignEngine;
-use super::{Engine, EngineKind, EngineOptions, NativeEngine, State, graph, load, sherpa};
+use super::{Engine, EngineKind, EngineOptions, GraphEngine, NativeEngine, State, graph, load, sherpa};
 use crate::error::{Error, Result, Stage};
 use crate::model::Network;
-use crate::onnx::inspect::Description;
+use crate::onnx::OnnxFile;
+use crate::onnx::interface::Interface;
 use crate::onnx::metadata::Metadata;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub enum Runner {
     /// Streams, piece by piece.
     Streaming(Box<dyn Engine>),
     /// Whole recordings, with lengths.
-    Whole(Box<ForeignEngine>),
+    Whole(Box<GraphEngine>),
 }
 
 impl Runner {
@@ -44,10 +44,10 @@ pub struct Runners {
 
 impl Runners {
     /// For a model of hearken's own.
-    pub fn of_own(bytes: &[u8], network: &Network<f32>, options: &EngineOptions) -> Self {
+    pub fn of_own(file: &OnnxFile, network: &Network<f32>, options: &EngineOptions) -> Self {
         let mut all = Self::default();
         for kind in EngineKind::ALL {
-            match load::load(kind, bytes, network.clone(), options) {
+            match load::load(kind, file, network.clone(), options) {
                 Ok(engine) => all.runners.push(Runner::Streaming(engine)),
                 Err(error) => all.refused.push((kind, error)),
             }
@@ -57,14 +57,14 @@ impl Runners {
 
     /// For any other graph, described.
     pub fn of_graph(
-        bytes: &[u8],
-        description: &Description,
+        file: &OnnxFile,
+        interface: &Interface,
         num_features: usize,
         options: &EngineOptions,
     ) -> Self {
         let mut all = Self::default();
         for kind in graph::kinds() {
-            match ForeignEngine::open(kind, bytes, description, num_features, options) {
+            match GraphEngine::open(kind, file, interface, num_features, options) {
                 Ok(engine) => {
                     all.takes_samples = engine.takes_samples();
                     all.takes_one_stream = engine.takes_one_stream();
@@ -218,7 +218,7 @@ fn stream(engine: &dyn Engine, frames: &[Vec<f32>], chunks: &[usize]) -> Result<
 }
 
 /// Whole recordings, each alone or all in one call with their lengths.
-fn whole(engine: &ForeignEngine, frames: &[Vec<f32>], together: bool) -> Result<Vec<Vec<f32>>> {
+fn whole(engine: &GraphEngine, frames: &[Vec<f32>], together: bool) -> Result<Vec<Vec<f32>>> {
     let spec = engine.spec();
     let length = |f: &Vec<f32>| f.len() / spec.num_features;
     if !together || !engine.takes_lengths() {

@@ -1,7 +1,9 @@
-//! Scoring: error rates and speed.
+//! Scoring: error rates and speed, of texts and of recognizers on a manifest.
 
 pub mod timing;
+pub mod utterance;
 pub mod wer;
 
 pub use timing::Timing;
+pub use utterance::{Utterance, evaluate_entry};
 pub use wer::{Edits, Score, Scorer, count_edits};

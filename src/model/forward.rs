@@ -3,11 +3,14 @@
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
-use super::kernels::{self, Packed};
+use super::kernels::{self, Kernels};
 use super::network::Network;
 use super::norm;
+use super::packed::Packed;
 use super::real::Real;
-use super::recurrent::{self, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights};
+use super::recurrent::{
+    self, Backward, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights,
+};
 use super::steps::Steps;
 
 /// A linear layer's weights laid out for its products.
@@ -18,7 +21,7 @@ struct Linear<T> {
     bias: Vec<T>,
 }
 
-impl<T: Real> Linear<T> {
+impl<T: Kernels> Linear<T> {
     fn new(weight: &[T], bias: &[T], training: bool) -> Self {
         let (out, inner) = (bias.len(), weight.len() / bias.len());
         Self {
@@ -49,7 +52,7 @@ pub struct Weights<T> {
     heads: Vec<(usize, Linear<T>)>,
 }
 
-impl<T: Real> Weights<T> {
+impl<T: Kernels> Weights<T> {
     /// Lays out a network, with what the backward pass needs when `training`. `None` when a
     /// parameter is missing.
     pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
@@ -139,7 +142,7 @@ pub struct Dropout<'a> {
     pub rng: &'a mut Pcg64Mcg,
 }
 
-impl<T: Real> Weights<T> {
+impl<T: Kernels> Weights<T> {
     /// Runs the network over `x [R, S * F]` (raw features, stacked, in the order of `steps`) from
     /// `states`, which are moved on. The logits of head i, `[R, V]`, come from [`Self::logits`].
     pub fn forward(
@@ -176,11 +179,10 @@ impl<T: Real> Weights<T> {
                 layer,
                 x,
                 steps,
-                &mut states.hidden[i],
-                &mut states.cell[i],
+                [&mut states.hidden[i], &mut states.cell[i]],
                 &mut workspace.traces[i],
             );
-            normalise(&self.norms[i], &workspace.traces[i].output, &mut workspace.norms[i], y);
+            normalise(&self.norms[i], workspace.traces[i].output(), &mut workspace.norms[i], y);
             drop_out(y, steps, &mut workspace.masks[i], dropout.as_mut());
             if self.residual && x.len() == y.len() {
                 for (y, &x) in y.iter_mut().zip(x) {
@@ -261,12 +263,13 @@ impl<T: Real> Weights<T> {
         };
         recurrent::backward(
             &self.layers[i],
-            &activations[i],
-            steps,
-            &traces[i],
-            gradient,
-            &mut dstates.hidden[i],
-            &mut dstates.cell[i],
+            Backward {
+                x: &activations[i],
+                steps,
+                trace: &traces[i],
+                dy: gradient,
+                dstates: [&mut dstates.hidden[i], &mut dstates.cell[i]],
+            },
             RecurrentGradient { w, r, b },
             scratch,
             below,
@@ -296,7 +299,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new<T: Real>(weights: &Weights<T>) -> Self {
+    fn new<T: Kernels>(weights: &Weights<T>) -> Self {
         let norm = if weights.input_norm.is_some() { 2 } else { 0 };
         let first = 2 + norm;
         let layers: Vec<usize> = (0..weights.layers.len()).map(|i| first + i * (3 + norm)).collect();
@@ -314,7 +317,7 @@ impl Layout {
     }
 }
 
-fn linear_gradients<T: Real>(linear: &Linear<T>, x: &[T], dy: &[T], dw: &mut [T], db: &mut [T]) {
+fn linear_gradients<T: Kernels>(linear: &Linear<T>, x: &[T], dy: &[T], dw: &mut [T], db: &mut [T]) {
     kernels::add_outer_products(dy, x, dw, linear.bias.len(), linear.forward.inputs());
     kernels::add_rows(dy, db);
 }

@@ -1,4 +1,4 @@
-//! The arithmetic under the layers: matrix products and the loops over gates.
+//! The arithmetic under the layers: matrix products. The loops over gates are in [`super::cells`].
 //!
 //! `unsafe` stands here for two reasons only: calling a function compiled for vector instructions
 //! after asking the processor for them, and the `gemm` crates' pointer interface, behind a
@@ -7,6 +7,7 @@
 
 use gemm_common::Parallelism;
 
+use super::packed::{PANEL, Packed};
 use super::real::Real;
 
 /// Compiles a function twice, for any processor and for AVX2 with FMA, and picks at run time.
@@ -36,76 +37,93 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
-/// Columns of a panel: two registers of eight f32, or one of sixteen.
-pub(super) const PANEL: usize = 16;
 /// Rows of a tile: its 4 x 2 sums are enough to keep both multipliers busy, and leave registers for
 /// the weights. (With six rows the compiler spills sums to the stack, and the tile is half as fast.)
 const TILE: usize = 4;
 
-/// A weight matrix laid out for `y += x M`: panels of 16 columns, each row after row,
-/// padded with zeros.
-#[derive(Clone, Debug, Default)]
-pub struct Packed<T> {
-    rows: usize,
-    cols: usize,
-    panels: Vec<T>,
+/// A number that the matrix products are compiled for.
+pub trait Kernels: Real {
+    /// The rows of `y += x M` that the processor's widest tiles can do (`model::wide`); gives how many.
+    fn multiply_add_wide(
+        _: &[Self],
+        _: &Packed<Self>,
+        _: &mut [Self],
+        _stride: usize,
+        _backwards: bool,
+    ) -> usize {
+        0
+    }
+    /// `c [m, n] += a^T b` by the processor's widest tiles; false where there are none that fit.
+    fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
+        false
+    }
+    /// The matrix product of this number's `gemm` crate; unsafe to call, for it trusts its sizes.
+    fn gemm() -> Gemm<Self>;
 }
 
-impl<T: Real> Packed<T> {
-    /// Packs the transpose of `w [out, in]`, so that `y [n, out] = x [n, in] w^T`.
-    pub fn transposed(w: &[T], out: usize, inner: usize) -> Self {
-        let mut packed = Self::default();
-        packed.pack(out, inner, |k, j| w[j * inner + k]);
-        packed
+/// dst [m, n] = alpha dst + beta lhs [m, k] rhs [k, n], with (column, row) strides behind each
+/// pointer: m, n, k, dst, whether it is read, lhs, rhs, alpha, beta, three conjugations, threads.
+/// Only the crates of f32 and f64 are used: the one above them brings half and complex numbers.
+pub type Gemm<T> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut T,
+    isize,
+    isize,
+    bool,
+    *const T,
+    isize,
+    isize,
+    *const T,
+    isize,
+    isize,
+    T,
+    T,
+    bool,
+    bool,
+    bool,
+    Parallelism,
+);
+
+impl Kernels for f32 {
+    #[cfg(target_arch = "x86_64")]
+    fn multiply_add_wide(
+        x: &[Self],
+        m: &Packed<Self>,
+        y: &mut [Self],
+        stride: usize,
+        backwards: bool,
+    ) -> usize {
+        super::wide::multiply_add(x, m, y, stride, backwards)
     }
 
-    /// Packs `w [in, out]` as it is, so that `y [n, out] = x [n, in] w`.
-    pub fn plain(w: &[T], inner: usize, out: usize) -> Self {
-        let mut packed = Self::default();
-        packed.pack(out, inner, |k, j| w[k * out + j]);
-        packed
+    #[cfg(target_arch = "x86_64")]
+    fn add_outer_products_wide(a: &[Self], b: &[Self], c: &mut [Self], m: usize, n: usize) -> bool {
+        super::wide::add_outer_products(a, b, c, m, n)
     }
 
-    fn pack(&mut self, cols: usize, rows: usize, at: impl Fn(usize, usize) -> T) {
-        (self.rows, self.cols) = (rows, cols);
-        let panels = cols.div_ceil(PANEL);
-        self.panels.clear();
-        self.panels.resize(panels * rows * PANEL, T::ZERO);
-        for (p, panel) in self.panels.chunks_exact_mut(rows.max(1) * PANEL).enumerate() {
-            for (k, row) in panel.chunks_exact_mut(PANEL).enumerate() {
-                for (j, value) in row.iter_mut().enumerate().take(cols - p * PANEL) {
-                    *value = at(k, p * PANEL + j);
-                }
-            }
-        }
+    fn gemm() -> Gemm<Self> {
+        gemm_f32::gemm::f32::get_gemm_fn()
     }
+}
 
-    /// Length of a row of x.
-    pub fn inputs(&self) -> usize {
-        self.rows
-    }
-
-    /// Length of a row of y.
-    pub fn outputs(&self) -> usize {
-        self.cols
-    }
-
-    /// `[panels, in, 16]`.
-    pub(super) fn panels(&self) -> &[T] {
-        &self.panels
+impl Kernels for f64 {
+    fn gemm() -> Gemm<Self> {
+        gemm_f64::gemm::f64::get_gemm_fn()
     }
 }
 
 /// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values. A row's result is the
 /// same to the last bit however many rows come with it.
-pub fn multiply_add<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
+pub fn multiply_add<T: Kernels>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
     multiply_add_from(x, m, y, stride, false);
 }
 
 /// The same as [`multiply_add`], begun at the last panel when `backwards`. Weights larger than the
 /// cache that are used step after step go through it in turns there and back: the panels used
 /// last are still in it when they are the first of the next step.
-pub fn multiply_add_from<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
+pub fn multiply_add_from<T: Kernels>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
     if m.rows == 0 || m.cols == 0 {
         return;
     }
@@ -237,7 +255,7 @@ fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
 ///
 /// # Panics
 /// When a length does not fit its shape.
-pub fn add_outer_products<T: Real>(a: &[T], b: &[T], c: &mut [T], m: usize, n: usize) {
+pub fn add_outer_products<T: Kernels>(a: &[T], b: &[T], c: &mut [T], m: usize, n: usize) {
     let k = a.len() / m.max(1);
     assert!(a.len() == k * m && b.len() == k * n && c.len() == m * n, "shapes of a weight gradient");
     if k == 0 || m == 0 || n == 0 || T::add_outer_products_wide(a, b, c, m, n) {
@@ -283,132 +301,6 @@ pub fn add_rows<T: Real>(a: &[T], sum: &mut [T]) {
 pub fn set_rows<T: Real>(y: &mut [T], bias: &[T]) {
     for row in y.chunks_exact_mut(bias.len()) {
         row.copy_from_slice(bias);
-    }
-}
-
-vectorised! {
-    /// A step of RNN rows: `h = tanh(a)`, or `max(0, a)`.
-    pub fn rnn_gates<T: Real>(a: &[T], relu: bool, h: &mut [T]) {
-        if relu {
-            for (h, &a) in h.iter_mut().zip(a) {
-                *h = if a > T::ZERO { a.flush() } else { T::ZERO };
-            }
-        } else {
-            for (h, &a) in h.iter_mut().zip(a) {
-                *h = a.tanh().flush();
-            }
-        }
-    }
-}
-
-vectorised! {
-    /// One row of a GRU with the reset gate after the product. `g [3H]` holds the sums from the
-    /// input (z, r, n) and for z and r those from the state too, and is replaced by the gates;
-    /// `q [H]` is the state's share of n.
-    pub fn gru_gates<T: Real>(g: &mut [T], q: &[T], before: &[T], h: &mut [T]) {
-        let n = h.len();
-        let (z, rest) = g.split_at_mut(n);
-        let (r, c) = rest.split_at_mut(n);
-        let (r, c, q, before) = (&mut r[..n], &mut c[..n], &q[..n], &before[..n]);
-        for i in 0..n {
-            let zi = z[i].sigmoid();
-            let ri = r[i].sigmoid();
-            let ci = ri.madd::<FMA>(q[i], c[i]).tanh();
-            h[i] = zi.madd::<FMA>(before[i] - ci, ci).flush();
-            (z[i], r[i], c[i]) = (zi, ri, ci);
-        }
-    }
-}
-
-vectorised! {
-    /// Gradient of [`gru_gates`] for one row: `dg [3H]` for the input's sums, `dr [3H]` for the
-    /// state's; `dh` becomes the part that reaches the state before directly.
-    pub fn gru_gates_backward<T: Real>(g: &[T], q: &[T], before: &[T], dh: &mut [T], dx: &mut [T], ds: &mut [T]) {
-        let n = dh.len();
-        let (z, r, c) = (&g[..n], &g[n..2 * n], &g[2 * n..3 * n]);
-        let (q, before) = (&q[..n], &before[..n]);
-        let (dxz, rest) = dx.split_at_mut(n);
-        let (dxr, dxc) = rest.split_at_mut(n);
-        let (dsz, rest) = ds.split_at_mut(n);
-        let (dsr, dsc) = rest.split_at_mut(n);
-        let (dxr, dxc, dsr, dsc) = (&mut dxr[..n], &mut dxc[..n], &mut dsr[..n], &mut dsc[..n]);
-        for i in 0..n {
-            let d = dh[i];
-            let dz = d * (before[i] - c[i]) * z[i] * (T::ONE - z[i]);
-            let dc = d * (T::ONE - z[i]) * (T::ONE - c[i] * c[i]);
-            let dr = dc * q[i] * r[i] * (T::ONE - r[i]);
-            dxz[i] = dz;
-            dsz[i] = dz;
-            dxr[i] = dr;
-            dsr[i] = dr;
-            dxc[i] = dc;
-            dsc[i] = dc * r[i];
-            dh[i] = d * z[i];
-        }
-    }
-}
-
-vectorised! {
-    /// In place: `a = sigmoid(a)`.
-    pub fn sigmoid_rows<T: Real>(a: &mut [T]) {
-        for a in a.iter_mut() {
-            *a = a.sigmoid();
-        }
-    }
-}
-
-vectorised! {
-    /// The second half of a GRU row with the reset gate before the product: `c [H]` holds the
-    /// sums of n and is replaced by n; `h = z before + (1 - z) n`.
-    pub fn gru_candidate<T: Real>(z: &[T], c: &mut [T], before: &[T], h: &mut [T]) {
-        let n = h.len();
-        let (z, c, before) = (&z[..n], &mut c[..n], &before[..n]);
-        for i in 0..n {
-            let ci = c[i].tanh();
-            h[i] = z[i].madd::<FMA>(before[i] - ci, ci).flush();
-            c[i] = ci;
-        }
-    }
-}
-
-vectorised! {
-    /// One row of an LSTM: `g [4H]` holds the sums of i, o, f, c and is replaced by the gates.
-    pub fn lstm_gates<T: Real>(g: &mut [T], before: &[T], cell: &mut [T], squashed: &mut [T], h: &mut [T]) {
-        let n = h.len();
-        let (i, rest) = g.split_at_mut(n);
-        let (o, rest) = rest.split_at_mut(n);
-        let (f, c) = rest.split_at_mut(n);
-        let (o, f, c) = (&mut o[..n], &mut f[..n], &mut c[..n]);
-        let (before, cell, squashed) = (&before[..n], &mut cell[..n], &mut squashed[..n]);
-        for k in 0..n {
-            let (ik, ok, fk, ck) = (i[k].sigmoid(), o[k].sigmoid(), f[k].sigmoid(), c[k].tanh());
-            cell[k] = fk.madd::<FMA>(before[k], ik * ck).flush();
-            squashed[k] = cell[k].tanh();
-            h[k] = (ok * squashed[k]).flush();
-            (i[k], o[k], f[k], c[k]) = (ik, ok, fk, ck);
-        }
-    }
-}
-
-vectorised! {
-    /// Gradient of [`lstm_gates`] for one row; `dc` holds the gradient of the cell from later
-    /// steps and becomes that for the step before.
-    pub fn lstm_gates_backward<T: Real>(g: &[T], before: &[T], squashed: &[T], dh: &[T], dc: &mut [T], dg: &mut [T]) {
-        let n = dh.len();
-        let (i, o, f, c) = (&g[..n], &g[n..2 * n], &g[2 * n..3 * n], &g[3 * n..4 * n]);
-        let (before, squashed, dc) = (&before[..n], &squashed[..n], &mut dc[..n]);
-        let (di, rest) = dg.split_at_mut(n);
-        let (dok, rest) = rest.split_at_mut(n);
-        let (df, dcc) = rest.split_at_mut(n);
-        let (dok, df, dcc) = (&mut dok[..n], &mut df[..n], &mut dcc[..n]);
-        for k in 0..n {
-            let d = dc[k] + dh[k] * o[k] * (T::ONE - squashed[k] * squashed[k]);
-            dok[k] = dh[k] * squashed[k] * o[k] * (T::ONE - o[k]);
-            di[k] = d * c[k] * i[k] * (T::ONE - i[k]);
-            df[k] = d * before[k] * f[k] * (T::ONE - f[k]);
-            dcc[k] = d * i[k] * (T::ONE - c[k] * c[k]);
-            dc[k] = d * f[k];
-        }
     }
 }
 

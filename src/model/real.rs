@@ -4,10 +4,6 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use gemm_common::Parallelism;
-
-use super::kernels::Packed;
-
 /// A floating-point number that the layers are generic over.
 pub trait Real:
     Copy
@@ -43,48 +39,7 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// Zero for values that are too small to matter and slow to compute with (subnormals).
     fn flush(self) -> Self;
-    /// The rows of `y += x M` that the processor's widest tiles can do (`model::wide`); gives how many.
-    fn multiply_add_wide(
-        _: &[Self],
-        _: &Packed<Self>,
-        _: &mut [Self],
-        _stride: usize,
-        _backwards: bool,
-    ) -> usize {
-        0
-    }
-    /// `c [m, n] += a^T b` by the processor's widest tiles; false where there are none that fit.
-    fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
-        false
-    }
-    /// The matrix product of this number's `gemm` crate; unsafe to call, for it trusts its sizes.
-    fn gemm() -> Gemm<Self>;
 }
-
-/// dst [m, n] = alpha dst + beta lhs [m, k] rhs [k, n], with (column, row) strides behind each
-/// pointer: m, n, k, dst, whether it is read, lhs, rhs, alpha, beta, three conjugations, threads.
-/// Only the crates of f32 and f64 are used: the one above them brings half and complex numbers.
-pub type Gemm<T> = unsafe fn(
-    usize,
-    usize,
-    usize,
-    *mut T,
-    isize,
-    isize,
-    bool,
-    *const T,
-    isize,
-    isize,
-    *const T,
-    isize,
-    isize,
-    T,
-    T,
-    bool,
-    bool,
-    bool,
-    Parallelism,
-);
 
 /// exp(x) by range reduction and a polynomial of degree 6, to 2e-7 relative: branchless, so that
 /// loops over it are vectorised. (The C library's is exact to the last bit and scalar.)
@@ -146,26 +101,6 @@ impl Real for f32 {
     fn flush(self) -> Self {
         if self.abs() < 1e-30 { 0.0 } else { self }
     }
-
-    #[cfg(target_arch = "x86_64")]
-    fn multiply_add_wide(
-        x: &[Self],
-        m: &Packed<Self>,
-        y: &mut [Self],
-        stride: usize,
-        backwards: bool,
-    ) -> usize {
-        super::wide::multiply_add(x, m, y, stride, backwards)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn add_outer_products_wide(a: &[Self], b: &[Self], c: &mut [Self], m: usize, n: usize) -> bool {
-        super::wide::add_outer_products(a, b, c, m, n)
-    }
-
-    fn gemm() -> Gemm<Self> {
-        gemm_f32::gemm::f32::get_gemm_fn()
-    }
 }
 
 impl Real for f64 {
@@ -207,10 +142,6 @@ impl Real for f64 {
     #[inline(always)]
     fn flush(self) -> Self {
         if self.abs() < 1e-300 { 0.0 } else { self }
-    }
-
-    fn gemm() -> Gemm<Self> {
-        gemm_f64::gemm::f64::get_gemm_fn()
     }
 }
 

@@ -3,81 +3,75 @@
 //! The share of the inputs, `U x_t`, is one matrix product over all steps; only the share of the
 //! state, `W s_(t-1)`, has to wait for the step before (U is ONNX's W, W is ONNX's R).
 
-use super::config::{CellKind, LayerConfig};
-use super::kernels::{self, Packed};
-use super::real::Real;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::cells::{Cell, CellParameters, CellShape, MAX_STATES, Step, StepBackward, Sums};
+use super::config::LayerConfig;
+use super::kernels::{self, Kernels};
+use super::packed::Packed;
 use super::steps::Steps;
 
 /// A layer's weights, laid out for the products of a step.
 #[derive(Clone, Debug)]
 pub struct RecurrentWeights<T> {
     pub(crate) config: LayerConfig,
+    shape: CellShape,
     /// in → kH.
     input: Packed<T>,
-    /// H → kH (without the candidate's rows where the reset gate comes before).
-    state: Packed<T>,
-    /// H → H: the candidate's rows where the reset gate comes before.
-    candidate: Option<Packed<T>>,
-    /// Added to `U x_t`: `[kH]`.
-    bias: Vec<T>,
-    /// Added to the state's share of the candidate under the reset gate: `[H]` (gru).
-    candidate_bias: Vec<T>,
-    /// kH → in, kH → H, for the gradients; only when training.
-    backward: Option<BackwardWeights<T>>,
+    /// kH → in, for the gradients; only when training.
+    input_backward: Option<Packed<T>>,
+    cell: Arc<dyn Cell<T>>,
 }
 
-/// kH → in, kH → H, and H → H of the candidate's rows where the reset gate comes before.
-type BackwardWeights<T> = (Packed<T>, Packed<T>, Option<Packed<T>>);
-
-impl<T: Real> RecurrentWeights<T> {
+impl<T: Kernels> RecurrentWeights<T> {
     /// Lays out `w [kH, in]`, `r [kH, H]`, `b [2kH]` (ONNX gate order).
     pub fn new(config: LayerConfig, w: &[T], r: &[T], b: &[T], training: bool) -> Self {
-        let (h, rows) = (config.hidden, config.cell.gates() * config.hidden);
+        let shape = config.cell.shape();
+        let rows = shape.gates * config.hidden;
         let inputs = w.len() / rows.max(1);
-        let mut bias: Vec<T> = b[..rows].iter().zip(&b[rows..]).map(|(&x, &y)| x + y).collect();
-        let mut candidate_bias = Vec::new();
-        let split = config.cell == CellKind::GruResetBefore;
-        if config.cell == CellKind::Gru {
-            bias[2 * h..].copy_from_slice(&b[2 * h..rows]);
-            candidate_bias.extend_from_slice(&b[rows + 2 * h..]);
-        }
-        let own = if split { 2 * h } else { rows };
         Self {
             config,
+            shape,
             input: Packed::transposed(w, rows, inputs),
-            state: Packed::transposed(&r[..own * h], own, h),
-            candidate: split.then(|| Packed::transposed(&r[own * h..], h, h)),
-            bias,
-            candidate_bias,
-            backward: training.then(|| {
-                (
-                    Packed::plain(w, rows, inputs),
-                    Packed::plain(&r[..own * h], own, h),
-                    split.then(|| Packed::plain(&r[own * h..], h, h)),
-                )
-            }),
+            input_backward: training.then(|| Packed::plain(w, rows, inputs)),
+            cell: config.cell.lay_out(&CellParameters { hidden: config.hidden, r, b, training }),
         }
     }
 
-    fn rows(&self) -> usize {
-        self.config.cell.gates() * self.config.hidden
+    /// kH, the sums of a row.
+    fn sums(&self) -> usize {
+        self.shape.gates * self.config.hidden
     }
 }
 
 /// What the forward pass keeps for the backward pass, and the layer's outputs. R rows in all.
 #[derive(Clone, Debug, Default)]
 pub struct RecurrentTrace<T> {
-    /// The gates after their functions, `[R, kH]` (nothing for rnn, whose gate is its output).
+    /// The gates after their functions, `[R, kH]`.
     gates: Vec<T>,
-    /// s_t: the outputs, `[R, H]`.
-    pub output: Vec<T>,
-    /// s_(t-1) for each row, `[R, H]`.
-    before: Vec<T>,
-    /// gru: the state's share of the candidate, or r ∘ s_(t-1); lstm: tanh of the cell. `[R, H]`.
-    extra: Vec<T>,
-    /// lstm: the cell of each row and the one before, `[R, H]`.
-    cell: Vec<T>,
-    cell_before: Vec<T>,
+    /// The states of each row, `[R, H]` each; the first are the outputs.
+    after: [Vec<T>; MAX_STATES],
+    /// The states before each row.
+    before: [Vec<T>; MAX_STATES],
+    /// What the cell keeps besides, `[R, kept * H]`.
+    kept: Vec<T>,
+}
+
+impl<T: Kernels> RecurrentTrace<T> {
+    /// s_t, `[R, H]`.
+    pub fn output(&self) -> &[T] {
+        &self.after[0]
+    }
+
+    fn resize(&mut self, rows: usize, weights: &RecurrentWeights<T>) {
+        let (h, CellShape { states, kept, .. }) = (weights.config.hidden, weights.shape);
+        self.gates.resize(rows * weights.sums(), T::ZERO);
+        self.kept.resize(rows * kept * h, T::ZERO);
+        for (k, buffer) in self.after.iter_mut().enumerate().chain(self.before.iter_mut().enumerate()) {
+            buffer.resize(if k < states { rows * h } else { 0 }, T::ZERO);
+        }
+    }
 }
 
 /// Gradients with respect to a layer's parameters, `w [kH, in]`, `r [kH, H]`, `b [2kH]`; added to.
@@ -92,330 +86,107 @@ pub struct RecurrentGradient<'a, T> {
 pub struct RecurrentScratch<T> {
     /// dL/d(U x_t + b), `[R, kH]`.
     dx: Vec<T>,
-    /// dL/d(W s_(t-1) + b), `[R, kH]`, where it differs (gru).
+    /// dL/d(W s_(t-1) + b), `[R, kH]`, where it differs.
     ds: Vec<T>,
     row: Vec<T>,
 }
 
-fn resize<T: Real>(buffer: &mut Vec<T>, len: usize) {
-    buffer.clear();
-    buffer.resize(len, T::ZERO);
+/// The part of each state that belongs to a step; nothing of states that the cell does not have.
+fn part<T>(states: &[Vec<T>; MAX_STATES], range: Range<usize>) -> [&[T]; MAX_STATES] {
+    states.each_ref().map(|state| state.get(range.clone()).unwrap_or_default())
 }
 
-/// Runs the layer over `x [R, in]` from `state [B, H]` (and `cell [B, H]` for lstm), which it
+/// Runs the layer over `x [R, in]` from its states `[B, H]` (empty where the cell has fewer), which it
 /// moves on to each stream's last step.
-pub fn forward<T: Real>(
+pub fn forward<T: Kernels>(
     weights: &RecurrentWeights<T>,
     x: &[T],
     steps: &Steps,
-    state: &mut [T],
-    cell: &mut [T],
+    states: [&mut [T]; MAX_STATES],
     trace: &mut RecurrentTrace<T>,
 ) {
-    let (h, k) = (weights.config.hidden, weights.rows());
-    let rows = steps.rows();
-    trace.gates.resize(rows * k, T::ZERO);
-    kernels::set_rows(&mut trace.gates, &weights.bias);
-    kernels::multiply_add(x, &weights.input, &mut trace.gates, k);
-    trace.output.resize(rows * h, T::ZERO);
-    trace.before.resize(rows * h, T::ZERO);
+    let (h, k, kept) = (weights.config.hidden, weights.sums(), weights.shape.kept * weights.config.hidden);
+    trace.resize(steps.rows(), weights);
+    let RecurrentTrace { gates, after, before, kept: all_kept } = trace;
+    kernels::set_rows(gates, weights.cell.bias());
+    kernels::multiply_add(x, &weights.input, gates, k);
     for t in 0..steps.len() {
-        let range = steps.range(t);
-        let before = &mut trace.before[range.start * h..range.end * h];
-        if t == 0 {
-            before.copy_from_slice(&state[..range.len() * h]);
-        } else {
-            let last = steps.range(t - 1).start;
-            before.copy_from_slice(&trace.output[last * h..(last + range.len()) * h]);
-        }
-        step(weights, steps, t, cell, trace);
-    }
-    steps.copy_last(&trace.output, h, state);
-    if weights.config.cell == CellKind::Lstm {
-        steps.copy_last(&trace.cell, h, cell);
-    }
-}
-
-/// One step of all streams still going.
-fn step<T: Real>(
-    weights: &RecurrentWeights<T>,
-    steps: &Steps,
-    t: usize,
-    first_cell: &[T],
-    trace: &mut RecurrentTrace<T>,
-) {
-    let (h, k) = (weights.config.hidden, weights.rows());
-    let range = steps.range(t);
-    let rows = steps.rows();
-    let odd = t % 2 == 1;
-    let gates = &mut trace.gates[range.start * k..range.end * k];
-    let own = range.start * h..range.end * h;
-    let before = &trace.before[own.clone()];
-    let output = &mut trace.output[own.clone()];
-    match weights.config.cell {
-        CellKind::RnnTanh | CellKind::RnnRelu => {
-            kernels::multiply_add_from(before, &weights.state, gates, k, odd);
-            kernels::rnn_gates(gates, weights.config.cell == CellKind::RnnRelu, output);
-        }
-        CellKind::Gru => {
-            if trace.extra.len() < rows * h {
-                trace.extra.resize(rows * h, T::ZERO);
-            }
-            gru_step(weights, before, gates, &mut trace.extra[own], output, odd);
-        }
-        CellKind::GruResetBefore => {
-            if trace.extra.len() < rows * h {
-                trace.extra.resize(rows * h, T::ZERO);
-            }
-            gru_reset_before_step(weights, before, gates, &mut trace.extra[own], output, odd);
-        }
-        CellKind::Lstm => {
-            for buffer in [&mut trace.extra, &mut trace.cell, &mut trace.cell_before] {
-                if buffer.len() < rows * h {
-                    buffer.resize(rows * h, T::ZERO);
-                }
-            }
-            kernels::multiply_add_from(before, &weights.state, gates, k, odd);
+        let rows = steps.range(t);
+        let own = rows.start * h..rows.end * h;
+        for (i, first) in states.iter().enumerate().take(weights.shape.states) {
+            let before = &mut before[i][own.clone()];
             if t == 0 {
-                trace.cell_before[own.clone()].copy_from_slice(&first_cell[..own.len()]);
+                before.copy_from_slice(&first[..own.len()]);
             } else {
                 let last = steps.range(t - 1).start * h;
-                trace.cell_before[own.clone()].copy_from_slice(&trace.cell[last..last + own.len()]);
-            }
-            for i in 0..range.len() {
-                let at = own.start + i * h..own.start + (i + 1) * h;
-                kernels::lstm_gates(
-                    &mut gates[i * k..(i + 1) * k],
-                    &trace.cell_before[at.clone()],
-                    &mut trace.cell[at.clone()],
-                    &mut trace.extra[at],
-                    &mut output[i * h..(i + 1) * h],
-                );
+                before.copy_from_slice(&after[i][last..last + own.len()]);
             }
         }
+        weights.cell.step(Step {
+            gates: &mut gates[rows.start * k..rows.end * k],
+            before: part(before, own.clone()),
+            after: after.each_mut().map(|state| state.get_mut(own.clone()).unwrap_or_default()),
+            kept: &mut all_kept[rows.start * kept..rows.end * kept],
+            backwards: t % 2 == 1,
+        });
+    }
+    for (last, after) in states.into_iter().zip(after).take(weights.shape.states) {
+        steps.copy_last(after, h, last);
     }
 }
 
-/// h~ = tanh(U x + b + r ∘ (W s + b')), with `q` the share under the reset gate.
-fn gru_step<T: Real>(
-    weights: &RecurrentWeights<T>,
-    before: &[T],
-    gates: &mut [T],
-    q: &mut [T],
-    output: &mut [T],
-    odd: bool,
-) {
-    let (h, k) = (weights.config.hidden, weights.rows());
-    // The candidate's columns of the product must not mix with the input's share: that waits in
-    // `q` meanwhile, then they change places.
-    let rows = before.len() / h;
-    for i in 0..rows {
-        q[i * h..(i + 1) * h].copy_from_slice(&gates[i * k + 2 * h..(i + 1) * k]);
-        gates[i * k + 2 * h..(i + 1) * k].copy_from_slice(&weights.candidate_bias);
-    }
-    kernels::multiply_add_from(before, &weights.state, gates, k, odd);
-    for i in 0..rows {
-        gates[i * k + 2 * h..(i + 1) * k].swap_with_slice(&mut q[i * h..(i + 1) * h]);
-        kernels::gru_gates(
-            &mut gates[i * k..(i + 1) * k],
-            &q[i * h..(i + 1) * h],
-            &before[i * h..(i + 1) * h],
-            &mut output[i * h..(i + 1) * h],
-        );
-    }
+/// A layer's forward pass, and the gradients of what came out of it.
+pub struct Backward<'a, T> {
+    /// The inputs, `[R, in]`.
+    pub x: &'a [T],
+    pub steps: &'a Steps,
+    pub trace: &'a RecurrentTrace<T>,
+    /// The gradient of the outputs, `[R, H]`.
+    pub dy: &'a [T],
+    /// Come in as the gradients of the last states, leave as those of the first, `[B, H]` each.
+    pub dstates: [&'a mut [T]; MAX_STATES],
 }
 
-/// h~ = tanh(U x + b + W (r ∘ s)), with `q` = r ∘ s.
-fn gru_reset_before_step<T: Real>(
+/// Back through time: gradients of the parameters are added to `gradient`, and `dx [R, in]` is
+/// overwritten by that of the inputs.
+pub fn backward<T: Kernels>(
     weights: &RecurrentWeights<T>,
-    before: &[T],
-    gates: &mut [T],
-    q: &mut [T],
-    output: &mut [T],
-    odd: bool,
-) {
-    let (h, k) = (weights.config.hidden, weights.rows());
-    let rows = before.len() / h;
-    kernels::multiply_add_from(before, &weights.state, gates, k, odd);
-    for i in 0..rows {
-        let gates = &mut gates[i * k..(i + 1) * k];
-        kernels::sigmoid_rows(&mut gates[..2 * h]);
-        for (j, q) in q[i * h..(i + 1) * h].iter_mut().enumerate() {
-            *q = gates[h + j] * before[i * h + j];
-        }
-    }
-    if let Some(candidate) = &weights.candidate {
-        kernels::multiply_add(q, candidate, &mut gates[2 * h..], k);
-    }
-    for i in 0..rows {
-        let (z, c) = gates[i * k..(i + 1) * k].split_at_mut(2 * h);
-        kernels::gru_candidate(&z[..h], c, &before[i * h..(i + 1) * h], &mut output[i * h..(i + 1) * h]);
-    }
-}
-
-/// Back through time. `dy [R, H]` is the gradient of the outputs; `dstate [B, H]` (and
-/// `dcell [B, H]` for lstm) come in as the gradient of the last states and leave as that of the
-/// first; gradients of the parameters are added to `gradient`, and `dx [R, in]` is overwritten.
-#[allow(clippy::too_many_arguments)]
-pub fn backward<T: Real>(
-    weights: &RecurrentWeights<T>,
-    x: &[T],
-    steps: &Steps,
-    trace: &RecurrentTrace<T>,
-    dy: &[T],
-    dstate: &mut [T],
-    dcell: &mut [T],
+    pass: Backward<'_, T>,
     gradient: RecurrentGradient<'_, T>,
     scratch: &mut RecurrentScratch<T>,
     dx: &mut Vec<T>,
 ) {
-    let Some((input, state, candidate)) = &weights.backward else {
-        unreachable!("weights laid out for training");
-    };
-    let (h, k) = (weights.config.hidden, weights.rows());
+    let Some(input) = &weights.input_backward else { unreachable!("weights laid out for training") };
+    let Backward { x, steps, trace, dy, mut dstates } = pass;
+    let (h, k, kept) = (weights.config.hidden, weights.sums(), weights.shape.kept * weights.config.hidden);
     let rows = steps.rows();
-    let gru = weights.config.cell == CellKind::Gru;
-    scratch.dx.resize(rows * k, T::ZERO);
-    if gru {
-        scratch.ds.resize(rows * k, T::ZERO);
-    }
+    let RecurrentScratch { dx: input_sums, ds: state_sums, row: room } = scratch;
+    input_sums.resize(rows * k, T::ZERO);
+    state_sums.resize(if weights.shape.has_own_state_sums { rows * k } else { 0 }, T::ZERO);
     for t in (0..steps.len()).rev() {
         let range = steps.range(t);
-        let dh = &mut dstate[..range.len() * h];
-        for (d, &y) in dh.iter_mut().zip(&dy[range.start * h..range.end * h]) {
+        let (own, sums) = (range.start * h..range.end * h, range.start * k..range.end * k);
+        for (d, &y) in dstates[0][..own.len()].iter_mut().zip(&dy[own.clone()]) {
             *d += y;
         }
-        step_backward(weights, range.clone(), trace, dh, dcell, scratch, candidate.as_ref());
-        let sums = if gru { &scratch.ds } else { &scratch.dx };
-        let sums = &sums[range.start * k..range.end * k];
-        if candidate.is_some() {
-            // Only z and r saw the state directly.
-            for (i, sums) in sums.chunks_exact(k).enumerate() {
-                kernels::multiply_add(&sums[..2 * h], state, &mut dh[i * h..(i + 1) * h], h);
-            }
-        } else {
-            kernels::multiply_add_from(sums, state, dh, h, t % 2 == 1);
-        }
+        weights.cell.step_backward(StepBackward {
+            gates: &trace.gates[sums.clone()],
+            before: part(&trace.before, own.clone()),
+            after: part(&trace.after, own.clone()),
+            kept: &trace.kept[range.start * kept..range.end * kept],
+            dstates: dstates.each_mut().map(|state| state.get_mut(..own.len()).unwrap_or_default()),
+            dx: &mut input_sums[sums.clone()],
+            ds: state_sums.get_mut(sums).unwrap_or_default(),
+            room,
+            backwards: t % 2 == 1,
+        });
     }
-    parameter_gradients(weights, x, trace, gradient, scratch);
-    resize(dx, rows * input.outputs());
-    kernels::multiply_add(&scratch.dx[..rows * k], input, dx, input.outputs());
-}
-
-fn step_backward<T: Real>(
-    weights: &RecurrentWeights<T>,
-    range: std::ops::Range<usize>,
-    trace: &RecurrentTrace<T>,
-    dh: &mut [T],
-    dcell: &mut [T],
-    scratch: &mut RecurrentScratch<T>,
-    candidate: Option<&Packed<T>>,
-) {
-    let (h, k) = (weights.config.hidden, weights.rows());
-    for (i, row) in range.enumerate() {
-        let at = row * h..(row + 1) * h;
-        let gates = &trace.gates[row * k..(row + 1) * k];
-        let before = &trace.before[at.clone()];
-        let dx = &mut scratch.dx[row * k..(row + 1) * k];
-        let dh = &mut dh[i * h..(i + 1) * h];
-        match weights.config.cell {
-            CellKind::RnnTanh | CellKind::RnnRelu => {
-                let relu = weights.config.cell == CellKind::RnnRelu;
-                for ((dx, dh), &y) in dx.iter_mut().zip(dh).zip(&trace.output[at]) {
-                    let slope = match relu {
-                        true if y > T::ZERO => T::ONE,
-                        true => T::ZERO,
-                        false => T::ONE - y * y,
-                    };
-                    *dx = *dh * slope;
-                    *dh = T::ZERO;
-                }
-            }
-            CellKind::Gru => {
-                let ds = &mut scratch.ds[row * k..(row + 1) * k];
-                kernels::gru_gates_backward(gates, &trace.extra[at], before, dh, dx, ds);
-            }
-            CellKind::GruResetBefore => {
-                resize(&mut scratch.row, h);
-                reset_before_backward(h, gates, before, dh, dx, &mut scratch.row, candidate);
-            }
-            CellKind::Lstm => {
-                let dcell = &mut dcell[i * h..(i + 1) * h];
-                kernels::lstm_gates_backward(
-                    gates,
-                    &trace.cell_before[at.clone()],
-                    &trace.extra[at],
-                    dh,
-                    dcell,
-                    dx,
-                );
-                dh.fill(T::ZERO);
-            }
-        }
-    }
-}
-
-/// One row of the GRU whose reset gate comes before the product; `dq [H]` is zeroed room.
-fn reset_before_backward<T: Real>(
-    h: usize,
-    gates: &[T],
-    before: &[T],
-    dh: &mut [T],
-    dx: &mut [T],
-    dq: &mut [T],
-    candidate: Option<&Packed<T>>,
-) {
-    let (z, r, c) = (&gates[..h], &gates[h..2 * h], &gates[2 * h..]);
-    for j in 0..h {
-        dx[j] = dh[j] * (before[j] - c[j]) * z[j] * (T::ONE - z[j]);
-        dx[2 * h + j] = dh[j] * (T::ONE - z[j]) * (T::ONE - c[j] * c[j]);
-    }
-    if let Some(candidate) = candidate {
-        kernels::multiply_add(&dx[2 * h..], candidate, dq, h);
-    }
-    for j in 0..h {
-        dx[h + j] = dq[j] * before[j] * r[j] * (T::ONE - r[j]);
-        dh[j] = dh[j] * z[j] + dq[j] * r[j];
-    }
-}
-
-fn parameter_gradients<T: Real>(
-    weights: &RecurrentWeights<T>,
-    x: &[T],
-    trace: &RecurrentTrace<T>,
-    gradient: RecurrentGradient<'_, T>,
-    scratch: &RecurrentScratch<T>,
-) {
-    let (h, k) = (weights.config.hidden, weights.rows());
-    let inputs = weights.input.inputs();
-    let rows = x.len() / inputs;
-    let dx = &scratch.dx[..rows * k];
-    let before = &trace.before[..rows * h];
-    kernels::add_outer_products(dx, x, gradient.w, k, inputs);
     let (input_bias, state_bias) = gradient.b.split_at_mut(k);
-    kernels::add_rows(dx, input_bias);
-    match weights.config.cell {
-        CellKind::Gru => {
-            let ds = &scratch.ds[..rows * k];
-            kernels::add_outer_products(ds, before, gradient.r, k, h);
-            kernels::add_rows(ds, state_bias);
-        }
-        CellKind::GruResetBefore => {
-            // The candidate's rows saw r ∘ s_(t-1), the others s_(t-1).
-            let mut own = vec![T::ZERO; rows * 2 * h];
-            let mut candidate = vec![T::ZERO; rows * h];
-            for (row, dx) in dx.chunks_exact(k).enumerate() {
-                own[row * 2 * h..(row + 1) * 2 * h].copy_from_slice(&dx[..2 * h]);
-                candidate[row * h..(row + 1) * h].copy_from_slice(&dx[2 * h..]);
-            }
-            let (r, rc) = gradient.r.split_at_mut(2 * h * h);
-            kernels::add_outer_products(&own, before, r, 2 * h, h);
-            kernels::add_outer_products(&candidate, &trace.extra[..rows * h], rc, h, h);
-            kernels::add_rows(dx, state_bias);
-        }
-        _ => {
-            kernels::add_outer_products(dx, before, gradient.r, k, h);
-            kernels::add_rows(dx, state_bias);
-        }
-    }
+    kernels::add_outer_products(input_sums, x, gradient.w, k, weights.input.inputs());
+    kernels::add_rows(input_sums, input_bias);
+    let sums = Sums { before: &trace.before[0], kept: &trace.kept, dx: input_sums, ds: state_sums };
+    weights.cell.add_gradients(&sums, gradient.r, state_bias);
+    dx.clear();
+    dx.resize(rows * input.outputs(), T::ZERO);
+    kernels::multiply_add(input_sums, input, dx, input.outputs());
 }

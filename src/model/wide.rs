@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
-use super::kernels::{PANEL, Packed};
+use super::packed::{PANEL, Packed};
 
 /// Rows of a tile. Its 8 x 2 sums and the weights fit the 32 registers.
 const ROWS: usize = 8;

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
-use super::proto::{self, AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use super::proto::{self, AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::error::{Error, Result, Stage};
 
 /// Bodies inside bodies beyond this depth are refused.
@@ -19,19 +19,16 @@ const MAX_ELEMENTS: i64 = 1 << 31;
 /// # Errors
 /// As [`check`], and when they are no ONNX file.
 pub fn check_bytes(bytes: &[u8]) -> Result<()> {
-    check(&proto::decode(bytes)?)
+    check(&proto::decode(bytes)?.graph.unwrap_or_default())
 }
 
-/// Checks a file.
+/// Checks a graph.
 ///
 /// # Errors
 /// Names the node that uses a value which no node before it makes, a value that is made twice,
 /// a tensor whose shape is impossible or does not fit its data, whose data lies in another file,
 /// and an input or output of a negative or huge shape.
-pub fn check(model: &ModelProto) -> Result<()> {
-    let Some(graph) = &model.graph else {
-        return Err(Error::new(Stage::Model, "there is no graph in the file"));
-    };
+pub fn check(graph: &GraphProto) -> Result<()> {
     for value in graph.input.iter().chain(&graph.output) {
         check_port(value)?;
     }
@@ -180,10 +177,9 @@ mod tests {
             node: vec![node(&["x", "x"], &["h"]), node(&["h", "x"], &["y"])],
             ..Default::default()
         };
-        let model = |graph: &GraphProto| ModelProto { graph: Some(graph.clone()), ..Default::default() };
-        check(&model(&graph)).expect("the graph is good before the change");
+        check(&graph).expect("the graph is good before the change");
         change(&mut graph);
-        check(&model(&graph)).expect_err("the graph is bad").to_string()
+        check(&graph).expect_err("the graph is bad").to_string()
     }
 
     fn tensor(change: impl FnOnce(&mut TensorProto)) -> TensorProto {

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::inspect::{real_inputs, type_name};
-use super::proto::{self, FLOAT, FLOAT16, GraphProto, INT64, ModelProto, NodeProto, TensorProto};
+use super::interface::{real_inputs, type_name};
+use super::proto::{self, FLOAT, FLOAT16, GraphProto, INT64, NodeProto, TensorProto};
 use crate::error::{Error, Result, Stage};
 
 /// `TensorProto.DataType.BFLOAT16`.
@@ -18,8 +18,7 @@ const MAX_DEPTH: usize = 8;
 ///
 /// # Errors
 /// Names the input or output and its type.
-pub fn check_ports(model: &ModelProto) -> Result<()> {
-    let Some(graph) = &model.graph else { return Ok(()) };
+pub fn check_ports(graph: &GraphProto) -> Result<()> {
     let inputs = real_inputs(graph).into_iter().map(|value| ("input", value));
     let outputs = graph.output.iter().map(|value| ("output", value));
     for (kind, value) in inputs.chain(outputs) {
@@ -42,8 +41,8 @@ pub fn check_ports(model: &ModelProto) -> Result<()> {
 }
 
 /// Whether anything in a graph is in half precision, be it only stored.
-pub fn uses_half(model: &ModelProto) -> bool {
-    model.graph.as_ref().is_some_and(|graph| graph_uses_half(graph, 0))
+pub fn uses_half(graph: &GraphProto) -> bool {
+    graph_uses_half(graph, 0)
 }
 
 fn is_half(element: i32) -> bool {
@@ -68,8 +67,7 @@ fn graph_uses_half(graph: &GraphProto, depth: usize) -> bool {
 /// Whether a graph multiplies by matrices in half precision and transposes: onnxruntime (1.32) ends the
 /// process with a segmentation fault while it moves such a transposition, unless it is kept from
 /// optimizing the layout.
-pub(super) fn transposes_half_products(model: &ModelProto) -> bool {
-    let Some(graph) = &model.graph else { return false };
+pub(super) fn transposes_half_products(graph: &GraphProto) -> bool {
     let stored = graph.initializer.iter().filter(|t| is_half(t.data_type)).map(|t| t.name.as_str());
     let is_constant = |t: &Option<Box<TensorProto>>| t.as_ref().is_some_and(|t| is_half(t.data_type));
     let constants = graph.node.iter().filter(|n| n.attribute.iter().any(|a| is_constant(&a.t)));
@@ -95,14 +93,14 @@ mod tests {
         ValueInfoProto { name: name.into(), r#type: Some(kind), ..Default::default() }
     }
 
-    fn model(change: impl FnOnce(&mut GraphProto)) -> ModelProto {
+    fn model(change: impl FnOnce(&mut GraphProto)) -> GraphProto {
         let mut graph = GraphProto {
             input: vec![port("x", FLOAT), port("n", INT64)],
             output: vec![port("y", FLOAT)],
             ..Default::default()
         };
         change(&mut graph);
-        ModelProto { graph: Some(graph), ..Default::default() }
+        graph
     }
 
     #[test]

@@ -4,20 +4,24 @@
 //! file says, or the file is refused.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::Path;
 
-use super::body::cell_of;
+use super::OnnxFile;
+use super::build::cells::cell_of;
+use super::build::layers::half_name;
 use super::export::{self, IR_VERSION, OPSET, build};
-use super::inspect::{tensor_text, type_name};
+use super::interface::{tensor_text, type_name};
 use super::metadata::{self, Metadata};
+use super::precision::Precision;
 use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use crate::error::{Error, Result, Stage, io};
+use crate::error::{Error, Result, Stage};
 use crate::model::network::parameter_shapes;
 use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
 
 /// Layers beyond this number are refused.
 const MAX_LAYERS: usize = 1000;
+
+const OUTPUT_WEIGHT: &str = "output.weight";
 
 /// Reads a model file's bytes.
 ///
@@ -25,20 +29,26 @@ const MAX_LAYERS: usize = 1000;
 /// When the bytes are not an ONNX file, are cut short, hold another graph than hearken writes,
 /// lack metadata, or hold weights that do not fit or are not finite. Names node, tensor or key.
 pub fn read(bytes: &[u8]) -> Result<(Network<f32>, Metadata)> {
-    let model = proto::decode(bytes)?;
-    let entries: Vec<(String, String)> =
-        model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
-    let metadata = Metadata::from_entries(&entries)?;
-    check_versions(&model)?;
-    let graph =
-        model.graph.as_ref().ok_or_else(|| Error::new(Stage::Model, "there is no graph in the file"))?;
+    read_model(&OnnxFile::from_bytes(bytes.to_vec())?)
+}
+
+/// Reads a decoded model file; see [`read`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_model(file: &OnnxFile) -> Result<(Network<f32>, Metadata)> {
+    let metadata = Metadata::from_entries(file.entries())?;
+    check_versions(file.model())?;
+    let graph = file.graph();
     let tensors = tensors_by_name(graph)?;
-    let config = derive_config(graph, &tensors, metadata::subsampling(&entries)?)?;
-    compare(graph, &build(&config, None))?;
+    let config = derive_config(graph, &tensors, metadata::subsampling(file.entries())?)?;
+    let halves = tensors.contains_key(half_name(OUTPUT_WEIGHT).as_str());
+    let precision = if halves { Precision::Float16 } else { Precision::Float32 };
+    compare(graph, &build(&config, None, precision))?;
     let network = assemble(config, &tensors)?;
     export::check(&network)?;
     metadata.check(&network.config)?;
-    if metadata.to_entries(&network.config)?.iter().any(|e| e.0 == "states" && !entries.contains(e)) {
+    if metadata.to_entries(&network.config)?.iter().any(|e| e.0 == "states" && !file.entries().contains(e)) {
         return Err(
             Error::new(Stage::Model, "expected the states of the graph, found others").at("metadata states")
         );
@@ -51,27 +61,7 @@ pub fn read(bytes: &[u8]) -> Result<(Network<f32>, Metadata)> {
 /// # Errors
 /// As [`read`], with the file named; and when it cannot be opened or is too long.
 pub fn read_file(path: &Path) -> Result<(Network<f32>, Metadata)> {
-    read(&read_bytes(path)?).map_err(|e| e.in_file(path))
-}
-
-/// The bytes of a model file, of bounded length.
-///
-/// # Errors
-/// When it is not a regular file, cannot be read, or is too long.
-pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let failed = |e| io(Stage::Model, path, e);
-    let found = std::fs::metadata(path).map_err(failed)?;
-    if !found.is_file() {
-        return Err(Error::new(Stage::Model, "expected a model file, found something else").in_file(path));
-    }
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let problem = format!("expected a model file of at most {MAX_FILE_BYTES} bytes, found a longer one");
-        return Err(Error::new(Stage::Model, problem).in_file(path));
-    }
-    Ok(bytes)
+    read_model(&OnnxFile::read(path)?).map_err(|e| e.in_file(path))
 }
 
 fn check_versions(model: &ModelProto) -> Result<()> {
@@ -118,10 +108,11 @@ fn tensors_by_name(graph: &GraphProto) -> Result<Tensors<'_>> {
 
 fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> Result<NetworkConfig> {
     let axis = |name: &str, rank: usize, axis: usize| -> Result<usize> {
-        let tensor = tensors.get(name).ok_or_else(|| {
-            Error::new(Stage::Model, format!("expected a tensor `{name}`, found none"))
-                .hint("is it a model that hearken trained or imported?")
-        })?;
+        let tensor =
+            tensors.get(name).or_else(|| tensors.get(half_name(name).as_str())).ok_or_else(|| {
+                Error::new(Stage::Model, format!("expected a tensor `{name}`, found none"))
+                    .hint("is it a model that hearken trained or imported?")
+            })?;
         let shape = tensor.shape()?;
         if shape.len() != rank {
             return Err(Error::new(Stage::Model, format!("expected {rank} axes, found {shape:?}"))
@@ -161,7 +152,7 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         layers,
         layer_norm: tensors.contains_key("input_norm.gain"),
         residual: graph.node.iter().any(|n| n.name.ends_with(".residual")),
-        num_tokens: axis("output.weight", 2, 0)?,
+        num_tokens: axis(OUTPUT_WEIGHT, 2, 0)?,
         auxiliary: None,
     })
 }
@@ -251,6 +242,9 @@ fn compare_values(kind: &str, found: &[ValueInfoProto], expected: &[ValueInfoPro
 
 fn assemble(config: NetworkConfig, tensors: &Tensors) -> Result<Network<f32>> {
     let values = |name: &str| -> Result<Vec<f32>> {
+        if let Some(tensor) = tensors.get(half_name(name).as_str()) {
+            return tensor.to_f16();
+        }
         let tensor = tensors.get(name).ok_or_else(|| {
             Error::new(Stage::Model, "expected it, found none").at(format!("tensor {name}"))
         })?;

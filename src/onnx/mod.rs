@@ -1,12 +1,13 @@
 //! ONNX: the one file that carries a model.
 
-mod body;
+pub mod build;
 pub mod check;
 pub mod element_types;
 pub mod export;
-pub mod graph;
+mod file;
 pub mod import;
 pub mod inspect;
+pub mod interface;
 pub mod load;
 pub mod metadata;
 pub mod precision;
@@ -17,11 +18,11 @@ pub mod states;
 pub mod streamable;
 pub mod targets;
 
+pub use crate::decode::{DecoderOptions, Pronunciation};
 pub use export::{write, write_file};
+pub use file::OnnxFile;
+pub use interface::StatePort;
 pub use load::{read, read_file};
 pub use metadata::Metadata;
-
-pub use crate::decode::{DecoderOptions, Pronunciation};
 pub use precision::Precision;
-pub use states::StateSpec;
 pub use targets::{Export, ExportOptions, Target};

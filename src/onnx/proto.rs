@@ -222,6 +222,14 @@ pub struct DimensionProto {
 /// # Errors
 /// When the bytes are not protobuf, are cut short, or hold no graph.
 pub fn decode(bytes: &[u8]) -> Result<ModelProto> {
+    decode_shared(Bytes::copy_from_slice(bytes))
+}
+
+/// As [`decode`]; the tensors' numbers are not copied.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_shared(bytes: Bytes) -> Result<ModelProto> {
     if bytes.is_empty() {
         return Err(Error::new(Stage::Model, "expected an ONNX model, found an empty file"));
     }
@@ -232,8 +240,8 @@ pub fn decode(bytes: &[u8]) -> Result<ModelProto> {
         ));
     }
     let mut room = Room { left: 32 * bytes.len() + 65_536 };
-    walk(Kind::Model, bytes, 0, &mut room)?;
-    let model = ModelProto::decode(Bytes::copy_from_slice(bytes)).map_err(|_| {
+    walk(Kind::Model, &bytes, 0, &mut room)?;
+    let model = ModelProto::decode(bytes).map_err(|_| {
         Error::new(Stage::Model, "not an ONNX model: a field is of another type than in ONNX")
     })?;
     if model.graph.is_none() {
@@ -414,6 +422,18 @@ impl TensorProto {
             }
         };
         Ok((shape, values))
+    }
+
+    /// The values of a tensor of 16-bit floats, row-major.
+    ///
+    /// # Errors
+    /// As [`TensorProto::to_f32`]; they must lie in `raw_data`, where hearken writes them.
+    pub fn to_f16(&self) -> Result<Vec<f32>> {
+        let shape = self.checked_shape(FLOAT16, "float16")?;
+        let raw = self.raw_data.as_deref().unwrap_or_default();
+        self.check_length(&shape, raw.len() / 2 + raw.len() % 2)?;
+        let (values, _) = raw.as_chunks::<2>();
+        Ok(values.iter().map(|&b| half::f16::from_le_bytes(b).to_f32()).collect())
     }
 
     /// A tensor of i64: shape and values, row-major.

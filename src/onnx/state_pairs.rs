@@ -2,23 +2,34 @@
 
 use serde_json::Value;
 
-use super::inspect::{StatePair, real_inputs, tensor_text};
-use super::proto::{self, DimensionProto, GraphProto, ModelProto, ValueInfoProto};
+use super::interface::{Interface, StatePort, ports, real_inputs, tensor_text};
+use super::proto::{self, DimensionProto, GraphProto, ValueInfoProto};
 use super::state_flow;
 use crate::error::{Error, Result, Stage};
 
-/// The outputs that only count (`processed_lens`): states that are integers.
-pub(super) fn integer_states(model: &ModelProto) -> Vec<String> {
-    let Some(graph) = &model.graph else { return Vec::new() };
-    let metadata: Vec<(String, String)> =
-        model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
-    let states = find_states(graph, &metadata, &[]).map(|found| found.pairs).unwrap_or_default();
-    states.into_iter().filter(|s| s.is_i64).map(|s| s.output).collect()
+/// The inputs, outputs and states of a graph.
+///
+/// # Errors
+/// When a named state is not in it.
+pub(super) fn find_interface(
+    graph: &GraphProto,
+    metadata: &[(String, String)],
+    named: &[(String, String)],
+) -> Result<Interface> {
+    let found = find_states(graph, metadata, named)?;
+    Ok(Interface {
+        inputs: ports(&real_inputs(graph)),
+        outputs: ports(&graph.output.iter().collect::<Vec<_>>()),
+        states_note: guess_note(&found),
+        states: found.pairs,
+        features_input: found.features,
+        states_found: found.how,
+    })
 }
 
 /// The states of a graph, and how they were found.
-pub(super) struct FoundStates {
-    pub pairs: Vec<StatePair>,
+struct FoundStates {
+    pub pairs: Vec<StatePort>,
     /// The input that carries the features, where the recurrent nodes tell.
     pub features: Option<String>,
     /// In words, the ways in their order.
@@ -30,7 +41,7 @@ pub(super) struct FoundStates {
 /// The pairs of states: those that are named as they are named; the others as the metadata list
 /// them, else by names that differ in a word such as `next`, `new`, `out`, else by the cells that
 /// read and write them, else by type and shape, in the graph's order.
-pub(super) fn find_states(
+fn find_states(
     graph: &GraphProto,
     metadata: &[(String, String)],
     named: &[(String, String)],
@@ -51,7 +62,7 @@ pub(super) fn find_states(
     }
     let mut by_names = Vec::new();
     for input in search.free_inputs(&inputs) {
-        let used = |o: &ValueInfoProto| by_names.iter().any(|p: &StatePair| p.output == o.name);
+        let used = |o: &ValueInfoProto| by_names.iter().any(|p: &StatePort| p.output == o.name);
         let fits = |o: &&&ValueInfoProto| alike(input, o) && core_name(&o.name) == core_name(&input.name);
         let free = search.free_outputs(&outputs);
         let found = free.iter().filter(|o| !used(o)).find(fits).and_then(|output| pair(input, output));
@@ -69,14 +80,14 @@ pub(super) fn find_states(
     let by_shape = pairs_by_shape(&free, &search.free_outputs(&outputs));
     let shape = |name: &str| free.iter().find(|i| i.name == name).map(|i| tensor_text(i));
     let is_doubtful =
-        |p: &&StatePair| by_shape.iter().filter(|o| shape(&o.input) == shape(&p.input)).take(2).count() > 1;
+        |p: &&StatePort| by_shape.iter().filter(|o| shape(&o.input) == shape(&p.input)).take(2).count() > 1;
     let guessed = by_shape.iter().filter(is_doubtful).map(|p| p.input.clone()).collect();
     search.add("by their shapes", by_shape);
     Ok(search.finish(guessed))
 }
 
 /// The note for a user whose states were guessed.
-pub(super) fn guess_note(found: &FoundStates) -> Option<String> {
+fn guess_note(found: &FoundStates) -> Option<String> {
     let (first, second) = (found.guessed.first()?, found.guessed.get(1)?);
     let output =
         |input: &str| found.pairs.iter().find(|p| p.input == input).map_or("", |p| p.output.as_str());
@@ -91,7 +102,7 @@ pub(super) fn guess_note(found: &FoundStates) -> Option<String> {
 
 /// What has been found so far.
 struct Search<'a> {
-    pairs: Vec<StatePair>,
+    pairs: Vec<StatePort>,
     how: Vec<&'static str>,
     /// The input that is no state, where the recurrent nodes tell.
     features: Option<&'a str>,
@@ -99,7 +110,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Adds what a way found, but never to a pair that an earlier one made; whether it found anything.
-    fn add(&mut self, how: &'static str, found: Vec<StatePair>) -> bool {
+    fn add(&mut self, how: &'static str, found: Vec<StatePort>) -> bool {
         let before = self.pairs.len();
         for pair in found {
             if !self.pairs.iter().any(|p| p.input == pair.input || p.output == pair.output) {
@@ -148,11 +159,11 @@ fn listed_pairs(
     metadata: &[(String, String)],
     inputs: &[&ValueInfoProto],
     graph: &GraphProto,
-) -> Option<Vec<StatePair>> {
+) -> Option<Vec<StatePort>> {
     let (_, text) = metadata.iter().find(|(key, _)| key == "states")?;
     let listed = serde_json::from_str::<Vec<Value>>(text).ok()?;
-    let pairs: Vec<StatePair> = listed.iter().map(|v| listed_pair(v, inputs)).collect::<Option<_>>()?;
-    let there = |p: &StatePair| graph.output.iter().any(|o| o.name == p.output);
+    let pairs: Vec<StatePort> = listed.iter().map(|v| listed_pair(v, inputs)).collect::<Option<_>>()?;
+    let there = |p: &StatePort| graph.output.iter().any(|o| o.name == p.output);
     pairs.iter().all(there).then_some(pairs)
 }
 
@@ -160,7 +171,7 @@ fn pairs_by_flow(
     graph: &GraphProto,
     inputs: &[&ValueInfoProto],
     outputs: &[&ValueInfoProto],
-) -> Vec<StatePair> {
+) -> Vec<StatePort> {
     let port =
         |ports: &[&ValueInfoProto], name: &str| ports.iter().find(|p| p.name == name).map(|p| (*p).clone());
     let ports = |input: &str, output: &str| Some((port(inputs, input)?, port(outputs, output)?));
@@ -178,7 +189,7 @@ fn named_pairs(
     named: &[(String, String)],
     inputs: &[&ValueInfoProto],
     outputs: &[&ValueInfoProto],
-) -> Result<Vec<StatePair>> {
+) -> Result<Vec<StatePort>> {
     let find = |values: &[&ValueInfoProto], name: &str, kind: &str| {
         values.iter().copied().find(|v| v.name == name).cloned().ok_or_else(|| {
             let names: Vec<&str> = values.iter().map(|v| v.name.as_str()).collect();
@@ -233,8 +244,8 @@ fn core_name(name: &str) -> String {
 
 /// Every input but those of fewer than two axes (rates, lengths) with the first output, but the very
 /// first (what the graph is for), that is of its type and shape and still free; all or none.
-fn pairs_by_shape(inputs: &[&ValueInfoProto], outputs: &[&ValueInfoProto]) -> Vec<StatePair> {
-    let mut pairs: Vec<StatePair> = Vec::new();
+fn pairs_by_shape(inputs: &[&ValueInfoProto], outputs: &[&ValueInfoProto]) -> Vec<StatePort> {
+    let mut pairs: Vec<StatePort> = Vec::new();
     for input in inputs.iter().filter(|i| i.tensor().is_some_and(|t| t.1.len() > 1)) {
         let free = |o: &&&ValueInfoProto| !pairs.iter().any(|p| p.output == o.name);
         let found = outputs.iter().skip(1).filter(free).find(|o| alike(input, o));
@@ -246,7 +257,7 @@ fn pairs_by_shape(inputs: &[&ValueInfoProto], outputs: &[&ValueInfoProto]) -> Ve
     pairs
 }
 
-fn listed_pair(value: &Value, inputs: &[&ValueInfoProto]) -> Option<StatePair> {
+fn listed_pair(value: &Value, inputs: &[&ValueInfoProto]) -> Option<StatePort> {
     let text = |key: &str| value[key].as_str().map(str::to_string);
     let (input, output) = (text("input")?, text("output")?);
     let declared = inputs.iter().find(|i| i.name == input)?;
@@ -257,7 +268,7 @@ fn listed_pair(value: &Value, inputs: &[&ValueInfoProto]) -> Option<StatePair> {
         .map(|d| if d == "N" { Some(1) } else { usize::try_from(d.as_u64()?).ok() })
         .collect();
     let is_i64 = declared.tensor().is_some_and(|t| t.0 == proto::INT64);
-    Some(StatePair { input, output, shape: shape?, batch_axis: axis, is_i64 })
+    Some(StatePort { input, output, shape: shape?, batch_axis: axis, is_i64 })
 }
 
 /// Same type, same rank, and the same lengths where both are numbers.
@@ -271,7 +282,7 @@ fn alike(a: &ValueInfoProto, b: &ValueInfoProto) -> bool {
 }
 
 /// A pair whose one unknown length, or else a length of 1, counts streams.
-fn pair(input: &ValueInfoProto, output: &ValueInfoProto) -> Option<StatePair> {
+fn pair(input: &ValueInfoProto, output: &ValueInfoProto) -> Option<StatePort> {
     let (kind, dims) = input.tensor()?;
     let lengths: Vec<Option<usize>> =
         dims.iter().map(|d| d.dim_value.and_then(|n| usize::try_from(n).ok())).collect();
@@ -282,7 +293,7 @@ fn pair(input: &ValueInfoProto, output: &ValueInfoProto) -> Option<StatePair> {
         [] => lengths.iter().position(|l| *l == Some(1)).unwrap_or(0),
         _ => return None,
     };
-    Some(StatePair {
+    Some(StatePort {
         input: input.name.clone(),
         output: output.name.clone(),
         shape: lengths.into_iter().map(|l| l.unwrap_or(1)).collect(),

@@ -1,20 +1,8 @@
 //! What a stream carries through a graph that hearken writes: names, shapes, and where in them
 //! each layer's state lies.
 
+use super::interface::StatePort;
 use crate::model::NetworkConfig;
-
-/// A pair of state input and output.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StateSpec {
-    /// Name of the graph's input.
-    pub input: String,
-    /// Name of the graph's output.
-    pub output: String,
-    /// Shape for one stream.
-    pub shape: Vec<usize>,
-    /// Which axis counts streams.
-    pub batch_axis: usize,
-}
 
 /// Where one state vector of one layer lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +21,7 @@ pub fn is_stacked(config: &NetworkConfig) -> bool {
 /// The state tensors of a network, in the order of the graph's inputs: `state.0 [L, N, H]` (and
 /// `state.1` for the c of lstm) where the layers are alike, else `[1, N, H]` layer by layer, h
 /// before c.
-pub fn state_specs(config: &NetworkConfig) -> Vec<StateSpec> {
+pub fn state_specs(config: &NetworkConfig) -> Vec<StatePort> {
     let mut shapes = Vec::new();
     match config.layers.first() {
         Some(first) if is_stacked(config) => {
@@ -45,11 +33,12 @@ pub fn state_specs(config: &NetworkConfig) -> Vec<StateSpec> {
             }
         }
     }
-    let spec = |(i, shape)| StateSpec {
+    let spec = |(i, shape)| StatePort {
         input: format!("state.{i}"),
         output: format!("next_state.{i}"),
         shape,
         batch_axis: 1,
+        is_i64: false,
     };
     shapes.into_iter().enumerate().map(spec).collect()
 }

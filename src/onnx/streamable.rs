@@ -1,6 +1,6 @@
 //! What recurrent nodes ask for that not every runtime gives, told before a graph is run.
 
-use super::proto::{self, AttributeProto, GraphProto, ModelProto, NodeProto};
+use super::proto::{self, AttributeProto, GraphProto, NodeProto};
 use crate::error::{Error, Result, Stage};
 
 /// Bodies inside bodies that are looked into.
@@ -14,13 +14,8 @@ pub(super) fn is_recurrent(node: &NodeProto) -> bool {
 /// Refuses a graph that is to hear a stream and has a layer that runs backwards.
 ///
 /// # Errors
-/// Names the node; when the bytes are no ONNX file.
-pub fn check_streams(bytes: &[u8]) -> Result<()> {
-    check_nodes_stream(&proto::decode(bytes)?)
-}
-
-/// As [`check_streams`], of a decoded file.
-pub(super) fn check_nodes_stream(model: &ModelProto) -> Result<()> {
+/// Names the node.
+pub fn check_streams(graph: &GraphProto) -> Result<()> {
     let forward = |node: &NodeProto| {
         let direction = text(node, "direction").unwrap_or_else(|| "forward".into());
         match direction.as_str() {
@@ -29,16 +24,16 @@ pub(super) fn check_nodes_stream(model: &ModelProto) -> Result<()> {
                 .hint("it cannot hear a stream; train the model with forward layers alone")),
         }
     };
-    model.graph.as_ref().map_or(Ok(()), |graph| check_graph(graph, &forward, 0))
+    check_graph(graph, &forward, 0)
 }
 
 /// Refuses what tract passes over without a word and computes otherwise: clipping, activations of
 /// choice, and coupled gates.
 ///
 /// # Errors
-/// Names node and attribute; when the bytes are no ONNX file.
-pub fn check_for_tract(bytes: &[u8]) -> Result<()> {
-    check_nodes(bytes, &|node| {
+/// Names node and attribute.
+pub fn check_for_tract(graph: &GraphProto) -> Result<()> {
+    let computed = |node: &NodeProto| {
         let refused =
             |what: String| Err(at(node, format!("tract does not compute {what}")).hint("use the engine ort"));
         if let Some(clip) = attribute(node, "clip").and_then(|a| a.f) {
@@ -61,14 +56,8 @@ pub fn check_for_tract(bytes: &[u8]) -> Result<()> {
             return refused(format!("the activations {}", activations.join(", ")));
         }
         Ok(())
-    })
-}
-
-fn check_nodes(bytes: &[u8], check: &dyn Fn(&NodeProto) -> Result<()>) -> Result<()> {
-    match proto::decode(bytes)?.graph {
-        Some(graph) => check_graph(&graph, check, 0),
-        None => Ok(()),
-    }
+    };
+    check_graph(graph, &computed, 0)
 }
 
 fn check_graph(graph: &GraphProto, check: &dyn Fn(&NodeProto) -> Result<()>, depth: usize) -> Result<()> {
@@ -106,16 +95,13 @@ fn activations(node: &NodeProto) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
-    use crate::onnx::graph::{float, int, strings};
+    use crate::onnx::build::graph::{float, int, strings};
 
-    fn file(op: &str, attributes: Vec<AttributeProto>) -> Vec<u8> {
+    fn graph(op: &str, attributes: Vec<AttributeProto>) -> GraphProto {
         let node =
             NodeProto { op_type: op.into(), name: "c".into(), attribute: attributes, ..Default::default() };
-        let graph = GraphProto { node: vec![node], ..Default::default() };
-        ModelProto { graph: Some(graph), ..Default::default() }.encode_to_vec()
+        GraphProto { node: vec![node], ..Default::default() }
     }
 
     #[test]
@@ -124,10 +110,10 @@ mod tests {
             let s = Some(value.as_bytes().into());
             AttributeProto { name: "direction".into(), s, ..Default::default() }
         };
-        check_streams(&file("GRU", vec![direction("forward")])).expect("forward");
-        check_streams(&file("Conv", vec![direction("reverse")])).expect("no recurrent node");
+        check_streams(&graph("GRU", vec![direction("forward")])).expect("forward");
+        check_streams(&graph("Conv", vec![direction("reverse")])).expect("no recurrent node");
         for other in ["reverse", "bidirectional"] {
-            let error = check_streams(&file("LSTM", vec![direction(other)])).expect_err(other).to_string();
+            let error = check_streams(&graph("LSTM", vec![direction(other)])).expect_err(other).to_string();
             assert!(error.contains("node c (LSTM)") && error.contains(other), "{error}");
         }
     }
@@ -140,16 +126,16 @@ mod tests {
             ("GRU", &["Sigmoid", "Tanh"]),
             ("LSTM", &["Sigmoid", "Tanh", "Tanh"]),
         ] {
-            check_for_tract(&file(op, vec![strings("activations", names)])).expect("as it computes them");
+            check_for_tract(&graph(op, vec![strings("activations", names)])).expect("as it computes them");
         }
-        check_for_tract(&file("LSTM", vec![int("input_forget", 0)])).expect("not coupled");
+        check_for_tract(&graph("LSTM", vec![int("input_forget", 0)])).expect("not coupled");
         for (op, attribute, word) in [
             ("LSTM", float("clip", 3.0), "clip 3"),
             ("LSTM", int("input_forget", 1), "input_forget"),
             ("LSTM", strings("activations", &["HardSigmoid", "Tanh", "Tanh"]), "HardSigmoid, Tanh, Tanh"),
             ("RNN", strings("activations", &["Tanh", "Relu"]), "Tanh, Relu"),
         ] {
-            let error = check_for_tract(&file(op, vec![attribute])).expect_err(word).to_string();
+            let error = check_for_tract(&graph(op, vec![attribute])).expect_err(word).to_string();
             assert!(error.contains(word) && error.contains("node c") && error.contains("ort"), "{error}");
         }
     }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::printable;
-use super::text::tail;
 
 /// Up to the partial's line, and clear from there to the end.
 const CLEAR: &str = "\r\x1b[1A\x1b[J";
@@ -115,6 +114,18 @@ impl fmt::Display for Status {
         }
         Ok(())
     }
+}
+
+/// The end of a text that fits into so many columns.
+fn tail(text: &str, columns: usize) -> &str {
+    let mut width = 0;
+    for (at, c) in text.char_indices().rev() {
+        width += console::measure_text_width(c.encode_utf8(&mut [0; 4]));
+        if width > columns {
+            return &text[at + c.len_utf8()..];
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::open::Recognizer;
 use crate::decode::{
-    Beam, DecoderFactory, DecoderOptions, Lexicon, NgramLanguageModel, NgramWeights, TokenId, Vocabulary, WordId,
+    Beam, DecoderFactory, DecoderOptions, Lexicon, NgramLanguageModel, NgramWeights, TokenId, Vocabulary,
+    WordId,
 };
 use crate::error::{Error, Result, Stage, io};
+use crate::fs::quoted;
 use crate::onnx::Metadata;
 use crate::text::TokenTable;
 use crate::text::ngram::{self, NgramModel};
@@ -64,29 +66,21 @@ impl LanguageOptions {
     }
 }
 
-/// What is recognized in open dictation, and what cannot be.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LanguageSummary {
-    /// Words that are recognized.
-    pub words: usize,
-    /// Words of the language model that the dictionary does not have, and which are never recognized; in the
-    /// order of their spelling.
-    pub without_pronunciation: Vec<String>,
-}
-
 impl Recognizer {
-    /// A recognizer of the same network for the words of a language model, and what those are. The
-    /// words of the model itself, and the rules by which it rejects others, no longer count.
+    /// A recognizer of the same network for the words of a language model. The words of the model itself,
+    /// and the rules by which it rejects others, no longer count. Words of the language model that are not in
+    /// the dictionary are never recognized; [`Recognizer::notes`] says how many.
     ///
     /// # Errors
     /// When a file cannot be read, the model does not write the phones of the dictionary, or no word of the
     /// language model is in it.
-    pub fn with_language_model(self, options: &LanguageOptions) -> Result<(Self, LanguageSummary)> {
+    pub fn with_language_model(self, options: &LanguageOptions) -> Result<Self> {
         options.check()?;
         let model = NgramModel::read(&options.language_model)?;
-        let (lexicon, summary) = read_lexicon(options, &self.metadata().tokens, &model.vocabulary)?;
+        let (lexicon, unknown) = read_lexicon(options, &self.metadata().tokens, &model.vocabulary)?;
         let names = Arc::clone(lexicon.names());
-        let language_model = NgramLanguageModel::new(model, names.iter().map(String::as_str), options.weights);
+        let language_model =
+            NgramLanguageModel::new(model, names.iter().map(String::as_str), options.weights);
         let decoder = DecoderOptions {
             blank_bias: options.blank_bias,
             lexicon: Vec::new(),
@@ -104,16 +98,33 @@ impl Recognizer {
             options.beam,
         );
         let decoders = DecoderFactory::Search(Arc::new(search.without_filler()));
-        Ok((self.with_decoders(metadata, decoders), summary))
+        Ok(self.with_decoders(metadata, decoders).with_note(note_of(options, names.len(), &unknown)))
     }
 }
 
-/// The tree of the words that language model and dictionary share.
+/// What is said of the words that have no pronunciation.
+fn note_of(options: &LanguageOptions, known: usize, unknown: &[String]) -> Option<String> {
+    let some = unknown.iter().take(5).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let note = || {
+        format!(
+            "{} of the {} words of {} are not in {} and cannot be recognized: {some}{}",
+            unknown.len(),
+            known + unknown.len(),
+            quoted(&options.language_model),
+            quoted(&options.lexicon),
+            if unknown.len() > 5 { ", …" } else { "" }
+        )
+    };
+    (!unknown.is_empty()).then(note)
+}
+
+/// The tree of the words that language model and dictionary share, and the words that are only in the
+/// language model.
 fn read_lexicon(
     options: &LanguageOptions,
     tokens: &TokenTable,
     vocabulary: &ngram::Vocabulary,
-) -> Result<(Lexicon, LanguageSummary)> {
+) -> Result<(Lexicon, Vec<String>)> {
     let path = &options.lexicon;
     let failed = |e| io(Stage::Text, path, e);
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_LEXICON_BYTES {
@@ -131,7 +142,7 @@ fn read_lexicon(
     let mut names: Vec<String> = Vec::new();
     let mut known: HashMap<u32, WordId> = HashMap::new();
     // Old dictionaries have a few words in Latin 1; they are of no use, and no harm.
-    for_each_line(&String::from_utf8_lossy(&bytes), |word, phones| {
+    for_each_line(&String::from_utf8_lossy(&bytes), |_, word, phones| {
         let labels = phones.iter().map(|phone| label(phone, tokens)).collect::<Result<Vec<_>>>()?;
         for &id in ids.get(&word).map_or(&[][..], Vec::as_slice) {
             let next = WordId(names.len() as u32);
@@ -145,16 +156,13 @@ fn read_lexicon(
     })
     .map_err(|e| e.in_file(path))?;
     if names.is_empty() {
-        let model = crate::fs::quoted(&options.language_model);
+        let model = quoted(&options.language_model);
         let problem = format!("none of the {} words of {model} is in the dictionary", vocabulary.len() - 3);
         return Err(Error::new(Stage::Text, problem).in_file(path));
     }
     let unknown = (first..).zip(vocabulary.ordinary_words()).filter(|(id, _)| !known.contains_key(id));
-    let summary = LanguageSummary {
-        words: names.len(),
-        without_pronunciation: unknown.map(|(_, word)| word.to_string()).collect(),
-    };
-    Ok((Lexicon::of_words(names, pronunciations, tokens.len()), summary))
+    let unknown = unknown.map(|(_, word)| word.to_string()).collect();
+    Ok((Lexicon::of_words(names, pronunciations, tokens.len()), unknown))
 }
 
 /// The model's token for a phone, with its stress or without.
@@ -163,8 +171,9 @@ fn label(phone: &str, tokens: &TokenTable) -> Result<TokenId> {
     let id = [phone, plain].into_iter().find_map(|name| tokens.id(name)).filter(|&id| id != tokens.blank());
     id.map(TokenId).ok_or_else(|| {
         let problem = format!("the model has no token for the phone `{phone}`");
-        Error::new(Stage::Text, problem)
-            .hint("a dictionary goes with a model whose tokens are its phones: `hearken inspect MODEL` lists them")
+        Error::new(Stage::Text, problem).hint(
+            "a dictionary goes with a model whose tokens are its phones: `hearken inspect MODEL` lists them",
+        )
     })
 }
 

@@ -9,6 +9,7 @@
 //! Where an endpoint resets the network's state, what is heard decides what is computed next, and
 //! Stepper and SegmentDecoder share a thread.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -19,10 +20,10 @@ use crate::audio::{Problems, Source};
 use crate::error::{Error, Result, Stage};
 
 use super::front_end::FrontEnd;
-use super::open::{Recognizer, stages};
+use super::open::Recognizer;
 use super::segments::{SegmentDecoder, decode_steps};
 use super::stepper::{Stepper, run_batch};
-use super::stream::StreamOptions;
+use super::stream::{StreamOptions, stages};
 use super::transcript::Event;
 
 /// Messages that wait between two stages at the most.
@@ -53,6 +54,12 @@ pub struct Pipeline {
     complete: Arc<AtomicBool>,
 }
 
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline").field("ended", &self.events.is_none()).finish_non_exhaustive()
+    }
+}
+
 impl Pipeline {
     /// Starts the threads; `chunk_samples` (at least 1) are read at a time.
     ///
@@ -77,7 +84,7 @@ impl Pipeline {
             let problem = format!("expected audio at {expected} Hz, found {found} Hz");
             return Err(Error::new(Stage::Audio, problem));
         }
-        let (front_end, stepper, segments) = stages(recognizer, options)?;
+        let (front_end, stepper, segments) = stages(recognizer.model(), options)?;
         let complete = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&complete);
         let (chunks_out, chunks_in) = bounded(CHANNEL);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::engine::{EngineKind, EngineOptions, Graph, StateTensor, TensorData, graph};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::inspect::{Description, describe_with};
-use crate::onnx::load::read_bytes;
+use crate::onnx::interface::Interface;
+use crate::onnx::{OnnxFile, StatePort};
 
 use super::detector::{DetectorFactory, SpeechDetector};
 
@@ -25,20 +25,20 @@ struct Model {
     x: String,
     /// The input for the rate, if there is one, and its axes.
     rate: Option<(String, usize)>,
-    /// Input, output's place, shape.
-    states: Vec<(String, usize, Vec<usize>)>,
+    /// And the place of each one's output.
+    states: Vec<(StatePort, usize)>,
     /// Which output is the probability.
     probability: usize,
     context: usize,
 }
 
 /// Whether a file is one of Silero's detectors: samples in, one number out, a state of 64 or 128.
-pub fn is_silero(description: &Description) -> bool {
-    let x = description.inputs.first();
+pub fn is_silero(file: &OnnxFile, interface: &Interface) -> bool {
+    let x = interface.inputs.first();
     let samples = x.is_some_and(|x| x.r#type == "float32" && x.shape.len() == 2 && x.name == "input");
-    let states = &description.states;
+    let states = &interface.states;
     let widths = states.iter().all(|s| matches!(s.shape[..], [1 | 2, 1, 64 | 128]));
-    samples && !states.is_empty() && widths && description.value("subsampling").is_none()
+    samples && !states.is_empty() && widths && file.value("subsampling").is_none()
 }
 
 /// A factory of detectors of a file of Silero's.
@@ -46,10 +46,11 @@ pub fn is_silero(description: &Description) -> bool {
 /// # Errors
 /// When the file cannot be read or is another one, or the engine is not there.
 pub fn open(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<DetectorFactory> {
-    let model = load(path, kind, options).map_err(|e| match e.stage() {
-        Stage::Usage => e,
-        _ => e.in_file(path),
-    })?;
+    let model =
+        OnnxFile::read(path).and_then(|file| load(&file, kind, options)).map_err(|e| match e.stage() {
+            Stage::Usage => e,
+            _ => e.in_file(path),
+        })?;
     let model = Arc::new(model);
     Ok(DetectorFactory::new(move || Ok(Box::new(Silero::new(Arc::clone(&model))))).at_rate(RATE as u32))
 }
@@ -58,32 +59,35 @@ pub fn open(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<De
 ///
 /// # Errors
 /// As [`open`].
-pub fn detector(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<Box<dyn SpeechDetector>> {
-    Ok(Box::new(Silero::new(Arc::new(load(path, kind, options)?))))
+pub fn detector(
+    file: &OnnxFile,
+    kind: EngineKind,
+    options: &EngineOptions,
+) -> Result<Box<dyn SpeechDetector>> {
+    Ok(Box::new(Silero::new(Arc::new(load(file, kind, options)?))))
 }
 
-fn load(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<Model> {
-    let bytes = read_bytes(path)?;
-    let description = describe_with(&bytes, &options.states)?;
-    if !is_silero(&description) {
+fn load(file: &OnnxFile, kind: EngineKind, options: &EngineOptions) -> Result<Model> {
+    let interface = file.interface(&options.states)?;
+    if !is_silero(file, &interface) {
         let problem = "expected a voice activity detector of Silero's, found another graph";
         return Err(Error::new(Stage::Model, problem)
             .hint("`hearken inspect` shows what it is; the files are in the Python package silero-vad"));
     }
-    let place = |name: &String| description.outputs.iter().position(|o| o.name == *name);
+    let place = |name: &String| interface.outputs.iter().position(|o| o.name == *name);
     let mut states = Vec::new();
-    for state in &description.states {
+    for state in &interface.states {
         let Some(place) = place(&state.output) else { continue };
-        states.push((state.input.clone(), place, state.shape.clone()));
+        states.push((state.clone(), place));
     }
-    let is_state = |name: &String| description.states.iter().any(|s| s.input == *name || s.output == *name);
-    let probability = description.outputs.iter().position(|o| !is_state(&o.name));
-    let rate = description.inputs.iter().find(|i| i.name == "sr").map(|i| (i.name.clone(), i.shape.len()));
-    let x = &description.inputs[0];
+    let is_state = |name: &String| interface.states.iter().any(|s| s.input == *name || s.output == *name);
+    let probability = interface.outputs.iter().position(|o| !is_state(&o.name));
+    let rate = interface.inputs.iter().find(|i| i.name == "sr").map(|i| (i.name.clone(), i.shape.len()));
+    let x = &interface.inputs[0];
     // Versions up to 4 carry h and c of 64; later ones hear a few samples again.
-    let context = if description.states.iter().any(|s| s.shape.ends_with(&[64])) { 0 } else { CONTEXT };
+    let context = if interface.states.iter().any(|s| s.shape.ends_with(&[64])) { 0 } else { CONTEXT };
     Ok(Model {
-        graph: graph::open(kind, &bytes, options)?,
+        graph: graph::open(kind, file, options)?,
         x: x.name.clone(),
         rate,
         states,
@@ -121,15 +125,19 @@ impl SpeechDetector for Silero {
         let data = TensorData::F32(self.samples.clone());
         let x = StateTensor { shape: vec![1, self.samples.len()], data };
         let mut inputs: Vec<(&str, &StateTensor)> = vec![(&model.x, &x)];
-        inputs.extend(model.states.iter().map(|s| s.0.as_str()).zip(&self.states));
+        inputs.extend(model.states.iter().map(|s| s.0.input.as_str()).zip(&self.states));
         let axes = model.rate.as_ref().map_or(0, |r| r.1);
         let rate = StateTensor { shape: vec![1; axes], data: TensorData::I64(vec![RATE]) };
         inputs.extend(model.rate.as_ref().map(|r| (r.0.as_str(), &rate)));
         let outputs = model.graph.run(&inputs)?;
-        for (state, (input, place, shape)) in self.states.iter_mut().zip(&model.states) {
+        for (state, (port, place)) in self.states.iter_mut().zip(&model.states) {
             match outputs.get(*place) {
-                Some(next) if next.shape == *shape => *state = next.clone(),
-                _ => return Err(Error::new(Stage::Engine, "the state changes its shape").at(input.clone())),
+                Some(next) if next.shape == port.shape => *state = next.clone(),
+                _ => {
+                    return Err(
+                        Error::new(Stage::Engine, "the state changes its shape").at(port.input.clone())
+                    );
+                }
             }
         }
         match outputs.get(model.probability).map(|t| &t.data) {
@@ -143,7 +151,7 @@ impl SpeechDetector for Silero {
             let data = TensorData::F32(vec![0.0; shape.iter().product()]);
             StateTensor { shape: shape.clone(), data }
         };
-        self.states = self.model.states.iter().map(|s| zeros(&s.2)).collect();
+        self.states = self.model.states.iter().map(|s| zeros(&s.0.shape)).collect();
         self.samples = vec![0.0; self.model.context];
     }
 }

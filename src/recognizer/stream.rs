@@ -1,15 +1,20 @@
 //! One speaker's stream: samples in, events out.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::decode::EndpointOptions;
 use crate::engine::{SharedScratch, State};
 use crate::error::{Error, Result, Stage};
+use crate::onnx::Metadata;
 
 use super::detector::DetectorFactory;
 use super::front_end::FrontEnd;
+use super::loaded_model::LoadedModel;
 use super::segments::{SegmentDecoder, decode_steps};
 use super::stepper::{Stepper, run_batch};
 use super::transcript::Event;
-use super::{Recognizer, open};
+use super::words::WordBuilder;
 
 /// How a stream is cut into segments, and what it tells of them.
 #[derive(Clone, Debug)]
@@ -32,8 +37,8 @@ impl Default for StreamOptions {
 /// it shares; has neither threads nor files.
 ///
 /// Two ways of use:
-/// - [`Stream::push`] and [`Stream::finish`] do everything at once;
-/// - [`Stream::accept`] and [`Stream::end`] only compute features, [`step_batch`] runs the
+/// - [`Stream::accept_waveform`] and [`Stream::finish`] do everything at once;
+/// - [`Stream::compute_features`] and [`Stream::input_finished`] only compute features, [`step_batch`] runs the
 ///   network for several streams together, and [`Stream::take_events`] gives what they said.
 pub struct Stream {
     front_end: FrontEnd,
@@ -61,9 +66,42 @@ enum Phase {
 /// the memory of a push, however long.
 const PIECE_SAMPLES: usize = 16_000;
 
+/// The three stages of a stream of a model.
+pub(super) fn stages(
+    model: &LoadedModel,
+    options: &StreamOptions,
+) -> Result<(FrontEnd, Stepper, SegmentDecoder)> {
+    let metadata = &*model.metadata;
+    let Metadata { tokens, decoder, .. } = metadata;
+    let words = WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words());
+    let spec = model.engine.spec();
+    let mut segments = SegmentDecoder::new(model.decoders.decoder(), words, spec.num_tokens)
+        .with_reset_after_other_speech(decoder.reset_after_other_speech_ms);
+    if !options.partials {
+        segments = segments.without_partials();
+    }
+    let mut speech = None;
+    if let Some(endpoint) = &options.endpoint {
+        endpoint.check()?;
+        segments = segments.with_endpoints(endpoint, decoder.reset_at_endpoint);
+        if let Some(detector) = &options.detector {
+            speech = Some(detector.frames(model.clock.step_samples)?);
+        }
+    }
+    let front_end = FrontEnd::new(metadata)?.with_speech(speech);
+    let stepper = Stepper::new(Arc::clone(&model.engine), metadata).remembering(segments.resets_state());
+    Ok((front_end, stepper, segments))
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("seconds", &self.seconds()).finish_non_exhaustive()
+    }
+}
+
 impl Stream {
-    pub(super) fn new(recognizer: &Recognizer, options: &StreamOptions) -> Result<Self> {
-        let (front_end, stepper, segments) = open::stages(recognizer, options)?;
+    pub(super) fn new(model: &LoadedModel, options: &StreamOptions) -> Result<Self> {
+        let (front_end, stepper, segments) = stages(model, options)?;
         Ok(Self {
             front_end,
             stepper,
@@ -80,9 +118,9 @@ impl Stream {
     /// # Errors
     /// A sample that is no number (then none of its second's samples is taken); the engine's
     /// failure; samples after [`Stream::finish`].
-    pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Event>> {
+    pub fn accept_waveform(&mut self, samples: &[f32]) -> Result<Vec<Event>> {
         for piece in samples.chunks(PIECE_SAMPLES) {
-            self.accept(piece)?;
+            self.compute_features(piece)?;
             self.run_alone()?;
         }
         Ok(self.take_events())
@@ -94,7 +132,7 @@ impl Stream {
     /// # Errors
     /// The engine's failure.
     pub fn finish(&mut self) -> Result<Vec<Event>> {
-        self.end();
+        self.input_finished();
         self.run_alone()?;
         Ok(self.take_events())
     }
@@ -102,8 +140,8 @@ impl Stream {
     /// Takes samples and computes their features; the network does not run.
     ///
     /// # Errors
-    /// As [`Stream::push`], the engine's excepted.
-    pub fn accept(&mut self, samples: &[f32]) -> Result<()> {
+    /// As [`Stream::accept_waveform`], the engine's excepted.
+    pub fn compute_features(&mut self, samples: &[f32]) -> Result<()> {
         if self.phase != Phase::Open {
             return Err(Error::new(Stage::Audio, "the stream is finished").hint("reset it first"));
         }
@@ -113,7 +151,7 @@ impl Stream {
     }
 
     /// Notes that no more samples will come; the network does not run.
-    pub fn end(&mut self) {
+    pub fn input_finished(&mut self) {
         if self.phase == Phase::Open {
             self.phase = Phase::Ended;
             self.segments.set_duration(self.front_end.seconds());
@@ -133,7 +171,7 @@ impl Stream {
         self.events.push(event);
     }
 
-    /// What was said since it was last asked. After [`Stream::end`] the last one is a `Final`
+    /// What was said since it was last asked. After [`Stream::input_finished`] the last one is a `Final`
     /// that comes when no step is ready any more.
     pub fn take_events(&mut self) -> Vec<Event> {
         if self.phase == Phase::Ended && self.ready() == 0 {

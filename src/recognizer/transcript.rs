@@ -48,3 +48,17 @@ pub enum Event {
     Partial(Segment),
     Final(Segment),
 }
+
+/// The text of the segments that are final, joined by spaces.
+pub fn final_text(events: &[Event]) -> String {
+    let mut text = String::new();
+    for event in events {
+        if let Event::Final(segment) = event {
+            if !text.is_empty() && !segment.text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(&segment.text);
+        }
+    }
+    text
+}

@@ -29,6 +29,7 @@ mod recording;
 mod session;
 pub mod session_state;
 mod shared;
+mod stream_queue;
 mod tls;
 mod transcription;
 mod websocket;

@@ -14,11 +14,11 @@ use crate::error::{Error, Result, Stage};
 use crate::recognizer::{Event, Segment};
 
 use super::api_error::ApiError;
-use super::batcher::Item;
 use super::form::Form;
 use super::limits::Limits;
 use super::protocol::RecognizerOutput;
 use super::shared::{OpenStream, Shared};
+use super::stream_queue::Item;
 
 /// Samples decoded at a time.
 const CHUNK: usize = 8_000;

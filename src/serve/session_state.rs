@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 
-use super::batcher::Item;
 use super::input::AudioInput;
 use super::limits::Limits;
 use super::protocol::choose::{First, Opening, by_first_message, by_path};
 use super::protocol::sherpa::SherpaFlavor;
 use super::protocol::{Action, ModelInfo, Protocol, RecognizerOutput, close};
+use super::stream_queue::Item;
 
 /// What happens to a session.
 #[derive(Debug)]

@@ -13,9 +13,9 @@ use crate::engine::{SharedScratch, TensorData};
 use crate::error::Result;
 use crate::recognizer::{Event, Recognizer, Stream, StreamOptions, step_batch};
 
-use super::batcher::{Backlog, BatchOptions, Command, Item};
 use super::metrics::Metrics;
 use super::protocol::{RecognizerOutput, TraceSnapshot};
+use super::stream_queue::{Backlog, Command, Item};
 
 /// Steps that a stream may have ready before its next audio is taken: a stream that comes as fast as
 /// it can makes those beside it wait for no more than these.
@@ -36,19 +36,20 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// A worker without streams, which takes `commands`.
+    /// A worker without streams, which takes `commands` and opens streams of `streams`; `batch` is the
+    /// largest number of them in one call of the network.
     pub(super) fn new(
-        recognizer: &Recognizer,
-        options: &BatchOptions,
+        streams: StreamSource,
+        batch: usize,
         commands: Receiver<Command>,
         metrics: &Arc<Metrics>,
     ) -> Self {
         Self {
-            streams: StreamSource { recognizer: recognizer.clone(), options: options.stream.clone() },
+            streams,
             slots: HashMap::new(),
             awake: Vec::new(),
             commands,
-            batch: options.batch.max(1),
+            batch: batch.max(1),
             scratch: SharedScratch::default(),
             metrics: Arc::clone(metrics),
         }
@@ -153,9 +154,9 @@ impl Worker {
 }
 
 /// Opens streams.
-struct StreamSource {
-    recognizer: Recognizer,
-    options: StreamOptions,
+pub(super) struct StreamSource {
+    pub recognizer: Recognizer,
+    pub options: StreamOptions,
 }
 
 impl StreamSource {
@@ -252,7 +253,7 @@ impl Slot {
             Item::Mark => self.stream.ready() == 0,
             Item::Restart | Item::Silence(_) | Item::Finish => {
                 if !std::mem::replace(&mut self.ending, true) {
-                    self.stream.end();
+                    self.stream.input_finished();
                 }
                 self.stream.ready() == 0
             }
@@ -295,7 +296,7 @@ impl Slot {
 
     fn accept(&mut self, samples: &[f32]) {
         self.samples += samples.len();
-        if let Err(error) = self.stream.accept(samples) {
+        if let Err(error) = self.stream.compute_features(samples) {
             self.fail(error.to_string());
         }
     }

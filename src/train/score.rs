@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use super::recipe::{Dev, Measure, Recipe};
 use super::threads::in_threads;
-use crate::decode::{DecoderFactory, Onsets, Rejection, Surroundings, Unit, lexicon};
+use crate::decode::{DecoderFactory, DecoderOptions, Onsets, Rejection, Surroundings, Unit, lexicon};
 use crate::error::Result;
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
 use crate::model::{Steps, Weights, Workspace};
-use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 

@@ -18,17 +18,17 @@ use super::loss::mmi::Mmi;
 use super::loss::phone_ngram;
 use super::optimizer::{AdamW, learning_rate};
 use super::progress::{Ended, Progress, Scores, Start, Step};
-use super::recipe::{Denominator, MmiTable, Recipe};
+use super::recipe::{Denominator, MmiTable, Recipe, differences};
 use super::sampler::{Plan, Sampler, mix};
 use super::score::{DevScore, DevSet};
-use super::settings::differences;
 use super::take_over::take_over;
 use super::threads::in_threads;
 use super::worker::{self, Sums, Update, Worker};
+use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage, io};
 use crate::model::network::initialise;
 use crate::model::{Network, Weights};
-use crate::onnx::{self, DecoderOptions, Metadata};
+use crate::onnx::{self, Metadata};
 use crate::text::TokenTable;
 use crate::text::pronunciation::Pronunciations;
 
@@ -49,6 +49,21 @@ pub struct Options {
     pub from: Option<PathBuf>,
     /// End after this update, to go on later.
     pub stop_after: Option<u64>,
+}
+
+impl Options {
+    /// A run of its own, from random weights, on every core.
+    pub fn new(data: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            out: out.into(),
+            threads: None,
+            earlier: Earlier::default(),
+            accept_changes: false,
+            from: None,
+            stop_after: None,
+        }
+    }
 }
 
 /// Takes what a run reports.

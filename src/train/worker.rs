@@ -9,7 +9,7 @@ use super::loss::mmi::{Mmi, MmiWorkspace, Stream};
 use super::loss::passes::LANES;
 use super::sampler::Plan;
 use crate::model::forward::{Dropout, log_softmax};
-use crate::model::{Real, Steps, Weights, Workspace};
+use crate::model::{Kernels, Real, Steps, Weights, Workspace};
 
 /// Sums over a share of a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,7 +89,7 @@ pub struct Worker<T> {
     lanes: Vec<(Vec<T>, Vec<T>)>,
 }
 
-impl<T: Real> Worker<T> {
+impl<T: Kernels> Worker<T> {
     /// Room for gradients of parameters of these lengths.
     pub fn new(lengths: &[usize]) -> Self {
         Self {

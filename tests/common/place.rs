@@ -136,7 +136,7 @@ pub fn half_precision(name: &str) -> hearken::onnx::proto::ModelProto {
 
 /// The same with inputs and outputs of float32.
 pub fn half_precision_inside(name: &str) -> hearken::onnx::proto::ModelProto {
-    use hearken::onnx::graph::int;
+    use hearken::onnx::build::graph::int;
     use hearken::onnx::proto::{FLOAT, FLOAT16, NodeProto};
     let mut model = half_precision(name);
     let graph = model.graph.as_mut().expect("a graph");

@@ -3,7 +3,7 @@
 
 use hearken::Result;
 use hearken::audio::Source;
-use hearken::engine::{Engine, EngineSpec, State, StateSpec, StateTensor, TensorData};
+use hearken::engine::{Engine, EngineSpec, State, StatePort, StateTensor, TensorData};
 use hearken::features::FbankOptions;
 use hearken::onnx::{DecoderOptions, Metadata};
 use hearken::text::TokenTable;
@@ -47,11 +47,12 @@ pub struct ToneEngine {
 impl ToneEngine {
     /// `lookahead` frames are seen beyond the four of a step.
     pub fn new(delay: usize, lookahead: usize) -> Self {
-        let state = StateSpec {
+        let state = StatePort {
             input: "state.0".into(),
             output: "next_state.0".into(),
             shape: vec![1, 1, delay],
             batch_axis: 1,
+            is_i64: false,
         };
         let spec = EngineSpec {
             name: "native",

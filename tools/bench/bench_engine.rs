@@ -20,7 +20,7 @@ use hearken::engine::{self, Engine, EngineKind, EngineOptions, LibrarySearch};
 use hearken::features::FbankOptions;
 use hearken::model::network::initialise;
 use hearken::model::{CellKind, LayerConfig, NetworkConfig};
-use hearken::onnx::{self, DecoderOptions, Metadata};
+use hearken::onnx::{self, DecoderOptions, Metadata, OnnxFile};
 use hearken::text::TokenTable;
 use rand::{RngExt, SeedableRng};
 
@@ -51,9 +51,9 @@ struct Args {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let bytes = match &args.model {
-        Some(path) => onnx::load::read_bytes(path)?,
-        None => random_model(&args)?,
+    let file = match &args.model {
+        Some(path) => OnnxFile::read(path)?,
+        None => OnnxFile::from_bytes(random_model(&args)?)?,
     };
     let options = EngineOptions {
         ort_library: LibrarySearch { explicit: args.ort_library.clone(), ..LibrarySearch::default() },
@@ -63,8 +63,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in std::iter::once("native").chain(args.engines.iter().map(String::as_str)) {
         engines.push(engine::load(
             EngineKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no such engine")?,
-            &bytes,
-            onnx::read(&bytes)?.0,
+            &file,
+            onnx::load::read_model(&file)?.0,
             &options,
         )?);
     }

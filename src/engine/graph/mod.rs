@@ -1,11 +1,22 @@
 //! A graph of which nothing is known but the names of its inputs and outputs, on tract or
 //! onnxruntime: what foreign models, detectors and transducers are run with.
 
+#[cfg(feature = "ort")]
+pub mod ort;
+pub mod ort_library;
+#[cfg(feature = "tract")]
+pub mod tract;
+
+#[cfg(any(feature = "tract", feature = "ort"))]
+use ndarray::ArrayViewD;
+
+#[cfg(any(feature = "tract", feature = "ort"))]
+use crate::engine::TensorData;
 use crate::engine::{EngineKind, EngineOptions, StateTensor};
 use crate::error::{Error, Result, Stage};
 #[cfg(feature = "tract")]
 use crate::onnx::streamable;
-use crate::onnx::{check, element_types, proto};
+use crate::onnx::{OnnxFile, check, element_types};
 
 /// A graph that can be run. Immutable and shared.
 pub trait Graph: Send + Sync {
@@ -17,22 +28,44 @@ pub trait Graph: Send + Sync {
     fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>>;
 }
 
+/// An input as the runtimes take it.
+#[cfg(any(feature = "tract", feature = "ort"))]
+fn array<'a, T>(name: &str, tensor: &StateTensor, values: &'a [T]) -> Result<ArrayViewD<'a, T>> {
+    ArrayViewD::from_shape(tensor.shape.as_slice(), values).map_err(|_| {
+        let problem = format!("expected values of the shape {:?}, found {}", tensor.shape, values.len());
+        Error::new(Stage::Engine, problem).at(format!("input `{name}`"))
+    })
+}
+
+#[cfg(any(feature = "tract", feature = "ort"))]
+impl From<ArrayViewD<'_, f32>> for StateTensor {
+    fn from(array: ArrayViewD<'_, f32>) -> Self {
+        Self { shape: array.shape().to_vec(), data: TensorData::F32(array.iter().copied().collect()) }
+    }
+}
+
+#[cfg(any(feature = "tract", feature = "ort"))]
+impl From<ArrayViewD<'_, i64>> for StateTensor {
+    fn from(array: ArrayViewD<'_, i64>) -> Self {
+        Self { shape: array.shape().to_vec(), data: TensorData::I64(array.iter().copied().collect()) }
+    }
+}
+
 /// Opens a file's bytes on an engine that runs graphs.
 ///
 /// # Errors
 /// What [`check::check`] and [`element_types::check_ports`] refuse; [`Stage::Usage`] when the engine is not compiled in, or is the
 /// native one; else when the runtime is not there or cannot run the graph.
-pub fn open(kind: EngineKind, bytes: &[u8], options: &EngineOptions) -> Result<Box<dyn Graph>> {
-    let model = proto::decode(bytes)?;
-    check::check(&model)?;
-    element_types::check_ports(&model)?;
+pub fn open(kind: EngineKind, file: &OnnxFile, options: &EngineOptions) -> Result<Box<dyn Graph>> {
+    check::check(file.graph())?;
+    element_types::check_ports(file.graph())?;
     match kind {
         EngineKind::Native => {
             let problem = "the native engine runs hearken's own models only";
             Err(Error::new(Stage::Usage, problem).hint("use the engine ort or tract"))
         }
-        EngineKind::Tract => open_tract(bytes),
-        EngineKind::Ort => open_ort(bytes, element_types::uses_half(&model), options),
+        EngineKind::Tract => open_tract(file),
+        EngineKind::Ort => open_ort(file, options),
     }
 }
 
@@ -52,7 +85,7 @@ pub fn default_kind(options: &EngineOptions) -> (EngineKind, Option<Error>) {
 
 #[cfg(feature = "ort")]
 fn find_ort(options: &EngineOptions) -> Result<()> {
-    crate::engine::ort::find_library(&options.ort_library)
+    ort::find_library(&options.ort_library)
 }
 
 #[cfg(not(feature = "ort"))]
@@ -61,27 +94,30 @@ fn find_ort(_: &EngineOptions) -> Result<()> {
 }
 
 #[cfg(feature = "tract")]
-fn open_tract(bytes: &[u8]) -> Result<Box<dyn Graph>> {
-    streamable::check_for_tract(bytes)?;
-    Ok(Box::new(crate::engine::tract::TractGraph::from_model(bytes)?))
+fn open_tract(file: &OnnxFile) -> Result<Box<dyn Graph>> {
+    streamable::check_for_tract(file.graph())?;
+    Ok(Box::new(tract::TractGraph::new(file)?))
 }
 
 #[cfg(not(feature = "tract"))]
-fn open_tract(_: &[u8]) -> Result<Box<dyn Graph>> {
+fn open_tract(_: &OnnxFile) -> Result<Box<dyn Graph>> {
     Err(crate::engine::load::not_compiled_in(EngineKind::Tract))
 }
 
 #[cfg(feature = "ort")]
-fn open_ort(bytes: &[u8], uses_half: bool, options: &EngineOptions) -> Result<Box<dyn Graph>> {
-    Ok(Box::new(crate::engine::ort::OrtGraph::from_model(
-        bytes,
-        uses_half,
-        &options.ort_library,
-        options.threads,
-    )?))
+fn open_ort(file: &OnnxFile, options: &EngineOptions) -> Result<Box<dyn Graph>> {
+    Ok(Box::new(ort::OrtGraph::new(file, &options.ort_library, options.threads)?))
 }
 
 #[cfg(not(feature = "ort"))]
-fn open_ort(_: &[u8], _: bool, _: &EngineOptions) -> Result<Box<dyn Graph>> {
+fn open_ort(_: &OnnxFile, _: &EngineOptions) -> Result<Box<dyn Graph>> {
     Err(crate::engine::load::not_compiled_in(EngineKind::Ort))
+}
+
+/// A runtime's message on one line, its lines and other control characters parted by `; `.
+#[cfg(any(feature = "tract", feature = "ort"))]
+fn one_line(message: &str) -> String {
+    let parts: Vec<&str> =
+        message.split(char::is_control).map(str::trim).filter(|part| !part.is_empty()).collect();
+    parts.join("; ")
 }

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use super::constant::{Constant, broadcast};
-use super::node::Node;
+use super::node::{Node, unsupported};
 use super::rounded::rescaled;
 use super::value::{Axis, Moment, Operation, Sequence, Unrolled, Value};
-use super::walk::{Walker, unsupported};
+use super::walk::Walker;
 use crate::error::Result;
 use crate::model::network::LAYER_NORM_EPSILON;
 

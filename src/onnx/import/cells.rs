@@ -4,11 +4,12 @@
 use std::rc::Rc;
 
 use super::constant::Constant;
-use super::node::Node;
+use super::node::{Node, unsupported};
 use super::value::{Axis, CellWeights, Length, Operation, Sequence, Unrolled, Value, listed};
-use super::walk::{Walker, unsupported};
+use super::walk::Walker;
 use crate::error::{Error, Result};
 use crate::model::CellKind;
+use crate::onnx::build::cells::cell_of;
 
 impl Walker {
     /// `RNN`, `GRU`, `LSTM`: the outputs Y, Y_h and Y_c.
@@ -151,8 +152,7 @@ impl Walker {
 
 /// Refuses, by name, what a cell of ours does not do.
 fn check_attributes(node: &Node) -> Result<CellKind> {
-    let op = node.proto.op_type.as_str();
-    let mut activations: Option<Vec<String>> = None;
+    let mut activations = Vec::new();
     for attribute in &node.proto.attribute {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match attribute.name.as_str() {
@@ -167,26 +167,12 @@ fn check_attributes(node: &Node) -> Result<CellKind> {
                 return Err(node.error("input_forget is not supported"));
             }
             "layout" | "input_forget" => {}
-            "activations" => activations = Some(attribute.strings.iter().map(|s| text(s)).collect()),
+            "activations" => activations = attribute.strings.iter().map(|s| text(s)).collect(),
             other => return Err(node.error(format!("{other} is not supported"))),
         }
     }
-    let given: Option<Vec<&str>> = activations.as_ref().map(|a| a.iter().map(String::as_str).collect());
-    match (op, given.as_deref()) {
-        ("RNN", None | Some(["Tanh"] | [])) => Ok(CellKind::RnnTanh),
-        ("RNN", Some(["Relu"])) => Ok(CellKind::RnnRelu),
-        ("GRU", None | Some(["Sigmoid", "Tanh"] | [])) => {
-            match node.int("linear_before_reset").unwrap_or(0) {
-                0 => Ok(CellKind::GruResetBefore),
-                _ => Ok(CellKind::Gru),
-            }
-        }
-        ("LSTM", None | Some(["Sigmoid", "Tanh", "Tanh"] | [])) => Ok(CellKind::Lstm),
-        (_, other) => {
-            let names = other.unwrap_or(&[]).join(", ");
-            Err(node.error(format!("the activations {names} are not supported")))
-        }
-    }
+    cell_of(&node.proto.op_type, &node.proto.attribute)
+        .ok_or_else(|| node.error(format!("the activations {} are not supported", activations.join(", "))))
 }
 
 /// W, R and B without their axis of directions.

@@ -1,6 +1,7 @@
 //! Constants of a foreign graph, folded: what the exporters leave between a weight and the node
 //! that uses it (transpositions, slices, concatenations, casts, small arithmetic).
 
+use super::node::{Node, unsupported};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::proto::TensorProto;
 
@@ -110,6 +111,31 @@ impl Constant {
             return Err(wrong(format!("expected {expected} values for the shape, found {found}")));
         }
         Ok(constant)
+    }
+
+    /// The constant of a `Constant` node.
+    ///
+    /// # Errors
+    /// When it is of another kind than numbers, or cannot be read.
+    pub fn of_node(node: &Node) -> Result<Self> {
+        let attribute = node.proto.attribute.first().ok_or_else(|| unsupported(node))?;
+        Ok(match attribute.name.as_str() {
+            "value" => match &attribute.t {
+                Some(tensor) => Self::read(tensor)?,
+                None => return Err(unsupported(node)),
+            },
+            "value_int" => {
+                Self { shape: vec![], numbers: Numbers::I64(vec![attribute.i.unwrap_or_default()]) }
+            }
+            "value_ints" => Self::i64s(attribute.ints.clone()),
+            "value_float" => {
+                Self { shape: vec![], numbers: Numbers::F32(vec![attribute.f.unwrap_or_default()]) }
+            }
+            "value_floats" => {
+                Self { shape: vec![attribute.floats.len()], numbers: Numbers::F32(attribute.floats.clone()) }
+            }
+            _ => return Err(unsupported(node)),
+        })
     }
 
     /// A vector of integers.

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::constant::{Constant, MAX_RANK, Numbers};
-use super::node::Node;
+use super::node::{Node, unsupported};
 use super::value::{Axis, Length, Operation, Sequence, Unrolled, Value, listed};
-use super::walk::{Walker, lengths_of, unsupported};
+use super::walk::{Walker, lengths_of};
 use crate::error::Result;
 
 impl Walker {

@@ -8,12 +8,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::constant::{Constant, Numbers};
-use super::node::Node;
-use super::step::{Candidate, Sum, Term, apply};
-use super::value::{Axis, CellWeights, Length, Operation, Sequence, Value, listed};
-use super::walk::{Walker, unsupported};
+use super::node::{Node, unsupported};
+use super::step::{Term, apply};
+use super::value::{Axis, Length, Operation, Sequence, Value, listed};
+use super::walk::Walker;
 use crate::error::Result;
-use crate::model::CellKind;
 use crate::onnx::proto::{GraphProto, decode_graph};
 
 /// Values of the body by name; what is not understood is an error only for who needs it.
@@ -188,57 +187,5 @@ fn entry(initial: &Value, unchanged: bool) -> Term {
             _ => Term::Outside(initial.clone()),
         },
         other => Term::Outside(other.clone()),
-    }
-}
-
-/// A new state: the form tells the cell.
-#[derive(Clone, Debug)]
-pub(super) enum Next {
-    Rnn { kind: CellKind, sum: Rc<Sum> },
-    Gru { update: Rc<Sum>, candidate: Rc<Candidate> },
-}
-
-impl Next {
-    /// The weights of the cell, over an input of this width; in words what does not fit.
-    fn weights(&self, width: usize) -> std::result::Result<CellWeights, String> {
-        match self {
-            Next::Rnn { kind, sum } => {
-                let hidden = sum.width();
-                let (w, r) = both(sum, width, hidden)?;
-                let b = [sum.bias.clone(), vec![0.0; hidden]].concat();
-                Ok(CellWeights { kind: *kind, hidden, w, r, b })
-            }
-            Next::Gru { update, candidate } => {
-                let hidden = update.width();
-                let (z, r) = (both(update, width, hidden)?, both(&candidate.reset, width, hidden)?);
-                let input = part(&candidate.input.x, width, hidden)?;
-                let state = part(&candidate.state.h, hidden, hidden)?;
-                let biases = [&update.bias, &candidate.reset.bias, &candidate.input.bias];
-                let kind = if candidate.after { CellKind::Gru } else { CellKind::GruResetBefore };
-                Ok(CellWeights {
-                    kind,
-                    hidden,
-                    w: [z.0, r.0, input].concat(),
-                    r: [z.1, r.1, state].concat(),
-                    b: [biases[0], biases[1], biases[2], &vec![0.0; 2 * hidden], &candidate.state.bias]
-                        .map(Vec::as_slice)
-                        .concat(),
-                })
-            }
-        }
-    }
-}
-
-/// The matrices of input and state of a sum, `[hidden, width]` and `[hidden, hidden]`.
-fn both(sum: &Sum, width: usize, hidden: usize) -> std::result::Result<(Vec<f32>, Vec<f32>), String> {
-    Ok((part(&sum.x, width, hidden)?, part(&sum.h, hidden, hidden)?))
-}
-
-/// A matrix of this many rows and columns, transposed.
-fn part(matrix: &Option<Rc<Constant>>, rows: usize, columns: usize) -> std::result::Result<Vec<f32>, String> {
-    match matrix {
-        Some(matrix) if matrix.shape == [rows, columns] => Ok(matrix.transposed(&[1, 0]).to_f32()),
-        Some(matrix) => Err(format!("expected weights [{rows}, {columns}], found {:?}", matrix.shape)),
-        None => Err("expected weights of both the input and the state, found those of one".into()),
     }
 }

@@ -28,12 +28,11 @@ use self::value::Value;
 use self::walk::Walker;
 use std::path::PathBuf;
 
-use super::export;
-use super::inspect::real_inputs;
+use super::interface::real_inputs;
 use super::metadata::Metadata;
-use super::proto::{self, GraphProto, ModelProto, ValueInfoProto};
+use super::proto::{GraphProto, ValueInfoProto};
 use super::targets::{DELAY_KEY, PRECISION_KEY, SHERPA_METADATA, TARGET_KEY, Target};
-use super::{state_flow, state_pairs};
+use super::{OnnxFile, export, load, state_flow};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
@@ -65,51 +64,55 @@ pub struct Imported {
     pub notes: Vec<String>,
 }
 
-/// Imports a file's bytes. A file that hearken wrote comes back as it is.
+/// Imports a file's bytes; see [`import_file`].
 ///
 /// # Errors
-/// When it is no ONNX file, or holds something that a network of ours cannot compute: names the
-/// node and what is missing; when tokens or features do not fit.
+/// As [`import_file`], and when it is no ONNX file.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported> {
-    let own = super::read(bytes);
-    let model = proto::decode(bytes)?;
-    if let Err(error) = &own {
-        refuse_damaged(&model, error)?;
-    }
-    if let Ok((network, metadata)) = own {
-        check_tokens(&network, options)?;
-        let mut imported =
-            Imported { network, metadata, notes: vec!["the file is a model of hearken's already".into()] };
-        imported.metadata.tokens = options.tokens.clone().unwrap_or(imported.metadata.tokens);
-        imported.metadata.features = options.features.clone().unwrap_or(imported.metadata.features);
-        imported.metadata.check(&imported.network.config)?;
-        return Ok(imported);
+    import_file(&OnnxFile::from_bytes(bytes.to_vec())?, options)
+}
+
+/// Imports a file. One that hearken wrote comes back as it is.
+///
+/// # Errors
+/// When it holds something that a network of ours cannot compute: names the node and what is missing;
+/// when tokens or features do not fit.
+pub fn import_file(file: &OnnxFile, options: &ImportOptions) -> Result<Imported> {
+    match load::read_model(file) {
+        Ok((network, metadata)) => {
+            check_tokens(&network, options)?;
+            let mut imported = Imported {
+                network,
+                metadata,
+                notes: vec!["the file is a model of hearken's already".into()],
+            };
+            imported.metadata.tokens = options.tokens.clone().unwrap_or(imported.metadata.tokens);
+            imported.metadata.features = options.features.clone().unwrap_or(imported.metadata.features);
+            imported.metadata.check(&imported.network.config)?;
+            return Ok(imported);
+        }
+        Err(error) => refuse_damaged(file, &error)?,
     }
     let mut notes = Vec::new();
-    if uses(&model, "MatMulInteger") {
+    if file.graph().node.iter().any(|n| n.op_type == "MatMulInteger") {
         notes.push("the file computes linear layers in integers; the model computes them in float32".into());
     }
-    let network = network(&model, bytes.len(), options.subsampling.max(1), &mut notes)?;
+    let network = network(file, options.subsampling.max(1), &mut notes)?;
     export::check(&network)?;
     check_tokens(&network, options)?;
-    let metadata = metadata(&model, &network, options, &mut notes)?;
+    let metadata = metadata(file, &network, options, &mut notes)?;
     metadata.check(&network.config)?;
     Ok(Imported { network, metadata, notes })
 }
 
-fn entries(model: &ModelProto) -> Vec<(String, String)> {
-    model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect()
-}
-
 /// A file with metadata of hearken's that cannot be read is damaged, or newer than this program: as a
 /// foreign one it would lose its tokens and its lexicon. `error` is why it is no model.
-fn refuse_damaged(model: &ModelProto, error: &Error) -> Result<()> {
-    let entries = entries(model);
-    if !entries.iter().any(|(key, _)| key.starts_with("hearken.")) {
+fn refuse_damaged(file: &OnnxFile, error: &Error) -> Result<()> {
+    if !file.is_ours() {
         return Ok(());
     }
-    Metadata::from_entries(&entries)?;
-    let is_export = entries.iter().any(|(key, _)| key == TARGET_KEY);
+    Metadata::from_entries(file.entries())?;
+    let is_export = file.value(TARGET_KEY).is_some();
     match error.place() {
         Some(place) if !is_export && place.starts_with("metadata ") => Err(error.clone()),
         _ => Ok(()),
@@ -130,23 +133,11 @@ fn check_tokens(network: &Network<f32>, options: &ImportOptions) -> Result<()> {
     })
 }
 
-fn uses(model: &ModelProto, operator: &str) -> bool {
-    model.graph.iter().flat_map(|g| &g.node).any(|n| n.op_type == operator)
-}
-
-fn network(
-    model: &ModelProto,
-    size: usize,
-    subsampling: usize,
-    notes: &mut Vec<String>,
-) -> Result<Network<f32>> {
-    let Some(graph) = &model.graph else {
-        return Err(Error::new(Stage::Model, "there is no graph in the file"));
-    };
+fn network(file: &OnnxFile, subsampling: usize, notes: &mut Vec<String>) -> Result<Network<f32>> {
     let mut first_refusal = None;
-    for features in features_candidates(graph)? {
+    for features in features_candidates(file.graph())? {
         let mut found = Vec::new();
-        match network_of(model, graph, features, (size, subsampling), &mut found) {
+        match network_of(file, features, subsampling, &mut found) {
             Ok(network) => {
                 notes.append(&mut found);
                 return Ok(network);
@@ -181,20 +172,23 @@ fn no_features() -> Error {
 
 /// The network of a graph whose features come in by that input.
 fn network_of(
-    model: &ModelProto,
-    graph: &GraphProto,
+    file: &OnnxFile,
     features: &str,
-    (size, subsampling): (usize, usize),
+    subsampling: usize,
     notes: &mut Vec<String>,
 ) -> Result<Network<f32>> {
-    let opset = model.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
+    let graph = file.graph();
+    let opset = file.model().opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
     let opset = opset.and_then(|o| o.version).unwrap_or(1);
-    let walker = Walker::walk(graph, features, opset, size.saturating_mul(16).saturating_add(1 << 16))?;
+    let room = file.bytes().len().saturating_mul(16).saturating_add(1 << 16);
+    let walker = Walker::walk(graph, features, opset, room)?;
     let mut refused = None;
     let mut sequence = None;
     let mut last = None;
-    let counters = state_pairs::integer_states(model);
-    for output in graph.output.iter().filter(|o| !counters.contains(&o.name)) {
+    // Outputs that only count (`processed_lens`).
+    let states = file.interface(&[]).map(|interface| interface.states).unwrap_or_default();
+    let counts = |name: &String| states.iter().any(|state| state.is_i64 && state.output == *name);
+    for output in graph.output.iter().filter(|o| !counts(&o.name)) {
         match walker.value(&output.name) {
             Some(Value::Sequence(s)) => sequence = sequence.or(Some(s.stage)),
             Some(Value::Last { of }) => last = last.or(of.last().copied()),
@@ -247,16 +241,16 @@ fn without_target(metadata: &mut Metadata) {
 }
 
 fn metadata(
-    model: &ModelProto,
+    file: &OnnxFile,
     network: &Network<f32>,
     options: &ImportOptions,
     notes: &mut Vec<String>,
 ) -> Result<Metadata> {
-    let entries = entries(model);
+    let entries = file.entries();
     // A file that hearken exported for another system carries them all.
-    let mut metadata = match Metadata::from_entries(&entries) {
+    let mut metadata = match Metadata::from_entries(entries) {
         Ok(metadata) => {
-            let (found, expected) = (super::metadata::subsampling(&entries)?, network.config.subsampling);
+            let (found, expected) = (super::metadata::subsampling(entries)?, network.config.subsampling);
             if found != expected {
                 let problem = format!("expected {expected} as in the graph, found {found}");
                 return Err(Error::new(Stage::Model, problem).at("metadata subsampling"));
@@ -265,18 +259,18 @@ fn metadata(
         }
         Err(_) => Metadata {
             features: settings::default_features(network.config.num_features, options, notes),
-            tokens: settings::default_tokens(network.config.num_tokens, &entries, options, notes)?,
+            tokens: settings::default_tokens(network.config.num_tokens, entries, options, notes)?,
             decoder: DecoderOptions::default(),
-            license: settings::entry(&entries, "license").unwrap_or("unknown").into(),
-            trained_on: settings::entry(&entries, "trained_on").unwrap_or("unknown").into(),
+            license: settings::entry(entries, "license").unwrap_or("unknown").into(),
+            trained_on: settings::entry(entries, "trained_on").unwrap_or("unknown").into(),
             recipe: String::new(),
             created_by: format!(
                 "hearken {} import, from {} {}",
                 env!("CARGO_PKG_VERSION"),
-                model.producer_name,
-                model.producer_version
+                file.model().producer_name,
+                file.model().producer_version
             ),
-            other: settings::foreign_entries(&entries),
+            other: settings::foreign_entries(entries),
         },
     };
     without_target(&mut metadata);

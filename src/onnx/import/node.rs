@@ -64,3 +64,10 @@ impl<'a> Node<'a> {
         Err(self.error(format!("there is no axis {axis} among {rank}")))
     }
 }
+
+/// The error for an operator that the importer does not know, or not of such inputs.
+pub(super) fn unsupported(node: &Node) -> Error {
+    let op = &node.proto.op_type;
+    node.error(format!("the operator {op} has no place in a stacked recurrent network"))
+        .hint("the graph may still run as it is, by the engines tract and ort")
+}

@@ -4,9 +4,9 @@
 use std::rc::Rc;
 
 use super::constant::Constant;
-use super::node::Node;
+use super::node::{Node, unsupported};
 use super::value::{Rounded, Value};
-use super::walk::{Walker, unsupported};
+use super::walk::Walker;
 use crate::error::Result;
 
 impl Walker {
@@ -78,14 +78,14 @@ impl Walker {
             _ => Err(unsupported(node)),
         }
     }
-}
 
-/// `DynamicQuantizeLinear` of a sequence: bytes, what a step of them is worth, and their zero.
-pub(super) fn rounded(node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
-    let Some(Some(Value::Sequence(s))) = inputs.first() else { return Err(unsupported(node)) };
-    let scale = Rounded::Scale { of: s.stage, times: None };
-    let parts = [Rounded::Bytes(s.clone()), scale, Rounded::Zero { of: s.stage }];
-    Ok(parts.into_iter().map(Value::Rounded).collect())
+    /// `DynamicQuantizeLinear` of a sequence: bytes, what a step of them is worth, and their zero.
+    pub(super) fn rounded(&self, node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+        let Some(Some(Value::Sequence(s))) = inputs.first() else { return Err(unsupported(node)) };
+        let scale = Rounded::Scale { of: s.stage, times: None };
+        let parts = [Rounded::Bytes(s.clone()), scale, Rounded::Zero { of: s.stage }];
+        Ok(parts.into_iter().map(Value::Rounded).collect())
+    }
 }
 
 /// The scale of a rounded sequence times that of the weights.

@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::constant::{Constant, Numbers, is_float};
-use super::node::Node;
-use super::rounded::rounded;
+use super::constant::{Constant, is_float};
+use super::node::{Node, unsupported};
 use super::value::{Axis, Length, Operation, Sequence, StageOf, Value};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::inspect::real_inputs;
+use crate::onnx::interface::real_inputs;
 use crate::onnx::proto::{GraphProto, NodeProto, ValueInfoProto};
 
 /// The network that a graph computes, stage by stage.
@@ -149,12 +148,12 @@ impl Walker {
         let values: Vec<Value> = inputs.iter().flatten().cloned().collect();
         match op {
             "RNN" | "GRU" | "LSTM" => return self.recurrent(node, &inputs),
-            "Constant" => return one(constant(node)?),
+            "Constant" => return one(Value::Constant(Rc::new(Constant::of_node(node)?))),
             "Split" => return self.split(node, &inputs),
             "LayerNormalization" => return one(self.layer_norm(node, &inputs)?),
             "Gemm" => return one(self.gemm(node, &inputs)?),
             "DequantizeLinear" => return one(self.dequantised(node, &inputs)?),
-            "DynamicQuantizeLinear" => return rounded(node, &inputs),
+            "DynamicQuantizeLinear" => return self.rounded(node, &inputs),
             "MatMulInteger" => return one(self.integer_product(node, &inputs)?),
             _ => {}
         }
@@ -216,35 +215,6 @@ impl Walker {
             other => other.clone(),
         })
     }
-}
-
-/// The error for an operator that the importer does not know, or not of such inputs.
-pub(super) fn unsupported(node: &Node) -> Error {
-    let op = &node.proto.op_type;
-    node.error(format!("the operator {op} has no place in a stacked recurrent network"))
-        .hint("the graph may still run as it is, by the engines tract and ort")
-}
-
-fn constant(node: &Node) -> Result<Value> {
-    let attribute = node.proto.attribute.first().ok_or_else(|| unsupported(node))?;
-    let constant = match attribute.name.as_str() {
-        "value" => match &attribute.t {
-            Some(tensor) => Constant::read(tensor)?,
-            None => return Err(unsupported(node)),
-        },
-        "value_int" => {
-            Constant { shape: vec![], numbers: Numbers::I64(vec![attribute.i.unwrap_or_default()]) }
-        }
-        "value_ints" => Constant::i64s(attribute.ints.clone()),
-        "value_float" => {
-            Constant { shape: vec![], numbers: Numbers::F32(vec![attribute.f.unwrap_or_default()]) }
-        }
-        "value_floats" => {
-            Constant { shape: vec![attribute.floats.len()], numbers: Numbers::F32(attribute.floats.clone()) }
-        }
-        _ => return Err(unsupported(node)),
-    };
-    Ok(Value::Constant(Rc::new(constant)))
 }
 
 /// A vector of lengths out of a constant or of lengths.

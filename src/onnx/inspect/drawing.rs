@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::is_plumbing;
 use super::sizes::layer_name;
+use crate::onnx::interface::is_plumbing;
 use crate::onnx::proto::{GraphProto, NodeProto};
 
 /// Lines beyond this number are left out, and counted.

@@ -2,8 +2,22 @@
 
 use std::collections::HashMap;
 
-use super::{LayerSize, element_bytes};
+use serde::Serialize;
+
+use crate::onnx::interface::element_bytes;
 use crate::onnx::proto::{self, GraphProto, TensorProto};
+
+/// The weights of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerSize {
+    pub name: String,
+    pub parameters: u64,
+    /// As stored.
+    pub bytes: u64,
+    /// Products of a weight and an activation in one step (for convolutions and what is before
+    /// the stacking, in the frames of one step); `None` where that depends on more than the weights.
+    pub multiply_adds: Option<u64>,
+}
 
 /// The layer that a tensor belongs to: its name without the last part, and without the parts
 /// that say how it is stored.

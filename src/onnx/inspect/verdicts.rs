@@ -1,26 +1,28 @@
 //! Which systems would load a file, and why others would not.
 
+use super::description::{Description, Verdict};
 use super::operators;
 use super::sizes::total;
-use super::{Description, MAX_WINDOW, Port, Verdict, type_name};
-use crate::onnx::import::{ImportOptions, import};
-use crate::onnx::proto::ModelProto;
+use crate::onnx::import::{ImportOptions, import_file};
+use crate::onnx::interface::{MAX_WINDOW, Port, type_name};
+use crate::onnx::proto::GraphProto;
 use crate::onnx::targets::SHERPA_METADATA;
-use crate::onnx::{check, element_types, streamable};
+use crate::onnx::{OnnxFile, check, element_types, load, streamable};
 use crate::units::counted;
 
 /// Which systems would load the file, and why others would not.
-pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Description) -> Vec<Verdict> {
+pub(super) fn verdicts(file: &OnnxFile, description: &Description) -> Vec<Verdict> {
+    let graph = file.graph();
     let verdict = |system, result: std::result::Result<String, String>| Verdict {
         system,
         loads: result.is_ok(),
         reason: result.unwrap_or_else(|reason| reason),
     };
     let native =
-        crate::onnx::read(bytes).map(|_| "hearken's own layout".to_string()).map_err(|e| e.to_string());
+        load::read_model(file).map(|_| "hearken's own layout".to_string()).map_err(|e| e.to_string());
     let import = match &native {
         Ok(_) => Ok("it is hearken's already".to_string()),
-        Err(_) => import(bytes, &ImportOptions::default())
+        Err(_) => import_file(file, &ImportOptions::default())
             .map(|i| {
                 let layers = counted(i.network.config.layers.len(), "layer");
                 format!("{layers}, {} parameters", i.network.num_parameters())
@@ -28,26 +30,26 @@ pub(super) fn verdicts(bytes: &[u8], model: &ModelProto, description: &Descripti
             .map_err(|e| e.to_string()),
     };
     let onnxruntime =
-        check::check(model).map_err(|e| e.to_string()).and_then(|()| runs_in_onnxruntime(model, description));
+        check::check(graph).map_err(|e| e.to_string()).and_then(|()| runs_in_onnxruntime(graph, description));
     vec![
         verdict("hearken (native)", native),
-        verdict("hearken (graph)", runs_as_it_is(model, description)),
+        verdict("hearken (graph)", runs_as_it_is(graph, description)),
         verdict("hearken import", import),
         verdict("onnxruntime", onnxruntime),
-        verdict("sherpa-onnx", runs_in_sherpa(model, description)),
+        verdict("sherpa-onnx", runs_in_sherpa(graph, description)),
         verdict("triton", runs_in_triton(description)),
     ]
 }
 
 /// Whether hearken's engines ort and tract can feed the graph, stream by stream.
-fn runs_as_it_is(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
-    check::check(model)
-        .and_then(|()| element_types::check_ports(model))
-        .and_then(|()| streamable::check_nodes_stream(model))
+fn runs_as_it_is(graph: &GraphProto, d: &Description) -> std::result::Result<String, String> {
+    check::check(graph)
+        .and_then(|()| element_types::check_ports(graph))
+        .and_then(|()| streamable::check_streams(graph))
         .map_err(|e| e.to_string())?;
-    match d.states.len() {
+    match d.interface.states.len() {
         0 => Err("no states: it cannot take a stream piece by piece (`hearken verify` runs it)".into()),
-        states => Ok(format!("by ort or tract: {}, {}", counted(states, "state"), d.states_found)),
+        states => Ok(format!("by ort or tract: {}, {}", counted(states, "state"), d.interface.states_found)),
     }
 }
 
@@ -55,7 +57,7 @@ fn runs_as_it_is(model: &ModelProto, d: &Description) -> std::result::Result<Str
 const NEWEST_FORMAT: i64 = 14;
 const NEWEST_OPSET: i64 = 28;
 
-fn runs_in_onnxruntime(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
+fn runs_in_onnxruntime(graph: &GraphProto, d: &Description) -> std::result::Result<String, String> {
     let foreign: Vec<&str> = d
         .opsets
         .iter()
@@ -76,10 +78,10 @@ fn runs_in_onnxruntime(model: &ModelProto, d: &Description) -> std::result::Resu
     if d.ir_version > NEWEST_FORMAT {
         return Err(format!("IR {}: onnxruntime 1.32 knows those up to {NEWEST_FORMAT}", d.ir_version));
     }
-    if let Some(reason) = unknown_parts(model, opset) {
+    if let Some(reason) = unknown_parts(graph, opset) {
         return Err(reason);
     }
-    if element_types::transposes_half_products(model) {
+    if element_types::transposes_half_products(graph) {
         return Err(
             "matrix products in half precision behind transpositions: onnxruntime 1.32 crashes when \
                     it optimizes the layout, as it does by default; export the model in float32"
@@ -106,8 +108,7 @@ fn runs_in_onnxruntime(model: &ModelProto, d: &Description) -> std::result::Resu
 }
 
 /// A tensor of a type, or a node of an operator, that there is not.
-fn unknown_parts(model: &ModelProto, opset: i64) -> Option<String> {
-    let graph = model.graph.as_ref()?;
+fn unknown_parts(graph: &GraphProto, opset: i64) -> Option<String> {
     // 1 to 23 (float4) but for complex numbers, of which no operator is computed.
     let is_known = |kind: i32| (1..=23).contains(&kind) && ![14, 15].contains(&kind);
     let ports =
@@ -135,17 +136,17 @@ fn windows(d: &Description) -> std::result::Result<(usize, usize), String> {
     Ok((window, shift))
 }
 
-fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<String, String> {
+fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<String, String> {
     let missing: Vec<&str> = SHERPA_METADATA.into_iter().filter(|key| d.value(key).is_none()).collect();
     let takes_windows =
-        d.value("T").is_some() && d.value("decode_chunk_len").is_some() && !d.states.is_empty();
-    if takes_windows && d.outputs.first().is_some_and(|o| o.name == "encoder_out") {
+        d.value("T").is_some() && d.value("decode_chunk_len").is_some() && !d.interface.states.is_empty();
+    if takes_windows && d.interface.outputs.first().is_some_and(|o| o.name == "encoder_out") {
         windows(d)?;
         let family = d.value("model_type").unwrap_or("unknown");
         return Ok(format!("the encoder of a streaming transducer, {family}"));
     }
     for (key, part) in [("context_size", "decoder"), ("joiner_dim", "joiner")] {
-        if d.value(key).is_some() && d.states.is_empty() {
+        if d.value(key).is_some() && d.interface.states.is_empty() {
             return Ok(format!("the {part} of a transducer"));
         }
     }
@@ -162,11 +163,11 @@ fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<St
         .unwrap_or_default();
     let layers = total(lists.ok_or("num_encoder_layers: expected numbers")?.into_iter());
     let expected = layers.saturating_mul(6).saturating_add(3);
-    let (inputs, outputs) = (d.inputs.len() as u64, d.outputs.len() as u64);
+    let (inputs, outputs) = (d.interface.inputs.len() as u64, d.interface.outputs.len() as u64);
     if inputs != expected || outputs != expected {
         return Err(format!("expected {expected} inputs and outputs, found {inputs} and {outputs}"));
     }
-    let rank = model.graph.as_ref().and_then(|g| g.output.first()?.tensor().map(|t| t.1.len()));
+    let rank = graph.output.first().and_then(|output| output.tensor().map(|t| t.1.len()));
     if rank != Some(3) {
         return Err("expected a first output declared with three axes".into());
     }
@@ -184,7 +185,8 @@ fn runs_in_sherpa(model: &ModelProto, d: &Description) -> std::result::Result<St
 
 fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
     let hint = "`hearken export --for triton` writes one that does";
-    let others: Vec<&str> = d.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
+    let others: Vec<&str> =
+        d.interface.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
     if !others.is_empty() {
         let count = if others.len() == 1 { "counts" } else { "count" };
         return Err(format!(
@@ -192,7 +194,7 @@ fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
             others.join(", ")
         ));
     }
-    let ports = || d.inputs.iter().chain(&d.outputs);
+    let ports = || d.interface.inputs.iter().chain(&d.interface.outputs);
     let is_open = |p: &&Port| p.shape.first().is_some_and(|axis| axis.parse::<u64>().is_err());
     if let Some(port) = ports().find(|p| !is_open(p)) {
         let shape = port.shape.join(", ");
@@ -213,7 +215,7 @@ fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
         let found = symbols.join(", ");
         return Err(format!("the first axes are {found}, of which one alone can count streams; {hint}"));
     }
-    Ok(match d.states.is_empty() {
+    Ok(match d.interface.states.is_empty() {
         true => "no states: an ordinary batched model".into(),
         false => "every state counts streams on its first axis: sequence batching with implicit state".into(),
     })

@@ -19,10 +19,10 @@
 use std::collections::HashMap;
 
 use super::fst::{Arc, EPSILON, Fst};
+use crate::decode::DecoderOptions;
 use crate::decode::lexicon::words;
 use crate::decode::search::pause_frames;
 use crate::error::{Error, Result, Stage};
-use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 
@@ -219,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::onnx::Pronunciation;
+    use crate::decode::Pronunciation;
 
     fn tokens() -> TokenTable {
         TokenTable::new(["<blk>", "a", "b", "c"].map(String::from).to_vec(), 0).expect("a good table")
@@ -347,7 +347,10 @@ mod tests {
             best(&graph, &sure(&labels)).0 - labels.len() as f32 * 0.91f32.ln()
         };
         assert!((score(10) - -4.0).abs() < 1e-3, "once the entry, twice a label: {}", score(10));
-        assert!((score(pause_frames(&DecoderOptions::default(), 0.04) as usize + 1) - -6.0).abs() < 1e-3, "twice the entry");
+        assert!(
+            (score(pause_frames(&DecoderOptions::default(), 0.04) as usize + 1) - -6.0).abs() < 1e-3,
+            "twice the entry"
+        );
     }
 
     #[test]

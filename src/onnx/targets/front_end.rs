@@ -16,17 +16,18 @@
 //! put in by the graph, from the first call's own. A stream ends with D steps of zeros more than
 //! the closing silence that the model wants.
 
+use super::batch_first::{batch_first_layers, batch_first_states};
 use super::fbank_matrices::FbankMatrices;
-use super::triton::{batch_first_layers, batch_first_states};
-use super::{DELAY_KEY, ExportState, own_states};
+use super::{DELAY_KEY, dims};
 use crate::error::{Error, Result, Stage};
 use crate::model::Network;
-use crate::onnx::body::Body;
-use crate::onnx::graph::{Dim, GraphBuilder, int, ints};
+use crate::onnx::build::graph::{Dim, GraphBuilder, int, ints};
+use crate::onnx::build::layers::Body;
+use crate::onnx::interface::StatePort;
 use crate::onnx::metadata::Metadata;
 use crate::onnx::precision::Precision;
 use crate::onnx::proto::GraphProto;
-use crate::onnx::states::StateSpec;
+use crate::onnx::states::state_specs;
 use crate::units::counted;
 
 /// The logit of the blank where nothing is heard yet; the others' is 0. Its exponential must be a
@@ -94,17 +95,17 @@ impl<'a> PcmGraph<'a> {
     }
 
     /// The network's states, then `past` and `heard`.
-    pub fn states(&self, batch_first: bool) -> Vec<ExportState> {
+    pub fn states(&self, batch_first: bool) -> Vec<StatePort> {
         let config = &self.network.config;
-        let mut states = if batch_first { batch_first_states(config) } else { own_states(config) };
+        let mut states = if batch_first { batch_first_states(config) } else { state_specs(config) };
         for (name, width) in [("past", self.past_samples()), ("heard", self.delay)] {
-            let spec = StateSpec {
+            states.push(StatePort {
                 input: name.into(),
                 output: format!("next_{name}"),
                 shape: vec![1, width],
                 batch_axis: 0,
-            };
-            states.push(ExportState { spec, is_i64: false });
+                is_i64: false,
+            });
         }
         states
     }
@@ -129,8 +130,8 @@ impl<'a> PcmGraph<'a> {
             batch_first_layers(&mut body, x, cells)
         } else {
             declare(&mut body.graph, cells);
-            let names = |name: fn(&StateSpec) -> &String| -> Vec<String> {
-                cells.iter().map(|s| name(&s.spec).clone()).collect()
+            let names = |name: fn(&StatePort) -> &String| -> Vec<String> {
+                cells.iter().map(|s| name(s).clone()).collect()
             };
             let initial = body.split_states(&names(|s| &s.input));
             body.recurrent_layers(x, &initial, &names(|s| &s.output))
@@ -245,10 +246,10 @@ impl<'a> PcmGraph<'a> {
     }
 }
 
-fn declare(graph: &mut GraphBuilder, states: &[ExportState]) {
+fn declare(graph: &mut GraphBuilder, states: &[StatePort]) {
     for state in states {
-        graph.input(&state.spec.input, &state.dims());
-        graph.output(&state.spec.output, &state.dims());
+        graph.input(&state.input, &dims(state));
+        graph.output(&state.output, &dims(state));
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`Target::Triton`] | `NAME/config.pbtxt`, `NAME/1/model.onnx`, `NAME/tokens.txt` | `[N, L, H]` |
 //! | [`Target::Whole`] | `model.onnx` | none; lengths instead |
 
+mod batch_first;
 mod decoding_graph;
 mod fbank_matrices;
 mod front_end;
@@ -22,12 +23,14 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::OnnxFile;
+use super::build::graph::Dim;
 use super::export::{check, encode};
-use super::graph::Dim;
+use super::interface::StatePort;
 use super::metadata::Metadata;
 use super::precision::Precision;
-use super::proto::{self, GraphProto};
-use super::states::{StateSpec, is_stacked, state_specs};
+use super::proto::GraphProto;
+use super::states::is_stacked;
 use crate::error::{Error, Result, Stage};
 use crate::model::{Network, NetworkConfig};
 
@@ -75,10 +78,21 @@ impl fmt::Display for Target {
 }
 
 /// The system that hearken exported a file for, where it is such a file.
-pub fn target_of(bytes: &[u8]) -> Option<Target> {
-    let model = proto::decode(bytes).ok()?;
-    let name = &model.metadata_props.iter().find(|entry| entry.key == TARGET_KEY)?.value;
+pub fn target_of(file: &OnnxFile) -> Option<Target> {
+    let name = file.value(TARGET_KEY)?;
     Target::ALL.into_iter().find(|target| target.name() == name)
+}
+
+/// The metadata of a file that hearken exported for another system, or in another precision.
+pub fn exported_metadata(file: &OnnxFile) -> Option<Metadata> {
+    file.value(TARGET_KEY)?;
+    let mut metadata = Metadata::from_entries(file.entries()).ok()?;
+    if target_of(file) == Some(Target::SherpaOnnx) {
+        // They are in the graph already.
+        metadata.decoder.blank_bias = 0.0;
+        metadata.decoder.filler_bias = 0.0;
+    }
+    Some(metadata)
 }
 
 /// What is wanted of an export.
@@ -158,36 +172,24 @@ fn check_chunk(config: &NetworkConfig, options: &ExportOptions) -> Result<()> {
     Ok(())
 }
 
-/// A state of an exported graph.
-struct ExportState {
-    spec: StateSpec,
-    is_i64: bool,
+/// The axes of a state's tensor, the streams' as a symbol.
+fn dims(state: &StatePort) -> Vec<Dim> {
+    let mut dims: Vec<Dim> = state.shape.iter().map(|&d| d.into()).collect();
+    dims[state.batch_axis] = Dim::symbol("N");
+    dims
 }
 
-/// The states as hearken's own files have them.
-fn own_states(config: &NetworkConfig) -> Vec<ExportState> {
-    state_specs(config).into_iter().map(|spec| ExportState { spec, is_i64: false }).collect()
-}
-
-impl ExportState {
-    /// The axes of the tensor, the streams' as a symbol.
-    fn dims(&self) -> Vec<Dim> {
-        let mut dims: Vec<Dim> = self.spec.shape.iter().map(|&d| d.into()).collect();
-        dims[self.spec.batch_axis] = Dim::symbol("N");
-        dims
+/// A state as the metadata list it.
+fn state_json(state: &StatePort) -> Value {
+    let StatePort { input, output, shape, batch_axis, is_i64 } = state;
+    let mut shape: Vec<Value> = shape.iter().map(|&d| json!(d)).collect();
+    shape[*batch_axis] = json!("N");
+    let mut listed = json!({ "input": input, "output": output, "shape": shape, "batch_axis": batch_axis,
+                             "initial": 0.0 });
+    if *is_i64 {
+        listed["type"] = json!("int64");
     }
-
-    fn json(&self) -> Value {
-        let StateSpec { input, output, shape, batch_axis } = &self.spec;
-        let mut shape: Vec<Value> = shape.iter().map(|&d| json!(d)).collect();
-        shape[*batch_axis] = json!("N");
-        let mut state = json!({ "input": input, "output": output, "shape": shape, "batch_axis": batch_axis,
-                                "initial": 0.0 });
-        if self.is_i64 {
-            state["type"] = json!("int64");
-        }
-        state
-    }
+    listed
 }
 
 /// The bytes of an exported file: hearken's metadata with the graph's own states, and `more`.
@@ -196,11 +198,11 @@ fn model_bytes(
     network: &Network<f32>,
     metadata: &Metadata,
     options: &ExportOptions,
-    states: &[ExportState],
+    states: &[StatePort],
     more: Vec<(String, String)>,
 ) -> Result<Vec<u8>> {
     let mut entries = metadata.to_entries(&network.config)?;
-    let states: Vec<Value> = states.iter().map(ExportState::json).collect();
+    let states: Vec<Value> = states.iter().map(state_json).collect();
     for (key, value) in &mut entries {
         if key == "states" {
             *value = Value::from(states.clone()).to_string();

@@ -8,15 +8,16 @@
 
 use super::decoding_graph::{decoding_graph, text_rule, words_txt};
 use super::tokens::tokens_txt;
-use super::{Export, ExportFile, ExportOptions, ExportState, decoder_notes, model_bytes, shares_states};
+use super::{Export, ExportFile, ExportOptions, decoder_notes, dims, model_bytes, shares_states};
 use crate::decode::TokenBias;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 use crate::model::{LayerConfig, Network, NetworkConfig};
-use crate::onnx::body::{Body, frames};
-use crate::onnx::graph::{Dim, ints};
+use crate::onnx::build::graph::{Dim, ints};
+use crate::onnx::build::layers::{Body, frames};
+use crate::onnx::interface::StatePort;
 use crate::onnx::metadata::Metadata;
-use crate::onnx::states::{StateSpec, state_specs};
+use crate::onnx::states::state_specs;
 
 /// What the loader asks for; without one of them sherpa-onnx ends the whole process.
 pub const REQUIRED_METADATA: [&str; 9] = [
@@ -146,12 +147,11 @@ impl Encoders {
     }
 
     /// All states in the loader's order.
-    fn states(&self) -> Vec<ExportState> {
+    fn states(&self) -> Vec<StatePort> {
         let mut states = Vec::new();
         let mut add = |name: String, shape: &[usize], batch_axis: usize, is_i64: bool| {
-            let spec =
-                StateSpec { output: format!("new_{name}"), input: name, shape: shape.to_vec(), batch_axis };
-            states.push(ExportState { spec, is_i64 });
+            let (output, shape) = (format!("new_{name}"), shape.to_vec());
+            states.push(StatePort { input: name, output, shape, batch_axis, is_i64 });
         };
         for (i, (layer, &rows)) in self.layers.iter().zip(&self.rows).enumerate() {
             let value = Self::value_width(layer);
@@ -186,7 +186,7 @@ fn build(
     metadata: &Metadata,
     options: &ExportOptions,
     encoders: &Encoders,
-    states: &[ExportState],
+    states: &[StatePort],
 ) -> crate::onnx::proto::GraphProto {
     let config = &network.config;
     let mut body = Body::new(config, Some(network));
@@ -195,7 +195,7 @@ fn build(
     body.graph.input("x", &[Dim::symbol("N"), frames, config.num_features.into()]);
     body.graph.output("log_probs", &[Dim::symbol("N"), output_frames, config.num_tokens.into()]);
     for state in states {
-        let (input, output, dims) = (&state.spec.input, &state.spec.output, state.dims());
+        let (input, output, dims) = (&state.input, &state.output, dims(state));
         if state.is_i64 {
             body.graph.input_i64(input, &dims);
             body.graph.output_i64(output, &dims);
@@ -212,8 +212,8 @@ fn build(
     let outputs: Vec<String> = inputs.iter().map(|name| format!("new_{name}")).collect();
     let initial = body.split_states(&inputs);
     let x = body.recurrent_layers(x, &initial, &outputs);
-    for state in states.iter().filter(|s| !inputs.contains(&s.spec.input)) {
-        let (input, output) = (&state.spec.input, &state.spec.output);
+    for state in states.iter().filter(|s| !inputs.contains(&s.input)) {
+        let (input, output) = (&state.input, &state.output);
         if state.is_i64 {
             body.graph.i64s("chunk_frames", &[], &[options.chunk_frames as i64]);
             body.graph.chain("Add", output, &[input, "chunk_frames"], vec![]);
@@ -251,7 +251,7 @@ fn decide(body: &mut Body, metadata: &Metadata, mut logits: String) -> String {
     graph.f32s("decoder.kept", &[v], &row(&|i| f32::from(i != blank && !fillers.contains(&i))));
     graph.f32s("decoder.blank", &[v], &row(&|i| f32::from(i == blank)));
     graph.f32s("decoder.never", &[v], &row(&|i| if fillers.contains(&i) { NEVER } else { 0.0 }));
-    let last = || vec![crate::onnx::graph::int("axis", -1)];
+    let last = || vec![crate::onnx::build::graph::int("axis", -1)];
     graph.chain("Gather", "decoder.silent_logits", &[&logits, "decoder.silent"], last());
     let keep = vec![ints("axes", &[-1])];
     graph.chain("ReduceMax", "decoder.loudest", &["decoder.silent_logits"], keep);

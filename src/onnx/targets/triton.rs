@@ -3,15 +3,16 @@
 
 use std::path::Path;
 
+use super::batch_first::{batch_first_layers, batch_first_states};
 use super::front_end::PcmGraph;
 use super::tokens::tokens_txt;
-use super::{Export, ExportFile, ExportOptions, ExportState, decoder_notes, model_bytes};
+use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
 use crate::error::{Error, Result, Stage};
-use crate::model::{Network, NetworkConfig};
-use crate::onnx::body::{Body, frames};
-use crate::onnx::graph::{Dim, ints};
+use crate::model::Network;
+use crate::onnx::build::graph::Dim;
+use crate::onnx::build::layers::{Body, frames};
+use crate::onnx::interface::StatePort;
 use crate::onnx::metadata::Metadata;
-use crate::onnx::states::{StateSpec, state_specs};
 
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check_name(&options.name)?;
@@ -52,17 +53,10 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// hearken's states with the axes of layers and streams exchanged.
-pub(super) fn batch_first_states(config: &NetworkConfig) -> Vec<ExportState> {
-    let first = |s: StateSpec| StateSpec { shape: vec![1, s.shape[0], s.shape[2]], batch_axis: 0, ..s };
-    let states = state_specs(config).into_iter().map(first);
-    states.map(|spec| ExportState { spec, is_i64: false }).collect()
-}
-
 fn build(
     network: &Network<f32>,
     options: &ExportOptions,
-    states: &[ExportState],
+    states: &[StatePort],
 ) -> crate::onnx::proto::GraphProto {
     let config = &network.config;
     let mut body = Body::new(config, Some(network));
@@ -79,34 +73,14 @@ fn build(
     body.graph.finish()
 }
 
-/// The cells between states whose first axis counts streams; declares these too.
-pub(super) fn batch_first_layers(body: &mut Body, x: String, states: &[ExportState]) -> String {
-    let swap = || vec![ints("perm", &[1, 0, 2])];
-    let layers_first = |name: &str| format!("{name}.layers_first");
-    let mut inputs = Vec::new();
-    for state in states {
-        let StateSpec { input, output, .. } = &state.spec;
-        body.graph.input(input, &state.dims());
-        body.graph.output(output, &state.dims());
-        inputs.push(body.graph.chain("Transpose", &layers_first(input), &[input], swap()));
-    }
-    let outputs: Vec<String> = states.iter().map(|s| layers_first(&s.spec.output)).collect();
-    let initial = body.split_states(&inputs);
-    let x = body.recurrent_layers(x, &initial, &outputs);
-    for (state, last) in states.iter().zip(&outputs) {
-        body.graph.chain("Transpose", &state.spec.output, &[last], swap());
-    }
-    x
-}
-
 /// The model's configuration. `oldest` batches requests of different sequences and never two of
 /// one; states begin as zeros (without `initial_state` Triton leaves them as the memory was).
-fn config_pbtxt(name: &str, input: (&str, Vec<usize>), output: &[usize], states: &[ExportState]) -> String {
+fn config_pbtxt(name: &str, input: (&str, Vec<usize>), output: &[usize], states: &[StatePort]) -> String {
     let dims = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let states: Vec<String> = states
         .iter()
         .map(|state| {
-            let StateSpec { input, output, shape, .. } = &state.spec;
+            let StatePort { input, output, shape, .. } = state;
             let (dims, kind) = (dims(&shape[1..]), if state.is_i64 { "INT64" } else { "FP32" });
             format!(
                 "    {{\n      input_name: \"{input}\"\n      output_name: \"{output}\"\n      \

@@ -11,8 +11,8 @@
 use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
 use crate::error::Result;
 use crate::model::Network;
-use crate::onnx::body::{Body, frames};
-use crate::onnx::graph::{Dim, int, one_f32};
+use crate::onnx::build::graph::{Dim, int, one_f32};
+use crate::onnx::build::layers::{Body, frames};
 use crate::onnx::metadata::Metadata;
 use crate::onnx::states::state_specs;
 

@@ -1,8 +1,8 @@
 //! The limits of every number in a recipe. A number that is none, or that no training can use, is
 //! refused before anything is read.
 
-use super::recipe::{Recipe, wrong};
 use super::settings::settings;
+use super::tables::{Recipe, wrong};
 use crate::error::Result;
 use crate::eval::Scorer;
 use crate::features::Fbank;

@@ -2,12 +2,12 @@
 
 use toml::Value;
 
-use super::recipe::Recipe;
+use super::tables::Recipe;
 use crate::error::{Error, Result, Stage};
 
 /// A setting that two recipes have differently.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Difference {
+pub(in crate::train) struct Difference {
     /// As in `optimizer.learning_rate`.
     pub key: String,
     /// Its values as TOML; nothing where it is absent.
@@ -41,7 +41,7 @@ fn flatten(key: String, value: Value, settings: &mut Vec<(String, Value)>) {
 }
 
 /// The settings in which a recipe differs from an earlier one.
-pub(super) fn differences(before: &Recipe, now: &Recipe) -> Result<Vec<Difference>> {
+pub(in crate::train) fn differences(before: &Recipe, now: &Recipe) -> Result<Vec<Difference>> {
     let (before, now) = (settings(before)?, settings(now)?);
     let value = |list: &[(String, Value)], key: &str| {
         list.iter().find(|(k, _)| k == key).map_or_else(|| "nothing".to_string(), |(_, v)| v.to_string())

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::verify::Subject;
+use super::subject::Subject;
+use crate::engine::sherpa::Examined;
 use crate::engine::verify::{Row, Runner};
 use crate::fs::quoted;
-use crate::onnx::inspect::{Description, Port};
+use crate::onnx::OnnxFile;
+use crate::onnx::interface::{Interface, Port};
 use crate::output::printable;
 
 /// Every engine's distance from a model on the native engine.
@@ -47,11 +49,11 @@ impl Report {
         let largest = rows.iter().map(|r| r.difference).fold(0.0, f32::max);
         let passed = largest <= allowed && against.is_none_or(|a| a.largest() <= a.allowed);
         let mut lines = vec![printable(&subject.name)];
-        for (path, description) in &subject.files {
+        for Examined { path, file, interface } in &subject.files {
             if subject.files.len() > 1 {
                 lines.push(quoted(path).into_owned());
             }
-            lines.extend(describe(description));
+            lines.extend(describe(file, interface));
         }
         if subject.runners.takes_one_stream {
             lines.push("streams    one at a time: the graph fixes the batch at 1".into());
@@ -87,15 +89,15 @@ impl Report {
             json!({ "engine": row.engine, "calls": row.calls, "streams": row.streams,
                     "difference": row.difference, "allowed": allowed, "text": text })
         };
-        let first = subject.description();
+        let first = subject.first();
         let refused = subject.runners.refused.iter();
         let mut json = json!({
             "file": subject.name,
-            "ir_version": first.map(|d| d.ir_version),
-            "opsets": first.map(|d| &d.opsets),
-            "inputs": first.map(|d| &d.inputs),
-            "outputs": first.map(|d| &d.outputs),
-            "states": first.map(|d| &d.states),
+            "ir_version": first.map(|f| f.file.ir_version()),
+            "opsets": first.map(|f| f.file.opsets()),
+            "inputs": first.map(|f| &f.interface.inputs),
+            "outputs": first.map(|f| &f.interface.outputs),
+            "states": first.map(|f| &f.interface.states),
             "rows": rows.iter().zip(texts).map(json_row).collect::<Vec<_>>(),
             "largest_difference": largest,
             "tolerance": allowed,
@@ -103,7 +105,7 @@ impl Report {
             "refused": refused.map(|(kind, e)| json!({"engine": kind.name(), "reason": e.to_string()})).collect::<Vec<_>>(),
         });
         if subject.files.len() > 1 {
-            json["files"] = subject.files.iter().map(|(path, d)| file_json(&quoted(path), d)).collect();
+            json["files"] = subject.files.iter().map(file_json).collect();
         }
         if let Some(a) = against {
             let engine = |(name, difference): &(&str, f32)| json!({"engine": name, "difference": difference});
@@ -119,9 +121,10 @@ impl Report {
     }
 }
 
-fn file_json(file: &str, d: &Description) -> Value {
-    json!({ "file": file, "ir_version": d.ir_version, "opsets": d.opsets, "inputs": d.inputs,
-            "outputs": d.outputs, "states": d.states })
+fn file_json(examined: &Examined) -> Value {
+    let Examined { path, file, interface } = examined;
+    json!({ "file": quoted(path), "ir_version": file.ir_version(), "opsets": file.opsets(),
+            "inputs": interface.inputs, "outputs": interface.outputs, "states": interface.states })
 }
 
 fn verdict(found: f32, most: f32) -> String {
@@ -154,7 +157,7 @@ fn summary(subject: &Subject, rows: &[Row], largest: f32, allowed: f32) -> Strin
 }
 
 /// A file in a few lines.
-pub(super) fn describe(d: &Description) -> Vec<String> {
+pub(super) fn describe(file: &OnnxFile, d: &Interface) -> Vec<String> {
     let ports = |ports: &[Port]| {
         let one = |p: &Port| format!("{} {} [{}]", p.name, p.r#type, p.shape.join(", "));
         let all: Vec<String> = ports.iter().map(one).collect();
@@ -162,8 +165,8 @@ pub(super) fn describe(d: &Description) -> Vec<String> {
         let more = if all.len() > shown { format!(", {} more", all.len() - shown) } else { String::new() };
         printable(&(all[..shown].join(", ") + &more))
     };
-    let opset: Vec<String> = d
-        .opsets
+    let opset: Vec<String> = file
+        .opsets()
         .iter()
         .map(|(domain, v)| if domain.is_empty() { v.to_string() } else { format!("{domain} {v}") })
         .collect();
@@ -179,7 +182,7 @@ pub(super) fn describe(d: &Description) -> Vec<String> {
     let shown = states.len().min(4);
     let more = if states.len() > shown { format!(", {} more", states.len() - shown) } else { String::new() };
     vec![
-        format!("opset      {}, IR {}", opset.join(", "), d.ir_version),
+        format!("opset      {}, IR {}", opset.join(", "), file.ir_version()),
         format!("inputs     {}", ports(&d.inputs)),
         format!("outputs    {}", ports(&d.outputs)),
         match shown {

@@ -1,23 +1,24 @@
 //! The part that all exported graphs share: normalisation, stacking, the layers, the softmax.
 //! What feeds it and where the states come from is each target's own.
 
-use super::graph::{Dim, GraphBuilder, float, int, ints, strings};
-use super::precision::{Precision, f16_bits, quantise_rows};
-use super::proto::{AttributeProto, FLOAT};
-use super::states::{is_stacked, state_places};
+use half::f16;
+
+use super::cells::{Hold, operator};
+use super::graph::{Dim, GraphBuilder, float, int, ints};
 use crate::model::network::{LAYER_NORM_EPSILON, parameter_shapes};
-use crate::model::{CellKind, Network, NetworkConfig};
+use crate::model::{Network, NetworkConfig};
+use crate::onnx::precision::{Precision, quantise_rows};
+use crate::onnx::proto::FLOAT;
+use crate::onnx::states::{is_stacked, state_places};
 
 /// Integers of weights that are multiplied back: -127..=127.
 const LEVELS: f32 = 127.0;
 /// Integers of weights that are multiplied with unsigned bytes: two such products must fit into 16
 /// bits, since processors without VNNI add them up there and cut off what is greater.
 const LEVELS_OF_PRODUCTS: f32 = 63.0;
-/// Added to a gate that shall be shut or open altogether: sigmoid(±100) is 0 or 1 in float32.
-const SHUT: f32 = 100.0;
 
 /// A graph under construction, and what goes into it.
-pub(super) struct Body<'a> {
+pub(in crate::onnx) struct Body<'a> {
     pub config: &'a NetworkConfig,
     pub graph: GraphBuilder,
     pub precision: Precision,
@@ -30,7 +31,7 @@ pub(super) struct Body<'a> {
 /// The lengths of the axes of frames and of output frames: `S*U` and `U`, or `T` for both when
 /// nothing is stacked. Written as a multiple, not as `T` and `T/S`, because tract reads the
 /// symbols and refuses to divide a length that it does not know to be divisible.
-pub(super) fn frames(config: &NetworkConfig) -> (Dim, Dim) {
+pub(in crate::onnx) fn frames(config: &NetworkConfig) -> (Dim, Dim) {
     match config.subsampling {
         1 => (Dim::symbol("T"), Dim::symbol("T")),
         s => (Dim::Symbol(format!("{s}*U")), Dim::symbol("U")),
@@ -122,7 +123,7 @@ impl<'a> Body<'a> {
 
     /// The cells, each with its layer norm and residual: `[U, N, D]` to `[U, N, H]`. `initial[i]`
     /// are the names of layer i's initial states, `[1, N, H]`; the last states come out under the
-    /// names in `next`, one for each of [`super::states::state_specs`].
+    /// names in `next`, one for each of [`crate::onnx::states::state_specs`].
     pub fn recurrent_layers(&mut self, mut x: String, initial: &[Vec<String>], next: &[String]) -> String {
         let mut last = Vec::new();
         let mut width = self.config.input_size;
@@ -157,7 +158,7 @@ impl<'a> Body<'a> {
         for name in [&r, &b] {
             self.parameter(name, true);
         }
-        let (op_type, attributes) = cell_operator(layer.cell, layer.hidden);
+        let operator = operator(layer.cell);
         let y = format!("{prefix}.Y");
         let last: Vec<String> = if self.has_joined_states() {
             ["Y_h", "Y_c"].iter().take(states.len()).map(|s| format!("{prefix}.{s}")).collect()
@@ -168,7 +169,7 @@ impl<'a> Body<'a> {
         inputs.extend(states.iter().map(String::as_str));
         let mut outputs = vec![y.as_str()];
         outputs.extend(last.iter().map(String::as_str));
-        self.graph.node(op_type, &prefix, &inputs, &outputs, attributes);
+        self.graph.node(operator.op_type, &prefix, &inputs, &outputs, operator.attributes(layer.hidden));
         let squeezed =
             self.graph.chain("Squeeze", &format!("{prefix}.output"), &[&y, "direction_axis"], vec![]);
         (squeezed, last)
@@ -176,20 +177,14 @@ impl<'a> Body<'a> {
 
     /// The input of cell `i` with one more feature, `hold`, and a column of W for it: where it is
     /// 1, a state of zero stays zero whatever else the input holds.
-    ///
-    /// - gru: z is 1, so h' = h.
-    /// - lstm: i and o are 0, f is 1, so c' = c and h' = 0.
-    /// - rnn: the input is multiplied by zero and the column takes the biases away, so h' = 0.
     fn held_input(&mut self, i: usize, x: &str, hold: &str) -> String {
         let layer = self.config.layers[i];
         let (prefix, h) = (format!("layers.{i}.{}", layer.cell.family()), layer.hidden);
         let biases = self.values(&format!("{prefix}.B")).map_or(&[][..], |b| b.1);
-        let column = |row: usize| match (layer.cell.family(), row / h) {
-            ("gru", 0) => SHUT,
-            ("lstm", 0 | 1) => -SHUT,
-            ("lstm", 2) => SHUT,
-            ("rnn", _) => -(biases.get(row).unwrap_or(&0.0) + biases.get(h + row).unwrap_or(&0.0)),
-            _ => 0.0,
+        let hold_by = operator(layer.cell).hold;
+        let column = |row: usize| match hold_by {
+            Hold::Gates(sums) => sums.get(row / h).copied().unwrap_or(0.0),
+            Hold::Input => -(biases.get(row).unwrap_or(&0.0) + biases.get(h + row).unwrap_or(&0.0)),
         };
         let [plain, held, w] = ["plain.W", "hold", "W"].map(|part| format!("{prefix}.{part}"));
         if let Some((shape, data)) = self.values(&w) {
@@ -198,7 +193,7 @@ impl<'a> Body<'a> {
             self.graph.f32s(&held, &[1, shape[0], 1], &column);
             self.graph.chain("Concat", &w, &[&plain, &held], vec![int("axis", -1)]);
         }
-        let x = if layer.cell.family() == "rnn" {
+        let x = if hold_by == Hold::Input {
             let heard = format!("{prefix}.heard");
             if !self.graph.has_node("not_held") {
                 self.graph.scalar("one", 1.0);
@@ -216,7 +211,7 @@ impl<'a> Body<'a> {
     }
 
     /// The names of the initial states of each layer, `[1, N, H]`, out of the state tensors (one
-    /// for each of [`super::states::state_specs`], layers on axis 0).
+    /// for each of [`crate::onnx::states::state_specs`], layers on axis 0).
     pub fn split_states(&mut self, tensors: &[String]) -> Vec<Vec<String>> {
         self.graph.i64s("direction_axis", &[1], &[1]);
         let layers = self.config.layers.len();
@@ -273,15 +268,14 @@ impl<'a> Body<'a> {
     /// Adds a constant, stored as the precision says; it is found under `name` as float32.
     fn store(&mut self, name: &str, shape: &[usize], data: &[f32]) {
         let to_float = || vec![int("to", FLOAT.into())];
-        let is_matrix = [".weight", ".W", ".R"].iter().any(|end| name.ends_with(end));
         match self.precision {
-            Precision::Float16 if is_matrix => {
-                let bits: Vec<u16> = data.iter().map(|&v| f16_bits(v)).collect();
-                let stored = format!("{name}.fp16");
+            Precision::Float16 if is_matrix(name) => {
+                let bits: Vec<u16> = data.iter().map(|&v| f16::from_f32(v).to_bits()).collect();
+                let stored = half_name(name);
                 self.graph.f16s(&stored, shape, &bits);
                 self.graph.chain("Cast", name, &[&stored], to_float());
             }
-            Precision::Int8 | Precision::Int8Dynamic if is_matrix => {
+            Precision::Int8 | Precision::Int8Dynamic if is_matrix(name) => {
                 let columns = shape.last().copied().unwrap_or(1);
                 let (integers, scales) = quantise_rows(data, columns, LEVELS);
                 let [stored, scale, cast] = ["int8", "scale", "float"].map(|s| format!("{name}.{s}"));
@@ -299,32 +293,12 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The ONNX operator of a cell and its attributes.
-fn cell_operator(cell: CellKind, hidden: usize) -> (&'static str, Vec<AttributeProto>) {
-    let size = int("hidden_size", hidden as i64);
-    match cell {
-        CellKind::RnnTanh => ("RNN", vec![size, strings("activations", &["Tanh"])]),
-        CellKind::RnnRelu => ("RNN", vec![size, strings("activations", &["Relu"])]),
-        CellKind::Gru => ("GRU", vec![size, int("linear_before_reset", 1)]),
-        CellKind::GruResetBefore => ("GRU", vec![size, int("linear_before_reset", 0)]),
-        CellKind::Lstm => ("LSTM", vec![size]),
-    }
+/// Whether a parameter is a matrix, which is stored as the precision says.
+pub(in crate::onnx) fn is_matrix(name: &str) -> bool {
+    [".weight", ".W", ".R"].iter().any(|end| name.ends_with(end))
 }
 
-/// The cell that a recurrent node of a file of ours is.
-pub(super) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> Option<CellKind> {
-    let attribute = |name: &str| attributes.iter().find(|a| a.name == name);
-    match op_type {
-        "RNN" => match attribute("activations")?.strings.first()?.as_ref() {
-            b"Tanh" => Some(CellKind::RnnTanh),
-            b"Relu" => Some(CellKind::RnnRelu),
-            _ => None,
-        },
-        "GRU" => match attribute("linear_before_reset").and_then(|a| a.i) {
-            Some(1) => Some(CellKind::Gru),
-            _ => Some(CellKind::GruResetBefore),
-        },
-        "LSTM" => Some(CellKind::Lstm),
-        _ => None,
-    }
+/// The tensor that holds a parameter as 16-bit floats.
+pub(in crate::onnx) fn half_name(name: &str) -> String {
+    format!("{name}.fp16")
 }

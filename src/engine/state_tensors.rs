@@ -2,7 +2,7 @@
 //! one tensor along their batch axis, and taking them apart again.
 #![cfg_attr(not(any(feature = "tract", feature = "ort")), allow(dead_code))]
 
-use super::{EngineSpec, State, StateSpec, StateTensor, TensorData};
+use super::{EngineSpec, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 
 /// Checks the arguments of [`super::Engine::run`] and returns T, frames a stream; 0 when there is
@@ -48,18 +48,18 @@ pub(super) fn check_call(
     Ok(t)
 }
 
-/// All states zero; `is_i64[i]` says which are integers.
-pub(super) fn zero_state(specs: &[StateSpec], is_i64: impl Fn(usize) -> bool) -> State {
-    let zeros = |(i, spec): (usize, &StateSpec)| {
+/// All states zero.
+pub(super) fn zero_state(specs: &[StatePort]) -> State {
+    let zeros = |spec: &StatePort| {
         let n = spec.shape.iter().product();
-        let data = if is_i64(i) { TensorData::I64(vec![0; n]) } else { TensorData::F32(vec![0.0; n]) };
+        let data = if spec.is_i64 { TensorData::I64(vec![0; n]) } else { TensorData::F32(vec![0.0; n]) };
         StateTensor { shape: spec.shape.clone(), data }
     };
-    State { tensors: specs.iter().enumerate().map(zeros).collect(), scratch: None }
+    State { tensors: specs.iter().map(zeros).collect(), scratch: None }
 }
 
 /// The shape of a state for N streams.
-pub(super) fn batch_shape(spec: &StateSpec, streams: usize) -> Vec<usize> {
+pub(super) fn batch_shape(spec: &StatePort, streams: usize) -> Vec<usize> {
     let mut shape = spec.shape.clone();
     if let Some(axis) = shape.get_mut(spec.batch_axis) {
         *axis *= streams;
@@ -68,7 +68,7 @@ pub(super) fn batch_shape(spec: &StateSpec, streams: usize) -> Vec<usize> {
 }
 
 /// State `i` of all streams as one tensor.
-pub(super) fn stack(spec: &StateSpec, i: usize, states: &[&mut State]) -> Result<TensorData> {
+pub(super) fn stack(spec: &StatePort, i: usize, states: &[&mut State]) -> Result<TensorData> {
     let kind = || Error::new(Stage::Engine, "expected states of one kind of number").at(spec.input.clone());
     match states.first().and_then(|s| s.tensors.get(i)).map(|t| &t.data) {
         Some(TensorData::I64(_)) => {
@@ -90,7 +90,7 @@ pub(super) fn stack(spec: &StateSpec, i: usize, states: &[&mut State]) -> Result
 }
 
 /// Gives each stream its part of state `i` of all streams.
-pub(super) fn split_f32(spec: &StateSpec, i: usize, all: &[f32], states: &mut [&mut State]) -> Result<()> {
+pub(super) fn split_f32(spec: &StatePort, i: usize, all: &[f32], states: &mut [&mut State]) -> Result<()> {
     check_split(spec, all.len(), states.len())?;
     let streams = states.len();
     for (n, state) in states.iter_mut().enumerate() {
@@ -102,7 +102,7 @@ pub(super) fn split_f32(spec: &StateSpec, i: usize, all: &[f32], states: &mut [&
 }
 
 /// As [`split_f32`], for integers.
-pub(super) fn split_i64(spec: &StateSpec, i: usize, all: &[i64], states: &mut [&mut State]) -> Result<()> {
+pub(super) fn split_i64(spec: &StatePort, i: usize, all: &[i64], states: &mut [&mut State]) -> Result<()> {
     check_split(spec, all.len(), states.len())?;
     let streams = states.len();
     for (n, state) in states.iter_mut().enumerate() {
@@ -113,7 +113,7 @@ pub(super) fn split_i64(spec: &StateSpec, i: usize, all: &[i64], states: &mut [&
     Ok(())
 }
 
-fn check_split(spec: &StateSpec, found: usize, streams: usize) -> Result<()> {
+fn check_split(spec: &StatePort, found: usize, streams: usize) -> Result<()> {
     let expected = spec.shape.iter().product::<usize>() * streams;
     if found == expected {
         return Ok(());
@@ -123,11 +123,11 @@ fn check_split(spec: &StateSpec, found: usize, streams: usize) -> Result<()> {
 }
 
 /// Numbers of one stream that lie together: the axes from the batch axis on.
-fn run_length(spec: &StateSpec) -> usize {
+fn run_length(spec: &StatePort) -> usize {
     spec.shape.iter().skip(spec.batch_axis).product::<usize>()
 }
 
-fn interleave<T: Copy>(spec: &StateSpec, parts: &[&[T]]) -> Vec<T> {
+fn interleave<T: Copy>(spec: &StatePort, parts: &[&[T]]) -> Vec<T> {
     let run = run_length(spec);
     let mut all = Vec::with_capacity(parts.iter().map(|p| p.len()).sum());
     let rows = parts.first().map_or(0, |p| p.len()) / run.max(1);
@@ -139,7 +139,7 @@ fn interleave<T: Copy>(spec: &StateSpec, parts: &[&[T]]) -> Vec<T> {
     all
 }
 
-fn take<T: Copy>(spec: &StateSpec, all: &[T], n: usize, streams: usize, part: &mut [T]) {
+fn take<T: Copy>(spec: &StatePort, all: &[T], n: usize, streams: usize, part: &mut [T]) {
     let run = run_length(spec).max(1);
     for (row, values) in part.chunks_exact_mut(run).enumerate() {
         let from = (row * streams + n) * run;
@@ -147,28 +147,18 @@ fn take<T: Copy>(spec: &StateSpec, all: &[T], n: usize, streams: usize, part: &m
     }
 }
 
-/// Gives each stream its log-probabilities `[T', V]` out of `[N, T', V]`.
-pub(super) fn split_outputs(spec: &EngineSpec, all: &[f32], log_probs: &mut [&mut Vec<f32>]) -> Result<()> {
-    let streams = log_probs.len().max(1);
-    if !all.len().is_multiple_of(streams * spec.num_tokens) {
-        let (v, n) = (spec.num_tokens, all.len());
-        return Err(Error::new(
-            Stage::Engine,
-            format!("expected log-probabilities of {v} tokens for {streams} streams, found {n} values"),
-        ));
-    }
-    for (part, out) in all.chunks_exact((all.len() / streams).max(1)).zip(log_probs) {
-        out.extend_from_slice(part);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn spec(shape: &[usize], batch_axis: usize) -> StateSpec {
-        StateSpec { input: "s".into(), output: "next_s".into(), shape: shape.to_vec(), batch_axis }
+    fn spec(shape: &[usize], batch_axis: usize) -> StatePort {
+        StatePort {
+            input: "s".into(),
+            output: "next_s".into(),
+            shape: shape.to_vec(),
+            batch_axis,
+            is_i64: false,
+        }
     }
 
     fn state(data: TensorData, shape: &[usize]) -> State {
@@ -185,8 +175,8 @@ mod tests {
         let TensorData::F32(all) = all else { panic!("numbers changed their kind") };
         assert_eq!(all, [0., 1., 2., 10., 11., 12., 3., 4., 5., 13., 14., 15.]);
         assert_eq!(batch_shape(&spec, 2), [2, 2, 3]);
-        let mut c = zero_state(std::slice::from_ref(&spec), |_| false);
-        let mut d = zero_state(std::slice::from_ref(&spec), |_| false);
+        let mut c = zero_state(std::slice::from_ref(&spec));
+        let mut d = zero_state(std::slice::from_ref(&spec));
         split_f32(&spec, 0, &all, &mut [&mut c, &mut d]).expect("fits");
         assert_eq!((c.tensors, d.tensors), (a2, b2));
     }

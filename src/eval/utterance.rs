@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use crate::audio::{self, Source};
 use crate::corpus::Entry;
 use crate::error::{Error, Result, Stage};
-use crate::eval::{Score, Scorer};
+use crate::recognizer::{Event, Recognizer, final_text};
 use crate::units::{samples_to_seconds, seconds_to_samples};
 
-use super::open::{Recognizer, final_text};
-use super::transcript::Event;
+use super::wer::{Score, Scorer};
 
 /// What was recognized in one utterance, and how right it is.
 #[derive(Clone, Debug)]
@@ -77,7 +76,7 @@ fn evaluate_source(
         }
         left -= read as u64;
         let begin = Instant::now();
-        let pushed = stream.push(&chunk)?;
+        let pushed = stream.accept_waveform(&chunk)?;
         compute += begin.elapsed();
         events.extend(pushed.into_iter().filter(|event| matches!(event, Event::Final(_))));
     }

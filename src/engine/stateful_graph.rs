@@ -1,12 +1,12 @@
 //! A foreign graph that is fed with windows of frames (or of samples) and carries states: which of
 //! its inputs and outputs are what, and one call of it for N streams.
 
-use super::batch::{batch_shape, split_f32, split_i64, stack, zero_state};
 use super::graph::{self, Graph};
-use super::{EngineKind, EngineOptions, State, StateSpec, StateTensor, TensorData};
+use super::state_tensors::{batch_shape, split_f32, split_i64, stack, zero_state};
+use super::{EngineKind, EngineOptions, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
-use crate::onnx::inspect::{Description, MAX_WINDOW, Port, StatePair};
-use crate::onnx::streamable;
+use crate::onnx::interface::{Interface, MAX_WINDOW, Port};
+use crate::onnx::{OnnxFile, streamable};
 
 /// No state of a stream may be greater than this many numbers.
 const MAX_STATE: usize = 1 << 24;
@@ -15,7 +15,7 @@ const MAX_STATE: usize = 1 << 24;
 const WINDOW_KEYS: [(&str, &str); 2] = [("T", "decode_chunk_len"), ("window_size", "chunk_shift")];
 
 /// A graph and what its inputs and outputs are.
-pub(super) struct Windows {
+pub(super) struct StatefulGraph {
     graph: Box<dyn Graph>,
     x: String,
     /// x is `[N, T, F]`, or `[N, T]` where it takes samples.
@@ -35,8 +35,7 @@ pub(super) struct Windows {
     lengths: Option<String>,
     /// Inputs that are the same in every call.
     constants: Vec<(String, StateTensor)>,
-    pub states: Vec<StateSpec>,
-    is_i64: Vec<bool>,
+    pub states: Vec<StatePort>,
     /// Which output each state comes out of.
     places: Vec<usize>,
     /// Which output is what the graph is for.
@@ -48,50 +47,51 @@ fn fixed(port: &Port, axis: usize) -> Option<usize> {
     port.shape.get(axis)?.parse().ok()
 }
 
-impl Windows {
+impl StatefulGraph {
     /// Opens a graph; `num_features` is F where the graph leaves it open, `window` the frames of a
     /// step where neither graph nor metadata say it.
     pub fn open(
         kind: EngineKind,
-        bytes: &[u8],
-        description: &Description,
+        file: &OnnxFile,
+        interface: &Interface,
         num_features: usize,
         window: usize,
         options: &EngineOptions,
     ) -> Result<Self> {
-        if !description.states.is_empty() {
-            streamable::check_streams(bytes)?;
+        if !interface.states.is_empty() {
+            streamable::check_streams(file.graph())?;
         }
-        Self::over(graph::open(kind, bytes, options)?, description, num_features, window)
+        Self::over(graph::open(kind, file, options)?, file, interface, num_features, window)
     }
 
-    /// As [`Windows::open`], over a graph that is open.
+    /// As [`StatefulGraph::open`], over a graph that is open.
     pub fn over(
         graph: Box<dyn Graph>,
-        description: &Description,
+        file: &OnnxFile,
+        interface: &Interface,
         num_features: usize,
         window: usize,
     ) -> Result<Self> {
-        let states = &description.states;
+        let states = &interface.states;
         let is_state = |port: &Port| states.iter().any(|s| s.input == port.name);
-        let others: Vec<&Port> = description.inputs.iter().filter(|i| !is_state(i)).collect();
+        let others: Vec<&Port> = interface.inputs.iter().filter(|i| !is_state(i)).collect();
         let is_x = |port: &&&Port| port.r#type == "float32" && matches!(port.shape.len(), 2 | 3);
-        let named = others.iter().find(|port| description.features_input.as_ref() == Some(&port.name));
+        let named = others.iter().find(|port| interface.features_input.as_ref() == Some(&port.name));
         let x = *named.filter(|port| is_x(port)).or_else(|| others.iter().find(is_x)).ok_or_else(|| {
             Error::new(Stage::Model, "expected an input of frames [N, T, F] or samples [N, T], found none")
         })?;
         let takes_samples = x.shape.len() == 2;
         let num_features = if takes_samples { 1 } else { fixed(x, 2).unwrap_or(num_features) };
-        let (lengths, constants) = other_inputs(&others, x, description)?;
-        let time_first = is_time_first(description, x);
-        let (window, shift, is_fixed) = window_of(description, x, usize::from(!time_first), window)?;
-        let result = description
+        let (lengths, constants) = other_inputs(&others, x, file)?;
+        let time_first = is_time_first(interface, x);
+        let (window, shift, is_fixed) = window_of(file, x, usize::from(!time_first), window)?;
+        let result = interface
             .outputs
             .iter()
             .position(|o| !states.iter().any(|s| s.output == o.name))
             .ok_or_else(|| Error::new(Stage::Model, "the graph has no output beside its states"))?;
         let single = fixed(x, usize::from(time_first)) == Some(1)
-            || states.iter().any(|s| fixes_streams(description, s));
+            || states.iter().any(|s| fixes_streams(interface, s));
         let mut windows = Self {
             graph,
             x: x.name.clone(),
@@ -104,20 +104,19 @@ impl Windows {
             single,
             lengths,
             constants,
-            states: description.state_specs(),
-            is_i64: states.iter().map(|s| s.is_i64).collect(),
+            states: states.clone(),
             places: Vec::new(),
             result,
         };
-        windows.places = windows.find_places(description)?;
+        windows.places = windows.find_places(interface)?;
         windows.check_sizes()?;
         Ok(windows)
     }
 
-    fn find_places(&self, description: &Description) -> Result<Vec<usize>> {
-        let place = |spec: &StateSpec| {
+    fn find_places(&self, interface: &Interface) -> Result<Vec<usize>> {
+        let place = |spec: &StatePort| {
             let missing = || Error::new(Stage::Model, format!("the graph has no output `{}`", spec.output));
-            description.outputs.iter().position(|o| o.name == spec.output).ok_or_else(missing)
+            interface.outputs.iter().position(|o| o.name == spec.output).ok_or_else(missing)
         };
         self.states.iter().map(place).collect()
     }
@@ -145,7 +144,7 @@ impl Windows {
 
     /// What a stream carries before it has heard anything.
     pub fn zero_state(&self) -> State {
-        zero_state(&self.states, |i| self.is_i64[i])
+        zero_state(&self.states)
     }
 
     /// How many calls T frames take: each but the last leads to the next, `shift` frames on.
@@ -157,7 +156,7 @@ impl Windows {
         }
     }
 
-    /// The part of a stream's frames that call `i` of [`Windows::calls`] takes.
+    /// The part of a stream's frames that call `i` of [`StatefulGraph::calls`] takes.
     pub fn part<'a>(&self, frames: &'a [f32], i: usize) -> &'a [f32] {
         if !self.fixed {
             return frames;
@@ -178,7 +177,7 @@ impl Windows {
         self.run_padded(frames, &vec![t; frames.len()], states)
     }
 
-    /// As [`Windows::run`], where of stream n only the first `lengths[n]` frames count.
+    /// As [`StatefulGraph::run`], where of stream n only the first `lengths[n]` frames count.
     pub fn run_padded(
         &self,
         frames: &[&[f32]],
@@ -237,24 +236,24 @@ fn streams_first(tensor: StateTensor) -> StateTensor {
 
 /// Whether x has time before streams: the second of its axes is the one that counts streams in the
 /// states, or is fixed at 1 where the first is not.
-fn is_time_first(description: &Description, x: &Port) -> bool {
+fn is_time_first(interface: &Interface, x: &Port) -> bool {
     if x.shape.len() != 3 || x.shape[0] == x.shape[1] {
         return false;
     }
-    let streams = |state: &StatePair| {
-        let port = description.inputs.iter().find(|i| i.name == state.input);
+    let streams = |state: &StatePort| {
+        let port = interface.inputs.iter().find(|i| i.name == state.input);
         port.and_then(|p| p.shape.get(state.batch_axis)) == Some(&x.shape[1])
     };
     let is_symbol = x.shape[1].parse::<usize>().is_err() && x.shape[1] != "?";
     match is_symbol {
-        true => description.states.iter().any(streams),
+        true => interface.states.iter().any(streams),
         false => fixed(x, 1) == Some(1) && x.shape[0] != "1",
     }
 }
 
 /// Whether the graph fixes how many streams a state is for.
-fn fixes_streams(description: &Description, state: &StatePair) -> bool {
-    let port = description.inputs.iter().find(|i| i.name == state.input);
+fn fixes_streams(interface: &Interface, state: &StatePort) -> bool {
+    let port = interface.inputs.iter().find(|i| i.name == state.input);
     port.is_some_and(|port| (0..port.shape.len()).all(|axis| fixed(port, axis).is_some()))
 }
 
@@ -263,7 +262,7 @@ fn fixes_streams(description: &Description, state: &StatePair) -> bool {
 fn other_inputs(
     others: &[&Port],
     x: &Port,
-    description: &Description,
+    file: &OnnxFile,
 ) -> Result<(Option<String>, Vec<(String, StateTensor)>)> {
     let (mut lengths, mut constants) = (None, Vec::new());
     for port in others.iter().filter(|p| p.name != x.name) {
@@ -273,7 +272,7 @@ fn other_inputs(
                 lengths = Some(port.name.clone())
             }
             0 | 1 if is_i64 && ["sr", "sample_rate"].contains(&port.name.as_str()) => {
-                let rate = description.value("sample_rate").and_then(|v| v.parse().ok()).unwrap_or(16_000);
+                let rate = file.value("sample_rate").and_then(|v| v.parse().ok()).unwrap_or(16_000);
                 let shape = vec![1; port.shape.len()];
                 constants.push((port.name.clone(), StateTensor { shape, data: TensorData::I64(vec![rate]) }));
             }
@@ -289,13 +288,8 @@ fn other_inputs(
 }
 
 /// Frames of a call, frames to move on by, and whether a call takes no more.
-fn window_of(
-    description: &Description,
-    x: &Port,
-    axis: usize,
-    otherwise: usize,
-) -> Result<(usize, usize, bool)> {
-    let number = |key: &str| match description.value(key) {
+fn window_of(file: &OnnxFile, x: &Port, axis: usize, otherwise: usize) -> Result<(usize, usize, bool)> {
+    let number = |key: &str| match file.value(key) {
         None => Ok(None),
         Some(text) => text.trim().parse::<usize>().map(Some).map_err(|_| {
             Error::new(Stage::Model, format!("expected a number, found {text:?}"))

@@ -2,7 +2,7 @@
 
 use prost::bytes::Bytes;
 
-use super::proto::{
+use crate::onnx::proto::{
     AttributeProto, DimensionProto, FLOAT, FLOAT16, GraphProto, INT8, INT64, NodeProto, TensorProto,
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };

@@ -1,4 +1,4 @@
-//! Any ONNX graph with recurrent state as an engine: features in, log-probabilities out, the states
+//! Any ONNX graph with recurrent state as an engine, hearken's own and others: features in, log-probabilities out, the states
 //! found, zeroed and carried.
 //!
 //! ```text
@@ -7,50 +7,51 @@
 //!
 //! States are those that the metadata list, else inputs and outputs whose names differ in a word
 //! such as `new`, else those that the same cell reads and writes, else those of equal shapes, in order
-//! (see [`crate::onnx::inspect`]). An axis of a
+//! (see [`crate::onnx::interface`]). An axis of a
 //! state that the graph leaves open counts streams; where it leaves none open, streams go through
 //! one at a time.
 
-use super::batch::check_call;
-use super::windows::Windows;
+use super::state_tensors::check_call;
+use super::stateful_graph::StatefulGraph;
 use super::{Engine, EngineKind, EngineOptions, EngineSpec, State, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
-use crate::onnx::inspect::Description;
+use crate::onnx::OnnxFile;
+use crate::onnx::interface::Interface;
 use crate::units::counted;
 
 /// Frames that are tried to find out how many of them an output frame takes.
 const TRIED_FRAMES: usize = 64;
 
-/// An engine of a graph that hearken did not write for itself.
-pub struct ForeignEngine {
-    windows: Windows,
+/// An engine of a graph, on tract or onnxruntime.
+pub struct GraphEngine {
+    windows: StatefulGraph,
     spec: EngineSpec,
     /// The graph gives logits.
     gives_logits: bool,
 }
 
-impl ForeignEngine {
-    /// An engine of a file's bytes, described; `num_features` is F where the graph leaves it open.
+impl GraphEngine {
+    /// An engine of a file; `num_features` is F where the graph leaves it open.
     ///
     /// # Errors
     /// When an input is neither features nor a state, states are too great, the runtime cannot run
     /// the graph, or what comes out is not `[N, T', V]`.
     pub fn open(
         kind: EngineKind,
-        bytes: &[u8],
-        description: &Description,
+        file: &OnnxFile,
+        interface: &Interface,
         num_features: usize,
         options: &EngineOptions,
     ) -> Result<Self> {
-        let own = description.value("subsampling").and_then(|v| v.parse().ok()).filter(|&s| s > 0);
+        let own = file.value("subsampling").and_then(|v| v.parse().ok()).filter(|&s| s > 0);
         let window = own.unwrap_or(TRIED_FRAMES);
-        let windows = Windows::open(kind, bytes, description, num_features, window, options)?;
+        let windows = StatefulGraph::open(kind, file, interface, num_features, window, options)?;
         Self::over(kind.name(), windows, own)
     }
 
     /// An engine over a graph that is open; `own` is S, where hearken's metadata say it.
-    fn over(name: &'static str, mut windows: Windows, own: Option<usize>) -> Result<Self> {
+    fn over(name: &'static str, mut windows: StatefulGraph, own: Option<usize>) -> Result<Self> {
         let tried = try_window(&windows)?;
         if !windows.fixed && own.is_none() && !windows.takes_samples {
             // As many frames as an output frame takes are enough.
@@ -141,7 +142,7 @@ impl ForeignEngine {
     }
 }
 
-impl Engine for ForeignEngine {
+impl Engine for GraphEngine {
     fn spec(&self) -> &EngineSpec {
         &self.spec
     }
@@ -179,7 +180,7 @@ struct Tried {
     gives_logits: bool,
 }
 
-fn try_window(windows: &Windows) -> Result<Tried> {
+fn try_window(windows: &StatefulGraph) -> Result<Tried> {
     let zeros = vec![0.0; windows.window * windows.num_features];
     let output = windows.run(&[&zeros], &mut [&mut windows.zero_state()])?;
     let tokens = output.shape.last().copied().unwrap_or(0);
@@ -207,8 +208,7 @@ pub(super) fn rows(output: StateTensor, streams: usize, width: usize) -> Result<
 pub(super) mod tests {
     use super::*;
     use crate::engine::Graph;
-    use crate::onnx::graph::{Dim, GraphBuilder};
-    use crate::onnx::inspect::{describe, describe_with};
+    use crate::onnx::build::graph::{Dim, GraphBuilder};
     use crate::onnx::proto::{ModelProto, StringStringEntryProto};
     use prost::Message;
 
@@ -248,6 +248,19 @@ pub(super) mod tests {
         ModelProto { graph: Some(graph.finish()), metadata_props, ..Default::default() }.encode_to_vec()
     }
 
+    /// The file of those bytes.
+    pub fn decoded(bytes: Vec<u8>) -> OnnxFile {
+        OnnxFile::from_bytes(bytes).expect("a file")
+    }
+
+    /// The graph that is a function, between the file's inputs and outputs.
+    fn over<F>(function: F, file: &OnnxFile, window: usize) -> Result<StatefulGraph>
+    where
+        F: Fn(&dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> + Send + Sync + 'static,
+    {
+        StatefulGraph::over(Box::new(Function(function)), file, &file.interface(&[])?, 80, window)
+    }
+
     fn n() -> Dim {
         Dim::symbol("N")
     }
@@ -284,9 +297,9 @@ pub(super) mod tests {
         ]
     }
 
-    fn engine(description: &Description) -> ForeignEngine {
-        let windows = Windows::over(Box::new(Function(compute)), description, 80, TRIED_FRAMES);
-        ForeignEngine::over("test", windows.expect("understood"), None).expect("it runs")
+    fn engine(file: &OnnxFile) -> GraphEngine {
+        let windows = over(compute, file, TRIED_FRAMES);
+        GraphEngine::over("test", windows.expect("understood"), None).expect("it runs")
     }
 
     fn odds(log_probs: &[f32]) -> Vec<f32> {
@@ -295,9 +308,10 @@ pub(super) mod tests {
 
     #[test]
     fn states_are_found_carried_and_kept_apart() {
-        let description = describe(&file(declare, &[])).expect("a file");
-        assert_eq!((description.states_found.as_str(), description.states.len()), ("by their names", 2));
-        let engine = engine(&description);
+        let file = decoded(file(declare, &[]));
+        let interface = file.interface(&[]).expect("its own");
+        assert_eq!((interface.states_found.as_str(), interface.states.len()), ("by their names", 2));
+        let engine = engine(&file);
         let spec = engine.spec();
         assert_eq!((spec.num_features, spec.subsampling, spec.window, spec.num_tokens), (1, 2, 2, 2));
         let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
@@ -319,15 +333,15 @@ pub(super) mod tests {
     #[test]
     fn windows_with_look_ahead_are_moved_by_their_shift() {
         let metadata = [("T", "6"), ("decode_chunk_len", "4")];
-        let description = describe(&file(declare, &metadata)).expect("a file");
-        let windows = Windows::over(Box::new(Function(compute)), &description, 80, 1).expect("understood");
+        let described = decoded(file(declare, &metadata));
+        let windows = over(compute, &described, 1).expect("understood");
         assert_eq!((windows.calls(5), windows.calls(6), windows.calls(14)), (0, 1, 3));
         assert_eq!(windows.part(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9.], 1), [4., 5., 6., 7., 8., 9.]);
         // Three output frames do not divide four.
-        assert!(ForeignEngine::over("test", windows, None).is_err());
+        assert!(GraphEngine::over("test", windows, None).is_err());
         let metadata = [("T", "6"), ("decode_chunk_len", "x")];
-        let description = describe(&file(declare, &metadata)).expect("a file");
-        let error = Windows::over(Box::new(Function(compute)), &description, 80, 1).map(|_| ());
+        let described = decoded(file(declare, &metadata));
+        let error = over(compute, &described, 1).map(|_| ());
         assert!(error.expect_err("no number").to_string().contains("decode_chunk_len"));
     }
 
@@ -345,9 +359,9 @@ pub(super) mod tests {
             assert_eq!(input("x").shape, [1, 2, 1]);
             compute(input)
         };
-        let description = describe(&file(fixed, &[])).expect("a file");
-        let windows = Windows::over(Box::new(Function(alone)), &description, 80, 9).expect("understood");
-        let engine = ForeignEngine::over("test", windows, None).expect("it runs");
+        let described = decoded(file(fixed, &[]));
+        let windows = over(alone, &described, 9).expect("understood");
+        let engine = GraphEngine::over("test", windows, None).expect("it runs");
         assert!(engine.takes_one_stream());
         let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
         let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
@@ -381,11 +395,11 @@ pub(super) mod tests {
             outputs[0] = swapped(outputs[0].clone());
             outputs
         };
-        let description = describe(&file(time_first, &[])).expect("a file");
-        let windows = Windows::over(Box::new(Function(around)), &description, 80, 2).expect("understood");
-        let there = ForeignEngine::over("test", windows, None).expect("it runs");
-        let here = engine(&describe(&file(declare, &[])).expect("a file"));
-        let run = |engine: &ForeignEngine| {
+        let described = decoded(file(time_first, &[]));
+        let windows = over(around, &described, 2).expect("understood");
+        let there = GraphEngine::over("test", windows, None).expect("it runs");
+        let here = engine(&decoded(file(declare, &[])));
+        let run = |engine: &GraphEngine| {
             let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
             let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
             engine
@@ -406,23 +420,26 @@ pub(super) mod tests {
             graph.output("p", &[1.into(), n(), 1.into()]);
             graph.output("q", &[2.into(), n(), 1.into()]);
         };
+        let states = |bytes: &Vec<u8>, named: &[(&str, &str)]| {
+            let named: Vec<_> = named.iter().map(|(i, o)| (i.to_string(), o.to_string())).collect();
+            decoded(bytes.clone()).interface(&named)
+        };
         let bytes = file(odd, &[]);
-        let found = describe(&bytes).expect("a file");
+        let found = states(&bytes, &[]).expect("a file");
         assert_eq!(found.states_found, "by their shapes");
         let pairs: Vec<_> = found.states.iter().map(|s| (s.input.as_str(), s.output.as_str())).collect();
         assert_eq!(pairs, [("a", "p"), ("b", "q")]);
-        let name = |i: &str, o: &str| describe_with(&bytes, &[(i.into(), o.into())]);
-        assert!(name("a", "z").expect_err("no such output").to_string().contains("`z`, but y, p, q"));
-        assert!(name("a", "q").is_err(), "the shapes differ");
-        let one = name("a", "p").expect("named");
+        let error = states(&bytes, &[("a", "z")]).expect_err("no such output").to_string();
+        assert!(error.contains("`z`, but y, p, q"), "{error}");
+        assert!(states(&bytes, &[("a", "q")]).is_err(), "the shapes differ");
+        let one = states(&bytes, &[("a", "p")]).expect("named");
         let found = (one.states.len(), one.states_found.as_str());
         assert_eq!(found, (2, "as they were named, the rest by their shapes"));
         for (again, kind) in [(("a", "q"), "input"), (("b", "p"), "output")] {
-            let pairs = [("a", "p"), again].map(|(i, o)| (i.to_string(), o.to_string()));
-            let error = describe_with(&bytes, &pairs).expect_err("twice");
+            let error = states(&bytes, &[("a", "p"), again]).expect_err("twice");
             assert!(error.exit_code() == 2 && error.to_string().contains(kind), "{error}");
         }
-        assert_eq!(describe(&bytes).expect("a file").states_note, None, "the shapes tell");
+        assert_eq!(states(&bytes, &[]).expect("a file").states_note, None, "the shapes tell");
         let alike = |graph: &mut GraphBuilder| {
             graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
             graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
@@ -432,10 +449,9 @@ pub(super) mod tests {
             }
         };
         let alike = file(alike, &[]);
-        let note = describe(&alike).expect("a file").states_note.expect("a guess");
+        let note = states(&alike, &[]).expect("a file").states_note.expect("a guess");
         assert!(note.contains("a with p") && note.contains("--state"), "{note}");
-        let named = [("b".to_string(), "p".to_string())];
-        let told = describe_with(&alike, &named).expect("named");
+        let told = states(&alike, &[("b", "p")]).expect("named");
         assert_eq!((told.states_note, told.states[1].output.as_str()), (None, "q"));
         let lacking = |graph: &mut GraphBuilder| {
             graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
@@ -444,9 +460,10 @@ pub(super) mod tests {
             graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
             graph.output("p", &[1.into(), n(), 1.into()]);
         };
-        let one = describe_with(&file(lacking, &[]), &[("a".into(), "p".into())]).expect("named");
+        let lacking = decoded(file(lacking, &[]));
+        let one = lacking.interface(&[("a".into(), "p".into())]).expect("named");
         assert_eq!((one.states.len(), one.states_found.as_str()), (1, "as they were named"));
-        let refused = Windows::over(Box::new(Function(compute)), &one, 80, 2).map(|_| ());
+        let refused = StatefulGraph::over(Box::new(Function(compute)), &lacking, &one, 80, 2).map(|_| ());
         assert!(refused.expect_err("b is nothing").to_string().contains("`b`"));
     }
 
@@ -460,8 +477,8 @@ pub(super) mod tests {
                 graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
                 graph.output("new_s", &[shape[0].into(), n(), shape[1].into()]);
             };
-            let description = describe(&file(bad, &[])).expect("a file");
-            let refused = Windows::over(Box::new(Function(compute)), &description, 80, 2);
+            let described = decoded(file(bad, &[]));
+            let refused = over(compute, &described, 2);
             assert!(refused.is_err(), "{state}");
         }
     }

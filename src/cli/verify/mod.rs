@@ -1,0 +1,266 @@
+//! `hearken verify FILE [--audio WAV] [--against MODEL]`
+
+mod report;
+mod sound;
+mod subject;
+mod tolerance;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::model::{engine_options, print_note, read_own, state_pair};
+use super::{Outcome, Stop};
+use crate::decode::DecoderFactory;
+use crate::engine::verify::{Row, compare, difference_from, natively};
+use crate::engine::{EngineOptions, graph};
+use crate::error::{Error, Result, Stage};
+use crate::features::{Fbank, FbankOptions};
+use crate::fs::quoted;
+use crate::model::Network;
+use crate::onnx::{Metadata, OnnxFile};
+use crate::output::printable;
+use crate::recognizer::segments::SegmentDecoder;
+use crate::recognizer::{Event, FrameClock, WordBuilder, embedded, silero};
+use crate::units::SAMPLE_RATE;
+use report::{Against, Report, describe};
+use sound::{frames_of, made_up_sound, read_audio, streams};
+use subject::Subject;
+use tolerance::{usual_distance, usual_tolerance};
+
+/// Run a model file on every engine and compare.
+///
+/// Whole and in chunks, one stream alone and four of different lengths together: all must give the
+/// same log-probabilities. Foreign files are run as well, and what was found in them is told. With
+/// `--against`, every engine's are compared with those of a model on the native engine as well. Ends
+/// with 1 when a difference is greater than the tolerance, or no engine runs the file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hearken verify model.onnx --audio call.wav\n  \
+    hearken verify exported/model.onnx --against model.onnx")]
+pub(super) struct Args {
+    /// An ONNX file, or a folder of sherpa-onnx; without it the digits model inside the program.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// A recording to run it on; without it, a made-up sound.
+    #[arg(long, value_name = "WAV")]
+    audio: Option<PathBuf>,
+
+    /// A model of hearken's that the file was made of, or into: its log-probabilities on the native
+    /// engine are compared with those of the file on every engine.
+    #[arg(long, value_name = "MODEL")]
+    against: Option<PathBuf>,
+
+    /// The tokens of a foreign file; without it `tokens.txt` beside it.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+
+    /// A state: its input and the output that answers it. Several may be given.
+    #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
+    states: Vec<(String, String)>,
+
+    /// The largest difference allowed. Without it 1e-3 (a thousandth of a probability; more where
+    /// log-probabilities go beyond 33 nats), or 5e-3 where the graph computes the features, or 4 where
+    /// it rounds by the call (int8-dynamic); from the model of `--against` the same, but 0.05 for fp16,
+    /// 3 for int8, 6 for int8-dynamic.
+    #[arg(long, value_name = "X", value_parser = tolerance)]
+    tolerance: Option<f32>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads a tolerance.
+fn tolerance(text: &str) -> std::result::Result<f32, String> {
+    let number = text.parse::<f32>().ok().filter(|t| t.is_finite() && *t >= 0.0);
+    number.ok_or_else(|| "expected a finite number, 0 or greater".into())
+}
+
+pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
+    let options = EngineOptions { states: args.states.clone(), ..engine_options() };
+    let sound = |rate| match &args.audio {
+        Some(path) => read_audio(path, rate),
+        None => Ok(made_up_sound(rate)),
+    };
+    let file = match args.file.as_deref() {
+        Some(path) if path.is_dir() => None,
+        Some(path) => Some(OnnxFile::read(path)?),
+        None => Some(OnnxFile::from_bytes(embedded::digits()?)?),
+    };
+    if let Some(report) = detector_report(args, &options, file.as_ref(), &sound(SAMPLE_RATE)?)? {
+        return print(args, &report, Outcome::Done);
+    }
+    let subject = Subject::open(args.file.as_deref(), file, args.tokens.as_deref(), &options)?;
+    if let Some(note) = subject.first().and_then(|f| f.interface.states_note.as_deref()) {
+        print_note(note);
+    }
+    for (kind, error) in &subject.runners.refused {
+        // Nobody may be there to read it.
+        let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
+    }
+    let model = match args.against.as_deref() {
+        Some(path) => Some((path, read_own(path)?)),
+        None => None,
+    };
+    // What a foreign file does not say of its features the model that it became does.
+    let of_model = model.as_ref().filter(|_| !subject.tells_features).map(|(_, (_, metadata))| metadata);
+    let features = match of_model.or(subject.metadata.as_ref()) {
+        Some(metadata) => metadata.features.clone(),
+        None => FbankOptions::default(),
+    };
+    let samples = sound(features.sample_rate)?;
+    let streams = streams(&subject, &features, &samples)?;
+    let silence = if subject.runners.takes_samples { 0.0 } else { features.energy_floor.ln() };
+    let named = |e: Error| e.in_file(&subject.name);
+    let rows = compare(&subject.runners.runners, &streams, silence).map_err(named)?;
+    let against = match model {
+        Some((path, model)) => Some(against(args, (path, model), &subject, &samples, &rows)?),
+        None => None,
+    };
+    let texts: Vec<Option<String>> = rows.iter().map(|row| text(&subject, &row.log_probs)).collect();
+    let allowed = args.tolerance.unwrap_or_else(|| usual_tolerance(&subject, &rows));
+    let report = Report::new(&subject, &rows, &texts, allowed, against.as_ref());
+    let outcome = if report.passed { Outcome::Done } else { Outcome::SomeFailed };
+    print(args, &report, outcome)
+}
+
+fn print(args: &Args, report: &Report, outcome: Outcome) -> std::result::Result<Outcome, Stop> {
+    let mut out = io::stdout().lock();
+    let written = if args.json {
+        writeln!(out, "{}", report.json)
+    } else {
+        report.lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    };
+    written.and_then(|()| out.flush()).map_err(|e| Stop::output(Path::new("standard output"), e))?;
+    Ok(outcome)
+}
+
+/// Every engine against a model of hearken's on the native engine, on the same recording.
+fn against(
+    args: &Args,
+    (model, (network, metadata)): (&Path, (Network<f32>, Metadata)),
+    subject: &Subject,
+    samples: &[f32],
+    rows: &[Row],
+) -> Result<Against> {
+    let in_model = |problem: String| Error::new(Stage::Model, problem).in_file(model);
+    let spec = subject.runners.runners.first().map(|r| r.engine().spec());
+    let (tokens, features) = spec.map_or((0, 0), |s| (s.num_tokens, s.num_features));
+    if !subject.runners.takes_samples && features != network.config.num_features {
+        let expected = network.config.num_features;
+        return Err(in_model(format!(
+            "{} takes {features} features a frame, the model {expected}: they cannot be compared",
+            subject.name
+        )));
+    }
+    if tokens != network.config.num_tokens {
+        let expected = network.config.num_tokens;
+        return Err(in_model(format!(
+            "{} gives {tokens} log-probabilities a step, the model {expected}: they cannot be compared",
+            subject.name
+        )));
+    }
+    let rate = |m: &Metadata| m.features.sample_rate;
+    if let Some(other) = subject
+        .metadata
+        .as_ref()
+        .map(rate)
+        .filter(|other| subject.tells_features && *other != rate(&metadata))
+    {
+        return Err(in_model(format!(
+            "{} takes {other} samples a second, the model {}: they cannot be compared",
+            subject.name,
+            rate(&metadata)
+        )));
+    }
+    let frames = frames_of(samples, &metadata.features)?;
+    let shift = Fbank::new(&metadata.features)?.frame_shift_samples();
+    let step = (network.config.subsampling * shift) as u64;
+    if let Some(other) = subject.step_samples().filter(|other| *other != step) {
+        return Err(in_model(format!(
+            "{} takes a step every {other} samples, the model every {step}: they cannot be compared",
+            subject.name
+        )));
+    }
+    let expected = natively(network, &frames, metadata.features.energy_floor.ln())?;
+    let delay = if subject.runners.takes_samples { subject.delay_steps() } else { 0 };
+    let engines = subject.runners.runners.iter().map(|runner| {
+        let name = runner.engine().spec().name;
+        let differences = rows.iter().filter(|row| row.engine == name).map(|row| {
+            // What stands behind the last whole frame is seen by a graph of samples alone.
+            let most_missing = usize::from(subject.runners.takes_samples);
+            difference_from(&expected, &row.log_probs, tokens, delay, most_missing)
+        });
+        (name, differences.fold(0.0, f32::max))
+    });
+    Ok(Against {
+        model: model.to_path_buf(),
+        engines: engines.collect(),
+        allowed: args.tolerance.unwrap_or_else(|| usual_distance(subject, rows)),
+        text: text_of(&metadata, step, tokens, &expected),
+    })
+}
+
+/// What the log-probabilities say, where tokens are known.
+fn text(subject: &Subject, log_probs: &[f32]) -> Option<String> {
+    let spec = subject.runners.runners.first()?.engine().spec();
+    text_of(subject.metadata.as_ref()?, subject.step_samples()?, spec.num_tokens, log_probs)
+}
+
+fn text_of(metadata: &Metadata, step_samples: u64, num_tokens: usize, log_probs: &[f32]) -> Option<String> {
+    let Metadata { tokens, decoder, features, .. } = metadata;
+    if num_tokens != tokens.len() {
+        return None;
+    }
+    let clock = FrameClock { step_samples, sample_rate: features.sample_rate };
+    let words = WordBuilder::new(tokens, decoder, clock);
+    let decoders = DecoderFactory::new(tokens, decoder, clock.seconds(1)).ok()?;
+    let mut segments = SegmentDecoder::new(decoders.decoder(), words, tokens.len());
+    segments.push(log_probs, &mut Vec::new());
+    match segments.end_segment() {
+        Event::Final(segment) | Event::Partial(segment) => Some(segment.text),
+    }
+}
+
+/// A voice activity detector is run window by window.
+fn detector_report(
+    args: &Args,
+    options: &EngineOptions,
+    file: Option<&OnnxFile>,
+    samples: &[f32],
+) -> Result<Option<Report>> {
+    let (Some(path), Some(file)) = (args.file.as_deref(), file) else { return Ok(None) };
+    let Ok(interface) = file.interface(&args.states) else { return Ok(None) };
+    if !silero::is_silero(file, &interface) {
+        return Ok(None);
+    }
+    let mut lines = vec![format!("{}: a voice activity detector of Silero's", quoted(path))];
+    lines.extend(describe(file, &interface));
+    let mut engines = Vec::new();
+    for kind in graph::kinds() {
+        let mut probabilities = Vec::new();
+        let mut run = || -> Result<()> {
+            let mut detector = silero::detector(file, kind, options)?;
+            for window in samples.chunks_exact(silero::WINDOW) {
+                probabilities.push(detector.speech(window)?);
+            }
+            Ok(())
+        };
+        if let Err(error) = run() {
+            // Nobody may be there to read it.
+            let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
+            continue;
+        }
+        let speech = probabilities.iter().filter(|p| **p >= 0.5).count();
+        let (windows, ms) = (probabilities.len(), 1000 * silero::WINDOW / SAMPLE_RATE as usize);
+        lines.push(format!("{:11}{speech} of {windows} windows of {ms} ms are speech", kind.name()));
+        engines.push(json!({ "engine": kind.name(), "speech": probabilities }));
+    }
+    if engines.is_empty() {
+        return Err(Error::new(Stage::Engine, "no engine of this build runs the file").in_file(path));
+    }
+    let json = json!({ "file": quoted(path), "detectors": engines });
+    Ok(Some(Report { lines, json, passed: true }))
+}

@@ -1,0 +1,64 @@
+//! What `hearken verify` feeds to the engines: a recording or a made-up sound, in four streams.
+
+use std::path::Path;
+
+use super::subject::Subject;
+use crate::audio;
+use crate::error::{Error, Result, Stage};
+use crate::features::{Fbank, FbankOptions};
+
+/// Seconds of a recording that are heard at the most.
+const MAX_SECONDS: u32 = 60;
+
+pub(super) fn read_audio(path: &Path, rate: u32) -> Result<Vec<f32>> {
+    let mut source = audio::open(path, rate)?;
+    let mut samples = Vec::new();
+    let most = rate as usize * MAX_SECONDS as usize;
+    loop {
+        let left = most - samples.len().min(most);
+        if left == 0 || source.read(&mut samples, left)? == 0 {
+            break;
+        }
+    }
+    if samples.len() < rate as usize / 10 {
+        return Err(Error::new(Stage::Audio, "expected a tenth of a second at least").in_file(path));
+    }
+    Ok(samples)
+}
+
+/// Four seconds of tones that swell, fade and rise, over a little noise.
+pub(super) fn made_up_sound(rate: u32) -> Vec<f32> {
+    let mut noise = 1u32;
+    let sample = |i: u32| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let t = f64::from(i) / f64::from(rate);
+        let loud = 0.5 - 0.5 * (std::f64::consts::TAU * 3.0 * t).cos();
+        let tones = [130.0, 260.0, 520.0, 1900.0, 3100.0];
+        let tone: f64 = tones.iter().map(|f| (std::f64::consts::TAU * f * t * (1.0 + 0.05 * t)).sin()).sum();
+        (0.06 * tone * loud + 0.004 * (f64::from(noise >> 16) / 32_768.0 - 1.0)) as f32
+    };
+    (0..4 * rate).map(sample).collect()
+}
+
+/// Four streams of different lengths out of the recording: the whole, and three parts of it.
+pub(super) fn streams(subject: &Subject, features: &FbankOptions, samples: &[f32]) -> Result<Vec<Vec<f32>>> {
+    let n = samples.len();
+    let parts = [samples, &samples[..n * 3 / 4], &samples[n / 3..], &samples[n / 4..n * 2 / 3]];
+    let spec = subject.runners.runners.first().map(|r| r.engine().spec());
+    let num_features = spec.map_or(features.num_mel_bins, |s| s.num_features);
+    if subject.runners.takes_samples {
+        let more = subject.delay_steps() * spec.map_or(0, |s| s.shift);
+        let with_end = |part: &[f32]| [part, &vec![0.0; more]].concat();
+        return Ok(parts.iter().map(|part| with_end(part)).collect());
+    }
+    let options = FbankOptions { num_mel_bins: num_features, ..features.clone() };
+    parts.iter().map(|part| frames_of(part, &options)).collect()
+}
+
+pub(super) fn frames_of(samples: &[f32], options: &FbankOptions) -> Result<Vec<f32>> {
+    let mut fbank = Fbank::new(options)?;
+    let mut frames = Vec::new();
+    fbank.push(samples, &mut frames);
+    fbank.finish(&mut frames);
+    Ok(frames)
+}

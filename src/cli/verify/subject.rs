@@ -1,0 +1,127 @@
+//! What `hearken verify` runs: a file or a folder, and all that is known of it.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::model::print_note;
+use crate::engine::sherpa::Examined;
+use crate::engine::verify::Runners;
+use crate::engine::{EngineOptions, sherpa};
+use crate::error::{Error, Result, Stage};
+use crate::features::Fbank;
+use crate::fs::quoted;
+use crate::onnx::targets::{DELAY_KEY, PRECISION_KEY};
+use crate::onnx::{self, Metadata, OnnxFile};
+
+/// What is to be run.
+pub(super) struct Subject {
+    pub name: String,
+    pub runners: Runners,
+    pub metadata: Option<Metadata>,
+    /// The file says which features it was trained on.
+    pub tells_features: bool,
+    /// The file, or the files of a folder, the one that is fed first.
+    pub files: Vec<Examined>,
+}
+
+impl Subject {
+    /// The file that is fed.
+    pub fn first(&self) -> Option<&Examined> {
+        self.files.first()
+    }
+
+    /// Opens what is to be run on every engine that runs it: an ONNX file that is read already, or a folder
+    /// of sherpa-onnx; without `path` the file is the digits model inside the program.
+    ///
+    /// # Errors
+    /// When an option has no effect, or the tokens cannot be read.
+    pub fn open(
+        path: Option<&Path>,
+        file: Option<OnnxFile>,
+        tokens: Option<&Path>,
+        options: &EngineOptions,
+    ) -> Result<Self> {
+        let name = path.map_or("the digits model".into(), |f| quoted(f).into_owned());
+        let path = path.map_or_else(|| PathBuf::from(&name), Path::to_path_buf);
+        let Some(file) = file else {
+            check_used("--tokens", tokens.is_some(), "a folder of sherpa-onnx has its own tokens.txt")?;
+            let (runners, metadata) = Runners::of_folder(&path, options);
+            // Why a folder cannot be read the engines have told.
+            let files = sherpa::examine_folder(&path, &options.states).unwrap_or_default();
+            return Ok(Self { name, runners, metadata, tells_features: true, files });
+        };
+        let own = onnx::load::read_model(&file);
+        if own.is_ok() || onnx::targets::target_of(&file).is_some() {
+            let what = "the file is hearken's and says its own";
+            check_used("--tokens", tokens.is_some(), what)?;
+            check_used("--state", !options.states.is_empty(), what)?;
+        }
+        let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&path) };
+        let interface = file.interface(&options.states).map_err(in_file)?;
+        let (runners, metadata, tells_features) = match own {
+            Ok((network, metadata)) => (Runners::of_own(&file, &network, options), Some(metadata), true),
+            Err(_) => {
+                let metadata = Metadata::from_entries(file.entries()).ok();
+                let features = metadata.as_ref().map_or(80, |m| m.features.num_mel_bins);
+                let runners = Runners::of_graph(&file, &interface, features, options);
+                match metadata {
+                    Some(metadata) => (runners, Some(metadata), true),
+                    None => {
+                        let metadata = foreign_metadata(tokens, &path, &runners)?;
+                        (runners, metadata, false)
+                    }
+                }
+            }
+        };
+        let files = vec![Examined { path, file, interface }];
+        Ok(Self { name, runners, metadata, tells_features, files })
+    }
+
+    /// The precision of the weights, where the file was exported by hearken.
+    pub fn precision(&self) -> Option<&str> {
+        self.first()?.file.value(PRECISION_KEY)
+    }
+
+    /// How many steps the output of a graph of samples is behind.
+    pub fn delay_steps(&self) -> usize {
+        let delay = self.first().and_then(|f| f.file.value(DELAY_KEY)?.parse::<usize>().ok());
+        delay.unwrap_or(0).min(100)
+    }
+
+    /// Samples from one output frame to the next.
+    pub fn step_samples(&self) -> Option<u64> {
+        let spec = self.runners.runners.first()?.engine().spec();
+        let features = &self.metadata.as_ref()?.features;
+        let shift = match self.runners.takes_samples {
+            true => 1,
+            false => Fbank::new(features).ok()?.frame_shift_samples(),
+        };
+        Some((spec.subsampling * shift) as u64)
+    }
+}
+
+/// Refuses an option that is given where it would have no effect, and says why it has none.
+fn check_used(option: &str, is_given: bool, why: &str) -> Result<()> {
+    match is_given {
+        true => Err(Error::new(Stage::Usage, format!("`{option}` has no effect: {why}"))),
+        false => Ok(()),
+    }
+}
+
+/// What a foreign file's tokens say of it, where they are given or stand beside it.
+fn foreign_metadata(tokens: Option<&Path>, file: &Path, runners: &Runners) -> Result<Option<Metadata>> {
+    let beside = file.with_file_name("tokens.txt");
+    let path = tokens.or_else(|| beside.is_file().then_some(beside.as_path()));
+    let (Some(path), Some(runner)) = (path, runners.runners.first()) else { return Ok(None) };
+    let (names, spec) = (sherpa::read_tokens(path)?, runner.engine().spec());
+    // Of a graph that takes samples it is not known what it makes of them.
+    let features = if runners.takes_samples { 80 } else { spec.num_features };
+    match sherpa::foreign_metadata(names, path, features, spec.num_tokens) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if tokens.is_some() => Err(error),
+        // What stands beside a file may be another's, as an encoder's is the joiner's.
+        Err(error) => {
+            print_note(&error.to_string());
+            Ok(None)
+        }
+    }
+}

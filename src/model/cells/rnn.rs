@@ -1,0 +1,91 @@
+//! The simple recurrent cell (Elman 1990).
+//!
+//! ```text
+//! a_t = U x_t + W s_(t-1) + b
+//! s_t = f(a_t)                             f(a) = tanh(a), or max(0, a)
+//!
+//! dL/da_t     = dL/ds_t ∘ f'(a_t)          f'(a_t) = 1 - s_t², or 1 where s_t > 0 and else 0
+//! dL/ds_(t-1) = Wᵀ dL/da_t
+//! dL/dW       = Σ_t dL/da_t s_(t-1)ᵀ       dL/db = Σ_t dL/da_t
+//! ```
+
+use std::sync::Arc;
+
+use super::cell::{
+    Cell, CellParameters, CellShape, StateWeights, Step, StepBackward, Sums, add_state_gradients,
+};
+use crate::model::kernels::{self, Kernels, vectorised};
+use crate::model::real::Real;
+
+pub(super) const SHAPE: CellShape =
+    CellShape { family: "rnn", gates: 1, states: 1, kept: 0, has_own_state_sums: false };
+
+/// A layer with f = tanh.
+pub(super) fn tanh<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
+    Arc::new(Rnn::new(parameters, false))
+}
+
+/// A layer with f = max(0, ·).
+pub(super) fn relu<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
+    Arc::new(Rnn::new(parameters, true))
+}
+
+#[derive(Debug)]
+struct Rnn<T> {
+    relu: bool,
+    hidden: usize,
+    state: StateWeights<T>,
+    bias: Vec<T>,
+}
+
+impl<T: Kernels> Rnn<T> {
+    fn new(parameters: &CellParameters<'_, T>, relu: bool) -> Self {
+        let CellParameters { hidden, r, training, .. } = *parameters;
+        Self { relu, hidden, state: StateWeights::new(r, hidden, training), bias: parameters.joined_bias() }
+    }
+}
+
+impl<T: Kernels> Cell<T> for Rnn<T> {
+    fn bias(&self) -> &[T] {
+        &self.bias
+    }
+
+    fn step(&self, step: Step<'_, T>) {
+        let Step { gates, before: [before, _], after: [output, _], backwards, .. } = step;
+        kernels::multiply_add_from(before, &self.state.forward, gates, self.hidden, backwards);
+        activate(gates, self.relu, output);
+    }
+
+    fn step_backward(&self, step: StepBackward<'_, T>) {
+        let StepBackward { after: [output, _], dstates: [ds, _], dx, backwards, .. } = step;
+        for ((dx, ds), &s) in dx.iter_mut().zip(ds.iter_mut()).zip(output) {
+            let slope = match self.relu {
+                true if s > T::ZERO => T::ONE,
+                true => T::ZERO,
+                false => T::ONE - s * s,
+            };
+            *dx = *ds * slope;
+            *ds = T::ZERO;
+        }
+        kernels::multiply_add_from(dx, self.state.backward(), ds, self.hidden, backwards);
+    }
+
+    fn add_gradients(&self, sums: &Sums<'_, T>, dr: &mut [T], db: &mut [T]) {
+        add_state_gradients(sums.dx, sums.before, dr, db);
+    }
+}
+
+vectorised! {
+    /// A step of RNN rows: `h = tanh(a)`, or `max(0, a)`.
+    fn activate<T: Real>(a: &[T], relu: bool, h: &mut [T]) {
+        if relu {
+            for (h, &a) in h.iter_mut().zip(a) {
+                *h = if a > T::ZERO { a.flush() } else { T::ZERO };
+            }
+        } else {
+            for (h, &a) in h.iter_mut().zip(a) {
+                *h = a.tanh().flush();
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Weight matrices laid out for the kernels.
+
+use super::real::Real;
+
+/// Columns of a panel: two registers of eight f32, or one of sixteen.
+pub(super) const PANEL: usize = 16;
+
+/// A weight matrix laid out for `y += x M`: panels of 16 columns, each row after row,
+/// padded with zeros.
+#[derive(Clone, Debug, Default)]
+pub struct Packed<T> {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) panels: Vec<T>,
+}
+
+impl<T: Real> Packed<T> {
+    /// Packs the transpose of `w [out, in]`, so that `y [n, out] = x [n, in] w^T`.
+    pub fn transposed(w: &[T], out: usize, inner: usize) -> Self {
+        let mut packed = Self::default();
+        packed.pack(out, inner, |k, j| w[j * inner + k]);
+        packed
+    }
+
+    /// Packs `w [in, out]` as it is, so that `y [n, out] = x [n, in] w`.
+    pub fn plain(w: &[T], inner: usize, out: usize) -> Self {
+        let mut packed = Self::default();
+        packed.pack(out, inner, |k, j| w[k * out + j]);
+        packed
+    }
+
+    fn pack(&mut self, cols: usize, rows: usize, at: impl Fn(usize, usize) -> T) {
+        (self.rows, self.cols) = (rows, cols);
+        let panels = cols.div_ceil(PANEL);
+        self.panels.clear();
+        self.panels.resize(panels * rows * PANEL, T::ZERO);
+        for (p, panel) in self.panels.chunks_exact_mut(rows.max(1) * PANEL).enumerate() {
+            for (k, row) in panel.chunks_exact_mut(PANEL).enumerate() {
+                for (j, value) in row.iter_mut().enumerate().take(cols - p * PANEL) {
+                    *value = at(k, p * PANEL + j);
+                }
+            }
+        }
+    }
+
+    /// Length of a row of x.
+    pub fn inputs(&self) -> usize {
+        self.rows
+    }
+
+    /// Length of a row of y.
+    pub fn outputs(&self) -> usize {
+        self.cols
+    }
+
+    /// `[panels, in, 16]`.
+    pub(super) fn panels(&self) -> &[T] {
+        &self.panels
+    }
+}

@@ -1,0 +1,115 @@
+//! The ONNX operator of each cell: how it is written, how it is known again, and how it is held.
+
+use crate::model::CellKind;
+use crate::onnx::build::graph::{int, strings};
+use crate::onnx::proto::AttributeProto;
+
+/// Added to a gate that shall be shut or open altogether: sigmoid(±100) is 0 or 1 in float32.
+const SHUT: f32 = 100.0;
+
+/// How a state of zero stays zero ahead of a stream's first sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::onnx) enum Hold {
+    /// By what is added to the sums of each gate.
+    Gates(&'static [f32]),
+    /// By an input of zero, and by taking the biases away.
+    Input,
+}
+
+/// What tells cells of the same operator apart.
+#[derive(Clone, Copy, Debug)]
+enum Variant {
+    /// There is one only.
+    Alone,
+    /// `activations`, which is written.
+    Activations,
+    /// `linear_before_reset`.
+    LinearBeforeReset(bool),
+}
+
+/// A cell as an ONNX operator.
+#[derive(Debug)]
+pub(in crate::onnx) struct CellOperator {
+    kind: CellKind,
+    pub op_type: &'static str,
+    activations: &'static [&'static str],
+    variant: Variant,
+    pub hold: Hold,
+}
+
+impl CellOperator {
+    /// The attributes of a layer of width `hidden`.
+    pub fn attributes(&self, hidden: usize) -> Vec<AttributeProto> {
+        let mut attributes = vec![int("hidden_size", hidden as i64)];
+        match self.variant {
+            Variant::Alone => {}
+            Variant::Activations => attributes.push(strings("activations", self.activations)),
+            Variant::LinearBeforeReset(is) => attributes.push(int("linear_before_reset", is.into())),
+        }
+        attributes
+    }
+}
+
+const fn row(
+    kind: CellKind,
+    op_type: &'static str,
+    activations: &'static [&'static str],
+    variant: Variant,
+    hold: Hold,
+) -> CellOperator {
+    CellOperator { kind, op_type, activations, variant, hold }
+}
+
+const RESET_AFTER: Variant = Variant::LinearBeforeReset(true);
+const RESET_BEFORE: Variant = Variant::LinearBeforeReset(false);
+/// z is 1, so s_t = s_(t-1).
+const OPEN_UPDATE: Hold = Hold::Gates(&[SHUT, 0.0, 0.0]);
+/// i and o are 0, f is 1, so c_t = c_(t-1) and s_t = 0.
+const KEPT_CELL: Hold = Hold::Gates(&[-SHUT, -SHUT, SHUT, 0.0]);
+
+/// The table of cells, in the order of [`CellKind`]. Of rows with the same operator the first is what a
+/// file means that names no activations.
+const CELLS: [CellOperator; 5] = [
+    row(CellKind::RnnTanh, "RNN", &["Tanh"], Variant::Activations, Hold::Input),
+    row(CellKind::RnnRelu, "RNN", &["Relu"], Variant::Activations, Hold::Input),
+    row(CellKind::Gru, "GRU", &["Sigmoid", "Tanh"], RESET_AFTER, OPEN_UPDATE),
+    row(CellKind::GruResetBefore, "GRU", &["Sigmoid", "Tanh"], RESET_BEFORE, OPEN_UPDATE),
+    row(CellKind::Lstm, "LSTM", &["Sigmoid", "Tanh", "Tanh"], Variant::Alone, KEPT_CELL),
+];
+
+/// The operator of a cell.
+pub(in crate::onnx) fn operator(kind: CellKind) -> &'static CellOperator {
+    &CELLS[kind as usize]
+}
+
+/// The cell that a node is, by its operator and attributes; none where it is another or has activations
+/// that no cell has.
+pub(in crate::onnx) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> Option<CellKind> {
+    let attribute = |name: &str| attributes.iter().find(|a| a.name == name);
+    let activations = attribute("activations").map_or(&[][..], |a| &a.strings);
+    let after = attribute("linear_before_reset").and_then(|a| a.i).unwrap_or(0) != 0;
+    let is = |cell: &&CellOperator| {
+        let names = activations.iter().map(|name| name.as_ref());
+        cell.op_type == op_type
+            && (activations.is_empty() || names.eq(cell.activations.iter().map(|name| name.as_bytes())))
+            && !matches!(cell.variant, Variant::LinearBeforeReset(is) if is != after)
+    };
+    CELLS.iter().find(is).map(|cell| cell.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_known_by_what_is_written_of_it() {
+        for (i, cell) in CELLS.iter().enumerate() {
+            assert_eq!(cell.kind as usize, i, "the table's order");
+            assert_eq!(cell_of(cell.op_type, &cell.attributes(4)), Some(cell.kind));
+        }
+        assert_eq!(cell_of("RNN", &[]), Some(CellKind::RnnTanh));
+        assert_eq!(cell_of("GRU", &[]), Some(CellKind::GruResetBefore));
+        assert_eq!(cell_of("LSTM", &[strings("activations", &["Relu", "Tanh", "Tanh"])]), None);
+        assert_eq!(cell_of("Gemm", &[]), None);
+    }
+}

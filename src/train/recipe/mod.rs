@@ -1,0 +1,206 @@
+//! The recipe: everything that decides what a training run learns, as TOML.
+
+mod ranges;
+mod resolve;
+mod settings;
+mod tables;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result, Stage, io};
+use crate::text::normalize;
+
+pub(super) use settings::differences;
+use tables::wrong;
+pub use tables::*;
+
+impl Recipe {
+    /// Reads a recipe's text. Its words and characters are folded as transcripts are: lower case, in
+    /// Unicode's composed form.
+    ///
+    /// # Errors
+    /// Names the line; an unknown key comes with the nearest known one; impossible values are
+    /// named with their table.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut recipe: Self = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
+        recipe.fold()?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Reads a recipe file.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`], with the file's name.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| io(Stage::Train, path, e))?;
+        Self::parse(&text).map_err(|e| e.in_file(path))
+    }
+
+    /// The whole recipe as TOML, with every default filled in; [`Recipe::parse`] reads the same of it.
+    ///
+    /// # Errors
+    /// When a setting cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::new(Stage::Train, e.to_string()).at("the recipe"))
+    }
+
+    fn fold(&mut self) -> Result<()> {
+        for word in &mut self.data.words {
+            *word = one_word(word, "data: words")?;
+        }
+        let variants = std::mem::take(&mut self.data.variants);
+        for (word, ways) in variants {
+            let word = one_word(&word, "data.variants")?;
+            if !self.data.words.contains(&word) {
+                return Err(wrong("data.variants", format!("`{word}` is not among `words`")));
+            }
+            self.data.variants.entry(word).or_default().extend(ways);
+        }
+        self.data.characters = normalize::fold(&self.data.characters);
+        if let Some(auxiliary) = &mut self.auxiliary {
+            auxiliary.characters = normalize::fold(&auxiliary.characters);
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.tokens()?;
+        self.network_config()?;
+        ranges::check(self)?;
+        if let Some(strings) = &self.data.strings {
+            if strings.words[0] == 0 || strings.words[0] > strings.words[1] || strings.words[1] > 1000 {
+                return Err(wrong("data.strings: words", "expected [fewest, most], from 1 to 1000"));
+            }
+            if self.data.words.is_empty() {
+                return Err(wrong(
+                    "data.strings",
+                    "strings are composed of `data.words`, which are not given",
+                ));
+            }
+        }
+        if self.loss.mmi.is_some() && self.data.pronunciations.is_empty() {
+            return Err(wrong("loss.mmi", "it is between pronunciations; expected `data: pronunciations`"));
+        }
+        Ok(())
+    }
+
+    /// A manifest's place below the data folder.
+    pub fn manifest(data: &Path, name: &str) -> PathBuf {
+        data.join(name)
+    }
+}
+
+/// A word of a recipe, folded as the words of transcripts are.
+fn one_word(word: &str, place: &str) -> Result<String> {
+    match <[String; 1]>::try_from(normalize::words(word)) {
+        Ok([word]) => Ok(word),
+        Err(words) => {
+            let problem = format!("expected single words, found `{word}`, which is read as {}", words.len());
+            Err(wrong(place, problem).hint("list each word by itself, without punctuation"))
+        }
+    }
+}
+
+/// A TOML error with its line, and for an unknown key the known one that is nearest.
+fn toml_error(text: &str, error: &toml::de::Error) -> Error {
+    let message = error.message().to_string();
+    let mut out = Error::new(Stage::Train, message.clone());
+    if let Some(span) = error.span() {
+        let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+        out = out.at(format!("line {line}"));
+    }
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if message.starts_with("unknown field")
+        && let Some((key, known)) = quoted.split_first()
+        && let Some(nearest) = known.iter().min_by_key(|k| distance(key, k))
+    {
+        out = out.hint(format!("did you mean `{nearest}`?"));
+    }
+    out
+}
+
+/// Edits between two keys.
+fn distance(a: &str, b: &str) -> u64 {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    crate::eval::count_edits(&a, &b).errors()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+[data]
+words = ["yes", "no"]
+[network]
+cells = ["gru"]
+hidden = [8, 8]
+input_size = 8
+[schedule]
+steps = 10
+[run]
+batch_size = 2
+eval_interval = 10
+checkpoint_interval = 10
+"#;
+
+    #[test]
+    fn a_small_recipe_has_defaults() {
+        let recipe = Recipe::parse(SMALL).expect("a good recipe");
+        assert_eq!(recipe.tokens().expect("words").tokens(), ["<blk>", "▁yes", "▁no"]);
+        let config = recipe.network_config().expect("a good network");
+        assert_eq!((config.layers.len(), config.num_tokens, config.subsampling), (2, 3, 4));
+    }
+
+    #[test]
+    fn an_unknown_key_comes_with_the_nearest() {
+        let text = SMALL.replace("input_size", "input_sise");
+        let error = Recipe::parse(&text).expect_err("a misspelt key").to_string();
+        assert!(error.contains("input_sise") && error.contains("did you mean `input_size`"), "{error}");
+        assert!(error.contains("line 7"), "{error}");
+    }
+
+    #[test]
+    fn criteria_that_cannot_be_are_named() {
+        let phones = SMALL.replace("[data]\n", "[data]\npronunciations = \"words.dict\"\n");
+        for (text, more, place) in [
+            (SMALL, "[loss.mmi]\nweight = 1.0", "data: pronunciations"),
+            (&phones, "[loss.mmi]\nweight = 1.0\norder = 1", "order"),
+            (&phones, "[loss.mmi]\nweight = 1.0\nleak = 1.0", "leak"),
+            (SMALL, "[loss]\nconsistency_weight = -0.1", "consistency_weight"),
+            (SMALL, "[loss]\nctc_weight = nan", "ctc_weight"),
+        ] {
+            let error = Recipe::parse(&format!("{text}{more}\n")).expect_err(more).to_string();
+            assert!(error.contains(place), "{more}: {error}");
+        }
+        assert!(Recipe::parse(&format!("{phones}[loss.mmi]\nweight = 1.0\n")).is_ok());
+    }
+
+    #[test]
+    fn an_auxiliary_output_without_characters_has_the_tokens_of_the_main_one() {
+        let tokens = |more: &str| {
+            let recipe = Recipe::parse(&format!("{SMALL}[auxiliary]\nlayer = 0\nweight = 0.3\n{more}"));
+            recipe
+                .expect("a good recipe")
+                .auxiliary_tokens()
+                .expect("good tokens")
+                .expect("an auxiliary output")
+        };
+        assert_eq!(tokens("").tokens(), ["<blk>", "▁yes", "▁no"]);
+        assert_eq!(tokens("characters = \"ab\"").tokens(), ["<blk>", "▁", "a", "b"]);
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        for (from, to, place) in [
+            ("batch_size = 2", "batch_size = 0", "batch_size"),
+            ("hidden = [8, 8]", "hidden = []", "network"),
+            ("[\"yes\", \"no\"]", "[\"yes\", \"yes\"]", "yes"),
+            ("steps = 10", "steps = 0", "steps"),
+        ] {
+            let error = Recipe::parse(&SMALL.replace(from, to)).expect_err(to).to_string();
+            assert!(error.contains(place), "{to}: {error}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a recipe asks for: tokens, a lexicon, a network.
+
+use super::tables::{Recipe, wrong};
+use crate::decode::Pronunciation;
+use crate::error::Result;
+use crate::model::{AuxiliaryConfig, LayerConfig, NetworkConfig};
+use crate::text::TokenTable;
+use crate::text::pronunciation::{ARPABET, Pronunciations, phone_tokens};
+
+impl Recipe {
+    /// The tokens of the main output: the blank, then a token a word, or the space and a token a
+    /// character.
+    ///
+    /// # Errors
+    /// When neither or both alphabets are given, or a token stands twice.
+    pub fn tokens(&self) -> Result<TokenTable> {
+        if !self.data.pronunciations.is_empty() {
+            if self.data.words.is_empty() || !self.data.characters.is_empty() {
+                return Err(wrong("data", "with `pronunciations`, expected `words` and no `characters`"));
+            }
+            return phone_tokens();
+        }
+        match (self.data.words.is_empty(), self.data.characters.is_empty()) {
+            (false, true) => {
+                let words = self.data.words.iter().map(|w| format!("▁{w}"));
+                TokenTable::new(std::iter::once("<blk>".to_string()).chain(words).collect(), 0)
+                    .map_err(|e| e.at("data: words"))
+            }
+            (true, false) => character_tokens(&self.data.characters).map_err(|e| e.at("data: characters")),
+            _ => Err(wrong("data", "expected either `words` or `characters`")),
+        }
+    }
+
+    /// The words that are written and every way to say them: those of the dictionary, then the
+    /// recipe's own. Empty unless there is a dictionary.
+    ///
+    /// # Errors
+    /// When a word has no pronunciation, or a variant has a phone that is none.
+    pub fn lexicon(&self, dictionary: Option<&Pronunciations>) -> Result<Vec<Pronunciation>> {
+        let Some(dictionary) = dictionary else { return Ok(Vec::new()) };
+        let mut lexicon = Vec::new();
+        for word in &self.data.words {
+            let mut ways: Vec<Vec<String>> = dictionary
+                .of(word)
+                .iter()
+                .map(|phones| phones.iter().map(|&p| ARPABET[p as usize - 1].to_string()).collect())
+                .collect();
+            for variant in self.data.variants.get(word).into_iter().flatten() {
+                let phones: Vec<String> = variant.split_whitespace().map(String::from).collect();
+                if let Some(other) = phones.iter().find(|p| !ARPABET.contains(&p.as_str())) {
+                    return Err(wrong(&format!("data.variants: {word}"), format!("`{other}` is no phone")));
+                }
+                if !ways.contains(&phones) {
+                    ways.push(phones);
+                }
+            }
+            if ways.iter().all(Vec::is_empty) {
+                return Err(wrong("data: words", format!("the dictionary does not have `{word}`"))
+                    .hint("say how it is said in [data.variants]"));
+            }
+            lexicon.extend(ways.into_iter().map(|tokens| Pronunciation { word: word.clone(), tokens }));
+        }
+        Ok(lexicon)
+    }
+
+    /// The tokens of the auxiliary output, if there is one.
+    ///
+    /// # Errors
+    /// When a character stands twice.
+    pub fn auxiliary_tokens(&self) -> Result<Option<TokenTable>> {
+        let table = self.auxiliary.as_ref().map(|auxiliary| match auxiliary.characters.as_str() {
+            "" => self.tokens(),
+            characters => character_tokens(characters).map_err(|e| e.at("auxiliary: characters")),
+        });
+        table.transpose()
+    }
+
+    /// The architecture.
+    ///
+    /// # Errors
+    /// When the layers do not fit together or a size is 0 or beyond reason.
+    pub fn network_config(&self) -> Result<NetworkConfig> {
+        let table = &self.network;
+        let count = table.hidden.len();
+        if count == 0 || (table.cells.len() != 1 && table.cells.len() != count) {
+            let found = format!("{} cells and {count} widths", table.cells.len());
+            return Err(wrong(
+                "network",
+                format!("expected a width a layer and one cell or one a layer, found {found}"),
+            ));
+        }
+        let cell = |i: usize| table.cells[if table.cells.len() == 1 { 0 } else { i }];
+        let sizes = table.hidden.iter().chain([&table.input_size, &table.subsampling]);
+        if sizes.clone().any(|&size| size == 0 || size > 16_384) {
+            return Err(wrong("network", "expected sizes from 1 to 16384"));
+        }
+        Ok(NetworkConfig {
+            num_features: self.features.num_mel_bins,
+            subsampling: table.subsampling,
+            input_size: table.input_size,
+            layers: table
+                .hidden
+                .iter()
+                .enumerate()
+                .map(|(i, &h)| LayerConfig { cell: cell(i), hidden: h })
+                .collect(),
+            layer_norm: table.layer_norm,
+            residual: table.residual,
+            num_tokens: self.tokens()?.len(),
+            auxiliary: self.auxiliary_config()?,
+        })
+    }
+
+    fn auxiliary_config(&self) -> Result<Option<AuxiliaryConfig>> {
+        let Some(auxiliary) = &self.auxiliary else { return Ok(None) };
+        if auxiliary.layer >= self.network.hidden.len() {
+            let layers = self.network.hidden.len();
+            return Err(wrong(
+                "auxiliary: layer",
+                format!("expected a number below the {layers} layers, found {}", auxiliary.layer),
+            ));
+        }
+        let num_tokens = self.auxiliary_tokens()?.map_or(0, |t| t.len());
+        Ok(Some(AuxiliaryConfig { layer: auxiliary.layer, num_tokens }))
+    }
+}
+
+fn character_tokens(characters: &str) -> Result<TokenTable> {
+    let letters = characters.chars().map(String::from);
+    TokenTable::new(["<blk>".to_string(), "▁".to_string()].into_iter().chain(letters).collect(), 0)
+}
