@@ -94,7 +94,9 @@ pub use decode::EndpointOptions;
 pub use engine::{Engine, EngineKind};
 pub use error::{Error, Result};
 pub use onnx::Metadata;
-pub use recognizer::{Event, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream, StreamOptions, Word};
+pub use recognizer::{
+    Event, LanguageOptions, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream, StreamOptions, Word,
+};
 
 /// The code of README.md is compiled and run.
 #[cfg(all(doctest, feature = "digits"))]

@@ -5,13 +5,14 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use crate::decode::{Beam, NgramWeights};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
-use crate::recognizer::Recognizer;
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
+use crate::recognizer::{LanguageOptions, Recognizer};
 use crate::units::ms_to_samples;
 
 /// Which model, and what runs it.
@@ -34,6 +35,59 @@ pub(super) struct ModelChoice {
     /// A state of a foreign model: its input and the output that answers it. Several may be given.
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     pub states: Vec<(String, String)>,
+
+    #[command(flatten)]
+    language: LanguageChoice,
+}
+
+/// Which words are recognized in place of the model's own.
+#[derive(Debug, clap::Args)]
+struct LanguageChoice {
+    /// An n-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the
+    /// model's own; with `--lexicon`, and a model whose tokens are phones.
+    #[arg(long, value_name = "FILE", requires = "lexicon")]
+    lm: Option<PathBuf>,
+
+    /// How the words of `--lm` are said, a line each: `WORD  P R O N`, as in the CMU Pronouncing
+    /// Dictionary.
+    #[arg(long, value_name = "FILE", requires = "lm")]
+    lexicon: Option<PathBuf>,
+
+    /// How much the language model counts beside the network.
+    #[arg(long, value_name = "NUMBER", requires = "lm", allow_hyphen_values = true)]
+    lm_scale: Option<f32>,
+
+    /// What each word costs beside what the language model says, nats; below 0 there are more words.
+    #[arg(long, value_name = "NATS", requires = "lm", allow_hyphen_values = true)]
+    word_cost: Option<f32>,
+
+    /// What is added to the log-probability of the blank, nats; below 0 less is left out.
+    #[arg(long, value_name = "NATS", requires = "lm", allow_hyphen_values = true)]
+    blank_bias: Option<f32>,
+
+    /// How far behind the best way to read the sound others are followed, nats: more finds more, and takes longer.
+    #[arg(long, value_name = "NATS", requires = "lm")]
+    beam: Option<f32>,
+
+    /// How many ways to read the sound are followed at most.
+    #[arg(long, value_name = "N", requires = "lm", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_active: Option<u32>,
+}
+
+impl LanguageChoice {
+    fn options(&self) -> Option<LanguageOptions> {
+        let defaults = LanguageOptions::new(self.lm.as_ref()?, self.lexicon.as_ref()?);
+        let weights = NgramWeights {
+            scale: self.lm_scale.unwrap_or(defaults.weights.scale),
+            word_cost: self.word_cost.unwrap_or(defaults.weights.word_cost),
+        };
+        let beam = Beam {
+            margin: self.beam.unwrap_or(defaults.beam.margin),
+            max_active: self.max_active.map_or(defaults.beam.max_active, |n| n as usize),
+        };
+        let blank_bias = self.blank_bias.unwrap_or(defaults.blank_bias);
+        Some(LanguageOptions { weights, blank_bias, beam, ..defaults })
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,16 +102,21 @@ pub(super) struct ModelArgs {
 }
 
 impl ModelChoice {
-    /// Opens the model.
+    /// Opens the model, for the words of a language model where one is given.
     pub fn open(&self) -> Result<Recognizer> {
+        let mut recognizer = self.open_network()?;
+        if let Some(language) = self.language.options() {
+            recognizer = recognizer.with_language_model(&language)?;
+        }
+        recognizer.notes().iter().for_each(|note| print_note(note));
+        Ok(recognizer)
+    }
+
+    fn open_network(&self) -> Result<Recognizer> {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
         match &self.model {
-            Some(path) => {
-                let recognizer = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options)?;
-                recognizer.notes().iter().for_each(|note| print_note(note));
-                Ok(recognizer)
-            }
+            Some(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
             None if self.tokens.is_some() || !self.states.is_empty() => {
                 let option = if self.tokens.is_some() { "--tokens" } else { "--state" };
                 let problem = format!("`{option}` has no effect without a foreign `--model`");
@@ -76,7 +135,7 @@ impl ModelArgs {
 
     /// What transcripts depend on, by option; chunks do not change them.
     pub fn settings(&self) -> BTreeMap<String, String> {
-        let ModelChoice { model, engine, tokens, states } = &self.choice;
+        let ModelChoice { model, engine, tokens, states, language } = &self.choice;
         let file = |path: &Option<PathBuf>| match path {
             None => "not given".into(),
             Some(path) => {
@@ -93,6 +152,13 @@ impl ModelArgs {
             ("--engine".into(), engine.map_or("not given".into(), |engine| engine.name().into())),
             ("--tokens".into(), file(tokens)),
             ("--state".into(), format!("{states:?}")),
+            ("--lm".into(), file(&language.lm)),
+            ("--lexicon".into(), file(&language.lexicon)),
+            ("--lm-scale".into(), format!("{:?}", language.lm_scale)),
+            ("--word-cost".into(), format!("{:?}", language.word_cost)),
+            ("--blank-bias".into(), format!("{:?}", language.blank_bias)),
+            ("--beam".into(), format!("{:?}", language.beam)),
+            ("--max-active".into(), format!("{:?}", language.max_active)),
         ])
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::{DecoderOptions, Pronunciation, TokenId, WordId};
 use crate::error::{Error, Result, Stage};
@@ -35,6 +36,8 @@ pub struct Lexicon {
     nodes: Vec<Node>,
     roots: Range<u32>,
     words: Vec<WordId>,
+    /// The words as they are written, by their ids.
+    names: Arc<[String]>,
     num_tokens: usize,
 }
 
@@ -53,13 +56,22 @@ impl Lexicon {
             let word = WordId(*by_name.entry(&entry.word).or_insert(next));
             pronunciations.push((token_ids(entry, &ids, tokens.blank())?, word));
         }
-        pronunciations.sort();
-        pronunciations.dedup();
-        Ok(Self::of_sorted(&pronunciations, tokens.len()))
+        let mut names = vec![String::new(); by_name.len()];
+        by_name.iter().for_each(|(&name, &id)| names[id as usize] = name.into());
+        Ok(Self::of_words(names, pronunciations, tokens.len()))
     }
 
-    fn of_sorted(pronunciations: &[(Vec<TokenId>, WordId)], num_tokens: usize) -> Self {
-        let mut tree = Self { nodes: Vec::new(), roots: 0..0, words: Vec::new(), num_tokens };
+    /// The tree of words whose names are given by their ids, each with one pronunciation or more, of one token
+    /// or more, for a model of `num_tokens` tokens.
+    pub fn of_words(
+        names: Vec<String>,
+        mut pronunciations: Vec<(Vec<TokenId>, WordId)>,
+        num_tokens: usize,
+    ) -> Self {
+        pronunciations.sort_unstable();
+        pronunciations.dedup();
+        let names = names.into();
+        let mut tree = Self { nodes: Vec::new(), roots: 0..0, words: Vec::new(), names, num_tokens };
         // Ranges of pronunciations that share their first tokens, and the node of those (none at the root).
         let mut waiting = VecDeque::from([(0..pronunciations.len(), 0, None)]);
         while let Some((range, depth, parent)) = waiting.pop_front() {
@@ -92,8 +104,9 @@ impl Lexicon {
         &self.nodes[node as usize]
     }
 
-    pub(super) fn num_nodes(&self) -> u32 {
-        self.nodes.len() as u32
+    /// The words as they are written, by their ids.
+    pub fn names(&self) -> &Arc<[String]> {
+        &self.names
     }
 
     /// The nodes that begin words.
@@ -177,9 +190,10 @@ mod tests {
         let expected =
             [(vec![1], 1), (vec![1], 3), (vec![1, 2], 0), (vec![1, 2, 3], 2), (vec![2], 4), (vec![2, 2], 0)];
         assert_eq!(spelled(&tree), expected);
-        assert_eq!((tree.num_nodes(), tree.roots()), (5, 0..2));
+        assert_eq!((tree.nodes.len(), tree.roots()), (5, 0..2));
         let options = DecoderOptions { lexicon: lexicon.to_vec(), ..Default::default() };
         assert_eq!(words(&options), ["ab", "a", "abc", "ay", "b"]);
+        assert_eq!(tree.names()[..], words(&options));
         let costs = tree.least_costs(|word| [3.0, 5.0, 1.0, 7.0, 2.0][word.0 as usize]);
         assert_eq!(costs[..2], [1.0, 2.0], "`abc` below `a`; `b` below `b`");
     }

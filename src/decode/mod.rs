@@ -10,6 +10,7 @@ pub mod greedy;
 mod history;
 pub mod language_model;
 pub mod lexicon;
+pub mod ngram;
 pub mod options;
 pub mod rejection;
 pub mod search;
@@ -20,6 +21,7 @@ pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use language_model::{LanguageModel, LmState, WordLoop};
 pub use lexicon::Lexicon;
+pub use ngram::{NgramLanguageModel, NgramWeights};
 pub use options::{DecoderOptions, Pronunciation};
 pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
 pub use search::{Beam, Search, Vocabulary};
@@ -128,6 +130,14 @@ impl DecoderFactory {
         let words = Arc::new(WordLoop { word_cost: options.word_cost });
         let vocabulary = Vocabulary::new(tokens, lexicon, words, options, frame_seconds, Beam::default());
         Ok(Self::Search(Arc::new(vocabulary)))
+    }
+
+    /// The words that are written, by their ids; empty without a lexicon.
+    pub fn words(&self) -> Arc<[String]> {
+        match self {
+            Self::Greedy(_) => Arc::from([]),
+            Self::Search(vocabulary) => Arc::clone(vocabulary.lexicon().names()),
+        }
     }
 
     /// A decoder at the beginning of a stream.

@@ -1,8 +1,9 @@
-//! How a model's log-probabilities are read: the settings of the search, which stand in its metadata.
+//! How a model's log-probabilities are to be read: what a search takes, and what a model's file carries
+//! (`hearken.decoder`).
 
 use serde::{Deserialize, Serialize};
 
-use super::RejectionOptions;
+use super::rejection::RejectionOptions;
 use crate::error::{Error, Result, Stage};
 
 /// How a model's log-probabilities are to be read; chosen when it was trained (metadata key

@@ -119,6 +119,12 @@ struct Path {
     word: Draft,
 }
 
+impl Path {
+    fn is_within_word(&self) -> bool {
+        matches!(self.place, Place::Label(_) | Place::Blank(_))
+    }
+}
+
 /// A word on its way through the tree.
 #[derive(Clone, Copy, Debug)]
 struct Draft {
@@ -223,6 +229,17 @@ impl Vocabulary {
         let look_ahead = lexicon.least_costs(|word| language_model.look_ahead(word));
         let bias = TokenBias::new(tokens, options);
         Self { lexicon, language_model, look_ahead, bias, costs: Costs::new(options, frame_seconds), beam }
+    }
+
+    /// The same without other speech: all that is said is words.
+    pub fn without_filler(mut self) -> Self {
+        self.costs.filler_entry = f32::INFINITY;
+        self
+    }
+
+    /// The words.
+    pub fn lexicon(&self) -> &Lexicon {
+        &self.lexicon
     }
 }
 
@@ -333,6 +350,10 @@ impl Search {
             list.truncate(beam.max_active);
         }
         list.iter_mut().for_each(|path| path.score -= *best);
+        // What the best path leads to comes first, and what is far behind it is not kept at all.
+        if let Some(first) = list.iter().position(|path| path.score == 0.0) {
+            list.swap(0, first);
+        }
         #[cfg(test)]
         if best.is_finite() {
             self.taken_off += *best;
@@ -353,6 +374,8 @@ impl Search {
         let lexicon = &vocabulary.lexicon;
         let ends = &mut self.next;
         ends.clear();
+        // The best path's score.
+        ends.best = 0.0;
         for path in &self.paths.list {
             let Place::Label(node) = path.place else { continue };
             let log_prob = (path.word.sum + path.word.peak) / lexicon.node(node).depth as f32;
@@ -361,7 +384,7 @@ impl Search {
                 let score = path.score - (cost - vocabulary.look_ahead[node as usize]);
                 let word = Draft { id, sum: log_prob, ..path.word };
                 let place = Place::End(lexicon.node(node).token);
-                ends.offer(Path { place, lm, score, word, ..*path }, f32::INFINITY);
+                ends.offer(Path { place, lm, score, word, ..*path }, vocabulary.beam.margin);
             }
         }
         for path in &mut ends.list {
@@ -381,17 +404,17 @@ impl Search {
         }
     }
 
-    /// The best path; of those outside words that may end there, when they `must_end`. Of equals one outside
-    /// words.
+    /// The best path; of those outside words, and with the cost of ending there taken into account, when they
+    /// `must_end`. Of equals one outside words.
     fn best_path(&self, must_end: bool) -> Path {
         let mut best: Option<(f32, bool, &Path)> = None;
         for path in &self.paths.list {
-            let within = matches!(path.place, Place::Label(_) | Place::Blank(_));
-            let end = if must_end && within { None } else { Some(0.0) };
-            let end = end.and_then(|end| match must_end {
-                true => self.vocabulary.language_model.end(path.lm),
-                false => Some(end),
-            });
+            let within = path.is_within_word();
+            let end = match (must_end, within) {
+                (false, _) => Some(0.0),
+                (true, true) => None,
+                (true, false) => self.vocabulary.language_model.end(path.lm),
+            };
             let Some(end) = end else { continue };
             let score = path.score - end;
             let better = |(best, best_within, _): &(f32, bool, &Path)| {
@@ -408,7 +431,7 @@ impl Search {
             history: NOTHING,
             word: NO_WORD,
         };
-        best.map_or(nothing, |(score, _, path)| Path { score, ..*path })
+        best.map_or(nothing, |(_, _, path)| *path)
     }
 }
 
@@ -494,6 +517,9 @@ impl Step<'_> {
     /// Takes what is being said for other speech.
     fn enter_filler(&mut self, path: &Path) {
         let Vocabulary { language_model, costs, .. } = self.vocabulary;
+        if costs.filler_entry == f32::INFINITY {
+            return;
+        }
         let Some(end) = language_model.end(path.lm) else { return };
         let score = path.score - end - costs.filler_entry - costs.filler_label + self.frame.best;
         let (place, lm) = (Place::Filler(0), language_model.start());
@@ -544,7 +570,14 @@ impl Decoder for Search {
         let best = if whole.score + UNFINISHED_MARGIN >= any.score { whole } else { any };
         let words = self.history.words(best.history);
         self.paths.list.retain(|path| path.history == best.history);
-        self.paths.list.iter_mut().for_each(|path| path.history = NOTHING);
+        // Between words a new sentence may begin.
+        let start = self.vocabulary.language_model.start();
+        for path in &mut self.paths.list {
+            path.history = NOTHING;
+            if !path.is_within_word() {
+                path.lm = start;
+            }
+        }
         self.history.clear();
         self.shown = NOTHING;
         self.revision += 1;
@@ -596,8 +629,11 @@ impl Decoder for Search {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Pronunciation, RejectionOptions, WordLoop};
+    use std::path::Path as FilePath;
+
+    use super::super::{NgramLanguageModel, NgramWeights, Pronunciation, RejectionOptions, WordLoop};
     use super::*;
+    use crate::text::ngram::{EstimateOptions, NgramModel, Text, TrieBuilder, VocabularyLimit};
 
     /// Tokens: blank, a, b, c, d.
     fn table() -> TokenTable {
@@ -750,6 +786,20 @@ mod tests {
         }
     }
 
+    /// A 3-gram model of a few sentences of the words of the tests, by their names.
+    fn ngrams() -> NgramLanguageModel {
+        let mut text = Text::default();
+        let sentences = "ab a ab bb\na a ab\nbb ab a\nabc a ab bb ab\na ab bb\n";
+        text.read(FilePath::new("test"), sentences.as_bytes(), |_| ()).expect("good sentences");
+        let options = EstimateOptions::default();
+        let (vocabulary, estimator) = text.count(&VocabularyLimit::None, &options).expect("a vocabulary");
+        let mut builder = TrieBuilder::default();
+        estimator.finish(&mut builder).expect("a model");
+        let model = NgramModel { vocabulary, trie: builder.finish() };
+        let weights = NgramWeights { scale: 0.7, word_cost: -0.3 };
+        NgramLanguageModel::new(model, ["ab", "a", "bb", "abc"], weights)
+    }
+
     /// What the search does, by trying everything: no tree, no merging of paths, no beam.
     struct Exhaustive<'a> {
         lexicon: &'a [Pronunciation],
@@ -862,14 +912,17 @@ mod tests {
         #[test]
         fn the_best_words_are_those_of_an_exhaustive_search(
             frames in prop::collection::vec(frame(), 1..6), rejection in rejection(),
-            pairs in any::<bool>(), entry in 0.0f32..2.0, label in 0.0f32..1.0
+            model in 0..3, entry in 0.0f32..2.0, label in 0.0f32..1.0
         ) {
             let words = lexicon(&[("ab", "ab"), ("a", "a"), ("bb", "bb"), ("abc", "ac"), ("ab", "b")]);
             let options = DecoderOptions {
                 rejection, filler_entry_cost: entry, filler_label_cost: label, ..Default::default()
             };
-            let model: Arc<dyn LanguageModel> =
-                if pairs { Arc::new(Pairs) } else { Arc::new(WordLoop { word_cost: 0.4 }) };
+            let model: Arc<dyn LanguageModel> = match model {
+                0 => Arc::new(Pairs),
+                1 => Arc::new(WordLoop { word_cost: 0.4 }),
+                _ => Arc::new(ngrams()),
+            };
             let mut exhaustive = Exhaustive {
                 lexicon: &words,
                 ids: [0, 1, 2, 3, 0].map(WordId).to_vec(),
@@ -886,7 +939,7 @@ mod tests {
                 let best = search.best_path(true);
                 let found: Vec<u32> = ids(&search.history.words(best.history));
                 let expected: Vec<u32> = exhaustive.best.1.iter().map(|id| id.0).collect();
-                let score = best.score + search.taken_off;
+                let score = best.score + search.taken_off - model.end(best.lm).unwrap_or(f32::INFINITY);
                 prop_assert!((score - exhaustive.best.0).abs() < 1e-3, "{score} {:?}", exhaustive.best);
                 prop_assert_eq!(found, expected);
             }
@@ -895,12 +948,14 @@ mod tests {
         #[test]
         fn any_chunking_and_any_cuts_give_the_same_words(
             frames in prop::collection::vec(frame(), 0..80), sizes in prop::collection::vec(1usize..9, 1..20),
-            rejection in rejection()
+            rejection in rejection(), ngrams_too in any::<bool>()
         ) {
             let words = lexicon(&[("ab", "ab"), ("a", "a"), ("bb", "bb"), ("abc", "ac"), ("ab", "b")]);
             let options = DecoderOptions { rejection, ..Default::default() };
             let beam = Beam { margin: 6.0, ..Beam::EXACT };
-            let shared = vocabulary(&words, Arc::new(WordLoop { word_cost: 0.4 }), &options, beam);
+            let model: Arc<dyn LanguageModel> =
+                if ngrams_too { Arc::new(ngrams()) } else { Arc::new(WordLoop { word_cost: 0.4 }) };
+            let shared = vocabulary(&words, model, &options, beam);
             let mut whole = Search::new(Arc::clone(&shared));
             whole.push(&frames.concat());
             let expected = whole.end_segment();

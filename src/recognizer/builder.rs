@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Recognizer;
+use super::{LanguageOptions, Recognizer};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::Result;
 
@@ -23,6 +23,7 @@ pub struct RecognizerBuilder {
     tokens: Option<PathBuf>,
     engine: Option<EngineKind>,
     options: EngineOptions,
+    language: Option<LanguageOptions>,
 }
 
 impl RecognizerBuilder {
@@ -63,15 +64,25 @@ impl RecognizerBuilder {
         self
     }
 
+    /// The words of a language model in place of the model's own.
+    pub fn language(mut self, options: LanguageOptions) -> Self {
+        self.language = Some(options);
+        self
+    }
+
     /// Reads the model.
     ///
     /// # Errors
     /// When the file cannot be read or is no model, when the engine cannot run it or is not in this build, and
     /// when an option has no effect on this model; names file and place.
     pub fn open(self) -> Result<Recognizer> {
-        match &self.model {
-            Some(path) => Recognizer::open_any(path, self.engine, self.tokens.as_deref(), &self.options),
-            None => Recognizer::embedded(self.engine.unwrap_or_default(), &self.options),
+        let recognizer = match &self.model {
+            Some(path) => Recognizer::open_any(path, self.engine, self.tokens.as_deref(), &self.options)?,
+            None => Recognizer::embedded(self.engine.unwrap_or_default(), &self.options)?,
+        };
+        match &self.language {
+            Some(language) => recognizer.with_language_model(language),
+            None => Ok(recognizer),
         }
     }
 }

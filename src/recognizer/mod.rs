@@ -11,6 +11,7 @@ mod builder;
 pub mod detector;
 pub mod embedded;
 pub mod front_end;
+mod language;
 mod load;
 mod loaded_model;
 mod open;
@@ -24,6 +25,7 @@ pub mod words;
 
 pub use builder::RecognizerBuilder;
 pub use detector::{DetectorFactory, SpeechDetector};
+pub use language::LanguageOptions;
 pub use open::Recognizer;
 pub use pipeline::Pipeline;
 pub use stream::{Stream, StreamOptions, step_batch};

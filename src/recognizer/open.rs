@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::decode::DecoderFactory;
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Result, Stage};
 use crate::onnx::{self, Metadata, OnnxFile};
@@ -158,6 +159,24 @@ impl Recognizer {
     /// How output frames become seconds.
     pub fn clock(&self) -> FrameClock {
         self.model.clock
+    }
+
+    /// The same network with another search.
+    pub(super) fn with_decoders(self, metadata: Metadata, decoders: DecoderFactory) -> Self {
+        let model = LoadedModel { metadata: Arc::new(metadata), decoders, ..self.model };
+        Self { model, ..self }
+    }
+
+    /// With something more that its user should know.
+    pub(super) fn with_note(mut self, note: Option<String>) -> Self {
+        self.notes = self.notes.iter().cloned().chain(note).collect();
+        self
+    }
+
+    /// Whether it can write a word (in lower case): by its lexicon, else by its tokens.
+    pub fn writes(&self, word: &str) -> bool {
+        let words = self.model.decoders.words();
+        if words.is_empty() { self.metadata().writes(word) } else { words.iter().any(|known| known == word) }
     }
 
     pub(super) fn model(&self) -> &LoadedModel {

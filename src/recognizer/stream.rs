@@ -73,7 +73,7 @@ pub(super) fn stages(
 ) -> Result<(FrontEnd, Stepper, SegmentDecoder)> {
     let metadata = &*model.metadata;
     let Metadata { tokens, decoder, .. } = metadata;
-    let words = WordBuilder::new(tokens, decoder, model.clock);
+    let words = WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words());
     let spec = model.engine.spec();
     let mut segments = SegmentDecoder::new(model.decoders.decoder(), words, spec.num_tokens)
         .with_reset_after_other_speech(decoder.reset_after_other_speech_ms);

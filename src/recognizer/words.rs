@@ -14,6 +14,8 @@
 //! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
 //! mean of its tokens'.
 
+use std::sync::Arc;
+
 use crate::decode::{DecoderOptions, Rejection, Surroundings, Unit, UnitSpan, lexicon};
 use crate::text::tokens::WORD_START;
 use crate::text::{ByteTokens, TokenTable};
@@ -51,7 +53,7 @@ pub struct WordBuilder {
     /// Heard, and not written, `[V]`.
     filler: Vec<bool>,
     /// The words of the lexicon, if there is one.
-    lexicon: Vec<String>,
+    lexicon: Arc<[String]>,
     min_confidence: f32,
     /// Tokens that stand for bytes.
     bytes: Option<ByteTokens>,
@@ -75,12 +77,18 @@ impl WordBuilder {
             pieces: texts.iter().map(|t| t.replace(WORD_START, "").trim().to_string()).collect(),
             begins_word: (0..texts.len()).map(|id| tokens.begins_word(id as u32)).collect(),
             filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
-            lexicon: lexicon::words(options),
+            lexicon: lexicon::words(options).into(),
             min_confidence: options.min_confidence,
             bytes: ByteTokens::of(tokens),
             rejection: options.rejection.map(|options| Rejection::new(&options, clock.seconds(1))),
             clock,
         }
+    }
+
+    /// For words that are not the lexicon's of the model, by their ids.
+    pub fn with_words(mut self, words: Arc<[String]>) -> Self {
+        self.lexicon = words;
+        self
     }
 
     /// How output frames become seconds.

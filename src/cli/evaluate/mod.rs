@@ -158,9 +158,9 @@ impl Evaluation<'_> {
     fn score_entry(&mut self, entry: &Entry, bar: &ProgressBar, out: &mut impl Write) -> Result<Sum, Stop> {
         let words = normalize::words(&entry.text);
         let all = words.len() as u64;
-        let metadata = self.recognizer.metadata();
         // Some models write capitals only.
-        let writes = |word: &String| metadata.writes(word) || metadata.writes(&word.to_uppercase());
+        let recognizer = &self.recognizer;
+        let writes = |word: &String| recognizer.writes(word) || recognizer.writes(&word.to_uppercase());
         let known: Vec<String> = words.into_iter().filter(writes).collect();
         let unknown_words = all - known.len() as u64;
         let known = self.args.known_words.then(|| Entry { text: known.join(" "), ..entry.clone() });
