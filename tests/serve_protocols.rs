@@ -79,7 +79,13 @@ fn segment() -> impl Strategy<Value = Segment> {
                 confidence: 0.5,
             };
             let words_of: Vec<Word> = words.iter().enumerate().map(word).collect();
-            Segment { text: words.join(" "), start, end: start + length, words: words_of }
+            Segment {
+                text: words.join(" "),
+                start,
+                end: start + length,
+                words: words_of,
+                phrases: Vec::new(),
+            }
         },
     )
 }

@@ -278,7 +278,16 @@ fn after_reset_a_stream_is_new() {
 #[test]
 fn a_stream_of_no_samples_has_one_empty_final() {
     let events = tones(8, 0).stream().expect("a stream").finish().expect("finished");
-    assert_eq!(events, [Event::Final(Segment { text: String::new(), start: 0.0, end: 0.0, words: vec![] })]);
+    assert_eq!(
+        events,
+        [Event::Final(Segment {
+            text: String::new(),
+            start: 0.0,
+            end: 0.0,
+            words: vec![],
+            phrases: Vec::new()
+        })]
+    );
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn heard(kind: u8, content: &[u8], text: &str) -> Heard {
         end: number(i + 1),
         confidence: number(i + 2) as f32,
     });
-    let segment = Segment { text: text.into(), start: number(0), end: number(1), words: words.collect() };
+    let segment = Segment { text: text.into(), start: number(0), end: number(1), words: words.collect(), phrases: Vec::new() };
     match (kind, content.first().copied().unwrap_or(0) % 4) {
         (3, flag) => Heard::Listening { watched: flag % 2 == 1 },
         (4, _) => Heard::Event(Event::Partial(segment)),

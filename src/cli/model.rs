@@ -5,6 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use super::pronounce;
 use crate::decode::{Beam, NgramWeights};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::{Error, Result, Stage};
@@ -12,7 +13,8 @@ use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
-use crate::recognizer::{LanguageOptions, Recognizer};
+use crate::recognizer::{LanguageOptions, PhraseOptions, Recognizer};
+use crate::text::phrases::Phrases;
 use crate::units::ms_to_samples;
 
 /// Which model, and what runs it.
@@ -45,12 +47,17 @@ pub(super) struct ModelChoice {
 struct LanguageChoice {
     /// An n-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the
     /// model's own; with `--lexicon`, and a model whose tokens are phones.
-    #[arg(long, value_name = "FILE", requires = "lexicon")]
+    #[arg(long, value_name = "FILE", requires = "lexicon", group = "vocabulary")]
     lm: Option<PathBuf>,
 
+    /// Phrases, a line each (docs/words.md): they are recognized, in place of the model's own words, and nothing
+    /// else; with a model whose tokens are the phones of English.
+    #[arg(long, value_name = "FILE", group = "vocabulary")]
+    phrases: Option<PathBuf>,
+
     /// How the words of `--lm` are said, a line each: `WORD  P R O N`, as in the CMU Pronouncing
-    /// Dictionary.
-    #[arg(long, value_name = "FILE", requires = "lm")]
+    /// Dictionary. With `--phrases`: your own words, which go before the English inside the program.
+    #[arg(long, value_name = "FILE", requires = "vocabulary")]
     lexicon: Option<PathBuf>,
 
     /// How much the language model counts beside the network.
@@ -58,33 +65,68 @@ struct LanguageChoice {
     lm_scale: Option<f32>,
 
     /// What each word costs beside what the language model says, nats; below 0 there are more words.
-    #[arg(long, value_name = "NATS", requires = "lm", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NATS", requires = "vocabulary", allow_hyphen_values = true)]
     word_cost: Option<f32>,
 
     /// What is added to the log-probability of the blank, nats; below 0 less is left out.
-    #[arg(long, value_name = "NATS", requires = "lm", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NATS", requires = "vocabulary", allow_hyphen_values = true)]
     blank_bias: Option<f32>,
 
     /// How far behind the best way to read the sound others are followed, nats: more finds more, and takes longer.
-    #[arg(long, value_name = "NATS", requires = "lm")]
+    #[arg(long, value_name = "NATS", requires = "vocabulary")]
     beam: Option<f32>,
 
     /// How many ways to read the sound are followed at most.
-    #[arg(long, value_name = "N", requires = "lm", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", requires = "vocabulary", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_active: Option<u32>,
+
+    /// With `--phrases`: what it costs to take a stretch of speech for something else, nats.
+    #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
+    other_speech_cost: Option<f32>,
+
+    /// With `--phrases`: what each phone of such speech costs, nats; more takes more for phrases.
+    #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
+    other_phone_cost: Option<f32>,
 }
 
 impl LanguageChoice {
+    /// The recognizer for the words that were chosen, if they were.
+    fn apply(&self, recognizer: Recognizer) -> Result<Recognizer> {
+        if let Some(language) = self.options() {
+            return recognizer.with_language_model(&language);
+        }
+        let Some(path) = &self.phrases else { return Ok(recognizer) };
+        let phrases = Phrases::read(path)?;
+        phrases.warnings().iter().for_each(|warning| super::say(&format!("warning: {warning}")));
+        let pronouncer = pronounce::open(None, self.lexicon.as_deref())?;
+        recognizer.with_phrases(phrases, &pronouncer, &self.phrase_options())
+    }
+
+    fn phrase_options(&self) -> PhraseOptions {
+        let defaults = PhraseOptions::default();
+        PhraseOptions {
+            word_cost: self.word_cost.unwrap_or(defaults.word_cost),
+            other_speech_cost: self.other_speech_cost.unwrap_or(defaults.other_speech_cost),
+            other_phone_cost: self.other_phone_cost.unwrap_or(defaults.other_phone_cost),
+            blank_bias: self.blank_bias.unwrap_or(defaults.blank_bias),
+            beam: self.beam(defaults.beam),
+        }
+    }
+
+    fn beam(&self, defaults: Beam) -> Beam {
+        Beam {
+            margin: self.beam.unwrap_or(defaults.margin),
+            max_active: self.max_active.map_or(defaults.max_active, |n| n as usize),
+        }
+    }
+
     fn options(&self) -> Option<LanguageOptions> {
         let defaults = LanguageOptions::new(self.lm.as_ref()?, self.lexicon.as_ref()?);
         let weights = NgramWeights {
             scale: self.lm_scale.unwrap_or(defaults.weights.scale),
             word_cost: self.word_cost.unwrap_or(defaults.weights.word_cost),
         };
-        let beam = Beam {
-            margin: self.beam.unwrap_or(defaults.beam.margin),
-            max_active: self.max_active.map_or(defaults.beam.max_active, |n| n as usize),
-        };
+        let beam = self.beam(defaults.beam);
         let blank_bias = self.blank_bias.unwrap_or(defaults.blank_bias);
         Some(LanguageOptions { weights, blank_bias, beam, ..defaults })
     }
@@ -104,10 +146,7 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model, for the words of a language model where one is given.
     pub fn open(&self) -> Result<Recognizer> {
-        let mut recognizer = self.open_network()?;
-        if let Some(language) = self.language.options() {
-            recognizer = recognizer.with_language_model(&language)?;
-        }
+        let recognizer = self.language.apply(self.open_network()?)?;
         recognizer.notes().iter().for_each(|note| print_note(note));
         Ok(recognizer)
     }
@@ -153,7 +192,10 @@ impl ModelArgs {
             ("--tokens".into(), file(tokens)),
             ("--state".into(), format!("{states:?}")),
             ("--lm".into(), file(&language.lm)),
+            ("--phrases".into(), file(&language.phrases)),
             ("--lexicon".into(), file(&language.lexicon)),
+            ("--other-speech-cost".into(), format!("{:?}", language.other_speech_cost)),
+            ("--other-phone-cost".into(), format!("{:?}", language.other_phone_cost)),
             ("--lm-scale".into(), format!("{:?}", language.lm_scale)),
             ("--word-cost".into(), format!("{:?}", language.word_cost)),
             ("--blank-bias".into(), format!("{:?}", language.blank_bias)),

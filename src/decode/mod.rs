@@ -12,6 +12,7 @@ pub mod language_model;
 pub mod lexicon;
 pub mod ngram;
 pub mod options;
+pub mod phrases;
 pub mod rejection;
 pub mod search;
 
@@ -23,6 +24,7 @@ pub use language_model::{LanguageModel, LmState, WordLoop};
 pub use lexicon::Lexicon;
 pub use ngram::{NgramLanguageModel, NgramWeights};
 pub use options::{DecoderOptions, Pronunciation};
+pub use phrases::PhraseModel;
 pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
 pub use search::{Beam, Search, Vocabulary};
 

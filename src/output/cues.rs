@@ -188,7 +188,13 @@ mod tests {
 
     #[test]
     fn a_subtitle_stays_long_enough_to_be_read_but_not_into_the_next() {
-        let segment = |words: Vec<Word>| Segment { text: String::new(), start: 0.0, end: 9.0, words };
+        let segment = |words: Vec<Word>| Segment {
+            text: String::new(),
+            start: 0.0,
+            end: 9.0,
+            words,
+            phrases: Vec::new(),
+        };
         let found = cues(&[
             segment(vec![word("yes", 1.0, 1.2)]),
             segment(vec![word("no", 1.5, 1.6)]),
@@ -218,7 +224,7 @@ mod tests {
                 at += lasts + pause;
                 word(&format!("{i}{}", "x".repeat(length)), at - lasts, at)
             }).collect();
-            let segment = Segment { text: String::new(), start: 0.0, end: at, words: words.clone() };
+            let segment = Segment { text: String::new(), start: 0.0, end: at, words: words.clone(), phrases: Vec::new() };
             let found = cues(&[segment]);
             let shown: Vec<&str> = found.iter().flat_map(|c| &c.lines).flat_map(|l| l.split(' ')).collect();
             let said: Vec<&str> = words.iter().map(|w| w.word.as_str()).collect();

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
 use crate::onnx::Metadata;
+use crate::text::phrases::Phrases;
 
 use super::words::FrameClock;
 
@@ -17,6 +18,8 @@ pub(super) struct LoadedModel {
     pub metadata: Arc<Metadata>,
     /// What makes the decoder of each stream.
     pub decoders: DecoderFactory,
+    /// The phrases that are recognized, if it is phrases.
+    pub phrases: Option<Arc<Phrases>>,
     pub clock: FrameClock,
 }
 
@@ -45,6 +48,6 @@ impl LoadedModel {
             sample_rate: metadata.features.sample_rate,
         };
         let decoders = DecoderFactory::new(&metadata.tokens, &metadata.decoder, clock.seconds(1))?;
-        Ok(Self { engine, metadata: Arc::new(metadata), decoders, clock })
+        Ok(Self { engine, metadata: Arc::new(metadata), decoders, phrases: None, clock })
     }
 }

@@ -14,7 +14,9 @@ pub mod front_end;
 mod language;
 mod load;
 mod loaded_model;
+mod meaning;
 mod open;
+mod phrases;
 pub mod pipeline;
 pub mod segments;
 pub mod silero;
@@ -27,9 +29,10 @@ pub use builder::RecognizerBuilder;
 pub use detector::{DetectorFactory, SpeechDetector};
 pub use language::LanguageOptions;
 pub use open::Recognizer;
+pub use phrases::PhraseOptions;
 pub use pipeline::Pipeline;
 pub use stream::{Stream, StreamOptions, step_batch};
-pub use transcript::{Event, Segment, Word, final_text};
+pub use transcript::{Event, PhraseMatch, Segment, SlotValue, Word, final_text};
 pub use words::{FrameClock, WordBuilder};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::decode::DecoderFactory;
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Result, Stage};
 use crate::onnx::{self, Metadata, OnnxFile};
+use crate::text::phrases::Phrases;
 
 use super::embedded;
 use super::load::{Loaded, Loader};
@@ -165,6 +166,12 @@ impl Recognizer {
     pub(super) fn with_decoders(self, metadata: Metadata, decoders: DecoderFactory) -> Self {
         let model = LoadedModel { metadata: Arc::new(metadata), decoders, ..self.model };
         Self { model, ..self }
+    }
+
+    /// With the meaning of what is said.
+    pub(super) fn with_phrase_graph(mut self, phrases: Arc<Phrases>) -> Self {
+        self.model.phrases = Some(phrases);
+        self
     }
 
     /// With something more that its user should know.

@@ -1,9 +1,12 @@
 //! The third stage of a stream: log-probabilities to events.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Unit, UnitSpan};
+use crate::text::phrases::Phrases;
 
+use super::meaning::matches;
 use super::stepper::Stepper;
 use super::transcript::{Event, Segment, Word};
 use super::words::WordBuilder;
@@ -61,6 +64,8 @@ pub struct SegmentDecoder {
     text: String,
     /// The words that may still be taken for other speech, as far as they were kept at the last look.
     open: Vec<Unit>,
+    /// What the words of a segment mean, where phrases are recognized.
+    phrases: Option<Arc<Phrases>>,
 }
 
 impl SegmentDecoder {
@@ -88,6 +93,7 @@ impl SegmentDecoder {
             seen,
             text: String::new(),
             open: Vec::new(),
+            phrases: None,
         }
     }
 
@@ -108,6 +114,12 @@ impl SegmentDecoder {
     /// Makes no partials.
     pub fn without_partials(mut self) -> Self {
         self.partials = false;
+        self
+    }
+
+    /// With the meaning of a segment's words.
+    pub fn with_phrases(mut self, phrases: Option<Arc<Phrases>>) -> Self {
+        self.phrases = phrases;
         self
     }
 
@@ -293,7 +305,12 @@ impl SegmentDecoder {
         let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
         let mut words = std::mem::take(&mut self.settled);
         words.extend(open);
-        let segment = Segment { text: join(&words), start: self.start, end: end.max(self.start), words };
+        let phrases = self.phrases.as_ref().map(|phrases| matches(phrases, &words)).unwrap_or_default();
+        let text = match phrases.is_empty() {
+            true => join(&words),
+            false => phrases.iter().map(|phrase| phrase.text.as_str()).collect::<Vec<_>>().join(" "),
+        };
+        let segment = Segment { text, start: self.start, end: end.max(self.start), words, phrases };
         self.seen = self.decoder.revision();
         self.text.clear();
         self.open.clear();
@@ -350,7 +367,7 @@ impl SegmentDecoder {
         let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
         let (best, start) = (self.decoder.best(), self.open_start);
         let words = self.words.words(&best, start, self.duration, self.around(&[]));
-        Segment { text: join(&words), start, end: end.max(start), words }
+        Segment { text: join(&words), start, end: end.max(start), words, phrases: Vec::new() }
     }
 }
 

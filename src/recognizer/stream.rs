@@ -76,7 +76,8 @@ pub(super) fn stages(
     let words = WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words());
     let spec = model.engine.spec();
     let mut segments = SegmentDecoder::new(model.decoders.decoder(), words, spec.num_tokens)
-        .with_reset_after_other_speech(decoder.reset_after_other_speech_ms);
+        .with_reset_after_other_speech(decoder.reset_after_other_speech_ms)
+        .with_phrases(model.phrases.clone());
     if !options.partials {
         segments = segments.without_partials();
     }

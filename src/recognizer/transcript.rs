@@ -36,6 +36,27 @@ pub struct Segment {
     #[serde(serialize_with = "rounded")]
     pub end: f64,
     pub words: Vec<Word>,
+    /// Where phrases are recognized, those that the words are; of a `Final` only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phrases: Vec<PhraseMatch>,
+}
+
+/// A phrase that was said, by the file that it stands in.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhraseMatch {
+    /// As it is to be written.
+    pub text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intent: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<SlotValue>,
+}
+
+/// A slot of a phrase, and what was said in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SlotValue {
+    pub name: String,
+    pub value: String,
 }
 
 /// What a stream tells as it goes. A `Final` comes once a segment, with all of its words; what a

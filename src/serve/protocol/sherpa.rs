@@ -143,8 +143,13 @@ impl Protocol for SherpaProtocol {
                 }
             }
             RecognizerOutput::Finished { seconds } => {
-                let nothing =
-                    Segment { text: String::new(), start: seconds, end: seconds, words: Vec::new() };
+                let nothing = Segment {
+                    text: String::new(),
+                    start: seconds,
+                    end: seconds,
+                    words: Vec::new(),
+                    phrases: Vec::new(),
+                };
                 let last = self.held.take().unwrap_or(nothing);
                 self.send(&last, true, true, actions);
                 match self.flavor {
@@ -176,7 +181,7 @@ mod tests {
 
     fn segment(text: &str) -> Segment {
         let word = Word { word: text.into(), start: 1.234, end: 1.5, confidence: 1.0 };
-        Segment { text: text.into(), start: 1.0, end: 1.6, words: vec![word] }
+        Segment { text: text.into(), start: 1.0, end: 1.6, words: vec![word], phrases: Vec::new() }
     }
 
     fn texts(actions: &[Action]) -> Vec<&str> {

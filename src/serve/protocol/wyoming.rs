@@ -290,6 +290,7 @@ mod tests {
             start: 0.0,
             end: 1.0,
             words: vec![],
+            phrases: Vec::new(),
         }))
     }
 

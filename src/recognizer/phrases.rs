@@ -1,0 +1,97 @@
+//! Phrases that people type, in place of a model's own words: nothing else is recognized.
+
+use std::sync::Arc;
+
+use super::open::Recognizer;
+use crate::decode::{
+    Beam, DecoderFactory, DecoderOptions, Lexicon, PhraseModel, TokenId, Vocabulary, WordId,
+};
+use crate::error::{Error, Result, Stage};
+use crate::onnx::Metadata;
+use crate::text::phrases::Phrases;
+use crate::text::pronunciation::{ARPABET, Pronouncer, Source};
+
+/// How phrases compete with other speech.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PhraseOptions {
+    /// What each word of a phrase costs, nats.
+    pub word_cost: f32,
+    /// What it costs to take a stretch of speech for something else than phrases, nats.
+    pub other_speech_cost: f32,
+    /// What each phone of such speech costs, nats: more takes more for phrases.
+    pub other_phone_cost: f32,
+    /// Added to the blank's log-probability before tokens compete, nats.
+    pub blank_bias: f32,
+    /// How wide the search is.
+    pub beam: Beam,
+}
+
+impl Default for PhraseOptions {
+    fn default() -> Self {
+        Self {
+            word_cost: 0.0,
+            other_speech_cost: 8.0,
+            other_phone_cost: 2.0,
+            blank_bias: -1.0,
+            beam: Beam { margin: 30.0, max_active: 3000 },
+        }
+    }
+}
+
+impl Recognizer {
+    /// A recognizer of the same network for phrases. The words of the model itself, and the rules by which it
+    /// rejects others, no longer count. [`Recognizer::notes`] names the words whose pronunciations are guessed.
+    ///
+    /// # Errors
+    /// When a word has no pronunciation, or the model has no token for a phone.
+    pub fn with_phrases(
+        self,
+        phrases: Phrases,
+        pronouncer: &Pronouncer,
+        options: &PhraseOptions,
+    ) -> Result<Self> {
+        let spoken = phrases.pronounce(pronouncer);
+        if let Some(error) = spoken.missing.into_iter().next() {
+            return Err(error);
+        }
+        let tokens = &self.metadata().tokens;
+        let mut pronunciations = Vec::new();
+        let mut guessed = Vec::new();
+        for ((id, word), ways) in (0..).zip(phrases.words()).zip(&spoken.ways) {
+            if ways.first().is_some_and(|way| way.source == Source::Guessed) {
+                guessed.push(format!("`{word}` as {}", ways[0].phones_text()));
+            }
+            for way in ways {
+                let phones = way.phones.iter().map(|&phone| ARPABET[phone as usize - 1]);
+                let labels = phones.map(|phone| {
+                    let missing = || {
+                        let problem = format!("the model has no token for the phone `{phone}` of `{word}`");
+                        Error::new(Stage::Text, problem)
+                            .hint("phrases go with a model whose tokens are the phones of English")
+                    };
+                    tokens.id(phone).map(TokenId).ok_or_else(missing)
+                });
+                pronunciations.push((labels.collect::<Result<Vec<_>>>()?, WordId(id)));
+            }
+        }
+        let note = (!guessed.is_empty()).then(|| format!("guessed pronunciations: {}", guessed.join(", ")));
+        let lexicon = Lexicon::of_words(phrases.words().to_vec(), pronunciations, tokens.len());
+        let phrases = Arc::new(phrases);
+        let model = PhraseModel::new(Arc::clone(&phrases), options.word_cost);
+        let decoder = DecoderOptions {
+            blank_bias: options.blank_bias,
+            filler_entry_cost: options.other_speech_cost,
+            filler_label_cost: options.other_phone_cost,
+            lexicon: Vec::new(),
+            rejection: None,
+            reset_after_other_speech_ms: 0,
+            ..self.metadata().decoder.clone()
+        };
+        let metadata = Metadata { decoder, ..self.metadata().clone() };
+        let frame_seconds = self.clock().seconds(1);
+        let (tokens, decoder) = (&metadata.tokens, &metadata.decoder);
+        let search = Vocabulary::new(tokens, lexicon, Arc::new(model), decoder, frame_seconds, options.beam);
+        let decoders = DecoderFactory::Search(Arc::new(search));
+        Ok(self.with_decoders(metadata, decoders).with_phrase_graph(phrases).with_note(note))
+    }
+}
