@@ -3,13 +3,14 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::fs::quoted;
 
 /// The part of the program that an [`Error`] comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stage {
     /// The command line or the arguments of a library call. Exit code 2.
     Usage,
@@ -62,6 +63,16 @@ impl Error {
     /// Names the place inside the file (`line 3`, `node GRU_0`, `byte 44`).
     pub fn at(mut self, place: impl Into<String>) -> Self {
         self.place.get_or_insert_with(|| place.into());
+        self
+    }
+
+    /// Names a larger place around the one that is named already: `line 3` around `column 5`.
+    pub fn within(mut self, place: impl Into<String>) -> Self {
+        let place = place.into();
+        self.place = Some(match self.place {
+            Some(inner) => format!("{place}, {inner}"),
+            None => place,
+        });
         self
     }
 
@@ -148,9 +159,10 @@ pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
 
 /// Keeps panics that [`catch_panic`] catches from being printed: they are told as errors. For the
 /// program alone; a library leaves the process' hook to it.
+#[cfg(feature = "cli")]
 pub(crate) fn print_no_caught_panics() {
-    let usual = take_hook();
-    set_hook(Box::new(move |info| {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
         if !GUARDED.try_with(Cell::get).unwrap_or(false) {
             usual(info);
         }
@@ -172,6 +184,9 @@ mod tests {
         // What `?` in a `main` prints.
         assert_eq!(format!("{e:?}"), e.to_string());
         assert_eq!(Error::new(Stage::Usage, "x").exit_code(), 2);
+        let inner = Error::new(Stage::Text, "x").at("column 5").within("line 3");
+        assert_eq!(inner.place(), Some("line 3, column 5"));
+        assert_eq!(Error::new(Stage::Text, "x").within("line 3").place(), Some("line 3"));
     }
 
     #[test]

@@ -71,7 +71,6 @@ impl AtomicFile {
         self.out.get_ref().sync_all()?;
         fs::rename(&place.temporary, &place.target)?;
         place.committed = true;
-        sync_folder(&place.target);
         Ok(())
     }
 }
@@ -181,16 +180,6 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_at(_file: &File, path: &Path) -> bool {
     path.is_file()
-}
-
-/// Makes a new name outlast a loss of power, where the system can.
-fn sync_folder(target: &Path) {
-    let folder = folder_of(target);
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    if cfg!(unix) {
-        // The file itself is safe already, and some file systems refuse this.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    }
 }
 
 /// A path as it is printed: as it stands, or in double quotes with escapes (`\n`, `\u{1b}`, `\xff`

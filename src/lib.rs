@@ -1,12 +1,66 @@
-//! **hearken**: a streaming speech recogniser that people train on their own recordings and
-//! carry anywhere as one ONNX file.
+//! **hearken**: a streaming speech recognizer that people train on their own recordings and carry
+//! anywhere as one ONNX file.
+//!
+//! # Concepts
+//!
+//! A [`Recognizer`] is a model that is ready: immutable, cheap to clone, shared between threads. A [`Stream`]
+//! is one speaker: all that changes while samples come in, above all the state that the recurrent network
+//! carries from step to step. Samples go in, [`Event`]s come out: `Partial` text that may still change, and `Final`
+//! [`Segment`]s with their [`Word`]s, times in seconds from the stream's first sample. How samples are cut into
+//! calls makes no difference to the text.
+//!
+//! ```
+//! # #[cfg(feature = "digits")]
+//! # fn main() -> hearken::Result<()> {
+//! use hearken::{Event, Recognizer};
+//!
+//! let recognizer = Recognizer::builder().open()?; // the model inside; `.model("m.onnx")` for another
+//! let samples = hearken::audio::read_all("audio/pi.wav".as_ref(), recognizer.sample_rate())?;
+//!
+//! let mut stream = recognizer.stream()?;
+//! let mut events = Vec::new();
+//! for chunk in samples.chunks(1600) {
+//!     events.extend(stream.accept_waveform(chunk)?);
+//! }
+//! events.extend(stream.finish()?);
+//! let Some(Event::Final(segment)) = events.last() else { panic!("the last event is a final one") };
+//! assert_eq!(segment.text, "three one four one five");
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "digits"))]
+//! # fn main() {}
+//! ```
+//!
+//! Further ways: [`Recognizer::transcribe`] for a recording in memory, [`Pipeline`] for stages on threads of
+//! their own, [`step_batch`](recognizer::step_batch) for many streams in one call of the network, [`Engine`] for an
+//! engine of one's own. The folder `examples` has a program of each.
+//!
+//! # Modules
 //!
 //! ```text
 //! WAV, FLAC… ─► Source ─► Fbank ─► Network (state carried) ─► Decoder ─► Events
 //! recordings ─► manifest ─► Source ─► augment ─► Fbank ─► Network ─► CTC ─► BPTT ─► AdamW ─► model.onnx
 //! ```
 //!
-//! A module uses only those above it in the list below; see ARCHITECTURE.md for the invariants.
+//! A module uses only those above it in ARCHITECTURE.md's table of layers: [`audio`], [`features`], [`model`], [`text`],
+//! [`decode`], [`onnx`], [`engine`], [`recognizer`], [`eval`], [`corpus`], `train`, [`output`], `serve`, `cli`.
+//!
+//! # Cargo features
+//!
+//! All but `microphone` are on by default; with `default-features = false` there remain the native engine, WAV
+//! files and everything between samples and text.
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `cli` | the program `hearken` |
+//! | `compressed-audio` | FLAC, MP3, AAC, Ogg, Opus, Matroska and others, by symphonia and opuscule |
+//! | `digits` | the model of spoken English digits inside (weights under CC BY-SA 4.0) |
+//! | `english` | how English words are said: CMU's dictionary, and guesses learnt from it |
+//! | `microphone` | microphones, by cpal; needs ALSA's headers on Linux |
+//! | `ort` | onnxruntime as an engine, its library loaded at run time |
+//! | `serve` | the websocket and HTTP server, by axum and tokio |
+//! | `tract` | tract as an engine, compiled in |
+//! | `train` | the trainer |
 
 pub mod error;
 pub mod fs;
@@ -24,6 +78,7 @@ pub mod onnx;
 
 pub mod corpus;
 pub mod recognizer;
+#[cfg(feature = "train")]
 pub mod train;
 
 pub mod output;
@@ -31,6 +86,17 @@ pub mod output;
 #[cfg(feature = "serve")]
 pub mod serve;
 
+#[cfg(feature = "cli")]
 pub mod cli;
 
+pub use audio::Source;
+pub use decode::EndpointOptions;
+pub use engine::{Engine, EngineKind};
 pub use error::{Error, Result};
+pub use onnx::Metadata;
+pub use recognizer::{Event, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream, StreamOptions, Word};
+
+/// The code of README.md is compiled and run.
+#[cfg(all(doctest, feature = "digits"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

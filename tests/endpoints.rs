@@ -47,7 +47,7 @@ fn hear(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
             break;
         }
         let (now, later) = rest.split_at((*size).min(rest.len()));
-        events.extend(stream.push(now).expect("heard"));
+        events.extend(stream.accept_waveform(now).expect("heard"));
         rest = later;
     }
     events.extend(stream.finish().expect("finished"));
@@ -161,8 +161,8 @@ fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
     let options = rules(Some(true));
     let mut streams: Vec<_> = (0..2).map(|_| recognizer.stream_with(&options).expect("a stream")).collect();
     for (stream, samples) in streams.iter_mut().zip(&scenes) {
-        stream.accept(samples).expect("taken");
-        stream.end();
+        stream.compute_features(samples).expect("taken");
+        stream.input_finished();
     }
     while streams.iter().any(|s| s.ready() > 0) {
         step_batch(&mut streams.iter_mut().collect::<Vec<_>>()).expect("run");

@@ -44,7 +44,7 @@ fn soak(minutes: usize) {
     let mut after_a_minute = None;
     for number in 0..minutes * 600 {
         chunk(number, &clip, &mut samples);
-        let mut new = stream.push(&samples).expect("it is heard");
+        let mut new = stream.accept_waveform(&samples).expect("it is heard");
         if number % 100 == 99 {
             stream.end_segment();
             new.extend(stream.take_events());

@@ -34,7 +34,7 @@ fn hear(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
             break;
         }
         let (now, later) = rest.split_at((*size).min(rest.len()));
-        events.extend(stream.push(now).expect("heard"));
+        events.extend(stream.accept_waveform(now).expect("heard"));
         rest = later;
     }
     events.extend(stream.finish().expect("finished"));
@@ -92,7 +92,7 @@ proptest! {
         for at in (0..samples[0].len().max(samples[1].len())).step_by(size) {
             for i in 0..2 {
                 let end = (at + size).min(samples[i].len());
-                events[i].extend(streams[i].push(&samples[i][at.min(end)..end]).expect("heard"));
+                events[i].extend(streams[i].accept_waveform(&samples[i][at.min(end)..end]).expect("heard"));
             }
         }
         for (i, said) in [one, two].iter().enumerate() {
@@ -114,10 +114,10 @@ proptest! {
             for (i, stream) in streams.iter_mut().enumerate() {
                 let end = (at[i] + sizes[i]).min(samples[i].len());
                 if at[i] == samples[i].len() {
-                    stream.end();
+                    stream.input_finished();
                     at[i] += 1;
                 } else if at[i] < end {
-                    stream.accept(&samples[i][at[i]..end]).expect("accepted");
+                    stream.compute_features(&samples[i][at[i]..end]).expect("accepted");
                     at[i] = end;
                 }
             }
@@ -232,7 +232,7 @@ fn partials_grow_and_come_before_the_end() {
     let mut stream = tones(2, 0).stream().expect("a stream");
     let mut texts = Vec::new();
     for chunk in samples.chunks(800) {
-        for event in stream.push(chunk).expect("heard") {
+        for event in stream.accept_waveform(chunk).expect("heard") {
             let Event::Partial(segment) = event else { panic!("no final before the end") };
             texts.push(segment.text);
         }
@@ -249,9 +249,9 @@ fn a_segment_may_end_within_a_word_and_the_stream_goes_on() {
     let recognizer = tones(1, 0);
     for cut in (0..samples.len()).step_by(640) {
         let mut stream = recognizer.stream().expect("a stream");
-        let mut events = stream.push(&samples[..cut]).expect("heard");
+        let mut events = stream.accept_waveform(&samples[..cut]).expect("heard");
         stream.end_segment();
-        events.extend(stream.push(&samples[cut..]).expect("heard"));
+        events.extend(stream.accept_waveform(&samples[cut..]).expect("heard"));
         events.extend(stream.finish().expect("finished"));
         assert_eq!(final_text(&events), "low low high", "cut at {cut}");
         let finals: Vec<&Segment> =
@@ -264,11 +264,11 @@ fn a_segment_may_end_within_a_word_and_the_stream_goes_on() {
 #[test]
 fn after_reset_a_stream_is_new() {
     let mut stream = tones(8, 0).stream().expect("a stream");
-    let _ = stream.push(&speak(&["low", "high"])).expect("heard");
+    let _ = stream.accept_waveform(&speak(&["low", "high"])).expect("heard");
     stream.reset();
     let first = hear(&mut stream, &speak(&["high"]), &[1000]);
     assert_eq!(final_text(&first), "high");
-    let error = stream.push(&[0.0]).expect_err("the stream is finished");
+    let error = stream.accept_waveform(&[0.0]).expect_err("the stream is finished");
     assert!(error.to_string().contains("finished"), "{error}");
     assert_eq!(stream.finish().expect("no more to say"), []);
     stream.reset();
@@ -285,7 +285,7 @@ fn a_stream_of_no_samples_has_one_empty_final() {
 fn samples_that_are_no_numbers_are_refused_and_harm_nothing() {
     let mut stream = tones(8, 0).stream().expect("a stream");
     for bad in [f32::NAN, f32::INFINITY] {
-        let error = stream.push(&[0.0, bad]).expect_err("no number");
+        let error = stream.accept_waveform(&[0.0, bad]).expect_err("no number");
         assert_eq!(error.stage(), Stage::Audio);
     }
     assert_eq!(final_text(&hear(&mut stream, &speak(&["low"]), &[100])), "low");
@@ -310,6 +310,6 @@ fn the_pipeline_passes_errors_on_and_stops_when_nobody_listens() {
 fn a_model_whose_parts_do_not_fit_is_refused() {
     let mut wrong = metadata();
     wrong.features.num_mel_bins = 80;
-    let error = Recognizer::new(Arc::new(ToneEngine::new(1, 0)), wrong).err().expect("they do not fit");
+    let error = Recognizer::new(Arc::new(ToneEngine::new(1, 0)), wrong).expect_err("they do not fit");
     assert!(error.to_string().contains("6 features"), "{error}");
 }

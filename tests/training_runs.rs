@@ -145,7 +145,7 @@ fn models_of_8_khz_train_stream_export_and_verify() {
     let mut stream = model.stream().expect("a stream");
     let mut events = Vec::new();
     for chunk in samples.chunks(77) {
-        events.extend(stream.push(chunk).expect("pushed"));
+        events.extend(stream.accept_waveform(chunk).expect("pushed"));
     }
     events.extend(stream.finish().expect("finished"));
     let text = hearken::recognizer::final_text(&events);

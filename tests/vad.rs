@@ -67,7 +67,7 @@ fn a_detector_keeps_a_segment_open_while_it_hears_speech() {
         let endpoint = EndpointOptions { rule2_min_trailing_silence: 0.1, ..EndpointOptions::default() };
         let options = StreamOptions { endpoint: Some(endpoint), detector, ..Default::default() };
         let mut stream = recognizer.stream_with(&options).expect("a stream");
-        let mut events = stream.push(&samples()).expect("heard");
+        let mut events = stream.accept_waveform(&samples()).expect("heard");
         events.extend(stream.finish().expect("finished"));
         events.iter().filter(|e| matches!(e, hearken::recognizer::Event::Final(_))).count()
     };

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "compressed-audio")]
 use symphonia::core::io::MediaSource;
 
 use crate::error::{self, Error, Result, Stage};
@@ -76,10 +77,12 @@ impl Input {
     }
 
     /// Whether there is no way back.
+    #[cfg(feature = "compressed-audio")]
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.bytes, Bytes::Stream(_))
     }
 
+    #[cfg(feature = "compressed-audio")]
     /// The same bytes for another reader, from the start; of a file, for one reader at a time.
     pub(super) fn again(&self) -> Result<Self> {
         let bytes = match &self.bytes {
@@ -219,6 +222,7 @@ impl Seek for Input {
     }
 }
 
+#[cfg(feature = "compressed-audio")]
 impl MediaSource for Input {
     fn is_seekable(&self) -> bool {
         !self.is_stream()

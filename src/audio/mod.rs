@@ -9,6 +9,7 @@
 //! with the length of a file, nor with what its header claims.
 
 mod checked;
+#[cfg(feature = "compressed-audio")]
 mod compressed;
 mod convert;
 mod input;
@@ -19,6 +20,7 @@ mod raw;
 mod resample;
 mod tags;
 mod wav;
+mod wav_samples;
 
 use std::fs::File;
 use std::path::Path;
@@ -238,16 +240,40 @@ fn open_native(mut input: Input, name: &Path) -> Result<Box<dyn Source>> {
         }
         let source: Box<dyn Source> = if wav::is_wav(&head) {
             match wav::read_header(&mut input)? {
-                wav::Header::Pcm { format, length } => Box::new(raw::PcmReader::new(input, format, length)?),
-                wav::Header::Coded(coded) => Box::new(compressed::CompressedReader::of_wav(input, coded)?),
+                wav::Header::Pcm { format, length } => {
+                    Box::new(raw::PcmReader::of_wav(input, format, length)?)
+                }
+                wav::Header::Coded(coded) => open_coded(input, coded)?,
             }
         } else {
-            Box::new(compressed::CompressedReader::new(input)?)
+            open_compressed(input)?
         };
         Ok(source)
     });
     let source = opened.map_err(|e| e.in_file(name))?;
     Ok(Box::new(Checked::new(source, name)))
+}
+
+#[cfg(feature = "compressed-audio")]
+fn open_compressed(input: Input) -> Result<Box<dyn Source>> {
+    Ok(Box::new(compressed::CompressedReader::new(input)?))
+}
+
+#[cfg(feature = "compressed-audio")]
+fn open_coded(input: Input, coded: wav::Coded) -> Result<Box<dyn Source>> {
+    Ok(Box::new(compressed::CompressedReader::of_wav(input, coded)?))
+}
+
+#[cfg(not(feature = "compressed-audio"))]
+fn open_compressed(_: Input) -> Result<Box<dyn Source>> {
+    let problem = "expected a WAV file: this build reads no other format";
+    Err(Error::new(Stage::Audio, problem).hint("the cargo feature `compressed-audio` adds them"))
+}
+
+#[cfg(not(feature = "compressed-audio"))]
+fn open_coded(_: Input, coded: wav::Coded) -> Result<Box<dyn Source>> {
+    let problem = format!("expected uncompressed samples in the WAV file, found format 0x{:04x}", coded.tag);
+    Err(Error::new(Stage::Audio, problem).hint("the cargo feature `compressed-audio` adds other formats"))
 }
 
 /// Puts a resampler behind a source where the rates differ.

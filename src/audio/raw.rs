@@ -6,6 +6,7 @@ use crate::error::{Error, Result, Stage};
 
 use super::convert::Encoding;
 use super::input::{Input, unreadable};
+use super::wav_samples::WavSamples;
 use super::{Problems, Source, check_channels, check_rate, read_over};
 
 /// What a stream of samples without a header is.
@@ -37,6 +38,7 @@ pub(super) enum Length {
 
 impl Length {
     /// How many bytes, where that is known.
+    #[cfg(feature = "compressed-audio")]
     pub(super) fn bytes(self) -> Option<u64> {
         match self {
             Length::Unknown => None,
@@ -61,6 +63,8 @@ pub(super) struct PcmReader {
     input: Input,
     format: RawFormat,
     length: Length,
+    /// What decodes the samples of WAV files, where it can.
+    wav: Option<WavSamples>,
     buffer: Vec<u8>,
     /// Bytes that were looked at behind the end that the header names, and are samples.
     beyond: Vec<u8>,
@@ -87,7 +91,15 @@ impl PcmReader {
         check_channels(format.channels)?;
         input.commit();
         let (buffer, beyond) = (Vec::new(), Vec::new());
-        Ok(Self { input, format, length, buffer, beyond, misled: false, truncated: false })
+        Ok(Self { input, format, length, wav: None, buffer, beyond, misled: false, truncated: false })
+    }
+
+    /// The samples of a WAV file, behind its header.
+    pub(super) fn of_wav(input: Input, format: RawFormat, length: Length) -> Result<Self> {
+        Ok(Self {
+            wav: WavSamples::new(format.sample_rate, format.channels, format.encoding),
+            ..Self::new(input, format, length)?
+        })
     }
 
     /// Fills the buffer with up to `bytes` bytes, in spite of short reads.
@@ -143,7 +155,10 @@ impl Source for PcmReader {
         }
         // Half a frame at the end of the input.
         self.truncated |= !got.is_multiple_of(frame) && !self.misled;
-        self.format.encoding.decode_mono(&self.buffer, usize::from(self.format.channels), out);
+        match &mut self.wav {
+            Some(samples) => samples.decode_mono(&self.buffer, out)?,
+            None => self.format.encoding.decode_mono(&self.buffer, usize::from(self.format.channels), out),
+        }
         Ok(got / frame)
     }
 

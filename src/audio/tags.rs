@@ -1,11 +1,14 @@
 //! Tags before, between and behind audio: passed over by their size, never searched for sound.
 
 /// Bytes that tell a tag and its size.
+#[cfg(feature = "compressed-audio")]
 pub(super) const HEAD: usize = 32;
 /// Bytes of the tag of ID3's first version.
+#[cfg(feature = "compressed-audio")]
 const ID3V1: u64 = 128;
 
 /// The size in bytes of the tag that begins here; `None` where none does.
+#[cfg(feature = "compressed-audio")]
 pub(super) fn size(bytes: &[u8]) -> Option<u64> {
     id3v2(bytes).or_else(|| {
         if bytes.starts_with(b"TAG+") {

@@ -1,7 +1,8 @@
 //! WAV files: the header, read forgivingly and as a stream; and a writer.
 //!
-//! The header is read by hand because recorders write more kinds than WAV libraries take: streams
-//! of unknown length, floats of 64 bits, G.711, odd chunk sizes. What follows it is raw PCM.
+//! The header is read by hand because recorders write more kinds than hound takes: streams of unknown
+//! length, floats of 64 bits, G.711, odd chunk sizes. The samples behind it are read by hound, those that it
+//! does not know (G.711, 64 bits) as raw PCM.
 
 use std::io::{Cursor, Read};
 use std::path::Path;

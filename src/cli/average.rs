@@ -26,7 +26,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
 
-    /// Round the weights to 16-bit floats, which pack into half the room.
+    /// Round the weights to 16-bit floats, which are stored in half the size.
     #[arg(long)]
     halves: bool,
 }

@@ -11,22 +11,27 @@ mod import;
 mod inspect;
 mod interrupt;
 mod listen;
+mod lm;
 mod model;
+mod pronounce;
 mod raw;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "train")]
 mod train_report;
 mod transcribe;
 mod values;
 mod verify;
 mod version;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::{self, Error, Stage};
 
@@ -57,6 +62,7 @@ enum Command {
     /// Measure error rates and speed on recordings whose text is known.
     Evaluate(evaluate::Args),
     /// Learn a model from recordings.
+    #[cfg(feature = "train")]
     Train(train::Args),
     /// Write the mean of the weights of some models of one training.
     Average(average::Args),
@@ -71,6 +77,10 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Describe a model file.
     Inspect(inspect::Args),
+    /// Make a language model of texts.
+    Lm(Box<lm::Args>),
+    /// Print how words are said.
+    Pronounce(Box<pronounce::Args>),
     /// Write manual pages and shell completions.
     Generate(generate::Args),
 }
@@ -129,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),
         Command::Average(args) => average::run(&args),
         Command::Export(args) => export::run(&args),
@@ -137,6 +148,8 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Lm(args) => lm::run(&args),
+        Command::Pronounce(args) => pronounce::run(&args),
         Command::Generate(args) => generate::run(&args),
     })
 }
@@ -163,6 +176,18 @@ fn say(line: &str) {
     use std::io::Write;
     // The user may have closed it.
     let _ = writeln!(io::stderr(), "hearken: {}", crate::output::printable(line));
+}
+
+/// A bar of progress on a terminal; hidden elsewhere.
+fn progress(template: &str, length: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 #[cfg(test)]

@@ -9,12 +9,15 @@ use crate::onnx;
 use crate::recognizer::embedded;
 
 /// Cargo's features, and whether this build has them.
-const FEATURES: [(&str, bool); 5] = [
+const FEATURES: [(&str, bool); 8] = [
+    ("compressed-audio", cfg!(feature = "compressed-audio")),
     ("digits", cfg!(feature = "digits")),
+    ("english", cfg!(feature = "english")),
     ("microphone", cfg!(feature = "microphone")),
     ("ort", cfg!(feature = "ort")),
     ("serve", cfg!(feature = "serve")),
     ("tract", cfg!(feature = "tract")),
+    ("train", cfg!(feature = "train")),
 ];
 
 pub(super) fn run(verbose: bool) -> std::result::Result<Outcome, Stop> {
@@ -41,6 +44,13 @@ fn details() -> String {
             format!("trained on: {}", metadata.trained_on),
         ]),
         Err(_) => lines.push("model inside: none".into()),
+    }
+    if cfg!(feature = "english") {
+        lines.push("dictionary inside: the CMU Pronouncing Dictionary 0.7a".into());
+        lines.push(
+            "license of the dictionary: BSD-2-Clause, Copyright (C) 1993-2008 Carnegie Mellon University"
+                .into(),
+        );
     }
     lines.join("\n") + "\n"
 }

@@ -11,6 +11,7 @@ use crate::onnx::states::state_specs;
 
 /// Which engine runs the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EngineKind {
     /// Our own kernels.
     #[default]

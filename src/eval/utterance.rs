@@ -76,7 +76,7 @@ fn evaluate_source(
         }
         left -= read as u64;
         let begin = Instant::now();
-        let pushed = stream.push(&chunk)?;
+        let pushed = stream.accept_waveform(&chunk)?;
         compute += begin.elapsed();
         events.extend(pushed.into_iter().filter(|event| matches!(event, Event::Final(_))));
     }

@@ -31,7 +31,7 @@ impl Network<f32> {
     }
 
     /// Rounds every number to the nearest 16-bit float, and magnitudes below its full precision to
-    /// zero. They are still stored as 32-bit floats, which pack into half the room.
+    /// zero. Model files store such matrices in half the room.
     pub fn round_to_halves(&mut self) {
         let smallest = f16::MIN_POSITIVE.to_f32();
         self.for_each_tensor(|_, values| {

@@ -14,11 +14,13 @@
 
 use std::path::Path;
 
+use half::f16;
 use prost::Message;
 
 use super::build::graph::Dim;
-use super::build::layers::{Body, frames};
+use super::build::layers::{Body, frames, is_matrix};
 use super::metadata::Metadata;
+use super::precision::Precision;
 use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 use super::states::state_specs;
 use crate::error::{Error, Result, Stage, io};
@@ -31,15 +33,36 @@ pub const OPSET: i64 = 17;
 /// The version of the file format itself.
 pub const IR_VERSION: i64 = 8;
 
-/// The bytes of a model file; the same network and metadata give the same bytes.
+/// The bytes of a model file; the same network and metadata give the same bytes. A network whose matrices hold
+/// nothing but 16-bit floats ([`Network::round_to_halves`]) is stored in them.
 ///
 /// # Errors
 /// When the network's parts do not fit its configuration, hold values that are not finite, or
 /// the metadata does not fit the network.
 pub fn write(network: &Network<f32>, metadata: &Metadata) -> Result<Vec<u8>> {
+    write_as(network, metadata, lossless_precision(network))
+}
+
+/// The bytes of a model file whose matrices are stored in that precision; see [`write()`].
+///
+/// # Errors
+/// As [`write()`].
+pub(super) fn write_as(network: &Network<f32>, metadata: &Metadata, precision: Precision) -> Result<Vec<u8>> {
     check(network)?;
     metadata.check(&network.config)?;
-    Ok(encode(build(&network.config, Some(network)), metadata.to_entries(&network.config)?))
+    let graph = build(&network.config, Some(network), precision);
+    Ok(encode(graph, metadata.to_entries(&network.config)?))
+}
+
+/// 16-bit floats, half the size, where every number of the matrices is one; else 32-bit floats.
+fn lossless_precision(network: &Network<f32>) -> Precision {
+    let is_half = |&value: &f32| f16::from_f32(value).to_f32() == value;
+    let mut matrices = network.parameters.iter().filter(|parameter| is_matrix(&parameter.name));
+    if matrices.all(|matrix| matrix.data.iter().all(is_half)) {
+        Precision::Float16
+    } else {
+        Precision::Float32
+    }
 }
 
 /// The bytes of a file of that graph and metadata.
@@ -110,8 +133,13 @@ pub fn check(network: &Network<f32>) -> Result<()> {
 
 /// The graph of an architecture, with the weights, or with empty initialisers to compare a file's
 /// graph with.
-pub(super) fn build(config: &NetworkConfig, weights: Option<&Network<f32>>) -> GraphProto {
+pub(super) fn build(
+    config: &NetworkConfig,
+    weights: Option<&Network<f32>>,
+    precision: Precision,
+) -> GraphProto {
     let mut body = Body::new(config, weights);
+    body.precision = precision;
     declare(&mut body);
     let x = body.normalise("x");
     let x = body.stack(&x);
@@ -127,7 +155,7 @@ pub(super) fn build(config: &NetworkConfig, weights: Option<&Network<f32>>) -> G
 }
 
 /// Inputs and outputs: x, then the states; log_probs, then the new states.
-pub(super) fn declare(body: &mut Body) {
+fn declare(body: &mut Body) {
     let n = || Dim::symbol("N");
     let config = body.config;
     let (frames, output_frames) = frames(config);

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use super::OnnxFile;
 use super::build::cells::cell_of;
+use super::build::layers::half_name;
 use super::export::{self, IR_VERSION, OPSET, build};
 use super::interface::{tensor_text, type_name};
 use super::metadata::{self, Metadata};
+use super::precision::Precision;
 use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::error::{Error, Result, Stage};
 use crate::model::network::parameter_shapes;
@@ -18,6 +20,8 @@ use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
 
 /// Layers beyond this number are refused.
 const MAX_LAYERS: usize = 1000;
+
+const OUTPUT_WEIGHT: &str = "output.weight";
 
 /// Reads a model file's bytes.
 ///
@@ -38,7 +42,9 @@ pub fn read_model(file: &OnnxFile) -> Result<(Network<f32>, Metadata)> {
     let graph = file.graph();
     let tensors = tensors_by_name(graph)?;
     let config = derive_config(graph, &tensors, metadata::subsampling(file.entries())?)?;
-    compare(graph, &build(&config, None))?;
+    let halves = tensors.contains_key(half_name(OUTPUT_WEIGHT).as_str());
+    let precision = if halves { Precision::Float16 } else { Precision::Float32 };
+    compare(graph, &build(&config, None, precision))?;
     let network = assemble(config, &tensors)?;
     export::check(&network)?;
     metadata.check(&network.config)?;
@@ -102,10 +108,11 @@ fn tensors_by_name(graph: &GraphProto) -> Result<Tensors<'_>> {
 
 fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> Result<NetworkConfig> {
     let axis = |name: &str, rank: usize, axis: usize| -> Result<usize> {
-        let tensor = tensors.get(name).ok_or_else(|| {
-            Error::new(Stage::Model, format!("expected a tensor `{name}`, found none"))
-                .hint("is it a model that hearken trained or imported?")
-        })?;
+        let tensor =
+            tensors.get(name).or_else(|| tensors.get(half_name(name).as_str())).ok_or_else(|| {
+                Error::new(Stage::Model, format!("expected a tensor `{name}`, found none"))
+                    .hint("is it a model that hearken trained or imported?")
+            })?;
         let shape = tensor.shape()?;
         if shape.len() != rank {
             return Err(Error::new(Stage::Model, format!("expected {rank} axes, found {shape:?}"))
@@ -145,7 +152,7 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         layers,
         layer_norm: tensors.contains_key("input_norm.gain"),
         residual: graph.node.iter().any(|n| n.name.ends_with(".residual")),
-        num_tokens: axis("output.weight", 2, 0)?,
+        num_tokens: axis(OUTPUT_WEIGHT, 2, 0)?,
         auxiliary: None,
     })
 }
@@ -235,6 +242,9 @@ fn compare_values(kind: &str, found: &[ValueInfoProto], expected: &[ValueInfoPro
 
 fn assemble(config: NetworkConfig, tensors: &Tensors) -> Result<Network<f32>> {
     let values = |name: &str| -> Result<Vec<f32>> {
+        if let Some(tensor) = tensors.get(half_name(name).as_str()) {
+            return tensor.to_f16();
+        }
         let tensor = tensors.get(name).ok_or_else(|| {
             Error::new(Stage::Model, "expected it, found none").at(format!("tensor {name}"))
         })?;

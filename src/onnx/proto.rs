@@ -424,6 +424,18 @@ impl TensorProto {
         Ok((shape, values))
     }
 
+    /// The values of a tensor of 16-bit floats, row-major.
+    ///
+    /// # Errors
+    /// As [`TensorProto::to_f32`]; they must lie in `raw_data`, where hearken writes them.
+    pub fn to_f16(&self) -> Result<Vec<f32>> {
+        let shape = self.checked_shape(FLOAT16, "float16")?;
+        let raw = self.raw_data.as_deref().unwrap_or_default();
+        self.check_length(&shape, raw.len() / 2 + raw.len() % 2)?;
+        let (values, _) = raw.as_chunks::<2>();
+        Ok(values.iter().map(|&b| half::f16::from_le_bytes(b).to_f32()).collect())
+    }
+
     /// A tensor of i64: shape and values, row-major.
     ///
     /// # Errors

@@ -26,6 +26,14 @@ struct Line<'a> {
     segment: &'a Segment,
 }
 
+/// What was wrong with a recording, after its last segment.
+#[derive(Serialize)]
+struct Warning<'a> {
+    r#type: &'static str,
+    path: &'a str,
+    message: &'a str,
+}
+
 /// An event as a JSON object, with the recording's path if there is one.
 pub fn event(path: Option<&str>, event: &Event) -> String {
     let (r#type, segment) = match event {
@@ -49,8 +57,12 @@ impl<W: Write> Writer for JsonWriter<W> {
         self.out.flush()
     }
 
-    fn end(&mut self, _path: &str, _warnings: &[String]) -> io::Result<()> {
-        Ok(())
+    fn end(&mut self, path: &str, warnings: &[String]) -> io::Result<()> {
+        for message in warnings {
+            let line = Warning { r#type: "warning", path, message };
+            writeln!(self.out, "{}", serde_json::to_string(&line).unwrap_or_default())?;
+        }
+        self.out.flush()
     }
 
     fn wants_partials(&self) -> bool {
@@ -84,6 +96,16 @@ pub(super) fn write(transcript: &Transcript) -> String {
 mod tests {
     use super::super::testing;
     use super::*;
+
+    #[test]
+    fn damage_is_a_line_of_its_own_at_the_end() {
+        let mut out = Vec::new();
+        JsonWriter::new(&mut out).end("a.opus", &["cut short".to_string()]).expect("written");
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "{\"type\":\"warning\",\"path\":\"a.opus\",\"message\":\"cut short\"}\n"
+        );
+    }
 
     #[test]
     fn an_event_is_one_line_with_the_fields_in_order() {

@@ -4,8 +4,11 @@ mod ctm;
 mod cues;
 pub mod json;
 mod jsonl;
+#[cfg(feature = "cli")]
 pub mod live;
 mod srt;
+#[cfg(feature = "cli")]
+mod terminal;
 pub mod text;
 mod textgrid;
 mod tsv;
@@ -18,8 +21,11 @@ use std::path::Path;
 use crate::recognizer::{Event, Segment, Word};
 
 pub use json::JsonWriter;
+#[cfg(feature = "cli")]
 pub use live::{LiveDisplay, Status};
-pub use text::{TerminalWriter, TextWriter};
+#[cfg(feature = "cli")]
+pub use terminal::TerminalWriter;
+pub use text::TextWriter;
 
 /// What was said in one recording.
 #[derive(Clone, Debug, Default, PartialEq)]

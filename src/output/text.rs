@@ -1,8 +1,7 @@
-//! Text as it is recognized: a line for each utterance, in a pipe or on a terminal.
+//! Text as it is recognized: a line for each utterance.
 
 use std::io::{self, Write};
 
-use super::live::LiveDisplay;
 use super::{Writer, printable};
 use crate::recognizer::Event;
 
@@ -14,7 +13,7 @@ pub struct TextWriter<W> {
 }
 
 /// The lines of recordings.
-struct Lines {
+pub(super) struct Lines {
     /// `PATH<TAB>` before the text.
     with_path: bool,
     /// The recording has a line.
@@ -22,19 +21,23 @@ struct Lines {
 }
 
 impl Lines {
+    pub fn new(with_path: bool) -> Self {
+        Self { with_path, any: false }
+    }
+
     fn line(&self, path: &str, text: &str) -> String {
         let text = printable(text);
         if self.with_path { format!("{}\t{text}", printable(path)) } else { text }
     }
 
     /// The line of an utterance, unless nothing was said in it.
-    fn utterance(&mut self, path: &str, text: &str) -> Option<String> {
+    pub fn utterance(&mut self, path: &str, text: &str) -> Option<String> {
         self.any |= !text.is_empty();
         (!text.is_empty()).then(|| self.line(path, text))
     }
 
     /// The line of a recording in which nothing was said.
-    fn end(&mut self, path: &str) -> Option<String> {
+    pub fn end(&mut self, path: &str) -> Option<String> {
         (!std::mem::take(&mut self.any)).then(|| self.line(path, ""))
     }
 }
@@ -42,7 +45,7 @@ impl Lines {
 impl<W: Write> TextWriter<W> {
     /// A writer; `with_path` puts `PATH<TAB>` before each text.
     pub fn new(out: W, with_path: bool) -> Self {
-        Self { out, lines: Lines { with_path, any: false } }
+        Self { out, lines: Lines::new(with_path) }
     }
 
     fn write(&mut self, line: Option<String>) -> io::Result<()> {
@@ -67,61 +70,6 @@ impl<W: Write> Writer for TextWriter<W> {
 
     fn wants_partials(&self) -> bool {
         false
-    }
-}
-
-/// Prints utterances as lines on a terminal; under them stand the text that may still change, and a
-/// status line.
-pub struct TerminalWriter<W> {
-    display: LiveDisplay<W>,
-    lines: Lines,
-}
-
-impl<W: Write> TerminalWriter<W> {
-    /// A writer; `with_path` puts `PATH<TAB>` before each text.
-    pub fn new(out: W, with_path: bool) -> Self {
-        Self { display: LiveDisplay::new(out), lines: Lines { with_path, any: false } }
-    }
-
-    fn write(&mut self, line: Option<String>) -> io::Result<()> {
-        match line {
-            Some(line) => self.display.line(&line, columns()),
-            None => self.display.partial("", columns()),
-        }
-    }
-}
-
-/// Columns of the terminal.
-fn columns() -> usize {
-    usize::from(console::Term::stdout().size().1)
-}
-
-impl<W: Write> Writer for TerminalWriter<W> {
-    fn event(&mut self, path: &str, event: &Event) -> io::Result<()> {
-        match event {
-            Event::Final(segment) => {
-                let line = self.lines.utterance(path, &segment.text);
-                self.write(line)
-            }
-            Event::Partial(segment) => self.display.partial(&segment.text, columns()),
-        }
-    }
-
-    fn end(&mut self, path: &str, _warnings: &[String]) -> io::Result<()> {
-        let line = self.lines.end(path);
-        self.write(line)
-    }
-
-    fn wants_partials(&self) -> bool {
-        true
-    }
-
-    fn status(&mut self, status: &str) -> io::Result<()> {
-        self.display.status(status, columns())
-    }
-
-    fn clear(&mut self) -> io::Result<()> {
-        self.display.clear()
     }
 }
 
@@ -159,19 +107,6 @@ mod tests {
         let mut out = Vec::new();
         TextWriter::new(&mut out, false).event("a.wav", &events[1]).expect("written");
         assert_eq!(out, b"one\n", "not held back until the end");
-    }
-
-    #[test]
-    fn a_terminal_shows_what_may_change_under_the_lines() {
-        let mut out = Vec::new();
-        let mut writer = TerminalWriter::new(&mut out, false);
-        writer.event("a.wav", &Event::Partial(segment("on"))).expect("written");
-        writer.status("50 %").expect("written");
-        writer.event("a.wav", &Event::Final(segment("one"))).expect("written");
-        writer.end("a.wav", &[]).expect("written");
-        writer.clear().expect("written");
-        let text = String::from_utf8(out).expect("text");
-        assert!(text.contains("on\n50 %") && text.contains("one\n") && text.ends_with("\x1b[J"), "{text:?}");
     }
 
     #[test]

@@ -7,14 +7,13 @@
 //! [`Stream`] runs the three stages one after the other where it is called; [`pipeline`] runs
 //! them, and the reading of the audio, on threads of their own.
 
+mod builder;
 pub mod detector;
 pub mod embedded;
 pub mod front_end;
 mod load;
 mod loaded_model;
 mod open;
-#[cfg(feature = "digits")]
-mod packing;
 pub mod pipeline;
 pub mod segments;
 pub mod silero;
@@ -23,9 +22,28 @@ pub mod stream;
 pub mod transcript;
 pub mod words;
 
+pub use builder::RecognizerBuilder;
 pub use detector::{DetectorFactory, SpeechDetector};
 pub use open::Recognizer;
 pub use pipeline::Pipeline;
 pub use stream::{Stream, StreamOptions, step_batch};
 pub use transcript::{Event, Segment, Word, final_text};
 pub use words::{FrameClock, WordBuilder};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognizers_are_shared_and_streams_move_between_threads() {
+        fn shared<T: Send + Sync + Clone + std::fmt::Debug>() {}
+        fn moves<T: Send + std::fmt::Debug>() {}
+        shared::<Recognizer>();
+        shared::<StreamOptions>();
+        shared::<Event>();
+        shared::<crate::Error>();
+        moves::<Stream>();
+        moves::<Pipeline>();
+        moves::<RecognizerBuilder>();
+    }
+}

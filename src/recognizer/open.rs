@@ -1,5 +1,6 @@
 //! From a model file to a recogniser.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +20,17 @@ use super::words::FrameClock;
 pub struct Recognizer {
     model: LoadedModel,
     notes: Arc<[String]>,
+}
+
+impl fmt::Debug for Recognizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = self.engine().spec();
+        f.debug_struct("Recognizer")
+            .field("engine", &engine.name)
+            .field("tokens", &engine.num_tokens)
+            .field("sample_rate", &self.sample_rate())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recognizer {
@@ -114,10 +126,10 @@ impl Recognizer {
     /// The text of a whole recording, full scale ±1, at [`Recognizer::sample_rate`].
     ///
     /// # Errors
-    /// As [`Stream::push`].
+    /// As [`Stream::accept_waveform`].
     pub fn transcribe(&self, samples: &[f32]) -> Result<String> {
         let mut stream = self.stream()?;
-        let mut events = stream.push(samples)?;
+        let mut events = stream.accept_waveform(samples)?;
         events.extend(stream.finish()?);
         Ok(final_text(&events))
     }

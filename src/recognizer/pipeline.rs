@@ -9,6 +9,7 @@
 //! Where an endpoint resets the network's state, what is heard decides what is computed next, and
 //! Stepper and SegmentDecoder share a thread.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -51,6 +52,12 @@ pub struct Pipeline {
     stages: Vec<JoinHandle<()>>,
     /// The last event was sent.
     complete: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline").field("ended", &self.events.is_none()).finish_non_exhaustive()
+    }
 }
 
 impl Pipeline {

@@ -1,5 +1,6 @@
 //! One speaker's stream: samples in, events out.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::decode::{EndpointOptions, decoder_of};
@@ -36,8 +37,8 @@ impl Default for StreamOptions {
 /// it shares; has neither threads nor files.
 ///
 /// Two ways of use:
-/// - [`Stream::push`] and [`Stream::finish`] do everything at once;
-/// - [`Stream::accept`] and [`Stream::end`] only compute features, [`step_batch`] runs the
+/// - [`Stream::accept_waveform`] and [`Stream::finish`] do everything at once;
+/// - [`Stream::compute_features`] and [`Stream::input_finished`] only compute features, [`step_batch`] runs the
 ///   network for several streams together, and [`Stream::take_events`] gives what they said.
 pub struct Stream {
     front_end: FrontEnd,
@@ -91,6 +92,12 @@ pub(super) fn stages(
     Ok((front_end, stepper, segments))
 }
 
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("seconds", &self.seconds()).finish_non_exhaustive()
+    }
+}
+
 impl Stream {
     pub(super) fn new(model: &LoadedModel, options: &StreamOptions) -> Result<Self> {
         let (front_end, stepper, segments) = stages(model, options)?;
@@ -110,9 +117,9 @@ impl Stream {
     /// # Errors
     /// A sample that is no number (then none of its second's samples is taken); the engine's
     /// failure; samples after [`Stream::finish`].
-    pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Event>> {
+    pub fn accept_waveform(&mut self, samples: &[f32]) -> Result<Vec<Event>> {
         for piece in samples.chunks(PIECE_SAMPLES) {
-            self.accept(piece)?;
+            self.compute_features(piece)?;
             self.run_alone()?;
         }
         Ok(self.take_events())
@@ -124,7 +131,7 @@ impl Stream {
     /// # Errors
     /// The engine's failure.
     pub fn finish(&mut self) -> Result<Vec<Event>> {
-        self.end();
+        self.input_finished();
         self.run_alone()?;
         Ok(self.take_events())
     }
@@ -132,8 +139,8 @@ impl Stream {
     /// Takes samples and computes their features; the network does not run.
     ///
     /// # Errors
-    /// As [`Stream::push`], the engine's excepted.
-    pub fn accept(&mut self, samples: &[f32]) -> Result<()> {
+    /// As [`Stream::accept_waveform`], the engine's excepted.
+    pub fn compute_features(&mut self, samples: &[f32]) -> Result<()> {
         if self.phase != Phase::Open {
             return Err(Error::new(Stage::Audio, "the stream is finished").hint("reset it first"));
         }
@@ -143,7 +150,7 @@ impl Stream {
     }
 
     /// Notes that no more samples will come; the network does not run.
-    pub fn end(&mut self) {
+    pub fn input_finished(&mut self) {
         if self.phase == Phase::Open {
             self.phase = Phase::Ended;
             self.segments.set_duration(self.front_end.seconds());
@@ -163,7 +170,7 @@ impl Stream {
         self.events.push(event);
     }
 
-    /// What was said since it was last asked. After [`Stream::end`] the last one is a `Final`
+    /// What was said since it was last asked. After [`Stream::input_finished`] the last one is a `Final`
     /// that comes when no step is ready any more.
     pub fn take_events(&mut self) -> Vec<Event> {
         if self.phase == Phase::Ended && self.ready() == 0 {

@@ -253,7 +253,7 @@ impl Slot {
             Item::Mark => self.stream.ready() == 0,
             Item::Restart | Item::Silence(_) | Item::Finish => {
                 if !std::mem::replace(&mut self.ending, true) {
-                    self.stream.end();
+                    self.stream.input_finished();
                 }
                 self.stream.ready() == 0
             }
@@ -296,7 +296,7 @@ impl Slot {
 
     fn accept(&mut self, samples: &[f32]) {
         self.samples += samples.len();
-        if let Err(error) = self.stream.accept(samples) {
+        if let Err(error) = self.stream.compute_features(samples) {
             self.fail(error.to_string());
         }
     }

@@ -49,7 +49,6 @@ impl BitWriter {
     }
 
     /// The number of bits written.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.bytes.len() * 8 + self.filled as usize
     }
@@ -96,6 +95,19 @@ impl<'a> BitReader<'a> {
             return Err(Error::new(Stage::Text, "the file ends too early"));
         }
         Ok(())
+    }
+
+    /// Goes on to the next whole byte.
+    pub fn align(&mut self) {
+        self.at = self.at.next_multiple_of(8);
+    }
+
+    /// The next bytes, from a whole byte on; `None` where there are fewer.
+    pub fn take_bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let begin = self.at / 8;
+        let taken = self.bytes.get(begin..begin.checked_add(count)?)?;
+        self.at += count * 8;
+        Some(taken)
     }
 
     /// The next 32 bits, without taking them.
@@ -177,6 +189,9 @@ impl Huffman {
         let mut order: Vec<u16> =
             (0..lengths.len() as u16).filter(|&s| lengths[usize::from(s)] > 0).collect();
         order.sort_by_key(|&s| (lengths[usize::from(s)], s));
+        if order.is_empty() {
+            return Self { lengths, ..Self::default() };
+        }
         let mut code = Self {
             codes: vec![0; lengths.len()],
             table: vec![(0, 0); 1 << TABLE_BITS],
@@ -212,6 +227,11 @@ impl Huffman {
         code
     }
 
+    /// Whether any symbol has a code.
+    pub fn has_symbols(&self) -> bool {
+        !self.order.is_empty()
+    }
+
     /// Writes a symbol.
     pub fn put(&self, symbol: usize, bits: &mut BitWriter) {
         bits.put(self.codes[symbol], u32::from(self.lengths[symbol]));
@@ -219,6 +239,10 @@ impl Huffman {
 
     /// Reads a symbol; 0 where there is none.
     pub fn get(&self, bits: &mut BitReader) -> usize {
+        if !self.has_symbols() {
+            bits.at += 1;
+            return 0;
+        }
         let ahead = bits.peek();
         let (symbol, length) = self.table[(ahead >> (32 - TABLE_BITS)) as usize];
         if length > 0 {

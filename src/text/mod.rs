@@ -4,8 +4,16 @@ pub(crate) mod bits;
 pub mod bytes;
 pub mod ngram;
 pub mod normalize;
+pub mod numbers;
 pub mod pronunciation;
 pub mod tokens;
+
+/// The place of a part inside its line, in characters from 1 on; the end of the line for other texts.
+pub(crate) fn column(line: &str, part: &str) -> String {
+    let offset = (part.as_ptr() as usize).wrapping_sub(line.as_ptr() as usize);
+    let before = line.get(..offset).unwrap_or(line);
+    format!("column {}", before.chars().count() + 1)
+}
 
 pub use bytes::ByteTokens;
 pub use tokens::TokenTable;

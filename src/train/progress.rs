@@ -4,6 +4,7 @@ use super::score::DevScore;
 
 /// News of a run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Progress {
     /// Recordings read, of how many.
     Loading(usize, usize),

@@ -47,6 +47,21 @@ pub struct Options {
     pub stop_after: Option<u64>,
 }
 
+impl Options {
+    /// A run of its own, from random weights, on every core.
+    pub fn new(data: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            out: out.into(),
+            threads: None,
+            earlier: Earlier::default(),
+            accept_changes: false,
+            from: None,
+            stop_after: None,
+        }
+    }
+}
+
 /// Takes what a run reports.
 pub(super) type Report<'r> = &'r mut dyn FnMut(Progress);
 

@@ -61,7 +61,7 @@ pub fn expected(clip: &str) -> String {
     let recognizer = recognizer();
     let samples = hearken::audio::read_all(&path(clip), recognizer.sample_rate()).expect("a clip");
     let mut stream = recognizer.stream().expect("a stream");
-    let mut events = stream.push(&samples).expect("heard");
+    let mut events = stream.accept_waveform(&samples).expect("heard");
     events.extend(stream.finish().expect("heard"));
     let text = final_text(&events);
     assert!(!text.is_empty(), "{clip} says something");

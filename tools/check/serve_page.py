@@ -137,7 +137,7 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
         heard = text(page)
         words = page.locator(".word").count()
         page.locator(".word").first.click()
-        page.wait_for_selector(".word.playing", timeout=5000)
+        page.wait_for_selector(".word.playing", timeout=30000)
         box, line = page.locator(".word").first.bounding_box(), page.locator("#transcript p").first.bounding_box()
         assert line["y"] <= box["y"] and box["y"] + box["height"] <= line["y"] + line["height"], (box, line)
         wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
@@ -197,9 +197,9 @@ def main():
                 assert page.locator(".word[tabindex='0']").all_inner_texts() == expected.split()[1:2], "one place for Tab"
                 assert " s, sure to " in page.locator(".word").first.get_attribute("aria-description")
                 page.keyboard.press("Enter")
-                page.wait_for_selector(".word.playing", timeout=5000)
+                page.wait_for_selector(".word.playing", timeout=30000)
                 # The pictures are the recording's.
-                page.wait_for_function("() => document.getElementById('source').textContent !== ''", timeout=20000)
+                page.wait_for_function("() => document.getElementById('source').textContent !== ''", timeout=60000)
                 assert page.inner_text("#source") == f"of {os.path.basename(args.recording)}"
                 page.wait_for_timeout(1000)
                 drawn = {c: coloured(page, c) for c in ("spectrogram", "tokens", "state")}
@@ -216,7 +216,7 @@ def main():
                 page.wait_for_selector(".source")
                 assert page.inner_text("#status") == "Listening.", page.inner_text("#status")
                 page.evaluate("document.querySelector('.word').click()")
-                page.wait_for_selector(".word.playing", timeout=5000)
+                page.wait_for_selector(".word.playing", timeout=30000)
                 page.keyboard.press("Escape")
                 assert page.locator(".word.playing").count() == 0
                 assert page.inner_text("#status") == "Listening.", page.inner_text("#status")
@@ -244,18 +244,18 @@ def main():
                 page.click("#listen")
                 page.wait_for_selector("#status:text-is('Listening.')")
                 server.process.send_signal(signal.SIGSTOP)
-                page.wait_for_selector("#problem:not([hidden])", timeout=20000)
+                page.wait_for_selector("#problem:not([hidden])", timeout=60000)
                 print("hung:", page.inner_text("#problem"))
                 assert "does not answer" in page.inner_text("#problem")
                 server.process.send_signal(signal.SIGCONT)
-                page.wait_for_selector("#problem", state="hidden", timeout=20000)
+                page.wait_for_selector("#problem", state="hidden", timeout=60000)
                 server.process.send_signal(signal.SIGSTOP)
                 page.click("#listen")
-                page.wait_for_selector("#status:text-is('Not listening.')", timeout=20000)
+                page.wait_for_selector("#status:text-is('Not listening.')", timeout=60000)
                 print("hung at the end:", page.inner_text("#problem"))
                 assert "last words" in page.inner_text("#problem")
                 page.click("#listen")
-                page.wait_for_selector("#problem:not([hidden])", timeout=20000)
+                page.wait_for_selector("#problem:not([hidden])", timeout=60000)
                 print("hung at the beginning:", page.inner_text("#problem"))
                 assert "does not answer" in page.inner_text("#problem")
                 page.wait_for_selector("#status:text-is('Not listening.')")
@@ -267,7 +267,7 @@ def main():
             with browser as page:
                 page.goto(foreign)
                 page.click("#listen")
-                page.wait_for_selector("#problem:not([hidden])", timeout=20000)
+                page.wait_for_selector("#problem:not([hidden])", timeout=60000)
                 print("not allowed:", page.inner_text("#problem"))
                 assert "--allow-origin" in page.inner_text("#problem")
 

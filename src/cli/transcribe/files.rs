@@ -26,6 +26,22 @@ struct Task<'a> {
     stamp: Option<Stamp>,
 }
 
+impl Task<'_> {
+    /// What the journal keeps of it.
+    fn done(&self, transcript: &Transcript) -> Done {
+        Done {
+            recording: self.input.name(),
+            stamp: self.stamp,
+            transcript: quoted(&self.target).into_owned(),
+            seconds: transcript.duration(),
+            warnings: transcript.warnings.clone(),
+        }
+    }
+}
+
+/// Recordings that may wait for being written, and are written together.
+const BATCH: usize = 64;
+
 /// A recording that a worker is done with.
 struct Finished {
     /// Which of the tasks.
@@ -149,7 +165,7 @@ fn work(
     progress: &mut Progress,
 ) -> std::result::Result<Outcome, Stop> {
     let next = AtomicUsize::new(0);
-    let (out, finished) = bounded::<Finished>(job.workers().max(1));
+    let (out, finished) = bounded::<Finished>(BATCH);
     thread::scope(|scope| {
         // Goes when this ends, and workers that wait for it with it.
         let finished = finished;
@@ -161,17 +177,11 @@ fn work(
         let mut outcome = Outcome::Done;
         loop {
             match finished.recv_timeout(progress::EVERY) {
-                Ok(Finished { task, result }) => {
-                    let task = &tasks[task];
-                    // What was cut off by Ctrl-C is for the next run.
-                    if job.interrupt.is_asked() {
-                        continue;
-                    }
-                    let failed = write(job, task, result, journal, progress)?;
-                    progress.count(failed);
-                    if failed {
-                        outcome = Outcome::SomeFailed;
-                    }
+                // What was cut off by Ctrl-C is for the next run.
+                Ok(_) if job.interrupt.is_asked() => {}
+                Ok(first) => {
+                    let batch = std::iter::once(first).chain(finished.try_iter().take(BATCH));
+                    outcome = outcome.max(write(job, tasks, batch, journal, progress)?);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -202,34 +212,43 @@ fn hear_tasks(job: &Job, tasks: &[Task], next: &AtomicUsize, out: &Sender<Finish
     }
 }
 
-/// Writes a transcript; whether something was wrong with the recording.
+/// Writes transcripts of recordings that have ended; one flush of the journal serves all of them.
 fn write(
     job: &Job,
-    task: &Task,
-    result: Result<(Vec<Segment>, Problems)>,
+    tasks: &[Task],
+    batch: impl Iterator<Item = Finished>,
     journal: &mut Journal,
-    progress: &Progress,
-) -> Result<bool> {
-    let (segments, problems) = match result {
-        Ok(heard) => heard,
-        Err(error) => {
-            progress.suspend(|| complain(&error.in_file(&task.input.path)));
-            return Ok(true);
+    progress: &mut Progress,
+) -> Result<Outcome> {
+    let mut outcome = Outcome::Done;
+    let mut transcripts = Vec::new();
+    for Finished { task, result } in batch {
+        let task = &tasks[task];
+        match result {
+            Ok((segments, problems)) => {
+                let warnings = problems.messages();
+                transcripts.push((task, Transcript { path: task.input.name(), segments, warnings }));
+            }
+            Err(error) => {
+                progress.suspend(|| complain(&error.in_file(&task.input.path)));
+                progress.count(true);
+                outcome = Outcome::SomeFailed;
+            }
         }
-    };
-    let transcript = Transcript { path: task.input.name(), segments, warnings: problems.messages() };
-    let failed = |e| io_error(Stage::Output, &task.target, e);
-    if let Some(folder) = task.target.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    journal.note(&Done {
-        recording: task.input.name(),
-        stamp: task.stamp,
-        transcript: quoted(&task.target).into_owned(),
-        seconds: transcript.duration(),
-        warnings: transcript.warnings.clone(),
-    })?;
-    crate::fs::write(&task.target, job.args.format.write(&transcript).as_bytes()).map_err(failed)?;
-    progress.suspend(|| warn(task.input, &transcript.warnings));
-    Ok(!transcript.warnings.is_empty())
+    let done: Vec<Done> = transcripts.iter().map(|(task, transcript)| task.done(transcript)).collect();
+    journal.note(&done)?;
+    for (task, transcript) in &transcripts {
+        let failed = |e| io_error(Stage::Output, &task.target, e);
+        if let Some(folder) = task.target.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        crate::fs::write(&task.target, job.args.format.write(transcript).as_bytes()).map_err(failed)?;
+        progress.suspend(|| warn(task.input, &transcript.warnings));
+        progress.count(!transcript.warnings.is_empty());
+        if !transcript.warnings.is_empty() {
+            outcome = Outcome::SomeFailed;
+        }
+    }
+    Ok(outcome)
 }

@@ -105,7 +105,7 @@ impl Journal {
                 journal.file.set_len(0).map_err(failed)?;
                 journal.file.rewind().map_err(failed)?;
                 let hearken = env!("CARGO_PKG_VERSION").into();
-                journal.append(&Head { hearken, settings: settings.clone() })?;
+                journal.append(&[Head { hearken, settings: settings.clone() }])?;
             }
         }
         Ok(journal)
@@ -136,9 +136,15 @@ impl Journal {
         Ok(())
     }
 
-    fn append(&mut self, line: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec(line).unwrap_or_default();
-        text.push(b'\n');
+    fn append(&mut self, lines: &[impl Serialize]) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        for line in lines {
+            text.extend(serde_json::to_vec(line).unwrap_or_default());
+            text.push(b'\n');
+        }
         let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
         written.map_err(|e| io_error(Stage::Output, &self.path, e))
     }
@@ -155,11 +161,11 @@ impl Journal {
         self.done.get(recording).is_some_and(|done| is_name(transcript, &done.transcript))
     }
 
-    /// Notes that a recording is done; to be called before its transcript appears.
+    /// Notes that recordings are done; to be called before their transcripts appear.
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub fn note(&mut self, done: &Done) -> Result<()> {
+    pub fn note(&mut self, done: &[Done]) -> Result<()> {
         self.append(done)
     }
 }
@@ -195,7 +201,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (a, b) = (done(folder.path(), "a.wav"), done(folder.path(), "b.wav"));
         let mut journal = Journal::open(folder.path(), &settings("m"), false).expect("opened");
-        journal.note(&a).expect("noted");
+        journal.note(std::slice::from_ref(&a)).expect("noted");
         journal.file.write_all(b"{\"recording\": \"b.w").expect("written");
         drop(journal);
         let mut journal = Journal::open(folder.path(), &settings("m"), true).expect("opened");
@@ -203,7 +209,7 @@ mod tests {
             journal.done(&done.recording, done.stamp, Path::new(&done.transcript)).cloned()
         };
         assert_eq!((know(&journal, &a), know(&journal, &b)), (Some(a.clone()), None));
-        journal.note(&b).expect("noted");
+        journal.note(std::slice::from_ref(&b)).expect("noted");
         drop(journal);
         let journal = Journal::open(folder.path(), &settings("m"), true).expect("opened");
         assert_eq!(know(&journal, &b), Some(b.clone()));

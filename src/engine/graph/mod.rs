@@ -7,6 +7,11 @@ pub mod ort_library;
 #[cfg(feature = "tract")]
 pub mod tract;
 
+#[cfg(any(feature = "tract", feature = "ort"))]
+use ndarray::ArrayViewD;
+
+#[cfg(any(feature = "tract", feature = "ort"))]
+use crate::engine::TensorData;
 use crate::engine::{EngineKind, EngineOptions, StateTensor};
 use crate::error::{Error, Result, Stage};
 #[cfg(feature = "tract")]
@@ -21,6 +26,29 @@ pub trait Graph: Send + Sync {
     /// When an input is missing or does not fit, an output is neither float32 nor int64, or the
     /// runtime fails.
     fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>>;
+}
+
+/// An input as the runtimes take it.
+#[cfg(any(feature = "tract", feature = "ort"))]
+fn array<'a, T>(name: &str, tensor: &StateTensor, values: &'a [T]) -> Result<ArrayViewD<'a, T>> {
+    ArrayViewD::from_shape(tensor.shape.as_slice(), values).map_err(|_| {
+        let problem = format!("expected values of the shape {:?}, found {}", tensor.shape, values.len());
+        Error::new(Stage::Engine, problem).at(format!("input `{name}`"))
+    })
+}
+
+#[cfg(any(feature = "tract", feature = "ort"))]
+impl From<ArrayViewD<'_, f32>> for StateTensor {
+    fn from(array: ArrayViewD<'_, f32>) -> Self {
+        Self { shape: array.shape().to_vec(), data: TensorData::F32(array.iter().copied().collect()) }
+    }
+}
+
+#[cfg(any(feature = "tract", feature = "ort"))]
+impl From<ArrayViewD<'_, i64>> for StateTensor {
+    fn from(array: ArrayViewD<'_, i64>) -> Self {
+        Self { shape: array.shape().to_vec(), data: TensorData::I64(array.iter().copied().collect()) }
+    }
 }
 
 /// Opens a file's bytes on an engine that runs graphs.

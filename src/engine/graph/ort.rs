@@ -11,7 +11,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
 
 use super::ort_library::{LibrarySearch, check_file};
-use super::{Graph, one_line};
+use super::{Graph, array, one_line};
 use crate::engine::{StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::OnnxFile;
@@ -62,13 +62,12 @@ impl Graph for OrtGraph {
     fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>> {
         let mut values: Vec<(&str, SessionInputValue)> = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
-            let shape = tensor.shape.clone();
             let value: SessionInputValue = match &tensor.data {
                 TensorData::F32(all) => {
-                    TensorRef::from_array_view((shape, all.as_slice())).map_err(failed)?.into()
+                    TensorRef::from_array_view(array(name, tensor, all)?).map_err(failed)?.into()
                 }
                 TensorData::I64(all) => {
-                    TensorRef::from_array_view((shape, all.as_slice())).map_err(failed)?.into()
+                    TensorRef::from_array_view(array(name, tensor, all)?).map_err(failed)?.into()
                 }
             };
             values.push((name, value));
@@ -80,12 +79,10 @@ impl Graph for OrtGraph {
             let value = outputs
                 .get(name)
                 .ok_or_else(|| Error::new(Stage::Engine, format!("onnxruntime gave no `{name}`")))?;
-            let lengths = |shape: &[i64]| shape.iter().map(|&d| d.max(0) as usize).collect();
-            if let Ok((shape, all)) = value.try_extract_tensor::<f32>() {
-                return Ok(StateTensor { shape: lengths(shape), data: TensorData::F32(all.to_vec()) });
+            match value.try_extract_array::<f32>() {
+                Ok(all) => Ok(StateTensor::from(all)),
+                Err(_) => Ok(StateTensor::from(value.try_extract_array::<i64>().map_err(failed)?)),
             }
-            let (shape, all) = value.try_extract_tensor::<i64>().map_err(failed)?;
-            Ok(StateTensor { shape: lengths(shape), data: TensorData::I64(all.to_vec()) })
         };
         self.outputs.iter().map(tensor).collect()
     }

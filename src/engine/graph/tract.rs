@@ -12,7 +12,7 @@ use tract_onnx::tract_core::ops::nn::leaky_relu;
 use tract_onnx::tract_hir::internal::{InferenceOp, bail, expand};
 use tract_onnx::tract_hir::ops::math::tanh;
 
-use super::{Graph, one_line};
+use super::{Graph, array, one_line};
 use crate::engine::{StateTensor, TensorData};
 use crate::error::{Error, Result, Stage, catch_panic};
 use crate::onnx::OnnxFile;
@@ -62,19 +62,17 @@ impl Graph for TractGraph {
             let missing = || Error::new(Stage::Engine, format!("nothing was given for the input `{name}`"));
             let (_, tensor) = inputs.iter().find(|(given, _)| given == name).ok_or_else(missing)?;
             let value = match &tensor.data {
-                TensorData::F32(all) => Tensor::from_shape(&tensor.shape, all),
-                TensorData::I64(all) => Tensor::from_shape(&tensor.shape, all),
+                TensorData::F32(all) => Tensor::from(array(name, tensor, all)?.to_owned()),
+                TensorData::I64(all) => Tensor::from(array(name, tensor, all)?.to_owned()),
             };
-            values.push(value.map_err(failed)?.into());
+            values.push(value.into());
         }
         let outputs = no_panic(|| self.model.run(values))?;
         let tensor = |value: &TValue| -> Result<StateTensor> {
-            let shape = value.shape().to_vec();
-            let data = match to_vec::<f32>(value) {
-                Ok(all) => TensorData::F32(all),
-                Err(_) => TensorData::I64(to_vec::<i64>(value)?),
-            };
-            Ok(StateTensor { shape, data })
+            match value.to_plain_array_view::<f32>() {
+                Ok(all) => Ok(StateTensor::from(all)),
+                Err(_) => Ok(StateTensor::from(value.to_plain_array_view::<i64>().map_err(failed)?)),
+            }
         };
         outputs.iter().map(tensor).collect()
     }
@@ -93,11 +91,6 @@ fn rnn(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp
     let body = RNN { fore: activation()?, back: activation()? };
     let cell = CommonRec::from_node_and_options(node, 3, 0, Box::new(body))?;
     Ok((expand(cell), vec![]))
-}
-
-fn to_vec<T: Datum + Copy>(value: &TValue) -> Result<Vec<T>> {
-    let view = value.to_plain_array_view::<T>().map_err(failed)?;
-    Ok(view.iter().copied().collect())
 }
 
 /// The root of tract's chain of causes, and the node that the chain names.

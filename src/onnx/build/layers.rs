@@ -268,15 +268,14 @@ impl<'a> Body<'a> {
     /// Adds a constant, stored as the precision says; it is found under `name` as float32.
     fn store(&mut self, name: &str, shape: &[usize], data: &[f32]) {
         let to_float = || vec![int("to", FLOAT.into())];
-        let is_matrix = [".weight", ".W", ".R"].iter().any(|end| name.ends_with(end));
         match self.precision {
-            Precision::Float16 if is_matrix => {
+            Precision::Float16 if is_matrix(name) => {
                 let bits: Vec<u16> = data.iter().map(|&v| f16::from_f32(v).to_bits()).collect();
-                let stored = format!("{name}.fp16");
+                let stored = half_name(name);
                 self.graph.f16s(&stored, shape, &bits);
                 self.graph.chain("Cast", name, &[&stored], to_float());
             }
-            Precision::Int8 | Precision::Int8Dynamic if is_matrix => {
+            Precision::Int8 | Precision::Int8Dynamic if is_matrix(name) => {
                 let columns = shape.last().copied().unwrap_or(1);
                 let (integers, scales) = quantise_rows(data, columns, LEVELS);
                 let [stored, scale, cast] = ["int8", "scale", "float"].map(|s| format!("{name}.{s}"));
@@ -292,4 +291,14 @@ impl<'a> Body<'a> {
             _ => self.graph.f32s(name, shape, data),
         }
     }
+}
+
+/// Whether a parameter is a matrix, which is stored as the precision says.
+pub(in crate::onnx) fn is_matrix(name: &str) -> bool {
+    [".weight", ".W", ".R"].iter().any(|end| name.ends_with(end))
+}
+
+/// The tensor that holds a parameter as 16-bit floats.
+pub(in crate::onnx) fn half_name(name: &str) -> String {
+    format!("{name}.fp16")
 }

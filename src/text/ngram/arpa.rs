@@ -9,6 +9,7 @@ use super::trie::TrieBuilder;
 use super::vocabulary::{MAX_WORD_BYTES, Vocabulary};
 use super::{MAX_ORDER, NEVER, NgramModel, NgramSink, UNKNOWN};
 use crate::error::{Error, Result, Stage, io};
+use crate::text::column;
 
 /// Writes a model as it comes.
 pub struct ArpaWriter<'a, W> {
@@ -77,11 +78,11 @@ const MAX_LINE_BYTES: u64 = (MAX_ORDER * (MAX_WORD_BYTES + 1) + 100) as u64;
 /// before `\data\` is passed over.
 ///
 /// # Errors
-/// When it cannot be read, or is no ARPA file; names the line.
+/// When it cannot be read, or is no ARPA file; names the line, and the column of what is wrong in it.
 pub fn read_arpa(input: impl BufRead, memory: usize) -> Result<NgramModel> {
     let mut lines = Lines { input, number: 0, line: String::new() };
     let model = read_model(&mut lines, memory);
-    model.map_err(|e| e.at(format!("line {}", lines.number)))
+    model.map_err(|e| e.within(format!("line {}", lines.number)))
 }
 
 fn read_model<R: BufRead>(lines: &mut Lines<R>, memory: usize) -> Result<NgramModel> {
@@ -217,31 +218,34 @@ impl<R: BufRead> Lines<R> {
 /// The values and the words of a line.
 fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f32, f32)> {
     let mut parts = line.split([' ', '\t']).filter(|part| !part.is_empty());
-    let number = |text: Option<&str>, most: f32| match text.map(str::parse::<f32>) {
+    let number = |text: Option<&str>, most: f32, kind: &str| match text.map(str::parse::<f32>) {
         Some(Ok(value)) if value <= most => Ok(value.max(NEVER)),
-        _ => {
-            let text = text.unwrap_or("nothing");
-            let kind = if most == 0.0 {
-                "the logarithm of a probability, at most 0"
-            } else {
-                "the logarithm of a back-off weight"
-            };
-            Err(wrong(format!("expected {kind}, found `{}`", short(text))))
-        }
+        _ => Err(wrong(format!("expected {kind}, found `{}`", short(text.unwrap_or("nothing"))))
+            .at(column(line, text.unwrap_or_default()))),
     };
     // Rounding makes some probabilities larger than 1.
-    let log_prob = number(parts.next(), 1e-3)?.min(0.0);
+    let log_prob = number(parts.next(), 1e-3, "the logarithm of a probability, at most 0")?.min(0.0);
     words.clear();
     words.extend(parts.by_ref().take(order));
     if words.len() < order {
-        return Err(wrong(format!("expected {order} words behind the number, found {}", words.len())));
+        let problem = format!("expected {order} words behind the number, found {}", words.len());
+        return Err(wrong(problem).at(column(line, "")));
     }
-    let backoff = parts.next().map_or(Ok(0.0), |text| number(Some(text), 99.0))?;
+    if let Some(long) = words.iter().find(|word| word.len() > MAX_WORD_BYTES) {
+        return Err(wrong(format!(
+            "expected words of at most {MAX_WORD_BYTES} bytes, found `{}`",
+            short(long)
+        ))
+        .at(column(line, long)));
+    }
+    let weight = |text| number(Some(text), -NEVER, "the logarithm of a back-off weight");
+    let backoff = parts.next().map_or(Ok(0.0), weight)?;
     if let Some(more) = parts.next() {
         return Err(wrong(format!(
             "expected a number, {order} words and a number, found also `{}`",
             short(more)
-        )));
+        ))
+        .at(column(line, more)));
     }
     Ok((log_prob, backoff))
 }
@@ -294,7 +298,10 @@ impl SectionReader<'_> {
             let mut words = Vec::with_capacity(order);
             let (log_prob, backoff) = parse(line, order, &mut words)?;
             for (id, word) in ids.iter_mut().zip(&words) {
-                let unknown = || wrong(format!("the word `{}` is not among the 1-grams", short(word)));
+                let unknown = || {
+                    wrong(format!("the word `{}` is not among the 1-grams", short(word)))
+                        .at(column(line, word))
+                };
                 *id =
                     if *word == "<UNK>" { UNKNOWN } else { self.vocabulary.id(word).ok_or_else(unknown)? };
             }
@@ -304,7 +311,8 @@ impl SectionReader<'_> {
                     "`{}` continues `{}`, which is not in the section before",
                     short(line),
                     short(&history)
-                )));
+                ))
+                .at(column(line, words[0])));
             }
             let key = ids.iter().fold(0_u128, |key, &id| self.packing.push(key, id));
             sorter.push(Entry::new(key, [log_prob.to_bits(), backoff.to_bits()]))?;

@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::path::Path;
 
 use super::trie::{NgramState, Trie};
-use super::{Vocabulary, read_arpa};
+use super::{Text, Vocabulary, read_arpa};
 use crate::error::{Error, Result, Stage, io};
 
 /// An n-gram language model.
@@ -83,16 +83,24 @@ impl NgramModel {
     /// # Errors
     /// When the text cannot be read; names the line.
     pub fn perplexity(&self, name: &Path, text: impl BufRead) -> Result<Perplexity> {
+        self.measure(Text::default(), name, text)
+    }
+
+    /// The same, with the text put into the form of [`Text::normalized`].
+    ///
+    /// # Errors
+    /// As [`NgramModel::perplexity`].
+    pub fn perplexity_normalized(&self, name: &Path, text: impl BufRead) -> Result<Perplexity> {
+        self.measure(Text::normalized(), name, text)
+    }
+
+    fn measure(&self, mut read: Text, name: &Path, text: impl BufRead) -> Result<Perplexity> {
+        read.read(name, text, |_| {})?;
         let mut result = Perplexity::default();
-        for (line, number) in text.lines().zip(1..) {
-            let line = line.map_err(|e| io(Stage::Text, name, e).at(format!("line {number}")))?;
-            let mut words = line.split_ascii_whitespace().peekable();
-            if words.peek().is_none() {
-                continue;
-            }
+        read.for_each_sentence(|words, sentence| {
             let mut state = self.trie.begin_state();
-            for word in words {
-                let (log_prob, next, known) = self.score(state, word);
+            for &word in sentence {
+                let (log_prob, next, known) = self.score(state, &words[word as usize]);
                 state = next;
                 result.words += 1;
                 result.log_prob += f64::from(log_prob);
@@ -103,7 +111,8 @@ impl NgramModel {
             }
             result.log_prob += f64::from(self.trie.next(state, super::END).0);
             result.sentences += 1;
-        }
+            Ok(())
+        })?;
         Ok(result)
     }
 }

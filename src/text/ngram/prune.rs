@@ -22,7 +22,8 @@ impl Trie {
                 }
                 let loss = Loss::new(self, history);
                 for node in self.successors(history) {
-                    keep[node] = needed[node] || loss.of(self, node) >= threshold;
+                    // Rounding makes some losses slightly negative.
+                    keep[node] = needed[node] || loss.of(self, node).max(0.0) >= threshold;
                     if keep[node] {
                         needed[history as usize] = true;
                         needed[self.suffix(history, self.words[node]) as usize] = true;

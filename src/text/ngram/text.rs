@@ -10,6 +10,7 @@ use super::UNKNOWN;
 use super::estimate::{EstimateOptions, Estimator};
 use super::vocabulary::{MAX_WORD_BYTES, Vocabulary};
 use crate::error::{Error, Result, Stage, io};
+use crate::text::normalize;
 
 /// Texts up to this length stay in memory, bytes of ids.
 const IN_MEMORY: usize = 64 << 20;
@@ -28,6 +29,7 @@ pub enum VocabularyLimit {
 
 /// Texts that have been read.
 pub struct Text {
+    normalize: bool,
     ids: HashMap<Box<str>, u32>,
     counts: Vec<u64>,
     /// Sentences as numbers of 7 bits a byte: words in the order in which they came, from 1 on; 0 ends a
@@ -43,6 +45,7 @@ pub struct Text {
 impl Default for Text {
     fn default() -> Self {
         Self {
+            normalize: false,
             ids: HashMap::new(),
             counts: Vec::new(),
             sentences: SpooledTempFile::new(IN_MEMORY),
@@ -55,6 +58,12 @@ impl Default for Text {
 }
 
 impl Text {
+    /// A reader that puts words into the form in which they are recognized: lower case, without
+    /// punctuation; a full stop, a question mark or an exclamation mark ends a sentence.
+    pub fn normalized() -> Self {
+        Self { normalize: true, ..Self::default() }
+    }
+
     /// The number of words, with repetitions.
     pub fn num_words(&self) -> u64 {
         self.words
@@ -74,10 +83,14 @@ impl Text {
     ///
     /// # Errors
     /// When it cannot be read, is no UTF-8, or has a word that is far too long or reserved; names the
-    /// line.
+    /// line and the column.
     pub fn read(&mut self, name: &Path, mut text: impl BufRead, mut progress: impl FnMut(u64)) -> Result<()> {
+        let at =
+            |e: Error, line: u64, column: u64| e.at(format!("line {line}, column {column}")).in_file(name);
         let mut word: Vec<u8> = Vec::new();
         let mut line = 1;
+        // Characters of the line, up to the next one and up to the word.
+        let (mut column, mut begin) = (1, 1);
         let mut first = true;
         loop {
             let bytes = text.fill_buf().map_err(|e| io(Stage::Text, name, e))?;
@@ -91,19 +104,25 @@ impl Text {
                     .hint("unpack it first"));
             }
             for &byte in bytes {
+                // Continuation bytes of UTF-8 are no characters of their own.
+                column += u64::from(byte & 0xc0 != 0x80);
                 if !byte.is_ascii_whitespace() {
+                    if word.is_empty() {
+                        begin = column - 1;
+                    }
                     word.push(byte);
                     if word.len() > MAX_WORD_BYTES {
                         let problem =
                             format!("expected words, found more than {MAX_WORD_BYTES} bytes without a space");
                         return Err(Error::new(Stage::Text, problem)
-                            .at(format!("line {line}"))
+                            .at(format!("line {line}, column {begin}"))
                             .in_file(name));
                     }
                     continue;
                 }
-                self.end_word(&mut word).map_err(|e| e.at(format!("line {line}")).in_file(name))?;
+                self.end_word(&mut word).map_err(|e| at(e, line, begin))?;
                 if byte == b'\n' {
+                    column = 1;
                     self.end_sentence()?;
                     line += 1;
                 }
@@ -111,21 +130,35 @@ impl Text {
             text.consume(length);
             progress(length as u64);
         }
-        self.end_word(&mut word).map_err(|e| e.at(format!("line {line}")).in_file(name))?;
+        self.end_word(&mut word).map_err(|e| at(e, line, begin))?;
         self.end_sentence()
     }
 
+    /// Takes the bytes between two spaces.
     fn end_word(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let wrong = |problem: String| Err(Error::new(Stage::Text, problem));
         let Ok(mut word) = std::str::from_utf8(bytes) else {
-            return wrong("expected text in UTF-8, found other bytes".into());
+            return Err(Error::new(Stage::Text, "expected text in UTF-8, found other bytes"));
         };
         if self.words == 0 {
             word = word.trim_start_matches('\u{feff}');
         }
+        if !self.normalize || is_normal(word) {
+            self.add_word(word)?;
+        } else {
+            normalize::words(word).iter().try_for_each(|word| self.add_word(word))?;
+            if ends_sentence(word) {
+                self.end_sentence()?;
+            }
+        }
+        bytes.clear();
+        Ok(())
+    }
+
+    fn add_word(&mut self, word: &str) -> Result<()> {
+        let wrong = |problem: String| Err(Error::new(Stage::Text, problem));
         if word == "<s>" || word == "</s>" {
             return wrong(format!(
                 "`{word}` stands for the ends of sentences and cannot be a word of a text"
@@ -145,7 +178,6 @@ impl Text {
         self.counts[id as usize] += 1;
         self.words += 1;
         self.in_sentence = true;
-        bytes.clear();
         self.put(id + 1)
     }
 
@@ -176,7 +208,7 @@ impl Text {
     /// # Errors
     /// When there are no sentences, the options are wrong, or a temporary file fails.
     pub fn count(
-        mut self,
+        self,
         limit: &VocabularyLimit,
         options: &EstimateOptions,
     ) -> Result<(Vocabulary, Estimator)> {
@@ -184,11 +216,29 @@ impl Text {
             return Err(Error::new(Stage::Text, "expected sentences, found none"));
         }
         let vocabulary = self.vocabulary(limit)?;
-        let mut ids = vec![UNKNOWN; self.counts.len()];
-        for (word, id) in self.ids.drain() {
-            ids[id as usize] = vocabulary.id(&word).unwrap_or(UNKNOWN);
-        }
         let mut estimator = Estimator::new(vocabulary.len(), options)?;
+        let mut ids: Option<Vec<u32>> = None;
+        let mut sentence = Vec::new();
+        self.for_each_sentence(|words, numbers| {
+            let ids = ids.get_or_insert_with(|| {
+                words.iter().map(|word| vocabulary.id(word).unwrap_or(UNKNOWN)).collect()
+            });
+            sentence.clear();
+            sentence.extend(numbers.iter().map(|&number| ids[number as usize]));
+            estimator.add(&sentence)
+        })?;
+        Ok((vocabulary, estimator))
+    }
+
+    /// Calls `visit` with all words and each sentence, as numbers of these words.
+    pub(super) fn for_each_sentence(
+        mut self,
+        mut visit: impl FnMut(&[Box<str>], &[u32]) -> Result<()>,
+    ) -> Result<()> {
+        let mut words: Vec<Box<str>> = vec![Box::default(); self.counts.len()];
+        for (word, number) in self.ids.drain() {
+            words[number as usize] = word;
+        }
         self.sentences.write_all(&self.buffer).map_err(failed)?;
         self.sentences.rewind().map_err(failed)?;
         let mut sentence = Vec::new();
@@ -197,7 +247,7 @@ impl Text {
         loop {
             let length = self.sentences.read(&mut bytes).map_err(failed)?;
             if length == 0 {
-                return Ok((vocabulary, estimator));
+                return Ok(());
             }
             for &byte in &bytes[..length] {
                 number |= u32::from(byte & 0x7f) << shift;
@@ -207,10 +257,10 @@ impl Text {
                 }
                 match number {
                     0 => {
-                        estimator.add(&sentence)?;
+                        visit(&words, &sentence)?;
                         sentence.clear();
                     }
-                    word => sentence.push(ids[word as usize - 1]),
+                    word => sentence.push(word - 1),
                 }
                 (number, shift) = (0, 0);
             }
@@ -229,6 +279,22 @@ impl Text {
             }
         }
     }
+}
+
+/// Whether a word need not be normalized: most need not.
+fn is_normal(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_lowercase())
+}
+
+/// Whether a sentence ends behind a word as it is written. Full stops also end abbreviations.
+fn ends_sentence(word: &str) -> bool {
+    const ABBREVIATIONS: [&str; 14] =
+        ["mr", "mrs", "ms", "dr", "st", "prof", "jr", "sr", "vs", "etc", "e.g", "i.e", "no", "capt"];
+    let word = word.trim_end_matches(['"', '\'', '’', '”', ')', ']', '*', '_']);
+    let Some(before) = word.strip_suffix('.') else { return word.ends_with(['!', '?']) };
+    let before = before.trim_start_matches(['"', '\'', '‘', '“', '(', '[']).to_lowercase();
+    // A single letter is somebody's initial.
+    before.chars().count() > 1 && !ABBREVIATIONS.contains(&before.as_str())
 }
 
 fn failed(error: std::io::Error) -> Error {

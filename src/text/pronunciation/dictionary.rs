@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::phones::phone_token;
+use super::phones::{ARPABET, phone_token};
 use crate::error::{Error, Result, Stage, io};
+use crate::text::column;
 
 /// Longer dictionaries are refused, bytes.
 const MAX_BYTES: u64 = 256 << 20;
@@ -20,7 +21,8 @@ impl Pronunciations {
     /// Reads a dictionary file.
     ///
     /// # Errors
-    /// When it cannot be read, is too long, or a line has no phones or unknown ones; names the line.
+    /// When it cannot be read, is too long, or a line has no phones or unknown ones; names the line and the
+    /// column.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| io(Stage::Corpus, path, e);
         if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
@@ -37,12 +39,18 @@ impl Pronunciations {
     /// begin with `;;;` or `#` are remarks.
     ///
     /// # Errors
-    /// When a line has no phones or unknown ones; names the line.
+    /// When a line has no phones or unknown ones; names the line and the column.
     pub fn parse(text: &str) -> Result<Self> {
         let mut words: HashMap<String, Vec<Vec<u32>>> = HashMap::new();
-        for_each_line(text, |word, phones| {
+        for_each_line(text, |line, word, phones| {
             let phone = |phone: &&str| {
-                phone_token(phone).ok_or_else(|| Error::new(Stage::Corpus, format!("`{phone}` is no phone")))
+                let problem = || {
+                    let problem = format!("`{phone}` is no phone");
+                    Error::new(Stage::Corpus, problem)
+                        .at(column(line, phone))
+                        .hint(format!("phones are {}", ARPABET.join(" ")))
+                };
+                phone_token(phone).ok_or_else(problem)
             };
             let phones = phones.iter().map(phone).collect::<Result<Vec<_>>>()?;
             let known = words.entry(word).or_default();
@@ -54,17 +62,22 @@ impl Pronunciations {
         Ok(Self { words })
     }
 
+    /// All words and how they are said, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[Vec<u32>])> {
+        self.words.iter().map(|(word, ways)| (word.as_str(), ways.as_slice()))
+    }
+
     /// How a word (in lower case) is said, the commonest way first; empty when it is unknown.
     pub fn of(&self, word: &str) -> &[Vec<u32>] {
         self.words.get(word).map_or(&[], Vec::as_slice)
     }
 }
 
-/// Calls `visit` with the word, in lower case, and the phones of each line of a dictionary.
+/// Calls `visit` with each line of a dictionary, its word, in lower case, and its phones.
 ///
 /// # Errors
 /// Those of `visit`, and when a line has no phones; names the line.
-pub fn for_each_line(text: &str, mut visit: impl FnMut(String, &[&str]) -> Result<()>) -> Result<()> {
+pub fn for_each_line(text: &str, mut visit: impl FnMut(&str, String, &[&str]) -> Result<()>) -> Result<()> {
     for (number, line) in text.lines().enumerate() {
         if line.starts_with(";;;") || line.starts_with('#') {
             continue;
@@ -77,11 +90,12 @@ pub fn for_each_line(text: &str, mut visit: impl FnMut(String, &[&str]) -> Resul
         let phones: Vec<&str> = parts.take_while(|part| !part.starts_with('#')).collect();
         let word = word.find('(').filter(|&at| at > 0).map_or(word, |at| &word[..at]).to_lowercase();
         let result = if phones.is_empty() {
-            Err(Error::new(Stage::Corpus, format!("expected the phones of `{word}`, found none")))
+            let problem = format!("expected the phones of `{word}`, found none");
+            Err(Error::new(Stage::Corpus, problem).at(column(line, "")))
         } else {
-            visit(word, &phones)
+            visit(line, word, &phones)
         };
-        result.map_err(|e| e.at(format!("line {}", number + 1)))?;
+        result.map_err(|e| e.within(format!("line {}", number + 1)))?;
     }
     Ok(())
 }
@@ -105,9 +119,14 @@ mod tests {
 
     #[test]
     fn bad_lines_are_named() {
-        for (text, place) in [("A  AH\nB  XX\n", "`XX`"), ("A  AH\nB\n", "`b`")] {
+        for (text, place, problem) in [
+            ("A  AH\nB  AH XX\n", "line 2, column 7: ", "`XX`"),
+            ("A  AH\nÄB  AH \u{a0}xx # y\n", "line 2, column 9: ", "`xx`"),
+            ("A  AH\nB\n", "line 2, column 2: ", "`b`"),
+            ("A  AH\n\nB # nothing\n", "line 3, column 12: ", "`b`"),
+        ] {
             let error = Pronunciations::parse(text).expect_err("a bad line").to_string();
-            assert!(error.contains(place) && error.contains("line 2"), "{error}");
+            assert!(error.starts_with(place) && error.contains(problem), "{error}");
         }
     }
 }

@@ -1,11 +1,14 @@
 //! How words are said: dictionaries, rules for what is made of known words, and guesses from letters.
 
+mod compact;
 pub mod dictionary;
-pub mod english;
+mod english;
+mod file;
 pub mod g2p;
 pub mod phones;
 pub mod pronouncer;
 
+pub use compact::CompactDictionary;
 pub use dictionary::Pronunciations;
 pub use g2p::G2p;
 pub use phones::{ARPABET, phone_token, phone_tokens};

@@ -1,10 +1,14 @@
 //! All ways to find how a word is said, the surest first.
 
+use std::sync::Arc;
+
+use super::compact::CompactDictionary;
 use super::dictionary::Pronunciations;
 use super::english;
 use super::g2p::{G2p, GuessOptions};
 use super::phones::{ARPABET, phone_token};
 use crate::error::{Error, Result, Stage};
+use crate::text::numbers;
 
 /// Where a pronunciation comes from, the surest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +57,11 @@ impl Pronunciation {
 }
 
 /// Dictionaries, rules and a guesser, asked in this order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Pronouncer {
     user: Pronunciations,
-    dictionary: Pronunciations,
-    guesser: Option<Guesser>,
+    dictionary: CompactDictionary,
+    guesser: Option<Arc<Guesser>>,
     /// Guesses that are given for a word.
     pub max_guesses: usize,
     /// Guesses that are less probable than the best one by this factor are left out.
@@ -76,8 +80,18 @@ const MAX_WAYS: usize = 8;
 
 impl Pronouncer {
     /// A pronouncer that knows a dictionary.
-    pub fn new(dictionary: Pronunciations) -> Self {
-        Self { dictionary, max_guesses: 4, min_share: 0.2, ..Self::default() }
+    pub fn new(dictionary: CompactDictionary) -> Self {
+        Self { user: Pronunciations::default(), dictionary, guesser: None, max_guesses: 4, min_share: 0.2 }
+    }
+
+    /// The dictionary of the language.
+    pub fn dictionary(&self) -> &CompactDictionary {
+        &self.dictionary
+    }
+
+    /// What guesses.
+    pub(super) fn guesser(&self) -> Option<&G2p> {
+        self.guesser.as_ref().map(|guesser| &guesser.model)
     }
 
     /// With the user's own words, which go before all others.
@@ -96,7 +110,7 @@ impl Pronouncer {
             phone_token(phone).ok_or_else(problem)
         };
         let tokens = model.phones().iter().map(token).collect::<Result<_>>()?;
-        self.guesser = Some(Guesser { model, tokens });
+        self.guesser = Some(Arc::new(Guesser { model, tokens }));
         Ok(self)
     }
 
@@ -132,12 +146,12 @@ impl Pronouncer {
 
     /// What the dictionaries say.
     fn known(&self, word: &str) -> Vec<Pronunciation> {
-        let sources = [(&self.user, Source::User), (&self.dictionary, Source::Dictionary)];
-        let Some((dictionary, source)) = sources.into_iter().find(|(d, _)| !d.of(word).is_empty()) else {
-            return Vec::new();
+        let (ways, source) = match self.user.of(word) {
+            [] => (self.dictionary.of(word), Source::Dictionary),
+            ways => (ways.to_vec(), Source::User),
         };
-        let way = |phones: &Vec<u32>| Pronunciation { phones: phones.clone(), source, probability: 1.0 };
-        dictionary.of(word).iter().map(way).collect()
+        let way = |phones| Pronunciation { phones, source, probability: 1.0 };
+        ways.into_iter().map(way).collect()
     }
 
     /// What can be made of known parts, or guessed; `written` is the word before it was put into lower case.
@@ -149,7 +163,8 @@ impl Pronouncer {
             let ways = self.known(inner);
             return if ways.is_empty() && !inner.is_empty() { self.made(trimmed, inner) } else { ways };
         }
-        let rules: [&dyn Fn() -> Vec<Pronunciation>; 6] = [
+        let rules: [&dyn Fn() -> Vec<Pronunciation>; 7] = [
+            &|| self.digits(word),
             &|| self.ending(word),
             &|| self.spelling(word),
             &|| self.parts(written, word),
@@ -185,6 +200,25 @@ impl Pronouncer {
         ways.unwrap_or_default()
     }
 
+    /// Digits, as a number, as a year, one by one; `21st` as a place in a row.
+    fn digits(&self, word: &str) -> Vec<Pronunciation> {
+        let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Vec::new();
+        }
+        let said: Vec<Vec<String>> = match (&word[digits.len()..], digits.parse()) {
+            ("", _) => {
+                let ways = numbers::ways_to_say(digits).into_iter();
+                ways.map(|words| words.into_iter().map(String::from).collect()).collect()
+            }
+            ("st" | "nd" | "rd" | "th", Ok(number)) if number < numbers::MAX_NUMBER => {
+                [false, true].map(|and| numbers::ordinal_words(number, and)).into()
+            }
+            _ => return Vec::new(),
+        };
+        distinct(said.iter().flat_map(|words| self.side_by_side(words).into_iter().take(2)).collect())
+    }
+
     /// Words side by side: with hyphens or other marks between, or letters and digits.
     fn parts(&self, written: &str, word: &str) -> Vec<Pronunciation> {
         let parts = split(written);
@@ -195,8 +229,13 @@ impl Pronouncer {
         if parts.iter().all(|part| part.chars().count() == 1 && part.chars().all(char::is_alphabetic)) {
             return self.letters(&parts.concat().to_lowercase());
         }
+        self.side_by_side(&parts)
+    }
+
+    /// The ways to say words one after the other.
+    fn side_by_side(&self, words: &[String]) -> Vec<Pronunciation> {
         let mut all = vec![Pronunciation { phones: Vec::new(), source: Source::Derived, probability: 1.0 }];
-        for part in &parts {
+        for part in words {
             let Ok(ways) = self.pronounce(part) else { return Vec::new() };
             let longer = all.iter().flat_map(|before| {
                 ways.iter().map(|way| Pronunciation {
@@ -213,7 +252,8 @@ impl Pronouncer {
 
     /// The word in letters of the English alphabet.
     fn without_accents(&self, word: &str) -> Vec<Pronunciation> {
-        if word.is_ascii() {
+        let learnt = self.guesser().is_some_and(|model| model.unknown_letter(word).is_none());
+        if word.is_ascii() || learnt {
             return Vec::new();
         }
         let plain: Option<String> =
@@ -265,7 +305,8 @@ impl Pronouncer {
 
     /// The guesser's phones.
     fn guesses(&self, word: &str) -> Vec<Pronunciation> {
-        let Some(Guesser { model, tokens }) = &self.guesser else { return Vec::new() };
+        let Some(guesser) = &self.guesser else { return Vec::new() };
+        let Guesser { model, tokens } = &**guesser;
         let options = GuessOptions { nbest: self.max_guesses, ..GuessOptions::default() };
         let guesses = model.guess(word, &options);
         let least = guesses.first().map_or(0.0, |best| best.probability * self.min_share);

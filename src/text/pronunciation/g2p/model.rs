@@ -103,6 +103,11 @@ impl G2p {
         self.trie.counts()
     }
 
+    /// The first letter of a word that the model has never seen.
+    pub fn unknown_letter(&self, word: &str) -> Option<char> {
+        word.chars().find(|c| !self.letters.contains(c))
+    }
+
     /// The likeliest phones of a word, best first; none where a letter is unknown.
     pub fn guess(&self, word: &str, options: &GuessOptions) -> Vec<Guess> {
         let id = |c: char| self.letters.iter().position(|l| *l == c).map(|id| id as u16);

@@ -1,0 +1,290 @@
+//! `hearken lm TEXT… -o FILE`
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_json::json;
+
+use super::{Outcome, Stop, say};
+use crate::error::{Error, Result, Stage, io as io_error};
+use crate::fs::AtomicFile;
+use crate::text::ngram::{
+    ArpaWriter, EstimateOptions, Estimator, NgramModel, OrderSummary, Perplexity, Text, TrieBuilder,
+    Vocabulary, VocabularyLimit,
+};
+
+/// Make a language model of texts: which words follow which, and how often.
+///
+/// Texts are put into lower case and their punctuation is taken away; a line, and within it a full stop,
+/// a question mark or an exclamation mark, ends a sentence. The model is an n-gram with interpolated
+/// modified Kneser-Ney smoothing, in a compact file, or in ARPA where the name ends in `.arpa`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hearken lm letters.txt notes.txt -o words.lm
+  hearken lm big.txt --order 4 --vocabulary 60000 --prune 0,0,1 -o big.lm
+  hearken lm mine.txt --interpolate big.lm --weight 0.3 -o both.lm
+  hearken lm --model both.lm --test unseen.txt
+  hearken lm --model both.lm --prune 1e-8 -o both.arpa")]
+pub(super) struct Args {
+    /// Texts; `-` is standard input.
+    #[arg(value_name = "TEXT", required_unless_present = "model")]
+    texts: Vec<PathBuf>,
+
+    /// A model that is there already, ours or ARPA, instead of texts.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["texts", "order", "vocabulary", "raw", "memory"])]
+    model: Option<PathBuf>,
+
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "test")]
+    out: Option<PathBuf>,
+
+    /// The number of words that are seen together.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
+    order: u8,
+
+    /// Words that the model knows: a number for the most frequent ones, or a file with a word a line.
+    #[arg(long, value_name = "N|FILE")]
+    vocabulary: Option<String>,
+
+    /// What is left out: counts up to which n-grams of each order go, for example `0,0,1`, or the share
+    /// by which the loss of an n-gram may raise the perplexity, for example `1e-8`.
+    #[arg(long, value_name = "COUNTS|SHARE")]
+    prune: Option<Prune>,
+
+    /// Mix with another model.
+    #[arg(long, value_name = "FILE")]
+    interpolate: Option<PathBuf>,
+
+    /// With --interpolate: the share of this model in the mixture, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "interpolate")]
+    weight: f64,
+
+    /// Print how well the model predicts a text.
+    #[arg(long, value_name = "TEXT")]
+    test: Vec<PathBuf>,
+
+    /// Take texts as they are: words by spaces, a sentence a line.
+    #[arg(long)]
+    raw: bool,
+
+    /// Memory for counting, megabytes; what needs more goes to temporary files.
+    #[arg(long, value_name = "MB", default_value_t = 512)]
+    memory: usize,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How n-grams are left out.
+#[derive(Clone, Debug, PartialEq)]
+enum Prune {
+    Counts(Vec<u32>),
+    Share(f64),
+}
+
+impl FromStr for Prune {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let counts: std::result::Result<Vec<u32>, _> =
+            text.split(',').map(|count| count.trim().parse()).collect();
+        match (counts, text.parse::<f64>()) {
+            // A single count is for all orders but the first.
+            (Ok(counts), _) if counts.len() == 1 => Ok(Prune::Counts(vec![0, counts[0]])),
+            (Ok(counts), _) => Ok(Prune::Counts(counts)),
+            (_, Ok(share)) if share > 0.0 && share < 1.0 => Ok(Prune::Share(share)),
+            _ => Err("expected counts like `0,0,1` or a share like `1e-8`".into()),
+        }
+    }
+}
+
+pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
+    if !(0.0..=1.0).contains(&args.weight) {
+        return Err(Error::new(
+            Stage::Usage,
+            format!("expected a --weight from 0 to 1, found {}", args.weight),
+        )
+        .into());
+    }
+    let (model, summaries) = match &args.model {
+        Some(path) => (NgramModel::read(path)?, Vec::new()),
+        None => {
+            let (vocabulary, estimator) = count(args)?;
+            match args.out.as_deref().filter(|out| is_arpa(out) && !args.changes_model()) {
+                // Nothing needs the model in memory.
+                Some(out) => return write_arpa_at_once(args, &vocabulary, estimator, out),
+                None => {
+                    let mut builder = TrieBuilder::default();
+                    let summaries = estimator.finish(&mut builder)?;
+                    (NgramModel { vocabulary, trie: builder.finish() }, summaries)
+                }
+            }
+        }
+    };
+    let model = change(args, model)?;
+    if let Some(out) = &args.out {
+        write(&model, out)?;
+    }
+    let tests =
+        args.test.iter().map(|test| Ok((test, measure(args, &model, test)?))).collect::<Result<Vec<_>>>()?;
+    report(args, &model.trie.counts(), &summaries, &tests)
+}
+
+impl Args {
+    fn changes_model(&self) -> bool {
+        self.interpolate.is_some() || matches!(self.prune, Some(Prune::Share(_))) || !self.test.is_empty()
+    }
+
+    fn estimate_options(&self) -> EstimateOptions {
+        let mut options = EstimateOptions {
+            order: self.order.into(),
+            memory: self.memory << 20,
+            ..EstimateOptions::default()
+        };
+        if let Some(Prune::Counts(counts)) = &self.prune {
+            options.prune.clone_from(counts);
+            options.prune.truncate(if counts.len() == 2 { options.order } else { counts.len() });
+        }
+        options
+    }
+
+    fn limit(&self) -> Result<VocabularyLimit> {
+        let Some(limit) = &self.vocabulary else { return Ok(VocabularyLimit::None) };
+        if let Ok(most) = limit.parse() {
+            return Ok(VocabularyLimit::MostFrequent(most));
+        }
+        let path = Path::new(limit);
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            io_error(Stage::Text, path, e).hint("--vocabulary takes a number, or a file with a word a line")
+        })?;
+        Ok(VocabularyLimit::Words(text.split_whitespace().map(String::from).collect()))
+    }
+}
+
+/// Reads the texts and counts their words.
+fn count(args: &Args) -> Result<(Vocabulary, Estimator)> {
+    let options = args.estimate_options();
+    options.validate()?;
+    let limit = args.limit()?;
+    let mut text = if args.raw { Text::default() } else { Text::normalized() };
+    let lengths = args.texts.iter().map(|path| std::fs::metadata(path).map_or(0, |data| data.len()));
+    let bar = super::progress("reading {bar:40} {bytes} of {total_bytes}, {eta} left", lengths.sum());
+    for path in &args.texts {
+        let (name, input) = open(path)?;
+        text.read(name, input, |bytes| bar.inc(bytes))?;
+    }
+    bar.finish_and_clear();
+    say(&format!(
+        "{} sentences, {} words, {} different ones",
+        text.num_sentences(),
+        text.num_words(),
+        text.num_distinct()
+    ));
+    text.count(&limit, &options)
+}
+
+/// A text and its name.
+fn open(path: &Path) -> Result<(&Path, BufReader<Box<dyn Read>>)> {
+    let input: (&Path, Box<dyn Read>) = match path.to_str() {
+        Some("-") => (Path::new("standard input"), Box::new(io::stdin())),
+        _ => (path, Box::new(File::open(path).map_err(|e| io_error(Stage::Text, path, e))?)),
+    };
+    Ok((input.0, BufReader::with_capacity(1 << 18, input.1)))
+}
+
+/// Mixes with another model and prunes.
+fn change(args: &Args, mut model: NgramModel) -> Result<NgramModel> {
+    if let Some(other) = &args.interpolate {
+        model = model.interpolate(&NgramModel::read(other)?, args.weight)?;
+    }
+    match &args.prune {
+        Some(Prune::Share(share)) => model.trie = model.trie.prune(*share)?,
+        Some(Prune::Counts(_)) if args.model.is_some() => {
+            let problem = "a model has no counts; expected a share for --prune, for example `1e-8`";
+            return Err(Error::new(Stage::Usage, problem));
+        }
+        _ => {}
+    }
+    Ok(model)
+}
+
+fn is_arpa(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "arpa")
+}
+
+fn write(model: &NgramModel, out: &Path) -> Result<()> {
+    let failed = |e| io_error(Stage::Output, out, e);
+    if !is_arpa(out) {
+        return crate::fs::write(out, &model.to_bytes()).map_err(failed);
+    }
+    let mut file = AtomicFile::create(out).map_err(failed)?;
+    model.trie.write_to(&mut ArpaWriter::new(&model.vocabulary, &mut file, out))?;
+    file.commit().map_err(failed)
+}
+
+/// Writes ARPA as the model is estimated, without ever having all of it.
+fn write_arpa_at_once(
+    args: &Args,
+    vocabulary: &Vocabulary,
+    estimator: Estimator,
+    out: &Path,
+) -> std::result::Result<Outcome, Stop> {
+    let failed = |e| io_error(Stage::Output, out, e);
+    let mut file = AtomicFile::create(out).map_err(failed)?;
+    let summaries = estimator.finish(&mut ArpaWriter::new(vocabulary, &mut file, out))?;
+    file.commit().map_err(failed)?;
+    let counts: Vec<u64> = summaries.iter().map(|summary| summary.kept).collect();
+    report(args, &counts, &summaries, &[])
+}
+
+fn measure(args: &Args, model: &NgramModel, test: &Path) -> Result<Perplexity> {
+    let (name, input) = open(test)?;
+    if args.raw { model.perplexity(name, input) } else { model.perplexity_normalized(name, input) }
+}
+
+/// Prints what was made and how good it is.
+fn report(
+    args: &Args,
+    counts: &[u64],
+    summaries: &[OrderSummary],
+    tests: &[(&PathBuf, Perplexity)],
+) -> std::result::Result<Outcome, Stop> {
+    for (summary, order) in summaries.iter().zip(1..) {
+        if summary.discounts.fallback {
+            say(&format!("too few {order}-grams to estimate discounts from: the usual ones are taken"));
+        }
+    }
+    let mut lines = Vec::new();
+    if args.json {
+        let test = |(name, p): &(&PathBuf, Perplexity)| {
+            json!({
+                "file": name.display().to_string(), "sentences": p.sentences, "words": p.words, "unknown": p.unknown,
+                "perplexity": p.with_unknown(), "perplexity_of_known": p.without_unknown(),
+            })
+        };
+        let tests: Vec<_> = tests.iter().map(test).collect();
+        lines.push(json!({ "file": args.out, "ngrams": counts, "tests": tests }).to_string());
+    } else {
+        if let Some(out) = &args.out {
+            let counts: Vec<String> =
+                counts.iter().zip(1..).map(|(count, n)| format!("{count} {n}-grams")).collect();
+            lines.push(format!("{}: {}", out.display(), counts.join(", ")));
+        }
+        for (name, p) in tests {
+            lines.push(format!(
+                "{}: perplexity {:.1} of {} words; {:.1} without the {} unknown ones",
+                name.display(),
+                p.with_unknown(),
+                p.words,
+                p.without_unknown(),
+                p.unknown
+            ));
+        }
+    }
+    let print = |line: &String| writeln!(io::stdout(), "{line}");
+    lines.iter().try_for_each(print).map_err(|e| Stop::output(Path::new("standard output"), e))?;
+    Ok(Outcome::Done)
+}

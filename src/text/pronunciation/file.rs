@@ -1,0 +1,101 @@
+//! The file of a dictionary and what was learnt from it.
+//!
+//! ```text
+//! "hearken pronounce 1\n"  20 bytes
+//! length                   of the dictionary in bytes, 32 bits, little-endian
+//! dictionary               see `CompactDictionary`
+//! letters to phones        see `G2p`
+//! CRC-32                   of all before, little-endian
+//! ```
+
+use std::path::Path;
+
+use super::compact::CompactDictionary;
+use super::g2p::{G2p, TrainOptions};
+use super::pronouncer::Pronouncer;
+use super::{Pronunciations, dictionary};
+use crate::error::{Error, Result, Stage, io};
+use crate::text::bits::{BitReader, BitWriter, crc32};
+
+const MAGIC: &[u8; 20] = b"hearken pronounce 1\n";
+/// Longer files are refused, bytes.
+const MAX_BYTES: u64 = 1 << 30;
+
+impl Pronouncer {
+    /// A pronouncer of a dictionary's words that has learnt from them to guess others. `progress` is
+    /// called with the rounds done and to do.
+    ///
+    /// # Errors
+    /// When a line is wrong, named, or no word can be learnt from.
+    pub fn train(text: &str, options: &TrainOptions, progress: impl FnMut(usize, usize)) -> Result<Self> {
+        let dictionary = CompactDictionary::new(&Pronunciations::parse(text)?)?;
+        let mut words = Vec::new();
+        dictionary::for_each_line(text, |_, word, phones| {
+            if word.chars().all(|c| c.is_alphabetic() || c == '\'') {
+                words.push((word, phones.join(" ")));
+            }
+            Ok(())
+        })?;
+        let pairs = words.iter().map(|(word, phones)| (word.as_str(), phones.split(' ').collect()));
+        let guesser = G2p::train(pairs, options, progress)?;
+        Self::new(dictionary).with_guesser(guesser)
+    }
+
+    /// The dictionary and what was learnt from it as the bytes of a file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bits = BitWriter::default();
+        self.dictionary().write(&mut bits);
+        let dictionary = bits.finish();
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend((dictionary.len() as u32).to_le_bytes());
+        bytes.extend(dictionary);
+        bytes.extend(self.guesser().map(G2p::to_bytes).unwrap_or_default());
+        bytes.extend(crc32(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// Reads what [`Pronouncer::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are no such file, or damaged. Memory is bounded by their number.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let Some(rest) = bytes.strip_prefix(MAGIC) else {
+            let problem = "expected a file of `hearken pronounce --train`, found something else";
+            return Err(Error::new(Stage::Text, problem));
+        };
+        let damaged = || Error::new(Stage::Text, "the file is damaged").hint("copy or make it again");
+        let (body, sum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
+        if u32::from_le_bytes(*sum) != crc32(body) {
+            return Err(damaged());
+        }
+        let rest = rest.get(..rest.len() - 4).ok_or_else(damaged)?;
+        let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let (dictionary, guesser) =
+            rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
+        let pronouncer = Self::new(CompactDictionary::read(&mut BitReader::new(dictionary, 0))?);
+        if guesser.is_empty() { Ok(pronouncer) } else { pronouncer.with_guesser(G2p::from_bytes(guesser)?) }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no such file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let failed = |e| io(Stage::Text, path, e);
+        if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+            let problem = "expected a file of `hearken pronounce --train`, found a far longer one";
+            return Err(Error::new(Stage::Text, problem).in_file(path));
+        }
+        let bytes = std::fs::read(path).map_err(failed)?;
+        Self::from_bytes(&bytes).map_err(|e| e.in_file(path))
+    }
+
+    /// English: the CMU Pronouncing Dictionary, and guesses learnt from it.
+    ///
+    /// # Errors
+    /// Never; what is inside the program is checked like any file.
+    #[cfg(feature = "english")]
+    pub fn english() -> Result<Self> {
+        Self::from_bytes(include_bytes!("../../../models/english/english.pron"))
+    }
+}

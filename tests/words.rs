@@ -1,0 +1,239 @@
+//! `hearken lm` and `hearken pronounce` from outside: what they write and print, and how bad input is
+//! answered.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+/// A folder to run commands in.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).expect("written");
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with_input(arguments, "")
+    }
+
+    fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = Command::cargo_bin("hearken").expect("built");
+        command.current_dir(self.0.path()).args(arguments).write_stdin(input).output().expect("run")
+    }
+
+    /// Standard output of a command that succeeds.
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", errors(&output));
+        text(&output)
+    }
+
+    /// Standard error of a command that fails.
+    fn bad(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {} {}", text(&output), errors(&output));
+        errors(&output)
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+const LETTER: &str =
+    "Dear Anna, the light is on. Turn the light off!\nThe light in the kitchen is on, too.\n";
+
+#[test]
+fn a_text_becomes_a_model_that_predicts_it() {
+    let place = Place::new();
+    place.put("letter.txt", LETTER);
+    place.put("other.txt", "the light is on\nthe garage is dark\n");
+    let made = place.good(&["lm", "letter.txt", "-o", "words.lm"]);
+    assert!(made.contains("words.lm: 14 1-grams"), "{made}");
+    let tested = place.good(&["lm", "--model", "words.lm", "--test", "other.txt", "--json"]);
+    let tested: Value = serde_json::from_str(&tested).expect("JSON");
+    let test = &tested["tests"][0];
+    assert_eq!((&test["words"], &test["sentences"], &test["unknown"]), (&8.into(), &2.into(), &2.into()));
+    let (all, known) = (&test["perplexity"], &test["perplexity_of_known"]);
+    assert!(known.as_f64() < all.as_f64() && known.as_f64() > Some(1.0), "{test}");
+    // The same from standard input, and as ARPA, with or without the model in memory.
+    let output = place.run_with_input(&["lm", "-", "-o", "input.lm"], LETTER);
+    assert!(output.status.success(), "{}", errors(&output));
+    let bytes = |name: &str| std::fs::read(place.path(name)).expect("written");
+    assert_eq!(bytes("input.lm"), bytes("words.lm"));
+    place.good(&["lm", "letter.txt", "-o", "words.arpa"]);
+    place.good(&["lm", "letter.txt", "-o", "tested.arpa", "--test", "other.txt"]);
+    assert_eq!(bytes("words.arpa"), bytes("tested.arpa"));
+    let from_arpa = place.good(&["lm", "--model", "words.arpa", "--test", "letter.txt", "--json"]);
+    let own = place.good(&["lm", "--model", "words.lm", "--test", "letter.txt", "--json"]);
+    let perplexity = |json: &str| {
+        let json: Value = serde_json::from_str(json).expect("JSON");
+        json["tests"][0]["perplexity"].as_f64().expect("a number")
+    };
+    let ratio = perplexity(&from_arpa) / perplexity(&own);
+    assert!((0.98..1.02).contains(&ratio), "the compact file is rounded: {ratio}");
+}
+
+#[test]
+fn models_are_limited_pruned_and_mixed() {
+    let place = Place::new();
+    place.put("letter.txt", LETTER);
+    place.put("words.txt", "light\nkitchen\nsofa\n");
+    let made = place.good(&["lm", "letter.txt", "--vocabulary", "words.txt", "-o", "few.lm"]);
+    assert!(made.contains("few.lm: 6 1-grams"), "{made}");
+    let made = place.good(&["lm", "letter.txt", "--vocabulary", "2", "--order", "2", "-o", "two.lm"]);
+    assert!(
+        made.contains("two.lm: 5 1-grams") && made.contains("2-grams") && !made.contains("3-grams"),
+        "{made}"
+    );
+    let counts = |made: &str| -> Vec<u64> {
+        let made: Value = serde_json::from_str(made).expect("JSON");
+        made["ngrams"].as_array().expect("a list").iter().map(|n| n.as_u64().expect("a number")).collect()
+    };
+    let all = counts(&place.good(&["lm", "letter.txt", "-o", "all.lm", "--json"]));
+    for prune in ["0,0,1", "1", "0.1"] {
+        let pruned = counts(&place.good(&["lm", "letter.txt", "--prune", prune, "-o", "less.lm", "--json"]));
+        assert!(pruned[0] == all[0] && pruned[2] < all[2], "{prune}: {pruned:?} of {all:?}");
+    }
+    place.put("more.txt", "the garage door is open\n");
+    let mixed = ["lm", "more.txt", "--interpolate", "all.lm", "--weight", "0.3", "-o", "both.lm", "--json"];
+    assert_eq!(counts(&place.good(&mixed))[0], all[0] + 3);
+}
+
+#[test]
+fn bad_texts_and_models_are_answered() {
+    let place = Place::new();
+    std::fs::write(place.path("bytes.txt"), b"one two\nthree \xff\n").expect("written");
+    place.put("empty.txt", "\n  \n");
+    place.put("marks.txt", "a b\nc </s> d\n");
+    place.put("good.txt", "a b c\n");
+    place.put("broken.arpa", "\\data\\\nngram 1=1\n\n\\1-grams:\nx\ta\n\n\\end\\\n");
+    place.good(&["lm", "good.txt", "-o", "good.lm"]);
+    let mut cut = std::fs::read(place.path("good.lm")).expect("written");
+    cut.truncate(cut.len() - 3);
+    std::fs::write(place.path("cut.lm"), cut).expect("written");
+    for (arguments, expected) in [
+        (&["bytes.txt", "-o", "x.lm"][..], "bytes.txt: line 2, column 7: expected text in UTF-8"),
+        (&["--raw", "marks.txt", "-o", "x.lm"], "marks.txt: line 2, column 3: `</s>`"),
+        (&["empty.txt", "-o", "x.lm"], "expected sentences, found none"),
+        (&["nowhere.txt", "-o", "x.lm"], "nowhere.txt: "),
+        (
+            &["--model", "broken.arpa", "--test", "good.txt"],
+            "broken.arpa: line 5, column 1: expected the logarithm",
+        ),
+        (&["--model", "cut.lm", "--test", "good.txt"], "cut.lm: "),
+        (&["good.txt", "--vocabulary", "nowhere.txt", "-o", "x.lm"], "nowhere.txt: "),
+    ] {
+        let error = place.bad(1, &[&["lm"], arguments].concat());
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+        assert!(!place.path("x.lm").exists(), "nothing is half-written");
+    }
+    for (arguments, expected) in [
+        (&["good.txt"][..], "--out"),
+        (&["good.txt", "-o", "x.lm", "--prune", "often"], "expected counts"),
+        (&["good.txt", "-o", "x.lm", "--order", "11"], "--order"),
+        (&["good.txt", "-o", "x.lm", "--interpolate", "good.lm", "--weight", "2"], "--weight"),
+        (&["--model", "good.lm", "--prune", "0,0,1", "-o", "x.lm"], "a model has no counts"),
+    ] {
+        let error = place.bad(2, &[&["lm"], arguments].concat());
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+}
+
+const DICTIONARY: &str = "cat  K AE1 T\nbat  B AE1 T\nhat  HH AE1 T\nsat  S AE1 T\nsit  S IH1 T\nbit  B IH1 T\nhit  HH IH1 T\nkit  K IH1 T\n";
+
+#[test]
+fn pronunciations_are_learnt_from_a_dictionary() {
+    let place = Place::new();
+    place.put("small.dict", DICTIONARY);
+    let made = place.good(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "4"]);
+    assert!(made.contains("small.pron: 8 words"), "{made}");
+    let said = place.good(&["pronounce", "--pronunciations", "small.pron", "cat", "cit", "Hat"]);
+    assert!(said.contains("cat  K AE T  # dictionary\n"), "{said}");
+    assert!(said.contains("cit  K IH T  # guessed "), "{said}");
+    assert!(said.contains("Hat  HH AE T  # dictionary\n"), "{said}");
+    // The user's own lines go before all others.
+    place.put("mine.txt", "cat  M Y AW\n");
+    let own = ["pronounce", "--pronunciations", "small.pron", "--lexicon", "mine.txt", "cat", "--json"];
+    let own: Value = serde_json::from_str(&place.good(&own)).expect("JSON");
+    assert_eq!((&own["phones"], &own["source"]), (&"M Y AW".into(), &"user".into()));
+    // What is printed is a dictionary.
+    place.put("again.txt", &said);
+    let again = ["pronounce", "--pronunciations", "small.pron", "--lexicon", "again.txt", "cit"];
+    assert!(place.good(&again).starts_with("cit  K IH T  # user\n"));
+}
+
+#[test]
+fn bad_dictionaries_and_words_are_answered() {
+    let place = Place::new();
+    place.put("small.dict", DICTIONARY);
+    place.good(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "3"]);
+    place.put("phone.txt", "cat  K AE T\ndog  D OO G\n");
+    place.put("none.txt", "cat\n");
+    place.put("empty.txt", "# nothing\n");
+    let mut damaged = std::fs::read(place.path("small.pron")).expect("written");
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(place.path("damaged.pron"), damaged).expect("written");
+    for (arguments, expected) in [
+        (&["--lexicon", "phone.txt", "cat"][..], "phone.txt: line 2, column 8: `OO` is no phone"),
+        (&["--lexicon", "none.txt", "cat"], "none.txt: line 1, column 4: expected the phones of `cat`"),
+        (&["--train", "phone.txt", "-o", "x.pron"], "phone.txt: line 2, column 8"),
+        (&["--train", "empty.txt", "-o", "x.pron"], "empty.txt: "),
+        (&["--pronunciations", "damaged.pron", "cat"], "damaged.pron: the file is damaged"),
+        (
+            &["--pronunciations", "small.dict", "cat"],
+            "small.dict: expected a file of `hearken pronounce --train`",
+        ),
+        (&["--pronunciations", "small.pron", "дом"], "`д` is no letter of English"),
+    ] {
+        let all = if arguments.contains(&"--pronunciations") || arguments.contains(&"--train") {
+            [&["pronounce"], arguments].concat()
+        } else {
+            [&["pronounce", "--pronunciations", "small.pron"], arguments].concat()
+        };
+        let error = place.bad(1, &all);
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+        assert!(!place.path("x.pron").exists(), "nothing is half-written");
+    }
+    // One word that cannot be said does not take the others away.
+    let output = place.run(&["pronounce", "--pronunciations", "small.pron", "cat", "!?", "hat"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output), "cat  K AE T  # dictionary\nhat  HH AE T  # dictionary\n");
+    assert!(errors(&output).contains("`!?`"), "{}", errors(&output));
+    place.bad(2, &["pronounce"]);
+    place.bad(2, &["pronounce", "--train", "small.dict"]);
+}
+
+#[cfg(feature = "english")]
+#[test]
+fn the_english_inside_says_known_and_unknown_words() {
+    let place = Place::new();
+    let said = place.good(&["pronounce", "light", "NASA", "covid19", "o'neill", "21st", "gruyere", "café"]);
+    for line in [
+        "light  L AY T  # dictionary\n",
+        "NASA  N AE S AH  # dictionary\n",
+        "covid19  K OW V IH D N AY N T IY N  # guessed",
+        "o'neill  OW N IY L  # dictionary\n",
+        "21st  T W EH N T IY F ER S T  # derived\n",
+        "gruyere  ",
+        "café  ",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
