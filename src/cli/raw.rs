@@ -6,7 +6,7 @@ use crate::audio::{Encoding, RawFormat};
 pub(super) fn parse(text: &str) -> Result<RawFormat, String> {
     let mut parts = text.split(':');
     let name = parts.next().unwrap_or_default();
-    let encoding: Encoding = name.parse().map_err(|e: crate::Error| e.to_string())?;
+    let encoding: Encoding = name.parse().map_err(|e: crate::error::Error| e.to_string())?;
     let sample_rate = number(parts.next(), "a rate in Hz", crate::units::SAMPLE_RATE)?;
     let channels = number(parts.next(), "a number of channels", 1)?;
     match parts.next() {

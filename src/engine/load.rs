@@ -52,8 +52,8 @@ impl fmt::Display for EngineKind {
 }
 
 #[cfg(not(all(feature = "ort", feature = "tract")))]
-pub(super) fn not_compiled_in(kind: EngineKind) -> crate::Error {
-    crate::Error::new(
+pub(super) fn not_compiled_in(kind: EngineKind) -> crate::error::Error {
+    crate::error::Error::new(
         crate::error::Stage::Usage,
         format!("the engine {kind} is not in this build of hearken"),
     )

@@ -14,6 +14,7 @@ use super::interface::{tensor_text, type_name};
 use super::metadata::{self, Metadata};
 use super::precision::Precision;
 use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use super::targets::is_of_export;
 use crate::error::{Error, Result, Stage};
 use crate::model::network::parameter_shapes;
 use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
@@ -37,7 +38,7 @@ pub fn read(bytes: &[u8]) -> Result<(Network<f32>, Metadata)> {
 /// # Errors
 /// As [`read`].
 pub fn read_model(file: &OnnxFile) -> Result<(Network<f32>, Metadata)> {
-    let metadata = Metadata::from_entries(file.entries())?;
+    let mut metadata = Metadata::from_entries(file.entries())?;
     check_versions(file.model())?;
     let graph = file.graph();
     let tensors = tensors_by_name(graph)?;
@@ -53,6 +54,8 @@ pub fn read_model(file: &OnnxFile) -> Result<(Network<f32>, Metadata)> {
             Error::new(Stage::Model, "expected the states of the graph, found others").at("metadata states")
         );
     }
+    // An export in halves is a model as well.
+    metadata.other.retain(|(key, _)| !is_of_export(key));
     Ok((network, metadata))
 }
 

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use super::interface::real_inputs;
 use super::metadata::Metadata;
 use super::proto::{GraphProto, ValueInfoProto};
-use super::targets::{DELAY_KEY, PRECISION_KEY, SHERPA_METADATA, TARGET_KEY, Target};
+use super::targets::{SHERPA_METADATA, TARGET_KEY, Target, is_of_export};
 use super::{OnnxFile, export, load, state_flow};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
@@ -236,7 +236,7 @@ fn without_target(metadata: &mut Metadata) {
     metadata.other.retain(|(key, _)| {
         let key = key.as_str();
         let sherpas = SHERPA_METADATA.contains(&key) || ["model_type", "version"].contains(&key);
-        !([TARGET_KEY, PRECISION_KEY, DELAY_KEY].contains(&key) || for_sherpa && sherpas)
+        !(is_of_export(key) || for_sherpa && sherpas)
     });
 }
 

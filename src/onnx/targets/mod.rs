@@ -137,6 +137,11 @@ pub struct Export {
     pub notes: Vec<String>,
 }
 
+/// Whether metadata say how a file was exported, and nothing of the model.
+pub(super) fn is_of_export(key: &str) -> bool {
+    [TARGET_KEY, PRECISION_KEY, DELAY_KEY].contains(&key)
+}
+
 /// A network's files for a system.
 ///
 /// # Errors
@@ -145,7 +150,7 @@ pub struct Export {
 pub fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check(network)?;
     let mut metadata = metadata.clone();
-    metadata.other.retain(|(key, _)| ![TARGET_KEY, PRECISION_KEY, DELAY_KEY].contains(&key.as_str()));
+    metadata.other.retain(|(key, _)| !is_of_export(key));
     metadata.check(&network.config)?;
     check_chunk(&network.config, options)?;
     if options.with_frontend && !matches!(options.target, Target::OnnxRuntime | Target::Triton) {

@@ -10,7 +10,7 @@ use super::color::{NoiseColor, colored_noise};
 use super::effect::{Range as Limits, check_probability};
 use super::level::{active_power, chance, db_to_amplitude, ms, peak, power_to_db, scale, uniform};
 use super::trim::{trim_silence, voiced_region};
-use crate::Result;
+use crate::error::Result;
 
 /// How words are joined. Ranges are `[lowest, highest]`, drawn from evenly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -49,7 +49,7 @@ pub use compose::{ComposeOptions, compose};
 pub use effect::{Apply, Effect, Materials};
 pub use spec::{SpecAugmentOptions, spec_augment};
 
-use crate::Result;
+use crate::error::Result;
 use effect::check_probability;
 use level::chance;
 

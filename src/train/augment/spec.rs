@@ -5,8 +5,8 @@ use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
-use crate::{Error, Result, error::Stage};
 
 /// How much is masked. The default does nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
