@@ -39,11 +39,11 @@ struct CheckArgs {
     /// The file: `.json` is a list, `.yaml` Home Assistant's sentences, and `#JSGF` begins a grammar.
     file: PathBuf,
 
-    /// Print this number of sentences by chance, with their intents and slots.
+    /// Print N random sentences, with their intents and slots.
     #[arg(long, value_name = "N", default_value_t = 0)]
     examples: usize,
 
-    /// Where chance begins; the same number brings the same sentences.
+    /// Seed of --examples: the same seed brings the same sentences.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "examples")]
     seed: u64,
 
