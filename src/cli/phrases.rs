@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Outcome, Stop, complain, pronounce, say};
 use crate::error::{Stage, io as io_error};
 use crate::output::printable;
+use crate::text::normalize;
 use crate::text::phrases::{AlikeReport, Example, Match, Phrases, SpokenWords};
 use crate::text::pronunciation::{Pronunciation, Source};
 
@@ -39,11 +40,11 @@ struct CheckArgs {
     /// The file: `.json` is a list, `.yaml` Home Assistant's sentences, and `#JSGF` begins a grammar.
     file: PathBuf,
 
-    /// Print this number of sentences by chance, with their intents and slots.
+    /// Print N random sentences, with their intents and slots.
     #[arg(long, value_name = "N", default_value_t = 0)]
     examples: usize,
 
-    /// Where chance begins; the same number brings the same sentences.
+    /// Seed of --examples: the same seed brings the same sentences.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "examples")]
     seed: u64,
 
@@ -114,11 +115,11 @@ fn as_text(
 ) -> String {
     let automaton = phrases.automaton();
     let mut lines = vec![format!(
-        "{}: {} of {} phrases and {} words; a graph of {} states and {} arcs",
+        "{}: {} of {} and {}; a graph of {} states and {} arcs",
         printable(&file.display().to_string()),
         sentences(automaton.num_sentences()),
-        phrases.phrases().count(),
-        phrases.words().len(),
+        counted(phrases.phrases().count(), "phrase"),
+        counted(phrases.words().len(), "word"),
         automaton.num_states(),
         automaton.num_arcs()
     )];
@@ -168,7 +169,7 @@ fn as_text(
 fn example_text(example: &Example) -> String {
     let Example { said, meaning } = example;
     let mut text = said.clone();
-    if meaning.text != *said {
+    if normalize::words(&meaning.text).join(" ") != *said {
         text += &format!(" -> {}", meaning.text);
     }
     let intent = meaning.intent.iter().map(|intent| format!("@{intent}"));
@@ -211,6 +212,11 @@ fn as_json(phrases: &Phrases, words: &SpokenWords, alike: &AlikeReport, examples
         "warnings": phrases.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "examples": examples.iter().map(example).collect::<Vec<_>>(),
     })
+}
+
+/// A number of things.
+fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A number of sentences in words.

@@ -1,4 +1,4 @@
-//! Sentences that phrases allow, by chance.
+//! Random sentences that phrases allow.
 
 use std::collections::HashSet;
 
@@ -48,7 +48,7 @@ impl Phrases {
     }
 }
 
-/// A way by chance from the start, by the `first` of its arcs, to an end.
+/// A random way from the start, by the `first` of its arcs, to an end.
 fn walk(network: &Network, distances: &[u32], first: u32, random: &mut Pcg64Mcg) -> Vec<(u32, u32)> {
     /// From here on the shortest way to an end is taken.
     const LONG: usize = 100;

@@ -9,7 +9,7 @@ use super::grammar::Grammar;
 use crate::text::numbers;
 
 /// A larger graph is refused, arcs.
-pub const MAX_ARCS: usize = 4_000_000;
+pub const MAX_ARCS: usize = 1_000_000;
 /// More parts of a permutation are refused: it has a state for each set of them.
 const MAX_PERMUTED: usize = 8;
 /// Expressions deeper inside each other are refused.

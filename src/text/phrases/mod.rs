@@ -136,6 +136,7 @@ impl Phrases {
         path: Option<&Path>,
         grammar: &mut Grammar,
     ) -> Parsed<(Network, Automaton)> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match format {
             Format::Lines => lines::read(text, 0, path.map(folder).as_deref(), grammar)?,
             Format::Json => json::read(text, 0, grammar)?,

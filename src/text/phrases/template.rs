@@ -64,7 +64,7 @@ pub fn range(text: &str, place: Place) -> Option<Parsed<Range>> {
 /// When it has no numbers or too many.
 pub fn checked_range(from: i64, to: i64, step: i64, place: Place) -> Parsed<Range> {
     /// More numbers are refused.
-    const MAX_NUMBERS: i128 = 100_000;
+    const MAX_NUMBERS: i128 = 10_000;
     if from > to || step < 1 {
         let problem = format!("expected numbers that go up, found `{from}..{to}` in steps of {step}");
         return Err(Fault::new(place, problem));
