@@ -40,9 +40,9 @@ impl LanguageOptions {
         Self {
             language_model: language_model.into(),
             lexicon: lexicon.into(),
-            weights: NgramWeights { scale: 0.7, word_cost: 0.0 },
-            blank_bias: -1.0,
-            beam: Beam { margin: 14.0, max_active: 3000 },
+            weights: NgramWeights { scale: 0.8, word_cost: 1.0 },
+            blank_bias: -2.0,
+            beam: Beam { margin: 12.0, max_active: 2000 },
         }
     }
 

@@ -72,8 +72,8 @@ STAGES = [
 MODEL = ["words/at-031500", *(f"words/at-{n:06}" for n in range(6000, 31500, 3000)), "words-begin"]
 # Costs and thresholds of its search, chosen on the dev sets.
 DECODER = {
-    "filler_entry_cost": 8.0, "filler_label_cost": 0.2,
-    "rejection": {"window_ms": 4000, "most_other": 0.4, "least_confidence": [0.5, 0.7, 0.2],
+    "filler_entry_cost": 6.0, "filler_label_cost": 0.2,
+    "rejection": {"window_ms": 4000, "pause_ms": 720, "most_other": 0.4, "least_confidence": [0.5, 0.7, 0.2],
                   "confidence_for_others": 1.0, "longest_ms": 1500},
 }
 
