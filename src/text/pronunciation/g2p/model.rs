@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::align::{Aligner, Graphone, Pair};
-use super::search::{Guess, GuessOptions, Search};
 use crate::error::{Error, Result, Stage};
 use crate::text::ngram::{EstimateOptions, Estimator, Trie, TrieBuilder};
 
@@ -106,15 +105,6 @@ impl G2p {
     /// The first letter of a word that the model has never seen.
     pub fn unknown_letter(&self, word: &str) -> Option<char> {
         word.chars().find(|c| !self.letters.contains(c))
-    }
-
-    /// The likeliest phones of a word, best first; none where a letter is unknown.
-    pub fn guess(&self, word: &str, options: &GuessOptions) -> Vec<Guess> {
-        let id = |c: char| self.letters.iter().position(|l| *l == c).map(|id| id as u16);
-        match word.chars().map(id).collect::<Option<Vec<_>>>() {
-            Some(letters) => Search::new(self, options.beam).run(&letters, options.nbest),
-            None => Vec::new(),
-        }
     }
 }
 

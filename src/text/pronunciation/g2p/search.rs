@@ -44,6 +44,17 @@ pub(super) struct Search<'a> {
     hypotheses: HashMap<(NgramState, Phones), f64>,
 }
 
+impl G2p {
+    /// The likeliest phones of a word, best first; none where a letter is unknown.
+    pub fn guess(&self, word: &str, options: &GuessOptions) -> Vec<Guess> {
+        let id = |c: char| self.letters.iter().position(|l| *l == c).map(|id| id as u16);
+        match word.chars().map(id).collect::<Option<Vec<_>>>() {
+            Some(letters) => Search::new(self, options.beam).run(&letters, options.nbest),
+            None => Vec::new(),
+        }
+    }
+}
+
 impl<'a> Search<'a> {
     pub fn new(model: &'a G2p, beam: usize) -> Self {
         let hypotheses = HashMap::from([((model.trie.begin_state(), 0), 0.0)]);
