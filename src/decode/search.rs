@@ -329,11 +329,11 @@ impl Search {
         }
         for path in &self.paths.list {
             match path.place {
-                Place::Label(node) => step.from_label(path, node),
-                Place::Blank(node) => step.from_blank(path, node),
-                Place::End(label) => step.from_gap(path, Some(label)),
-                Place::Gap => step.from_gap(path, None),
-                Place::Filler(blanks) => step.from_filler(path, blanks),
+                Place::Label(node) => step.leave_label(path, node),
+                Place::Blank(node) => step.leave_blank(path, node),
+                Place::End(label) => step.leave_gap(path, Some(label)),
+                Place::Gap => step.leave_gap(path, None),
+                Place::Filler(blanks) => step.leave_filler(path, blanks),
             }
         }
         std::mem::swap(&mut self.paths, &mut self.next);
@@ -452,7 +452,7 @@ impl Step<'_> {
         self.frame.log_probs[token.index()] + self.frame.bias[token.index()]
     }
 
-    fn from_label(&mut self, path: &Path, node: u32) {
+    fn leave_label(&mut self, path: &Path, node: u32) {
         let lexicon = &self.vocabulary.lexicon;
         let here = lexicon.node(node);
         let log_prob = self.frame.log_probs[here.token.index()];
@@ -464,15 +464,15 @@ impl Step<'_> {
         self.blank_within(path, node);
         for child in here.children.clone() {
             if lexicon.node(child).token != here.token {
-                self.to_child(path, node, child);
+                self.enter_child(path, node, child);
             }
         }
     }
 
-    fn from_blank(&mut self, path: &Path, node: u32) {
+    fn leave_blank(&mut self, path: &Path, node: u32) {
         self.blank_within(path, node);
         for child in self.vocabulary.lexicon.node(node).children.clone() {
-            self.to_child(path, node, child);
+            self.enter_child(path, node, child);
         }
     }
 
@@ -481,7 +481,7 @@ impl Step<'_> {
         self.offer(Path { place: Place::Blank(node), score, ..*path });
     }
 
-    fn to_child(&mut self, path: &Path, node: u32, child: u32) {
+    fn enter_child(&mut self, path: &Path, node: u32, child: u32) {
         let Vocabulary { lexicon, look_ahead, .. } = self.vocabulary;
         let token = lexicon.node(child).token;
         let foreseen = look_ahead[child as usize] - look_ahead[node as usize];
@@ -506,7 +506,7 @@ impl Step<'_> {
         }
     }
 
-    fn from_gap(&mut self, path: &Path, last: Option<TokenId>) {
+    fn leave_gap(&mut self, path: &Path, last: Option<TokenId>) {
         self.offer(Path { place: Place::Gap, score: path.score + self.frame.blank, ..*path });
         self.enter_words(path, last);
         if self.frame.speech {
@@ -526,7 +526,7 @@ impl Step<'_> {
         self.offer(Path { place, lm, score, ..*path });
     }
 
-    fn from_filler(&mut self, path: &Path, blanks: u32) {
+    fn leave_filler(&mut self, path: &Path, blanks: u32) {
         let costs = &self.vocabulary.costs;
         if self.frame.speech {
             let goes_on = blanks == 0 && self.frame.repeated;
@@ -827,20 +827,20 @@ mod tests {
         }
 
         fn explore(&mut self, t: usize, at: At, lm: LmState, score: f32, words: &[WordId]) {
-            if let At::Word { entry, label, blank: false } = at {
-                if label + 1 == self.lexicon[entry].tokens.len() {
-                    if let Some((cost, lm)) = self.language_model.next(lm, self.ids[entry]) {
-                        let last = Some(self.label(entry, label));
-                        let words = [words, &[self.ids[entry]]].concat();
-                        self.explore(t, At::Gap(last), lm, score - cost, &words);
-                    }
-                }
+            if let At::Word { entry, label, blank: false } = at
+                && label + 1 == self.lexicon[entry].tokens.len()
+                && let Some((cost, lm)) = self.language_model.next(lm, self.ids[entry])
+            {
+                let last = Some(self.label(entry, label));
+                let words = [words, &[self.ids[entry]]].concat();
+                self.explore(t, At::Gap(last), lm, score - cost, &words);
             }
             if t == self.frames.len() {
-                if let (false, Some(end)) = (matches!(at, At::Word { .. }), self.language_model.end(lm)) {
-                    if score - end > self.best.0 {
-                        self.best = (score - end, words.to_vec());
-                    }
+                if !matches!(at, At::Word { .. })
+                    && let Some(end) = self.language_model.end(lm)
+                    && score - end > self.best.0
+                {
+                    self.best = (score - end, words.to_vec());
                 }
                 return;
             }
