@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hearken::engine::{self, EngineKind, EngineOptions, LibrarySearch};
 use hearken::features::FbankOptions;
-use hearken::model::network::initialise;
+use hearken::model::network::initialize;
 use hearken::model::{CellKind, LayerConfig, NetworkConfig};
 use hearken::onnx::{self, DecoderOptions, Metadata};
 use hearken::text::TokenTable;
@@ -37,7 +37,7 @@ fn model() -> Vec<u8> {
         created_by: "a benchmark".into(),
         other: Vec::new(),
     };
-    onnx::write(&initialise(&config, 1), &metadata).expect("a good network")
+    onnx::write(&initialize(&config, 1), &metadata).expect("a good network")
 }
 
 fn streaming_step(c: &mut Criterion) {

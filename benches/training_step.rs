@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hearken::model::network::initialise;
+use hearken::model::network::initialize;
 use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, Weights};
 use hearken::train::example::Example;
 use hearken::train::loss::mmi::Mmi;
@@ -39,7 +39,7 @@ impl Case {
             residual: true,
             num_tokens,
         };
-        Self { network: initialise(&config, 1), examples, mmi: None }
+        Self { network: initialize(&config, 1), examples, mmi: None }
     }
 
     fn bench(&self, group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId) {

@@ -190,7 +190,7 @@ impl SpeechDetector for Loud {
 
 #[test]
 fn a_detector_keeps_the_segment_open() {
-    // A murmur of 1 s that the recogniser does not know, between two words.
+    // A murmur of 1 s that the recognizer does not know, between two words.
     let murmur: Vec<f32> = (0..RATE).map(|i| if i % 160 == 0 { 0.0005 } else { 0.0 }).collect();
     let samples = [speak(&["low"]), murmur, speak(&["high"]), silence(1000)].concat();
     let detector = Some(DetectorFactory::new(|| Ok(Box::new(Loud))));
@@ -292,7 +292,7 @@ fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
     let recognizer = model_inside();
     // "three": a word alone, which the labels of another, counted as other speech, would outweigh.
     let said = &recording("pi.wav")[..15_200];
-    // Within the neighbourhood of two seconds in which words are held against other speech.
+    // Within the neighborhood of two seconds in which words are held against other speech.
     let scene = [said, &vec![0.0; 16_000], said, &vec![0.0; 16_000], said].concat();
     for reset in [None, Some(true)] {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");

@@ -1,7 +1,7 @@
 //! Every gradient against central finite differences, in f64: each cell, each parameter, the
 //! input, the initial state; ragged batches, an auxiliary output, residuals.
 
-use hearken::model::network::initialise;
+use hearken::model::network::initialize;
 use hearken::model::{
     AuxiliaryConfig, CellKind, LayerConfig, Network, NetworkConfig, States, Steps, Weights, Workspace,
 };
@@ -33,7 +33,7 @@ fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
     };
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let mut random = |n: usize| -> Vec<f64> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
-    let mut network = initialise::<f64>(&config, seed);
+    let mut network = initialize::<f64>(&config, seed);
     for parameter in &mut network.parameters {
         for (value, noise) in parameter.data.iter_mut().zip(random(1000)) {
             *value += 0.2 * noise;

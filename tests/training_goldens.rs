@@ -1,5 +1,5 @@
 //! Forward pass, CTC, gradients and ten updates against PyTorch, for every cell with and without
-//! layer normalisation and residuals, over ragged batches. The expected values are made by
+//! layer normalization and residuals, over ragged batches. The expected values are made by
 //! tools/goldens/training.py in float64.
 //!
 //! Tolerances, in f32 and in f64: logits 1e-5 (absolute, plus 1e-5 of the value); gradients 1e-5 of

@@ -1,4 +1,4 @@
-//! A client's messages and a recogniser's answers, in any order, before the server's state machines.
+//! A client's messages and a recognizer's answers, in any order, before the server's state machines.
 //!
 //! A case is messages: a byte that says of what kind, two for the length (little endian), the content.
 #![no_main]

@@ -10,7 +10,7 @@ use symphonia::core::io::MediaSource;
 
 use crate::error::{self, Error, Result, Stage};
 
-/// Bytes looked at to recognise a format.
+/// Bytes looked at to recognize a format.
 const HEAD: usize = 64;
 /// The most that a stream remembers for going back to its start.
 const MOST_REMEMBERED: usize = 1 << 20;

@@ -5,7 +5,7 @@
 //! bytes ─► container and codec ─► f32, mean of the channels ─► checks ─► Resampler ─► Source
 //! ```
 //!
-//! The format is recognised by its content. Everything is read in pieces: memory does not grow
+//! The format is recognized by its content. Everything is read in pieces: memory does not grow
 //! with the length of a file, nor with what its header claims.
 
 mod checked;
@@ -227,7 +227,7 @@ pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f
     Ok(Clip { samples, problems: source.problems() })
 }
 
-/// Recognises the format by the first bytes and opens it at its own rate, with all checks.
+/// Recognizes the format by the first bytes and opens it at its own rate, with all checks.
 fn open_native(mut input: Input, name: &Path) -> Result<Box<dyn Source>> {
     let opened = checked::no_panic(|| {
         let mut head = input.peek()?;

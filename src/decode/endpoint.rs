@@ -1,5 +1,5 @@
 //! Where one utterance ends and the next begins: the rules of Kaldi's online decoders
-//! (`online2/online-endpoint.h`), which sherpa-onnx and Vosk share, on the recogniser's own
+//! (`online2/online-endpoint.h`), which sherpa-onnx and Vosk share, on the recognizer's own
 //! blanks and, where there is one, a detector of speech.
 //!
 //! - Rule 1: trailing silence, and nothing was said.

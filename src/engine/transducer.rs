@@ -2,7 +2,7 @@
 //! Ghodsi et al. 2020) as an engine, by greedy search with one symbol a frame at the most, as
 //! icefall's models are decoded.
 //!
-//! A recogniser decodes the log-probabilities of CTC. So each encoder frame comes out as two: the
+//! A recognizer decodes the log-probabilities of CTC. So each encoder frame comes out as two: the
 //! log-probabilities of its symbol, then a sure blank. Between two symbols there is always a blank,
 //! thus none is merged with its like, and CTC's best path is the transducer's.
 

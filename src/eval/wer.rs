@@ -147,7 +147,7 @@ pub struct Score {
     pub utterances: u64,
     /// Utterances without an error.
     pub correct: u64,
-    /// (reference word, recognised word) to count; an empty string stands for "nothing", so
+    /// (reference word, recognized word) to count; an empty string stands for "nothing", so
     /// deletions and insertions are in it too. Correct words are not.
     pub confusions: BTreeMap<(String, String), u64>,
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Stage};
 /// products are whole vectors.
 const LANES: usize = 4;
 
-/// Triangular filters, linear in mel and not in Hz, without area normalisation (HTK's and Kaldi's).
+/// Triangular filters, linear in mel and not in Hz, without area normalization (HTK's and Kaldi's).
 #[derive(Clone, Debug)]
 pub(crate) struct MelBank {
     /// Per filter: its first FFT bin and where its weights end in `weights`.

@@ -59,7 +59,7 @@ impl Network<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::network::initialise;
+    use super::super::network::initialize;
     use super::super::{CellKind, LayerConfig, NetworkConfig};
     use super::*;
 
@@ -74,7 +74,7 @@ mod tests {
             num_tokens: 3,
             auxiliary: None,
         };
-        initialise(&config, seed)
+        initialize(&config, seed)
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub struct LayerConfig {
     pub hidden: usize,
 }
 
-/// normalise → stack → linear → layer norm → L × (cell → layer norm → residual) → linear →
+/// normalize → stack → linear → layer norm → L × (cell → layer norm → residual) → linear →
 /// log-softmax.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +26,7 @@ pub struct NetworkConfig {
     pub input_size: usize,
     /// The recurrent layers, first to last.
     pub layers: Vec<LayerConfig>,
-    /// Layer normalisation after the input layer and after each cell.
+    /// Layer normalization after the input layer and after each cell.
     pub layer_norm: bool,
     /// Adds a layer's input to its output where the widths agree.
     pub residual: bool,

@@ -118,7 +118,7 @@ struct NormTrace<T> {
 /// All that a pass computes, and room that is used again by the next.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace<T> {
-    /// Normalised, stacked frames `[R, S * F]`.
+    /// Normalized, stacked frames `[R, S * F]`.
     input: Vec<T>,
     projected: Vec<T>,
     input_norm: NormTrace<T>,
@@ -166,7 +166,7 @@ impl<T: Kernels> Weights<T> {
             }
         }
         self.input.apply(&workspace.input, &mut workspace.projected);
-        normalise(
+        normalize(
             &self.input_norm,
             &workspace.projected,
             &mut workspace.input_norm,
@@ -182,7 +182,7 @@ impl<T: Kernels> Weights<T> {
                 [&mut states.hidden[i], &mut states.cell[i]],
                 &mut workspace.traces[i],
             );
-            normalise(&self.norms[i], workspace.traces[i].output(), &mut workspace.norms[i], y);
+            normalize(&self.norms[i], workspace.traces[i].output(), &mut workspace.norms[i], y);
             drop_out(y, steps, &mut workspace.masks[i], dropout.as_mut());
             if self.residual && x.len() == y.len() {
                 for (y, &x) in y.iter_mut().zip(x) {
@@ -282,7 +282,7 @@ impl<T: Kernels> Weights<T> {
         std::mem::swap(gradient, below);
     }
 
-    /// The gradient with respect to the normalised input `[R, S * F]`, after a backward pass.
+    /// The gradient with respect to the normalized input `[R, S * F]`, after a backward pass.
     pub fn input_gradient(&self, workspace: &Workspace<T>, dx: &mut Vec<T>) {
         if let Some(packed) = &self.input.backward {
             dx.clear();
@@ -322,7 +322,7 @@ fn linear_gradients<T: Kernels>(linear: &Linear<T>, x: &[T], dy: &[T], dw: &mut 
     kernels::add_rows(dy, db);
 }
 
-fn normalise<T: Real>(weights: &Option<(Vec<T>, Vec<T>)>, x: &[T], trace: &mut NormTrace<T>, y: &mut Vec<T>) {
+fn normalize<T: Real>(weights: &Option<(Vec<T>, Vec<T>)>, x: &[T], trace: &mut NormTrace<T>, y: &mut Vec<T>) {
     y.resize(x.len(), T::ZERO);
     match weights {
         Some((gain, bias)) => {

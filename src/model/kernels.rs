@@ -12,7 +12,7 @@ use super::real::Real;
 
 /// Compiles a function twice, for any processor and for AVX2 with FMA, and picks at run time.
 /// The body sees a constant `FMA`: whether a fused multiply-add is one instruction.
-macro_rules! vectorised {
+macro_rules! vectorized {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$t:ident: Real $(, const $n:ident: usize)?>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
         #[allow(unsafe_code)]
@@ -35,7 +35,7 @@ macro_rules! vectorised {
         }
     };
 }
-pub(crate) use vectorised;
+pub(crate) use vectorized;
 
 /// Rows of a tile: its 4 x 2 sums are enough to keep both multipliers busy, and leave registers for
 /// the weights. (With six rows the compiler spills sums to the stack, and the tile is half as fast.)
@@ -134,7 +134,7 @@ pub fn multiply_add_from<T: Kernels>(x: &[T], m: &Packed<T>, y: &mut [T], stride
     }
 }
 
-vectorised! {
+vectorized! {
     fn multiply_add_rest<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
         let n = x.len() / m.rows;
         let whole = n / TILE * TILE;

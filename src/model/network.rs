@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use super::config::NetworkConfig;
 use super::real::Real;
 
-/// Added to the variance in layer normalisation; in the model file too.
+/// Added to the variance in layer normalization; in the model file too.
 pub const LAYER_NORM_EPSILON: f32 = 1e-5;
 
 /// One named tensor of weights, row-major.
@@ -17,7 +17,7 @@ pub struct Parameter<T> {
     pub data: Vec<T>,
 }
 
-/// A network: architecture, normalisation of the features, parameters.
+/// A network: architecture, normalization of the features, parameters.
 ///
 /// With F features, S subsampling, D input width, H hidden width, k gates and V tokens the
 /// parameters are, in this order (`{cell}` is `rnn`, `gru` or `lstm`; rows of W, R and B are in
@@ -75,8 +75,8 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
 }
 
 /// Random weights for an architecture, the same for the same seed: uniform in ±1/sqrt(H) as in
-/// PyTorch for the cells, ±sqrt(3/in) for the linear layers, ones and zeros for the normalisation.
-pub fn initialise<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
+/// PyTorch for the cells, ±sqrt(3/in) for the linear layers, ones and zeros for the normalization.
+pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(seed);
     let parameters = parameter_shapes(config)
         .into_iter()

@@ -1,11 +1,11 @@
-//! Layer normalisation (Ba, Kiros, Hinton 2016): y = gain * (x - mean) / sqrt(var + ε) + bias.
+//! Layer normalization (Ba, Kiros, Hinton 2016): y = gain * (x - mean) / sqrt(var + ε) + bias.
 
-use super::kernels::vectorised;
+use super::kernels::vectorized;
 use super::network::LAYER_NORM_EPSILON;
 use super::real::Real;
 
-vectorised! {
-    /// Normalises each row of `x [R, width]` into `y`; keeps the normalised rows before gain and
+vectorized! {
+    /// Normalizes each row of `x [R, width]` into `y`; keeps the normalized rows before gain and
     /// bias in `normal [R, width]` and 1/sqrt(var + ε) in `inverse [R]` for the backward pass.
     pub fn forward<T: Real>(x: &[T], gain: &[T], bias: &[T], normal: &mut [T], inverse: &mut [T], y: &mut [T]) {
         let width = gain.len();
@@ -25,7 +25,7 @@ vectorised! {
     }
 }
 
-vectorised! {
+vectorized! {
     /// Replaces `dy [R, width]` by the gradient of the input, and adds those of gain and bias.
     pub fn backward<T: Real>(dy: &mut [T], gain: &[T], normal: &[T], inverse: &[T], dgain: &mut [T], dbias: &mut [T]) {
         let width = gain.len();
@@ -52,7 +52,7 @@ vectorised! {
     }
 }
 
-/// A sum in eight lanes, which vectorises and always adds in the same order.
+/// A sum in eight lanes, which vectorizes and always adds in the same order.
 #[inline(always)]
 fn sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     let mut lanes = [T::ZERO; 8];

@@ -42,7 +42,7 @@ pub trait Real:
 }
 
 /// exp(x) by range reduction and a polynomial of degree 6, to 2e-7 relative: branchless, so that
-/// loops over it are vectorised. (The C library's is exact to the last bit and scalar.)
+/// loops over it are vectorized. (The C library's is exact to the last bit and scalar.)
 #[inline(always)]
 fn exp_f32(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer

@@ -9,7 +9,7 @@
 //! state.0 ─► Split ─► initial_h of each layer, Y_h of each layer ─► Concat ─► next_state.0
 //! ```
 //!
-//! The initialisers bear the names of the parameters (see [`Network`]); `W`, `R` and `B` have a
+//! The initializers bear the names of the parameters (see [`Network`]); `W`, `R` and `B` have a
 //! leading direction axis of 1 as ONNX wants it.
 
 use std::path::Path;
@@ -131,7 +131,7 @@ pub fn check(network: &Network<f32>) -> Result<()> {
     Ok(())
 }
 
-/// The graph of an architecture, with the weights, or with empty initialisers to compare a file's
+/// The graph of an architecture, with the weights, or with empty initializers to compare a file's
 /// graph with.
 pub(super) fn build(
     config: &NetworkConfig,
@@ -141,7 +141,7 @@ pub(super) fn build(
     let mut body = Body::new(config, weights);
     body.precision = precision;
     declare(&mut body);
-    let x = body.normalise("x");
+    let x = body.normalize("x");
     let x = body.stack(&x);
     let x = body.input_layer(&x);
     let specs = state_specs(config);

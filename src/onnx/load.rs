@@ -96,7 +96,7 @@ type Tensors<'a> = HashMap<&'a str, &'a TensorProto>;
 
 fn tensors_by_name(graph: &GraphProto) -> Result<Tensors<'_>> {
     if !graph.sparse_initializer.is_empty() || !graph.quantization_annotation.is_empty() {
-        return Err(Error::new(Stage::Model, "sparse and quantised tensors are not supported"));
+        return Err(Error::new(Stage::Model, "sparse and quantized tensors are not supported"));
     }
     let mut tensors = HashMap::with_capacity(graph.initializer.len());
     for tensor in &graph.initializer {

@@ -45,7 +45,7 @@ impl fmt::Display for Precision {
 
 /// Rows of `columns` values as integers of -levels..=levels and a scale for each row:
 /// value ≈ integer × scale.
-pub(super) fn quantise_rows(data: &[f32], columns: usize, levels: f32) -> (Vec<i8>, Vec<f32>) {
+pub(super) fn quantize_rows(data: &[f32], columns: usize, levels: f32) -> (Vec<i8>, Vec<f32>) {
     let mut integers = Vec::with_capacity(data.len());
     let mut scales = Vec::with_capacity(data.len() / columns.max(1));
     for row in data.chunks(columns.max(1)) {
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn rows_come_back_within_half_a_step() {
         let data = [0.5, -1.0, 0.25, 0.0, 0.0, 0.0, 100.0, -3.0, 0.2];
-        let (integers, scales) = quantise_rows(&data, 3, 127.0);
+        let (integers, scales) = quantize_rows(&data, 3, 127.0);
         for (i, (&q, &v)) in integers.iter().zip(&data).enumerate() {
             assert!((f32::from(q) * scales[i / 3] - v).abs() <= 0.5001 * scales[i / 3], "{i}");
         }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Stage};
 
 /// Tells speech from everything else (a VAD), a window at a time, for one stream.
 pub trait SpeechDetector: Send {
-    /// Samples of a window, at the recogniser's rate; at least 1.
+    /// Samples of a window, at the recognizer's rate; at least 1.
     fn window_samples(&self) -> usize;
 
     /// How probable it is that the next window (`[window_samples]`, full scale ±1) holds speech,
@@ -83,7 +83,7 @@ impl std::fmt::Debug for DetectorFactory {
     }
 }
 
-/// A detector's windows as the recogniser's output frames.
+/// A detector's windows as the recognizer's output frames.
 ///
 /// A frame is speech when a window that ends within it is; a frame in which none ends is what the
 /// one before it was. A frame is decided when its last sample is there, which is before the

@@ -1,4 +1,4 @@
-//! The recogniser: shared and immutable; a stream holds all that one speaker changes.
+//! The recognizer: shared and immutable; a stream holds all that one speaker changes.
 //!
 //! ```text
 //! samples ─► FrontEnd ─► Stepper (engine, state) ─► SegmentDecoder (decoder, words) ─► Event

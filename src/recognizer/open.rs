@@ -1,4 +1,4 @@
-//! From a model file to a recogniser.
+//! From a model file to a recognizer.
 
 use std::fmt;
 use std::path::Path;
@@ -36,7 +36,7 @@ impl fmt::Debug for Recognizer {
 }
 
 impl Recognizer {
-    /// A recogniser of an engine and what its model says about itself.
+    /// A recognizer of an engine and what its model says about itself.
     ///
     /// # Errors
     /// When the two do not fit: features, tokens, or impossible feature settings.
@@ -84,7 +84,7 @@ impl Recognizer {
         Ok(Self { notes: notes.into(), ..recognizer })
     }
 
-    /// A recogniser of a model file's bytes.
+    /// A recognizer of a model file's bytes.
     ///
     /// # Errors
     /// As [`Recognizer::open_with`].
@@ -97,7 +97,7 @@ impl Recognizer {
         Self::new(Arc::from(engine::load(kind, file, network, options)?), metadata)
     }
 
-    /// The recogniser of the model inside the program.
+    /// The recognizer of the model inside the program.
     ///
     /// # Errors
     /// When there is none in this build, or the engine is not there.

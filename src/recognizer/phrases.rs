@@ -31,9 +31,9 @@ impl Default for PhraseOptions {
         Self {
             word_cost: 0.0,
             other_speech_cost: 8.0,
-            other_phone_cost: 2.0,
-            blank_bias: -1.0,
-            beam: Beam { margin: 30.0, max_active: 3000 },
+            other_phone_cost: 3.0,
+            blank_bias: -4.0,
+            beam: Beam { margin: 40.0, max_active: 5000 },
         }
     }
 }

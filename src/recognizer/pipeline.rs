@@ -43,7 +43,7 @@ enum Message {
 type Outlet = Sender<Result<Message>>;
 type Inlet = Receiver<Result<Message>>;
 
-/// A recording on its way through the recogniser; an iterator of what is heard. It ends after
+/// A recording on its way through the recognizer; an iterator of what is heard. It ends after
 /// the last `Final`, or after an error. Dropping it stops the threads.
 pub struct Pipeline {
     /// `None` once the end was seen.
@@ -132,7 +132,7 @@ impl Iterator for Pipeline {
             }
             Err(_) => {
                 self.events = None;
-                let lost = Error::new(Stage::Engine, "a stage of the recogniser stopped before its end");
+                let lost = Error::new(Stage::Engine, "a stage of the recognizer stopped before its end");
                 (!self.complete.load(Ordering::Acquire)).then_some(Err(lost))
             }
         }

@@ -21,7 +21,7 @@ use super::words::WordBuilder;
 pub struct StreamOptions {
     /// The rules by which segments end; without them a stream is one segment.
     pub endpoint: Option<EndpointOptions>,
-    /// Hears whether someone talks, beside the recogniser itself; used by the rules only.
+    /// Hears whether someone talks, beside the recognizer itself; used by the rules only.
     pub detector: Option<DetectorFactory>,
     /// Whether there are `Partial` events.
     pub partials: bool,
@@ -225,7 +225,7 @@ impl Stream {
     }
 }
 
-/// One call of the network for all of the streams (of one recogniser) that are ready, each going
+/// One call of the network for all of the streams (of one recognizer) that are ready, each going
 /// on by as many steps as the least ready of them has. Gives the number of steps run; 0 when no
 /// stream is ready.
 ///

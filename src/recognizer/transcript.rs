@@ -1,4 +1,4 @@
-//! What a recogniser says: words with times, and events as they come.
+//! What a recognizer says: words with times, and events as they come.
 
 use serde::{Serialize, Serializer};
 

@@ -23,7 +23,7 @@ use super::threads::in_threads;
 use super::worker::{self, Sums, Update, Worker};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
-use crate::model::network::initialise;
+use crate::model::network::initialize;
 use crate::model::{Network, Weights};
 use crate::onnx::{self, Metadata};
 use crate::text::TokenTable;
@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
         augmenter: &Augmenter,
     ) -> Result<Self> {
         let recipe = session.recipe;
-        let mut network = initialise::<f32>(&recipe.network_config()?, recipe.run.seed);
+        let mut network = initialize::<f32>(&recipe.network_config()?, recipe.run.seed);
         let auxiliary_tokens = recipe.auxiliary_tokens()?.map_or(0, |t| t.len());
         let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
         let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();

@@ -56,7 +56,7 @@ fn layer_of(name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::network::initialise;
+    use crate::model::network::initialize;
     use crate::model::{CellKind, LayerConfig, NetworkConfig, Steps, Weights, Workspace};
 
     fn config(depth: usize) -> NetworkConfig {
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn a_further_layer_begins_as_the_identity() {
-        let small = initialise::<f32>(&config(2), 1);
-        let mut grown = initialise::<f32>(&config(3), 2);
+        let small = initialize::<f32>(&config(2), 1);
+        let mut grown = initialize::<f32>(&config(3), 2);
         let mut parameters: Vec<Vec<f32>> = grown.parameters.iter().map(|p| p.data.clone()).collect();
         adopt(&small, &mut grown, &mut parameters).expect("taken over");
         assert_eq!(logits(&small), logits(&grown));
@@ -94,7 +94,7 @@ mod tests {
 
         let mut wider = config(2);
         wider.layers[1].hidden = 7;
-        let mut wider = initialise::<f32>(&wider, 3);
+        let mut wider = initialize::<f32>(&wider, 3);
         let mut parameters: Vec<Vec<f32>> = wider.parameters.iter().map(|p| p.data.clone()).collect();
         let error = adopt(&small, &mut wider, &mut parameters).expect_err("another shape").to_string();
         assert!(error.contains("layers.1.gru.W"), "{error}");

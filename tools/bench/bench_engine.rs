@@ -18,7 +18,7 @@ use std::time::Instant;
 use clap::Parser;
 use hearken::engine::{self, Engine, EngineKind, EngineOptions, LibrarySearch};
 use hearken::features::FbankOptions;
-use hearken::model::network::initialise;
+use hearken::model::network::initialize;
 use hearken::model::{CellKind, LayerConfig, NetworkConfig};
 use hearken::onnx::{self, DecoderOptions, Metadata, OnnxFile};
 use hearken::text::TokenTable;
@@ -170,5 +170,5 @@ fn random_model(args: &Args) -> Result<Vec<u8>, Box<dyn Error>> {
         created_by: "bench_engine".into(),
         other: Vec::new(),
     };
-    Ok(onnx::write(&initialise(&config, 1), &metadata)?)
+    Ok(onnx::write(&initialize(&config, 1), &metadata)?)
 }

@@ -13,7 +13,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use clap::Parser;
-use hearken::model::network::initialise;
+use hearken::model::network::initialize;
 use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, Weights};
 use hearken::train::example::Example;
 use hearken::train::optimizer::AdamW;
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         residual: true,
         num_tokens: args.tokens,
     };
-    let mut network = initialise::<f32>(&config, 1);
+    let mut network = initialize::<f32>(&config, 1);
     let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
     let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
     let mut adam = AdamW::new(&parameters);

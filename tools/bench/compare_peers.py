@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Word error of other recognisers on the digits' dev sets, beside hearken's.
+"""Word error of other recognizers on the digits' dev sets, beside hearken's.
 
     tools/bench/compare_peers.py DATA PEERS VENV [--peer NAME]... [--model FILE.onnx] [--hearken PROGRAM]
 
 DATA is the folder of manifests; PEERS a folder with setup.sh and transcribe_peers.py, which run the
 others; VENV what setup.sh made. Needs ffmpeg, which decodes the recordings for all. Numerals count
-as the words for them, "oh" as "zero", and homophones (to, for, won, ate) as the digits, in favour of
+as the words for them, "oh" as "zero", and homophones (to, for, won, ate) as the digits, in favor of
 those who write sentences. Prints Markdown.
 """
 
@@ -71,7 +71,7 @@ def main():
             commands[peer] += ["--no-numerals"]
     with tempfile.TemporaryDirectory() as folder:
         sets = [(name, waves(options.data, name, pathlib.Path(folder))) for name in SETS]
-        print("| recogniser | " + " | ".join(pathlib.Path(name).stem for name, _ in sets) + " |")
+        print("| recognizer | " + " | ".join(pathlib.Path(name).stem for name, _ in sets) + " |")
         print("| --- |" + " ---: |" * len(sets))
         for peer, command in commands.items():
             cells = []

@@ -6,7 +6,7 @@
     venv/bin/python tools/bench/training.py
 
 An update is forward, CTC loss, backward, clipping of the global norm and AdamW, on features computed
-beforehand. PyTorch runs its own layers (nn.GRU, nn.LSTM, nn.RNN, a layer normalisation after each, as in
+beforehand. PyTorch runs its own layers (nn.GRU, nn.LSTM, nn.RNN, a layer normalization after each, as in
 hearken; packed sequences where the lengths differ) and its fused AdamW. Both sides run with one thread
 and with two, A B A B; compared are the best settings of each, by the median over all rounds. Ratios over
 1 mean that hearken is faster.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use hearken::features::FbankOptions;
-use hearken::model::network::initialise;
+use hearken::model::network::initialize;
 use hearken::model::{CellKind, LayerConfig, NetworkConfig};
 use hearken::onnx::{self, DecoderOptions, Metadata};
 use hearken::text::TokenTable;
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         num_tokens: TOKENS,
         auxiliary: None,
     };
-    let mut network = initialise(&config, args.seed);
+    let mut network = initialize(&config, args.seed);
     network.mean.fill(-8.0);
     network.scale.fill(0.3);
     // Fresh weights hardly decide; stronger ones change their mind with every sound.

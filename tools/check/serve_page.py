@@ -70,7 +70,7 @@ def text(page):
     return " ".join(page.inner_text("#transcript").split())
 
 
-def coloured(page, canvas):
+def colored(page, canvas):
     """The part of a canvas that is not background."""
     script = """id => { const c = document.getElementById(id);
         const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
@@ -79,10 +79,10 @@ def coloured(page, canvas):
     return page.evaluate(script, canvas)
 
 
-# Every text that is seen against the colour behind it (WCAG 2.1, contrast ratio): the worst.
+# Every text that is seen against the color behind it (WCAG 2.1, contrast ratio): the worst.
 CONTRAST = """() => {
     const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
-    const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    const rgb = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
         return [...canvas.getImageData(0, 0, 1, 1).data]; };
     const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
         return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
@@ -127,7 +127,7 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
         page.screenshot(path=os.path.join(args.pictures, picture), full_page=True)
         # The utterance ends by itself, in silence.
         page.wait_for_function("n => document.querySelectorAll('.word').length >= n", arg=len(words), timeout=30000)
-        drawn = {c: coloured(page, c) for c in ("spectrogram", "tokens", "state")}
+        drawn = {c: colored(page, c) for c in ("spectrogram", "tokens", "state")}
         contrast = page.evaluate(CONTRAST)
         labels = page.evaluate(LABELS)
         assert labels["count"] == labels["rows"] > 0 and labels["off"] <= 1 and labels["overlap"] <= 0.5, labels
@@ -202,7 +202,7 @@ def main():
                 page.wait_for_function("() => document.getElementById('source').textContent !== ''", timeout=60000)
                 assert page.inner_text("#source") == f"of {os.path.basename(args.recording)}"
                 page.wait_for_timeout(1000)
-                drawn = {c: coloured(page, c) for c in ("spectrogram", "tokens", "state")}
+                drawn = {c: colored(page, c) for c in ("spectrogram", "tokens", "state")}
                 assert all(v > 0.01 for v in drawn.values()), drawn
                 print(f"opened: drawn {drawn}")
                 page.screenshot(path=os.path.join(args.pictures, "page-dropped.png"), full_page=True)

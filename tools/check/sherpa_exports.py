@@ -4,7 +4,7 @@ the same times, whole and in pushes of 100 ms, alone and four streams at once.
     hearken export model.onnx --for sherpa-onnx -o sherpa/
     python tools/check/sherpa_exports.py --hearken target/release/hearken model.onnx sherpa/ audio/*.wav
 
-A third, plain recogniser (onnxruntime on features by kaldi-native-fbank, greedy search in numpy)
+A third, plain recognizer (onnxruntime on features by kaldi-native-fbank, greedy search in numpy)
 ties the two together: sherpa-onnx tells when a token begins, hearken when it ends. All three hear
 the recording with the closing silence that the export asks for; hearken, which adds its own, gives
 the same text without it (but for random models, which speak in silence: --random; the example

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 class Source(NamedTuple):
     name: str
-    licence: str
+    license: str
     address: str
 
 
@@ -114,7 +114,7 @@ def show_sources():
         by_source.setdefault(source, []).append(name)
     by_source[CMUDICT] = ["text/cmudict.txt"]
     for source, names in by_source.items():
-        print(f"{source.name}\n  licence: {source.licence}\n  from:    {source.address}")
+        print(f"{source.name}\n  license: {source.license}\n  from:    {source.address}")
         print("  makes:   " + ", ".join(names))
 
 
@@ -127,7 +127,7 @@ def check(folder):
         if not path.is_file():
             right &= not needed
             print(f"{name:40} missing{'' if needed else ' (only for reporting)'}: "
-                  f"{source.name}, {source.licence}, {source.address}")
+                  f"{source.name}, {source.license}, {source.address}")
             continue
         manifest = found[name] = Manifest(path, needs_text=not name.startswith("noise/"))
         print(f"{name:40} {manifest.utterances:10} {len(manifest.speakers):8} {manifest.seconds / 3600:6.2f}")
@@ -189,7 +189,7 @@ def main():
         done = subprocess.run([sys.executable, program, options.folder, options.folder / "browser"], check=False)
         right &= done.returncode == 0
     if not (options.folder / "text/cmudict.txt").is_file():
-        print(f"text/cmudict.txt missing: {CMUDICT.name}, {CMUDICT.licence}, {CMUDICT.address}")
+        print(f"text/cmudict.txt missing: {CMUDICT.name}, {CMUDICT.license}, {CMUDICT.address}")
         right = False
     if not right:
         sys.exit("data: not all is there; see above")

@@ -67,13 +67,13 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for old in [*OUT.glob("*.i16"), *OUT.glob("*.f32")]:
         old.unlink()
-    quantised = {}
+    quantized = {}
     for name, x in signals().items():
-        quantised[name] = np.clip(np.round(x), -32768, 32767).astype("<i2")
-        quantised[name].tofile(OUT / f"{name}.i16")
+        quantized[name] = np.clip(np.round(x), -32768, 32767).astype("<i2")
+        quantized[name].tofile(OUT / f"{name}.i16")
     listed = []
     for name, signal, n, options in cases():
-        x = quantised[signal][:n].astype(np.float32) / 32768
+        x = quantized[signal][:n].astype(np.float32) / 32768
         before, features = fbank_peer.features(x, options)
         features.astype("<f4").tofile(OUT / f"{name}.f32")
         listed.append(dict(name=name, signal=signal, samples=len(x), options=options,

@@ -160,7 +160,7 @@ def keras_cases():
 
 
 def node_cases():
-    """The backend tests, weights turned into initialisers: a model has its weights inside."""
+    """The backend tests, weights turned into initializers: a model has its weights inside."""
     from onnx.backend.test.case.node import collect_testcases
 
     for case in collect_testcases(None):

@@ -4,7 +4,7 @@
     venv/bin/pip install torch numpy
     venv/bin/python tools/goldens/training.py
 
-For each cell, with and without layer normalisation and residuals: two ragged batches, the logits of
+For each cell, with and without layer normalization and residuals: two ragged batches, the logits of
 the first, its CTC loss and the gradient of every parameter, and the losses of ten updates (clip_grad_norm_
 and AdamW) that take the batches in turns. The recurrent layers are PyTorch's own (torch._VF.rnn_tanh,
 gru, lstm on packed sequences) except gru-reset-before, which PyTorch does not have and which is written

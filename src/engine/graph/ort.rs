@@ -112,7 +112,7 @@ fn load_library(search: &LibrarySearch) -> Result<Environment> {
                 format!("this process has loaded {} already and can have no second", other.display()),
             )
             .in_file(&path)),
-            None => initialise(&path),
+            None => initialize(&path),
         });
         match result {
             Ok(environment) => {
@@ -126,7 +126,7 @@ fn load_library(search: &LibrarySearch) -> Result<Environment> {
 }
 
 /// Loads a library; its version is asked before anything else of it is used.
-fn initialise(path: &Path) -> Result<Environment> {
+fn initialize(path: &Path) -> Result<Environment> {
     let builder = ort::init_from(path)
         .map_err(|e| Error::new(Stage::Engine, e.to_string()).in_file(path))?
         .with_name("hearken")

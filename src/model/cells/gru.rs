@@ -24,7 +24,7 @@ use std::sync::Arc;
 use super::cell::{
     Cell, CellParameters, CellShape, StateWeights, Step, StepBackward, Sums, add_state_gradients,
 };
-use crate::model::kernels::{self, Kernels, vectorised};
+use crate::model::kernels::{self, Kernels, vectorized};
 use crate::model::real::Real;
 
 /// A step keeps q_t. U and W of the candidate have sums of their own, which r_t weighs.
@@ -183,7 +183,7 @@ impl<T: Kernels> ResetBefore<T> {
     }
 }
 
-vectorised! {
+vectorized! {
     /// One row of a GRU with the reset gate after the product. `g [3H]` holds the sums from the
     /// input (z, r, n) and for z and r those from the state too, and is replaced by the gates;
     /// `q [H]` is the state's share of n.
@@ -202,7 +202,7 @@ vectorised! {
     }
 }
 
-vectorised! {
+vectorized! {
     /// Gradient of [`forward_row`] for one row: `dg [3H]` for the input's sums, `dr [3H]` for the
     /// state's; `dh` becomes the part that reaches the state before directly.
     fn backward_row<T: Real>(g: &[T], q: &[T], before: &[T], dh: &mut [T], dx: &mut [T], ds: &mut [T]) {
@@ -230,7 +230,7 @@ vectorised! {
     }
 }
 
-vectorised! {
+vectorized! {
     /// In place: `a = sigmoid(a)`.
     fn sigmoid<T: Real>(a: &mut [T]) {
         for a in a.iter_mut() {
@@ -239,7 +239,7 @@ vectorised! {
     }
 }
 
-vectorised! {
+vectorized! {
     /// The second half of a GRU row with the reset gate before the product: `c [H]` holds the
     /// sums of n and is replaced by n; `h = z before + (1 - z) n`.
     fn candidate_row<T: Real>(z: &[T], c: &mut [T], before: &[T], h: &mut [T]) {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::cell::{
     Cell, CellParameters, CellShape, StateWeights, Step, StepBackward, Sums, add_state_gradients,
 };
-use crate::model::kernels::{self, Kernels, vectorised};
+use crate::model::kernels::{self, Kernels, vectorized};
 use crate::model::real::Real;
 
 /// A step keeps tanh(c_t).
@@ -77,7 +77,7 @@ impl<T: Kernels> Cell<T> for Lstm<T> {
     }
 }
 
-vectorised! {
+vectorized! {
     /// One row of an LSTM: `g [4H]` holds the sums of i, o, f, c and is replaced by the gates.
     fn forward_row<T: Real>(g: &mut [T], before: &[T], cell: &mut [T], squashed: &mut [T], h: &mut [T]) {
         let n = h.len();
@@ -96,7 +96,7 @@ vectorised! {
     }
 }
 
-vectorised! {
+vectorized! {
     /// Gradient of [`forward_row`] for one row; `dc` holds the gradient of the cell from later
     /// steps and becomes that for the step before.
     fn backward_row<T: Real>(g: &[T], before: &[T], squashed: &[T], dh: &[T], dc: &mut [T], dg: &mut [T]) {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::cell::{
     Cell, CellParameters, CellShape, StateWeights, Step, StepBackward, Sums, add_state_gradients,
 };
-use crate::model::kernels::{self, Kernels, vectorised};
+use crate::model::kernels::{self, Kernels, vectorized};
 use crate::model::real::Real;
 
 pub(super) const SHAPE: CellShape =
@@ -75,7 +75,7 @@ impl<T: Kernels> Cell<T> for Rnn<T> {
     }
 }
 
-vectorised! {
+vectorized! {
     /// A step of RNN rows: `h = tanh(a)`, or `max(0, a)`.
     fn activate<T: Real>(a: &[T], relu: bool, h: &mut [T]) {
         if relu {

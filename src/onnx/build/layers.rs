@@ -1,4 +1,4 @@
-//! The part that all exported graphs share: normalisation, stacking, the layers, the softmax.
+//! The part that all exported graphs share: normalization, stacking, the layers, the softmax.
 //! What feeds it and where the states come from is each target's own.
 
 use half::f16;
@@ -7,7 +7,7 @@ use super::cells::{Hold, operator};
 use super::graph::{Dim, GraphBuilder, float, int, ints};
 use crate::model::network::{LAYER_NORM_EPSILON, parameter_shapes};
 use crate::model::{Network, NetworkConfig};
-use crate::onnx::precision::{Precision, quantise_rows};
+use crate::onnx::precision::{Precision, quantize_rows};
 use crate::onnx::proto::FLOAT;
 use crate::onnx::states::{is_stacked, state_places};
 
@@ -39,14 +39,14 @@ pub(in crate::onnx) fn frames(config: &NetworkConfig) -> (Dim, Dim) {
 }
 
 impl<'a> Body<'a> {
-    /// An empty graph; without weights the initialisers stay empty.
+    /// An empty graph; without weights the initializers stay empty.
     pub fn new(config: &'a NetworkConfig, weights: Option<&'a Network<f32>>) -> Self {
         let graph = GraphBuilder::new("hearken");
         Self { config, graph, precision: Precision::Float32, hold: None, weights }
     }
 
     /// Mean and scale: `[N, T, F]` to the same.
-    pub fn normalise(&mut self, x: &str) -> String {
+    pub fn normalize(&mut self, x: &str) -> String {
         let f = [self.config.num_features];
         let (mean, scale) = self.weights.map_or((&[][..], &[][..]), |w| (&w.mean, &w.scale));
         self.graph.f32s("mean", &f, mean);
@@ -95,7 +95,7 @@ impl<'a> Body<'a> {
     fn integer_product(&mut self, prefix: &str, x: &str) -> String {
         let name = |part: &str| format!("{prefix}.{part}");
         let Some((shape, data)) = self.values(&name("weight")) else { return name("product") };
-        let (integers, scales) = quantise_rows(data, shape[1], LEVELS_OF_PRODUCTS);
+        let (integers, scales) = quantize_rows(data, shape[1], LEVELS_OF_PRODUCTS);
         let transposed: Vec<i8> =
             (0..integers.len()).map(|i| integers[i % shape[0] * shape[1] + i / shape[0]]).collect();
         self.graph.i8s(&name("weight.int8"), &[shape[1], shape[0]], &transposed);
@@ -277,7 +277,7 @@ impl<'a> Body<'a> {
             }
             Precision::Int8 | Precision::Int8Dynamic if is_matrix(name) => {
                 let columns = shape.last().copied().unwrap_or(1);
-                let (integers, scales) = quantise_rows(data, columns, LEVELS);
+                let (integers, scales) = quantize_rows(data, columns, LEVELS);
                 let [stored, scale, cast] = ["int8", "scale", "float"].map(|s| format!("{name}.{s}"));
                 self.graph.i8s(&stored, shape, &integers);
                 let mut scale_shape = shape.to_vec();

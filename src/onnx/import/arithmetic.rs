@@ -1,4 +1,4 @@
-//! Operators that compute: linear layers, normalisation, softmax.
+//! Operators that compute: linear layers, normalization, softmax.
 
 use std::rc::Rc;
 
@@ -208,7 +208,7 @@ impl Walker {
             }
         };
         if axis + 1 != s.axes.len() {
-            return Err(node.error("expected a normalisation over the features alone"));
+            return Err(node.error("expected a normalization over the features alone"));
         }
         self.norm(node, s, node.float("epsilon").unwrap_or(1e-5), vector(1, 1.0)?, vector(2, 0.0)?)
     }
@@ -222,17 +222,17 @@ impl Walker {
         bias: Vec<f32>,
     ) -> Result<Value> {
         if s.axes.last() != Some(&Axis::Features) {
-            return Err(node.error("expected a normalisation over the features alone"));
+            return Err(node.error("expected a normalization over the features alone"));
         }
         if epsilon.is_nan() || (epsilon - LAYER_NORM_EPSILON).abs() > 1e-3 * LAYER_NORM_EPSILON {
             return Err(node.error(format!(
-                "expected layer normalisation with epsilon {LAYER_NORM_EPSILON}, found {epsilon}"
+                "expected layer normalization with epsilon {LAYER_NORM_EPSILON}, found {epsilon}"
             )));
         }
         Ok(Value::Sequence(self.push(node, s, Operation::Norm { gain, bias }, s.width)))
     }
 
-    /// `ReduceMean`, `Pow`, `Sqrt`, `Reciprocal`: the parts of a layer normalisation.
+    /// `ReduceMean`, `Pow`, `Sqrt`, `Reciprocal`: the parts of a layer normalization.
     pub(super) fn moment(&mut self, node: &Node, values: &[Value]) -> Result<Value> {
         let over_last = |s: &Sequence| -> bool {
             let axes = match values.get(1) {

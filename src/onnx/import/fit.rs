@@ -98,7 +98,7 @@ struct Fit {
     layers: Vec<Layer>,
     /// The stage that the next cell stands on if nothing lies between.
     top: usize,
-    /// Whether the stage before was a normalisation, whose gain and bias may still come.
+    /// Whether the stage before was a normalization, whose gain and bias may still come.
     after_norm: bool,
     softmax: bool,
 }
@@ -240,7 +240,7 @@ impl Fit {
                 Ok(())
             }
             _ => wrong(
-                "expected layer normalisation once after the input layer and right after each recurrent layer",
+                "expected layer normalization once after the input layer and right after each recurrent layer",
             ),
         }
     }
@@ -286,7 +286,7 @@ impl Fit {
                 self.layers.iter().find(|l| l.norm.is_none()).map_or_else(String::new, |l| l.place.clone())
             };
             return wrong(format!(
-                "layer normalisation stands after some layers and not after {which}; expected it after the input layer and every recurrent layer, or nowhere"
+                "layer normalization stands after some layers and not after {which}; expected it after the input layer and every recurrent layer, or nowhere"
             ));
         }
         let can = |l: &&Layer| l.input.1 == l.cell.hidden;
@@ -333,7 +333,7 @@ impl Fit {
         Ok(Network { mean: to_f32(self.mean), scale: to_f32(self.scale), parameters, config })
     }
 
-    /// The features are frames put together outside of the graph: their normalisation, one for
+    /// The features are frames put together outside of the graph: their normalization, one for
     /// each place, goes into the input layer.
     fn unstacked(&mut self, input: Map, features: usize) -> (usize, Map) {
         let scale: Vec<f32> = self.scale.iter().map(|&v| v as f32).collect();

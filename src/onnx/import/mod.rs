@@ -1,5 +1,5 @@
 //! A foreign ONNX graph as a network of ours: a stack of RNN, GRU or LSTM layers with linear
-//! layers, layer normalisation and log-softmax around them, as PyTorch's two exporters, tf2onnx
+//! layers, layer normalization and log-softmax around them, as PyTorch's two exporters, tf2onnx
 //! and hearken write it, becomes a model that streams, trains further and exports again.
 //!
 //! ```text

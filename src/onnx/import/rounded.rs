@@ -12,7 +12,7 @@ use crate::error::Result;
 impl Walker {
     /// `DequantizeLinear` of a constant: (x - zero) · scale, both one for all or one for each position
     /// of an axis.
-    pub(super) fn dequantised(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Value> {
+    pub(super) fn dequantized(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Value> {
         let constant = |k: usize| match inputs.get(k).and_then(Option::as_ref) {
             Some(Value::Constant(c)) => Ok(Some(c)),
             None => Ok(None),

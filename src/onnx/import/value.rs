@@ -73,7 +73,7 @@ pub(super) struct Sequence {
     pub over: [i64; 2],
 }
 
-/// The parts of a layer normalisation that is written out.
+/// The parts of a layer normalization that is written out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Moment {
     Mean,

@@ -152,7 +152,7 @@ impl Walker {
             "Split" => return self.split(node, &inputs),
             "LayerNormalization" => return one(self.layer_norm(node, &inputs)?),
             "Gemm" => return one(self.gemm(node, &inputs)?),
-            "DequantizeLinear" => return one(self.dequantised(node, &inputs)?),
+            "DequantizeLinear" => return one(self.dequantized(node, &inputs)?),
             "DynamicQuantizeLinear" => return self.rounded(node, &inputs),
             "MatMulInteger" => return one(self.integer_product(node, &inputs)?),
             _ => {}

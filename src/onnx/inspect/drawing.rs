@@ -102,7 +102,7 @@ fn add(
     }
 }
 
-/// Initialisers, and what is computed of them alone.
+/// Initializers, and what is computed of them alone.
 fn constants(graph: &GraphProto) -> HashSet<&str> {
     let mut constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     for node in &graph.node {

@@ -35,7 +35,7 @@ pub(super) fn layer_name(name: &str) -> String {
     parts.join(".")
 }
 
-/// Parameters, bytes and products of the constants, layer by layer in the file's order: initialisers,
+/// Parameters, bytes and products of the constants, layer by layer in the file's order: initializers,
 /// those of `Constant` nodes, and those in the bodies of other nodes. Layers of hearken's own files
 /// are told by the tensors' names; of others, whose names may say nothing, by the nodes that multiply
 /// with them. What a body computes depends on the input, so its products are not known.

@@ -121,7 +121,7 @@ impl<'a> PcmGraph<'a> {
         let features = self.features(&mut body.graph);
         let hold = self.hold(&mut body.graph);
         body.hold = Some(hold.clone());
-        let x = body.normalise(&features);
+        let x = body.normalize(&features);
         let x = body.stack(&x);
         let x = body.input_layer(&x);
         let states = self.states(batch_first);

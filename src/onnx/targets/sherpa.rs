@@ -204,7 +204,7 @@ fn build(
             body.graph.output(output, &dims);
         }
     }
-    let x = body.normalise("x");
+    let x = body.normalize("x");
     let x = body.stack(&x);
     let x = body.input_layer(&x);
     let inputs = encoders.carriers();

@@ -64,7 +64,7 @@ fn build(
     let (frames, output_frames) = frames(config);
     body.graph.input("x", &[Dim::symbol("N"), frames, config.num_features.into()]);
     body.graph.output("log_probs", &[Dim::symbol("N"), output_frames, config.num_tokens.into()]);
-    let x = body.normalise("x");
+    let x = body.normalize("x");
     let x = body.stack(&x);
     let x = body.input_layer(&x);
     let x = batch_first_layers(&mut body, x, states);

@@ -42,7 +42,7 @@ fn build(
     body.graph.output("log_probs", &[Dim::symbol("N"), output_frames, config.num_tokens.into()]);
     body.graph.output_i64("output_lengths", &[Dim::symbol("N")]);
     let x = silence_rest(&mut body, metadata.features.energy_floor.ln());
-    let x = body.normalise(&x);
+    let x = body.normalize(&x);
     let x = body.stack(&x);
     let x = body.input_layer(&x);
     let initial = zero_states(&mut body);

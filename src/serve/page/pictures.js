@@ -30,11 +30,11 @@ class Ribbon {
     this.cleared = end;
   }
 
-  // `colour(row)` gives [r, g, b]; row 0 is at the top.
-  put(first, end, colour) {
+  // `color(row)` gives [r, g, b]; row 0 is at the top.
+  put(first, end, color) {
     const image = new ImageData(1, this.rows);
     for (let row = 0; row < this.rows; row++) {
-      const [r, g, b] = colour(row);
+      const [r, g, b] = color(row);
       image.data.set([r, g, b, 255], 4 * row);
     }
     for (let c = Math.max(0, first); c < end; c++) this.pen.putImageData(image, c % COLUMNS, 0);

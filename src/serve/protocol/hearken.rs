@@ -302,7 +302,7 @@ mod tests {
             (r#"{"type":"finish"}"#, 1002),
             (r#"{"type":"start","version":2,"sample_rate":16000}"#, 1002),
             (r#"{"type":"start","sample_rate":1}"#, 1007),
-            (r#"{"type":"start","sample_rate":16000,"colour":"red"}"#, 1007),
+            (r#"{"type":"start","sample_rate":16000,"color":"red"}"#, 1007),
         ] {
             let actions = say(&mut protocol(), text);
             assert!(matches!(&actions[0], Action::Send(t) if t.contains("\"error\"")), "{text}: {actions:?}");

@@ -86,7 +86,7 @@ fn strengths(samples: &[f32], frame: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
 }
 
 /// The power of a frame's first difference, in which hiss prevails, and its share of that and of the
-/// power of the sums of neighbours, in which the voice does.
+/// power of the sums of neighbors, in which the voice does.
 fn hiss(frame: &[f32]) -> [f32; 2] {
     let pairs = |f: fn(f32, f32) -> f32| -> Vec<f32> { frame.windows(2).map(|w| f(w[0], w[1])).collect() };
     let (high, low) = (power(&pairs(|a, b| b - a)), power(&pairs(|a, b| b + a)));

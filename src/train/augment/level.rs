@@ -29,7 +29,7 @@ pub fn power_to_db(power: f32) -> f32 {
     10.0 * power.max(1e-12).log10()
 }
 
-/// The dot product of the common length of `a` and `b`, in eight lanes so that it vectorises.
+/// The dot product of the common length of `a` and `b`, in eight lanes so that it vectorizes.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0f32; 8];
     let (mut a8, mut b8) = (a.chunks_exact(8), b.chunks_exact(8));

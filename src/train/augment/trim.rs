@@ -77,7 +77,7 @@ fn loud_stretches(powers: &[f32], limit: f32) -> Vec<Stretch> {
 }
 
 /// The power of each 10 ms frame above 150 Hz (hum and rumble do not count) with the treble
-/// raised (fricatives do); of three neighbours the middle one, so that clicks do not count.
+/// raised (fricatives do); of three neighbors the middle one, so that clicks do not count.
 fn smoothed_powers(samples: &[f32], sample_rate: u32) -> Vec<f32> {
     let mut filtered = samples.to_vec();
     high_pass(&mut filtered, 150.0, sample_rate);

@@ -6,7 +6,7 @@
 
 use super::graph::{Arc, Graph};
 use crate::model::Real;
-use crate::model::kernels::vectorised;
+use crate::model::kernels::vectorized;
 
 /// Streams side by side through one graph: eight f32 are a register of AVX2.
 pub const LANES: usize = 8;
@@ -196,7 +196,7 @@ impl<T: Real, const N: usize> Passes<T, N> {
     }
 }
 
-vectorised! {
+vectorized! {
     /// α of a frame before it is scaled: what comes along the arcs, times what the states emit.
     fn come<T: Real, const N: usize>(
         graph: &Graph<T>,
@@ -217,7 +217,7 @@ vectorised! {
     }
 }
 
-vectorised! {
+vectorized! {
     /// β of the frame before: what the next emits along the arcs out of each state.
     fn go<T: Real, const N: usize>(
         graph: &Graph<T>,
