@@ -77,12 +77,15 @@ fn exported_files_hear_the_same_from_the_command_line() {
     place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
     place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "triton"]);
     place.good(&["export", "model.onnx", "--for", "onnxruntime", "--precision", "fp16", "-o", "half.onnx"]);
+    place.good(&["export", "model.onnx", "--for", "onnxruntime", "--precision", "int8", "-o", "bytes.onnx"]);
+    // Matrices of 16-bit floats are a model of hearken's own as well.
+    place.good(&["transcribe", "--model", "half.onnx", "--engine", "native", "a.wav"]);
     for model in ["sherpa", "sherpa/model.onnx", "triton/m/1/model.onnx"] {
         assert_eq!(place.good(&["transcribe", "--model", model, "a.wav"]), text, "{model}");
     }
     let config = fs::read_to_string(place.path("triton/m/config.pbtxt")).expect("written");
     assert!(config.contains("name: \"m\"") && config.contains("zero_data: true"), "{config}");
-    let (code, error) = place.bad(&["transcribe", "--model", "half.onnx", "--engine", "native", "a.wav"]);
+    let (code, error) = place.bad(&["transcribe", "--model", "bytes.onnx", "--engine", "native", "a.wav"]);
     assert!(code == 2 && error.contains("native engine runs hearken's own"), "{error}");
     place.good(&["export", "model.onnx", "--for", "whole", "-o", "whole.onnx"]);
     let (_, error) = place.bad(&["transcribe", "--model", "whole.onnx", "a.wav"]);
@@ -171,7 +174,7 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
     let other = place.run(&["verify", "model.onnx", "--against", "other.onnx"]);
     assert_eq!(other.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&other.stdout).contains("exceeded"));
-    let (_, error) = place.bad(&["verify", "model.onnx", "--against", "half.onnx"]);
+    let (_, error) = place.bad(&["verify", "model.onnx", "--against", "bytes.onnx"]);
     assert!(error.contains("import it first"), "{error}");
     // A foreign file and what it became, by features of its own.
     let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-gru-2.onnx");

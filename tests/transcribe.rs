@@ -91,6 +91,21 @@ fn a_recording_of_more_than_a_minute_is_cut_into_utterances() {
 }
 
 #[cfg(unix)]
+#[test]
+fn a_process_that_ignores_signals_transcribes_all_the_same() {
+    let place = Place::new();
+    let hearken = assert_cmd::cargo::cargo_bin!("hearken").display();
+    for signal in ["INT", "HUP"] {
+        // As `nohup` and a script's background jobs start it.
+        let script = format!("trap '' {signal}; exec '{hearken}' transcribe --model model.onnx - < a.wav");
+        let output =
+            Command::new("sh").current_dir(place.0.path()).args(["-c", &script]).output().expect("run");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && output.stdout.len() > 5, "{signal}: {errors}");
+    }
+}
+
+#[cfg(unix)]
 fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
     assert!(sent.expect("kill runs").success());

@@ -1,10 +1,10 @@
 //! Ctrl-C: a flag that long work looks at, so that it can end in order.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// The exit code of a command that was interrupted.
 pub(super) const EXIT_CODE: u8 = 130;
@@ -15,6 +15,9 @@ pub(super) struct Interrupt {
     asked: Arc<AtomicBool>,
     /// Disconnected when it is asked for.
     channel: Receiver<Infallible>,
+    /// Keeps the channel connected until then, also where no handler can be installed.
+    #[expect(dead_code, reason = "it is held, not read")]
+    connected: Arc<Mutex<Option<Sender<Infallible>>>>,
 }
 
 impl Interrupt {
@@ -25,16 +28,17 @@ impl Interrupt {
         let (sender, channel) = bounded(0);
         let asked = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&asked);
-        let mut sender = Some(sender);
+        let connected = Arc::new(Mutex::new(Some(sender)));
+        let sender = Arc::clone(&connected);
         let handler = move || {
             if flag.swap(true, Ordering::Relaxed) {
                 std::process::exit(i32::from(EXIT_CODE));
             }
-            sender.take();
+            sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         };
         // Without a handler Ctrl-C ends the process as it does any.
         let _ = ctrlc::try_set_handler(handler);
-        Self { asked, channel }
+        Self { asked, channel, connected }
     }
 
     /// Whether it was asked for.
