@@ -52,7 +52,7 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
-//! | `cli` | the program `hearken` |
+//! | `cli` | the program `hearken`, and `train` |
 //! | `compressed-audio` | FLAC, MP3, AAC, Ogg, Opus, Matroska and others, by symphonia and opuscule |
 //! | `digits` | the model of spoken English digits inside (weights under CC BY-SA 4.0) |
 //! | `english` | how English words are said: CMU's dictionary, and guesses learnt from it |
