@@ -28,11 +28,11 @@ pub enum SessionEvent {
     Output(Vec<RecognizerOutput>),
     /// The recognizer's thread is gone.
     RecognizerGone,
-    /// Audio from [`next_item`](super::session_state::SessionState::next_item) is no audio.
+    /// Audio from `SessionState::next_item` is no audio.
     InvalidAudio(String),
     /// The server shuts down.
     Draining,
-    /// Time has passed: [`deadline`](super::session_state::SessionState::deadline), or less.
+    /// Time has passed: `SessionState::deadline`, or less.
     Time,
 }
 

@@ -1,6 +1,6 @@
 //! Phrases that people type: what may be said, what it is for, and how it is written.
 //!
-//! All kinds of files are read into one [`Grammar`](grammar::Grammar): hearken's own lines, Vosk's JSON
+//! All kinds of files are read into one grammar: hearken's own lines, Vosk's JSON
 //! lists, Home Assistant's YAML (hassil), and JSGF. The grammar becomes a network of words, in which what
 //! was said is found again with its slots, and an automaton, which a search asks. Sentences are never
 //! written out: lists and permutations multiply.
