@@ -92,7 +92,7 @@ pub mod cli;
 pub use audio::Source;
 pub use decode::EndpointOptions;
 pub use engine::{Engine, EngineKind};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use onnx::Metadata;
 pub use recognizer::{
     Event, LanguageOptions, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream, StreamOptions, Word,

@@ -114,7 +114,7 @@ fn samples_in_give_what_features_give_one_delay_later() {
     for target in [Target::SherpaOnnx, Target::Whole] {
         let error =
             targets::export(&network, &metadata, &with_frontend(target)).expect_err("no samples there");
-        assert!(error.to_string().contains("--with-frontend"), "{error}");
+        assert!(error.to_string().contains("`with_frontend`"), "{error}");
     }
 }
 

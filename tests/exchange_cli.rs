@@ -235,7 +235,7 @@ fn states_are_told_by_the_cells_and_not_by_their_order() {
     }
     fs::remove_file(place.path("tokens.txt")).expect("removed");
     let (_, error) = place.bad(&["transcribe", "--model", "foreign.onnx", "a.wav"]);
-    assert!(error.contains("--tokens FILE") && error.contains("hearken import"), "{error}");
+    assert!(error.contains("--tokens FILE") && error.contains("import it"), "{error}");
 }
 
 #[test]

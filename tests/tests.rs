@@ -11,6 +11,7 @@ mod engines;
 mod exchange;
 mod exchange_cli;
 mod fbank;
+mod fuzz_targets;
 mod gradients;
 mod import;
 mod language_model;

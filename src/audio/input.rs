@@ -171,7 +171,7 @@ fn no_way_back() -> Error {
 
 /// An input/output error without a file's name; whoever knows the name adds it.
 pub(super) fn unreadable(e: io::Error) -> Error {
-    Error::new(Stage::Audio, e.to_string())
+    Error::new(Stage::Audio, e.to_string()).caused_by(e)
 }
 
 impl Read for Input {

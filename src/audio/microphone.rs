@@ -166,7 +166,8 @@ impl Microphone {
         if self.last_data.elapsed() > PATIENCE {
             let problem = format!("microphone `{}`: no sound has come for 5 seconds", self.name);
             return Err(Error::new(Stage::Audio, problem)
-                .hint("is it in use elsewhere, or suspended? `--list-devices` names others"));
+                .hint("is it in use elsewhere, or suspended? choose another")
+                .remedy("devices"));
         }
         Ok(0)
     }
@@ -203,11 +204,9 @@ impl Drop for Microphone {
 /// The device of that id or name.
 fn find(wanted: Option<&str>) -> Result<cpal::Device> {
     let host = cpal::default_host();
-    let hint = "`hearken listen --list-devices` names those that are there";
     let Some(wanted) = wanted else {
-        return host.default_input_device().ok_or_else(|| {
-            Error::new(Stage::Audio, "no microphone is there, or no sound server runs").hint(hint)
-        });
+        let none = || no_device("no microphone is there, or no sound server runs".into());
+        return host.default_input_device().ok_or_else(none);
     };
     if let Some(device) = host.device_by_id(&cpal::DeviceId::new(host.id(), wanted)) {
         return Ok(device);
@@ -226,11 +225,13 @@ fn find(wanted: Option<&str>) -> Result<cpal::Device> {
     }
     if similar.len() > 1 {
         let problem = format!("`{wanted}` is part of the names of {} microphones", similar.len());
-        return Err(Error::new(Stage::Audio, problem).hint(hint));
+        return Err(no_device(problem));
     }
-    similar
-        .pop()
-        .ok_or_else(|| Error::new(Stage::Audio, format!("there is no microphone `{wanted}`")).hint(hint))
+    similar.pop().ok_or_else(|| no_device(format!("there is no microphone `{wanted}`")))
+}
+
+fn no_device(problem: String) -> Error {
+    Error::new(Stage::Audio, problem).hint("list the devices").remedy("devices")
 }
 
 fn build(
@@ -308,9 +309,7 @@ where
 fn failed(what: &str, error: &cpal::Error) -> Error {
     let (problem, hint) = match error.kind() {
         ErrorKind::DeviceBusy => ("is busy", "another program uses it: close that, or choose another device"),
-        ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated => {
-            ("is gone", "plug it in again; `--reconnect` waits for it")
-        }
+        ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated => ("is gone", "plug it in again"),
         ErrorKind::HostUnavailable => {
             ("is out of reach: no sound system runs", "start PulseAudio or PipeWire")
         }
@@ -318,9 +317,9 @@ fn failed(what: &str, error: &cpal::Error) -> Error {
             ("must not be used", "allow this program the microphone (on Linux: the group `audio`)")
         }
         ErrorKind::UnsupportedConfig | ErrorKind::UnsupportedOperation => {
-            ("cannot be recorded from", "`--list-devices` names those that can")
+            ("cannot be recorded from", "choose another device")
         }
-        _ => ("stopped", "it may have been unplugged, or the sound server ended; `--reconnect` waits for it"),
+        _ => ("stopped", "it may have been unplugged, or the sound server ended"),
     };
     Error::new(Stage::Audio, format!("{what} {problem}: {error}")).hint(hint)
 }

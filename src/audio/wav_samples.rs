@@ -40,7 +40,7 @@ impl WavSamples {
         let size = self.header.len() - 4;
         self.header[size..].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
         self.interleaved.clear();
-        self.read(bytes).map_err(|e| Error::new(Stage::Audio, e.to_string()))?;
+        self.read(bytes).map_err(|e| Error::new(Stage::Audio, e.to_string()).caused_by(e))?;
         downmix(&self.interleaved, self.channels, out);
         Ok(())
     }

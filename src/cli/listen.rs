@@ -58,6 +58,7 @@ mod live {
 
     use super::super::complain;
     use super::super::interrupt::Interrupt;
+    use super::super::model::print_note;
     use super::{Args, Outcome, Stop};
     use crate::audio::microphone::{self, Microphone};
     use crate::error::{Error, Result, Stage};
@@ -95,6 +96,10 @@ mod live {
                     if !wait(&stop) {
                         break Ok(Outcome::Done);
                     }
+                }
+                Err(Stop::Failed(error)) if heard > 0.0 && error.stage() == Stage::Audio => {
+                    print_note("with --reconnect the program waits until a microphone is back");
+                    break Err(error.into());
                 }
                 Err(other) => break Err(other),
             }

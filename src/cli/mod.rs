@@ -172,7 +172,26 @@ fn exit_code(result: Result<Outcome, Stop>) -> ExitCode {
 
 /// Prints an error on standard error.
 fn complain(error: &Error) {
-    say(&error.to_string());
+    say(&with_options(error).to_string());
+}
+
+/// The error with the program's options in place of the library's settings.
+fn with_options(error: &Error) -> Error {
+    error.clone().rename_remedy(option_for)
+}
+
+/// The option or command for a setting or function of the library that an error names as its remedy.
+fn option_for(remedy: &str) -> Option<&'static str> {
+    Some(match remedy {
+        "chunk_frames" => "--chunk-frames N",
+        "devices" => "hearken listen --list-devices",
+        "name" => "--name NAME",
+        "states" => "--state INPUT=OUTPUT",
+        "tokens" => "--tokens FILE",
+        "verify" => "hearken verify MODEL",
+        "with_frontend" => "--with-frontend",
+        _ => return None,
+    })
 }
 
 /// Prints a line for the user on standard error.

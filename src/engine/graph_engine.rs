@@ -450,7 +450,7 @@ pub(super) mod tests {
         };
         let alike = file(alike, &[]);
         let note = states(&alike, &[]).expect("a file").states_note.expect("a guess");
-        assert!(note.contains("a with p") && note.contains("--state"), "{note}");
+        assert!(note.contains("a with p") && note.contains("INPUT=OUTPUT"), "{note}");
         let told = states(&alike, &[("b", "p")]).expect("named");
         assert_eq!((told.states_note, told.states[1].output.as_str()), (None, "q"));
         let lacking = |graph: &mut GraphBuilder| {

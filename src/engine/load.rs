@@ -57,7 +57,7 @@ pub(super) fn not_compiled_in(kind: EngineKind) -> crate::error::Error {
         crate::error::Stage::Usage,
         format!("the engine {kind} is not in this build of hearken"),
     )
-    .hint(format!("build it with `--features {kind}`, or use the engine native"))
+    .hint(format!("build hearken with the feature `{kind}`, or use the engine native"))
 }
 
 /// What some engines need beside the model.

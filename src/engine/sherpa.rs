@@ -116,12 +116,15 @@ pub fn open_exported(
 fn check_streams(engine: &GraphEngine) -> Result<()> {
     if engine.takes_samples() {
         let problem = "the graph takes samples; hearken computes features and feeds those";
-        return Err(Error::new(Stage::Model, problem).hint("`hearken verify` runs it"));
+        return Err(Error::new(Stage::Model, problem)
+            .hint("it can be verified all the same")
+            .remedy("verify"));
     }
     if !engine.has_states() {
         let problem = "no states were found in the graph: it cannot hear a stream piece by piece";
         return Err(Error::new(Stage::Model, problem)
-            .hint("name them by `--state INPUT=OUTPUT`; `hearken inspect` shows inputs and outputs"));
+            .hint("name the pairs of input and output")
+            .remedy("states"));
     }
     Ok(())
 }

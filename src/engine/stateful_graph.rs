@@ -280,7 +280,7 @@ fn other_inputs(
                 let (name, kind, shape) = (&port.name, &port.r#type, port.shape.join(", "));
                 let problem =
                     format!("the input `{name}`, {kind} [{shape}], is no state that an output answers");
-                return Err(Error::new(Stage::Model, problem).hint("name the pair by `--state INPUT=OUTPUT`"));
+                return Err(Error::new(Stage::Model, problem).hint("name the pair").remedy("states"));
             }
         }
     }

@@ -184,7 +184,7 @@ fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<String> {
 }
 
 fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|e| bad(key, format!("{e}, in {:?}", shorten(text))))
+    serde_json::from_str(text).map_err(|e| bad(key, format!("{e}, in {:?}", shorten(text))).caused_by(e))
 }
 
 /// Reads settings of which none may be absent: a default that was never written down is a guess.

@@ -93,7 +93,7 @@ fn guess_note(found: &FoundStates) -> Option<String> {
         |input: &str| found.pairs.iter().find(|p| p.input == input).map_or("", |p| p.output.as_str());
     Some(format!(
         "states of the same shape were paired in the graph's order, which is a guess: {first} with {}, {second} with {}{}; \
-         `--state INPUT=OUTPUT` names them",
+         name the pairs as states, INPUT=OUTPUT, if it is wrong",
         output(first),
         output(second),
         if found.guessed.len() > 2 { ", and so on" } else { "" }
@@ -203,8 +203,8 @@ fn named_pairs(
             ("output", output, named[..i].iter().any(|pair| pair.1 == *output)),
         ] {
             if again {
-                let problem = format!("`--state` names the {kind} `{name}` twice; a state has one of each");
-                return Err(Error::new(Stage::Usage, problem));
+                let problem = format!("the {kind} `{name}` is named for two states; a state has one of each");
+                return Err(Error::new(Stage::Usage, problem).hint("name each pair once").remedy("states"));
             }
         }
     }

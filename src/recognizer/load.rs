@@ -91,7 +91,7 @@ impl<'a> Loader<'a> {
 
     fn folder(&self) -> Result<Loaded> {
         if self.tokens.is_some() {
-            return Err(self.unused("--tokens", "a folder of sherpa-onnx has its own tokens.txt"));
+            return Err(self.unused("tokens", "a folder of sherpa-onnx has its own tokens.txt"));
         }
         let opened = engine::sherpa::open(self.path, self.graphs(), self.options);
         let (engine, metadata) = opened.map_err(|e| self.named(e))?;
@@ -104,9 +104,9 @@ impl<'a> Loader<'a> {
         let exported = onnx::targets::exported_metadata(file);
         if own.is_ok() || exported.is_some() {
             let what = "the file is hearken's and says its own";
-            let given = [("--tokens", self.tokens.is_some()), ("--state", !self.options.states.is_empty())];
-            if let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
-                return Err(self.unused(option, what));
+            let given = [("tokens", self.tokens.is_some()), ("states", !self.options.states.is_empty())];
+            if let Some((setting, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+                return Err(self.unused(setting, what));
             }
         }
         let beside = self.path.with_file_name("tokens.txt");
@@ -119,8 +119,8 @@ impl<'a> Loader<'a> {
             (Err(error), None, None) if file.is_ours() => Err(self.named(error)),
             (Err(_), None, None) => {
                 let problem = "the file is not hearken's, and its tokens are not known";
-                let hint = "give `--tokens FILE`, or make it a model by `hearken import`";
-                Err(self.named(Error::new(Stage::Model, problem).hint(hint)))
+                let hint = "import it, or give its tokens";
+                Err(self.named(Error::new(Stage::Model, problem).hint(hint).remedy("tokens")))
             }
         }
     }
@@ -140,7 +140,8 @@ impl<'a> Loader<'a> {
         missing.as_ref().map(|missing| format!("tract runs the model: {missing}"))
     }
 
-    fn unused(&self, option: &str, what: &str) -> Error {
-        Error::new(Stage::Usage, format!("`{option}` has no effect: {what}")).in_file(self.path)
+    fn unused(&self, setting: &'static str, why: &str) -> Error {
+        let problem = format!("a setting has no effect: {why}");
+        Error::new(Stage::Usage, problem).in_file(self.path).hint("leave it out").remedy(setting)
     }
 }

@@ -149,7 +149,7 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
     thread::Builder::new()
         .name(name.into())
         .spawn(work)
-        .map_err(|e| Error::new(Stage::Engine, format!("a thread could not be started: {e}")))
+        .map_err(|e| Error::new(Stage::Engine, format!("a thread could not be started: {e}")).caused_by(e))
 }
 
 // Each stage returns early when the next one is gone: a failed `send` says so.

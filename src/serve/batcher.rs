@@ -60,7 +60,7 @@ impl Batcher {
             thread::Builder::new()
                 .name(format!("hearken-serve-{i}"))
                 .spawn(move || worker.run())
-                .map_err(|e| Error::new(Stage::Serve, format!("cannot start a thread: {e}")))?;
+                .map_err(|e| Error::new(Stage::Serve, format!("cannot start a thread: {e}")).caused_by(e))?;
             Ok(WorkerHandle { commands, streams: Arc::new(AtomicUsize::new(0)) })
         });
         let buffer = options.buffer.max(MIN_COST);

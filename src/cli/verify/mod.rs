@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::model::{engine_options, print_note, read_own, state_pair};
-use super::{Outcome, Stop};
+use super::{Outcome, Stop, with_options};
 use crate::decode::DecoderFactory;
 use crate::engine::verify::{Row, compare, difference_from, natively};
 use crate::engine::{EngineOptions, graph};
@@ -98,7 +98,11 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     }
     for (kind, error) in &subject.runners.refused {
         // Nobody may be there to read it.
-        let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
+        let _ = writeln!(
+            io::stderr(),
+            "hearken: left out {kind}: {}",
+            printable(&with_options(error).to_string())
+        );
     }
     let model = match args.against.as_deref() {
         Some(path) => {
@@ -253,7 +257,11 @@ fn detector_report(
         };
         if let Err(error) = run() {
             // Nobody may be there to read it.
-            let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
+            let _ = writeln!(
+                io::stderr(),
+                "hearken: left out {kind}: {}",
+                printable(&with_options(&error).to_string())
+            );
             continue;
         }
         let speech = probabilities.iter().filter(|p| **p >= 0.5).count();

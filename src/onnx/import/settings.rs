@@ -140,7 +140,7 @@ pub(super) fn default_features(
     notes: &mut Vec<String>,
 ) -> FbankOptions {
     if options.features.is_none() {
-        notes.push(format!("the file does not say its features: taken for {num_features} of Kaldi's log-mels (--features says others)"));
+        notes.push(format!("the file does not say its features: taken for {num_features} of Kaldi's log-mels; give them if they are others"));
     }
     FbankOptions { num_mel_bins: num_features, ..FbankOptions::default() }
 }
@@ -160,7 +160,9 @@ pub(super) fn default_tokens(
     {
         return Ok(tokens);
     }
-    notes.push("the file does not say its tokens: numbered, the blank being 0 (--tokens says others)".into());
+    notes.push(
+        "the file does not say its tokens: numbered, the blank being 0; give them if they are others".into(),
+    );
     let name = |id: usize| if id == 0 { "<blk>".into() } else { format!("▁{id}") };
     TokenTable::new((0..count).map(name).collect(), 0)
 }

@@ -54,7 +54,7 @@ impl<'a> PcmGraph<'a> {
         let step = network.config.subsampling * matrices.frame_shift;
         if matrices.lead > step {
             let problem = format!("frames reach {} samples back, a step has {step}", matrices.lead);
-            return Err(Error::new(Stage::Features, problem).hint("leave `--with-frontend` out"));
+            return Err(Error::new(Stage::Features, problem).hint("leave it out").remedy("with_frontend"));
         }
         let ahead = matrices.frame_length - matrices.frame_shift;
         let delay = ahead.saturating_sub(matrices.lead).div_ceil(step).max(1);

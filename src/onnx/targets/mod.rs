@@ -158,7 +158,7 @@ pub fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptio
             Target::SherpaOnnx => "sherpa-onnx computes the features itself and feeds no samples",
             _ => "the front end inside a graph carries state, which a graph for whole recordings has not",
         };
-        return Err(Error::new(Stage::Usage, problem).hint("leave `--with-frontend` out"));
+        return Err(Error::new(Stage::Usage, problem).hint("leave it out").remedy("with_frontend"));
     }
     match options.target {
         Target::OnnxRuntime => onnxruntime::export(network, &metadata, options),
@@ -172,7 +172,7 @@ fn check_chunk(config: &NetworkConfig, options: &ExportOptions) -> Result<()> {
     let (frames, s) = (options.chunk_frames, config.subsampling);
     if frames == 0 || !frames.is_multiple_of(s) {
         let problem = format!("expected chunks of a multiple of {s} frames, found {frames}");
-        return Err(Error::new(Stage::Usage, problem).hint("change `--chunk-frames`"));
+        return Err(Error::new(Stage::Usage, problem).hint("change it").remedy("chunk_frames"));
     }
     Ok(())
 }

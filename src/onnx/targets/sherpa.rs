@@ -97,7 +97,8 @@ fn check_features(features: &FbankOptions) -> Result<()> {
     let differ: Vec<String> =
         names.map(|(key, v)| format!("{key} {v} and not {}", ours[key.as_str()])).collect();
     Err(Error::new(Stage::Model, format!("sherpa-onnx computes features with {}", differ.join(", ")))
-        .hint("only models of its features run there; export with `--for onnxruntime --with-frontend`"))
+        .hint("only models of its features run there; for onnxruntime the front end can be part of the graph")
+        .remedy("with_frontend"))
 }
 
 /// The stack in the loader's words: one entry an encoder.

@@ -48,7 +48,7 @@ fn check_name(name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(good) {
         let problem = format!("expected a name of letters, digits, `_`, `-` and `.`, found {name:?}");
-        return Err(Error::new(Stage::Usage, problem).hint("set `--name`"));
+        return Err(Error::new(Stage::Usage, problem).hint("set another name").remedy("name"));
     }
     Ok(())
 }

@@ -171,7 +171,7 @@ impl<R: BufRead> Lines<R> {
         let mut bytes = Vec::new();
         self.number += 1;
         let read = (&mut self.input).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
-        let length = read.map_err(|e| Error::new(Stage::Text, e.to_string()))?;
+        let length = read.map_err(|e| Error::new(Stage::Text, e.to_string()).caused_by(e))?;
         if length as u64 == MAX_LINE_BYTES {
             return Err(wrong(format!(
                 "expected an n-gram, found a line of more than {MAX_LINE_BYTES} bytes"

@@ -173,6 +173,7 @@ impl<K: Key> Iterator for Sorted<K> {
 
 fn failed(error: std::io::Error) -> Error {
     Error::new(Stage::Text, format!("a temporary file for n-grams: {error}"))
+        .caused_by(error)
         .hint("the text needs more room than memory has; set TMPDIR to a folder with enough space")
 }
 

@@ -299,5 +299,6 @@ fn ends_sentence(word: &str) -> bool {
 
 fn failed(error: std::io::Error) -> Error {
     Error::new(Stage::Text, format!("a temporary file for the text: {error}"))
+        .caused_by(error)
         .hint("set TMPDIR to a folder with enough space")
 }
