@@ -12,7 +12,7 @@
 //! one at a time.
 
 use super::state_tensors::check_call;
-use super::stateful_graph::StatefulGraph;
+use super::stateful_graph::{StatefulGraph, Streams};
 use super::{Engine, EngineKind, EngineOptions, EngineSpec, State, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
@@ -119,24 +119,15 @@ impl GraphEngine {
         Ok(values.chunks_exact(steps * self.spec.num_tokens).map(<[f32]>::to_vec).collect())
     }
 
-    /// Runs streams together that a call can take together.
-    fn run_group(
-        &self,
-        frames: &[&[f32]],
-        states: &mut [&mut State],
-        log_probs: &mut [&mut Vec<f32>],
-    ) -> Result<()> {
-        for i in 0..self.windows.calls(frames[0].len() / self.spec.num_features) {
-            let parts: Vec<&[f32]> = frames.iter().map(|f| self.windows.part(f, i)).collect();
-            let (_, mut values) =
-                rows(self.windows.run(&parts, states)?, frames.len(), self.spec.num_tokens)?;
-            if self.gives_logits {
-                log_softmax(&mut values, self.spec.num_tokens);
-            }
-            let size = values.len() / frames.len();
-            for (part, out) in values.chunks_exact(size.max(1)).zip(log_probs.iter_mut()) {
-                out.extend_from_slice(part);
-            }
+    /// Appends the log-probabilities of one window, `[N, T', V]`, to those of its streams.
+    fn append(&self, output: StateTensor, log_probs: &mut [&mut Vec<f32>]) -> Result<()> {
+        let (_, mut values) = rows(output, log_probs.len(), self.spec.num_tokens)?;
+        if self.gives_logits {
+            log_softmax(&mut values, self.spec.num_tokens);
+        }
+        let size = values.len() / log_probs.len();
+        for (part, out) in values.chunks_exact(size.max(1)).zip(log_probs) {
+            out.extend_from_slice(part);
         }
         Ok(())
     }
@@ -157,17 +148,9 @@ impl Engine for GraphEngine {
         states: &mut [&mut State],
         log_probs: &mut [&mut Vec<f32>],
     ) -> Result<()> {
-        let t = check_call(&self.spec, frames, states, log_probs.len())?;
-        if t == 0 {
-            return Ok(());
-        }
-        if !self.windows.single {
-            return self.run_group(frames, states, log_probs);
-        }
-        for ((frames, state), out) in frames.iter().zip(states).zip(log_probs) {
-            self.run_group(&[frames], &mut [state], &mut [out])?;
-        }
-        Ok(())
+        check_call(&self.spec, frames, states, log_probs.len())?;
+        let streams = Streams { frames, states, log_probs };
+        self.windows.run_windows(streams, |output, _, log_probs| self.append(output, log_probs))
     }
 }
 

@@ -5,14 +5,13 @@
 use super::{EngineSpec, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 
-/// Checks the arguments of [`super::Engine::run`] and returns T, frames a stream; 0 when there is
-/// nothing to do.
+/// Checks the arguments of [`super::Engine::run`] of each stream.
 pub(super) fn check_call(
     spec: &EngineSpec,
     frames: &[&[f32]],
     states: &[&mut State],
     outputs: usize,
-) -> Result<usize> {
+) -> Result<()> {
     let error = |problem: String| Err(Error::new(Stage::Engine, problem).at(format!("engine {}", spec.name)));
     if frames.len() != states.len() || frames.len() != outputs {
         let (n, s) = (frames.len(), states.len());
@@ -20,7 +19,7 @@ pub(super) fn check_call(
             "expected as many states and outputs as streams, found {n}, {s} and {outputs}"
         ));
     }
-    let Some(first) = frames.first() else { return Ok(0) };
+    let Some(first) = frames.first() else { return Ok(()) };
     if let Some(other) = frames.iter().find(|f| f.len() != first.len()) {
         let (a, b) = (first.len(), other.len());
         return error(format!("expected as many frames from each stream, found {a} and {b} values"));
@@ -45,7 +44,7 @@ pub(super) fn check_call(
             return error("expected the state of a stream of this engine, found another one's".into());
         }
     }
-    Ok(t)
+    Ok(())
 }
 
 /// All states zero.

@@ -42,6 +42,13 @@ pub(super) struct StatefulGraph {
     result: usize,
 }
 
+/// The arguments of [`Engine::run`](super::Engine::run), of each stream one.
+pub(super) struct Streams<'a, 'b> {
+    pub frames: &'a [&'a [f32]],
+    pub states: &'a mut [&'b mut State],
+    pub log_probs: &'a mut [&'b mut Vec<f32>],
+}
+
 /// A length that the graph fixes.
 fn fixed(port: &Port, axis: usize) -> Option<usize> {
     port.shape.get(axis)?.parse().ok()
@@ -145,6 +152,25 @@ impl StatefulGraph {
     /// What a stream carries before it has heard anything.
     pub fn zero_state(&self) -> State {
         zero_state(&self.states)
+    }
+
+    /// Runs all windows of a call of [`Engine::run`](super::Engine::run), in order; `take` gets each output with the
+    /// states and log-probabilities of its streams. Streams go through the graph together where it allows that.
+    pub fn run_windows(
+        &self,
+        streams: Streams,
+        mut take: impl FnMut(StateTensor, &mut [&mut State], &mut [&mut Vec<f32>]) -> Result<()>,
+    ) -> Result<()> {
+        let Streams { frames, states, log_probs } = streams;
+        let group = if self.single { 1 } else { frames.len().max(1) };
+        let streams = frames.chunks(group).zip(states.chunks_mut(group)).zip(log_probs.chunks_mut(group));
+        for ((frames, states), log_probs) in streams {
+            for i in 0..self.calls(frames[0].len() / self.num_features) {
+                let window: Vec<&[f32]> = frames.iter().map(|f| self.part(f, i)).collect();
+                take(self.run(&window, states)?, states, log_probs)?;
+            }
+        }
+        Ok(())
     }
 
     /// How many calls T frames take: each but the last leads to the next, `shift` frames on.

@@ -9,7 +9,7 @@
 use super::graph::Graph;
 use super::graph_engine::rows;
 use super::state_tensors::check_call;
-use super::stateful_graph::StatefulGraph;
+use super::stateful_graph::{StatefulGraph, Streams};
 use super::{Engine, EngineSpec, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
@@ -168,20 +168,6 @@ impl TransducerEngine {
         }
         Ok(())
     }
-
-    fn run_group(
-        &self,
-        frames: &[&[f32]],
-        states: &mut [&mut State],
-        log_probs: &mut [&mut Vec<f32>],
-    ) -> Result<()> {
-        for i in 0..self.encoder.calls(frames[0].len() / self.spec.num_features) {
-            let parts: Vec<&[f32]> = frames.iter().map(|f| self.encoder.part(f, i)).collect();
-            let (steps, encoded) = rows(self.encoder.run(&parts, states)?, frames.len(), self.width)?;
-            self.search(&encoded, steps, states, log_probs)?;
-        }
-        Ok(())
-    }
 }
 
 /// The first of the greatest.
@@ -224,17 +210,12 @@ impl Engine for TransducerEngine {
         states: &mut [&mut State],
         log_probs: &mut [&mut Vec<f32>],
     ) -> Result<()> {
-        let t = check_call(&self.spec, frames, states, log_probs.len())?;
-        if t == 0 {
-            return Ok(());
-        }
-        if !self.encoder.single {
-            return self.run_group(frames, states, log_probs);
-        }
-        for ((frames, state), out) in frames.iter().zip(states).zip(log_probs) {
-            self.run_group(&[frames], &mut [state], &mut [out])?;
-        }
-        Ok(())
+        check_call(&self.spec, frames, states, log_probs.len())?;
+        let streams = Streams { frames, states, log_probs };
+        self.encoder.run_windows(streams, |output, states, log_probs| {
+            let (steps, encoded) = rows(output, states.len(), self.width)?;
+            self.search(&encoded, steps, states, log_probs)
+        })
     }
 }
 
