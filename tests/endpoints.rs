@@ -9,8 +9,8 @@ use hearken::engine::{EngineKind, EngineOptions};
 use hearken::onnx::DecoderOptions;
 use hearken::recognizer::segments::SegmentDecoder;
 use hearken::recognizer::{
-    DetectorFactory, Event, FrameClock, Pipeline, Recognizer, Segment, SpeechDetector, Stream, StreamOptions,
-    WordBuilder, final_text, step_batch,
+    DetectorFactory, Embedded, Event, FrameClock, Pipeline, Recognizer, Segment, SpeechDetector, Stream,
+    StreamOptions, WordBuilder, final_text, step_batch,
 };
 use hearken::text::TokenTable;
 use proptest::prelude::*;
@@ -276,7 +276,8 @@ fn times_do_not_drift_over_ten_hours() {
 }
 
 fn model_inside() -> Recognizer {
-    Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("the model inside")
+    Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
+        .expect("the model inside")
 }
 
 /// A recording of the repository, 16 kHz, as samples.

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use hearken::engine::{EngineKind, EngineOptions};
-use hearken::recognizer::{Event, Recognizer};
+use hearken::recognizer::{Embedded, Event, Recognizer};
 
 use crate::common::alone::alone;
 
@@ -32,7 +32,8 @@ fn chunk(number: usize, clip: &[f32], out: &mut Vec<f32>) {
 /// Pushes so many minutes of a spoken clip, over and over with a pause, through one stream of the
 /// model inside the program, an endpoint every ten seconds, as fast as it goes.
 fn soak(minutes: usize) {
-    let recognizer = Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("a model");
+    let recognizer = Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
+        .expect("a model");
     let clip = hearken::audio::read_all(
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/audio/pi.wav")),
         RATE as u32,

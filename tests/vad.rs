@@ -8,7 +8,7 @@ use hearken::audio;
 use hearken::decode::EndpointOptions;
 use hearken::engine::{EngineKind, EngineOptions, LibrarySearch};
 use hearken::onnx::OnnxFile;
-use hearken::recognizer::{Recognizer, StreamOptions, silero};
+use hearken::recognizer::{Embedded, Recognizer, StreamOptions, silero};
 
 fn options() -> EngineOptions {
     let ort_library = LibrarySearch {
@@ -60,7 +60,8 @@ fn probabilities_are_those_of_the_package() {
 #[test]
 fn a_detector_keeps_a_segment_open_while_it_hears_speech() {
     let Some(file) = file() else { return };
-    let recognizer = Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("the digits");
+    let recognizer = Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
+        .expect("the digits");
     let segments = |with_detector: bool| {
         let detector =
             with_detector.then(|| silero::open(&file, EngineKind::Ort, &options()).expect("opened"));

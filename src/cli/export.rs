@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::model::{print_note, read_own};
+use super::model::{ModelSource, print_note, read_own};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs;
 use crate::onnx::targets::ExportFile;
 use crate::onnx::{self, Export, ExportOptions, Precision, Target, targets};
-use crate::recognizer::embedded;
+use crate::recognizer::Embedded;
 
 /// Write a model for another system.
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ use crate::recognizer::embedded;
     hearken export model.onnx --for onnxruntime --precision int8 -o small.onnx\n  \
     hearken export --for triton --with-frontend --name digits -o repository/")]
 pub(super) struct Args {
-    /// The model; without it the digits model inside the program.
+    /// The model: a file, or `digits` or `english` inside the program (default digits).
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
 
@@ -50,12 +50,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let (target, precision) = (args.target, args.precision);
     check_options(args, target)?;
-    let (network, metadata) = match &args.model {
-        Some(path) => read_own(path)?,
-        None => onnx::read(embedded::digits()?)?,
+    let (stem, (network, metadata)) = match ModelSource::of(args.model.as_deref(), Embedded::Digits) {
+        ModelSource::Path(path) => (path.file_stem().unwrap_or_default().to_string_lossy(), read_own(path)?),
+        ModelSource::Embedded(model) => (model.name().into(), onnx::read(model.model()?)?),
     };
-    let stem = args.model.as_deref().map_or(Some("digits".into()), |m| m.file_stem().map(|s| s.to_owned()));
-    let name = args.name.clone().or(stem.map(|s| s.to_string_lossy().into_owned())).unwrap_or_default();
+    let name = args.name.clone().unwrap_or_else(|| stem.into_owned());
     let plain = ExportOptions::new(target);
     let options = ExportOptions {
         precision,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::model::state_pair;
+use super::model::{ModelSource, state_pair};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::quoted;
@@ -14,17 +14,17 @@ use crate::onnx::inspect::{Description, describe_file};
 use crate::onnx::interface::Port;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::output::printable;
-use crate::recognizer::embedded;
+use crate::recognizer::Embedded;
 use crate::units::counted;
 
-/// Describe a model file, hearken's or anybody's; without one, the model inside the program.
+/// Describe a model file, hearken's or another program's.
 ///
 /// Inputs, outputs and states; parameters, bytes and multiply-adds by layer; metadata; which
 /// systems would load it, and why others would not; a drawing of the graph.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: hearken inspect model.onnx")]
 pub(super) struct Args {
-    /// An ONNX file, or a folder of them.
+    /// An ONNX file, a folder of them, or `digits` or `english` inside the program (default digits).
     #[arg(value_name = "FILE.onnx")]
     file: Option<PathBuf>,
 
@@ -38,9 +38,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let Some(path) = &args.file else {
-        let file = OnnxFile::from_bytes(embedded::digits()?)?;
-        return describe(args, &file, Path::new("the digits model"));
+    let path = match ModelSource::of(args.file.as_deref(), Embedded::Digits) {
+        ModelSource::Embedded(model) => {
+            let file = OnnxFile::from_bytes(model.model()?)?;
+            return describe(args, &file, Path::new(&format!("the model {}", model.name())));
+        }
+        ModelSource::Path(path) => path,
     };
     if !path.is_dir() {
         return describe(args, &OnnxFile::read(path)?, path);

@@ -13,15 +13,36 @@ use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
-use crate::recognizer::{LanguageOptions, PhraseOptions, Recognizer};
+use crate::recognizer::{Embedded, LanguageOptions, PhraseOptions, Recognizer};
 use crate::text::phrases::Phrases;
 use crate::units::ms_to_samples;
+
+/// Where a model comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ModelSource<'a> {
+    /// The program.
+    Embedded(Embedded),
+    /// A file or a folder.
+    Path(&'a Path),
+}
+
+impl<'a> ModelSource<'a> {
+    /// A model by its path, or by the name of one inside the program where no file has that name.
+    pub fn of(model: Option<&'a Path>, default: Embedded) -> Self {
+        let Some(path) = model else { return Self::Embedded(default) };
+        let inside = Embedded::ALL.into_iter().find(|model| path.as_os_str() == model.name());
+        match inside.filter(|_| !path.exists()) {
+            Some(model) => Self::Embedded(model),
+            None => Self::Path(path),
+        }
+    }
+}
 
 /// Which model, and what runs it.
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelChoice {
-    /// The model: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
-    /// states; without it the digits model inside the program.
+    /// The model: `digits` or `english` inside the program, a file of hearken's, a folder of sherpa-onnx, or a
+    /// foreign ONNX file with states. Default: english with `--phrases` or `--lm`, else digits.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
 
@@ -154,15 +175,22 @@ impl ModelChoice {
     fn open_network(&self) -> Result<Recognizer> {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
-        match &self.model {
-            Some(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
-            None if self.tokens.is_some() || !self.states.is_empty() => {
+        match self.source() {
+            ModelSource::Path(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
+            ModelSource::Embedded(_) if self.tokens.is_some() || !self.states.is_empty() => {
                 let option = if self.tokens.is_some() { "--tokens" } else { "--state" };
                 let problem = format!("`{option}` has no effect without a foreign `--model`");
                 Err(Error::new(Stage::Usage, problem))
             }
-            None => Recognizer::embedded(kind.unwrap_or_default(), &options),
+            ModelSource::Embedded(model) => Recognizer::embedded(model, kind.unwrap_or_default(), &options),
         }
+    }
+
+    /// Where the model comes from. Words that the user brings need a model of phones.
+    pub fn source(&self) -> ModelSource<'_> {
+        let brings_words = self.language.lm.is_some() || self.language.phrases.is_some();
+        let default = if brings_words { Embedded::English } else { Embedded::Digits };
+        ModelSource::of(self.model.as_deref(), default)
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::endpoint::EndpointArgs;
-use super::model::ModelChoice;
+use super::model::{ModelChoice, ModelSource};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage};
 use crate::serve::{self, Access, Limits, Listeners, Options, SherpaFlavor, Tls};
@@ -209,15 +209,15 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let problem = format!("{address} is reached from outside, and the Wyoming protocol knows no token");
         return Err(Error::new(Stage::Usage, problem).hint("say --insecure, behind a firewall").into());
     }
-    let languages = match &args.model.model {
+    let languages = match args.model.source() {
         _ if !args.language.is_empty() => args.language.clone(),
-        None => vec!["en".into()],
-        Some(_) if args.wyoming.is_some() => {
+        ModelSource::Embedded(_) => vec!["en".into()],
+        ModelSource::Path(_) if args.wyoming.is_some() => {
             let problem =
                 "Wyoming's clients choose a model by its language, which this model's file does not say";
             return Err(Error::new(Stage::Usage, problem).hint("name it: --language en").into());
         }
-        Some(_) => Vec::new(),
+        ModelSource::Path(_) => Vec::new(),
     };
     let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
     let tls = tls.map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;

@@ -43,10 +43,10 @@ pub(super) struct StatefulGraph {
 }
 
 /// The arguments of [`Engine::run`](super::Engine::run), of each stream one.
-pub(super) struct Streams<'a, 'b> {
+pub(super) struct Streams<'a, 's, 'o> {
     pub frames: &'a [&'a [f32]],
-    pub states: &'a mut [&'b mut State],
-    pub log_probs: &'a mut [&'b mut Vec<f32>],
+    pub states: &'a mut [&'s mut State],
+    pub log_probs: &'a mut [&'o mut Vec<f32>],
 }
 
 /// A length that the graph fixes.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{LanguageOptions, Recognizer};
+use super::{Embedded, LanguageOptions, Recognizer};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::Result;
 
@@ -19,6 +19,7 @@ use crate::error::Result;
 #[derive(Clone, Debug, Default)]
 #[must_use = "nothing is opened before `open`"]
 pub struct RecognizerBuilder {
+    embedded: Embedded,
     model: Option<PathBuf>,
     tokens: Option<PathBuf>,
     engine: Option<EngineKind>,
@@ -28,9 +29,15 @@ pub struct RecognizerBuilder {
 
 impl RecognizerBuilder {
     /// The model: a file of hearken's, whatever it was exported for, a folder of sherpa-onnx, or a foreign ONNX
-    /// file. Without it the model inside the program is opened.
+    /// file. Without it a model inside the program is opened.
     pub fn model(mut self, path: impl Into<PathBuf>) -> Self {
         self.model = Some(path.into());
+        self
+    }
+
+    /// The model inside the program that is opened where no file is named: digits, unless this is called.
+    pub fn embedded(mut self, model: Embedded) -> Self {
+        self.embedded = model;
         self
     }
 
@@ -78,7 +85,7 @@ impl RecognizerBuilder {
     pub fn open(self) -> Result<Recognizer> {
         let recognizer = match &self.model {
             Some(path) => Recognizer::open_any(path, self.engine, self.tokens.as_deref(), &self.options)?,
-            None => Recognizer::embedded(self.engine.unwrap_or_default(), &self.options)?,
+            None => Recognizer::embedded(self.embedded, self.engine.unwrap_or_default(), &self.options)?,
         };
         match &self.language {
             Some(language) => recognizer.with_language_model(language),

@@ -9,7 +9,7 @@
 
 mod builder;
 pub mod detector;
-pub mod embedded;
+mod embedded;
 pub mod front_end;
 mod language;
 mod load;
@@ -27,6 +27,7 @@ pub mod words;
 
 pub use builder::RecognizerBuilder;
 pub use detector::{DetectorFactory, SpeechDetector};
+pub use embedded::Embedded;
 pub use language::LanguageOptions;
 pub use open::Recognizer;
 pub use phrases::PhraseOptions;

@@ -10,7 +10,7 @@ use crate::error::{Result, Stage};
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::text::phrases::Phrases;
 
-use super::embedded;
+use super::embedded::Embedded;
 use super::load::{Loaded, Loader};
 use super::loaded_model::LoadedModel;
 use super::stream::{Stream, StreamOptions};
@@ -97,12 +97,12 @@ impl Recognizer {
         Self::new(Arc::from(engine::load(kind, file, network, options)?), metadata)
     }
 
-    /// The recognizer of the model inside the program.
+    /// The recognizer of a model inside the program.
     ///
     /// # Errors
-    /// When there is none in this build, or the engine is not there.
-    pub fn embedded(kind: EngineKind, options: &EngineOptions) -> Result<Self> {
-        Self::from_bytes(embedded::digits()?, kind, options)
+    /// When the model or the engine is not in this build.
+    pub fn embedded(model: Embedded, kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        Self::from_bytes(model.model()?, kind, options)
     }
 
     /// A new stream.

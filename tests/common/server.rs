@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hearken::engine::{EngineKind, EngineOptions};
-use hearken::recognizer::{Recognizer, final_text};
+use hearken::recognizer::{Embedded, Recognizer, final_text};
 use hearken::serve::{self, Listeners, Options};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -48,8 +48,11 @@ impl Pipe for Tls {
 /// The model inside the program.
 pub fn recognizer() -> Recognizer {
     static OPEN: OnceLock<Recognizer> = OnceLock::new();
-    OPEN.get_or_init(|| Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("a model"))
-        .clone()
+    OPEN.get_or_init(|| {
+        Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
+            .expect("a model")
+    })
+    .clone()
 }
 
 pub fn path(clip: &str) -> PathBuf {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::model::{engine_options, print_note, read_own, state_pair};
+use super::model::{ModelSource, engine_options, print_note, read_own, state_pair};
 use super::{Outcome, Stop, with_options};
 use crate::decode::DecoderFactory;
 use crate::engine::verify::{Row, compare, difference_from, natively};
@@ -22,7 +22,7 @@ use crate::model::Network;
 use crate::onnx::{Metadata, OnnxFile};
 use crate::output::printable;
 use crate::recognizer::segments::SegmentDecoder;
-use crate::recognizer::{Event, FrameClock, WordBuilder, embedded, silero};
+use crate::recognizer::{Embedded, Event, FrameClock, WordBuilder, silero};
 use crate::units::SAMPLE_RATE;
 use report::{Against, Report, describe};
 use sound::{frames_of, made_up_sound, read_audio, streams};
@@ -39,7 +39,7 @@ use tolerance::{usual_distance, usual_tolerance};
 #[command(after_help = "Examples:\n  hearken verify model.onnx --audio call.wav\n  \
     hearken verify exported/model.onnx --against model.onnx")]
 pub(super) struct Args {
-    /// An ONNX file, or a folder of sherpa-onnx; without it the digits model inside the program.
+    /// An ONNX file, a folder of sherpa-onnx, or `digits` or `english` inside the program (default digits).
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
@@ -84,15 +84,17 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(path) => read_audio(path, rate),
         None => Ok(made_up_sound(rate)),
     };
-    let file = match args.file.as_deref() {
-        Some(path) if path.is_dir() => None,
-        Some(path) => Some(OnnxFile::read(path)?),
-        None => Some(OnnxFile::from_bytes(embedded::digits()?)?),
+    let (path, file) = match ModelSource::of(args.file.as_deref(), Embedded::Digits) {
+        ModelSource::Path(path) if path.is_dir() => (path.to_path_buf(), None),
+        ModelSource::Path(path) => (path.to_path_buf(), Some(OnnxFile::read(path)?)),
+        ModelSource::Embedded(model) => {
+            (format!("the model {}", model.name()).into(), Some(OnnxFile::from_bytes(model.model()?)?))
+        }
     };
     if let Some(report) = detector_report(args, &options, file.as_ref(), &sound(SAMPLE_RATE)?)? {
         return print(args, &report, Outcome::Done);
     }
-    let subject = Subject::open(args.file.as_deref(), file, args.tokens.as_deref(), &options)?;
+    let subject = Subject::open(&path, file, args.tokens.as_deref(), &options)?;
     if let Some(note) = subject.first().and_then(|f| f.interface.states_note.as_deref()) {
         print_note(note);
     }

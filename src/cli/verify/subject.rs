@@ -1,6 +1,6 @@
 //! What `hearken verify` runs: a file or a folder, and all that is known of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cli::model::print_note;
 use crate::engine::sherpa::Examined;
@@ -30,18 +30,17 @@ impl Subject {
     }
 
     /// Opens what is to be run on every engine that runs it: an ONNX file that is read already, or a folder
-    /// of sherpa-onnx; without `path` the file is the digits model inside the program.
+    /// of sherpa-onnx. `path` is its name.
     ///
     /// # Errors
     /// When an option has no effect, or the tokens cannot be read.
     pub fn open(
-        path: Option<&Path>,
+        path: &Path,
         file: Option<OnnxFile>,
         tokens: Option<&Path>,
         options: &EngineOptions,
     ) -> Result<Self> {
-        let name = path.map_or("the digits model".into(), |f| quoted(f).into_owned());
-        let path = path.map_or_else(|| PathBuf::from(&name), Path::to_path_buf);
+        let (name, path) = (quoted(path).into_owned(), path.to_path_buf());
         let Some(file) = file else {
             check_used("--tokens", tokens.is_some(), "a folder of sherpa-onnx has its own tokens.txt")?;
             let (runners, metadata) = Runners::of_folder(&path, options);
