@@ -332,3 +332,22 @@ fn without_a_model_the_one_inside_is_used() {
     assert_eq!(code(&output), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), "three one four one five\n");
 }
+
+#[test]
+fn data_check_reports_what_is_wrong_and_fails_on_unusable_recordings() {
+    let place = Place::new();
+    let line = |name: &str, text: &str| format!("{{\"audio_filepath\":\"{name}\",\"text\":\"{text}\"}}\n");
+    place.put("good.jsonl", [line("a.wav", "one"), line("b.wav", "two")].concat().as_bytes());
+    let output = place.run(&["data", "check", "good.jsonl"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("good.jsonl: 2 recordings") && text.ends_with("nothing is wrong\n"), "{text}");
+    place.put("bad.jsonl", [line("a.wav", "2"), line("gone.wav", "one")].concat().as_bytes());
+    let output = place.run(&["data", "check", "good.jsonl", "bad.jsonl", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let found: Vec<_> = findings.iter().map(|f| (f["line"].as_u64(), f["kind"].as_str())).collect();
+    let expected = [(1, "digits"), (1, "duplicate"), (2, "unreadable")];
+    assert_eq!(found, expected.map(|(line, kind)| (Some(line), Some(kind))));
+}

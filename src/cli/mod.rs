@@ -3,6 +3,7 @@
 //! interrupted.
 
 mod average;
+mod data;
 mod endpoint;
 mod evaluate;
 mod export;
@@ -65,6 +66,8 @@ enum Command {
     /// Learn a model from recordings.
     #[cfg(feature = "train")]
     Train(train::Args),
+    /// Check recordings and their transcripts.
+    Data(data::Args),
     /// Write the mean of the weights of some models of one training.
     Average(average::Args),
     /// Write a model for another system.
@@ -144,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Average(args) => average::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
