@@ -320,7 +320,9 @@ fn failed(what: &str, error: &cpal::Error) -> Error {
         ErrorKind::UnsupportedConfig | ErrorKind::UnsupportedOperation => {
             ("cannot be recorded from", "`--list-devices` lists the microphones")
         }
-        _ => ("stopped", "it may have been unplugged, or the sound server stopped; `--reconnect` waits for it"),
+        _ => {
+            ("stopped", "it may have been unplugged, or the sound server stopped; `--reconnect` waits for it")
+        }
     };
     Error::new(Stage::Audio, format!("{what} {problem}: {error}")).hint(hint)
 }

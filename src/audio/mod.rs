@@ -357,8 +357,7 @@ fn check_rate(rate: u32) -> Result<()> {
     if (MIN_RATE..=MAX_RATE).contains(&rate) {
         return Ok(());
     }
-    let problem =
-        format!("expected a sample rate from {MIN_RATE} Hz to {MAX_RATE} Hz, found {rate} Hz");
+    let problem = format!("expected a sample rate from {MIN_RATE} Hz to {MAX_RATE} Hz, found {rate} Hz");
     Err(Error::new(Stage::Audio, problem))
 }
 

@@ -36,7 +36,8 @@ impl Problems {
         }
         if self.truncated {
             messages.push(
-                "the recording is cut short: the file ends before its audio does; the part before was read".into(),
+                "the recording is cut short: the file ends before its audio does; the part before was read"
+                    .into(),
             );
         }
         messages

@@ -91,7 +91,16 @@ impl PcmReader {
         check_channels(format.channels)?;
         input.commit();
         let (buffer, beyond) = (Vec::new(), Vec::new());
-        Ok(Self { input, format, length, wav: None, buffer, beyond, past_header_end: false, truncated: false })
+        Ok(Self {
+            input,
+            format,
+            length,
+            wav: None,
+            buffer,
+            beyond,
+            past_header_end: false,
+            truncated: false,
+        })
     }
 
     /// A reader of a WAV file's samples; `input` is at the first of them.
@@ -117,7 +126,10 @@ impl PcmReader {
     /// the length, and for long recordings it is stored modulo 4 GiB.
     fn continues_past_end(&mut self) -> Result<bool> {
         let frame = self.format.frame_bytes() as u64;
-        if self.past_header_end || self.truncated || !matches!(self.length, Length::Bytes(left) if left < frame) {
+        if self.past_header_end
+            || self.truncated
+            || !matches!(self.length, Length::Bytes(left) if left < frame)
+        {
             return Ok(false);
         }
         self.past_header_end = true;
@@ -144,7 +156,11 @@ impl Source for PcmReader {
             frames = frames.min(usize::try_from(left / frame as u64).unwrap_or(usize::MAX));
         }
         if frames == 0 {
-            return if max_samples > 0 && self.continues_past_end()? { self.read(out, max_samples) } else { Ok(0) };
+            return if max_samples > 0 && self.continues_past_end()? {
+                self.read(out, max_samples)
+            } else {
+                Ok(0)
+            };
         }
         self.fill(frames * frame)?;
         let got = self.buffer.len();

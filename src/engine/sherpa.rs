@@ -203,7 +203,8 @@ fn transducer(
         .and_then(|interface| {
             check_features(&file)?;
             if file.value("T").is_none() || interface.states.is_empty() {
-                let problem = "expected a streaming encoder, found one without states or without `T` in its metadata";
+                let problem =
+                    "expected a streaming encoder, found one without states or without `T` in its metadata";
                 return Err(Error::new(Stage::Model, problem));
             }
             StatefulGraph::open(kind, &file, &interface, NUM_FEATURES, 1, options)
@@ -241,8 +242,9 @@ fn check_features(file: &OnnxFile) -> Result<()> {
     match file.value("feature") {
         None | Some("") => Ok(()),
         Some(other) => {
-            let problem =
-                format!("expected a model of filterbank features, found one of the unsupported kind {other:?}");
+            let problem = format!(
+                "expected a model of filterbank features, found one of the unsupported kind {other:?}"
+            );
             Err(Error::new(Stage::Model, problem).at("metadata feature"))
         }
     }
@@ -265,7 +267,8 @@ pub fn foreign_metadata(
         names.pop();
     }
     if names.len() != num_tokens {
-        let problem = format!("expected {num_tokens} tokens, one for each output of the model, found {}", names.len());
+        let problem =
+            format!("expected {num_tokens} tokens, one for each output of the model, found {}", names.len());
         return Err(Error::new(Stage::Model, problem).in_file(path));
     }
     Ok(Metadata {

@@ -23,7 +23,9 @@ pub(super) fn check_call(
     let Some(first) = frames.first() else { return Ok(0) };
     if let Some(other) = frames.iter().find(|f| f.len() != first.len()) {
         let (a, b) = (first.len(), other.len());
-        return error(format!("expected the same number of frames for each stream, found {a} and {b} values"));
+        return error(format!(
+            "expected the same number of frames for each stream, found {a} and {b} values"
+        ));
     }
     if !first.len().is_multiple_of(spec.num_features) {
         let (f, n) = (spec.num_features, first.len());
@@ -69,7 +71,9 @@ pub(super) fn batch_shape(spec: &StatePort, streams: usize) -> Vec<usize> {
 
 /// Stacks state `i` of all streams along the batch axis.
 pub(super) fn stack(spec: &StatePort, i: usize, states: &[&mut State]) -> Result<TensorData> {
-    let kind = || Error::new(Stage::Engine, "expected states of the same type, float32 or int64").at(spec.input.clone());
+    let kind = || {
+        Error::new(Stage::Engine, "expected states of the same type, float32 or int64").at(spec.input.clone())
+    };
     match states.first().and_then(|s| s.tensors.get(i)).map(|t| &t.data) {
         Some(TensorData::I64(_)) => {
             let parts = states.iter().map(|s| match &s.tensors[i].data {

@@ -81,18 +81,20 @@ impl StatefulGraph {
         let is_x = |port: &&&Port| port.r#type == "float32" && matches!(port.shape.len(), 2 | 3);
         let named = others.iter().find(|port| interface.features_input.as_ref() == Some(&port.name));
         let x = *named.filter(|port| is_x(port)).or_else(|| others.iter().find(is_x)).ok_or_else(|| {
-            Error::new(Stage::Model, "expected a float32 input of frames [N, T, F] or samples [N, T], found none")
+            Error::new(
+                Stage::Model,
+                "expected a float32 input of frames [N, T, F] or samples [N, T], found none",
+            )
         })?;
         let takes_samples = x.shape.len() == 2;
         let num_features = if takes_samples { 1 } else { fixed(x, 2).unwrap_or(num_features) };
         let (lengths, constants) = other_inputs(&others, x, file)?;
         let time_first = is_time_first(interface, x);
         let (window, shift, is_fixed) = window_of(file, x, usize::from(!time_first), window)?;
-        let result = interface
-            .outputs
-            .iter()
-            .position(|o| !states.iter().any(|s| s.output == o.name))
-            .ok_or_else(|| Error::new(Stage::Model, "expected an output other than the states, found none"))?;
+        let result =
+            interface.outputs.iter().position(|o| !states.iter().any(|s| s.output == o.name)).ok_or_else(
+                || Error::new(Stage::Model, "expected an output other than the states, found none"),
+            )?;
         let single = fixed(x, usize::from(time_first)) == Some(1)
             || states.iter().any(|s| fixes_streams(interface, s));
         let mut windows = Self {
@@ -128,8 +130,10 @@ impl StatefulGraph {
         for spec in &self.states {
             let size = spec.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             if size.is_none_or(|n| n > MAX_STATE) || spec.batch_axis >= spec.shape.len() {
-                let problem =
-                    format!("expected a state of at most {MAX_STATE} values, found the shape {:?}", spec.shape);
+                let problem = format!(
+                    "expected a state of at most {MAX_STATE} values, found the shape {:?}",
+                    spec.shape
+                );
                 return Err(Error::new(Stage::Model, problem).at(format!("state {}", spec.input)));
             }
         }
@@ -142,7 +146,8 @@ impl StatefulGraph {
             return Err(Error::new(Stage::Model, problem));
         }
         if self.num_features == 0 || self.num_features > 1 << 16 {
-            let problem = format!("expected 1 to {} features per frame, found {}", 1 << 16, self.num_features);
+            let problem =
+                format!("expected 1 to {} features per frame, found {}", 1 << 16, self.num_features);
             return Err(Error::new(Stage::Model, problem));
         }
         Ok(())
@@ -216,7 +221,12 @@ impl StatefulGraph {
             match outputs.get(place).map(|t| &t.data) {
                 Some(TensorData::I64(all)) => split_i64(spec, i, all, states)?,
                 Some(TensorData::F32(all)) => split_f32(spec, i, all, states)?,
-                None => return Err(Error::new(Stage::Engine, format!("the graph did not return the output `{}`", spec.output))),
+                None => {
+                    return Err(Error::new(
+                        Stage::Engine,
+                        format!("the graph did not return the output `{}`", spec.output),
+                    ));
+                }
             }
         }
         if self.result >= outputs.len() {
@@ -284,7 +294,8 @@ fn other_inputs(
             _ => {
                 let (name, kind, shape) = (&port.name, &port.r#type, port.shape.join(", "));
                 let problem = format!("found no output that belongs to the input `{name}`, {kind} [{shape}]");
-                return Err(Error::new(Stage::Model, problem).hint("if it is a state, name the pair with `--state INPUT=OUTPUT`"));
+                return Err(Error::new(Stage::Model, problem)
+                    .hint("if it is a state, name the pair with `--state INPUT=OUTPUT`"));
             }
         }
     }

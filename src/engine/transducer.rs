@@ -32,9 +32,7 @@ impl Part {
             self.inputs.iter().map(String::as_str).zip(inputs.iter().copied()).collect();
         match self.graph.run(&named)?.into_iter().next() {
             Some(StateTensor { shape, data: TensorData::F32(values) }) => Ok((shape, values)),
-            _ => {
-                Err(Error::new(Stage::Model, "expected a float32 output of the decoder and the joiner"))
-            }
+            _ => Err(Error::new(Stage::Model, "expected a float32 output of the decoder and the joiner")),
         }
     }
 }
@@ -73,7 +71,8 @@ impl TransducerEngine {
         if !encoder.shift.is_multiple_of(2 * steps) {
             let (steps, shift) = (counted(steps, "encoder frame"), counted(encoder.shift, "frame"));
             let problem = format!("{steps} for windows that move by {shift}");
-            return Err(Error::new(Stage::Model, problem).hint("2 or a multiple of 2 frames per encoder frame are supported"));
+            return Err(Error::new(Stage::Model, problem)
+                .hint("2 or a multiple of 2 frames per encoder frame are supported"));
         }
         let mut states = encoder.states.clone();
         let shape = vec![1, context];
@@ -108,7 +107,12 @@ impl TransducerEngine {
         for state in states {
             match state.tensors.last().map(|t| &t.data) {
                 Some(TensorData::I64(last)) => symbols.extend_from_slice(last),
-                _ => return Err(Error::new(Stage::Engine, "expected the last symbols in the state of a stream")),
+                _ => {
+                    return Err(Error::new(
+                        Stage::Engine,
+                        "expected the last symbols in the state of a stream",
+                    ));
+                }
             }
         }
         let symbols = StateTensor { shape: vec![states.len(), self.context], data: TensorData::I64(symbols) };

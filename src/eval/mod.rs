@@ -1,4 +1,4 @@
-//! Scoring: error rates and speed, of texts and of recognizers on a manifest.
+//! Evaluation: word error rates and real-time factors of recognizers on a manifest.
 
 pub mod timing;
 pub mod utterance;

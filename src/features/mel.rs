@@ -60,9 +60,7 @@ impl MelBank {
             if first_bin >= end_bin {
                 return Err(Error::new(
                     Stage::Features,
-                    format!(
-                        "num_mel_bins: filter {m} of {num_bins} is too narrow: it contains no FFT bin"
-                    ),
+                    format!("num_mel_bins: filter {m} of {num_bins} is too narrow: it contains no FFT bin"),
                 )
                 .hint("use fewer mel bins, longer frames or a wider band"));
             }

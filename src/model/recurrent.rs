@@ -162,7 +162,9 @@ pub fn backward<T: Kernels>(
     scratch: &mut RecurrentScratch<T>,
     dx: &mut Vec<T>,
 ) {
-    let Some(input) = &weights.input_backward else { unreachable!("a backward pass needs weights created for training") };
+    let Some(input) = &weights.input_backward else {
+        unreachable!("a backward pass needs weights created for training")
+    };
     let Backward { x, steps, trace, dy, mut dstates } = pass;
     let (h, k, kept) = (weights.config.hidden, weights.sums(), weights.shape.kept * weights.config.hidden);
     let rows = steps.rows();

@@ -186,10 +186,7 @@ fn other_codec(head: &[u8]) -> &'static str {
         (b"PCM     ", "PCM in Ogg"),
         (b"CELT    ", "CELT"),
     ];
-    names
-        .iter()
-        .find(|(mark, _)| head.starts_with(mark))
-        .map_or("an unknown codec", |(_, name)| name)
+    names.iter().find(|(mark, _)| head.starts_with(mark)).map_or("an unknown codec", |(_, name)| name)
 }
 
 /// Reads the first audio stream of every link of a chain.
@@ -262,7 +259,10 @@ impl OggDemuxer {
         let names: Vec<_> =
             self.others.iter().map(|(_, name)| *name).filter(|name| !name.is_empty()).collect();
         if names.is_empty() {
-            return Error::new(Stage::Audio, "expected audio, found an Ogg file without the start of a stream");
+            return Error::new(
+                Stage::Audio,
+                "expected audio, found an Ogg file without the start of a stream",
+            );
         }
         codecs::unknown_codec(&names.join(", "))
     }

@@ -31,7 +31,8 @@ pub trait Graph: Send + Sync {
 #[cfg(any(feature = "tract", feature = "ort"))]
 fn array<'a, T>(name: &str, tensor: &StateTensor, values: &'a [T]) -> Result<ArrayViewD<'a, T>> {
     ArrayViewD::from_shape(tensor.shape.as_slice(), values).map_err(|_| {
-        let problem = format!("expected values of the shape {:?}, found {} values", tensor.shape, values.len());
+        let problem =
+            format!("expected values of the shape {:?}, found {} values", tensor.shape, values.len());
         Error::new(Stage::Engine, problem).at(format!("input `{name}`"))
     })
 }

@@ -76,9 +76,9 @@ impl Graph for OrtGraph {
         let refused = |e| failed(e).hint("`hearken inspect` shows the graph's inputs");
         let outputs = session.run(values).map_err(refused)?;
         let tensor = |name: &String| -> Result<StateTensor> {
-            let value = outputs
-                .get(name)
-                .ok_or_else(|| Error::new(Stage::Engine, format!("onnxruntime did not return the output `{name}`")))?;
+            let value = outputs.get(name).ok_or_else(|| {
+                Error::new(Stage::Engine, format!("onnxruntime did not return the output `{name}`"))
+            })?;
             match value.try_extract_array::<f32>() {
                 Ok(all) => Ok(StateTensor::from(all)),
                 Err(_) => Ok(StateTensor::from(value.try_extract_array::<i64>().map_err(failed)?)),

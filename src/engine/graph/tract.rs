@@ -58,7 +58,8 @@ impl Graph for TractGraph {
     fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>> {
         let mut values: TVec<TValue> = tvec![];
         for name in &self.inputs {
-            let missing = || Error::new(Stage::Engine, format!("expected a tensor for the input `{name}`, found none"));
+            let missing =
+                || Error::new(Stage::Engine, format!("expected a tensor for the input `{name}`, found none"));
             let (_, tensor) = inputs.iter().find(|(given, _)| given == name).ok_or_else(missing)?;
             let value = match &tensor.data {
                 TensorData::F32(all) => Tensor::from(array(name, tensor, all)?.to_owned()),

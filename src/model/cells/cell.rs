@@ -65,7 +65,9 @@ impl<T: Kernels> StateWeights<T> {
 
     /// Wᵀ, for the gradient of the state.
     pub fn backward(&self) -> &Packed<T> {
-        let Some(packed) = &self.backward else { unreachable!("a backward pass needs weights created for training") };
+        let Some(packed) = &self.backward else {
+            unreachable!("a backward pass needs weights created for training")
+        };
         packed
     }
 }
