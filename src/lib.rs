@@ -42,8 +42,9 @@
 //! recordings ─► manifest ─► Source ─► augment ─► Fbank ─► Network ─► CTC ─► BPTT ─► AdamW ─► model.onnx
 //! ```
 //!
-//! A module uses only modules above it in ARCHITECTURE.md's table of layers: [`audio`], [`features`], [`model`], [`text`],
-//! [`decode`], [`onnx`], [`engine`], [`recognizer`], [`eval`], [`corpus`], `train`, [`output`], `serve`, `cli`.
+//! A module uses only modules above it in ARCHITECTURE.md's table of layers: [`audio`], [`features`], [`model`],
+//! [`text`], [`decode`], [`onnx`], [`engine`], [`recognizer`], [`eval`], [`corpus`], `train`, [`output`],
+//! `serve`, `cli`.
 //!
 //! # Cargo features
 //!

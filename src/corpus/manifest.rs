@@ -56,8 +56,8 @@ impl Default for ReadOptions {
 /// Reads a manifest with the default options: no `text` may be empty, and every audio file must exist.
 ///
 /// # Errors
-/// When a line is not JSON, has no `audio_filepath`, an audio file is missing, a text is empty, a duration is negative and
-/// so on; the error names file and line.
+/// When a line is not JSON, has no `audio_filepath`, an audio file is missing, a text is empty, a duration is
+/// negative and so on; the error names file and line.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Entry>> {
     read_with(path, ReadOptions::default())
 }

@@ -4,9 +4,9 @@
 //! x [N, T, F] float32, states ─► log-probabilities or logits [N, T', V] float32, new states
 //! ```
 //!
-//! States are found by the metadata, else by inputs and outputs whose names differ in a word such as `new`, else by the
-//! cell that reads and writes them, else by equal shapes, in order (see [`crate::onnx::interface`]). A symbolic axis of a
-//! state is the batch axis; if a state has none, streams are run one at a time.
+//! States are found by the metadata, else by inputs and outputs whose names differ in a word such as `new`, else
+//! by the cell that reads and writes them, else by equal shapes, in order (see [`crate::onnx::interface`]). A
+//! symbolic axis of a state is the batch axis; if a state has none, streams are run one at a time.
 
 use super::state_tensors::check_call;
 use super::stateful_graph::StatefulGraph;

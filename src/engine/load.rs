@@ -81,8 +81,8 @@ impl Default for EngineOptions {
 /// onnxruntime run the graph in `file`.
 ///
 /// # Errors
-/// [`Stage::Usage`](crate::error::Stage::Usage) when the engine is not compiled in; another stage when it cannot run the
-/// graph or, for `ort`, the library is not found or too old.
+/// [`Stage::Usage`](crate::error::Stage::Usage) when the engine is not compiled in; another stage when it cannot
+/// run the graph or, for `ort`, the library is not found or too old.
 pub fn load(
     kind: EngineKind,
     file: &OnnxFile,

@@ -47,8 +47,8 @@ pub struct State {
     pub(crate) scratch: Option<Box<native::Scratch>>,
 }
 
-/// Scratch buffers shared by streams that are batched together: they are moved into the first stream's state for a call,
-/// so that not every stream allocates its own.
+/// Scratch buffers shared by streams that are batched together: they are moved into the first stream's state for
+/// a call, so that not every stream allocates its own.
 #[derive(Default)]
 pub struct SharedScratch(Option<Box<native::Scratch>>);
 

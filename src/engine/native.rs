@@ -8,8 +8,8 @@ use crate::model::{Network, States, Steps, Weights, Workspace};
 use crate::onnx::export;
 use crate::onnx::states::{StatePlace, state_places};
 
-/// Maximum number of steps computed at once, so that memory does not grow with the length of a call and activations fit
-/// the cache.
+/// Maximum number of steps computed at once, so that memory does not grow with the length of a call and
+/// activations fit the cache.
 const MAX_STEPS: usize = 32;
 
 /// The engine of hearken's own kernels.

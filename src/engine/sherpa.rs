@@ -1,6 +1,6 @@
-//! Published model folders of sherpa-onnx: a streaming zipformer2-CTC (one file) or a streaming transducer (encoder,
-//! decoder, joiner), with `tokens.txt`. States are found in the encoder's graph, the window in its metadata (`T` frames,
-//! moved by `decode_chunk_len`).
+//! Published model folders of sherpa-onnx: a streaming zipformer2-CTC (one file) or a streaming transducer
+//! (encoder, decoder, joiner), with `tokens.txt`. States are found in the encoder's graph, the window in its
+//! metadata (`T` frames, moved by `decode_chunk_len`).
 
 use std::path::{Path, PathBuf};
 

@@ -1,12 +1,12 @@
-//! Shared code of the engines: checking the arguments of a call, stacking the states of N streams along their batch axis,
-//! and splitting them again.
+//! Shared code of the engines: checking the arguments of a call, stacking the states of N streams along their
+//! batch axis, and splitting them again.
 #![cfg_attr(not(any(feature = "tract", feature = "ort")), allow(dead_code))]
 
 use super::{EngineSpec, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 
-/// Checks the arguments of [`super::Engine::run`] and returns T, the number of frames per stream; 0 if there is nothing
-/// to do.
+/// Checks the arguments of [`super::Engine::run`] and returns T, the number of frames per stream; 0 if there is
+/// nothing to do.
 pub(super) fn check_call(
     spec: &EngineSpec,
     frames: &[&[f32]],

@@ -1,5 +1,5 @@
-//! A graph that processes windows of frames (or samples) and has states: the roles of its inputs and outputs, and calls
-//! for N streams.
+//! A graph that processes windows of frames (or samples) and has states: the roles of its inputs and outputs, and
+//! calls for N streams.
 
 use super::graph::{self, Graph};
 use super::state_tensors::{batch_shape, split_f32, split_i64, stack, zero_state};

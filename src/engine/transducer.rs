@@ -1,9 +1,9 @@
-//! A streaming transducer (encoder, decoder, joiner; Graves 2012, with the stateless decoder of Ghodsi et al. 2020) as an
-//! engine, decoded by greedy search with at most one symbol per frame, as icefall's models are.
+//! A streaming transducer (encoder, decoder, joiner; Graves 2012, with the stateless decoder of Ghodsi et al.
+//! 2020) as an engine, decoded by greedy search with at most one symbol per frame, as icefall's models are.
 //!
-//! A recognizer decodes CTC log-probabilities. So each encoder frame becomes two output frames: the log-probabilities of
-//! its symbol, then a certain blank. As there is a blank between any two symbols, equal ones are not merged, and the best
-//! CTC path is the result of the greedy search.
+//! A recognizer decodes CTC log-probabilities. So each encoder frame becomes two output frames: the
+//! log-probabilities of its symbol, then a certain blank. As there is a blank between any two symbols, equal ones
+//! are not merged, and the best CTC path is the result of the greedy search.
 
 use super::graph::Graph;
 use super::graph_engine::rows;

@@ -1,5 +1,5 @@
-//! Verification of a model: its output must not depend on the engine, on the division into chunks, or on the streams in
-//! a batch.
+//! Verification of a model: its output must not depend on the engine, on the division into chunks, or on the
+//! streams in a batch.
 
 use super::{Engine, EngineKind, EngineOptions, GraphEngine, NativeEngine, State, graph, load, sherpa};
 use crate::error::{Error, Result, Stage};
@@ -166,8 +166,8 @@ pub fn natively(network: Network<f32>, frames: &[f32], silence: f32) -> Result<V
     Ok(outputs.into_iter().next().unwrap_or_default())
 }
 
-/// Maximum difference between two outputs `[T', V]`. `found` begins `delay` steps later, may be longer, and may lack up
-/// to `max_missing` steps at the end; if it lacks more, the difference is infinite.
+/// Maximum difference between two outputs `[T', V]`. `found` begins `delay` steps later, may be longer, and may
+/// lack up to `max_missing` steps at the end; if it lacks more, the difference is infinite.
 pub fn difference_from(
     expected: &[f32],
     found: &[f32],

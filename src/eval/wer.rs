@@ -1,5 +1,5 @@
-//! Word and character error rates: (S + D + I) / N over an alignment of minimum edit distance (Levenshtein 1966; Wagner
-//! and Fischer 1974), where N is the length of the reference.
+//! Word and character error rates: (S + D + I) / N over an alignment of minimum edit distance (Levenshtein 1966;
+//! Wagner and Fischer 1974), where N is the length of the reference.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -92,8 +92,8 @@ pub fn count_edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
     Edits { reference: reference.len() as u64, ..row[hypothesis.len()] }
 }
 
-/// An alignment of minimum edit distance, first to last; among these one with the fewest substitutions, which maximizes
-/// the matches. Takes (N + 1) × (M + 1) bytes for M units in the hypothesis.
+/// An alignment of minimum edit distance, first to last; among these one with the fewest substitutions, which
+/// maximizes the matches. Takes (N + 1) × (M + 1) bytes for M units in the hypothesis.
 pub fn align<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<Step> {
     let (n, m) = (reference.len(), hypothesis.len());
     let width = m + 1;

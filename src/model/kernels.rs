@@ -194,8 +194,8 @@ fn strip<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
 /// Number of f32 values in an AVX2 register.
 const LANES: usize = 8;
 
-/// Computes one tile of the product: `ROWS` rows of x by `PANELS` adjacent panels. The sums are kept in registers; each
-/// adds the products in the order of the inputs, independently of the tile's shape.
+/// Computes one tile of the product: `ROWS` rows of x by `PANELS` adjacent panels. The sums are kept in
+/// registers; each adds the products in the order of the inputs, independently of the tile's shape.
 #[inline(always)]
 fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     x: &[T],

@@ -77,8 +77,8 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     shapes
 }
 
-/// A network with random weights, reproducible from `seed`: uniform in ±1/sqrt(H) for the cells, as in PyTorch, uniform
-/// in ±sqrt(3/in) for linear layers; biases are 0, gains of the normalization 1.
+/// A network with random weights, reproducible from `seed`: uniform in ±1/sqrt(H) for the cells, as in PyTorch,
+/// uniform in ±sqrt(3/in) for linear layers; biases are 0, gains of the normalization 1.
 pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(seed);
     let parameters = parameter_shapes(config)

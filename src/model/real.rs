@@ -49,8 +49,8 @@ pub trait Real:
     fn flush(self) -> Self;
 }
 
-/// exp(x) by range reduction and a polynomial of degree 6, to a relative 4e-7. It has no branches, so that loops over it
-/// are vectorized, unlike the exact one of the C library.
+/// exp(x) by range reduction and a polynomial of degree 6, to a relative 4e-7. It has no branches, so that loops
+/// over it are vectorized, unlike the exact one of the C library.
 #[inline(always)]
 fn exp_f32(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer

@@ -100,8 +100,8 @@ fn part<T>(states: &[Vec<T>; MAX_STATES], range: Range<usize>) -> [&[T]; MAX_STA
     states.each_ref().map(|state| state.get(range.clone()).unwrap_or_default())
 }
 
-/// Runs the layer over `x [R, in]`, starting from `states [B, H]` (empty where the cell has fewer) and updating them to
-/// those after each stream's last step.
+/// Runs the layer over `x [R, in]`, starting from `states [B, H]` (empty where the cell has fewer) and updating
+/// them to those after each stream's last step.
 pub fn forward<T: Kernels>(
     weights: &RecurrentWeights<T>,
     x: &[T],

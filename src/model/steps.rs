@@ -1,5 +1,5 @@
-//! Ragged batches without padding, time-major, like PyTorch's `PackedSequence`: the rows of a step are the streams that
-//! have not ended, longest first.
+//! Ragged batches without padding, time-major, like PyTorch's `PackedSequence`: the rows of a step are the
+//! streams that have not ended, longest first.
 
 use std::ops::Range;
 

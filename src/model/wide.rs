@@ -1,8 +1,8 @@
 //! Matrix products in tiles of eight rows for processors with AVX-512.
 //!
-//! `unsafe` is used for vector instructions and their loads and stores, after checking that the processor supports them
-//! and that every length matches. The tiles in `kernels` are plain loops vectorized by the compiler; for this shape the
-//! compiler would keep the sums on the stack, hence the intrinsics.
+//! `unsafe` is used for vector instructions and their loads and stores, after checking that the processor
+//! supports them and that every length matches. The tiles in `kernels` are plain loops vectorized by the
+//! compiler; for this shape the compiler would keep the sums on the stack, hence the intrinsics.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{

@@ -27,8 +27,8 @@ pub struct RecognizerBuilder {
 }
 
 impl RecognizerBuilder {
-    /// Sets the model: a file that hearken trained, imported or exported, a folder of sherpa-onnx, or another ONNX file.
-    /// Default: the embedded model.
+    /// Sets the model: a file that hearken trained, imported or exported, a folder of sherpa-onnx, or another
+    /// ONNX file. Default: the embedded model.
     pub fn model(mut self, path: impl Into<PathBuf>) -> Self {
         self.model = Some(path.into());
         self
@@ -73,8 +73,8 @@ impl RecognizerBuilder {
     /// Reads the model and creates the recognizer.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a model, when the engine cannot run it or is not compiled in, and when an
-    /// option has no effect on this model; the error names file and place.
+    /// When the file cannot be read or is not a model, when the engine cannot run it or is not compiled in, and
+    /// when an option has no effect on this model; the error names file and place.
     pub fn open(self) -> Result<Recognizer> {
         let recognizer = match &self.model {
             Some(path) => Recognizer::open_any(path, self.engine, self.tokens.as_deref(), &self.options)?,

@@ -9,8 +9,8 @@ pub trait SpeechDetector: Send {
     /// Number of samples per window, at the recognizer's rate; at least 1.
     fn window_samples(&self) -> usize;
 
-    /// The probability (0 to 1) that the next window contains speech; `window` has `window_samples` samples, full scale
-    /// ±1.
+    /// The probability (0 to 1) that the next window contains speech; `window` has `window_samples` samples, full
+    /// scale ±1.
     ///
     /// # Errors
     /// When the computation fails.
@@ -87,8 +87,9 @@ impl std::fmt::Debug for DetectorFactory {
 
 /// Converts the decisions on a detector's windows to decisions on the recognizer's output frames.
 ///
-/// A frame is speech if a window that ends within it is; a frame in which no window ends is decided as the last window.
-/// A frame is decided when its last sample is received, so always before its log-probabilities are computed.
+/// A frame is speech if a window that ends within it is; a frame in which no window ends is decided as the last
+/// window. A frame is decided when its last sample is received, so always before its log-probabilities are
+/// computed.
 pub struct SpeechFrames {
     detector: Box<dyn SpeechDetector>,
     threshold: f32,

@@ -1,4 +1,5 @@
-//! First stage of a stream: computes feature frames, and appends silence at the end so that the last word is recognized.
+//! First stage of a stream: computes feature frames, and appends silence at the end so that the last word is
+//! recognized.
 
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;

@@ -48,8 +48,8 @@ impl<'a> Loader<'a> {
         Self { path, kind, tokens, options, chosen: OnceCell::new() }
     }
 
-    /// Opens a model file of hearken, a file that hearken exported, a folder of sherpa-onnx, or a foreign ONNX file with
-    /// states and tokens.
+    /// Opens a model file of hearken, a file that hearken exported, a folder of sherpa-onnx, or a foreign ONNX
+    /// file with states and tokens.
     ///
     /// # Errors
     /// When it is none of these, or the engine cannot run it; the error names file and place.

@@ -4,8 +4,8 @@
 //! samples ─► FrontEnd ─► Stepper (engine, state) ─► SegmentDecoder (decoder, words) ─► Event
 //! ```
 //!
-//! [`Stream`] runs the three stages in the calling thread; [`pipeline`] runs them, and the reading of the audio, each in
-//! a separate thread.
+//! [`Stream`] runs the three stages in the calling thread; [`pipeline`] runs them, and the reading of the audio,
+//! each in a separate thread.
 
 mod builder;
 pub mod detector;

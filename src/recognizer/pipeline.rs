@@ -1,13 +1,13 @@
-//! A stream with a thread for each stage: reading, features, network and decoding, connected by bounded channels. A stage
-//! blocks while the next one is behind. All threads end at the end of the audio, at an error, or when the receiver is
-//! dropped.
+//! A stream with a thread for each stage: reading, features, network and decoding, connected by bounded channels.
+//! A stage blocks while the next one is behind. All threads end at the end of the audio, at an error, or when the
+//! receiver is dropped.
 //!
 //! ```text
 //! Source ─[chunks]─► FrontEnd ─[frames]─► Stepper ─[log-probs]─► SegmentDecoder ─[events]─► caller
 //! ```
 //!
-//! If endpoints reset the network's state, the output of the decoder affects the next call of the network, so Stepper and
-//! SegmentDecoder share a thread.
+//! If endpoints reset the network's state, the output of the decoder affects the next call of the network, so
+//! Stepper and SegmentDecoder share a thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,8 +44,8 @@ enum Message {
 type MessageSender = Sender<Result<Message>>;
 type MessageReceiver = Receiver<Result<Message>>;
 
-/// A running recognition of a source, as an iterator of events. It ends after the last `Final` or an error. Dropping it
-/// stops the threads.
+/// A running recognition of a source, as an iterator of events. It ends after the last `Final` or an error.
+/// Dropping it stops the threads.
 pub struct Pipeline {
     /// `None` after the end.
     events: Option<Receiver<Result<Event>>>,

@@ -15,17 +15,17 @@ use super::words::WordBuilder;
 /// silence than this after its last word, that word is moved to the next segment.
 const WORD_GAP: f64 = 0.5;
 
-/// Minimum silence before the network's state is reset, seconds: a shorter pause may contain the start of a word that the
-/// network has not emitted yet.
+/// Minimum silence before the network's state is reset, seconds: a shorter pause may contain the start of a word
+/// that the network has not emitted yet.
 const MIN_RESET_SILENCE: f64 = 0.5;
 
-/// Length of the open part of a segment, seconds: words before it are settled when the part is twice as long. Settled words
-/// are removed from the search, so that the cost of a step does not grow with the length of the segment, and from
-/// partials.
+/// Length of the open part of a segment, seconds: words before it are settled when the part is twice as long.
+/// Settled words are removed from the search, so that the cost of a step does not grow with the length of the
+/// segment, and from partials.
 const OPEN_SECONDS: f64 = 20.0;
 
-/// Maximum length of the audio that is replayed after a reset at an endpoint, seconds, but at most half of the silence: a
-/// word may have begun that the network has not emitted yet.
+/// Maximum length of the audio that is replayed after a reset at an endpoint, seconds, but at most half of the
+/// silence: a word may have begun that the network has not emitted yet.
 const MAX_REPLAY: f64 = 0.5;
 
 /// Decodes one stream and creates its events.
@@ -136,10 +136,10 @@ impl SegmentDecoder {
         }
     }
 
-    /// Accepts log-probabilities `[U, V]` and appends events: a `Final` at the end of a segment, a `Partial` when the text
-    /// has changed. Returns a number of frames if the network's state must be reset after these frames: log-probabilities
-    /// computed after them by the old state must be discarded, and the last frames, as many as returned, must be run
-    /// through the network again without being pushed again.
+    /// Accepts log-probabilities `[U, V]` and appends events: a `Final` at the end of a segment, a `Partial` when
+    /// the text has changed. Returns a number of frames if the network's state must be reset after these frames:
+    /// log-probabilities computed after them by the old state must be discarded, and the last frames, as many as
+    /// returned, must be run through the network again without being pushed again.
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
         let mut reset = None;
         let rejects = self.words.rejection().is_some();
@@ -250,8 +250,8 @@ impl SegmentDecoder {
         (silence / 2).min(max as u64) as usize
     }
 
-    /// Ends the segment at an endpoint. If the reason is the maximum length, which may be reached during speech, only the
-    /// words that no longer change are returned; if there are none, the segment continues.
+    /// Ends the segment at an endpoint. If the reason is the maximum length, which may be reached during speech,
+    /// only the words that no longer change are returned; if there are none, the segment continues.
     fn cut(&mut self, endpoint: Endpoint) -> Option<Event> {
         if endpoint != Endpoint::TooLong {
             let units = self.decoder.end_segment();
@@ -300,8 +300,8 @@ impl SegmentDecoder {
         self.close(units, &[], self.decoder.num_frames(), self.elapsed())
     }
 
-    /// Creates the final segment of `units`, which ends at `end` seconds. The units `behind` belong to the next segment,
-    /// which begins with the frame `first`.
+    /// Creates the final segment of `units`, which ends at `end` seconds. The units `behind` belong to the next
+    /// segment, which begins with the frame `first`.
     fn close(&mut self, units: &[UnitSpan], behind: &[UnitSpan], first: u64, end: f64) -> Event {
         let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
         let mut words = std::mem::take(&mut self.settled);

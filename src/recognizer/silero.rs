@@ -1,5 +1,5 @@
-//! Silero's voice activity detectors (the graphs of the Python package `silero-vad`, versions 4 to 6). Inputs are 32 ms of
-//! samples, from version 5 on with the 4 ms before them, and the state; the output is a probability.
+//! Silero's voice activity detectors (the graphs of the Python package `silero-vad`, versions 4 to 6). Inputs are
+//! 32 ms of samples, from version 5 on with the 4 ms before them, and the state; the output is a probability.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -40,8 +40,8 @@ impl Stepper {
         self
     }
 
-    /// Resets the network's state to that of a new stream and queues the frames of the last `steps` steps again, preceded
-    /// by those of the `replay` steps before them, whose output has been decoded already.
+    /// Resets the network's state to that of a new stream and queues the frames of the last `steps` steps again,
+    /// preceded by those of the `replay` steps before them, whose output has been decoded already.
     pub fn reset_and_replay(&mut self, steps: usize, replay: usize) {
         self.clear_state();
         let spec = self.engine.spec();
@@ -130,8 +130,8 @@ impl Stepper {
     }
 }
 
-/// Runs one call of the engine for all streams, each of which must have ready steps: as many steps as all of them have.
-/// Appends `[U, V]` log-probabilities to `log_probs[n]`; returns the number of steps.
+/// Runs one call of the engine for all streams, each of which must have ready steps: as many steps as all of them
+/// have. Appends `[U, V]` log-probabilities to `log_probs[n]`; returns the number of steps.
 ///
 /// # Errors
 /// When the engine fails.

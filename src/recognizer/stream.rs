@@ -37,8 +37,8 @@ impl Default for StreamOptions {
 ///
 /// There are two ways to use it:
 /// - [`Stream::accept_waveform`] and [`Stream::finish`] run all stages;
-/// - [`Stream::compute_features`] and [`Stream::input_finished`] only compute features, [`step_batch`] runs the network
-///   and the decoders of several streams as a batch, and [`Stream::take_events`] returns their events.
+/// - [`Stream::compute_features`] and [`Stream::input_finished`] only compute features, [`step_batch`] runs the
+///   network and the decoders of several streams as a batch, and [`Stream::take_events`] returns their events.
 pub struct Stream {
     front_end: FrontEnd,
     stepper: Stepper,
@@ -115,8 +115,8 @@ impl Stream {
     /// Accepts any number of samples (full scale ±1, at the model's rate) and returns the events that they cause.
     ///
     /// # Errors
-    /// When a sample is not finite (then the samples of its second are not accepted), the engine fails, or the stream is
-    /// finished.
+    /// When a sample is not finite (then the samples of its second are not accepted), the engine fails, or the
+    /// stream is finished.
     pub fn accept_waveform(&mut self, samples: &[f32]) -> Result<Vec<Event>> {
         for chunk in samples.chunks(CHUNK_SAMPLES) {
             self.compute_features(chunk)?;
@@ -125,8 +125,8 @@ impl Stream {
         Ok(self.take_events())
     }
 
-    /// Ends the input, processes what remains and returns the last events, of which the very last is a `Final`. Returns
-    /// nothing if the stream was finished before.
+    /// Ends the input, processes what remains and returns the last events, of which the very last is a `Final`.
+    /// Returns nothing if the stream was finished before.
     ///
     /// # Errors
     /// When the engine fails.
@@ -170,8 +170,8 @@ impl Stream {
         self.events.push(event);
     }
 
-    /// Returns and removes the events since the last call. After [`Stream::input_finished`] the last event is a `Final`,
-    /// which is created when no step is ready any more.
+    /// Returns and removes the events since the last call. After [`Stream::input_finished`] the last event is a
+    /// `Final`, which is created when no step is ready any more.
     pub fn take_events(&mut self) -> Vec<Event> {
         if self.phase == Phase::Ended && self.ready() == 0 {
             self.phase = Phase::Done;
@@ -223,8 +223,8 @@ impl Stream {
     }
 }
 
-/// Runs one call of the network for all streams (of one recognizer) that have ready steps: as many steps as all of them
-/// have. Returns the number of steps; 0 if no stream is ready.
+/// Runs one call of the network for all streams (of one recognizer) that have ready steps: as many steps as all
+/// of them have. Returns the number of steps; 0 if no stream is ready.
 ///
 /// # Errors
 /// When the engine fails; then the state of these streams is undefined.

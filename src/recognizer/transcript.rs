@@ -68,9 +68,9 @@ pub struct SlotValue {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// Words of the current segment, which may still change; created when the text has changed. It covers the whole
-    /// segment or, once that is longer than 40 s, its last 20 to 40 s (the words before were in earlier partials and no
-    /// longer change).
+    /// Words of the current segment, which may still change; created when the text has changed. It covers the
+    /// whole segment or, once that is longer than 40 s, its last 20 to 40 s (the words before were in earlier
+    /// partials and no longer change).
     Partial(Segment),
     /// A complete segment with all its words; created once per segment.
     Final(Segment),

@@ -1,16 +1,16 @@
 //! Words with times and confidence from decoded tokens.
 //!
-//! **Times.** Output frame u covers the samples of its S feature frames: it begins at u × S × shift samples and ends where
-//! the next begins. A network without future context emits a label towards the end of the sound, and CTC has blanks
-//! elsewhere, so a run of frames with a label determines where a word *ends*. A word therefore
+//! **Times.** Output frame u covers the samples of its S feature frames: it begins at u × S × shift samples and
+//! ends where the next begins. A network without future context emits a label towards the end of the sound, and
+//! CTC has blanks elsewhere, so a run of frames with a label determines where a word *ends*. A word therefore
 //! - ends where the run of its last token ends, and
 //! - begins [`LOOKBACK_PER_LETTER`] seconds for each letter of its first token, plus [`EMISSION_DELAY`], before that
 //!   token's run begins; but not before the end of the previous word (or filler), nor before the segment.
 //!
 //! Times are monotone and within the stream.
 //!
-//! **Confidence.** The confidence of a token is its posterior at the peak of its run; that of a word is the geometric mean
-//! over its tokens.
+//! **Confidence.** The confidence of a token is its posterior at the peak of its run; that of a word is the
+//! geometric mean over its tokens.
 
 use std::sync::Arc;
 
@@ -134,8 +134,8 @@ impl WordBuilder {
         }
     }
 
-    /// The words of `units`, a part of a segment that begins at `start` seconds. Times are limited to `duration` seconds
-    /// if the stream has ended; `around` is the context for rejection.
+    /// The words of `units`, a part of a segment that begins at `start` seconds. Times are limited to `duration`
+    /// seconds if the stream has ended; `around` is the context for rejection.
     pub fn words(
         &self,
         units: &[UnitSpan],

@@ -1,6 +1,6 @@
-//! Demultiplexer of Ogg (RFC 3533) with Opus (RFC 7845), Vorbis or FLAC. Checksums of pages are verified, missing pages
-//! are detected by their sequence numbers. Granule positions are used only for the padding at the end: a stream
-//! recorded from the middle of a broadcast begins at an arbitrary position.
+//! Demultiplexer of Ogg (RFC 3533) with Opus (RFC 7845), Vorbis or FLAC. Checksums of pages are verified, missing
+//! pages are detected by their sequence numbers. Granule positions are used only for the padding at the end: a
+//! stream recorded from the middle of a broadcast begins at an arbitrary position.
 
 use std::collections::VecDeque;
 

@@ -54,8 +54,8 @@ impl From<ArrayViewD<'_, i64>> for StateTensor {
 /// Loads a file into tract or onnxruntime.
 ///
 /// # Errors
-/// When [`check::check`] or [`element_types::check_ports`] fails; [`Stage::Usage`] when `kind` is native or not compiled
-/// in; when the runtime is not found or cannot run the graph.
+/// When [`check::check`] or [`element_types::check_ports`] fails; [`Stage::Usage`] when `kind` is native or not
+/// compiled in; when the runtime is not found or cannot run the graph.
 pub fn open(kind: EngineKind, file: &OnnxFile, options: &EngineOptions) -> Result<Box<dyn Graph>> {
     check::check(file.graph())?;
     element_types::check_ports(file.graph())?;

@@ -88,8 +88,8 @@ impl Graph for OrtGraph {
     }
 }
 
-/// The library loaded by this process. A process can load only one onnxruntime: the Rust binding keeps the library and its
-/// environment in globals and rejects a second one.
+/// The library loaded by this process. A process can load only one onnxruntime: the Rust binding keeps the
+/// library and its environment in globals and rejects a second one.
 static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
 /// Loads onnxruntime's library, which stays loaded.

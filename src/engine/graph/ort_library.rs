@@ -1,5 +1,5 @@
-//! Search for onnxruntime's shared library: named by the user, next to the executable, or in a Python environment. Only
-//! names are examined; nothing is loaded or executed here.
+//! Search for onnxruntime's shared library: named by the user, next to the executable, or in a Python
+//! environment. Only names are examined; nothing is loaded or executed here.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -81,8 +81,8 @@ const LIBRARY: &str = if cfg!(windows) {
     "libonnxruntime.so"
 };
 
-/// Checks a file before it is loaded: it must be a regular file (opening a pipe would block), and the version in its name
-/// must not be too old.
+/// Checks a file before it is loaded: it must be a regular file (opening a pipe would block), and the version in
+/// its name must not be too old.
 ///
 /// # Errors
 /// When the file is missing, not a regular file or too old; the error names the file.

@@ -27,8 +27,8 @@ use super::cell::{
 use crate::model::kernels::{self, Kernels, vectorized};
 use crate::model::real::Real;
 
-/// Reset gate after the product. A step saves q_t. The candidate's sums over input and state are separate, since only the
-/// latter is multiplied by r_t.
+/// Reset gate after the product. A step saves q_t. The candidate's sums over input and state are separate, since
+/// only the latter is multiplied by r_t.
 pub(super) const RESET_AFTER: CellShape =
     CellShape { family: "gru", gates: 3, states: 1, kept: 1, has_own_state_sums: true };
 /// Reset gate before the product. A step saves q_t.

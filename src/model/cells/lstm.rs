@@ -1,5 +1,5 @@
-//! Long short-term memory without peepholes (Hochreiter, Schmidhuber 1997; Gers et al. 2000). Its states are the output s
-//! and the cell c. Rows of U, W and b are in ONNX's order i, o, f, g.
+//! Long short-term memory without peepholes (Hochreiter, Schmidhuber 1997; Gers et al. 2000). Its states are the
+//! output s and the cell c. Rows of U, W and b are in ONNX's order i, o, f, g.
 //!
 //! ```text
 //! i_t = σ(U_i x_t + W_i s_(t-1) + b_i)     o_t, f_t likewise
