@@ -255,7 +255,7 @@ mod tests {
     fn writers_of_the_same_file_do_not_meet_and_leftovers_are_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.txt");
-        // As a killed process leaves it: nobody holds it.
+        // A file left by a killed process is not locked.
         fs::write(folder.path().join(".a.txt.part"), b"half").expect("written");
         let mut first = AtomicFile::create(&path).expect("begun");
         let mut second = AtomicFile::create(&path).expect("begun");

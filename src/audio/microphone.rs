@@ -184,7 +184,7 @@ impl Microphone {
 }
 
 impl Drop for Microphone {
-    /// Closes the device on a separate thread, which is abandoned after [`CLOSE_TIMEOUT`]: a crashed sound server can
+    /// Closes the device on a separate thread, which is abandoned after `CLOSE_TIMEOUT`: a crashed sound server can
     /// block its client forever (seen with ALSA's PulseAudio plugin).
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };

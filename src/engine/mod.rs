@@ -2,9 +2,9 @@
 //! log-probabilities from features and carries the states of streams from call to call.
 
 pub mod graph;
-pub mod graph_engine;
-pub mod load;
-pub mod native;
+pub(crate) mod graph_engine;
+pub(crate) mod load;
+pub(crate) mod native;
 pub mod sherpa;
 mod state_tensors;
 mod stateful_graph;

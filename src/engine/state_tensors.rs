@@ -41,6 +41,7 @@ pub(super) fn check_call(
     if !fits {
         return error(format!("expected {window} frames plus a multiple of {shift}, found {t}"));
     }
+    // Otherwise a state of another engine would be an obscure error of the runtime, or wrong output.
     for state in states {
         let shapes = state.tensors.iter().map(|t| &t.shape);
         if !shapes.eq(spec.states.iter().map(|s| &s.shape)) {

@@ -95,6 +95,7 @@ impl StatefulGraph {
             interface.outputs.iter().position(|o| !states.iter().any(|s| s.output == o.name)).ok_or_else(
                 || Error::new(Stage::Model, "expected an output other than the states, found none"),
             )?;
+        // Either the input or a state may fix the number of streams at 1.
         let single = fixed(x, usize::from(time_first)) == Some(1)
             || states.iter().any(|s| fixes_streams(interface, s));
         let mut windows = Self {
@@ -206,6 +207,8 @@ impl StatefulGraph {
                 StateTensor { shape: vec![t, n, f], data: TensorData::F32(x) }
             }
         };
+        // States of separate streams are stacked for the call and split after it, so that streams can join and leave
+        // a batch at any call.
         let lengths = lengths.iter().map(|&l| l as i64).collect();
         let lengths = StateTensor { shape: vec![n], data: TensorData::I64(lengths) };
         let mut stacked = Vec::with_capacity(self.states.len());

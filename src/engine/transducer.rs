@@ -2,8 +2,8 @@
 //! 2020) as an engine, decoded by greedy search with at most one symbol per frame, as icefall's models are.
 //!
 //! A recognizer decodes CTC log-probabilities. So each encoder frame becomes two output frames: the
-//! log-probabilities of its symbol, then a certain blank. As there is a blank between any two symbols, equal ones
-//! are not merged, and the best CTC path is the result of the greedy search.
+//! log-probabilities of its symbol, then a frame in which the blank has probability 1. As there is a blank between
+//! any two symbols, equal ones are not merged, and the best CTC path is the result of the greedy search.
 
 use super::graph::Graph;
 use super::graph_engine::rows;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
 use crate::units::counted;
 
-/// Log-probability of all other symbols in a frame of a certain blank.
+/// Log-probability of all other symbols in a frame in which the blank has probability 1.
 const NEVER: f32 = -1e4;
 
 /// Id of the blank, fixed by icefall.
@@ -74,6 +74,7 @@ impl TransducerEngine {
             return Err(Error::new(Stage::Model, problem)
                 .hint("2 or a multiple of 2 frames per encoder frame are supported"));
         }
+        // The decoder's context is a state of the stream too. It comes last: the encoder uses the first tensors.
         let mut states = encoder.states.clone();
         let shape = vec![1, context];
         states.push(StatePort {
@@ -92,6 +93,7 @@ impl TransducerEngine {
             num_tokens: 0,
             states,
         };
+        // Only the joiner's output shows how many tokens there are.
         let mut engine = Self { encoder, decoder, joiner, spec, width, context, unknown };
         let predicted = engine.predict(&[&mut engine.zero_state()])?;
         engine.spec.num_tokens = engine.join(frames[..width].to_vec(), &predicted, 1)?.len();
@@ -167,6 +169,7 @@ impl TransducerEngine {
                 }
                 blank(tokens, out);
             }
+            // The decoder's input changes only with a new symbol, so it is not run after blanks.
             if emitted && step + 1 < steps {
                 predicted = self.predict(states)?;
             }
@@ -200,7 +203,7 @@ fn argmax(row: &[f32]) -> usize {
     best
 }
 
-/// Appends a frame of a certain blank.
+/// Appends a frame in which the blank has probability 1.
 fn blank(tokens: usize, out: &mut Vec<f32>) {
     let begin = out.len();
     out.resize(begin + tokens, NEVER);

@@ -7,7 +7,7 @@
 mod fbank;
 pub(crate) mod mel;
 mod online;
-pub mod options;
+pub(crate) mod options;
 pub(crate) mod window;
 
 pub use online::Fbank;

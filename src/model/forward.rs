@@ -187,6 +187,7 @@ impl<T: Kernels> Weights<T> {
                 &mut workspace.traces[i],
             );
             normalize(&self.norms[i], workspace.traces[i].output(), &mut workspace.norms[i], y);
+            // Before the residual connection, which must pass the layer's input unchanged.
             apply_dropout(y, steps, &mut workspace.masks[i], dropout.as_mut());
             if self.residual && x.len() == y.len() {
                 for (y, &x) in y.iter_mut().zip(x) {
@@ -252,6 +253,7 @@ impl<T: Kernels> Weights<T> {
     ) {
         let Workspace { activations, traces, norms, masks, scratch, gradient, below, extra, .. } = workspace;
         let residual = self.residual && activations[i].len() == activations[i + 1].len();
+        // The residual connection passes the gradient to the layer below unchanged; it is added at the end.
         if residual {
             extra.clone_from(gradient);
         }

@@ -205,6 +205,8 @@ fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     width: usize,
 ) {
     let inner = x.len() / ROWS;
+    // Slices of equal, known lengths let the compiler remove the bounds checks from the inner loops, and `while`
+    // loops over constants are unrolled, so that `sums` is kept in registers.
     let mut sums = [[[[T::ZERO; LANES]; 2]; PANELS]; ROWS];
     let mut rows = [x; ROWS];
     let mut i = 0;

@@ -189,6 +189,7 @@ pub fn backward<T: Kernels>(
             backwards: t % 2 == 1,
         });
     }
+    // The gradients of the parameters are sums over all steps: one product after the loop instead of one per step.
     let (input_bias, state_bias) = gradient.b.split_at_mut(k);
     kernels::add_outer_products(input_sums, x, gradient.w, k, weights.input.inputs());
     kernels::add_rows(input_sums, input_bias);

@@ -8,7 +8,7 @@
 //! each in a separate thread.
 
 mod builder;
-pub mod detector;
+pub(crate) mod detector;
 pub mod embedded;
 pub mod front_end;
 mod language;
@@ -21,8 +21,8 @@ pub mod pipeline;
 pub mod segments;
 pub mod silero;
 pub mod stepper;
-pub mod stream;
-pub mod transcript;
+pub(crate) mod stream;
+pub(crate) mod transcript;
 pub mod words;
 
 pub use builder::RecognizerBuilder;

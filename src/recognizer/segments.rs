@@ -51,7 +51,7 @@ pub struct SegmentDecoder {
     start: f64,
     /// Words of the segment that were removed from the search and no longer change.
     settled: Vec<Word>,
-    /// End of the settled words, seconds.
+    /// Start of the open part, seconds: the end of the settled words, or the start of the segment.
     open_start: f64,
     /// First frame of the open part.
     open_frame: u64,
@@ -137,9 +137,11 @@ impl SegmentDecoder {
     }
 
     /// Accepts log-probabilities `[U, V]` and appends events: a `Final` at the end of a segment, a `Partial` when
-    /// the text has changed. Returns a number of frames if the network's state must be reset after these frames:
-    /// log-probabilities computed after them by the old state must be discarded, and the last frames, as many as
-    /// returned, must be run through the network again without being pushed again.
+    /// the text has changed.
+    ///
+    /// Returns a number of frames if the network's state must be reset. Then log-probabilities that were computed
+    /// from the old state and not pushed yet must be discarded, and that many of the last frames must be run through
+    /// the network again, without pushing their output again.
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
         let mut reset = None;
         let rejects = self.words.rejection().is_some();

@@ -75,10 +75,12 @@ fn page_at(bytes: &[u8]) -> Place {
     let Some(page) = bytes.get(..size) else { return Place::Cut };
     let number = |i: usize| u32::from_le_bytes([page[i], page[i + 1], page[i + 2], page[i + 3]]);
     let update = |crc: u32, byte: u8| (crc << 8) ^ CRC[((crc >> 24) as u8 ^ byte) as usize];
+    // The checksum is computed with its own field set to 0.
     let checksum = (0..size).fold(0, |crc, i| update(crc, if (22..26).contains(&i) { 0 } else { page[i] }));
     if page[4] != 0 || checksum != number(22) {
         return Place::Nothing;
     }
+    // A packet is a sequence of segments of 255 bytes and a shorter one, which may be empty.
     let (mut parts, mut part, mut at) = (Vec::new(), Vec::new(), body);
     for &n in sizes {
         part.extend_from_slice(&page[at..at + usize::from(n)]);

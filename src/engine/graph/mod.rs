@@ -1,10 +1,10 @@
 //! Running arbitrary ONNX graphs on tract or onnxruntime: foreign models, voice activity detectors, transducers.
 
 #[cfg(feature = "ort")]
-pub mod ort;
+mod ort;
 pub mod ort_library;
 #[cfg(feature = "tract")]
-pub mod tract;
+mod tract;
 
 #[cfg(any(feature = "tract", feature = "ort"))]
 use ndarray::ArrayViewD;
