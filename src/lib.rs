@@ -1,5 +1,4 @@
-//! **hearken**: a streaming speech recognizer that people train on their own recordings and carry
-//! anywhere as one ONNX file.
+//! **hearken**: a streaming speech recognizer that is trained on your own recordings and deployed as one ONNX file.
 //!
 //! # Concepts
 //!

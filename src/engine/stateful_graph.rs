@@ -141,7 +141,7 @@ impl StatefulGraph {
         if self.window == 0 || self.shift == 0 || self.window > MAX_WINDOW || self.shift > self.window {
             let (window, shift) = (self.window, self.shift);
             let problem = format!(
-                "expected a window of 1 to {MAX_WINDOW} frames and a shift of at least 1 and at most the window, \\
+                "expected a window of 1 to {MAX_WINDOW} frames and a shift of at least 1 and at most the window, \
                  found a window of {window} and a shift of {shift}"
             );
             return Err(Error::new(Stage::Model, problem));
