@@ -178,7 +178,7 @@ fn what_is_no_audio_is_refused_with_the_reason() {
     assert!(refused(vec![]).contains("empty file"));
     assert!(refused(b"hello there".to_vec()).contains("text: `hello there`"));
     assert!(refused(vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0]).contains("7f 45 4c 46"));
-    assert!(refused(vec![0; 5000]).contains("none that can be read"));
+    assert!(refused(vec![0; 5000]).contains("no valid frame"));
     assert!(refused(whole_wav(1, 1, 0, 16, false, &[0, 0])).contains("found 0 Hz"));
     assert!(refused(whole_wav(1, 1, 4_000_000_000, 16, false, &[0, 0])).contains("4000000000 Hz"));
     assert!(refused(whole_wav(1, 0, 16_000, 16, false, &[0, 0])).contains("channels, found 0"));

@@ -1,8 +1,8 @@
-//! The models inside the program.
+//! The embedded models.
 
 use crate::error::{Error, Result, Stage};
 
-// Statics, not constants: the program is to hold the bytes once.
+// Statics and not constants, so that the bytes are in the program only once.
 #[cfg(feature = "digits")]
 static DIGITS: &[u8] = include_bytes!("../../models/digits/digits.onnx");
 #[cfg(feature = "english")]
@@ -10,7 +10,7 @@ static ENGLISH: &[u8] = include_bytes!("../../models/english/english.onnx");
 #[cfg(feature = "english")]
 static ENGLISH_LM: &[u8] = include_bytes!("../../models/english/english.lm");
 
-/// A model inside the program.
+/// An embedded model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Embedded {

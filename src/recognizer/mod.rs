@@ -1,14 +1,14 @@
-//! The recognizer: shared and immutable; a stream holds all that one speaker changes.
+//! The recognizer, which is immutable and shared, and its streams, which contain everything that changes.
 //!
 //! ```text
 //! samples ─► FrontEnd ─► Stepper (engine, state) ─► SegmentDecoder (decoder, words) ─► Event
 //! ```
 //!
-//! [`Stream`] runs the three stages one after the other where it is called; [`pipeline`] runs
-//! them, and the reading of the audio, on threads of their own.
+//! [`Stream`] runs the three stages in the calling thread; [`pipeline`] runs them, and the reading of the audio,
+//! each in a separate thread.
 
 mod builder;
-pub mod detector;
+pub(crate) mod detector;
 mod embedded;
 pub mod front_end;
 mod language;
@@ -21,8 +21,8 @@ pub mod pipeline;
 pub mod segments;
 pub mod silero;
 pub mod stepper;
-pub mod stream;
-pub mod transcript;
+pub(crate) mod stream;
+pub(crate) mod transcript;
 pub mod words;
 
 pub use builder::RecognizerBuilder;
