@@ -1,4 +1,4 @@
-//! Operators that compute: linear layers, normalization, softmax.
+//! Import of arithmetic operators: linear layers, normalization, softmax.
 
 use std::rc::Rc;
 
@@ -11,18 +11,20 @@ use crate::error::Result;
 use crate::model::network::LAYER_NORM_EPSILON;
 
 impl Walker {
-    /// `Add`, `Sub`, `Mul`, `Div`.
+    /// `Add`, `Sub`, `Mul`, `Div`. The meaning depends on the kinds of both operands: arithmetic of
+    /// constants, a scale or shift of a sequence, a residual connection, or a part of an expanded layer
+    /// normalization.
     pub(super) fn binary(&mut self, node: &Node, values: &[Value]) -> Result<Value> {
         let [a, b] = values else { return Err(unsupported(node)) };
         let op = node.proto.op_type.as_str();
         match (a, b) {
             (Value::Constant(a), Value::Constant(b)) => {
-                // What both are repeated to, which a scale for each row makes no greater than the matrix.
+                // The broadcast shape; a scale for each row does not make it larger than the matrix.
                 let shape = broadcast(&a.shape, &b.shape)
-                    .ok_or_else(|| node.error("constants that do not go together"))?;
+                    .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
                 self.take_room(node, count)?;
-                let c = a.combined(b, op).ok_or_else(|| node.error("constants that do not go together"))?;
+                let c = a.combined(b, op).ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 Ok(Value::Constant(Rc::new(c)))
             }
             (Value::Sequence(s), Value::Constant(c)) => self.affine(node, s, c, false),
@@ -84,7 +86,7 @@ impl Walker {
         }
     }
 
-    /// Products and quotients of lengths where they are known.
+    /// Arithmetic on symbolic lengths, as far as they are known.
     fn product(&self, op: &str, a: &Value, b: &Value) -> Option<Vec<super::value::Length>> {
         use super::value::Length::{Known, Outer, Unknown};
         let (a, b) = (super::walk::lengths_of(a)?, super::walk::lengths_of(b)?);
@@ -110,7 +112,7 @@ impl Walker {
         constant_first: bool,
     ) -> Result<Value> {
         let values = per_feature(s, c).ok_or_else(|| {
-            node.error(format!("a constant of the shape {:?} does not go with {} features", c.shape, s.width))
+            node.error(format!("a constant of the shape {:?} cannot be broadcast over {} features", c.shape, s.width))
         })?;
         let (ones, zeros) = (vec![1.0; s.width], vec![0.0; s.width]);
         let minus = |v: &[f32]| v.iter().map(|v| -v).collect::<Vec<f32>>();
@@ -127,9 +129,9 @@ impl Walker {
 
     fn residual(&mut self, node: &Node, a: &Sequence, b: &Sequence) -> Result<Value> {
         if a.axes != b.axes || a.width != b.width || a.over != b.over {
-            return Err(node.error("sequences of other axes or widths are added"));
+            return Err(node.error("sequences with different axes or widths are added"));
         }
-        // The later one stands on the earlier, if they are a layer and its input.
+        // For a layer and its input the later stage is the layer.
         let (main, skip) = if a.stage >= b.stage { (a, b) } else { (b, a) };
         Ok(Value::Sequence(self.push(node, main, Operation::Residual { skip: skip.stage }, main.width)))
     }
@@ -143,16 +145,16 @@ impl Walker {
             [Value::Unrolled(Unrolled::State { run, at }), Value::Constant(c)] => {
                 Ok(Value::Unrolled(Unrolled::Recurrent { run: Some(*run), at: *at, weight: c.clone(), bias: None }))
             }
-            [Value::Last { .. }, _] => Err(node.error("only the last state is used, so that there is one output for the whole input: the model does not stream")),
+            [Value::Last { .. }, _] => Err(node.error("only the last state is used, so there is one output for the whole input: the model does not stream")),
             _ => Err(unsupported(node)),
         }
     }
 
-    /// `c [in, out]` on the last axis.
+    /// A product with `c [in, out]` over the last axis.
     pub(super) fn linear(&mut self, node: &Node, s: &Sequence, c: &Constant) -> Result<Value> {
         let (&[inner, out], Some(Axis::Features)) = (c.shape.as_slice(), s.axes.last()) else {
             return Err(
-                node.error(format!("expected a matrix on the features, found the shape {:?}", c.shape))
+                node.error(format!("expected a matrix that multiplies the features, found the shape {:?}", c.shape))
             );
         };
         if inner != s.width || out == 0 {
@@ -183,7 +185,7 @@ impl Walker {
             None => Ok(Value::Sequence(y)),
             Some(Value::Constant(c)) => {
                 let shift =
-                    per_feature(&y, c).ok_or_else(|| node.error("its C does not go with its product"))?;
+                    per_feature(&y, c).ok_or_else(|| node.error("its C cannot be broadcast over the product"))?;
                 Ok(Value::Sequence(self.push(
                     node,
                     &y,
@@ -202,13 +204,13 @@ impl Walker {
             match inputs.get(k).and_then(Option::as_ref) {
                 None => Ok(vec![default; s.width]),
                 Some(Value::Constant(c)) => {
-                    per_feature(s, c).ok_or_else(|| node.error("scale or bias is of another width"))
+                    per_feature(s, c).ok_or_else(|| node.error("scale or bias has another width than the features"))
                 }
                 Some(_) => Err(unsupported(node)),
             }
         };
         if axis + 1 != s.axes.len() {
-            return Err(node.error("expected a normalization over the features alone"));
+            return Err(node.error("expected a normalization over the features only"));
         }
         self.norm(node, s, node.float("epsilon").unwrap_or(1e-5), vector(1, 1.0)?, vector(2, 0.0)?)
     }
@@ -222,7 +224,7 @@ impl Walker {
         bias: Vec<f32>,
     ) -> Result<Value> {
         if s.axes.last() != Some(&Axis::Features) {
-            return Err(node.error("expected a normalization over the features alone"));
+            return Err(node.error("expected a normalization over the features only"));
         }
         if epsilon.is_nan() || (epsilon - LAYER_NORM_EPSILON).abs() > 1e-3 * LAYER_NORM_EPSILON {
             return Err(node.error(format!(
@@ -281,7 +283,7 @@ impl Walker {
     }
 }
 
-/// A constant as one value a feature.
+/// The value of a constant for each feature; `None` if it is not constant along the other axes.
 pub(super) fn per_feature(s: &Sequence, c: &Constant) -> Option<Vec<f32>> {
     let values = c.to_f32();
     if values.len() == 1 && c.shape.len() <= s.axes.len() {
@@ -297,7 +299,7 @@ pub(super) fn per_feature(s: &Sequence, c: &Constant) -> Option<Vec<f32>> {
 }
 
 fn with_bias(node: &Node, unrolled: &Unrolled, c: &Rc<Constant>) -> Result<Value> {
-    let once = || node.error("a second bias in a recurrence that is written out");
+    let once = || node.error("a second bias in an unrolled recurrence");
     match unrolled.clone() {
         Unrolled::Recurrent { run, at, weight, bias: None } => {
             Ok(Value::Unrolled(Unrolled::Recurrent { run, at, weight, bias: Some(c.clone()) }))
