@@ -90,6 +90,8 @@ impl<'a> BitReader<'a> {
         self.at
     }
 
+    /// Checks that the reader has not passed the end.
+    ///
     /// # Errors
     /// When more bits were read than the file has.
     pub fn check(&self) -> Result<()> {

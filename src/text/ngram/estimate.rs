@@ -36,6 +36,8 @@ impl Default for EstimateOptions {
 }
 
 impl EstimateOptions {
+    /// Checks the options.
+    ///
     /// # Errors
     /// When the order is out of range, the first threshold is not 0, or thresholds decrease from order to
     /// order.
