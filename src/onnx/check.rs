@@ -48,8 +48,13 @@ fn check_port(value: &ValueInfoProto) -> Result<()> {
         }
         .ok_or_else(|| {
             let lengths: Vec<i64> = dims.iter().map(|d| d.dim_value.unwrap_or(-1)).collect();
-            Error::new(Stage::Model, format!("expected lengths of at least 0 and at most {MAX_ELEMENTS} elements, found {lengths:?}"))
-                .at(format!("value {}", value.name))
+            Error::new(
+                Stage::Model,
+                format!(
+                    "expected lengths of at least 0 and at most {MAX_ELEMENTS} elements, found {lengths:?}"
+                ),
+            )
+            .at(format!("value {}", value.name))
         })?;
     }
     Ok(())
@@ -69,14 +74,14 @@ fn check_graph(graph: &GraphProto, outer: &HashSet<&str>, depth: usize) -> Resul
         check_node(node, i, &known, depth)?;
         for output in node.output.iter().filter(|o| !o.is_empty()) {
             if !known.insert(output.as_str()) && !outer.contains(output.as_str()) {
-                return Err(Error::new(Stage::Model, format!("the value `{output}` is computed twice")).at(place(node, i)));
+                return Err(Error::new(Stage::Model, format!("the value `{output}` is computed twice"))
+                    .at(place(node, i)));
             }
         }
     }
     match graph.output.iter().find(|o| !known.contains(o.name.as_str())) {
-        Some(output) => {
-            Err(Error::new(Stage::Model, "expected a node that computes it, found none").at(format!("output {}", output.name)))
-        }
+        Some(output) => Err(Error::new(Stage::Model, "expected a node that computes it, found none")
+            .at(format!("output {}", output.name))),
         None => Ok(()),
     }
 }
@@ -90,7 +95,9 @@ fn place(node: &NodeProto, number: usize) -> String {
 
 fn check_node(node: &NodeProto, number: usize, known: &HashSet<&str>, depth: usize) -> Result<()> {
     if let Some(input) = node.input.iter().find(|i| !i.is_empty() && !known.contains(i.as_str())) {
-        let problem = format!("it uses `{input}`, which no earlier node computes: the graph has a cycle or is not in topological order");
+        let problem = format!(
+            "it uses `{input}`, which no earlier node computes: the graph has a cycle or is not in topological order"
+        );
         return Err(Error::new(Stage::Model, problem).at(place(node, number)));
     }
     for attribute in &node.attribute {

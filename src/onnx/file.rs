@@ -96,7 +96,9 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let failed = |e| io(Stage::Model, path, e);
     let found = std::fs::metadata(path).map_err(failed)?;
     if !found.is_file() {
-        return Err(Error::new(Stage::Model, "expected a model file, found a folder or a special file").in_file(path));
+        return Err(
+            Error::new(Stage::Model, "expected a model file, found a folder or a special file").in_file(path)
+        );
     }
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();

@@ -144,8 +144,11 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         }
     }
     if subsampling as u64 > MAX_FILE_BYTES / 4 {
-        return Err(Error::new(Stage::Model, format!("expected a subsampling of at most {}, found {subsampling}", MAX_FILE_BYTES / 4"))
-            .at("metadata subsampling"));
+        return Err(Error::new(
+            Stage::Model,
+            format!("expected a subsampling of at most {}, found {subsampling}", MAX_FILE_BYTES / 4),
+        )
+        .at("metadata subsampling"));
     }
     Ok(NetworkConfig {
         num_features: axis("mean", 1, 0)?,
@@ -178,11 +181,8 @@ fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
         let mut node = node.clone();
         node.doc_string.clear();
         if node != *want {
-            let problem = format!(
-                "expected {}, found {} or other attributes",
-                node_text(want),
-                node_text(&node)
-            );
+            let problem =
+                format!("expected {}, found {} or other attributes", node_text(want), node_text(&node));
             return other(format!("node {}", node.name), problem);
         }
     }

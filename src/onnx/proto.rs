@@ -2,6 +2,9 @@
 //! written by hand with the schema's field numbers. Parts that hearken does not always read (subgraphs,
 //! functions, sparse tensors) are kept as bytes, so nesting is shallow.
 
+// The fields have the names and meanings of `onnx/onnx.proto`, which documents them.
+#![allow(missing_docs)]
+
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -388,7 +391,12 @@ impl TensorProto {
     /// # Errors
     /// Names the tensor and the axes.
     pub fn shape(&self) -> Result<Vec<usize>> {
-        let bad = || self.error(format!("expected lengths of at least 0 whose product does not overflow, found {:?}", self.dims));
+        let bad = || {
+            self.error(format!(
+                "expected lengths of at least 0 whose product does not overflow, found {:?}",
+                self.dims
+            ))
+        };
         let shape: Vec<usize> = self
             .dims
             .iter()

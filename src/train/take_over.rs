@@ -1,4 +1,4 @@
-//! A run that starts from the weights of a model.
+//! Initialization of a run with the weights of a model.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use crate::error::{Error, Result, Stage};
 use crate::model::Network;
 use crate::onnx;
 
-/// Takes the weights of a model whose parameters have the same names and shapes. The output layers
-/// may differ, and then start anew. The network may have more recurrent layers than the model: they
-/// come on top, and where they have a residual connection they begin as the identity (a gain of
-/// zero on what they add: Bachlechner et al. 2020, "ReZero is all you need"), so that the first
-/// update starts from just what the model says.
+/// Copies the weights of a model whose parameters have the same names and shapes. The output layers may
+/// differ; then they keep their random initialization. The network may have more recurrent layers than the
+/// model: they are on top, and if they have a residual connection, they are initialized as the identity (a
+/// zero gain of what they add: Bachlechner et al., 2020, "ReZero is all you need"), so that training starts
+/// with exactly the outputs of the model.
 ///
 /// # Errors
 /// When the model cannot be read, or a layer has another shape.
@@ -42,13 +42,13 @@ fn adopt(other: &Network<f32>, network: &mut Network<f32>, parameters: &mut [Vec
         parameter.data.clone_from(data);
     }
     if other.mean.len() != network.mean.len() {
-        return Err(Error::new(Stage::Train, "its features are of another size"));
+        return Err(Error::new(Stage::Train, "it has another number of features"));
     }
     (network.mean, network.scale) = (other.mean.clone(), other.scale.clone());
     Ok(())
 }
 
-/// The number of the recurrent layer that a parameter belongs to.
+/// The index of the recurrent layer that a parameter belongs to.
 fn layer_of(name: &str) -> Option<usize> {
     name.strip_prefix("layers.")?.split('.').next()?.parse().ok()
 }

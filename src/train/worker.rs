@@ -1,4 +1,5 @@
-//! One thread's share of an update: examples made, forward, loss, back through time.
+//! The work of one thread in an update: building examples, forward pass, losses, backpropagation through
+//! time.
 
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -11,30 +12,36 @@ use super::sampler::Plan;
 use crate::model::forward::{Dropout, log_softmax};
 use crate::model::{Kernels, Real, Steps, Weights, Workspace};
 
-/// Sums over a share of a batch.
+/// Statistics summed over a share of a batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sums {
-    /// CTC losses of the main output, and the labels behind them.
+    /// CTC loss of the main output, nats.
     pub loss: f64,
+    /// Number of labels in `loss`.
     pub labels: usize,
-    /// The same of the auxiliary output.
+    /// CTC loss of the auxiliary output, nats.
     pub auxiliary_loss: f64,
+    /// Number of labels in `auxiliary_loss`.
     pub auxiliary_labels: usize,
-    /// Losses of [`super::loss::mmi`], and the utterances behind them.
+    /// Loss of [`super::loss::mmi`], nats.
     pub mmi_loss: f64,
+    /// Number of utterances in `mmi_loss`.
     pub mmi_utterances: usize,
-    /// How far views of the same utterances are apart (the mean of both divergences).
+    /// Consistency loss between views of the same utterances (the mean of both Kullback-Leibler
+    /// divergences).
     pub consistency_loss: f64,
+    /// Number of utterances, counting each view.
     pub utterances: usize,
+    /// Number of time steps of all utterances.
     pub steps: usize,
-    /// Transcripts that did not fit their audio after augmentation.
+    /// Number of transcripts that did not fit their audio after augmentation.
     pub impossible: usize,
-    /// Steps whose likeliest token was the blank.
+    /// Number of time steps whose most probable token was the blank.
     pub blanks: usize,
 }
 
 impl Sums {
-    /// Adds another share's.
+    /// Adds the statistics of another share.
     pub fn add(&mut self, other: &Sums) {
         self.loss += other.loss;
         self.labels += other.labels;
@@ -50,47 +57,56 @@ impl Sums {
     }
 }
 
-/// What every worker of an update shares.
+/// The inputs of an update that all workers share, apart from the seed.
 pub struct Update<'a, T> {
+    /// The weights of the network.
     pub weights: &'a Weights<T>,
+    /// Number of tokens V of the main output.
     pub num_tokens: usize,
+    /// The id of the CTC blank.
     pub blank: u32,
-    /// Tokens of the auxiliary output, 0 for none, and what its loss is multiplied by.
+    /// Number of tokens of the auxiliary output; 0 for none.
     pub auxiliary_tokens: usize,
+    /// Factor of the CTC loss of the main output.
     pub scale: f64,
+    /// Factor of the CTC loss of the auxiliary output.
     pub auxiliary_scale: f64,
-    /// Maximum mutual information, if it counts, and what its loss is multiplied by.
+    /// The MMI criterion, if it is used.
     pub mmi: Option<&'a Mmi<T>>,
+    /// Factor of the MMI loss of utterances with words of the lexicon.
     pub mmi_scale: f64,
-    /// And where no word was said.
+    /// Factor of the MMI loss of all other utterances.
     pub mmi_other_scale: f64,
-    /// What the distance of two views is multiplied by; 0 where examples are no pairs of views.
+    /// Factor of the consistency loss; 0 if examples are not pairs of views.
     pub consistency_scale: f64,
+    /// Dropout probability.
     pub dropout: f64,
-    /// Whether dropout leaves out the same values at every step of an utterance.
+    /// Whether dropout drops the same values at every step of an utterance.
     pub variational_dropout: bool,
+    /// Seed of dropout, different for each thread.
     pub seed: u64,
 }
 
-/// The room that a thread computes in.
+/// The buffers of one thread.
 pub struct Worker<T> {
     workspace: Workspace<T>,
     ctc: CtcWorkspace,
     mmi: MmiWorkspace<T>,
+    /// The gradients of the last [`Worker::run`], for each parameter.
     pub gradients: Vec<Vec<T>>,
     x: Vec<T>,
     logits: Vec<T>,
     auxiliary_logits: Vec<T>,
     own: Vec<T>,
     slope: Vec<T>,
-    /// The gradients of what counts beside CTC.
+    /// The gradients of the other criteria than CTC.
     more_slope: Vec<T>,
-    /// Rows and gradients of the streams that go side by side.
+    /// Rows and gradients of the streams processed in parallel.
     lanes: Vec<(Vec<T>, Vec<T>)>,
 }
 
 impl<T: Kernels> Worker<T> {
-    /// Room for gradients of parameters of these lengths.
+    /// A worker for parameters of these lengths.
     pub fn new(lengths: &[usize]) -> Self {
         Self {
             workspace: Workspace::default(),
@@ -107,7 +123,8 @@ impl<T: Kernels> Worker<T> {
         }
     }
 
-    /// The gradients of a share of the batch, into [`Worker::gradients`].
+    /// Computes the gradients of a share of the batch, into [`Worker::gradients`]. `width` is the number of
+    /// features of a step, S * F.
     pub fn run(&mut self, update: &Update<'_, T>, mut examples: Vec<Example>, width: usize) -> Sums {
         for gradient in &mut self.gradients {
             gradient.fill(T::ZERO);
@@ -166,8 +183,8 @@ impl<T: Kernels> Worker<T> {
         sums
     }
 
-    /// Maximum mutual information over each stream's rows of log-probabilities: its gradients, times the
-    /// scale, into `more_slope`, which stays empty without it.
+    /// Computes the MMI loss of each stream from its rows of log-probabilities. Its scaled gradients are
+    /// written to `more_slope`, which remains empty without the criterion.
     fn mmi_loss(
         &mut self,
         update: &Update<'_, T>,
@@ -203,8 +220,8 @@ impl<T: Kernels> Worker<T> {
         (total, count)
     }
 
-    /// CTC over each stream's rows; the log-probabilities are replaced by their logits' gradients
-    /// times `scale` (zero where a stream has no labels of this output).
+    /// Computes the CTC loss of each stream from its rows of log-probabilities, which are replaced by the
+    /// gradients of the logits times `scale` (zero if a stream has no labels for this output).
     fn loss(
         &mut self,
         steps: &Steps,
@@ -245,12 +262,12 @@ impl<T: Kernels> Worker<T> {
     }
 }
 
-/// Makes the examples of a share; two views of one stand beside each other.
+/// Builds the examples of a share; two views of an example are adjacent.
 pub fn make(maker: &mut Maker<'_>, plans: &[Plan]) -> Vec<Example> {
     plans.iter().flat_map(|plan| maker.make(plan)).collect()
 }
 
-/// The rows of one stream, one behind the other.
+/// Copies the rows of one stream to consecutive rows of `own`.
 fn gather<T: Real>(steps: &Steps, stream: usize, width: usize, rows: &[T], own: &mut Vec<T>) {
     own.clear();
     for t in 0..steps.lengths()[stream] {
@@ -259,7 +276,7 @@ fn gather<T: Real>(steps: &Steps, stream: usize, width: usize, rows: &[T], own: 
     }
 }
 
-/// Lays examples out step by step.
+/// Packs examples step by step: all streams of the first step, then of the second, and so on.
 fn pack<T: Real>(examples: &[Example], steps: &Steps, width: usize, x: &mut Vec<T>) {
     x.clear();
     for t in 0..steps.len() {
@@ -269,9 +286,10 @@ fn pack<T: Real>(examples: &[Example], steps: &Steps, width: usize, x: &mut Vec<
     }
 }
 
-/// How far two views of an utterance, streams 2i and 2i + 1 of the log-probabilities `[R, V]`, are apart:
-/// half of both Kullback-Leibler divergences. Each view learns from the other as it stands, by the
-/// gradient of the divergence from it with respect to the *logits*, times `scale`, added to `slope`.
+/// Computes the consistency loss between two views of an utterance, which are streams 2i and 2i + 1 of the
+/// log-probabilities `[R, V]`: half the sum of both Kullback-Leibler divergences. Each view is the fixed
+/// target of the other; the gradients of the divergences with respect to the *logits*, times `scale`, are
+/// added to `slope`.
 fn consistency<T: Real>(rows: &[T], steps: &Steps, width: usize, scale: f64, slope: &mut [T]) -> f64 {
     let (mut total, scale) = (0.0, T::from_f64(scale));
     for first in (0..steps.streams().saturating_sub(1)).step_by(2) {
@@ -299,8 +317,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn views_are_drawn_to_each_other_by_the_slope_of_their_divergence() {
-        // Two pairs, of three steps and of one, and three tokens.
+    fn the_gradient_of_the_consistency_loss_is_that_of_the_divergences() {
+        // Two pairs, of three steps and one step, and three tokens.
         let (steps, width) = (Steps::new(&[3, 3, 1, 1]), 3);
         let logits: Vec<f64> = (0..steps.rows() * width).map(|i| (i as f64 * 1.7).sin() * 2.0).collect();
         let softmax = |logits: &[f64]| {
@@ -311,7 +329,7 @@ mod tests {
         let fixed = softmax(&logits);
         let mut slope = vec![0.0; logits.len()];
         let loss = consistency(&fixed, &steps, width, 0.4, &mut slope);
-        // Σ over rows and their partners of KL(partner || row), the partner held as it is.
+        // Σ over rows and their partners of KL(partner || row), with the partner held fixed.
         let divergence = |rows: &[f64]| {
             let mut sum = 0.0;
             for b in 0..4 {

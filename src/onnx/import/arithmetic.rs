@@ -24,7 +24,9 @@ impl Walker {
                     .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
                 self.take_room(node, count)?;
-                let c = a.combined(b, op).ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
+                let c = a
+                    .combined(b, op)
+                    .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 Ok(Value::Constant(Rc::new(c)))
             }
             (Value::Sequence(s), Value::Constant(c)) => self.affine(node, s, c, false),
@@ -112,7 +114,10 @@ impl Walker {
         constant_first: bool,
     ) -> Result<Value> {
         let values = per_feature(s, c).ok_or_else(|| {
-            node.error(format!("a constant of the shape {:?} cannot be broadcast over {} features", c.shape, s.width))
+            node.error(format!(
+                "a constant of the shape {:?} cannot be broadcast over {} features",
+                c.shape, s.width
+            ))
         })?;
         let (ones, zeros) = (vec![1.0; s.width], vec![0.0; s.width]);
         let minus = |v: &[f32]| v.iter().map(|v| -v).collect::<Vec<f32>>();
@@ -153,9 +158,10 @@ impl Walker {
     /// A product with `c [in, out]` over the last axis.
     pub(super) fn linear(&mut self, node: &Node, s: &Sequence, c: &Constant) -> Result<Value> {
         let (&[inner, out], Some(Axis::Features)) = (c.shape.as_slice(), s.axes.last()) else {
-            return Err(
-                node.error(format!("expected a matrix that multiplies the features, found the shape {:?}", c.shape))
-            );
+            return Err(node.error(format!(
+                "expected a matrix that multiplies the features, found the shape {:?}",
+                c.shape
+            )));
         };
         if inner != s.width || out == 0 {
             return Err(
@@ -184,8 +190,8 @@ impl Walker {
         match inputs.get(2).and_then(Option::as_ref) {
             None => Ok(Value::Sequence(y)),
             Some(Value::Constant(c)) => {
-                let shift =
-                    per_feature(&y, c).ok_or_else(|| node.error("its C cannot be broadcast over the product"))?;
+                let shift = per_feature(&y, c)
+                    .ok_or_else(|| node.error("its C cannot be broadcast over the product"))?;
                 Ok(Value::Sequence(self.push(
                     node,
                     &y,
@@ -203,9 +209,8 @@ impl Walker {
         let vector = |k: usize, default: f32| -> Result<Vec<f32>> {
             match inputs.get(k).and_then(Option::as_ref) {
                 None => Ok(vec![default; s.width]),
-                Some(Value::Constant(c)) => {
-                    per_feature(s, c).ok_or_else(|| node.error("scale or bias has another width than the features"))
-                }
+                Some(Value::Constant(c)) => per_feature(s, c)
+                    .ok_or_else(|| node.error("scale or bias has another width than the features")),
                 Some(_) => Err(unsupported(node)),
             }
         };

@@ -30,7 +30,9 @@ impl Walker {
         let carried: Vec<&Value> = node.proto.input.iter().skip(2).filter_map(|n| self.value(n)).collect();
         let carries = node.proto.input.len().saturating_sub(2);
         if carried.len() != carries || body.input.len() != carries + 2 || body.output.len() < carries + 1 {
-            return Err(node.error("its body has other inputs and outputs than the loop-carried variables need"));
+            return Err(
+                node.error("its body has other inputs and outputs than the loop-carried variables need")
+            );
         }
         // A variable that the body returns unchanged is constant over the steps, even if it is zero (an
         // untrained bias).
@@ -45,7 +47,9 @@ impl Walker {
             None => Err(node.error(format!("its body does not compute `{name}`"))),
         };
         if !matches!(term(&body.output[0].name)?, Term::Condition) {
-            return Err(node.error("expected a loop over a number of steps, found one whose end depends on the data"));
+            return Err(
+                node.error("expected a loop over a number of steps, found one whose end depends on the data")
+            );
         }
         let mut state = None;
         for ((input, output), begun) in body.input[2..].iter().zip(&body.output[1..]).zip(&carried) {
@@ -53,7 +57,11 @@ impl Walker {
                 Term::State if state.is_none() => state = Some(term(&output.name)?),
                 Term::Counter if matches!(term(&output.name)?, Term::NextCounter) => {}
                 Term::Outside(_) if input.name == output.name => {}
-                _ => return Err(node.error("expected one state and a step counter as loop-carried variables, found others")),
+                _ => {
+                    return Err(node.error(
+                        "expected one state and a step counter as loop-carried variables, found others",
+                    ));
+                }
             }
         }
         let (Some(state), Some(x)) = (state, x) else {

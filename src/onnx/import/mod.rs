@@ -211,9 +211,8 @@ fn network_of(
     let output = match (sequence, last) {
         (Some(stage), _) => stage,
         (None, Some(stage)) => {
-            notes.push(
-                "the graph outputs only its last state; the model has an output for every step".into(),
-            );
+            notes
+                .push("the graph outputs only its last state; the model has an output for every step".into());
             stage
         }
         (None, None) => {

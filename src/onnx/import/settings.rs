@@ -91,7 +91,13 @@ fn by_line(text: &str) -> Result<Vec<String>> {
     (0..count)
         .map(|id| {
             found.remove(&id).ok_or_else(|| {
-                Error::new(Stage::Model, format!("expected the ids 0 to {}, found {count} tokens and none with the id {id}", count - 1"))
+                Error::new(
+                    Stage::Model,
+                    format!(
+                        "expected the ids 0 to {}, found {count} tokens and none with the id {id}",
+                        count - 1
+                    ),
+                )
             })
         })
         .collect()
@@ -160,7 +166,10 @@ pub(super) fn default_tokens(
     {
         return Ok(tokens);
     }
-    notes.push("the file does not contain its tokens: they are numbered, and the blank is 0 (--tokens changes that)".into());
+    notes.push(
+        "the file does not contain its tokens: they are numbered, and the blank is 0 (--tokens changes that)"
+            .into(),
+    );
     let name = |id: usize| if id == 0 { "<blk>".into() } else { format!("▁{id}") };
     TokenTable::new((0..count).map(name).collect(), 0)
 }

@@ -77,9 +77,7 @@ pub(super) enum Term {
     /// The loop condition, computed from counters and lengths only.
     Condition,
     /// The current step of the sequence.
-    Input {
-        width: usize,
-    },
+    Input { width: usize },
     /// The state h before this step.
     State,
     /// x W + h R + b.

@@ -129,13 +129,15 @@ impl Walker {
 
     /// The values of a node's inputs; `None` for an omitted optional input.
     fn inputs_of(&self, proto: &NodeProto, node: &Node) -> Result<Vec<Option<Value>>> {
-        let value = |name: &String| match self.values.get(name) {
+        let value = |name: &String| {
+            match self.values.get(name) {
             _ if name.is_empty() => Ok(None),
             Some(Value::Refused(error)) => Err(error.clone()),
             Some(value) => Ok(Some(value.clone())),
             None => Err(node.error(format!(
                 "no earlier node computes its input `{name}`: the graph has a cycle or is not in topological order"
             ))),
+        }
         };
         proto.input.iter().map(value).collect()
     }
@@ -143,7 +145,9 @@ impl Walker {
     /// The values of a node's outputs, given those of its inputs.
     pub(super) fn evaluate(&mut self, node: &Node, inputs: Vec<Option<Value>>) -> Result<Vec<Value>> {
         if !matches!(node.proto.domain.as_str(), "" | "ai.onnx") {
-            return Err(node.error(format!("operators of the domain {} are not supported", node.proto.domain)));
+            return Err(
+                node.error(format!("operators of the domain {} are not supported", node.proto.domain))
+            );
         }
         let op = node.proto.op_type.as_str();
         let one = |value: Value| Ok(vec![value]);
@@ -203,7 +207,9 @@ impl Walker {
     /// Reserves `count` elements of the budget for a folded constant; `None` is a number that overflows.
     pub fn take_room(&mut self, node: &Node, count: Option<usize>) -> Result<()> {
         let left = count.and_then(|n| self.budget.checked_sub(n));
-        self.budget = left.ok_or_else(|| node.error("folding its constants needs far more memory than the file's size justifies"))?;
+        self.budget = left.ok_or_else(|| {
+            node.error("folding its constants needs far more memory than the file's size justifies")
+        })?;
         Ok(())
     }
 

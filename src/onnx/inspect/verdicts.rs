@@ -83,11 +83,9 @@ fn runs_in_onnxruntime(graph: &GraphProto, d: &Description) -> std::result::Resu
         return Err(reason);
     }
     if element_types::transposes_half_products(graph) {
-        return Err(
-            "matrix products in half precision after a Transpose: onnxruntime 1.32 crashes when \
+        return Err("matrix products in half precision after a Transpose: onnxruntime 1.32 crashes when \
                     it optimizes the layout, as it does by default; export the model in float32"
-                .into(),
-        );
+            .into());
     }
     // The releases that introduced these operator sets and formats, by onnxruntime's page "Compatibility".
     let by_opset = match opset {
@@ -132,7 +130,9 @@ fn windows(d: &Description) -> std::result::Result<(usize, usize), String> {
     };
     let (window, shift) = (number("T")?, number("decode_chunk_len")?);
     if shift == 0 || shift > window || window > MAX_WINDOW {
-        return Err(format!("expected windows of at most {MAX_WINDOW} frames and a shift from 1 to the window's length, found {window} and {shift}"));
+        return Err(format!(
+            "expected windows of at most {MAX_WINDOW} frames and a shift from 1 to the window's length, found {window} and {shift}"
+        ));
     }
     Ok((window, shift))
 }

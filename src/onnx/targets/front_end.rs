@@ -55,7 +55,10 @@ impl<'a> PcmGraph<'a> {
         let matrices = FbankMatrices::new(&metadata.features)?;
         let step = network.config.subsampling * matrices.frame_shift;
         if matrices.lead > step {
-            let problem = format!("expected frames that begin at most a step ({step} samples) early, found {}", matrices.lead);
+            let problem = format!(
+                "expected frames that begin at most a step ({step} samples) early, found {}",
+                matrices.lead
+            );
             return Err(Error::new(Stage::Features, problem).hint("leave `--with-frontend` out"));
         }
         let ahead = matrices.frame_length - matrices.frame_shift;

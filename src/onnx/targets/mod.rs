@@ -161,7 +161,9 @@ pub fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptio
     if options.with_frontend && !matches!(options.target, Target::OnnxRuntime | Target::Triton) {
         let problem = match options.target {
             Target::SherpaOnnx => "sherpa-onnx computes the features itself and does not feed samples",
-            _ => "the feature extraction inside a graph needs state, which a graph for whole recordings does not have",
+            _ => {
+                "the feature extraction inside a graph needs state, which a graph for whole recordings does not have"
+            }
         };
         return Err(Error::new(Stage::Usage, problem).hint("leave `--with-frontend` out"));
     }
@@ -242,10 +244,14 @@ fn decoder_notes(target: Target, metadata: &Metadata, notes: &mut Vec<String>) {
         ));
     }
     if !decoder.lexicon.is_empty() && target != Target::SherpaOnnx {
-        notes.push("hearken searches for words of the model's lexicon; this system outputs only the labels".into());
+        notes.push(
+            "hearken searches for words of the model's lexicon; this system outputs only the labels".into(),
+        );
     }
     if decoder.rejection.is_some() {
-        notes.push("hearken rejects doubtful words as out-of-vocabulary speech; this system outputs them".into());
+        notes.push(
+            "hearken rejects doubtful words as out-of-vocabulary speech; this system outputs them".into(),
+        );
     }
 }
 

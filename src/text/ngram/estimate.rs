@@ -98,7 +98,8 @@ impl Estimator {
             ..=64 => Width::Narrow(Counter::new(words, packing, options)),
             65..=128 => Width::Wide(Counter::new(words, packing, options)),
             _ => {
-                let problem = format!("{words} distinct words are too many for n-grams of order {}", options.order);
+                let problem =
+                    format!("{words} distinct words are too many for n-grams of order {}", options.order);
                 return Err(Error::new(Stage::Text, problem).hint("limit the vocabulary"));
             }
         };

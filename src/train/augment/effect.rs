@@ -30,7 +30,7 @@ impl Materials {
 /// Changes one utterance (mono, full scale ±1) with settings of the effect drawn from the generator.
 pub type Apply = Box<dyn Fn(&mut Vec<f32>, &mut Pcg64Mcg) + Send + Sync>;
 
-/// How likely an utterance is to get an effect; implemented along with the settings.
+/// The probability of an effect; implemented along with its settings.
 pub trait Probability {
     /// The probability that an utterance gets the effect, 0 to 1.
     fn probability(&self) -> f32;

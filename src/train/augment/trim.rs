@@ -27,9 +27,9 @@ pub fn trim_silence(samples: &[f32], sample_rate: u32) -> Range<usize> {
 
 /// The voiced region without margins, with a resolution of 10 ms.
 ///
-/// Frames count as loud when they stand a third of the way (in dB) from the clip's floor to its
-/// loudest, at least 6 and at most 30 dB under the latter. Stretches shorter than 30 ms are
-/// clicks; of stretches more than 200 ms apart only those with a fair share of the energy stay.
+/// Frames are loud if they are above one third (in dB) of the distance from the clip's noise floor to its
+/// loudest frames, at least 6 and at most 30 dB below the latter. Stretches shorter than 30 ms are
+/// discarded as clicks; of stretches more than 200 ms apart only those with enough energy are kept.
 pub fn voiced_region(samples: &[f32], sample_rate: u32) -> Range<usize> {
     let frame = level_frame(sample_rate);
     let powers = smoothed_powers(samples, sample_rate);
