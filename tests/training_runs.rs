@@ -312,7 +312,11 @@ fn what_matches_nothing_is_told_before_the_first_update() {
         .replace("[\"low\"", "[\"low\", \"never\"")
         .replace("[[data.rec", "ignore_other_words = true\n[[data.rec");
     let told = place.train(&recipe, &place.options("run")).expect("trained");
-    assert!(notes(&told).iter().any(|note| note.contains("no recording contains `never`")), "{:?}", notes(&told));
+    assert!(
+        notes(&told).iter().any(|note| note.contains("no recording contains `never`")),
+        "{:?}",
+        notes(&told)
+    );
 
     let silent = recipe.replace("\"low\", \"never\", \"high\", \"hiss\"", "\"never\", \"nothing\"");
     let error = place.train(&silent, &place.options("silent")).expect_err("nothing to learn").to_string();

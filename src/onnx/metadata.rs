@@ -57,7 +57,7 @@ impl Metadata {
     /// Encodes the metadata as entries of a file; [`Metadata::from_entries`] is the inverse.
     ///
     /// # Errors
-    /// When a setting does not survive JSON (NaN), or `other` contains a key twice or one of [`KEYS`].
+    /// When a setting does not survive JSON (NaN), or `other` contains a key twice or one that hearken uses.
     pub fn to_entries(&self, config: &NetworkConfig) -> Result<Vec<(String, String)>> {
         let states: Vec<Value> = state_specs(config)
             .into_iter()

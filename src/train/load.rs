@@ -10,7 +10,7 @@ use super::dataset::{Alphabets, Clip, Dataset, Source, Unwritable, WordPool};
 use super::example::FeatureExtractor;
 use super::loss::ctc::least_steps;
 use super::loss::mmi::Said;
-use super::reading::{Read, Reader, Stretches};
+use super::reading::{Read, Reader, Segments};
 use super::recipe::{Recipe, Recordings};
 use super::score::DevSet;
 use crate::audio::f32_to_s16;
@@ -69,7 +69,7 @@ pub(super) struct Loading<'a> {
 }
 
 /// A manifest entry to be read for training, and its purpose.
-struct Wanted<'a> {
+struct TrainingEntry<'a> {
     manifest: &'a str,
     entry: Entry,
     labels: Option<Vec<u32>>,
@@ -88,7 +88,7 @@ enum Purpose {
 }
 
 /// A manifest entry of noise or of a dev set.
-struct Other<'a> {
+struct OtherEntry<'a> {
     manifest: &'a str,
     entry: Entry,
 }
@@ -103,17 +103,17 @@ impl<'a> Loading<'a> {
     pub fn run(&self) -> Result<Option<Loaded>> {
         let alphabets = Alphabets::new(self.recipe, self.dictionary)?;
         let mut findings = Findings::default();
-        let wanted = self.wanted(&alphabets, &mut findings)?;
+        let wanted = self.training_entries(&alphabets, &mut findings)?;
         let data = &self.recipe.data;
-        let noises = data.noise.iter().map(|name| self.others(name, 0)).collect::<Result<Vec<_>>>()?;
-        let noises: Vec<Other<'_>> = noises.into_iter().flatten().collect();
-        let dev = data.dev.iter().map(|set| self.others(&set.manifest, set.most));
+        let noises = data.noise.iter().map(|name| self.other_entries(name, 0)).collect::<Result<Vec<_>>>()?;
+        let noises: Vec<OtherEntry<'_>> = noises.into_iter().flatten().collect();
+        let dev = data.dev.iter().map(|set| self.other_entries(&set.manifest, set.most));
         let dev = dev.collect::<Result<Vec<_>>>()?;
 
-        let learnt = wanted.iter().map(|w| &w.entry).chain(noises.iter().map(|n| &n.entry));
-        let (learnt, scored) =
-            (Stretches::new(learnt), Stretches::new(dev.iter().flatten().map(|d| &d.entry)));
-        let (count, done) = (learnt.len() + scored.len(), AtomicUsize::new(0));
+        let training = wanted.iter().map(|w| &w.entry).chain(noises.iter().map(|n| &n.entry));
+        let (training, scored) =
+            (Segments::new(training), Segments::new(dev.iter().flatten().map(|d| &d.entry)));
+        let (count, done) = (training.len() + scored.len(), AtomicUsize::new(0));
         let reader = Reader {
             sample_rate: self.recipe.features.sample_rate,
             threads: self.threads,
@@ -121,7 +121,7 @@ impl<'a> Loading<'a> {
             stop: self.stop,
         };
         let to_s16 = || |samples: Vec<f32>| samples.into_iter().map(f32_to_s16).collect::<Arc<[i16]>>();
-        let Some(samples) = learnt.read(&reader, to_s16)? else { return Ok(None) };
+        let Some(samples) = training.read(&reader, to_s16)? else { return Ok(None) };
         FeatureExtractor::new(self.recipe)?;
         let to_features = || {
             let mut extractor = FeatureExtractor::new(self.recipe).ok();
@@ -137,11 +137,11 @@ impl<'a> Loading<'a> {
         let too_many = self.too_many(broken, count);
 
         // Keep only the indices; the entries are moved below.
-        let (learnt, scored) = (learnt.of, scored.of);
-        let mut building = Building::new(self.recipe, &mut findings);
-        building.add_clips(wanted, &learnt, &samples);
-        building.add_noises(&noises, &learnt, &samples);
-        let (dataset, recordings, seconds) = building.finish();
+        let (training, scored) = (training.of, scored.of);
+        let mut builder = DatasetBuilder::new(self.recipe, &mut findings);
+        builder.add_clips(wanted, &training, &samples);
+        builder.add_noises(&noises, &training, &samples);
+        let (dataset, recordings, seconds) = builder.finish();
         let dev = self.dev_sets(&dev, &scored, &features, &alphabets, &mut findings)?;
         if too_many.is_none() {
             note_words(self.recipe, &dataset, &mut findings)?;
@@ -163,19 +163,23 @@ impl<'a> Loading<'a> {
     }
 
     /// The manifest entries that examples are made from, with their tokens.
-    fn wanted(&self, alphabets: &Alphabets<'_>, findings: &mut Findings) -> Result<Vec<Wanted<'a>>> {
+    fn training_entries(
+        &self,
+        alphabets: &Alphabets<'_>,
+        findings: &mut Findings,
+    ) -> Result<Vec<TrainingEntry<'a>>> {
         let data = &self.recipe.data;
-        let mut choice =
-            Choice { loading: self, alphabets, findings, wanted: Vec::new(), unknown: Vec::new() };
+        let mut selection =
+            Selection { loading: self, alphabets, findings, wanted: Vec::new(), unknown: Vec::new() };
         for (source, recordings) in data.recordings.iter().enumerate() {
-            choice.want_recordings(source, recordings)?;
+            selection.select_recordings(source, recordings)?;
         }
         for (number, pool) in data.strings.iter().flat_map(|s| &s.pools).enumerate() {
-            choice.want_words(number, &pool.manifest)?;
+            selection.select_words(number, &pool.manifest)?;
         }
-        match unknown_words(&choice.unknown) {
+        match unknown_words(&selection.unknown) {
             Some((place, error)) => Err(error.in_file(Recipe::manifest(self.data, place))),
-            None => Ok(choice.wanted),
+            None => Ok(selection.wanted),
         }
     }
 
@@ -185,27 +189,27 @@ impl<'a> Loading<'a> {
     }
 
     /// The entries of a manifest of noise or of a dev set, evenly thinned to at most `max` (0: all).
-    fn others(&self, manifest: &'a str, max: usize) -> Result<Vec<Other<'a>>> {
+    fn other_entries(&self, manifest: &'a str, max: usize) -> Result<Vec<OtherEntry<'a>>> {
         let entries = self.entries(manifest)?;
         let every = if max == 0 { 1 } else { entries.len().div_ceil(max).max(1) };
-        Ok(entries.into_iter().step_by(every).map(|entry| Other { manifest, entry }).collect())
+        Ok(entries.into_iter().step_by(every).map(|entry| OtherEntry { manifest, entry }).collect())
     }
 
     fn dev_sets(
         &self,
-        dev: &[Vec<Other<'_>>],
-        stretch: &[usize],
+        dev: &[Vec<OtherEntry<'_>>],
+        segment: &[usize],
         features: &[Read<Features>],
         alphabets: &Alphabets<'_>,
         findings: &mut Findings,
     ) -> Result<Vec<DevSet>> {
-        let mut stretch = stretch.iter();
+        let mut segment = segment.iter();
         let mut sets = Vec::new();
         for (table, entries) in self.recipe.data.dev.iter().zip(dev) {
             let mut set = DevSet::new(table)?;
             let mut unknown = 0;
-            for (other, &stretch) in entries.iter().zip(stretch.by_ref()) {
-                match &features[stretch] {
+            for (other, &segment) in entries.iter().zip(segment.by_ref()) {
+                match &features[segment] {
                     Ok((features, samples)) => {
                         let (text, more) = alphabets.reference(&other.entry);
                         unknown += more;
@@ -233,11 +237,11 @@ impl<'a> Loading<'a> {
 }
 
 /// The selection of manifest entries.
-struct Choice<'l, 'a> {
+struct Selection<'l, 'a> {
     loading: &'l Loading<'a>,
     alphabets: &'l Alphabets<'l>,
     findings: &'l mut Findings,
-    wanted: Vec<Wanted<'a>>,
+    wanted: Vec<TrainingEntry<'a>>,
     unknown: Vec<Unknown<'a>>,
 }
 
@@ -249,8 +253,8 @@ struct Unknown<'a> {
     line: usize,
 }
 
-impl<'a> Choice<'_, 'a> {
-    fn want_recordings(&mut self, source: usize, recordings: &'a Recordings) -> Result<()> {
+impl<'a> Selection<'_, 'a> {
+    fn select_recordings(&mut self, source: usize, recordings: &'a Recordings) -> Result<()> {
         let (manifest, recipe) = (recordings.manifest.as_str(), self.loading.recipe);
         let (mut filtered, mut stray) = (0, Tally::default());
         let entries = self.loading.entries(manifest)?;
@@ -274,6 +278,7 @@ impl<'a> Choice<'_, 'a> {
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
             let auxiliary =
                 if recordings.auxiliary { self.alphabets.auxiliary(&entry, labels.as_ref()) } else { None };
+            // Without a duration in the manifest this is checked after the audio is read.
             let steps = entry.duration.map(|seconds| whole_steps(seconds, recipe));
             let needed = needed_steps(&labels, &auxiliary);
             if let Some(steps) = steps.filter(|&steps| steps < needed) {
@@ -282,7 +287,7 @@ impl<'a> Choice<'_, 'a> {
             }
             let said = labels.as_ref().and_then(|_| self.alphabets.said(&entry));
             let purpose = Purpose::Recording(source);
-            self.wanted.push(Wanted { manifest, entry, labels, auxiliary, said, purpose });
+            self.wanted.push(TrainingEntry { manifest, entry, labels, auxiliary, said, purpose });
         }
         if filtered > 0 {
             self.findings.notes.push(format!(
@@ -294,7 +299,7 @@ impl<'a> Choice<'_, 'a> {
     }
 
     /// Selects the entries of a manifest of isolated words.
-    fn want_words(&mut self, pool: usize, manifest: &'a str) -> Result<()> {
+    fn select_words(&mut self, pool: usize, manifest: &'a str) -> Result<()> {
         let (mut strings, mut stray) = (Tally::default(), Tally::default());
         for entry in self.loading.entries(manifest)? {
             let purpose = match self.alphabets.word(&entry) {
@@ -309,7 +314,14 @@ impl<'a> Choice<'_, 'a> {
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
             let (auxiliary, said) =
                 (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.said(&entry));
-            self.wanted.push(Wanted { manifest, entry, labels: Some(labels), auxiliary, said, purpose });
+            self.wanted.push(TrainingEntry {
+                manifest,
+                entry,
+                labels: Some(labels),
+                auxiliary,
+                said,
+                purpose,
+            });
         }
         strings.note(manifest, "no or several words and are not used for strings", self.findings);
         stray.note(manifest, "punctuation that is not output and was removed", self.findings);
@@ -381,7 +393,7 @@ fn unknown_words<'a>(unknown: &[Unknown<'a>]) -> Option<(&'a str, Error)> {
 }
 
 /// Builds the data set from the recordings that could be read.
-struct Building<'l> {
+struct DatasetBuilder<'l> {
     recipe: &'l Recipe,
     findings: &'l mut Findings,
     dataset: Dataset,
@@ -392,7 +404,7 @@ struct Building<'l> {
     used: HashMap<usize, usize>,
 }
 
-impl<'l> Building<'l> {
+impl<'l> DatasetBuilder<'l> {
     fn new(recipe: &'l Recipe, findings: &'l mut Findings) -> Self {
         let pools: Vec<_> = recipe.data.strings.iter().flat_map(|s| &s.pools).collect();
         let dataset = Dataset {
@@ -410,9 +422,9 @@ impl<'l> Building<'l> {
         Self { recipe, findings, dataset, words, speakers: BTreeMap::new(), used: HashMap::new() }
     }
 
-    fn add_clips(&mut self, wanted: Vec<Wanted<'_>>, stretch: &[usize], samples: &[Read<Arc<[i16]>>]) {
-        for (wanted, &stretch) in wanted.into_iter().zip(stretch) {
-            let samples = match &samples[stretch] {
+    fn add_clips(&mut self, wanted: Vec<TrainingEntry<'_>>, segment: &[usize], samples: &[Read<Arc<[i16]>>]) {
+        for (wanted, &segment) in wanted.into_iter().zip(segment) {
+            let samples = match &samples[segment] {
                 Ok(samples) => samples.clone(),
                 Err(problem) => {
                     self.findings.leave_out(wanted.manifest, wanted.entry.line, problem);
@@ -421,16 +433,16 @@ impl<'l> Building<'l> {
             };
             let clip = self.dataset.clips.len();
             if self.place(&wanted, clip, samples.len()) {
-                self.used.insert(stretch, samples.len());
+                self.used.insert(segment, samples.len());
             }
-            let Wanted { labels, auxiliary, said, .. } = wanted;
+            let TrainingEntry { labels, auxiliary, said, .. } = wanted;
             self.dataset.clips.push(Clip { samples, labels, auxiliary, said });
         }
     }
 
     /// Adds a clip to its source or pool, unless it cannot be learned.
-    fn place(&mut self, wanted: &Wanted<'_>, clip: usize, samples: usize) -> bool {
-        let Wanted { manifest, entry, labels, auxiliary, .. } = wanted;
+    fn place(&mut self, wanted: &TrainingEntry<'_>, clip: usize, samples: usize) -> bool {
+        let TrainingEntry { manifest, entry, labels, auxiliary, .. } = wanted;
         match wanted.purpose {
             Purpose::Recording(source) => {
                 let seconds = samples as f64 / f64::from(self.dataset.sample_rate);
@@ -459,11 +471,11 @@ impl<'l> Building<'l> {
         true
     }
 
-    fn add_noises(&mut self, noises: &[Other<'_>], stretch: &[usize], samples: &[Read<Arc<[i16]>>]) {
+    fn add_noises(&mut self, noises: &[OtherEntry<'_>], segment: &[usize], samples: &[Read<Arc<[i16]>>]) {
         let mut all = Vec::new();
-        let stretch = &stretch[stretch.len() - noises.len()..];
-        for (noise, &stretch) in noises.iter().zip(stretch) {
-            match &samples[stretch] {
+        let segment = &segment[segment.len() - noises.len()..];
+        for (noise, &segment) in noises.iter().zip(segment) {
+            match &samples[segment] {
                 Ok(samples) => all.push(samples.iter().map(|&x| f32::from(x) / 32768.0).collect()),
                 Err(problem) => self.findings.leave_out(noise.manifest, noise.entry.line, problem),
             }

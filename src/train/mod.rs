@@ -22,9 +22,9 @@ mod resume;
 mod run;
 pub mod sampler;
 pub mod score;
-mod take_over;
 mod threads;
 mod trainer;
+mod warm_start;
 pub mod worker;
 
 pub use folder::{Earlier, LEFT_OUT};

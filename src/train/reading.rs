@@ -22,27 +22,27 @@ pub(super) struct Reader<'a> {
 }
 
 /// The distinct segments of audio that manifest entries name.
-pub(super) struct Stretches<'a> {
+pub(super) struct Segments<'a> {
     distinct: Vec<&'a Entry>,
     /// For each entry the index of its segment.
     pub of: Vec<usize>,
 }
 
-impl<'a> Stretches<'a> {
+impl<'a> Segments<'a> {
     /// Groups entries that name the same segment of the same file.
     pub fn new(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
-        let mut stretches = Self { distinct: Vec::new(), of: Vec::new() };
+        let mut segments = Self { distinct: Vec::new(), of: Vec::new() };
         let mut known: HashMap<(&Path, Option<u64>, Option<u64>), usize> = HashMap::new();
         for entry in entries {
             let seconds = |value: Option<f64>| value.map(f64::to_bits);
             let key = (entry.audio.as_path(), seconds(entry.offset), seconds(entry.duration));
-            let number = *known.entry(key).or_insert(stretches.distinct.len());
-            if number == stretches.distinct.len() {
-                stretches.distinct.push(entry);
+            let number = *known.entry(key).or_insert(segments.distinct.len());
+            if number == segments.distinct.len() {
+                segments.distinct.push(entry);
             }
-            stretches.of.push(number);
+            segments.of.push(number);
         }
-        stretches
+        segments
     }
 
     /// The number of distinct segments.

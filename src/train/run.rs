@@ -18,8 +18,8 @@ use super::progress::{Ended, Progress, Scores, Step};
 use super::recipe::{Denominator, Recipe};
 use super::sampler::{Plan, Sampler, mix};
 use super::score::{DevScore, DevSet};
-use super::take_over::take_over;
 use super::threads::in_threads;
+use super::warm_start::warm_start;
 use super::worker::{self, Sums, Update, Worker};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
         let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
         let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
         if let Some(from) = &session.options.from {
-            take_over(from, &mut network, &mut parameters)?;
+            warm_start(from, &mut network, &mut parameters)?;
         }
         let adam = AdamW::new(&parameters);
         let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
@@ -151,6 +151,7 @@ impl<'a> Run<'a> {
             step: 0,
             saved: None,
         };
+        // A checkpoint and a model to start from bring their own feature statistics.
         match checkpoint {
             Some(checkpoint) => run.resume(checkpoint)?,
             None if run.session.options.from.is_none() => {
@@ -244,6 +245,7 @@ impl<'a> Run<'a> {
                 self.save()?;
             }
         }
+        // Also after a stop, so that nothing is lost and the run can be resumed.
         self.save()?;
         self.write_model("last.onnx")?;
         let stopped = self.step < last;

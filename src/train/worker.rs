@@ -57,7 +57,7 @@ impl Sums {
     }
 }
 
-/// The inputs of an update that all workers share, apart from the seed.
+/// The inputs of an update that all workers share, difference from the seed.
 pub struct Update<'a, T> {
     /// The weights of the network.
     pub weights: &'a Weights<T>,
@@ -98,9 +98,9 @@ pub struct Worker<T> {
     logits: Vec<T>,
     auxiliary_logits: Vec<T>,
     own: Vec<T>,
-    slope: Vec<T>,
+    logit_gradient: Vec<T>,
     /// The gradients of the other criteria than CTC.
-    more_slope: Vec<T>,
+    extra_gradient: Vec<T>,
     /// Rows and gradients of the streams processed in parallel.
     lanes: Vec<(Vec<T>, Vec<T>)>,
 }
@@ -117,8 +117,8 @@ impl<T: Kernels> Worker<T> {
             logits: Vec::new(),
             auxiliary_logits: Vec::new(),
             own: Vec::new(),
-            slope: Vec::new(),
-            more_slope: Vec::new(),
+            logit_gradient: Vec::new(),
+            extra_gradient: Vec::new(),
             lanes: vec![Default::default(); LANES],
         }
     }
@@ -129,6 +129,7 @@ impl<T: Kernels> Worker<T> {
         for gradient in &mut self.gradients {
             gradient.fill(T::ZERO);
         }
+        // `Steps` needs descending lengths. The sort is stable, so two views of an example remain adjacent.
         examples.sort_by_key(|e| std::cmp::Reverse(e.features.len()));
         let lengths: Vec<usize> = examples.iter().map(|e| e.features.len() / width).collect();
         let steps = Steps::new(&lengths);
@@ -144,21 +145,25 @@ impl<T: Kernels> Worker<T> {
         log_softmax(&mut self.logits, update.num_tokens);
         sums.blanks = count_blanks(&self.logits, update.num_tokens, update.blank);
         let mut logits = std::mem::take(&mut self.logits);
-        self.more_slope.clear();
+        self.extra_gradient.clear();
         (sums.mmi_loss, sums.mmi_utterances) = self.mmi_loss(update, &steps, &examples, &logits);
         if update.consistency_scale > 0.0 {
-            self.more_slope.resize(logits.len(), T::ZERO);
+            self.extra_gradient.resize(logits.len(), T::ZERO);
             sums.consistency_loss = consistency(
                 &logits,
                 &steps,
                 update.num_tokens,
                 update.consistency_scale,
-                &mut self.more_slope,
+                &mut self.extra_gradient,
             );
         }
+        // The CTC loss comes last, because it replaces the log-probabilities by its gradients.
         (sums.loss, sums.labels, sums.impossible) =
             self.loss(&steps, &main, update.num_tokens, update.blank, update.scale, &mut logits);
-        logits.iter_mut().zip(&self.more_slope).for_each(|(slope, &more)| *slope += more);
+        logits
+            .iter_mut()
+            .zip(&self.extra_gradient)
+            .for_each(|(logit_gradient, &more)| *logit_gradient += more);
         let mut auxiliary = std::mem::take(&mut self.auxiliary_logits);
         if update.auxiliary_tokens > 0 {
             let labels: Vec<_> = examples.iter().map(|e| e.auxiliary.as_deref()).collect();
@@ -175,16 +180,17 @@ impl<T: Kernels> Worker<T> {
             );
             sums.impossible += impossible;
         }
-        let slopes: &[&[T]] = if update.auxiliary_tokens > 0 { &[&logits, &auxiliary] } else { &[&logits] };
+        let logit_gradients: &[&[T]] =
+            if update.auxiliary_tokens > 0 { &[&logits, &auxiliary] } else { &[&logits] };
         let zero = update.weights.zero_states(steps.streams());
-        update.weights.backward(&steps, slopes, zero, &mut self.workspace, &mut self.gradients);
+        update.weights.backward(&steps, logit_gradients, zero, &mut self.workspace, &mut self.gradients);
         self.logits = logits;
         self.auxiliary_logits = auxiliary;
         sums
     }
 
     /// Computes the MMI loss of each stream from its rows of log-probabilities. Its scaled gradients are
-    /// written to `more_slope`, which remains empty without the criterion.
+    /// written to `extra_gradient`, which remains empty without the criterion.
     fn mmi_loss(
         &mut self,
         update: &Update<'_, T>,
@@ -193,27 +199,27 @@ impl<T: Kernels> Worker<T> {
         rows: &[T],
     ) -> (f64, usize) {
         let Some(mmi) = update.mmi else { return (0.0, 0) };
-        self.more_slope.resize(rows.len(), T::ZERO);
+        self.extra_gradient.resize(rows.len(), T::ZERO);
         let (mut total, mut count, width) = (0.0, 0, update.num_tokens);
         let known: Vec<_> =
             examples.iter().enumerate().filter_map(|(b, e)| Some((b, e.said.as_deref()?))).collect();
         for group in known.chunks(LANES) {
             let mut streams = Vec::with_capacity(group.len());
-            for ((own, slope), (b, said)) in self.lanes.iter_mut().zip(group) {
+            for ((own, logit_gradient), (b, said)) in self.lanes.iter_mut().zip(group) {
                 gather(steps, *b, width, rows, own);
-                slope.clear();
-                slope.resize(own.len(), T::ZERO);
+                logit_gradient.clear();
+                logit_gradient.resize(own.len(), T::ZERO);
                 let any_word = said.iter().any(Option::is_some);
                 let scale = if any_word { update.mmi_scale } else { update.mmi_other_scale };
-                streams.push(Stream { log_probs: own, said, scale, gradient: slope, loss: None });
+                streams.push(Stream { log_probs: own, said, scale, gradient: logit_gradient, loss: None });
             }
             mmi.run(&mut streams, &mut self.mmi);
             let losses: Vec<_> = streams.into_iter().filter_map(|stream| stream.loss).collect();
             (total, count) = (total + losses.iter().sum::<f64>(), count + losses.len());
-            for ((_, slope), (b, _)) in self.lanes.iter().zip(group) {
-                for (t, slope) in slope.chunks_exact(width).enumerate() {
+            for ((_, logit_gradient), (b, _)) in self.lanes.iter().zip(group) {
+                for (t, logit_gradient) in logit_gradient.chunks_exact(width).enumerate() {
                     let row = steps.row(t, *b) * width;
-                    self.more_slope[row..row + width].copy_from_slice(slope);
+                    self.extra_gradient[row..row + width].copy_from_slice(logit_gradient);
                 }
             }
         }
@@ -235,15 +241,15 @@ impl<T: Kernels> Worker<T> {
         let scale = T::from_f64(scale);
         for (b, (&length, labels)) in steps.lengths().iter().zip(labels).enumerate() {
             gather(steps, b, num_tokens, rows, &mut self.own);
-            self.slope.clear();
-            self.slope.resize(self.own.len(), T::ZERO);
+            self.logit_gradient.clear();
+            self.logit_gradient.resize(self.own.len(), T::ZERO);
             if let Some(labels) = labels {
                 let loss = ctc::loss_and_gradient(
                     &self.own,
                     num_tokens,
                     labels,
                     blank,
-                    &mut self.slope,
+                    &mut self.logit_gradient,
                     &mut self.ctc,
                 );
                 match loss {
@@ -253,7 +259,9 @@ impl<T: Kernels> Worker<T> {
             }
             for t in 0..length {
                 let row = steps.row(t, b) * num_tokens;
-                for (out, &s) in rows[row..row + num_tokens].iter_mut().zip(&self.slope[t * num_tokens..]) {
+                for (out, &s) in
+                    rows[row..row + num_tokens].iter_mut().zip(&self.logit_gradient[t * num_tokens..])
+                {
                     *out = s * scale;
                 }
             }
@@ -289,18 +297,24 @@ fn pack<T: Real>(examples: &[Example], steps: &Steps, width: usize, x: &mut Vec<
 /// Computes the consistency loss between two views of an utterance, which are streams 2i and 2i + 1 of the
 /// log-probabilities `[R, V]`: half the sum of both Kullback-Leibler divergences. Each view is the fixed
 /// target of the other; the gradients of the divergences with respect to the *logits*, times `scale`, are
-/// added to `slope`.
-fn consistency<T: Real>(rows: &[T], steps: &Steps, width: usize, scale: f64, slope: &mut [T]) -> f64 {
+/// added to `logit_gradient`.
+fn consistency<T: Real>(
+    rows: &[T],
+    steps: &Steps,
+    width: usize,
+    scale: f64,
+    logit_gradient: &mut [T],
+) -> f64 {
     let (mut total, scale) = (0.0, T::from_f64(scale));
     for first in (0..steps.streams().saturating_sub(1)).step_by(2) {
         for t in 0..steps.lengths()[first].min(steps.lengths()[first + 1]) {
             let (one, other) = (steps.row(t, first) * width, steps.row(t, first + 1) * width);
             for k in 0..width {
                 let (a, b) = (rows[one + k], rows[other + k]);
-                let apart = a.exp() - b.exp();
-                total += 0.5 * (apart * (a - b)).to_f64();
-                slope[one + k] += apart * scale;
-                slope[other + k] += -apart * scale;
+                let difference = a.exp() - b.exp();
+                total += 0.5 * (difference * (a - b)).to_f64();
+                logit_gradient[one + k] += difference * scale;
+                logit_gradient[other + k] += -difference * scale;
             }
         }
     }
@@ -327,8 +341,8 @@ mod tests {
             rows
         };
         let fixed = softmax(&logits);
-        let mut slope = vec![0.0; logits.len()];
-        let loss = consistency(&fixed, &steps, width, 0.4, &mut slope);
+        let mut logit_gradient = vec![0.0; logits.len()];
+        let loss = consistency(&fixed, &steps, width, 0.4, &mut logit_gradient);
         // Σ over rows and their partners of KL(partner || row), with the partner held fixed.
         let divergence = |rows: &[f64]| {
             let mut sum = 0.0;
@@ -349,7 +363,11 @@ mod tests {
                 divergence(&softmax(&moved))
             };
             let expected = 0.4 * (near(1e-5) - near(-1e-5)) / 2e-5;
-            assert!((slope[i] - expected).abs() < 1e-8, "logit {i}: {}, expected {expected}", slope[i]);
+            assert!(
+                (logit_gradient[i] - expected).abs() < 1e-8,
+                "logit {i}: {}, expected {expected}",
+                logit_gradient[i]
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::constant::{Constant, broadcast};
 use super::node::{Node, unsupported};
-use super::rounded::rescaled;
+use super::quantized::combined_scale;
 use super::value::{Axis, Moment, Operation, Sequence, Unrolled, Value};
 use super::walk::Walker;
 use crate::error::Result;
@@ -34,19 +34,19 @@ impl Walker {
             (Value::Sequence(x), Value::Moment { of, kind: Moment::Mean })
                 if op == "Sub" && x.stage == of.stage =>
             {
-                Ok(Value::Moment { of: x.clone(), kind: Moment::Centred })
+                Ok(Value::Moment { of: x.clone(), kind: Moment::Centered })
             }
             (Value::Sequence(a), Value::Sequence(b)) if op == "Add" => self.residual(node, a, b),
             (Value::Moment { of, kind }, Value::Moment { of: other, kind: second })
                 if of.stage == other.stage =>
             {
                 match (op, kind, second) {
-                    ("Mul", Moment::Centred, Moment::Centred) => {
+                    ("Mul", Moment::Centered, Moment::Centered) => {
                         Ok(Value::Moment { of: of.clone(), kind: Moment::Square })
                     }
-                    ("Div", Moment::Centred, Moment::Deviation(epsilon))
-                    | ("Mul", Moment::Centred, Moment::Inverse(epsilon))
-                    | ("Mul", Moment::Inverse(epsilon), Moment::Centred) => {
+                    ("Div", Moment::Centered, Moment::Deviation(epsilon))
+                    | ("Mul", Moment::Centered, Moment::Inverse(epsilon))
+                    | ("Mul", Moment::Inverse(epsilon), Moment::Centered) => {
                         self.norm(node, of, *epsilon, vec![1.0; of.width], vec![0.0; of.width])
                     }
                     _ => Err(unsupported(node)),
@@ -57,7 +57,7 @@ impl Walker {
                 if op == "Add" && c.len() == 1 =>
             {
                 let epsilon = c.to_f32()[0];
-                Ok(Value::Moment { of: of.clone(), kind: Moment::Stabilised(epsilon) })
+                Ok(Value::Moment { of: of.clone(), kind: Moment::Stabilized(epsilon) })
             }
             (Value::Constant(c), Value::Moment { of, kind: Moment::Deviation(e) })
                 if op == "Div" && c.len() == 1 && c.to_f32()[0] == 1.0 =>
@@ -72,11 +72,11 @@ impl Walker {
                     scalar: *scalar,
                 })
             }
-            (Value::Rounded(a), Value::Rounded(b)) if op == "Mul" => self.unrounded(node, a, b),
-            (Value::Rounded(r), Value::Constant(c)) | (Value::Constant(c), Value::Rounded(r))
+            (Value::Quantized(a), Value::Quantized(b)) if op == "Mul" => self.dequantized_product(node, a, b),
+            (Value::Quantized(r), Value::Constant(c)) | (Value::Constant(c), Value::Quantized(r))
                 if op == "Mul" =>
             {
-                rescaled(node, r, c)
+                combined_scale(node, r, c)
             }
             (Value::Unrolled(a), Value::Unrolled(b)) if op == "Add" => self.sum(node, a, b),
             (Value::Unrolled(u), Value::Constant(c)) | (Value::Constant(c), Value::Unrolled(u))
@@ -255,11 +255,11 @@ impl Walker {
             ("ReduceMean", Value::Moment { of, kind: Moment::Square }) if over_last(of) => {
                 (of, Moment::Variance)
             }
-            ("Pow", Value::Moment { of, kind: Moment::Centred }) => match values.get(1) {
+            ("Pow", Value::Moment { of, kind: Moment::Centered }) => match values.get(1) {
                 Some(Value::Constant(c)) if c.len() == 1 && c.to_f32()[0] == 2.0 => (of, Moment::Square),
                 _ => return Err(unsupported(node)),
             },
-            ("Sqrt", Value::Moment { of, kind: Moment::Stabilised(e) }) => (of, Moment::Deviation(*e)),
+            ("Sqrt", Value::Moment { of, kind: Moment::Stabilized(e) }) => (of, Moment::Deviation(*e)),
             ("Reciprocal", Value::Moment { of, kind: Moment::Deviation(e) }) => (of, Moment::Inverse(*e)),
             _ => return Err(unsupported(node)),
         };

@@ -3,20 +3,20 @@
 //! becomes a [`Network`] that streams, can be trained further and exported again.
 //!
 //! ```text
-//! file ─► walk: classify each value ─► stages (affine, linear, norm, cell, …) ─► fit ─► Network
+//! file ─► walk: classify each value ─► stages (affine, linear, norm, cell, …) ─► assemble ─► Network
 //! ```
 //!
 //! A node that does not fit such a network is an error that names it. For security, no file is opened
 //! because another one names it (external data).
 
 mod arithmetic;
+mod assemble;
 mod cells;
 mod constant;
-mod fit;
 mod layout;
-mod looped;
+mod loop_node;
 mod node;
-mod rounded;
+mod quantized;
 mod settings;
 mod step;
 mod value;
@@ -222,7 +222,7 @@ fn network_of(
             ));
         }
     };
-    fit::fit(&walker.stages, output, subsampling, notes)
+    assemble::assemble(&walker.stages, output, subsampling, notes)
 }
 
 /// Removes what an export added for its target, so that importing an export restores the exported model.

@@ -78,12 +78,12 @@ pub(super) struct Sequence {
 pub(super) enum Moment {
     Mean,
     /// x - mean.
-    Centred,
+    Centered,
     /// (x - mean)².
     Square,
     Variance,
     /// variance + epsilon.
-    Stabilised(f32),
+    Stabilized(f32),
     /// sqrt(variance + epsilon).
     Deviation(f32),
     /// 1 / sqrt(variance + epsilon).
@@ -112,7 +112,7 @@ pub(super) enum Unrolled {
 
 /// An intermediate value of a linear layer that is computed in integers.
 #[derive(Clone, Debug)]
-pub(super) enum Rounded {
+pub(super) enum Quantized {
     /// A sequence quantized to bytes.
     Bytes(Sequence),
     /// The scale of those bytes, times a scale of the weights; `of` is the stage that was quantized.
@@ -148,7 +148,7 @@ pub(super) enum Value {
         of: Vec<usize>,
     },
     Unrolled(Unrolled),
-    Rounded(Rounded),
+    Quantized(Quantized),
     /// A value that is not understood, which is an error only if it is used.
     Refused(Error),
 }

@@ -112,7 +112,7 @@ impl Walker {
         let outputs = match node.proto.op_type.as_str() {
             // Its condition compares counters, which are not values of the importer, so its inputs are not
             // evaluated here.
-            "Loop" => self.looped(node),
+            "Loop" => self.loop_node(node),
             _ => self.inputs_of(node.proto, node).and_then(|inputs| self.evaluate(node, inputs)),
         };
         let outputs = match outputs {
@@ -149,6 +149,7 @@ impl Walker {
                 node.error(format!("operators of the domain {} are not supported", node.proto.domain))
             );
         }
+        // Operators that need to know which of their optional inputs are present come first.
         let op = node.proto.op_type.as_str();
         let one = |value: Value| Ok(vec![value]);
         let values: Vec<Value> = inputs.iter().flatten().cloned().collect();
@@ -159,7 +160,7 @@ impl Walker {
             "LayerNormalization" => return one(self.layer_norm(node, &inputs)?),
             "Gemm" => return one(self.gemm(node, &inputs)?),
             "DequantizeLinear" => return one(self.dequantized(node, &inputs)?),
-            "DynamicQuantizeLinear" => return self.rounded(node, &inputs),
+            "DynamicQuantizeLinear" => return self.dynamic_quantize(node, &inputs),
             "MatMulInteger" => return one(self.integer_product(node, &inputs)?),
             _ => {}
         }

@@ -138,6 +138,7 @@ fn windows(d: &Description) -> std::result::Result<(usize, usize), String> {
 }
 
 fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<String, String> {
+    // The metadata determine the kind of model, as in sherpa-onnx's own loader.
     let missing: Vec<&str> = SHERPA_METADATA.into_iter().filter(|key| d.value(key).is_none()).collect();
     let takes_windows =
         d.value("T").is_some() && d.value("decode_chunk_len").is_some() && !d.interface.states.is_empty();
@@ -163,6 +164,7 @@ fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<St
         .map(|v| v.split(',').map(|n| n.trim().parse::<u64>().ok()).collect())
         .unwrap_or_default();
     let layers = total(lists.ok_or("num_encoder_layers: expected numbers")?.into_iter());
+    // Six states for each layer, two for the whole encoder, and the features or log-probabilities.
     let expected = layers.saturating_mul(6).saturating_add(3);
     let (inputs, outputs) = (d.interface.inputs.len() as u64, d.interface.outputs.len() as u64);
     if inputs != expected || outputs != expected {

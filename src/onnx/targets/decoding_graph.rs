@@ -10,7 +10,7 @@
 //! ```text
 //!            ┌── blank ──┐                     ┌─ label k ─┐        input labels are id + 1
 //!            ▼           │                     ▼           │        a word is output at its last label
-//!          root ──── first label ───► prefix of words ──── last label: word ───► root behind the label
+//!          root ──── first label ───► prefix of words ──── last label: word ───► root after the label
 //!            │ entry + label cost                                        ▲
 //!            └──► other speech, any labels at a cost each ───────────────┘ (by the first label of a word)
 //! ```

@@ -5,7 +5,6 @@
 //! cells' h and `cached_val1` their c; the other states have the smallest possible size and pass through
 //! unchanged. Layers of the same family and width are exported as one "encoder" with one "layer" and
 //! `left_context_len` L; other stacks as one encoder for each layer.
-//! `left_context_len` L; other stacks are an encoder for each layer.
 
 use super::decoding_graph::{decoding_graph, text_rule, words_txt};
 use super::tokens::tokens_txt;
@@ -53,6 +52,7 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
         flush as usize + 10 * (chunk + 1),
         chunk + 1
     ));
+    // Hearken's decoder options that the graph cannot express become sidecar files or notes.
     let encoders = Encoders::of(&network.config);
     let states = encoders.states();
     let graph = build(network, metadata, options, &encoders, &states);
@@ -208,6 +208,7 @@ fn build(
     let x = body.normalize("x");
     let x = body.stack(&x);
     let x = body.input_layer(&x);
+    // hearken's states travel in some of the loader's states; the others pass through.
     let inputs = encoders.carriers();
     debug_assert_eq!(inputs.len(), state_specs(config).len());
     let outputs: Vec<String> = inputs.iter().map(|name| format!("new_{name}")).collect();

@@ -291,6 +291,7 @@ impl SectionReader<'_> {
         count: u64,
         builder: &mut TrieBuilder,
     ) -> Result<()> {
+        // The order in a file is arbitrary; the builder needs n-grams sorted by word ids.
         let mut sorter = Sorter::<u128>::new(&Budget::new(self.memory), false);
         let mut read = 0;
         let mut ids = vec![0; order];

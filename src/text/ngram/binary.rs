@@ -297,6 +297,7 @@ impl Order {
                 count => count as usize,
             },
         };
+        // Indices refer to the successors of the suffix, or to all words.
         let among = if self.short { trie.ending_successors(history) } else { 0..num_words };
         if count > among.len() || trie.words.len() + count > end {
             return Err(wrong("a history has too many successors"));

@@ -2,11 +2,11 @@
 //! (as in KenLM's lmplz):
 //!
 //! 1. n-grams of the highest order, counted, in suffix order;
-//! 2. adjusted counts of all orders, in prefix order: for the highest order and for n-grams that begin with
-//! `<s>` the plain counts, for all others the number of distinct words before them;
+//! 2. adjusted counts of all orders, in prefix order: for the highest order and for n-grams that begin
+//!    with `<s>` the plain counts, for all others the number of distinct words before them;
 //! 3. discounted probabilities and the back-off weights of their histories;
-//! 4. interpolated probabilities, in suffix order again, where an n-gram comes next to the shorter one that
-//! it backs off to;
+//! 4. interpolated probabilities, in suffix order again, where an n-gram comes next to the shorter one
+//!    that it backs off to;
 //! 5. joined with the back-off weights in prefix order, and passed to the sink.
 
 use std::iter::Peekable;

@@ -73,6 +73,8 @@ impl NgramModel {
         let root =
             parts.each_ref().map(|part| History { state: part.model.trie.empty_state(), node: Some(0) });
         let mut histories: Vec<(Vec<u32>, [History; 2])> = vec![(Vec::new(), root)];
+        // The n-grams of both models, order by order, each at its interpolated probability. The back-off
+        // weights are computed last, from the probabilities.
         for level in 1..=order {
             let mut longer = Vec::new();
             for (before, history) in &histories {

@@ -295,7 +295,7 @@ mod tests {
             }
             let spread = levels.iter().copied().fold(f32::MIN, f32::max)
                 - levels.iter().copied().fold(f32::MAX, f32::min);
-            assert!(spread < 6.8, "levelled to ±3 dB: {levels:?}");
+            assert!(spread < 6.8, "leveled to ±3 dB: {levels:?}");
             for pair in ranges.windows(2) {
                 assert!(pair[1].start >= pair[0].end && pair[1].start - pair[0].end <= 9600);
             }

@@ -190,7 +190,7 @@ pub enum Measure {
     /// Word error rate.
     #[default]
     Error,
-    /// Words recognized although none was said, in hundreds per hour.
+    /// Recognized words that were not said, in hundreds per hour.
     Rejection,
 }
 

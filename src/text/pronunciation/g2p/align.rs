@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn silent_and_double_letters_are_found() {
-        // a = 0, b = 1, x = 2; A = 0, B = 1, K = 2, S = 3: `b` behind `b` is silent, `x` is two phones.
+        // a = 0, b = 1, x = 2; A = 0, B = 1, K = 2, S = 3: `b` after `b` is silent, `x` is two phones.
         let pair = |letters: &[u16], phones: &[u16]| Pair { letters: letters.into(), phones: phones.into() };
         let pairs = [
             pair(&[0, 1], &[0, 1]),

@@ -14,12 +14,12 @@ use crate::onnx;
 ///
 /// # Errors
 /// When the model cannot be read, or a layer has another shape.
-pub(super) fn take_over(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
+pub(super) fn warm_start(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
     let (other, _) = onnx::read_file(from)?;
-    adopt(&other, network, parameters).map_err(|error| error.in_file(from))
+    copy_weights(&other, network, parameters).map_err(|error| error.in_file(from))
 }
 
-fn adopt(other: &Network<f32>, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
+fn copy_weights(other: &Network<f32>, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
     let depth = other.config.layers.len();
     let residual = network.config.residual;
     for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
@@ -88,7 +88,7 @@ mod tests {
         let small = initialize::<f32>(&config(2), 1);
         let mut grown = initialize::<f32>(&config(3), 2);
         let mut parameters: Vec<Vec<f32>> = grown.parameters.iter().map(|p| p.data.clone()).collect();
-        adopt(&small, &mut grown, &mut parameters).expect("taken over");
+        copy_weights(&small, &mut grown, &mut parameters).expect("copied");
         assert_eq!(logits(&small), logits(&grown));
         assert!(grown.parameter("layers.2.gru.W").expect("there").data.iter().any(|&w| w != 0.0));
 
@@ -96,7 +96,7 @@ mod tests {
         wider.layers[1].hidden = 7;
         let mut wider = initialize::<f32>(&wider, 3);
         let mut parameters: Vec<Vec<f32>> = wider.parameters.iter().map(|p| p.data.clone()).collect();
-        let error = adopt(&small, &mut wider, &mut parameters).expect_err("another shape").to_string();
+        let error = copy_weights(&small, &mut wider, &mut parameters).expect_err("another shape").to_string();
         assert!(error.contains("layers.1.gru.W"), "{error}");
     }
 }

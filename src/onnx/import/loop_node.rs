@@ -24,7 +24,7 @@ impl Walker {
     ///
     /// # Errors
     /// When it is not a recurrence of one of hearken's cells over all steps of a sequence.
-    pub(super) fn looped(&mut self, node: &Node) -> Result<Vec<Value>> {
+    pub(super) fn loop_node(&mut self, node: &Node) -> Result<Vec<Value>> {
         let body = node.attribute("body").and_then(|a| a.g.as_ref()).ok_or_else(|| unsupported(node))?;
         let body = decode_graph(body).map_err(|e| e.at(node.place()))?;
         let carried: Vec<&Value> = node.proto.input.iter().skip(2).filter_map(|n| self.value(n)).collect();

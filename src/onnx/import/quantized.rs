@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::constant::Constant;
 use super::node::{Node, unsupported};
-use super::value::{Rounded, Value};
+use super::value::{Quantized, Value};
 use super::walk::Walker;
 use crate::error::Result;
 
@@ -46,28 +46,29 @@ impl Walker {
     /// `MatMulInteger` of a quantized sequence and constant integers.
     pub(super) fn integer_product(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Value> {
         let input = |k: usize| inputs.get(k).and_then(Option::as_ref);
-        let (Some(Value::Rounded(Rounded::Bytes(s))), Some(Value::Constant(weight))) = (input(0), input(1))
+        let (Some(Value::Quantized(Quantized::Bytes(s))), Some(Value::Constant(weight))) =
+            (input(0), input(1))
         else {
             return Err(unsupported(node));
         };
         match input(2) {
-            Some(Value::Rounded(Rounded::Zero { of })) if *of == s.stage => {}
+            Some(Value::Quantized(Quantized::Zero { of })) if *of == s.stage => {}
             _ => return Err(node.error("expected the zero point of the quantized sequence")),
         }
         if !input(3).is_none_or(|zero| matches!(zero, Value::Constant(c) if c.is_zero())) {
             return Err(node.error("weights with a zero point other than 0 are not supported"));
         }
         match self.linear(node, s, weight)? {
-            Value::Sequence(sequence) => Ok(Value::Rounded(Rounded::Product { sequence, of: s.stage })),
+            Value::Sequence(sequence) => Ok(Value::Quantized(Quantized::Product { sequence, of: s.stage })),
             _ => Err(unsupported(node)),
         }
     }
 
     /// `Mul` of an integer product and its scale, which completes the linear layer.
-    pub(super) fn unrounded(&mut self, node: &Node, a: &Rounded, b: &Rounded) -> Result<Value> {
+    pub(super) fn dequantized_product(&mut self, node: &Node, a: &Quantized, b: &Quantized) -> Result<Value> {
         match (a, b) {
-            (Rounded::Product { sequence, of }, Rounded::Scale { of: scaled, times })
-            | (Rounded::Scale { of: scaled, times }, Rounded::Product { sequence, of })
+            (Quantized::Product { sequence, of }, Quantized::Scale { of: scaled, times })
+            | (Quantized::Scale { of: scaled, times }, Quantized::Product { sequence, of })
                 if of == scaled =>
             {
                 match times {
@@ -80,19 +81,19 @@ impl Walker {
     }
 
     /// `DynamicQuantizeLinear` of a sequence: its bytes, scale and zero point.
-    pub(super) fn rounded(&self, node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+    pub(super) fn dynamic_quantize(&self, node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
         let Some(Some(Value::Sequence(s))) = inputs.first() else { return Err(unsupported(node)) };
-        let scale = Rounded::Scale { of: s.stage, times: None };
-        let parts = [Rounded::Bytes(s.clone()), scale, Rounded::Zero { of: s.stage }];
-        Ok(parts.into_iter().map(Value::Rounded).collect())
+        let scale = Quantized::Scale { of: s.stage, times: None };
+        let parts = [Quantized::Bytes(s.clone()), scale, Quantized::Zero { of: s.stage }];
+        Ok(parts.into_iter().map(Value::Quantized).collect())
     }
 }
 
 /// `Mul` of the scale of a quantized sequence and that of the weights.
-pub(super) fn rescaled(node: &Node, rounded: &Rounded, weights: &Rc<Constant>) -> Result<Value> {
-    match rounded {
-        Rounded::Scale { of, times: None } => {
-            Ok(Value::Rounded(Rounded::Scale { of: *of, times: Some(weights.clone()) }))
+pub(super) fn combined_scale(node: &Node, quantized: &Quantized, weights: &Rc<Constant>) -> Result<Value> {
+    match quantized {
+        Quantized::Scale { of, times: None } => {
+            Ok(Value::Quantized(Quantized::Scale { of: *of, times: Some(weights.clone()) }))
         }
         _ => Err(unsupported(node)),
     }

@@ -87,7 +87,7 @@ struct Layer {
 }
 
 /// A network under assembly, stage by stage from the features upward.
-struct Fit {
+struct Assembly {
     mean: Vec<f64>,
     scale: Vec<f64>,
     subsampling: usize,
@@ -108,7 +108,7 @@ struct Fit {
 ///
 /// # Errors
 /// Names the node that does not fit into hearken's network.
-pub(super) fn fit(
+pub(super) fn assemble(
     stages: &[StageOf],
     output: usize,
     subsampling: usize,
@@ -123,7 +123,7 @@ pub(super) fn fit(
         chain.push(below);
     }
     let frames = stages[0].width;
-    let mut fit = Fit {
+    let mut assembly = Assembly {
         mean: vec![0.0; frames],
         scale: vec![1.0; frames],
         subsampling: 1,
@@ -137,7 +137,7 @@ pub(super) fn fit(
     };
     for &index in chain.iter().rev().skip(1) {
         let stage = &stages[index];
-        fit.add(stage, index, stages).map_err(|e| e.at(stage.place.clone()))?;
+        assembly.add(stage, index, stages).map_err(|e| e.at(stage.place.clone()))?;
     }
     if let Some(note) = match stages[output].operation {
         Operation::LogSoftmax => None,
@@ -146,14 +146,14 @@ pub(super) fn fit(
     } {
         notes.push(note.into());
     }
-    fit.finish(frames, subsampling)
+    assembly.finish(frames, subsampling)
 }
 
 fn wrong<T>(problem: impl Into<String>) -> Result<T> {
     Err(Error::new(Stage::Model, problem))
 }
 
-impl Fit {
+impl Assembly {
     fn add(&mut self, stage: &StageOf, index: usize, stages: &[StageOf]) -> Result<()> {
         if self.softmax {
             return wrong("expected the softmax to be the last operation");
@@ -162,6 +162,7 @@ impl Fit {
         match &stage.operation {
             Operation::Input => return wrong("expected the features to be the first stage"),
             Operation::Affine { scale, shift } => {
+                // Gain and bias of a normalization are often separate nodes, `Mul` and `Add`.
                 self.affine(scale, shift, after_norm);
                 self.after_norm = after_norm;
                 if after_norm {
@@ -278,6 +279,7 @@ impl Fit {
         if self.layers.is_empty() {
             return wrong("expected a recurrent layer between features and output, found none");
         }
+        // hearken's configuration has one switch each for all normalizations and all residual connections.
         let norms =
             self.layers.iter().filter(|l| l.norm.is_some()).count() + usize::from(self.input_norm.is_some());
         if norms != 0 && norms != self.layers.len() + 1 {
@@ -321,6 +323,7 @@ impl Fit {
             residual,
             num_tokens: self.pending.bias.len(),
         };
+        // In the order of `parameter_shapes`.
         let mut data = vec![input.weight_f32(), input.bias_f32()];
         data.extend(self.input_norm.into_iter().flat_map(|(g, b)| [g, b]));
         for layer in self.layers {
