@@ -470,7 +470,7 @@ impl TensorProto {
             return Err(self.error("its data are outside the file, which is not supported".into()));
         }
         if self.segment.is_some() {
-            return Err(self.error("its data is in segments, which is not supported".into()));
+            return Err(self.error("its data are in segments, which is not supported".into()));
         }
         if self.data_type != data_type {
             return Err(
