@@ -350,7 +350,7 @@ fn walk(kind: Kind, bytes: &[u8], start: usize, budget: &mut Budget) -> Result<(
             let child = kind.child(key >> 3);
             let size = child.map_or(size_of::<String>(), Kind::size);
             budget.bytes = budget
-                .left
+                .bytes
                 .checked_sub(size)
                 .ok_or_else(|| broken(place, "far more messages than the file's size allows"))?;
             if let Some(child) = child {
