@@ -266,16 +266,16 @@ fn what_cannot_be_taken_is_refused_by_name_and_node() {
         ("the activations HardSigmoid, Tanh, Tanh are", |g| {
             recurrent(g).attribute.push(strings("activations", &["HardSigmoid", "Tanh", "Tanh"]));
         }),
-        ("constant weights R", |g| recurrent(g).input[2] = "x".into()),
+        ("expected R to be constant", |g| recurrent(g).input[2] = "x".into()),
         ("cycle", |g| {
             let out = g.node.last().expect("a node").output[0].clone();
             g.node[0].input[0] = out;
         }),
-        ("made twice", |g| {
+        ("computed twice", |g| {
             let node = g.node[0].clone();
             g.node.push(node);
         }),
-        ("outside the file", |g| {
+        ("in another file", |g| {
             let entry = |key: &str, value: &str| proto::StringStringEntryProto {
                 key: key.into(),
                 value: value.into(),
@@ -290,8 +290,8 @@ fn what_cannot_be_taken_is_refused_by_name_and_node() {
             let tensor = g.initializer.iter_mut().find(|t| t.name == w).expect("W");
             tensor.dims.swap(1, 2);
         }),
-        ("shape that can be", |g| g.initializer.iter_mut().for_each(|t| t.dims[0] = -3)),
-        ("shape that can be", |g| g.initializer.iter_mut().for_each(|t| t.dims = vec![i64::MAX, 3])),
+        ("lengths of at least 0", |g| g.initializer.iter_mut().for_each(|t| t.dims[0] = -3)),
+        ("lengths of at least 0", |g| g.initializer.iter_mut().for_each(|t| t.dims = vec![i64::MAX, 3])),
     ];
     for (word, change) in cases {
         let error = refusal(&changed(lstm, change));

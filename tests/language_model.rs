@@ -138,11 +138,11 @@ fn bad_arpa_is_answered_with_the_line() {
         ("-1.8684214\t<unk>", "0.5\t<unk>", 7, 1, "expected the logarithm of a probability"),
         ("-1.8684214\t<unk>", "NaN\t<unk>", 7, 1, "expected the logarithm of a probability"),
         ("<unk>\t0", "<unk>\tx", 7, 18, "back-off"),
-        ("\tswitch\t", "\tturn\t", 44, 0, "`turn` stands twice"),
+        ("\tswitch\t", "\tturn\t", 44, 0, "`turn` occurs twice"),
         ("on </s>\t0", "on", 46, 15, "expected 2 words"),
-        ("on </s>\t0", "on </s>\t0\t0", 46, 23, "found also `0`"),
+        ("on </s>\t0", "on </s>\t0\t0", 46, 23, "found additionally `0`"),
         ("on </s>\t0", "on nowhere\t0", 46, 16, "`nowhere`"),
-        ("\tlight on </s>", "\ton light </s>", 125, 13, "which is not in the section before"),
+        ("\tlight on </s>", "\ton light </s>", 125, 13, "which is not in the previous section"),
         ("\\end\\", "", 221, 0, "the end of the file"),
         ("\\data\\", "\\date\\", 221, 0, "the end of the file"),
     ] {
@@ -155,7 +155,7 @@ fn bad_arpa_is_answered_with_the_line() {
     }
     let twice = good.replacen("light off </s>", "light on </s>", 1);
     let error = read_arpa(twice.as_bytes(), 1 << 20).expect_err("twice").to_string();
-    assert!(error.contains("`light on </s>` stands twice"), "{error}");
+    assert!(error.contains("`light on </s>` occurs twice"), "{error}");
 }
 
 #[test]

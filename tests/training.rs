@@ -363,7 +363,7 @@ fn a_bad_checkpoint_is_refused() {
     let whole = bytes(place.path("run/checkpoint.bin"));
     fs::write(place.path("run/checkpoint.bin"), &whole[..whole.len() / 2]).expect("written");
     let error = place.train(&text, &options).expect_err("half a checkpoint").to_string();
-    assert!(error.contains("checkpoint.bin") && error.contains("not a whole"), "{error}");
+    assert!(error.contains("checkpoint.bin") && error.contains("a complete checkpoint"), "{error}");
 }
 
 #[test]

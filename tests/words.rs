@@ -191,16 +191,16 @@ fn bad_dictionaries_and_words_are_answered() {
     damaged[middle] ^= 1;
     std::fs::write(place.path("damaged.pron"), damaged).expect("written");
     for (arguments, expected) in [
-        (&["--lexicon", "phone.txt", "cat"][..], "phone.txt: line 2, column 8: `OO` is no phone"),
+        (&["--lexicon", "phone.txt", "cat"][..], "phone.txt: line 2, column 8: `OO` is not a phone"),
         (&["--lexicon", "none.txt", "cat"], "none.txt: line 1, column 4: expected the phones of `cat`"),
         (&["--train", "phone.txt", "-o", "x.pron"], "phone.txt: line 2, column 8"),
         (&["--train", "empty.txt", "-o", "x.pron"], "empty.txt: "),
         (&["--pronunciations", "damaged.pron", "cat"], "damaged.pron: the file is damaged"),
         (
             &["--pronunciations", "small.dict", "cat"],
-            "small.dict: expected a file of `hearken pronounce --train`",
+            "small.dict: expected a file by `hearken pronounce --train`",
         ),
-        (&["--pronunciations", "small.pron", "дом"], "`д` is no letter of English"),
+        (&["--pronunciations", "small.pron", "дом"], "`д` is not a letter of English"),
     ] {
         let all = if arguments.contains(&"--pronunciations") || arguments.contains(&"--train") {
             [&["pronounce"], arguments].concat()

@@ -1,5 +1,5 @@
-//! A model repository of NVIDIA Triton: sequence batching with implicit state. Triton batches on
-//! the first axis of every tensor, so the states are `[N, L, H]`.
+//! Export of a model repository for NVIDIA Triton, with sequence batching and implicit state. Triton
+//! batches on the first axis of every tensor, so the states are `[N, L, H]`.
 
 use std::path::Path;
 
@@ -73,8 +73,8 @@ fn build(
     body.graph.finish()
 }
 
-/// The model's configuration. `oldest` batches requests of different sequences and never two of
-/// one; states begin as zeros (without `initial_state` Triton leaves them as the memory was).
+/// The model's configuration. The strategy `oldest` batches requests of different sequences, but never two
+/// of the same one. States begin as zeros (without `initial_state` Triton leaves the memory uninitialized).
 fn config_pbtxt(name: &str, input: (&str, Vec<usize>), output: &[usize], states: &[StatePort]) -> String {
     let dims = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let states: Vec<String> = states
