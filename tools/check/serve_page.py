@@ -195,7 +195,7 @@ def main():
                 page.keyboard.press("ArrowRight")
                 assert page.evaluate("document.activeElement.textContent") == expected.split()[1]
                 assert page.locator(".word[tabindex='0']").all_inner_texts() == expected.split()[1:2], "one place for Tab"
-                assert " s, sure to " in page.locator(".word").first.get_attribute("aria-description")
+                assert " s, confidence " in page.locator(".word").first.get_attribute("aria-description")
                 page.keyboard.press("Enter")
                 page.wait_for_selector(".word.playing", timeout=30000)
                 # The pictures are the recording's.
@@ -293,7 +293,7 @@ def main():
                 server.process.kill()
                 page.wait_for_selector("#problem:not([hidden])", timeout=10000)
                 print("killed:", page.inner_text("#problem"))
-                assert "left" in page.inner_text("#problem")
+                assert "cannot be reached" in page.inner_text("#problem")
 
         # No place left: for a stream; for the network to be shown.
         with Server(args.hearken, args.model, "--max-streams", "0") as server:
@@ -337,7 +337,7 @@ def main():
                 drop(page, args.recording)
                 page.wait_for_selector("#problem:not([hidden])")
                 print("too long:", page.inner_text("#problem"))
-                assert "too long" in page.inner_text("#problem")
+                assert "too large" in page.inner_text("#problem")
     print("the page works")
 
 
