@@ -553,7 +553,7 @@ fn recordings_and_pools_are_told_once_and_lines_explain_themselves() {
     let (code, errors) = place.run("run", &[]);
     assert_eq!(code, Some(0), "{errors}");
     assert!(errors.contains("; 3 recordings, "), "{errors}");
-    assert!(errors.contains("gradient: its length before clipping"), "{errors}");
+    assert!(errors.contains("gradient: its norm before clipping"), "{errors}");
     assert!(
         errors.contains("learning rate") && !errors.contains("|g|") && !errors.contains("aux "),
         "{errors}"

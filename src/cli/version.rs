@@ -8,7 +8,7 @@ use super::{Outcome, Stop};
 use crate::onnx;
 use crate::recognizer::embedded;
 
-/// Cargo's features, and whether this build has them.
+/// Cargo features, and whether this build has them.
 const FEATURES: [(&str, bool); 8] = [
     ("compressed-audio", cfg!(feature = "compressed-audio")),
     ("digits", cfg!(feature = "digits")),
@@ -39,14 +39,14 @@ fn details() -> String {
     ];
     match embedded::digits().and_then(onnx::read) {
         Ok((network, metadata)) => lines.extend([
-            format!("model inside: digits, {} parameters", network.num_parameters()),
+            format!("embedded model: digits, {} parameters", network.num_parameters()),
             format!("license of the model: {}", metadata.license),
             format!("trained on: {}", metadata.trained_on),
         ]),
-        Err(_) => lines.push("model inside: none".into()),
+        Err(_) => lines.push("embedded model: none".into()),
     }
     if cfg!(feature = "english") {
-        lines.push("dictionary inside: the CMU Pronouncing Dictionary 0.7a".into());
+        lines.push("embedded dictionary: the CMU Pronouncing Dictionary 0.7a".into());
         lines.push(
             "license of the dictionary: BSD-2-Clause, Copyright (C) 1993-2008 Carnegie Mellon University"
                 .into(),
