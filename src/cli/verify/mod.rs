@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         None => None,
     };
     // A foreign file does not describe its features; the model that was imported from it does.
-    let of_model = model.as_ref().filter(|_| !subject.tells_features).map(|model| &model.metadata);
+    let of_model = model.as_ref().filter(|_| !subject.has_features).map(|model| &model.metadata);
     let features = match of_model.or(subject.metadata.as_ref()) {
         Some(metadata) => metadata.features.clone(),
         None => FbankOptions::default(),
@@ -159,7 +159,7 @@ impl Reference<'_> {
         let spec = subject.runners.runners.first().map(|r| r.engine().spec());
         let (tokens, features) = spec.map_or((0, 0), |s| (s.num_tokens, s.num_features));
         let rate = subject.metadata.as_ref().map(|m| m.features.sample_rate);
-        let rate = rate.filter(|_| subject.tells_features);
+        let rate = rate.filter(|_| subject.has_features);
         let (own_rate, own_step) = (self.metadata.features.sample_rate, self.step_samples()?);
         let name = &subject.name;
         let problem = if !subject.runners.takes_samples && features != config.num_features {

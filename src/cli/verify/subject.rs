@@ -18,7 +18,7 @@ pub(super) struct Subject {
     pub runners: Runners,
     pub metadata: Option<Metadata>,
     /// Whether the file's metadata describe its features.
-    pub tells_features: bool,
+    pub has_features: bool,
     /// The file, or the files of a folder; the first one receives the features.
     pub files: Vec<Examined>,
 }
@@ -47,7 +47,7 @@ impl Subject {
             let (runners, metadata) = Runners::of_folder(&path, options);
             // The errors of the engines say why a folder cannot be read.
             let files = sherpa::examine_folder(&path, &options.states).unwrap_or_default();
-            return Ok(Self { name, runners, metadata, tells_features: true, files });
+            return Ok(Self { name, runners, metadata, has_features: true, files });
         };
         let own = onnx::load::read_model(&file);
         if own.is_ok() || onnx::targets::target_of(&file).is_some() {
@@ -57,7 +57,7 @@ impl Subject {
         }
         let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&path) };
         let interface = file.interface(&options.states).map_err(in_file)?;
-        let (runners, metadata, tells_features) = match own {
+        let (runners, metadata, has_features) = match own {
             Ok((network, metadata)) => (Runners::of_own(&file, &network, options), Some(metadata), true),
             Err(_) => {
                 let metadata = Metadata::from_entries(file.entries()).ok();
@@ -73,7 +73,7 @@ impl Subject {
             }
         };
         let files = vec![Examined { path, file, interface }];
-        Ok(Self { name, runners, metadata, tells_features, files })
+        Ok(Self { name, runners, metadata, has_features, files })
     }
 
     /// The precision of the weights; `None` if the file was not exported by hearken.
