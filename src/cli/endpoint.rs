@@ -128,7 +128,8 @@ impl EndpointArgs {
         endpoint.check()?;
         let by_silence = [endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence];
         if self.vad.is_some() && by_silence.iter().all(|seconds| seconds.is_infinite()) {
-            let problem = "--vad has no effect: it delays the endpoint rules 1 and 2, which are both switched off";
+            let problem =
+                "--vad has no effect: it delays the endpoint rules 1 and 2, which are both switched off";
             return Err(Error::new(Stage::Usage, problem));
         }
         if !(0.0..=1.0).contains(&self.vad_threshold) {

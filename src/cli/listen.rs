@@ -107,7 +107,9 @@ mod live {
         let mut out = io::stdout().lock();
         let devices = microphone::devices()?;
         if devices.is_empty() {
-            return Err(Error::new(Stage::Audio, "found no microphone, or the sound server is not running").into());
+            return Err(
+                Error::new(Stage::Audio, "found no microphone, or the sound server is not running").into()
+            );
         }
         for device in devices {
             let mark = if device.default { '*' } else { ' ' };

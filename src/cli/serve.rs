@@ -20,7 +20,9 @@ use crate::serve::{self, Access, Limits, Listeners, Options, SherpaFlavor, Tls};
 ///
 /// One port serves websockets, uploads of recordings by HTTP, and the page; docs/serve.md describes the protocols.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  hearken serve --listen 127.0.0.1:2700    # then open http://127.0.0.1:2700/")]
+#[command(
+    after_help = "Example:\n  hearken serve --listen 127.0.0.1:2700    # then open http://127.0.0.1:2700/"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelChoice,
@@ -216,7 +218,8 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         _ if !args.language.is_empty() => args.language.clone(),
         None => vec!["en".into()],
         Some(_) if args.wyoming.is_some() => {
-            let problem = "Wyoming clients choose a server by language, and the language of this model is unknown";
+            let problem =
+                "Wyoming clients choose a server by language, and the language of this model is unknown";
             return Err(Error::new(Stage::Usage, problem).hint("set it, for example: --language en").into());
         }
         Some(_) => Vec::new(),

@@ -136,13 +136,13 @@ impl TrainReport {
         let step = ended.step;
         self.line(&match ended.best {
             Some((Some(score), at)) => format!("done after update {step}; best at {at} with {score:.4}"),
-            Some((None, at)) => format!("done after update {step}; best.onnx is of update {at}, without a score"),
+            Some((None, at)) => {
+                format!("done after update {step}; best.onnx is of update {at}, without a score")
+            }
             None => format!("done after update {step}"),
         });
         if ended.writes_nothing {
-            self.line(
-                "note: the best model writes nothing; see \"Problems and remedies\" in docs/train.md",
-            );
+            self.line("note: the best model writes nothing; see \"Problems and remedies\" in docs/train.md");
         }
     }
 

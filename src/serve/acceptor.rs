@@ -149,7 +149,7 @@ impl Acceptor {
             match tls {
                 None => answer_once(client(tcp), router, busy).await,
                 Some(tls) => {
-                    if let Ok(Some(stream)) = timeout(MAX_GLANCE, accept_tls(tls, tcp, client)).await {
+                    if let Ok(Some(stream)) = timeout(RESERVE_TIMEOUT, accept_tls(tls, tcp, client)).await {
                         answer_once(stream, router, busy).await;
                     }
                 }

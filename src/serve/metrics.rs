@@ -118,7 +118,12 @@ impl Metrics {
             ("compute_seconds_total", "counter", "Time of the recognizer's threads for it.", compute),
             ("real_time_factor", "gauge", "Computing time divided by the length of the audio.", rtf),
             ("batches_total", "counter", "Calls of the network.", load(&self.batches_total)),
-            ("batched_streams_total", "counter", "Sum of the streams in those calls.", load(&self.batched_total)),
+            (
+                "batched_streams_total",
+                "counter",
+                "Sum of the streams in those calls.",
+                load(&self.batched_total),
+            ),
             ("resident_bytes", "gauge", "Resident memory of the process.", resident),
         ] {
             head(&mut out, name, kind, help);

@@ -53,7 +53,9 @@ impl Tls {
             .map_err(|e| bad(certificate, e.to_string()))?
             .with_no_client_auth()
             .with_single_cert(chain, private)
-            .map_err(|e| bad(certificate, format!("the certificate and the private key do not match: {e}")))?;
+            .map_err(|e| {
+                bad(certificate, format!("the certificate and the private key do not match: {e}"))
+            })?;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 }

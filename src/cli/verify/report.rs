@@ -180,7 +180,9 @@ fn summary(subject: &Subject, rows: &[Row], largest: f32, allowed: f32) -> Strin
     };
     let hint = "`--against MODEL` compares with a model of hearken's";
     if single_result {
-        return format!("{name} alone ran the file, and only once: there was nothing to compare with ({hint})");
+        return format!(
+            "{name} alone ran the file, and only once: there was nothing to compare with ({hint})"
+        );
     }
     let found = verdict(largest, allowed);
     format!(
