@@ -1,5 +1,5 @@
-//! Endpoints of whole streams: the cut depends on nothing but what is heard, no word is lost or
-//! doubled by it, and times are the stream's.
+//! Endpoints of whole streams: they depend only on the audio, lose or repeat no word, and times are those of
+//! the stream.
 
 use std::sync::Arc;
 
@@ -94,8 +94,8 @@ proptest! {
         said in parts(), sizes in prop::collection::vec(1usize..9000, 1..5), lookahead in 0usize..7,
         reset in any::<bool>()
     ) {
-        // The network is 8 steps late, less than half of the silence that ends a segment: what it
-        // has heard is out before it may forget, or is heard again.
+        // The network is 8 steps late, less than half of the silence that ends a segment: its delayed output
+        // comes before the state is reset, or from the audio that is processed again.
         let recognizer = tones(8, lookahead);
         let samples = scene(&said);
         let options = rules(Some(reset));
@@ -128,8 +128,8 @@ fn silence_ends_a_segment_and_a_repeat_comes_twice() {
 
 #[test]
 fn the_model_says_whether_its_state_is_reset() {
-    // A network that is 24 steps (0.96 s) late, cut after 0.8 s of silence: what it has heard and
-    // not said is in its state.
+    // A network that is 24 steps (0.96 s) late, with endpoints after 0.8 s of silence: its delayed output is
+    // in its state.
     let samples = scene(&[("low", 660), ("high", 100), ("low", 1500)]);
     let text = |recognizer: &Recognizer, reset| {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
@@ -173,7 +173,7 @@ fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
     }
 }
 
-/// Hears speech in whatever is louder than a whisper.
+/// A detector that takes everything above a low level for speech.
 struct Loud;
 
 impl SpeechDetector for Loud {
@@ -303,7 +303,7 @@ fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
 }
 
 #[test]
-fn the_model_inside_loses_no_word_where_long_speech_is_cut() {
+fn the_embedded_model_loses_no_word_where_long_speech_is_cut() {
     let recognizer = model_inside();
     let parts = ["pi.wav", "e.wav", "countdown.wav", "pi.wav", "countdown.wav", "e.wav"];
     let scene: Vec<f32> = parts.iter().flat_map(|name| recording(name)).collect();

@@ -1,8 +1,8 @@
 //! The engines agree: log-probabilities and states to 1e-4, for every cell, alone and in batches,
 //! whole and in chunks.
 //!
-//! onnxruntime is looked for in `ORT_DYLIB_PATH` and in the Python environment of `VIRTUAL_ENV`;
-//! without it those comparisons are skipped, visibly.
+//! onnxruntime is searched in `ORT_DYLIB_PATH` and in the Python environment of `VIRTUAL_ENV`;
+//! without it these comparisons are skipped with a message.
 
 use crate::common::networks::{CELLS, Numbers, config, metadata, random};
 use hearken::engine::{Engine, EngineKind, EngineOptions, LibrarySearch, State, TensorData, load};

@@ -1,6 +1,5 @@
-//! Foreign graphs imported (tests/data/import, made by tools/goldens/import_graphs.py): the native
-//! engine gives what PyTorch, or the tests of the `onnx` package, give; what cannot be taken is
-//! refused by name.
+//! Imports of foreign graphs (tests/data/import, written by tools/goldens/import_graphs.py): the native engine
+//! agrees with PyTorch, or with the tests of the `onnx` package; unsupported graphs are refused with the node.
 
 use std::path::PathBuf;
 
@@ -95,7 +94,7 @@ fn state(state: &State, tensor: usize, row: usize) -> &[f32] {
 }
 
 #[test]
-fn models_of_pytorch_and_of_keras_shape_give_what_they_gave_there() {
+fn models_of_pytorch_and_in_keras_form_agree() {
     let cases: Vec<Case> = cases("cases.json");
     assert!(cases.len() >= 27, "two exporters, four cells, one to three layers, and Keras' shape");
     agree(cases, bytes);
@@ -104,7 +103,7 @@ fn models_of_pytorch_and_of_keras_shape_give_what_they_gave_there() {
 /// Models that Keras built and tf2onnx wrote (tools/check/keras_imports.py): LSTM as a node, all else as a
 /// loop.
 #[test]
-fn models_of_keras_give_what_they_gave_there() {
+fn models_of_keras_agree() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/keras");
     let text = std::fs::read_to_string(folder.join("cases.json")).expect("the goldens");
     let cases = serde_json::from_str::<File<Case>>(&text).expect("JSON").cases;
@@ -254,7 +253,7 @@ fn string(name: &str, value: &'static str) -> proto::AttributeProto {
 }
 
 #[test]
-fn what_cannot_be_taken_is_refused_by_name_and_node() {
+fn unsupported_graphs_are_refused_with_the_node() {
     use hearken::onnx::build::graph::{float, int, strings};
     type Change = fn(&mut proto::GraphProto);
     let lstm = "torch-script-lstm-1";
@@ -301,7 +300,7 @@ fn what_cannot_be_taken_is_refused_by_name_and_node() {
 }
 
 #[test]
-fn a_model_of_ours_with_its_metadata_gone_comes_back() {
+fn a_model_of_hearken_without_metadata_is_imported_unchanged() {
     for (cell, layer_norm, residual, subsampling) in [
         (CellKind::Gru, true, true, 4),
         (CellKind::Lstm, true, false, 3),
@@ -320,7 +319,7 @@ fn a_model_of_ours_with_its_metadata_gone_comes_back() {
 }
 
 #[test]
-fn a_damaged_model_of_ours_is_refused_and_not_imported_without_its_words() {
+fn a_damaged_model_of_hearken_is_not_imported() {
     let config = config(&[(CellKind::Gru, 8)], true, false);
     let whole = write(&random(&config, 5), &metadata(&config)).expect("good");
     let with = |key: &str, value: Option<&str>| {

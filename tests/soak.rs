@@ -1,5 +1,4 @@
-//! Long streams: memory that does not grow, times that do not drift. Plain `cargo test` hears three
-//! minutes; the hour runs by
+//! Long streams: memory does not grow, and times do not drift. `cargo test` runs three minutes; an hour is run by
 //!
 //! ```text
 //! cargo test --release -- soak --ignored --nocapture
@@ -14,7 +13,7 @@ use crate::common::alone::alone;
 
 const RATE: usize = 16_000;
 
-/// Resident memory of this process, kB. `None` where the system does not tell.
+/// Resident memory of this process, kB. `None` on systems other than Linux.
 fn resident_kb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

@@ -1,5 +1,5 @@
-//! What must hold of every stream: chunking is invisible, the last word is never lost, streams
-//! never touch each other, and the ways to run one all hear the same.
+//! Invariants of streams: chunking is invisible, the last word is never lost, streams are independent of each
+//! other, and all ways to run a stream give the same results.
 
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn the_pipeline_hears_what_a_stream_hears(said in words(), size in 1usize..20_000) {
+    fn the_pipeline_gives_the_results_of_a_stream(said in words(), size in 1usize..20_000) {
         let recognizer = tones(8, 3);
         let samples = speak(&said);
         let expected = hear(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
@@ -244,7 +244,7 @@ fn partials_grow_and_come_before_the_end() {
 }
 
 #[test]
-fn a_segment_may_end_within_a_word_and_the_stream_goes_on() {
+fn a_segment_may_end_within_a_word_and_the_stream_continues() {
     let samples = speak(&["low", "low", "high"]);
     let recognizer = tones(1, 0);
     for cut in (0..samples.len()).step_by(640) {
@@ -291,7 +291,7 @@ fn a_stream_of_no_samples_has_one_empty_final() {
 }
 
 #[test]
-fn samples_that_are_no_numbers_are_refused_and_harm_nothing() {
+fn samples_that_are_not_numbers_are_refused_without_side_effects() {
     let mut stream = tones(8, 0).stream().expect("a stream");
     for bad in [f32::NAN, f32::INFINITY] {
         let error = stream.accept_waveform(&[0.0, bad]).expect_err("no number");
@@ -301,7 +301,7 @@ fn samples_that_are_no_numbers_are_refused_and_harm_nothing() {
 }
 
 #[test]
-fn the_pipeline_passes_errors_on_and_stops_when_nobody_listens() {
+fn the_pipeline_passes_errors_on_and_stops_when_it_is_dropped() {
     let recognizer = tones(8, 0);
     let mut source = Memory::new(speak(&["low"; 20]));
     source.fails = true;

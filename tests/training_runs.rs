@@ -1,4 +1,4 @@
-//! Runs of training: what they refuse, keep and say. On the recordings of `training`.
+//! Training runs: what they refuse, keep and report; on the recordings of `training`.
 
 use std::fs;
 use std::process::{Child, Command};
@@ -47,7 +47,7 @@ fn await_file(child: &mut Child, path: &std::path::Path) {
 }
 
 #[test]
-fn a_finished_run_is_kept_unless_it_is_to_be_replaced() {
+fn a_finished_run_is_kept_without_overwrite() {
     let place = Place::new();
     place.put("recipe.toml", &steps(2));
     assert_eq!(place.run("run", &[]).0, Some(0));
@@ -297,7 +297,7 @@ fn capitals_punctuation_and_composition_are_read_alike() {
 }
 
 #[test]
-fn what_matches_nothing_is_told_before_the_first_update() {
+fn unused_words_and_recordings_are_reported_before_the_first_update() {
     let place = Place::new();
     for (line, text) in [("0.wav", "low hum"), ("1.wav", "click"), ("2.wav", "hum")] {
         place.add("train.jsonl", &entry(line, text));
@@ -320,7 +320,7 @@ fn what_matches_nothing_is_told_before_the_first_update() {
 }
 
 #[test]
-fn no_words_are_no_score_and_a_mute_model_is_called_that() {
+fn without_words_there_is_no_score_and_a_model_without_output_is_reported() {
     let place = Place::new();
     place.put("quiet.jsonl", &entry("0.wav", ""));
     let recipe = steps(2)
@@ -430,7 +430,7 @@ fn damaged_recordings_are_not_scored_in_silence() {
 }
 
 #[test]
-fn evaluation_tells_rates_only_of_words_that_were_said() {
+fn evaluation_has_rates_only_with_spoken_words() {
     let place = Place::new();
     place.put("recipe.toml", RECIPE);
     assert_eq!(place.run("run", &[]).0, Some(0));
@@ -532,7 +532,7 @@ fn models_are_averaged() {
 }
 
 #[test]
-fn recordings_and_pools_are_told_once_and_lines_explain_themselves() {
+fn recordings_are_counted_once_and_the_log_explains_its_terms() {
     let place = Place::new();
     // The same recordings as they are, and as words to be joined.
     let single: Vec<String> = ["low", "high", "hiss"]
