@@ -46,7 +46,7 @@ fn frames(config: &NetworkConfig, streams: usize, steps: usize, seed: u64) -> Ve
     (0..streams).map(|i| Numbers(seed * 100 + i as u64).vec(n, 2.0)).collect()
 }
 
-/// Log-probabilities and last states of the streams, fed in chunks of so many steps, in turn.
+/// Log-probabilities and last states of the streams, which are run alternately in chunks of `chunk` steps.
 fn run(
     engine: &dyn Engine,
     frames: &[Vec<f32>],

@@ -64,7 +64,7 @@ fn refusal(bytes: &[u8]) -> String {
     import(bytes, &ImportOptions::default()).map(|_| ()).expect_err("it cannot be taken").to_string()
 }
 
-/// Runs streams one after the other, in chunks of so many steps.
+/// Runs streams one after the other, in chunks of `chunk` steps.
 fn run(engine: &dyn Engine, streams: &[Vec<f32>], chunk: usize) -> (Vec<Vec<f32>>, Vec<State>) {
     let features = engine.spec().num_features * engine.spec().subsampling;
     let mut outputs = Vec::new();
@@ -156,8 +156,7 @@ fn round_trip(name: &str, imported: &Imported) {
     assert_eq!(write(&again.network, &again.metadata).expect("a good model"), bytes, "{name}");
 }
 
-/// Node tests that are refused, and the word that says why. The table in docs/exchange.md says
-/// the same.
+/// Node tests that are refused, and a word of the reason. The table in docs/exchange.md must agree.
 const REFUSED: [(&str, &str); 8] = [
     ("test_gru_batchwise", "layout 1"),
     ("test_gru_bidirectional", "bidirectional"),
@@ -195,7 +194,7 @@ fn node_tests_of_the_onnx_package_pass_or_are_refused_by_name() {
     }
 }
 
-/// Runs a single recurrent node: X is `[T, N, F]`; Y_h (and Y, behind a log-softmax) are compared.
+/// Runs a single recurrent node: X is `[T, N, F]`; Y_h (and Y, after a log-softmax) are compared.
 fn check_node(case: &NodeCase, file: &[u8]) {
     let imported = take(file);
     let [t, n, f] = case.x.shape[..] else { panic!("X has three axes") };

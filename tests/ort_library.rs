@@ -35,7 +35,7 @@ fn missing() {
     assert!(load(EngineKind::Ort, &file, network, &options).is_err());
 }
 
-/// A library that says it is 1.16.3, and whose interface must never be asked for.
+/// A library that reports version 1.16.3, and whose API must not be requested.
 #[test]
 fn an_old_onnxruntime_is_refused_by_its_version() {
     alone("ort_library::an_old_onnxruntime_is_refused_by_its_version", old);

@@ -160,7 +160,7 @@ fn utterances_end_by_silence_while_the_client_still_sends() {
     let server = Server::start(Options::default());
     let silence = vec![0.0; 16_000 * 2];
     let scene = [server::clip("pi.wav").0, silence.clone(), server::clip("e.wav").0, silence].concat();
-    // Our own: two finals before the client says that it has finished.
+    // hearken's own protocol: two finals before the client sends `finish`.
     let mut client = server.start_encoded(16_000, "s16le", false);
     client.send(&s16_bytes(&scene));
     let mut texts = Vec::new();

@@ -284,7 +284,7 @@ proptest! {
             if session.closed.is_some() {
                 return Ok(());
             }
-            // In lockstep: everything has its reply before the client goes on.
+            // In lockstep: the client waits for the reply to each message.
             prop_assert_eq!(session.sent.len(), session.blocks + session.restarts);
             prop_assert_eq!(session.marks, session.blocks);
         }

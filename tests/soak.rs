@@ -28,8 +28,8 @@ fn chunk(number: usize, clip: &[f32], out: &mut Vec<f32>) {
     out.extend((first..first + RATE / 10).map(|i| clip.get(i % period).copied().unwrap_or(0.0)));
 }
 
-/// Pushes so many minutes of a spoken clip, over and over with a pause, through one stream of the
-/// model inside the program, an endpoint every ten seconds, as fast as it goes.
+/// Processes `minutes` minutes of a clip, repeated with a pause, in one stream of the embedded model, with an
+/// endpoint every ten seconds, as fast as possible.
 fn soak(minutes: usize) {
     let recognizer = Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("a model");
     let clip = hearken::audio::read_all(

@@ -170,7 +170,7 @@ pub fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
     fs::read(path.as_ref()).expect("the run has written it")
 }
 
-/// What it learnt from the whole recipe: the losses told, and the last word error rate.
+/// Trains by the whole recipe; checks the reported losses and the last word error rate.
 #[test]
 fn training_converges_and_the_model_transcribes() {
     let place = Place::new();
@@ -211,7 +211,7 @@ fn phones() -> String {
 fn a_model_of_phones_recognizes_words_by_a_lexicon() {
     let place = Place::new();
     place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\nHISS(2)  HH IH1 S\n");
-    // Of this word nobody knows how it is said.
+    // This word has no pronunciation.
     let more = "{\"audio_filepath\": \"0.wav\", \"text\": \"low hum\"}\n";
     place.put("train.jsonl", &(fs::read_to_string(place.path("train.jsonl")).expect("there") + more));
     let text = phones();
@@ -371,7 +371,7 @@ fn a_transcript_that_does_not_fit_is_named_and_left_out() {
     let place = Place::new();
     let text = RECIPE.replace("steps = 160", "steps = 2");
     let mut manifest = fs::read_to_string(place.path("train.jsonl")).expect("written");
-    // One says so itself, of the other only the audio tells.
+    // The length of one is in the manifest, that of the other only in the audio.
     let long = ["low"; 40].join(" ");
     manifest += &format!("{{\"audio_filepath\": \"0.wav\", \"text\": \"{long}\", \"duration\": 0.5}}\n");
     manifest += &format!("{{\"audio_filepath\": \"3.wav\", \"text\": \"{long}\"}}\n");

@@ -185,7 +185,7 @@ fn resuming_compares_recipe_seed_and_threads() {
         errors.contains("since the checkpoint, `optimizer.learning_rate` was 0.01 and is 0.001"),
         "{errors}"
     );
-    // What only the model says may change when the run is over.
+    // Keys that only affect the model file may change after the end of the run.
     let decoder = steps(8)
         .replace("learning_rate = 1e-2", "learning_rate = 1e-3")
         .replace("flush_ms = 200", "flush_ms = 200\nblank_bias = -1.0");
@@ -264,7 +264,7 @@ fn after_an_explosion_the_checkpoint_is_good() {
     assert!(checkpoint.is_finite());
     let good = format!("the checkpoint of update {} is good", checkpoint.header.step);
     assert!(error.contains(&good), "{error}");
-    // From there a lower rate goes on.
+    // A lower learning rate continues from it.
     let calm = explosive().replace("learning_rate = 1.0", "learning_rate = 1e-9");
     let step = checkpoint.header.step + 1;
     let options = Options {
@@ -418,7 +418,7 @@ fn damaged_recordings_are_not_scored_in_silence() {
     assert_eq!(code, Some(1), "{out}");
     assert!(errors.contains("cut.wav: damaged"), "{errors}");
     assert!(out.contains("1 of 2 recordings could not be scored"), "{out}");
-    // In training too a dev set says so.
+    // The dev set of a training is reported in the same way.
     let recipe = steps(2)
         .replace("[[data.dev]]\nmanifest = \"train.jsonl\"", "[[data.dev]]\nmanifest = \"dev.jsonl\"");
     let told = place.train(&recipe, &place.options("other")).expect("trained");

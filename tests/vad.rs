@@ -71,6 +71,6 @@ fn a_detector_keeps_a_segment_open_during_speech() {
         events.extend(stream.finish().expect("finished"));
         events.iter().filter(|e| matches!(e, hearken::recognizer::Event::Final(_))).count()
     };
-    // A tenth of a second without a new label is no silence to who hears the voice.
+    // A tenth of a second without a new label is not silence for the detector.
     assert!(segments(true) < segments(false), "{} of {}", segments(true), segments(false));
 }
