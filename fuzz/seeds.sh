@@ -3,7 +3,7 @@
 #
 #   fuzz/seeds.sh target/release/hearken target/release/examples/random_model
 #
-# The digits model is left out: of three megabytes a mutation would hardly ever hit the structure.
+# The digits model is left out: in a file of this size, a mutation would hardly ever hit the structure.
 set -euo pipefail
 hearken=$(realpath "$1") random_model=$(realpath "$2")
 cd "$(dirname "$0")"

@@ -46,7 +46,8 @@ fn frames(config: &NetworkConfig, streams: usize, steps: usize, seed: u64) -> Ve
     (0..streams).map(|i| Numbers(seed * 100 + i as u64).vec(n, 2.0)).collect()
 }
 
-/// Log-probabilities and last states of the streams, which are run alternately in chunks of `chunk` steps.
+/// Log-probabilities and last states of the streams, which are run alternately in `chunks`, numbers of
+/// steps.
 fn run(
     engine: &dyn Engine,
     frames: &[Vec<f32>],

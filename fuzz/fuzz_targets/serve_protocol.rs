@@ -1,78 +1,90 @@
-//! A client's messages and a recognizer's answers, in any order, before the server's state machines.
+//! Messages of a client and outputs of a recognizer, in any order, in the server's protocols.
 //!
-//! A case is messages: a byte that says of what kind, two for the length (little endian), the content.
+//! An input is a byte that selects the protocol, and then messages: a byte for the kind, two for the length
+//! (little-endian), the content.
 #![no_main]
 
 use hearken::recognizer::{Event, Segment, Word};
-use hearken::serve::Ending;
-use hearken::serve::machine::{Action, First, Glimpse, Heard, ModelInfo, Opening, Protocol, choose};
+use hearken::serve::SherpaFlavor;
+use hearken::serve::protocol::choose::{First, Opening, by_first_message, by_path};
+use hearken::serve::protocol::{Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, TraceSnapshot};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&opening, mut rest)) = bytes.split_first() else { return };
-    let opening = match opening % 6 {
-        0 => Opening::Detect(Ending::Cpp),
-        1 => Opening::Detect(Ending::Python),
-        2 => Opening::Own,
-        3 => Opening::Vosk,
-        4 => Opening::Sherpa(Ending::Cpp),
-        _ => Opening::Sherpa(Ending::Python),
+    let (opening, flavor) = match opening % 8 {
+        0 => (Opening::Detect(SherpaFlavor::Cpp), SherpaFlavor::Cpp),
+        1 => (Opening::Detect(SherpaFlavor::Python), SherpaFlavor::Python),
+        2 => (Opening::Hearken, SherpaFlavor::Cpp),
+        3 => (Opening::Vosk, SherpaFlavor::Cpp),
+        4 => (Opening::Sherpa(SherpaFlavor::Cpp), SherpaFlavor::Cpp),
+        5 => (Opening::Sherpa(SherpaFlavor::Python), SherpaFlavor::Python),
+        6 => (Opening::Realtime, SherpaFlavor::Cpp),
+        _ => (Opening::Wyoming, SherpaFlavor::Cpp),
     };
-    let mut conversation: Option<Conversation> = None;
+    let model = model();
+    let mut connection = by_path(opening, &model).map(Connection::new);
+    if let Some(connection) = &mut connection {
+        let mut actions = Vec::new();
+        connection.protocol.begin(&mut actions);
+        connection.check(&actions);
+    }
     while let Some((kind, content)) = message(&mut rest) {
         let text = std::str::from_utf8(content).ok();
-        let conversation = match &mut conversation {
-            Some(conversation) => conversation,
+        let connection = match &mut connection {
+            Some(connection) => connection,
             none => {
                 let first = text.filter(|_| kind % 8 == 0).map_or(First::Binary, First::Text);
-                match choose(opening, first, &model()) {
-                    Ok(protocol) => none.insert(Conversation { protocol, listens: false, closed: false }),
+                match by_first_message(flavor, first, &model) {
+                    Ok(protocol) => none.insert(Connection::new(protocol)),
                     Err(action) => return assert!(matches!(action, Action::Close { .. })),
                 }
             }
         };
         let mut actions = Vec::new();
-        let protocol = &mut conversation.protocol;
+        let protocol = &mut connection.protocol;
         match (kind % 8, text) {
             (0, Some(text)) => protocol.text(text, &mut actions),
-            (0 | 1, _) => protocol.binary(content, &mut actions),
+            (0 | 1, _) => protocol.binary(content.to_vec().into(), &mut actions),
             (2, _) => protocol.end(&mut actions),
-            (kind, text) => protocol.heard(heard(kind, content, text.unwrap_or("")), &mut actions),
+            (kind, text) => protocol.output(output(kind, content, text.unwrap_or("")), &mut actions),
         }
-        conversation.check(&actions, content.len());
-        if conversation.closed {
+        connection.check(&actions);
+        if connection.closed {
             return;
         }
     }
 });
 
-struct Conversation {
+struct Connection {
     protocol: Box<dyn Protocol>,
-    listens: bool,
+    opened: bool,
     closed: bool,
 }
 
-impl Conversation {
-    /// What a session relies on.
-    fn check(&mut self, actions: &[Action], bytes: usize) {
+impl Connection {
+    fn new(protocol: Box<dyn Protocol>) -> Self {
+        Self { protocol, opened: false, closed: false }
+    }
+
+    /// Checks the properties that a session relies on.
+    fn check(&mut self, actions: &[Action]) {
         for action in actions {
-            assert!(!self.closed, "{action:?} behind a close");
+            assert!(!self.closed, "{action:?} after a close");
             match action {
-                Action::Listen { sample_rate, .. } => {
-                    assert!(!self.listens, "a second stream");
-                    assert!((4_000..=192_000).contains(sample_rate));
-                    self.listens = true;
+                Action::Open(request) => {
+                    assert!(!self.opened, "a second stream");
+                    assert!(SAMPLE_RATES.contains(&request.format.sample_rate));
+                    self.opened = true;
                 }
-                Action::Audio(samples) => {
-                    assert!(self.listens, "audio before a stream");
-                    assert!(samples.iter().all(|s| s.is_finite()));
-                    assert!(samples.len() <= bytes / 2 + 2);
+                Action::Format(format) => {
+                    assert!(self.opened, "a format without a stream");
+                    assert!(SAMPLE_RATES.contains(&format.sample_rate));
                 }
-                Action::Mark | Action::Restart | Action::Finish => {
-                    assert!(self.listens, "{action:?} of no stream")
+                Action::Audio(_) | Action::Mark | Action::Restart | Action::Silence(_) | Action::Finish => {
+                    assert!(self.opened, "{action:?} without a stream");
                 }
                 Action::Send(_) => {}
-                // A close frame holds 125 bytes; what sends it cuts the reason.
                 Action::Close { code, .. } => {
                     assert!((1000..=1015).contains(code));
                     self.closed = true;
@@ -85,12 +97,12 @@ impl Conversation {
 fn message<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     let &[kind, low, high, ref content @ ..] = *rest else { return None };
     let length = usize::from(u16::from_le_bytes([low, high])).min(content.len());
-    let (content, behind) = content.split_at(length);
-    *rest = behind;
+    let (content, after) = content.split_at(length);
+    *rest = after;
     Some((kind, content))
 }
 
-fn heard(kind: u8, content: &[u8], text: &str) -> Heard {
+fn output(kind: u8, content: &[u8], text: &str) -> RecognizerOutput {
     let number = |at: usize| f64::from(content.get(at).copied().unwrap_or(0)) / 7.0;
     let words = text.split_whitespace().enumerate().map(|(i, word)| Word {
         word: word.into(),
@@ -98,16 +110,17 @@ fn heard(kind: u8, content: &[u8], text: &str) -> Heard {
         end: number(i + 1),
         confidence: number(i + 2) as f32,
     });
-    let segment = Segment { text: text.into(), start: number(0), end: number(1), words: words.collect(), phrases: Vec::new() };
+    let words = words.collect();
+    let segment = Segment { text: text.into(), start: number(0), end: number(1), words, phrases: Vec::new() };
     match (kind, content.first().copied().unwrap_or(0) % 4) {
-        (3, flag) => Heard::Listening { watched: flag % 2 == 1 },
-        (4, _) => Heard::Event(Event::Partial(segment)),
-        (5, _) => Heard::Event(Event::Final(segment)),
-        (6, 0) => Heard::Mark,
-        (6, 1) => Heard::Restarted,
-        (6, _) => Heard::Finished { seconds: number(0) },
-        (_, 0) => Heard::Failed(text.into()),
-        _ => Heard::Glimpse(Glimpse {
+        (3, flag) => RecognizerOutput::Opened { traced: flag % 2 == 1 },
+        (4, _) => RecognizerOutput::Event(Event::Partial(segment)),
+        (5, _) => RecognizerOutput::Event(Event::Final(segment)),
+        (6, 0) => RecognizerOutput::Mark,
+        (6, 1) => RecognizerOutput::Restarted,
+        (6, _) => RecognizerOutput::Finished { seconds: number(0) },
+        (_, 0) => RecognizerOutput::Failed(text.into()),
+        _ => RecognizerOutput::Trace(TraceSnapshot {
             time: number(0),
             log_probs: content.iter().take(2).map(|&b| -f32::from(b)).collect(),
             state: content.iter().take(3).map(|&b| f32::from(b)).collect(),
@@ -117,5 +130,5 @@ fn heard(kind: u8, content: &[u8], text: &str) -> Heard {
 
 fn model() -> ModelInfo {
     let tokens = vec!["<blk>".into(), "▁one".into()];
-    ModelInfo { sample_rate: 16_000, tokens, blank: 0, states: vec![vec![1, 1, 3]] }
+    ModelInfo { sample_rate: 16_000, tokens, states: vec![vec![1, 1, 3]], silence: 1.2, ..ModelInfo::default() }
 }
