@@ -55,4 +55,7 @@ conversation 3 "$vosk" '{"eof" : 1}' >seeds/serve_protocol/vosk
 conversation 0 "$vosk" '{"reset" : 1}' >seeds/serve_protocol/vosk-reset
 conversation 4 '' 'Done' >seeds/serve_protocol/sherpa
 conversation 5 '' 'Done' >seeds/serve_protocol/sherpa-python
+conversation 6 '{"type":"session.update","session":{"type":"transcription"}}' '' >seeds/serve_protocol/realtime
+audio='{"type":"audio-chunk","data":{"rate":16000,"width":2,"channels":1}}'
+conversation 7 "$audio" '{"type":"audio-stop"}' >seeds/serve_protocol/wyoming
 du -sh seeds/* | sed 's/^/seeds: /'
