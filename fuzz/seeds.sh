@@ -3,7 +3,7 @@
 #
 #   fuzz/seeds.sh target/release/hearken target/release/examples/random_model
 #
-# The digits model is left out: of three megabytes a mutation would hardly ever hit the structure.
+# The digits model is left out: in a file of this size, a mutation would hardly ever hit the structure.
 set -euo pipefail
 hearken=$(realpath "$1") random_model=$(realpath "$2")
 cd "$(dirname "$0")"
@@ -55,6 +55,9 @@ conversation 3 "$vosk" '{"eof" : 1}' >seeds/serve_protocol/vosk
 conversation 0 "$vosk" '{"reset" : 1}' >seeds/serve_protocol/vosk-reset
 conversation 4 '' 'Done' >seeds/serve_protocol/sherpa
 conversation 5 '' 'Done' >seeds/serve_protocol/sherpa-python
+conversation 6 '{"type":"session.update","session":{"type":"transcription"}}' '' >seeds/serve_protocol/realtime
+audio='{"type":"audio-chunk","data":{"rate":16000,"width":2,"channels":1}}'
+conversation 7 "$audio" '{"type":"audio-stop"}' >seeds/serve_protocol/wyoming
 # A case of the text reader: which one, then the file.
 for file in ../docs/examples/*.txt; do
     { printf '\x00'; cat "$file"; } >"seeds/text_reader/$(basename "$file")"

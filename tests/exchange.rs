@@ -1,8 +1,8 @@
-//! Out and in again: exports to every target run and agree with the model, come back as the same
-//! model, and are described as what they are.
+//! Exports and imports: exports to every target run and agree with the model, are imported as the same model,
+//! and are described correctly.
 //!
 //! Needs onnxruntime where graphs are run: `ORT_DYLIB_PATH` or the Python environment of
-//! `VIRTUAL_ENV`; without it those tests are skipped, visibly.
+//! `VIRTUAL_ENV`; without it these tests are skipped with a message.
 
 use crate::common::networks::{CELLS, Numbers, config, metadata, random};
 use crate::common::place::{Place, exported, misleading, options, prost_bytes, signal};
@@ -186,7 +186,7 @@ fn every_target_and_precision_is_imported_again() {
 }
 
 #[test]
-fn a_description_says_who_would_load_what() {
+fn a_description_says_which_systems_can_load_a_file() {
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
     let (network, metadata) = (random(&config, 1), metadata(&config));
     for (target, loads) in [

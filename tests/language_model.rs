@@ -1,4 +1,4 @@
-//! N-gram models against those of KenLM's `lmplz`, their files, and what must hold for any of them.
+//! N-gram models compared with those of KenLM's `lmplz`, their files, and their invariants.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -127,7 +127,7 @@ fn arpa_goes_out_and_in() {
 }
 
 #[test]
-fn bad_arpa_is_answered_with_the_line() {
+fn errors_in_arpa_files_name_the_line() {
     let good = std::fs::read_to_string(data("lmplz3.arpa")).expect("the golden file");
     // Columns are 0 where all of the line, or what is missing, is wrong.
     for (from, to, line, column, problem) in [
@@ -191,7 +191,7 @@ fn vocabularies_are_limited() {
 }
 
 #[test]
-fn bad_texts_are_answered_with_the_line() {
+fn errors_in_texts_name_the_line() {
     let long = "x".repeat(2000);
     for (text, place, problem) in [
         (b"a b\nc </s>\n".as_slice(), "my.txt: line 2, column 3: ", "`</s>`"),

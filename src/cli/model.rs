@@ -1,4 +1,4 @@
-//! The options that choose model, engine and chunk, alike in all commands.
+//! The options for the model, its words, the engine and the chunk length, shared by all commands.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,14 +20,14 @@ use crate::units::ms_to_samples;
 /// Where a model comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ModelSource<'a> {
-    /// The program.
+    /// A model inside the program.
     Embedded(Embedded),
     /// A file or a folder.
     Path(&'a Path),
 }
 
 impl<'a> ModelSource<'a> {
-    /// A model by its path, or by the name of one inside the program where no file has that name.
+    /// The model of a path, or the embedded model of that name unless a file has the name.
     pub fn of(model: Option<&'a Path>, default: Embedded) -> Self {
         let Some(path) = model else { return Self::Embedded(default) };
         let inside = Embedded::ALL.into_iter().find(|model| path.as_os_str() == model.name());
@@ -38,24 +38,23 @@ impl<'a> ModelSource<'a> {
     }
 }
 
-/// Which model, and what runs it.
+/// The options for the model and the engine.
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelChoice {
-    /// The model: `digits` or `english` inside the program, a file of hearken's, a folder of sherpa-onnx, or a
-    /// foreign ONNX file with states. Default: english with `--phrases` or `--lm`, else digits.
+    /// Model file of hearken, foreign ONNX file with states, folder of a sherpa-onnx model, or the embedded model
+    /// `digits` or `english` [default: english with `--phrases` or `--lm`, else digits].
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
 
-    /// What runs the network; without it hearken's own models run natively, foreign ones on ort or
-    /// tract.
+    /// Engine that runs the network [default: native for hearken's own models, ort or tract for foreign ones].
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<EngineKind>,
 
-    /// The tokens of a foreign model; without it `tokens.txt` beside it.
+    /// Tokens of a foreign model [default: `tokens.txt` in the folder of the model].
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
 
-    /// A state of a foreign model: its input and the output that answers it. Several may be given.
+    /// Input and output of a state of a foreign model; may be repeated [default: found in the file].
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     pub states: Vec<(String, String)>,
 
@@ -63,7 +62,7 @@ pub(super) struct ModelChoice {
     language: LanguageChoice,
 }
 
-/// Which words are recognized in place of the model's own.
+/// The options for the words that are recognized in place of the model's own.
 #[derive(Debug, clap::Args)]
 struct LanguageChoice {
     /// An n-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the
@@ -71,8 +70,8 @@ struct LanguageChoice {
     #[arg(long, value_name = "FILE", requires = "lexicon", group = "vocabulary")]
     lm: Option<PathBuf>,
 
-    /// Phrases, a line each (docs/words.md): they are recognized, in place of the model's own words, and nothing
-    /// else; with a model whose tokens are the phones of English.
+    /// File of phrases (docs/words.md): only these are recognized, in place of the model's own words; requires a
+    /// model whose tokens are the phones of English.
     #[arg(long, value_name = "FILE", group = "vocabulary")]
     phrases: Option<PathBuf>,
 
@@ -81,37 +80,40 @@ struct LanguageChoice {
     #[arg(long, value_name = "FILE", requires = "vocabulary")]
     lexicon: Option<PathBuf>,
 
-    /// How much the language model counts beside the network.
+    /// Language-model scale: weight of the language model relative to the acoustic scores [default: 0.8].
     #[arg(long, value_name = "NUMBER", requires = "lm", allow_hyphen_values = true)]
     lm_scale: Option<f32>,
 
-    /// What each word costs beside what the language model says, nats; below 0 there are more words.
+    /// Word insertion penalty, nats: a negative value favors more words [default: 1 with --lm, 0 with --phrases].
     #[arg(long, value_name = "NATS", requires = "vocabulary", allow_hyphen_values = true)]
     word_cost: Option<f32>,
 
-    /// What is added to the log-probability of the blank, nats; below 0 less is left out.
+    /// Bias added to the log-probability of the blank, nats: a negative value, a blank penalty, reduces deletions
+    /// [default: -2 with --lm, -4 with --phrases].
     #[arg(long, value_name = "NATS", requires = "vocabulary", allow_hyphen_values = true)]
     blank_bias: Option<f32>,
 
-    /// How far behind the best way to read the sound others are followed, nats: more finds more, and takes longer.
+    /// Beam width, nats: hypotheses whose score is worse than the best one's by more than this are pruned; a wider
+    /// beam is more accurate and slower [default: 12 with --lm, 40 with --phrases].
     #[arg(long, value_name = "NATS", requires = "vocabulary")]
     beam: Option<f32>,
 
-    /// How many ways to read the sound are followed at most.
+    /// Maximum number of active hypotheses [default: 2000 with --lm, 5000 with --phrases].
     #[arg(long, value_name = "N", requires = "vocabulary", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_active: Option<u32>,
 
-    /// With `--phrases`: what it costs to take a stretch of speech for something else, nats.
+    /// With `--phrases`: penalty for recognizing a stretch of speech as other than the phrases, nats [default: 8].
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_speech_cost: Option<f32>,
 
-    /// With `--phrases`: what each phone of such speech costs, nats; more takes more for phrases.
+    /// With `--phrases`: penalty for each phone of other speech, nats; a larger value accepts more speech as phrases
+    /// [default: 1.6].
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_phone_cost: Option<f32>,
 }
 
 impl LanguageChoice {
-    /// The recognizer for the words that were chosen, if they were.
+    /// Returns the recognizer with the words of the options, or unchanged if none is given.
     fn apply(&self, recognizer: Recognizer) -> Result<Recognizer> {
         if let Some(language) = self.options() {
             return recognizer.with_language_model(&language);
@@ -158,14 +160,14 @@ pub(super) struct ModelArgs {
     #[command(flatten)]
     choice: ModelChoice,
 
-    /// Milliseconds of audio that are processed at a time.
+    /// Length of the audio that is processed at a time, milliseconds.
     #[arg(long, default_value_t = DEFAULT_CHUNK_MS, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub chunk_ms: u32,
 }
 
 impl ModelChoice {
-    /// Opens the model, for the words of a language model where one is given.
+    /// Opens the model, with the words of the options.
     pub fn open(&self) -> Result<Recognizer> {
         let recognizer = self.language.apply(self.open_network()?)?;
         recognizer.notes().iter().for_each(|note| print_note(note));
@@ -200,13 +202,13 @@ impl ModelArgs {
         self.choice.open()
     }
 
-    /// What transcripts depend on, by option; chunks do not change them.
+    /// The settings that transcripts depend on, by option; the chunk length does not change them.
     pub fn settings(&self) -> BTreeMap<String, String> {
         let ModelChoice { model, engine, tokens, states, language } = &self.choice;
         let file = |path: &Option<PathBuf>| match path {
             None => "not given".into(),
             Some(path) => {
-                // Another file under the same name is another model.
+                // A file that was replaced under the same name is another model.
                 let stamp = std::fs::metadata(path).ok().map(|m| (m.len(), m.modified().ok()));
                 let changed =
                     stamp.and_then(|(bytes, time)| Some((bytes, time?.duration_since(UNIX_EPOCH).ok()?)));
@@ -232,18 +234,18 @@ impl ModelArgs {
         ])
     }
 
-    /// The name of the engine that was asked for.
+    /// The name of the requested engine.
     pub fn engine_name(&self) -> &str {
         self.choice.engine.unwrap_or_default().name()
     }
 
-    /// Samples of a chunk.
+    /// Number of samples in a chunk.
     pub fn chunk_samples(&self, recognizer: &Recognizer) -> usize {
         ms_to_samples(self.chunk_ms, recognizer.sample_rate()).max(1)
     }
 }
 
-/// Reads a model of hearken's own; of what hearken exported for others it is told how to come back.
+/// Reads a model of hearken's own; the error for an exported file says how to import it.
 pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
     let file = OnnxFile::read(path)?;
     onnx::load::read_model(&file).map_err(|error| match onnx::targets::target_of(&file) {
@@ -256,12 +258,12 @@ pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
     })
 }
 
-/// Tells what a user should know, on standard error.
+/// Prints a note on standard error.
 pub(super) fn print_note(note: &str) {
     super::say(&format!("note: {note}"));
 }
 
-/// Reads `IN=OUT`.
+/// Parses `IN=OUT`.
 pub(super) fn state_pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((input, output)) if !input.is_empty() && !output.is_empty() => Ok((input.into(), output.into())),
@@ -269,7 +271,7 @@ pub(super) fn state_pair(text: &str) -> std::result::Result<(String, String), St
     }
 }
 
-/// Where the environment says that onnxruntime may be.
+/// The options of engines, with the folders in which onnxruntime's library is searched.
 pub(super) fn engine_options() -> EngineOptions {
     let folder = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = folder("HOME").map(|home| home.join(".local"));

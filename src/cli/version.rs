@@ -8,7 +8,7 @@ use super::{Outcome, Stop};
 use crate::onnx;
 use crate::recognizer::Embedded;
 
-/// Cargo's features, and whether this build has them.
+/// Cargo features, and whether this build has them.
 const FEATURES: [(&str, bool); 8] = [
     ("compressed-audio", cfg!(feature = "compressed-audio")),
     ("digits", cfg!(feature = "digits")),
@@ -41,15 +41,15 @@ fn details() -> String {
         let name = model.name();
         match model.model().and_then(onnx::read) {
             Ok((network, metadata)) => lines.extend([
-                format!("model {name}: {} parameters", network.num_parameters()),
+                format!("embedded model {name}: {} parameters", network.num_parameters()),
                 format!("license of the model {name}: {}", metadata.license),
                 format!("the model {name} was trained on: {}", metadata.trained_on),
             ]),
-            Err(_) => lines.push(format!("model {name}: not in this build")),
+            Err(_) => lines.push(format!("embedded model {name}: not in this build")),
         }
     }
     if cfg!(feature = "english") {
-        lines.push("dictionary inside: the CMU Pronouncing Dictionary 0.7a".into());
+        lines.push("embedded dictionary: the CMU Pronouncing Dictionary 0.7a".into());
         lines.push(
             "license of the dictionary: BSD-2-Clause, Copyright (C) 1993-2008 Carnegie Mellon University"
                 .into(),

@@ -5,7 +5,8 @@
 
 The recordings of audio/ in random order, with pauses between them, go to `hearken transcribe` as raw
 samples on standard input: as text and as JSON lines, with and without partials, with and without
-endpoints. What is linear has the same figure an hour in every line of a table. Needs numpy and soundfile.
+endpoints. If the cost is linear, the figures per hour are equal in all lines of a table. Needs numpy and
+soundfile.
 """
 
 import argparse
