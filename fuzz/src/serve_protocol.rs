@@ -1,9 +1,8 @@
-//! A client's messages and the recognizer's output, in any order, for the server's protocols.
+//! Messages of a client and outputs of a recognizer, in any order, in the server's protocols.
 //!
-//! The first byte of a case chooses the protocol; then come messages: a byte for the kind, two for the length
-//! (little endian), the content.
+//! An input is a byte that selects the protocol, and then messages: a byte for the kind, two for the length
+//! (little-endian), the content.
 
-use bytes::Bytes;
 use hearken::recognizer::{Event, Segment, Word};
 use hearken::serve::SherpaFlavor;
 use hearken::serve::protocol::choose::{First, Opening, by_first_message, by_path};
@@ -22,69 +21,72 @@ pub fn run(bytes: &[u8]) {
         6 => (Opening::Realtime, SherpaFlavor::Cpp),
         _ => (Opening::Wyoming, SherpaFlavor::Cpp),
     };
-    let mut conversation = by_path(opening, &model()).map(Conversation::new);
+    let model = model();
+    let mut connection = by_path(opening, &model).map(Connection::new);
+    if let Some(connection) = &mut connection {
+        let mut actions = Vec::new();
+        connection.protocol.begin(&mut actions);
+        connection.check(&actions);
+    }
     while let Some((kind, content)) = message(&mut rest) {
         let text = std::str::from_utf8(content).ok();
-        let conversation = match &mut conversation {
-            Some(conversation) => conversation,
+        let connection = match &mut connection {
+            Some(connection) => connection,
             none => {
                 let first = text.filter(|_| kind % 8 == 0).map_or(First::Binary, First::Text);
-                match by_first_message(flavor, first, &model()) {
-                    Ok(protocol) => none.insert(Conversation::new(protocol)),
+                match by_first_message(flavor, first, &model) {
+                    Ok(protocol) => none.insert(Connection::new(protocol)),
                     Err(action) => return assert!(matches!(action, Action::Close { .. })),
                 }
             }
         };
         let mut actions = Vec::new();
-        let protocol = &mut conversation.protocol;
+        let protocol = &mut connection.protocol;
         match (kind % 8, text) {
             (0, Some(text)) => protocol.text(text, &mut actions),
-            (0 | 1, _) => protocol.binary(Bytes::copy_from_slice(content), &mut actions),
+            (0 | 1, _) => protocol.binary(content.to_vec().into(), &mut actions),
             (2, _) => protocol.end(&mut actions),
             (kind, text) => protocol.output(output(kind, content, text.unwrap_or("")), &mut actions),
         }
-        conversation.check(&actions, content.len());
-        if conversation.is_closed {
+        connection.check(&actions);
+        if connection.closed {
             return;
         }
     }
 }
 
-struct Conversation {
+struct Connection {
     protocol: Box<dyn Protocol>,
-    is_open: bool,
-    is_closed: bool,
+    opened: bool,
+    closed: bool,
 }
 
-impl Conversation {
+impl Connection {
     fn new(protocol: Box<dyn Protocol>) -> Self {
-        Self { protocol, is_open: false, is_closed: false }
+        Self { protocol, opened: false, closed: false }
     }
 
-    /// What a session relies on.
-    fn check(&mut self, actions: &[Action], bytes: usize) {
+    /// Checks the properties that a session relies on.
+    fn check(&mut self, actions: &[Action]) {
         for action in actions {
-            assert!(!self.is_closed, "{action:?} after a close");
+            assert!(!self.closed, "{action:?} after a close");
             match action {
                 Action::Open(request) => {
-                    assert!(!self.is_open, "a second stream");
+                    assert!(!self.opened, "a second stream");
                     assert!(SAMPLE_RATES.contains(&request.format.sample_rate));
-                    self.is_open = true;
+                    self.opened = true;
                 }
-                Action::Format(format) => assert!(SAMPLE_RATES.contains(&format.sample_rate)),
-                Action::Silence(seconds) => assert!(self.is_open && seconds.is_finite() && *seconds >= 0.0),
-                Action::Audio(audio) => {
-                    assert!(self.is_open, "audio before a stream");
-                    assert!(audio.len() <= bytes, "more audio than the message holds");
+                Action::Format(format) => {
+                    assert!(self.opened, "a format without a stream");
+                    assert!(SAMPLE_RATES.contains(&format.sample_rate));
                 }
-                Action::Mark | Action::Restart | Action::Finish => {
-                    assert!(self.is_open, "{action:?} without a stream");
+                Action::Audio(_) | Action::Mark | Action::Restart | Action::Silence(_) | Action::Finish => {
+                    assert!(self.opened, "{action:?} without a stream");
                 }
                 Action::Send(_) => {}
-                // A close frame holds 125 bytes; the session cuts the reason.
                 Action::Close { code, .. } => {
                     assert!((1000..=1015).contains(code));
-                    self.is_closed = true;
+                    self.closed = true;
                 }
             }
         }
@@ -107,13 +109,8 @@ fn output(kind: u8, content: &[u8], text: &str) -> RecognizerOutput {
         end: number(i + 1),
         confidence: number(i + 2) as f32,
     });
-    let segment = Segment {
-        text: text.into(),
-        start: number(0),
-        end: number(1),
-        words: words.collect(),
-        phrases: Vec::new(),
-    };
+    let words = words.collect();
+    let segment = Segment { text: text.into(), start: number(0), end: number(1), words, phrases: Vec::new() };
     match (kind, content.first().copied().unwrap_or(0) % 4) {
         (3, flag) => RecognizerOutput::Opened { traced: flag % 2 == 1 },
         (4, _) => RecognizerOutput::Event(Event::Partial(segment)),
@@ -131,10 +128,12 @@ fn output(kind: u8, content: &[u8], text: &str) -> RecognizerOutput {
 }
 
 fn model() -> ModelInfo {
+    let tokens = vec!["<blk>".into(), "▁one".into()];
     ModelInfo {
         sample_rate: 16_000,
-        tokens: vec!["<blk>".into(), "▁one".into()],
+        tokens,
         states: vec![vec![1, 1, 3]],
+        silence: 1.2,
         ..ModelInfo::default()
     }
 }

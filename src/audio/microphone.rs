@@ -309,7 +309,9 @@ where
 fn failed(what: &str, error: &cpal::Error) -> Error {
     let (problem, hint) = match error.kind() {
         ErrorKind::DeviceBusy => ("is busy", "another program uses it: close that, or choose another device"),
-        ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated => ("is disconnected", "plug it in again"),
+        ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated => {
+            ("is disconnected", "plug it in again")
+        }
         ErrorKind::HostUnavailable => {
             ("cannot be reached: no sound server is running", "start PulseAudio or PipeWire")
         }

@@ -322,9 +322,10 @@ fn other_inputs(
             }
             _ => {
                 let (name, kind, shape) = (&port.name, &port.r#type, port.shape.join(", "));
-                let problem =
-                    format!("found no output that belongs to the input `{name}`, {kind} [{shape}]");
-                return Err(Error::new(Stage::Model, problem).hint("if it is a state, name the pair").remedy("states"));
+                let problem = format!("found no output that belongs to the input `{name}`, {kind} [{shape}]");
+                return Err(Error::new(Stage::Model, problem)
+                    .hint("if it is a state, name the pair")
+                    .remedy("states"));
             }
         }
     }
