@@ -2,7 +2,8 @@
 
 use super::WordId;
 
-/// What a [`LanguageModel`] remembers of the words so far; a number that only the model understands.
+/// What a [`LanguageModel`] remembers of the words so far; a number that only the model understands. Those of a
+/// model that [`HotwordModel`](super::HotwordModel) wraps are below 2^32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LmState(pub u64);
 

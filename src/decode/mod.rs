@@ -8,6 +8,7 @@
 pub mod endpoint;
 pub mod greedy;
 mod history;
+pub mod hotwords;
 pub mod language_model;
 pub mod lexicon;
 pub mod ngram;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
+pub use hotwords::{ContextGraph, HotwordModel};
 pub use language_model::{LanguageModel, LmState, WordLoop};
 pub use lexicon::Lexicon;
 pub use ngram::{NgramLanguageModel, NgramWeights};
@@ -128,9 +130,23 @@ impl DecoderFactory {
             }
             return Ok(Self::Greedy(Greedy::new(tokens, options)));
         }
-        let lexicon = Lexicon::new(tokens, &options.lexicon)?;
         let words = Arc::new(WordLoop { word_cost: options.word_cost });
-        let vocabulary = Vocabulary::new(tokens, lexicon, words, options, frame_seconds, Beam::default());
+        Self::search(tokens, options, frame_seconds, words)
+    }
+
+    /// A search over the model's lexicon with a language model of its words.
+    ///
+    /// # Errors
+    /// When the lexicon does not fit the tokens.
+    pub fn search(
+        tokens: &TokenTable,
+        options: &DecoderOptions,
+        frame_seconds: f64,
+        language_model: Arc<dyn LanguageModel>,
+    ) -> Result<Self> {
+        let lexicon = Lexicon::new(tokens, &options.lexicon)?;
+        let beam = Beam::default();
+        let vocabulary = Vocabulary::new(tokens, lexicon, language_model, options, frame_seconds, beam);
         Ok(Self::Search(Arc::new(vocabulary)))
     }
 

@@ -210,10 +210,10 @@ fn folder(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be read, is too long, or is no UTF-8: names the line and the column.
-fn read_text(path: &Path) -> Result<String> {
+pub(in crate::text) fn read_text(path: &Path) -> Result<String> {
     let failed = |e| io(Stage::Text, path, e);
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-        let problem = format!("expected phrases, found a file of more than {} MB", MAX_BYTES >> 20);
+        let problem = format!("expected a list of phrases, found a file of more than {} MB", MAX_BYTES >> 20);
         return Err(Error::new(Stage::Text, problem).in_file(path));
     }
     let bytes = std::fs::read(path).map_err(failed)?;

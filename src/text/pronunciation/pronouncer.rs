@@ -114,6 +114,12 @@ impl Pronouncer {
         Ok(self)
     }
 
+    /// The same, which has no guesses.
+    pub fn without_guesser(mut self) -> Self {
+        self.guesser = None;
+        self
+    }
+
     /// All ways to say a word, the likeliest first. Case matters only for initialisms.
     ///
     /// # Errors
