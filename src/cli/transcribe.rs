@@ -19,6 +19,7 @@ use super::interrupt::Interrupt;
 use super::model::{ModelArgs, print_note};
 use super::{Outcome, Stop, complain, raw, say};
 use crate::audio::{Problems, RawFormat};
+use crate::decode::MAX_NBEST;
 use crate::error::{Error, Result, Stage};
 use crate::fs::AtomicFile;
 use crate::output::{Format, JsonWriter, TerminalWriter, TextWriter, WholeWriter, Writer};
@@ -58,6 +59,11 @@ pub(super) struct Args {
     /// Print no partial results, only what is final.
     #[arg(long)]
     no_partials: bool,
+
+    /// Write the N likeliest texts of each utterance as `alternatives`, with --json and --format json or jsonl; with
+    /// words of a lexicon, a language model or phrases.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
+    nbest: Option<u8>,
 
     /// How transcripts are written.
     #[arg(long, value_name = "FORMAT", default_value = "txt")]
@@ -125,10 +131,15 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let inputs = Inputs::find(&args.paths, args.raw.is_some());
     let place = place(args, &inputs)?;
     let partials = !args.no_partials;
-    let short = StreamOptions { partials, ..args.endpoint.stream_options(false)? };
+    let nbest = args.nbest.map_or(1, usize::from);
+    if args.nbest.is_some() && !args.json && !matches!(args.format, Format::Json | Format::Jsonl) {
+        let problem = "--nbest: alternatives are written by --json and by --format json or jsonl only";
+        return Err(Error::new(Stage::Usage, problem).into());
+    }
+    let short = StreamOptions { partials, nbest, ..args.endpoint.stream_options(false)? };
     let long = match short.endpoint {
         Some(_) => short.clone(),
-        None => StreamOptions { partials, ..args.endpoint.stream_options(true)? },
+        None => StreamOptions { partials, nbest, ..args.endpoint.stream_options(true)? },
     };
     inputs.errors.iter().for_each(complain);
     if inputs.list.is_empty() {

@@ -11,6 +11,7 @@ mod history;
 pub mod hotwords;
 pub mod language_model;
 pub mod lexicon;
+mod nbest;
 pub mod ngram;
 pub mod options;
 pub mod phrases;
@@ -48,6 +49,9 @@ impl TokenId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WordId(pub u32);
 
+/// The largest number of sequences that a decoder finds.
+pub const MAX_NBEST: usize = 100;
+
 /// What a decoder finds: tokens of a model without a lexicon, whole words of one with a lexicon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -66,6 +70,16 @@ pub struct UnitSpan {
     /// Its log-probability at its surest frame, as the network gave it (no bias); a word's is the mean of
     /// its labels'.
     pub log_prob: f32,
+}
+
+/// One of the best sequences of a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hypothesis {
+    /// Nats above the best, 0 for the best itself, below 0 for the others: log-probabilities, and costs of the language
+    /// model.
+    pub score: f32,
+    /// The units, oldest first.
+    pub units: Vec<UnitSpan>,
 }
 
 /// Finds the units behind the log-probabilities of one stream.
@@ -90,6 +104,12 @@ pub trait Decoder: Send {
     /// on, and a label that is found on both sides of the cut is two labels, unless its run goes
     /// on without a break (then it was given already, and is not given again).
     fn end_segment(&mut self) -> Vec<UnitSpan>;
+
+    /// The n best sequences of the current segment if it ended here, all different, the best first; none where only the
+    /// best is asked for. The first is what [`Decoder::end_segment`] gives.
+    fn hypotheses(&self) -> Vec<Hypothesis> {
+        Vec::new()
+    }
 
     /// The likeliest token of the last frame; `None` for the blank, and before the first frame.
     fn likeliest(&self) -> Option<TokenId>;
@@ -163,6 +183,27 @@ impl DecoderFactory {
         match self {
             Self::Greedy(greedy) => Box::new(greedy.clone()),
             Self::Search(vocabulary) => Box::new(Search::new(Arc::clone(vocabulary))),
+        }
+    }
+
+    /// A decoder at the beginning of a stream that finds the `n` best sequences, not more than [`MAX_NBEST`].
+    ///
+    /// # Errors
+    /// When `n` is 0 or larger, or greater than 1 without a lexicon, where only the best sequence is found.
+    pub fn nbest_decoder(&self, n: usize) -> Result<Box<dyn Decoder>> {
+        let wrong = |problem: String| Err(Error::new(Stage::Usage, problem));
+        match self {
+            _ if !(1..=MAX_NBEST).contains(&n) => {
+                wrong(format!("alternatives: expected a number from 1 to {MAX_NBEST}, found {n}"))
+            }
+            Self::Search(vocabulary) => Ok(Box::new(Search::new(Arc::clone(vocabulary)).with_nbest(n))),
+            Self::Greedy(_) if n > 1 => wrong(
+                "alternatives need a search over words, and this model has no lexicon".into(),
+            )
+            .map_err(|e: Error| {
+                e.hint("with a model whose tokens are phones, give a language model: `--lm FILE`")
+            }),
+            Self::Greedy(_) => Ok(self.decoder()),
         }
     }
 }

@@ -35,7 +35,7 @@ pub use open::Recognizer;
 pub use phrases::PhraseOptions;
 pub use pipeline::Pipeline;
 pub use stream::{Stream, StreamOptions, step_batch};
-pub use transcript::{Event, PhraseMatch, Segment, SlotValue, Word, final_text};
+pub use transcript::{Alternative, Event, PhraseMatch, Segment, SlotValue, Word, final_text};
 pub use words::{FrameClock, WordBuilder};
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Unit, UnitSpan};
+use crate::decode::{
+    Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, Surroundings, Unit, UnitSpan,
+};
 use crate::text::phrases::Phrases;
 
 use super::meaning::matches;
 use super::stepper::Stepper;
-use super::transcript::{Event, Segment, Word};
+use super::transcript::{Alternative, Event, PhraseMatch, Segment, Word};
 use super::words::WordBuilder;
 
 /// Silence in which no word goes on, seconds: where a segment is cut because of its length with
@@ -27,6 +29,16 @@ const OPEN_SECONDS: f64 = 20.0;
 /// What a network that forgets at an endpoint hears again, seconds, but no more than half of the
 /// silence: a word may have begun that it has not told of yet.
 const HEARD_AGAIN: f64 = 0.5;
+
+/// What a segment ends with.
+struct Ended<'a> {
+    /// The best units.
+    units: &'a [UnitSpan],
+    /// Those behind them, which stay for the next segment.
+    behind: &'a [UnitSpan],
+    /// The best sequences, `units` first, where they are asked for.
+    hypotheses: Vec<Hypothesis>,
+}
 
 /// Decodes one stream and tells what changes.
 pub struct SegmentDecoder {
@@ -176,9 +188,10 @@ impl SegmentDecoder {
 
     /// Ends the segment here; the stream goes on with a new one.
     pub fn end_segment(&mut self) -> Event {
+        let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment();
         let end = self.duration.unwrap_or_else(|| self.heard());
-        self.close(&units, &[], self.decoder.num_frames(), end)
+        self.close(Ended { units: &units, behind: &[], hypotheses }, self.decoder.num_frames(), end)
     }
 
     /// Begins a new stream.
@@ -253,30 +266,35 @@ impl SegmentDecoder {
     /// longer changes is given; where that is nothing, the segment goes on.
     fn cut(&mut self, endpoint: Endpoint) -> Option<Event> {
         if endpoint != Endpoint::TooLong {
+            let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment();
-            return Some(self.close_here(&units));
+            return Some(self.close_here(&units, hypotheses));
         }
         let best = self.decoder.best();
         let unfinished = self.unfinished_word(&best).map(|at| best[at].start);
         let open = self.decoder.open_since();
         let Some(first) = unfinished.into_iter().chain(open).min() else {
             // What is under way goes on.
+            let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment_before(u64::MAX);
-            return Some(self.close_here(&units));
+            let hypotheses = settled(&units, &hypotheses);
+            return Some(self.close_here(&units, hypotheses));
         };
         let endpointer = self.endpointer.as_mut()?;
         if first <= endpointer.first_frame() {
             return None;
         }
         endpointer.begin_segment_with_label(first);
+        let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment_before(first);
+        let hypotheses = settled(&units, &hypotheses);
         // The segment ends where the first word that is kept begins, as far as that is known.
         let behind = &best[units.len()..];
         let given = self.words.words(&units, self.open_start, self.duration, self.around(behind));
         let floor = given.last().map_or(self.open_start, |word| word.end);
         let kept = self.words.words(behind, floor, self.duration, self.around(&[]));
         let end = kept.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
-        let closed = self.close(&units, behind, first, end);
+        let closed = self.close(Ended { units: &units, behind, hypotheses }, first, end);
         // The words that are kept are news to the new segment.
         self.seen = self.seen.wrapping_sub(1);
         Some(closed)
@@ -292,25 +310,23 @@ impl SegmentDecoder {
     }
 
     /// Gives `units` for good; the next segment begins with the next frame.
-    fn close_here(&mut self, units: &[UnitSpan]) -> Event {
+    fn close_here(&mut self, units: &[UnitSpan], hypotheses: Vec<Hypothesis>) -> Event {
         if let Some(endpointer) = &mut self.endpointer {
             endpointer.begin_segment();
         }
-        self.close(units, &[], self.decoder.num_frames(), self.heard())
+        let ended = Ended { units, behind: &[], hypotheses };
+        self.close(ended, self.decoder.num_frames(), self.heard())
     }
 
-    /// Gives `units` for good, in a segment that ends at `end` seconds; those behind stay for the next one,
-    /// which has the frames from `first` on.
-    fn close(&mut self, units: &[UnitSpan], behind: &[UnitSpan], first: u64, end: f64) -> Event {
-        let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
-        let mut words = std::mem::take(&mut self.settled);
-        words.extend(open);
-        let phrases = self.phrases.as_ref().map(|phrases| matches(phrases, &words)).unwrap_or_default();
-        let text = match phrases.is_empty() {
-            true => join(&words),
-            false => phrases.iter().map(|phrase| phrase.text.as_str()).collect::<Vec<_>>().join(" "),
-        };
-        let segment = Segment { text, start: self.start, end: end.max(self.start), words, phrases };
+    /// Gives what has ended for good, in a segment that ends at `end` seconds; the units behind it stay for the next
+    /// one, which has the frames from `first` on.
+    fn close(&mut self, ended: Ended, first: u64, end: f64) -> Event {
+        let Ended { units, behind, hypotheses } = ended;
+        let settled = std::mem::take(&mut self.settled);
+        let (text, words, phrases) = self.text_of(&settled, units, behind);
+        let alternatives = self.alternatives(&settled, &hypotheses, behind);
+        let end = end.max(self.start);
+        let segment = Segment { text, start: self.start, end, words, phrases, alternatives };
         self.seen = self.decoder.revision();
         self.text.clear();
         self.open.clear();
@@ -319,6 +335,44 @@ impl SegmentDecoder {
         self.open_frame = first;
         self.remember(units, behind);
         Event::Final(segment)
+    }
+
+    /// The text of a segment, its words and its phrases: the words that were settled before, then `units`.
+    fn text_of(
+        &self,
+        settled: &[Word],
+        units: &[UnitSpan],
+        behind: &[UnitSpan],
+    ) -> (String, Vec<Word>, Vec<PhraseMatch>) {
+        let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
+        let words = [settled, &open].concat();
+        let phrases = self.phrases.as_ref().map(|phrases| matches(phrases, &words)).unwrap_or_default();
+        let text = match phrases.is_empty() {
+            true => join(&words),
+            false => phrases.iter().map(|phrase| phrase.text.as_str()).collect::<Vec<_>>().join(" "),
+        };
+        (text, words, phrases)
+    }
+
+    /// The texts of the best hypotheses, each once, with their probabilities among all of them.
+    fn alternatives(
+        &self,
+        settled: &[Word],
+        hypotheses: &[Hypothesis],
+        behind: &[UnitSpan],
+    ) -> Vec<Alternative> {
+        let sum: f32 = hypotheses.iter().map(|hypothesis| hypothesis.score.exp()).sum();
+        let mut alternatives: Vec<Alternative> = Vec::new();
+        for Hypothesis { score, units } in hypotheses {
+            let (text, words, _) = self.text_of(settled, units, behind);
+            let confidence = score.exp() / sum;
+            // Words that are rejected make no difference.
+            match alternatives.iter_mut().find(|known| known.text == text) {
+                Some(known) => known.confidence += confidence,
+                None => alternatives.push(Alternative { text, confidence, score: *score, words }),
+            }
+        }
+        alternatives
     }
 
     /// Keeps what the words behind these are judged by.
@@ -367,7 +421,14 @@ impl SegmentDecoder {
         let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
         let (best, start) = (self.decoder.best(), self.open_start);
         let words = self.words.words(&best, start, self.duration, self.around(&[]));
-        Segment { text: join(&words), start, end: end.max(start), words, phrases: Vec::new() }
+        Segment {
+            text: join(&words),
+            start,
+            end: end.max(start),
+            words,
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 }
 
@@ -393,6 +454,12 @@ pub fn decode_steps(
             return;
         }
     }
+}
+
+/// The hypotheses of units that all of the paths of a search agree on.
+fn settled(units: &[UnitSpan], hypotheses: &[Hypothesis]) -> Vec<Hypothesis> {
+    let only = || Hypothesis { score: 0.0, units: units.to_vec() };
+    hypotheses.first().map(|_| only()).into_iter().collect()
 }
 
 fn join(words: &[Word]) -> String {
