@@ -12,6 +12,7 @@ mod exchange;
 mod exchange_cli;
 mod fbank;
 mod gradients;
+mod hotwords;
 mod import;
 mod language_model;
 mod layers;
