@@ -48,7 +48,8 @@ fn words_are_added_to_the_lexicon_of_a_model() {
     assert_eq!(place.good(&same), text);
     put(&place, "homophone.txt", "wun :5\n");
     put(&place, "mine.txt", "wun  W AH1 N\n");
-    let output = place.good(&["transcribe", "--hotwords", "homophone.txt", "--lexicon", "mine.txt", "pi.wav"]);
+    let output =
+        place.good(&["transcribe", "--hotwords", "homophone.txt", "--lexicon", "mine.txt", "pi.wav"]);
     assert!(output.contains("wun") && !output.contains("one"), "{output}");
 }
 

@@ -44,7 +44,7 @@ impl History {
         (self.nodes.len() - 1) as u32
     }
 
-    /// A number that stands for the words up to `node`, whenever they were said.
+    /// A hash of the words up to `node`, without their times.
     pub fn sequence(&self, node: u32) -> u64 {
         self.nodes.get(node as usize).map_or(self.cut_sequence, |node| node.sequence)
     }

@@ -16,7 +16,7 @@
 //! and pays for being entered and for each label. What stands behind a pause is judged anew: there the
 //! filler is entered again.
 //!
-//! Of paths at the same place in the same state the best goes on, the others never matter again. A frame
+//! Of paths at the same place in the same state the best goes on, since all that follows costs the same. A frame
 //! costs the same however many were before it: scores are kept near zero, and the words behind the paths
 //! are a tree that loses what no path leads to.
 
@@ -38,9 +38,9 @@ const UNFINISHED_MARGIN: f32 = 4.0;
 /// How wide a search looks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beam {
-    /// Paths this much behind the best one are given up, nats.
+    /// Paths this much behind the best one are pruned, nats.
     pub margin: f32,
-    /// No more paths than these go on, the best ones.
+    /// The number of paths that go on at most, the best ones.
     pub max_active: usize,
 }
 
@@ -51,15 +51,15 @@ impl Default for Beam {
 }
 
 impl Beam {
-    /// Nothing is given up.
+    /// Nothing is pruned.
     pub const EXACT: Self = Self { margin: f32::INFINITY, max_active: usize::MAX };
 }
 
-/// What a search of a model has in common for all streams: the tree, the language model, the costs.
+/// What the searches of all streams of a model share: the tree, the language model, the costs.
 pub struct Vocabulary {
     lexicon: Lexicon,
     language_model: Arc<dyn LanguageModel>,
-    /// For each node the least cost of a word below it, as far as it is foreseen.
+    /// For each node the least look-ahead of the words below it.
     look_ahead: Vec<f32>,
     bias: TokenBias,
     costs: Costs,
@@ -96,15 +96,15 @@ pub(crate) fn pause_frames(options: &DecoderOptions, frame_seconds: f64) -> u32 
 /// Where a path stands: what it may go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
-    /// The label of a node is being said.
+    /// In the label of a node.
     Label(u32),
     /// A blank behind a node's label.
     Blank(u32),
     /// A word has just ended with this label.
     End(TokenId),
-    /// Between words: blanks, or nothing yet.
+    /// Between words: behind a blank, or at the beginning.
     Gap,
-    /// So many blanks after other speech.
+    /// Behind this number of blanks after other speech.
     Filler(u32),
 }
 
@@ -180,12 +180,12 @@ impl Words {
     }
 }
 
-/// A word on its way through the tree.
+/// A word that has begun and not ended.
 #[derive(Clone, Copy, Debug)]
 struct Draft {
     /// The frame of the first label.
     start: u64,
-    /// Log-probabilities of the labels so far, each at its peak; and of the label of the moment.
+    /// Log-probabilities of the labels before, each at its peak; and that of the current label.
     sum: f32,
     peak: f32,
 }
@@ -288,7 +288,7 @@ impl Vocabulary {
         Self { lexicon, language_model, look_ahead, bias, costs: Costs::new(options, frame_seconds), beam }
     }
 
-    /// The same without other speech: all that is said is words.
+    /// The same without other speech: everything becomes words.
     pub fn without_filler(mut self) -> Self {
         self.costs.filler_entry = f32::INFINITY;
         self
@@ -300,7 +300,7 @@ impl Vocabulary {
     }
 }
 
-/// A search over one stream. What it gives are whole words.
+/// A search over one stream, which finds whole words.
 pub struct Search {
     vocabulary: Arc<Vocabulary>,
     paths: Paths,
@@ -311,11 +311,11 @@ pub struct Search {
     words: Words,
     frames: u64,
     revision: u64,
-    /// The words that [`Decoder::best`] gives.
+    /// The last of the words of [`Decoder::best`].
     shown: u32,
-    /// What is taken in place of a frame that is no numbers.
+    /// The frame that replaces one that is no numbers.
     silence: Vec<f32>,
-    /// What scores were brought nearer to zero by.
+    /// The sum that was subtracted from the scores.
     #[cfg(test)]
     taken_off: f32,
 }
@@ -399,7 +399,7 @@ impl Search {
         self.prune(vocabulary.beam);
     }
 
-    /// Gives up what is far behind, and brings the best score to zero, so that scores lose no precision
+    /// Prunes what is far behind, and brings the best score to zero, so that scores lose no precision
     /// over hours.
     fn prune(&mut self, beam: Beam) {
         let Paths { list, best, .. } = &mut self.paths;
@@ -419,8 +419,7 @@ impl Search {
         }
     }
 
-    /// Where every path has died (a model may call all labels impossible) the search goes on behind what
-    /// was found.
+    /// Where no path is left (a model may call all labels impossible) the search goes on behind what was found.
     fn revive(&mut self, vocabulary: &Vocabulary) {
         if self.paths.list.is_empty() {
             self.paths.list.push(Path::start(vocabulary.language_model.start(), self.shown));
@@ -592,7 +591,7 @@ impl Step<'_> {
         }
     }
 
-    /// Takes what is being said for other speech.
+    /// Takes the frame for the beginning of other speech.
     fn enter_filler(&mut self, path: &Path) {
         let Vocabulary { language_model, costs, .. } = self.vocabulary;
         if costs.filler_entry == f32::INFINITY {
@@ -675,7 +674,7 @@ impl Decoder for Search {
         words
     }
 
-    /// Paths that have other words behind them than those that are given are given up.
+    /// Paths that have other words behind them than those that are returned are pruned.
     fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan> {
         let Words { history, others } = &mut self.words;
         let last = history.last_before(self.shown, first);

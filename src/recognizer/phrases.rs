@@ -13,11 +13,11 @@ use crate::text::pronunciation::{ARPABET, Pronouncer, Source};
 /// How phrases compete with other speech.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PhraseOptions {
-    /// What each word of a phrase costs, nats.
+    /// The cost of each word of a phrase, nats.
     pub word_cost: f32,
-    /// What it costs to take a stretch of speech for something else than phrases, nats.
+    /// The cost of taking a stretch of speech for other speech than phrases, nats.
     pub other_speech_cost: f32,
-    /// What each phone of such speech costs, nats: more takes more for phrases.
+    /// The cost of each phone of other speech, nats: with a higher cost more is taken for phrases.
     pub other_phone_cost: f32,
     /// Added to the blank's log-probability before tokens compete, nats.
     pub blank_bias: f32,
