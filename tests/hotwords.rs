@@ -17,6 +17,13 @@ fn place() -> Place {
     place
 }
 
+/// Standard error of a command that fails with an exit code.
+fn errors(place: &Place, code: i32, arguments: &[&str]) -> String {
+    let (found, errors) = place.bad(arguments);
+    assert_eq!(found, code, "{arguments:?}: {errors}");
+    errors
+}
+
 fn put(place: &Place, name: &str, text: &str) {
     std::fs::write(place.path(name), text).expect("written");
 }
@@ -65,16 +72,17 @@ fn bad_hotwords_are_answered_with_line_and_column() {
     ] {
         put(&place, "bad.txt", text);
         for with in [&[][..], &["--lm", "digits.lm"]] {
-            let errors = place.bad(1, &[&["transcribe", "--hotwords", "bad.txt", "pi.wav"], with].concat());
+            let errors =
+                errors(&place, 1, &[&["transcribe", "--hotwords", "bad.txt", "pi.wav"], with].concat());
             assert!(errors.contains(expected), "{text:?}: {errors}");
         }
     }
     put(&place, "good.txt", "one\n");
     let both = ["transcribe", "--hotwords", "good.txt", "--phrases", "good.txt", "pi.wav"];
-    assert!(place.bad(2, &both).contains("--phrases"));
+    assert!(errors(&place, 2, &both).contains("--phrases"));
     let score = ["transcribe", "--hotwords", "good.txt", "--hotwords-score", "101", "pi.wav"];
-    assert!(place.bad(2, &score).contains("from 0 to 100"));
-    let lexicon = place.bad(2, &["transcribe", "--lexicon", "good.txt", "pi.wav"]);
+    assert!(errors(&place, 2, &score).contains("from 0 to 100"));
+    let lexicon = errors(&place, 2, &["transcribe", "--lexicon", "good.txt", "pi.wav"]);
     assert!(lexicon.contains("--lexicon") && lexicon.contains("no effect"), "{lexicon}");
 }
 
@@ -101,5 +109,5 @@ fn the_n_best_texts_are_alternatives() {
         texts.dedup();
         assert_eq!(texts.len(), alternatives.len(), "all are different");
     }
-    assert!(place.bad(2, &["transcribe", "--nbest", "3", "pi.wav"]).contains("--nbest"));
+    assert!(errors(&place, 2, &["transcribe", "--nbest", "3", "pi.wav"]).contains("--nbest"));
 }
