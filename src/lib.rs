@@ -95,7 +95,8 @@ pub use engine::{Engine, EngineKind};
 pub use error::{Error, ErrorKind, Result};
 pub use onnx::Metadata;
 pub use recognizer::{
-    Event, LanguageOptions, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream, StreamOptions, Word,
+    Event, HotwordOptions, LanguageOptions, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream,
+    StreamOptions, Word,
 };
 
 /// Compiles and runs the code in README.md as doctests.

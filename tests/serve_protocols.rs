@@ -85,6 +85,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 end: start + length,
                 words: words_of,
                 phrases: Vec::new(),
+                alternatives: Vec::new(),
             }
         },
     )

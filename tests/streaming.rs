@@ -285,7 +285,8 @@ fn a_stream_of_no_samples_has_one_empty_final() {
             start: 0.0,
             end: 0.0,
             words: vec![],
-            phrases: Vec::new()
+            phrases: Vec::new(),
+            alternatives: Vec::new()
         })]
     );
 }

@@ -13,6 +13,7 @@ mod exchange_cli;
 mod fbank;
 mod fuzz_targets;
 mod gradients;
+mod hotwords;
 mod import;
 mod language_model;
 mod layers;

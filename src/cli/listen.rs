@@ -3,6 +3,7 @@
 use super::endpoint::EndpointArgs;
 use super::model::ModelArgs;
 use super::{Outcome, Stop};
+use crate::decode::MAX_NBEST;
 
 /// Transcribe the microphone while you speak.
 ///
@@ -29,6 +30,11 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
+    /// Write the N likeliest texts of each utterance as `alternatives`; with words of a lexicon, a language model or
+    /// phrases.
+    #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
+    nbest: Option<u8>,
+
     #[command(flatten)]
     model: ModelArgs,
 
@@ -39,7 +45,7 @@ pub(super) struct Args {
 #[cfg(not(feature = "microphone"))]
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     use crate::error::{Error, Stage};
-    let Args { device: _, list_devices: _, reconnect: _, json: _, model: _, endpoint: _ } = args;
+    let Args { device: _, list_devices: _, reconnect: _, json: _, nbest: _, model: _, endpoint: _ } = args;
     let problem = "this build of hearken does not support microphones";
     let hint = "build it with `cargo build --release --features microphone`; on Linux this requires \
                 `pkg-config` and the headers of ALSA (`libasound2-dev` or `alsa-lib-devel`)";
@@ -82,7 +88,8 @@ mod live {
         if args.list_devices {
             return list();
         }
-        let options = args.endpoint.stream_options(true)?;
+        let nbest = args.nbest.map_or(1, usize::from);
+        let options = StreamOptions { nbest, ..args.endpoint.stream_options(true)? };
         let recognizer = args.model.open()?;
         let stop = Interrupt::install();
         let mut screen = Screen::new(args);

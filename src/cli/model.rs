@@ -13,7 +13,7 @@ use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
-use crate::recognizer::{Embedded, LanguageOptions, PhraseOptions, Recognizer};
+use crate::recognizer::{Embedded, HotwordOptions, LanguageOptions, PhraseOptions, Recognizer};
 use crate::text::phrases::Phrases;
 use crate::units::ms_to_samples;
 
@@ -66,8 +66,8 @@ pub(super) struct ModelChoice {
 #[derive(Debug, clap::Args)]
 struct LanguageChoice {
     /// An n-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the
-    /// model's own; with `--lexicon`, and a model whose tokens are phones.
-    #[arg(long, value_name = "FILE", requires = "lexicon", group = "vocabulary")]
+    /// model's own; with a model whose tokens are phones.
+    #[arg(long, value_name = "FILE", group = "vocabulary")]
     lm: Option<PathBuf>,
 
     /// File of phrases (docs/words.md): only these are recognized, in place of the model's own words; requires a
@@ -75,9 +75,18 @@ struct LanguageChoice {
     #[arg(long, value_name = "FILE", group = "vocabulary")]
     phrases: Option<PathBuf>,
 
-    /// How the words of `--lm` are said, a line each: `WORD  P R O N`, as in the CMU Pronouncing
-    /// Dictionary. With `--phrases`: your own words, which go before the English inside the program.
-    #[arg(long, value_name = "FILE", requires = "vocabulary")]
+    /// Words and phrases to prefer, a line each (docs/words.md), with `--lm` or the words of the model itself. With
+    /// `--phrases` give weights in its file instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "phrases")]
+    hotwords: Option<PathBuf>,
+
+    /// The reward of each word of the hotwords, nats: more finds them more often, also where they were not spoken.
+    #[arg(long, value_name = "NATS", requires = "hotwords", default_value_t = HotwordOptions::SCORE)]
+    hotwords_score: f32,
+
+    /// How words are pronounced, a line each: `WORD  P R O N`, as in the CMU Pronouncing Dictionary. Your words go
+    /// before the English inside the program.
+    #[arg(long, value_name = "FILE")]
     lexicon: Option<PathBuf>,
 
     /// Language-model scale: weight of the language model relative to the acoustic scores [default: 0.8].
@@ -118,7 +127,18 @@ impl LanguageChoice {
         if let Some(language) = self.options() {
             return recognizer.with_language_model(&language);
         }
-        let Some(path) = &self.phrases else { return Ok(recognizer) };
+        if let Some(hotwords) = self.hotwords() {
+            return recognizer.with_hotwords(&hotwords, self.lexicon.as_deref());
+        }
+        let Some(path) = &self.phrases else {
+            return match self.lexicon {
+                None => Ok(recognizer),
+                Some(_) => {
+                    let problem = "`--lexicon` has no effect without `--lm`, `--phrases` or `--hotwords`";
+                    Err(Error::new(Stage::Usage, problem))
+                }
+            };
+        };
         let phrases = Phrases::read(path)?;
         phrases.warnings().iter().for_each(|warning| super::say(&format!("warning: {warning}")));
         let pronouncer = pronounce::open(None, self.lexicon.as_deref())?;
@@ -144,14 +164,20 @@ impl LanguageChoice {
     }
 
     fn options(&self) -> Option<LanguageOptions> {
-        let defaults = LanguageOptions::new(self.lm.as_ref()?, self.lexicon.as_ref()?);
+        let defaults = LanguageOptions::new(self.lm.as_ref()?);
         let weights = NgramWeights {
             scale: self.lm_scale.unwrap_or(defaults.weights.scale),
             word_cost: self.word_cost.unwrap_or(defaults.weights.word_cost),
         };
         let beam = self.beam(defaults.beam);
         let blank_bias = self.blank_bias.unwrap_or(defaults.blank_bias);
-        Some(LanguageOptions { weights, blank_bias, beam, ..defaults })
+        let (lexicon, hotwords) = (self.lexicon.clone(), self.hotwords());
+        Some(LanguageOptions { lexicon, hotwords, weights, blank_bias, beam, ..defaults })
+    }
+
+    fn hotwords(&self) -> Option<HotwordOptions> {
+        let score = self.hotwords_score;
+        self.hotwords.as_ref().map(|file| HotwordOptions { score, ..HotwordOptions::new(file) })
     }
 }
 
@@ -224,6 +250,8 @@ impl ModelArgs {
             ("--lm".into(), file(&language.lm)),
             ("--phrases".into(), file(&language.phrases)),
             ("--lexicon".into(), file(&language.lexicon)),
+            ("--hotwords".into(), file(&language.hotwords)),
+            ("--hotwords-score".into(), language.hotwords_score.to_string()),
             ("--other-speech-cost".into(), format!("{:?}", language.other_speech_cost)),
             ("--other-phone-cost".into(), format!("{:?}", language.other_phone_cost)),
             ("--lm-scale".into(), format!("{:?}", language.lm_scale)),

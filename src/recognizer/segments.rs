@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Unit, UnitSpan};
+use crate::decode::{
+    Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, Surroundings, Unit, UnitSpan,
+};
 use crate::text::phrases::Phrases;
 
 use super::meaning::matches;
 use super::stepper::Stepper;
-use super::transcript::{Event, Segment, Word};
+use super::transcript::{Alternative, Event, PhraseMatch, Segment, Word};
 use super::words::WordBuilder;
 
 /// Silence after which a word is considered complete, seconds. If a segment is ended because of its length with less
@@ -27,6 +29,16 @@ const OPEN_SECONDS: f64 = 20.0;
 /// Maximum length of the audio that is replayed after a reset at an endpoint, seconds, but at most half of the
 /// silence: a word may have begun that the network has not emitted yet.
 const MAX_REPLAY: f64 = 0.5;
+
+/// The end of a segment.
+struct Ended<'a> {
+    /// The best units.
+    units: &'a [UnitSpan],
+    /// The units after them, which belong to the next segment.
+    behind: &'a [UnitSpan],
+    /// The best hypotheses, `units` first, if alternatives are requested.
+    hypotheses: Vec<Hypothesis>,
+}
 
 /// Decodes one stream and creates its events.
 pub struct SegmentDecoder {
@@ -179,9 +191,10 @@ impl SegmentDecoder {
 
     /// Ends the segment; the stream continues with a new one.
     pub fn end_segment(&mut self) -> Event {
+        let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment();
         let end = self.duration.unwrap_or_else(|| self.elapsed());
-        self.close(&units, &[], self.decoder.num_frames(), end)
+        self.close(Ended { units: &units, behind: &[], hypotheses }, self.decoder.num_frames(), end)
     }
 
     /// Resets the state for a new stream.
@@ -256,30 +269,35 @@ impl SegmentDecoder {
     /// only the words that no longer change are returned; if there are none, the segment continues.
     fn cut(&mut self, endpoint: Endpoint) -> Option<Event> {
         if endpoint != Endpoint::TooLong {
+            let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment();
-            return Some(self.close_here(&units));
+            return Some(self.close_here(&units, hypotheses));
         }
         let best = self.decoder.best();
         let unfinished = self.unfinished_word(&best).map(|at| best[at].start);
         let open = self.decoder.open_since();
         let Some(first) = unfinished.into_iter().chain(open).min() else {
             // The search keeps its state, since a word may have begun.
+            let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment_before(u64::MAX);
-            return Some(self.close_here(&units));
+            let hypotheses = settled(&units, &hypotheses);
+            return Some(self.close_here(&units, hypotheses));
         };
         let endpointer = self.endpointer.as_mut()?;
         if first <= endpointer.first_frame() {
             return None;
         }
         endpointer.begin_segment_with_label(first);
+        let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment_before(first);
+        let hypotheses = settled(&units, &hypotheses);
         // The segment ends at the start of the first word that is moved to the next one.
         let behind = &best[units.len()..];
         let given = self.words.words(&units, self.open_start, self.duration, self.around(behind));
         let floor = given.last().map_or(self.open_start, |word| word.end);
         let kept = self.words.words(behind, floor, self.duration, self.around(&[]));
         let end = kept.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
-        let closed = self.close(&units, behind, first, end);
+        let closed = self.close(Ended { units: &units, behind, hypotheses }, first, end);
         // The new segment needs a partial with these words although the decoder does not change.
         self.seen_revision = self.seen_revision.wrapping_sub(1);
         Some(closed)
@@ -295,25 +313,22 @@ impl SegmentDecoder {
     }
 
     /// Creates the final segment of `units`; the next one begins with the next frame.
-    fn close_here(&mut self, units: &[UnitSpan]) -> Event {
+    fn close_here(&mut self, units: &[UnitSpan], hypotheses: Vec<Hypothesis>) -> Event {
         if let Some(endpointer) = &mut self.endpointer {
             endpointer.begin_segment();
         }
-        self.close(units, &[], self.decoder.num_frames(), self.elapsed())
+        let ended = Ended { units, behind: &[], hypotheses };
+        self.close(ended, self.decoder.num_frames(), self.elapsed())
     }
 
-    /// Creates the final segment of `units`, which ends at `end` seconds. The units `behind` belong to the next
-    /// segment, which begins with the frame `first`.
-    fn close(&mut self, units: &[UnitSpan], behind: &[UnitSpan], first: u64, end: f64) -> Event {
-        let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
-        let mut words = std::mem::take(&mut self.settled);
-        words.extend(open);
-        let phrases = self.phrases.as_ref().map(|phrases| matches(phrases, &words)).unwrap_or_default();
-        let text = match phrases.is_empty() {
-            true => join(&words),
-            false => phrases.iter().map(|phrase| phrase.text.as_str()).collect::<Vec<_>>().join(" "),
-        };
-        let segment = Segment { text, start: self.start, end: end.max(self.start), words, phrases };
+    /// Creates the final segment, which ends at `end` seconds; the next one begins with the frame `first`.
+    fn close(&mut self, ended: Ended, first: u64, end: f64) -> Event {
+        let Ended { units, behind, hypotheses } = ended;
+        let settled = std::mem::take(&mut self.settled);
+        let (text, words, phrases) = self.text_of(&settled, units, behind);
+        let alternatives = self.alternatives(&settled, &hypotheses, behind);
+        let end = end.max(self.start);
+        let segment = Segment { text, start: self.start, end, words, phrases, alternatives };
         self.seen_revision = self.decoder.revision();
         self.text.clear();
         self.open.clear();
@@ -322,6 +337,44 @@ impl SegmentDecoder {
         self.open_frame = first;
         self.keep_context(units, behind);
         Event::Final(segment)
+    }
+
+    /// The text of a segment, its words and its phrases: the words that were settled before, then `units`.
+    fn text_of(
+        &self,
+        settled: &[Word],
+        units: &[UnitSpan],
+        behind: &[UnitSpan],
+    ) -> (String, Vec<Word>, Vec<PhraseMatch>) {
+        let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
+        let words = [settled, &open].concat();
+        let phrases = self.phrases.as_ref().map(|phrases| matches(phrases, &words)).unwrap_or_default();
+        let text = match phrases.is_empty() {
+            true => join(&words),
+            false => phrases.iter().map(|phrase| phrase.text.as_str()).collect::<Vec<_>>().join(" "),
+        };
+        (text, words, phrases)
+    }
+
+    /// The texts of the best hypotheses, each once, with their probabilities among all of them.
+    fn alternatives(
+        &self,
+        settled: &[Word],
+        hypotheses: &[Hypothesis],
+        behind: &[UnitSpan],
+    ) -> Vec<Alternative> {
+        let sum: f32 = hypotheses.iter().map(|hypothesis| hypothesis.score.exp()).sum();
+        let mut alternatives: Vec<Alternative> = Vec::new();
+        for Hypothesis { score, units } in hypotheses {
+            let (text, words, _) = self.text_of(settled, units, behind);
+            let confidence = score.exp() / sum;
+            // Words that are rejected make no difference.
+            match alternatives.iter_mut().find(|known| known.text == text) {
+                Some(known) => known.confidence += confidence,
+                None => alternatives.push(Alternative { text, confidence, score: *score, words }),
+            }
+        }
+        alternatives
     }
 
     /// Keeps the context by which later words may be rejected: these units and the onsets of labels near the end.
@@ -370,7 +423,14 @@ impl SegmentDecoder {
         let end = self.duration.map_or(self.elapsed(), |duration| duration.min(self.elapsed()));
         let (best, start) = (self.decoder.best(), self.open_start);
         let words = self.words.words(&best, start, self.duration, self.around(&[]));
-        Segment { text: join(&words), start, end: end.max(start), words, phrases: Vec::new() }
+        Segment {
+            text: join(&words),
+            start,
+            end: end.max(start),
+            words,
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 }
 
@@ -396,6 +456,12 @@ pub fn decode_steps(
             return;
         }
     }
+}
+
+/// The hypotheses of units that all of the paths of a search agree on.
+fn settled(units: &[UnitSpan], hypotheses: &[Hypothesis]) -> Vec<Hypothesis> {
+    let only = || Hypothesis { score: 0.0, units: units.to_vec() };
+    hypotheses.first().map(|_| only()).into_iter().collect()
 }
 
 fn join(words: &[Word]) -> String {

@@ -25,11 +25,14 @@ pub struct StreamOptions {
     pub detector: Option<DetectorFactory>,
     /// Whether `Partial` events are created.
     pub partials: bool,
+    /// Texts of each final segment that are given as alternatives, the best first; 1 for the best alone, without
+    /// alternatives.
+    pub nbest: usize,
 }
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { endpoint: None, detector: None, partials: true }
+        Self { endpoint: None, detector: None, partials: true, nbest: 1 }
     }
 }
 
@@ -73,9 +76,10 @@ pub(super) fn stages(
     let Metadata { tokens, decoder, .. } = metadata;
     let words = WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words());
     let spec = model.engine.spec();
-    let mut segments = SegmentDecoder::new(model.decoders.decoder(), words, spec.num_tokens)
-        .with_reset_after_other_speech(decoder.reset_after_other_speech_ms)
-        .with_phrases(model.phrases.clone());
+    let mut segments =
+        SegmentDecoder::new(model.decoders.nbest_decoder(options.nbest)?, words, spec.num_tokens)
+            .with_reset_after_other_speech(decoder.reset_after_other_speech_ms)
+            .with_phrases(model.phrases.clone());
     if !options.partials {
         segments = segments.without_partials();
     }

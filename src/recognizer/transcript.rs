@@ -40,6 +40,24 @@ pub struct Segment {
     /// The recognized phrases, if the vocabulary is a file of phrases; only in a `Final`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phrases: Vec<PhraseMatch>,
+    /// Where they are asked for, the likeliest texts, the best first; of a `Final` only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
+}
+
+/// One of the likeliest texts of a segment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alternative {
+    /// Its words with spaces between, or, where phrases are recognized, as they are to be written.
+    pub text: String,
+    /// Its probability among the alternatives of the segment, 0 to 1.
+    #[serde(serialize_with = "rounded")]
+    pub confidence: f32,
+    /// Its score above that of the best, nats: 0 for the best, below 0 for the others.
+    #[serde(serialize_with = "rounded")]
+    pub score: f32,
+    /// Its words. Their times are those of the best sequence where the alternatives differ in words before.
+    pub words: Vec<Word>,
 }
 
 /// A recognized phrase.

@@ -355,8 +355,14 @@ mod tests {
 
         fn finish(&mut self) -> Vec<Effect> {
             while self.item().is_some() {}
-            let nothing =
-                Segment { text: "one".into(), start: 0.0, end: 1.0, words: Vec::new(), phrases: Vec::new() };
+            let nothing = Segment {
+                text: "one".into(),
+                start: 0.0,
+                end: 1.0,
+                words: Vec::new(),
+                phrases: Vec::new(),
+                alternatives: Vec::new(),
+            };
             let last = RecognizerOutput::Event(Event::Final(nothing));
             self.on(SessionEvent::Output(vec![last, RecognizerOutput::Finished { seconds: 1.0 }]))
         }

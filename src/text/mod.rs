@@ -2,6 +2,7 @@
 
 pub(crate) mod bits;
 pub mod bytes;
+pub mod hotwords;
 pub mod ngram;
 pub mod normalize;
 pub mod numbers;

@@ -24,8 +24,12 @@ pub fn parts_words(c: char) -> bool {
 /// punctuation except apostrophes inside a word. "Twenty-one, don't!" has the words `twenty`, `one` and
 /// `don't`.
 pub fn words(text: &str) -> Vec<String> {
-    fold(text)
-        .split(|c: char| c.is_whitespace() || parts_words(c))
+    split(&fold(text))
+}
+
+/// The words of a text as [`words`] parts them, case kept.
+pub fn split(text: &str) -> Vec<String> {
+    text.split(|c: char| c.is_whitespace() || parts_words(c))
         .map(|word| {
             let word: String = word.chars().filter(|&c| c == '\'' || !is_punctuation(c)).collect();
             word.trim_matches('\'').to_string()

@@ -291,8 +291,14 @@ mod tests {
     #[test]
     fn events_have_words_with_times() {
         let word = Word { word: "one".into(), start: 0.1234, end: 0.5, confidence: 0.9 };
-        let segment =
-            Segment { text: "one".into(), start: 0.0, end: 0.6, words: vec![word], phrases: Vec::new() };
+        let segment = Segment {
+            text: "one".into(),
+            start: 0.0,
+            end: 0.6,
+            words: vec![word],
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        };
         assert_eq!(
             event(None, &Event::Final(segment)),
             r#"{"type":"final","text":"one","start":0.0,"end":0.6,"words":[{"word":"one","start":0.123,"end":0.5,"confidence":0.9}]}"#

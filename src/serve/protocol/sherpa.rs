@@ -149,6 +149,7 @@ impl Protocol for SherpaProtocol {
                     end: seconds,
                     words: Vec::new(),
                     phrases: Vec::new(),
+                    alternatives: Vec::new(),
                 };
                 let last = self.held.take().unwrap_or(nothing);
                 self.send(&last, true, true, actions);
@@ -181,7 +182,14 @@ mod tests {
 
     fn segment(text: &str) -> Segment {
         let word = Word { word: text.into(), start: 1.234, end: 1.5, confidence: 1.0 };
-        Segment { text: text.into(), start: 1.0, end: 1.6, words: vec![word], phrases: Vec::new() }
+        Segment {
+            text: text.into(),
+            start: 1.0,
+            end: 1.6,
+            words: vec![word],
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 
     fn texts(actions: &[Action]) -> Vec<&str> {

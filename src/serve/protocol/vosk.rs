@@ -263,7 +263,14 @@ mod tests {
 
     fn one() -> Segment {
         let word = Word { word: "one".into(), start: 0.36, end: 1.02, confidence: 1.0 };
-        Segment { text: "one".into(), start: 0.0, end: 1.2, words: vec![word], phrases: Vec::new() }
+        Segment {
+            text: "one".into(),
+            start: 0.0,
+            end: 1.2,
+            words: vec![word],
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 
     #[test]

@@ -293,6 +293,7 @@ mod tests {
             end: 1.0,
             words: vec![],
             phrases: Vec::new(),
+            alternatives: Vec::new(),
         }))
     }
 

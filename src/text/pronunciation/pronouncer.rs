@@ -115,6 +115,12 @@ impl Pronouncer {
         Ok(self)
     }
 
+    /// The same pronouncer without guesses.
+    pub fn without_guesser(mut self) -> Self {
+        self.guesser = None;
+        self
+    }
+
     /// The pronunciations of a word, the most probable first. Case matters only for initialisms.
     ///
     /// # Errors

@@ -390,7 +390,7 @@ mod tests {
     fn segment(text: &str, start: f64, end: f64) -> Segment {
         let word = Word { word: text.into(), start: start + 0.5, end: end - 0.5, confidence: 1.0 };
         let words = if text.is_empty() { vec![] } else { vec![word] };
-        Segment { text: text.into(), start, end, words, phrases: Vec::new() }
+        Segment { text: text.into(), start, end, words, phrases: Vec::new(), alternatives: Vec::new() }
     }
 
     fn append(seconds: f64) -> Value {
