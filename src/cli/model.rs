@@ -65,8 +65,8 @@ pub(super) struct ModelChoice {
 /// The options for the words that are recognized in place of the model's own.
 #[derive(Debug, clap::Args)]
 struct LanguageChoice {
-    /// An n-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the
-    /// model's own; with a model whose tokens are phones.
+    /// N-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the model's
+    /// own; requires a model whose tokens are phones [default with --model english: the embedded one].
     #[arg(long, value_name = "FILE", group = "vocabulary")]
     lm: Option<PathBuf>,
 
@@ -75,40 +75,40 @@ struct LanguageChoice {
     #[arg(long, value_name = "FILE", group = "vocabulary")]
     phrases: Option<PathBuf>,
 
-    /// Words and phrases to prefer, a line each (docs/words.md), with `--lm` or the words of the model itself. With
-    /// `--phrases` give weights in its file instead.
+    /// File of words and phrases to prefer (docs/words.md), with `--lm` or the words of the model itself. A file of
+    /// `--phrases` has weights instead.
     #[arg(long, value_name = "FILE", conflicts_with = "phrases")]
     hotwords: Option<PathBuf>,
 
-    /// The reward of each word of the hotwords, nats: more finds them more often, also where they were not spoken.
+    /// Reward of each word of the hotwords, nats: a larger value finds them more often, also where they were not spoken.
     #[arg(long, value_name = "NATS", requires = "hotwords", default_value_t = HotwordOptions::SCORE)]
     hotwords_score: f32,
 
-    /// How words are pronounced, a line each: `WORD  P R O N`, as in the CMU Pronouncing Dictionary. Your words go
-    /// before the English inside the program.
+    /// File of pronunciations, a line each: `WORD  P R O N`, as in the CMU Pronouncing Dictionary. It takes precedence
+    /// over the embedded English.
     #[arg(long, value_name = "FILE")]
     lexicon: Option<PathBuf>,
 
     /// Language-model scale: weight of the language model relative to the acoustic scores [default: 0.8].
-    #[arg(long, value_name = "NUMBER", requires = "lm", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     lm_scale: Option<f32>,
 
     /// Word insertion penalty, nats: a negative value favors more words [default: 1 with --lm, 0 with --phrases].
-    #[arg(long, value_name = "NATS", requires = "vocabulary", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NATS", allow_hyphen_values = true)]
     word_cost: Option<f32>,
 
     /// Bias added to the log-probability of the blank, nats: a negative value, a blank penalty, reduces deletions
     /// [default: -2 with --lm, -4 with --phrases].
-    #[arg(long, value_name = "NATS", requires = "vocabulary", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NATS", allow_hyphen_values = true)]
     blank_bias: Option<f32>,
 
     /// Beam width, nats: hypotheses whose score is worse than the best one's by more than this are pruned; a wider
     /// beam is more accurate and slower [default: 12 with --lm, 40 with --phrases].
-    #[arg(long, value_name = "NATS", requires = "vocabulary")]
+    #[arg(long, value_name = "NATS")]
     beam: Option<f32>,
 
     /// Maximum number of active hypotheses [default: 2000 with --lm, 5000 with --phrases].
-    #[arg(long, value_name = "N", requires = "vocabulary", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_active: Option<u32>,
 
     /// With `--phrases`: penalty for recognizing a stretch of speech as other than the phrases, nats [default: 8].
@@ -122,27 +122,44 @@ struct LanguageChoice {
 }
 
 impl LanguageChoice {
-    /// Returns the recognizer with the words of the options, or unchanged if none is given.
-    fn apply(&self, recognizer: Recognizer) -> Result<Recognizer> {
-        if let Some(language) = self.options() {
-            return recognizer.with_language_model(&language);
-        }
-        if let Some(hotwords) = self.hotwords() {
-            return recognizer.with_hotwords(&hotwords, self.lexicon.as_deref());
+    /// Returns the recognizer with the words of the options, or unchanged if none is given. The embedded model of
+    /// English has a language model too, which is used unless there are phrases.
+    fn apply(&self, recognizer: Recognizer, source: ModelSource<'_>) -> Result<Recognizer> {
+        let is_english = matches!(source, ModelSource::Embedded(Embedded::English));
+        if self.lm.is_some() || is_english && self.phrases.is_none() {
+            return recognizer.with_language_model(&self.options());
         }
         let Some(path) = &self.phrases else {
-            return match self.lexicon {
+            self.check_unused()?;
+            return match self.hotwords() {
+                Some(hotwords) => recognizer.with_hotwords(&hotwords, self.lexicon.as_deref()),
                 None => Ok(recognizer),
-                Some(_) => {
-                    let problem = "`--lexicon` has no effect without `--lm`, `--phrases` or `--hotwords`";
-                    Err(Error::new(Stage::Usage, problem))
-                }
             };
         };
         let phrases = Phrases::read(path)?;
         phrases.warnings().iter().for_each(|warning| super::say(&format!("warning: {warning}")));
         let pronouncer = pronounce::open(None, self.lexicon.as_deref())?;
         recognizer.with_phrases(phrases, &pronouncer, &self.phrase_options())
+    }
+
+    /// Refuses options that have no effect with the words of the model itself.
+    fn check_unused(&self) -> Result<()> {
+        let given = [
+            ("--lexicon", self.lexicon.is_some() && self.hotwords.is_none()),
+            ("--lm-scale", self.lm_scale.is_some()),
+            ("--word-cost", self.word_cost.is_some()),
+            ("--blank-bias", self.blank_bias.is_some()),
+            ("--beam", self.beam.is_some()),
+            ("--max-active", self.max_active.is_some()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((option, _)) => {
+                let problem =
+                    format!("`{option}` has no effect without `--lm`, `--phrases` or `--model english`");
+                Err(Error::new(Stage::Usage, problem))
+            }
+        }
     }
 
     fn phrase_options(&self) -> PhraseOptions {
@@ -163,8 +180,8 @@ impl LanguageChoice {
         }
     }
 
-    fn options(&self) -> Option<LanguageOptions> {
-        let defaults = LanguageOptions::new(self.lm.as_ref()?);
+    fn options(&self) -> LanguageOptions {
+        let defaults = self.lm.as_ref().map_or_else(LanguageOptions::english, LanguageOptions::new);
         let weights = NgramWeights {
             scale: self.lm_scale.unwrap_or(defaults.weights.scale),
             word_cost: self.word_cost.unwrap_or(defaults.weights.word_cost),
@@ -172,7 +189,7 @@ impl LanguageChoice {
         let beam = self.beam(defaults.beam);
         let blank_bias = self.blank_bias.unwrap_or(defaults.blank_bias);
         let (lexicon, hotwords) = (self.lexicon.clone(), self.hotwords());
-        Some(LanguageOptions { lexicon, hotwords, weights, blank_bias, beam, ..defaults })
+        LanguageOptions { lexicon, hotwords, weights, blank_bias, beam, ..defaults }
     }
 
     fn hotwords(&self) -> Option<HotwordOptions> {
@@ -195,7 +212,7 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model, with the words of the options.
     pub fn open(&self) -> Result<Recognizer> {
-        let recognizer = self.language.apply(self.open_network()?)?;
+        let recognizer = self.language.apply(self.open_network()?, self.source())?;
         recognizer.notes().iter().for_each(|note| print_note(note));
         Ok(recognizer)
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::embedded::Embedded;
 use super::hotwords::{HotwordOptions, ListedHotwords};
 use super::open::Recognizer;
 use super::pronunciations::{Spoken, english};
@@ -18,8 +19,9 @@ use crate::text::ngram::NgramModel;
 /// The files and weights of open dictation.
 #[derive(Clone, Debug)]
 pub struct LanguageOptions {
-    /// The n-gram model: a file of `hearken lm`, or ARPA. Its words are those that are recognized.
-    pub language_model: PathBuf,
+    /// The n-gram model: a file of `hearken lm`, or ARPA; `None` is the embedded model of English. Its words are those
+    /// that are recognized.
+    pub language_model: Option<PathBuf>,
     /// How words are spoken, as in the CMU Pronouncing Dictionary: a word and its phones a line. It goes before the
     /// English inside the program.
     pub lexicon: Option<PathBuf>,
@@ -37,8 +39,13 @@ impl LanguageOptions {
     /// A language model with weights that were chosen on read and on spoken English, for a network whose tokens are
     /// the phones of English.
     pub fn new(language_model: impl Into<PathBuf>) -> Self {
+        Self { language_model: Some(language_model.into()), ..Self::english() }
+    }
+
+    /// The embedded language model of English (feature `english`), with the same weights.
+    pub fn english() -> Self {
         Self {
-            language_model: language_model.into(),
+            language_model: None,
             lexicon: None,
             hotwords: None,
             weights: NgramWeights { scale: 0.8, word_cost: 1.0 },
@@ -99,7 +106,10 @@ impl Recognizer {
     /// language model has a pronunciation, or a hotword has none.
     pub fn with_language_model(self, options: &LanguageOptions) -> Result<Self> {
         options.check()?;
-        let model = NgramModel::read(&options.language_model)?;
+        let model = match &options.language_model {
+            Some(path) => NgramModel::read(path)?,
+            None => NgramModel::from_bytes(Embedded::English.language_model()?)?,
+        };
         let Words { lexicon, hotwords, unknown, guesses } = self.words_of(options, &model)?;
         let names = Arc::clone(lexicon.names());
         let ngrams = NgramLanguageModel::new(model, names.iter().map(String::as_str), options.weights);
@@ -165,8 +175,12 @@ impl Recognizer {
             lexicon.extend(ways.into_iter().map(|labels| (labels, id)));
         }
         if unknown.len() == num_words {
-            let problem = format!("none of its {num_words} words has a pronunciation");
-            return Err(Error::new(Stage::Text, problem).in_file(&options.language_model));
+            let problem = format!("none of the {num_words} words of the language model has a pronunciation");
+            let error = Error::new(Stage::Text, problem);
+            return Err(match &options.language_model {
+                Some(path) => error.in_file(path),
+                None => error,
+            });
         }
         // Every word of the hotwords is spoken.
         let graph = listed.as_ref().map(|listed| listed.graph(|at| ids[at].unwrap_or(WordId(u32::MAX))));
@@ -199,15 +213,16 @@ fn add_english(
     spoken.add_english(english, required, unspoken)
 }
 
-/// A note about the words that have no pronunciation.
+/// A note about the words of a file that have no pronunciation.
 fn unknown_note(options: &LanguageOptions, known: usize, unknown: &[String]) -> Option<String> {
+    let path = options.language_model.as_deref()?;
     let some = unknown.iter().take(5).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let note = || {
         format!(
             "{} of the {} words of {} have no pronunciation and cannot be recognized: {some}{}",
             unknown.len(),
             known + unknown.len(),
-            quoted(&options.language_model),
+            quoted(path),
             if unknown.len() > 5 { ", …" } else { "" }
         )
     };
