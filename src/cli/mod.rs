@@ -2,6 +2,7 @@
 //! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage, 130
 //! interrupted.
 
+mod align;
 mod average;
 mod endpoint;
 mod evaluate;
@@ -58,6 +59,8 @@ struct Cli {
 enum Command {
     /// Print what is said in recordings.
     Transcribe(transcribe::Args),
+    /// Find when each word of a known text is said.
+    Align(Box<align::Args>),
     /// Print what is said into the microphone, while it is said.
     Listen(listen::Args),
     /// Measure error rates and speed on recordings whose text is known.
@@ -140,6 +143,7 @@ pub fn run() -> ExitCode {
     };
     exit_code(match command {
         Command::Transcribe(args) => transcribe::run(&args),
+        Command::Align(args) => align::run(&args),
         Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         #[cfg(feature = "train")]

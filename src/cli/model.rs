@@ -17,9 +17,9 @@ use crate::recognizer::{LanguageOptions, PhraseOptions, Recognizer};
 use crate::text::phrases::Phrases;
 use crate::units::ms_to_samples;
 
-/// Which model, and what runs it.
+/// Which network, and what runs it.
 #[derive(Debug, clap::Args)]
-pub(super) struct ModelChoice {
+pub(super) struct NetworkChoice {
     /// The model: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
     /// states; without it the digits model inside the program.
     #[arg(long, value_name = "MODEL")]
@@ -37,6 +37,13 @@ pub(super) struct ModelChoice {
     /// A state of a foreign model: its input and the output that answers it. Several may be given.
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     pub states: Vec<(String, String)>,
+}
+
+/// Which model, and for which words.
+#[derive(Debug, clap::Args)]
+pub(super) struct ModelChoice {
+    #[command(flatten)]
+    pub network: NetworkChoice,
 
     #[command(flatten)]
     language: LanguageChoice,
@@ -146,12 +153,15 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model, for the words of a language model where one is given.
     pub fn open(&self) -> Result<Recognizer> {
-        let recognizer = self.language.apply(self.open_network()?)?;
+        let recognizer = self.language.apply(self.network.open()?)?;
         recognizer.notes().iter().for_each(|note| print_note(note));
         Ok(recognizer)
     }
+}
 
-    fn open_network(&self) -> Result<Recognizer> {
+impl NetworkChoice {
+    /// Opens the model, for its own words.
+    pub fn open(&self) -> Result<Recognizer> {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
         match &self.model {
@@ -174,7 +184,7 @@ impl ModelArgs {
 
     /// What transcripts depend on, by option; chunks do not change them.
     pub fn settings(&self) -> BTreeMap<String, String> {
-        let ModelChoice { model, engine, tokens, states, language } = &self.choice;
+        let ModelChoice { network: NetworkChoice { model, engine, tokens, states }, language } = &self.choice;
         let file = |path: &Option<PathBuf>| match path {
             None => "not given".into(),
             Some(path) => {
@@ -206,7 +216,7 @@ impl ModelArgs {
 
     /// The name of the engine that was asked for.
     pub fn engine_name(&self) -> &str {
-        self.choice.engine.unwrap_or_default().name()
+        self.choice.network.engine.unwrap_or_default().name()
     }
 
     /// Samples of a chunk.

@@ -209,7 +209,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let problem = format!("{address} is reached from outside, and the Wyoming protocol knows no token");
         return Err(Error::new(Stage::Usage, problem).hint("say --insecure, behind a firewall").into());
     }
-    let languages = match &args.model.model {
+    let languages = match &args.model.network.model {
         _ if !args.language.is_empty() => args.language.clone(),
         None => vec!["en".into()],
         Some(_) if args.wyoming.is_some() => {

@@ -1,7 +1,7 @@
 //! `hearken transcribe PATH…`
 
 mod files;
-mod inputs;
+pub(super) mod inputs;
 mod journal;
 mod progress;
 mod source;
@@ -183,12 +183,16 @@ fn place<'a>(args: &'a Args, inputs: &Inputs) -> Result<Place<'a>> {
         Place::Stream(_) if inputs.several && !args.format.holds_several() => {
             wrong(format!("a {name} file holds one recording: give --out DIR or --beside"))
         }
+        Place::Stream(Some(path)) => {
+            inputs::check_targets(&[path.to_path_buf()], &inputs.list, &inputs.manifests)?;
+            Ok(place)
+        }
         _ => Ok(place),
     }
 }
 
 /// Whether a name is that of a folder: one that is there, or whose last part has no ending.
-fn is_folder(path: &Path) -> bool {
+pub(super) fn is_folder(path: &Path) -> bool {
     match std::fs::metadata(path) {
         Ok(found) => found.is_dir(),
         Err(_) => path.extension().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/"),

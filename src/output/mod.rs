@@ -1,5 +1,6 @@
 //! What was recognized, as text: a format a file.
 
+pub mod alignment;
 mod ctm;
 mod cues;
 pub mod json;

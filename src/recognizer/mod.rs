@@ -7,6 +7,7 @@
 //! [`Stream`] runs the three stages one after the other where it is called; [`pipeline`] runs
 //! them, and the reading of the audio, on threads of their own.
 
+pub mod alignment;
 mod builder;
 pub mod detector;
 pub mod embedded;
@@ -18,6 +19,7 @@ mod meaning;
 mod open;
 mod phrases;
 pub mod pipeline;
+mod reference;
 pub mod segments;
 pub mod silero;
 pub mod stepper;
@@ -25,12 +27,14 @@ pub mod stream;
 pub mod transcript;
 pub mod words;
 
+pub use alignment::{AlignedToken, AlignedWord, Alignment, TimeSpan};
 pub use builder::RecognizerBuilder;
 pub use detector::{DetectorFactory, SpeechDetector};
 pub use language::LanguageOptions;
 pub use open::Recognizer;
 pub use phrases::PhraseOptions;
 pub use pipeline::Pipeline;
+pub use reference::Reference;
 pub use stream::{Stream, StreamOptions, step_batch};
 pub use transcript::{Event, PhraseMatch, Segment, SlotValue, Word, final_text};
 pub use words::{FrameClock, WordBuilder};

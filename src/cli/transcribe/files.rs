@@ -1,14 +1,13 @@
 //! Transcripts in files of their own: several recordings at a time, in whatever order they end, with
 //! a journal by which a run that was stopped goes on.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::inputs::{Folder, Input, targets};
+use super::inputs::{self, Folder, Input, targets};
 use super::journal::{Done, Journal, Settings, Stamp};
 use super::progress::{self, Progress};
 use super::{Args, Job, stopped, warn};
@@ -51,14 +50,12 @@ struct Finished {
 
 /// Transcribes all recordings, each into a file of its own.
 pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outcome, Stop> {
-    let inputs = &job.inputs.list;
-    let mut tasks: Vec<Task> = inputs
-        .iter()
-        .zip(targets(inputs, folder, job.args.format.extension()))
-        .map(|(input, target)| Task { input, target, stamp: Stamp::of(&input.path) })
-        .collect();
-    check_targets(job, &tasks)?;
-    let home = home(folder, inputs);
+    let list = &job.inputs.list;
+    let files = targets(list, folder, job.args.format.extension());
+    inputs::check_targets(&files, list, &job.inputs.manifests)?;
+    let task = |(input, target)| Task { input, target, stamp: Stamp::of(&input.path) };
+    let mut tasks: Vec<Task> = list.iter().zip(files).map(task).collect();
+    let home = home(folder, list);
     std::fs::create_dir_all(&home).map_err(|e| io_error(Stage::Output, &home, e))?;
     // Before the journal is begun anew, since it is what --resume goes on by.
     if !job.args.resume && !job.args.overwrite {
@@ -113,28 +110,6 @@ fn home(folder: &Folder, inputs: &[Input]) -> PathBuf {
         Folder::Beside => inputs.first().and_then(|input| input.path.parent()).unwrap_or(Path::new("")),
     };
     if home.as_os_str().is_empty() { PathBuf::from(".") } else { home.into() }
-}
-
-/// Refuses transcripts that would be written over recordings, manifests or each other.
-fn check_targets(job: &Job, tasks: &[Task]) -> Result<()> {
-    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    let sources = tasks.iter().map(|task| task.input.path.as_path());
-    let sources: HashSet<PathBuf> =
-        sources.chain(job.inputs.manifests.iter().map(PathBuf::as_path)).map(real).collect();
-    let mut taken = HashSet::new();
-    for Task { target, input, .. } in tasks {
-        let wrong = |problem: &str| Error::new(Stage::Usage, problem.to_string()).in_file(target);
-        if sources.contains(&real(target)) {
-            return Err(wrong("the transcript would be written over a recording or manifest")
-                .hint("choose another --format, or a folder for --out"));
-        }
-        if !taken.insert(target) {
-            return Err(
-                wrong("two recordings would have this transcript").hint(format!("one is {}", input.name()))
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Refuses to replace files that no run before has written.

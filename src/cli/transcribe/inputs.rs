@@ -1,6 +1,6 @@
 //! What is to be transcribed: files, folders, patterns and manifests, as a list of recordings.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -19,25 +19,29 @@ const EXTENSIONS: [&str; 25] = [
 
 /// A recording, or a part of one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Input {
+pub(in crate::cli) struct Input {
     /// `-` is standard input.
     pub path: PathBuf,
     /// The part of it that a manifest names.
     pub part: Option<Part>,
     /// Where its transcript goes below a folder, with the recording's ending.
     pub below: PathBuf,
+    /// What is said in it, as a manifest has it; empty elsewhere.
+    pub text: String,
 }
 
 /// A part of a recording, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Part {
+pub(in crate::cli) struct Part {
     pub offset: f64,
     pub duration: Option<f64>,
 }
 
 impl Input {
-    fn file(path: &Path, below: &Path) -> Self {
-        Self { path: path.into(), part: None, below: below.into() }
+    /// A whole recording.
+    pub fn file(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or(OsStr::new("recording"));
+        Self { path: path.into(), part: None, below: name.into(), text: String::new() }
     }
 
     /// Whether it is standard input.
@@ -64,7 +68,7 @@ fn is_stdin(path: &Path) -> bool {
 
 /// The recordings that the command line names.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub(in crate::cli) struct Inputs {
     pub list: Vec<Input>,
     /// Whether there could be several, so that each is to be named.
     pub several: bool,
@@ -90,16 +94,15 @@ impl Inputs {
 
     fn add(&mut self, path: &Path, raw: bool) -> Result<()> {
         if is_stdin(path) {
-            self.list.push(Input::file(path, Path::new("stdin")));
+            self.list.push(Input { below: "stdin".into(), ..Input::file(path) });
         } else if path.is_dir() {
             self.add_folder(path, raw)?;
         } else if path.exists() || !is_pattern(path) {
-            let is_manifest = has_extension(path, &["jsonl", "json"]) && !raw;
-            if is_manifest {
+            if is_manifest(path) && !raw {
                 return self.add_manifest(path);
             }
             // What is not there is named when it is its turn, as other files that cannot be read.
-            self.list.push(Input::file(path, Path::new(path.file_name().unwrap_or(OsStr::new("recording")))));
+            self.list.push(Input::file(path));
         } else {
             self.add_pattern(path, raw)?;
         }
@@ -147,7 +150,8 @@ impl Inputs {
                 continue;
             }
             if raw || has_extension(path, &EXTENSIONS) {
-                self.list.push(Input::file(path, path.strip_prefix(folder).unwrap_or(path)));
+                let below = path.strip_prefix(folder).unwrap_or(path).to_path_buf();
+                self.list.push(Input { below, ..Input::file(path) });
             } else {
                 let ending =
                     path.extension().map_or("no ending".into(), |e| format!(".{}", e.to_string_lossy()));
@@ -186,7 +190,7 @@ impl Inputs {
             let relative = entry.audio.strip_prefix(folder).ok().filter(|path| stays_below(path));
             let name = Path::new(entry.audio.file_name().unwrap_or(OsStr::new("recording")));
             let below = relative.unwrap_or(name).to_path_buf();
-            self.list.push(Input { path: entry.audio, part, below });
+            self.list.push(Input { path: entry.audio, part, below, text: entry.text });
         }
         Ok(())
     }
@@ -194,6 +198,11 @@ impl Inputs {
 
 fn stays_below(path: &Path) -> bool {
     path.components().all(|component| matches!(component, std::path::Component::Normal(_)))
+}
+
+/// Whether a file is a manifest by its name.
+pub(in crate::cli) fn is_manifest(path: &Path) -> bool {
+    has_extension(path, &["jsonl", "json"])
 }
 
 fn is_pattern(path: &Path) -> bool {
@@ -222,7 +231,7 @@ fn no_entry(folder: &Path, error: walkdir::Error) -> Error {
 
 /// Where transcripts go.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Folder {
+pub(in crate::cli) enum Folder {
     /// Below this folder, as the recordings lie below the folder or manifest that was named.
     Below(PathBuf),
     /// Each beside its recording.
@@ -231,7 +240,7 @@ pub(super) enum Folder {
 
 /// The transcripts' files, in the order of the recordings. Recordings whose transcripts would have the
 /// same name keep their own ending (`a.mp3.srt`), and are numbered where that is not enough.
-pub(super) fn targets(inputs: &[Input], folder: &Folder, extension: &str) -> Vec<PathBuf> {
+pub(in crate::cli) fn targets(inputs: &[Input], folder: &Folder, extension: &str) -> Vec<PathBuf> {
     let place = |input: &Input| match folder {
         Folder::Below(folder) => folder.join(&input.below),
         Folder::Beside => input.path.clone(),
@@ -255,6 +264,31 @@ pub(super) fn targets(inputs: &[Input], folder: &Folder, extension: &str) -> Vec
         if *number == 1 { name } else { with(input, &format!("-{number}")) }
     };
     inputs.iter().map(target).collect()
+}
+
+/// Refuses files of results that would be written over recordings, manifests or each other; the file at each
+/// place is that of the recording at the same place.
+pub(in crate::cli) fn check_targets(
+    targets: &[PathBuf],
+    list: &[Input],
+    manifests: &[PathBuf],
+) -> Result<()> {
+    let real = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let sources: HashSet<PathBuf> = list.iter().map(|input| &input.path).chain(manifests).map(real).collect();
+    let mut taken = HashSet::new();
+    for (number, target) in targets.iter().enumerate() {
+        let wrong = |problem: &str| Error::new(Stage::Usage, problem.to_string()).in_file(target);
+        if sources.contains(&real(target)) {
+            return Err(wrong("the result would be written over a recording or manifest")
+                .hint("choose another --format, or another place by --out"));
+        }
+        if !taken.insert(target) {
+            let name = list.get(number).map(Input::name).unwrap_or_default();
+            let problem = "the results of two recordings would be in this file";
+            return Err(wrong(problem).hint(format!("one is {name}")));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -320,7 +354,7 @@ mod tests {
 
     #[test]
     fn transcripts_of_one_name_keep_their_endings() {
-        let input = |path: &str| Input::file(Path::new(path), Path::new(path));
+        let input = |path: &str| Input { below: path.into(), ..Input::file(Path::new(path)) };
         let inputs = ["a.wav", "a.mp3", "b/a.wav", "c.d.wav", "a.wav", "a.wav"].map(input);
         let found = targets(&inputs, &Folder::Beside, "txt");
         let expected = ["a.wav.txt", "a.mp3.txt", "b/a.txt", "c.d.txt", "a.wav-2.txt", "a.wav-3.txt"];
