@@ -14,6 +14,7 @@ use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use crate::recognizer::{LanguageOptions, PhraseOptions, Recognizer};
+use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 use crate::units::ms_to_samples;
 
@@ -47,6 +48,11 @@ pub(super) struct ModelChoice {
 
     #[command(flatten)]
     language: LanguageChoice,
+
+    /// How numbers are written in final results, in English: `twenty five` or 25. A joined number is one word from
+    /// the start of its first word to the end of its last. Phrases are written as in their file.
+    #[arg(long, value_name = "HOW", default_value = "words", conflicts_with = "phrases")]
+    pub numbers: Numbers,
 }
 
 /// Which words are recognized in place of the model's own.
@@ -153,7 +159,7 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model, for the words of a language model where one is given.
     pub fn open(&self) -> Result<Recognizer> {
-        let recognizer = self.language.apply(self.network.open()?)?;
+        let recognizer = self.language.apply(self.network.open()?)?.with_numbers(self.numbers);
         recognizer.notes().iter().for_each(|note| print_note(note));
         Ok(recognizer)
     }
@@ -184,7 +190,8 @@ impl ModelArgs {
 
     /// What transcripts depend on, by option; chunks do not change them.
     pub fn settings(&self) -> BTreeMap<String, String> {
-        let ModelChoice { network: NetworkChoice { model, engine, tokens, states }, language } = &self.choice;
+        let ModelChoice { network: NetworkChoice { model, engine, tokens, states }, language, numbers } =
+            &self.choice;
         let file = |path: &Option<PathBuf>| match path {
             None => "not given".into(),
             Some(path) => {
@@ -204,6 +211,7 @@ impl ModelArgs {
             ("--lm".into(), file(&language.lm)),
             ("--phrases".into(), file(&language.phrases)),
             ("--lexicon".into(), file(&language.lexicon)),
+            ("--numbers".into(), numbers.name().into()),
             ("--other-speech-cost".into(), format!("{:?}", language.other_speech_cost)),
             ("--other-phone-cost".into(), format!("{:?}", language.other_phone_cost)),
             ("--lm-scale".into(), format!("{:?}", language.lm_scale)),
@@ -212,6 +220,11 @@ impl ModelArgs {
             ("--beam".into(), format!("{:?}", language.beam)),
             ("--max-active".into(), format!("{:?}", language.max_active)),
         ])
+    }
+
+    /// How numbers are written.
+    pub fn numbers(&self) -> Numbers {
+        self.choice.numbers
     }
 
     /// The name of the engine that was asked for.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{LanguageOptions, Recognizer};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::Result;
+use crate::text::numbers::Numbers;
 
 /// Opens a [`Recognizer`] of chosen model and engine; made by [`Recognizer::builder`].
 ///
@@ -24,6 +25,7 @@ pub struct RecognizerBuilder {
     engine: Option<EngineKind>,
     options: EngineOptions,
     language: Option<LanguageOptions>,
+    numbers: Numbers,
 }
 
 impl RecognizerBuilder {
@@ -70,6 +72,12 @@ impl RecognizerBuilder {
         self
     }
 
+    /// Which numbers are written in digits in `Final` events; without it none are.
+    pub fn numbers(mut self, numbers: Numbers) -> Self {
+        self.numbers = numbers;
+        self
+    }
+
     /// Reads the model.
     ///
     /// # Errors
@@ -80,10 +88,11 @@ impl RecognizerBuilder {
             Some(path) => Recognizer::open_any(path, self.engine, self.tokens.as_deref(), &self.options)?,
             None => Recognizer::embedded(self.engine.unwrap_or_default(), &self.options)?,
         };
-        match &self.language {
-            Some(language) => recognizer.with_language_model(language),
-            None => Ok(recognizer),
-        }
+        let recognizer = match &self.language {
+            Some(language) => recognizer.with_language_model(language)?,
+            None => recognizer,
+        };
+        Ok(recognizer.with_numbers(self.numbers))
     }
 }
 

@@ -16,6 +16,7 @@ mod language;
 mod load;
 mod loaded_model;
 mod meaning;
+mod numbers;
 mod open;
 mod phrases;
 pub mod pipeline;

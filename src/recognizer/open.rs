@@ -8,6 +8,7 @@ use crate::decode::DecoderFactory;
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Result, Stage};
 use crate::onnx::{self, Metadata, OnnxFile};
+use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
 use super::embedded;
@@ -171,6 +172,15 @@ impl Recognizer {
     /// With the meaning of what is said.
     pub(super) fn with_phrase_graph(mut self, phrases: Arc<Phrases>) -> Self {
         self.model.phrases = Some(phrases);
+        self
+    }
+
+    /// The same recognizer, which writes numbers in digits in `Final` events (`twenty five` as `25`), as English
+    /// says them; partial ones have the words as they are said. Phrases are written as their file says, whatever
+    /// is chosen here.
+    #[must_use]
+    pub fn with_numbers(mut self, numbers: Numbers) -> Self {
+        self.model.numbers = numbers;
         self
     }
 

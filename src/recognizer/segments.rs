@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Unit, UnitSpan};
+use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
 use super::meaning::matches;
+use super::numbers::in_digits;
 use super::stepper::Stepper;
 use super::transcript::{Event, Segment, Word};
 use super::words::WordBuilder;
@@ -66,6 +68,8 @@ pub struct SegmentDecoder {
     open: Vec<Unit>,
     /// What the words of a segment mean, where phrases are recognized.
     phrases: Option<Arc<Phrases>>,
+    /// Which numbers are written in digits in finals.
+    numbers: Numbers,
 }
 
 impl SegmentDecoder {
@@ -94,6 +98,7 @@ impl SegmentDecoder {
             text: String::new(),
             open: Vec::new(),
             phrases: None,
+            numbers: Numbers::default(),
         }
     }
 
@@ -120,6 +125,12 @@ impl SegmentDecoder {
     /// With the meaning of a segment's words.
     pub fn with_phrases(mut self, phrases: Option<Arc<Phrases>>) -> Self {
         self.phrases = phrases;
+        self
+    }
+
+    /// Writes numbers in digits in finals, unless phrases are recognized.
+    pub fn with_numbers(mut self, numbers: Numbers) -> Self {
+        self.numbers = numbers;
         self
     }
 
@@ -305,6 +316,9 @@ impl SegmentDecoder {
         let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
         let mut words = std::mem::take(&mut self.settled);
         words.extend(open);
+        if self.phrases.is_none() {
+            words = in_digits(words, self.numbers);
+        }
         let phrases = self.phrases.as_ref().map(|phrases| matches(phrases, &words)).unwrap_or_default();
         let text = match phrases.is_empty() {
             true => join(&words),

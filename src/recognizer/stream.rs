@@ -77,7 +77,8 @@ pub(super) fn stages(
     let spec = model.engine.spec();
     let mut segments = SegmentDecoder::new(model.decoders.decoder(), words, spec.num_tokens)
         .with_reset_after_other_speech(decoder.reset_after_other_speech_ms)
-        .with_phrases(model.phrases.clone());
+        .with_phrases(model.phrases.clone())
+        .with_numbers(model.numbers);
     if !options.partials {
         segments = segments.without_partials();
     }

@@ -124,9 +124,24 @@ pub enum Numbers {
     All,
 }
 
+impl Numbers {
+    /// All choices.
+    pub const ALL: [Self; 3] = [Self::Words, Self::Digits, Self::All];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Words => "words",
+            Self::Digits => "digits",
+            Self::All => "all",
+        }
+    }
+}
+
 /// A piece of a text in which numbers are written in digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
+    /// As it is written.
     pub text: String,
     /// The words that it stands for.
     pub words: std::ops::Range<usize>,
