@@ -17,63 +17,62 @@ use crate::recognizer::alignment::MIN_CONFIDENCE;
 use crate::recognizer::{Alignment, Recognizer};
 use crate::text::pronunciation::Pronouncer;
 
-/// Find when each word of a known text is said (forced alignment).
+/// Align recordings with their known texts: when is each word and phone spoken?
 ///
-/// Words and the tokens of the model (phones, letters) with start, end and confidence. The model is one that
-/// was trained by CTC. The pronunciations of a word are those of --lexicon, else of the model's own lexicon, else,
-/// where the model's tokens are phones of English, of the English dictionary inside the program, else guessed,
-/// which is said. Words that fit badly, and speech that the text does not have, are named on standard error.
+/// Prints words and the tokens of the model (phones, letters) with start, end and confidence. The model has to be
+/// trained with CTC. The pronunciations of a word are taken from --lexicon, else from the model's lexicon, else, if
+/// the model's tokens are phones of English, from the English dictionary inside the program; else they are guessed,
+/// which a note reports. Words that do not fit and speech without text are reported on standard error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken align pi.wav 'three one four one five'\n  \
     hearken align --model english.onnx talk.wav talk.txt --format textgrid --out talk.TextGrid\n  \
     hearken align --model english.onnx corpus.jsonl --format ctm --out corpus.ctm")]
 pub(super) struct Args {
-    /// A recording, or a manifest (.jsonl: an object a line with `audio_filepath` and `text`); `-` is standard
-    /// input.
+    /// Recording, or manifest (.jsonl, an object per line with `audio_filepath` and `text`); `-` is standard input.
     #[arg(value_name = "AUDIO|MANIFEST")]
     path: PathBuf,
 
-    /// What is said in the recording: the name of a text file, `-` for standard input, or the words themselves.
-    /// A manifest has the texts of its recordings.
+    /// Text of the recording: the name of a text file, `-` for standard input, or the words themselves. Not with a
+    /// manifest, which has the texts.
     #[arg(value_name = "TEXT")]
     text: Option<String>,
 
     #[command(flatten)]
     network: NetworkChoice,
 
-    /// How your own words are pronounced, a line each: `WORD  P R O N`, as in the CMU Pronouncing Dictionary; they
-    /// go before all others.
+    /// Your own pronunciations, a line each: `WORD  P R O N`, as in the CMU Pronouncing Dictionary; they replace
+    /// all others of these words.
     #[arg(long, value_name = "FILE")]
     lexicon: Option<PathBuf>,
 
-    /// The confidence from which on a word fits, 0 to 1.
+    /// Report words below this confidence as not fitting, 0 to 1.
     #[arg(long, value_name = "P", default_value_t = MIN_CONFIDENCE)]
     min_confidence: f32,
 
-    /// How alignments are written. In txt a line is a word: start, end (seconds), confidence, word, tokens, with tabs
-    /// between.
+    /// Format of the alignments. With txt a line is a word: start and end in seconds, confidence, word, tokens,
+    /// separated by tabs.
     #[arg(long, value_name = "FORMAT", default_value = "txt")]
     format: Format,
 
-    /// A file to write to (its name has an ending), or a folder for the alignments of all recordings.
+    /// File to write to (a name with an extension), or folder for one alignment per recording.
     #[arg(long, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
 
-    /// Replace alignments that are in the folder already.
+    /// Replace existing alignments in the folder.
     #[arg(long, requires = "out")]
     overwrite: bool,
 }
 
 /// Longer texts are refused, bytes: an hour of speech has some 50,000.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
-/// Words and stretches of a recording that are named, at most.
+/// The most misfits of a recording that are named.
 const MAX_NAMED: usize = 10;
 
-/// Where alignments go.
+/// Destination of the alignments.
 enum Place {
-    /// One after the other, to standard output or a file that appears when it is whole.
+    /// One after another, to standard output or to this file.
     Stream(Option<PathBuf>),
-    /// Each into a file of its own.
+    /// A file per recording.
     Files(Vec<PathBuf>),
 }
 
@@ -131,7 +130,7 @@ fn find(args: &Args) -> Result<Inputs> {
             usage("expected the text of the recording: `hearken align AUDIO TEXT`, or a manifest (.jsonl)")
         }
         Some(text) if stdin && text == "-" => {
-            usage("standard input can be read once, but `-` stands for the recording and for its text")
+            usage("standard input can be read once, but `-` is given for the recording and for its text")
         }
         Some(text) => {
             let input = Input { text: read_text(text)?, ..Input::file(&args.path) };
@@ -140,7 +139,7 @@ fn find(args: &Args) -> Result<Inputs> {
     }
 }
 
-/// The text that an argument names or is.
+/// The text of the argument, or of the file that it names.
 fn read_text(argument: &str) -> Result<String> {
     let path = Path::new(argument);
     if argument == "-" {
@@ -168,7 +167,7 @@ fn read_limited(reader: &mut impl Read, name: &Path) -> Result<String> {
     Ok(text.trim_start_matches('\u{feff}').to_string())
 }
 
-/// Where alignments go, by the options; refuses what does not fit together.
+/// Destination of the alignments by the options; refuses options that exclude each other.
 fn place(args: &Args, inputs: &Inputs) -> Result<Place> {
     let usage = |problem: String| Err(Error::new(Stage::Usage, problem));
     let (list, extension) = (&inputs.list, args.format.extension());
@@ -182,15 +181,15 @@ fn place(args: &Args, inputs: &Inputs) -> Result<Place> {
         Place::Files(paths) => {
             inputs::check_targets(paths, list, &inputs.manifests)?;
             if let Some(there) = paths.iter().find(|path| path.exists() && !args.overwrite) {
-                let problem = Error::new(Stage::Usage, "the alignment is there already").in_file(there);
+                let problem = Error::new(Stage::Usage, "the alignment exists already").in_file(there);
                 return Err(problem.hint("--overwrite replaces it, and all others"));
             }
         }
         Place::Stream(_) if inputs.several && !args.format.holds_several() => {
-            return usage(format!("a {} file holds one recording: give --out DIR", args.format.name()));
+            return usage(format!("a {} file holds one recording: add --out DIR", args.format.name()));
         }
         Place::Stream(_) if args.overwrite => {
-            return usage("--overwrite is for alignments in files of their own: give --out DIR".into());
+            return usage("--overwrite needs a file per recording: add --out DIR".into());
         }
         Place::Stream(Some(path)) => {
             inputs::check_targets(std::slice::from_ref(path), list, &inputs.manifests)?;
@@ -200,7 +199,7 @@ fn place(args: &Args, inputs: &Inputs) -> Result<Place> {
     Ok(place)
 }
 
-/// The user's own words, and the English dictionary where it is inside the program.
+/// The user's pronunciations, and the English dictionary if this build has it.
 fn pronouncer(lexicon: Option<&Path>) -> Result<Option<Pronouncer>> {
     if cfg!(feature = "english") {
         return super::pronounce::open(None, lexicon).map(Some);
@@ -213,18 +212,18 @@ fn pronouncer(lexicon: Option<&Path>) -> Result<Option<Pronouncer>> {
     lexicon.map(own).transpose()
 }
 
-/// What the recordings of a run share.
+/// State of a run.
 struct Job<'a> {
     args: &'a Args,
     recognizer: Recognizer,
     pronouncer: Option<Pronouncer>,
     several: bool,
-    /// Words whose guessed pronunciations were named.
+    /// Guessed pronunciations that were reported.
     guessed: HashSet<String>,
 }
 
 impl Job<'_> {
-    /// Aligns one recording after the other; `write` takes each one's place in the list and its text.
+    /// Aligns one recording after another; `write` takes the index of a recording and its alignment as text.
     fn write_all(
         &mut self,
         inputs: &[Input],
@@ -255,7 +254,7 @@ impl Job<'_> {
         Ok(outcome)
     }
 
-    /// The alignment of a recording, and what was wrong with the recording.
+    /// The alignment of a recording, and the damage found in the recording.
     fn align(&mut self, input: &Input) -> Result<(Alignment, Vec<String>)> {
         let reference = self.recognizer.reference(&input.text, self.pronouncer.as_ref())?;
         let new: Vec<&str> = reference
@@ -273,7 +272,7 @@ impl Job<'_> {
         Ok((alignment, source.problems().messages()))
     }
 
-    /// Names the parts of the text and of the recording that do not fit.
+    /// Reports words and parts of the recording that do not fit.
     fn report(&self, name: &str, alignment: &Alignment) {
         let misfits: Vec<String> = alignment
             .words
@@ -296,12 +295,12 @@ impl Job<'_> {
             .map(|span| format!("{:.2} to {:.2} s", span.start, span.end))
             .collect();
         if !unmatched.is_empty() {
-            print_note(&format!("{name}: speech that the text does not have: {}", first_of(&unmatched)));
+            print_note(&format!("{name}: speech without text: {}", first_of(&unmatched)));
         }
     }
 }
 
-/// The first of some things, and how many more there are.
+/// The first items of a list, and the number of further ones.
 fn first_of(things: &[String]) -> String {
     let named = things[..things.len().min(MAX_NAMED)].join(", ");
     match things.len().saturating_sub(MAX_NAMED) {

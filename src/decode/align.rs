@@ -23,8 +23,8 @@ pub const MAX_CELLS: u64 = 1 << 32;
 const MAX_VALUES: usize = 1 << 27;
 /// The most pronunciations of a word; back-pointers are bytes.
 const MAX_PRONUNCIATIONS: usize = 64;
-/// Frames between two words in which the blank is not the likeliest before they count as speech that the text
-/// does not have.
+/// Frames between two words in which something else than the blank is likely, from which on they count as speech
+/// that is not in the text.
 const MIN_UNMATCHED_FRAMES: usize = 4;
 /// The column of the blank.
 const BLANK: u32 = 0;
@@ -64,7 +64,7 @@ pub struct AlignedPath {
     pub log_prob: f64,
     /// The labels of the pronunciations that were taken, in order.
     pub labels: Vec<LabelSpan>,
-    /// Frames between words that sound like speech: what was said there is not in the text.
+    /// Frames between words that contain speech, which is not in the text.
     pub unmatched: Vec<Range<u64>>,
 }
 

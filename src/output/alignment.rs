@@ -1,5 +1,5 @@
-//! Forced alignments as text: those formats of transcripts that have more to show of an alignment, and the
-//! others as they show a transcript.
+//! Writing of forced alignments in the formats of transcripts: some show the tokens as well, the others the words
+//! like those of a transcript.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Format, Transcript, printable, textgrid};
 use crate::recognizer::{Alignment, Segment};
 
-/// An alignment as it is written as JSON.
+/// The JSON form of an alignment.
 #[derive(Serialize)]
 struct Line<'a> {
     path: &'a str,
@@ -17,8 +17,8 @@ struct Line<'a> {
     warnings: &'a [String],
 }
 
-/// The file of an alignment of the recording `path`; `warnings` is what was wrong with the recording. With
-/// `with_path` each line of `txt` begins with PATH and a tab, so that recordings can follow each other.
+/// The content of the file of the recording `path`'s alignment; `warnings` are the damage found in the recording.
+/// With `with_path` each line of `txt` begins with PATH and a tab, so that a file can hold several recordings.
 pub fn write(
     format: Format,
     path: &str,
@@ -42,7 +42,7 @@ pub fn write(
     }
 }
 
-/// A line a word: start, end, confidence, word, tokens, with tabs between.
+/// A line per word: start, end, confidence, word, tokens, separated by tabs.
 fn table(path: &str, alignment: &Alignment, with_path: bool) -> String {
     let mut out = String::new();
     for aligned in &alignment.words {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{Transcript, printable};
 
-/// A labelled time, in milliseconds, which add up without rounding errors.
+/// A labeled interval; in milliseconds, so that sums have no rounding errors.
 pub(super) struct Interval {
     start: u64,
     end: u64,
@@ -24,7 +24,7 @@ pub(super) fn write_with(transcript: &Transcript, further: Option<(&str, Vec<Int
     let mut tiers = vec![("utterances", intervals(utterances)), ("words", intervals(words))];
     tiers.extend(further);
     let last = tiers.iter().filter_map(|(_, tier)| tier.last()).map(|interval| interval.end).max();
-    // Praat does not read a file of no length.
+    // Praat refuses a file of length 0.
     let end = milliseconds(transcript.duration()).max(last.unwrap_or(0)).max(1);
     let mut out = String::from("File type = \"ooTextFile\"\nObject class = \"TextGrid\"\n\n");
     // Writing into a string does not fail.
@@ -75,7 +75,7 @@ pub(super) fn intervals<'a>(said: impl Iterator<Item = (f64, f64, &'a str)>) -> 
     tier
 }
 
-/// With empty intervals between, up to the end.
+/// The tier with empty intervals in its gaps, up to the end.
 fn filled(tier: Vec<Interval>, end: u64) -> Vec<Interval> {
     let mut filled = Vec::with_capacity(2 * tier.len() + 1);
     let mut at = 0;

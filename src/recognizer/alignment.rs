@@ -2,10 +2,10 @@
 //!
 //! **Times** follow the rule of [`words`](super::words): the network emits a label towards the end of its
 //! sound, so that a token ends where its run of output frames ends and begins [`EMISSION_DELAY`] before that
-//! run, but not before the token in front of it ends. A word reaches from its first token to its last.
+//! run, but not before the previous token ends. A word extends from its first token to its last.
 //!
 //! **Confidence** of a token is the mean of its posterior over its frames, that of a word the mean over the
-//! frames of all of its tokens. A word below [`MIN_CONFIDENCE`] is said not to fit.
+//! frames of all of its tokens. A word below a threshold, usually [`MIN_CONFIDENCE`], does not fit.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ use crate::audio::Source;
 use crate::decode::{AlignedPath, Aligner, LabelSpan, TokenId};
 use crate::error::{Error, Result, Stage};
 
-/// The confidence below which a word does not fit, 0 to 1, unless another is given.
+/// The usual threshold of confidence below which a word does not fit, 0 to 1.
 pub const MIN_CONFIDENCE: f32 = 0.1;
 
 /// Samples that are read at a time: one second at 16 kHz.
 const PIECE_SAMPLES: usize = 16_000;
 
-/// Where the words of a text were said. As JSON, numbers have three decimals.
+/// A text aligned with a recording. In JSON, numbers have three decimals.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Alignment {
     /// The words, joined by spaces.
@@ -38,11 +38,11 @@ pub struct Alignment {
     /// The log-probability of the best path (natural logarithm), blanks included.
     #[serde(serialize_with = "rounded")]
     pub log_prob: f64,
-    /// Whether all words fit, and there is no speech that the text does not have.
+    /// Whether all words fit, and there is no speech without text.
     pub fits: bool,
     /// The words in order.
     pub words: Vec<AlignedWord>,
-    /// Stretches between words that sound like speech.
+    /// Intervals between words that contain speech, which is not in the text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmatched: Vec<TimeSpan>,
     /// Whether the tokens are phones, and not pieces of words.
@@ -50,19 +50,19 @@ pub struct Alignment {
     pub has_phones: bool,
 }
 
-/// A word of the text, where it was said, and how well it fits.
+/// A word of the text with its times and confidence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlignedWord {
-    /// The word with its times in seconds, and the mean of its tokens' posteriors as its confidence.
+    /// The word; its confidence is the mean of its tokens' posteriors.
     #[serde(flatten)]
     pub word: Word,
-    /// Whether its confidence is high enough.
+    /// Whether its confidence reaches the threshold.
     pub fits: bool,
     /// The tokens of the pronunciation that fits best.
     pub tokens: Vec<AlignedToken>,
 }
 
-/// A token of the model (a phone, letter or piece of a word), and where it was said.
+/// A token of the model (a phone, letter or piece of a word) with its times and confidence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlignedToken {
     /// The token as the model's table has it.
@@ -78,7 +78,7 @@ pub struct AlignedToken {
     pub confidence: f32,
 }
 
-/// A stretch of a recording.
+/// An interval of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TimeSpan {
     /// Seconds.
@@ -91,7 +91,7 @@ pub struct TimeSpan {
 
 impl Recognizer {
     /// Aligns a recording with its text, which [`Recognizer::reference`] makes ready for this model. Words of
-    /// a lower confidence than `min_confidence` (0 to 1, usually [`MIN_CONFIDENCE`]) are said not to fit.
+    /// a lower confidence than `min_confidence` (0 to 1, usually [`MIN_CONFIDENCE`]) do not fit.
     ///
     /// The network's state is carried through the recording. Memory grows with the length of the recording
     /// and of the text; together they are bounded by [`MAX_CELLS`](crate::decode::align::MAX_CELLS).

@@ -1,4 +1,4 @@
-//! The known text of a recording: its words, and how the tokens of a model spell them.
+//! The known text of a recording: its words and their pronunciations as tokens of a model.
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
