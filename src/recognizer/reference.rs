@@ -125,8 +125,8 @@ fn lexicon(metadata: &Metadata, word: &str) -> Vec<Vec<TokenId>> {
 /// Whether the tokens of a model are phones of English, and not pieces of words.
 pub(super) fn has_phones(metadata: &Metadata) -> bool {
     let tokens = &metadata.tokens;
-    let pieces = (0..tokens.len() as u32).any(|id| tokens.begins_word(id));
-    !pieces && ARPABET.iter().filter(|phone| phone.len() == 2).any(|phone| tokens.id(phone).is_some())
+    !has_pieces(metadata)
+        && ARPABET.iter().filter(|phone| phone.len() == 2).any(|phone| tokens.id(phone).is_some())
 }
 
 /// The phones of a word as labels: of all ways to say it those that the model can write.
@@ -152,21 +152,64 @@ fn phone_labels(metadata: &Metadata, word: &str, ways: &[Pronunciation]) -> Resu
     Ok(found)
 }
 
-/// The longest tokens that spell a word; some models write capitals only, others none.
+/// The tokens that spell a word: itself where the tokens are whole words, else the longest pieces. Some models write
+/// capitals only, others none.
 fn spelling(metadata: &Metadata, word: &str) -> Result<Vec<TokenId>> {
     let tokens = &metadata.tokens;
-    let spelled = tokens.encode(word);
-    let other = || tokens.encode(&word.to_lowercase()).or_else(|_| tokens.encode(&word.to_uppercase()));
-    let ids = match spelled {
-        Ok(ids) => ids,
-        Err(error) => other().map_err(|_| error)?,
+    let spell = |word: &str| match tokens.id(word) {
+        Some(id) if id != tokens.blank() && !has_pieces(metadata) => Ok(vec![id]),
+        _ => tokens.encode(word),
     };
+    let other = || spell(&word.to_lowercase()).or_else(|_| spell(&word.to_uppercase()));
+    let ids = spell(word).or_else(|error| other().map_err(|_| error))?;
     Ok(ids.into_iter().map(TokenId).collect())
+}
+
+/// Whether some tokens are marked as the beginnings of words.
+fn has_pieces(metadata: &Metadata) -> bool {
+    (0..metadata.tokens.len() as u32).any(|id| metadata.tokens.begins_word(id))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn metadata(tokens: &[&str], lexicon: &[(&str, &str)]) -> Metadata {
+        let entry = |(word, tokens): &(&str, &str)| crate::decode::Pronunciation {
+            word: word.to_string(),
+            tokens: tokens.split(' ').map(String::from).collect(),
+        };
+        let lexicon = lexicon.iter().map(entry).collect();
+        Metadata {
+            features: crate::features::FbankOptions::default(),
+            tokens: crate::text::TokenTable::new(tokens.iter().map(|t| t.to_string()).collect(), 0)
+                .expect("a table"),
+            decoder: crate::decode::DecoderOptions { lexicon, ..Default::default() },
+            license: String::new(),
+            trained_on: String::new(),
+            recipe: String::new(),
+            created_by: String::new(),
+            other: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn words_are_spelled_by_the_lexicon_or_the_tokens() {
+        let labels = |metadata: &Metadata, word: &str| -> Result<Vec<Vec<u32>>> {
+            let (ways, _) = pronunciations(metadata, word, None)?;
+            Ok(ways.iter().map(|way| way.iter().map(|label| label.0).collect()).collect())
+        };
+        let phones = metadata(&["<blk>", "AH", "T"], &[("a", "AH"), ("at", "AH T"), ("at", "T")]);
+        assert_eq!(labels(&phones, "AT").expect("in the lexicon"), [vec![1, 2], vec![2]]);
+        let error = labels(&phones, "tat").expect_err("not in the lexicon").to_string();
+        assert!(error.contains("`tat`"), "{error}");
+        let letters = metadata(&["<blk>", "▁", "A", "T", "AT"], &[]);
+        assert_eq!(labels(&letters, "tat").expect("spelled"), [[1, 3, 4]]);
+        assert_eq!(labels(&letters, "a").expect("spelled"), [[1, 2]]);
+        assert!(labels(&letters, "tab").expect_err("no B").to_string().contains("`tab`"));
+        let words = metadata(&["<blk>", "yes", "no"], &[]);
+        assert_eq!(labels(&words, "No").expect("a token"), [[2]]);
+    }
 
     #[test]
     fn words_are_what_stands_between_marks() {
