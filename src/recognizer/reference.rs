@@ -17,7 +17,7 @@ const SPOKEN_SIGNS: [char; 4] = ['%', '&', '@', '#'];
 #[derive(Clone, Debug)]
 pub struct Reference {
     pub(super) words: Vec<ReferenceWord>,
-    guessed: Vec<String>,
+    pub(super) guessed: Vec<String>,
 }
 
 impl Reference {
