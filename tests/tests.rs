@@ -3,6 +3,7 @@
 
 mod common;
 
+mod align;
 mod audio;
 mod audio_as_written;
 mod cli;

@@ -223,8 +223,8 @@ fn other_files_are_not_overwritten() {
             place.bad(&[&["transcribe", "--model", "model.onnx", "a.wav"], arguments].concat());
         assert!(code == 2 && error.contains(expected), "{arguments:?}: {error}");
     };
-    refused(&["--beside"], "a.txt: the transcript is there already");
-    refused(&["--beside", "--resume"], "a.txt: the transcript is there already");
+    refused(&["--beside"], "a.txt: the transcript exists already");
+    refused(&["--beside", "--resume"], "a.txt: the transcript exists already");
     fs::write(place.path("a.jsonl"), "{\"audio_filepath\": \"a.wav\"}\n").expect("written");
     let over =
         ["transcribe", "--model", "model.onnx", "a.jsonl", "--beside", "--format", "jsonl", "--overwrite"];

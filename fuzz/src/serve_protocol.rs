@@ -110,7 +110,14 @@ fn output(kind: u8, content: &[u8], text: &str) -> RecognizerOutput {
         confidence: number(i + 2) as f32,
     });
     let words = words.collect();
-    let segment = Segment { text: text.into(), start: number(0), end: number(1), words, phrases: Vec::new(), alternatives: Vec::new() };
+    let segment = Segment {
+        text: text.into(),
+        start: number(0),
+        end: number(1),
+        words,
+        phrases: Vec::new(),
+        alternatives: Vec::new(),
+    };
     match (kind, content.first().copied().unwrap_or(0) % 4) {
         (3, flag) => RecognizerOutput::Opened { traced: flag % 2 == 1 },
         (4, _) => RecognizerOutput::Event(Event::Partial(segment)),

@@ -2,6 +2,7 @@
 //! chooses the exit code: 0 for success, 1 if some input failed (the rest was processed), 2 for wrong usage,
 //! 130 if interrupted.
 
+mod align;
 mod average;
 mod data;
 mod endpoint;
@@ -58,6 +59,8 @@ struct Cli {
 enum Command {
     /// Transcribe recordings.
     Transcribe(transcribe::Args),
+    /// Find the times of the words of a known text.
+    Align(Box<align::Args>),
     /// Transcribe the microphone while you speak.
     Listen(listen::Args),
     /// Measure error rates and speed on recordings with known text.
@@ -143,6 +146,7 @@ pub fn run() -> ExitCode {
     };
     exit_code(match command {
         Command::Transcribe(args) => transcribe::run(&args),
+        Command::Align(args) => align::run(&args),
         Command::Listen(args) => listen::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         #[cfg(feature = "train")]

@@ -14,6 +14,7 @@ use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use crate::recognizer::{Embedded, HotwordOptions, LanguageOptions, PhraseOptions, Recognizer};
+use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 use crate::units::ms_to_samples;
 
@@ -38,9 +39,9 @@ impl<'a> ModelSource<'a> {
     }
 }
 
-/// The options for the model and the engine.
+/// The options for the network and the engine.
 #[derive(Debug, clap::Args)]
-pub(super) struct ModelChoice {
+pub(super) struct NetworkChoice {
     /// Model file of hearken, foreign ONNX file with states, folder of a sherpa-onnx model, or the embedded model
     /// `digits` or `english` [default: english with `--phrases` or `--lm`, else digits].
     #[arg(long, value_name = "MODEL")]
@@ -57,9 +58,21 @@ pub(super) struct ModelChoice {
     /// Input and output of a state of a foreign model; may be repeated [default: found in the file].
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     pub states: Vec<(String, String)>,
+}
+
+/// The options for the model and its words.
+#[derive(Debug, clap::Args)]
+pub(super) struct ModelChoice {
+    #[command(flatten)]
+    pub network: NetworkChoice,
 
     #[command(flatten)]
     language: LanguageChoice,
+
+    /// How numbers are written in final results, in English: `twenty five` or 25. A joined number is one word from
+    /// the start of its first word to the end of its last. Phrases are written as in their file.
+    #[arg(long, value_name = "HOW", default_value = "words", conflicts_with = "phrases")]
+    pub numbers: Numbers,
 }
 
 /// The options for the words that are recognized in place of the model's own.
@@ -212,15 +225,30 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model, with the words of the options.
     pub fn open(&self) -> Result<Recognizer> {
-        let recognizer = self.language.apply(self.open_network()?, self.source())?;
+        let (source, default) = (self.source(), self.default_model());
+        let recognizer = self.language.apply(self.network.open(default)?, source)?.with_numbers(self.numbers);
         recognizer.notes().iter().for_each(|note| print_note(note));
         Ok(recognizer)
     }
 
-    fn open_network(&self) -> Result<Recognizer> {
+    /// Where the model comes from.
+    pub fn source(&self) -> ModelSource<'_> {
+        ModelSource::of(self.network.model.as_deref(), self.default_model())
+    }
+
+    /// The embedded model unless a model is named: words that the user brings need a model of phones.
+    fn default_model(&self) -> Embedded {
+        let brings_words = self.language.lm.is_some() || self.language.phrases.is_some();
+        if brings_words { Embedded::English } else { Embedded::Digits }
+    }
+}
+
+impl NetworkChoice {
+    /// Opens the model, for its own words.
+    pub fn open(&self, default: Embedded) -> Result<Recognizer> {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
-        match self.source() {
+        match ModelSource::of(self.model.as_deref(), default) {
             ModelSource::Path(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
             ModelSource::Embedded(_) if self.tokens.is_some() || !self.states.is_empty() => {
                 let option = if self.tokens.is_some() { "--tokens" } else { "--state" };
@@ -229,13 +257,6 @@ impl ModelChoice {
             }
             ModelSource::Embedded(model) => Recognizer::embedded(model, kind.unwrap_or_default(), &options),
         }
-    }
-
-    /// Where the model comes from. Words that the user brings need a model of phones.
-    pub fn source(&self) -> ModelSource<'_> {
-        let brings_words = self.language.lm.is_some() || self.language.phrases.is_some();
-        let default = if brings_words { Embedded::English } else { Embedded::Digits };
-        ModelSource::of(self.model.as_deref(), default)
     }
 }
 
@@ -247,7 +268,8 @@ impl ModelArgs {
 
     /// The settings that transcripts depend on, by option; the chunk length does not change them.
     pub fn settings(&self) -> BTreeMap<String, String> {
-        let ModelChoice { model, engine, tokens, states, language } = &self.choice;
+        let ModelChoice { network: NetworkChoice { model, engine, tokens, states }, language, numbers } =
+            &self.choice;
         let file = |path: &Option<PathBuf>| match path {
             None => "not given".into(),
             Some(path) => {
@@ -267,6 +289,7 @@ impl ModelArgs {
             ("--lm".into(), file(&language.lm)),
             ("--phrases".into(), file(&language.phrases)),
             ("--lexicon".into(), file(&language.lexicon)),
+            ("--numbers".into(), numbers.name().into()),
             ("--hotwords".into(), file(&language.hotwords)),
             ("--hotwords-score".into(), language.hotwords_score.to_string()),
             ("--other-speech-cost".into(), format!("{:?}", language.other_speech_cost)),
@@ -279,9 +302,14 @@ impl ModelArgs {
         ])
     }
 
+    /// How numbers are written.
+    pub fn numbers(&self) -> Numbers {
+        self.choice.numbers
+    }
+
     /// The name of the requested engine.
     pub fn engine_name(&self) -> &str {
-        self.choice.engine.unwrap_or_default().name()
+        self.choice.network.engine.unwrap_or_default().name()
     }
 
     /// Number of samples in a chunk.

@@ -2,7 +2,7 @@
 
 mod explain;
 mod files;
-mod inputs;
+pub(super) mod inputs;
 mod journal;
 mod progress;
 mod source;
@@ -31,9 +31,9 @@ use journal::Stamp;
 use progress::Progress;
 use source::{Meter, Opener};
 
-/// Print what is said in recordings.
+/// Transcribe recordings.
 ///
-/// A line is an utterance; with several recordings it begins with PATH and a tab. WAV, FLAC, MP3,
+/// Prints a line for each utterance; with several recordings a line begins with PATH and a tab. WAV, FLAC, MP3,
 /// AAC, Ogg Vorbis and Opus are read at any rate, with any number of channels.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken transcribe call.wav\n  \
@@ -49,19 +49,19 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The files are raw samples: ENCODING:RATE:CHANNELS.
+    /// The recordings are raw samples without a header: ENCODING:RATE:CHANNELS, rate in Hz.
     #[arg(long, value_name = "s16le:16000:1", value_parser = raw::parse)]
     raw: Option<RawFormat>,
 
-    /// Print events as JSON lines, partial ones too.
+    /// Print partial and final results as JSON lines as they come.
     #[arg(long, conflicts_with_all = ["format", "beside"])]
     json: bool,
 
-    /// Print no partial results, only what is final.
+    /// With --json: print final results only.
     #[arg(long)]
     no_partials: bool,
 
-    /// Write the N likeliest texts of each utterance as `alternatives`, with --json and --format json or jsonl; with
+    /// Write the N most likely texts of each utterance as `alternatives`, with --json and --format json or jsonl; with
     /// words of a lexicon, a language model or phrases.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
     nbest: Option<u8>,
@@ -71,11 +71,11 @@ pub(super) struct Args {
     #[arg(long, requires = "phrases")]
     explain: bool,
 
-    /// How transcripts are written.
+    /// Format of the transcripts.
     #[arg(long, value_name = "FORMAT", default_value = "txt")]
     format: Format,
 
-    /// A file to write to (its name has an ending), or a folder for the transcripts of all recordings.
+    /// File to write to (a name with an extension), or folder for one transcript per recording.
     #[arg(long, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
 
@@ -83,15 +83,15 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "out")]
     beside: bool,
 
-    /// Go on with a run that was stopped: pass over recordings whose transcripts are in the folder.
+    /// Continue a run that was stopped: skip recordings whose transcripts are complete.
     #[arg(long)]
     resume: bool,
 
-    /// Replace transcripts that are in the folder already.
+    /// Replace existing transcripts.
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
 
-    /// Recordings transcribed at the same time; without it as many as there are cores.
+    /// Number of recordings transcribed in parallel [default: number of cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
@@ -99,20 +99,20 @@ pub(super) struct Args {
     endpoint: EndpointArgs,
 }
 
-/// Events of one recording that wait for the recordings before it.
+/// Events of one recording that are buffered while earlier recordings are printed.
 const WAITING: usize = 256;
-/// Recordings that may be transcribed before those in front of them are printed.
+/// Recordings that may be transcribed ahead of the one that is printed.
 const WINDOW: usize = 256;
 
-/// Where transcripts go.
+/// Destination of the transcripts.
 enum Place<'a> {
-    /// One after the other, to standard output or a file.
+    /// One after another, to standard output or to this file.
     Stream(Option<&'a Path>),
-    /// Each into a file of its own.
+    /// A file per recording.
     Files(inputs::Folder),
 }
 
-/// What all threads of a run share.
+/// State shared by all threads of a run.
 struct Job<'a> {
     args: &'a Args,
     recognizer: &'a Recognizer,
@@ -121,17 +121,17 @@ struct Job<'a> {
     interrupt: Interrupt,
 }
 
-/// What a worker says of its recording.
-enum News {
+/// Message of a worker about its recording.
+enum Message {
     Event(Event),
     Failed(Error),
-    /// The end, and what was wrong with the file.
+    /// The end of the recording, and the damage found in it.
     Ended(Problems),
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     if args.paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
-        let error = Error::new(Stage::Usage, "standard input can be read once, but `-` stands twice");
+        let error = Error::new(Stage::Usage, "standard input can be read once, but `-` is given twice");
         return Err(error.into());
     }
     let inputs = Inputs::find(&args.paths, args.raw.is_some());
@@ -176,13 +176,13 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     Ok(if inputs.errors.is_empty() { outcome } else { outcome.max(Outcome::SomeFailed) })
 }
 
-/// Where transcripts go, by the options; refuses what does not fit together.
+/// Destination of the transcripts by the options; refuses options that exclude each other.
 fn place<'a>(args: &'a Args, inputs: &Inputs) -> Result<Place<'a>> {
     let wrong = |problem: String| Err(Error::new(Stage::Usage, problem));
     let name = args.format.extension();
     let place = match &args.out {
         _ if args.beside && inputs.list.iter().any(Input::is_stdin) => {
-            return wrong("--beside: standard input lies in no folder".into());
+            return wrong("--beside: standard input is not in a folder".into());
         }
         None if args.beside => Place::Files(inputs::Folder::Beside),
         Some(path) if path.as_os_str() == "-" => Place::Stream(None),
@@ -198,17 +198,21 @@ fn place<'a>(args: &'a Args, inputs: &Inputs) -> Result<Place<'a>> {
         }
         Place::Stream(_) if args.resume || args.overwrite => {
             let option = if args.resume { "--resume" } else { "--overwrite" };
-            wrong(format!("{option} is for transcripts in files of their own: give --out DIR or --beside"))
+            wrong(format!("{option} needs a file per recording: add --out DIR or --beside"))
         }
         Place::Stream(_) if inputs.several && !args.format.holds_several() => {
-            wrong(format!("a {name} file holds one recording: give --out DIR or --beside"))
+            wrong(format!("a {name} file holds one recording: add --out DIR or --beside"))
+        }
+        Place::Stream(Some(path)) => {
+            inputs::check_targets(&[path.to_path_buf()], &inputs.list, &inputs.manifests)?;
+            Ok(place)
         }
         _ => Ok(place),
     }
 }
 
-/// Whether a name is that of a folder: one that is there, or whose last part has no ending.
-fn is_folder(path: &Path) -> bool {
+/// Whether a path is an existing folder, or a new name without an extension.
+pub(super) fn is_folder(path: &Path) -> bool {
     match std::fs::metadata(path) {
         Ok(found) => found.is_dir(),
         Err(_) => path.extension().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/"),
@@ -225,7 +229,7 @@ fn writer<'a>(job: &Job, out: impl Write + 'a, on_terminal: bool) -> Box<dyn Wri
     }
 }
 
-/// Writes all transcripts to one file, which appears when it is whole.
+/// Writes all transcripts to one file, which appears under its name when it is complete.
 fn to_file(job: &Job, path: &Path) -> std::result::Result<Outcome, Stop> {
     let failed = |e| Stop::output(path, e);
     let mut file = AtomicFile::create(path).map_err(failed)?;
@@ -251,8 +255,8 @@ impl Job<'_> {
         Progress::new(Arc::clone(&self.opener.meter), inputs.len(), whole.then(bytes), bar)
     }
 
-    /// Transcribes one recording; ends early, with `None`, when `take` wants no more.
-    fn hear(&self, input: &Input, mut take: impl FnMut(Event) -> bool) -> Result<Option<Problems>> {
+    /// Transcribes one recording; ends early, with `None`, when `take` returns false.
+    fn recognize(&self, input: &Input, mut take: impl FnMut(Event) -> bool) -> Result<Option<Problems>> {
         let (source, options) = self.opener.open(input)?;
         let chunk = self.args.model.chunk_samples(self.recognizer);
         let mut pipeline = Pipeline::start_with(self.recognizer, source, chunk, options)?;
@@ -271,22 +275,22 @@ fn transcribe(job: &Job, writer: &mut dyn Writer, bar: bool) -> io::Result<Outco
     let inputs: Vec<&Input> = job.inputs.list.iter().collect();
     let mut progress = job.progress(&inputs, bar);
     let next = Mutex::new(0);
-    // The recordings' news, in the order of the recordings: the channel is written under the lock
-    // that hands out the recordings.
-    let (tickets_out, tickets) = bounded::<Receiver<News>>(WINDOW);
+    // A channel for the messages of each recording, in the order of the recordings: it is sent under the
+    // lock that assigns recordings to workers.
+    let (channels_out, channels) = bounded::<Receiver<Message>>(WINDOW);
     let outcome = thread::scope(|scope| -> io::Result<Outcome> {
         for _ in 0..job.workers() {
-            let (tickets_out, next) = (tickets_out.clone(), &next);
+            let (channels_out, next) = (channels_out.clone(), &next);
             scope.spawn(move || {
-                while let Some((input, news)) = take_input(job, next, &tickets_out) {
-                    hear(job, input, partials, &news);
+                while let Some((input, out)) = take_input(job, next, &channels_out) {
+                    work(job, input, partials, &out);
                 }
             });
         }
-        drop(tickets_out);
+        drop(channels_out);
         let mut outcome = Outcome::Done;
-        for (input, news) in job.inputs.list.iter().zip(tickets) {
-            let failed = write_recording(job, input, &news, writer, &mut progress)?;
+        for (input, messages) in job.inputs.list.iter().zip(channels) {
+            let failed = write_recording(job, input, &messages, writer, &mut progress)?;
             progress.count(failed);
             if failed {
                 outcome = Outcome::SomeFailed;
@@ -302,49 +306,50 @@ fn transcribe(job: &Job, writer: &mut dyn Writer, bar: bool) -> io::Result<Outco
     }
     match inputs.len() - progress.done() {
         0 => {}
-        n => say(&format!("interrupted: {n} of {} recordings were not begun", inputs.len())),
+        n => say(&format!("interrupted: {n} of {} recordings were not started", inputs.len())),
     }
     Ok(Outcome::Interrupted)
 }
 
-/// The next recording, and where to send its news; `None` when there is none, or nobody listens.
+/// The next recording, and the channel for its messages; `None` when there is none left, or the receiver is
+/// gone.
 fn take_input<'a>(
     job: &Job<'a>,
     next: &Mutex<usize>,
-    tickets: &Sender<Receiver<News>>,
-) -> Option<(&'a Input, Sender<News>)> {
+    channels: &Sender<Receiver<Message>>,
+) -> Option<(&'a Input, Sender<Message>)> {
     if job.interrupt.is_asked() {
         return None;
     }
-    // A worker that panicked left a number that is as good as any.
+    // The number is valid even if a worker panicked.
     let mut next = next.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let input = job.inputs.list.get(*next)?;
     *next += 1;
-    let (out, news) = bounded(WAITING);
-    tickets.send(news).ok()?;
+    let (out, messages) = bounded(WAITING);
+    channels.send(messages).ok()?;
     Some((input, out))
 }
 
-/// Transcribes one recording; ends early when nobody listens.
-fn hear(job: &Job, input: &Input, partials: bool, out: &Sender<News>) {
+/// Transcribes one recording; ends early when the receiver is gone.
+fn work(job: &Job, input: &Input, partials: bool, out: &Sender<Message>) {
     let take = |event| match event {
         Event::Partial(_) if !partials => true,
-        event => out.send(News::Event(event)).is_ok(),
+        event => out.send(Message::Event(event)).is_ok(),
     };
-    let last = match job.hear(input, take) {
-        Ok(Some(problems)) => News::Ended(problems),
+    let last = match job.recognize(input, take) {
+        Ok(Some(problems)) => Message::Ended(problems),
         Ok(None) => return,
-        Err(error) => News::Failed(error.in_file(&input.path)),
+        Err(error) => Message::Failed(error.in_file(&input.path)),
     };
-    // Nobody listening is noticed by the next recording.
+    // A missing receiver is noticed with the next recording.
     let _ = out.send(last);
 }
 
-/// Writes one recording's events as they come; whether something was wrong with it.
+/// Writes the events of one recording as they come; returns whether it failed or was damaged.
 fn write_recording(
     job: &Job,
     input: &Input,
-    news: &Receiver<News>,
+    messages: &Receiver<Message>,
     writer: &mut dyn Writer,
     progress: &mut Progress,
 ) -> io::Result<bool> {
@@ -352,8 +357,8 @@ fn write_recording(
     let mut shown = Instant::now();
     let mut reached = 0.0;
     loop {
-        match news.recv_timeout(progress::EVERY) {
-            Ok(News::Event(event)) => {
+        match messages.recv_timeout(progress::EVERY) {
+            Ok(Message::Event(event)) => {
                 if let Event::Final(segment) = &event {
                     reached = segment.end;
                 }
@@ -365,13 +370,13 @@ fn write_recording(
                     progress.suspend(|| say(&format!("{name}: {line}")));
                 }
             }
-            Ok(News::Failed(_)) if job.interrupt.is_asked() => return Ok(true),
-            Ok(News::Failed(error)) => {
+            Ok(Message::Failed(_)) if job.interrupt.is_asked() => return Ok(true),
+            Ok(Message::Failed(error)) => {
                 writer.clear()?;
                 progress.suspend(|| complain(&error));
                 return Ok(true);
             }
-            Ok(News::Ended(problems)) => {
+            Ok(Message::Ended(problems)) => {
                 let mut warnings = problems.messages();
                 if job.interrupt.is_asked() {
                     warnings = vec![format!("interrupted after {reached:.1} s of audio")];
@@ -400,7 +405,7 @@ fn stopped(input: &Input) -> Error {
     Error::new(Stage::Engine, "the recognizer stopped before the end").in_file(&input.path)
 }
 
-/// Says what was wrong with a recording of which all that is there has been written.
+/// Prints the damage found in a recording that was transcribed nevertheless.
 fn warn(input: &Input, warnings: &[String]) {
     for warning in warnings {
         complain(&Error::new(Stage::Audio, warning.clone()).in_file(&input.path));

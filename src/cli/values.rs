@@ -7,6 +7,7 @@ use clap::builder::PossibleValue;
 use crate::engine::EngineKind;
 use crate::onnx::{Precision, Target};
 use crate::output::Format;
+use crate::text::numbers::Numbers;
 
 macro_rules! value_enum {
     ($($kind:ty: $help:expr;)*) => {$(
@@ -40,6 +41,11 @@ value_enum! {
         Target::SherpaOnnx => "streaming zipformer2-CTC model with tokens.txt",
         Target::Triton => "model repository with sequence batching and implicit states",
         Target::Whole => "graph for whole recordings, with lengths in place of states",
+    };
+    Numbers: |numbers| match numbers {
+        Numbers::Words => "as they are said",
+        Numbers::Digits => "in digits, but for single numbers below ten: two, 25, 31415",
+        Numbers::All => "in digits, but for a single one: 2, 25, 31415",
     };
     Format: |format| format.description();
 }

@@ -1,10 +1,11 @@
-//! Log-probabilities to words: the best path of a model's tokens, and a beam search over a lexicon and a
-//! language model.
+//! Log-probabilities to words: the best path of a model's tokens, a beam search over a lexicon and a
+//! language model, and the forced alignment of a known text.
 //!
 //! A decoder sees U output frames of V log-probabilities (natural logarithm). It follows a stream
 //! that may hold several segments: frames are counted from the stream's first, and
 //! [`Decoder::end_segment`] closes a segment without closing the stream.
 
+pub mod align;
 pub mod endpoint;
 pub mod greedy;
 mod history;
@@ -20,6 +21,7 @@ pub mod search;
 
 use std::sync::Arc;
 
+pub use align::{AlignedPath, Aligner, LabelSpan, ReferenceWord};
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use hotwords::{ContextGraph, HotwordModel};

@@ -1,11 +1,11 @@
-//! CTM, the lines of words that NIST's scoring tools read (sctk): file, channel, start, duration,
-//! word, confidence; white space between them.
+//! CTM, the format of words with times of NIST's scoring tools (sctk): file, channel, start, duration, word,
+//! confidence, separated by spaces.
 
 use std::fmt::Write;
 
 use super::{Transcript, printable};
 
-/// The lines of a recording, by start.
+/// The lines of a recording, in order of time.
 pub(super) fn write(transcript: &Transcript) -> String {
     let name = joined(&transcript.stem());
     let mut out = String::new();
@@ -18,7 +18,7 @@ pub(super) fn write(transcript: &Transcript) -> String {
     out
 }
 
-/// A field, which ends at white space.
+/// The text as one field: white space inside becomes `_`.
 fn joined(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join("_")
 }

@@ -1,4 +1,4 @@
-//! Words to subtitles: which are shown together, where a line breaks, and how long.
+//! Subtitles of words: grouping, line breaks, durations.
 //!
 //! The rules are those that broadcasters publish (BBC, Netflix): two lines of at most
 //! [`MAX_LINE`] characters, at most [`MAX_SECONDS`], breaks where the speaker pauses, time enough to
@@ -36,7 +36,7 @@ pub(super) struct Cue {
     pub start: f64,
     /// Seconds.
     pub end: f64,
-    /// One line or two.
+    /// One or two lines.
     pub lines: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ fn of_words(words: &[Word]) -> Vec<Cue> {
     spans.map(cue).collect()
 }
 
-/// Where subtitles begin, and the number of words last.
+/// The indices of the first words of subtitles, followed by the number of words.
 fn breaks(words: &[Word], lengths: &[usize]) -> Vec<usize> {
     // Least cost of the first i words, and where their last subtitle begins.
     let mut best = vec![(0.0, 0)];

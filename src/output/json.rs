@@ -1,4 +1,4 @@
-//! JSON: events as they come, a line each; and a whole transcript as one object.
+//! JSON: events as lines, and a transcript as one object.
 //!
 //! ```json
 //! {"type":"final","path":"a.wav","text":"one two","start":0.0,"end":1.3,"words":[{"word":"one","start":0.2,"end":0.5,"confidence":0.99},…]}
@@ -11,12 +11,12 @@ use serde::Serialize;
 use super::{Transcript, Writer};
 use crate::recognizer::{Event, Segment};
 
-/// Writes events, one a line, partials included, each at once.
+/// A writer of events as JSON lines, partial results included, without buffering.
 pub struct JsonWriter<W> {
     out: W,
 }
 
-/// A segment as it is sent and written everywhere.
+/// The JSON form of an event, the same in all front ends.
 #[derive(Serialize)]
 struct Line<'a> {
     r#type: &'static str,
@@ -26,7 +26,7 @@ struct Line<'a> {
     segment: &'a Segment,
 }
 
-/// What was wrong with a recording, after its last segment.
+/// Damage found in a recording, written after its last segment.
 #[derive(Serialize)]
 struct Warning<'a> {
     r#type: &'static str,
@@ -70,7 +70,7 @@ impl<W: Write> Writer for JsonWriter<W> {
     }
 }
 
-/// A whole recording.
+/// The JSON form of a transcript.
 #[derive(Serialize)]
 struct Whole<'a> {
     path: &'a str,

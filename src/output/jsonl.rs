@@ -1,9 +1,9 @@
-//! JSON lines: an object a segment, as the events of `--json` that are final.
+//! JSON lines: an object per segment, equal to the final events of `--json`.
 
 use super::{Transcript, json};
 use crate::recognizer::Event;
 
-/// The transcript, a line a segment.
+/// The transcript, a line per segment.
 pub(super) fn write(transcript: &Transcript) -> String {
     let line = |segment| json::event(Some(&transcript.path), &Event::Final(segment)) + "\n";
     transcript.segments.iter().cloned().map(line).collect()

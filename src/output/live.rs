@@ -1,37 +1,37 @@
-//! A terminal while somebody speaks: finals as lines that stay, under them the partial and a
-//! status line, rewritten in place.
+//! Live display on a terminal: final results as lines, below them the partial result and a status line, which
+//! are redrawn in place.
 
 use std::fmt;
 use std::io::{self, Write};
 
 use super::printable;
 
-/// Up to the partial's line, and clear from there to the end.
+/// Moves the cursor up to the partial's line, and clears from there to the end of the screen.
 const CLEAR: &str = "\r\x1b[1A\x1b[J";
-/// What the level meter reaches down to, dB below full scale.
+/// Lower end of the level meter, dB relative to full scale.
 const FLOOR_DB: f32 = -60.0;
-/// Columns of the level meter.
+/// Width of the level meter, columns.
 const METER: usize = 20;
 
-/// What a status line says of a microphone.
+/// State of a microphone for the status line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Status {
-    /// The loudest sample of late, full scale 1.
+    /// Peak of the recent samples, full scale 1.
     pub peak: f32,
-    /// Milliseconds between a sample and its being heard.
+    /// Delay between recording and recognition of a sample, milliseconds.
     pub lag_ms: f64,
-    /// Seconds of sound that were lost.
+    /// Audio that was lost, seconds.
     pub lost_seconds: f64,
-    /// Times that the device lost sound by itself.
+    /// Number of overruns that the device reported.
     pub device_overruns: u64,
 }
 
-/// Draws on a terminal.
+/// The lines on a terminal.
 pub struct LiveDisplay<W> {
     out: W,
     partial: String,
     status: String,
-    /// Partial and status stand on the terminal.
+    /// Whether partial and status are on the screen.
     drawn: bool,
 }
 
@@ -41,37 +41,37 @@ impl<W: Write> LiveDisplay<W> {
         Self { out, partial: String::new(), status: String::new(), drawn: false }
     }
 
-    /// A line that stays; the partial is done with.
+    /// Prints a final line, and clears the partial.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal cannot be written to.
     pub fn line(&mut self, text: &str, columns: usize) -> io::Result<()> {
         self.partial.clear();
         self.draw(Some(text), columns)
     }
 
-    /// What is heard so far of what is being said.
+    /// Shows a partial result.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal cannot be written to.
     pub fn partial(&mut self, text: &str, columns: usize) -> io::Result<()> {
         self.partial = printable(text);
         self.draw(None, columns)
     }
 
-    /// How the work goes on.
+    /// Shows a status line.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal cannot be written to.
     pub fn status(&mut self, status: &str, columns: usize) -> io::Result<()> {
         self.status = printable(status);
         self.draw(None, columns)
     }
 
-    /// Takes partial and status away.
+    /// Removes partial and status.
     ///
     /// # Errors
-    /// When the terminal is gone.
+    /// When the terminal cannot be written to.
     pub fn clear(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.drawn) {
             self.out.write_all(CLEAR.as_bytes())?;
@@ -79,7 +79,7 @@ impl<W: Write> LiveDisplay<W> {
         self.out.flush()
     }
 
-    /// In one write, so that nothing flickers.
+    /// Redraws in one write, so that nothing flickers.
     fn draw(&mut self, line: Option<&str>, columns: usize) -> io::Result<()> {
         let mut text = String::new();
         if std::mem::replace(&mut self.drawn, true) {
@@ -89,7 +89,7 @@ impl<W: Write> LiveDisplay<W> {
             text.push_str(&printable(line));
             text.push('\n');
         }
-        // A line that wraps cannot be rewritten.
+        // A wrapped line could not be redrawn.
         let width = columns.saturating_sub(1);
         text.push_str(tail(&self.partial, width));
         text.push('\n');
@@ -116,7 +116,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// The end of a text that fits into so many columns.
+/// The longest end of a text that fits into a number of columns.
 fn tail(text: &str, columns: usize) -> &str {
     let mut width = 0;
     for (at, c) in text.char_indices().rev() {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_tells_level_lag_and_losses() {
+    fn the_status_shows_level_lag_and_losses() {
         let quiet = Status { lag_ms: 12.4, ..Default::default() }.to_string();
         assert_eq!(quiet, format!("{}  silent  lag 12 ms", "·".repeat(20)));
         let loud = Status { peak: 1.0, lag_ms: 80.0, lost_seconds: 0.25, device_overruns: 2 }.to_string();

@@ -1,5 +1,6 @@
-//! What was recognized, as text: a format a file.
+//! Writing of transcripts and alignments, one format per file.
 
+pub mod alignment;
 mod ctm;
 mod cues;
 pub mod json;
@@ -27,18 +28,19 @@ pub use live::{LiveDisplay, Status};
 pub use terminal::TerminalWriter;
 pub use text::TextWriter;
 
-/// What was said in one recording.
+/// The transcript of one recording.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transcript {
-    /// The recording's path, as it is printed.
+    /// Name of the recording in results: its path, with `#t=…` for a part.
     pub path: String,
+    /// The segments in order.
     pub segments: Vec<Segment>,
-    /// What was wrong with the recording.
+    /// Damage found in the recording.
     pub warnings: Vec<String>,
 }
 
 impl Transcript {
-    /// Seconds.
+    /// End of the last segment, seconds.
     pub fn duration(&self) -> f64 {
         self.segments.last().map_or(0.0, |segment| segment.end)
     }
@@ -54,34 +56,42 @@ impl Transcript {
         self.segments.iter().flat_map(|segment| &segment.words)
     }
 
-    /// The recording's name without folder and ending.
+    /// The recording's file name without its extension.
     fn stem(&self) -> String {
         Path::new(&self.path).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
     }
 }
 
-/// How a transcript is written.
+/// A format of transcripts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
+    /// Text, a line per utterance.
     #[default]
     Txt,
+    /// A JSON object per recording.
     Json,
+    /// JSON lines, an object per segment.
     Jsonl,
+    /// SubRip subtitles.
     Srt,
+    /// WebVTT subtitles.
     Vtt,
+    /// NIST's CTM: words with times.
     Ctm,
+    /// Tab-separated values: start, end, text.
     Tsv,
+    /// Praat's TextGrid.
     Textgrid,
 }
 
-/// What is known of a format.
+/// The properties of a format.
 struct Kind {
     name: &'static str,
     description: &'static str,
-    /// Ending of a file's name.
+    /// Extension of a file's name.
     extension: &'static str,
     media_type: &'static str,
-    /// Whether several recordings can follow each other in one file.
+    /// Whether one file can hold several recordings.
     several: bool,
     write: fn(&Transcript) -> String,
 }
@@ -98,11 +108,11 @@ impl Format {
         };
         match self {
             Self::Txt => kind("txt", "txt", "text/plain; charset=utf-8", true, txt::write,
-                "text, a line an utterance"),
+                "text, a line per utterance"),
             Self::Json => kind("json", "json", "application/json", true, json::write,
-                "an object with segments, words, times, confidences"),
+                "an object per recording: segments, words, times, confidences"),
             Self::Jsonl => kind("jsonl", "jsonl", "application/jsonl", true, jsonl::write,
-                "an object a segment, on a line each"),
+                "JSON lines, an object per segment"),
             Self::Srt => kind("srt", "srt", "application/x-subrip; charset=utf-8", false, srt::write,
                 "SubRip subtitles"),
             Self::Vtt => kind("vtt", "vtt", "text/vtt; charset=utf-8", false, vtt::write,
@@ -116,38 +126,38 @@ impl Format {
         }
     }
 
-    /// Its name on the command line.
+    /// The format's name on the command line.
     pub fn name(self) -> &'static str {
         self.kind().name
     }
 
-    /// A few words about it.
+    /// A short description for help texts.
     pub fn description(self) -> &'static str {
         self.kind().description
     }
 
-    /// The ending of a file's name, without the dot.
+    /// The extension of a file's name, without the dot.
     pub fn extension(self) -> &'static str {
         self.kind().extension
     }
 
-    /// The media type of HTTP.
+    /// The media type (HTTP's `Content-Type`).
     pub fn media_type(self) -> &'static str {
         self.kind().media_type
     }
 
-    /// Whether several recordings can follow each other in one file.
+    /// Whether one file can hold several recordings.
     pub fn holds_several(self) -> bool {
         self.kind().several
     }
 
-    /// The whole file of a recording.
+    /// The content of a recording's file.
     pub fn write(self, transcript: &Transcript) -> String {
         (self.kind().write)(transcript)
     }
 }
 
-/// Writes the events of recordings, one recording after the other.
+/// A writer of the events of recordings, one recording after another.
 pub trait Writer {
     /// Writes an event of the recording `path`.
     ///
@@ -155,16 +165,16 @@ pub trait Writer {
     /// When the output cannot be written.
     fn event(&mut self, path: &str, event: &Event) -> io::Result<()>;
 
-    /// Ends a recording; `warnings` is what was wrong with it.
+    /// Ends a recording; `warnings` are the damage found in it.
     ///
     /// # Errors
     /// When the output cannot be written.
     fn end(&mut self, path: &str, warnings: &[String]) -> io::Result<()>;
 
-    /// Whether partial events make a difference.
+    /// Whether partial events are written; otherwise they need not be passed.
     fn wants_partials(&self) -> bool;
 
-    /// Shows how far the work is, where there is a place for it.
+    /// Shows a status line, if the output has one.
     ///
     /// # Errors
     /// When the output cannot be written.
@@ -172,7 +182,7 @@ pub trait Writer {
         Ok(())
     }
 
-    /// Takes away what does not stay, before something else is printed.
+    /// Removes partial result and status line before something else is printed.
     ///
     /// # Errors
     /// When the output cannot be written.
@@ -181,7 +191,7 @@ pub trait Writer {
     }
 }
 
-/// Writes each recording in a format when it is at its end.
+/// A writer that buffers each recording, and writes it in a format at its end.
 pub struct WholeWriter<W> {
     out: W,
     format: Format,
@@ -189,7 +199,7 @@ pub struct WholeWriter<W> {
 }
 
 impl<W: Write> WholeWriter<W> {
-    /// A writer in that format.
+    /// A writer of this format.
     pub fn new(out: W, format: Format) -> Self {
         Self { out, format, segments: Vec::new() }
     }
@@ -215,7 +225,7 @@ impl<W: Write> Writer for WholeWriter<W> {
     }
 }
 
-/// Text without control characters, which a terminal would obey and a table would break at.
+/// The text with control characters replaced by U+FFFD, since terminals execute them and they break tables.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Transcript;
 use super::cues::{cues, time};
 
-/// The whole file.
+/// The content of the file.
 pub(super) fn write(transcript: &Transcript) -> String {
     let mut out = String::new();
     for (i, cue) in cues(&transcript.segments).iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Text as it is recognized, on a terminal.
+//! Transcripts on a terminal, written while recordings are transcribed.
 
 use std::io::{self, Write};
 
@@ -7,8 +7,7 @@ use super::live::LiveDisplay;
 use super::text::Lines;
 use crate::recognizer::Event;
 
-/// Prints utterances as lines on a terminal; under them stand the text that may still change, and a
-/// status line.
+/// A writer of utterances as lines on a terminal, above the partial result and a status line.
 pub struct TerminalWriter<W> {
     display: LiveDisplay<W>,
     lines: Lines,
@@ -28,7 +27,7 @@ impl<W: Write> TerminalWriter<W> {
     }
 }
 
-/// Columns of the terminal.
+/// Width of the terminal, columns.
 fn columns() -> usize {
     usize::from(console::Term::stdout().size().1)
 }
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_shows_what_may_change_under_the_lines() {
+    fn a_terminal_shows_the_partial_below_the_lines() {
         let mut out = Vec::new();
         let mut writer = TerminalWriter::new(&mut out, false);
         writer.event("a.wav", &Event::Partial(segment("on"))).expect("written");

@@ -1,22 +1,21 @@
-//! Text as it is recognized: a line for each utterance.
+//! Plain text, written while recordings are transcribed: a line per utterance.
 
 use std::io::{self, Write};
 
 use super::{Writer, printable};
 use crate::recognizer::Event;
 
-/// Prints utterances as lines, each when it is over. A recording in which nothing was said is an
-/// empty line.
+/// A writer of utterances as lines, each when it is final. A recording without speech is an empty line.
 pub struct TextWriter<W> {
     out: W,
     lines: Lines,
 }
 
-/// The lines of recordings.
+/// Makes the lines of recordings.
 pub(super) struct Lines {
-    /// `PATH<TAB>` before the text.
+    /// Whether lines begin with `PATH<TAB>`.
     with_path: bool,
-    /// The recording has a line.
+    /// Whether the recording has a line already.
     any: bool,
 }
 
@@ -30,13 +29,13 @@ impl Lines {
         if self.with_path { format!("{}\t{text}", printable(path)) } else { text }
     }
 
-    /// The line of an utterance, unless nothing was said in it.
+    /// The line of an utterance, unless it is empty.
     pub fn utterance(&mut self, path: &str, text: &str) -> Option<String> {
         self.any |= !text.is_empty();
         (!text.is_empty()).then(|| self.line(path, text))
     }
 
-    /// The line of a recording in which nothing was said.
+    /// The empty line of a recording without speech.
     pub fn end(&mut self, path: &str) -> Option<String> {
         (!std::mem::take(&mut self.any)).then(|| self.line(path, ""))
     }

@@ -1,28 +1,36 @@
-//! Praat's TextGrid: a tier of utterances and a tier of words, each without gaps, as Praat wants it.
+//! Praat's TextGrid: a tier of utterances, a tier of words, and of an alignment one of phones; each without
+//! gaps, as Praat wants it.
 
 use std::fmt::Write;
 
 use super::{Transcript, printable};
 
-/// A labelled time, in milliseconds, which add up without rounding errors.
-struct Interval {
+/// A labeled interval; in milliseconds, so that sums have no rounding errors.
+pub(super) struct Interval {
     start: u64,
     end: u64,
     text: String,
 }
 
-/// The whole file.
+/// The file of a transcript.
 pub(super) fn write(transcript: &Transcript) -> String {
+    write_with(transcript, None)
+}
+
+/// The file of a transcript with a further tier, by its name, if there is one.
+pub(super) fn write_with(transcript: &Transcript, further: Option<(&str, Vec<Interval>)>) -> String {
     let utterances = transcript.segments.iter().map(|s| (s.start, s.end, s.text.as_str()));
     let words = transcript.words().map(|w| (w.start, w.end, w.word.as_str()));
-    let (utterances, words) = (intervals(utterances), intervals(words));
-    let last = |tier: &[Interval]| tier.last().map_or(0, |interval| interval.end);
-    // A file of no length is none to Praat.
-    let end = milliseconds(transcript.duration()).max(last(&utterances)).max(last(&words)).max(1);
+    let mut tiers = vec![("utterances", intervals(utterances)), ("words", intervals(words))];
+    tiers.extend(further);
+    let last = tiers.iter().filter_map(|(_, tier)| tier.last()).map(|interval| interval.end).max();
+    // Praat refuses a file of length 0.
+    let end = milliseconds(transcript.duration()).max(last.unwrap_or(0)).max(1);
     let mut out = String::from("File type = \"ooTextFile\"\nObject class = \"TextGrid\"\n\n");
     // Writing into a string does not fail.
-    let _ = write!(out, "xmin = 0\nxmax = {}\ntiers? <exists>\nsize = 2\nitem []:\n", seconds(end));
-    for (number, (name, tier)) in [("utterances", utterances), ("words", words)].into_iter().enumerate() {
+    let _ =
+        write!(out, "xmin = 0\nxmax = {}\ntiers? <exists>\nsize = {}\nitem []:\n", seconds(end), tiers.len());
+    for (number, (name, tier)) in tiers.into_iter().enumerate() {
         write_tier(&mut out, number + 1, name, &filled(tier, end), end);
     }
     out
@@ -56,8 +64,9 @@ fn seconds(ms: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
 }
 
-/// What is said, in order; Praat refuses intervals that overlap or have no length.
-fn intervals<'a>(said: impl Iterator<Item = (f64, f64, &'a str)>) -> Vec<Interval> {
+/// Labels with their times (start and end in seconds), in order; Praat refuses intervals that overlap or have
+/// no length.
+pub(super) fn intervals<'a>(said: impl Iterator<Item = (f64, f64, &'a str)>) -> Vec<Interval> {
     let mut tier: Vec<Interval> = Vec::new();
     for (start, end, text) in said.filter(|(_, _, text)| !text.is_empty()) {
         let start = milliseconds(start).max(tier.last().map_or(0, |interval| interval.end));
@@ -66,7 +75,7 @@ fn intervals<'a>(said: impl Iterator<Item = (f64, f64, &'a str)>) -> Vec<Interva
     tier
 }
 
-/// With empty intervals between, up to the end.
+/// The tier with empty intervals in its gaps, up to the end.
 fn filled(tier: Vec<Interval>, end: u64) -> Vec<Interval> {
     let mut filled = Vec::with_capacity(2 * tier.len() + 1);
     let mut at = 0;

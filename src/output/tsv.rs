@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Transcript, printable};
 
-/// The table, a line an utterance.
+/// The table, a line per utterance.
 pub(super) fn write(transcript: &Transcript) -> String {
     let mut out = String::from("start\tend\ttext\n");
     for segment in transcript.segments.iter().filter(|segment| !segment.text.is_empty()) {

@@ -1,8 +1,8 @@
-//! Plain text: a line an utterance.
+//! Plain text: a line per utterance.
 
 use super::{Transcript, printable};
 
-/// The transcript; where nothing was said, an empty line.
+/// The transcript; an empty line if it has no text.
 pub(super) fn write(transcript: &Transcript) -> String {
     let texts = transcript.segments.iter().map(|segment| segment.text.as_str()).filter(|t| !t.is_empty());
     let lines: String = texts.map(|text| printable(text) + "\n").collect();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Embedded, LanguageOptions, Recognizer};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::Result;
+use crate::text::numbers::Numbers;
 
 /// Builder of a [`Recognizer`], created by [`Recognizer::builder`].
 ///
@@ -25,6 +26,7 @@ pub struct RecognizerBuilder {
     engine: Option<EngineKind>,
     options: EngineOptions,
     language: Option<LanguageOptions>,
+    numbers: Numbers,
 }
 
 impl RecognizerBuilder {
@@ -77,6 +79,12 @@ impl RecognizerBuilder {
         self
     }
 
+    /// Sets which numbers are written in digits in `Final` events. Default: none.
+    pub fn numbers(mut self, numbers: Numbers) -> Self {
+        self.numbers = numbers;
+        self
+    }
+
     /// Reads the model and creates the recognizer.
     ///
     /// # Errors
@@ -87,10 +95,11 @@ impl RecognizerBuilder {
             Some(path) => Recognizer::open_any(path, self.engine, self.tokens.as_deref(), &self.options)?,
             None => Recognizer::embedded(self.embedded, self.engine.unwrap_or_default(), &self.options)?,
         };
-        match &self.language {
-            Some(language) => recognizer.with_language_model(language),
-            None => Ok(recognizer),
-        }
+        let recognizer = match &self.language {
+            Some(language) => recognizer.with_language_model(language)?,
+            None => recognizer,
+        };
+        Ok(recognizer.with_numbers(self.numbers))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
 use crate::onnx::Metadata;
+use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
 use super::words::FrameClock;
@@ -20,6 +21,8 @@ pub(super) struct LoadedModel {
     pub decoders: DecoderFactory,
     /// The phrases to be recognized, if the vocabulary is a file of phrases.
     pub phrases: Option<Arc<Phrases>>,
+    /// Which numbers are written in digits in final results.
+    pub numbers: Numbers,
     /// Conversion of output frames to seconds.
     pub clock: FrameClock,
 }
@@ -52,6 +55,13 @@ impl LoadedModel {
             sample_rate: metadata.features.sample_rate,
         };
         let decoders = DecoderFactory::new(&metadata.tokens, &metadata.decoder, clock.seconds(1))?;
-        Ok(Self { engine, metadata: Arc::new(metadata), decoders, phrases: None, clock })
+        Ok(Self {
+            engine,
+            metadata: Arc::new(metadata),
+            decoders,
+            phrases: None,
+            numbers: Numbers::default(),
+            clock,
+        })
     }
 }

@@ -7,6 +7,7 @@
 //! [`Stream`] runs the three stages in the calling thread; [`pipeline`] runs them, and the reading of the audio,
 //! each in a separate thread.
 
+pub mod alignment;
 mod builder;
 pub(crate) mod detector;
 mod embedded;
@@ -16,10 +17,12 @@ mod language;
 mod load;
 mod loaded_model;
 mod meaning;
+mod numbers;
 mod open;
 mod phrases;
 pub mod pipeline;
 mod pronunciations;
+mod reference;
 pub mod segments;
 pub mod silero;
 pub mod stepper;
@@ -27,6 +30,7 @@ pub(crate) mod stream;
 pub(crate) mod transcript;
 pub mod words;
 
+pub use alignment::{AlignedToken, AlignedWord, Alignment, TimeSpan};
 pub use builder::RecognizerBuilder;
 pub use detector::{DetectorFactory, SpeechDetector};
 pub use embedded::Embedded;
@@ -35,6 +39,7 @@ pub use language::LanguageOptions;
 pub use open::Recognizer;
 pub use phrases::PhraseOptions;
 pub use pipeline::Pipeline;
+pub use reference::Reference;
 pub use stream::{Stream, StreamOptions, step_batch};
 pub use transcript::{Alternative, Event, PhraseMatch, Segment, SlotValue, Word, final_text};
 pub use words::{FrameClock, WordBuilder};

@@ -8,6 +8,7 @@ use crate::decode::DecoderFactory;
 use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Result, Stage};
 use crate::onnx::{self, Metadata, OnnxFile};
+use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
 use super::embedded::Embedded;
@@ -169,6 +170,14 @@ impl Recognizer {
     /// Adds phrases, so that final segments contain intents and slots.
     pub(super) fn with_phrase_graph(mut self, phrases: Arc<Phrases>) -> Self {
         self.model.phrases = Some(phrases);
+        self
+    }
+
+    /// The same recognizer, which writes numbers in digits in `Final` events (`twenty five` as `25`), as English
+    /// says them; partial results have the words as they are said. Phrases are written as in their file in any case.
+    #[must_use]
+    pub fn with_numbers(mut self, numbers: Numbers) -> Self {
+        self.model.numbers = numbers;
         self
     }
 

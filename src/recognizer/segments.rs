@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::decode::{
     Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, Surroundings, Unit, UnitSpan,
 };
+use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
 use super::meaning::matches;
+use super::numbers::in_digits;
 use super::stepper::Stepper;
 use super::transcript::{Alternative, Event, PhraseMatch, Segment, Word};
 use super::words::WordBuilder;
@@ -79,6 +81,8 @@ pub struct SegmentDecoder {
     open: Vec<Unit>,
     /// The phrases to be recognized, if the vocabulary is a file of phrases.
     phrases: Option<Arc<Phrases>>,
+    /// Which numbers are written in digits in finals.
+    numbers: Numbers,
 }
 
 impl SegmentDecoder {
@@ -107,6 +111,7 @@ impl SegmentDecoder {
             text: String::new(),
             open: Vec::new(),
             phrases: None,
+            numbers: Numbers::default(),
         }
     }
 
@@ -133,6 +138,12 @@ impl SegmentDecoder {
     /// Adds phrases, so that final segments contain intents and slots.
     pub fn with_phrases(mut self, phrases: Option<Arc<Phrases>>) -> Self {
         self.phrases = phrases;
+        self
+    }
+
+    /// Writes numbers in digits in final segments, unless phrases are recognized.
+    pub fn with_numbers(mut self, numbers: Numbers) -> Self {
+        self.numbers = numbers;
         self
     }
 
@@ -347,7 +358,10 @@ impl SegmentDecoder {
         behind: &[UnitSpan],
     ) -> (String, Vec<Word>, Vec<PhraseMatch>) {
         let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
-        let words = [settled, &open].concat();
+        let mut words = [settled, &open].concat();
+        if self.phrases.is_none() {
+            words = in_digits(words, self.numbers);
+        }
         let phrases = self.phrases.as_ref().map(|phrases| matches(phrases, &words)).unwrap_or_default();
         let text = match phrases.is_empty() {
             true => join(&words),

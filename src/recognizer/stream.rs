@@ -79,7 +79,8 @@ pub(super) fn stages(
     let mut segments =
         SegmentDecoder::new(model.decoders.nbest_decoder(options.nbest)?, words, spec.num_tokens)
             .with_reset_after_other_speech(decoder.reset_after_other_speech_ms)
-            .with_phrases(model.phrases.clone());
+            .with_phrases(model.phrases.clone())
+            .with_numbers(model.numbers);
     if !options.partials {
         segments = segments.without_partials();
     }

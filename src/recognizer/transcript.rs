@@ -20,7 +20,10 @@ pub struct Word {
     pub confidence: f32,
 }
 
-fn rounded<S: Serializer>(value: &(impl Into<f64> + Copy), serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rounded<S: Serializer>(
+    value: &(impl Into<f64> + Copy),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(thousandths((*value).into()))
 }
 

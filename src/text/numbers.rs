@@ -124,6 +124,20 @@ pub enum Numbers {
     All,
 }
 
+impl Numbers {
+    /// All choices.
+    pub const ALL: [Self; 3] = [Self::Words, Self::Digits, Self::All];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Words => "words",
+            Self::Digits => "digits",
+            Self::All => "all",
+        }
+    }
+}
+
 /// A part of a text in which numbers are written in digits: a number or another word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {

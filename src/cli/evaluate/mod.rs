@@ -15,6 +15,7 @@ use crate::error::{Error, Stage};
 use crate::eval::{Scorer, evaluate_entry};
 use crate::recognizer::Recognizer;
 use crate::text::normalize;
+use crate::text::numbers::{Numbers, write_numbers};
 use group::Grouping;
 use report::{FailedLine, Named, Sum, UtteranceLine, Wrong, known_words_note, write_json};
 
@@ -162,8 +163,8 @@ impl Evaluation<'_> {
         let writes = |word: &String| recognizer.writes(word) || recognizer.writes(&word.to_uppercase());
         let known: Vec<String> = words.into_iter().filter(writes).collect();
         let unknown_words = all - known.len() as u64;
-        let known = self.args.known_words.then(|| Entry { text: known.join(" "), ..entry.clone() });
-        let entry = known.as_ref().unwrap_or(entry);
+        let entry = self.scored(entry, known);
+        let entry = &entry;
         let path = entry.audio.to_string_lossy();
         let chunk = self.args.model.chunk_samples(&self.recognizer);
         let utterance = match evaluate_entry(&self.recognizer, &self.scorer, entry, chunk) {
@@ -197,6 +198,22 @@ impl Evaluation<'_> {
         sum.timing.add(utterance.audio_seconds, utterance.compute);
         self.add_to_group(entry, &sum);
         Ok(sum)
+    }
+
+    /// The entry with the text that the transcript is compared with: of the words that can be recognized alone,
+    /// where that is asked for, and with numbers written as in the transcript.
+    fn scored(&self, entry: &Entry, known: Vec<String>) -> Entry {
+        let mut entry = entry.clone();
+        if self.args.known_words {
+            entry.text = known.join(" ");
+        }
+        if self.args.model.numbers() != Numbers::Words {
+            let words = normalize::words(&entry.text);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let written = write_numbers(&words, self.args.model.numbers()).into_iter();
+            entry.text = written.map(|piece| piece.text).collect::<Vec<_>>().join(" ");
+        }
+        entry
     }
 
     fn add_to_group(&mut self, entry: &Entry, sum: &Sum) {

@@ -1,14 +1,13 @@
-//! Transcripts in files of their own: several recordings at a time, in whatever order they end, with
-//! a journal by which a run that was stopped goes on.
+//! A transcript file per recording: recordings are transcribed in parallel and written in the order in which
+//! they end; a journal lets a stopped run be continued.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::inputs::{Folder, Input, targets};
+use super::inputs::{self, Folder, Input, targets};
 use super::journal::{Done, Journal, Settings, Stamp};
 use super::progress::{self, Progress};
 use super::{Args, Job, stopped, warn};
@@ -19,7 +18,7 @@ use crate::fs::quoted;
 use crate::output::Transcript;
 use crate::recognizer::{Event, Segment};
 
-/// A recording that is to be transcribed, and where to.
+/// A recording to transcribe, and the file for its transcript.
 struct Task<'a> {
     input: &'a Input,
     target: PathBuf,
@@ -27,7 +26,7 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// What the journal keeps of it.
+    /// The journal's entry for the task.
     fn done(&self, transcript: &Transcript) -> Done {
         Done {
             recording: self.input.name(),
@@ -39,28 +38,26 @@ impl Task<'_> {
     }
 }
 
-/// Recordings that may wait for being written, and are written together.
+/// Number of recordings that are written together, at most.
 const BATCH: usize = 64;
 
-/// A recording that a worker is done with.
+/// A transcribed recording.
 struct Finished {
-    /// Which of the tasks.
+    /// Index of the task.
     task: usize,
     result: Result<(Vec<Segment>, Problems)>,
 }
 
-/// Transcribes all recordings, each into a file of its own.
+/// Transcribes all recordings, each into its own file.
 pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outcome, Stop> {
-    let inputs = &job.inputs.list;
-    let mut tasks: Vec<Task> = inputs
-        .iter()
-        .zip(targets(inputs, folder, job.args.format.extension()))
-        .map(|(input, target)| Task { input, target, stamp: Stamp::of(&input.path) })
-        .collect();
-    check_targets(job, &tasks)?;
-    let home = home(folder, inputs);
+    let list = &job.inputs.list;
+    let files = targets(list, folder, job.args.format.extension());
+    inputs::check_targets(&files, list, &job.inputs.manifests)?;
+    let task = |(input, target)| Task { input, target, stamp: Stamp::of(&input.path) };
+    let mut tasks: Vec<Task> = list.iter().zip(files).map(task).collect();
+    let home = home(folder, list);
     std::fs::create_dir_all(&home).map_err(|e| io_error(Stage::Output, &home, e))?;
-    // Before the journal is begun anew, since it is what --resume goes on by.
+    // Before the journal is started anew, since --resume needs it.
     if !job.args.resume && !job.args.overwrite {
         check_absent(job.args, &tasks, None)?;
     }
@@ -85,18 +82,18 @@ pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outc
     let outcome = worked?.max(outcome);
     let mut summary = progress.summary();
     if passed_over > 0 {
-        summary += &format!("; {passed_over} were done before");
+        summary += &format!("; {passed_over} were complete already");
     }
     if outcome == Outcome::Interrupted {
-        summary += &format!("; interrupted, {} left: go on with --resume", tasks.len() - progress.done());
+        summary += &format!("; interrupted, {} left: continue with --resume", tasks.len() - progress.done());
     }
     crate::cli::say(&summary);
     Ok(outcome)
 }
 
-/// What the transcripts depend on, by option.
+/// The settings that transcripts depend on, by option.
 fn settings(args: &Args) -> Settings {
-    // All options by name, so that a new one is thought of here.
+    // Exhaustive, so that a new option cannot be forgotten here.
     let Args { model, raw, format, endpoint, .. } = args;
     let Args {
         paths: _, json: _, out: _, beside: _, resume: _, overwrite: _, threads: _, explain: _, ..
@@ -118,29 +115,7 @@ fn home(folder: &Folder, inputs: &[Input]) -> PathBuf {
     if home.as_os_str().is_empty() { PathBuf::from(".") } else { home.into() }
 }
 
-/// Refuses transcripts that would be written over recordings, manifests or each other.
-fn check_targets(job: &Job, tasks: &[Task]) -> Result<()> {
-    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    let sources = tasks.iter().map(|task| task.input.path.as_path());
-    let sources: HashSet<PathBuf> =
-        sources.chain(job.inputs.manifests.iter().map(PathBuf::as_path)).map(real).collect();
-    let mut taken = HashSet::new();
-    for Task { target, input, .. } in tasks {
-        let wrong = |problem: &str| Error::new(Stage::Usage, problem.to_string()).in_file(target);
-        if sources.contains(&real(target)) {
-            return Err(wrong("the transcript would be written over a recording or manifest")
-                .hint("choose another --format, or a folder for --out"));
-        }
-        if !taken.insert(target) {
-            return Err(
-                wrong("two recordings would have this transcript").hint(format!("one is {}", input.name()))
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Refuses to replace files that no run before has written.
+/// Refuses to replace files that no earlier run has written.
 fn check_absent(args: &Args, tasks: &[Task], journal: Option<&Journal>) -> Result<()> {
     let known = |task: &Task| journal.is_some_and(|journal| journal.knows(&task.input.name(), &task.target));
     let foreign = |task: &&Task| task.target.exists() && !known(task);
@@ -148,19 +123,19 @@ fn check_absent(args: &Args, tasks: &[Task], journal: Option<&Journal>) -> Resul
     let Some(first) = there.next() else { return Ok(()) };
     let more = match there.count() {
         0 => String::new(),
-        n => format!(", and {n} more are"),
+        n => format!(", and so do {n} more"),
     };
     let hint = if args.resume {
         "--overwrite replaces them"
     } else {
-        "--overwrite replaces them, --resume goes on with the run that wrote them"
+        "--overwrite replaces them, --resume continues the run that wrote them"
     };
-    Err(Error::new(Stage::Usage, format!("the transcript is there already{more}"))
+    Err(Error::new(Stage::Usage, format!("the transcript exists already{more}"))
         .in_file(&first.target)
         .hint(hint))
 }
 
-/// Hands the tasks to the workers, and writes what they bring back.
+/// Runs the tasks on worker threads, and writes their results.
 fn work(
     job: &Job,
     tasks: &[Task],
@@ -170,17 +145,17 @@ fn work(
     let next = AtomicUsize::new(0);
     let (out, finished) = bounded::<Finished>(BATCH);
     thread::scope(|scope| {
-        // Goes when this ends, and workers that wait for it with it.
+        // Dropped when this closure returns, which ends workers that wait to send.
         let finished = finished;
         for _ in 0..job.workers().min(tasks.len()) {
             let (out, next) = (out.clone(), &next);
-            scope.spawn(move || hear_tasks(job, tasks, next, &out));
+            scope.spawn(move || run_tasks(job, tasks, next, &out));
         }
         drop(out);
         let mut outcome = Outcome::Done;
         loop {
             match finished.recv_timeout(progress::EVERY) {
-                // What was cut off by Ctrl-C is for the next run.
+                // Recordings that Ctrl-C cut short are left for the next run.
                 Ok(_) if job.interrupt.is_asked() => {}
                 Ok(first) => {
                     let batch = std::iter::once(first).chain(finished.try_iter().take(BATCH));
@@ -195,19 +170,19 @@ fn work(
     })
 }
 
-/// A worker: takes tasks until there are no more, or nobody listens.
-fn hear_tasks(job: &Job, tasks: &[Task], next: &AtomicUsize, out: &Sender<Finished>) {
+/// A worker: runs tasks until none is left, or the receiver is gone.
+fn run_tasks(job: &Job, tasks: &[Task], next: &AtomicUsize, out: &Sender<Finished>) {
     while !job.interrupt.is_asked() {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(task) = tasks.get(number) else { return };
         let mut segments = Vec::new();
-        let heard = job.hear(task.input, |event| {
+        let finished = job.recognize(task.input, |event| {
             if let Event::Final(segment) = event {
                 segments.push(segment);
             }
             true
         });
-        let result = heard.and_then(|problems| problems.ok_or_else(|| stopped(task.input)));
+        let result = finished.and_then(|problems| problems.ok_or_else(|| stopped(task.input)));
         let result = result.map(|problems| (segments, problems));
         if out.send(Finished { task: number, result }).is_err() {
             return;
@@ -215,7 +190,7 @@ fn hear_tasks(job: &Job, tasks: &[Task], next: &AtomicUsize, out: &Sender<Finish
     }
 }
 
-/// Writes transcripts of recordings that have ended; one flush of the journal serves all of them.
+/// Writes the transcripts of finished recordings, after one flush of the journal for all of them.
 fn write(
     job: &Job,
     tasks: &[Task],

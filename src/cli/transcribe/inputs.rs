@@ -1,6 +1,6 @@
-//! What is to be transcribed: files, folders, patterns and manifests, as a list of recordings.
+//! The recordings that paths on the command line name: files, folders, patterns and manifests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use crate::corpus::{ReadOptions, manifest};
 use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
 
-/// Endings of files in a folder that are recordings.
-/// Some cannot be decoded: they are named as errors, and not passed over.
+/// File extensions of recordings in a folder. Some formats cannot be decoded; they are reported as errors, not
+/// skipped.
 const EXTENSIONS: [&str; 25] = [
     "3gp", "aac", "ac3", "aif", "aifc", "aiff", "alac", "amr", "caf", "flac", "m4a", "m4b", "mka", "mkv",
     "mov", "mp3", "mp4", "oga", "ogg", "opus", "w64", "wav", "wave", "webm", "wma",
@@ -19,25 +19,29 @@ const EXTENSIONS: [&str; 25] = [
 
 /// A recording, or a part of one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Input {
+pub(in crate::cli) struct Input {
     /// `-` is standard input.
     pub path: PathBuf,
     /// The part of it that a manifest names.
     pub part: Option<Part>,
-    /// Where its transcript goes below a folder, with the recording's ending.
+    /// Path of its transcript below the output folder, with the recording's extension.
     pub below: PathBuf,
+    /// Its text in the manifest; empty if the recording is not from a manifest.
+    pub text: String,
 }
 
 /// A part of a recording, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Part {
+pub(in crate::cli) struct Part {
     pub offset: f64,
     pub duration: Option<f64>,
 }
 
 impl Input {
-    fn file(path: &Path, below: &Path) -> Self {
-        Self { path: path.into(), part: None, below: below.into() }
+    /// A whole recording.
+    pub fn file(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or(OsStr::new("recording"));
+        Self { path: path.into(), part: None, below: name.into(), text: String::new() }
     }
 
     /// Whether it is standard input.
@@ -45,7 +49,7 @@ impl Input {
         is_stdin(&self.path)
     }
 
-    /// The recording as it is printed; a part as a media fragment (`a.wav#t=1.5,3`).
+    /// Name of the recording in results and messages; a part is a media fragment (`a.wav#t=1.5,3`).
     pub fn name(&self) -> String {
         let path = quoted(&self.path);
         match self.part {
@@ -64,20 +68,20 @@ fn is_stdin(path: &Path) -> bool {
 
 /// The recordings that the command line names.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub(in crate::cli) struct Inputs {
     pub list: Vec<Input>,
-    /// Whether there could be several, so that each is to be named.
+    /// Whether there may be several recordings, so that each result needs a name.
     pub several: bool,
-    /// Manifests that were read: nothing is to be written over them.
+    /// The manifests, which results must not overwrite.
     pub manifests: Vec<PathBuf>,
-    /// Names that led to nothing; the others go on.
+    /// Errors of single paths; the other recordings are processed.
     pub errors: Vec<Error>,
-    /// What a user should know: files of a folder that were passed over.
+    /// Notes for the user: files of a folder that were skipped.
     pub notes: Vec<String>,
 }
 
 impl Inputs {
-    /// Looks for the recordings. With `raw`, a folder's files are recordings whatever their names.
+    /// Finds the recordings. With `raw`, all files of a folder are recordings, whatever their names.
     pub fn find(paths: &[PathBuf], raw: bool) -> Self {
         let mut inputs = Self { several: paths.len() > 1, ..Self::default() };
         for path in paths {
@@ -90,16 +94,15 @@ impl Inputs {
 
     fn add(&mut self, path: &Path, raw: bool) -> Result<()> {
         if is_stdin(path) {
-            self.list.push(Input::file(path, Path::new("stdin")));
+            self.list.push(Input { below: "stdin".into(), ..Input::file(path) });
         } else if path.is_dir() {
             self.add_folder(path, raw)?;
         } else if path.exists() || !is_pattern(path) {
-            let is_manifest = has_extension(path, &["jsonl", "json"]) && !raw;
-            if is_manifest {
+            if is_manifest(path) && !raw {
                 return self.add_manifest(path);
             }
-            // What is not there is named when it is its turn, as other files that cannot be read.
-            self.list.push(Input::file(path, Path::new(path.file_name().unwrap_or(OsStr::new("recording")))));
+            // A missing file is reported when it is opened, like other files that cannot be read.
+            self.list.push(Input::file(path));
         } else {
             self.add_pattern(path, raw)?;
         }
@@ -109,7 +112,7 @@ impl Inputs {
     fn add_pattern(&mut self, pattern: &Path, raw: bool) -> Result<()> {
         self.several = true;
         let failed = |problem: String| Error::new(Stage::Usage, problem).in_file(pattern);
-        let text = pattern.to_str().ok_or_else(|| failed("a pattern must be UTF-8".into()))?;
+        let text = pattern.to_str().ok_or_else(|| failed("expected a pattern in UTF-8".into()))?;
         let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
         let found = glob::glob_with(text, options)
             .map_err(|e| failed(format!("wrong pattern at character {}: {}", e.pos + 1, e.msg)))?;
@@ -124,13 +127,13 @@ impl Inputs {
         if any {
             return Ok(());
         }
-        Err(Error::new(Stage::Audio, "no file is of this name or pattern").in_file(pattern))
+        Err(Error::new(Stage::Audio, "no file has this name or matches this pattern").in_file(pattern))
     }
 
     fn add_folder(&mut self, folder: &Path, raw: bool) -> Result<()> {
         self.several = true;
         let before = self.list.len();
-        // By ending, files that are no recordings by their names.
+        // Number of other files, by extension.
         let mut others: BTreeMap<String, usize> = BTreeMap::new();
         let is_hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
         let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
@@ -147,27 +150,28 @@ impl Inputs {
                 continue;
             }
             if raw || has_extension(path, &EXTENSIONS) {
-                self.list.push(Input::file(path, path.strip_prefix(folder).unwrap_or(path)));
+                let below = path.strip_prefix(folder).unwrap_or(path).to_path_buf();
+                self.list.push(Input { below, ..Input::file(path) });
             } else {
                 let ending =
-                    path.extension().map_or("no ending".into(), |e| format!(".{}", e.to_string_lossy()));
+                    path.extension().map_or("no extension".into(), |e| format!(".{}", e.to_string_lossy()));
                 *others.entry(ending).or_default() += 1;
             }
         }
-        let passed_over: usize = others.values().sum();
+        let skipped: usize = others.values().sum();
         let kinds: Vec<String> = others.into_keys().take(5).collect();
         if self.list.len() == before {
-            let problem = match passed_over {
+            let problem = match skipped {
                 0 => "the folder is empty".to_string(),
                 n => format!("the folder has no recordings, but {n} other files ({})", kinds.join(", ")),
             };
             let hint = format!("recordings end in {}", EXTENSIONS.map(|e| format!(".{e}")).join(", "));
             return Err(Error::new(Stage::Audio, problem).in_file(folder).hint(hint));
         }
-        if passed_over > 0 {
-            let (files, kinds) = (crate::units::counted(passed_over, "file"), kinds.join(", "));
+        if skipped > 0 {
+            let (files, kinds) = (crate::units::counted(skipped, "file"), kinds.join(", "));
             self.notes.push(format!(
-                "{}: passed over {files} that are no recordings by name ({kinds})",
+                "{}: skipped {files} without the extension of a recording ({kinds})",
                 quoted(folder)
             ));
         }
@@ -182,11 +186,11 @@ impl Inputs {
         for entry in entries {
             let part = (entry.offset.is_some() || entry.duration.is_some())
                 .then(|| Part { offset: entry.offset.unwrap_or(0.0), duration: entry.duration });
-            // A path that leads out of the manifest's folder cannot lead out of that of the transcripts.
+            // A path outside the manifest's folder must not lead outside the output folder.
             let relative = entry.audio.strip_prefix(folder).ok().filter(|path| stays_below(path));
             let name = Path::new(entry.audio.file_name().unwrap_or(OsStr::new("recording")));
             let below = relative.unwrap_or(name).to_path_buf();
-            self.list.push(Input { path: entry.audio, part, below });
+            self.list.push(Input { path: entry.audio, part, below, text: entry.text });
         }
         Ok(())
     }
@@ -194,6 +198,11 @@ impl Inputs {
 
 fn stays_below(path: &Path) -> bool {
     path.components().all(|component| matches!(component, std::path::Component::Normal(_)))
+}
+
+/// Whether a file is a manifest by its name.
+pub(in crate::cli) fn is_manifest(path: &Path) -> bool {
+    has_extension(path, &["jsonl", "json"])
 }
 
 fn is_pattern(path: &Path) -> bool {
@@ -220,18 +229,18 @@ fn no_entry(folder: &Path, error: walkdir::Error) -> Error {
     }
 }
 
-/// Where transcripts go.
+/// Destination of a file per recording.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Folder {
-    /// Below this folder, as the recordings lie below the folder or manifest that was named.
+pub(in crate::cli) enum Folder {
+    /// Below this folder, in the same subfolders as the recordings below the given folder or manifest.
     Below(PathBuf),
-    /// Each beside its recording.
+    /// In the folder of each recording.
     Beside,
 }
 
-/// The transcripts' files, in the order of the recordings. Recordings whose transcripts would have the
-/// same name keep their own ending (`a.mp3.srt`), and are numbered where that is not enough.
-pub(super) fn targets(inputs: &[Input], folder: &Folder, extension: &str) -> Vec<PathBuf> {
+/// The files of the results, in the order of the recordings. If names would be equal, recordings keep their own
+/// extension (`a.mp3.srt`), and a number is added if that is not enough.
+pub(in crate::cli) fn targets(inputs: &[Input], folder: &Folder, extension: &str) -> Vec<PathBuf> {
     let place = |input: &Input| match folder {
         Folder::Below(folder) => folder.join(&input.below),
         Folder::Beside => input.path.clone(),
@@ -257,6 +266,31 @@ pub(super) fn targets(inputs: &[Input], folder: &Folder, extension: &str) -> Vec
     inputs.iter().map(target).collect()
 }
 
+/// Refuses files of results that would be written over recordings, manifests or each other; the file at each
+/// place is that of the recording at the same place.
+pub(in crate::cli) fn check_targets(
+    targets: &[PathBuf],
+    list: &[Input],
+    manifests: &[PathBuf],
+) -> Result<()> {
+    let real = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let sources: HashSet<PathBuf> = list.iter().map(|input| &input.path).chain(manifests).map(real).collect();
+    let mut taken = HashSet::new();
+    for (number, target) in targets.iter().enumerate() {
+        let wrong = |problem: &str| Error::new(Stage::Usage, problem.to_string()).in_file(target);
+        if sources.contains(&real(target)) {
+            return Err(wrong("the result would be written over a recording or manifest")
+                .hint("choose another --format, or another place by --out"));
+        }
+        if !taken.insert(target) {
+            let name = list.get(number).map(Input::name).unwrap_or_default();
+            let problem = "the results of two recordings would be in this file";
+            return Err(wrong(problem).hint(format!("one is {name}")));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -279,14 +313,14 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_walked_in_order_and_what_is_passed_over_is_said() {
+    fn folders_are_walked_in_order_and_skipped_files_are_noted() {
         let place =
             folder(&["b.wav", "a/z.MP3", "a/y.flac", ".hidden/x.wav", "a/._y.flac", "a/notes.txt", "c.opus"]);
         let found = Inputs::find(&[place.path().into()], false);
         assert_eq!(names(&found, place.path()), ["a/y.flac", "a/z.MP3", "b.wav", "c.opus"]);
         assert!(found.several && found.errors.is_empty());
         assert!(
-            found.notes[0].contains("passed over 1 file ") && found.notes[0].contains(".txt"),
+            found.notes[0].contains("skipped 1 file ") && found.notes[0].contains(".txt"),
             "{:?}",
             found.notes
         );
@@ -320,7 +354,7 @@ mod tests {
 
     #[test]
     fn transcripts_of_one_name_keep_their_endings() {
-        let input = |path: &str| Input::file(Path::new(path), Path::new(path));
+        let input = |path: &str| Input { below: path.into(), ..Input::file(Path::new(path)) };
         let inputs = ["a.wav", "a.mp3", "b/a.wav", "c.d.wav", "a.wav", "a.wav"].map(input);
         let found = targets(&inputs, &Folder::Beside, "txt");
         let expected = ["a.wav.txt", "a.mp3.txt", "b/a.txt", "c.d.txt", "a.wav-2.txt", "a.wav-3.txt"];

@@ -1,8 +1,8 @@
-//! The journal of a run over many recordings: what is done, so that a run that was stopped goes on.
+//! The journal of a run over many recordings: the list of finished ones, by which a stopped run continues.
 //!
 //! A file of JSON lines in the folder of the transcripts. The first line holds the settings that the
-//! transcripts depend on; each further line a recording that is done. A line is on the disk before its
-//! transcript appears, so that a transcript that the journal does not know is somebody else's.
+//! transcripts depend on; each further line a finished recording. A line is on the disk before its
+//! transcript appears, so that a transcript without a line was not written by hearken.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result, Stage, io as io_error};
 /// The journal's name in its folder.
 pub(super) const NAME: &str = ".hearken-journal.jsonl";
 
-/// What transcripts depend on, by option.
+/// The settings that transcripts depend on, by option.
 pub(super) type Settings = BTreeMap<String, String>;
 
 #[derive(Serialize, Deserialize)]
@@ -26,20 +26,20 @@ struct Head {
     settings: Settings,
 }
 
-/// A recording that is done.
+/// A finished recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Done {
-    /// Its name as it is printed.
+    /// Its name in results.
     pub recording: String,
-    /// Its file as it was: another size or time means another recording.
+    /// Its file's stamp: if size or time differ, the recording has changed.
     pub stamp: Option<Stamp>,
     pub transcript: String,
     pub seconds: f64,
-    /// What was wrong with it, for the runs that pass over it.
+    /// Damage found in it, reported again by runs that skip it.
     pub warnings: Vec<String>,
 }
 
-/// Size and time of change of a file, by which it is known again.
+/// Size and modification time of a file, by which changes are noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     bytes: u64,
@@ -61,7 +61,7 @@ impl Stamp {
     }
 }
 
-/// A journal that is written to. It is locked: one run writes into a folder at a time.
+/// An open journal. It is locked: one run at a time writes into a folder.
 pub(super) struct Journal {
     file: File,
     path: PathBuf,
@@ -72,8 +72,7 @@ impl Journal {
     /// Opens the journal of a folder; `resume` keeps what is in it.
     ///
     /// # Errors
-    /// When another run holds it; when what it holds was made with other settings; when it cannot be
-    /// written.
+    /// When another run holds the lock, the journal is of a run with other settings, or it cannot be written.
     pub fn open(folder: &Path, settings: &Settings, resume: bool) -> Result<Self> {
         let path = folder.join(NAME);
         let failed = |e: io::Error| io_error(Stage::Output, &path, e);
@@ -85,7 +84,7 @@ impl Journal {
             .open(&path)
             .map_err(failed)?;
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            let problem = "another run of hearken writes transcripts here";
+            let problem = "another run of hearken is writing transcripts into this folder";
             return Err(Error::new(Stage::Output, problem).in_file(folder));
         }
         let mut text = Vec::new();
@@ -122,11 +121,11 @@ impl Journal {
         if let Some(key) = keys().find(|key| settings.get(*key) != head.settings.get(*key)) {
             let value = |settings: &Settings| settings.get(key).cloned().unwrap_or_else(|| "nothing".into());
             let problem = format!(
-                "the run before had other settings: {key} was {}, and is {} now",
+                "the earlier run had other settings: {key} was {}, and is {} now",
                 value(&head.settings),
                 value(settings)
             );
-            let hint = "--resume goes on with the same settings; --overwrite starts over";
+            let hint = "--resume needs the same settings; --overwrite starts over";
             return Err(Error::new(Stage::Usage, problem).hint(hint));
         }
         for (number, line) in done.iter().enumerate() {
@@ -149,19 +148,19 @@ impl Journal {
         written.map_err(|e| io_error(Stage::Output, &self.path, e))
     }
 
-    /// What the journal says of a recording with this transcript, if it is done and is the same still.
+    /// The entry of a recording with this transcript, if it is finished and unchanged.
     pub fn done(&self, recording: &str, stamp: Option<Stamp>, transcript: &Path) -> Option<&Done> {
         let same =
             |done: &&Done| stamp.is_some() && done.stamp == stamp && is_name(transcript, &done.transcript);
         self.done.get(recording).filter(same).filter(|_| transcript.is_file())
     }
 
-    /// Whether a run before wrote this transcript, or was about to.
+    /// Whether an earlier run wrote this transcript, or was about to.
     pub fn knows(&self, recording: &str, transcript: &Path) -> bool {
         self.done.get(recording).is_some_and(|done| is_name(transcript, &done.transcript))
     }
 
-    /// Notes that recordings are done; to be called before their transcripts appear.
+    /// Adds finished recordings; call it before their transcripts are written.
     ///
     /// # Errors
     /// When the journal cannot be written.

@@ -1,4 +1,4 @@
-//! How far the work is, in words: percent, audio, speed, time left.
+//! The progress line: percent, audio, speed, time left.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::source::Meter;
 use crate::units::counted;
 
-/// How often it is shown.
+/// Interval between updates of the progress line.
 pub(super) const EVERY: Duration = Duration::from_millis(200);
 
-/// The work of a run, and what is done of it.
+/// Progress of a run.
 pub(super) struct Progress {
     meter: Arc<Meter>,
     start: Instant,
-    /// Bytes of all recordings, where all are whole files.
+    /// Bytes of all recordings, if all are whole files.
     bytes: Option<u64>,
     recordings: usize,
     done: usize,
     failed: usize,
-    /// A line on standard error, where that is a terminal and results go elsewhere.
+    /// A line on standard error, if that is a terminal and results go elsewhere.
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// At the beginning; `bar` shows it on standard error, if that is a terminal.
+    /// Progress at the start; `bar` shows it on standard error if that is a terminal.
     pub fn new(meter: Arc<Meter>, recordings: usize, bytes: Option<u64>, bar: bool) -> Self {
         let bar = (bar && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
@@ -38,25 +38,25 @@ impl Progress {
         Self { meter, start: Instant::now(), bytes, recordings, done: 0, failed: 0, bar }
     }
 
-    /// Another recording is done.
+    /// Counts a finished recording.
     pub fn count(&mut self, failed: bool) {
         self.done += 1;
         self.failed += usize::from(failed);
     }
 
-    /// Recordings that are done.
+    /// Number of finished recordings.
     pub fn done(&self) -> usize {
         self.done
     }
 
-    /// Shows it on standard error.
+    /// Updates the line on standard error.
     pub fn show(&self) {
         if let Some(bar) = &self.bar {
             bar.set_message(self.status());
         }
     }
 
-    /// Runs `print` while nothing is shown.
+    /// Runs `print` while the line is hidden.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -64,14 +64,14 @@ impl Progress {
         }
     }
 
-    /// Takes it away.
+    /// Removes the line.
     pub fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 
-    /// One line: `37 %  2:05 of audio  312 times real time  0:30 left  2 failed`.
+    /// The progress in one line: `37 %  2:05 of audio  312 times real time  0:30 left  2 failed`.
     pub fn status(&self) -> String {
         status(self.fraction(), self.meter.seconds(), self.start.elapsed().as_secs_f64(), self.failed)
     }
@@ -84,7 +84,7 @@ impl Progress {
         }
     }
 
-    /// What was done, at the end.
+    /// A summary for the end of the run.
     pub fn summary(&self) -> String {
         let elapsed = self.start.elapsed().as_secs_f64();
         let failed = if self.failed > 0 { format!("; {} failed", self.failed) } else { String::new() };
@@ -104,7 +104,7 @@ fn status(fraction: Option<f64>, audio: f64, elapsed: f64, failed: usize) -> Str
     parts.push(format!("{} of audio", clock(audio)));
     if elapsed > 0.5 && audio > 0.0 {
         parts.push(speed(audio, elapsed));
-        // Before some of it is done, a guess would be far off.
+        // Early estimates would be far off.
         let left = fraction.filter(|fraction| *fraction > 0.005).map(|f| elapsed * (1.0 - f) / f);
         parts.extend(left.map(|left| format!("{} left", clock(left))));
     }
@@ -119,7 +119,7 @@ fn speed(audio: f64, elapsed: f64) -> String {
     if times < 10.0 { format!("{times:.1} times real time") } else { format!("{times:.0} times real time") }
 }
 
-/// Minutes and seconds, hours where there are some.
+/// Minutes and seconds, with hours if there are any.
 fn clock(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

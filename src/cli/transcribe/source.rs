@@ -1,4 +1,4 @@
-//! Recordings on their way into the recognizer: opened, counted, and cut off by Ctrl-C.
+//! Opening of recordings: sources that count what is read, and end at Ctrl-C.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -14,14 +14,14 @@ use crate::audio::{self, Problems, RawFormat, Source};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::recognizer::StreamOptions;
 
-/// A recording longer than this is cut into utterances unless it is said otherwise, seconds.
+/// A longer recording is cut into utterances unless the options say otherwise, seconds.
 const LONG_SECONDS: u32 = 60;
-/// Samples that are read at a time to see whether a recording is long.
+/// Samples that are read at a time to find out whether a recording is long.
 const AHEAD: usize = 16_000;
 /// Bytes that are read of standard input at a time.
 const BLOCK: usize = 1 << 16;
 
-/// What was read so far, of all recordings.
+/// Amount of audio that was read so far, over all recordings.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     bytes: AtomicU64,
@@ -29,32 +29,32 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Bytes of files.
+    /// Bytes read of files.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Seconds of audio.
+    /// Seconds of audio read.
     pub fn seconds(&self) -> f64 {
         self.microseconds.load(Ordering::Relaxed) as f64 / 1e6
     }
 }
 
-/// How recordings are opened.
+/// Settings by which recordings are opened.
 pub(super) struct Opener {
     pub raw: Option<RawFormat>,
     /// Hz.
     pub sample_rate: u32,
     pub meter: Arc<Meter>,
     pub interrupt: Interrupt,
-    /// The options of a recording of up to a minute.
+    /// Options for recordings of up to a minute.
     pub short: StreamOptions,
-    /// Those of longer ones, and of pipes.
+    /// Options for longer recordings and pipes.
     pub long: StreamOptions,
 }
 
 impl Opener {
-    /// Opens a recording, and chooses how it is cut into utterances.
+    /// Opens a recording, and chooses the options by its length.
     pub fn open(&self, input: &Input) -> Result<(Box<dyn Source>, &StreamOptions)> {
         let (source, file) = self.source(input)?;
         let live = file.is_none();
@@ -69,7 +69,7 @@ impl Opener {
         Ok((Box::new(ahead.before(watched)), options))
     }
 
-    /// The recording, and the file that it is in, unless it comes through a pipe.
+    /// The recording, and its file unless it is a pipe.
     fn source(&self, input: &Input) -> Result<(Box<dyn Source>, Option<File>)> {
         let name = input.name();
         if input.is_stdin() {
@@ -86,7 +86,7 @@ impl Opener {
         if found.is_dir() {
             return Err(Error::new(Stage::Audio, "expected a recording, found a directory"));
         }
-        // Both handles share their position, which says how far the recording was read.
+        // Both handles share their position, from which progress is computed.
         let watched = if found.is_file() { Some(file.try_clone().map_err(failed)?) } else { None };
         let source = match (self.raw, input.part) {
             (None, None) => audio::open_file(file, &input.path, self.sample_rate)?,
@@ -99,11 +99,11 @@ impl Opener {
     }
 }
 
-/// A source that counts what is read, and ends when the user wants the command to end.
+/// A source that counts what is read, and ends when the user interrupts the command.
 struct Watched {
     source: Box<dyn Source>,
     file: Option<File>,
-    /// The position in the file at the last look.
+    /// The position in the file after the last read.
     at: u64,
     meter: Arc<Meter>,
     interrupt: Interrupt,
@@ -133,16 +133,16 @@ impl Source for Watched {
     }
 }
 
-/// The beginning of a recording, read to see whether there is more than a minute of it.
+/// The beginning of a recording, read ahead to find out whether it is longer than a minute.
 #[derive(Default)]
 struct Ahead {
     samples: Vec<f32>,
-    /// Where the recording failed, after these samples.
+    /// The error after these samples, if reading failed.
     failed: Option<Error>,
 }
 
 impl Ahead {
-    /// Whether the recording is longer than a minute comes with it.
+    /// Reads up to a minute; returns also whether the recording is longer.
     fn read(source: &mut Watched) -> (Self, bool) {
         let mut ahead = Self::default();
         let long = (LONG_SECONDS * source.sample_rate()) as usize;
@@ -164,10 +164,10 @@ impl Ahead {
     }
 }
 
-/// The recording from its first sample, after its beginning was read ahead.
+/// A recording from its first sample, of which the beginning was read ahead.
 struct Resumed {
     ahead: Ahead,
-    /// Samples of `ahead` that were handed out.
+    /// Samples of `ahead` that were returned.
     at: usize,
     source: Watched,
 }
@@ -204,8 +204,8 @@ impl Source for Resumed {
     }
 }
 
-/// Standard input, which is at its end when the user wants the command to end: a read that waits
-/// for more does not hold it up. The blocks are read on a thread of their own.
+/// Standard input, which ends when the user interrupts the command, even while a read waits for more: blocks are
+/// read on a separate thread.
 struct Stdin {
     blocks: Receiver<io::Result<Vec<u8>>>,
     interrupt: Interrupt,

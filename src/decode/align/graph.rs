@@ -1,0 +1,161 @@
+//! The CTC topology of a text as a graph of states, and the step of the Viterbi algorithm through it.
+
+use std::collections::HashMap;
+
+use super::ReferenceWord;
+use crate::decode::TokenId;
+use crate::error::{Error, Result, Stage};
+
+/// The most pronunciations of a word; back-pointers are bytes.
+const MAX_PRONUNCIATIONS: usize = 64;
+/// The column of the blank.
+pub(super) const BLANK: u32 = 0;
+/// The word of a state that emits the blank.
+pub(super) const NO_WORD: u32 = u32::MAX;
+
+/// The CTC topology of a text. States are in the order of time: each comes behind those that lead to it.
+#[derive(Clone, Debug)]
+pub(super) struct Graph {
+    pub words: Vec<String>,
+    /// The tokens whose log-probabilities are needed, the blank first.
+    pub columns: Vec<TokenId>,
+    /// The column that each state emits, `[S]`.
+    pub emissions: Vec<u32>,
+    /// The word that each state belongs to, `[S]`.
+    pub word_of: Vec<u32>,
+    /// The states that lead to state s, itself excepted, are `arcs[first_arc[s]..first_arc[s + 1]]`.
+    arcs: Vec<u32>,
+    first_arc: Vec<u32>,
+    begins: Vec<u32>,
+    /// Labels first, so that they win over the blank where both are alike, as in torchaudio.
+    pub ends: Vec<u32>,
+    /// The fewest frames of a path to each state, `[S]`, and of one through each word.
+    least: Vec<usize>,
+    pub least_frames: Vec<usize>,
+}
+
+impl Graph {
+    pub fn new(words: &[ReferenceWord], blank: TokenId) -> Result<Self> {
+        let mut graph = Self {
+            words: words.iter().map(|word| word.text.clone()).collect(),
+            columns: vec![blank],
+            emissions: Vec::new(),
+            word_of: Vec::new(),
+            arcs: Vec::new(),
+            first_arc: vec![0],
+            begins: Vec::new(),
+            ends: Vec::new(),
+            least: Vec::new(),
+            least_frames: Vec::new(),
+        };
+        if words.is_empty() {
+            return Err(Error::new(Stage::Corpus, "expected the text of the recording, found no words"));
+        }
+        let mut columns = HashMap::from([(blank, BLANK)]);
+        let mut silence = graph.add(BLANK, NO_WORD, &[], true);
+        let mut exits: Vec<u32> = Vec::new();
+        for (number, word) in words.iter().enumerate() {
+            let mut pronunciations = word.pronunciations.clone();
+            pronunciations.sort_unstable();
+            pronunciations.dedup();
+            check(word, &pronunciations, blank)?;
+            let mut last = Vec::with_capacity(pronunciations.len());
+            for labels in &pronunciations {
+                let mut before = silence;
+                let mut label_before = exits.clone();
+                for (at, &label) in labels.iter().enumerate() {
+                    let column = *columns.entry(label).or_insert_with(|| {
+                        graph.columns.push(label);
+                        graph.columns.len() as u32 - 1
+                    });
+                    // Equal labels are two only with a blank between them.
+                    let other = label_before.iter().filter(|&&s| graph.emissions[s as usize] != column);
+                    let from: Vec<u32> = other.copied().chain(std::iter::once(before)).collect();
+                    let state = graph.add(column, number as u32, &from, number == 0 && at == 0);
+                    label_before = vec![state];
+                    if at + 1 < labels.len() {
+                        before = graph.add(BLANK, NO_WORD, &[state], false);
+                    } else {
+                        last.push(state);
+                    }
+                }
+            }
+            graph.least_frames.extend(last.iter().map(|&state| graph.least[state as usize]).min());
+            silence = graph.add(BLANK, NO_WORD, &last, false);
+            exits = last;
+        }
+        graph.ends = exits;
+        graph.ends.push(silence);
+        Ok(graph)
+    }
+
+    /// A further state, behind those; one of the first word may be the first of a path.
+    fn add(&mut self, column: u32, word: u32, from: &[u32], begins: bool) -> u32 {
+        let state = self.emissions.len() as u32;
+        let before = from.iter().map(|&from| self.least[from as usize]).min();
+        self.least.push(if begins { 1 } else { before.map_or(1, |least| least + 1) });
+        self.emissions.push(column);
+        self.word_of.push(word);
+        self.arcs.extend(from);
+        self.first_arc.push(self.arcs.len() as u32);
+        if begins {
+            self.begins.push(state);
+        }
+        state
+    }
+
+    pub fn num_states(&self) -> usize {
+        self.emissions.len()
+    }
+
+    fn arcs_of(&self, state: usize) -> &[u32] {
+        &self.arcs[self.first_arc[state] as usize..self.first_arc[state + 1] as usize]
+    }
+
+    /// The state that an arc of a state comes from; arc 0 is its loop.
+    pub fn predecessor(&self, state: u32, arc: u8) -> u32 {
+        match usize::from(arc).checked_sub(1) {
+            None => state,
+            Some(arc) => self.arcs_of(state as usize)[arc],
+        }
+    }
+
+    /// `[S]` scores of paths of one frame.
+    pub fn first_scores(&self, frame: &[f32]) -> Vec<f64> {
+        let mut scores = vec![f64::NEG_INFINITY; self.num_states()];
+        for &state in &self.begins {
+            scores[state as usize] = f64::from(frame[self.emissions[state as usize] as usize]);
+        }
+        scores
+    }
+
+    /// Moves `[S]` scores on by a frame; into `back` the arc by which the best path to each state comes.
+    pub fn step(&self, frame: &[f32], before: &[f64], now: &mut [f64], back: &mut [u8]) {
+        let states = self.emissions.iter().zip(self.first_arc.windows(2)).zip(now.iter_mut().zip(back));
+        for (state, ((&column, arcs), (now, back))) in states.enumerate() {
+            let (mut best, mut from) = (before[state], 0);
+            for (arc, &state) in (1..).zip(&self.arcs[arcs[0] as usize..arcs[1] as usize]) {
+                if before[state as usize] > best {
+                    (best, from) = (before[state as usize], arc);
+                }
+            }
+            *now = best + f64::from(frame[column as usize]);
+            *back = from;
+        }
+    }
+}
+
+/// Refuses pronunciations that are no paths.
+fn check(word: &ReferenceWord, pronunciations: &[Vec<TokenId>], blank: TokenId) -> Result<()> {
+    let problem = match pronunciations.len() {
+        0 => format!("`{}` has no pronunciation", word.text),
+        n if n > MAX_PRONUNCIATIONS => {
+            format!("`{}` has {n} pronunciations, expected {MAX_PRONUNCIATIONS} at most", word.text)
+        }
+        _ if pronunciations.iter().any(|labels| labels.is_empty() || labels.contains(&blank)) => {
+            format!("`{}` has a pronunciation that is empty or contains the blank", word.text)
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Stage::Text, problem))
+}
