@@ -59,7 +59,7 @@ struct Cli {
 enum Command {
     /// Print what is said in recordings.
     Transcribe(transcribe::Args),
-    /// Find when each word of a known text is said.
+    // Described at its options, so that the long help has all of it.
     Align(Box<align::Args>),
     /// Print what is said into the microphone, while it is said.
     Listen(listen::Args),
