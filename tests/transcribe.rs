@@ -252,7 +252,7 @@ fn options_that_do_not_fit_together_are_wrong_usage() {
     }
     fs::create_dir(place.path("none")).expect("made");
     for (arguments, expected) in
-        [(["none"], "none: the folder is empty"), (["x*.wav"], "no file is of this name")]
+        [(["none"], "none: the folder is empty"), (["x*.wav"], "no file has this name")]
     {
         let (code, error) = place.bad(&[&["transcribe", "--model", "model.onnx"], &arguments[..]].concat());
         assert!(code == 1 && error.contains(expected), "{arguments:?}: {error}");
