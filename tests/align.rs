@@ -113,6 +113,8 @@ fn what_does_not_fit_is_named() {
     let output = place.run(&["align", &pi, "three one"]);
     let note = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(note.contains("speech without text: 1."), "{note}");
+    let help = place.good(&["help", "align"]);
+    assert!(help.contains("trained with CTC") && help.contains("[default: 0.1]"), "{help}");
 }
 
 #[test]

@@ -240,8 +240,8 @@ fn options_that_do_not_fit_together_are_wrong_usage() {
     let place = Place::new();
     for (arguments, expected) in [
         (&["a.wav", "a.wav", "--format", "srt"][..], "a srt file holds one recording"),
-        (&["a.wav", "--resume"], "--resume is for transcripts in files"),
-        (&["-", "--beside"], "standard input lies in no folder"),
+        (&["a.wav", "--resume"], "--resume needs a file per recording"),
+        (&["-", "--beside"], "standard input is not in a folder"),
         (&["a.wav", "--json", "--format", "srt"], "--json"),
         (&["a.wav", "--json", "--out", "folder"], "--format jsonl"),
         (&["a.wav", "--format", "doc"], "[possible values: txt, json, jsonl, srt, vtt, ctm, tsv, textgrid]"),
@@ -252,7 +252,7 @@ fn options_that_do_not_fit_together_are_wrong_usage() {
     }
     fs::create_dir(place.path("none")).expect("made");
     for (arguments, expected) in
-        [(["none"], "none: the folder is empty"), (["x*.wav"], "no file is of this name")]
+        [(["none"], "none: the folder is empty"), (["x*.wav"], "no file has this name")]
     {
         let (code, error) = place.bad(&[&["transcribe", "--model", "model.onnx"], &arguments[..]].concat());
         assert!(code == 1 && error.contains(expected), "{arguments:?}: {error}");

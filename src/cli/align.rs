@@ -17,7 +17,7 @@ use crate::recognizer::alignment::MIN_CONFIDENCE;
 use crate::recognizer::{Alignment, Embedded, Recognizer};
 use crate::text::pronunciation::Pronouncer;
 
-/// Align recordings with their known texts: when is each word and phone spoken?
+/// Align recordings with their known texts: find when each word and phone is spoken.
 ///
 /// Prints words and the tokens of the model (phones, letters) with start, end and confidence. The model has to be
 /// trained with CTC. The pronunciations of a word are taken from --lexicon, else from the model's lexicon, else, if

@@ -59,7 +59,7 @@ struct Cli {
 enum Command {
     /// Transcribe recordings.
     Transcribe(transcribe::Args),
-    /// Find the times of the words of a known text.
+    // Described at its options, so that the long help has all of it.
     Align(Box<align::Args>),
     /// Transcribe the microphone while you speak.
     Listen(listen::Args),

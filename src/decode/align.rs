@@ -24,7 +24,7 @@ use crate::error::{Error, Result, Stage};
 pub const MAX_CELLS: u64 = 1 << 32;
 /// The most log-probabilities that are kept, U × different tokens of the text.
 const MAX_VALUES: usize = 1 << 27;
-/// Frames between two words in which something else than the blank is likely, from which on they count as speech
+/// Frames between two labels in which something else than the blank is likely, from which on they count as speech
 /// that is not in the text.
 const MIN_UNMATCHED_FRAMES: usize = 4;
 
@@ -61,7 +61,7 @@ pub struct AlignedPath {
     pub log_prob: f64,
     /// The labels of the pronunciations that were taken, in order.
     pub labels: Vec<LabelSpan>,
-    /// Frames between words that contain speech, which is not in the text.
+    /// Frames between labels that contain speech, which is not in the text.
     pub unmatched: Vec<Range<u64>>,
 }
 
@@ -224,11 +224,11 @@ impl Aligner {
         labels
     }
 
-    /// The gaps between words in which the blank often is not likely, from the first such frame to the last.
+    /// The gaps between labels in which the blank is often not likely, from the first such frame to the last. They
+    /// may be inside a word, since its first and last label can be found in different places of the recording.
     fn unmatched(&self, labels: &[LabelSpan]) -> Vec<Range<u64>> {
         let frames = self.num_frames() as u64;
-        let words = labels.chunk_by(|a, b| a.word == b.word);
-        let bounds = words.flat_map(|word| [word[0].start, word[word.len() - 1].end]);
+        let bounds = labels.iter().flat_map(|label| [label.start, label.end]);
         let bounds: Vec<u64> = std::iter::once(0).chain(bounds).chain(std::iter::once(frames)).collect();
         let speech = |gap: &[u64]| {
             let is_speech = |&frame: &u64| self.frame(frame as usize)[BLANK as usize] < 0.5f32.ln();

@@ -42,7 +42,7 @@ pub struct Alignment {
     pub fits: bool,
     /// The words in order.
     pub words: Vec<AlignedWord>,
-    /// Intervals between words that contain speech, which is not in the text.
+    /// Intervals that contain speech which is not in the text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmatched: Vec<TimeSpan>,
     /// Whether the tokens are phones, and not pieces of words.
