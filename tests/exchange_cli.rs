@@ -212,7 +212,7 @@ fn states_are_paired_by_the_cells_and_not_by_their_order() {
     for states in [["a=p", "a=q"], ["a=p", "b=p"]] {
         let (code, error) =
             place.bad(&["inspect", "foreign.onnx", "--state", states[0], "--state", states[1]]);
-        assert!(code == 2 && error.contains("twice"), "{error}");
+        assert!(code == 2 && error.contains("named for two states"), "{error}");
     }
     if options().is_none() {
         return;

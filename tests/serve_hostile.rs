@@ -190,12 +190,12 @@ fn messages_at_a_low_rate_stay_small_in_memory() {
 fn a_lack_of_file_descriptors_is_logged_once() {
     let mut program = Program::start_after("ulimit -n 48", &[]);
     let open: Vec<TcpStream> = (0..80).map(|_| connect(program.address)).collect();
-    program.wait_for_line("no new connections");
+    program.wait_for_line("cannot accept new connections");
     drop(open);
     retry(|| program.request("GET", "/health").0 == 200);
     program.signal("TERM");
     let (code, said) = program.wait();
-    assert_eq!((code, said.matches("no new connections").count()), (Some(0), 1), "{said}");
+    assert_eq!((code, said.matches("cannot accept new connections").count()), (Some(0), 1), "{said}");
 }
 
 // ---------------------------------------------------------------- websockets

@@ -148,7 +148,7 @@ fn errors_in_texts_and_models_are_reported() {
         (&["good.txt", "-o", "x.lm", "--prune", "often"], "expected counts"),
         (&["good.txt", "-o", "x.lm", "--order", "11"], "--order"),
         (&["good.txt", "-o", "x.lm", "--interpolate", "good.lm", "--weight", "2"], "--weight"),
-        (&["--model", "good.lm", "--prune", "0,0,1", "-o", "x.lm"], "a model has no counts"),
+        (&["--model", "good.lm", "--prune", "0,0,1", "-o", "x.lm"], "an existing model has no counts"),
     ] {
         let error = place.bad(2, &[&["lm"], arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");

@@ -410,7 +410,7 @@ pub(super) mod tests {
         let pairs: Vec<_> = found.states.iter().map(|s| (s.input.as_str(), s.output.as_str())).collect();
         assert_eq!(pairs, [("a", "p"), ("b", "q")]);
         let error = states(&bytes, &[("a", "z")]).expect_err("no such output").to_string();
-        assert!(error.contains("`z`, but y, p, q"), "{error}");
+        assert!(error.contains("`z`; it has y, p, q"), "{error}");
         assert!(states(&bytes, &[("a", "q")]).is_err(), "the shapes differ");
         let one = states(&bytes, &[("a", "p")]).expect("named");
         let found = (one.states.len(), one.states_found.as_str());
