@@ -24,8 +24,7 @@ pub struct HotwordOptions {
 }
 
 impl HotwordOptions {
-    /// The reward that helps listed words, and does no harm to others where none of the list is spoken
-    /// (docs/words.md).
+    /// The usual reward of each word, nats; `tools/bench/hotwords.py` measures others.
     pub const SCORE: f32 = 2.0;
 
     /// A file with the usual reward.

@@ -115,20 +115,24 @@ def lists(options):
 def main():
     options = arguments()
     all_lists = lists(options)
+    rows = collections.defaultdict(dict)
+
+    def report(name, boost, results):
+        (wrong, listed), (others_wrong, others) = errors(results, set(all_lists[name]))
+        share = round(100 * wrong / listed, 1) if listed else None
+        other_share = round(100 * others_wrong / others, 2)
+        print(json.dumps({"list": name, "boost": boost, "listed_words": listed, "listed_wer": share,
+                          "other_words": others, "other_wer": other_share}), flush=True)
+        rows[boost][name] = f"{other_share:.1f}" if share is None else f"{share:.1f} / {other_share:.1f}"
+
     without = evaluate(options, [], 0)
+    for name in all_lists:
+        report(name, 0, without)
     settings = [(name, boost) for name in all_lists for boost in options.boosts]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        measured = dict(zip(settings, pool.map(lambda s: evaluate(options, all_lists[s[0]], s[1]), settings)))
-    rows = collections.defaultdict(dict)
-    for name, hotwords in all_lists.items():
-        for boost in [0, *options.boosts]:
-            results = without if boost == 0 else measured[name, boost]
-            (wrong, listed), (others_wrong, others) = errors(results, set(hotwords))
-            share = round(100 * wrong / listed, 1) if listed else None
-            other_share = round(100 * others_wrong / others, 2)
-            print(json.dumps({"list": name, "boost": boost, "listed_words": listed, "listed_wer": share,
-                              "other_words": others, "other_wer": other_share}), flush=True)
-            rows[boost][name] = f"{other_share:.1f}" if share is None else f"{share:.1f} / {other_share:.1f}"
+        results = pool.map(lambda setting: evaluate(options, all_lists[setting[0]], setting[1]), settings)
+        for (name, boost), found in zip(settings, results):
+            report(name, boost, found)
     print("\n| boost | " + " | ".join(all_lists) + " |")
     print("| ---: |" + " ---: |" * len(all_lists))
     for boost, row in rows.items():
