@@ -333,6 +333,9 @@ fn pages_completions_and_the_version_are_printed() {
         verbose.contains("features: ") && verbose.contains("license of the program: MIT OR Apache-2.0"),
         "{verbose}"
     );
-    assert!(!cfg!(feature = "digits") || verbose.contains("license of the model digits: CC BY-SA 4.0"), "{verbose}");
+    assert!(
+        !cfg!(feature = "digits") || verbose.contains("license of the model digits: CC BY-SA 4.0"),
+        "{verbose}"
+    );
     assert_eq!(place.bad(&["--verbose"]).0, 2);
 }

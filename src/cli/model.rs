@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::pronounce;
 use crate::decode::{Beam, NgramWeights};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
@@ -249,7 +250,15 @@ impl NetworkChoice {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
         match ModelSource::of(self.model.as_deref(), default) {
-            ModelSource::Path(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
+            ModelSource::Path(path) => {
+                let opened = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options);
+                opened.map_err(|error| match error.kind() {
+                    ErrorKind::Io(io::ErrorKind::NotFound) => {
+                        error.hint_if_none("the embedded models are `digits` and `english`")
+                    }
+                    _ => error,
+                })
+            }
             ModelSource::Embedded(_) if self.tokens.is_some() || !self.states.is_empty() => {
                 let option = if self.tokens.is_some() { "--tokens" } else { "--state" };
                 let problem = format!("`{option}` has no effect without a foreign `--model`");
