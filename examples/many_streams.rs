@@ -34,7 +34,7 @@ fn main() -> hearken::Result<()> {
                 stream.input_finished();
             }
         }
-        // One call for all of them, until none has frames for a step.
+        // One call of the network for all streams, until none has frames for another step.
         while step_batch(&mut streams.iter_mut().collect::<Vec<_>>())? > 0 {}
         for (stream, events) in streams.iter_mut().zip(&mut events) {
             events.extend(stream.take_events());

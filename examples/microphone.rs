@@ -1,4 +1,4 @@
-//! Prints what is said into the microphone, an utterance a line.
+//! Transcribes the microphone, with a line for each utterance.
 //!
 //! ```text
 //! cargo run --release --features microphone --example microphone

@@ -1,4 +1,4 @@
-//! An engine of one's own: here one that counts the frames that another engine computes.
+//! A custom engine: this one counts the frames that another engine computes.
 //!
 //! ```text
 //! cargo run --release --example own_engine

@@ -1,4 +1,4 @@
-//! Trains a tiny model of two made-up words, tones of two pitches, and recognizes them: half a minute.
+//! Trains a tiny model of two invented words, tones of two pitches, and recognizes them; takes half a minute.
 //!
 //! ```text
 //! cargo run --release --example train_tiny

@@ -1,4 +1,4 @@
-//! Transcribes a recording with the model inside, or another one, chunk by chunk as from a live source.
+//! Transcribes a recording chunk by chunk, like a live source, with the embedded model or another one.
 //!
 //! ```text
 //! cargo run --release --example transcribe_file -- audio/pi.wav [MODEL.onnx]

@@ -3,12 +3,12 @@
 #
 #   fuzz/seeds.sh target/release/hearken target/release/examples/random_model
 #
-# The digits model is left out: of three megabytes a mutation would hardly ever hit the structure.
+# The digits model is left out: in a file of this size, a mutation would hardly ever hit the structure.
 set -euo pipefail
 hearken=$(realpath "$1") random_model=$(realpath "$2")
 cd "$(dirname "$0")"
 rm -rf seeds
-mkdir -p seeds/{onnx_reader,audio_input,serve_protocol} corpus/{onnx_reader,audio_input,serve_protocol}
+mkdir -p {seeds,corpus}/{onnx_reader,audio_input,serve_protocol,text_reader}
 
 cp ../tests/data/import/*.onnx ../tests/data/keras/*.onnx seeds/onnx_reader/
 for layers in gru:3 lstm:2,rnn-tanh:2 gru-reset-before:2,rnn-relu:2; do
@@ -55,4 +55,15 @@ conversation 3 "$vosk" '{"eof" : 1}' >seeds/serve_protocol/vosk
 conversation 0 "$vosk" '{"reset" : 1}' >seeds/serve_protocol/vosk-reset
 conversation 4 '' 'Done' >seeds/serve_protocol/sherpa
 conversation 5 '' 'Done' >seeds/serve_protocol/sherpa-python
+conversation 6 '{"type":"session.update","session":{"type":"transcription"}}' '' >seeds/serve_protocol/realtime
+audio='{"type":"audio-chunk","data":{"rate":16000,"width":2,"channels":1}}'
+conversation 7 "$audio" '{"type":"audio-stop"}' >seeds/serve_protocol/wyoming
+# A case of the text reader: which one, then the file.
+for file in ../docs/examples/*.txt; do
+    { printf '\x00'; cat "$file"; } >"seeds/text_reader/$(basename "$file")"
+done
+printf '\x04ONE  W AH1 N\nTWO(2)  T UW\n' >seeds/text_reader/dictionary
+printf 'one two\ntwo one\n' | "$hearken" lm - -o seeds/text_reader/model.arpa
+{ printf '\x05'; cat seeds/text_reader/model.arpa; } >seeds/text_reader/arpa
+rm seeds/text_reader/model.arpa
 du -sh seeds/* | sed 's/^/seeds: /'

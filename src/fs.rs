@@ -1,4 +1,4 @@
-//! Files: written whole or not at all, and named so that a name stays on one line.
+//! Atomic writing of files, and file names escaped for messages.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,24 +6,24 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Symbolic links that are followed from a name to its file.
+/// Maximum number of symbolic links followed from a path to its file.
 const MAX_LINKS: usize = 40;
-/// Processes that may write the same file at the same time.
+/// Maximum number of processes that may write the same file at the same time.
 const MAX_WRITERS: usize = 1000;
-/// Bytes of a file's name that its temporary name keeps: systems allow 255 in all.
+/// Maximum number of bytes of the target's name in the temporary name: systems allow 255 in total.
 const MAX_NAME: usize = 200;
 
-/// A file that appears under its name when [`AtomicFile::commit`] is called, whole and flushed to
-/// the disk; before that, what was there stays. It is written in the same folder under a hidden
-/// name of its own, `.NAME.part`, which is removed when the value is dropped; if the process is
-/// killed, the next writer of the same name removes it.
+/// A file that replaces its target only when [`AtomicFile::commit`] is called, after it was flushed to disk.
 ///
-/// A symbolic link stays a link (the file that it points to is replaced), and the permissions of
-/// a file that is replaced are kept. Pipes and devices are written directly.
+/// Until then the data is in a hidden file in the same folder, `.NAME.part`, which is removed when the value is
+/// dropped. If the process is killed, the next writer of the same target removes it.
+///
+/// A symbolic link is kept (the file that it points to is replaced), and a replaced file's permissions are kept.
+/// Pipes and devices are written directly.
 #[derive(Debug)]
 pub struct AtomicFile {
     out: BufWriter<File>,
-    /// `None` where the target is written directly.
+    /// `None` if the target is written directly.
     place: Option<Place>,
 }
 
@@ -38,7 +38,7 @@ impl AtomicFile {
     /// Begins to write the file at `path`.
     ///
     /// # Errors
-    /// When `path` names no file, its folder is not there, or the place may not be written to.
+    /// When `path` names no file, its folder does not exist, or it cannot be written to.
     pub fn create(path: &Path) -> io::Result<Self> {
         let target = follow_links(path)?;
         let existing = match fs::metadata(&target) {
@@ -47,7 +47,7 @@ impl AtomicFile {
             Err(error) => return Err(error),
         };
         if existing.is_some() {
-            // A file that may not be written to may not be replaced either.
+            // A rename would replace even a read-only file; opening it for writing checks the permission.
             let file = OpenOptions::new().write(true).open(&target)?;
             if existing.as_ref().is_some_and(|found| !found.is_file()) {
                 return Ok(Self { out: BufWriter::new(file), place: None });
@@ -61,10 +61,10 @@ impl AtomicFile {
         Ok(Self { out: BufWriter::new(file), place: Some(place) })
     }
 
-    /// Flushes the file to the disk and gives it its name.
+    /// Flushes the file to disk and renames it to the target.
     ///
     /// # Errors
-    /// When the disk does not take it; then what was there stays.
+    /// When writing fails; the target is then unchanged.
     pub fn commit(mut self) -> io::Result<()> {
         self.out.flush()?;
         let Some(mut place) = self.place.take() else { return Ok(()) };
@@ -94,13 +94,13 @@ impl Seek for AtomicFile {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.committed {
-            // What remains of a failure is of no use; its removal failing too adds nothing.
+            // Best effort: the failure that left the file here has been reported already.
             let _ = fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// Writes a whole file, as [`AtomicFile`] does.
+/// Writes a whole file through [`AtomicFile`].
 ///
 /// # Errors
 /// As [`AtomicFile::create`] and [`AtomicFile::commit`].
@@ -110,7 +110,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.commit()
 }
 
-/// The file that `path` leads to, which may not exist yet.
+/// The file that `path` refers to after symbolic links are resolved; it may not exist yet.
 fn follow_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_path_buf();
     for _ in 0..MAX_LINKS {
@@ -129,8 +129,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-/// A new file in the target's folder, and its name. The file is locked as long as it is open: one
-/// that is not locked was left by a process that was killed.
+/// Creates a temporary file in the target's folder and returns it with its path. The file is locked while it is
+/// open, so an unlocked one was left by a killed process.
 fn create_beside(target: &Path) -> io::Result<(File, PathBuf)> {
     let Some(name) = target.file_name() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected the name of a file"));
@@ -143,7 +143,7 @@ fn create_beside(target: &Path) -> io::Result<(File, PathBuf)> {
         remove_leftover(&temporary);
         match OpenOptions::new().write(true).create_new(true).open(&temporary) {
             Ok(file) => {
-                // Somebody may have taken it for a leftover before it was locked.
+                // Another process may have removed it as a leftover before it was locked.
                 let lock = file.try_lock();
                 if !matches!(lock, Err(TryLockError::WouldBlock)) && is_at(&file, &temporary) {
                     return Ok((file, temporary));
@@ -156,12 +156,12 @@ fn create_beside(target: &Path) -> io::Result<(File, PathBuf)> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "too many processes write this file"))
 }
 
-/// Removes a temporary file that no process holds.
+/// Removes a temporary file that no process has locked.
 fn remove_leftover(temporary: &Path) {
     if !fs::symlink_metadata(temporary).is_ok_and(|found| found.is_file()) {
         return;
     }
-    // Where files cannot be locked, nothing says that it is a leftover, and it stays.
+    // On file systems without locks a leftover cannot be distinguished from a file in use, so it is kept.
     if let Ok(file) = OpenOptions::new().write(true).open(temporary)
         && file.try_lock().is_ok()
     {
@@ -169,7 +169,7 @@ fn remove_leftover(temporary: &Path) {
     }
 }
 
-/// Whether the name still belongs to the file.
+/// Whether `path` still refers to `file`.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -182,9 +182,11 @@ fn is_at(_file: &File, path: &Path) -> bool {
     path.is_file()
 }
 
-/// A path as it is printed: as it stands, or in double quotes with escapes (`\n`, `\u{1b}`, `\xff`
-/// for a byte that is no UTF-8) where it has line breaks, other control characters or bytes that
-/// are no UTF-8, or begins with a quote. So every name stays on one line, and no two look alike.
+/// A path as printed in messages.
+///
+/// It is unchanged, or in double quotes with escapes (`\n`, `\u{1b}`, `\xff` for a byte that is not UTF-8) if it
+/// contains line breaks, other control characters or bytes that are not UTF-8, or begins with a quote. So every
+/// name stays on one line, and different names print differently.
 pub fn quoted(path: &Path) -> Cow<'_, str> {
     let bytes = path.as_os_str().as_encoded_bytes();
     match std::str::from_utf8(bytes) {
@@ -253,7 +255,7 @@ mod tests {
     fn writers_of_the_same_file_do_not_meet_and_leftovers_are_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.txt");
-        // As a killed process leaves it: nobody holds it.
+        // A file left by a killed process is not locked.
         fs::write(folder.path().join(".a.txt.part"), b"half").expect("written");
         let mut first = AtomicFile::create(&path).expect("begun");
         let mut second = AtomicFile::create(&path).expect("begun");

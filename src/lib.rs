@@ -1,20 +1,19 @@
-//! **hearken**: a streaming speech recognizer that people train on their own recordings and carry
-//! anywhere as one ONNX file.
+//! **hearken**: a streaming speech recognizer that is trained on your own recordings and deployed as one ONNX file.
 //!
 //! # Concepts
 //!
-//! A [`Recognizer`] is a model that is ready: immutable, cheap to clone, shared between threads. A [`Stream`]
-//! is one speaker: all that changes while samples come in, above all the state that the recurrent network
-//! carries from step to step. Samples go in, [`Event`]s come out: `Partial` text that may still change, and `Final`
-//! [`Segment`]s with their [`Word`]s, times in seconds from the stream's first sample. How samples are cut into
-//! calls makes no difference to the text.
+//! A [`Recognizer`] is a loaded model: immutable, cheap to clone, shared between threads. A [`Stream`]
+//! is one audio stream: everything that changes while samples come in, above all the state that the recurrent
+//! network carries from step to step. Samples go in, [`Event`]s come out: `Partial` text that may still change, and
+//! `Final` [`Segment`]s with their [`Word`]s, times in seconds from the stream's first sample. The text does not
+//! depend on how the samples are split into calls.
 //!
 //! ```
 //! # #[cfg(feature = "digits")]
 //! # fn main() -> hearken::Result<()> {
 //! use hearken::{Event, Recognizer};
 //!
-//! let recognizer = Recognizer::builder().open()?; // the model inside; `.model("m.onnx")` for another
+//! let recognizer = Recognizer::builder().open()?; // the embedded model; `.model("m.onnx")` for another
 //! let samples = hearken::audio::read_all("audio/pi.wav".as_ref(), recognizer.sample_rate())?;
 //!
 //! let mut stream = recognizer.stream()?;
@@ -31,9 +30,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! Further ways: [`Recognizer::transcribe`] for a recording in memory, [`Pipeline`] for stages on threads of
-//! their own, [`step_batch`](recognizer::step_batch) for many streams in one call of the network, [`Engine`] for an
-//! engine of one's own. The folder `examples` has a program of each.
+//! Other entry points: [`Recognizer::transcribe`] for a recording in memory, [`Pipeline`] for a thread per stage,
+//! [`step_batch`](recognizer::step_batch) for many streams in one call of the network, [`Engine`] for a custom
+//! inference engine. The folder `examples` has a program for each.
 //!
 //! # Modules
 //!
@@ -42,20 +41,21 @@
 //! recordings ─► manifest ─► Source ─► augment ─► Fbank ─► Network ─► CTC ─► BPTT ─► AdamW ─► model.onnx
 //! ```
 //!
-//! A module uses only those above it in ARCHITECTURE.md's table of layers: [`audio`], [`features`], [`model`], [`text`],
-//! [`decode`], [`onnx`], [`engine`], [`recognizer`], [`eval`], [`corpus`], `train`, [`output`], `serve`, `cli`.
+//! A module uses only modules above it in ARCHITECTURE.md's table of layers: [`audio`], [`features`], [`model`],
+//! [`text`], [`decode`], [`onnx`], [`engine`], [`recognizer`], [`eval`], [`corpus`], `train`, [`output`],
+//! `serve`, `cli`.
 //!
 //! # Cargo features
 //!
-//! All but `microphone` are on by default; with `default-features = false` there remain the native engine, WAV
-//! files and everything between samples and text.
+//! All but `microphone` are on by default. With `default-features = false`, the native engine, WAV files and
+//! everything between samples and text remain.
 //!
 //! | feature | adds |
 //! | --- | --- |
 //! | `cli` | the program `hearken`, and `train` |
 //! | `compressed-audio` | FLAC, MP3, AAC, Ogg, Opus, Matroska and others, by symphonia and opuscule |
-//! | `digits` | the model of spoken English digits inside (weights under CC BY-SA 4.0) |
-//! | `english` | how English words are said: CMU's dictionary, and guesses learnt from it |
+//! | `digits` | the embedded model of spoken English digits (weights under CC BY-SA 4.0) |
+//! | `english` | English pronunciations: CMU's dictionary, and letter-to-sound rules learned from it |
 //! | `microphone` | microphones, by cpal; needs ALSA's headers on Linux |
 //! | `ort` | onnxruntime as an engine, its library loaded at run time |
 //! | `serve` | the websocket and HTTP server, by axum and tokio |
@@ -92,13 +92,14 @@ pub mod cli;
 pub use audio::Source;
 pub use decode::EndpointOptions;
 pub use engine::{Engine, EngineKind};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use onnx::Metadata;
 pub use recognizer::{
-    Event, LanguageOptions, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream, StreamOptions, Word,
+    Event, HotwordOptions, LanguageOptions, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream,
+    StreamOptions, Word,
 };
 
-/// The code of README.md is compiled and run.
+/// Compiles and runs the code in README.md as doctests.
 #[cfg(all(doctest, feature = "digits"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! Reading audio of every kind, resampling it, and refusing what is none.
+//! Reading and resampling of all audio formats, and refusal of other files.
 
 use std::f64::consts::TAU;
 use std::fs;
@@ -149,7 +149,7 @@ fn wav_of_unknown_length_is_read_to_its_end() {
 }
 
 #[test]
-fn truncated_wav_gives_what_it_has_and_says_so() {
+fn truncated_wav_is_read_and_reported() {
     // It claims more than a gigabyte.
     let file = wav(1, 1, 16_000, 16, false, &[0, 0x40, 0, 0x40, 7], 0x5000_0000);
     let (samples, problems) = open_bytes(file, 16_000).unwrap();
@@ -164,7 +164,7 @@ fn chunks_after_the_samples_are_not_samples() {
     assert_eq!(open_bytes(file, 16_000).unwrap(), (vec![0.5], Problems::default()));
 }
 
-// What is no audio
+// Files that are not audio
 
 fn refused(bytes: Vec<u8>) -> String {
     let error = open_bytes(bytes, 16_000).expect_err("must be refused");
@@ -174,11 +174,11 @@ fn refused(bytes: Vec<u8>) -> String {
 }
 
 #[test]
-fn what_is_no_audio_is_refused_with_the_reason() {
+fn files_that_are_not_audio_are_refused_with_the_reason() {
     assert!(refused(vec![]).contains("empty file"));
     assert!(refused(b"hello there".to_vec()).contains("text: `hello there`"));
     assert!(refused(vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0]).contains("7f 45 4c 46"));
-    assert!(refused(vec![0; 5000]).contains("none that can be read"));
+    assert!(refused(vec![0; 5000]).contains("no valid frame"));
     assert!(refused(whole_wav(1, 1, 0, 16, false, &[0, 0])).contains("found 0 Hz"));
     assert!(refused(whole_wav(1, 1, 4_000_000_000, 16, false, &[0, 0])).contains("4000000000 Hz"));
     assert!(refused(whole_wav(1, 0, 16_000, 16, false, &[0, 0])).contains("channels, found 0"));
@@ -195,7 +195,7 @@ fn what_is_no_audio_is_refused_with_the_reason() {
 }
 
 #[test]
-fn samples_that_are_no_numbers_are_named() {
+fn samples_that_are_not_numbers_are_named() {
     for (bad, found) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
         let mut samples = vec![0.1f32; 16_000];
         samples[12_000] = bad;
@@ -278,7 +278,7 @@ fn files_cut_anywhere_never_panic_and_say_that_they_are_cut() {
 }
 
 #[test]
-fn damaged_packets_are_skipped_and_the_rest_is_heard() {
+fn damaged_packets_are_skipped_and_the_rest_is_decoded() {
     let mut bytes = fs::read(clip("golden.flac")).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 8].fill(0xff);

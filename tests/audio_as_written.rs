@@ -28,7 +28,7 @@ fn streamed(bytes: &[u8]) -> (Vec<f32>, Problems) {
 
 /// Name, seconds, whether nothing of it is lost.
 const RECORDINGS: [(&str, f64, bool); 8] = [
-    // A variable bit rate and nothing that says how long it is.
+    // A variable bit rate, and no header with the length.
     ("talk_lame2.mp3", 13.401, true),
     // Two files joined; the first one's header counts its own frames alone.
     ("cat_two.mp3", 7.905, true),
@@ -119,7 +119,7 @@ fn long_tags_before_sound_are_passed_over_by_their_size() {
 fn missing_and_damaged_pages_of_ogg_are_seen() {
     let bytes = fs::read(clip("voice-note.opus")).unwrap();
     let starts: Vec<usize> = (0..bytes.len() - 4).filter(|&i| &bytes[i..i + 4] == b"OggS").collect();
-    // Two pages of headers, one that goes, one behind it.
+    // Two pages of headers, one page that is removed, and one after it.
     assert!(starts.len() > 3, "{starts:?}");
     let cut = [&bytes[..starts[2]], &bytes[starts[3]..]].concat();
     let mut flipped = bytes.clone();

@@ -1,5 +1,5 @@
-//! The binary from outside: what it prints where, and its exit codes, on good and bad input.
-//! The model has random weights, so texts are compared and not read.
+//! The command line: standard output, standard error and exit codes for good and bad input. The model has
+//! random weights, so texts are only compared with each other.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ impl Place {
         let place = Self(tempfile::tempdir().expect("a folder"));
         let config = networks::config(&[(CellKind::Gru, 12)], true, false);
         let metadata = networks::metadata(&config);
-        // The first of the random models that has something to say of both recordings.
+        // The first random model whose texts of both recordings are not empty.
         let words = |network: &Network<f32>, seed: u64| {
             let engine = NativeEngine::new(network.clone()).expect("a good network");
             let recognizer = Recognizer::new(Arc::new(engine), metadata.clone()).expect("they fit");
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-/// With an output layer that makes up its mind.
+/// Scales the output weights so that the random log-probabilities are peaked.
 fn strong(mut network: Network<f32>) -> Network<f32> {
     for parameter in network.parameters.iter_mut().filter(|p| p.name == "output.weight") {
         parameter.data.iter_mut().for_each(|x| *x *= 8.0);
@@ -204,7 +204,7 @@ fn a_bad_file_is_named_and_the_others_go_through() {
 }
 
 #[test]
-fn a_truncated_file_is_heard_to_its_end_and_told() {
+fn a_truncated_file_is_transcribed_and_reported() {
     let place = Place::new();
     let good = fs::read(place.path("a.wav")).expect("read");
     place.put("cut.wav", &good[..good.len() / 2]);
@@ -243,7 +243,7 @@ fn a_failed_output_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     let place = Place::new();
     let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hearken"))
         .current_dir(place.0.path())
@@ -271,7 +271,7 @@ fn json_lines(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn evaluation_counts_what_transcription_hears() {
+fn evaluation_scores_the_texts_of_transcribe() {
     let place = Place::new();
     let text = |name| stdout(&place.transcribe(&[name])).trim().to_string();
     let (a, b) = (text("a.wav"), text("b.wav"));
@@ -317,7 +317,7 @@ fn bad_manifests_are_named_by_file_and_line_and_the_rest_is_scored() {
 }
 
 #[test]
-fn inspect_tells_what_is_inside() {
+fn inspect_describes_a_model() {
     let place = Place::new();
     let output = place.run(&["inspect", "--json", "model.onnx"]);
     let lines = json_lines(&output);
@@ -326,9 +326,28 @@ fn inspect_tells_what_is_inside() {
 }
 
 #[test]
-fn without_a_model_the_one_inside_is_used() {
+fn without_a_model_the_embedded_one_is_used() {
     let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/audio/pi.wav");
     let output = Place::new().run(&["transcribe", clip]);
     assert_eq!(code(&output), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), "three one four one five\n");
+}
+
+#[test]
+fn data_check_reports_what_is_wrong_and_fails_on_unusable_recordings() {
+    let place = Place::new();
+    let line = |name: &str, text: &str| format!("{{\"audio_filepath\":\"{name}\",\"text\":\"{text}\"}}\n");
+    place.put("good.jsonl", [line("a.wav", "one"), line("b.wav", "two")].concat().as_bytes());
+    let output = place.run(&["data", "check", "good.jsonl"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("good.jsonl: 2 recordings") && text.ends_with("nothing is wrong\n"), "{text}");
+    place.put("bad.jsonl", [line("a.wav", "2"), line("gone.wav", "one")].concat().as_bytes());
+    let output = place.run(&["data", "check", "good.jsonl", "bad.jsonl", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let found: Vec<_> = findings.iter().map(|f| (f["line"].as_u64(), f["kind"].as_str())).collect();
+    let expected = [(1, "digits"), (1, "duplicate"), (2, "unreadable")];
+    assert_eq!(found, expected.map(|(line, kind)| (Some(line), Some(kind))));
 }

@@ -1,5 +1,5 @@
-//! Endpoints of whole streams: the cut depends on nothing but what is heard, no word is lost or
-//! doubled by it, and times are the stream's.
+//! Endpoints of whole streams: they depend only on the audio, lose or repeat no word, and times are those of
+//! the stream.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use hearken::engine::{EngineKind, EngineOptions};
 use hearken::onnx::DecoderOptions;
 use hearken::recognizer::segments::SegmentDecoder;
 use hearken::recognizer::{
-    DetectorFactory, Event, FrameClock, Pipeline, Recognizer, Segment, SpeechDetector, Stream, StreamOptions,
-    WordBuilder, final_text, step_batch,
+    DetectorFactory, Embedded, Event, FrameClock, Pipeline, Recognizer, Segment, SpeechDetector, Stream,
+    StreamOptions, WordBuilder, final_text, step_batch,
 };
 use hearken::text::TokenTable;
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ fn scene(parts: &[(&'static str, usize)]) -> Vec<f32> {
     parts.iter().flat_map(|(word, pause)| [speak(&[*word]), silence(*pause)].concat()).collect()
 }
 
-fn hear(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
+fn recognize(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
     let mut events = Vec::new();
     let mut rest = samples;
     for size in sizes.iter().cycle() {
@@ -94,13 +94,13 @@ proptest! {
         said in parts(), sizes in prop::collection::vec(1usize..9000, 1..5), lookahead in 0usize..7,
         reset in any::<bool>()
     ) {
-        // The network is 8 steps late, less than half of the silence that ends a segment: what it
-        // has heard is out before it may forget, or is heard again.
+        // The network is 8 steps late, less than half of the silence that ends a segment: its delayed output
+        // comes before the state is reset, or from the audio that is processed again.
         let recognizer = tones(8, lookahead);
         let samples = scene(&said);
         let options = rules(Some(reset));
-        let whole = hear(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &[samples.len()]);
-        let pieces = hear(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &sizes);
+        let whole = recognize(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &[samples.len()]);
+        let pieces = recognize(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &sizes);
         prop_assert_eq!(finals(&whole), finals(&pieces));
         let pipeline = Pipeline::start_with(
             &recognizer, Box::new(Memory::new(samples.clone())), sizes[0], &options).expect("started");
@@ -118,7 +118,7 @@ fn silence_ends_a_segment_and_a_repeat_comes_twice() {
     let samples = [scene(&[("low", 0), ("high", 1500), ("high", 900), ("high", 0)]), silence(100)].concat();
     for reset in [false, true] {
         let mut stream = tones(8, 0).stream_with(&rules(Some(reset))).expect("a stream");
-        let segments = finals(&hear(&mut stream, &samples, &[1600]));
+        let segments = finals(&recognize(&mut stream, &samples, &[1600]));
         assert_eq!(texts(&segments), ["low high", "high", "high"], "reset {reset}");
         in_order(&segments);
         let seconds = samples.len() as f64 / f64::from(RATE);
@@ -128,12 +128,12 @@ fn silence_ends_a_segment_and_a_repeat_comes_twice() {
 
 #[test]
 fn the_model_says_whether_its_state_is_reset() {
-    // A network that is 24 steps (0.96 s) late, cut after 0.8 s of silence: what it has heard and
-    // not said is in its state.
+    // A network that is 24 steps (0.96 s) late, with endpoints after 0.8 s of silence: its delayed output is
+    // in its state.
     let samples = scene(&[("low", 660), ("high", 100), ("low", 1500)]);
     let text = |recognizer: &Recognizer, reset| {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
-        final_text(&hear(&mut stream, &samples, &[1600]))
+        final_text(&recognize(&mut stream, &samples, &[1600]))
     };
     let carrying = tones(24, 0);
     assert_eq!(text(&carrying, None), "low high low", "carried by default");
@@ -147,7 +147,7 @@ fn the_model_says_whether_its_state_is_reset() {
 #[test]
 fn without_rules_a_stream_is_one_segment() {
     let samples = scene(&[("low", 3000), ("high", 3000)]);
-    let segments = finals(&hear(&mut tones(8, 0).stream().expect("a stream"), &samples, &[1600]));
+    let segments = finals(&recognize(&mut tones(8, 0).stream().expect("a stream"), &samples, &[1600]));
     assert_eq!(texts(&segments), ["low high"]);
 }
 
@@ -168,12 +168,12 @@ fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
         step_batch(&mut streams.iter_mut().collect::<Vec<_>>()).expect("run");
     }
     for (stream, samples) in streams.iter_mut().zip(&scenes) {
-        let alone = hear(&mut recognizer.stream_with(&options).expect("a stream"), samples, &[1600]);
+        let alone = recognize(&mut recognizer.stream_with(&options).expect("a stream"), samples, &[1600]);
         assert_eq!(finals(&stream.take_events()), finals(&alone));
     }
 }
 
-/// Hears speech in whatever is louder than a whisper.
+/// A detector that takes everything above a low level for speech.
 struct Loud;
 
 impl SpeechDetector for Loud {
@@ -196,11 +196,11 @@ fn a_detector_keeps_the_segment_open() {
     let detector = Some(DetectorFactory::new(|| Ok(Box::new(Loud))));
     for sizes in [vec![100], vec![16_000], vec![77, 5000]] {
         let mut plain = tones(2, 0).stream_with(&rules(None)).expect("a stream");
-        let without = finals(&hear(&mut plain, &samples, &sizes));
+        let without = finals(&recognize(&mut plain, &samples, &sizes));
         assert_eq!(texts(&without)[..2], ["low", "high"]);
         let options = StreamOptions { detector: detector.clone(), ..rules(None) };
         let mut stream = tones(2, 0).stream_with(&options).expect("a stream");
-        let with = finals(&hear(&mut stream, &samples, &sizes));
+        let with = finals(&recognize(&mut stream, &samples, &sizes));
         assert_eq!(texts(&with)[..1], ["low high"], "{sizes:?}");
         let source = Box::new(Memory::new(samples.clone()));
         let pipeline = Pipeline::start_with(&tones(2, 0), source, sizes[0], &options).expect("started");
@@ -228,7 +228,7 @@ fn a_word_across_the_longest_segment_stays_whole() {
     let options = EndpointOptions { rule3_min_utterance_length: 0.4, ..Default::default() };
     let mut decoder = scripted(&options);
     let mut events = Vec::new();
-    // The cut falls after frame 10: `ro` is still to come, and the run of `▁ze` goes on.
+    // The cut is after frame 10: `ro` is still missing, and the run of `▁ze` continues.
     decoder.push(&frames(&[0, 3, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 2, 2, 0, 3]), &mut events);
     events.push(decoder.end_segment());
     let segments = finals(&events);
@@ -276,7 +276,8 @@ fn times_do_not_drift_over_ten_hours() {
 }
 
 fn model_inside() -> Recognizer {
-    Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("the model inside")
+    Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
+        .expect("the model inside")
 }
 
 /// A recording of the repository, 16 kHz, as samples.
@@ -292,30 +293,30 @@ fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
     let recognizer = model_inside();
     // "three": a word alone, which the labels of another, counted as other speech, would outweigh.
     let said = &recording("pi.wav")[..15_200];
-    // Within the neighborhood of two seconds in which words are held against other speech.
+    // Within the window of two seconds in which words are compared with other speech.
     let scene = [said, &vec![0.0; 16_000], said, &vec![0.0; 16_000], said].concat();
     for reset in [None, Some(true)] {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
-        let segments = finals(&hear(&mut stream, &scene, &[1600]));
+        let segments = finals(&recognize(&mut stream, &scene, &[1600]));
         let texts: Vec<&str> = texts(&segments).into_iter().filter(|text| !text.is_empty()).collect();
         assert_eq!(texts, ["three"; 3]);
     }
 }
 
 #[test]
-fn the_model_inside_loses_no_word_where_long_speech_is_cut() {
+fn the_embedded_model_loses_no_word_where_long_speech_is_cut() {
     let recognizer = model_inside();
     let parts = ["pi.wav", "e.wav", "countdown.wav", "pi.wav", "countdown.wav", "e.wav"];
     let scene: Vec<f32> = parts.iter().flat_map(|name| recording(name)).collect();
     let mut whole = recognizer.stream().expect("a stream");
-    let expected = final_text(&hear(&mut whole, &scene, &[1600]));
+    let expected = final_text(&recognize(&mut whole, &scene, &[1600]));
     assert!(expected.split(' ').count() > 30, "{expected}");
-    // In shorter segments the first word behind a pause may have nothing beside it to be judged by.
+    // In shorter segments the first word after a pause may have no neighbors that its confidence depends on.
     for longest in [1.75, 2.5, 4.0, 8.0] {
         let endpoint = EndpointOptions { rule3_min_utterance_length: longest, ..EndpointOptions::default() };
         let options = StreamOptions { endpoint: Some(endpoint), ..Default::default() };
         let mut stream = recognizer.stream_with(&options).expect("a stream");
-        let segments = finals(&hear(&mut stream, &scene, &[1600]));
+        let segments = finals(&recognize(&mut stream, &scene, &[1600]));
         in_order(&segments);
         let texts: Vec<&str> = texts(&segments).into_iter().filter(|text| !text.is_empty()).collect();
         assert_eq!(texts.join(" "), expected, "at most {longest} s");

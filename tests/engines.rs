@@ -1,8 +1,8 @@
 //! The engines agree: log-probabilities and states to 1e-4, for every cell, alone and in batches,
 //! whole and in chunks.
 //!
-//! onnxruntime is looked for in `ORT_DYLIB_PATH` and in the Python environment of `VIRTUAL_ENV`;
-//! without it those comparisons are skipped, visibly.
+//! onnxruntime is searched in `ORT_DYLIB_PATH` and in the Python environment of `VIRTUAL_ENV`;
+//! without it these comparisons are skipped with a message.
 
 use crate::common::networks::{CELLS, Numbers, config, metadata, random};
 use hearken::engine::{Engine, EngineKind, EngineOptions, LibrarySearch, State, TensorData, load};
@@ -46,7 +46,8 @@ fn frames(config: &NetworkConfig, streams: usize, steps: usize, seed: u64) -> Ve
     (0..streams).map(|i| Numbers(seed * 100 + i as u64).vec(n, 2.0)).collect()
 }
 
-/// Log-probabilities and last states of the streams, fed in chunks of so many steps, in turn.
+/// Log-probabilities and last states of the streams, which are run alternately in `chunks`, numbers of
+/// steps.
 fn run(
     engine: &dyn Engine,
     frames: &[Vec<f32>],

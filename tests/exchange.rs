@@ -1,8 +1,8 @@
-//! Out and in again: exports to every target run and agree with the model, come back as the same
-//! model, and are described as what they are.
+//! Exports and imports: exports to every target run and agree with the model, are imported as the same model,
+//! and are described correctly.
 //!
 //! Needs onnxruntime where graphs are run: `ORT_DYLIB_PATH` or the Python environment of
-//! `VIRTUAL_ENV`; without it those tests are skipped, visibly.
+//! `VIRTUAL_ENV`; without it these tests are skipped with a message.
 
 use crate::common::networks::{CELLS, Numbers, config, metadata, random};
 use crate::common::place::{Place, exported, misleading, options, prost_bytes, signal};
@@ -114,7 +114,7 @@ fn samples_in_give_what_features_give_one_delay_later() {
     for target in [Target::SherpaOnnx, Target::Whole] {
         let error =
             targets::export(&network, &metadata, &with_frontend(target)).expect_err("no samples there");
-        assert!(error.to_string().contains("--with-frontend"), "{error}");
+        assert!(error.to_string().contains("`with_frontend`"), "{error}");
     }
 }
 
@@ -186,7 +186,7 @@ fn every_target_and_precision_is_imported_again() {
 }
 
 #[test]
-fn a_description_says_who_would_load_what() {
+fn a_description_says_which_systems_can_load_a_file() {
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
     let (network, metadata) = (random(&config, 1), metadata(&config));
     for (target, loads) in [
@@ -240,7 +240,7 @@ fn verdicts_know_what_onnxruntime_and_triton_take() {
     assert!(verdict("onnxruntime", &|_| {}).0);
     type Change = dyn Fn(&mut ModelProto);
     let cases: [(&str, &Change); 6] = [
-        ("does not say its opset", &|m| m.opset_import.clear()),
+        ("does not declare its opset", &|m| m.opset_import.clear()),
         ("opset 99", &|m| m.opset_import[0].version = Some(99)),
         ("IR 99", &|m| m.ir_version = Some(99)),
         ("no operator Frobnicate", &|m| {
@@ -249,14 +249,14 @@ fn verdicts_know_what_onnxruntime_and_triton_take() {
         ("type 77", &|m| {
             m.graph.as_mut().expect("a graph").initializer[0].data_type = 77;
         }),
-        ("library of their own", &|m| m.opset_import[0].domain = "com.foo".into()),
+        ("an additional library", &|m| m.opset_import[0].domain = "com.foo".into()),
     ];
     for (word, change) in cases {
         let (loads, reason) = verdict("onnxruntime", change);
         assert!(!loads && reason.contains(word), "{word}: {reason}");
     }
     let (loads, reason) = verdict("triton", &|_| {});
-    assert!(!loads && reason.contains("a, b count streams"), "{reason}");
+    assert!(!loads && reason.contains("a, b have the batch"), "{reason}");
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8)], true, true) };
     let bytes = exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::Triton));
     let mut model = decode(&bytes).expect("a model");
@@ -265,7 +265,7 @@ fn verdicts_know_what_onnxruntime_and_triton_take() {
     x.expect("a shape").dim[0] = hearken::onnx::proto::DimensionProto { dim_value: Some(1), dim_param: None };
     let described = describe(&prost_bytes(&model)).expect("described");
     let triton = described.targets.iter().find(|t| t.system == "triton").expect("known");
-    assert!(!triton.loads && triton.reason.contains("first axis open"), "{}", triton.reason);
+    assert!(!triton.loads && triton.reason.contains("fixed first axis"), "{}", triton.reason);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The commands for other systems, as they are typed: export, import, verify, inspect.
+//! The commands for exchange with other systems: export, import, verify, inspect.
 //!
 //! Needs onnxruntime where graphs are run: `ORT_DYLIB_PATH` or the Python environment of
-//! `VIRTUAL_ENV`; without it those tests are skipped, visibly.
+//! `VIRTUAL_ENV`; without it these tests are skipped with a message.
 
 use std::fs;
 use std::path::Path;
@@ -67,7 +67,7 @@ fn an_export_never_goes_over_its_model_nor_where_it_cannot() {
 }
 
 #[test]
-fn exported_files_hear_the_same_from_the_command_line() {
+fn exported_files_give_the_same_text_from_the_command_line() {
     if options().is_none() {
         return;
     }
@@ -86,7 +86,7 @@ fn exported_files_hear_the_same_from_the_command_line() {
     let config = fs::read_to_string(place.path("triton/m/config.pbtxt")).expect("written");
     assert!(config.contains("name: \"m\"") && config.contains("zero_data: true"), "{config}");
     let (code, error) = place.bad(&["transcribe", "--model", "bytes.onnx", "--engine", "native", "a.wav"]);
-    assert!(code == 2 && error.contains("native engine runs hearken's own"), "{error}");
+    assert!(code == 2 && error.contains("native engine can run only models of hearken"), "{error}");
     place.good(&["export", "model.onnx", "--for", "whole", "-o", "whole.onnx"]);
     let (_, error) = place.bad(&["transcribe", "--model", "whole.onnx", "a.wav"]);
     assert!(error.contains("no states"), "{error}");
@@ -96,7 +96,7 @@ fn exported_files_hear_the_same_from_the_command_line() {
 }
 
 #[test]
-fn verify_tells_differences_and_its_exit_code_says_whether_they_are_allowed() {
+fn verify_prints_differences_and_exits_with_1_if_they_are_too_large() {
     let place = Place::new();
     let table = place.good(&["verify", "model.onnx", "--audio", "a.wav"]);
     assert!(table.contains("native") && table.contains("chunks") && table.contains("allowed"), "{table}");
@@ -198,7 +198,7 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
 }
 
 #[test]
-fn states_are_told_by_the_cells_and_not_by_their_order() {
+fn states_are_paired_by_the_cells_and_not_by_their_order() {
     let place = Place::new();
     fs::write(place.path("foreign.onnx"), misleading()).expect("written");
     let text = place.good(&["inspect", "foreign.onnx", "--json"]);
@@ -235,11 +235,11 @@ fn states_are_told_by_the_cells_and_not_by_their_order() {
     }
     fs::remove_file(place.path("tokens.txt")).expect("removed");
     let (_, error) = place.bad(&["transcribe", "--model", "foreign.onnx", "a.wav"]);
-    assert!(error.contains("--tokens FILE") && error.contains("hearken import"), "{error}");
+    assert!(error.contains("--tokens FILE") && error.contains("import it"), "{error}");
 }
 
 #[test]
-fn what_cannot_stream_or_would_be_computed_otherwise_is_left_out_by_name() {
+fn files_that_an_engine_cannot_run_correctly_are_refused_by_name() {
     use hearken::onnx::build::graph::float;
     use hearken::onnx::proto::AttributeProto;
     if options().is_none() {
@@ -273,7 +273,7 @@ fn what_cannot_stream_or_would_be_computed_otherwise_is_left_out_by_name() {
 }
 
 #[test]
-fn inspect_describes_anybodys_file() {
+fn inspect_describes_foreign_files() {
     let place = Place::new();
     let own = place.good(&["inspect", "model.onnx"]);
     for part in ["multiply-adds a second", "layers.1.gru", "sherpa-onnx", "state.0 → next_state.0", "GRU"] {
@@ -311,7 +311,7 @@ fn inspect_describes_anybodys_file() {
 }
 
 #[test]
-fn an_imported_model_hears_learns_and_goes_out_again() {
+fn an_imported_model_transcribes_trains_and_exports() {
     let place = Place::new();
     // hearken's own graph as a foreign one: without its metadata.
     let (network, _) = read(&fs::read(place.path("model.onnx")).expect("read")).expect("ours");
@@ -328,7 +328,7 @@ fn an_imported_model_hears_learns_and_goes_out_again() {
     let told = place.good(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "new/mine.onnx"]);
     fs::rename(place.path("new/mine.onnx"), place.path("mine.onnx")).expect("a folder was made");
     assert!(told.contains("gru 12 + gru 12"), "{told}");
-    // The table that is told is the one to train on with.
+    // The printed table is the one for further training.
     let table = &told[told.find("[network]").expect("a table")..];
     let (before, after) = RECIPE.split_once("[network]").expect("a table");
     let after = &after[after.find("[optimizer]").expect("a table")..];
@@ -396,13 +396,13 @@ fn half_precision_is_refused_before_a_runtime_gets_it() {
 }
 
 #[test]
-fn the_order_of_a_graphs_inputs_is_nothing_to_go_by() {
+fn the_order_of_the_inputs_of_a_graph_does_not_matter() {
     let place = Place::new();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
     let mut model = hearken::onnx::proto::decode(&fs::read(file).expect("a golden")).expect("a model");
     let graph = model.graph.as_mut().expect("a graph");
     graph.input.rotate_left(1);
-    // Names that tell nothing either.
+    // Names without meaning.
     for (from, to) in [("h", "a"), ("c", "b"), ("hn", "p"), ("cn", "q")] {
         for name in graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output)) {
             *name = if name == from { to.into() } else { name.clone() };
@@ -496,7 +496,7 @@ fn imported_words_are_written_apart() {
 }
 
 #[test]
-fn words_of_a_lexicon_go_to_sherpa_onnx_with_their_search() {
+fn words_of_a_lexicon_are_exported_to_sherpa_onnx_with_the_search() {
     let place = Place::new();
     place.good(&["export", "--for", "sherpa-onnx", "-o", "digits"]);
     let words = fs::read_to_string(place.path("digits/words.txt")).expect("written");

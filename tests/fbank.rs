@@ -1,5 +1,5 @@
-//! The front end against kaldi-native-fbank (tests/data/fbank, made by tools/goldens/fbank.py)
-//! and against its own promises: frames, chunking, independence, finiteness.
+//! Features compared with kaldi-native-fbank (tests/data/fbank, written by tools/goldens/fbank.py), and their
+//! invariants: number of frames, chunking, independence, finite values.
 
 use std::path::{Path, PathBuf};
 
@@ -107,7 +107,7 @@ fn the_formula_vector_has_its_features() {
 }
 
 #[test]
-fn frames_come_when_their_last_sample_is_there() {
+fn frames_are_output_with_their_last_sample() {
     let mut fbank = Fbank::new(&FbankOptions::default()).unwrap();
     assert_eq!((fbank.delay_samples(), fbank.num_mel_bins()), (120, 80));
     let table = [(0, 0, 0), (79, 0, 0), (80, 0, 1), (239, 0, 1), (240, 0, 2), (279, 0, 2), (280, 1, 2)];
@@ -121,7 +121,7 @@ fn frames_come_when_their_last_sample_is_there() {
 }
 
 #[test]
-fn silence_and_what_is_nearly_silence_is_the_floor() {
+fn silence_has_the_energy_floor() {
     let mut fbank = Fbank::new(&FbankOptions::default()).unwrap();
     let floor = f32::EPSILON.ln();
     for level in [0.0, 1e-40, 1e-20, 1e-8] {
@@ -182,7 +182,7 @@ fn options_out_of_range_are_refused_by_name() {
 }
 
 #[test]
-fn features_are_of_the_process_not_of_the_call() {
+fn features_depend_only_on_the_signal() {
     // A second signal through the same front end, after finish and after reset, is as the first.
     let x: Vec<f32> = (0..3000).map(|i| (0.03 * f64::from(i)).sin() as f32).collect();
     let mut fbank = Fbank::new(&FbankOptions::default()).unwrap();

@@ -1,6 +1,5 @@
-//! Foreign graphs imported (tests/data/import, made by tools/goldens/import_graphs.py): the native
-//! engine gives what PyTorch, or the tests of the `onnx` package, give; what cannot be taken is
-//! refused by name.
+//! Imports of foreign graphs (tests/data/import, written by tools/goldens/import_graphs.py): the native engine
+//! agrees with PyTorch, or with the tests of the `onnx` package; unsupported graphs are refused with the node.
 
 use std::path::PathBuf;
 
@@ -65,7 +64,7 @@ fn refusal(bytes: &[u8]) -> String {
     import(bytes, &ImportOptions::default()).map(|_| ()).expect_err("it cannot be taken").to_string()
 }
 
-/// Runs streams one after the other, in chunks of so many steps.
+/// Runs streams one after the other, in chunks of `chunk` steps.
 fn run(engine: &dyn Engine, streams: &[Vec<f32>], chunk: usize) -> (Vec<Vec<f32>>, Vec<State>) {
     let features = engine.spec().num_features * engine.spec().subsampling;
     let mut outputs = Vec::new();
@@ -95,7 +94,7 @@ fn state(state: &State, tensor: usize, row: usize) -> &[f32] {
 }
 
 #[test]
-fn models_of_pytorch_and_of_keras_shape_give_what_they_gave_there() {
+fn models_of_pytorch_and_in_keras_form_agree() {
     let cases: Vec<Case> = cases("cases.json");
     assert!(cases.len() >= 27, "two exporters, four cells, one to three layers, and Keras' shape");
     agree(cases, bytes);
@@ -104,7 +103,7 @@ fn models_of_pytorch_and_of_keras_shape_give_what_they_gave_there() {
 /// Models that Keras built and tf2onnx wrote (tools/check/keras_imports.py): LSTM as a node, all else as a
 /// loop.
 #[test]
-fn models_of_keras_give_what_they_gave_there() {
+fn models_of_keras_agree() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/keras");
     let text = std::fs::read_to_string(folder.join("cases.json")).expect("the goldens");
     let cases = serde_json::from_str::<File<Case>>(&text).expect("JSON").cases;
@@ -157,8 +156,7 @@ fn round_trip(name: &str, imported: &Imported) {
     assert_eq!(write(&again.network, &again.metadata).expect("a good model"), bytes, "{name}");
 }
 
-/// Node tests that are refused, and the word that says why. The table in docs/exchange.md says
-/// the same.
+/// Node tests that are refused, and a word of the reason. The table in docs/exchange.md must agree.
 const REFUSED: [(&str, &str); 8] = [
     ("test_gru_batchwise", "layout 1"),
     ("test_gru_bidirectional", "bidirectional"),
@@ -196,7 +194,7 @@ fn node_tests_of_the_onnx_package_pass_or_are_refused_by_name() {
     }
 }
 
-/// Runs a single recurrent node: X is `[T, N, F]`; Y_h (and Y, behind a log-softmax) are compared.
+/// Runs a single recurrent node: X is `[T, N, F]`; Y_h (and Y, after a log-softmax) are compared.
 fn check_node(case: &NodeCase, file: &[u8]) {
     let imported = take(file);
     let [t, n, f] = case.x.shape[..] else { panic!("X has three axes") };
@@ -254,7 +252,7 @@ fn string(name: &str, value: &'static str) -> proto::AttributeProto {
 }
 
 #[test]
-fn what_cannot_be_taken_is_refused_by_name_and_node() {
+fn unsupported_graphs_are_refused_with_the_node() {
     use hearken::onnx::build::graph::{float, int, strings};
     type Change = fn(&mut proto::GraphProto);
     let lstm = "torch-script-lstm-1";
@@ -266,16 +264,16 @@ fn what_cannot_be_taken_is_refused_by_name_and_node() {
         ("the activations HardSigmoid, Tanh, Tanh are", |g| {
             recurrent(g).attribute.push(strings("activations", &["HardSigmoid", "Tanh", "Tanh"]));
         }),
-        ("constant weights R", |g| recurrent(g).input[2] = "x".into()),
+        ("expected R to be constant", |g| recurrent(g).input[2] = "x".into()),
         ("cycle", |g| {
             let out = g.node.last().expect("a node").output[0].clone();
             g.node[0].input[0] = out;
         }),
-        ("made twice", |g| {
+        ("computed twice", |g| {
             let node = g.node[0].clone();
             g.node.push(node);
         }),
-        ("outside the file", |g| {
+        ("in another file", |g| {
             let entry = |key: &str, value: &str| proto::StringStringEntryProto {
                 key: key.into(),
                 value: value.into(),
@@ -290,8 +288,8 @@ fn what_cannot_be_taken_is_refused_by_name_and_node() {
             let tensor = g.initializer.iter_mut().find(|t| t.name == w).expect("W");
             tensor.dims.swap(1, 2);
         }),
-        ("shape that can be", |g| g.initializer.iter_mut().for_each(|t| t.dims[0] = -3)),
-        ("shape that can be", |g| g.initializer.iter_mut().for_each(|t| t.dims = vec![i64::MAX, 3])),
+        ("lengths of at least 0", |g| g.initializer.iter_mut().for_each(|t| t.dims[0] = -3)),
+        ("lengths of at least 0", |g| g.initializer.iter_mut().for_each(|t| t.dims = vec![i64::MAX, 3])),
     ];
     for (word, change) in cases {
         let error = refusal(&changed(lstm, change));
@@ -301,7 +299,7 @@ fn what_cannot_be_taken_is_refused_by_name_and_node() {
 }
 
 #[test]
-fn a_model_of_ours_with_its_metadata_gone_comes_back() {
+fn a_model_of_hearken_without_metadata_is_imported_unchanged() {
     for (cell, layer_norm, residual, subsampling) in [
         (CellKind::Gru, true, true, 4),
         (CellKind::Lstm, true, false, 3),
@@ -320,7 +318,7 @@ fn a_model_of_ours_with_its_metadata_gone_comes_back() {
 }
 
 #[test]
-fn a_damaged_model_of_ours_is_refused_and_not_imported_without_its_words() {
+fn a_damaged_model_of_hearken_is_not_imported() {
     let config = config(&[(CellKind::Gru, 8)], true, false);
     let whole = write(&random(&config, 5), &metadata(&config)).expect("good");
     let with = |key: &str, value: Option<&str>| {

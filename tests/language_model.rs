@@ -1,4 +1,4 @@
-//! N-gram models against those of KenLM's `lmplz`, their files, and what must hold for any of them.
+//! N-gram models compared with those of KenLM's `lmplz`, their files, and their invariants.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -127,7 +127,7 @@ fn arpa_goes_out_and_in() {
 }
 
 #[test]
-fn bad_arpa_is_answered_with_the_line() {
+fn errors_in_arpa_files_name_the_line() {
     let good = std::fs::read_to_string(data("lmplz3.arpa")).expect("the golden file");
     // Columns are 0 where all of the line, or what is missing, is wrong.
     for (from, to, line, column, problem) in [
@@ -138,11 +138,11 @@ fn bad_arpa_is_answered_with_the_line() {
         ("-1.8684214\t<unk>", "0.5\t<unk>", 7, 1, "expected the logarithm of a probability"),
         ("-1.8684214\t<unk>", "NaN\t<unk>", 7, 1, "expected the logarithm of a probability"),
         ("<unk>\t0", "<unk>\tx", 7, 18, "back-off"),
-        ("\tswitch\t", "\tturn\t", 44, 0, "`turn` stands twice"),
+        ("\tswitch\t", "\tturn\t", 44, 0, "`turn` occurs twice"),
         ("on </s>\t0", "on", 46, 15, "expected 2 words"),
-        ("on </s>\t0", "on </s>\t0\t0", 46, 23, "found also `0`"),
+        ("on </s>\t0", "on </s>\t0\t0", 46, 23, "found additionally `0`"),
         ("on </s>\t0", "on nowhere\t0", 46, 16, "`nowhere`"),
-        ("\tlight on </s>", "\ton light </s>", 125, 13, "which is not in the section before"),
+        ("\tlight on </s>", "\ton light </s>", 125, 13, "which is not in the previous section"),
         ("\\end\\", "", 221, 0, "the end of the file"),
         ("\\data\\", "\\date\\", 221, 0, "the end of the file"),
     ] {
@@ -155,7 +155,7 @@ fn bad_arpa_is_answered_with_the_line() {
     }
     let twice = good.replacen("light off </s>", "light on </s>", 1);
     let error = read_arpa(twice.as_bytes(), 1 << 20).expect_err("twice").to_string();
-    assert!(error.contains("`light on </s>` stands twice"), "{error}");
+    assert!(error.contains("`light on </s>` occurs twice"), "{error}");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn vocabularies_are_limited() {
 }
 
 #[test]
-fn bad_texts_are_answered_with_the_line() {
+fn errors_in_texts_name_the_line() {
     let long = "x".repeat(2000);
     for (text, place, problem) in [
         (b"a b\nc </s>\n".as_slice(), "my.txt: line 2, column 3: ", "`</s>`"),

@@ -1,5 +1,5 @@
-//! Damaged and hostile ONNX files before everything that reads them: no panic, and no more memory
-//! than a small multiple of the file's size.
+//! Damaged and hostile ONNX files in everything that reads them: no panic, and no more memory than a small
+//! multiple of the size of the file.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,5 +1,5 @@
-//! What is said when onnxruntime is not to be had. Processes of their own: a process that has loaded
-//! one onnxruntime keeps it.
+//! The errors for a missing or old onnxruntime. They run in separate processes, because a process cannot unload
+//! an onnxruntime.
 
 use std::process::Command;
 
@@ -11,8 +11,8 @@ use hearken::model::CellKind;
 use hearken::onnx::{OnnxFile, write};
 
 #[test]
-fn a_missing_onnxruntime_is_told_with_path_and_need() {
-    alone("ort_library::a_missing_onnxruntime_is_told_with_path_and_need", missing);
+fn the_error_for_a_missing_onnxruntime_names_path_and_remedy() {
+    alone("ort_library::the_error_for_a_missing_onnxruntime_names_path_and_remedy", missing);
 }
 
 fn missing() {
@@ -35,10 +35,10 @@ fn missing() {
     assert!(load(EngineKind::Ort, &file, network, &options).is_err());
 }
 
-/// A library that says it is 1.16.3, and whose interface must never be asked for.
+/// A library that reports version 1.16.3, and whose API must not be requested.
 #[test]
-fn an_old_onnxruntime_is_refused_by_its_own_word() {
-    alone("ort_library::an_old_onnxruntime_is_refused_by_its_own_word", old);
+fn an_old_onnxruntime_is_refused_by_its_version() {
+    alone("ort_library::an_old_onnxruntime_is_refused_by_its_version", old);
 }
 
 fn old() {

@@ -483,7 +483,7 @@ fn tidy(texts: BTreeSet<String>) -> BTreeSet<String> {
     texts.into_iter().map(tidy).filter(|text| !text.is_empty()).collect()
 }
 
-/// Whether no two states of an automaton have the same continuations, as far as one step tells.
+/// Whether all states of an automaton differ in their arcs or in whether a phrase may end there.
 fn is_minimal(automaton: &Automaton) -> bool {
     let mut seen = BTreeSet::new();
     (0..automaton.num_states() as u32).map(State).all(|state| {

@@ -1,5 +1,5 @@
-//! The server from outside: real sockets, every protocol, good clients beside bad ones. What is
-//! heard is compared with what a whole recording gives.
+//! The server with real sockets: every protocol, and good clients together with bad ones. Texts are compared
+//! with those of whole recordings.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 // ---------------------------------------------------------------- clients, one for each protocol
 
-/// What is special about vosk's client: it reads one reply for each message it sends.
+/// A client of vosk: it reads one reply for each message that it sends.
 fn vosk(server: &Server, path: &str, clip: &str) -> String {
     let (samples, rate) = server::clip(clip);
     let mut client = server.open(path);
@@ -67,7 +67,7 @@ fn sherpa(server: &Server, path: &str, flavor: SherpaFlavor, clip: &str) -> Stri
     joined(&segments)
 }
 
-/// Our own, at once or in pieces of `piece` bytes; checks what events must hold to.
+/// hearken's own client, in chunks of `piece` bytes; checks the invariants of events.
 fn own(server: &Server, encoding: &str, piece: usize, clip: &str) -> String {
     let (samples, rate) = server::clip(clip);
     let bytes = if encoding == "f32le" { f32_bytes(&samples) } else { s16_bytes(&samples) };
@@ -115,10 +115,10 @@ fn joined(texts: &[String]) -> String {
     texts.iter().filter(|t| !t.is_empty()).cloned().collect::<Vec<_>>().join(" ")
 }
 
-// ---------------------------------------------------------------- what is heard
+// ---------------------------------------------------------------- results
 
 #[test]
-fn every_protocol_hears_what_transcribe_hears() {
+fn every_protocol_gives_the_text_of_transcribe() {
     for batch in [1, 64] {
         let server = &Server::start(Options { batch, threads: 2, ..Options::default() });
         std::thread::scope(|scope| {
@@ -160,7 +160,7 @@ fn utterances_end_by_silence_while_the_client_still_sends() {
     let server = Server::start(Options::default());
     let silence = vec![0.0; 16_000 * 2];
     let scene = [server::clip("pi.wav").0, silence.clone(), server::clip("e.wav").0, silence].concat();
-    // Our own: two finals before the client says that it has finished.
+    // hearken's own protocol: two finals before the client sends `finish`.
     let mut client = server.start_encoded(16_000, "s16le", false);
     client.send(&s16_bytes(&scene));
     let mut texts = Vec::new();
@@ -206,7 +206,7 @@ fn without_rules_there_is_one_segment() {
 }
 
 #[test]
-fn a_flush_ends_the_utterance_and_times_go_on() {
+fn a_flush_ends_the_utterance_and_times_continue() {
     let server = Server::start(Options::default());
     let mut client = server.start_encoded(16_000, "s16le", false);
     let (samples, _) = clip("pi.wav");
@@ -230,7 +230,7 @@ fn a_flush_ends_the_utterance_and_times_go_on() {
 }
 
 #[test]
-fn the_network_is_shown_to_those_who_ask_as_far_as_there_are_places() {
+fn traces_are_sent_on_request_up_to_the_limit() {
     let limits = Limits { traces: 1, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let (mut first, ready) = server.start_with(json!({"sample_rate": 16000, "trace": true}));
@@ -266,7 +266,7 @@ fn the_network_is_shown_to_those_who_ask_as_far_as_there_are_places() {
 // ---------------------------------------------------------------- access
 
 #[test]
-fn with_a_token_nothing_is_heard_without_it() {
+fn with_a_token_requests_without_it_are_refused() {
     let token = "0123456789abcdef";
     let access = Access { token: Some(token.into()), origins: Vec::new() };
     let server = Server::start(Options { access, ..Options::default() });
@@ -280,7 +280,7 @@ fn with_a_token_nothing_is_heard_without_it() {
         assert_eq!(server.request("GET", path, &[("authorization", &bearer)], b"").0, 200, "{path}");
     }
     assert_eq!(upload(&server, "pi.mp3", &[]).0, 401);
-    // The page asks for the token itself, and whoever looks after the server needs none.
+    // The page asks the user for the token, and `/health` needs none.
     assert_eq!(server.request("GET", "/", &[], b"").0, 200);
     assert_eq!(server.request("GET", "/health", &[], b"").0, 200);
     server.open_with("/v1/stream", &[("authorization", &bearer)]).close();
@@ -303,7 +303,7 @@ fn pages_of_other_origins_are_refused() {
     let server = Server::start(Options { access, ..Options::default() });
     server.open_with("/", &[("origin", "https://speech.example.org")]).close();
     assert_eq!(server.refused("/", &[("origin", "https://speech.example.org.evil.example")]), 403);
-    // An allowed page's script may read the answers, and ask whether it may send a token (CORS).
+    // A script of an allowed page may read responses, and send preflight requests (CORS).
     let allowed = "access-control-allow-origin: https://speech.example.org\r\n";
     let page = ("origin", "https://speech.example.org");
     let (status, head, _) = server.request("GET", "/v1/models", &[page], b"");
@@ -325,7 +325,7 @@ fn upload_from(server: &Server, origin: &str) -> u16 {
 }
 
 #[test]
-fn by_tls_too() {
+fn streams_and_requests_work_over_tls() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serve");
     let tls = Tls::read(&folder.join("cert.pem"), &folder.join("key.pem")).expect("a certificate");
     let server = Server::start(Options { tls: Some(tls), ..Options::default() });
@@ -335,7 +335,7 @@ fn by_tls_too() {
     client.send(&s16_bytes(&clip("pi.wav").0));
     client.say(r#"{"type":"finish"}"#);
     assert_eq!(joined(&finals(&mut client).0), expected("pi.wav"));
-    // Who does not speak TLS is told so, and harms nobody.
+    // A client without TLS gets an error, and others are not affected.
     let mut plain = TcpStream::connect(server.address).expect("connected");
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
     let mut answer = String::new();
@@ -348,7 +348,7 @@ fn by_tls_too() {
 
 // ---------------------------------------------------------------- limits
 
-/// A stream in the middle of a recording, to see that it does not notice.
+/// A stream within a recording, to check that it is not affected.
 struct Halfway(Client, Vec<u8>);
 
 impl Halfway {
@@ -367,7 +367,7 @@ impl Halfway {
 }
 
 #[test]
-fn more_streams_than_there_are_places_are_told_to_come_again() {
+fn streams_beyond_the_limit_are_closed_with_try_again_later() {
     let limits = Limits { streams: 2, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let open = [Halfway::new(&server), Halfway::new(&server)];
@@ -390,7 +390,7 @@ fn more_streams_than_there_are_places_are_told_to_come_again() {
 }
 
 #[test]
-fn more_connections_than_allowed_are_turned_away() {
+fn connections_beyond_the_limit_are_refused() {
     let limits = Limits { connections: 3, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let open = Halfway::new(&server);
@@ -400,7 +400,7 @@ fn more_connections_than_allowed_are_turned_away() {
     assert_eq!(server.request("GET", "/health", &[], b"").0, 200);
     assert_eq!(server.metric("hearken_connections"), 3.0);
     assert_eq!(server.metric("hearken_refused_total{reason=\"connections\"}"), 2.0);
-    // The reserve is bounded, and who takes it without asking for anything loses it.
+    // The reserve is bounded; connections in it that send no request are replaced.
     let silent: Vec<TcpStream> =
         (0..40).map(|_| TcpStream::connect(server.address).expect("connected")).collect();
     server.retry(|| server.request("GET", "/health", &[], b"").0 == 200);
@@ -421,13 +421,13 @@ fn a_full_server_refuses_by_tls_too() {
 }
 
 #[test]
-fn a_flood_of_new_connections_is_turned_away() {
+fn a_flood_of_new_connections_is_refused() {
     let limits = Limits { connections_per_second: 2.0, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let open = Halfway::new(&server);
     let statuses: Vec<u16> = (0..12).map(|_| server.request("GET", "/", &[], b"").0).collect();
     assert!(statuses.contains(&503), "{statuses:?}");
-    // Who looks after the server sees it all the same.
+    // `/health` and `/metrics` still work.
     for _ in 0..12 {
         assert_eq!(server.request("GET", "/health", &[], b"").0, 200);
     }
@@ -453,7 +453,7 @@ fn what_takes_too_long_or_is_too_long_is_closed_with_its_code() {
     let mut idle = server.open("/v1/stream");
     assert_eq!(idle.json()["code"], "idle");
     assert_eq!(idle.closed(), 1008);
-    // Who does not finish the head of a request is let go too, and who sends no other or none.
+    // So are connections with an incomplete head, with no further request, and with none at all.
     for sent in ["", "GET / HTTP/1.1\r\nhost: ", "GET /health HTTP/1.1\r\nhost: x\r\n\r\n"] {
         let mut slow = TcpStream::connect(server.address).expect("connected");
         slow.write_all(sent.as_bytes()).expect("sent");
@@ -466,7 +466,7 @@ fn what_takes_too_long_or_is_too_long_is_closed_with_its_code() {
 }
 
 #[test]
-fn the_last_words_come_before_a_limit_of_time_closes() {
+fn the_last_results_are_sent_before_a_time_limit_closes() {
     let limits = [
         ("idle", Limits { idle: Duration::from_secs(2), ..Limits::default() }),
         ("total", Limits { total: Duration::from_secs(2), ..Limits::default() }),
@@ -508,12 +508,12 @@ fn no_connection_lasts_longer_than_allowed() {
 }
 
 #[test]
-fn faster_than_real_time_is_slowed_and_heard_to_the_end() {
+fn audio_faster_than_real_time_is_slowed_down_and_fully_recognized() {
     let limits = Limits { buffered_seconds: 0.5, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let scene = [clip("pi.wav").0, vec![0.0; 32_000]].concat().repeat(6);
     let mut client = server.start_encoded(16_000, "f32le", false);
-    // Larger than one message may be, and than anything that waits.
+    // Larger than a message, and than all queues.
     for piece in f32_bytes(&scene).chunks(1 << 20) {
         client.send(piece);
     }
@@ -526,7 +526,7 @@ fn faster_than_real_time_is_slowed_and_heard_to_the_end() {
 // ---------------------------------------------------------------- bad clients beside good ones
 
 #[test]
-fn nonsense_is_closed_with_a_code_that_says_what() {
+fn invalid_messages_are_closed_with_a_matching_code() {
     let server = Server::start(Options::default());
     let good = Halfway::new(&server);
     let nan = f32::NAN.to_le_bytes();
@@ -578,7 +578,7 @@ fn broken_frames_and_requests_end_their_own_connection_only() {
         client.raw(bytes);
         client.ended();
     }
-    // Requests that are none.
+    // Invalid requests.
     for bytes in [&b"\x16\x03\x01\x02\x00\x01"[..], b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\n\r\n", &[0; 2000]] {
         let mut stream = TcpStream::connect(server.address).expect("connected");
         let _ = stream.write_all(bytes);
@@ -594,7 +594,7 @@ fn broken_frames_and_requests_end_their_own_connection_only() {
 }
 
 #[test]
-fn clients_that_vanish_in_the_middle_of_a_word_leave_nothing_behind() {
+fn clients_that_disconnect_leave_no_streams_behind() {
     let server = &Server::start(Options { threads: 2, ..Options::default() });
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -610,7 +610,7 @@ fn clients_that_vanish_in_the_middle_of_a_word_leave_nothing_behind() {
                     let bytes = s16_bytes(&clip("countdown.wav").0);
                     let mut client = server.start_encoded(16_000, "s16le", round % 2 == 0);
                     client.send(&bytes[..bytes.len() * (1 + (n + round) % 3) / 4]);
-                    // Without a word; some in the middle of a frame.
+                    // Without a close; some within a frame.
                     if round % 3 == 0 {
                         client.raw(&[0x82, 0xfe, 0x10]);
                     }
@@ -624,7 +624,7 @@ fn clients_that_vanish_in_the_middle_of_a_word_leave_nothing_behind() {
 }
 
 #[test]
-fn who_never_reads_is_cut_off_and_the_others_do_not_notice() {
+fn a_client_that_never_reads_is_disconnected_without_harm_to_others() {
     let limits = Limits { write: Duration::from_millis(500), ..Limits::default() };
     let server = &Server::start(Options { limits, ..Options::default() });
     let mut deaf = server.open_deaf("/v1/stream");
@@ -635,7 +635,7 @@ fn who_never_reads_is_cut_off_and_the_others_do_not_notice() {
                 assert_eq!(own(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
             }
         });
-        // Sends until it is cut off: what it is told is much more than what it sends.
+        // Sends until it is disconnected: the responses are much larger than what it sends.
         let begun = Instant::now();
         let _ = deaf.socket.get_mut().set_write_timeout(Some(Duration::from_secs(5)));
         while deaf.try_send(&[0; 32_000]).is_ok() && begun.elapsed() < Duration::from_secs(60) {}
@@ -646,7 +646,7 @@ fn who_never_reads_is_cut_off_and_the_others_do_not_notice() {
 }
 
 #[test]
-fn hundreds_come_and_go() {
+fn hundreds_of_clients_connect_and_disconnect() {
     let limits = Limits { connections_per_second: 1e6, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let good = Halfway::new(&server);
@@ -666,7 +666,7 @@ fn hundreds_come_and_go() {
 // ---------------------------------------------------------------- the end
 
 #[test]
-fn when_the_server_ends_open_streams_get_their_last_words() {
+fn open_streams_get_their_last_results_at_the_shutdown() {
     let mut server = Server::start(Options::default());
     let (samples, _) = clip("pi.wav");
     let mut own = server.start_encoded(16_000, "s16le", false);
@@ -698,10 +698,10 @@ fn when_the_server_ends_open_streams_get_their_last_words() {
 }
 
 #[test]
-fn while_the_server_ends_it_says_so() {
+fn health_reports_the_shutdown() {
     let limits = Limits { drain: Duration::from_secs(60), ..Limits::default() };
     let mut server = Server::start(Options { limits, ..Options::default() });
-    // An upload under way keeps it from ending; that it is under way is seen by its being asked for more.
+    // An unfinished upload keeps the server from ending; `100 Continue` shows that it has begun.
     let bytes = std::fs::read(server::path("pi.mp3")).expect("a clip");
     let (kind, body) = multipart(&[], Some(("pi.mp3", &bytes)));
     let mut upload_of_old = TcpStream::connect(server.address).expect("connected");

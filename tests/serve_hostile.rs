@@ -1,5 +1,5 @@
-//! The server under clients that mean harm, or that are broken: what they do is bounded, and others are
-//! served meanwhile.
+//! The server with hostile or broken clients: their use of resources is bounded, and other clients are served
+//! meanwhile.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ fn status_of(answer: &[u8]) -> Option<u16> {
 // ---------------------------------------------------------------- uploads
 
 #[test]
-fn long_recordings_leave_room_for_others() {
+fn long_recordings_do_not_block_others() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // As many as there are threads for blocking work, hours each.
     let long = cores.clamp(2, 8);
@@ -89,7 +89,7 @@ fn a_recording_may_not_decode_to_more_than_the_limit() {
 }
 
 #[test]
-fn recordings_that_trickle_in_take_no_place_and_are_let_go() {
+fn slow_uploads_block_no_others_and_are_refused() {
     let limits = Limits { uploads: 2, idle: Duration::from_millis(500), ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let mut slow: Vec<TcpStream> = (0..4).map(|_| upload_in_part(&server, 1 << 20, FILE_HEAD)).collect();
@@ -109,7 +109,7 @@ fn recordings_that_trickle_in_take_no_place_and_are_let_go() {
 }
 
 #[test]
-fn recordings_on_their_way_in_take_no_more_memory_than_they_may() {
+fn the_memory_for_uploads_is_limited() {
     let limits = Limits { uploads: 1, upload_bytes: 3 << 20, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let half = [FILE_HEAD, &vec![0; (2 << 20) + 1]].concat();
@@ -187,7 +187,7 @@ fn messages_at_a_low_rate_stay_small_in_memory() {
 
 #[cfg(unix)]
 #[test]
-fn a_lack_of_file_descriptors_is_said_once() {
+fn a_lack_of_file_descriptors_is_logged_once() {
     let mut program = Program::start_after("ulimit -n 48", &[]);
     let open: Vec<TcpStream> = (0..80).map(|_| connect(program.address)).collect();
     program.wait_for_line("no new connections");
@@ -353,7 +353,7 @@ fn heads_are_as_long_as_documented() {
 
 #[cfg(unix)]
 #[test]
-fn the_end_of_the_terminal_drains_like_a_sigterm() {
+fn sighup_drains_like_sigterm() {
     let mut program = Program::start(&[]);
     let mut client = program.open("/v1/stream");
     client.say(r#"{"type":"start","sample_rate":16000,"partials":false}"#);

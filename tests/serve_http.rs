@@ -1,5 +1,5 @@
-//! The server's HTTP side from outside: uploads as clients of OpenAI's interface send them, what is
-//! wrong with them, health, metrics and the page.
+//! HTTP requests to the server: uploads in the form of OpenAI's API and their errors, health, metrics and the
+//! page.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -52,7 +52,7 @@ fn recordings_become_subtitles() {
 }
 
 #[test]
-fn the_text_comes_as_it_is_heard_to_those_who_ask() {
+fn the_text_is_streamed_on_request() {
     let server = Server::start(Options::default());
     // Two utterances in one recording.
     let scene = [clip("pi.wav").0, vec![0.0; 48_000], clip("e.wav").0].concat();
@@ -89,11 +89,11 @@ fn the_text_comes_as_it_is_heard_to_those_who_ask() {
 }
 
 #[test]
-fn who_is_refused_sees_it_though_a_recording_is_on_its_way() {
+fn a_refusal_reaches_a_client_that_is_still_uploading() {
     let access = Access { token: Some("0123456789abcdef".into()), origins: Vec::new() };
     let limits = Limits { upload_bytes: 1 << 20, ..Limits::default() };
     let server = Server::start(Options { access, limits, ..Options::default() });
-    // More than sockets hold: it is only sent when somebody reads.
+    // Larger than the buffers of sockets: it can only be sent if the server reads.
     let (kind, body) = multipart(&[], Some(("long.wav", &vec![0; 12 << 20])));
     let send = |path: &str, token: &str| {
         let mut stream = TcpStream::connect(server.address).expect("connected");
@@ -111,7 +111,7 @@ fn who_is_refused_sees_it_though_a_recording_is_on_its_way() {
     assert_eq!(send("/v1/audio/transcriptions", "wrong"), Some(401));
     assert_eq!(send("/v1/audio/transcriptions", "0123456789abcdef"), Some(413));
     assert_eq!(send("/no/such/path", "0123456789abcdef"), Some(404));
-    // Who asks first is told before anything is sent.
+    // A client that sends `expect: 100-continue` gets the refusal before it sends the body.
     let mut asking = TcpStream::connect(server.address).expect("connected");
     let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
                 content-length: 1000000\r\n\r\n";
@@ -119,7 +119,7 @@ fn who_is_refused_sees_it_though_a_recording_is_on_its_way() {
     let mut answer = String::new();
     asking.read_to_string(&mut answer).expect("read to the end");
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
-    // What never ends is not read for ever.
+    // A body without an end is not read forever.
     let mut endless = TcpStream::connect(server.address).expect("connected");
     let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n";
     endless.write_all(head.as_bytes()).expect("sent");
@@ -129,7 +129,7 @@ fn who_is_refused_sees_it_though_a_recording_is_on_its_way() {
 }
 
 #[test]
-fn uploads_that_are_no_good_say_why() {
+fn invalid_uploads_are_refused_with_the_reason() {
     let limits = Limits { upload_bytes: 100_000, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let post = |kind: &str, body: &[u8]| {
@@ -164,12 +164,12 @@ fn uploads_that_are_no_good_say_why() {
     assert_eq!(post("text/plain", b"hello").0, 400);
     assert_eq!(post("multipart/form-data; boundary=x", b"--x\r\nnonsense").0, 400);
     assert_eq!(server.request("GET", "/v1/audio/transcriptions", &[], b"").0, 405);
-    // And still it works.
+    // The server still works.
     assert_eq!(upload(&server, "pi.mp3", &[]).0, 200);
 }
 
 #[test]
-fn empty_fields_count_as_left_out_and_a_missing_file_is_said() {
+fn empty_fields_count_as_absent_and_a_missing_file_is_reported() {
     let server = Server::start(Options::default());
     for field in
         ["temperature", "timestamp_granularities[]", "response_format", "stream", "prompt", "hotwords"]
@@ -193,7 +193,7 @@ fn empty_fields_count_as_left_out_and_a_missing_file_is_said() {
 }
 
 #[test]
-fn damage_is_said_in_every_format() {
+fn damage_is_reported_in_every_format() {
     let server = Server::start(Options::default());
     let whole = std::fs::read(path("voice-note.opus")).expect("a clip");
     let cut = &whole[..whole.len() * 2 / 3];

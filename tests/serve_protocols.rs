@@ -1,5 +1,5 @@
-//! The protocols' state machines against any client: whatever comes in whatever order, they do
-//! not panic, ask for nothing that a session cannot do, and answer as their protocol says.
+//! The protocols' state machines with arbitrary clients: for any messages in any order they do not panic,
+//! cause only valid actions, and respond according to their protocol.
 
 use axum::body::Bytes;
 use hearken::audio::{Encoding, RawFormat};
@@ -18,13 +18,13 @@ use serde_json::Value;
 enum Step {
     Text(String),
     Binary(Vec<u8>),
-    /// The recognizer answers what it was given so far, up to so many items.
+    /// The recognizer processes this number of waiting items at most.
     Answer(usize),
-    /// The recognizer has output of its own accord.
+    /// The recognizer has an output that was not requested.
     Say(Event),
     Trace(TraceSnapshot),
     Fail,
-    /// The server shuts down.
+    /// The server is shutting down.
     End,
 }
 
@@ -85,6 +85,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 end: start + length,
                 words: words_of,
                 phrases: Vec::new(),
+                alternatives: Vec::new(),
             }
         },
     )
@@ -125,7 +126,7 @@ fn model() -> ModelInfo {
     ModelInfo { sample_rate: 16_000, tokens, silence: 1.2, ..ModelInfo::default() }
 }
 
-/// A session without socket and recognizer, which checks what it is told to do.
+/// A session without socket and recognizer that checks the actions.
 #[derive(Default)]
 struct Checked {
     protocol: Option<Box<dyn Protocol>>,
@@ -202,7 +203,7 @@ impl Checked {
     }
 
     fn act(&mut self, action: Action) {
-        // What comes after a close is not done.
+        // Actions after a close are not carried out.
         if self.closed.is_some() {
             return;
         }
@@ -265,7 +266,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn no_order_of_messages_leads_astray(opening in opening(), steps in prop::collection::vec(step(), 0..40)) {
+    fn any_order_of_messages_is_handled(opening in opening(), steps in prop::collection::vec(step(), 0..40)) {
         let mut session = Checked::default();
         for step in &steps {
             if session.closed.is_some() {
@@ -284,7 +285,7 @@ proptest! {
             if session.closed.is_some() {
                 return Ok(());
             }
-            // In lockstep: everything has its reply before the client goes on.
+            // In lockstep: the client waits for the reply to each message.
             prop_assert_eq!(session.sent.len(), session.blocks + session.restarts);
             prop_assert_eq!(session.marks, session.blocks);
         }
@@ -298,7 +299,7 @@ proptest! {
     }
 
     #[test]
-    fn every_text_that_is_final_is_told_once(
+    fn every_final_text_is_sent_once(
         opening in opening(),
         segments in prop::collection::vec((segment(), any::<bool>()), 0..12),
     ) {

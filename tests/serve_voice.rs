@@ -77,7 +77,7 @@ fn audio_that_is_committed_is_transcribed() {
 }
 
 #[test]
-fn utterances_end_by_themselves_unless_the_client_ends_them() {
+fn utterances_end_by_silence_unless_the_client_ends_them() {
     let server = Server::start(Options::default());
     let mut client = server.open("/v1/realtime");
     client.say(
@@ -109,7 +109,7 @@ fn utterances_end_by_themselves_unless_the_client_ends_them() {
 }
 
 #[test]
-fn the_older_interface_and_telephone_audio_work_too() {
+fn the_beta_api_and_telephone_audio_are_supported() {
     let token = "0123456789abcdef";
     let access = Access { token: Some(token.into()), origins: Vec::new() };
     let server = Server::start(Options { access, ..Options::default() });
@@ -219,7 +219,7 @@ fn wyoming_clients_get_their_transcripts() {
     }
     client.send("audio-stop", &json!({}), b"");
     assert_eq!(client.transcript(), (String::new(), String::new()));
-    // A pause in an utterance: its parts come as they are complete.
+    // An utterance with a pause: each part is sent when it is complete.
     let scene = [clip("pi.wav").0, vec![0.0; 48_000], clip("e.wav").0].concat();
     let format = json!({"rate": 16_000, "width": 2, "channels": 1});
     client.send("audio-chunk", &format, &s16_bytes(&scene));
@@ -237,7 +237,7 @@ fn wyoming_clients_get_their_transcripts() {
 }
 
 #[test]
-fn wyoming_clients_that_are_broken_are_closed() {
+fn invalid_wyoming_clients_are_closed() {
     let server = wyoming_server(Limits { message_bytes: 10_000, ..Limits::default() });
     for bytes in [
         &b"this is not json\n"[..],

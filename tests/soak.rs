@@ -1,5 +1,4 @@
-//! Long streams: memory that does not grow, times that do not drift. Plain `cargo test` hears three
-//! minutes; the hour runs by
+//! Long streams: memory does not grow, and times do not drift. `cargo test` runs three minutes; an hour is run by
 //!
 //! ```text
 //! cargo test --release -- soak --ignored --nocapture
@@ -8,13 +7,13 @@
 use std::path::Path;
 
 use hearken::engine::{EngineKind, EngineOptions};
-use hearken::recognizer::{Event, Recognizer};
+use hearken::recognizer::{Embedded, Event, Recognizer};
 
 use crate::common::alone::alone;
 
 const RATE: usize = 16_000;
 
-/// Resident memory of this process, kB. `None` where the system does not tell.
+/// Resident memory of this process, kB. `None` on systems other than Linux.
 fn resident_kb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
@@ -29,10 +28,11 @@ fn chunk(number: usize, clip: &[f32], out: &mut Vec<f32>) {
     out.extend((first..first + RATE / 10).map(|i| clip.get(i % period).copied().unwrap_or(0.0)));
 }
 
-/// Pushes so many minutes of a spoken clip, over and over with a pause, through one stream of the
-/// model inside the program, an endpoint every ten seconds, as fast as it goes.
+/// Processes `minutes` minutes of a clip, repeated with a pause, in one stream of the embedded model, with an
+/// endpoint every ten seconds, as fast as possible.
 fn soak(minutes: usize) {
-    let recognizer = Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("a model");
+    let recognizer = Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
+        .expect("a model");
     let clip = hearken::audio::read_all(
         Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/audio/pi.wav")),
         RATE as u32,

@@ -1,5 +1,5 @@
-//! What must hold of every stream: chunking is invisible, the last word is never lost, streams
-//! never touch each other, and the ways to run one all hear the same.
+//! Invariants of streams: chunking is invisible, the last word is never lost, streams are independent of each
+//! other, and all ways to run a stream give the same results.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn last_final(events: &[Event]) -> &Segment {
 }
 
 /// Pushes in pieces whose sizes come round and round.
-fn hear(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
+fn recognize(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
     let mut events = Vec::new();
     let mut rest = samples;
     for size in sizes.iter().cycle() {
@@ -54,8 +54,8 @@ proptest! {
     ) {
         let recognizer = tones(8, lookahead);
         let samples = speak(&said);
-        let whole = hear(&mut recognizer.stream().expect("a stream"), &samples, &[samples.len()]);
-        let pieces = hear(&mut recognizer.stream().expect("a stream"), &samples, &sizes);
+        let whole = recognize(&mut recognizer.stream().expect("a stream"), &samples, &[samples.len()]);
+        let pieces = recognize(&mut recognizer.stream().expect("a stream"), &samples, &sizes);
         prop_assert_eq!(&last_final(&whole).text, &said.join(" "));
         prop_assert_eq!(last_final(&whole), last_final(&pieces));
     }
@@ -73,7 +73,7 @@ proptest! {
         let samples = speak(&said);
         let mut stream = tones(8, 0).stream().expect("a stream");
         let duration = samples.len() as f64 / f64::from(speech::RATE);
-        for event in hear(&mut stream, &samples, &[1600]) {
+        for event in recognize(&mut stream, &samples, &[1600]) {
             let (Event::Partial(segment) | Event::Final(segment)) = event;
             let times: Vec<f64> = segment.words.iter().flat_map(|w| [w.start, w.end]).collect();
             prop_assert!(times.windows(2).all(|t| t[0] <= t[1]), "{:?}", times);
@@ -132,10 +132,10 @@ proptest! {
     }
 
     #[test]
-    fn the_pipeline_hears_what_a_stream_hears(said in words(), size in 1usize..20_000) {
+    fn the_pipeline_gives_the_results_of_a_stream(said in words(), size in 1usize..20_000) {
         let recognizer = tones(8, 3);
         let samples = speak(&said);
-        let expected = hear(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
+        let expected = recognize(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
         let source = Box::new(Memory::new(samples));
         let heard: Vec<Event> = Pipeline::start(&recognizer, source, size).expect("started")
             .collect::<hearken::Result<_>>().expect("heard");
@@ -150,7 +150,7 @@ fn partials_of_a_long_utterance_stay_short_and_its_final_is_whole() {
     let said: Vec<&str> = (0..500).map(|i| if i % 7 < 3 { "low" } else { "high" }).collect();
     let samples = speak(&said);
     let recognizer = tones(8, 0);
-    let events = hear(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
+    let events = recognize(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
     let partials: Vec<&Segment> = events
         .iter()
         .filter_map(|event| match event {
@@ -168,7 +168,7 @@ fn partials_of_a_long_utterance_stay_short_and_its_final_is_whole() {
     let whole = last_final(&events);
     assert_eq!((&whole.text, whole.start), (&said.join(" "), 0.0));
     assert!(whole.words.windows(2).all(|pair| pair[0].end <= pair[1].start));
-    let again = hear(&mut recognizer.stream().expect("a stream"), &samples, &[samples.len()]);
+    let again = recognize(&mut recognizer.stream().expect("a stream"), &samples, &[samples.len()]);
     assert_eq!(last_final(&again), whole);
 }
 
@@ -176,7 +176,7 @@ fn partials_of_a_long_utterance_stay_short_and_its_final_is_whole() {
 fn partials_are_left_out_on_request() {
     let options = StreamOptions { partials: false, ..Default::default() };
     let mut stream = tones(8, 0).stream_with(&options).expect("a stream");
-    let events = hear(&mut stream, &speak(&["low", "high"]), &[1600]);
+    let events = recognize(&mut stream, &speak(&["low", "high"]), &[1600]);
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(last_final(&events).text, "low high");
 }
@@ -218,7 +218,7 @@ proptest! {
         let whole = log_probs(&engine, &samples, &[n]);
         let pieces = log_probs(&engine, &samples, &sizes);
         prop_assert_eq!(whole.len(), pieces.len());
-        // 480 ms of silence behind the signal, and every frame is in a step.
+        // 480 ms of silence after the signal, and every frame belongs to a step.
         prop_assert!(whole.len() / config.num_tokens >= (n + 7680) / 640);
         for (a, b) in whole.iter().zip(&pieces) {
             prop_assert!((a - b).abs() < 1e-4, "{} {}", a, b);
@@ -244,7 +244,7 @@ fn partials_grow_and_come_before_the_end() {
 }
 
 #[test]
-fn a_segment_may_end_within_a_word_and_the_stream_goes_on() {
+fn a_segment_may_end_within_a_word_and_the_stream_continues() {
     let samples = speak(&["low", "low", "high"]);
     let recognizer = tones(1, 0);
     for cut in (0..samples.len()).step_by(640) {
@@ -266,13 +266,13 @@ fn after_reset_a_stream_is_new() {
     let mut stream = tones(8, 0).stream().expect("a stream");
     let _ = stream.accept_waveform(&speak(&["low", "high"])).expect("heard");
     stream.reset();
-    let first = hear(&mut stream, &speak(&["high"]), &[1000]);
+    let first = recognize(&mut stream, &speak(&["high"]), &[1000]);
     assert_eq!(final_text(&first), "high");
     let error = stream.accept_waveform(&[0.0]).expect_err("the stream is finished");
     assert!(error.to_string().contains("finished"), "{error}");
     assert_eq!(stream.finish().expect("no more to say"), []);
     stream.reset();
-    assert_eq!(last_final(&hear(&mut stream, &speak(&["high"]), &[7])), last_final(&first));
+    assert_eq!(last_final(&recognize(&mut stream, &speak(&["high"]), &[7])), last_final(&first));
 }
 
 #[test]
@@ -285,23 +285,24 @@ fn a_stream_of_no_samples_has_one_empty_final() {
             start: 0.0,
             end: 0.0,
             words: vec![],
-            phrases: Vec::new()
+            phrases: Vec::new(),
+            alternatives: Vec::new()
         })]
     );
 }
 
 #[test]
-fn samples_that_are_no_numbers_are_refused_and_harm_nothing() {
+fn samples_that_are_not_numbers_are_refused_without_side_effects() {
     let mut stream = tones(8, 0).stream().expect("a stream");
     for bad in [f32::NAN, f32::INFINITY] {
         let error = stream.accept_waveform(&[0.0, bad]).expect_err("no number");
         assert_eq!(error.stage(), Stage::Audio);
     }
-    assert_eq!(final_text(&hear(&mut stream, &speak(&["low"]), &[100])), "low");
+    assert_eq!(final_text(&recognize(&mut stream, &speak(&["low"]), &[100])), "low");
 }
 
 #[test]
-fn the_pipeline_passes_errors_on_and_stops_when_nobody_listens() {
+fn the_pipeline_passes_errors_on_and_stops_when_it_is_dropped() {
     let recognizer = tones(8, 0);
     let mut source = Memory::new(speak(&["low"; 20]));
     source.fails = true;

@@ -1,5 +1,5 @@
-//! Every integration test, a module a subject, in one program: linking it once takes a fraction of
-//! the time that a program for each file would take.
+//! All integration tests in one program, with a module for each subject: linking it once takes a fraction of the
+//! time of a program for each file.
 
 mod common;
 
@@ -12,7 +12,9 @@ mod engines;
 mod exchange;
 mod exchange_cli;
 mod fbank;
+mod fuzz_targets;
 mod gradients;
+mod hotwords;
 mod import;
 mod language_model;
 mod layers;

@@ -1,5 +1,5 @@
-//! The guide to training (docs/train.md) against the program: its recipe can be read, and its tables
-//! name every key that a recipe may have.
+//! The guide to training (docs/train.md) compared with the program: its recipe can be read, and its tables name
+//! every key of a recipe.
 
 use std::collections::BTreeSet;
 

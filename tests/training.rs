@@ -1,5 +1,5 @@
-//! Training from outside, on "words" that are tones and noise: it learns, it repeats, it goes on
-//! after a stop or a kill as if nothing had been, and it names what is wrong with its input.
+//! Training on "words" that are tones and noise: it converges, is repeatable, resumes exactly after a stop or a
+//! kill, and reports errors of its input.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -170,9 +170,9 @@ pub fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
     fs::read(path.as_ref()).expect("the run has written it")
 }
 
-/// What it learnt from the whole recipe: the losses told, and the last word error rate.
+/// Trains by the whole recipe; checks the reported losses and the last word error rate.
 #[test]
-fn it_learns_and_the_model_transcribes() {
+fn training_converges_and_the_model_transcribes() {
     let place = Place::new();
     let told = place.train(RECIPE, &place.options("run")).expect("trained");
     let losses: Vec<f64> = told
@@ -208,10 +208,10 @@ fn phones() -> String {
 }
 
 #[test]
-fn phones_are_learnt_and_a_lexicon_writes_the_words() {
+fn a_model_of_phones_recognizes_words_by_a_lexicon() {
     let place = Place::new();
     place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\nHISS(2)  HH IH1 S\n");
-    // Of this word nobody knows how it is said.
+    // This word has no pronunciation.
     let more = "{\"audio_filepath\": \"0.wav\", \"text\": \"low hum\"}\n";
     place.put("train.jsonl", &(fs::read_to_string(place.path("train.jsonl")).expect("there") + more));
     let text = phones();
@@ -239,7 +239,7 @@ fn phones_are_learnt_and_a_lexicon_writes_the_words() {
 }
 
 #[test]
-fn lattice_free_mmi_goes_on_from_a_network_that_learnt_by_every_help_there_is() {
+fn lattice_free_mmi_continues_a_training_with_all_auxiliary_losses() {
     let place = Place::new();
     place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\nHISS  HH IH1 S\nHISS(2)  S\n");
     let helped = phones().replace("dropout = 0.05", "dropout = 0.05\nvariational_dropout = true")
@@ -290,7 +290,7 @@ fn the_same_seed_and_threads_give_the_same_bytes() {
 }
 
 #[test]
-fn a_stopped_run_goes_on_to_the_same_weights() {
+fn a_stopped_run_resumes_to_the_same_weights() {
     let place = Place::new();
     // Not a multiple of the buckets' batches, nor of the intervals.
     let text = RECIPE.replace("steps = 160", "steps = 24").replace("eval_interval = 80", "eval_interval = 7");
@@ -316,7 +316,7 @@ fn a_stopped_run_goes_on_to_the_same_weights() {
 }
 
 #[test]
-fn a_killed_run_goes_on_to_the_same_weights() {
+fn a_killed_run_resumes_to_the_same_weights() {
     let place = Place::new();
     place.put(
         "recipe.toml",
@@ -363,7 +363,7 @@ fn a_bad_checkpoint_is_refused() {
     let whole = bytes(place.path("run/checkpoint.bin"));
     fs::write(place.path("run/checkpoint.bin"), &whole[..whole.len() / 2]).expect("written");
     let error = place.train(&text, &options).expect_err("half a checkpoint").to_string();
-    assert!(error.contains("checkpoint.bin") && error.contains("not a whole"), "{error}");
+    assert!(error.contains("checkpoint.bin") && error.contains("a complete checkpoint"), "{error}");
 }
 
 #[test]
@@ -371,7 +371,7 @@ fn a_transcript_that_does_not_fit_is_named_and_left_out() {
     let place = Place::new();
     let text = RECIPE.replace("steps = 160", "steps = 2");
     let mut manifest = fs::read_to_string(place.path("train.jsonl")).expect("written");
-    // One says so itself, of the other only the audio tells.
+    // The length of one is in the manifest, that of the other only in the audio.
     let long = ["low"; 40].join(" ");
     manifest += &format!("{{\"audio_filepath\": \"0.wav\", \"text\": \"{long}\", \"duration\": 0.5}}\n");
     manifest += &format!("{{\"audio_filepath\": \"3.wav\", \"text\": \"{long}\"}}\n");

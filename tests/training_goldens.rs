@@ -1,4 +1,4 @@
-//! Forward pass, CTC, gradients and ten updates against PyTorch, for every cell with and without
+//! Forward pass, CTC, gradients and ten updates compared with PyTorch, for every cell with and without
 //! layer normalization and residuals, over ragged batches. The expected values are made by
 //! tools/goldens/training.py in float64.
 //!

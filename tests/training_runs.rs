@@ -1,4 +1,4 @@
-//! Runs of training: what they refuse, keep and say. On the recordings of `training`.
+//! Training runs: what they refuse, keep and report; on the recordings of `training`.
 
 use std::fs;
 use std::process::{Child, Command};
@@ -47,7 +47,7 @@ fn await_file(child: &mut Child, path: &std::path::Path) {
 }
 
 #[test]
-fn a_finished_run_is_kept_unless_it_is_to_be_replaced() {
+fn a_finished_run_is_kept_without_overwrite() {
     let place = Place::new();
     place.put("recipe.toml", &steps(2));
     assert_eq!(place.run("run", &[]).0, Some(0));
@@ -55,7 +55,7 @@ fn a_finished_run_is_kept_unless_it_is_to_be_replaced() {
     fs::write(place.path("run/at-000099.onnx"), b"of the first run").expect("written");
     let (code, errors) = place.run("run", &["--seed", "9"]);
     assert_eq!(code, Some(2), "{errors}");
-    assert!(errors.contains("there is a training in this folder already"), "{errors}");
+    assert!(errors.contains("this folder already contains a training"), "{errors}");
     assert!(before == bytes(place.path("run/last.onnx")), "the model was replaced");
     let (code, errors) = place.run("run", &["--seed", "9", "--overwrite"]);
     assert_eq!(code, Some(0), "{errors}");
@@ -185,7 +185,7 @@ fn resuming_compares_recipe_seed_and_threads() {
         errors.contains("since the checkpoint, `optimizer.learning_rate` was 0.01 and is 0.001"),
         "{errors}"
     );
-    // What only the model says may change when the run is over.
+    // Keys that only affect the model file may change after the end of the run.
     let decoder = steps(8)
         .replace("learning_rate = 1e-2", "learning_rate = 1e-3")
         .replace("flush_ms = 200", "flush_ms = 200\nblank_bias = -1.0");
@@ -259,12 +259,12 @@ fn explosive() -> String {
 fn after_an_explosion_the_checkpoint_is_good() {
     let place = Place::new();
     let error = place.train(&explosive(), &place.options("run")).expect_err("an explosion").to_string();
-    assert!(error.contains("not a number"), "{error}");
+    assert!(error.contains("not finite"), "{error}");
     let checkpoint = Checkpoint::read(&place.path("run/checkpoint.bin")).expect("a checkpoint");
     assert!(checkpoint.is_finite());
     let good = format!("the checkpoint of update {} is good", checkpoint.header.step);
     assert!(error.contains(&good), "{error}");
-    // From there a lower rate goes on.
+    // A lower learning rate continues from it.
     let calm = explosive().replace("learning_rate = 1.0", "learning_rate = 1e-9");
     let step = checkpoint.header.step + 1;
     let options = Options {
@@ -297,7 +297,7 @@ fn capitals_punctuation_and_composition_are_read_alike() {
 }
 
 #[test]
-fn what_matches_nothing_is_told_before_the_first_update() {
+fn unused_words_and_recordings_are_reported_before_the_first_update() {
     let place = Place::new();
     for (line, text) in [("0.wav", "low hum"), ("1.wav", "click"), ("2.wav", "hum")] {
         place.add("train.jsonl", &entry(line, text));
@@ -312,15 +312,19 @@ fn what_matches_nothing_is_told_before_the_first_update() {
         .replace("[\"low\"", "[\"low\", \"never\"")
         .replace("[[data.rec", "ignore_other_words = true\n[[data.rec");
     let told = place.train(&recipe, &place.options("run")).expect("trained");
-    assert!(notes(&told).iter().any(|note| note.contains("no recording says `never`")), "{:?}", notes(&told));
+    assert!(
+        notes(&told).iter().any(|note| note.contains("no recording contains `never`")),
+        "{:?}",
+        notes(&told)
+    );
 
     let silent = recipe.replace("\"low\", \"never\", \"high\", \"hiss\"", "\"never\", \"nothing\"");
     let error = place.train(&silent, &place.options("silent")).expect_err("nothing to learn").to_string();
-    assert!(error.contains("no recording says anything that the model can write"), "{error}");
+    assert!(error.contains("no recording contains anything that the model can output"), "{error}");
 }
 
 #[test]
-fn no_words_are_no_score_and_a_mute_model_is_called_that() {
+fn without_words_there_is_no_score_and_a_model_without_output_is_reported() {
     let place = Place::new();
     place.put("quiet.jsonl", &entry("0.wav", ""));
     let recipe = steps(2)
@@ -328,7 +332,7 @@ fn no_words_are_no_score_and_a_mute_model_is_called_that() {
     place.put("recipe.toml", &recipe);
     let (code, errors) = place.run("run", &[]);
     assert_eq!(code, Some(0), "{errors}");
-    assert!(errors.contains("quiet.jsonl: nothing is said in it"), "{errors}");
+    assert!(errors.contains("quiet.jsonl: it contains no words"), "{errors}");
     assert!(errors.contains("no score, the latest is kept as the best"), "{errors}");
     assert!(!errors.contains("0.00 %") && !errors.contains("best so far"), "{errors}");
 
@@ -418,7 +422,7 @@ fn damaged_recordings_are_not_scored_in_silence() {
     assert_eq!(code, Some(1), "{out}");
     assert!(errors.contains("cut.wav: damaged"), "{errors}");
     assert!(out.contains("1 of 2 recordings could not be scored"), "{out}");
-    // In training too a dev set says so.
+    // The dev set of a training is reported in the same way.
     let recipe = steps(2)
         .replace("[[data.dev]]\nmanifest = \"train.jsonl\"", "[[data.dev]]\nmanifest = \"dev.jsonl\"");
     let told = place.train(&recipe, &place.options("other")).expect("trained");
@@ -430,7 +434,7 @@ fn damaged_recordings_are_not_scored_in_silence() {
 }
 
 #[test]
-fn evaluation_tells_rates_only_of_words_that_were_said() {
+fn evaluation_has_rates_only_with_spoken_words() {
     let place = Place::new();
     place.put("recipe.toml", RECIPE);
     assert_eq!(place.run("run", &[]).0, Some(0));
@@ -532,7 +536,7 @@ fn models_are_averaged() {
 }
 
 #[test]
-fn recordings_and_pools_are_told_once_and_lines_explain_themselves() {
+fn recordings_are_counted_once_and_the_log_explains_its_terms() {
     let place = Place::new();
     // The same recordings as they are, and as words to be joined.
     let single: Vec<String> = ["low", "high", "hiss"]
@@ -553,7 +557,7 @@ fn recordings_and_pools_are_told_once_and_lines_explain_themselves() {
     let (code, errors) = place.run("run", &[]);
     assert_eq!(code, Some(0), "{errors}");
     assert!(errors.contains("; 3 recordings, "), "{errors}");
-    assert!(errors.contains("gradient: its length before clipping"), "{errors}");
+    assert!(errors.contains("gradient: its norm before clipping"), "{errors}");
     assert!(
         errors.contains("learning rate") && !errors.contains("|g|") && !errors.contains("aux "),
         "{errors}"

@@ -92,7 +92,7 @@ fn a_recording_of_more_than_a_minute_is_cut_into_utterances() {
 
 #[cfg(unix)]
 #[test]
-fn a_process_that_ignores_signals_transcribes_all_the_same() {
+fn a_process_with_ignored_signals_transcribes() {
     let place = Place::new();
     let hearken = assert_cmd::cargo::cargo_bin!("hearken").display();
     for signal in ["INT", "HUP"] {
@@ -139,7 +139,7 @@ fn ctrl_c_prints_what_was_recognized_so_far() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been() {
+fn a_killed_run_resumes_to_the_same_files() {
     let place = Place::new();
     copies(&place, 200);
     let run = |out: &str, more: &[&str]| {
@@ -215,7 +215,7 @@ fn folders_patterns_and_manifests_are_recordings_and_each_has_its_transcript() {
 }
 
 #[test]
-fn nothing_is_written_over_what_is_somebody_elses() {
+fn other_files_are_not_overwritten() {
     let place = Place::new();
     fs::write(place.path("a.txt"), "what a person wrote down").expect("written");
     let refused = |arguments: &[&str], expected: &str| {

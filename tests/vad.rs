@@ -1,6 +1,6 @@
-//! Silero's voice activity detector against the probabilities of its own package's code
+//! Silero's voice activity detector compared with the probabilities of its own package's code
 //! (`tests/data/vad/silero.json`, by `tools/check/silero_detectors.py --golden`). `HEARKEN_SILERO` names the
-//! package's file `silero_vad.onnx`; without it, or without onnxruntime, the test is skipped, visibly.
+//! package's file `silero_vad.onnx`; without it, or without onnxruntime, the test is skipped with a message.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use hearken::audio;
 use hearken::decode::EndpointOptions;
 use hearken::engine::{EngineKind, EngineOptions, LibrarySearch};
 use hearken::onnx::OnnxFile;
-use hearken::recognizer::{Recognizer, StreamOptions, silero};
+use hearken::recognizer::{Embedded, Recognizer, StreamOptions, silero};
 
 fn options() -> EngineOptions {
     let ort_library = LibrarySearch {
@@ -58,9 +58,10 @@ fn probabilities_are_those_of_the_package() {
 }
 
 #[test]
-fn a_detector_keeps_a_segment_open_while_it_hears_speech() {
+fn a_detector_keeps_a_segment_open_during_speech() {
     let Some(file) = file() else { return };
-    let recognizer = Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("the digits");
+    let recognizer = Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
+        .expect("the digits");
     let segments = |with_detector: bool| {
         let detector =
             with_detector.then(|| silero::open(&file, EngineKind::Ort, &options()).expect("opened"));
@@ -71,6 +72,6 @@ fn a_detector_keeps_a_segment_open_while_it_hears_speech() {
         events.extend(stream.finish().expect("finished"));
         events.iter().filter(|e| matches!(e, hearken::recognizer::Event::Final(_))).count()
     };
-    // A tenth of a second without a new label is no silence to who hears the voice.
+    // A tenth of a second without a new label is not silence for the detector.
     assert!(segments(true) < segments(false), "{} of {}", segments(true), segments(false));
 }

@@ -1,5 +1,5 @@
-//! `hearken lm` and `hearken pronounce` from outside: what they write and print, and how bad input is
-//! answered.
+//! `hearken lm`, `hearken pronounce` and `hearken phrases check`: their files and output, and errors of their
+//! input.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -116,7 +116,7 @@ fn models_are_limited_pruned_and_mixed() {
 }
 
 #[test]
-fn bad_texts_and_models_are_answered() {
+fn errors_in_texts_and_models_are_reported() {
     let place = Place::new();
     std::fs::write(place.path("bytes.txt"), b"one two\nthree \xff\n").expect("written");
     place.put("empty.txt", "\n  \n");
@@ -179,7 +179,7 @@ fn pronunciations_are_learnt_from_a_dictionary() {
 }
 
 #[test]
-fn bad_dictionaries_and_words_are_answered() {
+fn errors_in_dictionaries_and_words_are_reported() {
     let place = Place::new();
     place.put("small.dict", DICTIONARY);
     place.good(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "3"]);
@@ -191,16 +191,16 @@ fn bad_dictionaries_and_words_are_answered() {
     damaged[middle] ^= 1;
     std::fs::write(place.path("damaged.pron"), damaged).expect("written");
     for (arguments, expected) in [
-        (&["--lexicon", "phone.txt", "cat"][..], "phone.txt: line 2, column 8: `OO` is no phone"),
+        (&["--lexicon", "phone.txt", "cat"][..], "phone.txt: line 2, column 8: `OO` is not a phone"),
         (&["--lexicon", "none.txt", "cat"], "none.txt: line 1, column 4: expected the phones of `cat`"),
         (&["--train", "phone.txt", "-o", "x.pron"], "phone.txt: line 2, column 8"),
         (&["--train", "empty.txt", "-o", "x.pron"], "empty.txt: "),
         (&["--pronunciations", "damaged.pron", "cat"], "damaged.pron: the file is damaged"),
         (
             &["--pronunciations", "small.dict", "cat"],
-            "small.dict: expected a file of `hearken pronounce --train`",
+            "small.dict: expected a file by `hearken pronounce --train`",
         ),
-        (&["--pronunciations", "small.pron", "дом"], "`д` is no letter of English"),
+        (&["--pronunciations", "small.pron", "дом"], "`д` is not a letter of English"),
     ] {
         let all = if arguments.contains(&"--pronunciations") || arguments.contains(&"--train") {
             [&["pronounce"], arguments].concat()
@@ -222,7 +222,7 @@ fn bad_dictionaries_and_words_are_answered() {
 
 #[cfg(feature = "english")]
 #[test]
-fn the_english_inside_says_known_and_unknown_words() {
+fn embedded_english_pronounces_known_and_unknown_words() {
     let place = Place::new();
     let said = place.good(&["pronounce", "light", "NASA", "covid19", "o'neill", "21st", "gruyere", "café"]);
     for line in [
@@ -258,11 +258,11 @@ fn phrases_are_checked() {
     let printed = text(&checked);
     assert!(printed.starts_with("lamps.txt: 25 sentences of 2 phrases and 21 words; "), "{printed}");
     assert!(
-        printed.contains("\"turn off attic lamp\" and \"turn off attics lamp\": one other sound"),
+        printed.contains("\"turn off attic lamp\" and \"turn off attics lamp\": they differ by one sound"),
         "{printed}"
     );
     assert_eq!(printed.lines().filter(|line| line.contains("# @set, number=")).count(), 1, "{printed}");
-    assert!(!printed.contains("no dictionary has") && errors(&checked).is_empty(), "{printed}");
+    assert!(!printed.contains("in no dictionary") && errors(&checked).is_empty(), "{printed}");
     assert!(std::fs::read_to_string(place.path("lamps.svg")).expect("written").contains("{room}"));
     let json: Value =
         serde_json::from_str(&text(&check(&["--json", "--examples", "2", "--seed", "5"]))).expect("JSON");
@@ -278,7 +278,7 @@ fn phrases_are_checked() {
 }
 
 #[test]
-fn bad_phrases_are_answered() {
+fn errors_in_phrases_are_reported() {
     let place = Place::new();
     place.put("bracket.txt", "good night\nturn (on|off\n");
     place.put("list.json", "[\"a\", 2]");

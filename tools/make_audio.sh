@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the clips in audio/ anew: digits and other speech by synthesisers, silence and noise.
+# Generates the clips in audio/: digits and other speech by synthesizers, silence and noise.
 # Needs espeak-ng, flite, sox and ffmpeg (with libopus). Usage: tools/make_audio.sh [DIRECTORY]
 set -eu
 

@@ -1,18 +1,13 @@
-//! Bytes as a recording: from memory, as a file would come, and as a stream that cannot go back.
+//! Recordings; see `src/audio_input.rs`.
 //!
-//! Decoders of other people may panic on damaged files; hearken turns that into an error, so only
-//! panics in its own code count here.
+//! Decoders from other crates may panic on damaged files; hearken turns that into an error, so only panics in its own
+//! code end the run.
 #![no_main]
 
-use std::io::Cursor;
-
-use hearken::audio::{Source, open_bytes, open_reader};
-use hearken::error::Error;
 use libfuzzer_sys::fuzz_target;
 
-/// A minute at 16 kHz: a small file of a good codec may hold hours of silence.
-const MOST_SAMPLES: usize = 60 * 16_000;
-const PIECE: usize = 4_096;
+#[path = "../src/audio_input.rs"]
+mod target;
 
 fuzz_target!(
     init: std::panic::set_hook(Box::new(|info| {
@@ -22,33 +17,5 @@ fuzz_target!(
             std::process::abort();
         }
     })),
-    |bytes: &[u8]| {
-        drain(open_bytes(bytes.to_vec(), "memory", 16_000));
-        drain(open_reader(Box::new(Cursor::new(bytes.to_vec())), "stream", 16_000));
-    }
+    |bytes: &[u8]| target::run(bytes)
 );
-
-fn drain(opened: Result<Box<dyn Source>, Error>) {
-    let Ok(mut source) = opened else { return };
-    assert_eq!(source.sample_rate(), 16_000);
-    let (mut samples, mut all) = (Vec::with_capacity(PIECE), 0);
-    while all < MOST_SAMPLES {
-        samples.clear();
-        match source.read(&mut samples, PIECE) {
-            Ok(n) => {
-                assert!(n == samples.len() && n <= PIECE);
-                assert!(samples.iter().all(|s| s.is_finite()));
-                if n == 0 {
-                    break;
-                }
-                all += n;
-            }
-            Err(_) => {
-                assert!(samples.is_empty());
-                assert_eq!(source.read(&mut samples, PIECE).ok(), None, "an error is the end");
-                break;
-            }
-        }
-    }
-    let _ = source.problems();
-}

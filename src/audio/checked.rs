@@ -1,4 +1,4 @@
-//! The one place where what decoders give is checked, named and, should one panic, caught.
+//! Checks on the output of all decoders: samples must be finite, errors name the file, panics become errors.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,18 @@ use crate::error::{Error, Result, Stage, catch_panic};
 
 use super::{Problems, Source};
 
-/// Beyond this a float sample is a mistake (full scale is 1; some programs scale to 32768), and the
-/// arithmetic that follows would overflow.
-const LARGEST_SAMPLE: f32 = 1e6;
+/// Maximum magnitude of a sample. Full scale is 1, but some programs write floats scaled to 32768; larger values
+/// are errors, and would overflow in the features.
+const MAX_SAMPLE: f32 = 1e6;
 
-/// Runs a decoder's code; a panic in it becomes an error. Decoders meet arbitrary bytes.
+/// Runs a decoder's code; a panic in it becomes an error, since decoders parse untrusted bytes.
 pub(super) fn no_panic<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_panic(decode).unwrap_or_else(|| {
-        Err(Error::new(Stage::Audio, "the decoder failed on this audio").hint("the file is likely damaged"))
+        Err(Error::new(Stage::Audio, "the audio decoder failed").hint("the file is probably damaged"))
     })
 }
 
-/// A decoder's output with every sample finite, at least one of them there, errors naming the file.
+/// A decoder's output, checked: every sample is finite, there is at least one sample, errors name the file.
 pub(super) struct Checked {
     source: Box<dyn Source>,
     name: PathBuf,
@@ -32,7 +32,7 @@ impl Checked {
 
     fn guard<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.failed {
-            return Err(Error::new(Stage::Audio, "reading failed before").in_file(&self.name));
+            return Err(Error::new(Stage::Audio, "an earlier read of this file failed").in_file(&self.name));
         }
         let result = no_panic(|| work(self));
         self.failed = result.is_err();
@@ -40,7 +40,7 @@ impl Checked {
     }
 
     fn check(&self, samples: &[f32]) -> Result<()> {
-        let bad = |s: &f32| !s.is_finite() || s.abs() > LARGEST_SAMPLE;
+        let bad = |s: &f32| !s.is_finite() || s.abs() > MAX_SAMPLE;
         let Some(i) = samples.iter().position(bad) else { return Ok(()) };
         let index = self.position + i as u64;
         let seconds = index as f64 / f64::from(self.sample_rate());

@@ -1,11 +1,11 @@
-//! Sample formats to and from `f32` in -1..1, and many channels to one.
+//! Conversion of sample formats to and from `f32` in -1..1, and of several channels to one.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result, Stage};
 
-/// How one sample of uncompressed audio is written.
+/// Encoding of one sample of uncompressed audio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// Unsigned 8 bit, silence at 128 (WAV's 8-bit format).
@@ -45,7 +45,7 @@ impl Encoding {
         Encoding::MuLaw,
     ];
 
-    /// Bytes of one sample.
+    /// Bytes per sample.
     pub fn bytes(self) -> usize {
         match self {
             Encoding::U8 | Encoding::S8 | Encoding::ALaw | Encoding::MuLaw => 1,
@@ -72,8 +72,8 @@ impl Encoding {
         }
     }
 
-    /// Decodes whole frames of `channels` interleaved samples and appends their mean over the
-    /// channels, one value a frame. A rest shorter than a frame is left out.
+    /// Decodes whole frames of `channels` interleaved samples and appends the mean over the channels, one value per
+    /// frame. An incomplete frame at the end is ignored.
     pub fn decode_mono(self, bytes: &[u8], channels: usize, out: &mut Vec<f32>) {
         match self {
             Encoding::U8 => mono(bytes, channels, out, |[b]: [u8; 1]| (f32::from(b) - 128.0) / 128.0),
@@ -122,7 +122,7 @@ fn mono<const N: usize>(bytes: &[u8], channels: usize, out: &mut Vec<f32>, decod
     }
 }
 
-/// The mean over the channels of `interleaved` frames, appended to `out`.
+/// Appends the mean over the channels of each interleaved frame to `out`.
 pub fn downmix(interleaved: &[f32], channels: usize, out: &mut Vec<f32>) {
     if channels <= 1 {
         out.extend_from_slice(interleaved);
@@ -132,18 +132,18 @@ pub fn downmix(interleaved: &[f32], channels: usize, out: &mut Vec<f32>) {
     }
 }
 
-/// A 16-bit sample as `f32` in -1..1.
+/// Converts a 16-bit sample to `f32` in -1..1.
 pub fn s16_to_f32(sample: i16) -> f32 {
     f32::from(sample) / 32768.0
 }
 
-/// An `f32` as a 16-bit sample: rounded to the nearest, clipped at full scale.
+/// Converts an `f32` to a 16-bit sample, rounded to the nearest and clipped at full scale; NaN becomes 0.
 pub fn f32_to_s16(sample: f32) -> i16 {
-    // `as` saturates, and takes NaN to 0.
+    // `as` saturates, and converts NaN to 0.
     (sample * 32768.0).round() as i16
 }
 
-/// G.711 A-law to linear, 16-bit scale (ITU-T G.711, table 1a).
+/// Decodes G.711 A-law to linear, 16-bit scale (ITU-T G.711, table 1a).
 pub fn alaw_to_s16(byte: u8) -> i16 {
     let code = byte ^ 0x55;
     let exponent = (code >> 4) & 7;
@@ -152,7 +152,7 @@ pub fn alaw_to_s16(byte: u8) -> i16 {
     if code & 0x80 != 0 { magnitude } else { -magnitude }
 }
 
-/// G.711 mu-law to linear, 16-bit scale (ITU-T G.711, table 2a).
+/// Decodes G.711 mu-law to linear, 16-bit scale (ITU-T G.711, table 2a).
 pub fn mulaw_to_s16(byte: u8) -> i16 {
     let code = !byte;
     let exponent = (code >> 4) & 7;

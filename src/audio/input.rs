@@ -1,4 +1,4 @@
-//! Where bytes come from: a file that can go back, or a stream that cannot.
+//! The bytes of an audio file: a seekable file, memory, or a stream that cannot seek.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
@@ -10,16 +10,16 @@ use symphonia::core::io::MediaSource;
 
 use crate::error::{self, Error, Result, Stage};
 
-/// Bytes looked at to recognize a format.
+/// Number of first bytes by which a format is recognized.
 const HEAD: usize = 64;
-/// The most that a stream remembers for going back to its start.
-const MOST_REMEMBERED: usize = 1 << 20;
+/// Maximum number of bytes that a stream keeps for returning to its start.
+const MAX_REMEMBERED: usize = 1 << 20;
 
-/// Bytes of an audio file, from its start or from behind the tags there; can go back to that as long as no more
-/// than a header has been read.
+/// Bytes of an audio file, starting after any tags. It can return to that start while no more than
+/// [`MAX_REMEMBERED`] bytes have been read.
 pub(super) struct Input {
     bytes: Bytes,
-    /// Where the audio file begins in the bytes.
+    /// Offset of the audio within the bytes.
     base: u64,
 }
 
@@ -29,7 +29,7 @@ enum Bytes {
     Stream(Stream),
 }
 
-/// Bytes in memory, for several readers.
+/// Bytes in memory, shared by several readers.
 #[derive(Clone)]
 struct Shared(Arc<Vec<u8>>);
 
@@ -39,13 +39,13 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// A reader with a memory of its start.
+/// A reader that keeps the first bytes, so that they can be read again.
 pub(super) struct Stream {
     reader: Box<dyn Read + Send + Sync>,
     remembered: Vec<u8>,
     /// Read position within `remembered`.
     at: usize,
-    /// Whether what is read is remembered still.
+    /// Whether bytes are still kept.
     remembers: bool,
 }
 
@@ -54,7 +54,7 @@ impl Input {
         Self::from_file(File::open(path).map_err(|e| error::io(Stage::Audio, path, e))?, path)
     }
 
-    /// A file that is open; `path` is its name.
+    /// An input over an open file; `path` is its name.
     pub(super) fn from_file(file: File, path: &Path) -> Result<Self> {
         let metadata = file.metadata().map_err(|e| error::io(Stage::Audio, path, e))?;
         if metadata.is_dir() {
@@ -76,28 +76,29 @@ impl Input {
         Self { bytes: Bytes::Stream(stream), base: 0 }
     }
 
-    /// Whether there is no way back.
+    /// Whether the input cannot seek.
     #[cfg(feature = "compressed-audio")]
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.bytes, Bytes::Stream(_))
     }
 
+    /// A second reader of the same bytes, from the start. Both readers of a file share its position, so only one
+    /// may be in use at a time.
     #[cfg(feature = "compressed-audio")]
-    /// The same bytes for another reader, from the start; of a file, for one reader at a time.
     pub(super) fn again(&self) -> Result<Self> {
         let bytes = match &self.bytes {
             Bytes::File(f) => {
                 Bytes::File(BufReader::with_capacity(1 << 16, f.get_ref().try_clone().map_err(unreadable)?))
             }
             Bytes::Memory(m) => Bytes::Memory(Cursor::new(m.get_ref().clone())),
-            Bytes::Stream(_) => return Err(no_way_back()),
+            Bytes::Stream(_) => return Err(not_seekable()),
         };
         let mut input = Self { bytes, base: self.base };
         input.rewind()?;
         Ok(input)
     }
 
-    /// The first bytes, 64 at most; leaves the position at the start.
+    /// The first [`HEAD`] bytes, or fewer at the end; leaves the position at the start.
     pub(super) fn peek(&mut self) -> Result<Vec<u8>> {
         let mut head = Vec::with_capacity(HEAD);
         self.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(unreadable)?;
@@ -105,7 +106,7 @@ impl Input {
         Ok(head)
     }
 
-    /// Back to the first byte.
+    /// Returns to the start.
     pub(super) fn rewind(&mut self) -> Result<()> {
         let base = self.base;
         match &mut self.bytes {
@@ -118,16 +119,16 @@ impl Input {
                 s.at = 0;
                 Ok(())
             }
-            Bytes::Stream(_) => Err(no_way_back()),
+            Bytes::Stream(_) => Err(not_seekable()),
         }
     }
 
-    /// Lets the file begin `bytes` later, behind a tag; the position is at the start.
-    pub(super) fn begin_behind(&mut self, bytes: u64) -> Result<()> {
+    /// Moves the start past a tag of `bytes` bytes; the position must be at the current start.
+    pub(super) fn set_start_after(&mut self, bytes: u64) -> Result<()> {
         let skipped = self.skip(bytes).map_err(unreadable)?;
         if skipped < bytes {
             let problem =
-                format!("expected audio behind a tag of {bytes} bytes, found the end of the file in it");
+                format!("expected audio after a tag of {bytes} bytes, found the end of the file inside it");
             return Err(Error::new(Stage::Audio, problem));
         }
         self.base += skipped;
@@ -138,14 +139,14 @@ impl Input {
         Ok(())
     }
 
-    /// No way back from here: a stream stops remembering.
+    /// Declares that [`rewind`](Self::rewind) is no longer needed: a stream stops keeping bytes.
     pub(super) fn commit(&mut self) {
         if let Bytes::Stream(s) = &mut self.bytes {
             s.remembers = false;
         }
     }
 
-    /// Moves forward by up to `bytes` and returns by how many.
+    /// Skips up to `bytes` bytes and returns how many were skipped.
     pub(super) fn skip(&mut self, bytes: u64) -> io::Result<u64> {
         match &mut self.bytes {
             Bytes::File(f) => {
@@ -165,13 +166,13 @@ impl Input {
     }
 }
 
-fn no_way_back() -> Error {
+fn not_seekable() -> Error {
     Error::new(Stage::Audio, "expected the audio format within the first MiB, found none")
 }
 
-/// An input/output error without a file's name; whoever knows the name adds it.
+/// Converts an input/output error; the caller that knows the file's name adds it.
 pub(super) fn unreadable(e: io::Error) -> Error {
-    Error::new(Stage::Audio, e.to_string())
+    Error::new(Stage::Audio, e.to_string()).caused_by(e)
 }
 
 impl Read for Input {
@@ -193,7 +194,7 @@ impl Read for Stream {
             return Ok(n);
         }
         let n = self.reader.read(buffer)?;
-        if self.remembers && self.remembered.len() + n <= MOST_REMEMBERED {
+        if self.remembers && self.remembered.len() + n <= MAX_REMEMBERED {
             self.remembered.extend_from_slice(&buffer[..n]);
             self.at += n;
         } else if n > 0 {

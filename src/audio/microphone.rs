@@ -1,11 +1,11 @@
-//! The microphone, by cpal: the device's own rate and channels, converted where it is read.
+//! Microphone input through cpal. The device records in its native format, which is converted on reading.
 //!
 //! ```text
 //! device ─► callback: f32, whole frames ─[lock-free ring]─► read: mean of channels ─► Resampler
 //! ```
 //!
-//! The callback runs on the system's audio thread. It neither waits nor allocates: what does not
-//! fit into the ring is lost, and counted.
+//! The callback runs on the system's audio thread. It neither blocks nor allocates: frames that do not fit into the
+//! ring buffer are dropped and counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,30 +18,30 @@ use crate::error::{Error, Result, Stage};
 
 use super::{Resampler, check_channels, check_rate, downmix};
 
-/// Seconds that the ring holds.
+/// Capacity of the ring buffer, seconds.
 const RING_SECONDS: usize = 5;
-/// A device that gives nothing for so long does not work.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long closing a device may take.
-const CLOSING: Duration = Duration::from_secs(1);
-/// Samples that the callback converts at a time, on its stack.
+/// Time without data after which a device is considered broken.
+const DATA_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum time to wait for a device to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Number of samples that the callback converts at a time, on its stack.
 const BLOCK: usize = 256;
 
-/// A device that can be heard.
+/// An audio input device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
-    /// What [`Microphone::open`] takes; stable from run to run.
+    /// Identifier for [`Microphone::open`], stable between runs.
     pub id: String,
-    /// What people call it.
+    /// Human-readable name.
     pub name: String,
-    /// The system's choice.
+    /// Whether this is the system's default input device.
     pub default: bool,
 }
 
-/// The devices that can be heard, as the system tells.
+/// The audio input devices of the system.
 ///
 /// # Errors
-/// When the system has no audio.
+/// When the system's audio service cannot be reached.
 pub fn devices() -> Result<Vec<DeviceInfo>> {
     let host = cpal::default_host();
     let default = host.default_input_device().and_then(|device| device.id().ok());
@@ -54,14 +54,14 @@ pub fn devices() -> Result<Vec<DeviceInfo>> {
     Ok(found.filter_map(info).collect())
 }
 
-/// What the audio thread tells.
+/// State written by the audio thread.
 #[derive(Default)]
 struct Shared {
-    /// Frames that found no room.
+    /// Frames dropped because the ring buffer was full.
     lost_frames: AtomicU64,
-    /// Times that the system itself lost something.
+    /// Number of overruns reported by the system.
     device_overruns: AtomicU64,
-    /// Why the device stopped. Only the error callback and `read` lock it, never the data's.
+    /// Why the device stopped. Locked only by the error callback and `read`, never by the data callback.
     failure: Mutex<Option<cpal::Error>>,
 }
 
@@ -81,10 +81,10 @@ pub struct Microphone {
 }
 
 impl Microphone {
-    /// Opens a device (by id or name; the system's default without one), to be read at `rate` Hz.
+    /// Opens a device by id or name (the system's default if `None`), to be read as mono at `rate` Hz.
     ///
     /// # Errors
-    /// When there is no such device, it is busy, or must not be used.
+    /// When there is no such device, it is busy, or permission is denied.
     pub fn open(device: Option<&str>, rate: u32) -> Result<Self> {
         check_rate(rate)?;
         let device = find(device)?;
@@ -113,36 +113,36 @@ impl Microphone {
         })
     }
 
-    /// What people call the device.
+    /// Human-readable name of the device.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The device's own rate, Hz, and channels.
+    /// Native sample rate (Hz) and number of channels of the device.
     pub fn device_format(&self) -> (u32, u16) {
         (self.device_rate, self.channels)
     }
 
-    /// Seconds that wait to be read.
+    /// Seconds of audio waiting to be read.
     pub fn waiting(&self) -> f64 {
         (self.ring.slots() / usize::from(self.channels)) as f64 / f64::from(self.device_rate)
     }
 
-    /// Seconds that were lost because nobody read them in time.
+    /// Seconds of audio dropped because they were not read in time.
     pub fn lost_seconds(&self) -> f64 {
         self.shared.lost_frames.load(Ordering::Relaxed) as f64 / f64::from(self.device_rate)
     }
 
-    /// Times that the system lost samples before we could see them.
+    /// Number of times the system lost samples before they reached this program.
     pub fn device_overruns(&self) -> u64 {
         self.shared.device_overruns.load(Ordering::Relaxed)
     }
 
-    /// Appends what has come since the last call, without waiting; returns how many samples.
+    /// Appends the samples received since the last call without blocking; returns how many.
     ///
     /// # Errors
-    /// When the device has vanished, or has given nothing for some seconds. What it gave before
-    /// has been read by then.
+    /// When the device was disconnected or has sent no data for 5 seconds. Everything received before has been
+    /// returned by then.
     pub fn read(&mut self, out: &mut Vec<f32>) -> Result<usize> {
         let before = out.len();
         let channels = usize::from(self.channels);
@@ -154,7 +154,7 @@ impl Microphone {
             let read = read.len();
             self.mono.clear();
             downmix(&self.interleaved[..read], channels, &mut self.mono);
-            // A driver's NaN is no reason to stop listening.
+            // Some drivers produce NaN; recording continues with zeros.
             self.mono.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0);
             self.resampler.push(&self.mono, out)?;
             return Ok(out.len() - before);
@@ -163,15 +163,16 @@ impl Microphone {
         if let Some(error) = failure {
             return Err(failed(&format!("microphone `{}`", self.name), &error));
         }
-        if self.last_data.elapsed() > PATIENCE {
-            let problem = format!("microphone `{}`: no sound has come for 5 seconds", self.name);
+        if self.last_data.elapsed() > DATA_TIMEOUT {
+            let problem = format!("microphone `{}`: no audio received for 5 seconds", self.name);
             return Err(Error::new(Stage::Audio, problem)
-                .hint("is it in use elsewhere, or suspended? `--list-devices` names others"));
+                .hint("is it in use elsewhere, or suspended? choose another")
+                .remedy("devices"));
         }
         Ok(0)
     }
 
-    /// Appends the rest: what waits, and what the resampler holds back.
+    /// Appends the remaining samples: those waiting in the ring buffer and those held back by the resampler.
     ///
     /// # Errors
     /// When the resampler fails.
@@ -184,30 +185,28 @@ impl Microphone {
 }
 
 impl Drop for Microphone {
-    /// Closes the device. A sound server that has died can hold up its client for ever (seen with
-    /// ALSA's PulseAudio plugin), so a thread does it, and is left alone when it takes long.
+    /// Closes the device on a separate thread, which is abandoned after `CLOSE_TIMEOUT`: a crashed sound server can
+    /// block its client forever (seen with ALSA's PulseAudio plugin).
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
         let (done, closed) = std::sync::mpsc::channel();
         let close = move || {
             drop(stream);
-            // Nobody waits any more, perhaps.
+            // The receiver may have timed out.
             let _ = done.send(());
         };
         if std::thread::Builder::new().name("hearken-close".into()).spawn(close).is_ok() {
-            let _ = closed.recv_timeout(CLOSING);
+            let _ = closed.recv_timeout(CLOSE_TIMEOUT);
         }
     }
 }
 
-/// The device of that id or name.
+/// Finds a device by id, by name, or by a part of its name that only one device has.
 fn find(wanted: Option<&str>) -> Result<cpal::Device> {
     let host = cpal::default_host();
-    let hint = "`hearken listen --list-devices` names those that are there";
     let Some(wanted) = wanted else {
-        return host.default_input_device().ok_or_else(|| {
-            Error::new(Stage::Audio, "no microphone is there, or no sound server runs").hint(hint)
-        });
+        let none = || no_device("no microphone found, or no sound server is running".into());
+        return host.default_input_device().ok_or_else(none);
     };
     if let Some(device) = host.device_by_id(&cpal::DeviceId::new(host.id(), wanted)) {
         return Ok(device);
@@ -226,11 +225,13 @@ fn find(wanted: Option<&str>) -> Result<cpal::Device> {
     }
     if similar.len() > 1 {
         let problem = format!("`{wanted}` is part of the names of {} microphones", similar.len());
-        return Err(Error::new(Stage::Audio, problem).hint(hint));
+        return Err(no_device(problem));
     }
-    similar
-        .pop()
-        .ok_or_else(|| Error::new(Stage::Audio, format!("there is no microphone `{wanted}`")).hint(hint))
+    similar.pop().ok_or_else(|| no_device(format!("there is no microphone `{wanted}`")))
+}
+
+fn no_device(problem: String) -> Error {
+    Error::new(Stage::Audio, problem).hint("list the devices").remedy("devices")
 }
 
 fn build(
@@ -250,7 +251,7 @@ fn build(
         SampleFormat::U32 => build_as::<u32>(device, config, ring, shared),
         other => Err(cpal::Error::with_message(
             ErrorKind::UnsupportedConfig,
-            format!("its samples are {other}, which is not known"),
+            format!("unsupported sample format {other}"),
         )),
     }
 }
@@ -276,7 +277,7 @@ where
             ErrorKind::Xrun => {
                 errors.device_overruns.fetch_add(1, Ordering::Relaxed);
             }
-            // The stream goes on.
+            // The stream continues after these.
             ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
             _ => {
                 errors.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -286,41 +287,41 @@ where
     )
 }
 
-/// Puts whole frames into the ring as far as there is room; how many frames found none.
+/// Writes whole frames into the ring buffer; returns how many were dropped because it was full.
 fn store<T: Copy>(samples: &[T], channels: usize, ring: &mut rtrb::Producer<f32>) -> u64
 where
     f32: FromSample<T>,
 {
-    let room = ring.slots() / channels * channels;
-    let fits = samples.len().min(room);
+    let space = ring.slots() / channels * channels;
+    let fits = samples.len().min(space);
     let mut block = [0.0f32; BLOCK];
-    for piece in samples[..fits].chunks(BLOCK) {
-        for (to, from) in block.iter_mut().zip(piece) {
+    for block_in in samples[..fits].chunks(BLOCK) {
+        for (to, from) in block.iter_mut().zip(block_in) {
             *to = f32::from_sample_(*from);
         }
-        // There is room: it was asked for, and nobody else fills the ring.
-        let _ = ring.push_partial_slice(&block[..piece.len()]);
+        // This cannot fail: the space was checked above, and this is the only producer.
+        let _ = ring.push_partial_slice(&block[..block_in.len()]);
     }
     ((samples.len() - fits) / channels) as u64
 }
 
-/// cpal's error in our words: what it is, and what to do.
+/// Converts cpal's error to a problem and a hint.
 fn failed(what: &str, error: &cpal::Error) -> Error {
     let (problem, hint) = match error.kind() {
         ErrorKind::DeviceBusy => ("is busy", "another program uses it: close that, or choose another device"),
         ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated => {
-            ("is gone", "plug it in again; `--reconnect` waits for it")
+            ("is disconnected", "plug it in again")
         }
         ErrorKind::HostUnavailable => {
-            ("is out of reach: no sound system runs", "start PulseAudio or PipeWire")
+            ("cannot be reached: no sound server is running", "start PulseAudio or PipeWire")
         }
         ErrorKind::PermissionDenied => {
-            ("must not be used", "allow this program the microphone (on Linux: the group `audio`)")
+            ("cannot be used: permission denied", "allow microphone access (on Linux: the group `audio`)")
         }
         ErrorKind::UnsupportedConfig | ErrorKind::UnsupportedOperation => {
-            ("cannot be recorded from", "`--list-devices` names those that can")
+            ("cannot be recorded from", "choose another device")
         }
-        _ => ("stopped", "it may have been unplugged, or the sound server ended; `--reconnect` waits for it"),
+        _ => ("stopped", "it may have been unplugged, or the sound server stopped"),
     };
     Error::new(Stage::Audio, format!("{what} {problem}: {error}")).hint(hint)
 }

@@ -1,12 +1,12 @@
-//! Audio in: files, standard input and raw samples, as streams of mono `f32` at a wished rate; and
-//! WAV files out.
+//! Reads audio files, standard input and raw PCM as streams of mono `f32` samples at a requested rate, and writes
+//! WAV files.
 //!
 //! ```text
 //! bytes ─► container and codec ─► f32, mean of the channels ─► checks ─► Resampler ─► Source
 //! ```
 //!
-//! The format is recognized by its content. Everything is read in pieces: memory does not grow
-//! with the length of a file, nor with what its header claims.
+//! The format is recognized by its content. Everything is read in chunks: memory use depends neither on the
+//! length of a file nor on the sizes in its header.
 
 mod checked;
 #[cfg(feature = "compressed-audio")]
@@ -37,27 +37,27 @@ pub use wav::{WavEncoding, write_wav};
 use checked::Checked;
 use input::Input;
 
-/// The rates that are taken for real, Hz.
-const LOWEST_RATE: u32 = 1_000;
-const HIGHEST_RATE: u32 = 768_000;
-/// More channels than any recorder has.
-const MOST_CHANNELS: u16 = 1_024;
-/// Samples asked of a source at a time.
-const PIECE: usize = 8_192;
+/// The accepted sample rates, Hz.
+const MIN_RATE: u32 = 1_000;
+const MAX_RATE: u32 = 768_000;
+/// The accepted number of channels: more than any recorder has.
+const MAX_CHANNELS: u16 = 1_024;
+/// Samples read from a source per call.
+const CHUNK: usize = 8_192;
 
 /// A stream of mono samples, full scale at ±1.
 pub trait Source: Send {
-    /// Samples a second.
+    /// The sample rate, Hz.
     fn sample_rate(&self) -> u32;
 
-    /// Appends at most `max_samples` samples to `out` and returns how many; 0 is the end.
+    /// Appends at most `max_samples` samples to `out` and returns how many; 0 means the end.
     ///
     /// # Errors
-    /// When the input cannot be read or holds samples that are no numbers. After an error the
-    /// source is at its end.
+    /// When the input cannot be read or contains samples that are not finite. After an error the source must not
+    /// be read again.
     fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize>;
 
-    /// Passes over up to `samples` samples and returns how many were there.
+    /// Skips up to `samples` samples and returns how many were skipped; fewer means the end.
     ///
     /// # Errors
     /// As for [`read`](Self::read).
@@ -65,19 +65,19 @@ pub trait Source: Send {
         read_over(self, samples)
     }
 
-    /// What was wrong with the input so far without being an error.
+    /// Damage found in the input so far that was not an error.
     fn problems(&self) -> Problems {
         Problems::default()
     }
 }
 
-/// Reads up to `samples` samples for nothing and returns how many were there.
+/// Reads and discards up to `samples` samples; returns how many.
 fn read_over(source: &mut (impl Source + ?Sized), samples: u64) -> Result<u64> {
     let mut waste = Vec::new();
     let mut skipped = 0;
     while skipped < samples {
         waste.clear();
-        let n = source.read(&mut waste, (samples - skipped).min(PIECE as u64) as usize)?;
+        let n = source.read(&mut waste, (samples - skipped).min(CHUNK as u64) as usize)?;
         if n == 0 {
             break;
         }
@@ -88,19 +88,19 @@ fn read_over(source: &mut (impl Source + ?Sized), samples: u64) -> Result<u64> {
 
 /// Opens an audio file as mono at `rate` Hz.
 ///
-/// WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, MP3, WAVE_FORMAT_EXTENSIBLE,
-/// RF64, BW64), FLAC, MP3 and its elder layers, AAC and ALAC in M4A, ADTS, Ogg with Vorbis, Opus or FLAC,
+/// Formats: WAV (8 to 32 bit integers, 32 and 64 bit floats, A-law, mu-law, ADPCM, MP3, WAVE_FORMAT_EXTENSIBLE,
+/// RF64, BW64), FLAC, MPEG audio layers I to III (MP3), AAC and ALAC in M4A, ADTS, Ogg with Vorbis, Opus or FLAC,
 /// AIFF, CAF, Matroska and WebM.
 ///
 /// # Errors
-/// When the file is missing, unreadable, a directory, empty, or holds no audio that is known.
+/// When the file is missing, unreadable, a directory, empty, or contains no audio in a supported format.
 pub fn open(path: &Path, rate: u32) -> Result<Box<dyn Source>> {
     check_rate(rate)?;
     let source = open_native(Input::open(path)?, path)?;
     at_rate(source, rate)
 }
 
-/// Opens an audio file that is open; `name` stands for it in messages.
+/// Reads an open file as mono at `rate` Hz; `name` identifies it in messages.
 ///
 /// # Errors
 /// As for [`open`].
@@ -108,11 +108,11 @@ pub fn open_file(file: File, name: &Path, rate: u32) -> Result<Box<dyn Source>> 
     open_part(file, name, rate, None, None)
 }
 
-/// Opens the part of an audio file that begins at `offset` seconds and lasts `duration` seconds, or up
-/// to the end where the file is shorter.
+/// Reads the part of an open file that begins at `offset` seconds and lasts `duration` seconds, or up to the end
+/// if the file is shorter.
 ///
 /// # Errors
-/// As for [`open`]; when `offset` is at or past the end; when either is not a number of seconds.
+/// As for [`open`]; when `offset` is past the end; when either is negative or not finite.
 pub fn open_part(
     file: File,
     name: &Path,
@@ -145,8 +145,8 @@ pub fn open_part(
     at_rate(source, rate)
 }
 
-/// Opens audio that comes as a stream without going back, as on standard input; `name` stands
-/// for it in messages. Formats whose index comes last (M4A as most programs write it) need a file.
+/// Reads audio from a stream that cannot seek, such as standard input; `name` identifies it in messages. Formats
+/// whose index is at the end (M4A as most programs write it) need a file.
 ///
 /// # Errors
 /// As for [`open`].
@@ -160,7 +160,7 @@ pub fn open_reader(
     at_rate(source, rate)
 }
 
-/// Opens an audio file that is in memory; `name` stands for it in messages.
+/// Reads an audio file in memory; `name` identifies it in messages.
 ///
 /// # Errors
 /// As for [`open`].
@@ -170,10 +170,10 @@ pub fn open_bytes(bytes: Vec<u8>, name: &str, rate: u32) -> Result<Box<dyn Sourc
     at_rate(source, rate)
 }
 
-/// Opens raw PCM, which has no header: `format` says what it is.
+/// Reads raw PCM of the given `format`; `name` identifies it in messages.
 ///
 /// # Errors
-/// When the format is impossible.
+/// When a sample rate or the number of channels is out of range.
 pub fn open_raw(
     reader: Box<dyn std::io::Read + Send + Sync>,
     name: &str,
@@ -185,7 +185,7 @@ pub fn open_raw(
     at_rate(Box::new(Checked::new(Box::new(source), Path::new(name))), rate)
 }
 
-/// A whole file as mono samples at `rate` Hz.
+/// Reads a whole file as mono samples at `rate` Hz.
 ///
 /// # Errors
 /// As for [`open`] and [`Source::read`].
@@ -193,23 +193,25 @@ pub fn read_all(path: &Path, rate: u32) -> Result<Vec<f32>> {
     read_span(path, rate, None, None)
 }
 
-/// The part of a file that begins at `offset` seconds and lasts `duration` seconds, or up to the
-/// end where the file is shorter, as mono samples at `rate` Hz.
+/// Reads the part of a file that begins at `offset` seconds and lasts `duration` seconds, or up to the end if the
+/// file is shorter, as mono samples at `rate` Hz.
 ///
 /// # Errors
-/// As for [`read_all`]; when `offset` is at or past the end; when either is not a number of seconds.
+/// As for [`read_all`]; when `offset` is at or past the end; when either is negative or not finite.
 pub fn read_span(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Vec<f32>> {
     Ok(read_clip(path, rate, offset, duration)?.samples)
 }
 
-/// Samples of a file, and what was wrong with it.
+/// Samples of a file, and the damage found in it.
 #[derive(Clone, Debug, Default)]
 pub struct Clip {
+    /// Mono samples at the requested rate, full scale at ±1.
     pub samples: Vec<f32>,
+    /// Damage that was read past.
     pub problems: Problems,
 }
 
-/// [`read_span`], with the damage that was read past.
+/// Reads as [`read_span`] and returns the damage that was read past too.
 ///
 /// # Errors
 /// As for [`read_span`].
@@ -217,8 +219,8 @@ pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f
     let file = File::open(path).map_err(|e| io(Stage::Audio, path, e))?;
     let mut source = open_part(file, path, rate, offset, duration)?;
     let mut samples = Vec::new();
-    while source.read(&mut samples, PIECE)? > 0 {}
-    // An offset at the very end skips all there is, and leaves nothing to read.
+    while source.read(&mut samples, CHUNK)? > 0 {}
+    // An offset exactly at the end skips everything without an error.
     if let Some(offset) = offset.filter(|&offset| offset > 0.0 && samples.is_empty() && duration != Some(0.0))
     {
         let problem = format!("expected audio at {offset} s, found its end there");
@@ -227,12 +229,12 @@ pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f
     Ok(Clip { samples, problems: source.problems() })
 }
 
-/// Recognizes the format by the first bytes and opens it at its own rate, with all checks.
+/// Recognizes the format by the first bytes and opens it at the file's sample rate, with all checks.
 fn open_native(mut input: Input, name: &Path) -> Result<Box<dyn Source>> {
     let opened = checked::no_panic(|| {
         let mut head = input.peek()?;
         while let Some(size) = tags::id3v2(&head) {
-            input.begin_behind(size)?;
+            input.set_start_after(size)?;
             head = input.peek()?;
         }
         if head.is_empty() {
@@ -266,7 +268,7 @@ fn open_coded(input: Input, coded: wav::Coded) -> Result<Box<dyn Source>> {
 
 #[cfg(not(feature = "compressed-audio"))]
 fn open_compressed(_: Input) -> Result<Box<dyn Source>> {
-    let problem = "expected a WAV file: this build reads no other format";
+    let problem = "expected a WAV file, the only format that this build reads";
     Err(Error::new(Stage::Audio, problem).hint("the cargo feature `compressed-audio` adds them"))
 }
 
@@ -276,7 +278,7 @@ fn open_coded(_: Input, coded: wav::Coded) -> Result<Box<dyn Source>> {
     Err(Error::new(Stage::Audio, problem).hint("the cargo feature `compressed-audio` adds other formats"))
 }
 
-/// Puts a resampler behind a source where the rates differ.
+/// Adds a resampler to a source if the rates differ.
 fn at_rate(source: Box<dyn Source>, rate: u32) -> Result<Box<dyn Source>> {
     if source.sample_rate() == rate {
         return Ok(source);
@@ -285,12 +287,12 @@ fn at_rate(source: Box<dyn Source>, rate: u32) -> Result<Box<dyn Source>> {
     Ok(Box::new(Resampled { source, resampler, input: Vec::new(), ready: Vec::new(), at: 0, ended: false }))
 }
 
-/// A source at another rate than its own.
+/// A source with a resampler after it.
 struct Resampled {
     source: Box<dyn Source>,
     resampler: Resampler,
     input: Vec<f32>,
-    /// Resampled samples; those before `at` are given out already.
+    /// Resampled samples; those before `at` have been returned.
     ready: Vec<f32>,
     at: usize,
     ended: bool,
@@ -306,7 +308,7 @@ impl Source for Resampled {
             self.ready.clear();
             self.at = 0;
             self.input.clear();
-            if self.source.read(&mut self.input, PIECE)? == 0 {
+            if self.source.read(&mut self.input, CHUNK)? == 0 {
                 self.ended = true;
                 self.resampler.finish(&mut self.ready)?;
             } else {
@@ -350,20 +352,19 @@ impl Source for Span {
     }
 }
 
-/// Refuses sample rates that no recording has.
+/// Rejects sample rates out of range.
 fn check_rate(rate: u32) -> Result<()> {
-    if (LOWEST_RATE..=HIGHEST_RATE).contains(&rate) {
+    if (MIN_RATE..=MAX_RATE).contains(&rate) {
         return Ok(());
     }
-    let problem =
-        format!("expected a sample rate from {LOWEST_RATE} Hz to {HIGHEST_RATE} Hz, found {rate} Hz");
+    let problem = format!("expected a sample rate from {MIN_RATE} Hz to {MAX_RATE} Hz, found {rate} Hz");
     Err(Error::new(Stage::Audio, problem))
 }
 
-/// Refuses numbers of channels that no recording has.
+/// Rejects numbers of channels out of range.
 fn check_channels(channels: u16) -> Result<()> {
-    if (1..=MOST_CHANNELS).contains(&channels) {
+    if (1..=MAX_CHANNELS).contains(&channels) {
         return Ok(());
     }
-    Err(Error::new(Stage::Audio, format!("expected 1 to {MOST_CHANNELS} channels, found {channels}")))
+    Err(Error::new(Stage::Audio, format!("expected 1 to {MAX_CHANNELS} channels, found {channels}")))
 }

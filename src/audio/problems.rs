@@ -1,15 +1,15 @@
-//! What a recording lost on its way here.
+//! Damage to a recording that was read past.
 
-/// Damage that a source read past. What is left of the recording was given out.
+/// Damage that a source read past; the rest of the recording was returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Problems {
     /// Packets of a compressed stream that could not be decoded and were left out.
     pub skipped_packets: u64,
-    /// Places where data is missing or could not be read: lost pages, bytes that are no audio.
+    /// Places where data is missing or could not be read: lost pages, bytes that are not audio.
     pub gaps: u64,
-    /// Where the first of these losses is, seconds from the start of what was given out.
+    /// Position of the first of these losses, in seconds of the samples returned.
     pub first_at: Option<f64>,
-    /// The input ends before the end that its header announces, or in the middle of a packet.
+    /// The input ends before the length in its header, or in the middle of a packet.
     pub truncated: bool,
 }
 
@@ -19,7 +19,7 @@ impl Problems {
         self.skipped_packets == 0 && self.gaps == 0 && !self.truncated
     }
 
-    /// Says each loss in a sentence, for any front end; nothing where nothing was lost.
+    /// One sentence for each kind of loss, the same in every front end; empty if nothing was lost.
     pub fn messages(&self) -> Vec<String> {
         let mut messages = Vec::new();
         let place = self.first_at.map_or(String::new(), |at| format!(" (the first at {at:.2} s)"));
@@ -36,7 +36,8 @@ impl Problems {
         }
         if self.truncated {
             messages.push(
-                "the recording is cut short: it stops before its own end; what is there was read".into(),
+                "the recording is cut short: the file ends before its audio does; the part before was read"
+                    .into(),
             );
         }
         messages

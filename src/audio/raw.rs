@@ -1,4 +1,4 @@
-//! Uncompressed samples: raw PCM as it is, and the data of WAV files.
+//! Decoding of uncompressed samples: raw PCM and the data of WAV files.
 
 use std::io::Read;
 
@@ -9,35 +9,35 @@ use super::input::{Input, unreadable};
 use super::wav_samples::WavSamples;
 use super::{Problems, Source, check_channels, check_rate, read_over};
 
-/// What a stream of samples without a header is.
+/// Format of a stream of samples without a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawFormat {
-    /// Frames a second, Hz.
+    /// Frames per second, Hz.
     pub sample_rate: u32,
-    /// Interleaved channels; their mean is taken.
+    /// Number of interleaved channels; the recognizer uses their mean.
     pub channels: u16,
-    /// How a sample is written.
+    /// Encoding of each sample.
     pub encoding: Encoding,
 }
 
 impl RawFormat {
-    /// Bytes of one sample of every channel.
+    /// Bytes per frame, which is one sample of every channel.
     pub fn frame_bytes(&self) -> usize {
         self.encoding.bytes() * usize::from(self.channels)
     }
 }
 
-/// Where the samples end.
+/// Length of the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
-    /// Where the input ends.
+    /// Up to the end of the input.
     Unknown,
-    /// After so many bytes; an input that ends before is cut short.
+    /// A number of bytes; an input that ends before is truncated.
     Bytes(u64),
 }
 
 impl Length {
-    /// How many bytes, where that is known.
+    /// The number of bytes, if known.
     #[cfg(feature = "compressed-audio")]
     pub(super) fn bytes(self) -> Option<u64> {
         match self {
@@ -46,7 +46,7 @@ impl Length {
         }
     }
 
-    /// The length without half a frame at the end.
+    /// The length without an incomplete frame at the end.
     pub(super) fn whole(self, frame: usize) -> Self {
         match self {
             Length::Unknown => self,
@@ -55,28 +55,28 @@ impl Length {
     }
 }
 
-/// Bytes decoded at a time.
-const PIECE_BYTES: usize = 1 << 16;
+/// Number of bytes decoded per call.
+const CHUNK_BYTES: usize = 1 << 16;
 
 /// Decodes interleaved PCM to mono.
 pub(super) struct PcmReader {
     input: Input,
     format: RawFormat,
     length: Length,
-    /// What decodes the samples of WAV files, where it can.
+    /// Decoder of WAV samples; `None` for raw PCM and encodings that it does not support.
     wav: Option<WavSamples>,
     buffer: Vec<u8>,
-    /// Bytes that were looked at behind the end that the header names, and are samples.
+    /// Bytes read past the length in the header that turned out to be samples.
     beyond: Vec<u8>,
-    /// The header's end was not the end.
-    misled: bool,
+    /// Whether bytes past the length in the header have been examined.
+    past_header_end: bool,
     truncated: bool,
 }
 
-/// Behind the samples so many bytes tell a chunk, with one of padding before it.
-const LOOK: usize = 9;
+/// Number of bytes after the samples by which a chunk is recognized: one of padding and eight of chunk header.
+const CHUNK_HEAD: usize = 9;
 
-/// Whether a chunk begins here, or a tag; anything else behind the samples is more of them.
+/// Whether a chunk or a tag begins here; anything else after the samples is more samples.
 fn is_chunk(bytes: &[u8]) -> bool {
     let Some(head) = bytes.get(..8) else { return false };
     let printable = head[..4].iter().all(|b| (b' '..=b'~').contains(b));
@@ -91,10 +91,19 @@ impl PcmReader {
         check_channels(format.channels)?;
         input.commit();
         let (buffer, beyond) = (Vec::new(), Vec::new());
-        Ok(Self { input, format, length, wav: None, buffer, beyond, misled: false, truncated: false })
+        Ok(Self {
+            input,
+            format,
+            length,
+            wav: None,
+            buffer,
+            beyond,
+            past_header_end: false,
+            truncated: false,
+        })
     }
 
-    /// The samples of a WAV file, behind its header.
+    /// A reader of a WAV file's samples; `input` is at the first of them.
     pub(super) fn of_wav(input: Input, format: RawFormat, length: Length) -> Result<Self> {
         Ok(Self {
             wav: WavSamples::new(format.sample_rate, format.channels, format.encoding),
@@ -102,28 +111,30 @@ impl PcmReader {
         })
     }
 
-    /// Fills the buffer with up to `bytes` bytes, in spite of short reads.
+    /// Fills the buffer with `bytes` bytes, or fewer at the end of the input.
     fn fill(&mut self, bytes: usize) -> Result<()> {
         self.buffer.clear();
         let known = bytes.min(self.beyond.len());
         self.buffer.extend(self.beyond.drain(..known));
         let bytes = bytes - known;
-        let mut piece = self.input.by_ref().take(bytes as u64);
-        piece.read_to_end(&mut self.buffer).map_err(unreadable)?;
+        let mut chunk = self.input.by_ref().take(bytes as u64);
+        chunk.read_to_end(&mut self.buffer).map_err(unreadable)?;
         Ok(())
     }
 
-    /// Whether there are samples behind the end that the header names: programs that die, or write to a
-    /// pipe, leave its sizes as they were at the start, and of long recordings the size is counted modulo
-    /// 4 GiB.
-    fn goes_on(&mut self) -> Result<bool> {
+    /// Whether there are samples past the length in the header. Programs that crash or write to a pipe never update
+    /// the length, and for long recordings it is stored modulo 4 GiB.
+    fn continues_past_end(&mut self) -> Result<bool> {
         let frame = self.format.frame_bytes() as u64;
-        if self.misled || self.truncated || !matches!(self.length, Length::Bytes(left) if left < frame) {
+        if self.past_header_end
+            || self.truncated
+            || !matches!(self.length, Length::Bytes(left) if left < frame)
+        {
             return Ok(false);
         }
-        self.misled = true;
-        self.input.by_ref().take(LOOK as u64).read_to_end(&mut self.beyond).map_err(unreadable)?;
-        let ends = self.beyond.len() < LOOK || is_chunk(&self.beyond) || is_chunk(&self.beyond[1..]);
+        self.past_header_end = true;
+        self.input.by_ref().take(CHUNK_HEAD as u64).read_to_end(&mut self.beyond).map_err(unreadable)?;
+        let ends = self.beyond.len() < CHUNK_HEAD || is_chunk(&self.beyond) || is_chunk(&self.beyond[1..]);
         if ends {
             self.beyond.clear();
             return Ok(false);
@@ -140,12 +151,16 @@ impl Source for PcmReader {
 
     fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize> {
         let frame = self.format.frame_bytes();
-        let mut frames = max_samples.min((PIECE_BYTES / frame).max(1));
+        let mut frames = max_samples.min((CHUNK_BYTES / frame).max(1));
         if let Length::Bytes(left) = self.length {
             frames = frames.min(usize::try_from(left / frame as u64).unwrap_or(usize::MAX));
         }
         if frames == 0 {
-            return if max_samples > 0 && self.goes_on()? { self.read(out, max_samples) } else { Ok(0) };
+            return if max_samples > 0 && self.continues_past_end()? {
+                self.read(out, max_samples)
+            } else {
+                Ok(0)
+            };
         }
         self.fill(frames * frame)?;
         let got = self.buffer.len();
@@ -153,8 +168,8 @@ impl Source for PcmReader {
             *left -= got as u64;
             self.truncated |= got < frames * frame;
         }
-        // Half a frame at the end of the input.
-        self.truncated |= !got.is_multiple_of(frame) && !self.misled;
+        // An incomplete frame at the end of the input.
+        self.truncated |= !got.is_multiple_of(frame) && !self.past_header_end;
         match &mut self.wav {
             Some(samples) => samples.decode_mono(&self.buffer, out)?,
             None => self.format.encoding.decode_mono(&self.buffer, usize::from(self.format.channels), out),
@@ -163,7 +178,7 @@ impl Source for PcmReader {
     }
 
     fn skip(&mut self, samples: u64) -> Result<u64> {
-        if self.misled && self.length == Length::Unknown {
+        if self.past_header_end && self.length == Length::Unknown {
             return read_over(self, samples);
         }
         let frame = self.format.frame_bytes() as u64;
@@ -179,7 +194,7 @@ impl Source for PcmReader {
             self.truncated |= skipped < bytes;
         }
         let skipped = skipped / frame;
-        if skipped < samples && self.goes_on()? {
+        if skipped < samples && self.continues_past_end()? {
             return Ok(skipped + read_over(self, samples - skipped)?);
         }
         Ok(skipped)

@@ -1,5 +1,5 @@
-//! Any sample rate to any other, as a stream: the filter's delay is trimmed at the start and its
-//! tail flushed at the end, so that output and input are aligned and their lengths agree.
+//! Streaming sample rate conversion. The filter's delay is trimmed at the start and its tail flushed at the end, so
+//! that output and input are aligned and their lengths agree.
 
 use rubato::audioadapter_buffers::direct::SequentialSlice;
 use rubato::{
@@ -11,27 +11,25 @@ use crate::error::{Error, Result, Stage};
 
 use super::check_rate;
 
-/// Input is filtered in blocks of this many milliseconds or a little more; a block and half of
-/// another are the resampler's latency.
+/// Minimum length of the blocks in which input is filtered. The latency is one and a half blocks.
 const BLOCK_MS: u32 = 20;
-/// Blocks longer than this (rates with hardly a common factor) go to the sinc resampler.
-const LONGEST_BLOCK_MS: u32 = 80;
+/// If the FFT resampler needs longer blocks than this (rates with a small common factor), the sinc resampler is used.
+const MAX_BLOCK_MS: u32 = 80;
 /// Filter length of the sinc resampler, in samples of the lower rate.
 const SINC_LENGTH: usize = 128;
 
 /// Converts mono audio from one sample rate to another.
 ///
-/// However the input is cut into pieces, the output is the same bit for bit, and after
-/// [`finish`](Self::finish) it has `round(n_in * to / from)` samples, the first of them at the time
-/// of the first input sample.
+/// The output does not depend, bit for bit, on how the input is split into calls. After [`finish`](Self::finish) it
+/// has `round(n_in * to / from)` samples, the first of them at the time of the first input sample.
 pub struct Resampler {
     from: u32,
     to: u32,
     filter: Filter,
-    /// Input not yet enough for a block.
+    /// Input samples that do not fill a block yet.
     waiting: Vec<f32>,
     block_out: Vec<f32>,
-    /// Output still to be dropped as the filter's delay.
+    /// Output samples still to be dropped, which are the filter's delay.
     delay_left: usize,
     taken: u64,
     given: u64,
@@ -50,7 +48,7 @@ impl Resampler {
     /// A resampler from `from` Hz to `to` Hz.
     ///
     /// # Errors
-    /// When a rate is zero or absurd.
+    /// When a rate is out of range.
     pub fn new(from: u32, to: u32) -> Result<Self> {
         check_rate(from)?;
         check_rate(to)?;
@@ -78,7 +76,7 @@ impl Resampler {
         self.to
     }
 
-    /// The most input, in samples, that can be held back before its output appears.
+    /// The maximum number of input samples that are held back before their output is returned.
     pub fn latency(&self) -> usize {
         match &self.filter {
             Filter::None => 0,
@@ -87,10 +85,10 @@ impl Resampler {
         }
     }
 
-    /// Takes `input` and appends to `out` what can be computed so far.
+    /// Accepts `input` and appends to `out` the samples that can be computed so far.
     ///
     /// # Errors
-    /// When the filter fails, which no input should bring about.
+    /// When rubato reports an error, which no input should cause.
     pub fn push(&mut self, input: &[f32], out: &mut Vec<f32>) -> Result<()> {
         self.taken += input.len() as u64;
         if matches!(self.filter, Filter::None) {
@@ -101,16 +99,16 @@ impl Resampler {
         self.filter_blocks(input, out)
     }
 
-    /// Appends the tail: everything up to the time of the last input sample. The next `push` after
-    /// a [`reset`](Self::reset) begins a new stream.
+    /// Appends the remaining output, up to the time of the last input sample. [`reset`](Self::reset) must be called
+    /// before the next `push`.
     ///
     /// # Errors
     /// As for [`push`](Self::push).
     pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<()> {
         let wanted = resampled_len(self.taken, self.from, self.to);
         let silence = vec![0.0; self.block_in()];
-        // Every block of silence brings some output once the delay is through; a filter that
-        // gives nothing for so long is broken.
+        // Once the delay has passed, each block of silence produces output; the limit guards against a filter
+        // that produces none.
         for _ in 0..64 {
             if self.given >= wanted {
                 break;
@@ -127,7 +125,7 @@ impl Resampler {
         Ok(())
     }
 
-    /// Forgets everything: the next sample is the first of a new stream.
+    /// Resets all state: the next sample is the first of a new stream.
     pub fn reset(&mut self) {
         self.waiting.clear();
         self.taken = 0;
@@ -155,7 +153,7 @@ impl Resampler {
         }
     }
 
-    /// Filters whole blocks of what waits and what comes; keeps the rest.
+    /// Filters whole blocks of the waiting samples and `input`; keeps the rest.
     fn filter_blocks(&mut self, input: &[f32], out: &mut Vec<f32>) -> Result<()> {
         self.waiting.extend_from_slice(input);
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -177,10 +175,10 @@ impl Resampler {
             Filter::Fft(f) => f.as_mut(),
             Filter::Sinc(f) => f.as_mut(),
         };
-        let room = filter.output_frames_next();
-        self.block_out.resize(room, 0.0);
+        let capacity = filter.output_frames_next();
+        self.block_out.resize(capacity, 0.0);
         let input = SequentialSlice::new(block, 1, block.len()).map_err(broken)?;
-        let mut output = SequentialSlice::new_mut(&mut self.block_out[..], 1, room).map_err(broken)?;
+        let mut output = SequentialSlice::new_mut(&mut self.block_out[..], 1, capacity).map_err(broken)?;
         let (_, produced) = filter.process_into_buffer(&input, &mut output, None).map_err(broken)?;
         let skip = self.delay_left.min(produced);
         self.delay_left -= skip;
@@ -190,7 +188,7 @@ impl Resampler {
     }
 }
 
-/// How many samples `n` samples at `from` Hz become at `to` Hz: `round(n * to / from)`.
+/// The number of samples at `to` Hz that `n` samples at `from` Hz become: `round(n * to / from)`.
 pub fn resampled_len(n: u64, from: u32, to: u32) -> u64 {
     let (n, from, to) = (u128::from(n), u128::from(from.max(1)), u128::from(to));
     u64::try_from((2 * n * to + from) / (2 * from)).unwrap_or(u64::MAX)
@@ -201,10 +199,10 @@ fn make_filter(from: u32, to: u32) -> Result<Filter> {
         return Ok(Filter::None);
     }
     let common = gcd(from, to);
-    // Blocks of an even number of samples on both sides: half a block, the delay, is then whole.
+    // Input and output blocks of an even number of samples: half a block, the delay, is then a whole number.
     let unit = 2 * (from / common);
     let block = (from * BLOCK_MS / 1000).max(1).div_ceil(unit) * unit;
-    if u64::from(block) * 1000 <= u64::from(from) * u64::from(LONGEST_BLOCK_MS) {
+    if u64::from(block) * 1000 <= u64::from(from) * u64::from(MAX_BLOCK_MS) {
         let fft = Fft::new(from as usize, to as usize, block as usize, 1, FixedSync::Both).map_err(broken)?;
         return Ok(Filter::Fft(Box::new(fft)));
     }
@@ -223,22 +221,22 @@ fn make_filter(from: u32, to: u32) -> Result<Filter> {
     Ok(Filter::Sinc(Box::new(sinc)))
 }
 
-/// The sinc filter's length in input samples: longer when many of them make one output sample.
+/// The sinc filter's length in input samples: it grows with the ratio when downsampling.
 fn sinc_length(from: u32, to: u32) -> usize {
     SINC_LENGTH * from.div_ceil(to) as usize
 }
 
-/// How many zeros to put before the input, and how many output samples then to drop, so that
-/// the first that is kept is at the time of the first input sample.
+/// The number of zeros to prepend to the input and the number of output samples to drop, so that the first sample
+/// kept is at the time of the first input sample.
 ///
-/// The interpolator's output `k` is at input time `(k + 1) * from / to - length / 2`; the zeros make
-/// that (nearly) zero for a whole `k`.
+/// The interpolator's output `k` is at input time `(k + 1) * from / to - length / 2`; the zeros make that (nearly)
+/// zero for an integer `k`.
 fn sinc_delay(from: u32, to: u32) -> (usize, usize) {
-    const MOST_ZEROS: usize = 2048;
+    const MAX_ZEROS: usize = 2048;
     let half = sinc_length(from, to) / 2;
     let delay = |zeros: usize| (half + zeros) as f64 * f64::from(to) / f64::from(from);
     let error = |zeros: usize| (delay(zeros) - delay(zeros).round()).abs();
-    let zeros = (0..MOST_ZEROS).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
+    let zeros = (0..MAX_ZEROS).min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(0);
     (zeros, (delay(zeros).round() as usize).saturating_sub(1))
 }
 

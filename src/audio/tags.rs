@@ -1,13 +1,13 @@
-//! Tags before, between and behind audio: passed over by their size, never searched for sound.
+//! Sizes of tags (ID3, APE, Lyrics3) before, between and after audio, so that they are skipped and not decoded.
 
-/// Bytes that tell a tag and its size.
+/// Number of bytes needed to recognize a tag and its size.
 #[cfg(feature = "compressed-audio")]
 pub(super) const HEAD: usize = 32;
-/// Bytes of the tag of ID3's first version.
+/// Size of an ID3v1 tag in bytes.
 #[cfg(feature = "compressed-audio")]
 const ID3V1: u64 = 128;
 
-/// The size in bytes of the tag that begins here; `None` where none does.
+/// The size in bytes of the tag at the start of `bytes`; `None` if there is none.
 #[cfg(feature = "compressed-audio")]
 pub(super) fn size(bytes: &[u8]) -> Option<u64> {
     id3v2(bytes).or_else(|| {
@@ -17,7 +17,7 @@ pub(super) fn size(bytes: &[u8]) -> Option<u64> {
             Some(ID3V1)
         } else if bytes.starts_with(b"APETAGEX") {
             let number = |i: usize| Some(u32::from_le_bytes(bytes.get(i..i + 4)?.try_into().ok()?));
-            // The size counts the items and the footer; a header says so of itself.
+            // The size counts the items and the footer, but not the header, which has a flag that marks it.
             let (size, flags) = (u64::from(number(12)?), number(20)?);
             Some(if flags >> 29 & 1 == 1 { size.saturating_add(32) } else { 32 })
         } else if bytes.starts_with(b"LYRICSBEGIN") {
@@ -28,8 +28,7 @@ pub(super) fn size(bytes: &[u8]) -> Option<u64> {
     })
 }
 
-/// The size of an ID3v2 tag (id3.org, version 2.4, sections 3.1 and 3.4): 28 bits, so that a quarter of a
-/// gigabyte is the most.
+/// The size of an ID3v2 tag (id3.org, version 2.4, sections 3.1 and 3.4); it has 28 bits, so at most 256 MiB.
 pub(super) fn id3v2(bytes: &[u8]) -> Option<u64> {
     let b: &[u8; 10] = bytes.get(..10)?.try_into().ok()?;
     let is_tag =

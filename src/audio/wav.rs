@@ -1,8 +1,8 @@
-//! WAV files: the header, read forgivingly and as a stream; and a writer.
+//! Reader of WAV headers that tolerates common errors, and a WAV writer.
 //!
-//! The header is read by hand because recorders write more kinds than hound takes: streams of unknown
-//! length, floats of 64 bits, G.711, odd chunk sizes. The samples behind it are read by hound, those that it
-//! does not know (G.711, 64 bits) as raw PCM.
+//! The header is parsed here because recorders write variants that hound rejects: streams of unknown length, 64-bit
+//! floats, G.711, odd chunk sizes. The samples are decoded by hound, or as raw PCM where hound does not support the
+//! encoding (G.711, 64-bit floats).
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -15,25 +15,25 @@ use super::input::{Input, unreadable};
 use super::raw::{Length, RawFormat};
 use super::{check_channels, check_rate};
 
-/// What follows a WAV header.
+/// The kind of data that follows a WAV header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Header {
     /// Samples, right after the header.
     Pcm { format: RawFormat, length: Length },
-    /// A codec such as ADPCM: for another reader.
+    /// Data of a codec such as ADPCM, decoded elsewhere.
     Coded(Coded),
 }
 
-/// What a WAV header says of data that are no samples.
+/// Parameters of a WAV file whose data is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Coded {
     /// The format tag (RFC 2361).
     pub tag: u16,
     pub channels: u16,
     pub sample_rate: u32,
-    /// Bytes of a block.
+    /// Bytes per block.
     pub block: u16,
-    /// Bits of a sample.
+    /// Bits per sample.
     pub bits: u16,
     pub length: Length,
 }
@@ -45,10 +45,10 @@ const FORMAT_MULAW: u16 = 0x0007;
 const FORMAT_EXTENSIBLE: u16 = 0xfffe;
 /// The end of a WAVE_FORMAT_EXTENSIBLE sub-format GUID; its start is a format tag.
 const GUID_TAIL: [u8; 14] = [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71];
-/// Bytes of a `fmt ` chunk that mean something.
+/// Maximum number of bytes of a `fmt ` chunk that are read.
 const FMT_BYTES: usize = 40;
 
-/// How WAV files begin: with sizes of 32 bits, or with those of 64 in a chunk of their own (EBU Tech 3306,
+/// First bytes of WAV files: with 32-bit sizes, or with 64-bit sizes in a `ds64` chunk (EBU Tech 3306,
 /// ITU-R BS.2088).
 const RIFFS: [&[u8; 4]; 3] = [b"RIFF", b"RF64", b"BW64"];
 
@@ -58,7 +58,7 @@ pub(super) fn is_wav(head: impl AsRef<[u8]>) -> bool {
     head.len() >= 12 && RIFFS.iter().any(|riff| head.starts_with(*riff)) && &head[8..12] == b"WAVE"
 }
 
-/// Reads up to the first sample.
+/// Reads the header, up to the first sample.
 pub(super) fn read_header(input: &mut Input) -> Result<Header> {
     let mut riff = [0; 12];
     fill(input, &mut riff)?;
@@ -96,13 +96,13 @@ pub(super) fn read_header(input: &mut Input) -> Result<Header> {
     }
 }
 
-/// Programs that write to a pipe cannot know the length: they leave the largest number, or 0, of which the
-/// reader of samples sees whether it is meant.
+/// The length of the data in a header. Programs that write to a pipe do not know it and leave the largest number, or
+/// 0; whether a 0 is meant is found out by the reader of the samples.
 fn data_length(size: u32) -> Length {
     if size >= 0x7fff_0000 { Length::Unknown } else { Length::Bytes(u64::from(size)) }
 }
 
-/// What a `fmt ` chunk says; the length of the data is still to come.
+/// Reads a `fmt ` chunk; the length of the data is not known yet.
 fn read_fmt(input: &mut Input, size: u32) -> Result<Header> {
     if size < 16 {
         return Err(damaged(&format!("expected a format chunk of 16 bytes or more, found {size}")));
@@ -126,9 +126,9 @@ fn read_fmt(input: &mut Input, size: u32) -> Result<Header> {
     if !matches!(tag, FORMAT_PCM | FORMAT_FLOAT | FORMAT_ALAW | FORMAT_MULAW) {
         return Ok(Header::Coded(Coded { tag, channels, sample_rate, block, bits, length }));
     }
-    // A sample sits at the upper end of its container of whole bytes, so its size is the container's: 20 bits
-    // in 3 bytes are read as 24. Where the sizes of blocks contradict the bits, the bits decide: many
-    // programs get the former wrong. Only 24 bits may lie in 4 bytes, if the bytes a second agree.
+    // A sample is stored in the upper bits of whole bytes, so 20 bits in 3 bytes are read as 24 bits. If the
+    // block size contradicts the number of bits, the number of bits is used: many programs write a wrong block
+    // size. The exception is 24 bits in 4 bytes, accepted if the byte rate agrees.
     let wide = bits.div_ceil(8) == 3
         && u32::from(block) == 4 * u32::from(channels)
         && u32_at(&fmt, 8) == sample_rate.wrapping_mul(u32::from(block));
@@ -161,14 +161,14 @@ fn fill(input: &mut Input, bytes: &mut [u8]) -> Result<()> {
     })
 }
 
-/// Passes over a chunk; that the file ends in it is seen at the next chunk.
+/// Skips `bytes` bytes of a chunk. If the file ends inside it, reading the next chunk fails.
 fn pass(input: &mut Input, bytes: u64) -> Result<()> {
-    // Read, not sought: a stream remembers its header for a second look.
+    // Read, not skipped: a stream must keep its header in case it is rewound.
     std::io::copy(&mut input.by_ref().take(bytes), &mut std::io::sink()).map_err(unreadable)?;
     Ok(())
 }
 
-/// Chunks begin at even bytes.
+/// The size of a chunk with its padding to an even number of bytes.
 fn padded(size: u32) -> u64 {
     u64::from(size) + u64::from(size % 2)
 }
@@ -185,19 +185,19 @@ fn damaged(problem: &str) -> Error {
     Error::new(Stage::Audio, problem).at("WAV header")
 }
 
-/// How a written WAV file holds its samples.
+/// Sample encoding of a written WAV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WavEncoding {
     /// 16-bit integers; samples beyond ±1 are clipped.
     Pcm16,
-    /// 32-bit floats, as they are.
+    /// 32-bit floats, not clipped.
     Float32,
 }
 
-/// Writes a mono WAV file, whole or not at all.
+/// Writes a mono WAV file atomically.
 ///
 /// # Errors
-/// When the rate is absurd, the samples fill more than 4 GiB, or the file cannot be written.
+/// When the rate is out of range, the samples need more than 4 GiB, or the file cannot be written.
 pub fn write_wav(path: &Path, samples: &[f32], sample_rate: u32, encoding: WavEncoding) -> Result<()> {
     check_rate(sample_rate).map_err(|e| e.in_file(path))?;
     let (bits_per_sample, sample_format) = match encoding {
@@ -215,7 +215,7 @@ pub fn write_wav(path: &Path, samples: &[f32], sample_rate: u32, encoding: WavEn
         writer.finalize()
     };
     write().map_err(|_| {
-        Error::new(Stage::Audio, "the samples are more than a WAV file holds (4 GiB)").in_file(path)
+        Error::new(Stage::Audio, "expected at most 4 GiB of samples, the limit of a WAV file").in_file(path)
     })?;
     fs::write(path, bytes.get_ref()).map_err(|e| error::io(Stage::Audio, path, e))
 }

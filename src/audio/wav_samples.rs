@@ -1,13 +1,13 @@
-//! Samples of WAV files, read by hound.
+//! Decoding of WAV samples by hound.
 
 use std::io::{Cursor, Read};
 
 use super::convert::{Encoding, downmix};
 use crate::error::{Error, Result, Stage};
 
-/// Decodes samples of a WAV file by hound, a piece at a time, with a header that hound takes before each.
+/// Decodes the samples of a WAV file by hound, one chunk per call. Each chunk is passed to hound as a WAV file.
 pub(super) struct WavSamples {
-    /// For mono, as channels are averaged afterwards; its last four bytes are the size of the samples.
+    /// Header of a mono file, as channels are averaged afterwards; its last four bytes are the size of the samples.
     header: Vec<u8>,
     encoding: Encoding,
     channels: usize,
@@ -15,7 +15,7 @@ pub(super) struct WavSamples {
 }
 
 impl WavSamples {
-    /// `None` for samples that hound does not read.
+    /// `None` for encodings that hound does not read.
     pub fn new(sample_rate: u32, channels: u16, encoding: Encoding) -> Option<Self> {
         let (bits_per_sample, sample_format) = match encoding {
             Encoding::U8 => (8, hound::SampleFormat::Int),
@@ -34,13 +34,13 @@ impl WavSamples {
         })
     }
 
-    /// Appends the mean over the channels of whole frames, one value a frame, full scale at ±1.
+    /// Appends the mean over the channels of each whole frame, full scale at ±1.
     pub fn decode_mono(&mut self, bytes: &[u8], out: &mut Vec<f32>) -> Result<()> {
         let bytes = &bytes[..bytes.len() / self.encoding.bytes() * self.encoding.bytes()];
         let size = self.header.len() - 4;
         self.header[size..].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
         self.interleaved.clear();
-        self.read(bytes).map_err(|e| Error::new(Stage::Audio, e.to_string()))?;
+        self.read(bytes).map_err(|e| Error::new(Stage::Audio, e.to_string()).caused_by(e))?;
         downmix(&self.interleaved, self.channels, out);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::AtomicFile;
 use crate::output::{Format, alignment};
 use crate::recognizer::alignment::MIN_CONFIDENCE;
-use crate::recognizer::{Alignment, Recognizer};
+use crate::recognizer::{Alignment, Embedded, Recognizer};
 use crate::text::pronunciation::Pronouncer;
 
 /// Align recordings with their known texts: find when each word and phone is spoken.
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return Ok(Outcome::SomeFailed);
     }
     let place = place(args, &inputs)?;
-    let recognizer = args.network.open()?;
+    let recognizer = args.network.open(Embedded::Digits)?;
     recognizer.notes().iter().for_each(|note| print_note(note));
     let pronouncer = pronouncer(args.lexicon.as_deref())?;
     let mut job = Job { args, recognizer, pronouncer, several: inputs.several, guessed: HashSet::new() };

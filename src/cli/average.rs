@@ -9,24 +9,24 @@ use crate::error::{Error, Stage};
 use crate::model::Network;
 use crate::onnx;
 
-/// Write the mean of the weights of some models of one training.
+/// Average the weights of several models of one training.
 ///
-/// The mean often does better on people it has not heard than each of the models, for example on those
-/// that `keep_models` keeps along the way. Everything but the weights is the first model's.
+/// For unknown speakers the mean is often more accurate than each of the models, for example those that
+/// `keep_models` keeps during a training. Everything except the weights is copied from the first model.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: hearken average runs/mine/at-003000.onnx runs/mine/at-004000.onnx -o mean.onnx"
 )]
 pub(super) struct Args {
-    /// Models of one architecture, with the same tokens and features.
+    /// Models with the same layers, tokens and features.
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<PathBuf>,
 
-    /// The file to write.
+    /// Output file.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
 
-    /// Round the weights to 16-bit floats, which are stored in half the size.
+    /// Round the weights to 16-bit floats, which halves the size of the file.
     #[arg(long)]
     halves: bool,
 }
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
             let problem = format!("its {what} are not those of {}", name.display());
             return Err(Error::new(Stage::Model, problem)
                 .in_file(path)
-                .hint("models of one training can be averaged")
+                .hint("only models of one training can be averaged")
                 .into());
         }
         networks.push(network);

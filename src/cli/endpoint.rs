@@ -1,4 +1,4 @@
-//! The options that say where an utterance ends, alike in all commands.
+//! The options for endpoints (the ends of utterances), shared by all commands.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,32 +15,31 @@ use crate::recognizer::{DetectorFactory, StreamOptions, silero};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Endpoints")]
 pub(super) struct EndpointArgs {
-    /// Whether utterances end by the rules below; a rule that is named switches them on.
+    /// Whether the rules below end utterances; giving a rule switches them on.
     #[arg(long, value_name = "WHEN")]
     endpoint: Option<Switch>,
 
-    /// Silence that ends an utterance in which nothing was said (2.4 s; 0 is never).
+    /// Rule 1: silence that ends an utterance without words, seconds; 0 switches the rule off [default: 2.4].
     #[arg(long, value_name = "SECONDS")]
     rule1_min_trailing_silence: Option<f64>,
 
-    /// Silence that ends an utterance in which something was said (1.2 s; 0 is never).
+    /// Rule 2: silence that ends an utterance with words, seconds; 0 switches the rule off [default: 1.2].
     #[arg(long, value_name = "SECONDS")]
     rule2_min_trailing_silence: Option<f64>,
 
-    /// The length at which an utterance ends whatever is heard (20 s; 0 is never).
+    /// Rule 3: length at which an utterance ends, seconds; 0 switches the rule off [default: 20].
     #[arg(long, value_name = "SECONDS")]
     rule3_min_utterance_length: Option<f64>,
 
-    /// What the network does at an endpoint in silence: as its model says, go on, or forget.
+    /// The network's state at an endpoint in silence.
     #[arg(long, value_name = "WHAT", default_value = "model")]
     endpoint_state: StateAtEndpoint,
 
-    /// A voice activity detector (of Silero's): no utterance ends by silence while it hears someone
-    /// talk.
+    /// Voice activity detector of Silero: silence does not end an utterance while it detects speech.
     #[arg(long, value_name = "FILE.onnx")]
     vad: Option<PathBuf>,
 
-    /// From this probability on it is speech.
+    /// Minimum probability at which the detector's output counts as speech.
     #[arg(long, value_name = "P", default_value_t = DetectorFactory::THRESHOLD)]
     vad_threshold: f32,
 }
@@ -53,13 +52,16 @@ enum Switch {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum StateAtEndpoint {
+    /// As the model's decoder options say.
     Model,
+    /// The state is carried across endpoints.
     Carry,
+    /// The state is reset.
     Reset,
 }
 
 impl EndpointArgs {
-    /// What transcripts depend on, by option.
+    /// The settings that transcripts depend on, by option.
     pub fn settings(&self) -> BTreeMap<String, String> {
         let Self {
             endpoint,
@@ -83,8 +85,11 @@ impl EndpointArgs {
         ])
     }
 
-    /// The options of a stream; `by_default` says whether there are endpoints when none of the
-    /// options is given.
+    /// Builds the options of a stream; `by_default` is whether endpoints are on if none of the options is
+    /// given.
+    ///
+    /// # Errors
+    /// Wrong usage, or a detector that cannot be opened.
     pub fn stream_options(&self, by_default: bool) -> Result<StreamOptions> {
         let rules = [
             self.rule1_min_trailing_silence,
@@ -95,8 +100,7 @@ impl EndpointArgs {
         let on = self.endpoint.map_or(by_default || named, |switch| switch == Switch::On);
         if !on {
             if self.vad.is_some() {
-                let problem = "--vad says where utterances end, and `--endpoint off` that they do not: \
-                               leave one of them out";
+                let problem = "--vad has no effect with `--endpoint off`: leave one of them out";
                 return Err(Error::new(Stage::Usage, problem));
             }
             if named {
@@ -124,7 +128,8 @@ impl EndpointArgs {
         endpoint.check()?;
         let by_silence = [endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence];
         if self.vad.is_some() && by_silence.iter().all(|seconds| seconds.is_infinite()) {
-            let problem = "--vad holds back the rules of silence (1 and 2), and both are switched off";
+            let problem =
+                "--vad has no effect: it delays the endpoint rules 1 and 2, which are both switched off";
             return Err(Error::new(Stage::Usage, problem));
         }
         if !(0.0..=1.0).contains(&self.vad_threshold) {
@@ -137,7 +142,7 @@ impl EndpointArgs {
     }
 }
 
-/// Opens a detector's model.
+/// Opens the model of a voice activity detector.
 fn open_detector(path: &Path) -> Result<DetectorFactory> {
     if graph::kinds().next().is_none() {
         let problem = "voice activity detectors need the engine ort or tract, and this build has neither";
@@ -146,7 +151,7 @@ fn open_detector(path: &Path) -> Result<DetectorFactory> {
     let options = engine_options();
     let (kind, missing) = graph::default_kind(&options);
     if let Some(missing) = missing {
-        print_note(&format!("tract runs the detector: {missing}"));
+        print_note(&format!("tract runs the voice activity detector: {missing}"));
     }
     silero::open(path, kind, &options)
 }

@@ -3,46 +3,46 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::model::{print_note, read_own};
+use super::model::{ModelSource, print_note, read_own};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs;
 use crate::onnx::targets::ExportFile;
 use crate::onnx::{self, Export, ExportOptions, Precision, Target, targets};
-use crate::recognizer::embedded;
+use crate::recognizer::Embedded;
 
-/// Write a model for another system.
+/// Export a model for another system.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken export model.onnx --for sherpa-onnx -o sherpa/\n  \
     hearken export model.onnx --for onnxruntime --precision int8 -o small.onnx\n  \
     hearken export --for triton --with-frontend --name digits -o repository/")]
 pub(super) struct Args {
-    /// The model; without it the digits model inside the program.
+    /// Model to export: a file, or the embedded model `digits` or `english` [default: digits].
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
 
-    /// The system.
+    /// Target system.
     #[arg(long = "for", value_name = "TARGET")]
     target: Target,
 
-    /// A folder (made if it is not there); or, but for triton, the model's file, ending in .onnx,
-    /// beside which the others go.
+    /// Output folder, created if it does not exist; or, except for triton, the name of the model's file,
+    /// ending in .onnx, with further files in the same folder.
     #[arg(short, long, value_name = "OUT")]
     out: PathBuf,
 
-    /// How weights are stored.
+    /// Precision of the weights.
     #[arg(long, default_value = "fp32", value_name = "PRECISION")]
     precision: Precision,
 
-    /// Put the front end into the graph: it takes samples instead of features.
+    /// Include the feature extraction in the graph, so that its input is samples instead of features.
     #[arg(long)]
     with_frontend: bool,
 
-    /// Feature frames that sherpa-onnx or Triton feed at a time; without it 32.
+    /// Feature frames in each call of the network, for sherpa-onnx and Triton [default: 32].
     #[arg(long, value_name = "N")]
     chunk_frames: Option<usize>,
 
-    /// The model's name in a Triton repository; without it the model file's.
+    /// Name of the model in a Triton repository [default: the name of the model file].
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
@@ -50,12 +50,11 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let (target, precision) = (args.target, args.precision);
     check_options(args, target)?;
-    let (network, metadata) = match &args.model {
-        Some(path) => read_own(path)?,
-        None => onnx::read(embedded::digits()?)?,
+    let (stem, (network, metadata)) = match ModelSource::of(args.model.as_deref(), Embedded::Digits) {
+        ModelSource::Path(path) => (path.file_stem().unwrap_or_default().to_string_lossy(), read_own(path)?),
+        ModelSource::Embedded(model) => (model.name().into(), onnx::read(model.model()?)?),
     };
-    let stem = args.model.as_deref().map_or(Some("digits".into()), |m| m.file_stem().map(|s| s.to_owned()));
-    let name = args.name.clone().or(stem.map(|s| s.to_string_lossy().into_owned())).unwrap_or_default();
+    let name = args.name.clone().unwrap_or_else(|| stem.into_owned());
     let plain = ExportOptions::new(target);
     let options = ExportOptions {
         precision,
@@ -69,11 +68,11 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     write(args, &export, out)
 }
 
-/// Refuses what the target has no use for, and places that no export can go to.
+/// Refuses options without effect on the target, and outputs that an export cannot be written to.
 fn check_options(args: &Args, target: Target) -> Result<()> {
     let unused = |option: &str, users: &str| {
-        let problem = format!("the target {target} has no use for `{option}`");
-        Error::new(Stage::Usage, problem).hint(format!("it is for {users}"))
+        let problem = format!("`{option}` has no effect on the target {target}");
+        Error::new(Stage::Usage, problem).hint(format!("it is for {users} only"))
     };
     if args.name.is_some() && target != Target::Triton {
         return Err(unused("--name", "triton"));
@@ -82,11 +81,11 @@ fn check_options(args: &Args, target: Target) -> Result<()> {
         return Err(unused("--chunk-frames", "sherpa-onnx and triton"));
     }
     if args.out == Path::new("-") {
-        let problem = "an export is files, and does not go to standard output";
+        let problem = "an export cannot be written to standard output";
         return Err(Error::new(Stage::Usage, problem).hint("name a folder, or a file ending in .onnx"));
     }
     if is_file(&args.out) && target == Target::Triton {
-        let problem = "expected the folder of a model repository, found a file's name";
+        let problem = "expected the folder of a model repository, found the name of a file";
         return Err(Error::new(Stage::Usage, problem).in_file(&args.out));
     }
     Ok(())
@@ -96,7 +95,7 @@ fn is_file(out: &Path) -> bool {
     out.extension().is_some_and(|e| e == "onnx")
 }
 
-/// Where the files go, in their order; never onto the model that they are made of.
+/// The paths of the exported files, in their order; refuses to overwrite the model.
 fn paths(args: &Args, export: &Export) -> Result<Vec<PathBuf>> {
     let path = |(i, file): (usize, &ExportFile)| match (is_file(&args.out), i) {
         (true, 0) => args.out.clone(),
@@ -104,12 +103,12 @@ fn paths(args: &Args, export: &Export) -> Result<Vec<PathBuf>> {
         (false, _) => args.out.join(&file.path),
     };
     let paths: Vec<PathBuf> = export.files.iter().enumerate().map(path).collect();
-    // A file that is not there yet is none.
+    // `None` for a file that does not exist yet.
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let model = args.model.as_deref().and_then(real);
     match paths.iter().find(|path| model.is_some() && real(path) == model) {
         Some(path) => {
-            let problem = "the export would be written over the model that it is made of";
+            let problem = "the export would be written over the model itself";
             Err(Error::new(Stage::Usage, problem).in_file(path).hint("choose another `-o`"))
         }
         None => Ok(paths),

@@ -1,4 +1,4 @@
-//! `hearken generate man|completions`: what a package puts beside the program.
+//! `hearken generate man|completions`: files that a package installs with the program.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs;
 use crate::output::printable;
 
-/// Write manual pages, or completions for a shell.
+/// Write manual pages or shell completions.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  hearken generate completions bash > ~/.local/share/bash-completion/completions/hearken\n  \
@@ -24,15 +24,15 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Manual pages: that of the program, or with --out those of all commands.
+    /// Print the manual page of the program, or with --out write the pages of all commands.
     Man {
-        /// The folder of the pages; without it the program's page goes to standard output.
+        /// Output folder for the pages of all commands.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
-    /// Completions of commands and options, on standard output.
+    /// Print a script that completes commands and options in a shell.
     Completions {
-        /// The shell that is to complete.
+        /// Shell.
         #[arg(value_enum)]
         shell: Shell,
     },
@@ -70,15 +70,16 @@ fn print(text: &[u8]) -> std::result::Result<Outcome, Stop> {
     Ok(Outcome::Done)
 }
 
-/// The manual page of a command.
+/// Renders the manual page of a command.
 fn page(command: &Command) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let page = clap_mangen::Man::new(command.clone());
-    page.render(&mut text).map_err(|e| Error::new(Stage::Output, format!("a page cannot be made: {e}")))?;
+    page.render(&mut text)
+        .map_err(|e| Error::new(Stage::Output, format!("cannot render a manual page: {e}")))?;
     Ok(text)
 }
 
-/// A command and all those below it.
+/// A command and all its subcommands, recursively.
 fn with_subcommands(command: &Command) -> Vec<Command> {
     let below =
         command.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set());

@@ -1,4 +1,4 @@
-//! `hearken import`: a foreign ONNX file becomes a model.
+//! `hearken import FILE.onnx -o MODEL.onnx`
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,34 +10,34 @@ use crate::onnx::{OnnxFile, write_file};
 use crate::output::printable;
 use crate::train::recipe::NetworkTable;
 
-/// Turn a stack of RNN, GRU or LSTM layers that PyTorch, Keras or hearken exported into a model
-/// that streams, trains further and exports again.
+/// Convert a foreign ONNX file to a model of hearken's own, which can be trained further and exported again.
 ///
-/// Example: hearken import torch.onnx --tokens tokens.txt -o model.onnx
+/// The file must contain a stack of RNN, GRU or LSTM layers exported by PyTorch, Keras or hearken.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: hearken import torch.onnx --tokens tokens.txt -o model.onnx")]
 pub(super) struct Args {
-    /// The foreign file.
+    /// Foreign ONNX file.
     #[arg(value_name = "FILE.onnx")]
     file: PathBuf,
 
-    /// Where the model goes.
+    /// Output file.
     #[arg(short, long, value_name = "MODEL.onnx")]
     out: PathBuf,
 
-    /// The tokens by id: `symbol id` a line, or a JSON list.
+    /// Tokens by id: a line `symbol id` for each, or a JSON list.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
 
-    /// The features: kaldi, wenet, JSON, or a file of JSON.
+    /// Features that the model was trained on: kaldi, wenet, JSON, or a JSON file.
     #[arg(long, value_name = "FEATURES")]
     features: Option<String>,
 
-    /// Frames that are put together before the graph sees them.
+    /// Number of feature frames that are stacked before they are passed to the graph.
     #[arg(long, default_value_t = 1, value_name = "S", value_parser = clap::value_parser!(u16).range(1..=1000))]
     subsampling: u16,
 }
 
-/// Bytes of tokens or features that are read at most.
+/// Maximum size of a file of tokens or features, bytes.
 const MAX_TEXT: u64 = 1 << 26;
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
@@ -49,9 +49,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
         Some(given) if Path::new(given).is_file() => {
             Some(parse_features(&text(Path::new(given))?).map_err(|e| e.in_file(given))?)
         }
-        // A name of a file rather than features.
+        // A file name rather than features.
         Some(given) if given.ends_with(".json") || !given.trim().starts_with('{') && given.contains('/') => {
-            let problem = "expected a file of features, found none";
+            let problem = "the file of features does not exist";
             return Err(Error::new(Stage::Usage, problem).in_file(given).into());
         }
         Some(given) => Some(parse_features(given)?),
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
     write_file(&args.out, &imported.network, &imported.metadata)?;
     let mut err = std::io::stderr();
     for note in &imported.notes {
-        // Nobody may be there to read it.
+        // Standard error may be closed.
         let _ = writeln!(err, "hearken: {}", printable(note));
     }
     let layers: Vec<String> =
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
     let table = NetworkTable::of(config).to_toml()?;
     writeln!(
         std::io::stdout(),
-        "\nthe network's table in a recipe, for `hearken train --from {}`:\n\n{table}",
+        "\nthe table of the network in a recipe, for `hearken train --from {}`:\n\n{table}",
         crate::fs::quoted(&args.out)
     )
     .map_err(|e| Stop::output(&args.out, e))?;

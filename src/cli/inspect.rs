@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::model::state_pair;
+use super::model::{ModelSource, state_pair};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::quoted;
@@ -14,21 +14,21 @@ use crate::onnx::inspect::{Description, describe_file};
 use crate::onnx::interface::Port;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::output::printable;
-use crate::recognizer::embedded;
+use crate::recognizer::Embedded;
 use crate::units::counted;
 
-/// Describe a model file, hearken's or anybody's; without one, the model inside the program.
+/// Describe a model file: hearken's own, or any other ONNX file.
 ///
-/// Inputs, outputs and states; parameters, bytes and multiply-adds by layer; metadata; which
-/// systems would load it, and why others would not; a drawing of the graph.
+/// Prints inputs, outputs and states; parameters, bytes and multiply-adds of each layer; metadata; which
+/// systems can load the file, and why others cannot; and a drawing of the graph.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: hearken inspect model.onnx")]
 pub(super) struct Args {
-    /// An ONNX file, or a folder of them.
+    /// ONNX file, folder of ONNX files, or the embedded model `digits` or `english` [default: digits].
     #[arg(value_name = "FILE.onnx")]
     file: Option<PathBuf>,
 
-    /// A state: its input and the output that answers it. Several may be given.
+    /// Input and output of a state; may be repeated.
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     states: Vec<(String, String)>,
 
@@ -38,9 +38,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let Some(path) = &args.file else {
-        let file = OnnxFile::from_bytes(embedded::digits()?)?;
-        return describe(args, &file, Path::new("the digits model"));
+    let path = match ModelSource::of(args.file.as_deref(), Embedded::Digits) {
+        ModelSource::Embedded(model) => {
+            let file = OnnxFile::from_bytes(model.model()?)?;
+            return describe(args, &file, Path::new(&format!("the model {}", model.name())));
+        }
+        ModelSource::Path(path) => path,
     };
     if !path.is_dir() {
         return describe(args, &OnnxFile::read(path)?, path);
@@ -57,7 +60,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     Ok(Outcome::Done)
 }
 
-/// One object for all files of a folder.
+/// Builds one JSON object for all files of a folder.
 fn folder_json(args: &Args, folder: &Path, files: &[PathBuf]) -> Result<Value> {
     let one = |file: &PathBuf| {
         let (description, own) = read(args, &OnnxFile::read(file)?, file)?;
@@ -74,7 +77,7 @@ fn print(line: &str) -> std::result::Result<Outcome, Stop> {
     Ok(Outcome::Done)
 }
 
-/// The ONNX files of a folder, in order.
+/// The ONNX files of a folder, sorted by name.
 fn models(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|e| io_error(Stage::Model, folder, e))?;
     let mut files: Vec<PathBuf> = entries
@@ -88,7 +91,7 @@ fn models(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What is known of a model of hearken's own.
+/// The content of a model of hearken's own.
 type Own = (Network<f32>, Metadata);
 
 fn read(args: &Args, file: &OnnxFile, name: &Path) -> Result<(Description, Option<Own>)> {
@@ -108,7 +111,7 @@ fn describe(args: &Args, file: &OnnxFile, name: &Path) -> std::result::Result<Ou
     print(&all.join("\n"))
 }
 
-/// The description, and for a model of hearken's what it is made of.
+/// Builds the JSON of a description, with further fields for a model of hearken's own.
 fn to_json(description: &Description, own: Option<&Own>) -> Value {
     let mut all = serde_json::to_value(description).unwrap_or_default();
     if let (Some((network, metadata)), Some(all)) = (own, all.as_object_mut()) {
@@ -151,7 +154,7 @@ fn own_lines(network: &Network<f32>, metadata: &Metadata) -> Vec<String> {
     lines
 }
 
-/// Values of metadata longer than this are cut.
+/// Maximum number of characters printed of a metadata value.
 const MAX_VALUE: usize = 100;
 
 fn lines(d: &Description, is_own: bool) -> Vec<String> {

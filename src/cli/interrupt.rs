@@ -1,4 +1,4 @@
-//! Ctrl-C: a flag that long work looks at, so that it can end in order.
+//! Ctrl-C: a flag that long-running commands check, so that they can end in order.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,21 +9,21 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 /// The exit code of a command that was interrupted.
 pub(super) const EXIT_CODE: u8 = 130;
 
-/// Whether the user wants the command to end. Cheap to clone; all clones are one.
+/// The request to end the command. Cheap to clone; all clones share one flag.
 #[derive(Clone, Debug)]
 pub(super) struct Interrupt {
     asked: Arc<AtomicBool>,
-    /// Disconnected when it is asked for.
+    /// Disconnected by the first signal.
     channel: Receiver<Infallible>,
-    /// Keeps the channel connected until then, also where no handler can be installed.
+    /// Keeps the channel connected until then, even if no handler can be installed.
     #[expect(dead_code, reason = "it is held, not read")]
     connected: Arc<Mutex<Option<Sender<Infallible>>>>,
 }
 
 impl Interrupt {
-    /// Takes Ctrl-C, SIGTERM and SIGHUP from now on; the second one ends the process at once. A
-    /// process that was started to ignore one of them (`nohup`, a script's background job) keeps
-    /// the system's way with all of them. To be called once in a process.
+    /// Installs the handler of Ctrl-C, SIGTERM and SIGHUP; a second signal ends the process at once. If the
+    /// process was started with one of them ignored (by `nohup`, or as a background job of a script), no
+    /// handler is installed. To be called once in a process.
     pub fn install() -> Self {
         let (sender, channel) = bounded(0);
         let asked = Arc::new(AtomicBool::new(false));
@@ -36,22 +36,22 @@ impl Interrupt {
             }
             sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         };
-        // Without a handler Ctrl-C ends the process as it does any.
+        // Without a handler Ctrl-C ends the process.
         let _ = ctrlc::try_set_handler(handler);
         Self { asked, channel, connected }
     }
 
-    /// Whether it was asked for.
+    /// Whether a signal was received.
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// The flag itself, for work that looks at one.
+    /// The flag itself, for code that polls an `AtomicBool`.
     pub fn flag(&self) -> &AtomicBool {
         &self.asked
     }
 
-    /// A channel that is disconnected when it is asked for, to wait for along with others.
+    /// A channel that is disconnected by the first signal, for waiting together with other channels.
     pub fn channel(&self) -> &Receiver<Infallible> {
         &self.channel
     }

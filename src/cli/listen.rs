@@ -3,31 +3,37 @@
 use super::endpoint::EndpointArgs;
 use super::model::ModelArgs;
 use super::{Outcome, Stop};
+use crate::decode::MAX_NBEST;
 
-/// Print what is said into the microphone, while it is said.
+/// Transcribe the microphone while you speak.
 ///
-/// On a terminal the words appear as they are spoken, each utterance becoming a line; in a pipe
-/// each utterance is a line when it is over. Ctrl-C ends it; the last words still come.
+/// On a terminal the words appear while they are spoken, and each utterance becomes a line. In a pipe each
+/// utterance is printed as a line when it has ended. Ctrl-C stops the command after the last words are printed.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: hearken listen\n         hearken listen --json | jq -r 'select(.type == \"final\").text'"
+    after_help = "Examples:\n  hearken listen\n  hearken listen --json | jq -r 'select(.type == \"final\").text'"
 )]
 pub(super) struct Args {
-    /// The microphone, by its id or (part of) its name; without it the system's default.
+    /// Microphone, by its id, its name or a part of its name [default: the system's default].
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
 
-    /// List the microphones, and end.
+    /// List the microphones and exit.
     #[arg(long)]
     list_devices: bool,
 
-    /// When the microphone vanishes or is busy, wait for it.
+    /// Wait for the microphone if it is missing, busy or disconnected.
     #[arg(long)]
     reconnect: bool,
 
-    /// Print events as JSON lines, partial ones too.
+    /// Print events as JSON lines, including partial results.
     #[arg(long)]
     json: bool,
+
+    /// Write the N likeliest texts of each utterance as `alternatives`; with words of a lexicon, a language model or
+    /// phrases.
+    #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
+    nbest: Option<u8>,
 
     #[command(flatten)]
     model: ModelArgs,
@@ -39,10 +45,10 @@ pub(super) struct Args {
 #[cfg(not(feature = "microphone"))]
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     use crate::error::{Error, Stage};
-    let Args { device: _, list_devices: _, reconnect: _, json: _, model: _, endpoint: _ } = args;
-    let problem = "this build of hearken cannot use a microphone";
-    let hint = "build it with `cargo build --release --features microphone`; on Linux that needs \
-                `pkg-config` and ALSA's headers (`libasound2-dev` or `alsa-lib-devel`)";
+    let Args { device: _, list_devices: _, reconnect: _, json: _, nbest: _, model: _, endpoint: _ } = args;
+    let problem = "this build of hearken does not support microphones";
+    let hint = "build it with `cargo build --release --features microphone`; on Linux this requires \
+                `pkg-config` and the headers of ALSA (`libasound2-dev` or `alsa-lib-devel`)";
     Err(Error::new(Stage::Usage, problem).hint(hint).into())
 }
 
@@ -58,19 +64,20 @@ mod live {
 
     use super::super::complain;
     use super::super::interrupt::Interrupt;
+    use super::super::model::print_note;
     use super::{Args, Outcome, Stop};
     use crate::audio::microphone::{self, Microphone};
     use crate::error::{Error, Result, Stage};
     use crate::output::{JsonWriter, LiveDisplay, Status, Writer, printable};
     use crate::recognizer::{Event, Recognizer, Segment, Stream, StreamOptions};
 
-    /// How long to wait for the next samples.
+    /// Time between two checks for new samples.
     const POLL: Duration = Duration::from_millis(10);
-    /// How often the status line is drawn.
+    /// Time between two drawings of the status line.
     const STATUS_EVERY: Duration = Duration::from_millis(100);
-    /// How long to wait before a device is tried again.
+    /// Time before a device is opened again.
     const RETRY: Duration = Duration::from_secs(1);
-    /// So much digital silence is told, seconds.
+    /// Length of digital silence after which a warning is printed, seconds.
     const MUTE_SECONDS: f64 = 5.0;
 
     fn unwritten(error: io::Error) -> Stop {
@@ -81,13 +88,14 @@ mod live {
         if args.list_devices {
             return list();
         }
-        let options = args.endpoint.stream_options(true)?;
+        let nbest = args.nbest.map_or(1, usize::from);
+        let options = StreamOptions { nbest, ..args.endpoint.stream_options(true)? };
         let recognizer = args.model.open()?;
         let stop = Interrupt::install();
         let mut screen = Screen::new(args);
-        let mut heard = 0.0;
+        let mut elapsed = 0.0;
         let outcome = loop {
-            let ended = session(args, &recognizer, &options, &stop, &mut heard, &mut screen);
+            let ended = session(args, &recognizer, &options, &stop, &mut elapsed, &mut screen);
             match ended {
                 Ok(()) => break Ok(Outcome::Done),
                 Err(Stop::Failed(error)) if args.reconnect && error.stage() == Stage::Audio => {
@@ -95,6 +103,10 @@ mod live {
                     if !wait(&stop) {
                         break Ok(Outcome::Done);
                     }
+                }
+                Err(Stop::Failed(error)) if heard > 0.0 && error.stage() == Stage::Audio => {
+                    print_note("with --reconnect the program waits until a microphone is back");
+                    break Err(error.into());
                 }
                 Err(other) => break Err(other),
             }
@@ -107,7 +119,9 @@ mod live {
         let mut out = io::stdout().lock();
         let devices = microphone::devices()?;
         if devices.is_empty() {
-            return Err(Error::new(Stage::Audio, "no microphone is there, or no sound server runs").into());
+            return Err(
+                Error::new(Stage::Audio, "found no microphone, or the sound server is not running").into()
+            );
         }
         for device in devices {
             let mark = if device.default { '*' } else { ' ' };
@@ -118,21 +132,21 @@ mod live {
         Ok(Outcome::Done)
     }
 
-    /// Waits before the next try; whether to try at all.
+    /// Waits before a device is opened again; returns false if the command must end.
     fn wait(stop: &Interrupt) -> bool {
-        // Returns early when the end is asked for.
+        // A signal ends the wait early.
         let _ = stop.channel().recv_timeout(RETRY);
         !stop.is_asked()
     }
 
-    /// Listens to one device until it fails or the end is asked for; what was said before is
-    /// written in either case. `heard` is the stream's time in seconds, over all devices.
+    /// Listens to one device until it fails or a signal is received; the results so far are written in either
+    /// case. `elapsed` is the length of the audio of all sessions, seconds.
     fn session(
         args: &Args,
         recognizer: &Recognizer,
         options: &StreamOptions,
         stop: &Interrupt,
-        heard: &mut f64,
+        elapsed: &mut f64,
         screen: &mut Screen,
     ) -> std::result::Result<(), Stop> {
         let mut microphone = Microphone::open(args.device.as_deref(), recognizer.sample_rate())?;
@@ -140,8 +154,8 @@ mod live {
         let mut stream = recognizer.stream_with(options)?;
         let chunk = args.model.chunk_samples(recognizer);
         let mut rest = Vec::new();
-        let listened = listen(&mut microphone, &mut stream, &mut rest, chunk, stop, *heard, screen);
-        // A broken pipe or engine leaves nothing to flush; a lost device does.
+        let listened = listen(&mut microphone, &mut stream, &mut rest, chunk, stop, *elapsed, screen);
+        // After a failure of the output or the engine there is nothing to flush; after one of the device there is.
         if let Err(Stop::Failed(error)) = &listened
             && error.stage() != Stage::Audio
         {
@@ -150,13 +164,13 @@ mod live {
         microphone.finish(&mut rest)?;
         let mut events = stream.push(&rest)?;
         events.extend(stream.finish()?);
-        screen.events(events, *heard).map_err(unwritten)?;
-        *heard += stream.seconds();
+        screen.events(events, *elapsed).map_err(unwritten)?;
+        *elapsed += stream.seconds();
         listened
     }
 
-    /// Listens until the device fails or the end is asked for; `samples` is what was read and not
-    /// yet heard.
+    /// Listens until the device fails or a signal is received; `samples` holds samples that were read and not
+    /// processed yet.
     fn listen(
         microphone: &mut Microphone,
         stream: &mut Stream,
@@ -193,14 +207,15 @@ mod live {
         Ok(())
     }
 
-    /// What the status line shows, gathered between two drawings.
+    /// The values of the status line, collected between two drawings.
     #[derive(Default)]
     struct Level {
         peak: f32,
         lag: f64,
-        /// Anything but zeros has come.
+        /// Samples other than zero were received.
         sound: bool,
-        told: bool,
+        /// The warning about digital silence was printed.
+        warned: bool,
     }
 
     impl Level {
@@ -213,14 +228,14 @@ mod live {
             self.lag = self.lag.max(seconds);
         }
 
-        /// Whether to tell, once, that nothing but zeros comes.
+        /// Whether to print the warning about digital silence, once.
         fn muted(&mut self, seconds: f64) -> bool {
-            let tell = !self.sound && !self.told && seconds > MUTE_SECONDS;
-            self.told |= tell;
-            tell
+            let warns = !self.sound && !self.warned && seconds > MUTE_SECONDS;
+            self.warned |= warns;
+            warns
         }
 
-        /// The meter falls slowly, so that it can be read.
+        /// Returns the status. The meter falls slowly, so that it is readable.
         fn status(&mut self, microphone: &Microphone) -> Status {
             let status = Status {
                 peak: self.peak,
@@ -234,7 +249,7 @@ mod live {
         }
     }
 
-    /// Where events go.
+    /// The output of events.
     enum Screen {
         Terminal(LiveDisplay<io::Stdout>),
         Lines(io::Stdout),
@@ -257,10 +272,10 @@ mod live {
             usize::from(console::Term::stdout().size().1)
         }
 
-        /// A remark that is no result.
+        /// Prints a message on standard error.
         fn remark(&mut self, text: &str) -> io::Result<()> {
             self.clear()?;
-            // Nobody may be there to read it.
+            // Standard error may be closed.
             let _ = writeln!(io::stderr(), "hearken: {}", printable(text));
             Ok(())
         }
@@ -281,7 +296,7 @@ mod live {
 
         fn muted(&mut self, name: &str) -> io::Result<()> {
             self.remark(&format!(
-                "nothing but digital silence comes from {name}: is it muted, or the wrong one?"
+                "only digital silence is received from {name}: it may be muted, or the wrong device"
             ))
         }
 
@@ -327,7 +342,7 @@ mod live {
         }
     }
 
-    /// An event whose times are later by `offset` seconds.
+    /// Adds `offset` seconds to the times of an event.
     fn shifted(mut event: Event, offset: f64) -> Event {
         let (Event::Partial(segment) | Event::Final(segment)) = &mut event;
         let Segment { start, end, words, .. } = segment;

@@ -15,11 +15,11 @@ use crate::text::ngram::{
     Vocabulary, VocabularyLimit,
 };
 
-/// Make a language model of texts: which words follow which, and how often.
+/// Estimate a language model from texts: which words follow which, and how often.
 ///
-/// Texts are put into lower case and their punctuation is taken away; a line, and within it a full stop,
-/// a question mark or an exclamation mark, ends a sentence. The model is an n-gram with interpolated
-/// modified Kneser-Ney smoothing, in a compact file, or in ARPA where the name ends in `.arpa`.
+/// Texts are converted to lower case and their punctuation is removed. A sentence ends at the end of a line, a
+/// full stop, a question mark or an exclamation mark. The model is an n-gram model with interpolated modified
+/// Kneser-Ney smoothing, in a compact binary format, or in ARPA format if the file name ends in `.arpa`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hearken lm letters.txt notes.txt -o words.lm
@@ -28,48 +28,49 @@ use crate::text::ngram::{
   hearken lm --model both.lm --test unseen.txt
   hearken lm --model both.lm --prune 1e-8 -o both.arpa")]
 pub(super) struct Args {
-    /// Texts; `-` is standard input.
+    /// Text files in UTF-8; `-` is standard input.
     #[arg(value_name = "TEXT", required_unless_present = "model")]
     texts: Vec<PathBuf>,
 
-    /// A model that is there already, ours or ARPA, instead of texts.
+    /// Existing model to use in place of texts: a file of `hearken lm`, or in ARPA format.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["texts", "order", "vocabulary", "raw", "memory"])]
     model: Option<PathBuf>,
 
-    /// The file to write.
+    /// Output file.
     #[arg(short, long, value_name = "FILE", required_unless_present = "test")]
     out: Option<PathBuf>,
 
-    /// The number of words that are seen together.
+    /// Order of the model: the maximum length of its n-grams, words.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=10))]
     order: u8,
 
-    /// Words that the model knows: a number for the most frequent ones, or a file with a word a line.
+    /// Vocabulary: the number of words, of which the most frequent are used, or a file with a word on each
+    /// line [default: all words of the texts].
     #[arg(long, value_name = "N|FILE")]
     vocabulary: Option<String>,
 
-    /// What is left out: counts up to which n-grams of each order go, for example `0,0,1`, or the share
-    /// by which the loss of an n-gram may raise the perplexity, for example `1e-8`.
+    /// Pruning: for each order the count up to which n-grams are removed, for example `0,0,1`; or the maximum
+    /// relative increase of the perplexity for removing an n-gram, for example `1e-8`.
     #[arg(long, value_name = "COUNTS|SHARE")]
     prune: Option<Prune>,
 
-    /// Mix with another model.
+    /// Interpolate the model with this one.
     #[arg(long, value_name = "FILE")]
     interpolate: Option<PathBuf>,
 
-    /// With --interpolate: the share of this model in the mixture, 0 to 1.
+    /// With --interpolate: weight of the model itself, 0 to 1; the other model has the rest.
     #[arg(long, value_name = "SHARE", default_value_t = 0.5, requires = "interpolate")]
     weight: f64,
 
-    /// Print how well the model predicts a text.
+    /// Print the perplexity of the model on a text; may be repeated.
     #[arg(long, value_name = "TEXT")]
     test: Vec<PathBuf>,
 
-    /// Take texts as they are: words by spaces, a sentence a line.
+    /// Use texts unchanged: words separated by spaces, one sentence on each line.
     #[arg(long)]
     raw: bool,
 
-    /// Memory for counting, megabytes; what needs more goes to temporary files.
+    /// Memory for counting, megabytes; temporary files are used beyond it.
     #[arg(long, value_name = "MB", default_value_t = 512)]
     memory: usize,
 
@@ -78,10 +79,12 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// How n-grams are left out.
+/// The criterion by which n-grams are removed.
 #[derive(Clone, Debug, PartialEq)]
 enum Prune {
+    /// Maximum count of removed n-grams, by order.
     Counts(Vec<u32>),
+    /// Maximum relative increase of the perplexity.
     Share(f64),
 }
 
@@ -92,7 +95,7 @@ impl FromStr for Prune {
         let counts: std::result::Result<Vec<u32>, _> =
             text.split(',').map(|count| count.trim().parse()).collect();
         match (counts, text.parse::<f64>()) {
-            // A single count is for all orders but the first.
+            // A single count applies to all orders but the first.
             (Ok(counts), _) if counts.len() == 1 => Ok(Prune::Counts(vec![0, counts[0]])),
             (Ok(counts), _) => Ok(Prune::Counts(counts)),
             (_, Ok(share)) if share > 0.0 && share < 1.0 => Ok(Prune::Share(share)),
@@ -114,7 +117,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         None => {
             let (vocabulary, estimator) = count(args)?;
             match args.out.as_deref().filter(|out| is_arpa(out) && !args.changes_model()) {
-                // Nothing needs the model in memory.
+                // The model need not be held in memory.
                 Some(out) => return write_arpa_at_once(args, &vocabulary, estimator, out),
                 None => {
                     let mut builder = TrieBuilder::default();
@@ -158,7 +161,8 @@ impl Args {
         }
         let path = Path::new(limit);
         let text = std::fs::read_to_string(path).map_err(|e| {
-            io_error(Stage::Text, path, e).hint("--vocabulary takes a number, or a file with a word a line")
+            io_error(Stage::Text, path, e)
+                .hint("--vocabulary expects a number, or a file with a word on each line")
         })?;
         Ok(VocabularyLimit::Words(text.split_whitespace().map(String::from).collect()))
     }
@@ -178,7 +182,7 @@ fn count(args: &Args) -> Result<(Vocabulary, Estimator)> {
     }
     bar.finish_and_clear();
     say(&format!(
-        "{} sentences, {} words, {} different ones",
+        "{} sentences, {} words, {} distinct words",
         text.num_sentences(),
         text.num_words(),
         text.num_distinct()
@@ -186,7 +190,7 @@ fn count(args: &Args) -> Result<(Vocabulary, Estimator)> {
     text.count(&limit, &options)
 }
 
-/// A text and its name.
+/// Opens a text; returns its name too.
 fn open(path: &Path) -> Result<(&Path, BufReader<Box<dyn Read>>)> {
     let input: (&Path, Box<dyn Read>) = match path.to_str() {
         Some("-") => (Path::new("standard input"), Box::new(io::stdin())),
@@ -195,7 +199,7 @@ fn open(path: &Path) -> Result<(&Path, BufReader<Box<dyn Read>>)> {
     Ok((input.0, BufReader::with_capacity(1 << 18, input.1)))
 }
 
-/// Mixes with another model and prunes.
+/// Interpolates with another model and prunes.
 fn change(args: &Args, mut model: NgramModel) -> Result<NgramModel> {
     if let Some(other) = &args.interpolate {
         model = model.interpolate(&NgramModel::read(other)?, args.weight)?;
@@ -203,7 +207,7 @@ fn change(args: &Args, mut model: NgramModel) -> Result<NgramModel> {
     match &args.prune {
         Some(Prune::Share(share)) => model.trie = model.trie.prune(*share)?,
         Some(Prune::Counts(_)) if args.model.is_some() => {
-            let problem = "a model has no counts; expected a share for --prune, for example `1e-8`";
+            let problem = "an existing model has no counts; expected a share for --prune, for example `1e-8`";
             return Err(Error::new(Stage::Usage, problem));
         }
         _ => {}
@@ -225,7 +229,7 @@ fn write(model: &NgramModel, out: &Path) -> Result<()> {
     file.commit().map_err(failed)
 }
 
-/// Writes ARPA as the model is estimated, without ever having all of it.
+/// Writes an ARPA file while the model is estimated, without holding it in memory.
 fn write_arpa_at_once(
     args: &Args,
     vocabulary: &Vocabulary,
@@ -245,7 +249,7 @@ fn measure(args: &Args, model: &NgramModel, test: &Path) -> Result<Perplexity> {
     if args.raw { model.perplexity(name, input) } else { model.perplexity_normalized(name, input) }
 }
 
-/// Prints what was made and how good it is.
+/// Prints the numbers of n-grams, and the perplexities.
 fn report(
     args: &Args,
     counts: &[u64],
@@ -254,7 +258,7 @@ fn report(
 ) -> std::result::Result<Outcome, Stop> {
     for (summary, order) in summaries.iter().zip(1..) {
         if summary.discounts.fallback {
-            say(&format!("too few {order}-grams to estimate discounts from: the usual ones are taken"));
+            say(&format!("too few {order}-grams to estimate discounts: default discounts are used"));
         }
     }
     let mut lines = Vec::new();

@@ -1,9 +1,10 @@
-//! The command line: one file a subcommand. Only here is printed, the environment read, and an
-//! exit code chosen: 0 done, 1 some input failed (the rest went through), 2 wrong usage, 130
-//! interrupted.
+//! The command line, with one file for each subcommand. Only this module prints, reads the environment and
+//! chooses the exit code: 0 for success, 1 if some input failed (the rest was processed), 2 for wrong usage,
+//! 130 if interrupted.
 
 mod align;
 mod average;
+mod data;
 mod endpoint;
 mod evaluate;
 mod export;
@@ -37,17 +38,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::{self, Error, Stage};
 
-/// A streaming speech recognizer that people train on their own recordings and carry as one
-/// ONNX file.
+/// A streaming speech recognizer that you train on your own recordings and use as one ONNX file.
 #[derive(Debug, Parser)]
 #[command(name = "hearken", disable_version_flag = true, arg_required_else_help = true)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
-    /// Print the version; with --verbose also what this build has, and its licenses.
+    /// Print the version; with --verbose also the features of this build, and the licenses.
     #[arg(short = 'V', long)]
     version: bool,
 
-    /// With --version: say more.
+    /// With --version: print details.
     #[arg(long, requires = "version")]
     verbose: bool,
 
@@ -55,46 +55,33 @@ struct Cli {
     command: Option<Command>,
 }
 
+// A comment of documentation here would replace that of the command's `Args`, and with it the long help.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print what is said in recordings.
     Transcribe(transcribe::Args),
-    // Described at its options, so that the long help has all of it.
     Align(Box<align::Args>),
-    /// Print what is said into the microphone, while it is said.
     Listen(listen::Args),
-    /// Measure error rates and speed on recordings whose text is known.
     Evaluate(evaluate::Args),
-    /// Learn a model from recordings.
     #[cfg(feature = "train")]
     Train(train::Args),
-    /// Write the mean of the weights of some models of one training.
+    Data(data::Args),
     Average(average::Args),
-    /// Write a model for another system.
     Export(export::Args),
-    /// Run a model file on every engine and compare.
     Verify(verify::Args),
-    /// Turn a foreign ONNX file into a model.
     Import(import::Args),
-    /// Run a speech recognition server (WebSocket, HTTP, browser page).
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
-    /// Describe a model file.
     Inspect(inspect::Args),
-    /// Make a language model of texts.
     Lm(Box<lm::Args>),
-    /// Check files of phrases.
     Phrases(Box<phrases::Args>),
-    /// Print how words are said.
     Pronounce(Box<pronounce::Args>),
-    /// Write manual pages and shell completions.
     Generate(generate::Args),
 }
 
-/// Why a command ended early.
+/// The reason why a command ended early.
 #[derive(Debug)]
 enum Stop {
-    /// Whoever read our output has left: no error.
+    /// The reader of standard output has closed it, which is not an error.
     BrokenPipe,
     Failed(Error),
 }
@@ -106,7 +93,7 @@ impl From<Error> for Stop {
 }
 
 impl Stop {
-    /// A failure to write results to `name`.
+    /// Maps a failure to write results to `name`.
     fn output(name: &Path, error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Stop::BrokenPipe
@@ -116,29 +103,30 @@ impl Stop {
     }
 }
 
-/// Whether every input went through; the greater is what counts of two.
+/// The result of a command that was not ended by an error; in order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
+    /// Exit code 0.
     Done,
+    /// Some input failed: exit code 1.
     SomeFailed,
-    /// The user ended it with Ctrl-C. Exit code 130.
+    /// Ended by Ctrl-C or a signal: exit code 130.
     Interrupted,
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command line of the process; returns its exit code.
 pub fn run() -> ExitCode {
     crate::error::print_no_caught_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are results; all else is wrong usage. A reader that has left
-            // does not matter to either.
+            // Help is a result, everything else is wrong usage. A closed pipe is no error for either.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
     let Some(command) = cli.command else {
-        // Without a command and without --version the parser has shown the help.
+        // Without a command and without --version the parser has printed the help.
         return exit_code(version::run(cli.verbose));
     };
     exit_code(match command {
@@ -148,6 +136,7 @@ pub fn run() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Average(args) => average::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
@@ -176,17 +165,36 @@ fn exit_code(result: Result<Outcome, Stop>) -> ExitCode {
 
 /// Prints an error on standard error.
 fn complain(error: &Error) {
-    say(&error.to_string());
+    say(&with_options(error).to_string());
 }
 
-/// Prints a line for the user on standard error.
+/// The error with the program's options in place of the library's settings.
+fn with_options(error: &Error) -> Error {
+    error.clone().rename_remedy(option_for)
+}
+
+/// The option or command for a setting or function of the library that an error names as its remedy.
+fn option_for(remedy: &str) -> Option<&'static str> {
+    Some(match remedy {
+        "chunk_frames" => "--chunk-frames N",
+        "devices" => "hearken listen --list-devices",
+        "name" => "--name NAME",
+        "states" => "--state INPUT=OUTPUT",
+        "tokens" => "--tokens FILE",
+        "verify" => "hearken verify MODEL",
+        "with_frontend" => "--with-frontend",
+        _ => return None,
+    })
+}
+
+/// Prints a line on standard error, with the program's name.
 fn say(line: &str) {
     use std::io::Write;
-    // The user may have closed it.
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "hearken: {}", crate::output::printable(line));
 }
 
-/// A bar of progress on a terminal; hidden elsewhere.
+/// Creates a progress bar, hidden if standard error is not a terminal.
 fn progress(template: &str, length: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! The options that choose model, engine and chunk, alike in all commands.
+//! The options for the model, its words, the engine and the chunk length, shared by all commands.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,34 +13,54 @@ use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
-use crate::recognizer::{LanguageOptions, PhraseOptions, Recognizer};
+use crate::recognizer::{Embedded, HotwordOptions, LanguageOptions, PhraseOptions, Recognizer};
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 use crate::units::ms_to_samples;
 
-/// Which network, and what runs it.
+/// Where a model comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ModelSource<'a> {
+    /// A model inside the program.
+    Embedded(Embedded),
+    /// A file or a folder.
+    Path(&'a Path),
+}
+
+impl<'a> ModelSource<'a> {
+    /// The model of a path, or the embedded model of that name unless a file has the name.
+    pub fn of(model: Option<&'a Path>, default: Embedded) -> Self {
+        let Some(path) = model else { return Self::Embedded(default) };
+        let inside = Embedded::ALL.into_iter().find(|model| path.as_os_str() == model.name());
+        match inside.filter(|_| !path.exists()) {
+            Some(model) => Self::Embedded(model),
+            None => Self::Path(path),
+        }
+    }
+}
+
+/// The options for the network and the engine.
 #[derive(Debug, clap::Args)]
 pub(super) struct NetworkChoice {
-    /// The model: hearken's own, a folder of sherpa-onnx, or a foreign ONNX file with
-    /// states; without it the digits model inside the program.
+    /// Model file of hearken, foreign ONNX file with states, folder of a sherpa-onnx model, or the embedded model
+    /// `digits` or `english` [default: english with `--phrases` or `--lm`, else digits].
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
 
-    /// What runs the network; without it hearken's own models run natively, foreign ones on ort or
-    /// tract.
+    /// Engine that runs the network [default: native for hearken's own models, ort or tract for foreign ones].
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<EngineKind>,
 
-    /// The tokens of a foreign model; without it `tokens.txt` beside it.
+    /// Tokens of a foreign model [default: `tokens.txt` in the folder of the model].
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
 
-    /// A state of a foreign model: its input and the output that answers it. Several may be given.
+    /// Input and output of a state of a foreign model; may be repeated [default: found in the file].
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     pub states: Vec<(String, String)>,
 }
 
-/// Which model, and for which words.
+/// The options for the model and its words.
 #[derive(Debug, clap::Args)]
 pub(super) struct ModelChoice {
     #[command(flatten)]
@@ -55,64 +75,104 @@ pub(super) struct ModelChoice {
     pub numbers: Numbers,
 }
 
-/// Which words are recognized in place of the model's own.
+/// The options for the words that are recognized in place of the model's own.
 #[derive(Debug, clap::Args)]
 struct LanguageChoice {
-    /// An n-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the
-    /// model's own; with `--lexicon`, and a model whose tokens are phones.
-    #[arg(long, value_name = "FILE", requires = "lexicon", group = "vocabulary")]
+    /// N-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the model's
+    /// own; requires a model whose tokens are phones [default with --model english: the embedded one].
+    #[arg(long, value_name = "FILE", group = "vocabulary")]
     lm: Option<PathBuf>,
 
-    /// Phrases, a line each (docs/words.md): they are recognized, in place of the model's own words, and nothing
-    /// else; with a model whose tokens are the phones of English.
+    /// File of phrases (docs/words.md): only these are recognized, in place of the model's own words; requires a
+    /// model whose tokens are the phones of English.
     #[arg(long, value_name = "FILE", group = "vocabulary")]
     phrases: Option<PathBuf>,
 
-    /// How the words of `--lm` are said, a line each: `WORD  P R O N`, as in the CMU Pronouncing
-    /// Dictionary. With `--phrases`: your own words, which go before the English inside the program.
-    #[arg(long, value_name = "FILE", requires = "vocabulary")]
+    /// File of words and phrases to prefer (docs/words.md), with `--lm` or the words of the model itself. A file of
+    /// `--phrases` has weights instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "phrases")]
+    hotwords: Option<PathBuf>,
+
+    /// Reward of each word of the hotwords, nats: a larger value finds them more often, also where they were not spoken.
+    #[arg(long, value_name = "NATS", requires = "hotwords", default_value_t = HotwordOptions::SCORE)]
+    hotwords_score: f32,
+
+    /// File of pronunciations, a line each: `WORD  P R O N`, as in the CMU Pronouncing Dictionary. It takes precedence
+    /// over the embedded English.
+    #[arg(long, value_name = "FILE")]
     lexicon: Option<PathBuf>,
 
-    /// How much the language model counts beside the network.
-    #[arg(long, value_name = "NUMBER", requires = "lm", allow_hyphen_values = true)]
+    /// Language-model scale: weight of the language model relative to the acoustic scores [default: 0.8].
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     lm_scale: Option<f32>,
 
-    /// What each word costs beside what the language model says, nats; below 0 there are more words.
-    #[arg(long, value_name = "NATS", requires = "vocabulary", allow_hyphen_values = true)]
+    /// Word insertion penalty, nats: a negative value favors more words [default: 1 with --lm, 0 with --phrases].
+    #[arg(long, value_name = "NATS", allow_hyphen_values = true)]
     word_cost: Option<f32>,
 
-    /// What is added to the log-probability of the blank, nats; below 0 less is left out.
-    #[arg(long, value_name = "NATS", requires = "vocabulary", allow_hyphen_values = true)]
+    /// Bias added to the log-probability of the blank, nats: a negative value, a blank penalty, reduces deletions
+    /// [default: -2 with --lm, -4 with --phrases].
+    #[arg(long, value_name = "NATS", allow_hyphen_values = true)]
     blank_bias: Option<f32>,
 
-    /// How far behind the best way to read the sound others are followed, nats: more finds more, and takes longer.
-    #[arg(long, value_name = "NATS", requires = "vocabulary")]
+    /// Beam width, nats: hypotheses whose score is worse than the best one's by more than this are pruned; a wider
+    /// beam is more accurate and slower [default: 12 with --lm, 40 with --phrases].
+    #[arg(long, value_name = "NATS")]
     beam: Option<f32>,
 
-    /// How many ways to read the sound are followed at most.
-    #[arg(long, value_name = "N", requires = "vocabulary", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Maximum number of active hypotheses [default: 2000 with --lm, 5000 with --phrases].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_active: Option<u32>,
 
-    /// With `--phrases`: what it costs to take a stretch of speech for something else, nats.
+    /// With `--phrases`: penalty for recognizing a stretch of speech as other than the phrases, nats [default: 8].
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_speech_cost: Option<f32>,
 
-    /// With `--phrases`: what each phone of such speech costs, nats; more takes more for phrases.
+    /// With `--phrases`: penalty for each phone of other speech, nats; a larger value accepts more speech as phrases
+    /// [default: 1.6].
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_phone_cost: Option<f32>,
 }
 
 impl LanguageChoice {
-    /// The recognizer for the words that were chosen, if they were.
-    fn apply(&self, recognizer: Recognizer) -> Result<Recognizer> {
-        if let Some(language) = self.options() {
-            return recognizer.with_language_model(&language);
+    /// Returns the recognizer with the words of the options, or unchanged if none is given. The embedded model of
+    /// English has a language model too, which is used unless there are phrases.
+    fn apply(&self, recognizer: Recognizer, source: ModelSource<'_>) -> Result<Recognizer> {
+        let is_english = matches!(source, ModelSource::Embedded(Embedded::English));
+        if self.lm.is_some() || is_english && self.phrases.is_none() {
+            return recognizer.with_language_model(&self.options());
         }
-        let Some(path) = &self.phrases else { return Ok(recognizer) };
+        let Some(path) = &self.phrases else {
+            self.check_unused()?;
+            return match self.hotwords() {
+                Some(hotwords) => recognizer.with_hotwords(&hotwords, self.lexicon.as_deref()),
+                None => Ok(recognizer),
+            };
+        };
         let phrases = Phrases::read(path)?;
         phrases.warnings().iter().for_each(|warning| super::say(&format!("warning: {warning}")));
         let pronouncer = pronounce::open(None, self.lexicon.as_deref())?;
         recognizer.with_phrases(phrases, &pronouncer, &self.phrase_options())
+    }
+
+    /// Refuses options that have no effect with the words of the model itself.
+    fn check_unused(&self) -> Result<()> {
+        let given = [
+            ("--lexicon", self.lexicon.is_some() && self.hotwords.is_none()),
+            ("--lm-scale", self.lm_scale.is_some()),
+            ("--word-cost", self.word_cost.is_some()),
+            ("--blank-bias", self.blank_bias.is_some()),
+            ("--beam", self.beam.is_some()),
+            ("--max-active", self.max_active.is_some()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((option, _)) => {
+                let problem =
+                    format!("`{option}` has no effect without `--lm`, `--phrases` or `--model english`");
+                Err(Error::new(Stage::Usage, problem))
+            }
+        }
     }
 
     fn phrase_options(&self) -> PhraseOptions {
@@ -133,15 +193,21 @@ impl LanguageChoice {
         }
     }
 
-    fn options(&self) -> Option<LanguageOptions> {
-        let defaults = LanguageOptions::new(self.lm.as_ref()?, self.lexicon.as_ref()?);
+    fn options(&self) -> LanguageOptions {
+        let defaults = self.lm.as_ref().map_or_else(LanguageOptions::english, LanguageOptions::new);
         let weights = NgramWeights {
             scale: self.lm_scale.unwrap_or(defaults.weights.scale),
             word_cost: self.word_cost.unwrap_or(defaults.weights.word_cost),
         };
         let beam = self.beam(defaults.beam);
         let blank_bias = self.blank_bias.unwrap_or(defaults.blank_bias);
-        Some(LanguageOptions { weights, blank_bias, beam, ..defaults })
+        let (lexicon, hotwords) = (self.lexicon.clone(), self.hotwords());
+        LanguageOptions { lexicon, hotwords, weights, blank_bias, beam, ..defaults }
+    }
+
+    fn hotwords(&self) -> Option<HotwordOptions> {
+        let score = self.hotwords_score;
+        self.hotwords.as_ref().map(|file| HotwordOptions { score, ..HotwordOptions::new(file) })
     }
 }
 
@@ -150,34 +216,46 @@ pub(super) struct ModelArgs {
     #[command(flatten)]
     choice: ModelChoice,
 
-    /// Milliseconds of audio that are processed at a time.
+    /// Length of the audio that is processed at a time, milliseconds.
     #[arg(long, default_value_t = DEFAULT_CHUNK_MS, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub chunk_ms: u32,
 }
 
 impl ModelChoice {
-    /// Opens the model, for the words of a language model where one is given.
+    /// Opens the model, with the words of the options.
     pub fn open(&self) -> Result<Recognizer> {
-        let recognizer = self.language.apply(self.network.open()?)?.with_numbers(self.numbers);
+        let (source, default) = (self.source(), self.default_model());
+        let recognizer = self.language.apply(self.network.open(default)?, source)?.with_numbers(self.numbers);
         recognizer.notes().iter().for_each(|note| print_note(note));
         Ok(recognizer)
+    }
+
+    /// Where the model comes from.
+    pub fn source(&self) -> ModelSource<'_> {
+        ModelSource::of(self.network.model.as_deref(), self.default_model())
+    }
+
+    /// The embedded model unless a model is named: words that the user brings need a model of phones.
+    fn default_model(&self) -> Embedded {
+        let brings_words = self.language.lm.is_some() || self.language.phrases.is_some();
+        if brings_words { Embedded::English } else { Embedded::Digits }
     }
 }
 
 impl NetworkChoice {
     /// Opens the model, for its own words.
-    pub fn open(&self) -> Result<Recognizer> {
+    pub fn open(&self, default: Embedded) -> Result<Recognizer> {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
-        match &self.model {
-            Some(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
-            None if self.tokens.is_some() || !self.states.is_empty() => {
+        match ModelSource::of(self.model.as_deref(), default) {
+            ModelSource::Path(path) => Recognizer::open_any(path, kind, self.tokens.as_deref(), &options),
+            ModelSource::Embedded(_) if self.tokens.is_some() || !self.states.is_empty() => {
                 let option = if self.tokens.is_some() { "--tokens" } else { "--state" };
                 let problem = format!("`{option}` has no effect without a foreign `--model`");
                 Err(Error::new(Stage::Usage, problem))
             }
-            None => Recognizer::embedded(kind.unwrap_or_default(), &options),
+            ModelSource::Embedded(model) => Recognizer::embedded(model, kind.unwrap_or_default(), &options),
         }
     }
 }
@@ -188,14 +266,14 @@ impl ModelArgs {
         self.choice.open()
     }
 
-    /// What transcripts depend on, by option; chunks do not change them.
+    /// The settings that transcripts depend on, by option; the chunk length does not change them.
     pub fn settings(&self) -> BTreeMap<String, String> {
         let ModelChoice { network: NetworkChoice { model, engine, tokens, states }, language, numbers } =
             &self.choice;
         let file = |path: &Option<PathBuf>| match path {
             None => "not given".into(),
             Some(path) => {
-                // Another file under the same name is another model.
+                // A file that was replaced under the same name is another model.
                 let stamp = std::fs::metadata(path).ok().map(|m| (m.len(), m.modified().ok()));
                 let changed =
                     stamp.and_then(|(bytes, time)| Some((bytes, time?.duration_since(UNIX_EPOCH).ok()?)));
@@ -212,6 +290,8 @@ impl ModelArgs {
             ("--phrases".into(), file(&language.phrases)),
             ("--lexicon".into(), file(&language.lexicon)),
             ("--numbers".into(), numbers.name().into()),
+            ("--hotwords".into(), file(&language.hotwords)),
+            ("--hotwords-score".into(), language.hotwords_score.to_string()),
             ("--other-speech-cost".into(), format!("{:?}", language.other_speech_cost)),
             ("--other-phone-cost".into(), format!("{:?}", language.other_phone_cost)),
             ("--lm-scale".into(), format!("{:?}", language.lm_scale)),
@@ -227,18 +307,18 @@ impl ModelArgs {
         self.choice.numbers
     }
 
-    /// The name of the engine that was asked for.
+    /// The name of the requested engine.
     pub fn engine_name(&self) -> &str {
         self.choice.network.engine.unwrap_or_default().name()
     }
 
-    /// Samples of a chunk.
+    /// Number of samples in a chunk.
     pub fn chunk_samples(&self, recognizer: &Recognizer) -> usize {
         ms_to_samples(self.chunk_ms, recognizer.sample_rate()).max(1)
     }
 }
 
-/// Reads a model of hearken's own; of what hearken exported for others it is told how to come back.
+/// Reads a model of hearken's own; the error for an exported file says how to import it.
 pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
     let file = OnnxFile::read(path)?;
     onnx::load::read_model(&file).map_err(|error| match onnx::targets::target_of(&file) {
@@ -251,12 +331,12 @@ pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
     })
 }
 
-/// Tells what a user should know, on standard error.
+/// Prints a note on standard error.
 pub(super) fn print_note(note: &str) {
     super::say(&format!("note: {note}"));
 }
 
-/// Reads `IN=OUT`.
+/// Parses `IN=OUT`.
 pub(super) fn state_pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((input, output)) if !input.is_empty() && !output.is_empty() => Ok((input.into(), output.into())),
@@ -264,7 +344,7 @@ pub(super) fn state_pair(text: &str) -> std::result::Result<(String, String), St
     }
 }
 
-/// Where the environment says that onnxruntime may be.
+/// The options of engines, with the folders in which onnxruntime's library is searched.
 pub(super) fn engine_options() -> EngineOptions {
     let folder = |name: &str| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = folder("HOME").map(|home| home.join(".local"));

@@ -12,7 +12,7 @@ use crate::text::normalize;
 use crate::text::phrases::{AlikeReport, Example, Match, Phrases, SpokenWords};
 use crate::text::pronunciation::{Pronunciation, Source};
 
-/// Check files of phrases.
+/// Check a file of phrases.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -24,12 +24,12 @@ enum PhrasesCommand {
     Check(CheckArgs),
 }
 
-/// Print what a file of phrases allows to be said, and what may go wrong with it.
+/// Print which sentences a file of phrases allows, and what may be wrong with it.
 ///
-/// A line is a phrase: `turn (on|off) [the] {room} light[s]`, with `{room} = kitchen | living room` in a
-/// line of its own. Vosk's JSON lists, Home Assistant's sentences in YAML, and JSGF are read too. Printed
-/// are the number of sentences, the words whose pronunciations are not from a dictionary, and sentences that
-/// mean different things and sound alike.
+/// Each line is a phrase, such as `turn (on|off) [the] {room} light[s]`, or a definition, such as
+/// `{room} = kitchen | living room`. Vosk's JSON lists, Home Assistant's sentences in YAML, and JSGF are read too.
+/// Prints the number of sentences, the words whose pronunciations are not from a dictionary, and sentences that
+/// sound alike but have different meanings.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hearken phrases check lamps.txt
@@ -37,26 +37,27 @@ enum PhrasesCommand {
   hearken phrases check lamps.txt --svg lamps.svg
   hearken phrases check sentences.yaml --lexicon names.txt")]
 struct CheckArgs {
-    /// The file: `.json` is a list, `.yaml` Home Assistant's sentences, and `#JSGF` begins a grammar.
+    /// File of phrases; `.json` is a list of Vosk's, `.yaml` has Home Assistant's sentences, and a file that begins
+    /// with `#JSGF` is a grammar.
     file: PathBuf,
 
-    /// Print N random sentences, with their intents and slots.
+    /// Number of random sentences to print, with their intents and slots.
     #[arg(long, value_name = "N", default_value_t = 0)]
     examples: usize,
 
-    /// Seed of --examples: the same seed brings the same sentences.
+    /// Seed of --examples: the same seed gives the same sentences.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "examples")]
     seed: u64,
 
-    /// Draw the phrases into a picture.
+    /// Write a diagram of the phrases to this file, as SVG.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 
-    /// Your own words: a line each, `word  P R O N`; they go before all others.
+    /// Pronunciations of your own words, a line `word  P R O N` for each; they take precedence over all others.
     #[arg(long, value_name = "FILE")]
     lexicon: Option<PathBuf>,
 
-    /// A file of `hearken pronounce --train` in the place of the English inside the program.
+    /// File of `hearken pronounce --train`, in place of the embedded English pronunciations.
     #[arg(long, value_name = "FILE")]
     pronunciations: Option<PathBuf>,
 
@@ -93,7 +94,7 @@ fn check(args: &CheckArgs) -> std::result::Result<Outcome, Stop> {
     Ok(if words.missing.is_empty() { Outcome::Done } else { Outcome::SomeFailed })
 }
 
-/// The words whose first pronunciation is not from a dictionary.
+/// The words whose first pronunciation is not from a dictionary, with that pronunciation.
 fn unsure<'a>(
     phrases: &'a Phrases,
     words: &'a SpokenWords,
@@ -103,7 +104,7 @@ fn unsure<'a>(
     first.filter(|(_, way)| !matches!(way.source, Source::User | Source::Dictionary))
 }
 
-/// Pairs that sound alike and are printed; there may be very many.
+/// Maximum number of printed pairs of sentences that sound alike.
 const SHOWN: usize = 20;
 
 fn as_text(
@@ -135,18 +136,18 @@ fn as_text(
         .collect();
     if !unsure.is_empty() {
         lines.push(
-            "words that no dictionary has (put a line that is wrong into a file for --lexicon, corrected):"
+            "words in no dictionary (to correct a pronunciation, put its corrected line into a file for --lexicon):"
                 .into(),
         );
         lines.extend(unsure);
     }
     if !alike.pairs.is_empty() {
-        lines.push("sentences that mean different things and sound alike:".into());
+        lines.push("sentences that sound alike but have different meanings:".into());
         for pair in alike.pairs.iter().take(SHOWN) {
             let difference = match pair.distance {
                 0.0 => "the same sounds".to_string(),
-                distance if distance < 1.0 => "a like sound in one place".into(),
-                _ => "one other sound, or two like ones".into(),
+                distance if distance < 1.0 => "they differ by a similar sound".into(),
+                _ => "they differ by one sound, or by two similar ones".into(),
             };
             let [a, b] = pair.sentences.each_ref().map(|text| printable(text));
             lines.push(format!("  \"{a}\" and \"{b}\": {difference}"));
@@ -156,7 +157,7 @@ fn as_text(
         }
     }
     if alike.cut_short {
-        lines.push("not all sentences were compared with each other: there are too many".into());
+        lines.push("not all sentences were compared: there are too many".into());
     }
     if !examples.is_empty() {
         lines.push("for example:".into());
@@ -165,7 +166,7 @@ fn as_text(
     lines.join("\n") + "\n"
 }
 
-/// A sentence, what is written where that is something else, and what it means.
+/// Formats a sentence with its written form, if that differs, its intent and its slots.
 fn example_text(example: &Example) -> String {
     let Example { said, meaning } = example;
     let mut text = said.clone();
@@ -214,12 +215,12 @@ fn as_json(phrases: &Phrases, words: &SpokenWords, alike: &AlikeReport, examples
     })
 }
 
-/// A number of things.
+/// A number with a noun in the singular or plural.
 fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A number of sentences in words.
+/// Formats a number of sentences; `None` stands for sentences without a maximum length.
 fn sentences(count: Option<f64>) -> String {
     match count {
         None => "sentences of any length".into(),

@@ -11,47 +11,48 @@ use crate::output::printable;
 use crate::text::pronunciation::g2p::TrainOptions;
 use crate::text::pronunciation::{Pronouncer, Pronunciation, Pronunciations, Source};
 
-/// Print how words are said, or learn it from a dictionary.
+/// Print the pronunciations of words, or learn pronunciations from a dictionary.
 ///
-/// A line is a word, its phones in the alphabet of the CMU Pronouncing Dictionary, and where they come
-/// from: `user` (your own lines), `dictionary`, `derived` (from known words: endings, hyphens, other
-/// spellings), `spelled` (letter by letter), or `guessed` with the probability of the guess. The lines
-/// can be copied into a dictionary of your own, and corrected there.
+/// Each line has a word, its phones in the alphabet of the CMU Pronouncing Dictionary, and their source: `user`
+/// (your own lines), `dictionary`, `derived` (from known words: endings, hyphens, other spellings), `spelled`
+/// (letter by letter), or `guessed` with the probability of the guess. Lines can be copied to a file of your own,
+/// corrected, and used by --lexicon.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hearken pronounce gruyere covid19 NASA
   hearken pronounce --lexicon mine.txt kubernetes
   hearken pronounce --train cmudict.txt -o english.pron")]
 pub(super) struct Args {
-    /// Words.
+    /// Words to pronounce.
     #[arg(value_name = "WORD", required_unless_present = "train")]
     words: Vec<String>,
 
-    /// Your own words: a line each, `word  P R O N`; they go before all others.
+    /// Pronunciations of your own words, a line `word  P R O N` for each; they take precedence over all others.
     #[arg(long, value_name = "FILE")]
     lexicon: Option<PathBuf>,
 
-    /// A file of `--train` in the place of the English inside the program.
+    /// File of `--train`, in place of the embedded English pronunciations.
     #[arg(long, value_name = "FILE")]
     pronunciations: Option<PathBuf>,
 
-    /// Guesses that are printed for a word, at most.
+    /// Maximum number of guesses that are printed for a word.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=50))]
     nbest: u8,
 
-    /// Print one JSON object a pronunciation.
+    /// Print one JSON object for each pronunciation.
     #[arg(long)]
     json: bool,
 
-    /// Learn from a dictionary instead: `word  P R O N` a line, as in the CMU Pronouncing Dictionary.
+    /// Learn from this dictionary instead: a line `word  P R O N` for each word, as in the CMU Pronouncing
+    /// Dictionary.
     #[arg(long, value_name = "DICTIONARY", requires = "out", conflicts_with_all = ["words", "lexicon", "pronunciations", "json", "nbest"])]
     train: Option<PathBuf>,
 
-    /// The file that --train writes: the dictionary, and what was learnt to guess other words.
+    /// Output file of --train: the dictionary, and the model that guesses other words.
     #[arg(short, long, value_name = "FILE", requires = "train")]
     out: Option<PathBuf>,
 
-    /// With --train: the number of letters that are seen together.
+    /// With --train: order of the model, the maximum length of its n-grams.
     #[arg(long, value_name = "N", default_value_t = 8, requires = "train", value_parser = clap::value_parser!(u8).range(2..=9))]
     order: u8,
 }
@@ -62,7 +63,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     }
     let mut pronouncer = open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;
     pronouncer.max_guesses = args.nbest.into();
-    // Each is shown with its probability.
+    // Unlikely guesses are printed too, with their probabilities.
     pronouncer.min_share = 0.0;
     let mut outcome = Outcome::Done;
     for word in &args.words {
@@ -77,7 +78,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     Ok(outcome)
 }
 
-/// What says words: a file, or the English inside the program; before it the user's own lines.
+/// Opens pronunciations: a file or the embedded English ones, and the user's own lines.
 pub(super) fn open(file: Option<&Path>, lexicon: Option<&Path>) -> Result<Pronouncer> {
     let pronouncer = match file {
         Some(file) => Pronouncer::read(file)?,
@@ -96,9 +97,9 @@ fn english() -> Result<Pronouncer> {
 
 #[cfg(not(feature = "english"))]
 fn english() -> Result<Pronouncer> {
-    let problem = "this program was built without English words; expected --pronunciations";
+    let problem = "this build has no English pronunciations; expected --pronunciations";
     Err(Error::new(Stage::Usage, problem)
-        .hint("`hearken pronounce --train` makes such a file from a dictionary"))
+        .hint("`hearken pronounce --train` writes such a file from a dictionary"))
 }
 
 fn print(args: &Args, word: &str, way: &Pronunciation) -> std::result::Result<(), Stop> {
@@ -117,7 +118,7 @@ fn print(args: &Args, word: &str, way: &Pronunciation) -> std::result::Result<()
 fn train(dictionary: &Path, out: &Path, order: usize) -> std::result::Result<Outcome, Stop> {
     let bytes = std::fs::read(dictionary).map_err(|e| io_error(Stage::Text, dictionary, e))?;
     let options = TrainOptions { order, ..TrainOptions::default() };
-    // Old dictionaries have a few words in Latin 1.
+    // Old dictionaries have a few words in Latin-1.
     let text = String::from_utf8_lossy(&bytes);
     let bar = super::progress("aligning letters with phones {bar:40} round {pos} of {len}", 0);
     let progress = |round: usize, rounds: usize| {

@@ -11,62 +11,65 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::endpoint::EndpointArgs;
-use super::model::ModelChoice;
+use super::model::{ModelChoice, ModelSource};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage};
 use crate::serve::{self, Access, Limits, Listeners, Options, SherpaFlavor, Tls};
 
-/// Run a speech recognition server: websockets as vosk-server and sherpa-onnx speak them, whole
-/// recordings by POST, and a page for the browser.
+/// Run a speech recognition server for clients of vosk-server, sherpa-onnx and OpenAI, with a web page.
+///
+/// One port serves websockets, uploads of recordings by HTTP, and the page; docs/serve.md describes the protocols.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: hearken serve --listen 127.0.0.1:2700\n         \
-                        then open http://127.0.0.1:2700/")]
+#[command(
+    after_help = "Example:\n  hearken serve --listen 127.0.0.1:2700    # then open http://127.0.0.1:2700/"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     model: ModelChoice,
 
-    /// The address to listen on; a port alone is on this computer only.
+    /// Address and port to listen on; a port without an address accepts connections from this computer only.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:2700", value_parser = listen_address)]
     listen: SocketAddr,
 
-    /// The file whose first line is the token that clients must send.
+    /// File whose first line is the token that clients must send.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// Listen on other addresses than loopback without a token.
+    /// Allow an address that other computers can reach, without a token.
     #[arg(long)]
     insecure: bool,
 
-    /// Pages of this origin may connect too (https://speech.example.org), and clients may use its
-    /// name for the server; `*` is all.
+    /// Origin, such as https://speech.example.org, whose web pages may connect, and whose host name clients may use
+    /// for this server; `*` is any origin; may be repeated.
     #[arg(long, value_name = "ORIGIN", value_parser = serve::origin::normalized)]
     allow_origin: Vec<String>,
 
-    /// The certificate (chain), PEM.
+    /// TLS certificate or certificate chain, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
-    /// The certificate's private key, PEM.
+    /// Private key of the certificate, PEM, not encrypted.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
-    /// Threads of the recognizer; by default as many as there are cores.
+    /// Number of threads of the recognizer [default: the number of CPU cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
-    /// Largest number of streams in one call of the network.
+    /// Maximum number of streams in one call of the network.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
 
-    /// Serve the Wyoming protocol too, for Home Assistant; its usual port is 10300.
+    /// Serve the Wyoming protocol, for Home Assistant, on this address too; the usual port is 10300.
     #[arg(long, value_name = "tcp://HOST:PORT", value_parser = wyoming_address)]
     wyoming: Option<SocketAddr>,
 
-    /// A language of the model, as `en`, for clients that choose by language; en for the digits model.
+    /// Language of the model, such as `en`, for clients that choose a server by language; may be repeated [default:
+    /// en for the embedded digits model].
     #[arg(long, value_name = "LANGUAGE")]
     language: Vec<String>,
 
-    /// How a sherpa-onnx client on `/` is answered: as by the C++ or the Python server.
+    /// Server of sherpa-onnx that is imitated for its clients on `/`: the C++ or the Python one.
     #[arg(long, value_name = "cpp|python", default_value = "cpp", value_parser = ["cpp", "python"])]
     sherpa_ending: String,
 
@@ -80,48 +83,48 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// Connections at a time.
+    /// Maximum number of open connections.
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
     max_connections: usize,
-    /// Streams at a time.
+    /// Maximum number of open streams, including uploads.
     #[arg(long, value_name = "N", default_value_t = Limits::default().streams)]
     max_streams: usize,
-    /// Streams at a time that may be sent the network's output and state.
+    /// Maximum number of open streams with traces: the network's output and state.
     #[arg(long, value_name = "N", default_value_t = Limits::default().traces)]
     max_traces: usize,
-    /// Bytes of a websocket message.
+    /// Maximum size of a websocket message, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
     max_message: usize,
-    /// Recordings that are transcribed at a time.
+    /// Maximum number of recordings that are transcribed at the same time.
     #[arg(long, value_name = "N", default_value_t = Limits::default().uploads)]
     max_uploads: usize,
-    /// Bytes of an uploaded recording.
+    /// Maximum size of an uploaded recording, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().upload_bytes)]
     max_upload: usize,
-    /// Seconds of audio in an uploaded recording.
+    /// Maximum length of an uploaded recording, seconds of audio.
     #[arg(long, value_name = "S", default_value_t = Limits::default().upload_seconds, value_parser = seconds)]
     max_upload_seconds: f64,
-    /// Seconds after which a client that sends nothing is closed.
+    /// Time after which a client that sends nothing is disconnected, seconds.
     #[arg(long, value_name = "S", default_value_t = Limits::default().idle.as_secs_f64(), value_parser = seconds)]
     idle_seconds: f64,
-    /// Seconds that a connection may last.
+    /// Maximum duration of a connection, seconds.
     #[arg(long, value_name = "S", default_value_t = Limits::default().total.as_secs_f64(), value_parser = seconds)]
     max_seconds: f64,
-    /// Seconds after which a client that reads nothing is disconnected.
+    /// Time after which a client that reads nothing is disconnected, seconds.
     #[arg(long, value_name = "S", default_value_t = Limits::default().write.as_secs_f64(), value_parser = seconds)]
     write_seconds: f64,
-    /// Seconds of a client's audio that may wait for the recognizer.
+    /// Maximum length of a client's audio that waits for the recognizer, seconds.
     #[arg(long, value_name = "S", default_value_t = Limits::default().buffered_seconds, value_parser = seconds)]
     buffer_seconds: f64,
-    /// New connections a second.
+    /// Maximum rate of new connections per second, on average; a burst may be twice as large.
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections_per_second, value_parser = seconds)]
     connect_rate: f64,
-    /// Seconds that open streams have to end when the server is stopped.
+    /// Maximum time for open streams to end when the server shuts down, seconds.
     #[arg(long, value_name = "S", default_value_t = Limits::default().drain.as_secs_f64(), value_parser = seconds)]
     drain_seconds: f64,
 }
 
-/// An address with a port; `localhost` and a port alone are this computer.
+/// Parses an address with a port; `localhost` and a port alone are the loopback address.
 fn listen_address(text: &str) -> std::result::Result<SocketAddr, String> {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
     let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -132,7 +135,7 @@ fn listen_address(text: &str) -> std::result::Result<SocketAddr, String> {
         return Ok(here(port));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Err(format!("expected a port too: {}", SocketAddr::new(ip, 2700)));
+        return Err(format!("expected an address with a port, such as {}", SocketAddr::new(ip, 2700)));
     }
     let (host, port) = text.rsplit_once(':').unwrap_or((text, "2700"));
     let Ok(port) = port.parse::<u16>() else {
@@ -140,23 +143,23 @@ fn listen_address(text: &str) -> std::result::Result<SocketAddr, String> {
     };
     match host {
         "localhost" => Ok(here(port)),
-        // Elsewhere it means all addresses; here those have to be asked for.
+        // Other programs listen on all addresses then; here that must be explicit.
         "" | "*" => {
-            Err(format!("write 127.0.0.1:{port} for this computer only, 0.0.0.0:{port} for all addresses"))
+            Err(format!("use 127.0.0.1:{port} for this computer only, or 0.0.0.0:{port} for all addresses"))
         }
-        _ if host.parse::<Ipv6Addr>().is_ok() => Err(format!("write [{host}]:{port}")),
-        _ => Err(format!("expected an address of this computer in numbers, as in 127.0.0.1:{port}")),
+        _ if host.parse::<Ipv6Addr>().is_ok() => Err(format!("use [{host}]:{port}")),
+        _ => Err(format!("expected a numeric IP address of this computer, such as 127.0.0.1:{port}")),
     }
 }
 
-/// An address as Wyoming's programs write it.
+/// Parses an address in the form of other Wyoming programs.
 fn wyoming_address(text: &str) -> std::result::Result<SocketAddr, String> {
     let address =
-        text.strip_prefix("tcp://").ok_or("expected tcp://HOST:PORT, as in tcp://127.0.0.1:10300")?;
+        text.strip_prefix("tcp://").ok_or("expected tcp://HOST:PORT, such as tcp://127.0.0.1:10300")?;
     listen_address(address)
 }
 
-/// A positive number of a size that durations can have.
+/// Parses a positive number that fits a duration.
 fn seconds(text: &str) -> std::result::Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
     if value > 0.0 && value <= 1e9 { Ok(value) } else { Err("expected a number above 0".into()) }
@@ -165,7 +168,7 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
 impl LimitArgs {
     fn limits(&self) -> Limits {
         Limits {
-            // What a semaphore can count.
+            // Within the range of tokio's semaphores.
             connections: self.max_connections.min(1 << 20),
             streams: self.max_streams.min(1 << 20),
             traces: self.max_traces.min(1 << 20),
@@ -188,36 +191,38 @@ fn failed(problem: impl Into<String>) -> Error {
     Error::new(Stage::Serve, problem)
 }
 
-/// A line for the server's operator; standard error may be closed.
+/// Writes a log line.
 fn say(line: &str) {
+    // Standard error may be closed.
     let _ = writeln!(std::io::stderr(), "hearken: {line}");
 }
 
 /// Size of a socket's send buffer, bytes.
 const SEND_BUFFER: u32 = 128 << 10;
-/// Connections that may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let token = args.token_file.as_deref().map(read_token).transpose()?;
     if !args.listen.ip().is_loopback() && token.is_none() && !args.insecure {
-        let problem = format!("{} is reached from outside, and no token is asked for", args.listen);
-        let hint = "set --token-file, or say --insecure";
+        let problem = format!("other computers can reach {}, and no token is required", args.listen);
+        let hint = "set --token-file, or --insecure to allow it";
         return Err(Error::new(Stage::Usage, problem).hint(hint).into());
     }
     if let Some(address) = args.wyoming.filter(|address| !address.ip().is_loopback() && !args.insecure) {
-        let problem = format!("{address} is reached from outside, and the Wyoming protocol knows no token");
-        return Err(Error::new(Stage::Usage, problem).hint("say --insecure, behind a firewall").into());
+        let problem = format!("other computers can reach {address}, and the Wyoming protocol has no token");
+        let hint = "--insecure allows it, for a server behind a firewall";
+        return Err(Error::new(Stage::Usage, problem).hint(hint).into());
     }
-    let languages = match &args.model.network.model {
+    let languages = match args.model.source() {
         _ if !args.language.is_empty() => args.language.clone(),
-        None => vec!["en".into()],
-        Some(_) if args.wyoming.is_some() => {
+        ModelSource::Embedded(_) => vec!["en".into()],
+        ModelSource::Path(_) if args.wyoming.is_some() => {
             let problem =
-                "Wyoming's clients choose a model by its language, which this model's file does not say";
-            return Err(Error::new(Stage::Usage, problem).hint("name it: --language en").into());
+                "Wyoming clients choose a server by language, and the language of this model is unknown";
+            return Err(Error::new(Stage::Usage, problem).hint("set it, for example: --language en").into());
         }
-        Some(_) => Vec::new(),
+        ModelSource::Path(_) => Vec::new(),
     };
     let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
     let tls = tls.map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
@@ -264,17 +269,17 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
             }
         }
     })?;
-    // A decoder that hangs in a recording must not keep the program.
+    // A decoder that hangs must not keep the process running.
     runtime.shutdown_background();
     Ok(outcome)
 }
 
-/// The signals that end the server; none of them is missed from when it is made.
+/// The signals that end the server; signals received after it is created are not lost.
 #[cfg(unix)]
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// `None` where the process was started to go on when its terminal closes.
+    /// `None` if the process was started with SIGHUP ignored.
     hangup: Option<Signal>,
 }
 
@@ -290,7 +295,7 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM, Ctrl-C, or the end of the terminal.
+    /// Waits for SIGTERM, SIGINT (Ctrl-C) or SIGHUP.
     async fn any(&mut self) {
         let hangup = async {
             match &mut self.hangup {
@@ -307,12 +312,12 @@ impl Signals {
     }
 }
 
-/// Whether the process was started with SIGHUP ignored, as `nohup` does; where the system says it.
+/// Whether the process was started with SIGHUP ignored, for example by `nohup`; known on Linux only.
 #[cfg(unix)]
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // A bit for each signal; SIGHUP is the first.
+    // A bit mask of signals, in which SIGHUP is the lowest bit.
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
@@ -330,7 +335,7 @@ impl Signals {
         self.interrupt().await;
     }
 
-    /// Waits for Ctrl-C. Where that is impossible, Ctrl-C ends the program as it does any.
+    /// Waits for Ctrl-C. If no handler can be installed, Ctrl-C ends the process.
     async fn interrupt(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
@@ -356,7 +361,8 @@ fn read_token(path: &std::path::Path) -> Result<String> {
     let token = text.lines().next().unwrap_or_default().trim();
     if token.len() < 16 {
         let problem = format!("expected a token of at least 16 characters, found {}", token.len());
-        return Err(Error::new(Stage::Serve, problem).in_file(path).hint("openssl rand -hex 24"));
+        let hint = "`openssl rand -hex 24` generates a token";
+        return Err(Error::new(Stage::Serve, problem).in_file(path).hint(hint));
     }
     if !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)) {
         let problem = "expected a token of letters, digits and -._~";
@@ -370,7 +376,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_understood_or_say_what_to_write() {
+    fn addresses_are_parsed_and_errors_suggest_a_valid_one() {
         for (text, expected) in [
             ("127.0.0.1:2700", "127.0.0.1:2700"),
             ("localhost:0", "127.0.0.1:0"),

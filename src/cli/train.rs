@@ -1,4 +1,4 @@
-//! `hearken train`: recordings to a model.
+//! `hearken train RECIPE`
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,42 +9,43 @@ use super::{Outcome, Stop};
 use crate::error::{Error, Stage};
 use crate::train::{Earlier, Options, Recipe, train};
 
-/// The arguments of `hearken train`.
+/// Train a model on recordings.
+///
+/// The run's folder then holds best.onnx (for --model), last.onnx, log.jsonl, checkpoint.bin and the one before it,
+/// and left_out.txt, a list of the recordings that were left out. Ctrl-C stops after the current update and writes a
+/// checkpoint (exit code 130); --resume continues from it.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  hearken train models/digits/recipe.toml --data recordings --out runs/digits\n\n\
-    The run's folder then holds best.onnx (for --model), last.onnx, log.jsonl, checkpoint.bin and\n\
-    the one before it, and left_out.txt, which names what could not be learnt from.\n\
-    Ctrl-C stops after the update under way with a checkpoint (exit code 130); --resume goes on."
+    after_help = "Example:\n  hearken train models/digits/recipe.toml --data recordings --out runs/digits"
 )]
 pub struct Args {
-    /// What to learn, from what, and how.
+    /// Recipe (TOML): the words, the data, the network and the settings of the training; see docs/train.md.
     recipe: PathBuf,
-    /// The folder that the recipe's manifests are relative to.
+    /// Folder of the data: the recipe's manifests are relative to it.
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
-    /// The run's folder.
+    /// Folder of the run [default: runs/ and the name of the recipe].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Threads that share each batch; by default one a core, or as many as the resumed run had.
+    /// Number of threads that share each batch [default: the number of CPU cores, or that of the resumed run].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Go on from the checkpoint in the run's folder.
+    /// Continue from the checkpoint in the run's folder.
     #[arg(long)]
     resume: bool,
-    /// With --resume: go on though the recipe, the seed or the number of threads has changed.
+    /// With --resume: continue although the recipe, the seed or the number of threads has changed.
     #[arg(long, requires = "resume")]
     accept_changes: bool,
-    /// Remove the training that is in the run's folder.
+    /// Remove an earlier training from the run's folder.
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// Start from the weights of this model; the recipe may have more layers, on top of its own.
+    /// Initialize from the weights of this model; the recipe may have more layers, on top of the model's.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
-    /// End after this many updates in all, to go on later.
+    /// Stop after this number of updates in total; --resume continues later.
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<u64>,
-    /// Use this seed instead of the recipe's.
+    /// Random seed, in place of the recipe's.
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
 }
@@ -82,7 +83,7 @@ impl Args {
     }
 }
 
-/// Runs `hearken train`.
+/// Runs the command; prints the path of the best model.
 pub fn run(args: &Args) -> Result<Outcome, Stop> {
     if args.threads.is_some_and(|threads| threads == 0 || threads > 1024) {
         return Err(Error::new(Stage::Usage, "--threads: expected 1 to 1024").into());

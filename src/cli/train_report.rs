@@ -1,4 +1,4 @@
-//! What `hearken train` shows as it goes: a bar on a terminal, lines elsewhere.
+//! The progress report of `hearken train`: a progress bar on a terminal, lines otherwise.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,21 +8,21 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::output::printable;
 use crate::train::{Ended, LEFT_OUT, Progress, Scores, Start, Step};
 
-/// Recordings left out that are named where all can be read in the run's folder.
-const MOST_NAMED: usize = 5;
-/// Without a terminal something is said at least this often.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Maximum number of left-out recordings that are printed; the file in the run's folder lists all.
+const MAX_NAMED: usize = 5;
+/// Time without output after which a line is printed, without a terminal.
+const MAX_SILENCE: Duration = Duration::from_secs(20);
 
-/// Shows a run on standard error.
+/// Reports a run on standard error.
 pub(super) struct TrainReport {
     bar: Option<ProgressBar>,
     left_out: Vec<String>,
-    /// When something was last said, where there is no terminal.
-    spoke: Instant,
+    /// When the last line was printed.
+    last_line: Instant,
 }
 
 impl TrainReport {
-    /// A report of a run that begins now.
+    /// Creates the report of a run that begins now.
     pub fn new() -> Self {
         let style = ProgressStyle::with_template("{prefix} [{wide_bar}] {pos}/{len} {eta} left  {msg}");
         let bar = std::io::stderr().is_terminal().then(|| {
@@ -32,10 +32,10 @@ impl TrainReport {
             }
             bar
         });
-        Self { bar, left_out: Vec::new(), spoke: Instant::now() }
+        Self { bar, left_out: Vec::new(), last_line: Instant::now() }
     }
 
-    /// Shows one piece of news.
+    /// Reports a progress event.
     pub fn show(&mut self, progress: &Progress) {
         match progress {
             Progress::Loading(done, all) => self.at("reading recordings", *done as u64, *all as u64),
@@ -51,30 +51,31 @@ impl TrainReport {
         }
     }
 
-    /// Shows what was left out when a run fails before it begins: then no file names it.
+    /// Ends the report of a failed run. If it failed before it began, prints all left-out recordings, because
+    /// no file lists them.
     pub fn end(&mut self) {
         self.clear();
         self.show_left_out(usize::MAX);
     }
 
-    /// Says how to go on after Ctrl-C: with which command.
+    /// Ends the report of an interrupted run; `command` resumes it.
     pub fn stopped(&mut self, ended: &Ended, command: &str) {
         self.clear();
         self.line(&match ended.step {
             0 => "stopped before the first update".into(),
-            step => format!("stopped after update {step}; go on with: {command}"),
+            step => format!("stopped after update {step}; to continue: {command}"),
         });
     }
 
     fn started(&mut self, start: &Start) {
-        self.show_left_out(MOST_NAMED);
+        self.show_left_out(MAX_NAMED);
         let Start { parameters, recordings, hours, step, steps } = start;
         self.line(&format!(
             "{parameters} parameters; {recordings} recordings, {hours:.2} h; updates {step} to {steps}"
         ));
         self.line(
-            "loss: of a label (CTC), lower is better; gradient: its length before clipping; \
-             blank: share of steps at which nothing is written",
+            "loss: CTC loss per label, lower is better; gradient: its norm before clipping; \
+             blank: share of steps at which the blank is most likely",
         );
         if let Some(bar) = &self.bar {
             bar.reset_eta();
@@ -135,13 +136,13 @@ impl TrainReport {
         let step = ended.step;
         self.line(&match ended.best {
             Some((Some(score), at)) => format!("done after update {step}; best at {at} with {score:.4}"),
-            Some((None, at)) => format!("done after update {step}; best.onnx is of update {at}, unscored"),
+            Some((None, at)) => {
+                format!("done after update {step}; best.onnx is of update {at}, without a score")
+            }
             None => format!("done after update {step}"),
         });
         if ended.writes_nothing {
-            self.line(
-                "note: the best model writes nothing; see \"Signs, and what they mean\" in docs/train.md",
-            );
+            self.line("note: the best model writes nothing; see \"Problems and remedies\" in docs/train.md");
         }
     }
 
@@ -152,7 +153,7 @@ impl TrainReport {
         }
         match left_out.len().saturating_sub(most) {
             0 => {}
-            more => self.line(&format!("left out: {more} more; {LEFT_OUT} in the run's folder names all")),
+            more => self.line(&format!("left out: {more} more; {LEFT_OUT} in the run's folder lists all")),
         }
     }
 
@@ -169,10 +170,10 @@ impl TrainReport {
                 let _ = writeln!(std::io::stderr(), "{text}");
             }
         }
-        self.spoke = Instant::now();
+        self.last_line = Instant::now();
     }
 
-    /// Moves the bar, or says where it would be now and then.
+    /// Moves the bar; without a terminal, prints a line if none was printed for a while.
     fn at(&mut self, what: &'static str, done: u64, all: u64) {
         match &self.bar {
             Some(bar) => {
@@ -180,7 +181,7 @@ impl TrainReport {
                 bar.set_length(all);
                 bar.set_position(done);
             }
-            None if self.spoke.elapsed() >= PATIENCE => self.line(&format!("{what}: {done} of {all}")),
+            None if self.last_line.elapsed() >= MAX_SILENCE => self.line(&format!("{what}: {done} of {all}")),
             None => {}
         }
     }

@@ -1,5 +1,6 @@
 //! `hearken transcribe PATH…`
 
+mod explain;
 mod files;
 pub(super) mod inputs;
 mod journal;
@@ -19,6 +20,7 @@ use super::interrupt::Interrupt;
 use super::model::{ModelArgs, print_note};
 use super::{Outcome, Stop, complain, raw, say};
 use crate::audio::{Problems, RawFormat};
+use crate::decode::MAX_NBEST;
 use crate::error::{Error, Result, Stage};
 use crate::fs::AtomicFile;
 use crate::output::{Format, JsonWriter, TerminalWriter, TextWriter, WholeWriter, Writer};
@@ -58,6 +60,16 @@ pub(super) struct Args {
     /// With --json: print final results only.
     #[arg(long)]
     no_partials: bool,
+
+    /// Write the N most likely texts of each utterance as `alternatives`, with --json and --format json or jsonl; with
+    /// words of a lexicon, a language model or phrases.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
+    nbest: Option<u8>,
+
+    /// With --phrases: print on standard error, for speech that was rejected, the nearest phrase and how many nats it
+    /// was behind; --json then has alternatives.
+    #[arg(long, requires = "phrases")]
+    explain: bool,
 
     /// Format of the transcripts.
     #[arg(long, value_name = "FORMAT", default_value = "txt")]
@@ -125,10 +137,15 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let inputs = Inputs::find(&args.paths, args.raw.is_some());
     let place = place(args, &inputs)?;
     let partials = !args.no_partials;
-    let short = StreamOptions { partials, ..args.endpoint.stream_options(false)? };
+    let nbest = args.nbest.map_or(1, usize::from).max(if args.explain { explain::NBEST } else { 1 });
+    if args.nbest.is_some() && !args.json && !matches!(args.format, Format::Json | Format::Jsonl) {
+        let problem = "--nbest: alternatives are written by --json and by --format json or jsonl only";
+        return Err(Error::new(Stage::Usage, problem).into());
+    }
+    let short = StreamOptions { partials, nbest, ..args.endpoint.stream_options(false)? };
     let long = match short.endpoint {
         Some(_) => short.clone(),
-        None => StreamOptions { partials, ..args.endpoint.stream_options(true)? },
+        None => StreamOptions { partials, nbest, ..args.endpoint.stream_options(true)? },
     };
     inputs.errors.iter().for_each(complain);
     if inputs.list.is_empty() {
@@ -173,9 +190,12 @@ fn place<'a>(args: &'a Args, inputs: &Inputs) -> Result<Place<'a>> {
         file => Place::Stream(file.as_deref()),
     };
     match &place {
-        Place::Files(_) if args.json => wrong(
-            "--json prints events as they come; for a file per recording use --format jsonl or json".into(),
-        ),
+        Place::Files(_) if args.explain => {
+            wrong("--explain goes with transcripts on standard output or in one file".into())
+        }
+        Place::Files(_) if args.json => {
+            wrong("--json prints events as they come: for a file each there is --format jsonl or json".into())
+        }
         Place::Stream(_) if args.resume || args.overwrite => {
             let option = if args.resume { "--resume" } else { "--overwrite" };
             wrong(format!("{option} needs a file per recording: add --out DIR or --beside"))
@@ -343,6 +363,12 @@ fn write_recording(
                     reached = segment.end;
                 }
                 progress.suspend(|| writer.event(&name, &event))?;
+                if let Event::Final(segment) = &event
+                    && let Some(line) = explain::line(segment).filter(|_| job.args.explain)
+                {
+                    writer.clear()?;
+                    progress.suspend(|| say(&format!("{name}: {line}")));
+                }
             }
             Ok(Message::Failed(_)) if job.interrupt.is_asked() => return Ok(true),
             Ok(Message::Failed(error)) => {

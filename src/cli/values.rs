@@ -1,5 +1,5 @@
-//! The library's enumerations as values of options: their names are those of the library, and stand in
-//! `--help`, in completions and in errors.
+//! The library's enumerations as values of options: their names and descriptions appear in `--help`, in
+//! completions and in errors.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -26,21 +26,21 @@ macro_rules! value_enum {
 
 value_enum! {
     EngineKind: |engine| match engine {
-        EngineKind::Native => "hearken's own",
-        EngineKind::Tract => "Sonos' tract, inside the program",
-        EngineKind::Ort => "onnxruntime, found by ORT_DYLIB_PATH, beside the program, or in a Python environment",
+        EngineKind::Native => "hearken's own engine",
+        EngineKind::Tract => "Sonos' tract, part of the program",
+        EngineKind::Ort => "onnxruntime; its library is searched by ORT_DYLIB_PATH, in the program's folder and in Python environments",
     };
     Precision: |precision| match precision {
-        Precision::Float32 => "as trained",
-        Precision::Float16 => "half the size, computed in float32",
-        Precision::Int8 => "a quarter of the size, computed in float32",
-        Precision::Int8Dynamic => "a quarter of the size, linear layers computed in integers",
+        Precision::Float32 => "32-bit floats, as trained",
+        Precision::Float16 => "half the size; computes in float32",
+        Precision::Int8 => "a quarter of the size; computes in float32",
+        Precision::Int8Dynamic => "a quarter of the size; computes linear layers in integers",
     };
     Target: |target| match target {
-        Target::OnnxRuntime => "the plain graph, states in and out",
-        Target::SherpaOnnx => "a streaming zipformer2-CTC model and its tokens.txt",
-        Target::Triton => "a model repository, sequence batching with implicit state",
-        Target::Whole => "no states, lengths instead, for whole recordings",
+        Target::OnnxRuntime => "plain graph with the states as inputs and outputs",
+        Target::SherpaOnnx => "streaming zipformer2-CTC model with tokens.txt",
+        Target::Triton => "model repository with sequence batching and implicit states",
+        Target::Whole => "graph for whole recordings, with lengths in place of states",
     };
     Numbers: |numbers| match numbers {
         Numbers::Words => "as they are said",

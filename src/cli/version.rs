@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::{Outcome, Stop};
 use crate::onnx;
-use crate::recognizer::embedded;
+use crate::recognizer::Embedded;
 
-/// Cargo's features, and whether this build has them.
+/// Cargo features, and whether this build has them.
 const FEATURES: [(&str, bool); 8] = [
     ("compressed-audio", cfg!(feature = "compressed-audio")),
     ("digits", cfg!(feature = "digits")),
@@ -37,16 +37,19 @@ fn details() -> String {
         format!("features: {}", if features.is_empty() { "none".into() } else { features.join(", ") }),
         "license of the program: MIT OR Apache-2.0".into(),
     ];
-    match embedded::digits().and_then(onnx::read) {
-        Ok((network, metadata)) => lines.extend([
-            format!("model inside: digits, {} parameters", network.num_parameters()),
-            format!("license of the model: {}", metadata.license),
-            format!("trained on: {}", metadata.trained_on),
-        ]),
-        Err(_) => lines.push("model inside: none".into()),
+    for model in Embedded::ALL {
+        let name = model.name();
+        match model.model().and_then(onnx::read) {
+            Ok((network, metadata)) => lines.extend([
+                format!("embedded model {name}: {} parameters", network.num_parameters()),
+                format!("license of the model {name}: {}", metadata.license),
+                format!("the model {name} was trained on: {}", metadata.trained_on),
+            ]),
+            Err(_) => lines.push(format!("embedded model {name}: not in this build")),
+        }
     }
     if cfg!(feature = "english") {
-        lines.push("dictionary inside: the CMU Pronouncing Dictionary 0.7a".into());
+        lines.push("embedded dictionary: the CMU Pronouncing Dictionary 0.7a".into());
         lines.push(
             "license of the dictionary: BSD-2-Clause, Copyright (C) 1993-2008 Carnegie Mellon University"
                 .into(),

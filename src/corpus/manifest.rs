@@ -1,11 +1,11 @@
-//! Manifests: JSON lines, one utterance a line, as NeMo writes them.
+//! Manifests in NeMo's format: JSON lines, one utterance per line.
 //!
 //! ```json
 //! {"audio_filepath": "a/one.flac", "text": "one", "duration": 1.25, "offset": 0.0, "speaker": "ann"}
 //! ```
 //!
-//! `audio_filepath` is relative to the manifest's folder (or absolute) and `text` is the
-//! transcript; the rest is optional, and fields of other names are kept. Empty lines are skipped.
+//! `audio_filepath` is relative to the manifest's folder (or absolute), `text` is the transcript; the other fields are
+//! optional, and unknown fields are kept. Empty lines are skipped.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -16,33 +16,34 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result, Stage, io};
 use crate::fs::quoted;
 
-/// A longer line is no utterance but some other file.
+/// Maximum length of a line; a file with longer ones is not a manifest.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
-/// One line of a manifest.
+/// An utterance: one line of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Resolved against the manifest's folder.
+    /// Path of the audio file, resolved against the manifest's folder.
     pub audio: PathBuf,
-    /// The transcript, white space trimmed.
+    /// The transcript, without white space at the ends.
     pub text: String,
-    /// Seconds, as the manifest says; the file may differ.
+    /// Duration according to the manifest, seconds; the file may differ.
     pub duration: Option<f64>,
-    /// Where in the file the utterance begins, seconds.
+    /// Start of the utterance in the file, seconds.
     pub offset: Option<f64>,
+    /// Name or number of the speaker.
     pub speaker: Option<String>,
-    /// The line in the manifest, counted from 1.
+    /// Line number in the manifest, from 1.
     pub line: usize,
-    /// Fields that hearken gives no meaning to.
+    /// Fields unknown to hearken.
     pub extra: Map<String, Value>,
 }
 
-/// What is asked of a manifest beyond its syntax.
+/// Options for reading a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Takes utterances in which nothing is said (noise): empty or absent `text`.
+    /// Whether `text` may be empty or absent (utterances of noise).
     pub allow_empty_text: bool,
-    /// Looks whether each audio file is there.
+    /// Whether the existence of each audio file is checked.
     pub check_audio: bool,
 }
 
@@ -52,19 +53,19 @@ impl Default for ReadOptions {
     }
 }
 
-/// Reads a manifest whose utterances all have words and whose audio files are all there.
+/// Reads a manifest with the default options: no `text` may be empty, and every audio file must exist.
 ///
 /// # Errors
-/// Names file and line: not JSON, no `audio_filepath`, an audio file that is not there, an empty
-/// text, a negative duration…
+/// When a line is not JSON, has no `audio_filepath`, an audio file is missing, a text is empty, a duration is
+/// negative and so on; the error names file and line.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Entry>> {
     read_with(path, ReadOptions::default())
 }
 
-/// Reads a manifest by the given options.
+/// Reads a manifest with the given options.
 ///
 /// # Errors
-/// Names file and line, as [`read`].
+/// As [`read`], except for what `options` allow.
 pub fn read_with(path: impl AsRef<Path>, options: ReadOptions) -> Result<Vec<Entry>> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|e| io(Stage::Corpus, path, e))?;
@@ -100,7 +101,7 @@ fn problem(text: impl Into<String>) -> Error {
     Error::new(Stage::Corpus, text)
 }
 
-/// One line, without file and line number in its errors; `None` when it is blank.
+/// Parses one line; `None` if it is blank. The caller adds file and line to errors.
 fn parse_line(bytes: &[u8], line: usize, folder: &Path, options: ReadOptions) -> Result<Option<Entry>> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| problem(format!("not UTF-8 at byte {} of the line", e.valid_up_to() + 1)))?;
@@ -120,7 +121,7 @@ fn parse_line(bytes: &[u8], line: usize, folder: &Path, options: ReadOptions) ->
     let audio = folder.join(audio);
     let text = take_string(&mut fields, "text")?.unwrap_or_default().trim().to_string();
     if text.is_empty() && !options.allow_empty_text {
-        return Err(problem("`text` is missing or empty").hint("say what is spoken, or remove the line"));
+        return Err(problem("`text` is missing or empty").hint("write what is spoken, or remove the line"));
     }
     let duration = take_number(&mut fields, "duration")?;
     let offset = take_number(&mut fields, "offset")?;
@@ -155,7 +156,7 @@ fn take_string(fields: &mut Map<String, Value>, name: &str) -> Result<Option<Str
     match fields.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        // Speakers are numbers in some corpora.
+        // Some corpora number their speakers.
         Some(Value::Number(number)) if name == "speaker" => Ok(Some(number.to_string())),
         Some(other) => Err(problem(format!("`{name}`: expected a string, found {}", kind(&other)))),
     }

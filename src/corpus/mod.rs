@@ -1,5 +1,6 @@
-//! Recordings with transcripts: manifests and what is made of them.
+//! Corpora of recordings with transcripts, described by manifests.
 
+pub mod check;
 pub mod manifest;
 
 pub use manifest::{Entry, ReadOptions};

@@ -2,11 +2,11 @@
 //! (`online2/online-endpoint.h`), which sherpa-onnx and Vosk share, on the recognizer's own
 //! blanks and, where there is one, a detector of speech.
 //!
-//! - Rule 1: trailing silence, and nothing was said.
-//! - Rule 2: trailing silence after something was said.
+//! - Rule 1: trailing silence in a segment without speech.
+//! - Rule 2: trailing silence after speech.
 //! - Rule 3: the segment is as long as it may become.
 //!
-//! A frame is silent when its best path is a blank and the detector (if any) hears no speech.
+//! A frame is silent when its best path is a blank and the detector (if any) finds no speech.
 //! Everything is decided frame by frame and counted in frames, so that neither the sizes of the
 //! pieces that are pushed nor hours of a stream make a difference.
 
@@ -17,13 +17,13 @@ use crate::error::{Error, Result, Stage};
 /// Times are seconds; infinity turns a rule off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EndpointOptions {
-    /// Rule 1: silence that ends a segment in which nothing was said.
+    /// Rule 1: silence that ends a segment without speech.
     pub rule1_min_trailing_silence: f64,
-    /// Rule 2: silence that ends a segment in which something was said.
+    /// Rule 2: silence that ends a segment with speech.
     pub rule2_min_trailing_silence: f64,
-    /// Rule 3: the length at which a segment ends, whatever is heard.
+    /// Rule 3: the length at which a segment ends, in silence or not.
     pub rule3_min_utterance_length: f64,
-    /// Whether the network forgets everything at a silent endpoint (rules 1 and 2); `None` is
+    /// Whether the state of the network is reset at a silent endpoint (rules 1 and 2); `None` is
     /// as the model was trained for. At rule 3, which may fall into a word, the state is always
     /// carried.
     pub reset_state: Option<bool>,
@@ -79,13 +79,13 @@ pub struct Endpointer {
     nothing_said: u64,
     after_speech: u64,
     too_long: u64,
-    /// Frames heard since the stream began.
+    /// Frames taken since the stream began.
     frames: u64,
     /// The first frame of the segment.
     segment: u64,
     /// The first frame of the trailing silence; `frames`, when there is none.
     silence: u64,
-    /// A label was heard in the segment.
+    /// A label was found in the segment.
     said: bool,
 }
 
@@ -106,7 +106,7 @@ impl Endpointer {
         }
     }
 
-    /// Takes the next frame: whether its best path is a blank, and whether a detector hears
+    /// Takes the next frame: whether its best path is a blank, and whether a detector finds
     /// speech in it. Says whether the segment ends behind it; then
     /// [`begin_segment`](Self::begin_segment) is to be called.
     pub fn push(&mut self, blank: bool, speech: bool) -> Option<Endpoint> {
@@ -127,7 +127,7 @@ impl Endpointer {
         }
     }
 
-    /// Silent frames at the end of what was heard of the segment.
+    /// Silent frames at the end of the segment so far.
     pub fn trailing_silence(&self) -> u64 {
         self.frames - self.silence
     }
@@ -144,7 +144,7 @@ impl Endpointer {
         self.said = false;
     }
 
-    /// A new segment begins with a label that was heard already, at frame `first`.
+    /// A new segment begins with a label that was found already, at frame `first`.
     pub fn begin_segment_with_label(&mut self, first: u64) {
         self.segment = first.min(self.frames);
         self.said = true;

@@ -10,7 +10,7 @@ pub struct Greedy {
     bias: TokenBias,
     /// The token of the frame before, for merging repeats.
     previous: TokenId,
-    /// The run of `previous` began in an earlier segment and was given there.
+    /// The run of `previous` began in an earlier segment and was returned there.
     run_given: bool,
     tokens: Vec<UnitSpan>,
     frames: u64,

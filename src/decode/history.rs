@@ -1,7 +1,7 @@
 //! The words that paths of a search have behind them: a tree of back pointers, from which what no path
 //! leads to is removed now and then.
 
-use super::UnitSpan;
+use super::{Unit, UnitSpan};
 
 /// A node of the tree that stands for no word.
 pub(super) const NOTHING: u32 = u32::MAX;
@@ -13,6 +13,8 @@ const COMPACT_AT: usize = 4096;
 struct Node {
     parent: u32,
     span: UnitSpan,
+    /// A hash of the words up to here.
+    sequence: u64,
 }
 
 /// A tree whose nodes are words; a path is known by the last of its words, [`NOTHING`] when it has none.
@@ -22,18 +24,35 @@ pub(super) struct History {
     nodes: Vec<Node>,
     /// Nodes beyond [`COMPACT_AT`] at which the tree is to be compacted.
     compact_at: usize,
+    /// The hash of the words that were cut off.
+    cut_sequence: u64,
 }
 
 impl History {
     /// Appends a word to those of `parent`.
     pub fn push(&mut self, parent: u32, span: UnitSpan) -> u32 {
-        self.nodes.push(Node { parent, span });
+        let word = match span.unit {
+            Unit::Word(id) => u64::from(id.0),
+            Unit::Token(id) => u64::from(id.0),
+        };
+        // Mixed as splitmix64 does.
+        let mut sequence = (self.sequence(parent) ^ (word + 1)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        sequence = (sequence ^ (sequence >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        sequence = (sequence ^ (sequence >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        sequence ^= sequence >> 31;
+        self.nodes.push(Node { parent, span, sequence });
         (self.nodes.len() - 1) as u32
+    }
+
+    /// A hash of the words up to `node`, without their times.
+    pub fn sequence(&self, node: u32) -> u64 {
+        self.nodes.get(node as usize).map_or(self.cut_sequence, |node| node.sequence)
     }
 
     pub fn clear(&mut self) {
         self.nodes.clear();
         self.compact_at = 0;
+        self.cut_sequence = 0;
     }
 
     /// The words up to `node`, oldest first.
@@ -85,6 +104,7 @@ impl History {
 
     /// Cuts the words up to `last` off: for each node, whether it stands behind them.
     pub fn cut(&mut self, last: u32) -> Vec<bool> {
+        self.cut_sequence = self.sequence(last);
         let mut agrees: Vec<bool> = Vec::with_capacity(self.nodes.len());
         for (at, node) in self.nodes.iter_mut().enumerate() {
             agrees.push(at as u32 == last || agrees.get(node.parent as usize) == Some(&true));
@@ -133,7 +153,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Unit, WordId};
+    use super::super::WordId;
     use super::*;
 
     fn word(id: u32, start: u64) -> UnitSpan {
@@ -161,6 +181,19 @@ mod tests {
         assert_eq!(history.fork([NOTHING].into_iter()), None);
         assert_eq!(history.words(history.last_before(left, 9)), [word(0, 0), word(1, 5)]);
         assert_eq!(history.last_before(left, 0), NOTHING);
+    }
+
+    #[test]
+    fn the_same_words_at_other_times_are_the_same_sequence() {
+        let (mut history, left, right) = branches();
+        let root = history.push(NOTHING, word(0, 1));
+        let middle = history.push(root, word(1, 3));
+        let later = history.push(middle, word(2, 9));
+        assert_eq!(history.sequence(left), history.sequence(later));
+        assert_ne!(history.sequence(left), history.sequence(right));
+        history.cut(1);
+        let again = history.push(NOTHING, word(2, 20));
+        assert_eq!(history.sequence(left), history.sequence(again));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! What may be said after what: the side of a search that knows words, not sounds.
+//! Language models as a search asks for them: which word may follow which, and at what cost.
 
 use super::WordId;
 
-/// What a [`LanguageModel`] remembers of the words so far; a number that only the model understands.
+/// What a [`LanguageModel`] remembers of the words so far; a number that only the model understands. Those of a
+/// model that [`HotwordModel`](super::HotwordModel) wraps are below 2^32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LmState(pub u64);
 
@@ -17,8 +18,8 @@ pub trait LanguageModel: Send + Sync {
     /// The cost of ending after `state`; `None` where nothing can end.
     fn end(&self, state: LmState) -> Option<f32>;
 
-    /// A guess of what `word` costs whatever stands before it, which a search reckons with as soon as the
-    /// word is begun and puts right where it ends. It decides what is pruned, not what is best.
+    /// An estimate of the cost of `word` whatever stands before it, which a search adds as soon as the
+    /// word begins and replaces by the cost where it ends (look-ahead). It changes what is pruned, not what is best.
     fn look_ahead(&self, word: WordId) -> f32 {
         let _ = word;
         0.0

@@ -30,7 +30,7 @@ pub(super) struct Node {
 }
 
 /// A tree of pronunciations. Nodes are numbered breadth first, so that children have greater numbers than
-/// their parents and brothers stand side by side.
+/// their parents and siblings stand side by side.
 #[derive(Clone, Debug)]
 pub struct Lexicon {
     nodes: Vec<Node>,

@@ -9,8 +9,10 @@ pub mod align;
 pub mod endpoint;
 pub mod greedy;
 mod history;
+pub mod hotwords;
 pub mod language_model;
 pub mod lexicon;
+mod nbest;
 pub mod ngram;
 pub mod options;
 pub mod phrases;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 pub use align::{AlignedPath, Aligner, LabelSpan, ReferenceWord};
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
+pub use hotwords::{ContextGraph, HotwordModel};
 pub use language_model::{LanguageModel, LmState, WordLoop};
 pub use lexicon::Lexicon;
 pub use ngram::{NgramLanguageModel, NgramWeights};
@@ -38,7 +41,7 @@ use crate::text::TokenTable;
 pub struct TokenId(pub u32);
 
 impl TokenId {
-    /// Where it stands in a frame.
+    /// Its index in a frame of log-probabilities.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -48,24 +51,40 @@ impl TokenId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WordId(pub u32);
 
+/// The largest number of sequences that a decoder finds.
+pub const MAX_NBEST: usize = 100;
+
 /// What a decoder finds: tokens of a model without a lexicon, whole words of one with a lexicon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
+    /// A token of the model.
     Token(TokenId),
+    /// A word of the lexicon.
     Word(WordId),
 }
 
 /// A unit, and where it was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UnitSpan {
+    /// The token or word.
     pub unit: Unit,
     /// The first output frame of its run (of its first label's), counted from the stream's first frame.
     pub start: u64,
     /// One past the last frame of its run.
     pub end: u64,
-    /// Its log-probability at its surest frame, as the network gave it (no bias); a word's is the mean of
-    /// its labels'.
+    /// The log-probability of a token at its most confident frame, without bias; that of a word is the mean over its
+    /// labels.
     pub log_prob: f32,
+}
+
+/// One of the best sequences of a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hypothesis {
+    /// Nats above the best, 0 for the best itself, below 0 for the others: log-probabilities, and costs of the language
+    /// model.
+    pub score: f32,
+    /// The units, oldest first.
+    pub units: Vec<UnitSpan>,
 }
 
 /// Finds the units behind the log-probabilities of one stream.
@@ -76,34 +95,40 @@ pub trait Decoder: Send {
     /// The best sequence of the current segment so far, oldest first.
     fn best(&self) -> Vec<UnitSpan>;
 
-    /// The frame in which the first unit begins that may still be another, or be there or not; `None` when all
-    /// that were found will stay.
+    /// The frame in which the first unit begins that may still change or vanish; `None` when all that were found
+    /// will stay.
     fn open_since(&self) -> Option<u64>;
 
-    /// A number that changes whenever what [`Decoder::best`] gives may read differently; cheap.
+    /// A number that changes whenever the result of [`Decoder::best`] may have changed; cheap.
     fn revision(&self) -> u64;
 
     /// Output frames taken since the stream began.
     fn num_frames(&self) -> u64;
 
-    /// Ends the segment and gives its units for good. The stream goes on: frames are counted
+    /// Ends the segment and returns its units, which no longer change. The stream goes on: frames are counted
     /// on, and a label that is found on both sides of the cut is two labels, unless its run goes
-    /// on without a break (then it was given already, and is not given again).
+    /// on without a break (then it was returned before, and is not returned again).
     fn end_segment(&mut self) -> Vec<UnitSpan>;
+
+    /// The n best sequences of the current segment if it ended here, all different, the best first; none where only the
+    /// best is asked for. The first is that of [`Decoder::end_segment`].
+    fn hypotheses(&self) -> Vec<Hypothesis> {
+        Vec::new()
+    }
 
     /// The likeliest token of the last frame; `None` for the blank, and before the first frame.
     fn likeliest(&self) -> Option<TokenId>;
 
-    /// Whether the last that was said, up to the last frame, was speech that is none of the model's words.
+    /// Whether the last speech up to the last frame was other speech, none of the words of the model.
     fn follows_other_speech(&self) -> bool {
         false
     }
 
-    /// Ends the segment before the unit that began at frame `first`, and gives those in
-    /// front of it for good; it and those behind it are the first of the new segment.
+    /// Ends the segment before the unit that began at frame `first`, and returns those in
+    /// front of it, which no longer change; it and those behind it are the first of the new segment.
     fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan>;
 
-    /// Forgets everything: the next frame is a stream's first.
+    /// Resets the decoder: the next frame is the first of a stream.
     fn reset(&mut self);
 }
 
@@ -130,9 +155,23 @@ impl DecoderFactory {
             }
             return Ok(Self::Greedy(Greedy::new(tokens, options)));
         }
-        let lexicon = Lexicon::new(tokens, &options.lexicon)?;
         let words = Arc::new(WordLoop { word_cost: options.word_cost });
-        let vocabulary = Vocabulary::new(tokens, lexicon, words, options, frame_seconds, Beam::default());
+        Self::search(tokens, options, frame_seconds, words)
+    }
+
+    /// A search over the model's lexicon with a language model of its words.
+    ///
+    /// # Errors
+    /// When the lexicon does not fit the tokens.
+    pub fn search(
+        tokens: &TokenTable,
+        options: &DecoderOptions,
+        frame_seconds: f64,
+        language_model: Arc<dyn LanguageModel>,
+    ) -> Result<Self> {
+        let lexicon = Lexicon::new(tokens, &options.lexicon)?;
+        let beam = Beam::default();
+        let vocabulary = Vocabulary::new(tokens, lexicon, language_model, options, frame_seconds, beam);
         Ok(Self::Search(Arc::new(vocabulary)))
     }
 
@@ -149,6 +188,27 @@ impl DecoderFactory {
         match self {
             Self::Greedy(greedy) => Box::new(greedy.clone()),
             Self::Search(vocabulary) => Box::new(Search::new(Arc::clone(vocabulary))),
+        }
+    }
+
+    /// A decoder at the beginning of a stream that finds the `n` best sequences, not more than [`MAX_NBEST`].
+    ///
+    /// # Errors
+    /// When `n` is 0 or larger, or greater than 1 without a lexicon, where only the best sequence is found.
+    pub fn nbest_decoder(&self, n: usize) -> Result<Box<dyn Decoder>> {
+        let wrong = |problem: String| Err(Error::new(Stage::Usage, problem));
+        match self {
+            _ if !(1..=MAX_NBEST).contains(&n) => {
+                wrong(format!("alternatives: expected a number from 1 to {MAX_NBEST}, found {n}"))
+            }
+            Self::Search(vocabulary) => Ok(Box::new(Search::new(Arc::clone(vocabulary)).with_nbest(n))),
+            Self::Greedy(_) if n > 1 => wrong(
+                "alternatives need a search over words, and this model has no lexicon".into(),
+            )
+            .map_err(|e: Error| {
+                e.hint("with a model whose tokens are phones, give a language model: `--lm FILE`")
+            }),
+            Self::Greedy(_) => Ok(self.decoder()),
         }
     }
 }

@@ -14,11 +14,11 @@ pub struct DecoderOptions {
     /// Digital silence appended when a stream finishes, so that the last word comes out; the
     /// model was trained with it. Milliseconds.
     pub flush_ms: u32,
-    /// Words less sure than this are dropped, 0 to 1.
+    /// Words with less confidence than this are dropped, 0 to 1.
     pub min_confidence: f32,
     /// Added to the blank's log-probability before tokens compete.
     pub blank_bias: f32,
-    /// Tokens that stand for other speech: heard, and not written.
+    /// Tokens that stand for other speech: recognized, and not written.
     pub filler: Vec<String>,
     /// Added to the fillers' log-probabilities before tokens compete.
     pub filler_bias: f32,
@@ -26,21 +26,21 @@ pub struct DecoderOptions {
     /// than once. Without a lexicon the tokens themselves are written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lexicon: Vec<Pronunciation>,
-    /// With a lexicon: what each word costs, nats.
+    /// With a lexicon: the cost of each word, nats.
     pub word_cost: f32,
-    /// With a lexicon: what it costs to take a stretch of speech for other speech, and then each of its
-    /// labels, nats.
+    /// With a lexicon: the cost of taking a stretch of speech for other speech, nats.
     pub filler_entry_cost: f32,
+    /// With a lexicon: the cost of each label of other speech, nats.
     pub filler_label_cost: f32,
-    /// With a lexicon: when a word is taken for other speech, by what stands around it.
+    /// With a lexicon: when a word is taken for other speech, by the labels around it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<RejectionOptions>,
-    /// The network forgets everything at a silent endpoint, for it was trained on single
-    /// utterances; otherwise its state is carried on.
+    /// Whether the state of the network is reset at a silent endpoint, since it was trained on single utterances;
+    /// otherwise it is carried on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reset_at_endpoint: bool,
-    /// With a lexicon: the network forgets everything in a pause of this length that follows other speech,
-    /// so that words are not taken for more of it; ms, 0 for never.
+    /// With a lexicon: the pause behind other speech in which the state of the network is reset, so that words are
+    /// not taken for more of it; ms, 0 for never.
     #[serde(skip_serializing_if = "is_zero")]
     pub reset_after_other_speech_ms: u32,
 }
@@ -95,10 +95,11 @@ impl DecoderOptions {
     }
 }
 
-/// One way to say a word.
+/// One pronunciation of a word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pronunciation {
+    /// The word as it is written.
     pub word: String,
     /// Tokens of the model, in order.
     pub tokens: Vec<String>,

@@ -37,7 +37,7 @@ impl LanguageModel for PhraseModel {
         Some((cost + self.word_cost, LmState(u64::from(to.0))))
     }
 
-    /// Before the first word there is nothing that has to be said.
+    /// Before the first word nothing is incomplete.
     fn end(&self, from: LmState) -> Option<f32> {
         let automaton = self.phrases.automaton();
         let here = State(from.0 as u32);

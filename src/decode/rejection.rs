@@ -1,11 +1,11 @@
-//! Telling a model's words from other speech by the company they keep.
+//! Rejection of words that are parts of other speech, by the labels around them.
 //!
-//! A model of phones or letters hears all that is said, and its lexicon finds words in it, some of
-//! which nobody said: "two" in "to", "eight" in "grateful". Where they were meant, words of the
-//! lexicon fill the speech around them; where they were not, most of the labels around them belong
-//! to none. A word is kept where the share of such labels in its neighborhood is small, as far as no
-//! pause lies between, and where the words there were recognized with confidence: noise makes a word now and then, seldom a clear one
-//! and seldom several, so that a word alone has to be clearer than one in a string.
+//! A model of phones or letters takes in all speech, and its lexicon finds words in it that were not spoken: "two" in
+//! "to", "eight" in "grateful". Where words of the lexicon were spoken, they fill the speech around them; where
+//! not, most of the labels around them belong to no word. A word is kept where the share of such labels in its
+//! neighborhood is small, as far as no pause divides them, and where the words there were recognized with
+//! confidence: noise is taken for a word now and then, seldom with confidence and seldom for several, so that a
+//! word alone needs more confidence than one in a string.
 
 use std::collections::VecDeque;
 
@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::{TokenId, UnitSpan};
 use crate::error::{Error, Result, Stage};
 
-/// The length of a pause where nothing else is said, ms.
+/// The usual length of a pause, ms.
 pub(super) const PAUSE_MS: u32 = 2000;
-/// So many words together are no longer few.
+/// From this number of words on they are a string, which needs the least confidence.
 const FEW: usize = 3;
 
 /// When a word is taken for other speech and dropped.
@@ -35,8 +35,8 @@ pub struct RejectionOptions {
     /// stands alone, where there are two, and where there are more.
     #[serde(skip_serializing_if = "is_nothing")]
     pub least_confidence: [f32; 3],
-    /// How much more confidence fewer than three words need where others are heard beside them: this
-    /// times the share of labels that belong to no word. Noise that makes a word makes more than it.
+    /// How much more confidence fewer than three words need where there is other speech beside them: this
+    /// times the share of labels that belong to no word. Noise that is taken for a word has other labels too.
     #[serde(skip_serializing_if = "is_none")]
     pub confidence_for_others: f32,
     /// How much more confidence three words or more need for what other speech there is in their neighborhood
@@ -100,10 +100,10 @@ impl RejectionOptions {
     }
 }
 
-/// What the words of a segment are judged by, beside themselves.
+/// The words and labels around those of a segment, by which these are judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// The words in front of them, in segments that are over: they are company, and no other speech.
+    /// The words in front of them, in segments that are over: they count as words, not as other speech.
     pub before: &'a [UnitSpan],
     /// The words behind them that are still open.
     pub behind: &'a [UnitSpan],
@@ -161,7 +161,7 @@ impl Rejection {
         judged.map(|i| last[i] && self.is_sure(i, &all, &last, around.onsets)).collect()
     }
 
-    /// Which of the words are among words, whether they were heard clearly or not: they are company and
+    /// Which of the words are among words, with confidence or not: they count as words and
     /// no other speech to those that follow.
     pub fn are_company(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
         let all = [around.before, words, around.behind].concat();
@@ -188,7 +188,7 @@ impl Rejection {
         kept
     }
 
-    /// Whether the words around this one, and itself, were heard with confidence enough: more of it
+    /// Whether the words around this one, and itself, were recognized with enough confidence: more of it
     /// where they are few and not alone.
     fn is_sure(&self, i: usize, words: &[UnitSpan], kept: &[bool], onsets: &Onsets) -> bool {
         let near = self.neighbors(i, words).filter(|&j| kept[j]);
@@ -280,7 +280,7 @@ impl Onsets {
         self.counts.push_back(before + u64::from(begins));
     }
 
-    /// Frames heard since the stream began.
+    /// Frames taken since the stream began.
     pub fn num_frames(&self) -> u64 {
         self.first + (self.counts.len() as u64).saturating_sub(1)
     }

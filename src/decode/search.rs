@@ -16,18 +16,19 @@
 //! and pays for being entered and for each label. What stands behind a pause is judged anew: there the
 //! filler is entered again.
 //!
-//! Of paths at the same place in the same state the best goes on, the others never matter again. A frame
+//! Of paths at the same place in the same state the best goes on, since all that follows costs the same. A frame
 //! costs the same however many were before it: scores are kept near zero, and the words behind the paths
 //! are a tree that loses what no path leads to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::history::{History, NOTHING};
 use super::language_model::{LanguageModel, LmState};
 use super::lexicon::Lexicon;
-use super::{Decoder, DecoderOptions, TokenBias, TokenId, Unit, UnitSpan, WordId};
+use super::nbest::{OtherLists, Others, Sequences};
+use super::{Decoder, DecoderOptions, Hypothesis, TokenBias, TokenId, Unit, UnitSpan, WordId};
 use crate::text::TokenTable;
 
 /// A word whose end is this close (in nats) behind a path that waits in the middle of a word is
@@ -37,9 +38,9 @@ const UNFINISHED_MARGIN: f32 = 4.0;
 /// How wide a search looks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beam {
-    /// Paths this much behind the best one are given up, nats.
+    /// Paths this much behind the best one are pruned, nats.
     pub margin: f32,
-    /// No more paths than these go on, the best ones.
+    /// The number of paths that go on at most, the best ones.
     pub max_active: usize,
 }
 
@@ -50,15 +51,15 @@ impl Default for Beam {
 }
 
 impl Beam {
-    /// Nothing is given up.
+    /// Nothing is pruned.
     pub const EXACT: Self = Self { margin: f32::INFINITY, max_active: usize::MAX };
 }
 
-/// What a search of a model has in common for all streams: the tree, the language model, the costs.
+/// What the searches of all streams of a model share: the tree, the language model, the costs.
 pub struct Vocabulary {
     lexicon: Lexicon,
     language_model: Arc<dyn LanguageModel>,
-    /// For each node the least cost of a word below it, as far as it is foreseen.
+    /// For each node the least look-ahead of the words below it.
     look_ahead: Vec<f32>,
     bias: TokenBias,
     costs: Costs,
@@ -95,15 +96,15 @@ pub(crate) fn pause_frames(options: &DecoderOptions, frame_seconds: f64) -> u32 
 /// Where a path stands: what it may go on with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
-    /// The label of a node is being said.
+    /// In the label of a node.
     Label(u32),
     /// A blank behind a node's label.
     Blank(u32),
     /// A word has just ended with this label.
     End(TokenId),
-    /// Between words: blanks, or nothing yet.
+    /// Between words: behind a blank, or at the beginning.
     Gap,
-    /// So many blanks after other speech.
+    /// Behind this number of blanks after other speech.
     Filler(u32),
 }
 
@@ -115,28 +116,81 @@ struct Path {
     score: f32,
     /// The last word that ended, or [`NOTHING`].
     history: u32,
-    /// Of the word under way, or, at [`Place::End`], of the word that is not in the history yet.
+    /// Other words that ended, where more than the best are asked for.
+    others: Others,
+    /// Of the word under way.
     word: Draft,
 }
 
 impl Path {
+    /// A path behind these words that begins anew.
+    fn start(lm: LmState, history: u32) -> Self {
+        Self { place: Place::Gap, lm, score: 0.0, history, others: Others::default(), word: NO_WORD }
+    }
+
     fn is_within_word(&self) -> bool {
         matches!(self.place, Place::Label(_) | Place::Blank(_))
     }
+
+    fn sequences(&self) -> Sequences {
+        Sequences { history: self.history, others: self.others }
+    }
 }
 
-/// A word on its way through the tree.
+/// The words behind the paths.
+#[derive(Clone, Debug, Default)]
+struct Words {
+    history: History,
+    others: OtherLists,
+}
+
+impl Words {
+    /// The better of two paths in the same state, with the words of the other one; of equals the first.
+    fn merged(&mut self, a: Path, b: Path) -> Path {
+        let (better, worse) = if b.score > a.score { (b, a) } else { (a, b) };
+        if !self.others.wanted() {
+            return better;
+        }
+        let behind = better.score - worse.score;
+        let (history, others) = (&self.history, &mut self.others);
+        let others = others.merge(history, better.sequences(), worse.sequences(), behind);
+        Path { others, ..better }
+    }
+
+    /// The path behind the word that it is within, which ends.
+    fn with_word(&mut self, path: Path, word: UnitSpan) -> Path {
+        let history = self.history.push(path.history, word);
+        let others = self.others.moved(path.others, |other| Some(self.history.push(other, word)));
+        Path { history, others, word: NO_WORD, ..path }
+    }
+
+    /// Forgets all words.
+    fn clear(&mut self) {
+        self.history.clear();
+        self.others.clear();
+    }
+
+    /// Removes the words that neither the paths nor `shown` have, if there are many.
+    fn compact(&mut self, paths: &mut [Path], shown: &mut u32) {
+        self.others.compact(paths.iter_mut().map(|path| &mut path.others));
+        if self.history.wants_compaction() {
+            let histories = paths.iter_mut().map(|path| &mut path.history).chain([shown]);
+            self.history.compact(histories.chain(self.others.histories()));
+        }
+    }
+}
+
+/// A word that has begun and not ended.
 #[derive(Clone, Copy, Debug)]
 struct Draft {
-    id: WordId,
     /// The frame of the first label.
     start: u64,
-    /// Log-probabilities of the labels so far, each at its peak; and of the label of the moment.
+    /// Log-probabilities of the labels before, each at its peak; and that of the current label.
     sum: f32,
     peak: f32,
 }
 
-const NO_WORD: Draft = Draft { id: WordId(u32::MAX), start: 0, sum: 0.0, peak: f32::NEG_INFINITY };
+const NO_WORD: Draft = Draft { start: 0, sum: 0.0, peak: f32::NEG_INFINITY };
 
 /// A frame as the search sees it.
 struct Frame<'a> {
@@ -169,9 +223,14 @@ impl Paths {
         self.best = f32::NEG_INFINITY;
     }
 
+    /// Whether a path of a score is not more than `margin` behind.
+    fn admits(&self, score: f32, margin: f32) -> bool {
+        score > f32::NEG_INFINITY && score >= self.best - margin
+    }
+
     /// Takes a path, unless there is a better one at its place or it is more than `margin` behind.
-    fn offer(&mut self, path: Path, margin: f32) {
-        if !(path.score > f32::NEG_INFINITY && path.score >= self.best - margin) {
+    fn offer(&mut self, path: Path, margin: f32, words: &mut Words) {
+        if !self.admits(path.score, margin) {
             return;
         }
         self.best = self.best.max(path.score);
@@ -182,9 +241,7 @@ impl Paths {
             }
             std::collections::hash_map::Entry::Occupied(taken) => {
                 let there = &mut self.list[*taken.get() as usize];
-                if path.score > there.score {
-                    *there = path;
-                }
+                *there = words.merged(*there, path);
             }
         }
     }
@@ -231,7 +288,7 @@ impl Vocabulary {
         Self { lexicon, language_model, look_ahead, bias, costs: Costs::new(options, frame_seconds), beam }
     }
 
-    /// The same without other speech: all that is said is words.
+    /// The same without other speech: everything becomes words.
     pub fn without_filler(mut self) -> Self {
         self.costs.filler_entry = f32::INFINITY;
         self
@@ -243,7 +300,7 @@ impl Vocabulary {
     }
 }
 
-/// A search over one stream. What it gives are whole words.
+/// A search over one stream, which finds whole words.
 pub struct Search {
     vocabulary: Arc<Vocabulary>,
     paths: Paths,
@@ -251,14 +308,14 @@ pub struct Search {
     next: Paths,
     /// The likeliest token of the last frame.
     likeliest: TokenId,
-    history: History,
+    words: Words,
     frames: u64,
     revision: u64,
-    /// The words that [`Decoder::best`] gives.
+    /// The last of the words of [`Decoder::best`].
     shown: u32,
-    /// What is taken in place of a frame that is no numbers.
+    /// The frame that replaces one that is no numbers.
     silence: Vec<f32>,
-    /// What scores were brought nearer to zero by.
+    /// The sum that was subtracted from the scores.
     #[cfg(test)]
     taken_off: f32,
 }
@@ -273,7 +330,7 @@ impl Search {
             paths: Paths::default(),
             next: Paths::default(),
             likeliest: blank,
-            history: History::default(),
+            words: Words::default(),
             frames: 0,
             revision: 0,
             shown: NOTHING,
@@ -284,6 +341,12 @@ impl Search {
         };
         search.reset();
         search
+    }
+
+    /// The same, which finds the `n` best of different word sequences ([`Decoder::hypotheses`]).
+    pub fn with_nbest(mut self, n: usize) -> Self {
+        self.words.others = OtherLists::of_best(n);
+        self
     }
 
     fn push_frame(&mut self, log_probs: &[f32]) {
@@ -309,23 +372,19 @@ impl Search {
         self.revive(&vocabulary);
         self.end_words(&vocabulary);
         self.show();
-        if self.history.wants_compaction() {
-            let paths = self.paths.list.iter_mut().map(|path| &mut path.history);
-            self.history.compact(paths.chain([&mut self.shown]));
-        }
+        self.words.compact(&mut self.paths.list, &mut self.shown);
     }
 
     /// Moves every path on by a frame.
     fn advance(&mut self, vocabulary: &Vocabulary, frame: &Frame<'_>) {
         self.next.clear();
-        let mut step = Step { vocabulary, frame, next: &mut self.next };
-        // All other speech is in one state of the language model: where words begin behind it, only the best
-        // of its paths matters.
-        let filler = |path: &&Path| matches!(path.place, Place::Filler(_));
-        if let Some(path) =
-            self.paths.list.iter().filter(filler).reduce(|a, b| if b.score > a.score { b } else { a })
-        {
-            step.enter_words(path, None);
+        // All other speech is in one state of the language model: where words begin behind it, its paths are
+        // one.
+        let fillers = self.paths.list.iter().filter(|path| matches!(path.place, Place::Filler(_)));
+        let filler = fillers.copied().reduce(|a, b| self.words.merged(a, b));
+        let mut step = Step { vocabulary, frame, next: &mut self.next, words: &mut self.words };
+        if let Some(path) = filler {
+            step.enter_words(&path, None);
         }
         for path in &self.paths.list {
             match path.place {
@@ -340,7 +399,7 @@ impl Search {
         self.prune(vocabulary.beam);
     }
 
-    /// Gives up what is far behind, and brings the best score to zero, so that scores lose no precision
+    /// Prunes what is far behind, and brings the best score to zero, so that scores lose no precision
     /// over hours.
     fn prune(&mut self, beam: Beam) {
         let Paths { list, best, .. } = &mut self.paths;
@@ -360,12 +419,10 @@ impl Search {
         }
     }
 
-    /// Where every path has died (a model may call all labels impossible) the search goes on behind what
-    /// was found.
+    /// Where no path is left (a model may call all labels impossible) the search goes on behind what was found.
     fn revive(&mut self, vocabulary: &Vocabulary) {
         if self.paths.list.is_empty() {
-            let (lm, history) = (vocabulary.language_model.start(), self.shown);
-            self.paths.list.push(Path { place: Place::Gap, lm, score: 0.0, history, word: NO_WORD });
+            self.paths.list.push(Path::start(vocabulary.language_model.start(), self.shown));
         }
     }
 
@@ -382,16 +439,14 @@ impl Search {
             for &id in lexicon.words_at(node) {
                 let Some((cost, lm)) = vocabulary.language_model.next(path.lm, id) else { continue };
                 let score = path.score - (cost - vocabulary.look_ahead[node as usize]);
-                let word = Draft { id, sum: log_prob, ..path.word };
-                let place = Place::End(lexicon.node(node).token);
-                ends.offer(Path { place, lm, score, word, ..*path }, vocabulary.beam.margin);
+                if ends.admits(score, vocabulary.beam.margin) {
+                    let start = path.word.start;
+                    let word = UnitSpan { unit: Unit::Word(id), start, end: self.frames, log_prob };
+                    let place = Place::End(lexicon.node(node).token);
+                    let path = self.words.with_word(Path { place, lm, score, ..*path }, word);
+                    ends.offer(path, vocabulary.beam.margin, &mut self.words);
+                }
             }
-        }
-        for path in &mut ends.list {
-            let Draft { id, start, sum, .. } = path.word;
-            let span = UnitSpan { unit: Unit::Word(id), start, end: self.frames, log_prob: sum };
-            path.history = self.history.push(path.history, span);
-            path.word = NO_WORD;
         }
         self.paths.list.append(&mut ends.list);
     }
@@ -424,14 +479,35 @@ impl Search {
                 best = Some((score, within, path));
             }
         }
-        let nothing = Path {
-            place: Place::Gap,
-            lm: self.vocabulary.language_model.start(),
-            score: f32::NEG_INFINITY,
-            history: NOTHING,
-            word: NO_WORD,
-        };
+        let start = self.vocabulary.language_model.start();
+        let nothing = Path { score: f32::NEG_INFINITY, ..Path::start(start, NOTHING) };
         best.map_or(nothing, |(_, _, path)| *path)
+    }
+
+    /// The path whose words a segment that ends here has, and whether it is one outside words. A word that is under
+    /// way stays for the next segment, unless one that has ended is nearly as good.
+    fn last_path(&self) -> (Path, bool) {
+        let (whole, any) = (self.best_path(true), self.best_path(false));
+        let is_whole = whole.score + UNFINISHED_MARGIN >= any.score;
+        (if is_whole { whole } else { any }, is_whole)
+    }
+
+    /// The scores and last words of the n best word sequences, the best first, as [`Search::best_path`] judges
+    /// paths; of equals `first`.
+    fn best_sequences(&self, must_end: bool, first: u32) -> Vec<(f32, u32)> {
+        let Words { history, others } = &self.words;
+        let mut found = Vec::new();
+        for path in self.paths.list.iter().filter(|path| !must_end || !path.is_within_word()) {
+            let end = if must_end { self.vocabulary.language_model.end(path.lm) } else { Some(0.0) };
+            let Some(score) = end.map(|end| path.score - end) else { continue };
+            found.push((score, path.history));
+            found.extend(others.of(path.others).map(|(behind, words)| (score - behind, words)));
+        }
+        found.sort_by(|a, b| b.0.total_cmp(&a.0).then((b.1 == first).cmp(&(a.1 == first))));
+        let mut known = HashSet::new();
+        found.retain(|(_, words)| known.insert(history.sequence(*words)));
+        found.truncate(others.most());
+        found
     }
 }
 
@@ -440,11 +516,12 @@ struct Step<'a> {
     vocabulary: &'a Vocabulary,
     frame: &'a Frame<'a>,
     next: &'a mut Paths,
+    words: &'a mut Words,
 }
 
 impl Step<'_> {
     fn offer(&mut self, path: Path) {
-        self.next.offer(path, self.vocabulary.beam.margin);
+        self.next.offer(path, self.vocabulary.beam.margin, self.words);
     }
 
     /// What a label of a word adds to the score.
@@ -501,7 +578,7 @@ impl Step<'_> {
             }
             let score = path.score - look_ahead[root as usize] + self.label(token);
             let log_prob = self.frame.log_probs[token.index()];
-            let word = Draft { start: self.frame.at, sum: 0.0, peak: log_prob, ..NO_WORD };
+            let word = Draft { start: self.frame.at, sum: 0.0, peak: log_prob };
             self.offer(Path { place: Place::Label(root), score, word, ..*path });
         }
     }
@@ -514,7 +591,7 @@ impl Step<'_> {
         }
     }
 
-    /// Takes what is being said for other speech.
+    /// Takes the frame for the beginning of other speech.
     fn enter_filler(&mut self, path: &Path) {
         let Vocabulary { language_model, costs, .. } = self.vocabulary;
         if costs.filler_entry == f32::INFINITY {
@@ -548,11 +625,11 @@ impl Decoder for Search {
     }
 
     fn best(&self) -> Vec<UnitSpan> {
-        self.history.words(self.shown)
+        self.words.history.words(self.shown)
     }
 
     fn open_since(&self) -> Option<u64> {
-        self.history.fork(self.paths.list.iter().map(|path| path.history))
+        self.words.history.fork(self.paths.list.iter().map(|path| path.history))
     }
 
     fn revision(&self) -> u64 {
@@ -563,22 +640,33 @@ impl Decoder for Search {
         self.frames
     }
 
-    /// A word that is under way stays for the next segment, unless one that has ended is nearly as
-    /// good.
+    fn hypotheses(&self) -> Vec<Hypothesis> {
+        if !self.words.others.wanted() {
+            return Vec::new();
+        }
+        let (best, is_whole) = self.last_path();
+        let found = self.best_sequences(is_whole, best.history);
+        let first = found.first().map_or(0.0, |(score, _)| *score);
+        let units = |words| self.words.history.words(words);
+        found
+            .into_iter()
+            .map(|(score, words)| Hypothesis { score: score - first, units: units(words) })
+            .collect()
+    }
+
     fn end_segment(&mut self) -> Vec<UnitSpan> {
-        let (whole, any) = (self.best_path(true), self.best_path(false));
-        let best = if whole.score + UNFINISHED_MARGIN >= any.score { whole } else { any };
-        let words = self.history.words(best.history);
+        let (best, _) = self.last_path();
+        let words = self.words.history.words(best.history);
         self.paths.list.retain(|path| path.history == best.history);
         // Between words a new sentence may begin.
         let start = self.vocabulary.language_model.start();
         for path in &mut self.paths.list {
-            path.history = NOTHING;
+            (path.history, path.others) = (NOTHING, Others::default());
             if !path.is_within_word() {
                 path.lm = start;
             }
         }
-        self.history.clear();
+        self.words.clear();
         self.shown = NOTHING;
         self.revision += 1;
         let vocabulary = Arc::clone(&self.vocabulary);
@@ -586,21 +674,26 @@ impl Decoder for Search {
         words
     }
 
-    /// Paths that have other words behind them than those that are given are given up.
+    /// Paths that have other words behind them than those that are returned are pruned.
     fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan> {
-        let last = self.history.last_before(self.shown, first);
+        let Words { history, others } = &mut self.words;
+        let last = history.last_before(self.shown, first);
         self.revision += 1;
         if last == NOTHING {
             return Vec::new();
         }
-        let words = self.history.words(last);
-        let agrees = self.history.cut(last);
-        self.paths.list.retain(|path| agrees.get(path.history as usize) == Some(&true));
-        let behind = |at: &mut u32| *at = if *at == last { NOTHING } else { *at };
-        self.paths.list.iter_mut().for_each(|path| behind(&mut path.history));
-        behind(&mut self.shown);
-        let paths = self.paths.list.iter_mut().map(|path| &mut path.history);
-        self.history.compact(paths.chain([&mut self.shown]));
+        let words = history.words(last);
+        let agrees = history.cut(last);
+        let agrees = |at: u32| agrees.get(at as usize) == Some(&true);
+        let behind = |at: u32| if at == last { NOTHING } else { at };
+        self.paths.list.retain(|path| agrees(path.history));
+        for path in &mut self.paths.list {
+            path.history = behind(path.history);
+            path.others = others.moved(path.others, |at| agrees(at).then(|| behind(at)));
+        }
+        self.shown = behind(self.shown);
+        let histories = self.paths.list.iter_mut().map(|path| &mut path.history);
+        history.compact(histories.chain([&mut self.shown]).chain(others.histories()));
         words
     }
 
@@ -615,7 +708,7 @@ impl Decoder for Search {
 
     fn reset(&mut self) {
         self.paths.clear();
-        self.history.clear();
+        self.words.clear();
         self.likeliest = self.vocabulary.bias.blank();
         self.frames = 0;
         self.shown = NOTHING;
@@ -629,9 +722,13 @@ impl Decoder for Search {
 mod tests {
     use proptest::prelude::*;
 
+    use std::collections::BTreeMap;
     use std::path::Path as FilePath;
 
-    use super::super::{NgramLanguageModel, NgramWeights, Pronunciation, RejectionOptions, WordLoop};
+    use super::super::{
+        ContextGraph, HotwordModel, NgramLanguageModel, NgramWeights, Pronunciation, RejectionOptions,
+        WordLoop,
+    };
     use super::*;
     use crate::text::ngram::{EstimateOptions, NgramModel, Text, TrieBuilder, VocabularyLimit};
 
@@ -747,7 +844,7 @@ mod tests {
         for _ in 0..5000 {
             search.push(&said(&[0, 1, 2, 0]));
         }
-        assert!(search.history.len() <= 3 * 5000 + 4096 + 16, "{}", search.history.len());
+        assert!(search.words.history.len() <= 3 * 5000 + 4096 + 16, "{}", search.words.history.len());
         assert_eq!(search.best().len(), 5000);
         assert!(ids(&search.best()).iter().all(|&id| id == 0));
     }
@@ -800,6 +897,14 @@ mod tests {
         NgramLanguageModel::new(model, ["ab", "a", "bb", "abc"], weights)
     }
 
+    /// A model that rewards three phrases of the words of the tests.
+    fn hotwords(inner: Arc<dyn LanguageModel>) -> Arc<dyn LanguageModel> {
+        let phrases = [(&[0, 2][..], 1.5), (&[1][..], 0.7), (&[1, 0, 1][..], 2.0)];
+        let ids = |words: &[u32]| words.iter().copied().map(WordId).collect();
+        let graph = ContextGraph::new(phrases.map(|(words, boost)| (ids(words), boost)));
+        Arc::new(HotwordModel::new(inner, graph))
+    }
+
     /// What the search does, by trying everything: no tree, no merging of paths, no beam.
     struct Exhaustive<'a> {
         lexicon: &'a [Pronunciation],
@@ -807,7 +912,8 @@ mod tests {
         language_model: &'a dyn LanguageModel,
         costs: Costs,
         frames: &'a [[f32; 5]],
-        best: (f32, Vec<WordId>),
+        /// The best score of each word sequence.
+        found: BTreeMap<Vec<u32>, f32>,
     }
 
     #[derive(Clone, Copy)]
@@ -838,9 +944,10 @@ mod tests {
             if t == self.frames.len() {
                 if !matches!(at, At::Word { .. })
                     && let Some(end) = self.language_model.end(lm)
-                    && score - end > self.best.0
                 {
-                    self.best = (score - end, words.to_vec());
+                    let words = words.iter().map(|id| id.0).collect();
+                    let best = self.found.entry(words).or_insert(f32::NEG_INFINITY);
+                    *best = best.max(score - end);
                 }
                 return;
             }
@@ -912,7 +1019,7 @@ mod tests {
         #[test]
         fn the_best_words_are_those_of_an_exhaustive_search(
             frames in prop::collection::vec(frame(), 1..6), rejection in rejection(),
-            model in 0..3, entry in 0.0f32..2.0, label in 0.0f32..1.0
+            model in 0..5, entry in 0.0f32..2.0, label in 0.0f32..1.0
         ) {
             let words = lexicon(&[("ab", "ab"), ("a", "a"), ("bb", "bb"), ("abc", "ac"), ("ab", "b")]);
             let options = DecoderOptions {
@@ -921,7 +1028,9 @@ mod tests {
             let model: Arc<dyn LanguageModel> = match model {
                 0 => Arc::new(Pairs),
                 1 => Arc::new(WordLoop { word_cost: 0.4 }),
-                _ => Arc::new(ngrams()),
+                2 => Arc::new(ngrams()),
+                3 => hotwords(Arc::new(ngrams())),
+                _ => hotwords(Arc::new(Pairs)),
             };
             let mut exhaustive = Exhaustive {
                 lexicon: &words,
@@ -929,37 +1038,49 @@ mod tests {
                 language_model: &*model,
                 costs: Costs::new(&options, 0.04),
                 frames: &frames,
-                best: (f32::NEG_INFINITY, Vec::new()),
+                found: BTreeMap::new(),
             };
             exhaustive.explore(0, At::Gap(None), model.start(), 0.0, &[]);
-            for margin in [f32::INFINITY, 1e4] {
+            let mut expected: Vec<(f32, Vec<u32>)> =
+                exhaustive.found.into_iter().map(|(words, score)| (score, words)).collect();
+            expected.sort_by(|a, b| b.0.total_cmp(&a.0));
+            for (margin, n) in [(f32::INFINITY, 1), (1e4, 1), (f32::INFINITY, 2), (f32::INFINITY, 20)] {
                 let beam = Beam { margin, ..Beam::EXACT };
-                let mut search = Search::new(vocabulary(&words, Arc::clone(&model), &options, beam));
+                let shared = vocabulary(&words, Arc::clone(&model), &options, beam);
+                let mut search = Search::new(shared).with_nbest(n);
                 search.push(&frames.concat());
                 let best = search.best_path(true);
-                let found: Vec<u32> = ids(&search.history.words(best.history));
-                let expected: Vec<u32> = exhaustive.best.1.iter().map(|id| id.0).collect();
-                let score = best.score + search.taken_off - model.end(best.lm).unwrap_or(f32::INFINITY);
-                prop_assert!((score - exhaustive.best.0).abs() < 1e-3, "{score} {:?}", exhaustive.best);
-                prop_assert_eq!(found, expected);
+                let found = search.best_sequences(true, best.history);
+                prop_assert_eq!(found[0].1, best.history);
+                prop_assert_eq!(found.len(), n.min(expected.len()));
+                for (at, ((score, history), (best, sequence))) in found.into_iter().zip(&expected).enumerate() {
+                    let score = score + search.taken_off;
+                    prop_assert!((score - best).abs() < 1e-3, "{at}: {score} {expected:?}");
+                    let alone = expected.iter().filter(|(other, _)| (other - best).abs() < 2e-3).count() == 1;
+                    let found = ids(&search.words.history.words(history));
+                    prop_assert!(!alone || found == *sequence, "{at}: {found:?} {expected:?}");
+                }
             }
         }
 
         #[test]
         fn any_chunking_and_any_cuts_give_the_same_words(
             frames in prop::collection::vec(frame(), 0..80), sizes in prop::collection::vec(1usize..9, 1..20),
-            rejection in rejection(), ngrams_too in any::<bool>()
+            rejection in rejection(), model in 0..3, n in 1usize..4
         ) {
             let words = lexicon(&[("ab", "ab"), ("a", "a"), ("bb", "bb"), ("abc", "ac"), ("ab", "b")]);
             let options = DecoderOptions { rejection, ..Default::default() };
             let beam = Beam { margin: 6.0, ..Beam::EXACT };
-            let model: Arc<dyn LanguageModel> =
-                if ngrams_too { Arc::new(ngrams()) } else { Arc::new(WordLoop { word_cost: 0.4 }) };
+            let model: Arc<dyn LanguageModel> = match model {
+                0 => Arc::new(WordLoop { word_cost: 0.4 }),
+                1 => Arc::new(ngrams()),
+                _ => hotwords(Arc::new(ngrams())),
+            };
             let shared = vocabulary(&words, model, &options, beam);
             let mut whole = Search::new(Arc::clone(&shared));
             whole.push(&frames.concat());
             let expected = whole.end_segment();
-            let mut search = Search::new(shared);
+            let mut search = Search::new(Arc::clone(&shared)).with_nbest(n);
             let (mut given, mut rest) = (Vec::new(), &frames[..]);
             for size in sizes.iter().cycle() {
                 let (now, later) = rest.split_at((*size).min(rest.len()));
@@ -970,8 +1091,16 @@ mod tests {
                     break;
                 }
             }
-            given.extend(search.end_segment());
+            let hypotheses = search.hypotheses();
+            let last = search.end_segment();
+            prop_assert_eq!(hypotheses.first().map(|best| &best.units), (n > 1).then_some(&last));
+            given.extend(last);
             prop_assert_eq!(given, expected);
+            // The n best do not depend on how the frames come.
+            let (mut once, mut pieces) = [(); 2].map(|()| Search::new(Arc::clone(&shared)).with_nbest(n)).into();
+            once.push(&frames.concat());
+            frames.chunks(sizes[0]).for_each(|piece| pieces.push(&piece.concat()));
+            prop_assert_eq!(once.hypotheses(), pieces.hypotheses());
         }
     }
 }

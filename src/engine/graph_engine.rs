@@ -1,18 +1,15 @@
-//! Any ONNX graph with recurrent state as an engine, hearken's own and others: features in, log-probabilities out, the states
-//! found, zeroed and carried.
+//! An engine for any ONNX graph with recurrent states, hearken's own or another system's.
 //!
 //! ```text
 //! x [N, T, F] float32, states ─► log-probabilities or logits [N, T', V] float32, new states
 //! ```
 //!
-//! States are those that the metadata list, else inputs and outputs whose names differ in a word
-//! such as `new`, else those that the same cell reads and writes, else those of equal shapes, in order
-//! (see [`crate::onnx::interface`]). An axis of a
-//! state that the graph leaves open counts streams; where it leaves none open, streams go through
-//! one at a time.
+//! States are found by the metadata, else by inputs and outputs whose names differ in a word such as `new`, else
+//! by the cell that reads and writes them, else by equal shapes, in order (see [`crate::onnx::interface`]). A
+//! symbolic axis of a state is the batch axis; if a state has none, streams are run one at a time.
 
 use super::state_tensors::check_call;
-use super::stateful_graph::StatefulGraph;
+use super::stateful_graph::{StatefulGraph, Streams};
 use super::{Engine, EngineKind, EngineOptions, EngineSpec, State, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
@@ -20,23 +17,23 @@ use crate::onnx::OnnxFile;
 use crate::onnx::interface::Interface;
 use crate::units::counted;
 
-/// Frames that are tried to find out how many of them an output frame takes.
-const TRIED_FRAMES: usize = 64;
+/// Number of frames in the first probe, by which the number of frames per output frame is determined.
+const PROBE_FRAMES: usize = 64;
 
-/// An engine of a graph, on tract or onnxruntime.
+/// An engine that runs a graph on tract or onnxruntime.
 pub struct GraphEngine {
     windows: StatefulGraph,
     spec: EngineSpec,
-    /// The graph gives logits.
+    /// Whether the graph's output is logits and not log-probabilities.
     gives_logits: bool,
 }
 
 impl GraphEngine {
-    /// An engine of a file; `num_features` is F where the graph leaves it open.
+    /// Opens a file; `num_features` is F if the graph does not fix it.
     ///
     /// # Errors
-    /// When an input is neither features nor a state, states are too great, the runtime cannot run
-    /// the graph, or what comes out is not `[N, T', V]`.
+    /// When an input is neither features nor a state, a state is too large, the runtime cannot run the graph, or the
+    /// output is not `[N, T', V]`.
     pub fn open(
         kind: EngineKind,
         file: &OnnxFile,
@@ -45,28 +42,28 @@ impl GraphEngine {
         options: &EngineOptions,
     ) -> Result<Self> {
         let own = file.value("subsampling").and_then(|v| v.parse().ok()).filter(|&s| s > 0);
-        let window = own.unwrap_or(TRIED_FRAMES);
+        let window = own.unwrap_or(PROBE_FRAMES);
         let windows = StatefulGraph::open(kind, file, interface, num_features, window, options)?;
         Self::over(kind.name(), windows, own)
     }
 
-    /// An engine over a graph that is open; `own` is S, where hearken's metadata say it.
+    /// An engine over an opened graph; `own` is S according to hearken's metadata, if present.
     fn over(name: &'static str, mut windows: StatefulGraph, own: Option<usize>) -> Result<Self> {
-        let tried = try_window(&windows)?;
+        let probe = probe_window(&windows)?;
         if !windows.fixed && own.is_none() && !windows.takes_samples {
-            // As many frames as an output frame takes are enough.
-            windows.window = (windows.window / tried.steps).max(1);
+            // The smallest window is the number of frames per output frame.
+            windows.window = (windows.window / probe.steps).max(1);
             windows.shift = windows.window;
-            if try_window(&windows)?.steps != 1 {
+            if probe_window(&windows)?.steps != 1 {
                 let problem = "output frames do not follow from the number of input frames";
                 return Err(Error::new(Stage::Model, problem).at("output"));
             }
         }
-        let tried = try_window(&windows)?;
-        if !windows.shift.is_multiple_of(tried.steps) {
+        let probe = probe_window(&windows)?;
+        if !windows.shift.is_multiple_of(probe.steps) {
             let problem = format!(
                 "{} for windows that move by {}",
-                counted(tried.steps, "output frame"),
+                counted(probe.steps, "output frame"),
                 counted(windows.shift, "frame")
             );
             return Err(Error::new(Stage::Model, problem));
@@ -74,37 +71,37 @@ impl GraphEngine {
         let spec = EngineSpec {
             name,
             num_features: windows.num_features,
-            subsampling: windows.shift / tried.steps,
+            subsampling: windows.shift / probe.steps,
             window: windows.window,
             shift: windows.shift,
-            num_tokens: tried.tokens,
+            num_tokens: probe.tokens,
             states: windows.states.clone(),
         };
-        Ok(Self { windows, spec, gives_logits: tried.gives_logits })
+        Ok(Self { windows, spec, gives_logits: probe.gives_logits })
     }
 
-    /// Whether it takes samples instead of features; then a frame is one sample.
+    /// Whether the input is samples instead of features; then a frame is one sample.
     pub fn takes_samples(&self) -> bool {
         self.windows.takes_samples
     }
 
-    /// Whether it carries anything from call to call.
+    /// Whether the graph has states.
     pub fn has_states(&self) -> bool {
         !self.spec.states.is_empty()
     }
 
-    /// Whether it takes one stream at a time.
+    /// Whether a call can process only one stream.
     pub fn takes_one_stream(&self) -> bool {
         self.windows.single
     }
 
-    /// Whether it is told how many frames each stream has.
+    /// Whether the graph has an input for the number of frames of each stream.
     pub fn takes_lengths(&self) -> bool {
         self.windows.takes_lengths()
     }
 
-    /// Whole recordings in one call: `[T, F]` frames padded to the same T, of which the first
-    /// `lengths[n]` count. Gives the log-probabilities of all of T.
+    /// Runs whole recordings in one call: `frames[n]` is `[T, F]`, padded to the same T, of which the first
+    /// `lengths[n]` frames are valid. Returns the log-probabilities for all of T, `[T', V]` each.
     ///
     /// # Errors
     /// When the runtime fails.
@@ -119,24 +116,15 @@ impl GraphEngine {
         Ok(values.chunks_exact(steps * self.spec.num_tokens).map(<[f32]>::to_vec).collect())
     }
 
-    /// Runs streams together that a call can take together.
-    fn run_group(
-        &self,
-        frames: &[&[f32]],
-        states: &mut [&mut State],
-        log_probs: &mut [&mut Vec<f32>],
-    ) -> Result<()> {
-        for i in 0..self.windows.calls(frames[0].len() / self.spec.num_features) {
-            let parts: Vec<&[f32]> = frames.iter().map(|f| self.windows.part(f, i)).collect();
-            let (_, mut values) =
-                rows(self.windows.run(&parts, states)?, frames.len(), self.spec.num_tokens)?;
-            if self.gives_logits {
-                log_softmax(&mut values, self.spec.num_tokens);
-            }
-            let size = values.len() / frames.len();
-            for (part, out) in values.chunks_exact(size.max(1)).zip(log_probs.iter_mut()) {
-                out.extend_from_slice(part);
-            }
+    /// Appends the log-probabilities of one window, `[N, T', V]`, to those of its streams.
+    fn append(&self, output: StateTensor, log_probs: &mut [&mut Vec<f32>]) -> Result<()> {
+        let (_, mut values) = rows(output, log_probs.len(), self.spec.num_tokens)?;
+        if self.gives_logits {
+            log_softmax(&mut values, self.spec.num_tokens);
+        }
+        let size = values.len() / log_probs.len();
+        for (part, out) in values.chunks_exact(size.max(1)).zip(log_probs) {
+            out.extend_from_slice(part);
         }
         Ok(())
     }
@@ -157,22 +145,14 @@ impl Engine for GraphEngine {
         states: &mut [&mut State],
         log_probs: &mut [&mut Vec<f32>],
     ) -> Result<()> {
-        let t = check_call(&self.spec, frames, states, log_probs.len())?;
-        if t == 0 {
-            return Ok(());
-        }
-        if !self.windows.single {
-            return self.run_group(frames, states, log_probs);
-        }
-        for ((frames, state), out) in frames.iter().zip(states).zip(log_probs) {
-            self.run_group(&[frames], &mut [state], &mut [out])?;
-        }
-        Ok(())
+        check_call(&self.spec, frames, states, log_probs.len())?;
+        let streams = Streams { frames, states, log_probs };
+        self.windows.run_windows(streams, |output, _, log_probs| self.append(output, log_probs))
     }
 }
 
-/// What a window of zeros gave.
-struct Tried {
+/// Result of running a window of zeros.
+struct Probe {
     /// T'.
     steps: usize,
     /// V.
@@ -180,20 +160,20 @@ struct Tried {
     gives_logits: bool,
 }
 
-fn try_window(windows: &StatefulGraph) -> Result<Tried> {
+fn probe_window(windows: &StatefulGraph) -> Result<Probe> {
     let zeros = vec![0.0; windows.window * windows.num_features];
     let output = windows.run(&[&zeros], &mut [&mut windows.zero_state()])?;
     let tokens = output.shape.last().copied().unwrap_or(0);
     let (steps, values) = rows(output, 1, tokens)?;
     let sum = |row: &[f32]| row.iter().map(|v| f64::from(*v).exp()).sum::<f64>();
     let gives_logits = values.chunks_exact(tokens).any(|row| (sum(row) - 1.0).abs() > 1e-3);
-    Ok(Tried { steps, tokens, gives_logits })
+    Ok(Probe { steps, tokens, gives_logits })
 }
 
-/// T' and the values of an output `[N, T', V]`.
+/// T' and the values of an output `[N, T', V]`, after checking its shape.
 pub(super) fn rows(output: StateTensor, streams: usize, width: usize) -> Result<(usize, Vec<f32>)> {
     let found = |shape: &[usize]| {
-        let problem = format!("expected an output [{streams}, T, {width}] of float32, found {shape:?}");
+        let problem = format!("expected a float32 output [{streams}, T, {width}], found {shape:?}");
         Error::new(Stage::Model, problem)
     };
     match (&output.shape[..], output.data) {
@@ -212,7 +192,7 @@ pub(super) mod tests {
     use crate::onnx::proto::{ModelProto, StringStringEntryProto};
     use prost::Message;
 
-    /// A graph that is a function, with its inputs by name.
+    /// A graph implemented by a function of its inputs by name.
     pub struct Function<F>(pub F);
 
     impl<F: Fn(&dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> + Send + Sync> Graph for Function<F> {
@@ -236,7 +216,7 @@ pub(super) mod tests {
         StateTensor { shape: shape.to_vec(), data: TensorData::F32(values) }
     }
 
-    /// The bytes of a file that declares inputs and outputs, and computes nothing.
+    /// The bytes of a file that declares inputs and outputs, without nodes.
     pub fn file(declare: impl FnOnce(&mut GraphBuilder), metadata: &[(&str, &str)]) -> Vec<u8> {
         let mut graph = GraphBuilder::new("g");
         declare(&mut graph);
@@ -248,12 +228,12 @@ pub(super) mod tests {
         ModelProto { graph: Some(graph.finish()), metadata_props, ..Default::default() }.encode_to_vec()
     }
 
-    /// The file of those bytes.
+    /// Decodes a file.
     pub fn decoded(bytes: Vec<u8>) -> OnnxFile {
         OnnxFile::from_bytes(bytes).expect("a file")
     }
 
-    /// The graph that is a function, between the file's inputs and outputs.
+    /// A graph implemented by a function, with the inputs and outputs of a file.
     fn over<F>(function: F, file: &OnnxFile, window: usize) -> Result<StatefulGraph>
     where
         F: Fn(&dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> + Send + Sync + 'static,
@@ -276,7 +256,7 @@ pub(super) mod tests {
         graph.output_i64("calls_out", &[n()]);
     }
 
-    /// One output frame for every two frames: logits [0, sum so far + calls so far].
+    /// One output frame for every two frames: logits [0, sum so far + calls before].
     fn compute(input: &dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> {
         let x = input("x");
         let (streams, frames) = (x.shape[0], x.shape[1]);
@@ -298,7 +278,7 @@ pub(super) mod tests {
     }
 
     fn engine(file: &OnnxFile) -> GraphEngine {
-        let windows = over(compute, file, TRIED_FRAMES);
+        let windows = over(compute, file, PROBE_FRAMES);
         GraphEngine::over("test", windows.expect("understood"), None).expect("it runs")
     }
 
@@ -439,7 +419,7 @@ pub(super) mod tests {
             let error = states(&bytes, &[("a", "p"), again]).expect_err("twice");
             assert!(error.exit_code() == 2 && error.to_string().contains(kind), "{error}");
         }
-        assert_eq!(states(&bytes, &[]).expect("a file").states_note, None, "the shapes tell");
+        assert_eq!(states(&bytes, &[]).expect("a file").states_note, None, "the shapes are unambiguous");
         let alike = |graph: &mut GraphBuilder| {
             graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
             graph.output("y", &[n(), Dim::symbol("U"), 2.into()]);
@@ -450,7 +430,7 @@ pub(super) mod tests {
         };
         let alike = file(alike, &[]);
         let note = states(&alike, &[]).expect("a file").states_note.expect("a guess");
-        assert!(note.contains("a with p") && note.contains("--state"), "{note}");
+        assert!(note.contains("a with p") && note.contains("INPUT=OUTPUT"), "{note}");
         let told = states(&alike, &[("b", "p")]).expect("named");
         assert_eq!((told.states_note, told.states[1].output.as_str()), (None, "q"));
         let lacking = |graph: &mut GraphBuilder| {

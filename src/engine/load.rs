@@ -1,4 +1,4 @@
-//! Choosing an engine by name.
+//! Kinds of engines and their options.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use crate::model::{Network, NetworkConfig};
 use crate::onnx::OnnxFile;
 use crate::onnx::states::state_specs;
 
-/// Which engine runs the network.
+/// The kind of an inference engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineKind {
-    /// Our own kernels.
+    /// hearken's own kernels.
     #[default]
     Native,
     /// Sonos' tract, compiled in with the feature `tract`.
@@ -26,7 +26,7 @@ impl EngineKind {
     /// All engines, compiled in or not.
     pub const ALL: [EngineKind; 3] = [EngineKind::Native, EngineKind::Tract, EngineKind::Ort];
 
-    /// `native`, `tract` or `ort`.
+    /// Name: `native`, `tract` or `ort`.
     pub fn name(self) -> &'static str {
         match self {
             EngineKind::Native => "native",
@@ -35,7 +35,7 @@ impl EngineKind {
         }
     }
 
-    /// Whether this build of hearken can run it (onnxruntime's library is another question).
+    /// Whether the engine is compiled in. For `ort` this does not mean that the library is installed.
     pub fn is_compiled_in(self) -> bool {
         match self {
             EngineKind::Native => true,
@@ -57,17 +57,17 @@ pub(super) fn not_compiled_in(kind: EngineKind) -> crate::error::Error {
         crate::error::Stage::Usage,
         format!("the engine {kind} is not in this build of hearken"),
     )
-    .hint(format!("build it with `--features {kind}`, or use the engine native"))
+    .hint(format!("build hearken with the feature `{kind}`, or use the engine native"))
 }
 
-/// What some engines need beside the model.
+/// Options for engines that run graphs; the native engine has none.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// Where to look for onnxruntime.
     pub ort_library: LibrarySearch,
-    /// Threads that one operator of onnxruntime may use.
+    /// Number of threads for an operator of onnxruntime.
     pub threads: usize,
-    /// Names of state inputs and the outputs that answer them, for foreign graphs that do not tell.
+    /// Names of state inputs and their outputs, for foreign graphs whose states are not found automatically.
     pub states: Vec<(String, String)>,
 }
 
@@ -77,11 +77,11 @@ impl Default for EngineOptions {
     }
 }
 
-/// An engine of a model file that [`crate::onnx::read`] has read: the file, whose graph tract and
-/// onnxruntime run, and its network, which the native engine runs.
+/// Creates an engine for a model that [`crate::onnx::read`] has read. The native engine runs its `network`; tract and
+/// onnxruntime run the graph in `file`.
 ///
 /// # Errors
-/// [`Stage::Usage`](crate::error::Stage::Usage) when the engine is not compiled in; else when it cannot
+/// [`Stage::Usage`](crate::error::Stage::Usage) when the engine is not compiled in; another stage when it cannot
 /// run the graph or, for `ort`, the library is not found or too old.
 pub fn load(
     kind: EngineKind,
@@ -97,7 +97,7 @@ pub fn load(
 }
 
 impl EngineSpec {
-    /// What an engine of a network of ours needs and gives.
+    /// The specification of an engine called `name` for a network of hearken.
     pub fn of(config: &NetworkConfig, name: &'static str) -> Self {
         Self {
             name,

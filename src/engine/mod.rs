@@ -1,10 +1,10 @@
-//! Running a network, three ways: `native` (our own kernels), `tract`, `ort` (onnxruntime).
-//! Features in, log-probabilities out, states carried.
+//! Inference engines: `native` (hearken's own kernels), `tract` and `ort` (onnxruntime). An engine computes
+//! log-probabilities from features and carries the states of streams from call to call.
 
 pub mod graph;
-pub mod graph_engine;
-pub mod load;
-pub mod native;
+pub(crate) mod graph_engine;
+pub(crate) mod load;
+pub(crate) mod native;
 pub mod sherpa;
 mod state_tensors;
 mod stateful_graph;
@@ -19,72 +19,80 @@ pub use graph_engine::GraphEngine;
 pub use load::{EngineKind, EngineOptions, load};
 pub use native::NativeEngine;
 
-/// The values of one tensor that is carried from step to step.
+/// Values of a tensor in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TensorData {
+    /// ONNX type float32.
     F32(Vec<f32>),
+    /// ONNX type int64.
     I64(Vec<i64>),
 }
 
-/// One state tensor of one stream: the file's shape with the batch axis at 1.
+/// An input, output or state of a graph. For the state of one stream, the shape is that of the file with 1 for the
+/// batch axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateTensor {
+    /// Dimensions.
     pub shape: Vec<usize>,
+    /// Values, as many as the product of the dimensions.
     pub data: TensorData,
 }
 
-/// All that one stream carries from step to step, in the order of [`EngineSpec::states`].
+/// The states of one stream.
 #[derive(Clone, Debug, Default)]
 pub struct State {
+    /// The state tensors, in the order of [`EngineSpec::states`].
     pub tensors: Vec<StateTensor>,
-    /// Room that an engine may reuse from call to call; holds nothing of the stream.
+    /// Buffers that an engine reuses from call to call; they contain no state of the stream.
     pub(crate) scratch: Option<Box<native::Scratch>>,
 }
 
-/// The room that calls compute in, of streams that step together: it is lent to the first of them
-/// for a call, so that there is one for all and not one for each.
+/// Scratch buffers shared by streams that are batched together: they are moved into the first stream's state for
+/// a call, so that not every stream allocates its own.
 #[derive(Default)]
 pub struct SharedScratch(Option<Box<native::Scratch>>);
 
 impl SharedScratch {
-    /// Lends it to a state, or takes it back.
+    /// Swaps the buffers with those of a state; called before and after a call of the engine.
     pub fn swap(&mut self, state: &mut State) {
         std::mem::swap(&mut self.0, &mut state.scratch);
     }
 }
 
-/// What an engine needs and gives.
+/// The interface of an engine: sizes of its inputs, outputs and states.
 #[derive(Clone, Debug)]
 pub struct EngineSpec {
-    /// `native`, `tract` or `ort`.
+    /// Name of the engine, for messages.
     pub name: &'static str,
-    /// F, features a frame.
+    /// F, the number of features per frame.
     pub num_features: usize,
-    /// S, feature frames an output frame.
+    /// S, the number of feature frames per output frame.
     pub subsampling: usize,
-    /// Frames the network must see at once; equals `shift` unless it looks ahead.
+    /// Minimum number of frames per call; equals `shift` unless the network uses future context.
     pub window: usize,
-    /// Frames it moves on by; a call takes `window + k * shift` frames.
+    /// Number of frames by which the window moves; a call takes `window + k * shift` frames.
     pub shift: usize,
-    /// V, tokens with the blank.
+    /// V, the number of tokens including the blank.
     pub num_tokens: usize,
+    /// Names, shapes and batch axes of the states.
     pub states: Vec<StatePort>,
 }
 
-/// A network that can be stepped. Immutable and shared: all that changes is in [`State`].
+/// An acoustic model that processes streams chunk by chunk. It is immutable and shared; everything that changes is in
+/// [`State`].
 pub trait Engine: Send + Sync {
-    /// What it needs and gives.
+    /// Sizes of the inputs, outputs and states.
     fn spec(&self) -> &EngineSpec;
 
-    /// The state of a stream that has heard nothing.
+    /// The state at the start of a stream.
     fn zero_state(&self) -> State;
 
-    /// One step of N streams together: `frames[n]` is `[T, F]` with the same T (a multiple of
-    /// `shift`, where `window == shift`) for all; appends `[T / S, V]` log-probabilities to
-    /// `log_probs[n]` and moves `states[n]` on.
+    /// Processes the next frames of N streams as a batch. `frames[n]` is `[T, F]` with the same T for all streams (a
+    /// multiple of `shift` if `window == shift`, else `window + k * shift`). Appends log-probabilities `[T', V]` to
+    /// `log_probs[n]`, where T' = ((T - `window`) / `shift` + 1) * `shift` / S, and updates `states[n]`.
     ///
     /// # Errors
-    /// When the lengths do not fit, or the runtime fails.
+    /// When numbers of streams or frames do not match, or the runtime fails.
     fn run(
         &self,
         frames: &[&[f32]],

@@ -1,4 +1,4 @@
-//! The network computed by our own kernels, the same code that trained it.
+//! The engine that runs hearken's own kernels, the same code as in training.
 
 use super::state_tensors::{check_call, zero_state};
 use super::{Engine, EngineSpec, State, TensorData};
@@ -8,11 +8,11 @@ use crate::model::{Network, States, Steps, Weights, Workspace};
 use crate::onnx::export;
 use crate::onnx::states::{StatePlace, state_places};
 
-/// Steps that are computed at once at most, so that a long call needs no more room than a short, and
-/// what it computes stays in the cache.
-const MOST_STEPS: usize = 32;
+/// Maximum number of steps computed at once, so that memory does not grow with the length of a call and
+/// activations fit the cache.
+const MAX_STEPS: usize = 32;
 
-/// Our own engine.
+/// The engine of hearken's own kernels.
 pub struct NativeEngine {
     spec: EngineSpec,
     weights: Weights<f32>,
@@ -21,21 +21,21 @@ pub struct NativeEngine {
     widths: Vec<usize>,
 }
 
-/// Room that a call computes in; kept from call to call, it holds nothing of a stream.
+/// Buffers of a call, reused by the next; they contain no state of a stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     workspace: Workspace<f32>,
-    /// The states of the call's streams side by side.
+    /// The states of the call's streams as a batch.
     states: States<f32>,
     x: Vec<f32>,
     logits: Vec<f32>,
 }
 
 impl NativeEngine {
-    /// An engine of a network.
+    /// Creates an engine for a network.
     ///
     /// # Errors
-    /// When the network's parts do not fit its configuration.
+    /// When the network's parameters do not match its configuration.
     pub fn new(network: Network<f32>) -> Result<Self> {
         export::check(&network)?;
         let weights = Weights::new(&network, false)
@@ -48,7 +48,7 @@ impl NativeEngine {
         })
     }
 
-    /// The layers' states of N streams, out of each stream's tensors.
+    /// Copies the states of the streams into a batch.
     fn gather(&self, states: &[&mut State], all: &mut States<f32>) -> Result<()> {
         let depth = self.places.len();
         all.hidden.resize(depth, Vec::new());
@@ -64,7 +64,7 @@ impl NativeEngine {
         Ok(())
     }
 
-    /// The way back.
+    /// Copies the batched states back into each stream's state.
     fn scatter(&self, all: &States<f32>, states: &mut [&mut State]) {
         for (i, places) in self.places.iter().enumerate() {
             for (place, all) in places.iter().zip([&all.hidden[i], &all.cell[i]]) {
@@ -79,14 +79,14 @@ impl NativeEngine {
     }
 }
 
-/// One layer's state vector of one stream.
+/// A layer's state vector of one stream.
 fn vector(state: &State, place: StatePlace, width: usize) -> Result<&[f32]> {
     let values = state.tensors.get(place.tensor).and_then(|tensor| match &tensor.data {
         TensorData::F32(values) => values.get(place.row * width..(place.row + 1) * width),
         TensorData::I64(_) => None,
     });
     values.ok_or_else(|| {
-        Error::new(Stage::Engine, "expected the state of a stream of this engine, found another one's")
+        Error::new(Stage::Engine, "expected a state of this engine, found one of another engine")
     })
 }
 
@@ -115,8 +115,8 @@ impl Engine for NativeEngine {
         let mut scratch = states[0].scratch.take().unwrap_or_default();
         let Scratch { workspace, states: all, x, logits } = &mut *scratch;
         self.gather(states, all)?;
-        for first in (0..steps).step_by(MOST_STEPS) {
-            let count = MOST_STEPS.min(steps - first);
+        for first in (0..steps).step_by(MAX_STEPS) {
+            let count = MAX_STEPS.min(steps - first);
             x.clear();
             for t in first..first + count {
                 for frames in frames {

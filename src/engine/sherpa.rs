@@ -1,6 +1,6 @@
-//! Model folders of sherpa-onnx as they are downloaded: a streaming zipformer2-CTC (one file), or a
-//! streaming transducer (encoder, decoder, joiner), with `tokens.txt`. States are found in the
-//! encoder's graph, windows in its metadata (`T` frames, moved by `decode_chunk_len`).
+//! Published model folders of sherpa-onnx: a streaming zipformer2-CTC (one file) or a streaming transducer
+//! (encoder, decoder, joiner), with `tokens.txt`. States are found in the encoder's graph, the window in its
+//! metadata (`T` frames, moved by `decode_chunk_len`).
 
 use std::path::{Path, PathBuf};
 
@@ -17,19 +17,19 @@ use crate::onnx::targets::exported_metadata;
 use crate::onnx::{Metadata, OnnxFile, streamable};
 use crate::text::TokenTable;
 
-/// Features of a frame where the graph leaves it open: all of the published models'.
+/// Number of features per frame if the graph does not fix it; all published models use this.
 const NUM_FEATURES: usize = 80;
 
-/// Bytes of `tokens.txt` that are read at most.
+/// Maximum number of bytes read of `tokens.txt`.
 const MAX_TOKENS_BYTES: u64 = 1 << 26;
 
-/// Entries of a folder that are looked at.
+/// Maximum number of entries of a folder that are examined.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Opens a folder of sherpa-onnx.
+/// Opens a model folder of sherpa-onnx.
 ///
 /// # Errors
-/// When files are missing, or are no streaming model of the kinds above; names the file.
+/// When files are missing, or are not a streaming model of a supported kind; the error names the file.
 pub fn open(folder: &Path, kind: EngineKind, options: &EngineOptions) -> Result<(Box<dyn Engine>, Metadata)> {
     let files = Files::find(folder)?;
     let tokens = read_tokens(&files.tokens)?;
@@ -50,17 +50,21 @@ pub fn open(folder: &Path, kind: EngineKind, options: &EngineOptions) -> Result<
     }
 }
 
-/// A file with its path, and what goes in and comes out.
+/// An ONNX file of a folder with its interface.
 pub struct Examined {
+    /// Where the file is.
     pub path: PathBuf,
+    /// The decoded file.
     pub file: OnnxFile,
+    /// Its inputs, outputs and states.
     pub interface: Interface,
 }
 
-/// The graphs of a folder; the one that is fed with features first.
+/// Reads the graphs of a folder without running them; the one that takes features is first. `states` are the named
+/// pairs of its state inputs and outputs.
 ///
 /// # Errors
-/// As [`open`], before anything is run.
+/// When files are missing or cannot be read, or `states` names inputs or outputs that do not exist.
 pub fn examine_folder(folder: &Path, states: &[(String, String)]) -> Result<Vec<Examined>> {
     let paths = match Files::find(folder)?.model {
         Model::Ctc(path) => vec![path],
@@ -75,11 +79,10 @@ pub fn examine_folder(folder: &Path, states: &[(String, String)]) -> Result<Vec<
     paths.into_iter().enumerate().map(one).collect()
 }
 
-/// Opens a foreign file of frames to log-probabilities, whose tokens stand in another file, which is
-/// named beside them.
+/// Opens a foreign CTC model, with its tokens and the path of their file for messages.
 ///
 /// # Errors
-/// As [`GraphEngine::open`]; when it carries no states, takes samples, or tokens do not fit.
+/// As [`GraphEngine::open`]; when the graph has no states or takes samples, or the number of tokens does not match.
 pub fn open_file(
     file: &OnnxFile,
     (tokens, tokens_path): (TokenTable, &Path),
@@ -87,7 +90,7 @@ pub fn open_file(
     options: &EngineOptions,
 ) -> Result<(Box<dyn Engine>, Metadata)> {
     check_features(file)?;
-    // Before all else: no naming of states helps it.
+    // Checked first: the error about missing states would suggest naming them, which would not help here.
     streamable::check_streams(file.graph())?;
     let interface = file.interface(&options.states)?;
     let engine = GraphEngine::open(kind, file, &interface, NUM_FEATURES, options)?;
@@ -96,7 +99,7 @@ pub fn open_file(
     Ok((Box::new(engine), foreign_metadata(tokens, tokens_path, features, v)?))
 }
 
-/// Opens a file that hearken exported for another system: its metadata say all.
+/// Opens a file that hearken exported for another system; its metadata contain tokens and options.
 ///
 /// # Errors
 /// As [`open_file`].
@@ -112,24 +115,27 @@ pub fn open_exported(
     Ok((Box::new(engine), metadata))
 }
 
-/// A stream is heard in pieces: that needs states, and features.
+/// Checks that the graph can process a stream chunk by chunk: it must have states and take features.
 fn check_streams(engine: &GraphEngine) -> Result<()> {
     if engine.takes_samples() {
-        let problem = "the graph takes samples; hearken computes features and feeds those";
-        return Err(Error::new(Stage::Model, problem).hint("`hearken verify` runs it"));
+        let problem = "expected a graph that takes features, found one that takes samples";
+        return Err(Error::new(Stage::Model, problem)
+            .hint("it can be verified all the same")
+            .remedy("verify"));
     }
     if !engine.has_states() {
-        let problem = "no states were found in the graph: it cannot hear a stream piece by piece";
+        let problem = "no states were found in the graph, so it cannot process a stream chunk by chunk";
         return Err(Error::new(Stage::Model, problem)
-            .hint("name them by `--state INPUT=OUTPUT`; `hearken inspect` shows inputs and outputs"));
+            .hint("name the pairs of input and output")
+            .remedy("states"));
     }
     Ok(())
 }
 
-/// The tokens of a file in the form of sherpa-onnx.
+/// Reads a token table in the format of sherpa-onnx.
 ///
 /// # Errors
-/// When it cannot be read; names the line.
+/// When the file cannot be read or parsed; the error names the line.
 pub fn read_tokens(path: &Path) -> Result<TokenTable> {
     use std::io::Read;
     let failed = |e| io(Stage::Model, path, e);
@@ -139,7 +145,7 @@ pub fn read_tokens(path: &Path) -> Result<TokenTable> {
     parse_tokens(&text).map_err(|e| e.in_file(path))
 }
 
-/// What there is in a folder.
+/// The files of a model folder.
 struct Files {
     tokens: PathBuf,
     model: Model,
@@ -159,7 +165,7 @@ impl Files {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|e| e == "onnx"))
             .collect();
-        // The float model before its int8 copy, where both are there.
+        // The float model is preferred to its int8 version.
         files.sort_by_key(|path| (name(path).contains("int8"), name(path)));
         let part = |word: &str| files.iter().find(|path| name(path).contains(word)).cloned();
         let missing = |what: &str| {
@@ -175,7 +181,7 @@ impl Files {
             Some(encoder) => Model::Transducer {
                 encoder,
                 decoder: part("decoder").ok_or_else(|| missing("decoder*.onnx"))?,
-                joiner: part("joiner").ok_or_else(|| missing("joiner*.onnx, which a transducer has,"))?,
+                joiner: part("joiner").ok_or_else(|| missing("joiner*.onnx"))?,
             },
             None => Model::Ctc(files.first().cloned().ok_or_else(|| missing("a file *.onnx"))?),
         };
@@ -200,7 +206,8 @@ fn transducer(
         .and_then(|interface| {
             check_features(&file)?;
             if file.value("T").is_none() || interface.states.is_empty() {
-                let problem = "no streaming encoder: it has no states, or no `T` in its metadata";
+                let problem =
+                    "expected a streaming encoder, found one without states or without `T` in its metadata";
                 return Err(Error::new(Stage::Model, problem));
             }
             StatefulGraph::open(kind, &file, &interface, NUM_FEATURES, 1, options)
@@ -209,7 +216,7 @@ fn transducer(
     let (decoder_part, file) = part(decoder, 1, kind, options)?;
     let context = file.value("context_size").and_then(|v| v.trim().parse::<usize>().ok());
     let context = context.filter(|n| (1..=64).contains(n)).ok_or_else(|| {
-        Error::new(Stage::Model, "expected a number of symbols that it looks back at, 1 to 64")
+        Error::new(Stage::Model, "expected the number of symbols in the decoder's context, 1 to 64")
             .at("metadata context_size")
             .in_file(decoder)
     })?;
@@ -219,7 +226,7 @@ fn transducer(
         .map_err(|e| e.in_file(encoder))
 }
 
-/// A graph with that many inputs.
+/// Opens a decoder or joiner, checking its number of inputs.
 fn part(path: &Path, inputs: usize, kind: EngineKind, options: &EngineOptions) -> Result<(Part, OnnxFile)> {
     let open = || {
         let file = OnnxFile::read(path)?;
@@ -233,22 +240,23 @@ fn part(path: &Path, inputs: usize, kind: EngineKind, options: &EngineOptions) -
     open().map_err(|e: Error| e.in_file(path))
 }
 
-/// sherpa-onnx computes other features for models that ask for them.
+/// Rejects models whose metadata request features other than the filterbank.
 fn check_features(file: &OnnxFile) -> Result<()> {
     match file.value("feature") {
         None | Some("") => Ok(()),
         Some(other) => {
-            let problem =
-                format!("the model wants features of the kind {other:?}, which hearken does not compute");
+            let problem = format!(
+                "expected a model of filterbank features, found one of the unsupported kind {other:?}"
+            );
             Err(Error::new(Stage::Model, problem).at("metadata feature"))
         }
     }
 }
 
-/// The metadata of a foreign model, of which the tokens and the sizes are known.
+/// Metadata of a foreign model: its tokens and number of features, with defaults for the rest.
 ///
 /// # Errors
-/// When there are more or fewer tokens than the model gives: names their file.
+/// When the number of tokens differs from the model's outputs; the error names the file of the tokens.
 pub fn foreign_metadata(
     tokens: TokenTable,
     path: &Path,
@@ -257,12 +265,13 @@ pub fn foreign_metadata(
 ) -> Result<Metadata> {
     let blank = tokens.blank();
     let mut names = tokens.tokens().to_vec();
-    // Disambiguation symbols stand behind the tokens, for decoding graphs.
+    // Disambiguation symbols (#0, #1, …) for decoding graphs follow the tokens.
     while names.len() > num_tokens && names.last().is_some_and(|t| t.starts_with('#')) {
         names.pop();
     }
     if names.len() != num_tokens {
-        let problem = format!("expected {num_tokens} tokens as the model gives, found {}", names.len());
+        let problem =
+            format!("expected {num_tokens} tokens, one for each output of the model, found {}", names.len());
         return Err(Error::new(Stage::Model, problem).in_file(path));
     }
     Ok(Metadata {

@@ -1,29 +1,30 @@
-//! What the engines that run a graph share: checking a call, putting the states of N streams into
-//! one tensor along their batch axis, and taking them apart again.
+//! Shared code of the engines: checking the arguments of a call, stacking the states of N streams along their
+//! batch axis, and splitting them again.
 #![cfg_attr(not(any(feature = "tract", feature = "ort")), allow(dead_code))]
 
 use super::{EngineSpec, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 
-/// Checks the arguments of [`super::Engine::run`] and returns T, frames a stream; 0 when there is
-/// nothing to do.
+/// Checks the arguments of [`super::Engine::run`].
 pub(super) fn check_call(
     spec: &EngineSpec,
     frames: &[&[f32]],
     states: &[&mut State],
     outputs: usize,
-) -> Result<usize> {
+) -> Result<()> {
     let error = |problem: String| Err(Error::new(Stage::Engine, problem).at(format!("engine {}", spec.name)));
     if frames.len() != states.len() || frames.len() != outputs {
         let (n, s) = (frames.len(), states.len());
         return error(format!(
-            "expected as many states and outputs as streams, found {n}, {s} and {outputs}"
+            "expected as many states and outputs as streams, found {n} streams, {s} states and {outputs} outputs"
         ));
     }
-    let Some(first) = frames.first() else { return Ok(0) };
+    let Some(first) = frames.first() else { return Ok(()) };
     if let Some(other) = frames.iter().find(|f| f.len() != first.len()) {
         let (a, b) = (first.len(), other.len());
-        return error(format!("expected as many frames from each stream, found {a} and {b} values"));
+        return error(format!(
+            "expected the same number of frames for each stream, found {a} and {b} values"
+        ));
     }
     if !first.len().is_multiple_of(spec.num_features) {
         let (f, n) = (spec.num_features, first.len());
@@ -37,18 +38,19 @@ pub(super) fn check_call(
         t >= window && (t - window).is_multiple_of(shift)
     };
     if !fits {
-        return error(format!("expected {window} frames and any number of {shift} more, found {t}"));
+        return error(format!("expected {window} frames plus a multiple of {shift}, found {t}"));
     }
+    // Otherwise a state of another engine would be an obscure error of the runtime, or wrong output.
     for state in states {
         let shapes = state.tensors.iter().map(|t| &t.shape);
         if !shapes.eq(spec.states.iter().map(|s| &s.shape)) {
-            return error("expected the state of a stream of this engine, found another one's".into());
+            return error("expected a state of this engine, found one of another engine".into());
         }
     }
-    Ok(t)
+    Ok(())
 }
 
-/// All states zero.
+/// A state of zeros.
 pub(super) fn zero_state(specs: &[StatePort]) -> State {
     let zeros = |spec: &StatePort| {
         let n = spec.shape.iter().product();
@@ -58,7 +60,7 @@ pub(super) fn zero_state(specs: &[StatePort]) -> State {
     State { tensors: specs.iter().map(zeros).collect(), scratch: None }
 }
 
-/// The shape of a state for N streams.
+/// The shape of a state for `streams` streams.
 pub(super) fn batch_shape(spec: &StatePort, streams: usize) -> Vec<usize> {
     let mut shape = spec.shape.clone();
     if let Some(axis) = shape.get_mut(spec.batch_axis) {
@@ -67,9 +69,11 @@ pub(super) fn batch_shape(spec: &StatePort, streams: usize) -> Vec<usize> {
     shape
 }
 
-/// State `i` of all streams as one tensor.
+/// Stacks state `i` of all streams along the batch axis.
 pub(super) fn stack(spec: &StatePort, i: usize, states: &[&mut State]) -> Result<TensorData> {
-    let kind = || Error::new(Stage::Engine, "expected states of one kind of number").at(spec.input.clone());
+    let kind = || {
+        Error::new(Stage::Engine, "expected states of the same type, float32 or int64").at(spec.input.clone())
+    };
     match states.first().and_then(|s| s.tensors.get(i)).map(|t| &t.data) {
         Some(TensorData::I64(_)) => {
             let parts = states.iter().map(|s| match &s.tensors[i].data {
@@ -89,7 +93,7 @@ pub(super) fn stack(spec: &StatePort, i: usize, states: &[&mut State]) -> Result
     }
 }
 
-/// Gives each stream its part of state `i` of all streams.
+/// Copies each stream's part of the stacked state `i` into its state.
 pub(super) fn split_f32(spec: &StatePort, i: usize, all: &[f32], states: &mut [&mut State]) -> Result<()> {
     check_split(spec, all.len(), states.len())?;
     let streams = states.len();
@@ -122,7 +126,7 @@ fn check_split(spec: &StatePort, found: usize, streams: usize) -> Result<()> {
         .at(spec.output.clone()))
 }
 
-/// Numbers of one stream that lie together: the axes from the batch axis on.
+/// Number of contiguous values of one stream: the product of the axes from the batch axis on.
 fn run_length(spec: &StatePort) -> usize {
     spec.shape.iter().skip(spec.batch_axis).product::<usize>()
 }
@@ -172,7 +176,7 @@ mod tests {
         let mut b = state(TensorData::F32((10..16).map(|v| v as f32).collect()), &spec.shape);
         let (a2, b2) = (a.tensors.clone(), b.tensors.clone());
         let all = stack(&spec, 0, &[&mut a, &mut b]).expect("alike");
-        let TensorData::F32(all) = all else { panic!("numbers changed their kind") };
+        let TensorData::F32(all) = all else { panic!("the type changed") };
         assert_eq!(all, [0., 1., 2., 10., 11., 12., 3., 4., 5., 13., 14., 15.]);
         assert_eq!(batch_shape(&spec, 2), [2, 2, 3]);
         let mut c = zero_state(std::slice::from_ref(&spec));

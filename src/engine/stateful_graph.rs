@@ -1,5 +1,5 @@
-//! A foreign graph that is fed with windows of frames (or of samples) and carries states: which of
-//! its inputs and outputs are what, and one call of it for N streams.
+//! A graph that processes windows of frames (or samples) and has states: the roles of its inputs and outputs, and
+//! calls for N streams.
 
 use super::graph::{self, Graph};
 use super::state_tensors::{batch_shape, split_f32, split_i64, stack, zero_state};
@@ -8,48 +8,58 @@ use crate::error::{Error, Result, Stage};
 use crate::onnx::interface::{Interface, MAX_WINDOW, Port};
 use crate::onnx::{OnnxFile, streamable};
 
-/// No state of a stream may be greater than this many numbers.
+/// Maximum number of values of a stream's state.
 const MAX_STATE: usize = 1 << 24;
 
-/// What the metadata of a model that takes windows say: how long, and how far they are moved.
+/// Metadata keys for the length of a window and its shift, of sherpa-onnx and NeMo.
 const WINDOW_KEYS: [(&str, &str); 2] = [("T", "decode_chunk_len"), ("window_size", "chunk_shift")];
 
-/// A graph and what its inputs and outputs are.
+/// A graph with the roles of its inputs and outputs.
 pub(super) struct StatefulGraph {
     graph: Box<dyn Graph>,
+    /// Name of the input of features or samples.
     x: String,
-    /// x is `[N, T, F]`, or `[N, T]` where it takes samples.
+    /// Whether x is samples `[N, T]` instead of features `[N, T, F]`.
     pub takes_samples: bool,
-    /// x is `[T, N, F]`, and what comes out is `[T', N, V]`.
+    /// Whether x is `[T, N, F]` and the output `[T', N, V]`.
     time_first: bool,
-    /// F; 1 for samples.
+    /// F, the number of features per frame; 1 for samples.
     pub num_features: usize,
-    /// Frames of a call, and frames to move on by.
+    /// Number of frames per window.
     pub window: usize,
+    /// Number of frames by which the window moves.
     pub shift: usize,
-    /// A call takes one window, no more.
+    /// Whether a call takes exactly one window.
     pub fixed: bool,
-    /// A call takes one stream, no more.
+    /// Whether a call takes exactly one stream.
     pub single: bool,
-    /// An input `[N]` that says how many frames there are.
+    /// Name of the input `[N]` for the number of frames of each stream.
     lengths: Option<String>,
     /// Inputs that are the same in every call.
     constants: Vec<(String, StateTensor)>,
+    /// The states.
     pub states: Vec<StatePort>,
-    /// Which output each state comes out of.
+    /// Index of each state's output.
     places: Vec<usize>,
-    /// Which output is what the graph is for.
+    /// Index of the output of log-probabilities, logits or encoder frames.
     result: usize,
 }
 
-/// A length that the graph fixes.
+/// The arguments of [`Engine::run`](super::Engine::run), one of each for every stream.
+pub(super) struct Streams<'a, 's, 'o> {
+    pub frames: &'a [&'a [f32]],
+    pub states: &'a mut [&'s mut State],
+    pub log_probs: &'a mut [&'o mut Vec<f32>],
+}
+
+/// The size of an axis, if the graph fixes it.
 fn fixed(port: &Port, axis: usize) -> Option<usize> {
     port.shape.get(axis)?.parse().ok()
 }
 
 impl StatefulGraph {
-    /// Opens a graph; `num_features` is F where the graph leaves it open, `window` the frames of a
-    /// step where neither graph nor metadata say it.
+    /// Opens a graph. `num_features` is F if the graph does not fix it, `window` the number of frames of a call if
+    /// neither the graph nor the metadata do.
     pub fn open(
         kind: EngineKind,
         file: &OnnxFile,
@@ -64,7 +74,7 @@ impl StatefulGraph {
         Self::over(graph::open(kind, file, options)?, file, interface, num_features, window)
     }
 
-    /// As [`StatefulGraph::open`], over a graph that is open.
+    /// As [`StatefulGraph::open`], for an opened graph.
     pub fn over(
         graph: Box<dyn Graph>,
         file: &OnnxFile,
@@ -78,18 +88,21 @@ impl StatefulGraph {
         let is_x = |port: &&&Port| port.r#type == "float32" && matches!(port.shape.len(), 2 | 3);
         let named = others.iter().find(|port| interface.features_input.as_ref() == Some(&port.name));
         let x = *named.filter(|port| is_x(port)).or_else(|| others.iter().find(is_x)).ok_or_else(|| {
-            Error::new(Stage::Model, "expected an input of frames [N, T, F] or samples [N, T], found none")
+            Error::new(
+                Stage::Model,
+                "expected a float32 input of frames [N, T, F] or samples [N, T], found none",
+            )
         })?;
         let takes_samples = x.shape.len() == 2;
         let num_features = if takes_samples { 1 } else { fixed(x, 2).unwrap_or(num_features) };
         let (lengths, constants) = other_inputs(&others, x, file)?;
         let time_first = is_time_first(interface, x);
         let (window, shift, is_fixed) = window_of(file, x, usize::from(!time_first), window)?;
-        let result = interface
-            .outputs
-            .iter()
-            .position(|o| !states.iter().any(|s| s.output == o.name))
-            .ok_or_else(|| Error::new(Stage::Model, "the graph has no output beside its states"))?;
+        let result =
+            interface.outputs.iter().position(|o| !states.iter().any(|s| s.output == o.name)).ok_or_else(
+                || Error::new(Stage::Model, "expected an output other than the states, found none"),
+            )?;
+        // Either the input or a state may fix the number of streams at 1.
         let single = fixed(x, usize::from(time_first)) == Some(1)
             || states.iter().any(|s| fixes_streams(interface, s));
         let mut windows = Self {
@@ -125,29 +138,54 @@ impl StatefulGraph {
         for spec in &self.states {
             let size = spec.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
             if size.is_none_or(|n| n > MAX_STATE) || spec.batch_axis >= spec.shape.len() {
-                let problem =
-                    format!("expected a state of {MAX_STATE} numbers at most, found {:?}", spec.shape);
+                let problem = format!(
+                    "expected a state of at most {MAX_STATE} values, found the shape {:?}",
+                    spec.shape
+                );
                 return Err(Error::new(Stage::Model, problem).at(format!("state {}", spec.input)));
             }
         }
         if self.window == 0 || self.shift == 0 || self.window > MAX_WINDOW || self.shift > self.window {
-            let problem =
-                format!("expected windows that can be, found {} moved by {}", self.window, self.shift);
+            let (window, shift) = (self.window, self.shift);
+            let problem = format!(
+                "expected a window of 1 to {MAX_WINDOW} frames and a shift of at least 1 and at most the window, \
+                 found a window of {window} and a shift of {shift}"
+            );
             return Err(Error::new(Stage::Model, problem));
         }
         if self.num_features == 0 || self.num_features > 1 << 16 {
-            let problem = format!("expected frames of some features, found {}", self.num_features);
+            let problem =
+                format!("expected 1 to {} features per frame, found {}", 1 << 16, self.num_features);
             return Err(Error::new(Stage::Model, problem));
         }
         Ok(())
     }
 
-    /// What a stream carries before it has heard anything.
+    /// The state at the start of a stream.
     pub fn zero_state(&self) -> State {
         zero_state(&self.states)
     }
 
-    /// How many calls T frames take: each but the last leads to the next, `shift` frames on.
+    /// Runs all windows of a call of [`Engine::run`](super::Engine::run), in order; `take` gets each output with the
+    /// states and log-probabilities of its streams. Streams form one batch if the graph allows it.
+    pub fn run_windows(
+        &self,
+        streams: Streams,
+        mut take: impl FnMut(StateTensor, &mut [&mut State], &mut [&mut Vec<f32>]) -> Result<()>,
+    ) -> Result<()> {
+        let Streams { frames, states, log_probs } = streams;
+        let group = if self.single { 1 } else { frames.len().max(1) };
+        let streams = frames.chunks(group).zip(states.chunks_mut(group)).zip(log_probs.chunks_mut(group));
+        for ((frames, states), log_probs) in streams {
+            for i in 0..self.calls(frames[0].len() / self.num_features) {
+                let window: Vec<&[f32]> = frames.iter().map(|f| self.part(f, i)).collect();
+                take(self.run(&window, states)?, states, log_probs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of calls needed for `frames` frames; the windows of consecutive calls are `shift` frames apart.
     pub fn calls(&self, frames: usize) -> usize {
         match (self.fixed, frames >= self.window) {
             (_, false) => 0,
@@ -156,7 +194,7 @@ impl StatefulGraph {
         }
     }
 
-    /// The part of a stream's frames that call `i` of [`StatefulGraph::calls`] takes.
+    /// The part of a stream's frames for call `i` of [`StatefulGraph::calls`].
     pub fn part<'a>(&self, frames: &'a [f32], i: usize) -> &'a [f32] {
         if !self.fixed {
             return frames;
@@ -165,19 +203,19 @@ impl StatefulGraph {
         &frames[from..from + self.window * self.num_features]
     }
 
-    /// Whether it is told how many frames each stream has.
+    /// Whether there is an input for the number of frames of each stream.
     pub fn takes_lengths(&self) -> bool {
         self.lengths.is_some()
     }
 
-    /// One call for N streams with as many frames each: `[N, …]`, what the graph is for. The first
-    /// tensors of the states are the graph's; others are left alone.
+    /// Runs one call for N streams with the same number of frames and returns the output, `[N, T', V]`. The graph's
+    /// states are the first tensors of each [`State`]; further tensors are not changed.
     pub fn run(&self, frames: &[&[f32]], states: &mut [&mut State]) -> Result<StateTensor> {
         let t = frames.first().map_or(0, |f| f.len()) / self.num_features;
         self.run_padded(frames, &vec![t; frames.len()], states)
     }
 
-    /// As [`StatefulGraph::run`], where of stream n only the first `lengths[n]` frames count.
+    /// As [`StatefulGraph::run`], where only the first `lengths[n]` frames of stream n are valid.
     pub fn run_padded(
         &self,
         frames: &[&[f32]],
@@ -195,6 +233,8 @@ impl StatefulGraph {
                 StateTensor { shape: vec![t, n, f], data: TensorData::F32(x) }
             }
         };
+        // States of separate streams are stacked for the call and split after it, so that streams can join and leave
+        // a batch at any call.
         let lengths = lengths.iter().map(|&l| l as i64).collect();
         let lengths = StateTensor { shape: vec![n], data: TensorData::I64(lengths) };
         let mut stacked = Vec::with_capacity(self.states.len());
@@ -210,18 +250,23 @@ impl StatefulGraph {
             match outputs.get(place).map(|t| &t.data) {
                 Some(TensorData::I64(all)) => split_i64(spec, i, all, states)?,
                 Some(TensorData::F32(all)) => split_f32(spec, i, all, states)?,
-                None => return Err(Error::new(Stage::Engine, format!("no output `{}` came", spec.output))),
+                None => {
+                    return Err(Error::new(
+                        Stage::Engine,
+                        format!("the graph did not return the output `{}`", spec.output),
+                    ));
+                }
             }
         }
         if self.result >= outputs.len() {
-            return Err(Error::new(Stage::Engine, "the graph gave too few outputs"));
+            return Err(Error::new(Stage::Engine, "the graph returned too few outputs"));
         }
         let result = outputs.swap_remove(self.result);
         Ok(if self.time_first { streams_first(result) } else { result })
     }
 }
 
-/// `[T, N, V]` as `[N, T, V]`; anything else as it is.
+/// Transposes `[T, N, V]` to `[N, T, V]`; returns anything else unchanged.
 fn streams_first(tensor: StateTensor) -> StateTensor {
     match (&tensor.shape[..], &tensor.data) {
         (&[t, n, v], TensorData::F32(values)) if values.len() == t * n * v => {
@@ -234,8 +279,7 @@ fn streams_first(tensor: StateTensor) -> StateTensor {
     }
 }
 
-/// Whether x has time before streams: the second of its axes is the one that counts streams in the
-/// states, or is fixed at 1 where the first is not.
+/// Whether x is time-major: its second axis is the batch axis of a state, or is fixed at 1 while the first is not.
 fn is_time_first(interface: &Interface, x: &Port) -> bool {
     if x.shape.len() != 3 || x.shape[0] == x.shape[1] {
         return false;
@@ -251,13 +295,13 @@ fn is_time_first(interface: &Interface, x: &Port) -> bool {
     }
 }
 
-/// Whether the graph fixes how many streams a state is for.
+/// Whether all axes of a state are fixed, so that its number of streams is too.
 fn fixes_streams(interface: &Interface, state: &StatePort) -> bool {
     let port = interface.inputs.iter().find(|i| i.name == state.input);
     port.is_some_and(|port| (0..port.shape.len()).all(|axis| fixed(port, axis).is_some()))
 }
 
-/// The inputs that are neither x nor states: lengths, and a rate.
+/// The inputs that are neither x nor states: lengths, and constants such as the sample rate.
 #[allow(clippy::type_complexity)]
 fn other_inputs(
     others: &[&Port],
@@ -278,16 +322,17 @@ fn other_inputs(
             }
             _ => {
                 let (name, kind, shape) = (&port.name, &port.r#type, port.shape.join(", "));
-                let problem =
-                    format!("the input `{name}`, {kind} [{shape}], is no state that an output answers");
-                return Err(Error::new(Stage::Model, problem).hint("name the pair by `--state INPUT=OUTPUT`"));
+                let problem = format!("found no output that belongs to the input `{name}`, {kind} [{shape}]");
+                return Err(Error::new(Stage::Model, problem)
+                    .hint("if it is a state, name the pair")
+                    .remedy("states"));
             }
         }
     }
     Ok((lengths, constants))
 }
 
-/// Frames of a call, frames to move on by, and whether a call takes no more.
+/// Window, shift, and whether a call takes exactly one window; `otherwise` is the window if nothing fixes it.
 fn window_of(file: &OnnxFile, x: &Port, axis: usize, otherwise: usize) -> Result<(usize, usize, bool)> {
     let number = |key: &str| match file.value(key) {
         None => Ok(None),
@@ -301,7 +346,8 @@ fn window_of(file: &OnnxFile, x: &Port, axis: usize, otherwise: usize) -> Result
         if let Some(window) = number(window)? {
             let shift = number(shift)?.unwrap_or(window);
             if declared.is_some_and(|d| d != window) {
-                let problem = format!("the graph takes {} frames, its metadata say {window}", x.shape[axis]);
+                let declared = &x.shape[axis];
+                let problem = format!("the graph takes {declared} frames, but its metadata specify {window}");
                 return Err(Error::new(Stage::Model, problem));
             }
             return Ok((window, shift, true));
@@ -309,7 +355,7 @@ fn window_of(file: &OnnxFile, x: &Port, axis: usize, otherwise: usize) -> Result
     }
     match declared {
         Some(window) => Ok((window, window, true)),
-        // As hearken declares it: a multiple of so many.
+        // hearken declares the axis as a multiple of the subsampling, such as `4*U`.
         None => {
             let multiple = x.shape[axis].split_once('*').and_then(|(n, _)| n.parse().ok());
             let window = multiple.unwrap_or(otherwise);

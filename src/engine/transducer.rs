@@ -1,27 +1,26 @@
-//! A streaming transducer (encoder, decoder, joiner; Graves 2012, with the stateless decoder of
-//! Ghodsi et al. 2020) as an engine, by greedy search with one symbol a frame at the most, as
-//! icefall's models are decoded.
+//! A streaming transducer (encoder, decoder, joiner; Graves 2012, with the stateless decoder of Ghodsi et al.
+//! 2020) as an engine, decoded by greedy search with at most one symbol per frame, as icefall's models are.
 //!
-//! A recognizer decodes the log-probabilities of CTC. So each encoder frame comes out as two: the
-//! log-probabilities of its symbol, then a sure blank. Between two symbols there is always a blank,
-//! thus none is merged with its like, and CTC's best path is the transducer's.
+//! A recognizer decodes CTC log-probabilities. So each encoder frame becomes two output frames: the
+//! log-probabilities of its symbol, then a frame in which the blank has probability 1. As there is a blank between
+//! any two symbols, equal ones are not merged, and the best CTC path is the result of the greedy search.
 
 use super::graph::Graph;
 use super::graph_engine::rows;
 use super::state_tensors::check_call;
-use super::stateful_graph::StatefulGraph;
+use super::stateful_graph::{StatefulGraph, Streams};
 use super::{Engine, EngineSpec, State, StatePort, StateTensor, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
 use crate::units::counted;
 
-/// The log-probability of what a sure blank excludes.
+/// Log-probability of all other symbols in a frame in which the blank has probability 1.
 const NEVER: f32 = -1e4;
 
-/// The id of the blank, which icefall fixes.
+/// Id of the blank, fixed by icefall.
 const BLANK: usize = 0;
 
-/// A graph with the names of its inputs.
+/// The graph of the decoder or the joiner with the names of its inputs.
 pub(super) struct Part {
     pub graph: Box<dyn Graph>,
     pub inputs: Vec<String>,
@@ -33,14 +32,12 @@ impl Part {
             self.inputs.iter().map(String::as_str).zip(inputs.iter().copied()).collect();
         match self.graph.run(&named)?.into_iter().next() {
             Some(StateTensor { shape, data: TensorData::F32(values) }) => Ok((shape, values)),
-            _ => {
-                Err(Error::new(Stage::Model, "expected an output of float32 from the decoder and the joiner"))
-            }
+            _ => Err(Error::new(Stage::Model, "expected a float32 output of the decoder and the joiner")),
         }
     }
 }
 
-/// An engine of three graphs.
+/// The engine of a transducer.
 pub struct TransducerEngine {
     encoder: StatefulGraph,
     decoder: Part,
@@ -48,15 +45,17 @@ pub struct TransducerEngine {
     spec: EngineSpec,
     /// D, the width of an encoder frame.
     width: usize,
-    /// Symbols that the decoder looks back at.
+    /// Number of previous symbols that the decoder uses.
     context: usize,
-    /// A symbol that is taken for a blank (`<unk>`).
+    /// Id of `<unk>`, which is treated as a blank.
     unknown: Option<usize>,
 }
 
 impl TransducerEngine {
+    /// Creates an engine; the number of tokens is determined by running the graphs on zeros.
+    ///
     /// # Errors
-    /// When the three do not fit together.
+    /// When the shapes of the three graphs do not match.
     pub(super) fn new(
         name: &'static str,
         encoder: StatefulGraph,
@@ -72,8 +71,10 @@ impl TransducerEngine {
         if !encoder.shift.is_multiple_of(2 * steps) {
             let (steps, shift) = (counted(steps, "encoder frame"), counted(encoder.shift, "frame"));
             let problem = format!("{steps} for windows that move by {shift}");
-            return Err(Error::new(Stage::Model, problem).hint("an odd number of frames is not supported"));
+            return Err(Error::new(Stage::Model, problem)
+                .hint("2 or a multiple of 2 frames per encoder frame are supported"));
         }
+        // The decoder's context is a state of the stream too. It comes last: the encoder uses the first tensors.
         let mut states = encoder.states.clone();
         let shape = vec![1, context];
         states.push(StatePort {
@@ -92,22 +93,28 @@ impl TransducerEngine {
             num_tokens: 0,
             states,
         };
+        // Only the joiner's output shows how many tokens there are.
         let mut engine = Self { encoder, decoder, joiner, spec, width, context, unknown };
         let predicted = engine.predict(&[&mut engine.zero_state()])?;
         engine.spec.num_tokens = engine.join(frames[..width].to_vec(), &predicted, 1)?.len();
         if engine.spec.num_tokens < 2 {
-            return Err(Error::new(Stage::Model, "the joiner knows no symbols"));
+            return Err(Error::new(Stage::Model, "expected a joiner with at least 2 outputs, found fewer"));
         }
         Ok(engine)
     }
 
-    /// What the decoder makes of the last symbols of each stream, `[N, D]`.
+    /// The decoder's output for the last symbols of each stream, `[N, D]`.
     fn predict(&self, states: &[&mut State]) -> Result<StateTensor> {
         let mut symbols = Vec::with_capacity(states.len() * self.context);
         for state in states {
             match state.tensors.last().map(|t| &t.data) {
                 Some(TensorData::I64(last)) => symbols.extend_from_slice(last),
-                _ => return Err(Error::new(Stage::Engine, "expected the last symbols of a stream")),
+                _ => {
+                    return Err(Error::new(
+                        Stage::Engine,
+                        "expected the last symbols in the state of a stream",
+                    ));
+                }
             }
         }
         let symbols = StateTensor { shape: vec![states.len(), self.context], data: TensorData::I64(symbols) };
@@ -116,7 +123,7 @@ impl TransducerEngine {
         Ok(StateTensor { shape: vec![states.len(), width], data: TensorData::F32(values) })
     }
 
-    /// `[N, V]` logits of one encoder frame `[N, D]` of each stream.
+    /// The joiner's logits `[N, V]` for one encoder frame of each stream, `frames [N, D]`.
     fn join(&self, frames: Vec<f32>, predicted: &StateTensor, streams: usize) -> Result<Vec<f32>> {
         let frames = StateTensor { shape: vec![streams, self.width], data: TensorData::F32(frames) };
         let (_, logits) = self.joiner.run(&[&frames, predicted])?;
@@ -128,7 +135,7 @@ impl TransducerEngine {
         Ok(logits)
     }
 
-    /// Greedy search through `steps` encoder frames of each stream, `[N, steps, D]`.
+    /// Greedy search over `steps` encoder frames of each stream, `encoded [N, steps, D]`.
     fn search(
         &self,
         encoded: &[f32],
@@ -143,7 +150,7 @@ impl TransducerEngine {
             let frames: Vec<f32> = (0..streams).flat_map(frame).copied().collect();
             let mut logits = self.join(frames, &predicted, streams)?;
             if logits.len() != streams * tokens {
-                return Err(Error::new(Stage::Model, "the joiner's number of symbols changes"));
+                return Err(Error::new(Stage::Model, "the joiner's number of outputs changed"));
             }
             let mut emitted = false;
             for ((row, state), out) in logits.chunks_exact_mut(tokens).zip(&mut *states).zip(&mut *log_probs)
@@ -162,29 +169,16 @@ impl TransducerEngine {
                 }
                 blank(tokens, out);
             }
+            // The decoder's input changes only with a new symbol, so it is not run after blanks.
             if emitted && step + 1 < steps {
                 predicted = self.predict(states)?;
             }
         }
         Ok(())
     }
-
-    fn run_group(
-        &self,
-        frames: &[&[f32]],
-        states: &mut [&mut State],
-        log_probs: &mut [&mut Vec<f32>],
-    ) -> Result<()> {
-        for i in 0..self.encoder.calls(frames[0].len() / self.spec.num_features) {
-            let parts: Vec<&[f32]> = frames.iter().map(|f| self.encoder.part(f, i)).collect();
-            let (steps, encoded) = rows(self.encoder.run(&parts, states)?, frames.len(), self.width)?;
-            self.search(&encoded, steps, states, log_probs)?;
-        }
-        Ok(())
-    }
 }
 
-/// The first of the greatest.
+/// Index of the maximum, the first if there are several.
 fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     for (i, value) in row.iter().enumerate() {
@@ -195,7 +189,7 @@ fn argmax(row: &[f32]) -> usize {
     best
 }
 
-/// Appends a frame in which there is surely nothing.
+/// Appends a frame in which the blank has probability 1.
 fn blank(tokens: usize, out: &mut Vec<f32>) {
     let begin = out.len();
     out.resize(begin + tokens, NEVER);
@@ -209,7 +203,7 @@ impl Engine for TransducerEngine {
 
     fn zero_state(&self) -> State {
         let mut state = self.encoder.zero_state();
-        // No symbol was said: -1, and the blank last, as sherpa-onnx begins.
+        // Initial context as in sherpa-onnx: -1 for no symbol, and the blank last.
         let mut last = vec![-1; self.context];
         if let Some(newest) = last.last_mut() {
             *newest = BLANK as i64;
@@ -224,17 +218,12 @@ impl Engine for TransducerEngine {
         states: &mut [&mut State],
         log_probs: &mut [&mut Vec<f32>],
     ) -> Result<()> {
-        let t = check_call(&self.spec, frames, states, log_probs.len())?;
-        if t == 0 {
-            return Ok(());
-        }
-        if !self.encoder.single {
-            return self.run_group(frames, states, log_probs);
-        }
-        for ((frames, state), out) in frames.iter().zip(states).zip(log_probs) {
-            self.run_group(&[frames], &mut [state], &mut [out])?;
-        }
-        Ok(())
+        check_call(&self.spec, frames, states, log_probs.len())?;
+        let streams = Streams { frames, states, log_probs };
+        self.encoder.run_windows(streams, |output, states, log_probs| {
+            let (steps, encoded) = rows(output, states.len(), self.width)?;
+            self.search(&encoded, steps, states, log_probs)
+        })
     }
 }
 
@@ -244,9 +233,9 @@ mod tests {
     use super::*;
     use crate::onnx::build::graph::{Dim, GraphBuilder};
 
-    /// Frames of one feature; an encoder frame of one number for every four of them, the symbol
-    /// that it asks for. The decoder gives the sum of its symbols, the joiner asks for the encoder's
-    /// symbol, or for the blank where the decoder has said that very symbol last.
+    /// A transducer of frames with one feature. The encoder returns every fourth frame, which is the id of a symbol.
+    /// The decoder returns its two symbols as one number. The joiner prefers the encoder's symbol (modulo 6), or the
+    /// blank for the value 9 if the last symbol was 3.
     fn engine(unknown: Option<usize>) -> TransducerEngine {
         let declare = |graph: &mut GraphBuilder| {
             let n = || Dim::symbol("N");
@@ -274,8 +263,8 @@ mod tests {
         let join = |input: &dyn Fn(&str) -> StateTensor| {
             let (e, d) = (floats(&input("e")), floats(&input("d")));
             let row = |(e, d): (&f32, &f32)| {
-                let said = d.rem_euclid(100.0);
-                let wanted = if *e == 9.0 && said == 3.0 { 0.0 } else { *e % 6.0 };
+                let last = d.rem_euclid(100.0);
+                let wanted = if *e == 9.0 && last == 3.0 { 0.0 } else { *e % 6.0 };
                 (0..6).map(move |i| if i as f32 == wanted { 5.0 } else { 0.0 }).collect::<Vec<f32>>()
             };
             vec![f32s(&[e.len(), 6], e.iter().zip(&d).flat_map(row).collect())]
@@ -287,13 +276,13 @@ mod tests {
         TransducerEngine::new("test", windows, decoder, joiner, 2, unknown).expect("they fit")
     }
 
-    /// Frames that ask for these symbols.
+    /// Frames that produce these symbols.
     fn frames(symbols: &[f32]) -> Vec<f32> {
         symbols.iter().flat_map(|s| [*s; 4]).collect()
     }
 
     /// CTC's best path.
-    fn heard(log_probs: &[f32]) -> Vec<usize> {
+    fn best_path(log_probs: &[f32]) -> Vec<usize> {
         let mut path: Vec<usize> = log_probs.chunks_exact(6).map(argmax).collect();
         path.dedup();
         path.retain(|s| *s != BLANK);
@@ -309,13 +298,13 @@ mod tests {
         assert_eq!(state.tensors[1].data, TensorData::I64(vec![-1, 0]));
         let x = frames(&[1.0, 1.0, 0.0, 2.0, 5.0, 3.0]);
         engine.run(&[&x], &mut [&mut state], &mut [&mut out]).expect("runs");
-        assert_eq!(heard(&out), [1, 1, 2, 3], "5 is the unknown symbol");
+        assert_eq!(best_path(&out), [1, 1, 2, 3], "5 is `<unk>`");
         assert_eq!(out.len(), 12 * 6);
         assert_eq!(state.tensors[1].data, TensorData::I64(vec![2, 3]));
-        // The decoder's last symbol decides, across calls.
+        // The decoder's context is kept from call to call.
         let x = frames(&[9.0, 4.0]);
         engine.run(&[&x], &mut [&mut state], &mut [&mut out]).expect("runs");
-        assert_eq!(heard(&out), [1, 1, 2, 3, 4]);
+        assert_eq!(best_path(&out), [1, 1, 2, 3, 4]);
         let sum: f32 = out[..6].iter().map(|v| v.exp()).sum();
         assert!((sum - 1.0).abs() < 1e-5);
     }

@@ -1,5 +1,5 @@
-//! One file on every engine, in every way that should make no difference: whole and in chunks, a
-//! stream alone and four of different lengths together.
+//! Verification of a model: its output must not depend on the engine, on the division into chunks, or on the
+//! streams in a batch.
 
 use super::{Engine, EngineKind, EngineOptions, GraphEngine, NativeEngine, State, graph, load, sherpa};
 use crate::error::{Error, Result, Stage};
@@ -9,19 +9,19 @@ use crate::onnx::interface::Interface;
 use crate::onnx::metadata::Metadata;
 use std::path::Path;
 
-/// Steps of the calls that a stream is cut into, in turn.
+/// Numbers of steps of successive calls when a stream is divided into chunks.
 const CHUNKS: [usize; 4] = [1, 3, 2, 7];
 
-/// What runs the file.
+/// An engine to be verified.
 pub enum Runner {
-    /// Streams, piece by piece.
+    /// Processes streams chunk by chunk.
     Streaming(Box<dyn Engine>),
-    /// Whole recordings, with lengths.
+    /// Processes whole recordings, as it has no states.
     Whole(Box<GraphEngine>),
 }
 
 impl Runner {
-    /// The engine, as an engine.
+    /// The engine.
     pub fn engine(&self) -> &dyn Engine {
         match self {
             Runner::Streaming(engine) => engine.as_ref(),
@@ -30,20 +30,21 @@ impl Runner {
     }
 }
 
-/// Everything that runs a file here, and why the rest does not.
+/// The engines that can run a file, and why the others cannot.
 #[derive(Default)]
 pub struct Runners {
+    /// The engines that can run the file.
     pub runners: Vec<Runner>,
-    /// Engine and reason.
+    /// The engines that cannot, and the reasons.
     pub refused: Vec<(EngineKind, Error)>,
-    /// The graph takes samples instead of features.
+    /// Whether the graph takes samples instead of features.
     pub takes_samples: bool,
-    /// A call takes one stream at a time.
+    /// Whether a call can process only one stream.
     pub takes_one_stream: bool,
 }
 
 impl Runners {
-    /// For a model of hearken's own.
+    /// Engines for a model of hearken.
     pub fn of_own(file: &OnnxFile, network: &Network<f32>, options: &EngineOptions) -> Self {
         let mut all = Self::default();
         for kind in EngineKind::ALL {
@@ -55,7 +56,7 @@ impl Runners {
         all
     }
 
-    /// For any other graph, described.
+    /// Engines for another graph; `num_features` is F if the graph does not fix it.
     pub fn of_graph(
         file: &OnnxFile,
         interface: &Interface,
@@ -80,7 +81,7 @@ impl Runners {
         all
     }
 
-    /// For a folder of sherpa-onnx; its metadata too, where an engine opens it.
+    /// Engines for a folder of sherpa-onnx, and its metadata if an engine can open it.
     pub fn of_folder(folder: &Path, options: &EngineOptions) -> (Self, Option<Metadata>) {
         let (mut all, mut found) = (Self::default(), None);
         for kind in graph::kinds() {
@@ -96,27 +97,29 @@ impl Runners {
     }
 }
 
-/// One way of running, against the first engine's whole pass over each stream alone.
+/// Result of one way of running, compared with the first engine's run over each whole stream by itself.
 #[derive(Clone, Debug)]
 pub struct Row {
+    /// Name of the engine.
     pub engine: &'static str,
     /// `whole` or `chunks`.
     pub calls: &'static str,
+    /// Number of streams per call.
     pub streams: usize,
-    /// The largest of log-probabilities.
+    /// Maximum difference of log-probabilities.
     pub difference: f32,
-    /// `[T', V]` of the first stream.
+    /// Log-probabilities of the first stream, `[T', V]`.
     pub log_probs: Vec<f32>,
 }
 
-/// Runs everything over streams of `[T, F]` frames of different lengths; `silence` is a feature of
-/// digital silence, by which streams are filled up to whole windows.
+/// Runs all engines in all ways over `streams`, `[T, F]` frames of different lengths; `silence` is a feature value of
+/// digital silence, with which streams are padded to whole windows.
 ///
 /// # Errors
 /// When an engine fails.
 pub fn compare(runners: &[Runner], streams: &[Vec<f32>], silence: f32) -> Result<Vec<Row>> {
     let Some(first) = runners.first() else {
-        return Err(Error::new(Stage::Engine, "no engine of this build runs the file"));
+        return Err(Error::new(Stage::Engine, "no engine of this build can run the file"));
     };
     let frames: Vec<Vec<f32>> = streams.iter().map(|s| filled(s, first.engine(), silence)).collect();
     let mut reference: Vec<Vec<f32>> = Vec::new();
@@ -155,7 +158,7 @@ pub fn compare(runners: &[Runner], streams: &[Vec<f32>], silence: f32) -> Result
 /// The log-probabilities `[T', V]` of a network on the native engine, over `[T, F]` frames.
 ///
 /// # Errors
-/// When the network is not whole.
+/// When the network's parameters do not match its configuration.
 pub fn natively(network: Network<f32>, frames: &[f32], silence: f32) -> Result<Vec<f32>> {
     let engine = NativeEngine::new(network)?;
     let frames = filled(frames, &engine, silence);
@@ -163,25 +166,24 @@ pub fn natively(network: Network<f32>, frames: &[f32], silence: f32) -> Result<V
     Ok(outputs.into_iter().next().unwrap_or_default())
 }
 
-/// The largest difference of what was found from what was expected, `[T', V]` both. What was found
-/// begins `delay` steps later, may go on longer, and may lack `most_missing` steps at the end; if it
-/// lacks more the difference is infinite.
+/// Maximum difference between two outputs `[T', V]`. `found` begins `delay` steps later, may be longer, and may
+/// lack up to `max_missing` steps at the end; if it lacks more, the difference is infinite.
 pub fn difference_from(
     expected: &[f32],
     found: &[f32],
     num_tokens: usize,
     delay: usize,
-    most_missing: usize,
+    max_missing: usize,
 ) -> f32 {
     let found = found.get(delay * num_tokens..).unwrap_or(&[]);
-    let needed = (expected.len() / num_tokens.max(1)).saturating_sub(most_missing) * num_tokens;
+    let needed = (expected.len() / num_tokens.max(1)).saturating_sub(max_missing) * num_tokens;
     if needed == 0 || found.len() < needed {
         return f32::INFINITY;
     }
     difference(&[expected[..needed].to_vec()], &[found[..needed].to_vec()])
 }
 
-/// The frames, filled up so that every one of them is heard.
+/// The frames, padded so that all of them are in a whole window.
 fn filled(frames: &[f32], engine: &dyn Engine, silence: f32) -> Vec<f32> {
     let spec = engine.spec();
     let steps = (frames.len() / spec.num_features).div_ceil(spec.shift).max(1);
@@ -190,7 +192,7 @@ fn filled(frames: &[f32], engine: &dyn Engine, silence: f32) -> Vec<f32> {
     filled
 }
 
-/// Streams through an engine in calls of so many steps, in turn; a stream leaves when it has ended.
+/// Runs streams as one batch in calls of `chunks` steps, cyclically; a stream leaves the batch when it has ended.
 fn stream(engine: &dyn Engine, frames: &[Vec<f32>], chunks: &[usize]) -> Result<Vec<Vec<f32>>> {
     let spec = engine.spec();
     let steps_of = |f: &Vec<f32>| (f.len() / spec.num_features - spec.window) / spec.shift + 1;
@@ -201,15 +203,15 @@ fn stream(engine: &dyn Engine, frames: &[Vec<f32>], chunks: &[usize]) -> Result<
     while let Some(left) = totals.iter().filter(|&&t| t > at).map(|t| t - at).min() {
         let now = left.min(chunks[turn % chunks.len()]);
         let (from, values) = (at * spec.shift, spec.window + (now - 1) * spec.shift);
-        let heard = |n: &usize| totals[*n] > at;
+        let active = |n: &usize| totals[*n] > at;
         let parts: Vec<&[f32]> = (0..frames.len())
-            .filter(heard)
+            .filter(active)
             .map(|n| &frames[n][from * spec.num_features..][..values * spec.num_features])
             .collect();
         let mut states: Vec<&mut State> =
-            states.iter_mut().enumerate().filter(|(n, _)| heard(n)).map(|(_, s)| s).collect();
+            states.iter_mut().enumerate().filter(|(n, _)| active(n)).map(|(_, s)| s).collect();
         let mut outputs: Vec<&mut Vec<f32>> =
-            outputs.iter_mut().enumerate().filter(|(n, _)| heard(n)).map(|(_, o)| o).collect();
+            outputs.iter_mut().enumerate().filter(|(n, _)| active(n)).map(|(_, o)| o).collect();
         engine.run(&parts, &mut states, &mut outputs)?;
         at += now;
         turn += 1;
@@ -217,7 +219,7 @@ fn stream(engine: &dyn Engine, frames: &[Vec<f32>], chunks: &[usize]) -> Result<
     Ok(outputs)
 }
 
-/// Whole recordings, each alone or all in one call with their lengths.
+/// Runs whole recordings, each in a call of its own or all in one call with their lengths.
 fn whole(engine: &GraphEngine, frames: &[Vec<f32>], together: bool) -> Result<Vec<Vec<f32>>> {
     let spec = engine.spec();
     let length = |f: &Vec<f32>| f.len() / spec.num_features;
@@ -230,7 +232,7 @@ fn whole(engine: &GraphEngine, frames: &[Vec<f32>], together: bool) -> Result<Ve
     }
     let lengths: Vec<usize> = frames.iter().map(length).collect();
     let longest = frames.iter().map(Vec::len).max().unwrap_or(0);
-    // What stands behind a recording's end must make no difference.
+    // An arbitrary padding value: frames after the end of a recording must not affect the output.
     let pad = |f: &Vec<f32>| f.iter().copied().chain(std::iter::repeat(7.0)).take(longest).collect();
     let padded: Vec<Vec<f32>> = frames.iter().map(pad).collect();
     let padded: Vec<&[f32]> = padded.iter().map(Vec::as_slice).collect();

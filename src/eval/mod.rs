@@ -1,8 +1,8 @@
-//! Scoring: error rates and speed, of texts and of recognizers on a manifest.
+//! Evaluation: word error rates and real-time factors of recognizers on a manifest.
 
-pub mod timing;
-pub mod utterance;
-pub mod wer;
+mod timing;
+mod utterance;
+mod wer;
 
 pub use timing::Timing;
 pub use utterance::{Utterance, evaluate_entry};

@@ -1,29 +1,31 @@
-//! How long recognition takes.
+//! Speed of recognition.
 
 use std::time::Duration;
 
-/// Audio heard and time spent on it.
+/// Duration of audio and the time spent on recognizing it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Timing {
+    /// Duration of the audio, seconds.
     pub audio_seconds: f64,
+    /// Time spent, seconds.
     pub compute_seconds: f64,
 }
 
 impl Timing {
-    /// Adds one recording and what it took.
+    /// Adds a recording and the time spent on it.
     pub fn add(&mut self, audio_seconds: f64, compute: Duration) {
         self.audio_seconds += audio_seconds;
         self.compute_seconds += compute.as_secs_f64();
     }
 
-    /// Adds another sum.
+    /// Adds the sums of another value.
     pub fn merge(&mut self, other: &Timing) {
         self.audio_seconds += other.audio_seconds;
         self.compute_seconds += other.compute_seconds;
     }
 
-    /// Real-time factor: time spent over audio heard, below 1 is faster than speech; 0 when
-    /// nothing was heard.
+    /// Real-time factor: time spent divided by the duration of the audio, below 1 if faster than real time; 0 if
+    /// there was no audio.
     pub fn rtf(&self) -> f64 {
         if self.audio_seconds > 0.0 { self.compute_seconds / self.audio_seconds } else { 0.0 }
     }

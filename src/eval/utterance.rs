@@ -1,4 +1,4 @@
-//! Scoring a recognizer on a manifest, streaming as in use.
+//! Scoring of a recognizer on the utterances of a manifest, by streaming recognition.
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,24 @@ use crate::units::{samples_to_seconds, seconds_to_samples};
 
 use super::wer::{Score, Scorer};
 
-/// What was recognized in one utterance, and how right it is.
+/// Result of recognizing one utterance.
 #[derive(Clone, Debug)]
 pub struct Utterance {
+    /// The recognized text.
     pub hypothesis: String,
+    /// Errors of the hypothesis.
     pub score: Score,
-    /// Seconds of audio.
+    /// Duration of the audio, seconds.
     pub audio_seconds: f64,
-    /// Features, network and decoding; without reading the audio.
+    /// Time spent on features, network and decoding, without reading the audio.
     pub compute: Duration,
 }
 
-/// Transcribes one entry of a manifest in chunks of `chunk_samples` (at least 1): from its offset on, as
-/// long as its duration.
+/// Recognizes an entry of a manifest, from its offset for its duration, in chunks of `chunk_samples` (at least 1).
 ///
 /// # Errors
-/// When the audio cannot be read, is damaged, or holds nothing there, and when the engine fails; names
-/// the file. A damaged recording has no score: its transcript says more than there is to be heard.
+/// When the audio cannot be read, is damaged or empty, or the engine fails; the error names the file. A damaged
+/// recording is not scored, since its transcript contains words that are missing in the audio.
 pub fn evaluate_entry(
     recognizer: &Recognizer,
     scorer: &Scorer,
@@ -49,7 +50,7 @@ pub fn evaluate_entry(
     if utterance.audio_seconds == 0.0 {
         let end = samples_to_seconds(skipped, rate);
         return Err(in_file(match start {
-            0 => "empty: it holds no audio".into(),
+            0 => "expected audio, found an empty file".into(),
             _ => format!("expected audio at {offset} s, found its end at {end:.3} s"),
         }));
     }
@@ -57,7 +58,7 @@ pub fn evaluate_entry(
     Ok(utterance)
 }
 
-/// Transcribes up to `left` samples of a source; the score is left empty.
+/// Recognizes up to `left` samples of a source; the score is not set.
 fn evaluate_source(
     recognizer: &Recognizer,
     source: &mut dyn Source,

@@ -1,33 +1,34 @@
-//! Word and character error rates: (S + D + I) / N over an alignment of least edit distance
-//! (Levenshtein 1966; Wagner and Fischer 1974), N being the reference's length.
+//! Word and character error rates: (S + D + I) / N over an alignment of minimum edit distance (Levenshtein 1966;
+//! Wagner and Fischer 1974), where N is the length of the reference.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Error, Result, Stage};
 use crate::text::normalize;
 
-/// More cells than this are not kept for walking back: then edits are counted without knowing
-/// which words were confused.
+/// Maximum number of cells of an alignment. For longer utterances edits are counted, but confusions are not collected.
 const MAX_CELLS: usize = 1 << 26;
 
-/// Edits that make a hypothesis of a reference.
+/// Number of edits, in words or characters, from a reference to a hypothesis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edits {
+    /// S, units replaced by another.
     pub substitutions: u64,
+    /// D, units of the reference missing in the hypothesis.
     pub deletions: u64,
+    /// I, units of the hypothesis missing in the reference.
     pub insertions: u64,
-    /// N, units in the reference.
+    /// N, the number of units in the reference.
     pub reference: u64,
 }
 
 impl Edits {
-    /// S + D + I.
+    /// S + D + I, the number of errors.
     pub fn errors(&self) -> u64 {
         self.substitutions + self.deletions + self.insertions
     }
 
-    /// Errors over the reference's length; may exceed 1. `None` with an empty reference, which
-    /// measures nothing.
+    /// The error rate (S + D + I) / N, which may exceed 1; `None` if the reference is empty.
     pub fn rate(&self) -> Option<f64> {
         (self.reference > 0).then(|| self.errors() as f64 / self.reference as f64)
     }
@@ -37,7 +38,7 @@ impl Edits {
         self.reference + self.insertions - self.deletions
     }
 
-    /// Units of the hypothesis that the reference does not have.
+    /// S + I, the number of wrong units in the hypothesis.
     pub fn false_units(&self) -> u64 {
         self.substitutions + self.insertions
     }
@@ -51,21 +52,23 @@ impl Edits {
     }
 }
 
-/// One step of an alignment, with the places in reference and hypothesis.
+/// A step of an alignment, with indices into reference and hypothesis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Equal units of reference and hypothesis.
     Match(usize, usize),
+    /// Different units of reference and hypothesis.
     Substitution(usize, usize),
-    /// Of a unit of the reference.
+    /// A unit of the reference without a counterpart.
     Deletion(usize),
-    /// Of a unit of the hypothesis.
+    /// A unit of the hypothesis without a counterpart.
     Insertion(usize),
 }
 
-/// Counts least edits in memory linear in the hypothesis. Counts what [`align`] finds.
+/// Counts the edits of the alignment that [`align`] finds, in memory linear in the length of the hypothesis.
 pub fn count_edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
     let edits = |s, d, i| Edits { substitutions: s, deletions: d, insertions: i, reference: 0 };
-    // row[j]: from the first i of the reference to the first j of the hypothesis.
+    // row[j]: edits from the first i units of the reference to the first j units of the hypothesis.
     let mut row: Vec<Edits> = (0..=hypothesis.len() as u64).map(|j| edits(0, 0, j)).collect();
     for (i, r) in reference.iter().enumerate() {
         let mut diagonal = row[0];
@@ -89,15 +92,15 @@ pub fn count_edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
     Edits { reference: reference.len() as u64, ..row[hypothesis.len()] }
 }
 
-/// A least-cost alignment, first to last; among these the one with the fewest substitutions, so
-/// that as many words as can be match. Takes (N + 1) × (M + 1) bytes.
+/// An alignment of minimum edit distance, first to last; among these one with the fewest substitutions, which
+/// maximizes the matches. Takes (N + 1) × (M + 1) bytes for M units in the hypothesis.
 pub fn align<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<Step> {
     let (n, m) = (reference.len(), hypothesis.len());
     let width = m + 1;
-    // 0: along the diagonal, 1: deletion, 2: insertion.
+    // 0: match or substitution, 1: deletion, 2: insertion.
     let mut from = vec![0u8; (n + 1) * width];
     from[1..width].fill(2);
-    // Errors, then substitutions.
+    // (errors, substitutions): ties in errors are broken by substitutions.
     let mut row: Vec<(usize, usize)> = (0..=m).map(|j| (j, 0)).collect();
     for i in 1..=n {
         let mut diagonal = row[0];
@@ -138,27 +141,29 @@ pub fn align<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Vec<Step> {
     steps
 }
 
-/// The score of some utterances.
+/// Errors in one or several utterances.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Score {
+    /// Edits of words.
     pub words: Edits,
-    /// Characters of the words joined by single spaces.
+    /// Edits of characters, where words are joined by single spaces.
     pub chars: Edits,
+    /// Number of utterances.
     pub utterances: u64,
-    /// Utterances without an error.
+    /// Number of utterances without errors.
     pub correct: u64,
-    /// (reference word, recognized word) to count; an empty string stands for "nothing", so
-    /// deletions and insertions are in it too. Correct words are not.
+    /// Counts of confused words: (reference word, recognized word). One of them is empty for deletions and insertions.
+    /// Correct words are not included.
     pub confusions: BTreeMap<(String, String), u64>,
 }
 
 impl Score {
-    /// Word error rate, a fraction; `None` where no word was said.
+    /// Word error rate as a fraction; `None` if the references have no words.
     pub fn wer(&self) -> Option<f64> {
         self.words.rate()
     }
 
-    /// Character error rate, a fraction; `None` where no word was said.
+    /// Character error rate as a fraction; `None` if the references have no words.
     pub fn cer(&self) -> Option<f64> {
         self.chars.rate()
     }
@@ -183,18 +188,18 @@ impl Score {
     }
 }
 
-/// Compares transcripts as [`normalize::words`] reads them (case and punctuation do not count), with
-/// words that count as equal.
+/// Compares transcripts after normalization by [`normalize::words`], which ignores case and punctuation.
 #[derive(Clone, Debug, Default)]
 pub struct Scorer {
+    /// Words and the words that replace them before the comparison.
     equal: HashMap<String, String>,
 }
 
 impl Scorer {
-    /// `equal` has rules such as `oh=zero`: both words are read as the second.
+    /// Creates a scorer with pairs of words that are considered equal, such as `oh=zero`.
     ///
     /// # Errors
-    /// When a rule is not two words with `=` between.
+    /// When a rule is not two words separated by `=`.
     pub fn new<S: AsRef<str>>(equal: &[S]) -> Result<Self> {
         let mut map = HashMap::new();
         for rule in equal {
@@ -212,13 +217,13 @@ impl Scorer {
         Ok(Self { equal: map })
     }
 
-    /// The words of a transcript as they are compared.
+    /// The normalized words of a transcript, as they are compared.
     pub fn words(&self, text: &str) -> Vec<String> {
         let words = normalize::words(text).into_iter();
         words.map(|word| self.equal.get(&word).cloned().unwrap_or(word)).collect()
     }
 
-    /// The score of one utterance.
+    /// Scores one utterance.
     pub fn score(&self, reference: &str, hypothesis: &str) -> Score {
         let (r, h) = (self.words(reference), self.words(hypothesis));
         let mut score = Score { utterances: 1, words: count_edits(&r, &h), ..Score::default() };
@@ -299,7 +304,7 @@ mod tests {
         }
     }
 
-    /// The distance by its definition, without a table.
+    /// The edit distance by its recursive definition.
     fn distance(a: &[u8], b: &[u8]) -> u64 {
         match (a, b) {
             ([], rest) | (rest, []) => rest.len() as u64,

@@ -1,4 +1,4 @@
-//! One frame: mean, pre-emphasis, window, FFT, power, mel filters, logarithm.
+//! Features of one frame: mean removal, pre-emphasis, window, FFT, power spectrum, mel filters, logarithm.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::options::{FbankOptions, Resolved};
 use super::window::window;
 use crate::error::Result;
 
-/// What turns the samples of one frame into its features; all its memory is taken at construction.
+/// Computes the features of frames; all memory is allocated at construction.
 #[derive(Clone)]
 pub(super) struct FrameComputer {
     window: Vec<f32>,
@@ -24,13 +24,13 @@ pub(super) struct FrameComputer {
     spectrum: Vec<Complex<f32>>,
     scratch: Vec<Complex<f32>>,
     power: Vec<f32>,
-    /// A frame whose samples all lie within this has no energy above the floor.
+    /// If no sample of a frame exceeds this magnitude, all its energies are below the floor.
     silent_peak: f32,
 }
 
 impl FrameComputer {
     /// # Errors
-    /// An unknown window, or a mel filter without an FFT bin.
+    /// When the window is unknown, or a mel filter contains no FFT bin.
     pub(super) fn new(options: &FbankOptions, resolved: &Resolved) -> Result<Self> {
         let length = resolved.frame_length;
         let fft_size = length.next_power_of_two();
@@ -42,8 +42,8 @@ impl FrameComputer {
             fft_size,
         )?;
         let fft = RealFftPlanner::<f32>::new().plan_fft_forward(fft_size);
-        // |sum of y w| <= N max|y|, and removing the mean and pre-emphasis each double at most. Half
-        // of the exact bound leaves room for rounding.
+        // |sum of y w| <= N max|y|, and mean removal and pre-emphasis each at most double the magnitude. Half of
+        // the exact bound allows for rounding.
         let gain = 4.0 * length as f32;
         let silent_peak = 0.5 * (options.energy_floor / mel.max_weight_sum()).sqrt() / gain;
         Ok(Self {
@@ -61,13 +61,12 @@ impl FrameComputer {
         })
     }
 
-    /// How many features a frame has.
+    /// F, the number of features per frame.
     pub(super) fn num_mel_bins(&self) -> usize {
         self.mel.num_bins()
     }
 
-    /// The features of as many frames as fit into `features`, frame i at sample `i * shift` of
-    /// `samples`; finite and not subnormal.
+    /// Fills `features [T, F]`, frame i from the samples at `i * shift`; the values are finite and not subnormal.
     pub(super) fn compute(&mut self, samples: &[f32], shift: usize, features: &mut [f32]) {
         let (length, bins) = (self.window.len(), self.num_mel_bins());
         for (g, features) in features.chunks_mut(GROUP * bins).enumerate() {
@@ -87,17 +86,17 @@ impl FrameComputer {
 
     fn compute_frame(&mut self, frame: &[f32], mean: f32, features: &mut [f32]) {
         if peak(frame) <= self.silent_peak {
-            // Digital silence and what comes near it: nothing reaches the floor, and the arithmetic
-            // would crawl among subnormal numbers.
+            // Digital silence or close to it: the result is the floor, and computing it with subnormal numbers
+            // would be slow.
             features.fill(ln(self.energy_floor));
             return;
         }
         self.condition(frame, mean);
-        // It fails for wrong lengths only, and these were made by the FFT itself.
+        // It fails only for wrong lengths, and these buffers were allocated by the FFT itself.
         let transformed =
             self.fft.process_with_scratch(&mut self.padded, &mut self.spectrum, &mut self.scratch);
         debug_assert!(transformed.is_ok());
-        // The bin at the Nyquist frequency belongs to no filter.
+        // The bin at the Nyquist frequency is in no filter.
         for (p, s) in self.power[..self.padded.len() / 2].iter_mut().zip(&self.spectrum) {
             *p = s.re * s.re + s.im * s.im;
         }
@@ -107,7 +106,7 @@ impl FrameComputer {
         }
     }
 
-    /// Mean removal, pre-emphasis, window, padding: `frame` into `padded`.
+    /// Writes `frame` into `padded` after mean removal, pre-emphasis, windowing and zero padding.
     fn condition(&mut self, frame: &[f32], mean: f32) {
         let (y, padding) = self.padded.split_at_mut(frame.len());
         padding.fill(0.0);
@@ -121,12 +120,12 @@ impl FrameComputer {
     }
 }
 
-/// How many frames' means are computed side by side.
+/// Number of frames whose means are computed in parallel.
 const GROUP: usize = 4;
 
-/// The means of frames of the same length. Each is summed in the order of its samples, as Kaldi does:
-/// where an offset is large, the sum's rounding shows in the features, so they should share it. Such
-/// a sum waits for each addition; a group of them hides the waiting.
+/// The means of frames of the same length. Each sum is accumulated in the order of the samples, as in Kaldi: with a
+/// large DC offset the rounding of the sum shows in the features. Such a sum is a chain of dependent additions;
+/// several of them in parallel hide the latency.
 fn means(frames: [&[f32]; GROUP]) -> [f32; GROUP] {
     let length = frames[0].len();
     let frames = frames.map(|frame| &frame[..length]);
@@ -139,10 +138,10 @@ fn means(frames: [&[f32]; GROUP]) -> [f32; GROUP] {
     sums.map(|sum| sum / length as f32)
 }
 
-/// How many partial results run side by side in [`peak`].
+/// Number of partial results computed in parallel in [`peak`].
 const LANES: usize = 16;
 
-/// The greatest magnitude.
+/// The maximum magnitude of `x`.
 fn peak(x: &[f32]) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut peaks = [0.0f32; LANES];
@@ -158,15 +157,15 @@ fn peak(x: &[f32]) -> f32 {
     peaks.iter().fold(0.0, |a, &b| greater(a, b))
 }
 
-/// The natural logarithm of a positive, finite, normal number, within 2e-7 of its value or 1e-7.
+/// The natural logarithm of a positive, finite, normal number, to a relative error of 2e-7 or an absolute one of 1e-7.
 ///
-/// x = 2^e m with m in [sqrt(1/2), sqrt(2)), and ln m = 2 artanh(s) with s = (m - 1) / (m + 1), whose
-/// series ends after s^9 (|s| < 0.1716, the next term is below 1e-9). Free of branches and tables, so
-/// that the compiler makes vectors of it.
+/// x = 2^e m with m in [sqrt(1/2), sqrt(2)), and ln m = 2 artanh(s) with s = (m - 1) / (m + 1), whose series is
+/// truncated after s^9 (|s| < 0.1716, the next term is below 1e-9). It has no branches or tables, so that loops over
+/// it are vectorized.
 #[inline(always)]
 fn ln(x: f32) -> f32 {
     const SQRT_HALF: i32 = 0x3f35_04f3;
-    // ln 2 in two parts; the first has so few digits that its product with e is exact.
+    // ln 2 in two parts; the first has few enough digits that its product with e is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = (std::f64::consts::LN_2 - LN_2_HIGH as f64) as f32;
     let bits = x.to_bits() as i32;

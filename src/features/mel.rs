@@ -1,19 +1,18 @@
-//! The mel filters: triangles on the mel scale, kept sparse.
+//! Mel filters: triangles on the mel scale, stored sparsely.
 
 use crate::error::{Error, Result, Stage};
 
-/// Filters are padded with zero weights to a multiple of this many bins, so that their dot
-/// products are whole vectors.
+/// Filters are padded with zero weights to a multiple of this many bins, for vectorized dot products.
 const LANES: usize = 4;
 
 /// Triangular filters, linear in mel and not in Hz, without area normalization (HTK's and Kaldi's).
 #[derive(Clone, Debug)]
 pub(crate) struct MelBank {
-    /// Per filter: its first FFT bin and where its weights end in `weights`.
+    /// For each filter, its first FFT bin and the end of its weights in `weights`.
     filters: Vec<Filter>,
-    /// All filters' weights, one after the other, each padded to a multiple of [`LANES`].
+    /// The weights of all filters, each padded to a multiple of [`LANES`].
     weights: Vec<f32>,
-    /// The greatest sum of one filter's weights.
+    /// The maximum over the filters of the sum of their weights.
     max_weight_sum: f32,
 }
 
@@ -25,18 +24,18 @@ struct Filter {
 
 /// mel(f) = 1127 ln(1 + f / 700), f in Hz.
 ///
-/// In single precision, as Kaldi computes it: rounding here moves weights by up to 1e-4 of their
-/// value, which steady tones would show. The logarithm itself is rounded once, the same everywhere.
+/// Computed in single precision, as in Kaldi: the rounding changes weights by up to a relative 1e-4, which is visible
+/// for pure tones. The logarithm is computed in double precision, so that it is the same on all platforms.
 fn mel_scale(hz: f32) -> f32 {
     1127.0 * f64::from(1.0 + hz / 700.0).ln() as f32
 }
 
 impl MelBank {
-    /// `num_bins` filters from `low_freq` to `high_freq` (Hz) over the bins 0..`fft_size` / 2 of a
-    /// signal of `sample_rate` Hz.
+    /// Creates `num_bins` filters from `low_freq` to `high_freq` (Hz) over the FFT bins 0..`fft_size` / 2 of a
+    /// signal at `sample_rate` Hz.
     ///
     /// # Errors
-    /// A filter without any FFT bin in it.
+    /// When a filter contains no FFT bin.
     pub(crate) fn new(
         num_bins: usize,
         low_freq: f32,
@@ -52,20 +51,18 @@ impl MelBank {
             Self { filters: Vec::with_capacity(num_bins), weights: Vec::new(), max_weight_sum: 0.0 };
         for m in 0..num_bins {
             let edge = |k: usize| low + (m + k) as f32 * step;
-            let (left, centre, right) = (edge(0), edge(1), edge(2));
+            let (left, center, right) = (edge(0), edge(1), edge(2));
             let weight = |mu: f32| {
-                if mu <= centre { (mu - left) / (centre - left) } else { (right - mu) / (right - centre) }
+                if mu <= center { (mu - left) / (center - left) } else { (right - mu) / (right - center) }
             };
             let first_bin = bin_mels.partition_point(|&mu| mu <= left);
             let end_bin = bin_mels.partition_point(|&mu| mu < right);
             if first_bin >= end_bin {
                 return Err(Error::new(
                     Stage::Features,
-                    format!(
-                        "num_mel_bins: filter {m} of {num_bins} is so narrow that no FFT bin falls into it"
-                    ),
+                    format!("num_mel_bins: filter {m} of {num_bins} is too narrow: it contains no FFT bin"),
                 )
-                .hint("take fewer mel bins, longer frames or a wider band"));
+                .hint("use fewer mel bins, longer frames or a wider band"));
             }
             let triangle: Vec<f32> = bin_mels[first_bin..end_bin].iter().map(|&mu| weight(mu)).collect();
             bank.add(first_bin, &triangle);
@@ -80,29 +77,29 @@ impl MelBank {
         self.filters.push(Filter { first_bin, weights_end: self.weights.len() });
     }
 
-    /// How many filters.
+    /// The number of filters.
     pub(crate) fn num_bins(&self) -> usize {
         self.filters.len()
     }
 
-    /// Each filter's first bin and its weights from there on (the last ones may be zeros).
+    /// Each filter's first bin and its weights from there (the last ones may be zeros).
     pub(crate) fn filters(&self) -> impl Iterator<Item = (usize, &[f32])> {
         let begins = std::iter::once(0).chain(self.filters.iter().map(|f| f.weights_end));
         self.filters.iter().zip(begins).map(|(f, begin)| (f.first_bin, &self.weights[begin..f.weights_end]))
     }
 
-    /// The greatest sum of one filter's weights: no energy exceeds this times the greatest power.
+    /// The maximum sum of one filter's weights: no energy exceeds this times the maximum power.
     pub(crate) fn max_weight_sum(&self) -> f32 {
         self.max_weight_sum
     }
 
-    /// How long the power spectrum must be for an FFT of `fft_size`: the zero weights that pad a
-    /// filter may reach past the last bin.
+    /// The required length of the power spectrum for an FFT of `fft_size`: the zero weights that pad a filter may
+    /// extend past the last bin.
     pub(crate) fn power_len(fft_size: usize) -> usize {
         fft_size / 2 + LANES
     }
 
-    /// The filters' energies of one power spectrum of [`Self::power_len`] finite values.
+    /// Computes the filters' energies from a power spectrum of [`Self::power_len`] finite values.
     pub(crate) fn energies(&self, power: &[f32], energies: &mut [f32]) {
         let mut begin = 0;
         for (energy, filter) in energies.iter_mut().zip(&self.filters) {
@@ -124,7 +121,7 @@ impl MelBank {
 mod tests {
     use super::*;
 
-    /// Of kaldi-native-fbank's filters, by default options.
+    /// First bins of kaldi-native-fbank's filters with default options.
     const FIRST_BINS: [usize; 80] = [
         1, 2, 3, 3, 4, 5, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20, 22, 23, 24, 26, 27, 29, 30,
         32, 33, 35, 37, 39, 40, 42, 44, 46, 48, 51, 53, 55, 58, 60, 62, 65, 68, 70, 73, 76, 79, 82, 85, 89,

@@ -1,13 +1,13 @@
-//! Spectral features: samples in, log mel frames out.
+//! Log mel filterbank features.
 //!
-//! [`Fbank`] is Kaldi's filterbank, streaming: the same frames for any way of cutting the signal
-//! into chunks. `window` makes the window, `mel` the filters, `fbank` computes one frame, `online`
-//! does the book-keeping of samples and frame numbers.
+//! [`Fbank`] is a streaming version of Kaldi's filterbank: the frames do not depend on how the signal is split into
+//! chunks. `window` has the analysis windows, `mel` the filters, `fbank` the computation of a frame, `online` the
+//! assignment of samples to frames.
 
 mod fbank;
 pub(crate) mod mel;
 mod online;
-pub mod options;
+pub(crate) mod options;
 pub(crate) mod window;
 
 pub use online::Fbank;

@@ -1,34 +1,34 @@
-//! The streaming front end: which samples belong to which frame, and what must be kept.
+//! The streaming filterbank: assignment of samples to frames, and buffering.
 
 use super::fbank::FrameComputer;
 use super::options::{FbankOptions, Resolved};
 use crate::error::Result;
 
-/// Samples are taken in runs of at most this many, so that a long signal needs no second copy.
+/// Maximum number of samples buffered at a time, so that a long signal is not copied as a whole.
 const RUN: usize = 16_384;
 
-/// Below this a sample counts as 0: its power would be subnormal, or nothing.
-const TINY: f32 = 1e-20;
+/// Samples below this magnitude are set to 0: their power would be subnormal or 0.
+const MIN_MAGNITUDE: f32 = 1e-20;
 
-/// Samples are held within this, so that no power can overflow.
-const HUGE: f32 = 1e12;
+/// Samples are clamped to this magnitude, so that no power can overflow.
+const MAX_MAGNITUDE: f32 = 1e12;
 
-/// Kaldi's log mel filterbank, streaming.
+/// Streaming log mel filterbank, compatible with Kaldi's.
 ///
-/// Samples go in by [`push`](Self::push) in chunks of any size, frames come out as soon as their last
-/// sample is there; [`finish`](Self::finish) gives the last ones. The frames are the same, bit by bit,
-/// for every way of cutting the signal into chunks (on one machine: the FFT picks its code by the
-/// processor). Equal to `kaldi-native-fbank` within the rounding of either.
+/// [`push`](Self::push) accepts chunks of any size and returns frames as soon as their last sample is known;
+/// [`finish`](Self::finish) returns the last ones. The frames are bit-identical for any division of the signal into
+/// chunks (on one machine: the FFT chooses its code by the processor). They equal those of `kaldi-native-fbank` up
+/// to rounding.
 ///
-/// With N samples in a frame and a shift of H, frame k begins at sample kH + H/2 - N/2 (halves rounded
-/// down) and an index outside the signal is mirrored at its edge, the edge sample being repeated; a
-/// signal of n samples has (n + H/2) / H frames. With `snip_edges` frame k begins at kH, and only
-/// frames that lie inside the signal count: 1 + (n - N) / H, or none.
+/// With frames of N samples and a shift of H, frame k begins at sample kH + H/2 - N/2 (halves rounded down). Indices
+/// outside the signal are reflected at its edge, with the edge sample repeated. A signal of n samples has
+/// (n + H/2) / H frames. With `snip_edges`, frame k begins at kH, and only frames inside the signal are returned:
+/// 1 + (n - N) / H, or none.
 ///
-/// Samples that are not numbers count as 0, and all are held within ±1e12 after scaling, so that
-/// features are always finite: a broken sample touches the frames that contain it and no other.
+/// NaN samples are replaced by 0 and all samples are clamped to ±1e12 after scaling, so that features are always
+/// finite: an invalid sample affects only the frames that contain it.
 ///
-/// Streams are independent: one `Fbank` each, `clone` makes another (with the state it is in).
+/// Each stream needs its own `Fbank`. A clone copies the buffered samples too.
 #[derive(Clone)]
 pub struct Fbank {
     computer: FrameComputer,
@@ -36,15 +36,15 @@ pub struct Fbank {
     sample_scale: f32,
     /// The samples still needed, scaled.
     kept: Vec<f32>,
-    /// The absolute number of the first sample in `kept`.
+    /// Index of the first sample in `kept`, from the start of the signal.
     kept_start: u64,
-    /// The absolute number of the next frame.
+    /// Index of the next frame, from the start of the signal.
     next_frame: u64,
-    /// A frame whose samples do not lie in a row (at the mirrored edges).
+    /// The samples of a frame at a reflected edge, which are not contiguous in `kept`.
     gathered: Vec<f32>,
 }
 
-/// Where frames lie, in samples.
+/// Positions of frames, in samples.
 #[derive(Clone, Copy, Debug)]
 struct Framing {
     length: usize,
@@ -53,18 +53,18 @@ struct Framing {
 }
 
 impl Framing {
-    /// How far before sample kH frame k begins.
+    /// Number of samples by which frame k begins before sample kH.
     fn lead(self) -> usize {
-        // Not negative: a shift is no longer than a frame.
+        // Not negative: the shift is at most the frame length.
         if self.snip_edges { 0 } else { self.length / 2 - self.shift / 2 }
     }
 
-    /// How many frames are complete after `n` samples, while more may come.
+    /// Number of frames that are complete after `n` samples, if more samples may follow.
     fn complete_frames(self, n: u64) -> u64 {
         n.saturating_sub((self.length - self.lead() - self.shift) as u64) / self.shift as u64
     }
 
-    /// How many frames a signal of `n` samples has.
+    /// Number of frames of a signal of `n` samples.
     fn all_frames(self, n: u64) -> u64 {
         if self.snip_edges {
             self.complete_frames(n)
@@ -73,16 +73,18 @@ impl Framing {
         }
     }
 
-    /// The first sample that frames from `frame` on need, mirroring at the end of the signal included
-    /// (which, for odd lengths, reaches one sample before the frame).
+    /// The first sample needed by frame `frame` and later ones. This includes reflection at the end of the signal,
+    /// which for odd lengths uses one sample before the frame.
     fn first_needed(self, frame: u64) -> u64 {
         (frame * self.shift as u64).saturating_sub(self.lead() as u64 + 1)
     }
 }
 
 impl Fbank {
+    /// Creates a filterbank for one stream.
+    ///
     /// # Errors
-    /// Options out of range, an unknown window, a mel filter without an FFT bin.
+    /// When an option is out of range, the window is unknown, or a mel filter contains no FFT bin.
     pub fn new(options: &FbankOptions) -> Result<Self> {
         let resolved = Resolved::new(options)?;
         let framing = Framing {
@@ -101,49 +103,48 @@ impl Fbank {
         })
     }
 
-    /// F, the number of features in a frame.
+    /// F, the number of features per frame.
     pub fn num_mel_bins(&self) -> usize {
         self.computer.num_mel_bins()
     }
 
-    /// Samples in a frame, N.
+    /// N, the number of samples per frame.
     pub fn frame_length_samples(&self) -> usize {
         self.framing.length
     }
 
-    /// Samples from one frame to the next, H.
+    /// H, the number of samples from one frame to the next.
     pub fn frame_shift_samples(&self) -> usize {
         self.framing.shift
     }
 
-    /// The delay, in samples: frame k stands for the samples from kH to (k + 1)H and is out once this
-    /// many more have come. After n samples, (n - delay) / H frames are out. 120 samples, 7.5 ms, by
-    /// default.
+    /// The delay in samples: frame k, which covers the samples from kH to (k + 1)H, is returned after this many more
+    /// samples. After n samples, (n - delay) / H frames have been returned. 120 samples (7.5 ms) by default.
     pub fn delay_samples(&self) -> usize {
         self.framing.length - self.framing.lead() - self.framing.shift
     }
 
-    /// How many frames a whole signal of `samples` samples has.
+    /// Number of frames of a whole signal of `samples` samples.
     pub fn num_frames(&self, samples: u64) -> u64 {
         self.framing.all_frames(samples)
     }
 
-    /// Takes the next samples and appends the frames completed by them to `out`, `[T, F]` row by row.
+    /// Accepts the next samples and appends the frames completed by them to `out`, `[T, F]` in row-major order.
     /// Returns T.
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) -> usize {
         let before = self.next_frame;
         for run in samples.chunks(RUN) {
             let scale = self.sample_scale;
-            self.kept.extend(run.iter().map(|&x| tame(x * scale)));
+            self.kept.extend(run.iter().map(|&x| sanitize(x * scale)));
             let end = self.framing.complete_frames(self.received());
             self.emit(end, out);
-            self.forget();
+            self.drop_processed();
         }
         (self.next_frame - before) as usize
     }
 
-    /// Ends the signal: appends its last frames to `out` (mirrored at the end, unless `snip_edges`),
-    /// and returns how many. The next [`push`](Self::push) begins a new signal.
+    /// Ends the signal: appends its last frames to `out` (reflected at the end, unless `snip_edges`) and returns how
+    /// many. The next [`push`](Self::push) begins a new signal.
     pub fn finish(&mut self, out: &mut Vec<f32>) -> usize {
         let before = self.next_frame;
         self.emit(self.framing.all_frames(self.received()), out);
@@ -152,15 +153,15 @@ impl Fbank {
         count
     }
 
-    /// Forgets the signal; the next [`push`](Self::push) begins a new one.
+    /// Discards the signal; the next [`push`](Self::push) begins a new one.
     pub fn reset(&mut self) {
         self.kept.clear();
         self.kept_start = 0;
         self.next_frame = 0;
     }
 
-    /// The features of a whole signal, `[T, F]` row by row. What was pushed before is forgotten, and
-    /// nothing is left behind.
+    /// The features of a whole signal, `[T, F]` in row-major order. Discards samples pushed before, and resets
+    /// afterwards.
     pub fn compute(&mut self, samples: &[f32]) -> Vec<f32> {
         self.reset();
         let mut out =
@@ -170,12 +171,12 @@ impl Fbank {
         out
     }
 
-    /// How many samples of this signal have come.
+    /// Number of samples of this signal received so far.
     fn received(&self) -> u64 {
         self.kept_start + self.kept.len() as u64
     }
 
-    /// Appends the frames up to number `end` (exclusive).
+    /// Appends the frames up to index `end` (exclusive).
     fn emit(&mut self, end: u64, out: &mut Vec<f32>) {
         let bins = self.num_mel_bins();
         let filled = out.len();
@@ -195,22 +196,22 @@ impl Fbank {
         }
     }
 
-    /// Where in `kept` the next frame begins and how many frames, up to number `end`, lie in `kept`
-    /// from there on. None if the next frame needs mirroring.
+    /// The start of the next frame in `kept`, and the number of frames up to index `end` that are completely in `kept`
+    /// from there; 0 frames if the next one needs reflection.
     fn frames_in_a_row(&self, end: u64) -> (usize, usize) {
         let Framing { length, shift, .. } = self.framing;
         let first =
             (self.next_frame * shift as u64).checked_sub(self.framing.lead() as u64 + self.kept_start);
-        let room = first.and_then(|start| self.kept.len().checked_sub(start as usize + length));
-        match (first, room) {
-            (Some(start), Some(room)) => {
-                (start as usize, (room / shift + 1).min((end - self.next_frame) as usize))
+        let spare = first.and_then(|start| self.kept.len().checked_sub(start as usize + length));
+        match (first, spare) {
+            (Some(start), Some(spare)) => {
+                (start as usize, (spare / shift + 1).min((end - self.next_frame) as usize))
             }
             _ => (0, 0),
         }
     }
 
-    /// Puts together the next frame at a mirrored edge.
+    /// Copies the samples of the next frame, at a reflected edge, into `gathered`.
     fn gather(&mut self) {
         let received = self.received();
         let start = (self.next_frame * self.framing.shift as u64) as i64 - self.framing.lead() as i64;
@@ -220,7 +221,7 @@ impl Fbank {
     }
 
     /// Drops the samples that no later frame needs.
-    fn forget(&mut self) {
+    fn drop_processed(&mut self) {
         let needed = self.framing.first_needed(self.next_frame);
         let drop = needed.saturating_sub(self.kept_start).min(self.kept.len() as u64);
         self.kept.drain(..drop as usize);
@@ -228,17 +229,17 @@ impl Fbank {
     }
 }
 
-/// The sample that stands at `index` when a signal of `n` > 0 samples is mirrored at both ends, again
-/// and again, its edge samples repeated: -1 is 0, n is n - 1.
+/// The sample at `index` of a signal of `n` > 0 samples that is reflected repeatedly at both ends, with the edge
+/// samples repeated: -1 maps to 0, n to n - 1.
 fn mirror(index: i64, n: u64) -> u64 {
     let folded = index.rem_euclid(2 * n as i64) as u64;
     if folded < n { folded } else { 2 * n - 1 - folded }
 }
 
-/// A sample fit for arithmetic: a number, not huge, and 0 if tiny.
+/// Replaces NaN and tiny values by 0, and clamps large ones.
 #[inline(always)]
-fn tame(x: f32) -> f32 {
-    let x = x.clamp(-HUGE, HUGE);
-    // False for what is not a number, too.
-    if x.abs() >= TINY { x } else { 0.0 }
+fn sanitize(x: f32) -> f32 {
+    let x = x.clamp(-MAX_MAGNITUDE, MAX_MAGNITUDE);
+    // False for NaN too.
+    if x.abs() >= MIN_MAGNITUDE { x } else { 0.0 }
 }

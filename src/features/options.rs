@@ -1,33 +1,37 @@
-//! The settings of the feature front end; they travel inside the model file.
+//! Options of the filterbank; they are stored in the model file.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Stage};
 
-/// Kaldi's filterbank as sherpa-onnx and icefall set it. Field names are Kaldi's.
+/// Options of [`Fbank`](super::Fbank). Names are Kaldi's; defaults are those of sherpa-onnx and icefall.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FbankOptions {
-    /// Hz.
+    /// Sample rate, Hz.
     pub sample_rate: u32,
+    /// Frame length, milliseconds.
     pub frame_length_ms: f32,
+    /// Distance between the starts of frames, milliseconds.
     pub frame_shift_ms: f32,
-    /// Pre-emphasis, per frame.
+    /// Pre-emphasis coefficient, 0 to 1, applied within each frame.
     pub preemphasis: f32,
+    /// Whether the mean of each frame is subtracted.
     pub remove_dc_offset: bool,
-    /// `povey`, `hanning` (symmetric, Kaldi's), `hann` (periodic, PyTorch's), `hamming` or
+    /// Analysis window: `povey`, `hanning` (symmetric, Kaldi's), `hann` (periodic, PyTorch's), `hamming` or
     /// `rectangular`.
     pub window: String,
-    /// Only whole frames when true; mirrored edges when false.
+    /// If true, only frames inside the signal; if false, the signal is reflected at its edges.
     pub snip_edges: bool,
+    /// F, the number of mel filters and features per frame.
     pub num_mel_bins: usize,
-    /// Hz.
+    /// Lower edge of the filters, Hz.
     pub low_freq: f32,
-    /// Hz; at or below 0 it counts down from the Nyquist frequency.
+    /// Upper edge of the filters, Hz; a value of 0 or below is added to the Nyquist frequency.
     pub high_freq: f32,
-    /// The log is taken of no less than this.
+    /// Floor of the energies before the logarithm.
     pub energy_floor: f32,
-    /// Samples in -1..1 are multiplied by this first (1, or 32768 for models of the WeNet kind).
+    /// Factor for samples in -1..1 (1, or 32768 for models trained on 16-bit values, such as WeNet's).
     pub sample_scale: f32,
 }
 
@@ -50,34 +54,36 @@ impl Default for FbankOptions {
     }
 }
 
-/// Options come from model files too: frames beyond this are refused.
+/// Maximum frame length in samples. Options are read from untrusted model files too.
 const MAX_FRAME_LENGTH: usize = 1 << 16;
 const MAX_MEL_BINS: usize = 1 << 10;
 
-/// The options checked, and turned into what is computed with.
+/// Validated options, in the units of the computation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resolved {
-    /// Samples, rounded down.
+    /// N in samples, rounded down.
     pub(crate) frame_length: usize,
-    /// Samples, rounded down; no more than `frame_length`.
+    /// H in samples, rounded down; at most `frame_length`.
     pub(crate) frame_shift: usize,
-    /// Hz, above `low_freq` and at most the Nyquist frequency.
+    /// Upper edge of the filters, Hz: above `low_freq` and at most the Nyquist frequency.
     pub(crate) high_freq: f32,
 }
 
 impl Resolved {
+    /// Validates the options.
+    ///
     /// # Errors
-    /// The first option that is out of range, by name.
+    /// Names the first option that is out of range.
     pub(crate) fn new(options: &FbankOptions) -> Result<Self> {
         if options.sample_rate == 0 {
-            return Err(refuse("sample_rate", "at least 1 Hz", options.sample_rate));
+            return Err(refuse("sample_rate", "at min 1 Hz", options.sample_rate));
         }
         let frame_length = samples("frame_length_ms", options.frame_length_ms, options.sample_rate, 2)?;
         let frame_shift = samples("frame_shift_ms", options.frame_shift_ms, options.sample_rate, 1)?;
         if frame_shift > frame_length {
             let found = options.frame_shift_ms;
             return Err(refuse("frame_shift_ms", "no more than frame_length_ms", found)
-                .hint("a shift longer than a frame leaves samples out"));
+                .hint("with a shift longer than a frame, some samples would be in no frame"));
         }
         if !(0.0..=1.0).contains(&options.preemphasis) {
             return Err(refuse("preemphasis", "0 to 1", options.preemphasis));
@@ -103,12 +109,12 @@ fn refuse(option: &str, expected: &str, found: impl std::fmt::Display) -> Error 
     Error::new(Stage::Features, format!("{option}: expected {expected}, found {found}"))
 }
 
-/// Milliseconds as samples. In single precision and this order, as Kaldi computes it, so that rates
-/// such as 11025 Hz round as they do there.
-fn samples(option: &str, ms: f32, sample_rate: u32, least: usize) -> Result<usize> {
+/// Converts milliseconds to samples, in single precision and the same order of operations as Kaldi, so that rates
+/// such as 11025 Hz are rounded in the same way.
+fn samples(option: &str, ms: f32, sample_rate: u32, min: usize) -> Result<usize> {
     let exact = sample_rate as f32 * 0.001 * ms;
-    if !(exact >= least as f32 && exact <= MAX_FRAME_LENGTH as f32) {
-        let expected = format!("{least} to {MAX_FRAME_LENGTH} samples at {sample_rate} Hz");
+    if !(exact >= min as f32 && exact <= MAX_FRAME_LENGTH as f32) {
+        let expected = format!("{min} to {MAX_FRAME_LENGTH} samples at {sample_rate} Hz");
         return Err(refuse(option, &expected, format_args!("{ms} ms")));
     }
     Ok(exact as usize)
@@ -128,7 +134,7 @@ fn band(options: &FbankOptions) -> Result<f32> {
             options.low_freq
         );
         return Err(refuse("high_freq", &expected, options.high_freq)
-            .hint("at or below 0 it counts down from half of the sample rate"));
+            .hint("a value of 0 or below is added to half of the sample rate"));
     }
     Ok(high_freq)
 }

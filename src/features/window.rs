@@ -1,10 +1,10 @@
-//! The analysis windows.
+//! Analysis windows.
 
 use std::f64::consts::TAU;
 
 use crate::error::{Error, Result, Stage};
 
-/// The names that [`window`] knows.
+/// The names that [`window`] accepts.
 const NAMES: &str = "`povey`, `hann`, `hanning`, `hamming` or `rectangular`";
 
 /// The window `name` of `length` samples, as `kaldi-native-fbank` defines the names:
@@ -18,7 +18,7 @@ const NAMES: &str = "`povey`, `hann`, `hanning`, `hamming` or `rectangular`";
 /// | `rectangular` | 1 |
 ///
 /// # Errors
-/// An unknown name. `length` is at least 2 (the caller has checked).
+/// When the name is unknown. `length` must be at least 2.
 pub(crate) fn window(name: &str, length: usize) -> Result<Vec<f32>> {
     let symmetric = TAU / (length as f64 - 1.0);
     let periodic = TAU / length as f64;

@@ -1,4 +1,4 @@
-//! The mean of networks' weights, which often does better on people it has not heard than any of them
+//! Averaging of networks' weights, which often generalizes better to unseen speakers than each of the networks
 //! (Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization").
 
 use half::f16;
@@ -7,17 +7,16 @@ use super::network::Network;
 use crate::error::{Error, Result, Stage};
 
 impl Network<f32> {
-    /// The mean of the parameters and the feature statistics of some networks, summed in double
-    /// precision.
+    /// The mean of the parameters and feature statistics of `networks`, summed in double precision.
     ///
     /// # Errors
-    /// When there are none, or a network is of another architecture; names which, counted from 1.
+    /// When `networks` is empty, or one has another architecture than the first; the error has its number, from 1.
     pub fn mean_of(networks: &[Network<f32>]) -> Result<Network<f32>> {
         let Some(first) = networks.first() else {
             return Err(Error::new(Stage::Model, "expected networks to average, found none"));
         };
         if let Some(other) = networks.iter().position(|network| network.config != first.config) {
-            let problem = format!("network {} is of another architecture than the first", other + 1);
+            let problem = format!("network {} has another architecture than the first", other + 1);
             return Err(Error::new(Stage::Model, problem));
         }
         let mut mean = first.clone();
@@ -30,8 +29,8 @@ impl Network<f32> {
         Ok(mean)
     }
 
-    /// Rounds every number to the nearest 16-bit float, and magnitudes below its full precision to
-    /// zero. Model files store such matrices in half the room.
+    /// Rounds every value to the nearest 16-bit float, and subnormal ones to zero. Model files store such matrices
+    /// in half the size.
     pub fn round_to_halves(&mut self) {
         let smallest = f16::MIN_POSITIVE.to_f32();
         self.for_each_tensor(|_, values| {
@@ -41,7 +40,7 @@ impl Network<f32> {
         });
     }
 
-    /// The statistics, then the parameters.
+    /// The tensor at `place`: mean, scale, then the parameters.
     fn tensor(&self, place: usize) -> &[f32] {
         match place {
             0 => &self.mean,

@@ -1,49 +1,50 @@
-//! The architecture of a network as data.
+//! Configuration of a network's architecture.
 
 use serde::{Deserialize, Serialize};
 
 use super::cells::CellKind;
 
-/// One recurrent layer.
+/// Configuration of one recurrent layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerConfig {
+    /// Kind of the cell.
     pub cell: CellKind,
-    /// Width H of the state.
+    /// H, the width of the state.
     pub hidden: usize,
 }
 
-/// normalize → stack → linear → layer norm → L × (cell → layer norm → residual) → linear →
-/// log-softmax.
+/// Configuration of a network: normalize → stack → linear → layer norm → L × (cell → layer norm → residual) →
+/// linear → log-softmax.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// F, features a frame.
+    /// F, the number of features per frame.
     pub num_features: usize,
-    /// S, frames stacked into one step.
+    /// S, the number of frames stacked into one step.
     pub subsampling: usize,
-    /// D, width of the input layer.
+    /// D, the width of the input layer.
     pub input_size: usize,
-    /// The recurrent layers, first to last.
+    /// The recurrent layers, in order.
     pub layers: Vec<LayerConfig>,
-    /// Layer normalization after the input layer and after each cell.
+    /// Whether there is layer normalization after the input layer and after each cell.
     pub layer_norm: bool,
-    /// Adds a layer's input to its output where the widths agree.
+    /// Whether a layer's input is added to its output where the widths are equal.
     pub residual: bool,
-    /// V, tokens with the blank.
+    /// V, the number of tokens including the blank.
     pub num_tokens: usize,
-    /// A second output, for training only.
+    /// A second output, used only in training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auxiliary: Option<AuxiliaryConfig>,
 }
 
-/// A second output on top of one of the layers, from which the layers below learn too. It is left
-/// out of the model file.
+/// Configuration of a second output after one of the layers, whose loss trains the layers below as well. It is not
+/// stored in the model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuxiliaryConfig {
-    /// The layer it stands on, from 0.
+    /// Index of the layer whose output it uses, from 0.
     pub layer: usize,
-    /// A, its tokens with the blank.
+    /// A, the number of its tokens including the blank.
     pub num_tokens: usize,
 }

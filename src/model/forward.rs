@@ -1,4 +1,4 @@
-//! A whole network over a ragged batch: forward and backward side by side.
+//! Forward and backward pass of a whole network over a ragged batch.
 
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
@@ -13,7 +13,7 @@ use super::recurrent::{
 };
 use super::steps::Steps;
 
-/// A linear layer's weights laid out for its products.
+/// A linear layer's weights in the layout of the kernels.
 #[derive(Clone, Debug)]
 struct Linear<T> {
     forward: Packed<T>,
@@ -39,7 +39,7 @@ impl<T: Kernels> Linear<T> {
     }
 }
 
-/// A network's weights laid out for computing. Immutable and shared; made again after an update.
+/// A network's weights in the layout of the kernels. Immutable and shared; created again after an update.
 #[derive(Clone, Debug)]
 pub struct Weights<T> {
     mean: Vec<T>,
@@ -53,7 +53,7 @@ pub struct Weights<T> {
 }
 
 impl<T: Kernels> Weights<T> {
-    /// Lays out a network, with what the backward pass needs when `training`. `None` when a
+    /// Creates the layout of a network's weights, including that for the backward pass if `training`. `None` if a
     /// parameter is missing.
     pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
         let config = &network.config;
@@ -102,10 +102,12 @@ impl<T: Kernels> Weights<T> {
     }
 }
 
-/// What the layers carry: by layer, `[B, H]`; the cells are empty but for lstm.
+/// Recurrent states of B streams, for each layer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct States<T> {
+    /// The hidden state (output) of each layer, `[B, H]`.
     pub hidden: Vec<Vec<T>>,
+    /// The cell state of each layer, `[B, H]`; empty unless it is an LSTM.
     pub cell: Vec<Vec<T>>,
 }
 
@@ -115,18 +117,18 @@ struct NormTrace<T> {
     inverse: Vec<T>,
 }
 
-/// All that a pass computes, and room that is used again by the next.
+/// Buffers of the activations and gradients of a pass, reused by the next.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace<T> {
     /// Normalized, stacked frames `[R, S * F]`.
     input: Vec<T>,
     projected: Vec<T>,
     input_norm: NormTrace<T>,
-    /// Input of each layer, and after them the output of the last: `[R, width]`.
+    /// The input of each layer, then the output of the last: `[R, width]`.
     activations: Vec<Vec<T>>,
     traces: Vec<RecurrentTrace<T>>,
     norms: Vec<NormTrace<T>>,
-    /// Dropout's factors, by layer; empty when it is off.
+    /// Factors of dropout for each layer; empty if there is none.
     masks: Vec<Vec<T>>,
     scratch: RecurrentScratch<T>,
     gradient: Vec<T>,
@@ -134,17 +136,19 @@ pub struct Workspace<T> {
     extra: Vec<T>,
 }
 
-/// Dropout between layers: the share of values set to zero, and where the dice come from.
+/// Options of dropout between layers.
 pub struct Dropout<'a> {
+    /// Probability that a value is set to zero.
     pub rate: f64,
-    /// The same values at every step of a stream (Gal, Ghahramani 2016), instead of others at each.
+    /// Whether a stream's mask is the same at every step (Gal, Ghahramani 2016), instead of drawn at each.
     pub variational: bool,
+    /// The random number generator.
     pub rng: &'a mut Pcg64Mcg,
 }
 
 impl<T: Kernels> Weights<T> {
-    /// Runs the network over `x [R, S * F]` (raw features, stacked, in the order of `steps`) from
-    /// `states`, which are moved on. The logits of head i, `[R, V]`, come from [`Self::logits`].
+    /// Runs the network over `x [R, S * F]` (stacked features before normalization, in the order of `steps`),
+    /// starting from `states` and updating them. [`Self::logits`] then computes the logits.
     pub fn forward(
         &self,
         x: &[T],
@@ -183,7 +187,8 @@ impl<T: Kernels> Weights<T> {
                 &mut workspace.traces[i],
             );
             normalize(&self.norms[i], workspace.traces[i].output(), &mut workspace.norms[i], y);
-            drop_out(y, steps, &mut workspace.masks[i], dropout.as_mut());
+            // Before the residual connection, which must pass the layer's input unchanged.
+            apply_dropout(y, steps, &mut workspace.masks[i], dropout.as_mut());
             if self.residual && x.len() == y.len() {
                 for (y, &x) in y.iter_mut().zip(x) {
                     *y += x;
@@ -198,8 +203,9 @@ impl<T: Kernels> Weights<T> {
         linear.apply(&workspace.activations[layer + 1], logits);
     }
 
-    /// Back through the network. `dlogits` are the gradients of each head's logits; gradients are
-    /// added to `gradients`, in the order of the network's parameters; returns those of the first states; `dstates` are those of the last.
+    /// Computes gradients after a forward pass. `dlogits` are the gradients of each head's logits, `dstates` those of
+    /// the last states. The parameters' gradients are added to `gradients`, in the order of the network's
+    /// parameters; the gradients of the first states are returned.
     pub fn backward(
         &self,
         steps: &Steps,
@@ -247,6 +253,7 @@ impl<T: Kernels> Weights<T> {
     ) {
         let Workspace { activations, traces, norms, masks, scratch, gradient, below, extra, .. } = workspace;
         let residual = self.residual && activations[i].len() == activations[i + 1].len();
+        // The residual connection passes the gradient to the layer below unchanged; it is added at the end.
         if residual {
             extra.clone_from(gradient);
         }
@@ -259,7 +266,7 @@ impl<T: Kernels> Weights<T> {
             norm::backward(gradient, gain, &norms[i].normal, &norms[i].inverse, dgain, dbias);
         }
         let [w, r, b] = &mut gradients[first..first + 3] else {
-            unreachable!("three parameters a cell");
+            unreachable!("a cell has three parameters");
         };
         recurrent::backward(
             &self.layers[i],
@@ -292,7 +299,7 @@ impl<T: Kernels> Weights<T> {
     }
 }
 
-/// Where each parameter stands in the list of gradients.
+/// Indices of the parameters in the list of gradients.
 struct Layout {
     layers: Vec<usize>,
     heads: Vec<usize>,
@@ -334,7 +341,7 @@ fn normalize<T: Real>(weights: &Option<(Vec<T>, Vec<T>)>, x: &[T], trace: &mut N
     }
 }
 
-fn drop_out<T: Real>(y: &mut [T], steps: &Steps, mask: &mut Vec<T>, dropout: Option<&mut Dropout<'_>>) {
+fn apply_dropout<T: Real>(y: &mut [T], steps: &Steps, mask: &mut Vec<T>, dropout: Option<&mut Dropout<'_>>) {
     mask.clear();
     let Some(Dropout { rate, variational, rng }) = dropout else { return };
     if *rate <= 0.0 || y.is_empty() {
@@ -344,7 +351,7 @@ fn drop_out<T: Real>(y: &mut [T], steps: &Steps, mask: &mut Vec<T>, dropout: Opt
     let threshold = (*rate * f64::from(u32::MAX)) as u32;
     let mut draw = || if rng.random::<u32>() < threshold { T::ZERO } else { keep };
     if *variational {
-        // The streams that are still going at a step are the first of those that went at step 0.
+        // The streams active at a step are the first of those active at step 0.
         let width = y.len() / steps.rows();
         mask.extend((0..steps.width(0) * width).map(|_| draw()));
         for t in 1..steps.len() {
@@ -358,7 +365,7 @@ fn drop_out<T: Real>(y: &mut [T], steps: &Steps, mask: &mut Vec<T>, dropout: Opt
     }
 }
 
-/// In place: each row of `logits [R, V]` becomes log softmax.
+/// Replaces each row of `logits [R, V]`, V = `num_tokens`, by its log-softmax.
 pub fn log_softmax<T: Real>(logits: &mut [T], num_tokens: usize) {
     for row in logits.chunks_exact_mut(num_tokens) {
         let top = row.iter().copied().fold(row[0], |a, b| if b > a { b } else { a });
@@ -384,8 +391,8 @@ mod tests {
             let mut y = vec![1.0f64; steps.rows() * width];
             let mut mask = Vec::new();
             let dropout = &mut Dropout { rate: 0.3, variational, rng: &mut rng };
-            drop_out(&mut y, &steps, &mut mask, Some(dropout));
-            assert_eq!(y, mask, "what the backward pass multiplies by is what the forward pass did");
+            apply_dropout(&mut y, &steps, &mut mask, Some(dropout));
+            assert_eq!(y, mask, "the backward pass uses the factors of the forward pass");
             y
         };
         let row = |y: &[f64], t, b| y[steps.row(t, b) * width..(steps.row(t, b) + 1) * width].to_vec();
@@ -393,7 +400,7 @@ mod tests {
         for (b, last) in [(0, 3), (1, 3), (2, 1)] {
             (1..=last).for_each(|t| assert_eq!(row(&same, t, b), row(&same, 0, b), "stream {b}, step {t}"));
         }
-        assert_ne!(row(&same, 0, 0), row(&same, 0, 1), "other values of another stream");
+        assert_ne!(row(&same, 0, 0), row(&same, 0, 1), "streams have different masks");
         let zeros = same.iter().filter(|&&x| x == 0.0).count() as f64 / same.len() as f64;
         assert!((0.15..0.45).contains(&zeros), "{zeros}");
         let other = factors(false);

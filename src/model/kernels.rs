@@ -1,8 +1,8 @@
-//! The arithmetic under the layers: matrix products. The loops over gates are in [`super::cells`].
+//! Matrix products. The loops over gates are in [`super::cells`].
 //!
-//! `unsafe` stands here for two reasons only: calling a function compiled for vector instructions
-//! after asking the processor for them, and the `gemm` crates' pointer interface, behind a
-//! function that checks every length. Everything exported is safe.
+//! `unsafe` is used for two purposes only: calling a function compiled for vector instructions after checking that the
+//! processor supports them, and the `gemm` crates' pointer interface, behind a function that checks every length.
+//! Everything exported is safe, except for the function pointer that [`Kernels::gemm`] returns.
 #![allow(unsafe_code)]
 
 use gemm_common::Parallelism;
@@ -10,8 +10,8 @@ use gemm_common::Parallelism;
 use super::packed::{PANEL, Packed};
 use super::real::Real;
 
-/// Compiles a function twice, for any processor and for AVX2 with FMA, and picks at run time.
-/// The body sees a constant `FMA`: whether a fused multiply-add is one instruction.
+/// Compiles a function twice, for any processor and for AVX2 with FMA, and selects one at run time.
+/// In the body, the constant `FMA` is true if a fused multiply-add is one instruction.
 macro_rules! vectorized {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$t:ident: Real $(, const $n:ident: usize)?>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$meta])*
@@ -27,7 +27,7 @@ macro_rules! vectorized {
                     body::<$t $(, $n)?, true>($($arg),*)
                 }
                 if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-                    // SAFETY: the processor has just said that it has these instructions.
+                    // SAFETY: the processor supports these instructions, as checked above.
                     return unsafe { avx2::<$t $(, $n)?>($($arg),*) };
                 }
             }
@@ -37,13 +37,13 @@ macro_rules! vectorized {
 }
 pub(crate) use vectorized;
 
-/// Rows of a tile: its 4 x 2 sums are enough to keep both multipliers busy, and leave registers for
-/// the weights. (With six rows the compiler spills sums to the stack, and the tile is half as fast.)
+/// Rows of a tile: its 4 x 2 sums are enough to keep both multipliers busy and leave registers for the weights. (With
+/// six rows the compiler spills sums to the stack, and the tile takes twice as long.)
 const TILE: usize = 4;
 
-/// A number that the matrix products are compiled for.
+/// A number type for which the matrix products are compiled.
 pub trait Kernels: Real {
-    /// The rows of `y += x M` that the processor's widest tiles can do (`model::wide`); gives how many.
+    /// Computes the first rows of `y += x M` by the processor's widest tiles (`model::wide`); returns how many.
     fn multiply_add_wide(
         _: &[Self],
         _: &Packed<Self>,
@@ -53,17 +53,17 @@ pub trait Kernels: Real {
     ) -> usize {
         0
     }
-    /// `c [m, n] += a^T b` by the processor's widest tiles; false where there are none that fit.
+    /// Computes `c [m, n] += a^T b` by the processor's widest tiles; returns false if they do not fit.
     fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
         false
     }
-    /// The matrix product of this number's `gemm` crate; unsafe to call, for it trusts its sizes.
+    /// The matrix product of the `gemm` crate for this type; unsafe to call, since it does not check sizes.
     fn gemm() -> Gemm<Self>;
 }
 
-/// dst [m, n] = alpha dst + beta lhs [m, k] rhs [k, n], with (column, row) strides behind each
-/// pointer: m, n, k, dst, whether it is read, lhs, rhs, alpha, beta, three conjugations, threads.
-/// Only the crates of f32 and f64 are used: the one above them brings half and complex numbers.
+/// dst [m, n] = alpha dst + beta lhs [m, k] rhs [k, n]. Arguments: m, n, k, dst, whether dst is read, lhs, rhs, alpha,
+/// beta, three conjugations, parallelism; each pointer is followed by its column and row strides. Only the crates for
+/// f32 and f64 are used, since the general one compiles half and complex numbers too.
 pub type Gemm<T> = unsafe fn(
     usize,
     usize,
@@ -114,15 +114,15 @@ impl Kernels for f64 {
     }
 }
 
-/// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values. A row's result is the
-/// same to the last bit however many rows come with it.
+/// `y [n, out] += x [n, in] M`, where a row of y begins every `stride` values. A row's result does not depend, bit for
+/// bit, on the number of rows.
 pub fn multiply_add<T: Kernels>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize) {
     multiply_add_from(x, m, y, stride, false);
 }
 
-/// The same as [`multiply_add`], begun at the last panel when `backwards`. Weights larger than the
-/// cache that are used step after step go through it in turns there and back: the panels used
-/// last are still in it when they are the first of the next step.
+/// The same as [`multiply_add`], but starting at the last panel if `backwards`. When weights larger than the cache are
+/// used step after step, the direction alternates: the panels used last in one step are still in the cache when they
+/// are used first in the next.
 pub fn multiply_add_from<T: Kernels>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
     if m.rows == 0 || m.cols == 0 {
         return;
@@ -138,8 +138,8 @@ vectorized! {
     fn multiply_add_rest<T: Real>(x: &[T], m: &Packed<T>, y: &mut [T], stride: usize, backwards: bool) {
         let n = x.len() / m.rows;
         let whole = n / TILE * TILE;
-        // Rows in blocks that stay in the second-level cache while the panels pass by; a panel
-        // stays in the first-level cache while a block passes by.
+        // Blocks of rows fit the second-level cache while all panels are read; a panel fits the first-level
+        // cache while a block is processed.
         let block = (24_576 / m.rows).max(TILE) / TILE * TILE;
         for first in (0..whole).step_by(block) {
             let last = (first + block).min(whole);
@@ -164,8 +164,8 @@ vectorized! {
     }
 }
 
-/// `ROWS` rows, fewer than a tile has, against all panels: several panels at once, since the sums
-/// of one would wait for each other (a fused multiply-add takes four cycles, two begin in each).
+/// Multiplies `ROWS` rows, fewer than a tile has, by all panels. Several panels are processed at once to hide the
+/// latency of the additions (a fused multiply-add takes four cycles, and two can start in each).
 #[inline(always)]
 fn strip<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     x: &[T],
@@ -191,11 +191,11 @@ fn strip<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     }
 }
 
-/// Values that fit one register of AVX2.
+/// Number of f32 values in an AVX2 register.
 const LANES: usize = 8;
 
-/// One tile of the product: `ROWS` rows of x against `PANELS` panels side by side. The sums stay in
-/// registers; each is one chain of additions over the inputs, in order, whatever the tile's shape.
+/// Computes one tile of the product: `ROWS` rows of x by `PANELS` adjacent panels. The sums are kept in
+/// registers; each adds the products in the order of the inputs, independently of the tile's shape.
 #[inline(always)]
 fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     x: &[T],
@@ -205,6 +205,8 @@ fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     width: usize,
 ) {
     let inner = x.len() / ROWS;
+    // Slices of equal, known lengths let the compiler remove the bounds checks from the inner loops, and `while`
+    // loops over constants are unrolled, so that `sums` is kept in registers.
     let mut sums = [[[[T::ZERO; LANES]; 2]; PANELS]; ROWS];
     let mut rows = [x; ROWS];
     let mut i = 0;
@@ -254,7 +256,7 @@ fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
 /// `c [m, n] += a^T b` with `a [k, m]`, `b [k, n]`: the gradient of weights, summed over k steps.
 ///
 /// # Panics
-/// When a length does not fit its shape.
+/// When a length does not match its shape.
 pub fn add_outer_products<T: Kernels>(a: &[T], b: &[T], c: &mut [T], m: usize, n: usize) {
     let k = a.len() / m.max(1);
     assert!(a.len() == k * m && b.len() == k * n && c.len() == m * n, "shapes of a weight gradient");

@@ -1,16 +1,16 @@
-//! Networks: cells, layers, their gradients, and what a stream carries.
+//! Recurrent networks: cells, layers, their gradients, and the states of streams.
 
 mod average;
-pub mod cells;
-pub mod config;
+mod cells;
+mod config;
 pub mod forward;
-pub mod kernels;
+pub(crate) mod kernels;
 pub mod network;
-pub mod norm;
-pub mod packed;
-pub mod real;
-pub mod recurrent;
-pub mod steps;
+mod norm;
+mod packed;
+mod real;
+mod recurrent;
+mod steps;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 

@@ -1,27 +1,28 @@
-//! A stacked recurrent network: its parameters by name.
+//! A stacked recurrent network as a list of named parameters.
 
 use rand::{RngExt, SeedableRng};
 
 use super::config::NetworkConfig;
 use super::real::Real;
 
-/// Added to the variance in layer normalization; in the model file too.
+/// The ε added to the variance in layer normalization, also in model files.
 pub const LAYER_NORM_EPSILON: f32 = 1e-5;
 
-/// One named tensor of weights, row-major.
+/// A named tensor of weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter<T> {
-    /// `layers.0.gru.R`, `output.weight` …
+    /// Name, such as `layers.0.gru.R` or `output.weight`.
     pub name: String,
+    /// Dimensions.
     pub shape: Vec<usize>,
+    /// Values in row-major order.
     pub data: Vec<T>,
 }
 
-/// A network: architecture, normalization of the features, parameters.
+/// A network: its architecture, the normalization of the features, and the parameters.
 ///
-/// With F features, S subsampling, D input width, H hidden width, k gates and V tokens the
-/// parameters are, in this order (`{cell}` is `rnn`, `gru` or `lstm`; rows of W, R and B are in
-/// ONNX gate order):
+/// With F features, subsampling S, input width D, hidden width H, k gates and V tokens, the parameters are, in this
+/// order (`{cell}` is `rnn`, `gru` or `lstm`; rows of W, R and B are in ONNX gate order):
 ///
 /// | name | shape |
 /// | --- | --- |
@@ -33,11 +34,13 @@ pub struct Parameter<T> {
 /// | `auxiliary.weight`, `auxiliary.bias` (in training, with an auxiliary output) | `[A, H]`, `[A]` |
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network<T> {
+    /// The architecture.
     pub config: NetworkConfig,
-    /// Subtracted from each feature, `[F]`.
+    /// Mean subtracted from each feature, `[F]`.
     pub mean: Vec<T>,
-    /// Then multiplied, `[F]`.
+    /// Factor by which each feature is then multiplied, `[F]`.
     pub scale: Vec<T>,
+    /// The parameters, in the order of the table above.
     pub parameters: Vec<Parameter<T>>,
 }
 
@@ -74,8 +77,8 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     shapes
 }
 
-/// Random weights for an architecture, the same for the same seed: uniform in ±1/sqrt(H) as in
-/// PyTorch for the cells, ±sqrt(3/in) for the linear layers, ones and zeros for the normalization.
+/// A network with random weights, reproducible from `seed`: uniform in ±1/sqrt(H) for the cells, as in PyTorch,
+/// uniform in ±sqrt(3/in) for linear layers; biases are 0, gains of the normalization 1.
 pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(seed);
     let parameters = parameter_shapes(config)
@@ -110,19 +113,19 @@ fn gates_of(config: &NetworkConfig, name: &str) -> usize {
 }
 
 impl<T> Network<T> {
-    /// How many numbers are learnt.
+    /// The number of trainable values.
     pub fn num_parameters(&self) -> usize {
         self.parameters.iter().map(|p| p.data.len()).sum()
     }
 
-    /// The network as it is used: without the auxiliary output.
+    /// The network for inference: without the auxiliary output.
     pub fn without_auxiliary(mut self) -> Self {
         self.config.auxiliary = None;
         self.parameters.retain(|parameter| !parameter.name.starts_with("auxiliary."));
         self
     }
 
-    /// The parameter of that name.
+    /// The parameter called `name`.
     pub fn parameter(&self, name: &str) -> Option<&Parameter<T>> {
         self.parameters.iter().find(|p| p.name == name)
     }

@@ -5,8 +5,8 @@ use super::network::LAYER_NORM_EPSILON;
 use super::real::Real;
 
 vectorized! {
-    /// Normalizes each row of `x [R, width]` into `y`; keeps the normalized rows before gain and
-    /// bias in `normal [R, width]` and 1/sqrt(var + ε) in `inverse [R]` for the backward pass.
+    /// Normalizes each row of `x [R, width]` into `y`. For the backward pass, the normalized rows before gain and
+    /// bias are stored in `normal [R, width]`, and 1/sqrt(var + ε) in `inverse [R]`.
     pub fn forward<T: Real>(x: &[T], gain: &[T], bias: &[T], normal: &mut [T], inverse: &mut [T], y: &mut [T]) {
         let width = gain.len();
         let count = T::from_f64(width as f64);
@@ -26,7 +26,8 @@ vectorized! {
 }
 
 vectorized! {
-    /// Replaces `dy [R, width]` by the gradient of the input, and adds those of gain and bias.
+    /// Replaces `dy [R, width]` by the gradient of the input, and adds the gradients of gain and bias to `dgain` and
+    /// `dbias`, `[width]` each.
     pub fn backward<T: Real>(dy: &mut [T], gain: &[T], normal: &[T], inverse: &[T], dgain: &mut [T], dbias: &mut [T]) {
         let width = gain.len();
         let count = T::from_f64(width as f64);
@@ -52,7 +53,7 @@ vectorized! {
     }
 }
 
-/// A sum in eight lanes, which vectorizes and always adds in the same order.
+/// A sum in eight lanes, which is vectorized and always adds in the same order.
 #[inline(always)]
 fn sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     let mut lanes = [T::ZERO; 8];

@@ -1,12 +1,11 @@
-//! Weight matrices laid out for the kernels.
+//! Weight matrices in the layout of the kernels.
 
 use super::real::Real;
 
-/// Columns of a panel: two registers of eight f32, or one of sixteen.
+/// Columns per panel: two registers of eight f32, or one of sixteen.
 pub(super) const PANEL: usize = 16;
 
-/// A weight matrix laid out for `y += x M`: panels of 16 columns, each row after row,
-/// padded with zeros.
+/// A weight matrix laid out for `y += x M`: panels of 16 columns, each in row-major order, the last padded with zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T> {
     pub(super) rows: usize,
@@ -22,7 +21,7 @@ impl<T: Real> Packed<T> {
         packed
     }
 
-    /// Packs `w [in, out]` as it is, so that `y [n, out] = x [n, in] w`.
+    /// Packs `w [in, out]`, so that `y [n, out] = x [n, in] w`.
     pub fn plain(w: &[T], inner: usize, out: usize) -> Self {
         let mut packed = Self::default();
         packed.pack(out, inner, |k, j| w[k * out + j]);
@@ -43,17 +42,17 @@ impl<T: Real> Packed<T> {
         }
     }
 
-    /// Length of a row of x.
+    /// Number of inputs, the length of a row of x.
     pub fn inputs(&self) -> usize {
         self.rows
     }
 
-    /// Length of a row of y.
+    /// Number of outputs, the length of a row of y.
     pub fn outputs(&self) -> usize {
         self.cols
     }
 
-    /// `[panels, in, 16]`.
+    /// The packed values, `[panels, in, 16]`.
     pub(super) fn panels(&self) -> &[T] {
         &self.panels
     }

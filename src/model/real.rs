@@ -1,10 +1,10 @@
-//! The numbers that networks are made of: f32 in use, f64 to check gradients.
+//! Number types of networks: f32 for inference and training, f64 to check gradients.
 
 use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-/// A floating-point number that the layers are generic over.
+/// A floating-point type of which the layers are generic.
 pub trait Real:
     Copy
     + Debug
@@ -24,25 +24,33 @@ pub trait Real:
     + DivAssign
     + Sum
 {
+    /// 0.
     const ZERO: Self;
+    /// 1.
     const ONE: Self;
 
+    /// Rounds to this type.
     fn from_f64(x: f64) -> Self;
+    /// Converts exactly.
     fn to_f64(self) -> f64;
-    /// `self * a + b`, rounded once when the machine can (`FMA`), twice when it cannot.
+    /// `self * a + b`, rounded once if `FMA`, else twice.
     fn madd<const FMA: bool>(self, a: Self, b: Self) -> Self;
+    /// Square root.
     fn sqrt(self) -> Self;
+    /// exp(x); for f32 a fast approximation to a relative 4e-7, with x clamped to -87..88.
     fn exp(self) -> Self;
+    /// Natural logarithm.
     fn ln(self) -> Self;
-    /// 1 / (1 + exp(-x)).
+    /// 1 / (1 + exp(-x)), by the same exponential.
     fn sigmoid(self) -> Self;
+    /// Hyperbolic tangent; for f32 by the same exponential.
     fn tanh(self) -> Self;
-    /// Zero for values that are too small to matter and slow to compute with (subnormals).
+    /// Replaces tiny values by 0: they would decay to subnormals, which are slow.
     fn flush(self) -> Self;
 }
 
-/// exp(x) by range reduction and a polynomial of degree 6, to 2e-7 relative: branchless, so that
-/// loops over it are vectorized. (The C library's is exact to the last bit and scalar.)
+/// exp(x) by range reduction and a polynomial of degree 6, to a relative 4e-7. It has no branches, so that loops
+/// over it are vectorized, unlike the exact one of the C library.
 #[inline(always)]
 fn exp_f32(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer

@@ -1,7 +1,7 @@
-//! A recurrent layer of any cell over a ragged batch: forward, and back through time.
+//! Forward pass and backpropagation through time of a recurrent layer over a ragged batch.
 //!
-//! The share of the inputs, `U x_t`, is one matrix product over all steps; only the share of the
-//! state, `W s_(t-1)`, has to wait for the step before (U is ONNX's W, W is ONNX's R).
+//! The product with the inputs, `U x_t`, is computed once for all steps; only the product with the state, `W s_(t-1)`,
+//! depends on the previous step (U is ONNX's W, W is ONNX's R).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,20 +12,21 @@ use super::kernels::{self, Kernels};
 use super::packed::Packed;
 use super::steps::Steps;
 
-/// A layer's weights, laid out for the products of a step.
+/// A recurrent layer's weights in the layout of the kernels.
 #[derive(Clone, Debug)]
 pub struct RecurrentWeights<T> {
     pub(crate) config: LayerConfig,
     shape: CellShape,
     /// in → kH.
     input: Packed<T>,
-    /// kH → in, for the gradients; only when training.
+    /// kH → in, for the gradients; only for training.
     input_backward: Option<Packed<T>>,
     cell: Arc<dyn Cell<T>>,
 }
 
 impl<T: Kernels> RecurrentWeights<T> {
-    /// Lays out `w [kH, in]`, `r [kH, H]`, `b [2kH]` (ONNX gate order).
+    /// Creates the layout of `w [kH, in]`, `r [kH, H]` and `b [2kH]` (ONNX gate order); with that for the backward
+    /// pass if `training`.
     pub fn new(config: LayerConfig, w: &[T], r: &[T], b: &[T], training: bool) -> Self {
         let shape = config.cell.shape();
         let rows = shape.gates * config.hidden;
@@ -39,27 +40,27 @@ impl<T: Kernels> RecurrentWeights<T> {
         }
     }
 
-    /// kH, the sums of a row.
+    /// kH, the number of sums (gates before their activation) of a row.
     fn sums(&self) -> usize {
         self.shape.gates * self.config.hidden
     }
 }
 
-/// What the forward pass keeps for the backward pass, and the layer's outputs. R rows in all.
+/// Activations of a layer's forward pass over R rows, kept for the backward pass.
 #[derive(Clone, Debug, Default)]
 pub struct RecurrentTrace<T> {
-    /// The gates after their functions, `[R, kH]`.
+    /// The gates after their activation functions, `[R, kH]`.
     gates: Vec<T>,
-    /// The states of each row, `[R, H]` each; the first are the outputs.
+    /// The states after each row, `[R, H]` each; the first is the output.
     after: [Vec<T>; MAX_STATES],
     /// The states before each row.
     before: [Vec<T>; MAX_STATES],
-    /// What the cell keeps besides, `[R, kept * H]`.
+    /// Further activations saved by the cell, `[R, kept * H]`.
     kept: Vec<T>,
 }
 
 impl<T: Kernels> RecurrentTrace<T> {
-    /// s_t, `[R, H]`.
+    /// The outputs s_t, `[R, H]`.
     pub fn output(&self) -> &[T] {
         &self.after[0]
     }
@@ -74,30 +75,33 @@ impl<T: Kernels> RecurrentTrace<T> {
     }
 }
 
-/// Gradients with respect to a layer's parameters, `w [kH, in]`, `r [kH, H]`, `b [2kH]`; added to.
+/// Accumulators for the gradients of a layer's parameters.
 pub struct RecurrentGradient<'a, T> {
+    /// `[kH, in]`.
     pub w: &'a mut [T],
+    /// `[kH, H]`.
     pub r: &'a mut [T],
+    /// `[2kH]`, the input's biases, then the state's.
     pub b: &'a mut [T],
 }
 
-/// Room for the gradients of a layer's sums, reused from layer to layer.
+/// Scratch buffers for the gradients of a layer's sums, reused by all layers.
 #[derive(Clone, Debug, Default)]
 pub struct RecurrentScratch<T> {
     /// dL/d(U x_t + b), `[R, kH]`.
     dx: Vec<T>,
-    /// dL/d(W s_(t-1) + b), `[R, kH]`, where it differs.
+    /// dL/d(W s_(t-1) + b), `[R, kH]`; empty if it equals `dx`.
     ds: Vec<T>,
     row: Vec<T>,
 }
 
-/// The part of each state that belongs to a step; nothing of states that the cell does not have.
+/// The rows of each state that belong to a step; empty for states that the cell does not have.
 fn part<T>(states: &[Vec<T>; MAX_STATES], range: Range<usize>) -> [&[T]; MAX_STATES] {
     states.each_ref().map(|state| state.get(range.clone()).unwrap_or_default())
 }
 
-/// Runs the layer over `x [R, in]` from its states `[B, H]` (empty where the cell has fewer), which it
-/// moves on to each stream's last step.
+/// Runs the layer over `x [R, in]`, starting from `states [B, H]` (empty where the cell has fewer) and updating
+/// them to those after each stream's last step.
 pub fn forward<T: Kernels>(
     weights: &RecurrentWeights<T>,
     x: &[T],
@@ -112,20 +116,20 @@ pub fn forward<T: Kernels>(
     kernels::multiply_add(x, &weights.input, gates, k);
     for t in 0..steps.len() {
         let rows = steps.range(t);
-        let own = rows.start * h..rows.end * h;
+        let at = rows.start * h..rows.end * h;
         for (i, first) in states.iter().enumerate().take(weights.shape.states) {
-            let before = &mut before[i][own.clone()];
+            let before = &mut before[i][at.clone()];
             if t == 0 {
-                before.copy_from_slice(&first[..own.len()]);
+                before.copy_from_slice(&first[..at.len()]);
             } else {
                 let last = steps.range(t - 1).start * h;
-                before.copy_from_slice(&after[i][last..last + own.len()]);
+                before.copy_from_slice(&after[i][last..last + at.len()]);
             }
         }
         weights.cell.step(Step {
             gates: &mut gates[rows.start * k..rows.end * k],
-            before: part(before, own.clone()),
-            after: after.each_mut().map(|state| state.get_mut(own.clone()).unwrap_or_default()),
+            before: part(before, at.clone()),
+            after: after.each_mut().map(|state| state.get_mut(at.clone()).unwrap_or_default()),
             kept: &mut all_kept[rows.start * kept..rows.end * kept],
             backwards: t % 2 == 1,
         });
@@ -135,20 +139,22 @@ pub fn forward<T: Kernels>(
     }
 }
 
-/// A layer's forward pass, and the gradients of what came out of it.
+/// Inputs of a layer's backward pass.
 pub struct Backward<'a, T> {
-    /// The inputs, `[R, in]`.
+    /// The inputs of the forward pass, `[R, in]`.
     pub x: &'a [T],
+    /// The layout of the rows.
     pub steps: &'a Steps,
+    /// The activations of the forward pass.
     pub trace: &'a RecurrentTrace<T>,
     /// The gradient of the outputs, `[R, H]`.
     pub dy: &'a [T],
-    /// Come in as the gradients of the last states, leave as those of the first, `[B, H]` each.
+    /// On entry the gradients of the last states, on return those of the first, `[B, H]` each.
     pub dstates: [&'a mut [T]; MAX_STATES],
 }
 
-/// Back through time: gradients of the parameters are added to `gradient`, and `dx [R, in]` is
-/// overwritten by that of the inputs.
+/// Backpropagation through time. The gradients of the parameters are added to `gradient`; `dx [R, in]` is overwritten
+/// by the gradient of the inputs.
 pub fn backward<T: Kernels>(
     weights: &RecurrentWeights<T>,
     pass: Backward<'_, T>,
@@ -156,31 +162,34 @@ pub fn backward<T: Kernels>(
     scratch: &mut RecurrentScratch<T>,
     dx: &mut Vec<T>,
 ) {
-    let Some(input) = &weights.input_backward else { unreachable!("weights laid out for training") };
+    let Some(input) = &weights.input_backward else {
+        unreachable!("a backward pass needs weights created for training")
+    };
     let Backward { x, steps, trace, dy, mut dstates } = pass;
     let (h, k, kept) = (weights.config.hidden, weights.sums(), weights.shape.kept * weights.config.hidden);
     let rows = steps.rows();
-    let RecurrentScratch { dx: input_sums, ds: state_sums, row: room } = scratch;
+    let RecurrentScratch { dx: input_sums, ds: state_sums, row: row_scratch } = scratch;
     input_sums.resize(rows * k, T::ZERO);
     state_sums.resize(if weights.shape.has_own_state_sums { rows * k } else { 0 }, T::ZERO);
     for t in (0..steps.len()).rev() {
         let range = steps.range(t);
-        let (own, sums) = (range.start * h..range.end * h, range.start * k..range.end * k);
-        for (d, &y) in dstates[0][..own.len()].iter_mut().zip(&dy[own.clone()]) {
+        let (at, sums) = (range.start * h..range.end * h, range.start * k..range.end * k);
+        for (d, &y) in dstates[0][..at.len()].iter_mut().zip(&dy[at.clone()]) {
             *d += y;
         }
         weights.cell.step_backward(StepBackward {
             gates: &trace.gates[sums.clone()],
-            before: part(&trace.before, own.clone()),
-            after: part(&trace.after, own.clone()),
+            before: part(&trace.before, at.clone()),
+            after: part(&trace.after, at.clone()),
             kept: &trace.kept[range.start * kept..range.end * kept],
-            dstates: dstates.each_mut().map(|state| state.get_mut(..own.len()).unwrap_or_default()),
+            dstates: dstates.each_mut().map(|state| state.get_mut(..at.len()).unwrap_or_default()),
             dx: &mut input_sums[sums.clone()],
             ds: state_sums.get_mut(sums).unwrap_or_default(),
-            room,
+            scratch: row_scratch,
             backwards: t % 2 == 1,
         });
     }
+    // The gradients of the parameters are sums over all steps: one product after the loop instead of one per step.
     let (input_bias, state_bias) = gradient.b.split_at_mut(k);
     kernels::add_outer_products(input_sums, x, gradient.w, k, weights.input.inputs());
     kernels::add_rows(input_sums, input_bias);

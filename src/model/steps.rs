@@ -1,44 +1,44 @@
-//! Ragged batches, time first and without padding: the rows of a step are the streams that are
-//! still going, longest first, so a step that does not exist is never computed.
+//! Ragged batches without padding, time-major, like PyTorch's `PackedSequence`: the rows of a step are the
+//! streams that have not ended, longest first.
 
 use std::ops::Range;
 
-/// Which rows of a `[rows, width]` matrix belong to which step.
+/// Assignment of the rows of a `[R, width]` matrix to the steps of B streams.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Steps {
-    /// Step t owns rows `offsets[t]..offsets[t + 1]`.
+    /// Step t has rows `offsets[t]..offsets[t + 1]`.
     offsets: Vec<usize>,
     lengths: Vec<usize>,
 }
 
 impl Steps {
-    /// From the streams' numbers of steps, which must not increase.
+    /// Creates the layout for streams of these numbers of steps, which must be in descending order.
     ///
     /// # Panics
     /// When a length is greater than the one before it.
     pub fn new(lengths: &[usize]) -> Self {
-        assert!(lengths.is_sorted_by(|a, b| a >= b), "streams come longest first");
+        assert!(lengths.is_sorted_by(|a, b| a >= b), "streams must be sorted by length, longest first");
         let longest = lengths.first().copied().unwrap_or(0);
         let mut offsets = Vec::with_capacity(longest + 1);
         offsets.push(0);
-        let mut going = lengths.len();
+        let mut active = lengths.len();
         let mut rows = 0;
         for t in 0..longest {
-            while going > 0 && lengths[going - 1] <= t {
-                going -= 1;
+            while active > 0 && lengths[active - 1] <= t {
+                active -= 1;
             }
-            rows += going;
+            rows += active;
             offsets.push(rows);
         }
         Self { offsets, lengths: lengths.to_vec() }
     }
 
-    /// `streams` streams of `steps` steps each.
+    /// Creates the layout for `streams` streams of `steps` steps each.
     pub fn uniform(streams: usize, steps: usize) -> Self {
         Self { offsets: (0..=steps).map(|t| t * streams).collect(), lengths: vec![steps; streams] }
     }
 
-    /// Number of streams B.
+    /// B, the number of streams.
     pub fn streams(&self) -> usize {
         self.lengths.len()
     }
@@ -48,17 +48,17 @@ impl Steps {
         self.offsets.len() - 1
     }
 
-    /// Whether there is no step at all.
+    /// Whether there are no steps.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Steps of each stream.
+    /// Number of steps of each stream.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Rows of all steps together.
+    /// R, the number of rows of all steps.
     pub fn rows(&self) -> usize {
         self.offsets[self.len()]
     }
@@ -68,7 +68,7 @@ impl Steps {
         self.offsets[t]..self.offsets[t + 1]
     }
 
-    /// Streams still going at step t.
+    /// Number of streams active at step t.
     pub fn width(&self, t: usize) -> usize {
         self.offsets[t + 1] - self.offsets[t]
     }
@@ -78,8 +78,8 @@ impl Steps {
         self.offsets[t] + b
     }
 
-    /// Copies, for each stream, the row of its last step of `rows [R, width]` into
-    /// `last [B, width]`; streams without a step keep what `last` holds.
+    /// Copies each stream's last row of `rows [R, width]` into `last [B, width]`; the row of a stream without steps is
+    /// unchanged.
     pub fn copy_last<T: Copy>(&self, rows: &[T], width: usize, last: &mut [T]) {
         for (b, &length) in self.lengths.iter().enumerate() {
             if length > 0 {

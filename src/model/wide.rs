@@ -1,8 +1,8 @@
-//! The matrix products' tiles of eight rows for processors with AVX-512.
+//! Matrix products in tiles of eight rows for processors with AVX-512.
 //!
-//! `unsafe` stands here for vector instructions and their loads and stores, behind a function that
-//! asks the processor for the first and checks every length for the second. The compiler makes the
-//! other tiles (`kernels`) out of plain loops; this one it keeps on the stack.
+//! `unsafe` is used for vector instructions and their loads and stores, after checking that the processor
+//! supports them and that every length matches. The tiles in `kernels` are plain loops vectorized by the
+//! compiler; for this shape the compiler would keep the sums on the stack, hence the intrinsics.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
@@ -12,16 +12,16 @@ use std::arch::x86_64::{
 
 use super::packed::{PANEL, Packed};
 
-/// Rows of a tile. Its 8 x 2 sums and the weights fit the 32 registers.
+/// Rows of a tile. Its 8 x 2 sums and the weights fit into the 32 registers.
 const ROWS: usize = 8;
 
-/// `y [n, out] += x [n, in] M` for as many rows as whole tiles hold; gives their number. Each sum is one
-/// chain of fused additions over the inputs, as in the tiles for AVX2: the results are the same bits.
+/// `y [n, out] += x [n, in] M` for the rows that fill whole tiles; returns their number. Each sum adds the products in
+/// the order of the inputs, as in the tiles for AVX2, so the results are bit-identical.
 pub fn multiply_add(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, backwards: bool) -> usize {
     if !is_x86_feature_detected!("avx512f") {
         return 0;
     }
-    // SAFETY: the processor has just said that it has these instructions.
+    // SAFETY: the processor supports these instructions, as checked above.
     unsafe { whole_tiles(x, m, y, stride, backwards) }
 }
 
@@ -30,7 +30,7 @@ fn whole_tiles(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, backwar
     let inner = m.inputs();
     let size = ROWS * inner;
     let rows = x.len() / size * ROWS;
-    // Blocks of rows stay in the second-level cache while the panels pass by.
+    // Blocks of rows fit the second-level cache while all panels are read.
     let block = (24_576 / size).max(1) * size;
     for (i, x) in x[..rows * inner].chunks(block).enumerate() {
         let y = &mut y[i * block / inner * stride..];
@@ -52,7 +52,7 @@ fn whole_tiles(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, backwar
     rows
 }
 
-/// Eight rows of x against `PANELS` panels side by side.
+/// Multiplies eight rows of x by `PANELS` adjacent panels.
 #[target_feature(enable = "avx512f")]
 fn tile<const PANELS: usize>(x: &[f32], panels: &[f32], y: &mut [f32], stride: usize, width: usize) {
     let inner = x.len() / ROWS;
@@ -66,7 +66,7 @@ fn tile<const PANELS: usize>(x: &[f32], panels: &[f32], y: &mut [f32], stride: u
     for k in 0..inner {
         let mut weights: [__m512; PANELS] = [_mm512_setzero_ps(); PANELS];
         for (p, w) in weights.iter_mut().enumerate() {
-            // SAFETY: p < PANELS and k < inner: 16 values lie there, by the check above.
+            // SAFETY: p < PANELS and k < inner, so 16 values are in bounds by the check above.
             *w = unsafe { _mm512_loadu_ps(panels.as_ptr().add((p * inner + k) * PANEL)) };
         }
         for (i, sums) in sums.iter_mut().enumerate() {
@@ -80,22 +80,21 @@ fn tile<const PANELS: usize>(x: &[f32], panels: &[f32], y: &mut [f32], stride: u
     for (i, sums) in sums.iter().enumerate() {
         for (p, &sum) in sums.iter().enumerate() {
             let at = y.as_mut_ptr().wrapping_add(i * stride + p * PANEL);
-            // SAFETY: the mask leaves only columns below `width`, which y has in each of its rows, by the
-            // check above.
+            // SAFETY: the mask selects only columns below `width`, which are in bounds by the check above.
             unsafe { add_at(at, columns(width, p), sum) }
         }
     }
 }
 
-/// Steps whose products are summed in registers before they are added to the gradient: their rows of
-/// both factors stay in the second-level cache.
+/// Number of steps whose products are summed in registers before they are added to the gradient; the rows of both
+/// factors fit the second-level cache.
 const STEPS: usize = 256;
 
-/// `c [m, n] += a^T b` with `a [k, m]`, `b [k, n]`; false, and nothing done, where the processor or m does
-/// not fit the tiles.
+/// `c [m, n] += a^T b` with `a [k, m]`, `b [k, n]`. Returns false without computing anything if the processor has no
+/// AVX-512 or m is not a multiple of the tile's rows.
 ///
 /// # Panics
-/// When a length does not fit its shape.
+/// When a length does not match its shape.
 pub fn add_outer_products(a: &[f32], b: &[f32], c: &mut [f32], m: usize, n: usize) -> bool {
     if m == 0 || n == 0 || !m.is_multiple_of(ROWS) || !is_x86_feature_detected!("avx512f") {
         return false;
@@ -105,7 +104,7 @@ pub fn add_outer_products(a: &[f32], b: &[f32], c: &mut [f32], m: usize, n: usiz
     for (a, b) in a.chunks(STEPS * m).zip(b.chunks(STEPS * n)) {
         for j in (0..n).step_by(2 * PANEL) {
             for i in (0..m).step_by(ROWS) {
-                // SAFETY: the processor has just said that it has these instructions.
+                // SAFETY: the processor supports these instructions, as checked above.
                 unsafe { outer_tile(a, b, c, [m, n], [i, j]) }
             }
         }
@@ -121,7 +120,7 @@ fn outer_tile(a: &[f32], b: &[f32], c: &mut [f32], [m, n]: [usize; 2], [i, j]: [
     let masks = [0, 1].map(|p| columns(n - j, p));
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     for step in 0..steps {
-        // SAFETY: the masks leave only columns below n, and b has a row for each step, by the check above.
+        // SAFETY: the masks select only columns below n, and b has a row for each step, by the check above.
         let row = [0, 1].map(|p| unsafe {
             _mm512_maskz_loadu_ps(masks[p], b.as_ptr().wrapping_add(step * n + j + p * PANEL))
         });
@@ -136,24 +135,24 @@ fn outer_tile(a: &[f32], b: &[f32], c: &mut [f32], [m, n]: [usize; 2], [i, j]: [
     for (r, sums) in sums.iter().enumerate() {
         for (p, &sum) in sums.iter().enumerate() {
             let at = c.as_mut_ptr().wrapping_add((i + r) * n + j + p * PANEL);
-            // SAFETY: the masks leave only columns below n, and i + r < m.
+            // SAFETY: the masks select only columns below n, and i + r < m.
             unsafe { add_at(at, masks[p], sum) }
         }
     }
 }
 
-/// The mask of the columns of register `p` that exist, of `width` columns.
+/// The mask of register `p` that selects the existing ones of `width` columns.
 fn columns(width: usize, p: usize) -> __mmask16 {
     ((1u32 << width.saturating_sub(p * PANEL).min(PANEL)) - 1) as __mmask16
 }
 
-/// Adds to the values that the mask leaves.
+/// Adds `sum` to the values at `at` that the mask selects.
 ///
 /// # Safety
-/// Those values must be there.
+/// Those values must be in bounds.
 #[target_feature(enable = "avx512f")]
 unsafe fn add_at(at: *mut f32, mask: __mmask16, sum: __m512) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees that the selected values are in bounds.
     unsafe { _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, at), sum)) }
 }
 

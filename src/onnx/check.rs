@@ -1,6 +1,6 @@
-//! What a file must be before any runtime is given it: nodes in an order in which they can be
-//! computed (so no cycles), tensors that hold what their shapes say, no data in other files.
-//! Bodies of `If`, `Loop` and `Scan` are looked into as well.
+//! Structural checks of an ONNX file before a runtime loads it: topological order of the nodes (so no
+//! cycles), tensors whose data match their shapes, no external data. The bodies of `If`, `Loop` and `Scan`
+//! are checked as well.
 
 use std::collections::HashSet;
 use std::path::{Component, Path};
@@ -8,16 +8,16 @@ use std::path::{Component, Path};
 use super::proto::{self, AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::error::{Error, Result, Stage};
 
-/// Bodies inside bodies beyond this depth are refused.
+/// Maximum nesting of subgraphs.
 const MAX_DEPTH: usize = 8;
 
-/// No tensor that goes in or comes out may be declared greater than this.
+/// Maximum number of elements of an input or output by its declared shape.
 const MAX_ELEMENTS: i64 = 1 << 31;
 
 /// Checks a file's bytes.
 ///
 /// # Errors
-/// As [`check`], and when they are no ONNX file.
+/// As [`check`], and when the bytes are not an ONNX file.
 pub fn check_bytes(bytes: &[u8]) -> Result<()> {
     check(&proto::decode(bytes)?.graph.unwrap_or_default())
 }
@@ -25,9 +25,9 @@ pub fn check_bytes(bytes: &[u8]) -> Result<()> {
 /// Checks a graph.
 ///
 /// # Errors
-/// Names the node that uses a value which no node before it makes, a value that is made twice,
-/// a tensor whose shape is impossible or does not fit its data, whose data lies in another file,
-/// and an input or output of a negative or huge shape.
+/// Names a node that uses a value which no earlier node computes, a value that is computed twice, a tensor
+/// whose shape is invalid, does not match its data or whose data are external, and an input or output with
+/// a negative or huge shape.
 pub fn check(graph: &GraphProto) -> Result<()> {
     for value in graph.input.iter().chain(&graph.output) {
         check_port(value)?;
@@ -40,7 +40,7 @@ fn check_port(value: &ValueInfoProto) -> Result<()> {
     let mut elements = 1i64;
     for dim in dims {
         let length = dim.dim_value.unwrap_or(1);
-        // Some exporters write -1 for a length that is not known.
+        // Some exporters write -1 for an unknown length.
         elements = match length {
             -1 => Some(elements),
             n if n < -1 => None,
@@ -48,8 +48,13 @@ fn check_port(value: &ValueInfoProto) -> Result<()> {
         }
         .ok_or_else(|| {
             let lengths: Vec<i64> = dims.iter().map(|d| d.dim_value.unwrap_or(-1)).collect();
-            Error::new(Stage::Model, format!("expected a shape that can be, found {lengths:?}"))
-                .at(format!("value {}", value.name))
+            Error::new(
+                Stage::Model,
+                format!(
+                    "expected lengths of at least 0 and at most {MAX_ELEMENTS} elements, found {lengths:?}"
+                ),
+            )
+            .at(format!("value {}", value.name))
         })?;
     }
     Ok(())
@@ -57,7 +62,7 @@ fn check_port(value: &ValueInfoProto) -> Result<()> {
 
 fn check_graph(graph: &GraphProto, outer: &HashSet<&str>, depth: usize) -> Result<()> {
     if depth > MAX_DEPTH {
-        return Err(Error::new(Stage::Model, format!("graphs inside graphs, more than {MAX_DEPTH} deep")));
+        return Err(Error::new(Stage::Model, format!("expected subgraphs nested at most {MAX_DEPTH} deep")));
     }
     let mut known = outer.clone();
     let declared = graph.input.iter().map(|i| i.name.as_str());
@@ -69,14 +74,14 @@ fn check_graph(graph: &GraphProto, outer: &HashSet<&str>, depth: usize) -> Resul
         check_node(node, i, &known, depth)?;
         for output in node.output.iter().filter(|o| !o.is_empty()) {
             if !known.insert(output.as_str()) && !outer.contains(output.as_str()) {
-                return Err(Error::new(Stage::Model, format!("`{output}` is made twice")).at(place(node, i)));
+                return Err(Error::new(Stage::Model, format!("the value `{output}` is computed twice"))
+                    .at(place(node, i)));
             }
         }
     }
     match graph.output.iter().find(|o| !known.contains(o.name.as_str())) {
-        Some(output) => {
-            Err(Error::new(Stage::Model, "no node makes it").at(format!("output {}", output.name)))
-        }
+        Some(output) => Err(Error::new(Stage::Model, "expected a node that computes it, found none")
+            .at(format!("output {}", output.name))),
         None => Ok(()),
     }
 }
@@ -90,7 +95,9 @@ fn place(node: &NodeProto, number: usize) -> String {
 
 fn check_node(node: &NodeProto, number: usize, known: &HashSet<&str>, depth: usize) -> Result<()> {
     if let Some(input) = node.input.iter().find(|i| !i.is_empty() && !known.contains(i.as_str())) {
-        let problem = format!("it uses `{input}`, which no node before it makes: a cycle, or a wrong order");
+        let problem = format!(
+            "it uses `{input}`, which no earlier node computes: the graph has a cycle or is not in topological order"
+        );
         return Err(Error::new(Stage::Model, problem).at(place(node, number)));
     }
     for attribute in &node.attribute {
@@ -117,9 +124,9 @@ fn check_tensor(tensor: &TensorProto) -> Result<()> {
         let location = location.map_or("", |e| e.value.as_str());
         let inside = Path::new(location).components().all(|c| matches!(c, Component::Normal(_)));
         return error(if inside {
-            format!("its data lies in another file, {location:?}; a model is one file here")
+            format!("its data are in another file, {location:?}; expected a model in one file")
         } else {
-            format!("its data lies outside the model's folder, in {location:?}")
+            format!("its data are outside the model's folder, in {location:?}")
         });
     }
     let shape = tensor.shape()?;
@@ -131,7 +138,7 @@ fn check_tensor(tensor: &TensorProto) -> Result<()> {
         2 | 3 | 9 => (8, tensor.int32_data.len()),
         4 | 5 | 10 | 16 => (16, tensor.int32_data.len()),
         6 => (32, tensor.int32_data.len()),
-        // Strings, complex numbers, and what is newer: their runtime knows.
+        // Strings, complex numbers and newer types: left to the runtime.
         _ => return Ok(()),
     };
     let found = match &tensor.raw_data {
@@ -202,10 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn cycles_and_wrong_orders_are_refused_by_the_nodes_name() {
+    fn cycles_and_wrong_orders_are_refused_with_the_name_of_the_node() {
         assert!(refusal(|g| g.node[0].input[1] = "y".into()).contains("node 0 (Add): it uses `y`"));
         assert!(refusal(|g| g.node.swap(0, 1)).contains("uses `h`"));
-        assert!(refusal(|g| g.node[1].output[0] = "h".into()).contains("made twice"));
+        assert!(refusal(|g| g.node[1].output[0] = "h".into()).contains("computed twice"));
         assert!(refusal(|g| g.output[0].name = "z".into()).contains("output z"));
     }
 
@@ -237,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_see_what_is_around_them_and_are_not_endless() {
+    fn bodies_use_outer_values_and_their_nesting_is_bounded() {
         let mut body = GraphProto { node: vec![node(&["h", "x"], &["z"])], ..Default::default() };
         let inside = |body: &GraphProto| {
             let g = Some(Bytes::from(body.encode_to_vec()));

@@ -1,5 +1,5 @@
-//! The element types that a graph takes, gives and computes in, and which of them the engines that
-//! run graphs can handle.
+//! The element types of a graph's inputs, outputs and computations, and which of them the engines that run
+//! graphs support.
 
 use std::collections::HashSet;
 
@@ -10,11 +10,11 @@ use crate::error::{Error, Result, Stage};
 /// `TensorProto.DataType.BFLOAT16`.
 const BFLOAT16: i32 = 16;
 
-/// Bodies of `If`, `Loop` and `Scan` are looked into up to this depth.
+/// Maximum nesting of the bodies of `If`, `Loop` and `Scan` that are examined.
 const MAX_DEPTH: usize = 8;
 
-/// Refuses a graph with an input that the engines cannot feed, or an output that they cannot read:
-/// they know float32 and int64.
+/// Refuses a graph with an input that the engines cannot feed or an output that they cannot read; they
+/// support float32 and int64.
 ///
 /// # Errors
 /// Names the input or output and its type.
@@ -23,7 +23,7 @@ pub fn check_ports(graph: &GraphProto) -> Result<()> {
     let outputs = graph.output.iter().map(|value| ("output", value));
     for (kind, value) in inputs.chain(outputs) {
         let element = value.tensor().map_or(0, |(element, _)| element);
-        // The type of an output may be left out; the runtime derives it.
+        // The type of an output may be omitted; the runtime infers it.
         if [FLOAT, INT64].contains(&element) || kind == "output" && element == 0 {
             continue;
         }
@@ -31,16 +31,16 @@ pub fn check_ports(graph: &GraphProto) -> Result<()> {
         let error = Error::new(Stage::Model, problem).at(format!("{kind} {}", value.name));
         return Err(match element {
             FLOAT16 | BFLOAT16 => error.hint(
-                "the engines tract and ort feed no half precision: export the model in float32 \
-                 (PyTorch: `model.float()`), or make it a model by `hearken import`",
+                "the engines tract and ort do not support half precision: export the model in float32 \
+                 (PyTorch: `model.float()`), or convert it with `hearken import`",
             ),
-            _ => error.hint("the engines tract and ort feed these two types only"),
+            _ => error.hint("the engines tract and ort support only these two types"),
         });
     }
     Ok(())
 }
 
-/// Whether anything in a graph is in half precision, be it only stored.
+/// Whether any tensor in a graph, stored or computed, is in half precision (float16 or bfloat16).
 pub fn uses_half(graph: &GraphProto) -> bool {
     graph_uses_half(graph, 0)
 }
@@ -64,9 +64,8 @@ fn graph_uses_half(graph: &GraphProto, depth: usize) -> bool {
     })
 }
 
-/// Whether a graph multiplies by matrices in half precision and transposes: onnxruntime (1.32) ends the
-/// process with a segmentation fault while it moves such a transposition, unless it is kept from
-/// optimizing the layout.
+/// Whether a graph multiplies by matrices in half precision and transposes. onnxruntime (1.32) crashes with
+/// a segmentation fault while it moves such a `Transpose`, unless layout optimization is turned off.
 pub(super) fn transposes_half_products(graph: &GraphProto) -> bool {
     let stored = graph.initializer.iter().filter(|t| is_half(t.data_type)).map(|t| t.name.as_str());
     let is_constant = |t: &Option<Box<TensorProto>>| t.as_ref().is_some_and(|t| is_half(t.data_type));
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engines_cannot_feed_or_read_is_refused_by_name() {
+    fn unsupported_inputs_and_outputs_are_refused_with_their_names() {
         check_ports(&model(|_| {})).expect("float32 and int64");
         for (element, name) in [(FLOAT16, "float16"), (16, "bfloat16"), (11, "float64"), (6, "int32")] {
             let error = check_ports(&model(|g| g.input[0] = port("x", element))).expect_err(name);

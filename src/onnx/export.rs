@@ -1,5 +1,5 @@
-//! A network as an ONNX file: opset 17, IR 8, standard operators only, layout 0, initial states
-//! always wired, so that every runtime since onnxruntime 1.17 loads it.
+//! Writes a network as an ONNX file: opset 17, IR 8, standard operators only, layout 0, initial states
+//! always connected, so that every onnxruntime since 1.17 loads it.
 //!
 //! ```text
 //! x [N, S*U, F] ─► Sub mean ─► Mul scale ─► Reshape [N, U, S*F] ─► Transpose [U, N, S*F]
@@ -9,8 +9,8 @@
 //! state.0 ─► Split ─► initial_h of each layer, Y_h of each layer ─► Concat ─► next_state.0
 //! ```
 //!
-//! The initializers bear the names of the parameters (see [`Network`]); `W`, `R` and `B` have a
-//! leading direction axis of 1 as ONNX wants it.
+//! The initializers have the names of the parameters (see [`Network`]); `W`, `R` and `B` have a leading
+//! direction axis of length 1, as ONNX requires.
 
 use std::path::Path;
 
@@ -28,22 +28,23 @@ use crate::fs;
 use crate::model::network::parameter_shapes;
 use crate::model::{Network, NetworkConfig};
 
-/// The operator set of the files that hearken writes.
+/// The ONNX operator set of the files that hearken writes.
 pub const OPSET: i64 = 17;
-/// The version of the file format itself.
+/// The version of ONNX's file format (IR) of the files that hearken writes.
 pub const IR_VERSION: i64 = 8;
 
-/// The bytes of a model file; the same network and metadata give the same bytes. A network whose matrices hold
-/// nothing but 16-bit floats ([`Network::round_to_halves`]) is stored in them.
+/// Encodes a model as the bytes of an ONNX file. The same network and metadata always produce the same
+/// bytes. A network whose matrices are exactly representable in 16-bit floats
+/// ([`Network::round_to_halves`]) is stored in them.
 ///
 /// # Errors
-/// When the network's parts do not fit its configuration, hold values that are not finite, or
-/// the metadata does not fit the network.
+/// When the network's parameters do not fit its configuration or are not finite, or the metadata do not fit
+/// the network.
 pub fn write(network: &Network<f32>, metadata: &Metadata) -> Result<Vec<u8>> {
     write_as(network, metadata, lossless_precision(network))
 }
 
-/// The bytes of a model file whose matrices are stored in that precision; see [`write()`].
+/// Encodes a model with matrices stored at the given precision; see [`write()`].
 ///
 /// # Errors
 /// As [`write()`].
@@ -54,7 +55,8 @@ pub(super) fn write_as(network: &Network<f32>, metadata: &Metadata, precision: P
     Ok(encode(graph, metadata.to_entries(&network.config)?))
 }
 
-/// 16-bit floats, half the size, where every number of the matrices is one; else 32-bit floats.
+/// The smallest precision that loses nothing: 16-bit floats if they represent every number of the matrices
+/// exactly, else 32-bit floats.
 fn lossless_precision(network: &Network<f32>) -> Precision {
     let is_half = |&value: &f32| f16::from_f32(value).to_f32() == value;
     let mut matrices = network.parameters.iter().filter(|parameter| is_matrix(&parameter.name));
@@ -65,7 +67,7 @@ fn lossless_precision(network: &Network<f32>) -> Precision {
     }
 }
 
-/// The bytes of a file of that graph and metadata.
+/// Encodes a graph and metadata entries as the bytes of an ONNX file.
 pub(super) fn encode(graph: GraphProto, entries: Vec<(String, String)>) -> Vec<u8> {
     let entry = |(key, value)| StringStringEntryProto { key, value };
     let model = ModelProto {
@@ -80,7 +82,7 @@ pub(super) fn encode(graph: GraphProto, entries: Vec<(String, String)>) -> Vec<u
     model.encode_to_vec()
 }
 
-/// Writes a model file, whole or not at all.
+/// Writes a model file atomically.
 ///
 /// # Errors
 /// As [`write()`], and when the file cannot be written.
@@ -89,8 +91,8 @@ pub fn write_file(path: &Path, network: &Network<f32>, metadata: &Metadata) -> R
     fs::write(path, &bytes).map_err(|e| io(Stage::Model, path, e))
 }
 
-/// Checks that a network is whole: widths above zero, every parameter of the configuration there
-/// in order, of the right shape, finite.
+/// Checks that a network is complete: all sizes above zero, and every parameter of the configuration
+/// present, in order, of the right shape, and finite.
 ///
 /// # Errors
 /// Names the parameter.
@@ -99,10 +101,10 @@ pub fn check(network: &Network<f32>) -> Result<()> {
     let config = &network.config;
     let widths = [config.num_features, config.subsampling, config.input_size, config.num_tokens];
     if widths.contains(&0) || config.layers.is_empty() || config.layers.iter().any(|l| l.hidden == 0) {
-        return error("network", "expected sizes above zero and a layer at least".into());
+        return error("network", "expected sizes above zero and at least one layer".into());
     }
     if config.auxiliary.is_some() {
-        return error("auxiliary", "expected no auxiliary output, which is for training only".into());
+        return error("auxiliary", "expected no auxiliary output, which is used in training only".into());
     }
     let shapes = parameter_shapes(config);
     if shapes.len() != network.parameters.len() {
@@ -131,8 +133,8 @@ pub fn check(network: &Network<f32>) -> Result<()> {
     Ok(())
 }
 
-/// The graph of an architecture, with the weights, or with empty initializers to compare a file's
-/// graph with.
+/// Builds the graph of an architecture; without weights the initializers are empty, for comparison with a
+/// file's graph.
 pub(super) fn build(
     config: &NetworkConfig,
     weights: Option<&Network<f32>>,
@@ -154,7 +156,7 @@ pub(super) fn build(
     body.graph.finish()
 }
 
-/// Inputs and outputs: x, then the states; log_probs, then the new states.
+/// Declares the inputs and outputs: x and the states; log_probs and the new states.
 fn declare(body: &mut Body) {
     let n = || Dim::symbol("N");
     let config = body.config;

@@ -1,4 +1,4 @@
-//! An ONNX file, decoded once: what everything that looks into a file is given.
+//! An ONNX file, decoded once for all readers.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::proto::{self, GraphProto, MAX_FILE_BYTES, ModelProto};
 use super::state_pairs::find_interface;
 use crate::error::{Error, Result, Stage, io};
 
-/// A decoded file.
+/// A decoded ONNX file.
 #[derive(Clone, Debug)]
 pub struct OnnxFile {
     bytes: Bytes,
@@ -20,18 +20,18 @@ pub struct OnnxFile {
 }
 
 impl OnnxFile {
-    /// Reads a file, of bounded length.
+    /// Reads a file of bounded length.
     ///
     /// # Errors
-    /// When it is not a regular file, cannot be read, is too long, or is no ONNX file; names it.
+    /// When it is not a regular file, cannot be read, is too long, or is not an ONNX file; names the file.
     pub fn read(path: &Path) -> Result<Self> {
         Self::from_bytes(read_bytes(path)?).map_err(|e| e.in_file(path))
     }
 
-    /// A file's bytes.
+    /// Decodes the bytes of a file.
     ///
     /// # Errors
-    /// When they are no ONNX file.
+    /// When the bytes are not an ONNX file.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
         let bytes = bytes.into();
         let mut model = proto::decode_shared(bytes.clone())?;
@@ -45,7 +45,7 @@ impl OnnxFile {
         &self.bytes
     }
 
-    /// All but the graph.
+    /// The decoded `ModelProto` without its graph.
     pub fn model(&self) -> &ModelProto {
         &self.model
     }
@@ -65,38 +65,40 @@ impl OnnxFile {
         self.entries.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
-    /// Domain (empty for ONNX's own) and version of the operator sets.
+    /// The operator sets: domain (empty for the standard domain) and version.
     pub fn opsets(&self) -> Vec<(String, i64)> {
         let opsets = self.model.opset_import.iter();
         opsets.map(|o| (o.domain.clone(), o.version.unwrap_or_default())).collect()
     }
 
-    /// The version of the format.
+    /// The version of the file format (IR); 0 if absent.
     pub fn ir_version(&self) -> i64 {
         self.model.ir_version.unwrap_or_default()
     }
 
-    /// Whether the file has metadata of hearken's, whole or not.
+    /// Whether the file has hearken's metadata, complete or not.
     pub fn is_ours(&self) -> bool {
         self.entries.iter().any(|(key, _)| key.starts_with("hearken."))
     }
 
-    /// Inputs, outputs and states; `named` are pairs of state inputs and outputs, where the file does
-    /// not tell them.
+    /// Finds inputs, outputs and states; `named` are pairs of state input and output, for files that do not
+    /// declare them.
     ///
     /// # Errors
-    /// When the named states are not in it.
+    /// When the named states are not in the graph.
     pub fn interface(&self, named: &[(String, String)]) -> Result<Interface> {
         find_interface(&self.graph, &self.entries, named)
     }
 }
 
-/// The bytes of a regular file that is not too long.
+/// Reads a regular file of at most [`MAX_FILE_BYTES`].
 fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let failed = |e| io(Stage::Model, path, e);
     let found = std::fs::metadata(path).map_err(failed)?;
     if !found.is_file() {
-        return Err(Error::new(Stage::Model, "expected a model file, found something else").in_file(path));
+        return Err(
+            Error::new(Stage::Model, "expected a model file, found a folder or a special file").in_file(path)
+        );
     }
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();

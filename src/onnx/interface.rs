@@ -1,23 +1,24 @@
-//! What goes into a graph and comes out of it: tensors, states, and the types of their numbers.
+//! The interface of a graph: its inputs, outputs and states, with their element types.
 
 use serde::Serialize;
 
 use super::proto::{DimensionProto, GraphProto, NodeProto, ValueInfoProto};
 
-/// No window of a foreign model may be longer than this many frames, or samples.
+/// Maximum window of a foreign model, in frames or samples.
 pub const MAX_WINDOW: usize = 1 << 20;
 
-/// A tensor that goes in or comes out.
+/// An input or output tensor of a graph.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Port {
+    /// Name of the input or output.
     pub name: String,
-    /// `float32`, `int64` …
+    /// Element type: `float32`, `int64` …
     pub r#type: String,
-    /// Lengths, symbols, or `?`.
+    /// The axes: lengths, symbols, or `?` if unknown.
     pub shape: Vec<String>,
 }
 
-/// A state that is carried from call to call: an input, and the output that answers it.
+/// A state that is carried from call to call: an input, and the output with its next value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StatePort {
     /// Name of the graph's input.
@@ -26,29 +27,32 @@ pub struct StatePort {
     pub output: String,
     /// Shape for one stream.
     pub shape: Vec<usize>,
-    /// Which axis counts streams.
+    /// The batch axis, along which streams are stacked.
     pub batch_axis: usize,
-    /// Its numbers are int64 and not float32.
+    /// Whether the elements are int64 instead of float32.
     pub is_i64: bool,
 }
 
-/// What goes into a graph and comes out of it, and which of it are states.
+/// The inputs and outputs of a graph, and the states among them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Interface {
+    /// The inputs, including states, without constants.
     pub inputs: Vec<Port>,
+    /// The outputs, including states.
     pub outputs: Vec<Port>,
+    /// The pairs of inputs and outputs that are states.
     pub states: Vec<StatePort>,
-    /// The input that carries the features, where the recurrent nodes tell.
+    /// Name of the input of features or samples, if the recurrent nodes determine it.
     #[serde(skip)]
     pub features_input: Option<String>,
-    /// How the states were found.
+    /// How the states were found, in words.
     pub states_found: String,
-    /// Where states of the same shape could be told apart by nothing, what was guessed.
+    /// A note for the user if states of the same shape were paired by guessing.
     #[serde(skip)]
     pub states_note: Option<String>,
 }
 
-/// The graph's inputs without those that are constants.
+/// The graph's inputs that are not initializers.
 pub(crate) fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
     let constants: Vec<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     graph.input.iter().filter(|i| !constants.contains(&i.name.as_str())).collect()
@@ -105,7 +109,7 @@ pub(crate) fn type_name(kind: i32) -> String {
     names.get(kind as usize).map_or_else(|| format!("type {kind}"), |n| n.to_string())
 }
 
-/// Bytes of one element as stored; 0 for what has no fixed size.
+/// Bytes of one element as stored; 0 for types without a fixed size.
 pub(crate) fn element_bytes(kind: i32) -> u64 {
     match kind {
         2 | 3 | 9 => 1,
@@ -116,7 +120,7 @@ pub(crate) fn element_bytes(kind: i32) -> u64 {
     }
 }
 
-/// The nodes that a drawing tells apart by their effect.
+/// Whether a node only rearranges or converts its input, so that a drawing shows it only by its effect.
 pub(crate) fn is_plumbing(node: &NodeProto) -> bool {
     ["Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Cast"].contains(&node.op_type.as_str())
 }

@@ -1,7 +1,6 @@
-//! Reading the files that [`super::export`] writes. The configuration is derived from the graph:
-//! sizes from the tensors, cells from the recurrent nodes. Then the graph of that configuration
-//! is built and compared with the file's, node by node: what is computed natively is what the
-//! file says, or the file is refused.
+//! Reads the files that [`super::export`] writes. The configuration is derived from the graph: sizes from
+//! the tensors, cells from the recurrent nodes. Then the graph of that configuration is built and compared
+//! with the file's, node by node, so that the native engine computes exactly what the file describes.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,7 +18,7 @@ use crate::error::{Error, Result, Stage};
 use crate::model::network::parameter_shapes;
 use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
 
-/// Layers beyond this number are refused.
+/// Maximum number of layers.
 const MAX_LAYERS: usize = 1000;
 
 const OUTPUT_WEIGHT: &str = "output.weight";
@@ -27,8 +26,8 @@ const OUTPUT_WEIGHT: &str = "output.weight";
 /// Reads a model file's bytes.
 ///
 /// # Errors
-/// When the bytes are not an ONNX file, are cut short, hold another graph than hearken writes,
-/// lack metadata, or hold weights that do not fit or are not finite. Names node, tensor or key.
+/// When the bytes are not an ONNX file, are truncated, contain another graph than hearken writes, lack
+/// metadata, or contain weights that do not fit or are not finite. Names the node, tensor or key.
 pub fn read(bytes: &[u8]) -> Result<(Network<f32>, Metadata)> {
     read_model(&OnnxFile::from_bytes(bytes.to_vec())?)
 }
@@ -54,7 +53,7 @@ pub fn read_model(file: &OnnxFile) -> Result<(Network<f32>, Metadata)> {
             Error::new(Stage::Model, "expected the states of the graph, found others").at("metadata states")
         );
     }
-    // An export in halves is a model as well.
+    // A file exported at half precision is a model as well; the export's entries are dropped.
     metadata.other.retain(|(key, _)| !is_of_export(key));
     Ok((network, metadata))
 }
@@ -76,7 +75,7 @@ fn check_versions(model: &ModelProto) -> Result<()> {
         let found: Vec<String> = found.collect();
         return Err(Error::new(
             Stage::Model,
-            format!("expected operator set {OPSET} alone, found {}", found.join(", ")),
+            format!("expected only the operator set {OPSET}, found {}", found.join(", ")),
         ));
     }
     if model.ir_version != Some(IR_VERSION) {
@@ -102,7 +101,7 @@ fn tensors_by_name(graph: &GraphProto) -> Result<Tensors<'_>> {
     for tensor in &graph.initializer {
         if tensors.insert(tensor.name.as_str(), tensor).is_some() {
             return Err(
-                Error::new(Stage::Model, "the tensor stands twice").at(format!("tensor {}", tensor.name))
+                Error::new(Stage::Model, "the tensor occurs twice").at(format!("tensor {}", tensor.name))
             );
         }
     }
@@ -121,8 +120,8 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
             return Err(Error::new(Stage::Model, format!("expected {rank} axes, found {shape:?}"))
                 .at(format!("tensor {name}")));
         }
-        // No axis longer than the longest file has room for: products of two stay far from
-        // overflowing.
+        // No axis longer than the largest file can hold, so that the product of two lengths cannot
+        // overflow.
         if shape[axis] as u64 > MAX_FILE_BYTES / 4 {
             return Err(Error::new(
                 Stage::Model,
@@ -145,8 +144,11 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         }
     }
     if subsampling as u64 > MAX_FILE_BYTES / 4 {
-        return Err(Error::new(Stage::Model, format!("expected a factor that can be, found {subsampling}"))
-            .at("metadata subsampling"));
+        return Err(Error::new(
+            Stage::Model,
+            format!("expected a subsampling of at most {}, found {subsampling}", MAX_FILE_BYTES / 4),
+        )
+        .at("metadata subsampling"));
     }
     Ok(NetworkConfig {
         num_features: axis("mean", 1, 0)?,
@@ -160,8 +162,9 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
     })
 }
 
-/// Compares the file's graph with the one that hearken would write: nodes, inputs, outputs, and
-/// names and shapes of the tensors; not their values, but for the small constants.
+/// Compares the file's graph with the one that hearken would write: nodes, inputs, outputs, and names,
+/// types and shapes of the tensors. Values are compared only for int64 constants, which are part of the
+/// layout.
 fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
     let other = |place: String, problem: String| {
         Err(Error::new(Stage::Model, problem).at(place).hint("this is not a graph that hearken writes"))
@@ -175,14 +178,12 @@ fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
         let Some(node) = found.node.get(i) else {
             return other(format!("node {}", want.name), format!("expected {}, found none", want.op_type));
         };
+        // Documentation does not change the computation, and optimizers and editors add it.
         let mut node = node.clone();
         node.doc_string.clear();
         if node != *want {
-            let problem = format!(
-                "expected {}, found {}, or one of other attributes",
-                node_text(want),
-                node_text(&node)
-            );
+            let problem =
+                format!("expected {}, found {} or other attributes", node_text(want), node_text(&node));
             return other(format!("node {}", node.name), problem);
         }
     }
@@ -214,7 +215,7 @@ fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
     }
 }
 
-/// `GRU of x, W into Y`.
+/// A node in words: `GRU of x, W into Y`.
 fn node_text(node: &NodeProto) -> String {
     format!("{} of {} into {}", node.op_type, node.input.join(", "), node.output.join(", "))
 }

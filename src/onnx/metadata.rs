@@ -1,4 +1,4 @@
-//! What a model file says about itself beside its graph.
+//! The metadata of a model file.
 
 use std::collections::HashMap;
 
@@ -35,24 +35,29 @@ const KEYS: [&str; 12] = [
 /// The metadata of a model file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metadata {
+    /// The feature extraction that the network was trained with.
     pub features: FbankOptions,
+    /// The tokens, one for each output of the network.
     pub tokens: TokenTable,
+    /// Settings of the decoder, including the lexicon.
     pub decoder: DecoderOptions,
+    /// License of the model.
     pub license: String,
+    /// Description of the training data.
     pub trained_on: String,
-    /// TOML.
+    /// The training recipe as TOML; empty for an imported model.
     pub recipe: String,
+    /// Name and version of the program that created the model.
     pub created_by: String,
-    /// Everything else found in the file, kept on rewriting.
+    /// All other entries of the file, which are kept when it is rewritten.
     pub other: Vec<(String, String)>,
 }
 
 impl Metadata {
-    /// The entries of a file; [`Metadata::from_entries`] makes the same metadata of them.
+    /// Encodes the metadata as entries of a file; [`Metadata::from_entries`] is the inverse.
     ///
     /// # Errors
-    /// When a setting cannot be written as JSON and read again (NaN), or `other` has a key twice
-    /// or one of ours.
+    /// When a setting does not survive JSON (NaN), or `other` contains a key twice or one that hearken uses.
     pub fn to_entries(&self, config: &NetworkConfig) -> Result<Vec<(String, String)>> {
         let states: Vec<Value> = state_specs(config)
             .into_iter()
@@ -77,30 +82,30 @@ impl Metadata {
             self.created_by.clone(),
         ];
         let mut entries: Vec<(String, String)> = KEYS.iter().map(|k| k.to_string()).zip(values).collect();
-        // A required entry comes last, so that a file cut short anywhere is seen to be.
+        // A required entry comes last, so that a file truncated anywhere is recognized as such.
         let last = entries.len() - 1;
         entries.splice(last..last, self.other.iter().cloned());
         if Self::from_entries(&entries)? != *self {
-            return Err(Error::new(Stage::Model, "the metadata holds numbers that are not finite"));
+            return Err(Error::new(Stage::Model, "expected finite numbers in the metadata"));
         }
         Ok(entries)
     }
 
-    /// The metadata out of a file's entries.
+    /// Decodes the entries of a file.
     ///
     /// # Errors
-    /// Names all missing keys at once; an entry that stands twice; one that cannot be read.
+    /// Names all missing keys, or an entry that occurs twice or cannot be read.
     pub fn from_entries(entries: &[(String, String)]) -> Result<Self> {
         let mut found: HashMap<&str, &str> = HashMap::with_capacity(entries.len());
         for (key, value) in entries {
             if found.insert(key, value).is_some() {
-                return Err(Error::new(Stage::Model, "the entry stands twice").at(format!("metadata {key}")));
+                return Err(Error::new(Stage::Model, "the entry occurs twice").at(format!("metadata {key}")));
             }
         }
         let missing: Vec<&str> = KEYS.into_iter().filter(|key| !found.contains_key(key)).collect();
         if !missing.is_empty() {
             return Err(Error::new(Stage::Model, format!("missing metadata: {}", missing.join(", ")))
-                .hint("a file that hearken wrote has them all"));
+                .hint("every file that hearken writes contains them"));
         }
         let value = |key: &str| found.get(key).copied().unwrap_or_default();
         if value("hearken.format") != FORMAT {
@@ -129,7 +134,8 @@ impl Metadata {
         })
     }
 
-    /// Whether the model can write a word (in lower case): by its lexicon, else by its tokens.
+    /// Whether the model can output a word (in lower case): by its lexicon, or by its tokens if it has
+    /// none.
     pub fn writes(&self, word: &str) -> bool {
         match self.decoder.lexicon.is_empty() {
             true => self.tokens.encode(word).is_ok(),
@@ -137,7 +143,7 @@ impl Metadata {
         }
     }
 
-    /// Checks that metadata and network belong together.
+    /// Checks that the metadata fit a network.
     ///
     /// # Errors
     /// When the number of tokens or of features differs.
@@ -160,12 +166,12 @@ impl Metadata {
     }
 }
 
-/// Whether an entry is one that hearken writes.
+/// Whether `key` is one of hearken's own entries.
 pub(super) fn is_ours(key: &str) -> bool {
     KEYS.contains(&key)
 }
 
-/// The `subsampling` entry, which belongs to the network.
+/// The entry `subsampling`, which is part of the network's configuration.
 pub(super) fn subsampling(entries: &[(String, String)]) -> Result<usize> {
     let value = entries.iter().find(|(key, _)| key == "subsampling").map_or("", |(_, value)| value);
     Ok(number("subsampling", value)? as usize)
@@ -184,10 +190,11 @@ fn to_json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<String> {
 }
 
 fn from_json<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|e| bad(key, format!("{e}, in {:?}", shorten(text))))
+    serde_json::from_str(text).map_err(|e| bad(key, format!("{e}, in {:?}", shorten(text))).caused_by(e))
 }
 
-/// Reads settings of which none may be absent: a default that was never written down is a guess.
+/// Parses settings of which none may be absent: a default filled in on reading could differ from the one
+/// used in training.
 fn whole_json<T: DeserializeOwned + Serialize>(key: &str, text: &str, example: &T) -> Result<T> {
     let given: serde_json::Map<String, Value> = from_json(key, text)?;
     if let Ok(Value::Object(all)) = serde_json::to_value(example) {

@@ -1,4 +1,5 @@
-//! ONNX: the one file that carries a model.
+//! ONNX, the file format of models: reading, writing, export for other systems, and import of foreign
+//! graphs.
 
 pub mod build;
 pub mod check;

@@ -1,32 +1,32 @@
-//! How the weights of an exported file are stored.
+//! Precision of the weights in an exported file.
 
 use std::fmt;
 
-/// How the weights of an exported file are stored. States, inputs and outputs are float32 always.
+/// Precision of the weights in an exported file. States, inputs and outputs are always float32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// As they are trained.
+    /// As trained.
     #[default]
     Float32,
-    /// Matrices as float16, cast back where they are used: half the size. Runtimes fold the
-    /// cast when they load, so the arithmetic and its speed are those of float32.
+    /// Matrices as float16, cast to float32 where they are used: half the size. Runtimes fold the cast when
+    /// they load the file, so results and speed are those of float32 arithmetic.
     Float16,
-    /// Matrices as int8 with a scale for each row, multiplied back where they are used: a quarter
-    /// of the size, arithmetic in float32. A stream's result depends on nothing but the stream.
+    /// Matrices as int8 with a scale for each row, dequantized where they are used: a quarter of the size,
+    /// arithmetic in float32. A stream's result does not depend on other streams in the batch.
     Int8,
-    /// As [`Precision::Int8`], and the linear layers are computed in integers
-    /// (`DynamicQuantizeLinear`, `MatMulInteger`): their inputs are rounded to 256 steps between
-    /// the least and the greatest value of the *call*, so results change a little with the size
-    /// of the chunks and with what other streams are in the batch.
+    /// As [`Precision::Int8`], with the linear layers computed in integers (`DynamicQuantizeLinear`,
+    /// `MatMulInteger`). Their inputs are quantized to 256 levels between the minimum and maximum of the
+    /// whole *call*, so results vary slightly with the size of the chunks and with the other streams in the
+    /// batch.
     Int8Dynamic,
 }
 
 impl Precision {
-    /// All of them.
+    /// All precisions.
     pub const ALL: [Precision; 4] =
         [Precision::Float32, Precision::Float16, Precision::Int8, Precision::Int8Dynamic];
 
-    /// As it is named on the command line and in metadata.
+    /// The name used on the command line and in metadata.
     pub fn name(self) -> &'static str {
         match self {
             Precision::Float32 => "fp32",
@@ -43,8 +43,8 @@ impl fmt::Display for Precision {
     }
 }
 
-/// Rows of `columns` values as integers of -levels..=levels and a scale for each row:
-/// value ≈ integer × scale.
+/// Quantizes rows of `columns` values to integers in -levels..=levels with a scale for each row: value ≈
+/// integer × scale.
 pub(super) fn quantize_rows(data: &[f32], columns: usize, levels: f32) -> (Vec<i8>, Vec<f32>) {
     let mut integers = Vec::with_capacity(data.len());
     let mut scales = Vec::with_capacity(data.len() / columns.max(1));

@@ -1,13 +1,16 @@
-//! The messages of `onnx.proto` that hearken reads and writes, by hand: field numbers from the
-//! ONNX specification (onnx/onnx, `onnx/onnx.proto`). Parts that hearken never looks into
-//! (subgraphs, functions, sparse tensors) stay as bytes, so nesting is shallow.
+//! The messages of ONNX's protobuf schema (`onnx/onnx.proto` in onnx/onnx) that hearken reads and writes,
+//! written by hand with the schema's field numbers. Parts that hearken does not always read (subgraphs,
+//! functions, sparse tensors) are kept as bytes, so nesting is shallow.
+
+// The fields have the names and meanings of `onnx/onnx.proto`, which documents them.
+#![allow(missing_docs)]
 
 use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::error::{Error, Result, Stage};
 
-/// Files longer than this are refused: protobuf itself cannot hold more.
+/// Maximum size of a file in bytes, the limit of protobuf itself.
 pub const MAX_FILE_BYTES: u64 = i32::MAX as u64;
 
 /// `TensorProto.DataType.FLOAT`.
@@ -21,7 +24,7 @@ pub const FLOAT16: i32 = 10;
 /// `TensorProto.DataType.DOUBLE`.
 pub const DOUBLE: i32 = 11;
 
-/// The file: a graph, the operator sets it is written in, metadata.
+/// A file: a graph, the operator sets that it uses, and metadata.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
     #[prost(int64, optional, tag = "1")]
@@ -48,7 +51,7 @@ pub struct ModelProto {
     pub functions: Vec<Bytes>,
 }
 
-/// An operator set; the empty domain is ONNX's own.
+/// An operator set; the empty domain is ONNX's standard one.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSetIdProto {
     #[prost(string, tag = "1")]
@@ -66,7 +69,7 @@ pub struct StringStringEntryProto {
     pub value: String,
 }
 
-/// Nodes in an order in which they can be computed, and the constants they use.
+/// Nodes in topological order, and the constants that they use.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
     #[prost(message, repeated, tag = "1")]
@@ -89,7 +92,7 @@ pub struct GraphProto {
     pub sparse_initializer: Vec<Bytes>,
 }
 
-/// One operation; an absent optional input is an empty name.
+/// One operation; an omitted optional input is an empty name.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeProto {
     #[prost(string, repeated, tag = "1")]
@@ -143,7 +146,7 @@ pub struct AttributeProto {
     pub ref_attr_name: String,
 }
 
-/// A constant; the numbers are either in `raw_data` (little-endian) or in the typed field.
+/// A constant; its elements are either in `raw_data` (little-endian) or in the typed field.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
@@ -168,7 +171,7 @@ pub struct TensorProto {
     pub doc_string: String,
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
-    /// 0 in this file, 1 in another one.
+    /// 0: the data are in this file; 1: in another file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }
@@ -184,7 +187,7 @@ pub struct ValueInfoProto {
     pub doc_string: String,
 }
 
-/// A type; only tensors are looked at.
+/// A type; only tensor types are read.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
     #[prost(message, optional, tag = "1")]
@@ -216,16 +219,16 @@ pub struct DimensionProto {
     pub dim_param: Option<String>,
 }
 
-/// Decodes a file. What is built takes no more memory than a small multiple of the file's size,
-/// whatever the file claims.
+/// Decodes a file. The memory needed is bounded by a small multiple of the file's size, whatever the file
+/// declares.
 ///
 /// # Errors
-/// When the bytes are not protobuf, are cut short, or hold no graph.
+/// When the bytes are not protobuf, are truncated, or contain no graph.
 pub fn decode(bytes: &[u8]) -> Result<ModelProto> {
     decode_shared(Bytes::copy_from_slice(bytes))
 }
 
-/// As [`decode`]; the tensors' numbers are not copied.
+/// As [`decode`], without copying the tensors' data.
 ///
 /// # Errors
 /// As [`decode`].
@@ -239,8 +242,8 @@ pub fn decode_shared(bytes: Bytes) -> Result<ModelProto> {
             format!("expected at most {MAX_FILE_BYTES} bytes, found {}", bytes.len()),
         ));
     }
-    let mut room = Room { left: 32 * bytes.len() + 65_536 };
-    walk(Kind::Model, &bytes, 0, &mut room)?;
+    let mut budget = Budget { bytes: 32 * bytes.len() + 65_536 };
+    walk(Kind::Model, &bytes, 0, &mut budget)?;
     let model = ModelProto::decode(bytes).map_err(|_| {
         Error::new(Stage::Model, "not an ONNX model: a field is of another type than in ONNX")
     })?;
@@ -250,19 +253,18 @@ pub fn decode_shared(bytes: Bytes) -> Result<ModelProto> {
     Ok(model)
 }
 
-/// Decodes a graph that stands inside another one (the body of `If`, `Loop` or `Scan`), within the
-/// same bounds as [`decode`].
+/// Decodes a subgraph (the body of `If`, `Loop` or `Scan`) within the same bounds as [`decode`].
 ///
 /// # Errors
-/// When the bytes are not protobuf, or are cut short.
+/// When the bytes are not protobuf or are truncated.
 pub fn decode_graph(bytes: &Bytes) -> Result<GraphProto> {
-    let mut room = Room { left: 32 * bytes.len() + 65_536 };
-    walk(Kind::Graph, bytes, 0, &mut room)?;
+    let mut budget = Budget { bytes: 32 * bytes.len() + 65_536 };
+    walk(Kind::Graph, bytes, 0, &mut budget)?;
     let problem = "not an ONNX graph: a field is of another type than in ONNX";
     GraphProto::decode(bytes.clone()).map_err(|_| Error::new(Stage::Model, problem))
 }
 
-/// The messages that [`walk`] looks into.
+/// The messages whose fields [`walk`] examines.
 #[derive(Clone, Copy)]
 enum Kind {
     Model,
@@ -280,6 +282,7 @@ enum Kind {
 }
 
 impl Kind {
+    /// The kind of message in a field; `None` for fields that are not examined.
     fn child(self, field: u64) -> Option<Kind> {
         match (self, field) {
             (Kind::Model, 7) => Some(Kind::Graph),
@@ -297,7 +300,7 @@ impl Kind {
         }
     }
 
-    /// Bytes that the decoded message takes, without what its fields point at.
+    /// Size of the decoded message in bytes, without the heap memory of its fields.
     fn size(self) -> usize {
         match self {
             Kind::Model => size_of::<ModelProto>(),
@@ -316,15 +319,15 @@ impl Kind {
     }
 }
 
-/// Memory that decoding may still take.
-struct Room {
-    left: usize,
+/// Memory that decoding may still allocate.
+struct Budget {
+    bytes: usize,
 }
 
-/// Walks over the wire format without building anything: every length must lie inside its
-/// message, and what the messages would take must fit into `room` (an empty message is two bytes
-/// in a file and hundreds in memory). `start` is the position of `bytes` in the file.
-fn walk(kind: Kind, bytes: &[u8], start: usize, room: &mut Room) -> Result<()> {
+/// Checks the wire format without decoding it: every length must lie inside its message, and the decoded
+/// messages must fit into `budget` (an empty message takes two bytes in a file and hundreds in memory).
+/// `start` is the position of `bytes` in the file, for errors.
+fn walk(kind: Kind, bytes: &[u8], start: usize, budget: &mut Budget) -> Result<()> {
     let mut at = 0;
     while at < bytes.len() {
         let place = start + at;
@@ -341,17 +344,17 @@ fn walk(kind: Kind, bytes: &[u8], start: usize, room: &mut Room) -> Result<()> {
         };
         let rest = bytes.len() - at;
         let length = usize::try_from(length).ok().filter(|&n| n <= rest).ok_or_else(|| {
-            broken(place, &format!("a field of {length} bytes where {rest} are left: the file is cut short"))
+            broken(place, &format!("a field of {length} bytes where {rest} are left: the file is truncated"))
         })?;
         if key & 7 == 2 {
             let child = kind.child(key >> 3);
             let size = child.map_or(size_of::<String>(), Kind::size);
-            room.left = room
-                .left
+            budget.bytes = budget
+                .bytes
                 .checked_sub(size)
                 .ok_or_else(|| broken(place, "far more messages than the file's size allows"))?;
             if let Some(child) = child {
-                walk(child, &bytes[at..at + length], start + at, room)?;
+                walk(child, &bytes[at..at + length], start + at, budget)?;
             }
         }
         at += length;
@@ -382,13 +385,18 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
 }
 
 impl TensorProto {
-    /// The shape, after checking that it is a possible one: no axis is negative and the number
-    /// of elements does not overflow. Says nothing about the data.
+    /// The shape, checked to have no negative axis and no overflow in the number of elements. The data are
+    /// not checked.
     ///
     /// # Errors
     /// Names the tensor and the axes.
     pub fn shape(&self) -> Result<Vec<usize>> {
-        let bad = || self.error(format!("expected a shape that can be, found {:?}", self.dims));
+        let bad = || {
+            self.error(format!(
+                "expected lengths of at least 0 whose product does not overflow, found {:?}",
+                self.dims
+            ))
+        };
         let shape: Vec<usize> = self
             .dims
             .iter()
@@ -399,11 +407,10 @@ impl TensorProto {
         Ok(shape)
     }
 
-    /// A tensor of f32: shape and values, row-major.
+    /// Shape and values, row-major, of a tensor of f32.
     ///
     /// # Errors
-    /// When the type is another one, the data lies in another file, or there is more or less
-    /// data than the shape needs.
+    /// When the type is another one, the data are external, or their number does not fit the shape.
     pub fn to_f32(&self) -> Result<(Vec<usize>, Vec<f32>)> {
         let shape = self.checked_shape(FLOAT, "float32")?;
         let values: Vec<f32> = match &self.raw_data {
@@ -427,7 +434,7 @@ impl TensorProto {
     /// The values of a tensor of 16-bit floats, row-major.
     ///
     /// # Errors
-    /// As [`TensorProto::to_f32`]; they must lie in `raw_data`, where hearken writes them.
+    /// As [`TensorProto::to_f32`]; also if the data are not in `raw_data`, where hearken writes them.
     pub fn to_f16(&self) -> Result<Vec<f32>> {
         let shape = self.checked_shape(FLOAT16, "float16")?;
         let raw = self.raw_data.as_deref().unwrap_or_default();
@@ -436,7 +443,7 @@ impl TensorProto {
         Ok(values.iter().map(|&b| half::f16::from_le_bytes(b).to_f32()).collect())
     }
 
-    /// A tensor of i64: shape and values, row-major.
+    /// Shape and values, row-major, of a tensor of i64.
     ///
     /// # Errors
     /// As [`TensorProto::to_f32`].
@@ -460,10 +467,10 @@ impl TensorProto {
 
     fn checked_shape(&self, data_type: i32, name: &str) -> Result<Vec<usize>> {
         if self.data_location != 0 || !self.external_data.is_empty() {
-            return Err(self.error("its data lies outside the file, which is not supported".into()));
+            return Err(self.error("its data are outside the file, which is not supported".into()));
         }
         if self.segment.is_some() {
-            return Err(self.error("its data is in segments, which is not supported".into()));
+            return Err(self.error("its data are in segments, which is not supported".into()));
         }
         if self.data_type != data_type {
             return Err(
@@ -487,7 +494,7 @@ impl TensorProto {
 }
 
 impl ValueInfoProto {
-    /// Element type and axes, if it is a tensor whose rank is known.
+    /// Element type and axes; `None` if it is not a tensor or its rank is unknown.
     pub fn tensor(&self) -> Option<(i32, &[DimensionProto])> {
         let tensor = self.r#type.as_ref()?.tensor_type.as_ref()?;
         Some((tensor.elem_type, &tensor.shape.as_ref()?.dim))
@@ -509,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_must_hold_what_its_shape_says() {
+    fn a_tensors_data_must_fit_its_shape() {
         assert_eq!(tensor(&[2, 3], 24).to_f32().expect("fits").0, [2, 3]);
         for bad in [
             tensor(&[1 << 40, 1 << 40], 4),
@@ -537,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_onnx_is_told() {
+    fn other_files_are_refused() {
         assert!(decode(b"").is_err());
         assert!(decode(b"RIFF....WAVEfmt ").is_err());
         let model =

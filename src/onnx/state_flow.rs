@@ -1,25 +1,23 @@
-//! States by the cells that read and write them: an input of the graph that a recurrent node takes
-//! as its initial state is answered by the output that the node's last state goes to, whatever the
-//! two are called.
+//! Finds states by data flow: an input of the graph that a recurrent node takes as its initial state is
+//! paired with the output that the node's final state reaches, whatever their names.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::proto::{self, GraphProto, NodeProto, ValueInfoProto};
 use super::streamable::is_recurrent;
 
-/// Operators that move a state about and do not change its numbers.
+/// Operators that rearrange a state without changing its values.
 const PLUMBING: [&str; 9] =
     ["Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Split", "Gather", "Cast"];
 
-/// Recurrent nodes that are looked at: each may lead all over the graph.
+/// Maximum number of recurrent nodes that are traced, each of which may lead through the whole graph.
 const MAX_CELLS: usize = 1000;
 
-/// Where a recurrent node takes a state from, and where it leaves it: h, then the c of LSTM.
+/// Positions of a recurrent node's initial state (input) and final state (output): h, then the c of LSTM.
 const PLACES: [(usize, usize); 2] = [(5, 1), (6, 2)];
 
-/// Names of inputs and the outputs that answer them. Where an input's state goes to more than one
-/// output, or an output's comes from more than one input, nothing is said: that is no pair.
-/// `alike` tells whether an output can answer an input at all.
+/// Pairs of state inputs and outputs. An input whose state reaches several outputs, or an output reached
+/// from several inputs, is not paired. `alike` is whether type and shape of an input and an output match.
 pub(super) fn pairs_by_flow<'a>(
     graph: &'a GraphProto,
     inputs: &[&'a str],
@@ -46,8 +44,8 @@ pub(super) fn pairs_by_flow<'a>(
     pairs
 }
 
-/// The input that carries the features: the one of floats that the X of the first recurrent node is
-/// computed from, whatever order the inputs are declared in. `None` where no such node tells.
+/// The input of features: the float input from which X of the first recurrent node is computed, whatever
+/// the order of the inputs. `None` without such a node.
 pub(super) fn features_input<'a>(graph: &'a GraphProto, inputs: &[&'a ValueInfoProto]) -> Option<&'a str> {
     let x = graph.node.iter().find(|n| is_recurrent(n))?.input.first()?;
     let mut makers: HashMap<&str, &NodeProto> = HashMap::new();
@@ -57,7 +55,7 @@ pub(super) fn features_input<'a>(graph: &'a GraphProto, inputs: &[&'a ValueInfoP
     let (mut seen, mut next) = (HashSet::from([x.as_str()]), vec![x.as_str()]);
     while let Some(name) = next.pop() {
         let Some(node) = makers.get(name) else { continue };
-        // Of what only moves data about, the other inputs are shapes and positions.
+        // The other inputs of rearranging operators are shapes and positions.
         let data = if PLUMBING.contains(&node.op_type.as_str()) { 1 } else { node.input.len() };
         let sources = node.input.iter().take(if node.op_type == "Shape" { 0 } else { data });
         next.extend(sources.map(String::as_str).filter(|source| !source.is_empty() && seen.insert(source)));
@@ -67,12 +65,12 @@ pub(super) fn features_input<'a>(graph: &'a GraphProto, inputs: &[&'a ValueInfoP
         _ => 0,
     };
     let reached = || inputs.iter().filter(|input| seen.contains(input.name.as_str()));
-    // Frames, else samples.
+    // Three axes are features, two are samples.
     let found = reached().find(|i| rank(i) == 3).or_else(|| reached().find(|i| rank(i) == 2));
     found.map(|input| input.name.as_str())
 }
 
-/// Who makes and who takes each value.
+/// The producer and the consumers of each value.
 struct Flow<'a> {
     makers: HashMap<&'a str, &'a NodeProto>,
     takers: HashMap<&'a str, Vec<&'a NodeProto>>,
@@ -84,7 +82,7 @@ impl<'a> Flow<'a> {
         let (mut makers, mut takers) = (HashMap::new(), HashMap::<&str, Vec<&NodeProto>>::new());
         for node in &graph.node {
             makers.extend(node.output.iter().filter(|o| !o.is_empty()).map(|o| (o.as_str(), node)));
-            // Of plumbing only the first input is the data; all parts of a concatenation are.
+            // Only the first input of a rearranging operator is data; all inputs of a concatenation are.
             let data = if node.op_type == "Concat" { node.input.len() } else { 1 };
             let is_followed = node.op_type == "Concat" || PLUMBING.contains(&node.op_type.as_str());
             for input in node.input.iter().take(if is_followed { data } else { 0 }) {
@@ -94,10 +92,10 @@ impl<'a> Flow<'a> {
         Self { makers, takers, outputs: graph.output.iter().map(|o| o.name.as_str()).collect() }
     }
 
-    /// The value that no plumbing made, from which this one comes.
+    /// The value that this one is a rearrangement of, if it is an input.
     fn source(&self, name: &'a str) -> Option<&'a str> {
         let mut name = name;
-        // A graph may be a cycle before it is checked.
+        // The graph may not have been checked yet and may contain a cycle.
         for _ in 0..=self.makers.len() {
             match self.makers.get(name) {
                 None => return Some(name),
@@ -108,7 +106,7 @@ impl<'a> Flow<'a> {
         None
     }
 
-    /// The outputs of the graph that plumbing leads a value to.
+    /// The outputs of the graph that are rearrangements of a value.
     fn outputs(&self, name: &'a str) -> BTreeSet<&'a str> {
         let (mut found, mut seen, mut next) = (BTreeSet::new(), HashSet::from([name]), vec![name]);
         while let Some(name) = next.pop() {
@@ -140,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn states_are_followed_to_the_cells_and_on() {
+    fn states_are_traced_through_the_cells() {
         let cell = |i: &str, h: &str, c: &str, ho: &str, co: &str| {
             node("LSTM", &[i, "w", "r", "", "", h, c], &["y", ho, co])
         };
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_state_for_two_outputs_is_no_pair() {
+    fn one_state_for_two_outputs_is_not_paired() {
         let graph = graph(
             vec![
                 node("GRU", &["x", "w", "r", "", "", "a"], &["y", "h"]),

@@ -1,4 +1,4 @@
-//! Which outputs of a graph answer which inputs: the states that are carried from call to call.
+//! Finds the states of a graph: the pairs of inputs and outputs that are carried from call to call.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use super::proto::{self, DimensionProto, GraphProto, ValueInfoProto};
 use super::state_flow;
 use crate::error::{Error, Result, Stage};
 
-/// The inputs, outputs and states of a graph.
+/// Finds the inputs, outputs and states of a graph.
 ///
 /// # Errors
-/// When a named state is not in it.
+/// When a named state is not in the graph.
 pub(super) fn find_interface(
     graph: &GraphProto,
     metadata: &[(String, String)],
@@ -30,17 +30,17 @@ pub(super) fn find_interface(
 /// The states of a graph, and how they were found.
 struct FoundStates {
     pub pairs: Vec<StatePort>,
-    /// The input that carries the features, where the recurrent nodes tell.
+    /// The input of features, if the recurrent nodes determine it.
     pub features: Option<String>,
-    /// In words, the ways in their order.
+    /// The methods that found states, in words.
     pub how: String,
-    /// Inputs that were paired by shape alone although another one has the same shape.
+    /// Inputs that were paired by shape although another one has the same shape.
     pub guessed: Vec<String>,
 }
 
-/// The pairs of states: those that are named as they are named; the others as the metadata list
-/// them, else by names that differ in a word such as `next`, `new`, `out`, else by the cells that
-/// read and write them, else by type and shape, in the graph's order.
+/// Finds the states: first those that the caller named; the others as listed in the metadata, else by names
+/// that differ in a word such as `next`, `new`, `out`, else by the cells that read and write them, else by
+/// type and shape in the graph's order.
 fn find_states(
     graph: &GraphProto,
     metadata: &[(String, String)],
@@ -53,7 +53,7 @@ fn find_states(
     if !search.pairs.is_empty() {
         search.how.push("as they were named");
     }
-    // They may say that there are none.
+    // The metadata may also state that there are none.
     if let Some(listed) = listed_pairs(metadata, &inputs, graph) {
         if !search.add("in the metadata", listed) && search.how.is_empty() {
             search.how.push("in the metadata");
@@ -69,10 +69,11 @@ fn find_states(
         by_names.extend(found);
     }
     let has_names = search.add("by their names", by_names);
-    // No cell reads what is heard as its state, so the first input is as good as any.
+    // A cell never reads the features as its initial state, so the features need not be excluded here.
     let by_flow = pairs_by_flow(graph, &search.free(&inputs), &search.free_outputs(&outputs));
     search.add("by the cells that read and write them", by_flow);
-    // Who names its states tells which inputs are none; shapes decide for others alone.
+    // If states were paired by name, unpaired inputs are not states; shapes are used only when no name
+    // matched.
     if has_names {
         return Ok(search.finish(Vec::new()));
     }
@@ -86,30 +87,30 @@ fn find_states(
     Ok(search.finish(guessed))
 }
 
-/// The note for a user whose states were guessed.
+/// The note to the user if states were paired by guessing.
 fn guess_note(found: &FoundStates) -> Option<String> {
     let (first, second) = (found.guessed.first()?, found.guessed.get(1)?);
     let output =
         |input: &str| found.pairs.iter().find(|p| p.input == input).map_or("", |p| p.output.as_str());
     Some(format!(
         "states of the same shape were paired in the graph's order, which is a guess: {first} with {}, {second} with {}{}; \
-         `--state INPUT=OUTPUT` names them",
+         name the pairs as states, INPUT=OUTPUT, if it is wrong",
         output(first),
         output(second),
         if found.guessed.len() > 2 { ", and so on" } else { "" }
     ))
 }
 
-/// What has been found so far.
+/// The states found so far.
 struct Search<'a> {
     pairs: Vec<StatePort>,
     how: Vec<&'static str>,
-    /// The input that is no state, where the recurrent nodes tell.
+    /// The input of features, if the recurrent nodes determine it.
     features: Option<&'a str>,
 }
 
 impl Search<'_> {
-    /// Adds what a way found, but never to a pair that an earlier one made; whether it found anything.
+    /// Adds pairs whose input and output are both still free. Returns whether there were any.
     fn add(&mut self, how: &'static str, found: Vec<StatePort>) -> bool {
         let before = self.pairs.len();
         for pair in found {
@@ -128,8 +129,8 @@ impl Search<'_> {
         inputs.iter().filter(is_free).copied().collect()
     }
 
-    /// The inputs that may still be states: all but the features, which are the first input where
-    /// nothing tells.
+    /// The inputs that may still be states: all except the features, assumed to be the first input if the
+    /// recurrent nodes do not determine them.
     fn free_inputs<'a>(&self, inputs: &[&'a ValueInfoProto]) -> Vec<&'a ValueInfoProto> {
         let mut free = self.free(inputs);
         let features = self.features.and_then(|name| free.iter().position(|i| i.name == name));
@@ -154,7 +155,7 @@ impl Search<'_> {
     }
 }
 
-/// All that the metadata list, or nothing.
+/// The states listed in the metadata; `None` unless all of them are in the graph.
 fn listed_pairs(
     metadata: &[(String, String)],
     inputs: &[&ValueInfoProto],
@@ -193,7 +194,7 @@ fn named_pairs(
     let find = |values: &[&ValueInfoProto], name: &str, kind: &str| {
         values.iter().copied().find(|v| v.name == name).cloned().ok_or_else(|| {
             let names: Vec<&str> = values.iter().map(|v| v.name.as_str()).collect();
-            let problem = format!("the graph has no {kind} `{name}`, but {}", names.join(", "));
+            let problem = format!("the graph has no {kind} `{name}`; it has {}", names.join(", "));
             Error::new(Stage::Usage, problem)
         })
     };
@@ -203,8 +204,8 @@ fn named_pairs(
             ("output", output, named[..i].iter().any(|pair| pair.1 == *output)),
         ] {
             if again {
-                let problem = format!("`--state` names the {kind} `{name}` twice; a state has one of each");
-                return Err(Error::new(Stage::Usage, problem));
+                let problem = format!("the {kind} `{name}` is named for two states; a state has one of each");
+                return Err(Error::new(Stage::Usage, problem).hint("name each pair once").remedy("states"));
             }
         }
     }
@@ -212,7 +213,7 @@ fn named_pairs(
         let (input, output) = (find(inputs, input, "input")?, find(outputs, output, "output")?);
         let unfit = || {
             let (a, b) = (tensor_text(&input), tensor_text(&output));
-            let problem = format!("expected a state of one unknown length at most, found {a} and {b}");
+            let problem = format!("expected a state with at most one unknown length, found {a} and {b}");
             Error::new(Stage::Model, problem).at(format!("state {}={}", input.name, output.name))
         };
         if !alike(&input, &output) {
@@ -223,9 +224,9 @@ fn named_pairs(
     named.iter().map(one).collect()
 }
 
-/// A state's name without what tells its input from its output.
+/// A state's name without the words that distinguish its input from its output.
 fn core_name(name: &str) -> String {
-    // `stateN`, as `hn` is h after the last step.
+    // `stateN` is the state after the last step, like `hn` for h.
     let name = match name.strip_suffix('N') {
         Some(front) if front.ends_with(|c: char| c.is_ascii_lowercase()) => front,
         _ => name,
@@ -234,7 +235,7 @@ fn core_name(name: &str) -> String {
         !["next", "new", "out", "output", "in", "input", "prev", "previous", "initial", ""].contains(w)
     });
     let joined = words.collect::<Vec<_>>().join(" ").to_lowercase();
-    // h0 and hn, as PyTorch's examples have them; hN and h_n.
+    // h0 and hn as in PyTorch's examples; hN and h_n.
     match joined.as_str() {
         "h0" | "hn" | "h n" | "h 0" => "h".into(),
         "c0" | "cn" | "c n" | "c 0" => "c".into(),
@@ -242,8 +243,8 @@ fn core_name(name: &str) -> String {
     }
 }
 
-/// Every input but those of fewer than two axes (rates, lengths) with the first output, but the very
-/// first (what the graph is for), that is of its type and shape and still free; all or none.
+/// Pairs every input with two or more axes (others are rates or lengths) with the first free output of its
+/// type and shape, except the very first output, which is the graph's result. Returns all pairs or none.
 fn pairs_by_shape(inputs: &[&ValueInfoProto], outputs: &[&ValueInfoProto]) -> Vec<StatePort> {
     let mut pairs: Vec<StatePort> = Vec::new();
     for input in inputs.iter().filter(|i| i.tensor().is_some_and(|t| t.1.len() > 1)) {
@@ -271,7 +272,7 @@ fn listed_pair(value: &Value, inputs: &[&ValueInfoProto]) -> Option<StatePort> {
     Some(StatePort { input, output, shape: shape?, batch_axis: axis, is_i64 })
 }
 
-/// Same type, same rank, and the same lengths where both are numbers.
+/// Whether type, rank and all known lengths of two tensors are equal.
 fn alike(a: &ValueInfoProto, b: &ValueInfoProto) -> bool {
     let (Some(a), Some(b)) = (a.tensor(), b.tensor()) else { return false };
     let fits = |x: &DimensionProto, y: &DimensionProto| match (x.dim_value, y.dim_value) {
@@ -281,7 +282,7 @@ fn alike(a: &ValueInfoProto, b: &ValueInfoProto) -> bool {
     a.0 == b.0 && a.1.len() == b.1.len() && a.1.iter().zip(b.1).all(|(x, y)| fits(x, y))
 }
 
-/// A pair whose one unknown length, or else a length of 1, counts streams.
+/// Makes a pair whose batch axis is its only unknown length, or else an axis of length 1.
 fn pair(input: &ValueInfoProto, output: &ValueInfoProto) -> Option<StatePort> {
     let (kind, dims) = input.tensor()?;
     let lengths: Vec<Option<usize>> =

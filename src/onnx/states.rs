@@ -1,10 +1,10 @@
-//! What a stream carries through a graph that hearken writes: names, shapes, and where in them
-//! each layer's state lies.
+//! The states of the graphs that hearken writes: names, shapes, and the position of each layer's state in
+//! them.
 
 use super::interface::StatePort;
 use crate::model::NetworkConfig;
 
-/// Where one state vector of one layer lies.
+/// The position of one state vector of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatePlace {
     /// Index into [`state_specs`].
@@ -13,14 +13,14 @@ pub struct StatePlace {
     pub row: usize,
 }
 
-/// Whether all layers share one tensor per kind of state: same family of cells, same width.
+/// Whether all layers share one tensor for each kind of state: they have the same family of cells and the
+/// same width.
 pub fn is_stacked(config: &NetworkConfig) -> bool {
     config.layers.windows(2).all(|l| l[0].hidden == l[1].hidden && l[0].cell.family() == l[1].cell.family())
 }
 
-/// The state tensors of a network, in the order of the graph's inputs: `state.0 [L, N, H]` (and
-/// `state.1` for the c of lstm) where the layers are alike, else `[1, N, H]` layer by layer, h
-/// before c.
+/// The state tensors of a network, in the order of the graph's inputs: `state.0 [L, N, H]` (and `state.1`
+/// for the c of LSTM) if the layers share tensors, else `[1, N, H]` for each layer, h before c.
 pub fn state_specs(config: &NetworkConfig) -> Vec<StatePort> {
     let mut shapes = Vec::new();
     match config.layers.first() {
@@ -43,7 +43,7 @@ pub fn state_specs(config: &NetworkConfig) -> Vec<StatePort> {
     shapes.into_iter().enumerate().map(spec).collect()
 }
 
-/// Where the state vectors of each layer lie: `places[layer][0]` is h, `places[layer][1]` c.
+/// The positions of each layer's state vectors: `places[layer][0]` is h, `places[layer][1]` is c.
 pub fn state_places(config: &NetworkConfig) -> Vec<Vec<StatePlace>> {
     let stacked = is_stacked(config);
     let mut next = 0;
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn like_layers_share_a_tensor_and_others_do_not() {
+    fn equal_layers_share_a_tensor_and_others_do_not() {
         let stacked = config(&[(CellKind::Lstm, 7), (CellKind::Lstm, 7)]);
         let shapes: Vec<_> = state_specs(&stacked).into_iter().map(|s| s.shape).collect();
         assert_eq!(shapes, [[2, 1, 7], [2, 1, 7]]);

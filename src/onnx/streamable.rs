@@ -1,9 +1,9 @@
-//! What recurrent nodes ask for that not every runtime gives, told before a graph is run.
+//! Checks for features of recurrent nodes that prevent streaming or that tract does not support.
 
 use super::proto::{self, AttributeProto, GraphProto, NodeProto};
 use crate::error::{Error, Result, Stage};
 
-/// Bodies inside bodies that are looked into.
+/// Maximum nesting of subgraphs that are examined.
 const MAX_DEPTH: usize = 8;
 
 /// Whether a node is one of ONNX's recurrent operators.
@@ -11,7 +11,7 @@ pub(super) fn is_recurrent(node: &NodeProto) -> bool {
     matches!(node.domain.as_str(), "" | "ai.onnx") && ["RNN", "GRU", "LSTM"].contains(&node.op_type.as_str())
 }
 
-/// Refuses a graph that is to hear a stream and has a layer that runs backwards.
+/// Refuses a graph that cannot stream because a layer runs backwards.
 ///
 /// # Errors
 /// Names the node.
@@ -20,18 +20,18 @@ pub fn check_streams(graph: &GraphProto) -> Result<()> {
         let direction = text(node, "direction").unwrap_or_else(|| "forward".into());
         match direction.as_str() {
             "forward" => Ok(()),
-            other => Err(at(node, format!("its direction is {other}: it needs the end of the sound first"))
-                .hint("it cannot hear a stream; train the model with forward layers alone")),
+            other => Err(at(node, format!("its direction is {other}: it needs the end of the audio first"))
+                .hint("the model cannot process a stream; train it with forward layers only")),
         }
     };
     check_graph(graph, &forward, 0)
 }
 
-/// Refuses what tract passes over without a word and computes otherwise: clipping, activations of
-/// choice, and coupled gates.
+/// Refuses attributes that tract ignores silently, computing something else: clipping, other activations,
+/// and coupled gates.
 ///
 /// # Errors
-/// Names node and attribute.
+/// Names the node and the attribute.
 pub fn check_for_tract(graph: &GraphProto) -> Result<()> {
     let computed = |node: &NodeProto| {
         let refused =
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_backwards_cannot_hear_a_stream() {
+    fn backward_layers_cannot_stream() {
         let direction = |value: &'static str| {
             let s = Some(value.as_bytes().into());
             AttributeProto { name: "direction".into(), s, ..Default::default() }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn tract_is_not_given_what_it_would_pass_over() {
+    fn attributes_that_tract_ignores_are_refused() {
         for (op, names) in [
             ("RNN", ["Relu"].as_slice()),
             ("RNN", &["Tanh", "Tanh"]),

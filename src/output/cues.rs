@@ -194,6 +194,7 @@ mod tests {
             end: 9.0,
             words,
             phrases: Vec::new(),
+            alternatives: Vec::new(),
         };
         let found = cues(&[
             segment(vec![word("yes", 1.0, 1.2)]),
@@ -224,7 +225,7 @@ mod tests {
                 at += lasts + pause;
                 word(&format!("{i}{}", "x".repeat(length)), at - lasts, at)
             }).collect();
-            let segment = Segment { text: String::new(), start: 0.0, end: at, words: words.clone(), phrases: Vec::new() };
+            let segment = Segment { text: String::new(), start: 0.0, end: at, words: words.clone(), phrases: Vec::new(), alternatives: Vec::new() };
             let found = cues(&[segment]);
             let shown: Vec<&str> = found.iter().flat_map(|c| &c.lines).flat_map(|l| l.split(' ')).collect();
             let said: Vec<&str> = words.iter().map(|w| w.word.as_str()).collect();

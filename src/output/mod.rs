@@ -242,7 +242,7 @@ mod testing {
         let words: Vec<Word> =
             words.iter().map(|&(text, from, to, sure)| word(text, from, to, sure)).collect();
         let text = words.iter().map(|word| word.word.as_str()).collect::<Vec<_>>().join(" ");
-        Segment { text, start, end, words, phrases: Vec::new() }
+        Segment { text, start, end, words, phrases: Vec::new(), alternatives: Vec::new() }
     }
 
     pub fn transcript() -> Transcript {

@@ -67,7 +67,14 @@ mod tests {
     use crate::recognizer::Segment;
 
     fn segment(text: &str) -> Segment {
-        Segment { text: text.into(), start: 0.0, end: 1.0, words: Vec::new(), phrases: Vec::new() }
+        Segment {
+            text: text.into(),
+            start: 0.0,
+            end: 1.0,
+            words: Vec::new(),
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 
     #[test]

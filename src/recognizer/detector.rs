@@ -1,77 +1,79 @@
-//! Voice activity: whether someone talks, whatever the words, for the endpoints.
+//! Voice activity detection for endpoint rules.
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Stage};
 
-/// Tells speech from everything else (a VAD), a window at a time, for one stream.
+/// A voice activity detector (VAD) for one stream, which processes one window per call.
 pub trait SpeechDetector: Send {
-    /// Samples of a window, at the recognizer's rate; at least 1.
+    /// Number of samples per window, at the recognizer's rate; at least 1.
     fn window_samples(&self) -> usize;
 
-    /// How probable it is that the next window (`[window_samples]`, full scale ±1) holds speech,
-    /// 0 to 1.
+    /// The probability (0 to 1) that the next window contains speech; `window` has `window_samples` samples, full
+    /// scale ±1.
     ///
     /// # Errors
-    /// When what computes it fails.
+    /// When the computation fails.
     fn speech(&mut self, window: &[f32]) -> Result<f32>;
 
-    /// Begins a new stream.
+    /// Resets the state for a new stream.
     fn reset(&mut self);
 }
 
-/// Makes a detector for each stream.
+/// Creates a detector for each stream.
 #[derive(Clone)]
 pub struct DetectorFactory {
     make: Arc<dyn Fn() -> Result<Box<dyn SpeechDetector>> + Send + Sync>,
-    /// From this probability on a window is speech.
+    /// Minimum probability at which a window is speech.
     threshold: f32,
-    /// The only rate that it takes, if it does not take any, Hz.
+    /// The required sample rate, Hz; `None` if any is accepted.
     sample_rate: Option<u32>,
 }
 
 impl DetectorFactory {
-    /// From this probability on a window is speech, unless it is said otherwise: Silero's own.
+    /// Default of the minimum probability at which a window is speech, that of Silero.
     pub const THRESHOLD: f32 = 0.5;
 
-    /// A factory with the usual threshold.
+    /// A factory with the default threshold.
     pub fn new(make: impl Fn() -> Result<Box<dyn SpeechDetector>> + Send + Sync + 'static) -> Self {
         Self { make: Arc::new(make), threshold: Self::THRESHOLD, sample_rate: None }
     }
 
-    /// The same for samples of this rate only, Hz.
+    /// Requires this sample rate, Hz.
     pub fn at_rate(mut self, sample_rate: u32) -> Self {
         self.sample_rate = Some(sample_rate);
         self
     }
 
-    /// Checks that samples of this rate can be judged.
+    /// Checks that samples of this rate are accepted.
     ///
     /// # Errors
-    /// When it takes another rate.
+    /// When another rate is required.
     pub(super) fn check_rate(&self, sample_rate: u32) -> Result<()> {
         match self.sample_rate.filter(|own| *own != sample_rate) {
             Some(own) => {
-                let problem = format!(
-                    "the voice activity detector takes {own} samples a second, the model {sample_rate}"
-                );
-                Err(Error::new(Stage::Usage, problem).hint("end utterances by rules of silence instead"))
+                let problem =
+                    format!("the voice activity detector requires {own} Hz, but the model {sample_rate} Hz");
+                Err(Error::new(Stage::Usage, problem).hint("end utterances by silence instead"))
             }
             None => Ok(()),
         }
     }
 
-    /// The same with another threshold, 0 to 1.
+    /// Sets the minimum probability at which a window is speech, 0 to 1.
     pub fn with_threshold(mut self, threshold: f32) -> Self {
         self.threshold = threshold;
         self
     }
 
-    /// What a stream uses, whose output frames are `step_samples` apart.
+    /// Creates a detector for a stream whose output frames are `step_samples` apart.
     pub(super) fn frames(&self, step_samples: u64) -> Result<SpeechFrames> {
         let detector = (self.make)()?;
         if detector.window_samples() == 0 || step_samples == 0 {
-            return Err(Error::new(Stage::Model, "the speech detector takes windows of no samples"));
+            return Err(Error::new(
+                Stage::Model,
+                "expected windows of at least 1 sample from the voice activity detector, found 0",
+            ));
         }
         Ok(SpeechFrames::new(detector, self.threshold, step_samples))
     }
@@ -83,23 +85,23 @@ impl std::fmt::Debug for DetectorFactory {
     }
 }
 
-/// A detector's windows as the recognizer's output frames.
+/// Converts the decisions on a detector's windows to decisions on the recognizer's output frames.
 ///
-/// A frame is speech when a window that ends within it is; a frame in which none ends is what the
-/// one before it was. A frame is decided when its last sample is there, which is before the
-/// network can have heard it.
+/// A frame is speech if a window that ends within it is; a frame in which no window ends is decided as the last
+/// window. A frame is decided when its last sample is received, so always before its log-probabilities are
+/// computed.
 pub struct SpeechFrames {
     detector: Box<dyn SpeechDetector>,
     threshold: f32,
     step_samples: u64,
     window: Vec<f32>,
-    /// Samples of the current frame so far.
+    /// Number of samples of the current frame so far.
     frame: u64,
-    /// The last window was speech.
+    /// Whether the last window was speech.
     speech: bool,
-    /// A window that ended in the current frame was, or none did and the last one was.
+    /// Whether the current frame is speech, by the windows so far.
     frame_speech: bool,
-    /// A window has ended in the current frame.
+    /// Whether a window has ended in the current frame.
     decided: bool,
     ready: Vec<bool>,
 }
@@ -120,7 +122,7 @@ impl SpeechFrames {
         }
     }
 
-    /// Takes samples, any number.
+    /// Accepts any number of samples.
     ///
     /// # Errors
     /// When the detector fails.
@@ -129,9 +131,9 @@ impl SpeechFrames {
         while !samples.is_empty() {
             let to_frame = usize::try_from(self.step_samples - self.frame).unwrap_or(usize::MAX);
             let now = samples.len().min(size - self.window.len()).min(to_frame);
-            let (piece, rest) = samples.split_at(now);
+            let (chunk, rest) = samples.split_at(now);
             samples = rest;
-            self.window.extend_from_slice(piece);
+            self.window.extend_from_slice(chunk);
             self.frame += now as u64;
             if self.window.len() == size {
                 self.speech = self.detector.speech(&self.window)? >= self.threshold;
@@ -149,12 +151,12 @@ impl SpeechFrames {
         Ok(())
     }
 
-    /// The frames decided since it was last asked.
+    /// Returns and removes the frames decided since the last call.
     pub fn take(&mut self) -> Vec<bool> {
         std::mem::take(&mut self.ready)
     }
 
-    /// Begins a new stream.
+    /// Resets the state for a new stream.
     pub fn reset(&mut self) {
         self.detector.reset();
         self.window.clear();
@@ -168,7 +170,7 @@ impl SpeechFrames {
 mod tests {
     use super::*;
 
-    /// Speech is what is louder than a half, in windows of five samples.
+    /// A detector whose probability is the maximum magnitude, in windows of five samples.
     struct Loud;
 
     impl SpeechDetector for Loud {
@@ -183,15 +185,15 @@ mod tests {
         fn reset(&mut self) {}
     }
 
-    fn frames(step: u64, samples: &[f32], piece: usize) -> Vec<bool> {
+    fn frames(step: u64, samples: &[f32], chunk: usize) -> Vec<bool> {
         let factory = DetectorFactory::new(|| Ok(Box::new(Loud)));
         let mut frames = factory.frames(step).expect("made");
-        samples.chunks(piece).for_each(|piece| frames.push(piece).expect("heard"));
+        samples.chunks(chunk).for_each(|chunk| frames.push(chunk).expect("processed"));
         frames.take()
     }
 
     #[test]
-    fn windows_become_frames_and_pieces_do_not_matter() {
+    fn windows_become_frames_for_any_chunk_size() {
         let mut samples = vec![0.0; 60];
         samples[12] = 0.9;
         // The window of samples 10 to 14 ends in the frame of 14 to 20.
@@ -199,8 +201,8 @@ mod tests {
         // Frames of three samples: a window ends in frame 4, and none in frame 5.
         let small = frames(3, &samples, 60);
         assert_eq!(small.iter().enumerate().filter(|x| *x.1).map(|x| x.0).collect::<Vec<_>>(), [4, 5]);
-        for piece in 1..13 {
-            assert_eq!(frames(3, &samples, piece), small);
+        for chunk in 1..13 {
+            assert_eq!(frames(3, &samples, chunk), small);
         }
     }
 }

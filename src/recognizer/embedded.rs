@@ -1,27 +1,71 @@
-//! The model inside the program: spoken English digits.
+//! The embedded models.
 
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
 
-/// A static, not a constant: the program is to hold the bytes once.
+// Statics and not constants, so that the bytes are in the program only once.
 #[cfg(feature = "digits")]
 static DIGITS: &[u8] = include_bytes!("../../models/digits/digits.onnx");
+#[cfg(feature = "english")]
+static ENGLISH: &[u8] = include_bytes!("../../models/english/english.onnx");
+#[cfg(feature = "english")]
+static ENGLISH_LM: &[u8] = include_bytes!("../../models/english/english.lm");
 
-/// The bytes of `models/digits/digits.onnx`.
-///
-/// # Errors
-/// When this build has no model inside.
-#[cfg(feature = "digits")]
-pub fn digits() -> Result<&'static [u8]> {
-    Ok(DIGITS)
+/// An embedded model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Embedded {
+    /// Spoken English digits (feature `digits`).
+    #[default]
+    Digits,
+    /// The phones of English (feature `english`): for phrases, and for open dictation with
+    /// [`Embedded::language_model`].
+    English,
 }
 
-/// The bytes of `models/digits/digits.onnx`.
-///
-/// # Errors
-/// When this build has no model inside.
-#[cfg(not(feature = "digits"))]
-pub fn digits() -> Result<&'static [u8]> {
-    use crate::error::{Error, Stage};
-    let problem = "this build of hearken has no model inside";
-    Err(Error::new(Stage::Usage, problem).hint("name a model, or build with the feature `digits`"))
+impl Embedded {
+    /// All of them.
+    pub const ALL: [Embedded; 2] = [Embedded::Digits, Embedded::English];
+
+    /// Its name on the command line, and the cargo feature that it belongs to.
+    pub fn name(self) -> &'static str {
+        match self {
+            Embedded::Digits => "digits",
+            Embedded::English => "english",
+        }
+    }
+
+    /// The bytes of its ONNX file.
+    ///
+    /// # Errors
+    /// When it is not in this build.
+    pub fn model(self) -> Result<&'static [u8]> {
+        match self {
+            #[cfg(feature = "digits")]
+            Embedded::Digits => Ok(DIGITS),
+            #[cfg(feature = "english")]
+            Embedded::English => Ok(ENGLISH),
+            #[allow(unreachable_patterns)]
+            other => Err(other.missing()),
+        }
+    }
+
+    /// The bytes of its n-gram language model, in the format of `hearken lm`.
+    ///
+    /// # Errors
+    /// When it has none, or is not in this build.
+    pub fn language_model(self) -> Result<&'static [u8]> {
+        match self {
+            #[cfg(feature = "english")]
+            Embedded::English => Ok(ENGLISH_LM),
+            Embedded::Digits => Err(Error::new(Stage::Usage, "the model of digits has no language model")),
+            #[allow(unreachable_patterns)]
+            other => Err(other.missing()),
+        }
+    }
+
+    fn missing(self) -> Error {
+        let name = self.name();
+        let problem = format!("the model `{name}` is not in this build of hearken");
+        Error::new(Stage::Usage, problem).hint(format!("name a model, or build with the feature `{name}`"))
+    }
 }

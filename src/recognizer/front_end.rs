@@ -1,5 +1,5 @@
-//! The first stage of a stream: samples to feature frames, and what is added at the end so that
-//! nothing is lost.
+//! First stage of a stream: computes feature frames, and appends silence at the end so that the last word is
+//! recognized.
 
 use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
@@ -8,24 +8,24 @@ use crate::units::{ms_to_samples, samples_to_seconds};
 
 use super::detector::SpeechFrames;
 
-/// Samples of digital silence that are pushed at a time.
+/// Digital silence, pushed in chunks of this size.
 const SILENCE: [f32; 1600] = [0.0; 1600];
 
-/// Samples in, `[T, F]` frames out, for one stream.
+/// Computes the features of one stream.
 pub struct FrontEnd {
     fbank: Fbank,
     sample_rate: u32,
-    /// Digital silence behind the last sample.
+    /// Number of samples of digital silence appended after the last sample.
     flush_samples: usize,
     samples: u64,
     speech: Option<SpeechFrames>,
 }
 
 impl FrontEnd {
-    /// The front end that a model names.
+    /// Creates a front end with the options in a model's metadata.
     ///
     /// # Errors
-    /// When its settings are impossible.
+    /// When a feature option is out of range.
     pub fn new(metadata: &Metadata) -> Result<Self> {
         let sample_rate = metadata.features.sample_rate;
         let flush_samples = ms_to_samples(metadata.decoder.flush_ms, sample_rate);
@@ -33,17 +33,16 @@ impl FrontEnd {
         Ok(Self { fbank, sample_rate, flush_samples, samples: 0, speech: None })
     }
 
-    /// Listens for speech as well.
+    /// Adds a voice activity detector.
     pub fn with_speech(mut self, speech: Option<SpeechFrames>) -> Self {
         self.speech = speech;
         self
     }
 
-    /// Takes samples (any number) and appends the frames that are complete.
+    /// Accepts any number of samples and appends the completed frames `[T, F]`.
     ///
     /// # Errors
-    /// Names a sample that is no number; then none of the samples is taken. The failure of the
-    /// speech detector.
+    /// When a sample is not finite (then none of the samples is accepted), or the voice activity detector fails.
     pub fn push(&mut self, samples: &[f32], frames: &mut Vec<f32>) -> Result<()> {
         if let Some(i) = samples.iter().position(|x| !x.is_finite()) {
             let problem = format!("expected samples between -1 and 1, found {}", samples[i]);
@@ -58,13 +57,13 @@ impl FrontEnd {
         Ok(())
     }
 
-    /// What the speech detector said of output frames since it was last asked.
+    /// Returns and removes the voice activity detector's decisions on output frames since the last call.
     pub fn take_speech(&mut self) -> Vec<bool> {
         self.speech.as_mut().map(SpeechFrames::take).unwrap_or_default()
     }
 
-    /// Ends the stream: appends the frames of the model's closing silence and of what remains.
-    /// A stream without a sample has no frames.
+    /// Ends the stream: appends the remaining frames, including those of the silence after the last sample. A stream
+    /// without samples has no frames.
     pub fn finish(&mut self, frames: &mut Vec<f32>) {
         if self.samples == 0 {
             return;
@@ -78,12 +77,12 @@ impl FrontEnd {
         self.fbank.finish(frames);
     }
 
-    /// Seconds of audio taken so far, without the closing silence.
+    /// Seconds of audio received so far, without the appended silence.
     pub fn seconds(&self) -> f64 {
         samples_to_seconds(self.samples, self.sample_rate)
     }
 
-    /// Begins a new stream.
+    /// Resets the state for a new stream.
     pub fn reset(&mut self) {
         self.fbank.reset();
         if let Some(speech) = &mut self.speech {

@@ -1,31 +1,32 @@
-//! Open dictation: the words of a dictionary and an n-gram model in place of a model's own words.
+//! Open dictation: the words of a language model in place of a model's own words.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::embedded::Embedded;
+use super::hotwords::{HotwordOptions, ListedHotwords};
 use super::open::Recognizer;
+use super::pronunciations::{Spoken, english};
 use crate::decode::{
-    Beam, DecoderFactory, DecoderOptions, Lexicon, NgramLanguageModel, NgramWeights, TokenId, Vocabulary,
-    WordId,
+    Beam, ContextGraph, DecoderFactory, DecoderOptions, HotwordModel, LanguageModel, Lexicon,
+    NgramLanguageModel, NgramWeights, Vocabulary, WordId,
 };
-use crate::error::{Error, Result, Stage, io};
+use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
 use crate::onnx::Metadata;
-use crate::text::TokenTable;
-use crate::text::ngram::{self, NgramModel};
-use crate::text::pronunciation::dictionary::for_each_line;
-
-/// Longer dictionaries are refused, bytes.
-const MAX_LEXICON_BYTES: u64 = 256 << 20;
+use crate::text::ngram::NgramModel;
 
 /// The files and weights of open dictation.
 #[derive(Clone, Debug)]
 pub struct LanguageOptions {
-    /// The n-gram model: a file of `hearken lm`, or ARPA. Its words are those that are recognized.
-    pub language_model: PathBuf,
-    /// How words are said, as in the CMU Pronouncing Dictionary: a word and its phones a line.
-    pub lexicon: PathBuf,
+    /// The n-gram model: a file of `hearken lm`, or ARPA; `None` is the embedded model of English. Its words are those
+    /// that are recognized.
+    pub language_model: Option<PathBuf>,
+    /// How words are spoken, as in the CMU Pronouncing Dictionary: a word and its phones a line. It goes before the
+    /// English inside the program.
+    pub lexicon: Option<PathBuf>,
+    /// Words and phrases that are preferred.
+    pub hotwords: Option<HotwordOptions>,
     /// What a word costs by the model.
     pub weights: NgramWeights,
     /// Added to the blank's log-probability before tokens compete, nats.
@@ -35,15 +36,35 @@ pub struct LanguageOptions {
 }
 
 impl LanguageOptions {
-    /// The files with weights that were chosen on read and on spoken English.
-    pub fn new(language_model: impl Into<PathBuf>, lexicon: impl Into<PathBuf>) -> Self {
+    /// A language model with weights that were chosen on read and on spoken English, for a network whose tokens are
+    /// the phones of English.
+    pub fn new(language_model: impl Into<PathBuf>) -> Self {
+        Self { language_model: Some(language_model.into()), ..Self::english() }
+    }
+
+    /// The embedded language model of English (feature `english`), with the same weights.
+    pub fn english() -> Self {
         Self {
-            language_model: language_model.into(),
-            lexicon: lexicon.into(),
+            language_model: None,
+            lexicon: None,
+            hotwords: None,
             weights: NgramWeights { scale: 0.8, word_cost: 1.0 },
             blank_bias: -2.0,
             beam: Beam { margin: 12.0, max_active: 2000 },
         }
+    }
+
+    /// With a dictionary that goes before the English inside the program, or takes its place where the tokens of the
+    /// network are no phones of English.
+    pub fn lexicon(mut self, path: impl Into<PathBuf>) -> Self {
+        self.lexicon = Some(path.into());
+        self
+    }
+
+    /// With words and phrases that are preferred.
+    pub fn hotwords(mut self, options: HotwordOptions) -> Self {
+        self.hotwords = Some(options);
+        self
     }
 
     /// # Errors
@@ -66,21 +87,36 @@ impl LanguageOptions {
     }
 }
 
+/// The words of a language model that can be spoken, and hotwords among them.
+struct Words {
+    lexicon: Lexicon,
+    hotwords: Option<ContextGraph>,
+    /// The words of the language model without a pronunciation.
+    unknown: Vec<String>,
+    guesses: Option<String>,
+}
+
 impl Recognizer {
     /// A recognizer of the same network for the words of a language model. The words of the model itself,
-    /// and the rules by which it rejects others, no longer count. Words of the language model that are not in
-    /// the dictionary are never recognized; [`Recognizer::notes`] says how many.
+    /// and the rules by which it rejects others, no longer count. Words of the language model without a
+    /// pronunciation are never recognized; [`Recognizer::notes`] says how many.
     ///
     /// # Errors
-    /// When a file cannot be read, the model does not write the phones of the dictionary, or no word of the
-    /// language model is in it.
+    /// When a file cannot be read, the network does not write the phones of the lexicon or of English, no word of the
+    /// language model has a pronunciation, or a hotword has none.
     pub fn with_language_model(self, options: &LanguageOptions) -> Result<Self> {
         options.check()?;
-        let model = NgramModel::read(&options.language_model)?;
-        let (lexicon, unknown) = read_lexicon(options, &self.metadata().tokens, &model.vocabulary)?;
+        let model = match &options.language_model {
+            Some(path) => NgramModel::read(path)?,
+            None => NgramModel::from_bytes(Embedded::English.language_model()?)?,
+        };
+        let Words { lexicon, hotwords, unknown, guesses } = self.words_of(options, &model)?;
         let names = Arc::clone(lexicon.names());
-        let language_model =
-            NgramLanguageModel::new(model, names.iter().map(String::as_str), options.weights);
+        let ngrams = NgramLanguageModel::new(model, names.iter().map(String::as_str), options.weights);
+        let mut language_model: Arc<dyn LanguageModel> = Arc::new(ngrams);
+        if let Some(graph) = hotwords {
+            language_model = Arc::new(HotwordModel::new(language_model, graph));
+        }
         let decoder = DecoderOptions {
             blank_bias: options.blank_bias,
             lexicon: Vec::new(),
@@ -89,92 +125,108 @@ impl Recognizer {
             ..self.metadata().decoder.clone()
         };
         let metadata = Metadata { decoder, ..self.metadata().clone() };
-        let search = Vocabulary::new(
-            &metadata.tokens,
-            lexicon,
-            Arc::new(language_model),
-            &metadata.decoder,
-            self.clock().seconds(1),
-            options.beam,
-        );
+        let (tokens, frame_seconds) = (&metadata.tokens, self.clock().seconds(1));
+        let search =
+            Vocabulary::new(tokens, lexicon, language_model, &metadata.decoder, frame_seconds, options.beam);
         let decoders = DecoderFactory::Search(Arc::new(search.without_filler()));
-        Ok(self.with_decoders(metadata, decoders).with_note(note_of(options, names.len(), &unknown)))
+        let note = unknown_note(options, names.len(), &unknown);
+        Ok(self.with_decoders(metadata, decoders).with_note(note).with_note(guesses))
+    }
+
+    /// The words that are recognized: those of the language model and of the hotwords.
+    fn words_of(&self, options: &LanguageOptions, model: &NgramModel) -> Result<Words> {
+        let tokens = &self.metadata().tokens;
+        let mut words: Vec<String> = model.vocabulary.ordinary_words().map(String::from).collect();
+        let num_words = words.len();
+        let hotwords = options.hotwords.as_ref().map(HotwordOptions::read).transpose()?;
+        let listed = match (&hotwords, &options.hotwords) {
+            (Some(hotwords), Some(HotwordOptions { score, .. })) => {
+                Some(ListedHotwords::new(hotwords, *score, &mut words)?)
+            }
+            _ => None,
+        };
+        let mut spoken = Spoken::new(&words, tokens);
+        match &options.lexicon {
+            Some(path) => spoken.add_lexicon(path)?,
+            None if !spoken.speaks_english() => {
+                let problem =
+                    "the tokens of the model are not the phones of English, for which words are known";
+                return Err(Error::new(Stage::Usage, problem)
+                    .hint("give the words and their phones in these tokens: `--lexicon FILE`"));
+            }
+            None => {}
+        }
+        if spoken.ways.iter().any(Vec::is_empty) && spoken.speaks_english() {
+            add_english(&mut spoken, options, listed.as_ref())?;
+        }
+        if let Some(listed) = &listed {
+            listed.check_spoken(&words, |at| !spoken.ways[at].is_empty())?;
+        }
+        let mut lexicon = Vec::new();
+        let (mut names, mut unknown, mut ids) = (Vec::new(), Vec::new(), vec![None; words.len()]);
+        for (at, ways) in std::mem::take(&mut spoken.ways).into_iter().enumerate() {
+            let id = WordId(names.len() as u32);
+            if ways.is_empty() {
+                unknown.push(words[at].clone());
+                continue;
+            }
+            names.push(words[at].clone());
+            ids[at] = Some(id);
+            lexicon.extend(ways.into_iter().map(|labels| (labels, id)));
+        }
+        if unknown.len() == num_words {
+            let problem = format!("none of the {num_words} words of the language model has a pronunciation");
+            let error = Error::new(Stage::Text, problem);
+            return Err(match &options.language_model {
+                Some(path) => error.in_file(path),
+                None => error,
+            });
+        }
+        // Every word of the hotwords is spoken.
+        let graph = listed.as_ref().map(|listed| listed.graph(|at| ids[at].unwrap_or(WordId(u32::MAX))));
+        let guesses = spoken.guesses_note();
+        Ok(Words {
+            lexicon: Lexicon::of_words(names, lexicon, tokens.len()),
+            hotwords: graph,
+            unknown,
+            guesses,
+        })
     }
 }
 
-/// What is said of the words that have no pronunciation.
-fn note_of(options: &LanguageOptions, known: usize, unknown: &[String]) -> Option<String> {
+/// Adds what English has for the words without a pronunciation; those of hotwords are guessed if they have to be.
+/// With a lexicon a build without English goes without it.
+fn add_english(
+    spoken: &mut Spoken,
+    options: &LanguageOptions,
+    listed: Option<&ListedHotwords>,
+) -> Result<()> {
+    let english = match english("give the words and their phones: `--lexicon FILE`") {
+        Err(_) if options.lexicon.is_some() => return Ok(()),
+        english => english?,
+    };
+    let required = |at| listed.is_some_and(|listed| listed.uses(at));
+    let unspoken = |at, error: Error| match listed {
+        Some(listed) => listed.unspoken(at, error.problem()),
+        None => error,
+    };
+    spoken.add_english(english, required, unspoken)
+}
+
+/// A note about the words of a file that have no pronunciation.
+fn unknown_note(options: &LanguageOptions, known: usize, unknown: &[String]) -> Option<String> {
+    let path = options.language_model.as_deref()?;
     let some = unknown.iter().take(5).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let note = || {
         format!(
-            "{} of the {} words of {} are not in {} and cannot be recognized: {some}{}",
+            "{} of the {} words of {} have no pronunciation and cannot be recognized: {some}{}",
             unknown.len(),
             known + unknown.len(),
-            quoted(&options.language_model),
-            quoted(&options.lexicon),
+            quoted(path),
             if unknown.len() > 5 { ", …" } else { "" }
         )
     };
     (!unknown.is_empty()).then(note)
-}
-
-/// The tree of the words that language model and dictionary share, and the words that are only in the
-/// language model.
-fn read_lexicon(
-    options: &LanguageOptions,
-    tokens: &TokenTable,
-    vocabulary: &ngram::Vocabulary,
-) -> Result<(Lexicon, Vec<String>)> {
-    let path = &options.lexicon;
-    let failed = |e| io(Stage::Text, path, e);
-    if std::fs::metadata(path).map_err(failed)?.len() > MAX_LEXICON_BYTES {
-        let problem = format!("expected a dictionary of {} MB at most", MAX_LEXICON_BYTES >> 20);
-        return Err(Error::new(Stage::Text, problem).in_file(path));
-    }
-    let bytes = std::fs::read(path).map_err(failed)?;
-    // Dictionaries have their words in lower case, language models as they were written.
-    let mut ids: HashMap<String, Vec<u32>> = HashMap::new();
-    let first = ngram::END + 1;
-    for (id, word) in (first..).zip(vocabulary.ordinary_words()) {
-        ids.entry(word.to_lowercase()).or_default().push(id);
-    }
-    let mut pronunciations: Vec<(Vec<TokenId>, WordId)> = Vec::new();
-    let mut names: Vec<String> = Vec::new();
-    let mut known: HashMap<u32, WordId> = HashMap::new();
-    // Old dictionaries have a few words in Latin 1; they are of no use, and no harm.
-    for_each_line(&String::from_utf8_lossy(&bytes), |_, word, phones| {
-        let labels = phones.iter().map(|phone| label(phone, tokens)).collect::<Result<Vec<_>>>()?;
-        for &id in ids.get(&word).map_or(&[][..], Vec::as_slice) {
-            let next = WordId(names.len() as u32);
-            let word = *known.entry(id).or_insert(next);
-            if word == next {
-                names.push(vocabulary.word(id).to_string());
-            }
-            pronunciations.push((labels.clone(), word));
-        }
-        Ok(())
-    })
-    .map_err(|e| e.in_file(path))?;
-    if names.is_empty() {
-        let model = quoted(&options.language_model);
-        let problem = format!("none of the {} words of {model} is in the dictionary", vocabulary.len() - 3);
-        return Err(Error::new(Stage::Text, problem).in_file(path));
-    }
-    let unknown = (first..).zip(vocabulary.ordinary_words()).filter(|(id, _)| !known.contains_key(id));
-    let unknown = unknown.map(|(_, word)| word.to_string()).collect();
-    Ok((Lexicon::of_words(names, pronunciations, tokens.len()), unknown))
-}
-
-/// The model's token for a phone, with its stress or without.
-fn label(phone: &str, tokens: &TokenTable) -> Result<TokenId> {
-    let plain = phone.trim_end_matches(|c: char| c.is_ascii_digit());
-    let id = [phone, plain].into_iter().find_map(|name| tokens.id(name)).filter(|&id| id != tokens.blank());
-    id.map(TokenId).ok_or_else(|| {
-        let problem = format!("the model has no token for the phone `{phone}`");
-        Error::new(Stage::Text, problem).hint(
-            "a dictionary goes with a model whose tokens are its phones: `hearken inspect MODEL` lists them",
-        )
-    })
 }
 
 #[cfg(test)]
@@ -182,18 +234,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phones_are_found_with_stress_and_without() {
-        let tokens = TokenTable::new(["<blk>", "AH", "T1"].map(String::from).to_vec(), 0).expect("a table");
-        assert_eq!(label("AH0", &tokens).expect("a token"), TokenId(1));
-        assert_eq!(label("T1", &tokens).expect("a token"), TokenId(2));
-        let error = label("ZH", &tokens).expect_err("no such phone").to_string();
-        assert!(error.contains("`ZH`"), "{error}");
-        assert!(label("<blk>", &tokens).is_err());
-    }
-
-    #[test]
     fn numbers_out_of_range_are_named() {
-        let good = LanguageOptions::new("a.lm", "b.txt");
+        let good = LanguageOptions::new("a.lm").lexicon("b.txt");
         assert!(good.check().is_ok());
         let beam = Beam { margin: f32::NAN, ..good.beam };
         let error = LanguageOptions { beam, ..good }.check().expect_err("no number").to_string();

@@ -1,4 +1,4 @@
-//! Loading of whatever carries a model: which kind of file or folder it is, and the engine for it.
+//! Loading of models of any kind: detection of the kind of file or folder, and choice of the engine.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -8,32 +8,32 @@ use crate::error::{Error, Result, Stage};
 use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
 
-/// An engine that runs a model, and what the model says of itself.
+/// A loaded model: the engine and the metadata.
 pub(super) struct Loaded {
     pub engine: Box<dyn Engine>,
     pub metadata: Metadata,
-    /// What the user should know of it: which engine stands in for another, what was guessed.
+    /// Notes for the user: the engine that is used as a fallback, guessed states.
     pub notes: Vec<String>,
 }
 
-/// A file by what has to be done to run it.
+/// The kind of a model file.
 enum ModelFile {
-    /// Hearken's own.
+    /// A model of hearken.
     Own(Network<f32>, Metadata),
     /// Exported by hearken for another system.
     Exported(Metadata),
-    /// Another program's, with the file of its tokens.
+    /// Another program's model, with the file of its tokens.
     Foreign(PathBuf),
 }
 
-/// A path with a model, and how it is asked to be opened.
+/// Path and options of a model to be loaded.
 pub(super) struct Loader<'a> {
     path: &'a Path,
-    /// Without it hearken's own files run natively, all others on what this build has for them.
+    /// Requested engine; `None` for native with models of hearken and [`engine::graph::default_kind`] with others.
     kind: Option<EngineKind>,
     tokens: Option<&'a Path>,
     options: &'a EngineOptions,
-    /// What runs graphs, and why it is not onnxruntime. Not before it is needed: it loads
+    /// The engine for graphs, with the reason why it is not onnxruntime. Chosen only when needed, since that loads
     /// onnxruntime's library.
     chosen: OnceCell<(EngineKind, Option<Error>)>,
 }
@@ -48,11 +48,11 @@ impl<'a> Loader<'a> {
         Self { path, kind, tokens, options, chosen: OnceCell::new() }
     }
 
-    /// Opens a file of hearken's, for any system that it was exported for; a folder of sherpa-onnx; a
-    /// foreign ONNX file with states and tokens.
+    /// Opens a model file of hearken, a file that hearken exported, a folder of sherpa-onnx, or a foreign ONNX
+    /// file with states and tokens.
     ///
     /// # Errors
-    /// When it is none of these, or the engine cannot run it; names file and place.
+    /// When it is none of these, or the engine cannot run it; the error names file and place.
     pub fn load(&self) -> Result<Loaded> {
         if self.path.is_dir() {
             return self.folder();
@@ -75,14 +75,14 @@ impl<'a> Loader<'a> {
         }
         .map_err(|e| self.named(e))?;
         let guessed = file.interface(&self.options.states)?.states_note;
-        Ok(Loaded { engine, metadata, notes: self.stand_in().into_iter().chain(guessed).collect() })
+        Ok(Loaded { engine, metadata, notes: self.fallback_note().into_iter().chain(guessed).collect() })
     }
 
-    /// The error of this path, with why another engine was tried than the best.
+    /// Adds the path to an error and, if tract was the fallback, the reason why onnxruntime was not used.
     pub fn named(&self, error: Error) -> Error {
         let error = match self.chosen.get() {
             Some((_, Some(missing))) if error.stage() == Stage::Engine => {
-                error.hint(format!("tract was tried: {missing}"))
+                error.hint(format!("tract was used, since onnxruntime is not available: {missing}"))
             }
             _ => error,
         };
@@ -91,22 +91,22 @@ impl<'a> Loader<'a> {
 
     fn folder(&self) -> Result<Loaded> {
         if self.tokens.is_some() {
-            return Err(self.unused("--tokens", "a folder of sherpa-onnx has its own tokens.txt"));
+            return Err(self.unused("tokens", "a folder of sherpa-onnx has its own tokens.txt"));
         }
         let opened = engine::sherpa::open(self.path, self.graphs(), self.options);
         let (engine, metadata) = opened.map_err(|e| self.named(e))?;
-        Ok(Loaded { engine, metadata, notes: self.stand_in().into_iter().collect() })
+        Ok(Loaded { engine, metadata, notes: self.fallback_note().into_iter().collect() })
     }
 
-    /// Finds out which kind of file it is, and refuses options that have no effect on it.
+    /// Detects the kind of file, and rejects options that have no effect on it.
     fn detect(&self, file: &OnnxFile) -> Result<ModelFile> {
         let own = onnx::load::read_model(file);
         let exported = onnx::targets::exported_metadata(file);
         if own.is_ok() || exported.is_some() {
-            let what = "the file is hearken's and says its own";
-            let given = [("--tokens", self.tokens.is_some()), ("--state", !self.options.states.is_empty())];
-            if let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
-                return Err(self.unused(option, what));
+            let what = "the file was written by hearken and contains this information";
+            let given = [("tokens", self.tokens.is_some()), ("states", !self.options.states.is_empty())];
+            if let Some((setting, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+                return Err(self.unused(setting, what));
             }
         }
         let beside = self.path.with_file_name("tokens.txt");
@@ -115,17 +115,17 @@ impl<'a> Loader<'a> {
             (Ok((network, metadata)), ..) => Ok(ModelFile::Own(network, metadata)),
             (Err(_), Some(metadata), _) => Ok(ModelFile::Exported(metadata)),
             (Err(_), None, Some(path)) => Ok(ModelFile::Foreign(path.to_path_buf())),
-            // What is wrong with a file of hearken's was found when it was read as one.
+            // A damaged file of hearken: the error of reading it as such is the relevant one.
             (Err(error), None, None) if file.is_ours() => Err(self.named(error)),
             (Err(_), None, None) => {
-                let problem = "the file is not hearken's, and its tokens are not known";
-                let hint = "give `--tokens FILE`, or make it a model by `hearken import`";
-                Err(self.named(Error::new(Stage::Model, problem).hint(hint)))
+                let problem = "the file is not a model of hearken, and no file of its tokens was found";
+                let hint = "import it, or give its tokens";
+                Err(self.named(Error::new(Stage::Model, problem).hint(hint).remedy("tokens")))
             }
         }
     }
 
-    /// The engine for graphs that the native engine does not run.
+    /// The engine for graphs that the native engine cannot run.
     fn graphs(&self) -> EngineKind {
         let choose = || match self.kind {
             Some(kind) => (kind, None),
@@ -134,13 +134,16 @@ impl<'a> Loader<'a> {
         self.chosen.get_or_init(choose).0
     }
 
-    /// A note where tract runs what onnxruntime would.
-    fn stand_in(&self) -> Option<String> {
+    /// A note if tract is used instead of onnxruntime.
+    fn fallback_note(&self) -> Option<String> {
         let (_, missing) = self.chosen.get()?;
-        missing.as_ref().map(|missing| format!("tract runs the model: {missing}"))
+        missing
+            .as_ref()
+            .map(|missing| format!("tract runs the model, since onnxruntime is not available: {missing}"))
     }
 
-    fn unused(&self, option: &str, what: &str) -> Error {
-        Error::new(Stage::Usage, format!("`{option}` has no effect: {what}")).in_file(self.path)
+    fn unused(&self, setting: &'static str, why: &str) -> Error {
+        let problem = format!("a setting has no effect: {why}");
+        Error::new(Stage::Usage, problem).in_file(self.path).hint("leave it out").remedy(setting)
     }
 }

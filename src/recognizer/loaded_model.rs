@@ -1,4 +1,4 @@
-//! What recognizers and streams share: an engine, and what its model says of itself.
+//! The model shared by recognizers and streams.
 
 use std::sync::Arc;
 
@@ -12,30 +12,31 @@ use crate::text::phrases::Phrases;
 
 use super::words::FrameClock;
 
-/// An engine and its model's metadata, which fit each other. Immutable, cheap to clone.
+/// An engine with the matching metadata. Immutable, cheap to clone.
 #[derive(Clone)]
 pub(super) struct LoadedModel {
     pub engine: Arc<dyn Engine>,
     pub metadata: Arc<Metadata>,
-    /// What makes the decoder of each stream.
+    /// Creates the decoder of each stream.
     pub decoders: DecoderFactory,
-    /// The phrases that are recognized, if it is phrases.
+    /// The phrases to be recognized, if the vocabulary is a file of phrases.
     pub phrases: Option<Arc<Phrases>>,
     /// Which numbers are written in digits in final results.
     pub numbers: Numbers,
+    /// Conversion of output frames to seconds.
     pub clock: FrameClock,
 }
 
 impl LoadedModel {
-    /// Checks that engine and metadata fit each other.
+    /// Combines an engine with metadata.
     ///
     /// # Errors
-    /// When they do not: features, tokens, or impossible feature settings.
+    /// When their numbers of features or tokens differ, or a feature option is out of range.
     pub fn new(engine: Arc<dyn Engine>, metadata: Metadata) -> Result<Self> {
         let spec = engine.spec();
         let fbank = Fbank::new(&metadata.features)?;
         for (what, expected, found) in [
-            ("features a frame", spec.num_features, fbank.num_mel_bins()),
+            ("features per frame", spec.num_features, fbank.num_mel_bins()),
             ("tokens", spec.num_tokens, metadata.tokens.len()),
         ] {
             if expected != found {
@@ -44,7 +45,10 @@ impl LoadedModel {
             }
         }
         if spec.subsampling == 0 || spec.shift == 0 || spec.window == 0 || spec.num_features == 0 {
-            return Err(Error::new(Stage::Model, "the network takes steps of no frames"));
+            return Err(Error::new(
+                Stage::Model,
+                "expected a network with a window and a shift of at least 1 frame, found 0",
+            ));
         }
         let clock = FrameClock {
             step_samples: (spec.subsampling * fbank.frame_shift_samples()) as u64,

@@ -1,9 +1,9 @@
-//! What words mean, where phrases are recognized.
+//! Intents and slots of recognized phrases.
 
 use super::transcript::{PhraseMatch, SlotValue, Word};
 use crate::text::phrases::Phrases;
 
-/// The phrases that words are, one after the other. Words that are none of them stay out.
+/// The phrases that a sequence of words consists of. Words that do not form a phrase are ignored.
 pub(super) fn matches(phrases: &Phrases, words: &[Word]) -> Vec<PhraseMatch> {
     let ids: Vec<Option<u32>> = words.iter().map(|word| phrases.word(&word.word)).collect();
     let automaton = phrases.automaton();
@@ -15,8 +15,8 @@ pub(super) fn matches(phrases: &Phrases, words: &[Word]) -> Vec<PhraseMatch> {
             state = to;
             continue;
         }
-        let said: Vec<u32> = ids[begin..at].iter().copied().flatten().collect();
-        if let Some(phrase) = phrases.find(&said).filter(|_| !said.is_empty()) {
+        let ids_here: Vec<u32> = ids[begin..at].iter().copied().flatten().collect();
+        if let Some(phrase) = phrases.find(&ids_here).filter(|_| !ids_here.is_empty()) {
             let slots = phrase.slots.into_iter().map(|slot| SlotValue { name: slot.name, value: slot.value });
             found.push(PhraseMatch { text: phrase.text, intent: phrase.intent, slots: slots.collect() });
         }

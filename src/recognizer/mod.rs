@@ -1,17 +1,18 @@
-//! The recognizer: shared and immutable; a stream holds all that one speaker changes.
+//! The recognizer, which is immutable and shared, and its streams, which contain everything that changes.
 //!
 //! ```text
 //! samples ─► FrontEnd ─► Stepper (engine, state) ─► SegmentDecoder (decoder, words) ─► Event
 //! ```
 //!
-//! [`Stream`] runs the three stages one after the other where it is called; [`pipeline`] runs
-//! them, and the reading of the audio, on threads of their own.
+//! [`Stream`] runs the three stages in the calling thread; [`pipeline`] runs them, and the reading of the audio,
+//! each in a separate thread.
 
 pub mod alignment;
 mod builder;
-pub mod detector;
-pub mod embedded;
+pub(crate) mod detector;
+mod embedded;
 pub mod front_end;
+mod hotwords;
 mod language;
 mod load;
 mod loaded_model;
@@ -20,24 +21,27 @@ mod numbers;
 mod open;
 mod phrases;
 pub mod pipeline;
+mod pronunciations;
 mod reference;
 pub mod segments;
 pub mod silero;
 pub mod stepper;
-pub mod stream;
-pub mod transcript;
+pub(crate) mod stream;
+pub(crate) mod transcript;
 pub mod words;
 
 pub use alignment::{AlignedToken, AlignedWord, Alignment, TimeSpan};
 pub use builder::RecognizerBuilder;
 pub use detector::{DetectorFactory, SpeechDetector};
+pub use embedded::Embedded;
+pub use hotwords::HotwordOptions;
 pub use language::LanguageOptions;
 pub use open::Recognizer;
 pub use phrases::PhraseOptions;
 pub use pipeline::Pipeline;
 pub use reference::Reference;
 pub use stream::{Stream, StreamOptions, step_batch};
-pub use transcript::{Event, PhraseMatch, Segment, SlotValue, Word, final_text};
+pub use transcript::{Alternative, Event, PhraseMatch, Segment, SlotValue, Word, final_text};
 pub use words::{FrameClock, WordBuilder};
 
 #[cfg(test)]

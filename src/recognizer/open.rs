@@ -1,4 +1,4 @@
-//! From a model file to a recognizer.
+//! The recognizer and its constructors.
 
 use std::fmt;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::onnx::{self, Metadata, OnnxFile};
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
-use super::embedded;
+use super::embedded::Embedded;
 use super::load::{Loaded, Loader};
 use super::loaded_model::LoadedModel;
 use super::stream::{Stream, StreamOptions};
 use super::transcript::final_text;
 use super::words::FrameClock;
 
-/// A model that is ready to hear. Immutable, cheap to clone and to share between threads.
+/// A speech recognizer: a loaded model. Immutable, cheap to clone, shared between threads.
 #[derive(Clone)]
 pub struct Recognizer {
     model: LoadedModel,
@@ -37,10 +37,10 @@ impl fmt::Debug for Recognizer {
 }
 
 impl Recognizer {
-    /// A recognizer of an engine and what its model says about itself.
+    /// Creates a recognizer from an engine and the metadata of its model.
     ///
     /// # Errors
-    /// When the two do not fit: features, tokens, or impossible feature settings.
+    /// When their numbers of features or tokens differ, or a feature option is out of range.
     pub fn new(engine: Arc<dyn Engine>, metadata: Metadata) -> Result<Self> {
         Ok(Self { model: LoadedModel::new(engine, metadata)?, notes: Arc::new([]) })
     }
@@ -48,15 +48,15 @@ impl Recognizer {
     /// Opens a model file with the native engine.
     ///
     /// # Errors
-    /// When the file cannot be read, or is no model of ours; names file and place.
+    /// When the file cannot be read, or is not a model of hearken; the error names file and place.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, EngineKind::Native, &EngineOptions::default())
     }
 
-    /// Opens a model file with an engine of choice.
+    /// Opens a model file with the given engine.
     ///
     /// # Errors
-    /// As [`Recognizer::open`]; when the engine is not there.
+    /// As [`Recognizer::open`]; when the engine is not available.
     pub fn open_with(path: impl AsRef<Path>, kind: EngineKind, options: &EngineOptions) -> Result<Self> {
         let path = path.as_ref();
         let file = OnnxFile::read(path)?;
@@ -66,13 +66,12 @@ impl Recognizer {
         })
     }
 
-    /// Opens whatever carries a model: a file of hearken's, for any system that it was exported
-    /// for; a folder of sherpa-onnx; a foreign ONNX file with states, beside which `tokens.txt`
-    /// stands or whose tokens are given. Without `kind` hearken's own files run natively, all
-    /// others on what this build has for them.
+    /// Opens a model of any supported kind: a model file of hearken, a file that hearken exported, a folder of
+    /// sherpa-onnx, or a foreign ONNX file with states, whose tokens are in `tokens` or in `tokens.txt` next to it.
+    /// Without `kind`, models of hearken run on the native engine and others on onnxruntime or tract.
     ///
     /// # Errors
-    /// When it is none of these, or the engine cannot run it; names file and place.
+    /// When it is none of these, or the engine cannot run it; the error names file and place.
     pub fn open_any(
         path: impl AsRef<Path>,
         kind: Option<EngineKind>,
@@ -85,7 +84,7 @@ impl Recognizer {
         Ok(Self { notes: notes.into(), ..recognizer })
     }
 
-    /// A recognizer of a model file's bytes.
+    /// Opens a model file in memory.
     ///
     /// # Errors
     /// As [`Recognizer::open_with`].
@@ -98,27 +97,27 @@ impl Recognizer {
         Self::new(Arc::from(engine::load(kind, file, network, options)?), metadata)
     }
 
-    /// The recognizer of the model inside the program.
+    /// Opens an embedded model.
     ///
     /// # Errors
-    /// When there is none in this build, or the engine is not there.
-    pub fn embedded(kind: EngineKind, options: &EngineOptions) -> Result<Self> {
-        Self::from_bytes(embedded::digits()?, kind, options)
+    /// When the model or the engine is not in this build.
+    pub fn embedded(model: Embedded, kind: EngineKind, options: &EngineOptions) -> Result<Self> {
+        Self::from_bytes(model.model()?, kind, options)
     }
 
-    /// A new stream.
+    /// Creates a stream of a single segment.
     ///
     /// # Errors
-    /// When the feature settings are impossible, which [`Recognizer::new`] has ruled out.
+    /// When a feature option is out of range, which [`Recognizer::new`] has checked.
     pub fn stream(&self) -> Result<Stream> {
         Stream::new(&self.model, &StreamOptions::default())
     }
 
-    /// A new stream that ends segments by itself.
+    /// Creates a stream with options, such as endpoint rules.
     ///
     /// # Errors
-    /// When an endpoint rule is impossible, or the speech detector cannot be made or takes samples of
-    /// another rate.
+    /// When an endpoint rule is out of range, or the voice activity detector cannot be created or requires another
+    /// sample rate.
     pub fn stream_with(&self, options: &StreamOptions) -> Result<Stream> {
         if let Some(detector) = &options.detector {
             detector.check_rate(self.sample_rate())?;
@@ -126,7 +125,7 @@ impl Recognizer {
         Stream::new(&self.model, options)
     }
 
-    /// The text of a whole recording, full scale ±1, at [`Recognizer::sample_rate`].
+    /// Recognizes a whole recording: mono samples, full scale ±1, at [`Recognizer::sample_rate`]. Returns the text.
     ///
     /// # Errors
     /// As [`Stream::accept_waveform`].
@@ -137,60 +136,58 @@ impl Recognizer {
         Ok(final_text(&events))
     }
 
-    /// What runs the network.
+    /// The engine that runs the network.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.model.engine
     }
 
-    /// What the model says about itself.
+    /// The model's metadata: features, tokens, decoder options, origin.
     pub fn metadata(&self) -> &Metadata {
         &self.model.metadata
     }
 
-    /// The rate at which samples are taken, Hz.
+    /// The sample rate of the audio to be recognized, Hz.
     pub fn sample_rate(&self) -> u32 {
         self.metadata().features.sample_rate
     }
 
-    /// What its user should know of how it was opened: which engine stands in for another, what was
-    /// guessed.
+    /// Notes for the user on how the model was opened: the engine that is used as a fallback, guessed states.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// How output frames become seconds.
+    /// Conversion of output frames to seconds.
     pub fn clock(&self) -> FrameClock {
         self.model.clock
     }
 
-    /// The same network with another search.
+    /// Replaces metadata and decoders.
     pub(super) fn with_decoders(self, metadata: Metadata, decoders: DecoderFactory) -> Self {
         let model = LoadedModel { metadata: Arc::new(metadata), decoders, ..self.model };
         Self { model, ..self }
     }
 
-    /// With the meaning of what is said.
+    /// Adds phrases, so that final segments contain intents and slots.
     pub(super) fn with_phrase_graph(mut self, phrases: Arc<Phrases>) -> Self {
         self.model.phrases = Some(phrases);
         self
     }
 
     /// The same recognizer, which writes numbers in digits in `Final` events (`twenty five` as `25`), as English
-    /// says them; partial ones have the words as they are said. Phrases are written as their file says, whatever
-    /// is chosen here.
+    /// says them; partial results have the words as they are said. Phrases are written as in their file in any case.
     #[must_use]
     pub fn with_numbers(mut self, numbers: Numbers) -> Self {
         self.model.numbers = numbers;
         self
     }
 
-    /// With something more that its user should know.
+    /// Adds a note for the user.
     pub(super) fn with_note(mut self, note: Option<String>) -> Self {
         self.notes = self.notes.iter().cloned().chain(note).collect();
         self
     }
 
-    /// Whether it can write a word (in lower case): by its lexicon, else by its tokens.
+    /// Whether the recognizer can produce a word (in lower case), by its lexicon or else by its tokens.
     pub fn writes(&self, word: &str) -> bool {
         let words = self.model.decoders.words();
         if words.is_empty() { self.metadata().writes(word) } else { words.iter().any(|known| known == word) }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::open::Recognizer;
-use crate::decode::{
-    Beam, DecoderFactory, DecoderOptions, Lexicon, PhraseModel, TokenId, Vocabulary, WordId,
-};
-use crate::error::{Error, Result, Stage};
+use super::pronunciations::{guesses_note, label};
+use crate::decode::{Beam, DecoderFactory, DecoderOptions, Lexicon, PhraseModel, Vocabulary, WordId};
+use crate::error::Result;
 use crate::onnx::Metadata;
 use crate::text::phrases::Phrases;
 use crate::text::pronunciation::{ARPABET, Pronouncer, Source};
@@ -14,11 +13,11 @@ use crate::text::pronunciation::{ARPABET, Pronouncer, Source};
 /// How phrases compete with other speech.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PhraseOptions {
-    /// What each word of a phrase costs, nats.
+    /// The cost of each word of a phrase, nats.
     pub word_cost: f32,
-    /// What it costs to take a stretch of speech for something else than phrases, nats.
+    /// The cost of taking a stretch of speech for other speech than phrases, nats.
     pub other_speech_cost: f32,
-    /// What each phone of such speech costs, nats: more takes more for phrases.
+    /// The cost of each phone of other speech, nats: with a higher cost more is taken for phrases.
     pub other_phone_cost: f32,
     /// Added to the blank's log-probability before tokens compete, nats.
     pub blank_bias: f32,
@@ -62,19 +61,11 @@ impl Recognizer {
                 guessed.push(format!("`{word}` as {}", ways[0].phones_text()));
             }
             for way in ways {
-                let phones = way.phones.iter().map(|&phone| ARPABET[phone as usize - 1]);
-                let labels = phones.map(|phone| {
-                    let missing = || {
-                        let problem = format!("the model has no token for the phone `{phone}` of `{word}`");
-                        Error::new(Stage::Text, problem)
-                            .hint("phrases go with a model whose tokens are the phones of English")
-                    };
-                    tokens.id(phone).map(TokenId).ok_or_else(missing)
-                });
+                let labels = way.phones.iter().map(|&phone| label(ARPABET[phone as usize - 1], tokens));
                 pronunciations.push((labels.collect::<Result<Vec<_>>>()?, WordId(id)));
             }
         }
-        let note = (!guessed.is_empty()).then(|| format!("guessed pronunciations: {}", guessed.join(", ")));
+        let note = guesses_note(&guessed);
         let lexicon = Lexicon::of_words(phrases.words().to_vec(), pronunciations, tokens.len());
         let phrases = Arc::new(phrases);
         let model = PhraseModel::new(Arc::clone(&phrases), options.word_cost);

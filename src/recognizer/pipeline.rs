@@ -1,12 +1,12 @@
-//! A stream on threads: reading, features, network and decoding each on its own, joined by
-//! bounded channels. A stage waits when the next one is behind; all of them end when the audio
-//! does, at an error, or when nobody listens any more.
+//! A stream with a thread for each stage: reading, features, network and decoding, connected by bounded channels.
+//! A stage blocks while the next one is behind. All threads end at the end of the audio, at an error, or when the
+//! receiver is dropped.
 //!
 //! ```text
 //! Source ─[chunks]─► FrontEnd ─[frames]─► Stepper ─[log-probs]─► SegmentDecoder ─[events]─► caller
 //! ```
 //!
-//! Where an endpoint resets the network's state, what is heard decides what is computed next, and
+//! If endpoints reset the network's state, the output of the decoder affects the next call of the network, so
 //! Stepper and SegmentDecoder share a thread.
 
 use std::fmt;
@@ -26,31 +26,32 @@ use super::stepper::{Stepper, run_batch};
 use super::stream::{StreamOptions, stages};
 use super::transcript::Event;
 
-/// Messages that wait between two stages at the most.
-const CHANNEL: usize = 8;
-/// Milliseconds of audio in a message unless it is said otherwise.
+/// Maximum number of messages between two stages.
+const CHANNEL_CAPACITY: usize = 8;
+/// Default length of a chunk of audio, milliseconds.
 pub const DEFAULT_CHUNK_MS: u32 = 100;
 
-/// What goes from stage to stage.
+/// A message between two stages.
 enum Message {
+    /// Samples, features or log-probabilities.
     Data(Vec<f32>),
-    /// What the detector says of output frames, before their data.
+    /// The voice activity detector's decisions on output frames, sent before their data.
     Speech(Vec<bool>),
-    /// The audio is this long, seconds; data behind it is the closing silence.
+    /// The end of the audio, with its duration in seconds. Data after this belongs to the appended silence.
     Ending(f64),
 }
 
-type Outlet = Sender<Result<Message>>;
-type Inlet = Receiver<Result<Message>>;
+type MessageSender = Sender<Result<Message>>;
+type MessageReceiver = Receiver<Result<Message>>;
 
-/// A recording on its way through the recognizer; an iterator of what is heard. It ends after
-/// the last `Final`, or after an error. Dropping it stops the threads.
+/// A running recognition of a source, as an iterator of events. It ends after the last `Final` or an error.
+/// Dropping it stops the threads.
 pub struct Pipeline {
-    /// `None` once the end was seen.
+    /// `None` after the end.
     events: Option<Receiver<Result<Event>>>,
     reader: Option<JoinHandle<Problems>>,
     stages: Vec<JoinHandle<()>>,
-    /// The last event was sent.
+    /// Whether the last event was sent.
     complete: Arc<AtomicBool>,
 }
 
@@ -61,7 +62,7 @@ impl fmt::Debug for Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the threads; `chunk_samples` (at least 1) are read at a time.
+    /// Starts the threads; the source is read in chunks of `chunk_samples` (at least 1).
     ///
     /// # Errors
     /// When a thread cannot be started, or the source's rate is not the model's.
@@ -69,7 +70,7 @@ impl Pipeline {
         Self::start_with(recognizer, source, chunk_samples, &StreamOptions::default())
     }
 
-    /// As [`Pipeline::start`], with segments that end by themselves.
+    /// As [`Pipeline::start`], with options such as endpoint rules.
     ///
     /// # Errors
     /// As [`Pipeline::start`] and [`Recognizer::stream_with`].
@@ -87,16 +88,16 @@ impl Pipeline {
         let (front_end, stepper, segments) = stages(recognizer.model(), options)?;
         let complete = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&complete);
-        let (chunks_out, chunks_in) = bounded(CHANNEL);
-        let (frames_out, frames_in) = bounded(CHANNEL);
-        let (log_probs_out, log_probs_in) = bounded(CHANNEL);
-        let (events_out, events_in) = bounded(CHANNEL);
+        let (chunks_out, chunks_in) = bounded(CHANNEL_CAPACITY);
+        let (frames_out, frames_in) = bounded(CHANNEL_CAPACITY);
+        let (log_probs_out, log_probs_in) = bounded(CHANNEL_CAPACITY);
+        let (events_out, events_in) = bounded(CHANNEL_CAPACITY);
         let reader = spawn("hearken-audio", move || read(source, chunk_samples.max(1), &chunks_out))?;
         let mut stages =
             vec![spawn("hearken-features", move || features(front_end, &chunks_in, &frames_out))?];
         if segments.resets_state() {
-            let hear = move || hear(stepper, segments, &frames_in, &events_out, &done);
-            stages.push(spawn("hearken-network", hear)?);
+            let recognize = move || recognize(stepper, segments, &frames_in, &events_out, &done);
+            stages.push(spawn("hearken-network", recognize)?);
         } else {
             let decode = move || decode(segments, &log_probs_in, &events_out, &done);
             stages.push(spawn("hearken-network", move || network(stepper, &frames_in, &log_probs_out))?);
@@ -105,7 +106,7 @@ impl Pipeline {
         Ok(Self { events: Some(events_in), reader: Some(reader), stages, complete })
     }
 
-    /// Waits for the threads; gives what the source read past.
+    /// Stops the threads and waits for them; returns the damage that the source read past.
     pub fn join(mut self) -> Problems {
         self.stop()
     }
@@ -113,7 +114,7 @@ impl Pipeline {
     fn stop(&mut self) -> Problems {
         self.events = None;
         for stage in self.stages.drain(..) {
-            // A stage that panicked closed its channel, and the iterator has told so.
+            // If a stage panicked, its channel closed early, which the iterator has reported as an error.
             let _ = stage.join();
         }
         self.reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
@@ -132,7 +133,7 @@ impl Iterator for Pipeline {
             }
             Err(_) => {
                 self.events = None;
-                let lost = Error::new(Stage::Engine, "a stage of the recognizer stopped before its end");
+                let lost = Error::new(Stage::Engine, "a thread of the recognizer stopped unexpectedly");
                 (!self.complete.load(Ordering::Acquire)).then_some(Err(lost))
             }
         }
@@ -149,12 +150,12 @@ fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stati
     thread::Builder::new()
         .name(name.into())
         .spawn(work)
-        .map_err(|e| Error::new(Stage::Engine, format!("a thread could not be started: {e}")))
+        .map_err(|e| Error::new(Stage::Engine, format!("cannot start a thread: {e}")).caused_by(e))
 }
 
-// Each stage returns early when the next one is gone: a failed `send` says so.
+// Each stage returns early when `send` fails, which means that the next stage has ended.
 
-fn read(mut source: Box<dyn Source>, chunk_samples: usize, out: &Outlet) -> Problems {
+fn read(mut source: Box<dyn Source>, chunk_samples: usize, out: &MessageSender) -> Problems {
     loop {
         let mut chunk = Vec::with_capacity(chunk_samples.min(1 << 16));
         let more = match source.read(&mut chunk, chunk_samples) {
@@ -169,12 +170,12 @@ fn read(mut source: Box<dyn Source>, chunk_samples: usize, out: &Outlet) -> Prob
             return source.problems();
         }
     }
-    // The front end knows how much there was.
+    // The features stage replaces the duration.
     let _ = out.send(Ok(Message::Ending(0.0)));
     source.problems()
 }
 
-fn features(mut front_end: FrontEnd, chunks: &Inlet, out: &Outlet) {
+fn features(mut front_end: FrontEnd, chunks: &MessageReceiver, out: &MessageSender) {
     for message in chunks {
         let mut frames = Vec::new();
         let result = match message {
@@ -193,13 +194,13 @@ fn features(mut front_end: FrontEnd, chunks: &Inlet, out: &Outlet) {
         if !speech.is_empty() && out.send(Ok(Message::Speech(speech))).is_err() {
             return;
         }
-        if !pass_on(result, frames, out) {
+        if !send_data(result, frames, out) {
             return;
         }
     }
 }
 
-fn network(mut stepper: Stepper, frames: &Inlet, out: &Outlet) {
+fn network(mut stepper: Stepper, frames: &MessageReceiver, out: &MessageSender) {
     let mut ending = false;
     for message in frames {
         let mut log_probs = Vec::new();
@@ -220,13 +221,18 @@ fn network(mut stepper: Stepper, frames: &Inlet, out: &Outlet) {
             }
             Err(error) => Err(error),
         };
-        if !pass_on(result, log_probs, out) {
+        if !send_data(result, log_probs, out) {
             return;
         }
     }
 }
 
-fn decode(mut segments: SegmentDecoder, log_probs: &Inlet, out: &Sender<Result<Event>>, done: &AtomicBool) {
+fn decode(
+    mut segments: SegmentDecoder,
+    log_probs: &MessageReceiver,
+    out: &Sender<Result<Event>>,
+    done: &AtomicBool,
+) {
     let mut ending = false;
     let mut events = Vec::new();
     for message in log_probs {
@@ -236,23 +242,23 @@ fn decode(mut segments: SegmentDecoder, log_probs: &Inlet, out: &Sender<Result<E
                 Ok(())
             }
             Ok(other) => {
-                note(&mut segments, other, &mut ending);
+                handle_control(&mut segments, other, &mut ending);
                 Ok(())
             }
             Err(error) => Err(error),
         };
-        if !tell(result, &mut events, out) {
+        if !send_events(result, &mut events, out) {
             return;
         }
     }
     finish(segments, ending, out, done);
 }
 
-/// Network and decoder in one.
-fn hear(
+/// Network and decoder in one thread.
+fn recognize(
     mut stepper: Stepper,
     mut segments: SegmentDecoder,
-    frames: &Inlet,
+    frames: &MessageReceiver,
     out: &Sender<Result<Event>>,
     done: &AtomicBool,
 ) {
@@ -268,19 +274,19 @@ fn hear(
                 run(&mut stepper, &mut segments, &mut events)
             }
             Ok(other) => {
-                note(&mut segments, other, &mut ending);
+                handle_control(&mut segments, other, &mut ending);
                 Ok(())
             }
             Err(error) => Err(error),
         };
-        if !tell(result, &mut events, out) {
+        if !send_events(result, &mut events, out) {
             return;
         }
     }
     finish(segments, ending, out, done);
 }
 
-/// Runs the network as far as there are frames.
+/// Runs the network and the decoder on all waiting frames.
 fn run(stepper: &mut Stepper, segments: &mut SegmentDecoder, events: &mut Vec<Event>) -> Result<()> {
     let mut log_probs = Vec::new();
     while stepper.ready() > 0 {
@@ -291,8 +297,8 @@ fn run(stepper: &mut Stepper, segments: &mut SegmentDecoder, events: &mut Vec<Ev
     Ok(())
 }
 
-/// Tells the decoder what is no data.
-fn note(segments: &mut SegmentDecoder, message: Message, ending: &mut bool) {
+/// Applies a message other than data to the decoder.
+fn handle_control(segments: &mut SegmentDecoder, message: Message, ending: &mut bool) {
     match message {
         Message::Speech(speech) => segments.push_speech(&speech),
         Message::Ending(seconds) => {
@@ -303,11 +309,11 @@ fn note(segments: &mut SegmentDecoder, message: Message, ending: &mut bool) {
     }
 }
 
-/// Sends events, and an error behind them; whether the stage shall go on.
-fn tell(result: Result<()>, events: &mut Vec<Event>, out: &Sender<Result<Event>>) -> bool {
-    let heard = events.drain(..).all(|event| out.send(Ok(event)).is_ok());
+/// Sends events, then an error if there is one; returns whether the stage should continue.
+fn send_events(result: Result<()>, events: &mut Vec<Event>, out: &Sender<Result<Event>>) -> bool {
+    let sent = events.drain(..).all(|event| out.send(Ok(event)).is_ok());
     match result {
-        Ok(()) => heard,
+        Ok(()) => sent,
         Err(error) => {
             let _ = out.send(Err(error));
             false
@@ -315,7 +321,7 @@ fn tell(result: Result<()>, events: &mut Vec<Event>, out: &Sender<Result<Event>>
     }
 }
 
-/// The last event of all, when the audio came to its end.
+/// Sends the last event if the audio has ended.
 fn finish(mut segments: SegmentDecoder, ending: bool, out: &Sender<Result<Event>>, done: &AtomicBool) {
     if ending {
         done.store(true, Ordering::Release);
@@ -323,8 +329,8 @@ fn finish(mut segments: SegmentDecoder, ending: bool, out: &Sender<Result<Event>
     }
 }
 
-/// Sends what a stage has made, if anything; whether the stage shall go on.
-fn pass_on(result: Result<()>, data: Vec<f32>, out: &Outlet) -> bool {
+/// Sends a stage's output, if there is any, or its error; returns whether the stage should continue.
+fn send_data(result: Result<()>, data: Vec<f32>, out: &MessageSender) -> bool {
     match result {
         Ok(()) => data.is_empty() || out.send(Ok(Message::Data(data))).is_ok(),
         Err(error) => {

@@ -1,82 +1,95 @@
-//! The third stage of a stream: log-probabilities to events.
+//! Third stage of a stream: decodes log-probabilities, divides the stream into segments and creates events.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::decode::{Decoder, Endpoint, EndpointOptions, Endpointer, Onsets, Surroundings, Unit, UnitSpan};
+use crate::decode::{
+    Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, Surroundings, Unit, UnitSpan,
+};
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
 use super::meaning::matches;
 use super::numbers::in_digits;
 use super::stepper::Stepper;
-use super::transcript::{Event, Segment, Word};
+use super::transcript::{Alternative, Event, PhraseMatch, Segment, Word};
 use super::words::WordBuilder;
 
-/// Silence in which no word goes on, seconds: where a segment is cut because of its length with
-/// less than this behind its last word, that word belongs to the next segment.
+/// Silence after which a word is considered complete, seconds. If a segment is ended because of its length with less
+/// silence than this after its last word, that word is moved to the next segment.
 const WORD_GAP: f64 = 0.5;
 
-/// A network forgets only where there has been this much silence, seconds: in less, a word may be under
-/// way that it has not told of yet.
-const SILENCE_TO_FORGET: f64 = 0.5;
+/// Minimum silence before the network's state is reset, seconds: a shorter pause may contain the start of a word
+/// that the network has not emitted yet.
+const MIN_RESET_SILENCE: f64 = 0.5;
 
-/// How much of a segment stays open, seconds: words that began earlier are settled. They leave the search,
-/// so that a step costs the same however long the segment is, and partials, which show the open words
-/// only, stay short. A segment is looked at when it has twice as much.
+/// Length of the open part of a segment, seconds: words before it are settled when the part is twice as long.
+/// Settled words are removed from the search, so that the cost of a step does not grow with the length of the
+/// segment, and from partials.
 const OPEN_SECONDS: f64 = 20.0;
 
-/// What a network that forgets at an endpoint hears again, seconds, but no more than half of the
-/// silence: a word may have begun that it has not told of yet.
-const HEARD_AGAIN: f64 = 0.5;
+/// Maximum length of the audio that is replayed after a reset at an endpoint, seconds, but at most half of the
+/// silence: a word may have begun that the network has not emitted yet.
+const MAX_REPLAY: f64 = 0.5;
 
-/// Decodes one stream and tells what changes.
+/// The end of a segment.
+struct Ended<'a> {
+    /// The best units.
+    units: &'a [UnitSpan],
+    /// The units after them, which belong to the next segment.
+    behind: &'a [UnitSpan],
+    /// The best hypotheses, `units` first, if alternatives are requested.
+    hypotheses: Vec<Hypothesis>,
+}
+
+/// Decodes one stream and creates its events.
 pub struct SegmentDecoder {
     decoder: Box<dyn Decoder>,
     words: WordBuilder,
-    /// Where labels began; empty where words are not rejected.
+    /// Frames at which labels began; empty if words are not rejected.
     onsets: Onsets,
-    /// The words of the segments before, as far back as a word's company reaches.
+    /// Words of previous segments that are near enough to affect the rejection of words in this one.
     before: Vec<UnitSpan>,
-    /// V, log-probabilities of an output frame.
+    /// V, the number of log-probabilities per output frame.
     num_tokens: usize,
     endpointer: Option<Endpointer>,
-    /// The network's state is to be reset at a silent endpoint.
+    /// Whether the network's state is reset at an endpoint in silence.
     resets_state: bool,
-    /// Blanks behind other speech after which the network's state is to be reset; 0 for never.
-    pause_to_forget: u64,
-    /// Blanks since the last label.
+    /// Number of blank frames after out-of-vocabulary speech at which the network's state is reset; 0 for never.
+    reset_pause: u64,
+    /// Number of blank frames since the last label.
     blanks: u64,
-    /// What a detector said of the frames that are still to come.
+    /// The voice activity detector's decisions on the next frames.
     speech: VecDeque<bool>,
-    /// Where the current segment begins, seconds.
+    /// Start of the current segment, seconds.
     start: f64,
-    /// The words of the segment that no longer change.
+    /// Words of the segment that were removed from the search and no longer change.
     settled: Vec<Word>,
-    /// Where the words behind them begin, seconds, and the frame from which they are counted.
+    /// Start of the open part, seconds: the end of the settled words, or the start of the segment.
     open_start: f64,
+    /// First frame of the open part.
     open_frame: u64,
-    /// Partials are made.
+    /// Whether partials are created.
     partials: bool,
-    /// The stream's length, once it is known.
+    /// The stream's duration, once it has ended, seconds.
     duration: Option<f64>,
-    /// The decoder's revision at the last look.
-    seen: u64,
+    /// The decoder's revision at the last partial.
+    seen_revision: u64,
     /// The text of the last partial.
     text: String,
-    /// The words that may still be taken for other speech, as far as they were kept at the last look.
+    /// Words at the last partial that were not rejected, but may still be.
     open: Vec<Unit>,
-    /// What the words of a segment mean, where phrases are recognized.
+    /// The phrases to be recognized, if the vocabulary is a file of phrases.
     phrases: Option<Arc<Phrases>>,
     /// Which numbers are written in digits in finals.
     numbers: Numbers,
 }
 
 impl SegmentDecoder {
-    /// A stream that has heard nothing, and is one segment unless it is told otherwise.
-    /// `num_tokens` is V, log-probabilities of an output frame.
+    /// Creates the decoder of a new stream without endpoint rules. `num_tokens` is V, the number of log-probabilities
+    /// per output frame.
     pub fn new(decoder: Box<dyn Decoder>, words: WordBuilder, num_tokens: usize) -> Self {
-        let seen = decoder.revision();
+        let seen_revision = decoder.revision();
         Self {
             decoder,
             words,
@@ -85,7 +98,7 @@ impl SegmentDecoder {
             num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
-            pause_to_forget: 0,
+            reset_pause: 0,
             blanks: 0,
             speech: VecDeque::new(),
             start: 0.0,
@@ -94,7 +107,7 @@ impl SegmentDecoder {
             open_frame: 0,
             partials: true,
             duration: None,
-            seen,
+            seen_revision,
             text: String::new(),
             open: Vec::new(),
             phrases: None,
@@ -102,56 +115,58 @@ impl SegmentDecoder {
         }
     }
 
-    /// Ends segments by these rules; `resets_state` where they do not say it.
+    /// Ends segments by these rules; `resets_state` is used if they do not specify whether the state is reset.
     pub fn with_endpoints(mut self, options: &EndpointOptions, resets_state: bool) -> Self {
         self.endpointer = Some(Endpointer::new(options, self.words.clock().seconds(1)));
         self.resets_state = options.reset_state.unwrap_or(resets_state);
         self
     }
 
-    /// Has the network forget in a pause of this length behind other speech; 0 for never.
+    /// Resets the network's state in a pause of this length after out-of-vocabulary speech; 0 for never.
     pub fn with_reset_after_other_speech(mut self, ms: u32) -> Self {
         let frame_ms = 1000.0 * self.words.clock().seconds(1).max(1e-3);
-        self.pause_to_forget = (f64::from(ms) / frame_ms).round() as u64;
+        self.reset_pause = (f64::from(ms) / frame_ms).round() as u64;
         self
     }
 
-    /// Makes no partials.
+    /// Disables partials.
     pub fn without_partials(mut self) -> Self {
         self.partials = false;
         self
     }
 
-    /// With the meaning of a segment's words.
+    /// Adds phrases, so that final segments contain intents and slots.
     pub fn with_phrases(mut self, phrases: Option<Arc<Phrases>>) -> Self {
         self.phrases = phrases;
         self
     }
 
-    /// Writes numbers in digits in finals, unless phrases are recognized.
+    /// Writes numbers in digits in final segments, unless phrases are recognized.
     pub fn with_numbers(mut self, numbers: Numbers) -> Self {
         self.numbers = numbers;
         self
     }
 
-    /// Whether [`SegmentDecoder::push`] may ask for the network to forget.
+    /// Whether [`SegmentDecoder::push`] may request a reset of the network's state.
     pub fn resets_state(&self) -> bool {
-        self.resets_state || self.pause_to_forget > 0
+        self.resets_state || self.reset_pause > 0
     }
 
-    /// Takes what a detector says of the next output frames.
+    /// Accepts a voice activity detector's decisions on the next output frames.
     pub fn push_speech(&mut self, speech: &[bool]) {
         if self.endpointer.is_some() {
             self.speech.extend(speech);
         }
     }
 
-    /// Takes `[U, V]` log-probabilities and appends what they change: a `Final` where a segment
-    /// ends, a `Partial` when the text is another than before. Says whether the network shall
-    /// forget what it heard: then nothing that it heard further on may be pushed, and the frames
-    /// that are given (the last ones) are to be heard again, without being pushed again.
+    /// Accepts log-probabilities `[U, V]` and appends events: a `Final` at the end of a segment, a `Partial` when
+    /// the text has changed.
+    ///
+    /// Returns a number of frames if the network's state must be reset. Then log-probabilities that were computed
+    /// from the old state and not pushed yet must be discarded, and that many of the last frames must be run through
+    /// the network again, without pushing their output again.
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
-        let mut forget = None;
+        let mut reset = None;
         let rejects = self.words.rejection().is_some();
         for frame in log_probs.chunks_exact(self.num_tokens) {
             self.decoder.push(frame);
@@ -159,13 +174,13 @@ impl SegmentDecoder {
                 self.onsets.push(self.decoder.likeliest());
             }
             self.blanks = if self.decoder.likeliest().is_none() { self.blanks + 1 } else { 0 };
-            if self.blanks == self.pause_to_forget && self.blanks > 0 && self.decoder.follows_other_speech() {
-                // Nothing was said in the pause; what begins at its end is taken whole.
-                forget = Some(self.blanks as usize);
+            if self.blanks == self.reset_pause && self.blanks > 0 && self.decoder.follows_other_speech() {
+                // The whole pause is replayed, so that a word that begins at its end is complete.
+                reset = Some(self.blanks as usize);
             }
             if let Some(endpoint) = self.endpoint() {
                 if self.resets_state && endpoint != Endpoint::TooLong && self.has_been_silent() {
-                    forget = Some(self.frames_to_hear_again());
+                    reset = Some(self.replay_frames());
                 }
                 events.extend(self.cut(endpoint));
             }
@@ -176,23 +191,24 @@ impl SegmentDecoder {
         if self.partials {
             events.extend(self.partial());
         }
-        forget
+        reset
     }
 
-    /// Says how long the stream is, seconds: what is pushed from now on is its closing silence,
-    /// and no time lies behind the end.
+    /// Sets the stream's duration in seconds: frames pushed from now on belong to the appended silence, and no time is
+    /// later than the duration.
     pub fn set_duration(&mut self, seconds: f64) {
         self.duration = Some(seconds);
     }
 
-    /// Ends the segment here; the stream goes on with a new one.
+    /// Ends the segment; the stream continues with a new one.
     pub fn end_segment(&mut self) -> Event {
+        let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment();
-        let end = self.duration.unwrap_or_else(|| self.heard());
-        self.close(&units, &[], self.decoder.num_frames(), end)
+        let end = self.duration.unwrap_or_else(|| self.elapsed());
+        self.close(Ended { units: &units, behind: &[], hypotheses }, self.decoder.num_frames(), end)
     }
 
-    /// Begins a new stream.
+    /// Resets the state for a new stream.
     pub fn reset(&mut self) {
         self.decoder.reset();
         if let Some(endpointer) = &mut self.endpointer {
@@ -202,7 +218,7 @@ impl SegmentDecoder {
         self.blanks = 0;
         self.onsets.reset();
         self.before.clear();
-        self.seen = self.decoder.revision();
+        self.seen_revision = self.decoder.revision();
         self.text.clear();
         self.open.clear();
         self.start = 0.0;
@@ -212,8 +228,8 @@ impl SegmentDecoder {
         self.duration = None;
     }
 
-    /// Seconds heard so far.
-    fn heard(&self) -> f64 {
+    /// Seconds decoded so far.
+    fn elapsed(&self) -> f64 {
         self.words.clock().seconds(self.decoder.num_frames())
     }
 
@@ -221,7 +237,7 @@ impl SegmentDecoder {
         (OPEN_SECONDS / self.words.clock().seconds(1).max(1e-3)).ceil() as u64
     }
 
-    /// Takes the words out of the search that began before the open part of the segment.
+    /// Removes the words that began before the open part of the segment from the search.
     fn settle(&mut self) {
         let first = self.decoder.num_frames() - self.open_frames();
         self.open_frame = first;
@@ -230,70 +246,75 @@ impl SegmentDecoder {
         let units = self.decoder.end_segment_before(best[at].start);
         let words = self.words.words(&units, self.open_start, self.duration, self.around(&best[at..]));
         self.open_start = words.last().map_or(self.open_start, |word| word.end);
-        // The next partial shows what stands behind them, and is none if that was shown already.
+        // The next partial has only the words after them, and is suppressed if its text is not new.
         if let Some(behind) = self.text.strip_prefix(&join(&words)) {
             self.text = behind.trim_start().to_string();
         }
         self.settled.extend(words);
-        self.remember(&units, &best[at..]);
+        self.keep_context(&units, &best[at..]);
     }
 
-    /// Asks the rules about the frame that was pushed last.
+    /// Applies the endpoint rules to the last frame.
     fn endpoint(&mut self) -> Option<Endpoint> {
         let endpointer = self.endpointer.as_mut()?;
         let speech = self.speech.pop_front().unwrap_or(false);
         let endpoint = endpointer.push(self.decoder.likeliest().is_none(), speech)?;
-        // The closing silence is ours, and its end is an endpoint anyway.
-        let closing = self.duration.is_some_and(|duration| self.heard() > duration);
+        // No endpoint within the appended silence: the segment ends with the stream anyway.
+        let closing = self.duration.is_some_and(|duration| self.elapsed() > duration);
         (!closing).then_some(endpoint)
     }
 
     fn has_been_silent(&self) -> bool {
         let silence = self.endpointer.as_ref().map_or(0, Endpointer::trailing_silence);
-        self.words.clock().seconds(silence) >= SILENCE_TO_FORGET
+        self.words.clock().seconds(silence) >= MIN_RESET_SILENCE
     }
 
-    fn frames_to_hear_again(&self) -> usize {
+    fn replay_frames(&self) -> usize {
         let silence = self.endpointer.as_ref().map_or(0, Endpointer::trailing_silence);
-        let most = HEARD_AGAIN / self.words.clock().seconds(1);
-        // The smaller of the two is some dozen.
-        (silence / 2).min(most as u64) as usize
+        let max = MAX_REPLAY / self.words.clock().seconds(1);
+        // The cast is safe: `max` is some dozen frames.
+        (silence / 2).min(max as u64) as usize
     }
 
-    /// Ends the segment by a rule. At the longest segment, which may be in the midst of speech, only what no
-    /// longer changes is given; where that is nothing, the segment goes on.
+    /// Ends the segment at an endpoint. If the reason is the maximum length, which may be reached during speech,
+    /// only the words that no longer change are returned; if there are none, the segment continues.
     fn cut(&mut self, endpoint: Endpoint) -> Option<Event> {
         if endpoint != Endpoint::TooLong {
+            let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment();
-            return Some(self.close_here(&units));
+            return Some(self.close_here(&units, hypotheses));
         }
         let best = self.decoder.best();
         let unfinished = self.unfinished_word(&best).map(|at| best[at].start);
         let open = self.decoder.open_since();
         let Some(first) = unfinished.into_iter().chain(open).min() else {
-            // What is under way goes on.
+            // The search keeps its state, since a word may have begun.
+            let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment_before(u64::MAX);
-            return Some(self.close_here(&units));
+            let hypotheses = settled(&units, &hypotheses);
+            return Some(self.close_here(&units, hypotheses));
         };
         let endpointer = self.endpointer.as_mut()?;
         if first <= endpointer.first_frame() {
             return None;
         }
         endpointer.begin_segment_with_label(first);
+        let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment_before(first);
-        // The segment ends where the first word that is kept begins, as far as that is known.
+        let hypotheses = settled(&units, &hypotheses);
+        // The segment ends at the start of the first word that is moved to the next one.
         let behind = &best[units.len()..];
         let given = self.words.words(&units, self.open_start, self.duration, self.around(behind));
         let floor = given.last().map_or(self.open_start, |word| word.end);
         let kept = self.words.words(behind, floor, self.duration, self.around(&[]));
         let end = kept.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
-        let closed = self.close(&units, behind, first, end);
-        // The words that are kept are news to the new segment.
-        self.seen = self.seen.wrapping_sub(1);
+        let closed = self.close(Ended { units: &units, behind, hypotheses }, first, end);
+        // The new segment needs a partial with these words although the decoder does not change.
+        self.seen_revision = self.seen_revision.wrapping_sub(1);
         Some(closed)
     }
 
-    /// The first label of the last word, if that may go on and the segment began before it.
+    /// Index of the first label of the last word, if that may be incomplete and the segment began before it.
     fn unfinished_word(&self, units: &[UnitSpan]) -> Option<usize> {
         let endpointer = self.endpointer.as_ref()?;
         if self.words.clock().seconds(endpointer.trailing_silence()) >= WORD_GAP {
@@ -302,20 +323,42 @@ impl SegmentDecoder {
         self.words.last_word(units).filter(|&at| at > 0 || units[at].start > endpointer.first_frame())
     }
 
-    /// Gives `units` for good; the next segment begins with the next frame.
-    fn close_here(&mut self, units: &[UnitSpan]) -> Event {
+    /// Creates the final segment of `units`; the next one begins with the next frame.
+    fn close_here(&mut self, units: &[UnitSpan], hypotheses: Vec<Hypothesis>) -> Event {
         if let Some(endpointer) = &mut self.endpointer {
             endpointer.begin_segment();
         }
-        self.close(units, &[], self.decoder.num_frames(), self.heard())
+        let ended = Ended { units, behind: &[], hypotheses };
+        self.close(ended, self.decoder.num_frames(), self.elapsed())
     }
 
-    /// Gives `units` for good, in a segment that ends at `end` seconds; those behind stay for the next one,
-    /// which has the frames from `first` on.
-    fn close(&mut self, units: &[UnitSpan], behind: &[UnitSpan], first: u64, end: f64) -> Event {
+    /// Creates the final segment, which ends at `end` seconds; the next one begins with the frame `first`.
+    fn close(&mut self, ended: Ended, first: u64, end: f64) -> Event {
+        let Ended { units, behind, hypotheses } = ended;
+        let settled = std::mem::take(&mut self.settled);
+        let (text, words, phrases) = self.text_of(&settled, units, behind);
+        let alternatives = self.alternatives(&settled, &hypotheses, behind);
+        let end = end.max(self.start);
+        let segment = Segment { text, start: self.start, end, words, phrases, alternatives };
+        self.seen_revision = self.decoder.revision();
+        self.text.clear();
+        self.open.clear();
+        self.start = segment.end;
+        self.open_start = segment.end;
+        self.open_frame = first;
+        self.keep_context(units, behind);
+        Event::Final(segment)
+    }
+
+    /// The text of a segment, its words and its phrases: the words that were settled before, then `units`.
+    fn text_of(
+        &self,
+        settled: &[Word],
+        units: &[UnitSpan],
+        behind: &[UnitSpan],
+    ) -> (String, Vec<Word>, Vec<PhraseMatch>) {
         let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
-        let mut words = std::mem::take(&mut self.settled);
-        words.extend(open);
+        let mut words = [settled, &open].concat();
         if self.phrases.is_none() {
             words = in_digits(words, self.numbers);
         }
@@ -324,19 +367,32 @@ impl SegmentDecoder {
             true => join(&words),
             false => phrases.iter().map(|phrase| phrase.text.as_str()).collect::<Vec<_>>().join(" "),
         };
-        let segment = Segment { text, start: self.start, end: end.max(self.start), words, phrases };
-        self.seen = self.decoder.revision();
-        self.text.clear();
-        self.open.clear();
-        self.start = segment.end;
-        self.open_start = segment.end;
-        self.open_frame = first;
-        self.remember(units, behind);
-        Event::Final(segment)
+        (text, words, phrases)
     }
 
-    /// Keeps what the words behind these are judged by.
-    fn remember(&mut self, units: &[UnitSpan], behind: &[UnitSpan]) {
+    /// The texts of the best hypotheses, each once, with their probabilities among all of them.
+    fn alternatives(
+        &self,
+        settled: &[Word],
+        hypotheses: &[Hypothesis],
+        behind: &[UnitSpan],
+    ) -> Vec<Alternative> {
+        let sum: f32 = hypotheses.iter().map(|hypothesis| hypothesis.score.exp()).sum();
+        let mut alternatives: Vec<Alternative> = Vec::new();
+        for Hypothesis { score, units } in hypotheses {
+            let (text, words, _) = self.text_of(settled, units, behind);
+            let confidence = score.exp() / sum;
+            // Words that are rejected make no difference.
+            match alternatives.iter_mut().find(|known| known.text == text) {
+                Some(known) => known.confidence += confidence,
+                None => alternatives.push(Alternative { text, confidence, score: *score, words }),
+            }
+        }
+        alternatives
+    }
+
+    /// Keeps the context by which later words may be rejected: these units and the onsets of labels near the end.
+    fn keep_context(&mut self, units: &[UnitSpan], behind: &[UnitSpan]) {
         let Some(rejection) = self.words.rejection() else { return };
         let kept = rejection.are_company(units, self.around(behind));
         self.before.extend(units.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| *word));
@@ -353,10 +409,10 @@ impl SegmentDecoder {
     fn partial(&mut self) -> Option<Event> {
         let revision = self.decoder.revision();
         let open = self.open_words();
-        if revision == self.seen && open == self.open {
+        if revision == self.seen_revision && open == self.open {
             return None;
         }
-        self.seen = revision;
+        self.seen_revision = revision;
         self.open = open;
         let segment = self.partial_segment();
         if segment.text == self.text {
@@ -366,7 +422,7 @@ impl SegmentDecoder {
         Some(Event::Partial(segment))
     }
 
-    /// The words that are kept so far of those whose neighborhood is not heard yet.
+    /// Words not rejected so far, but which may still be rejected by what follows them.
     fn open_words(&self) -> Vec<Unit> {
         let Some(rejection) = self.words.rejection() else { return Vec::new() };
         let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
@@ -376,17 +432,24 @@ impl SegmentDecoder {
         words.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word.unit).collect()
     }
 
-    /// The open words of the segment.
+    /// The segment of a partial, with the open words.
     fn partial_segment(&self) -> Segment {
-        let end = self.duration.map_or(self.heard(), |duration| duration.min(self.heard()));
+        let end = self.duration.map_or(self.elapsed(), |duration| duration.min(self.elapsed()));
         let (best, start) = (self.decoder.best(), self.open_start);
         let words = self.words.words(&best, start, self.duration, self.around(&[]));
-        Segment { text: join(&words), start, end: end.max(start), words, phrases: Vec::new() }
+        Segment {
+            text: join(&words),
+            start,
+            end: end.max(start),
+            words,
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 }
 
-/// Takes what one call of the network gave for `steps` steps. Where the network shall forget, it
-/// does, and the frames behind that point, and a few before it, wait to be heard anew.
+/// Decodes the log-probabilities of one call of the network of `steps` steps. If the decoder requests a reset, the
+/// network's state is reset, and the frames after that point and a few before it are queued again.
 pub fn decode_steps(
     stepper: &mut Stepper,
     segments: &mut SegmentDecoder,
@@ -400,13 +463,19 @@ pub fn decode_steps(
     }
     let size = (log_probs.len() / steps).max(1);
     let frames = (size / segments.num_tokens).max(1);
-    let known = stepper.take_known(steps);
-    for (step, log_probs) in log_probs.chunks(size).enumerate().skip(known) {
-        if let Some(again) = segments.push(log_probs, events) {
-            stepper.forget(steps.saturating_sub(step + 1), again / frames);
+    let replayed = stepper.take_replayed(steps);
+    for (step, log_probs) in log_probs.chunks(size).enumerate().skip(replayed) {
+        if let Some(replay) = segments.push(log_probs, events) {
+            stepper.reset_and_replay(steps.saturating_sub(step + 1), replay / frames);
             return;
         }
     }
+}
+
+/// The hypotheses of units that all of the paths of a search agree on.
+fn settled(units: &[UnitSpan], hypotheses: &[Hypothesis]) -> Vec<Hypothesis> {
+    let only = || Hypothesis { score: 0.0, units: units.to_vec() };
+    hypotheses.first().map(|_| only()).into_iter().collect()
 }
 
 fn join(words: &[Word]) -> String {

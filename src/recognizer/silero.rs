@@ -1,6 +1,5 @@
-//! Silero's voice activity detectors (the graphs of the `silero-vad` package, versions 4 to 6) as
-//! speech detectors: 32 ms of samples and, from version 5 on, the 4 ms before them go in with the
-//! state, a probability comes out.
+//! Silero's voice activity detectors (the graphs of the Python package `silero-vad`, versions 4 to 6). Inputs are
+//! 32 ms of samples, from version 5 on with the 4 ms before them, and the state; the output is a probability.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,27 +11,29 @@ use crate::onnx::{OnnxFile, StatePort};
 
 use super::detector::{DetectorFactory, SpeechDetector};
 
-/// Samples of a window at 16 kHz.
+/// Number of samples per window at 16 kHz.
 pub const WINDOW: usize = 512;
-/// Samples before the window that the newer graphs hear again.
+/// Number of samples before the window that newer versions take as context.
 const CONTEXT: usize = 64;
-/// The only rate that is fed, Hz.
+/// The sample rate, Hz; the graphs' 8 kHz mode is not used.
 const RATE: i64 = 16_000;
 
-/// What is shared by all streams.
+/// The graph, shared by all streams.
 struct Model {
     graph: Box<dyn Graph>,
+    /// Name of the input of samples.
     x: String,
-    /// The input for the rate, if there is one, and its axes.
+    /// Name and number of axes of the input for the sample rate, if there is one.
     rate: Option<(String, usize)>,
-    /// And the place of each one's output.
+    /// The states, with the index of each one's output.
     states: Vec<(StatePort, usize)>,
-    /// Which output is the probability.
+    /// Index of the output of the probability.
     probability: usize,
+    /// Number of samples before the window that are passed as context.
     context: usize,
 }
 
-/// Whether a file is one of Silero's detectors: samples in, one number out, a state of 64 or 128.
+/// Whether a file is one of Silero's detectors, by its input of samples and states of width 64 or 128.
 pub fn is_silero(file: &OnnxFile, interface: &Interface) -> bool {
     let x = interface.inputs.first();
     let samples = x.is_some_and(|x| x.r#type == "float32" && x.shape.len() == 2 && x.name == "input");
@@ -41,10 +42,10 @@ pub fn is_silero(file: &OnnxFile, interface: &Interface) -> bool {
     samples && !states.is_empty() && widths && file.value("subsampling").is_none()
 }
 
-/// A factory of detectors of a file of Silero's.
+/// Opens a file of Silero's as a factory of detectors.
 ///
 /// # Errors
-/// When the file cannot be read or is another one, or the engine is not there.
+/// When the file cannot be read or is not one of Silero's, or the engine is not available.
 pub fn open(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<DetectorFactory> {
     let model =
         OnnxFile::read(path).and_then(|file| load(&file, kind, options)).map_err(|e| match e.stage() {
@@ -55,7 +56,7 @@ pub fn open(path: &Path, kind: EngineKind, options: &EngineOptions) -> Result<De
     Ok(DetectorFactory::new(move || Ok(Box::new(Silero::new(Arc::clone(&model))))).at_rate(RATE as u32))
 }
 
-/// One detector of such a file.
+/// Creates one detector from a file of Silero's.
 ///
 /// # Errors
 /// As [`open`].
@@ -70,9 +71,9 @@ pub fn detector(
 fn load(file: &OnnxFile, kind: EngineKind, options: &EngineOptions) -> Result<Model> {
     let interface = file.interface(&options.states)?;
     if !is_silero(file, &interface) {
-        let problem = "expected a voice activity detector of Silero's, found another graph";
+        let problem = "expected a voice activity detector of Silero, found another graph";
         return Err(Error::new(Stage::Model, problem)
-            .hint("`hearken inspect` shows what it is; the files are in the Python package silero-vad"));
+            .hint("`hearken inspect` describes the file; Silero's are in the Python package silero-vad"));
     }
     let place = |name: &String| interface.outputs.iter().position(|o| o.name == *name);
     let mut states = Vec::new();
@@ -84,23 +85,24 @@ fn load(file: &OnnxFile, kind: EngineKind, options: &EngineOptions) -> Result<Mo
     let probability = interface.outputs.iter().position(|o| !is_state(&o.name));
     let rate = interface.inputs.iter().find(|i| i.name == "sr").map(|i| (i.name.clone(), i.shape.len()));
     let x = &interface.inputs[0];
-    // Versions up to 4 carry h and c of 64; later ones hear a few samples again.
+    // Versions up to 4 have states h and c of width 64 and take no context.
     let context = if interface.states.iter().any(|s| s.shape.ends_with(&[64])) { 0 } else { CONTEXT };
     Ok(Model {
         graph: graph::open(kind, file, options)?,
         x: x.name.clone(),
         rate,
         states,
-        probability: probability.ok_or_else(|| Error::new(Stage::Model, "the graph gives no probability"))?,
+        probability: probability
+            .ok_or_else(|| Error::new(Stage::Model, "expected an output of a probability, found none"))?,
         context,
     })
 }
 
-/// One stream's detector.
+/// The detector of one stream.
 struct Silero {
     model: Arc<Model>,
     states: Vec<StateTensor>,
-    /// The samples heard again, then the window.
+    /// The context, then the window.
     samples: Vec<f32>,
 }
 
@@ -119,8 +121,8 @@ impl SpeechDetector for Silero {
 
     fn speech(&mut self, window: &[f32]) -> Result<f32> {
         let model = &self.model;
-        let heard = self.samples.len();
-        self.samples.drain(..heard - model.context);
+        let length = self.samples.len();
+        self.samples.drain(..length - model.context);
         self.samples.extend_from_slice(window);
         let data = TensorData::F32(self.samples.clone());
         let x = StateTensor { shape: vec![1, self.samples.len()], data };
@@ -135,14 +137,14 @@ impl SpeechDetector for Silero {
                 Some(next) if next.shape == port.shape => *state = next.clone(),
                 _ => {
                     return Err(
-                        Error::new(Stage::Engine, "the state changes its shape").at(port.input.clone())
+                        Error::new(Stage::Engine, "the shape of the state changed").at(port.input.clone())
                     );
                 }
             }
         }
         match outputs.get(model.probability).map(|t| &t.data) {
             Some(TensorData::F32(values)) if values.len() == 1 => Ok(values[0]),
-            _ => Err(Error::new(Stage::Engine, "expected one probability of a window")),
+            _ => Err(Error::new(Stage::Engine, "expected one float32 value, the probability of the window")),
         }
     }
 

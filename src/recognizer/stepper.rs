@@ -1,4 +1,4 @@
-//! The second stage of a stream: feature frames to log-probabilities, state carried.
+//! Second stage of a stream: runs the network on feature frames, carrying its state.
 
 use std::sync::Arc;
 
@@ -6,91 +6,88 @@ use crate::engine::{Engine, SharedScratch, State};
 use crate::error::Result;
 use crate::onnx::Metadata;
 
-/// Frames that go through the network in one call at the most: some ten seconds. It bounds the
-/// memory of a call, however much is pushed at once.
+/// Maximum number of frames per call of the network, about ten seconds. It bounds the memory of a call.
 const MAX_FRAMES: usize = 1024;
 
-/// Steps before the last call that can be heard again.
-const MAX_AGAIN: usize = 64;
+/// Maximum number of steps before the last call that are kept for replay after a reset.
+const MAX_REPLAY: usize = 64;
 
-/// What one stream has before the network: frames that wait, and the state.
+/// The waiting frames and the network's state of one stream.
 pub struct Stepper {
     engine: Arc<dyn Engine>,
     state: State,
-    /// `[T, F]`.
+    /// Frames not yet processed, `[T, F]`.
     waiting: Vec<f32>,
-    /// The features of digital silence: the logarithm of the energy floor.
+    /// Feature value of digital silence, the logarithm of the energy floor.
     silence: f32,
-    /// The last frames that were moved on by, for [`Stepper::forget`]; kept on request.
-    heard: Option<Vec<f32>>,
-    /// Steps that are run a second time, and need not be decoded.
-    known: usize,
+    /// The last processed frames, for [`Stepper::reset_and_replay`]; `None` if not needed.
+    history: Option<Vec<f32>>,
+    /// Number of queued steps that are run a second time, whose output must not be decoded again.
+    replayed: usize,
 }
 
 impl Stepper {
-    /// A stream that has heard nothing.
+    /// Creates the state of a new stream.
     pub fn new(engine: Arc<dyn Engine>, metadata: &Metadata) -> Self {
         let state = engine.zero_state();
         let silence = metadata.features.energy_floor.ln();
-        Self { engine, state, waiting: Vec::new(), silence, heard: None, known: 0 }
+        Self { engine, state, waiting: Vec::new(), silence, history: None, replayed: 0 }
     }
 
-    /// Keeps what [`Stepper::forget`] needs.
-    pub fn remembering(mut self, on: bool) -> Self {
-        self.heard = on.then(Vec::new);
+    /// Sets whether processed frames are kept, which [`Stepper::reset_and_replay`] needs.
+    pub fn with_replay(mut self, on: bool) -> Self {
+        self.history = on.then(Vec::new);
         self
     }
 
-    /// Forgets all that the network has heard up to `steps` before the end of the last call: the
-    /// state is a new stream's, and the frames of those steps wait to be heard again. So do those
-    /// of the `again` steps in front of them, of which what is heard is known already.
-    pub fn forget(&mut self, steps: usize, again: usize) {
+    /// Resets the network's state to that of a new stream and queues the frames of the last `steps` steps again,
+    /// preceded by those of the `replay` steps before them, whose output has been decoded already.
+    pub fn reset_and_replay(&mut self, steps: usize, replay: usize) {
         self.clear_state();
         let spec = self.engine.spec();
         let size = spec.shift * spec.num_features;
-        if let Some(heard) = &mut self.heard {
-            let there = (heard.len() / size.max(1)).saturating_sub(steps);
-            self.known = again.min(there);
-            let from = heard.len().saturating_sub((steps + self.known) * size);
-            self.waiting.splice(..0, heard.drain(from..));
+        if let Some(history) = &mut self.history {
+            let available = (history.len() / size.max(1)).saturating_sub(steps);
+            self.replayed = replay.min(available);
+            let from = history.len().saturating_sub((steps + self.replayed) * size);
+            self.waiting.splice(..0, history.drain(from..));
         }
     }
 
-    /// Of the next `steps` steps, how many are known already.
-    pub(super) fn take_known(&mut self, steps: usize) -> usize {
-        let known = self.known.min(steps);
-        self.known -= known;
-        known
+    /// The number of the next `steps` steps that were decoded already; they are removed from the count.
+    pub(super) fn take_replayed(&mut self, steps: usize) -> usize {
+        let replayed = self.replayed.min(steps);
+        self.replayed -= replayed;
+        replayed
     }
 
-    /// Where the front end puts its frames.
+    /// The queue of frames `[T, F]`, to which the front end appends.
     pub fn frames_mut(&mut self) -> &mut Vec<f32> {
         &mut self.waiting
     }
 
-    /// What is carried from step to step.
+    /// The network's state.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// V, values of an output frame.
+    /// V, the number of log-probabilities per output frame.
     pub fn num_tokens(&self) -> usize {
         self.engine.spec().num_tokens
     }
 
-    /// Steps that could be run now.
+    /// Number of steps that can be run with the waiting frames.
     pub fn ready(&self) -> usize {
         let spec = self.engine.spec();
         let frames = self.waiting.len() / spec.num_features.max(1);
         if frames < spec.window { 0 } else { (frames - spec.window) / spec.shift.max(1) + 1 }
     }
 
-    /// No more frames will come: fills up the last window with digital silence, so that every
-    /// frame is heard.
+    /// Pads the last window with digital silence at the end of the stream, so that every frame is processed.
     pub fn finish(&mut self) {
         let spec = self.engine.spec();
         let frames = self.waiting.len() / spec.num_features.max(1);
-        // Frames that were seen as look-ahead only are still to be heard as themselves.
+        // Frames used only as future context so far need steps of their own.
         let steps = frames.div_ceil(spec.shift.max(1));
         if steps > 0 {
             let wanted = spec.window + (steps - 1) * spec.shift;
@@ -98,7 +95,7 @@ impl Stepper {
         }
     }
 
-    /// Runs what is ready of this stream alone and appends `[U, V]` to `log_probs`.
+    /// Runs all ready steps of this stream alone and appends `[U, V]` log-probabilities to `log_probs`.
     ///
     /// # Errors
     /// When the engine fails.
@@ -109,12 +106,12 @@ impl Stepper {
         Ok(())
     }
 
-    /// Lends the room that calls compute in, or takes it back.
+    /// Swaps the scratch buffers of the state with shared ones, before and after a call.
     pub fn swap_scratch(&mut self, scratch: &mut SharedScratch) {
         scratch.swap(&mut self.state);
     }
 
-    /// A new stream's state, in which the room stays that calls compute in.
+    /// Resets the state, but keeps its scratch buffers.
     fn clear_state(&mut self) {
         let mut scratch = SharedScratch::default();
         scratch.swap(&mut self.state);
@@ -122,19 +119,19 @@ impl Stepper {
         scratch.swap(&mut self.state);
     }
 
-    /// Begins a new stream.
+    /// Resets the state for a new stream.
     pub fn reset(&mut self) {
         self.clear_state();
         self.waiting.clear();
-        self.known = 0;
-        if let Some(heard) = &mut self.heard {
-            heard.clear();
+        self.replayed = 0;
+        if let Some(history) = &mut self.history {
+            history.clear();
         }
     }
 }
 
-/// One call of the engine for all steppers, each of which must be ready: as many steps as the
-/// least ready one has. Appends to `log_probs[n]`; gives the number of steps.
+/// Runs one call of the engine for all streams, each of which must have ready steps: as many steps as all of them
+/// have. Appends `[U, V]` log-probabilities to `log_probs[n]`; returns the number of steps.
 ///
 /// # Errors
 /// When the engine fails.
@@ -158,10 +155,10 @@ pub fn run_batch(steppers: &mut [&mut Stepper], log_probs: &mut [&mut Vec<f32>])
     let used = steps * spec.shift * spec.num_features;
     for stepper in steppers {
         let used = stepper.waiting.drain(..used.min(stepper.waiting.len()));
-        if let Some(heard) = &mut stepper.heard {
-            let kept = MAX_AGAIN * spec.shift * spec.num_features;
-            heard.drain(..heard.len().saturating_sub(kept));
-            heard.extend(used);
+        if let Some(history) = &mut stepper.history {
+            let kept = MAX_REPLAY * spec.shift * spec.num_features;
+            history.drain(..history.len().saturating_sub(kept));
+            history.extend(used);
         }
     }
     Ok(steps)

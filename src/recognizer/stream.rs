@@ -1,4 +1,4 @@
-//! One speaker's stream: samples in, events out.
+//! A stream: samples in, events out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,57 +16,58 @@ use super::stepper::{Stepper, run_batch};
 use super::transcript::Event;
 use super::words::WordBuilder;
 
-/// How a stream is cut into segments, and what it tells of them.
+/// Options of a stream: how it is divided into segments, and which events it creates.
 #[derive(Clone, Debug)]
 pub struct StreamOptions {
-    /// The rules by which segments end; without them a stream is one segment.
+    /// Rules for the ends of segments; without them a stream is one segment.
     pub endpoint: Option<EndpointOptions>,
-    /// Hears whether someone talks, beside the recognizer itself; used by the rules only.
+    /// Voice activity detector, used only by the endpoint rules.
     pub detector: Option<DetectorFactory>,
-    /// Whether there are `Partial` events.
+    /// Whether `Partial` events are created.
     pub partials: bool,
+    /// Texts of each final segment that are given as alternatives, the best first; 1 for the best alone, without
+    /// alternatives.
+    pub nbest: usize,
 }
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { endpoint: None, detector: None, partials: true }
+        Self { endpoint: None, detector: None, partials: true, nbest: 1 }
     }
 }
 
-/// All that changes while one speaker is heard. Owns everything it needs but the network, which
-/// it shares; has neither threads nor files.
+/// The state of one audio stream. It shares the model with other streams and uses neither threads nor files.
 ///
-/// Two ways of use:
-/// - [`Stream::accept_waveform`] and [`Stream::finish`] do everything at once;
+/// There are two ways to use it:
+/// - [`Stream::accept_waveform`] and [`Stream::finish`] run all stages;
 /// - [`Stream::compute_features`] and [`Stream::input_finished`] only compute features, [`step_batch`] runs the
-///   network for several streams together, and [`Stream::take_events`] gives what they said.
+///   network and the decoders of several streams as a batch, and [`Stream::take_events`] returns their events.
 pub struct Stream {
     front_end: FrontEnd,
     stepper: Stepper,
     segments: SegmentDecoder,
-    /// Room for the log-probabilities of a call.
+    /// Buffer for the log-probabilities of a call.
     log_probs: Vec<f32>,
     events: Vec<Event>,
-    /// The last output frame, where it is asked for.
+    /// Log-probabilities of the last output frame, if observed.
     observed: Option<Vec<f32>>,
     phase: Phase,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Samples may come.
+    /// Samples are accepted.
     Open,
-    /// No more samples; frames may wait for the network.
+    /// The input has ended; frames may wait for the network.
     Ended,
-    /// The last event was made.
+    /// The last event was created.
     Done,
 }
 
-/// Samples that are turned into features before the network has its turn: one second. It bounds
-/// the memory of a push, however long.
-const PIECE_SAMPLES: usize = 16_000;
+/// Number of samples after which the network is run, one second. It bounds the memory of a call with many samples.
+const CHUNK_SAMPLES: usize = 16_000;
 
-/// The three stages of a stream of a model.
+/// Creates the three stages of a stream.
 pub(super) fn stages(
     model: &LoadedModel,
     options: &StreamOptions,
@@ -75,10 +76,11 @@ pub(super) fn stages(
     let Metadata { tokens, decoder, .. } = metadata;
     let words = WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words());
     let spec = model.engine.spec();
-    let mut segments = SegmentDecoder::new(model.decoders.decoder(), words, spec.num_tokens)
-        .with_reset_after_other_speech(decoder.reset_after_other_speech_ms)
-        .with_phrases(model.phrases.clone())
-        .with_numbers(model.numbers);
+    let mut segments =
+        SegmentDecoder::new(model.decoders.nbest_decoder(options.nbest)?, words, spec.num_tokens)
+            .with_reset_after_other_speech(decoder.reset_after_other_speech_ms)
+            .with_phrases(model.phrases.clone())
+            .with_numbers(model.numbers);
     if !options.partials {
         segments = segments.without_partials();
     }
@@ -91,7 +93,7 @@ pub(super) fn stages(
         }
     }
     let front_end = FrontEnd::new(metadata)?.with_speech(speech);
-    let stepper = Stepper::new(Arc::clone(&model.engine), metadata).remembering(segments.resets_state());
+    let stepper = Stepper::new(Arc::clone(&model.engine), metadata).with_replay(segments.resets_state());
     Ok((front_end, stepper, segments))
 }
 
@@ -115,34 +117,34 @@ impl Stream {
         })
     }
 
-    /// Takes samples (full scale ±1, the model's rate, any number) and gives what changed.
+    /// Accepts any number of samples (full scale ±1, at the model's rate) and returns the events that they cause.
     ///
     /// # Errors
-    /// A sample that is no number (then none of its second's samples is taken); the engine's
-    /// failure; samples after [`Stream::finish`].
+    /// When a sample is not finite (then the samples of its second are not accepted), the engine fails, or the
+    /// stream is finished.
     pub fn accept_waveform(&mut self, samples: &[f32]) -> Result<Vec<Event>> {
-        for piece in samples.chunks(PIECE_SAMPLES) {
-            self.compute_features(piece)?;
+        for chunk in samples.chunks(CHUNK_SAMPLES) {
+            self.compute_features(chunk)?;
             self.run_alone()?;
         }
         Ok(self.take_events())
     }
 
-    /// No more samples: hears what remains and gives the last events, of which the very last is
-    /// a `Final`. Nothing, if it was finished before.
+    /// Ends the input, processes what remains and returns the last events, of which the very last is a `Final`.
+    /// Returns nothing if the stream was finished before.
     ///
     /// # Errors
-    /// The engine's failure.
+    /// When the engine fails.
     pub fn finish(&mut self) -> Result<Vec<Event>> {
         self.input_finished();
         self.run_alone()?;
         Ok(self.take_events())
     }
 
-    /// Takes samples and computes their features; the network does not run.
+    /// Accepts samples and computes their features, without running the network.
     ///
     /// # Errors
-    /// As [`Stream::accept_waveform`], the engine's excepted.
+    /// When a sample is not finite (then none is accepted), or the stream is finished.
     pub fn compute_features(&mut self, samples: &[f32]) -> Result<()> {
         if self.phase != Phase::Open {
             return Err(Error::new(Stage::Audio, "the stream is finished").hint("reset it first"));
@@ -152,7 +154,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Notes that no more samples will come; the network does not run.
+    /// Ends the input, without running the network.
     pub fn input_finished(&mut self) {
         if self.phase == Phase::Open {
             self.phase = Phase::Ended;
@@ -162,19 +164,19 @@ impl Stream {
         }
     }
 
-    /// Steps of the network that could be run now.
+    /// Number of steps of the network that can be run.
     pub fn ready(&self) -> usize {
         self.stepper.ready()
     }
 
-    /// Ends the segment here, with a `Final`; the stream goes on.
+    /// Ends the segment with a `Final`; the stream continues.
     pub fn end_segment(&mut self) {
         let event = self.segments.end_segment();
         self.events.push(event);
     }
 
-    /// What was said since it was last asked. After [`Stream::input_finished`] the last one is a `Final`
-    /// that comes when no step is ready any more.
+    /// Returns and removes the events since the last call. After [`Stream::input_finished`] the last event is a
+    /// `Final`, which is created when no step is ready any more.
     pub fn take_events(&mut self) -> Vec<Event> {
         if self.phase == Phase::Ended && self.ready() == 0 {
             self.phase = Phase::Done;
@@ -193,23 +195,23 @@ impl Stream {
         self.observed.as_mut().map(std::mem::take).filter(|frame| !frame.is_empty())
     }
 
-    /// What the network carries from step to step.
+    /// The network's state.
     pub fn state(&self) -> &State {
         self.stepper.state()
     }
 
-    /// Lends the room that calls compute in to the first of streams that step together, or takes it
-    /// back.
+    /// Swaps the stream's scratch buffers with shared ones. Called on the first stream of a batch before and after
+    /// [`step_batch`], so that not every stream allocates its own.
     pub fn swap_scratch(&mut self, scratch: &mut SharedScratch) {
         self.stepper.swap_scratch(scratch);
     }
 
-    /// Seconds of audio taken so far.
+    /// Seconds of audio received so far.
     pub fn seconds(&self) -> f64 {
         self.front_end.seconds()
     }
 
-    /// Forgets everything: the next sample is a stream's first.
+    /// Resets all state: the next sample is the first of a new stream.
     pub fn reset(&mut self) {
         self.front_end.reset();
         self.stepper.reset();
@@ -226,19 +228,18 @@ impl Stream {
     }
 }
 
-/// One call of the network for all of the streams (of one recognizer) that are ready, each going
-/// on by as many steps as the least ready of them has. Gives the number of steps run; 0 when no
-/// stream is ready.
+/// Runs one call of the network for all streams (of one recognizer) that have ready steps: as many steps as all
+/// of them have. Returns the number of steps; 0 if no stream is ready.
 ///
 /// # Errors
-/// The engine's failure; then the state of the streams of this call is undefined.
+/// When the engine fails; then the state of these streams is undefined.
 pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
     let mut steppers = Vec::with_capacity(streams.len());
     let mut log_probs = Vec::with_capacity(streams.len());
     for stream in streams.iter_mut().filter(|s| s.ready() > 0) {
-        let Stream { stepper, log_probs: room, .. } = &mut **stream;
+        let Stream { stepper, log_probs: buffer, .. } = &mut **stream;
         steppers.push(stepper);
-        log_probs.push(room);
+        log_probs.push(buffer);
     }
     let steps = run_batch(&mut steppers, &mut log_probs)?;
     for stream in streams {

@@ -1,22 +1,21 @@
-//! What a recognizer says: words with times, and events as they come.
+//! Results of recognition: words with times, segments, events.
 
 use serde::{Serialize, Serializer};
 
 use crate::units::thousandths;
 
-/// A word, its times in seconds from the first sample of the stream, and how sure the model is.
-/// As JSON, numbers have three decimals.
+/// A recognized word with its times and confidence. In JSON, numbers have three decimals.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Word {
-    /// The word as it is written.
+    /// The written form of the word.
     pub word: String,
-    /// Seconds.
+    /// Start, seconds from the stream's first sample.
     #[serde(serialize_with = "rounded")]
     pub start: f64,
-    /// Seconds.
+    /// End, seconds from the stream's first sample.
     #[serde(serialize_with = "rounded")]
     pub end: f64,
-    /// 0 to 1.
+    /// Confidence, 0 to 1, computed as described in [`super::words`].
     #[serde(serialize_with = "rounded")]
     pub confidence: f32,
 }
@@ -28,52 +27,77 @@ pub(super) fn rounded<S: Serializer>(
     serializer.serialize_f64(thousandths((*value).into()))
 }
 
-/// What is heard of one segment so far, or for good.
+/// A segment of a stream with its words; they may still change in a `Partial`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Segment {
+    /// The written text: the words, or the phrases if there are any.
     pub text: String,
-    /// Seconds from the stream's first sample.
+    /// Start, seconds from the stream's first sample.
     #[serde(serialize_with = "rounded")]
     pub start: f64,
-    /// Seconds from the stream's first sample.
+    /// End, seconds from the stream's first sample.
     #[serde(serialize_with = "rounded")]
     pub end: f64,
+    /// The words in order.
     pub words: Vec<Word>,
-    /// Where phrases are recognized, those that the words are; of a `Final` only.
+    /// The recognized phrases, if the vocabulary is a file of phrases; only in a `Final`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phrases: Vec<PhraseMatch>,
+    /// Where they are asked for, the likeliest texts, the best first; of a `Final` only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
 }
 
-/// A phrase that was said, by the file that it stands in.
+/// One of the likeliest texts of a segment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alternative {
+    /// Its words with spaces between, or, where phrases are recognized, as they are to be written.
+    pub text: String,
+    /// Its probability among the alternatives of the segment, 0 to 1.
+    #[serde(serialize_with = "rounded")]
+    pub confidence: f32,
+    /// Its score above that of the best, nats: 0 for the best, below 0 for the others.
+    #[serde(serialize_with = "rounded")]
+    pub score: f32,
+    /// Its words. Their times are those of the best sequence where the alternatives differ in words before.
+    pub words: Vec<Word>,
+}
+
+/// A recognized phrase.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhraseMatch {
-    /// As it is to be written.
+    /// The written form of the phrase.
     pub text: String,
+    /// The intent of the phrase in the file of phrases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<String>,
+    /// The slots of the phrase with their values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<SlotValue>,
 }
 
-/// A slot of a phrase, and what was said in it.
+/// A slot of a phrase with its value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SlotValue {
+    /// Name of the slot.
     pub name: String,
+    /// Value of the slot, as written in the file of phrases.
     pub value: String,
 }
 
-/// What a stream tells as it goes. A `Final` comes once a segment, with all of its words; what a
-/// `Partial` says may still change. It comes when its text is another than before, and covers the
-/// segment from its `start` on: the whole, or, once the segment is longer than 40 s, its last 20 to 40 s
-/// (the words in front of them were in partials before and no longer change).
+/// An event of a stream.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
+    /// Words of the current segment, which may still change; created when the text has changed. It covers the
+    /// whole segment or, once that is longer than 40 s, its last 20 to 40 s (the words before were in earlier
+    /// partials and no longer change).
     Partial(Segment),
+    /// A complete segment with all its words; created once per segment.
     Final(Segment),
 }
 
-/// The text of the segments that are final, joined by spaces.
+/// The texts of the final segments, joined by spaces.
 pub fn final_text(events: &[Event]) -> String {
     let mut text = String::new();
     for event in events {

@@ -1,18 +1,16 @@
-//! Tokens to words with times and confidence.
+//! Words with times and confidence from decoded tokens.
 //!
-//! **Times.** Output frame u stands for the samples of its S feature frames: it begins at
-//! u × S × shift samples and ends where the next begins. A network that does not look ahead
-//! emits a label when it has heard enough of it, towards the end of the sound, and CTC leaves
-//! blanks elsewhere, so a run of frames says where a word *ends*. A word therefore
+//! **Times.** Output frame u covers the samples of its S feature frames: it begins at u × S × shift samples and
+//! ends where the next begins. A network without future context emits a label towards the end of the sound, and
+//! CTC has blanks elsewhere, so a run of frames with a label determines where a word *ends*. A word therefore
 //! - ends where the run of its last token ends, and
-//! - begins [`LOOKBACK_PER_LETTER`] seconds for each letter of its first token, and
-//!   [`EMISSION_DELAY`], before that token's run begins; but not before the end of the word (or
-//!   filler) in front of it, nor before the segment.
+//! - begins [`LOOKBACK_PER_LETTER`] seconds for each letter of its first token, plus [`EMISSION_DELAY`], before that
+//!   token's run begins; but not before the end of the previous word (or filler), nor before the segment.
 //!
-//! Times are monotone and lie within the stream.
+//! Times are monotone and within the stream.
 //!
-//! **Confidence.** A token's is its posterior at the peak of its run; a word's the geometric
-//! mean of its tokens'.
+//! **Confidence.** The confidence of a token is its posterior at the peak of its run; that of a word is the
+//! geometric mean over its tokens.
 
 use std::sync::Arc;
 
@@ -23,45 +21,46 @@ use crate::units::samples_to_seconds;
 
 use super::transcript::Word;
 
-/// How long a letter takes to say, seconds: English at an even pace, some 12 letters a second.
+/// Assumed duration of a spoken letter, seconds.
 pub const LOOKBACK_PER_LETTER: f64 = 0.07;
-/// How long after a sound's beginning its label comes at the least, seconds.
+/// Minimum delay of a label after the beginning of its sound, seconds.
 pub const EMISSION_DELAY: f64 = 0.08;
 
-/// Output frames as seconds from the stream's first sample.
+/// Converts output frames to seconds from the stream's first sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrameClock {
-    /// Samples from one output frame to the next.
+    /// Number of samples from one output frame to the next.
     pub step_samples: u64,
-    /// Hz.
+    /// Sample rate, Hz.
     pub sample_rate: u32,
 }
 
 impl FrameClock {
-    /// When an output frame begins, seconds.
+    /// Start of an output frame, seconds.
     pub fn seconds(&self, frame: u64) -> f64 {
         samples_to_seconds(frame.saturating_mul(self.step_samples), self.sample_rate)
     }
 }
 
-/// Makes words of the tokens of a segment.
+/// Builds words from the decoded units of a segment.
 #[derive(Clone, Debug)]
 pub struct WordBuilder {
-    /// Each token's text without the mark that begins a word, `[V]`.
-    pieces: Vec<String>,
+    /// Each token's text without the marker of word starts, `[V]`.
+    texts: Vec<String>,
+    /// Whether a token begins a word, `[V]`.
     begins_word: Vec<bool>,
-    /// Heard, and not written, `[V]`.
+    /// Whether a token is a filler, which is recognized but not written, `[V]`.
     filler: Vec<bool>,
     /// The words of the lexicon, if there is one.
     lexicon: Arc<[String]>,
     min_confidence: f32,
-    /// Tokens that stand for bytes.
+    /// Decoder of byte tokens, if the table has them.
     bytes: Option<ByteTokens>,
     rejection: Option<Rejection>,
     clock: FrameClock,
 }
 
-/// A word that is being put together.
+/// An incomplete word.
 struct Draft {
     word: Word,
     log_prob: f32,
@@ -70,11 +69,11 @@ struct Draft {
 }
 
 impl WordBuilder {
-    /// For a model's tokens; `clock` turns its output frames into seconds.
+    /// Creates a builder for a model's tokens; `clock` converts its output frames to seconds.
     pub fn new(tokens: &TokenTable, options: &DecoderOptions, clock: FrameClock) -> Self {
         let texts = tokens.tokens();
         Self {
-            pieces: texts.iter().map(|t| t.replace(WORD_START, "").trim().to_string()).collect(),
+            texts: texts.iter().map(|t| t.replace(WORD_START, "").trim().to_string()).collect(),
             begins_word: (0..texts.len()).map(|id| tokens.begins_word(id as u32)).collect(),
             filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
             lexicon: lexicon::words(options).into(),
@@ -85,28 +84,28 @@ impl WordBuilder {
         }
     }
 
-    /// For words that are not the lexicon's of the model, by their ids.
+    /// Sets the words by their ids, if they are not those of the model's lexicon.
     pub fn with_words(mut self, words: Arc<[String]>) -> Self {
         self.lexicon = words;
         self
     }
 
-    /// How output frames become seconds.
+    /// Conversion of output frames to seconds.
     pub fn clock(&self) -> FrameClock {
         self.clock
     }
 
-    /// How other speech is told from words, if it is.
+    /// The rejection of words in out-of-vocabulary speech, if enabled.
     pub fn rejection(&self) -> Option<Rejection> {
         self.rejection
     }
 
-    /// Where the last word (or filler) of `units` begins; `None` when there are none.
+    /// Index of the unit that begins the last word (or filler); `None` if `units` is empty.
     pub fn last_word(&self, units: &[UnitSpan]) -> Option<usize> {
         (0..units.len()).rev().find(|&at| self.begins(units, at))
     }
 
-    /// Where the first word (or filler) of `units` begins that does so at frame `first` or later.
+    /// Index of the unit that begins the first word (or filler) at frame `first` or later.
     pub fn first_word_since(&self, units: &[UnitSpan], first: u64) -> Option<usize> {
         (0..units.len()).find(|&at| units[at].start >= first && self.begins(units, at))
     }
@@ -130,13 +129,13 @@ impl WordBuilder {
 
     fn text(&self, unit: Unit) -> &str {
         match unit {
-            Unit::Token(id) => &self.pieces[id.index()],
+            Unit::Token(id) => &self.texts[id.index()],
             Unit::Word(id) => &self.lexicon[id.0 as usize],
         }
     }
 
-    /// The words of `units` (of a segment's part that begins at `start` seconds), with times cut at
-    /// `duration` seconds where the stream's end is known.
+    /// The words of `units`, a part of a segment that begins at `start` seconds. Times are limited to `duration`
+    /// seconds if the stream has ended; `around` is the context for rejection.
     pub fn words(
         &self,
         units: &[UnitSpan],
@@ -171,7 +170,7 @@ impl WordBuilder {
 
     fn open(&self, unit: &UnitSpan, filler: bool, floor: f64) -> Draft {
         let text = self.text(unit.unit);
-        // A whole word begins with its first label; a token's label comes when it was said.
+        // A word of the lexicon begins with the label of its first phone; a token's label comes at its end.
         let letters = if matches!(unit.unit, Unit::Token(_)) { text.chars().count() } else { 0 };
         let lookback = EMISSION_DELAY + LOOKBACK_PER_LETTER * letters as f64;
         let start = (self.clock.seconds(unit.start) - lookback).max(floor);
@@ -187,7 +186,7 @@ impl WordBuilder {
         draft.units += 1;
     }
 
-    /// Writes the word, if it is one to be written; gives the time at which it ends.
+    /// Appends the word unless it is a filler, empty or below the minimum confidence; returns its end.
     fn close(&self, draft: Draft, duration: Option<f64>, words: &mut Vec<Word>) -> f64 {
         let Draft { mut word, log_prob, units, filler } = draft;
         if let Some(duration) = duration {
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn fillers_and_unsure_words_are_heard_but_not_written() {
+    fn fillers_and_unsure_words_are_not_written() {
         let options =
             DecoderOptions { filler: vec!["▁*".into()], min_confidence: 0.5, ..Default::default() };
         let words = builder(&["<blk>", "▁one", "▁*", "x"], options).words(

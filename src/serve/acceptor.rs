@@ -1,5 +1,5 @@
-//! How connections are accepted: within the limits, by TLS where it is set up, and, when the server is
-//! full or shuts down, for one look at `/health` or `/metrics` only.
+//! Accepts connections within the limits, with TLS if it is configured. When the server is full or shutting
+//! down, a connection may only request `/health` or `/metrics`, once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use super::shared::Shared;
 use super::tls::Tls;
 use super::wyoming::{self, WyomingTransport};
 
-/// Connections at a time beyond the limits, for a look at the server's health.
+/// Maximum number of open connections beyond the limits, for requests to `/health` and `/metrics`.
 const RESERVE: usize = 64;
-/// How long such a connection has for its request, and for its handshake.
-const MAX_GLANCE: Duration = Duration::from_secs(2);
+/// Time that such a connection has for its request, and for its TLS handshake.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The first byte of a TLS handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
-/// The longest head of a request, bytes.
+/// Maximum size of a request's head (request line and headers), bytes.
 const MAX_HEAD: usize = 64 << 10;
 
-/// Accepts connections.
+/// Starts a task for each new connection.
 pub struct Acceptor {
     router: Router,
     busy_router: Router,
@@ -51,7 +51,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// An acceptor with the limits of `app`.
+    /// Creates an acceptor with the limits of `app`.
     pub fn new(app: App, tls: Option<Tls>) -> Self {
         let shared = Arc::clone(&app.shared);
         Self {
@@ -68,13 +68,13 @@ impl Acceptor {
         }
     }
 
-    /// Serves one more connection.
+    /// Serves a connection to the HTTP port in a task of `open`.
     pub fn admit(&mut self, tcp: TcpStream, open: &mut JoinSet<()>) {
-        // Small messages must not wait for each other; a socket without the option still works.
+        // Nagle's algorithm would delay small messages; a socket without the option still works.
         let _ = tcp.set_nodelay(true);
-        let guard = match self.place() {
+        let guard = match self.acquire() {
             Ok(guard) => guard,
-            Err(busy) => return self.glance(tcp, busy, open),
+            Err(busy) => return self.serve_health(tcp, busy, open),
         };
         let (router, draining, limits) = (self.router.clone(), self.draining.clone(), self.limits.clone());
         let metrics = Arc::clone(&self.metrics);
@@ -95,19 +95,19 @@ impl Acceptor {
         }
     }
 
-    /// Serves one more connection of a Wyoming client.
+    /// Serves a connection to the Wyoming port in a task of `open`.
     pub fn admit_wyoming(&mut self, tcp: TcpStream, open: &mut JoinSet<()>) {
         const FULL: &str =
             r#"{"type":"error","data":{"text":"too many clients: try again later","code":"busy"}}"#;
-        // Small messages must not wait for each other; a socket without the option still works.
+        // Nagle's algorithm would delay small messages; a socket without the option still works.
         let _ = tcp.set_nodelay(true);
-        let guard = match self.place() {
+        let guard = match self.acquire() {
             Ok(guard) => guard,
             Err(busy) => {
                 if let Busy::Limit(reason) = busy {
                     self.metrics.refuse(reason);
                 }
-                // As far as it can be said without waiting.
+                // Sent only if the socket takes it at once: a refusal must not block the loop.
                 let _ = tcp.try_write(&wyoming::event_bytes(FULL));
                 return;
             }
@@ -117,8 +117,11 @@ impl Acceptor {
         open.spawn(session::run(transport, Opening::Wyoming, Arc::clone(&self.shared)));
     }
 
-    /// A place for one more connection, or why there is none.
-    fn place(&mut self) -> Result<ConnectionGuard, Busy> {
+    /// Acquires a permit for one more connection.
+    ///
+    /// # Errors
+    /// The reason why there is none: a limit, or the shutdown.
+    fn acquire(&mut self) -> Result<ConnectionGuard, Busy> {
         if *self.draining.borrow() {
             return Err(Busy::Draining);
         }
@@ -130,13 +133,13 @@ impl Acceptor {
         Ok(ConnectionGuard::new(permit, &self.metrics))
     }
 
-    /// Answers one request if it is about the server's health, and refuses any other.
-    fn glance(&mut self, tcp: TcpStream, busy: Busy, open: &mut JoinSet<()>) {
+    /// Answers one request to `/health` or `/metrics`, and refuses any other.
+    fn serve_health(&mut self, tcp: TcpStream, busy: Busy, open: &mut JoinSet<()>) {
         self.reserve.retain(|task| !task.is_finished());
         if self.reserve.len() >= RESERVE
             && let Some(oldest) = self.reserve.pop_front()
         {
-            // A client that asks for something asks at once: the oldest one is silent.
+            // A client that wants an answer sends its request at once; the oldest one has sent none.
             oldest.abort();
         }
         let (router, tls) = (self.busy_router.clone(), self.tls.clone());
@@ -146,7 +149,7 @@ impl Acceptor {
             match tls {
                 None => answer_once(client(tcp), router, busy).await,
                 Some(tls) => {
-                    if let Ok(Some(stream)) = timeout(MAX_GLANCE, accept_tls(tls, tcp, client)).await {
+                    if let Ok(Some(stream)) = timeout(RESERVE_TIMEOUT, accept_tls(tls, tcp, client)).await {
                         answer_once(stream, router, busy).await;
                     }
                 }
@@ -155,19 +158,19 @@ impl Acceptor {
         self.reserve.push_back(task);
     }
 
-    /// Waits until all connections, and the sessions that they became, have ended.
-    pub async fn all_gone(connections: Arc<Semaphore>, max: usize) {
+    /// Waits until all connections and their sessions have ended.
+    pub async fn all_closed(connections: Arc<Semaphore>, max: usize) {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
         let _ = connections.acquire_many(max).await;
     }
 
-    /// A permit for each connection that may be open.
+    /// The semaphore with one permit for each connection that may be open.
     pub fn connections(&self) -> Arc<Semaphore> {
         Arc::clone(&self.connections)
     }
 }
 
-/// Does the TLS handshake; a client that does not speak TLS is told to.
+/// Performs the TLS handshake; a client that sends plain HTTP gets status 400.
 async fn accept_tls(
     tls: Tls,
     mut tcp: TcpStream,
@@ -175,7 +178,7 @@ async fn accept_tls(
 ) -> Option<TlsStream<ClientStream>> {
     const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
                             connection: close\r\ncontent-length: 45\r\n\r\n\
-                            this port speaks TLS: say https:// or wss://\n";
+                            this port speaks TLS: use https:// or wss://\n";
     let mut first = [0];
     if tcp.peek(&mut first).await.ok()? == 0 {
         return None;
@@ -184,7 +187,7 @@ async fn accept_tls(
         return tls.0.accept(client(tcp)).await.ok();
     }
     // Closing a socket with unread input resets the connection, which can discard the answer.
-    let _ = timeout(MAX_GLANCE, async {
+    let _ = timeout(RESERVE_TIMEOUT, async {
         tcp.write_all(ANSWER).await?;
         tcp.shutdown().await?;
         let mut rest = [0; 1024];
@@ -205,21 +208,21 @@ fn http1() -> http1::Builder {
     builder
 }
 
-/// Gives a connection one answer, of [`http::busy_router`].
+/// Answers one request of a connection by [`http::busy_router`], and closes it.
 async fn answer_once<S>(stream: S, router: Router, busy: Busy)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = router.layer(Extension(busy));
     let connection = http1()
-        .header_read_timeout(MAX_GLANCE)
+        .header_read_timeout(RESERVE_TIMEOUT)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    // Connection errors are the client's problem. A body that it sends is read meanwhile.
-    let _ = timeout(4 * MAX_GLANCE, connection).await;
+    // Connection errors are the client's problem. The time also covers reading a body that it sends.
+    let _ = timeout(4 * RESERVE_TIMEOUT, connection).await;
 }
 
-/// Serves one connection, to its end or until it has become a websocket.
+/// Serves one connection until it ends or is upgraded to a websocket.
 async fn serve<S>(stream: S, router: Router, mut draining: watch::Receiver<bool>, limits: Limits)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,4 +1,4 @@
-//! Errors as clients of OpenAI's interface read them.
+//! Errors of HTTP requests, in the JSON form of OpenAI's API.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -6,54 +6,54 @@ use serde_json::{Value, json};
 
 use super::protocol::shortened;
 
-/// An answer that reports an error.
+/// An HTTP response that reports an error.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     status: StatusCode,
     message: String,
-    /// The field of the request that is wrong.
+    /// The field of the request that is wrong (`param`).
     field: Option<&'static str>,
-    /// The error's name for programs.
+    /// The machine-readable error code (`code`).
     code: Option<&'static str>,
 }
 
 impl ApiError {
-    /// An answer of this status.
+    /// Creates an error with this status; long messages are cut.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: shortened(&message.into()), field: None, code: None }
     }
 
-    /// 400.
+    /// Creates an error with status 400.
     pub fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// 503, and when to try again.
+    /// Creates an error with status 503 and a `Retry-After` header.
     pub fn busy(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    /// The same, for a field of the request.
+    /// Returns the error with the field of the request that caused it.
     pub fn of(self, field: &'static str) -> Self {
         Self { field: Some(field), ..self }
     }
 
-    /// The same, with a name for programs.
+    /// Returns the error with a machine-readable code.
     pub fn named(self, code: &'static str) -> Self {
         Self { code: Some(code), ..self }
     }
 
-    /// Whether the client may try again later.
+    /// Whether the status is 503: the client may try again later.
     pub fn is_busy(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// Whether something was larger than the limit.
+    /// Whether the status is 413: something was larger than a limit.
     pub fn is_too_large(&self) -> bool {
         self.status == StatusCode::PAYLOAD_TOO_LARGE
     }
 
-    /// As JSON: `{"error": …}`.
+    /// Returns the JSON of the response body: `{"error": …}`.
     pub fn json(&self) -> Value {
         let kind = if self.status.is_server_error() { "server_error" } else { "invalid_request_error" };
         json!({"error": {"message": self.message, "type": kind, "param": self.field, "code": self.code}})
@@ -70,7 +70,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A JSON answer.
+/// Builds a JSON response.
 pub fn json_response(status: StatusCode, value: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }

@@ -1,4 +1,4 @@
-//! What of a client's messages waits until the recognizer has room.
+//! The queue of a client's audio and requests that wait until the recognizer has capacity.
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,10 @@ use axum::body::Bytes;
 use super::input::AudioInput;
 use super::stream_queue::Item;
 
-/// A part of what waits.
+/// An entry of the queue; the variants correspond to those of `Action`.
 pub(super) enum Queued {
     Audio(Bytes),
-    /// The audio behind it has another format.
+    /// The audio after it has another format.
     Format(AudioInput),
     Silence(f64),
     Mark,
@@ -18,27 +18,30 @@ pub(super) enum Queued {
     Finish,
 }
 
-/// A session's audio and requests in their order, and what decodes the audio.
+/// A session's audio and requests in order, and the decoder of the audio.
 #[derive(Default)]
 pub(super) struct AudioQueue {
-    /// `None` before the stream is opened.
+    /// Decoder and resampler of the audio; `None` before the stream is opened.
     pub input: Option<AudioInput>,
     waiting: VecDeque<Queued>,
 }
 
 impl AudioQueue {
+    /// Whether nothing waits for the recognizer.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
+    /// Appends an entry.
     pub fn push(&mut self, queued: Queued) {
         self.waiting.push_back(queued);
     }
 
-    /// What the recognizer is to be given next; to be asked when it has room.
+    /// Removes and returns the next item for the recognizer, which must have capacity; `None` when
+    /// nothing waits.
     ///
     /// # Errors
-    /// Says what is wrong with the client's audio.
+    /// A description of invalid audio.
     pub fn next_item(&mut self) -> Option<Result<Item, String>> {
         loop {
             match self.waiting.front_mut()? {
@@ -57,7 +60,7 @@ impl AudioQueue {
                     return Some(Ok(Item::Mark));
                 }
                 Queued::Restart | Queued::Finish | Queued::Silence(_) | Queued::Format(_) => {
-                    // After what the resampler still holds; asked again, it holds nothing.
+                    // The samples that the resampler still holds come first; the next call finds none.
                     let rest = self.input.as_mut()?.finish();
                     if !rest.is_empty() {
                         return Some(Ok(Item::Audio(rest)));

@@ -1,44 +1,45 @@
-//! Which clients may connect: a bearer token, web pages by their origin, names by which the server is reached.
+//! Access control: the bearer token, the origin of web pages, and the host name of the request.
 
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use subtle::ConstantTimeEq;
 
 use super::origin;
 
-/// The subprotocols in which browsers, which cannot set headers on websockets, send the token: hearken's
-/// own, and OpenAI's.
+/// Prefixes of the websocket subprotocols that carry the token, for browsers, which cannot set headers:
+/// hearken's own, and OpenAI's.
 const TOKEN_PROTOCOLS: [&str; 2] = ["bearer.", "openai-insecure-api-key."];
 
 /// The access rules of one server.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// The token that every client must send.
+    /// The token that every client must send; `None` if none is required.
     pub token: Option<String>,
-    /// Origins (`https://speech.example.org`, as [`origin::normalized`] has them) whose pages may
-    /// connect besides the server's own, and whose names the server answers to; `*` is all.
+    /// Origins (`https://speech.example.org`, in the form of [`origin::normalized`]) whose pages may
+    /// connect in addition to the server's own, and whose host names are accepted in `Host`; `*` is any
+    /// origin.
     pub origins: Vec<String>,
 }
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The token is missing or wrong.
     Token,
-    /// It comes from a page of another origin.
+    /// The request comes from a page whose origin is not allowed.
     Origin,
-    /// It was sent to a name that is not the server's: perhaps by a page that had that name point here.
+    /// The host name of the request is not one of the server's, as in an attack by DNS rebinding.
     Host,
 }
 
 impl Access {
-    /// Checks a request.
+    /// Checks the headers and the URI of a request.
     ///
     /// # Errors
-    /// When the token is wrong, or the request is one of a foreign page.
+    /// The reason for which the request must be refused.
     pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
         self.check_origin(headers)?;
         let Some(token) = &self.token else { return self.check_host(headers) };
-        // Takes the same time wherever the first difference is.
+        // In constant time, so that response times reveal nothing about the token.
         let is_it = |found: &str| bool::from(found.as_bytes().ct_eq(token.as_bytes()));
         let from_header = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
             let (scheme, value) = value.to_str().ok()?.split_once(' ')?;
@@ -59,14 +60,15 @@ impl Access {
         }
     }
 
-    /// The origin of a request from a page of another host that may read the answers.
+    /// The `Origin` of a request if it is an allowed one, for CORS headers in the response.
     pub fn foreign_page<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
         headers.get(header::ORIGIN).filter(|origin| origin.to_str().is_ok_and(|origin| self.allows(origin)))
     }
 
-    /// A page can have its own name point to this server; the browser then takes the server's answers
-    /// for the page's, and sends no origin. So the name must be local, or one that is allowed. A page
-    /// does not have the token: with one, every name may be used.
+    /// Checks `Host` against DNS rebinding: the owner of a page can make the page's own name resolve to
+    /// this server, and the browser then sees a request to the page's own host and sends no `Origin`. So
+    /// the name must be local, or that of an allowed origin. A page does not have the token: if one is
+    /// required, this check is not needed.
     fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let is_allowed = |host: &str| {
             let name = name_of(host);
@@ -83,14 +85,13 @@ impl Access {
         self.origins.iter().any(|o| o == "*" || o.trim_end_matches('/') == origin)
     }
 
-    /// Browsers name the page's origin. The server's own page has the host that the request was sent
-    /// to; a local name ensures that no foreign name was made to point here (DNS rebinding).
-    /// Other programs send no origin.
+    /// Checks `Origin`, which browsers send and other programs do not. The origin of the server's own page
+    /// equals the host of the request; that this host must be local excludes DNS rebinding.
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         for origin in headers.get_all(header::ORIGIN) {
             let origin = origin.to_str().map_err(|_| Refusal::Origin)?;
             let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-            // The scheme's own port may be named in one and not in the other.
+            // Either may include or omit the default port of the scheme: compare normalized forms.
             let ours = origin.split_once("://").is_some_and(|(scheme, page)| {
                 let sent_to = origin::normalized(&format!("{scheme}://{host}"));
                 !page.is_empty()
@@ -106,7 +107,7 @@ impl Access {
     }
 }
 
-/// The name or address of a host, without its port and in lower case.
+/// The name or address in a `Host` header, without the port and in lower case.
 fn name_of(host: &str) -> String {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -115,11 +116,11 @@ fn name_of(host: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Ends of names that the public DNS does not have.
+/// Domains that do not exist in the public DNS.
 const LOCAL_DOMAINS: [&str; 5] = [".localhost", ".local", ".internal", ".home.arpa", ".lan"];
 
-/// Whether a host (with or without port) is an IP address or a name that nobody can register: one word,
-/// or in a domain that is local.
+/// Whether a host (with or without port) is an IP address or a name that cannot be registered publicly: a
+/// single label, or a name in a local domain.
 fn is_local_name(host: &str) -> bool {
     let name = name_of(host);
     let is_local = !name.contains('.') || LOCAL_DOMAINS.iter().any(|domain| name.ends_with(domain));

@@ -1,8 +1,8 @@
-//! The recognizer's threads, seen from sessions: a stream is opened on the thread with the fewest, and
-//! is reached through its handle.
+//! The interface between sessions and the recognizer's threads: a stream is opened on the thread with the
+//! fewest streams, and its session controls it through a handle.
 //!
-//! No thread waits for a client: outputs that a client has not taken wait in its own short queue, and
-//! while that is full its stream stalls, its audio stays where it is, and its socket is not read.
+//! No thread waits for a client. Outputs wait for the client in a short queue of its stream; while that
+//! queue is full the stream stalls, its audio is not processed, and the client's socket is not read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,8 +20,9 @@ use super::protocol::RecognizerOutput;
 use super::stream_queue::{Backlog, Command, Item, MIN_COST};
 use super::worker::{StreamSource, Worker};
 
-/// Batches of outputs that may wait for a client.
+/// Maximum number of output batches that wait for a client.
 const MAX_OUTPUTS: usize = 64;
+
 /// The recognizer's threads.
 pub struct Batcher {
     workers: Vec<WorkerHandle>,
@@ -34,16 +35,16 @@ struct WorkerHandle {
     streams: Arc<AtomicUsize>,
 }
 
-/// Options of the threads.
+/// Options of the recognizer's threads.
 #[derive(Clone, Debug)]
 pub struct BatchOptions {
-    /// Threads, at least one.
+    /// Number of threads; 0 counts as 1.
     pub threads: usize,
-    /// The largest number of streams in one call of the network; 1 means one by one.
+    /// Maximum number of streams in one call of the network.
     pub batch: usize,
-    /// Samples that may wait in one stream's buffer.
+    /// Capacity of one stream's buffer, samples at the model's rate.
     pub buffer: usize,
-    /// Where utterances end.
+    /// Options of every stream: its endpoint rules.
     pub stream: StreamOptions,
 }
 
@@ -60,16 +61,16 @@ impl Batcher {
             thread::Builder::new()
                 .name(format!("hearken-serve-{i}"))
                 .spawn(move || worker.run())
-                .map_err(|e| Error::new(Stage::Serve, format!("cannot start a thread: {e}")))?;
+                .map_err(|e| Error::new(Stage::Serve, format!("cannot start a thread: {e}")).caused_by(e))?;
             Ok(WorkerHandle { commands, streams: Arc::new(AtomicUsize::new(0)) })
         });
         let buffer = options.buffer.max(MIN_COST);
         Ok(Self { workers: workers.collect::<Result<_>>()?, next_id: AtomicU64::new(0), buffer })
     }
 
-    /// Opens a stream on the thread that has the fewest. The outputs of `traced` streams have traces;
-    /// so many seconds of `silence` end an utterance, where that is set.
-    /// The outputs end without [`RecognizerOutput::Finished`] when the thread is gone.
+    /// Opens a stream on the thread with the fewest streams. The outputs of a `traced` stream include
+    /// traces. `silence` replaces the trailing silence of endpoint rule 2, seconds. The channel of outputs
+    /// is closed without [`RecognizerOutput::Finished`] if the thread has ended.
     pub fn open(
         &self,
         traced: bool,
@@ -91,13 +92,13 @@ impl Batcher {
             buffer: self.buffer,
             streams: Arc::clone(&worker.streams),
         };
-        // That the thread is gone shows in the outputs.
+        // If the thread has ended, the session notices it when the outputs are closed.
         let _ = worker.commands.send(Command::Open { id, traced, silence, outputs, backlog });
         Some((handle, receiver))
     }
 }
 
-/// One stream, as its session holds it. Dropping it closes the stream at once.
+/// A session's handle of its stream. Dropping it closes the stream at once.
 pub struct StreamHandle {
     id: u64,
     commands: Sender<Command>,
@@ -107,29 +108,29 @@ pub struct StreamHandle {
 }
 
 impl StreamHandle {
-    /// Waits until the stream's buffer has room.
-    pub async fn room(&self) {
+    /// Waits until the stream's buffer has capacity for another item.
+    pub async fn wait_for_capacity(&self) {
         loop {
             let changed = self.backlog.changed.notified();
-            if self.has_room() {
+            if self.has_capacity() {
                 return;
             }
             changed.await;
         }
     }
 
-    /// Whether the stream's buffer has room now.
-    pub fn has_room(&self) -> bool {
+    /// Whether the stream's buffer has capacity for another item.
+    pub fn has_capacity(&self) -> bool {
         self.backlog.queued.load(Ordering::Acquire) < self.buffer
     }
 
-    /// Puts an item into the buffer; to be called when there is [`room`](Self::room).
+    /// Appends an item to the buffer, which must have [capacity](Self::has_capacity).
     pub fn put(&self, item: Item) {
         self.backlog.queued.fetch_add(item.cost(), Ordering::AcqRel);
         let _ = self.commands.send(Command::Item { id: self.id, item, arrived: Instant::now() });
     }
 
-    /// Notes that outputs were taken, so that a stream that stalled goes on.
+    /// Resumes the stream if it was stalled; to be called after outputs were received.
     pub fn taken(&self) {
         if self.backlog.stalled.swap(false, Ordering::AcqRel) {
             let _ = self.commands.send(Command::Wake { id: self.id });

@@ -1,5 +1,5 @@
-//! A client's TCP connection: it ends when the client does not read, and it is closed so that the
-//! client can read the last answer.
+//! A client's TCP connection. It is closed if the client does not read for too long; a normal close is done
+//! so that the client can still read the last response.
 
 use std::io;
 use std::pin::Pin;
@@ -14,12 +14,12 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::metrics::{Gauge, Metrics};
 
-/// The longest time that a closed connection waits for the client to close it too.
+/// Maximum time to wait until the client closes its side too.
 const MAX_LINGER: Duration = Duration::from_secs(2);
-/// Reads of what a client still sends meanwhile.
+/// Maximum number of reads during that time.
 const MAX_LINGER_READS: usize = 1_000;
 
-/// The place of one connection among those that the limit allows, and its count in the metrics.
+/// The permit of one open connection, and its count in the metrics.
 #[derive(Debug)]
 pub struct ConnectionGuard {
     _permit: OwnedSemaphorePermit,
@@ -27,29 +27,29 @@ pub struct ConnectionGuard {
 }
 
 impl ConnectionGuard {
-    /// Counts a connection that has this permit.
+    /// Counts a connection until the guard is dropped.
     pub fn new(permit: OwnedSemaphorePermit, metrics: &Arc<Metrics>) -> Self {
         Self { _permit: permit, _gauge: Gauge::up(metrics, |m| &m.connections) }
     }
 }
 
-/// A connection as the server's protocols use it.
+/// A client's connection with a write timeout and a lingering close.
 pub struct ClientStream {
-    /// `None` while it is dropped.
+    /// `None` only inside `drop`.
     tcp: Option<TcpStream>,
-    /// How long a write may wait for a client that does not read.
+    /// Maximum time that a write may wait for the client to read.
     write_timeout: Duration,
-    /// Rings when a write has waited too long.
+    /// Timer of the write that is waiting.
     stalled: Option<Pin<Box<Sleep>>>,
     /// The client has closed its side, or the connection is broken.
     has_ended: bool,
-    /// `None` for connections beyond the limit, which do not linger.
+    /// `None` for connections beyond the limit, which are closed at once.
     guard: Option<ConnectionGuard>,
     metrics: Arc<Metrics>,
 }
 
 impl ClientStream {
-    /// A connection; with a guard it has a place among the connections, which it keeps to its end.
+    /// Wraps a connection; it holds the guard, if there is one, until it is closed.
     pub fn new(
         tcp: TcpStream,
         guard: Option<ConnectionGuard>,
@@ -77,7 +77,7 @@ impl ClientStream {
             return Poll::Pending;
         }
         self.stalled = None;
-        // Nothing can be said to a client that does not read.
+        // Counted once: later writes fail too.
         if !std::mem::replace(&mut self.has_ended, true) {
             self.metrics.close("slow_reader");
         }
@@ -125,7 +125,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TCP has no buffer that could be flushed.
+        // A TCP stream has no buffer to flush.
         Poll::Ready(Ok(()))
     }
 
@@ -151,7 +151,7 @@ impl Drop for ClientStream {
     }
 }
 
-/// Ends the server's side, and reads until the client has ended its own.
+/// Shuts down the server's side, and reads until the client has closed its own.
 async fn linger(mut tcp: TcpStream) -> io::Result<()> {
     tcp.shutdown().await?;
     let mut rest = [0; 4096];

@@ -1,5 +1,5 @@
-//! The rest of a request's body, after the request was answered. Closing a connection with unread input
-//! resets it, which can discard the answer: so the rest is read and thrown away, up to a bound.
+//! Reads the rest of a request's body after the response was sent. Closing a connection with unread input
+//! resets it, which can discard the response; so the rest is read and discarded, up to a limit.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,24 +11,24 @@ use axum::http::header;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::timeout;
 
-/// The largest rest that is read, bytes.
+/// Maximum number of bytes that are read and discarded.
 const MAX_BYTES: usize = 16 << 20;
-/// The longest wait for the rest.
+/// Maximum time for it.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// The same request, with a body that is read to its end if it is dropped before.
+/// Returns the request with a body that is read to its end if it is dropped before.
 pub fn drained(request: Request) -> Request {
-    // A client that asks first (`expect: 100-continue`) sends nothing after a refusal.
-    let asks = request.headers().contains_key(header::EXPECT);
-    request.map(|body| Body::new(DrainedBody { body: Some(body), asks }))
+    // A client that sends `expect: 100-continue` sends no body after a refusal.
+    let expects_continue = request.headers().contains_key(header::EXPECT);
+    request.map(|body| Body::new(DrainedBody { body: Some(body), expects_continue }))
 }
 
 /// A body that is read to its end when it is dropped.
 struct DrainedBody {
-    /// `None` after an error, and while it is dropped.
+    /// `None` after an error, and inside `drop`.
     body: Option<Body>,
-    /// The client waits for `100 Continue` before it sends.
-    asks: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    expects_continue: bool,
 }
 
 impl HttpBody for DrainedBody {
@@ -39,8 +39,8 @@ impl HttpBody for DrainedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        // Reading tells the client to send.
-        self.asks = false;
+        // Reading the body makes hyper send `100 Continue`.
+        self.expects_continue = false;
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(context);
         if matches!(polled, Poll::Ready(Some(Err(_)))) {
@@ -61,10 +61,10 @@ impl HttpBody for DrainedBody {
 impl Drop for DrainedBody {
     fn drop(&mut self) {
         let Some(body) = self.body.take() else { return };
-        if self.asks || body.is_end_stream() {
+        if self.expects_continue || body.is_end_stream() {
             return;
         }
-        // The connection stays open, and counted, as long as its body is being read.
+        // The connection stays open, and keeps its permit, while its body is read.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(timeout(MAX_TIME, discard(body)));
         }

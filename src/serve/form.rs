@@ -1,4 +1,4 @@
-//! The form of an upload: a recording, and how the answer is to be written.
+//! Parser of the multipart form of an upload: the recording, and the requested format of the response.
 
 use std::sync::Arc;
 
@@ -13,61 +13,66 @@ use super::api_error::ApiError;
 use super::form_body::{MAX_OVERHEAD, Progress, observed};
 use super::limits::Limits;
 
-/// The longest text field, bytes.
+/// Maximum size of a text field, bytes.
 const MAX_FIELD: usize = 4_096;
-/// Memory for a recording is taken in steps of so many bytes.
+/// Bytes by which the buffer of a recording grows.
 const MEMORY_STEP: usize = 1 << 20;
-/// Names of unknown fields in a message.
+/// Maximum number of unknown fields that are named in an error.
 const MAX_NAMES: usize = 5;
 
-/// How the text is written.
+/// The format of the response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `{"text": …}`
     #[default]
     Json,
-    /// The text alone.
+    /// Plain text.
     Text,
-    /// Segments and words.
+    /// JSON with segments, and words if they were requested.
     Verbose,
-    /// Subtitles.
+    /// Subtitles in this format.
     Captions(output::Format),
 }
 
-/// A form that is complete.
+/// A complete form.
 #[derive(Debug)]
 pub struct Form {
-    /// The file's name, from the client.
+    /// The file name that the client sent.
     pub name: String,
+    /// The uploaded recording.
     pub recording: Recording,
+    /// The requested format of the response.
     pub format: Format,
-    /// Whether words with their times are wanted.
+    /// Whether words with their times are requested.
     pub words: bool,
-    /// Whether the text is wanted as it comes.
+    /// Whether the response is to be streamed, utterance by utterance.
     pub stream: bool,
 }
 
-/// A recording in memory, with its part of the memory that recordings may take.
+/// A recording in memory.
 #[derive(Debug, Default)]
 pub struct Recording {
+    /// The content of the file.
     pub bytes: Vec<u8>,
+    /// The share of the memory for recordings that `bytes` uses; `None` while it is empty.
     pub memory: Option<OwnedSemaphorePermit>,
 }
 
-/// The memory of a recording, counted in the units of [`memory_for`].
+/// Bytes for each permit of [`memory_for`].
 const MEMORY_UNIT: usize = 1 << 10;
 
-/// The memory that the recordings of all clients may take together.
+/// Creates the semaphore that limits the memory for the recordings of all clients together; a permit
+/// stands for 1024 bytes.
 pub fn memory_for(limits: &Limits) -> Arc<Semaphore> {
     let bytes = limits.uploads.max(1).saturating_mul(limits.upload_bytes.saturating_add(MEMORY_STEP));
     Arc::new(Semaphore::new((bytes / MEMORY_UNIT).min(Semaphore::MAX_PERMITS)))
 }
 
 impl Recording {
-    /// Takes more of the recording.
+    /// Appends bytes to the recording.
     ///
     /// # Errors
-    /// When the memory for recordings is used up.
+    /// 503 when the memory for recordings is used up.
     fn extend(&mut self, bytes: &[u8], memory: &Arc<Semaphore>) -> Result<(), ApiError> {
         if self.bytes.capacity() - self.bytes.len() < bytes.len() {
             let step = bytes.len().max(MEMORY_STEP);
@@ -84,7 +89,7 @@ impl Recording {
     }
 }
 
-/// Answers that there is no room for another recording.
+/// The error for an upload beyond the limits on recordings.
 pub fn busy() -> ApiError {
     ApiError::busy("too many recordings at a time: try again later")
 }
@@ -92,14 +97,15 @@ pub fn busy() -> ApiError {
 /// Reads a form to its end.
 ///
 /// # Errors
-/// What is wrong with it, by the field; that it comes too slowly; that there is no memory for it.
+/// 400 or 413 with the field that is wrong, 408 when the form is received too slowly, 503 when the memory
+/// for recordings is used up.
 pub async fn read_form(limits: &Limits, memory: &Arc<Semaphore>, request: Request) -> Result<Form, ApiError> {
     let (request, progress) = observed(request);
-    let multipart = Multipart::from_request(request, &()).await.map_err(|e| no_form(&e))?;
+    let multipart = Multipart::from_request(request, &()).await.map_err(|e| not_a_form(&e))?;
     let mut reader = FormReader { limits, memory, progress: &progress, form: Unfinished::default() };
     tokio::select! {
         read = reader.read(multipart) => read?,
-        received = progress.is_slow(limits.idle) => return Err(late(limits, received)),
+        received = progress.is_slow(limits.idle) => return Err(too_slow(limits, received)),
     }
     reader.form.finish()
 }
@@ -111,19 +117,19 @@ struct FormReader<'a> {
     form: Unfinished,
 }
 
-/// The fields of a form so far.
+/// The fields of a form that were read so far.
 #[derive(Default)]
 struct Unfinished {
     file: Option<(String, Recording)>,
     format: Format,
     words: bool,
     stream: bool,
-    /// The first fields of names that are not known here.
+    /// Names of the first unknown fields.
     unknown: Vec<String>,
 }
 
 impl Unfinished {
-    /// Takes a text field; one that is empty counts as left out.
+    /// Sets a text field; an empty value counts as absent.
     fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
         match name {
             _ if value.is_empty() => {}
@@ -131,7 +137,7 @@ impl Unfinished {
             "timestamp_granularities[]" | "timestamp_granularities" => self.words |= granularity(value)?,
             "stream" => self.stream = boolean("stream", value)?,
             "temperature" => check_temperature(value)?,
-            // model, language, prompt: there is one model here, and it has no use for the others.
+            // model, language, prompt: they have no effect, as there is one model.
             _ => {}
         }
         Ok(())
@@ -161,7 +167,7 @@ impl FormReader<'_> {
             let name = field.name().unwrap_or_default().to_string();
             match name.as_str() {
                 "file" if self.form.file.is_some() => {
-                    let problem = "expected one field `file`, found another one: send a request for each";
+                    let problem = "expected one field `file`, found two: send one request for each recording";
                     return Err(ApiError::bad(problem).of("file"));
                 }
                 "file" => self.read_file(field).await?,
@@ -191,7 +197,7 @@ impl FormReader<'_> {
         let name: String = field.file_name().unwrap_or("the recording").chars().take(200).collect();
         let (limit, memory) = (self.limits.upload_bytes, self.memory);
         let mut recording = Recording::default();
-        let too_long = || too_large("file", format!("{name} is longer than {limit} bytes, the limit here"));
+        let too_long = || too_large("file", format!("{name} is larger than the limit of {limit} bytes"));
         let read = self.read_content(field, |bytes| {
             if recording.bytes.len() + bytes.len() > limit {
                 return Err(too_long());
@@ -199,7 +205,7 @@ impl FormReader<'_> {
             recording.extend(bytes, memory)
         });
         match read.await {
-            // The whole form is too long: it is the recording that made it so.
+            // The limit on the whole form was reached while the recording was read.
             Err(error) if error.is_too_large() => return Err(too_long()),
             read => read?,
         }
@@ -236,16 +242,16 @@ impl FormReader<'_> {
     fn malformed(&self, error: &MultipartError) -> ApiError {
         if self.progress.is_overhead() {
             let problem = format!(
-                "expected the form's boundary, and then short heads of fields; {MAX_OVERHEAD} bytes came \
-                 that are neither that nor content"
+                "expected the form's boundary and then short headers of fields, found {MAX_OVERHEAD} bytes \
+                 that are neither these nor the content of a field"
             );
             return ApiError::bad(problem);
         }
         if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
             let limit = self.limits.upload_bytes;
-            return too_large("file", format!("the form is longer than its recording may be: {limit} bytes"));
+            return too_large("file", format!("the form is larger than the limit of {limit} bytes"));
         }
-        // Also where the bytes do not come as HTTP says: that is the client's error, not the server's.
+        // Also for a malformed HTTP body, which is the client's error, not the server's.
         ApiError::bad(format!("the form cannot be read: {}", error.body_text()))
     }
 }
@@ -254,8 +260,8 @@ fn too_large(field: &'static str, problem: String) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, problem).of(field)
 }
 
-/// The error for a body that is no form; it says what to send instead.
-fn no_form(rejection: &MultipartRejection) -> ApiError {
+/// The error for a body that is not a multipart form.
+fn not_a_form(rejection: &MultipartRejection) -> ApiError {
     let problem = format!(
         "expected a form (multipart/form-data) with the recording in the field `file`, as by `curl -F \
          file=@recording.wav`: {}",
@@ -264,12 +270,10 @@ fn no_form(rejection: &MultipartRejection) -> ApiError {
     ApiError::bad(problem)
 }
 
-fn late(limits: &Limits, received: usize) -> ApiError {
+/// The error for a form that is received too slowly.
+fn too_slow(limits: &Limits, received: usize) -> ApiError {
     let seconds = limits.idle.as_secs_f64();
-    let problem = match received {
-        0 => format!("nothing came for {seconds} s in the middle of the form"),
-        _ => format!("only {received} bytes came in {seconds} s in the middle of the form"),
-    };
+    let problem = format!("the form is incomplete, and only {received} bytes were received in {seconds} s");
     ApiError::new(StatusCode::REQUEST_TIMEOUT, problem)
 }
 
@@ -284,7 +288,7 @@ fn response_format(value: &str) -> Result<Format, ApiError> {
     }
 }
 
-/// Whether words are wanted; segments always come.
+/// Whether words are requested; segments are always included.
 fn granularity(value: &str) -> Result<bool, ApiError> {
     match value {
         "word" => Ok(true),
@@ -301,7 +305,7 @@ fn boolean(field: &'static str, value: &str) -> Result<bool, ApiError> {
     }
 }
 
-/// Checks a temperature, which has no effect: what is no number is a client's mistake.
+/// Checks that a temperature is a number; it has no effect.
 fn check_temperature(value: &str) -> Result<(), ApiError> {
     match value.trim().parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(()),
@@ -332,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_fields_count_as_left_out() {
+    fn empty_fields_count_as_absent() {
         let mut form = Unfinished { file: Some(Default::default()), ..Default::default() };
         for name in ["response_format", "timestamp_granularities[]", "stream", "temperature", "prompt"] {
             assert!(form.set(name, "").is_ok(), "{name}");
@@ -342,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_said_with_what_was_found() {
+    fn the_error_for_a_missing_file_names_the_fields_that_were_found() {
         let form = Unfinished { unknown: vec!["audio".into()], ..Default::default() };
         let error = form.finish().expect_err("no file").json();
         let message = error["error"]["message"].as_str().unwrap_or_default();

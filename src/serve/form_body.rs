@@ -1,4 +1,4 @@
-//! The body of a form on its way in: how fast it comes, and how much of it is no content.
+//! The body of a form while it is received: its rate, and how many bytes are not the content of a field.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,63 +11,64 @@ use axum::extract::Request;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::sleep;
 
-/// The least that has to come, bytes a second.
+/// Minimum rate of a body, bytes per second.
 const MIN_RATE: f64 = 1024.0;
-/// Bytes given to the form's parser at a time.
+/// Bytes passed to the form's parser at a time.
 const CHUNK: usize = 8 << 10;
-/// The longest part of a form that is no content: what comes before the first boundary, or the head
-/// of a field. The parser searches all of it again whenever more comes.
+/// Maximum number of bytes before the first boundary, or in the headers of a field. The parser searches all
+/// of them again whenever more are received, so the cost would otherwise grow with the square.
 pub const MAX_OVERHEAD: usize = 16 << 10;
 
-/// How far the body of a form is.
+/// The progress of receiving and parsing the body of a form.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Bytes received.
     received: AtomicUsize,
-    /// Bytes given to the parser since it last returned a field or content of one.
+    /// Bytes passed to the parser since it last returned a field or content.
     overhead: AtomicUsize,
 }
 
 impl Progress {
-    /// Notes that the parser has returned a field, or content of one.
+    /// Records that the parser has returned a field or content.
     pub fn advance(&self) {
         self.overhead.store(0, Relaxed);
     }
 
-    /// Whether too much came without a field or content of one.
+    /// Whether more than [`MAX_OVERHEAD`] bytes were parsed without a field or content.
     pub fn is_overhead(&self) -> bool {
         self.overhead.load(Relaxed) > MAX_OVERHEAD + CHUNK
     }
 
-    /// Waits until the body comes slower than [`MIN_RATE`]; returns the bytes that came in the last
-    /// `window`.
+    /// Waits until fewer than [`MIN_RATE`] bytes per second were received in one `window`; returns the
+    /// number of bytes in it.
     pub async fn is_slow(&self, window: Duration) -> usize {
         let needed = (window.as_secs_f64() * MIN_RATE) as usize;
         loop {
             let before = self.received.load(Relaxed);
             sleep(window).await;
-            let came = self.received.load(Relaxed) - before;
-            if came < needed {
-                return came;
+            let received = self.received.load(Relaxed) - before;
+            if received < needed {
+                return received;
             }
         }
     }
 }
 
-/// The same request with a body whose progress is seen, and which the parser gets a chunk at a time.
+/// Returns the request with a body that reports its progress and is passed on in chunks of 8 KiB.
 pub fn observed(request: Request) -> (Request, Arc<Progress>) {
     let progress = Arc::new(Progress::default());
-    let seen = Arc::clone(&progress);
-    let request = request
-        .map(|body| Body::new(FormBody { body, chunk: Bytes::new(), has_yielded: false, progress: seen }));
+    let observer = Arc::clone(&progress);
+    let request = request.map(|body| {
+        Body::new(FormBody { body, chunk: Bytes::new(), has_yielded: false, progress: observer })
+    });
     (request, progress)
 }
 
 struct FormBody {
     body: Body,
-    /// Bytes that the parser has not been given yet.
+    /// Received bytes that were not passed to the parser yet.
     chunk: Bytes,
-    /// The parser has been given a chunk since it last had to wait.
+    /// A chunk was passed to the parser since the last `Pending`.
     has_yielded: bool,
     progress: Arc<Progress>,
 }
@@ -81,7 +82,7 @@ impl HttpBody for FormBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if std::mem::take(&mut self.has_yielded) {
-            // The parser would read everything that has come before it looks at any of it.
+            // Otherwise the parser would buffer everything received before it parses any of it.
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -99,7 +100,7 @@ impl HttpBody for FormBody {
         let chunk = self.chunk.split_to(len);
         self.progress.overhead.fetch_add(len, Relaxed);
         if self.progress.is_overhead() {
-            return Poll::Ready(Some(Err(axum::Error::new("too much that is no content"))));
+            return Poll::Ready(Some(Err(axum::Error::new("too many bytes without content"))));
         }
         self.has_yielded = true;
         Poll::Ready(Some(Ok(Frame::data(chunk))))

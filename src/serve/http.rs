@@ -1,4 +1,4 @@
-//! The HTTP side: paths, and the answers that are not of a session or a transcription.
+//! HTTP: the routes, access checks, and the handlers other than those of streams and transcriptions.
 
 use std::sync::Arc;
 
@@ -22,21 +22,23 @@ use super::session;
 use super::shared::Shared;
 use super::transcription::transcribe;
 
-/// The name of the one model.
+/// The id of the one model in `/v1/models`.
 const MODEL: &str = "hearken";
 
-/// What the handlers share.
+/// The state that all handlers share.
 #[derive(Clone)]
 pub struct App {
+    /// The recognizer, limits, metrics and the shutdown flag.
     pub shared: Arc<Shared>,
+    /// The access rules.
     pub access: Arc<Access>,
-    /// How a sherpa-onnx client on `/` is answered.
+    /// The sherpa-onnx server that is imitated for clients on `/`.
     pub flavor: SherpaFlavor,
 }
 
-/// All paths.
+/// The router of all paths.
 pub fn router(app: App) -> Router {
-    // The form around the recording counts too.
+    // 64 KiB for the other fields and the boundaries of the form.
     let max_body = app.shared.limits.upload_bytes.saturating_add(64 << 10);
     Router::new()
         .route("/", get(root))
@@ -60,67 +62,68 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Why a connection may only look at the server's health.
+/// The reason why a connection may only request `/health` or `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// A limit is reached, of this name in the metrics.
+    /// The limit with this name in the metrics is reached.
     Limit(&'static str),
-    /// The server shuts down.
+    /// The server is shutting down.
     Draining,
 }
 
-/// The paths that are answered when the server is full or shuts down.
+/// The router of connections beyond the limits, and of all connections during the shutdown.
 pub fn busy_router(app: App) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
-        .fallback(turned_away)
+        .fallback(reject)
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }
 
-async fn turned_away(State(app): State<App>, Extension(busy): Extension<Busy>) -> ApiError {
+async fn reject(State(app): State<App>, Extension(busy): Extension<Busy>) -> ApiError {
     match busy {
         Busy::Limit(reason) => {
             app.shared.metrics.refuse(reason);
-            ApiError::busy("too many connections, try again later")
+            ApiError::busy("too many connections: try again later")
         }
-        Busy::Draining => ApiError::busy("the server shuts down"),
+        Busy::Draining => ApiError::busy("the server is shutting down"),
     }
 }
 
-/// The page's files, and paths that are none.
+/// The files of the web page, and 404 for all other paths.
 async fn other(method: Method, uri: Uri) -> Result<Response, ApiError> {
     let file = uri.path().strip_prefix('/').and_then(page::file).filter(|_| method == Method::GET);
     if let Some(file) = file {
         return Ok(file);
     }
     let path: String = uri.path().chars().take(100).collect();
-    Err(ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}")).named("unknown_url"))
+    Err(ApiError::new(StatusCode::NOT_FOUND, format!("the path {path} does not exist")).named("unknown_url"))
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {
-    let problem = format!("{} does not take {method}", uri.path());
+    let problem = format!("{} does not support the method {method}", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, problem).named("method_not_supported")
 }
 
-/// Whether a request needs no token: the page asks for it itself, and `/health` tells nothing.
+/// Whether a request needs no token: the web page, which asks the user for the token, and `/health`, whose
+/// response contains nothing confidential.
 fn is_public(method: &Method, uri: &Uri, upgrade: bool) -> bool {
     let path = uri.path();
     let is_public = ["/", "/health"].contains(&path) || path.strip_prefix('/').is_some_and(page::is_file);
     method == Method::GET && !upgrade && is_public
 }
 
-/// Checks token, origin and host, and sets the headers that every answer has.
+/// Middleware that checks token, origin and host, and sets the headers of every response.
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let request = drain_body::drained(request);
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let checked = app.access.check(request.headers(), request.uri());
     let page = app.access.foreign_page(request.headers()).cloned();
-    let asks_first = request.method() == Method::OPTIONS
+    let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match checked {
-        _ if page.is_some() && asks_first => may_ask(),
+        _ if page.is_some() && is_preflight => preflight_response(),
         Err(refusal) if !is_public(request.method(), request.uri(), upgrade) => refuse(&app, refusal),
         _ => next.run(request).await,
     };
@@ -134,8 +137,8 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     response
 }
 
-/// The answer to a browser that asks whether a page of an allowed origin may send requests (CORS).
-fn may_ask() -> Response {
+/// The response to a CORS preflight request from a page of an allowed origin.
+fn preflight_response() -> Response {
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"),
@@ -149,7 +152,7 @@ fn refuse(app: &App, refusal: Refusal) -> Response {
         Refusal::Token => {
             app.shared.metrics.refuse("token");
             let mut response =
-                ApiError::new(StatusCode::UNAUTHORIZED, "a bearer token is needed").into_response();
+                ApiError::new(StatusCode::UNAUTHORIZED, "a bearer token is required").into_response();
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }
@@ -159,8 +162,8 @@ fn refuse(app: &App, refusal: Refusal) -> Response {
         }
         Refusal::Host => {
             app.shared.metrics.refuse("origin");
-            let problem = "this server does not answer to the name in `Host`; its operator can allow it, as \
-                           the origin of a page";
+            let problem = "the host name in `Host` is not allowed; the server's operator can allow it by \
+                           --allow-origin";
             ApiError::new(StatusCode::FORBIDDEN, problem).into_response()
         }
     }
@@ -183,7 +186,7 @@ async fn stream(State(app): State<App>, request: Request, opening: Opening) -> R
     };
     let shared = app.shared;
     if shared.is_draining() {
-        return ApiError::busy("the server shuts down").into_response();
+        return ApiError::busy("the server is shutting down").into_response();
     }
     let max_message = shared.limits.message_bytes;
     upgrade
@@ -198,12 +201,12 @@ async fn stream(State(app): State<App>, request: Request, opening: Opening) -> R
 
 async fn transcriptions(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     if app.shared.is_draining() {
-        return Err(ApiError::busy("the server shuts down"));
+        return Err(ApiError::busy("the server is shutting down"));
     }
     transcribe(app.shared, request).await
 }
 
-/// Clients of OpenAI's interface ask which models there are.
+/// The list of models, which clients of OpenAI's API request.
 async fn models(State(app): State<App>) -> Response {
     let list = json!({"object": "list", "data": [model_card(&app)]});
     json_response(StatusCode::OK, &list)
@@ -214,7 +217,7 @@ async fn model(State(app): State<App>, Path(id): Path<String>) -> Result<Respons
         return Ok(json_response(StatusCode::OK, &model_card(&app)));
     }
     let id: String = id.chars().take(100).collect();
-    let problem = format!("the model `{id}` does not exist; there is `{MODEL}`");
+    let problem = format!("the model `{id}` does not exist; the only model is `{MODEL}`");
     Err(ApiError::new(StatusCode::NOT_FOUND, problem).of("model").named("model_not_found"))
 }
 

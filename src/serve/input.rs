@@ -1,5 +1,5 @@
-//! A client's audio on its way to the recognizer: decoded, checked and resampled a chunk at a time,
-//! so that a message in memory stays as small as it came.
+//! Decodes, checks and resamples a client's audio, one chunk at a time: a message waits in memory as it
+//! was received, which needs less than its decoded samples.
 
 use axum::body::Bytes;
 
@@ -8,31 +8,31 @@ use crate::error::Result;
 
 /// Samples in a chunk: a quarter of a second at 16 kHz.
 const CHUNK: usize = 4_000;
-/// Samples in a chunk of a stream whose network is watched, step by step.
+/// Samples in a chunk of a traced stream, whose every step is reported.
 const TRACED_CHUNK: usize = 640;
-/// The largest sample that is accepted; full scale is 1, so beyond it something is wrong.
+/// Maximum absolute value of a sample; full scale is 1, so a larger value is a wrong encoding.
 const MAX_SAMPLE: f32 = 1e6;
 
-/// Turns bytes in a client's format into samples at the model's rate.
+/// Converts bytes in a client's format to samples at the model's rate.
 pub struct AudioInput {
     format: RawFormat,
-    /// `None` where the client sends the model's rate.
+    /// `None` if the client sends the model's rate.
     resampler: Option<Resampler>,
     /// The model's rate, Hz.
     rate: u32,
-    /// Samples at the model's rate in a chunk, or a little more or less.
+    /// Approximate number of samples in a chunk, at the model's rate.
     chunk: usize,
-    /// The beginning of a frame that the end of a message has cut, shorter than a frame.
+    /// The incomplete frame at the end of the last message.
     cut: Vec<u8>,
     /// Frames decoded since the last [`finish`](Self::finish).
     frames: u64,
 }
 
 impl AudioInput {
-    /// Input in `format` for a model that takes `rate` Hz.
+    /// Creates an input for audio in `format` and a model with a sample rate of `rate` Hz.
     ///
     /// # Errors
-    /// When a rate is impossible.
+    /// When the resampler does not support a rate.
     pub fn new(format: RawFormat, rate: u32) -> Result<Self> {
         let resampler = match format.sample_rate {
             from if from == rate => None,
@@ -41,22 +41,22 @@ impl AudioInput {
         Ok(Self { format, resampler, rate, chunk: CHUNK, cut: Vec::new(), frames: 0 })
     }
 
-    /// Makes the chunks so short that each lets the network run one step at most.
+    /// Shortens the chunks, so that the network runs at most one step for each.
     pub fn trace(&mut self) {
         self.chunk = TRACED_CHUNK;
     }
 
-    /// Bytes of input for a chunk of output.
+    /// Number of input bytes for one chunk of samples.
     fn chunk_bytes(&self) -> usize {
         let frames = self.chunk as u64 * u64::from(self.format.sample_rate) / u64::from(self.rate);
         (frames as usize).max(1) * self.format.frame_bytes()
     }
 
-    /// Takes one chunk off the front of `bytes` and returns its samples; there may be none yet, while
-    /// the resampler or a frame waits for more.
+    /// Removes one chunk from the front of `bytes` and returns its samples; the result is empty while a
+    /// frame or the resampler is incomplete.
     ///
     /// # Errors
-    /// Names the first sample that is no number or far beyond full scale.
+    /// A message that names the first sample that is not finite or exceeds 1e6.
     pub fn take(&mut self, bytes: &mut Bytes) -> std::result::Result<Vec<f32>, String> {
         let chunk = bytes.split_to(bytes.len().min(self.chunk_bytes()));
         let joined;
@@ -81,12 +81,12 @@ impl AudioInput {
         self.frames += samples.len() as u64;
         let Some(resampler) = &mut self.resampler else { return Ok(samples) };
         let mut resampled = Vec::new();
-        // Only impossible rates fail, and those were refused.
+        // It fails only for rates that `new` has refused.
         let _ = resampler.push(&samples, &mut resampled);
         Ok(resampled)
     }
 
-    /// Ends the audio here: returns what the resampler still holds, and begins anew.
+    /// Ends the audio: returns the samples that the resampler still holds, and resets the input.
     pub fn finish(&mut self) -> Vec<f32> {
         self.cut.clear();
         self.frames = 0;
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_that_are_no_numbers_are_named() {
+    fn the_error_names_the_first_sample_that_is_not_a_number() {
         let bytes: Vec<u8> = [0.0f32, f32::NAN].iter().flat_map(|x| x.to_le_bytes()).collect();
         let mut input = input(16_000, 1, Encoding::F32Le);
         assert!(input.take(&mut bytes.into()).expect_err("NaN").contains("sample 1"));

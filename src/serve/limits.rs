@@ -1,37 +1,39 @@
-//! The limits on what clients may take, and on how fast new ones may come.
+//! Limits on the resources of clients, and on the rate of new connections.
 
 use std::time::{Duration, Instant};
 
-/// The limits; the defaults are safe on a small machine.
+/// The limits of a server; the defaults suit a small machine.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at a time, of all kinds.
+    /// Maximum number of open connections of all kinds.
     pub connections: usize,
-    /// Streams at a time, uploads included.
+    /// Maximum number of open streams, including those of uploads.
     pub streams: usize,
-    /// Streams at a time that may be traced.
+    /// Maximum number of open streams with traces.
     pub traces: usize,
-    /// Bytes of a websocket message.
+    /// Maximum size of a websocket message, bytes.
     pub message_bytes: usize,
-    /// Recordings that are transcribed at a time. As many times `upload_bytes` is the memory for them.
+    /// Maximum number of recordings that are transcribed at the same time; this number times
+    /// `upload_bytes` limits the memory for uploaded recordings.
     pub uploads: usize,
-    /// Bytes of an uploaded recording.
+    /// Maximum size of an uploaded recording, bytes.
     pub upload_bytes: usize,
-    /// Seconds of audio that an uploaded recording may decode to.
+    /// Maximum length of an uploaded recording after decoding, seconds.
     pub upload_seconds: f64,
-    /// How long a client may send nothing.
+    /// Maximum time during which a client sends nothing.
     pub idle: Duration,
-    /// How long a connection may last.
+    /// Maximum duration of a connection.
     pub total: Duration,
-    /// How long a client may read nothing while something is sent to it.
+    /// Maximum time that a write waits for the client to read.
     pub write: Duration,
-    /// How long the TLS handshake and the head of a request may take.
+    /// Maximum time for the TLS handshake, and for the head of a request.
     pub handshake: Duration,
-    /// Seconds of a client's audio that may wait for the recognizer; beyond it its socket is not read.
+    /// Maximum length of a client's audio that waits for the recognizer, seconds; while it is reached the
+    /// client's socket is not read.
     pub buffered_seconds: f64,
-    /// New connections a second, on average; twice as many may come at once.
+    /// Maximum rate of new connections per second, on average; a burst may be twice as large.
     pub connections_per_second: f64,
-    /// How long streams have to end when the server shuts down.
+    /// Maximum time for open streams to end when the server shuts down.
     pub drain: Duration,
 }
 
@@ -56,7 +58,7 @@ impl Default for Limits {
     }
 }
 
-/// A token bucket: lets `rate` a second through on average, twice that at once.
+/// A token bucket that admits `rate` connections per second on average, and bursts of twice that number.
 #[derive(Clone, Debug)]
 pub struct RateLimit {
     rate: f64,
@@ -65,7 +67,7 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// A full bucket.
+    /// Creates a full bucket; `rate` is in connections per second.
     pub fn new(rate: f64) -> Self {
         Self { rate, tokens: Self::max(rate), at: None }
     }
@@ -74,7 +76,7 @@ impl RateLimit {
         (2.0 * rate).max(1.0)
     }
 
-    /// Whether one more is let through at `now`.
+    /// Takes a token at the time `now`; returns whether there was one.
     pub fn admit(&mut self, now: Instant) -> bool {
         let since = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
         self.at = Some(now);

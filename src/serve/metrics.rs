@@ -1,4 +1,4 @@
-//! Counters, and their Prometheus text.
+//! The server's metrics in the Prometheus text format.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -7,28 +7,30 @@ use std::time::Duration;
 /// Upper bounds of the lag histogram, seconds.
 const BOUNDS: [f64; 14] = [0.002, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0];
 
-/// Everything that is counted.
+/// All counters and gauges of a server.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Connections open now.
+    /// Number of open connections.
     pub connections: AtomicI64,
-    /// Streams open now.
+    /// Number of open streams.
     pub streams: AtomicI64,
+    /// Number of streams opened since the start.
     pub streams_total: AtomicU64,
+    /// Number of uploaded recordings transcribed since the start.
     pub transcriptions_total: AtomicU64,
     audio_us: AtomicU64,
     compute_us: AtomicU64,
-    /// Calls of the network.
+    /// Number of calls of the network.
     pub batches_total: AtomicU64,
-    /// Streams in those calls, added up.
+    /// Sum of the numbers of streams in those calls.
     pub batched_total: AtomicU64,
     lag: [AtomicU64; BOUNDS.len() + 1],
     lag_us: AtomicU64,
-    /// Streams opened, by protocol.
+    /// Streams opened, by protocol ([`PROTOCOLS`]).
     pub protocols: Named<6>,
-    /// Refused: `connections`, `rate`, `streams`, `uploads`, `token`, `origin`.
+    /// Clients refused, by reason ([`REFUSED`]).
     pub refused: Named<6>,
-    /// Closed by us: `idle`, `total`, `slow_reader`, `too_big`, `invalid`, `failed`, `shutdown`.
+    /// Connections closed early by the server, by reason ([`CLOSED`]).
     pub closed: Named<7>,
 }
 
@@ -39,7 +41,7 @@ pub const REFUSED: [&str; 6] = ["connections", "rate", "streams", "uploads", "to
 /// The reasons of [`Metrics::closed`].
 pub const CLOSED: [&str; 7] = ["idle", "total", "slow_reader", "too_big", "invalid", "failed", "shutdown"];
 
-/// Counters by name.
+/// A family of counters, one for each name.
 #[derive(Debug)]
 pub struct Named<const N: usize>([AtomicU64; N]);
 
@@ -50,29 +52,29 @@ impl<const N: usize> Default for Named<N> {
 }
 
 impl Metrics {
-    /// Counts a refusal.
+    /// Counts a refused client; `reason` is one of [`REFUSED`].
     pub fn refuse(&self, reason: &str) {
         count(&REFUSED, &self.refused, reason);
     }
 
-    /// Counts a stream of this protocol.
+    /// Counts a new stream; `protocol` is one of [`PROTOCOLS`].
     pub fn begin(&self, protocol: &str) {
         self.streams_total.fetch_add(1, Relaxed);
         count(&PROTOCOLS, &self.protocols, protocol);
     }
 
-    /// Counts a close.
+    /// Counts a connection closed by the server; `reason` is one of [`CLOSED`].
     pub fn close(&self, reason: &str) {
         count(&CLOSED, &self.closed, reason);
     }
 
-    /// Audio that was processed, and the time it took.
-    pub fn heard(&self, audio_seconds: f64, compute: Duration) {
+    /// Adds processed audio, seconds, and the computing time for it.
+    pub fn add_processed(&self, audio_seconds: f64, compute: Duration) {
         self.audio_us.fetch_add((audio_seconds * 1e6) as u64, Relaxed);
         self.compute_us.fetch_add(compute.as_micros() as u64, Relaxed);
     }
 
-    /// Time from when audio had its turn to when all of it was processed.
+    /// Adds a lag: the time from when audio was put into its stream's queue until all of it was processed.
     pub fn lag(&self, lag: Duration) {
         let seconds = lag.as_secs_f64();
         let bucket = BOUNDS.iter().position(|&b| seconds <= b).unwrap_or(BOUNDS.len());
@@ -80,8 +82,8 @@ impl Metrics {
         self.lag_us.fetch_add(lag.as_micros() as u64, Relaxed);
     }
 
-    /// The lag below which a part `q` of all messages stayed, seconds; read off the histogram,
-    /// straight lines between its bounds. 0 when there was none.
+    /// The quantile `q` (0 to 1) of all lags, seconds, by linear interpolation in the histogram; 0 if there
+    /// are none.
     pub fn lag_quantile(&self, q: f64) -> f64 {
         let counts: Vec<u64> = self.lag.iter().map(|c| c.load(Relaxed)).collect();
         let total: u64 = counts.iter().sum();
@@ -99,7 +101,7 @@ impl Metrics {
         0.0
     }
 
-    /// The Prometheus text, version 0.0.4.
+    /// Returns all metrics in the Prometheus text format, version 0.0.4.
     pub fn text(&self) -> String {
         let mut out = String::with_capacity(4096);
         let load = |c: &AtomicU64| c.load(Relaxed) as f64;
@@ -108,16 +110,21 @@ impl Metrics {
         let rtf = if audio > 0.0 { compute / audio } else { 0.0 };
         let resident = resident_bytes().unwrap_or(0.0);
         for (name, kind, help, value) in [
-            ("connections", "gauge", "Connections open now.", self.connections.load(Relaxed) as f64),
-            ("streams", "gauge", "Streams open now.", self.streams.load(Relaxed) as f64),
+            ("connections", "gauge", "Open connections.", self.connections.load(Relaxed) as f64),
+            ("streams", "gauge", "Open streams.", self.streams.load(Relaxed) as f64),
             ("streams_total", "counter", "Streams opened.", load(&self.streams_total)),
-            ("transcriptions_total", "counter", "Recordings uploaded.", load(&self.transcriptions_total)),
+            ("transcriptions_total", "counter", "Recordings transcribed.", load(&self.transcriptions_total)),
             ("audio_seconds_total", "counter", "Audio processed.", audio),
             ("compute_seconds_total", "counter", "Time of the recognizer's threads for it.", compute),
-            ("real_time_factor", "gauge", "Compute seconds for a second of audio.", rtf),
+            ("real_time_factor", "gauge", "Computing time divided by the length of the audio.", rtf),
             ("batches_total", "counter", "Calls of the network.", load(&self.batches_total)),
-            ("batched_streams_total", "counter", "Streams in those calls.", load(&self.batched_total)),
-            ("resident_bytes", "gauge", "Memory of the process.", resident),
+            (
+                "batched_streams_total",
+                "counter",
+                "Sum of the streams in those calls.",
+                load(&self.batched_total),
+            ),
+            ("resident_bytes", "gauge", "Resident memory of the process.", resident),
         ] {
             head(&mut out, name, kind, help);
             line(&mut out, name, "", value);
@@ -134,7 +141,7 @@ impl Metrics {
             ("refused_total", "Clients refused.", "reason", &REFUSED[..], &self.refused.0[..]),
             (
                 "closed_total",
-                "Connections that the server ended early.",
+                "Connections that the server closed early.",
                 "reason",
                 &CLOSED[..],
                 &self.closed.0[..],
@@ -149,7 +156,7 @@ impl Metrics {
     }
 
     fn lag_text(&self, out: &mut String) {
-        head(out, "lag_seconds", "histogram", "From when audio has its turn to when it was processed.");
+        head(out, "lag_seconds", "histogram", "Time from when audio was queued until it was processed.");
         let mut total = 0;
         for (i, counter) in self.lag.iter().enumerate() {
             total += counter.load(Relaxed);
@@ -158,7 +165,7 @@ impl Metrics {
         }
         line(out, "lag_seconds_sum", "", self.lag_us.load(Relaxed) as f64 / 1e6);
         line(out, "lag_seconds_count", "", total as f64);
-        head(out, "lag_quantile_seconds", "gauge", "Percentiles of the lag since the start.");
+        head(out, "lag_quantile_seconds", "gauge", "Quantiles of the lag since the start.");
         for q in [0.5, 0.95, 0.99] {
             let label = format!("{{quantile=\"{q}\"}}");
             line(out, "lag_quantile_seconds", &label, self.lag_quantile(q));
@@ -181,14 +188,14 @@ fn line(out: &mut String, name: &str, labels: &str, value: f64) {
     let _ = writeln!(out, "hearken_{name}{labels} {value}");
 }
 
-/// The memory of the process, where the system says it.
+/// Resident memory of the process, bytes; `None` on systems other than Linux.
 fn resident_bytes() -> Option<f64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: f64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * 4096.0)
 }
 
-/// Counts something open up, and down again when it is dropped.
+/// Increments a gauge, and decrements it when it is dropped.
 #[derive(Debug)]
 pub struct Gauge {
     metrics: std::sync::Arc<Metrics>,
@@ -196,7 +203,7 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// One more.
+    /// Increments the gauge that `which` selects.
     pub fn up(metrics: &std::sync::Arc<Metrics>, which: fn(&Metrics) -> &AtomicI64) -> Self {
         which(metrics).fetch_add(1, Relaxed);
         Self { metrics: std::sync::Arc::clone(metrics), which }
@@ -229,7 +236,7 @@ mod tests {
     fn the_text_has_every_counter_once() {
         let metrics = Metrics::default();
         metrics.refuse("token");
-        metrics.heard(2.0, Duration::from_millis(100));
+        metrics.add_processed(2.0, Duration::from_millis(100));
         let text = metrics.text();
         assert!(text.contains("hearken_refused_total{reason=\"token\"} 1\n"), "{text}");
         assert!(text.contains("hearken_real_time_factor 0.05\n"), "{text}");

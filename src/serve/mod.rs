@@ -1,5 +1,6 @@
-//! The server: websocket and HTTP on one port. vosk-server's protocol, sherpa-onnx's, and hearken's
-//! own; whole recordings by POST; health, metrics and a page. See docs/serve.md.
+//! The server. One port serves websockets (the protocols of vosk-server, sherpa-onnx and OpenAI's
+//! realtime interface, and hearken's own), uploads of whole recordings, health, metrics and a web page; a
+//! second port serves the Wyoming protocol. docs/serve.md describes all of them.
 //!
 //! ```text
 //! socket ─► acceptor (limits, TLS) ─► http (token, origin) ─► session ─► session_state ─► protocol
@@ -8,7 +9,7 @@
 //!                                                             batcher (threads; streams step together)
 //! ```
 //!
-//! Only here is tokio.
+//! No other module of the library uses tokio.
 
 mod acceptor;
 mod api_error;
@@ -70,21 +71,23 @@ use shared::Shared;
 /// The options of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Limits on connections, streams, sizes and times.
     pub limits: Limits,
+    /// The token, and the origins of web pages that may connect.
     pub access: Access,
     /// Certificate and key, for https and wss.
     pub tls: Option<Tls>,
-    /// Threads of the recognizer.
+    /// Number of threads that run the network.
     pub threads: usize,
-    /// The largest number of streams in one call of the network.
+    /// Maximum number of streams in one call of the network.
     pub batch: usize,
-    /// Where utterances end.
+    /// Options of every stream: its endpoint rules.
     pub stream: StreamOptions,
-    /// How a sherpa-onnx client on `/` is answered.
+    /// The sherpa-onnx server that is imitated for clients on `/`.
     pub flavor: SherpaFlavor,
-    /// The model's languages, as BCP 47 names them; none where they are not known.
+    /// The model's languages as BCP 47 tags; empty if they are unknown.
     pub languages: Vec<String>,
-    /// Takes lines for the server's operator.
+    /// Called with each log line.
     pub log: fn(&str),
 }
 
@@ -104,7 +107,7 @@ impl Default for Options {
     }
 }
 
-/// Where a server listens.
+/// The sockets that a server accepts connections on.
 #[derive(Debug)]
 pub struct Listeners {
     /// HTTP and websockets.
@@ -114,7 +117,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// The next connection, and whether it is a Wyoming client's.
+    /// Accepts the next connection; returns it, and whether it came to the Wyoming port.
     async fn accept(&self) -> std::io::Result<(TcpStream, bool)> {
         let wyoming = async {
             match &self.wyoming {
@@ -135,11 +138,12 @@ impl From<TcpListener> for Listeners {
     }
 }
 
-/// Serves until `shutdown` completes, then lets the open streams end, and returns. Meanwhile new
-/// connections are refused, but `/health` and `/metrics` are answered to the end.
+/// Runs a server until `shutdown` completes, then waits for the open streams to end, at most
+/// [`Limits::drain`], and returns. While it waits it refuses new connections, except for requests to
+/// `/health` and `/metrics`.
 ///
 /// # Errors
-/// When a thread cannot be started. Errors of clients are not errors here.
+/// When a thread cannot be started. Errors of a client end only that client's connection.
 pub async fn run(
     listeners: impl Into<Listeners>,
     recognizer: Recognizer,
@@ -152,28 +156,28 @@ pub async fn run(
     let app = App { shared, access: Arc::new(options.access.clone()), flavor: options.flavor };
     let mut acceptor = Acceptor::new(app, options.tls.clone());
     let mut open = JoinSet::new();
-    let mut accepting = Accepting { listeners: listeners.into(), log: options.log, said: None };
+    let mut accepting = Accepting { listeners: listeners.into(), log: options.log, last_logged: None };
     accepting.until(shutdown, &mut acceptor, &mut open).await;
     (options.log)(&format!("draining: {} streams", metrics.streams.load(Relaxed)));
     // `send` fails only if no connection is open, which is fine.
     let _ = drain.send(true);
-    let gone = Acceptor::all_gone(acceptor.connections(), options.limits.connections);
-    let gone = timeout(options.limits.drain, gone);
-    accepting.until(async { drop(gone.await) }, &mut acceptor, &mut open).await;
+    let all_closed = Acceptor::all_closed(acceptor.connections(), options.limits.connections);
+    let all_closed = timeout(options.limits.drain, all_closed);
+    accepting.until(async { drop(all_closed.await) }, &mut acceptor, &mut open).await;
     drop(accepting);
     (options.log)("stopped");
     Ok(())
 }
 
-/// How long the operator is not told again that the system gives no more connections.
-const MIN_SILENCE: Duration = Duration::from_secs(60);
+/// Minimum time between two log lines about connections that cannot be accepted.
+const MIN_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Accepts connections.
+/// The loop that accepts connections.
 struct Accepting {
     listeners: Listeners,
     log: fn(&str),
-    /// When the operator was last told that the system gives no more connections.
-    said: Option<Instant>,
+    /// When it was last logged that connections cannot be accepted.
+    last_logged: Option<Instant>,
 }
 
 impl Accepting {
@@ -192,8 +196,8 @@ impl Accepting {
                     Ok((stream, false)) => acceptor.admit(stream, open),
                     Ok((stream, true)) => acceptor.admit_wyoming(stream, open),
                     Err(error) => {
-                        self.complain(&error);
-                        // Out of file descriptors, most likely: some will be free soon.
+                        self.log_failure(&error);
+                        // Most likely the process is out of file descriptors: wait until some are free.
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 },
@@ -202,15 +206,16 @@ impl Accepting {
         }
     }
 
-    fn complain(&mut self, error: &std::io::Error) {
-        if self.said.is_none_or(|said| said.elapsed() >= MIN_SILENCE) {
-            self.said = Some(Instant::now());
-            (self.log)(&format!("no new connections at the moment: {error}"));
+    fn log_failure(&mut self, error: &std::io::Error) {
+        if self.last_logged.is_none_or(|at| at.elapsed() >= MIN_LOG_INTERVAL) {
+            self.last_logged = Some(Instant::now());
+            (self.log)(&format!("cannot accept new connections at the moment: {error}"));
         }
     }
 }
 
-/// The words that a model can write, each once: those of its lexicon, or its tokens where each is a word.
+/// The distinct words that a model can output: those of its lexicon, or its tokens if each of them is a
+/// word; empty otherwise.
 fn words(metadata: &Metadata) -> Vec<String> {
     let (tokens, decoder) = (&metadata.tokens, &metadata.decoder);
     let mut words: Vec<String> = decoder.lexicon.iter().map(|p| p.word.clone()).collect();

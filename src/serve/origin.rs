@@ -1,10 +1,10 @@
 //! Origins of web pages (RFC 6454): scheme, host and port, as browsers write them.
 
-/// An origin as browsers write it: lower case, without the port that goes without saying. `*` and
-/// `null` (pages that have none) stay as they are.
+/// Normalizes an origin to the form that browsers send: lower case, without the default port of the
+/// scheme. `*` (any origin) and `null` (pages without an origin) are returned unchanged.
 ///
 /// # Errors
-/// What is expected, when it is no origin.
+/// A message that says what was expected, when `text` is not an origin.
 pub fn normalized(text: &str) -> Result<String, String> {
     if text == "*" || text == "null" {
         return Ok(text.into());
@@ -14,11 +14,11 @@ pub fn normalized(text: &str) -> Result<String, String> {
     let (scheme, rest) = text.split_once("://").ok_or_else(|| expected("scheme://host[:port]"))?;
     let good = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(good) {
-        return Err(expected("a scheme of letters before ://"));
+        return Err(expected("a scheme before ://"));
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#', '@']) {
-        return Err(expected("no more than scheme, host and port"));
+        return Err(expected("only scheme, host and port"));
     }
     let (host, port) =
         split(authority).ok_or_else(|| expected("a port from 1 to 65535 after the host's colon"))?;
@@ -32,13 +32,13 @@ pub fn normalized(text: &str) -> Result<String, String> {
     }
     let scheme = scheme.to_ascii_lowercase();
     let host = host.to_ascii_lowercase();
-    Ok(match port.filter(|port| Some(*port) != usual_port(&scheme)) {
+    Ok(match port.filter(|port| Some(*port) != default_port(&scheme)) {
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),
     })
 }
 
-/// Host and port; the colons of an IPv6 address stand in brackets.
+/// Splits host and port; an IPv6 address must be in brackets.
 fn split(authority: &str) -> Option<(&str, Option<u16>)> {
     let after_brackets = authority.rfind(']').map_or(0, |at| at + 1);
     match authority[after_brackets..].split_once(':') {
@@ -50,8 +50,8 @@ fn split(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// The port that is meant where none is said.
-fn usual_port(scheme: &str) -> Option<u16> {
+/// The default port of a scheme.
+fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
         "https" => Some(443),

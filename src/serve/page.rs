@@ -1,4 +1,5 @@
-//! The page, inside the program. Nothing in it is loaded from elsewhere, and its policy forbids that.
+//! The web page, embedded in the program. It loads nothing from other servers, and its
+//! Content-Security-Policy forbids that.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -7,7 +8,7 @@ const INDEX_HTML: &str = include_str!("page/index.html");
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Name, media type and text of the page's files.
+/// Name, media type and content of the page's files.
 const FILES: [(&str, &str, &str); 8] = [
     ("page.js", SCRIPT, include_str!("page/page.js")),
     ("notices.js", SCRIPT, include_str!("page/notices.js")),
@@ -15,7 +16,7 @@ const FILES: [(&str, &str, &str); 8] = [
     ("recordings.js", SCRIPT, include_str!("page/recordings.js")),
     ("server.js", SCRIPT, include_str!("page/server.js")),
     ("transcript.js", SCRIPT, include_str!("page/transcript.js")),
-    // What runs on the browser's audio thread.
+    // Runs on the browser's audio thread.
     ("worklet.js", SCRIPT, include_str!("page/worklet.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
 ];
@@ -23,7 +24,7 @@ const FILES: [(&str, &str, &str); 8] = [
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page itself.
+/// Returns the HTML document.
 pub fn index() -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -38,7 +39,7 @@ pub fn is_file(name: &str) -> bool {
     FILES.iter().any(|(file, ..)| *file == name)
 }
 
-/// A file of the page.
+/// Returns the page's file with this name.
 pub fn file(name: &str) -> Option<Response> {
     let (_, kind, text) = FILES.iter().find(|(file, ..)| *file == name)?;
     Some(([(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "no-cache")], *text).into_response())

@@ -1,5 +1,5 @@
-//! A recording on its way: decoded a chunk at a time on threads for blocking work, recognized as any
-//! stream is. Recordings take turns chunk by chunk, so that a long one does not hold a thread.
+//! Transcribes an uploaded recording: it is decoded on tokio's threads for blocking work, one chunk for
+//! each task, and recognized like any other stream. No recording occupies a thread for longer than a chunk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,18 +23,19 @@ use super::stream_queue::Item;
 /// Samples decoded at a time.
 const CHUNK: usize = 8_000;
 
-/// What comes of a recording, in order.
+/// A result of a transcription, in the order of the recording.
 pub enum Step {
+    /// An utterance.
     Segment(Segment),
-    /// The recording has ended.
+    /// The end of the recording.
     End(Ending),
 }
 
-/// The end of a recording.
+/// The end of a transcription.
 pub struct Ending {
     /// Length of the audio, seconds.
     pub seconds: f64,
-    /// What of it could not be decoded.
+    /// Descriptions of the parts that could not be decoded.
     pub warnings: Vec<String>,
 }
 
@@ -45,21 +46,22 @@ pub struct Transcription {
     decoder: Decoder,
     outputs: VecDeque<RecognizerOutput>,
     limits: Limits,
-    /// Samples decoded, and the most that are accepted.
+    /// Number of samples decoded so far.
     samples: u64,
     max_samples: u64,
+    /// When the time for the whole recording ends.
     end: Instant,
-    /// Held as long as the recording is in memory.
+    /// Held while the recording is in memory.
     _memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Transcription {
-    /// Begins to transcribe the recording of a form.
+    /// Opens a stream for the recording of a form.
     ///
     /// # Errors
-    /// When all streams are taken.
+    /// 503 when all streams are in use.
     pub fn begin(shared: &Arc<Shared>, form: Form) -> std::result::Result<Self, ApiError> {
-        let busy = || ApiError::busy("all streams are taken: try again later");
+        let busy = || ApiError::busy("all streams are in use: try again later");
         let stream = shared.open_stream("http", false, None).ok_or_else(busy)?;
         let rate = shared.model.sample_rate;
         let limits = shared.limits.clone();
@@ -76,7 +78,7 @@ impl Transcription {
         })
     }
 
-    /// All of it.
+    /// Transcribes the whole recording.
     ///
     /// # Errors
     /// As for [`next`](Self::next).
@@ -90,16 +92,17 @@ impl Transcription {
         }
     }
 
-    /// What comes next.
+    /// Waits for the next utterance, or the end.
     ///
     /// # Errors
-    /// When the recording cannot be decoded, is longer than the limit, or takes longer than the limit.
+    /// 400 when the recording cannot be decoded, 413 when its audio is longer than the limit, 408 when the
+    /// transcription takes longer than the limit, 500 when the recognizer fails.
     pub async fn next(&mut self) -> std::result::Result<Step, ApiError> {
         let end = self.end;
         let step = timeout_at(end, self.step()).await;
         step.unwrap_or_else(|_| {
             let seconds = self.limits.total.as_secs_f64();
-            let problem = format!("{} was not transcribed within {seconds} s, the limit here", self.name);
+            let problem = format!("{} was not transcribed within the limit of {seconds} s", self.name);
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, problem))
         })
     }
@@ -124,7 +127,7 @@ impl Transcription {
                     handle.taken();
                     self.outputs.extend(outputs.ok_or_else(|| failed("the recognizer stopped".into()))?);
                 }
-                chunk = async { handle.room().await; self.decoder.next().await },
+                chunk = async { handle.wait_for_capacity().await; self.decoder.next().await },
                     if !self.decoder.has_ended() =>
                 {
                     match chunk.map_err(|error| ApiError::bad(error.to_string()).of("file"))? {
@@ -144,21 +147,21 @@ impl Transcription {
 
     fn too_long(&self) -> ApiError {
         let limit = self.limits.upload_seconds;
-        let problem = format!("{} has more than {limit} s of audio, the limit here", self.name);
+        let problem = format!("{} has more audio than the limit of {limit} s", self.name);
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, problem).of("file")
     }
 }
 
-/// Decodes a recording; each chunk is a task of its own on the threads for blocking work, which all
+/// Decodes a recording; each chunk is a separate task on the threads for blocking work, which all
 /// recordings share.
 struct Decoder {
     /// The task that decodes the next chunk; `None` at the end.
     task: Option<JoinHandle<Result<Chunk>>>,
-    /// What could not be decoded; known at the end.
+    /// Descriptions of the parts that could not be decoded; known at the end.
     warnings: Vec<String>,
 }
 
-/// A chunk of samples, and the source of the next.
+/// A chunk of samples, and the source of the next one.
 struct Chunk {
     source: Box<dyn Source>,
     samples: Vec<f32>,
@@ -174,7 +177,7 @@ impl Decoder {
         self.task.is_none()
     }
 
-    /// The next samples, or `None` at the end; may be dropped while it waits.
+    /// Returns the next samples, or `None` at the end. Cancel safe.
     async fn next(&mut self) -> Result<Option<Vec<f32>>> {
         let Some(task) = &mut self.task else { return Ok(None) };
         let chunk = task.await;

@@ -1,6 +1,6 @@
-//! One client's session: awaits what happens next on its connection, its stream and the clock, and does
-//! what [`SessionState`] says. One task does both reading and writing, so that a client that does not
-//! read is not read from either.
+//! The session of one client: waits for the next event of its connection, its stream or the clock, and
+//! carries out the effects that [`SessionState`] returns. One task both reads and writes, so that nothing
+//! more is read from a client that does not read.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -16,20 +16,20 @@ use super::shared::{OpenStream, Shared};
 
 /// A connection that carries messages.
 pub trait Transport: Send {
-    /// Waits for the client's next message; may be dropped while it waits.
+    /// Waits for the client's next message. Cancel safe.
     fn receive(&mut self) -> impl Future<Output = SessionEvent> + Send;
 
     /// Sends a text message.
     ///
     /// # Errors
-    /// When the client cannot be reached, or does not read.
+    /// When the connection is broken, or the client does not read.
     fn send(&mut self, text: String) -> impl Future<Output = Result<(), Unreachable>> + Send;
 
-    /// Ends the connection: for a reason, or because the client has ended it.
+    /// Closes the connection; `reason` is `None` if the client has closed it.
     fn close(self, reason: Option<CloseReason>) -> impl Future<Output = ()> + Send;
 }
 
-/// The client cannot be reached.
+/// The error for a client that cannot be reached any more.
 #[derive(Clone, Copy, Debug)]
 pub struct Unreachable;
 
@@ -40,8 +40,8 @@ pub async fn run(mut transport: impl Transport, opening: Opening, shared: Arc<Sh
         stream: None,
         shared: Arc::clone(&shared),
     };
-    let reason = session.converse(&mut transport).await;
-    // The stream's place is free before the client has said goodbye.
+    let reason = session.run(&mut transport).await;
+    // Closing may take two seconds: free the stream for other clients before it.
     session.stream = None;
     if let Some(counted) = reason.as_ref().and_then(|reason| reason.counted) {
         shared.metrics.close(counted);
@@ -55,20 +55,20 @@ struct Session {
     shared: Arc<Shared>,
 }
 
-/// A session is over, for a reason unless the client ended it.
-struct Over(Option<CloseReason>);
+/// The end of a session; the reason is `None` if the client ended it.
+struct Ended(Option<CloseReason>);
 
 impl Session {
-    async fn converse(&mut self, transport: &mut impl Transport) -> Option<CloseReason> {
+    async fn run(&mut self, transport: &mut impl Transport) -> Option<CloseReason> {
         let mut draining = self.shared.draining.clone();
         let mut has_drained = false;
         let mut timer = pin!(sleep_until(self.state.deadline().into()));
-        if let Err(Over(reason)) = self.handle(SessionEvent::Begin, transport).await {
+        if let Err(Ended(reason)) = self.handle(SessionEvent::Begin, transport).await {
             return reason;
         }
         loop {
-            // Deadlines mostly move away, and then the timer is set anew only when it rings: setting it
-            // for each message would cost more than reading the message.
+            // Deadlines usually move into the future; then the timer is reset only when it expires, because
+            // resetting it for each message would cost more than reading the message.
             if self.state.deadline() < timer.deadline().into_std() {
                 timer.as_mut().reset(self.state.deadline().into());
             }
@@ -85,11 +85,11 @@ impl Session {
             };
             let is_time = matches!(event, Some(SessionEvent::Time));
             if let Some(event) = event
-                && let Err(Over(reason)) = self.handle(event, transport).await
+                && let Err(Ended(reason)) = self.handle(event, transport).await
             {
                 return reason;
             }
-            if let Err(Over(reason)) = self.feed(transport).await {
+            if let Err(Ended(reason)) = self.feed(transport).await {
                 return reason;
             }
             if is_time {
@@ -98,8 +98,8 @@ impl Session {
         }
     }
 
-    /// Passes an event to the state, and does what it says.
-    async fn handle(&mut self, event: SessionEvent, transport: &mut impl Transport) -> Result<(), Over> {
+    /// Passes an event to the state, and carries out the effects.
+    async fn handle(&mut self, event: SessionEvent, transport: &mut impl Transport) -> Result<(), Ended> {
         let mut effects = VecDeque::from(self.state.on(event, Instant::now()));
         while let Some(effect) = effects.pop_front() {
             match effect {
@@ -109,25 +109,25 @@ impl Session {
                         Some(stream) => SessionEvent::Opened { traced: stream.traced },
                         None => SessionEvent::Full,
                     };
-                    // What follows from it comes before what followed it.
+                    // The effects of opening come before the remaining effects.
                     let opened = self.state.on(event, Instant::now());
                     opened.into_iter().rev().for_each(|effect| effects.push_front(effect));
                 }
                 Effect::Send(text) => {
                     if transport.send(text).await.is_err() {
-                        return Err(Over(None));
+                        return Err(Ended(None));
                     }
                 }
-                Effect::Close(reason) => return Err(Over(reason)),
+                Effect::Close(reason) => return Err(Ended(reason)),
             }
         }
         Ok(())
     }
 
-    /// Gives the recognizer what waits for it, as far as it has room.
-    async fn feed(&mut self, transport: &mut impl Transport) -> Result<(), Over> {
+    /// Passes waiting items to the recognizer while its buffer has capacity.
+    async fn feed(&mut self, transport: &mut impl Transport) -> Result<(), Ended> {
         while let Some(stream) = &self.stream
-            && stream.handle.has_room()
+            && stream.handle.has_capacity()
             && let Some(item) = self.state.next_item(Instant::now())
         {
             match item {
@@ -139,8 +139,8 @@ impl Session {
     }
 }
 
-/// The stream's next output, or `None` when it has room for more audio; never, before there is a
-/// stream. Output comes first.
+/// Waits for the stream's next output, or, if `is_feeding`, for capacity for more audio (`None`). Output is
+/// preferred. Without a stream it never completes.
 async fn next_of_stream(stream: &mut Option<OpenStream>, is_feeding: bool) -> Option<SessionEvent> {
     let Some(OpenStream { handle, outputs, .. }) = stream else { return std::future::pending().await };
     tokio::select! {
@@ -152,6 +152,6 @@ async fn next_of_stream(stream: &mut Option<OpenStream>, is_feeding: bool) -> Op
             }
             None => SessionEvent::RecognizerGone,
         }),
-        () = handle.room(), if is_feeding => None,
+        () = handle.wait_for_capacity(), if is_feeding => None,
     }
 }

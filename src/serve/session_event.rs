@@ -1,70 +1,82 @@
-//! What happens to a session, and what it is to do.
+//! Events that a session receives, and effects that it causes.
 
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 
 use super::protocol::RecognizerOutput;
 
-/// What happens to a session.
+/// An event that a session receives.
 #[derive(Debug)]
 pub enum SessionEvent {
-    /// The session begins; the first event.
+    /// The session begins; always the first event.
     Begin,
     /// A text message of the client.
     Text(Utf8Bytes),
     /// A binary message of the client.
     Binary(Bytes),
-    /// A sign of life without content: a ping or a pong.
+    /// A ping or pong of the client.
     Alive,
     /// The client has closed the connection, or cannot be reached any more.
     Left,
-    /// The client sent something that cannot be read.
+    /// The client sent an invalid frame or message.
     Unreadable(Unreadable),
     /// [`Effect::Open`] succeeded.
-    Opened { traced: bool },
-    /// [`Effect::Open`] failed: all streams are taken.
+    Opened {
+        /// Whether the stream's outputs include traces.
+        traced: bool,
+    },
+    /// [`Effect::Open`] failed: all streams are in use.
     Full,
-    /// Output of the recognizer.
+    /// Outputs of the recognizer.
     Output(Vec<RecognizerOutput>),
-    /// The recognizer's thread is gone.
+    /// The recognizer's thread has ended.
     RecognizerGone,
-    /// Audio from `SessionState::next_item` is no audio.
+    /// `SessionState::next_item` failed with this message.
     InvalidAudio(String),
-    /// The server shuts down.
+    /// The server is shutting down.
     Draining,
-    /// Time has passed: `SessionState::deadline`, or less.
+    /// `SessionState::deadline` may have passed.
     Time,
 }
 
-/// Why a message cannot be read.
+/// The reason why a message is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
+    /// It is longer than the limit.
     TooLong,
+    /// It is a text message that is not UTF-8.
     NotUtf8,
+    /// It violates the framing of the transport.
     Malformed,
 }
 
-/// What a session is to do, in this order.
+/// An effect that a session must carry out; effects are carried out in order.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Open a stream of the recognizer for this protocol; [`SessionEvent::Opened`] or
-    /// [`SessionEvent::Full`] follows.
-    Open { protocol: &'static str, trace: bool, silence: Option<f64> },
+    /// Open a stream of the recognizer; [`SessionEvent::Opened`] or [`SessionEvent::Full`] follows.
+    Open {
+        /// Name of the client's protocol, for the metrics.
+        protocol: &'static str,
+        /// Whether the client requests traces.
+        trace: bool,
+        /// Trailing silence that ends an utterance, seconds; `None` is the server's setting.
+        silence: Option<f64>,
+    },
     /// Send a text message.
     Send(String),
-    /// End the session; the last effect. Without a reason the client has ended it.
+    /// End the session; the last effect. The reason is `None` if the client has ended it.
     Close(Option<CloseReason>),
 }
 
-/// How and why the server closes a connection.
+/// The reason why the server closes a connection, and how it is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseReason {
-    /// The code of RFC 6455.
+    /// Close code (RFC 6455, section 7.4).
     pub code: u16,
-    /// The text beside it.
+    /// Reason text of the close frame.
     pub text: String,
-    /// The reason that is counted in the metrics, if it is counted.
+    /// Reason under which the close is counted in the metrics; `None` if it is not counted.
     pub counted: Option<&'static str>,
-    /// A message of the protocol that goes before the close.
+    /// Message of the client's protocol that is sent before the close.
     pub message: Option<String>,
 }

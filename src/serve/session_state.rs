@@ -1,5 +1,5 @@
-//! The state of a session: what a client's messages, the recognizer's output and the clock lead to.
-//! Pure: it knows neither sockets nor threads, and is told what time it is.
+//! The state machine of a session: maps events of the client, the recognizer and the clock to effects. It
+//! uses neither sockets nor threads, and the current time is an argument, so that tests control it.
 
 use std::time::{Duration, Instant};
 
@@ -14,38 +14,38 @@ use super::protocol::{Action, ModelInfo, Protocol, RecognizerOutput, close};
 use super::session_event::{CloseReason, Effect, SessionEvent, Unreadable};
 use super::stream_queue::Item;
 
-/// How far the recognizer's stream is.
+/// The phase of the recognizer's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Unopened,
     Open,
     /// The client's audio has ended.
     Finishing,
-    /// All of it was processed: the client may leave.
+    /// All audio was processed.
     Complete,
 }
 
-/// One client's session.
+/// The state of one client's session.
 pub struct SessionState {
-    /// How sherpa-onnx's clients are answered, where the first message decides the protocol.
+    /// The sherpa-onnx server that is imitated if the first message decides the protocol.
     flavor: SherpaFlavor,
     model: ModelInfo,
     limits: Limits,
-    /// `None` before the first message that decides it.
+    /// `None` until the first message has decided it.
     protocol: Option<Box<dyn Protocol>>,
     phase: Phase,
     traced: bool,
     queue: AudioQueue,
-    /// How the connection will be closed once the last words were sent.
+    /// The reason for which the connection will be closed once the last results were sent.
     leaving: Option<CloseReason>,
-    /// When the session ends, whatever the client does.
+    /// When the session ends at the latest.
     end: Instant,
-    /// When a client that sends nothing until then is closed.
+    /// When the session ends if the client sends nothing until then.
     idle_end: Instant,
 }
 
 impl SessionState {
-    /// A session that begins at `now`.
+    /// Creates the state of a session that begins at `now`.
     pub fn new(opening: Opening, model: ModelInfo, limits: Limits, now: Instant) -> Self {
         let (end, idle_end) = (later(now, limits.total), later(now, limits.idle));
         let flavor = if let Opening::Detect(flavor) = opening { flavor } else { SherpaFlavor::default() };
@@ -63,21 +63,22 @@ impl SessionState {
         }
     }
 
-    /// Whether messages of the client are to be read: not while its audio waits for the recognizer,
-    /// so that TCP slows the client down.
+    /// Whether the client's messages are to be read. They are not while its audio waits for the
+    /// recognizer, so that TCP's flow control slows the client down.
     pub fn wants_messages(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// When [`SessionEvent::Time`] is due.
+    /// The time at which [`SessionEvent::Time`] is due.
     pub fn deadline(&self) -> Instant {
         if self.is_busy() { self.end } else { self.end.min(self.idle_end) }
     }
 
-    /// What the recognizer is to be given next; to be asked when it has room.
+    /// Removes and returns the next item for the recognizer, which must have capacity; `None` when
+    /// nothing waits.
     ///
     /// # Errors
-    /// Says what is wrong with the client's audio.
+    /// A description of invalid audio.
     pub fn next_item(&mut self, now: Instant) -> Option<Result<Item, String>> {
         if self.is_busy() {
             self.idle_end = later(now, self.limits.idle);
@@ -85,7 +86,7 @@ impl SessionState {
         self.queue.next_item()
     }
 
-    /// Takes an event, and says what is to be done.
+    /// Handles an event; returns the effects to carry out, in order.
     pub fn on(&mut self, event: SessionEvent, now: Instant) -> Vec<Effect> {
         use SessionEvent::{Alive, Binary, Text};
         if self.is_busy() || matches!(event, Text(_) | Binary(_) | Alive) {
@@ -106,9 +107,7 @@ impl SessionState {
             SessionEvent::Left => effects.push(Effect::Close(None)),
             SessionEvent::Unreadable(why) => {
                 let (code, text, counted) = match why {
-                    Unreadable::TooLong => {
-                        (close::TOO_BIG, "the message is longer than the server takes", "too_big")
-                    }
+                    Unreadable::TooLong => (close::TOO_BIG, "the message exceeds the limit", "too_big"),
                     Unreadable::NotUtf8 => (close::INVALID_DATA, "expected text in UTF-8", "invalid"),
                     Unreadable::Malformed => (close::PROTOCOL_ERROR, "the frame is malformed", "invalid"),
                 };
@@ -122,7 +121,7 @@ impl SessionState {
                 self.output([RecognizerOutput::Opened { traced }], &mut effects);
             }
             SessionEvent::Full => {
-                let text = "all streams are taken: try again later";
+                let text = "all streams are in use: try again later";
                 let message = self.error("busy", text);
                 let text = text.into();
                 let reason = CloseReason { code: close::TRY_AGAIN, text, counted: None, message };
@@ -134,8 +133,8 @@ impl SessionState {
             }
             SessionEvent::InvalidAudio(problem) => self.invalid("samples", &problem, &mut effects),
             SessionEvent::Draining => {
-                // The server shuts down: that is no error of the client's.
-                let text = "the server shuts down".into();
+                // No error message: the client has done nothing wrong.
+                let text = "the server is shutting down".into();
                 let counted = Some("shutdown");
                 let reason = CloseReason { code: close::GOING_AWAY, text, counted, message: None };
                 self.leave(reason, now, &mut effects);
@@ -145,14 +144,14 @@ impl SessionState {
         if self.phase == Phase::Complete
             && let Some(reason) = self.leaving.take()
         {
-            // It ends for this reason, not because the conversation was complete.
+            // This reason replaces the protocol's own close.
             effects.retain(|effect| !matches!(effect, Effect::Close(_)));
             effects.push(Effect::Close(Some(reason)));
         }
         effects
     }
 
-    /// Whether the client has to wait for the recognizer: then its silence is not idleness.
+    /// Whether the client is waiting for the recognizer; then it is not idle.
     fn is_busy(&self) -> bool {
         !self.queue.is_empty() || self.phase == Phase::Finishing
     }
@@ -186,17 +185,17 @@ impl SessionState {
         self.act(actions, effects);
     }
 
-    /// A deadline may have passed.
+    /// Closes the session if a deadline has passed.
     fn time(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if now >= self.end {
             let text = format!("the connection has lasted {} s", self.limits.total.as_secs_f64());
             match self.leaving.take() {
-                // The last words did not come in time.
+                // The last results are late: close without them.
                 Some(reason) => effects.push(Effect::Close(Some(reason))),
                 None => self.leave(self.reason(close::POLICY, &text, "total"), now, effects),
             }
         } else if !self.is_busy() && now >= self.idle_end && self.leaving.is_none() {
-            let text = format!("nothing came for {} s", self.limits.idle.as_secs_f64());
+            let text = format!("nothing was received for {} s", self.limits.idle.as_secs_f64());
             if self.phase == Phase::Complete {
                 let reason = CloseReason { code: close::NORMAL, text, counted: None, message: None };
                 return effects.push(Effect::Close(Some(reason)));
@@ -205,7 +204,8 @@ impl SessionState {
         }
     }
 
-    /// Closes for `reason` once the last words were sent; at once, where none are to come.
+    /// Ends the audio, and closes for `reason` once the last results were sent; without an open stream,
+    /// closes at once.
     fn leave(&mut self, reason: CloseReason, now: Instant, effects: &mut Vec<Effect>) {
         if self.leaving.is_some() {
             return;
@@ -278,18 +278,18 @@ impl SessionState {
         effects.push(Effect::Close(Some(self.reason(code, text, name))));
     }
 
-    /// A reason whose name in the metrics is also the error's code in the protocol's message.
+    /// Builds a reason; `name` is its name in the metrics and the code of the protocol's error message.
     fn reason(&self, code: u16, text: &str, name: &'static str) -> CloseReason {
         CloseReason { code, text: text.into(), counted: Some(name), message: self.error(name, text) }
     }
 
-    /// The message that reports an error in the client's protocol, if that has one.
+    /// The client's protocol's message for an error; `None` if it has none.
     fn error(&self, code: &str, text: &str) -> Option<String> {
         self.protocol.as_ref()?.error(code, text)
     }
 }
 
-/// A time after `now`; far away where clocks do not reach.
+/// `now + after`, or 34 years from now if that overflows.
 fn later(now: Instant, after: Duration) -> Instant {
     now.checked_add(after).unwrap_or(now + Duration::from_secs(1 << 30))
 }
@@ -355,8 +355,14 @@ mod tests {
 
         fn finish(&mut self) -> Vec<Effect> {
             while self.item().is_some() {}
-            let nothing =
-                Segment { text: "one".into(), start: 0.0, end: 1.0, words: Vec::new(), phrases: Vec::new() };
+            let nothing = Segment {
+                text: "one".into(),
+                start: 0.0,
+                end: 1.0,
+                words: Vec::new(),
+                phrases: Vec::new(),
+                alternatives: Vec::new(),
+            };
             let last = RecognizerOutput::Event(Event::Final(nothing));
             self.on(SessionEvent::Output(vec![last, RecognizerOutput::Finished { seconds: 1.0 }]))
         }
@@ -377,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_read_when_the_recognizer_has_taken_the_last() {
+    fn no_message_is_read_while_audio_waits() {
         let mut session = Session::open(Opening::Hearken);
         assert!(session.state.wants_messages());
         session.on(SessionEvent::Binary(vec![0; 20_000].into()));
@@ -391,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_server_says_try_again() {
+    fn a_full_server_closes_with_try_again_later() {
         let mut session = Session::new(Opening::Hearken);
         session.on(SessionEvent::Text(START.into()));
         let effects = session.on(SessionEvent::Full);
@@ -402,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_come_before_each_way_of_leaving() {
+    fn the_last_results_are_sent_before_each_kind_of_close() {
         for (name, code) in
             [("idle", close::POLICY), ("total", close::POLICY), ("shutdown", close::GOING_AWAY)]
         {
@@ -418,7 +424,7 @@ mod tests {
                     }
                     _ => session.on(SessionEvent::Draining),
                 };
-                assert_eq!(effects, [], "the last words come first");
+                assert_eq!(effects, [], "the last results come first");
                 let effects = session.finish();
                 assert!(matches!(&effects[0], Effect::Send(text) if text.contains("one")), "{effects:?}");
                 assert_eq!((code_of(&effects), counted(&effects)), (Some(code), Some(name)));
@@ -427,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_without_a_stream_is_left_at_once() {
+    fn a_session_without_a_stream_is_closed_at_once() {
         for (event, code) in [(SessionEvent::Draining, 1001), (SessionEvent::Time, 1008)] {
             let mut session = Session::new(Opening::Hearken);
             session.seconds = 60;
@@ -436,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn last_words_that_do_not_come_are_not_waited_for() {
+    fn the_wait_for_the_last_results_is_limited() {
         let mut session = Session::open(Opening::Hearken);
         session.on(SessionEvent::Draining);
         assert_eq!(session.state.deadline(), session.now() + Duration::from_secs(10));
@@ -451,7 +457,7 @@ mod tests {
         assert_eq!(session.on(SessionEvent::Time), []);
         while session.item().is_some() {}
         assert_eq!(session.state.deadline(), session.now() + Duration::from_secs(60));
-        // Nor is waiting for its last words.
+        // Nor is waiting for the last results.
         session.on(SessionEvent::Text(r#"{"type":"finish"}"#.into()));
         session.seconds = 599;
         assert_eq!(session.on(SessionEvent::Time), []);
@@ -459,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_stays_when_all_is_done_is_closed_normally() {
+    fn a_client_that_stays_after_the_end_is_closed_normally() {
         let mut session = Session::open(Opening::Sherpa(SherpaFlavor::Cpp));
         session.on(SessionEvent::Text("Done".into()));
         assert_eq!(code_of(&session.finish()), None, "the client closes");
@@ -468,18 +474,18 @@ mod tests {
     }
 
     #[test]
-    fn audio_that_is_none_closes_with_its_place() {
+    fn invalid_audio_closes_the_session_and_its_position_is_reported() {
         let mut session = Session::open(Opening::Sherpa(SherpaFlavor::Cpp));
         let bytes: Vec<u8> = [0.0f32, f32::NAN].iter().flat_map(|x| x.to_le_bytes()).collect();
         session.on(SessionEvent::Binary(bytes.into()));
-        let Some(Err(problem)) = session.item() else { panic!("NaN was taken") };
+        let Some(Err(problem)) = session.item() else { panic!("NaN was accepted") };
         assert!(problem.contains("NaN"), "{problem}");
         let effects = session.on(SessionEvent::InvalidAudio(problem));
         assert_eq!((code_of(&effects), counted(&effects)), (Some(close::INVALID_DATA), Some("invalid")));
     }
 
     #[test]
-    fn a_change_of_format_takes_effect_where_it_stands() {
+    fn a_change_of_format_applies_to_the_audio_after_it() {
         let mut session = Session::new(Opening::Wyoming);
         let event = |kind: &str, rate: u32| {
             let data = serde_json::json!({"rate": rate, "width": 2, "channels": 1});
@@ -498,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn the_resampler_s_rest_comes_before_the_end() {
+    fn the_rest_of_the_resampler_comes_before_the_end() {
         let mut session = Session::new(Opening::Hearken);
         session.on(SessionEvent::Text(r#"{"type":"start","sample_rate":48000}"#.into()));
         session.on(SessionEvent::Opened { traced: false });

@@ -1,4 +1,4 @@
-//! What all connections share, and the streams that they open.
+//! State shared by all connections, and the streams that they open.
 
 use std::sync::Arc;
 
@@ -9,37 +9,44 @@ use super::limits::Limits;
 use super::metrics::{Gauge, Metrics};
 use super::protocol::{ModelInfo, RecognizerOutput};
 
-/// What all connections share.
+/// State shared by all connections.
 pub struct Shared {
+    /// The recognizer's threads.
     pub batcher: Batcher,
+    /// The limits of the server.
     pub limits: Limits,
+    /// The metrics of the server.
     pub metrics: Arc<Metrics>,
+    /// The properties of the model that protocols report.
     pub model: ModelInfo,
-    /// A permit for each stream that may be open.
+    /// One permit for each stream that may be open.
     pub streams: Arc<Semaphore>,
-    /// A permit for each recording that may be transcribed at a time.
+    /// One permit for each recording that may be transcribed at the same time.
     pub uploads: Arc<Semaphore>,
-    /// The memory for recordings on their way in, as [`super::form::memory_for`] counts it.
+    /// The memory for uploaded recordings, in the units of [`super::form::memory_for`].
     pub upload_memory: Arc<Semaphore>,
-    /// A permit for each stream that may be traced.
+    /// One permit for each stream that may be traced.
     pub traces: Arc<Semaphore>,
-    /// Turns true when the server shuts down.
+    /// Becomes true when the server shuts down.
     pub draining: watch::Receiver<bool>,
 }
 
-/// An open stream of the recognizer; dropping it frees everything that it took.
+/// An open stream of the recognizer; dropping it closes the stream and releases its permits.
 pub struct OpenStream {
+    /// The handle that audio is put into.
     pub handle: StreamHandle,
+    /// The outputs of the recognizer, in order.
     pub outputs: mpsc::Receiver<Vec<RecognizerOutput>>,
-    /// Whether its outputs have traces.
+    /// Whether the outputs include traces.
     pub traced: bool,
     _permits: Vec<OwnedSemaphorePermit>,
     _gauge: Gauge,
 }
 
 impl Shared {
-    /// Opens a stream, whose utterances end after so many seconds of `silence` where that is set; `None`
-    /// when all are taken.
+    /// Opens a stream; `None` when all are in use. `protocol` is its name in the metrics; `trace` requests
+    /// traces, which are granted while permits are left; `silence` replaces the trailing silence of endpoint
+    /// rule 2, seconds.
     pub fn open_stream(&self, protocol: &str, trace: bool, silence: Option<f64>) -> Option<OpenStream> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().ok();
         if permit.is_none() {
@@ -57,7 +64,7 @@ impl Shared {
         Some(OpenStream { handle, outputs, traced, _permits: permits, _gauge: gauge })
     }
 
-    /// Whether the server shuts down.
+    /// Whether the server is shutting down.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }

@@ -1,4 +1,4 @@
-//! What waits for a stream: its audio and requests on the way to its worker, and how much of them there is.
+//! Items that a session sends to its stream, and the fill levels of the queues between them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,29 +8,32 @@ use tokio::sync::{Notify, mpsc};
 
 use super::protocol::RecognizerOutput;
 
-/// The least that an item counts against its stream's buffer, samples.
+/// Minimum number of samples that an item counts as in its stream's buffer, so that empty ones are limited.
 pub(super) const MIN_COST: usize = 160;
 
-/// What goes into a stream, in its order.
+/// An item for a stream; items are processed in order.
 #[derive(Debug)]
 pub enum Item {
-    /// At the model's rate.
+    /// Samples at the model's rate.
     Audio(Vec<f32>),
+    /// Requests `RecognizerOutput::Mark` when everything before it was processed.
     Mark,
+    /// Ends the utterance and begins another one.
     Restart,
-    /// As `Restart`, and from then on so many seconds of silence end an utterance.
+    /// Like `Restart`, with a new trailing silence of endpoint rule 2, seconds.
     Silence(f64),
+    /// The end of the audio.
     Finish,
 }
 
 impl Item {
-    /// Samples that it counts against its stream's buffer.
+    /// Number of samples that the item counts as in its stream's buffer.
     pub(super) fn cost(&self) -> usize {
         if let Item::Audio(samples) = self { samples.len().max(MIN_COST) } else { MIN_COST }
     }
 }
 
-/// A message to a worker about the stream `id`.
+/// A message to a worker about the stream with this `id`.
 pub(super) enum Command {
     Open {
         id: u64,
@@ -44,7 +47,7 @@ pub(super) enum Command {
         item: Item,
         arrived: Instant,
     },
-    /// The client has taken outputs.
+    /// The client has received outputs: a stalled stream can continue.
     Wake {
         id: u64,
     },
@@ -53,18 +56,18 @@ pub(super) enum Command {
     },
 }
 
-/// How much of a stream waits, on both sides.
+/// Fill levels of a stream's queues, shared by its session and its worker.
 pub(super) struct Backlog {
-    /// Samples that wait for the recognizer.
+    /// Number of samples that wait for the recognizer.
     pub(super) queued: AtomicUsize,
-    /// The stream stalls because its client takes no outputs.
+    /// The stream is stalled because its queue of outputs is full.
     pub(super) stalled: AtomicBool,
-    /// Told when `queued` gets less.
+    /// Notified when `queued` decreases.
     pub(super) changed: Notify,
 }
 
 impl Backlog {
-    /// Notes that samples were taken out of the queue.
+    /// Subtracts samples that the worker has removed from the queue.
     pub(super) fn release(&self, samples: usize) {
         self.queued.fetch_sub(samples, Ordering::AcqRel);
         self.changed.notify_one();

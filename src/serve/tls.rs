@@ -1,4 +1,4 @@
-//! TLS by rustls: certificate and key out of PEM files.
+//! TLS by rustls, with certificate and key from PEM files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Result, Stage, io};
 
-/// A certificate with its key.
+/// A certificate chain with its private key.
 #[derive(Clone)]
 pub struct Tls(pub(super) TlsAcceptor);
 
 impl std::fmt::Debug for Tls {
-    // Nothing of a private key is ever printed.
+    // The private key must never be printed.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Tls")
     }
 }
 
 impl Tls {
-    /// Reads a certificate (the chain, the server's own first) and its private key.
+    /// Reads a certificate chain (the server's own certificate first) and its private key from PEM files.
     ///
     /// # Errors
-    /// When a file cannot be read, holds none, the key is encrypted, or the two do not belong together.
+    /// When a file cannot be read or has no such content, the key is encrypted, or the two do not match.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
         let bad = |file: &Path, problem: String| Error::new(Stage::Serve, problem).in_file(file);
         let read = |file: &Path| std::fs::read(file).map_err(|e| io(Stage::Serve, file, e));
@@ -40,9 +40,10 @@ impl Tls {
         if is_encrypted(&pem) {
             let name = key.display();
             let hint = format!(
-                "openssl pkey -in {name} -out plain.pem writes it without; keep that file to yourself"
+                "openssl pkey -in {name} -out plain.pem writes it without encryption; restrict who can read \
+                 that file"
             );
-            let problem = "the private key is encrypted, and nobody is here to type its password";
+            let problem = "the private key is encrypted, expected one that is not";
             return Err(bad(key, problem.into()).hint(hint));
         }
         let private = PrivateKeyDer::from_pem_slice(&pem)
@@ -52,12 +53,14 @@ impl Tls {
             .map_err(|e| bad(certificate, e.to_string()))?
             .with_no_client_auth()
             .with_single_cert(chain, private)
-            .map_err(|e| bad(certificate, format!("certificate and key do not fit: {e}")))?;
+            .map_err(|e| {
+                bad(certificate, format!("the certificate and the private key do not match: {e}"))
+            })?;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 }
 
-/// As PKCS #8 says it, or as OpenSSL's older files do.
+/// Whether a key is encrypted, in PKCS #8 or in OpenSSL's traditional format.
 fn is_encrypted(pem: &[u8]) -> bool {
     let text = String::from_utf8_lossy(pem);
     text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")

@@ -1,5 +1,5 @@
-//! `POST /v1/audio/transcriptions`: a whole recording, in the form that clients of OpenAI's interface
-//! send, and the answer in the format that they ask for.
+//! `POST /v1/audio/transcriptions`: transcribes an uploaded recording; form and response are those of
+//! OpenAI's API.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,32 +23,32 @@ use super::form::{Format, busy, read_form};
 use super::recording::{Ending, Step, Transcription};
 use super::shared::Shared;
 
-/// Server-sent events that may wait for a client that reads slowly.
+/// Maximum number of server-sent events that wait for the client to read.
 const MAX_EVENTS: usize = 16;
-/// The header in which answers that are not JSON say what of a recording could not be decoded.
+/// The header of responses other than JSON that reports parts of a recording that could not be decoded.
 const WARNINGS: HeaderName = HeaderName::from_static("hearken-warnings");
 
-/// Answers a request.
+/// Handles a request.
 ///
 /// # Errors
-/// What is wrong with it, or that all streams are taken.
+/// Errors of the form and of the transcription, and 503 when too many recordings or streams are open.
 pub async fn transcribe(shared: Arc<Shared>, request: Request) -> Result<Response, ApiError> {
     let refused = |error| {
         shared.metrics.refuse("uploads");
         error
     };
-    // Sending a recording that cannot be taken would be in vain.
+    // Refuse before the client sends the whole recording in vain.
     if shared.uploads.available_permits() == 0 {
         return Err(refused(busy()));
     }
     let form = read_form(&shared.limits, &shared.upload_memory, request).await;
     let form = form.map_err(|error| if error.is_busy() { refused(error) } else { error })?;
-    // Only now: a client that sends slowly takes no place from others.
+    // Only after the form was received: a client that sends slowly must not block others.
     let permit = Arc::clone(&shared.uploads).try_acquire_owned().map_err(|_| refused(busy()))?;
     let (format, words, stream) = (form.format, form.words, form.stream);
     let mut transcription = Transcription::begin(&shared, form)?;
     if stream {
-        // What is wrong with a recording is mostly wrong at its beginning: then the status says it.
+        // Most errors of a recording appear at its beginning; they can still be reported by the status.
         let first = transcription.next().await?;
         return Ok(sse_response(shared, transcription, first, permit));
     }
@@ -71,7 +71,7 @@ pub async fn transcribe(shared: Arc<Shared>, request: Request) -> Result<Respons
     })
 }
 
-/// The same answer, with what of the recording could not be decoded.
+/// Returns the response with `warnings`, if parts of the recording could not be decoded.
 fn warned(mut answer: Value, ending: &Ending) -> Value {
     if !ending.warnings.is_empty() {
         answer["warnings"] = json!(ending.warnings);
@@ -79,7 +79,7 @@ fn warned(mut answer: Value, ending: &Ending) -> Value {
     answer
 }
 
-/// An answer that is not JSON; a header says what of the recording could not be decoded.
+/// Builds a response other than JSON, with a header if parts of the recording could not be decoded.
 fn plain(kind: &'static str, text: String, ending: &Ending) -> Response {
     let mut response = ([(header::CONTENT_TYPE, kind)], text).into_response();
     for warning in &ending.warnings {
@@ -90,9 +90,9 @@ fn plain(kind: &'static str, text: String, ending: &Ending) -> Response {
     response
 }
 
-// ---------------------------------------------------------------- the text as it comes
+// ---------------------------------------------------------------- streaming
 
-/// An answer of server-sent events: a `transcript.text.delta` for each utterance, and at the end
+/// Builds a response of server-sent events: a `transcript.text.delta` for each utterance, and at the end
 /// `transcript.text.done`.
 fn sse_response(
     shared: Arc<Shared>,
@@ -109,14 +109,14 @@ fn sse_response(
     (headers, Body::new(SseBody(body))).into_response()
 }
 
-/// Sends everything, or as much as the client stays for.
+/// Sends the events, until the end or until the client has closed the connection.
 async fn send_sse(
     shared: &Shared,
     mut transcription: Transcription,
     first: Step,
     events: &mpsc::Sender<Bytes>,
 ) {
-    // A client that does not read is cut off by its connection, and then nothing takes the events.
+    // Fails if the connection was closed, which `ClientStream` also does when the client does not read.
     let send = async |event: Value| events.send(format!("data: {event}\n\n").into()).await.is_ok();
     let mut text = String::new();
     let mut step: Result<Step, ApiError> = Ok(first);
@@ -146,7 +146,7 @@ async fn send_sse(
     }
 }
 
-/// A body made of the events that are sent to it.
+/// A response body of the events that are sent through a channel.
 struct SseBody(mpsc::Receiver<Bytes>);
 
 impl HttpBody for SseBody {

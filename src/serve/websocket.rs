@@ -1,4 +1,4 @@
-//! A websocket as the transport of a session.
+//! Implementation of a session's transport by a websocket.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use tungstenite::error::ProtocolError;
 use super::session::{Transport, Unreachable};
 use super::session_event::{CloseReason, SessionEvent, Unreadable};
 
-/// The longest wait for a client to answer a close.
-const MAX_GOODBYE: Duration = Duration::from_secs(2);
-/// Bytes of a close frame's reason, of the 123 that RFC 6455, section 5.5, allows.
+/// Maximum time for the closing handshake.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum length of a close frame's reason, bytes; RFC 6455, section 5.5, allows 123.
 const MAX_REASON: usize = 120;
 
 impl Transport for WebSocket {
@@ -29,10 +29,10 @@ impl Transport for WebSocket {
         WebSocket::send(self, Message::Text(text.into())).await.map_err(|_| Unreachable)
     }
 
-    /// Sends the close, or the answer to the client's, and reads until the client has closed too:
-    /// what it has sent meanwhile would otherwise reset the connection before it reads the close.
+    /// Performs the closing handshake, and reads until the client has closed its side: unread input would
+    /// reset the connection, which can discard the close frame.
     async fn close(mut self, reason: Option<CloseReason>) {
-        let goodbye = async {
+        let handshake = async {
             if let Some(CloseReason { code, text, message, .. }) = reason {
                 if let Some(message) = message {
                     WebSocket::send(&mut self, Message::Text(message.into())).await?;
@@ -41,16 +41,16 @@ impl Transport for WebSocket {
                 let frame = CloseFrame { code, reason: text[..end].into() };
                 WebSocket::send(&mut self, Message::Close(Some(frame))).await?;
             }
-            // Reading sends the answer to a close of the client's.
+            // Reading also sends the reply to the client's close frame.
             while let Some(Ok(_)) = self.recv().await {}
             Ok::<(), axum::Error>(())
         };
-        // A client that does not answer is left.
-        let _ = timeout(MAX_GOODBYE, goodbye).await;
+        // After the timeout the connection is dropped.
+        let _ = timeout(CLOSE_TIMEOUT, handshake).await;
     }
 }
 
-/// A message that is too long or malformed, or a broken connection.
+/// Maps an error to an event: a message that is too long or malformed, or a broken connection.
 fn unreadable(error: axum::Error) -> SessionEvent {
     match error.into_inner().downcast_ref::<tungstenite::Error>() {
         Some(tungstenite::Error::Capacity(_)) => SessionEvent::Unreadable(Unreadable::TooLong),

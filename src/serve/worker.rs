@@ -1,5 +1,5 @@
-//! One of the recognizer's threads. It owns a share of the streams; those that are ready together take
-//! their step of the network as one batch.
+//! A thread of the recognizer. It owns some of the streams, and runs the network for all that are ready in
+//! one batch.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use super::metrics::Metrics;
 use super::protocol::{RecognizerOutput, TraceSnapshot};
 use super::stream_queue::{Backlog, Command, Item};
 
-/// Steps that a stream may have ready before its next audio is taken: a stream that comes as fast as
-/// it can makes those beside it wait for no more than these.
+/// Maximum number of ready steps of a stream; while it is reached, no more audio of the stream is
+/// processed, so that a stream faster than real time delays the others by no more than these steps.
 const MAX_READY: usize = 10;
-/// The largest number of state values in a trace.
+/// Maximum number of state values in a trace.
 const MAX_TRACED_VALUES: usize = 4096;
 
-/// One thread, and its streams.
+/// The streams of one thread.
 pub(super) struct Worker {
     streams: StreamSource,
     slots: HashMap<u64, Box<Slot>>,
-    /// The streams that have work, each once; the others cost nothing.
+    /// Ids of the streams that have work, each once; the others cost nothing.
     awake: Vec<u64>,
     commands: Receiver<Command>,
     batch: usize,
@@ -36,8 +36,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// A worker without streams, which takes `commands` and opens streams of `streams`; `batch` is the
-    /// largest number of them in one call of the network.
+    /// Creates a worker without streams that receives `commands` and opens streams by `streams`; `batch` is
+    /// the maximum number of streams in one call of the network.
     pub(super) fn new(
         streams: StreamSource,
         batch: usize,
@@ -79,7 +79,7 @@ impl Worker {
                         self.slots.insert(id, Box::new(Slot::new(stream, traced, outputs, backlog)));
                     }
                     Err(error) => {
-                        // The client may have left already.
+                        // Fails only if the session has ended.
                         let _ = outputs.try_send(vec![RecognizerOutput::Failed(error.to_string())]);
                     }
                 }
@@ -103,7 +103,7 @@ impl Worker {
         }
     }
 
-    /// Each stream with work takes audio, then all step together, then each hands over its outputs.
+    /// Feeds every stream that has work, runs one step of all that are ready, and sends their outputs.
     fn round(&mut self) {
         let begun = Instant::now();
         let ids = std::mem::take(&mut self.awake);
@@ -126,10 +126,10 @@ impl Worker {
             self.slots.insert(id, slot);
         }
         let seconds = samples as f64 / f64::from(self.streams.recognizer.sample_rate());
-        self.metrics.heard(seconds, begun.elapsed());
+        self.metrics.add_processed(seconds, begun.elapsed());
     }
 
-    /// One step of all streams that are ready.
+    /// Runs one step of all streams that are ready.
     fn step(&mut self, slots: &mut [(u64, Box<Slot>)]) {
         let mut ready: Vec<&mut Slot> = slots
             .iter_mut()
@@ -144,7 +144,7 @@ impl Worker {
             let result = step_batch(&mut streams);
             streams[0].swap_scratch(&mut self.scratch);
             if let Err(error) = result {
-                // Where the engine stopped is not known: none of them can go on.
+                // The states may be changed in part: none of these streams can continue.
                 for slot in group {
                     slot.fail(error.to_string());
                 }
@@ -153,14 +153,14 @@ impl Worker {
     }
 }
 
-/// Opens streams.
+/// Recognizer and options from which streams are opened.
 pub(super) struct StreamSource {
     pub recognizer: Recognizer,
     pub options: StreamOptions,
 }
 
 impl StreamSource {
-    /// A stream whose utterances end after so many seconds of `silence`, where that is set.
+    /// Opens a stream; `silence` replaces the trailing silence of endpoint rule 2, seconds.
     fn open(&self, silence: Option<f64>, traced: bool) -> Result<Stream> {
         let mut options = self.options.clone();
         if let Some(silence) = silence {
@@ -175,22 +175,22 @@ impl StreamSource {
     }
 }
 
-/// One stream on its thread.
+/// A stream and its queues.
 struct Slot {
     stream: Stream,
     traced: bool,
-    /// It is in its worker's list of streams with work.
+    /// The stream is in its worker's list of streams with work.
     awake: bool,
     queue: VecDeque<(Item, Instant)>,
-    /// Samples taken in this round.
+    /// Number of samples processed in this round.
     samples: usize,
-    /// When the audio came that is not processed yet.
+    /// When the audio that is not fully processed was queued.
     arrivals: Vec<Instant>,
     outputs: mpsc::Sender<Vec<RecognizerOutput>>,
     backlog: Arc<Backlog>,
-    /// Outputs that are not handed over yet.
+    /// Outputs that were not sent yet.
     pending: Vec<RecognizerOutput>,
-    /// Seconds before the stream's last restart.
+    /// Length of the audio before the stream's last restart, seconds.
     base: f64,
     ending: bool,
     failed: bool,
@@ -219,23 +219,23 @@ impl Slot {
         }
     }
 
-    /// Whether the client has to take outputs before there can be more.
+    /// Whether the queue of outputs is full.
     fn is_stalled(&self) -> bool {
         if self.outputs.capacity() > 0 {
             return false;
         }
         self.backlog.stalled.store(true, Ordering::Release);
-        // It may have taken some just before the mark was set.
+        // The client may have received some just before the flag was set.
         self.outputs.capacity() == 0
     }
 
-    /// Whether there is work that need not wait for the client, whose handle wakes the stream.
+    /// Whether there is work that can be done now. A stalled stream has none until its handle wakes it.
     fn has_work(&self) -> bool {
         let waits = !self.failed && (!self.queue.is_empty() || self.stream.ready() > 0);
         (waits || !self.pending.is_empty()) && !self.is_stalled()
     }
 
-    /// Takes the items that need no step of the network before them.
+    /// Processes the items of the queue up to the first that needs a step of the network before it.
     fn feed(&mut self, streams: &StreamSource) {
         while !self.failed && !self.is_stalled() && self.can_take_next() {
             let Some((item, arrived)) = self.queue.pop_front() else { return };
@@ -244,11 +244,11 @@ impl Slot {
         }
     }
 
-    /// Whether there is an item, and the network need not step before it is taken.
+    /// Whether there is an item that can be processed before the next step of the network.
     fn can_take_next(&mut self) -> bool {
         let Some((item, _)) = self.queue.front() else { return false };
         match item {
-            // The steps of a traced stream are seen one by one.
+            // Every step of a traced stream is reported.
             Item::Audio(_) => self.stream.ready() < if self.traced { 1 } else { MAX_READY },
             Item::Mark => self.stream.ready() == 0,
             Item::Restart | Item::Silence(_) | Item::Finish => {
@@ -306,7 +306,7 @@ impl Slot {
         self.pending.push(RecognizerOutput::Failed(problem));
     }
 
-    /// Collects the stream's events, with times in the whole conversation.
+    /// Collects the stream's events; their times count from the beginning of the session's audio.
     fn events(&mut self) {
         if self.failed {
             return;
@@ -333,9 +333,9 @@ impl Slot {
         }
     }
 
-    /// After a step: hands over the outputs, and notes how late they are.
+    /// Sends the outputs after a step, and records their lag.
     fn settle(&mut self, metrics: &Metrics) {
-        // A stream that is ending gives its last event to the item that ended it.
+        // The last events of an ending stream are collected with the item that ends it.
         if !self.ending || self.stream.ready() > 0 {
             self.events();
         }
@@ -345,7 +345,7 @@ impl Slot {
             }
         }
         if !self.pending.is_empty() && self.outputs.capacity() > 0 {
-            // The client may have left.
+            // Fails only if the session has ended.
             let _ = self.outputs.try_send(std::mem::take(&mut self.pending));
         }
     }

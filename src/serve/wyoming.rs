@@ -1,4 +1,5 @@
-//! A TCP connection with Wyoming events as the transport of a session.
+//! Implementation of a session's transport by a TCP connection with Wyoming events: a line of JSON, then an
+//! optional block of JSON, then an optional payload.
 //!
 //! ```text
 //! {"type": "audio-chunk", "data_length": 61, "payload_length": 2048}\n
@@ -18,29 +19,29 @@ use super::client_stream::ClientStream;
 use super::session::{Transport, Unreachable};
 use super::session_event::{CloseReason, SessionEvent, Unreadable};
 
-/// The longest line of an event, bytes; more data belongs into the block behind it.
+/// Maximum length of an event's line, bytes; larger data belongs into the block after it.
 const MAX_LINE: usize = 64 << 10;
-/// The longest wait for a client to read the last event.
-const MAX_GOODBYE: Duration = Duration::from_secs(2);
+/// Maximum time for sending the last event and closing.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An event of a client.
 #[derive(Debug, PartialEq)]
 pub struct WyomingEvent {
-    /// `{"type":…,"data":…}`
+    /// `{"type":…,"data":…}`, with the data of both the line and the block.
     pub json: String,
-    /// Empty where it has none.
+    /// The payload; empty if there is none.
     pub payload: Bytes,
 }
 
-/// Takes events off the bytes of a connection.
+/// Incremental parser of events.
 #[derive(Debug)]
 pub struct EventReader {
-    /// The longest data or payload, bytes.
+    /// Maximum length of a data block and of a payload, bytes.
     max_len: usize,
     buffer: BytesMut,
-    /// Bytes of the buffer that have no line end.
+    /// Length of the beginning of the buffer that was searched and has no line end.
     searched: usize,
-    /// The line that was read, while its data and payload are not complete.
+    /// The line of an event whose data and payload are incomplete.
     head: Option<Head>,
 }
 
@@ -53,21 +54,20 @@ struct Head {
 }
 
 impl EventReader {
-    /// A reader at the beginning of a connection, for events with data and payload up to `max_len`
-    /// bytes each.
+    /// Creates a parser for events whose data block and payload have at most `max_len` bytes each.
     pub fn new(max_len: usize) -> Self {
         Self { max_len, buffer: BytesMut::new(), searched: 0, head: None }
     }
 
-    /// The buffer to which the connection's bytes are appended.
+    /// The buffer to which received bytes must be appended.
     pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// The next event, when all of it is in the buffer.
+    /// Removes and returns the next event; `None` while it is incomplete.
     ///
     /// # Errors
-    /// When the bytes are no event, or one that is too long.
+    /// When the bytes are not an event, or exceed a limit.
     pub fn next_event(&mut self) -> Result<Option<WyomingEvent>, Unreadable> {
         if self.head.is_none() {
             let line_end = self.buffer[self.searched..].iter().position(|b| *b == b'\n');
@@ -91,7 +91,7 @@ impl EventReader {
         let data = self.buffer.split_to(head.data_len);
         if !data.is_empty() {
             match serde_json::from_slice(&data) {
-                // The block overrides the line.
+                // Keys of the block replace those of the line.
                 Ok(Value::Object(block)) => head.data.extend(block),
                 _ => return Err(Unreadable::Malformed),
             }
@@ -121,7 +121,7 @@ fn parse_head(line: &[u8]) -> Result<Head, Unreadable> {
     Ok(Head { kind, data, data_len, payload_len })
 }
 
-/// An event in bytes; `json` is `{"type":…,"data":…}`.
+/// Encodes an event without payload; `json` is `{"type":…,"data":…}`.
 pub fn event_bytes(json: &str) -> Vec<u8> {
     let mut event: Value = serde_json::from_str(json).unwrap_or_default();
     let data = match event["data"].take() {
@@ -135,16 +135,16 @@ pub fn event_bytes(json: &str) -> Vec<u8> {
     format!("{line}\n{data}").into_bytes()
 }
 
-/// A client's connection.
+/// A client's connection. An event is received as a text message, its payload as a binary message.
 pub struct WyomingTransport {
     stream: ClientStream,
     reader: EventReader,
-    /// The payload of the last event.
+    /// The payload of the last event, which is received next.
     payload: Bytes,
 }
 
 impl WyomingTransport {
-    /// A connection whose events have data and payload up to `max_len` bytes each.
+    /// Wraps a connection; a data block and a payload may have at most `max_len` bytes each.
     pub fn new(stream: ClientStream, max_len: usize) -> Self {
         Self { stream, reader: EventReader::new(max_len), payload: Bytes::new() }
     }
@@ -176,14 +176,14 @@ impl Transport for WyomingTransport {
     }
 
     async fn close(mut self, reason: Option<CloseReason>) {
-        let goodbye = async {
+        let last_event = async {
             if let Some(message) = reason.and_then(|reason| reason.message) {
                 self.stream.write_all(&event_bytes(&message)).await?;
             }
             self.stream.shutdown().await
         };
-        // A client that does not read is left.
-        let _ = timeout(MAX_GOODBYE, goodbye).await;
+        // After the timeout the connection is dropped.
+        let _ = timeout(CLOSE_TIMEOUT, last_event).await;
     }
 }
 
@@ -191,7 +191,7 @@ impl Transport for WyomingTransport {
 mod tests {
     use super::*;
 
-    /// All events of bytes that come in `chunks`.
+    /// Parses all events of bytes that are received in `chunks`.
     fn events(chunks: &[&[u8]]) -> Result<Vec<WyomingEvent>, Unreadable> {
         let mut reader = EventReader::new(1000);
         let mut events = Vec::new();
@@ -209,7 +209,7 @@ mod tests {
                          \"payload_length\": 3}\n{\"rate\": 16 }\n\0\n{\"type\":\"describe\"}\n";
 
     #[test]
-    fn data_comes_in_the_line_and_in_the_block_behind_it() {
+    fn the_data_of_line_and_block_are_joined() {
         let events = events(&[TWO]).expect("two events");
         let data: Value = serde_json::from_str(&events[0].json).expect("JSON");
         assert_eq!(data, json!({"type": "audio-chunk", "data": {"rate": 16, "width": 2}}));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn how_bytes_are_cut_makes_no_difference() {
+    fn chunking_makes_no_difference() {
         let whole = events(&[TWO]).expect("two events");
         for cut in 0..TWO.len() {
             assert_eq!(events(&[&TWO[..cut], &TWO[cut..]]), Ok(events(&[TWO]).expect("two events")), "{cut}");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_refused() {
+    fn invalid_events_are_refused() {
         for (bytes, why) in [
             (&b"this is not json\n"[..], Unreadable::Malformed),
             (b"\r\n", Unreadable::Malformed),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_written_as_they_are_read() {
+    fn written_events_can_be_read() {
         let bytes = event_bytes(r#"{"type":"transcript","data":{"text":"é"}}"#);
         let read = events(&[&bytes]).expect("an event");
         assert_eq!(read[0].json, r#"{"data":{"text":"é"},"type":"transcript"}"#);

@@ -1,21 +1,23 @@
-//! Bits, Huffman codes and a checksum, for the compact files of dictionaries and language models.
+//! Bit input and output, Huffman codes and a checksum, for the compact files of dictionaries and language
+//! models.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::error::{Error, Result, Stage};
 
-/// Writes bits, the highest of each byte first.
+/// Writes bits, the most significant of each byte first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BitWriter {
     bytes: Vec<u8>,
-    /// Bits that are not yet a byte, and how many.
+    /// Bits that do not fill a byte yet.
     partial: u64,
+    /// Number of bits in `partial`.
     filled: u32,
 }
 
 impl BitWriter {
-    /// Writes the lowest `count` bits of `value`, up to 32.
+    /// Writes the lowest `count` bits of `value`, at most 32.
     pub fn put(&mut self, value: u32, count: u32) {
         let value = u64::from(value) & ((1 << count) - 1);
         self.partial = (self.partial << count) | value;
@@ -26,7 +28,7 @@ impl BitWriter {
         }
     }
 
-    /// Writes a number below `u32::MAX` in Elias' gamma code: small ones take few bits.
+    /// Writes a number below `u32::MAX` in Elias gamma code, which is short for small numbers.
     pub fn put_gamma(&mut self, value: u32) {
         let value = value + 1;
         let extra = value.ilog2();
@@ -35,8 +37,8 @@ impl BitWriter {
         self.put(value, extra);
     }
 
-    /// Writes a number in Rice's code: what exceeds `low` bits is counted in ones, or, from
-    /// [`ESCAPE`] of them on, written in gamma code.
+    /// Writes a number in Rice code: the `low` lowest bits as they are, the rest in unary code or, from
+    /// [`ESCAPE`] on, in gamma code.
     pub fn put_rice(&mut self, value: u32, low: u32) {
         let high = value >> low;
         if high < ESCAPE {
@@ -65,44 +67,46 @@ impl BitWriter {
     }
 }
 
-/// Ones in a row that say that a number is written in another way.
+/// Number of consecutive ones that announces gamma code instead of unary code.
 const ESCAPE: u32 = 12;
 
-/// Reads what [`BitWriter`] wrote. Behind the end there are zeros; [`BitReader::check`] tells.
+/// Reads what [`BitWriter`] wrote. Beyond the end it reads zeros, which [`BitReader::check`] reports.
 #[derive(Clone, Debug)]
 pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
-    /// The next bit.
+    /// Position of the next bit.
     at: usize,
 }
 
 impl<'a> BitReader<'a> {
-    /// A reader from a bit on.
+    /// A reader that begins at bit `at`.
     pub fn new(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at }
     }
 
-    /// The place of the next bit.
+    /// The position of the next bit.
     #[cfg(test)]
     pub fn position(&self) -> usize {
         self.at
     }
 
+    /// Checks that the reader has not passed the end.
+    ///
     /// # Errors
-    /// When more was read than there is.
+    /// When more bits were read than the file has.
     pub fn check(&self) -> Result<()> {
         if self.at > self.bytes.len() * 8 {
-            return Err(Error::new(Stage::Text, "the file ends too early"));
+            return Err(Error::new(Stage::Text, "the file is truncated"));
         }
         Ok(())
     }
 
-    /// Goes on to the next whole byte.
+    /// Skips to the next whole byte.
     pub fn align(&mut self) {
         self.at = self.at.next_multiple_of(8);
     }
 
-    /// The next bytes, from a whole byte on; `None` where there are fewer.
+    /// The next `count` bytes, after [`BitReader::align`]; `None` if fewer are left.
     pub fn take_bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let begin = self.at / 8;
         let taken = self.bytes.get(begin..begin.checked_add(count)?)?;
@@ -110,7 +114,7 @@ impl<'a> BitReader<'a> {
         Some(taken)
     }
 
-    /// The next 32 bits, without taking them.
+    /// The next 32 bits, without consuming them.
     fn peek(&self) -> u32 {
         let byte = self.at / 8;
         let word = match self.bytes.get(byte..byte + 8) {
@@ -120,14 +124,14 @@ impl<'a> BitReader<'a> {
         (word << (self.at % 8) >> 32) as u32
     }
 
-    /// The next `count` bits, up to 32.
+    /// Reads `count` bits, at most 32.
     pub fn get(&mut self, count: u32) -> u32 {
         let value = u64::from(self.peek()) >> (32 - count);
         self.at += count as usize;
         value as u32
     }
 
-    /// A number in gamma code; 0 where there is none.
+    /// Reads a number in gamma code; 0 if the bits are not one.
     pub fn get_gamma(&mut self) -> u32 {
         let extra = self.peek().leading_zeros();
         if extra > 31 {
@@ -139,7 +143,7 @@ impl<'a> BitReader<'a> {
         (u64::from(self.get(1)) << extra | u64::from(self.get(extra))).saturating_sub(1) as u32
     }
 
-    /// A number in Rice's code with `low` bits below.
+    /// Reads a number in Rice code with `low` low bits.
     pub fn get_rice(&mut self, low: u32) -> u32 {
         let ones = self.peek().leading_ones().min(ESCAPE);
         let high = if ones < ESCAPE {
@@ -153,26 +157,27 @@ impl<'a> BitReader<'a> {
     }
 }
 
-/// The longest code of a symbol, bits.
+/// Maximum length of a code in bits.
 const MAX_BITS: u32 = 24;
-/// Codes up to this length are found in a table at once.
+/// Maximum length in bits of the codes that a single table look-up decodes.
 const TABLE_BITS: u32 = 10;
 
-/// A canonical Huffman code for the symbols from 0 on.
+/// A canonical Huffman code for the symbols from 0.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Huffman {
     lengths: Vec<u8>,
     codes: Vec<u32>,
-    /// For every beginning of [`TABLE_BITS`] bits the symbol and the length of its code, or length 0.
+    /// For every prefix of [`TABLE_BITS`] bits the symbol and the length of its code, or length 0 for
+    /// longer codes.
     table: Vec<(u16, u8)>,
-    /// Symbols in the order of their codes.
+    /// The symbols in the order of their codes.
     order: Vec<u16>,
-    /// By length: the first code, and its place in `order`.
+    /// For each length the first code and its index in `order`.
     first: Vec<(u32, u32)>,
 }
 
 impl Huffman {
-    /// The best code for symbols that come this often.
+    /// The optimal code for symbols with these counts.
     pub fn of_counts(counts: &[u64]) -> Self {
         let mut counts = counts.to_vec();
         loop {
@@ -180,7 +185,7 @@ impl Huffman {
             if lengths.iter().all(|&length| u32::from(length) <= MAX_BITS) {
                 return Self::of_lengths(lengths);
             }
-            // Codes become shorter as counts become more even.
+            // Evening out the counts shortens the longest codes.
             counts.iter_mut().filter(|c| **c > 0).for_each(|c| *c = *c / 2 + 1);
         }
     }
@@ -211,7 +216,7 @@ impl Huffman {
             if own <= TABLE_BITS {
                 let begin = (next << (TABLE_BITS - own)) as usize;
                 let end = begin + (1 << (TABLE_BITS - own));
-                // Lengths of a damaged file may ask for more codes than there are.
+                // The lengths of a damaged file may not form a code.
                 if let Some(places) = code.table.get_mut(begin..end) {
                     places.fill((symbol, own as u8));
                 }
@@ -237,7 +242,7 @@ impl Huffman {
         bits.put(self.codes[symbol], u32::from(self.lengths[symbol]));
     }
 
-    /// Reads a symbol; 0 where there is none.
+    /// Reads a symbol; 0 if the bits are not a code.
     pub fn get(&self, bits: &mut BitReader) -> usize {
         if !self.has_symbols() {
             bits.at += 1;
@@ -279,25 +284,25 @@ impl Huffman {
     /// Reads a code.
     ///
     /// # Errors
-    /// When it is none, or has more symbols than `most`.
-    pub fn read(bits: &mut BitReader, most: usize) -> Result<Self> {
+    /// When the bits are not a code, or it has more than `max_symbols` symbols.
+    pub fn read(bits: &mut BitReader, max_symbols: usize) -> Result<Self> {
         let symbols = bits.get_gamma() as usize;
         bits.check()?;
         let damaged = || Error::new(Stage::Text, "a table of codes is damaged");
-        if symbols > most.min(usize::from(u16::MAX)) {
+        if symbols > max_symbols.min(usize::from(u16::MAX)) {
             return Err(damaged());
         }
         let lengths: Vec<u8> = (0..symbols).map(|_| bits.get(5) as u8).collect();
         bits.check()?;
-        let room: u64 = lengths.iter().filter(|&&l| l > 0).map(|&l| 1_u64 << (32 - l)).sum();
-        if lengths.iter().any(|&l| u32::from(l) > MAX_BITS) || room > 1 << 32 {
+        let used: u64 = lengths.iter().filter(|&&l| l > 0).map(|&l| 1_u64 << (32 - l)).sum();
+        if lengths.iter().any(|&l| u32::from(l) > MAX_BITS) || used > 1 << 32 {
             return Err(damaged());
         }
         Ok(Self::of_lengths(lengths))
     }
 }
 
-/// The lengths of Huffman codes; 0 for symbols that never come.
+/// The lengths of optimal Huffman codes; 0 for symbols that do not occur.
 fn code_lengths(counts: &[u64]) -> Vec<u8> {
     let mut heap: BinaryHeap<Reverse<(u64, usize)>> =
         counts.iter().enumerate().filter(|(_, c)| **c > 0).map(|(i, &c)| Reverse((c, i))).collect();
@@ -306,7 +311,7 @@ fn code_lengths(counts: &[u64]) -> Vec<u8> {
         lengths[*only] = 1;
         return lengths;
     }
-    // The children of inner nodes, which are numbered behind the symbols.
+    // The children of the inner nodes, which are numbered after the symbols.
     let mut inner: Vec<[usize; 2]> = Vec::new();
     while let (Some(Reverse((a, left))), Some(Reverse((b, right)))) = (heap.pop(), heap.pop()) {
         inner.push([left, right]);
@@ -328,7 +333,7 @@ fn code_lengths(counts: &[u64]) -> Vec<u8> {
     lengths
 }
 
-/// The checksum CRC-32 of zip and PNG.
+/// The CRC-32 checksum of zip and PNG.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     let table: Vec<u32> = (0..256)
         .map(|byte| (0..8).fold(byte, |c: u32, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 }))
@@ -350,7 +355,7 @@ mod tests {
     fn common_symbols_have_short_codes() {
         let code = Huffman::of_counts(&[1000, 1, 0, 500, 1]);
         assert_eq!([0, 1, 2, 3, 4].map(|s| code.length(s)), [1, 3, 0, 2, 3]);
-        // Fibonacci's numbers make the longest codes.
+        // Fibonacci numbers produce the longest codes.
         let mut counts = vec![1_u64, 1];
         while counts.len() < 60 {
             counts.push(counts[counts.len() - 1] + counts[counts.len() - 2]);
@@ -391,7 +396,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(bits.position(), length);
-            bits.check().expect("nothing behind the end");
+            bits.check().expect("no bits beyond the end");
         }
 
         #[test]

@@ -1,24 +1,24 @@
-//! Tokens that stand for bytes of UTF-8: `<0xE4>`, the fallback of SentencePiece, and the alphabet
-//! of byte-level BPE as icefall writes it, in which every byte is a printable character.
+//! Tokens that represent bytes of UTF-8: `<0xE4>`, SentencePiece's byte fallback, and the alphabet of
+//! icefall's byte-level BPE, in which every byte is a printable character.
 
 use super::TokenTable;
 use super::tokens::WORD_START;
 
-/// Ranges of characters that stand for the bytes 0 to 255, in order (icefall, `byte_utils.py`).
+/// Ranges of characters that represent the bytes 0 to 255, in order (icefall, `byte_utils.py`).
 const ALPHABET: [(u32, u32); 7] =
     [(256, 287), (32, 126), (288, 305), (308, 318), (321, 328), (330, 382), (384, 422)];
 
-/// How a model's tokens spell bytes.
+/// How the tokens of a model represent bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteTokens {
-    /// Some tokens are `<0x00>` to `<0xFF>`.
+    /// Some tokens are `<0x00>` to `<0xFF>`, as in SentencePiece.
     Fallback,
-    /// All tokens are of the alphabet of byte-level BPE.
+    /// All tokens consist of characters of the byte-level BPE alphabet.
     Alphabet,
 }
 
 impl ByteTokens {
-    /// How the tokens of a table spell bytes, if they do.
+    /// How the tokens of a table represent bytes; `None` if they do not.
     pub fn of(tokens: &TokenTable) -> Option<Self> {
         let tokens = tokens.tokens();
         if tokens.iter().any(|t| fallback_byte(t).is_some()) {
@@ -26,8 +26,8 @@ impl ByteTokens {
         }
         let plain = |t: &&String| !(t.starts_with('<') && t.ends_with('>'));
         let letters = tokens.iter().filter(plain).flat_map(|t| t.chars()).filter(|c| *c != WORD_START);
-        // As sherpa-onnx tells it: bytes from 0xD9 on have the characters of the last range, which no
-        // ordinary tokens have.
+        // sherpa-onnx's criterion: bytes from 0xD9 have the characters of the last range, which ordinary
+        // tokens do not contain.
         let (mut all, mut some) = (true, false);
         for letter in letters {
             all &= alphabet_byte(letter).is_some();
@@ -36,7 +36,7 @@ impl ByteTokens {
         (all && some).then_some(ByteTokens::Alphabet)
     }
 
-    /// The text that a word's tokens, joined, stand for; bytes that are no UTF-8 become U+FFFD.
+    /// Decodes the joined tokens of a word; invalid UTF-8 becomes U+FFFD.
     pub fn decode(self, word: &str) -> String {
         let mut bytes = Vec::with_capacity(word.len());
         let mut rest = word;
@@ -68,7 +68,7 @@ fn fallback_byte(token: &str) -> Option<u8> {
     if hex { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
-/// The byte that a character of the alphabet stands for.
+/// The byte that a character of the alphabet represents.
 fn alphabet_byte(letter: char) -> Option<u8> {
     let mut before = 0;
     for (first, last) in ALPHABET {
@@ -88,8 +88,8 @@ mod tests {
         TokenTable::new(tokens.iter().map(|t| t.to_string()).collect(), 0).expect("a good table")
     }
 
-    /// A text in the alphabet.
-    fn spelt(text: &str) -> String {
+    /// A text encoded in the alphabet.
+    fn encoded(text: &str) -> String {
         let letters: Vec<char> =
             ALPHABET.iter().flat_map(|&(a, b)| a..=b).filter_map(char::from_u32).collect();
         assert_eq!(letters.len(), 256);
@@ -109,9 +109,9 @@ mod tests {
     #[test]
     fn the_alphabet_of_byte_level_bpe_becomes_letters() {
         for text in ["hello", "你好", "Grüße", "日本語", "\u{7f}\u{1}"] {
-            assert_eq!(ByteTokens::Alphabet.decode(&spelt(text)), text);
+            assert_eq!(ByteTokens::Alphabet.decode(&encoded(text)), text);
         }
-        let pieces = [spelt("你"), spelt("ß"), "▁a".into()];
+        let pieces = [encoded("你"), encoded("ß"), "▁a".into()];
         let names: Vec<&str> =
             ["<blk>", "<unk>"].into_iter().chain(pieces.iter().map(String::as_str)).collect();
         assert_eq!(ByteTokens::of(&table(&names)), Some(ByteTokens::Alphabet));

@@ -1,6 +1,6 @@
-//! Numbers in English: digits as words, and words as digits.
+//! English numbers: from digits to words and from words to digits.
 
-/// The words below twenty.
+/// The numbers below twenty.
 const SMALL: [&str; 20] = [
     "zero",
     "one",
@@ -23,16 +23,16 @@ const SMALL: [&str; 20] = [
     "eighteen",
     "nineteen",
 ];
-/// The tens from twenty on.
+/// The tens from twenty.
 const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 /// The powers of a thousand.
 const SCALES: [(u64, &str); 3] = [(1_000_000_000, "billion"), (1_000_000, "million"), (1000, "thousand")];
 
-/// Numbers from here on have no words here.
+/// The first number without words here.
 pub const MAX_NUMBER: u64 = 1_000_000_000_000;
 
-/// The words of a number, `one hundred five` for 105; with `and`, `one hundred and five`. Numbers from
-/// [`MAX_NUMBER`] on are spelled digit by digit.
+/// The words of a number, such as `one hundred five` for 105; with `and`, `one hundred and five`. Numbers
+/// from [`MAX_NUMBER`] on are spelled digit by digit.
 pub fn number_words(number: u64, and: bool) -> Vec<&'static str> {
     if number >= MAX_NUMBER {
         return digit_words(&number.to_string());
@@ -67,12 +67,12 @@ fn push_number(number: u64, and: bool, words: &mut Vec<&'static str>) {
     }
 }
 
-/// The words of digits, one by one; other characters are left out.
+/// The words of single digits; other characters are omitted.
 pub fn digit_words(digits: &str) -> Vec<&'static str> {
     digits.chars().filter_map(|c| Some(SMALL[c.to_digit(10)? as usize])).collect()
 }
 
-/// The words of the number's place in a row, `one hundred fifth` for 105.
+/// The words of an ordinal number, such as `one hundred fifth` for 105.
 pub fn ordinal_words(number: u64, and: bool) -> Vec<String> {
     let mut words: Vec<String> = number_words(number, and).into_iter().map(String::from).collect();
     if let Some(last) = words.last_mut() {
@@ -83,7 +83,7 @@ pub fn ordinal_words(number: u64, and: bool) -> Vec<String> {
     words
 }
 
-/// The ways in which digits are said: as a number, as a year, one by one.
+/// The possible readings of digits: as a year, as a number, digit by digit.
 pub fn ways_to_say(digits: &str) -> Vec<Vec<&'static str>> {
     let mut ways = Vec::new();
     let number = digits.parse::<u64>().ok().filter(|&n| n < MAX_NUMBER);
@@ -101,7 +101,7 @@ pub fn ways_to_say(digits: &str) -> Vec<Vec<&'static str>> {
     ways
 }
 
-/// `nineteen eighty four`, `nineteen oh five`, `nineteen hundred`.
+/// The reading of a year: `nineteen eighty four`, `nineteen oh five`, `nineteen hundred`.
 fn year_words(year: u64) -> Vec<&'static str> {
     let mut words = number_words(year / 100, false);
     match year % 100 {
@@ -112,15 +112,15 @@ fn year_words(year: u64) -> Vec<&'static str> {
     words
 }
 
-/// Which numbers are written in digits.
+/// The numbers that are written in digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Numbers {
-    /// None: words are written as they were said.
+    /// None: all numbers remain words.
     #[default]
     Words,
-    /// All but single numbers below ten.
+    /// All except single numbers below ten.
     Digits,
-    /// All but a single `one`, which is seldom a number.
+    /// All except a single `one`, which is seldom a number.
     All,
 }
 
@@ -138,18 +138,18 @@ impl Numbers {
     }
 }
 
-/// A piece of a text in which numbers are written in digits.
+/// A part of a text in which numbers are written in digits: a number or another word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// As it is written.
+    /// The digits or the word.
     pub text: String,
-    /// The words that it stands for.
+    /// The range of words that it replaces.
     pub words: std::ops::Range<usize>,
 }
 
 /// Writes the numbers among words in digits: `three one four` is `314`, `twenty one` is `21`, `nineteen
 /// ninety nine` is `1999`, `two point five` is `2.5`, `twenty first` is `21st`. `oh` is a zero between
-/// other digits, and before two of them.
+/// other digits and before two of them.
 pub fn write_numbers(words: &[&str], numbers: Numbers) -> Vec<Written> {
     let mut written = Vec::new();
     let mut at = 0;
@@ -162,7 +162,7 @@ pub fn write_numbers(words: &[&str], numbers: Numbers) -> Vec<Written> {
     written
 }
 
-/// The digits of the number that begins at a word, and how many words it has.
+/// The digits of the number that begins at a word, and its number of words.
 fn number_at(words: &[&str], at: usize, numbers: Numbers) -> Option<(String, usize)> {
     let rest = &words[at..];
     if let Some(run) = digit_run(rest) {
@@ -183,15 +183,15 @@ fn number_at(words: &[&str], at: usize, numbers: Numbers) -> Option<(String, usi
         let length = length + 1 + decimals.len();
         return Some((format!("{value}.{decimals}"), length));
     }
-    let stays = match numbers {
+    let remains_word = match numbers {
         Numbers::Words => true,
         Numbers::Digits => value < 10,
         Numbers::All => rest[0] == "one" && length == 1,
     };
-    if stays && length == 1 { None } else { Some((value.to_string(), length)) }
+    if remains_word && length == 1 { None } else { Some((value.to_string(), length)) }
 }
 
-/// The digit of a word that says one.
+/// The digit that a word names.
 fn digit(word: &str) -> Option<char> {
     let value = SMALL[..10].iter().position(|small| *small == word)?;
     char::from_digit(value as u32, 10)
@@ -204,7 +204,7 @@ fn below_hundred(word: &str) -> Option<u64> {
     small.or_else(tens).map(|value| value as u64)
 }
 
-/// Digits one after the other, at least two.
+/// A sequence of at least two digits.
 fn digit_run(words: &[&str]) -> Option<(String, usize)> {
     let mut digits = String::new();
     let mut length = 0;
@@ -216,7 +216,7 @@ fn digit_run(words: &[&str]) -> Option<(String, usize)> {
             _ => 1,
         };
         if times > 1 {
-            // A single `double one` is no number.
+            // A single `double one` is not a number.
             match next(1).filter(|_| !digits.is_empty() || next(2).is_some()) {
                 Some(digit) => digits.extend(std::iter::repeat_n(digit, times)),
                 None => break,
@@ -235,7 +235,7 @@ fn digit_run(words: &[&str]) -> Option<(String, usize)> {
             break;
         }
     }
-    // What begins another number is not the run's last digit: `five hundred`, `two point five`.
+    // A digit that begins another number is not part of the sequence: `five hundred`, `two point five`.
     let follows = words.get(length).is_some_and(|word| is_scale(word) || *word == "point");
     if follows && length > 0 {
         digits.pop();
@@ -258,7 +258,7 @@ fn two_digits(words: &[&str]) -> Option<(u64, usize)> {
     }
 }
 
-/// A year said in two halves.
+/// A year spoken in two parts: `nineteen ninety nine`.
 fn year(words: &[&str]) -> Option<(String, usize)> {
     let (century, first) = two_digits(words).filter(|(century, _)| (13..=20).contains(century))?;
     let rest = &words[first..];
@@ -270,21 +270,21 @@ fn year(words: &[&str]) -> Option<(String, usize)> {
         _ => two_digits(rest).filter(|(year, _)| *year >= 10)?,
     };
     let length = first + length;
-    let goes_on = words
+    let continues = words
         .get(length)
         .is_some_and(|word| is_scale(word) || *word == "point" || below_hundred(word).is_some());
-    (!goes_on || rest.first() == Some(&"hundred")).then(|| (format!("{century}{year:02}"), length))
+    (!continues || rest.first() == Some(&"hundred")).then(|| (format!("{century}{year:02}"), length))
 }
 
-/// A number in words: `one hundred and five thousand two hundred`.
+/// A cardinal number and its number of words: `one hundred and five thousand two hundred`.
 fn cardinal(words: &[&str]) -> Option<(u64, usize)> {
     let (mut total, mut part, mut length) = (0_u64, None, 0);
-    // Each scale must be smaller than the one before.
+    // Each scale must be smaller than the previous one.
     let mut largest = u64::MAX;
     let mut hundreds = false;
     while length < words.len() {
         let rest = &words[length..];
-        // `and` joins only what is smaller than a hundred, or than a scale that was said.
+        // `and` may only precede a part below a hundred, or below a scale that came before.
         let skip = usize::from(rest[0] == "and" && (hundreds || part.is_none() && total > 0));
         let first = match rest.get(skip) {
             Some(&"a") if skip == 0 && length == 0 && rest.get(1).is_some_and(|word| is_scale(word)) => {
@@ -321,7 +321,7 @@ fn cardinal(words: &[&str]) -> Option<(u64, usize)> {
     (length > 0).then_some((total + part.unwrap_or(0), length))
 }
 
-/// Ordinals and the numbers that they are of.
+/// Ordinals and their numbers.
 const ORDINALS: [(&str, u64); 28] = [
     ("first", 1),
     ("second", 2),
@@ -353,7 +353,7 @@ const ORDINALS: [(&str, u64); 28] = [
     ("hundredth", 100),
 ];
 
-/// An ordinal behind a number that ends in tens or hundreds: `twenty first`.
+/// An ordinal after a number that ends in tens or hundreds: `twenty first`.
 fn ordinal(words: &[&str], value: u64, length: usize) -> Option<(String, usize)> {
     let length = length + usize::from(words.get(length) == Some(&"and") && value.is_multiple_of(100));
     let (_, last) = ORDINALS.iter().find(|(name, _)| words.get(length) == Some(name))?;

@@ -1,14 +1,14 @@
-//! The token table: id to text and back. `▁` (U+2581) at the front of a token begins a word, as
+//! The token table, which maps ids to text and back. `▁` (U+2581) at the start of a token begins a word, as
 //! in SentencePiece and sherpa-onnx.
 
 use std::collections::HashMap;
 
 use crate::error::{Error, Result, Stage};
 
-/// The mark that begins a word.
+/// The mark at the start of a word.
 pub const WORD_START: char = '▁';
 
-/// The tokens of a model, by id, and which one is the CTC blank.
+/// The tokens of a model by id, and the id of the CTC blank.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenTable {
     tokens: Vec<String>,
@@ -17,10 +17,10 @@ pub struct TokenTable {
 }
 
 impl TokenTable {
-    /// A table from its tokens in the order of their ids.
+    /// A table of tokens in the order of their ids.
     ///
     /// # Errors
-    /// When the table is empty, a token stands twice, or `blank` is not one of the ids.
+    /// When the table is empty, a token occurs twice, or `blank` is not one of the ids.
     pub fn new(tokens: Vec<String>, blank: u32) -> Result<Self> {
         if blank as usize >= tokens.len() {
             return Err(Error::new(
@@ -31,7 +31,7 @@ impl TokenTable {
         let mut ids = HashMap::with_capacity(tokens.len());
         for (id, token) in tokens.iter().enumerate() {
             if ids.insert(token.clone(), id as u32).is_some() {
-                return Err(Error::new(Stage::Model, format!("the token `{token}` stands twice")));
+                return Err(Error::new(Stage::Model, format!("the token `{token}` occurs twice")));
             }
         }
         Ok(Self { tokens, ids, blank })
@@ -42,12 +42,12 @@ impl TokenTable {
         &self.tokens
     }
 
-    /// How many tokens, the blank included.
+    /// The number of tokens, including the blank.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Never true: a table has at least its blank.
+    /// Always `false`: a table has at least its blank.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
@@ -57,12 +57,12 @@ impl TokenTable {
         self.blank
     }
 
-    /// The text of a token as it is in the table (`▁one`), if there is such an id.
+    /// The token with an id, as it is in the table (`▁one`); `None` for ids out of range.
     pub fn token(&self, id: u32) -> Option<&str> {
         self.tokens.get(id as usize).map(String::as_str)
     }
 
-    /// The id of a token as it is in the table, if there is such a token.
+    /// The id of a token, written as in the table.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.ids.get(token).copied()
     }
@@ -72,11 +72,11 @@ impl TokenTable {
         self.token(id).is_some_and(|t| t.starts_with(WORD_START) || t == " ")
     }
 
-    /// A transcript as token ids: each word, `▁` in front, is cut into the longest tokens that
-    /// fit, from left to right.
+    /// Encodes a transcript as token ids: each word, with `▁` in front, is split from left to right into
+    /// the longest matching tokens.
     ///
     /// # Errors
-    /// Names the first symbol that no token begins with.
+    /// Names the first character that no token matches.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let longest = self.tokens.iter().map(|t| t.chars().count()).max().unwrap_or(0);
         let mut ids = Vec::new();
@@ -91,7 +91,7 @@ impl TokenTable {
                 let Some((n, id)) = found else {
                     return Err(Error::new(
                         Stage::Corpus,
-                        format!("`{word}`: no token of the alphabet fits at `{}`", symbols[at]),
+                        format!("`{word}`: no token matches at `{}`", symbols[at]),
                     ));
                 };
                 ids.push(id);
@@ -101,7 +101,7 @@ impl TokenTable {
         Ok(ids)
     }
 
-    /// The text of a label sequence (no blanks, repeats already collapsed).
+    /// Decodes a sequence of labels (without blanks, repetitions collapsed) into text.
     pub fn decode(&self, ids: &[u32]) -> String {
         let mut text = String::new();
         for &id in ids {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_pieces_go_there_and_back() {
+    fn words_and_subwords_go_there_and_back() {
         let words = table(&["<blk>", "▁one", "▁two"]);
         assert_eq!(words.encode("one two two").expect("known words"), [1, 2, 2]);
         assert_eq!(words.decode(&[1, 2, 2]), "one two two");

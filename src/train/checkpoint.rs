@@ -1,5 +1,6 @@
-//! Checkpoints: all that a run needs to go on as if it had never stopped. Written beside, flushed,
-//! renamed: a kill at any moment leaves a whole one. The last two are kept.
+//! Checkpoints: the state of a run, from which it can resume as if it had never stopped. A checkpoint is
+//! written to a new file, flushed and renamed, so that a complete one exists at any moment. The last two
+//! are kept.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,20 +14,22 @@ use crate::fs;
 
 const MAGIC: &[u8; 8] = b"hearken\x01";
 
-/// The files of a run's folder: the last checkpoint, and the one before it.
+/// File names of the last checkpoint and of the previous one.
 pub const NAMES: [&str; 2] = ["checkpoint.bin", "checkpoint-previous.bin"];
 
-/// The best dev score so far (`None` where nothing is scored) and the update that made it.
+/// The best dev score so far (`None` if nothing is scored) and the number of the update that reached it.
 pub type Best = (Option<f64>, u64);
 
-/// The readable part.
+/// The metadata of a checkpoint, stored as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
-    /// Updates done.
+    /// Number of updates done.
     pub step: u64,
     /// The recipe as TOML.
     pub recipe: String,
+    /// Number of threads that the run was started with.
     pub threads: usize,
+    /// The best dev score so far; `None` before the first evaluation.
     pub best: Option<Best>,
     /// Length of each parameter.
     lengths: Vec<usize>,
@@ -35,7 +38,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// A header; the lengths are filled in by [`Checkpoint::new`].
+    /// A header, whose lengths [`Checkpoint::new`] fills in.
     pub fn new(step: u64, recipe: String, threads: usize, best: Option<Best>) -> Self {
         Self { step, recipe, threads, best, lengths: Vec::new(), features: 0 }
     }
@@ -44,28 +47,32 @@ impl Header {
 /// A run's state between two updates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
+    /// Step, recipe and best score.
     pub header: Header,
+    /// The values of each parameter, in the network's order.
     pub parameters: Vec<Vec<f32>>,
+    /// The state of the optimizer.
     pub adam: AdamW,
-    /// Mean and scale of the features.
+    /// Mean of the features, `[F]`.
     pub mean: Vec<f32>,
+    /// Scale of the features, `[F]`.
     pub scale: Vec<f32>,
 }
 
-/// Whether a folder has a checkpoint to go on from.
+/// Whether a folder contains a checkpoint to resume from.
 pub fn exists(folder: &Path) -> bool {
     NAMES.iter().any(|name| folder.join(name).exists())
 }
 
-/// Makes `checkpoint` the last one of the folder; the one that was keeps its place as the one before.
+/// Saves `checkpoint` as the last one of the folder; the one that was last becomes the previous one.
 ///
 /// # Errors
-/// When the disk does not take it, or it holds what is no number: nothing is changed then.
+/// When it cannot be written or contains numbers that are not finite; the folder is then unchanged.
 pub fn save(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
     let [last, previous] = NAMES.map(|name| folder.join(name));
     if !checkpoint.is_finite() {
         return Err(
-            Error::new(Stage::Train, "the weights are no longer numbers; they are not saved").in_file(last)
+            Error::new(Stage::Train, "the weights are no longer finite; they are not saved").in_file(last)
         );
     }
     let beside = folder.join("checkpoint-new.bin");
@@ -76,7 +83,7 @@ pub fn save(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
     std::fs::rename(&beside, &last).map_err(|e| io(Stage::Train, &last, e))
 }
 
-/// Reads the last checkpoint of a folder; the one before where a run was killed between the two.
+/// Reads the last checkpoint of a folder, or the previous one if a run was killed while saving.
 ///
 /// # Errors
 /// As [`Checkpoint::read`].
@@ -84,13 +91,13 @@ pub fn last(folder: &Path) -> Result<Checkpoint> {
     let [last, previous] = NAMES.map(|name| folder.join(name));
     let path = if last.exists() || !previous.exists() { &last } else { &previous };
     Checkpoint::read(path).map_err(|error| match previous.exists() {
-        true if path == &last => error.hint(format!("{} is the one before it", previous.display())),
+        true if path == &last => error.hint(format!("{} is the previous checkpoint", previous.display())),
         _ => error,
     })
 }
 
-/// Takes back the last checkpoint, whose weights led nowhere, and puts the one before in its place.
-/// Returns the update of the checkpoint that is left.
+/// Discards the last checkpoint, whose weights diverged, and replaces it with the previous one. Returns the
+/// number of updates of the remaining checkpoint.
 ///
 /// # Errors
 /// When the files cannot be read or moved.
@@ -105,7 +112,7 @@ pub fn take_back(folder: &Path) -> Result<Option<u64>> {
 }
 
 impl Checkpoint {
-    /// Puts a state together.
+    /// Assembles the state of a run.
     pub fn new(
         mut header: Header,
         parameters: &[Vec<f32>],
@@ -124,7 +131,7 @@ impl Checkpoint {
         }
     }
 
-    /// Whether all its weights are numbers.
+    /// Whether all weights are finite.
     pub fn is_finite(&self) -> bool {
         self.blocks().flatten().all(|value| value.is_finite())
     }
@@ -139,10 +146,10 @@ impl Checkpoint {
             .chain([&self.mean, &self.scale])
     }
 
-    /// Writes the checkpoint; the file at `path` is whole at any moment.
+    /// Writes the checkpoint atomically.
     ///
     /// # Errors
-    /// When the disk does not take it; what was there stays.
+    /// When the file cannot be written; an existing file is then unchanged.
     pub fn write(&self, path: &Path) -> Result<()> {
         let header = serde_json::to_vec(&self.header).map_err(|e| Error::new(Stage::Train, e.to_string()))?;
         let mut bytes = Vec::new();
@@ -159,14 +166,14 @@ impl Checkpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// When the file is not one, is cut short or was changed.
+    /// When the file is not a checkpoint, is truncated or was changed.
     pub fn read(path: &Path) -> Result<Self> {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|mut f| f.read_to_end(&mut bytes))
             .map_err(|e| io(Stage::Train, path, e))?;
         Self::decode(&bytes).ok_or_else(|| {
-            Error::new(Stage::Train, "this is not a whole checkpoint of hearken").in_file(path)
+            Error::new(Stage::Train, "expected a complete checkpoint of hearken").in_file(path)
         })
     }
 
@@ -196,7 +203,7 @@ impl Checkpoint {
     }
 }
 
-/// FNV-1a over 8-byte words: notices cut and changed files, not attackers.
+/// FNV-1a over 8-byte words, which detects truncated and damaged files.
 fn checksum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
@@ -214,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_comes_back_and_a_cut_one_is_refused() {
+    fn a_checkpoint_is_read_back_and_a_truncated_one_is_refused() {
         let parameters = vec![vec![1.0f32, -2.5], vec![0.25; 3]];
         let mut adam = AdamW::new(&parameters);
         adam.second[1][2] = 7.0;
@@ -222,7 +229,7 @@ mod tests {
         let whole = Checkpoint::new(header, &parameters, &adam, &[1.0, 2.0], &[3.0, 4.0]);
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("checkpoint.bin");
-        whole.write(&path).expect("room on the disk");
+        whole.write(&path).expect("space on the disk");
         assert_eq!(Checkpoint::read(&path).expect("a whole file"), whole);
         let bytes = std::fs::read(&path).expect("the file");
         for cut in [0, 7, 20, bytes.len() - 1] {
@@ -240,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_before_is_kept_and_what_is_no_number_is_not_saved() {
+    fn the_previous_one_is_kept_and_numbers_that_are_not_finite_are_not_saved() {
         let folder = tempfile::tempdir().expect("a folder");
         let step = || last(folder.path()).map(|checkpoint| checkpoint.header.step);
         for (number, weight) in [(1, 0.5), (2, 0.25)] {
@@ -250,7 +257,7 @@ mod tests {
             assert!(save(folder.path(), &at(3, weight)).is_err());
         }
         assert_eq!(step().expect("there"), 2);
-        // Killed between the two renames.
+        // The run was killed between the two renames.
         std::fs::remove_file(folder.path().join(NAMES[0])).expect("there");
         assert_eq!(step().expect("there"), 1);
         save(folder.path(), &at(4, 1.0)).expect("saved");

@@ -1,5 +1,4 @@
-//! What examples are drawn from: recordings in memory as 16-bit samples, with their transcripts as
-//! tokens.
+//! The training data: recordings in memory as 16-bit samples, with their transcripts as tokens.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,50 +14,57 @@ use crate::units::SAMPLE_RATE;
 /// One recording in memory.
 #[derive(Clone, Debug)]
 pub struct Clip {
-    /// Shared by all clips of the same stretch of audio.
+    /// The samples, shared by all clips of the same segment of audio.
     pub samples: Arc<[i16]>,
-    /// Tokens of the main output; `None` where it does not learn from this.
+    /// Tokens for the main output; `None` if it does not learn from this clip.
     pub labels: Option<Vec<u32>>,
-    /// Tokens of the auxiliary output.
+    /// Tokens for the auxiliary output; `None` if it does not learn from this clip.
     pub auxiliary: Option<Vec<u32>>,
-    /// How the words can be pronounced, for the criteria that want to know it.
+    /// The pronunciations of the words, for criteria that need them.
     pub said: Option<Said>,
 }
 
 impl Clip {
-    /// The samples in -1..1.
+    /// The samples as floats in -1..1.
     pub fn to_f32(&self) -> Vec<f32> {
         self.samples.iter().map(|&s| f32::from(s) / 32768.0).collect()
     }
 }
 
-/// Clips of one manifest that are drawn with one weight.
+/// The clips of one manifest, drawn with a common weight.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// Weight of the source; the probability of drawing from it is proportional to this.
     pub weight: f64,
+    /// Indices into [`Dataset::clips`].
     pub clips: Vec<usize>,
 }
 
-/// Isolated words of one pool: by word, by speaker, the clips.
+/// A pool of isolated words, which are joined into strings.
 #[derive(Clone, Debug, Default)]
 pub struct WordPool {
+    /// Weight of the pool; the probability of drawing from it is proportional to this.
     pub weight: f64,
-    /// For each written word (its number in the recipe) the clips, by speaker.
+    /// For each output word (by its index in the recipe's `words`) the clips of each speaker.
     pub words: BTreeMap<u32, Vec<Vec<usize>>>,
-    /// Clips of words that are not written.
+    /// Clips of words that are not output.
     pub others: Vec<usize>,
 }
 
-/// Everything that examples are drawn from.
+/// The data that examples are drawn from.
 #[derive(Debug)]
 pub struct Dataset {
-    /// Of all samples, Hz.
+    /// Sample rate of all clips, Hz.
     pub sample_rate: u32,
+    /// All clips of recordings and words.
     pub clips: Vec<Clip>,
+    /// The manifests of whole recordings.
     pub recordings: Vec<Source>,
+    /// The pools of isolated words.
     pub pools: Vec<WordPool>,
     /// For each speaker the clips of each word, across pools.
     pub speakers: Vec<BTreeMap<u32, Vec<usize>>>,
+    /// Recordings of noise, as floats in -1..1.
     pub noises: Arc<Vec<Vec<f32>>>,
 }
 
@@ -75,32 +81,32 @@ impl Default for Dataset {
     }
 }
 
-/// Why a transcript cannot be turned into tokens.
+/// The reason why a transcript cannot be encoded as tokens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Unwritable {
-    /// The dictionary does not have this word: the recording is left out.
+    /// The dictionary does not contain this word: the recording is left out.
     Unpronounced(String),
-    /// The recipe's `words` or `characters` (the field's name) do not have this.
+    /// The recipe's `words` or `characters` (named by the second field) do not contain this.
     Unknown(String, &'static str),
 }
 
-/// Turns transcripts into tokens as the recipe asks.
+/// Encodes transcripts as tokens as the recipe specifies.
 pub(super) struct Alphabets<'a> {
     recipe: &'a Recipe,
     main: TokenTable,
     dictionary: Option<&'a Pronunciations>,
     auxiliary: Option<TokenTable>,
-    /// How the written words are said.
+    /// The pronunciations of the output words.
     lexicon: HashMap<String, Ways>,
-    /// The written words, by which they are numbered.
+    /// The indices of the output words.
     numbers: HashMap<&'a str, u32>,
 }
 
 impl<'a> Alphabets<'a> {
-    /// The alphabets of a recipe; `dictionary` is that of its `pronunciations`.
+    /// The alphabets of a recipe; `dictionary` is the one named by its `pronunciations`.
     ///
     /// # Errors
-    /// When the recipe's tokens or lexicon are impossible.
+    /// When the recipe's tokens or lexicon are invalid.
     pub fn new(recipe: &'a Recipe, dictionary: Option<&'a Pronunciations>) -> Result<Self> {
         let (main, auxiliary) = (recipe.tokens()?, recipe.auxiliary_tokens()?);
         let mut lexicon: HashMap<String, Ways> = HashMap::new();
@@ -113,8 +119,8 @@ impl<'a> Alphabets<'a> {
         Ok(Self { recipe, main, dictionary, auxiliary, lexicon, numbers })
     }
 
-    /// The words of a transcript. A dictionary may have words with punctuation (`'em`), which are then
-    /// taken as they stand.
+    /// The words of a transcript. Words that the dictionary contains with punctuation (`'em`) are kept as
+    /// they are.
     fn words(&self, entry: &Entry) -> Vec<String> {
         let Some(dictionary) = self.dictionary else { return normalize::words(&entry.text) };
         let text = entry.text.to_lowercase();
@@ -122,7 +128,7 @@ impl<'a> Alphabets<'a> {
         text.split_whitespace().flat_map(|w| as_it_stands(w).unwrap_or_else(|| normalize::words(w))).collect()
     }
 
-    /// Tokens of the main output.
+    /// The tokens for the main output.
     pub fn main(&self, entry: &Entry) -> std::result::Result<Vec<u32>, Unwritable> {
         if let Some(dictionary) = self.dictionary {
             let mut phones = Vec::new();
@@ -138,7 +144,7 @@ impl<'a> Alphabets<'a> {
         let mut ids = Vec::new();
         for word in self.words(entry) {
             match self.number(&word) {
-                // The blank comes first.
+                // Token 0 is the blank.
                 Some(number) => ids.push(number + 1),
                 None if self.recipe.data.ignore_other_words => {}
                 None => return Err(Unwritable::Unknown(word, "words")),
@@ -147,7 +153,7 @@ impl<'a> Alphabets<'a> {
         Ok(ids)
     }
 
-    /// The tokens of a transcript in characters; punctuation that is none of them is left out.
+    /// The tokens of a transcript in characters, without punctuation that has no token.
     fn characters(&self, text: &str) -> std::result::Result<Vec<u32>, Unwritable> {
         let mut known = String::new();
         for word in normalize::fold(text).split_whitespace() {
@@ -171,19 +177,19 @@ impl<'a> Alphabets<'a> {
         self.main.encode(&known).map_err(|_| Unwritable::Unknown(known, "characters"))
     }
 
-    /// Whether a transcript has punctuation that is not written.
+    /// Whether a transcript contains punctuation that is not output.
     pub fn has_punctuation(&self, entry: &Entry) -> bool {
         let characters = &self.recipe.data.characters;
         let stray = |c| normalize::is_punctuation(c) && c != '\'' && !characters.contains(c);
         normalize::fold(&entry.text).chars().any(stray)
     }
 
-    /// The number of a written word in the recipe.
+    /// The index of an output word in the recipe.
     fn number(&self, word: &str) -> Option<u32> {
         self.numbers.get(word).copied()
     }
 
-    /// The number of the written word that the entry consists of.
+    /// The index of the output word that the entry consists of.
     pub fn word(&self, entry: &Entry) -> Option<u32> {
         match self.words(entry).as_slice() {
             [word] => self.number(word),
@@ -191,7 +197,7 @@ impl<'a> Alphabets<'a> {
         }
     }
 
-    /// How the words of the entry can be pronounced, as the recipe's criterion has it.
+    /// The pronunciations of the entry's words, in the form that the recipe's criterion needs.
     pub fn said(&self, entry: &Entry) -> Option<Said> {
         let dictionary = self.dictionary?;
         let words = self.words(entry);
@@ -203,8 +209,8 @@ impl<'a> Alphabets<'a> {
         }
     }
 
-    /// The written words of a text, and one `None` where there are none. Nothing where both stand
-    /// together, or where another word sounds like a written one ("to").
+    /// The pronunciations of the output words of a text, or a single `None` if it has none. No result if it
+    /// contains both output words and others, or a word that sounds like an output word ("to").
     fn written(&self, words: &[String], dictionary: &Pronunciations) -> Option<Said> {
         let said: Said = words.iter().map(|word| self.lexicon.get(word).cloned()).collect();
         if said.iter().all(Option::is_some) {
@@ -215,13 +221,13 @@ impl<'a> Alphabets<'a> {
         (said.iter().all(Option::is_none) && !words.iter().any(alike)).then(|| vec![None])
     }
 
-    /// Whether any of the written words is in the entry.
+    /// Whether the entry contains any of the output words.
     pub fn has_word(&self, entry: &Entry) -> bool {
         self.words(entry).iter().any(|word| self.number(word).is_some())
     }
 
-    /// Tokens of the auxiliary output: those of the main one, or characters, without the symbols that it
-    /// does not know.
+    /// The tokens for the auxiliary output: those of the main output, or characters without the symbols
+    /// that it does not have.
     pub fn auxiliary(&self, entry: &Entry, main: Option<&Vec<u32>>) -> Option<Vec<u32>> {
         let table = self.auxiliary.as_ref()?;
         if self.recipe.auxiliary.as_ref().is_some_and(|a| a.characters.is_empty()) {
@@ -232,8 +238,8 @@ impl<'a> Alphabets<'a> {
         table.encode(&text).ok()
     }
 
-    /// What is to be written of an utterance that is scored, and how many of its words the model
-    /// cannot write though it should.
+    /// The reference transcript of an utterance for scoring, and the number of its words that the model
+    /// should output but cannot.
     pub fn reference(&self, entry: &Entry) -> (String, u64) {
         let data = &self.recipe.data;
         let words = normalize::words(&entry.text);

@@ -1,4 +1,5 @@
-//! From a plan to features and labels: joining, augmentation, the front end, masks.
+//! Construction of training examples from their specification: joining, augmentation, feature extraction,
+//! masks.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -12,18 +13,20 @@ use crate::error::Result;
 use crate::features::Fbank;
 use crate::units::ms_to_samples;
 
-/// What the network learns from: whole steps of stacked frames, and the labels.
+/// A training example: features of whole steps of stacked frames, and labels.
 #[derive(Clone, Debug, Default)]
 pub struct Example {
-    /// `[U, S * F]`.
+    /// Features `[U, S * F]`.
     pub features: Vec<f32>,
+    /// Tokens for the main output; `None` if it does not learn from this example.
     pub labels: Option<Vec<u32>>,
+    /// Tokens for the auxiliary output; `None` if it does not learn from this example.
     pub auxiliary: Option<Vec<u32>>,
-    /// How the words can be pronounced, for the criteria that want to know it.
+    /// The pronunciations of the words, for criteria that need them.
     pub said: Option<Said>,
 }
 
-/// Sound, and what is known of it.
+/// Audio with its labels.
 struct Speech {
     samples: Vec<f32>,
     labels: Option<Vec<u32>>,
@@ -31,27 +34,27 @@ struct Speech {
     said: Option<Said>,
 }
 
-/// Computes the features of whole recordings as a stream would; one a thread.
+/// Computes the features of whole recordings as a stream would. Each thread needs its own.
 pub struct FeatureExtractor {
     fbank: Fbank,
-    /// Silence that a stream's end appends, samples.
+    /// Silence appended at the end of a stream, samples.
     flush: usize,
-    /// Frames of a step.
+    /// Number of frames in a step.
     subsampling: usize,
 }
 
 impl FeatureExtractor {
-    /// The extractor of a recipe.
+    /// The feature extractor of a recipe.
     ///
     /// # Errors
-    /// When the feature options are impossible.
+    /// When the feature options are invalid.
     pub fn new(recipe: &Recipe) -> Result<Self> {
         let flush = ms_to_samples(recipe.decoder.flush_ms, recipe.features.sample_rate);
         Ok(Self { fbank: Fbank::new(&recipe.features)?, flush, subsampling: recipe.network.subsampling })
     }
 
-    /// The features of whole steps `[U * S, F]`, with the silence that a stream's end appends, which is
-    /// added to `samples` too.
+    /// The features of whole steps `[U * S, F]`. The silence that is appended at the end of a stream is
+    /// appended to `samples` first.
     pub fn compute(&mut self, samples: &mut Vec<f32>) -> Vec<f32> {
         samples.resize(samples.len() + self.flush, 0.0);
         let frames = self.fbank.num_frames(samples.len() as u64) as usize;
@@ -63,7 +66,7 @@ impl FeatureExtractor {
     }
 }
 
-/// Makes examples; one a thread.
+/// Builds examples. Each thread needs its own.
 pub struct Maker<'a> {
     recipe: &'a Recipe,
     data: &'a Dataset,
@@ -74,10 +77,10 @@ pub struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    /// A maker of examples.
+    /// A builder of examples. `mean` `[F]` is the mean of the features; if it is empty, nothing is masked.
     ///
     /// # Errors
-    /// When the feature options are impossible.
+    /// When the feature options are invalid.
     pub fn new(
         recipe: &'a Recipe,
         data: &'a Dataset,
@@ -87,8 +90,8 @@ impl<'a> Maker<'a> {
         Ok(Self { recipe, data, augmenter, extractor: FeatureExtractor::new(recipe)?, mean: mean.to_vec() })
     }
 
-    /// The example of a plan, the same for the same plan; with a consistency loss two views of it, of the
-    /// same sound under different masks.
+    /// Builds the example of a plan; the same plan always results in the same example. With a consistency
+    /// loss it returns two views: the same audio under different masks.
     pub fn make(&mut self, plan: &Plan) -> Vec<Example> {
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
         let Speech { mut samples, labels, auxiliary, said } = self.speech(&plan.item, &mut rng);
@@ -142,7 +145,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// Noise alone at a random level: a cut of a clip, faint hiss, or sounds made by code.
+    /// Noise without speech at a random level: a part of a noise clip, faint hiss, or synthetic sounds.
     fn silence(&self, length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
         if rng.random_bool(self.recipe.data.generated_sounds.clamp(0.0, 1.0)) {
             let gain = 10f32.powf(rng.random_range(-1.5..0.0));
@@ -153,7 +156,7 @@ impl<'a> Maker<'a> {
             let level = 10f32.powf(rng.random_range(-5.0..-1.5));
             return (0..length).map(|_| level * (2.0 * rng.random::<f32>() - 1.0)).collect();
         }
-        // A second of noise is as likely as any other, however long its clip is.
+        // Every second of noise has the same probability, however long its clip is.
         let total: usize = noises.iter().map(Vec::len).sum();
         let mut place = rng.random_range(0..total.max(1));
         let clip = noises.iter().find(|clip| {

@@ -1,5 +1,5 @@
-//! The folder of a run: one training at a time writes to it, and none replaces another's results
-//! unasked.
+//! The folder of a run: only one training at a time writes to it, and none replaces another's results
+//! without being asked to.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -8,42 +8,43 @@ use std::path::{Path, PathBuf};
 use super::checkpoint;
 use crate::error::{self, Error, Result, Stage};
 
-/// Held by the training that runs in the folder.
+/// File locked by the training that runs in the folder.
 const LOCK: &str = "training.lock";
-/// The run's log, a JSON object a line.
+/// The log of the run, a JSON object on each line.
 pub(super) const LOG: &str = "log.jsonl";
-/// Names what was left out of the data, and why.
+/// File that lists the data left out, and why.
 pub const LEFT_OUT: &str = "left_out.txt";
 
-/// What becomes of an earlier run in the folder.
+/// What to do with an earlier run in the folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Earlier {
-    /// Training is refused.
+    /// Keep it: refuse to train.
     #[default]
     Keep,
-    /// It goes on from its checkpoint.
+    /// Resume it from its checkpoint.
     Resume,
-    /// Its files are removed.
+    /// Remove its files.
     Overwrite,
 }
 
-/// A run's folder, locked. What was created for a run that never began is removed again.
+/// The locked folder of a run. Files and folders created for a run that did not begin are removed.
 pub(super) struct RunFolder {
     path: PathBuf,
     lock: File,
-    /// The lock is ours, and the file of it was not there before.
+    /// Whether the lock is held.
     held: bool,
+    /// Whether the lock file was created here.
     new_lock: bool,
-    /// Folders that were created, the outermost first.
+    /// Folders that were created here, the outermost first.
     created: Vec<PathBuf>,
     began: bool,
 }
 
 impl RunFolder {
-    /// Opens, or creates, the folder and locks it.
+    /// Opens or creates the folder and locks it.
     ///
     /// # Errors
-    /// When it cannot be created, another training runs in it, or an earlier run is in the way.
+    /// When it cannot be created, another training runs in it, or `earlier` does not fit its content.
     pub fn open(path: &Path, earlier: Earlier) -> Result<Self> {
         let failed = |e: io::Error| error::io(Stage::Train, path, e);
         let missing: Vec<PathBuf> = path
@@ -67,14 +68,14 @@ impl RunFolder {
                     .in_file(path)
                     .hint("choose another folder, or wait for it to end"));
             }
-            // Some network file systems have no locks.
+            // Some network file systems do not support locks.
             Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
         let found = folder.results()?;
         match (earlier, found.is_empty()) {
             (Earlier::Keep, false) => {
-                Err(Error::new(Stage::Usage, "there is a training in this folder already")
+                Err(Error::new(Stage::Usage, "this folder already contains a training")
                     .in_file(path)
                     .hint("resume it, overwrite it, or choose another folder"))
             }
@@ -83,7 +84,7 @@ impl RunFolder {
         }
     }
 
-    /// Makes the folder ready for the run, and keeps it from now on.
+    /// Prepares the folder for the run, which from now on is kept.
     ///
     /// # Errors
     /// When files of an earlier run cannot be removed.
@@ -102,7 +103,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// What an earlier run has left that took it time to make: checkpoints and models.
+    /// The results of an earlier run that are expensive to reproduce: checkpoints and models.
     fn results(&self) -> Result<Vec<PathBuf>> {
         let failed = |e: io::Error| error::io(Stage::Train, &self.path, e);
         let mut found = Vec::new();
@@ -132,7 +133,7 @@ impl Drop for RunFolder {
 }
 
 fn nothing_to_resume(path: &Path) -> Error {
-    Error::new(Stage::Train, "there is no checkpoint to go on from")
+    Error::new(Stage::Train, "there is no checkpoint to resume from")
         .in_file(path.join(checkpoint::NAMES[0]))
-        .hint("start anew, without resuming")
+        .hint("start a new training without resuming")
 }

@@ -1,5 +1,5 @@
-//! The manifests of a recipe, read and checked as a whole before the first update: whatever cannot be
-//! used is named, all at once.
+//! Reading of the manifests of a recipe and all their audio. All problems are collected and reported
+//! together before the first update.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::dataset::{Alphabets, Clip, Dataset, Source, Unwritable, WordPool};
 use super::example::FeatureExtractor;
 use super::loss::ctc::least_steps;
 use super::loss::mmi::Said;
-use super::reading::{Read, Reader, Stretches};
+use super::reading::{Read, Reader, Segments};
 use super::recipe::{Recipe, Recordings};
 use super::score::DevSet;
 use crate::audio::f32_to_s16;
@@ -18,57 +18,58 @@ use crate::corpus::manifest::{self, Entry, ReadOptions};
 use crate::error::{Error, Result, Stage};
 use crate::text::pronunciation::Pronunciations;
 
-/// Unknown words that an error names; more are counted.
-const MOST_NAMED: usize = 12;
+/// Maximum number of unknown words named in an error; the rest are counted.
+const MAX_NAMED: usize = 12;
 
-/// All that a run learns from and is scored on.
+/// The data of a run.
 pub(super) struct Loaded {
     pub dataset: Dataset,
     pub dev: Vec<DevSet>,
-    /// Distinct recordings that are learnt from, and how long they are together, seconds.
+    /// Number of distinct recordings for training.
     pub recordings: usize,
+    /// Their total duration, seconds.
     pub seconds: f64,
     pub findings: Findings,
-    /// Set when more is unreadable than the recipe allows.
+    /// Set if more recordings are unreadable than the recipe allows.
     pub too_many: Option<Error>,
 }
 
-/// What is to be told before the first update.
+/// Messages about the data, reported before the first update.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// Recordings that are left out, a line each: manifest, line, and why.
+    /// Recordings that are left out, one message each: manifest, line, and reason.
     pub left_out: Vec<String>,
-    /// Everything else that may not be as its author meant it.
+    /// Other facts that the author of the recipe may not have intended.
     pub notes: Vec<String>,
-    /// The lines of `left_out`.
+    /// The messages of `left_out`, to avoid repetitions.
     seen: HashSet<String>,
 }
 
 impl Findings {
     fn leave_out(&mut self, manifest: &str, line: usize, problem: impl std::fmt::Display) {
         let text = format!("{manifest}: line {line}: {problem}");
-        // The same line may be used twice, as a recording and as a word of strings.
+        // The same manifest line may be used twice, as a recording and as a word of strings.
         if self.seen.insert(text.clone()) {
             self.left_out.push(text);
         }
     }
 }
 
-/// How a run's data is read.
+/// The options of reading a run's data.
 pub(super) struct Loading<'a> {
     pub recipe: &'a Recipe,
     /// The folder that manifests are relative to.
     pub data: &'a Path,
     pub dictionary: Option<&'a Pronunciations>,
     pub threads: usize,
-    /// Takes how many recordings of how many are read, from any thread.
+    /// Called with the number of recordings read and of all recordings, from any thread.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
-    /// Set from elsewhere to give up.
+    /// Set by another thread to stop reading.
     pub stop: &'a AtomicBool,
 }
 
-/// An entry of a manifest to be read for training, and what it is for.
-struct Wanted<'a> {
+/// A manifest entry to be read for training, and its purpose.
+struct TrainingEntry<'a> {
     manifest: &'a str,
     entry: Entry,
     labels: Option<Vec<u32>>,
@@ -78,40 +79,41 @@ struct Wanted<'a> {
 }
 
 enum Purpose {
-    /// A recording of this source.
+    /// A recording of the source with this index.
     Recording(usize),
-    /// A word of this pool, with its number in the recipe.
+    /// A word of the pool with this index, and the word's index in the recipe.
     Word(usize, u32),
-    /// A word of this pool that is not written.
+    /// A word of the pool with this index that is not output.
     OtherWord(usize),
 }
 
-/// An entry that is noise, or is scored.
-struct Other<'a> {
+/// A manifest entry of noise or of a dev set.
+struct OtherEntry<'a> {
     manifest: &'a str,
     entry: Entry,
 }
 
 impl<'a> Loading<'a> {
-    /// Reads every manifest of the recipe, then all audio. Nothing when it was stopped.
+    /// Reads every manifest of the recipe, then all audio. Returns `None` if it was stopped.
     ///
     /// # Errors
-    /// Bad manifests, with file and line; transcripts with words or characters that the recipe does not
-    /// have. Recordings that cannot be used are left out and named in [`Loaded::findings`].
+    /// When a manifest is invalid (names file and line), or transcripts contain words or characters that
+    /// the recipe does not have. Recordings that cannot be used are left out and named in
+    /// [`Loaded::findings`].
     pub fn run(&self) -> Result<Option<Loaded>> {
         let alphabets = Alphabets::new(self.recipe, self.dictionary)?;
         let mut findings = Findings::default();
-        let wanted = self.wanted(&alphabets, &mut findings)?;
+        let wanted = self.training_entries(&alphabets, &mut findings)?;
         let data = &self.recipe.data;
-        let noises = data.noise.iter().map(|name| self.others(name, 0)).collect::<Result<Vec<_>>>()?;
-        let noises: Vec<Other<'_>> = noises.into_iter().flatten().collect();
-        let dev = data.dev.iter().map(|set| self.others(&set.manifest, set.most));
+        let noises = data.noise.iter().map(|name| self.other_entries(name, 0)).collect::<Result<Vec<_>>>()?;
+        let noises: Vec<OtherEntry<'_>> = noises.into_iter().flatten().collect();
+        let dev = data.dev.iter().map(|set| self.other_entries(&set.manifest, set.most));
         let dev = dev.collect::<Result<Vec<_>>>()?;
 
-        let learnt = wanted.iter().map(|w| &w.entry).chain(noises.iter().map(|n| &n.entry));
-        let (learnt, scored) =
-            (Stretches::new(learnt), Stretches::new(dev.iter().flatten().map(|d| &d.entry)));
-        let (count, done) = (learnt.len() + scored.len(), AtomicUsize::new(0));
+        let training = wanted.iter().map(|w| &w.entry).chain(noises.iter().map(|n| &n.entry));
+        let (training, scored) =
+            (Segments::new(training), Segments::new(dev.iter().flatten().map(|d| &d.entry)));
+        let (count, done) = (training.len() + scored.len(), AtomicUsize::new(0));
         let reader = Reader {
             sample_rate: self.recipe.features.sample_rate,
             threads: self.threads,
@@ -119,7 +121,7 @@ impl<'a> Loading<'a> {
             stop: self.stop,
         };
         let to_s16 = || |samples: Vec<f32>| samples.into_iter().map(f32_to_s16).collect::<Arc<[i16]>>();
-        let Some(samples) = learnt.read(&reader, to_s16)? else { return Ok(None) };
+        let Some(samples) = training.read(&reader, to_s16)? else { return Ok(None) };
         FeatureExtractor::new(self.recipe)?;
         let to_features = || {
             let mut extractor = FeatureExtractor::new(self.recipe).ok();
@@ -134,12 +136,12 @@ impl<'a> Loading<'a> {
             samples.iter().filter(|s| s.is_err()).count() + features.iter().filter(|f| f.is_err()).count();
         let too_many = self.too_many(broken, count);
 
-        // The entries themselves are used up from here on.
-        let (learnt, scored) = (learnt.of, scored.of);
-        let mut building = Building::new(self.recipe, &mut findings);
-        building.add_clips(wanted, &learnt, &samples);
-        building.add_noises(&noises, &learnt, &samples);
-        let (dataset, recordings, seconds) = building.finish();
+        // Keep only the indices; the entries are moved below.
+        let (training, scored) = (training.of, scored.of);
+        let mut builder = DatasetBuilder::new(self.recipe, &mut findings);
+        builder.add_clips(wanted, &training, &samples);
+        builder.add_noises(&noises, &training, &samples);
+        let (dataset, recordings, seconds) = builder.finish();
         let dev = self.dev_sets(&dev, &scored, &features, &alphabets, &mut findings)?;
         if too_many.is_none() {
             note_words(self.recipe, &dataset, &mut findings)?;
@@ -147,33 +149,37 @@ impl<'a> Loading<'a> {
         Ok(Some(Loaded { dataset, dev, recordings, seconds, findings, too_many }))
     }
 
-    /// One broken recording is an accident whatever its share.
+    /// A single broken recording is tolerated whatever its share.
     fn too_many(&self, broken: usize, count: usize) -> Option<Error> {
         let allowed = self.recipe.data.max_unreadable;
         (broken > 1 && broken as f64 > allowed * count as f64).then(|| {
             let problem = format!(
-                "{broken} of {count} recordings cannot be used, more than the share of {allowed} that is allowed"
+                "{broken} of {count} recordings cannot be used, more than the allowed fraction of {allowed}"
             );
             Error::new(Stage::Corpus, problem)
                 .at("data: max_unreadable")
-                .hint("each is named above; mend or remove them, or allow more")
+                .hint("each is named above; repair or remove them, or allow more")
         })
     }
 
-    /// Every entry that examples are to be made of, with its tokens.
-    fn wanted(&self, alphabets: &Alphabets<'_>, findings: &mut Findings) -> Result<Vec<Wanted<'a>>> {
+    /// The manifest entries that examples are made from, with their tokens.
+    fn training_entries(
+        &self,
+        alphabets: &Alphabets<'_>,
+        findings: &mut Findings,
+    ) -> Result<Vec<TrainingEntry<'a>>> {
         let data = &self.recipe.data;
-        let mut choice =
-            Choice { loading: self, alphabets, findings, wanted: Vec::new(), unknown: Vec::new() };
+        let mut selection =
+            Selection { loading: self, alphabets, findings, wanted: Vec::new(), unknown: Vec::new() };
         for (source, recordings) in data.recordings.iter().enumerate() {
-            choice.want_recordings(source, recordings)?;
+            selection.select_recordings(source, recordings)?;
         }
         for (number, pool) in data.strings.iter().flat_map(|s| &s.pools).enumerate() {
-            choice.want_words(number, &pool.manifest)?;
+            selection.select_words(number, &pool.manifest)?;
         }
-        match unknown_words(&choice.unknown) {
+        match unknown_words(&selection.unknown) {
             Some((place, error)) => Err(error.in_file(Recipe::manifest(self.data, place))),
-            None => Ok(choice.wanted),
+            None => Ok(selection.wanted),
         }
     }
 
@@ -182,28 +188,28 @@ impl<'a> Loading<'a> {
         manifest::read_with(Recipe::manifest(self.data, manifest), options)
     }
 
-    /// The entries of a manifest of noise or of a dev set, no more than `most` (0 for all).
-    fn others(&self, manifest: &'a str, most: usize) -> Result<Vec<Other<'a>>> {
+    /// The entries of a manifest of noise or of a dev set, evenly thinned to at most `max` (0: all).
+    fn other_entries(&self, manifest: &'a str, max: usize) -> Result<Vec<OtherEntry<'a>>> {
         let entries = self.entries(manifest)?;
-        let every = if most == 0 { 1 } else { entries.len().div_ceil(most).max(1) };
-        Ok(entries.into_iter().step_by(every).map(|entry| Other { manifest, entry }).collect())
+        let every = if max == 0 { 1 } else { entries.len().div_ceil(max).max(1) };
+        Ok(entries.into_iter().step_by(every).map(|entry| OtherEntry { manifest, entry }).collect())
     }
 
     fn dev_sets(
         &self,
-        dev: &[Vec<Other<'_>>],
-        stretch: &[usize],
+        dev: &[Vec<OtherEntry<'_>>],
+        segment: &[usize],
         features: &[Read<Features>],
         alphabets: &Alphabets<'_>,
         findings: &mut Findings,
     ) -> Result<Vec<DevSet>> {
-        let mut stretch = stretch.iter();
+        let mut segment = segment.iter();
         let mut sets = Vec::new();
         for (table, entries) in self.recipe.data.dev.iter().zip(dev) {
             let mut set = DevSet::new(table)?;
             let mut unknown = 0;
-            for (other, &stretch) in entries.iter().zip(stretch.by_ref()) {
-                match &features[stretch] {
+            for (other, &segment) in entries.iter().zip(segment.by_ref()) {
+                match &features[segment] {
                     Ok((features, samples)) => {
                         let (text, more) = alphabets.reference(&other.entry);
                         unknown += more;
@@ -216,12 +222,12 @@ impl<'a> Loading<'a> {
             let manifest = &table.manifest;
             if unknown > 0 {
                 findings.notes.push(format!(
-                    "{manifest}: {unknown} words are not among `words` and count as errors; `ignore_other_words = true` leaves them out"
+                    "{manifest}: {unknown} words are not among `words` and count as errors; `ignore_other_words = true` ignores them"
                 ));
             }
             if set.measures_nothing() {
                 findings.notes.push(format!(
-                    "{manifest}: nothing is said in it that the model can write, so it is no score"
+                    "{manifest}: it contains no words that the model can output, so it does not count in the score"
                 ));
             }
             sets.push(set);
@@ -230,12 +236,12 @@ impl<'a> Loading<'a> {
     }
 }
 
-/// Choosing entries of manifests.
-struct Choice<'l, 'a> {
+/// The selection of manifest entries.
+struct Selection<'l, 'a> {
     loading: &'l Loading<'a>,
     alphabets: &'l Alphabets<'l>,
     findings: &'l mut Findings,
-    wanted: Vec<Wanted<'a>>,
+    wanted: Vec<TrainingEntry<'a>>,
     unknown: Vec<Unknown<'a>>,
 }
 
@@ -247,8 +253,8 @@ struct Unknown<'a> {
     line: usize,
 }
 
-impl<'a> Choice<'_, 'a> {
-    fn want_recordings(&mut self, source: usize, recordings: &'a Recordings) -> Result<()> {
+impl<'a> Selection<'_, 'a> {
+    fn select_recordings(&mut self, source: usize, recordings: &'a Recordings) -> Result<()> {
         let (manifest, recipe) = (recordings.manifest.as_str(), self.loading.recipe);
         let (mut filtered, mut stray) = (0, Tally::default());
         let entries = self.loading.entries(manifest)?;
@@ -272,6 +278,7 @@ impl<'a> Choice<'_, 'a> {
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
             let auxiliary =
                 if recordings.auxiliary { self.alphabets.auxiliary(&entry, labels.as_ref()) } else { None };
+            // Without a duration in the manifest this is checked after the audio is read.
             let steps = entry.duration.map(|seconds| whole_steps(seconds, recipe));
             let needed = needed_steps(&labels, &auxiliary);
             if let Some(steps) = steps.filter(|&steps| steps < needed) {
@@ -280,19 +287,19 @@ impl<'a> Choice<'_, 'a> {
             }
             let said = labels.as_ref().and_then(|_| self.alphabets.said(&entry));
             let purpose = Purpose::Recording(source);
-            self.wanted.push(Wanted { manifest, entry, labels, auxiliary, said, purpose });
+            self.wanted.push(TrainingEntry { manifest, entry, labels, auxiliary, said, purpose });
         }
         if filtered > 0 {
             self.findings.notes.push(format!(
-                "{manifest}: {filtered} of {count} recordings are left out as the recipe asks (`exclude`, `max_duration`, `only_with_words`)"
+                "{manifest}: {filtered} of {count} recordings are left out as the recipe specifies (`exclude`, `max_duration`, `only_with_words`)"
             ));
         }
-        stray.note(manifest, "punctuation that is not written, and was left out", self.findings);
+        stray.note(manifest, "punctuation that is not output and was removed", self.findings);
         Ok(())
     }
 
-    /// Sorts a manifest of isolated words.
-    fn want_words(&mut self, pool: usize, manifest: &'a str) -> Result<()> {
+    /// Selects the entries of a manifest of isolated words.
+    fn select_words(&mut self, pool: usize, manifest: &'a str) -> Result<()> {
         let (mut strings, mut stray) = (Tally::default(), Tally::default());
         for entry in self.loading.entries(manifest)? {
             let purpose = match self.alphabets.word(&entry) {
@@ -307,20 +314,27 @@ impl<'a> Choice<'_, 'a> {
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
             let (auxiliary, said) =
                 (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.said(&entry));
-            self.wanted.push(Wanted { manifest, entry, labels: Some(labels), auxiliary, said, purpose });
+            self.wanted.push(TrainingEntry {
+                manifest,
+                entry,
+                labels: Some(labels),
+                auxiliary,
+                said,
+                purpose,
+            });
         }
-        strings.note(manifest, "no single word, and are not joined into strings", self.findings);
-        stray.note(manifest, "punctuation that is not written, and was left out", self.findings);
+        strings.note(manifest, "no or several words and are not used for strings", self.findings);
+        stray.note(manifest, "punctuation that is not output and was removed", self.findings);
         Ok(())
     }
 
-    /// Tokens of the main output, unless the entry has something that cannot be written.
+    /// The tokens for the main output; `None`, with the reason recorded, if the entry cannot be encoded.
     fn labels(&mut self, manifest: &'a str, entry: &Entry) -> Option<Vec<u32>> {
         match self.alphabets.main(entry) {
             Ok(labels) => return Some(labels),
-            // No dictionary has every name.
+            // No dictionary contains every name.
             Err(Unwritable::Unpronounced(word)) => {
-                let problem = format!("the dictionary does not have `{word}`");
+                let problem = format!("the dictionary does not contain `{word}`");
                 self.findings.leave_out(manifest, entry.line, problem);
             }
             Err(Unwritable::Unknown(text, field)) => {
@@ -331,7 +345,7 @@ impl<'a> Choice<'_, 'a> {
     }
 }
 
-/// Lines of a manifest that share something.
+/// A count of manifest lines with some property, and the first of them.
 #[derive(Default)]
 struct Tally {
     count: usize,
@@ -362,7 +376,7 @@ fn unknown_words<'a>(unknown: &[Unknown<'a>]) -> Option<(&'a str, Error)> {
     let others: BTreeSet<&str> =
         unknown.iter().map(|u| u.text.as_str()).filter(|other| other != text).collect();
     if !others.is_empty() {
-        let names: Vec<String> = others.iter().take(MOST_NAMED).map(|name| format!("`{name}`")).collect();
+        let names: Vec<String> = others.iter().take(MAX_NAMED).map(|name| format!("`{name}`")).collect();
         problem += &format!(", nor {} {}", if others.len() == 1 { "is" } else { "are" }, names.join(", "));
         if others.len() > names.len() {
             problem += &format!(" and {} more", others.len() - names.len());
@@ -378,19 +392,19 @@ fn unknown_words<'a>(unknown: &[Unknown<'a>]) -> Option<(&'a str, Error)> {
     Some((manifest, Error::new(Stage::Corpus, problem).at(format!("line {line}")).hint(hint)))
 }
 
-/// Building the data set of what could be read.
-struct Building<'l> {
+/// Builds the data set from the recordings that could be read.
+struct DatasetBuilder<'l> {
     recipe: &'l Recipe,
     findings: &'l mut Findings,
     dataset: Dataset,
-    /// Clips of each pool's words, by speaker.
+    /// The clips of each pool's words by speaker.
     words: Vec<BTreeMap<u32, BTreeMap<String, Vec<usize>>>>,
     speakers: BTreeMap<String, BTreeMap<u32, Vec<usize>>>,
-    /// Stretches that are learnt from, and their samples.
+    /// The segments used for training, with their number of samples.
     used: HashMap<usize, usize>,
 }
 
-impl<'l> Building<'l> {
+impl<'l> DatasetBuilder<'l> {
     fn new(recipe: &'l Recipe, findings: &'l mut Findings) -> Self {
         let pools: Vec<_> = recipe.data.strings.iter().flat_map(|s| &s.pools).collect();
         let dataset = Dataset {
@@ -408,9 +422,9 @@ impl<'l> Building<'l> {
         Self { recipe, findings, dataset, words, speakers: BTreeMap::new(), used: HashMap::new() }
     }
 
-    fn add_clips(&mut self, wanted: Vec<Wanted<'_>>, stretch: &[usize], samples: &[Read<Arc<[i16]>>]) {
-        for (wanted, &stretch) in wanted.into_iter().zip(stretch) {
-            let samples = match &samples[stretch] {
+    fn add_clips(&mut self, wanted: Vec<TrainingEntry<'_>>, segment: &[usize], samples: &[Read<Arc<[i16]>>]) {
+        for (wanted, &segment) in wanted.into_iter().zip(segment) {
+            let samples = match &samples[segment] {
                 Ok(samples) => samples.clone(),
                 Err(problem) => {
                     self.findings.leave_out(wanted.manifest, wanted.entry.line, problem);
@@ -419,28 +433,28 @@ impl<'l> Building<'l> {
             };
             let clip = self.dataset.clips.len();
             if self.place(&wanted, clip, samples.len()) {
-                self.used.insert(stretch, samples.len());
+                self.used.insert(segment, samples.len());
             }
-            let Wanted { labels, auxiliary, said, .. } = wanted;
+            let TrainingEntry { labels, auxiliary, said, .. } = wanted;
             self.dataset.clips.push(Clip { samples, labels, auxiliary, said });
         }
     }
 
-    /// Enters a clip where it is drawn from, unless it cannot be learnt.
-    fn place(&mut self, wanted: &Wanted<'_>, clip: usize, samples: usize) -> bool {
-        let Wanted { manifest, entry, labels, auxiliary, .. } = wanted;
+    /// Adds a clip to its source or pool, unless it cannot be learned.
+    fn place(&mut self, wanted: &TrainingEntry<'_>, clip: usize, samples: usize) -> bool {
+        let TrainingEntry { manifest, entry, labels, auxiliary, .. } = wanted;
         match wanted.purpose {
             Purpose::Recording(source) => {
                 let seconds = samples as f64 / f64::from(self.dataset.sample_rate);
-                // A manifest need not say how long a recording is, or may be wrong.
+                // The duration in a manifest may be missing or wrong.
                 let (steps, needed) = (whole_steps(seconds, self.recipe), needed_steps(labels, auxiliary));
-                let most = self.recipe.data.recordings[source].max_duration;
+                let max = self.recipe.data.recordings[source].max_duration;
                 if steps < needed {
                     self.findings.leave_out(manifest, entry.line, too_short(needed, steps));
                     return false;
                 }
-                if entry.duration.is_none() && seconds > most {
-                    let problem = format!("it lasts {seconds:.1} s, longer than `max_duration = {most}`");
+                if entry.duration.is_none() && seconds > max {
+                    let problem = format!("it lasts {seconds:.1} s, longer than `max_duration = {max}`");
                     self.findings.leave_out(manifest, entry.line, problem);
                     return false;
                 }
@@ -457,11 +471,11 @@ impl<'l> Building<'l> {
         true
     }
 
-    fn add_noises(&mut self, noises: &[Other<'_>], stretch: &[usize], samples: &[Read<Arc<[i16]>>]) {
+    fn add_noises(&mut self, noises: &[OtherEntry<'_>], segment: &[usize], samples: &[Read<Arc<[i16]>>]) {
         let mut all = Vec::new();
-        let stretch = &stretch[stretch.len() - noises.len()..];
-        for (noise, &stretch) in noises.iter().zip(stretch) {
-            match &samples[stretch] {
+        let segment = &segment[segment.len() - noises.len()..];
+        for (noise, &segment) in noises.iter().zip(segment) {
+            match &samples[segment] {
                 Ok(samples) => all.push(samples.iter().map(|&x| f32::from(x) / 32768.0).collect()),
                 Err(problem) => self.findings.leave_out(noise.manifest, noise.entry.line, problem),
             }
@@ -469,7 +483,7 @@ impl<'l> Building<'l> {
         self.dataset.noises = Arc::new(all);
     }
 
-    /// The data set, the number of distinct recordings in it, and their seconds.
+    /// Returns the data set, the number of distinct recordings in it, and their total seconds.
     fn finish(self) -> (Dataset, usize, f64) {
         let Self { mut dataset, words, speakers, used, .. } = self;
         for (pool, words) in dataset.pools.iter_mut().zip(words) {
@@ -481,14 +495,15 @@ impl<'l> Building<'l> {
     }
 }
 
-/// Notes the written words that no recording says; a network that hears phones needs none of them.
+/// Notes the output words that no recording contains. A network that outputs phones can recognize them
+/// without recordings.
 fn note_words(recipe: &Recipe, dataset: &Dataset, findings: &mut Findings) -> Result<()> {
     let sources = dataset.recordings.iter().flat_map(|source| &source.clips);
     let pools = dataset.pools.iter().flat_map(|pool| pool.words.values().flatten().flatten());
     let labels = sources.chain(pools).filter_map(|&clip| dataset.clips[clip].labels.as_deref());
     let said: HashSet<u32> = labels.flatten().copied().collect();
     if said.is_empty() {
-        return Err(Error::new(Stage::Corpus, "no recording says anything that the model can write")
+        return Err(Error::new(Stage::Corpus, "no recording contains anything that the model can output")
             .at("data")
             .hint("compare the transcripts with the recipe's `words` or `characters`"));
     }
@@ -499,22 +514,22 @@ fn note_words(recipe: &Recipe, dataset: &Dataset, findings: &mut Findings) -> Re
         if !missing.is_empty() {
             findings
                 .notes
-                .push(format!("no recording says {}: the model cannot learn it", missing.join(", ")));
+                .push(format!("no recording contains {}: the model cannot learn it", missing.join(", ")));
         }
     }
     Ok(())
 }
 
-/// Features of a recording, and its length in samples.
+/// The features of a recording, and its length in samples.
 type Features = (Arc<[f32]>, usize);
 
-/// Steps of the network in so many seconds of audio.
+/// The number of whole steps of the network in `seconds` of audio.
 fn whole_steps(seconds: f64, recipe: &Recipe) -> usize {
     let frames_a_second = 1000.0 / f64::from(recipe.features.frame_shift_ms);
     (seconds * frames_a_second) as usize / recipe.network.subsampling
 }
 
-/// The fewest steps that both transcripts fit into.
+/// The minimum number of steps for both transcripts.
 fn needed_steps(labels: &Option<Vec<u32>>, auxiliary: &Option<Vec<u32>>) -> usize {
     least_steps(labels.as_deref().unwrap_or_default())
         .max(least_steps(auxiliary.as_deref().unwrap_or_default()))

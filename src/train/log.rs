@@ -1,4 +1,4 @@
-//! The run's log: a JSON object a line.
+//! The log of a run: a JSON object on each line.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the file, to go on behind what it holds or anew.
+    /// Opens the file; with `append` new lines follow the existing ones, otherwise it is truncated.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -30,13 +30,13 @@ impl Log {
     /// Writes a line.
     ///
     /// # Errors
-    /// When the file does not take it.
+    /// When the file cannot be written.
     pub fn write(&mut self, line: &Value) -> Result<()> {
         writeln!(self.file, "{line}").map_err(|e| io(Stage::Train, &self.path, e))
     }
 }
 
-/// The line of a span of updates, in which `impossible` utterances had more labels than frames.
+/// The log line for a span of updates, in which `impossible` utterances had more labels than frames.
 pub(super) fn step_line(step: &Step, impossible: usize) -> Value {
     json!({
         "step": step.step, "loss": step.loss, "auxiliary_loss": step.auxiliary_loss,
@@ -46,7 +46,7 @@ pub(super) fn step_line(step: &Step, impossible: usize) -> Value {
     })
 }
 
-/// The line of the dev scores after an update.
+/// The log line for the dev scores after an update.
 pub(super) fn scores_line(scores: &Scores) -> Value {
     let set = |s: &DevScore| {
         json!({ "manifest": s.manifest, "wer": s.score.wer(), "cer": s.score.cer(),

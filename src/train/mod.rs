@@ -1,9 +1,9 @@
-//! Training: recordings to a model, on the cores of a laptop.
+//! Training of models from recordings, on the CPU of a laptop.
 //!
-//! An update is data-parallel over threads: each makes its share of the examples, runs it forward
-//! and back, and the gradients are added in the order of the threads, so the same recipe on as
-//! many threads gives the same weights. Everything random is drawn from the seed and the update's
-//! number, so a checkpoint needs no generator's state.
+//! An update is data-parallel over threads: each builds its part of the examples and runs it forward and
+//! backward, and the gradients are added in the order of the threads, so the same recipe and number of
+//! threads always result in the same weights. All random numbers are derived from the seed and the update's
+//! number, so checkpoints need no state of a generator.
 
 pub mod augment;
 pub mod checkpoint;
@@ -22,9 +22,9 @@ mod resume;
 mod run;
 pub mod sampler;
 pub mod score;
-mod take_over;
 mod threads;
 mod trainer;
+mod warm_start;
 pub mod worker;
 
 pub use folder::{Earlier, LEFT_OUT};

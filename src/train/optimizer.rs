@@ -1,23 +1,25 @@
-//! AdamW with decoupled weight decay (Loshchilov, Hutter 2019), global-norm clipping, warm-up and
+//! AdamW (Adam with decoupled weight decay; Loshchilov and Hutter, 2019), global-norm clipping, warm-up and
 //! cosine decay, and an exponential moving average of the weights.
 
 use super::recipe::{Optimizer, Schedule};
 
-/// The optimizer's state, beside the parameters it moves.
+/// The state of the optimizer, without the parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamW {
+    /// First moments of the gradients, for each parameter.
     pub first: Vec<Vec<f32>>,
+    /// Second moments of the gradients, for each parameter.
     pub second: Vec<Vec<f32>>,
-    /// The moving average of the weights.
+    /// Exponential moving average of the parameters.
     pub average: Vec<Vec<f32>>,
 }
 
-/// The Euclidean length of all gradients together.
+/// The Euclidean norm of all gradients together.
 pub fn global_norm(gradients: &[Vec<f32>]) -> f64 {
     gradients.iter().flatten().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt()
 }
 
-/// The learning rate of an update, counted from 0.
+/// The learning rate of update `step`, counted from 0: linear warm-up, then cosine decay.
 pub fn learning_rate(step: u64, optimizer: &Optimizer, schedule: &Schedule) -> f64 {
     let top = optimizer.learning_rate;
     if step < schedule.warmup_steps {
@@ -31,15 +33,15 @@ pub fn learning_rate(step: u64, optimizer: &Optimizer, schedule: &Schedule) -> f
 }
 
 impl AdamW {
-    /// Zero first and second moments; the average starts at the parameters.
+    /// A new state: zero moments, and the average starting at the parameters.
     pub fn new(parameters: &[Vec<f32>]) -> Self {
         let zeros: Vec<Vec<f32>> = parameters.iter().map(|p| vec![0.0; p.len()]).collect();
         Self { first: zeros.clone(), second: zeros, average: parameters.to_vec() }
     }
 
-    /// Moves the parameters by one update, numbered from 0. `decays[i]` says whether weight decay
-    /// holds for parameter i. Returns the gradient's norm before clipping; one that is not finite
-    /// changes nothing.
+    /// Updates the parameters and the state. `step` counts from 0; `decays[i]` is whether weight decay
+    /// applies to parameter i. Returns the norm of the gradient before clipping; if it is not finite,
+    /// nothing is changed.
     pub fn update(
         &mut self,
         step: u64,
@@ -58,7 +60,7 @@ impl AdamW {
         let count = i32::try_from(step + 1).unwrap_or(i32::MAX);
         let (c1, c2) = (1.0 - options.beta1.powi(count), 1.0 - options.beta2.powi(count));
         let (size, root, epsilon) = ((rate / c1) as f32, c2.sqrt().recip() as f32, options.epsilon as f32);
-        // The average follows closely at first, when the weights change fast.
+        // The average follows more closely at first, when the weights change fast.
         let keep = options.ema_decay.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
         for (i, parameter) in parameters.iter_mut().enumerate() {
             let shrink = if decays[i] { 1.0 - (rate * options.weight_decay) as f32 } else { 1.0 };
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn it_walks_down_a_bowl() {
+    fn it_minimizes_a_quadratic_function() {
         let mut parameters = vec![vec![3.0f32, -2.0]];
         let mut adam = AdamW::new(&parameters);
         let options = Optimizer { weight_decay: 0.0, ..Optimizer::default() };

@@ -1,5 +1,5 @@
-//! What a run computes of its data before the first update: what augmentation works with, the n-gram of
-//! lattice-free MMI, the statistics of the features.
+//! Preparation of a run from its data: materials of augmentation, the n-gram of lattice-free MMI, the
+//! statistics of the features.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::sampler::Sampler;
 use crate::error::Result;
 use crate::text::TokenTable;
 
-/// What augmentation works with; babble is mixed from some 200 of the recordings.
+/// The materials of augmentation; babble is mixed from about 200 of the recordings.
 pub(super) fn materials(recipe: &Recipe, dataset: &Dataset) -> Materials {
     let voices = dataset.clips.iter().step_by(1 + dataset.clips.len() / 200).map(|c| c.to_f32()).collect();
     Materials {
@@ -24,7 +24,8 @@ pub(super) fn materials(recipe: &Recipe, dataset: &Dataset) -> Materials {
     }
 }
 
-/// Lattice-free MMI, its n-gram counted on the transcripts as often as they are drawn.
+/// The criterion of lattice-free MMI, whose n-gram is counted on the transcripts weighted by how often they
+/// are drawn.
 pub(super) fn lattice_free(
     table: &MmiTable,
     dataset: &Dataset,
@@ -44,7 +45,7 @@ pub(super) fn lattice_free(
     Mmi::of_phones(acceptor, tokens.len(), tokens.blank(), table.leak)
 }
 
-/// Mean and inverse deviation of each feature over some hundred examples of the recipe.
+/// Mean and inverse standard deviation of each feature over some hundred examples of the recipe.
 pub(super) fn statistics(
     recipe: &Recipe,
     dataset: &Dataset,
@@ -54,7 +55,7 @@ pub(super) fn statistics(
     let mut maker = Maker::new(recipe, dataset, augmenter, &[])?;
     let bins = recipe.features.num_mel_bins;
     let (mut sum, mut squares, mut count) = (vec![0.0f64; bins], vec![0.0f64; bins], 0.0f64);
-    // Batches of late updates, when strings are long, from which nothing else is drawn.
+    // These are batches of very late updates, with long strings, which training does not reach.
     for i in 0..(600 / recipe.run.batch_size).max(4) as u64 {
         for plan in sampler.batch(u64::from(u32::MAX) + i) {
             let examples = maker.make(&plan);

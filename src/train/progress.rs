@@ -1,81 +1,95 @@
-//! What a run reports as it goes.
+//! The events that a training run reports.
 
 use super::score::DevScore;
 
-/// News of a run.
+/// An event of a training run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Progress {
-    /// Recordings read, of how many.
+    /// Number of recordings read, and of all recordings.
     Loading(usize, usize),
-    /// A recording left out: manifest, line, and why.
+    /// A recording is left out: manifest, line, and reason.
     LeftOut(String),
-    /// Something that may not be as the recipe's author meant it.
+    /// Something about the data that the author of the recipe may not have intended.
     Note(String),
+    /// The data are loaded and the first update begins.
     Started(Start),
-    /// An update is done: its number, of how many.
+    /// An update is done: its number, and the number of all updates.
     Updated(u64, u64),
+    /// Statistics of the last updates, every `log_interval` updates.
     Step(Step),
-    /// Dev sets scored, of how many.
+    /// Number of dev sets scored, and of all dev sets.
     Scoring(usize, usize),
+    /// All dev sets are scored.
     Scores(Scores),
+    /// The run has ended.
     Done(Ended),
 }
 
-/// What a run begins with.
+/// The start of a run.
 #[derive(Clone, Debug)]
 pub struct Start {
+    /// Number of parameters of the network, including those used in training only.
     pub parameters: usize,
-    /// Distinct recordings, and how long they are together.
+    /// Number of distinct recordings.
     pub recordings: usize,
+    /// Total duration of the recordings, hours.
     pub hours: f64,
-    /// The first update, and the last one.
+    /// Number of updates done before; more than 0 if the run is resumed.
     pub step: u64,
+    /// Number of updates of the whole run.
     pub steps: u64,
 }
 
-/// Means over the updates since the last one of these.
+/// Statistics over the updates since the previous event of this kind.
 #[derive(Clone, Debug)]
 pub struct Step {
+    /// Number of updates done.
     pub step: u64,
+    /// Number of updates of the whole run.
     pub steps: u64,
-    /// CTC's loss a label.
+    /// Mean CTC loss per label, nats.
     pub loss: f64,
-    /// That of the auxiliary output, if there is one.
+    /// Mean CTC loss of the auxiliary output per label, if there is one.
     pub auxiliary_loss: Option<f64>,
-    /// That of maximum mutual information an utterance, if it is on.
+    /// Mean MMI loss per utterance, if that criterion is used.
     pub mmi_loss: Option<f64>,
-    /// The disagreement of two views a label, if there are two.
+    /// Mean consistency loss per label, if that criterion is used.
     pub consistency_loss: Option<f64>,
-    /// Length of the gradient before it is clipped.
+    /// Mean norm of the gradient before clipping.
     pub gradient_norm: f64,
+    /// Learning rate of the last update.
     pub learning_rate: f64,
-    /// The share of steps whose likeliest token is the blank.
+    /// Fraction of time steps whose most probable token is the blank.
     pub blank_share: f64,
+    /// Training speed, utterances per second.
     pub utterances_per_second: f64,
 }
 
-/// The dev sets' scores after an update.
+/// The scores of the dev sets after an update.
 #[derive(Clone, Debug)]
 pub struct Scores {
+    /// Number of updates done.
     pub step: u64,
+    /// The scores in the order of the recipe's `[[data.dev]]`.
     pub sets: Vec<DevScore>,
-    /// Their weighted sum; `None` where nothing is scored.
+    /// Their weighted sum, lower being better; `None` if nothing is scored.
     pub total: Option<f64>,
+    /// Whether this is the best score of the run so far.
     pub best: bool,
-    /// Words are said in the dev sets, and none was written.
+    /// Whether the dev sets contain words but the model output none.
     pub writes_nothing: bool,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Updates done.
+    /// Number of updates done.
     pub step: u64,
-    /// The best score (`None` where nothing is scored) and the update that made it.
+    /// The best score (`None` if nothing is scored) and the number of the update that reached it.
     pub best: Option<(Option<f64>, u64)>,
-    /// The model of the best score writes nothing, as far as that was scored in this session.
+    /// Whether the best model outputs no words, as far as that was scored in this session.
     pub writes_nothing: bool,
-    /// It was asked to stop before its last update.
+    /// Whether it was stopped before its last update.
     pub stopped: bool,
 }

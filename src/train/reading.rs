@@ -1,5 +1,5 @@
-//! Recordings read from disk on several threads, each stretch of a file once, however many
-//! manifests name it.
+//! Reading of recordings from disk in several threads. Each segment of a file is read once, even if several
+//! manifest entries name it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,48 +10,48 @@ use crate::audio;
 use crate::corpus::Entry;
 use crate::error::Result;
 
-/// How recordings are read.
+/// The options of reading.
 pub(super) struct Reader<'a> {
-    /// Wanted of the samples, Hz.
+    /// Sample rate to convert to, Hz.
     pub sample_rate: u32,
     pub threads: usize,
     /// Called after each recording, from any thread.
     pub progress: &'a (dyn Fn() + Sync),
-    /// Set from elsewhere to give up.
+    /// Set by another thread to stop reading.
     pub stop: &'a AtomicBool,
 }
 
-/// The distinct stretches of audio that entries name.
-pub(super) struct Stretches<'a> {
+/// The distinct segments of audio that manifest entries name.
+pub(super) struct Segments<'a> {
     distinct: Vec<&'a Entry>,
-    /// For each entry the number of its stretch.
+    /// For each entry the index of its segment.
     pub of: Vec<usize>,
 }
 
-impl<'a> Stretches<'a> {
-    /// Sorts out which entries name the same stretch of the same file.
+impl<'a> Segments<'a> {
+    /// Groups entries that name the same segment of the same file.
     pub fn new(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
-        let mut stretches = Self { distinct: Vec::new(), of: Vec::new() };
+        let mut segments = Self { distinct: Vec::new(), of: Vec::new() };
         let mut known: HashMap<(&Path, Option<u64>, Option<u64>), usize> = HashMap::new();
         for entry in entries {
             let seconds = |value: Option<f64>| value.map(f64::to_bits);
             let key = (entry.audio.as_path(), seconds(entry.offset), seconds(entry.duration));
-            let number = *known.entry(key).or_insert(stretches.distinct.len());
-            if number == stretches.distinct.len() {
-                stretches.distinct.push(entry);
+            let number = *known.entry(key).or_insert(segments.distinct.len());
+            if number == segments.distinct.len() {
+                segments.distinct.push(entry);
             }
-            stretches.of.push(number);
+            segments.of.push(number);
         }
-        stretches
+        segments
     }
 
-    /// How many there are.
+    /// The number of distinct segments.
     pub fn len(&self) -> usize {
         self.distinct.len()
     }
 
-    /// Reads them all: of each what a converter (one a thread) makes of its samples, or why it is of
-    /// no use. Nothing when it was stopped.
+    /// Reads all segments and converts the samples of each with a converter (one for each thread). A
+    /// segment that cannot be used results in the reason. Returns `None` if reading was stopped.
     ///
     /// # Errors
     /// When a thread panics.
@@ -77,11 +77,11 @@ impl<'a> Stretches<'a> {
     }
 }
 
-/// A recording, or why it is left out.
+/// A recording, or the reason why it is left out.
 pub(super) type Read<T> = std::result::Result<T, String>;
 
-/// The samples that an entry names: from its offset on, as long as its duration. A recording of which
-/// a part is missing is of no use, since its transcript says more than there is to be heard.
+/// Reads the samples of an entry, from its offset for its duration. A damaged recording is refused, because
+/// its transcript contains more than the remaining audio.
 fn read(entry: &Entry, sample_rate: u32) -> Read<Vec<f32>> {
     let clip = audio::read_clip(&entry.audio, sample_rate, entry.offset, entry.duration)
         .map_err(|error| error.in_file(&entry.audio).to_string())?;
@@ -90,7 +90,7 @@ fn read(entry: &Entry, sample_rate: u32) -> Read<Vec<f32>> {
         return Err(format!("{name}: damaged: {}", clip.problems.messages().join("; ")));
     }
     if clip.samples.is_empty() {
-        return Err(format!("{name}: empty: it holds no audio"));
+        return Err(format!("{name}: empty: it contains no audio"));
     }
     Ok(clip.samples)
 }

@@ -1,4 +1,4 @@
-//! Whether a run may go on from a checkpoint.
+//! Checks whether a run may resume from a checkpoint.
 
 use super::checkpoint::{self, Checkpoint, Header};
 use super::progress::Progress;
@@ -6,21 +6,21 @@ use super::recipe::{Recipe, differences};
 use super::run::{Options, Report};
 use crate::error::{Error, Result, Stage};
 
-/// The threads asked for, else those of the checkpoint, else one a core.
+/// The number of threads: that of the options, else that of the checkpoint, else the number of cores.
 pub(super) fn threads(options: &Options, checkpoint: Option<&Checkpoint>) -> usize {
     let usual = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.or_else(|| checkpoint.map(|c| c.header.threads)).unwrap_or_else(usual);
     threads.max(1)
 }
 
-/// Settings that do not change what is learnt: a run that is over may be resumed with others, to write
-/// its model anew.
+/// Whether a setting does not affect training: a finished run may be resumed with other values, to rewrite
+/// its model.
 fn is_of_the_model(key: &str) -> bool {
     key.starts_with("decoder.") || ["data.license", "data.trained_on"].contains(&key)
 }
 
-/// Compares a checkpoint with what is to go on from it: only the same recipe, seed and number of threads
-/// lead to the weights that the uninterrupted run would have had.
+/// Compares a checkpoint with the settings of the resumed run: only the same recipe, seed and number of
+/// threads result in the weights of an uninterrupted run.
 pub(super) fn compare(
     header: &Header,
     recipe: &Recipe,
@@ -52,5 +52,5 @@ pub(super) fn compare(
     };
     Err(Error::new(Stage::Train, format!("the checkpoint is of another run: {first}{more}"))
         .in_file(options.out.join(checkpoint::NAMES[0]))
-        .hint("resume with what it was made with, or accept the changes"))
+        .hint("resume with the settings of the checkpoint, or accept the changes"))
 }

@@ -1,4 +1,4 @@
-//! A run: updates, dev scores, checkpoints, the best model.
+//! A training run: updates, dev scores, checkpoints, models.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +18,8 @@ use super::progress::{Ended, Progress, Scores, Step};
 use super::recipe::{Denominator, Recipe};
 use super::sampler::{Plan, Sampler, mix};
 use super::score::{DevScore, DevSet};
-use super::take_over::take_over;
 use super::threads::in_threads;
+use super::warm_start::warm_start;
 use super::worker::{self, Sums, Update, Worker};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
@@ -28,27 +28,27 @@ use crate::model::{Network, Weights};
 use crate::onnx::{self, Metadata};
 use crate::text::TokenTable;
 
-/// Where and how a run goes.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The folder that the recipe's manifests are relative to.
     pub data: PathBuf,
     /// The run's folder: log, checkpoints, models.
     pub out: PathBuf,
-    /// Threads that share each batch; `None` for one a core, or as many as the checkpoint was made with.
+    /// Number of threads that share each batch; `None`: that of the checkpoint, else the number of cores.
     pub threads: Option<usize>,
-    /// What becomes of an earlier run in `out`.
+    /// What to do with an earlier run in `out`.
     pub earlier: Earlier,
-    /// Go on though the recipe or the number of threads is not that of the checkpoint.
+    /// Whether to resume even if the recipe or the number of threads differs from the checkpoint's.
     pub accept_changes: bool,
-    /// Start from the weights of this model; the recipe may have more layers on top.
+    /// Path of a model to start from; the recipe may have more layers on top.
     pub from: Option<PathBuf>,
-    /// End after this update, to go on later.
+    /// Number of updates after which to stop, to be resumed later.
     pub stop_after: Option<u64>,
 }
 
 impl Options {
-    /// A run of its own, from random weights, on every core.
+    /// Options of a new run with random initial weights on all cores.
     pub fn new(data: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -62,24 +62,24 @@ impl Options {
     }
 }
 
-/// Takes what a run reports.
+/// The receiver of a run's events.
 pub(super) type Report<'r> = &'r mut dyn FnMut(Progress);
 
-/// What does not change while a run goes on.
+/// The part of a run that does not change.
 pub(super) struct Session<'a> {
     pub recipe: &'a Recipe,
     pub options: &'a Options,
     pub threads: usize,
     pub stop: &'a AtomicBool,
     pub tokens: TokenTable,
-    /// As the recipe says, with the lexicon.
+    /// The recipe's options with the lexicon filled in.
     pub decoder: DecoderOptions,
 }
 
-/// A run under way.
+/// A run in progress.
 pub(super) struct Run<'a> {
     session: Session<'a>,
-    /// The recipe as TOML, as it stands in checkpoints and models.
+    /// The recipe as TOML, for checkpoints and models.
     text: String,
     auxiliary_tokens: usize,
     mmi: Option<Mmi<f32>>,
@@ -88,14 +88,14 @@ pub(super) struct Run<'a> {
     decays: Vec<bool>,
     adam: AdamW,
     best: Option<Best>,
-    /// The best model writes nothing.
+    /// Whether the best model outputs no words.
     best_writes_nothing: bool,
     pub step: u64,
-    /// The update of the last checkpoint of this session.
+    /// The number of updates at the last checkpoint of this session.
     saved: Option<u64>,
 }
 
-/// Sums of a span of updates, for a line of the log.
+/// Sums over a span of updates, for a line of the log.
 struct Window {
     sums: Sums,
     norms: f64,
@@ -110,10 +110,10 @@ impl Window {
 }
 
 impl<'a> Run<'a> {
-    /// A run from its first update on, or from a checkpoint.
+    /// A run from its first update, or resumed from a checkpoint.
     ///
     /// # Errors
-    /// When the recipe's network cannot be, or the checkpoint is of another one.
+    /// When the recipe's network is invalid, or the checkpoint is of another network.
     pub fn start(
         session: Session<'a>,
         checkpoint: Option<Checkpoint>,
@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
         let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
         let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
         if let Some(from) = &session.options.from {
-            take_over(from, &mut network, &mut parameters)?;
+            warm_start(from, &mut network, &mut parameters)?;
         }
         let adam = AdamW::new(&parameters);
         let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
@@ -151,6 +151,7 @@ impl<'a> Run<'a> {
             step: 0,
             saved: None,
         };
+        // A checkpoint and a model to start from bring their own feature statistics.
         match checkpoint {
             Some(checkpoint) => run.resume(checkpoint)?,
             None if run.session.options.from.is_none() => {
@@ -168,7 +169,7 @@ impl<'a> Run<'a> {
         if !same || checkpoint.mean.len() != self.network.mean.len() {
             return Err(Error::new(Stage::Train, "the checkpoint is of another network")
                 .in_file(self.session.options.out.join(checkpoint::NAMES[0]))
-                .hint("start anew, or give the recipe that it was made with"));
+                .hint("start a new run, or use the recipe of the checkpoint"));
         }
         self.step = checkpoint.header.step;
         self.best = checkpoint.header.best;
@@ -186,7 +187,7 @@ impl<'a> Run<'a> {
         let Network { mean, scale, .. } = &self.network;
         let checkpoint = Checkpoint::new(header, &self.parameters, &self.adam, mean, scale);
         if !checkpoint.is_finite() {
-            return Err(self.no_weights());
+            return Err(self.weights_diverged());
         }
         checkpoint::save(&self.session.options.out, &checkpoint)?;
         self.saved = Some(self.step);
@@ -207,11 +208,11 @@ impl<'a> Run<'a> {
             .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
-    /// Updates until the last, or until the run is stopped.
+    /// Runs updates until the last one, or until the run is stopped.
     ///
     /// # Errors
-    /// A loss or weights that are not numbers; files that cannot be written.
-    pub fn go(
+    /// When the loss or the weights are not finite, or files cannot be written.
+    pub fn train(
         &mut self,
         loaded: &Loaded,
         sampler: &Sampler<'_>,
@@ -244,6 +245,7 @@ impl<'a> Run<'a> {
                 self.save()?;
             }
         }
+        // Also after a stop, so that nothing is lost and the run can be resumed.
         self.save()?;
         self.write_model("last.onnx")?;
         let stopped = self.step < last;
@@ -253,7 +255,7 @@ impl<'a> Run<'a> {
         Ok(ended)
     }
 
-    /// One update: shares of the batch on the threads, gradients added in their order.
+    /// Runs one update: builds the examples, computes the gradients in threads, and adds them in order.
     fn update(
         &mut self,
         sampler: &Sampler<'_>,
@@ -264,7 +266,7 @@ impl<'a> Run<'a> {
         let sums = self.run_shares(shares, workers)?;
         let gradients = add_gradients(workers);
         if ![sums.loss, sums.auxiliary_loss, sums.mmi_loss].iter().all(|loss| loss.is_finite()) {
-            return Err(self.exploded(&format!("the loss of update {} is not a number", self.step)));
+            return Err(self.diverged(&format!("the loss of update {} is not finite", self.step)));
         }
         let recipe = self.session.recipe;
         let rate = learning_rate(self.step, &recipe.optimizer, &recipe.schedule);
@@ -278,11 +280,11 @@ impl<'a> Run<'a> {
         );
         match norm.is_finite() {
             true => Ok((sums, norm)),
-            false => Err(self.exploded(&format!("the gradient of update {} is not a number", self.step))),
+            false => Err(self.diverged(&format!("the gradient of update {} is not finite", self.step))),
         }
     }
 
-    /// Runs each share forward and back in a thread of its own, and adds up their sums.
+    /// Runs each share of the batch forward and backward in its own thread, and adds up the statistics.
     fn run_shares(&self, shares: Vec<Vec<Example>>, workers: &mut [Worker<f32>]) -> Result<Sums> {
         let all = || shares.iter().flatten();
         let labels: usize = all().filter_map(|e| e.labels.as_ref()).map(Vec::len).sum();
@@ -315,9 +317,9 @@ impl<'a> Run<'a> {
         Ok(total)
     }
 
-    /// The error of a run whose numbers are none any more. A checkpoint of the very weights that led to it is taken
-    /// back, so that the one that is left is good.
-    fn exploded(&self, problem: &str) -> Error {
+    /// The error of a run that diverged. A checkpoint with the weights that caused it is discarded, so that
+    /// the remaining one is good.
+    fn diverged(&self, problem: &str) -> Error {
         let out = &self.session.options.out;
         let left = match checkpoint::last(out) {
             Ok(last) if last.header.step == self.step => checkpoint::take_back(out).unwrap_or(None),
@@ -328,13 +330,13 @@ impl<'a> Run<'a> {
             Some(step) => format!(
                 "the checkpoint of update {step} is good: lower optimizer.learning_rate and resume, accepting the change"
             ),
-            None => "lower optimizer.learning_rate and start anew".into(),
+            None => "lower optimizer.learning_rate and start a new run".into(),
         };
         Error::new(Stage::Train, problem).hint(hint)
     }
 
-    fn no_weights(&self) -> Error {
-        self.exploded(&format!("the weights after {} updates are not numbers", self.step))
+    fn weights_diverged(&self) -> Error {
+        self.diverged(&format!("the weights after {} updates are not finite", self.step))
     }
 
     fn log_window(&self, window: &Window, log: &mut Log, report: Report<'_>) -> Result<()> {
@@ -360,7 +362,7 @@ impl<'a> Run<'a> {
 
     fn evaluate(&mut self, dev: &[DevSet], log: &mut Log, report: Report<'_>) -> Result<()> {
         if !self.adam.average.iter().flatten().all(|weight| weight.is_finite()) {
-            return Err(self.no_weights());
+            return Err(self.weights_diverged());
         }
         let weights = self.weights(&self.adam.average, false)?;
         let Session { recipe, tokens, decoder, threads, .. } = &self.session;
@@ -372,7 +374,7 @@ impl<'a> Run<'a> {
         if recipe.run.keep_models {
             self.write_model(&format!("at-{:06}.onnx", self.step))?;
         }
-        let scores = judge(self.step, sets, self.best);
+        let scores = total_scores(self.step, sets, self.best);
         if scores.best {
             self.best = Some((scores.total, self.step));
             self.best_writes_nothing = scores.writes_nothing;
@@ -400,15 +402,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Makes the examples of a batch: a share for each thread.
+/// Builds the examples of a batch, in one share for each thread.
 fn make_shares(plans: &[Plan], makers: &mut [Maker<'_>]) -> Result<Vec<Vec<Example>>> {
     let threads = makers.len();
-    // Assigned in turn: the batch is sorted by length, so each thread gets about as much work.
+    // Assign examples round-robin: the batch is sorted by length, so each thread gets a similar amount of
+    // work.
     let share = |thread: usize| plans.iter().skip(thread).step_by(threads).cloned().collect::<Vec<_>>();
     in_threads(makers.iter_mut().enumerate(), |(thread, maker)| worker::make(maker, &share(thread)))
 }
 
-/// The gradients of all threads, added up in their order.
+/// Adds the gradients of all threads, in their order so that the sum is reproducible.
 fn add_gradients(workers: &mut [Worker<f32>]) -> &[Vec<f32>] {
     let (first, rest) = workers.split_at_mut(1);
     for worker in rest {
@@ -419,9 +422,9 @@ fn add_gradients(workers: &mut [Worker<f32>]) -> &[Vec<f32>] {
     &first[0].gradients
 }
 
-/// The sum of the sets' scores, and whether it is the best so far. The later of two equals is better:
-/// it has learnt for longer. Where nothing is scored, the latest is the best.
-fn judge(step: u64, sets: Vec<DevScore>, before: Option<Best>) -> Scores {
+/// Sums the scores of the sets and determines whether the sum is the best so far. Of equal scores the later
+/// one is better, because it has been trained for longer. If nothing is scored, the latest is the best.
+fn total_scores(step: u64, sets: Vec<DevScore>, before: Option<Best>) -> Scores {
     let weighted: Vec<f64> = sets.iter().filter_map(|set| set.weighted).collect();
     let total = (!weighted.is_empty()).then(|| weighted.iter().sum::<f64>());
     let best = match (total, before) {
@@ -447,7 +450,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_later_model_and_no_words_are_no_score() {
-        let judged = |sets, before| judge(20, sets, before);
+        let judged = |sets, before| total_scores(20, sets, before);
         assert!(judged(vec![set(4, 1, Some(0.25))], Some((Some(0.25), 10))).best);
         assert!(!judged(vec![set(4, 1, Some(0.25))], Some((Some(0.2), 10))).best);
         let unscored = judged(vec![set(0, 0, None)], Some((None, 10)));

@@ -1,5 +1,5 @@
-//! Which examples a batch is made of. Everything is drawn from (seed, round), so that a resumed
-//! run draws what the uninterrupted one would have.
+//! Random selection of the examples of a batch. All random numbers are derived from (seed, round), so that
+//! a resumed run draws the same examples as an uninterrupted one.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -7,34 +7,36 @@ use rand_pcg::Pcg64Mcg;
 use super::dataset::Dataset;
 use super::recipe::Recipe;
 
-/// What one example is made from.
+/// The source of one example.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
-    /// A recording as it is: a clip's number.
+    /// A recording, as an index into [`Dataset::clips`].
     Recording(usize),
-    /// Isolated words to be joined.
+    /// Isolated words to be joined, as indices into [`Dataset::clips`].
     Words(Vec<usize>),
-    /// Noise or silence of so many samples.
+    /// Noise or silence, with this number of samples.
     Silence(usize),
 }
 
-/// An example to be made: what from, and the seed of the random numbers drawn in making it.
+/// The specification of an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// The source of the audio.
     pub item: Item,
+    /// Seed of the random numbers used in building the example.
     pub seed: u64,
-    /// Samples, roughly.
+    /// Approximate number of samples.
     pub length: usize,
 }
 
-/// Draws examples.
+/// Draws the examples of batches.
 pub struct Sampler<'a> {
     recipe: &'a Recipe,
     data: &'a Dataset,
     words: Vec<u32>,
 }
 
-/// Scrambles a seed and a number into a seed.
+/// Derives a new seed from a seed and a number (a hash).
 pub fn mix(seed: u64, number: u64) -> u64 {
     let mut x = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for _ in 0..2 {
@@ -43,7 +45,7 @@ pub fn mix(seed: u64, number: u64) -> u64 {
     x ^ (x >> 29)
 }
 
-/// An index drawn by weight.
+/// Draws an index with probability proportional to its weight.
 fn weighted(weights: impl Iterator<Item = f64> + Clone, rng: &mut Pcg64Mcg) -> usize {
     let total: f64 = weights.clone().sum();
     let mut at = rng.random_range(0.0..total.max(f64::MIN_POSITIVE));
@@ -73,13 +75,13 @@ impl<'a> Sampler<'a> {
         Self { recipe, data, words }
     }
 
-    /// Whether there is anything to draw from.
+    /// Whether there is no data to draw from.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty() && self.data.recordings.iter().all(|s| s.clips.is_empty() || s.weight <= 0.0)
     }
 
-    /// The batch of an update: batches are drawn some at a time, sorted by length, cut, and
-    /// shuffled, so that the utterances of one are about as long as each other.
+    /// The batch of update `step`. Several batches are drawn together, sorted by length, split and
+    /// shuffled, so that the utterances of a batch have similar lengths.
     pub fn batch(&self, step: u64) -> Vec<Plan> {
         let run = &self.recipe.run;
         let together = run.bucket_batches as u64;
@@ -115,7 +117,7 @@ impl<'a> Sampler<'a> {
         Plan { item, seed: rng.random(), length }
     }
 
-    /// A recording; only short ones at first.
+    /// Draws a recording; a short one in the first updates.
     fn recording(&self, source: usize, step: u64, rng: &mut Pcg64Mcg) -> Item {
         let schedule = &self.recipe.schedule;
         let clips = &self.data.recordings[source].clips;
@@ -155,7 +157,7 @@ impl<'a> Sampler<'a> {
         Item::Words(clips)
     }
 
-    /// A clip of a word: a pool by weight, a speaker evenly, a clip evenly.
+    /// Draws a clip of a word: a pool by weight, then a speaker and a clip uniformly.
     fn word(&self, word: u32, rng: &mut Pcg64Mcg) -> Option<usize> {
         let weights =
             self.data.pools.iter().map(|p| if p.words.contains_key(&word) { p.weight } else { 0.0 });

@@ -1,4 +1,4 @@
-//! The dev sets of a recipe, scored with the weights of the moment as a stream would decode them.
+//! Scoring of the dev sets, decoded as in a stream, during training.
 
 use std::sync::Arc;
 
@@ -12,22 +12,25 @@ use crate::model::{Steps, Weights, Workspace};
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 
-/// A dev set in memory: features and what was said.
+/// A dev set in memory: features and reference transcripts.
 pub struct DevSet {
+    /// The recipe's table.
     pub dev: Dev,
     scorer: Scorer,
     utterances: Vec<(Arc<[f32]>, String)>,
     seconds: f64,
 }
 
-/// What a dev set says of the weights.
+/// The score of a dev set.
 #[derive(Clone, Debug)]
 pub struct DevScore {
+    /// The manifest, as named in the recipe.
     pub manifest: String,
+    /// Word and character errors.
     pub score: Score,
-    /// Words written that were not said, an hour; `None` for an empty set.
+    /// Recognized words that were not said, per hour; `None` for an empty set.
     pub false_words_per_hour: Option<f64>,
-    /// What it adds to the score that chooses; `None` where it measures nothing, or has no weight.
+    /// Its part of the sum that determines the best weights; `None` if it measures nothing or has weight 0.
     pub weighted: Option<f64>,
 }
 
@@ -35,19 +38,19 @@ impl DevSet {
     /// An empty set.
     ///
     /// # Errors
-    /// When the words that count as equal are no pairs.
+    /// When an item of `equal` is not a pair of words.
     pub fn new(dev: &Dev) -> Result<Self> {
         let scorer = Scorer::new(&dev.equal).map_err(|e| e.at("data.dev: equal"))?;
         Ok(Self { dev: dev.clone(), scorer, utterances: Vec::new(), seconds: 0.0 })
     }
 
-    /// Adds an utterance: features, what is to be written of it, and how long it is.
+    /// Adds an utterance: features `[U * S, F]`, reference transcript, and duration in seconds.
     pub fn push(&mut self, features: Arc<[f32]>, text: String, seconds: f64) {
         self.utterances.push((features, text));
         self.seconds += seconds;
     }
 
-    /// Whether it can give no score: an error rate over no words, or false words in no time.
+    /// Whether the set has no score: an error rate over no words, or false words in no time.
     pub fn measures_nothing(&self) -> bool {
         match self.dev.measure {
             Measure::Error => self.utterances.iter().all(|(_, text)| text.is_empty()),
@@ -58,7 +61,7 @@ impl DevSet {
     /// Scores the set on `threads` threads.
     ///
     /// # Errors
-    /// When the decoder's options are impossible, or a thread panics.
+    /// When the decoder's options are invalid, or a thread panics.
     pub fn score(
         &self,
         weights: &Weights<f32>,

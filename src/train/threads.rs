@@ -1,13 +1,13 @@
-//! Work shared out to threads.
+//! Distribution of work to threads.
 
 use std::any::Any;
 
 use crate::error::{Error, Result, Stage};
 
-/// Runs `work` on every item, each in a thread of its own; the results come in the items' order.
+/// Runs `work` on every item, each in its own thread; the results are in the order of the items.
 ///
 /// # Errors
-/// When a thread panics: what others computed is then not used, since a share of it is missing.
+/// When a thread panics; the results of the others are then discarded, because a part is missing.
 pub(super) fn in_threads<I: Send, T: Send>(
     items: impl IntoIterator<Item = I>,
     work: impl Fn(I) -> T + Sync,
@@ -15,7 +15,7 @@ pub(super) fn in_threads<I: Send, T: Send>(
     std::thread::scope(|scope| {
         let work = &work;
         let running: Vec<_> = items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
-        // All are joined: a panic that nobody has taken notice of would go on in this thread.
+        // Join all threads, because the scope would propagate the panic of a thread that was not joined.
         let results: Vec<_> = running.into_iter().map(|thread| thread.join()).collect();
         results.into_iter().map(|result| result.map_err(|panic| panicked(&*panic))).collect()
     })
@@ -25,7 +25,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied().map(String::from);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     Error::new(Stage::Train, format!("a thread of the training failed: {text}"))
-        .hint("this is a fault of hearken; the checkpoint was not touched")
+        .hint("this is a bug in hearken; the checkpoint was not changed")
 }
 
 #[cfg(test)]

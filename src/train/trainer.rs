@@ -1,4 +1,4 @@
-//! Training by a recipe: from the data and an earlier run's checkpoint to the run itself.
+//! Training by a recipe: loading of the data and of an earlier run's checkpoint, then the run.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -17,13 +17,12 @@ use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage, io};
 use crate::text::pronunciation::Pronunciations;
 
-/// Trains by a recipe, which travels in the model with all its defaults filled in, and reports to
-/// `report`. When `stop` is set from elsewhere, the run ends after the update under way with a
-/// checkpoint.
+/// Trains by a recipe, which is stored in the model with all defaults filled in, and passes events to
+/// `report`. If another thread sets `stop`, the run ends after the current update and saves a checkpoint.
 ///
 /// # Errors
-/// Bad data, with file and line; a folder that cannot be written or holds another run; a loss that is
-/// not a number.
+/// When the data are invalid (names file and line), the folder cannot be written or contains another run,
+/// or the loss is not finite.
 pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Report<'_>) -> Result<Ended> {
     let mut folder = RunFolder::open(&options.out, options.earlier)?;
     let checkpoint = match options.earlier {
@@ -44,7 +43,7 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
     };
     let sampler = Sampler::new(recipe, &loaded.dataset);
     if sampler.is_empty() {
-        return Err(Error::new(Stage::Train, "the recipe's data holds nothing to learn from").at("data"));
+        return Err(Error::new(Stage::Train, "the recipe's data contains nothing to learn from").at("data"));
     }
     let augmenter = Augmenter::new(&recipe.augment, &materials(recipe, &loaded.dataset))?;
     let session = Session { recipe, options, threads, stop, tokens: recipe.tokens()?, decoder };
@@ -58,10 +57,10 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
         step: run.step,
         steps: recipe.schedule.steps,
     }));
-    run.go(&loaded, &sampler, &augmenter, report)
+    run.train(&loaded, &sampler, &augmenter, report)
 }
 
-/// Reads the data, and reports what is wrong with it.
+/// Reads the data and reports the problems found in it.
 fn load(
     recipe: &Recipe,
     options: &Options,
@@ -74,7 +73,7 @@ fn load(
     let loaded = std::thread::scope(|scope| {
         let loading = scope.spawn(move || {
             let progress = |done, all| {
-                // The bar may skip a step when nobody has taken the one before.
+                // A full channel is fine: the progress bar skips this value.
                 let _ = sender.try_send((done, all));
             };
             Loading { recipe, data: &options.data, dictionary, threads, progress: &progress, stop }.run()

@@ -1,4 +1,5 @@
-//! One thread's share of an update: examples made, forward, loss, back through time.
+//! The work of one thread in an update: building examples, forward pass, losses, backpropagation through
+//! time.
 
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -11,30 +12,36 @@ use super::sampler::Plan;
 use crate::model::forward::{Dropout, log_softmax};
 use crate::model::{Kernels, Real, Steps, Weights, Workspace};
 
-/// Sums over a share of a batch.
+/// Statistics summed over a share of a batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sums {
-    /// CTC losses of the main output, and the labels behind them.
+    /// CTC loss of the main output, nats.
     pub loss: f64,
+    /// Number of labels in `loss`.
     pub labels: usize,
-    /// The same of the auxiliary output.
+    /// CTC loss of the auxiliary output, nats.
     pub auxiliary_loss: f64,
+    /// Number of labels in `auxiliary_loss`.
     pub auxiliary_labels: usize,
-    /// Losses of [`super::loss::mmi`], and the utterances behind them.
+    /// Loss of [`super::loss::mmi`], nats.
     pub mmi_loss: f64,
+    /// Number of utterances in `mmi_loss`.
     pub mmi_utterances: usize,
-    /// How far views of the same utterances are apart (the mean of both divergences).
+    /// Consistency loss between views of the same utterances (the mean of both Kullback-Leibler
+    /// divergences).
     pub consistency_loss: f64,
+    /// Number of utterances, counting each view.
     pub utterances: usize,
+    /// Number of time steps of all utterances.
     pub steps: usize,
-    /// Transcripts that did not fit their audio after augmentation.
+    /// Number of transcripts that did not fit their audio after augmentation.
     pub impossible: usize,
-    /// Steps whose likeliest token was the blank.
+    /// Number of time steps whose most probable token was the blank.
     pub blanks: usize,
 }
 
 impl Sums {
-    /// Adds another share's.
+    /// Adds the statistics of another share.
     pub fn add(&mut self, other: &Sums) {
         self.loss += other.loss;
         self.labels += other.labels;
@@ -50,47 +57,56 @@ impl Sums {
     }
 }
 
-/// What every worker of an update shares.
+/// The inputs of an update that all workers share, difference from the seed.
 pub struct Update<'a, T> {
+    /// The weights of the network.
     pub weights: &'a Weights<T>,
+    /// Number of tokens V of the main output.
     pub num_tokens: usize,
+    /// The id of the CTC blank.
     pub blank: u32,
-    /// Tokens of the auxiliary output, 0 for none, and what its loss is multiplied by.
+    /// Number of tokens of the auxiliary output; 0 for none.
     pub auxiliary_tokens: usize,
+    /// Factor of the CTC loss of the main output.
     pub scale: f64,
+    /// Factor of the CTC loss of the auxiliary output.
     pub auxiliary_scale: f64,
-    /// Maximum mutual information, if it counts, and what its loss is multiplied by.
+    /// The MMI criterion, if it is used.
     pub mmi: Option<&'a Mmi<T>>,
+    /// Factor of the MMI loss of utterances with words of the lexicon.
     pub mmi_scale: f64,
-    /// And where no word was said.
+    /// Factor of the MMI loss of all other utterances.
     pub mmi_other_scale: f64,
-    /// What the distance of two views is multiplied by; 0 where examples are no pairs of views.
+    /// Factor of the consistency loss; 0 if examples are not pairs of views.
     pub consistency_scale: f64,
+    /// Dropout probability.
     pub dropout: f64,
-    /// Whether dropout leaves out the same values at every step of an utterance.
+    /// Whether dropout drops the same values at every step of an utterance.
     pub variational_dropout: bool,
+    /// Seed of dropout, different for each thread.
     pub seed: u64,
 }
 
-/// The room that a thread computes in.
+/// The buffers of one thread.
 pub struct Worker<T> {
     workspace: Workspace<T>,
     ctc: CtcWorkspace,
     mmi: MmiWorkspace<T>,
+    /// The gradients of the last [`Worker::run`], for each parameter.
     pub gradients: Vec<Vec<T>>,
     x: Vec<T>,
     logits: Vec<T>,
     auxiliary_logits: Vec<T>,
     own: Vec<T>,
-    slope: Vec<T>,
-    /// The gradients of what counts beside CTC.
-    more_slope: Vec<T>,
-    /// Rows and gradients of the streams that go side by side.
+    logit_gradient: Vec<T>,
+    /// The gradients of the other criteria than CTC.
+    extra_gradient: Vec<T>,
+    /// Rows and gradients of the streams processed in parallel.
     lanes: Vec<(Vec<T>, Vec<T>)>,
 }
 
 impl<T: Kernels> Worker<T> {
-    /// Room for gradients of parameters of these lengths.
+    /// A worker for parameters of these lengths.
     pub fn new(lengths: &[usize]) -> Self {
         Self {
             workspace: Workspace::default(),
@@ -101,17 +117,19 @@ impl<T: Kernels> Worker<T> {
             logits: Vec::new(),
             auxiliary_logits: Vec::new(),
             own: Vec::new(),
-            slope: Vec::new(),
-            more_slope: Vec::new(),
+            logit_gradient: Vec::new(),
+            extra_gradient: Vec::new(),
             lanes: vec![Default::default(); LANES],
         }
     }
 
-    /// The gradients of a share of the batch, into [`Worker::gradients`].
+    /// Computes the gradients of a share of the batch, into [`Worker::gradients`]. `width` is the number of
+    /// features of a step, S * F.
     pub fn run(&mut self, update: &Update<'_, T>, mut examples: Vec<Example>, width: usize) -> Sums {
         for gradient in &mut self.gradients {
             gradient.fill(T::ZERO);
         }
+        // `Steps` needs descending lengths. The sort is stable, so two views of an example remain adjacent.
         examples.sort_by_key(|e| std::cmp::Reverse(e.features.len()));
         let lengths: Vec<usize> = examples.iter().map(|e| e.features.len() / width).collect();
         let steps = Steps::new(&lengths);
@@ -127,21 +145,25 @@ impl<T: Kernels> Worker<T> {
         log_softmax(&mut self.logits, update.num_tokens);
         sums.blanks = count_blanks(&self.logits, update.num_tokens, update.blank);
         let mut logits = std::mem::take(&mut self.logits);
-        self.more_slope.clear();
+        self.extra_gradient.clear();
         (sums.mmi_loss, sums.mmi_utterances) = self.mmi_loss(update, &steps, &examples, &logits);
         if update.consistency_scale > 0.0 {
-            self.more_slope.resize(logits.len(), T::ZERO);
+            self.extra_gradient.resize(logits.len(), T::ZERO);
             sums.consistency_loss = consistency(
                 &logits,
                 &steps,
                 update.num_tokens,
                 update.consistency_scale,
-                &mut self.more_slope,
+                &mut self.extra_gradient,
             );
         }
+        // The CTC loss comes last, because it replaces the log-probabilities by its gradients.
         (sums.loss, sums.labels, sums.impossible) =
             self.loss(&steps, &main, update.num_tokens, update.blank, update.scale, &mut logits);
-        logits.iter_mut().zip(&self.more_slope).for_each(|(slope, &more)| *slope += more);
+        logits
+            .iter_mut()
+            .zip(&self.extra_gradient)
+            .for_each(|(logit_gradient, &more)| *logit_gradient += more);
         let mut auxiliary = std::mem::take(&mut self.auxiliary_logits);
         if update.auxiliary_tokens > 0 {
             let labels: Vec<_> = examples.iter().map(|e| e.auxiliary.as_deref()).collect();
@@ -158,16 +180,17 @@ impl<T: Kernels> Worker<T> {
             );
             sums.impossible += impossible;
         }
-        let slopes: &[&[T]] = if update.auxiliary_tokens > 0 { &[&logits, &auxiliary] } else { &[&logits] };
+        let logit_gradients: &[&[T]] =
+            if update.auxiliary_tokens > 0 { &[&logits, &auxiliary] } else { &[&logits] };
         let zero = update.weights.zero_states(steps.streams());
-        update.weights.backward(&steps, slopes, zero, &mut self.workspace, &mut self.gradients);
+        update.weights.backward(&steps, logit_gradients, zero, &mut self.workspace, &mut self.gradients);
         self.logits = logits;
         self.auxiliary_logits = auxiliary;
         sums
     }
 
-    /// Maximum mutual information over each stream's rows of log-probabilities: its gradients, times the
-    /// scale, into `more_slope`, which stays empty without it.
+    /// Computes the MMI loss of each stream from its rows of log-probabilities. Its scaled gradients are
+    /// written to `extra_gradient`, which remains empty without the criterion.
     fn mmi_loss(
         &mut self,
         update: &Update<'_, T>,
@@ -176,35 +199,35 @@ impl<T: Kernels> Worker<T> {
         rows: &[T],
     ) -> (f64, usize) {
         let Some(mmi) = update.mmi else { return (0.0, 0) };
-        self.more_slope.resize(rows.len(), T::ZERO);
+        self.extra_gradient.resize(rows.len(), T::ZERO);
         let (mut total, mut count, width) = (0.0, 0, update.num_tokens);
         let known: Vec<_> =
             examples.iter().enumerate().filter_map(|(b, e)| Some((b, e.said.as_deref()?))).collect();
         for group in known.chunks(LANES) {
             let mut streams = Vec::with_capacity(group.len());
-            for ((own, slope), (b, said)) in self.lanes.iter_mut().zip(group) {
+            for ((own, logit_gradient), (b, said)) in self.lanes.iter_mut().zip(group) {
                 gather(steps, *b, width, rows, own);
-                slope.clear();
-                slope.resize(own.len(), T::ZERO);
+                logit_gradient.clear();
+                logit_gradient.resize(own.len(), T::ZERO);
                 let any_word = said.iter().any(Option::is_some);
                 let scale = if any_word { update.mmi_scale } else { update.mmi_other_scale };
-                streams.push(Stream { log_probs: own, said, scale, gradient: slope, loss: None });
+                streams.push(Stream { log_probs: own, said, scale, gradient: logit_gradient, loss: None });
             }
             mmi.run(&mut streams, &mut self.mmi);
             let losses: Vec<_> = streams.into_iter().filter_map(|stream| stream.loss).collect();
             (total, count) = (total + losses.iter().sum::<f64>(), count + losses.len());
-            for ((_, slope), (b, _)) in self.lanes.iter().zip(group) {
-                for (t, slope) in slope.chunks_exact(width).enumerate() {
+            for ((_, logit_gradient), (b, _)) in self.lanes.iter().zip(group) {
+                for (t, logit_gradient) in logit_gradient.chunks_exact(width).enumerate() {
                     let row = steps.row(t, *b) * width;
-                    self.more_slope[row..row + width].copy_from_slice(slope);
+                    self.extra_gradient[row..row + width].copy_from_slice(logit_gradient);
                 }
             }
         }
         (total, count)
     }
 
-    /// CTC over each stream's rows; the log-probabilities are replaced by their logits' gradients
-    /// times `scale` (zero where a stream has no labels of this output).
+    /// Computes the CTC loss of each stream from its rows of log-probabilities, which are replaced by the
+    /// gradients of the logits times `scale` (zero if a stream has no labels for this output).
     fn loss(
         &mut self,
         steps: &Steps,
@@ -218,15 +241,15 @@ impl<T: Kernels> Worker<T> {
         let scale = T::from_f64(scale);
         for (b, (&length, labels)) in steps.lengths().iter().zip(labels).enumerate() {
             gather(steps, b, num_tokens, rows, &mut self.own);
-            self.slope.clear();
-            self.slope.resize(self.own.len(), T::ZERO);
+            self.logit_gradient.clear();
+            self.logit_gradient.resize(self.own.len(), T::ZERO);
             if let Some(labels) = labels {
                 let loss = ctc::loss_and_gradient(
                     &self.own,
                     num_tokens,
                     labels,
                     blank,
-                    &mut self.slope,
+                    &mut self.logit_gradient,
                     &mut self.ctc,
                 );
                 match loss {
@@ -236,7 +259,9 @@ impl<T: Kernels> Worker<T> {
             }
             for t in 0..length {
                 let row = steps.row(t, b) * num_tokens;
-                for (out, &s) in rows[row..row + num_tokens].iter_mut().zip(&self.slope[t * num_tokens..]) {
+                for (out, &s) in
+                    rows[row..row + num_tokens].iter_mut().zip(&self.logit_gradient[t * num_tokens..])
+                {
                     *out = s * scale;
                 }
             }
@@ -245,12 +270,12 @@ impl<T: Kernels> Worker<T> {
     }
 }
 
-/// Makes the examples of a share; two views of one stand beside each other.
+/// Builds the examples of a share; two views of an example are adjacent.
 pub fn make(maker: &mut Maker<'_>, plans: &[Plan]) -> Vec<Example> {
     plans.iter().flat_map(|plan| maker.make(plan)).collect()
 }
 
-/// The rows of one stream, one behind the other.
+/// Copies the rows of one stream to consecutive rows of `own`.
 fn gather<T: Real>(steps: &Steps, stream: usize, width: usize, rows: &[T], own: &mut Vec<T>) {
     own.clear();
     for t in 0..steps.lengths()[stream] {
@@ -259,7 +284,7 @@ fn gather<T: Real>(steps: &Steps, stream: usize, width: usize, rows: &[T], own: 
     }
 }
 
-/// Lays examples out step by step.
+/// Packs examples step by step: all streams of the first step, then of the second, and so on.
 fn pack<T: Real>(examples: &[Example], steps: &Steps, width: usize, x: &mut Vec<T>) {
     x.clear();
     for t in 0..steps.len() {
@@ -269,20 +294,27 @@ fn pack<T: Real>(examples: &[Example], steps: &Steps, width: usize, x: &mut Vec<
     }
 }
 
-/// How far two views of an utterance, streams 2i and 2i + 1 of the log-probabilities `[R, V]`, are apart:
-/// half of both Kullback-Leibler divergences. Each view learns from the other as it stands, by the
-/// gradient of the divergence from it with respect to the *logits*, times `scale`, added to `slope`.
-fn consistency<T: Real>(rows: &[T], steps: &Steps, width: usize, scale: f64, slope: &mut [T]) -> f64 {
+/// Computes the consistency loss between two views of an utterance, which are streams 2i and 2i + 1 of the
+/// log-probabilities `[R, V]`: half the sum of both Kullback-Leibler divergences. Each view is the fixed
+/// target of the other; the gradients of the divergences with respect to the *logits*, times `scale`, are
+/// added to `logit_gradient`.
+fn consistency<T: Real>(
+    rows: &[T],
+    steps: &Steps,
+    width: usize,
+    scale: f64,
+    logit_gradient: &mut [T],
+) -> f64 {
     let (mut total, scale) = (0.0, T::from_f64(scale));
     for first in (0..steps.streams().saturating_sub(1)).step_by(2) {
         for t in 0..steps.lengths()[first].min(steps.lengths()[first + 1]) {
             let (one, other) = (steps.row(t, first) * width, steps.row(t, first + 1) * width);
             for k in 0..width {
                 let (a, b) = (rows[one + k], rows[other + k]);
-                let apart = a.exp() - b.exp();
-                total += 0.5 * (apart * (a - b)).to_f64();
-                slope[one + k] += apart * scale;
-                slope[other + k] += -apart * scale;
+                let difference = a.exp() - b.exp();
+                total += 0.5 * (difference * (a - b)).to_f64();
+                logit_gradient[one + k] += difference * scale;
+                logit_gradient[other + k] += -difference * scale;
             }
         }
     }
@@ -299,8 +331,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn views_are_drawn_to_each_other_by_the_slope_of_their_divergence() {
-        // Two pairs, of three steps and of one, and three tokens.
+    fn the_gradient_of_the_consistency_loss_is_that_of_the_divergences() {
+        // Two pairs, of three steps and one step, and three tokens.
         let (steps, width) = (Steps::new(&[3, 3, 1, 1]), 3);
         let logits: Vec<f64> = (0..steps.rows() * width).map(|i| (i as f64 * 1.7).sin() * 2.0).collect();
         let softmax = |logits: &[f64]| {
@@ -309,9 +341,9 @@ mod tests {
             rows
         };
         let fixed = softmax(&logits);
-        let mut slope = vec![0.0; logits.len()];
-        let loss = consistency(&fixed, &steps, width, 0.4, &mut slope);
-        // Σ over rows and their partners of KL(partner || row), the partner held as it is.
+        let mut logit_gradient = vec![0.0; logits.len()];
+        let loss = consistency(&fixed, &steps, width, 0.4, &mut logit_gradient);
+        // Σ over rows and their partners of KL(partner || row), with the partner held fixed.
         let divergence = |rows: &[f64]| {
             let mut sum = 0.0;
             for b in 0..4 {
@@ -331,7 +363,11 @@ mod tests {
                 divergence(&softmax(&moved))
             };
             let expected = 0.4 * (near(1e-5) - near(-1e-5)) / 2e-5;
-            assert!((slope[i] - expected).abs() < 1e-8, "logit {i}: {}, expected {expected}", slope[i]);
+            assert!(
+                (logit_gradient[i] - expected).abs() < 1e-8,
+                "logit {i}: {}, expected {expected}",
+                logit_gradient[i]
+            );
         }
     }
 }

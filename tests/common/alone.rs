@@ -1,10 +1,10 @@
-//! Tests that need a process of their own: because they measure it, or because it keeps what they load.
+//! Support for tests that need a separate process, because they measure it or load a library into it.
 
 use std::process::Command;
 
 const VARIABLE: &str = "HEARKEN_TEST_ALONE";
 
-/// Runs `body` in a process in which only this test runs; `name` is the test's full name.
+/// Runs `body` in a process that runs only this test; `name` is the test's full name.
 pub fn alone(name: &str, body: impl FnOnce()) {
     if std::env::var(VARIABLE).is_ok_and(|value| value == name) {
         return body();

@@ -10,7 +10,8 @@ use hearken::text::TokenTable;
 pub const CELLS: [CellKind; 5] =
     [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Gru, CellKind::GruResetBefore, CellKind::Lstm];
 
-/// A small generator of numbers in -1..1 (SplitMix64), so that the tests' networks never change.
+/// A small random generator (SplitMix64) of numbers in -1..1, independent of any crate, so that the networks
+/// of the tests never change.
 pub struct Numbers(pub u64);
 
 impl Numbers {
@@ -45,7 +46,7 @@ pub fn config(layers: &[(CellKind, usize)], layer_norm: bool, residual: bool) ->
     }
 }
 
-/// A network of that configuration with random weights; the same for the same seed.
+/// A network of this configuration with random weights, which depend on the seed alone.
 pub fn random(config: &NetworkConfig, seed: u64) -> Network<f32> {
     let mut numbers = Numbers(seed);
     let f = config.num_features;

@@ -1,4 +1,4 @@
-//! What the tests of exchange with other systems share: onnxruntime where it is, exports, and a folder
+//! Helpers of the tests of exchange with other systems: onnxruntime if it is installed, exports, and a folder
 //! to run commands in.
 
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub fn exported(network: &Network<f32>, metadata: &Metadata, options: &ExportOpt
     targets::export(network, metadata, options).expect("exported").files.remove(0).bytes
 }
 
-/// A folder with a model that speaks, `model.onnx`, and `a.wav`.
+/// A folder with `model.onnx`, whose texts are not empty, and `a.wav`.
 pub struct Place(pub tempfile::TempDir);
 
 impl Place {
@@ -55,7 +55,7 @@ impl Place {
         self.run_with(&[], arguments)
     }
 
-    /// As [`Place::run`], with other variables of the environment.
+    /// Like [`Place::run`], with changed environment variables.
     pub fn run_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
         let mut command = Command::cargo_bin("hearken").expect("built");
         command.current_dir(self.0.path()).args(arguments).envs(environment.iter().copied());
@@ -86,7 +86,7 @@ pub fn signal() -> Vec<f32> {
     (0..32_000).map(|i| numbers.next() * 0.4 * (i as f32 / 1500.0).sin().powi(2)).collect()
 }
 
-/// PyTorch's graph with outputs that are called and ordered as if to mislead.
+/// PyTorch's graph with misleading names and order of the outputs.
 pub fn misleading() -> Vec<u8> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
     let mut model = hearken::onnx::proto::decode(&std::fs::read(file).expect("a golden")).expect("a model");
@@ -108,7 +108,7 @@ pub fn prost_bytes(model: &hearken::onnx::proto::ModelProto) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-/// A golden of PyTorch's, in half precision throughout, as `model.half()` exports it.
+/// A golden of PyTorch in half precision, as exported from `model.half()`.
 pub fn half_precision(name: &str) -> hearken::onnx::proto::ModelProto {
     use hearken::onnx::proto::{FLOAT, FLOAT16, TensorProto};
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/import/{name}.onnx"));

@@ -1,4 +1,4 @@
-//! A server on a port of its own, in this process or as the program, and blocking clients.
+//! A server on a separate port, in this process or as the program, and blocking clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hearken::engine::{EngineKind, EngineOptions};
-use hearken::recognizer::{Recognizer, final_text};
+use hearken::recognizer::{Embedded, Recognizer, final_text};
 use hearken::serve::{self, Listeners, Options};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{self, HandshakeError, Message, WebSocket};
 
-/// Longer than anything takes on a machine that has other things to do too.
+/// Maximum wait; longer than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes in and out: TCP, or TLS over it.
@@ -45,18 +45,21 @@ impl Pipe for Tls {
 
 // ---------------------------------------------------------------- recordings
 
-/// The model inside the program.
+/// The embedded model.
 pub fn recognizer() -> Recognizer {
     static OPEN: OnceLock<Recognizer> = OnceLock::new();
-    OPEN.get_or_init(|| Recognizer::embedded(EngineKind::Native, &EngineOptions::default()).expect("a model"))
-        .clone()
+    OPEN.get_or_init(|| {
+        Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
+            .expect("a model")
+    })
+    .clone()
 }
 
 pub fn path(clip: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("audio").join(clip)
 }
 
-/// What a whole recording gives, as `hearken transcribe` prints it.
+/// The text of a whole recording, as `hearken transcribe` prints it.
 pub fn expected(clip: &str) -> String {
     let recognizer = recognizer();
     let samples = hearken::audio::read_all(&path(clip), recognizer.sample_rate()).expect("a clip");
@@ -95,7 +98,7 @@ pub fn f32_bytes(samples: &[f32]) -> Vec<u8> {
 /// A server in this process; it ends when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
-    /// Where it speaks the Wyoming protocol.
+    /// The address of the Wyoming port.
     pub wyoming: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<hearken::Result<()>>>,
@@ -135,7 +138,7 @@ impl Server {
         Self { address, wyoming, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Tells it to end.
+    /// Starts the shutdown.
     pub fn stop(&mut self) {
         drop(self.stop.take());
     }
@@ -164,7 +167,7 @@ impl Server {
         }
     }
 
-    /// A client whose socket holds next to nothing that it has not read.
+    /// A client with a small receive buffer, which does not read.
     pub fn open_deaf(&self, path: &str) -> Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let stream = runtime.block_on(async {
@@ -208,7 +211,7 @@ impl Server {
         Client::try_open(Box::new(stream), self.address, path, &[])
     }
 
-    /// Our own protocol, as far as `ready`.
+    /// Starts a stream in hearken's own protocol; returns after `ready`.
     pub fn start_with(&self, mut start: Value) -> (Client, Value) {
         start["type"] = json!("start");
         let mut client = self.open("/v1/stream");
@@ -286,8 +289,7 @@ pub fn request(
     exchange(address, &[head.as_bytes(), body])
 }
 
-/// Sends some bytes on a connection of their own, and reads an answer to its end: status, head in lower
-/// case, body.
+/// Sends bytes on a new connection, and reads the response: status, head in lower case, body.
 pub fn exchange(address: SocketAddr, sent: &[&[u8]]) -> (u16, String, String) {
     let mut stream = connect(address);
     let mut answer = Vec::new();
@@ -360,7 +362,7 @@ pub fn upload_bytes(
     request(address, "POST", "/v1/audio/transcriptions", &[("content-type", &kind)], &body)
 }
 
-/// `hearken serve` as a program of its own, ended when it is dropped.
+/// The program `hearken serve`, killed when it is dropped.
 pub struct Program {
     pub address: SocketAddr,
     child: Child,
@@ -396,7 +398,7 @@ impl Program {
         program
     }
 
-    /// Waits until it has said something on standard error.
+    /// Waits until a line on standard error contains `text`.
     pub fn wait_for_line(&mut self, text: &str) -> String {
         loop {
             let line = self.errors.recv_timeout(PATIENCE);
@@ -424,7 +426,7 @@ impl Program {
         assert!(status.expect("kill runs").success());
     }
 
-    /// Its exit code, and all that it has said.
+    /// Waits for the end: exit code, and standard error.
     pub fn wait(&mut self) -> (Option<i32>, String) {
         loop {
             match self.errors.recv_timeout(PATIENCE) {
@@ -490,13 +492,13 @@ impl Client {
         self.socket.send(Message::binary(bytes.to_vec()))
     }
 
-    /// Bytes past the protocol.
+    /// Sends bytes without framing.
     pub fn raw(&mut self, bytes: &[u8]) {
         let stream = self.socket.get_mut();
         let _ = stream.write_all(bytes).and_then(|()| stream.flush());
     }
 
-    /// The next message that is no ping.
+    /// The next message other than a ping.
     pub fn message(&mut self) -> Message {
         loop {
             match self.socket.read().expect("a message") {
@@ -514,7 +516,7 @@ impl Client {
         }
     }
 
-    /// Reads on to the close, and gives its code.
+    /// Reads until the close; returns its code.
     pub fn closed(&mut self) -> u16 {
         loop {
             if let Message::Close(frame) = self.message() {
@@ -540,12 +542,12 @@ impl Client {
         code
     }
 
-    /// Reads on until the connection has ended, however.
+    /// Reads until the connection has ended in any way.
     pub fn ended(&mut self) {
         while self.socket.read().is_ok() {}
     }
 
-    /// Says goodbye, and waits for the answer.
+    /// Closes the connection, and waits for the reply.
     pub fn close(mut self) {
         let _ = self.socket.close(None);
         self.ended();

@@ -1,5 +1,5 @@
-//! Stand-ins for speech and for a network that understands it, for tests: low and high tones,
-//! which an engine of a few lines tells apart.
+//! A substitute for speech and for a trained network: low and high tones, which an engine of a few lines
+//! distinguishes.
 
 use hearken::Result;
 use hearken::audio::Source;
@@ -38,14 +38,15 @@ pub fn metadata() -> Metadata {
     }
 }
 
-/// Knows low from high tones, `delay` steps late: what it has decided waits in its state.
+/// An engine that distinguishes low from high tones. Its output is `delay` steps late: decisions wait in its
+/// state.
 pub struct ToneEngine {
     spec: EngineSpec,
     delay: usize,
 }
 
 impl ToneEngine {
-    /// `lookahead` frames are seen beyond the four of a step.
+    /// `lookahead` is the number of frames after the four of a step that it uses.
     pub fn new(delay: usize, lookahead: usize) -> Self {
         let state = StatePort {
             input: "state.0".into(),

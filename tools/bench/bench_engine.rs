@@ -1,15 +1,15 @@
-//! Times the engines on one model file, in one process and taking turns: one stream, one thread,
-//! steps of 100 ms (which are two or three steps of the network), and a whole recording.
+//! Measures the engines on one model file, in one process, alternately: one stream, one thread, chunks of
+//! 100 ms (two or three steps of the network), and a whole recording.
 //!
 //! ```text
 //! cargo run --release --no-default-features --features ort --example bench_engine -- \
 //!     --ort-library path/to/libonnxruntime.so models/digits/digits.onnx
 //! ```
 //!
-//! Without a file, a network of random weights is made (`--cell`, `--hidden`, `--layers`). Prints a
-//! JSON object for each engine and shape: microseconds a call, the median of the rounds' medians and
-//! the lowest, and the ratio of the engine's time to the native one's, round by round. Counted is the
-//! processor's time of the calling thread (both run in it alone), so that other load takes no part.
+//! Without a file, a network with random weights is used (`--cell`, `--hidden`, `--layers`). Prints a JSON object
+//! for each engine and shape: microseconds per call, as the median of the rounds' medians and their minimum, and
+//! the ratio of the engine's time to that of the native engine in each round. Times are CPU times of the calling
+//! thread, in which both engines run, so that other load does not count.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use rand::{RngExt, SeedableRng};
 
 #[derive(Parser)]
 struct Args {
-    /// The model; random weights without it.
+    /// Model file [default: a network with random weights].
     model: Option<PathBuf>,
     #[arg(long, default_value = "gru")]
     cell: String,
@@ -34,17 +34,17 @@ struct Args {
     hidden: usize,
     #[arg(long, default_value_t = 3)]
     layers: usize,
-    /// Engines beside the native one.
+    /// Engines to compare with the native one.
     #[arg(long, value_delimiter = ',', default_value = "ort")]
     engines: Vec<String>,
     #[arg(long)]
     ort_library: Option<PathBuf>,
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// Seconds of the whole recording.
+    /// Length of the whole recording, seconds.
     #[arg(long, default_value_t = 10)]
     seconds: usize,
-    /// Streams in a call.
+    /// Number of streams in a call.
     #[arg(long, default_value_t = 1)]
     streams: usize,
 }
@@ -94,7 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The median seconds of a call over one pass through `x` (at least 60 ms of calls).
+/// The median time of a call, seconds, over one pass through `x` (at least 60 ms of calls).
 fn round(
     engine: &dyn Engine,
     x: &[f32],
@@ -119,12 +119,12 @@ fn round(
             at += frames;
         }
     }
-    // Calls of each length of the chunks weigh alike: the mean of the pairs' medians.
+    // The mean of the medians of both chunk lengths, so that they have equal weight.
     let each = |i: usize| median(&times.iter().skip(i).step_by(chunks.len()).copied().collect::<Vec<_>>());
     Ok((0..chunks.len()).map(each).sum::<f64>() / chunks.len() as f64)
 }
 
-/// Seconds that the processor has spent on this thread.
+/// CPU time of this thread, seconds.
 #[cfg(unix)]
 #[allow(unsafe_code)]
 fn thread_seconds() -> f64 {
@@ -134,7 +134,7 @@ fn thread_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
-/// Seconds on the wall.
+/// Wall-clock time, seconds.
 #[cfg(not(unix))]
 fn thread_seconds() -> f64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();

@@ -1,13 +1,13 @@
-//! Times updates of training: forward, CTC, back through time, clipping, AdamW, on random features
-//! of a given shape. Prints one JSON object: the seconds of each update.
+//! Measures training updates (forward pass, CTC, back-propagation through time, clipping, AdamW) on random features
+//! of a given shape. Prints one JSON object with the seconds of each update.
 //!
 //! ```text
 //! cargo run --release --no-default-features --example bench_training -- \
 //!     --cell gru --hidden 192 --layers 3 --batch 32 --steps 75 --threads 2 --updates 20
 //! ```
 //!
-//! `--ragged` gives the utterances lengths from a half to the whole of `--steps`. A step is four
-//! stacked frames of 80 bands, 40 ms. `tools/bench/training.py` runs it beside PyTorch.
+//! With `--ragged` the lengths of the utterances are from half of `--steps` to all of it. A step is four stacked
+//! frames of 80 bands, 40 ms. `tools/bench/training.py` compares it with PyTorch.
 
 use std::error::Error;
 use std::time::Instant;
@@ -24,7 +24,7 @@ use rand_pcg::Pcg64Mcg;
 
 #[derive(Parser)]
 struct Args {
-    /// rnn-tanh, rnn-relu, gru, gru-reset-before or lstm.
+    /// Cell: rnn-tanh, rnn-relu, gru, gru-reset-before or lstm.
     #[arg(long, default_value = "gru")]
     cell: String,
     #[arg(long, default_value_t = 192)]
@@ -33,15 +33,15 @@ struct Args {
     layers: usize,
     #[arg(long, default_value_t = 12)]
     tokens: usize,
-    /// Utterances an update.
+    /// Number of utterances in an update.
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Steps of the longest utterance.
+    /// Length of the longest utterance, steps.
     #[arg(long, default_value_t = 75)]
     steps: usize,
     #[arg(long)]
     ragged: bool,
-    /// Labels an utterance.
+    /// Number of labels of each utterance.
     #[arg(long, default_value_t = 6)]
     labels: usize,
     #[arg(long, default_value_t = 2)]
@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Random features and labels.
+/// Generates random features and labels.
 fn examples(args: &Args) -> Vec<Example> {
     let mut rng = Pcg64Mcg::seed_from_u64(3);
     (0..args.batch)
@@ -103,7 +103,7 @@ fn examples(args: &Args) -> Vec<Example> {
         .collect()
 }
 
-/// One update, as the trainer makes it.
+/// Runs one update like the trainer.
 #[allow(clippy::too_many_arguments)]
 fn update(
     args: &Args,

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Word error of other recognizers on the digits' dev sets, beside hearken's.
+"""Word error rates of hearken and other recognizers on the dev sets of digits.
 
     tools/bench/compare_peers.py DATA PEERS VENV [--peer NAME]... [--model FILE.onnx] [--hearken PROGRAM]
 
 DATA is the folder of manifests; PEERS a folder with setup.sh and transcribe_peers.py, which run the
-others; VENV what setup.sh made. Needs ffmpeg, which decodes the recordings for all. Numerals count
-as the words for them, "oh" as "zero", and homophones (to, for, won, ate) as the digits, in favor of
-those who write sentences. Prints Markdown.
+other recognizers; VENV the environment that setup.sh created. Needs ffmpeg, which decodes the recordings
+for all. Numerals count as their words, "oh" as "zero", and homophones (to, for, won, ate) as the digits,
+in favor of recognizers of general English. Prints Markdown.
 """
 
 import argparse

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""The native engine against onnxruntime on the same file: one stream, one thread, steps of 100 ms, and a
-whole recording of ten seconds.
+"""Compares the speed of the native engine and onnxruntime on the same file: one stream, one thread, chunks of
+100 ms, and a whole recording of ten seconds.
 
     cargo build --release --no-default-features --features ort --example bench_engine
     venv/bin/pip install onnxruntime
     venv/bin/python tools/bench/engines.py [MODEL.onnx …]
 
-Both run in one process, through the same interface (tools/bench/bench_engine.rs), taking turns, so that
-neither Python nor the machine's other load is counted for one of them. Without files, networks of random
-weights are made. Ratios over 1 mean that the native engine is faster.
+Both run in one process through the same interface (tools/bench/bench_engine.rs), alternately, so that neither
+Python nor other load of the machine distorts the ratio. Without files, networks with random weights are used.
+A ratio above 1 means that the native engine is faster.
 """
 import argparse
 import json

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Features a second: hearken against kaldi-native-fbank, both on one thread, taking turns.
+"""Compares the speed of feature extraction of hearken and kaldi-native-fbank, on one thread, alternately.
 
     cargo build --release --no-default-features --example fbank
     venv/bin/pip install numpy kaldi-native-fbank
     venv/bin/python tools/bench/fbank.py
 
-Computed is one minute of noise at 16 kHz, default options, pushed whole and in chunks of 100 ms. Of
-kaldi-native-fbank only its C++ is to be counted: what handing the samples over from Python takes is
-measured apart (by a front end whose frame is longer than the signal, so that it computes nothing) and
-subtracted.
+The input is one minute of noise at 16 kHz, with default options, as a whole and in chunks of 100 ms. Only the
+C++ code of kaldi-native-fbank is counted: the time for passing samples from Python is measured separately
+(with a frame longer than the signal, so that nothing is computed) and subtracted.
 """
 import argparse
 import os

@@ -5,7 +5,8 @@
 
 The recordings of audio/ in random order, with pauses between them, go to `hearken transcribe` as raw
 samples on standard input: as text and as JSON lines, with and without partials, with and without
-endpoints. What is linear has the same figure an hour in every line of a table. Needs numpy and soundfile.
+endpoints. If the cost is linear, the figures per hour are equal in all lines of a table. Needs numpy and
+soundfile.
 """
 
 import argparse
@@ -49,13 +50,16 @@ def run(program, options, minutes, count):
     reader.start()
     for number in range(count):
         child.stdin.write(minutes[number * 7 % len(minutes)])
+    # Not `ru_maxrss`: of a child that Python forks it is at least Python's own.
+    status = pathlib.Path(f"/proc/{child.pid}/status").read_text()
+    memory = int(status.split("VmHWM:")[1].split()[0]) / 1024
     child.stdin.close()
     reader.join()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"long_streams: {program} ended with {child.returncode}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, written
+    return usage.ru_utime + usage.ru_stime, memory, written
 
 
 def main():

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Spoken orders by a file of phrases: how many have every slot right and none too many.
+"""Recognizes spoken orders with a file of phrases; counts those with all slots right and no wrong slot.
 
     tools/bench/orders.py --data DIR --model MODEL.onnx [--hearken PROGRAM] [-- OPTIONS OF TRANSCRIBE]
 
-DIR has commands/orders-dev.jsonl: `audio_filepath`, `slots`. What is written behind `--` goes to `hearken
-transcribe`, such as `--other-phone-cost 2`. Prints a JSON line, and with --wrong the orders that are not
-right.
+DIR has commands/orders-dev.jsonl: `audio_filepath`, `slots`. Arguments after `--` are passed to `hearken
+transcribe`, such as `--other-phone-cost 2`. Prints a JSON line, and with --wrong the orders with errors.
 """
 import argparse
 import json

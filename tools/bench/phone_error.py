@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Phone error rate of models of phones on manifests: greedy, whole files.
+"""Phone error rate of models of phones on manifests: best path, whole files.
 
     tools/bench/phone_error.py --dictionary cmudict.txt MODEL.onnx MANIFEST.jsonl... [--most 60]
 
-The reference is the first pronunciation of each word; words that the dictionary lacks are skipped and counted.
+The reference is the first pronunciation of each word; words that are not in the dictionary are skipped and counted.
 Needs numpy, onnxruntime, soundfile and kaldi-native-fbank. Prints a JSON line for each manifest.
 """
 import argparse

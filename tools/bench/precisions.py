@@ -1,4 +1,4 @@
-"""The table of precisions: bytes, onnxruntime's time, word error rate, largest difference.
+"""Prints a table of the precisions of an export: bytes, time in onnxruntime, word error rate, largest difference.
 
     python tools/bench/precisions.py --hearken target/release/hearken model.onnx DEV.jsonl [DEV.jsonl ...]
 
@@ -26,7 +26,7 @@ def session_of(path):
 
 
 def run(session, frames, push):
-    """Log-probabilities of [1, T, F], heard in pushes of so many frames."""
+    """Log-probabilities of [1, T, F], computed in chunks of this number of frames."""
     feeds = {i.name: numpy.zeros([d if isinstance(d, int) else 1 for d in i.shape], numpy.float32)
              for i in session.get_inputs()[1:]}
     names, found = [o.name for o in session.get_outputs()], []

@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
-"""How much `hearken serve` bears.
+"""Measures the capacity of `hearken serve`.
 
-    python tools/bench/serve_load.py streams  [--peer]   how many real-time streams, beside sherpa-onnx's server
-    python tools/bench/serve_load.py latency  [--words]  from the end of a word to its first appearance
-    python tools/bench/serve_load.py connects [--count]  connections that come and go beside a stream that stays
-    python tools/bench/serve_load.py soak     [--hours]  stream-hours as fast as they go: memory and times
+    python tools/bench/serve_load.py streams  [--peer]   number of real-time streams, also of sherpa-onnx's server
+    python tools/bench/serve_load.py latency  [--words]  time from the end of a word to its first appearance
+    python tools/bench/serve_load.py connects [--count]  connections opened and closed while a stream stays open
+    python tools/bench/serve_load.py soak     [--hours]  hours of streams as fast as possible: memory and times
 
-Server and client have a core each (--cores SERVER,CLIENT), so that they do not take each other's
-time; nothing else should run. Needs numpy, soundfile and websockets; --peer also sherpa-onnx-bin.
+Server and client run on a core each (--cores SERVER,CLIENT); nothing else should run. Needs numpy, soundfile
+and websockets; --peer also sherpa-onnx-bin.
 
-The lag of a letter of the text is how much later it appears than on an idle server: in a first run one stream
-alone, sent in real time, tells after which piece of audio each appears; in the others the
-time counts from when that piece was due. So it has the servers' slowness in it and not what
-their algorithms wait for, and is the same for all servers. A letter that is late because the client
-was late to send counts as late too; how late the client was is shown. As in a server's day, the
-streams begin and end at different times, one taking the place of the other, and n of them are
-open whenever lags are measured.
+The lag of a letter of the text is its delay compared with an idle server. In a first run a single stream, sent
+in real time, shows after which chunk of audio each letter appears; in the other runs time counts from when that
+chunk was due. So the lag has the delay of the server and not that of its algorithm, and is comparable between
+servers. A letter that is late because the client sent late counts as late too; the lateness of the client is
+printed. The streams begin and end at different times, each replaced by a new one, and n of them are open
+whenever lags are measured.
 """
 
 import argparse
@@ -165,7 +164,7 @@ async def connect(port, frames):
 
 
 async def run_alone(port, frames):
-    """One stream in real time; gives it and when each piece was due."""
+    """Sends one stream in real time; returns it and when each chunk was due."""
     stream = await connect(port, frames)
     while not stream.open:
         await asyncio.sleep(0.01)

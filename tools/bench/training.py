@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training: hearken against PyTorch on the same network, the same shapes of batches, taking turns.
+"""Compares the speed of training in hearken and PyTorch, on the same network and shapes of batches, alternately.
 
     cargo build --release --no-default-features --example bench_training
     venv/bin/pip install torch
@@ -7,9 +7,9 @@
 
 An update is forward, CTC loss, backward, clipping of the global norm and AdamW, on features computed
 beforehand. PyTorch runs its own layers (nn.GRU, nn.LSTM, nn.RNN, a layer normalization after each, as in
-hearken; packed sequences where the lengths differ) and its fused AdamW. Both sides run with one thread
-and with two, A B A B; compared are the best settings of each, by the median over all rounds. Ratios over
-1 mean that hearken is faster.
+hearken; packed sequences if the lengths differ) and its fused AdamW. Both run with one thread and with two,
+A B A B; the best settings of each are compared, by the median over all rounds. A ratio above 1 means that
+hearken is faster.
 """
 import argparse
 import json

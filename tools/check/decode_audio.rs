@@ -1,5 +1,5 @@
-//! Decodes recordings as hearken does and writes their samples: mono, 32-bit floats, one file after
-//! the other. `tools/check/opus.py` compares them with libopus.
+//! Decodes recordings with hearken's decoders and writes the samples of all files to standard output: mono, 32-bit
+//! floats. `tools/check/opus.py` compares them with libopus.
 //!
 //! ```sh
 //! cargo run --release --example decode_audio -- 48000 voice.opus > voice.f32

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Holds the examples of docs/serve.md to the real programs: nginx runs the reverse proxy as it is
-# written there (only port, names of files and the server's port replaced), and clients go through it
-# by TLS; systemd-analyze reads the unit.
+# Tests the examples of docs/serve.md with the real programs: nginx runs the reverse proxy of that page (only
+# ports and file names replaced), and clients connect through it by TLS; systemd-analyze reads the unit.
 #
 #   tools/check/deploy.sh target/release/hearken audio/pi.wav "three one four one five"
 #

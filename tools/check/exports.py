@@ -10,7 +10,7 @@ with the states carried, against one pass over all; lengths of all kinds for `wh
 Triton's configuration is read by Triton's own schema where tritonclient is installed.
 
 Needs numpy, onnx, onnxruntime; uses kaldi-native-fbank, tract (the PyPI package) and
-tritonclient[grpc] where they are. Ends with 1 when something differs. Checked with onnx 1.23.2,
+tritonclient[grpc] if they are installed. Exits with 1 if something differs. Checked with onnx 1.23.2,
 onnxruntime 1.32.0, tract 0.23.9, kaldi-native-fbank 1.23.0, tritonclient 2.73.0.
 """
 
@@ -221,7 +221,7 @@ def check_samples(path, plain, precision):
 
 
 def check_config(file):
-    """Triton's configuration names what the graph takes and gives, each state once."""
+    """Triton's configuration names the inputs and outputs of the graph, and each state once."""
     if not model_config_pb2:
         return
     with open(os.path.join(os.path.dirname(file), "..", "config.pbtxt"), encoding="utf-8") as text:

@@ -5,9 +5,8 @@
 //! sox speech.wav -t f32 -r 16000 -c 1 - | cargo run --example fbank -- '{"num_mel_bins": 40}' > features.f32
 //! ```
 //!
-//! The first argument, if any, is a JSON object of options; the second the number of samples to push
-//! at once; the third how many times to compute all, for timing: the seconds of the fastest go to
-//! standard error.
+//! Optional arguments: a JSON object of options; the number of samples in a chunk; and, for measuring, how often
+//! everything is computed: the time of the fastest run, seconds, is printed on standard error.
 
 use std::error::Error;
 use std::io::{Read, Write};

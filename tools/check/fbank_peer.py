@@ -8,7 +8,7 @@ DEFAULTS = dict(sample_rate=16000, frame_length_ms=25.0, frame_shift_ms=10.0, pr
 
 
 def peer_options(options):
-    """`knf.FbankOptions` for options as hearken names them (absent ones are hearken's defaults)."""
+    """`knf.FbankOptions` for options in hearken's names (missing ones are hearken's defaults)."""
     given = {**DEFAULTS, **options}
     o = knf.FbankOptions()
     f = o.frame_opts

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Reads the transcripts that hearken writes with the parsers that people use, and compares what they
-find with `--format json`.
+"""Reads transcripts of hearken with widely used parsers, and compares the contents with `--format json`.
 
     python tools/check/formats.py --hearken target/release/hearken audio/*.wav
 

@@ -1,13 +1,13 @@
-"""Holds `hearken import` to Keras: models with random weights are built in Keras, converted by
-tf2onnx, imported, and what the imported model says in onnxruntime is compared with what Keras says.
+"""Compares `hearken import` with Keras: models with random weights are built in Keras, converted by tf2onnx and
+imported, and the outputs of the imported model in onnxruntime are compared with those of Keras.
 
     python tools/check/keras_imports.py --hearken target/release/hearken
     python tools/check/keras_imports.py --goldens tests/data/keras
 
-The second writes small models of each kind and what Keras says, for the tests.
+The second command writes small models of each kind and the outputs of Keras, for the tests.
 
-Needs tensorflow (the CPU package does), tf2onnx, onnxruntime. Ends with 1 when something differs by
-more than 1e-5, or when a model that has no equivalent is taken. Checked with Keras 3.15.1, TensorFlow
+Needs tensorflow (the CPU package is enough), tf2onnx, onnxruntime. Exits with 1 if something differs by
+more than 1e-5, or if a model without an equivalent is accepted. Checked with Keras 3.15.1, TensorFlow
 2.21.0, tf2onnx 1.17.0.
 """
 
@@ -79,7 +79,7 @@ def imported(hearken, path, out):
 
 
 def difference(model, path, end):
-    """The largest difference of log-probabilities, heard in chunks of 7 steps with states carried."""
+    """The largest difference of log-probabilities, computed in chunks of 7 steps with states carried."""
     x = numpy.random.default_rng(1).standard_normal((2, 35, model.input_shape[-1])).astype(numpy.float32)
     y = numpy.asarray(model(x, training=False), numpy.float64)
     if end == "softmax":

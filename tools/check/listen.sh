@@ -1,6 +1,6 @@
 #!/bin/bash
-# Listens to a real PulseAudio microphone that is not there: speech is played into a null sink,
-# `hearken listen` hears the sink's monitor. Usage: tools/check/listen.sh [HEARKEN [MODEL.onnx]]
+# Tests `hearken listen` with a virtual PulseAudio microphone: speech is played into a null sink, and hearken
+# records the sink's monitor. Usage: tools/check/listen.sh [HEARKEN [MODEL.onnx]]
 #
 # Needs pulseaudio, pulseaudio-utils, libasound2-plugins, sox and tmux, and a hearken that was
 # built with `--features microphone`. No sound card, no root, no session bus.

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Holds what hearken exports, imports and runs to other people's programs, at the versions of
+# Compares exports, imports and results of hearken with other programs, at the versions of
 # tools/check/requirements.txt, on the clips of audio/: onnx, onnxruntime, tract, Triton's schema, kaldi-native-fbank,
 # sherpa-onnx, silero-vad.
 #
-#   tools/check/peers.sh --prepare FOLDER       makes the Python environment, or finds it made
+#   tools/check/peers.sh --prepare FOLDER       creates the Python environment if it does not exist
 #   tools/check/peers.sh FOLDER PROGRAM [RANDOM_MODEL]
 #                                               checks PROGRAM (hearken) with it; with the example
 #                                               random_model, also every kind of cell
 #
-# Where there is no Python or no package index can be reached, it says that it was skipped and ends
-# with 0; so does a check after that.
+# Without Python or access to a package index, it prints that it was skipped and exits with 0; so does a
+# check after that.
 set -euo pipefail
 root=$(realpath "$(dirname "$0")/../..")
 
@@ -29,7 +29,7 @@ prepare() {
     log="$venv/pip.log"
     pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" --retries 1 --timeout 20 >>"$log" 2>&1; }
     if ! pip install --no-deps --no-compile -r "$list"; then
-        # A list that cannot be had is an error; an index that cannot be reached is not ours.
+        # If the index can be reached, the list of requirements is wrong.
         if pip download --no-deps --no-cache-dir --dest "$venv/probe" typing_extensions; then
             tail -n 20 "$log" >&2
             echo "tools/check/requirements.txt cannot be installed" >&2
@@ -38,7 +38,7 @@ prepare() {
         rm -rf "$venv"
         skipped "pip reaches no package index"
     fi
-    # Last, so that an environment half made is made again.
+    # Last, so that an incomplete environment is created again.
     cp "$list" "$venv/requirements.txt"
 }
 
@@ -61,7 +61,7 @@ echo "== every target and precision of the digits model"
 "$python" tools/check/exports.py --hearken "$hearken" "$model"
 if [ -n "$random_model" ]; then
     echo "== of random models of every kind of cell"
-    # relu apart, for tract has none.
+    # relu in a separate file, because tract does not support it.
     "$random_model" rnn-tanh:24,gru:24,gru-reset-before:16,lstm:24 "$place/cells.onnx"
     "$random_model" rnn-relu:24 "$place/relu.onnx"
     "$python" tools/check/exports.py --hearken "$hearken" --rounding 3 "$place/cells.onnx" "$place/relu.onnx"
@@ -69,16 +69,16 @@ fi
 echo "== the digits model in sherpa-onnx"
 "$hearken" export "$model" --for sherpa-onnx -o "$place/sherpa"
 "$python" tools/check/sherpa_exports.py --hearken "$hearken" "$model" "$place/sherpa" audio/*.wav
-echo "== its words there"
+echo "== the words of the digits model in sherpa-onnx"
 words() { "$python" tools/check/sherpa_words.py --hearken "$hearken" "$@"; }
 words --least 0.8 --least-unrejected 1 "$model" "$place/sherpa" audio/*.wav
-# Speech of many people, where it is at hand; the search may be pruned otherwise there.
+# Speech of many speakers, if it is available; sherpa-onnx may prune the search differently there.
 data=${HEARKEN_DATA:-../shared/data}/digits
 if [ -e "$data/strings-dev.jsonl" ]; then
     words --least 0.85 --least-unrejected 0.85 "$model" "$place/sherpa" \
         "$data/strings-dev.jsonl" "$data/strangers-dev.jsonl"
 else
-    echo "*** SKIPPED: words on people's speech: no $data (HEARKEN_DATA) ***" >&2
+    echo "*** SKIPPED: words on real speech: no $data (HEARKEN_DATA) ***" >&2
 fi
 echo "== the Python lines of docs/exchange.md in onnxruntime"
 "$hearken" export "$model" --for onnxruntime --with-frontend -o "$place/pcm.onnx"
@@ -93,5 +93,5 @@ echo "== folders of sherpa-onnx"
 "$python" tools/check/sherpa_folders.py --hearken "$hearken" audio/*.wav
 echo "== Silero's detectors"
 "$python" tools/check/silero_detectors.py --hearken "$hearken" audio/pi.wav audio/no-digits.wav audio/noise.wav
-echo "== transcripts in the parsers that people use"
+echo "== transcripts in widely used parsers"
 "$python" tools/check/formats.py --hearken "$hearken" audio/*.wav

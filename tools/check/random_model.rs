@@ -1,4 +1,4 @@
-//! Writes a model of random weights that speaks: for checks of exports beside other systems.
+//! Writes a model with random weights whose texts are not empty, for checks of exports in other systems.
 //!
 //! ```text
 //! cargo run --example random_model -- lstm:24,gru:24,rnn-relu:16 model.onnx
@@ -18,13 +18,13 @@ const TOKENS: usize = 12;
 
 #[derive(Parser)]
 struct Args {
-    /// CELL:WIDTH for each layer: rnn-tanh, rnn-relu, gru, gru-reset-before or lstm.
+    /// Layers, a list of CELL:WIDTH; the cell is rnn-tanh, rnn-relu, gru, gru-reset-before or lstm.
     #[arg(value_delimiter = ',', required = true)]
     layers: Vec<String>,
     out: PathBuf,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Features of a frame; other systems take 80.
+    /// Number of features in a frame; other systems require 80.
     #[arg(long, default_value_t = 80)]
     bins: usize,
     /// Width of the input layer.
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut network = initialize(&config, args.seed);
     network.mean.fill(-8.0);
     network.scale.fill(0.3);
-    // Fresh weights hardly decide; stronger ones change their mind with every sound.
+    // Initial weights give flat probabilities; larger ones give output that changes with the input.
     for parameter in &mut network.parameters {
         let factor = match parameter.name.as_str() {
             "output.weight" => 12.0,

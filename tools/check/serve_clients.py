@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Clients of `hearken serve`: those that packages carry, and others written from the protocols.
+"""Checks `hearken serve` with existing clients, and with clients written from the protocols.
 
     python tools/check/serve_clients.py --hearken target/debug/hearken --model M.onnx audio/*.wav
 
-Starts the server, hears each recording through every protocol (vosk-server's lockstep client,
-sherpa-onnx's with the C++ and the Python server's ending, our own at three rates and encodings,
-an OpenAI-style upload), several at a time, and compares each text with `hearken transcribe`.
-Clients of others are used as they are where they are installed: vosk's (`pip install vosk`), OpenAI's
-(`openai`), sherpa-onnx's C++ program (`sherpa-onnx-bin`).
+Starts the server, sends each recording through every protocol (vosk-server's lockstep client, sherpa-onnx's
+for its C++ and its Python server, hearken's own at three rates and encodings, an upload as in OpenAI's API),
+several at the same time, and compares each text with `hearken transcribe`. Clients of other projects are used
+if they are installed: vosk's (`pip install vosk`), OpenAI's (`openai`), sherpa-onnx's C++ program
+(`sherpa-onnx-bin`).
 Needs numpy, soundfile and websockets. Exit code 1 when a text differs.
 """
 
@@ -31,7 +31,7 @@ import websockets
 
 
 class Server:
-    """A server on a free port of its own."""
+    """A server on a free port."""
 
     def __init__(self, hearken, model, *options):
         command = [hearken, "serve", "--model", model, "--listen", "127.0.0.1:0", *options]
@@ -215,7 +215,7 @@ def transcribe(hearken, model, path):
 
 
 async def hear_all(server, paths, expected):
-    """Every protocol, all recordings at once; gives how many texts differ."""
+    """Runs every protocol with all recordings at once; returns the number of texts that differ."""
     tasks = []
     for path in paths:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The server's page in a real headless Chromium whose microphone is fed from a recording.
+"""Checks the server's page in a headless Chromium, with a recording as the microphone.
 
     python tools/check/serve_page.py --hearken target/debug/hearken --model M.onnx --pictures /tmp
 
-Says what was heard, checks it against `hearken transcribe`, drops a recording on the page, plays
-a word, goes by keyboard, refuses the microphone, stops the server while listening, and hangs it; pages
-of a name that is not allowed; asks for a token; screenshots of each look (light, dark, phone) go to --pictures.
+Prints the transcript and compares it with `hearken transcribe`; drops a recording on the page, plays a word,
+uses the keyboard, refuses the microphone, stops and suspends the server while listening, opens the page by a
+name that is not allowed, and enters a token. Screenshots (light, dark, phone) are written to --pictures.
 Needs Chromium and the Python packages playwright, websockets, numpy and soundfile.
 """
 
@@ -79,7 +79,7 @@ def colored(page, canvas):
     return page.evaluate(script, canvas)
 
 
-# Every text that is seen against the color behind it (WCAG 2.1, contrast ratio): the worst.
+# The lowest contrast ratio (WCAG 2.1) of visible text and its background.
 CONTRAST = """() => {
     const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
     const rgb = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
@@ -195,7 +195,7 @@ def main():
                 page.keyboard.press("ArrowRight")
                 assert page.evaluate("document.activeElement.textContent") == expected.split()[1]
                 assert page.locator(".word[tabindex='0']").all_inner_texts() == expected.split()[1:2], "one place for Tab"
-                assert " s, sure to " in page.locator(".word").first.get_attribute("aria-description")
+                assert " s, confidence " in page.locator(".word").first.get_attribute("aria-description")
                 page.keyboard.press("Enter")
                 page.wait_for_selector(".word.playing", timeout=30000)
                 # The pictures are the recording's.
@@ -209,7 +209,7 @@ def main():
                 page.click("#clear")
                 assert text(page) == "", text(page)
                 assert page.locator(".word.playing").count() == 0
-                # Space goes on from there; a word that is played stops before the listening does.
+                # Space then starts listening; Esc stops a word that is played before it stops listening.
                 page.keyboard.press("Space")
                 page.wait_for_selector("#status:text-is('Listening.')")
                 drop(page, args.recording)
@@ -293,7 +293,7 @@ def main():
                 server.process.kill()
                 page.wait_for_selector("#problem:not([hidden])", timeout=10000)
                 print("killed:", page.inner_text("#problem"))
-                assert "left" in page.inner_text("#problem")
+                assert "cannot be reached" in page.inner_text("#problem")
 
         # No place left: for a stream; for the network to be shown.
         with Server(args.hearken, args.model, "--max-streams", "0") as server:
@@ -337,7 +337,7 @@ def main():
                 drop(page, args.recording)
                 page.wait_for_selector("#problem:not([hidden])")
                 print("too long:", page.inner_text("#problem"))
-                assert "too long" in page.inner_text("#problem")
+                assert "too large" in page.inner_text("#problem")
     print("the page works")
 
 

@@ -1,18 +1,18 @@
-"""Holds a model exported for sherpa-onnx, in sherpa-onnx, to `hearken transcribe`: the same tokens at
-the same times, whole and in pushes of 100 ms, alone and four streams at once.
+"""Compares a model exported for sherpa-onnx, in sherpa-onnx, with `hearken transcribe`: tokens and times must be
+equal, for whole recordings and chunks of 100 ms, for a single stream and four at the same time.
 
     hearken export model.onnx --for sherpa-onnx -o sherpa/
     python tools/check/sherpa_exports.py --hearken target/release/hearken model.onnx sherpa/ audio/*.wav
 
-A third, plain recognizer (onnxruntime on features by kaldi-native-fbank, greedy search in numpy)
-ties the two together: sherpa-onnx tells when a token begins, hearken when it ends. All three hear
-the recording with the closing silence that the export asks for; hearken, which adds its own, gives
-the same text without it (but for random models, which speak in silence: --random; the example
-random_model writes some). Of a model with a lexicon the labels (phones) are compared: hearken hears
-by a copy without the lexicon, in which each label is a word.
+A third, simple recognizer (onnxruntime on features by kaldi-native-fbank, greedy search in numpy) connects the
+two, because sherpa-onnx reports the beginning of a token and hearken its end. All three process the recording
+with the silence at the end that the export requires; hearken, which adds its own silence, gives the same text
+without it (except for random models, which output tokens in silence: --random; the example random_model writes
+such models). For a model with a lexicon the labels (phones) are compared: hearken runs a copy of the model
+without the lexicon, in which each label is a word.
 
 Needs numpy, soundfile, onnx, onnxruntime, kaldi-native-fbank, sherpa-onnx. Recordings are 16 kHz, mono.
-Ends with 1 when something differs. Checked with sherpa-onnx 2.0.1 and 1.13.8.
+Exits with 1 if something differs. Checked with sherpa-onnx 2.0.1 and 1.13.8.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def features(samples):
 
 
 class Plain:
-    """The plain model in onnxruntime: (token, first step, step behind the last) of each run."""
+    """The plain model in onnxruntime: (token, first step, step after the last) of each run."""
 
     def __init__(self, path):
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -133,7 +133,7 @@ def by_hearken(hearken, model, path, chunk):
 
 
 def matches(found, ends, seconds):
-    """hearken's words are those, and more only in the silence that it adds behind the end."""
+    """Checks that hearken's words are equal, except for more words in the silence that it adds at the end."""
     if [w for w, _ in found[: len(ends)]] != [w for w, _ in ends]:
         return False
     # The last may sound on into that silence.
@@ -154,7 +154,7 @@ def main():
     heard_by = without_lexicon(args.model, copies.name)
     flush = json.loads(plain.metadata["hearken.decoder"])["flush_ms"]
     metadata = onnxruntime.InferenceSession(args.folder + "/model.onnx").get_modelmeta().custom_metadata_map
-    # What the export's note says: the model's closing silence, and what sherpa-onnx drops.
+    # As in the note of the export: the model's silence at the end, and the frames that sherpa-onnx drops.
     tail = numpy.zeros(16 * flush + 160 * (int(metadata["T"]) + 1), numpy.float32)
     failed, recordings, expected, tokens = False, [], [], 0
     for path in args.audio:

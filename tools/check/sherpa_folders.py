@@ -1,14 +1,13 @@
-"""Holds `hearken transcribe --model FOLDER` to sherpa-onnx, on folders with random weights that are
-built to the contracts of its streaming models: zipformer2-CTC (BPE and byte-level BPE), and the
-transducers of the families zipformer2, zipformer and LSTM.
+"""Compares `hearken transcribe --model FOLDER` with sherpa-onnx, on folders with random weights in the form of its
+streaming models: zipformer2-CTC (BPE and byte-level BPE), and the transducers zipformer2, zipformer and LSTM.
 
     ORT_DYLIB_PATH=... python tools/check/sherpa_folders.py --hearken target/release/hearken audio/*.wav
 
-Every state of a built encoder goes into its output, so a state that is lost, swapped, or carried to
-another stream changes what is heard. Per folder: the tokens of each recording, alone; four streams
-at once in sherpa-onnx; and `hearken verify`, whole and in chunks, one stream and four.
+Every state of such an encoder affects its output, so a state that is lost, swapped, or carried to another stream
+changes the tokens. For each folder: the tokens of each recording alone; four streams at the same time in
+sherpa-onnx; and `hearken verify`, as a whole and in chunks, with one stream and four.
 
-Needs numpy, soundfile, onnx, sherpa-onnx. Recordings are 16 kHz, mono. Ends with 1 when something
+Needs numpy, soundfile, onnx, sherpa-onnx. Recordings are 16 kHz, mono. Exits with 1 if something
 differs. Checked with sherpa-onnx 2.0.1 and 1.13.8, onnx 1.23.2.
 """
 

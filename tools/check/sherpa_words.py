@@ -1,18 +1,17 @@
-"""Holds the words that sherpa-onnx writes with the decoding graph of an export to those that hearken
-writes, recording by recording.
+"""Compares the words that sherpa-onnx outputs with the decoding graph of an export with those of hearken, recording
+by recording.
 
     hearken export model.onnx --for sherpa-onnx -o sherpa/
     python tools/check/sherpa_words.py --hearken target/release/hearken model.onnx sherpa/ audio/*.wav dev.jsonl
 
-Compared are the numbers in `words`, by HL.fst and words.txt, in pushes of 100 ms; and the text that
-words-text.fst makes, which must be the words, or nothing where labels of other speech stand beside
-them. What hearken's search finds and then rejects by confidence or neighborhood the graph cannot
-reject, so hearken is run twice: as it is, and by a copy of the model without these rules. A manifest
-has a recording a line (`audio_filepath`, `text`); of it word error rates are printed as well.
+It compares the ids in `words`, by HL.fst and words.txt, in chunks of 100 ms; and the text of words-text.fst, which
+must be the words, or empty if there are labels of other speech among them. The graph does not have hearken's
+rejection rules (confidence, words and labels around a word), so hearken runs twice: with them, and with a copy of
+the model without them. A manifest has a recording on each line (`audio_filepath`, `text`); its word error rates
+are printed too.
 
-Needs numpy, soundfile, onnx, sherpa-onnx (checked with 2.0.1). Recordings are 16 kHz, mono. Ends with
-1 when a share of recordings is below what `--least` and `--least-unrejected` ask for, or a text is not
-its words.
+Needs numpy, soundfile, onnx, sherpa-onnx (checked with 2.0.1). Recordings are 16 kHz, mono. Exits with 1 if a
+share of recordings is below `--least` or `--least-unrejected`, or a text differs from its words.
 """
 
 import argparse
@@ -123,7 +122,7 @@ def main():
     parser.add_argument("audio", nargs="+", help="recordings, or manifests (.jsonl)")
     args = parser.parse_args()
     metadata = {e.key: e.value for e in onnx.load(args.folder + "/model.onnx").metadata_props}
-    # What the export's note says: the model's closing silence, and what sherpa-onnx drops.
+    # As in the note of the export: the model's silence at the end, and the frames that sherpa-onnx drops.
     flush = json.loads(metadata["hearken.decoder"])["flush_ms"]
     sherpa = Sherpa(args.folder, 16 * flush + 160 * (int(metadata["T"]) + 1))
     place = tempfile.TemporaryDirectory()

@@ -1,14 +1,14 @@
-"""Holds hearken's voice activity detection to that of the silero-vad package, on every graph for
-onnxruntime that the package has.
+"""Compares hearken's voice activity detection with the silero-vad package, on every graph for onnxruntime in the
+package.
 
     pip install silero-vad
     ORT_DYLIB_PATH=... python tools/check/silero_detectors.py --hearken target/release/hearken audio/*.wav
 
-Needs silero-vad, onnxruntime, numpy. Where torch is not installed (`pip install --no-deps
-silero-vad`), the graph that the package's wrapper runs is fed here as the wrapper feeds it, like the
-package's other graphs, which it has no code for. Recordings are WAV, 16 kHz, mono, 16 bits. Ends
-with 1 when a probability differs by more than 1e-4, or none was compared. Checked with silero-vad
-6.2.3, onnxruntime 1.32.0, torch 2.15.0 and without torch.
+Needs silero-vad, onnxruntime, numpy. If torch is not installed (`pip install --no-deps silero-vad`), this script
+runs the graph of the package's wrapper in the same way as the wrapper; it always does so for the other graphs, for
+which the package has no code. Recordings are WAV, 16 kHz, mono, 16 bits. Exits with 1 if a probability differs by
+more than 1e-4, or none was compared. Checked with silero-vad 6.2.3, onnxruntime 1.32.0, torch 2.15.0 and without
+torch.
 """
 
 import argparse

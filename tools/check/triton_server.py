@@ -1,4 +1,4 @@
-"""Starts Triton on what hearken exports for it, and compares what streams get with onnxruntime.
+"""Runs models exported for Triton in Triton's server, and compares the outputs of streams with onnxruntime.
 
     pip install nvidia-pytriton onnxruntime
     python tools/check/triton_server.py --hearken target/release/hearken model.onnx [more.onnx ...]
@@ -8,10 +8,10 @@ of sequences and keeps their states, but not the backend for onnxruntime. tools/
 its place (built here with cc), so this checks the configuration and everything that Triton itself does
 with it, not NVIDIA's backend.
 
-Each model goes out twice, with features and with samples as input. Streams of different lengths run at
-once; then the same sequence numbers begin anew, some of them without having ended; a stream that does
-not begin with a start must be refused. Ends with 1 when something differs. Checked with nvidia-pytriton
-0.7.0 (Triton 2.51.0), onnxruntime 1.32.0.
+Each model is exported twice, with features and with samples as input. Streams of different lengths run at the same
+time; then the same sequence numbers start again, some of them without an end before; a stream without a start must
+be refused. Exits with 1 if something differs. Checked with nvidia-pytriton 0.7.0 (Triton 2.51.0), onnxruntime
+1.32.0.
 """
 
 import argparse

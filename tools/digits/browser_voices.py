@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Recordings as browsers and telephones hand them on: through noise suppression and gain control.
+"""Processes recordings like browsers and telephones: by noise suppression and gain control.
 
     tools/digits/browser_voices.py DATA OUTDIR [--seed N]
 
-Reads the manifests of the digits recipe below DATA that may be trained on, puts noise under the
-recordings, and sends them through WebRTC's noise suppression and automatic gain (what Chrome and
-Firefox do to every microphone unless told not to) or Speex's. Both take a second to learn what is
-noise, leave holes in the spectrum, and take faint consonants away with the noise: things that
-filters and noise alone do not teach. Writes FLAC files and OUTDIR/words.jsonl (isolated words, some
-of them in one file each with `offset` and `duration`), OUTDIR/strings.jsonl and OUTDIR/sentences.jsonl.
+Reads the training manifests of the digits recipe below DATA, adds noise to the recordings, and processes them by
+the noise suppression and automatic gain control of WebRTC (which Chrome and Firefox apply to microphones by
+default) or Speex. Both need a second to adapt to the noise, leave holes in the spectrum, and remove faint
+consonants together with the noise, which filters and noise alone do not simulate. Writes FLAC files and
+OUTDIR/words.jsonl (isolated words, some with `offset` and `duration` in one file), OUTDIR/strings.jsonl and
+OUTDIR/sentences.jsonl.
 
 The same seed gives the same files. Needs: pip install numpy soundfile webrtc-noise-gain speexdsp-ns.
 """

@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
-"""One command that lays out the data of the digits model.
+"""Prepares the data of the digits model in one command.
 
     tools/digits/data.py DIR [--out SYNTHETIC] [--seed N] [--count-scale X] [--check-only]
 
 DIR holds the manifests of the recorded sets (the list: tools/digits/data.py --sources),
 JSON lines with `audio_filepath` relative to the manifest, `duration`, `text`, `speaker`.
-The program checks every line and audio file, warns of speakers both in training and in
-dev, makes the synthetic voices in DIR/synthetic or SYNTHETIC (tools/digits/synthesize.py, whose
-head says what to install), finds single digits in strings and sentences (DIR/cuts;
-tools/digits/cut_words.py), sends recordings through what browsers do to them (DIR/browser;
-tools/digits/browser_voices.py), and ends with 0 when all that the recipe needs is there, else 1. For
-what is missing it says where the public gets it. DIR/text/cmudict.txt is the CMU
-Pronouncing Dictionary 0.7a or newer.
+The program checks every line and audio file, warns of speakers both in training and in dev, generates the
+synthetic voices in DIR/synthetic or SYNTHETIC (tools/digits/synthesize.py, whose docstring says what to install),
+finds single digits in strings and sentences (DIR/cuts; tools/digits/cut_words.py), and processes recordings like
+browsers (DIR/browser; tools/digits/browser_voices.py). It exits with 0 if everything for the recipe is there,
+otherwise with 1, and prints where to get what is missing. DIR/text/cmudict.txt is the CMU Pronouncing Dictionary
+0.7a or newer.
 """
 
 import argparse

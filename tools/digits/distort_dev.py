@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The small dev sets of the digits model, seven times over: each recording distorted in seven ways.
+"""Makes larger dev sets of the digits model: each recording distorted in seven ways.
 
     tools/digits/distort_dev.py DATA OUT
 
-220 and 113 words tell models apart only by points; seven distorted copies move less from one model to
-the next, since one recording that fails whole counts for less. OUT gets WAV files, strangers.jsonl and
-strings.jsonl. For choosing between models only: what is reported is the recordings as they are.
-Needs sox, numpy and soundfile.
+With 220 and 113 words, differences between models of a few points are not significant. Rates on the distorted
+copies vary less, because one recording that fails completely counts less. Writes WAV files, strangers.jsonl and
+strings.jsonl to OUT. They are for choosing between models only: the reported rates are those of the original
+recordings. Needs sox, numpy and soundfile.
 """
 
 import argparse

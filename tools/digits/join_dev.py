@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Digit strings beside read sentences: a dev set of words that stand near other speech.
+"""Makes a dev set of digit strings next to read sentences.
 
     tools/digits/join_dev.py DATA OUT
 
-Each string of digits/strangers-dev and digits/strings-dev is joined behind a sentence and before one,
-with 0.3, 1 and 2.5 s of digital silence between them, the sentences out of english/librispeech-dev and
-english/commonvoice-dev (those without a digit in them). OUT gets WAV files and two manifests: tune.jsonl
-is for choosing costs, report.jsonl for reporting; no speaker is in both. Their `text` is the string's;
-`place` and `gap` say how it was joined. alone-tune.jsonl and alone-report.jsonl are the same strings by
-themselves, sentences-tune.jsonl and sentences-report.jsonl all sentences of that side, without text:
-whatever is recognized there is a false word. Needs numpy and soundfile.
+Each string of digits/strangers-dev and digits/strings-dev is joined after a sentence and before one, with 0.3, 1
+and 2.5 s of digital silence between them. The sentences are those of english/librispeech-dev and
+english/commonvoice-dev without a digit. Writes WAV files and two manifests to OUT: tune.jsonl for choosing costs,
+and report.jsonl for reporting; no speaker is in both. Their `text` is that of the string; `place` and `gap` describe
+how it was joined. alone-tune.jsonl and alone-report.jsonl have the same strings alone; sentences-tune.jsonl and
+sentences-report.jsonl have all sentences of that side, without text: every word recognized there is a false word.
+Needs numpy and soundfile.
 """
 
 import argparse

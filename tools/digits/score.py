@@ -3,9 +3,9 @@
 
     tools/digits/score.py DATA [--model FILE.onnx] [--hearken PROGRAM]
 
-DATA is the folder of manifests that the recipe trains from. Prints Markdown: error rates of each
-set, of adults and children apart, confusions, false words an hour in speech without digits and in
-noise. "oh" and "zero" count as one word. Everything is heard as a stream, in chunks of 100 ms.
+DATA is the folder of the recipe's manifests. Prints Markdown: error rates of each set, of adults and children
+separately, confusions, and false words per hour in speech without digits and in noise. "oh" and "zero" count as
+the same word. All recordings are processed as streams, in chunks of 100 ms.
 """
 
 import argparse

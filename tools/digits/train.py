@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Trains the digits model, all stages of it, in one command.
+"""Runs all stages of the training of the digits model.
 
     tools/digits/train.py DATA OUT [--hearken PROGRAM] [--recipes-only]
 
-DATA is laid out by tools/digits/data.py. The first stage is models/digits/recipe.toml; each later one
-is a change of the recipe before it (STAGES below), begins with the mean of models of earlier stages,
-and ends after so many updates. OUT gets each stage's recipe and run, and the model: OUT/digits.onnx.
-A stage that has ended is not run again; one that was interrupted goes on from its checkpoint.
-Needs onnx.
+DATA is prepared by tools/digits/data.py. The first stage is models/digits/recipe.toml; each later one changes the
+recipe before it (STAGES below), starts from the mean of models of earlier stages, and ends after a number of
+updates. Writes each stage's recipe and run to OUT, and the model to OUT/digits.onnx. A finished stage is skipped;
+one that was interrupted continues from its checkpoint. Needs onnx.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/data/fbank/: small signals and their features by kaldi-native-fbank.
+"""Writes tests/data/fbank/: small signals and their features by kaldi-native-fbank.
 
     python3 -m venv venv && venv/bin/pip install numpy kaldi-native-fbank
     venv/bin/python tools/goldens/fbank.py

@@ -1,4 +1,4 @@
-"""Makes tests/data/import: small models with random weights, exported by PyTorch's two exporters,
+"""Writes tests/data/import: small models with random weights, exported by PyTorch's two exporters,
 or built as tf2onnx writes Keras' cells, each with an input and the output of the framework itself
 (for the latter, of onnxruntime); and the recurrent node tests of the `onnx` package.
 

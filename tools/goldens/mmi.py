@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Makes tests/data/training/mmi.json: lattice-free MMI by PyTorch on small graphs.
+"""Writes tests/data/training/mmi.json: lattice-free MMI by PyTorch on small graphs.
 
     venv/bin/pip install torch
     venv/bin/python tools/goldens/mmi.py
 
 Each case is a random n-gram over four labels as a weighted acceptor, random logits of some frames, and
-words with their pronunciations; the answer is the loss and its gradient with respect to the logits, in
-float64. Nothing is computed as hearken does: what was said is torch.nn.functional.ctc_loss of every
-combination of pronunciations, added up; anything is a product of dense matrices of all states in logarithms;
-gradients are autograd's.
+words with their pronunciations; the result is the loss and its gradient with respect to the logits, in float64.
+The computation is independent of hearken's: the numerator is the sum of torch.nn.functional.ctc_loss over all
+combinations of pronunciations, the denominator a product of dense matrices of all states in logarithms, and the
+gradients are those of autograd.
 """
 import itertools
 import json

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/data/training: what PyTorch computes for small networks of every cell.
+"""Writes tests/data/training: results of PyTorch for small networks of every cell.
 
     venv/bin/pip install torch numpy
     venv/bin/python tools/goldens/training.py

@@ -1,4 +1,4 @@
-//! ADPCM in WAV files: blocks of one size (Microsoft's and IMA's).
+//! Demultiplexer of Microsoft and IMA ADPCM in WAV files, which consists of blocks of equal size.
 
 use symphonia::core::audio::{Channels, layouts};
 use symphonia::core::codecs::audio::AudioCodecParameters;
@@ -17,21 +17,21 @@ use super::window::Window;
 const FORMAT_MS: u16 = 0x0002;
 const FORMAT_IMA: u16 = 0x0011;
 
-/// Cuts the data of a WAV file into blocks.
+/// Splits the data of a WAV file into blocks.
 pub(super) struct BlockDemuxer {
     window: Window,
     length: Option<u64>,
     block: usize,
-    /// Samples of each channel in a block.
+    /// Samples per channel in a block.
     samples: u64,
     position: i64,
-    /// What the first call gives.
+    /// The track, returned by the first call of `next`.
     track: Option<Track>,
 }
 
 impl BlockDemuxer {
     pub(super) fn new(input: Input, coded: Coded) -> Result<Self> {
-        // A block begins with a header for each channel, which has a sample or two itself.
+        // A block begins with a header for each channel, which contains one or two samples.
         let (codec, header, extra) = match coded.tag {
             FORMAT_MS => (CODEC_ID_ADPCM_MS, 7, 2),
             FORMAT_IMA => (CODEC_ID_ADPCM_IMA_WAV, 4, 1),
@@ -46,7 +46,7 @@ impl BlockDemuxer {
         let coded_bytes = block.checked_sub(header * channels).filter(|bytes| *bytes > 0 && coded.bits == 4);
         let Some(coded_bytes) = coded_bytes else {
             let problem = format!(
-                "expected ADPCM of 4 bits in blocks, found {} bits in blocks of {block} bytes for {channels} channels",
+                "expected 4-bit ADPCM in blocks, found {} bits in blocks of {block} bytes for {channels} channels",
                 coded.bits
             );
             return Err(Error::new(Stage::Audio, problem).at("WAV header"));
@@ -91,7 +91,7 @@ impl Demuxer for BlockDemuxer {
 }
 
 impl BlockDemuxer {
-    /// The packet of a block, the last of which may be shorter.
+    /// The packet of a block; the last block may be shorter and is padded with zeros.
     fn block(&mut self, mut data: Vec<u8>) -> Result<Found> {
         self.window.skip(data.len() as u64)?;
         data.resize(self.block, 0);

@@ -1,4 +1,4 @@
-//! Decoders by codec, and the names of codecs that have none here.
+//! Decoders by codec, and the names of unsupported codecs for messages.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ static CODECS: LazyLock<CodecRegistry> = LazyLock::new(|| {
     registry
 });
 
-/// Codecs that people's files hold and nothing here decodes.
+/// Codecs that occur in practice and are not supported.
 const OTHERS: [(AudioCodecId, &str); 14] = [
     (CODEC_ID_AC3, "Dolby Digital (AC-3)"),
     (CODEC_ID_EAC3, "Dolby Digital Plus (E-AC-3)"),
@@ -57,7 +57,7 @@ pub(super) fn is_mpeg_in_wav(tag: u16) -> bool {
     matches!(tag, 0x0050 | 0x0055)
 }
 
-/// The codec that a WAV file's format tag stands for.
+/// Name of the codec of a WAV format tag.
 pub(super) fn wav_tag(tag: u16) -> String {
     match WAV_TAGS.iter().find(|(known, _)| *known == tag) {
         Some((_, name)) => (*name).to_string(),
@@ -65,25 +65,25 @@ pub(super) fn wav_tag(tag: u16) -> String {
     }
 }
 
-/// The refusal of a codec by its name.
+/// The error for an unsupported codec.
 pub(super) fn unknown_codec(name: &str) -> Error {
-    Error::new(Stage::Audio, format!("expected a codec that can be decoded, found {name}"))
+    Error::new(Stage::Audio, format!("expected a supported codec, found {name}"))
         .hint("convert it first: `ffmpeg -i FILE out.wav`")
 }
 
-/// Whether something here decodes the codec.
+/// Whether the codec is supported.
 pub(super) fn is_known(parameters: &AudioCodecParameters) -> bool {
     CODECS.get_audio_decoder(parameters.codec).is_some()
 }
 
-/// A decoder at its start.
+/// Creates a decoder.
 ///
 /// # Errors
-/// When the codec is not known, or the container says nonsense about it.
+/// When the codec is not supported, or its parameters are invalid.
 pub(super) fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn AudioDecoder>> {
     if !is_known(parameters) {
         let name = OTHERS.iter().find(|(id, _)| *id == parameters.codec).map(|(_, name)| *name);
-        return Err(unknown_codec(name.unwrap_or("one that is not known here")));
+        return Err(unknown_codec(name.unwrap_or("an unknown one")));
     }
     let make = |p: &AudioCodecParameters| CODECS.make_audio_decoder(p, &AudioDecoderOptions::default());
     match make(parameters) {
@@ -95,8 +95,8 @@ pub(super) fn make_decoder(parameters: &AudioCodecParameters) -> Result<Box<dyn 
     }
 }
 
-/// The parameters of the low-complexity core in HE-AAC, which has the lower half of the spectrum: all of
-/// speech (ISO/IEC 14496-3, 1.6.2.1).
+/// Parameters of the low-complexity core of HE-AAC (ISO/IEC 14496-3, 1.6.2.1). It contains the lower half of the
+/// spectrum, which is enough for speech.
 fn core_of_he_aac(parameters: &AudioCodecParameters) -> Option<AudioCodecParameters> {
     const SBR: u32 = 5;
     const PS: u32 = 29;
@@ -112,15 +112,15 @@ fn core_of_he_aac(parameters: &AudioCodecParameters) -> Option<AudioCodecParamet
     (matches!(kind, SBR | PS) && rate < 13).then_some(core)
 }
 
-/// Whether a packet has another number of channels than those before, which MP3 decoders refuse: joined
-/// files have that.
+/// Whether an MPEG audio packet has another number of channels than those before, which occurs in concatenated files
+/// and which the decoder rejects.
 pub(super) fn needs_new_decoder(parameters: &AudioCodecParameters, packet: &[u8], channels: usize) -> bool {
     let mpeg = matches!(parameters.codec, CODEC_ID_MP1 | CODEC_ID_MP2 | CODEC_ID_MP3);
     let found = packet.get(3).map(|byte| if byte >> 6 == 3 { 1 } else { 2 });
     mpeg && channels != 0 && found.is_some_and(|found| found != channels)
 }
 
-/// A library's error in our words.
+/// Converts symphonia's error.
 pub(super) fn plain(error: &SymphoniaError) -> Error {
     let problem = match error {
         SymphoniaError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -128,7 +128,7 @@ pub(super) fn plain(error: &SymphoniaError) -> Error {
         }
         SymphoniaError::IoError(e) => e.to_string(),
         SymphoniaError::Unsupported(_) => {
-            return Error::new(Stage::Audio, "expected a kind of audio that can be decoded, found another")
+            return Error::new(Stage::Audio, "expected a supported kind of audio, found another")
                 .hint("convert it first: `ffmpeg -i FILE out.wav`");
         }
         _ => "expected audio, found a damaged header".to_string(),

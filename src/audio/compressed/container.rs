@@ -19,24 +19,25 @@ use super::codecs;
 use super::demuxer::{Demuxer, Found, Track};
 use super::ebml::{Elements, Watched};
 
-/// A stream that fails so many times on end has no more audio.
-const MOST_FAILURES_ON_END: u32 = 64;
+/// Number of consecutive failures after which a stream is considered ended.
+const MAX_CONSECUTIVE_FAILURES: u32 = 64;
 const MATROSKA: &[u8] = b"\x1a\x45\xdf\xa3";
 
-/// Whether a file begins as one of these containers does.
+/// Whether the first bytes may be those of one of these containers.
 pub(super) fn may_begin(head: &[u8]) -> bool {
     let starts = [&b"fLaC"[..], b"FORM", b"caff", MATROSKA];
     let mp4 = [&b"ftyp"[..], b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"];
     starts.iter().any(|s| head.starts_with(s)) || head.get(4..8).is_some_and(|kind| mp4.contains(&kind))
 }
 
+/// Demultiplexes one audio track of a container through symphonia.
 pub(super) struct ContainerDemuxer {
     format: Box<dyn FormatReader>,
     track: Option<Track>,
     id: u32,
-    /// The elements of Matroska, where nothing else tells the end.
+    /// Elements of a Matroska file, by which truncation is detected.
     elements: Option<Arc<Mutex<Elements>>>,
-    /// Where the next packet should begin, in codecs whose packets say where they do.
+    /// Expected timestamp of the next packet, for codecs whose packets have exact ones (FLAC).
     expected: Option<i64>,
     failures: u32,
     waiting: Option<Packet>,
@@ -47,7 +48,8 @@ impl ContainerDemuxer {
         let is_matroska = input.peek()?.starts_with(MATROSKA);
         let seekable = !input.is_stream();
         if is_matroska && seekable {
-            // Read straight through as from a pipe; only a file with its index at the end needs more.
+            // Read sequentially, so that the elements can be watched; only a file with its index at the end
+            // needs to seek.
             let (watched, elements) = Watched::new(input.again()?);
             if let Ok(format) = probe(Box::new(watched))
                 && !format.tracks().is_empty()
@@ -72,13 +74,13 @@ impl ContainerDemuxer {
         Ok(Self { format, track: Some(track), id, elements, expected, failures: 0, waiting: None })
     }
 
-    /// The end as the container's reader sees it.
+    /// The end of the stream, with whether the file was truncated.
     fn end(&self, unexpected: bool) -> Found {
         let whole = self.elements.as_ref().map(|e| e.lock().is_ok_and(|e| e.are_whole()));
         Found::End { truncated: unexpected && whole != Some(true) || whole == Some(false) }
     }
 
-    /// A packet, or the gap before it.
+    /// Returns the packet, or first the gap before it.
     fn take(&mut self, packet: Packet) -> Found {
         self.failures = 0;
         let at = packet.pts.get();
@@ -111,7 +113,7 @@ impl Demuxer for ContainerDemuxer {
                     return Ok(self.end(true));
                 }
                 Err(SymphoniaError::IoError(e)) => return Err(unreadable(e)),
-                Err(SymphoniaError::DecodeError(_)) if self.failures < MOST_FAILURES_ON_END => {
+                Err(SymphoniaError::DecodeError(_)) if self.failures < MAX_CONSECUTIVE_FAILURES => {
                     self.failures += 1;
                     if self.failures == 1 {
                         return Ok(Found::Gap);
@@ -133,7 +135,7 @@ fn probe(source: Box<dyn MediaSource>) -> std::result::Result<Box<dyn FormatRead
     )
 }
 
-/// The audio track that is marked as the default, or the first, of those that can be decoded.
+/// Chooses an audio track: a decodable one first, then the one marked as default, then the first.
 fn choose(format: &dyn FormatReader) -> Result<(u32, Track)> {
     let audio = |track: &formats::Track| match &track.codec_params {
         Some(CodecParameters::Audio(parameters)) => Some((track.id, parameters.clone(), track.clone())),
@@ -144,9 +146,9 @@ fn choose(format: &dyn FormatReader) -> Result<(u32, Track)> {
         (!codecs::is_known(parameters), !track.flags.contains(TrackFlags::DEFAULT))
     });
     let Some((id, parameters, track)) = found.into_iter().next() else {
-        // What symphonia has no number for has no parameters.
+        // symphonia gives no parameters for codecs that it does not know.
         if format.tracks().iter().any(|track| track.codec_params.is_none()) {
-            return Err(codecs::unknown_codec("one that is not known here"));
+            return Err(codecs::unknown_codec("an unknown one"));
         }
         return Err(Error::new(Stage::Audio, "expected an audio track, found none"));
     };
@@ -158,6 +160,6 @@ fn unknown(e: &SymphoniaError, seekable: bool) -> Error {
     if seekable {
         return codecs::plain(e);
     }
-    Error::new(Stage::Audio, "expected audio that can be read straight through, found none")
-        .hint("M4A, MP4 and CAF mostly have their index at the end and need a file instead of a stream")
+    Error::new(Stage::Audio, "expected audio that can be read as a stream, found none")
+        .hint("M4A, MP4 and CAF usually have their index at the end and must be read from a file")
 }

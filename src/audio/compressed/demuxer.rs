@@ -1,4 +1,4 @@
-//! What all containers are to the decoder: tracks, packets, and what is missing between them.
+//! The interface of demultiplexers: tracks, packets, and gaps between them.
 
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::packet::Packet;
@@ -7,38 +7,41 @@ use crate::error::Result;
 
 /// The packets of one audio track, in order.
 pub(super) trait Demuxer: Send {
-    /// What comes next. After the end, the end again.
+    /// Returns the next item. After the end, it returns the end again.
     ///
     /// # Errors
-    /// When the input cannot be read, or what begins is no audio that can be decoded.
+    /// When the input cannot be read, or its first track cannot be decoded.
     fn next(&mut self) -> Result<Found>;
 }
 
-/// What a demuxer finds next.
+/// An item returned by a demultiplexer.
 pub(super) enum Found {
-    /// A track, decoded anew from here on. The first of all.
+    /// The start of a track, which needs a new decoder. Always the first item.
     Track(Track),
+    /// A packet of the current track.
     Packet(Packet),
-    /// Data between the packets around this is missing or was unreadable.
+    /// Data is missing or was unreadable between the packets before and after this.
     Gap,
-    /// From here on no more than so many samples may turn out to be padding.
+    /// The maximum number of samples decoded from here on that may turn out to be padding.
     Hold(usize),
-    /// What was decoded since the last `Hold` is so many samples and padding, a packet or two of it.
+    /// The number of samples since the last `Hold`; what was decoded beyond that, up to two packets, is padding.
     Length(u64),
-    /// The last so many samples are padding.
+    /// The number of samples at the end that are padding.
     Padding(usize),
+    /// The end of the input.
     End {
-        /// The input stops before its time.
+        /// Whether the input ends before its audio does.
         truncated: bool,
     },
 }
 
-/// A track that begins.
+/// An audio track.
 pub(super) struct Track {
+    /// Codec and its parameters.
     pub parameters: AudioCodecParameters,
-    /// Samples to leave out at the start.
+    /// Samples per channel to drop at the start.
     pub skip: usize,
-    /// How many samples the container promises, in counts of the rate it names.
+    /// Number of samples according to the container, and their rate.
     pub promised: Option<(u64, u32)>,
 }
 

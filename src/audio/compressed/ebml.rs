@@ -1,6 +1,6 @@
-//! Where a Matroska file ends (RFC 8794, RFC 9559): programs that write to a pipe, and browsers, do not
-//! know the sizes of a segment and its clusters. Whether such a file was cut shows in whether its last
-//! element is whole. This watches the bytes on their way to the demuxer.
+//! Detection of truncated Matroska files (RFC 8794, RFC 9559). Browsers and programs that write to a pipe do not know
+//! the sizes of a segment and its clusters, so a truncated file can be recognized only by its last element being
+//! incomplete. The bytes are watched on their way to the demultiplexer.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex};
@@ -11,19 +11,19 @@ use super::super::input::Input;
 
 const SEGMENT: u32 = 0x1853_8067;
 const CLUSTER: u32 = 0x1f43_b675;
-/// The longest head of an element: four bytes of name, eight of size.
-const LONGEST_HEAD: usize = 12;
+/// Maximum size of an element's head: four bytes of name, eight of size.
+const MAX_HEAD: usize = 12;
 
-/// Follows the elements of a file, bytes at a time.
+/// Tracks the elements of a file while its bytes are read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Elements {
-    /// The head of an element as far as it has come.
+    /// The bytes of the current element's head received so far.
     head: Vec<u8>,
-    /// Bytes of the current element still to come.
+    /// Remaining bytes of the current element.
     left: u64,
-    /// Bytes of the segment still to come, where its size is known.
+    /// Remaining bytes of the segment, if its size is known.
     segment: Option<u64>,
-    /// What came is no such file any more; nothing is known of its end.
+    /// The bytes are not valid Matroska, so truncation cannot be detected.
     lost: bool,
 }
 
@@ -46,10 +46,10 @@ impl Elements {
                     (SEGMENT, size) => self.segment = size,
                     (CLUSTER, _) => {}
                     (_, Some(size)) => self.left = size,
-                    // Only those two may leave it open.
+                    // Only segments and clusters may have an unknown size.
                     (_, None) => self.lost = true,
                 }
-            } else if self.head.len() >= LONGEST_HEAD {
+            } else if self.head.len() >= MAX_HEAD {
                 self.lost = true;
             }
         }
@@ -67,7 +67,7 @@ impl Elements {
     }
 }
 
-/// Name and size at the start of an element, once all bytes of both are there; no size where it is left open.
+/// Name and size of an element, once all bytes of both are present; the size is `None` if it is unknown.
 fn parse_head(bytes: &[u8]) -> Option<(u32, Option<u64>)> {
     let name_bytes = bytes.first()?.leading_zeros() as usize + 1;
     if name_bytes > 4 {
@@ -84,7 +84,7 @@ fn parse_head(bytes: &[u8]) -> Option<(u32, Option<u64>)> {
     Some((name, (value != mask).then_some(value)))
 }
 
-/// An input that is read straight through, and watched.
+/// An input without seeking whose elements are tracked.
 pub(super) struct Watched {
     input: Input,
     elements: Arc<Mutex<Elements>>,
@@ -109,7 +109,7 @@ impl Read for Watched {
 
 impl Seek for Watched {
     fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "this input is read straight through"))
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this input cannot seek"))
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
         assert!(!whole(&[&open[..], b"\xa3"].concat()));
         let sized = b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x86\x1f\x43\xb6\x75\x81\xa3";
         assert!(!whole(&sized[..10]));
-        // A block of no bytes lacks its size.
+        // The size of the last block is missing.
         assert!(!whole(sized));
         assert!(whole(b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x87\x1f\x43\xb6\x75\x82\xa3\x80"));
     }

@@ -1,6 +1,6 @@
-//! Streams of frames without a container: MPEG audio (MP3 and its elder layers; ISO/IEC 11172-3) and
-//! AAC in ADTS (ISO/IEC 13818-7). Every frame says how long it is; a start is believed when another
-//! frame follows. Tags are passed over by their size, wherever they stand: joined files have them inside.
+//! Streams of frames without a container: MPEG audio layers I to III (MP3; ISO/IEC 11172-3) and AAC in ADTS
+//! (ISO/IEC 13818-7). A frame's header has its size; a possible start is confirmed by another frame after it. Tags are
+//! skipped by their size at any position, since concatenated files have them in the middle.
 
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3};
@@ -14,20 +14,20 @@ use super::super::tags;
 use super::demuxer::{Demuxer, Found, Track};
 use super::window::Window;
 
-/// The longest frames of MPEG audio and of ADTS, bytes.
-const LONGEST_FRAME: usize = 8_191;
-/// Bytes before the first frame that may be something else.
-const MOST_JUNK: u64 = 1 << 20;
-/// Zeros between frames are padding up to so many bytes; all else there is lost audio.
-const PADDING: u64 = 4_096;
-/// Behind the last frame stand kinds of tags that nobody has heard of; more than this is lost audio.
-const MOST_TRAILER: u64 = 1 << 16;
-/// How many frames a header may count too many: some count themselves, some the decoder's delay.
+/// Maximum size of a frame of MPEG audio or ADTS, bytes.
+const MAX_FRAME: usize = 8_191;
+/// Maximum number of bytes before the first frame that are not audio.
+const MAX_JUNK: u64 = 1 << 20;
+/// Maximum number of zero bytes between frames that count as padding; anything else there is lost audio.
+const MAX_PADDING: u64 = 4_096;
+/// Maximum size of an unknown tag after the last frame; more than this is lost audio.
+const MAX_TRAILER: u64 = 1 << 16;
+/// Tolerance of the number of frames in a header: some encoders include the header or the decoder's delay.
 const COUNT_TOLERANCE: u64 = 3;
-/// Samples by which a decoder of layer III lags.
+/// Delay of a layer III decoder in samples.
 const DECODER_DELAY: usize = 529;
 
-/// Whether a file begins as a frame does, or with zeros before one.
+/// Whether the first bytes may be a frame, or zeros before one.
 pub(super) fn may_begin(head: &[u8]) -> bool {
     Frame::parse(head).is_some()
         || head.starts_with(&[0; 8])
@@ -40,15 +40,15 @@ enum Codec {
     Adts { profile: u8 },
 }
 
-/// What the header of a frame says.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Frame {
     codec: Codec,
     sample_rate: u32,
     channels: u8,
-    /// Bytes, with the header.
+    /// Bytes, including the header.
     size: usize,
-    /// Bytes that a decoder does not want.
+    /// Bytes of the header that the decoder does not expect (ADTS only).
     header: usize,
     samples: u64,
 }
@@ -63,7 +63,7 @@ impl Frame {
     }
 
     fn parse_mpeg(word: u32) -> Option<Self> {
-        /// Thousands of bits a second: of MPEG 1's layers I, II and III, of MPEG 2's layer I and others.
+        /// kbit/s of MPEG 1's layers I, II and III, of MPEG 2's layer I, and of MPEG 2's layers II and III.
         const BIT_RATES: [[u32; 15]; 5] = [
             [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448],
             [0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384],
@@ -89,7 +89,7 @@ impl Frame {
         } else {
             4
         };
-        // Frames of a free bit rate (0) do not say how long they are; 15 is no rate.
+        // Frames of a free bit rate (index 0) do not contain their size; index 15 is invalid.
         let bit_rate = BIT_RATES[table].get(rate).filter(|rate| **rate > 0)? * 1000;
         let sample_rate = [44_100, 48_000, 32_000][frequency] >> (version - 1);
         let padding = word >> 9 & 1;
@@ -131,12 +131,12 @@ impl Frame {
         (size > header).then_some(Self { codec, sample_rate, channels, size, header, samples: 1024 })
     }
 
-    /// Whether one decoder takes both.
+    /// Whether one decoder can decode both frames.
     fn is_like(&self, other: &Self) -> bool {
         (self.codec, self.sample_rate, self.channels) == (other.codec, other.sample_rate, other.channels)
     }
 
-    /// Whether another frame of the same stream may be this one.
+    /// Whether this frame may come after `other` in one stream.
     fn may_follow(&self, other: &Self) -> bool {
         match (self.codec, other.codec) {
             (Codec::Mpeg { .. }, Codec::Mpeg { .. }) => {
@@ -154,7 +154,7 @@ impl Frame {
             Codec::Mpeg { layer: 2, .. } => parameters.for_codec(CODEC_ID_MP2),
             Codec::Mpeg { .. } => parameters.for_codec(CODEC_ID_MP3),
             Codec::Adts { profile } => {
-                // The same as an AudioSpecificConfig: kind, rate and channels.
+                // An AudioSpecificConfig: object type, sample rate and channels.
                 let rate = header[2] >> 2 & 15;
                 let config = [(profile + 1) << 3 | rate >> 1, (rate & 1) << 7 | self.channels << 3];
                 parameters.for_codec(CODEC_ID_AAC).with_extra_data(Box::from(config))
@@ -164,19 +164,19 @@ impl Frame {
     }
 }
 
-/// What the first frame of a file says of the file, instead of holding audio.
+/// Information about the file in its first frame, which then contains no audio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Announcement {
-    /// Frames that follow, where it says.
+struct StreamInfo {
+    /// Number of frames that follow, if present.
     frames: Option<u64>,
-    /// Samples that the encoder and a decoder put before the first.
+    /// Samples that the encoder and the decoder add at the start.
     delay: usize,
-    /// Samples behind the last.
+    /// Samples of padding at the end.
     padding: usize,
 }
 
-impl Announcement {
-    /// Reads what Xing, LAME, libavformat and Fraunhofer's encoder write.
+impl StreamInfo {
+    /// Reads the headers of Xing, LAME, libavformat and Fraunhofer's encoder.
     fn parse(frame: &Frame, bytes: &[u8]) -> Option<Self> {
         let Codec::Mpeg { layer: 3, version } = frame.codec else { return None };
         let side = match (version, frame.channels) {
@@ -185,7 +185,7 @@ impl Announcement {
             _ => 9,
         };
         let number = |i: usize| Some(u64::from(u32::from_be_bytes(bytes.get(i..i + 4)?.try_into().ok()?)));
-        // With a checksum behind the header, or without.
+        // The frame may have a checksum of two bytes after its header.
         for at in [4 + side, 6 + side] {
             if matches!(bytes.get(at..at + 4), Some(b"Xing" | b"Info")) {
                 let flags = number(at + 4).unwrap_or(0);
@@ -204,7 +204,7 @@ impl Announcement {
         None
     }
 
-    /// The encoder's delay and padding, with the decoder's in mind.
+    /// Delay and padding, corrected by the decoder's delay.
     fn lame(bytes: &[u8]) -> Option<(usize, usize)> {
         if ![&b"LAME"[..], b"Lavf", b"Lavc"].contains(&bytes.get(..4)?) {
             return None;
@@ -218,17 +218,17 @@ impl Announcement {
     }
 }
 
-/// Cuts a stream into frames.
+/// Splits a stream into frames.
 pub(super) struct FrameDemuxer {
     window: Window,
     length: Option<u64>,
-    /// The frame before.
+    /// The previous frame.
     last: Option<Frame>,
-    announced: Announcement,
-    /// Frames since the announcement.
+    info: StreamInfo,
+    /// Frames since the one with `info`.
     count: u64,
     position: i64,
-    /// Found, and not given out yet.
+    /// Items to be returned by the next calls.
     waiting: std::collections::VecDeque<Found>,
 }
 
@@ -239,26 +239,27 @@ impl FrameDemuxer {
             window: Window::new(input, length),
             length,
             last: None,
-            announced: Announcement::default(),
+            info: StreamInfo::default(),
             count: 0,
             position: 0,
             waiting: std::collections::VecDeque::new(),
         };
         let found = this.next()?;
         if matches!(found, Found::End { .. }) {
-            return Err(Error::new(Stage::Audio, "expected audio, found none that can be read"));
+            return Err(Error::new(Stage::Audio, "expected audio, found no valid frame"));
         }
         this.waiting.push_front(found);
         Ok(this)
     }
 
-    /// Goes to where a frame begins, if one does; counts what is passed over beside tags, unless it is zeros.
+    /// Skips to the next frame, if there is one; returns it with the number of bytes of lost audio skipped: neither
+    /// tags nor padding.
     fn synchronize(&mut self) -> Result<(Option<Frame>, u64)> {
         let (mut junk, mut zeros) = (0u64, true);
-        let lost = |junk, zeros| if zeros && junk <= PADDING { 0 } else { junk };
+        let lost = |junk, zeros| if zeros && junk <= MAX_PADDING { 0 } else { junk };
         loop {
             let ahead = self.window.ahead(tags::HEAD)?;
-            if ahead.is_empty() || (self.last.is_none() && junk > MOST_JUNK) {
+            if ahead.is_empty() || (self.last.is_none() && junk > MAX_JUNK) {
                 return Ok((None, lost(junk, zeros)));
             }
             if let Some(size) = tags::size(ahead) {
@@ -267,7 +268,7 @@ impl FrameDemuxer {
             }
             let first = ahead[0];
             if first == 0xff
-                && let Some(frame) = self.believed(junk)?
+                && let Some(frame) = self.confirmed_frame(junk)?
             {
                 return Ok((Some(frame), lost(junk, zeros)));
             }
@@ -277,12 +278,12 @@ impl FrameDemuxer {
         }
     }
 
-    /// The frame that begins here, if it is one.
-    fn believed(&mut self, junk: u64) -> Result<Option<Frame>> {
+    /// The frame that begins here, if another one (or a tag, or the end) after it confirms it.
+    fn confirmed_frame(&mut self, junk: u64) -> Result<Option<Frame>> {
         let last = self.last;
-        let ahead = self.window.ahead(2 * LONGEST_FRAME)?;
+        let ahead = self.window.ahead(2 * MAX_FRAME)?;
         let Some(frame) = Frame::parse(ahead) else { return Ok(None) };
-        // Where one is expected, one like the last needs no witness.
+        // Right after a frame, one of the same stream needs no confirmation.
         if junk == 0 && last.is_some_and(|last| frame.may_follow(&last)) {
             return Ok(Some(frame));
         }
@@ -294,23 +295,23 @@ impl FrameDemuxer {
         Ok(followed.then_some(frame))
     }
 
-    /// The end of the stream, or of a file that was joined to the next.
+    /// Ends the stream or one of several concatenated files; returns whether frames are missing.
     fn close(&mut self) -> bool {
-        let Announcement { frames, padding, .. } = self.announced;
+        let StreamInfo { frames, padding, .. } = self.info;
         if frames.is_some_and(|frames| frames.abs_diff(self.count) <= 1) {
             self.waiting.push_back(Found::Padding(padding));
         }
         frames.is_some_and(|frames| self.count + COUNT_TOLERANCE < frames)
     }
 
-    /// What a file says at its start.
-    fn announce(&mut self, announced: Announcement, frame: &Frame, header: &[u8]) {
+    /// Begins a file by the information in its first frame.
+    fn announce(&mut self, info: StreamInfo, frame: &Frame, header: &[u8]) {
         if self.last.is_some() && self.close() {
             self.waiting.push_back(Found::Gap);
         }
-        self.begin(frame, header, announced.delay);
-        self.waiting.push_back(Found::Hold(announced.padding));
-        (self.announced, self.count) = (announced, 0);
+        self.begin(frame, header, info.delay);
+        self.waiting.push_back(Found::Hold(info.padding));
+        (self.info, self.count) = (info, 0);
     }
 
     fn begin(&mut self, frame: &Frame, header: &[u8], skip: usize) {
@@ -321,30 +322,30 @@ impl FrameDemuxer {
 
     fn end(&mut self, truncated: bool) -> Found {
         let short = self.close() || self.window.is_short(self.length);
-        self.announced = Announcement::default();
+        self.info = StreamInfo::default();
         self.waiting.push_back(Found::End { truncated: truncated || short });
         self.waiting.pop_front().unwrap_or(Found::End { truncated })
     }
 
-    /// Queues what the next frame brings.
+    /// Queues the items of the next frame; returns the end of the stream.
     fn advance(&mut self) -> Result<Option<Found>> {
         let (frame, lost) = self.synchronize()?;
         let Some(frame) = frame else {
-            return Ok(Some(self.end(lost > MOST_TRAILER)));
+            return Ok(Some(self.end(lost > MAX_TRAILER)));
         };
         let data = self.window.ahead(frame.size)?;
         if data.len() < frame.size {
-            // Half a frame: the file was cut.
+            // An incomplete frame: the file is truncated.
             return Ok(Some(self.end(true)));
         }
         let data = data[..frame.size].to_vec();
         self.window.skip(frame.size as u64)?;
-        let announced = Announcement::parse(&frame, &data);
-        if self.last.is_some() && announced.is_none() && lost > 0 {
+        let info = StreamInfo::parse(&frame, &data);
+        if self.last.is_some() && info.is_none() && lost > 0 {
             self.waiting.push_back(Found::Gap);
         }
-        if let Some(announced) = announced {
-            self.announce(announced, &frame, &data);
+        if let Some(info) = info {
+            self.announce(info, &frame, &data);
             return Ok(None);
         }
         if !self.last.is_some_and(|last| frame.is_like(&last)) {
@@ -353,7 +354,7 @@ impl FrameDemuxer {
         self.last = Some(frame);
         self.count += 1;
         if matches!(frame.codec, Codec::Adts { .. }) && data[6] & 3 != 0 {
-            // Several blocks in one frame: the decoder takes the first and would drop the others.
+            // The frame has several blocks, of which the decoder decodes only the first.
             self.waiting.push_back(Found::Gap);
         }
         let (at, samples) = (Timestamp::new(self.position), Duration::new(frame.samples));

@@ -1,4 +1,4 @@
-//! Compressed audio: demultiplexed by a [`Demuxer`], decoded by symphonia's codecs and [`opus`].
+//! Decoding of compressed audio: a [`Demuxer`] yields packets, symphonia's codecs and [`opus`] decode them.
 
 mod adpcm;
 mod codecs;
@@ -24,9 +24,9 @@ use super::resample::Resampler;
 use super::wav::Coded;
 use super::{Problems, Source, check_channels, check_rate};
 
-/// Padding of fewer samples than this may stretch over more packets than two.
+/// Padding up to this length is trimmed even if it spans more than two packets.
 const SHORT_PADDING_MS: u64 = 20;
-/// The end that a container promises may be this far from what its packets hold.
+/// Tolerance between the length in a container and the length of its packets.
 const PROMISE_TOLERANCE_MS: u64 = 100;
 
 /// Decodes the first audio track of a file to mono.
@@ -41,7 +41,7 @@ pub(super) struct CompressedReader {
 }
 
 impl CompressedReader {
-    /// Opens what is neither WAV nor raw.
+    /// A reader of any format but WAV and raw PCM.
     pub(super) fn new(mut input: Input) -> Result<Self> {
         let head = input.peek()?;
         let demuxer: Box<dyn Demuxer> = if head.starts_with(b"OggS") {
@@ -58,7 +58,7 @@ impl CompressedReader {
         Self::with(demuxer)
     }
 
-    /// Opens the data of a WAV file whose header names a codec.
+    /// A reader of a WAV file with compressed data; `input` is after the header.
     pub(super) fn of_wav(mut input: Input, coded: Coded) -> Result<Self> {
         input.commit();
         if codecs::is_mpeg_in_wav(coded.tag) {
@@ -76,7 +76,7 @@ impl CompressedReader {
             ended: false,
             problems: Problems::default(),
         };
-        // The rate is certain once something is decoded.
+        // The sample rate is known for certain only after something was decoded.
         this.decode_more()?;
         if this.sample_rate == 0 {
             let problem = match this.problems.skipped_packets {
@@ -88,7 +88,7 @@ impl CompressedReader {
         Ok(this)
     }
 
-    /// Decodes packets until there are samples to give, or the end.
+    /// Decodes packets until there are samples to return, or the end.
     fn decode_more(&mut self) -> Result<()> {
         while self.output.is_empty() && !self.ended {
             match self.demuxer.next()? {
@@ -109,8 +109,8 @@ impl CompressedReader {
         Ok(())
     }
 
-    /// A decoder for what begins. What a chained stream or a joined file holds behind audio that was
-    /// decoded, and cannot be, is a loss; at the start it is an error.
+    /// Creates the decoder of a track. If it is not supported, that is an error at the start, and a gap later in a
+    /// chained stream or concatenated file.
     fn begin(&mut self, track: Track) -> Result<()> {
         self.output.hold(0);
         self.output.release()?;
@@ -156,7 +156,7 @@ impl CompressedReader {
         self.problems.first_at.get_or_insert(seconds);
     }
 
-    /// Whether a container promised more than it held.
+    /// Whether the packets contain less audio than the container says.
     fn is_short(&self) -> bool {
         let Some(decoder) = &self.decoder else { return false };
         let tolerance = u64::from(decoder.rate) * PROMISE_TOLERANCE_MS / 1000;
@@ -181,7 +181,7 @@ impl Source for CompressedReader {
     }
 }
 
-/// What came of a packet.
+/// The result of decoding a packet.
 enum Decoded {
     Samples,
     Damaged,
@@ -191,9 +191,9 @@ enum Decoded {
 struct Decoder {
     track: Track,
     inner: Box<dyn AudioDecoder>,
-    /// Hz, once something was decoded.
+    /// Sample rate, Hz; 0 before anything was decoded.
     rate: u32,
-    /// Samples to leave out still.
+    /// Samples still to be dropped at the start.
     skip: usize,
     promised: Option<(u64, u32)>,
     decoded: u64,
@@ -216,7 +216,7 @@ impl Decoder {
         })
     }
 
-    /// Appends what a packet holds to `out`.
+    /// Appends the samples of a packet to `out`.
     fn decode(&mut self, packet: &Packet, out: &mut Vec<f32>) -> Result<Decoded> {
         self.interleaved.clear();
         if codecs::needs_new_decoder(&self.track.parameters, &packet.data, self.channels()) {
@@ -245,13 +245,13 @@ impl Decoder {
         Ok(Decoded::Samples)
     }
 
-    /// The channels of what was decoded last; 0 before anything was.
+    /// The number of channels decoded last; 0 before anything was.
     fn channels(&self) -> usize {
         if self.rate == 0 { 0 } else { self.inner.last_decoded().spec().channels().count() }
     }
 }
 
-/// Copies decoded samples; returns their rate and channels.
+/// Copies decoded samples; returns their rate and number of channels.
 fn take(audio: &GenericAudioBufferRef<'_>, interleaved: &mut Vec<f32>) -> (u32, usize) {
     if audio.frames() > 0 {
         audio.copy_to_vec_interleaved::<f32>(interleaved);
@@ -259,19 +259,19 @@ fn take(audio: &GenericAudioBufferRef<'_>, interleaved: &mut Vec<f32>) -> (u32, 
     (audio.spec().rate(), audio.spec().channels().count())
 }
 
-/// Decoded samples on their way out: those that may be padding are held back, a track at another rate
-/// than the first is resampled.
+/// Queue of decoded samples. Samples that may be padding are held back; tracks at another rate than the first are
+/// resampled.
 #[derive(Default)]
 struct Output {
     /// At the rate of the track that is being decoded.
     native: Vec<f32>,
-    /// How many of the last samples of `native` stay.
+    /// Number of samples at the end of `native` that are held back.
     held: usize,
-    /// Samples given on since `held` changed.
+    /// Samples released since `held` changed.
     since: u64,
     rate: u32,
     resampler: Option<Resampler>,
-    /// At the rate of the source; those before `at` are given out already.
+    /// At the rate of the source; those before `at` have been returned.
     ready: Vec<f32>,
     at: usize,
     total: u64,
@@ -292,17 +292,17 @@ impl Output {
         self.native.truncate(keep);
     }
 
-    /// Trims what was decoded since the last hold to `samples`, by a packet or two at the most.
+    /// Trims the audio decoded since the last hold to `samples`, unless that would drop more than two packets.
     fn trim_to(&mut self, samples: u64, decoder: Option<&Decoder>) {
         let Some(decoder) = decoder else { return };
         let excess = (self.since + self.native.len() as u64).saturating_sub(samples);
-        let most = (decoder.last[0] + decoder.last[1]) as u64;
-        if excess <= most.max(u64::from(decoder.rate) * SHORT_PADDING_MS / 1000) {
+        let limit = (decoder.last[0] + decoder.last[1]) as u64;
+        if excess <= limit.max(u64::from(decoder.rate) * SHORT_PADDING_MS / 1000) {
             self.trim(excess as usize);
         }
     }
 
-    /// Gives on what need not be held.
+    /// Releases the samples that are not held back.
     fn release(&mut self) -> Result<()> {
         let count = self.native.len().saturating_sub(self.held);
         self.since += count as u64;
@@ -315,7 +315,7 @@ impl Output {
         Ok(())
     }
 
-    /// Ends a stretch of one rate and begins another.
+    /// Flushes the resampler and sets the rate of the next track.
     fn change_rate(&mut self, rate: u32, wanted: u32) -> Result<()> {
         self.flush()?;
         self.rate = rate;
@@ -352,7 +352,7 @@ impl Output {
         n
     }
 
-    /// Samples given out and about to be.
+    /// Number of samples returned and still to be returned.
     fn given(&self) -> u64 {
         self.total + (self.ready.len() - self.at) as u64 + self.native.len() as u64
     }
@@ -370,6 +370,6 @@ fn not_audio(head: &[u8]) -> Error {
     Error::new(Stage::Audio, format!("expected audio, found {found}")).hint(KNOWN_FORMATS)
 }
 
-/// What can be read, for messages.
-const KNOWN_FORMATS: &str = "WAV, FLAC, MP3, AAC, M4A, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF can be read; \
-     other formats with ffmpeg: `ffmpeg -i FILE out.wav`; raw samples need their format named";
+/// Hint that lists the supported formats.
+const KNOWN_FORMATS: &str = "supported are WAV, FLAC, MP3, AAC, M4A, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF; \
+     convert others with `ffmpeg -i FILE out.wav`; for raw PCM, specify the sample format";

@@ -1,6 +1,6 @@
-//! Ogg (RFC 3533) with Opus (RFC 7845), Vorbis or FLAC: pages are checked, what is missing between them is
-//! seen by their numbers. Positions ("granules") are used for the padding at the end alone: streams
-//! that were recorded from the middle of a broadcast begin at any.
+//! Demultiplexer of Ogg (RFC 3533) with Opus (RFC 7845), Vorbis or FLAC. Checksums of pages are verified, missing
+//! pages are detected by their sequence numbers. Granule positions are used only for the padding at the end: a
+//! stream recorded from the middle of a broadcast begins at an arbitrary position.
 
 use std::collections::VecDeque;
 
@@ -20,11 +20,11 @@ use super::window::Window;
 const CAPTURE: &[u8] = b"OggS";
 const HEADER: usize = 27;
 /// Header, 255 segment sizes, 255 segments of 255 bytes.
-const LONGEST_PAGE: usize = HEADER + 255 + 255 * 255;
-/// A packet longer than this is none.
-const LONGEST_PACKET: usize = 1 << 24;
+const MAX_PAGE: usize = HEADER + 255 + 255 * 255;
+/// Maximum size of a packet in bytes; a longer one is an error.
+const MAX_PACKET: usize = 1 << 24;
 
-/// The table of the page's checksum: the polynomial 0x04c11db7, the highest bit first.
+/// Table of the page checksum: CRC-32 with the polynomial 0x04c11db7, highest bit first.
 const CRC: [u32; 256] = {
     let mut table = [0; 256];
     let mut i = 0;
@@ -40,26 +40,27 @@ const CRC: [u32; 256] = {
     table
 };
 
-/// One page, whole and with the right checksum.
+/// A complete page with a valid checksum.
 struct Page {
     continued: bool,
     first: bool,
     last: bool,
-    /// Where the last packet that ends here ends; `None` where none does.
+    /// Position of the end of the last packet completed in this page; `None` if no packet ends here.
     granule: Option<i64>,
     serial: u32,
     sequence: u32,
-    /// Packets and parts of them; the last one goes on where `open`.
+    /// Packets and parts of packets. If `open`, the last one continues in the next page.
     parts: Vec<Vec<u8>>,
     open: bool,
 }
 
-/// What stands at a place in the input.
+/// The data at a position of the input.
 enum Place {
+    /// A page and its size in bytes.
     Page(Page, usize),
     /// No page, or a damaged one.
     Nothing,
-    /// A page of which the end is missing.
+    /// A page whose end is missing.
     Cut,
 }
 
@@ -74,10 +75,12 @@ fn page_at(bytes: &[u8]) -> Place {
     let Some(page) = bytes.get(..size) else { return Place::Cut };
     let number = |i: usize| u32::from_le_bytes([page[i], page[i + 1], page[i + 2], page[i + 3]]);
     let update = |crc: u32, byte: u8| (crc << 8) ^ CRC[((crc >> 24) as u8 ^ byte) as usize];
+    // The checksum is computed with its own field set to 0.
     let checksum = (0..size).fold(0, |crc, i| update(crc, if (22..26).contains(&i) { 0 } else { page[i] }));
     if page[4] != 0 || checksum != number(22) {
         return Place::Nothing;
     }
+    // A packet is a sequence of segments of 255 bytes and a shorter one, which may be empty.
     let (mut parts, mut part, mut at) = (Vec::new(), Vec::new(), body);
     for &n in sizes {
         part.extend_from_slice(&page[at..at + usize::from(n)]);
@@ -105,7 +108,7 @@ fn page_at(bytes: &[u8]) -> Place {
     Place::Page(page, size)
 }
 
-/// How a codec lies in Ogg.
+/// A codec's mapping into Ogg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mapping {
     Opus,
@@ -119,20 +122,20 @@ struct Stream {
     sequence: u32,
     mapping: Mapping,
     parameters: AudioCodecParameters,
-    /// Packets of headers still to come; `None` in FLAC, where they tell themselves.
+    /// Number of header packets still to come; `None` for FLAC, whose header packets are marked as such.
     headers: Option<usize>,
-    /// The track was announced.
+    /// Whether the track was returned.
     begun: bool,
-    /// A packet that goes on in the next page.
+    /// The first part of a packet that continues in the next page.
     part: Vec<u8>,
-    /// Where the page before ends.
+    /// Granule position of the previous page.
     granule: i64,
-    /// The page that is marked as the last was seen.
+    /// Whether the page marked as the last was read.
     closed: bool,
 }
 
 impl Stream {
-    /// What an identification header begins; `Err` with the name of another codec.
+    /// The stream that the identification header in `page` begins; `Err` with the name of an unsupported codec.
     fn begin(page: &Page) -> std::result::Result<Self, &'static str> {
         let head = page.parts.first().map(Vec::as_slice).unwrap_or_default();
         let mut parameters = AudioCodecParameters::new();
@@ -144,7 +147,7 @@ impl Stream {
             parameters.for_codec(CODEC_ID_VORBIS).with_extra_data(head.into());
             (Mapping::Vorbis, Some(2), 0)
         } else if head.starts_with(b"\x7fFLAC") && head.len() >= 51 {
-            // Behind the mapping's own header a FLAC file begins: its mark, and a block of 34 bytes.
+            // After the mapping's header a FLAC file begins: its marker, and a STREAMINFO block of 34 bytes.
             parameters.for_codec(CODEC_ID_FLAC).with_extra_data(head[17..51].into());
             (Mapping::Flac, None, 0)
         } else {
@@ -155,14 +158,14 @@ impl Stream {
         Ok(Self { serial, sequence, mapping, parameters, headers, begun, part, granule, closed })
     }
 
-    /// Takes a packet of a header; whether it was one.
+    /// Consumes a packet if it is a header; returns whether it was.
     fn take_header(&mut self, packet: &[u8]) -> bool {
         match &mut self.headers {
             Some(0) => false,
             Some(left) => {
                 *left -= 1;
                 if self.mapping == Mapping::Vorbis && *left == 0 {
-                    // The decoder wants identification and setup, without the comment between.
+                    // The decoder expects the identification and setup headers without the comment header.
                     let mut both = self.parameters.extra_data.take().unwrap_or_default().into_vec();
                     both.extend_from_slice(packet);
                     self.parameters.with_extra_data(both.into());
@@ -174,7 +177,7 @@ impl Stream {
     }
 }
 
-/// The name of what is no audio that is known here.
+/// The name of an unsupported codec; empty for a stream that is not media.
 fn other_codec(head: &[u8]) -> &'static str {
     let names: [(&[u8], &str); 7] = [
         (b"Speex   ", "Speex"),
@@ -185,21 +188,18 @@ fn other_codec(head: &[u8]) -> &'static str {
         (b"PCM     ", "PCM in Ogg"),
         (b"CELT    ", "CELT"),
     ];
-    names
-        .iter()
-        .find(|(mark, _)| head.starts_with(mark))
-        .map_or("a codec that is not known here", |(_, name)| name)
+    names.iter().find(|(mark, _)| head.starts_with(mark)).map_or("an unknown codec", |(_, name)| name)
 }
 
 /// Reads the first audio stream of every link of a chain.
 pub(super) struct OggDemuxer {
     window: Window,
     stream: Option<Stream>,
-    /// Streams beside it: their numbers, and what they are.
+    /// Other streams: their serial numbers, and their names for messages.
     others: Vec<(u32, &'static str)>,
-    /// Whether an audio stream began at all.
+    /// Whether any audio stream was found.
     any: bool,
-    /// Whether a page that begins no stream was seen since the last that does.
+    /// Whether a data page was read since the last page that begins a stream.
     inside: bool,
     waiting: VecDeque<Found>,
 }
@@ -210,11 +210,11 @@ impl OggDemuxer {
         Self { window, stream: None, others: Vec::new(), any: false, inside: true, waiting: VecDeque::new() }
     }
 
-    /// The next page that is whole; at the end, whether that is the middle of a page.
+    /// The next valid page; at the end, `Err` with whether the input ends inside a page.
     fn next_page(&mut self) -> Result<std::result::Result<Page, bool>> {
         let mut cut = false;
         loop {
-            let ahead = self.window.ahead(LONGEST_PAGE)?;
+            let ahead = self.window.ahead(MAX_PAGE)?;
             if ahead.is_empty() {
                 return Ok(Err(cut));
             }
@@ -223,7 +223,7 @@ impl OggDemuxer {
                     self.window.skip(size as u64)?;
                     return Ok(Ok(page));
                 }
-                // A damaged page is missed by its number.
+                // A damaged page is detected later by its missing sequence number.
                 place => {
                     cut |= matches!(place, Place::Cut);
                     let next = ahead.iter().skip(1).position(|byte| *byte == CAPTURE[0]);
@@ -261,12 +261,15 @@ impl OggDemuxer {
         let names: Vec<_> =
             self.others.iter().map(|(_, name)| *name).filter(|name| !name.is_empty()).collect();
         if names.is_empty() {
-            return Error::new(Stage::Audio, "expected audio, found an Ogg file without the start of any");
+            return Error::new(
+                Stage::Audio,
+                "expected audio, found an Ogg file without the start of a stream",
+            );
         }
         codecs::unknown_codec(&names.join(", "))
     }
 
-    /// A stream that begins: with others beside it, or as the next link of a chain.
+    /// Handles the first page of a stream: one of several multiplexed streams, or the next link of a chain.
     fn begin(&mut self, page: &Page) -> Result<()> {
         if self.inside {
             self.inside = false;
@@ -292,7 +295,7 @@ impl OggDemuxer {
     fn take_packets(&mut self, page: Page) -> Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         let missing = page.sequence != stream.sequence.wrapping_add(1);
-        // A packet whose other part is not there.
+        // A part of a packet whose other part is missing.
         let torn = page.continued == stream.part.is_empty();
         stream.sequence = page.sequence;
         let mut parts = page.parts;
@@ -306,7 +309,7 @@ impl OggDemuxer {
                 }
             }
         }
-        let goes_on = if page.open { parts.pop() } else { None };
+        let unfinished = if page.open { parts.pop() } else { None };
         stream.closed = page.last;
         if page.last && stream.begun {
             self.waiting.push_back(Found::Hold(usize::MAX));
@@ -327,9 +330,9 @@ impl OggDemuxer {
             }
             self.waiting.push_back(Found::Packet(Packet::new(0, Timestamp::ZERO, Duration::ZERO, packet)));
         }
-        if let Some(part) = goes_on {
+        if let Some(part) = unfinished {
             stream.part.extend_from_slice(&part);
-            if stream.part.len() > LONGEST_PACKET {
+            if stream.part.len() > MAX_PACKET {
                 return Err(Error::new(Stage::Audio, "expected packets of up to 16 MiB, found a longer one"));
             }
         }

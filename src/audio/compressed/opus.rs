@@ -1,6 +1,6 @@
-//! Opus (RFC 6716, RFC 7845): the decoder of the crate `opuscule` behind symphonia's interface.
+//! Opus (RFC 6716, RFC 7845): the decoder of the crate `opuscule` through symphonia's interface.
 
-// The name by which symphonia's macros go.
+// The name that symphonia's macros use.
 use symphonia::core as symphonia_core;
 
 use opuscule::{Decoder, MsDecoder, SampleRate};
@@ -16,20 +16,20 @@ use symphonia::core::errors::{Error, Result};
 use symphonia::core::packet::PacketRef;
 use symphonia::core::support_audio_codec;
 
-/// Opus is decoded at this rate, whatever was encoded.
+/// Sample rate of decoded Opus, which does not depend on the encoder's input.
 pub(super) const RATE: u32 = 48_000;
-/// Samples of each channel in the longest packet: 120 ms.
-const LONGEST_PACKET: usize = 5_760;
-/// No encoder's input comes out this loud; damaged packets do, and worse.
-const LOUDEST: f32 = 16.0;
+/// Samples per channel in the longest packet, 120 ms.
+const MAX_PACKET_SAMPLES: usize = 5_760;
+/// Maximum magnitude of decoded samples; only damaged packets exceed it.
+const MAX_MAGNITUDE: f32 = 16.0;
 
-/// What an identification header says (RFC 7845, section 5.1).
+/// An identification header (RFC 7845, section 5.1).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Head {
     pub channels: usize,
-    /// Samples to leave out at the start.
+    /// Samples per channel to drop at the start.
     pub pre_skip: u16,
-    /// The factor for all samples.
+    /// Linear factor for all samples.
     gain: f32,
     streams: usize,
     coupled: usize,
@@ -37,11 +37,11 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Reads `OpusHead` as in Ogg and Matroska, or the same fields in MP4's order of bytes.
+    /// Reads `OpusHead` as in Ogg and Matroska, or the same fields in MP4's byte order.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let fields = bytes.strip_prefix(b"OpusHead")?;
         let (&version, fields) = fields.split_first()?;
-        // `dOps` of MP4 has version 0 and big-endian numbers; everybody else begins with 1.
+        // `dOps` of MP4 has version 0 and is big-endian; the others have version 1 and are little-endian.
         let number = |i: usize| {
             let pair = [*fields.get(i)?, *fields.get(i + 1)?];
             Some(if version == 0 { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) })
@@ -54,7 +54,7 @@ impl Head {
             head.coupled = usize::from(*fields.get(11)?);
             head.mapping = fields.get(12..12 + channels)?.to_vec();
         }
-        // A factor of 256 to the decibel.
+        // The gain is stored in 1/256 dB.
         let gain = 10f32.powf(f32::from(gain) / (20.0 * 256.0));
         (version < 16 && (family != 0 || (1..=2).contains(&channels))).then_some(Self {
             pre_skip,
@@ -63,7 +63,7 @@ impl Head {
         })
     }
 
-    /// One stream of one or two channels.
+    /// The header of a single stream of one or two channels.
     fn simple(channels: usize) -> Self {
         let coupled = usize::from(channels == 2);
         Self { channels, pre_skip: 0, gain: 1.0, streams: 1, coupled, mapping: vec![0, 1] }
@@ -78,7 +78,7 @@ pub(super) struct OpusDecoder {
     decoders: Vec<Decoder>,
     channels: usize,
     gain: f32,
-    /// Samples of each channel that are still to be left out at the start.
+    /// Samples per channel still to be dropped at the start.
     skip: usize,
     samples: Vec<f32>,
     buffer: AudioBuffer<f32>,
@@ -91,7 +91,7 @@ impl OpusDecoder {
             None => Head::simple(parameters.channels.as_ref().map_or(1, Channels::count)),
         };
         let layout = MsDecoder::new(head.channels, head.streams, head.coupled, &head.mapping)
-            .map_err(|_| Error::DecodeError("the Opus header names channels that are not there"))?;
+            .map_err(|_| Error::DecodeError("the Opus header has an invalid channel mapping"))?;
         let channels = match head.channels {
             1 => layouts::CHANNEL_LAYOUT_MONO,
             2 => layouts::CHANNEL_LAYOUT_STEREO,
@@ -104,22 +104,22 @@ impl OpusDecoder {
             channels: head.channels,
             gain: head.gain,
             skip: usize::from(head.pre_skip),
-            samples: vec![0.0; LONGEST_PACKET * head.channels],
-            buffer: AudioBuffer::new(AudioSpec::new(RATE, channels), LONGEST_PACKET),
+            samples: vec![0.0; MAX_PACKET_SAMPLES * head.channels],
+            buffer: AudioBuffer::new(AudioSpec::new(RATE, channels), MAX_PACKET_SAMPLES),
         };
         this.reset();
         Ok(this)
     }
 
-    /// One packet into `samples`; returns samples of each channel.
+    /// Decodes a packet into `samples`; returns the number of samples per channel.
     fn decode_packet(&mut self, packet: &[u8]) -> Result<usize> {
         let count = self
             .layout
             .decode(&mut self.decoders, Some(packet), &mut self.samples, false)
             .map_err(|_| Error::DecodeError("an Opus packet is damaged"))?;
         let samples = &mut self.samples[..count * self.channels];
-        if samples.iter().any(|s| !s.is_finite() || s.abs() > LOUDEST) {
-            // What follows would ring on with it.
+        if samples.iter().any(|s| !s.is_finite() || s.abs() > MAX_MAGNITUDE) {
+            // The decoder's state is corrupt and would distort the packets that follow.
             self.reset();
             return Err(Error::DecodeError("an Opus packet is damaged"));
         }

@@ -1,4 +1,4 @@
-//! Groups of utterances, by a field of their manifest's lines.
+//! Groups of utterances by a field of the manifest's lines.
 
 use std::cmp::Ordering;
 use std::str::FromStr;
@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use crate::corpus::Entry;
 
-/// The group of lines that do not have the field.
+/// The group of the lines without the field.
 const NONE: &str = "(none)";
 
-/// A field to group by: `speaker`, or `age:14` for those below a number and the others.
+/// A field to group by, such as `speaker`; or a field and a number, such as `age:14`, for two groups: below
+/// the number, and the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Grouping {
     pub key: String,
@@ -25,7 +26,7 @@ impl FromStr for Grouping {
             None => (text, None),
             Some((key, number)) => match number.parse::<f64>() {
                 Ok(number) if number.is_finite() => (key, Some(number)),
-                _ => return Err(format!("expected a number behind the colon, found `{number}`")),
+                _ => return Err(format!("expected a number after the colon, found `{number}`")),
             },
         };
         match key {
@@ -64,7 +65,7 @@ impl Grouping {
     }
 }
 
-/// Groups in order: numbers by their size, then names; those without the field last.
+/// The order of groups by name: numbers by value, then other names; the group without the field is last.
 pub(super) fn order(a: &str, b: &str) -> Ordering {
     // "below 14" comes before "14 and above".
     let rank = |name: &str| {

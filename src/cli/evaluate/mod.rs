@@ -19,45 +19,44 @@ use crate::text::numbers::{Numbers, write_numbers};
 use group::Grouping;
 use report::{FailedLine, Named, Sum, UtteranceLine, Wrong, known_words_note, write_json};
 
-/// Measure error rates and speed on recordings whose text is known.
+/// Measure error rates and speed on recordings with known text.
 ///
-/// Streaming, as in use. A manifest is JSON lines with `audio_filepath` and `text`. Case and punctuation
-/// do not count. Recordings that cannot be read or are damaged are listed and not scored.
+/// The recordings are processed as streams. A manifest has JSON lines with `audio_filepath` and `text`. Case and
+/// punctuation are ignored. Recordings that cannot be read or are damaged are listed and not scored.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken evaluate --model m.onnx --equal oh=zero dev.jsonl\n  \
     hearken evaluate --group-by age:14 dev.jsonl     # below 14, and from 14 on")]
 pub(super) struct Args {
-    /// Manifests; each is scored, and all together.
+    /// Manifests; scores are printed for each and for all together.
     #[arg(required = true, value_name = "MANIFEST")]
     manifests: Vec<PathBuf>,
 
     #[command(flatten)]
     model: ModelArgs,
 
-    /// Print JSON lines: each utterance, each manifest, each group, last the total.
+    /// Print JSON lines: one for each utterance, manifest and group, and one for the total at the end.
     #[arg(long)]
     json: bool,
 
-    /// Words that count as the same.
+    /// Two words that count as the same; may be repeated.
     #[arg(long, value_name = "WORD=WORD")]
     equal: Vec<String>,
 
-    /// Leave words that the model cannot write out of what was said: a model of digits is not
-    /// wrong when it keeps silent about the rest.
+    /// Remove words that the model cannot output from the reference texts, so that they do not count as errors.
     #[arg(long)]
     known_words: bool,
 
-    /// Score utterances by what a field of their lines says (`speaker`, or any other); with a number
-    /// those below it and the others apart.
+    /// Field of the manifest's lines, such as `speaker`, by which scores are grouped; with a number, one group is
+    /// below the number and the other has the rest.
     #[arg(long, value_name = "KEY[:NUMBER]")]
     group_by: Option<Grouping>,
 
-    /// How many of the worst utterances to show.
+    /// Maximum number of printed utterances with the highest error rates.
     #[arg(long, default_value_t = 10, value_name = "N")]
     worst: usize,
 }
 
-/// Failures to write; broken pipes are told apart.
+/// Maps a failure to write to standard output.
 fn unwritten(error: io::Error) -> Stop {
     Stop::output(Path::new("standard output"), error)
 }
@@ -103,9 +102,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
 /// Manifests by name, with their entries.
 type Manifests = Vec<(String, Vec<Entry>)>;
 
-/// The entries of every manifest that can be read.
+/// Reads the manifests; reports those that cannot be read.
 fn read_manifests(args: &Args) -> Result<(Manifests, Outcome), Stop> {
-    // Absent audio is told entry by entry, so that the others still count.
+    // Missing audio is reported for each entry, so that the others are still scored.
     let options = ReadOptions { allow_empty_text: true, check_audio: false };
     let (mut manifests, mut outcome) = (Vec::new(), Outcome::Done);
     for path in &args.manifests {
@@ -127,7 +126,7 @@ fn read_manifests(args: &Args) -> Result<(Manifests, Outcome), Stop> {
     Ok((manifests, outcome))
 }
 
-/// Scoring with one model.
+/// The state of scoring with one model.
 struct Evaluation<'a> {
     args: &'a Args,
     recognizer: Recognizer,
@@ -139,7 +138,7 @@ struct Evaluation<'a> {
 impl Evaluation<'_> {
     /// Scores the entries of a manifest, one after the other.
     fn score(&mut self, entries: &[Entry], out: &mut impl Write) -> Result<Sum, Stop> {
-        // Draws on standard error, and only where that is a terminal.
+        // Drawn on standard error, if that is a terminal.
         let bar = ProgressBar::new(entries.len() as u64);
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg} {eta}") {
             bar.set_style(style);
@@ -159,7 +158,7 @@ impl Evaluation<'_> {
     fn score_entry(&mut self, entry: &Entry, bar: &ProgressBar, out: &mut impl Write) -> Result<Sum, Stop> {
         let words = normalize::words(&entry.text);
         let all = words.len() as u64;
-        // Some models write capitals only.
+        // Some models output upper case only.
         let recognizer = &self.recognizer;
         let writes = |word: &String| recognizer.writes(word) || recognizer.writes(&word.to_uppercase());
         let known: Vec<String> = words.into_iter().filter(writes).collect();

@@ -1,4 +1,4 @@
-//! What `hearken evaluate` prints: tables for people, JSON lines for programs.
+//! The output of `hearken evaluate`: tables, or JSON lines.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use crate::corpus::Entry;
 use crate::eval::{Edits, Score, Timing};
 use crate::output::printable;
 
-/// How many kinds of confusion the table shows.
+/// Maximum number of printed kinds of confusion.
 const CONFUSIONS: usize = 20;
 
 /// An utterance with errors, for the list of the worst.
@@ -20,19 +20,19 @@ pub(super) struct Wrong {
     pub words: Edits,
 }
 
-/// The score of some utterances.
+/// The sum of the scores of several utterances.
 #[derive(Clone, Default)]
 pub(super) struct Sum {
     pub score: Score,
     pub timing: Timing,
-    /// Words that were said and that the model cannot write.
+    /// Number of reference words that the model cannot output.
     pub unknown_words: u64,
-    /// Recordings that could not be scored.
+    /// Number of recordings that could not be scored.
     pub failed: u64,
 }
 
 impl Sum {
-    /// Adds another score.
+    /// Adds another sum.
     pub fn merge(&mut self, other: &Sum) {
         self.score.merge(&other.score);
         self.timing.merge(&other.timing);
@@ -40,13 +40,13 @@ impl Sum {
         self.failed += other.failed;
     }
 
-    /// Words written that were not said, an hour of audio; nothing without audio.
+    /// Recognized words that were not said, per hour of audio; `None` without audio.
     fn false_words_per_hour(&self) -> Option<f64> {
         let seconds = self.timing.audio_seconds;
         (seconds > 0.0).then(|| self.score.words.false_units() as f64 * 3600.0 / seconds)
     }
 
-    /// Its line of `--json`.
+    /// The line of the sum in `--json`.
     pub fn line(&self, kind: &'static str) -> SumLine<'_> {
         let Self { score, timing, unknown_words, failed } = self;
         SumLine {
@@ -72,42 +72,42 @@ impl Sum {
     }
 }
 
-/// A score and what it is of.
+/// A sum with the name of its manifest or group.
 pub(super) struct Named {
     pub name: String,
     pub sum: Sum,
 }
 
-/// All scores.
+/// All scores of an evaluation.
 pub(super) struct Results<'a> {
     pub sums: Vec<Named>,
     pub groups: Vec<Named>,
     pub total: &'a Sum,
 }
 
-/// A line of `--json` about a manifest, a group, or about all.
+/// A line of `--json` for a manifest, a group, or the total.
 #[derive(Serialize)]
 pub(super) struct SumLine<'a> {
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<&'a str>,
-    /// The field that groups are made by, and its value.
+    /// The field by which scores are grouped, and its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<&'a str>,
-    /// `null` where no word was said.
+    /// `null` if the references have no word.
     wer: Option<f64>,
     cer: Option<f64>,
     substitutions: u64,
     deletions: u64,
     insertions: u64,
     words: u64,
-    /// Words said that the model cannot write; with `--known-words` they are not among `words`.
+    /// Reference words that the model cannot output; with `--known-words` not included in `words`.
     unknown_words: u64,
     utterances: u64,
     correct_utterances: u64,
-    /// Words written that were not said, an hour of audio.
+    /// Recognized words that were not said, per hour of audio.
     false_words_per_hour: Option<f64>,
     failed: u64,
     audio_seconds: f64,
@@ -125,7 +125,7 @@ impl<'a> SumLine<'a> {
     }
 }
 
-/// A line of `--json` about an utterance.
+/// A line of `--json` for an utterance.
 #[derive(Serialize)]
 pub(super) struct UtteranceLine<'a> {
     r#type: &'static str,
@@ -163,7 +163,7 @@ impl<'a> UtteranceLine<'a> {
     }
 }
 
-/// A line of `--json` about a recording that could not be scored.
+/// A line of `--json` for a recording that could not be scored.
 #[derive(Serialize)]
 pub(super) struct FailedLine<'a> {
     pub r#type: &'static str,
@@ -176,7 +176,7 @@ pub(super) fn write_json(out: &mut impl Write, line: &impl Serialize) -> io::Res
     out.write_all(b"\n")
 }
 
-/// Prints everything for people.
+/// Prints the tables.
 pub(super) fn print(
     out: &mut impl Write,
     args: &Args,
@@ -198,7 +198,7 @@ pub(super) fn print(
     speed(out, args, &results.total.timing)
 }
 
-/// A rate in percent; a dash where nothing was said.
+/// A rate in percent; a dash if the references have no word.
 fn percent(rate: Option<f64>) -> String {
     rate.map_or("-".into(), |rate| format!("{:.2}", 100.0 * rate))
 }
@@ -239,12 +239,12 @@ fn table(out: &mut impl Write, title: &str, sums: &[Named], total: Option<&Sum>)
     Ok(())
 }
 
-/// What to do when most of what was said is nothing that the model can write.
+/// A note for references of which more than half of the words cannot be output by the model.
 pub(super) fn known_words_note(total: &Sum) -> Option<String> {
     let (unknown, words) = (total.unknown_words, total.score.words.reference);
     (2 * unknown > words).then(|| {
         format!(
-            "{unknown} of {words} words said are none that the model writes, and count as errors; \
+            "{unknown} of {words} spoken words cannot be recognized by the model and count as errors; \
              --known-words leaves them out"
         )
     })
@@ -255,7 +255,7 @@ fn confusions(out: &mut impl Write, score: &Score) -> io::Result<()> {
     if list.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\nsaid -> recognized (of {} kinds)", list.len())?;
+    writeln!(out, "\nspoken -> recognized ({} kinds of confusion)", list.len())?;
     let word = |w: &str| if w.is_empty() { "(nothing)".to_string() } else { printable(w) };
     for (said, recognized, count) in list.into_iter().take(CONFUSIONS) {
         writeln!(out, "{count:>6}  {} -> {}", word(said), word(recognized))?;
@@ -263,7 +263,8 @@ fn confusions(out: &mut impl Write, score: &Score) -> io::Result<()> {
     Ok(())
 }
 
-/// The utterances with the highest error rates; those in which nothing was said by their false words.
+/// Prints the utterances with the highest error rates; those without spoken words are rated by their number of
+/// false words.
 fn list_worst(out: &mut impl Write, worst: &mut [Wrong], count: usize) -> io::Result<()> {
     let rate = |wrong: &Wrong| wrong.words.rate().unwrap_or(wrong.words.errors() as f64);
     worst.sort_by(|a, b| {
@@ -279,7 +280,7 @@ fn list_worst(out: &mut impl Write, worst: &mut [Wrong], count: usize) -> io::Re
             Some(rate) => writeln!(out, "{:>6.1} %  {path}", 100.0 * rate)?,
             None => writeln!(out, "{:>6} false words  {path}", wrong.words.errors())?,
         }
-        writeln!(out, "          said:       {}", printable(&wrong.reference))?;
+        writeln!(out, "          spoken:     {}", printable(&wrong.reference))?;
         writeln!(out, "          recognized: {}", printable(&wrong.hypothesis))?;
     }
     Ok(())

@@ -95,10 +95,13 @@ pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outc
 fn settings(args: &Args) -> Settings {
     // Exhaustive, so that a new option cannot be forgotten here.
     let Args { model, raw, format, endpoint, .. } = args;
-    let Args { paths: _, json: _, out: _, beside: _, resume: _, overwrite: _, threads: _, .. } = args;
+    let Args {
+        paths: _, json: _, out: _, beside: _, resume: _, overwrite: _, threads: _, explain: _, ..
+    } = args;
     let mut settings = model.settings();
     settings.extend(endpoint.settings());
     settings.insert("--format".into(), format.name().into());
+    settings.insert("--nbest".into(), args.nbest.map_or("not given".into(), |n| n.to_string()));
     settings.insert("--raw".into(), raw.map_or("not given".into(), |raw| format!("{raw:?}")));
     settings
 }

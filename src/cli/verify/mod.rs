@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::model::{engine_options, print_note, read_own, state_pair};
-use super::{Outcome, Stop};
+use super::model::{ModelSource, engine_options, print_note, read_own, state_pair};
+use super::{Outcome, Stop, with_options};
 use crate::decode::DecoderFactory;
 use crate::engine::verify::{Row, compare, difference_from, natively};
 use crate::engine::{EngineOptions, graph};
@@ -22,48 +22,47 @@ use crate::model::Network;
 use crate::onnx::{Metadata, OnnxFile};
 use crate::output::printable;
 use crate::recognizer::segments::SegmentDecoder;
-use crate::recognizer::{Event, FrameClock, WordBuilder, embedded, silero};
+use crate::recognizer::{Embedded, Event, FrameClock, WordBuilder, silero};
 use crate::units::SAMPLE_RATE;
 use report::{Against, Report, describe};
 use sound::{frames_of, made_up_sound, read_audio, streams};
 use subject::Subject;
 use tolerance::{usual_distance, usual_tolerance};
 
-/// Run a model file on every engine and compare.
+/// Run a model file on every engine and compare the results.
 ///
-/// Whole and in chunks, one stream alone and four of different lengths together: all must give the
-/// same log-probabilities. Foreign files are run as well, and what was found in them is told. With
-/// `--against`, every engine's are compared with those of a model on the native engine as well. Ends
-/// with 1 when a difference is greater than the tolerance, or no engine runs the file.
+/// A recording is processed as a whole and in chunks, as a single stream and in a batch of four streams of
+/// different lengths; all log-probabilities must be equal within the tolerance. With `--against`, they are also
+/// compared with those of a model on the native engine. Foreign files are verified too. The exit code is 1 if a
+/// difference exceeds the tolerance, or no engine can run the file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken verify model.onnx --audio call.wav\n  \
     hearken verify exported/model.onnx --against model.onnx")]
 pub(super) struct Args {
-    /// An ONNX file, or a folder of sherpa-onnx; without it the digits model inside the program.
+    /// ONNX file, folder of a sherpa-onnx model, or the embedded model `digits` or `english` [default: digits].
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// A recording to run it on; without it, a made-up sound.
+    /// Recording that is processed [default: a synthetic sound].
     #[arg(long, value_name = "WAV")]
     audio: Option<PathBuf>,
 
-    /// A model of hearken's that the file was made of, or into: its log-probabilities on the native
+    /// Model of hearken's own that the file was exported from or imported to: its log-probabilities on the native
     /// engine are compared with those of the file on every engine.
     #[arg(long, value_name = "MODEL")]
     against: Option<PathBuf>,
 
-    /// The tokens of a foreign file; without it `tokens.txt` beside it.
+    /// Tokens of a foreign file [default: `tokens.txt` in the folder of the file].
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
 
-    /// A state: its input and the output that answers it. Several may be given.
+    /// Input and output of a state; may be repeated.
     #[arg(long = "state", value_name = "IN=OUT", value_parser = state_pair)]
     states: Vec<(String, String)>,
 
-    /// The largest difference allowed. Without it 1e-3 (a thousandth of a probability; more where
-    /// log-probabilities go beyond 33 nats), or 5e-3 where the graph computes the features, or 4 where
-    /// it rounds by the call (int8-dynamic); from the model of `--against` the same, but 0.05 for fp16,
-    /// 3 for int8, 6 for int8-dynamic.
+    /// Maximum difference of log-probabilities [default: 1e-3, or more if log-probabilities exceed 33 nats; 5e-3 if
+    /// the graph computes the features; 4 for int8-dynamic. With --against: 0.05 for fp16, 3 for int8, 6 for
+    /// int8-dynamic].
     #[arg(long, value_name = "X", value_parser = tolerance)]
     tolerance: Option<f32>,
 
@@ -72,7 +71,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Reads a tolerance.
+/// Parses a tolerance.
 fn tolerance(text: &str) -> std::result::Result<f32, String> {
     let number = text.parse::<f32>().ok().filter(|t| t.is_finite() && *t >= 0.0);
     number.ok_or_else(|| "expected a finite number, 0 or greater".into())
@@ -84,21 +83,27 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(path) => read_audio(path, rate),
         None => Ok(made_up_sound(rate)),
     };
-    let file = match args.file.as_deref() {
-        Some(path) if path.is_dir() => None,
-        Some(path) => Some(OnnxFile::read(path)?),
-        None => Some(OnnxFile::from_bytes(embedded::digits()?)?),
+    let (path, file) = match ModelSource::of(args.file.as_deref(), Embedded::Digits) {
+        ModelSource::Path(path) if path.is_dir() => (path.to_path_buf(), None),
+        ModelSource::Path(path) => (path.to_path_buf(), Some(OnnxFile::read(path)?)),
+        ModelSource::Embedded(model) => {
+            (format!("the model {}", model.name()).into(), Some(OnnxFile::from_bytes(model.model()?)?))
+        }
     };
     if let Some(report) = detector_report(args, &options, file.as_ref(), &sound(SAMPLE_RATE)?)? {
         return print(args, &report, Outcome::Done);
     }
-    let subject = Subject::open(args.file.as_deref(), file, args.tokens.as_deref(), &options)?;
+    let subject = Subject::open(&path, file, args.tokens.as_deref(), &options)?;
     if let Some(note) = subject.first().and_then(|f| f.interface.states_note.as_deref()) {
         print_note(note);
     }
     for (kind, error) in &subject.runners.refused {
-        // Nobody may be there to read it.
-        let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
+        // Standard error may be closed.
+        let _ = writeln!(
+            io::stderr(),
+            "hearken: left out {kind}: {}",
+            printable(&with_options(error).to_string())
+        );
     }
     let model = match args.against.as_deref() {
         Some(path) => {
@@ -107,8 +112,8 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         }
         None => None,
     };
-    // What a foreign file does not say of its features the model that it became does.
-    let of_model = model.as_ref().filter(|_| !subject.tells_features).map(|model| &model.metadata);
+    // A foreign file does not describe its features; the model that was imported from it does.
+    let of_model = model.as_ref().filter(|_| !subject.has_features).map(|model| &model.metadata);
     let features = match of_model.or(subject.metadata.as_ref()) {
         Some(metadata) => metadata.features.clone(),
         None => FbankOptions::default(),
@@ -148,29 +153,29 @@ struct Reference<'a> {
 }
 
 impl Reference<'_> {
-    /// Samples from one output frame to the next.
+    /// Number of samples from one output frame to the next.
     fn step_samples(&self) -> Result<u64> {
         let shift = Fbank::new(&self.metadata.features)?.frame_shift_samples();
         Ok((self.network.config.subsampling * shift) as u64)
     }
 
-    /// Refuses a file whose numbers mean something else than the model's.
+    /// Checks that the outputs of the file and of the model are comparable.
     fn check(&self, subject: &Subject) -> Result<()> {
         let config = &self.network.config;
         let spec = subject.runners.runners.first().map(|r| r.engine().spec());
         let (tokens, features) = spec.map_or((0, 0), |s| (s.num_tokens, s.num_features));
         let rate = subject.metadata.as_ref().map(|m| m.features.sample_rate);
-        let rate = rate.filter(|_| subject.tells_features);
+        let rate = rate.filter(|_| subject.has_features);
         let (own_rate, own_step) = (self.metadata.features.sample_rate, self.step_samples()?);
         let name = &subject.name;
         let problem = if !subject.runners.takes_samples && features != config.num_features {
             format!("{name} takes {features} features a frame, the model {}", config.num_features)
         } else if tokens != config.num_tokens {
-            format!("{name} gives {tokens} log-probabilities a step, the model {}", config.num_tokens)
+            format!("{name} outputs {tokens} log-probabilities a step, the model {}", config.num_tokens)
         } else if let Some(rate) = rate.filter(|rate| *rate != own_rate) {
             format!("{name} takes {rate} samples a second, the model {own_rate}")
         } else if let Some(step) = subject.step_samples().filter(|step| *step != own_step) {
-            format!("{name} takes a step every {step} samples, the model every {own_step}")
+            format!("{name} has a step of {step} samples, the model of {own_step}")
         } else {
             return Ok(());
         };
@@ -178,7 +183,7 @@ impl Reference<'_> {
         Err(Error::new(Stage::Model, problem).in_file(self.path))
     }
 
-    /// Every engine against the model on the native engine, on the same recording.
+    /// Compares the log-probabilities of every engine with those of the model on the native engine.
     fn compare(self, args: &Args, subject: &Subject, samples: &[f32], rows: &[Row]) -> Result<Against> {
         self.check(subject)?;
         let step = self.step_samples()?;
@@ -191,7 +196,7 @@ impl Reference<'_> {
         let engines = subject.runners.runners.iter().map(|runner| {
             let name = runner.engine().spec().name;
             let differences = rows.iter().filter(|row| row.engine == name).map(|row| {
-                // What stands behind the last whole frame is seen by a graph of samples alone.
+                // Only a graph of samples processes the samples after the last whole frame.
                 let most_missing = usize::from(takes_samples);
                 difference_from(&expected, &row.log_probs, tokens, delay, most_missing)
             });
@@ -206,7 +211,7 @@ impl Reference<'_> {
     }
 }
 
-/// What the log-probabilities say, where tokens are known.
+/// Decodes log-probabilities to text; `None` if the tokens are unknown.
 fn text(subject: &Subject, log_probs: &[f32]) -> Option<String> {
     let spec = subject.runners.runners.first()?.engine().spec();
     text_of(subject.metadata.as_ref()?, subject.step_samples()?, spec.num_tokens, log_probs)
@@ -227,7 +232,7 @@ fn text_of(metadata: &Metadata, step_samples: u64, num_tokens: usize, log_probs:
     }
 }
 
-/// A voice activity detector is run window by window.
+/// The report for a voice activity detector, which is run window by window; `None` for other files.
 fn detector_report(
     args: &Args,
     options: &EngineOptions,
@@ -239,7 +244,7 @@ fn detector_report(
     if !silero::is_silero(file, &interface) {
         return Ok(None);
     }
-    let mut lines = vec![format!("{}: a voice activity detector of Silero's", quoted(path))];
+    let mut lines = vec![format!("{}: a voice activity detector of Silero", quoted(path))];
     lines.extend(describe(file, &interface));
     let mut engines = Vec::new();
     for kind in graph::kinds() {
@@ -252,8 +257,12 @@ fn detector_report(
             Ok(())
         };
         if let Err(error) = run() {
-            // Nobody may be there to read it.
-            let _ = writeln!(io::stderr(), "hearken: left out {kind}: {}", printable(&error.to_string()));
+            // Standard error may be closed.
+            let _ = writeln!(
+                io::stderr(),
+                "hearken: left out {kind}: {}",
+                printable(&with_options(&error).to_string())
+            );
             continue;
         }
         let speech = probabilities.iter().filter(|p| **p >= 0.5).count();
@@ -262,7 +271,7 @@ fn detector_report(
         engines.push(json!({ "engine": kind.name(), "speech": probabilities }));
     }
     if engines.is_empty() {
-        return Err(Error::new(Stage::Engine, "no engine of this build runs the file").in_file(path));
+        return Err(Error::new(Stage::Engine, "no engine of this build can run the file").in_file(path));
     }
     let json = json!({ "file": quoted(path), "detectors": engines });
     Ok(Some(Report { lines, json, passed: true }))

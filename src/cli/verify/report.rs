@@ -1,4 +1,4 @@
-//! What `hearken verify` prints: lines, or JSON.
+//! The output of `hearken verify`: lines, or JSON.
 
 use std::path::PathBuf;
 
@@ -12,13 +12,13 @@ use crate::onnx::OnnxFile;
 use crate::onnx::interface::{Interface, Port};
 use crate::output::printable;
 
-/// Every engine's distance from a model on the native engine.
+/// The differences between every engine and a model on the native engine.
 pub(super) struct Against {
     pub model: PathBuf,
-    /// Name and largest difference.
+    /// Name and largest difference of each engine.
     pub engines: Vec<(&'static str, f32)>,
     pub allowed: f32,
-    /// What the model says.
+    /// The text that the model recognizes.
     pub text: Option<String>,
 }
 
@@ -28,17 +28,17 @@ impl Against {
     }
 }
 
-/// What is printed.
+/// The output of the command.
 pub(super) struct Report {
     pub lines: Vec<String>,
     pub json: Value,
-    /// No difference is greater than allowed.
+    /// Whether no difference is larger than allowed.
     pub passed: bool,
 }
 
 impl Report {
-    /// Of the ways of running a file, what each makes of the recording, and on demand the distances
-    /// from a model.
+    /// Creates the report of the `rows` (the results of an engine and a manner of calling it), the text of
+    /// each, and the comparison with a model if there is one.
     pub fn new(
         subject: &Subject,
         rows: &[Row],
@@ -63,7 +63,7 @@ impl Report {
     }
 }
 
-/// What was compared.
+/// The results that were compared.
 struct Compared<'a> {
     subject: &'a Subject,
     rows: &'a [Row],
@@ -77,7 +77,7 @@ impl Compared<'_> {
         self.rows.iter().map(|r| r.difference).fold(0.0, f32::max)
     }
 
-    /// The files and what they are.
+    /// Describes the files.
     fn files(&self) -> Vec<String> {
         let subject = self.subject;
         let mut lines = vec![printable(&subject.name)];
@@ -88,17 +88,17 @@ impl Compared<'_> {
             lines.extend(describe(file, interface));
         }
         if subject.runners.takes_one_stream {
-            lines.push("streams    one at a time: the graph fixes the batch at 1".into());
+            lines.push("streams    one at a time: the batch size of the graph is 1".into());
         }
         lines
     }
 
-    /// A line for each way of running the file, under a head.
+    /// The table of results: a header, and a line for each row.
     fn table(&self) -> Vec<String> {
         let line =
             |engine: &str, calls: &str, streams: usize, (found, most): (f32, f32), text: &Option<String>| {
                 let text = text.as_deref().map_or("(tokens unknown)".into(), printable);
-                let mark = if found <= most { "" } else { "  ◄ too great" };
+                let mark = if found <= most { "" } else { "  ◄ too large" };
                 format!("{engine:8}{calls:8}{streams:>8}{found:>12.1e}{most:>10.1e}  {text}{mark}")
             };
         let mut lines = vec![format!(
@@ -167,31 +167,31 @@ fn verdict(found: f32, most: f32) -> String {
     format!("{found:.1e}: {verdict}, at most {most:.1e}")
 }
 
-/// The largest difference, and in words where there was little or nothing to compare.
+/// Describes the largest difference, and whether there was anything to compare with.
 fn summary(subject: &Subject, rows: &[Row], largest: f32, allowed: f32) -> String {
     let alone = match &subject.runners.runners[..] {
         [alone] => alone,
         _ => return format!("largest difference {}", verdict(largest, allowed)),
     };
     let name = alone.engine().spec().name;
-    let one_way = match alone {
+    let single_result = match alone {
         Runner::Whole(engine) => !engine.takes_lengths(),
         Runner::Streaming(_) => rows.len() < 2,
     };
     let hint = "`--against MODEL` compares with a model of hearken's";
-    if one_way {
+    if single_result {
         return format!(
-            "{name} alone ran the file, and in one way: there was nothing to compare with ({hint})"
+            "{name} alone ran the file, and only once: there was nothing to compare with ({hint})"
         );
     }
     let found = verdict(largest, allowed);
     format!(
         "largest difference between the calls of {name} {found}\n\
-         {name} alone ran the file: its numbers were compared with no other engine's ({hint})"
+         {name} alone ran the file: its results were not compared with those of another engine ({hint})"
     )
 }
 
-/// A file in a few lines.
+/// Describes a file in a few lines.
 pub(super) fn describe(file: &OnnxFile, d: &Interface) -> Vec<String> {
     let ports = |ports: &[Port]| {
         let one = |p: &Port| format!("{} {} [{}]", p.name, p.r#type, p.shape.join(", "));

@@ -1,4 +1,4 @@
-//! What `hearken verify` feeds to the engines: a recording or a made-up sound, in four streams.
+//! The input of `hearken verify`: a recording or a synthetic sound, as four streams.
 
 use std::path::Path;
 
@@ -7,9 +7,13 @@ use crate::audio;
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
 
-/// Seconds of a recording that are heard at the most.
+/// Maximum length of a recording that is processed, seconds.
 const MAX_SECONDS: u32 = 60;
 
+/// Reads the first minute of a recording at `rate` Hz.
+///
+/// # Errors
+/// When it cannot be read, or is shorter than 0.1 s.
 pub(super) fn read_audio(path: &Path, rate: u32) -> Result<Vec<f32>> {
     let mut source = audio::open(path, rate)?;
     let mut samples = Vec::new();
@@ -21,12 +25,12 @@ pub(super) fn read_audio(path: &Path, rate: u32) -> Result<Vec<f32>> {
         }
     }
     if samples.len() < rate as usize / 10 {
-        return Err(Error::new(Stage::Audio, "expected a tenth of a second at least").in_file(path));
+        return Err(Error::new(Stage::Audio, "expected at least 0.1 s of audio").in_file(path));
     }
     Ok(samples)
 }
 
-/// Four seconds of tones that swell, fade and rise, over a little noise.
+/// Generates four seconds of rising tones with changing level and a little noise, at `rate` Hz.
 pub(super) fn made_up_sound(rate: u32) -> Vec<f32> {
     let mut noise = 1u32;
     let sample = |i: u32| {
@@ -40,7 +44,8 @@ pub(super) fn made_up_sound(rate: u32) -> Vec<f32> {
     (0..4 * rate).map(sample).collect()
 }
 
-/// Four streams of different lengths out of the recording: the whole, and three parts of it.
+/// Makes four streams of different lengths: the recording, and three parts of it; as features, or as samples for a
+/// graph that computes the features.
 pub(super) fn streams(subject: &Subject, features: &FbankOptions, samples: &[f32]) -> Result<Vec<Vec<f32>>> {
     let n = samples.len();
     let parts = [samples, &samples[..n * 3 / 4], &samples[n / 3..], &samples[n / 4..n * 2 / 3]];
@@ -55,6 +60,7 @@ pub(super) fn streams(subject: &Subject, features: &FbankOptions, samples: &[f32
     parts.iter().map(|part| frames_of(part, &options)).collect()
 }
 
+/// Computes the features of samples, `[T, F]` row by row.
 pub(super) fn frames_of(samples: &[f32], options: &FbankOptions) -> Result<Vec<f32>> {
     let mut fbank = Fbank::new(options)?;
     let mut frames = Vec::new();

@@ -1,9 +1,9 @@
-//! How far apart the log-probabilities of engines may be.
+//! Default tolerances for differences of log-probabilities.
 
 use super::subject::Subject;
 use crate::engine::verify::Row;
 
-/// How far apart ways of running the same file may be.
+/// The tolerance between results of the same file.
 pub(super) fn usual_tolerance(subject: &Subject, rows: &[Row]) -> f32 {
     match (subject.precision(), subject.runners.takes_samples) {
         (Some("int8-dynamic"), _) => 4.0,
@@ -12,7 +12,7 @@ pub(super) fn usual_tolerance(subject: &Subject, rows: &[Row]) -> f32 {
     }
 }
 
-/// How far a file may be from the model that it was made of, by the precision of its weights.
+/// The tolerance between a file and the model that it was exported from, by the precision of its weights.
 pub(super) fn usual_distance(subject: &Subject, rows: &[Row]) -> f32 {
     match (subject.precision(), subject.runners.takes_samples) {
         (Some("int8-dynamic"), _) => 6.0,
@@ -23,10 +23,10 @@ pub(super) fn usual_distance(subject: &Subject, rows: &[Row]) -> f32 {
     }
 }
 
-/// What float32 may make of the same sums in another order. A probability that is off by a thousandth
-/// moves no word; log-probabilities of large networks are the difference of large numbers, which are
-/// rounded more: 256 roundings of the largest. What is beyond a thousand nats says that a token is
-/// impossible, and is no sum.
+/// The tolerance for sums in float32 whose terms are added in different orders: 1e-3, which changes a probability
+/// by a thousandth and no word. Log-probabilities of large networks are differences of large numbers and have larger
+/// rounding errors: then it is 256 times the rounding error of the largest. Values beyond 1000 nats mark impossible
+/// tokens, and are not counted.
 fn rounding(rows: &[Row]) -> f32 {
     let all = rows.iter().flat_map(|row| &row.log_probs).filter(|log_prob| log_prob.abs() < 1000.0);
     let largest = all.fold(0.0, |largest: f32, log_prob| largest.max(log_prob.abs()));

@@ -1,11 +1,10 @@
-//! A graph of which nothing is known but the names of its inputs and outputs, on tract or
-//! onnxruntime: what foreign models, detectors and transducers are run with.
+//! Running arbitrary ONNX graphs on tract or onnxruntime: foreign models, voice activity detectors, transducers.
 
 #[cfg(feature = "ort")]
-pub mod ort;
+mod ort;
 pub mod ort_library;
 #[cfg(feature = "tract")]
-pub mod tract;
+mod tract;
 
 #[cfg(any(feature = "tract", feature = "ort"))]
 use ndarray::ArrayViewD;
@@ -18,21 +17,22 @@ use crate::error::{Error, Result, Stage};
 use crate::onnx::streamable;
 use crate::onnx::{OnnxFile, check, element_types};
 
-/// A graph that can be run. Immutable and shared.
+/// A graph loaded into a runtime. Immutable and shared.
 pub trait Graph: Send + Sync {
-    /// One call with a tensor for every input; gives every output, in the graph's order.
+    /// Runs one call with a tensor for every input; returns every output, in the graph's order.
     ///
     /// # Errors
-    /// When an input is missing or does not fit, an output is neither float32 nor int64, or the
-    /// runtime fails.
+    /// When an input is missing or has another shape or type, an output is neither float32 nor int64, or the runtime
+    /// fails.
     fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>>;
 }
 
-/// An input as the runtimes take it.
+/// Converts an input to the array type of the runtimes.
 #[cfg(any(feature = "tract", feature = "ort"))]
 fn array<'a, T>(name: &str, tensor: &StateTensor, values: &'a [T]) -> Result<ArrayViewD<'a, T>> {
     ArrayViewD::from_shape(tensor.shape.as_slice(), values).map_err(|_| {
-        let problem = format!("expected values of the shape {:?}, found {}", tensor.shape, values.len());
+        let problem =
+            format!("expected values of the shape {:?}, found {} values", tensor.shape, values.len());
         Error::new(Stage::Engine, problem).at(format!("input `{name}`"))
     })
 }
@@ -51,17 +51,17 @@ impl From<ArrayViewD<'_, i64>> for StateTensor {
     }
 }
 
-/// Opens a file's bytes on an engine that runs graphs.
+/// Loads a file into tract or onnxruntime.
 ///
 /// # Errors
-/// What [`check::check`] and [`element_types::check_ports`] refuse; [`Stage::Usage`] when the engine is not compiled in, or is the
-/// native one; else when the runtime is not there or cannot run the graph.
+/// When [`check::check`] or [`element_types::check_ports`] fails; [`Stage::Usage`] when `kind` is native or not
+/// compiled in; when the runtime is not found or cannot run the graph.
 pub fn open(kind: EngineKind, file: &OnnxFile, options: &EngineOptions) -> Result<Box<dyn Graph>> {
     check::check(file.graph())?;
     element_types::check_ports(file.graph())?;
     match kind {
         EngineKind::Native => {
-            let problem = "the native engine runs hearken's own models only";
+            let problem = "the native engine can run only models of hearken";
             Err(Error::new(Stage::Usage, problem).hint("use the engine ort or tract"))
         }
         EngineKind::Tract => open_tract(file),
@@ -69,13 +69,12 @@ pub fn open(kind: EngineKind, file: &OnnxFile, options: &EngineOptions) -> Resul
     }
 }
 
-/// The engines of this build that run any graph, the more capable first.
+/// The engines of this build that can run arbitrary graphs, the most capable first.
 pub fn kinds() -> impl Iterator<Item = EngineKind> {
     [EngineKind::Ort, EngineKind::Tract].into_iter().filter(|kind| kind.is_compiled_in())
 }
 
-/// The engine that runs a graph where none is asked for: onnxruntime where its library is there, else
-/// tract, and then why.
+/// The default engine for graphs: onnxruntime if its library is found, else tract with the reason.
 pub fn default_kind(options: &EngineOptions) -> (EngineKind, Option<Error>) {
     match find_ort(options) {
         Err(reason) if EngineKind::Tract.is_compiled_in() => (EngineKind::Tract, Some(reason)),
@@ -114,7 +113,7 @@ fn open_ort(_: &OnnxFile, _: &EngineOptions) -> Result<Box<dyn Graph>> {
     Err(crate::engine::load::not_compiled_in(EngineKind::Ort))
 }
 
-/// A runtime's message on one line, its lines and other control characters parted by `; `.
+/// A runtime's message on one line, with `; ` in place of line breaks and other control characters.
 #[cfg(any(feature = "tract", feature = "ort"))]
 fn one_line(message: &str) -> String {
     let parts: Vec<&str> =

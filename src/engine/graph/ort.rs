@@ -1,4 +1,4 @@
-//! Graphs on Microsoft's onnxruntime, whose shared library is looked for at run time (see
+//! Graphs on Microsoft's onnxruntime, whose shared library is found and loaded at run time (see
 //! [`super::ort_library`]).
 
 use std::path::{Path, PathBuf};
@@ -32,22 +32,22 @@ fn session(
         .map_err(failed)
 }
 
-/// Any graph.
+/// A graph loaded into onnxruntime.
 pub struct OrtGraph {
-    // onnxruntime can run a session from many threads at once, its Rust binding cannot; streams
-    // that are ready together go through it as one batch.
+    // onnxruntime can run a session from many threads at once, its Rust binding cannot. The lock costs little, since
+    // streams that are ready at the same time are run as one batch.
     session: Mutex<Session>,
     outputs: Vec<String>,
 }
 
 impl OrtGraph {
-    /// A file's graph; `threads` is how many threads one operator may use.
+    /// Loads a file's graph; `threads` is the number of threads for an operator.
     ///
     /// # Errors
-    /// When no library of onnxruntime is found, it is too old, or it cannot run the graph.
+    /// When the library of onnxruntime is not found or too old, or cannot run the graph.
     pub fn new(file: &OnnxFile, search: &LibrarySearch, threads: usize) -> Result<Self> {
-        // On a float16 matrix product behind a transposition the layout optimizer of onnxruntime 1.32
-        // crashes; the levels below it are sound.
+        // The layout optimizer of onnxruntime 1.32 (part of level 3) crashes on a float16 matrix product after a
+        // transposition.
         let optimizations = match uses_half(file.graph()) {
             true => GraphOptimizationLevel::Level2,
             false => GraphOptimizationLevel::All,
@@ -73,12 +73,12 @@ impl Graph for OrtGraph {
             values.push((name, value));
         }
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = |e| failed(e).hint("`hearken inspect` shows what the graph takes");
+        let refused = |e| failed(e).hint("`hearken inspect` shows the graph's inputs");
         let outputs = session.run(values).map_err(refused)?;
         let tensor = |name: &String| -> Result<StateTensor> {
-            let value = outputs
-                .get(name)
-                .ok_or_else(|| Error::new(Stage::Engine, format!("onnxruntime gave no `{name}`")))?;
+            let value = outputs.get(name).ok_or_else(|| {
+                Error::new(Stage::Engine, format!("onnxruntime did not return the output `{name}`"))
+            })?;
             match value.try_extract_array::<f32>() {
                 Ok(all) => Ok(StateTensor::from(all)),
                 Err(_) => Ok(StateTensor::from(value.try_extract_array::<i64>().map_err(failed)?)),
@@ -88,19 +88,19 @@ impl Graph for OrtGraph {
     }
 }
 
-/// The library that this process has loaded. A process can have one onnxruntime only, once: its
-/// binding keeps both the library and its environment in globals of its own, and refuses a second.
+/// The library loaded by this process. A process can load only one onnxruntime: the Rust binding keeps the
+/// library and its environment in globals and rejects a second one.
 static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
 
-/// Loads onnxruntime's library, which the process then keeps.
+/// Loads onnxruntime's library, which stays loaded.
 ///
 /// # Errors
-/// When none is found, or none will do.
+/// When none is found, or none is usable.
 pub fn find_library(search: &LibrarySearch) -> Result<()> {
     load_library(search).map(|_| ())
 }
 
-/// Loads the first library that the search finds and that will do.
+/// Loads the first usable library that the search finds.
 fn load_library(search: &LibrarySearch) -> Result<Environment> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut refused = None;
@@ -109,7 +109,7 @@ fn load_library(search: &LibrarySearch) -> Result<Environment> {
             Some((same, environment)) if *same == path => Ok(environment.clone()),
             Some((other, _)) => Err(Error::new(
                 Stage::Engine,
-                format!("this process has loaded {} already and can have no second", other.display()),
+                format!("this process has already loaded {} and cannot load a second one", other.display()),
             )
             .in_file(&path)),
             None => initialize(&path),
@@ -125,15 +125,15 @@ fn load_library(search: &LibrarySearch) -> Result<Environment> {
     Err(search.not_found(refused.as_ref()))
 }
 
-/// Loads a library; its version is asked before anything else of it is used.
+/// Loads a library; the binding checks its version before it calls anything else.
 fn initialize(path: &Path) -> Result<Environment> {
     let builder = ort::init_from(path)
         .map_err(|e| Error::new(Stage::Engine, e.to_string()).in_file(path))?
         .with_name("hearken")
         .with_telemetry(false);
     let environment = builder.build().map_err(|e| failed(e).in_file(path))?;
-    // Else it warns on standard error of things that are none of the user's, and tells errors there
-    // that are given back as well.
+    // By default it prints warnings that users cannot act on, and errors that are returned as well, to standard
+    // error.
     environment.set_log_level(LogLevel::Fatal);
     Ok(environment)
 }

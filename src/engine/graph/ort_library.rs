@@ -1,30 +1,30 @@
-//! Where onnxruntime's shared library may be: named by the user, beside the executable, or inside
-//! a Python environment. Looks at names only; nothing is loaded or executed here.
+//! Search for onnxruntime's shared library: named by the user, next to the executable, or in a Python
+//! environment. Only names are examined; nothing is loaded or executed here.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, Stage};
 
-/// The oldest onnxruntime that is accepted.
+/// Minimum version of onnxruntime (major, minor).
 pub const OLDEST: (u32, u32) = (1, 17);
 
-/// Directory entries looked at in one directory, at most.
+/// Maximum number of entries examined in a directory.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Where to look. The caller fills it in, since a library reads no environment.
+/// Places to search. The caller provides them, since this library does not read environment variables.
 #[derive(Clone, Debug, Default)]
 pub struct LibrarySearch {
-    /// The library itself (`ORT_DYLIB_PATH`); when given, nothing else is tried.
+    /// Path of the library (`ORT_DYLIB_PATH`); if set, nothing else is tried.
     pub explicit: Option<PathBuf>,
-    /// The directory of the executable; `lib` inside it and beside it is looked into too.
+    /// Directory of the executable; `lib` inside it and next to it is searched too.
     pub executable_dir: Option<PathBuf>,
     /// Roots of Python environments (`VIRTUAL_ENV`, `CONDA_PREFIX`, `~/.local`, `/usr`).
     pub python_roots: Vec<PathBuf>,
 }
 
 impl LibrarySearch {
-    /// The files to try, best first: by place, the newest version first within one.
+    /// The files to try, in the order of the directories, the newest version first within each.
     pub fn candidates(&self) -> Vec<PathBuf> {
         if let Some(path) = &self.explicit {
             return vec![path.clone()];
@@ -38,14 +38,14 @@ impl LibrarySearch {
         found
     }
 
-    /// The directories that are looked into.
+    /// The directories that are searched.
     pub fn directories(&self) -> Vec<PathBuf> {
         let mut directories = Vec::new();
         if let Some(dir) = &self.executable_dir {
             directories.extend([dir.clone(), dir.join("lib"), dir.join("../lib")]);
         }
         for root in &self.python_roots {
-            // Windows keeps it without the version of Python in the path.
+            // On Windows the path does not contain the version of Python.
             if cfg!(windows) {
                 directories.push(root.join("Lib/site-packages/onnxruntime/capi"));
             }
@@ -59,8 +59,7 @@ impl LibrarySearch {
         directories
     }
 
-    /// The error for when none of the candidates would do; `refused` says why the first of them, if
-    /// there is one, would not.
+    /// The error for when no candidate is usable; `refused` is the error of the first candidate, if there is one.
     pub fn not_found(&self, refused: Option<&Error>) -> Error {
         let (major, minor) = OLDEST;
         let problem = match refused {
@@ -73,7 +72,7 @@ impl LibrarySearch {
     }
 }
 
-/// The library's name on this system.
+/// File name of the library on this system.
 const LIBRARY: &str = if cfg!(windows) {
     "onnxruntime.dll"
 } else if cfg!(target_os = "macos") {
@@ -82,17 +81,17 @@ const LIBRARY: &str = if cfg!(windows) {
     "libonnxruntime.so"
 };
 
-/// Refuses, before it is loaded, what is not a regular file (a pipe would block for ever) and
-/// what says by its name that it is too old.
+/// Checks a file before it is loaded: it must be a regular file (opening a pipe would block), and the version in
+/// its name must not be too old.
 ///
 /// # Errors
-/// Names the file, what was found and what is needed.
+/// When the file is missing, not a regular file or too old; the error names the file.
 pub fn check_file(path: &Path) -> Result<()> {
     let error = |problem: String| Err(Error::new(Stage::Engine, problem).in_file(path));
     match std::fs::metadata(path) {
         Err(e) => return error(e.to_string()),
         Ok(found) if !found.is_file() => {
-            return error("expected a shared library, found no regular file".into());
+            return error("expected a shared library, found something other than a regular file".into());
         }
         Ok(_) => {}
     }
@@ -113,8 +112,8 @@ fn is_python(path: &Path) -> bool {
     path.file_name().and_then(OsStr::to_str).is_some_and(|n| n.starts_with("python3"))
 }
 
-/// `libonnxruntime.so`, `libonnxruntime.so.1.32.0`, `libonnxruntime.1.32.0.dylib`,
-/// `onnxruntime.dll`; not the libraries of its providers.
+/// Whether this is the library by its name: `libonnxruntime.so`, `libonnxruntime.so.1.32.0`,
+/// `libonnxruntime.1.32.0.dylib` or `onnxruntime.dll`, but not the libraries of its providers.
 fn is_library(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(OsStr::to_str) else { return false };
     let Some(rest) = name.strip_prefix("libonnxruntime.").or_else(|| name.strip_prefix("onnxruntime."))

@@ -1,4 +1,4 @@
-//! Graphs on Sonos' tract: pure Rust, compiled in.
+//! Graphs on Sonos' tract, which is written in Rust and compiled in.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -29,23 +29,22 @@ fn runnable(bytes: &[u8]) -> Result<Arc<TypedRunnableModel>> {
     })
 }
 
-/// Runs tract's code; a panic in it becomes an error. It meets graphs of any shape, and unwraps on
-/// some that it does not expect.
+/// Runs tract's code; a panic in it becomes an error, since tract panics on some graphs that it does not support.
 fn no_panic<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T> {
     catch_panic(work)
         .unwrap_or_else(|| bail!("tract failed on this graph without giving a reason"))
         .map_err(failed)
 }
 
-/// Any graph that tract can run.
+/// A graph loaded into tract.
 pub struct TractGraph {
     model: Arc<TypedRunnableModel>,
-    /// In the graph's order.
+    /// Names of the inputs, in the graph's order.
     inputs: Vec<String>,
 }
 
 impl TractGraph {
-    /// A file's graph.
+    /// Loads a file's graph.
     ///
     /// # Errors
     /// When tract cannot run it.
@@ -59,7 +58,8 @@ impl Graph for TractGraph {
     fn run(&self, inputs: &[(&str, &StateTensor)]) -> Result<Vec<StateTensor>> {
         let mut values: TVec<TValue> = tvec![];
         for name in &self.inputs {
-            let missing = || Error::new(Stage::Engine, format!("nothing was given for the input `{name}`"));
+            let missing =
+                || Error::new(Stage::Engine, format!("expected a tensor for the input `{name}`, found none"));
             let (_, tensor) = inputs.iter().find(|(given, _)| given == name).ok_or_else(missing)?;
             let value = match &tensor.data {
                 TensorData::F32(all) => Tensor::from(array(name, tensor, all)?.to_owned()),
@@ -78,7 +78,7 @@ impl Graph for TractGraph {
     }
 }
 
-/// Imports the RNN operator: tract's own importer takes tanh whatever the node's activation is.
+/// Imports the RNN operator with its activation; tract's own importer always uses tanh.
 fn rnn(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     let activations: Vec<String> = node.get_attr_opt_vec("activations")?.unwrap_or_default();
     let activation = || -> TractResult<Box<dyn tract_onnx::tract_core::ops::TypedOp>> {
@@ -93,7 +93,7 @@ fn rnn(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp
     Ok((expand(cell), vec![]))
 }
 
-/// The root of tract's chain of causes, and the node that the chain names.
+/// Converts tract's error: the root of its chain of causes, and the node named in the chain.
 fn failed(error: TractError) -> Error {
     let named = |cause: &(dyn std::error::Error + 'static)| {
         let text = cause.to_string();

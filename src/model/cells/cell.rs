@@ -1,60 +1,60 @@
-//! What a cell does for the layer that runs it over time.
+//! The interface between a cell and the layer that runs it over time.
 
 use std::fmt::Debug;
 
 use crate::model::kernels::{self, Kernels};
 use crate::model::packed::Packed;
 
-/// The most vectors of H that a cell carries from step to step.
+/// Maximum number of state vectors of a cell.
 pub const MAX_STATES: usize = 2;
 
-/// What is the same for all layers of a kind of cell.
+/// Properties of a kind of cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellShape {
-    /// The part of a parameter's name, and the name that ONNX has for the operator, in lower case.
+    /// The cell's part of parameter names; the name of the ONNX operator in lower case.
     pub family: &'static str,
-    /// k, row blocks of H in the weights.
+    /// k, the number of gates: blocks of H rows in the weights.
     pub gates: usize,
-    /// Vectors of H carried from step to step, the output first; at most [`MAX_STATES`].
+    /// Number of state vectors of width H, the output first; at most [`MAX_STATES`].
     pub states: usize,
-    /// Vectors of H that a step keeps for its gradient, beside gates and states.
+    /// Number of further vectors of width H that a step saves for its gradient.
     pub kept: usize,
-    /// The sums over the state have gradients other than those over the input.
+    /// Whether the gradients of the sums over the state differ from those over the input.
     pub has_own_state_sums: bool,
 }
 
-/// The parameters of a layer but for U, rows in ONNX's order of gates.
+/// The parameters of a layer except U, rows in ONNX's gate order.
 #[derive(Clone, Copy)]
 pub struct CellParameters<'a, T> {
     /// H, the width of the state.
     pub hidden: usize,
     /// W, `[kH, H]` (ONNX's R).
     pub r: &'a [T],
-    /// The biases of the input's sums, then those of the state's, `[2kH]`.
+    /// The input's biases, then the state's, `[2kH]`.
     pub b: &'a [T],
-    /// Whether gradients will be asked for.
+    /// Whether gradients will be computed.
     pub training: bool,
 }
 
 impl<T: Kernels> CellParameters<'_, T> {
-    /// The two biases of each sum as one, `[kH]`.
+    /// The sum of the input's and the state's biases, `[kH]`.
     pub fn joined_bias(&self) -> Vec<T> {
         let (input, state) = self.b.split_at(self.b.len() / 2);
         input.iter().zip(state).map(|(&x, &y)| x + y).collect()
     }
 }
 
-/// A matrix W of `W s_(t-1)`, laid out for the product and for its gradient.
+/// A matrix W of `W s_(t-1)` in the layout of the kernels, for the product and for its gradient.
 #[derive(Clone, Debug)]
 pub struct StateWeights<T> {
     /// H → rows.
     pub forward: Packed<T>,
-    /// rows → H; only when training.
+    /// rows → H; only for training.
     backward: Option<Packed<T>>,
 }
 
 impl<T: Kernels> StateWeights<T> {
-    /// Lays out `w [rows, H]`.
+    /// Creates the layout of `w [rows, H]`.
     pub fn new(w: &[T], hidden: usize, training: bool) -> Self {
         let rows = w.len() / hidden.max(1);
         Self {
@@ -65,72 +65,77 @@ impl<T: Kernels> StateWeights<T> {
 
     /// Wᵀ, for the gradient of the state.
     pub fn backward(&self) -> &Packed<T> {
-        let Some(packed) = &self.backward else { unreachable!("weights laid out for training") };
+        let Some(packed) = &self.backward else {
+            unreachable!("a backward pass needs weights created for training")
+        };
         packed
     }
 }
 
-/// One step of the n streams that are still going, a row each.
+/// Arguments of one forward step of n active streams, one row for each.
 pub struct Step<'a, T> {
-    /// Comes in as `U x_t` and the [`Cell::bias`], leaves as the gates after their functions; `[n, kH]`.
+    /// On entry `U x_t` plus [`Cell::bias`], on return the gates after their activation functions; `[n, kH]`.
     pub gates: &'a mut [T],
-    /// The states of the step before, `[n, H]` each; empty where the cell has fewer.
+    /// The states before the step, `[n, H]` each; empty where the cell has fewer.
     pub before: [&'a [T]; MAX_STATES],
-    /// The states of this step, to be written.
+    /// Output: the states after the step.
     pub after: [&'a mut [T]; MAX_STATES],
-    /// What the gradient needs besides, `[n, kept * H]`, to be written.
+    /// Output: further activations needed by the gradient, `[n, kept * H]`.
     pub kept: &'a mut [T],
-    /// Begin the product at the last panel ([`kernels::multiply_add_from`]).
+    /// Whether the product starts at the last panel ([`kernels::multiply_add_from`]).
     pub backwards: bool,
 }
 
-/// Back through one step of n streams.
+/// Arguments of one backward step of n active streams.
 pub struct StepBackward<'a, T> {
-    /// As [`Step`] left them.
+    /// The gates after the forward step, `[n, kH]`.
     pub gates: &'a [T],
+    /// The states before the forward step, `[n, H]` each; empty where the cell has fewer.
     pub before: [&'a [T]; MAX_STATES],
+    /// The states after the forward step, `[n, H]` each; empty where the cell has fewer.
     pub after: [&'a [T]; MAX_STATES],
+    /// The further activations saved by the forward step, `[n, kept * H]`.
     pub kept: &'a [T],
-    /// Come in as the gradients of this step's states, leave as those of the step before, `[n, H]` each.
+    /// On entry the gradients of the states after the step, on return of those before it, `[n, H]` each.
     pub dstates: [&'a mut [T]; MAX_STATES],
-    /// The gradients of the sums over the input, to be written, `[n, kH]`.
+    /// Output: the gradients of the sums over the input, `[n, kH]`.
     pub dx: &'a mut [T],
-    /// The gradients of the sums over the state, to be written; empty where they are those in `dx`.
+    /// Output: the gradients of the sums over the state, `[n, kH]`; empty if they equal `dx`.
     pub ds: &'a mut [T],
-    /// Room of any size.
-    pub room: &'a mut Vec<T>,
+    /// Scratch buffer, resized as needed.
+    pub scratch: &'a mut Vec<T>,
     /// As in [`Step::backwards`].
     pub backwards: bool,
 }
 
-/// What all steps left for the gradients of the parameters, R rows.
+/// Results of all backward steps (R rows) from which the gradients of the parameters are computed.
 pub struct Sums<'a, T> {
-    /// s_(t-1), `[R, H]`.
+    /// The states s_(t-1), `[R, H]`.
     pub before: &'a [T],
-    /// `[R, kept * H]`.
+    /// The further activations saved by the forward steps, `[R, kept * H]`.
     pub kept: &'a [T],
     /// The gradients of the sums over the input, `[R, kH]`.
     pub dx: &'a [T],
-    /// The gradients of the sums over the state, `[R, kH]`, where they differ.
+    /// The gradients of the sums over the state, `[R, kH]`; empty if they equal `dx`.
     pub ds: &'a [T],
 }
 
-/// A layer's cell with its weights: everything but `U x_t` and its gradients.
+/// A layer's cell with its weights: all computations except `U x_t` and its gradients.
 pub trait Cell<T>: Debug + Send + Sync {
-    /// What is added to `U x_t` ahead of the steps, `[kH]`.
+    /// The bias that is added to `U x_t` before the steps, `[kH]`.
     fn bias(&self) -> &[T];
 
-    /// One step forward.
+    /// Computes one forward step.
     fn step(&self, step: Step<'_, T>);
 
-    /// One step back through time.
+    /// Computes one backward step.
     fn step_backward(&self, step: StepBackward<'_, T>);
 
-    /// Adds the gradients of W, `dr [kH, H]`, and of the biases of the state's sums, `db [kH]`.
+    /// Adds the gradient of W to `dr [kH, H]` and that of the state's biases to `db [kH]`.
     fn add_gradients(&self, sums: &Sums<'_, T>, dr: &mut [T], db: &mut [T]);
 }
 
-/// Adds the gradients of W and of its biases where all rows of W are multiplied by s_(t-1): with the
+/// Adds the gradients of W and of its biases for cells in which all rows of W are multiplied by s_(t-1): with the
 /// gradients `da [R, kH]` of the sums, dL/dW = Σ_t da_t s_(t-1)ᵀ and dL/db = Σ_t da_t.
 pub fn add_state_gradients<T: Kernels>(da: &[T], before: &[T], dr: &mut [T], db: &mut [T]) {
     let rows = db.len();

@@ -1,5 +1,5 @@
-//! The gated recurrent unit (Cho et al. 2014), with the reset gate after or before the product with the
-//! state; rows of U, W and b stand in ONNX's order z, r, c.
+//! The gated recurrent unit (Cho et al. 2014), with the reset gate applied after or before the product with the state.
+//! Rows of U, W and b are in ONNX's order z, r, c.
 //!
 //! ```text
 //! z_t = σ(U_z x_t + W_z s_(t-1) + b_z)     r_t likewise
@@ -7,7 +7,7 @@
 //! c_t = tanh(U_c x_t + b_c + W_c q_t),     q_t = r_t ∘ s_(t-1)          (before)
 //! s_t = z_t ∘ s_(t-1) + (1 - z_t) ∘ c_t
 //!
-//! dL/da_z = dL/ds_t ∘ (s_(t-1) - c_t) ∘ z_t (1 - z_t)      (a: what stands in σ or tanh)
+//! dL/da_z = dL/ds_t ∘ (s_(t-1) - c_t) ∘ z_t (1 - z_t)      (a: the argument of σ or tanh)
 //! dL/da_c = dL/ds_t ∘ (1 - z_t) ∘ (1 - c_t²)
 //!
 //! after:   dL/dq_t = dL/da_c ∘ r_t         dL/da_r = dL/da_c ∘ q_t ∘ r_t (1 - r_t)
@@ -27,13 +27,14 @@ use super::cell::{
 use crate::model::kernels::{self, Kernels, vectorized};
 use crate::model::real::Real;
 
-/// A step keeps q_t. U and W of the candidate have sums of their own, which r_t weighs.
+/// Reset gate after the product. A step saves q_t. The candidate's sums over input and state are separate, since
+/// only the latter is multiplied by r_t.
 pub(super) const RESET_AFTER: CellShape =
     CellShape { family: "gru", gates: 3, states: 1, kept: 1, has_own_state_sums: true };
-/// A step keeps q_t.
+/// Reset gate before the product. A step saves q_t.
 pub(super) const RESET_BEFORE: CellShape = CellShape { has_own_state_sums: false, ..RESET_AFTER };
 
-/// A layer with the reset gate after the product.
+/// Creates a cell with the reset gate after the product.
 pub(super) fn reset_after<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
     let CellParameters { hidden: h, r, b, training } = *parameters;
     let mut bias = parameters.joined_bias();
@@ -42,7 +43,7 @@ pub(super) fn reset_after<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc
     Arc::new(ResetAfter { hidden: h, state: StateWeights::new(r, h, training), bias, candidate_bias })
 }
 
-/// A layer with the reset gate before the product.
+/// Creates a cell with the reset gate before the product.
 pub(super) fn reset_before<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
     let CellParameters { hidden: h, r, training, .. } = *parameters;
     let (gates, candidate) = r.split_at(2 * h * h);
@@ -58,7 +59,7 @@ pub(super) fn reset_before<T: Kernels>(parameters: &CellParameters<'_, T>) -> Ar
 struct ResetAfter<T> {
     hidden: usize,
     state: StateWeights<T>,
-    /// Of z and r both biases, of c that of the input: `[3H]`.
+    /// For z and r the sum of both biases, for c the input's bias only: `[3H]`.
     bias: Vec<T>,
     /// b'_c, `[H]`.
     candidate_bias: Vec<T>,
@@ -72,8 +73,8 @@ impl<T: Kernels> Cell<T> for ResetAfter<T> {
     fn step(&self, step: Step<'_, T>) {
         let Step { gates, before: [before, _], after: [output, _], kept: q, backwards } = step;
         let (h, k) = (self.hidden, 3 * self.hidden);
-        // The candidate's columns of the product must not mix with the input's sums: these wait in
-        // `q` meanwhile, then they change places.
+        // The product must not be added to the candidate's sums over the input, so these are moved to `q` before
+        // the product and swapped back after it.
         for (gates, q) in gates.chunks_exact_mut(k).zip(q.chunks_exact_mut(h)) {
             q.copy_from_slice(&gates[2 * h..]);
             gates[2 * h..].copy_from_slice(&self.candidate_bias);
@@ -136,15 +137,15 @@ impl<T: Kernels> Cell<T> for ResetBefore<T> {
     }
 
     fn step_backward(&self, step: StepBackward<'_, T>) {
-        let StepBackward { gates, before: [before, _], dstates: [dh, _], dx, room, .. } = step;
+        let StepBackward { gates, before: [before, _], dstates: [dh, _], dx, scratch, .. } = step;
         let (h, k) = (self.hidden, 3 * self.hidden);
         for (i, (gates, dx)) in gates.chunks_exact(k).zip(dx.chunks_exact_mut(k)).enumerate() {
             let at = i * h..(i + 1) * h;
-            room.clear();
-            room.resize(h, T::ZERO);
-            self.backward_row(gates, &before[at.clone()], &mut dh[at], dx, room);
+            scratch.clear();
+            scratch.resize(h, T::ZERO);
+            self.backward_row(gates, &before[at.clone()], &mut dh[at], dx, scratch);
         }
-        // Only z and r saw the state directly.
+        // Only z and r depend on the state directly.
         for (dx, dh) in dx.chunks_exact(k).zip(dh.chunks_exact_mut(h)) {
             kernels::multiply_add(&dx[..2 * h], self.gates.backward(), dh, h);
         }
@@ -167,7 +168,7 @@ impl<T: Kernels> Cell<T> for ResetBefore<T> {
 }
 
 impl<T: Kernels> ResetBefore<T> {
-    /// One row; `dq [H]` is zeroed room.
+    /// Backward step of one row; `dq [H]` is a zeroed scratch buffer.
     fn backward_row(&self, gates: &[T], before: &[T], dh: &mut [T], dx: &mut [T], dq: &mut [T]) {
         let h = self.hidden;
         let (z, r, c) = (&gates[..h], &gates[h..2 * h], &gates[2 * h..]);
@@ -184,9 +185,9 @@ impl<T: Kernels> ResetBefore<T> {
 }
 
 vectorized! {
-    /// One row of a GRU with the reset gate after the product. `g [3H]` holds the sums from the
-    /// input (z, r, n) and for z and r those from the state too, and is replaced by the gates;
-    /// `q [H]` is the state's share of n.
+    /// Forward step of one row with the reset gate after the product. `g [3H]` contains the sums over the input (z, r,
+    /// c), and for z and r those over the state too, and is replaced by the gates; `q [H]` is the candidate's sum over
+    /// the state.
     fn forward_row<T: Real>(g: &mut [T], q: &[T], before: &[T], h: &mut [T]) {
         let n = h.len();
         let (z, rest) = g.split_at_mut(n);
@@ -203,8 +204,8 @@ vectorized! {
 }
 
 vectorized! {
-    /// Gradient of [`forward_row`] for one row: `dg [3H]` for the input's sums, `dr [3H]` for the
-    /// state's; `dh` becomes the part that reaches the state before directly.
+    /// Gradient of [`forward_row`]: `dx [3H]` for the sums over the input, `ds [3H]` for those over the state. `dh`
+    /// becomes the part of the previous state's gradient that does not go through W.
     fn backward_row<T: Real>(g: &[T], q: &[T], before: &[T], dh: &mut [T], dx: &mut [T], ds: &mut [T]) {
         let n = dh.len();
         let (z, r, c) = (&g[..n], &g[n..2 * n], &g[2 * n..3 * n]);
@@ -240,8 +241,8 @@ vectorized! {
 }
 
 vectorized! {
-    /// The second half of a GRU row with the reset gate before the product: `c [H]` holds the
-    /// sums of n and is replaced by n; `h = z before + (1 - z) n`.
+    /// Second half of a forward step of one row with the reset gate before the product: `c [H]` contains the
+    /// candidate's sums and is replaced by the candidate; `h = z before + (1 - z) c`.
     fn candidate_row<T: Real>(z: &[T], c: &mut [T], before: &[T], h: &mut [T]) {
         let n = h.len();
         let (z, c, before) = (&z[..n], &mut c[..n], &before[..n]);

@@ -1,5 +1,5 @@
-//! Long short-term memory without peepholes (Hochreiter, Schmidhuber 1997; Gers et al. 2000). It carries
-//! the output s and the cell c; rows of U, W and b stand in ONNX's order i, o, f, g.
+//! Long short-term memory without peepholes (Hochreiter, Schmidhuber 1997; Gers et al. 2000). Its states are the
+//! output s and the cell c. Rows of U, W and b are in ONNX's order i, o, f, g.
 //!
 //! ```text
 //! i_t = σ(U_i x_t + W_i s_(t-1) + b_i)     o_t, f_t likewise
@@ -7,8 +7,8 @@
 //! c_t = f_t ∘ c_(t-1) + i_t ∘ g_t
 //! s_t = o_t ∘ tanh(c_t)
 //!
-//! dL/dc_t is that of the step behind it, plus dL/ds_t ∘ o_t ∘ (1 - tanh²(c_t))
-//! dL/da_o = dL/ds_t ∘ tanh(c_t) ∘ o_t (1 - o_t)      (a: what stands in σ or tanh)
+//! dL/dc_t = the gradient from step t + 1, plus dL/ds_t ∘ o_t ∘ (1 - tanh²(c_t))
+//! dL/da_o = dL/ds_t ∘ tanh(c_t) ∘ o_t (1 - o_t)      (a: the argument of σ or tanh)
 //! dL/da_i = dL/dc_t ∘ g_t ∘ i_t (1 - i_t)
 //! dL/da_f = dL/dc_t ∘ c_(t-1) ∘ f_t (1 - f_t)
 //! dL/da_g = dL/dc_t ∘ i_t ∘ (1 - g_t²)
@@ -24,11 +24,11 @@ use super::cell::{
 use crate::model::kernels::{self, Kernels, vectorized};
 use crate::model::real::Real;
 
-/// A step keeps tanh(c_t).
+/// A step saves tanh(c_t).
 pub(super) const SHAPE: CellShape =
     CellShape { family: "lstm", gates: 4, states: 2, kept: 1, has_own_state_sums: false };
 
-/// A layer.
+/// Creates a cell.
 pub(super) fn lstm<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
     let CellParameters { hidden, r, training, .. } = *parameters;
     let state = StateWeights::new(r, hidden, training);
@@ -67,7 +67,7 @@ impl<T: Kernels> Cell<T> for Lstm<T> {
             let (before, squashed) = (&cell_before[at.clone()], &kept[at.clone()]);
             backward_row(gates, before, squashed, &ds[at.clone()], &mut dc[at], dx);
         }
-        // All that the state before does goes through W.
+        // The previous output affects this step only through W.
         ds.fill(T::ZERO);
         kernels::multiply_add_from(dx, self.state.backward(), ds, h, backwards);
     }
@@ -78,7 +78,8 @@ impl<T: Kernels> Cell<T> for Lstm<T> {
 }
 
 vectorized! {
-    /// One row of an LSTM: `g [4H]` holds the sums of i, o, f, c and is replaced by the gates.
+    /// Forward step of one row: `g [4H]` contains the sums of i, o, f, g and is replaced by the gates; `squashed [H]`
+    /// becomes tanh of the cell.
     fn forward_row<T: Real>(g: &mut [T], before: &[T], cell: &mut [T], squashed: &mut [T], h: &mut [T]) {
         let n = h.len();
         let (i, rest) = g.split_at_mut(n);
@@ -97,8 +98,8 @@ vectorized! {
 }
 
 vectorized! {
-    /// Gradient of [`forward_row`] for one row; `dc` holds the gradient of the cell from later
-    /// steps and becomes that for the step before.
+    /// Gradient of [`forward_row`]; `dc` contains the gradient of the cell from later steps and becomes that of the
+    /// previous cell.
     fn backward_row<T: Real>(g: &[T], before: &[T], squashed: &[T], dh: &[T], dc: &mut [T], dg: &mut [T]) {
         let n = dh.len();
         let (i, o, f, c) = (&g[..n], &g[n..2 * n], &g[2 * n..3 * n], &g[3 * n..4 * n]);

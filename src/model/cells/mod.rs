@@ -1,10 +1,10 @@
-//! Recurrent cells, a file a cell: its equations, a step of it, the step's gradients, and those of its
-//! parameters. [`super::recurrent`] runs them over time.
+//! Recurrent cells, one file for each: its equations, its step, and the gradients of the step and the parameters.
+//! [`super::recurrent`] runs them over time.
 //!
 //! In the equations x_t is the input of step t, s_t the state and output, U the weights of the input (ONNX's
-//! W), W those of the state (ONNX's R), b the sum of the two biases, ∘ the product element by element and L
-//! the loss. A further cell is a file here that implements [`Cell`], a kind with its row in the table below,
-//! and a row in that of `onnx::build::cells`.
+//! W), W those of the state (ONNX's R), b the sum of the two biases, ∘ the elementwise product and L the
+//! loss. To add a cell: implement [`Cell`] in a new file, add a kind and its row in the table below, and a row in the
+//! table of `onnx::build::cells`.
 
 mod cell;
 mod gru;
@@ -37,7 +37,7 @@ pub enum CellKind {
     Lstm,
 }
 
-/// How a layer's cell is made of its parameters.
+/// Constructor of a cell from its parameters.
 type Layout<T> = fn(&CellParameters<'_, T>) -> Arc<dyn Cell<T>>;
 
 impl CellKind {
@@ -52,27 +52,27 @@ impl CellKind {
         }
     }
 
-    /// What is the same for all layers of this kind.
+    /// Properties of this kind of cell.
     pub fn shape(self) -> CellShape {
         self.entry::<f32>().0
     }
 
-    /// A layer's cell with its weights laid out.
+    /// Creates a layer's cell with its weights in the layout of the kernels.
     pub fn lay_out<T: Kernels>(self, parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
         self.entry().1(parameters)
     }
 
-    /// Row blocks of H in the weights: 1 (rnn), 3 (gru: z, r, c), 4 (lstm: i, o, f, g).
+    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 3 (gru: z, r, c) or 4 (lstm: i, o, f, g).
     pub fn gates(self) -> usize {
         self.shape().gates
     }
 
-    /// State vectors carried per layer: 1, or 2 for lstm (its output and its cell).
+    /// Number of state vectors per layer: 1, or 2 for lstm (output and cell).
     pub fn states(self) -> usize {
         self.shape().states
     }
 
-    /// The part of a parameter's name: `rnn`, `gru` or `lstm`.
+    /// The cell's part of parameter names: `rnn`, `gru` or `lstm`.
     pub fn family(self) -> &'static str {
         self.shape().family
     }

@@ -4,7 +4,7 @@
 //! a_t = U x_t + W s_(t-1) + b
 //! s_t = f(a_t)                             f(a) = tanh(a), or max(0, a)
 //!
-//! dL/da_t     = dL/ds_t ∘ f'(a_t)          f'(a_t) = 1 - s_t², or 1 where s_t > 0 and else 0
+//! dL/da_t     = dL/ds_t ∘ f'(a_t)          f'(a_t) = 1 - s_t², or 1 if s_t > 0, else 0
 //! dL/ds_(t-1) = Wᵀ dL/da_t
 //! dL/dW       = Σ_t dL/da_t s_(t-1)ᵀ       dL/db = Σ_t dL/da_t
 //! ```
@@ -20,12 +20,12 @@ use crate::model::real::Real;
 pub(super) const SHAPE: CellShape =
     CellShape { family: "rnn", gates: 1, states: 1, kept: 0, has_own_state_sums: false };
 
-/// A layer with f = tanh.
+/// Creates a cell with f = tanh.
 pub(super) fn tanh<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
     Arc::new(Rnn::new(parameters, false))
 }
 
-/// A layer with f = max(0, ·).
+/// Creates a cell with f = max(0, ·).
 pub(super) fn relu<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
     Arc::new(Rnn::new(parameters, true))
 }
@@ -76,7 +76,7 @@ impl<T: Kernels> Cell<T> for Rnn<T> {
 }
 
 vectorized! {
-    /// A step of RNN rows: `h = tanh(a)`, or `max(0, a)`.
+    /// Computes `h = tanh(a)`, or `h = max(0, a)` if `relu`.
     fn activate<T: Real>(a: &[T], relu: bool, h: &mut [T]) {
         if relu {
             for (h, &a) in h.iter_mut().zip(a) {

@@ -1,33 +1,34 @@
-//! The ONNX operator of each cell: how it is written, how it is known again, and how it is held.
+//! The ONNX operator of each recurrent cell: its attributes, how a node is recognized as that cell, and how
+//! its state is held at zero.
 
 use crate::model::CellKind;
 use crate::onnx::build::graph::{int, strings};
 use crate::onnx::proto::AttributeProto;
 
-/// Added to a gate that shall be shut or open altogether: sigmoid(±100) is 0 or 1 in float32.
-const SHUT: f32 = 100.0;
+/// Added to a gate's sum to close (-) or open (+) it completely: sigmoid(±100) is 0 or 1 in float32.
+const SATURATED: f32 = 100.0;
 
-/// How a state of zero stays zero ahead of a stream's first sample.
+/// How an exported graph holds a zero state at zero during the steps before a stream's first sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::onnx) enum Hold {
-    /// By what is added to the sums of each gate.
+    /// By values added to the sums of the gates, one for each gate.
     Gates(&'static [f32]),
-    /// By an input of zero, and by taking the biases away.
+    /// By an input of zero and by subtracting the biases.
     Input,
 }
 
-/// What tells cells of the same operator apart.
+/// The attribute that distinguishes cells with the same operator.
 #[derive(Clone, Copy, Debug)]
 enum Variant {
-    /// There is one only.
-    Alone,
-    /// `activations`, which is written.
+    /// None: only one cell uses the operator.
+    Unique,
+    /// The attribute `activations`.
     Activations,
-    /// `linear_before_reset`.
+    /// The attribute `linear_before_reset`, with its value.
     LinearBeforeReset(bool),
 }
 
-/// A cell as an ONNX operator.
+/// The ONNX operator of a cell.
 #[derive(Debug)]
 pub(in crate::onnx) struct CellOperator {
     kind: CellKind,
@@ -42,7 +43,7 @@ impl CellOperator {
     pub fn attributes(&self, hidden: usize) -> Vec<AttributeProto> {
         let mut attributes = vec![int("hidden_size", hidden as i64)];
         match self.variant {
-            Variant::Alone => {}
+            Variant::Unique => {}
             Variant::Activations => attributes.push(strings("activations", self.activations)),
             Variant::LinearBeforeReset(is) => attributes.push(int("linear_before_reset", is.into())),
         }
@@ -63,18 +64,18 @@ const fn row(
 const RESET_AFTER: Variant = Variant::LinearBeforeReset(true);
 const RESET_BEFORE: Variant = Variant::LinearBeforeReset(false);
 /// z is 1, so s_t = s_(t-1).
-const OPEN_UPDATE: Hold = Hold::Gates(&[SHUT, 0.0, 0.0]);
+const OPEN_UPDATE: Hold = Hold::Gates(&[SATURATED, 0.0, 0.0]);
 /// i and o are 0, f is 1, so c_t = c_(t-1) and s_t = 0.
-const KEPT_CELL: Hold = Hold::Gates(&[-SHUT, -SHUT, SHUT, 0.0]);
+const KEPT_CELL: Hold = Hold::Gates(&[-SATURATED, -SATURATED, SATURATED, 0.0]);
 
-/// The table of cells, in the order of [`CellKind`]. Of rows with the same operator the first is what a
-/// file means that names no activations.
+/// The table of cells, in the order of [`CellKind`]. Where several rows have the same operator, the first
+/// is the default for a node without `activations`.
 const CELLS: [CellOperator; 5] = [
     row(CellKind::RnnTanh, "RNN", &["Tanh"], Variant::Activations, Hold::Input),
     row(CellKind::RnnRelu, "RNN", &["Relu"], Variant::Activations, Hold::Input),
     row(CellKind::Gru, "GRU", &["Sigmoid", "Tanh"], RESET_AFTER, OPEN_UPDATE),
     row(CellKind::GruResetBefore, "GRU", &["Sigmoid", "Tanh"], RESET_BEFORE, OPEN_UPDATE),
-    row(CellKind::Lstm, "LSTM", &["Sigmoid", "Tanh", "Tanh"], Variant::Alone, KEPT_CELL),
+    row(CellKind::Lstm, "LSTM", &["Sigmoid", "Tanh", "Tanh"], Variant::Unique, KEPT_CELL),
 ];
 
 /// The operator of a cell.
@@ -82,8 +83,8 @@ pub(in crate::onnx) fn operator(kind: CellKind) -> &'static CellOperator {
     &CELLS[kind as usize]
 }
 
-/// The cell that a node is, by its operator and attributes; none where it is another or has activations
-/// that no cell has.
+/// The cell that a node with this operator and these attributes computes; `None` for another operator, or
+/// for activations that no cell has.
 pub(in crate::onnx) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> Option<CellKind> {
     let attribute = |name: &str| attributes.iter().find(|a| a.name == name);
     let activations = attribute("activations").map_or(&[][..], |a| &a.strings);
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_known_by_what_is_written_of_it() {
+    fn each_cell_is_recognized_from_its_own_attributes() {
         for (i, cell) in CELLS.iter().enumerate() {
             assert_eq!(cell.kind as usize, i, "the table's order");
             assert_eq!(cell_of(cell.op_type, &cell.attributes(4)), Some(cell.kind));

@@ -1,4 +1,4 @@
-//! Building a graph piece by piece.
+//! A builder of ONNX graphs.
 
 use prost::bytes::Bytes;
 
@@ -7,11 +7,12 @@ use crate::onnx::proto::{
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
-/// The length of an axis.
+/// The length of an axis in the declared shape of an input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dim {
+    /// A constant length.
     Fixed(usize),
-    /// Any length, the same wherever the symbol stands.
+    /// A symbolic length: any value, the same wherever the symbol occurs.
     Symbol(String),
 }
 
@@ -35,7 +36,7 @@ pub struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// An empty graph of that name.
+    /// An empty graph called `name`.
     pub fn new(name: &str) -> Self {
         Self { graph: GraphProto { name: name.into(), ..Default::default() } }
     }
@@ -52,7 +53,7 @@ impl GraphBuilder {
         self.tensor(name, INT64, shape, raw);
     }
 
-    /// Adds a constant tensor of f16, given as bits, row-major.
+    /// Adds a constant tensor of f16, row-major; `bits` are the IEEE 754 bit patterns.
     pub fn f16s(&mut self, name: &str, shape: &[usize], bits: &[u16]) {
         let raw = bits.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.tensor(name, FLOAT16, shape, raw);
@@ -63,7 +64,7 @@ impl GraphBuilder {
         self.tensor(name, INT8, shape, data.iter().map(|&v| v as u8).collect());
     }
 
-    /// Adds a constant of f32 without axes.
+    /// Adds a scalar constant of f32 (a tensor without axes).
     pub fn scalar(&mut self, name: &str, value: f32) {
         self.f32s(name, &[], &[value]);
     }
@@ -98,7 +99,7 @@ impl GraphBuilder {
         self.graph.output.push(value_info(name, INT64, shape));
     }
 
-    /// Adds a node; the nodes must come in an order in which they can be computed.
+    /// Adds a node. Nodes must be added in topological order.
     pub fn node(
         &mut self,
         op_type: &str,
@@ -117,7 +118,7 @@ impl GraphBuilder {
         });
     }
 
-    /// Adds a node with one output that bears the node's name, which is returned.
+    /// Adds a node with one output, which has the node's name, and returns that name.
     pub fn chain(
         &mut self,
         op_type: &str,
@@ -129,7 +130,7 @@ impl GraphBuilder {
         name.into()
     }
 
-    /// Whether a node of that name has been added.
+    /// Whether a node called `name` has been added.
     pub fn has_node(&self, name: &str) -> bool {
         self.graph.node.iter().any(|n| n.name == name)
     }
@@ -166,7 +167,7 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { name: name.into(), f: Some(value), r#type: 1, ..Default::default() }
 }
 
-/// An attribute that is a tensor of one f32.
+/// An attribute holding a tensor of one f32, of shape `[1]`.
 pub fn one_f32(name: &str, value: f32) -> AttributeProto {
     let tensor = TensorProto {
         data_type: FLOAT,
@@ -177,12 +178,12 @@ pub fn one_f32(name: &str, value: f32) -> AttributeProto {
     AttributeProto { name: name.into(), t: Some(Box::new(tensor)), r#type: 4, ..Default::default() }
 }
 
-/// An attribute of several integers.
+/// An attribute holding a list of integers.
 pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto { name: name.into(), ints: values.to_vec(), r#type: 7, ..Default::default() }
 }
 
-/// An attribute of several strings.
+/// An attribute holding a list of strings.
 pub fn strings(name: &str, values: &[&str]) -> AttributeProto {
     let strings = values.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
     AttributeProto { name: name.into(), strings, r#type: 8, ..Default::default() }

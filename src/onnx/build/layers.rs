@@ -1,5 +1,5 @@
-//! The part that all exported graphs share: normalization, stacking, the layers, the softmax.
-//! What feeds it and where the states come from is each target's own.
+//! The part common to all exported graphs: normalization, frame stacking, recurrent layers, softmax. Each
+//! target adds its own inputs and handling of states.
 
 use half::f16;
 
@@ -11,26 +11,26 @@ use crate::onnx::precision::{Precision, quantize_rows};
 use crate::onnx::proto::FLOAT;
 use crate::onnx::states::{is_stacked, state_places};
 
-/// Integers of weights that are multiplied back: -127..=127.
-const LEVELS: f32 = 127.0;
-/// Integers of weights that are multiplied with unsigned bytes: two such products must fit into 16
-/// bits, since processors without VNNI add them up there and cut off what is greater.
-const LEVELS_OF_PRODUCTS: f32 = 63.0;
+/// Largest integer of weights that are dequantized before use: they lie in -127..=127.
+const MAX_LEVEL: f32 = 127.0;
+/// Largest integer of weights that `MatMulInteger` multiplies with unsigned bytes. The sum of two such
+/// products must fit into 16 bits, because processors without VNNI add them in 16 bits and saturate.
+const MAX_PRODUCT_LEVEL: f32 = 63.0;
 
-/// A graph under construction, and what goes into it.
+/// A graph under construction, with the configuration and weights that it is built from.
 pub(in crate::onnx) struct Body<'a> {
     pub config: &'a NetworkConfig,
     pub graph: GraphBuilder,
     pub precision: Precision,
-    /// `[U, N, 1]`: 1 where a step stands before its stream's first sample; there the cells keep
-    /// their initial state, which must be zero.
+    /// Name of a tensor `[U, N, 1]` that is 1 at steps before the stream's first sample. There the cells
+    /// keep their initial state, which must be zero.
     pub hold: Option<String>,
     weights: Option<&'a Network<f32>>,
 }
 
-/// The lengths of the axes of frames and of output frames: `S*U` and `U`, or `T` for both when
-/// nothing is stacked. Written as a multiple, not as `T` and `T/S`, because tract reads the
-/// symbols and refuses to divide a length that it does not know to be divisible.
+/// The lengths of the axes of input frames and of output frames: `S*U` and `U`, or `T` for both without
+/// subsampling. They are written as a multiple, not as `T` and `T/S`, because tract parses the symbols and
+/// rejects a division that it cannot prove to be exact.
 pub(in crate::onnx) fn frames(config: &NetworkConfig) -> (Dim, Dim) {
     match config.subsampling {
         1 => (Dim::symbol("T"), Dim::symbol("T")),
@@ -39,13 +39,13 @@ pub(in crate::onnx) fn frames(config: &NetworkConfig) -> (Dim, Dim) {
 }
 
 impl<'a> Body<'a> {
-    /// An empty graph; without weights the initializers stay empty.
+    /// An empty graph. Without weights the initializers stay empty.
     pub fn new(config: &'a NetworkConfig, weights: Option<&'a Network<f32>>) -> Self {
         let graph = GraphBuilder::new("hearken");
         Self { config, graph, precision: Precision::Float32, hold: None, weights }
     }
 
-    /// Mean and scale: `[N, T, F]` to the same.
+    /// Adds the normalization `(x - mean) * scale`, `[N, T, F]` to `[N, T, F]`.
     pub fn normalize(&mut self, x: &str) -> String {
         let f = [self.config.num_features];
         let (mean, scale) = self.weights.map_or((&[][..], &[][..]), |w| (&w.mean, &w.scale));
@@ -55,8 +55,8 @@ impl<'a> Body<'a> {
         self.graph.chain("Mul", "normalised", &["centred", "scale"], vec![])
     }
 
-    /// Stacks, and puts time first: `[N, S*U, F]` to `[U, N, S*F]`. A reshape stacks, because the
-    /// frames of a stream lie one behind the other.
+    /// Adds frame stacking and moves time to the first axis: `[N, S*U, F]` to `[U, N, S*F]`. A reshape is
+    /// enough, because the frames of a stream are contiguous.
     pub fn stack(&mut self, x: &str) -> String {
         let config = self.config;
         let mut x = x.to_string();
@@ -68,14 +68,14 @@ impl<'a> Body<'a> {
         self.graph.chain("Transpose", "time_first", &[&x], vec![ints("perm", &[1, 0, 2])])
     }
 
-    /// The linear layer in front of the cells, `[U, N, S*F]` to `[U, N, D]`.
+    /// Adds the linear layer before the cells, `[U, N, S*F]` to `[U, N, D]`.
     pub fn input_layer(&mut self, x: &str) -> String {
         let x = self.linear("input", x);
         self.norm("input_norm", x)
     }
 
-    /// A linear layer. `prefix.weight` is `[out, in]`, as it is trained; runtimes fold the
-    /// transposition.
+    /// Adds a linear layer. `prefix.weight` is stored as `[out, in]`, as it is trained; runtimes fold the
+    /// `Transpose`.
     pub fn linear(&mut self, prefix: &str, x: &str) -> String {
         let (weight, bias) = (format!("{prefix}.weight"), format!("{prefix}.bias"));
         let product = match self.precision {
@@ -91,11 +91,11 @@ impl<'a> Body<'a> {
         self.graph.chain("Add", &format!("{prefix}.sum"), &[&product, &bias], vec![])
     }
 
-    /// `x` times a weight in integers.
+    /// Adds the product of `x` and the weight, computed in integers with dynamic quantization.
     fn integer_product(&mut self, prefix: &str, x: &str) -> String {
         let name = |part: &str| format!("{prefix}.{part}");
         let Some((shape, data)) = self.values(&name("weight")) else { return name("product") };
-        let (integers, scales) = quantize_rows(data, shape[1], LEVELS_OF_PRODUCTS);
+        let (integers, scales) = quantize_rows(data, shape[1], MAX_PRODUCT_LEVEL);
         let transposed: Vec<i8> =
             (0..integers.len()).map(|i| integers[i % shape[0] * shape[1] + i / shape[0]]).collect();
         self.graph.i8s(&name("weight.int8"), &[shape[1], shape[0]], &transposed);
@@ -121,9 +121,9 @@ impl<'a> Body<'a> {
         self.graph.chain("LayerNormalization", &format!("{prefix}.output"), &[&x, &gain, &bias], attributes)
     }
 
-    /// The cells, each with its layer norm and residual: `[U, N, D]` to `[U, N, H]`. `initial[i]`
-    /// are the names of layer i's initial states, `[1, N, H]`; the last states come out under the
-    /// names in `next`, one for each of [`crate::onnx::states::state_specs`].
+    /// Adds the cells, each with its layer norm and residual connection: `[U, N, D]` to `[U, N, H]`.
+    /// `initial[i]` names the initial states of layer i, `[1, N, H]`; `next` names the outputs for the
+    /// final states, one for each of [`crate::onnx::states::state_specs`].
     pub fn recurrent_layers(&mut self, mut x: String, initial: &[Vec<String>], next: &[String]) -> String {
         let mut last = Vec::new();
         let mut width = self.config.input_size;
@@ -143,7 +143,8 @@ impl<'a> Body<'a> {
         x
     }
 
-    /// Cell `i` over all steps: the name of its outputs `[U, N, H]`, and of its last states.
+    /// Adds cell `i` over all steps. Returns the name of its outputs `[U, N, H]` and the names of its final
+    /// states.
     fn cell(&mut self, i: usize, x: &str, states: &[String], next: &[String]) -> (String, Vec<String>) {
         let layer = self.config.layers[i];
         let prefix = format!("layers.{i}.{}", layer.cell.family());
@@ -175,8 +176,8 @@ impl<'a> Body<'a> {
         (squeezed, last)
     }
 
-    /// The input of cell `i` with one more feature, `hold`, and a column of W for it: where it is
-    /// 1, a state of zero stays zero whatever else the input holds.
+    /// Appends the feature `hold` to the input of cell `i` and a column for it to W: at steps where it is
+    /// 1, a zero state remains zero whatever the other features are.
     fn held_input(&mut self, i: usize, x: &str, hold: &str) -> String {
         let layer = self.config.layers[i];
         let (prefix, h) = (format!("layers.{i}.{}", layer.cell.family()), layer.hidden);
@@ -194,12 +195,12 @@ impl<'a> Body<'a> {
             self.graph.chain("Concat", &w, &[&plain, &held], vec![int("axis", -1)]);
         }
         let x = if hold_by == Hold::Input {
-            let heard = format!("{prefix}.heard");
+            let unheld = format!("{prefix}.heard");
             if !self.graph.has_node("not_held") {
                 self.graph.scalar("one", 1.0);
                 self.graph.chain("Sub", "not_held", &["one", hold], vec![]);
             }
-            self.graph.chain("Mul", &heard, &[x, "not_held"], vec![])
+            self.graph.chain("Mul", &unheld, &[x, "not_held"], vec![])
         } else {
             x.to_string()
         };
@@ -210,8 +211,8 @@ impl<'a> Body<'a> {
         is_stacked(self.config) && self.config.layers.len() > 1
     }
 
-    /// The names of the initial states of each layer, `[1, N, H]`, out of the state tensors (one
-    /// for each of [`crate::onnx::states::state_specs`], layers on axis 0).
+    /// Adds the split of the state tensors (one for each of [`crate::onnx::states::state_specs`], layers on
+    /// axis 0) into layers. Returns the names of each layer's initial states, `[1, N, H]`.
     pub fn split_states(&mut self, tensors: &[String]) -> Vec<Vec<String>> {
         self.graph.i64s("direction_axis", &[1], &[1]);
         let layers = self.config.layers.len();
@@ -233,8 +234,8 @@ impl<'a> Body<'a> {
         places.iter().map(|layer| layer.iter().map(|p| name(p.tensor, p.row)).collect()).collect()
     }
 
-    /// Stacks the last states of the layers; where they are not stacked, the cells' outputs bear
-    /// the final names already.
+    /// Concatenates the final states of the layers. Where states are not joined, the outputs of the cells
+    /// have the final names already.
     fn join_states(&mut self, last: &[Vec<String>], next: &[String]) {
         if !self.has_joined_states() {
             return;
@@ -245,13 +246,13 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// `[U, N, V]` to the output `log_probs [N, U, V]`.
+    /// Adds the softmax: logits `[U, N, V]` to the output `log_probs [N, U, V]`.
     pub fn log_probs(&mut self, logits: &str) {
         let logits = self.graph.chain("Transpose", "logits", &[logits], vec![ints("perm", &[1, 0, 2])]);
         self.graph.chain("LogSoftmax", "log_probs", &[&logits], vec![int("axis", -1)]);
     }
 
-    /// Shape and values of a parameter.
+    /// Shape and values of a parameter; `None` without weights.
     fn values(&self, name: &str) -> Option<(&'a [usize], &'a [f32])> {
         let parameter = self.weights?.parameter(name)?;
         Some((&parameter.shape, &parameter.data))
@@ -265,7 +266,7 @@ impl<'a> Body<'a> {
         self.store(name, &shape, data);
     }
 
-    /// Adds a constant, stored as the precision says; it is found under `name` as float32.
+    /// Adds a constant stored at the chosen precision; the value called `name` is float32.
     fn store(&mut self, name: &str, shape: &[usize], data: &[f32]) {
         let to_float = || vec![int("to", FLOAT.into())];
         match self.precision {
@@ -277,7 +278,7 @@ impl<'a> Body<'a> {
             }
             Precision::Int8 | Precision::Int8Dynamic if is_matrix(name) => {
                 let columns = shape.last().copied().unwrap_or(1);
-                let (integers, scales) = quantize_rows(data, columns, LEVELS);
+                let (integers, scales) = quantize_rows(data, columns, MAX_LEVEL);
                 let [stored, scale, cast] = ["int8", "scale", "float"].map(|s| format!("{name}.{s}"));
                 self.graph.i8s(&stored, shape, &integers);
                 let mut scale_shape = shape.to_vec();
@@ -293,12 +294,12 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Whether a parameter is a matrix, which is stored as the precision says.
+/// Whether a parameter is a matrix; only matrices are stored at a reduced precision.
 pub(in crate::onnx) fn is_matrix(name: &str) -> bool {
     [".weight", ".W", ".R"].iter().any(|end| name.ends_with(end))
 }
 
-/// The tensor that holds a parameter as 16-bit floats.
+/// Name of the tensor that stores a parameter as 16-bit floats.
 pub(in crate::onnx) fn half_name(name: &str) -> String {
     format!("{name}.fp16")
 }

@@ -1,4 +1,5 @@
-//! Graphs under construction: the builder, the layers that all of them share, and a row for each cell.
+//! Construction of ONNX graphs: the builder, the layers common to all targets, and the table of cell
+//! operators.
 
 pub(super) mod cells;
 pub mod graph;

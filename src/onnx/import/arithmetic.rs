@@ -1,28 +1,32 @@
-//! Operators that compute: linear layers, normalization, softmax.
+//! Import of arithmetic operators: linear layers, normalization, softmax.
 
 use std::rc::Rc;
 
 use super::constant::{Constant, broadcast};
 use super::node::{Node, unsupported};
-use super::rounded::rescaled;
+use super::quantized::combined_scale;
 use super::value::{Axis, Moment, Operation, Sequence, Unrolled, Value};
 use super::walk::Walker;
 use crate::error::Result;
 use crate::model::network::LAYER_NORM_EPSILON;
 
 impl Walker {
-    /// `Add`, `Sub`, `Mul`, `Div`.
+    /// `Add`, `Sub`, `Mul`, `Div`. The meaning depends on the kinds of both operands: arithmetic of
+    /// constants, a scale or shift of a sequence, a residual connection, or a part of an expanded layer
+    /// normalization.
     pub(super) fn binary(&mut self, node: &Node, values: &[Value]) -> Result<Value> {
         let [a, b] = values else { return Err(unsupported(node)) };
         let op = node.proto.op_type.as_str();
         match (a, b) {
             (Value::Constant(a), Value::Constant(b)) => {
-                // What both are repeated to, which a scale for each row makes no greater than the matrix.
+                // The broadcast shape; a scale for each row does not make it larger than the matrix.
                 let shape = broadcast(&a.shape, &b.shape)
-                    .ok_or_else(|| node.error("constants that do not go together"))?;
+                    .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
                 self.take_room(node, count)?;
-                let c = a.combined(b, op).ok_or_else(|| node.error("constants that do not go together"))?;
+                let c = a
+                    .combined(b, op)
+                    .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 Ok(Value::Constant(Rc::new(c)))
             }
             (Value::Sequence(s), Value::Constant(c)) => self.affine(node, s, c, false),
@@ -30,19 +34,19 @@ impl Walker {
             (Value::Sequence(x), Value::Moment { of, kind: Moment::Mean })
                 if op == "Sub" && x.stage == of.stage =>
             {
-                Ok(Value::Moment { of: x.clone(), kind: Moment::Centred })
+                Ok(Value::Moment { of: x.clone(), kind: Moment::Centered })
             }
             (Value::Sequence(a), Value::Sequence(b)) if op == "Add" => self.residual(node, a, b),
             (Value::Moment { of, kind }, Value::Moment { of: other, kind: second })
                 if of.stage == other.stage =>
             {
                 match (op, kind, second) {
-                    ("Mul", Moment::Centred, Moment::Centred) => {
+                    ("Mul", Moment::Centered, Moment::Centered) => {
                         Ok(Value::Moment { of: of.clone(), kind: Moment::Square })
                     }
-                    ("Div", Moment::Centred, Moment::Deviation(epsilon))
-                    | ("Mul", Moment::Centred, Moment::Inverse(epsilon))
-                    | ("Mul", Moment::Inverse(epsilon), Moment::Centred) => {
+                    ("Div", Moment::Centered, Moment::Deviation(epsilon))
+                    | ("Mul", Moment::Centered, Moment::Inverse(epsilon))
+                    | ("Mul", Moment::Inverse(epsilon), Moment::Centered) => {
                         self.norm(node, of, *epsilon, vec![1.0; of.width], vec![0.0; of.width])
                     }
                     _ => Err(unsupported(node)),
@@ -53,7 +57,7 @@ impl Walker {
                 if op == "Add" && c.len() == 1 =>
             {
                 let epsilon = c.to_f32()[0];
-                Ok(Value::Moment { of: of.clone(), kind: Moment::Stabilised(epsilon) })
+                Ok(Value::Moment { of: of.clone(), kind: Moment::Stabilized(epsilon) })
             }
             (Value::Constant(c), Value::Moment { of, kind: Moment::Deviation(e) })
                 if op == "Div" && c.len() == 1 && c.to_f32()[0] == 1.0 =>
@@ -68,11 +72,11 @@ impl Walker {
                     scalar: *scalar,
                 })
             }
-            (Value::Rounded(a), Value::Rounded(b)) if op == "Mul" => self.unrounded(node, a, b),
-            (Value::Rounded(r), Value::Constant(c)) | (Value::Constant(c), Value::Rounded(r))
+            (Value::Quantized(a), Value::Quantized(b)) if op == "Mul" => self.dequantized_product(node, a, b),
+            (Value::Quantized(r), Value::Constant(c)) | (Value::Constant(c), Value::Quantized(r))
                 if op == "Mul" =>
             {
-                rescaled(node, r, c)
+                combined_scale(node, r, c)
             }
             (Value::Unrolled(a), Value::Unrolled(b)) if op == "Add" => self.sum(node, a, b),
             (Value::Unrolled(u), Value::Constant(c)) | (Value::Constant(c), Value::Unrolled(u))
@@ -84,7 +88,7 @@ impl Walker {
         }
     }
 
-    /// Products and quotients of lengths where they are known.
+    /// Arithmetic on symbolic lengths, as far as they are known.
     fn product(&self, op: &str, a: &Value, b: &Value) -> Option<Vec<super::value::Length>> {
         use super::value::Length::{Known, Outer, Unknown};
         let (a, b) = (super::walk::lengths_of(a)?, super::walk::lengths_of(b)?);
@@ -110,7 +114,10 @@ impl Walker {
         constant_first: bool,
     ) -> Result<Value> {
         let values = per_feature(s, c).ok_or_else(|| {
-            node.error(format!("a constant of the shape {:?} does not go with {} features", c.shape, s.width))
+            node.error(format!(
+                "a constant of the shape {:?} cannot be broadcast over {} features",
+                c.shape, s.width
+            ))
         })?;
         let (ones, zeros) = (vec![1.0; s.width], vec![0.0; s.width]);
         let minus = |v: &[f32]| v.iter().map(|v| -v).collect::<Vec<f32>>();
@@ -127,9 +134,9 @@ impl Walker {
 
     fn residual(&mut self, node: &Node, a: &Sequence, b: &Sequence) -> Result<Value> {
         if a.axes != b.axes || a.width != b.width || a.over != b.over {
-            return Err(node.error("sequences of other axes or widths are added"));
+            return Err(node.error("sequences with different axes or widths are added"));
         }
-        // The later one stands on the earlier, if they are a layer and its input.
+        // For a layer and its input the later stage is the layer.
         let (main, skip) = if a.stage >= b.stage { (a, b) } else { (b, a) };
         Ok(Value::Sequence(self.push(node, main, Operation::Residual { skip: skip.stage }, main.width)))
     }
@@ -143,17 +150,18 @@ impl Walker {
             [Value::Unrolled(Unrolled::State { run, at }), Value::Constant(c)] => {
                 Ok(Value::Unrolled(Unrolled::Recurrent { run: Some(*run), at: *at, weight: c.clone(), bias: None }))
             }
-            [Value::Last { .. }, _] => Err(node.error("only the last state is used, so that there is one output for the whole input: the model does not stream")),
+            [Value::Last { .. }, _] => Err(node.error("only the last state is used, so there is one output for the whole input: the model does not stream")),
             _ => Err(unsupported(node)),
         }
     }
 
-    /// `c [in, out]` on the last axis.
+    /// A product with `c [in, out]` over the last axis.
     pub(super) fn linear(&mut self, node: &Node, s: &Sequence, c: &Constant) -> Result<Value> {
         let (&[inner, out], Some(Axis::Features)) = (c.shape.as_slice(), s.axes.last()) else {
-            return Err(
-                node.error(format!("expected a matrix on the features, found the shape {:?}", c.shape))
-            );
+            return Err(node.error(format!(
+                "expected a matrix that multiplies the features, found the shape {:?}",
+                c.shape
+            )));
         };
         if inner != s.width || out == 0 {
             return Err(
@@ -182,8 +190,8 @@ impl Walker {
         match inputs.get(2).and_then(Option::as_ref) {
             None => Ok(Value::Sequence(y)),
             Some(Value::Constant(c)) => {
-                let shift =
-                    per_feature(&y, c).ok_or_else(|| node.error("its C does not go with its product"))?;
+                let shift = per_feature(&y, c)
+                    .ok_or_else(|| node.error("its C cannot be broadcast over the product"))?;
                 Ok(Value::Sequence(self.push(
                     node,
                     &y,
@@ -201,14 +209,13 @@ impl Walker {
         let vector = |k: usize, default: f32| -> Result<Vec<f32>> {
             match inputs.get(k).and_then(Option::as_ref) {
                 None => Ok(vec![default; s.width]),
-                Some(Value::Constant(c)) => {
-                    per_feature(s, c).ok_or_else(|| node.error("scale or bias is of another width"))
-                }
+                Some(Value::Constant(c)) => per_feature(s, c)
+                    .ok_or_else(|| node.error("scale or bias has another width than the features")),
                 Some(_) => Err(unsupported(node)),
             }
         };
         if axis + 1 != s.axes.len() {
-            return Err(node.error("expected a normalization over the features alone"));
+            return Err(node.error("expected a normalization over the features only"));
         }
         self.norm(node, s, node.float("epsilon").unwrap_or(1e-5), vector(1, 1.0)?, vector(2, 0.0)?)
     }
@@ -222,7 +229,7 @@ impl Walker {
         bias: Vec<f32>,
     ) -> Result<Value> {
         if s.axes.last() != Some(&Axis::Features) {
-            return Err(node.error("expected a normalization over the features alone"));
+            return Err(node.error("expected a normalization over the features only"));
         }
         if epsilon.is_nan() || (epsilon - LAYER_NORM_EPSILON).abs() > 1e-3 * LAYER_NORM_EPSILON {
             return Err(node.error(format!(
@@ -248,11 +255,11 @@ impl Walker {
             ("ReduceMean", Value::Moment { of, kind: Moment::Square }) if over_last(of) => {
                 (of, Moment::Variance)
             }
-            ("Pow", Value::Moment { of, kind: Moment::Centred }) => match values.get(1) {
+            ("Pow", Value::Moment { of, kind: Moment::Centered }) => match values.get(1) {
                 Some(Value::Constant(c)) if c.len() == 1 && c.to_f32()[0] == 2.0 => (of, Moment::Square),
                 _ => return Err(unsupported(node)),
             },
-            ("Sqrt", Value::Moment { of, kind: Moment::Stabilised(e) }) => (of, Moment::Deviation(*e)),
+            ("Sqrt", Value::Moment { of, kind: Moment::Stabilized(e) }) => (of, Moment::Deviation(*e)),
             ("Reciprocal", Value::Moment { of, kind: Moment::Deviation(e) }) => (of, Moment::Inverse(*e)),
             _ => return Err(unsupported(node)),
         };
@@ -281,7 +288,7 @@ impl Walker {
     }
 }
 
-/// A constant as one value a feature.
+/// The value of a constant for each feature; `None` if it is not constant along the other axes.
 pub(super) fn per_feature(s: &Sequence, c: &Constant) -> Option<Vec<f32>> {
     let values = c.to_f32();
     if values.len() == 1 && c.shape.len() <= s.axes.len() {
@@ -297,7 +304,7 @@ pub(super) fn per_feature(s: &Sequence, c: &Constant) -> Option<Vec<f32>> {
 }
 
 fn with_bias(node: &Node, unrolled: &Unrolled, c: &Rc<Constant>) -> Result<Value> {
-    let once = || node.error("a second bias in a recurrence that is written out");
+    let once = || node.error("a second bias in an unrolled recurrence");
     match unrolled.clone() {
         Unrolled::Recurrent { run, at, weight, bias: None } => {
             Ok(Value::Unrolled(Unrolled::Recurrent { run, at, weight, bias: Some(c.clone()) }))

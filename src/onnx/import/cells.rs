@@ -1,5 +1,5 @@
-//! Recurrent nodes, and recurrences that an exporter has written out step by step (PyTorch's
-//! dynamo exporter does so with `nn.RNN`, for a fixed number of steps).
+//! Import of recurrent nodes, and of recurrences that an exporter has unrolled step by step (PyTorch's
+//! dynamo exporter unrolls `nn.RNN` for a fixed number of steps).
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ impl Walker {
     pub(super) fn recurrent(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
         let kind = check_attributes(node)?;
         let Some(Some(Value::Sequence(x))) = inputs.first() else {
-            return Err(node.error("expected the sequence itself as X"));
+            return Err(node.error("expected X to be the sequence"));
         };
         let [Axis::Outer(time), Axis::Outer(batch), Axis::Features] = x.axes[..] else {
             return Err(
@@ -49,7 +49,7 @@ impl Walker {
         Ok(vec![Value::Sequence(y), last.clone(), last])
     }
 
-    /// `sequence_lens` may only say that every stream is as long as the longest.
+    /// Refuses a `sequence_lens` that is not the whole length for every stream.
     fn check_lengths(&self, node: &Node, lengths: Option<&Value>, x: &Sequence, time: usize) -> Result<()> {
         let over = x.over[time].max(1);
         let declared = self.declared[time].map(|n| n / over);
@@ -65,10 +65,10 @@ impl Walker {
         }
         Err(node
             .error("sequence_lens other than the whole length are not supported")
-            .hint("streams of other lengths are the engine's business; export the model without them"))
+            .hint("the engine handles streams of different lengths; export the model without sequence_lens"))
     }
 
-    /// `Add` of a recurrent share and a step of the input's share.
+    /// `Add` of the recurrent product and a step of the input's product.
     pub(super) fn sum(&mut self, node: &Node, a: &Unrolled, b: &Unrolled) -> Result<Value> {
         match (a, b) {
             (Unrolled::Recurrent { run, at, weight, bias }, Unrolled::Step { sequence, axis, at: step })
@@ -88,7 +88,8 @@ impl Walker {
         }
     }
 
-    /// `Tanh` or `Relu` of a step of a recurrence.
+    /// `Tanh` or `Relu` in a step of an unrolled recurrence. The first step adds the cell; the later ones
+    /// must have the same weights.
     pub(super) fn activation(&mut self, node: &Node, value: &Value) -> Result<Value> {
         let Value::Unrolled(Unrolled::Sum { run, at, weight, bias, input, axis }) = value else {
             return Err(unsupported(node));
@@ -120,14 +121,14 @@ impl Walker {
                     _ => false,
                 };
                 if !same {
-                    return Err(node.error("a recurrence whose steps differ"));
+                    return Err(node.error("the steps of the recurrence have different weights"));
                 }
                 Ok(Value::Unrolled(Unrolled::State { run: *run, at: at + 1 }))
             }
         }
     }
 
-    /// `Concat` of all states of a recurrence, or of some last ones.
+    /// `Concat` of all states of a recurrence, or of the final states of several layers.
     pub(super) fn rolled(&mut self, node: &Node, values: &[Value]) -> Result<Value> {
         let state = |v: &Value| match v {
             Value::Unrolled(Unrolled::State { run, at }) => Ok((*run, *at)),
@@ -150,7 +151,7 @@ impl Walker {
     }
 }
 
-/// Refuses, by name, what a cell of ours does not do.
+/// Refuses attributes that hearken's cells do not support, by name.
 fn check_attributes(node: &Node) -> Result<CellKind> {
     let mut activations = Vec::new();
     for attribute in &node.proto.attribute {
@@ -175,12 +176,12 @@ fn check_attributes(node: &Node) -> Result<CellKind> {
         .ok_or_else(|| node.error(format!("the activations {} are not supported", activations.join(", "))))
 }
 
-/// W, R and B without their axis of directions.
+/// W, R and B without their direction axis.
 fn weights(node: &Node, kind: CellKind, inputs: &[Option<Value>], width: usize) -> Result<CellWeights> {
     let constant = |k: usize, name: &str| -> Result<&Rc<Constant>> {
         match inputs.get(k).and_then(Option::as_ref) {
             Some(Value::Constant(c)) => Ok(c),
-            _ => Err(node.error(format!("expected constant weights {name}"))),
+            _ => Err(node.error(format!("expected {name} to be constant"))),
         }
     };
     let (w, r) = (constant(1, "W")?, constant(2, "R")?);
@@ -198,7 +199,7 @@ fn weights(node: &Node, kind: CellKind, inputs: &[Option<Value>], width: usize) 
         return Err(bad("W", w, format!("[1, {rows}, {width}]")));
     }
     if node.int("hidden_size").is_some_and(|h| h != hidden as i64) {
-        return Err(node.error(format!("hidden_size is not that of R, {hidden}")));
+        return Err(node.error(format!("expected the hidden_size of R, {hidden}")));
     }
     let b = match node.has(3) {
         false => vec![0.0; 2 * rows],

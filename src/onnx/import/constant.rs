@@ -1,5 +1,5 @@
-//! Constants of a foreign graph, folded: what the exporters leave between a weight and the node
-//! that uses it (transpositions, slices, concatenations, casts, small arithmetic).
+//! Constants of a foreign graph and their folding: exporters leave transpositions, slices, concatenations,
+//! casts and small arithmetic between a weight and the node that uses it.
 
 use half::f16;
 
@@ -7,10 +7,10 @@ use super::node::{Node, unsupported};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::proto::TensorProto;
 
-/// Axes beyond this number are refused.
+/// Maximum number of axes.
 pub(super) const MAX_RANK: usize = 8;
 
-/// The numbers of a constant. Integers and truth values are all held as i64, floats as f32.
+/// The elements of a constant: integers and booleans as i64, floats as f32.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Numbers {
     F32(Vec<f32>),
@@ -24,7 +24,7 @@ pub(super) struct Constant {
     pub numbers: Numbers,
 }
 
-/// `TensorProto.DataType`s that are read.
+/// The supported values of `TensorProto.DataType`.
 mod kinds {
     pub const FLOAT: i32 = 1;
     pub const UINT8: i32 = 2;
@@ -36,7 +36,7 @@ mod kinds {
     pub const DOUBLE: i32 = 11;
 }
 
-/// Whether a type of the format is one of floats.
+/// Whether a `TensorProto.DataType` is a supported float type.
 pub(super) fn is_float(data_type: i64) -> bool {
     [kinds::FLOAT, kinds::FLOAT16, kinds::DOUBLE].iter().any(|&k| i64::from(k) == data_type)
 }
@@ -46,16 +46,16 @@ fn wrong(problem: impl Into<String>) -> Error {
 }
 
 impl Constant {
-    /// A tensor of the file.
+    /// Reads a tensor of the file.
     ///
     /// # Errors
-    /// When its data lies outside the file, is of another type than float16, float32, float64,
-    /// int8, uint8, int32, int64 and bool, or does not fit its shape.
+    /// When its data are external, its type is not float16, float32, float64, int8, uint8, int32, int64 or
+    /// bool, or its data do not fit its shape.
     pub fn read(tensor: &TensorProto) -> Result<Self> {
         let place = || format!("tensor {}", tensor.name);
         if tensor.data_location != 0 || !tensor.external_data.is_empty() {
             return Err(wrong(
-                "its data lies outside the file, and no file is opened because another names it",
+                "its data are in another file, which is not supported for reasons of security",
             )
             .at(place())
             .hint("save the model as one file: onnx.save(onnx.load(FILE), ONE_FILE)"));
@@ -105,7 +105,7 @@ impl Constant {
             (kinds::BOOL | kinds::UINT8, Some(raw)) => {
                 Numbers::I64(raw.iter().map(|&b| i64::from(b)).collect())
             }
-            (other, _) => return Err(wrong(format!("numbers of type {other} are not supported"))),
+            (other, _) => return Err(wrong(format!("tensors of type {other} are not supported"))),
         };
         let constant = Self { shape, numbers };
         let (expected, found) = (constant.shape.iter().product::<usize>(), constant.len());
@@ -115,10 +115,10 @@ impl Constant {
         Ok(constant)
     }
 
-    /// The constant of a `Constant` node.
+    /// Reads the constant of a `Constant` node.
     ///
     /// # Errors
-    /// When it is of another kind than numbers, or cannot be read.
+    /// When it is not numeric or cannot be read.
     pub fn of_node(node: &Node) -> Result<Self> {
         let attribute = node.proto.attribute.first().ok_or_else(|| unsupported(node))?;
         Ok(match attribute.name.as_str() {
@@ -145,7 +145,7 @@ impl Constant {
         Self { shape: vec![values.len()], numbers: Numbers::I64(values) }
     }
 
-    /// How many numbers.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         match &self.numbers {
             Numbers::F32(v) => v.len(),
@@ -153,7 +153,7 @@ impl Constant {
         }
     }
 
-    /// The numbers as f32.
+    /// The elements as f32.
     pub fn to_f32(&self) -> Vec<f32> {
         match &self.numbers {
             Numbers::F32(v) => v.clone(),
@@ -161,7 +161,7 @@ impl Constant {
         }
     }
 
-    /// The numbers, if they are integers.
+    /// The elements, if they are integers.
     pub fn as_i64(&self) -> Option<&[i64]> {
         match &self.numbers {
             Numbers::I64(v) => Some(v),
@@ -169,7 +169,7 @@ impl Constant {
         }
     }
 
-    /// Whether every number is zero.
+    /// Whether every element is zero.
     pub fn is_zero(&self) -> bool {
         match &self.numbers {
             Numbers::F32(v) => v.iter().all(|&v| v == 0.0),
@@ -177,7 +177,7 @@ impl Constant {
         }
     }
 
-    /// A new constant whose element at `index` is this one's at `from(index)`.
+    /// A new constant whose element at `index` is this constant's element at offset `from(index)`.
     fn rearranged(&self, shape: Vec<usize>, from: impl Fn(&[usize]) -> usize) -> Self {
         let count: usize = shape.iter().product();
         let mut index = vec![0; shape.len()];
@@ -207,23 +207,23 @@ impl Constant {
         strides
     }
 
-    /// The same numbers in another shape.
+    /// The same elements in another shape.
     pub fn reshaped(&self, shape: Vec<usize>) -> Result<Self> {
         let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if count != Some(self.len()) || shape.len() > MAX_RANK {
-            return Err(wrong(format!("{:?} cannot be given the shape {shape:?}", self.shape)));
+            return Err(wrong(format!("{:?} cannot be reshaped to {shape:?}", self.shape)));
         }
         Ok(Self { shape, numbers: self.numbers.clone() })
     }
 
-    /// Axes in another order; a permutation of the axes is expected.
+    /// Reorders the axes; `perm` must be a permutation of them.
     pub fn transposed(&self, perm: &[usize]) -> Self {
         let strides = self.strides();
         let shape = perm.iter().map(|&p| self.shape[p]).collect();
         self.rearranged(shape, |index| index.iter().zip(perm).map(|(i, &p)| i * strides[p]).sum())
     }
 
-    /// From `start` on every `step`-th of `count` elements of an axis.
+    /// Takes `count` elements of an axis, every `step`-th from `start`.
     pub fn sliced(&self, axis: usize, start: i64, step: i64, count: usize) -> Self {
         let strides = self.strides();
         let mut shape = self.shape.clone();
@@ -237,7 +237,7 @@ impl Constant {
         })
     }
 
-    /// Elements of an axis by their positions, which must lie inside it.
+    /// Takes elements of an axis by their positions, which must be inside it.
     pub fn picked(&self, axis: usize, positions: &[usize]) -> Self {
         let strides = self.strides();
         let mut shape = self.shape.clone();
@@ -248,7 +248,7 @@ impl Constant {
         })
     }
 
-    /// One behind the other along an axis.
+    /// Concatenates constants along an axis.
     pub fn concatenated(parts: &[&Constant], axis: usize) -> Result<Self> {
         let first = parts.first().ok_or_else(|| wrong("nothing to concatenate"))?;
         let differs = |part: &&&Constant| {
@@ -257,7 +257,7 @@ impl Constant {
                 || matches!(part.numbers, Numbers::F32(_)) != matches!(first.numbers, Numbers::F32(_))
         };
         if axis >= first.shape.len() || parts.iter().any(|p| differs(&p)) {
-            return Err(wrong("constants that do not fit are concatenated"));
+            return Err(wrong("constants of different shapes or types are concatenated"));
         }
         let mut shape = first.shape.clone();
         shape[axis] = parts.iter().map(|p| p.shape[axis]).sum();
@@ -273,7 +273,7 @@ impl Constant {
         Ok(Self { shape, numbers })
     }
 
-    /// Repeats axes of length 1 (and adds axes in front) until it has `shape`.
+    /// Broadcasts to `shape`: repeats axes of length 1 and adds leading axes.
     pub fn expanded(&self, shape: &[usize]) -> Result<Self> {
         let shape = broadcast(&self.shape, shape)
             .ok_or_else(|| wrong(format!("{:?} cannot be expanded to {shape:?}", self.shape)))?;
@@ -284,8 +284,7 @@ impl Constant {
         }))
     }
 
-    /// `Add`, `Sub`, `Mul` or `Div` of two constants. `None` for another operator, or integers
-    /// that overflow.
+    /// `Add`, `Sub`, `Mul` or `Div` of two constants; `None` for another operator or on integer overflow.
     pub fn combined(&self, other: &Constant, op: &str) -> Option<Self> {
         let shape = broadcast(&self.shape, &other.shape)?;
         let (a, b) = (self.expanded(&shape).ok()?, other.expanded(&shape).ok()?);
@@ -315,7 +314,7 @@ impl Constant {
         Some(Self { shape, numbers })
     }
 
-    /// The same numbers as floats or as integers.
+    /// The same elements as floats or as integers.
     pub fn cast(&self, float: bool) -> Self {
         let numbers = match &self.numbers {
             Numbers::F32(v) if !float => Numbers::I64(v.iter().map(|&v| v as i64).collect()),
@@ -343,7 +342,7 @@ fn join<'a, T: Copy + 'a>(
     all
 }
 
-/// The shape that both are repeated to (numpy's rule).
+/// The shape to which both shapes broadcast (numpy's rule); `None` if there is none.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     if rank > MAX_RANK {

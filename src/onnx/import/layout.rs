@@ -1,4 +1,5 @@
-//! Operators that move axes about: on constants they are folded, on sequences they are followed.
+//! Import of operators that rearrange axes: constants are folded; for sequences the order of the axes is
+//! tracked.
 
 use std::rc::Rc;
 
@@ -9,6 +10,7 @@ use super::walk::{Walker, lengths_of};
 use crate::error::Result;
 
 impl Walker {
+    /// The length of an axis of a sequence, as far as the graph declares it.
     fn length(&self, axis: Axis, sequence: &Sequence) -> Length {
         match axis {
             Axis::Outer(axis) => match self.declared[axis] {
@@ -47,7 +49,7 @@ impl Walker {
             if sorted.iter().copied().eq(0..rank) {
                 Ok(perm)
             } else {
-                Err(node.error("its perm is no permutation of the axes"))
+                Err(node.error("expected perm to be a permutation of the axes"))
             }
         };
         match value {
@@ -98,7 +100,7 @@ impl Walker {
             (Value::Constant(c), Some(shape)) => {
                 let target = lengths_of(shape).ok_or_else(|| unsupported(node))?;
                 let shape = constant_shape(c, &target)
-                    .ok_or_else(|| node.error("the constant cannot be given this shape"))?;
+                    .ok_or_else(|| node.error("the constant cannot be reshaped to this shape"))?;
                 Ok(Value::Constant(Rc::new(c.reshaped(shape).map_err(|e| e.at(node.place()))?)))
             }
             (Value::Sequence(s), Some(shape)) => {
@@ -109,10 +111,12 @@ impl Walker {
         }
     }
 
+    /// Recognizes the reshapes of a sequence that exporters write: axes of length 1 added or removed, the
+    /// outer axes merged into rows or split again, and frames stacked on the feature axis.
     fn reshape_sequence(&mut self, node: &Node, s: &Sequence, target: &[Length]) -> Result<Value> {
         let problem = || {
             node.error(format!(
-                "the axes {} cannot be followed through the shape {}",
+                "the axes {} cannot be tracked through the shape {}",
                 listed(&s.axes),
                 listed(target)
             ))
@@ -120,7 +124,7 @@ impl Walker {
         if target.len() > MAX_RANK {
             return Err(problem());
         }
-        // 0 stands for the axis at the same place.
+        // Unless `allowzero` is set, 0 copies the length of the axis at the same position.
         let copied = node.int("allowzero").unwrap_or(0) == 0;
         let target: Vec<Length> = target
             .iter()
@@ -188,7 +192,7 @@ impl Walker {
         }
     }
 
-    /// The axes of a target shape that only adds and drops axes of length 1.
+    /// The axes after a reshape that only adds and removes axes of length 1.
     fn align(&self, s: &Sequence, axes: &[Axis], target: &[Length]) -> Option<Vec<Axis>> {
         match (axes.split_first(), target.split_first()) {
             (None, None) => return Some(Vec::new()),
@@ -233,12 +237,12 @@ impl Walker {
         let axes = ints(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
         let steps = ints(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
         if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
-            return Err(node.error("starts, ends, axes and steps differ in number"));
+            return Err(node.error("expected starts, ends, axes and steps of the same length"));
         }
         let mut constant = match &value {
             Value::Constant(c) => (**c).clone(),
             Value::Lengths { lengths, .. } => {
-                // Positions first, then the lengths at them.
+                // Slice the positions, then take the lengths at them.
                 Constant::i64s((0..lengths.len() as i64).collect())
             }
             Value::Sequence(s) => return self.step(node, s, &starts, &ends, &axes, &steps),
@@ -261,7 +265,7 @@ impl Walker {
         }
     }
 
-    /// One step of a sequence, where a recurrence is written out; or all of it.
+    /// A slice of a sequence: one step of it in an unrolled recurrence, or all of it.
     fn step(
         &mut self,
         node: &Node,
@@ -285,7 +289,7 @@ impl Walker {
                 }
             }
         }
-        Err(node.error("a part of the sequence is cut out, which does not stream"))
+        Err(node.error("a part of the sequence is sliced out, which does not stream"))
     }
 
     pub(super) fn gather(&mut self, node: &Node, values: &[Value]) -> Result<Value> {
@@ -361,7 +365,7 @@ impl Walker {
                     let size =
                         if node.ints("split").is_none() && inputs.len() < 2 { size.min(left) } else { size };
                     if size > left {
-                        return Err(node.error("its parts are longer than the whole"));
+                        return Err(node.error("its parts are longer than the axis"));
                     }
                     self.take_room(node, (c.len() / c.shape[axis].max(1)).checked_mul(size))?;
                     parts.push(Value::Constant(Rc::new(c.sliced(axis, at as i64, 1, size))));
@@ -398,7 +402,7 @@ impl Walker {
             None => Constant { shape: vec![1], numbers: Numbers::F32(vec![0.0]) },
         };
         match (value.is_zero(), lengths_of(shape).as_deref()) {
-            // A vector may be one of positions; all else is a state.
+            // A vector may hold positions; anything else is a state.
             (true, Some([_]) | None) | (false, _) => {
                 self.expand(node, &[Value::Constant(Rc::new(value)), shape.clone()])
             }
@@ -407,7 +411,7 @@ impl Walker {
     }
 }
 
-/// Axes with some inserted or dropped.
+/// Inserts axes (`Unsqueeze`) or removes axes of length 1 (`Squeeze`).
 fn reaxed<A: Copy>(
     node: &Node,
     axes: &[A],
@@ -420,14 +424,14 @@ fn reaxed<A: Copy>(
         let given = given.unwrap_or(&[]);
         let rank = axes.len() + given.len();
         if rank > MAX_RANK {
-            return Err(node.error("too many axes"));
+            return Err(node.error(format!("expected at most {MAX_RANK} axes, found {rank}")));
         }
         let mut places: Vec<usize> = given.iter().map(|&a| node.axis(a, rank)).collect::<Result<_>>()?;
         places.sort_unstable();
         let mut result = axes.to_vec();
         for place in places {
             if place > result.len() {
-                return Err(node.error("its axes stand twice"));
+                return Err(node.error("its axes contain one twice"));
             }
             result.insert(place, one);
         }
@@ -438,7 +442,7 @@ fn reaxed<A: Copy>(
         None => (0..axes.len()).filter(|&k| is_one(&axes[k])).collect(),
     };
     if drop.iter().any(|&k| !is_one(&axes[k])) {
-        return Err(node.error("an axis that is longer than 1 is squeezed away"));
+        return Err(node.error("an axis longer than 1 cannot be squeezed"));
     }
     Ok(axes.iter().enumerate().filter(|(k, _)| !drop.contains(k)).map(|(_, &a)| a).collect())
 }
@@ -468,7 +472,7 @@ fn constant_shape(c: &Constant, target: &[Length]) -> Option<Vec<usize>> {
     Some(shape)
 }
 
-/// First position and number of positions of a slice, by ONNX's rules of clamping.
+/// First position and number of positions of a slice, clamped as ONNX specifies; `None` for a step of 0.
 fn span(start: i64, end: i64, step: i64, length: i64) -> Option<(i64, usize)> {
     let from_end = |v: i64| if v < 0 { v.saturating_add(length) } else { v };
     let (start, end) = (from_end(start), from_end(end));

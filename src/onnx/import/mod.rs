@@ -1,22 +1,22 @@
-//! A foreign ONNX graph as a network of ours: a stack of RNN, GRU or LSTM layers with linear
-//! layers, layer normalization and log-softmax around them, as PyTorch's two exporters, tf2onnx
-//! and hearken write it, becomes a model that streams, trains further and exports again.
+//! Import of a foreign ONNX graph: a stack of RNN, GRU or LSTM layers with linear layers, layer
+//! normalization and log-softmax around them, as written by PyTorch's two exporters, tf2onnx and hearken,
+//! becomes a [`Network`] that streams, can be trained further and exported again.
 //!
 //! ```text
-//! file ─► walk: what is each value? ─► stages (affine, linear, norm, cell, …) ─► fit ─► Network
+//! file ─► walk: classify each value ─► stages (affine, linear, norm, cell, …) ─► assemble ─► Network
 //! ```
 //!
-//! Nothing is guessed: a node that has no place in such a network is an error that names it. No
-//! file is opened because another one names it (external data).
+//! A node that does not fit such a network is an error that names it. For security, no file is opened
+//! because another one names it (external data).
 
 mod arithmetic;
+mod assemble;
 mod cells;
 mod constant;
-mod fit;
 mod layout;
-mod looped;
+mod loop_node;
 mod node;
-mod rounded;
+mod quantized;
 mod settings;
 mod step;
 mod value;
@@ -39,44 +39,46 @@ use crate::features::FbankOptions;
 use crate::model::Network;
 use crate::text::TokenTable;
 
-/// Inputs that are tried as the features, where no recurrent node tells which is.
+/// Maximum number of inputs tried as the features, where no recurrent node determines which one it is.
 const MAX_CANDIDATES: usize = 8;
 
-/// What the file does not say.
+/// Settings that the file does not contain.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// The tokens by id; those of the file's own metadata when absent, else numbers.
+    /// The tokens by id. Default: those of the file's metadata, else numbers.
     pub tokens: Option<TokenTable>,
-    /// The file that the tokens come from, for errors.
+    /// The file of the tokens, for error messages.
     pub tokens_from: Option<PathBuf>,
-    /// The front end; that of the file's own metadata when absent, else Kaldi's.
+    /// The feature extraction. Default: that of the file's metadata, else Kaldi's.
     pub features: Option<FbankOptions>,
-    /// Frames that are put together before the graph sees them; 0 or 1: none.
+    /// Number of frames stacked before the graph; 0 and 1 mean no stacking.
     pub subsampling: usize,
 }
 
-/// A model out of a foreign file.
+/// A model imported from a foreign file.
 #[derive(Clone, Debug)]
 pub struct Imported {
+    /// The network, with weights in float32.
     pub network: Network<f32>,
+    /// Tokens, features and decoder settings: from the options, else from the file, else defaults.
     pub metadata: Metadata,
-    /// What was assumed or changed, for the user to know.
+    /// Assumptions and changes, in sentences for the user.
     pub notes: Vec<String>,
 }
 
 /// Imports a file's bytes; see [`import_file`].
 ///
 /// # Errors
-/// As [`import_file`], and when it is no ONNX file.
+/// As [`import_file`], and when the bytes are not an ONNX file.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported> {
     import_file(&OnnxFile::from_bytes(bytes.to_vec())?, options)
 }
 
-/// Imports a file. One that hearken wrote comes back as it is.
+/// Imports a file. A file that hearken wrote is returned unchanged.
 ///
 /// # Errors
-/// When it holds something that a network of ours cannot compute: names the node and what is missing;
-/// when tokens or features do not fit.
+/// When it contains a node that hearken's network cannot compute (names the node and the reason), or when
+/// tokens or features do not fit.
 pub fn import_file(file: &OnnxFile, options: &ImportOptions) -> Result<Imported> {
     match load::read_model(file) {
         Ok((network, metadata)) => {
@@ -84,7 +86,7 @@ pub fn import_file(file: &OnnxFile, options: &ImportOptions) -> Result<Imported>
             let mut imported = Imported {
                 network,
                 metadata,
-                notes: vec!["the file is a model of hearken's already".into()],
+                notes: vec!["the file is already a model of hearken's".into()],
             };
             imported.metadata.tokens = options.tokens.clone().unwrap_or(imported.metadata.tokens);
             imported.metadata.features = options.features.clone().unwrap_or(imported.metadata.features);
@@ -105,8 +107,9 @@ pub fn import_file(file: &OnnxFile, options: &ImportOptions) -> Result<Imported>
     Ok(Imported { network, metadata, notes })
 }
 
-/// A file with metadata of hearken's that cannot be read is damaged, or newer than this program: as a
-/// foreign one it would lose its tokens and its lexicon. `error` is why it is no model.
+/// Refuses a file with hearken's metadata that cannot be read: it is damaged or from a newer version, and
+/// importing it as a foreign file would lose its tokens and lexicon. `error` is the reason why it is not a
+/// model.
 fn refuse_damaged(file: &OnnxFile, error: &Error) -> Result<()> {
     if !file.is_ours() {
         return Ok(());
@@ -119,7 +122,7 @@ fn refuse_damaged(file: &OnnxFile, error: &Error) -> Result<()> {
     }
 }
 
-/// Tokens that are given must be as many as the network has.
+/// Refuses a token table whose length is not the network's number of outputs.
 fn check_tokens(network: &Network<f32>, options: &ImportOptions) -> Result<()> {
     let (Some(tokens), expected) = (&options.tokens, network.config.num_tokens) else { return Ok(()) };
     if tokens.len() == expected {
@@ -129,7 +132,7 @@ fn check_tokens(network: &Network<f32>, options: &ImportOptions) -> Result<()> {
     let error = Error::new(Stage::Model, problem);
     Err(match &options.tokens_from {
         Some(path) => error.in_file(path),
-        None => error.at("the tokens that are given"),
+        None => error.at("the tokens"),
     })
 }
 
@@ -148,8 +151,8 @@ fn network(file: &OnnxFile, subsampling: usize, notes: &mut Vec<String>) -> Resu
     Err(first_refusal.unwrap_or_else(no_features))
 }
 
-/// The inputs that may carry the features: the one that reaches the first recurrent node, or else all
-/// of three axes, in the graph's order.
+/// The inputs that may be the features: the input of the first recurrent node, or else all inputs with
+/// three axes, in the graph's order.
 fn features_candidates(graph: &GraphProto) -> Result<Vec<&str>> {
     let inputs = real_inputs(graph);
     let can = |input: &&&ValueInfoProto| {
@@ -170,7 +173,7 @@ fn no_features() -> Error {
     )
 }
 
-/// The network of a graph whose features come in by that input.
+/// The network of a graph whose features are the input called `features`.
 fn network_of(
     file: &OnnxFile,
     features: &str,
@@ -180,12 +183,12 @@ fn network_of(
     let graph = file.graph();
     let opset = file.model().opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
     let opset = opset.and_then(|o| o.version).unwrap_or(1);
-    let room = file.bytes().len().saturating_mul(16).saturating_add(1 << 16);
-    let walker = Walker::walk(graph, features, opset, room)?;
+    let budget = file.bytes().len().saturating_mul(16).saturating_add(1 << 16);
+    let walker = Walker::walk(graph, features, opset, budget)?;
     let mut refused = None;
     let mut sequence = None;
     let mut last = None;
-    // Outputs that only count (`processed_lens`).
+    // Integer states that only count (`processed_lens`) are not outputs of the network.
     let states = file.interface(&[]).map(|interface| interface.states).unwrap_or_default();
     let counts = |name: &String| states.iter().any(|state| state.is_i64 && state.output == *name);
     for output in graph.output.iter().filter(|o| !counts(&o.name)) {
@@ -195,22 +198,21 @@ fn network_of(
             Some(Value::Refused(error)) => refused = refused.or(Some(error.clone())),
             Some(_) => {}
             None => {
-                let error = Error::new(Stage::Model, "no node makes this output")
+                let error = Error::new(Stage::Model, "no node computes this output")
                     .at(format!("output {}", output.name));
                 refused = refused.or(Some(error));
             }
         }
     }
-    // An output that is not understood may be what the model is for: it is not passed over.
+    // An output that is not understood may be the main one, so it is an error.
     if let Some(error) = refused {
         return Err(error);
     }
     let output = match (sequence, last) {
         (Some(stage), _) => stage,
         (None, Some(stage)) => {
-            notes.push(
-                "the graph gives its last state alone; the model gives an output for every step".into(),
-            );
+            notes
+                .push("the graph outputs only its last state; the model has an output for every step".into());
             stage
         }
         (None, None) => {
@@ -220,16 +222,15 @@ fn network_of(
             ));
         }
     };
-    fit::fit(&walker.stages, output, subsampling, notes)
+    assemble::assemble(&walker.stages, output, subsampling, notes)
 }
 
-/// Takes away what an export wrote for its target, so that exporting and importing gives the file
-/// that was exported.
+/// Removes what an export added for its target, so that importing an export restores the exported model.
 fn without_target(metadata: &mut Metadata) {
     let is_sherpa = |(key, value): &(String, String)| key == TARGET_KEY && value == Target::SherpaOnnx.name();
     let for_sherpa = metadata.other.iter().any(is_sherpa);
     if for_sherpa {
-        // They are in the output layer's bias already.
+        // They are already part of the output layer's bias.
         metadata.decoder.blank_bias = 0.0;
         metadata.decoder.filler_bias = 0.0;
     }
@@ -247,7 +248,7 @@ fn metadata(
     notes: &mut Vec<String>,
 ) -> Result<Metadata> {
     let entries = file.entries();
-    // A file that hearken exported for another system carries them all.
+    // A file that hearken exported for another system has all of hearken's metadata.
     let mut metadata = match Metadata::from_entries(entries) {
         Ok(metadata) => {
             let (found, expected) = (super::metadata::subsampling(entries)?, network.config.subsampling);

@@ -1,9 +1,9 @@
-//! A node's attributes and inputs, by name and by position.
+//! Access to a node's attributes and inputs.
 
 use crate::error::{Error, Result, Stage};
 use crate::onnx::proto::{AttributeProto, NodeProto};
 
-/// A node of the graph, and where it stands.
+/// A node of the graph and its position.
 pub(super) struct Node<'a> {
     pub proto: &'a NodeProto,
     index: usize,
@@ -14,7 +14,7 @@ impl<'a> Node<'a> {
         Self { proto, index }
     }
 
-    /// `node GRU_0 (GRU)`, or by number where it has no name.
+    /// The node's place for error messages: `node GRU_0 (GRU)`, or its number if it has no name.
     pub fn place(&self) -> String {
         match self.proto.name.as_str() {
             "" => format!("node {} ({})", self.index, self.proto.op_type),
@@ -41,17 +41,17 @@ impl<'a> Node<'a> {
         self.attribute(name).and_then(|a| a.f)
     }
 
-    /// An attribute of several integers.
+    /// An attribute holding a list of integers.
     pub fn ints(&self, name: &str) -> Option<&'a [i64]> {
         self.attribute(name).map(|a| a.ints.as_slice())
     }
 
-    /// Whether an optional input is given.
+    /// Whether an optional input is present.
     pub fn has(&self, input: usize) -> bool {
         self.proto.input.get(input).is_some_and(|n| !n.is_empty())
     }
 
-    /// An axis counted from the end when negative.
+    /// Resolves an axis, which counts from the end if negative.
     ///
     /// # Errors
     /// When there is no such axis.
@@ -61,13 +61,13 @@ impl<'a> Node<'a> {
         if (0..rank_i).contains(&resolved) {
             return Ok(resolved as usize);
         }
-        Err(self.error(format!("there is no axis {axis} among {rank}")))
+        Err(self.error(format!("expected an axis from -{rank} to {rank} - 1, found {axis}")))
     }
 }
 
-/// The error for an operator that the importer does not know, or not of such inputs.
+/// The error for an operator, or a combination of operator and inputs, that the importer does not support.
 pub(super) fn unsupported(node: &Node) -> Error {
     let op = &node.proto.op_type;
-    node.error(format!("the operator {op} has no place in a stacked recurrent network"))
-        .hint("the graph may still run as it is, by the engines tract and ort")
+    node.error(format!("the operator {op} does not fit a stacked recurrent network here"))
+        .hint("the engines tract and ort may still run the graph without importing it")
 }

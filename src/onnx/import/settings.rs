@@ -1,4 +1,4 @@
-//! Tokens and features for a model whose file does not say them.
+//! Tokens and features for a model whose file does not contain them.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,19 @@ use crate::features::FbankOptions;
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 
-/// Names that a blank goes by, as sherpa-onnx looks for them.
+/// Names of the blank, in the order in which sherpa-onnx looks for them.
 const BLANKS: [&str; 5] = ["<blk>", "<eps>", "<blank>", "<pad>", "[PAD]"];
 
-/// Tokens beyond this number are refused.
+/// Maximum number of tokens.
 const MAX_TOKENS: usize = 1 << 20;
 
-/// A token table from the text of a file: `symbol id` a line as in sherpa-onnx and Kaldi (a line
-/// of one number alone is the space), or a JSON list in the order of the ids. The blank is
-/// `<blk>`, `<eps>`, `<blank>`, `<pad>` or `[PAD]`, else id 0. Tokens that are whole words without the
-/// mark of a word's beginning get it, so that words are written apart.
+/// Parses a token table: `symbol id` per line as in sherpa-onnx and Kaldi (a line with only a number is the
+/// space), or a JSON list in the order of the ids. The blank is `<blk>`, `<eps>`, `<blank>`, `<pad>` or
+/// `[PAD]`, else id 0. If the tokens are whole words without a word-start mark, the mark is added, so that
+/// the words are separated by spaces.
 ///
 /// # Errors
-/// Names the line; ids that leave gaps; a token that stands twice.
+/// Names the line that is malformed or repeats an id; reports gaps in the ids and repeated tokens.
 pub fn parse_tokens(text: &str) -> Result<TokenTable> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let tokens: Vec<String> = if text.trim_start().starts_with('[') && text.trim_end().ends_with(']') {
@@ -33,7 +33,7 @@ pub fn parse_tokens(text: &str) -> Result<TokenTable> {
     TokenTable::new(tokens, blank as u32)
 }
 
-/// Whether a token is none of the text: `<unk>`, `[UNK]`, `#0`.
+/// Whether a token is not text: `<unk>`, `[UNK]`, `#0`.
 fn is_special(token: &str) -> bool {
     let within = |open: char, close: char| token.starts_with(open) && token.ends_with(close);
     let is_disambiguation =
@@ -41,8 +41,8 @@ fn is_special(token: &str) -> bool {
     within('<', '>') || within('[', ']') || is_disambiguation
 }
 
-/// Whether a table's tokens are words (or phones), and not pieces of words: most are longer than a
-/// letter, and nothing among them tells where a word begins or ends.
+/// Whether a table's tokens are words (or phones) rather than subwords: most are longer than a letter, and
+/// no token marks the start or end of a word.
 fn are_words(tokens: &[String], blank: usize) -> bool {
     let text: Vec<&str> = tokens
         .iter()
@@ -50,7 +50,7 @@ fn are_words(tokens: &[String], blank: usize) -> bool {
         .filter(|(id, token)| *id != blank && !is_special(token))
         .map(|(_, token)| token.as_str())
         .collect();
-    // SentencePiece, GPT-2, WordPiece, subword-nmt, wav2vec 2.0.
+    // The marks of SentencePiece, GPT-2, WordPiece, subword-nmt and wav2vec 2.0.
     let parts_words = |token: &&str| {
         [WORD_START, 'Ġ'].iter().any(|mark| token.starts_with(*mark))
             || token.len() > 2 && (token.starts_with("##") || token.ends_with("@@"))
@@ -84,24 +84,30 @@ fn by_line(text: &str) -> Result<Vec<String>> {
             return Err(error(format!("expected an id below {MAX_TOKENS}, found {id}")));
         }
         if found.insert(id, symbol.into()).is_some() {
-            return Err(error(format!("the id {id} stands twice")));
+            return Err(error(format!("the id {id} occurs twice")));
         }
     }
     let count = found.len();
     (0..count)
         .map(|id| {
             found.remove(&id).ok_or_else(|| {
-                Error::new(Stage::Model, format!("there are {count} tokens and none with the id {id}"))
+                Error::new(
+                    Stage::Model,
+                    format!(
+                        "expected the ids 0 to {}, found {count} tokens and none with the id {id}",
+                        count - 1
+                    ),
+                )
             })
         })
         .collect()
 }
 
-/// Features from a preset's name (`kaldi`: samples in ±1; `wenet`: samples in ±32768) or from
-/// JSON with the fields of [`FbankOptions`], those left out as in Kaldi's preset.
+/// Parses features: the name of a preset (`kaldi`: samples in ±1; `wenet`: samples in ±32768), or JSON with
+/// the fields of [`FbankOptions`], where missing ones have the values of Kaldi's preset.
 ///
 /// # Errors
-/// When it is neither.
+/// When the text is neither.
 pub fn parse_features(text: &str) -> Result<FbankOptions> {
     match text.trim() {
         "kaldi" | "sherpa" | "icefall" => Ok(FbankOptions::default()),
@@ -116,12 +122,12 @@ pub fn parse_features(text: &str) -> Result<FbankOptions> {
     }
 }
 
-/// The entry of that key.
+/// The value of the metadata entry `key`.
 pub(super) fn entry<'a>(entries: &'a [(String, String)], key: &str) -> Option<&'a str> {
     entries.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
 }
 
-/// Entries of the file that do not collide with ours, each once.
+/// The file's metadata entries with keys that hearken does not use, without repetitions.
 pub(super) fn foreign_entries(entries: &[(String, String)]) -> Vec<(String, String)> {
     let mut kept: Vec<(String, String)> = Vec::new();
     for (key, value) in entries {
@@ -133,19 +139,19 @@ pub(super) fn foreign_entries(entries: &[(String, String)]) -> Vec<(String, Stri
     kept
 }
 
-/// Kaldi's features, so many of them.
+/// Kaldi's features with `num_features` mel bins.
 pub(super) fn default_features(
     num_features: usize,
     options: &ImportOptions,
     notes: &mut Vec<String>,
 ) -> FbankOptions {
     if options.features.is_none() {
-        notes.push(format!("the file does not say its features: taken for {num_features} of Kaldi's log-mels (--features says others)"));
+        notes.push(format!("the file does not describe its features: assuming {num_features} log-mel features as Kaldi computes them; set them if that is wrong"));
     }
     FbankOptions { num_mel_bins: num_features, ..FbankOptions::default() }
 }
 
-/// The tokens of the file's entry `tokens`, or numbers.
+/// The tokens of the metadata entry `tokens`, or numbers.
 pub(super) fn default_tokens(
     count: usize,
     entries: &[(String, String)],
@@ -160,7 +166,9 @@ pub(super) fn default_tokens(
     {
         return Ok(tokens);
     }
-    notes.push("the file does not say its tokens: numbered, the blank being 0 (--tokens says others)".into());
+    notes.push(
+        "the file does not contain its tokens: they are numbered, and the blank is 0; set them if that is wrong".into(),
+    );
     let name = |id: usize| if id == 0 { "<blk>".into() } else { format!("▁{id}") };
     TokenTable::new((0..count).map(name).collect(), 0)
 }
@@ -182,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn whole_words_are_written_apart_and_pieces_are_not() {
+    fn whole_words_are_separated_and_subwords_are_not() {
         let text = |tokens: &str, ids: &[u32]| parse_tokens(tokens).expect("good").decode(ids);
         assert_eq!(text("<blk> 0\none 1\ntwo 2\n<unk> 3\n", &[1, 2, 1]), "one two one");
         assert_eq!(text("[\"<blk>\", \"oh\", \"a\", \"six\"]", &[2, 3, 1]), "a six oh");
         assert_eq!(text("<blk> 0\n▁o 1\nne 2\n▁two 3\n", &[1, 2, 3]), "one two");
         assert_eq!(text("<blk> 0\na 1\nb 2\nsh 3\n", &[1, 2, 3]), "absh", "letters, no words");
-        assert_eq!(text("<blk> 0\nab 1\ncd 2\n3\n", &[1, 2, 3, 1]), "abcd ab", "a space parts them");
+        assert_eq!(text("<blk> 0\nab 1\ncd 2\n3\n", &[1, 2, 3, 1]), "abcd ab", "a space separates them");
         assert_eq!(text("<blk> 0\nab 1\n##cd 2\nef 3\n", &[1, 2]), "ab##cd");
     }
 

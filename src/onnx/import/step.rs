@@ -1,4 +1,4 @@
-//! What the values of one step of a recurrence are, and what operators make of them.
+//! Interpretation of the values inside one step of a `Loop`, and the rules by which operators combine them.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use super::value::{CellWeights, Value};
 use crate::error::Result;
 use crate::model::CellKind;
 
-/// x W + h R + b; a part that is absent is no part of it.
+/// The sum x W + h R + b, in which the products are optional.
 #[derive(Clone, Debug)]
 pub(super) struct Sum {
     /// `[F, n]`
@@ -20,19 +20,19 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    /// n.
+    /// n, the number of columns.
     pub fn width(&self) -> usize {
         self.bias.len()
     }
 
-    /// Some of the columns.
+    /// `count` of the columns from `start`.
     fn columns(&self, start: usize, count: usize) -> Self {
         let some =
             |m: &Option<Rc<Constant>>| m.as_ref().map(|m| Rc::new(m.sliced(1, start as i64, 1, count)));
         Self { x: some(&self.x), h: some(&self.h), bias: self.bias[start..start + count].to_vec() }
     }
 
-    /// The sum of both, if no part is in both.
+    /// The sum of both; `None` if both have a product with x, or both with h.
     fn plus(&self, other: &Self) -> Option<Self> {
         let twice = self.x.is_some() && other.x.is_some() || self.h.is_some() && other.h.is_some();
         if twice || self.width() != other.width() {
@@ -55,8 +55,8 @@ impl Sum {
     }
 }
 
-/// What a GRU's new state is mixed from: tanh of `input` + reset ⊙ `state` where the gate comes
-/// `after` the product with R, or of `input` + (reset ⊙ h) R.
+/// The candidate state of a GRU: tanh of `input` + reset ⊙ `state` if the reset gate is applied `after` the
+/// product with R, else of `input` + (reset ⊙ h) R.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub input: Sum,
@@ -65,30 +65,32 @@ pub(super) struct Candidate {
     pub after: bool,
 }
 
-/// A value within one step.
+/// The meaning of a value within one step.
 #[derive(Clone, Debug)]
 pub(super) enum Term {
-    /// The same at every step.
+    /// A value from outside the loop, the same at every step.
     Outside(Value),
-    /// The number of the step; that of the next.
+    /// The iteration number.
     Counter,
+    /// The number of the next iteration.
     NextCounter,
-    /// Whether to go on, by counters and lengths alone.
+    /// The loop condition, computed from counters and lengths only.
     Condition,
-    /// This step of the sequence.
-    Input {
-        width: usize,
-    },
-    /// The state before this step.
+    /// The current step of the sequence.
+    Input { width: usize },
+    /// The state h before this step.
     State,
+    /// x W + h R + b.
     Sum(Rc<Sum>),
-    /// σ(sum), and 1 - σ(sum).
+    /// σ(sum).
     Gate(Rc<Sum>),
+    /// 1 - σ(sum).
     Rest(Rc<Sum>),
     /// gate ⊙ h.
     GatedState(Rc<Sum>),
-    /// A share of a candidate; with the input's share; after the tanh.
+    /// The sum of a candidate before its tanh; the input's product may still be missing.
     Share(Rc<Candidate>),
+    /// The candidate, after its tanh.
     Candidate(Rc<Candidate>),
     /// (1 - gate) ⊙ candidate.
     Fresh(Rc<Sum>, Rc<Candidate>),
@@ -97,8 +99,8 @@ pub(super) enum Term {
 }
 
 impl Term {
-    /// Numbers that making it took: a copy of the bias, and of the matrices where they were cut or
-    /// turned.
+    /// Number of elements allocated for it: the bias, and the matrices if they were sliced or transposed
+    /// (`copied`).
     pub fn numbers(&self, copied: bool) -> usize {
         let matrix = |m: &Option<Rc<Constant>>| m.as_ref().filter(|_| copied).map_or(0, |m| m.len());
         let of = |sum: &Sum| sum.width() + matrix(&sum.x) + matrix(&sum.h);
@@ -110,10 +112,10 @@ impl Term {
     }
 }
 
-/// What a node makes of the terms of a step.
+/// The terms that a node computes from the terms of its inputs.
 ///
 /// # Errors
-/// When that is no part of a cell of ours.
+/// When the result is not part of a cell that hearken supports.
 pub(super) fn apply(node: &Node, inputs: &[Option<Term>]) -> Result<Vec<Term>> {
     let given: Vec<&Term> = inputs.iter().flatten().collect();
     let made = match (node.proto.op_type.as_str(), &given[..]) {
@@ -173,7 +175,7 @@ fn product(a: &Term, matrix: &Rc<Constant>) -> Option<Term> {
     }
 }
 
-/// a · matrix + bias; scaled products are none of ours.
+/// a · matrix + bias; products with a scale are not supported.
 fn gemm(node: &Node, a: &Term, matrix: &Rc<Constant>, rest: &[&Term]) -> Option<Term> {
     let plain = [node.float("alpha"), node.float("beta")].iter().all(|f| f.is_none_or(|f| f == 1.0));
     if !plain || node.int("transA").unwrap_or(0) != 0 || matrix.shape.len() != 2 {
@@ -199,7 +201,7 @@ fn add(a: &Term, b: &Term) -> Option<Term> {
         (Term::Sum(sum), Term::Outside(Value::Constant(bias))) => {
             Some(Term::Sum(Rc::new(sum.plus_bias(bias)?)))
         }
-        // The bias of a gated product of R is the input's: it is added behind the gate.
+        // A bias added to a gated product with R is the input's bias: it is added after the gate.
         (Term::Share(share), Term::Outside(Value::Constant(bias))) => {
             let input = share.input.plus_bias(bias)?;
             Some(Term::Share(Rc::new(Candidate { input, ..(**share).clone() })))
@@ -231,7 +233,7 @@ fn multiply(a: &Term, b: &Term) -> Option<Term> {
     }
 }
 
-/// Some of the columns of a sum, or of a gate.
+/// `count` of the columns of a sum or a gate from `start`.
 fn columns(term: &Term, start: usize, count: usize) -> Option<Term> {
     let some = |sum: &Sum| {
         let end = start.checked_add(count)?;
@@ -275,7 +277,7 @@ fn split(node: &Node, given: &[&Term]) -> Result<Vec<Term>> {
     Ok(made)
 }
 
-/// `Slice` that takes columns, in steps of one, and all of the batch.
+/// `Slice` of columns with a step of one, over the whole batch.
 fn slice(given: &[&Term]) -> Option<Term> {
     let numbers = |k: usize| match given.get(k) {
         Some(Term::Outside(Value::Constant(c))) => c.as_i64().map(<[i64]>::to_vec),
@@ -303,7 +305,7 @@ fn slice(given: &[&Term]) -> Option<Term> {
     Some(term)
 }
 
-/// A new state: the form tells the cell.
+/// The state after a step, whose form determines the cell.
 #[derive(Clone, Debug)]
 pub(super) enum Next {
     Rnn { kind: CellKind, sum: Rc<Sum> },
@@ -311,7 +313,7 @@ pub(super) enum Next {
 }
 
 impl Next {
-    /// The weights of the cell, over an input of this width; in words what does not fit.
+    /// The weights of the cell for an input of `width` features; the error says what does not fit.
     pub fn weights(&self, width: usize) -> std::result::Result<CellWeights, String> {
         match self {
             Next::Rnn { kind, sum } => {
@@ -346,11 +348,11 @@ fn both(sum: &Sum, width: usize, hidden: usize) -> std::result::Result<(Vec<f32>
     Ok((part(&sum.x, width, hidden)?, part(&sum.h, hidden, hidden)?))
 }
 
-/// A matrix of this many rows and columns, transposed.
+/// A matrix, checked to be `[rows, columns]` and transposed.
 fn part(matrix: &Option<Rc<Constant>>, rows: usize, columns: usize) -> std::result::Result<Vec<f32>, String> {
     match matrix {
         Some(matrix) if matrix.shape == [rows, columns] => Ok(matrix.transposed(&[1, 0]).to_f32()),
         Some(matrix) => Err(format!("expected weights [{rows}, {columns}], found {:?}", matrix.shape)),
-        None => Err("expected weights of both the input and the state, found those of one".into()),
+        None => Err("expected weights for both the input and the state, found only one of them".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! What a value of a foreign graph is to the importer.
+//! The importer's interpretation of the values of a foreign graph.
 
 use std::fmt;
 use std::rc::Rc;
@@ -10,13 +10,13 @@ use crate::model::CellKind;
 /// An axis of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Axis {
-    /// The first (0) or second (1) axis of the graph's input that is not the features' one. Which
-    /// of them is time shows at the first recurrent node.
+    /// The first (0) or second (1) axis of the graph's input that is not the feature axis. The first
+    /// recurrent node determines which of them is time.
     Outer(usize),
     Features,
-    /// Of length 1 (directions; squeezed away sooner or later).
+    /// An axis of length 1 (such as directions), which is squeezed later.
     One,
-    /// Both outer axes as one; `first` is the slower.
+    /// Both outer axes merged into one; `first` is the outer (slower) one.
     Rows {
         first: usize,
     },
@@ -26,7 +26,7 @@ pub(super) enum Axis {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
     Known(i64),
-    /// That of an outer axis of the input, divided.
+    /// The length of an outer axis of the input, divided by `over`.
     Outer {
         axis: usize,
         over: i64,
@@ -50,54 +50,54 @@ impl fmt::Display for Length {
         match self {
             Length::Known(n) => write!(f, "{n}"),
             Length::Outer { axis, over: 1 } => write!(f, "that of outer axis {axis}"),
-            Length::Outer { axis, over } => write!(f, "that of outer axis {axis} by {over}"),
+            Length::Outer { axis, over } => write!(f, "that of outer axis {axis} divided by {over}"),
             Length::Unknown => f.write_str("?"),
         }
     }
 }
 
-/// A list in brackets, for messages.
+/// Formats a list in brackets, for error messages.
 pub(super) fn listed<T: fmt::Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(T::to_string).collect();
     format!("[{}]", items.join(", "))
 }
 
-/// A value per stream and step: `stage` of the network, its axes in some order.
+/// A value for each stream and step: the output of a stage of the network, with its axes in some order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sequence {
     /// Index into the walker's stages.
     pub stage: usize,
     pub axes: Vec<Axis>,
     pub width: usize,
-    /// By how much each outer axis was shortened by stacking.
+    /// The factor by which stacking shortened each outer axis.
     pub over: [i64; 2],
 }
 
-/// The parts of a layer normalization that is written out.
+/// The intermediate values of a layer normalization composed of basic operators.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Moment {
     Mean,
     /// x - mean.
-    Centred,
+    Centered,
     /// (x - mean)².
     Square,
     Variance,
     /// variance + epsilon.
-    Stabilised(f32),
+    Stabilized(f32),
     /// sqrt(variance + epsilon).
     Deviation(f32),
     /// 1 / sqrt(variance + epsilon).
     Inverse(f32),
 }
 
-/// A piece of a recurrence that is written out step by step.
+/// An intermediate value of an unrolled recurrence.
 #[derive(Clone, Debug)]
 pub(super) enum Unrolled {
     /// A sequence at one step of its outer axis `axis`.
     Step { sequence: Sequence, axis: usize, at: i64 },
-    /// W s (+ bias), s being the state after `at` steps of `run`.
+    /// W s (+ bias), where s is the state after `at` steps of the stage `run` (`None`: the initial state).
     Recurrent { run: Option<usize>, at: i64, weight: Rc<Constant>, bias: Option<Rc<Constant>> },
-    /// The above with a step of the input added.
+    /// [`Unrolled::Recurrent`] plus a step of the input.
     Sum {
         run: Option<usize>,
         at: i64,
@@ -106,21 +106,20 @@ pub(super) enum Unrolled {
         input: Sequence,
         axis: usize,
     },
-    /// The state after `at` steps (1 at the least).
+    /// The state after `at` steps, at least 1.
     State { run: usize, at: i64 },
 }
 
-/// A piece of a linear layer that is computed in integers.
+/// An intermediate value of a linear layer that is computed in integers.
 #[derive(Clone, Debug)]
-pub(super) enum Rounded {
-    /// A sequence as bytes.
+pub(super) enum Quantized {
+    /// A sequence quantized to bytes.
     Bytes(Sequence),
-    /// What a step of those bytes is worth, times a scale of the weights; `of` is the stage that was
-    /// rounded.
+    /// The scale of those bytes, times a scale of the weights; `of` is the stage that was quantized.
     Scale { of: usize, times: Option<Rc<Constant>> },
-    /// The byte that stands for zero.
+    /// The zero point of those bytes.
     Zero { of: usize },
-    /// The product of the bytes with integers: a linear layer that lacks its scale.
+    /// The product of the bytes with constant integers: a linear layer without its scale.
     Product { sequence: Sequence, of: usize },
 }
 
@@ -128,12 +127,12 @@ pub(super) enum Rounded {
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Constant(Rc<Constant>),
-    /// A vector (or, if `scalar`, one) of lengths that are known when the graph runs only.
+    /// A vector (or, if `scalar`, one) of axis lengths, some known only when the graph runs.
     Lengths {
         lengths: Vec<Length>,
         scalar: bool,
     },
-    /// A tensor full of one length.
+    /// A tensor filled with one length.
     Filled(Length),
     Sequence(Sequence),
     Moment {
@@ -144,13 +143,13 @@ pub(super) enum Value {
     Zeros,
     /// An input of the graph that may be an initial state, or a part of it.
     Initial,
-    /// The last state of a layer, or several; `of` are the stages.
+    /// The final state of a layer or of several; `of` lists their stages.
     Last {
         of: Vec<usize>,
     },
     Unrolled(Unrolled),
-    Rounded(Rounded),
-    /// Not understood; an error only for who needs it.
+    Quantized(Quantized),
+    /// A value that is not understood, which is an error only if it is used.
     Refused(Error),
 }
 
@@ -176,7 +175,7 @@ pub(super) enum Operation {
         scale: Vec<f32>,
         shift: Vec<f32>,
     },
-    /// Frames put side by side.
+    /// Stacks `factor` frames.
     Stack {
         factor: usize,
     },

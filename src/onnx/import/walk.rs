@@ -1,5 +1,5 @@
-//! Walks over a foreign graph in the order of computation and says of each value what it is.
-//! What is not understood is an error only when the output needs it.
+//! Walks over a foreign graph in topological order and interprets each value. A value that is not
+//! understood is an error only if the output depends on it.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,43 +11,43 @@ use crate::error::{Error, Result, Stage};
 use crate::onnx::interface::real_inputs;
 use crate::onnx::proto::{GraphProto, NodeProto, ValueInfoProto};
 
-/// The network that a graph computes, stage by stage.
+/// The computation of a graph, stage by stage.
 pub(super) struct Walker {
     values: HashMap<String, Value>,
     pub stages: Vec<StageOf>,
-    /// Which outer axis of the input is time, once a recurrent node has told.
+    /// The outer axis of the input that is time, once a recurrent node determined it.
     pub time: Option<usize>,
     /// The declared lengths of the outer axes.
     pub declared: [Option<i64>; 2],
-    /// Which operator set the nodes are of.
+    /// Version of the nodes' operator set.
     pub opset: i64,
-    /// Elements that folding constants may still make: of a weight that is stored as a byte a cast, a
-    /// scaling, a transposition and the layer's own copy make one each.
-    room: usize,
+    /// Number of elements that constant folding may still allocate. A weight stored as bytes needs four
+    /// copies: a cast, a scaling, a transposition and that of the layer.
+    budget: usize,
 }
 
 impl Walker {
-    /// Walks over the graph; `features` names the input of features, `room` bounds how many numbers
-    /// folding may make.
+    /// Walks over the graph; `features` is the name of the input of features, `budget` the maximum number
+    /// of elements that constant folding may allocate.
     ///
     /// # Errors
-    /// When the features' width is not known; a tensor that cannot be read is an error only for who
-    /// uses it.
-    pub fn walk(graph: &GraphProto, features: &str, opset: i64, room: usize) -> Result<Self> {
+    /// When the number of features is unknown. A tensor that cannot be read is an error only where it is
+    /// used.
+    pub fn walk(graph: &GraphProto, features: &str, opset: i64, budget: usize) -> Result<Self> {
         let mut walker = Self {
             values: HashMap::new(),
             stages: Vec::new(),
             time: None,
             declared: [None, None],
             opset,
-            room,
+            budget,
         };
         for tensor in &graph.initializer {
             let value = match Constant::read(tensor) {
                 Ok(constant) => Value::Constant(Rc::new(constant)),
                 Err(error) => Value::Refused(error),
             };
-            walker.define(&tensor.name, value, "initialiser")?;
+            walker.define(&tensor.name, value, "initializer")?;
         }
         walker.inputs(graph, features)?;
         for (index, proto) in graph.node.iter().enumerate() {
@@ -56,19 +56,20 @@ impl Walker {
         Ok(walker)
     }
 
-    /// The value of that name.
+    /// The value called `name`.
     pub fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
     }
 
     fn define(&mut self, name: &str, value: Value, place: &str) -> Result<()> {
         if !name.is_empty() && self.values.insert(name.into(), value).is_some() {
-            return Err(Error::new(Stage::Model, format!("the value `{name}` is made twice")).at(place));
+            return Err(Error::new(Stage::Model, format!("the value `{name}` is computed twice")).at(place));
         }
         Ok(())
     }
 
-    /// `features` names the input of features; other inputs of floats can be initial states.
+    /// Defines the graph's inputs: `features` is the name of the features; other inputs of floats can be
+    /// initial states.
     fn inputs(&mut self, graph: &GraphProto, features: &str) -> Result<()> {
         for input in real_inputs(graph) {
             let value = match input.tensor() {
@@ -87,7 +88,7 @@ impl Walker {
     fn features(&mut self, input: &ValueInfoProto) -> Result<Value> {
         let dims = input.tensor().map_or(&[][..], |t| t.1);
         let known: Vec<Option<i64>> = dims.iter().map(|d| d.dim_value.filter(|&v| v > 0)).collect();
-        // The last axis holds the features unless only the one before it has a length.
+        // The last axis is the feature axis, unless only the axis before it has a known length.
         let at = if known[2].is_none() && known[1].is_some() { 1 } else { 2 };
         let width = known[at].and_then(|w| usize::try_from(w).ok()).filter(|&w| w <= 1 << 20);
         let Some(width) = width else {
@@ -109,15 +110,16 @@ impl Walker {
 
     fn node(&mut self, node: &Node) -> Result<()> {
         let outputs = match node.proto.op_type.as_str() {
-            // Its condition, a comparison of counters, is nothing that could be followed.
-            "Loop" => self.looped(node),
+            // Its condition compares counters, which are not values of the importer, so its inputs are not
+            // evaluated here.
+            "Loop" => self.loop_node(node),
             _ => self.inputs_of(node.proto, node).and_then(|inputs| self.evaluate(node, inputs)),
         };
         let outputs = match outputs {
             Ok(outputs) => outputs,
             Err(error) => vec![Value::Refused(error); node.proto.output.len()],
         };
-        let none = Value::Refused(node.error("this output of the node is not known"));
+        let none = Value::Refused(node.error("this output of the node is not supported"));
         for (k, name) in node.proto.output.iter().enumerate() {
             let value = outputs.get(k).cloned().unwrap_or_else(|| none.clone());
             self.define(name, value, &node.place())?;
@@ -125,24 +127,29 @@ impl Walker {
         Ok(())
     }
 
-    /// The values of a node's inputs; `None` where an optional one is left out.
+    /// The values of a node's inputs; `None` for an omitted optional input.
     fn inputs_of(&self, proto: &NodeProto, node: &Node) -> Result<Vec<Option<Value>>> {
-        let value = |name: &String| match self.values.get(name) {
+        let value = |name: &String| {
+            match self.values.get(name) {
             _ if name.is_empty() => Ok(None),
             Some(Value::Refused(error)) => Err(error.clone()),
             Some(value) => Ok(Some(value.clone())),
             None => Err(node.error(format!(
-                "its input `{name}` is not made before it: the graph has a cycle or is out of order"
+                "no earlier node computes its input `{name}`: the graph has a cycle or is not in topological order"
             ))),
+        }
         };
         proto.input.iter().map(value).collect()
     }
 
-    /// What a node makes of its inputs.
+    /// The values of a node's outputs, given those of its inputs.
     pub(super) fn evaluate(&mut self, node: &Node, inputs: Vec<Option<Value>>) -> Result<Vec<Value>> {
         if !matches!(node.proto.domain.as_str(), "" | "ai.onnx") {
-            return Err(node.error(format!("the operator is of another domain, {}", node.proto.domain)));
+            return Err(
+                node.error(format!("operators of the domain {} are not supported", node.proto.domain))
+            );
         }
+        // Operators that need to know which of their optional inputs are present come first.
         let op = node.proto.op_type.as_str();
         let one = |value: Value| Ok(vec![value]);
         let values: Vec<Value> = inputs.iter().flatten().cloned().collect();
@@ -153,7 +160,7 @@ impl Walker {
             "LayerNormalization" => return one(self.layer_norm(node, &inputs)?),
             "Gemm" => return one(self.gemm(node, &inputs)?),
             "DequantizeLinear" => return one(self.dequantized(node, &inputs)?),
-            "DynamicQuantizeLinear" => return self.rounded(node, &inputs),
+            "DynamicQuantizeLinear" => return self.dynamic_quantize(node, &inputs),
             "MatMulInteger" => return one(self.integer_product(node, &inputs)?),
             _ => {}
         }
@@ -185,7 +192,7 @@ impl Walker {
         Sequence { stage: self.stages.len() - 1, width, ..below.clone() }
     }
 
-    /// Notes which outer axis is time.
+    /// Records which outer axis is time.
     pub fn set_time(&mut self, node: &Node, axis: usize) -> Result<()> {
         match self.time {
             Some(time) if time != axis => {
@@ -198,10 +205,12 @@ impl Walker {
         }
     }
 
-    /// Takes room for a folded constant of so many numbers.
+    /// Reserves `count` elements of the budget for a folded constant; `None` is a number that overflows.
     pub fn take_room(&mut self, node: &Node, count: Option<usize>) -> Result<()> {
-        let left = count.and_then(|n| self.room.checked_sub(n));
-        self.room = left.ok_or_else(|| node.error("constants far bigger than the file are made"))?;
+        let left = count.and_then(|n| self.budget.checked_sub(n));
+        self.budget = left.ok_or_else(|| {
+            node.error("folding its constants needs far more memory than the file's size justifies")
+        })?;
         Ok(())
     }
 
@@ -217,7 +226,7 @@ impl Walker {
     }
 }
 
-/// A vector of lengths out of a constant or of lengths.
+/// A value interpreted as a vector of lengths, if it is one.
 pub(super) fn lengths_of(value: &Value) -> Option<Vec<Length>> {
     match value {
         Value::Lengths { lengths, .. } => Some(lengths.clone()),

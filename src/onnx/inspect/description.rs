@@ -1,37 +1,48 @@
-//! What a person wants to know of an ONNX file, gathered.
+//! The description of an ONNX file that `hearken inspect` prints.
 
 use serde::Serialize;
 
 use super::sizes::LayerSize;
 use crate::onnx::interface::Interface;
 
-/// Whether a system would load the file.
+/// Whether a system could load the file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
+    /// Name of the system, such as `onnxruntime`.
     pub system: &'static str,
+    /// Whether it could load and run the file.
     pub loads: bool,
-    /// Why not, or with what.
+    /// The reason why not, or the details of how it would run.
     pub reason: String,
 }
 
-/// A file described.
+/// The description of a file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
+    /// Name and version of the program that wrote the file.
     pub producer: String,
+    /// Version of the file format (IR).
     pub ir_version: i64,
-    /// Domain (empty for ONNX's own) and version.
+    /// The operator sets: domain (empty for the standard domain) and version.
     pub opsets: Vec<(String, i64)>,
+    /// Inputs, outputs and states.
     #[serde(flatten)]
     pub interface: Interface,
-    /// How many nodes of each operator, by name.
+    /// Number of nodes of each operator, sorted by name.
     pub operators: Vec<(String, usize)>,
+    /// The weights of each layer.
     pub layers: Vec<LayerSize>,
+    /// Number of parameters of all layers.
     pub parameters: u64,
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Where the metadata say how long a step is.
+    /// Multiply-adds for one second of audio; `None` if the metadata do not contain the length of a step.
     pub multiply_adds_per_second: Option<f64>,
+    /// The metadata entries, in the file's order.
     pub metadata: Vec<(String, String)>,
+    /// Whether each known system could load the file.
     pub targets: Vec<Verdict>,
+    /// The lines of the text drawing of the graph.
     pub drawing: Vec<String>,
 }
 

@@ -1,5 +1,5 @@
-//! A graph drawn in text: one line a layer, from the input down, with the states that go in and
-//! come out of it at its side.
+//! Text drawing of a graph: one line for each layer, from the input downward, with the states that it reads
+//! and writes at its side.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,10 +7,10 @@ use super::sizes::layer_name;
 use crate::onnx::interface::is_plumbing;
 use crate::onnx::proto::{GraphProto, NodeProto};
 
-/// Lines beyond this number are left out, and counted.
+/// Maximum number of lines; the number of those left out is printed.
 const MAX_LINES: usize = 200;
 
-/// Nodes of one layer that follow each other.
+/// Consecutive nodes of one layer.
 struct Block {
     name: String,
     operators: Vec<String>,
@@ -18,13 +18,13 @@ struct Block {
     to: Vec<String>,
 }
 
-/// The lines of the drawing.
+/// Draws a graph, as lines of text.
 pub(super) fn draw(graph: &GraphProto) -> Vec<String> {
     let constants = constants(graph);
     let inputs: Vec<&str> =
         graph.input.iter().map(|i| i.name.as_str()).filter(|n| !constants.contains(n)).collect();
     let outputs: HashSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-    // Which graph inputs a value comes from by way of plumbing alone.
+    // The graph input that a value is a mere rearrangement of.
     let mut origin: HashMap<&str, &str> = inputs.iter().map(|&i| (i, i)).collect();
     let mut blocks: Vec<Block> = Vec::new();
     for node in &graph.node {
@@ -72,7 +72,7 @@ pub(super) fn draw(graph: &GraphProto) -> Vec<String> {
     lines
 }
 
-/// Adds a node to the last block if it is of the same layer, else begins another.
+/// Adds a node to the last block if it belongs to the same layer, else begins a new block.
 fn add(
     blocks: &mut Vec<Block>,
     node: &NodeProto,
@@ -102,7 +102,7 @@ fn add(
     }
 }
 
-/// Initializers, and what is computed of them alone.
+/// Names of the initializers and of the values computed from them only.
 fn constants(graph: &GraphProto) -> HashSet<&str> {
     let mut constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     for node in &graph.node {

@@ -1,5 +1,5 @@
-//! What a person wants to know of an ONNX file before trusting it, ours or anybody's: inputs,
-//! outputs, states, sizes, arithmetic, and which systems would load it.
+//! Inspection of an ONNX file, hearken's or foreign: inputs, outputs, states, sizes, arithmetic, and which
+//! systems could load it.
 
 mod description;
 mod drawing;
@@ -25,10 +25,10 @@ pub fn describe(bytes: &[u8]) -> Result<Description> {
     describe_file(&OnnxFile::from_bytes(bytes.to_vec())?, &[])
 }
 
-/// Describes a file; `states` are names of state inputs and outputs, where the file does not tell them.
+/// Describes a file; `states` are names of state inputs and outputs, for files that do not declare them.
 ///
 /// # Errors
-/// When the named states are not in it.
+/// When the named states are not in the graph.
 pub fn describe_file(file: &OnnxFile, states: &[(String, String)]) -> Result<Description> {
     let (model, graph, metadata) = (file.model(), file.graph(), file.entries());
     let layers = layers(graph, frames_per_step(metadata), file.is_ours());

@@ -1,9 +1,9 @@
-//! The operators of ONNX's own domain, as the `onnx` package 1.23.2 lists them (opset 28), with the
-//! operator set in which each came.
+//! The operators of ONNX's standard domain, as listed by the `onnx` package 1.23.2 (opset 28), with the
+//! operator set that introduced each.
 
 use crate::onnx::proto::NodeProto;
 
-/// Name and operator set, in the order of the names.
+/// Name and operator set, sorted by name.
 #[rustfmt::skip]
 const OPERATORS: [(&str, i64); 203] = [
     ("Abs", 1), ("Acos", 7), ("Acosh", 9), ("Add", 1), ("AffineGrid", 20), ("And", 1), ("ArgMax", 1),
@@ -48,8 +48,8 @@ const OPERATORS: [(&str, i64); 203] = [
     ("Xor", 1),
 ];
 
-/// Why a node of ONNX's own domain is no operator of this operator set; `None` where it is one, or of
-/// another domain.
+/// The reason why a node of the standard domain is not an operator of the given operator set; `None` if it
+/// is one, or belongs to another domain.
 pub(super) fn unknown(node: &NodeProto, opset: i64) -> Option<String> {
     if !matches!(node.domain.as_str(), "" | "ai.onnx") {
         return None;
@@ -58,9 +58,9 @@ pub(super) fn unknown(node: &NodeProto, opset: i64) -> Option<String> {
     match OPERATORS.binary_search_by_key(&name, |entry| entry.0) {
         Ok(at) if OPERATORS[at].1 <= opset => None,
         Ok(at) => {
-            Some(format!("the operator {name} came with opset {}, the file is of {opset}", OPERATORS[at].1))
+            Some(format!("the operator {name} needs opset {}, the file declares {opset}", OPERATORS[at].1))
         }
-        Err(_) => Some(format!("there is no operator {name}")),
+        Err(_) => Some(format!("ONNX has no operator {name}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Parameters, bytes and multiply-adds of a graph, layer by layer.
+//! Number of parameters, bytes and multiply-adds of each layer of a graph.
 
 use std::collections::HashMap;
 
@@ -10,17 +10,19 @@ use crate::onnx::proto::{self, GraphProto, TensorProto};
 /// The weights of one layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerSize {
+    /// Name of the layer: the common part of its tensors' names, or the name of its node.
     pub name: String,
+    /// Number of weights.
     pub parameters: u64,
-    /// As stored.
+    /// Size in bytes as stored.
     pub bytes: u64,
-    /// Products of a weight and an activation in one step (for convolutions and what is before
-    /// the stacking, in the frames of one step); `None` where that depends on more than the weights.
+    /// Products of a weight and an activation for one step of the network (for layers before frame
+    /// stacking: in all frames of the step). `None` if it depends on more than the weights.
     pub multiply_adds: Option<u64>,
 }
 
-/// The layer that a tensor belongs to: its name without the last part, and without the parts
-/// that say how it is stored.
+/// The layer that a tensor belongs to: its name without the last part and without the parts that describe
+/// how it is stored.
 pub(super) fn layer_name(name: &str) -> String {
     let mut parts: Vec<&str> = name.split(['.', '/']).filter(|p| !p.is_empty()).collect();
     while parts.len() > 1
@@ -35,10 +37,10 @@ pub(super) fn layer_name(name: &str) -> String {
     parts.join(".")
 }
 
-/// Parameters, bytes and products of the constants, layer by layer in the file's order: initializers,
-/// those of `Constant` nodes, and those in the bodies of other nodes. Layers of hearken's own files
-/// are told by the tensors' names; of others, whose names may say nothing, by the nodes that multiply
-/// with them. What a body computes depends on the input, so its products are not known.
+/// Parameters, bytes and products of each layer in the file's order, counting initializers, `Constant`
+/// nodes and the constants in subgraphs. In hearken's own files the tensors' names determine the layer; in
+/// others, whose names may be arbitrary, the node that multiplies with the tensor does. How often a
+/// subgraph runs depends on the input, so its products are unknown.
 pub(super) fn layers(graph: &GraphProto, frames: u64, is_ours: bool) -> Vec<LayerSize> {
     let mut layers = Vec::new();
     let uses = weights_in_use(graph, is_ours.then_some(frames));
@@ -46,12 +48,12 @@ pub(super) fn layers(graph: &GraphProto, frames: u64, is_ours: bool) -> Vec<Laye
     layers
 }
 
-/// The products of all layers, where they are known.
+/// The multiply-adds of all layers; `None` if one is unknown.
 pub(super) fn multiply_adds(layers: &[LayerSize]) -> Option<u64> {
     layers.iter().try_fold(0u64, |n, layer| Some(n.saturating_add(layer.multiply_adds?)))
 }
 
-/// Bodies inside bodies that are looked into.
+/// Maximum nesting of subgraphs that are examined.
 const MAX_DEPTH: usize = 4;
 
 fn add_layers(graph: &GraphProto, uses: &Uses, depth: usize, layers: &mut Vec<LayerSize>) {
@@ -75,7 +77,7 @@ fn add_layers(graph: &GraphProto, uses: &Uses, depth: usize, layers: &mut Vec<La
 fn add_tensor(name: &str, tensor: &TensorProto, uses: &Uses, layers: &mut Vec<LayerSize>) {
     let Ok(shape) = tensor.shape() else { return };
     if tensor.data_type == proto::INT64 || shape.is_empty() {
-        // Shapes, axes and single numbers are no parameters.
+        // Shapes, axes and scalars are not parameters.
         return;
     }
     let count = shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
@@ -88,7 +90,7 @@ fn add_tensor(name: &str, tensor: &TensorProto, uses: &Uses, layers: &mut Vec<La
     let size = &mut layers[at];
     size.parameters = size.parameters.saturating_add(count);
     size.bytes = size.bytes.saturating_add(count.saturating_mul(element_bytes(tensor.data_type)));
-    // A vector is added, or scales.
+    // Vectors are biases or scales and need no products.
     let is_matrix = shape.iter().filter(|&&d| d > 1).count() > 1;
     let times = match found {
         Some(found) => found.times,
@@ -101,26 +103,26 @@ fn add_tensor(name: &str, tensor: &TensorProto, uses: &Uses, layers: &mut Vec<La
     size.multiply_adds = sum;
 }
 
-/// The sum; a file may claim more than numbers hold.
+/// The sum, which saturates because a damaged file may declare any size.
 pub(super) fn total(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
 
-/// What constants are for.
+/// How the constants of a graph are used.
 struct Uses<'a> {
     by_name: HashMap<&'a str, Use>,
-    /// They are those of a body, which runs as often as the input says.
+    /// Whether the graph is a subgraph, which runs as often as the input determines.
     in_body: bool,
 }
 
 struct Use {
-    /// How often in a step it is multiplied, where that is known.
+    /// Number of multiplications for each element in one step, if known.
     times: Option<u64>,
-    /// The node that it belongs to, where that is told by the node.
+    /// The name of the node that it belongs to; `None` if the tensor's name determines the layer.
     layer: Option<String>,
 }
 
-/// Operators that multiply nothing with a constant they are given, or each number once at the most.
+/// Operators that do not multiply with their constant inputs, or at most once for each element.
 const NO_PRODUCTS: [&str; 16] = [
     "Add",
     "Sub",
@@ -140,11 +142,11 @@ const NO_PRODUCTS: [&str; 16] = [
     "LayerNormalization",
 ];
 
-/// How often in a step each weight is multiplied: once for cells and products behind the
-/// stacking, `frames` times for those before it (told for hearken's own files alone); not at all for
-/// constants of operators that do not multiply; of all others it is not known.
+/// Number of multiplications with each weight in one step: 1 for cells and products after frame stacking,
+/// `frames` for those before it (known for hearken's own files only), 0 for constants of operators that do
+/// not multiply; unknown for all others.
 fn weights_in_use(graph: &GraphProto, frames: Option<u64>) -> Uses<'_> {
-    // Constants behind casts, scales, transpositions.
+    // The stored tensor behind each constant, through casts, scales and transpositions.
     let mut stored: HashMap<&str, &str> =
         graph.initializer.iter().map(|t| (t.name.as_str(), t.name.as_str())).collect();
     let mut by_name = HashMap::new();

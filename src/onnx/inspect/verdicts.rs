@@ -1,4 +1,4 @@
-//! Which systems would load a file, and why others would not.
+//! Which systems could load a file, and the reasons why others could not.
 
 use super::description::{Description, Verdict};
 use super::operators;
@@ -10,7 +10,7 @@ use crate::onnx::targets::SHERPA_METADATA;
 use crate::onnx::{OnnxFile, check, element_types, load, streamable};
 use crate::units::counted;
 
-/// Which systems would load the file, and why others would not.
+/// Determines which systems could load the file, and why the others could not.
 pub(super) fn verdicts(file: &OnnxFile, description: &Description) -> Vec<Verdict> {
     let graph = file.graph();
     let verdict = |system, result: std::result::Result<String, String>| Verdict {
@@ -21,7 +21,7 @@ pub(super) fn verdicts(file: &OnnxFile, description: &Description) -> Vec<Verdic
     let native =
         load::read_model(file).map(|_| "hearken's own layout".to_string()).map_err(|e| e.to_string());
     let import = match &native {
-        Ok(_) => Ok("it is hearken's already".to_string()),
+        Ok(_) => Ok("it is already hearken's own layout".to_string()),
         Err(_) => import_file(file, &ImportOptions::default())
             .map(|i| {
                 let layers = counted(i.network.config.layers.len(), "layer");
@@ -41,20 +41,21 @@ pub(super) fn verdicts(file: &OnnxFile, description: &Description) -> Vec<Verdic
     ]
 }
 
-/// Whether hearken's engines ort and tract can feed the graph, stream by stream.
+/// Whether hearken's engines ort and tract can run the graph as a stream.
 fn runs_as_it_is(graph: &GraphProto, d: &Description) -> std::result::Result<String, String> {
     check::check(graph)
         .and_then(|()| element_types::check_ports(graph))
         .and_then(|()| streamable::check_streams(graph))
         .map_err(|e| e.to_string())?;
     match d.interface.states.len() {
-        0 => Err("no states: it cannot take a stream piece by piece (`hearken verify` runs it)".into()),
+        0 => Err("no states: it cannot process a stream in chunks (`hearken verify` runs it)".into()),
         states => Ok(format!("by ort or tract: {}, {}", counted(states, "state"), d.interface.states_found)),
     }
 }
 
-/// The newest format and operator set that onnxruntime 1.32 loads.
+/// The newest file format (IR) that onnxruntime 1.32 loads.
 const NEWEST_FORMAT: i64 = 14;
+/// The newest operator set that onnxruntime 1.32 loads.
 const NEWEST_OPSET: i64 = 28;
 
 fn runs_in_onnxruntime(graph: &GraphProto, d: &Description) -> std::result::Result<String, String> {
@@ -65,30 +66,28 @@ fn runs_in_onnxruntime(graph: &GraphProto, d: &Description) -> std::result::Resu
         .filter(|domain| !["", "ai.onnx", "ai.onnx.ml", "com.microsoft"].contains(domain))
         .collect();
     if !foreign.is_empty() {
-        return Err(format!("operators of {} need a library of their own", foreign.join(", ")));
+        return Err(format!("operators of the domain {} need an additional library", foreign.join(", ")));
     }
     let own = d.opsets.iter().find(|(domain, _)| matches!(domain.as_str(), "" | "ai.onnx"));
     let opset = match own.map(|o| o.1) {
-        None => return Err("the file does not say its opset".into()),
+        None => return Err("the file does not declare its opset".into()),
         Some(opset) if !(1..=NEWEST_OPSET).contains(&opset) => {
-            return Err(format!("opset {opset}: onnxruntime 1.32 knows 1 to {NEWEST_OPSET}"));
+            return Err(format!("opset {opset}: onnxruntime 1.32 supports 1 to {NEWEST_OPSET}"));
         }
         Some(opset) => opset,
     };
     if d.ir_version > NEWEST_FORMAT {
-        return Err(format!("IR {}: onnxruntime 1.32 knows those up to {NEWEST_FORMAT}", d.ir_version));
+        return Err(format!("IR {}: onnxruntime 1.32 supports versions up to {NEWEST_FORMAT}", d.ir_version));
     }
     if let Some(reason) = unknown_parts(graph, opset) {
         return Err(reason);
     }
     if element_types::transposes_half_products(graph) {
-        return Err(
-            "matrix products in half precision behind transpositions: onnxruntime 1.32 crashes when \
+        return Err("matrix products in half precision after a Transpose: onnxruntime 1.32 crashes when \
                     it optimizes the layout, as it does by default; export the model in float32"
-                .into(),
-        );
+            .into());
     }
-    // Released with these operator sets and versions of the format: onnxruntime's "Compatibility" page.
+    // The releases that introduced these operator sets and formats, by onnxruntime's page "Compatibility".
     let by_opset = match opset {
         ..=19 => 0,
         20 | 21 => 1,
@@ -107,15 +106,15 @@ fn runs_in_onnxruntime(graph: &GraphProto, d: &Description) -> std::result::Resu
     Ok(format!("opset {opset}, IR {}: {since}", d.ir_version))
 }
 
-/// A tensor of a type, or a node of an operator, that there is not.
+/// The first tensor of an unsupported type or node of an unknown operator, as a message.
 fn unknown_parts(graph: &GraphProto, opset: i64) -> Option<String> {
-    // 1 to 23 (float4) but for complex numbers, of which no operator is computed.
+    // Types 1 to 23 (float4) except complex numbers, which no operator supports.
     let is_known = |kind: i32| (1..=23).contains(&kind) && ![14, 15].contains(&kind);
     let ports =
         graph.input.iter().chain(&graph.output).filter_map(|p| Some((p.name.as_str(), p.tensor()?.0)));
     let mut tensors = ports.chain(graph.initializer.iter().map(|t| (t.name.as_str(), t.data_type)));
     if let Some((name, kind)) = tensors.find(|(_, kind)| !is_known(*kind)) {
-        return Some(format!("`{name}`: onnxruntime computes no tensors of {}", type_name(kind)));
+        return Some(format!("`{name}`: onnxruntime does not support tensors of {}", type_name(kind)));
     }
     graph.node.iter().enumerate().find_map(|(i, node)| {
         let place = if node.name.is_empty() { i.to_string() } else { node.name.clone() };
@@ -123,7 +122,7 @@ fn unknown_parts(graph: &GraphProto, opset: i64) -> Option<String> {
     })
 }
 
-/// The windows of a streaming model, as hearken's own reader bounds them.
+/// Length and shift of the windows of a streaming model in frames, within the bounds of hearken's reader.
 fn windows(d: &Description) -> std::result::Result<(usize, usize), String> {
     let number = |key: &str| {
         let text = d.value(key).unwrap_or_default();
@@ -131,12 +130,15 @@ fn windows(d: &Description) -> std::result::Result<(usize, usize), String> {
     };
     let (window, shift) = (number("T")?, number("decode_chunk_len")?);
     if shift == 0 || shift > window || window > MAX_WINDOW {
-        return Err(format!("expected windows that can be, found {window} moved by {shift}"));
+        return Err(format!(
+            "expected windows of at most {MAX_WINDOW} frames and a shift from 1 to the window's length, found {window} and {shift}"
+        ));
     }
     Ok((window, shift))
 }
 
 fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<String, String> {
+    // The metadata determine the kind of model, as in sherpa-onnx's own loader.
     let missing: Vec<&str> = SHERPA_METADATA.into_iter().filter(|key| d.value(key).is_none()).collect();
     let takes_windows =
         d.value("T").is_some() && d.value("decode_chunk_len").is_some() && !d.interface.states.is_empty();
@@ -162,6 +164,7 @@ fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<St
         .map(|v| v.split(',').map(|n| n.trim().parse::<u64>().ok()).collect())
         .unwrap_or_default();
     let layers = total(lists.ok_or("num_encoder_layers: expected numbers")?.into_iter());
+    // Six states for each layer, two for the whole encoder, and the features or log-probabilities.
     let expected = layers.saturating_mul(6).saturating_add(3);
     let (inputs, outputs) = (d.interface.inputs.len() as u64, d.interface.outputs.len() as u64);
     if inputs != expected || outputs != expected {
@@ -172,7 +175,7 @@ fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<St
         return Err("expected a first output declared with three axes".into());
     }
     if d.ir_version > 12 || d.opsets.iter().any(|(domain, v)| domain.is_empty() && *v > 24) {
-        return Err(format!("IR {} or its opset is too new for the releases known", d.ir_version));
+        return Err(format!("IR {} or its opset is too new for the known releases", d.ir_version));
     }
     let releases = if d.ir_version <= 9 && d.opsets.iter().all(|o| o.1 <= 19) {
         "all releases"
@@ -180,7 +183,7 @@ fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<St
         "1.12.26 and later"
     };
     let (window, shift) = windows(d)?;
-    Ok(format!("zipformer2-CTC, windows of {window} frames moved by {shift}; {releases}"))
+    Ok(format!("zipformer2-CTC, windows of {window} frames shifted by {shift}; {releases}"))
 }
 
 fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
@@ -188,9 +191,9 @@ fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
     let others: Vec<&str> =
         d.interface.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
     if !others.is_empty() {
-        let count = if others.len() == 1 { "counts" } else { "count" };
+        let have = if others.len() == 1 { "has" } else { "have" };
         return Err(format!(
-            "{} {count} streams on another axis than the first, which allows no batches; {hint}",
+            "{} {have} the batch on another axis than the first, which prevents batching; {hint}",
             others.join(", ")
         ));
     }
@@ -199,11 +202,11 @@ fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
     if let Some(port) = ports().find(|p| !is_open(p)) {
         let shape = port.shape.join(", ");
         return Err(format!(
-            "{} [{shape}] does not leave its first axis open for streams, which allows no batches; {hint}",
+            "{} [{shape}] has a fixed first axis instead of a batch axis, which prevents batching; {hint}",
             port.name
         ));
     }
-    // Axes of other names are of other lengths; tf2onnx has a name for each that it does not know.
+    // Symbols with different names are different lengths; tf2onnx names each unknown length `unk__…`.
     let mut symbols: Vec<&str> = ports()
         .filter_map(|p| p.shape.first())
         .map(String::as_str)
@@ -213,10 +216,10 @@ fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
     symbols.dedup();
     if symbols.len() > 1 {
         let found = symbols.join(", ");
-        return Err(format!("the first axes are {found}, of which one alone can count streams; {hint}"));
+        return Err(format!("the first axes are {found}, of which only one can be the batch axis; {hint}"));
     }
     Ok(match d.interface.states.is_empty() {
         true => "no states: an ordinary batched model".into(),
-        false => "every state counts streams on its first axis: sequence batching with implicit state".into(),
+        false => "every state has its batch axis first: sequence batching with implicit state".into(),
     })
 }

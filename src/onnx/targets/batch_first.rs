@@ -1,4 +1,4 @@
-//! Graphs whose states count streams on their first axis.
+//! Graphs whose states have the batch axis first.
 
 use super::dims;
 use crate::model::NetworkConfig;
@@ -7,13 +7,13 @@ use crate::onnx::build::layers::Body;
 use crate::onnx::interface::StatePort;
 use crate::onnx::states::state_specs;
 
-/// hearken's states with the axes of layers and streams exchanged.
+/// hearken's states with the layer axis and the batch axis exchanged.
 pub(super) fn batch_first_states(config: &NetworkConfig) -> Vec<StatePort> {
     let first = |s: StatePort| StatePort { shape: vec![1, s.shape[0], s.shape[2]], batch_axis: 0, ..s };
     state_specs(config).into_iter().map(first).collect()
 }
 
-/// The cells between states whose first axis counts streams; declares these too.
+/// Adds the recurrent layers with states that have the batch axis first, and declares these states.
 pub(super) fn batch_first_layers(body: &mut Body, x: String, states: &[StatePort]) -> String {
     let swap = || vec![ints("perm", &[1, 0, 2])];
     let layers_first = |name: &str| format!("{name}.layers_first");

@@ -1,17 +1,16 @@
-//! The search for a lexicon's words as transducers that sherpa-onnx takes: a decoding graph, which
-//! turns the network's labels into words, and a rule that turns the text of the labels into text of
-//! words.
+//! The lexicon search as finite-state transducers for sherpa-onnx: a decoding graph that maps the network's
+//! labels to words, and a rule that rewrites the text of the labels as the text of the words.
 //!
-//! The graph is the search of [`crate::decode::lexicon`] written out: CTC's topology over a loop of
-//! words, beside which other speech takes any labels, pays once when it begins and for each label, and
-//! is no word. A state is a place (between words, in the middle of some, in other speech) and the label
-//! that was read last, or none after a blank: a label goes on as long as it is repeated, and the same
-//! label again needs a blank between.
+//! The graph expresses the search of [`crate::decode::lexicon`]: the CTC topology over a loop of words, in
+//! parallel with out-of-vocabulary speech ("filler"), which accepts any labels at an entry cost and a cost
+//! for each label, and outputs no word. A state is a place (between words, inside some words, in filler)
+//! and the last label read, or none after a blank: a label may be repeated, and the same label again needs
+//! a blank in between.
 //!
 //! ```text
-//!            ┌── blank ──┐                     ┌─ label k ─┐        labels are read as id + 1
-//!            ▼           │                     ▼           │        a word is written by its last label
-//!          root ──── first label ───► prefix of words ──── last label: word ───► root behind the label
+//!            ┌── blank ──┐                     ┌─ label k ─┐        input labels are id + 1
+//!            ▼           │                     ▼           │        a word is output at its last label
+//!          root ──── first label ───► prefix of words ──── last label: word ───► root after the label
 //!            │ entry + label cost                                        ▲
 //!            └──► other speech, any labels at a cost each ───────────────┘ (by the first label of a word)
 //! ```
@@ -26,31 +25,30 @@ use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 
-/// What a word costs where the text of labels is read again: of two ways to read it, the one in fewer
-/// words.
+/// Cost of a word in the text rule, so that of two readings of a text the one with fewer words is chosen.
 const WORD_OF_TEXT_COST: f32 = 1.0;
 
-/// Where in the search a state is.
+/// The place of a state in the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
     /// Between words.
     Root,
-    /// Behind the labels of this node of the tree of pronunciations.
+    /// After the labels of this node of the pronunciation tree.
     Prefix(usize),
-    /// In other speech, after so many blanks.
+    /// In filler, after this number of consecutive blanks.
     Other(u32),
 }
 
-/// A node of the tree in which pronunciations that begin alike share their beginnings.
+/// A node of the prefix tree of pronunciations.
 #[derive(Clone, Debug, Default)]
 struct TreeNode {
-    /// Label and node.
+    /// Label and index of each child.
     children: Vec<(u32, usize)>,
-    /// Words (by number) that end here.
+    /// Numbers of the words that end here.
     words: Vec<u32>,
 }
 
-/// The tree of a lexicon; node 0 is its root. Words are numbered as by [`words`].
+/// The prefix tree of a lexicon; node 0 is its root. Words are numbered as by [`words`].
 fn tree(tokens: &TokenTable, options: &DecoderOptions) -> Result<Vec<TreeNode>> {
     let names = words(options);
     let numbers: HashMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
@@ -89,15 +87,15 @@ struct Builder<'a> {
     tree: Vec<TreeNode>,
     tokens: &'a TokenTable,
     options: &'a DecoderOptions,
-    /// Blanks that make a pause.
+    /// Number of consecutive blanks that end a filler.
     pause: u32,
 }
 
-/// The decoding graph of a model with a lexicon. Input labels are ids of tokens plus 1, output labels
-/// numbers of words from 1 on, in the order of [`words_txt`].
+/// Builds the decoding graph of a model with a lexicon. Input labels are token ids plus 1, output labels
+/// the numbers of words from 1, in the order of [`words_txt`].
 ///
 /// # Errors
-/// When a pronunciation has a token that the model does not have.
+/// When a pronunciation contains a token that the model does not have.
 pub(super) fn decoding_graph(
     tokens: &TokenTable,
     options: &DecoderOptions,
@@ -120,34 +118,35 @@ pub(super) fn decoding_graph(
 }
 
 impl Builder<'_> {
-    /// The state's number; it is made when it is first asked for.
+    /// The number of a state, which is added on first use.
     fn state(&mut self, place: Place, last: Option<u32>) -> usize {
         if let Some(&state) = self.states.get(&(place, last)) {
             return state;
         }
-        // A word may end the stream, and so may other speech.
+        // The stream may end after a word or in filler, but not inside a word.
         let state = self.fst.add_state(!matches!(place, Place::Prefix(_)));
         self.states.insert((place, last), state);
         self.unfinished.push((place, last));
         state
     }
 
+    /// Adds an arc that reads `label`.
     fn read(&mut self, from: usize, label: u32, output: i32, cost: f32, (place, last): (Place, Option<u32>)) {
         let next = self.state(place, last);
         self.fst.add_arc(from, Arc { input: label as i32 + 1, output, cost, next });
     }
 
-    /// Adds all ways out of a state.
+    /// Adds all arcs that leave a state.
     fn leave(&mut self, place: Place, last: Option<u32>) {
         let from = self.state(place, last);
         let blank = self.tokens.blank();
-        let behind_blank = match place {
-            // What follows a pause is judged anew.
+        let after_blank = match place {
+            // After a pause the entry cost is due again.
             Place::Other(blanks) if blanks + 1 >= self.pause => Place::Root,
             Place::Other(blanks) => Place::Other(blanks + 1),
             other => other,
         };
-        self.read(from, blank, EPSILON, 0.0, (behind_blank, None));
+        self.read(from, blank, EPSILON, 0.0, (after_blank, None));
         if let Some(label) = last {
             self.read(from, label, EPSILON, 0.0, (place, last));
         }
@@ -178,7 +177,7 @@ impl Builder<'_> {
     }
 }
 
-/// The words and their numbers, a word a line, as Kaldi's `words.txt` has them.
+/// The words and their numbers, one word per line, in the format of Kaldi's `words.txt`.
 pub(super) fn words_txt(options: &DecoderOptions) -> Vec<u8> {
     let mut text = String::from("<eps> 0\n");
     for (i, word) in words(options).iter().enumerate() {
@@ -187,24 +186,24 @@ pub(super) fn words_txt(options: &DecoderOptions) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The rule that turns the text of labels (`TUWSIHKS`) into text of words (`two six`): a transducer
-/// over bytes. Of other texts it makes nothing.
+/// Builds the rule that rewrites the text of labels (`TUWSIHKS`) as the text of words (`two six`): a
+/// transducer over bytes. It rejects other texts.
 pub(super) fn text_rule(options: &DecoderOptions) -> Fst {
     let mut fst = Fst::default();
-    // Before the first word, and behind a word, where a space goes before the next.
-    let (start, behind) = (fst.add_state(true), fst.add_state(true));
+    // The states before the first word and after a word, where the next word needs a space.
+    let (start, after_word) = (fst.add_state(true), fst.add_state(true));
     for entry in &options.lexicon {
-        // sherpa-onnx writes the mark of a word's beginning as a space.
+        // sherpa-onnx prints the word-start mark as a space.
         let labels: String = entry.tokens.concat().replace(WORD_START, " ");
-        for (from, space) in [(start, ""), (behind, " ")] {
-            // The text's first space is left out.
+        for (from, space) in [(start, ""), (after_word, " ")] {
+            // The text has no leading space.
             let labels = if space.is_empty() { labels.trim_start() } else { labels.as_str() };
             let written = format!("{space}{}", entry.word);
             let length = labels.len().max(written.len());
             let mut at = from;
             for i in 0..length {
                 let byte = |text: &str| text.as_bytes().get(i).map_or(EPSILON, |&byte| i32::from(byte));
-                let next = if i + 1 == length { behind } else { fst.add_state(false) };
+                let next = if i + 1 == length { after_word } else { fst.add_state(false) };
                 let cost = if i == 0 { WORD_OF_TEXT_COST } else { 0.0 };
                 fst.add_arc(at, Arc { input: byte(labels), output: byte(&written), cost, next });
                 at = next;
@@ -284,7 +283,7 @@ mod tests {
     const LEXICON: [(&str, &[&str]); 4] =
         [("ab", &["a", "b"]), ("a", &["a"]), ("bb", &["b", "b"]), ("ab", &["a", "c", "b"])];
 
-    /// The best sequence of words of all with as many labels as there are frames at most.
+    /// The score of the best of all word sequences with at most as many labels as frames.
     fn exhaustive(word_cost: f32, log_probs: &[[f32; 4]]) -> f32 {
         let pronunciations: [&[usize]; 4] = [&[1, 2], &[1], &[2, 2], &[1, 3, 2]];
         let mut found = f32::NEG_INFINITY;
@@ -311,7 +310,7 @@ mod tests {
             numbers in proptest::collection::vec(proptest::array::uniform4(-3f32..3.0), 1..7)
         ) {
             let log_probs: Vec<[f32; 4]> = numbers.into_iter().map(frame).collect();
-            // No other speech.
+            // Without filler.
             let options = DecoderOptions { filler_entry_cost: 1e6, ..options(&LEXICON) };
             let graph = decoding_graph(&tokens(), &options, 0.04).expect("a graph");
             let (score, _) = best(&graph, &log_probs);
@@ -319,7 +318,7 @@ mod tests {
         }
     }
 
-    /// Frames that give 0.91 to one label each.
+    /// Frames with a probability of 0.91 for one label each.
     fn sure(labels: &[usize]) -> Vec<[f32; 4]> {
         let row =
             |&best: &usize| std::array::from_fn(|i| if i == best { 0.91f32.ln() } else { 0.03f32.ln() });
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn words_have_their_numbers_and_other_speech_is_none() {
+    fn words_are_numbered_and_filler_is_not_a_word() {
         let options = options(&LEXICON);
         let graph = decoding_graph(&tokens(), &options, 0.04).expect("a graph");
         let words = |labels: &[usize]| best(&graph, &sure(labels)).1;
@@ -336,20 +335,20 @@ mod tests {
         assert_eq!(words(&[1, 0, 1, 2, 0]), [2, 1]);
         assert_eq!(words(&[2, 0, 2, 0]), [3]);
         assert_eq!(words(&[0, 3, 0, 3, 0, 3, 3, 0]), [0i32; 0]);
-        assert_eq!(words(&[1, 3, 2, 0, 3, 0, 3]), [1], "other speech behind a word");
+        assert_eq!(words(&[1, 3, 2, 0, 3, 0, 3]), [1], "filler after a word");
     }
 
     #[test]
-    fn other_speech_pays_anew_after_a_long_silence() {
+    fn filler_pays_its_entry_cost_again_after_a_pause() {
         let graph = decoding_graph(&tokens(), &options(&LEXICON), 0.04).expect("a graph");
         let score = |silence: usize| {
             let labels = [vec![3], vec![0; silence], vec![3]].concat();
             best(&graph, &sure(&labels)).0 - labels.len() as f32 * 0.91f32.ln()
         };
-        assert!((score(10) - -4.0).abs() < 1e-3, "once the entry, twice a label: {}", score(10));
+        assert!((score(10) - -4.0).abs() < 1e-3, "one entry cost, two label costs: {}", score(10));
         assert!(
             (score(pause_frames(&DecoderOptions::default(), 0.04) as usize + 1) - -6.0).abs() < 1e-3,
-            "twice the entry"
+            "two entry costs"
         );
     }
 
@@ -359,7 +358,7 @@ mod tests {
         assert!(error.to_string().contains("`w`") && error.to_string().contains("`x`"), "{error}");
     }
 
-    /// What the rule makes of a text: the cheapest way through it.
+    /// The output of the rule for a text: its cheapest path.
     fn rewritten(fst: &Fst, text: &str) -> Option<String> {
         let mut found: Option<(f32, Vec<u8>)> = None;
         let mut paths = vec![(0, 0, 0.0, Vec::new())];
@@ -387,8 +386,8 @@ mod tests {
         assert_eq!(rewritten(&rule, "TUWSIHKSTUW").as_deref(), Some("two six two"));
         assert_eq!(rewritten(&rule, "").as_deref(), Some(""));
         assert_eq!(rewritten(&rule, "e eTUW").as_deref(), Some("é é two"));
-        assert_eq!(rewritten(&rule, "TUWAH"), None, "other speech");
-        // Of two readings the one in fewer words.
+        assert_eq!(rewritten(&rule, "TUWAH"), None, "filler");
+        // The reading with fewer words is chosen.
         let rule = text_rule(&options(&[("a", &["A"]), ("b", &["B"]), ("ab", &["A", "B"])]));
         assert_eq!(rewritten(&rule, "ABA").as_deref(), Some("ab a"));
     }

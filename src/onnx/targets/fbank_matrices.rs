@@ -1,5 +1,5 @@
-//! The front end as matrices, for graphs that have no FFT: everything from the samples of a frame
-//! to its spectrum is linear.
+//! The feature extraction as matrices, for graphs without FFT: everything from the samples of a frame to
+//! its spectrum is linear.
 
 use std::f64::consts::TAU;
 
@@ -8,34 +8,35 @@ use crate::features::mel::MelBank;
 use crate::features::options::{FbankOptions, Resolved};
 use crate::features::window::window;
 
-/// The front end of one set of options as matrices. With N samples in a frame, K bins of the
-/// spectrum that some mel filter uses, and F mel filters, the features of a frame x are
-///
+/// The feature extraction for one set of options as matrices. With N samples in a frame, K FFT bins that
+/// some mel filter uses, and F mel filters, the features of a frame x are
 /// ```text
 /// ln(max(mel · (spectrum · x)², energy_floor))      (squared element by element)
 /// ```
 #[derive(Clone, Debug)]
 pub struct FbankMatrices {
-    /// N, samples in a frame.
+    /// N, the number of samples in a frame.
     pub frame_length: usize,
-    /// Samples from one frame to the next.
+    /// Number of samples from one frame to the next.
     pub frame_shift: usize,
-    /// How many samples before sample k × shift frame k begins.
+    /// Frame k begins this number of samples before sample k × shift.
     pub lead: usize,
-    /// Whether samples before the first are mirrored at it (else frame 0 begins with it).
+    /// Whether the signal is mirrored before its first sample (otherwise frame 0 begins with it).
     pub mirrored: bool,
-    /// `[2 K, N]`: sample scale, mean removal, pre-emphasis, window and discrete Fourier
-    /// transform; the real parts of the bins, then the imaginary ones.
+    /// `[2 K, N]`: sample scale, mean removal, pre-emphasis, window and discrete Fourier transform; first
+    /// the real parts of the bins, then the imaginary parts.
     pub spectrum: Vec<f32>,
-    /// `[F, 2 K]`: each bin's weight stands twice.
+    /// `[F, 2 K]`: the mel weights, each bin's once for its real and once for its imaginary part.
     pub mel: Vec<f32>,
-    /// K.
+    /// K, the number of FFT bins.
     pub num_bins: usize,
-    /// F.
+    /// F, the number of mel filters.
     pub num_mel_bins: usize,
 }
 
 impl FbankMatrices {
+    /// Computes the matrices.
+    ///
     /// # Errors
     /// As [`crate::features::Fbank::new`].
     pub fn new(options: &FbankOptions) -> Result<Self> {
@@ -64,7 +65,7 @@ impl FbankMatrices {
         let mut spectrum = Vec::with_capacity(2 * num_bins * length);
         for wave in [|angle: f64| angle.cos(), |angle: f64| -angle.sin()] {
             for bin in first..end {
-                // The phase modulo a turn, so that the angle stays small and exact.
+                // The phase modulo 2π, so that the angle remains small and exact.
                 let phase = |j: usize| TAU * ((bin * j) % fft_size) as f64 / fft_size as f64;
                 let row: Vec<f64> =
                     window.iter().enumerate().map(|(j, &w)| f64::from(w) * wave(phase(j))).collect();
@@ -84,13 +85,13 @@ impl FbankMatrices {
     }
 }
 
-/// A row that is applied to the conditioned frame, as a row for the raw one: the transposes of
-/// pre-emphasis, mean removal and sample scale.
+/// Converts a row for the conditioned frame into a row for the raw one, by the transposes of pre-emphasis,
+/// mean removal and sample scale.
 fn conditioned(row: &[f64], options: &FbankOptions) -> Vec<f64> {
     let c = f64::from(options.preemphasis);
     let mut raw: Vec<f64> =
         (0..row.len()).map(|i| row[i] - c * row.get(i + 1).copied().unwrap_or(0.0)).collect();
-    // The first sample's predecessor is itself.
+    // Kaldi takes the first sample as its own predecessor.
     raw[0] -= c * row[0];
     let mean = if options.remove_dc_offset { raw.iter().sum::<f64>() / raw.len() as f64 } else { 0.0 };
     let scale = f64::from(options.sample_scale);
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
     use crate::features::Fbank;
 
-    /// The features of the whole frames of a signal that begins at a frame's beginning.
+    /// The features of a frame, computed with the matrices.
     fn by_matrices(m: &FbankMatrices, frame: &[f32], floor: f32) -> Vec<f32> {
         let power: Vec<f64> = m
             .spectrum
@@ -138,7 +139,7 @@ mod tests {
         for options in all {
             let m = FbankMatrices::new(&options).expect("good options");
             let expected = Fbank::new(&options).expect("good options").compute(&signal);
-            // Frame 2 lies inside the signal.
+            // Frame 2 lies completely inside the signal.
             let start = 2 * m.frame_shift - m.lead;
             let found = by_matrices(&m, &signal[start..start + m.frame_length], options.energy_floor);
             for (a, b) in found.iter().zip(&expected[2 * 80..]) {

@@ -1,20 +1,20 @@
-//! Samples in: the plain graph with the front end in front.
+//! Export of a graph that takes samples: the feature extraction followed by the plain graph.
 //!
 //! ```text
 //! pcm [N, S*H*U], states, past [N, P], heard [N, D] ─► log_probs [N, U, V], next_…
 //!
 //! past, pcm ─► Concat ─► Conv (frames, window and DFT as one matrix) ─► squared ─► MatMul mel
-//!   ─► Max floor ─► Log ─► the body
+//!   ─► Max floor ─► Log ─► the plain graph
 //! ```
 //!
-//! A step of S frames can be computed when the last sample of its last frame is there, which is
-//! after the step's own S*H samples have passed (H is the shift). A call takes whole steps of
-//! samples and gives as many steps, so the output runs D steps behind: one, for usual settings.
-//! `past` are the samples that the next frames still need; `heard` says which of the coming steps
-//! begin at or after the stream's first sample. Steps before it leave the states as they are and
-//! come out as a sure blank. All states begin as zeros; the mirrored samples before the first are
-//! put in by the graph, from the first call's own. A stream ends with D steps of zeros more than
-//! the closing silence that the model wants.
+//! A step of S frames can be computed when the last sample of its last frame has arrived, which is later
+//! than the step's own S*H samples (H is the frame shift). A call takes a whole number of steps of samples
+//! and returns as many steps of output, so the output is delayed by D steps: one with usual settings.
+//! `past` holds the samples that the next frames still need; `heard` is 1 for those of the coming D steps
+//! that begin at or after the stream's first sample. The steps before leave the states unchanged, and their
+//! output is a blank of probability 1. All states begin as zeros; the graph inserts the samples mirrored
+//! before the first one, from the first call's own samples. At the end of a stream the caller feeds D steps
+//! of zeros in addition to the closing silence that the model needs.
 
 use super::batch_first::{batch_first_layers, batch_first_states};
 use super::fbank_matrices::FbankMatrices;
@@ -30,11 +30,11 @@ use crate::onnx::proto::GraphProto;
 use crate::onnx::states::state_specs;
 use crate::units::counted;
 
-/// The logit of the blank where nothing is heard yet; the others' is 0. Its exponential must be a
-/// float32: tract's softmax takes it as it is.
-const SURE: f32 = 50.0;
+/// The logit of the blank before the stream's first sample; the others are 0. Its exponential must be
+/// finite in float32, because tract's softmax does not subtract the maximum.
+const BLANK_LOGIT: f32 = 50.0;
 
-/// The graph of a network that takes samples.
+/// Builder of the graph of a network that takes samples.
 pub(super) struct PcmGraph<'a> {
     network: &'a Network<f32>,
     matrices: FbankMatrices,
@@ -42,19 +42,24 @@ pub(super) struct PcmGraph<'a> {
     sample_rate: u32,
     blank: usize,
     precision: Precision,
-    /// D.
+    /// D, the delay of the output in steps.
     delay: usize,
 }
 
 impl<'a> PcmGraph<'a> {
+    /// Prepares the graph.
+    ///
     /// # Errors
-    /// Feature settings whose frames reach further back than a step.
+    /// When the frames of the feature settings begin more than a step before their position.
     pub fn new(network: &'a Network<f32>, metadata: &Metadata, precision: Precision) -> Result<Self> {
         let matrices = FbankMatrices::new(&metadata.features)?;
         let step = network.config.subsampling * matrices.frame_shift;
         if matrices.lead > step {
-            let problem = format!("frames reach {} samples back, a step has {step}", matrices.lead);
-            return Err(Error::new(Stage::Features, problem).hint("leave `--with-frontend` out"));
+            let problem = format!(
+                "expected frames that begin at most a step ({step} samples) early, found {}",
+                matrices.lead
+            );
+            return Err(Error::new(Stage::Features, problem).hint("leave it out").remedy("with_frontend"));
         }
         let ahead = matrices.frame_length - matrices.frame_shift;
         let delay = ahead.saturating_sub(matrices.lead).div_ceil(step).max(1);
@@ -69,24 +74,24 @@ impl<'a> PcmGraph<'a> {
         })
     }
 
-    /// S*H, samples of a step.
+    /// S*H, the number of samples in a step.
     pub fn step_samples(&self) -> usize {
         self.network.config.subsampling * self.matrices.frame_shift
     }
 
-    /// P, samples carried from call to call.
+    /// P, the number of samples carried from call to call.
     fn past_samples(&self) -> usize {
         self.delay * self.step_samples() + self.matrices.lead
     }
 
-    /// What its user should know.
+    /// The note for the user on chunk sizes and delay.
     pub fn note(&self) -> String {
         let (step, delay) = (self.step_samples(), self.delay);
         let ms = 1000.0 * (delay * step) as f64 / f64::from(self.sample_rate);
         let steps = counted(delay, "step");
         format!(
-            "the graph takes samples, a multiple of {step} a call; its output is {steps}, {ms:.0} ms, \
-             behind, and a stream ends with as much more silence"
+            "the graph takes samples, a multiple of {step} in each call; its output is delayed by {steps} \
+             ({ms:.0} ms), so feed that much more silence at the end of a stream"
         )
     }
 
@@ -110,7 +115,7 @@ impl<'a> PcmGraph<'a> {
         states
     }
 
-    /// The graph; with `batch_first` its states count streams on their first axis.
+    /// Builds the graph; with `batch_first` the states have the batch axis first.
     pub fn build(&self, batch_first: bool) -> GraphProto {
         let config = &self.network.config;
         let mut body = Body::new(config, Some(self.network));
@@ -143,20 +148,20 @@ impl<'a> PcmGraph<'a> {
         body.graph.finish()
     }
 
-    /// `[N, S*U, F]` log mel features of the delayed stream.
+    /// Adds the log-mel features of the delayed stream, `[N, S*U, F]`.
     fn features(&self, graph: &mut GraphBuilder) -> String {
         let m = &self.matrices;
         let (past, rows) = (self.past_samples(), 2 * m.num_bins);
         let past_and_pcm = self.with_mirrored_start(graph);
-        // Samples that only later frames need are left out, so that the frames come out even.
+        // Drop the samples that only later frames need, so that the frames are exactly those of this call.
         let unused = past - (m.frame_length - m.frame_shift);
         let samples = if unused > 0 {
             slice(graph, "frame_samples", &past_and_pcm, 0, -(unused as i64))
         } else {
             past_and_pcm
         };
-        // The spectrum's rows take out each frame's mean. Taking out that of all samples first
-        // changes nothing but the rounding, where there is an offset.
+        // The rows of the spectrum remove the mean of each frame. Removing that of all samples first does
+        // not change the result, but avoids rounding errors when there is an offset.
         let samples = if self.removes_offset() {
             let mean = vec![ints("axes", &[1]), int("keepdims", 1)];
             graph.chain("ReduceMean", "offset", &[&samples], mean);
@@ -181,7 +186,7 @@ impl<'a> PcmGraph<'a> {
         graph.chain("Log", "x", &["floored"], vec![])
     }
 
-    /// Whether every row of the spectrum sums to nothing.
+    /// Whether every row of the spectrum sums to zero, so that it ignores a constant offset.
     fn removes_offset(&self) -> bool {
         let length = self.matrices.frame_length;
         self.matrices.spectrum.chunks_exact(length).all(|row| {
@@ -191,7 +196,8 @@ impl<'a> PcmGraph<'a> {
         })
     }
 
-    /// `past` and `pcm` as one; before the first sample stand the mirrored ones.
+    /// Concatenates `past` and `pcm`; at the start of a stream the mirrored samples come before the first
+    /// one.
     fn with_mirrored_start(&self, graph: &mut GraphBuilder) -> String {
         let (past, lead) = (self.past_samples() as i64, self.matrices.lead as i64);
         let joined = if self.matrices.mirrored && lead > 0 {
@@ -215,7 +221,7 @@ impl<'a> PcmGraph<'a> {
         joined
     }
 
-    /// `[U, N, 1]`: 1 for steps before the stream's first sample.
+    /// Adds the tensor `[U, N, 1]` that is 1 at steps before the stream's first sample.
     fn hold(&self, graph: &mut GraphBuilder) -> String {
         let (step, delay) = (self.step_samples() as i64, self.delay as i64);
         graph.i64s("steps_shape", &[3], &[0, -1, step]);
@@ -234,10 +240,10 @@ impl<'a> PcmGraph<'a> {
         graph.chain("Unsqueeze", "hold", &["hold_time_first", "hold_axis"], vec![])
     }
 
-    /// The logits, those of a sure blank where nothing is heard yet.
+    /// Replaces the logits of steps before the stream's first sample with those of a blank.
     fn blank_before_start(&self, graph: &mut GraphBuilder, logits: &str, hold: &str) -> String {
         let v = self.network.config.num_tokens;
-        let blank: Vec<f32> = (0..v).map(|i| if i == self.blank { SURE } else { 0.0 }).collect();
+        let blank: Vec<f32> = (0..v).map(|i| if i == self.blank { BLANK_LOGIT } else { 0.0 }).collect();
         graph.f32s("sure_blank", &[v], &blank);
         graph.chain("Sub", "is_heard", &["unit", hold], vec![]);
         graph.chain("Mul", "heard_logits", &[logits, "is_heard"], vec![]);
@@ -253,7 +259,7 @@ fn declare(graph: &mut GraphBuilder, states: &[StatePort]) {
     }
 }
 
-/// `x[:, start..end]`.
+/// Adds the slice `x[:, start..end]`.
 fn slice(graph: &mut GraphBuilder, name: &str, x: &str, start: i64, end: i64) -> String {
     let [starts, ends, axes] = ["starts", "ends", "axes"].map(|part| format!("{name}.{part}"));
     graph.i64s(&starts, &[1], &[start]);

@@ -1,16 +1,16 @@
-//! Weighted finite-state transducers in the binary format of OpenFst: type `vector`, arcs `standard`
-//! (tropical weights: costs in nats), little-endian, without symbol tables.
+//! Weighted finite-state transducers in OpenFst's binary format: type `vector`, arcs `standard` (tropical
+//! weights: costs in nats), little-endian, without symbol tables.
 
-/// The first bytes of every OpenFst file.
+/// The magic number of OpenFst files.
 const MAGIC: i32 = 2_125_659_606;
 /// The version of the type `vector`.
 const VERSION: i32 = 2;
-/// The properties that every `vector` has: its states are all there, and can be changed.
+/// The properties of every `vector`: expanded and mutable.
 const EXPANDED_MUTABLE: u64 = 3;
-/// The label that reads or writes nothing.
+/// The empty label.
 pub(super) const EPSILON: i32 = 0;
 
-/// A way from one state to another.
+/// An arc to another state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Arc {
     pub input: i32,
@@ -25,25 +25,25 @@ struct State {
     arcs: Vec<Arc>,
 }
 
-/// A transducer; the state that was added first is the start. Final states cost nothing.
+/// A transducer. The first state added is the start; final states have no cost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fst {
     states: Vec<State>,
 }
 
 impl Fst {
-    /// Adds a state and gives its number.
+    /// Adds a state and returns its number.
     pub fn add_state(&mut self, is_final: bool) -> usize {
         self.states.push(State { is_final, arcs: Vec::new() });
         self.states.len() - 1
     }
 
-    /// Adds a way out of a state.
+    /// Adds an arc that leaves a state.
     pub fn add_arc(&mut self, from: usize, arc: Arc) {
         self.states[from].arcs.push(arc);
     }
 
-    /// The ways out of a state.
+    /// The arcs that leave a state.
     #[cfg(test)]
     pub fn arcs(&self, state: usize) -> &[Arc] {
         &self.states[state].arcs
@@ -55,7 +55,7 @@ impl Fst {
         self.states[state].is_final
     }
 
-    /// The bytes of the file.
+    /// Encodes the transducer as the bytes of a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let num_arcs: usize = self.states.iter().map(|state| state.arcs.len()).sum();
         let mut bytes = Vec::with_capacity(64 + 12 * self.states.len() + 16 * num_arcs);
@@ -97,7 +97,7 @@ mod tests {
         let (a, b) = (fst.add_state(false), fst.add_state(true));
         fst.add_arc(a, Arc { input: 3, output: 7, cost: 0.5, next: b });
         let bytes = fst.to_bytes();
-        // Written by pywrapfst of OpenFst 1.8: `fstcompile` of "0 1 3 7 0.5" and "1".
+        // Expected bytes written by pywrapfst of OpenFst 1.8: `fstcompile` of "0 1 3 7 0.5" and "1".
         let header = b"\xd6\xfd\xb2\x7e\x06\0\0\0vector\x08\0\0\0standard\x02\0\0\0\0\0\0\0";
         assert_eq!(bytes[..header.len()], header[..]);
         assert_eq!(bytes.len(), header.len() + 32 + 2 * 12 + 16);

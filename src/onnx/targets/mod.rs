@@ -1,11 +1,11 @@
-//! Files for other systems: what each loads, its sidecar files included, made of one network.
+//! Export of a network for other systems, including the sidecar files that each of them loads.
 //!
 //! | target | files | states |
 //! | --- | --- | --- |
 //! | [`Target::OnnxRuntime`] | `model.onnx` | `state.i` / `next_state.i`, `[L, N, H]` |
 //! | [`Target::SherpaOnnx`] | `model.onnx`, `tokens.txt`; of a model with a lexicon `HL.fst`, `words.txt`, `words-text.fst` | those of a streaming zipformer2-CTC |
 //! | [`Target::Triton`] | `NAME/config.pbtxt`, `NAME/1/model.onnx`, `NAME/tokens.txt` | `[N, L, H]` |
-//! | [`Target::Whole`] | `model.onnx` | none; lengths instead |
+//! | [`Target::Whole`] | `model.onnx` | none; takes lengths |
 
 mod batch_first;
 mod decoding_graph;
@@ -36,31 +36,31 @@ use crate::model::{Network, NetworkConfig};
 
 pub use sherpa::REQUIRED_METADATA as SHERPA_METADATA;
 
-/// The metadata key that names an exported file's target.
+/// Metadata key for the target of an exported file.
 pub const TARGET_KEY: &str = "hearken.target";
-/// The metadata key that names how an exported file's weights are stored.
+/// Metadata key for the precision of an exported file's weights.
 pub const PRECISION_KEY: &str = "hearken.precision";
-/// The metadata key of files that take samples: how many steps the output is behind.
+/// Metadata key for the delay of the output in steps, in files that take samples.
 pub const DELAY_KEY: &str = "hearken.delay_steps";
 
-/// The system that a file is for.
+/// A system that files are exported for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// onnxruntime, tract and everything else that runs a graph: hearken's own layout.
+    /// onnxruntime, tract and other programs that run ONNX graphs: hearken's own layout.
     OnnxRuntime,
     /// sherpa-onnx's streaming zipformer2-CTC loader.
     SherpaOnnx,
     /// NVIDIA Triton's sequence batcher with implicit state.
     Triton,
-    /// Whole recordings in one call.
+    /// Any runtime, with a graph that takes whole recordings in one call.
     Whole,
 }
 
 impl Target {
-    /// All of them.
+    /// All targets.
     pub const ALL: [Target; 4] = [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton, Target::Whole];
 
-    /// As it is named on the command line and in metadata.
+    /// The name used on the command line and in metadata.
     pub fn name(self) -> &'static str {
         match self {
             Target::OnnxRuntime => "onnxruntime",
@@ -77,39 +77,43 @@ impl fmt::Display for Target {
     }
 }
 
-/// The system that hearken exported a file for, where it is such a file.
+/// The target that hearken exported a file for; `None` for other files.
 pub fn target_of(file: &OnnxFile) -> Option<Target> {
     let name = file.value(TARGET_KEY)?;
     Target::ALL.into_iter().find(|target| target.name() == name)
 }
 
-/// The metadata of a file that hearken exported for another system, or in another precision.
+/// The metadata of a file that hearken exported for another system or at another precision; `None` for
+/// other files.
 pub fn exported_metadata(file: &OnnxFile) -> Option<Metadata> {
     file.value(TARGET_KEY)?;
     let mut metadata = Metadata::from_entries(file.entries()).ok()?;
     if target_of(file) == Some(Target::SherpaOnnx) {
-        // They are in the graph already.
+        // The biases are already part of the graph.
         metadata.decoder.blank_bias = 0.0;
         metadata.decoder.filler_bias = 0.0;
     }
     Some(metadata)
 }
 
-/// What is wanted of an export.
+/// Options of an export.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
+    /// The system to export for.
     pub target: Target,
+    /// Precision of the weights.
     pub precision: Precision,
-    /// The graph takes samples instead of features.
+    /// Whether the graph takes samples instead of features.
     pub with_frontend: bool,
-    /// Feature frames that the system feeds at a time (sherpa-onnx and Triton are told).
+    /// Number of feature frames that the system feeds in each call; part of the files for sherpa-onnx and
+    /// Triton.
     pub chunk_frames: usize,
     /// The model's name in a Triton repository.
     pub name: String,
 }
 
 impl ExportOptions {
-    /// Plain float32 for a target, in chunks of 32 frames.
+    /// Default options for a target: float32 weights, features as input, chunks of 32 frames.
     pub fn new(target: Target) -> Self {
         Self {
             target,
@@ -124,29 +128,30 @@ impl ExportOptions {
 /// One file of an export.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExportFile {
-    /// Relative to the place that the export is written to.
+    /// Path relative to the folder that the export is written to.
     pub path: PathBuf,
+    /// Content of the file.
     pub bytes: Vec<u8>,
 }
 
 /// The files of an export, the model first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Export {
+    /// The files, the model first.
     pub files: Vec<ExportFile>,
-    /// What its user should know.
+    /// Differences and requirements that the user should know, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// Whether metadata say how a file was exported, and nothing of the model.
+/// Whether a metadata key describes the export rather than the model.
 pub(super) fn is_of_export(key: &str) -> bool {
     [TARGET_KEY, PRECISION_KEY, DELAY_KEY].contains(&key)
 }
 
-/// A network's files for a system.
+/// Exports a network for a system.
 ///
 /// # Errors
-/// When the network and its metadata do not fit together, or the system cannot run it; the
-/// message says what is in the way.
+/// When network and metadata do not fit together, or the system cannot run the network; names the reason.
 pub fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check(network)?;
     let mut metadata = metadata.clone();
@@ -155,10 +160,12 @@ pub fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptio
     check_chunk(&network.config, options)?;
     if options.with_frontend && !matches!(options.target, Target::OnnxRuntime | Target::Triton) {
         let problem = match options.target {
-            Target::SherpaOnnx => "sherpa-onnx computes the features itself and feeds no samples",
-            _ => "the front end inside a graph carries state, which a graph for whole recordings has not",
+            Target::SherpaOnnx => "sherpa-onnx computes the features itself and does not feed samples",
+            _ => {
+                "the feature extraction inside a graph needs state, which a graph for whole recordings does not have"
+            }
         };
-        return Err(Error::new(Stage::Usage, problem).hint("leave `--with-frontend` out"));
+        return Err(Error::new(Stage::Usage, problem).hint("leave it out").remedy("with_frontend"));
     }
     match options.target {
         Target::OnnxRuntime => onnxruntime::export(network, &metadata, options),
@@ -172,19 +179,19 @@ fn check_chunk(config: &NetworkConfig, options: &ExportOptions) -> Result<()> {
     let (frames, s) = (options.chunk_frames, config.subsampling);
     if frames == 0 || !frames.is_multiple_of(s) {
         let problem = format!("expected chunks of a multiple of {s} frames, found {frames}");
-        return Err(Error::new(Stage::Usage, problem).hint("change `--chunk-frames`"));
+        return Err(Error::new(Stage::Usage, problem).hint("change it").remedy("chunk_frames"));
     }
     Ok(())
 }
 
-/// The axes of a state's tensor, the streams' as a symbol.
+/// The axes of a state's tensor, with the batch axis as a symbol.
 fn dims(state: &StatePort) -> Vec<Dim> {
     let mut dims: Vec<Dim> = state.shape.iter().map(|&d| d.into()).collect();
     dims[state.batch_axis] = Dim::symbol("N");
     dims
 }
 
-/// A state as the metadata list it.
+/// A state as an item of the metadata entry `states`.
 fn state_json(state: &StatePort) -> Value {
     let StatePort { input, output, shape, batch_axis, is_i64 } = state;
     let mut shape: Vec<Value> = shape.iter().map(|&d| json!(d)).collect();
@@ -197,7 +204,7 @@ fn state_json(state: &StatePort) -> Value {
     listed
 }
 
-/// The bytes of an exported file: hearken's metadata with the graph's own states, and `more`.
+/// Encodes an exported file with hearken's metadata, the graph's own states, and the entries `more`.
 fn model_bytes(
     graph: GraphProto,
     network: &Network<f32>,
@@ -219,7 +226,7 @@ fn model_bytes(
     }
     added.extend(more);
     for (key, value) in added {
-        // A key that the model carried for itself gives way: the system needs its own.
+        // The target's entry replaces one of the same key that the model had.
         entries.retain(|(k, _)| *k != key);
         let last = entries.len().saturating_sub(1);
         entries.insert(last, (key, value));
@@ -227,24 +234,28 @@ fn model_bytes(
     Ok(encode(graph, entries))
 }
 
-/// What a system that takes the likeliest token cannot know of the model's decoder options.
+/// Adds notes on decoder options of the model that a system with greedy search does not apply.
 fn decoder_notes(target: Target, metadata: &Metadata, notes: &mut Vec<String>) {
     let decoder = &metadata.decoder;
     if decoder.min_confidence > 0.0 {
         notes.push(format!(
-            "hearken drops words less sure than {}; this system writes them",
+            "hearken drops words with a confidence below {}; this system outputs them",
             decoder.min_confidence
         ));
     }
     if !decoder.lexicon.is_empty() && target != Target::SherpaOnnx {
-        notes.push("hearken finds words by the model's lexicon; this system writes the labels alone".into());
+        notes.push(
+            "hearken searches for words of the model's lexicon; this system outputs only the labels".into(),
+        );
     }
     if decoder.rejection.is_some() {
-        notes.push("hearken takes words in doubt for other speech; this system writes them".into());
+        notes.push(
+            "hearken rejects doubtful words as out-of-vocabulary speech; this system outputs them".into(),
+        );
     }
 }
 
-/// Whether all layers' states share a tensor.
+/// Whether the states of all layers share a tensor.
 fn shares_states(config: &NetworkConfig) -> bool {
     is_stacked(config)
 }

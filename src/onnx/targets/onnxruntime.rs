@@ -1,5 +1,5 @@
-//! The plain graph: hearken's own layout, with weights stored as wanted, and on demand with the
-//! front end inside.
+//! Export of hearken's own layout, with weights of any precision and optionally with the feature extraction
+//! inside the graph.
 
 use super::front_end::PcmGraph;
 use super::{Export, ExportFile, ExportOptions, model_bytes};
@@ -19,7 +19,7 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
         let more = graph.metadata();
         model_bytes(graph.build(false), network, metadata, options, &states, more)?
     } else if options.precision == Precision::Float32 {
-        // hearken's own file is this file.
+        // This is the same file as the model itself.
         export::write_as(network, metadata, options.precision)?
     } else {
         let graph = export::build(&network.config, Some(network), options.precision);

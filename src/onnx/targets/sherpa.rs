@@ -1,10 +1,10 @@
-//! sherpa-onnx's streaming zipformer2-CTC contract, worn by a stack of recurrent layers.
+//! Exports a stack of recurrent layers behind sherpa-onnx's streaming zipformer2-CTC interface.
 //!
-//! The loader matches states by position and sizes them by metadata; it asks for six states a
-//! layer of an encoder and two more, whatever the graph does with them. The cells' h travels as
-//! `cached_key [L, N, H]` and their c as `cached_val1`; the others are as small as they can be and
-//! pass through. Layers of one family and width are one "encoder" of one "layer" with
-//! `left_context_len` L; other stacks are an encoder for each layer.
+//! The loader matches states by position and takes their sizes from metadata; it requires six states for
+//! each encoder layer and two more, whatever the graph uses them for. `cached_key [L, N, H]` carries the
+//! cells' h and `cached_val1` their c; the other states have the smallest possible size and pass through
+//! unchanged. Layers of the same family and width are exported as one "encoder" with one "layer" and
+//! `left_context_len` L; other stacks as one encoder for each layer.
 
 use super::decoding_graph::{decoding_graph, text_rule, words_txt};
 use super::tokens::tokens_txt;
@@ -19,7 +19,7 @@ use crate::onnx::interface::StatePort;
 use crate::onnx::metadata::Metadata;
 use crate::onnx::states::state_specs;
 
-/// What the loader asks for; without one of them sherpa-onnx ends the whole process.
+/// The metadata keys that the loader requires; without one of them sherpa-onnx exits.
 pub const REQUIRED_METADATA: [&str; 9] = [
     "encoder_dims",
     "query_head_dims",
@@ -32,7 +32,7 @@ pub const REQUIRED_METADATA: [&str; 9] = [
     "decode_chunk_len",
 ];
 
-/// Tokens that are never to be chosen get this on their logits.
+/// Logit of tokens that must never be chosen.
 const NEVER: f32 = -1e4;
 
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
@@ -41,17 +41,18 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
     decoder_notes(options.target, metadata, &mut notes);
     if network.config.subsampling != 4 {
         notes.push(format!(
-            "sherpa-onnx takes an output frame for 40 ms, but this model's are {} ms: its times are wrong",
+            "sherpa-onnx assumes 40 ms for each output frame, but this model has {} ms: its timestamps will be wrong",
             10 * network.config.subsampling
         ));
     }
     let (chunk, flush) = (options.chunk_frames, metadata.decoder.flush_ms);
     notes.push(format!(
-        "a stream should end with {} ms of zeros: sherpa-onnx drops what does not fill {} frames, and the \
+        "a stream should end with {} ms of zeros: sherpa-onnx drops a rest of less than {} frames, and the \
          model was trained with {flush} ms of closing silence",
         flush as usize + 10 * (chunk + 1),
         chunk + 1
     ));
+    // Hearken's decoder options that the graph cannot express become sidecar files or notes.
     let encoders = Encoders::of(&network.config);
     let states = encoders.states();
     let graph = build(network, metadata, options, &encoders, &states);
@@ -71,21 +72,21 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
         files.push(file("words.txt", words_txt(decoder)));
         files.push(file("words-text.fst", text_rule(decoder).to_bytes()));
         notes.push(
-            "words come by `--ctc-graph=HL.fst` (numbers, listed in words.txt), and as text by \
-             `--rule-fsts=words-text.fst` beside it; without them this system writes the labels"
+            "for words, use `--ctc-graph=HL.fst` (numbers, listed in words.txt), and for their text also \
+             `--rule-fsts=words-text.fst`; without them sherpa-onnx outputs the labels"
                 .into(),
         );
     } else {
         let blank = metadata.tokens.blank();
         notes.push(format!(
-            "sherpa-onnx writes the labels and not words: in a decoding graph it takes the token 0 for the \
+            "sherpa-onnx outputs labels instead of words: its decoding graphs need token 0 as the \
              blank, and this model's is {blank}"
         ));
     }
     Ok(Export { files, notes })
 }
 
-/// sherpa-onnx computes these features and no others.
+/// Refuses features that sherpa-onnx does not compute.
 fn check_features(features: &FbankOptions) -> Result<()> {
     let expected = FbankOptions::default();
     if *features == expected {
@@ -95,14 +96,15 @@ fn check_features(features: &FbankOptions) -> Result<()> {
     let (ours, theirs) = (value(features), value(&expected));
     let names = theirs.as_object().into_iter().flatten().filter(|(key, v)| ours[key.as_str()] != **v);
     let differ: Vec<String> =
-        names.map(|(key, v)| format!("{key} {v} and not {}", ours[key.as_str()])).collect();
+        names.map(|(key, v)| format!("{key} {v} instead of {}", ours[key.as_str()])).collect();
     Err(Error::new(Stage::Model, format!("sherpa-onnx computes features with {}", differ.join(", ")))
-        .hint("only models of its features run there; export with `--for onnxruntime --with-frontend`"))
+        .hint("only models with these features run there; for onnxruntime the front end can be part of the graph")
+        .remedy("with_frontend"))
 }
 
-/// The stack in the loader's words: one entry an encoder.
+/// The layers as the loader's encoders.
 struct Encoders {
-    /// Layers whose states share an encoder's tensors: `left_context_len`.
+    /// The number of layers that share an encoder's state tensors: `left_context_len`.
     rows: Vec<usize>,
     layers: Vec<LayerConfig>,
 }
@@ -117,7 +119,7 @@ impl Encoders {
         }
     }
 
-    /// `value_head_dims`: the width of c, or as little as a tensor can have.
+    /// `value_head_dims`: the width of c, or 1 for cells without c.
     fn value_width(layer: &LayerConfig) -> usize {
         if layer.cell.states() == 2 { layer.hidden } else { 1 }
     }
@@ -168,7 +170,7 @@ impl Encoders {
         states
     }
 
-    /// For each of hearken's own state tensors, the one of the loader that carries it.
+    /// The name of the loader's state that carries each of hearken's state tensors.
     fn carriers(&self) -> Vec<String> {
         let mut names = Vec::new();
         for (i, layer) in self.layers.iter().enumerate() {
@@ -207,6 +209,7 @@ fn build(
     let x = body.normalize("x");
     let x = body.stack(&x);
     let x = body.input_layer(&x);
+    // hearken's states travel in some of the loader's states; the others pass through.
     let inputs = encoders.carriers();
     debug_assert_eq!(inputs.len(), state_specs(config).len());
     let outputs: Vec<String> = inputs.iter().map(|name| format!("new_{name}")).collect();
@@ -222,14 +225,15 @@ fn build(
         }
     }
     let logits = body.linear("output", &x);
-    let logits = decide(&mut body, metadata, logits);
+    let logits = apply_decoder_options(&mut body, metadata, logits);
     body.log_probs(&logits);
     body.graph.finish()
 }
 
-/// hearken's decoder options, for a decoder that takes the likeliest token and has none: biases
-/// are added to the logits, and the blank stands for the fillers, which are heard and not written.
-fn decide(body: &mut Body, metadata: &Metadata, mut logits: String) -> String {
+/// Applies hearken's decoder options inside the graph, for a greedy decoder without options: the biases are
+/// added to the logits, and the largest logit of blank and fillers becomes the blank's, because fillers are
+/// recognized but not output.
+fn apply_decoder_options(body: &mut Body, metadata: &Metadata, mut logits: String) -> String {
     let bias = TokenBias::new(&metadata.tokens, &metadata.decoder);
     let bias = bias.values();
     let v = bias.len();

@@ -1,9 +1,9 @@
-//! `tokens.txt`: one token and its id a line, as sherpa-onnx and icefall read it.
+//! `tokens.txt`: a token and its id on each line, as sherpa-onnx and icefall read it.
 
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
 
-/// The lines of `tokens.txt`; the blank is written `<blk>`, by which it is known.
+/// Writes `tokens.txt`; the blank is written as `<blk>`, by which the readers recognize it.
 pub(super) fn tokens_txt(tokens: &TokenTable) -> Result<Vec<u8>> {
     let mut text = String::new();
     for (id, token) in tokens.tokens().iter().enumerate() {
@@ -12,11 +12,11 @@ pub(super) fn tokens_txt(tokens: &TokenTable) -> Result<Vec<u8>> {
             Error::new(Stage::Model, problem).at(format!("token {id}")).hint("rename the token")
         };
         if !is_blank && ["<blk>", "<eps>", "<blank>"].contains(&token.as_str()) {
-            return Err(error(format!("`{token}` would be taken for the blank")));
+            return Err(error(format!("sherpa-onnx would read `{token}` as the blank")));
         }
         match token.as_str() {
             _ if is_blank => text.push_str(&format!("<blk> {id}\n")),
-            // A line with nothing but a number stands for the space.
+            // A line with only a number is the space.
             " " => text.push_str(&format!("{id}\n")),
             token if token.is_empty() || token.contains(char::is_whitespace) => {
                 return Err(error(format!("expected a token without spaces, found {token:?}")));

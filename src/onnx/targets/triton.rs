@@ -1,5 +1,5 @@
-//! A model repository of NVIDIA Triton: sequence batching with implicit state. Triton batches on
-//! the first axis of every tensor, so the states are `[N, L, H]`.
+//! Export of a model repository for NVIDIA Triton, with sequence batching and implicit state. Triton
+//! batches on the first axis of every tensor, so the states are `[N, L, H]`.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ fn check_name(name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if name.is_empty() || name.starts_with('.') || !name.chars().all(good) {
         let problem = format!("expected a name of letters, digits, `_`, `-` and `.`, found {name:?}");
-        return Err(Error::new(Stage::Usage, problem).hint("set `--name`"));
+        return Err(Error::new(Stage::Usage, problem).hint("set another name").remedy("name"));
     }
     Ok(())
 }
@@ -73,8 +73,8 @@ fn build(
     body.graph.finish()
 }
 
-/// The model's configuration. `oldest` batches requests of different sequences and never two of
-/// one; states begin as zeros (without `initial_state` Triton leaves them as the memory was).
+/// The model's configuration. The strategy `oldest` batches requests of different sequences, but never two
+/// of the same one. States begin as zeros (without `initial_state` Triton leaves the memory uninitialized).
 fn config_pbtxt(name: &str, input: (&str, Vec<usize>), output: &[usize], states: &[StatePort]) -> String {
     let dims = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let states: Vec<String> = states

@@ -1,12 +1,12 @@
-//! Whole recordings in one call: no states, lengths instead.
+//! Export of a graph for whole recordings in one call: no states, but lengths.
 //!
 //! ```text
 //! x [N, S*U, F], lengths [N] (frames) ─► log_probs [N, U, V], output_lengths [N]
 //! ```
 //!
-//! Frames from `lengths[n]` on count as digital silence, whatever stands there, so a recording
-//! gives the same result in any batch; its last step is filled up with silence as hearken fills
-//! it. Rows of `log_probs` from `output_lengths[n]` on are to be left alone; there are never fewer than that.
+//! Frames from `lengths[n]` on are replaced by digital silence, so that a recording has the same result in
+//! any batch; its last step is padded with silence as hearken pads it. Rows of `log_probs` from
+//! `output_lengths[n]` on must be ignored; `log_probs` has at least `output_lengths[n]` rows.
 
 use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
 use crate::error::Result;
@@ -54,7 +54,7 @@ fn build(
     body.graph.finish()
 }
 
-/// x with silence from `lengths` on.
+/// Replaces the frames of x from `lengths` on with silence.
 fn silence_rest(body: &mut Body, silence: f32) -> String {
     let graph = &mut body.graph;
     graph.chain("Shape", "x_shape", &["x"], vec![]);
@@ -71,8 +71,9 @@ fn silence_rest(body: &mut Body, silence: f32) -> String {
     graph.chain("Where", "heard", &["is_heard", "x", "silence"], vec![])
 }
 
-/// The initial states of each layer, `[1, N, H]` of zeros: wired, because not every runtime supplies
-/// them; each by itself, because tract takes the parts of a split tensor of zeros for one stream's.
+/// Adds the initial states of each layer, zeros of `[1, N, H]`. They are connected because not every
+/// runtime supplies them, and one for each layer because tract takes the parts of a split tensor of zeros
+/// as those of one stream.
 fn zero_states(body: &mut Body) -> Vec<Vec<String>> {
     let config = body.config;
     let graph = &mut body.graph;
@@ -95,8 +96,9 @@ fn zero_states(body: &mut Body) -> Vec<Vec<String>> {
     initial
 }
 
-/// ceil(lengths / S), and no more than there are output frames. Counted are the frames that are heard:
-/// in tract what comes of a shape is no int64, so the least of lengths and shape would not be one.
+/// Adds ceil(lengths / S), at most the number of output frames. It counts the frames that are not replaced:
+/// in tract a value derived from a shape is not int64, so the minimum of lengths and shape would have the
+/// wrong type.
 fn output_lengths(body: &mut Body) {
     let s = body.config.subsampling as i64;
     let graph = &mut body.graph;

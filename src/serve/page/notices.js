@@ -1,13 +1,13 @@
-// What is said to people.
+// Messages for the user.
 
 export const $ = (id) => document.getElementById(id);
 
-// How things stand.
+// Shows the status.
 export function say(text) {
   $("status").textContent = text;
 }
 
-// What is wrong; nothing, when the text is empty.
+// Shows an error, or none if the text is empty.
 export function complain(text) {
   $("problem").textContent = text;
   $("problem").hidden = !text;
@@ -17,7 +17,7 @@ export function microphoneProblem(error) {
   switch (error.name) {
     case "NotAllowedError":
     case "SecurityError":
-      return "The microphone was refused. Allow it for this page in the browser's address bar, then choose Listen again.";
+      return "Access to the microphone was refused. Allow it for this page in the browser's address bar, then choose Listen again.";
     case "NotFoundError":
     case "OverconstrainedError":
       return "No microphone was found. Plug one in, then choose Listen again; or open a recording.";
@@ -32,20 +32,20 @@ export function microphoneProblem(error) {
 export function closeProblem(event) {
   const reason = event.reason ? ` (${event.reason})` : "";
   switch (event.code) {
-    case 1001: return "The server is being stopped. What was said so far is above.";
-    case 1008: return `The server ended the connection${reason}. Choose Listen to begin again.`;
+    case 1001: return "The server was stopped. The text so far is above.";
+    case 1008: return `The server closed the connection${reason}. Choose Listen to start again.`;
     case 1011: return `The recognizer failed${reason}.`;
-    case 1013: return "The server is full at the moment. Try again in a little while.";
+    case 1013: return "The server is full at the moment. Try again later.";
     default: return `The connection was closed with code ${event.code}${reason}.`;
   }
 }
 
-// What a status says of this page.
+// The message for an HTTP status.
 export function statusProblem(status) {
   switch (status) {
-    case 401: return "The server does not take this token.";
-    case 403: return `The server takes nothing from pages of ${location.origin}: its operator can allow them (--allow-origin).`;
-    case 503: return "The server is full at the moment, or is being stopped. Try again in a little while.";
+    case 401: return "The server does not accept this token.";
+    case 403: return `The server does not accept pages of ${location.origin}: its operator can allow them (--allow-origin).`;
+    case 503: return "The server is full at the moment, or shutting down. Try again later.";
     default: return `The server refuses this page (status ${status}).`;
   }
 }

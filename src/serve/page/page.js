@@ -1,4 +1,4 @@
-// The page of `hearken serve`: microphone or file in, text out, and the network at work.
+// The page of `hearken serve`: transcribes the microphone and recordings, and shows the network.
 
 import { $, say, complain, microphoneProblem } from "./notices.js";
 import { Pictures, paint } from "./pictures.js";
@@ -6,13 +6,13 @@ import { transcribe } from "./recordings.js";
 import { PATIENCE, admitted, connect, useToken, whyClosed } from "./server.js";
 import { Line, clear, go, stopPlaying } from "./transcript.js";
 
-const QUIET = 2000; // after so long without a word from the server it is asked whether it is there
-const UNANSWERED = 4000; // and after so long more without an answer people are told
+const QUIET = 2000; // milliseconds without a message from the server before a ping is sent
+const UNANSWERED = 4000; // milliseconds without a reply to the ping before the user is warned
 
 let session = null; // the microphone's
 let transcribing = ""; // the recording's name
 
-// How things stand when nothing is being asked for.
+// Shows the status when no request is pending.
 function rest(otherwise = "Ready.") {
   if (session) say(session.ending ? "Waiting for the last words…" : "Listening.");
   else if (transcribing) say(`Transcribing ${transcribing}…`);
@@ -31,10 +31,10 @@ $("token-form").addEventListener("submit", async (event) => {
 
 // ---------------------------------------------------------------- listening
 
-const MOST_KEPT = 180; // seconds of the microphone that can be played again
-const MOST_LATE = 2; // seconds that may wait for the server
+const MOST_KEPT = 180; // seconds of the microphone that are kept for playing
+const MOST_LATE = 2; // seconds of audio that may wait to be sent
 
-// What was heard, to be played: the pieces as they came, the oldest dropped.
+// The last minutes of the microphone, for playing; the oldest chunks are dropped.
 class Kept {
   constructor(rate) {
     this.rate = rate;
@@ -73,7 +73,7 @@ class Kept {
 
 async function openMicrophone() {
   if (!navigator.mediaDevices || !window.AudioWorkletNode) {
-    throw new Error("browsers give it only to pages that come by https or from this computer");
+    throw new Error("browsers allow it only for pages loaded by https or from this computer");
   }
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: true },
@@ -119,9 +119,9 @@ function begin(microphone, socket, ready, rate) {
   const recording = (context, from, to) => kept.slice(context, from, to);
   session = {
     microphone, socket, recording, missed: 0, ending: false,
-    asked: 0, // when the server was asked whether it is there; 0 when it has said something since
-    heard: performance.now(), // when it said something last
-    silent: false, // people were told that it does not answer
+    asked: 0, // when the last ping was sent; 0 if a message was received since
+    heard: performance.now(), // when the last message was received
+    silent: false, // whether the user was warned that the server does not answer
     line: new Line(recording),
     pictures: new Pictures(rate, ready, "the microphone"),
   };
@@ -139,7 +139,7 @@ function begin(microphone, socket, ready, rate) {
     }
   };
   microphone.stream.getAudioTracks()[0].onended = () => {
-    complain("The microphone has gone. What was said so far is above.");
+    complain("The microphone was disconnected. The text so far is above.");
     stop();
   };
   socket.onmessage = (event) => {
@@ -161,7 +161,7 @@ function begin(microphone, socket, ready, rate) {
   rest();
 }
 
-// Whether the server is still there: it need not say anything while nothing is said.
+// Pings the server when it is quiet, which it also is while the user is silent, and warns if it does not reply.
 function watch(mine) {
   if (mine.ending) return;
   const now = performance.now();
@@ -190,16 +190,16 @@ function hear(mine, message) {
 function stop() {
   if (!session) return;
   const mine = session;
-  // Who asks again does not want to wait.
+  // The second Stop does not wait for the last results.
   if (mine.ending) return abandon(mine, "");
   mine.ending = true;
   rest();
   release(mine.microphone);
   if (mine.socket.readyState === WebSocket.OPEN) mine.socket.send('{"type":"finish"}');
-  mine.timer = setTimeout(() => abandon(mine, "The server does not answer: the last words did not come."), PATIENCE);
+  mine.timer = setTimeout(() => abandon(mine, "The server does not answer: the last words are missing."), PATIENCE);
 }
 
-// Leaves without waiting for the server's goodbye.
+// Closes the connection without waiting for the server.
 function abandon(mine, problem) {
   mine.socket.onclose = mine.socket.onmessage = null;
   mine.socket.close();
@@ -229,7 +229,7 @@ function showLevel(samples) {
   let sum = 0;
   for (const x of samples) sum += x * x;
   const decibels = 10 * Math.log10(sum / samples.length + 1e-9);
-  // Falls slowly, so that the eye can follow.
+  // The meter falls slowly, so that it is readable.
   $("level").value = Math.max(decibels, Number($("level").value) - 1.5);
 }
 
@@ -269,13 +269,13 @@ document.addEventListener("drop", async (event) => {
   event.preventDefault();
   $("drop").hidden = true;
   const files = [...event.dataTransfer.files];
-  if (files.length === 0) complain("That was no file.");
+  if (files.length === 0) complain("What was dropped is not a file.");
   for (const file of files) await open(file);
 });
 
 // ---------------------------------------------------------------- buttons and keys
 
-// The hint is for what was used last, and before that for what the device has.
+// Shows the hint for the pointing device that was used last; at first, for the primary one.
 function showHintFor(pointer) {
   document.body.classList.toggle("by-touch", pointer === "touch");
 }
@@ -286,7 +286,7 @@ $("listen").addEventListener("click", () => (session ? stop() : start()));
 $("clear").addEventListener("click", () => {
   complain("");
   clear(session?.line);
-  // The next thing to do; Space does it.
+  // So that Space starts listening.
   $("listen").focus();
 });
 

@@ -1,11 +1,11 @@
-// The network at work: pictures that scroll with the sound.
+// Scrolling pictures of the network's input, output and state.
 
 import { $ } from "./notices.js";
 
 export const SECONDS = 8;
 const COLUMNS = SECONDS * 100; // ten milliseconds each
 
-// Columns by time, in a ring; drawn so that `head` is at the right edge.
+// A ring buffer of columns by time, drawn with `head` at the right edge.
 class Ribbon {
   constructor(canvas, rows) {
     this.canvas = canvas;
@@ -21,8 +21,8 @@ class Ribbon {
     this.cleared = 0;
   }
 
-  // Forgets what the ring held before the column `end`, unless it is behind the sound: the last steps
-  // of a network come after its end.
+  // Clears the columns up to `end`, each only once: the last steps of a network, which come after the end of
+  // the audio, must stay.
   advance(end) {
     if (end <= this.cleared) return;
     const from = Math.max(this.cleared, end - COLUMNS);
@@ -40,7 +40,7 @@ class Ribbon {
     for (let c = Math.max(0, first); c < end; c++) this.pen.putImageData(image, c % COLUMNS, 0);
   }
 
-  // The column `head` is the first that is not seen any more.
+  // Draws the columns before `head`.
   draw(head) {
     const pen = this.canvas.getContext("2d");
     const split = head % COLUMNS;
@@ -50,7 +50,7 @@ class Ribbon {
   }
 }
 
-// From black over violet and orange to pale yellow; x from 0 to 1.
+// A color scale from black through violet and orange to pale yellow; x from 0 to 1.
 function heat(x) {
   const stops = [[13, 14, 18], [76, 22, 110], [187, 55, 84], [249, 142, 9], [252, 255, 164]];
   const at = Math.min(0.9999, Math.max(0, x)) * (stops.length - 1);
@@ -71,7 +71,7 @@ const BANDS = 96;
 const HIGHEST = 8000; // hertz
 const spectrogram = new Ribbon($("spectrogram"), BANDS);
 
-// Rows go up the mel scale.
+// The rows are spaced on the mel scale.
 function mel(hertz) {
   return 1127 * Math.log(1 + hertz / 700);
 }
@@ -153,11 +153,11 @@ class Spectrum {
 
 // ---------------------------------------------------------------- the network
 
-const MOST_TOKENS = 24; // rows; how high one is, with its label, says --token-row in style.css
+const MOST_TOKENS = 24; // rows; --token-row in style.css is the height of one
 const stateRibbon = new Ribbon($("state"), 96);
 const tokenRibbon = new Ribbon($("tokens"), 12);
 
-// Which token is in which row: all, where there are few; else those that were likely last.
+// Assigns tokens to rows: all tokens if they fit, otherwise those that were most likely last.
 class TokenRows {
   constructor(tokens, blank) {
     this.names = tokens.map((t, i) => (i === blank ? "(blank)" : t.replace("▁", "")));
@@ -188,10 +188,10 @@ class TokenRows {
   }
 }
 
-const MOST_UNITS = 288; // rows of the state's picture, some two between the layers
+const MOST_UNITS = 288; // rows of the state's picture, plus two between layers
 const BETWEEN = -1;
 
-// Which unit is in which row: all, where there are few; else some that lie evenly among a layer's.
+// Assigns units to rows: all units if they fit, otherwise evenly spaced units of each layer.
 class StateRows {
   constructor(shapes) {
     const blocks = shapes.flatMap(([layers, , width]) => Array.from({ length: layers }, () => width));
@@ -209,7 +209,7 @@ class StateRows {
     }
     stateRibbon.resize(this.units.length);
     $("state").style.height = `${this.units.length}px`;
-    // The state of an LSTM is h of all layers, then c of all layers.
+    // The states of an LSTM are h of all layers, then c of all layers.
     const layers = shapes.length === 2 && shapes[0].join() === shapes[1].join() ? blocks.length / 2 : blocks.length;
     const name = (i) => (layers === blocks.length ? `layer ${i + 1}` : `${"hc"[Math.floor(i / layers)]}, ${(i % layers) + 1}`);
     $("layers").replaceChildren(...middles.map((middle, i) => {
@@ -228,20 +228,20 @@ class StateRows {
   }
 }
 
-// ---------------------------------------------------------------- all together
+// ---------------------------------------------------------------- all pictures
 
 const ribbons = [spectrogram, stateRibbon, tokenRibbon];
 
-// What is shown at the moment.
+// The pictures that are shown at the moment.
 let shown = null;
 
-// Draws what is shown whenever it has changed.
+// Draws the pictures in each animation frame, if they have changed.
 export function paint() {
   if (shown?.changed) shown.draw();
   requestAnimationFrame(paint);
 }
 
-// Shows no pictures, but a text in their place.
+// Shows a text in place of the pictures.
 export function sleep(text) {
   shown = null;
   $("asleep").textContent = text;
@@ -249,8 +249,8 @@ export function sleep(text) {
   $("pictures").hidden = true;
 }
 
-// What is seen of one stream, in place of what was shown before; `ready` is the server's message of
-// that name, and `source` is where the sound comes from.
+// The pictures of one stream; they replace those of the stream before. `ready` is the server's message of
+// that name, and `source` the name of the audio's source.
 export class Pictures {
   constructor(rate, ready, source) {
     shown = this;
@@ -269,7 +269,7 @@ export class Pictures {
     document.querySelector(".traced").hidden = !ready.trace;
   }
 
-  // Columns of the sound so far.
+  // Number of columns of audio so far.
   get head() {
     return Math.floor((this.samples / this.rate) * 100);
   }
@@ -284,7 +284,7 @@ export class Pictures {
   trace(message) {
     if (shown !== this) return;
     this.changed = true;
-    // A step's columns begin where the last one's ended: nothing is left between.
+    // The columns of a step begin where those of the step before end, so that there are no gaps.
     const end = Math.round(message.time * 100);
     const first = Math.max(this.traced, end - 40);
     this.traced = end;

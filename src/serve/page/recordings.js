@@ -1,11 +1,11 @@
-// Opened recordings: transcribed by the server, pictured from what the browser decodes.
+// Opened recordings: transcribed by the server, and decoded by the browser for playing and pictures.
 
 import { complain, statusProblem } from "./notices.js";
 import { Pictures, SECONDS, sleep } from "./pictures.js";
 import { connect, headers, model } from "./server.js";
 import { Line } from "./transcript.js";
 
-const BEFORE = 8; // seconds that the network is given before those that are shown: its state depends on them
+const BEFORE = 8; // seconds that are processed before those that are shown: the network's state depends on them
 const AFTER = 2; // seconds that are shown after a word that is played
 
 function megabytes(bytes) {
@@ -16,7 +16,7 @@ function megabytes(bytes) {
 export async function transcribe(file, { isFree }) {
   const limit = model?.max_upload_bytes ?? Infinity;
   if (file.size > limit) {
-    return complain(`${file.name} is too long: it has ${megabytes(file.size)}, and this server takes ${megabytes(limit)}.`);
+    return complain(`${file.name} is too large: it has ${megabytes(file.size)}, and this server accepts up to ${megabytes(limit)}.`);
   }
   const recording = new Recording(file, isFree);
   recording.show(Infinity);
@@ -29,7 +29,7 @@ export async function transcribe(file, { isFree }) {
     answer = await fetch("v1/audio/transcriptions", { method: "POST", headers: headers(), body: form });
     result = await answer.json();
   } catch {
-    return complain("The server has left before the recording was transcribed.");
+    return complain("The connection was lost before the recording was transcribed.");
   }
   if (!answer.ok) {
     if (answer.status === 403) return complain(statusProblem(403));
@@ -46,21 +46,21 @@ class Recording {
   constructor(file, isFree) {
     this.file = file;
     this.isFree = isFree;
-    this.decoded = null; // a promise of an AudioBuffer, null where the browser cannot decode
+    this.decoded = null; // a promise of an AudioBuffer, or of null if the browser cannot decode the file
   }
 
   decode() {
-    // At the model's rate, so that what is shown is what the network gets.
+    // At the model's rate, so that the pictures show the network's input.
     const context = new OfflineAudioContext(1, 1, model?.sample_rate ?? 16000);
     this.decoded ??= this.file.arrayBuffer().then((bytes) => context.decodeAudioData(bytes)).catch(() => null);
     return this.decoded;
   }
 
-  // A part of it to be played, in seconds.
+  // Returns a part of the recording for playing; times in seconds.
   async play(context, from, to) {
     const decoded = await this.decode();
     if (!decoded) {
-      complain("This browser cannot play recordings of this kind.");
+      complain("This browser cannot play this kind of recording.");
       return null;
     }
     this.show(to + AFTER);
@@ -86,7 +86,7 @@ class Recording {
     return mean;
   }
 
-  // Pictures the seconds before `end`, as they are when it is heard up to there.
+  // Shows the pictures of the last seconds before `end`.
   async show(end) {
     if (!this.isFree()) return;
     const decoded = await this.decode();

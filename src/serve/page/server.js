@@ -1,12 +1,12 @@
-// What the page asks the server: whether it lets us in, what its model hears, and for a stream.
+// Requests to the server: access, properties of the model, and streams.
 
 import { $, complain, closeProblem, statusProblem } from "./notices.js";
 
-export const PATIENCE = 8000; // milliseconds: for a connection, and for the last words
+export const PATIENCE = 8000; // timeout of a connection, and of the last results, milliseconds
 
 let token = sessionStorage.getItem("token") || "";
 
-// What the server says of its model; null before it was asked.
+// The server's description of its model; null before the first request.
 export let model = null;
 
 export function useToken(text) {
@@ -18,14 +18,14 @@ export function headers() {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-// Whether the server lets us in; asks for the token when it wants one.
+// Whether the server accepts this page; shows the form for the token if one is required.
 export async function admitted() {
   let answer, list;
   try {
     answer = await fetch("v1/models", { headers: headers(), signal: AbortSignal.timeout(PATIENCE) });
     list = await answer.json().catch(() => ({}));
   } catch {
-    complain("The server does not answer: it was stopped, or it hangs, or the network is down.");
+    complain("The server does not answer: it was stopped, it hangs, or the network is down.");
     return false;
   }
   if (answer.status === 401) {
@@ -46,7 +46,7 @@ export async function admitted() {
 
 const MOST_SHOWN = 40;
 
-// What the model can recognize.
+// Shows which words or units the model recognizes.
 function showModel() {
   const listed = (items, joint) => {
     const shown = items.slice(0, MOST_SHOWN).join(joint);
@@ -54,12 +54,12 @@ function showModel() {
   };
   let text = "";
   if (model?.words?.length > 0) text = `This model recognizes ${model.words.length === 1 ? "the word" : "the words"} ${listed(model.words, ", ")}.`;
-  else if (model?.tokens?.length > 0) text = `This model writes with these units: ${listed(model.tokens, " ")}.`;
+  else if (model?.tokens?.length > 0) text = `This model recognizes these units: ${listed(model.tokens, " ")}.`;
   $("model").textContent = text;
   $("model").hidden = !text;
 }
 
-// Opens a stream for audio at `rate` that is traced, as far as the server has places for that.
+// Opens a stream for audio at `rate` hertz, with traces if the server can provide them.
 export function connect(rate) {
   return new Promise((resolve, reject) => {
     const url = new URL("v1/stream", location.href);
@@ -86,16 +86,16 @@ export function connect(rate) {
   });
 }
 
-// Browsers do not tell pages why a websocket was refused; an ordinary request to the same path is
-// refused for the same reason.
+// Browsers hide from pages why a websocket was refused; an ordinary request to the same path is refused
+// for the same reason.
 export async function whyClosed(event) {
   if (event.code !== 1006) return closeProblem(event);
   try {
     const options = { method: "POST", headers: headers(), signal: AbortSignal.timeout(PATIENCE) };
     const { status } = await fetch("v1/stream", options);
     if ([401, 403, 503].includes(status)) return statusProblem(status);
-    return "The connection broke off. Choose Listen to begin again.";
+    return "The connection was lost. Choose Listen to start again.";
   } catch {
-    return "The server has left: it was stopped, or the network is down. Choose Listen to try again.";
+    return "The server cannot be reached: it was stopped, or the network is down. Choose Listen to try again.";
   }
 }

@@ -1,4 +1,4 @@
-// The transcript: lines of words, which can be played and gone through by keyboard.
+// The transcript: lines of words, which can be played and navigated by keyboard.
 
 import { $, say } from "./notices.js";
 
@@ -7,15 +7,15 @@ const MOST_LINES = 500;
 // ---------------------------------------------------------------- playing
 
 let player = null; // AudioContext
-let playing = null; // what is heard at the moment, with its word
+let playing = null; // what is being played, with its word
 
 async function play(button, recording, start, end) {
   stopPlaying();
   player ??= new AudioContext();
   await player.resume();
   const buffer = await recording(player, start, end);
-  if (!buffer) return say("That is too long ago to be played.");
-  stopPlaying(); // two words may have been waiting for their recordings
+  if (!buffer) return say("This word is too old to be played.");
+  stopPlaying(); // another word may have started while this one waited for its recording
   const source = new AudioBufferSourceNode(player, { buffer });
   source.connect(player.destination);
   const mine = { source, button };
@@ -27,7 +27,7 @@ async function play(button, recording, start, end) {
   source.start();
 }
 
-// Whether there was something to stop.
+// Stops playing; returns whether something was playing.
 export function stopPlaying() {
   if (!playing) return false;
   const { source, button } = playing;
@@ -40,7 +40,7 @@ export function stopPlaying() {
 
 // ---------------------------------------------------------------- words
 
-// The one word that Tab leads to; arrows lead to the others.
+// The only word that the Tab key reaches; the arrow keys move to the others.
 let current = null;
 
 function words() {
@@ -53,12 +53,12 @@ function makeCurrent(word) {
   if (current) current.tabIndex = 0;
 }
 
-// Goes to another word as `key` says; whether it is such a key.
+// Moves the focus to another word if `key` is one of the keys for it; returns whether it did.
 export function go(key) {
   if (!["ArrowLeft", "ArrowRight", "Home", "End"].includes(key)) return false;
   const all = words();
   const at = all.indexOf(document.activeElement);
-  // From outside one comes in at the end where the arrow points from.
+  // Without a focused word, the left arrow selects the last word and the right arrow the first.
   const to = {
     ArrowLeft: at < 0 ? all.length - 1 : Math.max(0, at - 1),
     ArrowRight: Math.min(at + 1, all.length - 1),
@@ -76,7 +76,7 @@ function wordButton(word, recording) {
   button.className = word.confidence < 0.5 ? "word unsure" : "word";
   button.textContent = word.word;
   button.tabIndex = -1;
-  const about = `${word.start.toFixed(2)} to ${word.end.toFixed(2)} s, sure to ${Math.round(100 * word.confidence)} %`;
+  const about = `${word.start.toFixed(2)} to ${word.end.toFixed(2)} s, confidence ${Math.round(100 * word.confidence)} %`;
   button.title = about;
   button.setAttribute("aria-description", about);
   button.addEventListener("focus", () => makeCurrent(button));
@@ -92,7 +92,7 @@ export class Line {
     this.element = document.createElement("p");
     this.partial = document.createElement("span");
     this.partial.className = "partial";
-    // It is rewritten all the time; the words are read out when they are final.
+    // It changes often: screen readers only read the final words.
     this.partial.setAttribute("aria-hidden", "true");
     if (source) {
       const name = document.createElement("p");
@@ -118,7 +118,7 @@ export class Line {
     if (!current?.isConnected) makeCurrent(words()[0]);
   }
 
-  // Something about the line that nobody said.
+  // Adds a remark that is not part of the transcript.
   remark(text) {
     const remark = document.createElement("span");
     remark.className = "remark";
@@ -131,7 +131,7 @@ export class Line {
   }
 }
 
-// Empties the transcript, but for a line that is being spoken.
+// Empties the transcript, except for the line that is being spoken.
 export function clear(spoken) {
   stopPlaying();
   for (const child of [...$("transcript").children]) {
@@ -140,7 +140,7 @@ export function clear(spoken) {
   makeCurrent(words()[0]);
 }
 
-// Changes the transcript, and keeps its end in view for those who look at it.
+// Changes the transcript, and keeps its end in view if it was in view before.
 function follow(change) {
   const box = $("transcript");
   const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;

@@ -1,4 +1,4 @@
-// On the browser's audio thread: gathers the microphone's samples into pieces of 1024.
+// Runs on the browser's audio thread: collects the microphone's samples into chunks of 1024.
 class Gather extends AudioWorkletProcessor {
   constructor() {
     super();

@@ -1,4 +1,4 @@
-//! Which protocol a client speaks: by the path that it connects to, or by its first message.
+//! Chooses a connection's protocol by the path of the request, or by the client's first message.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -9,26 +9,33 @@ use super::vosk::VoskProtocol;
 use super::wyoming::WyomingProtocol;
 use super::{Action, ModelInfo, Protocol, close};
 
-/// How a protocol is chosen.
+/// The protocol that the path of a request selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// By the first message; audio without one is sherpa-onnx's client, answered in this flavor.
+    /// The protocol is detected by the first message; a client of sherpa-onnx is answered in this flavor.
     Detect(SherpaFlavor),
+    /// hearken's own protocol.
     Hearken,
+    /// vosk-server's protocol.
     Vosk,
+    /// sherpa-onnx's protocol in this flavor.
     Sherpa(SherpaFlavor),
+    /// OpenAI's realtime protocol.
     Realtime,
+    /// The Wyoming protocol.
     Wyoming,
 }
 
 /// A client's first message.
 #[derive(Clone, Copy, Debug)]
 pub enum First<'a> {
+    /// A text message with its content.
     Text(&'a str),
+    /// A binary message.
     Binary,
 }
 
-/// The protocol of a connection, where its path decides it.
+/// Creates the protocol that the path selects; `None` if the first message decides.
 pub fn by_path(opening: Opening, model: &ModelInfo) -> Option<Box<dyn Protocol>> {
     match opening {
         Opening::Detect(_) => None,
@@ -36,7 +43,7 @@ pub fn by_path(opening: Opening, model: &ModelInfo) -> Option<Box<dyn Protocol>>
         Opening::Vosk => Some(Box::new(VoskProtocol::new())),
         Opening::Sherpa(flavor) => Some(Box::new(SherpaProtocol::new(flavor, model.sample_rate))),
         Opening::Realtime => {
-            // Different for each session, as its seed is.
+            // `RandomState` has a new random seed for each session.
             let id = format!("{:016x}", RandomState::new().hash_one("session"));
             Some(Box::new(RealtimeProtocol::new(&id, model.silence)))
         }
@@ -44,11 +51,11 @@ pub fn by_path(opening: Opening, model: &ModelInfo) -> Option<Box<dyn Protocol>>
     }
 }
 
-/// The protocol of a conversation on `/` that begins with `first`; audio without a text before it is
-/// sherpa-onnx's client, answered in this flavor.
+/// Detects the protocol of a connection to `/` by its first message. Clients of sherpa-onnx, whose first
+/// message is binary or `Done`, are answered in `flavor`.
 ///
 /// # Errors
-/// How to close, when the first message belongs to no protocol.
+/// The close action, when the first message belongs to no protocol.
 pub fn by_first_message(
     flavor: SherpaFlavor,
     first: First,
@@ -67,7 +74,7 @@ pub fn by_first_message(
     } else {
         Err(Action::close(
             close::PROTOCOL_ERROR,
-            "the first message is of no protocol known here: expected {\"type\":\"start\",…}, \
+            "the first message belongs to no known protocol: expected {\"type\":\"start\",…}, \
              {\"config\":…} or float32 samples",
         ))
     }

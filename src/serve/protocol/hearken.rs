@@ -26,7 +26,7 @@ use super::{
     shortened,
 };
 
-/// The version of the protocol that is spoken here.
+/// The supported version of the protocol.
 pub const VERSION: u32 = 1;
 
 /// A client's message.
@@ -35,33 +35,37 @@ pub const VERSION: u32 = 1;
 pub enum ClientMessage {
     /// The first message.
     Start {
+        /// Version of the protocol; [`VERSION`] by default.
         #[serde(default = "current")]
         version: u32,
+        /// Encoding of the samples in binary messages.
         #[serde(default)]
         encoding: SampleEncoding,
-        /// Of the audio, Hz; from 4000 to 192000.
+        /// Sample rate of the audio, Hz; from 4000 to 192000.
         sample_rate: u32,
-        /// Whether partial results are wanted.
+        /// Whether partial results are sent; true by default.
         #[serde(default = "yes")]
         partials: bool,
-        /// Whether to send the network's log-probabilities and states.
+        /// Whether the network's log-probabilities and states are sent; false by default.
         #[serde(default)]
         trace: bool,
     },
-    /// End the utterance here and go on.
+    /// Ends the utterance and begins another one.
     Flush,
-    /// Asks for a `pong`: browsers cannot send websocket's own pings.
+    /// Requests a `pong`: scripts in a browser cannot send websocket pings.
     Ping,
-    /// No more audio.
+    /// Ends the audio.
     Finish,
 }
 
-/// The encoding of the samples.
+/// The encoding of the samples, mono.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SampleEncoding {
+    /// 16-bit signed integers, little-endian.
     #[default]
     S16le,
+    /// 32-bit floats, little-endian, full scale ±1.
     F32le,
 }
 
@@ -73,7 +77,7 @@ fn yes() -> bool {
     true
 }
 
-/// A conversation in hearken's own protocol.
+/// The state of a connection in hearken's own protocol.
 pub struct HearkenProtocol {
     model: ModelInfo,
     /// `None` before `start`.
@@ -82,12 +86,12 @@ pub struct HearkenProtocol {
     ended: bool,
     /// Bytes of audio since the last `flush`.
     received: usize,
-    /// An utterance has ended in the middle of a sample.
+    /// An utterance has ended within a sample.
     is_cut: bool,
 }
 
 impl HearkenProtocol {
-    /// The state before the first message.
+    /// Creates the state before the first message.
     pub fn new(model: ModelInfo) -> Self {
         Self { model, encoding: None, partials: true, ended: false, received: 0, is_cut: false }
     }
@@ -142,7 +146,7 @@ impl HearkenProtocol {
     }
 }
 
-/// The message that reports an error before a close.
+/// Builds the message that reports an error before a close.
 pub fn error_message(code: &str, message: &str) -> String {
     json!({"type": "error", "code": code, "message": shortened(message)}).to_string()
 }
@@ -153,8 +157,8 @@ fn refuse(close_code: u16, code: &str, message: &str, actions: &mut Vec<Action>)
     actions.push(Action::close(close_code, message));
 }
 
-/// The message of a snapshot: log-probabilities to two decimals; states, which lie within ±1 except
-/// for an LSTM's cells, as whole numbers from -127 to 127.
+/// Builds the message of a snapshot: log-probabilities rounded to two decimals, states clipped to ±1 and
+/// scaled to integers from -127 to 127. (Only the cell states of an LSTM may exceed ±1.)
 fn trace_message(trace: &TraceSnapshot) -> String {
     let log_probs: Vec<f64> =
         trace.log_probs.iter().map(|x| (f64::from(*x).max(-99.0) * 100.0).round() / 100.0).collect();
@@ -185,7 +189,7 @@ impl Protocol for HearkenProtocol {
         match message {
             message if self.encoding.is_none() => self.start(&message, actions),
             ClientMessage::Start { .. } => {
-                let problem = "the stream has started: a change of rate needs a new connection";
+                let problem = "the stream has already started: a new format needs a new connection";
                 refuse(close::PROTOCOL_ERROR, "started", problem, actions);
             }
             ClientMessage::Flush => {
@@ -193,7 +197,7 @@ impl Protocol for HearkenProtocol {
                 actions.push(Action::Restart);
             }
             ClientMessage::Finish => self.end(actions),
-            // Answered above.
+            // Handled above.
             ClientMessage::Ping => {}
         }
     }
@@ -206,7 +210,7 @@ impl Protocol for HearkenProtocol {
             self.received += bytes.len();
             actions.push(Action::Audio(bytes));
         } else {
-            refuse(close::UNSUPPORTED, "not_started", "audio came before `start`", actions);
+            refuse(close::UNSUPPORTED, "not_started", "audio was received before `start`", actions);
         }
     }
 
@@ -223,7 +227,7 @@ impl Protocol for HearkenProtocol {
             RecognizerOutput::Finished { seconds } => {
                 let mut end = json!({"type": "end", "seconds": thousandths(seconds)});
                 if self.is_cut {
-                    end["warnings"] = json!(["the audio ended in the middle of a sample"]);
+                    end["warnings"] = json!(["the audio ended within a sample"]);
                 }
                 actions.push(Action::Send(end.to_string()));
                 actions.push(Action::close(close::NORMAL, ""));
@@ -281,14 +285,20 @@ mod tests {
         let mut actions = Vec::new();
         protocol.output(RecognizerOutput::Finished { seconds: 1.0 }, &mut actions);
         assert!(matches!(actions[1], Action::Close { code: 1000, .. }));
-        assert!(matches!(&actions[0], Action::Send(t) if t.contains("middle of a sample")), "3 of 4 bytes");
+        assert!(matches!(&actions[0], Action::Send(t) if t.contains("within a sample")), "3 of 4 bytes");
     }
 
     #[test]
     fn events_have_words_with_times() {
         let word = Word { word: "one".into(), start: 0.1234, end: 0.5, confidence: 0.9 };
-        let segment =
-            Segment { text: "one".into(), start: 0.0, end: 0.6, words: vec![word], phrases: Vec::new() };
+        let segment = Segment {
+            text: "one".into(),
+            start: 0.0,
+            end: 0.6,
+            words: vec![word],
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        };
         assert_eq!(
             event(None, &Event::Final(segment)),
             r#"{"type":"final","text":"one","start":0.0,"end":0.6,"words":[{"word":"one","start":0.123,"end":0.5,"confidence":0.9}]}"#

@@ -1,5 +1,5 @@
-//! The protocols: pure state machines, which take a client's messages and the recognizer's output and
-//! return what is to be done. They know nothing of sockets.
+//! The protocols, as pure state machines: they map a client's messages and the recognizer's outputs to
+//! actions, and use no sockets.
 //!
 //! ```text
 //! client's message ─► Protocol ─► Action ─► session (socket, recognizer)
@@ -19,13 +19,13 @@ use axum::body::Bytes;
 use crate::audio::RawFormat;
 use crate::recognizer::Event;
 
-/// Close codes of RFC 6455 that are sent.
+/// The close codes that the server sends (RFC 6455, section 7.4, and IANA's registry).
 pub mod close {
-    /// The conversation is complete.
+    /// All results were sent.
     pub const NORMAL: u16 = 1000;
-    /// The server shuts down.
+    /// The server is shutting down.
     pub const GOING_AWAY: u16 = 1001;
-    /// A message that this protocol does not have.
+    /// A message that the protocol does not allow.
     pub const PROTOCOL_ERROR: u16 = 1002;
     /// Text where audio is expected, or audio where text is expected.
     pub const UNSUPPORTED: u16 = 1003;
@@ -41,51 +41,56 @@ pub mod close {
     pub const TRY_AGAIN: u16 = 1013;
 }
 
-/// The sample rates that clients may send, Hz.
+/// The supported sample rates of clients, Hz.
 pub const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 
-/// What a client wants of its stream.
+/// The stream that a client requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamRequest {
-    /// The format of the audio that follows.
+    /// Format of the audio.
     pub format: RawFormat,
-    /// The network's log-probabilities and state are wanted, step by step.
+    /// Whether the network's log-probabilities and states are requested for every step.
     pub trace: bool,
-    /// Seconds of silence that end an utterance; `None` is the server's own.
+    /// Trailing silence that ends an utterance, seconds; `None` is the server's setting.
     pub silence: Option<f64>,
 }
 
-/// What a session is to do, in this order.
+/// An action that a session must carry out; actions are carried out in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Opens the recognizer's stream; comes once, before any audio.
     Open(StreamRequest),
-    /// The audio that follows has another format.
+    /// Changes the format of the audio that follows.
     Format(RawFormat),
-    /// As [`Restart`](Self::Restart), and from then on so many seconds of silence end an utterance.
+    /// Like [`Restart`](Self::Restart), with a new trailing silence that ends an utterance, seconds.
     Silence(f64),
-    /// Audio in the stream's format; its end may cut a sample in two.
+    /// Audio in the stream's format; it may end within a sample.
     Audio(Bytes),
-    /// Asks for [`RecognizerOutput::Mark`] when everything before it was processed.
+    /// Requests [`RecognizerOutput::Mark`] when everything before it was processed.
     Mark,
-    /// Ends the utterance, so that its last word comes out, and begins another.
+    /// Ends the utterance, with its last word, and begins another one.
     Restart,
-    /// No more audio will come.
+    /// Ends the audio.
     Finish,
-    /// A text message for the client.
+    /// Sends a text message to the client.
     Send(String),
     /// Closes the connection; the last action.
-    Close { code: u16, reason: String },
+    Close {
+        /// Close code (RFC 6455, section 7.4).
+        code: u16,
+        /// Reason text of the close frame.
+        reason: String,
+    },
 }
 
 impl Action {
-    /// A close with a reason.
+    /// Creates a close action.
     pub fn close(code: u16, reason: impl Into<String>) -> Self {
         Action::Close { code, reason: reason.into() }
     }
 }
 
-/// The network's output and state after a step.
+/// The network's output and states after a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceSnapshot {
     /// Seconds from the stream's first sample.
@@ -96,14 +101,17 @@ pub struct TraceSnapshot {
     pub state: Vec<f32>,
 }
 
-/// What the recognizer says of a stream, in the stream's order.
+/// An output of the recognizer for a stream; outputs are in the order of the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RecognizerOutput {
-    /// The stream is open; `traced` says whether [`Trace`](Self::Trace) will come.
-    Opened { traced: bool },
-    /// Words.
+    /// The stream is open.
+    Opened {
+        /// Whether [`Trace`](Self::Trace) outputs will follow.
+        traced: bool,
+    },
+    /// A partial or final result.
     Event(Event),
-    /// The network's state, where it was asked for.
+    /// The network's output and states, if they were requested.
     Trace(TraceSnapshot),
     /// All audio before [`Action::Mark`] was processed.
     Mark,
@@ -118,55 +126,55 @@ pub enum RecognizerOutput {
     Failed(String),
 }
 
-/// One client's conversation.
+/// The state machine of one client's protocol. Every method appends the actions to carry out to `actions`.
 pub trait Protocol: Send {
-    /// Its name in metrics.
+    /// The name of the protocol in the metrics.
     fn name(&self) -> &'static str;
 
-    /// What is to be done before the client's first message.
+    /// Handles the beginning of the connection, before the client's first message.
     fn begin(&mut self, _actions: &mut Vec<Action>) {}
 
-    /// Takes a text message of the client.
+    /// Handles a text message of the client.
     fn text(&mut self, text: &str, actions: &mut Vec<Action>);
 
-    /// Takes a binary message of the client.
+    /// Handles a binary message of the client.
     fn binary(&mut self, bytes: Bytes, actions: &mut Vec<Action>);
 
-    /// Takes output of the recognizer.
+    /// Handles an output of the recognizer.
     fn output(&mut self, output: RecognizerOutput, actions: &mut Vec<Action>);
 
-    /// Ends the client's audio: by the client's own message, or because the server closes the stream.
+    /// Ends the client's audio, at the client's request or because the server closes the stream.
     fn end(&mut self, actions: &mut Vec<Action>);
 
-    /// The text message that reports an error before a close, where the protocol has one.
+    /// The text message that reports an error before a close; `None` if the protocol has none.
     fn error(&self, _code: &str, _message: &str) -> Option<String> {
         None
     }
 }
 
-/// What protocols need to know of the model.
+/// Properties of the model that protocols report to clients.
 #[derive(Clone, Debug, Default)]
 pub struct ModelInfo {
     /// Sample rate, Hz.
     pub sample_rate: u32,
-    /// The tokens' texts by id.
+    /// Texts of the tokens by id, `[V]`.
     pub tokens: Vec<String>,
-    /// The id of the blank token.
+    /// Id of the blank token.
     pub blank: u32,
-    /// The shapes of the tensors in [`TraceSnapshot::state`].
+    /// Shapes of the tensors in [`TraceSnapshot::state`].
     pub states: Vec<Vec<usize>>,
-    /// The words that it can write; none where it writes other units.
+    /// The words that the model can output; empty if it outputs other units.
     pub words: Vec<String>,
-    /// Its languages, as BCP 47 names them; none where they are not known.
+    /// The model's languages as BCP 47 tags; empty if they are unknown.
     pub languages: Vec<String>,
-    /// Seconds of silence that end an utterance unless the client sets them.
+    /// Trailing silence that ends an utterance unless the client sets it, seconds.
     pub silence: f64,
 }
 
-/// The longest message about what a client sent, characters: it may repeat some of that.
+/// Maximum length of an error message, characters: it may quote what the client sent.
 const MAX_MESSAGE: usize = 300;
 
-/// A message, cut where it is long.
+/// Cuts a message to [`MAX_MESSAGE`] characters.
 pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,6 +1,5 @@
-//! sherpa-onnx's streaming websocket protocols: float32 samples in binary messages, then `Done`.
-//! The C++ server's ending (`Done!`, the client closes) and the Python server's (the server
-//! closes).
+//! sherpa-onnx's streaming websocket protocol: float32 samples in binary messages, then the text `Done`.
+//! The C++ server then sends `Done!` and the client closes; the Python server closes itself.
 
 use axum::body::Bytes;
 use serde::Serialize;
@@ -10,25 +9,25 @@ use crate::recognizer::{Event, Segment};
 
 use super::{Action, Protocol, RecognizerOutput, StreamRequest, close};
 
-/// Which of sherpa-onnx's servers is spoken.
+/// The server of sherpa-onnx whose responses are imitated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SherpaFlavor {
-    /// `sherpa-onnx-online-websocket-server`: full JSON, then `Done!`; the client closes.
+    /// `sherpa-onnx-online-websocket-server`: results with all fields, then `Done!`; the client closes.
     #[default]
     Cpp,
-    /// `streaming_server.py`: `{"text","segment"}`; the server closes.
+    /// `streaming_server.py`: results with `text` and `segment`; the server closes.
     Python,
 }
 
-/// A conversation with a sherpa-onnx client.
+/// The state of a connection with a sherpa-onnx client.
 pub struct SherpaProtocol {
     flavor: SherpaFlavor,
     sample_rate: u32,
     opened: bool,
     ended: bool,
-    /// The number of segments with text so far.
+    /// Number of segments with text so far.
     segment: u64,
-    /// The last final, held back while it may be the stream's last.
+    /// The last final result after `Done`: held back because the last one of the stream has `is_eof`.
     held: Option<Segment>,
 }
 
@@ -56,7 +55,8 @@ struct Short<'a> {
 }
 
 impl SherpaProtocol {
-    /// The state before the first message; `sample_rate` is the model's, which the client must send.
+    /// Creates the state before the first message. `sample_rate` is the model's in Hz; clients must send
+    /// audio at this rate.
     pub fn new(flavor: SherpaFlavor, sample_rate: u32) -> Self {
         Self { flavor, sample_rate, opened: false, ended: false, segment: 0, held: None }
     }
@@ -76,7 +76,7 @@ impl SherpaProtocol {
             }
             SherpaFlavor::Cpp => serde_json::to_string(&Full {
                 text: &segment.text,
-                // The recognizer's output is words: each counts as one token.
+                // The recognizer outputs words: each is reported as one token.
                 tokens: segment.words.iter().map(|w| format!(" {}", w.word)).collect(),
                 timestamps: segment.words.iter().map(|w| hundredths(w.start - segment.start)).collect(),
                 ys_probs: segment
@@ -93,11 +93,11 @@ impl SherpaProtocol {
                 is_eof,
             }),
         };
-        // Strings and finite numbers always become JSON.
+        // Serializing strings and finite numbers does not fail.
         actions.push(Action::Send(json.unwrap_or_default()));
     }
 
-    /// Sends the final that was held back, which turned out not to be the last.
+    /// Sends the final result that was held back, because it was not the last.
     fn release(&mut self, actions: &mut Vec<Action>) {
         if let Some(segment) = self.held.take() {
             self.send(&segment, true, false, actions);
@@ -149,6 +149,7 @@ impl Protocol for SherpaProtocol {
                     end: seconds,
                     words: Vec::new(),
                     phrases: Vec::new(),
+                    alternatives: Vec::new(),
                 };
                 let last = self.held.take().unwrap_or(nothing);
                 self.send(&last, true, true, actions);
@@ -181,7 +182,14 @@ mod tests {
 
     fn segment(text: &str) -> Segment {
         let word = Word { word: text.into(), start: 1.234, end: 1.5, confidence: 1.0 };
-        Segment { text: text.into(), start: 1.0, end: 1.6, words: vec![word], phrases: Vec::new() }
+        Segment {
+            text: text.into(),
+            start: 1.0,
+            end: 1.6,
+            words: vec![word],
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 
     fn texts(actions: &[Action]) -> Vec<&str> {
@@ -189,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cpp_server_s_way() {
+    fn results_of_the_cpp_server() {
         let mut sherpa = SherpaProtocol::new(SherpaFlavor::Cpp, 16_000);
         let mut actions = Vec::new();
         let bytes = Bytes::copy_from_slice(&0.5f32.to_le_bytes());
@@ -221,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_python_server_s_way() {
+    fn results_of_the_python_server() {
         let mut sherpa = SherpaProtocol::new(SherpaFlavor::Python, 16_000);
         let mut actions = Vec::new();
         sherpa.text("Done", &mut actions);

@@ -1,5 +1,5 @@
-//! vosk-server's websocket protocol (`websocket/asr_server.py`): a `config` text, PCM s16le in
-//! binary messages with one reply each, and `{"eof" : 1}`.
+//! vosk-server's websocket protocol (`websocket/asr_server.py`): a text with `config`, 16-bit PCM in binary
+//! messages with one reply each, and `{"eof" : 1}`.
 
 use std::fmt::Write;
 
@@ -11,19 +11,19 @@ use crate::recognizer::{Event, Segment, Word};
 
 use super::{Action, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close};
 
-/// The sample rate unless a config sets another, Hz.
+/// Sample rate unless a config sets another one, Hz.
 pub const DEFAULT_RATE: u32 = 8_000;
 
-/// A conversation with a vosk client.
+/// The state of a connection with a client of vosk-server.
 pub struct VoskProtocol {
     sample_rate: u32,
     words: bool,
     alternatives: bool,
     opened: bool,
     ended: bool,
-    /// The text since the last final.
+    /// The text since the last final result.
     partial: String,
-    /// Finals that were in no reply yet.
+    /// Final results that were not part of a reply yet.
     finals: Vec<Segment>,
 }
 
@@ -34,7 +34,7 @@ impl Default for VoskProtocol {
 }
 
 impl VoskProtocol {
-    /// The state before the first message.
+    /// Creates the state before the first message.
     pub fn new() -> Self {
         Self {
             sample_rate: DEFAULT_RATE,
@@ -54,14 +54,14 @@ impl VoskProtocol {
         }
     }
 
-    /// Takes a config; once the stream is open it has no effect, as in vosk-server.
+    /// Applies a config; once the stream is open it has no effect, as in vosk-server.
     fn configure(&mut self, config: &Value) -> Result<(), String> {
         if self.opened {
             return Ok(());
         }
         if let Some(rate) = config.get("sample_rate") {
             let (low, high) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
-            // Clients write 8000, 8000.0 and "8000".
+            // Existing clients write 8000, 8000.0 and "8000".
             let number = rate.as_f64().or_else(|| rate.as_str()?.parse().ok());
             self.sample_rate = number
                 .filter(|r| (f64::from(*low)..=f64::from(*high)).contains(r))
@@ -77,7 +77,7 @@ impl VoskProtocol {
         Ok(())
     }
 
-    /// The reply with all finals since the last reply.
+    /// Builds the reply with all final results since the last reply.
     fn result(&mut self) -> String {
         let mut words = Vec::new();
         let mut text = String::new();
@@ -197,8 +197,8 @@ fn result(text: &str, words: &[Word]) -> String {
     object(1, &fields)
 }
 
-/// The reply with one alternative, the best. Its confidence is the sum of the words' log-confidences:
-/// vosk's is a score too, not a probability.
+/// Builds the reply with one alternative, the best. Its confidence is the sum of the logarithms of the
+/// words' confidences: in vosk it is a score as well, not a probability.
 fn alternatives(text: &str, shown: &[Word], words: &[Word]) -> String {
     let confidence = match words {
         [] => 1.0,
@@ -215,7 +215,7 @@ fn alternatives(text: &str, shown: &[Word], words: &[Word]) -> String {
     object(1, &[("alternatives", list([object(3, &fields)].into_iter()))])
 }
 
-/// An object as vosk formats it: one key a line, ` : ` between, indented by its depth.
+/// Formats an object like vosk: one key on each line, ` : ` after the key, indented by its depth.
 fn object(depth: usize, fields: &[(&str, String)]) -> String {
     let pad = "  ".repeat(depth);
     let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{pad}\"{key}\" : {value}")).collect();
@@ -263,11 +263,18 @@ mod tests {
 
     fn one() -> Segment {
         let word = Word { word: "one".into(), start: 0.36, end: 1.02, confidence: 1.0 };
-        Segment { text: "one".into(), start: 0.0, end: 1.2, words: vec![word], phrases: Vec::new() }
+        Segment {
+            text: "one".into(),
+            start: 0.0,
+            end: 1.2,
+            words: vec![word],
+            phrases: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 
     #[test]
-    fn a_reply_to_each_block_in_vosk_s_own_spelling() {
+    fn each_block_has_a_reply_in_the_format_of_vosk() {
         let mut vosk = VoskProtocol::new();
         assert_eq!(say(&mut vosk, r#"{"config": {"sample_rate": 16000.0}}"#), [], "no reply");
         let mut actions = Vec::new();
@@ -292,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn an_utterance_that_begins_where_another_ends_comes_with_the_next_block() {
+    fn the_text_after_an_endpoint_comes_with_the_next_block() {
         let mut vosk = VoskProtocol::new();
         let two = Segment { text: "two".into(), ..one() };
         output(&mut vosk, RecognizerOutput::Event(Event::Final(one())));

@@ -1,5 +1,5 @@
-//! The Wyoming protocol of Home Assistant's voice services, as far as speech to text goes: events with
-//! data, and audio as their payload.
+//! The part of Home Assistant's Wyoming protocol for speech to text: events with data, and audio as their
+//! payload.
 //!
 //! ```text
 //! → describe                              ← info
@@ -7,7 +7,8 @@
 //!                                         ← transcript-start, transcript-chunk …, transcript, transcript-stop
 //! ```
 //!
-//! An event is a text message here, `{"type":…,"data":…}`, and its payload the binary message behind it.
+//! The transport passes an event as a text message, `{"type":…,"data":…}`, and its payload as the binary
+//! message after it.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -17,30 +18,31 @@ use crate::recognizer::Event;
 
 use super::{Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close, shortened};
 
-/// The most channels that are accepted.
+/// Maximum number of channels.
 const MAX_CHANNELS: u64 = 32;
 
-/// The most words that are named in the model's description.
+/// Maximum number of words that the model's description lists.
 const MAX_NAMED: usize = 20;
 
-/// A conversation with a Wyoming client.
+/// The state of a connection with a Wyoming client.
 pub struct WyomingProtocol {
     model: ModelInfo,
     /// The format of the last audio; `None` before the stream is opened.
     format: Option<RawFormat>,
     /// The next binary message is audio.
     is_audio_next: bool,
-    /// No more events are taken.
+    /// Further events are ignored.
     ended: bool,
-    /// What the client wants to have back with the transcript.
+    /// The client's `context`, which the transcript repeats.
     context: Value,
-    /// The text of the utterance so far, and whether its beginning was sent.
+    /// The text of the utterance so far.
     text: String,
+    /// Whether `transcript-start` was sent for the utterance.
     started: bool,
 }
 
 impl WyomingProtocol {
-    /// The state before the first event.
+    /// Creates the state before the first event.
     pub fn new(model: ModelInfo) -> Self {
         Self {
             model,
@@ -86,7 +88,7 @@ impl WyomingProtocol {
         })
     }
 
-    /// Takes the format of audio: opens the stream, or changes its format.
+    /// Applies the format of the audio: opens the stream, or changes its format.
     fn audio_format(&mut self, data: &Value, actions: &mut Vec<Action>) -> Result<(), String> {
         let number = |name: &str, expected: &str, is_good: &dyn Fn(u64) -> bool| {
             let number = data[name].as_u64().filter(|n| is_good(*n));
@@ -112,12 +114,12 @@ impl WyomingProtocol {
         Ok(())
     }
 
-    /// The utterance ends: its last words are due.
+    /// Ends the utterance; the transcript follows.
     fn stop(&mut self, actions: &mut Vec<Action>) {
         if self.format.is_some() {
             actions.push(Action::Restart);
         } else {
-            // No audio came.
+            // There was no audio.
             self.send_transcript(actions);
         }
     }
@@ -132,7 +134,7 @@ impl WyomingProtocol {
         json!(self.model.languages.first())
     }
 
-    /// Sends text that does not change any more.
+    /// Sends text that will not change.
     fn send_chunk(&mut self, text: &str, actions: &mut Vec<Action>) {
         if text.is_empty() {
             return;
@@ -146,7 +148,7 @@ impl WyomingProtocol {
         actions.push(event("transcript-chunk", json!({ "text": chunk })));
     }
 
-    /// Sends all of the utterance's text, and that it is all.
+    /// Sends the whole text of the utterance, and `transcript-stop`.
     fn send_transcript(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::take(&mut self.started) {
             let start = json!({"language": self.language(), "context": self.context});
@@ -190,20 +192,20 @@ impl Protocol for WyomingProtocol {
             }
             "audio-stop" => self.stop(actions),
             "detect" => {
-                let problem = "this server detects no wake words";
+                let problem = "this server does not detect wake words";
                 self.refuse(close::UNSUPPORTED, "detect", problem, actions);
             }
             "synthesize" | "recognize" | "handle" => {
-                let problem = "this server transcribes speech only";
+                let problem = "this server only transcribes speech";
                 self.refuse(close::UNSUPPORTED, "unsupported", problem, actions);
             }
-            // Events that are not known are passed over, as by every Wyoming service.
+            // Unknown events are ignored, as by every Wyoming service.
             _ => {}
         }
     }
 
     fn binary(&mut self, bytes: Bytes, actions: &mut Vec<Action>) {
-        // Payloads of other events mean nothing here.
+        // Payloads of other events are ignored.
         if !self.ended && std::mem::take(&mut self.is_audio_next) {
             actions.push(Action::Audio(bytes));
         }
@@ -214,7 +216,7 @@ impl Protocol for WyomingProtocol {
             RecognizerOutput::Event(Event::Final(segment)) => self.send_chunk(&segment.text, actions),
             RecognizerOutput::Restarted => self.send_transcript(actions),
             RecognizerOutput::Finished { .. } => {
-                // An utterance that the client did not end, because the server shuts down.
+                // The server shuts down before the client has ended the utterance.
                 if !self.text.is_empty() {
                     self.send_transcript(actions);
                 }
@@ -250,7 +252,7 @@ fn error_event(code: &str, message: &str) -> String {
     json!({"type": "error", "data": {"text": shortened(message), "code": code}}).to_string()
 }
 
-/// An object without the fields that are null.
+/// Removes the fields that are null.
 fn without_nulls(mut object: Value) -> Value {
     if let Some(fields) = object.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
@@ -291,6 +293,7 @@ mod tests {
             end: 1.0,
             words: vec![],
             phrases: Vec::new(),
+            alternatives: Vec::new(),
         }))
     }
 
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_utterance_has_its_text_in_chunks_and_as_a_whole() {
+    fn the_text_of_an_utterance_is_sent_in_chunks_and_as_a_whole() {
         let mut wyoming = protocol();
         assert_eq!(say(&mut wyoming, "transcribe", json!({"language": "en", "context": {"id": 7}})), []);
         assert!(matches!(say(&mut wyoming, "audio-start", format(16_000))[..], [Action::Open(_)]));
@@ -323,11 +326,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_an_empty_transcript() {
+    fn silence_has_an_empty_transcript() {
         let mut wyoming = protocol();
         let events = sent(&say(&mut wyoming, "audio-stop", Value::Null));
         assert_eq!(events[1], json!({"type": "transcript", "data": {"text": "", "language": "en"}}));
-        // And with audio; without `transcribe` and `audio-start` too.
+        // The same with audio, and without `transcribe` and `audio-start`.
         assert!(matches!(say(&mut wyoming, "audio-chunk", format(8_000))[..], [Action::Open(_)]));
         assert!(matches!(say(&mut wyoming, "audio-chunk", format(16_000))[..], [Action::Format(_)]));
         assert_eq!(say(&mut wyoming, "audio-stop", Value::Null), [Action::Restart]);
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_events_and_their_payloads_are_passed_over() {
+    fn unknown_events_and_their_payloads_are_ignored() {
         let mut wyoming = protocol();
         let mut actions = say(&mut wyoming, "select-program", json!({"name": "hearken"}));
         wyoming.binary(Bytes::from_static(&[0; 4]), &mut actions);
@@ -349,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_said() {
+    fn invalid_requests_are_answered_by_an_error() {
         for (kind, data) in [
             ("audio-start", json!({"rate": 16_000, "width": 2})),
             ("audio-start", json!({"rate": 1, "width": 2, "channels": 1})),

@@ -1,4 +1,4 @@
-//! ARPA files, the text form of n-gram models that all tools read.
+//! Reading and writing of ARPA files, the common text format of n-gram models.
 
 use std::io::{BufRead, Read, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::{MAX_ORDER, NEVER, NgramModel, NgramSink, UNKNOWN};
 use crate::error::{Error, Result, Stage, io};
 use crate::text::column;
 
-/// Writes a model as it comes.
+/// Writes a model as an ARPA file, n-gram by n-gram.
 pub struct ArpaWriter<'a, W> {
     vocabulary: &'a Vocabulary,
     output: W,
@@ -21,7 +21,7 @@ pub struct ArpaWriter<'a, W> {
 }
 
 impl<'a, W: Write> ArpaWriter<'a, W> {
-    /// A writer to `output`, whose name is for errors.
+    /// A writer to `output`, which errors call `name`.
     pub fn new(vocabulary: &'a Vocabulary, output: W, name: &'a Path) -> Self {
         Self { vocabulary, output, name, order: 0, section: 0 }
     }
@@ -69,16 +69,16 @@ impl<W: Write> NgramSink for ArpaWriter<'_, W> {
     }
 }
 
-/// Longer lines are refused, bytes.
+/// Maximum length of a line in bytes.
 const MAX_LINE_BYTES: u64 = (MAX_ORDER * (MAX_WORD_BYTES + 1) + 100) as u64;
 
 /// Reads an ARPA file.
 ///
-/// Back-off weights may be missing (0), as may be `<unk>`, `<s>` and `</s>`; `<UNK>` is `<unk>`; text
-/// before `\data\` is passed over.
+/// Back-off weights may be missing (0), and so may `<unk>`, `<s>` and `</s>`; `<UNK>` is read as `<unk>`;
+/// text before `\data\` is ignored. `memory` limits the memory for sorting, in bytes.
 ///
 /// # Errors
-/// When it cannot be read, or is no ARPA file; names the line, and the column of what is wrong in it.
+/// When the input cannot be read or is not an ARPA file; names the line and the column.
 pub fn read_arpa(input: impl BufRead, memory: usize) -> Result<NgramModel> {
     let mut lines = Lines { input, number: 0, line: String::new() };
     let model = read_model(&mut lines, memory);
@@ -101,7 +101,7 @@ fn read_model<R: BufRead>(lines: &mut Lines<R>, memory: usize) -> Result<NgramMo
     expect(&section, "\\1-grams:")?;
     let vocabulary = read_words(lines, counts[0])?;
     let mut builder = TrieBuilder::default();
-    // What the counts claim is not believed; a trie takes what comes.
+    // The declared counts are not trusted for allocation.
     builder.begin(&vec![0; counts.len()])?;
     for (id, &(log_prob, backoff)) in vocabulary.values.iter().enumerate() {
         builder.ngram(&[id as u32], log_prob, backoff)?;
@@ -113,7 +113,7 @@ fn read_model<R: BufRead>(lines: &mut Lines<R>, memory: usize) -> Result<NgramMo
     };
     if reader.packing.bits(counts.len()) > 128 {
         return Err(wrong(format!(
-            "{} words are too many for order {}",
+            "{} words are too many for n-grams of order {}",
             vocabulary.words.len(),
             counts.len()
         )));
@@ -139,7 +139,7 @@ fn expect(found: &str, expected: &str) -> Result<()> {
     }
 }
 
-/// The beginning of a line, for errors.
+/// The start of a line, for error messages.
 fn short(line: &str) -> String {
     if line.chars().count() <= 60 {
         line.into()
@@ -148,7 +148,7 @@ fn short(line: &str) -> String {
     }
 }
 
-/// The number in `1=37`.
+/// Parses the count in `1=37`, checking the order.
 fn count(text: &str, order: usize) -> Result<u64> {
     let number =
         text.split_once('=').filter(|(n, _)| n.trim().parse() == Ok(order)).map(|(_, c)| c.trim().parse());
@@ -158,7 +158,7 @@ fn count(text: &str, order: usize) -> Result<u64> {
     }
 }
 
-/// The lines of a file.
+/// The lines of a file, counted for error messages.
 struct Lines<R> {
     input: R,
     number: u64,
@@ -166,12 +166,12 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The next line without its end and the spaces around it; `None` at the end of the file.
+    /// The next line without surrounding white space; `None` at the end of the file.
     fn next(&mut self) -> Result<Option<&str>> {
         let mut bytes = Vec::new();
         self.number += 1;
         let read = (&mut self.input).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes);
-        let length = read.map_err(|e| Error::new(Stage::Text, e.to_string()))?;
+        let length = read.map_err(|e| Error::new(Stage::Text, e.to_string()).caused_by(e))?;
         if length as u64 == MAX_LINE_BYTES {
             return Err(wrong(format!(
                 "expected an n-gram, found a line of more than {MAX_LINE_BYTES} bytes"
@@ -179,7 +179,7 @@ impl<R: BufRead> Lines<R> {
         }
         self.line = match String::from_utf8(bytes) {
             Ok(line) => line,
-            // Old models have words in other encodings; such words are never said.
+            // Old models contain words in other encodings, which no text has.
             Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
         };
         Ok((length > 0).then(|| self.line.trim()))
@@ -195,7 +195,7 @@ impl<R: BufRead> Lines<R> {
         Err(wrong(format!("expected {expected}, found the end of the file")))
     }
 
-    /// The next line of a section; `None` at its end, an empty line.
+    /// The next line of a section; `None` at its end, which is an empty line.
     fn next_ngram(&mut self, count: u64, read: u64) -> Result<Option<&str>> {
         let found = match self.next()? {
             Some(line) if !line.is_empty() && !line.starts_with('\\') => return Ok(Some(self.line.trim())),
@@ -204,18 +204,18 @@ impl<R: BufRead> Lines<R> {
         };
         if read != count {
             let problem = format!(
-                "expected {count} n-grams in this section as the head says, found {read} and then `{found}`"
+                "expected {count} n-grams in this section as declared in `\\data\\`, found {read} and then `{found}`"
             );
             return Err(wrong(problem));
         }
         if !found.is_empty() {
-            return Err(wrong(format!("expected an empty line behind {count} n-grams, found `{found}`")));
+            return Err(wrong(format!("expected an empty line after {count} n-grams, found `{found}`")));
         }
         Ok(None)
     }
 }
 
-/// The values and the words of a line.
+/// Parses a line: returns its values and fills `words`.
 fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f32, f32)> {
     let mut parts = line.split([' ', '\t']).filter(|part| !part.is_empty());
     let number = |text: Option<&str>, most: f32, kind: &str| match text.map(str::parse::<f32>) {
@@ -223,12 +223,12 @@ fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f
         _ => Err(wrong(format!("expected {kind}, found `{}`", short(text.unwrap_or("nothing"))))
             .at(column(line, text.unwrap_or_default()))),
     };
-    // Rounding makes some probabilities larger than 1.
+    // Rounding makes some probabilities slightly greater than 1.
     let log_prob = number(parts.next(), 1e-3, "the logarithm of a probability, at most 0")?.min(0.0);
     words.clear();
     words.extend(parts.by_ref().take(order));
     if words.len() < order {
-        let problem = format!("expected {order} words behind the number, found {}", words.len());
+        let problem = format!("expected {order} words after the number, found {}", words.len());
         return Err(wrong(problem).at(column(line, "")));
     }
     if let Some(long) = words.iter().find(|word| word.len() > MAX_WORD_BYTES) {
@@ -242,7 +242,7 @@ fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f
     let backoff = parts.next().map_or(Ok(0.0), weight)?;
     if let Some(more) = parts.next() {
         return Err(wrong(format!(
-            "expected a number, {order} words and a number, found also `{}`",
+            "expected a number, {order} words and a number, found additionally `{}`",
             short(more)
         ))
         .at(column(line, more)));
@@ -250,7 +250,7 @@ fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f
     Ok((log_prob, backoff))
 }
 
-/// Words and the values of their unigrams.
+/// The words and the values of their unigrams.
 struct Words {
     words: Vocabulary,
     values: Vec<(f32, f32)>,
@@ -269,14 +269,14 @@ fn read_words<R: BufRead>(lines: &mut Lines<R>, count: u64) -> Result<Words> {
     for (word, log_prob, backoff) in &unigrams {
         let Some(id) = words.id(word) else { continue };
         if values[id as usize].replace((*log_prob, *backoff)).is_some() {
-            return Err(wrong(format!("the word `{}` stands twice", short(word))));
+            return Err(wrong(format!("the word `{}` occurs twice", short(word))));
         }
     }
     let values = values.into_iter().map(|value| value.unwrap_or((NEVER, 0.0))).collect();
     Ok(Words { words, values })
 }
 
-/// Reads the sections behind the first.
+/// Reads the sections after the first.
 struct SectionReader<'a> {
     vocabulary: &'a Vocabulary,
     memory: usize,
@@ -291,6 +291,7 @@ impl SectionReader<'_> {
         count: u64,
         builder: &mut TrieBuilder,
     ) -> Result<()> {
+        // The order in a file is arbitrary; the builder needs n-grams sorted by word ids.
         let mut sorter = Sorter::<u128>::new(&Budget::new(self.memory), false);
         let mut read = 0;
         let mut ids = vec![0; order];
@@ -308,7 +309,7 @@ impl SectionReader<'_> {
             if !builder.has_history(&ids[..order - 1]) {
                 let history = words[..order - 1].join(" ");
                 return Err(wrong(format!(
-                    "`{}` continues `{}`, which is not in the section before",
+                    "`{}` continues `{}`, which is not in the previous section",
                     short(line),
                     short(&history)
                 ))
@@ -327,7 +328,7 @@ impl SectionReader<'_> {
             }
             if last.replace(key) == Some(key) {
                 let ngram: Vec<&str> = ids.iter().map(|&id| self.vocabulary.word(id)).collect();
-                return Err(wrong(format!("the n-gram `{}` stands twice in this section", ngram.join(" "))));
+                return Err(wrong(format!("the n-gram `{}` occurs twice in this section", ngram.join(" "))));
             }
             let [log_prob, backoff] = entry.values.map(f32::from_bits);
             builder.ngram(&ids, log_prob, backoff)?;

@@ -1,11 +1,11 @@
-//! The compact file of a model: quantized values in Huffman codes, n-grams as their place among the
-//! words that may follow the shorter history, and a checksum.
+//! The compact binary format of n-gram models: quantized values in Huffman codes, n-grams as indices among
+//! the words that may follow the shorter history, and a checksum.
 //!
 //! ```text
 //! "hearken ngram 1\n"   16 bytes
-//! words                 sorted, each as what it shares with the one before and the rest
+//! words                 sorted, each as the length of the prefix shared with the previous one, and the rest
 //! trie                  see `write_trie`
-//! CRC-32                of all before, little-endian
+//! CRC-32                of all bytes before, little-endian
 //! ```
 
 use super::trie::Trie;
@@ -13,17 +13,17 @@ use super::{MAX_ORDER, NEVER, NgramModel, Vocabulary};
 use crate::error::{Error, Result, Stage};
 use crate::text::bits::{BitReader, BitWriter, Huffman, crc32};
 
-/// What a file begins with.
+/// The magic bytes of a file.
 pub(crate) const MAGIC: &[u8; 16] = b"hearken ngram 1\n";
 
 /// The step between quantized values of log10: 2.3 % in probability.
 const STEP: f32 = 0.01;
 
-/// More successors of one history are written in another way.
+/// From this number on, the number of a history's successors is written in gamma code.
 const MAX_COUNT: u32 = 63;
 
 impl NgramModel {
-    /// The model as the bytes of a file.
+    /// Encodes the model as the bytes of a file. Values are quantized to steps of 0.01 in log10.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bits = BitWriter::default();
         MAGIC.iter().for_each(|&byte| bits.put(byte.into(), 8));
@@ -37,10 +37,10 @@ impl NgramModel {
     /// Reads what [`NgramModel::to_bytes`] wrote.
     ///
     /// # Errors
-    /// When the bytes are no such file, or damaged. Memory is bounded by their number.
+    /// When the bytes are another file or damaged. Memory is bounded by their number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if !bytes.starts_with(MAGIC) {
-            return Err(Error::new(Stage::Text, "expected a language model of `hearken lm` or an ARPA file"));
+            return Err(Error::new(Stage::Text, "expected a language model by `hearken lm` or an ARPA file"));
         }
         let Some((body, sum)) = bytes.split_last_chunk::<4>() else { return Err(damaged()) };
         if u32::from_le_bytes(*sum) != crc32(body) {
@@ -55,13 +55,13 @@ impl NgramModel {
 
 fn damaged() -> Error {
     Error::new(Stage::Text, "the file is damaged: its checksum does not fit its content")
-        .hint("copy or make it again")
+        .hint("copy or create it again")
 }
 
 fn write_words(vocabulary: &Vocabulary, bits: &mut BitWriter) {
     let mut counts = vec![0; 256];
     let mut before = "";
-    // What a word shares with the one before, and the rest.
+    // Length of the prefix shared with the previous word, and the rest.
     let parts = vocabulary.ordinary_words().map(|word| {
         let shared = word.bytes().zip(before.bytes()).take_while(|(a, b)| a == b).count();
         before = word;
@@ -105,7 +105,7 @@ fn read_words(bits: &mut BitReader) -> Result<Vocabulary> {
     if vocabulary.ordinary_words().ne(words.iter()) { Err(wrong()) } else { Ok(vocabulary) }
 }
 
-/// Log-probabilities as symbols: 0 for what never comes, else one more than the steps below 0.
+/// The symbol of a log-probability: 0 for probability 0, else 1 plus the number of steps below 0.
 fn prob_symbol(log_prob: f32, step: f32) -> usize {
     if log_prob <= NEVER { 0 } else { 1 + (-log_prob / step).round() as usize }
 }
@@ -114,7 +114,7 @@ fn prob_value(symbol: usize, step: f32) -> f32 {
     if symbol == 0 { NEVER } else { (-((symbol - 1) as f32 * step)).max(NEVER) }
 }
 
-/// Back-off weights as symbols: steps below 0 are even, steps above are odd.
+/// The symbol of a back-off weight: even for steps below 0, odd for steps above.
 fn backoff_symbol(backoff: f32, step: f32) -> usize {
     let steps = (backoff.clamp(NEVER, -NEVER) / step).round();
     if steps <= 0.0 { 2 * -steps as usize } else { 2 * steps as usize - 1 }
@@ -125,7 +125,7 @@ fn backoff_value(symbol: usize, step: f32) -> f32 {
     if symbol.is_multiple_of(2) { -steps * step } else { steps * step }
 }
 
-/// The number of low bits that suits `count` places among `all`.
+/// The number of low bits of a Rice code that suits `count` indices below `all`.
 fn rice_bits(all: usize, count: usize) -> u32 {
     (all as u64 * 11 / 16 / count as u64).max(1).ilog2()
 }
@@ -169,8 +169,8 @@ impl Codes {
     }
 }
 
-/// Writes a trie: the step, the order, and for each order the codes and how many n-grams there are;
-/// then for each history how many words follow it, which ones, and their values.
+/// Writes a trie: the step, the order, and for each order the codes and the number of n-grams; then for
+/// each history the number of successors, their words, and their values.
 pub(crate) fn write_trie(trie: &Trie, step: f32, bits: &mut BitWriter) {
     bits.put(step.to_bits(), 32);
     bits.put_gamma(trie.order() as u32);
@@ -178,7 +178,8 @@ pub(crate) fn write_trie(trie: &Trie, step: f32, bits: &mut BitWriter) {
         let codes = Codes::of(trie, order, step);
         codes.write(bits);
         bits.put_gamma(trie.level(order).len() as u32);
-        // Where every n-gram's ending is in the model too, its place there is a smaller number.
+        // If the model contains the suffix of every n-gram, indices among the suffix's successors are
+        // smaller.
         let short = order > 1 && trie.level(order - 1).all(|history| ranks(trie, history as u32).is_some());
         bits.put(short.into(), 1);
         for history in trie.level(order - 1) {
@@ -213,8 +214,8 @@ pub(crate) fn write_trie(trie: &Trie, step: f32, bits: &mut BitWriter) {
     }
 }
 
-/// The places of a history's successors among those of the history without its first word; `None`
-/// where one is not there.
+/// The indices of a history's successors among those of its suffix (the history without its first word);
+/// `None` if one is missing there.
 fn ranks(trie: &Trie, history: u32) -> Option<Vec<u32>> {
     let range = trie.ending_successors(history);
     let words = &trie.words[range];
@@ -227,16 +228,16 @@ fn ranks(trie: &Trie, history: u32) -> Option<Vec<u32>> {
     Some(ranks)
 }
 
-/// Reads a trie of so many words.
+/// Reads a trie of `num_words` words.
 ///
 /// # Errors
-/// When there is none. Memory is bounded by the number of bits.
+/// When the bits are not a trie. Memory is bounded by the number of bits.
 pub(crate) fn read_trie(bits: &mut BitReader, num_words: usize) -> Result<Trie> {
     let wrong = |what: &str| Error::new(Stage::Text, format!("the n-grams are damaged: {what}"));
     let step = f32::from_bits(bits.get(32));
     let orders = bits.get_gamma() as usize;
     if !(1..=MAX_ORDER).contains(&orders) || !(0.002..=1.0).contains(&step) {
-        return Err(wrong("the head is none"));
+        return Err(wrong("invalid order or step"));
     }
     let mut trie = Trie {
         levels: vec![0, 1],
@@ -253,14 +254,14 @@ pub(crate) fn read_trie(bits: &mut BitReader, num_words: usize) -> Result<Trie> 
         bits.check()?;
         let end = trie.words.len() + expected;
         if order == 1 && (expected != num_words || short) || end >= u32::MAX as usize {
-            return Err(wrong("there are not as many as words"));
+            return Err(wrong("their number does not fit the words"));
         }
         let order = Order { codes, step, is_first: order == 1, is_last: order == orders, short };
         for history in trie.level(trie.levels.len() - 2) {
             order.read(&mut trie, history as u32, num_words, end, bits)?;
         }
         if trie.words.len() != end {
-            return Err(wrong("there are fewer than the head says"));
+            return Err(wrong("there are fewer than declared"));
         }
         trie.levels.push(end as u32);
     }
@@ -268,7 +269,7 @@ pub(crate) fn read_trie(bits: &mut BitReader, num_words: usize) -> Result<Trie> 
     Ok(trie)
 }
 
-/// How the n-grams of one order are written.
+/// The encoding of the n-grams of one order.
 struct Order {
     codes: Codes,
     step: f32,
@@ -278,7 +279,7 @@ struct Order {
 }
 
 impl Order {
-    /// Reads what follows one history.
+    /// Reads the successors of one history.
     fn read(
         &self,
         trie: &mut Trie,
@@ -296,16 +297,17 @@ impl Order {
                 count => count as usize,
             },
         };
+        // Indices refer to the successors of the suffix, or to all words.
         let among = if self.short { trie.ending_successors(history) } else { 0..num_words };
         if count > among.len() || trie.words.len() + count > end {
-            return Err(wrong("more words follow a history than there are"));
+            return Err(wrong("a history has too many successors"));
         }
         let low = rice_bits(among.len(), count.max(1));
         let mut next = 0;
         for _ in 0..count {
             let place = next + if self.is_first { 0 } else { bits.get_rice(low) as usize };
             if place >= among.len() {
-                return Err(wrong("a word is none"));
+                return Err(wrong("a word is out of range"));
             }
             next = place + 1;
             let ending = among.start + place;

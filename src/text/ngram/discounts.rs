@@ -1,19 +1,19 @@
 //! The discounts of modified Kneser-Ney smoothing (Chen and Goodman, 1998).
 
-/// What is taken from an n-gram's adjusted count of 1, of 2, and of 3 and more.
+/// The amounts subtracted from adjusted counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Discounts {
     /// The discounts for the counts 1, 2, and 3 and more.
     pub values: [f64; 3],
-    /// Whether they are the usual ones of texts too small to estimate them from.
+    /// Whether they are the fallback values, because the text is too small to estimate them.
     pub fallback: bool,
 }
 
-/// Discounts where none can be estimated, as in texts of few sentences or of lists.
+/// Discounts for texts from which none can be estimated, such as lists or a few sentences.
 const FALLBACK: [f64; 3] = [0.5, 1.0, 1.5];
 
 impl Discounts {
-    /// Discounts estimated from how many n-grams have the adjusted counts 1 to 4.
+    /// Estimates discounts from the numbers of n-grams with the adjusted counts 1 to 4.
     pub fn estimate(counts_of_counts: [u64; 4]) -> Self {
         let t = counts_of_counts.map(|t| t as f64);
         let fallback = Self { values: FALLBACK, fallback: true };
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn small_texts_have_fallback_discounts() {
         assert!(Discounts::estimate([3, 2, 0, 1]).fallback);
-        // More counts of 4 than fit: D3 would be negative.
+        // So many counts of 4 that D3 would be negative.
         assert!(Discounts::estimate([10, 10, 1, 50]).fallback);
         let usual = Discounts::estimate([100, 40, 20, 10]);
         assert!(!usual.fallback);

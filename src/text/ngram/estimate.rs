@@ -1,12 +1,13 @@
-//! Interpolated modified Kneser-Ney estimation in sorted passes, each of which may go by disk:
+//! Interpolated modified Kneser-Ney estimation in passes of sorting, each of which may use temporary files
+//! (as in KenLM's lmplz):
 //!
 //! 1. n-grams of the highest order, counted, in suffix order;
 //! 2. adjusted counts of all orders, in prefix order: for the highest order and for n-grams that begin
-//!    with `<s>` the counts themselves, for all others the number of different words before them;
+//!    with `<s>` the plain counts, for all others the number of distinct words before them;
 //! 3. discounted probabilities and the back-off weights of their histories;
-//! 4. in suffix order again, where an n-gram stands beside the shorter one that it backs off to, the
-//!    interpolated probabilities;
-//! 5. in prefix order, joined with the back-off weights, to the sink.
+//! 4. interpolated probabilities, in suffix order again, where an n-gram comes next to the shorter one
+//!    that it backs off to;
+//! 5. joined with the back-off weights in prefix order, and passed to the sink.
 
 use std::iter::Peekable;
 
@@ -16,15 +17,15 @@ use super::sorter::{Budget, Entry, Sorted, Sorter};
 use super::{BEGIN, MAX_ORDER, NgramSink};
 use crate::error::{Error, Result, Stage};
 
-/// How an n-gram model is estimated.
+/// Options of estimation.
 #[derive(Clone, Debug)]
 pub struct EstimateOptions {
     /// The number of words of the longest n-grams.
     pub order: usize,
-    /// For each order from 1 on, the count up to which n-grams are left out; the last one holds for
-    /// all higher orders; none leaves out nothing.
+    /// For each order from 1, the count up to which n-grams are pruned; the last value applies to all
+    /// higher orders. Empty: no pruning.
     pub prune: Vec<u32>,
-    /// Memory for sorting, bytes; what needs more goes to temporary files.
+    /// Memory for sorting in bytes; beyond it temporary files are used.
     pub memory: usize,
 }
 
@@ -35,8 +36,11 @@ impl Default for EstimateOptions {
 }
 
 impl EstimateOptions {
+    /// Checks the options.
+    ///
     /// # Errors
-    /// When the order is out of range or a threshold is smaller than one of a lower order.
+    /// When the order is out of range, the first threshold is not 0, or thresholds decrease from order to
+    /// order.
     pub fn validate(&self) -> Result<()> {
         let wrong = |problem: String| Err(Error::new(Stage::Usage, problem));
         if !(1..=MAX_ORDER).contains(&self.order) {
@@ -52,7 +56,7 @@ impl EstimateOptions {
             );
         }
         if self.prune.windows(2).any(|w| w[0] > w[1]) {
-            return wrong("expected thresholds for pruning that do not fall from order to order".into());
+            return wrong("expected thresholds for pruning that do not decrease from order to order".into());
         }
         Ok(())
     }
@@ -62,30 +66,31 @@ impl EstimateOptions {
     }
 }
 
-/// What was learnt on the way, by order.
+/// Statistics of the estimation for one order.
 #[derive(Clone, Debug)]
 pub struct OrderSummary {
-    /// Different n-grams in the text.
+    /// Number of distinct n-grams in the text.
     pub counted: u64,
-    /// Those that are in the model.
+    /// Number of n-grams in the model.
     pub kept: u64,
+    /// The discounts of this order.
     pub discounts: Discounts,
 }
 
-/// Counts sentences and estimates a model of them.
+/// Counts the n-grams of sentences and estimates a model.
 pub struct Estimator(Width);
 
-/// The narrowest integers that n-grams fit into.
+/// The counter with the narrowest integers that hold an n-gram.
 enum Width {
     Narrow(Counter<u64>),
     Wide(Counter<u128>),
 }
 
 impl Estimator {
-    /// An estimator for sentences of the ids below `words`.
+    /// An estimator for sentences of word ids below `words`.
     ///
     /// # Errors
-    /// When the options are wrong, or there are more words than n-grams of the order have room for.
+    /// When the options are invalid, or an n-gram of `words` words does not fit into 128 bits.
     pub fn new(words: usize, options: &EstimateOptions) -> Result<Self> {
         options.validate()?;
         let packing = Packing::new(words);
@@ -93,14 +98,15 @@ impl Estimator {
             ..=64 => Width::Narrow(Counter::new(words, packing, options)),
             65..=128 => Width::Wide(Counter::new(words, packing, options)),
             _ => {
-                let problem = format!("{words} different words are too many for order {}", options.order);
+                let problem =
+                    format!("{words} distinct words are too many for n-grams of order {}", options.order);
                 return Err(Error::new(Stage::Text, problem).hint("limit the vocabulary"));
             }
         };
         Ok(Self(width))
     }
 
-    /// Counts a sentence, without `<s>` and `</s>`, which are added.
+    /// Counts a sentence without `<s>` and `</s>`, which are added.
     ///
     /// # Errors
     /// When a temporary file cannot be written.
@@ -111,7 +117,7 @@ impl Estimator {
         }
     }
 
-    /// Estimates the model and hands it to the sink, order by order, sorted by the words' ids.
+    /// Estimates the model and passes its n-grams to the sink, order by order, sorted by word ids.
     ///
     /// # Errors
     /// When there were no sentences, or a temporary file or the sink fails.
@@ -167,17 +173,21 @@ impl<K: Key> Counter<K> {
     }
 }
 
-/// Adjusted counts: of unigrams by word; of higher orders in prefix order, values: adjusted, plain.
+/// Adjusted counts: those of unigrams by word id; those of higher orders in prefix order, with the values
+/// adjusted count and plain count.
 struct Adjusted<K: Key> {
     packing: Packing,
     order: usize,
     unigrams: Vec<u32>,
     higher: Vec<Sorter<K>>,
-    /// For each order, how many n-grams have the adjusted counts 1 to 4, and how many there are.
+    /// For each order, the numbers of n-grams with the adjusted counts 1 to 4, and the number of all
+    /// n-grams.
     tallies: Vec<([u64; 4], u64)>,
-    /// The n-gram before, and for its endings of each number of words what was counted so far.
+    /// The previous n-gram and its length without padding.
     last: Option<(K, usize)>,
+    /// For each length of a suffix of the current n-gram, the number of distinct words before it so far.
     different: Vec<u32>,
+    /// For each length of a suffix of the current n-gram, its count so far.
     plain: Vec<u32>,
 }
 
@@ -195,16 +205,16 @@ impl<K: Key> Adjusted<K> {
         }
     }
 
-    /// The ending of `n` words of an n-gram of the highest order.
+    /// The suffix of `n` words of an n-gram of the highest order.
     fn ending(&self, key: K, n: usize) -> K {
         (n..self.order).fold(key, |key, _| self.packing.pop(key))
     }
 
-    /// Counts the next n-gram of the highest order; in suffix order all with the same ending are
-    /// neighbors.
+    /// Counts the next n-gram of the highest order. In suffix order all n-grams with the same suffix are
+    /// adjacent.
     fn count(&mut self, entry: Entry<K>) -> Result<()> {
         let (key, count) = (entry.key, { entry.values }[0]);
-        // Of the paddings at the front only one `<s>` is part of an n-gram.
+        // Of the `<s>` that pad the start, an n-gram contains only one.
         let begins = (0..self.order).take_while(|&place| self.packing.word(key, place) == BEGIN).count();
         let length = self.order - begins.saturating_sub(1);
         let mut common = 0;
@@ -219,7 +229,7 @@ impl<K: Key> Adjusted<K> {
         }
         for n in 1..length.min(self.order) {
             self.plain[n] = self.plain[n].saturating_add(count);
-            // A longer ending is new, so there is one more word before this one.
+            // The next longer suffix is new, so this one has one more distinct word before it.
             if n >= common {
                 self.different[n] += 1;
             }
@@ -231,7 +241,7 @@ impl<K: Key> Adjusted<K> {
         if length == self.order { self.put(key, length, count, count) } else { Ok(()) }
     }
 
-    /// Writes the endings of the n-gram `last` that are longer than `common` words.
+    /// Writes the suffixes of the n-gram `last` that are longer than `common` words.
     fn emit(&mut self, last: K, length: usize, common: usize) -> Result<()> {
         for n in common + 1..=length.min(self.order - 1) {
             let begins = n == length && self.packing.word(last, self.order - n) == BEGIN;
@@ -262,15 +272,16 @@ impl<K: Key> Adjusted<K> {
     }
 }
 
-/// Discounted probabilities on their way to interpolated ones.
+/// The passes from discounted to interpolated probabilities.
 struct Interpolation<K: Key> {
     packing: Packing,
     unigrams: Vec<f64>,
-    /// By order from 2 on, in suffix order; values: discounted probability, weight of what is shorter.
+    /// For each order from 2, in suffix order: the discounted probability and the weight of the shorter
+    /// n-gram.
     discounted: Vec<Peekable<Sorted<K>>>,
-    /// By order from 1 on: back-off weights of histories, in prefix order.
+    /// For each order from 1, in prefix order: the back-off weights of histories.
     backoffs: Vec<Sorter<K>>,
-    /// By order from 2 on: log10 of interpolated probabilities, in prefix order.
+    /// For each order from 2, in prefix order: log10 of the interpolated probabilities.
     interpolated: Vec<Sorter<K>>,
     summaries: Vec<OrderSummary>,
 }
@@ -312,7 +323,7 @@ impl<K: Key> Interpolation<K> {
             self.interpolate(2, K::of(word as u32), self.unigrams[word])?;
         }
         if self.discounted.iter_mut().any(|left| left.peek().is_some()) {
-            return Err(Error::new(Stage::Text, "an n-gram has no shorter one to back off to"));
+            return Err(Error::new(Stage::Text, "an n-gram has no suffix to back off to"));
         }
         drop(self.discounted);
         let order = self.summaries.len();
@@ -341,7 +352,8 @@ impl<K: Key> Interpolation<K> {
         Ok(self.summaries)
     }
 
-    /// Interpolates the n-grams that end in those of one order less.
+    /// Interpolates the n-grams of order `n` with the suffix `ending`, and recursively those that have them
+    /// as suffix.
     fn interpolate(&mut self, n: usize, ending: K, shorter: f64) -> Result<()> {
         let Some(at) = n.checked_sub(2).filter(|&at| at < self.discounted.len()) else { return Ok(()) };
         loop {
@@ -359,16 +371,16 @@ impl<K: Key> Interpolation<K> {
     }
 }
 
-/// The probabilities of single words, interpolated with the uniform distribution.
+/// The probabilities of unigrams, interpolated with the uniform distribution.
 fn unigram_probabilities(adjusted: &[u32], discounts: &Discounts) -> Vec<f64> {
     let total: f64 = adjusted.iter().map(|&a| f64::from(a)).sum();
     let taken: f64 = adjusted.iter().map(|&a| discounts.of(a)).sum();
-    // Every word, `</s>` and `<unk>`, but not `<s>`, which is never predicted.
+    // All words, `</s>` and `<unk>`, but not `<s>`, which is never predicted.
     let uniform = taken / total / (adjusted.len() - 1) as f64;
     adjusted.iter().map(|&a| (f64::from(a) - discounts.of(a)) / total + uniform).collect()
 }
 
-/// The discounting of one order.
+/// The discounting pass of one order.
 struct Discount {
     packing: Packing,
     n: usize,
@@ -377,7 +389,7 @@ struct Discount {
 }
 
 impl Discount {
-    /// From adjusted counts in prefix order to discounted probabilities, and back-off weights.
+    /// Converts adjusted counts in prefix order into discounted probabilities and back-off weights.
     fn run<K: Key>(
         &self,
         counts: Sorted<K>,
@@ -397,7 +409,7 @@ impl Discount {
             let (mut total, mut taken) = (0.0, 0.0);
             for [adjusted, plain] in group.iter().map(|e| e.values) {
                 total += f64::from(adjusted);
-                // What is left out belongs to the shorter n-gram altogether.
+                // The whole count of a pruned n-gram goes to the shorter one.
                 let out = plain <= self.threshold;
                 taken += if out { f64::from(adjusted) } else { self.discounts.of(adjusted) };
             }
@@ -417,7 +429,7 @@ impl Discount {
     }
 }
 
-/// Back-off weights of one order's histories, asked for in prefix order.
+/// Back-off weights of the histories of one order, requested in prefix order.
 struct Backoffs<K: Key>(Option<Peekable<Sorted<K>>>);
 
 impl<K: Key> Backoffs<K> {
@@ -425,7 +437,7 @@ impl<K: Key> Backoffs<K> {
         Self(sorted.map(Iterator::peekable))
     }
 
-    /// log10 of an n-gram's back-off weight; 0 where it is no history.
+    /// log10 of an n-gram's back-off weight; 0 if it is not a history.
     fn of(&mut self, ngram: K) -> Result<f32> {
         let Some(entries) = &mut self.0 else { return Ok(0.0) };
         while let Some(entry) = entries.next_if(|e| e.as_ref().map_or(true, |e| { e.key } <= ngram)) {

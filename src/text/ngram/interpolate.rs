@@ -1,21 +1,21 @@
-//! Two models as one: each probability is a weighted sum of theirs.
+//! Linear interpolation of two models: each probability is a weighted sum of theirs.
 
 use super::trie::{NgramState, TrieBuilder};
 use super::{BEGIN, NEVER, NgramModel, NgramSink, UNKNOWN, Vocabulary};
 use crate::error::Result;
 
-/// One of two models, seen from the vocabulary of both.
+/// One of the two models, addressed with the ids of the joint vocabulary.
 struct Part<'a> {
     model: &'a NgramModel,
-    /// For each word of both, its id here.
+    /// For each joint id, the id in this model.
     ids: Vec<Option<u32>>,
-    /// For each id here, that among the words of both.
+    /// For each id of this model, the joint id.
     joint: Vec<u32>,
     weight: f64,
 }
 
-/// A history of the joint model in one part: what predicts its next words, and its node where the part
-/// has it.
+/// A history of the joint model in one part: the state that predicts the next word, and its node if the
+/// part contains it.
 #[derive(Clone, Copy)]
 struct History {
     state: NgramState,
@@ -34,21 +34,21 @@ impl<'a> Part<'a> {
         Self { model, ids, joint, weight }
     }
 
-    /// The words that follow a history here.
+    /// The joint ids of the words that follow a history in this model.
     fn words(&self, history: History) -> impl Iterator<Item = u32> {
         let trie = &self.model.trie;
         let nodes = history.node.map_or(0..0, |node| trie.successors(node));
         nodes.map(move |node| self.joint[trie.words[node] as usize])
     }
 
-    /// The share of a word's probability after a history.
+    /// The weighted probability of a word after a history.
     fn probability(&self, history: History, word: u32) -> f64 {
         let Some(own) = self.ids[word as usize] else { return 0.0 };
         let log_prob = self.model.trie.next(history.state, own).0;
         if log_prob <= NEVER { 0.0 } else { self.weight * 10_f64.powf(f64::from(log_prob)) }
     }
 
-    /// The history with one more word.
+    /// The history extended by one word.
     fn longer(&self, history: History, word: u32) -> History {
         let trie = &self.model.trie;
         let own = self.ids[word as usize].unwrap_or(UNKNOWN);
@@ -59,10 +59,10 @@ impl<'a> Part<'a> {
 }
 
 impl NgramModel {
-    /// The sum of `weight` of this model and the rest of another.
+    /// Interpolates this model, with `weight` from 0 to 1, and another one with the rest.
     ///
     /// # Errors
-    /// When both together have too many words or n-grams.
+    /// When both together have too many words or n-grams for one model.
     pub fn interpolate(&self, other: &NgramModel, weight: f64) -> Result<NgramModel> {
         let words = self.vocabulary.ordinary_words().chain(other.vocabulary.ordinary_words());
         let vocabulary = Vocabulary::new(words)?;
@@ -73,6 +73,8 @@ impl NgramModel {
         let root =
             parts.each_ref().map(|part| History { state: part.model.trie.empty_state(), node: Some(0) });
         let mut histories: Vec<(Vec<u32>, [History; 2])> = vec![(Vec::new(), root)];
+        // The n-grams of both models, order by order, each at its interpolated probability. The back-off
+        // weights are computed last, from the probabilities.
         for level in 1..=order {
             let mut longer = Vec::new();
             for (before, history) in &histories {

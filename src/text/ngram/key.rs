@@ -1,9 +1,9 @@
-//! N-grams as integers: the ids of their words side by side, so that sorting and joining n-grams is
-//! sorting and comparing integers.
+//! N-grams packed into integers: the ids of their words next to each other, so that n-grams are sorted and
+//! joined by comparing integers.
 
 use std::ops::{BitOr, Shl, Shr};
 
-/// An integer wide enough for an n-gram of the highest order.
+/// An integer that holds an n-gram of the highest order.
 pub(super) trait Key:
     Copy + Default + Ord + Send + Shl<u32, Output = Self> + Shr<u32, Output = Self> + BitOr<Output = Self>
 {
@@ -13,7 +13,7 @@ pub(super) trait Key:
     fn of(word: u32) -> Self;
     /// The lowest 32 bits.
     fn low(self) -> u32;
-    /// The lowest bytes, little-endian.
+    /// Writes the integer to the first [`Key::BYTES`] bytes, little-endian.
     fn put(self, bytes: &mut [u8]);
     /// The inverse of [`Key::put`].
     fn get(bytes: &[u8]) -> Self;
@@ -48,10 +48,10 @@ macro_rules! key {
 key!(u64);
 key!(u128);
 
-/// How many bits of a key a word's id has.
+/// The number of bits of a word id in a key.
 ///
-/// In *prefix order* the first word has the highest bits, so that sorted n-grams stand together by
-/// their histories; in *suffix order* the last word has them, so that they stand together by endings.
+/// In *prefix order* the first word has the highest bits, so that sorted n-grams are grouped by their
+/// histories; in *suffix order* the last word has them, so that they are grouped by their suffixes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packing {
     bits: u32,
@@ -63,17 +63,17 @@ impl Packing {
         Self { bits: usize::BITS - words.max(2).saturating_sub(1).leading_zeros() }
     }
 
-    /// The bits that an n-gram needs.
+    /// The number of bits of an n-gram.
     pub fn bits(self, order: usize) -> usize {
         self.bits as usize * order
     }
 
-    /// The key with one more word in its lowest bits.
+    /// Appends a word in the lowest bits.
     pub fn push<K: Key>(self, key: K, word: u32) -> K {
         (key << self.bits) | K::of(word)
     }
 
-    /// The key without the word in its lowest bits.
+    /// Removes the word in the lowest bits.
     pub fn pop<K: Key>(self, key: K) -> K {
         key >> self.bits
     }
@@ -83,14 +83,13 @@ impl Packing {
         self.word(key, 0)
     }
 
-    /// The word `place` words above the lowest.
+    /// The word at position `place`, counted from the lowest bits.
     pub fn word<K: Key>(self, key: K, place: usize) -> u32 {
         let mask = if self.bits >= 32 { u32::MAX } else { (1 << self.bits) - 1 };
         (key >> (self.bits * place as u32)).low() & mask
     }
 
-    /// The key with its first `order` words from the lowest bits on in reverse: prefix order from
-    /// suffix order, and back.
+    /// Reverses the `order` lowest words: converts suffix order to prefix order and back.
     pub fn reversed<K: Key>(self, key: K, order: usize) -> K {
         (0..order).fold(K::default(), |reversed, place| self.push(reversed, self.word(key, place)))
     }

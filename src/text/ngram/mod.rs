@@ -1,4 +1,4 @@
-//! N-gram language models: counting, estimation, files, queries.
+//! N-gram language models: counting, estimation, pruning, interpolation, files and queries.
 
 mod arpa;
 mod binary;
@@ -24,37 +24,37 @@ pub use vocabulary::Vocabulary;
 
 use crate::error::Result;
 
-/// The id of `<unk>`, which stands for every word that a model does not know.
+/// The id of `<unk>`, which represents every word outside the vocabulary.
 pub const UNKNOWN: u32 = 0;
 /// The id of `<s>`, the beginning of a sentence.
 pub const BEGIN: u32 = 1;
 /// The id of `</s>`, the end of a sentence.
 pub const END: u32 = 2;
 
-/// The highest order of a model.
+/// Maximum order of a model.
 pub const MAX_ORDER: usize = 10;
 
-/// log10 of the probability of what is never predicted, as SRILM writes it.
+/// log10 of the probability of words that are never predicted, as in SRILM.
 pub(crate) const NEVER: f32 = -99.0;
 
-/// Something that takes a model n-gram by n-gram.
+/// A receiver of the n-grams of a model.
 pub trait NgramSink {
-    /// The numbers of n-grams to come, by order from 1 on.
+    /// Announces the number of n-grams of each order from 1.
     ///
     /// # Errors
-    /// When they cannot be taken.
+    /// When the sink cannot store them.
     fn begin(&mut self, counts: &[u64]) -> Result<()>;
 
-    /// The next n-gram: shorter ones first, among equally long ones by the ids of their words. Both
+    /// Receives the next n-gram: shorter ones first, those of the same length ordered by word ids. Both
     /// values are log10.
     ///
     /// # Errors
-    /// When it cannot be taken.
+    /// When the sink cannot store it.
     fn ngram(&mut self, words: &[u32], log_prob: f32, backoff: f32) -> Result<()>;
 
-    /// There are no more.
+    /// Ends the model.
     ///
     /// # Errors
-    /// When what was taken cannot be finished.
+    /// When the sink cannot complete the model.
     fn end(&mut self) -> Result<()>;
 }

@@ -1,4 +1,4 @@
-//! A model with its words, and how well it predicts texts.
+//! An n-gram model with its vocabulary, and the perplexity of texts.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -12,32 +12,32 @@ use crate::error::{Error, Result, Stage, io};
 pub struct NgramModel {
     /// The words.
     pub vocabulary: Vocabulary,
-    /// Their n-grams.
+    /// Their n-grams, with probabilities and back-off weights.
     pub trie: Trie,
 }
 
-/// How well a model predicts a text.
+/// The perplexity of a text and its components.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Perplexity {
-    /// Sentences of the text.
+    /// Number of sentences.
     pub sentences: u64,
-    /// Words, without the ends of sentences.
+    /// Number of words, without ends of sentences.
     pub words: u64,
-    /// Words that the model does not know.
+    /// Number of words outside the model's vocabulary.
     pub unknown: u64,
     /// log10 of the probability of all words and ends of sentences.
     pub log_prob: f64,
-    /// That of the words that the model does not know.
+    /// The part of `log_prob` that comes from out-of-vocabulary words.
     pub unknown_log_prob: f64,
 }
 
 impl Perplexity {
-    /// The perplexity with unknown words, each as `<unk>`.
+    /// The perplexity including out-of-vocabulary words, each predicted as `<unk>`.
     pub fn with_unknown(&self) -> f64 {
         10_f64.powf(-self.log_prob / (self.words + self.sentences) as f64)
     }
 
-    /// The perplexity of what the model knows.
+    /// The perplexity excluding out-of-vocabulary words.
     pub fn without_unknown(&self) -> f64 {
         let known = self.words + self.sentences - self.unknown;
         10_f64.powf(-(self.log_prob - self.unknown_log_prob) / known as f64)
@@ -45,10 +45,10 @@ impl Perplexity {
 }
 
 impl NgramModel {
-    /// Reads a model: a file of `hearken lm`, or ARPA.
+    /// Reads a model: a binary file written by `hearken lm`, or an ARPA file.
     ///
     /// # Errors
-    /// When it cannot be read, or is neither; names the place.
+    /// When the file cannot be read or is neither; names the place in it.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| io(Stage::Text, path, e);
         let file = std::fs::File::open(path).map_err(failed)?;
@@ -64,21 +64,21 @@ impl NgramModel {
                 .hint("unpack it first: gunzip"));
         }
         if start.contains(&0) {
-            let problem = "expected a model of `hearken lm` or an ARPA file, found other bytes";
+            let problem = "expected a model by `hearken lm` or an ARPA file, found other binary data";
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
         read_arpa(input, super::EstimateOptions::default().memory).map_err(|e| e.in_file(path))
     }
 
-    /// log10 of the probability of a word after a state, the state behind it, and whether the model
-    /// knows the word.
+    /// Scores a word after a state: returns log10 of its probability, the next state, and whether the word
+    /// is in the vocabulary.
     pub fn score(&self, state: NgramState, word: &str) -> (f32, NgramState, bool) {
         let id = self.vocabulary.id(word);
         let (log_prob, state) = self.trie.next(state, id.unwrap_or(super::UNKNOWN));
         (log_prob, state, id.is_some_and(|id| id != super::UNKNOWN))
     }
 
-    /// Measures how well the model predicts a text, a sentence a line.
+    /// Measures the perplexity of a text with one sentence on each line.
     ///
     /// # Errors
     /// When the text cannot be read; names the line.
@@ -86,7 +86,7 @@ impl NgramModel {
         self.measure(Text::default(), name, text)
     }
 
-    /// The same, with the text put into the form of [`Text::normalized`].
+    /// Measures the perplexity of a text after normalization by [`Text::normalized`].
     ///
     /// # Errors
     /// As [`NgramModel::perplexity`].

@@ -1,18 +1,18 @@
-//! Entropy pruning (Stolcke, 1998): n-grams whose loss changes a model's predictions least are left out.
+//! Entropy pruning (Stolcke, 1998): removes the n-grams whose removal changes a model's predictions least.
 
 use super::trie::{NgramState, Trie, TrieBuilder};
 use super::{BEGIN, NgramSink};
 use crate::error::Result;
 
 impl Trie {
-    /// The model without the n-grams whose loss raises its perplexity by less than `threshold`, as a
-    /// share of it (`1e-8` is usual for large texts). Single words stay.
+    /// Returns the model without the n-grams whose removal increases its perplexity by less than the
+    /// fraction `threshold` (`1e-8` is usual for large texts). Unigrams are kept.
     ///
     /// # Errors
     /// Never for a trie that was built.
     pub fn prune(&self, threshold: f64) -> Result<Trie> {
         let mut keep = vec![true; self.words.len()];
-        // Words that continue an n-gram that stays, or end one, stay too.
+        // The histories and suffixes of n-grams that are kept must be kept too.
         let mut needed = vec![false; self.words.len()];
         for order in (2..=self.order()).rev() {
             for history in self.level(order - 1) {
@@ -52,7 +52,7 @@ impl Trie {
         Ok(pruned)
     }
 
-    /// Sets all back-off weights so that what follows each history sums to 1.
+    /// Sets all back-off weights so that the probabilities after each history sum to 1.
     pub(super) fn normalize(&mut self) {
         for history in 1..self.backoffs.len() as u32 {
             if self.successors(history).is_empty() {
@@ -64,11 +64,11 @@ impl Trie {
         }
     }
 
-    /// log10 of the probability of an n-gram's words, one after the other.
+    /// log10 of the joint probability of an n-gram's words.
     fn history_log_prob(&self, mut node: u32) -> f64 {
         let mut sum = 0.0;
         while node != 0 {
-            // Sentences begin with `<s>` for certain.
+            // The `<s>` at the start has probability 1.
             if self.words[node as usize] != BEGIN || node as usize > self.num_words() {
                 sum += f64::from(self.log_probs[node as usize]);
             }
@@ -77,15 +77,15 @@ impl Trie {
         sum
     }
 
-    /// The history that an n-gram continues.
+    /// The history of an n-gram.
     fn parent(&self, node: u32) -> u32 {
         let end = self.successors.len().min(self.backoffs.len());
         self.successors[..end].partition_point(|&begin| begin <= node) as u32 - 1
     }
 }
 
-/// Probability that is left for words which do not follow a history in the model: of 1, and of what the
-/// shorter history predicts.
+/// The probability that remains for words that do not follow a history in the model: in the history's
+/// distribution, and in that of the shorter history.
 struct Left {
     own: f64,
     shorter: f64,
@@ -99,7 +99,7 @@ impl Left {
             own -= power(trie.log_probs[node]);
             shorter -= power(trie.next(suffix, trie.words[node]).0);
         }
-        // Rounding may leave less than nothing where a history predicts all there is.
+        // Rounding may make the rest negative if a history predicts all words.
         Self { own: own.max(1e-10), shorter: shorter.max(1e-10) }
     }
 }
@@ -108,7 +108,7 @@ fn power(log10: f32) -> f64 {
     10_f64.powf(f64::from(log10))
 }
 
-/// What the loss of a history's successors costs.
+/// The cost of removing successors of a history.
 struct Loss {
     left: Left,
     history: f64,
@@ -126,7 +126,7 @@ impl Loss {
         }
     }
 
-    /// The relative rise of the perplexity without an n-gram.
+    /// The relative increase of the perplexity if an n-gram is removed.
     fn of(&self, trie: &Trie, node: usize) -> f64 {
         let shorter = trie.next(self.suffix, trie.words[node]).0;
         let (own, shorter) = (power(trie.log_probs[node]), power(shorter));

@@ -1,4 +1,4 @@
-//! Sorting of more n-grams than memory holds: sorted runs on disk, merged when they are read.
+//! External sorting of n-grams: sorted runs on disk, merged when they are read.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,7 +10,7 @@ use std::{cell::Cell, vec};
 use super::key::Key;
 use crate::error::{Error, Result, Stage};
 
-/// An n-gram and two values that travel with it.
+/// An n-gram with two values.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, packed(8))]
 pub(super) struct Entry<K> {
@@ -26,7 +26,7 @@ impl<K: Key> Entry<K> {
     }
 }
 
-/// Memory that several sorters share, bytes.
+/// Memory that several sorters share, in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Budget(Rc<Cell<usize>>);
 
@@ -35,7 +35,7 @@ impl Budget {
         Self(Rc::new(Cell::new(bytes)))
     }
 
-    /// Takes so many bytes, if they are there.
+    /// Takes `bytes` if they are available.
     fn take(&self, bytes: usize) -> Option<Grant> {
         let left = self.0.get().checked_sub(bytes)?;
         self.0.set(left);
@@ -43,7 +43,7 @@ impl Budget {
     }
 }
 
-/// Memory taken out of a budget; goes back when dropped.
+/// Memory taken from a budget, which is returned on drop.
 #[derive(Debug)]
 pub(super) struct Grant {
     budget: Budget,
@@ -56,12 +56,12 @@ impl Drop for Grant {
     }
 }
 
-/// Entries that every sorter may hold without asking.
+/// Number of entries that every sorter may hold outside the budget.
 const FREE_ENTRIES: usize = 1 << 14;
-/// Runs that are merged at once; more would need too many open files.
+/// Maximum number of runs merged at once, to limit the number of open files.
 const MAX_RUNS: usize = 64;
 
-/// A sorter of entries by key. Values of equal keys can be summed.
+/// A sorter of entries by key, which can sum the values of equal keys.
 pub(super) struct Sorter<K: Copy> {
     buffer: Vec<Entry<K>>,
     capacity: usize,
@@ -72,7 +72,7 @@ pub(super) struct Sorter<K: Copy> {
 }
 
 impl<K: Key> Sorter<K> {
-    /// A sorter within a budget; with `sum`, entries of one key become one, whose first values are
+    /// A sorter within a budget. With `sum`, entries with the same key are merged and their first values
     /// added.
     pub fn new(budget: &Budget, sum: bool) -> Self {
         Self {
@@ -87,14 +87,14 @@ impl<K: Key> Sorter<K> {
 
     pub fn push(&mut self, entry: Entry<K>) -> Result<()> {
         if self.buffer.len() == self.capacity {
-            self.make_room()?;
+            self.make_space()?;
         }
         self.buffer.push(entry);
         Ok(())
     }
 
-    /// More capacity; without it, less content.
-    fn make_room(&mut self) -> Result<()> {
+    /// Increases the capacity, or sorts and spills the buffer if the budget is used up.
+    fn make_space(&mut self) -> Result<()> {
         let more = self.capacity / 2;
         if let Some(grant) = self.budget.take(more * size_of::<Entry<K>>()) {
             self.buffer.reserve_exact(more);
@@ -134,7 +134,7 @@ impl<K: Key> Sorter<K> {
         Ok(())
     }
 
-    /// All entries in order.
+    /// Returns all entries in order.
     ///
     /// # Errors
     /// When a temporary file cannot be written or read.
@@ -173,10 +173,11 @@ impl<K: Key> Iterator for Sorted<K> {
 
 fn failed(error: std::io::Error) -> Error {
     Error::new(Stage::Text, format!("a temporary file for n-grams: {error}"))
-        .hint("the text needs more room than memory has; set TMPDIR to a folder with enough space")
+        .caused_by(error)
+        .hint("the n-grams do not fit into memory; set TMPDIR to a folder with enough space")
 }
 
-/// Sorted entries in a temporary file, which goes when it is closed.
+/// Sorted entries in a temporary file, which is deleted when it is closed.
 #[derive(Debug)]
 pub(super) struct Run {
     file: File,
@@ -225,7 +226,7 @@ impl RunReader {
     }
 }
 
-/// Several runs read as one.
+/// Several runs merged while they are read.
 pub(super) struct Merge<K> {
     runs: Vec<RunReader>,
     /// The next entry of each run: key, run, values.
@@ -283,28 +284,28 @@ impl<K: Key> Iterator for Merge<K> {
 mod tests {
     use super::*;
 
-    /// Sorted keys with summed values by a sorter that has `bytes` of memory.
+    /// Sorts keys with a budget of `bytes`; returns them with summed values, and whether the disk was used.
     fn sorted<K: Key>(keys: &[u32], bytes: usize) -> (Vec<(u32, u32)>, bool) {
         let budget = Budget::new(bytes);
         let mut sorter = Sorter::<K>::new(&budget, true);
         for &key in keys {
-            sorter.push(Entry::new(K::of(key), [1, 0])).expect("room on disk");
+            sorter.push(Entry::new(K::of(key), [1, 0])).expect("space on disk");
         }
-        let sorted = sorter.finish().expect("room on disk");
+        let sorted = sorter.finish().expect("space on disk");
         let disk = matches!(sorted, Sorted::Disk(_));
         let all = sorted.map(|e| e.map(|e| (e.key.low(), { e.values }[0]))).collect::<Result<Vec<_>>>();
-        assert_eq!(budget.0.get(), bytes, "memory comes back");
+        assert_eq!(budget.0.get(), bytes, "memory is returned");
         (all.expect("readable runs"), disk)
     }
 
     #[test]
-    fn disk_and_memory_sort_alike() {
+    fn disk_and_memory_sort_equally() {
         let keys: Vec<u32> = (0..3_000_000_u64).map(|i| (i * 2_654_435_761 % 1_000_003) as u32).collect();
         let (memory, on_disk) = sorted::<u64>(&keys, 1 << 30);
         assert!(!on_disk);
         assert!(memory.windows(2).all(|w| w[0].0 < w[1].0));
         assert_eq!(memory.iter().map(|m| m.1 as usize).sum::<usize>(), keys.len());
-        // More than MAX_RUNS runs, so that runs are merged on the way.
+        // More than MAX_RUNS runs, so that runs are merged while sorting.
         let (disk, on_disk) = sorted::<u128>(&keys, 0);
         assert!(on_disk);
         assert_eq!(memory, disk);

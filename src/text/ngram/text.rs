@@ -1,4 +1,4 @@
-//! Texts as sentences of word ids: read once, a sentence a line, and kept on disk where they are long.
+//! Texts as sentences of word ids, read once and spooled to disk if they are long.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Read, Seek, Write};
@@ -12,30 +12,30 @@ use super::vocabulary::{MAX_WORD_BYTES, Vocabulary};
 use crate::error::{Error, Result, Stage, io};
 use crate::text::normalize;
 
-/// Texts up to this length stay in memory, bytes of ids.
+/// Maximum size in bytes of the ids kept in memory.
 const IN_MEMORY: usize = 64 << 20;
 
-/// Which words of a text a model knows; all others are `<unk>`.
+/// The limit on a model's vocabulary; all other words are `<unk>`.
 #[derive(Clone, Debug, Default)]
 pub enum VocabularyLimit {
-    /// All of them.
+    /// All words of the text.
     #[default]
     None,
-    /// So many of the most frequent.
+    /// This number of the most frequent words.
     MostFrequent(usize),
-    /// Those of a list, also where the text does not have them.
+    /// The words of a list, even if the text does not contain them.
     Words(Vec<String>),
 }
 
-/// Texts that have been read.
+/// Reader and store of texts.
 pub struct Text {
     normalize: bool,
     ids: HashMap<Box<str>, u32>,
     counts: Vec<u64>,
-    /// Sentences as numbers of 7 bits a byte: words in the order in which they came, from 1 on; 0 ends a
-    /// sentence.
+    /// Sentences as variable-length integers of 7 bits per byte: words numbered from 1 in the order of
+    /// their first occurrence; 0 ends a sentence.
     sentences: SpooledTempFile,
-    /// What was written last, so that it goes to the file in larger pieces.
+    /// Bytes not written yet, so that the file is written in larger blocks.
     buffer: Vec<u8>,
     in_sentence: bool,
     words: u64,
@@ -58,8 +58,8 @@ impl Default for Text {
 }
 
 impl Text {
-    /// A reader that puts words into the form in which they are recognized: lower case, without
-    /// punctuation; a full stop, a question mark or an exclamation mark ends a sentence.
+    /// A reader that normalizes words to the form in which they are recognized: lower case, without
+    /// punctuation. A full stop, a question mark or an exclamation mark ends a sentence.
     pub fn normalized() -> Self {
         Self { normalize: true, ..Self::default() }
     }
@@ -74,22 +74,23 @@ impl Text {
         self.lines
     }
 
-    /// The number of different words.
+    /// The number of distinct words.
     pub fn num_distinct(&self) -> usize {
         self.counts.len()
     }
 
-    /// Reads a text, a sentence a line. `progress` is called with the numbers of bytes as they are read.
+    /// Reads a text with one sentence on each line. `progress` is called with the number of bytes of each
+    /// block read.
     ///
     /// # Errors
-    /// When it cannot be read, is no UTF-8, or has a word that is far too long or reserved; names the
-    /// line and the column.
+    /// When the text cannot be read, is not UTF-8, or contains a reserved word or one that is too long;
+    /// names the line and the column.
     pub fn read(&mut self, name: &Path, mut text: impl BufRead, mut progress: impl FnMut(u64)) -> Result<()> {
         let at =
             |e: Error, line: u64, column: u64| e.at(format!("line {line}, column {column}")).in_file(name);
         let mut word: Vec<u8> = Vec::new();
         let mut line = 1;
-        // Characters of the line, up to the next one and up to the word.
+        // Number of characters in the line, up to the next one and up to the word.
         let (mut column, mut begin) = (1, 1);
         let mut first = true;
         loop {
@@ -104,7 +105,7 @@ impl Text {
                     .hint("unpack it first"));
             }
             for &byte in bytes {
-                // Continuation bytes of UTF-8 are no characters of their own.
+                // Continuation bytes of UTF-8 do not begin a character.
                 column += u64::from(byte & 0xc0 != 0x80);
                 if !byte.is_ascii_whitespace() {
                     if word.is_empty() {
@@ -134,7 +135,7 @@ impl Text {
         self.end_sentence()
     }
 
-    /// Takes the bytes between two spaces.
+    /// Adds the word between two spaces.
     fn end_word(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
@@ -161,14 +162,14 @@ impl Text {
         let wrong = |problem: String| Err(Error::new(Stage::Text, problem));
         if word == "<s>" || word == "</s>" {
             return wrong(format!(
-                "`{word}` stands for the ends of sentences and cannot be a word of a text"
+                "`{word}` marks the start or end of a sentence and cannot be a word of a text"
             ));
         }
         let id = match self.ids.get(word) {
             Some(&id) => id,
             None => {
                 let Some(id) = u32::try_from(self.counts.len()).ok().filter(|&id| id < u32::MAX - 8) else {
-                    return wrong("the text has more than 4 billion different words".into());
+                    return wrong("the text has more than 4 billion distinct words".into());
                 };
                 self.ids.insert(word.into(), id);
                 self.counts.push(0);
@@ -203,10 +204,10 @@ impl Text {
         Ok(())
     }
 
-    /// The words that a model is to know, and all sentences counted for it.
+    /// Determines the vocabulary and counts the n-grams of all sentences.
     ///
     /// # Errors
-    /// When there are no sentences, the options are wrong, or a temporary file fails.
+    /// When there are no sentences, the options are invalid, or a temporary file fails.
     pub fn count(
         self,
         limit: &VocabularyLimit,
@@ -230,7 +231,7 @@ impl Text {
         Ok((vocabulary, estimator))
     }
 
-    /// Calls `visit` with all words and each sentence, as numbers of these words.
+    /// Calls `visit` with all words and each sentence, as indices of these words.
     pub(super) fn for_each_sentence(
         mut self,
         mut visit: impl FnMut(&[Box<str>], &[u32]) -> Result<()>,
@@ -271,33 +272,34 @@ impl Text {
         match limit {
             VocabularyLimit::None => Vocabulary::new(self.ids.keys().map(|word| &**word)),
             VocabularyLimit::Words(words) => Vocabulary::new(words.iter().map(String::as_str)),
-            VocabularyLimit::MostFrequent(most) => {
+            VocabularyLimit::MostFrequent(count) => {
                 let mut words: Vec<(&str, u64)> =
                     self.ids.iter().map(|(word, &id)| (&**word, self.counts[id as usize])).collect();
                 words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-                Vocabulary::new(words.into_iter().take(*most).map(|(word, _)| word))
+                Vocabulary::new(words.into_iter().take(*count).map(|(word, _)| word))
             }
         }
     }
 }
 
-/// Whether a word need not be normalized: most need not.
+/// Whether a word is already normalized, which is the common case.
 fn is_normal(word: &str) -> bool {
     word.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
-/// Whether a sentence ends behind a word as it is written. Full stops also end abbreviations.
+/// Whether a sentence ends after this unnormalized word. Full stops also end abbreviations.
 fn ends_sentence(word: &str) -> bool {
     const ABBREVIATIONS: [&str; 14] =
         ["mr", "mrs", "ms", "dr", "st", "prof", "jr", "sr", "vs", "etc", "e.g", "i.e", "no", "capt"];
     let word = word.trim_end_matches(['"', '\'', '’', '”', ')', ']', '*', '_']);
     let Some(before) = word.strip_suffix('.') else { return word.ends_with(['!', '?']) };
     let before = before.trim_start_matches(['"', '\'', '‘', '“', '(', '[']).to_lowercase();
-    // A single letter is somebody's initial.
+    // A single letter is an initial.
     before.chars().count() > 1 && !ABBREVIATIONS.contains(&before.as_str())
 }
 
 fn failed(error: std::io::Error) -> Error {
     Error::new(Stage::Text, format!("a temporary file for the text: {error}"))
+        .caused_by(error)
         .hint("set TMPDIR to a folder with enough space")
 }

@@ -3,16 +3,16 @@
 use super::{BEGIN, NgramSink, UNKNOWN};
 use crate::error::{Error, Result, Stage};
 
-/// What a model remembers of the words so far: the longest of its n-grams that they end in.
+/// The context of a prediction: the node of the longest n-gram in the model that the words so far end with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NgramState(pub u32);
 
-/// The state that remembers nothing.
+/// The state without context.
 const ROOT: NgramState = NgramState(0);
 
-/// The n-grams of a model. Nodes stand level by level, each level sorted by the words' ids: node 0 is
-/// the empty history, then all single words, then all pairs, and so on. Nodes of the highest level
-/// have neither successors nor a back-off weight.
+/// The n-grams of a model. Nodes are stored level by level, each level sorted by word ids: node 0 is the
+/// empty history, followed by all unigrams, all bigrams, and so on. Nodes of the highest level have neither
+/// successors nor a back-off weight.
 #[derive(Clone, Debug, Default)]
 pub struct Trie {
     /// The first node of each level, and the number of all nodes.
@@ -25,7 +25,7 @@ pub struct Trie {
     pub(super) backoffs: Vec<f32>,
     /// The first successor of each history; the successors of `i` end where those of `i + 1` begin.
     pub(super) successors: Vec<u32>,
-    /// For each history the node of the longest history that it ends in.
+    /// For each history the node of the longest proper suffix that is a history.
     pub(super) suffixes: Vec<u32>,
 }
 
@@ -35,12 +35,12 @@ impl Trie {
         self.levels.len().saturating_sub(2)
     }
 
-    /// The number of n-grams of each order, from 1 on.
+    /// The number of n-grams of each order from 1.
     pub fn counts(&self) -> Vec<u64> {
         self.levels.windows(2).skip(1).map(|w| u64::from(w[1] - w[0])).collect()
     }
 
-    /// The number of words, `<unk>`, `<s>` and `</s>` included.
+    /// The number of words, including `<unk>`, `<s>` and `</s>`.
     pub fn num_words(&self) -> usize {
         self.levels.get(2).map_or(0, |&end| end as usize - 1)
     }
@@ -50,18 +50,18 @@ impl Trie {
         self.backoffs.len()
     }
 
-    /// The state that remembers nothing: neither words nor the beginning of a sentence.
+    /// The state without context, not even the start of a sentence.
     pub fn empty_state(&self) -> NgramState {
         ROOT
     }
 
-    /// The state at the beginning of a sentence.
+    /// The state at the start of a sentence.
     pub fn begin_state(&self) -> NgramState {
-        self.find(ROOT, BEGIN).map_or(ROOT, |node| self.behind(ROOT, node, BEGIN))
+        self.find(ROOT, BEGIN).map_or(ROOT, |node| self.state_after(ROOT, node, BEGIN))
     }
 
-    /// log10 of the probability of `word` after `state`, and the state behind it. Words beyond the
-    /// vocabulary are `<unk>`.
+    /// log10 of the probability of `word` after `state`, and the next state. Words outside the vocabulary
+    /// are predicted as `<unk>`.
     pub fn next(&self, state: NgramState, word: u32) -> (f32, NgramState) {
         let word = if (word as usize) < self.num_words() { word } else { UNKNOWN };
         let mut history = state;
@@ -69,7 +69,7 @@ impl Trie {
         loop {
             if let Some(node) = self.find(history, word) {
                 log_prob += self.log_probs[node as usize];
-                return (log_prob, self.behind(history, node, word));
+                return (log_prob, self.state_after(history, node, word));
             }
             if history == ROOT {
                 return (super::NEVER, ROOT);
@@ -79,7 +79,7 @@ impl Trie {
         }
     }
 
-    /// The number of words that a state remembers.
+    /// The number of words in a state's context.
     pub fn length(&self, state: NgramState) -> usize {
         self.levels.iter().rposition(|&begin| begin <= state.0).unwrap_or(0)
     }
@@ -89,12 +89,12 @@ impl Trie {
         words.iter().try_fold(0, |node, &word| self.find(NgramState(node), word))
     }
 
-    /// The nodes of an order; of 0 the empty history.
+    /// The nodes of an order; order 0 is the empty history.
     pub(super) fn level(&self, order: usize) -> std::ops::Range<usize> {
         self.levels[order] as usize..self.levels[order + 1] as usize
     }
 
-    /// The successors of the longest history that a history ends in.
+    /// The successors of a history's suffix.
     pub(super) fn ending_successors(&self, history: u32) -> std::ops::Range<usize> {
         self.successors(self.suffixes[history as usize])
     }
@@ -105,20 +105,20 @@ impl Trie {
         if node >= self.num_histories() {
             return 0..0;
         }
-        // While a level is being built, the end of the level before is not yet written.
+        // While a level is being built, the end of the previous level is not known yet.
         let end = self.successors.get(node + 1).map_or(self.words.len(), |&end| end as usize);
         self.successors.get(node).map_or(0, |&begin| begin as usize).min(end)..end
     }
 
-    /// The node of a node's n-gram and one more word, if it is in the model.
+    /// The node of a node's n-gram extended by a word, if it is in the model.
     pub(super) fn child(&self, node: u32, word: u32) -> Option<u32> {
         self.find(NgramState(node), word)
     }
 
-    /// The node of `word` behind `history`.
+    /// The node of `word` after `history`.
     fn find(&self, history: NgramState, word: u32) -> Option<u32> {
         if history == ROOT {
-            // The first level has every word.
+            // The first level contains every word.
             let words = self.levels.get(2).map_or(self.words.len(), |&end| end as usize) - 1;
             return ((word as usize) < words).then_some(word + 1);
         }
@@ -127,16 +127,16 @@ impl Trie {
         Some((range.start + found) as u32)
     }
 
-    /// The state behind `word` after `history`, where their n-gram is `node`.
-    fn behind(&self, history: NgramState, node: u32, word: u32) -> NgramState {
+    /// The state after `word` in `history`, whose n-gram is `node`.
+    fn state_after(&self, history: NgramState, node: u32, word: u32) -> NgramState {
         if (node as usize) < self.num_histories() {
             return self.shortest(node);
         }
-        // An n-gram of the highest order is no history; what it ends in is.
+        // An n-gram of the highest order is not a history; its suffix is.
         self.shortest(self.suffix(history.0, word))
     }
 
-    /// The shortest state that predicts as the node does, so that searches have fewer of them.
+    /// The shortest state with the same predictions as a node, so that searches can merge more states.
     fn shortest(&self, node: u32) -> NgramState {
         let mut node = node;
         while node != 0 && self.backoffs[node as usize] == 0.0 && self.successors(node).is_empty() {
@@ -145,7 +145,7 @@ impl Trie {
         NgramState(node)
     }
 
-    /// The node of the longest n-gram that `word` after `history` ends in, without being it.
+    /// The node of the longest proper suffix of `history` and `word`.
     pub(super) fn suffix(&self, history: u32, word: u32) -> u32 {
         let mut shorter = NgramState(history);
         while shorter != ROOT {
@@ -157,7 +157,7 @@ impl Trie {
         0
     }
 
-    /// Finds for each history the longest that it ends in.
+    /// Finds the suffix of each history.
     pub(super) fn link_suffixes(&mut self) {
         self.suffixes = vec![0; self.num_histories()];
         for history in 0..self.num_histories() as u32 {
@@ -168,7 +168,7 @@ impl Trie {
         }
     }
 
-    /// Hands all n-grams to a sink.
+    /// Passes all n-grams to a sink.
     ///
     /// # Errors
     /// When the sink fails.
@@ -189,7 +189,7 @@ impl Trie {
         order: usize,
         mut visit: impl FnMut(&[u32], usize) -> Result<()>,
     ) -> Result<()> {
-        // The nodes on the way to the one that is visited; each only ever moves on.
+        // The nodes from the root to the one being visited; each only ever advances.
         let mut path: Vec<usize> = self.levels[..=order].iter().map(|&l| l as usize).collect();
         let mut words = vec![0; order];
         for node in self.levels[order]..self.levels[order + 1] {
@@ -208,7 +208,7 @@ impl Trie {
     }
 }
 
-/// Builds a [`Trie`] of n-grams that come in order.
+/// Builds a [`Trie`] from n-grams in order.
 #[derive(Debug, Default)]
 pub struct TrieBuilder {
     trie: Trie,
@@ -223,12 +223,12 @@ impl TrieBuilder {
         self.trie
     }
 
-    /// Whether the words are an n-gram of an order that has been ended.
+    /// Whether the words are an n-gram of a finished order.
     pub(super) fn has_history(&self, words: &[u32]) -> bool {
         self.trie.node(words).is_some()
     }
 
-    /// Ends the n-grams of an order.
+    /// Ends an order.
     pub(super) fn end_order(&mut self, order: usize) {
         while self.trie.levels.len() <= order + 1 {
             self.end_level();
@@ -240,7 +240,7 @@ impl TrieBuilder {
         self.trie.log_probs.push(log_prob);
     }
 
-    /// All histories below `end` that have no successors yet have none.
+    /// Records that all histories below `end` without successors so far have none.
     fn close(&mut self, end: u32) {
         let here = self.trie.words.len() as u32;
         while self.trie.successors.len() < end as usize {
@@ -274,18 +274,18 @@ impl NgramSink for TrieBuilder {
         self.end_order(words.len() - 1);
         if history != self.history {
             let missing = || {
-                let problem = format!("an n-gram of {} words without the one it continues", words.len());
+                let problem = format!("an n-gram of {} words without its history", words.len());
                 Error::new(Stage::Text, problem)
             };
             self.history = history.to_vec();
             self.parent = self.trie.node(history).ok_or_else(missing)?;
         }
         if words.len() == 1 && word as usize != self.trie.words.len() - 1 {
-            return Err(Error::new(Stage::Text, "the single words of a model are not in order"));
+            return Err(Error::new(Stage::Text, "the unigrams of a model are not in order"));
         }
         if self.trie.words.len() as u64 >= u64::from(u32::MAX) - 1 {
             return Err(Error::new(Stage::Text, "expected fewer than 4 billion n-grams")
-                .hint("prune more, or write ARPA, which needs no memory for the model"));
+                .hint("prune more, or write ARPA, which does not keep the model in memory"));
         }
         self.close(self.parent + 1);
         self.push(word, log_prob);

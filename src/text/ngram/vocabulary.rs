@@ -1,19 +1,19 @@
-//! The words of a model, in the order of their spelling.
+//! The vocabulary of a model.
 
 use super::{BEGIN, END, UNKNOWN};
 use crate::error::{Error, Result, Stage};
 
-/// What the first ids stand for.
+/// The words with the first ids.
 const SPECIAL: [&str; 3] = ["<unk>", "<s>", "</s>"];
 
-/// Longer words are refused, bytes.
+/// Maximum length of a word in bytes.
 pub const MAX_WORD_BYTES: usize = 1024;
 
 /// Words and their ids: `<unk>`, `<s>`, `</s>`, then all others sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     text: String,
-    /// Where each word ends in the text.
+    /// The end of each word in `text`.
     ends: Vec<u32>,
 }
 
@@ -26,7 +26,7 @@ impl Default for Vocabulary {
 }
 
 impl Vocabulary {
-    /// A vocabulary of words in any order; each counts once.
+    /// A vocabulary of words in any order, in which repetitions are ignored.
     ///
     /// # Errors
     /// When they take 4 GB or more.
@@ -35,7 +35,7 @@ impl Vocabulary {
         words.sort_unstable();
         words.dedup();
         if words.iter().map(|w| w.len()).sum::<usize>() > u32::MAX as usize - 100 {
-            return Err(Error::new(Stage::Text, "the words of a model take more than 4 GB"));
+            return Err(Error::new(Stage::Text, "expected words of less than 4 GB in all"));
         }
         let mut vocabulary = Self::default();
         words.into_iter().for_each(|word| vocabulary.push(word));
@@ -47,17 +47,17 @@ impl Vocabulary {
         self.ends.push(self.text.len() as u32);
     }
 
-    /// The number of words, with `<unk>`, `<s>` and `</s>`.
+    /// The number of words, including `<unk>`, `<s>` and `</s>`.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Never true: the three special words are always there.
+    /// Always `false`: the three special words are always present.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The word of an id; `<unk>` for ids beyond.
+    /// The word of an id; `<unk>` for ids out of range.
     pub fn word(&self, id: u32) -> &str {
         let id = if (id as usize) < self.len() { id as usize } else { UNKNOWN as usize };
         let begin = if id == 0 { 0 } else { self.ends[id - 1] as usize };

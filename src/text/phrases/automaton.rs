@@ -1,4 +1,4 @@
-//! What may be said, word by word: a deterministic, minimal automaton, as a search asks for it.
+//! The sentences that phrases allow, as a deterministic, minimal automaton over words, for a search.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,8 +19,9 @@ pub struct State(pub u32);
 pub struct Arc {
     /// The word by its place among the words.
     pub word: u32,
-    /// Thousandths of a nat.
+    /// The cost of the word, thousandths of a nat.
     pub cost: u32,
+    /// The state behind the word.
     pub to: State,
 }
 
@@ -115,7 +116,7 @@ impl Automaton {
 
     /// The same sentences with as few states as can be.
     fn minimized(&self) -> Automaton {
-        // States are told apart by ever longer continuations, until nothing changes.
+        // States are distinguished by longer and longer continuations, until nothing changes (Moore).
         let mut classes: Vec<u32> = vec![0; self.num_states()];
         let mut count = 1;
         loop {

@@ -9,11 +9,12 @@ use super::Phrases;
 use super::found::{self, Match};
 use super::network::{NO_WORD, Network};
 
-/// A sentence that may be said, and what it means.
+/// A sentence that phrases allow, and its meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     /// Its words with spaces between.
     pub said: String,
+    /// The phrase, intent and slots of the sentence.
     pub meaning: Match,
 }
 

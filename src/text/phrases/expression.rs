@@ -20,13 +20,13 @@ pub enum Expression {
     Reference(Reference),
     /// A number.
     Range(Range),
-    /// What is said, and the text that is written for it.
+    /// Spoken words, and the text that is written for them.
     Written(Box<Expression>, String),
-    /// The value of the slot around, whatever is said.
+    /// The fixed value of the slot around, which does not depend on the words.
     Value(String),
     /// Again and again: at least once, or any number of times.
     Repeat(Box<Expression>, AtLeast),
-    /// What can never be said.
+    /// An expression that allows no sentence.
     Never,
 }
 

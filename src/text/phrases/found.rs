@@ -7,13 +7,14 @@ use super::fragments::Mark;
 use super::grammar::Phrase;
 use super::network::{Item, NO_WORD, Network};
 
-/// What was said, by the phrases of a file.
+/// The meaning of spoken words by the phrases of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
     /// The phrase, by its place in the file.
     pub phrase: usize,
+    /// The intent of the phrase, if it has one.
     pub intent: Option<String>,
-    /// Slots in the order in which they were said; those with a fixed value come first.
+    /// Slots in the order in which they were spoken; those with a fixed value come first.
     pub slots: Vec<Slot>,
     /// The sentence as it is written.
     pub text: String,
@@ -22,9 +23,11 @@ pub struct Match {
 /// A slot that was filled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
+    /// The name of the slot.
     pub name: String,
+    /// Its value as it is written.
     pub value: String,
-    /// The words that filled it; none for values that do not depend on what is said.
+    /// The words that filled it, by their places in the sentence; none for fixed values.
     pub words: Range<usize>,
 }
 
@@ -146,7 +149,7 @@ struct OpenSlot {
 }
 
 impl Reader<'_> {
-    /// Takes an item; `words` words have been said before it, the last of which may go on.
+    /// Takes an item that stands behind `words` words, the last of which may go on.
     fn item(&mut self, item: Item, words: usize, inside_word: bool) {
         let texts = &self.network.texts;
         match item {

@@ -25,10 +25,10 @@ pub enum Mark {
     Phrase(u32),
     /// A slot with this name begins.
     BeginSlot(u32),
-    /// It has this value, whatever is said.
+    /// It has this fixed value.
     Value(u32),
     EndSlot,
-    /// This is written instead of what is said from here on.
+    /// This is written instead of the words from here on.
     BeginWritten(u32),
     EndWritten,
 }
@@ -256,7 +256,7 @@ impl Builder<'_> {
                 format!("expected at most {MAX_PERMUTED} parts in any order, found {}", parts.len());
             return Err(Fault::new(self.place, problem));
         }
-        // A state for each set of parts that have been said.
+        // A state for each set of parts that were spoken.
         let mut states = vec![from];
         states.extend((1..1 << parts.len()).map(|_| self.state()));
         for said in 0..states.len() {

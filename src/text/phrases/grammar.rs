@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use super::expression::{Expression, Kind, Reference};
 use super::fault::{Fault, Parsed, Place};
 
-/// A phrase: a template, and what is known when it is said.
+/// A phrase: a template, and its intent and slots.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phrase {
     /// The template as it is written in the file.
     pub template: String,
     /// What it is for, by the name that the file says.
     pub intent: Option<String>,
-    /// Slots with values that do not depend on what is said.
+    /// Slots with fixed values.
     pub slots: Vec<(String, String)>,
     /// How likely it is beside the others.
     pub weight: f32,

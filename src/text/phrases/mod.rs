@@ -1,8 +1,8 @@
-//! Phrases that people type: what may be said, what it is for, and how it is written.
+//! Phrases that people type: sentences, with their intents, slots and written forms.
 //!
 //! All kinds of files are read into one grammar: hearken's own lines, Vosk's JSON
 //! lists, Home Assistant's YAML (hassil), and JSGF. The grammar becomes a network of words, in which what
-//! was said is found again with its slots, and an automaton, which a search asks. Sentences are never
+//! was spoken is found again with its slots, and an automaton, which a search asks. Sentences are never
 //! written out: lists and permutations multiply.
 //!
 //! ```text
@@ -57,6 +57,7 @@ pub enum Format {
     Json,
     /// hassil's sentences.
     Yaml,
+    /// The JSpeech Grammar Format.
     Jsgf,
 }
 
@@ -78,7 +79,7 @@ impl Format {
     }
 }
 
-/// What phrases allow, and what they mean.
+/// The sentences that phrases allow, and their meanings.
 #[derive(Debug)]
 pub struct Phrases {
     grammar: Grammar,
@@ -86,7 +87,7 @@ pub struct Phrases {
     automaton: Automaton,
 }
 
-/// How the words of phrases are said.
+/// The pronunciations of the words of phrases.
 #[derive(Clone, Debug, Default)]
 pub struct SpokenWords {
     /// For each of [`Phrases::words`], the likeliest first; none for those in `missing`.
@@ -98,11 +99,15 @@ pub struct SpokenWords {
 /// A phrase as it stands in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PhraseLine<'a> {
+    /// The phrase without comment and weight, with the lines that go on with it.
     pub template: &'a str,
+    /// The intent of the phrase, if it has one.
     pub intent: Option<&'a str>,
-    /// Where it stands: file, line and column.
+    /// The file in which it stands, if it stands in one.
     pub file: Option<&'a Path>,
+    /// The line, from 1 on.
     pub line: u32,
+    /// The column of its first character, from 1 on.
     pub column: u32,
 }
 
@@ -150,12 +155,12 @@ impl Phrases {
         Ok((network, automaton))
     }
 
-    /// What may be said, for a search: words are places in [`Phrases::words`].
+    /// The sentences that are allowed, for a search: words are places in [`Phrases::words`].
     pub fn automaton(&self) -> &Automaton {
         &self.automaton
     }
 
-    /// All words that can be said, in lower case and sorted.
+    /// All words of the sentences, in lower case and sorted.
     pub fn words(&self) -> &[String] {
         &self.network.words
     }
@@ -165,7 +170,7 @@ impl Phrases {
         self.words().binary_search_by(|known| known.as_str().cmp(word)).ok().map(|place| place as u32)
     }
 
-    /// How each of [`Phrases::words`] is said.
+    /// The pronunciations of each of [`Phrases::words`].
     pub fn pronounce(&self, pronouncer: &Pronouncer) -> SpokenWords {
         let mut words = SpokenWords::default();
         for word in self.words() {
@@ -195,7 +200,7 @@ impl Phrases {
         })
     }
 
-    /// What is odd or left out, and does no harm: each with its place.
+    /// Warnings: what is odd or left out, and does no harm, each with its place.
     pub fn warnings(&self) -> Vec<Error> {
         self.grammar.warnings.iter().map(|fault| fault.clone().into_error(&self.grammar.files)).collect()
     }
@@ -210,10 +215,10 @@ fn folder(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be read, is too long, or is no UTF-8: names the line and the column.
-fn read_text(path: &Path) -> Result<String> {
+pub(in crate::text) fn read_text(path: &Path) -> Result<String> {
     let failed = |e| io(Stage::Text, path, e);
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-        let problem = format!("expected phrases, found a file of more than {} MB", MAX_BYTES >> 20);
+        let problem = format!("expected a list of phrases, found a file of more than {} MB", MAX_BYTES >> 20);
         return Err(Error::new(Stage::Text, problem).in_file(path));
     }
     let bytes = std::fs::read(path).map_err(failed)?;
@@ -227,7 +232,7 @@ fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-/// Whether every phrase has words; warns of those that can never be said, and of those that can be said by
+/// Checks that every phrase has words; warns of those that allow no sentence, and of those that allow
 /// silence.
 fn check_phrases(grammar: &mut Grammar, network: &Network) -> Parsed<()> {
     let mut possible = BTreeSet::new();
@@ -251,7 +256,7 @@ fn check_phrases(grammar: &mut Grammar, network: &Network) -> Parsed<()> {
             return Err(Fault::new(place, "expected words, found a phrase without any"));
         }
         if silence {
-            let problem = "all of this phrase is optional; that it is said by saying nothing is left out";
+            let problem = "all of this phrase is optional; silence does not count as saying it";
             grammar.warnings.push(Fault::new(place, problem));
         }
     }

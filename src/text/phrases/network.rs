@@ -1,4 +1,4 @@
-//! A grammar as a network of words: what is said on its arcs, and beside it what is written.
+//! A grammar as a network of words: the spoken words on its arcs, and beside them what is written.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::text::normalize;
 
 /// Longer words are refused, bytes.
 const MAX_WORD_BYTES: usize = 256;
-/// No word is said.
+/// Stands for no word.
 pub const NO_WORD: u32 = u32::MAX;
 
 /// What is written while an arc is passed.
@@ -36,7 +36,7 @@ pub struct Network {
     pub arcs: Vec<Vec<Arc>>,
     pub is_final: Vec<bool>,
     items: Vec<Item>,
-    /// All words that can be said, sorted.
+    /// All words of the sentences, sorted.
     pub words: Vec<String>,
     pub texts: Texts,
 }
@@ -187,7 +187,7 @@ impl Builder {
         Fault::new(self.fragments.place(way.at), problem)
     }
 
-    /// Adds the arcs of a word: none is said where there are only marks, several where a dash parts them.
+    /// Adds the arcs of a word: none where there are only marks, several where a dash parts them.
     fn end_word(&mut self, from: u32, to: u32, way: &Way) -> Parsed<()> {
         let words = match self.said.get(&way.said) {
             Some(words) => words.clone(),

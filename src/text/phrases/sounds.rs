@@ -15,7 +15,7 @@ const MAX_STEPS: usize = 30_000_000;
 /// Larger distances are no likeness, in phones; a like phone in another's place counts half.
 const MAX_DISTANCE: f32 = 1.0;
 
-/// Two sentences that are hard to tell apart.
+/// Two sentences that sound alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alike {
     /// Their words, with spaces between.

@@ -1,7 +1,8 @@
-//! A dictionary in a few bits a letter, in which single words are found without unpacking the rest.
+//! A compressed dictionary that looks up single words without unpacking the rest.
 //!
-//! Words are sorted and stand in blocks; a word is what it shares with the one before in its block,
-//! and the rest. Letters and phones are Huffman codes that depend on the one before.
+//! Words are sorted and divided into blocks; a word is stored as the length of the prefix shared with the
+//! previous one in its block, and the rest. Letters and phones are Huffman codes conditioned on the
+//! previous symbol.
 
 use crate::error::{Error, Result, Stage};
 use crate::text::bits::{BitReader, BitWriter, Huffman};
@@ -9,18 +10,19 @@ use crate::text::bits::{BitReader, BitWriter, Huffman};
 use super::Pronunciations;
 use super::phones::ARPABET;
 
-/// The words of a block. More make the file smaller and looking up slower.
+/// Number of words in a block. A larger number makes the file smaller and look-up slower.
 const BLOCK: usize = 16;
-/// Longer words are refused, bytes.
+/// Maximum length of a word in bytes.
 const MAX_WORD_BYTES: usize = 255;
-/// More pronunciations of one word are refused.
+/// Maximum number of pronunciations of one word.
 const MAX_WAYS: usize = 255;
-/// The symbol behind the last letter; letters are bytes.
+/// The symbol after the last letter; letters are bytes.
 const END: usize = 256;
-/// Symbols of phones: 0 ends the word's last pronunciation, this one any other; between are tokens.
+/// The symbol that ends a pronunciation other than the word's last one, which 0 ends; the symbols in
+/// between are phones.
 const ANOTHER: usize = ARPABET.len() + 1;
 
-/// Words and their phones, packed.
+/// Words and their pronunciations, compressed.
 #[derive(Clone, Debug)]
 pub struct CompactDictionary {
     bytes: Vec<u8>,
@@ -31,7 +33,7 @@ pub struct CompactDictionary {
     words: usize,
 }
 
-/// A code for each symbol that may stand before.
+/// A code for each preceding symbol.
 #[derive(Clone, Debug)]
 struct Codes(Vec<Huffman>);
 
@@ -40,7 +42,7 @@ impl Codes {
         Self(counts.iter().map(|counts| Huffman::of_counts(counts)).collect())
     }
 
-    /// Writes the codes of those symbols that come before others.
+    /// Writes the codes that are used.
     fn write(&self, bits: &mut BitWriter) {
         for code in &self.0 {
             let used = code.has_symbols();
@@ -58,7 +60,7 @@ impl Codes {
     }
 }
 
-/// A word's bytes that it does not share with the one before, as symbols.
+/// The bytes of a word after the shared prefix, as symbols.
 fn letters(word: &str, shared: usize) -> impl Iterator<Item = usize> {
     word.as_bytes()[shared..].iter().map(|&byte| usize::from(byte)).chain([END])
 }
@@ -70,10 +72,10 @@ fn phones(ways: &[Vec<u32>]) -> impl Iterator<Item = usize> {
 }
 
 impl CompactDictionary {
-    /// Packs a dictionary.
+    /// Compresses a dictionary.
     ///
     /// # Errors
-    /// When a word is far too long or has too many pronunciations, or all take more than 512 MB.
+    /// When a word is too long or has too many pronunciations, or the result exceeds 512 MB.
     pub fn new(dictionary: &Pronunciations) -> Result<Self> {
         let mut words: Vec<(&str, &[Vec<u32>])> = dictionary.iter().collect();
         words.sort_unstable();
@@ -82,7 +84,7 @@ impl CompactDictionary {
             let problem = format!("expected words of at most {MAX_WORD_BYTES} bytes, found `{word}`");
             return Err(Error::new(Stage::Text, problem));
         }
-        // What each word shares with the one before in its block.
+        // The length of the prefix shared with the previous word of the block.
         let shared: Vec<usize> = (0..words.len())
             .map(|at| match at % BLOCK {
                 0 => 0,
@@ -127,7 +129,7 @@ impl CompactDictionary {
         self.words == 0
     }
 
-    /// How a word (in lower case) is said, the commonest way first; empty when it is unknown.
+    /// The pronunciations of a word (in lower case), the most common first; empty if it is unknown.
     pub fn of(&self, word: &str) -> Vec<Vec<u32>> {
         let word = word.as_bytes();
         let block = self.blocks.partition_point(|&begin| self.first(begin).as_slice() <= word);
@@ -141,7 +143,7 @@ impl CompactDictionary {
         found
     }
 
-    /// All words and how they are said.
+    /// All words and their pronunciations.
     pub fn iter(&self) -> impl Iterator<Item = (String, Vec<Vec<u32>>)> {
         (0..self.blocks.len()).flat_map(|block| {
             let mut words = Vec::new();
@@ -150,7 +152,7 @@ impl CompactDictionary {
         })
     }
 
-    /// The first word of the block that begins at a bit.
+    /// The first word of the block that begins at a bit position.
     fn first(&self, begin: u32) -> Vec<u8> {
         let mut word = Vec::new();
         self.read_letters(&mut BitReader::new(&self.bytes, begin as usize), &mut word);
@@ -236,7 +238,7 @@ impl CompactDictionary {
     }
 }
 
-/// Symbols, each with the one before; before the first stands `start`.
+/// Symbols, each with the previous one; `start` precedes the first.
 fn pairs(symbols: impl Iterator<Item = usize>, start: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut before = start;
     symbols.map(move |symbol| (std::mem::replace(&mut before, symbol), symbol))
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_is_found_and_no_other() {
+    fn every_word_is_found_and_others_are_not() {
         let words: Vec<String> = (0..1000).map(|i| format!("w{}x{}", i % 37, i * i)).collect();
         let phone = |i: usize| ARPABET[i % ARPABET.len()];
         let line = |(i, word): (usize, &String)| {
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn no_words_are_a_dictionary_too() {
+    fn an_empty_dictionary_is_valid() {
         let (_, packed) = packed("");
         assert!(packed.is_empty() && packed.of("a").is_empty());
     }

@@ -1,5 +1,5 @@
-//! Pronouncing dictionaries in the form of the CMU Pronouncing Dictionary: a word and its phones
-//! a line, further pronunciations of a word on lines of their own.
+//! Pronouncing dictionaries in the format of the CMU Pronouncing Dictionary: a word and its phones on each
+//! line, further pronunciations of a word on separate lines.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,10 +8,10 @@ use super::phones::{ARPABET, phone_token};
 use crate::error::{Error, Result, Stage, io};
 use crate::text::column;
 
-/// Longer dictionaries are refused, bytes.
+/// Maximum size of a file in bytes.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Words and how they are said.
+/// Words and their pronunciations, as sequences of token ids of [`ARPABET`] phones.
 #[derive(Clone, Debug, Default)]
 pub struct Pronunciations {
     words: HashMap<String, Vec<Vec<u32>>>,
@@ -21,8 +21,8 @@ impl Pronunciations {
     /// Reads a dictionary file.
     ///
     /// # Errors
-    /// When it cannot be read, is too long, or a line has no phones or unknown ones; names the line and the
-    /// column.
+    /// When the file cannot be read or is too long, or a line has no phones or unknown ones; names the line
+    /// and the column.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| io(Stage::Corpus, path, e);
         if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
@@ -31,12 +31,12 @@ impl Pronunciations {
             );
         }
         let bytes = std::fs::read(path).map_err(failed)?;
-        // Old dictionaries have a few words in Latin 1; they are of no use, and no harm.
+        // Old dictionaries have a few words in Latin 1, which no text will match.
         Self::parse(&String::from_utf8_lossy(&bytes)).map_err(|e| e.in_file(path))
     }
 
-    /// Reads the text of a dictionary: `WORD  F OW1 N Z`, `WORD(2) …` or `WORD 2 …`; lines that
-    /// begin with `;;;` or `#` are remarks.
+    /// Parses the text of a dictionary: `WORD  F OW1 N Z`, `WORD(2) …` or `WORD 2 …`; lines that begin with
+    /// `;;;` or `#` are comments.
     ///
     /// # Errors
     /// When a line has no phones or unknown ones; names the line and the column.
@@ -45,7 +45,7 @@ impl Pronunciations {
         for_each_line(text, |line, word, phones| {
             let phone = |phone: &&str| {
                 let problem = || {
-                    let problem = format!("`{phone}` is no phone");
+                    let problem = format!("`{phone}` is not a phone");
                     Error::new(Stage::Corpus, problem)
                         .at(column(line, phone))
                         .hint(format!("phones are {}", ARPABET.join(" ")))
@@ -62,21 +62,21 @@ impl Pronunciations {
         Ok(Self { words })
     }
 
-    /// All words and how they are said, in no order.
+    /// All words and their pronunciations, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[Vec<u32>])> {
         self.words.iter().map(|(word, ways)| (word.as_str(), ways.as_slice()))
     }
 
-    /// How a word (in lower case) is said, the commonest way first; empty when it is unknown.
+    /// The pronunciations of a word (in lower case), the most common first; empty if it is unknown.
     pub fn of(&self, word: &str) -> &[Vec<u32>] {
         self.words.get(word).map_or(&[], Vec::as_slice)
     }
 }
 
-/// Calls `visit` with each line of a dictionary, its word, in lower case, and its phones.
+/// Calls `visit` with each line of a dictionary, its word in lower case, and its phones.
 ///
 /// # Errors
-/// Those of `visit`, and when a line has no phones; names the line.
+/// Those of `visit`; when a line has no phones. Names the line.
 pub fn for_each_line(text: &str, mut visit: impl FnMut(&str, String, &[&str]) -> Result<()>) -> Result<()> {
     for (number, line) in text.lines().enumerate() {
         if line.starts_with(";;;") || line.starts_with('#') {
@@ -112,7 +112,7 @@ mod tests {
         let ids =
             |phones: &[&str]| phones.iter().map(|p| phone_token(p).expect("a phone")).collect::<Vec<_>>();
         assert_eq!(read.of("zero"), [ids(&["Z", "IH", "R", "OW"]), ids(&["Z", "IY", "R", "OW"])]);
-        assert_eq!(read.of("oh"), [ids(&["OW"])], "the same phones twice are one way to say it");
+        assert_eq!(read.of("oh"), [ids(&["OW"])], "the same phones twice are one pronunciation");
         assert!(read.of("one").is_empty());
         assert_eq!(phone_tokens().expect("a good table").len(), 40);
     }

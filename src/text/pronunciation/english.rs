@@ -1,7 +1,7 @@
-//! What an English word that no dictionary has may be made of: another word and an ending, letters by
-//! their names, another spelling.
+//! Rules for English words that are not in the dictionary: another word and an ending, spelled letters,
+//! another spelling.
 
-/// The names of the letters from `a` on.
+/// The phones of the letters' names, from `a`.
 const LETTERS: [&str; 26] = [
     "EY",
     "B IY",
@@ -37,7 +37,7 @@ pub(super) fn letter_name(letter: char) -> Option<&'static str> {
     LETTERS.get(at as usize).copied()
 }
 
-/// Endings that are written with an apostrophe, and how they are said; `s` has rules of its own.
+/// Endings written with an apostrophe, and their pronunciations; `s` has its own rules.
 const CONTRACTIONS: [(&str, &[&str]); 6] = [
     ("n't", &["AH N T", "N T"]),
     ("'ll", &["AH L", "L"]),
@@ -47,12 +47,12 @@ const CONTRACTIONS: [(&str, &[&str]); 6] = [
     ("'m", &["M"]),
 ];
 
-/// A word's beginning and what its ending adds.
+/// The stem of a contraction and the pronunciations of its ending.
 pub(super) fn contraction(word: &str) -> Option<(&str, &'static [&'static str])> {
     CONTRACTIONS.iter().find_map(|(ending, phones)| Some((word.strip_suffix(ending)?, *phones)))
 }
 
-/// How the ending `s` is said behind a phone.
+/// The pronunciation of the ending `s` after a phone.
 pub(super) fn plural(last: &str) -> &'static str {
     match last {
         "S" | "Z" | "SH" | "ZH" | "CH" | "JH" => "IH Z",
@@ -61,7 +61,7 @@ pub(super) fn plural(last: &str) -> &'static str {
     }
 }
 
-/// British pieces of words and what American spelling has in their place.
+/// British spellings of word parts and their American counterparts.
 const SPELLINGS: [(&str, &str); 12] = [
     ("our", "or"),
     ("ise", "ize"),
@@ -77,8 +77,7 @@ const SPELLINGS: [(&str, &str); 12] = [
     ("ence", "ense"),
 ];
 
-/// A word in other spellings that are said alike: those of American English, and with the apostrophe
-/// that was left out.
+/// Other spellings of a word with the same pronunciation: American ones, and with the omitted apostrophe.
 pub(super) fn other_spellings(word: &str) -> impl Iterator<Item = String> {
     let american = SPELLINGS.iter().flat_map(move |(british, american)| {
         word.match_indices(british)
@@ -88,16 +87,16 @@ pub(super) fn other_spellings(word: &str) -> impl Iterator<Item = String> {
     american.chain(apostrophe)
 }
 
-/// Whether a word can only be spelled: it has no vowel.
+/// Whether a word has no vowel, so that it can only be spelled.
 pub(super) fn is_initialism(word: &str) -> bool {
     !word.is_empty()
         && word.chars().all(|c| c.is_ascii_lowercase())
         && !word.contains(|c| "aeiouy".contains(c))
 }
 
-/// A letter in the English alphabet, where it has one: without accents, ligatures taken apart.
+/// The letters of the English alphabet that replace a letter: accents are removed and ligatures expanded.
 pub(super) fn plain_letter(letter: char) -> Option<&'static str> {
-    /// Each line: a plain letter and those that are written like it.
+    /// Plain letters and the letters that they replace.
     const LETTERS: [(&str, &str); 30] = [
         ("a", "àáâãåāăąǎ"),
         ("ae", "æä"),
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_taken_apart() {
+    fn words_are_decomposed() {
         assert_eq!(contraction("hain't").map(|c| c.0), Some("hai"));
         assert_eq!(contraction("o'neill"), None);
         let spellings: Vec<String> = other_spellings("colourise").collect();

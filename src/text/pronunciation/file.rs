@@ -1,11 +1,11 @@
-//! The file of a dictionary and what was learnt from it.
+//! The file of a dictionary and the grapheme-to-phoneme model learned from it.
 //!
 //! ```text
 //! "hearken pronounce 1\n"  20 bytes
 //! length                   of the dictionary in bytes, 32 bits, little-endian
 //! dictionary               see `CompactDictionary`
 //! letters to phones        see `G2p`
-//! CRC-32                   of all before, little-endian
+//! CRC-32                   of all bytes before, little-endian
 //! ```
 
 use std::path::Path;
@@ -18,15 +18,16 @@ use crate::error::{Error, Result, Stage, io};
 use crate::text::bits::{BitReader, BitWriter, crc32};
 
 const MAGIC: &[u8; 20] = b"hearken pronounce 1\n";
-/// Longer files are refused, bytes.
+/// Maximum size of a file in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
 impl Pronouncer {
-    /// A pronouncer of a dictionary's words that has learnt from them to guess others. `progress` is
-    /// called with the rounds done and to do.
+    /// Trains a pronouncer from the text of a dictionary: it looks up the dictionary's words and predicts
+    /// others with a grapheme-to-phoneme model. `progress` is called with the numbers of rounds done and of
+    /// all rounds.
     ///
     /// # Errors
-    /// When a line is wrong, named, or no word can be learnt from.
+    /// When a line is invalid (names it), or no word can be learned from.
     pub fn train(text: &str, options: &TrainOptions, progress: impl FnMut(usize, usize)) -> Result<Self> {
         let dictionary = CompactDictionary::new(&Pronunciations::parse(text)?)?;
         let mut words = Vec::new();
@@ -41,7 +42,7 @@ impl Pronouncer {
         Self::new(dictionary).with_guesser(guesser)
     }
 
-    /// The dictionary and what was learnt from it as the bytes of a file.
+    /// Encodes the dictionary and the model as the bytes of a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bits = BitWriter::default();
         self.dictionary().write(&mut bits);
@@ -57,13 +58,13 @@ impl Pronouncer {
     /// Reads what [`Pronouncer::to_bytes`] wrote.
     ///
     /// # Errors
-    /// When the bytes are no such file, or damaged. Memory is bounded by their number.
+    /// When the bytes are another file or damaged. Memory is bounded by their number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
-            let problem = "expected a file of `hearken pronounce --train`, found something else";
+            let problem = "expected a file by `hearken pronounce --train`, found something else";
             return Err(Error::new(Stage::Text, problem));
         };
-        let damaged = || Error::new(Stage::Text, "the file is damaged").hint("copy or make it again");
+        let damaged = || Error::new(Stage::Text, "the file is damaged").hint("copy or create it again");
         let (body, sum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
         if u32::from_le_bytes(*sum) != crc32(body) {
             return Err(damaged());
@@ -79,21 +80,21 @@ impl Pronouncer {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read or is no such file.
+    /// When the file cannot be read or has another format.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| io(Stage::Text, path, e);
         if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-            let problem = "expected a file of `hearken pronounce --train`, found a far longer one";
+            let problem = "expected a file by `hearken pronounce --train`, found a much larger one";
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
         let bytes = std::fs::read(path).map_err(failed)?;
         Self::from_bytes(&bytes).map_err(|e| e.in_file(path))
     }
 
-    /// English: the CMU Pronouncing Dictionary, and guesses learnt from it.
+    /// The pronouncer for English: the CMU Pronouncing Dictionary, and a model learned from it.
     ///
     /// # Errors
-    /// Never; what is inside the program is checked like any file.
+    /// Never in practice; the embedded file is checked like any other.
     #[cfg(feature = "english")]
     pub fn english() -> Result<Self> {
         Self::from_bytes(include_bytes!("../../../models/english/english.pron"))

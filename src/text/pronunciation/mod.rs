@@ -1,4 +1,4 @@
-//! How words are said: dictionaries, rules for what is made of known words, and guesses from letters.
+//! Pronunciations: dictionaries, rules for words derived from known ones, and prediction from letters.
 
 mod compact;
 pub mod dictionary;

@@ -1,4 +1,4 @@
-//! All ways to find how a word is said, the surest first.
+//! Pronunciations of any word, from the most reliable source that has one.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use super::phones::{ARPABET, phone_token};
 use crate::error::{Error, Result, Stage};
 use crate::text::numbers;
 
-/// Where a pronunciation comes from, the surest first.
+/// The source of a pronunciation, in order of reliability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The user's own dictionary.
     User,
     /// The dictionary of the language.
     Dictionary,
-    /// Words of a dictionary and what is known of endings, hyphens and spelling.
+    /// Words of a dictionary combined by rules for endings, hyphens and spelling.
     Derived,
-    /// Letters by their names.
+    /// The names of the letters.
     Spelled,
-    /// The letters, by the joint n-gram.
+    /// Prediction from the letters by the joint n-gram model.
     Guessed,
 }
 
 impl Source {
-    /// The source in a word.
+    /// The source as a single word.
     pub fn name(self) -> &'static str {
         match self {
             Source::User => "user",
@@ -38,48 +38,49 @@ impl Source {
     }
 }
 
-/// One way to say a word.
+/// A pronunciation of a word.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pronunciation {
     /// Tokens of [`phone_tokens`](super::phone_tokens).
     pub phones: Vec<u32>,
+    /// Where the pronunciation comes from.
     pub source: Source,
-    /// For guesses, the probability among all guesses for the same letters; otherwise 1.
+    /// For [`Source::Guessed`], the probability among all predictions for the same letters; otherwise 1.
     pub probability: f64,
 }
 
 impl Pronunciation {
-    /// The phones by their names, with spaces between.
+    /// The names of the phones, separated by spaces.
     pub fn phones_text(&self) -> String {
         let name = |&token: &u32| ARPABET.get((token as usize).wrapping_sub(1)).copied().unwrap_or("?");
         self.phones.iter().map(name).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// Dictionaries, rules and a guesser, asked in this order.
+/// Dictionaries, rules and a grapheme-to-phoneme model, used in this order.
 #[derive(Clone, Debug)]
 pub struct Pronouncer {
     user: Pronunciations,
     dictionary: CompactDictionary,
     guesser: Option<Arc<Guesser>>,
-    /// Guesses that are given for a word.
+    /// Maximum number of predicted pronunciations of a word.
     pub max_guesses: usize,
-    /// Guesses that are less probable than the best one by this factor are left out.
+    /// Minimum probability of a predicted pronunciation, relative to the best one.
     pub min_share: f64,
 }
 
 #[derive(Clone, Debug)]
 struct Guesser {
     model: G2p,
-    /// The tokens of the model's phones.
+    /// The token ids of the model's phones.
     tokens: Vec<u32>,
 }
 
-/// Ways to say a word that are given where its parts have several.
+/// Maximum number of pronunciations when the parts of a word have several.
 const MAX_WAYS: usize = 8;
 
 impl Pronouncer {
-    /// A pronouncer that knows a dictionary.
+    /// A pronouncer with a dictionary only.
     pub fn new(dictionary: CompactDictionary) -> Self {
         Self { user: Pronunciations::default(), dictionary, guesser: None, max_guesses: 4, min_share: 0.2 }
     }
@@ -89,24 +90,24 @@ impl Pronouncer {
         &self.dictionary
     }
 
-    /// What guesses.
+    /// The grapheme-to-phoneme model.
     pub(super) fn guesser(&self) -> Option<&G2p> {
         self.guesser.as_ref().map(|guesser| &guesser.model)
     }
 
-    /// With the user's own words, which go before all others.
+    /// Adds the user's dictionary, which has precedence.
     pub fn with_user(mut self, user: Pronunciations) -> Self {
         self.user = user;
         self
     }
 
-    /// With guesses for words that are in no dictionary.
+    /// Adds a model that predicts the pronunciations of words in no dictionary.
     ///
     /// # Errors
-    /// When the model has a phone that is not of [`ARPABET`].
+    /// When the model has a phone outside [`ARPABET`].
     pub fn with_guesser(mut self, model: G2p) -> Result<Self> {
         let token = |phone: &String| {
-            let problem = || Error::new(Stage::Text, format!("`{phone}` is no phone of English"));
+            let problem = || Error::new(Stage::Text, format!("`{phone}` is not a phone of English"));
             phone_token(phone).ok_or_else(problem)
         };
         let tokens = model.phones().iter().map(token).collect::<Result<_>>()?;
@@ -114,16 +115,22 @@ impl Pronouncer {
         Ok(self)
     }
 
-    /// All ways to say a word, the likeliest first. Case matters only for initialisms.
+    /// The same pronouncer without guesses.
+    pub fn without_guesser(mut self) -> Self {
+        self.guesser = None;
+        self
+    }
+
+    /// The pronunciations of a word, the most probable first. Case matters only for initialisms.
     ///
     /// # Errors
-    /// When there is none; says why.
+    /// When there is none; names the reason.
     pub fn pronounce(&self, word: &str) -> Result<Vec<Pronunciation>> {
         let plain = word.replace(['’', 'ʼ', '‘', '`'], "'");
         let lower = plain.to_lowercase();
         let mut ways = self.known(&lower);
         if ways.is_empty() {
-            ways = self.made(&plain, &lower);
+            ways = self.derived(&plain, &lower);
         }
         if ways.is_empty() {
             return Err(self.reason(word, &lower));
@@ -135,7 +142,7 @@ impl Pronouncer {
         let letter =
             lower.chars().find(|c| c.is_alphabetic() && !c.is_ascii() && english::plain_letter(*c).is_none());
         let problem = match letter {
-            Some(letter) => format!("no pronunciation for `{word}`: `{letter}` is no letter of English"),
+            Some(letter) => format!("no pronunciation for `{word}`: `{letter}` is not a letter of English"),
             None if !lower.contains(char::is_alphanumeric) => {
                 format!("no pronunciation for `{word}`: it has no letters")
             }
@@ -144,7 +151,7 @@ impl Pronouncer {
         Error::new(Stage::Text, problem).hint(format!("add a line `{lower}  P HH OW N Z` to your dictionary"))
     }
 
-    /// What the dictionaries say.
+    /// The pronunciations in the dictionaries.
     fn known(&self, word: &str) -> Vec<Pronunciation> {
         let (ways, source) = match self.user.of(word) {
             [] => (self.dictionary.of(word), Source::Dictionary),
@@ -154,14 +161,15 @@ impl Pronouncer {
         ways.into_iter().map(way).collect()
     }
 
-    /// What can be made of known parts, or guessed; `written` is the word before it was put into lower case.
-    fn made(&self, written: &str, word: &str) -> Vec<Pronunciation> {
+    /// Pronunciations derived from known parts or predicted; `written` is the word before it was
+    /// lowercased.
+    fn derived(&self, written: &str, word: &str) -> Vec<Pronunciation> {
         let inner = word.trim_matches(|c: char| !c.is_alphanumeric());
         if inner != word {
-            // Quotes and full stops around a word; `'tis` and `mr.` would have been known.
+            // Ignore quotes and full stops around a word; `'tis` and `mr.` are in the dictionary.
             let trimmed = written.trim_matches(|c: char| !c.is_alphanumeric());
             let ways = self.known(inner);
-            return if ways.is_empty() && !inner.is_empty() { self.made(trimmed, inner) } else { ways };
+            return if ways.is_empty() && !inner.is_empty() { self.derived(trimmed, inner) } else { ways };
         }
         let rules: [&dyn Fn() -> Vec<Pronunciation>; 7] = [
             &|| self.digits(word),
@@ -190,7 +198,7 @@ impl Pronouncer {
         }
     }
 
-    /// The same word in a spelling that a dictionary has.
+    /// The same word in a spelling that is in a dictionary.
     fn spelling(&self, word: &str) -> Vec<Pronunciation> {
         let mut ways =
             english::other_spellings(word).map(|other| self.known(&other)).find(|ways| !ways.is_empty());
@@ -200,7 +208,7 @@ impl Pronouncer {
         ways.unwrap_or_default()
     }
 
-    /// Digits, as a number, as a year, one by one; `21st` as a place in a row.
+    /// Digits, read as a number, as a year, or digit by digit; `21st` as an ordinal.
     fn digits(&self, word: &str) -> Vec<Pronunciation> {
         let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -216,24 +224,24 @@ impl Pronouncer {
             }
             _ => return Vec::new(),
         };
-        distinct(said.iter().flat_map(|words| self.side_by_side(words).into_iter().take(2)).collect())
+        distinct(said.iter().flat_map(|words| self.in_sequence(words).into_iter().take(2)).collect())
     }
 
-    /// Words side by side: with hyphens or other marks between, or letters and digits.
+    /// Compounds: words joined by hyphens or other marks, or letters and digits.
     fn parts(&self, written: &str, word: &str) -> Vec<Pronunciation> {
         let parts = split(written);
         if parts.len() < 2 || !word.is_ascii() && parts.iter().all(|p| p.len() == word.len()) {
             return Vec::new();
         }
-        // Single letters with full stops: an initialism.
+        // Single letters with full stops are an initialism.
         if parts.iter().all(|part| part.chars().count() == 1 && part.chars().all(char::is_alphabetic)) {
             return self.letters(&parts.concat().to_lowercase());
         }
-        self.side_by_side(&parts)
+        self.in_sequence(&parts)
     }
 
-    /// The ways to say words one after the other.
-    fn side_by_side(&self, words: &[String]) -> Vec<Pronunciation> {
+    /// The pronunciations of words in sequence.
+    fn in_sequence(&self, words: &[String]) -> Vec<Pronunciation> {
         let mut all = vec![Pronunciation { phones: Vec::new(), source: Source::Derived, probability: 1.0 }];
         for part in words {
             let Ok(ways) = self.pronounce(part) else { return Vec::new() };
@@ -250,7 +258,7 @@ impl Pronouncer {
         distinct(all)
     }
 
-    /// The word in letters of the English alphabet.
+    /// The pronunciations of the word in letters of the English alphabet.
     fn without_accents(&self, word: &str) -> Vec<Pronunciation> {
         let learnt = self.guesser().is_some_and(|model| model.unknown_letter(word).is_none());
         if word.is_ascii() || learnt {
@@ -273,7 +281,7 @@ impl Pronouncer {
         ways
     }
 
-    /// Letters by their names, for words without vowels; for others in capitals a guess as well.
+    /// The names of the letters, for words without vowels; for other words in capitals also predictions.
     fn initialism(&self, written: &str, word: &str) -> Vec<Pronunciation> {
         let capitals = (2..=5).contains(&written.len()) && written.chars().all(|c| c.is_ascii_uppercase());
         if capitals {
@@ -286,7 +294,7 @@ impl Pronouncer {
         if !english::is_initialism(word) {
             return Vec::new();
         }
-        // `dvds` are several, `mss` may be.
+        // `dvds` is a plural, `mss` may be one.
         let one = word.strip_suffix('s').filter(|one| one.len() > 1).unwrap_or_default();
         let mut ways = with_ending(self.letters(one), |last| vec![english::plural(last)]);
         ways.extend(self.letters(word));
@@ -303,7 +311,7 @@ impl Pronouncer {
         names.filter(|names| !names.is_empty()).map(way).into_iter().collect()
     }
 
-    /// The guesser's phones.
+    /// The predictions of the grapheme-to-phoneme model.
     fn guesses(&self, word: &str) -> Vec<Pronunciation> {
         let Some(guesser) = &self.guesser else { return Vec::new() };
         let Guesser { model, tokens } = &**guesser;
@@ -319,12 +327,12 @@ impl Pronouncer {
     }
 }
 
-/// The tokens of phones by their names.
+/// The token ids of named phones.
 fn tokens(names: &str) -> impl Iterator<Item = u32> {
     names.split(' ').filter_map(phone_token)
 }
 
-/// Ways to say a word, with an ending that depends on the last phone.
+/// Pronunciations extended by an ending that depends on the last phone.
 fn with_ending(ways: Vec<Pronunciation>, ending: impl Fn(&str) -> Vec<&'static str>) -> Vec<Pronunciation> {
     let mut all = Vec::new();
     for way in ways {
@@ -337,7 +345,7 @@ fn with_ending(ways: Vec<Pronunciation>, ending: impl Fn(&str) -> Vec<&'static s
     distinct(all)
 }
 
-/// The ways that are not the same as one before.
+/// The pronunciations without repetitions, at most [`MAX_WAYS`].
 fn distinct(ways: Vec<Pronunciation>) -> Vec<Pronunciation> {
     let mut all: Vec<Pronunciation> = Vec::new();
     for way in ways {
@@ -349,7 +357,7 @@ fn distinct(ways: Vec<Pronunciation>) -> Vec<Pronunciation> {
     all
 }
 
-/// A word cut where marks stand between letters, and between letters and digits.
+/// Splits a word at marks, and between letters and digits.
 fn split(word: &str) -> Vec<String> {
     let mut parts: Vec<String> = vec![String::new()];
     let mut before = ' ';

@@ -1,4 +1,4 @@
-//! Other people talking.
+//! Background speech of several people.
 
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
@@ -8,11 +8,11 @@ use super::level::{active_power, index, mix_at_snr, uniform};
 use super::noise::random_cut;
 
 effect! {
-    /// Other people talking, mixed from the training's own recordings.
+    /// Background speech of several people, mixed from the training's own recordings.
     Babble {
-        /// Speech level over babble level, dB.
+        /// Signal-to-noise ratio of speech to babble, dB.
         snr_db: [f32; 2] = [8.0, 25.0],
-        /// How many talk at once.
+        /// Number of simultaneous voices.
         voices: [usize; 2] = [3, 8],
     }
 }
@@ -39,7 +39,7 @@ impl Effect for Babble {
     }
 }
 
-/// Adds `voices` random stretches of speech, each at the same level, together at the given SNR.
+/// Adds `voices` random segments of speech, all at the same level, at the given SNR in total.
 fn add_babble(
     samples: &mut [f32],
     speech: &[Vec<f32>],

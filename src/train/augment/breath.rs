@@ -1,5 +1,5 @@
-//! Breath on the microphone: people who speak close to a phone blow into it at "s", "f", "th", "p"
-//! and "t", which rumbles below the voice.
+//! Breath on the microphone: speakers close to a phone blow into it at "s", "f", "th", "p" and "t", which
+//! causes a rumble below the voice.
 
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
@@ -10,11 +10,11 @@ use super::filter::low_pass;
 use super::level::{active_power, db_to_amplitude, level_frame, power, uniform};
 
 effect! {
-    /// Rumble where consonants blow into the microphone.
+    /// Rumble of consonants that blow into the microphone.
     Breath {
-        /// Its level over that of the speech, dB.
+        /// Level relative to the speech, dB.
         level_db: [f32; 2] = [-15.0, 6.0],
-        /// It ends there, Hz.
+        /// Upper cutoff frequency of the rumble, Hz.
         cutoff_hz: [f32; 2] = [150.0, 1200.0],
     }
 }
@@ -36,15 +36,15 @@ impl Effect for Breath {
     }
 }
 
-/// Shares of the power that lie high in hissing sounds: from the first a sound begins to blow, from
-/// the second on it does so fully. Vowels have less than the first, white noise has a half.
+/// Fractions of a frame's power at high frequencies: above the first a sound begins to blow, above the
+/// second it blows fully. Vowels have less than the first, white noise has one half.
 const HISS_SHARE: [f32; 2] = [0.12, 0.4];
-/// Frames fainter than this share of the loudest hiss blow nothing.
+/// Minimum power of a frame that blows, relative to the loudest hiss.
 const FAINTEST: f32 = 1e-4;
-/// What remains of a puff after a frame, slowest.
+/// Maximum decay factor of a puff from frame to frame.
 const SLOWEST_DECAY: f32 = 0.85;
 
-/// Adds puffs below `cutoff_hz` where the speech hisses, which stand `level_db` above the speech level.
+/// Adds puffs below `cutoff_hz` where the speech hisses, at `level_db` relative to the speech level.
 fn add(samples: &mut [f32], level_db: f32, cutoff_hz: f32, sample_rate: u32, rng: &mut Pcg64Mcg) {
     let frame = level_frame(sample_rate);
     let strengths = strengths(samples, frame, rng);
@@ -65,28 +65,29 @@ fn add(samples: &mut [f32], level_db: f32, cutoff_hz: f32, sample_rate: u32, rng
     }
 }
 
-/// How strongly each frame blows: with its hiss, not every time alike, and dying away behind it.
+/// The strength of the puff in each frame: it follows the hiss, varies randomly from sound to sound, and
+/// decays afterwards.
 fn strengths(samples: &[f32], frame: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let hisses: Vec<[f32; 2]> = samples.chunks(frame).map(hiss).collect();
     let loudest = hisses.iter().map(|&[power, _]| power).fold(0f32, f32::max);
     let decay = uniform(rng, [0.4, SLOWEST_DECAY]);
-    let (mut strength, mut mood, mut blows) = (0f32, 1f32, false);
+    let (mut strength, mut variation, mut blows) = (0f32, 1f32, false);
     let mut strengths = Vec::with_capacity(hisses.len());
     for [power, share] in hisses {
         let open = ((share - HISS_SHARE[0]) / (HISS_SHARE[1] - HISS_SHARE[0])).clamp(0.0, 1.0);
         let now = if power > FAINTEST * loudest { open * (power / loudest).sqrt().sqrt() } else { 0.0 };
         if now > 0.0 && !blows {
-            mood = rng.random::<f32>();
+            variation = rng.random::<f32>();
         }
         blows = now > 0.0;
-        strength = (strength * decay).max(now * mood);
+        strength = (strength * decay).max(now * variation);
         strengths.push(strength);
     }
     strengths
 }
 
-/// The power of a frame's first difference, in which hiss prevails, and its share of that and of the
-/// power of the sums of neighbors, in which the voice does.
+/// The power of a frame's first difference, in which hiss dominates, and its fraction of that power plus
+/// the power of the sums of adjacent samples, in which the voice dominates.
 fn hiss(frame: &[f32]) -> [f32; 2] {
     let pairs = |f: fn(f32, f32) -> f32| -> Vec<f32> { frame.windows(2).map(|w| f(w[0], w[1])).collect() };
     let (high, low) = (power(&pairs(|a, b| b - a)), power(&pairs(|a, b| b + a)));

@@ -1,12 +1,12 @@
-//! Overdrive.
+//! Clipping of an overdriven input.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{chance, db_to_amplitude, peak, scale, uniform};
 
 effect! {
-    /// Hard overdrive; half the time left at full scale.
+    /// Hard clipping; with probability 1/2 the clipped signal is at full scale.
     Clipping {
-        /// How far below the peak the tops are cut, dB.
+        /// Clipping level below the peak, dB.
         overdrive_db: [f32; 2] = [3.0, 18.0],
     }
 }
@@ -25,8 +25,8 @@ impl Effect for Clipping {
     }
 }
 
-/// Clips hard, `overdrive_db` below the peak. With `to_full_scale` the flat tops then lie at
-/// ±1, as an overdriven converter leaves them; otherwise where they were cut.
+/// Clips hard at `overdrive_db` below the peak. With `to_full_scale` the signal is then scaled so that the
+/// flat tops are at ±1, as in an overdriven converter.
 fn clip(samples: &mut [f32], overdrive_db: f32, to_full_scale: bool) {
     let limit = peak(samples) * db_to_amplitude(-overdrive_db);
     if limit <= 0.0 {

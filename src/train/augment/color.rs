@@ -1,4 +1,4 @@
-//! Noise made by code: white, pink, brown, mains hum.
+//! Synthetic noise: white, pink, brown, mains hum.
 
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64Mcg;
@@ -8,11 +8,11 @@ use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{index, mix_at_snr, power, scale, uniform};
 
 effect! {
-    /// Noise made by code.
+    /// Synthetic noise.
     Color {
-        /// Speech level over noise level, dB.
+        /// Signal-to-noise ratio, dB.
         snr_db: [f32; 2] = [10.0, 40.0],
-        /// Which ones, each as likely.
+        /// The colors, chosen with equal probability.
         colors: Vec<NoiseColor> =
             vec![NoiseColor::White, NoiseColor::Pink, NoiseColor::Brown, NoiseColor::Hum],
     }
@@ -36,17 +36,17 @@ impl Effect for Color {
     }
 }
 
-/// Noise made by code.
+/// The color of synthetic noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoiseColor {
-    /// Equal power a hertz.
+    /// Equal power per hertz.
     White,
-    /// Equal power an octave.
+    /// Equal power per octave.
     Pink,
-    /// Falling by 6 dB an octave above 30 Hz.
+    /// Falling by 6 dB per octave above 30 Hz.
     Brown,
-    /// The mains, 50 or 60 Hz, with harmonics.
+    /// Mains hum, 50 or 60 Hz with harmonics.
     Hum,
 }
 
@@ -56,7 +56,7 @@ fn add_color(samples: &mut [f32], color: NoiseColor, snr_db: f32, sample_rate: u
     mix_at_snr(samples, &noise, snr_db, sample_rate);
 }
 
-/// `length` samples of noise with mean power near 1.
+/// Generates `length` samples of noise with a mean power near 1.
 pub fn colored_noise(color: NoiseColor, length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let mut noise = match color {
         NoiseColor::White => white(length, rng),
@@ -71,7 +71,7 @@ pub fn colored_noise(color: NoiseColor, length: usize, sample_rate: u32, rng: &m
     noise
 }
 
-/// Nearly Gaussian: the sum of the four 16-bit quarters of each random word, variance 1.
+/// White noise, nearly Gaussian with variance 1: the sum of the four 16-bit quarters of each random word.
 fn white(length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
     // The variance of an even 16-bit number is 2^32/12; of four, 2^32/3.
     let unit = 3f32.sqrt() / 65536.0;
@@ -83,9 +83,9 @@ fn white(length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
     (0..length).map(|_| one()).collect()
 }
 
-/// White noise through three first-order sections whose poles and zeros alternate at equal ratios
-/// (each pole a factor 10^(1/2) below its zero, sections a decade apart): -10 dB a decade from
-/// some 10 Hz to 5 kHz (at 16 kHz) within about a decibel.
+/// White noise filtered by three first-order sections whose poles and zeros alternate at equal ratios (each
+/// pole a factor 10^(1/2) below its zero, sections a decade apart): -10 dB per decade from about 10 Hz to 5
+/// kHz (at 16 kHz) within about a decibel.
 fn pink(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let mut noise = white(length, rng);
     let place = |hz: f32| (-std::f32::consts::TAU * hz / sample_rate as f32).exp();
@@ -104,7 +104,7 @@ fn pink(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     noise
 }
 
-/// White noise through a leaky integrator with its corner at 30 Hz.
+/// White noise filtered by a leaky integrator with its corner at 30 Hz.
 fn brown(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let mut noise = white(length, rng);
     let keep = (-std::f32::consts::TAU * 30.0 / sample_rate as f32).exp();
@@ -116,7 +116,7 @@ fn brown(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     noise
 }
 
-/// 50 or 60 Hz and up to twelve harmonics of random, falling strength.
+/// 50 or 60 Hz and up to twelve harmonics with random, decreasing strengths.
 fn hum(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let mains = if rng.random::<bool>() { 50.0 } else { 60.0 };
     let partials: Vec<(f32, f32)> = (1..=12)
@@ -125,7 +125,7 @@ fn hum(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
             (strength, uniform(rng, [0.0, std::f32::consts::TAU]))
         })
         .collect();
-    // 50 ms hold a whole number of periods of either, so the rest is repetition.
+    // 50 ms contain a whole number of periods of both, so the wave is repeated.
     let period = sample_rate as usize / 20 * 2;
     let wave: Vec<f32> = (0..period.min(length))
         .map(|n| {

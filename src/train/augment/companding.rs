@@ -1,10 +1,10 @@
-//! G.711.
+//! Companding by ITU-T G.711.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{chance, peak};
 
 effect! {
-    /// G.711 mu-law or A-law, 8 bits.
+    /// G.711 mu-law or A-law with 8 bits, with equal probability.
     Companding {}
 }
 
@@ -18,9 +18,9 @@ impl Effect for Companding {
     }
 }
 
-/// One sample through G.711 mu-law and back: 8 bits, 14-bit range.
+/// Encodes and decodes one sample by G.711 mu-law: 8 bits, 14-bit range.
 fn mu_law(x: f32) -> f32 {
-    // The standard adds 33, so that segments begin at powers of two.
+    // The standard adds 33 so that segments begin at powers of two.
     let magnitude = ((x.abs() * 8159.0) as u32).min(8158) + 33;
     let segment = 26 - magnitude.leading_zeros();
     let step = magnitude >> (segment + 1) & 0xf;
@@ -28,17 +28,17 @@ fn mu_law(x: f32) -> f32 {
     (decoded as f32 / 8159.0).copysign(x)
 }
 
-/// One sample through G.711 A-law and back: 8 bits, 13-bit range.
+/// Encodes and decodes one sample by G.711 A-law: 8 bits, 13-bit range.
 fn a_law(x: f32) -> f32 {
     let magnitude = ((x.abs() * 4096.0) as u32).min(4095);
-    // The two lowest segments share a step of 2; from 64 on it doubles with each octave.
+    // The two lowest segments have the same step of 2; from 64 on it doubles with each octave.
     let shift = (28 - magnitude.max(32).leading_zeros()).saturating_sub(1).max(1);
     let decoded = ((magnitude >> shift << 1) + 1) << shift >> 1;
     (decoded as f32 / 4096.0).copysign(x)
 }
 
-/// G.711 in one of its two forms. The samples are brought near full scale for it and back, as a
-/// line's level control does.
+/// Applies G.711 mu-law or A-law. The samples are scaled near full scale before and back after, like the
+/// level control of a line.
 fn companding(samples: &mut [f32], use_mu_law: bool) {
     let top = peak(samples);
     if top <= 0.0 {

@@ -1,5 +1,4 @@
-//! Joining isolated words into a string, as people say numbers: in one breath, in groups, or
-//! word for word.
+//! Joins isolated words into a string, as people say numbers: fluently, in groups, or word by word.
 
 use std::ops::Range;
 
@@ -12,33 +11,35 @@ use super::level::{active_power, chance, db_to_amplitude, ms, peak, power_to_db,
 use super::trim::{trim_silence, voiced_region};
 use crate::error::Result;
 
-/// How words are joined. Ranges are `[lowest, highest]`, drawn from evenly.
+/// Options of joining words. Ranges are `[lowest, highest]`, drawn from uniformly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ComposeOptions {
-    /// How likely a string is to be spoken fluently, normally, slowly; any scale.
+    /// Weights of fluent, normal and slow strings, on any scale.
     pub fluent_normal_slow: [f32; 3],
-    /// Pauses of the three manners, ms.
+    /// Pauses of fluent strings, ms.
     pub fluent_pause_ms: [f32; 2],
+    /// Pauses of normal strings, ms.
     pub normal_pause_ms: [f32; 2],
+    /// Pauses of slow strings, ms.
     pub slow_pause_ms: [f32; 2],
-    /// How likely a single pause is to be of another manner than its string's (groups of digits).
+    /// Probability that a single pause is of another manner than its string, as between groups of digits.
     pub other_manner_probability: f32,
-    /// How likely two words of a fluent string are to overlap, instead of a pause.
+    /// Probability that two words of a fluent string overlap instead of having a pause.
     pub overlap_probability: f32,
-    /// By how much, ms; never more than a quarter of the shorter word.
+    /// Length of an overlap, ms; at most a quarter of the shorter word.
     pub overlap_ms: [f32; 2],
-    /// Words are brought to their mean level, give or take this, dB.
+    /// Level of each word relative to their mean level, dB.
     pub level_db: [f32; 2],
     /// Silence before the first word, seconds.
     pub leading_s: [f32; 2],
     /// Silence after the last word, seconds.
     pub trailing_s: [f32; 2],
-    /// How likely words are to keep the background of their clips around them, rather than be cut.
+    /// Probability that words keep the background noise of their clips around them instead of being cut.
     pub keep_background_probability: f32,
-    /// How likely the silence is to be digital zeros, rather than a room's soft noise.
+    /// Probability that the silence is digital zeros instead of soft room noise.
     pub digital_silence_probability: f32,
-    /// That noise, under the level of the words, dB.
+    /// Level of that noise relative to the words, dB.
     pub room_tone_db: [f32; 2],
 }
 
@@ -66,7 +67,7 @@ impl ComposeOptions {
     /// Checks every probability and range.
     ///
     /// # Errors
-    /// Names the first that is not a number, out of order or out of bounds.
+    /// Names the first value that is not a number, out of order or out of bounds.
     pub fn validate(&self) -> Result<()> {
         const TABLE: &str = "data.strings.compose";
         for (name, value) in [
@@ -95,7 +96,7 @@ impl ComposeOptions {
         Ok(())
     }
 
-    /// 0 fluent, 1 normal, 2 slow.
+    /// Draws a manner: 0 fluent, 1 normal, 2 slow.
     fn manner(&self, rng: &mut Pcg64Mcg) -> usize {
         let [fluent, normal, slow] = self.fluent_normal_slow;
         let at = uniform(rng, [0.0, fluent + normal + slow]);
@@ -108,7 +109,7 @@ impl ComposeOptions {
         }
     }
 
-    /// Samples between two words; negative where they overlap.
+    /// Draws the number of samples between two words; negative for an overlap.
     fn pause(&self, manner: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> i64 {
         let manner = if chance(rng, self.other_manner_probability) { self.manner(rng) } else { manner };
         let ms = match manner {
@@ -121,29 +122,29 @@ impl ComposeOptions {
     }
 }
 
-/// One word's clip and the place in the string where its voiced region begins.
+/// The clip of one word and its position in the string.
 struct Placed<'a> {
     clip: &'a [f32],
-    /// The voiced region, in the clip.
+    /// The voiced region in the clip.
     voiced: Range<usize>,
-    /// What of the clip is used around it.
+    /// The part of the clip that is used, around the voiced region.
     used: Range<usize>,
-    /// Where `voiced.start` comes to lie.
+    /// Position of `voiced.start` in the string.
     at: usize,
-    /// Samples of the fades in and out, from the ends of `used`.
+    /// Lengths of the fades in and out in samples, from the ends of `used`.
     fades: [usize; 2],
     gain: f32,
     sample_rate: u32,
 }
 
-/// Joins clips of single words into one string. Clips are trimmed, brought to a common level, and
-/// set apart or over one another as `options` say.
+/// Joins clips of single words into one string. Clips are trimmed, brought to a common level, and placed
+/// with pauses or overlaps as `options` specify.
 pub fn compose(words: &[&[f32]], options: &ComposeOptions, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     join(words, options, sample_rate, rng).0
 }
 
-/// The string, and where the voiced region of each word lies in it (in samples; overlapping words
-/// have overlapping ranges, empty clips empty ones).
+/// The string, and the range of the voiced region of each word in it (in samples; ranges of overlapping
+/// words overlap, those of empty clips are empty).
 fn join(
     words: &[&[f32]],
     options: &ComposeOptions,
@@ -175,7 +176,7 @@ fn join(
     (out, placed.iter().map(|w| w.at..w.at + w.voiced.len()).collect())
 }
 
-/// Finds the words in their clips and lays them out; returns them and where the last one ends.
+/// Finds the words in their clips and places them; returns them and the end of the last one.
 fn place<'a>(
     words: &[&'a [f32]],
     options: &ComposeOptions,
@@ -187,7 +188,7 @@ fn place<'a>(
     let mut placed: Vec<Placed<'a>> = Vec::with_capacity(words.len());
     let mut end = leading;
     let mut last_length = usize::MAX;
-    let mut room_before = leading;
+    let mut pause_before = leading;
     for (i, clip) in words.iter().enumerate() {
         let voiced = voiced_region(clip, sample_rate);
         let mut used = trim_silence(clip, sample_rate);
@@ -196,13 +197,13 @@ fn place<'a>(
         let overlap = overlap.min(voiced.len() / 4).min(last_length / 4);
         let at = end - overlap.min(end) + pause.max(0) as usize;
         if i > 0 {
-            room_before = pause.max(0) as usize;
+            pause_before = pause.max(0) as usize;
         }
         if keep_background {
-            // Half of the pause on each side belongs to each word's own background.
-            used.start = used.start.min(voiced.start.saturating_sub(room_before / 2));
+            // Each of the two words fills half of the pause with its own background.
+            used.start = used.start.min(voiced.start.saturating_sub(pause_before / 2));
             if let Some(last) = placed.last_mut() {
-                last.used.end = last.used.end.max((last.voiced.end + room_before / 2).min(last.clip.len()));
+                last.used.end = last.used.end.max((last.voiced.end + pause_before / 2).min(last.clip.len()));
             }
         }
         used.start = used.start.max(voiced.start.saturating_sub(at));
@@ -222,9 +223,9 @@ impl Placed<'_> {
         Self { voiced: self.voiced.clone(), used: self.used.clone(), ..*self }
     }
 
-    /// Adds the word, faded in and out (raised cosine), to the string.
+    /// Adds the word to the string, with raised-cosine fades.
     fn add_to(&self, out: &mut [f32]) {
-        // Long margins fade over 40 ms only, the rest is background at its own strength.
+        // Long margins fade only over their first 40 ms, so that the background keeps its level.
         let longest = ms(40, self.sample_rate);
         let lead = self.voiced.start - self.used.start;
         let tail = self.used.end - self.voiced.end;
@@ -251,13 +252,13 @@ impl Placed<'_> {
     }
 }
 
-/// The mean of the words' levels, dB; -26 where all are silent.
+/// The mean level of the words, dB; -26 if all are silent.
 fn mean_level_db(words: &[Placed]) -> f32 {
     let levels: Vec<f32> = words.iter().filter_map(Placed::level_db).collect();
     if levels.is_empty() { -26.0 } else { levels.iter().sum::<f32>() / levels.len() as f32 }
 }
 
-/// What brings the word to the level, within 30 dB.
+/// The gain that brings a word to a level, limited to 30 dB.
 fn level_gain(word: &Placed, wanted_db: f32) -> f32 {
     word.level_db().map_or(1.0, |level| db_to_amplitude((wanted_db - level).clamp(-30.0, 30.0)))
 }
@@ -294,7 +295,7 @@ mod tests {
             }
             let spread = levels.iter().copied().fold(f32::MIN, f32::max)
                 - levels.iter().copied().fold(f32::MAX, f32::min);
-            assert!(spread < 6.8, "levelled to ±3 dB: {levels:?}");
+            assert!(spread < 6.8, "leveled to ±3 dB: {levels:?}");
             for pair in ranges.windows(2) {
                 assert!(pair[1].start >= pair[0].end && pair[1].start - pair[0].end <= 9600);
             }

@@ -1,12 +1,12 @@
-//! A constant added to the samples, as cheap converters do.
+//! A DC offset, as of inexpensive converters.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::uniform;
 
 effect! {
-    /// A constant added.
+    /// A constant added to all samples.
     DcOffset {
-        /// Share of full scale.
+        /// The offset as a fraction of full scale.
         offset: [f32; 2] = [-0.05, 0.05],
     }
 }

@@ -1,4 +1,4 @@
-//! Random coloring of the spectrum.
+//! Random frequency response.
 
 use rand_pcg::Pcg64Mcg;
 
@@ -7,9 +7,9 @@ use super::filter::{Biquad, filter};
 use super::level::uniform;
 
 effect! {
-    /// Random coloring, as of small microphones: two shelves, two resonances.
+    /// Random frequency response, as of small microphones: two shelves, two resonances.
     Equalizer {
-        /// Gain of each of the four, dB.
+        /// Gain of each of the four filters, dB.
         gain_db: [f32; 2] = [-8.0, 8.0],
     }
 }
@@ -25,10 +25,10 @@ impl Effect for Equalizer {
     }
 }
 
-/// A random coloring, as the cavities of a phone's or laptop's case cause it: two shelves and two
+/// Applies a random frequency response, as the cases of phones and laptops cause it: two shelves and two
 /// resonances, each with a gain drawn from the range.
 pub(super) fn random_equalizer(samples: &mut [f32], gain_db: [f32; 2], sample_rate: u32, rng: &mut Pcg64Mcg) {
-    // Frequencies are drawn evenly by octaves.
+    // Frequencies are drawn uniformly on a logarithmic scale.
     let mut octaves = |low: f32, high: f32| uniform(rng, [low.log2(), high.log2()]).exp2();
     let places =
         [octaves(100.0, 500.0), octaves(2000.0, 6000.0), octaves(200.0, 1500.0), octaves(1000.0, 6500.0)];

@@ -1,6 +1,6 @@
-//! Second-order filters, and the band limits made of them.
+//! Second-order filters, and low-pass and high-pass filters composed of them.
 
-/// A second-order section, normalized to a0 = 1. Designs follow R. Bristow-Johnson, "Cookbook
+/// A second-order section, normalized to a0 = 1, with coefficients by R. Bristow-Johnson, "Cookbook
 /// formulae for audio EQ biquad filter coefficients".
 #[derive(Clone, Copy, Debug)]
 pub struct Biquad {
@@ -13,7 +13,7 @@ impl Biquad {
         Self { b: b.map(|x| (x / a[0]) as f32), a: [(a[1] / a[0]) as f32, (a[2] / a[0]) as f32] }
     }
 
-    /// Cosine of the angular frequency, and the cookbook's alpha. Frequencies are kept below the
+    /// Cosine of the angular frequency, and the cookbook's alpha. Frequencies are limited to below the
     /// Nyquist frequency.
     fn angles(hz: f32, q: f32, sample_rate: u32) -> (f64, f64) {
         let hz = f64::from(hz.clamp(1.0, sample_rate as f32 * 0.49));
@@ -21,19 +21,19 @@ impl Biquad {
         (w.cos(), w.sin() / (2.0 * f64::from(q)))
     }
 
-    /// Passes below `hz`, -12 dB an octave above.
+    /// A low-pass filter with cutoff `hz`, -12 dB per octave above.
     pub fn low_pass(hz: f32, q: f32, sample_rate: u32) -> Self {
         let (c, alpha) = Self::angles(hz, q, sample_rate);
         Self::normalized([(1.0 - c) / 2.0, 1.0 - c, (1.0 - c) / 2.0], [1.0 + alpha, -2.0 * c, 1.0 - alpha])
     }
 
-    /// Passes above `hz`, -12 dB an octave below.
+    /// A high-pass filter with cutoff `hz`, -12 dB per octave below.
     pub fn high_pass(hz: f32, q: f32, sample_rate: u32) -> Self {
         let (c, alpha) = Self::angles(hz, q, sample_rate);
         Self::normalized([(1.0 + c) / 2.0, -1.0 - c, (1.0 + c) / 2.0], [1.0 + alpha, -2.0 * c, 1.0 - alpha])
     }
 
-    /// Raises (or lowers) a band around `hz` by `gain_db`.
+    /// A peaking filter: raises (or lowers) a band around `hz` by `gain_db`.
     pub fn peaking(hz: f32, q: f32, gain_db: f32, sample_rate: u32) -> Self {
         let (c, alpha) = Self::angles(hz, q, sample_rate);
         let a = 10f64.powf(f64::from(gain_db) / 40.0);
@@ -43,17 +43,17 @@ impl Biquad {
         )
     }
 
-    /// Raises (or lowers) everything below `hz` by `gain_db`.
+    /// A low shelf: raises (or lowers) the frequencies below `hz` by `gain_db`.
     pub fn low_shelf(hz: f32, gain_db: f32, sample_rate: u32) -> Self {
         Self::shelf(hz, gain_db, 1.0, sample_rate)
     }
 
-    /// Raises (or lowers) everything above `hz` by `gain_db`.
+    /// A high shelf: raises (or lowers) the frequencies above `hz` by `gain_db`.
     pub fn high_shelf(hz: f32, gain_db: f32, sample_rate: u32) -> Self {
         Self::shelf(hz, gain_db, -1.0, sample_rate)
     }
 
-    /// Both shelves: the high one is the low one with the sign of the cosine turned.
+    /// Both shelves: the high shelf is the low one with the sign of the cosine inverted.
     fn shelf(hz: f32, gain_db: f32, side: f64, sample_rate: u32) -> Self {
         let (c, alpha) = Self::angles(hz, std::f32::consts::FRAC_1_SQRT_2, sample_rate);
         let a = 10f64.powf(f64::from(gain_db) / 40.0);
@@ -74,8 +74,8 @@ pub(super) fn butterworth_q<const N: usize>() -> [f32; N] {
     })
 }
 
-/// Runs sections one after another, in place (transposed direct form II, all sections in one
-/// pass, so that they overlap in the processor's pipeline).
+/// Filters in place by sections in sequence (transposed direct form II, all sections in one pass, so that
+/// they overlap in the processor's pipeline).
 pub fn filter<const N: usize>(samples: &mut [f32], sections: &[Biquad; N]) {
     let mut state = [[0f32; 2]; N];
     for chunk in samples.chunks_mut(256) {
@@ -89,7 +89,7 @@ pub fn filter<const N: usize>(samples: &mut [f32], sections: &[Biquad; N]) {
             }
             *sample = x;
         }
-        // Rings that die in digital silence would become subnormal, and slow.
+        // The ringing in digital silence would decay into subnormal numbers, which are slow.
         for s in state.iter_mut().flatten() {
             if s.abs() < 1e-15 {
                 *s = 0.0;

@@ -1,12 +1,12 @@
-//! Louder or softer.
+//! Gain.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{db_to_amplitude, peak, scale, uniform};
 
 effect! {
-    /// Louder or softer; never beyond full scale.
+    /// A gain, limited so that the peak does not exceed full scale.
     Gain {
-        /// dB.
+        /// The gain, dB.
         gain_db: [f32; 2] = [-20.0, 10.0],
     }
 }

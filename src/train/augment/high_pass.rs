@@ -1,13 +1,13 @@
-//! A bass cut.
+//! A high-pass filter.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::filter::high_pass;
 use super::level::uniform;
 
 effect! {
-    /// Bass cut (order 4).
+    /// Butterworth high-pass filter of order 4.
     HighPass {
-        /// Where it is 3 dB down, Hz; beyond half of the sample rate it is taken as that.
+        /// Cutoff frequency (-3 dB), Hz; limited to half the sample rate.
         cutoff_hz: [f32; 2] = [60.0, 400.0],
     }
 }

@@ -1,35 +1,35 @@
-//! Levels (powers, decibels) and the random draws that every effect makes.
+//! Levels (powers, decibels) and the random draws of effects.
 
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
-/// Samples that are summed in single precision before they are added up in double precision.
+/// Number of samples summed in single precision before the sum is added in double precision.
 const SUMMED: usize = 160;
 
-/// Samples of the frames in which levels are measured: 10 ms.
+/// Number of samples of the frames in which levels are measured: 10 ms.
 pub(super) fn level_frame(sample_rate: u32) -> usize {
     (sample_rate as usize / 100).max(1)
 }
 
-/// Milliseconds in samples, rounded down.
+/// Converts milliseconds to samples, rounding down.
 pub(super) fn ms(milliseconds: usize, sample_rate: u32) -> usize {
     milliseconds * sample_rate as usize / 1000
 }
 
-/// The speech level assumed where there is none to measure (digital silence): -26 dBFS.
+/// The speech level assumed for digital silence: -26 dBFS.
 const NOMINAL_RMS: f32 = 0.05;
 
-/// Decibels as an amplitude factor: `10^(db/20)`.
+/// Converts decibels to an amplitude factor: `10^(db/20)`.
 pub fn db_to_amplitude(db: f32) -> f32 {
     10f32.powf(db / 20.0)
 }
 
-/// A power (mean square) in decibels relative to full scale, no less than -120.
+/// Converts a power (mean square) to decibels relative to full scale, at least -120.
 pub fn power_to_db(power: f32) -> f32 {
     10.0 * power.max(1e-12).log10()
 }
 
-/// The dot product of the common length of `a` and `b`, in eight lanes so that it vectorizes.
+/// The dot product over the common length of `a` and `b`, in eight lanes so that it vectorizes.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0f32; 8];
     let (mut a8, mut b8) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -43,18 +43,18 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-/// The mean square of `samples`; 0 for none.
+/// The mean square of `samples`; 0 if there are none.
 pub fn power(samples: &[f32]) -> f32 {
     if samples.is_empty() {
         return 0.0;
     }
-    // In double precision a minute of samples loses nothing.
+    // Double precision is accurate even for minutes of samples.
     let sum: f64 = samples.chunks(SUMMED).map(|frame| f64::from(dot(frame, frame))).sum();
     (sum / samples.len() as f64) as f32
 }
 
-/// The mean square over the 10 ms frames that lie within 30 dB of the loudest: the level of the
-/// speech itself, whatever the silence around it (in the manner of ITU-T P.56).
+/// The level of the speech without the silence around it (similar to ITU-T P.56): the mean square over the
+/// 10 ms frames within 30 dB of the loudest.
 pub fn active_power(samples: &[f32], sample_rate: u32) -> f32 {
     let powers = || samples.chunks(level_frame(sample_rate)).map(power);
     let floor = powers().fold(0f32, f32::max) * 1e-3;
@@ -63,7 +63,7 @@ pub fn active_power(samples: &[f32], sample_rate: u32) -> f32 {
     if frames == 0 { 0.0 } else { (sum / frames as f64) as f32 }
 }
 
-/// [`active_power`], or a nominal speech level for digital silence.
+/// The [`active_power`], or a nominal speech level for digital silence.
 fn reference_power(samples: &[f32], sample_rate: u32) -> f32 {
     match active_power(samples, sample_rate) {
         p if p > 1e-10 => p,
@@ -71,13 +71,13 @@ fn reference_power(samples: &[f32], sample_rate: u32) -> f32 {
     }
 }
 
-/// Adds `noise` (as long as `samples` or longer) so that the speech level (see
-/// [`active_power`]) stands `snr_db` above the noise's mean power.
+/// Adds `noise` (at least as long as `samples`) so that the speech level (see [`active_power`]) is `snr_db`
+/// above the noise's mean power.
 pub(super) fn mix_at_snr(samples: &mut [f32], noise: &[f32], snr_db: f32, sample_rate: u32) {
     add_scaled(samples, noise, power(&noise[..noise.len().min(samples.len())]), snr_db, sample_rate);
 }
 
-/// Adds `noise` of the given power so that the speech level stands `snr_db` above it.
+/// Adds `noise` of the given power so that the speech level is `snr_db` above it.
 pub(super) fn add_scaled(
     samples: &mut [f32],
     noise: &[f32],
@@ -94,7 +94,7 @@ pub(super) fn add_scaled(
     }
 }
 
-/// The greatest magnitude.
+/// The maximum magnitude.
 pub fn peak(samples: &[f32]) -> f32 {
     let mut lanes = [0f32; 8];
     let mut chunks = samples.chunks_exact(8);
@@ -112,17 +112,17 @@ pub(super) fn scale(samples: &mut [f32], factor: f32) {
     samples.iter_mut().for_each(|x| *x *= factor);
 }
 
-/// A number drawn evenly from `range[0]..=range[1]`.
+/// Draws a number uniformly from `range[0]..=range[1]`.
 pub(super) fn uniform(rng: &mut Pcg64Mcg, range: [f32; 2]) -> f32 {
     range[0] + (range[1] - range[0]) * rng.random::<f32>()
 }
 
-/// True with the given probability. Draws nothing where the answer is certain.
+/// Returns true with the given probability. Draws no random number if the result is certain.
 pub(super) fn chance(rng: &mut Pcg64Mcg, probability: f32) -> bool {
     probability > 0.0 && (probability >= 1.0 || rng.random::<f32>() < probability)
 }
 
-/// An index below `len` (which must not be 0).
+/// Draws an index below `len` (which must not be 0).
 pub(super) fn index(rng: &mut Pcg64Mcg, len: usize) -> usize {
     rng.random_range(0..len.max(1))
 }

@@ -1,13 +1,13 @@
-//! A treble cut.
+//! A low-pass filter.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::filter::low_pass;
 use super::level::uniform;
 
 effect! {
-    /// Treble cut (order 8).
+    /// Butterworth low-pass filter of order 8.
     LowPass {
-        /// Where it is 3 dB down, Hz; beyond half of the sample rate it is taken as that.
+        /// Cutoff frequency (-3 dB), Hz; limited to half the sample rate.
         cutoff_hz: [f32; 2] = [2800.0, 7500.0],
     }
 }

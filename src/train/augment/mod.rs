@@ -1,5 +1,5 @@
-//! Augmentation of training examples, in place, from a seeded generator: effects on the waveform in
-//! the order of [`AugmentOptions`], then masks on the features ([`spec`]).
+//! Augmentation of training examples, in place, with a seeded generator: effects on the waveform in the
+//! order of [`AugmentOptions`], then masks on the features ([`spec`]).
 //!
 //! ```text
 //! words ─► compose ─► speed, tempo ─► reverb ─► noise … suppression ─► breath, equalizer, band limits
@@ -7,10 +7,10 @@
 //!       ─► features ─► SpecAugment
 //! ```
 //!
-//! The order is that of the world: a mouth, a room, other sounds, a microphone, a converter, a
-//! coder, a receiver. The same samples, options and generator state give the same bytes.
+//! The order is that of the physical signal path: mouth, room, other sounds, microphone, converter, codec,
+//! receiver. The same samples, options and generator state produce the same bytes.
 //!
-//! A new effect is a file with its settings and its [`Effect`], and a line in the table below.
+//! To add an effect, write a file with its settings and its [`Effect`], and a line in the table below.
 
 pub mod babble;
 pub mod breath;
@@ -53,15 +53,15 @@ use crate::error::Result;
 use effect::check_probability;
 use level::chance;
 
-/// The table of effects: the settings of all, in the order in which they are applied.
+/// Defines the table of effects: the settings of each, in the order of application.
 macro_rules! table {
     ($($name:ident: $kind:ty,)*) => {
-        /// Every effect of an [`Augmenter`], in the order in which they are applied. A range is
-        /// `[lowest, highest]`, drawn from evenly. The default does nothing.
+        /// The settings of all effects of an [`Augmenter`], in the order of application. A range is
+        /// `[lowest, highest]`, drawn from uniformly. By default no effect is applied.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct AugmentOptions {
-            $(pub $name: $kind,)*
+            $(#[doc = concat!("Settings of the effect `", stringify!($name), "`.")] pub $name: $kind,)*
         }
 
         impl AugmentOptions {
@@ -73,7 +73,7 @@ macro_rules! table {
                 vec![$((stringify!($name), &self.$name as &dyn Effect)),*]
             }
 
-            /// All effects with their names, in order, to be changed.
+            /// All effects with their names, in order, for modification.
             pub fn effects_mut(&mut self) -> Vec<(&'static str, &mut dyn Effect)> {
                 vec![$((stringify!($name), &mut self.$name as &mut dyn Effect)),*]
             }
@@ -106,7 +106,7 @@ table! {
 }
 
 impl AugmentOptions {
-    /// The effects whose name `keep` accepts with this probability, the others off.
+    /// Options that give `probability` to the effects whose names `keep` accepts, and 0 to the others.
     pub fn with_probability(probability: f32, keep: impl Fn(&str) -> bool) -> Self {
         let mut options = Self::default();
         for (name, effect) in options.effects_mut() {
@@ -128,14 +128,13 @@ impl AugmentOptions {
     }
 }
 
-/// Applies [`AugmentOptions`]. Immutable after it is made: threads share one, each with its own
-/// generator.
+/// Applies [`AugmentOptions`]. It is immutable, so threads can share one, each with its own generator.
 pub struct Augmenter {
     effects: Vec<(f32, Option<Apply>)>,
 }
 
 impl Augmenter {
-    /// Checks the options and builds the effects that are on.
+    /// Checks the options and builds the effects with a probability above 0.
     ///
     /// # Errors
     /// See [`AugmentOptions::validate`].
@@ -145,14 +144,14 @@ impl Augmenter {
         Ok(Self { effects: on.map(|(_, effect)| (effect.probability(), effect.build(materials))).collect() })
     }
 
-    /// Augments one utterance in place. If any effect changed the samples they end within ±1.
+    /// Augments one utterance in place. If any effect is applied, the samples are limited to ±1.
     pub fn apply(&self, samples: &mut Vec<f32>, rng: &mut Pcg64Mcg) {
         if samples.is_empty() {
             return;
         }
         let mut changed = false;
         for (probability, apply) in &self.effects {
-            // The draw comes first, so that materials do not shift what the next effects draw.
+            // The draw comes first, so that missing materials do not change the draws of the next effects.
             if chance(rng, *probability)
                 && let Some(apply) = apply
             {
@@ -224,7 +223,7 @@ mod tests {
                 for input in &inputs {
                     let mut samples = input.clone();
                     if round % 3 == 0 { &all } else { &mild }.apply(&mut samples, &mut rng);
-                    // Untouched samples may lie beyond full scale.
+                    // Unchanged samples may exceed full scale.
                     let bound = input.iter().fold(1f32, |bound, x| bound.max(x.abs()));
                     assert!(samples.iter().all(|x| x.is_finite() && x.abs() <= bound));
                 }

@@ -6,9 +6,9 @@ use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{active_power, add_scaled, index, power, uniform};
 
 effect! {
-    /// Recorded noise; nothing without recordings of noise.
+    /// Recorded noise; no effect without recordings of noise.
     Noise {
-        /// Speech level over noise level, dB.
+        /// Signal-to-noise ratio, dB.
         snr_db: [f32; 2] = [5.0, 30.0],
     }
 }
@@ -31,7 +31,7 @@ impl Effect for Noise {
     }
 }
 
-/// `length` samples of `clip` from a random place, going round at its end.
+/// Cuts `length` samples of `clip` from a random position, continuing at its start after its end.
 pub(super) fn random_cut(clip: &[f32], length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
     if clip.is_empty() {
         return vec![0.0; length];
@@ -48,9 +48,8 @@ pub(super) fn random_cut(clip: &[f32], length: usize, rng: &mut Pcg64Mcg) -> Vec
     cut
 }
 
-/// Adds a random stretch of a recorded noise clip at the given SNR. A stretch that is nearly
-/// silent (between two barks of a dog) is not blown up: it counts as no less than 1/100 of its
-/// clip's power.
+/// Adds a random segment of a recorded noise clip at the given SNR. A nearly silent segment (between two
+/// barks of a dog) is not amplified to that SNR: its power is taken as at least 1/100 of its clip's.
 fn add_clip(samples: &mut [f32], clip: &[f32], snr_db: f32, sample_rate: u32, rng: &mut Pcg64Mcg) {
     let cut = random_cut(clip, samples.len(), rng);
     let noise_power = power(&cut).max(0.01 * active_power(clip, sample_rate));

@@ -4,11 +4,11 @@ use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{level_frame, ms, power, power_to_db, uniform};
 
 effect! {
-    /// Digital silence between words.
+    /// A noise gate, which leaves digital silence between words.
     NoiseGate {
-        /// Where the threshold lies between the floor (0) and the loudest frame (1), in dB.
+        /// Position of the threshold between the noise floor (0) and the loudest frame (1), in dB.
         threshold: [f32; 2] = [0.15, 0.45],
-        /// How long the gate stays open after the last loud frame, ms.
+        /// Time for which the gate remains open after the last loud frame, ms.
         hold_ms: [f32; 2] = [20.0, 120.0],
     }
 }
@@ -30,9 +30,9 @@ impl Effect for NoiseGate {
     }
 }
 
-/// Turns what is weak into digital silence. The threshold lies `threshold` of the way
-/// (in dB) from the clip's floor to its loudest frame; the gate stays open for `hold_ms` after
-/// the last loud frame, opens 10 ms early, and its edges are ramps of 2 ms.
+/// Replaces weak frames with digital silence. The threshold is at the fraction `threshold` (in dB) between
+/// the clip's noise floor and its loudest frame; the gate remains open for `hold_ms` after the last loud
+/// frame, opens 10 ms early, and its edges are ramps of 2 ms.
 fn noise_gate(samples: &mut [f32], threshold: f32, hold_ms: f32, sample_rate: u32) {
     let (frame_length, ramp) = (level_frame(sample_rate), ms(2, sample_rate).max(1));
     let levels: Vec<f32> = samples.chunks(frame_length).map(|f| power_to_db(power(f))).collect();

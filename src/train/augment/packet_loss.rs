@@ -1,4 +1,4 @@
-//! Lost packets.
+//! Packet loss.
 
 use rand_pcg::Pcg64Mcg;
 
@@ -6,9 +6,9 @@ use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{chance, index, uniform};
 
 effect! {
-    /// Dropouts.
+    /// Dropouts of lost packets.
     PacketLoss {
-        /// Lost share of the time.
+        /// Fraction of the time that is lost.
         share: [f32; 2] = [0.005, 0.04],
         /// Length of one dropout, ms.
         burst_ms: [f32; 2] = [10.0, 40.0],
@@ -32,8 +32,8 @@ impl Effect for PacketLoss {
     }
 }
 
-/// Drops packets: stretches of `burst_ms` (a range), together about `share` of the time, are
-/// silent, or filled with the samples before them at half the strength, as receivers conceal.
+/// Drops packets: segments of `burst_ms` (a range), together about `share` of the time, are silent, or
+/// concealed as receivers do, with the preceding samples at half the amplitude.
 fn packet_loss(samples: &mut [f32], share: f32, burst_ms: [f32; 2], sample_rate: u32, rng: &mut Pcg64Mcg) {
     let per_ms = sample_rate as f32 / 1000.0;
     let conceal = chance(rng, 0.5);

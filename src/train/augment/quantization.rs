@@ -1,4 +1,4 @@
-//! Few bits a sample.
+//! Quantization to few bits.
 
 use rand::RngExt;
 
@@ -6,9 +6,9 @@ use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::peak;
 
 effect! {
-    /// Few bits a sample.
+    /// Quantization to few bits per sample.
     Quantization {
-        /// Bits, of which the loudest sample uses all.
+        /// Number of bits, scaled so that the loudest sample uses all.
         bits: [u32; 2] = [7, 12],
     }
 }
@@ -24,7 +24,7 @@ impl Effect for Quantization {
     }
 }
 
-/// Rounds to `bits` bits, of which the loudest sample uses all.
+/// Quantizes to `bits` bits, scaled so that the loudest sample uses all.
 fn quantize(samples: &mut [f32], bits: u32) {
     let top = peak(samples);
     if top <= 0.0 {

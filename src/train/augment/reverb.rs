@@ -1,4 +1,4 @@
-//! Simulated rooms: impulse responses of shoeboxes by the image method, and convolution with them.
+//! Simulated rooms: impulse responses of shoebox rooms by the image method, and convolution with them.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use super::filter::{Biquad, filter};
 use super::level::{index, power, scale, uniform};
 
 effect! {
-    /// Simulated rooms.
+    /// Reverberation of simulated rooms.
     Reverb {
         /// Time to decay by 60 dB, seconds.
         rt60_s: [f32; 2] = [0.1, 0.7],
-        /// How many different rooms are made for a run.
+        /// Number of different rooms simulated for a run.
         rooms: usize = 64,
     }
 }
@@ -35,29 +35,29 @@ impl Effect for Reverb {
     }
 }
 
-/// Metres a second.
+/// Meters per second.
 const SPEED_OF_SOUND: f32 = 343.0;
 
-/// Responses end where they have decayed by this much, dB (under any noise floor in use).
+/// Decay at which responses are truncated, dB (below any noise floor in use).
 const DECAY_KEPT_DB: f32 = 42.0;
 
-/// A shoebox room with a speaker and a microphone in it. Metres and seconds.
+/// A shoebox room with a speaker and a microphone; lengths in meters, times in seconds.
 #[derive(Clone, Debug, PartialEq)]
 struct Room {
     /// Length, width, height.
     size: [f32; 3],
-    /// Where the speaker stands.
+    /// Position of the speaker.
     source: [f32; 3],
-    /// Where the microphone is.
+    /// Position of the microphone.
     microphone: [f32; 3],
     /// Time in which the reverberation decays by 60 dB.
     rt60_s: f32,
-    /// Above this the walls swallow more, Hz.
+    /// Frequency above which the walls absorb more, Hz.
     damping_hz: f32,
 }
 
 impl Room {
-    /// A plausible room for an RT60: the longer, the larger; 0.3 to 3 m between mouth and
+    /// A plausible room for an RT60: a longer RT60 means a larger room; 0.3 to 3 m between mouth and
     /// microphone, both at least 0.3 m from the walls.
     fn random(rt60_s: f32, rng: &mut Pcg64Mcg) -> Self {
         let size = [
@@ -79,16 +79,16 @@ impl Room {
         Self { size, source, microphone, rt60_s, damping_hz: uniform(rng, [2500.0, 7000.0]) }
     }
 
-    /// The impulse response, by the image method (Allen and Berkley, 1979; wall
-    /// absorption after Eyring). Sample 0 is the direct sound, of strength 1: speech stays where
-    /// it was in time. The rest is damped in the treble, freed of its false bass, and corrected
-    /// so that its decay (-5 to -25 dB) is the room's RT60.
+    /// The impulse response by the image method (Allen and Berkley, 1979; wall absorption after Eyring).
+    /// Sample 0 is the direct sound with amplitude 1, so speech keeps its position in time. The reflections
+    /// are damped at high frequencies, high-pass filtered to remove the method's artificial low
+    /// frequencies, and scaled so that their decay (-5 to -25 dB) matches the room's RT60.
     fn impulse_response(&self, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
         let rate = sample_rate as f32;
         let seconds = self.rt60_s * DECAY_KEPT_DB / 60.0;
         let mut response = vec![0f32; (seconds * rate) as usize + 2];
         self.add_images(&mut response, rate, rng);
-        // The direct sound stays out of the filters and the decay's correction.
+        // The filters and the correction of the decay apply only to the reflections.
         response[0] = 0.0;
         let sections = [
             Biquad::high_pass(60.0, std::f32::consts::FRAC_1_SQRT_2, sample_rate),
@@ -96,7 +96,7 @@ impl Room {
         ];
         filter(&mut response, &sections);
         if let Some(measured) = decay_time(&response, sample_rate) {
-            // Two exponential decays multiply; the rates add.
+            // The product of two exponential decays has the sum of their rates.
             let rate_change = 3.0 * std::f32::consts::LN_10 * (self.rt60_s.recip() - measured.recip());
             let per_sample = (-rate_change / rate).exp();
             let mut gain = 1f32;
@@ -111,7 +111,7 @@ impl Room {
         response
     }
 
-    /// Adds every mirror image of the source, delays and strengths relative to the direct sound.
+    /// Adds every mirror image of the source, with delays and amplitudes relative to the direct sound.
     fn add_images(&self, response: &mut [f32], rate: f32, rng: &mut Pcg64Mcg) {
         let direct = distance(self.source, self.microphone).max(0.05);
         let farthest = direct + response.len() as f32 / rate * SPEED_OF_SOUND;
@@ -119,8 +119,8 @@ impl Room {
         let reflection = self.wall_reflection();
         let most = x.len() + y.len() + z.len();
         let strengths: Vec<f32> = (0..=most as i32).map(|k| direct * reflection.powi(k)).collect();
-        // One jitter of up to 4 cm an image would cost a draw each; a short table does as well
-        // against the sweeping echoes of a perfect shoebox.
+        // A jitter of up to 4 cm avoids the sweeping echoes of a perfect shoebox; a short table suffices
+        // and saves a random draw for each image.
         let jitter: [f32; 61] = std::array::from_fn(|_| uniform(rng, [-0.04, 0.04]));
         let mut turn = 0;
         for &(dx, kx) in &x {
@@ -146,7 +146,7 @@ impl Room {
         }
     }
 
-    /// Along one axis: each image's distance from the microphone, and its number of reflections.
+    /// The images along one axis: distance from the microphone, and number of reflections.
     fn axis_images(&self, axis: usize, farthest: f32) -> Vec<(f32, usize)> {
         let (size, source, microphone) = (self.size[axis], self.source[axis], self.microphone[axis]);
         let most = (farthest / (2.0 * size)).ceil() as i32;
@@ -163,8 +163,8 @@ impl Room {
         images
     }
 
-    /// The share of the pressure that a wall sends back, from Eyring's formula
-    /// `RT60 = 0.161 V / (-S ln(1 - absorption))`.
+    /// The fraction of the sound pressure that a wall reflects, from Eyring's formula `RT60 = 0.161 V / (-S
+    /// ln(1 - absorption))`.
     fn wall_reflection(&self) -> f32 {
         let [l, w, h] = self.size;
         let surface = 2.0 * (l * w + l * h + w * h);
@@ -176,8 +176,8 @@ fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
     a.iter().zip(&b).map(|(p, q)| (p - q) * (p - q)).sum::<f32>().sqrt()
 }
 
-/// RT60 in seconds from the slope of Schroeder's backward integral between -5 and -25 dB; `None`
-/// where it never falls that far.
+/// RT60 in seconds from the slope of Schroeder's backward integral between -5 and -25 dB; `None` if it does
+/// not decay that far.
 fn decay_time(response: &[f32], sample_rate: u32) -> Option<f32> {
     let mut left = 0f64;
     let mut energy: Vec<f64> = response
@@ -198,28 +198,28 @@ fn decay_time(response: &[f32], sample_rate: u32) -> Option<f32> {
     Some(3.0 * (to - from) as f32 / sample_rate as f32)
 }
 
-/// One response, ready for overlap-add: its spectrum, scaled by 1 / the length of the transform.
+/// One response prepared for overlap-add: its spectrum, divided by the length of the transform.
 struct Response {
     spectrum: Vec<Complex<f32>>,
     length: usize,
     plan: usize,
 }
 
-/// Transforms of one length.
+/// The FFTs of one length.
 struct Plan {
     size: usize,
     forward: Arc<dyn RealToComplex<f32>>,
     inverse: Arc<dyn ComplexToReal<f32>>,
 }
 
-/// Impulse responses made once, then shared by all threads.
+/// Impulse responses that are computed once and shared by all threads.
 struct ImpulseResponses {
     responses: Vec<Response>,
     plans: Vec<Plan>,
 }
 
 impl ImpulseResponses {
-    /// `count` random rooms with an RT60 drawn from the range, in seconds.
+    /// Simulates `count` random rooms with an RT60 drawn from the range, in seconds.
     fn simulate(count: usize, rt60_s: [f32; 2], sample_rate: u32, rng: &mut Pcg64Mcg) -> Self {
         let mut bank = Self { responses: Vec::with_capacity(count), plans: Vec::new() };
         let mut planner = RealFftPlanner::new();
@@ -248,8 +248,8 @@ impl ImpulseResponses {
         self.responses.push(Response { spectrum, length: response.len(), plan });
     }
 
-    /// Puts `samples` into one of the rooms, at random. Length, alignment and mean power stay; the
-    /// tail after the last sample is cut.
+    /// Convolves `samples` with a random response. Length, alignment and mean power are kept; the tail
+    /// after the last sample is cut.
     fn apply_random(&self, samples: &mut [f32], rng: &mut Pcg64Mcg) {
         if !self.responses.is_empty() {
             let room = index(rng, self.responses.len());
@@ -271,7 +271,7 @@ impl ImpulseResponses {
         let mut spectrum = plan.forward.make_output_vec();
         let scratch = plan.forward.get_scratch_len().max(plan.inverse.get_scratch_len());
         let mut scratch = vec![Complex::new(0f32, 0.0); scratch];
-        // What earlier blocks still add to later samples.
+        // The tails of earlier blocks, to be added to later samples.
         let mut tail = vec![0f32; response.length - 1];
         for chunk in samples.chunks_mut(block) {
             buffer[..chunk.len()].copy_from_slice(chunk);
@@ -286,7 +286,7 @@ impl ImpulseResponses {
             debug_assert!(forward.is_ok() && inverse.is_ok(), "lengths come from the plan");
             buffer.iter_mut().zip(&tail).for_each(|(b, t)| *b += t);
             chunk.copy_from_slice(&buffer[..chunk.len()]);
-            // Only the last chunk is short, and nothing follows it.
+            // Only the last chunk can be short, and its tail is not needed.
             tail.copy_from_slice(&buffer[block..]);
         }
     }

@@ -1,5 +1,5 @@
-//! Sounds that are no speech, made by code: cries, chirps, bursts, knocks, beeps. What a recognizer
-//! hears of dogs, birds, tools and doors, in more kinds than any collection of recordings has.
+//! Synthetic sounds other than speech: cries, chirps, bursts, knocks, beeps. They resemble dogs, birds,
+//! tools and doors, in more variety than a collection of recordings.
 
 use std::f32::consts::{PI, TAU};
 
@@ -12,9 +12,9 @@ use super::equalizer::random_equalizer;
 use super::level::{active_power, index, peak, scale, uniform};
 
 effect! {
-    /// Cries, bursts, knocks and beeps made by code.
+    /// Synthetic cries, bursts, knocks and beeps.
     Sounds {
-        /// Speech level over that of the loudest sounds, dB.
+        /// Signal-to-noise ratio of speech to the loudest sounds, dB.
         snr_db: [f32; 2] = [0.0, 25.0],
     }
 }
@@ -33,21 +33,21 @@ impl Effect for Sounds {
     }
 }
 
-/// Shortest and longest of a sound, seconds.
+/// Minimum and maximum duration of a sound, seconds.
 const DURATION_S: [f32; 2] = [0.04, 1.2];
 
-/// Where harmonics end, Hz: below half of the sample rate.
+/// Maximum frequency of harmonics, Hz: below half of the sample rate.
 fn highest_hz(sample_rate: u32) -> f32 {
     0.46875 * sample_rate as f32
 }
 
-/// `length` samples of silence with sounds in it, one a second or so, each up to full scale.
+/// Generates `length` samples of silence with about one sound per second, each at most at full scale.
 pub fn scene(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let mut scene = vec![0f32; length];
     let most = 1 + length * 3 / (2 * sample_rate as usize);
     let mut repeated: Option<Vec<f32>> = None;
     for _ in 0..rng.random_range(1..=most) {
-        // Dogs bark and engines knock again and again with the same sound.
+        // Dogs and engines repeat the same sound.
         let sound = match repeated.take().filter(|_| rng.random_bool(0.6)) {
             Some(sound) => sound,
             None => sound(sample_rate, rng),
@@ -60,7 +60,7 @@ pub fn scene(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     scene
 }
 
-/// Adds a [`scene`] whose loudest stretches stand `snr_db` below the speech level.
+/// Adds a [`scene`] whose loudest parts are `snr_db` below the speech level.
 fn add(samples: &mut [f32], snr_db: f32, sample_rate: u32, rng: &mut Pcg64Mcg) {
     let scene = scene(samples.len(), sample_rate, rng);
     let (speech, sounds) = (active_power(samples, sample_rate), active_power(&scene, sample_rate));
@@ -88,7 +88,7 @@ fn sound(sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     sound
 }
 
-/// Harmonics of a gliding, trembling pitch above that of most voices, with breath: dogs, cocks,
+/// Harmonics of a gliding pitch with tremolo above that of most voices, with breath noise: dogs, roosters,
 /// babies, birds.
 fn cry(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let first = 350.0 * 8f32.powf(rng.random());
@@ -116,7 +116,7 @@ fn cry(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
         .collect()
 }
 
-/// Noise that swells and dies: sneezes, doors, cloth, water.
+/// Noise that rises and decays: sneezes, doors, cloth, water.
 fn burst(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let color = [NoiseColor::White, NoiseColor::Pink, NoiseColor::Brown][index(rng, 3)];
     let envelope = envelope(length, rng);
@@ -125,7 +125,7 @@ fn burst(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     burst
 }
 
-/// Clicks that ring at a random pitch, at a random pace: doors, keys, engines, saws.
+/// Clicks that resonate at a random pitch, with a random period: doors, keys, engines, saws.
 fn knocks(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let pace_hz = 2.0 * 60f32.powf(rng.random());
     let period = sample_rate as f32 / pace_hz;
@@ -156,7 +156,7 @@ fn beep(length: usize, sample_rate: u32, rng: &mut Pcg64Mcg) -> Vec<f32> {
     (0..length).map(|n| envelope[n] * tones.iter().map(|w| (w * n as f32).sin()).sum::<f32>()).collect()
 }
 
-/// A rise and a fall, of random shares.
+/// An envelope with a rise and a fall of random lengths.
 fn envelope(length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let rise = uniform(rng, [0.01, 0.5]);
     let fall = uniform(rng, [0.05, 1.0 - rise]);
@@ -188,7 +188,7 @@ mod tests {
             }
         }
         let long = &peaks[100..];
-        assert!(long.iter().filter(|&&p| p > 0.1).count() > 90, "most are to be heard");
+        assert!(long.iter().filter(|&&p| p > 0.1).count() > 90, "most are audible");
         assert_ne!(scene(16_000, RATE, &mut rng), scene(16_000, RATE, &mut rng));
     }
 

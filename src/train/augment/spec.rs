@@ -1,5 +1,5 @@
-//! SpecAugment (Park et al., 2019): masks over time and frequency, and a random channel and vocal
-//! tract length (VTLP; Jaitly, Hinton 2013), in place on log mel features.
+//! SpecAugment (Park et al., 2019): masks over time and frequency, and a random channel and vocal tract
+//! length (VTLP; Jaitly and Hinton, 2013), in place on log-mel features.
 
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
 
-/// How much is masked. The default does nothing.
+/// Options of SpecAugment. By default nothing is masked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpecAugmentOptions {
-    /// Masks over time, at most; how many is drawn evenly from 0.
+    /// Maximum number of time masks; the number is drawn uniformly from 0.
     pub time_masks: usize,
-    /// Frames of the widest time mask.
+    /// Maximum width of a time mask, in frames.
     pub time_mask_frames: usize,
-    /// The share of an utterance's frames that all time masks together may cover, 0 to 1.
+    /// Maximum fraction of an utterance's frames covered by all time masks together, 0 to 1.
     pub time_mask_share: f32,
-    /// Masks over frequency, at most; how many is drawn evenly from 0.
+    /// Maximum number of frequency masks; the number is drawn uniformly from 0.
     pub frequency_masks: usize,
-    /// Mel bins of the widest frequency mask.
+    /// Maximum width of a frequency mask, in mel bins.
     pub frequency_mask_bins: usize,
-    /// How likely an utterance is to get a random smooth curve added over its bins.
+    /// Probability that a random smooth curve is added over an utterance's bins.
     pub channel_probability: f32,
-    /// The curve's greatest deviation, dB.
+    /// Maximum deviation of the curve, dB.
     pub channel_db: f32,
-    /// How likely an utterance's spectrum is to be stretched, as if the speaker's vocal tract were
-    /// shorter (a child's) or longer; pitch and tempo stay.
+    /// Probability that an utterance's spectrum is stretched, as if the speaker's vocal tract were shorter
+    /// (a child's) or longer; pitch and tempo do not change.
     pub warp_probability: f32,
-    /// By what factor frequencies are multiplied, `[lowest, highest]`.
+    /// Factor by which frequencies are multiplied, `[lowest, highest]`.
     pub warp_factor: [f32; 2],
 }
 
@@ -53,7 +53,7 @@ impl SpecAugmentOptions {
     /// Checks the values.
     ///
     /// # Errors
-    /// Names the first that is not a number or out of bounds.
+    /// Names the first value that is not a number or out of bounds.
     pub fn validate(&self) -> Result<()> {
         for (name, value, most) in [
             ("time_mask_share", self.time_mask_share, 1.0),
@@ -80,9 +80,9 @@ impl SpecAugmentOptions {
     }
 }
 
-/// Masks `features` `[T, F]` (row after row, F = `mean.len()`, computed with `fbank`) in place. A
-/// masked cell becomes its bin's `mean`, which is zero to a network that normalizes. Values past the
-/// last whole row are left alone.
+/// Augments `features` `[T, F]` (row-major, F = `mean.len()`, computed with `fbank`) in place. A masked
+/// cell is set to the `mean` of its bin, which is zero after normalization. Values after the last complete
+/// row are not changed.
 pub fn spec_augment(
     features: &mut [f32],
     mean: &[f32],
@@ -123,15 +123,15 @@ pub fn spec_augment(
     }
 }
 
-/// Where the bins begin and end, Hz.
+/// The lower and upper frequency of the bins, Hz.
 fn band(fbank: &FbankOptions) -> [f32; 2] {
     let nyquist = 0.5 * fbank.sample_rate as f32;
     let high = if fbank.high_freq > 0.0 { fbank.high_freq } else { nyquist + fbank.high_freq };
     [fbank.low_freq, high]
 }
 
-/// Moves what stands at a frequency f to `factor * f`, between the bins by linear interpolation.
-/// The bins lie between the band's limits, evenly on Kaldi's mel scale.
+/// Moves the energy at frequency f to `factor * f`, with linear interpolation between bins. The bins are
+/// equally spaced on Kaldi's mel scale between the limits of `band`.
 fn warp(features: &mut [f32], bins: usize, band: [f32; 2], factor: f32) {
     let mel = |hz: f32| 1127.0 * (hz / 700.0).ln_1p();
     let hz = |mel: f32| 700.0 * (mel / 1127.0).exp_m1();
@@ -154,10 +154,10 @@ fn warp(features: &mut [f32], bins: usize, band: [f32; 2], factor: f32) {
     }
 }
 
-/// A smooth curve over the bins in natural-log power: a tilt and three cosines of random strength,
-/// together at most `most_db`.
-fn channel_curve(bins: usize, most_db: f32, rng: &mut Pcg64Mcg) -> Vec<f32> {
-    let nepers = most_db * std::f32::consts::LN_10 / 10.0;
+/// A smooth curve over the bins, in natural-log power: a tilt and three cosines of random amplitude, in
+/// total at most `max_db`.
+fn channel_curve(bins: usize, max_db: f32, rng: &mut Pcg64Mcg) -> Vec<f32> {
+    let nepers = max_db * std::f32::consts::LN_10 / 10.0;
     let mut signed = || 2.0 * rng.random::<f32>() - 1.0;
     let strengths: [f32; 4] = std::array::from_fn(|_| signed());
     let phases: [f32; 4] = std::array::from_fn(|_| std::f32::consts::PI * signed());

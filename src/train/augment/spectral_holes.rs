@@ -1,4 +1,4 @@
-//! Coders of low bit rate, which leave holes in the spectrum.
+//! Low-bit-rate codecs, which leave holes in the spectrum.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{index, ms, uniform};
 
 effect! {
-    /// A coder of low bit rate that drops weak spectral bins.
+    /// A low-bit-rate codec that drops weak spectral bins.
     SpectralHoles {
-        /// Bins this far below the strongest of their band are dropped, dB.
+        /// Level below the strongest bin of a band at which bins are dropped, dB.
         threshold_db: [f32; 2] = [8.0, 25.0],
-        /// All above is dropped, Hz.
+        /// Frequency above which everything is dropped, Hz.
         bandwidth_hz: [f32; 2] = [3500.0, 8000.0],
     }
 }
@@ -36,20 +36,20 @@ impl Effect for SpectralHoles {
     }
 }
 
-/// Length of a coder's frame, ms; frames overlap by half.
+/// Length of a codec frame, ms; frames overlap by half.
 const FRAME_MS: usize = 32;
-/// Bins of the bands in which coders decide what is worth bits: 500 Hz in frames of 32 ms.
+/// Number of bins in the bands in which bins are compared: 500 Hz in frames of 32 ms.
 const BAND: usize = 16;
 /// The bin at 2 kHz in frames of 32 ms.
 const TWO_KHZ: usize = 64;
 
-/// A coder of low bit rate: in frames of 32 ms, bins much weaker than the strongest of their band
-/// are dropped, and everything above a random bandwidth.
+/// A simulated low-bit-rate codec: in frames of 32 ms it drops bins much weaker than the strongest of their
+/// band, and everything above a random bandwidth.
 struct Coder {
     sample_rate: u32,
     forward: Arc<dyn RealToComplex<f32>>,
     inverse: Arc<dyn ComplexToReal<f32>>,
-    /// Sine window, applied before and after: the squares of two halves add to one.
+    /// Sine window, applied before and after: the squares of two overlapping halves add up to one.
     window: Vec<f32>,
 }
 
@@ -64,8 +64,8 @@ impl Coder {
         Self { sample_rate, forward, inverse, window }
     }
 
-    /// Drops bins more than `threshold_db` below their band's strongest, and all above
-    /// `bandwidth_hz`. Now and then (one frame in eight) a whole band above 2 kHz goes too.
+    /// Drops bins more than `threshold_db` below the strongest of their band, and all above `bandwidth_hz`.
+    /// In one of eight frames a whole band above 2 kHz is dropped, too.
     fn apply(&self, samples: &mut [f32], threshold_db: f32, bandwidth_hz: f32, rng: &mut Pcg64Mcg) {
         let length = self.window.len();
         let bins = length / 2 + 1;
@@ -76,7 +76,7 @@ impl Coder {
         let mut spectrum = vec![Complex::new(0f32, 0.0); bins];
         let mut scratch =
             vec![Complex::new(0f32, 0.0); self.forward.get_scratch_len().max(self.inverse.get_scratch_len())];
-        // The first frame starts half a frame early, so that every sample is in two.
+        // The first frame starts half a frame early, so that every sample is in two frames.
         for start in (0..samples.len() + length / 2).step_by(length / 2) {
             self.load(samples, start, &mut frame);
             let ok = self.forward.process_with_scratch(&mut frame, &mut spectrum, &mut scratch).is_ok();
@@ -99,7 +99,7 @@ impl Coder {
         samples.copy_from_slice(&out[length / 2..length / 2 + samples.len()]);
     }
 
-    /// The windowed frame that starts half a frame before `start`, zeros beyond the ends.
+    /// Loads the windowed frame that starts half a frame before `start`, with zeros beyond the ends.
     fn load(&self, samples: &[f32], start: usize, frame: &mut [f32]) {
         for (i, (x, w)) in frame.iter_mut().zip(&self.window).enumerate() {
             let at = (start + i).checked_sub(self.window.len() / 2);
@@ -108,7 +108,7 @@ impl Coder {
     }
 }
 
-/// Zeroes the bins whose power is less than `keep` times their band's greatest.
+/// Zeroes the bins whose power is less than `keep` times the maximum of their band.
 fn drop_weak_bins(spectrum: &mut [Complex<f32>], keep: f32) {
     for band in spectrum.chunks_mut(BAND) {
         let floor = keep * band.iter().map(Complex::norm_sqr).fold(0f32, f32::max);

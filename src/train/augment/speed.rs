@@ -1,12 +1,13 @@
-//! Speed: tempo, pitch and formants together.
+//! Speed perturbation: tempo, pitch and formants together.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{dot, uniform};
 
 effect! {
-    /// Tempo, pitch and formants together, as for shorter (children's) or longer vocal tracts.
+    /// Speed perturbation: changes tempo, pitch and formants together, as of shorter (children's) or longer
+    /// vocal tracts.
     Speed {
-        /// Above 1 is faster and higher.
+        /// Factor of speed; above 1 is faster and higher.
         factor: [f32; 2] = [0.85, 1.15],
     }
 }
@@ -22,16 +23,16 @@ impl Effect for Speed {
     }
 }
 
-/// Speed factors are whole multiples of 1/200, so that every phase of the interpolation is in a
-/// small table and exact.
+/// Denominator of speed factors, which are multiples of 1/200, so that all phases of the interpolation are
+/// exact and in a small table.
 const PHASES: usize = 200;
 
-/// Zero crossings of the windowed sinc on each side.
+/// Number of zero crossings of the windowed sinc on each side.
 const HALF_TAPS: usize = 12;
 
-/// Plays `samples` `factor` times as fast (rounded to 1/200) by resampling: the length is divided
-/// by the factor, pitch and formants rise with it. Windowed-sinc interpolation, band-limited below
-/// the lower of the two Nyquist frequencies.
+/// Changes the speed by `factor` (rounded to 1/200) by resampling: the length is divided by the factor,
+/// pitch and formants are multiplied by it. Windowed-sinc interpolation, band-limited below the lower of
+/// the two Nyquist frequencies.
 fn change_speed(samples: &[f32], factor: f32) -> Vec<f32> {
     let step = (factor * PHASES as f32).round().clamp(PHASES as f32 / 4.0, PHASES as f32 * 4.0) as usize;
     if step == PHASES || samples.is_empty() {
@@ -39,7 +40,7 @@ fn change_speed(samples: &[f32], factor: f32) -> Vec<f32> {
     }
     let cutoff = (PHASES as f64 / step as f64).min(1.0) * 0.96;
     let half = (HALF_TAPS as f64 / cutoff).ceil() as usize;
-    // A multiple of 8, for the dot product's lanes.
+    // A multiple of 8, for the lanes of the dot product.
     let taps = (2 * half).next_multiple_of(8);
     let table = sinc_table(cutoff, half as f64, taps);
     let center = taps / 2 - 1;
@@ -54,7 +55,8 @@ fn change_speed(samples: &[f32], factor: f32) -> Vec<f32> {
         .collect()
 }
 
-/// `[PHASES][taps]`: for each fraction of a sample, the Hann-windowed sinc around it.
+/// The interpolation filters `[PHASES][taps]`: for each fraction of a sample, the Hann-windowed sinc around
+/// it.
 fn sinc_table(cutoff: f64, half: f64, taps: usize) -> Vec<f32> {
     use std::f64::consts::PI;
     let center = (taps / 2 - 1) as f64;
@@ -68,7 +70,7 @@ fn sinc_table(cutoff: f64, half: f64, taps: usize) -> Vec<f32> {
             let sinc = if x.abs() < 1e-9 { cutoff } else { (PI * cutoff * x).sin() / (PI * x) };
             table.push((window * sinc) as f32);
         }
-        // Unit gain at 0 Hz for each phase alike.
+        // Unit gain at 0 Hz for every phase.
         let sum: f32 = table[start..].iter().sum();
         table[start..].iter_mut().for_each(|x| *x /= sum);
     }

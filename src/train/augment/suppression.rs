@@ -1,4 +1,4 @@
-//! Noise that a suppressor takes away after a while.
+//! Noise that a noise suppressor removes after a while.
 
 use rand_pcg::Pcg64Mcg;
 
@@ -9,15 +9,15 @@ use super::level::{active_power, add_scaled, chance, db_to_amplitude, index, uni
 use super::noise::random_cut;
 
 effect! {
-    /// Noise until a suppressor has learnt it: in full where the recording begins, then taken away.
+    /// Noise with a noise suppressor that adapts: full at the start of the recording, then attenuated.
     Suppression {
-        /// Speech level over noise level at the beginning, dB.
+        /// Signal-to-noise ratio at the start, dB.
         snr_db: [f32; 2] = [-5.0, 20.0],
-        /// How long the noise stays in full, seconds.
+        /// Time for which the noise keeps its full level, seconds.
         hold_s: [f32; 2] = [0.1, 1.5],
-        /// How fast it falls then, dB a second.
+        /// Rate of attenuation after that, dB per second.
         fall_db_s: [f32; 2] = [10.0, 150.0],
-        /// How far it falls, dB.
+        /// Maximum attenuation, dB.
         depth_db: [f32; 2] = [10.0, 40.0],
     }
 }
@@ -39,7 +39,7 @@ impl Effect for Suppression {
 }
 
 impl Suppression {
-    /// Adds a recorded clip or noise made by code, suppressed after a while.
+    /// Adds a recorded clip or synthetic noise that is suppressed after a while.
     fn add_to(&self, samples: &mut [f32], clips: &[Vec<f32>], sample_rate: u32, rng: &mut Pcg64Mcg) {
         let mut noise = if clips.is_empty() || chance(rng, 0.5) {
             let color = [NoiseColor::White, NoiseColor::Pink, NoiseColor::Brown][index(rng, 3)];
@@ -58,8 +58,8 @@ impl Suppression {
     }
 }
 
-/// Turns `noise` into what a suppressor that has to learn it first leaves of it: in full for `hold_s`
-/// seconds, then falling by `fall_db_s` decibels a second, by no more than `depth_db`.
+/// Simulates a noise suppressor that must adapt first: `noise` keeps its full level for `hold_s` seconds,
+/// then is attenuated by `fall_db_s` decibels per second, up to `depth_db`.
 fn suppress(noise: &mut [f32], hold_s: f32, fall_db_s: f32, depth_db: f32, sample_rate: u32) {
     let hold = (hold_s.max(0.0) * sample_rate as f32) as usize;
     let (factor, least) =

@@ -1,11 +1,11 @@
-//! The band of the telephone.
+//! Telephone bandwidth.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::filter::{Biquad, butterworth_q, filter};
 use super::level::dot;
 
 effect! {
-    /// The telephone's band, 300 to 3400 Hz.
+    /// Band limitation of a telephone line, 300 to 3400 Hz.
     Telephone {}
 }
 
@@ -20,10 +20,10 @@ impl Effect for Telephone {
     }
 }
 
-/// Taps on each side of the half-band interpolator.
+/// Number of taps on each side of the half-band interpolator.
 const HALF_BAND: usize = 12;
 
-/// Limits the band to 300 to 3400 Hz; samples at 16 kHz are carried at 8 kHz and brought back.
+/// Limits the band to 300 to 3400 Hz; audio at 16 kHz is also resampled to 8 kHz and back.
 fn telephone(samples: &mut [f32], sample_rate: u32) {
     let low = butterworth_q::<4>().map(|q| Biquad::low_pass(3400.0, q, sample_rate));
     let high = butterworth_q::<2>().map(|q| Biquad::high_pass(300.0, q, sample_rate));
@@ -32,7 +32,7 @@ fn telephone(samples: &mut [f32], sample_rate: u32) {
     if sample_rate != 16_000 {
         return;
     }
-    // Down: keep every second sample. Up: those stay, the ones between are interpolated.
+    // Downsampling keeps every second sample; upsampling interpolates the others.
     let mut kept = vec![0f32; samples.len().div_ceil(2) + 2 * HALF_BAND];
     for (k, pair) in kept[HALF_BAND..].iter_mut().zip(samples.chunks(2)) {
         *k = pair[0];
@@ -43,7 +43,7 @@ fn telephone(samples: &mut [f32], sample_rate: u32) {
     }
 }
 
-/// The windowed sinc half-way between two samples.
+/// The windowed sinc halfway between two samples.
 fn half_band_taps() -> [f32; 2 * HALF_BAND] {
     use std::f32::consts::PI;
     std::array::from_fn(|i| {

@@ -1,13 +1,13 @@
-//! Tempo alone.
+//! Tempo perturbation.
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{dot, ms, uniform};
 
 effect! {
-    /// Tempo with pitch and formants kept. After a speed change by 1/x, a tempo of x leaves a pure
-    /// shift of pitch and formants.
+    /// Changes the tempo and keeps pitch and formants. Combined with a speed change by 1/x, a tempo of x
+    /// results in a pure shift of pitch and formants.
     Tempo {
-        /// Above 1 is faster.
+        /// Factor of tempo; above 1 is faster.
         factor: [f32; 2] = [0.85, 1.2],
     }
 }
@@ -26,21 +26,21 @@ impl Effect for Tempo {
 /// Lengths of overlap-add, in samples.
 #[derive(Clone, Copy)]
 struct Lengths {
-    /// From one segment to the next; a segment is twice as long.
+    /// Distance from one segment to the next; a segment is twice as long.
     hop: usize,
-    /// How far a segment may move to fit.
+    /// Maximum displacement of a segment for a better match.
     search: usize,
 }
 
 impl Lengths {
-    /// Segments of 32 ms, which may move by 8 ms: half the period of 62 Hz.
+    /// Segments of 32 ms, displaced by at most 8 ms: half the period of 62 Hz.
     fn at(sample_rate: u32) -> Self {
         Self { hop: ms(16, sample_rate).max(4), search: ms(8, sample_rate).max(4) }
     }
 }
 
-/// Plays `samples` `factor` times as fast with pitch and formants unchanged: waveform similarity
-/// overlap-add (Verhelst and Roelands, 1993). The length is divided by the factor.
+/// Changes the tempo by `factor` with pitch and formants unchanged, by waveform similarity overlap-add
+/// (WSOLA; Verhelst and Roelands, 1993). The length is divided by the factor.
 fn change_tempo(samples: &[f32], factor: f32, sample_rate: u32) -> Vec<f32> {
     let lengths = Lengths::at(sample_rate);
     let (hop, segment_length) = (lengths.hop, 2 * lengths.hop);
@@ -55,7 +55,7 @@ fn change_tempo(samples: &[f32], factor: f32, sample_rate: u32) -> Vec<f32> {
     let mut out = vec![0f32; length + segment_length];
     out[..hop].copy_from_slice(&samples[..hop]);
     let mut source = 0;
-    // The first half segment is copied; from then on two halves always overlap.
+    // The first half segment is copied; after it, two halves always overlap.
     let segments = length.div_ceil(hop);
     for segment in 0..segments {
         let at = segment * hop;
@@ -64,7 +64,7 @@ fn change_tempo(samples: &[f32], factor: f32, sample_rate: u32) -> Vec<f32> {
         for i in skip..segment_length {
             out[at + i] += piece[i] * window[i];
         }
-        // What would follow naturally, and where the tempo wants us to be.
+        // The natural continuation, and the position required by the tempo.
         let natural = (source + hop).min(last);
         let wanted = (((at + hop) as f64 * f64::from(factor)) as usize).min(last);
         source = best_match(samples, natural, wanted, last, lengths);
@@ -73,8 +73,8 @@ fn change_tempo(samples: &[f32], factor: f32, sample_rate: u32) -> Vec<f32> {
     out
 }
 
-/// The start within the search range of `wanted` whose segment is most like the one at `natural`
-/// (normalized cross-correlation, every fourth start, then every one around the best).
+/// The start within the search range of `wanted` whose segment is most similar to the one at `natural`
+/// (normalized cross-correlation; first every fourth start, then every start around the best).
 fn best_match(samples: &[f32], natural: usize, wanted: usize, last: usize, lengths: Lengths) -> usize {
     let Lengths { hop, search } = lengths;
     let template = &samples[natural..natural + hop];
@@ -107,7 +107,7 @@ mod tests {
         for factor in [0.8, 1.25] {
             let out = change_tempo(&tone, factor, RATE);
             assert!((out.len() as f32 - 32_000.0 / factor).abs() <= 1.0);
-            // Piece by piece: joints are whole samples, so the phase drifts over the seconds.
+            // Measured in short parts: segments move by whole samples, so the phase drifts over seconds.
             for piece in out[..out.len() - 1024].chunks_exact(4096) {
                 assert!(tone_share(piece, 440.0) > 0.97, "factor {factor}");
             }

@@ -1,4 +1,4 @@
-//! Signals and measurements that the tests of this folder share.
+//! Signals and measurements for the tests of this folder.
 
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -7,7 +7,7 @@ use realfft::RealFftPlanner;
 use super::color::{NoiseColor, colored_noise};
 use super::level::{power, power_to_db};
 
-/// Samples a second of all signals here.
+/// Sample rate of all signals here, Hz.
 pub const RATE: u32 = 16_000;
 
 pub fn rng(seed: u64) -> Pcg64Mcg {
@@ -19,7 +19,7 @@ pub fn sine(hz: f32, amplitude: f32, length: usize) -> Vec<f32> {
     (0..length).map(|n| amplitude * (step * n as f64).sin() as f32).collect()
 }
 
-/// The share of the power that a sinusoid of this frequency explains, 0 to 1 (Hann window).
+/// The fraction of the power that a sinusoid of this frequency explains, 0 to 1 (Hann window).
 pub fn tone_share(samples: &[f32], hz: f32) -> f32 {
     let n = samples.len() as f64;
     let (mut re, mut im, mut total, mut sum_w) = (0f64, 0f64, 0f64, 0f64);
@@ -34,7 +34,7 @@ pub fn tone_share(samples: &[f32], hz: f32) -> f32 {
     (2.0 * (re * re + im * im) / (sum_w * total)) as f32
 }
 
-/// Power between two frequencies, by one FFT over everything.
+/// Power between two frequencies, by one FFT over the whole signal.
 pub fn band_power(samples: &[f32], low_hz: f32, high_hz: f32) -> f32 {
     let mut input = samples.to_vec();
     let plan = RealFftPlanner::<f32>::new().plan_fft_forward(input.len());
@@ -45,7 +45,7 @@ pub fn band_power(samples: &[f32], low_hz: f32, high_hz: f32) -> f32 {
     2.0 * bins.map(|(_, c)| c.norm_sqr()).sum::<f32>() / (samples.len() as f32).powi(2)
 }
 
-/// Something like speech: syllables of harmonics between hisses, with pauses of soft noise.
+/// A signal similar to speech: syllables of harmonics between hisses, with pauses of soft noise.
 pub fn speech_like(seconds: f32) -> Vec<f32> {
     let length = (seconds * 16_000.0) as usize;
     let hiss = colored_noise(NoiseColor::White, length, RATE, &mut rng(77));
@@ -60,7 +60,7 @@ pub fn speech_like(seconds: f32) -> Vec<f32> {
         .collect()
 }
 
-/// The level of `clean` over that of what was added to it, dB.
+/// The level of `clean` relative to what was added to it, dB.
 pub fn snr_db(clean: &[f32], noisy: &[f32]) -> f32 {
     let noise: Vec<f32> = noisy.iter().zip(clean).map(|(n, c)| n - c).collect();
     power_to_db(power(clean)) - power_to_db(power(&noise))

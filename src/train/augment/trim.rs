@@ -1,41 +1,42 @@
-//! Where the word is in a clip: an energy detector for short recordings of one word.
+//! Detection of the word in a clip: an energy detector for short recordings of one word.
 
 use std::ops::Range;
 
 use super::filter::high_pass;
 use super::level::{level_frame, ms, power, power_to_db};
 
-/// Kept before the first and after the last loud frame, ms: soft onsets and endings
-/// (/f/, /s/, a released /t/) lie below any threshold.
+/// Margin before the first loud frame, ms: soft onsets and endings (/f/, /s/, a released /t/) are below any
+/// threshold.
 const MARGIN_BEFORE_MS: usize = 60;
+/// Margin after the last loud frame, ms.
 const MARGIN_AFTER_MS: usize = 80;
 
-/// Pauses up to this long, in frames, are inside the word (the closure in "eight", "six").
+/// Maximum length in frames of a pause inside the word (the closure in "eight", "six").
 const MAX_GAP: usize = 20;
 
-/// Less than this share of the strongest stretch's energy is a click, a breath or a key.
+/// Minimum energy of a stretch relative to the strongest one; weaker ones are clicks, breaths or keys.
 const MIN_SHARE: f32 = 0.05;
 
-/// The voiced region with margins of 60 ms before and 80 ms after; the whole clip where no word
-/// stands out of its noise. Samples, within `0..samples.len()`.
+/// The voiced region with margins of 60 ms before and 80 ms after; the whole clip if no word is louder than
+/// its noise. The range is in samples, within `0..samples.len()`.
 pub fn trim_silence(samples: &[f32], sample_rate: u32) -> Range<usize> {
     let tight = voiced_region(samples, sample_rate);
     let (before, after) = (ms(MARGIN_BEFORE_MS, sample_rate), ms(MARGIN_AFTER_MS, sample_rate));
     tight.start.saturating_sub(before)..(tight.end + after).min(samples.len())
 }
 
-/// The voiced region without margins, to 10 ms.
+/// The voiced region without margins, with a resolution of 10 ms.
 ///
-/// Frames count as loud when they stand a third of the way (in dB) from the clip's floor to its
-/// loudest, at least 6 and at most 30 dB under the latter. Stretches shorter than 30 ms are
-/// clicks; of stretches more than 200 ms apart only those with a fair share of the energy stay.
+/// Frames are loud if they are above one third (in dB) of the distance from the clip's noise floor to its
+/// loudest frames, at least 6 and at most 30 dB below the latter. Stretches shorter than 30 ms are
+/// discarded as clicks; of stretches more than 200 ms apart only those with enough energy are kept.
 pub fn voiced_region(samples: &[f32], sample_rate: u32) -> Range<usize> {
     let frame = level_frame(sample_rate);
     let powers = smoothed_powers(samples, sample_rate);
     let mut sorted = powers.clone();
     sorted.sort_unstable_by(f32::total_cmp);
     let Some(&loudest) = sorted.last() else { return 0..samples.len() };
-    // The top but for the loudest 3 %: a click must not set the scale.
+    // Ignore the loudest 3 %, so that a click does not set the scale.
     let top = power_to_db(sorted[(sorted.len() - 1) * 97 / 100].max(loudest * 1e-3));
     let floor = power_to_db(sorted[sorted.len() / 10]);
     if top - floor < 9.0 {
@@ -76,8 +77,8 @@ fn loud_stretches(powers: &[f32], limit: f32) -> Vec<Stretch> {
     stretches
 }
 
-/// The power of each 10 ms frame above 150 Hz (hum and rumble do not count) with the treble
-/// raised (fricatives do); of three neighbors the middle one, so that clicks do not count.
+/// The power of each 10 ms frame above 150 Hz (to ignore hum and rumble) with pre-emphasis (to detect
+/// fricatives), median-filtered over three frames (to ignore clicks).
 fn smoothed_powers(samples: &[f32], sample_rate: u32) -> Vec<f32> {
     let mut filtered = samples.to_vec();
     high_pass(&mut filtered, 150.0, sample_rate);

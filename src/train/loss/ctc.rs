@@ -1,9 +1,9 @@
-//! Connectionist temporal classification (Graves et al. 2006): the loss of a transcript and its
-//! gradient, forward-backward in log space, in f64.
+//! Connectionist temporal classification (Graves et al., 2006): the loss of a transcript and its gradient,
+//! by the forward-backward algorithm in log space and f64.
 
 use crate::model::Real;
 
-/// ln(exp(a) + exp(b)) without overflow; minus infinity is probability zero.
+/// ln(exp(a) + exp(b)) without overflow; minus infinity represents probability zero.
 fn log_add(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
     if low == f64::NEG_INFINITY {
@@ -13,12 +13,12 @@ fn log_add(a: f64, b: f64) -> f64 {
     if gap < -40.0 { high } else { high + gap.exp().ln_1p() }
 }
 
-/// The fewest steps that a label sequence needs: one a label, and a blank between equal ones.
+/// The minimum number of steps of a label sequence: one for each label, and a blank between equal labels.
 pub fn least_steps(labels: &[u32]) -> usize {
     labels.len() + labels.windows(2).filter(|pair| pair[0] == pair[1]).count()
 }
 
-/// Room for the two passes, reused from call to call.
+/// Scratch buffers of the two passes, reused from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct CtcWorkspace {
     forward: Vec<f64>,
@@ -27,7 +27,7 @@ pub struct CtcWorkspace {
     sums: Vec<f64>,
 }
 
-/// The loss `-ln p(labels | log_probs)` of `log_probs [U, V]`, and into `gradient [U, V]` its
+/// Computes the loss `-ln p(labels | log_probs)` of `log_probs [U, V]`, and writes to `gradient [U, V]` its
 /// gradient with respect to the *logits* (softmax minus the posterior of each token).
 ///
 /// `None` when the labels cannot fit into U steps ([`least_steps`]); the gradient is then zero.
@@ -47,14 +47,14 @@ pub fn loss_and_gradient<T: Real>(
     if steps == 0 {
         return Some(0.0);
     }
-    // The path's states: blank, label, blank, label, …, blank.
+    // The states of the CTC topology: blank, label, blank, label, …, blank.
     workspace.states.clear();
     workspace
         .states
         .extend((0..2 * labels.len() + 1).map(|s| if s % 2 == 0 { blank } else { labels[s / 2] }));
     let total = forward_pass(log_probs, num_tokens, workspace);
     if !total.is_finite() {
-        // The weights are broken (NaN); the caller tells and stops.
+        // The weights are NaN; the caller reports it and stops.
         return Some(f64::NAN);
     }
     backward_pass(log_probs, num_tokens, workspace);
@@ -77,13 +77,13 @@ pub fn loss_and_gradient<T: Real>(
     Some(-total)
 }
 
-/// The first and last state that a complete path can be in at step t of `steps`.
+/// The range of states that a complete path can be in at step t of `steps`.
 fn reachable(t: usize, steps: usize, width: usize) -> std::ops::Range<usize> {
     let first = width.saturating_sub(2 * (steps - t));
     first..(2 * t + 2).min(width)
 }
 
-/// Whether a path may jump from state s - 2 to s: over a blank between two different labels.
+/// Whether a path may skip from state s - 2 to s: over a blank between two different labels.
 fn may_skip(states: &[u32], s: usize) -> bool {
     s >= 2 && s % 2 == 1 && states[s] != states[s - 2]
 }
@@ -114,7 +114,7 @@ fn forward_pass<T: Real>(log_probs: &[T], num_tokens: usize, workspace: &mut Ctc
     log_add(last[width - 1], if width >= 2 { last[width - 2] } else { f64::NEG_INFINITY })
 }
 
-/// β without the step's own probability, so that α + β is a path's whole probability.
+/// Computes β without the step's own probability, so that α + β is the log-probability of a path.
 fn backward_pass<T: Real>(log_probs: &[T], num_tokens: usize, workspace: &mut CtcWorkspace) {
     let CtcWorkspace { backward, states, .. } = workspace;
     let (steps, width) = (log_probs.len() / num_tokens, states.len());
@@ -166,7 +166,7 @@ mod tests {
         out
     }
 
-    /// The sum over every one of the V^U paths.
+    /// The sum over all V^U paths.
     fn brute_force(log_probs: &[f64], tokens: usize, labels: &[u32]) -> f64 {
         let steps = log_probs.len() / tokens;
         let mut total = 0.0;
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_with_a_zero_gradient() {
+    fn labels_that_do_not_fit_have_a_zero_gradient() {
         let log_probs = random_log_probs(3, 3, 1);
         let mut gradient = vec![1.0; 9];
         let found =

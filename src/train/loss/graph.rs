@@ -1,19 +1,21 @@
-//! Hidden Markov models in the CTC topology, which criteria sum over.
+//! Hidden Markov models in the CTC topology, the graphs that criteria sum over.
 
 use crate::model::Real;
 
-/// A transition: the state at its other end, and exp(-cost) of taking it.
+/// A transition between two states.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Arc<T> {
+    /// The state at the other end.
     pub state: u32,
+    /// exp(-cost) of the transition.
     pub weight: T,
 }
 
-/// Arcs by the state that they lead into, or out of.
+/// The arcs of a graph, grouped by the state that they lead into, or out of.
 #[derive(Clone, Debug, Default)]
 pub struct Arcs<T> {
     arcs: Vec<Arc<T>>,
-    /// `arcs[first[s]..first[s + 1]]` are those of state s.
+    /// The arcs of state s are `arcs[first[s]..first[s + 1]]`.
     first: Vec<u32>,
 }
 
@@ -27,46 +29,55 @@ impl<T> Arcs<T> {
         all
     }
 
-    /// Those of a state.
+    /// The arcs of a state.
     #[inline(always)]
     pub fn of(&self, state: usize) -> &[Arc<T>] {
         &self.arcs[self.first[state] as usize..self.first[state + 1] as usize]
     }
 }
 
-/// A hidden Markov model whose states emit a token a frame.
+/// A hidden Markov model whose states emit one token per frame.
 #[derive(Clone, Debug, Default)]
 pub struct Graph<T> {
-    /// The token that each state emits; the number of tokens stands for the likeliest of the frame.
+    /// The token that each state emits; the number of tokens stands for the most probable token of the
+    /// frame.
     pub emissions: Vec<u32>,
+    /// The arcs into each state.
     pub into: Arcs<T>,
+    /// The arcs out of each state.
     pub out: Arcs<T>,
-    /// exp(-cost) of beginning in each state; 0 where no path begins.
+    /// exp(-cost) of starting in each state; 0 if no path starts there.
     pub begins: Vec<T>,
-    /// exp(-cost) of ending behind each state; 0 where no path ends.
+    /// exp(-cost) of ending in each state; 0 if no path ends there.
     pub ends: Vec<T>,
-    /// How likely a leak is to lead into each state; nothing when the graph does not leak.
+    /// The probability that a leak leads into each state (leaky HMM as in Kaldi's chain training); empty if
+    /// the graph does not leak.
     pub leaks: Vec<T>,
 }
 
 impl<T> Graph<T> {
+    /// The number of states.
     pub fn num_states(&self) -> usize {
         self.emissions.len()
     }
 
+    /// The number of arcs.
     pub fn num_arcs(&self) -> usize {
         self.into.arcs.len()
     }
 }
 
-/// A place that a path goes on from (`state` is `None` at the beginning), and the label that it has
-/// just emitted, which may not follow itself without a blank.
+/// A place from which a path continues: a state (`None` at the start), and the label that it has just
+/// emitted, which cannot follow itself without a blank.
 #[derive(Clone, Copy, Debug)]
 pub struct Exit {
+    /// The state; `None` at the start.
     pub state: Option<usize>,
+    /// The label just emitted; `None` after a blank or at the start.
     pub label: Option<u32>,
 }
 
+/// The start of all paths.
 pub const BEGINNING: Exit = Exit { state: None, label: None };
 
 /// A graph under construction.
@@ -79,7 +90,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A further state, which may be stayed in.
+    /// Adds a state with a self-loop; returns its number.
     pub fn state(&mut self, emission: u32) -> usize {
         let at = self.emissions.len();
         self.emissions.push(emission);
@@ -89,12 +100,12 @@ impl Builder {
         at
     }
 
-    /// How many states there are.
+    /// The number of states so far.
     pub fn num_states(&self) -> usize {
         self.emissions.len()
     }
 
-    /// Leads those exits into a state, save those that its label may not follow at once.
+    /// Links exits to a state, except those whose label is the state's label.
     pub fn link(&mut self, from: &[Exit], to: usize, cost: f64) {
         let label = Some(self.emissions[to]);
         for exit in from.iter().filter(|exit| exit.label != label) {
@@ -105,8 +116,8 @@ impl Builder {
         }
     }
 
-    /// Labels behind those exits, each at its cost, with blanks between them where the path likes;
-    /// returns the exit behind the last.
+    /// Adds labels after the exits, each at its cost, with optional blanks between them; returns the exit
+    /// after the last label.
     pub fn chain(&mut self, from: &[Exit], labels: &[u32], blank: u32, cost: impl Fn(usize) -> f64) -> Exit {
         let mut before = from.to_vec();
         let mut last = BEGINNING;
@@ -122,19 +133,19 @@ impl Builder {
         last
     }
 
-    /// A blank behind those exits; returns its exit.
+    /// Adds a blank after the exits; returns its exit.
     pub fn pause(&mut self, from: &[Exit], blank: u32) -> Exit {
-        let waits = self.state(blank);
-        self.link(from, waits, 0.0);
-        Exit { state: Some(waits), label: None }
+        let blank_state = self.state(blank);
+        self.link(from, blank_state, 0.0);
+        Exit { state: Some(blank_state), label: None }
     }
 
-    /// Lets paths end behind those exits.
+    /// Allows paths to end at the exits.
     pub fn end(&mut self, exits: &[Exit], probability: f64) {
         exits.iter().filter_map(|exit| exit.state).for_each(|s| self.ends[s] = probability);
     }
 
-    /// The graph, in numbers of the kind that it is summed in.
+    /// Builds the graph in the number type that criteria compute with.
     pub fn finish<T: Real>(self) -> Graph<T> {
         let number = |values: Vec<f64>| values.into_iter().map(T::from_f64).collect();
         let mut out = vec![Vec::new(); self.emissions.len()];

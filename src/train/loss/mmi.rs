@@ -1,18 +1,18 @@
-//! Maximum mutual information: the loss is how much probability goes to everything that could have been
-//! said instead of what was said.
+//! Maximum mutual information (MMI): the loss compares the probability of the transcript with that of
+//! everything that could have been said.
 //!
-//! L = ln Σ p(anything) - ln Σ p(what was said), each a sum over all paths through a graph in the CTC
-//! topology (Bahl et al. 1986; Povey et al. 2016, "Purely sequence-trained neural networks for ASR based
-//! on lattice-free MMI"; Xiang, Ou 2019, "CRF-based single-stage acoustic modeling with CTC topology",
-//! arXiv:1904.05169). Anything is either
+//! L = ln Σ p(denominator) - ln Σ p(numerator), each a sum over all paths through a graph in the CTC
+//! topology (Bahl et al., 1986; Povey et al., 2016, "Purely sequence-trained neural networks for ASR
+//! based on lattice-free MMI"; Xiang and Ou, 2019, "CRF-based single-stage acoustic modeling with CTC
+//! topology", arXiv:1904.05169). The denominator is either
 //!
-//! - any phones, at the costs of an n-gram ([`super::phone_ngram`]): lattice-free MMI. What was said is
-//!   then every way to pronounce the transcript, at the same costs; or
-//! - the words of a lexicon and other speech, which is the filler of [`crate::decode::lexicon`], at the
-//!   decoder's costs, so that the network learns to keep words apart from it where the search will
-//!   have to.
+//! - any phones, at the costs of an n-gram ([`super::phone_ngram`]): lattice-free MMI. The numerator is
+//!   then all pronunciations of the transcript, at the same costs; or
+//! - the words of a lexicon and out-of-vocabulary speech, which is the filler of
+//!   [`crate::decode::lexicon`], at the decoder's costs, so that the network learns to separate words
+//!   from other speech as the search needs it.
 //!
-//! Silence is the blank in both, and may stand between any two labels.
+//! Silence is the blank in both, and is optional between any two labels.
 
 use super::graph::{BEGINNING, Builder, Exit, Graph};
 use super::passes::{LANES, Passes};
@@ -21,48 +21,49 @@ use crate::model::Real;
 use crate::onnx::DecoderOptions;
 use crate::text::TokenTable;
 
-/// The ways to pronounce a word.
+/// The pronunciations of a word, as token ids.
 pub type Ways = Vec<Vec<u32>>;
 
-/// What was said, word by word; `None` for other speech than the lexicon's. Where there is no word it
-/// may be noise or silence as well.
+/// A transcript, word by word; `None` is speech outside the lexicon. A transcript without lexicon words may
+/// also be noise or silence.
 pub type Said = Vec<Option<Ways>>;
 
-/// What the costs of a path come from.
+/// The source of the costs of a path.
 #[derive(Clone, Debug)]
 enum Costs {
     Words { word: f64, filler_entry: f64, filler_label: f64 },
     Phones(Acceptor),
 }
 
-/// The criterion; T is what the sum over anything is computed in.
+/// The criterion; the sum over the denominator is computed in T.
 #[derive(Clone, Debug)]
 pub struct Mmi<T> {
     costs: Costs,
     blank: u32,
     num_tokens: usize,
-    /// The share of a frame's paths that go on from anywhere in the graph of anything.
+    /// Fraction of each frame's probability that leaks into any state of the denominator.
     leak: f64,
     anything: Graph<T>,
 }
 
-/// A stream whose loss is wanted.
+/// An utterance, with its loss and gradient.
 #[derive(Debug)]
 pub struct Stream<'a, T> {
-    /// `[U, V]`.
+    /// Log-probabilities `[U, V]`.
     pub log_probs: &'a [T],
+    /// The pronunciations of the transcript, word by word.
     pub said: &'a [Option<Ways>],
-    /// What the gradient is multiplied by.
+    /// Factor of the gradient.
     pub scale: f64,
-    /// The gradient with respect to the *logits* is added to it, `[U, V]`.
+    /// Gradient with respect to the *logits*, `[U, V]`, to which this loss's is added.
     pub gradient: &'a mut [T],
-    /// The loss, never below 0; `None`, and nothing added, where no path says it: the words do not fit,
-    /// or the log-probabilities are no numbers.
+    /// The loss, at least 0. `None`, with no gradient added, if no path matches: the words do not fit into
+    /// the utterance, or the log-probabilities are not finite.
     pub loss: Option<f64>,
 }
 
 impl<T: Real> Mmi<T> {
-    /// Against the words of a decoder's lexicon and other speech; `None` without a lexicon.
+    /// The criterion with a decoder's lexicon and filler as denominator; `None` without a lexicon.
     pub fn of_words(tokens: &TokenTable, options: &DecoderOptions) -> Option<Self> {
         let id = |name: &String| tokens.tokens().iter().position(|token| token == name).map(|id| id as u32);
         let ways = options.lexicon.iter().map(|entry| entry.tokens.iter().map(id).collect());
@@ -83,25 +84,26 @@ impl<T: Real> Mmi<T> {
         Some(mmi)
     }
 
-    /// Against any phones, at the costs of an n-gram; `leak` is the share of each frame's paths that go
-    /// on from anywhere, which keeps all sums in range.
+    /// The criterion with any phones, at the costs of an n-gram, as denominator (lattice-free MMI). `leak`
+    /// is the fraction of each frame's probability that leaks into any state, which keeps all sums in
+    /// range.
     pub fn of_phones(acceptor: Acceptor, num_tokens: usize, blank: u32, leak: f64) -> Self {
         let anything = any_phones(&acceptor, blank);
         Self { costs: Costs::Phones(acceptor), blank, num_tokens, leak, anything }
     }
 
-    /// States and arcs of the graph of anything.
+    /// Number of states and arcs of the denominator.
     pub fn size(&self) -> (usize, usize) {
         (self.anything.num_states(), self.anything.num_arcs())
     }
 
-    /// Those pronunciations in a loop, and the filler.
+    /// A loop of these pronunciations and the filler.
     fn any_of<G: Real>(&self, ways: &[Vec<u32>], word_cost: f64, filler_entry_cost: f64) -> Graph<G> {
         let mut graph = Builder::default();
         let root = graph.state(self.blank);
         let filler = graph.state(self.num_tokens as u32);
-        let waits = Exit { state: Some(root), label: None };
-        let mut exits = vec![BEGINNING, waits, Exit { state: Some(filler), label: None }];
+        let blank_state = Exit { state: Some(root), label: None };
+        let mut exits = vec![BEGINNING, blank_state, Exit { state: Some(filler), label: None }];
         let mut firsts = Vec::new();
         for labels in ways {
             firsts.push(graph.num_states());
@@ -119,8 +121,8 @@ impl<T: Real> Mmi<T> {
         graph.finish()
     }
 
-    /// The graph of what was said.
-    fn right(&self, said: &[Option<Ways>]) -> Graph<f64> {
+    /// The numerator's graph.
+    fn numerator(&self, said: &[Option<Ways>]) -> Graph<f64> {
         match &self.costs {
             Costs::Words { word, filler_entry, .. } if said.iter().any(Option::is_some) => {
                 self.words_and_others(said, *word, *filler_entry)
@@ -130,7 +132,7 @@ impl<T: Real> Mmi<T> {
         }
     }
 
-    /// The words in their order, silence between them, other speech where it was.
+    /// The words in order, with optional silence between them, and the filler where other speech was.
     fn words_and_others(&self, said: &[Option<Ways>], word_cost: f64, filler_entry_cost: f64) -> Graph<f64> {
         let mut graph = Builder::default();
         let mut exits = vec![BEGINNING, graph.pause(&[BEGINNING], self.blank)];
@@ -154,7 +156,7 @@ impl<T: Real> Mmi<T> {
         graph.finish()
     }
 
-    /// Every way to pronounce the words, at the n-gram's costs: exits are kept apart by its states.
+    /// All pronunciations of the words at the n-gram's costs; exits are grouped by the n-gram's states.
     fn pronounced(&self, said: &[Option<Ways>], acceptor: &Acceptor) -> Graph<f64> {
         let mut graph = Builder::default();
         let mut places = vec![(0u32, vec![BEGINNING, graph.pause(&[BEGINNING], self.blank)])];
@@ -180,8 +182,8 @@ impl<T: Real> Mmi<T> {
                 }
             }
             for (_, exits) in &mut next {
-                let waits = graph.pause(exits, self.blank);
-                exits.push(waits);
+                let blank_state = graph.pause(exits, self.blank);
+                exits.push(blank_state);
             }
             places = next;
         }
@@ -191,7 +193,7 @@ impl<T: Real> Mmi<T> {
         graph.finish()
     }
 
-    /// Losses and gradients of at most [`LANES`] streams.
+    /// Computes losses and gradients of at most [`LANES`] streams.
     pub fn run(&self, streams: &mut [Stream<'_, T>], workspace: &mut MmiWorkspace<T>) {
         let label_cost = match &self.costs {
             Costs::Words { filler_label, .. } => *filler_label,
@@ -203,7 +205,7 @@ impl<T: Real> Mmi<T> {
         let anything = many.run(&self.anything, self.leak);
         for (lane, (stream, anything)) in streams.iter_mut().zip(anything).enumerate() {
             one.take(&[stream.log_probs], self.num_tokens, self.blank, label_cost);
-            let [said] = one.run(&self.right(stream.said), 0.0);
+            let [said] = one.run(&self.numerator(stream.said), 0.0);
             let fits = !stream.log_probs.is_empty() && said.is_finite() && anything.is_finite();
             stream.loss = fits.then_some(anything - said);
             if fits {
@@ -214,10 +216,11 @@ impl<T: Real> Mmi<T> {
     }
 }
 
-/// An n-gram in the CTC topology: each history a state that emits its last label, and one of blanks.
+/// An n-gram in the CTC topology: each history has a state that emits its last label, and one that emits
+/// blanks.
 fn any_phones<T: Real>(acceptor: &Acceptor, blank: u32) -> Graph<T> {
     let mut graph = Builder::default();
-    // What leads out of each history.
+    // The exits of each history.
     let mut exits = vec![vec![BEGINNING, graph.pause(&[BEGINNING], blank)]];
     for state in acceptor.states.iter().skip(1) {
         let spoken = graph.state(state.last.unwrap_or(blank));
@@ -226,7 +229,8 @@ fn any_phones<T: Real>(acceptor: &Acceptor, blank: u32) -> Graph<T> {
     }
     for (state, exits) in acceptor.states.iter().zip(&exits) {
         for &(_, to, probability) in &state.next {
-            // The spoken state of a history is two behind that of the one before it; the first is at 1.
+            // History `to` has the states 2 to - 1 (its label) and 2 to (blank); history 0 has only state
+            // 0.
             graph.link(exits, (2 * to).saturating_sub(1) as usize, -probability.ln());
         }
         graph.end(exits, state.end);
@@ -238,7 +242,7 @@ fn any_phones<T: Real>(acceptor: &Acceptor, blank: u32) -> Graph<T> {
     Graph { leaks, ..graph.finish() }
 }
 
-/// Room for the passes, reused from call to call.
+/// Scratch buffers of the passes, reused from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct MmiWorkspace<T> {
     one: Passes<f64, 1>,
@@ -253,7 +257,7 @@ mod tests {
     use crate::onnx::Pronunciation;
     use rand::{RngExt, SeedableRng};
 
-    /// The words of the tests by number: "ab" (or "b"), "a", "cc".
+    /// The words of the tests by index: "ab" (or "b"), "a", "cc".
     const WORDS: [&[&[u32]]; 3] = [&[&[1, 2], &[2]], &[&[1]], &[&[3, 3]]];
 
     fn said(words: &[Option<usize>]) -> Said {
@@ -311,7 +315,7 @@ mod tests {
         labels
     }
 
-    /// Every way to read a collapsed path as words.
+    /// All sequences of words that a collapsed path may be.
     fn readings(labels: &[u32]) -> Vec<Vec<usize>> {
         if labels.is_empty() {
             return vec![Vec::new()];
@@ -340,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn without_other_speech_it_is_the_sum_over_all_paths_of_words() {
+    fn without_filler_it_is_the_sum_over_all_paths_of_words() {
         let mmi = of_words(f32::INFINITY);
         let cost = |words: &[usize]| (-f64::from(0.3f32) * words.len() as f64).exp();
         for (seed, words) in [(1, vec![0]), (2, vec![1, 0]), (3, vec![2]), (4, vec![1, 1]), (5, vec![0, 1])] {
@@ -399,7 +403,7 @@ mod tests {
             let mut logits = random_logits(7, 9);
             let mut gradient = vec![0.0; logits.len()];
             let value = loss(mmi, &logits, &said, &mut gradient).expect("it fits");
-            assert!(value >= 0.0, "what was said is one of the things that can be: {value}");
+            assert!(value >= 0.0, "the numerator is part of the denominator: {value}");
             for i in 0..logits.len() {
                 let at = logits[i];
                 let mut near = |x: f64| {
@@ -414,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_side_by_side_are_as_alone_in_both_kinds_of_numbers() {
+    fn batched_streams_equal_single_ones_in_f32_and_f64() {
         let steps = [9, 0, 7, 7, 1, 30];
         let words = [vec![Some(0), Some(1)], vec![], vec![Some(2)], vec![], vec![Some(1)], vec![Some(1)]];
         let all: Vec<Vec<f64>> = (0..6).map(|i| random_logits(steps[i], i as u64)).collect();
@@ -447,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_stand_out_cost_nothing_and_wrong_ones_much() {
+    fn clear_words_cost_little_and_wrong_ones_much() {
         let mmi = of_words(5.0);
         let clear: Vec<f64> = [0, 1, 2, 0, 1, 0]
             .iter()
@@ -462,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_adds_nothing() {
+    fn transcripts_that_do_not_fit_add_nothing() {
         for mmi in [of_words(1.0), of_phones(1e-5)] {
             let mut gradient = vec![0.0; 8];
             assert_eq!(loss(&mmi, &random_logits(2, 1), &said(&[Some(2)]), &mut gradient), None);

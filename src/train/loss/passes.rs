@@ -1,42 +1,43 @@
-//! The sum over all paths through a graph, and how likely each token is in each frame: forward and
-//! backward in probabilities, each frame divided by its sum (Rabiner 1989).
+//! The sum over all paths through a graph, and the posterior probability of each token in each frame: the
+//! forward-backward algorithm on probabilities, with each frame scaled by its sum (Rabiner, 1989).
 //!
-//! Some streams go through a graph side by side, one a lane of the processor's vectors, so that every
-//! arc is one vector's multiply-add; their lengths may differ.
+//! Several streams are processed in parallel, each in one lane of the processor's vectors, so that every
+//! arc is a single vector multiply-add; the streams may differ in length.
 
 use super::graph::{Arc, Graph};
 use crate::model::Real;
 use crate::model::kernels::vectorized;
 
-/// Streams side by side through one graph: eight f32 are a register of AVX2.
+/// Number of streams processed in parallel: eight f32 fill a register of AVX2.
 pub const LANES: usize = 8;
 
-/// Paths that are less likely than the frame's sum by more than this are given up, and β is held
-/// below its inverse, so that nothing leaves the range of f32; for f64 the range is wider.
-const LEAST_F32: f64 = 1e-30;
-const LEAST_F64: f64 = 1e-280;
+/// Paths whose probability is below this fraction of the frame's sum are pruned, and β is limited to its
+/// inverse, so that no value leaves the range of f32.
+const MIN_F32: f64 = 1e-30;
+/// The same for f64.
+const MIN_F64: f64 = 1e-280;
 
-fn least<T: Real>() -> T {
-    T::from_f64(if size_of::<T>() == 4 { LEAST_F32 } else { LEAST_F64 })
+fn min_value<T: Real>() -> T {
+    T::from_f64(if size_of::<T>() == 4 { MIN_F32 } else { MIN_F64 })
 }
 
-/// Room for the passes of N streams, reused from call to call.
+/// Scratch buffers of the passes over N streams, reused from call to call.
 #[derive(Clone, Debug)]
 pub struct Passes<T, const N: usize> {
-    /// Probabilities `[U, V + 1]`, the last column being the likeliest token's.
+    /// Probabilities `[U, V + 1]`; the last column is that of the most probable token.
     table: Vec<[T; N]>,
-    /// The likeliest token of each frame and stream.
+    /// The most probable token of each frame and stream.
     likeliest: Vec<[u32; N]>,
     lengths: [usize; N],
     num_tokens: usize,
     /// α `[U, S]`.
     alpha: Vec<[T; N]>,
-    /// What each frame's α was multiplied by.
+    /// The factor by which each frame's α was scaled.
     scales: Vec<[T; N]>,
     beta: Vec<[T; N]>,
-    /// β of the next frame with its emission.
+    /// β of the next frame times its emission probabilities.
     emitted: Vec<[T; N]>,
-    /// How likely each column of the table is in each frame, `[U, V + 1]`.
+    /// The posterior of each column of the table in each frame, `[U, V + 1]`.
     posteriors: Vec<[T; N]>,
 }
 
@@ -57,8 +58,8 @@ impl<T, const N: usize> Default for Passes<T, N> {
 }
 
 impl<T: Real, const N: usize> Passes<T, N> {
-    /// Takes the log-probabilities `[U, V]` of at most N streams. A state that emits the likeliest token
-    /// pays `label_cost` for each label that begins on the best path.
+    /// Loads the log-probabilities `[U, V]` of at most N streams. A state that emits the most probable
+    /// token pays `label_cost` for each label that begins on the best path.
     pub fn take<I: Real>(&mut self, streams: &[&[I]], num_tokens: usize, blank: u32, label_cost: f64) {
         let steps = streams.iter().map(|rows| rows.len() / num_tokens).max().unwrap_or(0);
         self.num_tokens = num_tokens;
@@ -87,10 +88,10 @@ impl<T: Real, const N: usize> Passes<T, N> {
         }
     }
 
-    /// ln of the probability of all paths of each stream, `leak` being the share of a frame's paths that
-    /// go on from anywhere; minus infinity or no number where there is no path.
+    /// Returns ln of the probability of all paths for each stream; minus infinity or NaN if there is no
+    /// path. `leak` is the fraction of each frame's probability that leaks into any state.
     ///
-    /// Behind it [`Self::add_posteriors`] has the posteriors.
+    /// Afterwards [`Self::add_posteriors`] can be called.
     pub fn run(&mut self, graph: &Graph<T>, leak: f64) -> [f64; N] {
         let leak = if graph.leaks.is_empty() { T::ZERO } else { T::from_f64(leak) };
         let (steps, states) = (self.likeliest.len(), graph.num_states());
@@ -118,7 +119,7 @@ impl<T: Real, const N: usize> Passes<T, N> {
         totals
     }
 
-    /// One where a stream is over before step t, and its paths wait.
+    /// 1 for streams that ended before step t, whose paths are held.
     fn holds(&self, t: usize) -> [T; N] {
         self.lengths.map(|length| if t < length { T::ZERO } else { T::ONE })
     }
@@ -136,7 +137,7 @@ impl<T: Real, const N: usize> Passes<T, N> {
                 *now = row[graph.emissions[s] as usize].map(|p| p * graph.begins[s]);
             }
         } else {
-            come(graph, leak, before, row, &hold, now);
+            step_forward(graph, leak, before, row, &hold, now);
         }
         let mut sums = [T::ZERO; N];
         now.iter().for_each(|alpha| (0..N).for_each(|l| sums[l] += alpha[l]));
@@ -147,23 +148,23 @@ impl<T: Real, const N: usize> Passes<T, N> {
                 totals[l] += sums[l].to_f64().ln();
             }
         }
-        let least = least::<T>();
+        let min = min_value::<T>();
         for alpha in now {
             for l in 0..N {
                 let value = alpha[l] * scale[l];
-                alpha[l] = if value < least { T::ZERO } else { value };
+                alpha[l] = if value < min { T::ZERO } else { value };
             }
         }
         self.scales[t] = scale;
     }
 
-    /// The posteriors of frame t, and from its β those of the frame before.
+    /// Computes the posteriors of frame t, and from its β those of the previous frame.
     fn backward(&mut self, graph: &Graph<T>, leak: T, t: usize) {
         let (states, width) = (graph.num_states(), self.num_tokens + 1);
         let hold = self.holds(t);
         let row = &self.table[t * width..(t + 1) * width];
         let posteriors = &mut self.posteriors[t * width..(t + 1) * width];
-        let most = T::ONE / least::<T>();
+        let max = T::ONE / min_value::<T>();
         let scale = self.scales[t];
         let mut leaked = [T::ZERO; N];
         self.emitted.resize(states, [T::ZERO; N]);
@@ -174,18 +175,18 @@ impl<T: Real, const N: usize> Passes<T, N> {
             for l in 0..N {
                 posterior[l] += alpha[l] * beta[l];
                 let value = probability[l] * scale[l] * beta[l];
-                self.emitted[s][l] = if value > most { most } else { value.flush() };
+                self.emitted[s][l] = if value > max { max } else { value.flush() };
             }
             if let Some(&share) = graph.leaks.get(s) {
                 (0..N).for_each(|l| leaked[l] += leak * share * self.emitted[s][l]);
             }
         }
         if t > 0 {
-            go(graph, &self.emitted, &leaked, &hold, &mut self.beta);
+            step_backward(graph, &self.emitted, &leaked, &hold, &mut self.beta);
         }
     }
 
-    /// Adds `scale` times a stream's posteriors to its rows `[U, V]`; after [`Self::run`].
+    /// Adds `scale` times a stream's posteriors to `rows` `[U, V]`; after [`Self::run`].
     pub fn add_posteriors<O: Real>(&self, stream: usize, scale: f64, rows: &mut [O]) {
         let frames = self.posteriors.chunks_exact(self.num_tokens + 1).zip(&self.likeliest);
         for (out, (posteriors, likeliest)) in rows.chunks_exact_mut(self.num_tokens).zip(frames) {
@@ -197,8 +198,8 @@ impl<T: Real, const N: usize> Passes<T, N> {
 }
 
 vectorized! {
-    /// α of a frame before it is scaled: what comes along the arcs, times what the states emit.
-    fn come<T: Real, const N: usize>(
+    /// Computes α of a frame before scaling: the sum over incoming arcs times the emission probabilities.
+    fn step_forward<T: Real, const N: usize>(
         graph: &Graph<T>,
         leak: T,
         before: &[[T; N]],
@@ -218,8 +219,8 @@ vectorized! {
 }
 
 vectorized! {
-    /// β of the frame before: what the next emits along the arcs out of each state.
-    fn go<T: Real, const N: usize>(
+    /// Computes β of the previous frame: the sum over outgoing arcs of what the next frame emits.
+    fn step_backward<T: Real, const N: usize>(
         graph: &Graph<T>,
         emitted: &[[T; N]],
         leaked: &[T; N],
@@ -235,8 +236,8 @@ vectorized! {
     }
 }
 
-/// `start` plus the values at the arcs' other ends, weighted. Two sums at a time, so that one need not
-/// wait for the other.
+/// `start` plus the weighted values at the arcs' other ends, in two independent sums so that their
+/// additions overlap.
 #[inline(always)]
 fn gather<T: Real, const N: usize, const FMA: bool>(
     arcs: &[Arc<T>],

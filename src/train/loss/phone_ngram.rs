@@ -1,53 +1,52 @@
-//! The n-gram over phones that lattice-free MMI takes for everything that can be said: counted on the
-//! transcripts that are trained on, interpolated (Witten, Bell 1991), with a limited number of histories.
+//! The phone n-gram that is the denominator of lattice-free MMI: counted on the training transcripts,
+//! interpolated (Witten and Bell, 1991), with a limited number of histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A deterministic weighted acceptor of label sequences, which any n-gram can be written as: the form
-/// in which the criterion takes it.
+/// A deterministic weighted acceptor of label sequences, the form of n-gram that the criterion takes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Acceptor {
-    /// The first is where a sequence begins.
+    /// The states; sequences start in the first.
     pub states: Vec<AcceptorState>,
 }
 
-/// A history.
+/// A state of the acceptor: a history of the n-gram.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcceptorState {
-    /// The label that leads here; the beginning has none.
+    /// The label that leads here; `None` for the start.
     pub last: Option<u32>,
-    /// Labels that may follow, each once: the label, the state behind it, the probability.
+    /// Arcs to the next labels, each label once: label, next state, probability.
     pub next: Vec<(u32, u32, f64)>,
     /// The probability that the sequence ends here.
     pub end: f64,
-    /// How often a path is here, of all states.
+    /// The fraction of the training labels that follow this history.
     pub share: f64,
 }
 
 impl Acceptor {
-    /// Where a label leads from a state, and its probability.
+    /// The next state after a label, and the label's probability; `None` if the label cannot follow.
     pub fn step(&self, state: u32, label: u32) -> Option<(u32, f64)> {
         let next = &self.states.get(state as usize)?.next;
         next.iter().find(|(l, ..)| *l == label).map(|&(_, to, probability)| (to, probability))
     }
 }
 
-/// How the n-gram is counted.
+/// Options of estimation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// Labels of an n-gram, at least 2.
+    /// Number of labels of an n-gram, at least 2.
     pub order: usize,
-    /// The most histories; the commonest ones are kept.
+    /// Maximum number of histories; the most frequent ones are kept.
     pub most_states: usize,
 }
 
-/// Stands in a history for the beginning, and among labels for the end; no label has this number.
+/// Marks the start in a history and the end among labels; no label has this number.
 const BOUNDARY: u32 = u32::MAX;
 
-/// What followed a history, and how often.
+/// For each history, the labels that followed it and their weighted counts.
 type Counts = BTreeMap<Vec<u32>, BTreeMap<u32, f64>>;
 
-/// Counts an n-gram on weighted sequences of labels from 1 to `num_labels`.
+/// Estimates an n-gram from weighted sequences of labels from 1 to `num_labels`.
 pub fn estimate<'a>(
     sequences: impl Iterator<Item = (&'a [u32], f64)>,
     num_labels: usize,
@@ -89,9 +88,9 @@ pub fn estimate<'a>(
     Acceptor { states: states.collect() }
 }
 
-/// The histories that are told apart: the beginning first, every single label, and the commonest of
-/// the longer ones whose shorter forms are kept too.
-fn keep(counts: &Counts, num_labels: usize, most: usize) -> Vec<Vec<u32>> {
+/// The histories of the acceptor: the start first, every single label, and the most frequent of the longer
+/// ones whose suffixes are kept too.
+fn keep(counts: &Counts, num_labels: usize, max_states: usize) -> Vec<Vec<u32>> {
     let mut kept = vec![vec![BOUNDARY]];
     kept.extend((1..=num_labels as u32).map(|label| vec![label]));
     let mut known: BTreeSet<Vec<u32>> = kept.iter().cloned().collect();
@@ -99,7 +98,7 @@ fn keep(counts: &Counts, num_labels: usize, most: usize) -> Vec<Vec<u32>> {
         counts.iter().filter(|(h, _)| h.len() > 1).map(|(h, c)| (h, c.values().sum())).collect();
     longer.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.len().cmp(&b.0.len())));
     for (history, _) in longer {
-        if kept.len() >= most {
+        if kept.len() >= max_states {
             break;
         }
         if known.contains(&history[1..]) && known.insert(history.clone()) {
@@ -109,8 +108,9 @@ fn keep(counts: &Counts, num_labels: usize, most: usize) -> Vec<Vec<u32>> {
     kept
 }
 
-/// The probability of every label behind a history, and of the end at 0: its own counts, and those of
-/// the shorter history for as many more as it has kinds of successors.
+/// The probability of every label after a history, with the end at index 0, by Witten-Bell smoothing: the
+/// history's own counts, interpolated with the shorter history's distribution, weighted by the number of
+/// distinct successors.
 fn interpolated(counts: &Counts, history: &[u32], num_labels: usize) -> Vec<f64> {
     let mut probabilities = vec![1.0 / (num_labels + 1) as f64; num_labels + 1];
     for first in (0..=history.len()).rev() {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_history_adds_up_to_one() {
+    fn probabilities_after_a_history_add_up_to_one() {
         for acceptor in [counted(2, 100), counted(3, 100), counted(4, 7)] {
             assert_eq!(acceptor.states[0].last, None);
             for state in &acceptor.states {
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(two.states.len(), 4);
         let three = counted(3, 100);
         assert_ne!(after(&three, &[1, 2]), after(&three, &[3, 3, 2]));
-        // 2 came after 1 every time; what came behind both is 1 once, 3 twice, the end once, of 4 and 3 kinds.
+        // 2 always followed 1; after both came 1 once, 3 twice, and the end once: 4 tokens of 3 types.
         let (_, p) = three.step(after(&three, &[1, 2]), 3).expect("any label");
         let (_, shorter) = two.step(after(&two, &[2]), 3).expect("any label");
         assert!((p - (2.0 + 3.0 * shorter) / 7.0).abs() < 1e-12, "{p}");

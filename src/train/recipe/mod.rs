@@ -1,4 +1,4 @@
-//! The recipe: everything that decides what a training run learns, as TOML.
+//! The recipe of a training run in TOML: all settings that determine what it learns.
 
 mod ranges;
 mod resolve;
@@ -15,12 +15,12 @@ use tables::wrong;
 pub use tables::*;
 
 impl Recipe {
-    /// Reads a recipe's text. Its words and characters are folded as transcripts are: lower case, in
-    /// Unicode's composed form.
+    /// Parses a recipe. Its words and characters are folded like transcripts: lower case, in Unicode's
+    /// composed form.
     ///
     /// # Errors
-    /// Names the line; an unknown key comes with the nearest known one; impossible values are
-    /// named with their table.
+    /// Names the line of a syntax error; suggests the most similar key for an unknown one; names the key of
+    /// a value out of range.
     pub fn parse(text: &str) -> Result<Self> {
         let mut recipe: Self = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
         recipe.fold()?;
@@ -37,7 +37,7 @@ impl Recipe {
         Self::parse(&text).map_err(|e| e.in_file(path))
     }
 
-    /// The whole recipe as TOML, with every default filled in; [`Recipe::parse`] reads the same of it.
+    /// Encodes the recipe as TOML with all defaults filled in; [`Recipe::parse`] is the inverse.
     ///
     /// # Errors
     /// When a setting cannot be written as TOML.
@@ -70,39 +70,36 @@ impl Recipe {
         ranges::check(self)?;
         if let Some(strings) = &self.data.strings {
             if strings.words[0] == 0 || strings.words[0] > strings.words[1] || strings.words[1] > 1000 {
-                return Err(wrong("data.strings: words", "expected [fewest, most], from 1 to 1000"));
+                return Err(wrong("data.strings: words", "expected [minimum, maximum], from 1 to 1000"));
             }
             if self.data.words.is_empty() {
-                return Err(wrong(
-                    "data.strings",
-                    "strings are composed of `data.words`, which are not given",
-                ));
+                return Err(wrong("data.strings", "strings are composed of `data.words`, which is missing"));
             }
         }
         if self.loss.mmi.is_some() && self.data.pronunciations.is_empty() {
-            return Err(wrong("loss.mmi", "it is between pronunciations; expected `data: pronunciations`"));
+            return Err(wrong("loss.mmi", "it needs pronunciations; expected `data: pronunciations`"));
         }
         Ok(())
     }
 
-    /// A manifest's place below the data folder.
+    /// The path of a manifest in the data folder.
     pub fn manifest(data: &Path, name: &str) -> PathBuf {
         data.join(name)
     }
 }
 
-/// A word of a recipe, folded as the words of transcripts are.
+/// Folds a word of a recipe like the words of transcripts.
 fn one_word(word: &str, place: &str) -> Result<String> {
     match <[String; 1]>::try_from(normalize::words(word)) {
         Ok([word]) => Ok(word),
         Err(words) => {
-            let problem = format!("expected single words, found `{word}`, which is read as {}", words.len());
-            Err(wrong(place, problem).hint("list each word by itself, without punctuation"))
+            let problem = format!("expected single words, found `{word}`, which consists of {}", words.len());
+            Err(wrong(place, problem).hint("list each word separately, without punctuation"))
         }
     }
 }
 
-/// A TOML error with its line, and for an unknown key the known one that is nearest.
+/// Converts a TOML error: adds the line, and for an unknown key the most similar known one.
 fn toml_error(text: &str, error: &toml::de::Error) -> Error {
     let message = error.message().to_string();
     let mut out = Error::new(Stage::Train, message.clone());
@@ -120,7 +117,7 @@ fn toml_error(text: &str, error: &toml::de::Error) -> Error {
     out
 }
 
-/// Edits between two keys.
+/// The edit distance of two keys.
 fn distance(a: &str, b: &str) -> u64 {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     crate::eval::count_edits(&a, &b).errors()
@@ -156,13 +153,13 @@ checkpoint_interval = 10
     #[test]
     fn an_unknown_key_comes_with_the_nearest() {
         let text = SMALL.replace("input_size", "input_sise");
-        let error = Recipe::parse(&text).expect_err("a misspelt key").to_string();
+        let error = Recipe::parse(&text).expect_err("a misspelled key").to_string();
         assert!(error.contains("input_sise") && error.contains("did you mean `input_size`"), "{error}");
         assert!(error.contains("line 7"), "{error}");
     }
 
     #[test]
-    fn criteria_that_cannot_be_are_named() {
+    fn invalid_criteria_are_named() {
         let phones = SMALL.replace("[data]\n", "[data]\npronunciations = \"words.dict\"\n");
         for (text, more, place) in [
             (SMALL, "[loss.mmi]\nweight = 1.0", "data: pronunciations"),
@@ -192,7 +189,7 @@ checkpoint_interval = 10
     }
 
     #[test]
-    fn impossible_values_are_named() {
+    fn values_out_of_range_are_named() {
         for (from, to, place) in [
             ("batch_size = 2", "batch_size = 0", "batch_size"),
             ("hidden = [8, 8]", "hidden = []", "network"),

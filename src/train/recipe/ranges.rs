@@ -1,5 +1,5 @@
-//! The limits of every number in a recipe. A number that is none, or that no training can use, is
-//! refused before anything is read.
+//! The limits of all numbers in a recipe. NaN and values that no training can use are refused before any
+//! data are read.
 
 use super::settings::settings;
 use super::tables::{Recipe, wrong};
@@ -7,13 +7,13 @@ use crate::error::Result;
 use crate::eval::Scorer;
 use crate::features::Fbank;
 
-/// Rates of recordings that recipes may ask for, Hz.
+/// Allowed sample rates, Hz.
 const SAMPLE_RATES: [f64; 2] = [1_000.0, 768_000.0];
 
 /// Checks every number of a recipe.
 ///
 /// # Errors
-/// Names the first that is out of its range, with the range.
+/// Names the first number out of its range, with the range.
 pub(super) fn check(recipe: &Recipe) -> Result<()> {
     recipe.augment.validate()?;
     recipe.specaugment.validate()?;
@@ -29,7 +29,7 @@ pub(super) fn check(recipe: &Recipe) -> Result<()> {
     finite(recipe)
 }
 
-/// Whatever has no limits of its own has to be a number all the same.
+/// Checks that also the numbers without limits are finite.
 fn finite(recipe: &Recipe) -> Result<()> {
     fn is_finite(value: &toml::Value) -> bool {
         match value {
@@ -102,7 +102,7 @@ fn run(recipe: &Recipe) -> Result<()> {
     let (schedule, run) = (&recipe.schedule, &recipe.run);
     share("schedule: final_share", schedule.final_share)?;
     within("schedule: short_seconds", schedule.short_seconds, [0.0, 86_400.0])?;
-    for (place, value, most) in [
+    for (place, value, max) in [
         ("schedule: steps", schedule.steps, u64::MAX),
         ("run: batch_size", run.batch_size as u64, 4096),
         ("run: bucket_batches", run.bucket_batches as u64, 4096),
@@ -113,19 +113,19 @@ fn run(recipe: &Recipe) -> Result<()> {
         if value == 0 {
             return Err(wrong(place, "expected at least 1, found 0"));
         }
-        if value > most {
-            return Err(wrong(place, format!("expected at most {most}, found {value}")));
+        if value > max {
+            return Err(wrong(place, format!("expected at most {max}, found {value}")));
         }
     }
     Ok(())
 }
 
-/// Expects a number in the closed range; one that is not a number is in none.
-fn within(place: &str, value: f64, [least, most]: [f64; 2]) -> Result<()> {
-    if (least..=most).contains(&value) {
+/// Checks that a number is in the closed range, which NaN never is.
+fn within(place: &str, value: f64, [min, max]: [f64; 2]) -> Result<()> {
+    if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(wrong(place, format!("expected a number from {least} to {most}, found {value}")))
+    Err(wrong(place, format!("expected a number from {min} to {max}, found {value}")))
 }
 
 fn share(place: &str, value: f64) -> Result<()> {
@@ -143,9 +143,9 @@ fn below_one(place: &str, value: f64) -> Result<()> {
     Err(wrong(place, format!("expected a number from 0 to below 1, found {value}")))
 }
 
-fn above_zero(place: &str, value: f64, most: f64) -> Result<()> {
-    if value > 0.0 && value <= most {
+fn above_zero(place: &str, value: f64, max: f64) -> Result<()> {
+    if value > 0.0 && value <= max {
         return Ok(());
     }
-    Err(wrong(place, format!("expected a number above 0 and at most {most}, found {value}")))
+    Err(wrong(place, format!("expected a number above 0 and at most {max}, found {value}")))
 }

@@ -1,4 +1,4 @@
-//! What a recipe asks for: tokens, a lexicon, a network.
+//! What a recipe specifies: tokens, lexicon, network.
 
 use super::tables::{Recipe, wrong};
 use crate::decode::Pronunciation;
@@ -8,11 +8,11 @@ use crate::text::TokenTable;
 use crate::text::pronunciation::{ARPABET, Pronunciations, phone_tokens};
 
 impl Recipe {
-    /// The tokens of the main output: the blank, then a token a word, or the space and a token a
-    /// character.
+    /// The tokens of the main output: the blank, then one token for each word, or the space and one token
+    /// for each character; with a dictionary, the blank and the phones.
     ///
     /// # Errors
-    /// When neither or both alphabets are given, or a token stands twice.
+    /// When neither or both of `words` and `characters` are set, or a token occurs twice.
     pub fn tokens(&self) -> Result<TokenTable> {
         if !self.data.pronunciations.is_empty() {
             if self.data.words.is_empty() || !self.data.characters.is_empty() {
@@ -31,11 +31,11 @@ impl Recipe {
         }
     }
 
-    /// The words that are written and every way to say them: those of the dictionary, then the
-    /// recipe's own. Empty unless there is a dictionary.
+    /// The output words and all their pronunciations: those of the dictionary, then the recipe's variants.
+    /// Empty without a dictionary.
     ///
     /// # Errors
-    /// When a word has no pronunciation, or a variant has a phone that is none.
+    /// When a word has no pronunciation, or a variant contains an unknown phone.
     pub fn lexicon(&self, dictionary: Option<&Pronunciations>) -> Result<Vec<Pronunciation>> {
         let Some(dictionary) = dictionary else { return Ok(Vec::new()) };
         let mut lexicon = Vec::new();
@@ -48,15 +48,18 @@ impl Recipe {
             for variant in self.data.variants.get(word).into_iter().flatten() {
                 let phones: Vec<String> = variant.split_whitespace().map(String::from).collect();
                 if let Some(other) = phones.iter().find(|p| !ARPABET.contains(&p.as_str())) {
-                    return Err(wrong(&format!("data.variants: {word}"), format!("`{other}` is no phone")));
+                    return Err(wrong(
+                        &format!("data.variants: {word}"),
+                        format!("`{other}` is not a phone"),
+                    ));
                 }
                 if !ways.contains(&phones) {
                     ways.push(phones);
                 }
             }
             if ways.iter().all(Vec::is_empty) {
-                return Err(wrong("data: words", format!("the dictionary does not have `{word}`"))
-                    .hint("say how it is said in [data.variants]"));
+                return Err(wrong("data: words", format!("the dictionary does not contain `{word}`"))
+                    .hint("add its pronunciation to [data.variants]"));
             }
             lexicon.extend(ways.into_iter().map(|tokens| Pronunciation { word: word.clone(), tokens }));
         }
@@ -66,7 +69,7 @@ impl Recipe {
     /// The tokens of the auxiliary output, if there is one.
     ///
     /// # Errors
-    /// When a character stands twice.
+    /// When a character occurs twice.
     pub fn auxiliary_tokens(&self) -> Result<Option<TokenTable>> {
         let table = self.auxiliary.as_ref().map(|auxiliary| match auxiliary.characters.as_str() {
             "" => self.tokens(),
@@ -75,10 +78,10 @@ impl Recipe {
         table.transpose()
     }
 
-    /// The architecture.
+    /// The architecture of the network.
     ///
     /// # Errors
-    /// When the layers do not fit together or a size is 0 or beyond reason.
+    /// When the layers do not fit together, or a size is 0 or too large.
     pub fn network_config(&self) -> Result<NetworkConfig> {
         let table = &self.network;
         let count = table.hidden.len();
@@ -86,7 +89,9 @@ impl Recipe {
             let found = format!("{} cells and {count} widths", table.cells.len());
             return Err(wrong(
                 "network",
-                format!("expected a width a layer and one cell or one a layer, found {found}"),
+                format!(
+                    "expected one width for each layer, and one cell in all or for each layer, found {found}"
+                ),
             ));
         }
         let cell = |i: usize| table.cells[if table.cells.len() == 1 { 0 } else { i }];

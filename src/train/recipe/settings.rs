@@ -1,22 +1,23 @@
-//! A recipe as a flat list of settings, to compare and to check all of them alike.
+//! A recipe as a flat list of settings, for comparison and for checks of all of them.
 
 use toml::Value;
 
 use super::tables::Recipe;
 use crate::error::{Error, Result, Stage};
 
-/// A setting that two recipes have differently.
+/// A setting that differs between two recipes.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::train) struct Difference {
-    /// As in `optimizer.learning_rate`.
+    /// Its key, such as `optimizer.learning_rate`.
     pub key: String,
-    /// Its values as TOML; nothing where it is absent.
+    /// Its former value as TOML; `nothing` if it is absent.
     pub before: String,
+    /// Its present value as TOML; `nothing` if it is absent.
     pub now: String,
 }
 
-/// Every setting of a recipe with its key: `optimizer.learning_rate`, `data.recordings[0].weight`.
-/// Lists of anything but tables are one setting.
+/// All settings of a recipe with their keys: `optimizer.learning_rate`, `data.recordings[0].weight`. A list
+/// of values other than tables is one setting.
 pub(super) fn settings(recipe: &Recipe) -> Result<Vec<(String, Value)>> {
     let value = Value::try_from(recipe).map_err(|e| Error::new(Stage::Train, e.to_string()))?;
     let mut settings = Vec::new();
@@ -40,7 +41,7 @@ fn flatten(key: String, value: Value, settings: &mut Vec<(String, Value)>) {
     }
 }
 
-/// The settings in which a recipe differs from an earlier one.
+/// The settings that differ between an earlier recipe and the present one.
 pub(in crate::train) fn differences(before: &Recipe, now: &Recipe) -> Result<Vec<Difference>> {
     let (before, now) = (settings(before)?, settings(now)?);
     let value = |list: &[(String, Value)], key: &str| {

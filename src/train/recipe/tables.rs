@@ -1,4 +1,4 @@
-//! The tables of a recipe, as they stand in TOML.
+//! The tables of a recipe, as written in TOML.
 
 use std::collections::BTreeMap;
 
@@ -10,72 +10,84 @@ use crate::features::FbankOptions;
 use crate::model::{CellKind, NetworkConfig};
 use crate::train::augment::{AugmentOptions, ComposeOptions, SpecAugmentOptions};
 
-/// A whole recipe.
+/// A recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// The training data and dev sets.
     pub data: Data,
+    /// The feature extraction.
     #[serde(default)]
     pub features: FbankOptions,
+    /// The architecture of the network.
     pub network: NetworkTable,
-    /// A second output, over the same tokens or over characters, for training only.
+    /// A second output, over the same tokens or over characters, used in training only.
     pub auxiliary: Option<Auxiliary>,
+    /// The training criteria.
     #[serde(default)]
     pub loss: Loss,
+    /// The effects on the waveform.
     #[serde(default)]
     pub augment: AugmentOptions,
+    /// The masks on the features.
     #[serde(default)]
     pub specaugment: SpecAugmentOptions,
+    /// The optimizer.
     #[serde(default)]
     pub optimizer: Optimizer,
+    /// The schedule of the learning rate and the examples.
     pub schedule: Schedule,
+    /// The size and the intervals of the run.
     pub run: Run,
+    /// The decoder's options, for dev scores and for the model.
     #[serde(default)]
     pub decoder: DecoderOptions,
 }
 
-/// What is learnt from. Manifests are relative to the data folder.
+/// The training data. Manifests are relative to the data folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// The words that the model writes; a token each. Either these or `characters`.
+    /// The words that the model outputs; one token each. Either these or `characters`.
     #[serde(default)]
     pub words: Vec<String>,
-    /// The characters that the model writes, without the space; a token each.
+    /// The characters that the model outputs, without the space; one token each.
     #[serde(default)]
     pub characters: String,
-    /// A pronouncing dictionary below the data folder: the model then hears phones, learns from all
-    /// that is said, and writes `words` by their pronunciations.
+    /// A pronouncing dictionary in the data folder: the network then outputs phones and learns from all
+    /// transcripts, and the model outputs `words` by their pronunciations.
     #[serde(default)]
     pub pronunciations: String,
-    /// Further ways to say the words, as people do who learnt the language late or not yet.
+    /// Additional pronunciations of the words, such as those of non-native speakers and children.
     #[serde(default)]
     pub variants: BTreeMap<String, Vec<String>>,
-    /// Whether transcripts may have words outside `words`, which are then not to be written.
+    /// Whether transcripts may contain words outside `words`, which are then ignored.
     #[serde(default)]
     pub ignore_other_words: bool,
-    /// Recordings used as they are.
+    /// Manifests of recordings used as they are.
     #[serde(default)]
     pub recordings: Vec<Recordings>,
     /// Isolated words joined into strings.
     pub strings: Option<Strings>,
-    /// Noise mixed in, and heard alone.
+    /// Manifests of noise, which is mixed into recordings and also used alone.
     #[serde(default)]
     pub noise: Vec<String>,
-    /// How often an example is noise or silence alone, relative to the other weights.
+    /// Weight of examples of noise or silence alone, relative to the other weights.
     #[serde(default)]
     pub silence_weight: f64,
-    /// The share of those that are sounds made by code: cries, bursts, knocks, beeps.
+    /// Fraction of those that are synthetic sounds: cries, bursts, knocks, beeps.
     #[serde(default)]
     pub generated_sounds: f64,
-    /// Training ends before it begins when more than this share of the recordings cannot be read.
+    /// Maximum fraction of recordings that cannot be read; if more cannot, training does not start.
     #[serde(default = "fifth")]
     pub max_unreadable: f64,
-    /// What is scored as training goes; the best weights are those of the lowest score.
+    /// The dev sets, scored during training; the weights with the lowest score are kept as the best.
     #[serde(default)]
     pub dev: Vec<Dev>,
+    /// License of the model, for its metadata.
     #[serde(default)]
     pub license: String,
+    /// Description of the training data, for the model's metadata.
     #[serde(default)]
     pub trained_on: String,
 }
@@ -84,22 +96,23 @@ pub struct Data {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recordings {
+    /// Path of the manifest in the data folder.
     pub manifest: String,
-    /// How often an example comes from here, relative to the other weights.
+    /// Weight of examples from this manifest, relative to the other weights.
     pub weight: f64,
-    /// Longer ones are left out, seconds.
+    /// Maximum duration in seconds; longer recordings are left out.
     #[serde(default = "twenty")]
     pub max_duration: f64,
-    /// Whether the main output learns from it.
+    /// Whether the main output learns from these recordings.
     #[serde(default = "yes")]
     pub main: bool,
-    /// Whether the auxiliary output learns from it.
+    /// Whether the auxiliary output learns from these recordings.
     #[serde(default = "yes")]
     pub auxiliary: bool,
     /// Whether utterances without a word of the main output are left out.
     #[serde(default)]
     pub only_with_words: bool,
-    /// Utterances whose path holds any of these are left out.
+    /// Utterances whose path contains any of these are left out.
     #[serde(default)]
     pub exclude: Vec<String>,
 }
@@ -120,87 +133,96 @@ fn yes() -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Strings {
-    /// Manifests of isolated words, each with its share.
+    /// Manifests of isolated words, each with a weight.
     pub pools: Vec<Pool>,
-    /// How often an example is a string, relative to the other weights.
+    /// Weight of strings, relative to the other weights.
     pub weight: f64,
-    /// Words in a string, fewest and most.
+    /// Minimum and maximum number of words in a string.
     pub words: [usize; 2],
-    /// How likely a word is to be said again at once.
+    /// Probability that a word is repeated immediately.
     #[serde(default)]
     pub repeat_probability: f64,
-    /// How likely a string is to be one speaker's, as far as there are words of theirs.
+    /// Probability that a string is by one speaker, as far as that speaker's words are available.
     #[serde(default)]
     pub same_speaker_probability: f64,
-    /// How likely a string is to have other words in it.
+    /// Probability that a string contains other words.
     #[serde(default)]
     pub other_words_probability: f64,
+    /// How the words are joined.
     #[serde(default)]
     pub compose: ComposeOptions,
 }
 
-/// One source of isolated words.
+/// A manifest of isolated words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
+    /// Path of the manifest in the data folder.
     pub manifest: String,
+    /// Weight of the manifest, relative to the other pools.
     pub weight: f64,
 }
 
-/// A manifest to score.
+/// A dev set: a manifest to score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dev {
+    /// Path of the manifest in the data folder.
     pub manifest: String,
-    /// Its weight in the score that chooses the best weights.
+    /// Weight of its score in the sum that determines the best weights; 0: reported only.
     #[serde(default)]
     pub weight: f64,
-    /// `error`: word error rate; `rejection`: words written that were not said, in hundreds an
-    /// hour.
+    /// What is scored.
     #[serde(default)]
     pub measure: Measure,
-    /// Pairs such as `oh=zero` that count as the same word.
+    /// Pairs of words that count as equal, such as `oh=zero`.
     #[serde(default)]
     pub equal: Vec<String>,
-    /// No more than so many utterances (every n-th), 0 for all.
+    /// Maximum number of utterances, of which every n-th is used; 0 for all.
     #[serde(default)]
     pub most: usize,
 }
 
-/// What a dev manifest is for.
+/// The measure of a dev set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
+    /// Word error rate.
     #[default]
     Error,
+    /// Recognized words that were not said, in hundreds per hour.
     Rejection,
 }
 
-/// The architecture.
+/// The architecture of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkTable {
-    /// The cell of every layer, or one a layer.
+    /// One cell for all layers, or one for each layer.
     pub cells: Vec<CellKind>,
-    /// Width of each layer's state.
+    /// Size of the state of each layer.
     pub hidden: Vec<usize>,
+    /// Size of the linear input layer's output.
     pub input_size: usize,
+    /// Number of feature frames stacked for each time step.
     #[serde(default = "four")]
     pub subsampling: usize,
+    /// Whether layer normalization follows the input layer and each recurrent layer.
     #[serde(default = "yes")]
     pub layer_norm: bool,
+    /// Whether layers with equal input and output size have a residual connection.
     #[serde(default)]
     pub residual: bool,
-    /// Share of values set to zero between layers in training.
+    /// Probability that a value between layers is set to zero in training.
     #[serde(default)]
     pub dropout: f64,
-    /// Whether these are the same at every step of an utterance.
+    /// Whether the same values are set to zero at every step of an utterance.
     #[serde(default)]
     pub variational_dropout: bool,
 }
 
 impl NetworkTable {
-    /// The table of a network that is there already, to train on from it.
+    /// The table of an existing network, for further training.
     pub fn of(config: &NetworkConfig) -> Self {
         Self {
             cells: config.layers.iter().map(|l| l.cell).collect(),
@@ -214,10 +236,10 @@ impl NetworkTable {
         }
     }
 
-    /// The table as it stands in a recipe.
+    /// The table as TOML text of a recipe.
     ///
     /// # Errors
-    /// Never, for a network that can be: all its settings can be written.
+    /// Never in practice: all settings of a network can be written as TOML.
     pub fn to_toml(&self) -> Result<String> {
         let failed = |e: toml::ser::Error| Error::new(Stage::Train, e.to_string()).at("[network]");
         Ok(format!("[network]\n{}", toml::to_string(self).map_err(failed)?))
@@ -232,31 +254,31 @@ fn four() -> usize {
     4
 }
 
-/// The second output.
+/// The auxiliary output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auxiliary {
-    /// Its characters, without the space; others in a transcript are left out. Without any it writes
-    /// what the main output writes, from a lower layer (Lee, Watanabe 2021, "Intermediate loss
-    /// regularization for CTC-based speech recognition").
+    /// Its characters, without the space; other characters of a transcript are ignored. If empty, it has
+    /// the tokens of the main output (Lee and Watanabe, 2021, "Intermediate loss regularization for
+    /// CTC-based speech recognition").
     #[serde(default)]
     pub characters: String,
-    /// Which layer it stands on, from 0.
+    /// The recurrent layer that it is computed from, counted from 0.
     pub layer: usize,
-    /// Its loss counts so much.
+    /// Weight of its loss.
     pub weight: f64,
 }
 
-/// The criteria that are minimized together.
+/// The training criteria, whose weighted sum is minimized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Loss {
-    /// What CTC counts.
+    /// Weight of the CTC loss.
     pub ctc_weight: f64,
-    /// What it counts that two views of each utterance, with different masks, say the same (Yao et al.
-    /// 2025, "CR-CTC: consistency regularization on CTC"); without it there is one view.
+    /// Weight of the consistency loss between two differently masked views of each utterance (Yao et al.,
+    /// 2025, "CR-CTC: consistency regularization on CTC"); with 0 there is one view.
     pub consistency_weight: f64,
-    /// Maximum mutual information, with `data.pronunciations`.
+    /// Maximum mutual information, which needs `data.pronunciations`.
     pub mmi: Option<MmiTable>,
 }
 
@@ -270,33 +292,34 @@ impl Default for Loss {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MmiTable {
-    /// Its loss counts so much beside that of CTC.
+    /// Weight of the MMI loss.
     pub weight: f64,
+    /// What the transcript is compared with.
     #[serde(default)]
     pub denominator: Denominator,
-    /// Phones of the n-gram's n-grams.
+    /// Order of the phone n-gram, for the denominator `phones`.
     #[serde(default = "three")]
     pub order: usize,
-    /// The n-gram's most histories.
+    /// Maximum number of histories of the phone n-gram.
     #[serde(default = "thousand")]
     pub states: usize,
-    /// The share of a frame's paths that go on from anywhere.
+    /// Fraction of each frame's probability that leaks into any state of the denominator.
     #[serde(default = "small")]
     pub leak: f64,
-    /// Against words: what the loss of noise and other speech, without a word of the lexicon, counts
-    /// beside that of words.
+    /// For the denominator `words`: weight of utterances without a word of the lexicon, relative to those
+    /// with words.
     #[serde(default = "one")]
     pub other_weight: f64,
 }
 
-/// What the speech is compared with.
+/// The denominator of the MMI criterion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Denominator {
-    /// Any phones, by an n-gram of the transcripts: lattice-free MMI.
+    /// Any phones, with an n-gram of the transcripts: lattice-free MMI.
     #[default]
     Phones,
-    /// The words of the lexicon and other speech, at the decoder's costs.
+    /// The words of the lexicon and out-of-vocabulary speech, at the decoder's costs.
     Words,
 }
 
@@ -312,19 +335,23 @@ fn small() -> f64 {
     1e-5
 }
 
-/// AdamW (Loshchilov, Hutter 2019).
+/// Options of the AdamW optimizer (Loshchilov and Hutter, 2019).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optimizer {
+    /// Peak learning rate.
     pub learning_rate: f64,
+    /// Decay rate of the first moments.
     pub beta1: f64,
+    /// Decay rate of the second moments.
     pub beta2: f64,
+    /// Term added to the denominator for numerical stability.
     pub epsilon: f64,
-    /// On matrices only.
+    /// Weight decay, applied to matrices only.
     pub weight_decay: f64,
-    /// The gradient of all parameters together is no longer than this.
+    /// Maximum norm of the gradient of all parameters together.
     pub clip_norm: f64,
-    /// Decay of the moving average of the weights, which is what is scored and kept; 0 for none.
+    /// Decay rate of the moving average of the weights, which is scored and saved; 0 for none.
     pub ema_decay: f64,
 }
 
@@ -342,47 +369,50 @@ impl Default for Optimizer {
     }
 }
 
-/// How the learning rate and the examples change over the run.
+/// The schedule of the learning rate and the examples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// Updates in all.
+    /// Number of updates.
     pub steps: u64,
-    /// The learning rate rises from 0 over so many.
+    /// Number of updates over which the learning rate rises linearly from 0.
     #[serde(default)]
     pub warmup_steps: u64,
-    /// Then it falls along a cosine to this share of its height.
+    /// Final learning rate of the cosine decay that follows, as a fraction of the peak.
     #[serde(default)]
     pub final_share: f64,
-    /// Composed strings grow from the fewest words to the most over so many.
+    /// Number of updates over which composed strings grow from the minimum to the maximum number of words.
     #[serde(default)]
     pub lengthen_steps: u64,
-    /// Recordings longer than `short_seconds` wait until then.
+    /// Number of updates at the start in which recordings longer than `short_seconds` are avoided.
     #[serde(default)]
     pub short_steps: u64,
+    /// Maximum duration of recordings in those updates, seconds.
     #[serde(default)]
     pub short_seconds: f64,
 }
 
-/// The run itself.
+/// The size and the intervals of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
+    /// Seed of all random numbers.
     #[serde(default)]
     pub seed: u64,
-    /// Utterances an update.
+    /// Number of utterances in each update.
     pub batch_size: usize,
-    /// Batches that are drawn together and sorted by length.
+    /// Number of batches drawn together and sorted by length, so that utterances of similar length share a
+    /// batch.
     #[serde(default = "four")]
     pub bucket_batches: usize,
-    /// Updates between two looks at the dev sets.
+    /// Number of updates between two evaluations of the dev sets.
     pub eval_interval: u64,
-    /// Updates between two checkpoints.
+    /// Number of updates between two checkpoints.
     pub checkpoint_interval: u64,
-    /// Updates between two lines of the log.
+    /// Number of updates between two lines of the log.
     #[serde(default = "fifty")]
     pub log_interval: u64,
-    /// Whether the model of every dev score stays in the run's folder, for averaging.
+    /// Whether the model of every evaluation is kept in the run's folder, for averaging.
     #[serde(default)]
     pub keep_models: bool,
 }

@@ -1,5 +1,5 @@
-//! OpenAI's realtime protocol, as far as sessions for transcription go: JSON messages with a `type`, audio
-//! in base64.
+//! The part of OpenAI's realtime protocol for transcription sessions: JSON messages with a `type`, audio in
+//! base64 (<https://platform.openai.com/docs/guides/realtime-transcription>).
 //!
 //! ```text
 //! ← session.created
@@ -9,8 +9,8 @@
 //!                                      ← …input_audio_transcription.delta …, .completed
 //! ```
 //!
-//! With turn detection, which is on unless the client switches it off, utterances end by silence, and each
-//! becomes an item of its own; then `speech_started` and `speech_stopped` come too.
+//! With turn detection, which is on by default, silence ends an utterance, each utterance becomes an item,
+//! and `speech_started` and `speech_stopped` are sent too.
 
 mod settings;
 
@@ -30,7 +30,7 @@ use crate::units::thousandths;
 use super::{Action, Protocol, RecognizerOutput, StreamRequest, close, shortened};
 use settings::{Invalid, PREFIX_PADDING_MS, Settings, invalid};
 
-/// The least audio that can be committed, seconds.
+/// Minimum length of audio that can be committed, seconds.
 const MIN_COMMIT: f64 = 0.1;
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -47,21 +47,21 @@ struct ClientEvent<'a> {
     audio: Option<Cow<'a, str>>,
 }
 
-/// Why an utterance was ended that the recognizer has not completed yet.
+/// The reason for which an utterance was ended that the recognizer has not completed yet.
 enum Ending {
-    /// The client committed its audio: it becomes this item.
+    /// The client committed its audio, which becomes this item.
     Commit { item: String, seconds: f64 },
     /// The client discarded its audio.
     Clear,
-    /// The client set another silence that ends utterances.
+    /// The client changed the silence that ends utterances.
     Silence,
 }
 
-/// A conversation in OpenAI's realtime protocol.
+/// The state of a connection in OpenAI's realtime protocol.
 pub struct RealtimeProtocol {
     id: String,
     settings: Settings,
-    /// How long the silence is that ends an utterance unless the client sets it, milliseconds.
+    /// Silence that ends an utterance unless the client sets it, milliseconds.
     default_silence_ms: u64,
     opened: bool,
     ended: bool,
@@ -71,17 +71,17 @@ pub struct RealtimeProtocol {
     /// The item of the utterance that is being spoken.
     current: Option<String>,
     endings: VecDeque<Ending>,
-    /// The finals that belong to no item yet.
+    /// Texts of final results that do not belong to an item yet.
     texts: Vec<String>,
-    /// Seconds of audio that came.
+    /// Length of the audio that was received, seconds.
     appended: f64,
-    /// Seconds of audio that are part of an item, or discarded.
+    /// Length of the audio that belongs to an item or was discarded, seconds.
     committed: f64,
 }
 
 impl RealtimeProtocol {
-    /// The state before the first message. `id` names the session; utterances end by so many seconds of
-    /// `silence` unless the client sets it.
+    /// Creates the state before the first message. `id` is the id of the session; `silence` is the silence
+    /// that ends an utterance unless the client sets it, seconds.
     pub fn new(id: &str, silence: f64) -> Self {
         let default_silence_ms = (silence * 1000.0).clamp(0.0, 1e9) as u64;
         Self {
@@ -119,7 +119,7 @@ impl RealtimeProtocol {
         self.send("error", json!({ "error": error }), actions);
     }
 
-    /// Takes the fields of `session.update`, or of the older `transcription_session.update`.
+    /// Applies the fields of `session.update`, or of the older `transcription_session.update`.
     fn update(&mut self, session: &Value, actions: &mut Vec<Action>) -> Result<(), Invalid> {
         let settings = self.settings.updated(session, self.default_silence_ms)?;
         if self.opened {
@@ -136,7 +136,7 @@ impl RealtimeProtocol {
         Ok(())
     }
 
-    // ------------------------------------------------------------ the audio
+    // ------------------------------------------------------------ audio
 
     fn append(&mut self, audio: &str, actions: &mut Vec<Action>) -> Result<(), Invalid> {
         let bytes = BASE64.decode(audio).map_err(|error| Invalid {
@@ -189,7 +189,7 @@ impl RealtimeProtocol {
         format!("item_{:03}", self.items - 1)
     }
 
-    /// Sends that an item was made.
+    /// Sends the events for a new item.
     fn send_item(&mut self, id: &str, actions: &mut Vec<Action>) {
         let previous = self.previous.replace(id.into());
         let content = json!([{"type": "input_audio", "transcript": null}]);
@@ -202,7 +202,7 @@ impl RealtimeProtocol {
         }
     }
 
-    /// Sends an item's text, utterance by utterance, and then all of it.
+    /// Sends the text of an item: first each utterance, then the whole.
     fn send_text(&mut self, item: &str, texts: &[String], seconds: f64, actions: &mut Vec<Action>) {
         for (i, text) in texts.iter().enumerate() {
             let delta = if i == 0 { text.clone() } else { format!(" {text}") };
@@ -215,7 +215,7 @@ impl RealtimeProtocol {
         self.send("conversation.item.input_audio_transcription.completed", fields, actions);
     }
 
-    /// An utterance that turn detection found has begun.
+    /// Sends the event for the beginning of an utterance found by turn detection; returns its item.
     fn begin_utterance(&mut self, segment: &Segment, actions: &mut Vec<Action>) -> String {
         let item = self.new_item();
         let start = segment.words.first().map_or(segment.start, |word| word.start);
@@ -225,12 +225,12 @@ impl RealtimeProtocol {
         item
     }
 
-    /// An utterance that turn detection found has ended.
+    /// Sends the events for the end of an utterance found by turn detection.
     fn end_utterance(&mut self, segment: &Segment, actions: &mut Vec<Action>) {
         self.committed = self.committed.max(segment.end);
         let item = match self.current.take() {
             Some(item) => item,
-            // Nothing was said.
+            // Silence.
             None if segment.text.is_empty() => return,
             None => self.begin_utterance(segment, actions),
         };
@@ -242,7 +242,7 @@ impl RealtimeProtocol {
         self.send_text(&item, &texts, segment.end - segment.start, actions);
     }
 
-    /// The recognizer has completed an utterance that the client ended.
+    /// Handles the completion of an utterance that the client ended.
     fn complete(&mut self, actions: &mut Vec<Action>) {
         match self.endings.pop_front() {
             Some(Ending::Commit { item, seconds }) => {
@@ -390,7 +390,7 @@ mod tests {
     fn segment(text: &str, start: f64, end: f64) -> Segment {
         let word = Word { word: text.into(), start: start + 0.5, end: end - 0.5, confidence: 1.0 };
         let words = if text.is_empty() { vec![] } else { vec![word] };
-        Segment { text: text.into(), start, end, words, phrases: Vec::new() }
+        Segment { text: text.into(), start, end, words, phrases: Vec::new(), alternatives: Vec::new() }
     }
 
     fn append(seconds: f64) -> Value {
@@ -457,7 +457,7 @@ mod tests {
         assert_eq!(events[0]["audio_end_ms"], 2000);
         assert_eq!(events.last().expect("events")["transcript"], "one");
         assert!(events.iter().skip(1).all(|e| e["type"] != "input_audio_buffer.speech_started"));
-        // What is committed afterwards is only what came since.
+        // A later commit has only the audio since then.
         let actions = say(&mut realtime, json!({"type": "input_audio_buffer.commit"}));
         assert_eq!(sent(&actions)[0]["previous_item_id"], "item_000");
         let events = sent(&output(&mut realtime, RecognizerOutput::Restarted));
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn both_interfaces_set_the_format() {
+    fn both_versions_of_the_api_set_the_format() {
         let mut realtime = RealtimeProtocol::new("1", 1.2);
         let beta = json!({"type": "transcription_session.update", "session": {"input_audio_format": "g711_ulaw",
             "input_audio_transcription": {"model": "whisper-1", "language": "de"}, "turn_detection": null}});
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_changes_nothing_and_names_its_field() {
+    fn an_invalid_update_changes_nothing_and_the_error_names_the_field() {
         for (session, field) in [
             (json!({"type": "realtime"}), "session.type"),
             (json!({"audio": {"input": {"format": {"type": "audio/mp3"}}}}), "session.audio.input.format"),

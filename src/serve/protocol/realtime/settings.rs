@@ -1,4 +1,5 @@
-//! What a client can set of a session for transcription, in the words of both interfaces of OpenAI's.
+//! The settings of a transcription session, in the fields of both versions of OpenAI's API: the generally
+//! available one and the earlier beta.
 
 use serde_json::{Value, json};
 
@@ -7,27 +8,27 @@ use crate::serve::protocol::{SAMPLE_RATES, shortened};
 
 /// Audio before the first word that counts as part of an utterance, milliseconds.
 pub(super) const PREFIX_PADDING_MS: f64 = 300.0;
-/// The shortest and the longest silence that ends an utterance, milliseconds.
+/// Allowed values of the silence that ends an utterance, milliseconds.
 const SILENCE_MS: std::ops::RangeInclusive<u64> = 50..=60_000;
 
-/// What a client can set. Changed as a whole, or not at all.
+/// The settings of a session; an update changes all of them or none.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub format: RawFormat,
     pub model: String,
     pub language: Option<String>,
-    /// Silence that ends an utterance, milliseconds; `None` where the client ends it.
+    /// Silence that ends an utterance, milliseconds; `None` if only the client ends utterances.
     pub silence_ms: Option<u64>,
 }
 
-/// What is wrong with a message, and the field that is wrong.
+/// An error in a message, and the field that caused it.
 pub(super) struct Invalid {
     pub message: String,
     pub field: String,
 }
 
 impl Settings {
-    /// The settings of a client that sets nothing.
+    /// The default settings; `silence_ms` is the silence that ends an utterance.
     pub fn new(silence_ms: u64) -> Self {
         Self {
             format: RawFormat { sample_rate: 24_000, channels: 1, encoding: Encoding::S16Le },
@@ -37,7 +38,7 @@ impl Settings {
         }
     }
 
-    /// The settings as they are sent.
+    /// The `session` object that is sent to the client.
     pub fn session(&self, id: &str) -> Value {
         let Self { format, model, language, .. } = self;
         let format = match format.encoding {
@@ -59,7 +60,7 @@ impl Settings {
         })
     }
 
-    /// The same, as the interface before it was generally available has it.
+    /// The `session` object in the form of the beta API.
     pub fn beta_session(&self, id: &str) -> Value {
         let Self { format, model, language, .. } = self;
         json!({
@@ -86,11 +87,11 @@ impl Settings {
         }
     }
 
-    /// The settings with the fields of `session.update`, or of the older `transcription_session.update`;
-    /// `default_silence_ms` is the silence of turn detection that names none.
+    /// Returns the settings with the changes of `session.update`, or of the older
+    /// `transcription_session.update`. `default_silence_ms` is used for turn detection without a silence.
     ///
     /// # Errors
-    /// Names the first field that is wrong.
+    /// An error that names the first invalid field.
     pub fn updated(&self, session: &Value, default_silence_ms: u64) -> Result<Self, Invalid> {
         let mut settings = self.clone();
         match &session["type"] {
@@ -127,22 +128,22 @@ impl Settings {
     }
 }
 
-/// A field whose value is another than expected.
+/// Builds the error for a field with an unexpected value.
 pub(super) fn invalid(field: &str, expected: &str, found: &Value) -> Invalid {
     Invalid { message: format!("{field}: expected {expected}, found {found}"), field: field.into() }
 }
 
-/// A format, as an object or as the older interface's name.
+/// Parses a format: an object, or a name in the beta API.
 fn parse_format(format: &Value, field: &str) -> Result<RawFormat, Invalid> {
     let name = format.as_str().or_else(|| format["type"].as_str()).unwrap_or_default();
-    let (encoding, usual) = match name {
+    let (encoding, default_rate) = match name {
         "audio/pcm" | "pcm16" => (Encoding::S16Le, 24_000),
         "audio/pcmu" | "g711_ulaw" => (Encoding::MuLaw, 8_000),
         "audio/pcma" | "g711_alaw" => (Encoding::ALaw, 8_000),
         _ => return Err(invalid(field, "audio/pcm, audio/pcmu or audio/pcma", format)),
     };
     let sample_rate = match format.get("rate") {
-        None | Some(Value::Null) => usual,
+        None | Some(Value::Null) => default_rate,
         Some(rate) => {
             let in_range = |rate: &u32| SAMPLE_RATES.contains(rate);
             let number = rate.as_u64().and_then(|rate| u32::try_from(rate).ok()).filter(in_range);
@@ -153,7 +154,7 @@ fn parse_format(format: &Value, field: &str) -> Result<RawFormat, Invalid> {
     Ok(RawFormat { sample_rate, channels: 1, encoding })
 }
 
-/// The silence that ends an utterance, milliseconds; `None` where the client ends it.
+/// Parses `turn_detection`: the silence that ends an utterance, milliseconds, or `None` for null.
 fn parse_turn_detection(settings: &Value, field: &str, default: u64) -> Result<Option<u64>, Invalid> {
     if settings.is_null() {
         return Ok(None);

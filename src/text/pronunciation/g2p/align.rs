@@ -1,20 +1,20 @@
-//! Alignment of letters with phones: each letter of a word becomes a graphone, with the phones that it
-//! stands for; the graphones' probabilities are learnt by expectation maximization.
+//! Alignment of letters with phones: each letter of a word becomes a graphone, a letter with its phones.
+//! The probabilities of graphones are learned by expectation maximization.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// A letter and the phones that it stands for, none to two.
+/// A letter and its phones, at most two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Graphone {
     pub letter: u16,
     phones: [u16; MAX_PHONES],
 }
 
-/// The most phones of a letter.
+/// Maximum number of phones of a letter.
 pub(super) const MAX_PHONES: usize = 2;
 
-/// In the place of a phone that is not there.
+/// Placeholder for an absent phone.
 const NOTHING: u16 = u16::MAX;
 
 impl Graphone {
@@ -34,20 +34,20 @@ pub(super) struct Pair {
     pub phones: Vec<u16>,
 }
 
-/// Longer words are left out: their probabilities would vanish.
+/// Maximum number of letters or phones; the probabilities of longer words would underflow.
 const MAX_LENGTH: usize = 64;
 
-/// A pair that can be cut, with neighboring phones as numbers of their own.
+/// A word that can be aligned, with pairs of adjacent phones numbered.
 struct Word {
     letters: Vec<u32>,
-    /// None, each one, each two.
+    /// The ids of the phone sequences of length 0, 1 and 2 at each position.
     phones: [Vec<u32>; MAX_PHONES + 1],
 }
 
-/// Learns graphones and cuts words into them.
+/// Learns the probabilities of graphones and aligns words.
 pub(super) struct Aligner {
     words: Vec<Word>,
-    /// By number of phones: the first place in `probabilities`, and the places of one letter.
+    /// For each number of phones: the offset in `probabilities`, and the number of columns for one letter.
     places: [(usize, usize); MAX_PHONES + 1],
     probabilities: Vec<f64>,
     counts: Vec<f64>,
@@ -56,16 +56,16 @@ pub(super) struct Aligner {
 }
 
 impl Aligner {
-    /// Learns from pairs in so many rounds; pairs that cannot be cut are left out. `progress` is called
-    /// with the number of rounds done.
+    /// Learns from pairs in `rounds` iterations; pairs that cannot be aligned are left out. `progress` is
+    /// called with the number of iterations done.
     pub fn train(pairs: &[Pair], rounds: usize, mut progress: impl FnMut(usize)) -> Self {
         let mut twos = HashMap::new();
         let words: Vec<Word> =
             pairs.iter().filter(|pair| fits(pair)).map(|pair| number(pair, &mut twos)).collect();
-        let most =
+        let count_ids =
             |ids: fn(&Word) -> &[u32]| words.iter().flat_map(&ids).max().map_or(0, |&id| id as usize + 1);
-        let letters = most(|word| &word.letters);
-        let phones = [1, most(|word| &word.phones[1]), twos.len()];
+        let letters = count_ids(|word| &word.letters);
+        let phones = [1, count_ids(|word| &word.phones[1]), twos.len()];
         let mut probabilities = Vec::new();
         let places = [0, 1, 2].map(|count| {
             let begin = probabilities.len();
@@ -88,7 +88,7 @@ impl Aligner {
         aligner
     }
 
-    /// One round of expectation and maximization.
+    /// One iteration of expectation and maximization.
     fn round(&mut self) {
         let words = std::mem::take(&mut self.words);
         self.counts.fill(0.0);
@@ -100,7 +100,7 @@ impl Aligner {
         }
     }
 
-    /// Adds a word's expected graphones to the counts.
+    /// Adds the expected counts of a word's graphones, by the forward-backward algorithm.
     fn expect(&mut self, word: &Word) {
         let cells = word.cells();
         self.forward[..cells].fill(0.0);
@@ -129,8 +129,8 @@ impl Aligner {
         begin + letter as usize * columns + phones as usize
     }
 
-    /// The likeliest graphones of each pair, the same pairs that were learnt from; without those that
-    /// cannot be cut.
+    /// The most probable graphones of each pair; `pairs` must be those learned from. Pairs that cannot be
+    /// aligned are left out.
     pub fn cut(&mut self, pairs: &[Pair]) -> Vec<Vec<Graphone>> {
         let words = std::mem::take(&mut self.words);
         let pairs = pairs.iter().filter(|pair| fits(pair));
@@ -162,17 +162,17 @@ impl Aligner {
     }
 }
 
-/// Letters that stand for one phone are likelier than others before anything is known.
+/// Initial probabilities for 0, 1 and 2 phones: one phone is the most probable.
 const FIRST_GUESS: [f64; MAX_PHONES + 1] = [2e-3, 1e-2, 1e-3];
 
 impl Word {
-    /// The number of places between letters times that of places between phones, ends included.
+    /// Number of cells of the alignment lattice: positions between letters × positions between phones.
     fn cells(&self) -> usize {
         (self.letters.len() + 1) * self.phones[0].len()
     }
 
-    /// Calls `visit` with the graphones that begin in the given cells: from which cell to which, and
-    /// the numbers of phones, of the letter, and of the phones together.
+    /// Calls `visit` with the graphones that begin in the given cells: the first cell, the next cell, and
+    /// the number of phones, the letter's id and the id of the phone sequence.
     fn for_each(&self, cells: Range<usize>, mut visit: impl FnMut(usize, usize, (usize, u32, u32))) {
         let columns = self.phones[0].len();
         for from in cells {
@@ -186,7 +186,7 @@ impl Word {
     }
 }
 
-/// A pair as numbers; `twos` are those of neighboring phones.
+/// Numbers the letters and phone sequences of a pair; `twos` are the ids of pairs of phones.
 fn number(pair: &Pair, twos: &mut HashMap<[u16; 2], u32>) -> Word {
     let mut two = |phones: &[u16]| {
         let next = twos.len() as u32;
@@ -202,7 +202,7 @@ fn number(pair: &Pair, twos: &mut HashMap<[u16; 2], u32>) -> Word {
     }
 }
 
-/// Whether a pair can be cut at all: no more than two phones a letter.
+/// Whether a pair can be aligned: it has at most two phones for each letter.
 fn fits(pair: &Pair) -> bool {
     let (letters, phones) = (pair.letters.len(), pair.phones.len());
     (1..=MAX_LENGTH).contains(&letters)
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn silent_and_double_letters_are_found() {
-        // a = 0, b = 1, x = 2; A = 0, B = 1, K = 2, S = 3: `b` behind `b` is silent, `x` is two phones.
+        // a = 0, b = 1, x = 2; A = 0, B = 1, K = 2, S = 3: `b` after `b` is silent, `x` is two phones.
         let pair = |letters: &[u16], phones: &[u16]| Pair { letters: letters.into(), phones: phones.into() };
         let pairs = [
             pair(&[0, 1], &[0, 1]),

@@ -1,12 +1,12 @@
-//! The file of a model.
+//! The file of a grapheme-to-phoneme model.
 //!
 //! ```text
 //! "hearken g2p 1\n"  14 bytes
 //! letters            characters
 //! phones             names
-//! graphones          a letter's number, the number of phones, their numbers
-//! trie               as of language models
-//! CRC-32             of all before, little-endian
+//! graphones          the letter's index, the number of phones, their indices
+//! trie               as in language models
+//! CRC-32             of all bytes before, little-endian
 //! ```
 
 use std::path::Path;
@@ -19,14 +19,15 @@ use crate::text::ngram::{read_trie, write_trie};
 
 const MAGIC: &[u8; 14] = b"hearken g2p 1\n";
 
-/// The step between quantized values of log10. Coarse steps cost no word here, fine ones a megabyte.
+/// The step between quantized values of log10. Finer steps would not improve the predictions, but cost a
+/// megabyte.
 const STEP: f32 = 0.05;
 
-/// Longer files are refused, bytes.
+/// Maximum size of a file in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
 impl G2p {
-    /// The model as the bytes of a file.
+    /// Encodes the model as the bytes of a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bits = BitWriter::default();
         MAGIC.iter().for_each(|&byte| bits.put(byte.into(), 8));
@@ -52,13 +53,13 @@ impl G2p {
     /// Reads what [`G2p::to_bytes`] wrote.
     ///
     /// # Errors
-    /// When the bytes are no such file, or damaged. Memory is bounded by their number.
+    /// When the bytes are another file or damaged. Memory is bounded by their number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let wrong = |problem: &str| Error::new(Stage::Text, problem);
         if !bytes.starts_with(MAGIC) {
-            return Err(wrong("expected a model of `hearken pronounce --train`, found something else"));
+            return Err(wrong("expected a model by `hearken pronounce --train`, found something else"));
         }
-        let damaged = || wrong("the file is damaged").hint("copy or make it again");
+        let damaged = || wrong("the file is damaged").hint("copy or create it again");
         let (body, sum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
         if u32::from_le_bytes(*sum) != crc32(body) {
             return Err(damaged());
@@ -90,11 +91,11 @@ impl G2p {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read or is no such file.
+    /// When the file cannot be read or has another format.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| io(Stage::Text, path, e);
         if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-            let problem = "expected a model of `hearken pronounce --train`, found a far longer file";
+            let problem = "expected a model by `hearken pronounce --train`, found a much larger file";
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
         let bytes = std::fs::read(path).map_err(failed)?;
@@ -102,7 +103,7 @@ impl G2p {
     }
 }
 
-/// A number of things that is within bounds.
+/// Reads a number of items, checked against [`MAX_SYMBOLS`].
 fn count(bits: &mut BitReader) -> Result<usize> {
     let count = bits.get_gamma() as usize;
     bits.check()?;

@@ -1,5 +1,5 @@
-//! Letters to phones (grapheme to phoneme) by a joint n-gram of graphones, letters with the phones that
-//! they stand for.
+//! Grapheme-to-phoneme conversion with a joint n-gram model of graphones (Bisani and Ney, 2008), which are
+//! letters with their phones.
 
 mod align;
 mod file;

@@ -1,5 +1,5 @@
-//! The joint n-gram of graphones, read from the end of words: in English what follows a letter says more
-//! about it than what comes before.
+//! The joint n-gram model of graphones. It reads words from the end, because in English the letters after a
+//! letter determine its pronunciation more than those before it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,19 +8,20 @@ use super::align::{Aligner, Graphone, Pair};
 use crate::error::{Error, Result, Stage};
 use crate::text::ngram::{EstimateOptions, Estimator, Trie, TrieBuilder};
 
-/// Ids of graphones in the n-gram begin behind those of `<unk>`, `<s>` and `</s>`.
+/// The first id of graphones in the n-gram model, after `<unk>`, `<s>` and `</s>`.
 pub(super) const FIRST: u32 = 3;
-/// The limit of letters, of phones and of graphones.
+/// Maximum number of letters, of phones and of graphones.
 pub(super) const MAX_SYMBOLS: usize = 30_000;
 
-/// How a model is trained.
+/// Options of training.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
     /// The number of graphones of the longest n-grams.
     pub order: usize,
-    /// Rounds of expectation maximization for the alignment.
+    /// Number of iterations of expectation maximization for the alignment.
     pub rounds: usize,
-    /// N-grams whose loss raises the perplexity by a smaller share are left out.
+    /// Threshold of entropy pruning: n-grams whose removal increases the perplexity by a smaller fraction
+    /// are removed; 0 keeps all.
     pub prune: f64,
 }
 
@@ -30,7 +31,7 @@ impl Default for TrainOptions {
     }
 }
 
-/// Letters to phones by a joint n-gram.
+/// A grapheme-to-phoneme model: a joint n-gram model of graphones.
 #[derive(Clone, Debug)]
 pub struct G2p {
     pub(super) letters: Vec<char>,
@@ -42,8 +43,8 @@ pub struct G2p {
 }
 
 impl G2p {
-    /// Learns from words and their phones. Digits behind phones mark stress: they help to learn, but
-    /// guesses are without them. `progress` is called with the rounds done and to do.
+    /// Trains a model on words and their phones. Digits after phones mark stress: training uses them, but
+    /// predictions omit them. `progress` is called with the numbers of rounds done and of all rounds.
     ///
     /// # Errors
     /// When there are no words that can be aligned, too many letters or phones, or a temporary file
@@ -83,7 +84,7 @@ impl G2p {
         Ok(Self::new(letters.list, phones, graphones, trie))
     }
 
-    /// A model of its parts, whose numbers fit each other.
+    /// A model made of its parts, whose ids must fit together.
     pub(super) fn new(letters: Vec<char>, phones: Vec<String>, graphones: Vec<Graphone>, trie: Trie) -> Self {
         let mut by_letter = vec![Vec::new(); letters.len()];
         for (graphone, id) in graphones.iter().zip(FIRST..) {
@@ -92,23 +93,23 @@ impl G2p {
         Self { letters, phones, graphones, trie, by_letter }
     }
 
-    /// The phones that words are said with.
+    /// The phones of predictions.
     pub fn phones(&self) -> &[String] {
         &self.phones
     }
 
-    /// The numbers of n-grams of graphones, by order from 1 on.
+    /// The number of graphone n-grams of each order from 1.
     pub fn counts(&self) -> Vec<u64> {
         self.trie.counts()
     }
 
-    /// The first letter of a word that the model has never seen.
+    /// The first letter of a word that did not occur in training.
     pub fn unknown_letter(&self, word: &str) -> Option<char> {
         word.chars().find(|c| !self.letters.contains(c))
     }
 }
 
-/// Phones without stress, and graphones of these.
+/// The phones without stress, and the graphones in terms of them.
 fn without_stress(stressed: &[String], graphones: &[Graphone]) -> Result<(Vec<String>, Vec<Graphone>)> {
     let mut phones = Symbols::default();
     let plain = |phone: &String| phones.id(phone.trim_end_matches(|c: char| c.is_ascii_digit()).to_string());
@@ -119,7 +120,7 @@ fn without_stress(stressed: &[String], graphones: &[Graphone]) -> Result<(Vec<St
     Ok((phones.list, graphones.iter().map(graphone).collect()))
 }
 
-/// Symbols, numbered in the order in which they come.
+/// Symbols, numbered in the order of their first occurrence.
 struct Symbols<T> {
     list: Vec<T>,
     ids: HashMap<T, u16>,

@@ -1,25 +1,25 @@
-//! The search for the likeliest phones of letters.
+//! Beam search for the most probable phones of letters.
 
 use std::collections::HashMap;
 
 use super::model::{FIRST, G2p};
 use crate::text::ngram::{END, NgramState};
 
-/// Phones and their probability among all phones that were found for the same letters.
+/// A predicted pronunciation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guess {
-    /// Numbers in [`G2p::phones`].
+    /// Indices into [`G2p::phones`].
     pub phones: Vec<u16>,
-    /// The probability, 0 to 1.
+    /// The probability among all pronunciations found for the same letters, 0 to 1.
     pub probability: f64,
 }
 
-/// How wide the search goes.
+/// Options of the search.
 #[derive(Clone, Debug)]
 pub struct GuessOptions {
-    /// Guesses that are given.
+    /// Maximum number of pronunciations returned.
     pub nbest: usize,
-    /// Hypotheses that are kept behind each letter.
+    /// Number of hypotheses kept after each letter.
     pub beam: usize,
 }
 
@@ -29,23 +29,23 @@ impl Default for GuessOptions {
     }
 }
 
-/// A sequence of phones, as a number of [`Search::phones`].
+/// A sequence of phones, as an index into [`Search::phones`].
 type Phones = u32;
 
-/// A breadth-first search, letter by letter, from the last one on. Hypotheses with the same phones that
-/// the model cannot tell apart are one, whose probability is the sum.
+/// A breadth-first search, letter by letter from the last to the first. Hypotheses with the same phones and
+/// the same state of the model are merged and their probabilities summed.
 pub(super) struct Search<'a> {
     model: &'a G2p,
     beam: usize,
-    /// Sequences of phones: the rest of the word, and the phone before it.
+    /// Sequences of phones as a tree: the rest of the word, and the phone before it.
     phones: Vec<(Phones, u16)>,
     longer: HashMap<(Phones, u16), Phones>,
-    /// Log-probabilities of what was said in all ways that come to the same.
+    /// The log-probability of each hypothesis, summed over its graphone sequences.
     hypotheses: HashMap<(NgramState, Phones), f64>,
 }
 
 impl G2p {
-    /// The likeliest phones of a word, best first; none where a letter is unknown.
+    /// The most probable pronunciations of a word, best first; empty if the model does not know a letter.
     pub fn guess(&self, word: &str, options: &GuessOptions) -> Vec<Guess> {
         let id = |c: char| self.letters.iter().position(|l| *l == c).map(|id| id as u16);
         match word.chars().map(id).collect::<Option<Vec<_>>>() {
@@ -61,7 +61,7 @@ impl<'a> Search<'a> {
         Self { model, beam, phones: vec![(0, 0)], longer: HashMap::new(), hypotheses }
     }
 
-    /// The likeliest phones of letters, best first.
+    /// The most probable pronunciations of letters, best first.
     pub fn run(mut self, letters: &[u16], nbest: usize) -> Vec<Guess> {
         for &letter in letters.iter().rev() {
             for (state, phones, log_prob) in self.best() {
@@ -73,7 +73,7 @@ impl<'a> Search<'a> {
             let end = log_prob + natural(self.model.trie.next(state, END).0);
             add(ends.entry(phones).or_insert(f64::NEG_INFINITY), end);
         }
-        // A word of silent letters alone is no word.
+        // A word must have at least one phone.
         ends.remove(&0);
         let mut total = f64::NEG_INFINITY;
         let mut guesses: Vec<Guess> = Vec::new();
@@ -87,7 +87,7 @@ impl<'a> Search<'a> {
         guesses
     }
 
-    /// Takes out the best hypotheses.
+    /// Removes all hypotheses and returns the best, sorted.
     fn best(&mut self) -> Vec<(NgramState, Phones, f64)> {
         let all = std::mem::take(&mut self.hypotheses);
         let mut all: Vec<_> = all.into_iter().map(|((state, phones), p)| (state, phones, p)).collect();
@@ -131,7 +131,7 @@ fn natural(log10: f32) -> f64 {
     f64::from(log10) * std::f64::consts::LN_10
 }
 
-/// Adds probabilities given as logarithms.
+/// Adds a probability to another, both given as logarithms.
 fn add(to: &mut f64, log_prob: f64) {
     let (high, low) = if *to > log_prob { (*to, log_prob) } else { (log_prob, *to) };
     *to = if high == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() };

@@ -1,4 +1,4 @@
-//! A run that starts from the weights of a model.
+//! Initialization of a run with the weights of a model.
 
 use std::path::Path;
 
@@ -6,20 +6,20 @@ use crate::error::{Error, Result, Stage};
 use crate::model::Network;
 use crate::onnx;
 
-/// Takes the weights of a model whose parameters have the same names and shapes. The output layers
-/// may differ, and then start anew. The network may have more recurrent layers than the model: they
-/// come on top, and where they have a residual connection they begin as the identity (a gain of
-/// zero on what they add: Bachlechner et al. 2020, "ReZero is all you need"), so that the first
-/// update starts from just what the model says.
+/// Copies the weights of a model whose parameters have the same names and shapes. The output layers may
+/// differ; then they keep their random initialization. The network may have more recurrent layers than the
+/// model: they are on top, and if they have a residual connection, they are initialized as the identity (a
+/// zero gain of what they add: Bachlechner et al., 2020, "ReZero is all you need"), so that training starts
+/// with exactly the outputs of the model.
 ///
 /// # Errors
 /// When the model cannot be read, or a layer has another shape.
-pub(super) fn take_over(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
+pub(super) fn warm_start(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
     let (other, _) = onnx::read_file(from)?;
-    adopt(&other, network, parameters).map_err(|error| error.in_file(from))
+    copy_weights(&other, network, parameters).map_err(|error| error.in_file(from))
 }
 
-fn adopt(other: &Network<f32>, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
+fn copy_weights(other: &Network<f32>, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
     let depth = other.config.layers.len();
     let residual = network.config.residual;
     for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
@@ -42,13 +42,13 @@ fn adopt(other: &Network<f32>, network: &mut Network<f32>, parameters: &mut [Vec
         parameter.data.clone_from(data);
     }
     if other.mean.len() != network.mean.len() {
-        return Err(Error::new(Stage::Train, "its features are of another size"));
+        return Err(Error::new(Stage::Train, "it has another number of features"));
     }
     (network.mean, network.scale) = (other.mean.clone(), other.scale.clone());
     Ok(())
 }
 
-/// The number of the recurrent layer that a parameter belongs to.
+/// The index of the recurrent layer that a parameter belongs to.
 fn layer_of(name: &str) -> Option<usize> {
     name.strip_prefix("layers.")?.split('.').next()?.parse().ok()
 }
@@ -88,7 +88,7 @@ mod tests {
         let small = initialize::<f32>(&config(2), 1);
         let mut grown = initialize::<f32>(&config(3), 2);
         let mut parameters: Vec<Vec<f32>> = grown.parameters.iter().map(|p| p.data.clone()).collect();
-        adopt(&small, &mut grown, &mut parameters).expect("taken over");
+        copy_weights(&small, &mut grown, &mut parameters).expect("copied");
         assert_eq!(logits(&small), logits(&grown));
         assert!(grown.parameter("layers.2.gru.W").expect("there").data.iter().any(|&w| w != 0.0));
 
@@ -96,7 +96,7 @@ mod tests {
         wider.layers[1].hidden = 7;
         let mut wider = initialize::<f32>(&wider, 3);
         let mut parameters: Vec<Vec<f32>> = wider.parameters.iter().map(|p| p.data.clone()).collect();
-        let error = adopt(&small, &mut wider, &mut parameters).expect_err("another shape").to_string();
+        let error = copy_weights(&small, &mut wider, &mut parameters).expect_err("another shape").to_string();
         assert!(error.contains("layers.1.gru.W"), "{error}");
     }
 }

@@ -1,8 +1,8 @@
-//! Recurrences that stand as a `Loop` in the graph: tf2onnx writes Keras' `SimpleRNN` and `GRU` so.
+//! Import of recurrences written as a `Loop`, as tf2onnx writes Keras' `SimpleRNN` and `GRU`.
 //!
-//! The body computes one step. Each of its values is followed as a [`Term`], up to the new state,
-//! whose form tells the cell: `tanh(x W + h R + b)`, or `z h + (1 - z) c` with the candidate c of
-//! either kind of GRU.
+//! The body computes one step. Each of its values is interpreted as a [`Term`], up to the new state, whose
+//! form determines the cell: `tanh(x W + h R + b)`, or `z h + (1 - z) c` with the candidate c of either
+//! kind of GRU.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -15,24 +15,27 @@ use super::walk::Walker;
 use crate::error::Result;
 use crate::onnx::proto::{GraphProto, decode_graph};
 
-/// Values of the body by name; what is not understood is an error only for who needs it.
+/// The body's values by name. A value that is not understood is an error only where it is used.
 type Terms = HashMap<String, Result<Term>>;
 
 impl Walker {
-    /// `Loop` over the steps of a sequence: the last values of what it carries, then the sequences
-    /// of what it gives.
+    /// `Loop` over the steps of a sequence. Returns the final values of the loop-carried variables, then
+    /// the scan outputs.
     ///
     /// # Errors
-    /// When it is anything but a recurrence of one of our cells, over all steps of a sequence.
-    pub(super) fn looped(&mut self, node: &Node) -> Result<Vec<Value>> {
+    /// When it is not a recurrence of one of hearken's cells over all steps of a sequence.
+    pub(super) fn loop_node(&mut self, node: &Node) -> Result<Vec<Value>> {
         let body = node.attribute("body").and_then(|a| a.g.as_ref()).ok_or_else(|| unsupported(node))?;
         let body = decode_graph(body).map_err(|e| e.at(node.place()))?;
         let carried: Vec<&Value> = node.proto.input.iter().skip(2).filter_map(|n| self.value(n)).collect();
         let carries = node.proto.input.len().saturating_sub(2);
         if carried.len() != carries || body.input.len() != carries + 2 || body.output.len() < carries + 1 {
-            return Err(node.error("its body does not take and give what it carries"));
+            return Err(
+                node.error("its body has other inputs and outputs than the loop-carried variables need")
+            );
         }
-        // What comes out as it went in is the same at every step, be it all zeros (a new bias).
+        // A variable that the body returns unchanged is constant over the steps, even if it is zero (an
+        // untrained bias).
         let names = body.input[2..].iter().zip(&body.output[1..]);
         let unchanged = names.map(|(input, output)| input.name == output.name);
         let carried: Vec<Term> =
@@ -41,10 +44,12 @@ impl Walker {
         let x = self.steps(&body, &mut terms)?;
         let term = |name: &str| match terms.get(name) {
             Some(term) => term.clone(),
-            None => Err(node.error(format!("its body does not make `{name}`"))),
+            None => Err(node.error(format!("its body does not compute `{name}`"))),
         };
         if !matches!(term(&body.output[0].name)?, Term::Condition) {
-            return Err(node.error("expected a loop that counts steps, found one that ends by what it hears"));
+            return Err(
+                node.error("expected a loop over a number of steps, found one whose end depends on the data")
+            );
         }
         let mut state = None;
         for ((input, output), begun) in body.input[2..].iter().zip(&body.output[1..]).zip(&carried) {
@@ -52,26 +57,31 @@ impl Walker {
                 Term::State if state.is_none() => state = Some(term(&output.name)?),
                 Term::Counter if matches!(term(&output.name)?, Term::NextCounter) => {}
                 Term::Outside(_) if input.name == output.name => {}
-                _ => return Err(node.error("it carries more than one state and a count of steps")),
+                _ => {
+                    return Err(node.error(
+                        "expected one state and a step counter as loop-carried variables, found others",
+                    ));
+                }
             }
         }
         let (Some(state), Some(x)) = (state, x) else {
-            return Err(node.error("expected a state and a sequence that is heard step by step"));
+            return Err(node.error("expected a state and a sequence that is read step by step"));
         };
         let y = self.cell_of_loop(node, &state, &x)?;
         let last = |begun: &Term| match begun {
             Term::State => Value::Last { of: vec![y.stage] },
-            _ => Value::Refused(node.error("what a loop counts is not used")),
+            _ => Value::Refused(node.error("expected the loop's counter to be unused after the loop")),
         };
-        let given = body.output[1 + carries..].iter().map(|output| match term(&output.name) {
+        let scanned = body.output[1 + carries..].iter().map(|output| match term(&output.name) {
             Ok(Term::Next(_)) => Value::Sequence(y.clone()),
             Ok(_) => Value::Refused(node.error(format!("its output `{}` is not the new state", output.name))),
             Err(error) => Value::Refused(error),
         });
-        Ok(carried.iter().map(last).chain(given).collect())
+        Ok(carried.iter().map(last).chain(scanned).collect())
     }
 
-    /// What the body begins with: the step's number, what is carried, and its own constants.
+    /// The terms at the start of the body: the iteration number, the loop-carried variables, and the body's
+    /// constants.
     fn entries(&self, body: &GraphProto, carried: &[Term]) -> Terms {
         let mut terms = Terms::new();
         let kinds = [Term::Counter, Term::Condition].into_iter().chain(carried.iter().cloned());
@@ -85,9 +95,9 @@ impl Walker {
         terms
     }
 
-    /// Follows the body's nodes; the sequence that they hear a step of.
+    /// Interprets the body's nodes. Returns the sequence of which they read one step.
     fn steps(&mut self, body: &GraphProto, terms: &mut Terms) -> Result<Option<Sequence>> {
-        let mut heard: Option<Sequence> = None;
+        let mut scanned: Option<Sequence> = None;
         for (index, proto) in body.node.iter().enumerate() {
             let node = Node::new(proto, index);
             let inputs: Result<Vec<Option<Term>>> = proto
@@ -98,36 +108,36 @@ impl Walker {
                     (Some(term), _) => term.clone().map(Some),
                     (None, Some(Value::Refused(error))) => Err(error.clone()),
                     (None, Some(value)) => Ok(Some(Term::Outside(value.clone()))),
-                    (None, None) => Err(node.error(format!("its input `{name}` is not made before it"))),
+                    (None, None) => Err(node.error(format!("no earlier node computes its input `{name}`"))),
                 })
                 .collect();
-            let outputs = inputs.and_then(|inputs| self.body_step(&node, &inputs, &mut heard));
+            let outputs = inputs.and_then(|inputs| self.body_step(&node, &inputs, &mut scanned));
             for (k, name) in proto.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
                 let term = match &outputs {
                     Ok(outputs) => outputs.get(k).cloned().ok_or_else(|| unsupported(&node)),
                     Err(error) => Err(error.clone()),
                 };
                 if terms.insert(name.clone(), term).is_some() {
-                    return Err(node.error(format!("the value `{name}` is made twice")));
+                    return Err(node.error(format!("the value `{name}` is computed twice")));
                 }
             }
         }
-        Ok(heard)
+        Ok(scanned)
     }
 
-    /// What a node of the body makes of its inputs.
+    /// The outputs of a node of the body, given its inputs.
     fn body_step(
         &mut self,
         node: &Node,
         inputs: &[Option<Term>],
-        heard: &mut Option<Sequence>,
+        scanned: &mut Option<Sequence>,
     ) -> Result<Vec<Term>> {
         if let [Some(Term::Outside(Value::Sequence(sequence))), Some(Term::Counter)] = inputs {
             let first = node.proto.op_type == "Gather" && node.int("axis").unwrap_or(0) == 0;
-            if !first || heard.as_ref().is_some_and(|other| other != sequence) {
+            if !first || scanned.as_ref().is_some_and(|other| other != sequence) {
                 return Err(unsupported(node));
             }
-            *heard = Some(sequence.clone());
+            *scanned = Some(sequence.clone());
             return Ok(vec![Term::Input { width: sequence.width }]);
         }
         let outside = inputs.iter().map(|input| match input {
@@ -146,7 +156,7 @@ impl Walker {
         }
     }
 
-    /// Adds the cell whose new state this is, on top of the sequence `x`.
+    /// Adds the cell with this new state on top of the sequence `x`.
     fn cell_of_loop(&mut self, node: &Node, state: &Term, x: &Sequence) -> Result<Sequence> {
         let [Axis::Outer(time), Axis::Outer(batch), Axis::Features] = x.axes[..] else {
             return Err(node.error(format!("expected [time, batch, features], found {}", listed(&x.axes))));
@@ -176,7 +186,7 @@ impl Walker {
     }
 }
 
-/// What a value is that a loop begins with, and leaves `unchanged` or not.
+/// The term of a loop-carried variable with this initial value, which the body returns `unchanged` or not.
 fn entry(initial: &Value, unchanged: bool) -> Term {
     match initial {
         other if unchanged => Term::Outside(other.clone()),

@@ -1,17 +1,17 @@
-//! Weights stored as integers, and linear layers that are computed in integers
-//! (`DynamicQuantizeLinear`, `MatMulInteger`): the model computes them in float32.
+//! Import of quantized models: weights stored as integers, and linear layers computed in integers
+//! (`DynamicQuantizeLinear`, `MatMulInteger`). The imported model computes them in float32.
 
 use std::rc::Rc;
 
 use super::constant::Constant;
 use super::node::{Node, unsupported};
-use super::value::{Rounded, Value};
+use super::value::{Quantized, Value};
 use super::walk::Walker;
 use crate::error::Result;
 
 impl Walker {
-    /// `DequantizeLinear` of a constant: (x - zero) · scale, both one for all or one for each position
-    /// of an axis.
+    /// `DequantizeLinear` of a constant: (x - zero) · scale, with one zero and scale for the whole tensor
+    /// or for each position of an axis.
     pub(super) fn dequantized(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Value> {
         let constant = |k: usize| match inputs.get(k).and_then(Option::as_ref) {
             Some(Value::Constant(c)) => Ok(Some(c)),
@@ -20,7 +20,7 @@ impl Walker {
         };
         let (Some(x), Some(scale)) = (constant(0)?, constant(1)?) else { return Err(unsupported(node)) };
         if node.int("block_size").unwrap_or(0) != 0 {
-            return Err(node.error("scales by blocks of an axis are not supported"));
+            return Err(node.error("blocked quantization is not supported"));
         }
         let along = |c: &Constant| -> Result<Constant> {
             if c.len() == 1 {
@@ -31,7 +31,7 @@ impl Walker {
             shape[axis] = c.len();
             c.reshaped(shape).map(|c| c.cast(true))
         };
-        let unfit = || node.error("scale and zero point do not go with the tensor");
+        let unfit = || node.error("scale and zero point cannot be broadcast over the tensor");
         self.take_room(node, x.len().checked_mul(3))?;
         let mut values = x.cast(true);
         if let Some(zero) = constant(2)? {
@@ -43,31 +43,32 @@ impl Walker {
         Ok(Value::Constant(Rc::new(values)))
     }
 
-    /// `MatMulInteger` of a rounded sequence and constant integers.
+    /// `MatMulInteger` of a quantized sequence and constant integers.
     pub(super) fn integer_product(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Value> {
         let input = |k: usize| inputs.get(k).and_then(Option::as_ref);
-        let (Some(Value::Rounded(Rounded::Bytes(s))), Some(Value::Constant(weight))) = (input(0), input(1))
+        let (Some(Value::Quantized(Quantized::Bytes(s))), Some(Value::Constant(weight))) =
+            (input(0), input(1))
         else {
             return Err(unsupported(node));
         };
         match input(2) {
-            Some(Value::Rounded(Rounded::Zero { of })) if *of == s.stage => {}
-            _ => return Err(node.error("expected the zero point of the sequence itself")),
+            Some(Value::Quantized(Quantized::Zero { of })) if *of == s.stage => {}
+            _ => return Err(node.error("expected the zero point of the quantized sequence")),
         }
         if !input(3).is_none_or(|zero| matches!(zero, Value::Constant(c) if c.is_zero())) {
             return Err(node.error("weights with a zero point other than 0 are not supported"));
         }
         match self.linear(node, s, weight)? {
-            Value::Sequence(sequence) => Ok(Value::Rounded(Rounded::Product { sequence, of: s.stage })),
+            Value::Sequence(sequence) => Ok(Value::Quantized(Quantized::Product { sequence, of: s.stage })),
             _ => Err(unsupported(node)),
         }
     }
 
-    /// A product in integers times its scale: the linear layer.
-    pub(super) fn unrounded(&mut self, node: &Node, a: &Rounded, b: &Rounded) -> Result<Value> {
+    /// `Mul` of an integer product and its scale, which completes the linear layer.
+    pub(super) fn dequantized_product(&mut self, node: &Node, a: &Quantized, b: &Quantized) -> Result<Value> {
         match (a, b) {
-            (Rounded::Product { sequence, of }, Rounded::Scale { of: scaled, times })
-            | (Rounded::Scale { of: scaled, times }, Rounded::Product { sequence, of })
+            (Quantized::Product { sequence, of }, Quantized::Scale { of: scaled, times })
+            | (Quantized::Scale { of: scaled, times }, Quantized::Product { sequence, of })
                 if of == scaled =>
             {
                 match times {
@@ -79,20 +80,20 @@ impl Walker {
         }
     }
 
-    /// `DynamicQuantizeLinear` of a sequence: bytes, what a step of them is worth, and their zero.
-    pub(super) fn rounded(&self, node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
+    /// `DynamicQuantizeLinear` of a sequence: its bytes, scale and zero point.
+    pub(super) fn dynamic_quantize(&self, node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
         let Some(Some(Value::Sequence(s))) = inputs.first() else { return Err(unsupported(node)) };
-        let scale = Rounded::Scale { of: s.stage, times: None };
-        let parts = [Rounded::Bytes(s.clone()), scale, Rounded::Zero { of: s.stage }];
-        Ok(parts.into_iter().map(Value::Rounded).collect())
+        let scale = Quantized::Scale { of: s.stage, times: None };
+        let parts = [Quantized::Bytes(s.clone()), scale, Quantized::Zero { of: s.stage }];
+        Ok(parts.into_iter().map(Value::Quantized).collect())
     }
 }
 
-/// The scale of a rounded sequence times that of the weights.
-pub(super) fn rescaled(node: &Node, rounded: &Rounded, weights: &Rc<Constant>) -> Result<Value> {
-    match rounded {
-        Rounded::Scale { of, times: None } => {
-            Ok(Value::Rounded(Rounded::Scale { of: *of, times: Some(weights.clone()) }))
+/// `Mul` of the scale of a quantized sequence and that of the weights.
+pub(super) fn combined_scale(node: &Node, quantized: &Quantized, weights: &Rc<Constant>) -> Result<Value> {
+    match quantized {
+        Quantized::Scale { of, times: None } => {
+            Ok(Value::Quantized(Quantized::Scale { of: *of, times: Some(weights.clone()) }))
         }
         _ => Err(unsupported(node)),
     }

@@ -1,5 +1,5 @@
-//! The stages of a foreign graph as a network of ours. Linear layers that follow one another are
-//! multiplied out, one before a cell goes into the cell's input weights, and a missing input
+//! Assembles the stages of a foreign graph into a [`Network`]. Consecutive linear layers are multiplied
+//! into one, a linear layer before a cell is folded into the cell's input weights, and a missing input
 //! layer becomes the identity.
 
 use super::value::{CellWeights, Operation, StageOf};
@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Stage};
 use crate::model::network::parameter_shapes;
 use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
 
-/// y = weight · x + bias, in f64 so that multiplying out costs no accuracy; no weight is the
+/// An affine map y = weight · x + bias, in f64 so that folding costs no accuracy; no weight means the
 /// identity.
 #[derive(Clone)]
 struct Map {
@@ -33,7 +33,7 @@ impl Map {
         })
     }
 
-    /// `outer` after this one; `outer` is `[rows, width]`.
+    /// Composes this map with a following one, `outer [rows, width]`.
     fn then(&mut self, outer: &[f32], rows: usize) {
         let width = self.bias.len();
         let row = |r: usize| &outer[r * width..(r + 1) * width];
@@ -81,34 +81,34 @@ struct Layer {
     cell: CellWeights,
     norm: Option<(Vec<f32>, Vec<f32>)>,
     residual: bool,
-    /// The stage that it stands on, and its width.
+    /// The stage below, and its width.
     input: (usize, usize),
     place: String,
 }
 
-/// Puts a network together, stage by stage from the features up.
-struct Fit {
+/// A network under assembly, stage by stage from the features upward.
+struct Assembly {
     mean: Vec<f64>,
     scale: Vec<f64>,
     subsampling: usize,
-    /// Since the last cell, norm or residual.
+    /// The affine map since the last cell, norm or residual.
     pending: Map,
     input: Option<Map>,
     input_norm: Option<(Vec<f32>, Vec<f32>)>,
     layers: Vec<Layer>,
-    /// The stage that the next cell stands on if nothing lies between.
+    /// The stage that is the next cell's input if nothing lies between.
     top: usize,
-    /// Whether the stage before was a normalization, whose gain and bias may still come.
+    /// Whether the previous stage was a normalization, whose gain and bias may follow as separate nodes.
     after_norm: bool,
     softmax: bool,
 }
 
-/// A network of the stages from the features to stage `output`; what was read into it beyond the
-/// graph is told in `notes`.
+/// Assembles a network from the stages between the features and stage `output`. What differs from the graph
+/// is reported in `notes`.
 ///
 /// # Errors
-/// Names the node that has no place in a network of ours.
-pub(super) fn fit(
+/// Names the node that does not fit into hearken's network.
+pub(super) fn assemble(
     stages: &[StageOf],
     output: usize,
     subsampling: usize,
@@ -118,12 +118,12 @@ pub(super) fn fit(
     while let Some(&last) = chain.last().filter(|&&s| s != 0) {
         let below = stages[last].below;
         if below >= last {
-            return Err(Error::new(Stage::Model, "the stages of the graph have no order"));
+            return Err(Error::new(Stage::Model, "the stages of the graph are not in topological order"));
         }
         chain.push(below);
     }
     let frames = stages[0].width;
-    let mut fit = Fit {
+    let mut assembly = Assembly {
         mean: vec![0.0; frames],
         scale: vec![1.0; frames],
         subsampling: 1,
@@ -137,31 +137,32 @@ pub(super) fn fit(
     };
     for &index in chain.iter().rev().skip(1) {
         let stage = &stages[index];
-        fit.add(stage, index, stages).map_err(|e| e.at(stage.place.clone()))?;
+        assembly.add(stage, index, stages).map_err(|e| e.at(stage.place.clone()))?;
     }
     if let Some(note) = match stages[output].operation {
         Operation::LogSoftmax => None,
-        Operation::Softmax => Some("the graph gives probabilities; the model gives their logarithms"),
+        Operation::Softmax => Some("the graph outputs probabilities; the model outputs their logarithms"),
         _ => Some("the graph ends without log-softmax; the model ends with one"),
     } {
         notes.push(note.into());
     }
-    fit.finish(frames, subsampling)
+    assembly.finish(frames, subsampling)
 }
 
 fn wrong<T>(problem: impl Into<String>) -> Result<T> {
     Err(Error::new(Stage::Model, problem))
 }
 
-impl Fit {
+impl Assembly {
     fn add(&mut self, stage: &StageOf, index: usize, stages: &[StageOf]) -> Result<()> {
         if self.softmax {
-            return wrong("expected nothing after the softmax");
+            return wrong("expected the softmax to be the last operation");
         }
         let after_norm = std::mem::take(&mut self.after_norm);
         match &stage.operation {
-            Operation::Input => return wrong("expected the features below everything else"),
+            Operation::Input => return wrong("expected the features to be the first stage"),
             Operation::Affine { scale, shift } => {
+                // Gain and bias of a normalization are often separate nodes, `Mul` and `Add`.
                 self.affine(scale, shift, after_norm);
                 self.after_norm = after_norm;
                 if after_norm {
@@ -170,7 +171,7 @@ impl Fit {
             }
             Operation::Stack { factor } => {
                 if self.input.is_some() || !self.pending.is_identity() || self.subsampling != 1 {
-                    return wrong("expected frames to be put together before everything else");
+                    return wrong("expected frames to be stacked before all other operations");
                 }
                 self.subsampling = *factor;
                 self.pending = Map::identity(stage.width);
@@ -188,7 +189,7 @@ impl Fit {
             }
             Operation::Residual { skip } => {
                 let Some(layer) = self.layers.last_mut().filter(|_| self.pending.is_identity()) else {
-                    return wrong("expected an addition around a recurrent layer only");
+                    return wrong("expected a residual connection only around a recurrent layer");
                 };
                 if layer.residual || layer.input.0 != *skip {
                     let found = &stages[*skip].place;
@@ -216,7 +217,8 @@ impl Fit {
                     (*g, *b) = (*g * s, *b * s + t);
                 }
             }
-            // (x - mean) · scale of the features, exactly where it is written so.
+            // Normalization of the features: mean and scale are kept exact rather than folded into the
+            // input layer.
             _ if untouched && scale.iter().all(|&s| s != 0.0) => {
                 for (((m, k), &s), &t) in self.mean.iter_mut().zip(&mut self.scale).zip(scale).zip(shift) {
                     *k *= f64::from(s);
@@ -277,6 +279,7 @@ impl Fit {
         if self.layers.is_empty() {
             return wrong("expected a recurrent layer between features and output, found none");
         }
+        // hearken's configuration has one switch each for all normalizations and all residual connections.
         let norms =
             self.layers.iter().filter(|l| l.norm.is_some()).count() + usize::from(self.input_norm.is_some());
         if norms != 0 && norms != self.layers.len() + 1 {
@@ -286,7 +289,7 @@ impl Fit {
                 self.layers.iter().find(|l| l.norm.is_none()).map_or_else(String::new, |l| l.place.clone())
             };
             return wrong(format!(
-                "layer normalization stands after some layers and not after {which}; expected it after the input layer and every recurrent layer, or nowhere"
+                "layer normalization follows some layers but not {which}; expected it after the input layer and every recurrent layer, or nowhere"
             ));
         }
         let can = |l: &&Layer| l.input.1 == l.cell.hidden;
@@ -294,13 +297,13 @@ impl Fit {
         if let Some(layer) = self.layers.iter().filter(can).find(|l| l.residual != residual) {
             return Err(Error::new(
                 Stage::Model,
-                "a residual connection stands around some layers and not around this one",
+                "some layers have a residual connection and this one has none",
             )
             .at(layer.place.clone()));
         }
         if subsampling > 1 && (self.subsampling != 1 || !frames.is_multiple_of(subsampling)) {
             return wrong(format!(
-                "{frames} features cannot be {subsampling} frames put together, or the graph puts them together itself"
+                "{frames} features cannot be {subsampling} stacked frames, or the graph stacks frames itself"
             ));
         }
         let input = self.input.take().unwrap_or_else(|| Map::identity(frames));
@@ -320,6 +323,7 @@ impl Fit {
             residual,
             num_tokens: self.pending.bias.len(),
         };
+        // In the order of `parameter_shapes`.
         let mut data = vec![input.weight_f32(), input.bias_f32()];
         data.extend(self.input_norm.into_iter().flat_map(|(g, b)| [g, b]));
         for layer in self.layers {
@@ -333,8 +337,8 @@ impl Fit {
         Ok(Network { mean: to_f32(self.mean), scale: to_f32(self.scale), parameters, config })
     }
 
-    /// The features are frames put together outside of the graph: their normalization, one for
-    /// each place, goes into the input layer.
+    /// Handles features that are frames stacked outside of the graph: their normalization, which differs
+    /// for each stacked frame, is folded into the input layer.
     fn unstacked(&mut self, input: Map, features: usize) -> (usize, Map) {
         let scale: Vec<f32> = self.scale.iter().map(|&v| v as f32).collect();
         let shift: Vec<f32> = self.mean.iter().zip(&self.scale).map(|(m, s)| (-m * s) as f32).collect();
