@@ -28,7 +28,7 @@ use super::history::{History, NOTHING};
 use super::language_model::{LanguageModel, LmState};
 use super::lexicon::Lexicon;
 use super::nbest::{OtherLists, Others, Sequences};
-use super::{Decoder, DecoderOptions, Hypothesis, TokenBias, TokenId, Unit, UnitSpan, WordId};
+use super::{Decoder, DecoderOptions, Hypothesis, TokenBias, TokenId, Unit, UnitSpan};
 use crate::text::TokenTable;
 
 /// A word whose end is this close (in nats) behind a path that waits in the middle of a word is
@@ -727,7 +727,7 @@ mod tests {
 
     use super::super::{
         ContextGraph, HotwordModel, NgramLanguageModel, NgramWeights, Pronunciation, RejectionOptions,
-        WordLoop,
+        WordId, WordLoop,
     };
     use super::*;
     use crate::text::ngram::{EstimateOptions, NgramModel, Text, TrieBuilder, VocabularyLimit};

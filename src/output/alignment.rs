@@ -61,7 +61,7 @@ fn table(path: &str, alignment: &Alignment, with_path: bool) -> String {
 fn transcript(path: &str, alignment: &Alignment) -> Transcript {
     let words = alignment.words.iter().map(|aligned| aligned.word.clone()).collect();
     let (text, end) = (alignment.text.clone(), alignment.duration);
-    let segment = Segment { text, start: 0.0, end, words, phrases: Vec::new() };
+    let segment = Segment { text, start: 0.0, end, words, phrases: Vec::new(), alternatives: Vec::new() };
     Transcript { path: path.into(), segments: vec![segment], warnings: Vec::new() }
 }
 

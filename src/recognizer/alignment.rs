@@ -230,7 +230,7 @@ mod tests {
             // Begins in the closing silence.
             label(2, 1, 30, 32, 0.05),
         ];
-        let path = AlignedPath { log_prob: -1.0, labels, unmatched: Vec::from_iter([15..40]) };
+        let path = AlignedPath { log_prob: -1.0, labels, unmatched: std::iter::once(15..40).collect() };
         let clock = FrameClock { step_samples: 640, sample_rate: 16_000 };
         let timing = Timing { clock, duration: 1.0 };
         let found = timing.alignment(&path, &reference, 0.1, |token| if token.0 == 1 { "x" } else { "y" });

@@ -37,7 +37,10 @@ mod tests {
         words.iter().map(word).collect()
     }
 
-    fn segment(best: &[(&str, f64, f64)], others: &[(&[(&str, f64, f64)], f32)]) -> Segment {
+    /// Words with their start and end.
+    type Timed<'a> = &'a [(&'a str, f64, f64)];
+
+    fn segment(best: Timed, others: &[(Timed, f32)]) -> Segment {
         let alternative = |(found, score): &(&[(&str, f64, f64)], f32)| Alternative {
             text: String::new(),
             confidence: 0.1,
