@@ -6,7 +6,7 @@
 //! branches, of which the path takes one. Blanks, which are also silence, may precede and follow every word.
 //!
 //! With U output frames and S states (about twice the number of labels of all pronunciations), the search takes
-//! O(U × S) time and O(S × √U) memory: the scores of every √U-th frame are kept, and the back pointers of the √U
+//! O(U × S) time and O(S × √U) memory: the scores of every √U-th frame are kept, and the back pointers of the
 //! frames between two of them, a byte each, are computed again from these scores.
 
 mod graph;

@@ -2,8 +2,8 @@
 
 use super::WordId;
 
-/// State of a [`LanguageModel`] after a sequence of words. The number has a meaning only for the model itself. States of
-/// a model that [`HotwordModel`](super::HotwordModel) wraps must be below 2^32.
+/// State of a [`LanguageModel`] after a sequence of words. The number has a meaning only for the model itself. States
+/// of a model that [`HotwordModel`](super::HotwordModel) wraps must be below 2^32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LmState(pub u64);
 

@@ -72,15 +72,16 @@ pub struct UnitSpan {
     pub start: u64,
     /// One past the last output frame of the unit.
     pub end: u64,
-    /// Maximum log-probability of the token over its frames, without bias; of a word, the mean of these over its labels.
+    /// Maximum log-probability of the token over its frames, without bias; of a word, the mean of these over its
+    /// labels.
     pub log_prob: f32,
 }
 
 /// One of the n best hypotheses of a segment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hypothesis {
-    /// Score relative to the best hypothesis, nats: 0 for the best, at most 0 for the others. It is the log-probability
-    /// of the path without the costs of the language model.
+    /// Score relative to the best hypothesis, nats: 0 for the best, at most 0 for the others. A score is the
+    /// log-probability of the path minus its costs by the language model.
     pub score: f32,
     /// The units in order of time.
     pub units: Vec<UnitSpan>,

@@ -20,8 +20,8 @@ pub struct DecoderOptions {
     pub filler: Vec<String>,
     /// Bias that is added to the log-probabilities of filler tokens in the search, nats.
     pub filler_bias: f32,
-    /// Words and their pronunciations; a word may have several entries. If the lexicon is empty, the transcript consists
-    /// of the model's tokens.
+    /// Words and their pronunciations; a word may have several entries. If the lexicon is empty, the transcript
+    /// consists of the model's tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lexicon: Vec<Pronunciation>,
     /// Word insertion penalty of a search over the lexicon, nats.
