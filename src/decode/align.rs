@@ -27,7 +27,7 @@ const MAX_VALUES: usize = 1 << 27;
 /// that is not in the text.
 const MIN_UNMATCHED_FRAMES: usize = 4;
 
-/// A word of the text, and its pronunciations as labels of the model.
+/// A word of the text with its pronunciations as labels of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferenceWord {
     /// Spelling of the word, for error messages.
@@ -64,7 +64,7 @@ pub struct AlignedPath {
     pub unmatched: Vec<Range<u64>>,
 }
 
-/// Aligns one text with one recording.
+/// Aligner of one text with one recording.
 #[derive(Clone, Debug)]
 pub struct Aligner {
     graph: Graph,

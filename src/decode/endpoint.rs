@@ -60,11 +60,11 @@ impl EndpointOptions {
 /// The rule by which a segment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Rule 1.
+    /// Rule 1: trailing silence in a segment without speech.
     NothingSaid,
-    /// Rule 2.
+    /// Rule 2: trailing silence after speech.
     AfterSpeech,
-    /// Rule 3.
+    /// Rule 3: maximum length of a segment.
     TooLong,
 }
 

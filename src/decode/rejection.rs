@@ -25,8 +25,8 @@ const FEW: usize = 3;
 pub struct RejectionOptions {
     /// Length of the window before the beginning and after the end of a word, ms.
     pub window_ms: u32,
-    /// Length of a pause, ms. Out-of-vocabulary speech on the other side of a pause does not affect a word, and in the
-    /// search, a pause ends out-of-vocabulary speech.
+    /// Length of a pause, ms. In the search, a pause ends out-of-vocabulary speech; in the rejection, it limits the
+    /// window of [`RejectionOptions::most_other`].
     pub pause_ms: u32,
     /// Maximum share of the labels in the window, up to the next pauses, that belong to no word, 0 to 1.
     pub most_other: f32,
@@ -39,8 +39,8 @@ pub struct RejectionOptions {
     #[serde(skip_serializing_if = "is_none")]
     pub confidence_for_others: f32,
     /// Factor for the excess of the same share over [`RejectionOptions::most_other`]; the product is added to the
-    /// minimum confidence of three or more words. The share can exceed the maximum because this window also extends
-    /// beyond pauses.
+    /// minimum confidence of three or more words. There can be an excess because this share is that of the whole
+    /// window, also beyond pauses.
     #[serde(skip_serializing_if = "is_none")]
     pub confidence_beyond_pause: f32,
     /// Maximum length of a word, ms; longer ones are rejected. 0 for no limit.

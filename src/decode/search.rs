@@ -12,8 +12,8 @@
 //!   filler    out-of-vocabulary speech, entered from gap or end at a cost; left by a word, or to gap by a pause
 //! ```
 //!
-//! Out-of-vocabulary speech is modeled by a filler, which competes with the words: it takes the likeliest label of
-//! each frame, at a cost for its entry and a cost for each label. After a pause a path is in the gap again, so that
+//! Out-of-vocabulary speech is modeled by a filler, which competes with the words. It takes the likeliest label of
+//! each frame, and costs an entry cost and a cost per label. After a pause, a path is in the gap again, so that
 //! further out-of-vocabulary speech costs another entry.
 //!
 //! Of several paths at the same place with the same state only the best is kept, since the cost of any continuation
@@ -112,7 +112,7 @@ struct Path {
     place: Place,
     lm: LmState,
     score: f32,
-    /// The last word that ended, or [`NOTHING`].
+    /// History node of the last complete word, or [`NOTHING`].
     history: u32,
     /// The next best word sequences, if more than one hypothesis is requested.
     others: Others,

@@ -101,7 +101,7 @@ pub(super) fn read(network: &Network, phrases: &[Phrase], arcs: &[(u32, u32)]) -
     let mut words = 0;
     for &(state, at) in arcs {
         let arc = &network.arcs[state as usize][at as usize];
-        // What stands behind the characters of a word stands behind the word.
+        // Items after the text of a word come after the word.
         let mut said = false;
         for item in network.items(arc) {
             if matches!(item, Item::Text(_)) && arc.word != NO_WORD && !said {

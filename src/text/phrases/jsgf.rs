@@ -1,4 +1,4 @@
-//! Reader for grammars in JSGF (JSpeech Grammar Format), with the same subset as PocketSphinx.
+//! Reader for grammars in JSGF (JSpeech Grammar Format), which are interpreted as by PocketSphinx.
 
 use super::expression::{Alternative, AtLeast, Expression, Kind, Reference};
 use super::fault::{Fault, Parsed, Place, characters};

@@ -183,7 +183,8 @@ impl Phrases {
     }
 
     /// Finds the interpretation of words (indices of [`Phrases::words`]); `None` if the phrases do not allow them. Of
-    /// several interpretations, the likeliest by the weights is returned; of equally likely ones, the first in the file.
+    /// several interpretations, the likeliest by the weights is returned; of equally likely ones, the first in the
+    /// file.
     pub fn find(&self, words: &[u32]) -> Option<Match> {
         found::find(&self.network, &self.grammar.phrases, words)
     }

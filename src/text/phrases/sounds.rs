@@ -104,8 +104,8 @@ fn meaning(found: Match) -> Meaning {
 }
 
 impl Way {
-    /// Whether two paths differ in the first and in the last word. If not, a shorter pair of paths is found at another
-    /// state.
+    /// Whether two paths differ in their first words and in their last arcs. If not, a shorter pair of paths with the
+    /// same difference is found elsewhere.
     fn differs(&self, other: &Way) -> bool {
         let same_end = self.before == other.before && self.words.last() == other.words.last();
         self.words[0] != other.words[0] && !same_end

@@ -61,7 +61,7 @@ pub fn range(text: &str, place: Place) -> Option<Parsed<Range>> {
 /// Creates a range.
 ///
 /// # Errors
-/// When it is empty or has too many numbers.
+/// When the range is empty, its step is not positive, or it has too many numbers.
 pub fn checked_range(from: i64, to: i64, step: i64, place: Place) -> Parsed<Range> {
     /// Maximum number of numbers of a range.
     const MAX_NUMBERS: i128 = 10_000;
