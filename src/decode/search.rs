@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Out-of-vocabulary speech is modeled by a filler, which competes with the words. It takes the likeliest label of
-//! each frame, and costs an entry cost and a cost per label. After a pause, a path is in the gap again, so that
-//! further out-of-vocabulary speech costs another entry.
+//! each frame, at a cost for the entry and a cost per label. After a pause, a path is in the gap again, so that further
+//! out-of-vocabulary speech costs another entry.
 //!
 //! Of several paths at the same place with the same state only the best is kept, since the cost of any continuation
 //! is the same for all of them. Time and memory per frame do not grow with the length of the stream: scores are kept
