@@ -26,9 +26,9 @@ pub struct NgramLanguageModel {
 
 impl NgramLanguageModel {
     /// Creates a language model of `words`, whose indices are [`WordId`]s. A word that is not in the n-gram model is
-    /// treated as `<unk>`, with probabilities scaled so that its unigram probability is that of the model's rarest word.
-    /// The probability of `<unk>` itself is unsuitable: it is that of all unknown words together, or nearly 0, depending
-    /// on how it was estimated.
+    /// treated as `<unk>`, with probabilities scaled so that its unigram probability is that of the model's rarest
+    /// word. The probability of `<unk>` itself is unsuitable: it is that of all unknown words together, or nearly 0,
+    /// depending on how it was estimated.
     pub fn new<'a>(
         model: NgramModel,
         words: impl IntoIterator<Item = &'a str>,

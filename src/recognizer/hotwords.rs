@@ -24,8 +24,7 @@ pub struct HotwordOptions {
 }
 
 impl HotwordOptions {
-    /// Default boost, which improves the recognition of hotwords without harm to speech that contains none
-    /// (docs/words.md).
+    /// Default boost per word, nats; `tools/bench/hotwords.py` measures others.
     pub const SCORE: f32 = 2.0;
 
     /// Creates options with the default boost.
