@@ -63,9 +63,9 @@ pub(super) struct Args {
     overwrite: bool,
 }
 
-/// Longer texts are refused, bytes: an hour of speech has some 50,000.
+/// Maximum length of a text, bytes; that of an hour of speech has about 50,000.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
-/// The most misfits of a recording that are named.
+/// Maximum number of words or intervals that do not fit which a note lists.
 const MAX_NAMED: usize = 10;
 
 /// Destination of the alignments.
@@ -117,7 +117,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     }
 }
 
-/// The recordings with their texts.
+/// Finds the recordings and their texts.
 fn find(args: &Args) -> Result<Inputs> {
     let usage = |problem: &str| Err(Error::new(Stage::Usage, problem));
     let stdin = args.path.as_os_str() == "-";
@@ -139,7 +139,7 @@ fn find(args: &Args) -> Result<Inputs> {
     }
 }
 
-/// The text of the argument, or of the file that it names.
+/// The text of an argument: the argument itself, or the content of the file that it names.
 fn read_text(argument: &str) -> Result<String> {
     let path = Path::new(argument);
     if argument == "-" {
@@ -254,7 +254,7 @@ impl Job<'_> {
         Ok(outcome)
     }
 
-    /// The alignment of a recording, and the damage found in the recording.
+    /// Aligns a recording; also returns warnings about damaged audio.
     fn align(&mut self, input: &Input) -> Result<(Alignment, Vec<String>)> {
         let reference = self.recognizer.reference(&input.text, self.pronouncer.as_ref())?;
         let new: Vec<&str> = reference
@@ -300,7 +300,7 @@ impl Job<'_> {
     }
 }
 
-/// The first items of a list, and the number of further ones.
+/// The first items of a list and the number of the others, as text.
 fn first_of(things: &[String]) -> String {
     let named = things[..things.len().min(MAX_NAMED)].join(", ");
     match things.len().saturating_sub(MAX_NAMED) {

@@ -55,41 +55,26 @@ struct Cli {
     command: Option<Command>,
 }
 
+// A comment of documentation here would replace that of the command's `Args`, and with it the long help.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Transcribe recordings.
     Transcribe(transcribe::Args),
-    // Described at its options, so that the long help has all of it.
     Align(Box<align::Args>),
-    /// Transcribe the microphone while you speak.
     Listen(listen::Args),
-    /// Measure error rates and speed on recordings with known text.
     Evaluate(evaluate::Args),
-    /// Train a model on recordings.
     #[cfg(feature = "train")]
     Train(train::Args),
-    /// Check recordings and their transcripts.
     Data(data::Args),
-    /// Average the weights of several models of one training.
     Average(average::Args),
-    /// Export a model for another system.
     Export(export::Args),
-    /// Run a model file on every engine and compare the results.
     Verify(verify::Args),
-    /// Convert a foreign ONNX file to a model of hearken's own.
     Import(import::Args),
-    /// Run a speech recognition server (WebSocket, HTTP, browser page).
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
-    /// Describe a model file.
     Inspect(inspect::Args),
-    /// Estimate a language model from texts.
     Lm(Box<lm::Args>),
-    /// Check a file of phrases.
     Phrases(Box<phrases::Args>),
-    /// Print the pronunciations of words.
     Pronounce(Box<pronounce::Args>),
-    /// Write manual pages and shell completions.
     Generate(generate::Args),
 }
 

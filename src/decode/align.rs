@@ -1,14 +1,13 @@
-//! Forced alignment: the output frames that the labels of a known text take.
+//! Forced alignment: finds the output frames of the labels of a known text.
 //!
-//! Finds the best path through the CTC topology of a text's words (A. Graves et al., "Connectionist
-//! temporal classification", ICML 2006) by the Viterbi algorithm. It is exact: where every word has one
-//! pronunciation, path and score are those of `torchaudio.functional.forced_align`. Pronunciations of a word
-//! are branches side by side, of which the path takes one. Before the first word, between words and behind the
-//! last there may be blanks, which are also silence.
+//! The Viterbi algorithm finds the best path through the CTC topology of a text's words (A. Graves et al.,
+//! "Connectionist temporal classification", ICML 2006). The search is exact: if every word has one pronunciation,
+//! path and score are those of `torchaudio.functional.forced_align`. The pronunciations of a word are parallel
+//! branches, of which the path takes one. Blanks, which are also silence, may precede and follow every word.
 //!
-//! With U output frames and S states (about twice the labels of all pronunciations) it takes time in U × S, and
-//! memory in S × √U: the scores of every √U-th frame are kept, and the back-pointers of the √U frames between
-//! are computed a second time, a byte each.
+//! With U output frames and S states (about twice the number of labels of all pronunciations), the search takes
+//! O(U × S) time and O(S × √U) memory: the scores of every √U-th frame are kept, and the back pointers of the
+//! frames between two of them, a byte each, are computed again from these scores.
 
 mod graph;
 
@@ -19,80 +18,80 @@ use graph::{BLANK, Graph, NO_WORD};
 use super::TokenId;
 use crate::error::{Error, Result, Stage};
 
-/// The largest U × S that is aligned: about 40 minutes of continuous speech in frames of 40 ms, which take a
-/// minute on one core, and 200 MB. Ten minutes take three seconds and 30 MB.
+/// Maximum U × S of an alignment, which is that of about 40 minutes of continuous speech in frames of 40 ms. Aligning
+/// these takes a minute on one core and 200 MB; ten minutes of speech take three seconds and 30 MB.
 pub const MAX_CELLS: u64 = 1 << 32;
-/// The most log-probabilities that are kept, U × different tokens of the text.
+/// Maximum number of log-probabilities that are kept: U × number of different tokens of the text.
 const MAX_VALUES: usize = 1 << 27;
-/// Frames between two labels in which something else than the blank is likely, from which on they count as speech
+/// Minimum number of frames between two labels in which the blank is unlikely, from which on the gap counts as speech
 /// that is not in the text.
 const MIN_UNMATCHED_FRAMES: usize = 4;
 
-/// A word of the text, and its pronunciations as labels of the model.
+/// A word of the text with its pronunciations as labels of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferenceWord {
-    /// The word as it is written; errors name it.
+    /// Spelling of the word, for error messages.
     pub text: String,
-    /// One or more label sequences, none of them empty, none with the blank.
+    /// One or more label sequences, which are not empty and do not contain the blank.
     pub pronunciations: Vec<Vec<TokenId>>,
 }
 
-/// The frames that a label takes.
+/// A label of the text with the frames that emit it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LabelSpan {
     /// The label.
     pub token: TokenId,
-    /// The place of its word in the text, from 0 on.
+    /// Index of its word in the text.
     pub word: usize,
-    /// The first output frame of its run.
+    /// First output frame of the label.
     pub start: u64,
-    /// One past the last frame of its run.
+    /// One past its last output frame.
     pub end: u64,
-    /// The mean of its log-probability over these frames, as the score of torchaudio's `TokenSpan`.
+    /// Mean log-probability of the label over these frames, as the score of torchaudio's `TokenSpan`.
     pub log_prob: f32,
-    /// The mean of its posterior over these frames, 0 to 1.
+    /// Mean posterior of the label over these frames, 0 to 1.
     pub posterior: f32,
 }
 
 /// The best path of a text through the output frames of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlignedPath {
-    /// The log-probability of the path, blanks included.
+    /// Log-probability of the path, including blanks.
     pub log_prob: f64,
-    /// The labels of the pronunciations that were taken, in order.
+    /// Labels on the path, in order.
     pub labels: Vec<LabelSpan>,
-    /// Frames between labels that contain speech, which is not in the text.
+    /// Ranges of frames between labels that contain speech which is not in the text.
     pub unmatched: Vec<Range<u64>>,
 }
 
-/// Aligns one text with one recording.
+/// Aligner of one text with one recording.
 #[derive(Clone, Debug)]
 pub struct Aligner {
     graph: Graph,
-    /// `[U, C]`, the log-probabilities of the graph's columns.
+    /// Log-probabilities of the graph's columns, `[U, C]`.
     values: Vec<f32>,
 }
 
 impl Aligner {
-    /// An aligner of a text; `blank` is the model's CTC blank.
+    /// Creates an aligner for a text; `blank` is the model's CTC blank.
     ///
     /// # Errors
-    /// When the text has no words, or a word has no pronunciation, more than 64 of them, or one that is empty
+    /// When the text has no words, or a word has no pronunciation, more than 64 pronunciations, or one that is empty
     /// or contains the blank; names the word.
     pub fn new(words: &[ReferenceWord], blank: TokenId) -> Result<Self> {
         Ok(Self { graph: Graph::new(words, blank)?, values: Vec::new() })
     }
 
-    /// Output frames taken so far.
+    /// Number of output frames received so far.
     pub fn num_frames(&self) -> usize {
         self.values.len() / self.graph.columns.len()
     }
 
-    /// Takes `[U, V]` log-probabilities (natural logarithm), U whole frames of V = `num_tokens`.
+    /// Appends log-probabilities (natural logarithm) `[U, V]`, with V = `num_tokens`.
     ///
     /// # Errors
-    /// When a label of the text is not among the V tokens, a log-probability is no number, or recording and
-    /// text together are too long ([`MAX_CELLS`]).
+    /// When a label of the text is not among the V tokens, a log-probability is NaN, or recording and text together
+    /// are too long ([`MAX_CELLS`]).
     pub fn push(&mut self, log_probs: &[f32], num_tokens: usize) -> Result<()> {
         let columns = &self.graph.columns;
         if let Some(token) = columns.iter().find(|token| token.index() >= num_tokens) {
@@ -121,11 +120,12 @@ impl Aligner {
         Ok(())
     }
 
-    /// The best path through all frames.
+    /// Finds the best path through all frames.
     ///
     /// # Errors
-    /// When the labels do not fit into the frames (each takes one, and a blank stands between equal ones), or
-    /// every path has the probability 0; names the first word that does not fit.
+    /// When there are more labels than fit into the frames (each takes at least one, and equal successive labels need
+    /// a blank between them), in which case the first word that does not fit is named, or every path has
+    /// probability 0.
     pub fn finish(&self) -> Result<AlignedPath> {
         let frames = self.num_frames();
         if let Some(word) = self.graph.least_frames.iter().position(|&least| least > frames) {
@@ -154,12 +154,12 @@ impl Aligner {
         &self.values[frame * columns..(frame + 1) * columns]
     }
 
-    /// The best path's log-probability, and its state in each of one or more frames.
+    /// Log-probability of the best path and its state in each frame; there must be at least one frame.
     fn best_path(&self) -> (f64, Vec<u32>) {
         let (frames, states) = (self.num_frames(), self.graph.num_states());
         let block = frames.isqrt().max(1);
         let mut back = vec![0; block * states];
-        // The scores at frames 0, block, 2 block…
+        // Scores at every frame whose index is a multiple of `block`.
         let mut kept = Vec::with_capacity(frames / block + 1);
         let (mut before, mut now) = (vec![f64::NEG_INFINITY; states], self.graph.first_scores(self.frame(0)));
         for frame in 0..frames {
@@ -195,7 +195,7 @@ impl Aligner {
         (best.0, path)
     }
 
-    /// The runs of labels on a path.
+    /// The labels on a path, with their frames.
     fn labels(&self, path: &[u32]) -> Vec<LabelSpan> {
         let mut labels = Vec::new();
         let mut start = 0;
@@ -224,8 +224,9 @@ impl Aligner {
         labels
     }
 
-    /// The gaps between labels in which the blank is often not likely, from the first such frame to the last. They
-    /// may be inside a word, since its first and last label can be found in different places of the recording.
+    /// Ranges of frames between labels that contain speech: at least [`MIN_UNMATCHED_FRAMES`] frames with an unlikely
+    /// blank, from the first of them to the last. A range may be inside a word, because the labels of a word can be
+    /// aligned with distant parts of a recording.
     fn unmatched(&self, labels: &[LabelSpan]) -> Vec<Range<u64>> {
         let frames = self.num_frames() as u64;
         let bounds = labels.iter().flat_map(|label| [label.start, label.end]);
@@ -244,7 +245,7 @@ impl Aligner {
 mod tests {
     use super::*;
 
-    /// The log-probabilities `[U, V]` that torchaudio's goldens are made of: a formula, no file.
+    /// Log-probabilities `[U, V]` computed by a formula, for which the goldens below were generated with torchaudio.
     fn emission(frames: usize, tokens: usize) -> Vec<f64> {
         let mut all = Vec::new();
         for t in 0..frames {
@@ -273,13 +274,13 @@ mod tests {
     fn align(words: &[ReferenceWord], frames: usize, tokens: usize) -> Result<AlignedPath> {
         let values: Vec<f32> = emission(frames, tokens).into_iter().map(|x| x as f32).collect();
         let mut aligner = Aligner::new(words, TokenId(0))?;
-        // How frames are cut into calls makes no difference.
+        // The sizes of the chunks do not affect the result.
         values.chunks(3 * tokens).try_for_each(|part| aligner.push(part, tokens))?;
         aligner.finish()
     }
 
-    /// What torchaudio's `forced_align` and `merge_tokens` say: frames, labels, the path's log-probability,
-    /// and of each label first frame, one past the last, mean log-probability.
+    /// Results of torchaudio's `forced_align` and `merge_tokens`: the path's log-probability, and for each label its
+    /// first frame, one past its last frame, and its mean log-probability.
     struct Golden {
         frames: usize,
         labels: &'static [u32],
@@ -354,7 +355,7 @@ mod tests {
     fn paths_are_those_of_torchaudio() {
         assert!((emission(1, 6)[1] - -0.4247844216404735).abs() < 1e-12);
         for golden in GOLDENS {
-            // The same whether each label is a word or all are one.
+            // The result is the same whether all labels are one word or each is a word.
             let one = [word("all", &[golden.labels])];
             let each: Vec<_> = golden.labels.iter().map(|&label| word("one", &[&[label]])).collect();
             for words in [&one[..], &each] {
@@ -370,7 +371,7 @@ mod tests {
         }
     }
 
-    /// The best log-probability of all V^U token sequences whose labels are one of `texts`.
+    /// Maximum log-probability of the V^U token sequences whose labels are one of `texts`.
     fn by_brute_force(texts: &[Vec<u32>], frames: usize, tokens: usize) -> f64 {
         let values = emission(frames, tokens);
         let mut best = f64::NEG_INFINITY;
@@ -457,7 +458,7 @@ mod tests {
 
     #[test]
     fn speech_that_the_text_does_not_have_is_found() {
-        // The blank, and in frames 10 to 19 the token 2 in every other frame.
+        // Blanks, except for token 2 in every other frame from 10 to 19.
         let frame = |t: usize| match t {
             3 => [0.05, 0.9, 0.05],
             10 | 12 | 14 | 16 | 18 => [0.05, 0.05, 0.9],

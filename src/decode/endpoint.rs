@@ -1,31 +1,27 @@
-//! Where one utterance ends and the next begins: the rules of Kaldi's online decoders
-//! (`online2/online-endpoint.h`), which sherpa-onnx and Vosk share, on the recognizer's own
-//! blanks and, where there is one, a detector of speech.
+//! Endpoint detection by the rules of Kaldi's online decoders (`online2/online-endpoint.h`), which sherpa-onnx and
+//! Vosk also use. Silence is determined from the network's blanks and, if there is one, a voice activity detector.
 //!
 //! - Rule 1: trailing silence in a segment without speech.
 //! - Rule 2: trailing silence after speech.
-//! - Rule 3: the segment is as long as it may become.
+//! - Rule 3: maximum length of a segment.
 //!
-//! A frame is silent when its best path is a blank and the detector (if any) finds no speech.
-//! Everything is decided frame by frame and counted in frames, so that neither the sizes of the
-//! pieces that are pushed nor hours of a stream make a difference.
+//! A frame is silent if its likeliest token is the blank and the voice activity detector, if there is one, finds no
+//! speech in it. Decisions are made frame by frame, and times are counted in frames, so that the results depend
+//! neither on the sizes of the chunks nor on the length of the stream.
 
 use crate::error::{Error, Result, Stage};
 
-/// When a segment ends.
-///
-/// Times are seconds; infinity turns a rule off.
+/// Endpoint rules. Times are in seconds; infinity disables a rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EndpointOptions {
-    /// Rule 1: silence that ends a segment without speech.
+    /// Rule 1: trailing silence that ends a segment without speech.
     pub rule1_min_trailing_silence: f64,
-    /// Rule 2: silence that ends a segment with speech.
+    /// Rule 2: trailing silence that ends a segment with speech.
     pub rule2_min_trailing_silence: f64,
-    /// Rule 3: the length at which a segment ends, in silence or not.
+    /// Rule 3: length at which a segment ends, even without silence.
     pub rule3_min_utterance_length: f64,
-    /// Whether the state of the network is reset at a silent endpoint (rules 1 and 2); `None` is
-    /// as the model was trained for. At rule 3, which may fall into a word, the state is always
-    /// carried.
+    /// Whether the network's state is reset at an endpoint in silence (rules 1 and 2); `None` for the model's own
+    /// setting. The state is never reset at an endpoint of rule 3, which may be inside a word.
     pub reset_state: Option<bool>,
 }
 
@@ -42,10 +38,10 @@ impl Default for EndpointOptions {
 }
 
 impl EndpointOptions {
-    /// Checks that every rule has a positive number of seconds.
+    /// Checks that the time of every rule is positive.
     ///
     /// # Errors
-    /// Names the rule that has not.
+    /// When one is not; names the rule.
     pub fn check(&self) -> Result<()> {
         for (rule, seconds) in [
             ("rule 1 (silence with nothing said)", self.rule1_min_trailing_silence),
@@ -61,39 +57,41 @@ impl EndpointOptions {
     }
 }
 
-/// Why a segment ended.
+/// The rule by which a segment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Rule 1.
+    /// Rule 1: trailing silence in a segment without speech.
     NothingSaid,
-    /// Rule 2.
+    /// Rule 2: trailing silence after speech.
     AfterSpeech,
-    /// Rule 3.
+    /// Rule 3: maximum length of a segment.
     TooLong,
 }
 
-/// Applies the rules to one stream.
+/// Endpoint detector of one stream.
 #[derive(Clone, Debug)]
 pub struct Endpointer {
-    /// The rules, in frames.
+    /// Time of rule 1, frames.
     nothing_said: u64,
+    /// Time of rule 2, frames.
     after_speech: u64,
+    /// Time of rule 3, frames.
     too_long: u64,
-    /// Frames taken since the stream began.
+    /// Number of frames since the stream began.
     frames: u64,
-    /// The first frame of the segment.
+    /// First frame of the segment.
     segment: u64,
-    /// The first frame of the trailing silence; `frames`, when there is none.
+    /// First frame of the trailing silence; equal to `frames` if there is no silence.
     silence: u64,
-    /// A label was found in the segment.
+    /// Whether the segment contains a label.
     said: bool,
 }
 
 impl Endpointer {
-    /// The rules for a stream whose frames are `frame_seconds` apart.
+    /// Creates a detector for a stream whose frames are `frame_seconds` apart.
     pub fn new(options: &EndpointOptions, frame_seconds: f64) -> Self {
-        // The cast saturates: infinity is a number of frames that is never reached. A little is
-        // taken off, so that 1.2 s of 40 ms frames are 30 whatever the division rounds to.
+        // The cast saturates, so that infinity becomes a number of frames that is never reached. A small number is
+        // subtracted because of rounding errors: 1.2 s must be exactly 30 frames of 40 ms.
         let frames = |seconds: f64| ((seconds / frame_seconds - 1e-6).ceil() as u64).max(1);
         Self {
             nothing_said: frames(options.rule1_min_trailing_silence),
@@ -106,9 +104,9 @@ impl Endpointer {
         }
     }
 
-    /// Takes the next frame: whether its best path is a blank, and whether a detector finds
-    /// speech in it. Says whether the segment ends behind it; then
-    /// [`begin_segment`](Self::begin_segment) is to be called.
+    /// Processes the next frame: whether its likeliest token is the blank, and whether the voice activity detector
+    /// finds speech in it. Returns a rule if the segment ends after this frame; the caller must then call
+    /// [`begin_segment`](Self::begin_segment) or [`begin_segment_with_label`](Self::begin_segment_with_label).
     pub fn push(&mut self, blank: bool, speech: bool) -> Option<Endpoint> {
         self.frames += 1;
         self.said |= !blank;
@@ -127,7 +125,7 @@ impl Endpointer {
         }
     }
 
-    /// Silent frames at the end of the segment so far.
+    /// Number of silent frames at the end of the segment so far.
     pub fn trailing_silence(&self) -> u64 {
         self.frames - self.silence
     }
@@ -137,14 +135,14 @@ impl Endpointer {
         self.segment
     }
 
-    /// A new segment begins with the next frame.
+    /// Begins a new segment with the next frame.
     pub fn begin_segment(&mut self) {
         self.segment = self.frames;
         self.silence = self.frames;
         self.said = false;
     }
 
-    /// A new segment begins with a label that was found already, at frame `first`.
+    /// Begins a new segment with a label that was already found at frame `first`.
     pub fn begin_segment_with_label(&mut self, first: u64) {
         self.segment = first.min(self.frames);
         self.said = true;
@@ -163,8 +161,8 @@ mod tests {
 
     use super::*;
 
-    /// Frames of 40 ms; `#` is a label, `s` a blank in speech, `.` silence. The frames (counted
-    /// from 1) after which a segment ended, and why.
+    /// Frames (counted from 1) after which a segment ended, with the rule. The script has a character for each frame of
+    /// 40 ms: `#` is a label, `s` a blank in speech, `.` silence.
     fn endpoints(options: &EndpointOptions, script: &str) -> Vec<(u64, Endpoint)> {
         let mut endpointer = Endpointer::new(options, 0.04);
         let mut found = Vec::new();
@@ -231,8 +229,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is heard: no segment is longer than rule 3 allows, none ends in less silence
-        /// than the rules ask for.
+        /// For any input, no segment is longer than rule 3 allows, and each ends at exactly the time of its rule.
         #[test]
         fn segments_end_as_the_rules_say(runs in prop::collection::vec((any::<bool>(), 1usize..90), 1..40)) {
             let script: String =

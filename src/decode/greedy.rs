@@ -1,16 +1,16 @@
-//! CTC best path: the likeliest token of each frame, repeats merged, blanks dropped (Graves et
-//! al. 2006, section 3.2), over any number of pushes.
+//! CTC best path: takes the likeliest token of each frame, merges repetitions and removes blanks (Graves et al. 2006,
+//! section 3.2).
 
 use super::{Decoder, DecoderOptions, TokenBias, TokenId, Unit, UnitSpan};
 use crate::text::TokenTable;
 
-/// Best-path search over one stream.
+/// Decoder that finds the CTC best path of one stream.
 #[derive(Clone, Debug)]
 pub struct Greedy {
     bias: TokenBias,
-    /// The token of the frame before, for merging repeats.
+    /// The likeliest token of the previous frame.
     previous: TokenId,
-    /// The run of `previous` began in an earlier segment and was returned there.
+    /// Whether the current repetition of `previous` began in an earlier segment, which returned it.
     run_given: bool,
     tokens: Vec<UnitSpan>,
     frames: u64,
@@ -18,7 +18,7 @@ pub struct Greedy {
 }
 
 impl Greedy {
-    /// A search for one stream of a model.
+    /// Creates a decoder for one stream of a model.
     pub fn new(tokens: &TokenTable, options: &DecoderOptions) -> Self {
         let bias = TokenBias::new(tokens, options);
         Self { previous: bias.blank(), bias, run_given: false, tokens: Vec::new(), frames: 0, revision: 0 }
@@ -112,7 +112,7 @@ mod tests {
         TokenTable::new((0..v).map(|i| format!("▁{i}")).collect(), 0).expect("a good table")
     }
 
-    /// Log-probabilities whose best path is `path`: 0.7 there, the rest shared.
+    /// Log-probabilities whose best path is `path`: its tokens have probability 0.7, the others share the rest.
     fn scripted(path: &[u32], v: usize) -> Vec<f32> {
         let rest = (0.3 / (v as f32 - 1.0)).ln();
         path.iter()

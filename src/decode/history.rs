@@ -1,41 +1,41 @@
-//! The words that paths of a search have behind them: a tree of back pointers, from which what no path
-//! leads to is removed now and then.
+//! Word histories of the paths of a search: a tree of back pointers. Nodes that are on no path are removed from time
+//! to time.
 
 use super::{Unit, UnitSpan};
 
-/// A node of the tree that stands for no word.
+/// The history without words.
 pub(super) const NOTHING: u32 = u32::MAX;
-/// The tree is compacted when it has grown by this many nodes beyond twice what was of use.
+/// Number of nodes by which the tree must exceed twice its size after the last compaction to be compacted again.
 const COMPACT_AT: usize = 4096;
 
-/// A word that ended, and those before it.
+/// A word with a back pointer to the word before it.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     parent: u32,
     span: UnitSpan,
-    /// A hash of the words up to here.
+    /// Hash of the words up to and including this one.
     sequence: u64,
 }
 
-/// A tree whose nodes are words; a path is known by the last of its words, [`NOTHING`] when it has none.
+/// Tree of the words of all paths. The history of a path is the node of its last word, or [`NOTHING`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    /// Parents stand before their children.
+    /// The nodes; parents have smaller indices than their children.
     nodes: Vec<Node>,
-    /// Nodes beyond [`COMPACT_AT`] at which the tree is to be compacted.
+    /// Twice the number of nodes after the last compaction.
     compact_at: usize,
-    /// The hash of the words that were cut off.
+    /// Hash of the words that [`History::cut`] removed.
     cut_sequence: u64,
 }
 
 impl History {
-    /// Appends a word to those of `parent`.
+    /// Adds a word after `parent` and returns its node.
     pub fn push(&mut self, parent: u32, span: UnitSpan) -> u32 {
         let word = match span.unit {
             Unit::Word(id) => u64::from(id.0),
             Unit::Token(id) => u64::from(id.0),
         };
-        // Mixed as splitmix64 does.
+        // The mixing function of splitmix64.
         let mut sequence = (self.sequence(parent) ^ (word + 1)).wrapping_add(0x9e37_79b9_7f4a_7c15);
         sequence = (sequence ^ (sequence >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         sequence = (sequence ^ (sequence >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -44,7 +44,7 @@ impl History {
         (self.nodes.len() - 1) as u32
     }
 
-    /// A hash of the words up to `node`, without their times.
+    /// Hash of the words up to `node`, without their times.
     pub fn sequence(&self, node: u32) -> u64 {
         self.nodes.get(node as usize).map_or(self.cut_sequence, |node| node.sequence)
     }
@@ -55,7 +55,7 @@ impl History {
         self.cut_sequence = 0;
     }
 
-    /// The words up to `node`, oldest first.
+    /// The words up to `node`, in order of time.
     pub fn words(&self, mut node: u32) -> Vec<UnitSpan> {
         let mut words = Vec::new();
         while let Some(found) = self.nodes.get(node as usize) {
@@ -74,7 +74,7 @@ impl History {
         node
     }
 
-    /// Where the first word begins that not all of `paths` have; `None` when they have the same words.
+    /// First frame of the first word that is not on all of `paths`; `None` if all have the same words.
     pub fn fork(&self, paths: impl Iterator<Item = u32> + Clone) -> Option<u64> {
         let shared = paths.clone().reduce(|a, b| self.common(a, b))?;
         let first_beyond = |path: u32| {
@@ -89,20 +89,20 @@ impl History {
         paths.filter_map(first_beyond).min()
     }
 
-    /// The last word that both paths have, in the same place.
+    /// The last common node of two paths.
     fn common(&self, mut a: u32, mut b: u32) -> u32 {
         while a != b {
             if a == NOTHING || b == NOTHING {
                 return NOTHING;
             }
-            // Parents stand before their children.
+            // Parents have smaller indices than their children.
             let later = if a > b { &mut a } else { &mut b };
             *later = self.nodes[*later as usize].parent;
         }
         a
     }
 
-    /// Cuts the words up to `last` off: for each node, whether it stands behind them.
+    /// Cuts off the words up to `last`. Returns for each node whether it is `last` or one of its descendants.
     pub fn cut(&mut self, last: u32) -> Vec<bool> {
         self.cut_sequence = self.sequence(last);
         let mut agrees: Vec<bool> = Vec::with_capacity(self.nodes.len());
@@ -117,7 +117,7 @@ impl History {
         self.nodes.len() > COMPACT_AT + self.compact_at
     }
 
-    /// Removes the nodes that none of `paths` leads to, and renumbers those.
+    /// Removes nodes that are on none of `paths`, and updates `paths` to the new indices.
     pub fn compact<'a>(&mut self, paths: impl Iterator<Item = &'a mut u32>) {
         let mut paths: Vec<&mut u32> = paths.collect();
         let mut used = vec![false; self.nodes.len()];
@@ -160,7 +160,7 @@ mod tests {
         UnitSpan { unit: Unit::Word(WordId(id)), start, end: start + 1, log_prob: 0.0 }
     }
 
-    /// A tree of two branches: 0 1 2 and 0 1 3.
+    /// A tree with two branches: 0 1 2 and 0 1 3.
     fn branches() -> (History, u32, u32) {
         let mut history = History::default();
         let root = history.push(NOTHING, word(0, 0));

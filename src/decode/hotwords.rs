@@ -1,51 +1,52 @@
-//! Hotwords: a language model that rewards given phrases.
+//! Hotwords: a language model that boosts given phrases.
 //!
-//! The phrases are a tree over words with failure arcs (Aho and Corasick 1975). A word is rewarded as soon as it
-//! goes on with a phrase, so that the phrase survives in the beam; where the next word does not go on with
-//! it, the reward is taken back, but for that of phrases that are complete. Of the phrases that begin at a word the
-//! longest complete one counts, and the next may begin behind it, so that no word is rewarded twice.
+//! The phrases are a prefix tree of words with failure arcs (Aho and Corasick 1975). Each word of a partial match is
+//! boosted at once, so that the phrase is not pruned. If the next word does not continue the phrase, these boosts are
+//! subtracted again, except those of a phrase that is complete. Of several phrases that begin at the same word, the
+//! longest complete one counts, and the next match begins after it, so that no word is boosted twice.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::{LanguageModel, LmState, WordId};
 
-/// The node of the tree before the first word of a phrase.
+/// The root of the tree: no partial match.
 const ROOT: u32 = 0;
 
-/// A beginning of phrases.
+/// A node of the tree: the first words of one or more phrases.
 #[derive(Clone, Debug, Default)]
 struct Node {
     children: BTreeMap<WordId, u32>,
-    /// Words up to here.
+    /// Number of words up to and including this one.
     depth: u32,
-    /// The largest boost of the phrases that go through here, nats a word.
+    /// Maximum boost of the phrases that begin with these words, nats per word.
     boost: f32,
-    /// The reward of the phrase that is complete here, nats.
+    /// Total boost of the phrase that ends here, nats.
     whole: Option<f32>,
-    /// Where a match goes on when the next word is no child: behind the longest complete phrase that the words
-    /// begin with, or else behind the first of them.
+    /// Target of the failure arc, which is followed if the next word is no child. It is the match of the words that
+    /// remain after the longest complete phrase at the beginning of these words; without such a phrase, of those that
+    /// remain after the first word.
     failure: u32,
-    /// What going there adds to the rewards, nats; below zero where rewards are taken back.
+    /// Change of the total boost by the failure arc, nats; negative if boosts are subtracted.
     failure_gain: f32,
 }
 
 impl Node {
-    /// The reward of a path that has come here in one match, nats.
+    /// Total boost of a partial match up to this node, nats.
     fn reward(&self) -> f32 {
         self.boost * self.depth as f32
     }
 }
 
-/// Phrases and their rewards, as an automaton over words.
+/// Automaton of phrases and their boosts.
 #[derive(Clone, Debug)]
 pub struct ContextGraph {
     nodes: Vec<Node>,
 }
 
 impl ContextGraph {
-    /// The automaton of phrases, each with its boost: nats for each of its words, not below zero. Of equal
-    /// phrases the one with the largest boost counts; those without words are left out.
+    /// Creates the automaton of phrases, each with its boost per word in nats, which must not be negative. If a phrase
+    /// occurs several times, its largest boost counts; phrases without words are ignored.
     pub fn new(phrases: impl IntoIterator<Item = (Vec<WordId>, f32)>) -> Self {
         let mut graph = Self { nodes: vec![Node::default()] };
         for (words, boost) in phrases {
@@ -73,8 +74,8 @@ impl ContextGraph {
         }
     }
 
-    /// Adds the failure arcs. Nodes come in the order of their depth, since an arc leads to one that is less deep
-    /// and is found by way of the parent's.
+    /// Adds the failure arcs. Nodes are visited in breadth-first order: the failure arc of a node is computed from that
+    /// of its parent, and leads to a node of smaller depth.
     fn link(&mut self) {
         let mut waiting = VecDeque::from([ROOT]);
         while let Some(parent) = waiting.pop_front() {
@@ -96,7 +97,7 @@ impl ContextGraph {
         }
     }
 
-    /// What `word` behind the state `from` adds to the rewards, nats, and the state behind it.
+    /// Change of the total boost by `word` after the state `from`, nats, and the next state.
     fn step(&self, from: u32, word: WordId) -> (f32, u32) {
         let (mut at, mut gain) = (from, 0.0);
         loop {
@@ -104,7 +105,7 @@ impl ContextGraph {
             if let Some(&child) = node.children.get(&word) {
                 let next = &self.nodes[child as usize];
                 gain -= node.reward();
-                // Behind a phrase that no longer one begins with, a new match begins.
+                // If no longer phrase begins with a complete one, a new match begins after it.
                 return match next.whole.filter(|_| next.children.is_empty()) {
                     Some(whole) => (gain + whole, ROOT),
                     None => (gain + next.reward(), child),
@@ -117,7 +118,7 @@ impl ContextGraph {
         }
     }
 
-    /// What the end of a sentence adds to the rewards behind a state, nats.
+    /// Change of the total boost by the end of a sentence after a state, nats.
     fn end(&self, from: u32) -> f32 {
         let (mut at, mut gain) = (from, 0.0);
         while at != ROOT {
@@ -127,7 +128,7 @@ impl ContextGraph {
         gain
     }
 
-    /// The largest boost that each word has in any phrase, nats.
+    /// Maximum boost of each word over all phrases, nats.
     fn boosts(&self) -> HashMap<WordId, f32> {
         let mut boosts = HashMap::new();
         for (&word, &child) in self.nodes.iter().flat_map(|node| &node.children) {
@@ -138,8 +139,8 @@ impl ContextGraph {
     }
 }
 
-/// A language model whose costs are lowered by the rewards of hotwords. Its states hold the other model's in
-/// their lower half.
+/// A language model with the costs of another one, reduced by the boosts of hotwords. The lower 32 bits of its states
+/// are the state of the other model, the upper 32 bits that of the automaton.
 pub struct HotwordModel {
     inner: Arc<dyn LanguageModel>,
     graph: ContextGraph,
@@ -147,7 +148,7 @@ pub struct HotwordModel {
 }
 
 impl HotwordModel {
-    /// The costs of `inner`, whose states have to be below 2^32, without the rewards of `graph`.
+    /// Creates a model with the costs of `inner` minus the boosts of `graph`. States of `inner` must be below 2^32.
     pub fn new(inner: Arc<dyn LanguageModel>, graph: ContextGraph) -> Self {
         Self { inner, boosts: graph.boosts(), graph }
     }
@@ -179,7 +180,8 @@ impl LanguageModel for HotwordModel {
         Some(self.inner.end(inner)? - self.graph.end(node))
     }
 
-    /// A word of a phrase is expected to be rewarded, so that it is not pruned before it ends.
+    /// The look-ahead of the other model, minus the maximum boost of the word, so that words of phrases are not pruned
+    /// before they end.
     fn look_ahead(&self, word: WordId) -> f32 {
         self.inner.look_ahead(word) - self.boosts.get(&word).copied().unwrap_or(0.0)
     }
@@ -196,8 +198,8 @@ mod tests {
         words.iter().copied().map(WordId).collect()
     }
 
-    /// The reward of a sentence by a scan: of the phrases that begin at a word the longest counts, and the scan
-    /// goes on behind it.
+    /// Total boost of a sentence by a scan: of the phrases that begin at a word the longest counts, and the scan
+    /// continues after it.
     fn scan(phrases: &[(Vec<WordId>, f32)], sentence: &[WordId]) -> f32 {
         let (mut at, mut reward) = (0, 0.0);
         while at < sentence.len() {

@@ -1,35 +1,37 @@
-//! Language models as a search asks for them: which word may follow which, and at what cost.
+//! Interface of language models for a search, and a model in which all words cost the same.
 
 use super::WordId;
 
-/// What a [`LanguageModel`] remembers of the words so far; a number that only the model understands. Those of a
-/// model that [`HotwordModel`](super::HotwordModel) wraps are below 2^32.
+/// State of a [`LanguageModel`] after a sequence of words. The number has a meaning only for the model itself. States
+/// of a model that [`HotwordModel`](super::HotwordModel) wraps must be below 2^32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LmState(pub u64);
 
-/// Costs of word sequences, in nats (negated natural logarithms). Immutable and shared by streams.
+/// Language model: costs of word sequences, in nats (negative natural logarithms). It is immutable and shared by all
+/// streams.
 pub trait LanguageModel: Send + Sync {
     /// The state before the first word.
     fn start(&self) -> LmState;
 
-    /// The cost of `word` after `state` and the state behind it; `None` where it cannot follow.
+    /// The cost of `word` after `state` and the next state; `None` if the word cannot follow.
     fn next(&self, state: LmState, word: WordId) -> Option<(f32, LmState)>;
 
-    /// The cost of ending after `state`; `None` where nothing can end.
+    /// The cost of the end of a sentence after `state`; `None` if a sentence cannot end there.
     fn end(&self, state: LmState) -> Option<f32>;
 
-    /// An estimate of the cost of `word` whatever stands before it, which a search adds as soon as the
-    /// word begins and replaces by the cost where it ends (look-ahead). It changes what is pruned, not what is best.
+    /// Look-ahead: an estimate of the cost of `word` that does not depend on the state. A search adds it when the word
+    /// begins and replaces it by the actual cost when the word ends. It affects pruning, but not the scores of complete
+    /// words.
     fn look_ahead(&self, word: WordId) -> f32 {
         let _ = word;
         0.0
     }
 }
 
-/// Every word after every word, each at the same cost.
+/// Language model in which every word may follow every word at the same cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WordLoop {
-    /// The cost of a word, nats.
+    /// Word insertion penalty, nats.
     pub word_cost: f32,
 }
 

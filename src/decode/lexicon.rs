@@ -1,5 +1,4 @@
-//! The words that a search can find, as a tree of their pronunciations: those that begin alike share
-//! what they begin with.
+//! Lexicon of a search as a prefix tree of pronunciations.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -9,40 +8,40 @@ use super::{DecoderOptions, Pronunciation, TokenId, WordId};
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
 
-/// The words that can be written, in the order of their first pronunciations: those that a [`WordId`]
-/// numbers.
+/// The words of a lexicon in the order of their first entries, which are indexed by [`WordId`].
 pub fn words(options: &DecoderOptions) -> Vec<String> {
     let mut known = HashSet::new();
     let words = options.lexicon.iter().map(|entry| &entry.word);
     words.filter(|word| known.insert(word.as_str())).cloned().collect()
 }
 
-/// A node: a token, after those on the way to it.
+/// A node of the tree.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub token: TokenId,
-    /// The nodes that follow; they stand side by side.
+    /// The children, which have successive indices.
     pub children: Range<u32>,
-    /// Where [`Lexicon::words_at`] finds the words that are whole here.
+    /// Range of [`Lexicon::words`] of the words that end at this node.
     words: Range<u32>,
-    /// Tokens up to here.
+    /// Number of tokens up to and including this one.
     pub depth: u32,
 }
 
-/// A tree of pronunciations. Nodes are numbered breadth first, so that children have greater numbers than
-/// their parents and siblings stand side by side.
+/// Prefix tree of pronunciations. Nodes are in breadth-first order, so that children have larger indices than their
+/// parents, and siblings have successive indices.
 #[derive(Clone, Debug)]
 pub struct Lexicon {
     nodes: Vec<Node>,
     roots: Range<u32>,
+    /// Words in the order of the nodes at which they end.
     words: Vec<WordId>,
-    /// The words as they are written, by their ids.
+    /// Spellings of the words, indexed by [`WordId`].
     names: Arc<[String]>,
     num_tokens: usize,
 }
 
 impl Lexicon {
-    /// The tree of a model's lexicon.
+    /// Creates the tree of a model's lexicon.
     ///
     /// # Errors
     /// When a pronunciation is empty, or has a token that the model does not have.
@@ -61,8 +60,8 @@ impl Lexicon {
         Ok(Self::of_words(names, pronunciations, tokens.len()))
     }
 
-    /// The tree of words whose names are given by their ids, each with one pronunciation or more, of one token
-    /// or more, for a model of `num_tokens` tokens.
+    /// Creates the tree of words with the spellings `names`, which are indexed by [`WordId`], for a model with
+    /// `num_tokens` tokens. Pronunciations must not be empty.
     pub fn of_words(
         names: Vec<String>,
         mut pronunciations: Vec<(Vec<TokenId>, WordId)>,
@@ -72,7 +71,7 @@ impl Lexicon {
         pronunciations.dedup();
         let names = names.into();
         let mut tree = Self { nodes: Vec::new(), roots: 0..0, words: Vec::new(), names, num_tokens };
-        // Ranges of pronunciations that share their first tokens, and the node of those (none at the root).
+        // Ranges of pronunciations with a common prefix, the prefix's length and its node (none for the empty one).
         let mut waiting = VecDeque::from([(0..pronunciations.len(), 0, None)]);
         while let Some((range, depth, parent)) = waiting.pop_front() {
             let shared = &pronunciations[range.clone()];
@@ -104,28 +103,28 @@ impl Lexicon {
         &self.nodes[node as usize]
     }
 
-    /// The words as they are written, by their ids.
+    /// Spellings of the words, indexed by [`WordId`].
     pub fn names(&self) -> &Arc<[String]> {
         &self.names
     }
 
-    /// The nodes that begin words.
+    /// The nodes of the first tokens of words.
     pub(super) fn roots(&self) -> Range<u32> {
         self.roots.clone()
     }
 
-    /// The words that are whole at a node.
+    /// The words that end at a node.
     pub(super) fn words_at(&self, node: u32) -> &[WordId] {
         let words = &self.nodes[node as usize].words;
         &self.words[words.start as usize..words.end as usize]
     }
 
-    /// V, tokens of the model.
+    /// V, the number of tokens of the model.
     pub fn num_tokens(&self) -> usize {
         self.num_tokens
     }
 
-    /// For each node the least that a word below it costs, by the cost of each word.
+    /// For each node, the minimum cost of the words that end at or below it.
     pub(super) fn least_costs(&self, cost: impl Fn(WordId) -> f32) -> Vec<f32> {
         let mut least = vec![f32::INFINITY; self.nodes.len()];
         for (at, node) in self.nodes.iter().enumerate().rev() {
@@ -162,7 +161,7 @@ mod tests {
         Pronunciation { word: word.into(), tokens: tokens.split_whitespace().map(String::from).collect() }
     }
 
-    /// Every pronunciation in the tree, as its tokens and word.
+    /// All pronunciations in the tree with their words.
     fn spelled(tree: &Lexicon) -> Vec<(Vec<u32>, u32)> {
         fn walk(tree: &Lexicon, node: u32, so_far: &[u32], found: &mut Vec<(Vec<u32>, u32)>) {
             let tokens = [so_far, &[tree.node(node).token.0]].concat();

@@ -1,9 +1,9 @@
-//! Log-probabilities to words: the best path of a model's tokens, a beam search over a lexicon and a
-//! language model, and the forced alignment of a known text.
+//! Decoding of log-probabilities: CTC best path over a model's tokens, beam search over a lexicon and a language
+//! model, and forced alignment of a known text.
 //!
-//! A decoder sees U output frames of V log-probabilities (natural logarithm). It follows a stream
-//! that may hold several segments: frames are counted from the stream's first, and
-//! [`Decoder::end_segment`] closes a segment without closing the stream.
+//! The input of a decoder is output frames of V log-probabilities (natural logarithm). A stream may contain several
+//! segments: [`Decoder::end_segment`] ends a segment but not the stream, and frame numbers count from the beginning
+//! of the stream.
 
 pub mod align;
 pub mod endpoint;
@@ -36,25 +36,25 @@ pub use search::{Beam, Search, Vocabulary};
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
 
-/// A token of the model, by its place in the table.
+/// A token of the model: its index in the token table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenId(pub u32);
 
 impl TokenId {
-    /// Its index in a frame of log-probabilities.
+    /// The token's index in a frame of log-probabilities.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A word of the lexicon, by its place in [`lexicon::words`].
+/// A word of the lexicon: its index in [`lexicon::words`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WordId(pub u32);
 
-/// The largest number of sequences that a decoder finds.
+/// Maximum number of hypotheses of a decoder.
 pub const MAX_NBEST: usize = 100;
 
-/// What a decoder finds: tokens of a model without a lexicon, whole words of one with a lexicon.
+/// An item of a decoder's output: a token if the model has no lexicon, else a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// A token of the model.
@@ -63,55 +63,54 @@ pub enum Unit {
     Word(WordId),
 }
 
-/// A unit, and where it was found.
+/// A unit with its frames and its log-probability.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UnitSpan {
     /// The token or word.
     pub unit: Unit,
-    /// The first output frame of its run (of its first label's), counted from the stream's first frame.
+    /// First output frame of the token, or of the word's first label, counted from the beginning of the stream.
     pub start: u64,
-    /// One past the last frame of its run.
+    /// One past the last output frame of the unit.
     pub end: u64,
-    /// The log-probability of a token at its most confident frame, without bias; that of a word is the mean over its
+    /// Maximum log-probability of the token over its frames, without bias; of a word, the mean of these over its
     /// labels.
     pub log_prob: f32,
 }
 
-/// One of the best sequences of a segment.
+/// One of the n best hypotheses of a segment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hypothesis {
-    /// Nats above the best, 0 for the best itself, below 0 for the others: log-probabilities, and costs of the language
-    /// model.
+    /// Score relative to the best hypothesis, nats: 0 for the best, at most 0 for the others. A score is the
+    /// log-probability of the path minus its costs by the language model.
     pub score: f32,
-    /// The units, oldest first.
+    /// The units in order of time.
     pub units: Vec<UnitSpan>,
 }
 
-/// Finds the units behind the log-probabilities of one stream.
+/// Decoder of one stream.
 pub trait Decoder: Send {
-    /// Takes `[U, V]` log-probabilities, U whole frames.
+    /// Decodes log-probabilities `[U, V]` of U frames.
     fn push(&mut self, log_probs: &[f32]);
 
-    /// The best sequence of the current segment so far, oldest first.
+    /// The best hypothesis of the current segment so far, in order of time.
     fn best(&self) -> Vec<UnitSpan>;
 
-    /// The frame in which the first unit begins that may still change or vanish; `None` when all that were found
-    /// will stay.
+    /// The frame in which the first unit begins that may still change; `None` if no unit can change.
     fn open_since(&self) -> Option<u64>;
 
-    /// A number that changes whenever the result of [`Decoder::best`] may have changed; cheap.
+    /// A number that changes whenever the result of [`Decoder::best`] may have changed; cheaper than a comparison.
     fn revision(&self) -> u64;
 
-    /// Output frames taken since the stream began.
+    /// Number of output frames since the stream began.
     fn num_frames(&self) -> u64;
 
-    /// Ends the segment and returns its units, which no longer change. The stream goes on: frames are counted
-    /// on, and a label that is found on both sides of the cut is two labels, unless its run goes
-    /// on without a break (then it was returned before, and is not returned again).
+    /// Ends the segment and returns its units, which no longer change. The stream continues: frame numbers are not
+    /// reset. A label whose frames extend over the end of the segment is returned only once; if other frames separate
+    /// two occurrences of a label, they are two labels.
     fn end_segment(&mut self) -> Vec<UnitSpan>;
 
-    /// The n best sequences of the current segment if it ended here, all different, the best first; none where only the
-    /// best is asked for. The first is that of [`Decoder::end_segment`].
+    /// The n best hypotheses of the current segment if it ended here, all with different units, best first; empty if
+    /// n is 1. The units of the first are those that [`Decoder::end_segment`] would return.
     fn hypotheses(&self) -> Vec<Hypothesis> {
         Vec::new()
     }
@@ -119,30 +118,30 @@ pub trait Decoder: Send {
     /// The likeliest token of the last frame; `None` for the blank, and before the first frame.
     fn likeliest(&self) -> Option<TokenId>;
 
-    /// Whether the last speech up to the last frame was other speech, none of the words of the model.
+    /// Whether the most recent speech is out-of-vocabulary speech.
     fn follows_other_speech(&self) -> bool {
         false
     }
 
-    /// Ends the segment before the unit that began at frame `first`, and returns those in
-    /// front of it, which no longer change; it and those behind it are the first of the new segment.
+    /// Ends the segment before the unit that begins at frame `first` and returns the units before it, which no longer
+    /// change. The new segment begins with that unit.
     fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan>;
 
-    /// Resets the decoder: the next frame is the first of a stream.
+    /// Resets the decoder: the next frame is the first of a new stream.
     fn reset(&mut self);
 }
 
-/// Makes the decoder of each stream.
+/// Creates the decoder of each stream.
 #[derive(Clone)]
 pub enum DecoderFactory {
-    /// The best path of the model's tokens.
+    /// CTC best path over the model's tokens.
     Greedy(Greedy),
-    /// A search over the model's lexicon.
+    /// Beam search over the model's lexicon.
     Search(Arc<Vocabulary>),
 }
 
 impl DecoderFactory {
-    /// What a model asks for: a search over its lexicon, if it has one, else the best path of its tokens. An
+    /// Creates the factory for a model: a search over its lexicon if it has one, else the best path over its tokens. An
     /// output frame lasts `frame_seconds`.
     ///
     /// # Errors
@@ -159,7 +158,7 @@ impl DecoderFactory {
         Self::search(tokens, options, frame_seconds, words)
     }
 
-    /// A search over the model's lexicon with a language model of its words.
+    /// Creates the factory of a search over the model's lexicon with a language model of its words.
     ///
     /// # Errors
     /// When the lexicon does not fit the tokens.
@@ -175,7 +174,7 @@ impl DecoderFactory {
         Ok(Self::Search(Arc::new(vocabulary)))
     }
 
-    /// The words that are written, by their ids; empty without a lexicon.
+    /// Spellings of the words, indexed by [`WordId`]; empty without a lexicon.
     pub fn words(&self) -> Arc<[String]> {
         match self {
             Self::Greedy(_) => Arc::from([]),
@@ -183,7 +182,7 @@ impl DecoderFactory {
         }
     }
 
-    /// A decoder at the beginning of a stream.
+    /// Creates the decoder of a stream.
     pub fn decoder(&self) -> Box<dyn Decoder> {
         match self {
             Self::Greedy(greedy) => Box::new(greedy.clone()),
@@ -191,10 +190,10 @@ impl DecoderFactory {
         }
     }
 
-    /// A decoder at the beginning of a stream that finds the `n` best sequences, not more than [`MAX_NBEST`].
+    /// Creates the decoder of a stream that finds the `n` best hypotheses, 1 to [`MAX_NBEST`].
     ///
     /// # Errors
-    /// When `n` is 0 or larger, or greater than 1 without a lexicon, where only the best sequence is found.
+    /// When `n` is out of this range, or greater than 1 for a model without a lexicon.
     pub fn nbest_decoder(&self, n: usize) -> Result<Box<dyn Decoder>> {
         let wrong = |problem: String| Err(Error::new(Stage::Usage, problem));
         match self {
@@ -213,8 +212,8 @@ impl DecoderFactory {
     }
 }
 
-/// What is added to each token's log-probability before tokens compete: the blank's and the fillers' bias
-/// of the model's decoder options.
+/// Biases that are added to the tokens' log-probabilities in a search: those of the blank and of the filler tokens in
+/// the model's decoder options.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenBias {
     values: Vec<f32>,
@@ -233,7 +232,7 @@ impl TokenBias {
         Self { values, blank: TokenId(tokens.blank()) }
     }
 
-    /// `[V]`.
+    /// The bias of each token, `[V]`.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
@@ -242,8 +241,8 @@ impl TokenBias {
         self.blank
     }
 
-    /// The likeliest token of a frame, and its score; the smallest id among equals; the blank when no
-    /// number is comparable.
+    /// The likeliest token of a frame and its score. Among equal scores, the smallest id is taken; if all scores are
+    /// NaN or negative infinity, the blank.
     pub fn likeliest(&self, frame: &[f32]) -> (TokenId, f32) {
         let mut best = (self.blank, f32::NEG_INFINITY);
         for (id, (log_prob, bias)) in frame.iter().zip(&self.values).enumerate() {

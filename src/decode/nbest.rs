@@ -1,60 +1,61 @@
-//! The other word sequences behind the paths of a search, for lists of the n best.
+//! Alternative word sequences of the paths of a search, for n-best lists.
 //!
-//! Of paths in the same state the best goes on (`search`). All that may follow costs the same behind the
-//! others, so their words, each with how far it was behind, go on with it as a list; a path that is moved on
-//! takes its list along as it is. With the n best sequences of every state the n best of all are exact, as far as
-//! the beam reaches (token passing with n tokens, Young, Russell, Thornton 1989).
+//! Of several paths at the same place with the same state, the search keeps only the best. Any continuation costs the
+//! same for all of them, so that the word sequences of the others are kept in a list of the best path, with the
+//! differences of their scores from that path's. The list of a path remains valid when the path is extended. Because
+//! each path has its n best sequences, the n best of the search are exact, except for pruning (token passing with n
+//! tokens, Young, Russell, Thornton 1989).
 
 use super::history::History;
 
-/// Another word sequence of a path.
+/// An alternative word sequence of a path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Other {
-    /// How much worse than the path, nats.
+    /// Difference of its score from that of the path, nats.
     behind: f32,
-    /// Its last word.
+    /// History node of its last word.
     history: u32,
 }
 
-/// The other word sequences of a path, by their place among all, the best first.
+/// The list of a path: a range of [`OtherLists::all`], best sequence first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Others {
     begin: u32,
     len: u32,
 }
 
-/// A path's last word and its other word sequences.
+/// The word sequence of a path and its alternatives.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sequences {
     pub history: u32,
     pub others: Others,
 }
 
-/// All lists of a search.
+/// The lists of all paths of a search.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OtherLists {
-    /// The most that a path has beside its best; 0 where only the best is asked for.
+    /// Maximum number of alternatives of a path; 0 if only the best hypothesis is requested.
     limit: usize,
     all: Vec<Other>,
-    /// Entries beyond [`COMPACT_AT`] at which the lists are to be compacted.
+    /// Twice the number of entries after the last compaction.
     compact_at: usize,
 }
 
-/// Lists are compacted when they have grown by this many entries beyond twice what was of use.
+/// Number of entries by which the lists must exceed twice their size after the last compaction to be compacted again.
 const COMPACT_AT: usize = 1 << 14;
 
 impl OtherLists {
-    /// Lists for the `n` best of each path.
+    /// Creates lists for the `n` best sequences of each path.
     pub fn of_best(n: usize) -> Self {
         Self { limit: n.saturating_sub(1), ..Self::default() }
     }
 
-    /// Whether more than the best is asked for.
+    /// Whether more than one hypothesis is requested.
     pub fn wanted(&self) -> bool {
         self.limit > 0
     }
 
-    /// The most sequences that a path has.
+    /// Maximum number of word sequences of a path, including its best.
     pub fn most(&self) -> usize {
         self.limit + 1
     }
@@ -64,12 +65,13 @@ impl OtherLists {
         self.all.get(begin..begin + others.len as usize).unwrap_or_default()
     }
 
-    /// The sequences of a list: nats behind the path, and the last word.
+    /// The sequences of a list: the difference from the path's score in nats, and the last word.
     pub fn of(&self, others: Others) -> impl Iterator<Item = (f32, u32)> {
         self.list(others).iter().map(|other| (other.behind, other.history))
     }
 
-    /// The list of the better of two paths in the same state, `behind` nats apart.
+    /// Merges the lists of two paths at the same place with the same state, whose scores differ by `behind` nats, into
+    /// that of the better path.
     pub fn merge(&mut self, history: &History, better: Sequences, worse: Sequences, behind: f32) -> Others {
         let same = better.history == worse.history && better.others == worse.others;
         let own = self.list(better.others);
@@ -105,7 +107,7 @@ impl OtherLists {
         Others { begin, len: merged.len() as u32 }
     }
 
-    /// The list with each sequence moved on to another last word, or left out.
+    /// A copy of a list in which each last word is replaced by `to`, or removed if that returns `None`.
     pub fn moved(&mut self, others: Others, mut to: impl FnMut(u32) -> Option<u32>) -> Others {
         let begin = self.all.len();
         for at in others.begin..others.begin + others.len {
@@ -117,13 +119,13 @@ impl OtherLists {
         Others { begin: begin as u32, len: (self.all.len() - begin) as u32 }
     }
 
-    /// Forgets all lists.
+    /// Removes all lists.
     pub fn clear(&mut self) {
         self.all.clear();
         self.compact_at = 0;
     }
 
-    /// Removes what is in none of the lists, if much is, and renumbers those.
+    /// Removes entries that are in none of `lists` and updates `lists`, if the number of entries has grown enough.
     pub fn compact<'a>(&mut self, lists: impl Iterator<Item = &'a mut Others>) {
         if self.all.len() < COMPACT_AT + self.compact_at {
             return;

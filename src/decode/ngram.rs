@@ -1,15 +1,15 @@
-//! An n-gram model as the language model of a search.
+//! Language model of a search that uses an n-gram model.
 
 use super::{LanguageModel, LmState, WordId};
 use crate::text::ngram::{END, NEVER, NgramModel, NgramState, Trie, UNKNOWN};
 
-/// How an n-gram model's probabilities become costs of a search.
+/// Weights with which the probabilities of an n-gram model become costs of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NgramWeights {
-    /// Nats of the search for a nat of the model: a network's log-probabilities are surer than they are
-    /// right.
+    /// Language model scale: factor for the log-probabilities of the n-gram model. It balances them with those of the
+    /// network, which is overconfident.
     pub scale: f32,
-    /// What each word costs beside, nats; below 0 it makes words more.
+    /// Word insertion penalty, nats; a negative one favors more words.
     pub word_cost: f32,
 }
 
@@ -17,17 +17,18 @@ pub struct NgramWeights {
 #[derive(Clone, Debug)]
 pub struct NgramLanguageModel {
     trie: Trie,
-    /// For each word of the lexicon its id in the model.
+    /// For each word of the lexicon, its id in the n-gram model.
     ids: Vec<u32>,
-    /// What a word that the model does not have is more likely than `<unk>`, log10.
+    /// Log-probability (log10) that is added to that of `<unk>` for a word that is not in the n-gram model.
     unknown_gain: f32,
     weights: NgramWeights,
 }
 
 impl NgramLanguageModel {
-    /// A model over `words`, which a [`WordId`] numbers. Those that it does not have stand in the place of `<unk>`,
-    /// each as likely as its rarest word: `<unk>` itself is the share of all unknown words together, or
-    /// next to nothing, as the text was counted.
+    /// Creates a language model of `words`, whose indices are [`WordId`]s. A word that is not in the n-gram model is
+    /// treated as `<unk>`, with probabilities scaled so that its unigram probability is that of the model's rarest
+    /// word. The probability of `<unk>` itself is unsuitable: it is that of all unknown words together, or nearly 0,
+    /// depending on how it was estimated.
     pub fn new<'a>(
         model: NgramModel,
         words: impl IntoIterator<Item = &'a str>,
@@ -41,12 +42,12 @@ impl NgramLanguageModel {
         Self { trie, ids, unknown_gain, weights }
     }
 
-    /// Nats of the search for a log10 of the model.
+    /// Cost in nats of a log-probability (log10).
     fn cost(&self, log_prob: f32) -> f32 {
         -std::f32::consts::LN_10 * self.weights.scale * log_prob
     }
 
-    /// log10 of the probability of `word` after a state, and the state behind it.
+    /// Log-probability (log10) of `word` after a state, and the next state.
     fn score(&self, from: NgramState, word: WordId) -> (f32, NgramState) {
         let id = self.ids.get(word.0 as usize).copied().unwrap_or(UNKNOWN);
         let (log_prob, behind) = self.trie.next(from, id);

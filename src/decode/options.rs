@@ -1,46 +1,44 @@
-//! How a model's log-probabilities are to be read: what a search takes, and what a model's file carries
-//! (`hearken.decoder`).
+//! Decoder options of a model, which are stored in its file (metadata key `hearken.decoder`).
 
 use serde::{Deserialize, Serialize};
 
 use super::rejection::RejectionOptions;
 use crate::error::{Error, Result, Stage};
 
-/// How a model's log-probabilities are to be read; chosen when it was trained (metadata key
-/// `hearken.decoder`, JSON).
+/// Decoder options of a model, chosen when it was trained (metadata key `hearken.decoder`, JSON).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DecoderOptions {
-    /// Digital silence appended when a stream finishes, so that the last word comes out; the
-    /// model was trained with it. Milliseconds.
+    /// Digital silence that is appended at the end of a stream, so that the network emits the last word, ms. The model
+    /// was trained with it.
     pub flush_ms: u32,
-    /// Words with less confidence than this are dropped, 0 to 1.
+    /// Minimum confidence of a word, 0 to 1; words below it are discarded.
     pub min_confidence: f32,
-    /// Added to the blank's log-probability before tokens compete.
+    /// Bias that is added to the blank's log-probability in the search, nats.
     pub blank_bias: f32,
-    /// Tokens that stand for other speech: recognized, and not written.
+    /// Filler tokens: tokens for out-of-vocabulary speech, which are not part of the transcript.
     pub filler: Vec<String>,
-    /// Added to the fillers' log-probabilities before tokens compete.
+    /// Bias that is added to the log-probabilities of filler tokens in the search, nats.
     pub filler_bias: f32,
-    /// The words that are written, each with the tokens it is made of; a word may stand here more
-    /// than once. Without a lexicon the tokens themselves are written.
+    /// Words and their pronunciations; a word may have several entries. If the lexicon is empty, the transcript
+    /// consists of the model's tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lexicon: Vec<Pronunciation>,
-    /// With a lexicon: the cost of each word, nats.
+    /// Word insertion penalty of a search over the lexicon, nats.
     pub word_cost: f32,
-    /// With a lexicon: the cost of taking a stretch of speech for other speech, nats.
+    /// Cost of each stretch of out-of-vocabulary speech in a search over the lexicon, nats.
     pub filler_entry_cost: f32,
-    /// With a lexicon: the cost of each label of other speech, nats.
+    /// Cost of each label of out-of-vocabulary speech in a search over the lexicon, nats.
     pub filler_label_cost: f32,
-    /// With a lexicon: when a word is taken for other speech, by the labels around it.
+    /// Rejection of words of the lexicon that are parts of out-of-vocabulary speech; `None` for no rejection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection: Option<RejectionOptions>,
-    /// Whether the state of the network is reset at a silent endpoint, since it was trained on single utterances;
-    /// otherwise it is carried on.
+    /// Whether the network's state is reset at an endpoint in silence, for networks that were trained on single
+    /// utterances.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reset_at_endpoint: bool,
-    /// With a lexicon: the pause behind other speech in which the state of the network is reset, so that words are
-    /// not taken for more of it; ms, 0 for never.
+    /// Pause after out-of-vocabulary speech at which the network's state is reset, so that following words are not
+    /// recognized as more of it, ms; 0 for never. Only with a lexicon.
     #[serde(skip_serializing_if = "is_zero")]
     pub reset_after_other_speech_ms: u32,
 }
@@ -69,10 +67,10 @@ impl Default for DecoderOptions {
 }
 
 impl DecoderOptions {
-    /// Checks that every number can be used.
+    /// Checks that every number is in its range.
     ///
     /// # Errors
-    /// Names the first that is out of its range.
+    /// When one is not; names the first.
     pub fn validate(&self) -> Result<()> {
         let cost = -1000.0..=1000.0f32;
         for (name, value, range) in [
@@ -99,7 +97,7 @@ impl DecoderOptions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pronunciation {
-    /// The word as it is written.
+    /// Spelling of the word.
     pub word: String,
     /// Tokens of the model, in order.
     pub tokens: Vec<String>,

@@ -1,20 +1,21 @@
-//! A grammar of phrases as the language model of a search.
+//! Language model of a search that accepts the phrases of a grammar.
 
 use std::sync::Arc;
 
 use super::{LanguageModel, LmState, WordId};
 use crate::text::phrases::{Phrases, State};
 
-/// Phrases one after the other, whole ones only. A [`WordId`] is a word's place in [`Phrases::words`].
+/// Language model that accepts sequences of complete phrases. A [`WordId`] is the index of a word in
+/// [`Phrases::words`].
 #[derive(Clone, Debug)]
 pub struct PhraseModel {
     phrases: Arc<Phrases>,
-    /// What each word costs beside the weights of the phrases, nats.
+    /// Word insertion penalty, nats, which is added to the costs of the phrases' weights.
     word_cost: f32,
 }
 
 impl PhraseModel {
-    /// A model of the phrases; each word costs `word_cost` nats.
+    /// Creates a model of the phrases with a word insertion penalty of `word_cost` nats.
     pub fn new(phrases: Arc<Phrases>, word_cost: f32) -> Self {
         Self { phrases, word_cost }
     }
@@ -25,7 +26,8 @@ impl LanguageModel for PhraseModel {
         LmState(u64::from(self.phrases.automaton().start().0))
     }
 
-    /// Where the phrase cannot go on and may end, another one begins.
+    /// The cost of `word` and the next state. If the word does not continue the phrase, and the phrase may end here,
+    /// the word begins another phrase.
     fn next(&self, from: LmState, word: WordId) -> Option<(f32, LmState)> {
         let automaton = self.phrases.automaton();
         let here = State(from.0 as u32);
@@ -37,7 +39,7 @@ impl LanguageModel for PhraseModel {
         Some((cost + self.word_cost, LmState(u64::from(to.0))))
     }
 
-    /// Before the first word nothing is incomplete.
+    /// The cost of the end of a phrase, which is 0 before the first word; `None` inside a phrase.
     fn end(&self, from: LmState) -> Option<f32> {
         let automaton = self.phrases.automaton();
         let here = State(from.0 as u32);

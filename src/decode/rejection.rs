@@ -1,11 +1,11 @@
-//! Rejection of words that are parts of other speech, by the labels around them.
+//! Rejection of words that were recognized in out-of-vocabulary speech, by the labels around them.
 //!
-//! A model of phones or letters takes in all speech, and its lexicon finds words in it that were not spoken: "two" in
-//! "to", "eight" in "grateful". Where words of the lexicon were spoken, they fill the speech around them; where
-//! not, most of the labels around them belong to no word. A word is kept where the share of such labels in its
-//! neighborhood is small, as far as no pause divides them, and where the words there were recognized with
-//! confidence: noise is taken for a word now and then, seldom with confidence and seldom for several, so that a
-//! word alone needs more confidence than one in a string.
+//! A network for phones or letters recognizes all speech, so that a search over a small lexicon also finds words that
+//! were not spoken: "two" in "to", "eight" in "grateful". If words of the lexicon were spoken, most of the labels near
+//! them belong to words; in out-of-vocabulary speech, most labels belong to no word. A word is kept if two conditions
+//! hold. First, the share of labels that belong to no word is small in the window around the word, up to the next
+//! pauses. Second, the words in the window have enough confidence. Noise is sometimes recognized as a word, but rarely
+//! as several words or with high confidence, so that a single word needs more confidence than one of several.
 
 use std::collections::VecDeque;
 
@@ -14,36 +14,36 @@ use serde::{Deserialize, Serialize};
 use super::{TokenId, UnitSpan};
 use crate::error::{Error, Result, Stage};
 
-/// The usual length of a pause, ms.
+/// Default length of a pause, ms.
 pub(super) const PAUSE_MS: u32 = 2000;
-/// From this number of words on they are a string, which needs the least confidence.
+/// Number of words in the window from which on the lowest minimum confidence applies.
 const FEW: usize = 3;
 
-/// When a word is taken for other speech and dropped.
+/// Conditions under which a word is rejected as a part of out-of-vocabulary speech.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RejectionOptions {
-    /// How far before a word's beginning and behind its end its neighborhood reaches, ms.
+    /// Length of the window before the beginning and after the end of a word, ms.
     pub window_ms: u32,
-    /// What stands behind a pause of this length is judged by itself: other speech beyond it is forgotten, by
-    /// the search too; ms.
+    /// Length of a pause, ms. In the search, a pause ends out-of-vocabulary speech; in the rejection, it limits the
+    /// window of [`RejectionOptions::most_other`].
     pub pause_ms: u32,
-    /// The greatest share of labels in the neighborhood, up to the next pauses, that may belong to no word,
-    /// 0 to 1.
+    /// Maximum share of the labels in the window, up to the next pauses, that belong to no word, 0 to 1.
     pub most_other: f32,
-    /// The least mean confidence (0 to 1) of the words there, the word itself among them: where it
-    /// stands alone, where there are two, and where there are more.
+    /// Minimum mean confidence (0 to 1) of the words in the window, including the word itself, if there are one, two,
+    /// and three or more words.
     #[serde(skip_serializing_if = "is_nothing")]
     pub least_confidence: [f32; 3],
-    /// How much more confidence fewer than three words need where there is other speech beside them: this
-    /// times the share of labels that belong to no word. Noise that is taken for a word has other labels too.
+    /// Factor for the share of labels in the window that belong to no word; the product is added to the minimum
+    /// confidence of one or two words. If noise is recognized as a word, there usually are such labels near it.
     #[serde(skip_serializing_if = "is_none")]
     pub confidence_for_others: f32,
-    /// How much more confidence three words or more need for what other speech there is in their neighborhood
-    /// beyond [`RejectionOptions::most_other`], which stands behind a pause: this times its share.
+    /// Factor for the excess of the same share over [`RejectionOptions::most_other`]; the product is added to the
+    /// minimum confidence of three or more words. There can be an excess because this share is that of the whole
+    /// window, also beyond pauses.
     #[serde(skip_serializing_if = "is_none")]
     pub confidence_beyond_pause: f32,
-    /// A word whose labels are spread over more than this is none, ms; 0 for no limit.
+    /// Maximum length of a word, ms; longer ones are rejected. 0 for no limit.
     #[serde(skip_serializing_if = "is_zero")]
     pub longest_ms: u32,
 }
@@ -75,10 +75,10 @@ impl Default for RejectionOptions {
 }
 
 impl RejectionOptions {
-    /// Checks that every number can be used.
+    /// Checks that every number is in its range.
     ///
     /// # Errors
-    /// Names the first that is out of its range.
+    /// When one is not; names the first.
     pub fn validate(&self) -> Result<()> {
         let shares = self.least_confidence.map(|value| ("least_confidence", value));
         for (name, value) in shares.into_iter().chain([("most_other", self.most_other)]) {
@@ -100,34 +100,34 @@ impl RejectionOptions {
     }
 }
 
-/// The words and labels around those of a segment, by which these are judged.
+/// The words and labels around the words of a segment, which affect their rejection.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// The words in front of them, in segments that are over: they count as words, not as other speech.
+    /// Words of previous segments, which are not rejected again.
     pub before: &'a [UnitSpan],
-    /// The words behind them that are still open.
+    /// Words after them that may still change.
     pub behind: &'a [UnitSpan],
-    /// Where labels began.
+    /// Frames at which labels began.
     pub onsets: &'a Onsets,
 }
 
-/// Decides which words are kept.
+/// Rejection with times in output frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rejection {
-    /// Output frames of the neighborhood on either side.
+    /// Length of the window before and after a word, output frames.
     pub window: u64,
-    /// Output frames without the beginning of a label that make a pause, at least 1.
+    /// Number of output frames without the beginning of a label that form a pause, at least 1.
     pause: u64,
     most_other: f32,
     least_confidence: [f32; 3],
     confidence_for_others: f32,
     confidence_beyond_pause: f32,
-    /// Output frames of the longest word.
+    /// Maximum length of a word, output frames.
     longest: u64,
 }
 
 impl Rejection {
-    /// By the options; an output frame lasts `frame_seconds`.
+    /// Creates the rejection with these options for output frames of `frame_seconds`.
     pub fn new(options: &RejectionOptions, frame_seconds: f64) -> Self {
         let frames = |ms: u32| (f64::from(ms) / 1000.0 / frame_seconds.max(1e-6)).round() as u64;
         let RejectionOptions {
@@ -152,8 +152,8 @@ impl Rejection {
         }
     }
 
-    /// Which of the words (in the order of their times) are kept. A word that is dropped counts as
-    /// other speech for its neighbors.
+    /// Whether each of the words is kept; words must be in order of time. A rejected word counts as out-of-vocabulary
+    /// speech for the words near it.
     pub fn keeps(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
         let all = [around.before, words, around.behind].concat();
         let last = self.among_words(&all, around);
@@ -161,8 +161,8 @@ impl Rejection {
         judged.map(|i| last[i] && self.is_sure(i, &all, &last, around.onsets)).collect()
     }
 
-    /// Which of the words are among words, with confidence or not: they count as words and
-    /// no other speech to those that follow.
+    /// Whether each of the words satisfies the condition on the labels around it, even if its confidence is too low.
+    /// Such words count as words, not as out-of-vocabulary speech, in the rejection of following words.
     pub fn are_company(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
         let all = [around.before, words, around.behind].concat();
         let mut kept = self.among_words(&all, around);
@@ -171,7 +171,8 @@ impl Rejection {
         kept
     }
 
-    /// Which of all words have few enough other labels around them.
+    /// Whether each word is short enough and the share of labels around it that belong to no word is small enough. A
+    /// second pass counts the words rejected in the first as out-of-vocabulary speech.
     fn among_words(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
         let settled = around.before.len();
         let mut kept: Vec<bool> =
@@ -188,8 +189,8 @@ impl Rejection {
         kept
     }
 
-    /// Whether the words around this one, and itself, were recognized with enough confidence: more of it
-    /// where they are few and not alone.
+    /// Whether the mean confidence of a word and of the words near it is high enough. The minimum depends on the number
+    /// of words and on the share of labels that belong to no word.
     fn is_sure(&self, i: usize, words: &[UnitSpan], kept: &[bool], onsets: &Onsets) -> bool {
         let near = self.neighbors(i, words).filter(|&j| kept[j]);
         let (count, sum) =
@@ -209,7 +210,7 @@ impl Rejection {
         (words[i].start.saturating_sub(self.window), words[i].end + self.window)
     }
 
-    /// The part of a word's neighborhood that no pause divides from it.
+    /// The part of the window around a word up to the next pauses.
     fn between_pauses(&self, i: usize, words: &[UnitSpan], onsets: &Onsets) -> (u64, u64) {
         let (from, to) = self.neighborhood(i, words);
         let begins = |frame: u64| onsets.count(frame, frame + 1) > 0;
@@ -226,7 +227,7 @@ impl Rejection {
         (first, end)
     }
 
-    /// This word, and those that reach into its neighborhood.
+    /// The word itself and the words that overlap with the window around it.
     fn neighbors(&self, i: usize, words: &[UnitSpan]) -> impl Iterator<Item = usize> {
         let (from, to) = self.neighborhood(i, words);
         let before = (0..i).rev().take_while(move |&j| words[j].end > from);
@@ -234,7 +235,7 @@ impl Rejection {
         std::iter::once(i).chain(before).chain(behind)
     }
 
-    /// The share of the labels between two frames around a word that belong to none that is kept.
+    /// Share of the labels between two frames that belong to no kept word.
     fn share_of_others(
         &self,
         i: usize,
@@ -253,26 +254,26 @@ impl Rejection {
     }
 }
 
-/// Where labels begin on the best path of a stream, as counts from its first frame on.
+/// Beginnings of labels on the CTC best path of a stream, as cumulative counts.
 #[derive(Clone, Debug)]
 pub struct Onsets {
     /// The likeliest token of the last frame; `None` for the blank.
     last: Option<TokenId>,
-    /// The frame that `counts[0]` ends before.
+    /// The frame of `counts[0]`.
     first: u64,
-    /// `counts[i]`: labels that began before frame `first + i`.
+    /// `counts[i]`: number of labels that began before frame `first + i`.
     counts: VecDeque<u64>,
 }
 
 impl Default for Onsets {
-    /// No frame yet.
+    /// The state before the first frame.
     fn default() -> Self {
         Self { last: None, first: 0, counts: VecDeque::from([0]) }
     }
 }
 
 impl Onsets {
-    /// Takes the likeliest token of the next frame; `None` for the blank.
+    /// Appends a frame whose likeliest token is this; `None` for the blank.
     pub fn push(&mut self, likeliest: Option<TokenId>) {
         let begins = likeliest.is_some() && likeliest != self.last;
         self.last = likeliest;
@@ -280,12 +281,12 @@ impl Onsets {
         self.counts.push_back(before + u64::from(begins));
     }
 
-    /// Frames taken since the stream began.
+    /// Number of frames since the stream began.
     pub fn num_frames(&self) -> u64 {
         self.first + (self.counts.len() as u64).saturating_sub(1)
     }
 
-    /// Labels that began in the frames from `from` to before `to`, as far as they are there.
+    /// Number of labels that began in frames `from..to`; frames that are not stored are ignored.
     fn count(&self, from: u64, to: u64) -> u64 {
         let (from, to) = (from.max(self.first), to.min(self.num_frames()));
         if to <= from {
@@ -295,7 +296,7 @@ impl Onsets {
         at(to) - at(from)
     }
 
-    /// Frees the room of the frames before `frame`.
+    /// Removes the counts of frames before `frame`.
     pub fn forget_before(&mut self, frame: u64) {
         let gone = frame.saturating_sub(self.first).min(self.counts.len() as u64 - 1);
         self.counts.drain(..gone as usize);
@@ -313,7 +314,7 @@ mod tests {
     use super::super::{Unit, WordId};
     use super::*;
 
-    /// A frame for each token; 0 is the blank.
+    /// The onsets of a stream with these likeliest tokens; 0 is the blank.
     fn heard(path: &[u32]) -> Onsets {
         let mut onsets = Onsets::default();
         path.iter().for_each(|&best| onsets.push((best > 0).then_some(TokenId(best))));
@@ -354,7 +355,7 @@ mod tests {
     fn a_dropped_word_is_no_company() {
         let rejection =
             Rejection::new(&RejectionOptions { window_ms: 160, most_other: 0.5, ..Default::default() }, 0.04);
-        // Two words at the edge of other speech: the second has company only in the first.
+        // Two words at the end of out-of-vocabulary speech: the second is kept only if the first is.
         let speech = heard(&[1, 2, 1, 2, 1, 2, 3, 1, 0, 0, 2, 3, 0, 0, 0, 0]);
         let words = [word(6, 8), word(10, 12)];
         assert_eq!(rejection.keeps(&words, alone_with(&speech)), [true, true]);

@@ -1,7 +1,7 @@
-//! The likeliest words: a token-passing beam search (Young, Russell, Thornton 1989) over the product of a
-//! lexicon tree, in CTC's topology, and a language model.
+//! Token-passing beam search (Young, Russell, Thornton 1989) for the likeliest words, over the product of a
+//! lexicon tree in CTC topology and a language model.
 //!
-//! A path stands at one of these places, and carries the language model's state:
+//! A path is at one of these places and has a state of the language model:
 //!
 //! ```text
 //!            ┌──────────── label ◄──► blank ────────────┐      within the tree of words
@@ -9,16 +9,16 @@
 //!    ▲ ▲     └───────────────▼──────────────────────────┘
 //!    │ └──────────────────  end: the next word may begin without a blank, with another label
 //!    │ pause
-//!   filler    other speech, entered from gap and end at a cost; left by words, or into the gap by a pause
+//!   filler    out-of-vocabulary speech, entered from gap or end at a cost; left by a word, or to gap by a pause
 //! ```
 //!
-//! Other speech competes as a filler: it follows the likeliest label of each frame, whatever that spells,
-//! and pays for being entered and for each label. What stands behind a pause is judged anew: there the
-//! filler is entered again.
+//! Out-of-vocabulary speech is modeled by a filler, which competes with the words. It takes the likeliest label of
+//! each frame, at a cost for the entry and a cost per label. After a pause, a path is in the gap again, so that further
+//! out-of-vocabulary speech costs another entry.
 //!
-//! Of paths at the same place in the same state the best goes on, since all that follows costs the same. A frame
-//! costs the same however many were before it: scores are kept near zero, and the words behind the paths
-//! are a tree that loses what no path leads to.
+//! Of several paths at the same place with the same state only the best is kept, since the cost of any continuation
+//! is the same for all of them. Time and memory per frame do not grow with the length of the stream: scores are kept
+//! near zero, and the words of all paths are a tree of back pointers, whose unused nodes are removed.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -31,16 +31,15 @@ use super::nbest::{OtherLists, Others, Sequences};
 use super::{Decoder, DecoderOptions, Hypothesis, TokenBias, TokenId, Unit, UnitSpan};
 use crate::text::TokenTable;
 
-/// A word whose end is this close (in nats) behind a path that waits in the middle of a word is
-/// taken when a segment ends.
+/// Margin in nats with which a path outside words is preferred to a better one inside a word when a segment ends.
 const UNFINISHED_MARGIN: f32 = 4.0;
 
-/// How wide a search looks.
+/// Pruning thresholds of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beam {
-    /// Paths this much behind the best one are pruned, nats.
+    /// Difference from the best score beyond which a path is pruned, nats.
     pub margin: f32,
-    /// The number of paths that go on at most, the best ones.
+    /// Maximum number of paths that are kept after a frame (histogram pruning).
     pub max_active: usize,
 }
 
@@ -51,27 +50,27 @@ impl Default for Beam {
 }
 
 impl Beam {
-    /// Nothing is pruned.
+    /// A beam without pruning.
     pub const EXACT: Self = Self { margin: f32::INFINITY, max_active: usize::MAX };
 }
 
-/// What the searches of all streams of a model share: the tree, the language model, the costs.
+/// The parts that the searches of all streams of a model share: lexicon tree, language model and costs.
 pub struct Vocabulary {
     lexicon: Lexicon,
     language_model: Arc<dyn LanguageModel>,
-    /// For each node the least look-ahead of the words below it.
+    /// For each node, the minimum look-ahead cost of the words at or below it.
     look_ahead: Vec<f32>,
     bias: TokenBias,
     costs: Costs,
     beam: Beam,
 }
 
-/// Costs in nats, times in frames.
+/// Costs of out-of-vocabulary speech, nats.
 #[derive(Clone, Copy, Debug)]
 struct Costs {
     filler_entry: f32,
     filler_label: f32,
-    /// Blanks that make a pause, at least 1.
+    /// Number of successive blanks that form a pause, at least 1.
     pause: u32,
 }
 
@@ -85,45 +84,44 @@ impl Costs {
     }
 }
 
-/// Output frames of blanks that make a pause, behind which speech is judged anew; an output frame lasts
-/// `frame_seconds`.
+/// Number of output frames of `frame_seconds` in a pause, which ends a stretch of out-of-vocabulary speech.
 pub(crate) fn pause_frames(options: &DecoderOptions, frame_seconds: f64) -> u32 {
     let ms = options.rejection.unwrap_or_default().pause_ms;
-    // No more than some hundred: each is a place of its own.
+    // Bounded, since each number of blanks is a separate place of the search.
     (f64::from(ms) / 1000.0 / frame_seconds.max(1e-6)).round().clamp(1.0, 250.0) as u32
 }
 
-/// Where a path stands: what it may go on with.
+/// The place of a path, which determines its possible continuations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
-    /// In the label of a node.
+    /// The label of a node.
     Label(u32),
-    /// A blank behind a node's label.
+    /// The blank after a node's label.
     Blank(u32),
-    /// A word has just ended with this label.
+    /// The end of a word whose last label is this.
     End(TokenId),
-    /// Between words: behind a blank, or at the beginning.
+    /// Between words, after a blank or at the beginning.
     Gap,
-    /// Behind this number of blanks after other speech.
+    /// Out-of-vocabulary speech, followed by this number of blanks.
     Filler(u32),
 }
 
-/// The best path to a place with a language model's state.
+/// The best path to a place with a state of the language model.
 #[derive(Clone, Copy, Debug)]
 struct Path {
     place: Place,
     lm: LmState,
     score: f32,
-    /// The last word that ended, or [`NOTHING`].
+    /// History node of the last complete word, or [`NOTHING`].
     history: u32,
-    /// Other words that ended, where more than the best are asked for.
+    /// The next best word sequences, if more than one hypothesis is requested.
     others: Others,
-    /// Of the word under way.
+    /// The word that the path is inside of.
     word: Draft,
 }
 
 impl Path {
-    /// A path behind these words that begins anew.
+    /// A new path after the words of `history`.
     fn start(lm: LmState, history: u32) -> Self {
         Self { place: Place::Gap, lm, score: 0.0, history, others: Others::default(), word: NO_WORD }
     }
@@ -137,7 +135,7 @@ impl Path {
     }
 }
 
-/// The words behind the paths.
+/// The words of all paths.
 #[derive(Clone, Debug, Default)]
 struct Words {
     history: History,
@@ -145,7 +143,8 @@ struct Words {
 }
 
 impl Words {
-    /// The better of two paths in the same state, with the words of the other one; of equals the first.
+    /// Merges two paths with the same place and state: the better one (the first if they are equal), with the word
+    /// sequences of both.
     fn merged(&mut self, a: Path, b: Path) -> Path {
         let (better, worse) = if b.score > a.score { (b, a) } else { (a, b) };
         if !self.others.wanted() {
@@ -157,20 +156,20 @@ impl Words {
         Path { others, ..better }
     }
 
-    /// The path behind the word that it is within, which ends.
+    /// The path after `word`, which ends here.
     fn with_word(&mut self, path: Path, word: UnitSpan) -> Path {
         let history = self.history.push(path.history, word);
         let others = self.others.moved(path.others, |other| Some(self.history.push(other, word)));
         Path { history, others, word: NO_WORD, ..path }
     }
 
-    /// Forgets all words.
+    /// Removes all words.
     fn clear(&mut self) {
         self.history.clear();
         self.others.clear();
     }
 
-    /// Removes the words that neither the paths nor `shown` have, if there are many.
+    /// Removes words that are neither on one of the paths nor before `shown`, if there are many of them.
     fn compact(&mut self, paths: &mut [Path], shown: &mut u32) {
         self.others.compact(paths.iter_mut().map(|path| &mut path.others));
         if self.history.wants_compaction() {
@@ -180,35 +179,36 @@ impl Words {
     }
 }
 
-/// A word that has begun and not ended.
+/// A word that has begun and has not ended.
 #[derive(Clone, Copy, Debug)]
 struct Draft {
-    /// The frame of the first label.
+    /// First frame of the first label.
     start: u64,
-    /// Log-probabilities of the labels before, each at its peak; and that of the current label.
+    /// Sum of the maximum log-probabilities of the labels before the current one.
     sum: f32,
+    /// Maximum log-probability of the current label so far.
     peak: f32,
 }
 
 const NO_WORD: Draft = Draft { start: 0, sum: 0.0, peak: f32::NEG_INFINITY };
 
-/// A frame as the search sees it.
+/// An output frame of the network.
 struct Frame<'a> {
-    /// As the network gave them, `[V]`.
+    /// Log-probabilities without bias, `[V]`.
     log_probs: &'a [f32],
     bias: &'a [f32],
     blank: f32,
-    /// The log-probability of the likeliest token, biased.
+    /// Log-probability of the likeliest token, with bias.
     best: f32,
-    /// The likeliest is no blank.
+    /// Whether the likeliest token is not the blank.
     speech: bool,
-    /// The likeliest is that of the frame before.
+    /// Whether the likeliest token is the same as in the previous frame.
     repeated: bool,
-    /// Its number in the stream.
+    /// Index of the frame in the stream.
     at: u64,
 }
 
-/// Paths of a frame, the best one for each place and state.
+/// The paths at a frame: the best one for each place and state.
 #[derive(Clone, Debug, Default)]
 struct Paths {
     list: Vec<Path>,
@@ -223,12 +223,13 @@ impl Paths {
         self.best = f32::NEG_INFINITY;
     }
 
-    /// Whether a path of a score is not more than `margin` behind.
+    /// Whether a score is at most `margin` below the best.
     fn admits(&self, score: f32, margin: f32) -> bool {
         score > f32::NEG_INFINITY && score >= self.best - margin
     }
 
-    /// Takes a path, unless there is a better one at its place or it is more than `margin` behind.
+    /// Adds a path, unless its score is more than `margin` below the best; merges it with the path of the same place
+    /// and state, if there is one.
     fn offer(&mut self, path: Path, margin: f32, words: &mut Words) {
         if !self.admits(path.score, margin) {
             return;
@@ -247,7 +248,7 @@ impl Paths {
     }
 }
 
-/// A hash of a few numbers: multiplications by an odd constant (Knuth's multiplicative hashing).
+/// Hasher for a few integers: multiplication by an odd constant (Knuth's multiplicative hashing).
 #[derive(Clone, Default)]
 struct PlaceHasher(u64);
 
@@ -274,7 +275,8 @@ impl Hasher for PlaceHasher {
 }
 
 impl Vocabulary {
-    /// What a search of `lexicon` needs, by a model's options; an output frame lasts `frame_seconds`.
+    /// Creates the shared parts of a search over `lexicon`, with a model's options and output frames of
+    /// `frame_seconds`.
     pub fn new(
         tokens: &TokenTable,
         lexicon: Lexicon,
@@ -288,40 +290,40 @@ impl Vocabulary {
         Self { lexicon, language_model, look_ahead, bias, costs: Costs::new(options, frame_seconds), beam }
     }
 
-    /// The same without other speech: everything becomes words.
+    /// Disables the filler, so that all speech is recognized as words.
     pub fn without_filler(mut self) -> Self {
         self.costs.filler_entry = f32::INFINITY;
         self
     }
 
-    /// The words.
+    /// The lexicon tree.
     pub fn lexicon(&self) -> &Lexicon {
         &self.lexicon
     }
 }
 
-/// A search over one stream, which finds whole words.
+/// Decoder that searches one stream for words of a lexicon.
 pub struct Search {
     vocabulary: Arc<Vocabulary>,
     paths: Paths,
-    /// Of the frame to come.
+    /// Buffer for the paths at the next frame.
     next: Paths,
     /// The likeliest token of the last frame.
     likeliest: TokenId,
     words: Words,
     frames: u64,
     revision: u64,
-    /// The last of the words of [`Decoder::best`].
+    /// History node of the last word of [`Decoder::best`].
     shown: u32,
-    /// The frame that replaces one that is no numbers.
+    /// Log-probabilities that replace those of a frame with NaN or infinity.
     silence: Vec<f32>,
-    /// The sum that was subtracted from the scores.
+    /// Total of the best scores, which were subtracted from all scores.
     #[cfg(test)]
     taken_off: f32,
 }
 
 impl Search {
-    /// A search at the beginning of a stream.
+    /// Creates a search at the beginning of a stream.
     pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
         let blank = vocabulary.bias.blank();
         let silence =
@@ -343,7 +345,7 @@ impl Search {
         search
     }
 
-    /// The same, which finds the `n` best of different word sequences ([`Decoder::hypotheses`]).
+    /// Sets the number of different word sequences that [`Decoder::hypotheses`] returns.
     pub fn with_nbest(mut self, n: usize) -> Self {
         self.words.others = OtherLists::of_best(n);
         self
@@ -375,11 +377,11 @@ impl Search {
         self.words.compact(&mut self.paths.list, &mut self.shown);
     }
 
-    /// Moves every path on by a frame.
+    /// Extends every path by a frame.
     fn advance(&mut self, vocabulary: &Vocabulary, frame: &Frame<'_>) {
         self.next.clear();
-        // All other speech is in one state of the language model: where words begin behind it, its paths are
-        // one.
+        // All paths in out-of-vocabulary speech have the same state of the language model. The words that may follow
+        // them cost the same, so that only the best of these paths begins words.
         let fillers = self.paths.list.iter().filter(|path| matches!(path.place, Place::Filler(_)));
         let filler = fillers.copied().reduce(|a, b| self.words.merged(a, b));
         let mut step = Step { vocabulary, frame, next: &mut self.next, words: &mut self.words };
@@ -399,8 +401,8 @@ impl Search {
         self.prune(vocabulary.beam);
     }
 
-    /// Prunes what is far behind, and brings the best score to zero, so that scores lose no precision
-    /// over hours.
+    /// Prunes paths, and subtracts the best score from all scores, so that these lose no precision in streams of
+    /// hours.
     fn prune(&mut self, beam: Beam) {
         let Paths { list, best, .. } = &mut self.paths;
         list.retain(|path| path.score >= *best - beam.margin);
@@ -409,7 +411,7 @@ impl Search {
             list.truncate(beam.max_active);
         }
         list.iter_mut().for_each(|path| path.score -= *best);
-        // What the best path leads to comes first, and what is far behind it is not kept at all.
+        // The best path is extended first, so that bad extensions of the others are rejected at once.
         if let Some(first) = list.iter().position(|path| path.score == 0.0) {
             list.swap(0, first);
         }
@@ -419,19 +421,20 @@ impl Search {
         }
     }
 
-    /// Where no path is left (a model may call all labels impossible) the search goes on behind what was found.
+    /// Begins a new path after the words found so far if there is no path, which happens if the network gives
+    /// probability 0 to every label that could follow.
     fn revive(&mut self, vocabulary: &Vocabulary) {
         if self.paths.list.is_empty() {
             self.paths.list.push(Path::start(vocabulary.language_model.start(), self.shown));
         }
     }
 
-    /// Adds the paths whose words are whole with this frame's label.
+    /// Adds the paths whose words end with the label of this frame.
     fn end_words(&mut self, vocabulary: &Vocabulary) {
         let lexicon = &vocabulary.lexicon;
         let ends = &mut self.next;
         ends.clear();
-        // The best path's score.
+        // The best score is 0 after pruning.
         ends.best = 0.0;
         for path in &self.paths.list {
             let Place::Label(node) = path.place else { continue };
@@ -459,8 +462,8 @@ impl Search {
         }
     }
 
-    /// The best path; of those outside words, and with the cost of ending there taken into account, when they
-    /// `must_end`. Of equals one outside words.
+    /// The best path. With `must_end`, only paths outside words are compared, and their scores include the language
+    /// model's cost of an end. Among paths with equal scores, one outside words is preferred.
     fn best_path(&self, must_end: bool) -> Path {
         let mut best: Option<(f32, bool, &Path)> = None;
         for path in &self.paths.list {
@@ -484,16 +487,16 @@ impl Search {
         best.map_or(nothing, |(_, _, path)| *path)
     }
 
-    /// The path whose words a segment that ends here has, and whether it is one outside words. A word that is under
-    /// way stays for the next segment, unless one that has ended is nearly as good.
+    /// The path whose words a segment has if it ends here, and whether that path is outside words. An incomplete word
+    /// belongs to the next segment, unless a path outside words is nearly as good ([`UNFINISHED_MARGIN`]).
     fn last_path(&self) -> (Path, bool) {
         let (whole, any) = (self.best_path(true), self.best_path(false));
         let is_whole = whole.score + UNFINISHED_MARGIN >= any.score;
         (if is_whole { whole } else { any }, is_whole)
     }
 
-    /// The scores and last words of the n best word sequences, the best first, as [`Search::best_path`] judges
-    /// paths; of equals `first`.
+    /// Scores and last words of the n best word sequences, best first, compared as by [`Search::best_path`]. Among
+    /// equal scores, `first` comes first.
     fn best_sequences(&self, must_end: bool, first: u32) -> Vec<(f32, u32)> {
         let Words { history, others } = &self.words;
         let mut found = Vec::new();
@@ -511,7 +514,7 @@ impl Search {
     }
 }
 
-/// The transitions out of each place.
+/// The transitions of the search in one frame.
 struct Step<'a> {
     vocabulary: &'a Vocabulary,
     frame: &'a Frame<'a>,
@@ -524,7 +527,7 @@ impl Step<'_> {
         self.next.offer(path, self.vocabulary.beam.margin, self.words);
     }
 
-    /// What a label of a word adds to the score.
+    /// Log-probability of a label in this frame, with bias.
     fn label(&self, token: TokenId) -> f32 {
         self.frame.log_probs[token.index()] + self.frame.bias[token.index()]
     }
@@ -568,7 +571,8 @@ impl Step<'_> {
         self.offer(Path { place: Place::Label(child), score, word, ..*path });
     }
 
-    /// Begins words; the first label must not be `last`, which would be its repetition.
+    /// Begins words. Words that begin with the label `last` are skipped: without a blank between them, CTC would merge
+    /// the two labels.
     fn enter_words(&mut self, path: &Path, last: Option<TokenId>) {
         let Vocabulary { lexicon, look_ahead, .. } = self.vocabulary;
         for root in lexicon.roots() {
@@ -591,7 +595,7 @@ impl Step<'_> {
         }
     }
 
-    /// Takes the frame for the beginning of other speech.
+    /// Begins out-of-vocabulary speech with this frame.
     fn enter_filler(&mut self, path: &Path) {
         let Vocabulary { language_model, costs, .. } = self.vocabulary;
         if costs.filler_entry == f32::INFINITY {
@@ -658,7 +662,7 @@ impl Decoder for Search {
         let (best, _) = self.last_path();
         let words = self.words.history.words(best.history);
         self.paths.list.retain(|path| path.history == best.history);
-        // Between words a new sentence may begin.
+        // A path between words begins a new sentence.
         let start = self.vocabulary.language_model.start();
         for path in &mut self.paths.list {
             (path.history, path.others) = (NOTHING, Others::default());
@@ -674,7 +678,7 @@ impl Decoder for Search {
         words
     }
 
-    /// Paths that have other words behind them than those that are returned are pruned.
+    /// Prunes the paths whose first words differ from those that are returned.
     fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan> {
         let Words { history, others } = &mut self.words;
         let last = history.last_before(self.shown, first);
@@ -732,7 +736,7 @@ mod tests {
     use super::*;
     use crate::text::ngram::{EstimateOptions, NgramModel, Text, TrieBuilder, VocabularyLimit};
 
-    /// Tokens: blank, a, b, c, d.
+    /// A token table: blank, a, b, c, d.
     fn table() -> TokenTable {
         TokenTable::new(["<blk>", "a", "b", "c", "d"].map(String::from).to_vec(), 0).expect("a good table")
     }
@@ -762,7 +766,7 @@ mod tests {
         Search::new(words)
     }
 
-    /// Each frame has 0.9 for a token.
+    /// Frames with a probability of 0.9 for one token each.
     fn said(path: &[usize]) -> Vec<f32> {
         path.iter()
             .flat_map(|&best| (0..5).map(move |i| if i == best { 0.9f32.ln() } else { 0.025f32.ln() }))
@@ -793,7 +797,7 @@ mod tests {
         let mut search = search(&[("abc", "abc"), ("dab", "dab")]);
         search.push(&said(&[0, 3, 0, 4, 0, 3, 2, 0, 4, 3, 0]));
         assert_eq!(ids(&search.end_segment()), [0u32; 0]);
-        // A pause, and it is judged anew.
+        // A pause ends the out-of-vocabulary speech.
         search.push(&said(&[0; 60]));
         search.push(&said(&[0, 1, 0, 2, 0, 4, 0, 0]));
         assert_eq!(ids(&search.end_segment()), [0], "one label of three is another");
@@ -830,7 +834,7 @@ mod tests {
         search.push(&said(&[0, 1, 2]));
         assert_eq!(ids(&search.best()), [0]);
         assert!(search.open_since() <= Some(1), "a `c` may follow");
-        // Behind twenty words other speech is out of the beam for the first of them.
+        // After twenty words, paths with out-of-vocabulary speech in place of the first words are pruned.
         search.push(&said(&[0, 4].repeat(20)));
         let open = search.open_since().expect("the last words may still be other speech");
         assert!(open > 10 && open < search.num_frames(), "{open}");
@@ -860,7 +864,8 @@ mod tests {
         assert_eq!(ids(&search.end_segment()), [0, 0]);
     }
 
-    /// Costs that differ for each pair of words; some pairs are forbidden, and some words end nothing.
+    /// A language model whose costs differ for each pair of words, some of which are forbidden. Some words cannot be
+    /// the last of a sentence.
     struct Pairs;
 
     impl LanguageModel for Pairs {
@@ -883,7 +888,7 @@ mod tests {
         }
     }
 
-    /// A 3-gram model of a few sentences of the words of the tests, by their names.
+    /// A 3-gram model of a few sentences of the tests' words.
     fn ngrams() -> NgramLanguageModel {
         let mut text = Text::default();
         let sentences = "ab a ab bb\na a ab\nbb ab a\nabc a ab bb ab\na ab bb\n";
@@ -897,7 +902,7 @@ mod tests {
         NgramLanguageModel::new(model, ["ab", "a", "bb", "abc"], weights)
     }
 
-    /// A model that rewards three phrases of the words of the tests.
+    /// A language model with boosts for three phrases of the tests' words.
     fn hotwords(inner: Arc<dyn LanguageModel>) -> Arc<dyn LanguageModel> {
         let phrases = [(&[0, 2][..], 1.5), (&[1][..], 0.7), (&[1, 0, 1][..], 2.0)];
         let ids = |words: &[u32]| words.iter().copied().map(WordId).collect();
@@ -905,14 +910,14 @@ mod tests {
         Arc::new(HotwordModel::new(inner, graph))
     }
 
-    /// What the search does, by trying everything: no tree, no merging of paths, no beam.
+    /// Exhaustive search as a reference: no tree, no merging of paths, no pruning.
     struct Exhaustive<'a> {
         lexicon: &'a [Pronunciation],
         ids: Vec<WordId>,
         language_model: &'a dyn LanguageModel,
         costs: Costs,
         frames: &'a [[f32; 5]],
-        /// The best score of each word sequence.
+        /// Best score of each word sequence.
         found: BTreeMap<Vec<u32>, f32>,
     }
 
@@ -1096,7 +1101,7 @@ mod tests {
             prop_assert_eq!(hypotheses.first().map(|best| &best.units), (n > 1).then_some(&last));
             given.extend(last);
             prop_assert_eq!(given, expected);
-            // The n best do not depend on how the frames come.
+            // The n best hypotheses do not depend on the sizes of the chunks.
             let (mut once, mut pieces) = [(); 2].map(|()| Search::new(Arc::clone(&shared)).with_nbest(n)).into();
             once.push(&frames.concat());
             frames.chunks(sizes[0]).for_each(|piece| pieces.push(&piece.concat()));

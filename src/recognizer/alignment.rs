@@ -1,11 +1,11 @@
 //! Forced alignment of a recording with its known text: words and tokens with times and confidence.
 //!
 //! **Times** follow the rule of [`words`](super::words): the network emits a label towards the end of its
-//! sound, so that a token ends where its run of output frames ends and begins [`EMISSION_DELAY`] before that
-//! run, but not before the previous token ends. A word extends from its first token to its last.
+//! sound. A token therefore ends with its output frames and begins [`EMISSION_DELAY`] before them, but not before the
+//! previous token ends. A word extends from its first token to its last.
 //!
-//! **Confidence** of a token is the mean of its posterior over its frames, that of a word the mean over the
-//! frames of all of its tokens. A word below a threshold, usually [`MIN_CONFIDENCE`], does not fit.
+//! **Confidence** of a token is its mean posterior over its frames, that of a word the mean over the frames of all of
+//! its tokens. A word with a confidence below a threshold, by default [`MIN_CONFIDENCE`], does not fit.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::audio::Source;
 use crate::decode::{AlignedPath, Aligner, LabelSpan, TokenId};
 use crate::error::{Error, Result, Stage};
 
-/// The usual threshold of confidence below which a word does not fit, 0 to 1.
+/// Default threshold of confidence below which a word does not fit, 0 to 1.
 pub const MIN_CONFIDENCE: f32 = 0.1;
 
-/// Samples that are read at a time: one second at 16 kHz.
+/// Number of samples per chunk that is read: one second at 16 kHz.
 const PIECE_SAMPLES: usize = 16_000;
 
 /// A text aligned with a recording. In JSON, numbers have three decimals.
@@ -35,17 +35,17 @@ pub struct Alignment {
     /// Length of the recording, seconds.
     #[serde(serialize_with = "rounded")]
     pub duration: f64,
-    /// The log-probability of the best path (natural logarithm), blanks included.
+    /// Log-probability of the best path (natural logarithm), including blanks.
     #[serde(serialize_with = "rounded")]
     pub log_prob: f64,
-    /// Whether all words fit, and there is no speech without text.
+    /// Whether all words fit and the text covers all speech.
     pub fits: bool,
-    /// The words in order.
+    /// The words, in order.
     pub words: Vec<AlignedWord>,
-    /// Intervals that contain speech which is not in the text.
+    /// Intervals with speech that is not in the text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unmatched: Vec<TimeSpan>,
-    /// Whether the tokens are phones, and not pieces of words.
+    /// Whether the tokens are phones.
     #[serde(skip)]
     pub has_phones: bool,
 }
@@ -65,15 +65,15 @@ pub struct AlignedWord {
 /// A token of the model (a phone, letter or piece of a word) with its times and confidence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlignedToken {
-    /// The token as the model's table has it.
+    /// The token as in the model's table.
     pub token: String,
-    /// Seconds.
+    /// Start time, seconds.
     #[serde(serialize_with = "rounded")]
     pub start: f64,
-    /// Seconds.
+    /// End time, seconds.
     #[serde(serialize_with = "rounded")]
     pub end: f64,
-    /// The mean of its posterior, 0 to 1.
+    /// Mean posterior over its frames, 0 to 1.
     #[serde(serialize_with = "rounded")]
     pub confidence: f32,
 }
@@ -81,24 +81,24 @@ pub struct AlignedToken {
 /// An interval of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TimeSpan {
-    /// Seconds.
+    /// Start time, seconds.
     #[serde(serialize_with = "rounded")]
     pub start: f64,
-    /// Seconds.
+    /// End time, seconds.
     #[serde(serialize_with = "rounded")]
     pub end: f64,
 }
 
 impl Recognizer {
-    /// Aligns a recording with its text, which [`Recognizer::reference`] makes ready for this model. Words of
-    /// a lower confidence than `min_confidence` (0 to 1, usually [`MIN_CONFIDENCE`]) do not fit.
+    /// Aligns a recording with its text, which [`Recognizer::reference`] prepares for this model. Words with a
+    /// confidence below `min_confidence` (0 to 1, by default [`MIN_CONFIDENCE`]) do not fit.
     ///
-    /// The network's state is carried through the recording. Memory grows with the length of the recording
-    /// and of the text; together they are bounded by [`MAX_CELLS`](crate::decode::align::MAX_CELLS).
+    /// The network's state is not reset during the recording. Memory grows with the length of the recording and of the
+    /// text, whose product is limited by [`MAX_CELLS`](crate::decode::align::MAX_CELLS).
     ///
     /// # Errors
-    /// When the audio cannot be read or has another rate than the model's, the text does not fit into the
-    /// recording (names the first word that does not), the two are too long, and when the engine fails.
+    /// When the audio cannot be read or its sample rate is not that of the model, when the text does not fit into the
+    /// recording (names the first word that does not fit) or the two are too long, and when the engine fails.
     pub fn align(
         &self,
         source: &mut dyn Source,
@@ -146,16 +146,16 @@ impl Recognizer {
     }
 }
 
-/// Output frames as seconds of a recording.
+/// Conversion of output frames to seconds of a recording.
 struct Timing {
     clock: FrameClock,
-    /// Seconds.
+    /// Length of the recording, seconds.
     duration: f64,
 }
 
 impl Timing {
     fn seconds(&self, frame: u64) -> f64 {
-        // Frames behind the end are the closing silence.
+        // Frames after the end of the recording are the silence that is appended to it.
         self.clock.seconds(frame).min(self.duration)
     }
 
@@ -227,7 +227,7 @@ mod tests {
             label(1, 0, 0, 1, 1.0),
             label(2, 0, 10, 13, 0.6),
             label(1, 1, 13, 14, 0.05),
-            // Begins in the closing silence.
+            // Begins in the appended silence.
             label(2, 1, 30, 32, 0.05),
         ];
         let path = AlignedPath { log_prob: -1.0, labels, unmatched: std::iter::once(15..40).collect() };

@@ -1,4 +1,4 @@
-//! Hotwords: words and phrases that are preferred, beside all others.
+//! Recognizers with hotwords: words and phrases that are boosted in the search.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use crate::onnx::Metadata;
 use crate::text::hotwords::{Hotwords, MAX_BOOST, PlacedWord};
 use crate::text::normalize::fold;
 
-/// A file of hotwords, and how much they are preferred.
+/// A hotword file and the default boost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HotwordOptions {
-    /// The file: a word or a phrase a line.
+    /// The file, with one word or phrase per line.
     pub file: PathBuf,
-    /// The reward of each word of a phrase, nats, where the file does not say another.
+    /// Boost per word in nats of phrases for which the file has no boost.
     pub score: f32,
 }
 
 impl HotwordOptions {
-    /// The usual reward of each word, nats; `tools/bench/hotwords.py` measures others.
+    /// Default boost per word, nats; `tools/bench/hotwords.py` measures others.
     pub const SCORE: f32 = 2.0;
 
-    /// A file with the usual reward.
+    /// Creates options with the default boost.
     pub fn new(file: impl Into<PathBuf>) -> Self {
         Self { file: file.into(), score: Self::SCORE }
     }
@@ -35,7 +35,8 @@ impl HotwordOptions {
     /// Reads the file.
     ///
     /// # Errors
-    /// When the reward cannot be used, or the file cannot be read or is wrong: names line and column.
+    /// When the boost is out of range, or the file cannot be read or is invalid, in which case line and column are
+    /// named.
     pub(super) fn read(&self) -> Result<Hotwords> {
         if !(0.0..=MAX_BOOST).contains(&self.score) {
             let score = self.score;
@@ -47,18 +48,18 @@ impl HotwordOptions {
     }
 }
 
-/// Hotwords over a list of words.
+/// Hotwords as indices of a list of words.
 pub(super) struct ListedHotwords<'a> {
     hotwords: &'a Hotwords,
-    /// Words by their places in the list, and the boost of each word.
+    /// Each phrase as indices of words, with its boost per word.
     phrases: Vec<(Vec<usize>, f32)>,
-    /// The words of the list that the hotwords have, and where each stands first.
+    /// The words of the list that occur in hotwords, each with its first occurrence.
     used: HashMap<usize, &'a PlacedWord>,
 }
 
 impl<'a> ListedHotwords<'a> {
-    /// Finds the words of hotwords in a list, in which case and the form of apostrophes do not count, and appends
-    /// those that it does not have. Phrases without a boost of their own have `score`.
+    /// Finds the words of hotwords in a list, regardless of case and of the form of apostrophes, and appends missing
+    /// words to it. Phrases without a boost of their own have the boost `score`.
     ///
     /// # Errors
     /// When a word has no letters; names line and column.
@@ -74,7 +75,7 @@ impl<'a> ListedHotwords<'a> {
             let mut places = Vec::with_capacity(phrase.words.len());
             for placed in &phrase.words {
                 let known = |word: &str| exact.get(word).or_else(|| folded.get(&fold(word))).copied();
-                // `rock-n-roll` may be a word of the list; if not, it is three words.
+                // `rock-n-roll` may be a word of the list; otherwise it is three words.
                 let parts = match known(&placed.text) {
                     Some(_) => vec![placed.text.clone()],
                     None => placed.parts(),
@@ -100,12 +101,12 @@ impl<'a> ListedHotwords<'a> {
         Ok(listed)
     }
 
-    /// Whether a word of the list belongs to the hotwords.
+    /// Whether a word of the list occurs in hotwords.
     pub fn uses(&self, at: usize) -> bool {
         self.used.contains_key(&at)
     }
 
-    /// The error of a word of the list, one of the hotwords, that has no pronunciation.
+    /// Creates the error for a hotword without a pronunciation.
     pub fn unspoken(&self, at: usize, problem: &str) -> Error {
         let error = match self.used.get(&at) {
             Some(placed) => self.hotwords.error_at(placed, problem),
@@ -114,16 +115,16 @@ impl<'a> ListedHotwords<'a> {
         error.hint("add a line with the word and its phones, `word  P R O N`, to a file for `--lexicon`")
     }
 
-    /// The first of the hotwords' words that has no way to be said, as an error.
+    /// Checks that all words of hotwords have pronunciations.
     ///
     /// # Errors
-    /// When there is one; names line and column.
+    /// When one has none; names line and column of the first.
     pub fn check_spoken(&self, words: &[String], is_spoken: impl Fn(usize) -> bool) -> Result<()> {
         let unspoken = self.used.keys().copied().filter(|&at| !is_spoken(at)).min();
         unspoken.map_or(Ok(()), |at| Err(self.unspoken(at, &format!("no pronunciation for `{}`", words[at]))))
     }
 
-    /// The automaton of the phrases, by the id of each word of the list.
+    /// Creates the automaton of the phrases; `id` maps indices of the list to word ids.
     pub fn graph(&self, id: impl Fn(usize) -> WordId) -> ContextGraph {
         let phrases = self.phrases.iter();
         ContextGraph::new(phrases.map(|(words, boost)| (words.iter().map(|&at| id(at)).collect(), *boost)))
@@ -131,14 +132,14 @@ impl<'a> ListedHotwords<'a> {
 }
 
 impl Recognizer {
-    /// A recognizer of the same network that prefers hotwords among the words of the model's own lexicon. Words
-    /// that the lexicon does not have are added to it, spoken as `lexicon` says, a file with a word and its phones
-    /// a line, or else as the English inside the program does; [`Recognizer::notes`] names those whose
-    /// pronunciations are guessed. For a language model there is
+    /// Creates a recognizer with the same network that boosts hotwords in the search over the model's own lexicon.
+    /// Words that are not in this lexicon are added to it. Their pronunciations are taken from the file `lexicon`,
+    /// which has a word and its phones per line, else from the English dictionary inside the program; else they are
+    /// guessed, which [`Recognizer::notes`] reports. To combine hotwords with a language model, use
     /// [`LanguageOptions::hotwords`](super::LanguageOptions::hotwords).
     ///
     /// # Errors
-    /// When the model has no lexicon, a file cannot be read or is wrong, or a word has no pronunciation.
+    /// When the model has no lexicon, a file cannot be read or is invalid, or a word has no pronunciation.
     pub fn with_hotwords(self, options: &HotwordOptions, lexicon: Option<&Path>) -> Result<Self> {
         let decoder = &self.metadata().decoder;
         if decoder.lexicon.is_empty() {
@@ -172,7 +173,7 @@ impl Recognizer {
         self.with_graph(decoder, graph).map(|recognizer| recognizer.with_note(note))
     }
 
-    /// The search over a lexicon of the model's tokens that prefers hotwords.
+    /// Replaces the decoders by searches over the lexicon of `decoder` with the hotwords of `graph`.
     fn with_graph(self, decoder: DecoderOptions, graph: ContextGraph) -> Result<Self> {
         let words = WordLoop { word_cost: decoder.word_cost };
         let model = HotwordModel::new(Arc::new(words), graph);

@@ -1,4 +1,4 @@
-//! Open dictation: the words of a language model in place of a model's own words.
+//! Recognizers for dictation, whose vocabulary is that of a language model instead of the model's own lexicon.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,33 +16,33 @@ use crate::fs::quoted;
 use crate::onnx::Metadata;
 use crate::text::ngram::NgramModel;
 
-/// The files and weights of open dictation.
+/// Files and weights of dictation with a language model.
 #[derive(Clone, Debug)]
 pub struct LanguageOptions {
-    /// The n-gram model: a file of `hearken lm`, or ARPA; `None` is the embedded model of English. Its words are those
-    /// that are recognized.
+    /// The n-gram model: a file of `hearken lm` or in ARPA format; `None` for the embedded model of English. Its words
+    /// are the vocabulary of the recognizer.
     pub language_model: Option<PathBuf>,
-    /// How words are spoken, as in the CMU Pronouncing Dictionary: a word and its phones a line. It goes before the
-    /// English inside the program.
+    /// File of pronunciations in the format of the CMU Pronouncing Dictionary: a word and its phones per line. It has
+    /// priority over the English dictionary inside the program.
     pub lexicon: Option<PathBuf>,
-    /// Words and phrases that are preferred.
+    /// Words and phrases that are boosted.
     pub hotwords: Option<HotwordOptions>,
-    /// What a word costs by the model.
+    /// Scale of the language model and word insertion penalty.
     pub weights: NgramWeights,
-    /// Added to the blank's log-probability before tokens compete, nats.
+    /// Bias that is added to the blank's log-probability in the search, nats.
     pub blank_bias: f32,
-    /// How wide the search is.
+    /// Pruning thresholds of the search.
     pub beam: Beam,
 }
 
 impl LanguageOptions {
-    /// A language model with weights that were chosen on read and on spoken English, for a network whose tokens are
-    /// the phones of English.
+    /// Creates options with a language model and default weights, which were tuned on read and on freely spoken English
+    /// for a network whose tokens are English phones.
     pub fn new(language_model: impl Into<PathBuf>) -> Self {
         Self { language_model: Some(language_model.into()), ..Self::english() }
     }
 
-    /// The embedded language model of English (feature `english`), with the same weights.
+    /// Creates options with the embedded language model of English (feature `english`) and the same weights.
     pub fn english() -> Self {
         Self {
             language_model: None,
@@ -54,21 +54,22 @@ impl LanguageOptions {
         }
     }
 
-    /// With a dictionary that goes before the English inside the program, or takes its place where the tokens of the
-    /// network are no phones of English.
+    /// Sets the file of pronunciations. It is required if the tokens of the network are not English phones.
     pub fn lexicon(mut self, path: impl Into<PathBuf>) -> Self {
         self.lexicon = Some(path.into());
         self
     }
 
-    /// With words and phrases that are preferred.
+    /// Sets the hotwords.
     pub fn hotwords(mut self, options: HotwordOptions) -> Self {
         self.hotwords = Some(options);
         self
     }
 
+    /// Checks that every number is in its range.
+    ///
     /// # Errors
-    /// When a number cannot be used; names it.
+    /// When one is not; names the first.
     fn check(&self) -> Result<()> {
         let numbers = [
             ("scale of the language model", self.weights.scale, 0.0..=100.0),
@@ -87,23 +88,23 @@ impl LanguageOptions {
     }
 }
 
-/// The words of a language model that can be spoken, and hotwords among them.
+/// The vocabulary of a recognizer: words of the language model and of hotwords.
 struct Words {
     lexicon: Lexicon,
     hotwords: Option<ContextGraph>,
-    /// The words of the language model without a pronunciation.
+    /// Words of the language model without a pronunciation.
     unknown: Vec<String>,
     guesses: Option<String>,
 }
 
 impl Recognizer {
-    /// A recognizer of the same network for the words of a language model. The words of the model itself,
-    /// and the rules by which it rejects others, no longer count. Words of the language model without a
-    /// pronunciation are never recognized; [`Recognizer::notes`] says how many.
+    /// Creates a recognizer with the same network for the words of a language model. These replace the model's own
+    /// lexicon and its rejection of words. Words of the language model without a pronunciation are never recognized;
+    /// [`Recognizer::notes`] reports their number.
     ///
     /// # Errors
-    /// When a file cannot be read, the network does not write the phones of the lexicon or of English, no word of the
-    /// language model has a pronunciation, or a hotword has none.
+    /// When a file cannot be read, the phones of the lexicon or of English are not tokens of the network, no word of
+    /// the language model has a pronunciation, or a hotword has none.
     pub fn with_language_model(self, options: &LanguageOptions) -> Result<Self> {
         options.check()?;
         let model = match &options.language_model {
@@ -133,7 +134,7 @@ impl Recognizer {
         Ok(self.with_decoders(metadata, decoders).with_note(note).with_note(guesses))
     }
 
-    /// The words that are recognized: those of the language model and of the hotwords.
+    /// The vocabulary of the recognizer: words of the language model and of hotwords with their pronunciations.
     fn words_of(&self, options: &LanguageOptions, model: &NgramModel) -> Result<Words> {
         let tokens = &self.metadata().tokens;
         let mut words: Vec<String> = model.vocabulary.ordinary_words().map(String::from).collect();
@@ -182,7 +183,7 @@ impl Recognizer {
                 None => error,
             });
         }
-        // Every word of the hotwords is spoken.
+        // All words of hotwords have pronunciations, which was checked above.
         let graph = listed.as_ref().map(|listed| listed.graph(|at| ids[at].unwrap_or(WordId(u32::MAX))));
         let guesses = spoken.guesses_note();
         Ok(Words {
@@ -194,8 +195,8 @@ impl Recognizer {
     }
 }
 
-/// Adds what English has for the words without a pronunciation; those of hotwords are guessed if they have to be.
-/// With a lexicon a build without English goes without it.
+/// Adds English pronunciations for words without one; those of hotwords are guessed if necessary. A build without
+/// English is an error only if there is no lexicon.
 fn add_english(
     spoken: &mut Spoken,
     options: &LanguageOptions,
@@ -213,7 +214,7 @@ fn add_english(
     spoken.add_english(english, required, unspoken)
 }
 
-/// A note about the words of a file that have no pronunciation.
+/// Note about the words of a language model file that have no pronunciation.
 fn unknown_note(options: &LanguageOptions, known: usize, unknown: &[String]) -> Option<String> {
     let path = options.language_model.as_deref()?;
     let some = unknown.iter().take(5).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");

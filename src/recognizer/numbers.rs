@@ -1,15 +1,15 @@
-//! Recognized words with numbers among them in digits.
+//! Conversion of numbers in recognized words to digits.
 
 use super::transcript::Word;
 use crate::text::numbers::{Numbers, write_numbers};
 
-/// The words with numbers written in digits. A number of several words becomes one word, from the start of the
-/// first to the end of the last, with the geometric mean of their confidences.
+/// Writes the numbers among the words in digits. A number of several words becomes one word, which extends from the
+/// start of the first to the end of the last and has the geometric mean of their confidences.
 pub(super) fn in_digits(words: Vec<Word>, numbers: Numbers) -> Vec<Word> {
     if numbers == Numbers::Words {
         return words;
     }
-    // Some models write capitals.
+    // The words of some models are in upper case.
     let lower: Vec<String> = words.iter().map(|word| word.word.to_lowercase()).collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     let mut written = Vec::with_capacity(words.len());

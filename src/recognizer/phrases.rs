@@ -1,4 +1,4 @@
-//! Phrases that people type, in place of a model's own words: nothing else is recognized.
+//! Recognizers for the phrases of a grammar, which replace the model's own lexicon.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use crate::onnx::Metadata;
 use crate::text::phrases::Phrases;
 use crate::text::pronunciation::{ARPABET, Pronouncer, Source};
 
-/// How phrases compete with other speech.
+/// Costs of phrases and of out-of-vocabulary speech in the search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PhraseOptions {
-    /// The cost of each word of a phrase, nats.
+    /// Word insertion penalty, nats.
     pub word_cost: f32,
-    /// The cost of taking a stretch of speech for other speech than phrases, nats.
+    /// Cost of each stretch of out-of-vocabulary speech, nats.
     pub other_speech_cost: f32,
-    /// The cost of each phone of other speech, nats: with a higher cost more is taken for phrases.
+    /// Cost of each phone of out-of-vocabulary speech, nats. With a higher cost, more speech is recognized as phrases.
     pub other_phone_cost: f32,
-    /// Added to the blank's log-probability before tokens compete, nats.
+    /// Bias that is added to the blank's log-probability in the search, nats.
     pub blank_bias: f32,
-    /// How wide the search is.
+    /// Pruning thresholds of the search.
     pub beam: Beam,
 }
 
@@ -38,8 +38,8 @@ impl Default for PhraseOptions {
 }
 
 impl Recognizer {
-    /// A recognizer of the same network for phrases. The words of the model itself, and the rules by which it
-    /// rejects others, no longer count. [`Recognizer::notes`] names the words whose pronunciations are guessed.
+    /// Creates a recognizer with the same network for phrases. These replace the model's own lexicon and its rejection
+    /// of words. [`Recognizer::notes`] names the words whose pronunciations are guessed.
     ///
     /// # Errors
     /// When a word has no pronunciation, or the model has no token for a phone.

@@ -1,5 +1,5 @@
-//! How the words of a recognizer are spoken, as tokens of its network: by the user's lexicon, then by the English
-//! inside the program.
+//! Pronunciations of a recognizer's words as tokens of its network, from the user's lexicon and from the English
+//! dictionary inside the program.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,32 +10,33 @@ use crate::text::TokenTable;
 use crate::text::pronunciation::dictionary::for_each_line;
 use crate::text::pronunciation::{ARPABET, Pronouncer, Pronunciation, Source};
 
-/// Longer lexicons are refused, bytes.
+/// Maximum size of a lexicon, bytes.
 const MAX_LEXICON_BYTES: u64 = 256 << 20;
 
-/// The tokens of one way to say a word.
+/// A pronunciation as tokens of the network.
 pub(super) type Labels = Vec<TokenId>;
 
-/// Words and the ways to say them.
+/// A list of words with their pronunciations.
 pub(super) struct Spoken<'a> {
     words: &'a [String],
     tokens: &'a TokenTable,
-    /// For each word; none where no way was found.
+    /// Pronunciations of each word, empty if none was found.
     pub ways: Vec<Vec<Labels>>,
-    /// The first guess for each word that is guessed.
+    /// The words with guessed pronunciations, each with the best guess.
     pub guessed: Vec<String>,
 }
 
 impl<'a> Spoken<'a> {
-    /// The words of a list, none of which has a way to be said yet.
+    /// Creates a list of words without pronunciations.
     pub fn new(words: &'a [String], tokens: &'a TokenTable) -> Self {
         Self { words, tokens, ways: vec![Vec::new(); words.len()], guessed: Vec::new() }
     }
 
-    /// Adds what a file says, a word and its phones a line, as the CMU Pronouncing Dictionary.
+    /// Adds the pronunciations of a file in the format of the CMU Pronouncing Dictionary: a word and its phones per
+    /// line.
     ///
     /// # Errors
-    /// When the file cannot be read, or a line has no phones or some that are no tokens of the model.
+    /// When the file cannot be read, or a line has no phones, or phones that are not tokens of the model.
     pub fn add_lexicon(&mut self, path: &Path) -> Result<()> {
         let failed = |e| io(Stage::Text, path, e);
         if std::fs::metadata(path).map_err(failed)?.len() > MAX_LEXICON_BYTES {
@@ -44,7 +45,7 @@ impl<'a> Spoken<'a> {
         }
         let bytes = std::fs::read(path).map_err(failed)?;
         let places = self.places(|_| true);
-        // Old dictionaries have a few words in Latin 1; they are of no use, and no harm.
+        // Old dictionaries contain a few words in Latin-1, which are invalid UTF-8 and can be ignored.
         for_each_line(&String::from_utf8_lossy(&bytes), |_, word, phones| {
             let labels = phones.iter().map(|phone| label(phone, self.tokens)).collect::<Result<Labels>>()?;
             for &at in places.get(&word).map_or(&[][..], Vec::as_slice) {
@@ -55,24 +56,24 @@ impl<'a> Spoken<'a> {
         .map_err(|e| e.in_file(path))
     }
 
-    /// Whether the tokens of the model are the phones of English.
+    /// Whether all English phones are tokens of the model.
     pub fn speaks_english(&self) -> bool {
         ARPABET.iter().all(|phone| self.tokens.id(phone).is_some_and(|id| id != self.tokens.blank()))
     }
 
-    /// Adds what English has for the words that have no way yet: the dictionary, what is derived from its words,
-    /// and letters by their names. Guessing takes a millisecond a word, and is done for those that are
-    /// `required`. Such a word that has no way then is the error of `missing`, by its place and the reason.
+    /// Adds English pronunciations for the words without one: those of the dictionary, those derived from its words,
+    /// and the names of letters. Pronunciations are guessed only for words that are `required`, since a guess takes a
+    /// millisecond. If a required word still has none, `missing` creates the error from its index and the reason.
     ///
     /// # Errors
-    /// That of `missing`, and when the model lacks a phone.
+    /// When a required word has no pronunciation, or the model has no token for a phone.
     pub fn add_english(
         &mut self,
         english: Pronouncer,
         required: impl Fn(usize) -> bool,
         missing: impl Fn(usize, Error) -> Error,
     ) -> Result<()> {
-        // Going through the whole dictionary is faster than looking up tens of thousands of words.
+        // An iteration over the whole dictionary is faster than tens of thousands of lookups.
         let places = self.places(|ways: &[Labels]| ways.is_empty());
         for (word, ways) in english.dictionary().iter() {
             for &at in places.get(&word).map_or(&[][..], Vec::as_slice) {
@@ -96,12 +97,12 @@ impl<'a> Spoken<'a> {
         Ok(())
     }
 
-    /// Tokens of the model for phones of English.
+    /// The model's tokens for English phones.
     fn labels(&self, phones: &[u32]) -> Result<Labels> {
         phones.iter().map(|&phone| label(ARPABET[phone as usize - 1], self.tokens)).collect()
     }
 
-    /// The places of the words whose ways are as wanted, by the words in lower case.
+    /// Indices of the words whose pronunciations satisfy `wanted`, by the word in lower case.
     fn places(&self, wanted: impl Fn(&[Labels]) -> bool) -> HashMap<String, Vec<usize>> {
         let mut places: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, word) in self.words.iter().enumerate().filter(|(at, _)| wanted(&self.ways[*at])) {
@@ -110,21 +111,21 @@ impl<'a> Spoken<'a> {
         places
     }
 
-    /// A note that names the words whose pronunciations are guessed.
+    /// Note that names the words whose pronunciations are guessed.
     pub fn guesses_note(&self) -> Option<String> {
         guesses_note(&self.guessed)
     }
 }
 
-/// A note that names guessed pronunciations.
+/// Note that names words with guessed pronunciations.
 pub(super) fn guesses_note(guessed: &[String]) -> Option<String> {
     (!guessed.is_empty()).then(|| format!("guessed pronunciations: {}", guessed.join(", ")))
 }
 
-/// The English inside the program.
+/// Opens the English dictionary inside the program.
 ///
 /// # Errors
-/// When this build is without it; `instead` says what to do then.
+/// When this build does not contain it; `instead` is the hint of the error.
 pub(super) fn english(instead: &str) -> Result<Pronouncer> {
     #[cfg(feature = "english")]
     {
@@ -135,10 +136,10 @@ pub(super) fn english(instead: &str) -> Result<Pronouncer> {
     Err(Error::new(Stage::Usage, "this program was built without English words").hint(instead))
 }
 
-/// The model's token for a phone, with its stress or without.
+/// The model's token for a phone, which may have a stress mark that the token lacks.
 ///
 /// # Errors
-/// When the model has none.
+/// When the model has no such token.
 pub(super) fn label(phone: &str, tokens: &TokenTable) -> Result<TokenId> {
     let plain = phone.trim_end_matches(|c: char| c.is_ascii_digit());
     let id = [phone, plain].into_iter().find_map(|name| tokens.id(name)).filter(|&id| id != tokens.blank());

@@ -1,4 +1,4 @@
-//! The known text of a recording: its words and their pronunciations as tokens of a model.
+//! Known text of a recording for forced alignment: words with their pronunciations as tokens of a model.
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
@@ -9,11 +9,10 @@ use crate::onnx::Metadata;
 use crate::text::normalize::{is_punctuation, parts_words};
 use crate::text::pronunciation::{ARPABET, Pronouncer, Pronunciation, Source};
 
-/// Signs that are punctuation to Unicode, and are said as words.
+/// Characters that are punctuation in Unicode but are spoken as words.
 const SPOKEN_SIGNS: [char; 4] = ['%', '&', '@', '#'];
 
-/// The words of a text, with their pronunciations as labels of one model; made by
-/// [`Recognizer::reference`].
+/// Words of a text with their pronunciations as tokens of one model, created by [`Recognizer::reference`].
 #[derive(Clone, Debug)]
 pub struct Reference {
     pub(super) words: Vec<ReferenceWord>,
@@ -21,7 +20,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The words as they are written, without the punctuation around them.
+    /// The words, spelled as in the text, without the punctuation around them.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.words.iter().map(|word| word.text.as_str())
     }
@@ -34,13 +33,13 @@ impl Reference {
 }
 
 impl Recognizer {
-    /// The words of a text for this model. Words are parted by white space, dashes, slashes and underscores;
-    /// punctuation around them is left out. The pronunciations of a word are the user's own of `pronouncer`;
-    /// else those of the model's lexicon; else, where the model's tokens are phones of English, those of
-    /// `pronouncer`; else the longest tokens that spell the word.
+    /// Splits a text into words and determines their pronunciations for this model. Words are separated by white space,
+    /// dashes, slashes and underscores; punctuation around them is removed. The pronunciations of a word are the user's
+    /// own in `pronouncer`; else those of the model's lexicon; else, if the model's tokens are English phones, those of
+    /// `pronouncer`; else the tokens that spell the word.
     ///
     /// # Errors
-    /// When the text has no words, or a word has no pronunciation, or a sign that is said but not spelled
+    /// When the text has no words, a word has no pronunciation, or a word contains a symbol that is spoken as a word
     /// (`%`, `$`); names the word.
     pub fn reference(&self, text: &str, pronouncer: Option<&Pronouncer>) -> Result<Reference> {
         let mut words: Vec<ReferenceWord> = Vec::new();
@@ -72,7 +71,7 @@ fn spoken_words(text: &str) -> Result<Vec<&str>> {
         let is_sign = |&c: &char| {
             SPOKEN_SIGNS.contains(&c) || c.general_category_group() == GeneralCategoryGroup::Symbol
         };
-        // A typewriter's accent stands for an apostrophe.
+        // A backtick is often used as an apostrophe.
         if let Some(sign) = part.chars().filter(|&c| c != '`').find(is_sign) {
             let problem = format!("no pronunciation for `{part}`: `{sign}` is not spelled");
             return Err(Error::new(Stage::Corpus, problem).hint("write it as it is said"));
@@ -85,7 +84,7 @@ fn spoken_words(text: &str) -> Result<Vec<&str>> {
     Ok(words)
 }
 
-/// The label sequences of a word, and what to say of them where they are a guess.
+/// The label sequences of a word, and a note if its pronunciation is guessed.
 fn pronunciations(
     metadata: &Metadata,
     word: &str,
@@ -113,23 +112,23 @@ fn pronunciations(
     Ok((phone_labels(metadata, word, &ways)?, note))
 }
 
-/// The pronunciations of the model's own lexicon.
+/// The pronunciations of a word in the model's own lexicon.
 fn lexicon(metadata: &Metadata, word: &str) -> Vec<Vec<TokenId>> {
     let lower = word.to_lowercase();
     let entries = metadata.decoder.lexicon.iter().filter(|entry| entry.word.to_lowercase() == lower);
-    // Tokens that are not in the table were refused when the model was opened.
+    // The tokens are in the table, which was checked when the model was opened.
     let labels = |token: &String| metadata.tokens.id(token).map(TokenId);
     entries.filter_map(|entry| entry.tokens.iter().map(labels).collect()).collect()
 }
 
-/// Whether the tokens of a model are phones of English, and not pieces of words.
+/// Whether the tokens of a model are English phones.
 pub(super) fn has_phones(metadata: &Metadata) -> bool {
     let tokens = &metadata.tokens;
     !has_pieces(metadata)
         && ARPABET.iter().filter(|phone| phone.len() == 2).any(|phone| tokens.id(phone).is_some())
 }
 
-/// The phones of a word as labels: of all ways to say it those that the model can write.
+/// Pronunciations of a word as labels. Those that contain a phone without a token in the model are left out.
 fn phone_labels(metadata: &Metadata, word: &str, ways: &[Pronunciation]) -> Result<Vec<Vec<TokenId>>> {
     let mut missing = "";
     let labels = |way: &Pronunciation| -> Option<Vec<TokenId>> {
@@ -152,8 +151,8 @@ fn phone_labels(metadata: &Metadata, word: &str, ways: &[Pronunciation]) -> Resu
     Ok(found)
 }
 
-/// The tokens that spell a word: itself where the tokens are whole words, else the longest pieces. Some models write
-/// capitals only, others none.
+/// The tokens that spell a word: the word itself if it is a token, else the longest tokens that are parts of it. The
+/// word is also tried in lower and in upper case, since the tokens of many models are in one case only.
 fn spelling(metadata: &Metadata, word: &str) -> Result<Vec<TokenId>> {
     let tokens = &metadata.tokens;
     let spell = |word: &str| match tokens.id(word) {
@@ -165,7 +164,7 @@ fn spelling(metadata: &Metadata, word: &str) -> Result<Vec<TokenId>> {
     Ok(ids.into_iter().map(TokenId).collect())
 }
 
-/// Whether some tokens are marked as the beginnings of words.
+/// Whether the model's tokens are pieces of words: some are marked as the beginning of a word.
 fn has_pieces(metadata: &Metadata) -> bool {
     (0..metadata.tokens.len() as u32).any(|id| metadata.tokens.begins_word(id))
 }

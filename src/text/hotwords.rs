@@ -1,4 +1,4 @@
-//! Files of hotwords: words and phrases that are expected, a line each.
+//! Hotword files: words and phrases to be boosted, one per line.
 //!
 //! ```text
 //! # A line is a word or a phrase.
@@ -8,8 +8,8 @@
 //! Nuuk :1.5
 //! ```
 //!
-//! A boost, in nats for each word, may stand in front between slashes, as in files of phrases, or at the end
-//! behind a colon, as in the files of sherpa-onnx.
+//! A line may contain a boost in nats per word: between slashes at its beginning, as in phrase files, or after a colon
+//! at its end, as in sherpa-onnx.
 
 use std::path::{Path, PathBuf};
 
@@ -17,37 +17,37 @@ use super::normalize;
 use super::phrases::read_text;
 use crate::error::{Error, Result, Stage};
 
-/// Longer lists are refused, words of all phrases together.
+/// Maximum number of words of all phrases together.
 const MAX_WORDS: usize = 1_000_000;
-/// The largest boost of a word, nats.
+/// Maximum boost of a word, nats.
 pub const MAX_BOOST: f32 = 100.0;
-/// Characters with a meaning in files of phrases, which have none here.
+/// Special characters of phrase files, which are refused in hotword files.
 const RESERVED: &str = "()[]{}<>|;";
 
-/// The phrases of a file of hotwords.
+/// The phrases of a hotword file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hotwords {
     path: Option<PathBuf>,
     phrases: Vec<Hotword>,
 }
 
-/// A word or a phrase, and how much it is preferred.
+/// A word or phrase with its boost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hotword {
-    /// The words as they are written in the file, one or more.
+    /// One or more words, spelled as in the file.
     pub words: Vec<PlacedWord>,
-    /// The reward of each word, nats; `None` for that of the whole list.
+    /// Boost per word, nats; `None` for the default of the list.
     pub boost: Option<f32>,
 }
 
-/// A word and where it stands.
+/// A word with its position in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlacedWord {
     /// The word, without white space.
     pub text: String,
-    /// The line in the file, from 1 on.
+    /// Line in the file, counted from 1.
     pub line: usize,
-    /// The first character in the line, from 1 on.
+    /// Column of the first character, counted from 1.
     pub column: usize,
 }
 
@@ -55,12 +55,13 @@ impl Hotwords {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, is too long, has no phrases, or a line is wrong: names line and column.
+    /// When the file cannot be read, is too long or has no phrases, or a line is invalid, in which case line and column
+    /// are named.
     pub fn read(path: &Path) -> Result<Self> {
         Self::parse(&read_text(path)?, Some(path))
     }
 
-    /// Reads the text of a file, which errors name by `path`.
+    /// Parses the text of a hotword file; `path` is its name in error messages.
     ///
     /// # Errors
     /// As [`Hotwords::read`].
@@ -92,7 +93,7 @@ impl Hotwords {
         &self.phrases
     }
 
-    /// An error at a word of the list.
+    /// Creates an error with the position of a word.
     pub fn error_at(&self, word: &PlacedWord, problem: impl Into<String>) -> Error {
         let error =
             Error::new(Stage::Text, problem).at(format!("line {}, column {}", word.line, word.column));
@@ -104,17 +105,17 @@ impl Hotwords {
 }
 
 impl PlacedWord {
-    /// The words that this is made of when it is read as texts are, case kept: parted by dashes, slashes and
-    /// underscores, without punctuation.
+    /// The words that this consists of after text normalization: split at dashes, slashes and underscores, without
+    /// punctuation, with their case.
     pub fn parts(&self) -> Vec<String> {
         normalize::split(&self.text.replace(['’', 'ʼ'], "'"))
     }
 }
 
-/// A part of a line and the number of characters before it.
+/// A part of a line, with the number of characters before it.
 type Part<'a> = (usize, &'a str);
 
-/// The parts of a line between white space, up to a comment.
+/// Splits a line at white space, without a comment at its end.
 fn parts(line: &str) -> Vec<Part<'_>> {
     let comment = line
         .char_indices()
@@ -127,7 +128,7 @@ fn parts(line: &str) -> Vec<Part<'_>> {
     line.split_whitespace().map(|part| (begin(part), part)).collect()
 }
 
-/// Reads a line; `None` where there is nothing but a comment.
+/// Parses a line; `None` if it is empty or a comment.
 fn parse_line(line: &str, number: usize) -> Result<Option<Hotword>> {
     let wrong = |column: usize, problem: String| {
         Error::new(Stage::Text, problem).at(format!("line {number}, column {}", column + 1))
@@ -162,7 +163,7 @@ fn parse_line(line: &str, number: usize) -> Result<Option<Hotword>> {
     Ok(Some(Hotword { words, boost }))
 }
 
-/// Takes `/NUMBER/` off the front of a line, whether a word touches it or not.
+/// Removes a boost `/NUMBER/` from the beginning of a line; white space after it is optional.
 fn in_front<'a>(parts: &mut Vec<Part<'a>>) -> Option<Part<'a>> {
     let (column, first) = parts[0];
     let (number, word) = first.strip_prefix('/')?.split_once('/')?;
@@ -173,7 +174,7 @@ fn in_front<'a>(parts: &mut Vec<Part<'a>>) -> Option<Part<'a>> {
     Some((column + 1, number))
 }
 
-/// Takes `:NUMBER` off the end of a line.
+/// Removes a boost `:NUMBER` from the end of a line.
 fn at_end<'a>(parts: &mut Vec<Part<'a>>) -> Option<Part<'a>> {
     let &(column, last) = parts.last()?;
     let number = last.strip_prefix(':')?;

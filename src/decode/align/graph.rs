@@ -1,4 +1,4 @@
-//! The CTC topology of a text as a graph of states, and the step of the Viterbi algorithm through it.
+//! CTC topology of a text as a graph of states, and a step of the Viterbi algorithm.
 
 use std::collections::HashMap;
 
@@ -6,31 +6,34 @@ use super::ReferenceWord;
 use crate::decode::TokenId;
 use crate::error::{Error, Result, Stage};
 
-/// The most pronunciations of a word; back-pointers are bytes.
+/// Maximum number of pronunciations of a word. Their number is limited because back pointers are bytes.
 const MAX_PRONUNCIATIONS: usize = 64;
-/// The column of the blank.
+/// Column of the blank.
 pub(super) const BLANK: u32 = 0;
-/// The word of a state that emits the blank.
+/// Value of [`Graph::word_of`] for a state that emits the blank.
 pub(super) const NO_WORD: u32 = u32::MAX;
 
-/// The CTC topology of a text. States are in the order of time: each comes behind those that lead to it.
+/// CTC topology of a text. States are in topological order: the predecessors of a state have smaller indices.
 #[derive(Clone, Debug)]
 pub(super) struct Graph {
     pub words: Vec<String>,
-    /// The tokens whose log-probabilities are needed, the blank first.
+    /// Tokens of the text, which are the columns of the log-probabilities, the blank first.
     pub columns: Vec<TokenId>,
-    /// The column that each state emits, `[S]`.
+    /// Column that each state emits, `[S]`.
     pub emissions: Vec<u32>,
-    /// The word that each state belongs to, `[S]`.
+    /// Index of the word that each state belongs to, `[S]`.
     pub word_of: Vec<u32>,
-    /// The states that lead to state s, itself excepted, are `arcs[first_arc[s]..first_arc[s + 1]]`.
+    /// Predecessors of the states: those of state s, except s itself, are `arcs[first_arc[s]..first_arc[s + 1]]`.
     arcs: Vec<u32>,
     first_arc: Vec<u32>,
+    /// Initial states.
     begins: Vec<u32>,
-    /// Labels first, so that they win over the blank where both are alike, as in torchaudio.
+    /// Final states. Those of labels come first, so that they are preferred to the blank if scores are equal, as in
+    /// torchaudio.
     pub ends: Vec<u32>,
-    /// The fewest frames of a path to each state, `[S]`, and of one through each word.
+    /// Minimum number of frames of a path up to and including each state, `[S]`.
     least: Vec<usize>,
+    /// Minimum number of frames of a path up to the end of each word.
     pub least_frames: Vec<usize>,
 }
 
@@ -68,7 +71,7 @@ impl Graph {
                         graph.columns.push(label);
                         graph.columns.len() as u32 - 1
                     });
-                    // Equal labels are two only with a blank between them.
+                    // Equal successive labels need a blank between them.
                     let other = label_before.iter().filter(|&&s| graph.emissions[s as usize] != column);
                     let from: Vec<u32> = other.copied().chain(std::iter::once(before)).collect();
                     let state = graph.add(column, number as u32, &from, number == 0 && at == 0);
@@ -89,7 +92,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// A further state, behind those; one of the first word may be the first of a path.
+    /// Appends a state with the predecessors `from`; `begins` makes it an initial state.
     fn add(&mut self, column: u32, word: u32, from: &[u32], begins: bool) -> u32 {
         let state = self.emissions.len() as u32;
         let before = from.iter().map(|&from| self.least[from as usize]).min();
@@ -112,7 +115,7 @@ impl Graph {
         &self.arcs[self.first_arc[state] as usize..self.first_arc[state + 1] as usize]
     }
 
-    /// The state that an arc of a state comes from; arc 0 is its loop.
+    /// The state at the beginning of an arc that ends at `state`; arc 0 is the self-loop.
     pub fn predecessor(&self, state: u32, arc: u8) -> u32 {
         match usize::from(arc).checked_sub(1) {
             None => state,
@@ -120,7 +123,7 @@ impl Graph {
         }
     }
 
-    /// `[S]` scores of paths of one frame.
+    /// Scores of the paths of one frame, `[S]`.
     pub fn first_scores(&self, frame: &[f32]) -> Vec<f64> {
         let mut scores = vec![f64::NEG_INFINITY; self.num_states()];
         for &state in &self.begins {
@@ -129,7 +132,8 @@ impl Graph {
         scores
     }
 
-    /// Moves `[S]` scores on by a frame; into `back` the arc by which the best path to each state comes.
+    /// Computes the scores `[S]` after a frame from those before it, and writes the last arc of the best path to each
+    /// state to `back`.
     pub fn step(&self, frame: &[f32], before: &[f64], now: &mut [f64], back: &mut [u8]) {
         let states = self.emissions.iter().zip(self.first_arc.windows(2)).zip(now.iter_mut().zip(back));
         for (state, ((&column, arcs), (now, back))) in states.enumerate() {
@@ -145,7 +149,7 @@ impl Graph {
     }
 }
 
-/// Refuses pronunciations that are no paths.
+/// Checks the pronunciations of a word: their number, and that none is empty or contains the blank.
 fn check(word: &ReferenceWord, pronunciations: &[Vec<TokenId>], blank: TokenId) -> Result<()> {
     let problem = match pronunciations.len() {
         0 => format!("`{}` has no pronunciation", word.text),

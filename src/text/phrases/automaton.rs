@@ -1,13 +1,13 @@
-//! The sentences that phrases allow, as a deterministic, minimal automaton over words, for a search.
+//! Deterministic minimal automaton of all sentences that phrases allow, for the search.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::fault::{Fault, Parsed, Place};
 use super::network::{NO_WORD, Network};
 
-/// More states are refused, and ten times as many arcs and members of states.
+/// Maximum number of states. The maximum number of arcs, and of elements of all subsets, is ten times this.
 const MAX_STATES: usize = 1_000_000;
-/// A state that cannot end.
+/// The final cost of a state that is not final.
 const NO_END: u32 = u32::MAX;
 
 /// A state of an [`Automaton`].
@@ -17,45 +17,44 @@ pub struct State(pub u32);
 /// An arc of an [`Automaton`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Arc {
-    /// The word by its place among the words.
+    /// Index of the word.
     pub word: u32,
-    /// The cost of the word, thousandths of a nat.
+    /// Cost of the word, thousandths of a nat.
     pub cost: u32,
-    /// The state behind the word.
+    /// The next state.
     pub to: State,
 }
 
-/// The sentences that phrases allow. After every beginning of a sentence there is one state, and states
-/// with the same continuations are one.
+/// Deterministic minimal weighted automaton of all sentences that phrases allow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Automaton {
-    /// Where the arcs of each state begin, and where the last ones end.
+    /// Index of the first arc of each state, followed by the number of arcs.
     first: Vec<u32>,
-    /// By state, then by word.
+    /// Arcs, sorted by state and word.
     arcs: Vec<Arc>,
-    /// The cost of ending in each state, thousandths of a nat, or [`NO_END`].
+    /// Final cost of each state, thousandths of a nat, or [`NO_END`].
     ends: Vec<u32>,
 }
 
 impl Automaton {
-    /// The state before the first word.
+    /// The initial state.
     pub fn start(&self) -> State {
         State(0)
     }
 
-    /// The cost of a word after a state, in nats, and the state behind it; `None` where it cannot follow.
+    /// The cost of a word after a state, in nats, and the next state; `None` if the word cannot follow.
     pub fn next(&self, state: State, word: u32) -> Option<(f32, State)> {
         let arcs = self.arcs(state);
         let arc = arcs[arcs.binary_search_by_key(&word, |arc| arc.word).ok()?];
         Some((nats(arc.cost), arc.to))
     }
 
-    /// The cost of ending after a state, in nats; `None` where nothing can end.
+    /// The final cost of a state, in nats; `None` if the state is not final.
     pub fn end(&self, state: State) -> Option<f32> {
         self.ends.get(state.0 as usize).filter(|&&cost| cost != NO_END).map(|&cost| nats(cost))
     }
 
-    /// The words that may follow a state, sorted.
+    /// The arcs of a state, sorted by word.
     pub fn arcs(&self, state: State) -> &[Arc] {
         let at = state.0 as usize;
         match (self.first.get(at), self.first.get(at + 1)) {
@@ -74,7 +73,7 @@ impl Automaton {
         self.arcs.len()
     }
 
-    /// The states such that every arc leads to a later one; `None` where sentences can go on without end.
+    /// The states in topological order; `None` if the automaton has a cycle.
     pub fn in_order(&self) -> Option<Vec<State>> {
         let mut entering = vec![0_u32; self.num_states()];
         self.arcs.iter().for_each(|arc| entering[arc.to.0 as usize] += 1);
@@ -93,8 +92,7 @@ impl Automaton {
         (order.len() == self.num_states()).then_some(order)
     }
 
-    /// The number of different sentences; `None` where sentences can go on without end. Above 2^53 it is
-    /// rounded.
+    /// The number of different sentences, rounded if it is above 2^53; `None` if the automaton has a cycle.
     pub fn num_sentences(&self) -> Option<f64> {
         let mut counts = vec![0.0; self.num_states()];
         for state in self.in_order()?.into_iter().rev() {
@@ -104,19 +102,19 @@ impl Automaton {
         counts.first().copied()
     }
 
-    /// The automaton of a network, without its empty sentence.
+    /// Creates the automaton of a network. The empty sentence is excluded.
     ///
     /// # Errors
-    /// When it would be too large.
+    /// When the automaton would be too large.
     pub fn of(network: &Network) -> Parsed<Automaton> {
         let mut automaton = determinized(network)?;
         automaton.ends[0] = NO_END;
         Ok(automaton.minimized())
     }
 
-    /// The same sentences with as few states as can be.
+    /// The equivalent automaton with the minimum number of states.
     fn minimized(&self) -> Automaton {
-        // States are distinguished by longer and longer continuations, until nothing changes (Moore).
+        // Moore's algorithm: equivalence classes of states are refined until their number does not change.
         let mut classes: Vec<u32> = vec![0; self.num_states()];
         let mut count = 1;
         loop {
@@ -136,7 +134,7 @@ impl Automaton {
             }
             count = finer_count;
         }
-        // The start keeps its number: classes are numbered in the order of their first states.
+        // Classes are numbered in the order of their first states, so that the initial state is 0 again.
         let mut minimal = Automaton { first: vec![0], arcs: Vec::new(), ends: Vec::new() };
         for (state, &class) in classes.iter().enumerate() {
             if class as usize == minimal.ends.len() {
@@ -154,7 +152,7 @@ fn nats(cost: u32) -> f32 {
     cost as f32 / 1000.0
 }
 
-/// States of a network that can be reached by the same words, each with its cost beyond the cheapest.
+/// A subset of the network's states, reached by the same words; each with the difference of its cost from the minimum.
 type Subset = Box<[(u32, u32)]>;
 
 fn determinized(network: &Network) -> Parsed<Automaton> {
@@ -198,16 +196,17 @@ fn determinized(network: &Network) -> Parsed<Automaton> {
     Ok(automaton)
 }
 
-/// Finds the states that are reached without a word.
+/// Computation of epsilon closures.
 struct Closing<'a> {
     network: &'a Network,
-    /// The least cost of each state so far; none between two calls.
+    /// Minimum cost of each state so far, `u32::MAX` if it was not reached; reset after each call.
     costs: Vec<u32>,
     waiting: Vec<u32>,
 }
 
 impl Closing<'_> {
-    /// The states that matter, those with words behind them or an end, and the least cost of them all.
+    /// The epsilon closure of states with their costs, and the minimum cost. The closure contains only final states and
+    /// states with arcs that have a word.
     fn close(&mut self, states: Vec<(u32, u32)>) -> (Subset, u32) {
         let mut reached = Vec::new();
         for (state, cost) in states {

@@ -1,4 +1,4 @@
-//! Random sentences that phrases allow.
+//! Generation of random sentences that phrases allow.
 
 use std::collections::HashSet;
 
@@ -9,19 +9,19 @@ use super::Phrases;
 use super::found::{self, Match};
 use super::network::{NO_WORD, Network};
 
-/// A sentence that phrases allow, and its meaning.
+/// A sentence that phrases allow, with its interpretation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
-    /// Its words with spaces between.
+    /// The words of the sentence, joined by spaces.
     pub said: String,
     /// The phrase, intent and slots of the sentence.
     pub meaning: Match,
 }
 
 impl Phrases {
-    /// Up to `count` different sentences, of every phrase in turn; the same for the same seed.
+    /// Generates up to `count` different sentences, one of each phrase in turn. The result depends only on the seed.
     pub fn examples(&self, count: usize, seed: u64) -> Vec<Example> {
-        /// Attempts for each sentence: small files have few.
+        /// Number of attempts per requested sentence; a file may have fewer sentences than were requested.
         const ATTEMPTS: usize = 20;
         let mut random = Pcg64Mcg::seed_from_u64(seed);
         let distances = distances(&self.network);
@@ -49,9 +49,9 @@ impl Phrases {
     }
 }
 
-/// A random way from the start, by the `first` of its arcs, to an end.
+/// A random path from the initial state to a final one that begins with the arc `first`.
 fn walk(network: &Network, distances: &[u32], first: u32, random: &mut Pcg64Mcg) -> Vec<(u32, u32)> {
-    /// From here on the shortest way to an end is taken.
+    /// Number of arcs after which the path takes the shortest way to a final state.
     const LONG: usize = 100;
     let mut arcs = vec![(0, first)];
     let mut state = network.arcs[0][first as usize].to;
@@ -73,7 +73,7 @@ fn walk(network: &Network, distances: &[u32], first: u32, random: &mut Pcg64Mcg)
     }
 }
 
-/// The number of arcs from each state to the nearest end.
+/// Number of arcs from each state to the nearest final state.
 fn distances(network: &Network) -> Vec<u32> {
     let mut before = vec![Vec::new(); network.arcs.len()];
     for (from, arcs) in (0..).zip(&network.arcs) {

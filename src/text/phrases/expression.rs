@@ -1,36 +1,36 @@
-//! What a template means: the tree that all readers of phrase files make.
+//! Syntax tree of templates, which the readers of all formats produce.
 
 use super::fault::Place;
 
-/// A piece of a template. Words are made of the texts between two [`Expression::Space`]s, so that
-/// `light[s]` is one word.
+/// An expression of a template. All texts between two [`Expression::Space`]s form one word, so that `light[s]` is one
+/// word.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expression {
     /// Characters of one word.
     Text(String),
     /// The space between two words.
     Space,
-    /// One after the other.
+    /// Expressions in this order.
     Sequence(Vec<Expression>),
-    /// One of them; `[a]` is `a` or nothing.
+    /// One of several expressions; `[a]` is `a` or the empty expression.
     Alternatives(Vec<Alternative>),
-    /// All of them in any order.
+    /// Expressions in any order.
     Permutation(Vec<Expression>),
-    /// What a definition says.
+    /// The value of a definition.
     Reference(Reference),
-    /// A number.
+    /// A number of a range.
     Range(Range),
-    /// Spoken words, and the text that is written for them.
+    /// Spoken words and their written form.
     Written(Box<Expression>, String),
-    /// The fixed value of the slot around, which does not depend on the words.
+    /// A fixed value of the enclosing slot, instead of its words.
     Value(String),
-    /// Again and again: at least once, or any number of times.
+    /// Repetition with a minimum number of times.
     Repeat(Box<Expression>, AtLeast),
     /// An expression that allows no sentence.
     Never,
 }
 
-/// How often a repetition is there.
+/// Minimum number of repetitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtLeast {
     Zero,
@@ -40,7 +40,7 @@ pub enum AtLeast {
 /// One of several expressions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alternative {
-    /// How likely it is beside the others, a positive number; 1 where nothing is written.
+    /// Relative probability, a positive number; 1 by default.
     pub weight: f32,
     pub expression: Expression,
 }
@@ -51,7 +51,7 @@ impl From<Expression> for Alternative {
     }
 }
 
-/// The two kinds of definitions, which have names of their own.
+/// The two kinds of definitions, each with its own namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// `<name>`, a part of a phrase.
@@ -61,7 +61,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// A name as it is written in a template.
+    /// A name in the syntax of templates.
     pub fn quote(self, name: &str) -> String {
         match self {
             Kind::Rule => format!("<{name}>"),
@@ -70,14 +70,14 @@ impl Kind {
     }
 }
 
-/// The use of a definition.
+/// A reference to a definition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
     pub kind: Kind,
     pub name: String,
-    /// The slot that is filled; only lists fill one.
+    /// The slot that is filled; only lists fill slots.
     pub slot: Option<String>,
-    /// Where the definition is looked up first: 0 for those of the whole file.
+    /// The scope in which the definition is looked up first; 0 is that of the whole file.
     pub scope: u32,
     pub place: Place,
 }
@@ -94,17 +94,17 @@ pub struct Range {
 }
 
 impl Expression {
-    /// Nothing.
+    /// The empty expression.
     pub fn empty() -> Self {
         Expression::Sequence(Vec::new())
     }
 
-    /// An expression or nothing.
+    /// An optional expression.
     pub fn optional(expression: Expression) -> Self {
         Expression::Alternatives(vec![expression.into(), Expression::empty().into()])
     }
 
-    /// The expressions directly inside this one.
+    /// The direct subexpressions.
     pub fn parts(&self) -> Vec<&Expression> {
         match self {
             Expression::Sequence(parts) | Expression::Permutation(parts) => parts.iter().collect(),
@@ -114,7 +114,7 @@ impl Expression {
         }
     }
 
-    /// Calls `visit` with every use of a definition.
+    /// Calls `visit` with every reference to a definition.
     pub fn for_each_reference<'a>(&'a self, visit: &mut impl FnMut(&'a Reference)) {
         if let Expression::Reference(reference) = self {
             visit(reference);

@@ -1,21 +1,21 @@
-//! Places in phrase files, and what is wrong there.
+//! Positions in phrase files, and errors at a position.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Stage};
 
-/// A character of a phrase file.
+/// The position of a character in a phrase file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The file, by its place among those that were read.
+    /// Index of the file in the order of reading.
     pub file: u32,
-    /// Counted from 1.
+    /// Line, counted from 1.
     pub line: u32,
-    /// In characters, counted from 1.
+    /// Column in characters, counted from 1.
     pub column: u32,
 }
 
-/// What is wrong at a place.
+/// An error at a position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     pub place: Place,
@@ -24,18 +24,18 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A problem at a place: what was expected and what was found.
+    /// Creates an error; `problem` is what was expected and what was found.
     pub fn new(place: Place, problem: impl Into<String>) -> Self {
         Self { place, problem: problem.into(), hint: None }
     }
 
-    /// With what can be done about it.
+    /// Adds a hint on how to correct the error.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The error with the name of its file.
+    /// Converts to an [`Error`] with the name of the file.
     pub fn into_error(self, files: &[PathBuf]) -> Error {
         let error = Error::new(Stage::Text, self.problem)
             .at(format!("line {}, column {}", self.place.line, self.place.column));
@@ -50,10 +50,10 @@ impl Fault {
     }
 }
 
-/// What a reader finds, or what is wrong.
+/// The result of a reader.
 pub type Parsed<T> = std::result::Result<T, Fault>;
 
-/// A text's characters with their places.
+/// The characters of a text with their positions.
 pub fn characters(text: &str, file: u32) -> Vec<(char, Place)> {
     let mut place = Place { file, line: 1, column: 1 };
     let mut all = Vec::with_capacity(text.len());

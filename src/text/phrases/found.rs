@@ -1,4 +1,4 @@
-//! From the words of a sentence back to what they mean.
+//! Interpretation of a sentence: finds the phrase, slots and written text of recognized words.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -7,43 +7,43 @@ use super::fragments::Mark;
 use super::grammar::Phrase;
 use super::network::{Item, NO_WORD, Network};
 
-/// The meaning of spoken words by the phrases of a file.
+/// The interpretation of spoken words by the phrases of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
-    /// The phrase, by its place in the file.
+    /// Index of the phrase in the file.
     pub phrase: usize,
-    /// The intent of the phrase, if it has one.
+    /// Intent of the phrase, if it has one.
     pub intent: Option<String>,
-    /// Slots in the order in which they were spoken; those with a fixed value come first.
+    /// Slots with fixed values, followed by the others in the order in which they were spoken.
     pub slots: Vec<Slot>,
-    /// The sentence as it is written.
+    /// The sentence in its written form.
     pub text: String,
 }
 
 /// A slot that was filled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
-    /// The name of the slot.
+    /// Name of the slot.
     pub name: String,
-    /// Its value as it is written.
+    /// Value in its written form.
     pub value: String,
-    /// The words that filled it, by their places in the sentence; none for fixed values.
+    /// Range of the words in the sentence that filled it; empty for fixed values.
     pub words: Range<usize>,
 }
 
-/// A step of a way through a network.
+/// An arc on a path through a network, with a back pointer.
 #[derive(Clone, Copy)]
 struct Step {
     before: usize,
-    /// The state, and which of its arcs.
+    /// A state and the index of one of its arcs.
     arc: (u32, u32),
 }
 
-/// No step was taken yet.
+/// The back pointer of the first step of a path.
 const BEGIN: usize = usize::MAX;
 
-/// The cheapest way to say words (by their places among the network's words), the first one in the file of
-/// several; `None` where the phrases do not allow them.
+/// Finds the interpretation of words (indices of the network's words) with the minimum cost; of several, the first in
+/// the file. Returns `None` if the phrases do not allow these words.
 pub(super) fn find(network: &Network, phrases: &[Phrase], words: &[u32]) -> Option<Match> {
     let mut steps: Vec<Step> = Vec::new();
     let mut reached = close(network, vec![(0, 0, BEGIN)], &mut steps);
@@ -70,7 +70,8 @@ pub(super) fn find(network: &Network, phrases: &[Phrase], words: &[u32]) -> Opti
 
 type Reached = Vec<(u32, u64, usize)>;
 
-/// The states that can be reached without a word, each by its cheapest way, in the order of the file.
+/// Epsilon closure: the states that can be reached without a word, each by its path of minimum cost, in the order of
+/// the file.
 fn close(network: &Network, states: Reached, steps: &mut Vec<Step>) -> Reached {
     let mut best: HashMap<u32, usize> = HashMap::new();
     let mut all: Reached = Vec::new();
@@ -93,14 +94,14 @@ fn close(network: &Network, states: Reached, steps: &mut Vec<Step>) -> Reached {
     all
 }
 
-/// What the items of arcs, one after the other, say together.
+/// The interpretation given by the output items of the arcs of a path.
 pub(super) fn read(network: &Network, phrases: &[Phrase], arcs: &[(u32, u32)]) -> Match {
     let mut reader =
         Reader { network, phrase: 0, text: String::new(), hidden: 0, open: Vec::new(), slots: Vec::new() };
     let mut words = 0;
     for &(state, at) in arcs {
         let arc = &network.arcs[state as usize][at as usize];
-        // What stands behind the characters of a word stands behind the word.
+        // Items after the text of a word come after the word.
         let mut said = false;
         for item in network.items(arc) {
             if matches!(item, Item::Text(_)) && arc.word != NO_WORD && !said {
@@ -123,7 +124,7 @@ pub(super) fn read(network: &Network, phrases: &[Phrase], arcs: &[(u32, u32)]) -
     }
 }
 
-/// A text without spaces at its ends and with single ones inside.
+/// Removes spaces at both ends of a text and replaces several successive ones by one.
 fn tidy(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -132,10 +133,10 @@ struct Reader<'a> {
     network: &'a Network,
     phrase: usize,
     text: String,
-    /// The number of texts that are written in another way and are open.
+    /// Number of open [`Mark::BeginWritten`]. Spoken words between these marks are not written.
     hidden: usize,
     open: Vec<OpenSlot>,
-    /// In the order of their beginnings; `None` for those that are open.
+    /// Slots in the order of their beginnings; `None` for open ones.
     slots: Vec<Option<Slot>>,
 }
 
@@ -143,13 +144,14 @@ struct OpenSlot {
     place: usize,
     name: u32,
     value: Option<u32>,
-    /// Where its text and its words begin.
+    /// Length of the text before the slot, bytes.
     text: usize,
+    /// Number of words before the slot.
     words: usize,
 }
 
 impl Reader<'_> {
-    /// Takes an item that stands behind `words` words, the last of which may go on.
+    /// Processes an item after `words` words. `inside_word` is whether the last of them continues after the item.
     fn item(&mut self, item: Item, words: usize, inside_word: bool) {
         let texts = &self.network.texts;
         match item {

@@ -1,5 +1,5 @@
-//! A grammar as a graph of fragments: characters, spaces and marks. Definitions are copied where they are
-//! used, so that what is found inside them is known by its place; sentences are never written out.
+//! Grammar as a graph of fragments: texts, spaces and marks. Definitions are copied to every reference, so that the
+//! slots of different references are distinguished. Sentences are not enumerated.
 
 use std::collections::HashMap;
 
@@ -8,32 +8,32 @@ use super::fault::{Fault, Parsed, Place};
 use super::grammar::Grammar;
 use crate::text::numbers;
 
-/// A larger graph is refused, arcs.
+/// Maximum number of arcs of a graph.
 pub const MAX_ARCS: usize = 1_000_000;
-/// More parts of a permutation are refused: it has a state for each set of them.
+/// Maximum number of parts of a permutation, which has a state for each subset of them.
 const MAX_PERMUTED: usize = 8;
-/// Expressions deeper inside each other are refused.
+/// Maximum depth of nested expressions.
 const MAX_DEPTH: usize = 500;
 
-/// A cost that costs nothing; costs are in thousandths of a nat.
+/// The cost 0; costs are in thousandths of a nat.
 pub const FREE: u32 = 0;
 
-/// What happens between words, and what stands behind it.
+/// A mark between words: the beginning or end of a phrase, slot or written form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// The phrase with this number begins.
+    /// The beginning of the phrase with this index.
     Phrase(u32),
-    /// A slot with this name begins.
+    /// The beginning of a slot with this name.
     BeginSlot(u32),
-    /// It has this fixed value.
+    /// The fixed value of the current slot.
     Value(u32),
     EndSlot,
-    /// This is written instead of the words from here on.
+    /// The beginning of words that have this written form.
     BeginWritten(u32),
     EndWritten,
 }
 
-/// What an arc says.
+/// The label of an arc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Label {
     Empty,
@@ -46,29 +46,29 @@ pub enum Label {
 pub struct Arc {
     pub to: u32,
     pub label: Label,
-    /// Thousandths of a nat.
+    /// Cost, thousandths of a nat.
     pub cost: u32,
 }
 
-/// A graph of fragments from state 0 to one final state.
+/// A graph of fragments with the initial state 0 and one final state.
 #[derive(Debug, Default)]
 pub struct Fragments {
     pub arcs: Vec<Vec<Arc>>,
     pub end: u32,
     pub texts: Texts,
-    /// The first state of each phrase, and where the phrase stands.
+    /// First state of each phrase, and the position of the phrase in its file.
     begins: Vec<(u32, Place)>,
 }
 
 impl Fragments {
-    /// Where the phrase of a state stands.
+    /// Position in the file of the phrase to which a state belongs.
     pub fn place(&self, state: u32) -> Place {
         let behind = self.begins.partition_point(|(begin, _)| *begin <= state);
         self.begins.get(behind.saturating_sub(1)).map(|(_, place)| *place).unwrap_or_default()
     }
 }
 
-/// Texts, each once, by numbers.
+/// Interned texts: each different text has an id.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
     all: Vec<Box<str>>,
@@ -76,7 +76,7 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// The number of a text.
+    /// The id of a text, which is added if it is new.
     pub fn id(&mut self, text: &str) -> u32 {
         if let Some(&id) = self.ids.get(text) {
             return id;
@@ -87,21 +87,21 @@ impl Texts {
         id
     }
 
-    /// The text of a number; empty where there is none.
+    /// The text with an id; empty if there is none.
     pub fn get(&self, id: u32) -> &str {
         self.text(id).unwrap_or_default()
     }
 
-    /// The text of a number.
+    /// The text with an id.
     pub fn text(&self, id: u32) -> Option<&str> {
         self.all.get(id as usize).map(|text| &**text)
     }
 }
 
-/// Builds the graph.
+/// Builds the graph of a grammar.
 ///
 /// # Errors
-/// When it would be too large, or a name is not defined; names the place.
+/// When the graph would be too large, or a name is not defined; names line and column.
 pub fn build(grammar: &Grammar) -> Parsed<Fragments> {
     let mut builder =
         Builder { grammar, graph: Fragments::default(), arcs: 0, place: Place::default(), depth: 0 };
@@ -120,7 +120,7 @@ pub fn build(grammar: &Grammar) -> Parsed<Fragments> {
     Ok(builder.graph)
 }
 
-/// The cost of a weight beside the largest one.
+/// The cost of a weight relative to the largest one, thousandths of a nat.
 fn cost(weight: f32, most: f32) -> u32 {
     (1000.0 * (most / weight).ln()).round() as u32
 }
@@ -129,7 +129,7 @@ struct Builder<'a> {
     grammar: &'a Grammar,
     graph: Fragments,
     arcs: usize,
-    /// The phrase that is being added.
+    /// Position of the phrase that is being added.
     place: Place,
     depth: usize,
 }
@@ -151,14 +151,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// An arc to a new state.
+    /// Adds an arc to a new state, and returns that state.
     fn arc(&mut self, from: u32, label: Label, cost: u32) -> Parsed<u32> {
         let to = self.state();
         self.join(from, to, label, cost)?;
         Ok(to)
     }
 
-    /// Adds an expression behind a state; returns the state behind it.
+    /// Adds an expression after the state `from`; returns the state after it.
     fn expression(&mut self, expression: &Expression, from: u32) -> Parsed<u32> {
         if self.depth == MAX_DEPTH {
             let problem = format!("brackets and definitions are more than {MAX_DEPTH} inside each other");
@@ -182,7 +182,8 @@ impl Builder<'_> {
                 let end = self.state();
                 let most = all.iter().map(|part| part.weight).fold(0.0, f32::max);
                 for part in all {
-                    // Nothing leads back to where an expression begins, so that free ones may share it.
+                    // No arc leads back to the first state of an expression, so that alternatives without a cost can
+                    // begin at this state.
                     let begin = match cost(part.weight, most) {
                         FREE => from,
                         cost => self.arc(from, Label::Empty, cost)?,
@@ -223,7 +224,7 @@ impl Builder<'_> {
         }
     }
 
-    /// What `inside` adds, marked as a slot.
+    /// Adds the expression of `inside`, marked as a slot if there is a name.
     fn slot(
         &mut self,
         name: Option<&str>,
@@ -237,7 +238,7 @@ impl Builder<'_> {
         self.arc(last, Label::Mark(Mark::EndSlot), FREE)
     }
 
-    /// What `inside` adds, written in another way.
+    /// Adds the expression of `inside`, marked with the written form `text`.
     fn written(
         &mut self,
         text: &str,
@@ -256,7 +257,7 @@ impl Builder<'_> {
                 format!("expected at most {MAX_PERMUTED} parts in any order, found {}", parts.len());
             return Err(Fault::new(self.place, problem));
         }
-        // A state for each set of parts that were spoken.
+        // A state for each subset of parts that were already spoken.
         let mut states = vec![from];
         states.extend((1..1 << parts.len()).map(|_| self.state()));
         for said in 0..states.len() {
@@ -281,7 +282,7 @@ impl Builder<'_> {
         Ok(end)
     }
 
-    /// The words of a number, with and without `and`.
+    /// Adds the words of a number, with and without `and`.
     fn number(&mut self, number: i64, from: u32) -> Parsed<u32> {
         let mut from = from;
         if number < 0 {

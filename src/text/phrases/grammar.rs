@@ -1,4 +1,4 @@
-//! The phrases and definitions of a file, before they become a graph.
+//! Grammar: the phrases and definitions of phrase files, before they are compiled to a graph.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,37 +6,37 @@ use std::path::PathBuf;
 use super::expression::{Expression, Kind, Reference};
 use super::fault::{Fault, Parsed, Place};
 
-/// A phrase: a template, and its intent and slots.
+/// A phrase: a template with its intent and slots.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phrase {
     /// The template as it is written in the file.
     pub template: String,
-    /// What it is for, by the name that the file says.
+    /// Name of the intent, if the phrase has one.
     pub intent: Option<String>,
     /// Slots with fixed values.
     pub slots: Vec<(String, String)>,
-    /// How likely it is beside the others.
+    /// Relative probability of the phrase, a positive number.
     pub weight: f32,
     pub expression: Expression,
     pub place: Place,
 }
 
-/// What a name stands for.
+/// A definition: the expression of a name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
     pub expression: Expression,
     pub place: Place,
 }
 
-/// All that one or more files say.
+/// Content of one or more phrase files.
 #[derive(Clone, Debug, Default)]
 pub struct Grammar {
     pub phrases: Vec<Phrase>,
-    /// By scope (0 is the whole file), kind and name.
+    /// Definitions by scope (0 is the whole file), kind and name.
     pub definitions: BTreeMap<(u32, Kind, String), Definition>,
-    /// The files that were read, the first one first.
+    /// The files, in the order of reading.
     pub files: Vec<PathBuf>,
-    /// What is left out or odd, and does no harm.
+    /// Warnings about unsupported or suspicious parts of the files.
     pub warnings: Vec<Fault>,
 }
 
@@ -44,7 +44,7 @@ impl Grammar {
     /// Adds a definition.
     ///
     /// # Errors
-    /// When the name has one.
+    /// When the name is already defined.
     pub fn define(&mut self, scope: u32, kind: Kind, name: String, definition: Definition) -> Parsed<()> {
         let place = definition.place;
         match self.definitions.insert((scope, kind, name.clone()), definition) {
@@ -57,10 +57,10 @@ impl Grammar {
         }
     }
 
-    /// What a reference means.
+    /// The definition of a reference.
     ///
     /// # Errors
-    /// When nothing has this name.
+    /// When the name is not defined.
     pub fn definition(&self, reference: &Reference) -> Parsed<&Definition> {
         let find = |scope| self.definitions.get(&(scope, reference.kind, reference.name.clone()));
         if let Some(found) = find(reference.scope).or_else(|| find(0)) {
@@ -84,10 +84,11 @@ impl Grammar {
         })
     }
 
-    /// Whether every name is defined and no definition uses itself; warns of those that nothing uses.
+    /// Checks that every name is defined and no definition is recursive; adds warnings about unused definitions.
     ///
     /// # Errors
-    /// When not.
+    /// When there are no phrases, a name is not defined, a definition is recursive, or a chain of definitions is too
+    /// long.
     pub fn check(&mut self) -> Parsed<()> {
         if self.phrases.is_empty() {
             let place = Place { file: 0, line: 1, column: 1 };
@@ -98,7 +99,7 @@ impl Grammar {
             uses.follow(&phrase.expression)?;
         }
         let used: Vec<Place> = uses.done.into_keys().collect();
-        // Those that no phrase uses must be right all the same.
+        // Unused definitions are also checked.
         let mut uses = Uses { grammar: self, done: BTreeMap::new(), path: Vec::new() };
         for definition in self.definitions.values() {
             uses.follow(&definition.expression)?;
@@ -112,18 +113,18 @@ impl Grammar {
     }
 }
 
-/// Follows definitions from one to those that it uses.
+/// Traversal of the references between definitions.
 struct Uses<'a> {
     grammar: &'a Grammar,
-    /// Definitions that were followed, by their places.
+    /// Definitions that were visited, by their positions.
     done: BTreeMap<Place, ()>,
-    /// Those that are being followed, with their names.
+    /// Definitions on the current path, with their names.
     path: Vec<(Place, String)>,
 }
 
 impl<'a> Uses<'a> {
     fn follow(&mut self, expression: &'a Expression) -> Parsed<()> {
-        /// Longer chains of definitions are refused.
+        /// Maximum length of a chain of references between definitions.
         const MAX_CHAIN: usize = 100;
         let mut references = Vec::new();
         expression.for_each_reference(&mut |reference| references.push(reference));

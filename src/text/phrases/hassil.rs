@@ -1,4 +1,5 @@
-//! Home Assistant's sentence files (hassil), and the simpler ones of wyoming-vosk and speech-to-phrase.
+//! Reader for sentence files of Home Assistant (hassil), and for the simpler ones of wyoming-vosk and
+//! speech-to-phrase.
 
 use super::expression::{Alternative, Expression, Kind};
 use super::fault::{Fault, Parsed, Place};
@@ -9,7 +10,7 @@ use super::yaml::{self, Node, Value};
 /// Reads the text of a file into a grammar.
 ///
 /// # Errors
-/// When it is no YAML of one of these shapes, or a template is wrong; names the place.
+/// When the text is not YAML of one of these formats, or a template is invalid; names line and column.
 pub fn read(text: &str, file: u32, grammar: &mut Grammar) -> Parsed<()> {
     let root = yaml::read(text, file)?;
     let mut reader = Reader { grammar, scopes: 0 };
@@ -30,7 +31,7 @@ pub fn read(text: &str, file: u32, grammar: &mut Grammar) -> Parsed<()> {
     Ok(())
 }
 
-/// What holds for the sentences of a block.
+/// Properties of the sentences of a block.
 #[derive(Clone, Debug, Default)]
 struct Data {
     intent: Option<String>,
@@ -40,7 +41,7 @@ struct Data {
 
 struct Reader<'a> {
     grammar: &'a mut Grammar,
-    /// The number of blocks with definitions of their own.
+    /// Number of scopes so far. Each block has its own scope for definitions.
     scopes: u32,
 }
 

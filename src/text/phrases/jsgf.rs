@@ -1,22 +1,22 @@
-//! Grammars in JSGF (JSpeech Grammar Format), as PocketSphinx reads them.
+//! Reader for grammars in JSGF (JSpeech Grammar Format), which are interpreted as by PocketSphinx.
 
 use super::expression::{Alternative, AtLeast, Expression, Kind, Reference};
 use super::fault::{Fault, Parsed, Place, characters};
 use super::grammar::{Definition, Grammar, Phrase};
 use super::template;
 
-/// Deeper brackets are refused.
+/// Maximum depth of nested brackets.
 const MAX_DEPTH: usize = 64;
 
-/// Whether a text is meant to be JSGF.
+/// Whether a text has the header of JSGF.
 pub fn is_jsgf(text: &str) -> bool {
     text.trim_start_matches('\u{feff}').starts_with("#JSGF")
 }
 
-/// Reads the text of a file into a grammar. Every public rule is a phrase and an intent.
+/// Reads the text of a file into a grammar. Every public rule becomes a phrase, with its name as the intent.
 ///
 /// # Errors
-/// When it is no JSGF, imports others, or has no public rule; names the place.
+/// When the text is not valid JSGF, has an import, or has no public rule; names line and column.
 pub fn read(text: &str, file: u32, grammar: &mut Grammar) -> Parsed<()> {
     let tokens = tokens(text, file)?;
     let end = tokens.last().map_or(Place { file, line: 1, column: 1 }, |(_, place)| *place);
@@ -57,13 +57,13 @@ impl Token {
     }
 }
 
-/// The pieces of a text without its remarks.
+/// Splits a text into tokens; comments are removed.
 fn tokens(text: &str, file: u32) -> Parsed<Vec<(Token, Place)>> {
     let all = characters(text.trim_start_matches('\u{feff}'), file);
     let mut tokens = Vec::new();
     let mut at = 0;
     let is = |at: usize, c: char| all.get(at).is_some_and(|(found, _)| *found == c);
-    // What stands between two characters; `at` goes behind the second one.
+    // The text between the character at `at` and the next `close`; moves `at` after the latter.
     let between = |at: &mut usize, close: char| -> Parsed<String> {
         let open = all[*at];
         let begin = *at + 1;
@@ -138,7 +138,7 @@ struct Parser<'a> {
     end: Place,
     depth: usize,
     grammar: &'a mut Grammar,
-    /// The name of the grammar.
+    /// Name of the grammar.
     name: String,
 }
 
@@ -169,7 +169,7 @@ impl Parser<'_> {
         Some(word)
     }
 
-    /// `#JSGF V1.0 UTF-8 en; grammar name;`
+    /// Parses the header `#JSGF V1.0 UTF-8 en; grammar name;`.
     fn header(&mut self, text: &str) -> Parsed<()> {
         if !is_jsgf(text) {
             return Err(self.expected("`#JSGF V1.0;`"));
@@ -258,7 +258,7 @@ impl Parser<'_> {
         Ok(Alternative { weight, expression: Expression::Sequence(parts) })
     }
 
-    /// A word, a rule or a bracket, with the signs behind it.
+    /// Parses a word, rule or bracket, and the repetition signs and tags after it.
     fn item(&mut self) -> Parsed<Option<Expression>> {
         let place = self.place();
         let mut item = match self.peek().cloned() {

@@ -1,16 +1,16 @@
-//! Vosk's lists of phrases: `["turn on the light", "[unk]"]`.
+//! Reader for phrase lists of Vosk: `["turn on the light", "[unk]"]`.
 
 use super::expression::Expression;
 use super::fault::{Fault, Parsed, Place, characters};
 use super::grammar::{Grammar, Phrase};
 
-/// What Vosk calls other speech, which competes with every phrase here without being named.
+/// Vosk's names of out-of-vocabulary speech. They are ignored, since the search always includes it.
 const OTHER_SPEECH: [&str; 2] = ["[unk]", "<unk>"];
 
 /// Reads a list into a grammar.
 ///
 /// # Errors
-/// When it is no list of strings; names the place.
+/// When the text is not a list of strings; names line and column.
 pub fn read(text: &str, file: u32, grammar: &mut Grammar) -> Parsed<()> {
     let phrases: Vec<String> = serde_json::from_str(text).map_err(|e| {
         let place = Place { file, line: e.line() as u32, column: e.column() as u32 };
@@ -41,7 +41,7 @@ pub fn read(text: &str, file: u32, grammar: &mut Grammar) -> Parsed<()> {
     Ok(())
 }
 
-/// Where the strings of good JSON begin.
+/// Positions of the strings in valid JSON.
 fn string_places(text: &str, file: u32) -> Vec<Place> {
     let mut places = Vec::new();
     let (mut inside, mut escaped) = (false, false);

@@ -1,4 +1,4 @@
-//! hearken's own phrase files: a phrase a line, definitions, `@intent`, `@include`.
+//! Reader for hearken's own phrase files: a phrase per line, definitions, `@intent`, `@include`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +7,17 @@ use super::fault::{Fault, Parsed, Place, characters};
 use super::grammar::{Definition, Grammar, Phrase};
 use super::template::{self, Context, Dialect};
 
-/// More files that include each other are refused.
+/// Maximum number of files, including the first.
 const MAX_FILES: usize = 100;
 
-/// A line without its remark, with the lines that go on with it.
+/// A line without its comment, including its continuation lines.
 type Line = Vec<(char, Place)>;
 
-/// Reads the text of a file into a grammar, and the files that it includes. Where `folder` is missing
-/// nothing can be included.
+/// Reads the text of a file, and the files that it includes, into a grammar. Without `folder`, no file can be
+/// included.
 ///
 /// # Errors
-/// When a line is wrong; names the place.
+/// When a line is invalid; names line and column.
 pub fn read(text: &str, file: u32, folder: Option<&Path>, grammar: &mut Grammar) -> Parsed<()> {
     let path = grammar.files.get(file as usize).cloned();
     let mut reader = Reader { grammar, intent: None, open: path.into_iter().collect() };
@@ -26,9 +26,9 @@ pub fn read(text: &str, file: u32, folder: Option<&Path>, grammar: &mut Grammar)
 
 struct Reader<'a> {
     grammar: &'a mut Grammar,
-    /// The intent of the phrases below.
+    /// Intent of the following phrases.
     intent: Option<String>,
-    /// The files that are being read, each included by the one before.
+    /// The files that are being read, each included by the previous one.
     open: Vec<PathBuf>,
 }
 
@@ -64,7 +64,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What stands behind the `=` of a definition.
+    /// Parses the value of a definition, the text after `=`.
     fn value(&mut self, kind: Kind, value: &[(char, Place)], end: Place) -> Parsed<Expression> {
         let text: String = value.iter().map(|(c, _)| *c).collect();
         let begin = value.first().map_or(end, |(_, place)| *place);
@@ -119,20 +119,20 @@ impl Reader<'_> {
         self.open.push(path);
         self.text(&text, file, folder.as_deref())?;
         self.open.pop();
-        // An intent of the file that is included ends with it.
+        // The intent of an included file does not apply to the phrases after the inclusion.
         self.intent = intent;
         Ok(())
     }
 }
 
-/// The place behind a line.
+/// The position after the last character of a line.
 fn end(line: &Line) -> Place {
     let last = line.last().map(|(_, place)| *place).unwrap_or_default();
     Place { column: last.column.saturating_add(1), ..last }
 }
 
-/// The lines of a text: remarks and empty lines are left out, lines that begin with `|` go on with the
-/// one before.
+/// Splits a text into lines. Comments and empty lines are removed; lines that begin with `|` are continuations of the
+/// previous line.
 fn lines(text: &str, file: u32) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for line in characters(text, file).split(|(c, _)| *c == '\n') {
@@ -143,7 +143,7 @@ fn lines(text: &str, file: u32) -> Vec<Line> {
             continue;
         };
         let end = line.iter().rposition(|(c, _)| !c.is_whitespace()).unwrap_or(begin);
-        // A space behind a backslash belongs to it.
+        // A space after a backslash is escaped and not removed.
         let end = (end + 1 + usize::from(line[end].0 == '\\')).min(line.len());
         let line = &line[begin..end];
         match lines.last_mut().filter(|_| line[0].0 == '|') {
@@ -154,7 +154,7 @@ fn lines(text: &str, file: u32) -> Vec<Line> {
     lines
 }
 
-/// The kind and the name of a definition, and where its value begins; `None` where a line is none.
+/// The kind and name of a definition and the index at which its value begins; `None` if the line is no definition.
 fn definition(line: &Line) -> Parsed<Option<(Kind, String, usize)>> {
     let (kind, close) = match line[0].0 {
         '<' => (Kind::Rule, '>'),

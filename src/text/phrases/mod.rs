@@ -1,9 +1,9 @@
-//! Phrases that people type: sentences, with their intents, slots and written forms.
+//! Phrase files: grammars of sentences with intents, slots and written forms.
 //!
-//! All kinds of files are read into one grammar: hearken's own lines, Vosk's JSON
-//! lists, Home Assistant's YAML (hassil), and JSGF. The grammar becomes a network of words, in which what
-//! was spoken is found again with its slots, and an automaton, which a search asks. Sentences are never
-//! written out: lists and permutations multiply.
+//! All formats are read into one grammar: hearken's own, Vosk's JSON lists, Home Assistant's YAML (hassil), and JSGF.
+//! The grammar is compiled to a finite-state transducer, which maps recognized words to slots and written text, and
+//! to a deterministic automaton, which is the language model of the search. Sentences are never enumerated, since
+//! their number grows exponentially with the number of lists and permutations.
 //!
 //! ```text
 //! # A line is a phrase.
@@ -45,24 +45,24 @@ use fragments::Mark;
 use grammar::Grammar;
 use network::{Item, NO_WORD, Network};
 
-/// Longer files are refused, bytes.
+/// Maximum size of a file, bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The kinds of phrase files.
+/// The formats of phrase files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// hearken's own: a phrase a line.
+    /// hearken's own format, with a phrase per line.
     Lines,
-    /// Vosk's lists.
+    /// Phrase lists of Vosk.
     Json,
-    /// hassil's sentences.
+    /// Sentence files of Home Assistant (hassil).
     Yaml,
     /// The JSpeech Grammar Format.
     Jsgf,
 }
 
 impl Format {
-    /// The format of a file by its name, or by how its text begins.
+    /// Determines the format of a file from its extension or from the beginning of its text.
     pub fn of(path: &Path, text: &str) -> Self {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
         match extension.as_str() {
@@ -79,7 +79,7 @@ impl Format {
     }
 }
 
-/// The sentences that phrases allow, and their meanings.
+/// A grammar of phrases, compiled for recognition and interpretation.
 #[derive(Debug)]
 pub struct Phrases {
     grammar: Grammar,
@@ -90,24 +90,24 @@ pub struct Phrases {
 /// The pronunciations of the words of phrases.
 #[derive(Clone, Debug, Default)]
 pub struct SpokenWords {
-    /// For each of [`Phrases::words`], the likeliest first; none for those in `missing`.
+    /// Pronunciations of each of [`Phrases::words`], likeliest first; empty for words in `missing`.
     pub ways: Vec<Vec<Pronunciation>>,
-    /// What is wrong with the words that have no pronunciation.
+    /// Errors for the words without a pronunciation.
     pub missing: Vec<Error>,
 }
 
-/// A phrase as it stands in a file.
+/// A phrase in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PhraseLine<'a> {
-    /// The phrase without comment and weight, with the lines that go on with it.
+    /// The phrase as it is written, including its continuation lines, without comments.
     pub template: &'a str,
-    /// The intent of the phrase, if it has one.
+    /// Intent of the phrase, if it has one.
     pub intent: Option<&'a str>,
-    /// The file in which it stands, if it stands in one.
+    /// The file, if the phrase was read from one.
     pub file: Option<&'a Path>,
-    /// The line, from 1 on.
+    /// Line of the phrase, counted from 1.
     pub line: u32,
-    /// The column of its first character, from 1 on.
+    /// Column of its first character, counted from 1.
     pub column: u32,
 }
 
@@ -115,14 +115,13 @@ impl Phrases {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, or something in it is wrong: names the line and the column. When its phrases
-    /// make too large a graph.
+    /// When the file cannot be read or is invalid (names line and column), or its graph is too large.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;
         Self::parse(&text, Format::of(path, &text), Some(path))
     }
 
-    /// Reads the text of a file. Only what stands in a file, `path`, can include others.
+    /// Parses the text of a phrase file. Without `path`, the name of the file, other files cannot be included.
     ///
     /// # Errors
     /// As [`Phrases::read`].
@@ -155,22 +154,22 @@ impl Phrases {
         Ok((network, automaton))
     }
 
-    /// The sentences that are allowed, for a search: words are places in [`Phrases::words`].
+    /// The automaton of all sentences, whose words are indices of [`Phrases::words`].
     pub fn automaton(&self) -> &Automaton {
         &self.automaton
     }
 
-    /// All words of the sentences, in lower case and sorted.
+    /// All words of the sentences, in lower case, sorted.
     pub fn words(&self) -> &[String] {
         &self.network.words
     }
 
-    /// The place of a word among [`Phrases::words`].
+    /// The index of a word in [`Phrases::words`].
     pub fn word(&self, word: &str) -> Option<u32> {
         self.words().binary_search_by(|known| known.as_str().cmp(word)).ok().map(|place| place as u32)
     }
 
-    /// The pronunciations of each of [`Phrases::words`].
+    /// Determines the pronunciations of all [`Phrases::words`].
     pub fn pronounce(&self, pronouncer: &Pronouncer) -> SpokenWords {
         let mut words = SpokenWords::default();
         for word in self.words() {
@@ -183,8 +182,9 @@ impl Phrases {
         words
     }
 
-    /// What words (places in [`Phrases::words`]) mean; `None` where the phrases do not allow them. Of
-    /// several meanings the likeliest by the weights, then the first in the file.
+    /// Finds the interpretation of words (indices of [`Phrases::words`]); `None` if the phrases do not allow them. Of
+    /// several interpretations, the likeliest by the weights is returned; of equally likely ones, the first in the
+    /// file.
     pub fn find(&self, words: &[u32]) -> Option<Match> {
         found::find(&self.network, &self.grammar.phrases, words)
     }
@@ -200,7 +200,7 @@ impl Phrases {
         })
     }
 
-    /// Warnings: what is odd or left out, and does no harm, each with its place.
+    /// Warnings about unsupported or suspicious parts of the file, each with line and column.
     pub fn warnings(&self) -> Vec<Error> {
         self.grammar.warnings.iter().map(|fault| fault.clone().into_error(&self.grammar.files)).collect()
     }
@@ -211,10 +211,10 @@ fn folder(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("")).to_path_buf()
 }
 
-/// The text of a file.
+/// Reads the text of a file.
 ///
 /// # Errors
-/// When it cannot be read, is too long, or is no UTF-8: names the line and the column.
+/// When the file cannot be read, is too long, or is not UTF-8, in which case line and column are named.
 pub(in crate::text) fn read_text(path: &Path) -> Result<String> {
     let failed = |e| io(Stage::Text, path, e);
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
@@ -232,8 +232,8 @@ pub(in crate::text) fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-/// Checks that every phrase has words; warns of those that allow no sentence, and of those that allow
-/// silence.
+/// Checks that every phrase has words; adds warnings about phrases that allow no sentence and about phrases that allow
+/// the empty sentence.
 fn check_phrases(grammar: &mut Grammar, network: &Network) -> Parsed<()> {
     let mut possible = BTreeSet::new();
     for arc in &network.arcs[0] {

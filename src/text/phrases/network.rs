@@ -1,4 +1,4 @@
-//! A grammar as a network of words: the spoken words on its arcs, and beside them what is written.
+//! Grammar as a finite-state transducer from spoken words to written text and marks (phrases, slots).
 
 use std::collections::HashMap;
 
@@ -6,12 +6,12 @@ use super::fault::{Fault, Parsed};
 use super::fragments::{Fragments, Label, MAX_ARCS, Mark, Texts};
 use crate::text::normalize;
 
-/// Longer words are refused, bytes.
+/// Maximum length of a word, bytes.
 const MAX_WORD_BYTES: usize = 256;
-/// Stands for no word.
+/// The input label of an arc without a word (epsilon).
 pub const NO_WORD: u32 = u32::MAX;
 
-/// What is written while an arc is passed.
+/// An item of the output label of an arc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     Space,
@@ -22,15 +22,15 @@ pub enum Item {
 #[derive(Clone, Copy, Debug)]
 pub struct Arc {
     pub to: u32,
-    /// The word by its place among the words, or [`NO_WORD`].
+    /// Index of the spoken word, or [`NO_WORD`].
     pub word: u32,
-    /// Thousandths of a nat.
+    /// Cost, thousandths of a nat.
     pub cost: u32,
-    /// Its items, from here on, and how many.
+    /// Begin and number of its output items.
     items: (u32, u32),
 }
 
-/// A network from state 0 to the final states; every state is on a way to one of them.
+/// A weighted finite-state transducer with the initial state 0. A final state can be reached from every arc.
 #[derive(Debug, Default)]
 pub struct Network {
     pub arcs: Vec<Vec<Arc>>,
@@ -42,16 +42,16 @@ pub struct Network {
 }
 
 impl Network {
-    /// What is written while an arc is passed.
+    /// The output items of an arc.
     pub fn items(&self, arc: &Arc) -> &[Item] {
         let (begin, count) = arc.items;
         &self.items[begin as usize..(begin + count) as usize]
     }
 
-    /// Joins the fragments of a graph to words.
+    /// Creates the network from a graph of fragments, which are joined to words.
     ///
     /// # Errors
-    /// When a word is too long, or words have too many forms.
+    /// When a word is too long, or its fragments have too many combinations.
     pub fn build(fragments: Fragments) -> Parsed<Network> {
         let states = fragments.arcs.len();
         let mut builder = Builder {
@@ -71,7 +71,7 @@ impl Network {
     }
 }
 
-/// A way through the fragments of a word.
+/// A partial path through the fragments of a word.
 #[derive(Clone, Debug, Default)]
 struct Way {
     at: u32,
@@ -83,11 +83,11 @@ struct Way {
 struct Builder {
     fragments: Fragments,
     network: Network,
-    /// For each state of the fragments that is reached between words, the state of the network.
+    /// For each state of the fragments between words, the state of the network, or [`NO_WORD`] if there is none yet.
     states: Vec<u32>,
     waiting: Vec<u32>,
     words: Texts,
-    /// The words of texts that were met.
+    /// Cache: the words of each spoken text after normalization.
     said: HashMap<String, Vec<u32>>,
     steps: usize,
 }
@@ -99,7 +99,7 @@ impl Builder {
         self.network.arcs.len() as u32 - 1
     }
 
-    /// The state of the network for a state of the fragments between words.
+    /// The network's state for a state of the fragments between words, which is added if it does not exist.
     fn boundary(&mut self, state: u32) -> u32 {
         if self.states[state as usize] == NO_WORD {
             let own = self.state();
@@ -117,7 +117,7 @@ impl Builder {
         self.network.arcs[from as usize].push(arc);
     }
 
-    /// All ways from a state between words to the next ones.
+    /// Adds all paths from a state between words to the next such states.
     fn leave(&mut self, state: u32) -> Parsed<()> {
         let from = self.states[state as usize];
         for at in 0..self.fragments.arcs[state as usize].len() {
@@ -138,7 +138,7 @@ impl Builder {
         Ok(())
     }
 
-    /// All ways to the end of a word that has begun.
+    /// Adds all paths to the end of a word that has begun.
     fn word(&mut self, from: u32, begun: Way) -> Parsed<()> {
         if begun.said.len() > MAX_WORD_BYTES {
             return Err(self.too_long(&begun));
@@ -155,7 +155,7 @@ impl Builder {
                 self.end_word(from, to, &way)?;
                 continue;
             }
-            // The last way is followed first: the first arc comes last.
+            // Arcs are pushed in reverse order, so that the first is popped first.
             for at in (0..self.fragments.arcs[way.at as usize].len()).rev() {
                 let arc = self.fragments.arcs[way.at as usize][at];
                 let mut longer = Way { at: arc.to, cost: way.cost.saturating_add(arc.cost), ..way.clone() };
@@ -187,7 +187,7 @@ impl Builder {
         Fault::new(self.fragments.place(way.at), problem)
     }
 
-    /// Adds the arcs of a word: none where there are only marks, several where a dash parts them.
+    /// Adds the arcs of a word: one without a word if the text is only punctuation, several if it contains a dash.
     fn end_word(&mut self, from: u32, to: u32, way: &Way) -> Parsed<()> {
         let words = match self.said.get(&way.said) {
             Some(words) => words.clone(),
@@ -202,7 +202,7 @@ impl Builder {
             self.add(from, to, NO_WORD, way.cost, &way.items);
             return Ok(());
         };
-        // What stands behind the last characters stands behind the last word.
+        // Marks after the last text belong to the arc of the last word.
         let last = way.items.iter().rposition(|item| matches!(item, Item::Text(_))).map_or(0, |at| at + 1);
         let (text, behind) = way.items.split_at(if rest.is_empty() { way.items.len() } else { last });
         let (mut at, mut word, mut cost, mut items) = (from, *first, way.cost, text);
@@ -215,7 +215,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Takes away what leads nowhere and sorts the words.
+    /// Removes arcs from which no final state can be reached, and sorts the words.
     fn finish(self) -> Network {
         let mut network = self.network;
         let mut words: Vec<(String, u32)> =
@@ -238,7 +238,7 @@ impl Builder {
     }
 }
 
-/// Whether a final state can be reached, for every state.
+/// For every state, whether a final state can be reached from it.
 fn useful(network: &Network) -> Vec<bool> {
     let mut before = vec![Vec::new(); network.arcs.len()];
     for (from, arcs) in (0..).zip(&network.arcs) {

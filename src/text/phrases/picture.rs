@@ -1,4 +1,4 @@
-//! Phrases as a picture: a railroad diagram a phrase and a definition, in SVG.
+//! Drawing of phrases in SVG: a railroad diagram of each phrase and definition.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::Phrases;
 use super::expression::{AtLeast, Expression, Kind};
 use super::grammar::Phrase;
 
-/// Height of a line of text with its box.
+/// Height of a box with a line of text.
 const HEIGHT: f32 = 24.0;
 /// Space between boxes.
 const GAP: f32 = 12.0;
@@ -16,34 +16,34 @@ const ROW_GAP: f32 = 8.0;
 const LETTER: f32 = 7.3;
 const FONT_SIZE: f32 = 12.0;
 const MARGIN: f32 = 16.0;
-/// More of what stands side by side is counted and left out.
+/// Maximum number of branches of a column; the others are replaced by a note with their number.
 const MAX_ROWS: usize = 24;
-/// More diagrams are counted and left out.
+/// Maximum number of diagrams; the others are replaced by a note with their number.
 const MAX_DIAGRAMS: usize = 200;
 
-/// What a box stands for.
+/// The style of a box.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Look {
     Word,
     Definition,
-    /// No box: what is written, or a count of what is left out.
+    /// Text without a box: a written form, or the number of omitted parts.
     Note,
 }
 
-/// A part of a diagram. Its line enters on the left and leaves on the right, at the same height.
+/// A part of a diagram. Its line enters on the left and leaves on the right at the same height.
 #[derive(Clone, Debug)]
 enum Shape {
     Box(Look, String),
-    /// Nothing but the line.
+    /// A line without boxes.
     Line,
     Row(Vec<Shape>),
-    /// Below each other; the line goes through the first.
+    /// Branches below each other; the first is at the height of the line.
     Column(Vec<Shape>),
-    /// Again and again.
+    /// A repetition.
     Loop(std::boxed::Box<Shape>),
 }
 
-/// Width, and height above and below the line.
+/// Width of a shape, and its heights above and below the line.
 #[derive(Clone, Copy, Debug)]
 struct Size {
     width: f32,
@@ -83,7 +83,7 @@ impl Shape {
         }
     }
 
-    /// Draws with the line entering at a point.
+    /// Draws the shape; its line enters at the point (x, y).
     fn draw(&self, x: f32, y: f32, svg: &mut String) {
         match self {
             Shape::Box(look, text) => draw_box(*look, text, x, y, svg),
@@ -153,7 +153,7 @@ fn line(x: f32, y: f32, to_x: f32, to_y: f32, svg: &mut String) {
     }
 }
 
-/// A line that turns down or up and goes on in its direction.
+/// Draws an S-shaped curve between two points, which is horizontal at both ends.
 fn curve(x: f32, y: f32, to_x: f32, to_y: f32, svg: &mut String) {
     let middle = (x + to_x) / 2.0;
     let _ = write!(
@@ -162,7 +162,7 @@ fn curve(x: f32, y: f32, to_x: f32, to_y: f32, svg: &mut String) {
     );
 }
 
-/// Text as XML; characters that XML cannot hold become spaces.
+/// Escapes text for XML; characters that XML does not allow become spaces.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -185,7 +185,7 @@ fn shape(expression: &Expression) -> Shape {
         Expression::Space | Expression::Value(_) => Shape::Line,
         Expression::Sequence(parts) => row(parts),
         Expression::Alternatives(parts) => {
-            // What may be left out goes below the straight line.
+            // The empty alternative comes first, as the straight line.
             let mut shapes: Vec<Shape> = parts.iter().map(|part| shape(&part.expression)).collect();
             shapes.sort_by_key(|shape| !matches!(shape, Shape::Line));
             column(shapes)
@@ -220,7 +220,7 @@ fn shape(expression: &Expression) -> Shape {
     }
 }
 
-/// Parts one after the other; plain words share a box.
+/// The diagram of a sequence; successive words share a box.
 fn row(parts: &[Expression]) -> Shape {
     let mut shapes: Vec<Shape> = Vec::new();
     let mut space = false;
@@ -262,8 +262,7 @@ const STYLE: &str = "path{fill:none;stroke:#555;stroke-width:1.5}text{font:12px 
 .name{fill:#fdf3dc;stroke:#c79a3c}";
 
 impl Phrases {
-    /// The phrases and definitions as a picture in SVG: blue are words, yellow is what has a diagram of its
-    /// own below.
+    /// Draws the phrases and definitions as SVG. Words are in blue boxes, references to definitions in yellow ones.
     pub fn to_svg(&self) -> String {
         let titled = |phrase: &Phrase| {
             let title = phrase.intent.as_ref().map_or("phrase".into(), |intent| format!("@intent {intent}"));
@@ -282,7 +281,7 @@ impl Phrases {
         let mut body = String::new();
         let (mut y, mut width) = (MARGIN, 0.0_f32);
         for (at, (title, shape)) in diagrams.iter().enumerate() {
-            // Phrases of one intent stand below one title.
+            // Successive phrases with the same intent have a common title.
             if at == 0 || diagrams[at - 1].0 != *title {
                 let base = y + FONT_SIZE;
                 let _ = write!(

@@ -1,4 +1,4 @@
-//! Sentences that mean different things and sound alike.
+//! Search for sentences that sound alike but have different meanings.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -6,37 +6,36 @@ use super::automaton::{Automaton, State};
 use super::{Match, Phrases};
 use crate::text::pronunciation::ARPABET;
 
-/// More words side by side are not compared.
+/// Maximum number of successive words that are compared.
 const MAX_WORDS: usize = 3;
-/// More ways from one state are not compared.
+/// Maximum number of paths from one state that are compared.
 const MAX_WAYS: usize = 20_000;
-/// More steps of comparing are not done.
+/// Maximum number of steps of all comparisons: rows of edit distances.
 const MAX_STEPS: usize = 30_000_000;
-/// Larger distances are no likeness, in phones; a like phone in another's place counts half.
+/// Maximum edit distance of word sequences that sound alike, phones; substitution by a similar phone counts half.
 const MAX_DISTANCE: f32 = 1.0;
 
 /// Two sentences that sound alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alike {
-    /// Their words, with spaces between.
+    /// The words of the sentences, joined by spaces.
     pub sentences: [String; 2],
     /// The words in which they differ.
     pub parts: [String; 2],
-    /// The phones in which they differ: 0 for those that sound the same, a half for a phone in the place of
-    /// one that is like it.
+    /// Edit distance in phones: 0 if the sentences sound the same; substitution by a similar phone counts half.
     pub distance: f32,
 }
 
-/// What was found.
+/// The result of the search.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlikeReport {
-    /// The most alike come first.
+    /// Pairs of sentences in order of increasing distance.
     pub pairs: Vec<Alike>,
-    /// Whether there was too much to compare all of it.
+    /// Whether some sentences were not compared because there were too many.
     pub cut_short: bool,
 }
 
-/// Words from one state of an automaton to another.
+/// A path from one state of an automaton to another.
 #[derive(Clone, Debug)]
 struct Way {
     words: Vec<u32>,
@@ -45,15 +44,15 @@ struct Way {
 }
 
 impl Phrases {
-    /// Sentences that mean different things and differ in at most one phone; `pronunciations` has the ways
-    /// to say each of [`Phrases::words`].
+    /// Finds sentences that differ in at most one phone but have different meanings; `pronunciations` are those of each
+    /// of [`Phrases::words`], as phones.
     pub fn alike(&self, pronunciations: &[Vec<Vec<u32>>]) -> AlikeReport {
         let mut report = AlikeReport::default();
         let automaton = self.automaton();
         let (before, behind) = (ways_before(automaton), ways_behind(automaton));
         let mut steps = 0;
         let differences = Differences::new();
-        // Each pair of parts is shown once, in the first sentences that have it.
+        // Each pair of parts is reported once, in the first sentences that contain it.
         let mut known: HashSet<[String; 2]> = HashSet::new();
         for state in (0..automaton.num_states() as u32).map(State) {
             let (ways, all) = ways(automaton, state);
@@ -95,7 +94,7 @@ impl Phrases {
     }
 }
 
-/// What makes a difference: intent and slots where there are any, else the phrase and its text.
+/// The meaning of a sentence for a comparison: intent and slots; if it has none of them, the phrase and its text.
 type Meaning = (Option<String>, Vec<(String, String)>, Option<(usize, String)>);
 
 fn meaning(found: Match) -> Meaning {
@@ -105,14 +104,15 @@ fn meaning(found: Match) -> Meaning {
 }
 
 impl Way {
-    /// Whether two ways differ from the first word to the last; if not, a shorter difference is found elsewhere.
+    /// Whether two paths differ in their first words and in their last arcs. If not, a shorter pair of paths with the
+    /// same difference is found elsewhere.
     fn differs(&self, other: &Way) -> bool {
         let same_end = self.before == other.before && self.words.last() == other.words.last();
         self.words[0] != other.words[0] && !same_end
     }
 }
 
-/// The shortest words from the start to each state.
+/// A path with the minimum number of words from the start to each state.
 fn ways_before(automaton: &Automaton) -> Vec<Vec<u32>> {
     let mut ways: Vec<Option<Vec<u32>>> = vec![None; automaton.num_states()];
     ways[0] = Some(Vec::new());
@@ -130,7 +130,7 @@ fn ways_before(automaton: &Automaton) -> Vec<Vec<u32>> {
     ways.into_iter().map(Option::unwrap_or_default).collect()
 }
 
-/// The shortest words from each state to an end.
+/// A path with the minimum number of words from each state to a final state.
 fn ways_behind(automaton: &Automaton) -> Vec<Vec<u32>> {
     let states = || (0..automaton.num_states() as u32).map(State);
     let mut before: Vec<Vec<(State, u32)>> = vec![Vec::new(); automaton.num_states()];
@@ -152,8 +152,8 @@ fn ways_behind(automaton: &Automaton) -> Vec<Vec<u32>> {
     ways.into_iter().map(Option::unwrap_or_default).collect()
 }
 
-/// The ways of up to [`MAX_WORDS`] words from a state, by the state to which they lead, or `None` where they
-/// end a sentence; and whether these are all.
+/// Paths of up to [`MAX_WORDS`] words from a state, by their last state, or `None` for the end of a sentence; and
+/// whether these are all such paths.
 fn ways(automaton: &Automaton, state: State) -> (BTreeMap<Option<State>, Vec<Way>>, bool) {
     let mut ways: BTreeMap<Option<State>, Vec<Way>> = BTreeMap::new();
     let mut waiting = VecDeque::from([(state, Way { words: Vec::new(), before: state })]);
@@ -171,7 +171,7 @@ fn ways(automaton: &Automaton, state: State) -> (BTreeMap<Option<State>, Vec<Way
             if automaton.end(arc.to).is_some() {
                 ways.entry(None).or_default().push(longer.clone());
             }
-            // Behind the last word of a sentence nothing differs any more.
+            // Paths to a state without arcs are already compared as ends of a sentence.
             if !automaton.arcs(arc.to).is_empty() {
                 ways.entry(Some(arc.to)).or_default().push(longer.clone());
                 waiting.push_back((arc.to, longer));
@@ -181,17 +181,17 @@ fn ways(automaton: &Automaton, state: State) -> (BTreeMap<Option<State>, Vec<Way
     (ways, true)
 }
 
-/// Ways whose pronunciations are close to each other, each pair once with its least distance; `steps` counts
-/// what was done.
+/// Finds pairs of paths with a distance of at most [`MAX_DISTANCE`], each with its minimum distance over all
+/// pronunciations. `steps` is incremented by the number of rows of edit distances that were computed.
 fn close_pairs(
     ways: &[Way],
     pronunciations: &[Vec<Vec<u32>>],
     differences: &Differences,
     steps: &mut usize,
 ) -> Vec<(usize, usize, f32)> {
-    /// More pronunciations of a word are guesses that are hardly ever right.
+    /// Maximum number of pronunciations of a word; further ones are guesses that are rarely correct.
     const MAX_PRONUNCIATIONS: usize = 3;
-    // Sorted, so that those that begin alike are compared together.
+    // Entries are sorted, so that those with a common prefix are compared one after another.
     let mut entries: Vec<(Vec<u32>, usize)> = Vec::new();
     for (number, way) in ways.iter().enumerate() {
         let mut said = vec![Vec::new()];
@@ -206,7 +206,8 @@ fn close_pairs(
     entries.sort_unstable();
     let mut close: BTreeMap<(usize, usize), f32> = BTreeMap::new();
     for (own, (phones, way)) in entries.iter().enumerate() {
-        // Rows of edit distances for ever longer beginnings of the other, which its successor may share.
+        // Rows of edit distances, one for each prefix of the other entry. The next entry reuses those of their common
+        // prefix.
         let mut rows: Vec<Vec<f32>> = vec![(0..=phones.len()).map(|i| i as f32).collect()];
         let mut last: &[u32] = &[];
         let mut at = own + 1;
@@ -223,7 +224,7 @@ fn close_pairs(
             }
             last = &other[..rows.len() - 1];
             if hopeless {
-                // All that begin like this are too far away.
+                // All entries with this prefix are too distant.
                 at += entries[at..].partition_point(|(phones, _)| phones.starts_with(last));
                 continue;
             }
@@ -238,7 +239,7 @@ fn close_pairs(
     close.into_iter().map(|((a, b), distance)| (a, b, distance)).collect()
 }
 
-/// Phones that are like each other.
+/// Groups of similar phones.
 const LIKE: [&[&str]; 16] = [
     &["P", "B"],
     &["T", "D"],
@@ -258,7 +259,7 @@ const LIKE: [&[&str]; 16] = [
     &["IH", "AH", "UH"],
 ];
 
-/// What each phone in the place of another counts.
+/// Cost of the substitution of each phone by each other.
 struct Differences([[f32; ARPABET.len() + 1]; ARPABET.len() + 1]);
 
 impl Differences {
@@ -271,7 +272,7 @@ impl Differences {
         Self(std::array::from_fn(|a| std::array::from_fn(|b| difference(a, b))))
     }
 
-    /// The edit distances of a beginning that is one phone longer.
+    /// The row of edit distances of a prefix that is one phone longer.
     fn next_row(&self, row: &[f32], phones: &[u32], phone: u32) -> Vec<f32> {
         let differences = &self.0[(phone as usize).min(ARPABET.len())];
         let mut next = Vec::with_capacity(row.len());

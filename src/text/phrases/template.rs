@@ -1,34 +1,34 @@
-//! The language of templates: `turn (on|off) [the] {room} light[s]`.
+//! Parser for templates: `turn (on|off) [the] {room} light[s]`.
 
 use super::expression::{Alternative, Expression, Kind, Range, Reference};
 use super::fault::{Fault, Parsed, Place};
 
-/// Deeper brackets are refused.
+/// Maximum depth of nested brackets.
 const MAX_DEPTH: usize = 64;
 
-/// What else a template may hold.
+/// The dialect of a template, which determines the syntax that it may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// hearken's own: also ranges `{0..10}`, weights `/3/ a`, and `said -> written`.
+    /// hearken's own dialect, which also has ranges `{0..10}`, weights `/3/ a`, and `said -> written`.
     Own,
-    /// hassil's, that of Home Assistant.
+    /// The dialect of Home Assistant (hassil).
     Hassil,
 }
 
-/// Where a template stands.
+/// The context of a template.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     pub dialect: Dialect,
-    /// Where its definitions are looked up first.
+    /// The scope in which its definitions are looked up first.
     pub scope: u32,
-    /// Whether it is the value of a list, whose numbers fill the list's slot and none of their own.
+    /// Whether it is the value of a list. Numbers in it belong to the slot of the list and have no slot of their own.
     pub in_list: bool,
 }
 
-/// Reads a template; `end` is the place behind it.
+/// Parses a template; `end` is the position after it.
 ///
 /// # Errors
-/// When brackets, names, weights or ranges are wrong; names the place.
+/// When brackets, names, weights or ranges are invalid; names line and column.
 pub fn parse(text: &[(char, Place)], end: Place, context: Context) -> Parsed<Expression> {
     let mut parser = Parser { text, at: 0, end, context, depth: 0 };
     let expression = parser.body()?;
@@ -40,7 +40,7 @@ pub fn parse(text: &[(char, Place)], end: Place, context: Context) -> Parsed<Exp
     }
 }
 
-/// A range `from..to` or `from..to..step`; `None` when the text is none.
+/// Parses a range `from..to` or `from..to..step`; `None` if the text is no range.
 pub fn range(text: &str, place: Place) -> Option<Parsed<Range>> {
     let parts: Vec<&str> = text.split("..").map(str::trim).collect();
     let number = |text: &str| {
@@ -58,12 +58,12 @@ pub fn range(text: &str, place: Place) -> Option<Parsed<Range>> {
     Some(checked_range(from, to, step, place))
 }
 
-/// A range whose numbers make sense.
+/// Creates a range.
 ///
 /// # Errors
-/// When it has no numbers or too many.
+/// When the range is empty, its step is not positive, or it has too many numbers.
 pub fn checked_range(from: i64, to: i64, step: i64, place: Place) -> Parsed<Range> {
-    /// More numbers are refused.
+    /// Maximum number of numbers of a range.
     const MAX_NUMBERS: i128 = 10_000;
     if from > to || step < 1 {
         let problem = format!("expected numbers that go up, found `{from}..{to}` in steps of {step}");
@@ -107,7 +107,7 @@ impl Parser<'_> {
         self.context.dialect == Dialect::Own
     }
 
-    /// Alternatives or a permutation, up to a closing bracket or the end.
+    /// Parses alternatives or a permutation, up to a closing bracket or the end.
     fn body(&mut self) -> Parsed<Expression> {
         let mut parts = vec![self.alternative()?];
         let mut separator = None;
@@ -177,7 +177,7 @@ impl Parser<'_> {
         Ok(Alternative { weight, expression })
     }
 
-    /// A weight `/3/` at the beginning of an alternative.
+    /// Parses an optional weight `/3/` at the beginning of an alternative.
     fn weight(&mut self) -> Parsed<f32> {
         let begin = self.at;
         while self.peek().is_some_and(char::is_whitespace) {
@@ -193,7 +193,7 @@ impl Parser<'_> {
         weight(&text, place)
     }
 
-    /// The text up to a character, which is taken too.
+    /// The text up to the character `close`, which is consumed.
     fn until(&mut self, close: char, open: Place) -> Parsed<String> {
         let mut text = String::new();
         while let Some(c) = self.peek() {
@@ -206,7 +206,7 @@ impl Parser<'_> {
         Err(Fault::new(open, format!("expected `{close}` behind this, found none")))
     }
 
-    /// What stands in brackets.
+    /// Parses an expression in brackets.
     fn bracket(&mut self, open: char, close: char) -> Parsed<Expression> {
         let place = self.place();
         if self.depth == MAX_DEPTH {
@@ -228,7 +228,7 @@ impl Parser<'_> {
             }
             None => return Err(Fault::new(place, format!("`{open}` has no `{close}`"))),
         }
-        // A group of one weighted alternative says nothing by its weight.
+        // The weight of a single alternative has no effect.
         Ok(inner)
     }
 
@@ -259,7 +259,7 @@ impl Parser<'_> {
         Ok(Expression::Reference(Reference { kind: Kind::List, name, slot, scope, place }))
     }
 
-    /// The text behind `->`.
+    /// Parses the written form after `->`.
     fn written(&mut self) -> Parsed<String> {
         let mut text = String::new();
         while let Some(c) = self.peek().filter(|c| !matches!(c, '|' | ';' | ')' | ']')) {
@@ -283,8 +283,8 @@ impl Parser<'_> {
     }
 }
 
-/// An expression whose alternatives neither begin nor end with a space, so that `{drink}[s]` makes one
-/// word of each value of `{drink} = tea | coffee`.
+/// Removes spaces at the beginning and end of all alternatives, so that `{drink}[s]` is one word for each value of
+/// `{drink} = tea | coffee`.
 pub fn trimmed(expression: Expression) -> Expression {
     match expression {
         Expression::Sequence(mut parts) => {
@@ -305,10 +305,10 @@ pub fn trimmed(expression: Expression) -> Expression {
     }
 }
 
-/// A weight.
+/// Parses the number of a weight.
 ///
 /// # Errors
-/// When it is no positive number.
+/// When it is not a number from 0.000001 to 1000000.
 pub fn weight(text: &str, place: Place) -> Parsed<f32> {
     let weight: Option<f32> = text.trim().parse().ok();
     weight.filter(|weight| (1e-6..=1e6).contains(weight)).ok_or_else(|| {
@@ -317,10 +317,10 @@ pub fn weight(text: &str, place: Place) -> Parsed<f32> {
     })
 }
 
-/// A name of letters, digits, `_`, `-` and `.`.
+/// Checks that a name consists of letters, digits, `_`, `-` and `.`, and removes spaces around it.
 ///
 /// # Errors
-/// When it is none.
+/// When the name is empty, too long, or has other characters.
 pub fn checked_name(name: &str, place: Place) -> Parsed<String> {
     let name = name.trim();
     let good = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');

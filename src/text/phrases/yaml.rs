@@ -1,29 +1,29 @@
-//! YAML as a tree whose every piece knows its place.
+//! YAML as a tree whose nodes have their positions in the file.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::fault::{Fault, Parsed, Place};
 
-/// Deeper trees are refused.
+/// Maximum depth of a tree.
 const MAX_DEPTH: usize = 32;
 
-/// A piece of a YAML file.
+/// A node of a YAML file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub value: Value,
-    /// Where it begins; for quoted text behind the quote.
+    /// Position of its first character; for quoted text, of that after the quote.
     pub place: Place,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Any scalar: `on` and `5` are texts too. Its characters stand in one line, or all have one place.
+    /// Any scalar, also `on` and `5`.
     Text(String, OneLine),
     List(Vec<Node>),
     Map(Vec<(String, Place, Node)>),
 }
 
-/// Whether a text stands in one line of the file.
+/// Whether a text is on one line of the file. If it is not, all of its characters have the position of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OneLine(bool);
 
@@ -36,15 +36,15 @@ impl Node {
         }
     }
 
-    /// A complaint that this should be something else.
+    /// Creates the error that `what` was expected instead of this node.
     pub fn expected(&self, what: &str) -> Fault {
         Fault::new(self.place, format!("expected {what}, found {}", self.kind()))
     }
 
-    /// The text.
+    /// The text of a scalar.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the node is no scalar.
     pub fn text(&self, what: &str) -> Parsed<&str> {
         match &self.value {
             Value::Text(text, _) => Ok(text),
@@ -52,10 +52,10 @@ impl Node {
         }
     }
 
-    /// The characters of a text with their places, and the place behind them.
+    /// The characters of a scalar with their positions, and the position after them.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the node is no scalar.
     pub fn characters(&self, what: &str) -> Parsed<(Vec<(char, Place)>, Place)> {
         let Value::Text(text, OneLine(one_line)) = &self.value else { return Err(self.expected(what)) };
         let at = |i: usize| {
@@ -70,7 +70,7 @@ impl Node {
     /// The items of a list.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the node is no list.
     pub fn list(&self, what: &str) -> Parsed<&[Node]> {
         match &self.value {
             Value::List(items) => Ok(items),
@@ -78,10 +78,10 @@ impl Node {
         }
     }
 
-    /// The keys and values of a table.
+    /// The entries of a mapping.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the node is no mapping.
     pub fn map(&self, what: &str) -> Parsed<&[(String, Place, Node)]> {
         match &self.value {
             Value::Map(entries) => Ok(entries),
@@ -90,7 +90,7 @@ impl Node {
     }
 }
 
-/// What has begun and not yet ended.
+/// A list or mapping that has begun and has not ended.
 enum Open {
     List(Vec<Node>),
     Map(Vec<(String, Place, Node)>, Option<(String, Place)>),
@@ -99,7 +99,7 @@ enum Open {
 /// Reads the first document of a text.
 ///
 /// # Errors
-/// When it is no YAML, is too deep, or has aliases; names the place.
+/// When the text is not YAML, is nested too deeply, or has aliases; names line and column.
 pub fn read(text: &str, file: u32) -> Parsed<Node> {
     let at = |line: usize, column: usize| Place { file, line: line as u32, column: column as u32 + 1 };
     let mut open: Vec<(Open, Place)> = Vec::new();
