@@ -103,8 +103,9 @@ def main():
                 lambda p, e=engine: real_time_factor(p, e, options.data / DEV[2]))
     for cell in ("rnn-tanh", "gru", "lstm"):
         measure(f"training {cell}, utterances a second", 0, lambda p, c=cell: training_speed(p, c, options.data))
-    processor = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
-                     "unknown processor")
+    info = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
+    processor = names[0] if names else "unknown processor"
     print(f"{processor}, {os.cpu_count()} cores\n\n| | before | after |\n| --- | ---: | ---: |")
     for name, values, digits in rows:
         print(f"| {name} | {values[0]:.{digits}f} | {values[1]:.{digits}f} |")
