@@ -55,7 +55,7 @@
 //! | `cli` | the program `hearken`, and `train` |
 //! | `compressed-audio` | FLAC, MP3, AAC, Ogg, Opus, Matroska and others, by symphonia and opuscule |
 //! | `digits` | the embedded model of spoken English digits (weights under CC BY-SA 4.0) |
-//! | `english` | English pronunciations: CMU's dictionary, and letter-to-sound rules learned from it |
+//! | `english` | a model of the phones of English with a language model (CC BY 4.0), CMU's dictionary, letter-to-sound rules |
 //! | `microphone` | microphones, by cpal; needs ALSA's headers on Linux |
 //! | `ort` | onnxruntime as an engine, its library loaded at run time |
 //! | `serve` | the websocket and HTTP server, by axum and tokio |
