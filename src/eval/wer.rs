@@ -65,7 +65,7 @@ pub enum Step {
     Insertion(usize),
 }
 
-/// Counts the edits of the alignment that [`align`] finds, in memory linear in the length of the hypothesis.
+/// Counts the edits of the alignment that `align` finds, in memory linear in the length of the hypothesis.
 pub fn count_edits<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> Edits {
     let edits = |s, d, i| Edits { substitutions: s, deletions: d, insertions: i, reference: 0 };
     // row[j]: edits from the first i units of the reference to the first j units of the hypothesis.
