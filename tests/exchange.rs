@@ -192,10 +192,10 @@ fn a_description_says_which_systems_can_load_a_file() {
     for (target, loads) in [
         (
             Target::OnnxRuntime,
-            ["hearken (native)", "hearken (graph)", "hearken import", "onnxruntime"].as_slice(),
+            ["hearken (native)", "hearken (graph)", "hearken (imported)", "onnxruntime"].as_slice(),
         ),
-        (Target::SherpaOnnx, &["hearken (graph)", "hearken import", "onnxruntime", "sherpa-onnx"]),
-        (Target::Triton, &["hearken (graph)", "hearken import", "onnxruntime", "triton"]),
+        (Target::SherpaOnnx, &["hearken (graph)", "hearken (imported)", "onnxruntime", "sherpa-onnx"]),
+        (Target::Triton, &["hearken (graph)", "hearken (imported)", "onnxruntime", "triton"]),
         (Target::Whole, &["onnxruntime", "triton"]),
     ] {
         let description =

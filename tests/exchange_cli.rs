@@ -282,7 +282,7 @@ fn inspect_describes_foreign_files() {
     let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
     let foreign = foreign.to_str().expect("UTF-8");
     let text = place.good(&["inspect", foreign]);
-    assert!(text.contains("LSTM") && text.contains("hearken import"), "{text}");
+    assert!(text.contains("LSTM") && text.contains("hearken (imported)"), "{text}");
     let json: Value = serde_json::from_str(&place.good(&["inspect", foreign, "--json"])).expect("JSON");
     assert!(json["targets"].as_array().is_some_and(|t| t.len() >= 5), "{json}");
     let (code, error) = place.bad(&["inspect", foreign, "--state", "nothing=nowhere"]);
@@ -382,7 +382,7 @@ fn half_precision_is_refused_before_a_runtime_gets_it() {
         "{text}"
     );
     assert!(verdict("onnxruntime").starts_with("no") && verdict("onnxruntime").contains("crashes"), "{text}");
-    assert!(verdict("hearken import").starts_with("yes"), "{text}");
+    assert!(verdict("hearken (imported)").starts_with("yes"), "{text}");
     place.good(&["import", "half.onnx", "--tokens", "tokens.txt", "-o", "mine.onnx"]);
     // In between the engines compute in half precision, where they can.
     fs::write(place.path("inside.onnx"), prost_bytes(&half_precision_inside("torch-script-lstm-2")))

@@ -196,10 +196,7 @@ fn errors_in_dictionaries_and_words_are_reported() {
         (&["--train", "phone.txt", "-o", "x.pron"], "phone.txt: line 2, column 8"),
         (&["--train", "empty.txt", "-o", "x.pron"], "empty.txt: "),
         (&["--pronunciations", "damaged.pron", "cat"], "damaged.pron: the file is damaged"),
-        (
-            &["--pronunciations", "small.dict", "cat"],
-            "small.dict: expected a file by `hearken pronounce --train`",
-        ),
+        (&["--pronunciations", "small.dict", "cat"], "small.dict: expected a pronunciation file of hearken"),
         (&["--pronunciations", "small.pron", "дом"], "`д` is not a letter of English"),
     ] {
         let all = if arguments.contains(&"--pronunciations") || arguments.contains(&"--train") {

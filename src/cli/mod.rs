@@ -178,6 +178,10 @@ fn option_for(remedy: &str) -> Option<&'static str> {
     Some(match remedy {
         "chunk_frames" => "--chunk-frames N",
         "devices" => "hearken listen --list-devices",
+        "import" => "hearken import MODEL",
+        "inspect" => "hearken inspect MODEL",
+        "language_model" => "--lm FILE",
+        "lexicon" => "--lexicon FILE",
         "name" => "--name NAME",
         "states" => "--state INPUT=OUTPUT",
         "tokens" => "--tokens FILE",

@@ -15,9 +15,11 @@ pub mod lexicon;
 mod nbest;
 pub mod ngram;
 pub mod options;
+mod paths;
 pub mod phrases;
 pub mod rejection;
 pub mod search;
+pub(crate) mod vocabulary;
 
 use std::sync::Arc;
 
@@ -31,7 +33,8 @@ pub use ngram::{NgramLanguageModel, NgramWeights};
 pub use options::{DecoderOptions, Pronunciation};
 pub use phrases::PhraseModel;
 pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
-pub use search::{Beam, Search, Vocabulary};
+pub use search::Search;
+pub use vocabulary::{Beam, Vocabulary};
 
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
@@ -205,7 +208,7 @@ impl DecoderFactory {
                 "alternatives need a search over words, and this model has no lexicon".into(),
             )
             .map_err(|e: Error| {
-                e.hint("with a model whose tokens are phones, give a language model: `--lm FILE`")
+                e.hint("with a model whose tokens are phones, give a language model").remedy("language_model")
             }),
             Self::Greedy(_) => Ok(self.decoder()),
         }

@@ -163,7 +163,7 @@ impl Rejection {
 
     /// Whether each of the words satisfies the condition on the labels around it, even if its confidence is too low.
     /// Such words count as words, not as out-of-vocabulary speech, in the rejection of following words.
-    pub fn are_company(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
+    pub fn have_context(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
         let all = [around.before, words, around.behind].concat();
         let mut kept = self.among_words(&all, around);
         kept.drain(..around.before.len());
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_word_is_no_company() {
+    fn a_rejected_word_is_no_context() {
         let rejection =
             Rejection::new(&RejectionOptions { window_ms: 160, most_other: 0.5, ..Default::default() }, 0.04);
         // Two words at the end of out-of-vocabulary speech: the second is kept only if the first is.
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_segments_before_are_company() {
+    fn words_of_previous_segments_are_context() {
         let options = RejectionOptions {
             window_ms: 160,
             most_other: 0.4,

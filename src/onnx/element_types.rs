@@ -30,10 +30,12 @@ pub fn check_ports(graph: &GraphProto) -> Result<()> {
         let problem = format!("expected float32 or int64, found {}", type_name(element));
         let error = Error::new(Stage::Model, problem).at(format!("{kind} {}", value.name));
         return Err(match element {
-            FLOAT16 | BFLOAT16 => error.hint(
-                "the engines tract and ort do not support half precision: export the model in float32 \
-                 (PyTorch: `model.float()`), or convert it with `hearken import`",
-            ),
+            FLOAT16 | BFLOAT16 => error
+                .hint(
+                    "the engines tract and ort do not support half precision: export the model in float32 \
+                     (PyTorch: `model.float()`), or convert it",
+                )
+                .remedy("import"),
             _ => error.hint("the engines tract and ort support only these two types"),
         });
     }

@@ -112,7 +112,7 @@ impl<'a> ListedHotwords<'a> {
             Some(placed) => self.hotwords.error_at(placed, problem),
             None => Error::new(Stage::Text, problem),
         };
-        error.hint("add a line with the word and its phones, `word  P R O N`, to a file for `--lexicon`")
+        error.hint("give the word and its phones, a line `word  P R O N`, in a lexicon").remedy("lexicon")
     }
 
     /// Checks that all words of hotwords have pronunciations.
@@ -144,8 +144,8 @@ impl Recognizer {
         let decoder = &self.metadata().decoder;
         if decoder.lexicon.is_empty() {
             let problem = "hotwords need words, and this model has no lexicon of its own";
-            let hint = "with a model whose tokens are phones, give a language model too: `--lm FILE`";
-            return Err(Error::new(Stage::Usage, problem).hint(hint));
+            let hint = "with a model whose tokens are phones, give a language model too";
+            return Err(Error::new(Stage::Usage, problem).hint(hint).remedy("language_model"));
         }
         let hotwords = options.read()?;
         let mut words = lexicon::words(decoder);
@@ -158,7 +158,8 @@ impl Recognizer {
         }
         if spoken.ways.iter().any(Vec::is_empty) && spoken.speaks_english() {
             let unspoken = |at, error: Error| listed.unspoken(known + at, error.problem());
-            spoken.add_english(english("give the words in a file: `--lexicon FILE`")?, |_| true, unspoken)?;
+            let english = english("give the words in a file").map_err(|e| e.remedy("lexicon"))?;
+            spoken.add_english(english, |_| true, unspoken)?;
         }
         listed.check_spoken(&words, |at| at < known || !spoken.ways[at - known].is_empty())?;
         let mut decoder = decoder.clone();

@@ -153,7 +153,8 @@ impl Recognizer {
                 let problem =
                     "the tokens of the model are not the phones of English, for which words are known";
                 return Err(Error::new(Stage::Usage, problem)
-                    .hint("give the words and their phones in these tokens: `--lexicon FILE`"));
+                    .hint("give the words and their phones in these tokens")
+                    .remedy("lexicon"));
             }
             None => {}
         }
@@ -202,7 +203,7 @@ fn add_english(
     options: &LanguageOptions,
     listed: Option<&ListedHotwords>,
 ) -> Result<()> {
-    let english = match english("give the words and their phones: `--lexicon FILE`") {
+    let english = match english("give the words and their phones").map_err(|e| e.remedy("lexicon")) {
         Err(_) if options.lexicon.is_some() => return Ok(()),
         english => english?,
     };

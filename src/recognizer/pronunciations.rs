@@ -145,9 +145,9 @@ pub(super) fn label(phone: &str, tokens: &TokenTable) -> Result<TokenId> {
     let id = [phone, plain].into_iter().find_map(|name| tokens.id(name)).filter(|&id| id != tokens.blank());
     id.map(TokenId).ok_or_else(|| {
         let problem = format!("the model has no token for the phone `{phone}`");
-        Error::new(Stage::Text, problem).hint(
-            "pronunciations need a model whose tokens are phones: `hearken inspect MODEL` lists its tokens",
-        )
+        Error::new(Stage::Text, problem)
+            .hint("pronunciations need a model whose tokens are phones; to list its tokens")
+            .remedy("inspect")
     })
 }
 

@@ -104,7 +104,8 @@ fn pronunciations(
     }
     let missing = || {
         Error::new(Stage::Corpus, format!("no pronunciation for `{word}`: it is not in the model's lexicon"))
-            .hint("name a dictionary by --lexicon")
+            .hint("give its phones in a lexicon")
+            .remedy("lexicon")
     };
     let ways = said.ok_or_else(missing)??;
     let guess = ways.first().filter(|way| way.source == Source::Guessed);

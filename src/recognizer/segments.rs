@@ -394,7 +394,7 @@ impl SegmentDecoder {
     /// Keeps the context by which later words may be rejected: these units and the onsets of labels near the end.
     fn keep_context(&mut self, units: &[UnitSpan], behind: &[UnitSpan]) {
         let Some(rejection) = self.words.rejection() else { return };
-        let kept = rejection.are_company(units, self.around(behind));
+        let kept = rejection.have_context(units, self.around(behind));
         self.before.extend(units.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| *word));
         let open = behind.first().map_or(self.onsets.num_frames(), |word| word.start);
         let first = open.saturating_sub(4 * rejection.window);

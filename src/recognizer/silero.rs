@@ -73,7 +73,8 @@ fn load(file: &OnnxFile, kind: EngineKind, options: &EngineOptions) -> Result<Mo
     if !is_silero(file, &interface) {
         let problem = "expected a voice activity detector of Silero, found another graph";
         return Err(Error::new(Stage::Model, problem)
-            .hint("`hearken inspect` describes the file; Silero's are in the Python package silero-vad"));
+            .hint("Silero's are in the Python package silero-vad; to see what the file is")
+            .remedy("inspect"));
     }
     let place = |name: &String| interface.outputs.iter().position(|o| o.name == *name);
     let mut states = Vec::new();

@@ -73,7 +73,7 @@ impl Graph for OrtGraph {
             values.push((name, value));
         }
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = |e| failed(e).hint("`hearken inspect` shows the graph's inputs");
+        let refused = |e| failed(e).hint("to see the graph's inputs").remedy("inspect");
         let outputs = session.run(values).map_err(refused)?;
         let tensor = |name: &String| -> Result<StateTensor> {
             let value = outputs.get(name).ok_or_else(|| {

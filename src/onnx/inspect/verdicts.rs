@@ -34,7 +34,7 @@ pub(super) fn verdicts(file: &OnnxFile, description: &Description) -> Vec<Verdic
     vec![
         verdict("hearken (native)", native),
         verdict("hearken (graph)", runs_as_it_is(graph, description)),
-        verdict("hearken import", import),
+        verdict("hearken (imported)", import),
         verdict("onnxruntime", onnxruntime),
         verdict("sherpa-onnx", runs_in_sherpa(graph, description)),
         verdict("triton", runs_in_triton(description)),
@@ -48,7 +48,7 @@ fn runs_as_it_is(graph: &GraphProto, d: &Description) -> std::result::Result<Str
         .and_then(|()| streamable::check_streams(graph))
         .map_err(|e| e.to_string())?;
     match d.interface.states.len() {
-        0 => Err("no states: it cannot process a stream in chunks (`hearken verify` runs it)".into()),
+        0 => Err("no states: it processes whole recordings, not a stream in chunks".into()),
         states => Ok(format!("by ort or tract: {}, {}", counted(states, "state"), d.interface.states_found)),
     }
 }
@@ -153,7 +153,7 @@ fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<St
         }
     }
     if missing.len() == SHERPA_METADATA.len() {
-        let hint = "`hearken export --for sherpa-onnx` writes one from hearken's own file";
+        let hint = "hearken's own models can be exported with it";
         return Err(format!("no streaming zipformer2-CTC metadata; {hint}"));
     }
     if !missing.is_empty() {
@@ -187,7 +187,7 @@ fn runs_in_sherpa(graph: &GraphProto, d: &Description) -> std::result::Result<St
 }
 
 fn runs_in_triton(d: &Description) -> std::result::Result<String, String> {
-    let hint = "`hearken export --for triton` writes one that does";
+    let hint = "in an export of hearken's own model for Triton it is the first";
     let others: Vec<&str> =
         d.interface.states.iter().filter(|s| s.batch_axis != 0).map(|s| s.input.as_str()).collect();
     if !others.is_empty() {

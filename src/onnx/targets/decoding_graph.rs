@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use super::fst::{Arc, EPSILON, Fst};
 use crate::decode::DecoderOptions;
 use crate::decode::lexicon::words;
-use crate::decode::search::pause_frames;
+use crate::decode::vocabulary::pause_frames;
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;

@@ -40,7 +40,7 @@ impl NgramModel {
     /// When the bytes are another file or damaged. Memory is bounded by their number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if !bytes.starts_with(MAGIC) {
-            return Err(Error::new(Stage::Text, "expected a language model by `hearken lm` or an ARPA file"));
+            return Err(Error::new(Stage::Text, "expected a language model of hearken or an ARPA file"));
         }
         let Some((body, sum)) = bytes.split_last_chunk::<4>() else { return Err(damaged()) };
         if u32::from_le_bytes(*sum) != crc32(body) {

@@ -64,7 +64,7 @@ impl NgramModel {
                 .hint("unpack it first: gunzip"));
         }
         if start.contains(&0) {
-            let problem = "expected a model by `hearken lm` or an ARPA file, found other binary data";
+            let problem = "expected a language model of hearken or an ARPA file, found other binary data";
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
         read_arpa(input, super::EstimateOptions::default().memory).map_err(|e| e.in_file(path))

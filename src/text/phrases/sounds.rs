@@ -49,7 +49,7 @@ impl Phrases {
     pub fn alike(&self, pronunciations: &[Vec<Vec<u32>>]) -> AlikeReport {
         let mut report = AlikeReport::default();
         let automaton = self.automaton();
-        let (before, behind) = (ways_before(automaton), ways_behind(automaton));
+        let (before, behind) = (shortest_from_start(automaton), shortest_to_end(automaton));
         let mut steps = 0;
         let differences = Differences::new();
         // Each pair of parts is reported once, in the first sentences that contain it.
@@ -113,7 +113,7 @@ impl Way {
 }
 
 /// A path with the minimum number of words from the start to each state.
-fn ways_before(automaton: &Automaton) -> Vec<Vec<u32>> {
+fn shortest_from_start(automaton: &Automaton) -> Vec<Vec<u32>> {
     let mut ways: Vec<Option<Vec<u32>>> = vec![None; automaton.num_states()];
     ways[0] = Some(Vec::new());
     let mut waiting = VecDeque::from([automaton.start()]);
@@ -131,7 +131,7 @@ fn ways_before(automaton: &Automaton) -> Vec<Vec<u32>> {
 }
 
 /// A path with the minimum number of words from each state to a final state.
-fn ways_behind(automaton: &Automaton) -> Vec<Vec<u32>> {
+fn shortest_to_end(automaton: &Automaton) -> Vec<Vec<u32>> {
     let states = || (0..automaton.num_states() as u32).map(State);
     let mut before: Vec<Vec<(State, u32)>> = vec![Vec::new(); automaton.num_states()];
     for state in states() {

@@ -61,7 +61,7 @@ impl Pronouncer {
     /// When the bytes are another file or damaged. Memory is bounded by their number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
-            let problem = "expected a file by `hearken pronounce --train`, found something else";
+            let problem = "expected a pronunciation file of hearken, found something else";
             return Err(Error::new(Stage::Text, problem));
         };
         let damaged = || Error::new(Stage::Text, "the file is damaged").hint("copy or create it again");
@@ -84,7 +84,7 @@ impl Pronouncer {
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| io(Stage::Text, path, e);
         if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-            let problem = "expected a file by `hearken pronounce --train`, found a much larger one";
+            let problem = "expected a pronunciation file of hearken, found a much larger one";
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
         let bytes = std::fs::read(path).map_err(failed)?;

@@ -57,7 +57,7 @@ impl G2p {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let wrong = |problem: &str| Error::new(Stage::Text, problem);
         if !bytes.starts_with(MAGIC) {
-            return Err(wrong("expected a model by `hearken pronounce --train`, found something else"));
+            return Err(wrong("expected a pronunciation model of hearken, found something else"));
         }
         let damaged = || wrong("the file is damaged").hint("copy or create it again");
         let (body, sum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
@@ -95,7 +95,7 @@ impl G2p {
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| io(Stage::Text, path, e);
         if std::fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-            let problem = "expected a model by `hearken pronounce --train`, found a much larger file";
+            let problem = "expected a pronunciation model of hearken, found a much larger file";
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
         let bytes = std::fs::read(path).map_err(failed)?;

@@ -1,0 +1,93 @@
+//! What the searches of all streams of a model share: lexicon tree, language model, costs and beam.
+
+use std::sync::Arc;
+
+use super::language_model::LanguageModel;
+use super::lexicon::Lexicon;
+use super::{DecoderOptions, TokenBias};
+use crate::text::TokenTable;
+
+/// Pruning thresholds of a search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beam {
+    /// Difference from the best score beyond which a path is pruned, nats.
+    pub margin: f32,
+    /// Maximum number of paths that are kept after a frame (histogram pruning).
+    pub max_active: usize,
+}
+
+impl Default for Beam {
+    fn default() -> Self {
+        Self { margin: 24.0, max_active: 4000 }
+    }
+}
+
+impl Beam {
+    /// A beam without pruning.
+    pub const EXACT: Self = Self { margin: f32::INFINITY, max_active: usize::MAX };
+}
+
+/// The parts that the searches of all streams of a model share: lexicon tree, language model and costs.
+pub struct Vocabulary {
+    pub(super) lexicon: Lexicon,
+    pub(super) language_model: Arc<dyn LanguageModel>,
+    /// For each node, the minimum look-ahead cost of the words at or below it.
+    pub(super) look_ahead: Vec<f32>,
+    pub(super) bias: TokenBias,
+    pub(super) costs: Costs,
+    pub(super) beam: Beam,
+}
+
+/// Costs of out-of-vocabulary speech, nats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Costs {
+    pub filler_entry: f32,
+    pub filler_label: f32,
+    /// Number of successive blanks that form a pause, at least 1.
+    pub pause: u32,
+}
+
+impl Costs {
+    fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
+        Self {
+            filler_entry: options.filler_entry_cost,
+            filler_label: options.filler_label_cost,
+            pause: pause_frames(options, frame_seconds),
+        }
+    }
+}
+
+/// Number of output frames of `frame_seconds` in a pause, which ends a stretch of out-of-vocabulary speech.
+pub(crate) fn pause_frames(options: &DecoderOptions, frame_seconds: f64) -> u32 {
+    let ms = options.rejection.unwrap_or_default().pause_ms;
+    // Bounded, since each number of blanks is a separate place of the search.
+    (f64::from(ms) / 1000.0 / frame_seconds.max(1e-6)).round().clamp(1.0, 250.0) as u32
+}
+
+impl Vocabulary {
+    /// Creates the shared parts of a search over `lexicon`, with a model's options and output frames of
+    /// `frame_seconds`.
+    pub fn new(
+        tokens: &TokenTable,
+        lexicon: Lexicon,
+        language_model: Arc<dyn LanguageModel>,
+        options: &DecoderOptions,
+        frame_seconds: f64,
+        beam: Beam,
+    ) -> Self {
+        let look_ahead = lexicon.least_costs(|word| language_model.look_ahead(word));
+        let bias = TokenBias::new(tokens, options);
+        Self { lexicon, language_model, look_ahead, bias, costs: Costs::new(options, frame_seconds), beam }
+    }
+
+    /// Disables the filler, so that all speech is recognized as words.
+    pub fn without_filler(mut self) -> Self {
+        self.costs.filler_entry = f32::INFINITY;
+        self
+    }
+
+    /// The lexicon tree.
+    pub fn lexicon(&self) -> &Lexicon {
+        &self.lexicon
+    }
+}
