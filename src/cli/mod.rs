@@ -26,6 +26,7 @@ mod train;
 #[cfg(feature = "train")]
 mod train_report;
 mod transcribe;
+mod unfold;
 mod values;
 mod verify;
 mod version;
@@ -74,6 +75,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Inspect(inspect::Args),
     Probe(probe::Args),
+    Unfold(unfold::Args),
     Lm(Box<lm::Args>),
     Phrases(Box<phrases::Args>),
     Pronounce(Box<pronounce::Args>),
@@ -147,6 +149,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Unfold(args) => unfold::run(&args),
         Command::Lm(args) => lm::run(&args),
         Command::Phrases(args) => phrases::run(&args),
         Command::Pronounce(args) => pronounce::run(&args),
