@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_share_what_stands_before_their_fork() {
+    fn paths_share_the_words_before_their_fork() {
         let (history, left, right) = branches();
         assert_eq!(history.words(left), [word(0, 0), word(1, 5), word(2, 9)]);
         assert_eq!(history.fork([left, right].into_iter()), Some(9));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_leaves_what_stands_behind_it() {
+    fn a_cut_leaves_the_words_after_it() {
         let (mut history, left, right) = branches();
         let other = history.push(NOTHING, word(4, 3));
         let agrees = history.cut(1);

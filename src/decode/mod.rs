@@ -32,7 +32,7 @@ pub use lexicon::Lexicon;
 pub use ngram::{NgramLanguageModel, NgramWeights};
 pub use options::{DecoderOptions, Pronunciation};
 pub use phrases::PhraseModel;
-pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
+pub use rejection::{Onsets, Rejection, RejectionContext, RejectionOptions};
 pub use search::Search;
 pub use vocabulary::{Beam, Vocabulary};
 

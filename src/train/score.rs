@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::recipe::{Dev, Measure, Recipe};
 use super::threads::in_threads;
-use crate::decode::{DecoderFactory, DecoderOptions, Onsets, Rejection, Surroundings, Unit, lexicon};
+use crate::decode::{DecoderFactory, DecoderOptions, Onsets, Rejection, RejectionContext, Unit, lexicon};
 use crate::error::Result;
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
@@ -117,8 +117,8 @@ impl DevSet {
             }
             let mut words = decoder.end_segment();
             if let Some(rejection) = rejection {
-                let kept =
-                    rejection.keeps(&words, Surroundings { before: &[], behind: &[], onsets: &onsets });
+                let kept = rejection
+                    .accepted(&words, RejectionContext { preceding: &[], following: &[], onsets: &onsets });
                 words = words.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word).collect();
             }
             let decoded: String = words.iter().map(|span| text_of(span.unit)).collect();
