@@ -72,12 +72,12 @@ impl Case {
 fn examples(count: usize, steps: usize, labels: usize, tokens: u32, rng: &mut Pcg64Mcg) -> Vec<Example> {
     let mut example = || {
         let labels: Vec<u32> = (0..labels).map(|_| rng.random_range(1..tokens)).collect();
-        let ways = |(i, word): (usize, &[u32])| {
+        let pronunciations = |(i, word): (usize, &[u32])| {
             Some(if i % 4 == 0 { vec![word.to_vec(), word[..1].to_vec()] } else { vec![word.to_vec()] })
         };
         Example {
             features: (0..steps * 320).map(|_| rng.random_range(-1.7..1.7)).collect(),
-            said: Some(labels.chunks(3).enumerate().map(ways).collect()),
+            transcript: Some(labels.chunks(3).enumerate().map(pronunciations).collect()),
             labels: Some(labels),
             auxiliary: None,
         }
@@ -99,7 +99,7 @@ fn training_step(c: &mut Criterion) {
     for most_states in [400, 1000] {
         let sequences = texts.iter().map(|labels| (labels.as_slice(), 1.0));
         let acceptor = phone_ngram::estimate(sequences, 39, Options { order: 3, most_states });
-        case.mmi = Some(Mmi::of_phones(acceptor, 40, 0, 1e-5));
+        case.mmi = Some(Mmi::from_phones(acceptor, 40, 0, 1e-5));
         case.bench(&mut group, BenchmarkId::new("phones", format!("lattice-free mmi, {most_states} states")));
     }
     group.finish();

@@ -29,14 +29,14 @@ fn sentences(phrases: &Phrases) -> BTreeSet<String> {
     all
 }
 
-fn said(phrases: &Phrases, sentence: &str) -> Option<Match> {
+fn match_of(phrases: &Phrases, sentence: &str) -> Option<Match> {
     let words: Option<Vec<u32>> = sentence.split_whitespace().map(|word| phrases.word(word)).collect();
     words.and_then(|words| phrases.find(&words))
 }
 
 /// Text, intent and slots of what was said.
 fn meaning(phrases: &Phrases, sentence: &str) -> String {
-    let Some(found) = said(phrases, sentence) else { return "nothing".into() };
+    let Some(found) = match_of(phrases, sentence) else { return "nothing".into() };
     let slots: Vec<String> = found.slots.iter().map(|slot| format!("{}={}", slot.name, slot.value)).collect();
     format!("{}|{}|{}", found.text, found.intent.unwrap_or_default(), slots.join(","))
 }
@@ -104,7 +104,7 @@ fn what_was_said_is_found_with_its_slots() {
     ] {
         assert_eq!(meaning(&phrases, sentence), expected, "{sentence}");
     }
-    let found = said(&phrases, "set the living room to one hundred").expect("allowed");
+    let found = match_of(&phrases, "set the living room to one hundred").expect("allowed");
     let words: Vec<_> = found.slots.iter().map(|slot| slot.words.clone()).collect();
     assert_eq!(words, [2..4, 5..7]);
     let line = phrases.phrases().nth(found.phrase).expect("a phrase");
@@ -147,7 +147,7 @@ fn sentences_are_counted_without_writing_them_out() {
     let endless = "#JSGF V1.0;\ngrammar g;\npublic <r> = (one | two)+;\n";
     let endless = Phrases::parse(endless, Format::Jsgf, None).expect("good");
     assert_eq!(endless.automaton().num_sentences(), None);
-    assert!(said(&endless, "one two two one").is_some());
+    assert!(match_of(&endless, "one two two one").is_some());
 }
 
 #[test]
@@ -159,7 +159,12 @@ fn examples_are_sentences_and_repeat_with_the_seed() {
     assert_eq!(examples, phrases.examples(40, 7));
     assert_ne!(examples, phrases.examples(40, 8));
     for example in &examples {
-        assert_eq!(said(&phrases, &example.said), Some(example.meaning.clone()), "{}", example.said);
+        assert_eq!(
+            match_of(&phrases, &example.sentence),
+            Some(example.meaning.clone()),
+            "{}",
+            example.sentence
+        );
     }
     assert_eq!(lines("a\nb\n").examples(10, 1).len(), 2);
 }
@@ -296,7 +301,7 @@ fn sentences_of_home_assistant_are_those_of_hassil() {
             })
             .collect();
         let sentence = words.join(" ");
-        let found = said(&phrases, &sentence).unwrap_or_else(|| panic!("`{sentence}` is not allowed"));
+        let found = match_of(&phrases, &sentence).unwrap_or_else(|| panic!("`{sentence}` is not allowed"));
         assert_eq!(found.intent.as_deref(), Some(intent), "{sentence}");
         all.insert(sentence);
         compared += 1;
@@ -369,7 +374,7 @@ fn grammars_in_jsgf_are_read() {
             .expect("good");
     assert_eq!(meaning(&phrases, "one two one stop"), "one two one stop|digits|");
     assert_eq!(meaning(&phrases, "very very good"), "very very good|very|");
-    assert!(said(&phrases, "stop").is_none() && said(&phrases, "good").is_some());
+    assert!(match_of(&phrases, "stop").is_none() && match_of(&phrases, "good").is_some());
     for (rules, place, problem) in [
         ("<top> = a;", "line 3, column 10", "expected a `public` rule"),
         ("public <top> = a", "line 3, column 16", "expected `;` behind the rule, found the end of the file"),
@@ -509,13 +514,13 @@ proptest! {
         prop_assert!(is_minimal(phrases.automaton()));
         // Each is found again, as it is written.
         for sentence in &expanded {
-            prop_assert_eq!(said(&phrases, sentence).map(|found| found.text), Some(sentence.clone()));
+            prop_assert_eq!(match_of(&phrases, sentence).map(|found| found.text), Some(sentence.clone()));
         }
         // Through a list of its own nothing else is said, and all of it is the slot's value.
         let list = lines(&format!("{{x}}\n{{x}} = {}", templates.join(" | ")));
         prop_assert_eq!(sentences(&list), found);
         for sentence in &expanded {
-            let slots = said(&list, sentence).map(|found| found.slots).unwrap_or_default();
+            let slots = match_of(&list, sentence).map(|found| found.slots).unwrap_or_default();
             prop_assert_eq!(slots.len(), 1);
             prop_assert_eq!(&slots[0].value, sentence);
             prop_assert_eq!(&slots[0].words, &(0..sentence.split(' ').count()));
@@ -544,7 +549,7 @@ proptest! {
             Ok(phrases) => {
                 phrases.automaton().num_sentences();
                 for example in phrases.examples(5, 1) {
-                    prop_assert!(said(&phrases, &example.said).is_some(), "{}: {}", text, example.said);
+                    prop_assert!(match_of(&phrases, &example.sentence).is_some(), "{}: {}", text, example.sentence);
                 }
             }
             Err(error) => {
@@ -588,7 +593,7 @@ fn the_example_of_coffee_orders_finds_every_slot() {
     for sentence in
         ["a latte", "get me a latte with", "get me a small large latte", "get me a latte with milk and cream"]
     {
-        assert!(said(&phrases, sentence).is_none(), "{sentence}");
+        assert!(match_of(&phrases, sentence).is_none(), "{sentence}");
     }
 }
 

@@ -221,8 +221,8 @@ fn a_model_of_phones_recognizes_words_by_a_lexicon() {
 
     let recognizer = Recognizer::open(place.path("out/best.onnx")).expect("a model");
     let lexicon = &recognizer.metadata().decoder.lexicon;
-    let ways: Vec<&str> = lexicon.iter().map(|entry| entry.word.as_str()).collect();
-    assert_eq!(ways, ["low", "high", "hiss", "hiss"]);
+    let entries: Vec<&str> = lexicon.iter().map(|entry| entry.word.as_str()).collect();
+    assert_eq!(entries, ["low", "high", "hiss", "hiss"]);
     assert!(recognizer.metadata().writes("hiss") && !recognizer.metadata().writes("hum"));
     let mut rng = Pcg64Mcg::seed_from_u64(77);
     let said = ["high", "low", "low", "hiss", "high"];

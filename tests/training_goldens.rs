@@ -12,7 +12,7 @@ use hearken::model::network::parameter_shapes;
 use hearken::model::{Kernels, Network, NetworkConfig, Parameter, Real, Steps, Weights, Workspace};
 use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
-use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Said, Stream};
+use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Stream, Transcript};
 use hearken::train::loss::phone_ngram::{Acceptor, AcceptorState};
 use hearken::train::optimizer::AdamW;
 use hearken::train::recipe::Optimizer;
@@ -49,7 +49,7 @@ impl Batch {
                 .collect(),
             labels: Some(labels.clone()),
             auxiliary: None,
-            said: None,
+            transcript: None,
         };
         self.labels.iter().enumerate().map(example).collect()
     }
@@ -293,14 +293,16 @@ fn lattice_free_mmi_alone() {
     let tokens = all["tokens"].as_u64().expect("a count") as usize;
     for (i, case) in all["cases"].as_array().expect("a list").iter().enumerate() {
         let leak = case["leak"].as_f64().expect("a share");
-        let ways: Vec<Vec<Vec<u32>>> = serde_json::from_value(case["said"].clone()).expect("words");
-        let said: Said = ways.into_iter().map(Some).collect();
+        let pronunciations: Vec<Vec<Vec<u32>>> = serde_json::from_value(case["said"].clone()).expect("words");
+        let transcript: Transcript = pronunciations.into_iter().map(Some).collect();
         let (expected, slope) = (case["loss"].as_f64().expect("a loss"), numbers(&case["gradient"]));
         let mut log_probs = numbers(&case["logits"]);
         hearken::model::forward::log_softmax(&mut log_probs, tokens);
         let single: Vec<f32> = log_probs.iter().map(|&v| v as f32).collect();
-        let (loss, gradient) = lattice_free(&acceptor(&case["states"]), leak, tokens, &log_probs, &said);
-        let (loss32, gradient32) = lattice_free(&acceptor(&case["states"]), leak, tokens, &single, &said);
+        let (loss, gradient) =
+            lattice_free(&acceptor(&case["states"]), leak, tokens, &log_probs, &transcript);
+        let (loss32, gradient32) =
+            lattice_free(&acceptor(&case["states"]), leak, tokens, &single, &transcript);
         assert!((loss - expected).abs() < 1e-9, "case {i}: {loss}, not {expected}");
         assert!((loss32 - expected).abs() < 1e-4, "case {i}: {loss32}, not {expected}");
         for ((&found, &found32), &expected) in gradient.iter().zip(&gradient32).zip(&slope) {
@@ -315,11 +317,11 @@ fn lattice_free<T: Real>(
     leak: f64,
     tokens: usize,
     log_probs: &[T],
-    said: &Said,
+    transcript: &Transcript,
 ) -> (f64, Vec<T>) {
-    let mmi = Mmi::<T>::of_phones(acceptor.clone(), tokens, 0, leak);
+    let mmi = Mmi::<T>::from_phones(acceptor.clone(), tokens, 0, leak);
     let mut gradient = vec![T::ZERO; log_probs.len()];
-    let mut streams = [Stream { log_probs, said, scale: 1.0, gradient: &mut gradient, loss: None }];
+    let mut streams = [Stream { log_probs, transcript, scale: 1.0, gradient: &mut gradient, loss: None }];
     mmi.run(&mut streams, &mut MmiWorkspace::default());
     let loss = streams[0].loss.expect("it fits");
     (loss, gradient)

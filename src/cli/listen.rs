@@ -104,7 +104,7 @@ mod live {
                         break Ok(Outcome::Done);
                     }
                 }
-                Err(Stop::Failed(error)) if heard > 0.0 && error.stage() == Stage::Audio => {
+                Err(Stop::Failed(error)) if elapsed > 0.0 && error.stage() == Stage::Audio => {
                     print_note("with --reconnect the program waits until a microphone is back");
                     break Err(error.into());
                 }

@@ -395,10 +395,13 @@ mod tests {
             &[&[&[1], &[2], &[3]], &[&[3, 3], &[3], &[1, 3]]],
         ];
         for text in texts {
-            let words: Vec<_> = text.iter().map(|ways| word("w", ways)).collect();
+            let words: Vec<_> = text.iter().map(|pronunciations| word("w", pronunciations)).collect();
             let mut all = vec![Vec::new()];
-            for ways in text {
-                all = all.iter().flat_map(|a: &Vec<u32>| ways.iter().map(|way| [a, *way].concat())).collect();
+            for pronunciations in text {
+                all = all
+                    .iter()
+                    .flat_map(|a: &Vec<u32>| pronunciations.iter().map(|p| [a, *p].concat()))
+                    .collect();
             }
             for frames in 1..8 {
                 let expected = by_brute_force(&all, frames, 4);

@@ -32,7 +32,7 @@ pub struct RejectionOptions {
     pub most_other: f32,
     /// Minimum mean confidence (0 to 1) of the words in the window, including the word itself, if there are one, two,
     /// and three or more words.
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_zeros")]
     pub least_confidence: [f32; 3],
     /// Factor for the share of labels in the window that belong to no word; the product is added to the minimum
     /// confidence of one or two words. If noise is recognized as a word, there usually are such labels near it.

@@ -375,7 +375,7 @@ impl Decoder for Search {
     }
 
     fn best(&self) -> Vec<UnitSpan> {
-        self.arena.history.arena(self.best_history)
+        self.arena.history.words(self.best_history)
     }
 
     fn open_since(&self) -> Option<u64> {
@@ -397,7 +397,7 @@ impl Decoder for Search {
         let (best, is_complete) = self.last_path();
         let found = self.best_sequences(is_complete, best.history);
         let first = found.first().map_or(0.0, |(score, _)| *score);
-        let units = |last| self.arena.history.arena(last);
+        let units = |last| self.arena.history.words(last);
         found
             .into_iter()
             .map(|(score, last)| Hypothesis { score: score - first, units: units(last) })
@@ -406,7 +406,7 @@ impl Decoder for Search {
 
     fn end_segment(&mut self) -> Vec<UnitSpan> {
         let (best, _) = self.last_path();
-        let units = self.arena.history.arena(best.history);
+        let units = self.arena.history.words(best.history);
         self.paths.list.retain(|path| path.history == best.history);
         // A path between words begins a new sentence.
         let start = self.vocabulary.language_model.start();
@@ -432,7 +432,7 @@ impl Decoder for Search {
         if last == NOTHING {
             return Vec::new();
         }
-        let units = history.arena(last);
+        let units = history.words(last);
         let agrees = history.cut(last);
         let agrees = |at: u32| agrees.get(at as usize) == Some(&true);
         let rebased = |at: u32| if at == last { NOTHING } else { at };

@@ -228,8 +228,8 @@ mod tests {
             let segment = Segment { text: String::new(), start: 0.0, end: at, words: words.clone(), phrases: Vec::new(), alternatives: Vec::new() };
             let found = cues(&[segment]);
             let shown: Vec<&str> = found.iter().flat_map(|c| &c.lines).flat_map(|l| l.split(' ')).collect();
-            let said: Vec<&str> = words.iter().map(|w| w.word.as_str()).collect();
-            prop_assert_eq!(shown, said);
+            let spoken: Vec<&str> = words.iter().map(|w| w.word.as_str()).collect();
+            prop_assert_eq!(shown, spoken);
             for cue in &found {
                 prop_assert!(cue.lines.len() <= 2 && cue.lines.iter().map(|l| l.chars().count()).sum::<usize>() <= MAX_CHARACTERS);
                 prop_assert!(cue.end - cue.start <= MAX_SECONDS + 1e-9 && cue.end >= cue.start);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::loss::mmi::{Said, Ways};
+use super::loss::mmi::{LabelSequences, Transcript};
 use super::recipe::{Denominator, Recipe};
 use crate::corpus::Entry;
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub struct Clip {
     /// Tokens for the auxiliary output; `None` if it does not learn from this clip.
     pub auxiliary: Option<Vec<u32>>,
     /// The pronunciations of the words, for criteria that need them.
-    pub said: Option<Said>,
+    pub transcript: Option<Transcript>,
 }
 
 impl Clip {
@@ -97,7 +97,7 @@ pub(super) struct Alphabets<'a> {
     dictionary: Option<&'a Pronunciations>,
     auxiliary: Option<TokenTable>,
     /// The pronunciations of the output words.
-    lexicon: HashMap<String, Ways>,
+    lexicon: HashMap<String, LabelSequences>,
     /// The indices of the output words.
     numbers: HashMap<&'a str, u32>,
 }
@@ -109,7 +109,7 @@ impl<'a> Alphabets<'a> {
     /// When the recipe's tokens or lexicon are invalid.
     pub fn new(recipe: &'a Recipe, dictionary: Option<&'a Pronunciations>) -> Result<Self> {
         let (main, auxiliary) = (recipe.tokens()?, recipe.auxiliary_tokens()?);
-        let mut lexicon: HashMap<String, Ways> = HashMap::new();
+        let mut lexicon: HashMap<String, LabelSequences> = HashMap::new();
         for entry in recipe.lexicon(dictionary)? {
             let id = |name: &String| main.tokens().iter().position(|token| token == name);
             let ids: Option<Vec<u32>> = entry.tokens.iter().map(|name| Some(id(name)? as u32)).collect();
@@ -198,7 +198,7 @@ impl<'a> Alphabets<'a> {
     }
 
     /// The pronunciations of the entry's words, in the form that the recipe's criterion needs.
-    pub fn said(&self, entry: &Entry) -> Option<Said> {
+    pub fn transcript(&self, entry: &Entry) -> Option<Transcript> {
         let dictionary = self.dictionary?;
         let words = self.words(entry);
         match self.recipe.loss.mmi.as_ref()?.denominator {
@@ -211,14 +211,14 @@ impl<'a> Alphabets<'a> {
 
     /// The pronunciations of the output words of a text, or a single `None` if it has none. No result if it
     /// contains both output words and others, or a word that sounds like an output word ("to").
-    fn written(&self, words: &[String], dictionary: &Pronunciations) -> Option<Said> {
-        let said: Said = words.iter().map(|word| self.lexicon.get(word).cloned()).collect();
-        if said.iter().all(Option::is_some) {
-            return Some(said);
+    fn written(&self, words: &[String], dictionary: &Pronunciations) -> Option<Transcript> {
+        let transcript: Transcript = words.iter().map(|word| self.lexicon.get(word).cloned()).collect();
+        if transcript.iter().all(Option::is_some) {
+            return Some(transcript);
         }
-        let known = |phones| self.lexicon.values().any(|ways| ways.contains(phones));
+        let known = |phones| self.lexicon.values().any(|pronunciations| pronunciations.contains(phones));
         let alike = |word: &String| dictionary.of(word).first().is_some_and(known);
-        (said.iter().all(Option::is_none) && !words.iter().any(alike)).then(|| vec![None])
+        (transcript.iter().all(Option::is_none) && !words.iter().any(alike)).then(|| vec![None])
     }
 
     /// Whether the entry contains any of the output words.

@@ -6,7 +6,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::augment::{Augmenter, compose, sounds, spec_augment};
 use super::dataset::Dataset;
-use super::loss::mmi::Said;
+use super::loss::mmi::Transcript;
 use super::recipe::Recipe;
 use super::sampler::{Item, Plan};
 use crate::error::Result;
@@ -23,7 +23,7 @@ pub struct Example {
     /// Tokens for the auxiliary output; `None` if it does not learn from this example.
     pub auxiliary: Option<Vec<u32>>,
     /// The pronunciations of the words, for criteria that need them.
-    pub said: Option<Said>,
+    pub transcript: Option<Transcript>,
 }
 
 /// Audio with its labels.
@@ -31,7 +31,7 @@ struct Speech {
     samples: Vec<f32>,
     labels: Option<Vec<u32>>,
     auxiliary: Option<Vec<u32>>,
-    said: Option<Said>,
+    transcript: Option<Transcript>,
 }
 
 /// Computes the features of whole recordings as a stream would. Each thread needs its own.
@@ -94,12 +94,12 @@ impl<'a> Maker<'a> {
     /// loss it returns two views: the same audio under different masks.
     pub fn make(&mut self, plan: &Plan) -> Vec<Example> {
         let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
-        let Speech { mut samples, labels, auxiliary, said } = self.speech(&plan.item, &mut rng);
+        let Speech { mut samples, labels, auxiliary, transcript } = self.speech(&plan.item, &mut rng);
         self.augmenter.apply(&mut samples, &mut rng);
         let features = self.extractor.compute(&mut samples);
         let Recipe { features: fbank, specaugment, loss, .. } = self.recipe;
         let views = if loss.consistency_weight > 0.0 { 2 } else { 1 };
-        let mut examples = vec![Example { features, labels, auxiliary, said }; views];
+        let mut examples = vec![Example { features, labels, auxiliary, transcript }; views];
         if !self.mean.is_empty() {
             for example in &mut examples {
                 spec_augment(&mut example.features, &self.mean, fbank, specaugment, &mut rng);
@@ -116,7 +116,7 @@ impl<'a> Maker<'a> {
                     samples: clip.to_f32(),
                     labels: clip.labels.clone(),
                     auxiliary: clip.auxiliary.clone(),
-                    said: clip.said.clone(),
+                    transcript: clip.transcript.clone(),
                 }
             }
             Item::Words(words) => {
@@ -128,19 +128,20 @@ impl<'a> Maker<'a> {
                 let samples = compose(&slices, &options, self.data.sample_rate, rng);
                 let labels = clips.iter().flat_map(|c| c.labels.iter().flatten().copied()).collect();
                 let auxiliary: Option<Vec<&Vec<u32>>> = clips.iter().map(|c| c.auxiliary.as_ref()).collect();
-                let said: Option<Vec<&Said>> = clips.iter().map(|c| c.said.as_ref()).collect();
+                let transcript: Option<Vec<&Transcript>> =
+                    clips.iter().map(|c| c.transcript.as_ref()).collect();
                 Speech {
                     samples,
                     labels: Some(labels),
                     auxiliary: auxiliary.map(|all| all.into_iter().flatten().copied().collect()),
-                    said: said.map(|all| all.into_iter().flatten().cloned().collect()),
+                    transcript: transcript.map(|all| all.into_iter().flatten().cloned().collect()),
                 }
             }
             Item::Silence(length) => Speech {
                 samples: self.silence(*length, rng),
                 labels: Some(Vec::new()),
                 auxiliary: Some(Vec::new()),
-                said: Some(Vec::new()),
+                transcript: Some(Vec::new()),
             },
         }
     }

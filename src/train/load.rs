@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::dataset::{Alphabets, Clip, Dataset, Source, Unwritable, WordPool};
 use super::example::FeatureExtractor;
 use super::loss::ctc::least_steps;
-use super::loss::mmi::Said;
+use super::loss::mmi::Transcript;
 use super::reading::{Read, Reader, Segments};
 use super::recipe::{Recipe, Recordings};
 use super::score::DevSet;
@@ -74,7 +74,7 @@ struct TrainingEntry<'a> {
     entry: Entry,
     labels: Option<Vec<u32>>,
     auxiliary: Option<Vec<u32>>,
-    said: Option<Said>,
+    transcript: Option<Transcript>,
     purpose: Purpose,
 }
 
@@ -285,9 +285,9 @@ impl<'a> Selection<'_, 'a> {
                 self.findings.leave_out(manifest, entry.line, too_short(needed, steps));
                 continue;
             }
-            let said = labels.as_ref().and_then(|_| self.alphabets.said(&entry));
+            let transcript = labels.as_ref().and_then(|_| self.alphabets.transcript(&entry));
             let purpose = Purpose::Recording(source);
-            self.wanted.push(TrainingEntry { manifest, entry, labels, auxiliary, said, purpose });
+            self.wanted.push(TrainingEntry { manifest, entry, labels, auxiliary, transcript, purpose });
         }
         if filtered > 0 {
             self.findings.notes.push(format!(
@@ -312,14 +312,14 @@ impl<'a> Selection<'_, 'a> {
             };
             let Some(labels) = self.labels(manifest, &entry) else { continue };
             stray.count(self.alphabets.has_punctuation(&entry), entry.line);
-            let (auxiliary, said) =
-                (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.said(&entry));
+            let (auxiliary, transcript) =
+                (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.transcript(&entry));
             self.wanted.push(TrainingEntry {
                 manifest,
                 entry,
                 labels: Some(labels),
                 auxiliary,
-                said,
+                transcript,
                 purpose,
             });
         }
@@ -435,8 +435,8 @@ impl<'l> DatasetBuilder<'l> {
             if self.place(&wanted, clip, samples.len()) {
                 self.used.insert(segment, samples.len());
             }
-            let TrainingEntry { labels, auxiliary, said, .. } = wanted;
-            self.dataset.clips.push(Clip { samples, labels, auxiliary, said });
+            let TrainingEntry { labels, auxiliary, transcript, .. } = wanted;
+            self.dataset.clips.push(Clip { samples, labels, auxiliary, transcript });
         }
     }
 
@@ -501,15 +501,15 @@ fn note_words(recipe: &Recipe, dataset: &Dataset, findings: &mut Findings) -> Re
     let sources = dataset.recordings.iter().flat_map(|source| &source.clips);
     let pools = dataset.pools.iter().flat_map(|pool| pool.words.values().flatten().flatten());
     let labels = sources.chain(pools).filter_map(|&clip| dataset.clips[clip].labels.as_deref());
-    let said: HashSet<u32> = labels.flatten().copied().collect();
-    if said.is_empty() {
+    let found: HashSet<u32> = labels.flatten().copied().collect();
+    if found.is_empty() {
         return Err(Error::new(Stage::Corpus, "no recording contains anything that the model can output")
             .at("data")
             .hint("compare the transcripts with the recipe's `words` or `characters`"));
     }
     if recipe.data.pronunciations.is_empty() {
         // The blank comes first.
-        let missing = recipe.data.words.iter().zip(1..).filter(|(_, id)| !said.contains(id));
+        let missing = recipe.data.words.iter().zip(1..).filter(|(_, id)| !found.contains(id));
         let missing: Vec<String> = missing.map(|(word, _)| format!("`{word}`")).collect();
         if !missing.is_empty() {
             findings

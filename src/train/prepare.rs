@@ -42,7 +42,7 @@ pub(super) fn lattice_free(
         sources.chain([(&[][..], silence_weight)]).map(|(labels, weight)| (labels, weight * scale));
     let options = phone_ngram::Options { order: table.order, most_states: table.states };
     let acceptor = phone_ngram::estimate(sequences, tokens.len() - 1, options);
-    Mmi::of_phones(acceptor, tokens.len(), tokens.blank(), table.leak)
+    Mmi::from_phones(acceptor, tokens.len(), tokens.blank(), table.leak)
 }
 
 /// Mean and inverse standard deviation of each feature over some hundred examples of the recipe.

@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
         }
         let adam = AdamW::new(&parameters);
         let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
-            Denominator::Words => Mmi::of_words(&session.tokens, &session.decoder),
+            Denominator::Words => Mmi::from_words(&session.tokens, &session.decoder),
             Denominator::Phones => {
                 Some(lattice_free(table, dataset, recipe.data.silence_weight, &session.tokens))
             }

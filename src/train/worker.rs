@@ -202,16 +202,22 @@ impl<T: Kernels> Worker<T> {
         self.extra_gradient.resize(rows.len(), T::ZERO);
         let (mut total, mut count, width) = (0.0, 0, update.num_tokens);
         let known: Vec<_> =
-            examples.iter().enumerate().filter_map(|(b, e)| Some((b, e.said.as_deref()?))).collect();
+            examples.iter().enumerate().filter_map(|(b, e)| Some((b, e.transcript.as_deref()?))).collect();
         for group in known.chunks(LANES) {
             let mut streams = Vec::with_capacity(group.len());
-            for ((own, logit_gradient), (b, said)) in self.lanes.iter_mut().zip(group) {
+            for ((own, logit_gradient), (b, transcript)) in self.lanes.iter_mut().zip(group) {
                 gather(steps, *b, width, rows, own);
                 logit_gradient.clear();
                 logit_gradient.resize(own.len(), T::ZERO);
-                let any_word = said.iter().any(Option::is_some);
+                let any_word = transcript.iter().any(Option::is_some);
                 let scale = if any_word { update.mmi_scale } else { update.mmi_other_scale };
-                streams.push(Stream { log_probs: own, said, scale, gradient: logit_gradient, loss: None });
+                streams.push(Stream {
+                    log_probs: own,
+                    transcript,
+                    scale,
+                    gradient: logit_gradient,
+                    loss: None,
+                });
             }
             mmi.run(&mut streams, &mut self.mmi);
             let losses: Vec<_> = streams.into_iter().filter_map(|stream| stream.loss).collect();

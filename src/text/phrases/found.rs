@@ -102,15 +102,15 @@ pub(super) fn read(network: &Network, phrases: &[Phrase], arcs: &[(u32, u32)]) -
     for &(state, at) in arcs {
         let arc = &network.arcs[state as usize][at as usize];
         // Items after the text of a word come after the word.
-        let mut said = false;
+        let mut has_text = false;
         for item in network.items(arc) {
-            if matches!(item, Item::Text(_)) && arc.word != NO_WORD && !said {
-                said = true;
+            if matches!(item, Item::Text(_)) && arc.word != NO_WORD && !has_text {
+                has_text = true;
                 words += 1;
             }
-            reader.item(*item, words, said);
+            reader.item(*item, words, has_text);
         }
-        words += usize::from(arc.word != NO_WORD && !said);
+        words += usize::from(arc.word != NO_WORD && !has_text);
     }
     let phrase = phrases.get(reader.phrase);
     let fixed = phrase.map_or(&[][..], |phrase| &phrase.slots);

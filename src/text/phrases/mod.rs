@@ -89,9 +89,9 @@ pub struct Phrases {
 
 /// The pronunciations of the words of phrases.
 #[derive(Clone, Debug, Default)]
-pub struct SpokenWords {
+pub struct PhrasePronunciations {
     /// Pronunciations of each of [`Phrases::words`], likeliest first; empty for words in `missing`.
-    pub ways: Vec<Vec<Pronunciation>>,
+    pub pronunciations: Vec<Vec<Pronunciation>>,
     /// Errors for the words without a pronunciation.
     pub missing: Vec<Error>,
 }
@@ -170,10 +170,10 @@ impl Phrases {
     }
 
     /// Determines the pronunciations of all [`Phrases::words`].
-    pub fn pronounce(&self, pronouncer: &Pronouncer) -> SpokenWords {
-        let mut words = SpokenWords::default();
+    pub fn pronounce(&self, pronouncer: &Pronouncer) -> PhrasePronunciations {
+        let mut words = PhrasePronunciations::default();
         for word in self.words() {
-            words.ways.push(pronouncer.pronounce(word).unwrap_or_else(|error| {
+            words.pronunciations.push(pronouncer.pronounce(word).unwrap_or_else(|error| {
                 let file = self.grammar.files.first();
                 words.missing.push(file.map_or(error.clone(), |file| error.in_file(file)));
                 Vec::new()

@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 64;
 /// The dialect of a template, which determines the syntax that it may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// hearken's own dialect, which also has ranges `{0..10}`, weights `/3/ a`, and `said -> written`.
+    /// hearken's own dialect, which also has ranges `{0..10}`, weights `/3/ a`, and `spoken -> written`.
     Own,
     /// The dialect of Home Assistant (hassil).
     Hassil,
@@ -161,8 +161,8 @@ impl Parser<'_> {
                 Some('{') => parts.push(self.list()?),
                 Some('-') => {
                     self.at += 2;
-                    let said = Box::new(trimmed(Expression::Sequence(std::mem::take(&mut parts))));
-                    parts.push(Expression::Written(said, self.written()?));
+                    let spoken = Box::new(trimmed(Expression::Sequence(std::mem::take(&mut parts))));
+                    parts.push(Expression::Written(spoken, self.written()?));
                 }
                 Some(c) if c.is_whitespace() => {
                     self.at += 1;

@@ -64,7 +64,7 @@ impl Pronunciations {
 
     /// All words and their pronunciations, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[Vec<u32>])> {
-        self.words.iter().map(|(word, ways)| (word.as_str(), ways.as_slice()))
+        self.words.iter().map(|(word, pronunciations)| (word.as_str(), pronunciations.as_slice()))
     }
 
     /// The pronunciations of a word (in lower case), the most common first; empty if it is unknown.
