@@ -164,7 +164,7 @@ fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
         stream.compute_features(samples).expect("taken");
         stream.input_finished();
     }
-    while streams.iter().any(|s| s.ready() > 0) {
+    while streams.iter().any(|s| s.num_steps_ready() > 0) {
         step_batch(&mut streams.iter_mut().collect::<Vec<_>>()).expect("run");
     }
     for (stream, samples) in streams.iter_mut().zip(&scenes) {

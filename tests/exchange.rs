@@ -46,7 +46,7 @@ fn every_target_and_precision_agrees_with_the_model() {
         let (network, metadata) = (random(config, seed as u64), metadata(config));
         let streams: Vec<Vec<f32>> =
             [13, 9, 4, 7].iter().enumerate().map(|(i, &n)| frames(config, n, 50 + i as u64)).collect();
-        let own = Runners::of_own(&own_file(&network, &metadata), &network, &engines);
+        let own = Runners::for_model(&own_file(&network, &metadata), &network, &engines);
         let expected = compare(&own.runners[..1], &streams, -15.9).expect("runs").remove(0).log_probs;
         let targets = [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton, Target::Whole];
         let exact = targets.map(|t| (t, Precision::Float32, 1e-4, 1e-4));
@@ -59,7 +59,7 @@ fn every_target_and_precision_agrees_with_the_model() {
                 exported(&network, &metadata, &ExportOptions { precision, ..ExportOptions::new(target) });
             let file = OnnxFile::from_bytes(bytes).expect("an ONNX file");
             let interface = file.interface(&[]).expect("its own");
-            let runners = Runners::of_graph(&file, &interface, config.num_features, &engines);
+            let runners = Runners::for_graph(&file, &interface, config.num_features, &engines);
             let refused: Vec<String> = runners.refused.iter().map(|r| r.1.to_string()).collect();
             assert!(!runners.runners.is_empty(), "{name}: {refused:?}");
             let rows = compare(&runners.runners, &streams, -15.9).expect("runs");
@@ -94,13 +94,13 @@ fn samples_in_give_what_features_give_one_delay_later() {
     let mut fbank = hearken::features::Fbank::new(&metadata.features).expect("good settings");
     fbank.push(&samples, &mut features);
     fbank.finish(&mut features);
-    let own = Runners::of_own(&own_file(&network, &metadata), &network, &engines);
+    let own = Runners::for_model(&own_file(&network, &metadata), &network, &engines);
     let expected = compare(&own.runners[..1], &[features], -15.9).expect("runs").remove(0).log_probs;
     let with_frontend = |target| ExportOptions { with_frontend: true, ..ExportOptions::new(target) };
     for (target, file) in [(Target::OnnxRuntime, 0), (Target::Triton, 0)] {
         let export = targets::export(&network, &metadata, &with_frontend(target)).expect("exported");
         let file = OnnxFile::from_bytes(export.files[file].bytes.clone()).expect("an ONNX file");
-        let runners = Runners::of_graph(&file, &file.interface(&[]).expect("its own"), 80, &engines);
+        let runners = Runners::for_graph(&file, &file.interface(&[]).expect("its own"), 80, &engines);
         assert!(runners.takes_samples);
         let longer = [samples.clone(), vec![0.0; 640]].concat();
         let rows = compare(&runners.runners, &[longer, samples[..640 * 5].to_vec()], 0.0).expect("runs");

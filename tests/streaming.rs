@@ -8,7 +8,7 @@ use crate::common::speech::{self, Memory, ToneEngine, metadata, speak};
 use hearken::engine::{Engine, NativeEngine};
 use hearken::error::Stage;
 use hearken::recognizer::front_end::FrontEnd;
-use hearken::recognizer::stepper::Stepper;
+use hearken::recognizer::streaming_network::StreamingNetwork;
 use hearken::recognizer::{
     Event, Pipeline, Recognizer, Segment, Stream, StreamOptions, final_text, step_batch,
 };
@@ -185,7 +185,7 @@ fn partials_are_left_out_on_request() {
 fn log_probs(engine: &Arc<dyn Engine>, samples: &[f32], sizes: &[usize]) -> Vec<f32> {
     let metadata = networks::metadata(&networks::config(&[], false, false));
     let mut front_end = FrontEnd::new(&metadata).expect("good options");
-    let mut stepper = Stepper::new(Arc::clone(engine), &metadata);
+    let mut network = StreamingNetwork::new(Arc::clone(engine), &metadata);
     let mut out = Vec::new();
     let mut rest = samples;
     for size in sizes.iter().cycle() {
@@ -193,13 +193,13 @@ fn log_probs(engine: &Arc<dyn Engine>, samples: &[f32], sizes: &[usize]) -> Vec<
             break;
         }
         let (now, later) = rest.split_at((*size).min(rest.len()));
-        front_end.push(now, stepper.frames_mut()).expect("numbers");
-        stepper.run(&mut out).expect("run");
+        front_end.push(now, network.frames_mut()).expect("numbers");
+        network.run(&mut out).expect("run");
         rest = later;
     }
-    front_end.finish(stepper.frames_mut());
-    stepper.finish();
-    stepper.run(&mut out).expect("run");
+    front_end.finish(network.frames_mut());
+    network.finish();
+    network.run(&mut out).expect("run");
     out
 }
 

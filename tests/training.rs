@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hearken::audio::{WavEncoding, write_wav};
 use hearken::recognizer::Recognizer;
-use hearken::train::{Earlier, Options, Progress, Recipe, train};
+use hearken::train::{ExistingRun, Options, Progress, Recipe, train};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -98,7 +98,7 @@ impl Place {
             data: self.0.path().into(),
             out: self.path(out),
             threads: Some(2),
-            earlier: Earlier::Keep,
+            existing_run: ExistingRun::Keep,
             accept_changes: false,
             from: None,
             stop_after: None,
@@ -303,7 +303,7 @@ fn a_stopped_run_resumes_to_the_same_weights() {
             bytes(place.path("whole/last.onnx")) != bytes(options.out.join("last.onnx")),
             "it did not stop"
         );
-        options.earlier = Earlier::Resume;
+        options.existing_run = ExistingRun::Resume;
         for stop_after in more.into_iter().map(Some).chain([None]) {
             options.stop_after = stop_after;
             place.train(&text, &options).expect("resumed");
@@ -350,12 +350,12 @@ fn a_bad_checkpoint_is_refused() {
     let place = Place::new();
     let text = RECIPE.replace("steps = 160", "steps = 2");
     let mut options = place.options("run");
-    options.earlier = Earlier::Resume;
+    options.existing_run = ExistingRun::Resume;
     let error = place.train(&text, &options).expect_err("nothing to go on from").to_string();
     assert!(error.contains("checkpoint.bin"), "{error}");
-    options.earlier = Earlier::Keep;
+    options.existing_run = ExistingRun::Keep;
     place.train(&text, &options).expect("trained");
-    options.earlier = Earlier::Resume;
+    options.existing_run = ExistingRun::Resume;
     options.accept_changes = true;
     let other = text.replace("hidden = [20, 20]", "hidden = [20, 24]");
     let error = place.train(&other, &options).expect_err("another network").to_string();

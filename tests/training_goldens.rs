@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use hearken::model::network::parameter_shapes;
-use hearken::model::{Kernels, Network, NetworkConfig, Parameter, Real, Steps, Weights, Workspace};
+use hearken::model::{Kernels, Network, NetworkConfig, PackedSequence, Parameter, Real, Weights, Workspace};
 use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
 use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Stream, Transcript};
@@ -42,7 +42,7 @@ struct Batch {
 
 impl Batch {
     fn examples(&self) -> Vec<Example> {
-        let steps = Steps::new(&self.lengths);
+        let steps = PackedSequence::new(&self.lengths);
         let example = |(b, labels): (usize, &Vec<u32>)| Example {
             features: (0..self.lengths[b])
                 .flat_map(|t| self.rows[steps.row(t, b) * STEP..(steps.row(t, b) + 1) * STEP].to_vec())
@@ -175,7 +175,7 @@ fn worker<T: Kernels>(network: &Network<f32>) -> Worker<T> {
 fn check_case<T: Kernels>(case: &Case) {
     let network = cast_network::<T>(&case.network);
     let weights = Weights::new(&network, false).expect("all parameters are there");
-    let steps = Steps::new(&case.batches[0].lengths);
+    let steps = PackedSequence::new(&case.batches[0].lengths);
     let (mut workspace, mut states) = (Workspace::default(), weights.zero_states(steps.streams()));
     weights.forward(&cast::<T>(&case.batches[0].rows), &steps, &mut states, &mut workspace, None);
     let mut logits = Vec::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hearken::onnx;
 use hearken::recognizer::Recognizer;
 use hearken::train::checkpoint::Checkpoint;
-use hearken::train::{Earlier, Options, Progress, Recipe, train};
+use hearken::train::{ExistingRun, Options, Progress, Recipe, train};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde_json::Value;
@@ -171,7 +171,7 @@ fn resuming_compares_recipe_seed_and_threads() {
     refused(&[], &["`optimizer.learning_rate` was 0.01 and is 0.5", "1 more differ"]);
     // The test's command has --threads 2.
     place.put("recipe.toml", &steps(8));
-    let mut options = Options { earlier: Earlier::Resume, threads: Some(1), ..place.options("run") };
+    let mut options = Options { existing_run: ExistingRun::Resume, threads: Some(1), ..place.options("run") };
     let error = place.train(&steps(8), &options).expect_err("other threads").to_string();
     assert!(error.contains("the number of threads was 2 and is 1"), "{error}");
     // Unless it is said, the number is the checkpoint's.
@@ -268,7 +268,7 @@ fn after_an_explosion_the_checkpoint_is_good() {
     let calm = explosive().replace("learning_rate = 1.0", "learning_rate = 1e-9");
     let step = checkpoint.header.step + 1;
     let options = Options {
-        earlier: Earlier::Resume,
+        existing_run: ExistingRun::Resume,
         accept_changes: true,
         stop_after: Some(step),
         ..place.options("run")

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::model::{NetworkChoice, print_note};
 use super::transcribe::inputs::{self, Folder, Input, Inputs};
 use super::transcribe::is_folder;
-use super::{Outcome, Stop, complain};
+use super::{Outcome, Stop, print_error};
 use crate::audio::{self, Source};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::AtomicFile;
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return Err(Error::new(Stage::Usage, problem).into());
     }
     let inputs = find(args)?;
-    inputs.errors.iter().for_each(complain);
+    inputs.errors.iter().for_each(print_error);
     if inputs.list.is_empty() {
         return Ok(Outcome::SomeFailed);
     }
@@ -240,12 +240,12 @@ impl Job<'_> {
                     bar.suspend(|| self.report(&name, &alignment));
                     for warning in warnings {
                         outcome = Outcome::SomeFailed;
-                        bar.suspend(|| complain(&Error::new(Stage::Audio, warning).in_file(&input.path)));
+                        bar.suspend(|| print_error(&Error::new(Stage::Audio, warning).in_file(&input.path)));
                     }
                 }
                 Err(error) => {
                     outcome = Outcome::SomeFailed;
-                    bar.suspend(|| complain(&error.in_file(&input.path)));
+                    bar.suspend(|| print_error(&error.in_file(&input.path)));
                 }
             }
             bar.inc(1);

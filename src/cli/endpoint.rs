@@ -125,7 +125,7 @@ impl EndpointArgs {
                 StateAtEndpoint::Reset => Some(true),
             },
         };
-        endpoint.check()?;
+        endpoint.validate()?;
         let by_silence = [endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence];
         if self.vad.is_some() && by_silence.iter().all(|seconds| seconds.is_infinite()) {
             let problem =

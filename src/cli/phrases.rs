@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Stop, complain, pronounce, say};
+use super::{Outcome, Stop, print_error, pronounce, say};
 use crate::error::{Stage, io as io_error};
 use crate::output::printable;
 use crate::text::normalize;
@@ -76,7 +76,7 @@ fn check(args: &CheckArgs) -> std::result::Result<Outcome, Stop> {
     phrases.warnings().iter().for_each(|warning| say(&format!("warning: {warning}")));
     let pronouncer = pronounce::open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;
     let words = phrases.pronounce(&pronouncer);
-    words.missing.iter().for_each(complain);
+    words.missing.iter().for_each(print_error);
     if let Some(svg) = &args.svg {
         crate::fs::write(svg, phrases.to_svg().as_bytes()).map_err(|e| io_error(Stage::Output, svg, e))?;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Outcome, Stop, complain};
+use super::{Outcome, Stop, print_error};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::output::printable;
 use crate::text::pronunciation::g2p::TrainOptions;
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         match pronouncer.pronounce(word) {
             Ok(pronunciations) => pronunciations.iter().try_for_each(|p| print(args, word, p))?,
             Err(error) => {
-                complain(&error);
+                print_error(&error);
                 outcome = Outcome::SomeFailed;
             }
         }

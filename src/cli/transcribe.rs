@@ -18,12 +18,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::endpoint::EndpointArgs;
 use super::interrupt::Interrupt;
 use super::model::{ModelArgs, print_note};
-use super::{Outcome, Stop, complain, raw, say};
+use super::{Outcome, Stop, print_error, raw, say};
 use crate::audio::{Problems, RawFormat};
 use crate::decode::MAX_NBEST;
 use crate::error::{Error, Result, Stage};
 use crate::fs::AtomicFile;
-use crate::output::{Format, JsonWriter, TerminalWriter, TextWriter, WholeWriter, Writer};
+use crate::output::{Format, JsonWriter, TerminalWriter, TextWriter, TranscriptWriter, Writer};
 use crate::recognizer::{Event, Pipeline, Recognizer, StreamOptions};
 
 use inputs::{Input, Inputs};
@@ -147,7 +147,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(_) => short.clone(),
         None => StreamOptions { partials, nbest, ..args.endpoint.stream_options(true)? },
     };
-    inputs.errors.iter().for_each(complain);
+    inputs.errors.iter().for_each(print_error);
     if inputs.list.is_empty() {
         return Ok(Outcome::SomeFailed);
     }
@@ -225,7 +225,7 @@ fn writer<'a>(job: &Job, out: impl Write + 'a, on_terminal: bool) -> Box<dyn Wri
         _ if job.args.json => Box::new(JsonWriter::new(out)),
         Format::Txt if on_terminal => Box::new(TerminalWriter::new(out, with_path)),
         Format::Txt => Box::new(TextWriter::new(out, with_path)),
-        format => Box::new(WholeWriter::new(out, format)),
+        format => Box::new(TranscriptWriter::new(out, format)),
     }
 }
 
@@ -354,10 +354,10 @@ fn write_recording(
     progress: &mut Progress,
 ) -> io::Result<bool> {
     let name = input.name();
-    let mut shown = Instant::now();
+    let mut printed_at = Instant::now();
     let mut reached = 0.0;
     loop {
-        match messages.recv_timeout(progress::EVERY) {
+        match messages.recv_timeout(progress::INTERVAL) {
             Ok(Message::Event(event)) => {
                 if let Event::Final(segment) = &event {
                     reached = segment.end;
@@ -373,7 +373,7 @@ fn write_recording(
             Ok(Message::Failed(_)) if job.interrupt.is_asked() => return Ok(true),
             Ok(Message::Failed(error)) => {
                 writer.clear()?;
-                progress.suspend(|| complain(&error));
+                progress.suspend(|| print_error(&error));
                 return Ok(true);
             }
             Ok(Message::Ended(problems)) => {
@@ -389,12 +389,12 @@ fn write_recording(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 writer.clear()?;
-                progress.suspend(|| complain(&stopped(input)));
+                progress.suspend(|| print_error(&stopped(input)));
                 return Ok(true);
             }
         }
-        if shown.elapsed() >= progress::EVERY {
-            shown = Instant::now();
+        if printed_at.elapsed() >= progress::INTERVAL {
+            printed_at = Instant::now();
             progress.show();
             writer.status(&progress.status())?;
         }
@@ -408,6 +408,6 @@ fn stopped(input: &Input) -> Error {
 /// Prints the damage found in a recording that was transcribed nevertheless.
 fn warn(input: &Input, warnings: &[String]) {
     for warning in warnings {
-        complain(&Error::new(Stage::Audio, warning.clone()).in_file(&input.path));
+        print_error(&Error::new(Stage::Audio, warning.clone()).in_file(&input.path));
     }
 }

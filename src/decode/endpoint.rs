@@ -42,7 +42,7 @@ impl EndpointOptions {
     ///
     /// # Errors
     /// When one is not; names the rule.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         for (rule, seconds) in [
             ("rule 1 (silence with nothing said)", self.rule1_min_trailing_silence),
             ("rule 2 (silence after speech)", self.rule2_min_trailing_silence),
@@ -206,11 +206,11 @@ mod tests {
             rule3_min_utterance_length: f64::INFINITY,
             reset_state: None,
         };
-        assert!(off.check().is_ok());
+        assert!(off.validate().is_ok());
         assert_eq!(endpoints(&off, &".#..".repeat(1000)), []);
         for bad in [0.0, -1.0, f64::NAN] {
             let options = EndpointOptions { rule2_min_trailing_silence: bad, ..Default::default() };
-            assert!(options.check().expect_err("refused").to_string().contains("rule 2"), "{bad}");
+            assert!(options.validate().expect_err("refused").to_string().contains("rule 2"), "{bad}");
         }
     }
 

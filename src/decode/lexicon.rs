@@ -57,12 +57,12 @@ impl Lexicon {
         }
         let mut names = vec![String::new(); by_name.len()];
         by_name.iter().for_each(|(&name, &id)| names[id as usize] = name.into());
-        Ok(Self::of_words(names, pronunciations, tokens.len()))
+        Ok(Self::from_pronunciations(names, pronunciations, tokens.len()))
     }
 
     /// Creates the tree of words with the spellings `names`, which are indexed by [`WordId`], for a model with
     /// `num_tokens` tokens. Pronunciations must not be empty.
-    pub fn of_words(
+    pub fn from_pronunciations(
         names: Vec<String>,
         mut pronunciations: Vec<(Vec<TokenId>, WordId)>,
         num_tokens: usize,

@@ -1,7 +1,7 @@
 //! Language model of a search that uses an n-gram model.
 
 use super::{LanguageModel, LmState, WordId};
-use crate::text::ngram::{END, NEVER, NgramModel, NgramState, Trie, UNKNOWN};
+use crate::text::ngram::{END, LOG_ZERO, NgramModel, NgramState, Trie, UNKNOWN};
 
 /// Weights with which the probabilities of an n-gram model become costs of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +37,8 @@ impl NgramLanguageModel {
         let NgramModel { vocabulary, trie } = model;
         let ids = words.into_iter().map(|word| vocabulary.id(word).unwrap_or(UNKNOWN)).collect();
         let unigram = |id| trie.next(trie.empty_state(), id).0;
-        let rarest = (END + 1..vocabulary.len() as u32).map(unigram).filter(|&p| p > NEVER).reduce(f32::min);
+        let rarest =
+            (END + 1..vocabulary.len() as u32).map(unigram).filter(|&p| p > LOG_ZERO).reduce(f32::min);
         let unknown_gain = rarest.map_or(0.0, |rarest| rarest - unigram(UNKNOWN));
         Self { trie, ids, unknown_gain, weights }
     }

@@ -44,11 +44,11 @@ impl GraphEngine {
         let own = file.value("subsampling").and_then(|v| v.parse().ok()).filter(|&s| s > 0);
         let window = own.unwrap_or(PROBE_FRAMES);
         let windows = StatefulGraph::open(kind, file, interface, num_features, window, options)?;
-        Self::over(kind.name(), windows, own)
+        Self::from_graph(kind.name(), windows, own)
     }
 
     /// An engine over an opened graph; `own` is S according to hearken's metadata, if present.
-    fn over(name: &'static str, mut windows: StatefulGraph, own: Option<usize>) -> Result<Self> {
+    fn from_graph(name: &'static str, mut windows: StatefulGraph, own: Option<usize>) -> Result<Self> {
         let probe = probe_window(&windows)?;
         if !windows.fixed && own.is_none() && !windows.takes_samples {
             // The smallest window is the number of frames per output frame.
@@ -234,11 +234,11 @@ pub(super) mod tests {
     }
 
     /// A graph implemented by a function, with the inputs and outputs of a file.
-    fn over<F>(function: F, file: &OnnxFile, window: usize) -> Result<StatefulGraph>
+    fn from_graph<F>(function: F, file: &OnnxFile, window: usize) -> Result<StatefulGraph>
     where
         F: Fn(&dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> + Send + Sync + 'static,
     {
-        StatefulGraph::over(Box::new(Function(function)), file, &file.interface(&[])?, 80, window)
+        StatefulGraph::from_graph(Box::new(Function(function)), file, &file.interface(&[])?, 80, window)
     }
 
     fn n() -> Dim {
@@ -278,8 +278,8 @@ pub(super) mod tests {
     }
 
     fn engine(file: &OnnxFile) -> GraphEngine {
-        let windows = over(compute, file, PROBE_FRAMES);
-        GraphEngine::over("test", windows.expect("understood"), None).expect("it runs")
+        let windows = from_graph(compute, file, PROBE_FRAMES);
+        GraphEngine::from_graph("test", windows.expect("understood"), None).expect("it runs")
     }
 
     fn odds(log_probs: &[f32]) -> Vec<f32> {
@@ -314,14 +314,14 @@ pub(super) mod tests {
     fn windows_with_look_ahead_are_moved_by_their_shift() {
         let metadata = [("T", "6"), ("decode_chunk_len", "4")];
         let described = decoded(file(declare, &metadata));
-        let windows = over(compute, &described, 1).expect("understood");
+        let windows = from_graph(compute, &described, 1).expect("understood");
         assert_eq!((windows.calls(5), windows.calls(6), windows.calls(14)), (0, 1, 3));
         assert_eq!(windows.part(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9.], 1), [4., 5., 6., 7., 8., 9.]);
         // Three output frames do not divide four.
-        assert!(GraphEngine::over("test", windows, None).is_err());
+        assert!(GraphEngine::from_graph("test", windows, None).is_err());
         let metadata = [("T", "6"), ("decode_chunk_len", "x")];
         let described = decoded(file(declare, &metadata));
-        let error = over(compute, &described, 1).map(|_| ());
+        let error = from_graph(compute, &described, 1).map(|_| ());
         assert!(error.expect_err("no number").to_string().contains("decode_chunk_len"));
     }
 
@@ -340,8 +340,8 @@ pub(super) mod tests {
             compute(input)
         };
         let described = decoded(file(fixed, &[]));
-        let windows = over(alone, &described, 9).expect("understood");
-        let engine = GraphEngine::over("test", windows, None).expect("it runs");
+        let windows = from_graph(alone, &described, 9).expect("understood");
+        let engine = GraphEngine::from_graph("test", windows, None).expect("it runs");
         assert!(engine.takes_one_stream());
         let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
         let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
@@ -376,8 +376,8 @@ pub(super) mod tests {
             outputs
         };
         let described = decoded(file(time_first, &[]));
-        let windows = over(around, &described, 2).expect("understood");
-        let there = GraphEngine::over("test", windows, None).expect("it runs");
+        let windows = from_graph(around, &described, 2).expect("understood");
+        let there = GraphEngine::from_graph("test", windows, None).expect("it runs");
         let here = engine(&decoded(file(declare, &[])));
         let run = |engine: &GraphEngine| {
             let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
@@ -443,7 +443,8 @@ pub(super) mod tests {
         let lacking = decoded(file(lacking, &[]));
         let one = lacking.interface(&[("a".into(), "p".into())]).expect("named");
         assert_eq!((one.states.len(), one.states_found.as_str()), (1, "as they were named"));
-        let refused = StatefulGraph::over(Box::new(Function(compute)), &lacking, &one, 80, 2).map(|_| ());
+        let refused =
+            StatefulGraph::from_graph(Box::new(Function(compute)), &lacking, &one, 80, 2).map(|_| ());
         assert!(refused.expect_err("b is nothing").to_string().contains("`b`"));
     }
 
@@ -458,7 +459,7 @@ pub(super) mod tests {
                 graph.output("new_s", &[shape[0].into(), n(), shape[1].into()]);
             };
             let described = decoded(file(bad, &[]));
-            let refused = over(compute, &described, 2);
+            let refused = from_graph(compute, &described, 2);
             assert!(refused.is_err(), "{state}");
         }
     }

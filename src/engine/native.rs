@@ -4,7 +4,7 @@ use super::state_tensors::{check_call, zero_state};
 use super::{Engine, EngineSpec, State, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
-use crate::model::{Network, States, Steps, Weights, Workspace};
+use crate::model::{Network, PackedSequence, States, Weights, Workspace};
 use crate::onnx::export;
 use crate::onnx::states::{StatePlace, state_places};
 
@@ -123,7 +123,7 @@ impl Engine for NativeEngine {
                     x.extend_from_slice(&frames[t * width..(t + 1) * width]);
                 }
             }
-            self.weights.forward(x, &Steps::uniform(streams, count), all, workspace, None);
+            self.weights.forward(x, &PackedSequence::uniform(streams, count), all, workspace, None);
             self.weights.logits(workspace, 0, logits);
             log_softmax(logits, self.spec.num_tokens);
             for (row, values) in logits.chunks_exact(self.spec.num_tokens).enumerate() {

@@ -71,11 +71,11 @@ impl StatefulGraph {
         if !interface.states.is_empty() {
             streamable::check_streams(file.graph())?;
         }
-        Self::over(graph::open(kind, file, options)?, file, interface, num_features, window)
+        Self::from_graph(graph::open(kind, file, options)?, file, interface, num_features, window)
     }
 
     /// As [`StatefulGraph::open`], for an opened graph.
-    pub fn over(
+    pub fn from_graph(
         graph: Box<dyn Graph>,
         file: &OnnxFile,
         interface: &Interface,

@@ -7,11 +7,11 @@ use super::kernels::{self, Kernels};
 use super::network::Network;
 use super::norm;
 use super::packed::Packed;
+use super::packed_sequence::PackedSequence;
 use super::real::Real;
 use super::recurrent::{
     self, Backward, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights,
 };
-use super::steps::Steps;
 
 /// A linear layer's weights in the layout of the kernels.
 #[derive(Clone, Debug)]
@@ -152,7 +152,7 @@ impl<T: Kernels> Weights<T> {
     pub fn forward(
         &self,
         x: &[T],
-        steps: &Steps,
+        steps: &PackedSequence,
         states: &mut States<T>,
         workspace: &mut Workspace<T>,
         mut dropout: Option<Dropout<'_>>,
@@ -208,7 +208,7 @@ impl<T: Kernels> Weights<T> {
     /// parameters; the gradients of the first states are returned.
     pub fn backward(
         &self,
-        steps: &Steps,
+        steps: &PackedSequence,
         dlogits: &[&[T]],
         dstates: States<T>,
         workspace: &mut Workspace<T>,
@@ -245,7 +245,7 @@ impl<T: Kernels> Weights<T> {
     fn layer_backward(
         &self,
         i: usize,
-        steps: &Steps,
+        steps: &PackedSequence,
         dstates: &mut States<T>,
         workspace: &mut Workspace<T>,
         at: &mut Layout,
@@ -341,7 +341,12 @@ fn normalize<T: Real>(weights: &Option<(Vec<T>, Vec<T>)>, x: &[T], trace: &mut N
     }
 }
 
-fn apply_dropout<T: Real>(y: &mut [T], steps: &Steps, mask: &mut Vec<T>, dropout: Option<&mut Dropout<'_>>) {
+fn apply_dropout<T: Real>(
+    y: &mut [T],
+    steps: &PackedSequence,
+    mask: &mut Vec<T>,
+    dropout: Option<&mut Dropout<'_>>,
+) {
     mask.clear();
     let Some(Dropout { rate, variational, rng }) = dropout else { return };
     if *rate <= 0.0 || y.is_empty() {
@@ -384,7 +389,7 @@ mod tests {
 
     #[test]
     fn variational_dropout_leaves_out_the_same_values_at_every_step() {
-        let steps = Steps::new(&[4, 4, 2, 0]);
+        let steps = PackedSequence::new(&[4, 4, 2, 0]);
         let width = 50;
         let mut rng = Pcg64Mcg::seed_from_u64(3);
         let mut factors = |variational| {

@@ -8,9 +8,9 @@ pub(crate) mod kernels;
 pub mod network;
 mod norm;
 mod packed;
+mod packed_sequence;
 mod real;
 mod recurrent;
-mod steps;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
@@ -19,5 +19,5 @@ pub use config::{AuxiliaryConfig, LayerConfig, NetworkConfig};
 pub use forward::{States, Weights, Workspace};
 pub use kernels::Kernels;
 pub use network::{Network, Parameter};
+pub use packed_sequence::PackedSequence;
 pub use real::Real;
-pub use steps::Steps;

@@ -42,7 +42,7 @@ pub(super) struct Cue {
 
 /// The subtitles of a recording.
 pub(super) fn cues(segments: &[Segment]) -> Vec<Cue> {
-    let mut cues: Vec<Cue> = segments.iter().flat_map(|segment| of_words(&segment.words)).collect();
+    let mut cues: Vec<Cue> = segments.iter().flat_map(|segment| split_utterance(&segment.words)).collect();
     extend(&mut cues);
     cues
 }
@@ -60,7 +60,7 @@ fn extend(cues: &mut [Cue]) {
     }
 }
 
-fn of_words(words: &[Word]) -> Vec<Cue> {
+fn split_utterance(words: &[Word]) -> Vec<Cue> {
     let texts: Vec<String> = words.iter().map(|word| printable(&word.word)).collect();
     let lengths: Vec<usize> = texts.iter().map(|text| text.chars().count()).collect();
     let breaks = breaks(words, &lengths);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn texts(words: &[Word]) -> Vec<String> {
-        of_words(words).iter().map(|cue| cue.lines.join("/")).collect()
+        split_utterance(words).iter().map(|cue| cue.lines.join("/")).collect()
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl LanguageOptions {
     ///
     /// # Errors
     /// When one is not; names the first.
-    fn check(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         let numbers = [
             ("scale of the language model", self.weights.scale, 0.0..=100.0),
             ("cost of a word", self.weights.word_cost, -100.0..=100.0),
@@ -106,7 +106,7 @@ impl Recognizer {
     /// When a file cannot be read, the phones of the lexicon or of English are not tokens of the network, no word of
     /// the language model has a pronunciation, or a hotword has none.
     pub fn with_language_model(self, options: &LanguageOptions) -> Result<Self> {
-        options.check()?;
+        options.validate()?;
         let model = match &options.language_model {
             Some(path) => NgramModel::read(path)?,
             None => NgramModel::from_bytes(Embedded::English.language_model()?)?,
@@ -191,7 +191,7 @@ impl Recognizer {
             .map(|hotword_list| hotword_list.graph(|at| ids[at].unwrap_or(WordId(u32::MAX))));
         let guesses = table.guesses_note();
         Ok(SearchVocabulary {
-            lexicon: Lexicon::of_words(names, lexicon, tokens.len()),
+            lexicon: Lexicon::from_pronunciations(names, lexicon, tokens.len()),
             hotwords: graph,
             unknown,
             guesses,
@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_named() {
         let good = LanguageOptions::new("a.lm").lexicon("b.txt");
-        assert!(good.check().is_ok());
+        assert!(good.validate().is_ok());
         let beam = Beam { margin: f32::NAN, ..good.beam };
-        let error = LanguageOptions { beam, ..good }.check().expect_err("no number").to_string();
+        let error = LanguageOptions { beam, ..good }.validate().expect_err("no number").to_string();
         assert!(error.contains("beam"), "{error}");
     }
 }

@@ -25,8 +25,8 @@ mod pronunciations;
 mod reference;
 pub mod segments;
 pub mod silero;
-pub mod stepper;
 pub(crate) mod stream;
+pub mod streaming_network;
 pub(crate) mod transcript;
 pub mod words;
 

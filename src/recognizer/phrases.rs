@@ -66,7 +66,7 @@ impl Recognizer {
             }
         }
         let note = guesses_note(&guessed);
-        let lexicon = Lexicon::of_words(phrases.words().to_vec(), pronunciations, tokens.len());
+        let lexicon = Lexicon::from_pronunciations(phrases.words().to_vec(), pronunciations, tokens.len());
         let phrases = Arc::new(phrases);
         let model = PhraseModel::new(Arc::clone(&phrases), options.word_cost);
         let decoder = DecoderOptions {

@@ -11,7 +11,7 @@ use crate::text::phrases::Phrases;
 
 use super::meaning::matches;
 use super::numbers::in_digits;
-use super::stepper::Stepper;
+use super::streaming_network::StreamingNetwork;
 use super::transcript::{Alternative, Event, PhraseMatch, Segment, Word};
 use super::words::WordBuilder;
 
@@ -454,7 +454,7 @@ impl SegmentDecoder {
 /// Decodes the log-probabilities of one call of the network of `steps` steps. If the decoder requests a reset, the
 /// network's state is reset, and the frames after that point and a few before it are queued again.
 pub fn decode_steps(
-    stepper: &mut Stepper,
+    network: &mut StreamingNetwork,
     segments: &mut SegmentDecoder,
     log_probs: &[f32],
     steps: usize,
@@ -466,10 +466,10 @@ pub fn decode_steps(
     }
     let size = (log_probs.len() / steps).max(1);
     let frames = (size / segments.num_tokens).max(1);
-    let replayed = stepper.take_replayed(steps);
+    let replayed = network.take_replayed(steps);
     for (step, log_probs) in log_probs.chunks(size).enumerate().skip(replayed) {
         if let Some(replay) = segments.push(log_probs, events) {
-            stepper.reset_and_replay(steps.saturating_sub(step + 1), replay / frames);
+            network.reset_and_replay(steps.saturating_sub(step + 1), replay / frames);
             return;
         }
     }

@@ -78,7 +78,7 @@ impl WordBuilder {
             filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
             lexicon: lexicon::words(options).into(),
             min_confidence: options.min_confidence,
-            bytes: ByteTokens::of(tokens),
+            bytes: ByteTokens::detect(tokens),
             rejection: options.rejection.map(|options| Rejection::new(&options, clock.seconds(1))),
             clock,
         }

@@ -8,7 +8,7 @@ use super::augment::{Augmenter, compose, sounds, spec_augment};
 use super::dataset::Dataset;
 use super::loss::mmi::Transcript;
 use super::recipe::Recipe;
-use super::sampler::{Item, Plan};
+use super::sampler::{ExampleSource, ExampleSpec};
 use crate::error::Result;
 use crate::features::Fbank;
 use crate::units::ms_to_samples;
@@ -67,7 +67,7 @@ impl FeatureExtractor {
 }
 
 /// Builds examples. Each thread needs its own.
-pub struct Maker<'a> {
+pub struct ExampleBuilder<'a> {
     recipe: &'a Recipe,
     data: &'a Dataset,
     augmenter: &'a Augmenter,
@@ -76,7 +76,7 @@ pub struct Maker<'a> {
     mean: Vec<f32>,
 }
 
-impl<'a> Maker<'a> {
+impl<'a> ExampleBuilder<'a> {
     /// A builder of examples. `mean` `[F]` is the mean of the features; if it is empty, nothing is masked.
     ///
     /// # Errors
@@ -92,9 +92,9 @@ impl<'a> Maker<'a> {
 
     /// Builds the example of a plan; the same plan always results in the same example. With a consistency
     /// loss it returns two views: the same audio under different masks.
-    pub fn make(&mut self, plan: &Plan) -> Vec<Example> {
-        let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
-        let Speech { mut samples, labels, auxiliary, transcript } = self.speech(&plan.item, &mut rng);
+    pub fn build(&mut self, spec: &ExampleSpec) -> Vec<Example> {
+        let mut rng = Pcg64Mcg::seed_from_u64(spec.seed);
+        let Speech { mut samples, labels, auxiliary, transcript } = self.speech(&spec.source, &mut rng);
         self.augmenter.apply(&mut samples, &mut rng);
         let features = self.extractor.compute(&mut samples);
         let Recipe { features: fbank, specaugment, loss, .. } = self.recipe;
@@ -108,9 +108,9 @@ impl<'a> Maker<'a> {
         examples
     }
 
-    fn speech(&self, item: &Item, rng: &mut Pcg64Mcg) -> Speech {
-        match item {
-            Item::Recording(clip) => {
+    fn speech(&self, source: &ExampleSource, rng: &mut Pcg64Mcg) -> Speech {
+        match source {
+            ExampleSource::Recording(clip) => {
                 let clip = &self.data.clips[*clip];
                 Speech {
                     samples: clip.to_f32(),
@@ -119,7 +119,7 @@ impl<'a> Maker<'a> {
                     transcript: clip.transcript.clone(),
                 }
             }
-            Item::Words(words) => {
+            ExampleSource::Words(words) => {
                 let clips: Vec<_> = words.iter().map(|&w| &self.data.clips[w]).collect();
                 let samples: Vec<Vec<f32>> = clips.iter().map(|c| c.to_f32()).collect();
                 let slices: Vec<&[f32]> = samples.iter().map(Vec::as_slice).collect();
@@ -137,7 +137,7 @@ impl<'a> Maker<'a> {
                     transcript: transcript.map(|all| all.into_iter().flatten().cloned().collect()),
                 }
             }
-            Item::Silence(length) => Speech {
+            ExampleSource::Silence(length) => Speech {
                 samples: self.silence(*length, rng),
                 labels: Some(Vec::new()),
                 auxiliary: Some(Vec::new()),

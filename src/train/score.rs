@@ -8,7 +8,7 @@ use crate::decode::{DecoderFactory, DecoderOptions, Onsets, Rejection, Rejection
 use crate::error::Result;
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
-use crate::model::{Steps, Weights, Workspace};
+use crate::model::{PackedSequence, Weights, Workspace};
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 
@@ -105,7 +105,7 @@ impl DevSet {
         let rejection = options.rejection.map(|r| Rejection::new(&r, frame_ms / 1000.0));
         let (mut workspace, mut logits, mut score) = (Workspace::default(), Vec::new(), Score::default());
         for (features, text) in part {
-            let steps = Steps::uniform(1, features.len() / width);
+            let steps = PackedSequence::uniform(1, features.len() / width);
             let mut states = weights.zero_states(1);
             weights.forward(features, &steps, &mut states, &mut workspace, None);
             weights.logits(&workspace, 0, &mut logits);

@@ -57,7 +57,7 @@ fn layer_of(name: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::model::network::initialize;
-    use crate::model::{CellKind, LayerConfig, NetworkConfig, Steps, Weights, Workspace};
+    use crate::model::{CellKind, LayerConfig, NetworkConfig, PackedSequence, Weights, Workspace};
 
     fn config(depth: usize) -> NetworkConfig {
         NetworkConfig {
@@ -77,7 +77,7 @@ mod tests {
         let x: Vec<f32> = (0..5 * 8).map(|i| (i as f32 * 0.7).sin()).collect();
         let mut workspace = Workspace::default();
         let mut states = weights.zero_states(1);
-        weights.forward(&x, &Steps::new(&[5]), &mut states, &mut workspace, None);
+        weights.forward(&x, &PackedSequence::new(&[5]), &mut states, &mut workspace, None);
         let mut logits = Vec::new();
         weights.logits(&workspace, 0, &mut logits);
         logits

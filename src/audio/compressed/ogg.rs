@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Stage};
 
 use super::super::input::Input;
 use super::codecs;
-use super::demuxer::{Demuxer, Found, Track};
+use super::demuxer::{DemuxEvent, Demuxer, Track};
 use super::opus::{Head, RATE};
 use super::window::Window;
 
@@ -201,7 +201,7 @@ pub(super) struct OggDemuxer {
     any: bool,
     /// Whether a data page was read since the last page that begins a stream.
     inside: bool,
-    waiting: VecDeque<Found>,
+    waiting: VecDeque<DemuxEvent>,
 }
 
 impl OggDemuxer {
@@ -214,7 +214,7 @@ impl OggDemuxer {
     fn next_page(&mut self) -> Result<std::result::Result<Page, bool>> {
         let mut cut = false;
         loop {
-            let ahead = self.window.ahead(MAX_PAGE)?;
+            let ahead = self.window.peek(MAX_PAGE)?;
             if ahead.is_empty() {
                 return Ok(Err(cut));
             }
@@ -242,7 +242,7 @@ impl OggDemuxer {
             if !self.any {
                 return Err(self.no_audio());
             }
-            self.waiting.push_back(Found::Gap);
+            self.waiting.push_back(DemuxEvent::Gap);
         }
         self.inside = true;
         match &self.stream {
@@ -251,7 +251,7 @@ impl OggDemuxer {
             _ => {
                 // The page that began this stream is missing.
                 self.others.push((page.serial, ""));
-                self.waiting.push_back(Found::Gap);
+                self.waiting.push_back(DemuxEvent::Gap);
                 Ok(())
             }
         }
@@ -275,7 +275,7 @@ impl OggDemuxer {
             self.inside = false;
             self.others.clear();
             if self.stream.take().is_some_and(|old| !old.closed || !old.part.is_empty()) {
-                self.waiting.push_back(Found::Gap);
+                self.waiting.push_back(DemuxEvent::Gap);
             }
         }
         if self.stream.is_none() {
@@ -300,7 +300,7 @@ impl OggDemuxer {
         stream.sequence = page.sequence;
         let mut parts = page.parts;
         if missing || torn {
-            self.waiting.push_back(Found::Gap);
+            self.waiting.push_back(DemuxEvent::Gap);
             stream.part.clear();
             if page.continued && !parts.is_empty() {
                 parts.remove(0);
@@ -312,7 +312,7 @@ impl OggDemuxer {
         let unfinished = if page.open { parts.pop() } else { None };
         stream.closed = page.last;
         if page.last && stream.begun {
-            self.waiting.push_back(Found::Hold(usize::MAX));
+            self.waiting.push_back(DemuxEvent::Hold(usize::MAX));
         }
         let begun = stream.begun;
         for part in parts {
@@ -323,12 +323,17 @@ impl OggDemuxer {
             }
             if !stream.begun {
                 stream.begun = true;
-                self.waiting.push_back(Found::Track(Track::new(stream.parameters.clone())));
+                self.waiting.push_back(DemuxEvent::Track(Track::new(stream.parameters.clone())));
                 if page.last {
-                    self.waiting.push_back(Found::Hold(usize::MAX));
+                    self.waiting.push_back(DemuxEvent::Hold(usize::MAX));
                 }
             }
-            self.waiting.push_back(Found::Packet(Packet::new(0, Timestamp::ZERO, Duration::ZERO, packet)));
+            self.waiting.push_back(DemuxEvent::Packet(Packet::new(
+                0,
+                Timestamp::ZERO,
+                Duration::ZERO,
+                packet,
+            )));
         }
         if let Some(part) = unfinished {
             stream.part.extend_from_slice(&part);
@@ -339,7 +344,7 @@ impl OggDemuxer {
         if let Some(granule) = page.granule {
             let length = u64::try_from(granule.saturating_sub(stream.granule)).ok();
             if let Some(length) = length.filter(|_| page.last && stream.begun) {
-                self.waiting.push_back(Found::Length(length));
+                self.waiting.push_back(DemuxEvent::Length(length));
             }
             if begun || stream.begun {
                 stream.granule = granule;
@@ -348,16 +353,16 @@ impl OggDemuxer {
         Ok(())
     }
 
-    fn end(&mut self, cut: bool) -> Result<Found> {
+    fn end(&mut self, cut: bool) -> Result<DemuxEvent> {
         let Some(stream) = &self.stream else {
-            return if self.any { Ok(Found::End { truncated: cut }) } else { Err(self.no_audio()) };
+            return if self.any { Ok(DemuxEvent::End { truncated: cut }) } else { Err(self.no_audio()) };
         };
-        Ok(Found::End { truncated: cut || !stream.closed || !stream.part.is_empty() })
+        Ok(DemuxEvent::End { truncated: cut || !stream.closed || !stream.part.is_empty() })
     }
 }
 
 impl Demuxer for OggDemuxer {
-    fn next(&mut self) -> Result<Found> {
+    fn next(&mut self) -> Result<DemuxEvent> {
         loop {
             if let Some(found) = self.waiting.pop_front() {
                 return Ok(found);

@@ -116,11 +116,11 @@ pub(super) struct SumLine<'a> {
 }
 
 impl<'a> SumLine<'a> {
-    pub fn of_manifest(self, name: &'a str) -> Self {
+    pub fn with_manifest(self, name: &'a str) -> Self {
         Self { manifest: Some(name), ..self }
     }
 
-    pub fn of_group(self, key: &'a str, value: &'a str) -> Self {
+    pub fn with_group(self, key: &'a str, value: &'a str) -> Self {
         Self { key: Some(key), value: Some(value), ..self }
     }
 }

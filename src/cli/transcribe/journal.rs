@@ -156,7 +156,7 @@ impl Journal {
     }
 
     /// Whether an earlier run wrote this transcript, or was about to.
-    pub fn knows(&self, recording: &str, transcript: &Path) -> bool {
+    pub fn has_entry(&self, recording: &str, transcript: &Path) -> bool {
         self.done.get(recording).is_some_and(|done| is_name(transcript, &done.transcript))
     }
 
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(journal.done("a.wav", stamp, Path::new(&a.transcript)), None);
         fs::remove_file(&b.transcript).expect("removed");
         assert_eq!(know(&journal, &b), None);
-        assert!(journal.knows("b.wav", Path::new(&b.transcript)));
+        assert!(journal.has_entry("b.wav", Path::new(&b.transcript)));
     }
 
     #[test]

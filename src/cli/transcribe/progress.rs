@@ -10,7 +10,7 @@ use super::source::Meter;
 use crate::units::counted;
 
 /// Interval between updates of the progress line.
-pub(super) const EVERY: Duration = Duration::from_millis(200);
+pub(super) const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Progress of a run.
 pub(super) struct Progress {

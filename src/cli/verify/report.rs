@@ -175,7 +175,7 @@ fn summary(subject: &Subject, rows: &[Row], largest: f32, allowed: f32) -> Strin
     };
     let name = alone.engine().spec().name;
     let single_result = match alone {
-        Runner::Whole(engine) => !engine.takes_lengths(),
+        Runner::Offline(engine) => !engine.takes_lengths(),
         Runner::Streaming(_) => rows.len() < 2,
     };
     let hint = "`--against MODEL` compares with a model of hearken's";

@@ -23,7 +23,7 @@ impl Walker {
                 let shape = broadcast(&a.shape, &b.shape)
                     .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-                self.take_room(node, count)?;
+                self.charge_budget(node, count)?;
                 let c = a
                     .combined(b, op)
                     .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
@@ -168,7 +168,7 @@ impl Walker {
                 node.error(format!("expected a matrix for {} features, found {:?}", s.width, c.shape))
             );
         }
-        self.take_room(node, Some(c.len()))?;
+        self.charge_budget(node, Some(c.len()))?;
         let weight = c.transposed(&[1, 0]).to_f32();
         Ok(Value::Sequence(self.push(node, s, Operation::Linear { weight }, out)))
     }
@@ -184,7 +184,7 @@ impl Walker {
         if !plain || node.int("transA").unwrap_or(0) != 0 || w.shape.len() != 2 {
             return Err(unsupported(node));
         }
-        self.take_room(node, Some(w.len()))?;
+        self.charge_budget(node, Some(w.len()))?;
         let w = if node.int("transB").unwrap_or(0) != 0 { w.transposed(&[1, 0]) } else { (**w).clone() };
         let Value::Sequence(y) = self.linear(node, s, &w)? else { return Err(unsupported(node)) };
         match inputs.get(2).and_then(Option::as_ref) {

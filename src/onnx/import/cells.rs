@@ -105,7 +105,7 @@ impl Walker {
         match run {
             None => {
                 self.set_time(node, *axis)?;
-                self.take_room(node, Some(2 * hidden * hidden))?;
+                self.charge_budget(node, Some(2 * hidden * hidden))?;
                 let mut w = vec![0.0; hidden * hidden];
                 w.iter_mut().step_by(hidden + 1).for_each(|v| *v = 1.0);
                 let cell = CellWeights { kind, hidden, w, r, b };

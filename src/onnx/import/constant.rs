@@ -119,7 +119,7 @@ impl Constant {
     ///
     /// # Errors
     /// When it is not numeric or cannot be read.
-    pub fn of_node(node: &Node) -> Result<Self> {
+    pub fn from_node(node: &Node) -> Result<Self> {
         let attribute = node.proto.attribute.first().ok_or_else(|| unsupported(node))?;
         Ok(match attribute.name.as_str() {
             "value" => match &attribute.t {

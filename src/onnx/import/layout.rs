@@ -55,7 +55,7 @@ impl Walker {
         match value {
             Value::Constant(c) => {
                 let perm = perm(c.shape.len())?;
-                self.take_room(node, Some(c.len()))?;
+                self.charge_budget(node, Some(c.len()))?;
                 Ok(Value::Constant(Rc::new(c.transposed(&perm))))
             }
             Value::Sequence(s) => {
@@ -252,7 +252,7 @@ impl Walker {
             let axis = node.axis(axis, constant.shape.len())?;
             let (start, count) = span(start, end, step, constant.shape[axis] as i64)
                 .ok_or_else(|| node.error("the step is 0"))?;
-            self.take_room(node, (constant.len() / constant.shape[axis].max(1)).checked_mul(count))?;
+            self.charge_budget(node, (constant.len() / constant.shape[axis].max(1)).checked_mul(count))?;
             constant = constant.sliced(axis, start, step, count);
         }
         match &value {
@@ -309,7 +309,7 @@ impl Walker {
                 let axis = node.axis(axis, c.shape.len())?;
                 let positions = resolve(c.shape[axis])?;
                 let rest = c.len() / c.shape[axis].max(1);
-                self.take_room(node, rest.checked_mul(positions.len()))?;
+                self.charge_budget(node, rest.checked_mul(positions.len()))?;
                 let mut picked = c.picked(axis, &positions);
                 if indices.shape.is_empty() {
                     picked.shape.remove(axis);
@@ -326,7 +326,7 @@ impl Walker {
             values.iter().map(|v| if let Value::Constant(c) = v { Some(&**c) } else { None }).collect();
         if let Some(parts) = constants {
             let axis = node.axis(axis, parts.first().map_or(0, |p| p.shape.len()))?;
-            self.take_room(node, parts.iter().try_fold(0usize, |n, p| n.checked_add(p.len())))?;
+            self.charge_budget(node, parts.iter().try_fold(0usize, |n, p| n.checked_add(p.len())))?;
             return Ok(Value::Constant(Rc::new(
                 Constant::concatenated(&parts, axis).map_err(|e| e.at(node.place()))?,
             )));
@@ -367,7 +367,7 @@ impl Walker {
                     if size > left {
                         return Err(node.error("its parts are longer than the axis"));
                     }
-                    self.take_room(node, (c.len() / c.shape[axis].max(1)).checked_mul(size))?;
+                    self.charge_budget(node, (c.len() / c.shape[axis].max(1)).checked_mul(size))?;
                     parts.push(Value::Constant(Rc::new(c.sliced(axis, at as i64, 1, size))));
                     at += size;
                 }
@@ -389,7 +389,7 @@ impl Walker {
                     .collect();
                 let shape = shape.filter(|s| s.len() <= MAX_RANK).ok_or_else(|| unsupported(node))?;
                 let count = shape.iter().try_fold(c.len().max(1), |n, &d| n.checked_mul(d));
-                self.take_room(node, count)?;
+                self.charge_budget(node, count)?;
                 Ok(Value::Constant(Rc::new(c.expanded(&shape).map_err(|e| e.at(node.place()))?)))
             }
             _ => Err(unsupported(node)),

@@ -150,7 +150,7 @@ impl Walker {
             None => {
                 let terms = apply(node, inputs)?;
                 let copied = matches!(node.proto.op_type.as_str(), "Split" | "Slice" | "Gemm");
-                self.take_room(node, Some(terms.iter().map(|t| t.numbers(copied)).sum()))?;
+                self.charge_budget(node, Some(terms.iter().map(|t| t.numbers(copied)).sum()))?;
                 Ok(terms)
             }
         }
@@ -178,7 +178,7 @@ impl Walker {
         }
         let Term::Next(next) = state else { return Err(unsupported(node)) };
         let weights = next.weights(x.width).map_err(|problem| node.error(problem))?;
-        self.take_room(node, Some(weights.w.len() + weights.r.len()))?;
+        self.charge_budget(node, Some(weights.w.len() + weights.r.len()))?;
         let hidden = weights.hidden;
         let mut y = self.push(node, x, Operation::Cell(weights), hidden);
         y.axes = vec![Axis::Outer(time), Axis::Outer(batch), Axis::Features];

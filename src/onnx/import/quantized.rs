@@ -32,7 +32,7 @@ impl Walker {
             c.reshaped(shape).map(|c| c.cast(true))
         };
         let unfit = || node.error("scale and zero point cannot be broadcast over the tensor");
-        self.take_room(node, x.len().checked_mul(3))?;
+        self.charge_budget(node, x.len().checked_mul(3))?;
         let mut values = x.cast(true);
         if let Some(zero) = constant(2)? {
             let zero = along(zero).map_err(|e| e.at(node.place()))?;

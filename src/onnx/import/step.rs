@@ -50,7 +50,7 @@ impl Sum {
         Some(Self { bias, ..self.clone() })
     }
 
-    fn of_state(&self) -> bool {
+    fn is_of_state(&self) -> bool {
         self.x.is_none() && self.h.is_some()
     }
 }
@@ -220,7 +220,7 @@ fn add(a: &Term, b: &Term) -> Option<Term> {
 fn multiply(a: &Term, b: &Term) -> Option<Term> {
     match (a, b) {
         (Term::Gate(gate), Term::State) => Some(Term::GatedState(gate.clone())),
-        (Term::Gate(gate), Term::Sum(sum)) if sum.of_state() && sum.width() == gate.width() => {
+        (Term::Gate(gate), Term::Sum(sum)) if sum.is_of_state() && sum.width() == gate.width() => {
             Some(Term::Share(Rc::new(Candidate {
                 input: Sum { x: None, h: None, bias: vec![0.0; sum.width()] },
                 reset: gate.clone(),

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::sizes::layer_name;
-use crate::onnx::interface::is_plumbing;
+use crate::onnx::interface::is_rearranging;
 use crate::onnx::proto::{GraphProto, NodeProto};
 
 /// Maximum number of lines; the number of those left out is printed.
@@ -32,7 +32,7 @@ pub(super) fn draw(graph: &GraphProto) -> Vec<String> {
             continue;
         }
         let from: Vec<&str> = node.input.iter().filter_map(|i| origin.get(i.as_str()).copied()).collect();
-        let is_entrance = is_plumbing(node) || node.op_type == "Split";
+        let is_entrance = is_rearranging(node) || node.op_type == "Split";
         if let ([source], true) =
             (&from[..], is_entrance && !node.output.iter().any(|o| outputs.contains(o.as_str())))
         {
@@ -91,7 +91,7 @@ fn add(
     let Some(block) = blocks.last_mut() else { return };
     let given = node.output.iter().filter(|o| outputs.contains(o.as_str()));
     block.to.extend(given.cloned());
-    if is_plumbing(node) || node.op_type == "Split" {
+    if is_rearranging(node) || node.op_type == "Split" {
         return;
     }
     block.operators.push(node.op_type.clone());

@@ -63,7 +63,7 @@ pub enum Format {
 
 impl Format {
     /// Determines the format of a file from its extension or from the beginning of its text.
-    pub fn of(path: &Path, text: &str) -> Self {
+    pub fn detect(path: &Path, text: &str) -> Self {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
         match extension.as_str() {
             "json" => Format::Json,
@@ -118,7 +118,7 @@ impl Phrases {
     /// When the file cannot be read or is invalid (names line and column), or its graph is too large.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;
-        Self::parse(&text, Format::of(path, &text), Some(path))
+        Self::parse(&text, Format::detect(path, &text), Some(path))
     }
 
     /// Parses the text of a phrase file. Without `path`, the name of the file, other files cannot be included.
@@ -150,7 +150,7 @@ impl Phrases {
         grammar.check()?;
         let network = Network::build(fragments::build(grammar)?)?;
         check_phrases(grammar, &network)?;
-        let automaton = Automaton::of(&network)?;
+        let automaton = Automaton::from_network(&network)?;
         Ok((network, automaton))
     }
 

@@ -38,8 +38,8 @@ pub struct CompactDictionary {
 struct Codes(Vec<Huffman>);
 
 impl Codes {
-    fn of(counts: &[Vec<u64>]) -> Self {
-        Self(counts.iter().map(|counts| Huffman::of_counts(counts)).collect())
+    fn from_counts(counts: &[Vec<u64>]) -> Self {
+        Self(counts.iter().map(|counts| Huffman::from_counts(counts)).collect())
     }
 
     /// Writes the codes that are used.
@@ -55,7 +55,7 @@ impl Codes {
 
     fn read(bits: &mut BitReader, symbols: usize) -> Result<Self> {
         let read =
-            |_| if bits.get(1) == 1 { Huffman::read(bits, symbols) } else { Ok(Huffman::of_counts(&[])) };
+            |_| if bits.get(1) == 1 { Huffman::read(bits, symbols) } else { Ok(Huffman::from_counts(&[])) };
         Ok(Self((0..symbols).map(read).collect::<Result<_>>()?))
     }
 }
@@ -105,7 +105,8 @@ impl CompactDictionary {
             pairs(letters(word, shared), END).for_each(|(before, symbol)| letter_counts[before][symbol] += 1);
             pairs(phones(pronunciations), 0).for_each(|(before, symbol)| phone_counts[before][symbol] += 1);
         }
-        let (letter_codes, phone_codes) = (Codes::of(&letter_counts), Codes::of(&phone_counts));
+        let (letter_codes, phone_codes) =
+            (Codes::from_counts(&letter_counts), Codes::from_counts(&phone_counts));
         let mut bits = BitWriter::default();
         let mut blocks = Vec::new();
         for (at, ((word, pronunciations), &shared)) in words.iter().zip(&shared).enumerate() {
@@ -138,7 +139,7 @@ impl CompactDictionary {
     }
 
     /// The pronunciations of a word (in lower case), the most common first; empty if it is unknown.
-    pub fn of(&self, word: &str) -> Vec<Vec<u32>> {
+    pub fn get(&self, word: &str) -> Vec<Vec<u32>> {
         let word = word.as_bytes();
         let block = self.blocks.partition_point(|&begin| self.first(begin).as_slice() <= word);
         let Some(block) = block.checked_sub(1) else { return Vec::new() };
@@ -282,10 +283,10 @@ mod tests {
         let (dictionary, packed) = packed(&words.iter().enumerate().map(line).collect::<String>());
         assert_eq!(packed.len(), words.len());
         for word in &words {
-            assert_eq!(packed.of(word), dictionary.of(word), "{word}");
+            assert_eq!(packed.get(word), dictionary.get(word), "{word}");
         }
         for word in ["", "a", "w", "w1", "w1x", "w1x1x", "zzz", "é"] {
-            assert!(packed.of(word).is_empty(), "{word}");
+            assert!(packed.get(word).is_empty(), "{word}");
         }
         assert_eq!(packed.iter().count(), words.len());
     }
@@ -293,7 +294,7 @@ mod tests {
     #[test]
     fn an_empty_dictionary_is_valid() {
         let (_, packed) = packed("");
-        assert!(packed.is_empty() && packed.of("a").is_empty());
+        assert!(packed.is_empty() && packed.get("a").is_empty());
     }
 
     proptest! {
@@ -308,7 +309,7 @@ mod tests {
                 bytes[at] ^= 1 << bit;
             }
             if let Ok(read) = CompactDictionary::read(&mut BitReader::new(&bytes, 0)) {
-                read.of("two");
+                read.get("two");
                 read.iter().for_each(drop);
             }
         }

@@ -153,8 +153,8 @@ impl Pronouncer {
 
     /// The pronunciations in the dictionaries.
     fn known(&self, word: &str) -> Vec<Pronunciation> {
-        let (pronunciations, source) = match self.user.of(word) {
-            [] => (self.dictionary.of(word), Source::Dictionary),
+        let (pronunciations, source) = match self.user.get(word) {
+            [] => (self.dictionary.get(word), Source::Dictionary),
             pronunciations => (pronunciations.to_vec(), Source::User),
         };
         let pronunciation = |phones| Pronunciation { phones, source, probability: 1.0 };

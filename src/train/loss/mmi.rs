@@ -15,7 +15,7 @@
 //! Silence is the blank in both, and is optional between any two labels.
 
 use super::graph::{BEGINNING, Builder, Exit, Graph};
-use super::passes::{LANES, Passes};
+use super::passes::{ForwardBackward, LANES};
 use super::phone_ngram::Acceptor;
 use crate::model::Real;
 use crate::onnx::DecoderOptions;
@@ -212,18 +212,18 @@ impl<T: Real> Mmi<T> {
             Costs::Words { filler_label, .. } => *filler_label,
             Costs::Phones(_) => 0.0,
         };
-        let MmiWorkspace { one, many } = workspace;
+        let MmiWorkspace { single, batched } = workspace;
         let rows: Vec<&[T]> = streams.iter().map(|stream| stream.log_probs).collect();
-        many.take(&rows, self.num_tokens, self.blank, label_cost);
-        let denominator = many.run(&self.denominator, self.leak);
+        batched.take(&rows, self.num_tokens, self.blank, label_cost);
+        let denominator = batched.run(&self.denominator, self.leak);
         for (lane, (stream, denominator)) in streams.iter_mut().zip(denominator).enumerate() {
-            one.take(&[stream.log_probs], self.num_tokens, self.blank, label_cost);
-            let [numerator] = one.run(&self.numerator(stream.transcript), 0.0);
+            single.take(&[stream.log_probs], self.num_tokens, self.blank, label_cost);
+            let [numerator] = single.run(&self.numerator(stream.transcript), 0.0);
             let fits = !stream.log_probs.is_empty() && numerator.is_finite() && denominator.is_finite();
             stream.loss = fits.then_some(denominator - numerator);
             if fits {
-                one.add_posteriors(0, -stream.scale, stream.gradient);
-                many.add_posteriors(lane, stream.scale, stream.gradient);
+                single.add_posteriors(0, -stream.scale, stream.gradient);
+                batched.add_posteriors(lane, stream.scale, stream.gradient);
             }
         }
     }
@@ -258,8 +258,8 @@ fn phone_denominator<T: Real>(acceptor: &Acceptor, blank: u32) -> Graph<T> {
 /// Scratch buffers of the passes, reused from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct MmiWorkspace<T> {
-    one: Passes<f64, 1>,
-    many: Passes<T, LANES>,
+    single: ForwardBackward<f64, 1>,
+    batched: ForwardBackward<T, LANES>,
 }
 
 #[cfg(test)]

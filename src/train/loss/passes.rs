@@ -23,7 +23,7 @@ fn min_value<T: Real>() -> T {
 
 /// Scratch buffers of the passes over N streams, reused from call to call.
 #[derive(Clone, Debug)]
-pub struct Passes<T, const N: usize> {
+pub struct ForwardBackward<T, const N: usize> {
     /// Probabilities `[U, V + 1]`; the last column is that of the most probable token.
     table: Vec<[T; N]>,
     /// The most probable token of each frame and stream.
@@ -41,7 +41,7 @@ pub struct Passes<T, const N: usize> {
     posteriors: Vec<[T; N]>,
 }
 
-impl<T, const N: usize> Default for Passes<T, N> {
+impl<T, const N: usize> Default for ForwardBackward<T, N> {
     fn default() -> Self {
         Self {
             table: Vec::new(),
@@ -57,7 +57,7 @@ impl<T, const N: usize> Default for Passes<T, N> {
     }
 }
 
-impl<T: Real, const N: usize> Passes<T, N> {
+impl<T: Real, const N: usize> ForwardBackward<T, N> {
     /// Loads the log-probabilities `[U, V]` of at most N streams. A state that emits the most probable
     /// token pays `label_cost` for each label that begins on the best path.
     pub fn take<I: Real>(&mut self, streams: &[&[I]], num_tokens: usize, blank: u32, label_cost: f64) {

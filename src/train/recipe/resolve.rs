@@ -41,7 +41,7 @@ impl Recipe {
         let mut lexicon = Vec::new();
         for word in &self.data.words {
             let mut pronunciations: Vec<Vec<String>> = dictionary
-                .of(word)
+                .get(word)
                 .iter()
                 .map(|phones| phones.iter().map(|&p| ARPABET[p as usize - 1].to_string()).collect())
                 .collect();
