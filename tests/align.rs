@@ -26,7 +26,7 @@ fn words(alignment: &Value) -> Vec<(String, f64, f64)> {
 }
 
 #[test]
-fn words_stand_where_the_recognizer_finds_them() {
+fn aligned_words_have_the_times_of_the_recognizer() {
     let place = Place::new();
     let found = json(&place.good(&["align", &clip("pi.wav"), "three one four one five", "--format", "json"]));
     let heard = json(&place.good(&["transcribe", &clip("pi.wav"), "--format", "json"]));
@@ -97,7 +97,7 @@ fn formats_and_places() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn speech_without_text_and_text_without_speech_are_named() {
     let place = Place::new();
     let pi = clip("pi.wav");
     let output = place.run(&["align", &pi, "three one nine one five", "--format", "json"]);
@@ -168,7 +168,7 @@ fn wrong_usage_is_refused() {
 
 #[cfg(feature = "english")]
 #[test]
-fn words_that_are_not_the_models_are_of_the_dictionary_or_guessed() {
+fn words_outside_the_model_are_looked_up_or_guessed() {
     let place = Place::new();
     let output =
         place.run(&["align", &clip("no-digits.wav"), "the quick brown zorgle", "--min-confidence", "0"]);
@@ -199,7 +199,7 @@ fn the_library_aligns_samples() {
 }
 
 #[test]
-fn numbers_are_written_in_digits_where_that_is_asked_for() {
+fn numbers_are_written_in_digits_on_request() {
     let place = Place::new();
     let pi = clip("pi.wav");
     let text = |option: &str| place.good(&["transcribe", &pi, "--numbers", option]);

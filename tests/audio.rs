@@ -245,7 +245,7 @@ fn flac_and_opus_have_the_length_that_was_encoded() {
 }
 
 #[test]
-fn the_format_is_known_by_content_and_streams_need_no_seeking() {
+fn the_format_is_detected_by_content_without_seeking() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["pi.wav", "golden.flac", "voice-note.opus", "pi.mp3", "pi.ogg", "stereo-48k-24bit.wav"] {
         let wanted = audio::read_all(&clip(name), 16_000).unwrap();
@@ -259,7 +259,7 @@ fn the_format_is_known_by_content_and_streams_need_no_seeking() {
 }
 
 #[test]
-fn files_cut_anywhere_never_panic_and_say_that_they_are_cut() {
+fn truncated_files_never_panic_and_are_reported_as_truncated() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cut");
     for name in ["pi.wav", "golden.flac", "voice-note.opus", "pi.mp3", "pi.ogg", "pi.m4a", "pi.webm"] {
@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn resampling_is_the_same_for_any_pieces(
+    fn resampling_does_not_depend_on_chunks(
         rates in prop::sample::select(vec![
             (8000, 16_000), (11_025, 16_000), (44_100, 16_000), (48_000, 16_000), (16_000, 44_100),
             (17_777, 16_000), (192_000, 16_000), (16_000, 16_000),
@@ -361,7 +361,7 @@ fn a_tone_keeps_frequency_amplitude_and_phase() {
 }
 
 #[test]
-fn what_the_new_rate_cannot_hold_is_suppressed() {
+fn frequencies_above_the_new_nyquist_frequency_are_suppressed() {
     for from in [22_050, 44_100, 48_000, 47_777, 192_000] {
         let hz = 9_000.0;
         let found = resample(&tone(hz, from, from as usize), from, 16_000);
@@ -428,7 +428,7 @@ fn raw_samples_are_read_by_their_description() {
 }
 
 #[test]
-fn written_files_are_read_back_and_nothing_lies_beside_them() {
+fn written_files_are_read_back_and_no_temporary_files_remain() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.wav");
     let samples = tone(440.0, 16_000, 1600);
@@ -443,7 +443,7 @@ fn written_files_are_read_back_and_nothing_lies_beside_them() {
 }
 
 #[test]
-fn every_clip_of_the_manifest_is_as_long_as_it_says() {
+fn clips_have_the_durations_of_the_manifest() {
     let manifest = fs::read_to_string(clip("manifest.jsonl")).unwrap();
     assert!(manifest.lines().count() >= 7);
     for line in manifest.lines() {

@@ -177,7 +177,7 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
-fn a_bad_file_is_named_and_the_others_go_through() {
+fn a_bad_file_is_named_and_the_others_are_transcribed() {
     let place = Place::new();
     place.put("empty.wav", b"");
     place.put("text.wav", b"this is no audio at all, but it is long enough to be looked at");

@@ -90,7 +90,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_word_comes_out_once_and_any_chunking_cuts_alike(
+    fn words_are_output_once_and_endpoints_do_not_depend_on_chunks(
         said in parts(), sizes in prop::collection::vec(1usize..9000, 1..5), lookahead in 0usize..7,
         reset in any::<bool>()
     ) {
@@ -114,7 +114,7 @@ proptest! {
 }
 
 #[test]
-fn silence_ends_a_segment_and_a_repeat_comes_twice() {
+fn silence_ends_a_segment_and_a_repeated_word_is_output_twice() {
     let samples = [scene(&[("low", 0), ("high", 1500), ("high", 900), ("high", 0)]), silence(100)].concat();
     for reset in [false, true] {
         let mut stream = tones(8, 0).stream_with(&rules(Some(reset))).expect("a stream");
@@ -127,7 +127,7 @@ fn silence_ends_a_segment_and_a_repeat_comes_twice() {
 }
 
 #[test]
-fn the_model_says_whether_its_state_is_reset() {
+fn the_model_determines_whether_its_state_is_reset() {
     // A network that is 24 steps (0.96 s) late, with endpoints after 0.8 s of silence: its delayed output is
     // in its state.
     let samples = scene(&[("low", 660), ("high", 100), ("low", 1500)]);
@@ -152,7 +152,7 @@ fn without_rules_a_stream_is_one_segment() {
 }
 
 #[test]
-fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
+fn streams_in_a_batch_have_separate_endpoints_and_resets() {
     let scenes = [
         scene(&[("low", 1500), ("high", 1500), ("low", 1500)]),
         scene(&[("high", 200), ("high", 2100), ("low", 1500)]),
@@ -224,7 +224,7 @@ fn frames(path: &[u32]) -> Vec<f32> {
 }
 
 #[test]
-fn a_word_across_the_longest_segment_stays_whole() {
+fn a_word_across_the_maximum_length_is_not_split() {
     let options = EndpointOptions { rule3_min_utterance_length: 0.4, ..Default::default() };
     let mut decoder = scripted(&options);
     let mut events = Vec::new();
@@ -275,7 +275,7 @@ fn times_do_not_drift_over_ten_hours() {
     assert_eq!(segments, 9000);
 }
 
-fn model_inside() -> Recognizer {
+fn embedded_model() -> Recognizer {
     Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
         .expect("the model inside")
 }
@@ -290,7 +290,7 @@ fn recording(name: &str) -> Vec<f32> {
 
 #[test]
 fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
-    let recognizer = model_inside();
+    let recognizer = embedded_model();
     // "three": a word alone, which the labels of another, counted as other speech, would outweigh.
     let said = &recording("pi.wav")[..15_200];
     // Within the window of two seconds in which words are compared with other speech.
@@ -305,7 +305,7 @@ fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
 
 #[test]
 fn the_embedded_model_loses_no_word_where_long_speech_is_cut() {
-    let recognizer = model_inside();
+    let recognizer = embedded_model();
     let parts = ["pi.wav", "e.wav", "countdown.wav", "pi.wav", "countdown.wav", "e.wav"];
     let scene: Vec<f32> = parts.iter().flat_map(|name| recording(name)).collect();
     let mut whole = recognizer.stream().expect("a stream");

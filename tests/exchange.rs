@@ -82,7 +82,7 @@ fn every_target_and_precision_agrees_with_the_model() {
 }
 
 #[test]
-fn samples_in_give_what_features_give_one_delay_later() {
+fn pcm_input_equals_feature_input_one_delay_later() {
     let Some(engines) = options() else { return };
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
     let (network, metadata) = (random(&config, 3), metadata(&config));
@@ -119,7 +119,7 @@ fn samples_in_give_what_features_give_one_delay_later() {
 }
 
 #[test]
-fn exports_come_back_as_the_model_and_go_out_as_the_same_bytes() {
+fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
     for (seed, config) in stacks().iter().enumerate() {
         let (network, metadata) = (random(config, seed as u64), metadata(config));
         let own = write(&network, &metadata).expect("written");
@@ -228,7 +228,7 @@ fn whole_recordings_are_never_longer_than_their_frames() {
 }
 
 #[test]
-fn verdicts_know_what_onnxruntime_and_triton_take() {
+fn compatibility_with_onnxruntime_and_triton_is_reported() {
     use hearken::onnx::proto::{ModelProto, decode};
     let verdict = |system: &str, change: &dyn Fn(&mut ModelProto)| {
         let mut model = decode(&misleading()).expect("a model");
@@ -269,7 +269,7 @@ fn verdicts_know_what_onnxruntime_and_triton_take() {
 }
 
 #[test]
-fn decoder_options_inside_the_graph_do_not_count_twice() {
+fn decoder_options_inside_the_graph_are_not_applied_twice() {
     let Some(engines) = options() else { return };
     let place = Place::new();
     let (network, mut metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");

@@ -12,7 +12,7 @@ use hearken::recognizer::Recognizer;
 use serde_json::Value;
 
 #[test]
-fn an_export_never_goes_over_its_model_nor_where_it_cannot() {
+fn an_export_never_overwrites_its_model() {
     let place = Place::new();
     let before = fs::read(place.path("model.onnx")).expect("read");
     fs::create_dir_all(place.path("triton/m/1")).expect("made");
@@ -476,7 +476,7 @@ fn tokens_and_states_without_effect_are_wrong_usage() {
 }
 
 #[test]
-fn imported_words_are_written_apart() {
+fn imported_words_are_separated_by_spaces() {
     let place = Place::new();
     let mut model =
         hearken::onnx::proto::decode(&fs::read(place.path("model.onnx")).expect("read")).expect("a model");

@@ -90,7 +90,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_reader_of_models_accepts_is_written_again() {
+fn accepted_models_can_be_written_and_read_again() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import");
     for name in ["torch-script-lstm-1", "keras-gru"] {
         onnx_reader::run(&std::fs::read(folder.join(format!("{name}.onnx"))).expect("a golden"));

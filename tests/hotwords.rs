@@ -61,7 +61,7 @@ fn words_are_added_to_the_lexicon_of_a_model() {
 }
 
 #[test]
-fn bad_hotwords_are_answered_with_line_and_column() {
+fn errors_in_hotwords_name_line_and_column() {
     let place = place();
     for (text, expected) in [
         ("one\ntwo :x\n", "bad.txt: line 2, column 6: expected a boost"),

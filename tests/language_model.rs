@@ -62,7 +62,7 @@ fn assert_alike(found: &str, expected: &str, tolerance: f32) {
 }
 
 #[test]
-fn models_are_those_of_lmplz() {
+fn models_equal_those_of_lmplz() {
     for (text, order, prune, golden) in [
         ("tiny.txt", 2, &[][..], "lmplz2.arpa"),
         ("tiny.txt", 3, &[], "lmplz3.arpa"),
@@ -80,7 +80,7 @@ fn models_are_those_of_lmplz() {
 }
 
 #[test]
-fn scores_are_those_of_kenlm() {
+fn scores_equal_those_of_kenlm() {
     let model = NgramModel::read(&data("lmplz3.arpa")).expect("a model");
     let scores = std::fs::read_to_string(data("scores_lmplz3.txt")).expect("the scores");
     let mut compared = 0;
@@ -112,7 +112,7 @@ fn scores_are_those_of_kenlm() {
 }
 
 #[test]
-fn arpa_goes_out_and_in() {
+fn arpa_files_round_trip() {
     let text = std::fs::read_to_string(data("tiny.txt")).expect("the text");
     let own = model(&text, &options(4, &[]), &VocabularyLimit::MostFrequent(20));
     let arpa = to_arpa(&own);
@@ -235,7 +235,7 @@ fn assert_sums_to_one(model: &NgramModel) {
 }
 
 #[test]
-fn pruning_takes_the_least_and_keeps_sums() {
+fn pruning_removes_the_least_useful_ngrams_and_keeps_sums_of_one() {
     let text = std::fs::read_to_string(data("tiny.txt")).expect("the text");
     let own = model(&text, &options(3, &[]), &VocabularyLimit::None);
     let same = own.trie.prune(0.0).expect("a trie");
@@ -254,7 +254,7 @@ fn pruning_takes_the_least_and_keeps_sums() {
 }
 
 #[test]
-fn two_models_make_one() {
+fn models_are_interpolated() {
     let text = std::fs::read_to_string(data("tiny.txt")).expect("the text");
     let one = model(&text, &options(3, &[]), &VocabularyLimit::None);
     let two = model("turn on the garage light\nopen the garage\n", &options(2, &[]), &VocabularyLimit::None);
@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_arpa_is_read_without_harm(at in 0..5000_usize, with in prop::collection::vec(any::<u8>(), 0..8), take in 0..40_usize) {
+    fn damaged_arpa_files_do_not_panic(at in 0..5000_usize, with in prop::collection::vec(any::<u8>(), 0..8), take in 0..40_usize) {
         let mut bytes = std::fs::read(data("lmplz3.arpa")).expect("the golden file");
         let at = at.min(bytes.len());
         let end = (at + take).min(bytes.len());
@@ -321,7 +321,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_compact_files_are_read_without_harm(flips in prop::collection::vec((0..2000_usize, 0..8_u32), 1..6)) {
+    fn damaged_compact_files_do_not_panic(flips in prop::collection::vec((0..2000_usize, 0..8_u32), 1..6)) {
         let mut bytes = model("a b c\na c b\nc a b c\n", &options(3, &[]), &VocabularyLimit::None).to_bytes();
         let length = bytes.len() - 4;
         for (at, bit) in flips {

@@ -61,7 +61,7 @@ fn a_file_is_written_whole_and_read_back() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_written() {
+fn inconsistent_networks_are_not_written() {
     let config = config(&[(CellKind::Gru, 8)], true, true);
     let good = random(&config, 1);
     let mut bad = good.clone();

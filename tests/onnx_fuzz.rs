@@ -46,7 +46,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// The most that was held at once while `work` ran, beyond what was held before.
-fn most_held(work: impl FnOnce()) -> usize {
+fn peak_allocated(work: impl FnOnce()) -> usize {
     let before = HELD.with(Cell::get);
     MOST.with(|most| most.set(before));
     work();
@@ -87,12 +87,12 @@ fn read_all(bytes: &[u8]) {
 }
 
 fn assert_bounded(bytes: &[u8]) {
-    let most = most_held(|| read_all(bytes));
+    let most = peak_allocated(|| read_all(bytes));
     assert!(most <= MULTIPLE * bytes.len() + BESIDE, "{most} bytes for a file of {}", bytes.len());
 }
 
 #[test]
-fn the_files_themselves_are_within_bounds() {
+fn valid_files_are_within_bounds() {
     for bytes in files() {
         assert_bounded(&bytes);
     }
@@ -117,7 +117,7 @@ proptest! {
 
     /// Pieces cut out, doubled, or put elsewhere.
     #[test]
-    fn moved_pieces(
+    fn moved_chunks(
         file in 0usize..8,
         from in any::<prop::sample::Index>(),
         to in any::<prop::sample::Index>(),

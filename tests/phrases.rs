@@ -46,7 +46,7 @@ fn set(sentences: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn templates_mean_what_they_say() {
+fn templates_have_the_documented_meanings() {
     for (template, expected) in [
         ("turn on light", &["turn on light"][..]),
         ("turn on [the] light", &["turn on the light", "turn on light"]),
@@ -78,7 +78,7 @@ fn templates_mean_what_they_say() {
 }
 
 #[test]
-fn what_was_said_is_found_with_its_slots() {
+fn sentences_are_found_with_their_slots() {
     let phrases = lines(
         "hello\n\
          @intent light\n\
@@ -170,7 +170,7 @@ fn examples_are_sentences_and_repeat_with_the_seed() {
 }
 
 #[test]
-fn bad_lines_are_answered_with_line_and_column() {
+fn errors_name_line_and_column() {
     for (text, place, problem) in [
         ("a\nturn (on|off", "2, column 6", "`(` has no `)`"),
         ("turn (on] x", "1, column 9", "expected `)`"),
@@ -528,7 +528,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_files_are_read_without_harm(
+    fn damaged_files_do_not_panic(
         which in 0..4_usize,
         edits in prop::collection::vec((0..2000_usize, 0..12_usize, "[a-c(){}<>|;/\\\\#@=\\[\\]\"':,*+. \n-]{0,6}"), 1..6),
     ) {
@@ -631,7 +631,7 @@ fn sentences_that_sound_alike_are_found() {
 }
 
 #[test]
-fn pictures_are_good_xml_and_bounded() {
+fn pictures_are_valid_xml_of_bounded_size() {
     let phrases = lines("a & <r> [b] (c;d) {x:y} {0..9} e -> \\<f\\>\n<r> = (\"g\"|h)\n{x} = i\n");
     let svg = phrases.to_svg();
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));

@@ -436,7 +436,7 @@ fn a_flood_of_new_connections_is_refused() {
 }
 
 #[test]
-fn what_takes_too_long_or_is_too_long_is_closed_with_its_code() {
+fn limits_of_time_and_size_close_with_their_codes() {
     let limits = Limits {
         message_bytes: 10_000,
         idle: Duration::from_millis(300),
@@ -627,7 +627,7 @@ fn clients_that_disconnect_leave_no_streams_behind() {
 fn a_client_that_never_reads_is_disconnected_without_harm_to_others() {
     let limits = Limits { write: Duration::from_millis(500), ..Limits::default() };
     let server = &Server::start(Options { limits, ..Options::default() });
-    let mut deaf = server.open_deaf("/v1/stream");
+    let mut deaf = server.open_without_reading("/v1/stream");
     deaf.say(r#"{"type":"start","sample_rate":16000,"trace":true}"#);
     std::thread::scope(|scope| {
         let good = scope.spawn(move || {
@@ -790,7 +790,7 @@ fn the_program_refuses_what_is_not_safe() {
 }
 
 #[test]
-fn endpoints_are_as_asked() {
+fn endpoint_options_are_applied() {
     let endpoint = EndpointOptions { rule2_min_trailing_silence: f64::INFINITY, ..Default::default() };
     let stream = StreamOptions { endpoint: Some(endpoint), ..Default::default() };
     let server = Server::start(Options { stream, ..Options::default() });

@@ -258,7 +258,7 @@ fn malformed_frames_are_closed_with_1002() {
 }
 
 #[test]
-fn what_is_repeated_in_an_error_is_cut() {
+fn client_input_is_shortened_in_errors() {
     let server = Server::start(Options::default());
     let long = "x".repeat(50_000);
     let mut client = server.open("/v1/stream");
@@ -287,7 +287,7 @@ fn what_is_repeated_in_an_error_is_cut() {
 // ---------------------------------------------------------------- HTTP
 
 #[test]
-fn who_does_not_read_answers_is_cut_off() {
+fn clients_that_do_not_read_responses_are_disconnected() {
     let limits = Limits { write: Duration::from_millis(500), ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let mut deaf = connect(server.address);
@@ -300,7 +300,7 @@ fn who_does_not_read_answers_is_cut_off() {
 }
 
 #[test]
-fn names_that_others_can_point_here_are_refused() {
+fn host_names_that_others_control_are_refused() {
     let server = Server::start(Options::default());
     for host in ["evil.example", "evil.example:2700", "127.0.0.1.evil.example"] {
         for path in ["/metrics", "/v1/models"] {
@@ -314,7 +314,7 @@ fn names_that_others_can_point_here_are_refused() {
 }
 
 #[test]
-fn silent_sockets_do_not_hide_the_server_s_health() {
+fn idle_connections_do_not_block_health() {
     let limits = Limits { connections: 1, connections_per_second: 1e6, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let open = server.open("/v1/stream");
@@ -328,7 +328,7 @@ fn silent_sockets_do_not_hide_the_server_s_health() {
 }
 
 #[test]
-fn heads_are_as_long_as_documented() {
+fn request_heads_are_limited_as_documented() {
     let server = Server::start(Options::default());
     let ask = |bytes: usize, lines: usize| {
         let mut head = String::from("GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");

@@ -360,7 +360,7 @@ proptest! {
     }
 
     #[test]
-    fn how_audio_is_cut_makes_no_difference(
+    fn results_do_not_depend_on_chunks_of_audio(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {

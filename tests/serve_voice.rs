@@ -49,7 +49,7 @@ const MANUAL: &str = r#"{"type":"session.update","session":{"type":"transcriptio
     {"format":{"type":"audio/pcm","rate":24000},"turn_detection":null}}}}"#;
 
 #[test]
-fn audio_that_is_committed_is_transcribed() {
+fn committed_audio_is_transcribed() {
     let server = Server::start(Options::default());
     let mut client = server.open("/v1/realtime?intent=transcription");
     let created = client.json();
@@ -258,7 +258,7 @@ fn invalid_wyoming_clients_are_closed() {
 }
 
 #[test]
-fn a_full_server_says_so_to_wyoming_clients() {
+fn a_full_server_sends_an_error_to_wyoming_clients() {
     let server = wyoming_server(Limits { connections: 1, ..Limits::default() });
     let open = server.open("/v1/stream");
     assert_eq!(Wyoming::open(&server).next().expect("an error").1["code"], "busy");

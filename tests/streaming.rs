@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn two_interleaved_streams_do_not_touch(one in words(), two in words(), size in 1usize..4000) {
+    fn interleaved_streams_are_independent(one in words(), two in words(), size in 1usize..4000) {
         let recognizer = tones(8, 0);
         let samples = [speak(&one), speak(&two)];
         let mut streams = [recognizer.stream().expect("a stream"), recognizer.stream().expect("a stream")];
@@ -102,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn steps_of_several_streams_together_are_the_steps_of_each(
+    fn batched_steps_equal_the_steps_of_each_stream(
         said in prop::collection::vec(words(), 1..5), sizes in prop::collection::vec(1usize..4000, 4)
     ) {
         let recognizer = tones(8, 0);

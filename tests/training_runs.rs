@@ -247,7 +247,7 @@ fn a_stop_while_recordings_are_read_leaves_nothing() {
 }
 
 /// A network without bounds: a linear rectifier whose gains grow by big steps.
-fn explosive() -> String {
+fn diverging_recipe() -> String {
     RECIPE
         .replace("cells = [\"gru\"]", "cells = [\"rnn-relu\"]\nlayer_norm = false")
         .replace("learning_rate = 1e-2", "learning_rate = 1.0\nbeta2 = 0.0\nclip_norm = 1e6")
@@ -256,16 +256,17 @@ fn explosive() -> String {
 }
 
 #[test]
-fn after_an_explosion_the_checkpoint_is_good() {
+fn a_diverged_run_keeps_a_valid_checkpoint() {
     let place = Place::new();
-    let error = place.train(&explosive(), &place.options("run")).expect_err("an explosion").to_string();
+    let error =
+        place.train(&diverging_recipe(), &place.options("run")).expect_err("an explosion").to_string();
     assert!(error.contains("not finite"), "{error}");
     let checkpoint = Checkpoint::read(&place.path("run/checkpoint.bin")).expect("a checkpoint");
     assert!(checkpoint.is_finite());
     let good = format!("the checkpoint of update {} is good", checkpoint.header.step);
     assert!(error.contains(&good), "{error}");
     // A lower learning rate continues from it.
-    let calm = explosive().replace("learning_rate = 1.0", "learning_rate = 1e-9");
+    let calm = diverging_recipe().replace("learning_rate = 1.0", "learning_rate = 1e-9");
     let step = checkpoint.header.step + 1;
     let options = Options {
         existing_run: ExistingRun::Resume,

@@ -284,7 +284,7 @@ fn recordings_that_fail_are_named_and_the_others_are_written() {
 
 #[cfg(unix)]
 #[test]
-fn names_of_any_bytes_are_on_one_line_and_told_apart() {
+fn file_names_of_any_bytes_are_printed_on_one_line_and_stay_distinct() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let place = Place::new();
@@ -302,7 +302,7 @@ fn names_of_any_bytes_are_on_one_line_and_told_apart() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_that_is_written_to_stays_a_link() {
+fn output_through_a_symlink_keeps_the_link() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let place = Place::new();
     fs::write(place.path("real.txt"), "old").expect("written");

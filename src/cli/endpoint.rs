@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn invalid_values_are_named() {
         for (line, expected) in [
             ("--rule1-min-trailing-silence=-1", "rule 1"),
             ("--rule2-min-trailing-silence=nan", "rule 2"),

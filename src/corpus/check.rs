@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_recording_is_found() {
+    fn faults_of_recordings_are_found() {
         let folder = tempfile::tempdir().expect("a folder");
         let files = [
             ("good.wav", tone(0.3)),

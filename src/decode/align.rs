@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_does_not_fit_is_named_where_it_does_not() {
+    fn words_that_do_not_fit_are_named() {
         let words = [word("one", &[&[1, 2]]), word("two", &[&[2, 1, 3], &[2, 3]]), word("six", &[&[3]])];
         let error = align(&words, 5, 4).expect_err("6 frames are needed and more").to_string();
         assert!(error.contains("take 7 output frames") && error.contains("`six` (word 3 of 3)"), "{error}");
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_no_path_spells_are_refused() {
+    fn texts_without_a_path_are_refused() {
         for (words, expected) in [
             (vec![], "no words"),
             (vec![word("x", &[])], "`x` has no pronunciation"),
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn speech_that_the_text_does_not_have_is_found() {
+    fn speech_without_text_is_reported() {
         // Blanks, except for token 2 in every other frame from 10 to 19.
         let frame = |t: usize| match t {
             3 => [0.05, 0.9, 0.05],

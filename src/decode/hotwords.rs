@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_match_is_rewarded_word_by_word_and_taken_back_when_it_breaks_off() {
+    fn partial_matches_are_rewarded_and_the_reward_is_taken_back_if_they_fail() {
         let phrases = [(phrase(&[1, 2, 3]), 2.0), (phrase(&[1, 2]), 1.0), (phrase(&[2, 4]), 3.0)];
         let model = HotwordModel::new(Arc::new(WordLoop { word_cost: 0.5 }), ContextGraph::new(phrases));
         let (first, state) = model.next(model.start(), WordId(1)).expect("a word");

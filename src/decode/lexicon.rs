@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_begin_alike_share_what_they_begin_with() {
+    fn words_with_a_common_prefix_share_its_nodes() {
         let lexicon = [
             entry("ab", "a b"),
             entry("a", "a"),

@@ -91,7 +91,7 @@ mod tests {
     use crate::text::ngram::{EstimateOptions, Text, TrieBuilder, VocabularyLimit};
 
     #[test]
-    fn a_word_that_the_model_does_not_have_is_as_likely_as_its_rarest() {
+    fn unknown_words_have_the_probability_of_the_rarest_word() {
         let mut text = Text::default();
         text.read(Path::new("test"), "a b a b a c\n".as_bytes(), |_| ()).expect("a good sentence");
         let (vocabulary, estimator) =

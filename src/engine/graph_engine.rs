@@ -326,7 +326,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_graph_of_one_stream_takes_several_in_turn() {
+    fn a_graph_for_one_stream_runs_several_in_turn() {
         let fixed = |graph: &mut GraphBuilder| {
             graph.input("x", &[1.into(), 2.into(), 1.into()]);
             graph.input("sum", &[1.into(), 1.into(), 1.into()]);
@@ -353,7 +353,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn time_may_come_before_streams() {
+    fn the_time_axis_may_come_first() {
         let time_first = |graph: &mut GraphBuilder| {
             graph.input("x", &[Dim::symbol("T"), n(), 1.into()]);
             graph.input("sum", &[1.into(), n(), 1.into()]);
@@ -391,7 +391,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn states_can_be_named_and_what_is_not_understood_is_refused_by_name() {
+    fn states_can_be_named_and_unknown_inputs_are_refused_by_name() {
         let odd = |graph: &mut GraphBuilder| {
             graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
             graph.input("a", &[1.into(), n(), 1.into()]);

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn greedy_search_comes_out_as_the_best_path_repeats_included() {
+    fn the_best_path_is_that_of_greedy_search_with_repeats() {
         let engine = engine(Some(5));
         let spec = engine.spec();
         assert_eq!((spec.subsampling, spec.window, spec.num_tokens, spec.states.len()), (2, 8, 6, 2));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_together_are_as_each_alone() {
+    fn batched_streams_equal_single_streams() {
         let engine = engine(None);
         let streams = [frames(&[3.0, 9.0, 1.0, 4.0]), frames(&[5.0, 9.0, 0.0, 2.0])];
         let mut alone = Vec::new();

@@ -388,7 +388,7 @@ mod tests {
     use rand::SeedableRng;
 
     #[test]
-    fn variational_dropout_leaves_out_the_same_values_at_every_step() {
+    fn variational_dropout_has_one_mask_for_all_steps() {
         let steps = PackedSequence::new(&[4, 4, 2, 0]);
         let width = 50;
         let mut rng = Pcg64Mcg::seed_from_u64(3);

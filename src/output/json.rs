@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn damage_is_a_line_of_its_own_at_the_end() {
+    fn warnings_are_a_separate_line_at_the_end() {
         let mut out = Vec::new();
         JsonWriter::new(&mut out).end("a.opus", &["cut short".to_string()]).expect("written");
         assert_eq!(

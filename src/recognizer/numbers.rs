@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_spans_its_words_and_others_keep_their_places() {
+    fn a_number_has_the_times_of_its_words() {
         let word = |text: &str, start: f64, confidence: f32| Word {
             word: text.into(),
             start,

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_what_stands_between_marks() {
+    fn words_are_split_at_punctuation() {
         let words = |text| spoken_words(text).expect("words");
         assert_eq!(words("Twenty-one, “don’t” STOP… - U.S.!"), ["Twenty", "one", "don’t", "STOP", "U.S"]);
         assert!(words(" ?! — ").is_empty());

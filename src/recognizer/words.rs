@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_join_until_the_next_mark() {
+    fn subwords_are_joined_until_the_next_word_start() {
         let words = builder(&["<blk>", "▁ze", "ro", "▁", "o"], DecoderOptions::default()).words(
             &[token(1, 20, 21, 0.9), token(2, 22, 23, 0.4), token(3, 40, 41, 1.0), token(4, 42, 43, 1.0)],
             0.0,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_begins_at_its_mark_or_beside_a_filler() {
+    fn the_last_word_begins_at_its_word_start_or_after_a_filler() {
         let options = DecoderOptions { filler: vec!["*".into()], ..Default::default() };
         let builder = builder(&["<blk>", "▁ze", "ro", "*"], options);
         let last = |ids: &[u32]| {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn fillers_and_unsure_words_are_not_written() {
+    fn fillers_and_words_of_low_confidence_are_omitted() {
         let options =
             DecoderOptions { filler: vec!["▁*".into()], min_confidence: 0.5, ..Default::default() };
         let words = builder(&["<blk>", "▁one", "▁*", "x"], options).words(

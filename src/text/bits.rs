@@ -366,7 +366,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn written_bits_are_read_back(
             numbers in prop::collection::vec((0..u32::MAX - 1, 0..32_u32), 0..200),
             low in 0..20_u32,
             counts in prop::collection::vec(0..1000_u64, 2..600),
@@ -400,7 +400,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300), low in 0..25_u32) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), low in 0..25_u32) {
             let mut bits = BitReader::new(&bytes, 0);
             if let Ok(code) = Huffman::read(&mut bits, 1000) {
                 while bits.check().is_ok() {

@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn ties_go_to_the_later_model_and_no_words_are_no_score() {
+    fn of_equal_scores_the_later_is_best_and_without_words_there_is_none() {
         let judged = |sets, before| total_scores(20, sets, before);
         assert!(judged(vec![set(4, 1, Some(0.25))], Some((Some(0.25), 10))).best);
         assert!(!judged(vec![set(4, 1, Some(0.25))], Some((Some(0.2), 10))).best);

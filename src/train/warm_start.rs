@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_further_layer_begins_as_the_identity() {
+    fn an_added_layer_starts_as_the_identity() {
         let small = initialize::<f32>(&config(2), 1);
         let mut grown = initialize::<f32>(&config(3), 2);
         let mut parameters: Vec<Vec<f32>> = grown.parameters.iter().map(|p| p.data.clone()).collect();

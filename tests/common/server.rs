@@ -168,7 +168,7 @@ impl Server {
     }
 
     /// A client with a small receive buffer, which does not read.
-    pub fn open_deaf(&self, path: &str) -> Client {
+    pub fn open_without_reading(&self, path: &str) -> Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let stream = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_noted_is_known_after_a_kill_and_half_a_line_is_not() {
+    fn complete_journal_lines_are_read_after_a_kill() {
         let folder = tempfile::tempdir().expect("a folder");
         let (a, b) = (done(folder.path(), "a.wav"), done(folder.path(), "b.wav"));
         let mut journal = Journal::open(folder.path(), &settings("m"), false).expect("opened");

@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn rearranging_is_that_of_numpy() {
+    fn rearranging_equals_numpy() {
         let a = counting(&[2, 3]);
         assert_eq!(a.transposed(&[1, 0]).as_i64(), Some(&[0, 3, 1, 4, 2, 5][..]));
         assert_eq!(a.sliced(1, 2, -1, 2).as_i64(), Some(&[2, 1, 5, 4][..]));

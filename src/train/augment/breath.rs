@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hiss_blows_and_vowels_do_not() {
+    fn breath_noise_is_added_to_fricatives_and_not_to_vowels() {
         let vowel = sine(300.0, 0.3, 16_000);
         let mut rng = rng(1);
         let hiss: Vec<f32> =
