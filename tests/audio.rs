@@ -19,9 +19,9 @@ fn tone(hz: f64, rate: u32, samples: usize) -> Vec<f32> {
     (0..samples).map(|i| (0.5 * (TAU * hz * i as f64 / f64::from(rate)).sin()) as f32).collect()
 }
 
-fn drain(source: &mut dyn Source, piece: usize) -> Result<(Vec<f32>, Problems)> {
+fn drain(source: &mut dyn Source, chunk: usize) -> Result<(Vec<f32>, Problems)> {
     let mut samples = Vec::new();
-    while source.read(&mut samples, piece)? > 0 {}
+    while source.read(&mut samples, chunk)? > 0 {}
     Ok((samples, source.problems()))
 }
 
@@ -40,21 +40,29 @@ fn noise_db(found: &[f32], wanted: &[f32], margin: usize) -> f64 {
 }
 
 /// By how many samples `b` lags `a`: where their correlation is greatest.
-fn lag(a: &[f32], b: &[f32], most: usize) -> i64 {
-    let most = most as i64;
+fn lag(a: &[f32], b: &[f32], max_lag: usize) -> i64 {
+    let max_lag = max_lag as i64;
     let score = |lag: i64| -> f64 {
         a.iter()
             .enumerate()
             .filter_map(|(i, x)| b.get(usize::try_from(i as i64 + lag).ok()?).map(|y| f64::from(x * y)))
             .sum()
     };
-    (-most..=most).max_by(|x, y| score(*x).total_cmp(&score(*y))).unwrap()
+    (-max_lag..=max_lag).max_by(|x, y| score(*x).total_cmp(&score(*y))).unwrap()
 }
 
 // WAV
 
 /// A WAV file by hand: any format tag, extensible or not, any claimed length.
-fn wav(tag: u16, channels: u16, rate: u32, bits: u16, extensible: bool, data: &[u8], claim: u32) -> Vec<u8> {
+fn wav(
+    tag: u16,
+    channels: u16,
+    rate: u32,
+    bits: u16,
+    extensible: bool,
+    data: &[u8],
+    declared_len: u32,
+) -> Vec<u8> {
     let block = channels * bits.div_ceil(8);
     let mut fmt = Vec::new();
     fmt.extend(if extensible { 0xfffe } else { tag }.to_le_bytes());
@@ -71,13 +79,13 @@ fn wav(tag: u16, channels: u16, rate: u32, bits: u16, extensible: bool, data: &[
         fmt.extend([0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71]);
     }
     let mut file = b"RIFF".to_vec();
-    file.extend((20 + fmt.len() as u32).saturating_add(claim).to_le_bytes());
+    file.extend((20 + fmt.len() as u32).saturating_add(declared_len).to_le_bytes());
     file.extend(b"WAVEfmt ");
     file.extend((fmt.len() as u32).to_le_bytes());
     file.extend(fmt);
     // A chunk of odd length before the samples, with its byte of padding.
     file.extend(b"LIST\x03\0\0\0abc\0data");
-    file.extend(claim.to_le_bytes());
+    file.extend(declared_len.to_le_bytes());
     file.extend(data);
     file
 }
@@ -141,10 +149,10 @@ fn wav_floats_companding_and_extensible() {
 
 #[test]
 fn wav_of_unknown_length_is_read_to_its_end() {
-    for claim in [u32::MAX, 0x7fff_ffff] {
-        let file = wav(1, 1, 16_000, 16, false, &[0, 0x40, 0, 0x40], claim);
+    for declared_len in [u32::MAX, 0x7fff_ffff] {
+        let file = wav(1, 1, 16_000, 16, false, &[0, 0x40, 0, 0x40], declared_len);
         let (samples, problems) = open_bytes(file, 16_000).unwrap();
-        assert_eq!((samples.len(), problems.truncated), (2, false), "claim {claim:x}");
+        assert_eq!((samples.len(), problems.truncated), (2, false), "claim {declared_len:x}");
     }
 }
 
@@ -314,10 +322,10 @@ proptest! {
             (8000, 16_000), (11_025, 16_000), (44_100, 16_000), (48_000, 16_000), (16_000, 44_100),
             (17_777, 16_000), (192_000, 16_000), (16_000, 16_000),
         ]),
-        pieces in prop::collection::vec(0usize..3000, 1..12),
+        chunks in prop::collection::vec(0usize..3000, 1..12),
     ) {
         let (from, to) = rates;
-        let total: usize = pieces.iter().sum();
+        let total: usize = chunks.iter().sum();
         let input: Vec<f32> =
             (0..total as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0 - 0.5).collect();
         let mut resampler = Resampler::new(from, to).unwrap();
@@ -328,7 +336,7 @@ proptest! {
 
         resampler.reset();
         let (mut parts, mut at) = (Vec::new(), 0);
-        for n in pieces {
+        for n in chunks {
             resampler.push(&input[at..at + n], &mut parts).unwrap();
             at += n;
         }

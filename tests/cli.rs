@@ -26,7 +26,7 @@ impl Place {
         let words = |network: &Network<f32>, seed: u64| {
             let engine = NativeEngine::new(network.clone()).expect("a good network");
             let recognizer = Recognizer::new(Arc::new(engine), metadata.clone()).expect("they fit");
-            recognizer.transcribe(&signal(seed)).expect("heard").split(' ').count()
+            recognizer.transcribe(&signal(seed)).expect("recognized").split(' ').count()
         };
         let mut networks = (0..1000).map(|seed| strong(networks::random(&config, seed)));
         let network = networks.find(|n| words(n, 1) > 4 && words(n, 2) > 4).expect("one of so many speaks");

@@ -47,7 +47,7 @@ fn recognize(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event
             break;
         }
         let (now, later) = rest.split_at((*size).min(rest.len()));
-        events.extend(stream.accept_waveform(now).expect("heard"));
+        events.extend(stream.accept_waveform(now).expect("recognized"));
         rest = later;
     }
     events.extend(stream.finish().expect("finished"));
@@ -91,22 +91,22 @@ proptest! {
 
     #[test]
     fn words_are_output_once_and_endpoints_do_not_depend_on_chunks(
-        said in parts(), sizes in prop::collection::vec(1usize..9000, 1..5), lookahead in 0usize..7,
+        spoken in parts(), sizes in prop::collection::vec(1usize..9000, 1..5), lookahead in 0usize..7,
         reset in any::<bool>()
     ) {
         // The network is 8 steps late, less than half of the silence that ends a segment: its delayed output
         // comes before the state is reset, or from the audio that is processed again.
         let recognizer = tones(8, lookahead);
-        let samples = scene(&said);
+        let samples = scene(&spoken);
         let options = rules(Some(reset));
         let whole = recognize(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &[samples.len()]);
-        let pieces = recognize(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &sizes);
-        prop_assert_eq!(finals(&whole), finals(&pieces));
+        let chunked = recognize(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &sizes);
+        prop_assert_eq!(finals(&whole), finals(&chunked));
         let pipeline = Pipeline::start_with(
             &recognizer, Box::new(Memory::new(samples.clone())), sizes[0], &options).expect("started");
-        let threaded: Vec<Event> = pipeline.map(|event| event.expect("heard")).collect();
+        let threaded: Vec<Event> = pipeline.map(|event| event.expect("recognized")).collect();
         prop_assert_eq!(finals(&whole), finals(&threaded));
-        let words: Vec<_> = said.iter().map(|part| part.0).collect();
+        let words: Vec<_> = spoken.iter().map(|part| part.0).collect();
         prop_assert_eq!(final_text(&whole), words.join(" "));
         in_order(&finals(&whole));
         prop_assert!(matches!(whole.last(), Some(Event::Final(_))));
@@ -204,7 +204,7 @@ fn a_detector_keeps_the_segment_open() {
         assert_eq!(texts(&with)[..1], ["low high"], "{sizes:?}");
         let source = Box::new(Memory::new(samples.clone()));
         let pipeline = Pipeline::start_with(&tones(2, 0), source, sizes[0], &options).expect("started");
-        let threaded: Vec<Event> = pipeline.map(|event| event.expect("heard")).collect();
+        let threaded: Vec<Event> = pipeline.map(|event| event.expect("recognized")).collect();
         assert_eq!(finals(&threaded), with);
     }
 }
@@ -258,12 +258,12 @@ fn times_do_not_drift_over_ten_hours() {
     // One word every four seconds of 100 frames.
     let mut path = vec![0; 100];
     path[20] = 3;
-    let piece = frames(&path);
+    let chunk = frames(&path);
     let mut segments = 0u32;
     let mut events = Vec::new();
     for round in 0..9000u64 {
         events.clear();
-        decoder.push(&piece, &mut events);
+        decoder.push(&chunk, &mut events);
         for segment in finals(&events).iter().filter(|s| !s.text.is_empty()) {
             segments += 1;
             let word = &segment.words[0];
@@ -292,9 +292,9 @@ fn recording(name: &str) -> Vec<f32> {
 fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
     let recognizer = embedded_model();
     // "three": a word alone, which the labels of another, counted as other speech, would outweigh.
-    let said = &recording("pi.wav")[..15_200];
+    let spoken = &recording("pi.wav")[..15_200];
     // Within the window of two seconds in which words are compared with other speech.
-    let scene = [said, &vec![0.0; 16_000], said, &vec![0.0; 16_000], said].concat();
+    let scene = [spoken, &vec![0.0; 16_000], spoken, &vec![0.0; 16_000], spoken].concat();
     for reset in [None, Some(true)] {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
         let segments = finals(&recognize(&mut stream, &scene, &[1600]));

@@ -153,11 +153,11 @@ fn every_target_and_precision_is_imported_again() {
         let config =
             NetworkConfig { num_features: 80, input_size: 96, ..config(&[(cell, 96); 2], true, true) };
         let (network, metadata) = (random(&config, seed as u64), metadata(&config));
-        let heard = frames(&config, 40, 7);
+        let speech = frames(&config, 40, 7);
         let log_probs = |network: &Network<f32>| {
             let engine = NativeEngine::new(network.clone()).expect("whole");
             let (mut state, mut log_probs) = (engine.zero_state(), Vec::new());
-            engine.run(&[&heard], &mut [&mut state], &mut [&mut log_probs]).expect("runs");
+            engine.run(&[&speech], &mut [&mut state], &mut [&mut log_probs]).expect("runs");
             log_probs
         };
         let expected = log_probs(&network);
@@ -280,17 +280,17 @@ fn decoder_options_inside_the_graph_are_not_applied_twice() {
         metadata.decoder.filler_bias = bias / 4.0;
         hearken::onnx::write_file(&place.path("biased.onnx"), &network, &metadata).expect("written");
         let recognizer = Recognizer::open(place.path("biased.onnx")).expect("ours");
-        recognizer.transcribe(&signal()).expect("heard")
+        recognizer.transcribe(&signal()).expect("recognized")
     };
     // One that would read differently if it counted twice, or not at all.
     let plain = text_with(0.0);
     let telling = |bias: &f32| text_with(*bias) != plain && text_with(2.0 * bias) != text_with(*bias);
     let bias = (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of so many");
     let text = text_with(bias);
-    place.good(&["export", "biased.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    place.stdout_of(&["export", "biased.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
     let open = |path: &str| Recognizer::open_any(place.path(path), None, None, &engines).expect("opened");
     for path in ["sherpa", "sherpa/model.onnx"] {
-        assert_eq!(open(path).transcribe(&signal()).expect("heard"), text, "{path}");
+        assert_eq!(open(path).transcribe(&signal()).expect("recognized"), text, "{path}");
     }
 }
 

@@ -20,7 +20,7 @@ fn an_export_never_overwrites_its_model() {
     for precision in Precision::ALL.map(Precision::name) {
         for target in ["onnxruntime", "sherpa-onnx", "whole"] {
             for out in ["model.onnx", ".", "triton/../model.onnx"] {
-                let (code, error) = place.bad(&[
+                let (code, error) = place.error_of(&[
                     "export",
                     "model.onnx",
                     "--for",
@@ -34,7 +34,7 @@ fn an_export_never_overwrites_its_model() {
             }
         }
         let model = "triton/m/1/model.onnx";
-        let (code, error) = place.bad(&[
+        let (code, error) = place.error_of(&[
             "export",
             model,
             "--for",
@@ -50,7 +50,7 @@ fn an_export_never_overwrites_its_model() {
         assert_eq!(fs::read(place.path(model)).expect("read"), before);
     }
     assert_eq!(fs::read(place.path("model.onnx")).expect("read"), before);
-    let (code, error) = place.bad(&["export", "model.onnx", "--for", "whole", "-o", "-"]);
+    let (code, error) = place.error_of(&["export", "model.onnx", "--for", "whole", "-o", "-"]);
     assert!(code == 2 && error.contains("standard output"), "{error}");
     for (target, option, value) in [
         ("onnxruntime", "--name", "n"),
@@ -58,11 +58,12 @@ fn an_export_never_overwrites_its_model() {
         ("whole", "--chunk-frames", "32"),
         ("onnxruntime", "--chunk-frames", "32"),
     ] {
-        let (code, error) = place.bad(&["export", "model.onnx", "--for", target, "-o", "out", option, value]);
+        let (code, error) =
+            place.error_of(&["export", "model.onnx", "--for", target, "-o", "out", option, value]);
         assert!(code == 2 && error.contains(option) && error.contains(target), "{error}");
     }
-    place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "out"]);
-    let (_, error) = place.bad(&["export", "out/m/1/model.onnx", "--for", "whole", "-o", "again"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "out"]);
+    let (_, error) = place.error_of(&["export", "out/m/1/model.onnx", "--for", "whole", "-o", "again"]);
     assert!(error.contains("export of hearken's for triton") && error.contains("import it first"), "{error}");
 }
 
@@ -72,40 +73,59 @@ fn exported_files_give_the_same_text_from_the_command_line() {
         return;
     }
     let place = Place::new();
-    let text = place.good(&["transcribe", "--model", "model.onnx", "a.wav"]);
+    let text = place.stdout_of(&["transcribe", "--model", "model.onnx", "a.wav"]);
     assert!(text.split(' ').count() > 3, "the model speaks: {text:?}");
-    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
-    place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "triton"]);
-    place.good(&["export", "model.onnx", "--for", "onnxruntime", "--precision", "fp16", "-o", "half.onnx"]);
-    place.good(&["export", "model.onnx", "--for", "onnxruntime", "--precision", "int8", "-o", "bytes.onnx"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "triton"]);
+    place.stdout_of(&[
+        "export",
+        "model.onnx",
+        "--for",
+        "onnxruntime",
+        "--precision",
+        "fp16",
+        "-o",
+        "half.onnx",
+    ]);
+    place.stdout_of(&[
+        "export",
+        "model.onnx",
+        "--for",
+        "onnxruntime",
+        "--precision",
+        "int8",
+        "-o",
+        "bytes.onnx",
+    ]);
     // Matrices of 16-bit floats are a model of hearken's own as well.
-    place.good(&["transcribe", "--model", "half.onnx", "--engine", "native", "a.wav"]);
+    place.stdout_of(&["transcribe", "--model", "half.onnx", "--engine", "native", "a.wav"]);
     for model in ["sherpa", "sherpa/model.onnx", "triton/m/1/model.onnx"] {
-        assert_eq!(place.good(&["transcribe", "--model", model, "a.wav"]), text, "{model}");
+        assert_eq!(place.stdout_of(&["transcribe", "--model", model, "a.wav"]), text, "{model}");
     }
     let config = fs::read_to_string(place.path("triton/m/config.pbtxt")).expect("written");
     assert!(config.contains("name: \"m\"") && config.contains("zero_data: true"), "{config}");
-    let (code, error) = place.bad(&["transcribe", "--model", "bytes.onnx", "--engine", "native", "a.wav"]);
+    let (code, error) =
+        place.error_of(&["transcribe", "--model", "bytes.onnx", "--engine", "native", "a.wav"]);
     assert!(code == 2 && error.contains("native engine can run only models of hearken"), "{error}");
-    place.good(&["export", "model.onnx", "--for", "whole", "-o", "whole.onnx"]);
-    let (_, error) = place.bad(&["transcribe", "--model", "whole.onnx", "a.wav"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "whole", "-o", "whole.onnx"]);
+    let (_, error) = place.error_of(&["transcribe", "--model", "whole.onnx", "a.wav"]);
     assert!(error.contains("no states"), "{error}");
     fs::remove_file(place.path("sherpa/tokens.txt")).expect("removed");
-    let (_, error) = place.bad(&["transcribe", "--model", "sherpa", "a.wav"]);
+    let (_, error) = place.error_of(&["transcribe", "--model", "sherpa", "a.wav"]);
     assert!(error.contains("tokens.txt"), "{error}");
 }
 
 #[test]
 fn verify_prints_differences_and_exits_with_1_if_they_are_too_large() {
     let place = Place::new();
-    let table = place.good(&["verify", "model.onnx", "--audio", "a.wav"]);
+    let table = place.stdout_of(&["verify", "model.onnx", "--audio", "a.wav"]);
     assert!(table.contains("native") && table.contains("chunks") && table.contains("allowed"), "{table}");
-    let (code, error) = place.bad(&["verify", "a.wav"]);
+    let (code, error) = place.error_of(&["verify", "a.wav"]);
     assert!(code == 1 && error.contains("a.wav"), "{error}");
     if options().is_none() {
         return;
     }
-    let line = place.good(&["verify", "model.onnx", "--json"]);
+    let line = place.stdout_of(&["verify", "model.onnx", "--json"]);
     let report: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(report["passed"], true);
     let rows = report["rows"].as_array().expect("rows");
@@ -122,7 +142,7 @@ fn verify_prints_differences_and_exits_with_1_if_they_are_too_large() {
         ("keras-gru", "none"),
     ] {
         let foreign = format!("{}/tests/data/import/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
-        let table = place.good(&["verify", &foreign]);
+        let table = place.stdout_of(&["verify", &foreign]);
         assert!(table.contains(found) && table.contains("tokens unknown"), "{table}");
         // One stream and four, by onnxruntime and by tract where that is in the build.
         let in_chunks = if found == "none" { 0 } else { 2 + 2 * usize::from(cfg!(feature = "tract")) };
@@ -137,7 +157,7 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
     }
     let place = Place::new();
     let export = |out: &str, more: &[&str]| {
-        place.good(&[&["export", "model.onnx", "--for"], more, &["-o", out]].concat());
+        place.stdout_of(&[&["export", "model.onnx", "--for"], more, &["-o", out]].concat());
     };
     export("half.onnx", &["onnxruntime", "--precision", "fp16"]);
     export("bytes.onnx", &["onnxruntime", "--precision", "int8"]);
@@ -156,7 +176,7 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
         ("sherpa/model.onnx", 1e-3),
     ] {
         let verify = ["verify", file, "--audio", "a.wav", "--against", "model.onnx", "--json"];
-        let report: Value = serde_json::from_str(&place.good(&verify)).expect("JSON");
+        let report: Value = serde_json::from_str(&place.stdout_of(&verify)).expect("JSON");
         let against = &report["against"];
         assert!((against["tolerance"].as_f64().expect("a number") - allowed).abs() < 1e-6, "{file}");
         assert!(against["engines"].as_array().is_some_and(|all| !all.is_empty()), "{file}");
@@ -165,7 +185,7 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
         let strict = [&verify[..], &["--tolerance", "1e-9"]].concat();
         assert_eq!(place.run(&strict).status.code(), Some(1), "{file}");
     }
-    let table = place.good(&["verify", "half.onnx", "--audio", "a.wav", "--against", "model.onnx"]);
+    let table = place.stdout_of(&["verify", "half.onnx", "--audio", "a.wav", "--against", "model.onnx"]);
     assert!(table.contains("against") && table.contains("on the native engine"), "{table}");
     // Another model, and no model.
     let (mut network, metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");
@@ -174,12 +194,12 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
     let other = place.run(&["verify", "model.onnx", "--against", "other.onnx"]);
     assert_eq!(other.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&other.stdout).contains("exceeded"));
-    let (_, error) = place.bad(&["verify", "model.onnx", "--against", "bytes.onnx"]);
+    let (_, error) = place.error_of(&["verify", "model.onnx", "--against", "bytes.onnx"]);
     assert!(error.contains("import it first"), "{error}");
     // A foreign file and what it became, by features of its own.
     let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-gru-2.onnx");
     let foreign = foreign.to_str().expect("UTF-8");
-    place.good(&[
+    place.stdout_of(&[
         "import",
         foreign,
         "--features",
@@ -187,12 +207,12 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
         "-o",
         "six.onnx",
     ]);
-    let table = place.good(&["verify", foreign, "--against", "six.onnx", "--audio", "a.wav"]);
+    let table = place.stdout_of(&["verify", foreign, "--against", "six.onnx", "--audio", "a.wav"]);
     assert!(table.contains("six.onnx on the native engine"), "{table}");
-    let (_, error) = place.bad(&["verify", foreign, "--against", "model.onnx"]);
+    let (_, error) = place.error_of(&["verify", foreign, "--against", "model.onnx"]);
     assert!(error.contains("takes 6 features a frame, the model 80"), "{error}");
     for tolerance in ["-1", "nan", "inf", "x"] {
-        let (code, error) = place.bad(&["verify", "model.onnx", &format!("--tolerance={tolerance}")]);
+        let (code, error) = place.error_of(&["verify", "model.onnx", &format!("--tolerance={tolerance}")]);
         assert!(code == 2 && error.contains("tolerance"), "{error}");
     }
 }
@@ -201,17 +221,17 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
 fn states_are_paired_by_the_cells_and_not_by_their_order() {
     let place = Place::new();
     fs::write(place.path("foreign.onnx"), misleading()).expect("written");
-    let text = place.good(&["inspect", "foreign.onnx", "--json"]);
+    let text = place.stdout_of(&["inspect", "foreign.onnx", "--json"]);
     let described: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(described["states_found"], "by the cells that read and write them");
     let pair = |i: usize| (described["states"][i]["input"].clone(), described["states"][i]["output"].clone());
     assert_eq!((pair(0), pair(1)), (("a".into(), "p".into()), ("b".into(), "q".into())));
     // The rest of what is named is found; nothing is named twice.
-    let named = place.good(&["inspect", "foreign.onnx", "--state", "b=q"]);
+    let named = place.stdout_of(&["inspect", "foreign.onnx", "--state", "b=q"]);
     assert!(named.contains("as they were named, the rest by the cells"), "{named}");
     for states in [["a=p", "a=q"], ["a=p", "b=p"]] {
         let (code, error) =
-            place.bad(&["inspect", "foreign.onnx", "--state", states[0], "--state", states[1]]);
+            place.error_of(&["inspect", "foreign.onnx", "--state", states[0], "--state", states[1]]);
         assert!(code == 2 && error.contains("named for two states"), "{error}");
     }
     if options().is_none() {
@@ -222,7 +242,7 @@ fn states_are_paired_by_the_cells_and_not_by_their_order() {
     // Tokens beside the file, or given.
     let tokens = |n: usize| (0..n).map(|i| format!("t{i} {i}\n")).collect::<String>();
     fs::write(place.path("tokens.txt"), tokens(5)).expect("written");
-    let table = place.good(&["verify", "foreign.onnx"]);
+    let table = place.stdout_of(&["verify", "foreign.onnx"]);
     assert!(!table.contains("tokens unknown"), "{table}");
     fs::write(place.path("few.txt"), tokens(4)).expect("written");
     for command in [
@@ -230,11 +250,11 @@ fn states_are_paired_by_the_cells_and_not_by_their_order() {
         &["transcribe", "--model", "foreign.onnx", "--tokens", "few.txt", "a.wav"],
         &["import", "foreign.onnx", "--tokens", "few.txt", "-o", "x.onnx"],
     ] {
-        let (_, error) = place.bad(command);
+        let (_, error) = place.error_of(command);
         assert!(error.contains("few.txt: expected 5 tokens") && error.contains("found 4"), "{error}");
     }
     fs::remove_file(place.path("tokens.txt")).expect("removed");
-    let (_, error) = place.bad(&["transcribe", "--model", "foreign.onnx", "a.wav"]);
+    let (_, error) = place.error_of(&["transcribe", "--model", "foreign.onnx", "a.wav"]);
     assert!(error.contains("--tokens FILE") && error.contains("import it"), "{error}");
 }
 
@@ -259,7 +279,7 @@ fn files_that_an_engine_cannot_run_correctly_are_refused_by_name() {
         "reverse.onnx",
         AttributeProto { name: "direction".into(), s: backwards, r#type: 3, ..Default::default() },
     );
-    let (_, error) = place.bad(&["verify", "reverse.onnx"]);
+    let (_, error) = place.error_of(&["verify", "reverse.onnx"]);
     assert!(error.contains("(LSTM): its direction is reverse"), "{error}");
     with("clip.onnx", float("clip", 0.5));
     let verified = place.run(&["verify", "clip.onnx"]);
@@ -275,19 +295,19 @@ fn files_that_an_engine_cannot_run_correctly_are_refused_by_name() {
 #[test]
 fn inspect_describes_foreign_files() {
     let place = Place::new();
-    let own = place.good(&["inspect", "model.onnx"]);
+    let own = place.stdout_of(&["inspect", "model.onnx"]);
     for part in ["multiply-adds a second", "layers.1.gru", "sherpa-onnx", "state.0 → next_state.0", "GRU"] {
         assert!(own.contains(part), "{part}: {own}");
     }
     let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
     let foreign = foreign.to_str().expect("UTF-8");
-    let text = place.good(&["inspect", foreign]);
+    let text = place.stdout_of(&["inspect", foreign]);
     assert!(text.contains("LSTM") && text.contains("hearken (imported)"), "{text}");
-    let json: Value = serde_json::from_str(&place.good(&["inspect", foreign, "--json"])).expect("JSON");
+    let json: Value = serde_json::from_str(&place.stdout_of(&["inspect", foreign, "--json"])).expect("JSON");
     assert!(json["targets"].as_array().is_some_and(|t| t.len() >= 5), "{json}");
-    let (code, error) = place.bad(&["inspect", foreign, "--state", "nothing=nowhere"]);
+    let (code, error) = place.error_of(&["inspect", foreign, "--state", "nothing=nowhere"]);
     assert!(code == 2 && error.contains("`nothing`"), "{error}");
-    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
     let layers = json["layers"].as_array().expect("layers");
     assert!(layers.iter().any(|l| l["name"] == "/cells/LSTM_1" && l["multiply_adds"] == 512), "{json}");
     let sums: [u64; 3] = ["parameters", "bytes", "multiply_adds"]
@@ -296,17 +316,18 @@ fn inspect_describes_foreign_files() {
     let row: Vec<u64> = all.split_whitespace().skip(1).map(|n| n.parse().expect("a number")).collect();
     assert_eq!(row, sums);
     let looped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/keras/gru-after.onnx");
-    let looped = place.good(&["inspect", looped.to_str().expect("UTF-8")]);
+    let looped = place.stdout_of(&["inspect", looped.to_str().expect("UTF-8")]);
     assert!(looped.lines().any(|l| l.starts_with("all ") && l.ends_with("unknown")), "{looped}");
     fs::create_dir(place.path("two")).expect("made");
     for name in ["two/a.onnx", "two/b.onnx"] {
         fs::copy(place.path("model.onnx"), place.path(name)).expect("copied");
     }
-    let two: Value = serde_json::from_str(&place.good(&["inspect", "two", "--json"])).expect("one object");
+    let two: Value =
+        serde_json::from_str(&place.stdout_of(&["inspect", "two", "--json"])).expect("one object");
     assert!(two["files"].as_array().is_some_and(|f| f.len() == 2 && f[1]["file"] == "two/b.onnx"), "{two}");
-    let folder = place.good(&["inspect", "sherpa"]);
+    let folder = place.stdout_of(&["inspect", "sherpa"]);
     assert!(folder.starts_with("sherpa/model.onnx") && folder.contains("zipformer2-CTC"), "{folder}");
-    let (code, error) = place.bad(&["inspect", "a.wav"]);
+    let (code, error) = place.error_of(&["inspect", "a.wav"]);
     assert!(code == 1 && error.contains("a.wav"), "{error}");
 }
 
@@ -325,20 +346,21 @@ fn an_imported_model_transcribes_trains_and_exports() {
         .map(|(i, t)| format!("{t} {i}\n"))
         .collect();
     fs::write(place.path("letters.txt"), tokens).expect("written");
-    let told = place.good(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "new/mine.onnx"]);
+    let printed =
+        place.stdout_of(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "new/mine.onnx"]);
     fs::rename(place.path("new/mine.onnx"), place.path("mine.onnx")).expect("a folder was made");
-    assert!(told.contains("gru 12 + gru 12"), "{told}");
+    assert!(printed.contains("gru 12 + gru 12"), "{printed}");
     // The printed table is the one for further training.
-    let table = &told[told.find("[network]").expect("a table")..];
+    let table = &printed[printed.find("[network]").expect("a table")..];
     let (before, after) = RECIPE.split_once("[network]").expect("a table");
     let after = &after[after.find("[optimizer]").expect("a table")..];
     let recipe = format!("{before}{table}{after}");
-    let text = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
+    let text = place.stdout_of(&["transcribe", "--model", "mine.onnx", "a.wav"]);
     assert!(text.split_whitespace().all(|word| "abcdef".contains(word)), "{text}");
     fs::write(place.path("train.jsonl"), "{\"audio_filepath\": \"a.wav\", \"text\": \"a b\"}\n")
         .expect("written");
     fs::write(place.path("recipe.toml"), recipe).expect("written");
-    place.good(&["train", "recipe.toml", "--from", "mine.onnx", "--out", "run", "--threads", "1"]);
+    place.stdout_of(&["train", "recipe.toml", "--from", "mine.onnx", "--out", "run", "--threads", "1"]);
     let learnt = Recognizer::open(place.path("run/last.onnx")).expect("trained on");
     assert_eq!(learnt.metadata().tokens.len(), 7);
     let (after, _) = hearken::onnx::read_file(&place.path("run/last.onnx")).expect("ours");
@@ -351,7 +373,7 @@ fn an_imported_model_transcribes_trains_and_exports() {
         .zip(&network.parameters)
         .all(|(a, b)| a.data.iter().zip(&b.data).all(|(a, b)| (a - b).abs() < 0.1));
     assert!(near, "and has begun from the imported weights");
-    place.good(&["export", "run/last.onnx", "--for", "sherpa-onnx", "-o", "again"]);
+    place.stdout_of(&["export", "run/last.onnx", "--for", "sherpa-onnx", "-o", "again"]);
     assert!(place.path("again/tokens.txt").is_file());
 }
 
@@ -368,11 +390,11 @@ fn half_precision_is_refused_before_a_runtime_gets_it() {
         &["transcribe", "--model", "half.onnx", "--engine", "ort", "a.wav"],
         &["transcribe", "--model", "half.onnx", "--engine", "tract", "a.wav"],
     ] {
-        let (code, error) = place.bad(command);
+        let (code, error) = place.error_of(command);
         assert!(code == 1, "{command:?}: {error}");
         assert!(error.contains("input x: expected float32 or int64, found float16"), "{command:?}: {error}");
     }
-    let text = place.good(&["inspect", "half.onnx"]);
+    let text = place.stdout_of(&["inspect", "half.onnx"]);
     let verdict = |system: &str| {
         let line = text.lines().find(|line| line.starts_with(system)).expect("a verdict");
         line[system.len()..].trim().to_string()
@@ -383,7 +405,7 @@ fn half_precision_is_refused_before_a_runtime_gets_it() {
     );
     assert!(verdict("onnxruntime").starts_with("no") && verdict("onnxruntime").contains("crashes"), "{text}");
     assert!(verdict("hearken (imported)").starts_with("yes"), "{text}");
-    place.good(&["import", "half.onnx", "--tokens", "tokens.txt", "-o", "mine.onnx"]);
+    place.stdout_of(&["import", "half.onnx", "--tokens", "tokens.txt", "-o", "mine.onnx"]);
     // In between the engines compute in half precision, where they can.
     fs::write(place.path("inside.onnx"), prost_bytes(&half_precision_inside("torch-script-lstm-2")))
         .expect("written");
@@ -412,11 +434,11 @@ fn the_order_of_the_inputs_of_a_graph_does_not_matter() {
     }
     fs::write(place.path("rotated.onnx"), prost_bytes(&model)).expect("written");
     fs::write(place.path("tokens.txt"), "<blk> 0\nzero 1\none 2\ntwo 3\nthree 4\n").expect("written");
-    place.good(&["import", "rotated.onnx", "--tokens", "tokens.txt", "-o", "mine.onnx"]);
-    let text = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
-    let table = place.good(&["verify", "rotated.onnx", "--against", "mine.onnx", "--audio", "a.wav"]);
+    place.stdout_of(&["import", "rotated.onnx", "--tokens", "tokens.txt", "-o", "mine.onnx"]);
+    let text = place.stdout_of(&["transcribe", "--model", "mine.onnx", "a.wav"]);
+    let table = place.stdout_of(&["verify", "rotated.onnx", "--against", "mine.onnx", "--audio", "a.wav"]);
     assert!(table.contains("mine.onnx on the native engine") && table.contains("allowed"), "{table}");
-    assert_eq!(place.good(&["transcribe", "--model", "rotated.onnx", "a.wav"]), text);
+    assert_eq!(place.stdout_of(&["transcribe", "--model", "rotated.onnx", "a.wav"]), text);
 }
 
 #[test]
@@ -425,24 +447,24 @@ fn tract_runs_foreign_files_where_onnxruntime_is_missing() {
         return;
     }
     let place = Place::new();
-    place.good(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "triton"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "triton", "--name", "m", "-o", "triton"]);
     let model = "triton/m/1/model.onnx";
-    let expected = place.good(&["transcribe", "--model", "model.onnx", "a.wav"]);
+    let expected = place.stdout_of(&["transcribe", "--model", "model.onnx", "a.wav"]);
     let missing = [("ORT_DYLIB_PATH", "/no/such/libonnxruntime.so")];
     let output = place.run_with(&missing, &["transcribe", "--model", model, "a.wav"]);
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout) == expected, "{err}");
-    let told = |err: &str| {
+    let printed = |err: &str| {
         assert_eq!(err.matches("onnxruntime 1.17 or newer is needed").count(), 1, "{err}");
         assert_eq!(err.matches("ORT_DYLIB_PATH").count(), 1, "{err}");
     };
-    told(&err);
+    printed(&err);
     assert!(err.contains("tract runs the model"), "{err}");
     let output = place.run_with(&missing, &["verify", model]);
-    told(&String::from_utf8_lossy(&output.stderr));
+    printed(&String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success());
     let asked = place.run_with(&missing, &["transcribe", "--model", model, "--engine", "ort", "a.wav"]);
-    told(&String::from_utf8_lossy(&asked.stderr));
+    printed(&String::from_utf8_lossy(&asked.stderr));
     assert!(!asked.status.success(), "an engine that is asked for is not another one");
 }
 
@@ -450,7 +472,7 @@ fn tract_runs_foreign_files_where_onnxruntime_is_missing() {
 fn tokens_and_states_without_effect_are_wrong_usage() {
     let place = Place::new();
     fs::write(place.path("tokens.txt"), "<blk> 0\n").expect("written");
-    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
     let given: [(&str, &[&str]); 2] =
         [("--tokens", &["--tokens", "tokens.txt"]), ("--state", &["--state", "state.0=next_state.0"])];
     for (option, given) in given {
@@ -462,7 +484,7 @@ fn tokens_and_states_without_effect_are_wrong_usage() {
             &["verify", "sherpa/model.onnx"],
             &["verify"],
         ] {
-            let (code, error) = place.bad(&[command, given].concat());
+            let (code, error) = place.error_of(&[command, given].concat());
             assert!(
                 code == 2 && error.contains(option) && error.contains("no effect"),
                 "{command:?}: {error}"
@@ -470,7 +492,7 @@ fn tokens_and_states_without_effect_are_wrong_usage() {
         }
     }
     for command in [["transcribe", "--model", "sherpa", "a.wav"].as_slice(), &["verify", "sherpa"]] {
-        let (code, error) = place.bad(&[command, &["--tokens", "tokens.txt"]].concat());
+        let (code, error) = place.error_of(&[command, &["--tokens", "tokens.txt"]].concat());
         assert!(code == 2 && error.contains("--tokens"), "{command:?}: {error}");
     }
 }
@@ -486,9 +508,10 @@ fn imported_words_are_separated_by_spaces() {
     let words = ["zero", "one", "two", "three", "four", "five"];
     let lines: String = words.iter().zip(1..).map(|(word, id)| format!("{word} {id}\n")).collect();
     fs::write(place.path("words.txt"), format!("<blk> 0\n{lines}")).expect("written");
-    place.good(&["import", "foreign.onnx", "--tokens", "words.txt", "-o", "mine.onnx"]);
-    let imported = place.good(&["transcribe", "--model", "mine.onnx", "a.wav"]);
-    let as_it_is = place.good(&["transcribe", "--model", "foreign.onnx", "--tokens", "words.txt", "a.wav"]);
+    place.stdout_of(&["import", "foreign.onnx", "--tokens", "words.txt", "-o", "mine.onnx"]);
+    let imported = place.stdout_of(&["transcribe", "--model", "mine.onnx", "a.wav"]);
+    let as_it_is =
+        place.stdout_of(&["transcribe", "--model", "foreign.onnx", "--tokens", "words.txt", "a.wav"]);
     for text in [imported, as_it_is] {
         assert!(text.split_whitespace().count() > 3, "{text}");
         assert!(text.split_whitespace().all(|word| words.contains(&word)), "{text}");
@@ -498,7 +521,7 @@ fn imported_words_are_separated_by_spaces() {
 #[test]
 fn words_of_a_lexicon_are_exported_to_sherpa_onnx_with_the_search() {
     let place = Place::new();
-    place.good(&["export", "--for", "sherpa-onnx", "-o", "digits"]);
+    place.stdout_of(&["export", "--for", "sherpa-onnx", "-o", "digits"]);
     let words = fs::read_to_string(place.path("digits/words.txt")).expect("written");
     assert!(words.starts_with("<eps> 0\nzero 1\none 2\n"), "{words}");
     for name in ["HL.fst", "words-text.fst"] {
@@ -509,10 +532,10 @@ fn words_of_a_lexicon_are_exported_to_sherpa_onnx_with_the_search() {
     if options().is_some() || cfg!(feature = "tract") {
         let audio = Path::new(env!("CARGO_MANIFEST_DIR")).join("audio/pi.wav");
         let audio = audio.to_str().expect("UTF-8");
-        let expected = place.good(&["transcribe", audio]);
-        assert_eq!(place.good(&["transcribe", "--model", "digits", audio]), expected);
+        let expected = place.stdout_of(&["transcribe", audio]);
+        assert_eq!(place.stdout_of(&["transcribe", "--model", "digits", audio]), expected);
     }
-    place.good(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "labels"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "sherpa-onnx", "-o", "labels"]);
     assert!(!place.path("labels/HL.fst").exists(), "a model without a lexicon has no words");
 }
 

@@ -61,8 +61,8 @@ fn mutated(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8, usize)]) -> 
         match value % 4 {
             0 => drop(bytes.drain(at..end)),
             1 => {
-                let piece = bytes[at..end].to_vec();
-                bytes.splice(at..at, piece);
+                let chunk = bytes[at..end].to_vec();
+                bytes.splice(at..at, chunk);
             }
             _ => bytes[at] = value,
         }

@@ -16,15 +16,15 @@ use prost::Message;
 struct Counting;
 
 thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
+    static ALLOCATED: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 fn count(bytes: isize) {
     // A thread that ends has no counters any more.
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + bytes);
-        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
+    let _ = ALLOCATED.try_with(|allocated| {
+        allocated.set(allocated.get() + bytes);
+        let _ = PEAK.try_with(|most| most.set(most.get().max(allocated.get())));
     });
 }
 
@@ -47,15 +47,15 @@ static ALLOCATOR: Counting = Counting;
 
 /// The most that was held at once while `work` ran, beyond what was held before.
 fn peak_allocated(work: impl FnOnce()) -> usize {
-    let before = HELD.with(Cell::get);
-    MOST.with(|most| most.set(before));
+    let before = ALLOCATED.with(Cell::get);
+    PEAK.with(|most| most.set(before));
     work();
-    usize::try_from(MOST.with(Cell::get) - before).unwrap_or(0)
+    usize::try_from(PEAK.with(Cell::get) - before).unwrap_or(0)
 }
 
 /// Bytes that may be held for each byte of a file, and beside.
-const MULTIPLE: usize = 100;
-const BESIDE: usize = 2 << 20;
+const BYTES_PER_BYTE: usize = 100;
+const FIXED_BYTES: usize = 2 << 20;
 
 fn files() -> Vec<Vec<u8>> {
     let config = config(&[(CellKind::Gru, 8), (CellKind::Gru, 8)], true, true);
@@ -88,7 +88,7 @@ fn read_all(bytes: &[u8]) {
 
 fn assert_bounded(bytes: &[u8]) {
     let most = peak_allocated(|| read_all(bytes));
-    assert!(most <= MULTIPLE * bytes.len() + BESIDE, "{most} bytes for a file of {}", bytes.len());
+    assert!(most <= BYTES_PER_BYTE * bytes.len() + FIXED_BYTES, "{most} bytes for a file of {}", bytes.len());
 }
 
 #[test]
@@ -127,12 +127,12 @@ proptest! {
         let mut bytes = files().swap_remove(file);
         let from = from.index(bytes.len());
         let end = (from + length).min(bytes.len());
-        let piece = bytes[from..end].to_vec();
+        let chunk = bytes[from..end].to_vec();
         if cut {
             bytes.drain(from..end);
         }
         let to = to.index(bytes.len() + 1);
-        bytes.splice(to..to, piece);
+        bytes.splice(to..to, chunk);
         assert_bounded(&bytes);
     }
 

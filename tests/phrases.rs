@@ -16,16 +16,16 @@ fn data(name: &str) -> PathBuf {
 
 /// All sentences of an automaton without loops.
 fn sentences(phrases: &Phrases) -> BTreeSet<String> {
-    fn go(phrases: &Phrases, state: State, before: &str, all: &mut BTreeSet<String>) {
+    fn collect_from(phrases: &Phrases, state: State, before: &str, all: &mut BTreeSet<String>) {
         if phrases.automaton().end(state).is_some() {
             assert!(all.insert(before.trim().to_string()), "`{before}` has two states");
         }
         for arc in phrases.automaton().arcs(state) {
-            go(phrases, arc.to, &format!("{before} {}", phrases.words()[arc.word as usize]), all);
+            collect_from(phrases, arc.to, &format!("{before} {}", phrases.words()[arc.word as usize]), all);
         }
     }
     let mut all = BTreeSet::new();
-    go(phrases, phrases.automaton().start(), "", &mut all);
+    collect_from(phrases, phrases.automaton().start(), "", &mut all);
     all
 }
 
@@ -274,10 +274,10 @@ fn lists_of_vosk_are_read() {
         let error = read(text).expect_err(text).to_string();
         assert!(error.starts_with(place) && error.contains(problem), "{text}: {error}");
     }
-    assert_eq!(Format::of(Path::new("x.txt"), " [\n\"a\"]"), Format::Json);
-    assert_eq!(Format::of(Path::new("x.txt"), "[please] go"), Format::Lines);
-    assert_eq!(Format::of(Path::new("x"), "#JSGF V1.0;"), Format::Jsgf);
-    assert_eq!(Format::of(Path::new("x.yml"), "[\"a\"]"), Format::Yaml);
+    assert_eq!(Format::detect(Path::new("x.txt"), " [\n\"a\"]"), Format::Json);
+    assert_eq!(Format::detect(Path::new("x.txt"), "[please] go"), Format::Lines);
+    assert_eq!(Format::detect(Path::new("x"), "#JSGF V1.0;"), Format::Jsgf);
+    assert_eq!(Format::detect(Path::new("x.yml"), "[\"a\"]"), Format::Yaml);
 }
 
 #[test]

@@ -20,8 +20,8 @@ fn vosk(server: &Server, path: &str, clip: &str) -> String {
     let mut client = server.open(path);
     client.say(&json!({"config": {"sample_rate": rate}}).to_string());
     let mut texts = Vec::new();
-    for piece in s16_bytes(&samples).chunks(2 * rate as usize / 5) {
-        client.send(piece);
+    for chunk in s16_bytes(&samples).chunks(2 * rate as usize / 5) {
+        client.send(chunk);
         let reply = client.json();
         assert!(reply.get("partial").is_some() != reply.get("text").is_some(), "{reply}");
         texts.extend(reply["text"].as_str().map(String::from));
@@ -37,8 +37,8 @@ fn sherpa(server: &Server, path: &str, flavor: SherpaFlavor, clip: &str) -> Stri
     let (samples, rate) = server::clip(clip);
     assert_eq!(rate, 16_000, "sherpa-onnx's clients send the server's rate");
     let mut client = server.open(path);
-    for piece in f32_bytes(&samples).chunks(4 * 1600) {
-        client.send(piece);
+    for chunk in f32_bytes(&samples).chunks(4 * 1600) {
+        client.send(chunk);
     }
     client.say("Done");
     let mut segments: Vec<String> = Vec::new();
@@ -67,13 +67,13 @@ fn sherpa(server: &Server, path: &str, flavor: SherpaFlavor, clip: &str) -> Stri
     joined(&segments)
 }
 
-/// hearken's own client, in chunks of `piece` bytes; checks the invariants of events.
-fn own(server: &Server, encoding: &str, piece: usize, clip: &str) -> String {
+/// hearken's own client, in chunks of `chunk` bytes; checks the invariants of events.
+fn hearken_client(server: &Server, encoding: &str, chunk: usize, clip: &str) -> String {
     let (samples, rate) = server::clip(clip);
     let bytes = if encoding == "f32le" { f32_bytes(&samples) } else { s16_bytes(&samples) };
     let mut client = server.start_encoded(rate, encoding, false);
-    for piece in bytes.chunks(piece) {
-        client.send(piece);
+    for chunk in bytes.chunks(chunk) {
+        client.send(chunk);
     }
     client.say(r#"{"type":"finish"}"#);
     let (texts, seconds) = finals(&mut client);
@@ -90,8 +90,8 @@ fn finals(client: &mut Client) -> (Vec<String>, f64) {
         match event["type"].as_str() {
             Some("partial" | "final") => {
                 let words = event["words"].as_array().expect("words");
-                let said: Vec<&str> = words.iter().filter_map(|w| w["word"].as_str()).collect();
-                assert_eq!(event["text"], said.join(" "));
+                let texts: Vec<&str> = words.iter().filter_map(|w| w["word"].as_str()).collect();
+                assert_eq!(event["text"], texts.join(" "));
                 let (start, end) = (event["start"].as_f64(), event["end"].as_f64());
                 assert!(start >= Some(before) && end >= start, "{event}");
                 for word in words {
@@ -129,9 +129,13 @@ fn every_protocol_gives_the_text_of_transcribe() {
                     let mut heard = vec![
                         ("vosk", clip, scope.spawn(move || vosk(server, "/", clip))),
                         ("vosk by path", clip, scope.spawn(move || vosk(server, "/vosk", clip))),
-                        ("s16le", clip, scope.spawn(move || own(server, "s16le", 3200, clip))),
-                        ("f32le", clip, scope.spawn(move || own(server, "f32le", 4099, clip))),
-                        ("at once", clip, scope.spawn(move || own(server, "s16le", usize::MAX, clip))),
+                        ("s16le", clip, scope.spawn(move || hearken_client(server, "s16le", 3200, clip))),
+                        ("f32le", clip, scope.spawn(move || hearken_client(server, "f32le", 4099, clip))),
+                        (
+                            "at once",
+                            clip,
+                            scope.spawn(move || hearken_client(server, "s16le", usize::MAX, clip)),
+                        ),
                     ];
                     if server::clip(clip).1 == 16_000 {
                         let cpp = move || sherpa(server, "/", SherpaFlavor::Cpp, clip);
@@ -175,8 +179,8 @@ fn utterances_end_by_silence_while_the_client_still_sends() {
     let mut client = server.open("/");
     client.say(r#"{"config":{"sample_rate":16000}}"#);
     let mut texts = Vec::new();
-    for piece in s16_bytes(&scene).chunks(6400) {
-        client.send(piece);
+    for chunk in s16_bytes(&scene).chunks(6400) {
+        client.send(chunk);
         let reply = client.json();
         texts.extend(reply["text"].as_str().filter(|t| !t.is_empty()).map(String::from));
     }
@@ -403,11 +407,11 @@ fn connections_beyond_the_limit_are_refused() {
     // The reserve is bounded; connections in it that send no request are replaced.
     let silent: Vec<TcpStream> =
         (0..40).map(|_| TcpStream::connect(server.address).expect("connected")).collect();
-    server.retry(|| server.request("GET", "/health", &[], b"").0 == 200);
+    server.wait_until(|| server.request("GET", "/health", &[], b"").0 == 200);
     drop(silent);
     drop(idle);
     open.finish();
-    server.retry(|| server.request("GET", "/health", &[], b"").0 == 200);
+    server.wait_until(|| server.request("GET", "/health", &[], b"").0 == 200);
 }
 
 #[test]
@@ -474,14 +478,14 @@ fn the_last_results_are_sent_before_a_time_limit_closes() {
     for (name, limits) in limits {
         let server = Server::start(Options { limits, ..Options::default() });
         let (samples, _) = clip("pi.wav");
-        let mut own = server.start_encoded(16_000, "s16le", false);
-        own.send(&s16_bytes(&samples));
+        let mut client = server.start_encoded(16_000, "s16le", false);
+        client.send(&s16_bytes(&samples));
         let mut vosk = server.open("/vosk");
         vosk.say(r#"{"config":{"sample_rate":16000}}"#);
         vosk.send(&s16_bytes(&samples));
-        assert_eq!(joined(&finals(&mut own).0), expected("pi.wav"), "{name}");
-        assert_eq!(own.json()["code"], name);
-        assert_eq!(own.closed(), 1008);
+        assert_eq!(joined(&finals(&mut client).0), expected("pi.wav"), "{name}");
+        assert_eq!(client.json()["code"], name);
+        assert_eq!(client.closed(), 1008);
         vosk.json();
         assert_eq!(vosk.json()["text"], expected("pi.wav"), "{name}");
         assert_eq!(vosk.closed(), 1008);
@@ -499,7 +503,7 @@ fn no_connection_lasts_longer_than_allowed() {
         if client.try_send(&[0; 3200]).is_err() || begun.elapsed() > Duration::from_secs(20) {
             break client.closed();
         }
-        if let Some(code) = client.closed_already() {
+        if let Some(code) = client.close_code_received() {
             break code;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -514,8 +518,8 @@ fn audio_faster_than_real_time_is_slowed_down_and_fully_recognized() {
     let scene = [clip("pi.wav").0, vec![0.0; 32_000]].concat().repeat(6);
     let mut client = server.start_encoded(16_000, "f32le", false);
     // Larger than a message, and than all queues.
-    for piece in f32_bytes(&scene).chunks(1 << 20) {
-        client.send(piece);
+    for chunk in f32_bytes(&scene).chunks(1 << 20) {
+        client.send(chunk);
     }
     client.say(r#"{"type":"finish"}"#);
     let (texts, seconds) = finals(&mut client);
@@ -600,7 +604,7 @@ fn clients_that_disconnect_leave_no_streams_behind() {
         for _ in 0..4 {
             scope.spawn(move || {
                 for _ in 0..3 {
-                    assert_eq!(own(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
+                    assert_eq!(hearken_client(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
                 }
             });
         }
@@ -632,7 +636,7 @@ fn a_client_that_never_reads_is_disconnected_without_harm_to_others() {
     std::thread::scope(|scope| {
         let good = scope.spawn(move || {
             for _ in 0..4 {
-                assert_eq!(own(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
+                assert_eq!(hearken_client(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
             }
         });
         // Sends until it is disconnected: the responses are much larger than what it sends.
@@ -669,8 +673,8 @@ fn hundreds_of_clients_connect_and_disconnect() {
 fn open_streams_get_their_last_results_at_the_shutdown() {
     let mut server = Server::start(Options::default());
     let (samples, _) = clip("pi.wav");
-    let mut own = server.start_encoded(16_000, "s16le", false);
-    own.send(&s16_bytes(&samples));
+    let mut client = server.start_encoded(16_000, "s16le", false);
+    client.send(&s16_bytes(&samples));
     let mut vosk = server.open("/vosk");
     vosk.say(r#"{"config":{"sample_rate":16000}}"#);
     vosk.send(&s16_bytes(&samples));
@@ -678,12 +682,12 @@ fn open_streams_get_their_last_results_at_the_shutdown() {
     let mut sherpa = server.open("/sherpa");
     sherpa.send(&f32_bytes(&samples));
     while sherpa.json()["text"] != expected("pi.wav") {}
-    while own.json()["text"] != expected("pi.wav") {}
+    while client.json()["text"] != expected("pi.wav") {}
     let mut waiting = server.open("/");
     server.stop();
     assert_eq!(waiting.closed(), 1001);
-    assert_eq!(joined(&finals(&mut own).0), expected("pi.wav"));
-    assert_eq!(own.closed(), 1001);
+    assert_eq!(joined(&finals(&mut client).0), expected("pi.wav"));
+    assert_eq!(client.closed(), 1001);
     assert_eq!(vosk.json()["text"], expected("pi.wav"));
     assert_eq!(vosk.closed(), 1001);
     loop {
@@ -711,11 +715,11 @@ fn health_reports_the_shutdown() {
         body.len()
     );
     upload_of_old.write_all(head.as_bytes()).expect("sent");
-    let mut told = [0; 25];
-    upload_of_old.read_exact(&mut told).expect("an answer");
-    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    upload_of_old.read_exact(&mut interim).expect("an answer");
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     server.stop();
-    server.retry(|| server.request("GET", "/health", &[], b"").0 == 503);
+    server.wait_until(|| server.request("GET", "/health", &[], b"").0 == 503);
     let (_, _, text) = server.request("GET", "/health", &[], b"");
     assert_eq!(text, r#"{"status":"draining"}"#);
     assert_eq!(server.metric("hearken_connections"), 1.0);

@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::common::server::{
-    Client, Program, Server, clip, connect, exchange, expected, metric, multipart, retry, s16_bytes, upload,
-    upload_bytes,
+    Client, Program, Server, clip, connect, expected, metric, multipart, s16_bytes, send_raw, upload,
+    upload_bytes, wait_until,
 };
 use hearken::serve::{Limits, Options};
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ fn long_recordings_do_not_block_others() {
             stream
         })
         .collect();
-    retry(|| metric(program.address, "hearken_streams", "") == long as f64);
+    wait_until(|| metric(program.address, "hearken_streams", "") == long as f64);
     let pi = std::fs::read(crate::common::server::path("pi.mp3")).expect("a clip");
     let (status, _, text) = upload_bytes(program.address, "pi.mp3", &pi, &[("response_format", "text")]);
     assert_eq!((status, text.trim()), (200, expected("pi.mp3").as_str()));
@@ -99,7 +99,7 @@ fn slow_uploads_block_no_others_and_are_refused() {
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
         let mut answer = [0; 64];
         let mut read = 0;
-        retry(|| {
+        wait_until(|| {
             let _ = stream.write_all(&[0]);
             read = stream.read(&mut answer).unwrap_or(0);
             read > 0
@@ -115,13 +115,13 @@ fn the_memory_for_uploads_is_limited() {
     let half = [FILE_HEAD, &vec![0; (2 << 20) + 1]].concat();
     let mut open = Vec::new();
     // Anew each time: the first may not have been read when the second comes.
-    retry(|| {
+    wait_until(|| {
         open.push(upload_in_part(&server, 3 << 20, &half));
         upload_bytes(server.address, "a.wav", &vec![0; 2 << 20], &[]).0 == 503
     });
     assert!(server.metric("hearken_refused_total{reason=\"uploads\"}") >= 1.0);
     drop(open);
-    server.retry(|| upload(&server, "pi.mp3", &[]).0 == 200);
+    server.wait_until(|| upload(&server, "pi.mp3", &[]).0 == 200);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn malformed_chunks_are_the_client_s_error() {
                  content-type: multipart/form-data; boundary=edge\r\nconnection: close\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", FILE_HEAD.len(), String::from_utf8_lossy(FILE_HEAD));
     for broken in ["no number\r\n", "5\r\nabcdefgh\r\n", "ffffffffffffffffff\r\n"] {
-        let (status, _, text) = exchange(server.address, &[head, chunk.as_bytes(), broken.as_bytes()]);
+        let (status, _, text) = send_raw(server.address, &[head, chunk.as_bytes(), broken.as_bytes()]);
         assert_eq!(status, 400, "{broken:?}: {text}");
     }
 }
@@ -176,7 +176,7 @@ fn messages_at_a_low_rate_stay_small_in_memory() {
         .collect();
     // By then each has had its turn.
     let mut most = 0.0f64;
-    retry(|| {
+    wait_until(|| {
         most = most.max(resident());
         metric(program.address, "hearken_audio_seconds_total", "") >= 5.0 * CLIENTS as f64
     });
@@ -192,10 +192,10 @@ fn a_lack_of_file_descriptors_is_logged_once() {
     let open: Vec<TcpStream> = (0..80).map(|_| connect(program.address)).collect();
     program.wait_for_line("cannot accept new connections");
     drop(open);
-    retry(|| program.request("GET", "/health").0 == 200);
+    wait_until(|| program.request("GET", "/health").0 == 200);
     program.signal("TERM");
-    let (code, said) = program.wait();
-    assert_eq!((code, said.matches("cannot accept new connections").count()), (Some(0), 1), "{said}");
+    let (code, errors) = program.wait();
+    assert_eq!((code, errors.matches("cannot accept new connections").count()), (Some(0), 1), "{errors}");
 }
 
 // ---------------------------------------------------------------- websockets
@@ -340,7 +340,7 @@ fn request_heads_are_limited_as_documented() {
             head += "\r\n";
         }
         head += "\r\n";
-        exchange(server.address, &[head.as_bytes()]).0
+        send_raw(server.address, &[head.as_bytes()]).0
     };
     assert_eq!(ask(64 << 10, 3), 200);
     assert_eq!(ask((64 << 10) + 1, 3), 431);
@@ -363,8 +363,8 @@ fn sighup_drains_like_sigterm() {
     let last = client.json();
     assert_eq!((&last["type"], last["text"].as_str()), (&json!("final"), Some(expected("pi.wav").as_str())));
     drop(client);
-    let (code, said) = program.wait();
-    assert!(code == Some(0) && said.contains("stopped"), "{code:?} {said}");
+    let (code, errors) = program.wait();
+    assert!(code == Some(0) && errors.contains("stopped"), "{code:?} {errors}");
 }
 
 #[cfg(unix)]

@@ -321,7 +321,7 @@ proptest! {
         }
         session.step(opening, &Step::End);
         session.step(opening, &Step::Answer(usize::MAX));
-        let told: Vec<String> = session.sent.iter().filter_map(|text| {
+        let texts: Vec<String> = session.sent.iter().filter_map(|text| {
             let json: Value = serde_json::from_str(text).ok()?;
             let is_final = match opening {
                 Opening::Hearken => json["type"] == "final",
@@ -355,7 +355,7 @@ proptest! {
                     prop_assert!(last.contains(text), "{text:?} is not in {last:?}");
                 }
             }
-            _ => prop_assert_eq!(told.join(" "), expected.join(" ")),
+            _ => prop_assert_eq!(texts.join(" "), expected.join(" ")),
         }
     }
 

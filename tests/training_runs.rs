@@ -22,14 +22,16 @@ fn steps(count: u64) -> String {
         .replace("eval_interval = 80", &format!("eval_interval = {count}"))
 }
 
-fn notes(told: &[Progress]) -> Vec<&str> {
-    told.iter()
+fn notes(progress: &[Progress]) -> Vec<&str> {
+    progress
+        .iter()
         .filter_map(|p| if let Progress::Note(note) = p { Some(note.as_str()) } else { None })
         .collect()
 }
 
-fn left_out(told: &[Progress]) -> Vec<&str> {
-    told.iter()
+fn left_out(progress: &[Progress]) -> Vec<&str> {
+    progress
+        .iter()
         .filter_map(|p| if let Progress::LeftOut(line) = p { Some(line.as_str()) } else { None })
         .collect()
 }
@@ -285,13 +287,15 @@ fn capitals_punctuation_and_composition_are_read_alike() {
     let text = fs::read_to_string(place.path("train.jsonl")).expect("there");
     place.put("train.jsonl", &text.replace("high", "Ho\u{308}he!").replace("low", "LOW"));
     let recipe = RECIPE.replace("\"low\", \"high\"", "\"Low\", \"H\u{f6}he\"");
-    let told = place.train(&recipe, &place.options("run")).expect("trained");
-    let Some(Progress::Scores(scores)) = told.iter().rev().find(|p| matches!(p, Progress::Scores(_))) else {
+    let progress = place.train(&recipe, &place.options("run")).expect("trained");
+    let Some(Progress::Scores(scores)) = progress.iter().rev().find(|p| matches!(p, Progress::Scores(_)))
+    else {
         panic!("it was scored");
     };
     assert!(scores.sets[0].score.wer().is_some_and(|wer| wer < 0.1) && !scores.writes_nothing);
     assert!(scores.sets[0].score.words.hypothesis() > 20, "words are written");
-    let punctuation: Vec<_> = notes(&told).into_iter().filter(|note| note.contains("punctuation")).collect();
+    let punctuation: Vec<_> =
+        notes(&progress).into_iter().filter(|note| note.contains("punctuation")).collect();
     assert!(punctuation.len() == 1 && punctuation[0].starts_with("train.jsonl"), "{punctuation:?}");
     let tokens = Recognizer::open(place.path("run/best.onnx")).expect("a model");
     assert_eq!(tokens.metadata().tokens.tokens()[1..], ["▁low", "▁h\u{f6}he", "▁hiss"]);
@@ -312,11 +316,11 @@ fn unused_words_and_recordings_are_reported_before_the_first_update() {
     let recipe = steps(2)
         .replace("[\"low\"", "[\"low\", \"never\"")
         .replace("[[data.rec", "ignore_other_words = true\n[[data.rec");
-    let told = place.train(&recipe, &place.options("run")).expect("trained");
+    let progress = place.train(&recipe, &place.options("run")).expect("trained");
     assert!(
-        notes(&told).iter().any(|note| note.contains("no recording contains `never`")),
+        notes(&progress).iter().any(|note| note.contains("no recording contains `never`")),
         "{:?}",
-        notes(&told)
+        notes(&progress)
     );
 
     let silent = recipe.replace("\"low\", \"never\", \"high\", \"hiss\"", "\"never\", \"nothing\"");
@@ -354,8 +358,8 @@ fn broken_recordings_are_left_out_and_named_all_at_once() {
     for name in ["empty.wav", "cut.wav", "noise.wav"] {
         place.add("train.jsonl", &entry(name, "low"));
     }
-    let told = place.train(&steps(2), &place.options("run")).expect("the others are trained on");
-    let lines = left_out(&told);
+    let progress = place.train(&steps(2), &place.options("run")).expect("the others are trained on");
+    let lines = left_out(&progress);
     assert_eq!(lines.len(), 3, "{lines:?}");
     for (line, parts) in
         lines.iter().zip([["line 17", "empty"], ["line 18", "damaged"], ["line 19", "noise.wav"]])
@@ -363,7 +367,7 @@ fn broken_recordings_are_left_out_and_named_all_at_once() {
         assert!(line.starts_with("train.jsonl") && parts.iter().all(|part| line.contains(part)), "{line}");
     }
     assert_eq!(fs::read_to_string(place.path("run/left_out.txt")).expect("written").lines().count(), 3);
-    let Some(Progress::Started(start)) = told.iter().find(|p| matches!(p, Progress::Started(_))) else {
+    let Some(Progress::Started(start)) = progress.iter().find(|p| matches!(p, Progress::Started(_))) else {
         panic!("it started");
     };
     assert_eq!(start.recordings, 16);
@@ -392,10 +396,10 @@ fn manifests_mean_what_the_guide_says() {
     place.add("train.jsonl", r#"{"audio_filepath": "0.wav", "text": "low", "offset": 99.0}"#);
     // Silence may be learnt from.
     place.add("train.jsonl", &entry("1.wav", ""));
-    let told = place.train(&steps(2), &place.options("run")).expect("trained");
-    let lines = left_out(&told);
+    let progress = place.train(&steps(2), &place.options("run")).expect("trained");
+    let lines = left_out(&progress);
     assert!(lines.len() == 1 && lines[0].contains("line 18") && lines[0].contains("99 s"), "{lines:?}");
-    let Some(Progress::Started(start)) = told.iter().find(|p| matches!(p, Progress::Started(_))) else {
+    let Some(Progress::Started(start)) = progress.iter().find(|p| matches!(p, Progress::Started(_))) else {
         panic!("it started");
     };
     assert!(start.recordings == 17 && start.hours < 0.01, "{start:?}");
@@ -426,11 +430,11 @@ fn damaged_recordings_are_not_scored_in_silence() {
     // The dev set of a training is reported in the same way.
     let recipe = steps(2)
         .replace("[[data.dev]]\nmanifest = \"train.jsonl\"", "[[data.dev]]\nmanifest = \"dev.jsonl\"");
-    let told = place.train(&recipe, &place.options("other")).expect("trained");
+    let progress = place.train(&recipe, &place.options("other")).expect("trained");
     assert!(
-        left_out(&told).iter().any(|line| line.starts_with("dev.jsonl: line 1")),
+        left_out(&progress).iter().any(|line| line.starts_with("dev.jsonl: line 1")),
         "{:?}",
-        left_out(&told)
+        left_out(&progress)
     );
 }
 
@@ -441,7 +445,7 @@ fn evaluation_has_rates_only_with_spoken_words() {
     assert_eq!(place.run("run", &[]).0, Some(0));
     let texts = fs::read_to_string(place.path("train.jsonl")).expect("there");
     let first: Value = serde_json::from_str(texts.lines().next().expect("a line")).expect("JSON");
-    let said = first["text"].as_str().expect("text");
+    let spoken = first["text"].as_str().expect("text");
     let evaluate = |manifest: &str, more: &[&str]| {
         let (code, out, errors) =
             place.hearken(&[&["evaluate", "--model", "run/best.onnx", manifest], more].concat());
@@ -449,7 +453,7 @@ fn evaluation_has_rates_only_with_spoken_words() {
         (out, errors)
     };
     // Punctuation does not count, as case does not.
-    place.put("marks.jsonl", &entry("0.wav", &format!("{}!", said.to_uppercase().replace(' ', ", "))));
+    place.put("marks.jsonl", &entry("0.wav", &format!("{}!", spoken.to_uppercase().replace(' ', ", "))));
     let (out, _) = evaluate("marks.jsonl", &["--json"]);
     assert!(out.lines().last().expect("a total").contains("\"wer\":0.0"), "{out}");
     // Nothing is said: false words an hour, and no percentage.
@@ -463,7 +467,7 @@ fn evaluation_has_rates_only_with_spoken_words() {
     let (out, _) = evaluate("quiet.jsonl", &["--json"]);
     assert!(out.lines().all(|line| line.contains("\"wer\":null")), "{out}");
     // Other words dominate.
-    place.put("other.jsonl", &entry("0.wav", &format!("{said} and many other words that it cannot write")));
+    place.put("other.jsonl", &entry("0.wav", &format!("{spoken} and many other words that it cannot write")));
     let (_, errors) = evaluate("other.jsonl", &[]);
     assert!(errors.contains("8 of ") && errors.contains("--known-words"), "{errors}");
     let (out, errors) = evaluate("other.jsonl", &["--known-words", "--json"]);

@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// Standard output of a command that succeeds.
-    pub fn good(&self, arguments: &[&str]) -> String {
+    pub fn stdout_of(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
@@ -74,7 +74,7 @@ impl Place {
     }
 
     /// Exit code and standard error of a command that fails.
-    pub fn bad(&self, arguments: &[&str]) -> (i32, String) {
+    pub fn error_of(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.run(arguments);
         assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
         (output.status.code().expect("a code"), String::from_utf8_lossy(&output.stderr).into_owned())
