@@ -15,7 +15,7 @@ use hearken::train::worker::{Update, Worker};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-/// A network, its share of a batch, and the criterion beside CTC.
+/// A network, its part of a batch, and the criterion that is added to CTC.
 struct Case {
     network: Network<f32>,
     examples: Vec<Example>,
@@ -68,7 +68,7 @@ impl Case {
     }
 }
 
-/// Utterances of random features, and words of three labels each, every fourth with a second way to say it.
+/// Utterances of random features, and words of three labels each, every fourth with a second pronunciation.
 fn examples(count: usize, steps: usize, labels: usize, tokens: u32, rng: &mut Pcg64Mcg) -> Vec<Example> {
     let mut example = || {
         let labels: Vec<u32> = (0..labels).map(|_| rng.random_range(1..tokens)).collect();

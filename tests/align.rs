@@ -51,7 +51,7 @@ fn a_text_is_words_or_a_file_of_them() {
     assert_eq!(spoken, ["Three", "one", "four", "one", "FIVE"]);
     assert_eq!(rows[0][4], "TH R IY");
     assert!(rows.iter().all(|row| row[2].parse::<f64>().expect("a number") > 0.5), "{table}");
-    // Digits are said in words.
+    // Digits are converted to words.
     let digits = place.stdout_of(&["align", &clip("pi.wav"), "3 1 4 1 5"]);
     let tokens = |table: &str| -> Vec<String> {
         table.lines().map(|line| line.split('\t').next_back().expect("tokens").to_string()).collect()
@@ -70,7 +70,7 @@ fn a_manifest_has_the_texts_of_its_recordings() {
         let tokens = alignment["words"][0]["tokens"].as_array().expect("tokens");
         assert!(!tokens.is_empty() && alignment["log_prob"].as_f64().is_some_and(|p| p < 0.0));
     }
-    // A part of a recording is aligned for itself.
+    // A part of a recording is aligned separately.
     let line = format!(
         "{{\"audio_filepath\": {:?}, \"text\": \"one five\", \"offset\": 1.4, \"duration\": 1.4}}\n",
         clip("pi.wav")
@@ -136,7 +136,7 @@ fn a_text_that_cannot_be_aligned_is_an_error_that_names_the_word() {
     std::fs::write(place.path("latin.txt"), b"three \xe9").expect("written");
     let (code, error) = place.error_of(&["align", &pi, "latin.txt"]);
     assert!(code == 1 && error.contains("latin.txt") && error.contains("byte 7"), "{error}");
-    // One of several: the others go through.
+    // One of several fails; the others are aligned.
     let lines = format!(
         "{{\"audio_filepath\": {pi:?}, \"text\": \"three %\"}}\n{{\"audio_filepath\": {pi:?}, \"text\": \"three\"}}\n"
     );
@@ -210,7 +210,7 @@ fn numbers_are_written_in_digits_on_request() {
     let written = json(&place.stdout_of(&["transcribe", &pi, "--format", "json", "--numbers", "all"]));
     let (spoken, written) = (words(&spoken["segments"][0]), words(&written["segments"][0]));
     assert_eq!(written, [("31415".to_string(), spoken[0].1, spoken[4].2)]);
-    // What is said is written alike before it is compared.
+    // Texts are normalized before they are compared.
     let score = place.stdout_of(&["evaluate", &clip("manifest.jsonl"), "--numbers", "digits", "--json"]);
     let total = json(score.lines().last().expect("a total"));
     assert_eq!(total["wer"].as_f64(), Some(0.0), "{total}");

@@ -30,7 +30,7 @@ fn open_bytes(bytes: Vec<u8>, rate: u32) -> Result<(Vec<f32>, Problems)> {
     drain(source.as_mut(), 1000)
 }
 
-/// Mean square of the difference over that of the signal, in dB, away from the ends.
+/// Ratio of the mean square of the difference to that of the signal, in dB, without a margin at both ends.
 fn noise_db(found: &[f32], wanted: &[f32], margin: usize) -> f64 {
     let n = found.len().min(wanted.len()) - margin;
     let square = |x: f32| f64::from(x) * f64::from(x);
@@ -39,7 +39,7 @@ fn noise_db(found: &[f32], wanted: &[f32], margin: usize) -> f64 {
     10.0 * (noise / signal).log10()
 }
 
-/// By how many samples `b` lags `a`: where their correlation is greatest.
+/// Number of samples by which `b` lags behind `a`: the maximum of their correlation.
 fn lag(a: &[f32], b: &[f32], max_lag: usize) -> i64 {
     let max_lag = max_lag as i64;
     let score = |lag: i64| -> f64 {
@@ -53,7 +53,7 @@ fn lag(a: &[f32], b: &[f32], max_lag: usize) -> i64 {
 
 // WAV
 
-/// A WAV file by hand: any format tag, extensible or not, any claimed length.
+/// A WAV file with any format tag, extensible or not, and any length in its header.
 fn wav(
     tag: u16,
     channels: u16,
@@ -142,7 +142,7 @@ fn wav_floats_companding_and_extensible() {
         assert_eq!(read(7, 8, &[0x80]), [32124.0 / 32768.0]);
         assert_eq!(read(6, 8, &[0xaa]), [32256.0 / 32768.0]);
     }
-    // 20 bits sit in the upper end of three bytes.
+    // Samples of 20 bits are the upper bits of three bytes.
     let twenty = whole_wav(1, 1, 16_000, 20, true, &[0, 0, 0x40]);
     assert_eq!(open_bytes(twenty, 16_000).unwrap().0, [0.5]);
 }
@@ -158,7 +158,7 @@ fn wav_of_unknown_length_is_read_to_its_end() {
 
 #[test]
 fn truncated_wav_is_read_and_reported() {
-    // It claims more than a gigabyte.
+    // The header specifies more than a gigabyte.
     let file = wav(1, 1, 16_000, 16, false, &[0, 0x40, 0, 0x40, 7], 0x5000_0000);
     let (samples, problems) = open_bytes(file, 16_000).unwrap();
     assert_eq!(samples, [0.5, 0.5]);
@@ -229,7 +229,7 @@ fn missing_files_and_directories_are_named() {
 #[test]
 fn every_format_gives_the_same_words_at_the_same_time() {
     let reference = audio::read_all(&clip("pi.wav"), 16_000).unwrap();
-    // Length beyond the original, and lag, that each format's own rules leave.
+    // For each format: the samples that it adds to the length, and its lag.
     for (name, longest, lags) in
         [("pi.mp3", 1200, 0..=0), ("pi.ogg", 0, 0..=0), ("pi.m4a", 2100, 0..=1024), ("pi.webm", 200, -1..=1)]
     {
@@ -357,7 +357,7 @@ fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
 
 #[test]
 fn a_tone_keeps_frequency_amplitude_and_phase() {
-    // The difference to the tone made at the new rate shows all three, and any shift in time.
+    // The difference from a tone at the new rate contains all three, and any shift in time.
     for from in [8000, 11_025, 17_777, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000] {
         for hz in [100.0, 1000.0, 3000.0] {
             let found = resample(&tone(hz, from, from as usize), from, 16_000);

@@ -26,18 +26,18 @@ fn streamed(bytes: &[u8]) -> (Vec<f32>, Problems) {
     drain(audio::open_reader(Box::new(Cursor::new(bytes.to_vec())), "input", 16_000))
 }
 
-/// Name, seconds, whether nothing of it is lost.
+/// Name, seconds, and whether the recording is complete.
 const RECORDINGS: [(&str, f64, bool); 8] = [
-    // A variable bit rate, and no header with the length.
+    // Variable bit rate, and no header with the length.
     ("talk_lame2.mp3", 13.401, true),
-    // Two files joined; the first one's header counts its own frames alone.
+    // Two files joined; the header counts only the frames of the first.
     ("cat_two.mp3", 7.905, true),
     // A header that counts no frames.
     ("xing_0.mp3", 5.043, true),
-    // Sizes left open, as browsers and pipes do.
+    // Unknown sizes, as written by browsers and into pipes.
     ("live.webm", 2.873, true),
     ("piped.mka", 2.873, true),
-    // Positions that begin at one hour.
+    // Granule positions that begin at one hour.
     ("off.opus", 2.87, true),
     // One channel, then two.
     ("join_modes.mp3", 7.967, true),
@@ -99,7 +99,7 @@ fn bw64_sizes_are_read_from_the_ds64_chunk() {
 
 #[test]
 fn long_tags_are_skipped_by_their_size() {
-    // A picture of 3 MiB whose bytes look like frames of MP3.
+    // A picture of 3 MiB whose bytes look like MP3 frames.
     let mut tag = b"ID3\x04\0\0\x01\x40\0\0".to_vec();
     tag.extend([0xff, 0xfb, 0x90, 0x64].repeat(10 << 18 >> 4));
     tag.resize(10 + (1 << 21) + (64 << 14), 0);

@@ -50,7 +50,7 @@ impl Place {
         fs::write(self.path(name), bytes).expect("written");
     }
 
-    /// Runs hearken here; `transcribe` and `evaluate` get the model.
+    /// Runs hearken in this folder; adds `--model` to `transcribe` and `evaluate`.
     fn run(&self, arguments: &[&str]) -> Output {
         self.run_with_input(arguments, Vec::new())
     }
@@ -77,7 +77,7 @@ fn strong(mut network: Network<f32>) -> Network<f32> {
     network
 }
 
-/// Noise that swells and fades.
+/// Noise of varying level.
 fn signal(seed: u64) -> Vec<f32> {
     let mut numbers = Numbers(seed);
     (0..24_000).map(|i| numbers.next() * 0.4 * (i as f32 / 1500.0).sin().powi(2)).collect()

@@ -15,7 +15,7 @@ use hearken::recognizer::{
 use hearken::text::TokenTable;
 use proptest::prelude::*;
 
-/// Endpoints after 0.8 s of silence, 1.2 s with nothing said, or 3 s.
+/// Endpoints after 0.8 s of silence, 1.2 s without speech, or 3 s.
 fn rules(reset: Option<bool>) -> StreamOptions {
     let endpoint = EndpointOptions {
         rule1_min_trailing_silence: 1.2,
@@ -173,7 +173,7 @@ fn streams_in_a_batch_have_separate_endpoints_and_resets() {
     }
 }
 
-/// A detector that takes everything above a low level for speech.
+/// A detector that classifies everything above a low level as speech.
 struct Loud;
 
 impl SpeechDetector for Loud {
@@ -190,7 +190,7 @@ impl SpeechDetector for Loud {
 
 #[test]
 fn a_detector_keeps_the_segment_open() {
-    // A murmur of 1 s that the recognizer does not know, between two words.
+    // Between two words: 1 s of noise that is speech for the detector and not for the recognizer.
     let murmur: Vec<f32> = (0..RATE).map(|i| if i % 160 == 0 { 0.0005 } else { 0.0 }).collect();
     let samples = [speak(&["low"]), murmur, speak(&["high"]), silence(1000)].concat();
     let detector = Some(DetectorFactory::new(|| Ok(Box::new(Loud))));
@@ -291,9 +291,9 @@ fn recording(name: &str) -> Vec<f32> {
 #[test]
 fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
     let recognizer = embedded_model();
-    // "three": a word alone, which the labels of another, counted as other speech, would outweigh.
+    // "three": a single word. It would be rejected if the labels of another word counted as other speech.
     let spoken = &recording("pi.wav")[..15_200];
-    // Within the window of two seconds in which words are compared with other speech.
+    // Within the window of the rejection, two seconds.
     let scene = [spoken, &vec![0.0; 16_000], spoken, &vec![0.0; 16_000], spoken].concat();
     for reset in [None, Some(true)] {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");

@@ -15,7 +15,7 @@ use hearken::onnx::inspect::describe;
 use hearken::onnx::{ExportOptions, Metadata, OnnxFile, Precision, Target, targets, write};
 use hearken::recognizer::Recognizer;
 
-/// Stacks of every cell and depth, and a mixed one.
+/// Networks of each kind of cell with different numbers of layers, and one with mixed cells.
 fn stacks() -> Vec<NetworkConfig> {
     let mut stacks: Vec<NetworkConfig> = CELLS
         .iter()
@@ -25,7 +25,7 @@ fn stacks() -> Vec<NetworkConfig> {
     stacks.push(config(&[(CellKind::Lstm, 8); 3], true, true));
     let mixed = [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::RnnRelu, 5)];
     stacks.push(config(&mixed, true, false));
-    // sherpa-onnx's features, which have 80 bins.
+    // sherpa-onnx's features have 80 bins.
     stacks.iter_mut().for_each(|s| s.num_features = 80);
     stacks
 }
@@ -73,7 +73,7 @@ fn every_target_and_precision_agrees_with_the_model() {
             }
             let pairs = rows[0].log_probs.iter().zip(&expected);
             let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            // sherpa-onnx's windows are filled up with silence.
+            // The last window of sherpa-onnx's graph is filled with silence.
             let longer = rows[0].log_probs.len().checked_sub(expected.len());
             assert!(longer == Some(0) || target == Target::SherpaOnnx, "{name}: {longer:?}");
             assert!(worst <= most, "{name}: {worst} from the model");
@@ -106,7 +106,7 @@ fn pcm_input_equals_feature_input_one_delay_later() {
         let rows = compare(&runners.runners, &[longer, samples[..640 * 5].to_vec()], 0.0).expect("runs");
         assert!(rows.iter().all(|row| row.difference < 1e-3), "{target}");
         let (v, found) = (config.num_tokens, &rows[0].log_probs);
-        // The first step is before the beginning; the last frame's end is mirrored in one only.
+        // The first step is before the beginning. The end of the last frame is mirrored in only one of the two.
         let pairs = found[v..].iter().zip(&expected[..expected.len() - v]);
         let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 2e-3, "{target}: {worst}");
@@ -146,7 +146,7 @@ fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
     }
 }
 
-/// Of networks that are not tiny: what a file unfolds to must fit.
+/// With larger networks, so that limits on decoded sizes are tested.
 #[test]
 fn every_target_and_precision_is_imported_again() {
     for (seed, cell) in [CellKind::Gru, CellKind::Lstm, CellKind::RnnTanh].into_iter().enumerate() {
@@ -282,10 +282,10 @@ fn decoder_options_inside_the_graph_are_not_applied_twice() {
         let recognizer = Recognizer::open(place.path("biased.onnx")).expect("ours");
         recognizer.transcribe(&signal()).expect("recognized")
     };
-    // One that would read differently if it counted twice, or not at all.
+    // An option that would change the text if it were applied twice, or not at all.
     let plain = text_with(0.0);
     let telling = |bias: &f32| text_with(*bias) != plain && text_with(2.0 * bias) != text_with(*bias);
-    let bias = (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of so many");
+    let bias = (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of the biases");
     let text = text_with(bias);
     place.stdout_of(&["export", "biased.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
     let open = |path: &str| Recognizer::open_any(place.path(path), None, None, &engines).expect("opened");

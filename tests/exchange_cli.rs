@@ -97,7 +97,7 @@ fn exported_files_give_the_same_text_from_the_command_line() {
         "-o",
         "bytes.onnx",
     ]);
-    // Matrices of 16-bit floats are a model of hearken's own as well.
+    // A file with 16-bit matrices is also a model of hearken.
     place.stdout_of(&["transcribe", "--model", "half.onnx", "--engine", "native", "a.wav"]);
     for model in ["sherpa", "sherpa/model.onnx", "triton/m/1/model.onnx"] {
         assert_eq!(place.stdout_of(&["transcribe", "--model", model, "a.wav"]), text, "{model}");
@@ -133,9 +133,9 @@ fn verify_prints_differences_and_exits_with_1_if_they_are_too_large() {
         rows.iter().any(|r| r["engine"] == "ort" && r["calls"] == "chunks" && r["streams"] == 4),
         "{line}"
     );
-    // Two engines never agree to the last bit.
+    // The results of two engines are never bit-identical.
     assert_eq!(place.run(&["verify", "model.onnx", "--tolerance", "0"]).status.code(), Some(1));
-    // Time first, streams first; whole outputs without states.
+    // Time first, or streams first; complete outputs without states.
     for (name, found) in [
         ("torch-dynamo-gru-2", "by their names"),
         ("torch-script-lstm-2", "by their names"),
@@ -144,7 +144,7 @@ fn verify_prints_differences_and_exits_with_1_if_they_are_too_large() {
         let foreign = format!("{}/tests/data/import/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
         let table = place.stdout_of(&["verify", &foreign]);
         assert!(table.contains(found) && table.contains("tokens unknown"), "{table}");
-        // One stream and four, by onnxruntime and by tract where that is in the build.
+        // One stream and four streams, in onnxruntime and, if the build contains it, in tract.
         let in_chunks = if found == "none" { 0 } else { 2 + 2 * usize::from(cfg!(feature = "tract")) };
         assert_eq!(table.matches("chunks").count(), in_chunks, "{table}");
     }
@@ -187,7 +187,7 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
     }
     let table = place.stdout_of(&["verify", "half.onnx", "--audio", "a.wav", "--against", "model.onnx"]);
     assert!(table.contains("against") && table.contains("on the native engine"), "{table}");
-    // Another model, and no model.
+    // Compared with another model, and with a file that is not a model.
     let (mut network, metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");
     network.parameters[0].data[0] += 0.5;
     hearken::onnx::write_file(&place.path("other.onnx"), &network, &metadata).expect("written");
@@ -196,7 +196,7 @@ fn verify_compares_a_file_with_the_model_it_was_made_of() {
     assert!(String::from_utf8_lossy(&other.stdout).contains("exceeded"));
     let (_, error) = place.error_of(&["verify", "model.onnx", "--against", "bytes.onnx"]);
     assert!(error.contains("import it first"), "{error}");
-    // A foreign file and what it became, by features of its own.
+    // A foreign file and the model imported from it, with features of that model.
     let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-gru-2.onnx");
     let foreign = foreign.to_str().expect("UTF-8");
     place.stdout_of(&[
@@ -226,7 +226,7 @@ fn states_are_paired_by_the_cells_and_not_by_their_order() {
     assert_eq!(described["states_found"], "by the cells that read and write them");
     let pair = |i: usize| (described["states"][i]["input"].clone(), described["states"][i]["output"].clone());
     assert_eq!((pair(0), pair(1)), (("a".into(), "p".into()), ("b".into(), "q".into())));
-    // The rest of what is named is found; nothing is named twice.
+    // States that are not named are found; naming one twice is an error.
     let named = place.stdout_of(&["inspect", "foreign.onnx", "--state", "b=q"]);
     assert!(named.contains("as they were named, the rest by the cells"), "{named}");
     for states in [["a=p", "a=q"], ["a=p", "b=p"]] {
@@ -239,7 +239,7 @@ fn states_are_paired_by_the_cells_and_not_by_their_order() {
     }
     let verified = place.run(&["verify", "foreign.onnx"]);
     assert!(verified.status.success() && !String::from_utf8_lossy(&verified.stderr).contains("note:"));
-    // Tokens beside the file, or given.
+    // Tokens from a file next to the model, or from --tokens.
     let tokens = |n: usize| (0..n).map(|i| format!("t{i} {i}\n")).collect::<String>();
     fs::write(place.path("tokens.txt"), tokens(5)).expect("written");
     let table = place.stdout_of(&["verify", "foreign.onnx"]);
@@ -334,7 +334,7 @@ fn inspect_describes_foreign_files() {
 #[test]
 fn an_imported_model_transcribes_trains_and_exports() {
     let place = Place::new();
-    // hearken's own graph as a foreign one: without its metadata.
+    // A graph of hearken without its metadata is a foreign file.
     let (network, _) = read(&fs::read(place.path("model.onnx")).expect("read")).expect("ours");
     let bytes = fs::read(place.path("model.onnx")).expect("read");
     let mut model = hearken::onnx::proto::decode(&bytes).expect("a model");
@@ -350,7 +350,7 @@ fn an_imported_model_transcribes_trains_and_exports() {
         place.stdout_of(&["import", "foreign.onnx", "--tokens", "letters.txt", "-o", "new/mine.onnx"]);
     fs::rename(place.path("new/mine.onnx"), place.path("mine.onnx")).expect("a folder was made");
     assert!(printed.contains("gru 12 + gru 12"), "{printed}");
-    // The printed table is the one for further training.
+    // The printed table can be used in a recipe for further training.
     let table = &printed[printed.find("[network]").expect("a table")..];
     let (before, after) = RECIPE.split_once("[network]").expect("a table");
     let after = &after[after.find("[optimizer]").expect("a table")..];
@@ -406,7 +406,7 @@ fn half_precision_is_refused_before_a_runtime_gets_it() {
     assert!(verdict("onnxruntime").starts_with("no") && verdict("onnxruntime").contains("crashes"), "{text}");
     assert!(verdict("hearken (imported)").starts_with("yes"), "{text}");
     place.stdout_of(&["import", "half.onnx", "--tokens", "tokens.txt", "-o", "mine.onnx"]);
-    // In between the engines compute in half precision, where they can.
+    // With inputs and outputs of float32, the engines that can compute in half precision.
     fs::write(place.path("inside.onnx"), prost_bytes(&half_precision_inside("torch-script-lstm-2")))
         .expect("written");
     let verified = place.run(&["verify", "inside.onnx", "--tolerance", "0.1"]);
@@ -424,7 +424,7 @@ fn the_order_of_the_inputs_of_a_graph_does_not_matter() {
     let mut model = hearken::onnx::proto::decode(&fs::read(file).expect("a golden")).expect("a model");
     let graph = model.graph.as_mut().expect("a graph");
     graph.input.rotate_left(1);
-    // Names without meaning.
+    // Inputs with names that have no meaning.
     for (from, to) in [("h", "a"), ("c", "b"), ("hn", "p"), ("cn", "q")] {
         for name in graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output)) {
             *name = if name == from { to.into() } else { name.clone() };
@@ -504,7 +504,7 @@ fn imported_words_are_separated_by_spaces() {
         hearken::onnx::proto::decode(&fs::read(place.path("model.onnx")).expect("read")).expect("a model");
     model.metadata_props.clear();
     fs::write(place.path("foreign.onnx"), prost_bytes(&model)).expect("written");
-    // Without a mark of where they begin.
+    // Tokens without a mark at the beginning of words.
     let words = ["zero", "one", "two", "three", "four", "five"];
     let lines: String = words.iter().zip(1..).map(|(word, id)| format!("{word} {id}\n")).collect();
     fs::write(place.path("words.txt"), format!("<blk> 0\n{lines}")).expect("written");
@@ -528,7 +528,7 @@ fn words_of_a_lexicon_are_exported_to_sherpa_onnx_with_the_search() {
         let bytes = fs::read(place.path(&format!("digits/{name}"))).expect("written");
         assert_eq!(bytes[..4], 2_125_659_606i32.to_le_bytes(), "{name} is of OpenFst's format");
     }
-    // Here the folder writes words by its lexicon, as the model does.
+    // With the decoding graph, the folder outputs words of its lexicon, as the model does.
     if options().is_some() || cfg!(feature = "tract") {
         let audio = Path::new(env!("CARGO_MANIFEST_DIR")).join("audio/pi.wav");
         let audio = audio.to_str().expect("UTF-8");

@@ -183,7 +183,7 @@ fn options_out_of_range_are_refused_by_name() {
 
 #[test]
 fn features_depend_only_on_the_signal() {
-    // A second signal through the same front end, after finish and after reset, is as the first.
+    // A second signal after finish, and after reset, has the same features.
     let x: Vec<f32> = (0..3000).map(|i| (0.03 * f64::from(i)).sin() as f32).collect();
     let mut fbank = Fbank::new(&FbankOptions::default()).unwrap();
     let first = fbank.compute(&x);
@@ -197,7 +197,7 @@ fn features_depend_only_on_the_signal() {
 }
 
 fn samples(seed: u64, n: usize) -> Vec<f32> {
-    // A linear congruential generator: cheap, and the same everywhere.
+    // A linear congruential generator: fast, and the same on all machines.
     let mut state = seed;
     (0..n)
         .map(|_| {

@@ -84,7 +84,7 @@ impl Case {
         loss
     }
 
-    /// The slope of the loss along one number of the case.
+    /// The derivative of the loss with respect to one number of the case, by finite differences.
     fn slope(&mut self, pick: impl Fn(&mut Case) -> &mut f64) -> f64 {
         let delta = 1e-5;
         let value = *pick(self);

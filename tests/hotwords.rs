@@ -40,7 +40,7 @@ fn a_language_model_needs_no_lexicon_and_prefers_hotwords() {
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(notes.contains("guessed pronunciations: `qwertibly` as "), "{notes}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), text, "without a reward nothing changes");
-    // A reward that no sound outweighs.
+    // A boost so high that the audio does not matter.
     put(&place, "nine.txt", "/60/ nine\n");
     let nines = place.stdout_of(&["transcribe", "--lm", "digits.lm", "--hotwords", "nine.txt", "pi.wav"]);
     assert!(nines.matches("nine").count() > text.matches("nine").count(), "{nines}");

@@ -12,7 +12,7 @@ use hearken::onnx::{ExportOptions, Precision, Target, check, inspect, proto, rea
 use proptest::prelude::*;
 use prost::Message;
 
-/// Counts what each thread has allocated, so that tests beside each other do not disturb.
+/// Counts the bytes allocated by each thread, so that parallel tests do not affect each other.
 struct Counting;
 
 thread_local! {
@@ -21,7 +21,7 @@ thread_local! {
 }
 
 fn count(bytes: isize) {
-    // A thread that ends has no counters any more.
+    // The counters of a thread that ends may already be destroyed.
     let _ = ALLOCATED.try_with(|allocated| {
         allocated.set(allocated.get() + bytes);
         let _ = PEAK.try_with(|most| most.set(most.get().max(allocated.get())));
@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most that was held at once while `work` ran, beyond what was held before.
+/// Peak of the bytes allocated while `work` runs, in addition to those allocated before.
 fn peak_allocated(work: impl FnOnce()) -> usize {
     let before = ALLOCATED.with(Cell::get);
     PEAK.with(|most| most.set(before));
@@ -53,7 +53,7 @@ fn peak_allocated(work: impl FnOnce()) -> usize {
     usize::try_from(PEAK.with(Cell::get) - before).unwrap_or(0)
 }
 
-/// Bytes that may be held for each byte of a file, and beside.
+/// Maximum allocation: bytes per byte of the file, and a fixed number of bytes.
 const BYTES_PER_BYTE: usize = 100;
 const FIXED_BYTES: usize = 2 << 20;
 
@@ -76,7 +76,7 @@ fn files() -> Vec<Vec<u8>> {
     files
 }
 
-/// Everything that reads a file.
+/// Calls every function that reads a file.
 fn read_all(bytes: &[u8]) {
     let _ = read(bytes);
     let _ = check::check_bytes(bytes);
@@ -101,7 +101,7 @@ fn valid_files_are_within_bounds() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..Default::default() })]
 
-    /// Bytes changed anywhere.
+    /// Random bytes are changed.
     #[test]
     fn changed_bytes(
         file in 0usize..8,
@@ -115,7 +115,7 @@ proptest! {
         assert_bounded(&bytes);
     }
 
-    /// Pieces cut out, doubled, or put elsewhere.
+    /// Chunks are removed, duplicated, or moved.
     #[test]
     fn moved_chunks(
         file in 0usize..8,
@@ -136,7 +136,7 @@ proptest! {
         assert_bounded(&bytes);
     }
 
-    /// Well-formed files whose numbers are impossible.
+    /// Well-formed files with impossible numbers.
     #[test]
     fn impossible_numbers(
         file in 0usize..8,
@@ -179,7 +179,7 @@ proptest! {
         assert_bounded(&model.encode_to_vec());
     }
 
-    /// No file at all.
+    /// Random bytes.
     #[test]
     fn noise(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         assert_bounded(&bytes);

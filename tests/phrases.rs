@@ -34,7 +34,7 @@ fn match_of(phrases: &Phrases, sentence: &str) -> Option<Match> {
     words.and_then(|words| phrases.find(&words))
 }
 
-/// Text, intent and slots of what was said.
+/// Text, intent and slots of a sentence.
 fn meaning(phrases: &Phrases, sentence: &str) -> String {
     let Some(found) = match_of(phrases, sentence) else { return "nothing".into() };
     let slots: Vec<String> = found.slots.iter().map(|slot| format!("{}={}", slot.name, slot.value)).collect();
@@ -201,7 +201,7 @@ fn errors_name_line_and_column() {
         (&format!("a\n{}", "[".repeat(100)), "2, column 65", "brackets inside each other"),
         (&format!("a\n{}b", "x".repeat(300)), "2, column 1", "more than 256 bytes"),
     ] {
-        // A weight elsewhere is characters like others.
+        // In other places, a weight is ordinary text.
         if problem.is_empty() {
             assert_eq!(sentences(&lines(text)), set(&["a 2"]), "{text}");
             continue;
@@ -289,7 +289,7 @@ fn sentences_of_home_assistant_are_those_of_hassil() {
     for line in expected.lines() {
         let (intent, sentence) = line.split_once('\t').expect("two columns");
         let words = hearken::text::normalize::words(sentence);
-        // hassil writes the numbers of ranges in digits; said are their words.
+        // hassil writes the numbers of ranges in digits; they are spoken as words.
         let words: Vec<String> = words
             .iter()
             .flat_map(|word| match word.parse() {
@@ -393,7 +393,7 @@ fn grammars_in_jsgf_are_read() {
     assert!(error.starts_with("line 1, column 1: expected `#JSGF V1.0;`"), "{error}");
 }
 
-/// A template as a tree.
+/// The syntax tree of a template.
 #[derive(Clone, Debug)]
 enum Tree {
     Word(u8),
@@ -419,7 +419,7 @@ fn tree() -> impl Strategy<Value = Tree> {
 }
 
 impl Tree {
-    /// The template; inside a tree it stands in brackets.
+    /// The template's text, in brackets inside another template.
     fn template(&self) -> String {
         let join =
             |trees: &[Tree], sign: &str| trees.iter().map(Tree::template).collect::<Vec<_>>().join(sign);
@@ -433,7 +433,7 @@ impl Tree {
         }
     }
 
-    /// All that it may be, as text; too much is `None`.
+    /// All texts that the template allows; `None` if there are too many.
     fn texts(&self) -> Option<BTreeSet<String>> {
         let product = |left: BTreeSet<String>, right: &BTreeSet<String>, sign: &str| {
             let all: BTreeSet<String> =
@@ -472,7 +472,7 @@ impl Tree {
                     } else {
                         Tree::AnyOrder(rest).texts()?
                     };
-                    // Parts in any order are words of their own.
+                    // Parts in any order are separate words.
                     let apart =
                         |texts: BTreeSet<String>| texts.into_iter().map(|text| format!(" {text} ")).collect();
                     all.extend(product(apart(tree), &rest, " ")?);
@@ -512,11 +512,11 @@ proptest! {
         prop_assert_eq!(&found, &expanded, "{:?}", templates);
         prop_assert_eq!(phrases.automaton().num_sentences(), Some(expanded.len() as f64));
         prop_assert!(is_minimal(phrases.automaton()));
-        // Each is found again, as it is written.
+        // Each is recognized with its own text.
         for sentence in &expanded {
             prop_assert_eq!(match_of(&phrases, sentence).map(|found| found.text), Some(sentence.clone()));
         }
-        // Through a list of its own nothing else is said, and all of it is the slot's value.
+        // As a value of a list, the text is the value of the slot.
         let list = lines(&format!("{{x}}\n{{x}} = {}", templates.join(" | ")));
         prop_assert_eq!(sentences(&list), found);
         for sentence in &expanded {
@@ -565,7 +565,7 @@ fn the_example_of_coffee_orders_finds_every_slot() {
     let phrases =
         Phrases::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/orders.txt")).expect("good");
     assert!(phrases.warnings().is_empty());
-    // 9 ways to ask, 3 articles, 7 sizes, 3 roasts and 3 shots or none, in any order, 10 drinks, and
+    // 9 forms of the request, 3 articles, 7 sizes, 3 roasts and 3 shots or none, in any order, 10 drinks, and
     // 6 * 6 kinds of milk and cream, 6 * 3 of sugar.
     let before: f64 = {
         let pairs = 7.0 * 3.0 + 7.0 * 3.0 + 3.0 * 3.0;
@@ -597,7 +597,7 @@ fn the_example_of_coffee_orders_finds_every_slot() {
     }
 }
 
-/// The numbers of the phones of each word, by a small dictionary.
+/// The phone ids of each word, from a small dictionary.
 fn pronunciations(phrases: &Phrases, dictionary: &str) -> Vec<Vec<Vec<u32>>> {
     let dictionary = hearken::text::pronunciation::Pronunciations::parse(dictionary).expect("good lines");
     phrases.words().iter().map(|word| dictionary.of(word).to_vec()).collect()
@@ -638,7 +638,7 @@ fn pictures_are_valid_xml_of_bounded_size() {
     for part in ["&amp;", "&lt;r&gt;", "{x:y}", "0..9", "→ &lt;f&gt;", "&quot;g&quot;", "in any order"] {
         assert!(svg.contains(part), "{part}: {svg}");
     }
-    // Every tag is closed, and nothing but the numbers of a picture is in its places.
+    // Every tag is closed, and all coordinates are numbers.
     assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
     let many: String = (0..5000).map(|i| format!("phrase {i}\n")).collect();

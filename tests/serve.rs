@@ -32,7 +32,7 @@ fn vosk(server: &Server, path: &str, clip: &str) -> String {
     joined(&texts)
 }
 
-/// sherpa-onnx's client: floats, `Done`, results until the ending.
+/// sherpa-onnx's client: sends floats and `Done`, and reads results until the end.
 fn sherpa(server: &Server, path: &str, flavor: SherpaFlavor, clip: &str) -> String {
     let (samples, rate) = server::clip(clip);
     assert_eq!(rate, 16_000, "sherpa-onnx's clients send the server's rate");
@@ -82,7 +82,7 @@ fn hearken_client(server: &Server, encoding: &str, chunk: usize, clip: &str) -> 
     joined(&texts)
 }
 
-/// The finals' texts until the end, and the seconds that it names.
+/// The texts of the finals until the end of the stream, and its duration in seconds.
 fn finals(client: &mut Client) -> (Vec<String>, f64) {
     let (mut texts, mut before) = (Vec::new(), 0.0);
     loop {
@@ -164,7 +164,7 @@ fn utterances_end_by_silence_while_the_client_still_sends() {
     let server = Server::start(Options::default());
     let silence = vec![0.0; 16_000 * 2];
     let scene = [server::clip("pi.wav").0, silence.clone(), server::clip("e.wav").0, silence].concat();
-    // hearken's own protocol: two finals before the client sends `finish`.
+    // hearken's protocol: two finals before the client sends `finish`.
     let mut client = server.start_encoded(16_000, "s16le", false);
     client.send(&s16_bytes(&scene));
     let mut texts = Vec::new();
@@ -175,7 +175,7 @@ fn utterances_end_by_silence_while_the_client_still_sends() {
         }
     }
     assert_eq!(texts, [expected("pi.wav"), expected("e.wav")]);
-    // vosk: a result where there were partials.
+    // vosk: a result instead of a partial.
     let mut client = server.open("/");
     client.say(r#"{"config":{"sample_rate":16000}}"#);
     let mut texts = Vec::new();
@@ -185,7 +185,7 @@ fn utterances_end_by_silence_while_the_client_still_sends() {
         texts.extend(reply["text"].as_str().filter(|t| !t.is_empty()).map(String::from));
     }
     assert_eq!(texts, [expected("pi.wav"), expected("e.wav")]);
-    // sherpa: the segment's number rises.
+    // sherpa: the segment's number increases.
     let mut client = server.open("/");
     client.send(&f32_bytes(&scene));
     let mut texts = Vec::new();
@@ -222,7 +222,7 @@ fn a_flush_ends_the_utterance_and_times_continue() {
     let (texts, seconds) = finals(&mut client);
     assert_eq!(texts[..2], [expected("pi.wav"), expected("pi.wav")]);
     assert!((seconds - 2.0 * samples.len() as f64 / 16_000.0).abs() < 1e-3, "{seconds}");
-    // vosk's word for it.
+    // The same request in vosk's protocol.
     let mut client = server.open("/vosk");
     client.say(r#"{"config":{"sample_rate":16000}}"#);
     for _ in 0..2 {
@@ -352,7 +352,7 @@ fn streams_and_requests_work_over_tls() {
 
 // ---------------------------------------------------------------- limits
 
-/// A stream within a recording, to check that it is not affected.
+/// An unfinished stream, to check that it is not affected.
 struct Halfway(Client, Vec<u8>);
 
 impl Halfway {
@@ -527,7 +527,7 @@ fn audio_faster_than_real_time_is_slowed_down_and_fully_recognized() {
     assert!((seconds - scene.len() as f64 / 16_000.0).abs() < 1e-3);
 }
 
-// ---------------------------------------------------------------- bad clients beside good ones
+// ---------------------------------------------------------------- invalid clients
 
 #[test]
 fn invalid_messages_are_closed_with_a_matching_code() {
@@ -569,8 +569,8 @@ fn invalid_messages_are_closed_with_a_matching_code() {
 fn broken_frames_and_requests_end_their_own_connection_only() {
     let server = Server::start(Options::default());
     let good = Halfway::new(&server);
-    // Bytes that are no frame, after a good handshake: reserved bits, unmasked, a length beyond
-    // all bounds, text that is no UTF-8.
+    // Invalid frames after a valid handshake: reserved bits, no mask, a length beyond
+    // all limits, text that is not UTF-8.
     for bytes in [
         &[0xff; 64][..],
         &[0x81, 0x05, b'h', b'e', b'l', b'l', b'o'],
@@ -614,7 +614,7 @@ fn clients_that_disconnect_leave_no_streams_behind() {
                     let bytes = s16_bytes(&clip("countdown.wav").0);
                     let mut client = server.start_encoded(16_000, "s16le", round % 2 == 0);
                     client.send(&bytes[..bytes.len() * (1 + (n + round) % 3) / 4]);
-                    // Without a close; some within a frame.
+                    // Disconnects without a close, sometimes within a frame.
                     if round % 3 == 0 {
                         client.raw(&[0x82, 0xfe, 0x10]);
                     }
@@ -667,7 +667,7 @@ fn hundreds_of_clients_connect_and_disconnect() {
     server.wait_for("hearken_streams", 0.0);
 }
 
-// ---------------------------------------------------------------- the end
+// ---------------------------------------------------------------- shutdown
 
 #[test]
 fn open_streams_get_their_last_results_at_the_shutdown() {

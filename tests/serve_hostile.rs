@@ -30,7 +30,7 @@ fn slow_wav(seconds: usize) -> Vec<u8> {
     wav.into_inner()
 }
 
-/// A connection with an upload on it, of which `sent` was sent after the head.
+/// A connection with an incomplete upload: `sent` follows the head.
 fn upload_in_part(server: &Server, length: usize, sent: &[u8]) -> TcpStream {
     let mut stream = connect(server.address);
     let head = format!(
@@ -53,7 +53,7 @@ fn status_of(answer: &[u8]) -> Option<u16> {
 #[test]
 fn long_recordings_do_not_block_others() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // As many as there are threads for blocking work, hours each.
+    // As many as there are threads for blocking work; each takes hours.
     let long = cores.clamp(2, 8);
     let program = Program::start(&["--max-upload-seconds", "1000000"]);
     let wav = slow_wav(4 * 3600);
@@ -95,7 +95,7 @@ fn slow_uploads_block_no_others_and_are_refused() {
     let mut slow: Vec<TcpStream> = (0..4).map(|_| upload_in_part(&server, 1 << 20, FILE_HEAD)).collect();
     assert_eq!(upload(&server, "pi.mp3", &[]).0, 200);
     for stream in &mut slow {
-        // A byte now and then is no progress.
+        // A byte from time to time does not count as progress.
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
         let mut answer = [0; 64];
         let mut read = 0;
@@ -114,7 +114,7 @@ fn the_memory_for_uploads_is_limited() {
     let server = Server::start(Options { limits, ..Options::default() });
     let half = [FILE_HEAD, &vec![0; (2 << 20) + 1]].concat();
     let mut open = Vec::new();
-    // Anew each time: the first may not have been read when the second comes.
+    // Repeated, since the first may not have been read yet.
     wait_until(|| {
         open.push(upload_in_part(&server, 3 << 20, &half));
         upload_bytes(server.address, "a.wav", &vec![0; 2 << 20], &[]).0 == 503
@@ -130,14 +130,14 @@ fn a_form_without_a_boundary_is_refused_before_its_end() {
     let head = b"--edge\r\ncontent-disposition: form-data; name=\"file\"\r\nx-long: ";
     let filler = vec![b'a'; 100_000];
     for sent in [filler.clone(), [&head[..], &filler].concat()] {
-        // Its end never comes: the answer does not wait for it.
+        // The body never ends; the response does not wait for its end.
         let mut stream = upload_in_part(&server, 26_000_000, &sent);
         let mut answer = [0; 1024];
         let read = stream.read(&mut answer).expect("an answer");
         assert_eq!(status_of(&answer[..read]), Some(400), "{}", String::from_utf8_lossy(&answer));
         assert!(String::from_utf8_lossy(&answer).contains("boundary"));
     }
-    // Content of a field may look like anything.
+    // The content of a field may look like a boundary.
     let wav = std::fs::read(crate::common::server::path("pi.wav")).expect("a clip");
     let almost = [&wav[..], &b"\r\n--edg".repeat(20_000)].concat();
     assert_eq!(upload_bytes(server.address, "pi.wav", &almost, &[]).0, 200);
@@ -174,7 +174,7 @@ fn messages_at_a_low_rate_stay_small_in_memory() {
             client
         })
         .collect();
-    // By then each has had its turn.
+    // By then each of them was processed.
     let mut most = 0.0f64;
     wait_until(|| {
         most = most.max(resident());
@@ -293,7 +293,7 @@ fn clients_that_do_not_read_responses_are_disconnected() {
     let mut deaf = connect(server.address);
     let request = b"GET /page.js HTTP/1.1\r\nhost: localhost\r\n\r\n";
     deaf.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-    // Until neither the requests nor the answers fit into the sockets' buffers.
+    // Until neither requests nor responses fit into the sockets' buffers.
     while deaf.write_all(request).is_ok() {}
     server.wait_for("hearken_closed_total{reason=\"slow_reader\"}", 1.0);
     server.wait_for("hearken_connections", 1.0);
@@ -349,7 +349,7 @@ fn request_heads_are_limited_as_documented() {
     assert_eq!(ask(0, 101), 431);
 }
 
-// ---------------------------------------------------------------- the end
+// ---------------------------------------------------------------- shutdown
 
 #[cfg(unix)]
 #[test]
@@ -371,7 +371,7 @@ fn sighup_drains_like_sigterm() {
 #[test]
 fn a_second_ctrl_c_ends_it_at_once() {
     let mut program = Program::start(&["--drain-seconds", "3600", "--idle-seconds", "3600"]);
-    // An upload that does not come to its end keeps it from ending.
+    // An unfinished upload keeps the server from ending.
     let mut open = connect(program.address);
     let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
                 content-type: multipart/form-data; boundary=edge\r\ncontent-length: 1000\r\n\r\n";

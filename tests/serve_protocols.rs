@@ -59,7 +59,7 @@ fn text() -> impl Strategy<Value = String> {
         "null",
     ])
     .prop_map(String::from);
-    // Known messages with a piece torn out, and anything at all.
+    // Valid messages with a part removed, and arbitrary text.
     let torn =
         (known.clone(), any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(t, a, b)| {
             let (a, b) = (a.index(t.len()), b.index(t.len()));
@@ -130,7 +130,7 @@ fn model() -> ModelInfo {
 #[derive(Default)]
 struct Checked {
     protocol: Option<Box<dyn Protocol>>,
-    /// What the recognizer has to answer, in order.
+    /// The outputs that the recognizer owes, in order.
     due: Vec<RecognizerOutput>,
     opened: bool,
     finishing: bool,
@@ -335,7 +335,7 @@ proptest! {
                     return is_transcript.then(|| json["data"]["text"].as_str().expect("a text").into());
                 }
                 Opening::Sherpa(SherpaFlavor::Cpp) | Opening::Detect(SherpaFlavor::Cpp) => json["is_final"] == true,
-                // The Python server's results do not say it: the last one of a segment is.
+                // Results of the Python server have no mark for finals; the last one of a segment is final.
                 _ => return None,
             };
             is_final.then(|| json["text"].as_str().expect("a text").to_string())

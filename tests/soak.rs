@@ -20,7 +20,7 @@ fn resident_kb() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// 100 ms of the clip said over and over, a second of digital silence after each.
+/// The chunk of 100 ms with this number, of the clip repeated with a second of digital silence after each.
 fn chunk(number: usize, clip: &[f32], out: &mut Vec<f32>) {
     let period = clip.len() + RATE;
     let first = number * (RATE / 10);

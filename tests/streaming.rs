@@ -25,7 +25,7 @@ fn last_final(events: &[Event]) -> &Segment {
     }
 }
 
-/// Pushes in pieces whose sizes come round and round.
+/// Pushes samples in chunks of these sizes, in turn.
 fn recognize(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
     let mut events = Vec::new();
     let mut rest = samples;
@@ -62,7 +62,7 @@ proptest! {
 
     #[test]
     fn the_last_word_is_never_lost(spoken in words(), cut in 0usize..1600) {
-        // At least half of the last tone is there, and nothing after it.
+        // The samples contain at least half of the last tone, and nothing after it.
         let samples = speak(&spoken);
         let samples = &samples[..samples.len() - cut];
         prop_assert_eq!(tones(9, 0).transcribe(samples).expect("recognized"), spoken.join(" "));
@@ -143,8 +143,8 @@ proptest! {
     }
 }
 
-/// Partials of a long utterance show what is open, so that their sizes add up to a multiple of its
-/// length, not of its square; the final has all of it, however it was pushed.
+/// Partials of a long utterance have only the words that may still change, so that their total size grows with its
+/// length, not with its square; the final has all words, whatever the sizes of the chunks.
 #[test]
 fn partials_of_a_long_utterance_stay_short_and_its_final_is_whole() {
     let spoken: Vec<&str> = (0..500).map(|i| if i % 7 < 3 { "low" } else { "high" }).collect();
@@ -181,7 +181,7 @@ fn partials_are_left_out_on_request() {
     assert_eq!(last_final(&events).text, "low high");
 }
 
-/// All log-probabilities of a signal that is pushed in pieces of these sizes.
+/// All log-probabilities of a signal that is pushed in chunks of these sizes.
 fn log_probs(engine: &Arc<dyn Engine>, samples: &[f32], sizes: &[usize]) -> Vec<f32> {
     let metadata = networks::metadata(&networks::config(&[], false, false));
     let mut front_end = FrontEnd::new(&metadata).expect("good options");
@@ -312,7 +312,7 @@ fn the_pipeline_passes_errors_on_and_stops_when_it_is_dropped() {
     let source = Memory::new(speak(&["low"; 500]));
     let mut pipeline = Pipeline::start(&recognizer, Box::new(source), 160).expect("started");
     assert!(pipeline.next().expect("an event").is_ok());
-    // Joins the threads, or this test would hang.
+    // Joins the threads; if they did not end, this test would hang.
     drop(pipeline);
 }
 

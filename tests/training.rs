@@ -172,7 +172,7 @@ pub fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
     fs::read(path.as_ref()).expect("the run has written it")
 }
 
-/// Trains by the whole recipe; checks the reported losses and the last word error rate.
+/// Trains with the complete recipe; checks the reported losses and the last word error rate.
 #[test]
 fn training_converges_and_the_model_transcribes() {
     let place = Place::new();
@@ -334,7 +334,7 @@ fn a_killed_run_resumes_to_the_same_weights() {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_millis(rng.random_range(20..250)));
-        // SIGKILL: nothing of it can be caught.
+        // SIGKILL cannot be caught.
         child.kill().expect("killed, or already gone");
         killed += usize::from(!child.wait().expect("ended").success());
     }
@@ -373,7 +373,7 @@ fn a_transcript_that_does_not_fit_is_named_and_left_out() {
     let place = Place::new();
     let text = RECIPE.replace("steps = 160", "steps = 2");
     let mut manifest = fs::read_to_string(place.path("train.jsonl")).expect("written");
-    // The length of one is in the manifest, that of the other only in the audio.
+    // The manifest has the duration of only one of the two.
     let long = ["low"; 40].join(" ");
     manifest += &format!("{{\"audio_filepath\": \"0.wav\", \"text\": \"{long}\", \"duration\": 0.5}}\n");
     manifest += &format!("{{\"audio_filepath\": \"3.wav\", \"text\": \"{long}\"}}\n");
@@ -417,7 +417,7 @@ fn bad_input_is_named() {
     let (code, errors) = run("run");
     error(code, &errors, &["recipe.toml", "line 27", "warm_up_steps", "did you mean `warmup_steps`?"]);
 
-    // A folder cannot be made where a file stands.
+    // A folder cannot be created in place of a file.
     place.put("recipe.toml", &RECIPE.replace("steps = 160", "steps = 2"));
     place.put("file", "");
     let (code, errors) = run("file/run");

@@ -33,7 +33,7 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
 }
 
-/// A batch: lengths, packed rows, labels.
+/// A batch: lengths, packed rows, and labels.
 struct Batch {
     lengths: Vec<usize>,
     rows: Vec<f32>,
@@ -59,7 +59,7 @@ impl Batch {
     }
 }
 
-/// One network and what PyTorch computed.
+/// A network and the results of PyTorch for it.
 struct Case {
     name: String,
     network: Network<f32>,
@@ -144,7 +144,7 @@ fn cast_network<T: Real>(network: &Network<f32>) -> Network<T> {
     }
 }
 
-/// One worker's pass over a batch: the loss a label; the gradients stay in the worker.
+/// Runs one worker over a batch and returns the loss per label; the gradients stay in the worker.
 fn pass<T: Kernels>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) -> f64 {
     let weights = Weights::new(network, true).expect("all parameters are there");
     let scale = 1.0 / batch.num_labels() as f64;

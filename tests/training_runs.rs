@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::training::{Place, RATE, RECIPE, bytes, speak};
 
-/// The recipe with another number of updates, scored and saved at the end.
+/// The recipe with another number of updates, which is evaluated and saved at the end.
 fn steps(count: u64) -> String {
     RECIPE
         .replace("steps = 160", &format!("steps = {count}"))
@@ -40,7 +40,7 @@ fn entry(audio: &str, text: &str) -> String {
     serde_json::json!({ "audio_filepath": audio, "text": text }).to_string()
 }
 
-/// Waits until a file is there, as long as the process runs.
+/// Waits until a file exists; fails if the process ends first.
 fn await_file(child: &mut Child, path: &std::path::Path) {
     while !path.exists() {
         assert!(child.try_wait().expect("a child").is_none(), "it ended before {} was there", path.display());
@@ -103,13 +103,13 @@ fn a_failed_start_leaves_no_folder() {
 #[test]
 fn models_of_8_khz_train_stream_export_and_verify() {
     let place = Place::new();
-    // Recordings of both rates, as from an archive of calls.
+    // Recordings with both sample rates.
     let mut rng = Pcg64Mcg::seed_from_u64(3);
     for (i, words) in [&["low", "hiss"][..], &["high"], &["hiss", "low", "high"]].iter().enumerate() {
         place.record(&format!("call-{i}.wav"), words, 8_000, &mut rng);
         place.add("train.jsonl", &entry(&format!("call-{i}.wav"), &words.join(" ")));
     }
-    // Every part of training that knows of rates.
+    // Every part of training that depends on the sample rate.
     let recipe = RECIPE
         .replace("[features]", "[features]\nsample_rate = 8000")
         .replace(
@@ -134,7 +134,7 @@ fn models_of_8_khz_train_stream_export_and_verify() {
 
     let (code, out, errors) = place.hearken(&["verify", "run/best.onnx", "--audio", "call-0.wav"]);
     assert_eq!(code, Some(0), "{out}{errors}");
-    // sherpa-onnx computes features at 16 kHz alone.
+    // sherpa-onnx computes features only at 16 kHz.
     for target in ["onnxruntime", "triton", "whole"] {
         let folder = format!("for-{target}");
         let (code, out, errors) =
@@ -176,7 +176,7 @@ fn resuming_compares_recipe_seed_and_threads() {
     let mut options = Options { existing_run: ExistingRun::Resume, threads: Some(1), ..place.options("run") };
     let error = place.train(&steps(8), &options).expect_err("other threads").to_string();
     assert!(error.contains("the number of threads was 2 and is 1"), "{error}");
-    // Unless it is said, the number is the checkpoint's.
+    // Without --threads, the number is that of the checkpoint.
     options.threads = None;
     place.train(&steps(8), &Options { stop_after: Some(6), ..options }).expect("the same");
 
@@ -248,7 +248,7 @@ fn a_stop_while_recordings_are_read_leaves_nothing() {
     assert!(!place.path("run").exists());
 }
 
-/// A network without bounds: a linear rectifier whose gains grow by big steps.
+/// A recipe that diverges: a ReLU network with a very high learning rate.
 fn diverging_recipe() -> String {
     RECIPE
         .replace("cells = [\"gru\"]", "cells = [\"rnn-relu\"]\nlayer_norm = false")
@@ -267,7 +267,7 @@ fn a_diverged_run_keeps_a_valid_checkpoint() {
     assert!(checkpoint.is_finite());
     let good = format!("the checkpoint of update {} is good", checkpoint.header.step);
     assert!(error.contains(&good), "{error}");
-    // A lower learning rate continues from it.
+    // With a lower learning rate, the run can be resumed.
     let calm = diverging_recipe().replace("learning_rate = 1.0", "learning_rate = 1e-9");
     let step = checkpoint.header.step + 1;
     let options = Options {
@@ -341,7 +341,7 @@ fn without_words_there_is_no_score_and_a_model_without_output_is_reported() {
     assert!(errors.contains("no score, the latest is kept as the best"), "{errors}");
     assert!(!errors.contains("0.00 %") && !errors.contains("best so far"), "{errors}");
 
-    // A model that prefers the blank writes nothing.
+    // A model that prefers the blank outputs no words.
     place.put("recipe.toml", &steps(2).replace("flush_ms = 200", "flush_ms = 200\nblank_bias = 900.0"));
     let (_, errors) = place.run("mute", &[]);
     assert!(errors.contains("the model writes nothing yet"), "{errors}");
@@ -387,14 +387,14 @@ fn broken_recordings_are_left_out_and_named_all_at_once() {
 fn manifests_mean_what_the_guide_says() {
     let place = Place::new();
     let mut rng = Pcg64Mcg::seed_from_u64(5);
-    // Of 40 seconds the first two are wanted; the rest would be too long to learn.
+    // Only the first two of 40 seconds are used; the whole recording would be too long.
     let mut samples = speak(&["low"], RATE, &mut rng);
     samples.resize(40 * RATE as usize, 0.0);
     hearken::audio::write_wav(&place.path("long.wav"), &samples, RATE, hearken::audio::WavEncoding::Pcm16)
         .expect("written");
     place.add("train.jsonl", r#"{"audio_filepath": "long.wav", "text": "low", "duration": 2.0}"#);
     place.add("train.jsonl", r#"{"audio_filepath": "0.wav", "text": "low", "offset": 99.0}"#);
-    // Silence may be learnt from.
+    // Recordings without text are used too.
     place.add("train.jsonl", &entry("1.wav", ""));
     let progress = place.train(&steps(2), &place.options("run")).expect("trained");
     let lines = left_out(&progress);
@@ -427,7 +427,7 @@ fn damaged_recordings_are_not_scored_in_silence() {
     assert_eq!(code, Some(1), "{out}");
     assert!(errors.contains("cut.wav: damaged"), "{errors}");
     assert!(out.contains("1 of 2 recordings could not be scored"), "{out}");
-    // The dev set of a training is reported in the same way.
+    // Faults of the dev set of a training are reported in the same way.
     let recipe = steps(2)
         .replace("[[data.dev]]\nmanifest = \"train.jsonl\"", "[[data.dev]]\nmanifest = \"dev.jsonl\"");
     let progress = place.train(&recipe, &place.options("other")).expect("trained");
@@ -452,11 +452,11 @@ fn evaluation_has_rates_only_with_spoken_words() {
         assert_eq!(code, Some(0), "{errors}");
         (out, errors)
     };
-    // Punctuation does not count, as case does not.
+    // Punctuation and case are ignored.
     place.put("marks.jsonl", &entry("0.wav", &format!("{}!", spoken.to_uppercase().replace(' ', ", "))));
     let (out, _) = evaluate("marks.jsonl", &["--json"]);
     assert!(out.lines().last().expect("a total").contains("\"wer\":0.0"), "{out}");
-    // Nothing is said: false words an hour, and no percentage.
+    // Without spoken words there are false words per hour, and no percentage.
     place.put("quiet.jsonl", &entry("0.wav", ""));
     let (out, _) = evaluate("quiet.jsonl", &[]);
     let row = out.lines().nth(1).expect("a row");
@@ -543,7 +543,7 @@ fn models_are_averaged() {
 #[test]
 fn recordings_are_counted_once_and_the_log_explains_its_terms() {
     let place = Place::new();
-    // The same recordings as they are, and as words to be joined.
+    // The same recordings, directly and as words to be joined.
     let single: Vec<String> = ["low", "high", "hiss"]
         .iter()
         .enumerate()

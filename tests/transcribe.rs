@@ -17,7 +17,7 @@ fn samples(name: &str) -> Vec<u8> {
     clip(name)[44..].to_vec()
 }
 
-/// hearken, with pipes to all of its ends.
+/// Starts hearken with pipes for standard input, output and error.
 fn start(place: &Place, arguments: &[&str]) -> Child {
     Command::new(assert_cmd::cargo::cargo_bin!("hearken"))
         .current_dir(place.0.path())
@@ -37,7 +37,7 @@ fn copies(place: &Place, count: usize) {
     }
 }
 
-/// The files of a folder and what is in them, journals aside.
+/// The files of a folder and their contents, except journals.
 fn files(folder: &Path) -> Vec<(String, String)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
@@ -96,7 +96,7 @@ fn a_process_with_ignored_signals_transcribes() {
     let place = Place::new();
     let hearken = assert_cmd::cargo::cargo_bin!("hearken").display();
     for signal in ["INT", "HUP"] {
-        // As `nohup` and a script's background jobs start it.
+        // As in `nohup` and in background jobs of scripts.
         let script = format!("trap '' {signal}; exec '{hearken}' transcribe --model model.onnx - < a.wav");
         let output =
             Command::new("sh").current_dir(place.0.path()).args(["-c", &script]).output().expect("run");
@@ -122,13 +122,13 @@ fn ctrl_c_prints_what_was_recognized_so_far() {
     let mut line = String::new();
     output.read_line(&mut line).expect("read");
     assert!(line.contains("\"partial\""), "{line}");
-    // The pipe stays open: it waits for more.
+    // The pipe stays open, so that the program waits for more.
     signal(&child, "INT");
     let mut rest = String::new();
     output.read_to_string(&mut rest).expect("read");
     let types = rest.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["type"].clone());
     let types: Vec<Value> = types.collect();
-    // That it was interrupted is a warning.
+    // The interruption is reported as a warning.
     assert_eq!(types[types.len().saturating_sub(2)..], ["final", "warning"]);
     let mut errors = String::new();
     child.stderr.take().expect("a pipe").read_to_string(&mut errors).expect("read");
@@ -177,7 +177,7 @@ fn a_killed_run_resumes_to_the_same_files() {
             assert_eq!(status.code(), Some(130));
             assert!(found.iter().all(|file| expected.contains(file)), "something is half-written");
         }
-        // A transcript that was done before is not written again.
+        // Transcripts that were complete before are not written again.
         fs::write(&first, "done before").expect("written");
         let (code, error) = place.error_of(&arguments.lines().collect::<Vec<_>>());
         assert!(code == 2 && error.contains("--resume"), "{error}");
@@ -283,7 +283,7 @@ fn recordings_that_fail_are_named_and_the_others_are_written() {
         "{error}"
     );
     assert_eq!(files(&place.path("out")).len(), 3);
-    // What failed is tried again, and what is cut is said again.
+    // Recordings that failed are tried again, and truncated ones are reported again.
     let good = fs::read(place.path("a.wav")).expect("read");
     fs::write(place.path("many/bad.wav"), &good[..good.len() / 2]).expect("written");
     for again in ["first", "second"] {
@@ -324,7 +324,7 @@ fn output_through_a_symlink_keeps_the_link() {
     assert!(fs::symlink_metadata(place.path("link.txt")).expect("there").is_symlink());
     assert_eq!(fs::read_to_string(place.path("real.txt")).expect("there"), text);
     assert_eq!(fs::metadata(place.path("real.txt")).expect("there").permissions().mode() & 0o777, 0o600);
-    // So with models.
+    // Models are written in the same way.
     symlink("real.onnx", place.path("link.onnx")).expect("linked");
     place.stdout_of(&["export", "model.onnx", "--for", "onnxruntime", "-o", "link.onnx"]);
     assert!(fs::symlink_metadata(place.path("link.onnx")).expect("there").is_symlink());

@@ -168,12 +168,12 @@ fn pronunciations_are_learnt_from_a_dictionary() {
     assert!(printed.contains("cat  K AE T  # dictionary\n"), "{printed}");
     assert!(printed.contains("cit  K IH T  # guessed "), "{printed}");
     assert!(printed.contains("Hat  HH AE T  # dictionary\n"), "{printed}");
-    // The user's own lines go before all others.
+    // The user's pronunciations have precedence over all others.
     place.put("mine.txt", "cat  M Y AW\n");
     let own = ["pronounce", "--pronunciations", "small.pron", "--lexicon", "mine.txt", "cat", "--json"];
     let own: Value = serde_json::from_str(&place.stdout_of(&own)).expect("JSON");
     assert_eq!((&own["phones"], &own["source"]), (&"M Y AW".into(), &"user".into()));
-    // What is printed is a dictionary.
+    // The output is a valid dictionary.
     place.put("again.txt", &printed);
     let again = ["pronounce", "--pronunciations", "small.pron", "--lexicon", "again.txt", "cit"];
     assert!(place.stdout_of(&again).starts_with("cit  K IH T  # user\n"));
@@ -209,7 +209,7 @@ fn errors_in_dictionaries_and_words_are_reported() {
         assert!(error.contains(expected), "{arguments:?}: {error}");
         assert!(!place.path("x.pron").exists(), "nothing is half-written");
     }
-    // One word that cannot be said does not take the others away.
+    // The other words are printed if one has no pronunciation.
     let output = place.run(&["pronounce", "--pronunciations", "small.pron", "cat", "!?", "hat"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output), "cat  K AE T  # dictionary\nhat  HH AE T  # dictionary\n");
@@ -268,7 +268,7 @@ fn phrases_are_checked() {
     assert_eq!((&json["sentences"], &json["phrases"], &json["words"]), (&25.0.into(), &2.into(), &21.into()));
     assert_eq!(json["examples"].as_array().expect("a list").len(), 2);
     assert_eq!(json["sound_alike"][0]["distance"], 1.0);
-    // A word that cannot be said is an error, and a guess is shown.
+    // A word without a pronunciation is an error; guesses are printed.
     place.put("lamps.txt", "turn on\nдом hats bit\n");
     let checked = check(&[]);
     assert_eq!(checked.status.code(), Some(1));

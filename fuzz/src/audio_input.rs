@@ -5,7 +5,7 @@ use std::io::Cursor;
 use hearken::audio::{Source, open_bytes, open_reader};
 use hearken::error::Error;
 
-/// A minute at 16 kHz: a small file of a good codec may hold hours of silence.
+/// A minute at 16 kHz: a small compressed file may contain hours of silence.
 const MAX_SAMPLES: usize = 60 * 16_000;
 const CHUNK: usize = 4_096;
 

@@ -25,7 +25,7 @@ pub fn options() -> Option<EngineOptions> {
     Some(EngineOptions { ort_library, ..EngineOptions::default() })
 }
 
-/// The model's file of an export.
+/// The bytes of an export's model file.
 pub fn exported(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Vec<u8> {
     targets::export(network, metadata, options).expect("exported").files.remove(0).bytes
 }
@@ -86,7 +86,7 @@ pub fn signal() -> Vec<f32> {
     (0..32_000).map(|i| numbers.next() * 0.4 * (i as f32 / 1500.0).sin().powi(2)).collect()
 }
 
-/// PyTorch's graph with misleading names and order of the outputs.
+/// A graph of PyTorch whose outputs have misleading names and another order.
 pub fn misleading() -> Vec<u8> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
     let mut model = hearken::onnx::proto::decode(&std::fs::read(file).expect("a golden")).expect("a model");
@@ -134,7 +134,7 @@ pub fn half_precision(name: &str) -> hearken::onnx::proto::ModelProto {
     model
 }
 
-/// The same with inputs and outputs of float32.
+/// The same graph with inputs and outputs of float32.
 pub fn half_precision_inside(name: &str) -> hearken::onnx::proto::ModelProto {
     use hearken::onnx::build::graph::int;
     use hearken::onnx::proto::{FLOAT, FLOAT16, NodeProto};

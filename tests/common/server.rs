@@ -143,7 +143,7 @@ impl Server {
         drop(self.stop.take());
     }
 
-    /// Waits until it has ended.
+    /// Waits until the server has ended.
     pub fn ended(mut self) {
         self.stop();
         let result = self.thread.take().map(JoinHandle::join);
@@ -293,7 +293,7 @@ pub fn request(
 pub fn send_raw(address: SocketAddr, sent: &[&[u8]]) -> (u16, String, String) {
     let mut stream = connect(address);
     let mut answer = Vec::new();
-    // A client that is refused cannot send everything.
+    // Sending fails if the server refuses the request early.
     let _ = sent.iter().try_for_each(|bytes| stream.write_all(bytes));
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer);
@@ -375,7 +375,7 @@ impl Program {
         Self::spawn(Command::new(assert_cmd::cargo::cargo_bin!("hearken")), arguments)
     }
 
-    /// The program in a shell that has run `setup` before.
+    /// Starts the program in a shell after the command `setup`.
     #[cfg(unix)]
     pub fn start_after(setup: &str, arguments: &[&str]) -> Self {
         let mut shell = Command::new("sh");
@@ -525,7 +525,7 @@ impl Client {
         }
     }
 
-    /// The code of a close that has come already.
+    /// The code of a close frame, if one was already received.
     pub fn close_code_received(&mut self) -> Option<u16> {
         let short = Some(Duration::from_millis(1));
         self.socket.get_mut().tcp().set_read_timeout(short).expect("a timeout");
