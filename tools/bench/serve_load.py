@@ -219,7 +219,7 @@ class Load:
             stream.transport.abort()
 
     def lags(self, pieces_of):
-        """Of the letters due in the measured round; one that did not come at all is as late as can be."""
+        """Lags of the letters due in the measured round; a missing letter counts as one second after the end."""
         lags = []
         for stream, begun in self.heard:
             for letter, piece in enumerate(pieces_of):

@@ -237,7 +237,7 @@ def main():
                 assert "refused" in page.inner_text("#problem")
                 page.wait_for_selector("#status:text-is('Not listening.')")
 
-            # A server that hangs while somebody listens, and for the last words; then before it.
+            # The server hangs during a stream and while the last words are pending; then before a stream.
             browser = Browser(playwright, microphone)
             with browser as page:
                 page.goto(url)
