@@ -285,7 +285,8 @@ fn decoder_options_inside_the_graph_are_not_applied_twice() {
     // An option that would change the text if it were applied twice, or not at all.
     let plain = text_with(0.0);
     let telling = |bias: &f32| text_with(*bias) != plain && text_with(2.0 * bias) != text_with(*bias);
-    let bias = (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of the biases");
+    let bias =
+        (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of the biases");
     let text = text_with(bias);
     place.stdout_of(&["export", "biased.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
     let open = |path: &str| Recognizer::open_any(place.path(path), None, None, &engines).expect("opened");

@@ -3,7 +3,7 @@
 
 use hearken::model::network::initialize;
 use hearken::model::{
-    AuxiliaryConfig, CellKind, LayerConfig, Network, NetworkConfig, PackedSequence, States, Weights,
+    AuxiliaryConfig, CellKind, LayerConfig, Network, NetworkConfig, PackedSequence, PackedWeights, States,
     Workspace,
 };
 use rand::{RngExt, SeedableRng};
@@ -62,8 +62,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Case {
-    fn weights(&self) -> Weights<f64> {
-        Weights::new(&self.network, true).expect("all parameters are there")
+    fn weights(&self) -> PackedWeights<f64> {
+        PackedWeights::new(&self.network, true).expect("all parameters are there")
     }
 
     fn loss(&self) -> f64 {

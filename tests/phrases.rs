@@ -600,7 +600,7 @@ fn the_example_of_coffee_orders_finds_every_slot() {
 /// The phone ids of each word, from a small dictionary.
 fn pronunciations(phrases: &Phrases, dictionary: &str) -> Vec<Vec<Vec<u32>>> {
     let dictionary = hearken::text::pronunciation::Pronunciations::parse(dictionary).expect("good lines");
-    phrases.words().iter().map(|word| dictionary.of(word).to_vec()).collect()
+    phrases.words().iter().map(|word| dictionary.get(word).to_vec()).collect()
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use hearken::model::network::parameter_shapes;
-use hearken::model::{Kernels, Network, NetworkConfig, PackedSequence, Parameter, Real, Weights, Workspace};
+use hearken::model::{
+    Kernels, Network, NetworkConfig, PackedSequence, PackedWeights, Parameter, Real, Workspace,
+};
 use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
 use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Stream, Transcript};
@@ -146,7 +148,7 @@ fn cast_network<T: Real>(network: &Network<f32>) -> Network<T> {
 
 /// Runs one worker over a batch and returns the loss per label; the gradients stay in the worker.
 fn pass<T: Kernels>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) -> f64 {
-    let weights = Weights::new(network, true).expect("all parameters are there");
+    let weights = PackedWeights::new(network, true).expect("all parameters are there");
     let scale = 1.0 / batch.num_labels() as f64;
     let update = Update {
         weights: &weights,
@@ -174,7 +176,7 @@ fn worker<T: Kernels>(network: &Network<f32>) -> Worker<T> {
 
 fn check_case<T: Kernels>(case: &Case) {
     let network = cast_network::<T>(&case.network);
-    let weights = Weights::new(&network, false).expect("all parameters are there");
+    let weights = PackedWeights::new(&network, false).expect("all parameters are there");
     let steps = PackedSequence::new(&case.batches[0].lengths);
     let (mut workspace, mut states) = (Workspace::default(), weights.zero_states(steps.streams()));
     weights.forward(&cast::<T>(&case.batches[0].rows), &steps, &mut states, &mut workspace, None);

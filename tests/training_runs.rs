@@ -292,7 +292,7 @@ fn capitals_punctuation_and_composition_are_read_alike() {
     else {
         panic!("it was scored");
     };
-    assert!(scores.sets[0].score.wer().is_some_and(|wer| wer < 0.1) && !scores.writes_nothing);
+    assert!(scores.sets[0].score.wer().is_some_and(|wer| wer < 0.1) && !scores.outputs_nothing);
     assert!(scores.sets[0].score.words.hypothesis() > 20, "words are written");
     let punctuation: Vec<_> =
         notes(&progress).into_iter().filter(|note| note.contains("punctuation")).collect();

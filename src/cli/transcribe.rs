@@ -251,7 +251,7 @@ impl Job<'_> {
     fn progress(&self, inputs: &[&Input], bar: bool) -> Progress {
         let whole = inputs.iter().all(|input| input.part.is_none() && !input.is_stdin());
         let bytes =
-            || inputs.iter().filter_map(|input| Stamp::of(&input.path)).map(|stamp| stamp.bytes()).sum();
+            || inputs.iter().filter_map(|input| Stamp::read(&input.path)).map(|stamp| stamp.bytes()).sum();
         Progress::new(Arc::clone(&self.opener.meter), inputs.len(), whole.then(bytes), bar)
     }
 

@@ -128,8 +128,8 @@ impl Aligner {
     /// probability 0.
     pub fn finish(&self) -> Result<AlignedPath> {
         let frames = self.num_frames();
-        if let Some(word) = self.graph.least_frames.iter().position(|&least| least > frames) {
-            let (needed, words) = (self.graph.least_frames.last().copied(), self.graph.words.len());
+        if let Some(word) = self.graph.min_frames.iter().position(|&least| least > frames) {
+            let (needed, words) = (self.graph.min_frames.last().copied(), self.graph.words.len());
             let problem = format!(
                 "the text does not fit into the recording: its labels take {} output frames or more, and there are \
                  {frames}; `{}` (word {} of {words}) is the first that does not fit",
@@ -171,8 +171,8 @@ impl Aligner {
                 kept.push(now.clone());
             }
         }
-        let mut best = (f64::NEG_INFINITY, self.graph.ends[0]);
-        for &state in &self.graph.ends {
+        let mut best = (f64::NEG_INFINITY, self.graph.final_states[0]);
+        for &state in &self.graph.final_states {
             if now[state as usize] > best.0 {
                 best = (now[state as usize], state);
             }

@@ -11,7 +11,7 @@ pub struct Greedy {
     /// The likeliest token of the previous frame.
     previous: TokenId,
     /// Whether the current repetition of `previous` began in an earlier segment, which returned it.
-    run_given: bool,
+    run_returned: bool,
     tokens: Vec<UnitSpan>,
     frames: u64,
     revision: u64,
@@ -21,7 +21,7 @@ impl Greedy {
     /// Creates a decoder for one stream of a model.
     pub fn new(tokens: &TokenTable, options: &DecoderOptions) -> Self {
         let bias = TokenBias::new(tokens, options);
-        Self { previous: bias.blank(), bias, run_given: false, tokens: Vec::new(), frames: 0, revision: 0 }
+        Self { previous: bias.blank(), bias, run_returned: false, tokens: Vec::new(), frames: 0, revision: 0 }
     }
 
     /// The labels of the current segment so far.
@@ -35,8 +35,8 @@ impl Greedy {
         let repeated = id == self.previous;
         self.frames += 1;
         self.previous = id;
-        self.run_given &= repeated;
-        if id == self.bias.blank() || self.run_given {
+        self.run_returned &= repeated;
+        if id == self.bias.blank() || self.run_returned {
             return;
         }
         match self.tokens.last_mut() {
@@ -74,7 +74,7 @@ impl Decoder for Greedy {
     }
 
     fn end_segment(&mut self) -> Vec<UnitSpan> {
-        self.run_given = self.likeliest().is_some();
+        self.run_returned = self.likeliest().is_some();
         self.revision += 1;
         std::mem::take(&mut self.tokens)
     }
@@ -95,7 +95,7 @@ impl Decoder for Greedy {
 
     fn reset(&mut self) {
         self.previous = self.bias.blank();
-        self.run_given = false;
+        self.run_returned = false;
         self.tokens.clear();
         self.frames = 0;
         self.revision += 1;

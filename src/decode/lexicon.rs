@@ -125,7 +125,7 @@ impl Lexicon {
     }
 
     /// For each node, the minimum cost of the words that end at or below it.
-    pub(super) fn least_costs(&self, cost: impl Fn(WordId) -> f32) -> Vec<f32> {
+    pub(super) fn min_costs(&self, cost: impl Fn(WordId) -> f32) -> Vec<f32> {
         let mut least = vec![f32::INFINITY; self.nodes.len()];
         for (at, node) in self.nodes.iter().enumerate().rev() {
             let here = self.words_at(at as u32).iter().map(|&word| cost(word));
@@ -193,7 +193,7 @@ mod tests {
         let options = DecoderOptions { lexicon: lexicon.to_vec(), ..Default::default() };
         assert_eq!(words(&options), ["ab", "a", "abc", "ay", "b"]);
         assert_eq!(tree.names()[..], words(&options));
-        let costs = tree.least_costs(|word| [3.0, 5.0, 1.0, 7.0, 2.0][word.0 as usize]);
+        let costs = tree.min_costs(|word| [3.0, 5.0, 1.0, 7.0, 2.0][word.0 as usize]);
         assert_eq!(costs[..2], [1.0, 2.0], "`abc` below `a`; `b` below `b`");
     }
 

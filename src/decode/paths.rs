@@ -29,7 +29,7 @@ pub(super) struct Path {
     pub place: Place,
     pub lm: LmState,
     pub score: f32,
-    /// History node of the last complete word, or [`NOTHING`].
+    /// History node of the last complete word, or [`EMPTY_HISTORY`].
     pub history: u32,
     /// The next best word sequences, if more than one hypothesis is requested.
     pub alternatives: AlternativeList,

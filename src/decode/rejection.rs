@@ -123,7 +123,7 @@ pub struct Rejection {
     confidence_for_others: f32,
     confidence_beyond_pause: f32,
     /// Maximum length of a word, output frames.
-    longest: u64,
+    max_length: u64,
 }
 
 impl Rejection {
@@ -139,7 +139,7 @@ impl Rejection {
             confidence_beyond_pause,
             longest_ms,
         } = *options;
-        let longest = if longest_ms == 0 { u64::MAX } else { frames(longest_ms) };
+        let max_length = if longest_ms == 0 { u64::MAX } else { frames(longest_ms) };
         let (window, pause) = (frames(window_ms), frames(pause_ms).max(1));
         Self {
             window,
@@ -148,7 +148,7 @@ impl Rejection {
             least_confidence,
             confidence_for_others,
             confidence_beyond_pause,
-            longest,
+            max_length,
         }
     }
 
@@ -176,7 +176,7 @@ impl Rejection {
     fn among_words(&self, words: &[UnitSpan], context: RejectionContext<'_>) -> Vec<bool> {
         let settled = context.preceding.len();
         let mut kept: Vec<bool> =
-            words.iter().map(|word| word.end.saturating_sub(word.start) <= self.longest).collect();
+            words.iter().map(|word| word.end.saturating_sub(word.start) <= self.max_length).collect();
         kept[..settled].fill(true);
         for _ in 0..2 {
             let last = kept.clone();

@@ -23,7 +23,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::history::NOTHING;
+use super::history::EMPTY_HISTORY;
 use super::nbest::{AlternativeList, AlternativeLists};
 use super::paths::{HistoryArena, PartialWord, Path, Paths, Place};
 use super::vocabulary::{Beam, Vocabulary};
@@ -81,7 +81,7 @@ impl Search {
             arena: HistoryArena::default(),
             frames: 0,
             revision: 0,
-            best_history: NOTHING,
+            best_history: EMPTY_HISTORY,
             silence: silence.collect(),
             #[cfg(test)]
             subtracted: 0.0,
@@ -229,7 +229,7 @@ impl Search {
             }
         }
         let start = self.vocabulary.language_model.start();
-        let nothing = Path { score: f32::NEG_INFINITY, ..Path::start(start, NOTHING) };
+        let nothing = Path { score: f32::NEG_INFINITY, ..Path::start(start, EMPTY_HISTORY) };
         best.map_or(nothing, |(_, _, path)| *path)
     }
 
@@ -411,13 +411,13 @@ impl Decoder for Search {
         // A path between words begins a new sentence.
         let start = self.vocabulary.language_model.start();
         for path in &mut self.paths.list {
-            (path.history, path.alternatives) = (NOTHING, AlternativeList::default());
+            (path.history, path.alternatives) = (EMPTY_HISTORY, AlternativeList::default());
             if !path.is_within_word() {
                 path.lm = start;
             }
         }
         self.arena.clear();
-        self.best_history = NOTHING;
+        self.best_history = EMPTY_HISTORY;
         self.revision += 1;
         let vocabulary = Arc::clone(&self.vocabulary);
         self.restart_if_empty(&vocabulary);
@@ -429,13 +429,13 @@ impl Decoder for Search {
         let HistoryArena { history, alternatives } = &mut self.arena;
         let last = history.last_before(self.best_history, first);
         self.revision += 1;
-        if last == NOTHING {
+        if last == EMPTY_HISTORY {
             return Vec::new();
         }
         let units = history.words(last);
         let agrees = history.cut(last);
         let agrees = |at: u32| agrees.get(at as usize) == Some(&true);
-        let rebased = |at: u32| if at == last { NOTHING } else { at };
+        let rebased = |at: u32| if at == last { EMPTY_HISTORY } else { at };
         self.paths.list.retain(|path| agrees(path.history));
         for path in &mut self.paths.list {
             path.history = rebased(path.history);
@@ -462,7 +462,7 @@ impl Decoder for Search {
         self.arena.clear();
         self.likeliest = self.vocabulary.bias.blank();
         self.frames = 0;
-        self.best_history = NOTHING;
+        self.best_history = EMPTY_HISTORY;
         self.revision += 1;
         let vocabulary = Arc::clone(&self.vocabulary);
         self.restart_if_empty(&vocabulary);

@@ -315,7 +315,7 @@ pub(super) mod tests {
         let metadata = [("T", "6"), ("decode_chunk_len", "4")];
         let described = decoded(file(declare, &metadata));
         let windows = from_graph(compute, &described, 1).expect("understood");
-        assert_eq!((windows.calls(5), windows.calls(6), windows.calls(14)), (0, 1, 3));
+        assert_eq!((windows.num_calls(5), windows.num_calls(6), windows.num_calls(14)), (0, 1, 3));
         assert_eq!(windows.part(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9.], 1), [4., 5., 6., 7., 8., 9.]);
         // Three output frames do not divide four.
         assert!(GraphEngine::from_graph("test", windows, None).is_err());

@@ -41,7 +41,7 @@ impl<T: Kernels> Linear<T> {
 
 /// A network's weights in the layout of the kernels. Immutable and shared; created again after an update.
 #[derive(Clone, Debug)]
-pub struct Weights<T> {
+pub struct PackedWeights<T> {
     mean: Vec<T>,
     scale: Vec<T>,
     input: Linear<T>,
@@ -52,7 +52,7 @@ pub struct Weights<T> {
     heads: Vec<(usize, Linear<T>)>,
 }
 
-impl<T: Kernels> Weights<T> {
+impl<T: Kernels> PackedWeights<T> {
     /// Creates the layout of a network's weights, including that for the backward pass if `training`. `None` if a
     /// parameter is missing.
     pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
@@ -146,7 +146,7 @@ pub struct Dropout<'a> {
     pub rng: &'a mut Pcg64Mcg,
 }
 
-impl<T: Kernels> Weights<T> {
+impl<T: Kernels> PackedWeights<T> {
     /// Runs the network over `x [R, S * F]` (stacked features before normalization, in the order of `steps`),
     /// starting from `states` and updating them. [`Self::logits`] then computes the logits.
     pub fn forward(
@@ -306,7 +306,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new<T: Kernels>(weights: &Weights<T>) -> Self {
+    fn new<T: Kernels>(weights: &PackedWeights<T>) -> Self {
         let norm = if weights.input_norm.is_some() { 2 } else { 0 };
         let first = 2 + norm;
         let layers: Vec<usize> = (0..weights.layers.len()).map(|i| first + i * (3 + norm)).collect();

@@ -16,7 +16,7 @@ mod wide;
 
 pub use cells::CellKind;
 pub use config::{AuxiliaryConfig, LayerConfig, NetworkConfig};
-pub use forward::{States, Weights, Workspace};
+pub use forward::{PackedWeights, States, Workspace};
 pub use kernels::Kernels;
 pub use network::{Network, Parameter};
 pub use packed_sequence::PackedSequence;

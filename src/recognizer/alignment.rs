@@ -25,7 +25,7 @@ use crate::error::{Error, Result, Stage};
 pub const MIN_CONFIDENCE: f32 = 0.1;
 
 /// Number of samples per chunk that is read: one second at 16 kHz.
-const PIECE_SAMPLES: usize = 16_000;
+const CHUNK_SAMPLES: usize = 16_000;
 
 /// A text aligned with a recording. In JSON, numbers have three decimals.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -120,7 +120,7 @@ impl Recognizer {
         let (mut samples, mut log_probs) = (Vec::new(), Vec::new());
         loop {
             samples.clear();
-            let at_end = source.read(&mut samples, PIECE_SAMPLES)? == 0;
+            let at_end = source.read(&mut samples, CHUNK_SAMPLES)? == 0;
             if at_end {
                 front_end.finish(network.frames_mut());
                 network.finish();

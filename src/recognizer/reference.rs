@@ -125,7 +125,7 @@ fn lexicon(metadata: &Metadata, word: &str) -> Vec<Vec<TokenId>> {
 /// Whether the tokens of a model are English phones.
 pub(super) fn has_phones(metadata: &Metadata) -> bool {
     let tokens = &metadata.tokens;
-    !has_pieces(metadata)
+    !has_subwords(metadata)
         && ARPABET.iter().filter(|phone| phone.len() == 2).any(|phone| tokens.id(phone).is_some())
 }
 
@@ -161,7 +161,7 @@ fn phone_labels(
 fn spelling(metadata: &Metadata, word: &str) -> Result<Vec<TokenId>> {
     let tokens = &metadata.tokens;
     let spell = |word: &str| match tokens.id(word) {
-        Some(id) if id != tokens.blank() && !has_pieces(metadata) => Ok(vec![id]),
+        Some(id) if id != tokens.blank() && !has_subwords(metadata) => Ok(vec![id]),
         _ => tokens.encode(word),
     };
     let other = || spell(&word.to_lowercase()).or_else(|_| spell(&word.to_uppercase()));
@@ -170,7 +170,7 @@ fn spelling(metadata: &Metadata, word: &str) -> Result<Vec<TokenId>> {
 }
 
 /// Whether the model's tokens are pieces of words: some are marked as the beginning of a word.
-fn has_pieces(metadata: &Metadata) -> bool {
+fn has_subwords(metadata: &Metadata) -> bool {
     (0..metadata.tokens.len() as u32).any(|id| metadata.tokens.begins_word(id))
 }
 

@@ -32,12 +32,12 @@ pub(super) struct RunFolder {
     path: PathBuf,
     lock: File,
     /// Whether the lock is held.
-    held: bool,
+    is_locked: bool,
     /// Whether the lock file was created here.
     new_lock: bool,
     /// Folders that were created here, the outermost first.
     created: Vec<PathBuf>,
-    began: bool,
+    has_begun: bool,
 }
 
 impl RunFolder {
@@ -60,9 +60,10 @@ impl RunFolder {
         let new_lock = !path.join(LOCK).exists();
         let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.map_err(failed)?;
-        let mut folder = Self { path: path.into(), lock, held: false, new_lock, created, began: false };
+        let mut folder =
+            Self { path: path.into(), lock, is_locked: false, new_lock, created, has_begun: false };
         match folder.lock.try_lock() {
-            Ok(()) => folder.held = true,
+            Ok(()) => folder.is_locked = true,
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::new(Stage::Train, "another training is running in this folder")
                     .in_file(path)
@@ -89,7 +90,7 @@ impl RunFolder {
     /// # Errors
     /// When files of an earlier run cannot be removed.
     pub fn begin(&mut self, existing_run: ExistingRun) -> Result<()> {
-        self.began = true;
+        self.has_begun = true;
         if existing_run == ExistingRun::Overwrite {
             for file in self.results()?.into_iter().chain([LOG, LEFT_OUT].map(|name| self.path.join(name))) {
                 match fs::remove_file(&file) {
@@ -122,8 +123,8 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        if !self.began {
-            if self.held && self.new_lock {
+        if !self.has_begun {
+            if self.is_locked && self.new_lock {
                 let _ = fs::remove_file(self.path.join(LOCK));
             }
             // Only empty folders can be removed.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::dataset::{Clip, Dataset, EncodeError, Source, TranscriptEncoder, WordPool};
 use super::example::FeatureExtractor;
-use super::loss::ctc::least_steps;
+use super::loss::ctc::min_steps;
 use super::loss::mmi::Transcript;
 use super::reading::{Read, Reader, Segments};
 use super::recipe::{Recipe, Recordings};
@@ -225,7 +225,7 @@ impl<'a> Loading<'a> {
                     "{manifest}: {unknown} words are not among `words` and count as errors; `ignore_other_words = true` ignores them"
                 ));
             }
-            if set.measures_nothing() {
+            if set.has_no_score() {
                 findings.notes.push(format!(
                     "{manifest}: it contains no words that the model can output, so it does not count in the score"
                 ));
@@ -531,8 +531,7 @@ fn whole_steps(seconds: f64, recipe: &Recipe) -> usize {
 
 /// The minimum number of steps for both transcripts.
 fn needed_steps(labels: &Option<Vec<u32>>, auxiliary: &Option<Vec<u32>>) -> usize {
-    least_steps(labels.as_deref().unwrap_or_default())
-        .max(least_steps(auxiliary.as_deref().unwrap_or_default()))
+    min_steps(labels.as_deref().unwrap_or_default()).max(min_steps(auxiliary.as_deref().unwrap_or_default()))
 }
 
 fn too_short(needed: usize, steps: usize) -> String {

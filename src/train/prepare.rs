@@ -40,7 +40,7 @@ pub(super) fn lattice_free(
     let scale = dataset.clips.len() as f64 / total.max(f64::MIN_POSITIVE);
     let sequences =
         sources.chain([(&[][..], silence_weight)]).map(|(labels, weight)| (labels, weight * scale));
-    let options = phone_ngram::Options { order: table.order, most_states: table.states };
+    let options = phone_ngram::Options { order: table.order, max_states: table.states };
     let acceptor = phone_ngram::estimate(sequences, tokens.len() - 1, options);
     Mmi::from_phones(acceptor, tokens.len(), tokens.blank(), table.leak)
 }

@@ -24,7 +24,7 @@ use super::worker::{self, BatchStats, Update, Worker};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::model::network::initialize;
-use crate::model::{Network, Weights};
+use crate::model::{Network, PackedWeights};
 use crate::onnx::{self, Metadata};
 use crate::text::TokenTable;
 
@@ -89,7 +89,7 @@ pub(super) struct Run<'a> {
     adam: AdamW,
     best: Option<Best>,
     /// Whether the best model outputs no words.
-    best_writes_nothing: bool,
+    best_outputs_nothing: bool,
     pub step: u64,
     /// The number of updates at the last checkpoint of this session.
     saved: Option<u64>,
@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
             decays,
             adam,
             best: None,
-            best_writes_nothing: false,
+            best_outputs_nothing: false,
             step: 0,
             saved: None,
         };
@@ -203,8 +203,8 @@ impl<'a> Run<'a> {
         network
     }
 
-    fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<Weights<f32>> {
-        Weights::new(&self.network_with(parameters), training)
+    fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<PackedWeights<f32>> {
+        PackedWeights::new(&self.network_with(parameters), training)
             .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
         self.write_model("last.onnx")?;
         let stopped = self.step < last;
         let ended =
-            Ended { step: self.step, best: self.best, writes_nothing: self.best_writes_nothing, stopped };
+            Ended { step: self.step, best: self.best, outputs_nothing: self.best_outputs_nothing, stopped };
         report(Progress::Done(ended.clone()));
         Ok(ended)
     }
@@ -377,7 +377,7 @@ impl<'a> Run<'a> {
         let scores = total_scores(self.step, sets, self.best);
         if scores.best {
             self.best = Some((scores.total, self.step));
-            self.best_writes_nothing = scores.writes_nothing;
+            self.best_outputs_nothing = scores.outputs_nothing;
             self.write_model("best.onnx")?;
         }
         log.write(&scores_line(&scores))?;
@@ -432,9 +432,9 @@ fn total_scores(step: u64, sets: Vec<DevScore>, before: Option<Best>) -> Scores 
         _ => true,
     };
     let words = |count: fn(&DevScore) -> u64| sets.iter().map(count).sum::<u64>();
-    let writes_nothing =
+    let outputs_nothing =
         words(|set| set.score.words.reference) > 0 && words(|set| set.score.words.hypothesis()) == 0;
-    Scores { step, sets, total, best, writes_nothing }
+    Scores { step, sets, total, best, outputs_nothing }
 }
 
 #[cfg(test)]
@@ -454,8 +454,8 @@ mod tests {
         assert!(judged(vec![set(4, 1, Some(0.25))], Some((Some(0.25), 10))).best);
         assert!(!judged(vec![set(4, 1, Some(0.25))], Some((Some(0.2), 10))).best);
         let unscored = judged(vec![set(0, 0, None)], Some((None, 10)));
-        assert!(unscored.best && unscored.total.is_none() && !unscored.writes_nothing);
-        assert!(judged(vec![set(4, 4, Some(1.0)), set(0, 0, None)], None).writes_nothing);
-        assert!(!judged(vec![set(4, 3, Some(0.75))], None).writes_nothing);
+        assert!(unscored.best && unscored.total.is_none() && !unscored.outputs_nothing);
+        assert!(judged(vec![set(4, 4, Some(1.0)), set(0, 0, None)], None).outputs_nothing);
+        assert!(!judged(vec![set(4, 3, Some(0.75))], None).outputs_nothing);
     }
 }

@@ -8,7 +8,7 @@ use crate::decode::{DecoderFactory, DecoderOptions, Onsets, Rejection, Rejection
 use crate::error::Result;
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
-use crate::model::{PackedSequence, Weights, Workspace};
+use crate::model::{PackedSequence, PackedWeights, Workspace};
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 
@@ -51,7 +51,7 @@ impl DevSet {
     }
 
     /// Whether the set has no score: an error rate over no words, or false words in no time.
-    pub fn measures_nothing(&self) -> bool {
+    pub fn has_no_score(&self) -> bool {
         match self.dev.measure {
             Measure::Error => self.utterances.iter().all(|(_, text)| text.is_empty()),
             Measure::Rejection => self.seconds == 0.0,
@@ -64,7 +64,7 @@ impl DevSet {
     /// When the decoder's options are invalid, or a thread panics.
     pub fn score(
         &self,
-        weights: &Weights<f32>,
+        weights: &PackedWeights<f32>,
         recipe: &Recipe,
         tokens: &TokenTable,
         options: &DecoderOptions,
@@ -89,7 +89,7 @@ impl DevSet {
     fn score_part(
         &self,
         part: &[(Arc<[f32]>, String)],
-        weights: &Weights<f32>,
+        weights: &PackedWeights<f32>,
         recipe: &Recipe,
         tokens: &TokenTable,
         options: &DecoderOptions,

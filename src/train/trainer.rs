@@ -39,7 +39,7 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
     };
     let decoder = DecoderOptions { lexicon: recipe.lexicon(dictionary.as_ref())?, ..recipe.decoder.clone() };
     let Some(loaded) = load(recipe, options, dictionary.as_ref(), threads, stop, report)? else {
-        return Ok(Ended { step: 0, best: None, writes_nothing: false, stopped: true });
+        return Ok(Ended { step: 0, best: None, outputs_nothing: false, stopped: true });
     };
     let sampler = Sampler::new(recipe, &loaded.dataset);
     if sampler.is_empty() {

@@ -10,7 +10,7 @@ use super::loss::mmi::{Mmi, MmiWorkspace, Stream};
 use super::loss::passes::LANES;
 use super::sampler::ExampleSpec;
 use crate::model::forward::{Dropout, log_softmax};
-use crate::model::{Kernels, PackedSequence, Real, Weights, Workspace};
+use crate::model::{Kernels, PackedSequence, PackedWeights, Real, Workspace};
 
 /// Statistics summed over a share of a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,7 +60,7 @@ impl BatchStats {
 /// The inputs of an update that all workers share, difference from the seed.
 pub struct Update<'a, T> {
     /// The weights of the network.
-    pub weights: &'a Weights<T>,
+    pub weights: &'a PackedWeights<T>,
     /// Number of tokens V of the main output.
     pub num_tokens: usize,
     /// The id of the CTC blank.

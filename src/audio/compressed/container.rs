@@ -17,7 +17,7 @@ use crate::error::{Error, Result, Stage};
 use super::super::input::{Input, unreadable};
 use super::codecs;
 use super::demuxer::{DemuxEvent, Demuxer, Track};
-use super::ebml::{Elements, Watched};
+use super::ebml::{Elements, ObservedInput};
 
 /// Number of consecutive failures after which a stream is considered ended.
 const MAX_CONSECUTIVE_FAILURES: u32 = 64;
@@ -50,7 +50,7 @@ impl ContainerDemuxer {
         if is_matroska && seekable {
             // Read sequentially, so that the elements can be watched; only a file with its index at the end
             // needs to seek.
-            let (watched, elements) = Watched::new(input.reopen()?);
+            let (watched, elements) = ObservedInput::new(input.reopen()?);
             if let Ok(format) = probe(Box::new(watched))
                 && !format.tracks().is_empty()
             {
@@ -60,7 +60,7 @@ impl ContainerDemuxer {
         }
         input.commit();
         let (format, elements) = if is_matroska && !seekable {
-            let (watched, elements) = Watched::new(input);
+            let (watched, elements) = ObservedInput::new(input);
             (probe(Box::new(watched)), Some(elements))
         } else {
             (probe(Box::new(input)), None)
@@ -76,7 +76,7 @@ impl ContainerDemuxer {
 
     /// The end of the stream, with whether the file was truncated.
     fn end(&self, unexpected: bool) -> DemuxEvent {
-        let whole = self.elements.as_ref().map(|e| e.lock().is_ok_and(|e| e.are_whole()));
+        let whole = self.elements.as_ref().map(|e| e.lock().is_ok_and(|e| e.are_complete()));
         DemuxEvent::End { truncated: unexpected && whole != Some(true) || whole == Some(false) }
     }
 

@@ -17,7 +17,7 @@ use crate::recognizer::Recognizer;
 use crate::text::normalize;
 use crate::text::numbers::{Numbers, write_numbers};
 use group::Grouping;
-use report::{FailedLine, Named, Sum, UtteranceLine, Wrong, known_words_note, write_json};
+use report::{FailedLine, NamedSum, Sum, UtteranceErrors, UtteranceLine, known_words_note, write_json};
 
 /// Measure error rates and speed on recordings with known text.
 ///
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
             write_json(&mut out, &sum.line("manifest").with_manifest(&name)).map_err(write_error)?;
         }
         total.merge(&sum);
-        sums.push(Named { name, sum });
+        sums.push(NamedSum { name, sum });
     }
     if total.failed > 0 {
         outcome = Outcome::SomeFailed;
@@ -131,8 +131,8 @@ struct Evaluation<'a> {
     args: &'a Args,
     recognizer: Recognizer,
     scorer: Scorer,
-    groups: Vec<Named>,
-    worst: Vec<Wrong>,
+    groups: Vec<NamedSum>,
+    worst: Vec<UtteranceErrors>,
 }
 
 impl Evaluation<'_> {
@@ -187,7 +187,7 @@ impl Evaluation<'_> {
             let line = UtteranceLine::new(&path, entry, &utterance.hypothesis, words, seconds);
             write_json(out, &line).map_err(write_error)?;
         } else if words.errors() > 0 && self.args.worst > 0 {
-            self.worst.push(Wrong {
+            self.worst.push(UtteranceErrors {
                 path: path.to_string(),
                 reference: entry.text.clone(),
                 hypothesis: utterance.hypothesis.clone(),
@@ -221,7 +221,7 @@ impl Evaluation<'_> {
         let name = grouping.group_of(entry);
         match self.groups.iter_mut().find(|group| group.name == name) {
             Some(group) => group.sum.merge(sum),
-            None => self.groups.push(Named { name, sum: sum.clone() }),
+            None => self.groups.push(NamedSum { name, sum: sum.clone() }),
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outc
     let list = &job.inputs.list;
     let files = targets(list, folder, job.args.format.extension());
     inputs::check_targets(&files, list, &job.inputs.manifests)?;
-    let task = |(input, target)| Task { input, target, stamp: Stamp::of(&input.path) };
+    let task = |(input, target)| Task { input, target, stamp: Stamp::read(&input.path) };
     let mut tasks: Vec<Task> = list.iter().zip(files).map(task).collect();
     let home = home(folder, list);
     std::fs::create_dir_all(&home).map_err(|e| io_error(Stage::Output, &home, e))?;

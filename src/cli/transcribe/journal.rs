@@ -49,7 +49,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// The stamp of a file, if it is one.
-    pub fn of(path: &Path) -> Option<Self> {
+    pub fn read(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         let changed = found.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(Self { bytes: found.len(), changed: u64::try_from(changed.as_nanos()).ok()? })
@@ -188,7 +188,7 @@ mod tests {
         fs::write(&transcript, "x").expect("written");
         Done {
             recording: name.into(),
-            stamp: Stamp::of(&recording),
+            stamp: Stamp::read(&recording),
             transcript: transcript.display().to_string(),
             seconds: 1.5,
             warnings: vec!["cut".into()],
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(know(&journal, &b), Some(b.clone()));
         // A recording that changed, or whose transcript is gone, is done anew.
         fs::write(folder.path().join("a.wav"), "another").expect("written");
-        let stamp = Stamp::of(&folder.path().join("a.wav"));
+        let stamp = Stamp::read(&folder.path().join("a.wav"));
         assert_eq!(journal.done("a.wav", stamp, Path::new(&a.transcript)), None);
         fs::remove_file(&b.transcript).expect("removed");
         assert_eq!(know(&journal, &b), None);

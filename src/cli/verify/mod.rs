@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(path) => read_audio(path, rate),
         None => Ok(synthetic_signal(rate)),
     };
-    let (path, file) = match ModelSource::of(args.file.as_deref(), Embedded::Digits) {
+    let (path, file) = match ModelSource::new(args.file.as_deref(), Embedded::Digits) {
         ModelSource::Path(path) if path.is_dir() => (path.to_path_buf(), None),
         ModelSource::Path(path) => (path.to_path_buf(), Some(OnnxFile::read(path)?)),
         ModelSource::Embedded(model) => {

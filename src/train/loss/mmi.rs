@@ -14,7 +14,7 @@
 //!
 //! Silence is the blank in both, and is optional between any two labels.
 
-use super::graph::{BEGINNING, Builder, Exit, Graph};
+use super::graph::{Builder, Exit, Graph, START};
 use super::passes::{ForwardBackward, LANES};
 use super::phone_ngram::Acceptor;
 use crate::model::Real;
@@ -108,7 +108,7 @@ impl<T: Real> Mmi<T> {
         let root = graph.state(self.blank);
         let filler = graph.state(self.num_tokens as u32);
         let blank_state = Exit { state: Some(root), label: None };
-        let mut exits = vec![BEGINNING, blank_state, Exit { state: Some(filler), label: None }];
+        let mut exits = vec![START, blank_state, Exit { state: Some(filler), label: None }];
         let mut firsts = Vec::new();
         for labels in pronunciations {
             firsts.push(graph.num_states());
@@ -145,7 +145,7 @@ impl<T: Real> Mmi<T> {
         filler_entry_cost: f64,
     ) -> Graph<f64> {
         let mut graph = Builder::default();
-        let mut exits = vec![BEGINNING, graph.pause(&[BEGINNING], self.blank)];
+        let mut exits = vec![START, graph.pause(&[START], self.blank)];
         for (i, word) in transcript.iter().enumerate() {
             let mut next: Vec<Exit> = match word {
                 Some(pronunciations) => {
@@ -172,7 +172,7 @@ impl<T: Real> Mmi<T> {
     /// All pronunciations of the words at the n-gram's costs; exits are grouped by the n-gram's states.
     fn phone_numerator(&self, transcript: &[Option<LabelSequences>], acceptor: &Acceptor) -> Graph<f64> {
         let mut graph = Builder::default();
-        let mut places = vec![(0u32, vec![BEGINNING, graph.pause(&[BEGINNING], self.blank)])];
+        let mut places = vec![(0u32, vec![START, graph.pause(&[START], self.blank)])];
         for pronunciations in transcript.iter().flatten() {
             let mut next: Vec<(u32, Vec<Exit>)> = Vec::new();
             for (state, exits) in &places {
@@ -234,7 +234,7 @@ impl<T: Real> Mmi<T> {
 fn phone_denominator<T: Real>(acceptor: &Acceptor, blank: u32) -> Graph<T> {
     let mut graph = Builder::default();
     // The exits of each history.
-    let mut exits = vec![vec![BEGINNING, graph.pause(&[BEGINNING], blank)]];
+    let mut exits = vec![vec![START, graph.pause(&[START], blank)]];
     for state in acceptor.states.iter().skip(1) {
         let end_state = graph.state(state.last.unwrap_or(blank));
         let end_state = Exit { state: Some(end_state), label: state.last };
@@ -248,11 +248,11 @@ fn phone_denominator<T: Real>(acceptor: &Acceptor, blank: u32) -> Graph<T> {
         }
         graph.end(exits, state.end);
     }
-    let mut leaks = vec![T::ZERO; graph.num_states()];
+    let mut leaky_weights = vec![T::ZERO; graph.num_states()];
     for (history, state) in acceptor.states.iter().enumerate() {
-        leaks[(2 * history).saturating_sub(1)] = T::from_f64(state.share);
+        leaky_weights[(2 * history).saturating_sub(1)] = T::from_f64(state.share);
     }
-    Graph { leaks, ..graph.finish() }
+    Graph { leaky_weights, ..graph.finish() }
 }
 
 /// Scratch buffers of the passes, reused from call to call.
@@ -297,7 +297,7 @@ mod tests {
 
     fn acceptor() -> Acceptor {
         let sequences: [&[u32]; 4] = [&[1, 2, 1, 2, 3, 3], &[1, 2, 3], &[3, 1, 1, 2], &[]];
-        let options = Options { order: 3, most_states: 9 };
+        let options = Options { order: 3, max_states: 9 };
         phone_ngram::estimate(sequences.into_iter().map(|s| (s, 1.0)), 3, options)
     }
 
