@@ -1,7 +1,7 @@
 //! The recognizer, which is immutable and shared, and its streams, which contain everything that changes.
 //!
 //! ```text
-//! samples ─► FrontEnd ─► Stepper (engine, state) ─► SegmentDecoder (decoder, words) ─► Event
+//! samples ─► FrontEnd ─► StreamingNetwork (engine, state) ─► SegmentDecoder (decoder, words) ─► Event
 //! ```
 //!
 //! [`Stream`] runs the three stages in the calling thread; [`pipeline`] runs them, and the reading of the audio,

@@ -3,11 +3,11 @@
 //! receiver is dropped.
 //!
 //! ```text
-//! Source ─[chunks]─► FrontEnd ─[frames]─► Stepper ─[log-probs]─► SegmentDecoder ─[events]─► caller
+//! Source ─[chunks]─► FrontEnd ─[frames]─► StreamingNetwork ─[log-probs]─► SegmentDecoder ─[events]─► caller
 //! ```
 //!
 //! If endpoints reset the network's state, the output of the decoder affects the next call of the network, so
-//! Stepper and SegmentDecoder share a thread.
+//! StreamingNetwork and SegmentDecoder share a thread.
 
 use std::fmt;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use hearken::model::network::initialize;
-use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, Weights};
+use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
 use hearken::train::example::Example;
 use hearken::train::optimizer::AdamW;
 use hearken::train::recipe::Optimizer;
@@ -118,7 +118,7 @@ fn update(
     for (parameter, data) in network.parameters.iter_mut().zip(parameters.iter()) {
         parameter.data.copy_from_slice(data);
     }
-    let weights = Weights::new(network, true).ok_or("a parameter is missing")?;
+    let weights = PackedWeights::new(network, true).ok_or("a parameter is missing")?;
     let update = Update {
         weights: &weights,
         num_tokens: args.tokens,
