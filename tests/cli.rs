@@ -29,7 +29,7 @@ impl Place {
             recognizer.transcribe(&signal(seed)).expect("recognized").split(' ').count()
         };
         let mut networks = (0..1000).map(|seed| strong(networks::random(&config, seed)));
-        let network = networks.find(|n| words(n, 1) > 4 && words(n, 2) > 4).expect("one of so many speaks");
+        let network = networks.find(|n| words(n, 1) > 4 && words(n, 2) > 4).expect("a network with words");
         let model = place.path("model.onnx");
         hearken::onnx::write_file(&model, &network, &metadata).expect("written");
         for (name, seed) in [("a.wav", 1), ("b.wav", 2)] {
@@ -100,7 +100,7 @@ fn one_file_prints_its_text_and_several_print_paths_in_order() {
     let place = Place::new();
     let (a, b) = (place.transcribe(&["a.wav"]), place.transcribe(&["b.wav"]));
     assert_eq!((code(&a), code(&b)), (Some(0), Some(0)), "{}", stderr(&a));
-    assert!(stdout(&a).len() > 5, "the random model says something: {:?}", stdout(&a));
+    assert!(stdout(&a).len() > 5, "the random model outputs words: {:?}", stdout(&a));
     assert_ne!(stdout(&a), stdout(&b));
     let both = place.transcribe(&["b.wav", "a.wav", "b.wav"]);
     assert_eq!(stdout(&both), format!("b.wav\t{0}a.wav\t{1}b.wav\t{0}", stdout(&b), stdout(&a)));

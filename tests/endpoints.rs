@@ -191,8 +191,8 @@ impl SpeechDetector for Loud {
 #[test]
 fn a_detector_keeps_the_segment_open() {
     // Between two words: 1 s of noise that is speech for the detector and not for the recognizer.
-    let murmur: Vec<f32> = (0..RATE).map(|i| if i % 160 == 0 { 0.0005 } else { 0.0 }).collect();
-    let samples = [speak(&["low"]), murmur, speak(&["high"]), silence(1000)].concat();
+    let noise: Vec<f32> = (0..RATE).map(|i| if i % 160 == 0 { 0.0005 } else { 0.0 }).collect();
+    let samples = [speak(&["low"]), noise, speak(&["high"]), silence(1000)].concat();
     let detector = Some(DetectorFactory::new(|| Ok(Box::new(Loud))));
     for sizes in [vec![100], vec![16_000], vec![77, 5000]] {
         let mut plain = tones(2, 0).stream_with(&rules(None)).expect("a stream");
@@ -269,7 +269,7 @@ fn times_do_not_drift_over_ten_hours() {
             let word = &segment.words[0];
             let expected = (round * 100 + 21) as f64 * 0.04;
             assert!((word.end - expected).abs() < 1e-6, "{} at {expected}", word.end);
-            assert!((segment.end - (expected + 1.2)).abs() < 1e-6, "1.2 s of silence behind the word");
+            assert!((segment.end - (expected + 1.2)).abs() < 1e-6, "1.2 s of silence after the word");
         }
     }
     assert_eq!(segments, 9000);

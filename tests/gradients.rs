@@ -100,7 +100,7 @@ impl Case {
 fn close(found: f64, expected: f64, what: &str) {
     assert!(
         (found - expected).abs() <= 1e-6 * (1.0 + expected.abs()),
-        "{what}: backward says {found}, finite differences {expected}"
+        "{what}: the backward pass has {found}, finite differences {expected}"
     );
 }
 

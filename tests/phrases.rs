@@ -189,14 +189,14 @@ fn errors_name_line_and_column() {
         ("{5..1}", "1, column 1", "expected numbers that go up"),
         ("{0..99999999}", "1, column 1", "at most"),
         ("{0..99999999999999999999}", "1, column 1", "too large"),
-        ("a -> (b)", "1, column 6", "cannot stand behind `->`"),
+        ("a -> (b)", "1, column 6", "cannot stand after `->`"),
         ("@intents x\na", "1, column 1", "expected `@intent` or `@include`"),
         ("@intent\na", "1, column 1", "expected `@intent` and a name"),
         ("a\n@include", "2, column 1", "the name of a file"),
         ("a\n<r> =", "2, column 6", "found nothing"),
         ("# nothing\n", "1, column 1", "expected phrases"),
         ("a\n ?! \n", "2, column 2", "without any"),
-        ("a\\", "1, column 3", "behind `\\`"),
+        ("a\\", "1, column 3", "after `\\`"),
         ("ä (b;c;d;e;f;g;h;i;j)", "1, column 1", "in any order"),
         (&format!("a\n{}", "[".repeat(100)), "2, column 65", "brackets inside each other"),
         (&format!("a\n{}b", "x".repeat(300)), "2, column 1", "more than 256 bytes"),
@@ -377,7 +377,7 @@ fn grammars_in_jsgf_are_read() {
     assert!(match_of(&phrases, "stop").is_none() && match_of(&phrases, "good").is_some());
     for (rules, place, problem) in [
         ("<top> = a;", "line 3, column 10", "expected a `public` rule"),
-        ("public <top> = a", "line 3, column 16", "expected `;` behind the rule, found the end of the file"),
+        ("public <top> = a", "line 3, column 16", "expected `;` after the rule, found the end of the file"),
         ("public <top> = <no>;", "line 3, column 16", "`<no>` is not defined"),
         ("public <top> = one | one <top>;", "line 3, column 26", "uses itself"),
         ("import <x.y>;\npublic <top> = a;", "line 3, column 1", "`import`"),
@@ -572,8 +572,8 @@ fn the_example_of_coffee_orders_finds_every_slot() {
         1.0 + (7.0 + 3.0 + 3.0) + 2.0 * pairs + 6.0 * 7.0 * 3.0 * 3.0
     };
     let (milk, sugar) = (6.0 * 6.0, 6.0 * 3.0);
-    let behind = 1.0 + milk + sugar + 2.0 * milk * sugar;
-    assert_eq!(phrases.automaton().num_sentences(), Some(9.0 * 3.0 * before * 10.0 * behind));
+    let after = 1.0 + milk + sugar + 2.0 * milk * sugar;
+    assert_eq!(phrases.automaton().num_sentences(), Some(9.0 * 3.0 * before * 10.0 * after));
     assert!(phrases.automaton().num_states() < 200, "{}", phrases.automaton().num_states());
     for (sentence, slots) in [
         ("brew espresso", "coffeeDrink=espresso"),

@@ -55,7 +55,11 @@ fn soak(minutes: usize) {
         for segment in new.iter().filter_map(|e| if let Event::Final(s) = e { Some(s) } else { None }) {
             words += segment.words.len();
             assert!(segment.words.iter().all(|w| w.start >= last_end - 0.2 && w.end <= pushed + 0.1));
-            assert!((segment.end - pushed).abs() < 1.0, "a segment ends at {}, heard {pushed}", segment.end);
+            assert!(
+                (segment.end - pushed).abs() < 1.0,
+                "a segment ends at {}, {pushed} s were pushed",
+                segment.end
+            );
             last_end = segment.words.last().map_or(last_end, |w| w.end);
         }
         if number == 600 {
@@ -63,7 +67,10 @@ fn soak(minutes: usize) {
         }
     }
     stream.finish().expect("it ends");
-    assert!(events > minutes && words > 20 * minutes, "the clip is heard again and again: {events}, {words}");
+    assert!(
+        events > minutes && words > 20 * minutes,
+        "every repetition of the clip is recognized: {events}, {words}"
+    );
     match (after_a_minute, resident_kb()) {
         (Some(before), Some(after)) => {
             eprintln!(
@@ -71,7 +78,7 @@ fn soak(minutes: usize) {
             );
             assert!(after <= before + 1024, "memory grew from {before} to {after} kB");
         }
-        _ => eprintln!("skipped: this system does not tell how much memory a process has"),
+        _ => eprintln!("skipped: this system does not report the memory of a process"),
     }
 }
 

@@ -158,9 +158,9 @@ fn partials_of_a_long_utterance_stay_short_and_its_final_is_whole() {
             Event::Final(_) => None,
         })
         .collect();
-    assert!(partials.len() >= spoken.len(), "every word is told when it is recognized");
+    assert!(partials.len() >= spoken.len(), "every word has a partial");
     for segment in &partials {
-        assert!(segment.words.len() <= 112, "words of 0.36 s, 40 s of them at the most");
+        assert!(segment.words.len() <= 112, "at most 40 s of words of 0.36 s");
         assert!(segment.words.iter().all(|word| word.start >= segment.start), "{segment:?}");
     }
     let last = partials.last().expect("partials");
@@ -270,7 +270,7 @@ fn after_reset_a_stream_is_new() {
     assert_eq!(final_text(&first), "high");
     let error = stream.accept_waveform(&[0.0]).expect_err("the stream is finished");
     assert!(error.to_string().contains("finished"), "{error}");
-    assert_eq!(stream.finish().expect("no more to say"), []);
+    assert_eq!(stream.finish().expect("finished"), []);
     stream.reset();
     assert_eq!(last_final(&recognize(&mut stream, &speak(&["high"]), &[7])), last_final(&first));
 }

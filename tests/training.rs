@@ -195,7 +195,7 @@ fn training_converges_and_the_model_transcribes() {
         let text = recognizer.transcribe(&speak(words, RATE, &mut rng)).expect("recognized");
         right += usize::from(text == words.join(" "));
     }
-    assert!(right >= 3, "{right} of 4 new recordings are heard right");
+    assert!(right >= 3, "{right} of 4 new recordings are correct");
     for kept in ["run/at-000080.onnx", "run/at-000160.onnx"] {
         Recognizer::open(place.path(kept)).expect("the model of that dev score");
     }

@@ -410,7 +410,7 @@ mod tests {
                     Ok(found) => {
                         assert!((found.log_prob - expected).abs() < 1e-5, "{text:?} in {frames}");
                         let labels: Vec<u32> = found.labels.iter().map(|label| label.token.0).collect();
-                        assert!(all.contains(&labels), "{labels:?} is no way to say {text:?}");
+                        assert!(all.contains(&labels), "{labels:?} are not a pronunciation of {text:?}");
                         assert!(
                             found.labels.windows(2).all(|l| l[0].end <= l[1].start && l[0].word <= l[1].word)
                         );

@@ -219,8 +219,8 @@ mod tests {
         let mut state = model.start();
         let mut cost = 0.0;
         for &word in sentence {
-            let (more, behind) = model.next(state, word).expect("a loop of words");
-            (cost, state) = (cost + more, behind);
+            let (more, next_state) = model.next(state, word).expect("a loop of words");
+            (cost, state) = (cost + more, next_state);
         }
         cost + model.end(state).expect("a loop of words")
     }

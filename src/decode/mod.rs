@@ -152,7 +152,7 @@ impl DecoderFactory {
     pub fn new(tokens: &TokenTable, options: &DecoderOptions, frame_seconds: f64) -> Result<Self> {
         if options.lexicon.is_empty() {
             if options.rejection.is_some() {
-                let problem = "`rejection` tells the words of a lexicon from other speech, and the model has no lexicon";
+                let problem = "`rejection` needs a lexicon, and the model has none";
                 return Err(Error::new(Stage::Model, problem));
             }
             return Ok(Self::Greedy(Greedy::new(tokens, options)));

@@ -51,8 +51,8 @@ impl NgramLanguageModel {
     /// Log-probability (log10) of `word` after a state, and the next state.
     fn score(&self, from: NgramState, word: WordId) -> (f32, NgramState) {
         let id = self.ids.get(word.0 as usize).copied().unwrap_or(UNKNOWN);
-        let (log_prob, behind) = self.trie.next(from, id);
-        (if id == UNKNOWN { log_prob + self.unknown_gain } else { log_prob }, behind)
+        let (log_prob, next_state) = self.trie.next(from, id);
+        (if id == UNKNOWN { log_prob + self.unknown_gain } else { log_prob }, next_state)
     }
 }
 
@@ -70,8 +70,8 @@ impl LanguageModel for NgramLanguageModel {
     }
 
     fn next(&self, from: LmState, word: WordId) -> Option<(f32, LmState)> {
-        let (log_prob, behind) = self.score(ngram_state(from), word);
-        Some((self.cost(log_prob) + self.weights.word_cost, state(behind)))
+        let (log_prob, next_state) = self.score(ngram_state(from), word);
+        Some((self.cost(log_prob) + self.weights.word_cost, state(next_state)))
     }
 
     fn end(&self, from: LmState) -> Option<f32> {

@@ -386,7 +386,7 @@ mod tests {
         assert_eq!(accepted(&[0.65]), [true]);
         assert_eq!(accepted(&[0.4, 0.65]), [true, true], "0.53 between them");
         assert_eq!(accepted(&[0.4, 0.55]), [false, false]);
-        assert_eq!(accepted(&[0.1, 0.6, 0.6]), [true; 3], "the neighbors vouch for it");
+        assert_eq!(accepted(&[0.1, 0.6, 0.6]), [true; 3], "its neighbors have enough confidence");
         assert_eq!(accepted(&[0.3, 0.3, 0.5]), [false; 3]);
     }
 

@@ -335,12 +335,12 @@ pub(super) mod tests {
             graph.output("new_sum", &[1.into(), 1.into(), 1.into()]);
             graph.output_i64("calls_out", &[1.into()]);
         };
-        let alone = |input: &dyn Fn(&str) -> StateTensor| {
+        let compute_single = |input: &dyn Fn(&str) -> StateTensor| {
             assert_eq!(input("x").shape, [1, 2, 1]);
             compute(input)
         };
         let described = decoded(file(fixed, &[]));
-        let windows = from_graph(alone, &described, 9).expect("understood");
+        let windows = from_graph(compute_single, &described, 9).expect("understood");
         let engine = GraphEngine::from_graph("test", windows, None).expect("it runs");
         assert!(engine.takes_one_stream());
         let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
@@ -369,16 +369,16 @@ pub(super) mod tests {
                 (0..b).flat_map(|j| (0..a).flat_map(move |i| (0..c).map(move |k| (i * b + j) * c + k)));
             f32s(&[b, a, c], swapped.map(|at| values[at]).collect())
         };
-        let around = move |input: &dyn Fn(&str) -> StateTensor| {
+        let compute_time_first = move |input: &dyn Fn(&str) -> StateTensor| {
             let streams_first = |name: &str| if name == "x" { swapped(input("x")) } else { input(name) };
             let mut outputs = compute(&streams_first);
             outputs[0] = swapped(outputs[0].clone());
             outputs
         };
         let described = decoded(file(time_first, &[]));
-        let windows = from_graph(around, &described, 2).expect("understood");
-        let there = GraphEngine::from_graph("test", windows, None).expect("it runs");
-        let here = engine(&decoded(file(declare, &[])));
+        let windows = from_graph(compute_time_first, &described, 2).expect("understood");
+        let time_first = GraphEngine::from_graph("test", windows, None).expect("it runs");
+        let streams_first = engine(&decoded(file(declare, &[])));
         let run = |engine: &GraphEngine| {
             let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
             let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
@@ -387,7 +387,7 @@ pub(super) mod tests {
                 .expect("runs");
             (out_a, out_b)
         };
-        assert_eq!(run(&there), run(&here));
+        assert_eq!(run(&time_first), run(&streams_first));
     }
 
     #[test]
@@ -431,8 +431,8 @@ pub(super) mod tests {
         let alike = file(alike, &[]);
         let note = states(&alike, &[]).expect("a file").states_note.expect("a guess");
         assert!(note.contains("a with p") && note.contains("INPUT=OUTPUT"), "{note}");
-        let told = states(&alike, &[("b", "p")]).expect("named");
-        assert_eq!((told.states_note, told.states[1].output.as_str()), (None, "q"));
+        let with_names = states(&alike, &[("b", "p")]).expect("named");
+        assert_eq!((with_names.states_note, with_names.states[1].output.as_str()), (None, "q"));
         let lacking = |graph: &mut GraphBuilder| {
             graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
             graph.input("a", &[1.into(), n(), 1.into()]);

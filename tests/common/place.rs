@@ -155,9 +155,9 @@ pub fn half_precision_inside(name: &str) -> hearken::onnx::proto::ModelProto {
         names.filter(|n| inputs.contains(n) || outputs.contains(n)).for_each(|n| *n = inside(n));
     }
     let before = inputs.iter().map(|name| cast(name, &inside(name), FLOAT16));
-    let behind = outputs.iter().map(|name| cast(&inside(name), name, FLOAT));
+    let after = outputs.iter().map(|name| cast(&inside(name), name, FLOAT));
     let nodes = std::mem::take(&mut graph.node);
-    graph.node = before.chain(nodes).chain(behind.collect::<Vec<_>>()).collect();
+    graph.node = before.chain(nodes).chain(after.collect::<Vec<_>>()).collect();
     for port in graph.input.iter_mut().chain(&mut graph.output) {
         if let Some(tensor) = port.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) {
             tensor.elem_type = FLOAT;

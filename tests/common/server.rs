@@ -67,7 +67,7 @@ pub fn expected(clip: &str) -> String {
     let mut events = stream.accept_waveform(&samples).expect("recognized");
     events.extend(stream.finish().expect("recognized"));
     let text = final_text(&events);
-    assert!(!text.is_empty(), "{clip} says something");
+    assert!(!text.is_empty(), "{clip} has a text");
     text
 }
 
@@ -130,7 +130,7 @@ impl Server {
                 let listeners = Listeners { http: listener(), wyoming: wyoming.then(listener) };
                 let address = |listener: &tokio::net::TcpListener| listener.local_addr().expect("bound");
                 let addresses = (address(&listeners.http), listeners.wyoming.as_ref().map(address));
-                sender.send(addresses).expect("somebody waits");
+                sender.send(addresses).expect("received");
                 serve::run(listeners, recognizer, options, async { drop(stopped.await) }).await
             })
         });
@@ -402,7 +402,7 @@ impl Program {
     pub fn wait_for_line(&mut self, text: &str) -> String {
         loop {
             let line = self.errors.recv_timeout(TIMEOUT);
-            let line = line.unwrap_or_else(|_| panic!("it did not say `{text}`, but: {}", self.log));
+            let line = line.unwrap_or_else(|_| panic!("expected `{text}` in the output: {}", self.log));
             self.log += &format!("{line}\n");
             if line.contains(text) {
                 return line;

@@ -287,11 +287,11 @@ impl FrameDemuxer {
         if junk == 0 && last.is_some_and(|last| frame.may_follow(&last)) {
             return Ok(Some(frame));
         }
-        let behind = ahead.get(frame.size..).unwrap_or_default();
-        let ends = ahead.len() >= frame.size && behind.is_empty();
+        let rest = ahead.get(frame.size..).unwrap_or_default();
+        let ends = ahead.len() >= frame.size && rest.is_empty();
         let followed = ends
-            || tags::size(behind).is_some()
-            || Frame::parse(behind).is_some_and(|next| next.may_follow(&frame));
+            || tags::size(rest).is_some()
+            || Frame::parse(rest).is_some_and(|next| next.may_follow(&frame));
         Ok(followed.then_some(frame))
     }
 

@@ -63,8 +63,8 @@ pub struct Fragments {
 impl Fragments {
     /// Position in the file of the phrase to which a state belongs.
     pub fn place(&self, state: u32) -> Place {
-        let behind = self.begins.partition_point(|(begin, _)| *begin <= state);
-        self.begins.get(behind.saturating_sub(1)).map(|(_, place)| *place).unwrap_or_default()
+        let index = self.begins.partition_point(|(begin, _)| *begin <= state);
+        self.begins.get(index.saturating_sub(1)).map(|(_, place)| *place).unwrap_or_default()
     }
 }
 

@@ -145,7 +145,7 @@ impl Parser<'_> {
                     self.at += 1;
                 }
                 let Some(c) = self.peek() else {
-                    return Err(self.fault("expected a character behind `\\`".into()));
+                    return Err(self.fault("expected a character after `\\`".into()));
                 };
                 text.push(c);
                 self.at += 1;
@@ -203,7 +203,7 @@ impl Parser<'_> {
             }
             text.push(c);
         }
-        Err(Fault::new(open, format!("expected `{close}` behind this, found none")))
+        Err(Fault::new(open, format!("expected `{close}` after this, found none")))
     }
 
     /// Parses an expression in brackets.
@@ -265,13 +265,13 @@ impl Parser<'_> {
         while let Some(c) = self.peek().filter(|c| !matches!(c, '|' | ';' | ')' | ']')) {
             if matches!(c, '(' | '[' | '{' | '<' | '}' | '>') || self.next_is("->") {
                 return Err(self
-                    .fault(format!("`{c}` cannot stand behind `->`, where plain text is written"))
+                    .fault(format!("`{c}` cannot stand after `->`, where plain text is written"))
                     .hint(format!("write `\\{c}` for the character itself")));
             }
             self.at += 1;
             if c == '\\' {
                 let Some(c) = self.peek() else {
-                    return Err(self.fault("expected a character behind `\\`".into()));
+                    return Err(self.fault("expected a character after `\\`".into()));
                 };
                 text.push(c);
                 self.at += 1;
