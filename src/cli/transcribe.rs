@@ -105,7 +105,7 @@ const WAITING: usize = 256;
 const WINDOW: usize = 256;
 
 /// Destination of the transcripts.
-enum Place<'a> {
+enum Destination<'a> {
     /// One after another, to standard output or to this file.
     Stream(Option<&'a Path>),
     /// A file per recording.
@@ -135,7 +135,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return Err(error.into());
     }
     let inputs = Inputs::find(&args.paths, args.raw.is_some());
-    let place = place(args, &inputs)?;
+    let destination = destination(args, &inputs)?;
     let partials = !args.no_partials;
     let nbest = args.nbest.map_or(1, usize::from).max(if args.explain { explain::NBEST } else { 1 });
     if args.nbest.is_some() && !args.json && !matches!(args.format, Format::Json | Format::Jsonl) {
@@ -163,51 +163,51 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         long,
     };
     let job = Job { args, recognizer: &recognizer, inputs: &inputs, opener, interrupt };
-    let outcome = match place {
-        Place::Files(folder) => files::transcribe(&job, &folder),
-        Place::Stream(None) => {
+    let outcome = match destination {
+        Destination::Files(folder) => files::transcribe(&job, &folder),
+        Destination::Stream(None) => {
             let on_terminal = io::stdout().is_terminal();
             let mut writer = writer(&job, io::stdout().lock(), on_terminal);
             transcribe(&job, &mut *writer, !on_terminal)
                 .map_err(|e| Stop::output(Path::new("standard output"), e))
         }
-        Place::Stream(Some(path)) => to_file(&job, path),
+        Destination::Stream(Some(path)) => to_file(&job, path),
     }?;
     Ok(if inputs.errors.is_empty() { outcome } else { outcome.max(Outcome::SomeFailed) })
 }
 
 /// Destination of the transcripts by the options; refuses options that exclude each other.
-fn place<'a>(args: &'a Args, inputs: &Inputs) -> Result<Place<'a>> {
+fn destination<'a>(args: &'a Args, inputs: &Inputs) -> Result<Destination<'a>> {
     let wrong = |problem: String| Err(Error::new(Stage::Usage, problem));
     let name = args.format.extension();
-    let place = match &args.out {
+    let destination = match &args.out {
         _ if args.beside && inputs.list.iter().any(Input::is_stdin) => {
             return wrong("--beside: standard input is not in a folder".into());
         }
-        None if args.beside => Place::Files(inputs::Folder::Beside),
-        Some(path) if path.as_os_str() == "-" => Place::Stream(None),
-        Some(path) if is_folder(path) => Place::Files(inputs::Folder::Below(path.clone())),
-        file => Place::Stream(file.as_deref()),
+        None if args.beside => Destination::Files(inputs::Folder::Beside),
+        Some(path) if path.as_os_str() == "-" => Destination::Stream(None),
+        Some(path) if is_folder(path) => Destination::Files(inputs::Folder::Below(path.clone())),
+        file => Destination::Stream(file.as_deref()),
     };
-    match &place {
-        Place::Files(_) if args.explain => {
+    match &destination {
+        Destination::Files(_) if args.explain => {
             wrong("--explain goes with transcripts on standard output or in one file".into())
         }
-        Place::Files(_) if args.json => {
+        Destination::Files(_) if args.json => {
             wrong("--json prints events as they come: for a file each there is --format jsonl or json".into())
         }
-        Place::Stream(_) if args.resume || args.overwrite => {
+        Destination::Stream(_) if args.resume || args.overwrite => {
             let option = if args.resume { "--resume" } else { "--overwrite" };
             wrong(format!("{option} needs a file per recording: add --out DIR or --beside"))
         }
-        Place::Stream(_) if inputs.several && !args.format.holds_several() => {
+        Destination::Stream(_) if inputs.several && !args.format.holds_several() => {
             wrong(format!("a {name} file holds one recording: add --out DIR or --beside"))
         }
-        Place::Stream(Some(path)) => {
+        Destination::Stream(Some(path)) => {
             inputs::check_targets(&[path.to_path_buf()], &inputs.list, &inputs.manifests)?;
-            Ok(place)
+            Ok(destination)
         }
-        _ => Ok(place),
+        _ => Ok(destination),
     }
 }
 

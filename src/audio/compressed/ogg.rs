@@ -55,30 +55,30 @@ struct Page {
 }
 
 /// The data at a position of the input.
-enum Place {
+enum PageScan {
     /// A page and its size in bytes.
     Page(Page, usize),
     /// No page, or a damaged one.
-    Nothing,
+    NoPage,
     /// A page whose end is missing.
-    Cut,
+    Truncated,
 }
 
-fn page_at(bytes: &[u8]) -> Place {
+fn page_at(bytes: &[u8]) -> PageScan {
     if !bytes.starts_with(CAPTURE) {
-        return Place::Nothing;
+        return PageScan::NoPage;
     }
-    let Some(&segments) = bytes.get(HEADER - 1) else { return Place::Cut };
+    let Some(&segments) = bytes.get(HEADER - 1) else { return PageScan::Truncated };
     let body = HEADER + usize::from(segments);
-    let Some(sizes) = bytes.get(HEADER..body) else { return Place::Cut };
+    let Some(sizes) = bytes.get(HEADER..body) else { return PageScan::Truncated };
     let size = body + sizes.iter().map(|n| usize::from(*n)).sum::<usize>();
-    let Some(page) = bytes.get(..size) else { return Place::Cut };
+    let Some(page) = bytes.get(..size) else { return PageScan::Truncated };
     let number = |i: usize| u32::from_le_bytes([page[i], page[i + 1], page[i + 2], page[i + 3]]);
     let update = |crc: u32, byte: u8| (crc << 8) ^ CRC[((crc >> 24) as u8 ^ byte) as usize];
     // The checksum is computed with its own field set to 0.
     let checksum = (0..size).fold(0, |crc, i| update(crc, if (22..26).contains(&i) { 0 } else { page[i] }));
     if page[4] != 0 || checksum != number(22) {
-        return Place::Nothing;
+        return PageScan::NoPage;
     }
     // A packet is a sequence of segments of 255 bytes and a shorter one, which may be empty.
     let (mut parts, mut part, mut at) = (Vec::new(), Vec::new(), body);
@@ -105,7 +105,7 @@ fn page_at(bytes: &[u8]) -> Place {
         parts,
         open,
     };
-    Place::Page(page, size)
+    PageScan::Page(page, size)
 }
 
 /// A codec's mapping into Ogg.
@@ -219,13 +219,13 @@ impl OggDemuxer {
                 return Ok(Err(cut));
             }
             match page_at(ahead) {
-                Place::Page(page, size) => {
+                PageScan::Page(page, size) => {
                     self.window.skip(size as u64)?;
                     return Ok(Ok(page));
                 }
                 // A damaged page is detected later by its missing sequence number.
-                place => {
-                    cut |= matches!(place, Place::Cut);
+                scan => {
+                    cut |= matches!(scan, PageScan::Truncated);
                     let next = ahead.iter().skip(1).position(|byte| *byte == CAPTURE[0]);
                     let step = next.map_or(ahead.len(), |n| n + 1);
                     self.window.skip(step as u64)?;
