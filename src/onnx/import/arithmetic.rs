@@ -25,7 +25,7 @@ impl Walker {
                 let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
                 self.charge_budget(node, count)?;
                 let c = a
-                    .combined(b, op)
+                    .elementwise(b, op)
                     .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 Ok(Value::Constant(Rc::new(c)))
             }
@@ -271,8 +271,8 @@ impl Walker {
         if node.proto.op_type == "Log" {
             return match self.stages.get(s.stage).map(|stage| &stage.operation) {
                 Some(Operation::Softmax) => {
-                    let below = Sequence { stage: self.stages[s.stage].below, ..s.clone() };
-                    Ok(Value::Sequence(self.push(node, &below, Operation::LogSoftmax, s.width)))
+                    let source = Sequence { stage: self.stages[s.stage].source, ..s.clone() };
+                    Ok(Value::Sequence(self.push(node, &source, Operation::LogSoftmax, s.width)))
                 }
                 _ => Err(unsupported(node)),
             };

@@ -76,11 +76,12 @@ impl Walker {
         let insert = node.proto.op_type == "Unsqueeze";
         match &values[0] {
             Value::Constant(c) => {
-                let shape = reaxed(node, &c.shape, given.as_deref(), insert, 1, |&d| d == 1)?;
+                let shape = change_axes(node, &c.shape, given.as_deref(), insert, 1, |&d| d == 1)?;
                 Ok(Value::Constant(Rc::new(c.reshaped(shape).map_err(|e| e.at(node.place()))?)))
             }
             Value::Sequence(s) => {
-                let axes = reaxed(node, &s.axes, given.as_deref(), insert, Axis::One, |&a| a == Axis::One)?;
+                let axes =
+                    change_axes(node, &s.axes, given.as_deref(), insert, Axis::One, |&a| a == Axis::One)?;
                 Ok(Value::Sequence(Sequence { axes, ..s.clone() }))
             }
             Value::Lengths { lengths, .. } if lengths.len() == 1 => {
@@ -257,9 +258,9 @@ impl Walker {
         }
         match &value {
             Value::Lengths { lengths, .. } => {
-                let picked =
+                let gathered =
                     constant.as_i64().unwrap_or(&[]).iter().filter_map(|&i| lengths.get(i as usize).copied());
-                Ok(Value::Lengths { lengths: picked.collect(), scalar: false })
+                Ok(Value::Lengths { lengths: gathered.collect(), scalar: false })
             }
             _ => Ok(Value::Constant(Rc::new(constant))),
         }
@@ -302,19 +303,19 @@ impl Walker {
         match &values[0] {
             Value::Zeros | Value::Initial => Ok(values[0].clone()),
             Value::Lengths { lengths, .. } if axis == 0 || axis == -1 => {
-                let picked = resolve(lengths.len())?.into_iter().map(|p| lengths[p]).collect();
-                Ok(Value::Lengths { lengths: picked, scalar: indices.shape.is_empty() })
+                let gathered = resolve(lengths.len())?.into_iter().map(|p| lengths[p]).collect();
+                Ok(Value::Lengths { lengths: gathered, scalar: indices.shape.is_empty() })
             }
             Value::Constant(c) if indices.shape.len() <= 1 => {
                 let axis = node.axis(axis, c.shape.len())?;
                 let positions = resolve(c.shape[axis])?;
                 let rest = c.len() / c.shape[axis].max(1);
                 self.charge_budget(node, rest.checked_mul(positions.len()))?;
-                let mut picked = c.picked(axis, &positions);
+                let mut gathered = c.gathered(axis, &positions);
                 if indices.shape.is_empty() {
-                    picked.shape.remove(axis);
+                    gathered.shape.remove(axis);
                 }
-                Ok(Value::Constant(Rc::new(picked)))
+                Ok(Value::Constant(Rc::new(gathered)))
             }
             _ => Err(unsupported(node)),
         }
@@ -341,7 +342,7 @@ impl Walker {
         if let Some(of) = values.iter().map(last).collect::<Option<Vec<_>>>() {
             return Ok(Value::Last { of: of.concat() });
         }
-        self.rolled(node, values)
+        self.cell_of_unrolled(node, values)
     }
 
     pub(super) fn split(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
@@ -412,7 +413,7 @@ impl Walker {
 }
 
 /// Inserts axes (`Unsqueeze`) or removes axes of length 1 (`Squeeze`).
-fn reaxed<A: Copy>(
+fn change_axes<A: Copy>(
     node: &Node,
     axes: &[A],
     given: Option<&[i64]>,

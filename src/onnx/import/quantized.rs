@@ -36,10 +36,10 @@ impl Walker {
         let mut values = x.cast(true);
         if let Some(zero) = constant(2)? {
             let zero = along(zero).map_err(|e| e.at(node.place()))?;
-            values = values.combined(&zero, "Sub").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
+            values = values.elementwise(&zero, "Sub").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
         }
         let scale = along(scale).map_err(|e| e.at(node.place()))?;
-        let values = values.combined(&scale, "Mul").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
+        let values = values.elementwise(&scale, "Mul").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
         Ok(Value::Constant(Rc::new(values)))
     }
 

@@ -101,7 +101,7 @@ impl Walker {
         self.declared = [outer[0], outer[1]];
         self.stages.push(StageOf {
             operation: Operation::Input,
-            below: 0,
+            source: 0,
             width,
             place: format!("input {}", input.name),
         });
@@ -187,9 +187,9 @@ impl Walker {
     }
 
     /// Adds a stage on top of a sequence.
-    pub fn push(&mut self, node: &Node, below: &Sequence, operation: Operation, width: usize) -> Sequence {
-        self.stages.push(StageOf { operation, below: below.stage, width, place: node.place() });
-        Sequence { stage: self.stages.len() - 1, width, ..below.clone() }
+    pub fn push(&mut self, node: &Node, source: &Sequence, operation: Operation, width: usize) -> Sequence {
+        self.stages.push(StageOf { operation, source: source.stage, width, place: node.place() });
+        Sequence { stage: self.stages.len() - 1, width, ..source.clone() }
     }
 
     /// Records which outer axis is time.
