@@ -79,8 +79,8 @@ impl<T: Real, const N: usize> ForwardBackward<T, N> {
                     best = if value > row[best] { id } else { best };
                 }
                 let best = best as u32;
-                let initial_weights = best != blank && best != last;
-                let weight = if initial_weights { (-label_cost).exp() } else { 1.0 };
+                let begins = best != blank && best != last;
+                let weight = if begins { (-label_cost).exp() } else { 1.0 };
                 table[num_tokens][lane] = table[best as usize][lane] * T::from_f64(weight);
                 likeliest[lane] = best;
                 last = best;
