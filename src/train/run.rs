@@ -425,8 +425,8 @@ fn add_gradients(workers: &mut [Worker<f32>]) -> &[Vec<f32>] {
 /// Sums the scores of the sets and determines whether the sum is the best so far. Of equal scores the later
 /// one is better, because it has been trained for longer. If nothing is scored, the latest is the best.
 fn total_scores(step: u64, sets: Vec<DevScore>, before: Option<Best>) -> Scores {
-    let weighted_index: Vec<f64> = sets.iter().filter_map(|set| set.weighted_index).collect();
-    let total = (!weighted_index.is_empty()).then(|| weighted_index.iter().sum::<f64>());
+    let weighted: Vec<f64> = sets.iter().filter_map(|set| set.weighted).collect();
+    let total = (!weighted.is_empty()).then(|| weighted.iter().sum::<f64>());
     let best = match (total, before) {
         (Some(total), Some((Some(best), _))) => total <= best,
         _ => true,
@@ -442,10 +442,10 @@ mod tests {
     use super::*;
     use crate::eval::{Edits, Score};
 
-    fn set(reference: u64, deletions: u64, weighted_index: Option<f64>) -> DevScore {
+    fn set(reference: u64, deletions: u64, weighted: Option<f64>) -> DevScore {
         let words = Edits { reference, deletions, ..Edits::default() };
         let score = Score { words, ..Score::default() };
-        DevScore { manifest: "dev.jsonl".into(), score, false_words_per_hour: None, weighted_index }
+        DevScore { manifest: "dev.jsonl".into(), score, false_words_per_hour: None, weighted }
     }
 
     #[test]
