@@ -98,7 +98,7 @@ fn examples(args: &Args) -> Vec<Example> {
             let steps = args.steps - (args.steps - shortest) * i / args.batch.max(2).saturating_sub(1);
             let features = (0..steps * SUBSAMPLING * FEATURES).map(|_| rng.random_range(-1.7..1.7)).collect();
             let labels = (0..args.labels).map(|_| rng.random_range(1..args.tokens as u32)).collect();
-            Example { features, labels: Some(labels), auxiliary: None, said: None }
+            Example { features, labels: Some(labels), auxiliary: None, transcript: None }
         })
         .collect()
 }
