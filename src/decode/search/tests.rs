@@ -124,7 +124,7 @@ fn long_streams_keep_only_reachable_history() {
     for _ in 0..5000 {
         search.push(&log_probs_of(&[0, 1, 2, 0]));
     }
-    assert!(search.words.history.len() <= 3 * 5000 + 4096 + 16, "{}", search.words.history.len());
+    assert!(search.arena.history.len() <= 3 * 5000 + 4096 + 16, "{}", search.arena.history.len());
     assert_eq!(search.best().len(), 5000);
     assert!(ids(&search.best()).iter().all(|&id| id == 0));
 }
@@ -338,7 +338,7 @@ proptest! {
                 let score = score + search.subtracted;
                 prop_assert!((score - best).abs() < 1e-3, "{at}: {score} {expected:?}");
                 let alone = expected.iter().filter(|(other, _)| (other - best).abs() < 2e-3).count() == 1;
-                let found = ids(&search.words.history.words(history));
+                let found = ids(&search.arena.history.words(history));
                 prop_assert!(!alone || found == *sequence, "{at}: {found:?} {expected:?}");
             }
         }
