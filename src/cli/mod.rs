@@ -163,14 +163,14 @@ fn exit_code(result: Result<Outcome, Stop>) -> ExitCode {
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
         Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(Stop::Failed(error)) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 /// Prints an error on standard error.
-fn complain(error: &Error) {
+fn print_error(error: &Error) {
     say(&with_options(error).to_string());
 }
 

@@ -12,7 +12,7 @@ use crate::engine::EngineKind;
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::features::Fbank;
 use crate::model::forward::log_softmax;
-use crate::model::{Network, Steps, Weights, Workspace};
+use crate::model::{Network, PackedSequence, PackedWeights, Workspace};
 use crate::onnx::{self, Metadata};
 use crate::recognizer::{Embedded, Event, Recognizer};
 
@@ -122,8 +122,8 @@ fn unfold(
     let mut fbank = Fbank::new(&metadata.features)?;
     fbank.push(&samples, &mut frames);
     fbank.finish(&mut frames);
-    let (config, one) = (network.config.clone(), Steps::uniform(1, 1));
-    let weights = Weights::new(&network, false)
+    let (config, one) = (network.config.clone(), PackedSequence::uniform(1, 1));
+    let weights = PackedWeights::new(&network, false)
         .ok_or_else(|| Error::new(Stage::Model, "a parameter is missing").in_file(model))?;
     let (mut state, mut workspace, mut logits) = (weights.zero_states(1), Workspace::default(), Vec::new());
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());
