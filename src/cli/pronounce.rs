@@ -59,6 +59,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     if let (Some(dictionary), Some(out)) = (&args.train, &args.out) {
+        check_output(out, [dictionary])?;
         return train(dictionary, out, args.order.into());
     }
     let mut pronouncer = open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;
