@@ -197,7 +197,9 @@ fn place(args: &Args, inputs: &Inputs) -> Result<Place> {
             return usage(format!("a file of the format {name} holds one recording: add --out DIR"));
         }
         Place::Stream(_) if args.overwrite => {
-            return usage("--overwrite needs a file per recording: add --out DIR".into());
+            return usage(
+                "--overwrite is for a folder (--out DIR): a single file is replaced without it".into(),
+            );
         }
         Place::Stream(Some(path)) => {
             inputs::check_targets(std::slice::from_ref(path), list, &inputs.manifests)?;
