@@ -49,7 +49,8 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The recordings are raw samples without a header: ENCODING:RATE:CHANNELS, rate in Hz.
+    /// The recordings are raw samples without a header: ENCODING:RATE:CHANNELS, rate in Hz; without rate and
+    /// channels, 16000 Hz and one channel.
     #[arg(long, value_name = "s16le:16000:1", value_parser = raw::parse)]
     raw: Option<RawFormat>,
 
