@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Outcome, Stop, complain};
+use super::{Outcome, Stop, check_output, complain};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::output::printable;
 use crate::text::pronunciation::g2p::TrainOptions;
