@@ -204,13 +204,12 @@ fn place<'a>(args: &'a Args, inputs: &Inputs) -> Result<Place<'a>> {
         Place::Files(_) if args.json => {
             wrong("--json prints events as they come: for a file each there is --format jsonl or json".into())
         }
-        Place::Stream(_) if args.resume || args.overwrite => wrong(
-            match args.resume {
-                true => "--resume needs a file per recording: add --out DIR or --beside",
-                false => "--overwrite is for --out DIR and --beside: a single file is replaced without it",
-            }
-            .into(),
-        ),
+        Place::Stream(_) if args.resume => {
+            wrong("--resume needs a file per recording: add --out DIR or --beside".into())
+        }
+        Place::Stream(_) if args.overwrite => {
+            wrong("--overwrite is for --out DIR and --beside: a single file is replaced without it".into())
+        }
         Place::Stream(_) if inputs.several && !format.holds_several() => {
             let name = format.name();
             wrong(format!("a file of the format {name} holds one recording: add --out DIR or --beside"))
