@@ -16,6 +16,7 @@ mod listen;
 mod lm;
 mod model;
 mod phrases;
+mod probe;
 mod pronounce;
 mod raw;
 #[cfg(feature = "serve")]
@@ -72,6 +73,7 @@ enum Command {
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     Inspect(inspect::Args),
+    Probe(probe::Args),
     Lm(Box<lm::Args>),
     Phrases(Box<phrases::Args>),
     Pronounce(Box<pronounce::Args>),
@@ -144,6 +146,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Probe(args) => probe::run(&args),
         Command::Lm(args) => lm::run(&args),
         Command::Phrases(args) => phrases::run(&args),
         Command::Pronounce(args) => pronounce::run(&args),
