@@ -95,6 +95,12 @@ fn formats_and_places() {
     assert!(code == 2 && error.contains("--overwrite"), "{error}");
     place.stdout_of(&["align", &pi, text, "--format", "textgrid", "--out", "grids", "--overwrite"]);
     place.stdout_of(&["align", &pi, text, "--format", "srt"]);
+    // Without --format the name decides.
+    place.stdout_of(&["align", &pi, text, "-o", "pi.textgrid"]);
+    assert_eq!(std::fs::read_to_string(place.path("pi.textgrid")).expect("written"), grid);
+    // The parts of a recording keep different names.
+    let ctm = place.stdout_of(&["align", &clip("manifest.jsonl"), "--format", "ctm"]);
+    assert!(ctm.starts_with("pi#t=0,2.87 1 "), "{ctm}");
 }
 
 #[test]
@@ -160,6 +166,7 @@ fn wrong_usage_is_refused() {
         vec!["align", &pi, "three", "--out", "a.txt", "--overwrite"],
         vec!["align", "b.wav", "three", "--out", "b.wav"],
         vec!["transcribe", "b.wav", "--out", "b.wav"],
+        vec!["transcribe", &pi, "--out", "b.wav"],
     ] {
         let (code, error) = place.error_of(&arguments);
         assert_eq!(code, 2, "{arguments:?}: {error}");

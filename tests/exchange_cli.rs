@@ -50,6 +50,9 @@ fn an_export_never_overwrites_its_model() {
         assert_eq!(fs::read(place.path(model)).expect("read"), before);
     }
     assert_eq!(fs::read(place.path("model.onnx")).expect("read"), before);
+    fs::write(place.path("file"), "x").expect("written");
+    let (code, error) = place.error_of(&["export", "model.onnx", "--for", "whole", "-o", "file"]);
+    assert!(code == 2 && error.contains("file: expected a folder"), "{error}");
     let (code, error) = place.error_of(&["export", "model.onnx", "--for", "whole", "-o", "-"]);
     assert!(code == 2 && error.contains("standard output"), "{error}");
     for (target, option, value) in [

@@ -249,11 +249,14 @@ fn other_files_are_not_overwritten() {
 fn options_that_do_not_fit_together_are_wrong_usage() {
     let place = Place::new();
     for (arguments, expected) in [
-        (&["a.wav", "a.wav", "--format", "srt"][..], "a srt file holds one recording"),
+        (&["a.wav", "a.wav", "--format", "srt"][..], "a file of the format srt holds one recording"),
         (&["a.wav", "--resume"], "--resume needs a file per recording"),
         (&["-", "--beside"], "standard input is not in a folder"),
         (&["a.wav", "--json", "--format", "srt"], "--json"),
         (&["a.wav", "--json", "--out", "folder"], "--format jsonl"),
+        (&["a.wav", "--no-partials"], "--json"),
+        (&["a.wav", "a.wav", "--out", "all.srt"], "a file of the format srt holds one recording"),
+        (&["a.wav", "--out", "other.mp3"], "other.mp3: the result would have the name of a recording"),
         (&["a.wav", "--format", "doc"], "[possible values: txt, json, jsonl, srt, vtt, ctm, tsv, textgrid]"),
         (&["a.wav", "--engine", "abacus"], "[possible values: native, tract, ort]"),
     ] {

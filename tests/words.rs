@@ -138,6 +138,7 @@ fn errors_in_texts_and_models_are_reported() {
             "broken.arpa: line 5, column 1: expected the logarithm",
         ),
         (&["--model", "cut.lm", "--test", "good.txt"], "cut.lm: "),
+        (&["--model", "good.txt", "--test", "good.txt"], "`hearken lm` makes a language model of a text"),
         (&["good.txt", "--vocabulary", "nowhere.txt", "-o", "x.lm"], "nowhere.txt: "),
     ] {
         let error = place.stderr_of(1, &[&["lm"], arguments].concat());
@@ -154,6 +155,27 @@ fn errors_in_texts_and_models_are_reported() {
         let error = place.stderr_of(2, &[&["lm"], arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn a_file_that_a_command_reads_is_not_overwritten() {
+    let place = Place::new();
+    place.put("lamps.txt", "turn on the light\n");
+    place.put("small.dict", DICTIONARY);
+    for (arguments, file) in [
+        (&["lm", "lamps.txt", "-o", "lamps.txt"][..], "lamps.txt"),
+        (&["phrases", "check", "lamps.txt", "--svg", "./lamps.txt"], "lamps.txt"),
+        (&["pronounce", "--train", "small.dict", "-o", "small.dict"], "small.dict"),
+        (&["average", "lamps.txt", "-o", "lamps.txt"], "lamps.txt"),
+        (&["import", "lamps.txt", "-o", "lamps.txt"], "lamps.txt"),
+    ] {
+        let before = std::fs::read(place.path(file)).expect("read");
+        let error = place.error_of(2, arguments);
+        assert!(error.contains("over a file that the command reads"), "{arguments:?}: {error}");
+        assert_eq!(std::fs::read(place.path(file)).expect("read"), before);
+    }
+    let error = place.error_of(2, &["lm", "lamps.txt", "-o", "-"]);
+    assert!(error.contains("standard output") && !place.path("-").exists(), "{error}");
 }
 
 const DICTIONARY: &str = "cat  K AE1 T\nbat  B AE1 T\nhat  HH AE1 T\nsat  S AE1 T\nsit  S IH1 T\nbit  B IH1 T\nhit  HH IH1 T\nkit  K IH1 T\n";

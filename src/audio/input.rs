@@ -58,7 +58,7 @@ impl Input {
     pub(super) fn from_file(file: File, path: &Path) -> Result<Self> {
         let metadata = file.metadata().map_err(|e| error::io(Stage::Audio, path, e))?;
         if metadata.is_dir() {
-            return Err(Error::new(Stage::Audio, "expected an audio file, found a directory").in_file(path));
+            return Err(Error::new(Stage::Audio, "expected an audio file, found a folder").in_file(path));
         }
         // Pipes and devices have names too.
         if !metadata.is_file() {

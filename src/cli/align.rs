@@ -50,17 +50,24 @@ pub(super) struct Args {
     min_confidence: f32,
 
     /// Format of the alignments. With txt a line is a word: start and end in seconds, confidence, word, tokens,
-    /// separated by tabs.
-    #[arg(long, value_name = "FORMAT", default_value = "txt")]
-    format: Format,
+    /// separated by tabs [default: by the extension of --out, else txt].
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 
     /// File to write to (a name with an extension), or folder for one alignment per recording.
-    #[arg(long, value_name = "FILE|DIR")]
+    #[arg(short, long, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
 
     /// Replace existing alignments in the folder.
     #[arg(long, requires = "out")]
     overwrite: bool,
+}
+
+impl Args {
+    /// The format of the alignments: that of `--format`, or else by the extension of `--out`.
+    fn format(&self) -> Format {
+        Format::or_by_extension(self.format, self.out.as_deref())
+    }
 }
 
 /// Maximum length of a text, bytes; that of an hour of speech has about 50,000.
@@ -170,7 +177,7 @@ fn read_limited(reader: &mut impl Read, name: &Path) -> Result<String> {
 /// Destination of the alignments by the options; refuses options that exclude each other.
 fn destination(args: &Args, inputs: &Inputs) -> Result<Destination> {
     let usage = |problem: String| Err(Error::new(Stage::Usage, problem));
-    let (list, extension) = (&inputs.list, args.format.extension());
+    let (list, extension) = (&inputs.list, args.format().extension());
     let destination = match &args.out {
         Some(path) if path.as_os_str() != "-" && is_folder(path) => {
             Destination::Files(inputs::targets(list, &Folder::Below(path.clone()), extension))
@@ -185,11 +192,14 @@ fn destination(args: &Args, inputs: &Inputs) -> Result<Destination> {
                 return Err(problem.hint("--overwrite replaces it, and all others"));
             }
         }
-        Destination::Stream(_) if inputs.several && !args.format.holds_several() => {
-            return usage(format!("a {} file holds one recording: add --out DIR", args.format.name()));
+        Destination::Stream(_) if inputs.several && !args.format().holds_several() => {
+            let name = args.format().name();
+            return usage(format!("a file of the format {name} holds one recording: add --out DIR"));
         }
         Destination::Stream(_) if args.overwrite => {
-            return usage("--overwrite needs a file per recording: add --out DIR".into());
+            return usage(
+                "--overwrite is for a folder (--out DIR): a single file is replaced without it".into(),
+            );
         }
         Destination::Stream(Some(path)) => {
             inputs::check_targets(std::slice::from_ref(path), list, &inputs.manifests)?;
@@ -235,7 +245,8 @@ impl Job<'_> {
             match self.align(input) {
                 Ok((alignment, warnings)) => {
                     let name = input.name();
-                    let text = alignment::write(self.args.format, &name, &alignment, &warnings, self.several);
+                    let text =
+                        alignment::write(self.args.format(), &name, &alignment, &warnings, self.several);
                     write(number, &text)?;
                     bar.suspend(|| self.report(&name, &alignment));
                     for warning in warnings {

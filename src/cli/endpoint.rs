@@ -40,7 +40,7 @@ pub(super) struct EndpointArgs {
     vad: Option<PathBuf>,
 
     /// Minimum probability at which the detector's output counts as speech.
-    #[arg(long, value_name = "P", default_value_t = DetectorFactory::THRESHOLD)]
+    #[arg(long, value_name = "P", default_value_t = DetectorFactory::THRESHOLD, requires = "vad")]
     vad_threshold: f32,
 }
 
@@ -190,7 +190,7 @@ mod tests {
             ("--rule1-min-trailing-silence=-1", "rule 1"),
             ("--rule2-min-trailing-silence=nan", "rule 2"),
             ("--endpoint off --rule3-min-utterance-length 5", "exclude"),
-            ("--endpoint on --vad-threshold 2", "--vad-threshold"),
+            ("--vad absent.onnx --vad-threshold 2", "--vad-threshold"),
             ("--endpoint off --vad absent.onnx", "--vad"),
             ("--vad absent.onnx --rule1-min-trailing-silence 0 --rule2-min-trailing-silence 0", "1 and 2"),
         ] {

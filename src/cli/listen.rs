@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Write the N likeliest texts of each utterance as `alternatives`; with words of a lexicon, a language model or
+    /// Write the N most likely texts of each utterance as `alternatives`; with words of a lexicon, a language model or
     /// phrases.
     #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
     nbest: Option<u8>,

@@ -32,7 +32,7 @@ mod verify;
 mod version;
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -167,6 +167,22 @@ fn exit_code(result: Result<Outcome, Stop>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Refuses an output file that is also an input, which it would destroy, and `-`.
+fn check_output<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> error::Result<()> {
+    if out == Path::new("-") {
+        let problem = "the result cannot be written to standard output";
+        return Err(Error::new(Stage::Usage, problem).hint("name a file"));
+    }
+    // `None` for a file that does not exist yet.
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let target = real(out);
+    if target.is_some() && inputs.into_iter().any(|input| real(input) == target) {
+        let problem = "the result would be written over a file that the command reads";
+        return Err(Error::new(Stage::Usage, problem).in_file(out).hint("choose another name"));
+    }
+    Ok(())
 }
 
 /// Prints an error on standard error.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Stop, print_error, pronounce, say};
+use super::{Outcome, Stop, check_output, print_error, pronounce, say};
 use crate::error::{Stage, io as io_error};
 use crate::output::printable;
 use crate::text::normalize;
@@ -72,6 +72,10 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
 }
 
 fn check(args: &CheckArgs) -> std::result::Result<Outcome, Stop> {
+    if let Some(svg) = &args.svg {
+        let read = std::iter::once(&args.file).chain(&args.lexicon).chain(&args.pronunciations);
+        check_output(svg, read)?;
+    }
     let phrases = Phrases::read(&args.file)?;
     phrases.warnings().iter().for_each(|warning| say(&format!("warning: {warning}")));
     let pronouncer = pronounce::open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;

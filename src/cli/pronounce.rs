@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Outcome, Stop, print_error};
+use super::{Outcome, Stop, check_output, print_error};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::output::printable;
 use crate::text::pronunciation::g2p::TrainOptions;
@@ -59,6 +59,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     if let (Some(dictionary), Some(out)) = (&args.train, &args.out) {
+        check_output(out, [dictionary])?;
         return train(dictionary, out, args.order.into());
     }
     let mut pronouncer = open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;

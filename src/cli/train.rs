@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
     /// Folder of the run [default: runs/ and the name of the recipe].
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Number of threads that share each batch [default: the number of CPU cores, or that of the resumed run].
     #[arg(long, value_name = "N")]

@@ -49,7 +49,8 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The recordings are raw samples without a header: ENCODING:RATE:CHANNELS, rate in Hz.
+    /// The recordings are raw samples without a header: ENCODING:RATE:CHANNELS, rate in Hz; without rate and
+    /// channels, 16000 Hz and one channel.
     #[arg(long, value_name = "s16le:16000:1", value_parser = raw::parse)]
     raw: Option<RawFormat>,
 
@@ -58,7 +59,7 @@ pub(super) struct Args {
     json: bool,
 
     /// With --json: print final results only.
-    #[arg(long)]
+    #[arg(long, requires = "json")]
     no_partials: bool,
 
     /// Write the N most likely texts of each utterance as `alternatives`, with --json and --format json or jsonl; with
@@ -71,12 +72,12 @@ pub(super) struct Args {
     #[arg(long, requires = "phrases")]
     explain: bool,
 
-    /// Format of the transcripts.
-    #[arg(long, value_name = "FORMAT", default_value = "txt")]
-    format: Format,
+    /// Format of the transcripts [default: by the extension of --out, else txt].
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 
     /// File to write to (a name with an extension), or folder for one transcript per recording.
-    #[arg(long, value_name = "FILE|DIR")]
+    #[arg(short, long, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
 
     /// Write each transcript beside its recording.
@@ -97,6 +98,13 @@ pub(super) struct Args {
 
     #[command(flatten)]
     endpoint: EndpointArgs,
+}
+
+impl Args {
+    /// The format of the transcripts: that of `--format`, or else by the extension of `--out`.
+    fn format(&self) -> Format {
+        Format::or_by_extension(self.format, self.out.as_deref().filter(|_| !self.json))
+    }
 }
 
 /// Events of one recording that are buffered while earlier recordings are printed.
@@ -138,7 +146,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let destination = destination(args, &inputs)?;
     let partials = !args.no_partials;
     let nbest = args.nbest.map_or(1, usize::from).max(if args.explain { explain::NBEST } else { 1 });
-    if args.nbest.is_some() && !args.json && !matches!(args.format, Format::Json | Format::Jsonl) {
+    if args.nbest.is_some() && !args.json && !matches!(args.format(), Format::Json | Format::Jsonl) {
         let problem = "--nbest: alternatives are written by --json and by --format json or jsonl only";
         return Err(Error::new(Stage::Usage, problem).into());
     }
@@ -179,7 +187,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
 /// Destination of the transcripts by the options; refuses options that exclude each other.
 fn destination<'a>(args: &'a Args, inputs: &Inputs) -> Result<Destination<'a>> {
     let wrong = |problem: String| Err(Error::new(Stage::Usage, problem));
-    let name = args.format.extension();
+    let format = args.format();
     let destination = match &args.out {
         _ if args.beside && inputs.list.iter().any(Input::is_stdin) => {
             return wrong("--beside: standard input is not in a folder".into());
@@ -196,12 +204,15 @@ fn destination<'a>(args: &'a Args, inputs: &Inputs) -> Result<Destination<'a>> {
         Destination::Files(_) if args.json => {
             wrong("--json prints events as they come: for a file each there is --format jsonl or json".into())
         }
-        Destination::Stream(_) if args.resume || args.overwrite => {
-            let option = if args.resume { "--resume" } else { "--overwrite" };
-            wrong(format!("{option} needs a file per recording: add --out DIR or --beside"))
+        Destination::Stream(_) if args.resume => {
+            wrong("--resume needs a file per recording: add --out DIR or --beside".into())
         }
-        Destination::Stream(_) if inputs.several && !args.format.holds_several() => {
-            wrong(format!("a {name} file holds one recording: add --out DIR or --beside"))
+        Destination::Stream(_) if args.overwrite => {
+            wrong("--overwrite is for --out DIR and --beside: a single file is replaced without it".into())
+        }
+        Destination::Stream(_) if inputs.several && !format.holds_several() => {
+            let name = format.name();
+            wrong(format!("a file of the format {name} holds one recording: add --out DIR or --beside"))
         }
         Destination::Stream(Some(path)) => {
             inputs::check_targets(&[path.to_path_buf()], &inputs.list, &inputs.manifests)?;
@@ -221,7 +232,7 @@ pub(super) fn is_folder(path: &Path) -> bool {
 
 fn writer<'a>(job: &Job, out: impl Write + 'a, on_terminal: bool) -> Box<dyn Writer + 'a> {
     let with_path = job.inputs.several;
-    match job.args.format {
+    match job.args.format() {
         _ if job.args.json => Box::new(JsonWriter::new(out)),
         Format::Txt if on_terminal => Box::new(TerminalWriter::new(out, with_path)),
         Format::Txt => Box::new(TextWriter::new(out, with_path)),

@@ -371,5 +371,5 @@ fn not_audio(head: &[u8]) -> Error {
 }
 
 /// Hint that lists the supported formats.
-const KNOWN_FORMATS: &str = "supported are WAV, FLAC, MP3, AAC, M4A, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF; \
+const KNOWN_FORMATS: &str = "supported are WAV, FLAC, MP3, AAC, M4A, MP4, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF; \
      convert others with `ffmpeg -i FILE out.wav`; for raw PCM, specify the sample format";

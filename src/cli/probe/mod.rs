@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::model::{ModelSource, print_note, read_own};
-use super::{Outcome, Stop, say};
+use super::{Outcome, Stop, check_output, say};
 use crate::audio;
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::features::Fbank;
@@ -71,7 +71,10 @@ struct Probed {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let (network, metadata) = match ModelSource::of(Some(&args.model), Embedded::Digits) {
+    if let Some(svg) = &args.svg {
+        check_output(svg, args.audio.iter().chain([&args.model]))?;
+    }
+    let (network, metadata) = match ModelSource::new(Some(&args.model), Embedded::Digits) {
         ModelSource::Path(path) => read_own(path)?,
         ModelSource::Embedded(model) => onnx::read(model.model()?)?,
     };

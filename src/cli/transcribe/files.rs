@@ -51,7 +51,7 @@ struct Finished {
 /// Transcribes all recordings, each into its own file.
 pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outcome, Stop> {
     let list = &job.inputs.list;
-    let files = targets(list, folder, job.args.format.extension());
+    let files = targets(list, folder, job.args.format().extension());
     inputs::check_targets(&files, list, &job.inputs.manifests)?;
     let task = |(input, target)| Task { input, target, stamp: Stamp::read(&input.path) };
     let mut tasks: Vec<Task> = list.iter().zip(files).map(task).collect();
@@ -94,13 +94,13 @@ pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outc
 /// The settings that transcripts depend on, by option.
 fn settings(args: &Args) -> Settings {
     // Exhaustive, so that a new option cannot be forgotten here.
-    let Args { model, raw, format, endpoint, .. } = args;
+    let Args { model, raw, endpoint, .. } = args;
     let Args {
         paths: _, json: _, out: _, beside: _, resume: _, overwrite: _, threads: _, explain: _, ..
     } = args;
     let mut settings = model.settings();
     settings.extend(endpoint.settings());
-    settings.insert("--format".into(), format.name().into());
+    settings.insert("--format".into(), args.format().name().into());
     settings.insert("--nbest".into(), args.nbest.map_or("not given".into(), |n| n.to_string()));
     settings.insert("--raw".into(), raw.map_or("not given".into(), |raw| format!("{raw:?}")));
     settings
@@ -222,7 +222,7 @@ fn write(
         if let Some(folder) = task.target.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        crate::fs::write(&task.target, job.args.format.write(transcript).as_bytes()).map_err(failed)?;
+        crate::fs::write(&task.target, job.args.format().write(transcript).as_bytes()).map_err(failed)?;
         progress.suspend(|| warn(task.input, &transcript.warnings));
         progress.count(!transcript.warnings.is_empty());
         if !transcript.warnings.is_empty() {

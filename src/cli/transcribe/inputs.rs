@@ -282,6 +282,10 @@ pub(in crate::cli) fn check_targets(
             return Err(wrong("the result would be written over a recording or manifest")
                 .hint("choose another --format, or another place by --out"));
         }
+        if has_extension(target, &EXTENSIONS) {
+            return Err(wrong("the result would have the name of a recording")
+                .hint("choose another name, such as one that ends in .txt or .json"));
+        }
         if !taken.insert(target) {
             let name = list.get(number).map(Input::name).unwrap_or_default();
             let problem = "the results of two recordings would be in this file";

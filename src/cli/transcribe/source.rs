@@ -84,7 +84,7 @@ impl Opener {
         let file = File::open(&input.path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         if found.is_dir() {
-            return Err(Error::new(Stage::Audio, "expected a recording, found a directory"));
+            return Err(Error::new(Stage::Audio, "expected a recording, found a folder"));
         }
         // Both handles share their position, from which progress is computed.
         let watched = if found.is_file() { Some(file.try_clone().map_err(failed)?) } else { None };

@@ -86,7 +86,9 @@ pub fn read_arpa(input: impl BufRead, memory: usize) -> Result<NgramModel> {
 }
 
 fn read_model<R: BufRead>(lines: &mut Lines<R>, memory: usize) -> Result<NgramModel> {
-    while lines.next_filled("`\\data\\`")? != "\\data\\" {}
+    let expected = "`\\data\\`, with which an ARPA file begins";
+    let hint = "`hearken lm` makes a language model of a text";
+    while lines.next_filled(expected).map_err(|e| e.hint(hint))? != "\\data\\" {}
     let mut counts = Vec::new();
     let mut section = lines.next_filled("`ngram 1=` and a number")?.to_string();
     while let Some(rest) = section.strip_prefix("ngram ") {
