@@ -466,6 +466,10 @@ impl Decoder for Search {
         let vocabulary = Arc::clone(&self.vocabulary);
         self.revive(&vocabulary);
     }
+
+    fn begin_at(&mut self, frame: u64) {
+        self.frames = frame;
+    }
 }
 
 #[cfg(test)]

@@ -208,11 +208,13 @@ fn add_english(
         english => english?,
     };
     let required = |at| listed.is_some_and(|listed| listed.uses(at));
-    let unspoken = |at, error: Error| match listed {
-        Some(listed) => listed.unspoken(at, error.problem()),
-        None => error,
+    let unspoken = |at, error: Error| {
+        Err(match listed {
+            Some(listed) => listed.unspoken(at, error.problem()),
+            None => error,
+        })
     };
-    spoken.add_english(english, required, unspoken)
+    spoken.add_english(&english, required, unspoken)
 }
 
 /// Note about the words of a language model file that have no pronunciation.

@@ -58,20 +58,20 @@ impl<'a> Spoken<'a> {
 
     /// Whether all English phones are tokens of the model.
     pub fn speaks_english(&self) -> bool {
-        ARPABET.iter().all(|phone| self.tokens.id(phone).is_some_and(|id| id != self.tokens.blank()))
+        speaks_english(self.tokens)
     }
 
     /// Adds English pronunciations for the words without one: those of the dictionary, those derived from its words,
     /// and the names of letters. Pronunciations are guessed only for words that are `required`, since a guess takes a
-    /// millisecond. If a required word still has none, `missing` creates the error from its index and the reason.
+    /// millisecond. If a required word still has none, `missing` is called with its index and the reason.
     ///
     /// # Errors
-    /// When a required word has no pronunciation, or the model has no token for a phone.
+    /// When `missing` returns an error, or the model has no token for a phone.
     pub fn add_english(
         &mut self,
-        english: Pronouncer,
+        english: &Pronouncer,
         required: impl Fn(usize) -> bool,
-        missing: impl Fn(usize, Error) -> Error,
+        missing: impl FnMut(usize, Error) -> Result<()>,
     ) -> Result<()> {
         // An iteration over the whole dictionary is faster than tens of thousands of lookups.
         let places = self.places(|ways: &[Labels]| ways.is_empty());
@@ -80,13 +80,29 @@ impl<'a> Spoken<'a> {
                 self.ways[at] = ways.iter().map(|phones| self.labels(phones)).collect::<Result<_>>()?;
             }
         }
+        self.add_few(english, required, missing)
+    }
+
+    /// As [`Spoken::add_english`], but faster for a short list.
+    pub fn add_few(
+        &mut self,
+        english: &Pronouncer,
+        required: impl Fn(usize) -> bool,
+        mut missing: impl FnMut(usize, Error) -> Result<()>,
+    ) -> Result<()> {
         let quick = english.clone().without_guesser();
         for (at, word) in self.words.iter().enumerate() {
             if !self.ways[at].is_empty() {
                 continue;
             }
             let found: Vec<Pronunciation> = match required(at) {
-                true => english.pronounce(word).map_err(|error| missing(at, error))?,
+                true => match english.pronounce(word) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        missing(at, error)?;
+                        continue;
+                    }
+                },
                 false => quick.pronounce(word).unwrap_or_default(),
             };
             if let Some(guess) = found.first().filter(|way| way.source == Source::Guessed) {
@@ -115,6 +131,11 @@ impl<'a> Spoken<'a> {
     pub fn guesses_note(&self) -> Option<String> {
         guesses_note(&self.guessed)
     }
+}
+
+/// Whether all English phones are tokens of a model.
+pub(super) fn speaks_english(tokens: &TokenTable) -> bool {
+    ARPABET.iter().all(|phone| tokens.id(phone).is_some_and(|id| id != tokens.blank()))
 }
 
 /// Note that names words with guessed pronunciations.
@@ -173,7 +194,7 @@ mod tests {
         let mut spoken = Spoken::new(&words, &tokens);
         assert!(spoken.speaks_english());
         let english = english("").expect("inside the program");
-        spoken.add_english(english, |at| at == 3, |_, error| error).expect("all required are found");
+        spoken.add_english(&english, |at| at == 3, |_, error| Err(error)).expect("all required are found");
         assert_eq!(spoken.ways[0], spoken.ways[1]);
         assert!(!spoken.ways[0].is_empty() && spoken.ways[2].is_empty() && !spoken.ways[3].is_empty());
         let note = spoken.guesses_note().expect("a guess");

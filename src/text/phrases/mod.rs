@@ -159,6 +159,11 @@ impl Phrases {
         &self.automaton
     }
 
+    /// Number of arcs of the graph and of the automaton, to which the memory is proportional.
+    pub fn num_arcs(&self) -> usize {
+        self.network.arcs.iter().map(Vec::len).sum::<usize>() + self.automaton.num_arcs()
+    }
+
     /// All words of the sentences, in lower case, sorted.
     pub fn words(&self) -> &[String] {
         &self.network.words
