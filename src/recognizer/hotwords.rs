@@ -95,17 +95,22 @@ impl<'a> ListedHotwords<'a> {
         (listed, unusable)
     }
 
-    /// Leaves out the phrases with words that have no pronunciation; returns an error for each.
-    pub fn leave_out(&mut self, words: &[String], is_spoken: impl Fn(usize) -> bool) -> Vec<Error> {
-        let mut phrases = std::mem::take(&mut self.phrases);
+    /// Leaves out the phrases with words that have no pronunciation, for which there may be `reasons`; returns an error
+    /// for each.
+    pub fn leave_out(
+        &mut self,
+        words: &[String],
+        reasons: &HashMap<usize, String>,
+        is_spoken: impl Fn(usize) -> bool,
+    ) -> Vec<Error> {
         let mut unusable = Vec::new();
-        phrases.retain(|(places, _)| {
-            let unspoken = places.iter().copied().find(|&at| !is_spoken(at));
-            unusable.extend(
-                unspoken.map(|at| self.unspoken(at, &format!("no pronunciation for `{}`", words[at]))),
-            );
-            unspoken.is_none()
+        let phrases = std::mem::take(&mut self.phrases).into_iter().filter(|(places, _)| {
+            let Some(at) = places.iter().copied().find(|&at| !is_spoken(at)) else { return true };
+            let unknown = || format!("no pronunciation for `{}`", words[at]);
+            unusable.push(self.unspoken(at, &reasons.get(&at).cloned().unwrap_or_else(unknown)));
+            false
         });
+        let phrases = phrases.collect();
         self.phrases = phrases;
         unusable
     }
@@ -244,17 +249,23 @@ impl Recognizer {
         if let Some(path) = lexicon {
             spoken.add_lexicon(path)?;
         }
+        let mut reasons = HashMap::new();
         if spoken.ways.iter().any(Vec::is_empty) && spoken.speaks_english() {
             let opened = match english {
                 Some(_) => None,
                 None => Some(self::english("give the words in a file").map_err(|e| e.remedy("lexicon"))?),
             };
             if let Some(english) = english.or(opened.as_ref()) {
-                // What is missing is reported below.
-                spoken.add_few(english, |_| true, |_, _| Ok(()))?;
+                let keep = |at, error: Error| {
+                    reasons.insert(known + at, error.problem().to_string());
+                    Ok(())
+                };
+                spoken.add_few(english, |_| true, keep)?;
             }
         }
-        unusable.extend(listed.leave_out(&words, |at| at < known || !spoken.ways[at - known].is_empty()));
+        unusable.extend(
+            listed.leave_out(&words, &reasons, |at| at < known || !spoken.ways[at - known].is_empty()),
+        );
         let note = spoken.guesses_note();
         let ids = (0..).map(|at| WordId((known + at) as u32));
         let pronunciations: Vec<_> = ids

@@ -17,7 +17,7 @@ use super::protocol::word_list::{Refused, WordList};
 
 /// Maximum number of lists that are kept without a stream that uses them.
 const MAX_KEPT: usize = 16;
-/// Maximum number of arcs of the graphs of a client's phrases.
+/// Maximum number of arcs of the graph of a client's phrases, and of states of its automaton.
 const MAX_ARCS: usize = 100_000;
 /// Maximum number of entries that a warning names.
 const MAX_NAMED: usize = 10;
@@ -161,11 +161,7 @@ impl WordLists {
     }
 
     fn phrases(&self, text: &str, format: Format) -> Result<(Recognizer, Vec<String>)> {
-        let phrases = Phrases::parse(text, format, None)?;
-        if phrases.num_arcs() > MAX_ARCS {
-            let problem = format!("expected phrases whose graph has at most {MAX_ARCS} arcs, found more");
-            return Err(Error::new(Stage::Text, problem));
-        }
+        let phrases = Phrases::parse_within(text, format, None, MAX_ARCS)?;
         let warnings = phrases.warnings().iter().map(Error::to_string).collect();
         let Some(english) = self.english()? else {
             return Err(Error::new(
@@ -263,7 +259,7 @@ mod tests {
             (phrases("one\ntwo (three"), "line 2, column "),
             (phrases("@include secrets.txt"), "only phrases that stand in a file"),
             (phrases(""), "expected phrases"),
-            (phrases("{0..9999} {0..9999} {0..9999} {0..9999}"), "arcs"),
+            (phrases("{0..9999} {0..9999} {0..9999}"), "more than 100000 "),
             (WordList::PlainPhrases(vec!["[unk]".into()]), "expected phrases"),
             (WordList::PlainPhrases(vec!["один".into()]), "is not a letter of English"),
             (WordList::Hotwords(vec!["one".into(), "один :2".into()]), "line 2, column 1: no pronunciation"),
