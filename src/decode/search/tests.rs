@@ -5,10 +5,12 @@ use std::path::Path as FilePath;
 
 use super::*;
 use crate::decode::language_model::LmState;
+use crate::decode::vocabulary::Costs;
 use crate::decode::{
-    ContextGraph, HotwordModel, NgramLanguageModel, NgramWeights, Pronunciation, RejectionOptions, WordId,
-    WordLoop,
+    ContextGraph, DecoderOptions, HotwordModel, LanguageModel, Lexicon, NgramLanguageModel, NgramWeights,
+    Pronunciation, RejectionOptions, WordId, WordLoop,
 };
+use crate::text::TokenTable;
 use crate::text::ngram::{EstimateOptions, NgramModel, Text, TrieBuilder, VocabularyLimit};
 
 /// A token table: blank, a, b, c, d.
