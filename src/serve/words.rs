@@ -263,7 +263,7 @@ mod tests {
             (WordList::PlainPhrases(vec!["[unk]".into()]), "expected phrases"),
             (WordList::PlainPhrases(vec!["один".into()]), "is not a letter of English"),
             (WordList::Hotwords(vec!["one".into(), "один :2".into()]), "line 2, column 1: no pronunciation"),
-            (WordList::Hotwords(vec!["one :x".into()]), "line 1, column 5: "),
+            (WordList::Hotwords(vec!["one :x".into()]), "line 1, column 6: "),
             (WordList::Hotwords(vec!["x".repeat(100_000)]), "65536 bytes"),
         ] {
             let Err(Refused::Invalid(message)) = get(&lists, &list) else { panic!("{problem}") };
