@@ -49,7 +49,7 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
+    pub fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
         Self {
             filler_entry: options.filler_entry_cost,
             filler_label: options.filler_label_cost,
