@@ -16,6 +16,7 @@ mod listen;
 mod lm;
 mod model;
 mod phrases;
+mod probe;
 mod pronounce;
 mod raw;
 #[cfg(feature = "serve")]
@@ -25,6 +26,7 @@ mod train;
 #[cfg(feature = "train")]
 mod train_report;
 mod transcribe;
+mod unfold;
 mod values;
 mod verify;
 mod version;
@@ -72,6 +74,8 @@ enum Command {
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     Inspect(inspect::Args),
+    Probe(probe::Args),
+    Unfold(unfold::Args),
     Lm(Box<lm::Args>),
     Phrases(Box<phrases::Args>),
     Pronounce(Box<pronounce::Args>),
@@ -144,6 +148,8 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Probe(args) => probe::run(&args),
+        Command::Unfold(args) => unfold::run(&args),
         Command::Lm(args) => lm::run(&args),
         Command::Phrases(args) => phrases::run(&args),
         Command::Pronounce(args) => pronounce::run(&args),
@@ -157,14 +163,14 @@ fn exit_code(result: Result<Outcome, Stop>) -> ExitCode {
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
         Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(Stop::Failed(error)) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 /// Prints an error on standard error.
-fn complain(error: &Error) {
+fn print_error(error: &Error) {
     say(&with_options(error).to_string());
 }
 

@@ -76,7 +76,7 @@ impl Vocabulary {
         frame_seconds: f64,
         beam: Beam,
     ) -> Self {
-        let look_ahead = lexicon.least_costs(|word| language_model.look_ahead(word));
+        let look_ahead = lexicon.min_costs(|word| language_model.look_ahead(word));
         let bias = TokenBias::new(tokens, options);
         let (lexicon, costs) = (Arc::new(lexicon), Costs::new(options, frame_seconds));
         Self { lexicon, language_model, look_ahead, bias, costs, beam }

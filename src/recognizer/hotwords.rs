@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::open::Recognizer;
-use super::pronunciations::{Spoken, english};
+use super::pronunciations::{PronunciationTable, english};
 use crate::decode::{ContextGraph, DecoderFactory, WordId};
 use crate::error::{Error, Result, Stage};
 use crate::text::hotwords::{Hotword, Hotwords, MAX_BOOST, PlacedWord};
@@ -54,7 +54,7 @@ fn check_score(score: f32) -> Result<()> {
 }
 
 /// Hotwords as indices of a list of words.
-pub(super) struct ListedHotwords<'a> {
+pub(super) struct HotwordList<'a> {
     hotwords: &'a Hotwords,
     /// Each phrase as indices of words, with its boost per word.
     phrases: Vec<(Vec<usize>, f32)>,
@@ -62,21 +62,21 @@ pub(super) struct ListedHotwords<'a> {
     used: HashMap<usize, &'a PlacedWord>,
 }
 
-impl<'a> ListedHotwords<'a> {
+impl<'a> HotwordList<'a> {
     /// Finds the words of hotwords in a list, regardless of case and of the form of apostrophes, and appends missing
     /// words to it. Phrases without a boost of their own have the boost `score`.
     ///
     /// # Errors
     /// When a word has no letters; names line and column.
     pub fn new(hotwords: &'a Hotwords, score: f32, words: &mut Vec<String>) -> Result<Self> {
-        let (listed, unusable) = Self::usable(hotwords, score, words);
-        unusable.into_iter().next().map_or(Ok(listed), Err)
+        let (hotword_list, unusable) = Self::usable(hotwords, score, words);
+        unusable.into_iter().next().map_or(Ok(hotword_list), Err)
     }
 
-    /// As [`ListedHotwords::new`]; phrases with a word without letters are left out, and returned as errors.
+    /// As [`HotwordList::new`]; phrases with a word without letters are left out, and returned as errors.
     pub fn usable(hotwords: &'a Hotwords, score: f32, words: &mut Vec<String>) -> (Self, Vec<Error>) {
         let mut list = WordIndex::new(words);
-        let mut listed = Self { hotwords, phrases: Vec::new(), used: HashMap::new() };
+        let mut hotword_list = Self { hotwords, phrases: Vec::new(), used: HashMap::new() };
         let mut unusable = Vec::new();
         for phrase in hotwords.phrases() {
             match list.parts(hotwords, phrase) {
@@ -84,15 +84,15 @@ impl<'a> ListedHotwords<'a> {
                     let mut places = Vec::with_capacity(parts.len());
                     for (placed, part) in parts {
                         let at = list.find_or_add(part);
-                        listed.used.entry(at).or_insert(placed);
+                        hotword_list.used.entry(at).or_insert(placed);
                         places.push(at);
                     }
-                    listed.phrases.push((places, phrase.boost.unwrap_or(score)));
+                    hotword_list.phrases.push((places, phrase.boost.unwrap_or(score)));
                 }
                 Err(error) => unusable.push(error),
             }
         }
-        (listed, unusable)
+        (hotword_list, unusable)
     }
 
     /// Leaves out the phrases with words that have no pronunciation, for which there may be `reasons`; returns an error
@@ -101,13 +101,13 @@ impl<'a> ListedHotwords<'a> {
         &mut self,
         words: &[String],
         reasons: &HashMap<usize, String>,
-        is_spoken: impl Fn(usize) -> bool,
+        has_pronunciation: impl Fn(usize) -> bool,
     ) -> Vec<Error> {
         let mut unusable = Vec::new();
         let phrases = std::mem::take(&mut self.phrases).into_iter().filter(|(places, _)| {
-            let Some(at) = places.iter().copied().find(|&at| !is_spoken(at)) else { return true };
+            let Some(at) = places.iter().copied().find(|&at| !has_pronunciation(at)) else { return true };
             let unknown = || format!("no pronunciation for `{}`", words[at]);
-            unusable.push(self.unspoken(at, &reasons.get(&at).cloned().unwrap_or_else(unknown)));
+            unusable.push(self.missing_pronunciation(at, &reasons.get(&at).cloned().unwrap_or_else(unknown)));
             false
         });
         let phrases = phrases.collect();
@@ -116,12 +116,12 @@ impl<'a> ListedHotwords<'a> {
     }
 
     /// Whether a word of the list occurs in hotwords.
-    pub fn uses(&self, at: usize) -> bool {
+    pub fn contains(&self, at: usize) -> bool {
         self.used.contains_key(&at)
     }
 
     /// Creates the error for a hotword without a pronunciation.
-    pub fn unspoken(&self, at: usize, problem: &str) -> Error {
+    pub fn missing_pronunciation(&self, at: usize, problem: &str) -> Error {
         let error = match self.used.get(&at) {
             Some(placed) => self.hotwords.error_at(placed, problem),
             None => Error::new(Stage::Text, problem),
@@ -133,9 +133,15 @@ impl<'a> ListedHotwords<'a> {
     ///
     /// # Errors
     /// When one has none; names line and column of the first.
-    pub fn check_spoken(&self, words: &[String], is_spoken: impl Fn(usize) -> bool) -> Result<()> {
-        let unspoken = self.used.keys().copied().filter(|&at| !is_spoken(at)).min();
-        unspoken.map_or(Ok(()), |at| Err(self.unspoken(at, &format!("no pronunciation for `{}`", words[at]))))
+    pub fn check_pronunciations(
+        &self,
+        words: &[String],
+        has_pronunciation: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        let missing = self.used.keys().copied().filter(|&at| !has_pronunciation(at)).min();
+        missing.map_or(Ok(()), |at| {
+            Err(self.missing_pronunciation(at, &format!("no pronunciation for `{}`", words[at])))
+        })
     }
 
     /// Creates the automaton of the phrases; `id` maps indices of the list to word ids.
@@ -244,13 +250,13 @@ impl Recognizer {
         }
         let mut words = search.lexicon().names().to_vec();
         let known = words.len();
-        let (mut listed, mut unusable) = ListedHotwords::usable(hotwords, score, &mut words);
-        let mut spoken = Spoken::new(&words[known..], &self.metadata().tokens);
+        let (mut hotword_list, mut unusable) = HotwordList::usable(hotwords, score, &mut words);
+        let mut table = PronunciationTable::new(&words[known..], &self.metadata().tokens);
         if let Some(path) = lexicon {
-            spoken.add_lexicon(path)?;
+            table.add_lexicon(path)?;
         }
         let mut reasons = HashMap::new();
-        if spoken.ways.iter().any(Vec::is_empty) && spoken.speaks_english() {
+        if table.pronunciations.iter().any(Vec::is_empty) && table.has_english_phones() {
             let opened = match english {
                 Some(_) => None,
                 None => Some(self::english("give the words in a file").map_err(|e| e.remedy("lexicon"))?),
@@ -260,19 +266,20 @@ impl Recognizer {
                     reasons.insert(known + at, error.problem().to_string());
                     Ok(())
                 };
-                spoken.add_few(english, |_| true, keep)?;
+                table.add_few(english, |_| true, keep)?;
             }
         }
-        unusable.extend(
-            listed.leave_out(&words, &reasons, |at| at < known || !spoken.ways[at - known].is_empty()),
-        );
-        let note = spoken.guesses_note();
+        unusable
+            .extend(hotword_list.leave_out(&words, &reasons, |at| {
+                at < known || !table.pronunciations[at - known].is_empty()
+            }));
+        let note = table.guesses_note();
         let ids = (0..).map(|at| WordId((known + at) as u32));
         let pronunciations: Vec<_> = ids
-            .zip(std::mem::take(&mut spoken.ways))
+            .zip(std::mem::take(&mut table.pronunciations))
             .flat_map(|(id, ways)| ways.into_iter().map(move |labels| (labels, id)))
             .collect();
-        let graph = listed.graph(|at| WordId(at as u32));
+        let graph = hotword_list.graph(|at| WordId(at as u32));
         let search = search.with_hotwords(&words[known..], pronunciations, graph);
         let metadata = self.metadata().clone();
         let recognizer = self.with_decoders(metadata, DecoderFactory::Search(Arc::new(search)));
@@ -290,27 +297,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_found_in_a_list_or_added_to_it() {
+    fn hotwords_reuse_listed_words_and_add_others() {
         let text = "New York :3\nO’Neill\nrock-n-roll\ncoca-cola\nNew Yorkers\n";
         let hotwords = Hotwords::parse(text, None).expect("good lines");
         let mut words = ["new", "york", "coca", "rock-n-roll"].map(String::from).to_vec();
-        let listed = ListedHotwords::new(&hotwords, 2.0, &mut words).expect("words");
+        let hotword_list = HotwordList::new(&hotwords, 2.0, &mut words).expect("words");
         assert_eq!(words[4..], ["O'Neill", "cola", "Yorkers"]);
         let expected =
             [(vec![0, 1], 3.0), (vec![4], 2.0), (vec![3], 2.0), (vec![2, 5], 2.0), (vec![0, 6], 2.0)];
-        assert_eq!(listed.phrases, expected);
-        assert!(listed.uses(5) && listed.check_spoken(&words, |_| true).is_ok());
-        let error = listed.check_spoken(&words, |at| at != 6).expect_err("a word without").to_string();
+        assert_eq!(hotword_list.phrases, expected);
+        assert!(hotword_list.contains(5) && hotword_list.check_pronunciations(&words, |_| true).is_ok());
+        let error =
+            hotword_list.check_pronunciations(&words, |at| at != 6).expect_err("a word without").to_string();
         assert!(error.starts_with("line 5, column 5: no pronunciation for `Yorkers`"), "{error}");
     }
 
     #[test]
-    fn what_is_no_word_is_refused_by_line_and_column() {
+    fn hotwords_that_are_not_words_are_refused_by_line_and_column() {
         let long = Hotwords::parse(&"x".repeat(MAX_WORD_BYTES + 1), None).expect("a line");
-        let error = ListedHotwords::new(&long, 2.0, &mut Vec::new()).err().expect("too long").to_string();
+        let error = HotwordList::new(&long, 2.0, &mut Vec::new()).err().expect("too long").to_string();
         assert!(error.starts_with("line 1, column 1: ") && error.contains("256 bytes"), "{error}");
         let hotwords = Hotwords::parse("a\nb … c\n", None).expect("good lines");
-        let error = ListedHotwords::new(&hotwords, 2.0, &mut Vec::new()).err().expect("no word").to_string();
+        let error = HotwordList::new(&hotwords, 2.0, &mut Vec::new()).err().expect("no word").to_string();
         assert!(error.starts_with("line 2, column 3: ") && error.contains('…'), "{error}");
     }
 

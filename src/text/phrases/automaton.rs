@@ -104,7 +104,7 @@ impl Automaton {
     ///
     /// # Errors
     /// When the automaton would have more than `max_states` states, or ten times as many arcs.
-    pub fn of(network: &Network, max_states: usize) -> Parsed<Automaton> {
+    pub fn from_network(network: &Network, max_states: usize) -> Parsed<Automaton> {
         let mut automaton = determinized(network, max_states)?;
         automaton.ends[0] = NO_END;
         Ok(automaton.minimized())
