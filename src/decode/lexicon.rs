@@ -109,7 +109,7 @@ impl Lexicon {
             pronunciations.extend(self.words_at(at).iter().map(|&word| (tokens.clone(), word)));
             waiting.extend(node.children.clone().map(|child| (child, tokens.clone())));
         }
-        Self::of_words([&self.names, names].concat(), pronunciations, self.num_tokens)
+        Self::from_pronunciations([&self.names, names].concat(), pronunciations, self.num_tokens)
     }
 
     pub(super) fn node(&self, node: u32) -> &Node {

@@ -97,7 +97,7 @@ impl Vocabulary {
         let inner = self.language_model.without_hotwords();
         let inner = inner.unwrap_or_else(|| Arc::clone(&self.language_model));
         let language_model: Arc<dyn LanguageModel> = Arc::new(HotwordModel::new(inner, graph));
-        let look_ahead = lexicon.least_costs(|word| language_model.look_ahead(word));
+        let look_ahead = lexicon.min_costs(|word| language_model.look_ahead(word));
         Self { lexicon, language_model, look_ahead, bias: self.bias.clone(), ..*self }
     }
 

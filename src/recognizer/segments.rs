@@ -198,7 +198,7 @@ impl SegmentDecoder {
         decoder.begin_at(frames);
         (self.decoder, self.words, self.phrases, self.numbers) = (decoder, words, phrases, numbers);
         self.onsets = Onsets::begin_at(frames);
-        self.before.clear();
+        self.preceding.clear();
         self.seen_revision = self.decoder.revision();
         self.reset_pause = self.pause_frames(reset_after_other_speech_ms);
     }
