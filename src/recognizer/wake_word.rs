@@ -98,28 +98,31 @@ impl Recognizer {
     pub fn with_wake_words(self, options: &WakeWordOptions, pronouncer: &Pronouncer) -> Result<Self> {
         options.check()?;
         let tokens = &self.metadata().tokens;
-        let rarities = rarities(tokens)?;
         let frame_seconds = self.clock().seconds(1).max(1e-3);
+        let rate = options.false_accepts_per_hour;
+        let calibration = Calibration { rarities: rarities(tokens)?, rate, frame_seconds };
         let (mut names, mut pronunciations, mut guessed) = (Vec::new(), Vec::new(), Vec::new());
         for phrase in &options.phrases {
             let keyword = names.len() as u32;
             let name = words(phrase).join(" ");
             let spoken = Spoken::new(&name, pronouncer)?;
             guessed.extend(spoken.guessed);
-            let mut ways = options.enrolled.clone();
             for phones in &spoken.ways {
                 let labels = phones.iter().map(|&phone| label(ARPABET[phone as usize - 1], tokens));
-                ways.push(labels.collect::<Result<_>>()?);
-            }
-            for labels in ways {
-                let threshold = threshold(&labels, &rarities, options.false_accepts_per_hour)
-                    .map_err(|error| error.at(format!("wake word `{name}`")))?;
-                let seconds = SECONDS_PER_PHONE * labels.len() as f64;
-                let max_frames = (seconds / frame_seconds).round() as u64;
-                pronunciations.push(KeywordPronunciation { labels, keyword, threshold, max_frames });
+                let way = calibration.pronunciation(labels.collect::<Result<_>>()?, keyword);
+                pronunciations.push(way.map_err(|error| error.at(format!("wake word `{name}`")))?);
             }
             names.push(name);
         }
+        let mut unused = Vec::new();
+        for (number, labels) in (1..).zip(&options.enrolled) {
+            match calibration.pronunciation(labels.clone(), 0) {
+                Ok(way) => pronunciations.push(way),
+                Err(error) => unused.push(format!("{number} ({})", error.problem())),
+            }
+        }
+        let unused = (!unused.is_empty())
+            .then(|| format!("recordings of the wake word that are not used: {}", unused.join(", ")));
         let keywords = Keywords {
             pronunciations,
             blank: TokenId(tokens.blank()),
@@ -133,7 +136,7 @@ impl Recognizer {
         let decoder = DecoderOptions { rejection: None, ..self.metadata().decoder.clone() };
         let metadata = Metadata { decoder, ..self.metadata().clone() };
         let decoders = DecoderFactory::WakeWords(Arc::new(wake_words));
-        Ok(self.with_decoders(metadata, decoders).with_note(guesses_note(&guessed)))
+        Ok(self.with_decoders(metadata, decoders).with_note(guesses_note(&guessed)).with_note(unused))
     }
 
     /// The likeliest tokens of the network in a recording: mono samples, full scale ±1, at
@@ -172,23 +175,39 @@ fn rarities(tokens: &TokenTable) -> Result<Vec<f32>> {
     Ok(rarities)
 }
 
-/// Threshold of a pronunciation, nats per phone, at a number of false accepts an hour.
-fn threshold(labels: &[TokenId], rarities: &[f32], rate: f32) -> Result<f32> {
-    let wrong = |problem: String| {
-        let hint = "choose a longer phrase, such as `hey computer`, or more false accepts an hour";
-        Err(Error::new(Stage::Usage, problem).hint(hint))
-    };
-    let (fewest, most) = (NUM_PHONES.start(), NUM_PHONES.end());
-    if !NUM_PHONES.contains(&labels.len()) {
-        return wrong(format!("expected {fewest} to {most} phones, found {}", labels.len()));
+/// What the thresholds of pronunciations depend on.
+struct Calibration {
+    /// Rarity of each token, `[V]`, nats.
+    rarities: Vec<f32>,
+    /// Number of false accepts an hour.
+    rate: f32,
+    /// Length of an output frame, seconds.
+    frame_seconds: f64,
+}
+
+impl Calibration {
+    /// A pronunciation of a keyword with its threshold.
+    ///
+    /// # Errors
+    /// When it has too few or too many phones, or they are too common.
+    fn pronunciation(&self, labels: Vec<TokenId>, keyword: u32) -> Result<KeywordPronunciation> {
+        let wrong = |problem: String| {
+            let hint = "choose a longer phrase, such as `hey computer`, or more false accepts an hour";
+            Err(Error::new(Stage::Usage, problem).hint(hint))
+        };
+        let (length, fewest, most) = (labels.len(), NUM_PHONES.start(), NUM_PHONES.end());
+        if !NUM_PHONES.contains(&length) {
+            return wrong(format!("expected {fewest} to {most} phones, found {length}"));
+        }
+        let rarity = |label: &TokenId| self.rarities.get(label.index()).copied().unwrap_or_default();
+        let rarity: f32 = labels.iter().map(rarity).sum();
+        let nats = THRESHOLD + THRESHOLD_BY_RARITY * rarity + THRESHOLD_BY_LOG_RATE * self.rate.ln();
+        if nats > MAX_THRESHOLD {
+            return wrong(format!("its phones are too common for {} false accepts an hour", self.rate));
+        }
+        let max_frames = (SECONDS_PER_PHONE * length as f64 / self.frame_seconds).round() as u64;
+        Ok(KeywordPronunciation { labels, keyword, threshold: nats / length as f32, max_frames })
     }
-    let rarity: f32 =
-        labels.iter().map(|label| rarities.get(label.index()).copied().unwrap_or_default()).sum();
-    let nats = THRESHOLD + THRESHOLD_BY_RARITY * rarity + THRESHOLD_BY_LOG_RATE * rate.ln();
-    if nats > MAX_THRESHOLD {
-        return wrong(format!("its phones are too common for {rate} false accepts an hour"));
-    }
-    Ok(nats / labels.len() as f32)
 }
 
 /// The pronunciations of a phrase.
@@ -230,8 +249,9 @@ mod tests {
     fn long_and_rare_phones_and_more_false_accepts_lower_the_threshold() {
         let rarities = rarities(&phone_tokens().expect("a table")).expect("all phones");
         let total = |phones: &str, rate| {
-            let labels = labels(phones);
-            threshold(&labels, &rarities, rate).map(|score| score * labels.len() as f32)
+            let calibration = Calibration { rarities: rarities.clone(), rate, frame_seconds: 0.04 };
+            let way = calibration.pronunciation(labels(phones), 0);
+            way.map(|way| way.threshold * way.labels.len() as f32)
         };
         let common = total("AH L EH K S AH", 1.0).expect("a threshold");
         assert!(common < MAX_THRESHOLD && total("AH L EH K S AH", 4.0).expect("a threshold") < common);
