@@ -96,7 +96,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use onnx::Metadata;
 pub use recognizer::{
     Event, HotwordOptions, LanguageOptions, Pipeline, Recognizer, RecognizerBuilder, Segment, Stream,
-    StreamOptions, Word,
+    StreamOptions, WakeWordOptions, Word,
 };
 
 /// Compiles and runs the code in README.md as doctests.

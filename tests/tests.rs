@@ -44,4 +44,5 @@ mod training_goldens;
 mod training_runs;
 mod transcribe;
 mod vad;
+mod wake_word;
 mod words;

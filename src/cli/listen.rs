@@ -11,7 +11,7 @@ use crate::decode::MAX_NBEST;
 /// utterance is printed as a line when it has ended. Ctrl-C stops the command after the last words are printed.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  hearken listen\n  hearken listen --json | jq -r 'select(.type == \"final\").text'"
+    after_help = "Examples:\n  hearken listen\n  hearken listen --wake-word 'hey computer' --phrases lamps.txt\n  hearken listen --json | jq -r 'select(.type == \"final\").text'"
 )]
 pub(super) struct Args {
     /// Microphone, by its id, its name or a part of its name [default: the system's default].
@@ -162,7 +162,7 @@ mod live {
             return listened;
         }
         microphone.finish(&mut rest)?;
-        let mut events = stream.push(&rest)?;
+        let mut events = stream.accept_waveform(&rest)?;
         events.extend(stream.finish()?);
         screen.events(events, *elapsed).map_err(write_error)?;
         *elapsed += stream.seconds();
@@ -189,7 +189,7 @@ mod live {
             level.add(&samples[at..]);
             if samples.len() >= chunk {
                 let begin = Instant::now();
-                let events = stream.push(samples)?;
+                let events = stream.accept_waveform(samples)?;
                 level.lag(waited + begin.elapsed().as_secs_f64());
                 samples.clear();
                 screen.events(events, offset).map_err(write_error)?;

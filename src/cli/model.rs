@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::pronounce;
+use crate::audio::read_all;
 use crate::decode::{Beam, NgramWeights};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -14,7 +15,9 @@ use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::recognizer::pipeline::DEFAULT_CHUNK_MS;
-use crate::recognizer::{Embedded, HotwordOptions, LanguageOptions, PhraseOptions, Recognizer};
+use crate::recognizer::{
+    Embedded, HotwordOptions, LanguageOptions, PhraseOptions, Recognizer, WakeWordOptions,
+};
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 use crate::units::ms_to_samples;
@@ -44,7 +47,7 @@ impl<'a> ModelSource<'a> {
 #[derive(Debug, clap::Args)]
 pub(super) struct NetworkChoice {
     /// Model file of hearken, foreign ONNX file with states, folder of a sherpa-onnx model, or the embedded model
-    /// `digits` or `english` [default: english with `--phrases` or `--lm`, else digits].
+    /// `digits` or `english` [default: english with `--phrases`, `--lm` or `--wake-word`, else digits].
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
 
@@ -69,6 +72,9 @@ pub(super) struct ModelChoice {
 
     #[command(flatten)]
     language: LanguageChoice,
+
+    #[command(flatten)]
+    wake_word: WakeWordChoice,
 
     /// How numbers are written in final results, in English: `twenty five` or 25. A joined number is one word from
     /// the start of its first word to the end of its last. Phrases are written as in their file.
@@ -169,8 +175,15 @@ impl LanguageChoice {
     /// Refuses options that have no effect with the words of the model itself.
     fn check_unused(&self, users: Users) -> Result<()> {
         let used = self.hotwords.is_some() || users == Users::Clients;
+        if self.lexicon.is_some() && !used {
+            return unused("--lexicon");
+        }
+        self.check_no_search_options()
+    }
+
+    /// Refuses options of a search for words that are not the model's own.
+    fn check_no_search_options(&self) -> Result<()> {
         let given = [
-            ("--lexicon", self.lexicon.is_some() && !used),
             ("--lm-scale", self.lm_scale.is_some()),
             ("--word-cost", self.word_cost.is_some()),
             ("--blank-bias", self.blank_bias.is_some()),
@@ -179,11 +192,7 @@ impl LanguageChoice {
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             None => Ok(()),
-            Some((option, _)) => {
-                let problem =
-                    format!("`{option}` has no effect without `--lm`, `--phrases` or `--model english`");
-                Err(Error::new(Stage::Usage, problem))
-            }
+            Some((option, _)) => unused(option),
         }
     }
 
@@ -220,6 +229,54 @@ impl LanguageChoice {
     fn hotwords(&self) -> Option<HotwordOptions> {
         let score = self.hotwords_score;
         self.hotwords.as_ref().map(|file| HotwordOptions { score, ..HotwordOptions::new(file) })
+    }
+}
+
+/// The error for an option that has no effect.
+fn unused(option: &str) -> Result<()> {
+    let problem = format!("`{option}` has no effect without `--lm`, `--phrases` or `--model english`");
+    Err(Error::new(Stage::Usage, problem))
+}
+
+/// The options for wake words.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Wake word")]
+struct WakeWordChoice {
+    /// Wait for these words, such as `hey computer`. With `--lm`, `--phrases` or `--model english`, the speech after
+    /// them is recognized up to the end of the utterance; without, only the wake word is. May be repeated. Requires a
+    /// model whose tokens are the phones of English.
+    #[arg(long = "wake-word", value_name = "WORDS")]
+    wake_words: Vec<String>,
+
+    /// Expected number of times in an hour of other speech at which a wake word is detected although it was not
+    /// spoken; with a smaller number, wake words are missed more often.
+    #[arg(long, value_name = "PER HOUR", requires = "wake_words", default_value_t = WakeWordOptions::FALSE_ACCEPTS_PER_HOUR)]
+    wake_threshold: f32,
+
+    /// Recording of you speaking the wake word and nothing else, for a more reliable detection of your voice. May be
+    /// repeated: three are enough.
+    #[arg(long, value_name = "CLIP", requires = "wake_words")]
+    enroll: Vec<PathBuf>,
+}
+
+impl WakeWordChoice {
+    /// Returns the recognizer with the wake words, or unchanged if there are none; `words_after` is whether words are
+    /// recognized after them.
+    fn apply(&self, recognizer: Recognizer, lexicon: Option<&Path>, words_after: bool) -> Result<Recognizer> {
+        if self.wake_words.is_empty() {
+            return Ok(recognizer);
+        }
+        let phones = |clip: &PathBuf| {
+            let samples = read_all(clip, recognizer.sample_rate())?;
+            recognizer.phones(&samples).map_err(|error| error.in_file(clip))
+        };
+        let options = WakeWordOptions {
+            false_accepts_per_hour: self.wake_threshold,
+            enrolled: self.enroll.iter().map(phones).collect::<Result<_>>()?,
+            words_after,
+            ..WakeWordOptions::new(&self.wake_words)
+        };
+        recognizer.with_wake_words(&options, &pronounce::open(None, lexicon)?)
     }
 }
 
@@ -261,8 +318,17 @@ impl ModelChoice {
 
     fn open_for(&self, users: Users) -> Result<Recognizer> {
         let (source, default) = (self.source(), self.default_model());
-        let recognizer = self.language.apply(self.network.open(default)?, source, users)?;
-        let recognizer = recognizer.with_numbers(self.numbers);
+        let recognizer = self.network.open(default)?;
+        let words_after = self.names_words();
+        let recognizer = if self.has_wake_word() && !words_after {
+            self.language.hotwords.as_ref().map_or(Ok(()), |_| unused("--hotwords"))?;
+            self.language.check_no_search_options()?;
+            recognizer
+        } else {
+            self.language.apply(recognizer, source, users)?
+        };
+        let lexicon = self.language.lexicon.as_deref();
+        let recognizer = self.wake_word.apply(recognizer, lexicon, words_after)?.with_numbers(self.numbers);
         recognizer.notes().iter().for_each(|note| print_note(note));
         Ok(recognizer)
     }
@@ -274,8 +340,22 @@ impl ModelChoice {
 
     /// The embedded model unless a model is named: words that the user brings need a model of phones.
     fn default_model(&self) -> Embedded {
-        let brings_words = self.language.lm.is_some() || self.language.phrases.is_some();
-        if brings_words { Embedded::English } else { Embedded::Digits }
+        let phones = self.brings_words() || self.has_wake_word();
+        if phones { Embedded::English } else { Embedded::Digits }
+    }
+
+    fn has_wake_word(&self) -> bool {
+        !self.wake_word.wake_words.is_empty()
+    }
+
+    fn brings_words(&self) -> bool {
+        self.language.lm.is_some() || self.language.phrases.is_some()
+    }
+
+    /// Whether the options name words, besides a wake word, that are not a model's own.
+    fn names_words(&self) -> bool {
+        let is_english = || matches!(self.source(), ModelSource::Embedded(Embedded::English));
+        self.brings_words() || self.network.model.is_some() && is_english()
     }
 }
 
@@ -310,10 +390,15 @@ impl ModelArgs {
         self.choice.open()
     }
 
+    /// Whether a wake word is given.
+    pub fn has_wake_word(&self) -> bool {
+        self.choice.has_wake_word()
+    }
+
     /// The settings that transcripts depend on, by option; the chunk length does not change them.
     pub fn settings(&self) -> BTreeMap<String, String> {
-        let ModelChoice { network: NetworkChoice { model, engine, tokens, states }, language, numbers } =
-            &self.choice;
+        let ModelChoice { network, language, wake_word, numbers } = &self.choice;
+        let NetworkChoice { model, engine, tokens, states } = network;
         let file = |path: &Option<PathBuf>| match path {
             None => "not given".into(),
             Some(path) => {
@@ -325,6 +410,7 @@ impl ModelArgs {
                 format!("{} ({bytes} bytes of {}.{:09})", quoted(path), time.as_secs(), time.subsec_nanos())
             }
         };
+        let enroll = wake_word.enroll.iter().map(|clip| file(&Some(clip.clone())));
         BTreeMap::from([
             ("--model".into(), file(model)),
             ("--engine".into(), engine.map_or("not given".into(), |engine| engine.name().into())),
@@ -335,6 +421,9 @@ impl ModelArgs {
             ("--lexicon".into(), file(&language.lexicon)),
             ("--numbers".into(), numbers.name().into()),
             ("--hotwords".into(), file(&language.hotwords)),
+            ("--wake-word".into(), format!("{:?}", wake_word.wake_words)),
+            ("--wake-threshold".into(), wake_word.wake_threshold.to_string()),
+            ("--enroll".into(), enroll.collect::<Vec<_>>().join(", ")),
             ("--hotwords-score".into(), language.hotwords_score.to_string()),
             ("--other-speech-cost".into(), format!("{:?}", language.other_speech_cost)),
             ("--other-phone-cost".into(), format!("{:?}", language.other_phone_cost)),

@@ -150,7 +150,8 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let problem = "--nbest: alternatives are written by --json and by --format json or jsonl only";
         return Err(Error::new(Stage::Usage, problem).into());
     }
-    let short = StreamOptions { partials, nbest, ..args.endpoint.stream_options(false)? };
+    let short =
+        StreamOptions { partials, nbest, ..args.endpoint.stream_options(args.model.has_wake_word())? };
     let long = match short.endpoint {
         Some(_) => short.clone(),
         None => StreamOptions { partials, nbest, ..args.endpoint.stream_options(true)? },

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod greedy;
 mod history;
 pub mod hotwords;
+pub mod keyword;
 pub mod language_model;
 pub mod lexicon;
 mod nbest;
@@ -20,6 +21,7 @@ pub mod phrases;
 pub mod rejection;
 pub mod search;
 pub(crate) mod vocabulary;
+mod wake_word;
 
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ pub use align::{AlignedPath, Aligner, LabelSpan, ReferenceWord};
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use hotwords::{ContextGraph, HotwordModel};
+pub use keyword::{KeywordMatch, KeywordPronunciation, KeywordSpotter, Keywords};
 pub use language_model::{LanguageModel, LmState, WordLoop};
 pub use lexicon::Lexicon;
 pub use ngram::{NgramLanguageModel, NgramWeights};
@@ -35,6 +38,7 @@ pub use phrases::PhraseModel;
 pub use rejection::{Onsets, Rejection, RejectionContext, RejectionOptions};
 pub use search::Search;
 pub use vocabulary::{Beam, Vocabulary};
+pub use wake_word::WakeWordDecoder;
 
 use crate::error::{Error, Result, Stage};
 use crate::text::TokenTable;
@@ -144,6 +148,28 @@ pub enum DecoderFactory {
     Greedy(Greedy),
     /// Beam search over the model's lexicon.
     Search(Arc<Vocabulary>),
+    /// Spotting of wake words, and decoding of the words after them.
+    WakeWords(Arc<WakeWords>),
+}
+
+/// Wake words, and what is decoded after them.
+pub struct WakeWords {
+    /// Their spellings.
+    pub names: Vec<String>,
+    /// Their pronunciations.
+    pub keywords: Arc<Keywords>,
+    /// The decoders of the words after a wake word; `None` if only wake words are decoded.
+    pub words: Option<DecoderFactory>,
+    /// V, the number of tokens of the network.
+    pub num_tokens: usize,
+}
+
+impl WakeWords {
+    /// Creates a decoder of a stream; `words` decodes the words after a wake word.
+    fn decoder(&self, words: Option<Box<dyn Decoder>>) -> WakeWordDecoder {
+        let num_words = self.words.as_ref().map_or(0, |words| words.words().len() as u32);
+        WakeWordDecoder::new(Arc::clone(&self.keywords), WordId(num_words), words, self.num_tokens)
+    }
 }
 
 impl DecoderFactory {
@@ -185,6 +211,10 @@ impl DecoderFactory {
         match self {
             Self::Greedy(_) => Arc::from([]),
             Self::Search(vocabulary) => Arc::clone(vocabulary.lexicon().names()),
+            Self::WakeWords(wake_words) => {
+                let words = wake_words.words.as_ref().map_or_else(|| Arc::from([]), Self::words);
+                words.iter().chain(&wake_words.names).cloned().collect()
+            }
         }
     }
 
@@ -198,6 +228,9 @@ impl DecoderFactory {
         match self {
             Self::Greedy(greedy) => Box::new(greedy.clone()),
             Self::Search(vocabulary) => Box::new(Search::new(Arc::clone(vocabulary))),
+            Self::WakeWords(wake_words) => {
+                Box::new(wake_words.decoder(wake_words.words.as_ref().map(Self::decoder)))
+            }
         }
     }
 
@@ -212,6 +245,10 @@ impl DecoderFactory {
                 wrong(format!("alternatives: expected a number from 1 to {MAX_NBEST}, found {n}"))
             }
             Self::Search(vocabulary) => Ok(Box::new(Search::new(Arc::clone(vocabulary)).with_nbest(n))),
+            Self::WakeWords(wake_words) => {
+                let words = wake_words.words.as_ref().map(|words| words.nbest_decoder(n)).transpose()?;
+                Ok(Box::new(wake_words.decoder(words)))
+            }
             Self::Greedy(_) if n > 1 => wrong(
                 "alternatives need a search over words, and this model has no lexicon".into(),
             )

@@ -28,6 +28,7 @@ pub mod silero;
 pub(crate) mod stream;
 pub mod streaming_network;
 pub(crate) mod transcript;
+mod wake_word;
 pub mod words;
 
 pub use alignment::{AlignedToken, AlignedWord, Alignment, TimeSpan};
@@ -42,6 +43,7 @@ pub use pipeline::Pipeline;
 pub use reference::Reference;
 pub use stream::{Stream, StreamOptions, step_batch};
 pub use transcript::{Alternative, Event, PhraseMatch, Segment, SlotValue, Word, final_text};
+pub use wake_word::WakeWordOptions;
 pub use words::{FrameClock, WordBuilder};
 
 #[cfg(test)]
