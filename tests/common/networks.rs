@@ -7,8 +7,14 @@ use hearken::onnx::{DecoderOptions, Metadata};
 use hearken::text::TokenTable;
 
 /// Every kind of cell.
-pub const CELLS: [CellKind; 5] =
-    [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Gru, CellKind::GruResetBefore, CellKind::Lstm];
+pub const CELLS: [CellKind; 6] = [
+    CellKind::RnnTanh,
+    CellKind::RnnRelu,
+    CellKind::Gru,
+    CellKind::GruResetBefore,
+    CellKind::Lstm,
+    CellKind::MinGru,
+];
 
 /// A small random generator (SplitMix64) of numbers in -1..1, independent of any crate, so that the networks
 /// of the tests never change.

@@ -9,6 +9,7 @@
 mod cell;
 mod gru;
 mod lstm;
+mod mingru;
 mod rnn;
 
 use std::sync::Arc;
@@ -35,6 +36,9 @@ pub enum CellKind {
     GruResetBefore,
     /// Long short-term memory without peepholes.
     Lstm,
+    /// Minimal gated recurrent unit, whose gates depend on the input alone (Feng et al. 2024).
+    #[serde(rename = "mingru")]
+    MinGru,
 }
 
 /// Constructor of a cell from its parameters.
@@ -44,11 +48,12 @@ impl CellKind {
     /// The table of cells.
     fn entry<T: Kernels>(self) -> (CellShape, Layout<T>) {
         match self {
-            CellKind::RnnTanh => (rnn::SHAPE, rnn::tanh),
-            CellKind::RnnRelu => (rnn::SHAPE, rnn::relu),
+            CellKind::RnnTanh => (CellShape::SIMPLE, rnn::tanh),
+            CellKind::RnnRelu => (CellShape::SIMPLE, rnn::relu),
             CellKind::Gru => (gru::RESET_AFTER, gru::reset_after),
             CellKind::GruResetBefore => (gru::RESET_BEFORE, gru::reset_before),
             CellKind::Lstm => (lstm::SHAPE, lstm::lstm),
+            CellKind::MinGru => (mingru::SHAPE, mingru::mingru),
         }
     }
 
@@ -62,7 +67,8 @@ impl CellKind {
         self.entry().1(parameters)
     }
 
-    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 3 (gru: z, r, c) or 4 (lstm: i, o, f, g).
+    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 2 (mingru: z, c), 3 (gru: z, r, c) or 4
+    /// (lstm: i, o, f, g).
     pub fn gates(self) -> usize {
         self.shape().gates
     }
@@ -72,7 +78,7 @@ impl CellKind {
         self.shape().states
     }
 
-    /// The cell's part of parameter names: `rnn`, `gru` or `lstm`.
+    /// The cell's part of parameter names: `rnn`, `gru`, `lstm` or `mingru`.
     pub fn family(self) -> &'static str {
         self.shape().family
     }
