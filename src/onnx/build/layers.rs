@@ -5,6 +5,7 @@ use half::f16;
 
 use super::cells::{Hold, operator};
 use super::graph::{Dim, GraphBuilder, float, int, ints};
+use super::mingru;
 use crate::model::network::{LAYER_NORM_EPSILON, parameter_shapes};
 use crate::model::{CellKind, Network, NetworkConfig};
 use crate::onnx::precision::{Precision, quantize_rows};
@@ -168,7 +169,8 @@ impl<'a> Body<'a> {
             state_places(self.config)[i].iter().map(|p| next[p.tensor].clone()).collect()
         };
         if layer.cell == CellKind::MinGru {
-            return (self.mingru(i, &x, &states[0], &last[0]), last);
+            let ends = mingru::Ends { x: &x, state: &states[0], last: &last[0] };
+            return (mingru::add(&mut self.graph, &prefix, layer.hidden, &ends), last);
         }
         let mut inputs = vec![x.as_str(), &w, &r, &b, ""];
         inputs.extend(states.iter().map(String::as_str));
@@ -213,7 +215,7 @@ impl<'a> Body<'a> {
     }
 
     /// The part of names common to the parameters and values of cell `i`.
-    pub(super) fn cell_prefix(&self, i: usize) -> String {
+    fn cell_prefix(&self, i: usize) -> String {
         format!("layers.{i}.{}", self.config.layers[i].cell.family())
     }
 

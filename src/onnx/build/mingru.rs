@@ -7,7 +7,6 @@
 //! ```
 
 use super::graph::{GraphBuilder, graph, int, ints};
-use super::layers::Body;
 use crate::onnx::proto::AttributeProto;
 
 /// The attributes of the `Scan`. The axes of the body's values are not declared, so that it is the same for every width.
@@ -26,38 +25,34 @@ pub(super) fn scan_attributes() -> Vec<AttributeProto> {
     vec![graph("body", step.finish()), int("num_scan_inputs", 2)]
 }
 
-impl Body<'_> {
-    /// Adds cell `i`, a minimal gated unit, over all steps of `x [U, N, in]`. `state` is the name of its initial state
-    /// `[1, N, H]`, `last` that of its final state. Returns the name of its outputs `[U, N, H]`.
-    pub(super) fn mingru(&mut self, i: usize, x: &str, state: &str, last: &str) -> String {
-        let (prefix, h) = (self.cell_prefix(i), self.config.layers[i].hidden as i64);
-        let name = |part: &str| format!("{prefix}.{part}");
-        let graph = &mut self.graph;
-        graph.i64s(&name("widths"), &[2], &[h, h]);
-        graph.i64s(&name("layer_axis"), &[1], &[0]);
-        graph.chain("Transpose", &name("W_transposed"), &[&name("W")], vec![ints("perm", &[1, 0])]);
-        graph.chain("MatMul", &name("product"), &[x, &name("W_transposed")], vec![]);
-        graph.chain("Add", &name("sum"), &[&name("product"), &name("B")], vec![]);
-        let [update_sum, update, candidate] = ["update_sum", "update", "candidate"].map(name);
-        let outputs = [update_sum.as_str(), candidate.as_str()];
-        graph.node(
-            "Split",
-            &name("split"),
-            &[&name("sum"), &name("widths")],
-            &outputs,
-            vec![int("axis", -1)],
-        );
-        graph.chain("Sigmoid", &update, &[&update_sum], vec![]);
-        let first = graph.chain("Squeeze", &name("first"), &[state, &name("layer_axis")], vec![]);
-        let output = name("output");
-        graph.node(
-            "Scan",
-            &prefix,
-            &[&first, &update, &candidate],
-            &[&name("final"), &output],
-            scan_attributes(),
-        );
-        graph.chain("Unsqueeze", last, &[&name("final"), &name("layer_axis")], vec![]);
-        output
-    }
+/// The names that a cell's nodes are connected to.
+pub(super) struct Ends<'a> {
+    /// The inputs of all steps, `[U, N, in]`.
+    pub x: &'a str,
+    /// The initial state, `[1, N, H]`.
+    pub state: &'a str,
+    /// The final state, `[1, N, H]`.
+    pub last: &'a str,
+}
+
+/// Adds the nodes of a cell of width `hidden` whose parameters are `prefix.W` and `prefix.B`. Returns the name of its
+/// outputs `[U, N, H]`.
+pub(super) fn add(graph: &mut GraphBuilder, prefix: &str, hidden: usize, ends: &Ends<'_>) -> String {
+    let name = |part: &str| format!("{prefix}.{part}");
+    graph.i64s(&name("widths"), &[2], &[hidden as i64; 2]);
+    graph.i64s(&name("layer_axis"), &[1], &[0]);
+    graph.chain("Transpose", &name("W_transposed"), &[&name("W")], vec![ints("perm", &[1, 0])]);
+    graph.chain("MatMul", &name("product"), &[ends.x, &name("W_transposed")], vec![]);
+    graph.chain("Add", &name("sum"), &[&name("product"), &name("B")], vec![]);
+    let [update_sum, update, candidate] = ["update_sum", "update", "candidate"].map(name);
+    let gates = [update_sum.as_str(), candidate.as_str()];
+    graph.node("Split", &name("split"), &[&name("sum"), &name("widths")], &gates, vec![int("axis", -1)]);
+    graph.chain("Sigmoid", &update, &[&update_sum], vec![]);
+    let first = graph.chain("Squeeze", &name("first"), &[ends.state, &name("layer_axis")], vec![]);
+    let output = name("output");
+    let outputs = [name("final"), output.clone()];
+    let outputs = outputs.each_ref().map(String::as_str);
+    graph.node("Scan", prefix, &[&first, &update, &candidate], &outputs, scan_attributes());
+    graph.chain("Unsqueeze", ends.last, &[&name("final"), &name("layer_axis")], vec![]);
+    output
 }
