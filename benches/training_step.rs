@@ -88,7 +88,12 @@ fn examples(count: usize, steps: usize, labels: usize, tokens: u32, rng: &mut Pc
 fn training_step(c: &mut Criterion) {
     let mut rng = Pcg64Mcg::seed_from_u64(1);
     let mut group = c.benchmark_group("training_step");
-    for (name, cell) in [("gru", CellKind::Gru), ("lstm", CellKind::Lstm), ("rnn-tanh", CellKind::RnnTanh)] {
+    for (name, cell) in [
+        ("gru", CellKind::Gru),
+        ("lstm", CellKind::Lstm),
+        ("rnn-tanh", CellKind::RnnTanh),
+        ("mingru", CellKind::MinGru),
+    ] {
         let examples = examples(32, 75, 6, 12, &mut rng);
         Case::new(cell, (3, 192), 12, examples).bench(&mut group, BenchmarkId::new("worker", name));
     }

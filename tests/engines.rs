@@ -134,8 +134,10 @@ fn engines_agree_on_every_cell() {
 fn engines_agree_on_mixed_stacks_and_other_subsampling() {
     let mixed =
         [(CellKind::Lstm, 8), (CellKind::Gru, 8), (CellKind::RnnRelu, 5), (CellKind::GruResetBefore, 5)];
+    let more = [(CellKind::MinGru, 8), (CellKind::Gru, 8), (CellKind::MinGru, 5), (CellKind::MinGru, 5)];
     for (layer_norm, residual) in [(true, true), (false, false)] {
         compare("mixed", &config(&mixed, layer_norm, residual), 7);
+        compare("mixed with mingru", &config(&more, layer_norm, residual), 10);
     }
     compare("widths", &config(&[(CellKind::Gru, 8), (CellKind::Gru, 6)], true, true), 8);
     for subsampling in [1, 3] {

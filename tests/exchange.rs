@@ -19,13 +19,17 @@ use hearken::recognizer::Recognizer;
 fn stacks() -> Vec<NetworkConfig> {
     let mut stacks: Vec<NetworkConfig> = CELLS
         .iter()
-        .zip([1, 2, 3, 2, 1])
+        .zip([1, 2, 3, 2, 1, 2])
         .map(|(&cell, n)| config(&vec![(cell, 8); n], n != 2, true))
         .collect();
     stacks.push(config(&[(CellKind::Lstm, 8); 3], true, true));
     let mixed = [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::RnnRelu, 5)];
     stacks.push(config(&mixed, true, false));
-    // sherpa-onnx's features have 80 bins.
+    // One layer, a wide one that follows another cell, and layers without normalization.
+    stacks.push(config(&[(CellKind::MinGru, 8)], true, true));
+    stacks.push(config(&[(CellKind::Gru, 8), (CellKind::MinGru, 9), (CellKind::MinGru, 9)], true, true));
+    stacks.push(config(&[(CellKind::MinGru, 8), (CellKind::RnnTanh, 8)], false, false));
+    // sherpa-onnx's features, which have 80 bins.
     stacks.iter_mut().for_each(|s| s.num_features = 80);
     stacks
 }
@@ -82,10 +86,16 @@ fn every_target_and_precision_agrees_with_the_model() {
 }
 
 #[test]
-fn pcm_input_equals_feature_input_one_delay_later() {
+fn samples_in_give_what_features_give_one_delay_later() {
+    let mixed = [(CellKind::RnnTanh, 8), (CellKind::MinGru, 8), (CellKind::Lstm, 8)];
+    for layers in [&[(CellKind::Gru, 8); 2][..], &[(CellKind::MinGru, 8); 2], &mixed] {
+        samples_in(&NetworkConfig { num_features: 80, ..config(layers, true, true) });
+    }
+}
+
+fn samples_in(config: &NetworkConfig) {
     let Some(engines) = options() else { return };
-    let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
-    let (network, metadata) = (random(&config, 3), metadata(&config));
+    let (network, metadata) = (random(config, 3), metadata(config));
     let samples: Vec<f32> = (0..640 * 12)
         .zip(Numbers(4).vec(640 * 12, 0.02))
         .map(|(i, noise)| 0.2 * (i as f32 * 0.05).sin() * (i as f32 * 0.0007).sin() + noise)
@@ -149,7 +159,8 @@ fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
 /// With larger networks, so that limits on decoded sizes are tested.
 #[test]
 fn every_target_and_precision_is_imported_again() {
-    for (seed, cell) in [CellKind::Gru, CellKind::Lstm, CellKind::RnnTanh].into_iter().enumerate() {
+    let cells = [CellKind::Gru, CellKind::Lstm, CellKind::RnnTanh, CellKind::MinGru];
+    for (seed, cell) in cells.into_iter().enumerate() {
         let config =
             NetworkConfig { num_features: 80, input_size: 96, ..config(&[(cell, 96); 2], true, true) };
         let (network, metadata) = (random(&config, seed as u64), metadata(&config));

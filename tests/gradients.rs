@@ -171,8 +171,32 @@ fn lstm() {
 }
 
 #[test]
+fn mingru() {
+    check(CellKind::MinGru, true, true);
+    check(CellKind::MinGru, false, false);
+}
+
+#[test]
+fn a_new_mingru_remembers_for_2_to_75_steps() {
+    let hidden = 400;
+    let case = case(CellKind::MinGru, true, true, 5);
+    let layers = vec![LayerConfig { cell: CellKind::MinGru, hidden }];
+    let config = NetworkConfig { layers, auxiliary: None, ..case.network.config };
+    let network = initialize::<f64>(&config, 1);
+    let biases = &network.parameter("layers.0.mingru.B").expect("there").data;
+    let mut steps: Vec<f64> = biases[..hidden].iter().map(|b| 1.0 + (-b).exp()).collect();
+    steps.sort_by(f64::total_cmp);
+    assert!(steps[0] >= 2.0 && steps[hidden - 1] <= 75.0, "{} to {}", steps[0], steps[hidden - 1]);
+    // The middle of the logarithms of 2 and 75.
+    assert!((10.0..15.0).contains(&steps[hidden / 2]), "{}", steps[hidden / 2]);
+    assert!(biases[hidden..].iter().all(|&b| b == 0.0), "the candidate has no bias at first");
+}
+
+#[test]
 fn a_ragged_batch_equals_its_streams_alone() {
-    for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::GruResetBefore, CellKind::Lstm] {
+    let cells =
+        [CellKind::RnnTanh, CellKind::Gru, CellKind::GruResetBefore, CellKind::Lstm, CellKind::MinGru];
+    for cell in cells {
         let case = case(cell, true, true, 3);
         let weights = case.weights();
         let (mut workspace, mut states) = (Workspace::default(), case.states.clone());

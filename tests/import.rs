@@ -305,6 +305,8 @@ fn a_model_of_hearken_without_metadata_is_imported_unchanged() {
         (CellKind::Lstm, true, false, 3),
         (CellKind::RnnRelu, false, true, 1),
         (CellKind::GruResetBefore, false, false, 2),
+        (CellKind::MinGru, true, true, 4),
+        (CellKind::MinGru, false, false, 2),
     ] {
         let mut config = config(&[(cell, 8), (cell, 8)], layer_norm, residual);
         config.subsampling = subsampling;

@@ -5,6 +5,7 @@ use std::process::{Child, Command};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use hearken::model::CellKind;
 use hearken::onnx;
 use hearken::recognizer::Recognizer;
 use hearken::train::checkpoint::Checkpoint;
@@ -196,6 +197,23 @@ fn resuming_compares_recipe_seed_and_threads() {
     assert_eq!(code, Some(0), "{errors}");
     let (_, metadata) = onnx::load::read_file(&place.path("run/last.onnx")).expect("a model");
     assert_eq!(metadata.decoder.blank_bias, -1.0);
+}
+
+#[test]
+fn mixed_cells_are_trained_verified_and_trained_further() {
+    let place = Place::new();
+    let text = steps(2).replace("cells = [\"gru\"]", "cells = [\"mingru\", \"lstm\"]");
+    place.put("recipe.toml", &text);
+    let (code, errors) = place.run("run", &[]);
+    assert_eq!(code, Some(0), "{errors}");
+    let (network, _) = onnx::load::read_file(&place.path("run/last.onnx")).expect("a model");
+    let cells: Vec<CellKind> = network.config.layers.iter().map(|layer| layer.cell).collect();
+    assert_eq!(cells, [CellKind::MinGru, CellKind::Lstm]);
+    let (code, out, errors) = place.hearken(&["verify", "run/last.onnx", "--audio", "0.wav"]);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let last = place.path("run/last.onnx");
+    let (code, errors) = place.run("again", &["--from", last.to_str().expect("UTF-8")]);
+    assert_eq!(code, Some(0), "{errors}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Forward and backward pass of a whole network over a ragged batch.
 
+use std::ops::Range;
+
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
@@ -68,7 +70,8 @@ impl<T: Kernels> PackedWeights<T> {
         let mut norms = Vec::new();
         for (i, &layer) in config.layers.iter().enumerate() {
             let name = format!("layers.{i}.{}", layer.cell.family());
-            let (w, r, b) = (get(format!("{name}.W"))?, get(format!("{name}.R"))?, get(format!("{name}.B"))?);
+            let (w, b) = (get(format!("{name}.W"))?, get(format!("{name}.B"))?);
+            let r = if layer.cell.shape().has_state_weights { get(format!("{name}.R"))? } else { &[] };
             layers.push(RecurrentWeights::new(layer, w, r, b, training));
             norms.push(norm(format!("layers.{i}.norm"))?);
         }
@@ -260,13 +263,15 @@ impl<T: Kernels> PackedWeights<T> {
         for (d, &m) in gradient.iter_mut().zip(&masks[i]) {
             *d *= m;
         }
-        let first = at.layers[i];
+        let own = at.layers[i].clone();
         if let Some((gain, _)) = &self.norms[i] {
-            let (dgain, dbias) = at.pair(first + 3, gradients);
+            let (dgain, dbias) = at.pair(own.end, gradients);
             norm::backward(gradient, gain, &norms[i].normal, &norms[i].inverse, dgain, dbias);
         }
-        let [w, r, b] = &mut gradients[first..first + 3] else {
-            unreachable!("a cell has three parameters");
+        let own = match &mut gradients[own] {
+            [w, r, b] => RecurrentGradient { w, r, b },
+            [w, b] => RecurrentGradient { w, r: &mut [], b },
+            _ => unreachable!("a cell has two or three parameters"),
         };
         recurrent::backward(
             &self.layers[i],
@@ -277,7 +282,7 @@ impl<T: Kernels> PackedWeights<T> {
                 dy: gradient,
                 dstates: [&mut dstates.hidden[i], &mut dstates.cell[i]],
             },
-            RecurrentGradient { w, r, b },
+            own,
             scratch,
             below,
         );
@@ -301,17 +306,22 @@ impl<T: Kernels> PackedWeights<T> {
 
 /// Indices of the parameters in the list of gradients.
 struct Layout {
-    layers: Vec<usize>,
+    /// Those of each layer's cell; its normalization follows.
+    layers: Vec<Range<usize>>,
     heads: Vec<usize>,
 }
 
 impl Layout {
     fn new<T: Kernels>(weights: &PackedWeights<T>) -> Self {
         let norm = if weights.input_norm.is_some() { 2 } else { 0 };
-        let first = 2 + norm;
-        let layers: Vec<usize> = (0..weights.layers.len()).map(|i| first + i * (3 + norm)).collect();
-        let output = first + weights.layers.len() * (3 + norm);
-        Self { layers, heads: vec![output, output + 2] }
+        let mut next = 2 + norm;
+        let own = |layer: &RecurrentWeights<T>| {
+            let own = next..next + layer.num_parameters();
+            next = own.end + norm;
+            own
+        };
+        let layers: Vec<Range<usize>> = weights.layers.iter().map(own).collect();
+        Self { layers, heads: vec![next, next + 2] }
     }
 
     fn pair<'g, T>(&self, at: usize, gradients: &'g mut [Vec<T>]) -> (&'g mut [T], &'g mut [T]) {

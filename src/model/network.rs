@@ -2,7 +2,7 @@
 
 use rand::{RngExt, SeedableRng};
 
-use super::config::NetworkConfig;
+use super::config::{LayerConfig, NetworkConfig};
 use super::real::Real;
 
 /// The ε added to the variance in layer normalization, also in model files.
@@ -22,13 +22,15 @@ pub struct Parameter<T> {
 /// A network: its architecture, the normalization of the features, and the parameters.
 ///
 /// With F features, subsampling S, input width D, hidden width H, k gates and V tokens, the parameters are, in this
-/// order (`{cell}` is `rnn`, `gru` or `lstm`; rows of W, R and B are in ONNX gate order):
+/// order (`{cell}` is `rnn`, `gru` or `lstm`; rows of W, R and B are in ONNX gate order, those of `mingru` in the order
+/// z, c):
 ///
 /// | name | shape |
 /// | --- | --- |
 /// | `input.weight`, `input.bias` | `[D, S * F]`, `[D]` |
 /// | `input_norm.gain`, `input_norm.bias` (with layer norm) | `[D]` |
 /// | `layers.{i}.{cell}.W`, `.R`, `.B` | `[k * H, in]`, `[k * H, H]`, `[2 * k * H]` (input, then recurrent biases) |
+/// | `layers.{i}.mingru.W`, `.B` | `[2 * H, in]`, `[2 * H]` |
 /// | `layers.{i}.norm.gain`, `layers.{i}.norm.bias` (with layer norm) | `[H]` |
 /// | `output.weight`, `output.bias` | `[V, H]`, `[V]` |
 /// | `auxiliary.weight`, `auxiliary.bias` (in training, with an auxiliary output) | `[A, H]`, `[A]` |
@@ -59,11 +61,9 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     norm("input_norm".into(), d, &mut shapes);
     let mut width = d;
     for (i, layer) in config.layers.iter().enumerate() {
-        let (h, rows) = (layer.hidden, layer.cell.gates() * layer.hidden);
-        let name = format!("layers.{i}.{}", layer.cell.family());
-        shapes.push((format!("{name}.W"), vec![rows, width]));
-        shapes.push((format!("{name}.R"), vec![rows, h]));
-        shapes.push((format!("{name}.B"), vec![2 * rows]));
+        let (cell, h) = (layer.cell.shape(), layer.hidden);
+        let own = cell.parameters(width, h).into_iter();
+        shapes.extend(own.map(|(name, shape)| (format!("layers.{i}.{}.{name}", cell.family), shape)));
         norm(format!("layers.{i}.norm"), h, &mut shapes);
         width = h;
     }
@@ -78,22 +78,25 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
 }
 
 /// A network with random weights, reproducible from `seed`: uniform in ±1/sqrt(H) for the cells, as in PyTorch,
-/// uniform in ±sqrt(3/in) for linear layers; biases are 0, gains of the normalization 1.
+/// uniform in ±sqrt(3/in) for linear layers; biases are 0, except those of cells that begin with a certain memory;
+/// gains of the normalization are 1.
 pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(seed);
     let parameters = parameter_shapes(config)
         .into_iter()
         .map(|(name, shape)| {
-            let bound = match name.rsplit('.').next() {
-                Some("W" | "R") => 1.0 / ((shape[0] / gates_of(config, &name)) as f64).sqrt(),
-                Some("weight") => (3.0 / shape[1] as f64).sqrt(),
-                _ => 0.0,
-            };
-            let count = shape.iter().product();
-            let data = if name.ends_with(".gain") {
-                vec![T::ONE; count]
-            } else {
-                (0..count).map(|_| T::from_f64(rng.random_range(-1.0..1.0) * bound)).collect()
+            let count: usize = shape.iter().product();
+            let mut uniform = || rng.random_range(-1.0..1.0);
+            let mut within = |bound: f64| (0..count).map(|_| T::from_f64(uniform() * bound)).collect();
+            let data = match (name.rsplit('.').next(), layer_of(config, &name)) {
+                (Some("W" | "R"), Some(layer)) => within(1.0 / (layer.hidden as f64).sqrt()),
+                (Some("B"), Some(LayerConfig { cell, hidden })) => {
+                    let cell = cell.shape();
+                    (0..count).map(|row| T::from_f64(cell.first_bias(row, *hidden, uniform()))).collect()
+                }
+                (Some("weight"), _) => within((3.0 / shape[1] as f64).sqrt()),
+                (Some("gain"), _) => vec![T::ONE; count],
+                _ => within(0.0),
             };
             Parameter { name, shape, data }
         })
@@ -107,9 +110,10 @@ pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
     }
 }
 
-fn gates_of(config: &NetworkConfig, name: &str) -> usize {
-    let index = name.split('.').nth(1).and_then(|i| i.parse::<usize>().ok());
-    index.and_then(|i| config.layers.get(i)).map_or(1, |layer| layer.cell.gates())
+/// The layer that a parameter belongs to; `None` for one outside of the layers.
+fn layer_of<'a>(config: &'a NetworkConfig, name: &str) -> Option<&'a LayerConfig> {
+    let index = name.strip_prefix("layers.")?.split('.').next()?.parse::<usize>().ok()?;
+    config.layers.get(index)
 }
 
 impl<T> Network<T> {

@@ -25,8 +25,8 @@ pub struct RecurrentWeights<T> {
 }
 
 impl<T: Kernels> RecurrentWeights<T> {
-    /// Creates the layout of `w [kH, in]`, `r [kH, H]` and `b [2kH]` (ONNX gate order); with that for the backward
-    /// pass if `training`.
+    /// Creates the layout of `w [kH, in]`, `r [kH, H]` and `b [2kH]` (ONNX gate order), or of `w`, an empty `r` and
+    /// `b [kH]` for a cell without weights of the state; with that for the backward pass if `training`.
     pub fn new(config: LayerConfig, w: &[T], r: &[T], b: &[T], training: bool) -> Self {
         let shape = config.cell.shape();
         let rows = shape.gates * config.hidden;
@@ -38,6 +38,11 @@ impl<T: Kernels> RecurrentWeights<T> {
             input_backward: training.then(|| Packed::plain(w, rows, inputs)),
             cell: config.cell.lay_out(&CellParameters { hidden: config.hidden, r, b, training }),
         }
+    }
+
+    /// Number of parameters of the layer.
+    pub fn num_parameters(&self) -> usize {
+        self.shape.parameters(self.input.inputs(), self.config.hidden).len()
     }
 
     /// kH, the number of sums (gates before their activation) of a row.
@@ -79,9 +84,9 @@ impl<T: Kernels> RecurrentTrace<T> {
 pub struct RecurrentGradient<'a, T> {
     /// `[kH, in]`.
     pub w: &'a mut [T],
-    /// `[kH, H]`.
+    /// `[kH, H]`; empty for a cell without weights of the state.
     pub r: &'a mut [T],
-    /// `[2kH]`, the input's biases, then the state's.
+    /// `[2kH]`, the input's biases, then the state's; `[kH]` for a cell without weights of the state.
     pub b: &'a mut [T],
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::OnnxFile;
-use super::build::cells::cell_of;
+use super::build::cells::{cell_of, operator};
 use super::build::layers::half_name;
 use super::export::{self, IR_VERSION, OPSET, build};
 use super::interface::{tensor_text, type_name};
@@ -134,8 +134,12 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
     let mut layers = Vec::new();
     for node in &graph.node {
         let Some(cell) = cell_of(&node.op_type, &node.attribute) else { continue };
-        let name = format!("layers.{}.{}.R", layers.len(), cell.family());
-        layers.push(LayerConfig { cell, hidden: axis(&name, 3, 2)? });
+        let parameter = |name: &str| format!("layers.{}.{}.{name}", layers.len(), cell.family());
+        let hidden = match operator(cell).has_direction_axis() {
+            true => axis(&parameter("R"), 3, 2)?,
+            false => axis(&parameter("W"), 2, 0)? / cell.gates(),
+        };
+        layers.push(LayerConfig { cell, hidden });
         if layers.len() > MAX_LAYERS {
             return Err(Error::new(
                 Stage::Model,

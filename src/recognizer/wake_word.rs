@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::front_end::FrontEnd;
 use super::open::Recognizer;
 use super::pronunciations::{guesses_note, label};
-use super::stepper::StreamingNetwork;
+use super::streaming_network::StreamingNetwork;
 use crate::decode::{
     Decoder, DecoderFactory, DecoderOptions, Greedy, KeywordPronunciation, Keywords, TokenId, Unit, WakeWords,
 };

@@ -6,9 +6,15 @@ use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, Parameter};
 use hearken::onnx::{DecoderOptions, Metadata};
 use hearken::text::TokenTable;
 
-/// All kinds of cells.
-pub const CELLS: [CellKind; 5] =
-    [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Gru, CellKind::GruResetBefore, CellKind::Lstm];
+/// Every kind of cell.
+pub const CELLS: [CellKind; 6] = [
+    CellKind::RnnTanh,
+    CellKind::RnnRelu,
+    CellKind::Gru,
+    CellKind::GruResetBefore,
+    CellKind::Lstm,
+    CellKind::MinGru,
+];
 
 /// A small random generator (SplitMix64) of numbers in -1..1, independent of any crate, so that the networks
 /// of the tests never change.

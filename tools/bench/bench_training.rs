@@ -24,7 +24,7 @@ use rand_pcg::Pcg64Mcg;
 
 #[derive(Parser)]
 struct Args {
-    /// Cell: rnn-tanh, rnn-relu, gru, gru-reset-before or lstm.
+    /// Cell: rnn-tanh, rnn-relu, gru, gru-reset-before, lstm or mingru.
     #[arg(long, default_value = "gru")]
     cell: String,
     #[arg(long, default_value_t = 192)]

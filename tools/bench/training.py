@@ -6,7 +6,7 @@
     venv/bin/python tools/bench/training.py
 
 An update is forward, CTC loss, backward, clipping of the global norm and AdamW, on features computed
-beforehand. PyTorch runs its own layers (nn.GRU, nn.LSTM, nn.RNN, a layer normalization after each, as in
+beforehand. PyTorch runs its own layers (nn.GRU, nn.LSTM, nn.RNN, and mingru written out below; a layer normalization after each, as in
 hearken; packed sequences if the lengths differ) and its fused AdamW. Both run with one thread and with two,
 A B A B; the best settings of each are compared, by the median over all rounds. A ratio above 1 means that
 hearken is faster.
@@ -27,10 +27,31 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LABELS, TOKENS, STACKED = 6, 12, 320
 
 
+class MinGru(nn.Module):
+    """Feng et al. 2024, as in hearken: the products of all steps at once, then step by step. (The logarithmic form of
+    the paper is slower on a CPU.)"""
+
+    def __init__(self, inputs, hidden):
+        super().__init__()
+        self.gates = nn.Linear(inputs, 2 * hidden)
+
+    def forward(self, x):
+        packed = isinstance(x, nn.utils.rnn.PackedSequence)
+        sums = self.gates(x.data if packed else x.flatten(0, 1))
+        sizes = x.batch_sizes.tolist() if packed else [x.shape[1]] * x.shape[0]
+        z, c = sums.chunk(2, dim=-1)
+        z, outputs = torch.sigmoid(z), []
+        keep, new = (1 - z).split(sizes), (z * c).split(sizes)
+        for t, n in enumerate(sizes):
+            outputs.append(torch.addcmul(new[t], keep[t], outputs[-1][:n]) if t else new[t])
+        y = torch.cat(outputs)
+        return (nn.utils.rnn.PackedSequence(y, x.batch_sizes) if packed else y.view(*x.shape[:2], -1)), None
+
+
 class Network(nn.Module):
     def __init__(self, cell, hidden, layers):
         super().__init__()
-        make = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn-tanh": nn.RNN}[cell]
+        make = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn-tanh": nn.RNN, "mingru": MinGru}[cell]
         self.input, self.input_norm = nn.Linear(STACKED, hidden), nn.LayerNorm(hidden)
         self.cells = nn.ModuleList(make(hidden, hidden) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
@@ -102,7 +123,7 @@ def machine():
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--cells", default="gru,lstm,rnn-tanh")
+    p.add_argument("--cells", default="gru,lstm,rnn-tanh,mingru")
     p.add_argument("--hidden", default="192,256")
     p.add_argument("--layers", type=int, default=3)
     p.add_argument("--batch", type=int, default=32)

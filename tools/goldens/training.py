@@ -2,13 +2,13 @@
 """Writes tests/data/training: results of PyTorch for small networks of every cell.
 
     venv/bin/pip install torch numpy
-    venv/bin/python tools/goldens/training.py
+    venv/bin/python tools/goldens/training.py [CELL ...]
 
-For each cell, with and without layer normalization and residuals: two ragged batches, the logits of
+With names of cells, only their cases are written; the others stay as they are. For each cell, with and without layer normalization and residuals: two ragged batches, the logits of
 the first, its CTC loss and the gradient of every parameter, and the losses of ten updates (clip_grad_norm_
 and AdamW) that take the batches in turns. The recurrent layers are PyTorch's own (torch._VF.rnn_tanh,
-gru, lstm on packed sequences) except gru-reset-before, which PyTorch does not have and which is written
-out below. All is computed in float64 from numbers that float32 holds exactly, and stored as float32
+gru, lstm on packed sequences) except gru-reset-before and mingru, which PyTorch does not have and which are
+written out below. All is computed in float64 from numbers that float32 holds exactly, and stored as float32
 (losses as decimal numbers). ctc.json holds torch.nn.functional.ctc_loss alone.
 
 Parameters are in hearken's names, shapes and (ONNX) gate orders; rows of a batch are packed, step by
@@ -16,6 +16,7 @@ step, longest utterance first.
 """
 import json
 import pathlib
+import sys
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/data/training"
 FEATURES, SUBSAMPLING, TOKENS = 5, 2, 5
-GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4}
+GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "mingru": 2}
 # Position in ONNX's gate order of each gate in PyTorch's: (z r n) to (r z n), (i o f c) to (i f c o).
 ORDER = {1: [0], 3: [1, 0, 2], 4: [0, 2, 3, 1]}
 LENGTHS = [[11, 9, 9, 4], [10, 10, 6]]
@@ -50,7 +51,10 @@ def shapes(config):
     for i, layer in enumerate(config["layers"]):
         h, k = layer["hidden"], GATES[layer["cell"]] * layer["hidden"]
         name = f"layers.{i}.{family(layer['cell'])}"
-        out += [(f"{name}.W", [k, d]), (f"{name}.R", [k, h]), (f"{name}.B", [2 * k])]
+        if layer["cell"] == "mingru":
+            out += [(f"{name}.W", [k, d]), (f"{name}.B", [k])]
+        else:
+            out += [(f"{name}.W", [k, d]), (f"{name}.R", [k, h]), (f"{name}.B", [2 * k])]
         norm(f"layers.{i}.norm", h)
         d = h
     return out + [("output.weight", [TOKENS, d]), ("output.bias", [TOKENS])]
@@ -92,6 +96,18 @@ def reset_before(x, sizes, w, r, b, h):
     return torch.cat(outputs)
 
 
+def mingru(x, sizes, w, b):
+    """The equations of Feng et al. 2024, section 3.1, with biases."""
+    gate, candidate = (x @ w.T + b).chunk(2, dim=1)
+    z = torch.sigmoid(gate)
+    state, at, outputs = torch.zeros(int(sizes[0]), z.shape[1], dtype=x.dtype), 0, []
+    for n in sizes.tolist():
+        state = (1 - z[at:at + n]) * state[:n] + z[at:at + n] * candidate[at:at + n]
+        outputs.append(state)
+        at += n
+    return torch.cat(outputs)
+
+
 def forward(config, p, mean, scale, x, sizes):
     """Logits `[R, V]`."""
     x = ((x.reshape(-1, SUBSAMPLING, FEATURES) - mean) * scale).reshape(-1, SUBSAMPLING * FEATURES)
@@ -104,7 +120,10 @@ def forward(config, p, mean, scale, x, sizes):
     x = norm("input_norm", x @ p["input.weight"].T + p["input.bias"])
     for i, layer in enumerate(config["layers"]):
         name = f"layers.{i}.{family(layer['cell'])}"
-        y = recurrent(layer["cell"], x, sizes, p[f"{name}.W"], p[f"{name}.R"], p[f"{name}.B"])
+        if layer["cell"] == "mingru":
+            y = mingru(x, sizes, p[f"{name}.W"], p[f"{name}.B"])
+        else:
+            y = recurrent(layer["cell"], x, sizes, p[f"{name}.W"], p[f"{name}.R"], p[f"{name}.B"])
         y = norm(f"layers.{i}.norm", y)
         x = x + y if config["residual"] and x.shape == y.shape else y
     return x @ p["output.weight"].T + p["output.bias"]
@@ -193,8 +212,12 @@ def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    cases = [case(cell, norm, residual, 1 + 10 * i + 2 * norm + residual)
-             for i, cell in enumerate(GATES) for norm in (False, True) for residual in (False, True)]
+    wanted = sys.argv[1:] or list(GATES)
+    kept = json.loads((OUT / "cases.json").read_text())["cases"] if sys.argv[1:] else []
+    cases = [c for c in kept if c["config"]["layers"][0]["cell"] not in wanted]
+    cases += [case(cell, norm, residual, 1 + 10 * i + 2 * norm + residual)
+              for i, cell in enumerate(GATES) if cell in wanted
+              for norm in (False, True) for residual in (False, True)]
     about = {"made_by": f"tools/goldens/training.py, torch {torch.__version__}", "lengths": LENGTHS,
              "labels": LABELS, "optimizer": OPTIMIZER, "cases": cases}
     (OUT / "cases.json").write_text(json.dumps(about, indent=1) + "\n")

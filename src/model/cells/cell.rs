@@ -21,6 +21,48 @@ pub struct CellShape {
     pub saved: usize,
     /// Whether the gradients of the sums over the state differ from those over the input.
     pub has_own_state_sums: bool,
+    /// Whether the state is multiplied by a matrix W. Without it a layer has no parameter R, and B is the input's
+    /// biases only.
+    pub has_state_weights: bool,
+    /// The shortest and the longest memory, in steps, that new layers begin with: the biases of the first gate z, by
+    /// which a state is replaced, are drawn so that 1/z is log-uniform between them. `None` if all biases begin as 0.
+    pub first_memory: Option<(u16, u16)>,
+}
+
+impl CellShape {
+    /// The shape of the simple recurrent cell: one gate, one state, a matrix W, biases of 0.
+    pub(super) const SIMPLE: CellShape = CellShape {
+        family: "rnn",
+        gates: 1,
+        states: 1,
+        saved: 0,
+        has_own_state_sums: false,
+        has_state_weights: true,
+        first_memory: None,
+    };
+
+    /// Names and shapes of a layer's parameters, in order, for inputs of the width `inputs` and H = `hidden`.
+    pub fn parameters(&self, inputs: usize, hidden: usize) -> Vec<(&'static str, Vec<usize>)> {
+        let rows = self.gates * hidden;
+        if self.has_state_weights {
+            vec![("W", vec![rows, inputs]), ("R", vec![rows, hidden]), ("B", vec![2 * rows])]
+        } else {
+            vec![("W", vec![rows, inputs]), ("B", vec![rows])]
+        }
+    }
+
+    /// The first value of the bias in `row` of a layer of width `hidden`; `uniform` is a random number in -1..1.
+    pub fn first_bias(&self, row: usize, hidden: usize, uniform: f64) -> f64 {
+        match self.first_memory {
+            Some((shortest, longest)) if row < hidden => {
+                let (shortest, longest) = (f64::from(shortest), f64::from(longest));
+                let steps = shortest * (longest / shortest).powf((uniform + 1.0) / 2.0);
+                // The logit of z = 1 / steps.
+                -(steps - 1.0).ln()
+            }
+            _ => 0.0,
+        }
+    }
 }
 
 /// The parameters of a layer except U, rows in ONNX's gate order.
@@ -28,9 +70,9 @@ pub struct CellShape {
 pub struct CellParameters<'a, T> {
     /// H, the width of the state.
     pub hidden: usize,
-    /// W, `[kH, H]` (ONNX's R).
+    /// W, `[kH, H]` (ONNX's R); empty for a cell without it.
     pub r: &'a [T],
-    /// The input's biases, then the state's, `[2kH]`.
+    /// The input's biases, then the state's, `[2kH]`; the input's only, `[kH]`, for a cell without W.
     pub b: &'a [T],
     /// Whether gradients will be computed.
     pub training: bool,
@@ -131,7 +173,8 @@ pub trait Cell<T>: Debug + Send + Sync {
     /// Computes one backward step.
     fn step_backward(&self, step: StepBackward<'_, T>);
 
-    /// Adds the gradient of W to `dr [kH, H]` and that of the state's biases to `db [kH]`.
+    /// Adds the gradient of W to `dr [kH, H]` and that of the state's biases to `db [kH]`; both are empty for a cell
+    /// without W.
     fn add_gradients(&self, sums: &Sums<'_, T>, dr: &mut [T], db: &mut [T]);
 }
 

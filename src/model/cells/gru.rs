@@ -30,7 +30,7 @@ use crate::model::real::Real;
 /// Reset gate after the product. A step saves q_t. The candidate's sums over input and state are separate, since
 /// only the latter is multiplied by r_t.
 pub(super) const RESET_AFTER: CellShape =
-    CellShape { family: "gru", gates: 3, states: 1, saved: 1, has_own_state_sums: true };
+    CellShape { family: "gru", gates: 3, saved: 1, has_own_state_sums: true, ..CellShape::SIMPLE };
 /// Reset gate before the product. A step saves q_t.
 pub(super) const RESET_BEFORE: CellShape = CellShape { has_own_state_sums: false, ..RESET_AFTER };
 

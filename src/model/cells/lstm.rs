@@ -26,7 +26,7 @@ use crate::model::real::Real;
 
 /// A step saves tanh(c_t).
 pub(super) const SHAPE: CellShape =
-    CellShape { family: "lstm", gates: 4, states: 2, saved: 1, has_own_state_sums: false };
+    CellShape { family: "lstm", gates: 4, states: 2, saved: 1, ..CellShape::SIMPLE };
 
 /// Creates a cell.
 pub(super) fn lstm<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {

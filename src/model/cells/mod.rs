@@ -9,6 +9,7 @@
 mod cell;
 mod gru;
 mod lstm;
+mod mingru;
 mod rnn;
 
 use std::sync::Arc;
@@ -35,6 +36,9 @@ pub enum CellKind {
     GruResetBefore,
     /// Long short-term memory without peepholes.
     Lstm,
+    /// Minimal gated recurrent unit, whose gates depend on the input alone (Feng et al. 2024).
+    #[serde(rename = "mingru")]
+    MinGru,
 }
 
 /// Constructor of a cell from its parameters.
@@ -42,7 +46,8 @@ type Layout<T> = fn(&CellParameters<'_, T>) -> Arc<dyn Cell<T>>;
 
 impl CellKind {
     /// All kinds of cells.
-    pub const ALL: [Self; 5] = [Self::RnnTanh, Self::RnnRelu, Self::Gru, Self::GruResetBefore, Self::Lstm];
+    pub const ALL: [Self; 6] =
+        [Self::RnnTanh, Self::RnnRelu, Self::Gru, Self::GruResetBefore, Self::Lstm, Self::MinGru];
 
     /// The name in recipes and model files.
     pub fn name(self) -> &'static str {
@@ -52,26 +57,30 @@ impl CellKind {
             Self::Gru => "gru",
             Self::GruResetBefore => "gru-reset-before",
             Self::Lstm => "lstm",
+            Self::MinGru => "mingru",
         }
     }
 
-    /// The names of the gates, in the order of their rows in W.
+    /// The names of the weights of the state, one `[H, H]` for each gate, in the order of their rows in W; none if no
+    /// gate depends on the state.
     pub fn gate_names(self) -> &'static [&'static str] {
         match self {
             Self::RnnTanh | Self::RnnRelu => &["W"],
             Self::Gru | Self::GruResetBefore => &["W_z", "W_r", "W_c"],
             Self::Lstm => &["W_i", "W_o", "W_f", "W_g"],
+            Self::MinGru => &[],
         }
     }
 
     /// The table of cells.
     fn entry<T: Kernels>(self) -> (CellShape, Layout<T>) {
         match self {
-            CellKind::RnnTanh => (rnn::SHAPE, rnn::tanh),
-            CellKind::RnnRelu => (rnn::SHAPE, rnn::relu),
+            CellKind::RnnTanh => (CellShape::SIMPLE, rnn::tanh),
+            CellKind::RnnRelu => (CellShape::SIMPLE, rnn::relu),
             CellKind::Gru => (gru::RESET_AFTER, gru::reset_after),
             CellKind::GruResetBefore => (gru::RESET_BEFORE, gru::reset_before),
             CellKind::Lstm => (lstm::SHAPE, lstm::lstm),
+            CellKind::MinGru => (mingru::SHAPE, mingru::mingru),
         }
     }
 
@@ -85,7 +94,8 @@ impl CellKind {
         self.entry().1(parameters)
     }
 
-    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 3 (gru: z, r, c) or 4 (lstm: i, o, f, g).
+    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 2 (mingru: z, c), 3 (gru: z, r, c) or 4
+    /// (lstm: i, o, f, g).
     pub fn gates(self) -> usize {
         self.shape().gates
     }
@@ -95,7 +105,7 @@ impl CellKind {
         self.shape().states
     }
 
-    /// The cell's part of parameter names: `rnn`, `gru` or `lstm`.
+    /// The cell's part of parameter names: `rnn`, `gru`, `lstm` or `mingru`.
     pub fn family(self) -> &'static str {
         self.shape().family
     }

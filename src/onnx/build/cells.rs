@@ -3,6 +3,7 @@
 
 use crate::model::CellKind;
 use crate::onnx::build::graph::{int, strings};
+use crate::onnx::build::mingru::scan_attributes;
 use crate::onnx::proto::AttributeProto;
 
 /// Added to a gate's sum to close (-) or open (+) it completely: sigmoid(±100) is 0 or 1 in float32.
@@ -26,6 +27,8 @@ enum Variant {
     Activations,
     /// The attribute `linear_before_reset`, with its value.
     LinearBeforeReset(bool),
+    /// All attributes of a `Scan`, whose body computes one step.
+    Scan(fn() -> Vec<AttributeProto>),
 }
 
 /// The ONNX operator of a cell.
@@ -39,10 +42,16 @@ pub(in crate::onnx) struct CellOperator {
 }
 
 impl CellOperator {
+    /// Whether parameters and outputs have an axis of directions, as those of ONNX's recurrent operators.
+    pub fn has_direction_axis(&self) -> bool {
+        !matches!(self.variant, Variant::Scan(_))
+    }
+
     /// The attributes of a layer of width `hidden`.
     pub fn attributes(&self, hidden: usize) -> Vec<AttributeProto> {
         let mut attributes = vec![int("hidden_size", hidden as i64)];
         match self.variant {
+            Variant::Scan(all) => return all(),
             Variant::Unique => {}
             Variant::Activations => attributes.push(strings("activations", self.activations)),
             Variant::LinearBeforeReset(is) => attributes.push(int("linear_before_reset", is.into())),
@@ -68,14 +77,18 @@ const OPEN_UPDATE: Hold = Hold::Gates(&[SATURATED, 0.0, 0.0]);
 /// i and o are 0, f is 1, so c_t = c_(t-1) and s_t = 0.
 const KEPT_CELL: Hold = Hold::Gates(&[-SATURATED, -SATURATED, SATURATED, 0.0]);
 
+/// z is 0, so s_t = s_(t-1).
+const CLOSED_UPDATE: Hold = Hold::Gates(&[-SATURATED, 0.0]);
+
 /// The table of cells, in the order of [`CellKind`]. Where several rows have the same operator, the first
 /// is the default for a node without `activations`.
-const CELLS: [CellOperator; 5] = [
+const CELLS: [CellOperator; 6] = [
     row(CellKind::RnnTanh, "RNN", &["Tanh"], Variant::Activations, Hold::Input),
     row(CellKind::RnnRelu, "RNN", &["Relu"], Variant::Activations, Hold::Input),
     row(CellKind::Gru, "GRU", &["Sigmoid", "Tanh"], RESET_AFTER, OPEN_UPDATE),
     row(CellKind::GruResetBefore, "GRU", &["Sigmoid", "Tanh"], RESET_BEFORE, OPEN_UPDATE),
     row(CellKind::Lstm, "LSTM", &["Sigmoid", "Tanh", "Tanh"], Variant::Unique, KEPT_CELL),
+    row(CellKind::MinGru, "Scan", &[], Variant::Scan(scan_attributes), CLOSED_UPDATE),
 ];
 
 /// The operator of a cell.
@@ -90,6 +103,9 @@ pub(in crate::onnx) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> 
     let activations = attribute("activations").map_or(&[][..], |a| &a.strings);
     let after = attribute("linear_before_reset").and_then(|a| a.i).unwrap_or(0) != 0;
     let is = |cell: &&CellOperator| {
+        if let Variant::Scan(all) = cell.variant {
+            return cell.op_type == op_type && attributes == all();
+        }
         let names = activations.iter().map(|name| name.as_ref());
         cell.op_type == op_type
             && (activations.is_empty() || names.eq(cell.activations.iter().map(|name| name.as_bytes())))
@@ -112,5 +128,6 @@ mod tests {
         assert_eq!(cell_of("GRU", &[]), Some(CellKind::GruResetBefore));
         assert_eq!(cell_of("LSTM", &[strings("activations", &["Relu", "Tanh", "Tanh"])]), None);
         assert_eq!(cell_of("Gemm", &[]), None);
+        assert_eq!(cell_of("Scan", &[int("num_scan_inputs", 2)]), None);
     }
 }

@@ -1,5 +1,6 @@
 //! A builder of ONNX graphs.
 
+use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::onnx::proto::{
@@ -79,6 +80,16 @@ impl GraphBuilder {
         });
     }
 
+    /// Declares an input of f32 whose shape is not declared, as in a body.
+    pub fn input_of_any_shape(&mut self, name: &str) {
+        self.graph.input.push(f32_of_any_shape(name));
+    }
+
+    /// Declares an output of f32 whose shape is not declared, as in a body.
+    pub fn output_of_any_shape(&mut self, name: &str) {
+        self.graph.output.push(f32_of_any_shape(name));
+    }
+
     /// Declares an input of f32.
     pub fn input(&mut self, name: &str, shape: &[Dim]) {
         self.graph.input.push(value_info(name, FLOAT, shape));
@@ -155,6 +166,21 @@ fn value_info(name: &str, elem_type: i32, shape: &[Dim]) -> ValueInfoProto {
         r#type: Some(TypeProto { tensor_type: Some(tensor) }),
         ..Default::default()
     }
+}
+
+fn f32_of_any_shape(name: &str) -> ValueInfoProto {
+    let tensor = TensorTypeProto { elem_type: FLOAT, shape: None };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto { tensor_type: Some(tensor) }),
+        ..Default::default()
+    }
+}
+
+/// An attribute holding a graph, such as the body of a `Scan`.
+pub fn graph(name: &str, graph: GraphProto) -> AttributeProto {
+    let encoded = Bytes::from(graph.encode_to_vec());
+    AttributeProto { name: name.into(), g: Some(encoded), r#type: 5, ..Default::default() }
 }
 
 /// An integer attribute.

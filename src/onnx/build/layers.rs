@@ -5,8 +5,9 @@ use half::f16;
 
 use super::cells::{Hold, operator};
 use super::graph::{Dim, GraphBuilder, float, int, ints};
+use super::mingru;
 use crate::model::network::{LAYER_NORM_EPSILON, parameter_shapes};
-use crate::model::{Network, NetworkConfig};
+use crate::model::{CellKind, Network, NetworkConfig};
 use crate::onnx::precision::{Precision, quantize_rows};
 use crate::onnx::proto::FLOAT;
 use crate::onnx::states::{is_stacked, state_places};
@@ -147,25 +148,30 @@ impl<'a> Body<'a> {
     /// states.
     fn cell(&mut self, i: usize, x: &str, states: &[String], next: &[String]) -> (String, Vec<String>) {
         let layer = self.config.layers[i];
-        let prefix = format!("layers.{i}.{}", layer.cell.family());
+        let prefix = self.cell_prefix(i);
+        let operator = operator(layer.cell);
+        let has_direction = operator.has_direction_axis();
         let [w, r, b] = ["W", "R", "B"].map(|s| format!("{prefix}.{s}"));
         let x = match self.hold.clone() {
             Some(hold) => self.held_input(i, x, &hold),
             None => {
-                self.parameter(&w, true);
+                self.parameter(&w, has_direction);
                 x.to_string()
             }
         };
         for name in [&r, &b] {
-            self.parameter(name, true);
+            self.parameter(name, has_direction);
         }
-        let operator = operator(layer.cell);
         let y = format!("{prefix}.Y");
         let last: Vec<String> = if self.has_joined_states() {
             ["Y_h", "Y_c"].iter().take(states.len()).map(|s| format!("{prefix}.{s}")).collect()
         } else {
             state_places(self.config)[i].iter().map(|p| next[p.tensor].clone()).collect()
         };
+        if layer.cell == CellKind::MinGru {
+            let ends = mingru::Ends { x: &x, state: &states[0], last: &last[0] };
+            return (mingru::add(&mut self.graph, &prefix, layer.hidden, &ends), last);
+        }
         let mut inputs = vec![x.as_str(), &w, &r, &b, ""];
         inputs.extend(states.iter().map(String::as_str));
         let mut outputs = vec![y.as_str()];
@@ -180,21 +186,22 @@ impl<'a> Body<'a> {
     /// 1, a zero state remains zero whatever the other features are.
     fn held_input(&mut self, i: usize, x: &str, hold: &str) -> String {
         let layer = self.config.layers[i];
-        let (prefix, h) = (format!("layers.{i}.{}", layer.cell.family()), layer.hidden);
+        let (prefix, h) = (self.cell_prefix(i), layer.hidden);
         let biases = self.values(&format!("{prefix}.B")).map_or(&[][..], |b| b.1);
-        let hold_by = operator(layer.cell).hold;
-        let column = |row: usize| match hold_by {
+        let operator = operator(layer.cell);
+        let column = |row: usize| match operator.hold {
             Hold::Gates(sums) => sums.get(row / h).copied().unwrap_or(0.0),
             Hold::Input => -(biases.get(row).unwrap_or(&0.0) + biases.get(h + row).unwrap_or(&0.0)),
         };
         let [plain, held, w] = ["plain.W", "hold", "W"].map(|part| format!("{prefix}.{part}"));
         if let Some((shape, data)) = self.values(&w) {
-            self.store(&plain, &[1, shape[0], shape[1]], data);
+            let direction: &[usize] = if operator.has_direction_axis() { &[1] } else { &[] };
+            self.store(&plain, &[direction, shape].concat(), data);
             let column: Vec<f32> = (0..shape[0]).map(column).collect();
-            self.graph.f32s(&held, &[1, shape[0], 1], &column);
+            self.graph.f32s(&held, &[direction, &[shape[0], 1]].concat(), &column);
             self.graph.chain("Concat", &w, &[&plain, &held], vec![int("axis", -1)]);
         }
-        let x = if hold_by == Hold::Input {
+        let x = if operator.hold == Hold::Input {
             let unheld = format!("{prefix}.heard");
             if !self.graph.has_node("not_held") {
                 self.graph.scalar("one", 1.0);
@@ -207,6 +214,18 @@ impl<'a> Body<'a> {
         self.graph.chain("Concat", &format!("{prefix}.held_input"), &[&x, hold], vec![int("axis", -1)])
     }
 
+    /// The part of names common to the parameters and values of cell `i`.
+    fn cell_prefix(&self, i: usize) -> String {
+        format!("layers.{i}.{}", self.config.layers[i].cell.family())
+    }
+
+    /// Adds the constant by which the outputs of ONNX's recurrent operators lose their axis of directions.
+    pub fn direction_axis(&mut self) {
+        if self.config.layers.iter().any(|layer| operator(layer.cell).has_direction_axis()) {
+            self.graph.i64s("direction_axis", &[1], &[1]);
+        }
+    }
+
     fn has_joined_states(&self) -> bool {
         is_stacked(self.config) && self.config.layers.len() > 1
     }
@@ -214,7 +233,7 @@ impl<'a> Body<'a> {
     /// Adds the split of the state tensors (one for each of [`crate::onnx::states::state_specs`], layers on
     /// axis 0) into layers. Returns the names of each layer's initial states, `[1, N, H]`.
     pub fn split_states(&mut self, tensors: &[String]) -> Vec<Vec<String>> {
-        self.graph.i64s("direction_axis", &[1], &[1]);
+        self.direction_axis();
         let layers = self.config.layers.len();
         let joined = self.has_joined_states();
         if joined {

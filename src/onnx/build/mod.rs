@@ -4,3 +4,4 @@
 pub(super) mod cells;
 pub mod graph;
 pub(super) mod layers;
+mod mingru;

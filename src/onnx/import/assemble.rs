@@ -327,7 +327,11 @@ impl Assembly {
         let mut data = vec![input.weight_f32(), input.bias_f32()];
         data.extend(self.input_norm.into_iter().flat_map(|(g, b)| [g, b]));
         for layer in self.layers {
-            data.extend([layer.cell.w, layer.cell.r, layer.cell.b]);
+            data.push(layer.cell.w);
+            if layer.cell.kind.shape().has_state_weights {
+                data.push(layer.cell.r);
+            }
+            data.push(layer.cell.b);
             data.extend(layer.norm.into_iter().flat_map(|(g, b)| [g, b]));
         }
         data.extend([self.pending.weight_f32(), self.pending.bias_f32()]);

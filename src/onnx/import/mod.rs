@@ -17,6 +17,7 @@ mod layout;
 mod loop_node;
 mod node;
 mod quantized;
+mod scan_node;
 mod settings;
 mod step;
 mod value;

@@ -123,6 +123,18 @@ pub(super) enum Quantized {
     Product { sequence: Sequence, of: usize },
 }
 
+/// A part of the features of a sequence, for a cell that is written as separate operators.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    /// The sums of all gates.
+    pub of: Sequence,
+    /// Index of the first feature.
+    pub start: usize,
+    pub width: usize,
+    /// Whether the logistic function was applied.
+    pub sigmoid: bool,
+}
+
 /// A value of the graph.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -149,6 +161,7 @@ pub(super) enum Value {
     },
     Unrolled(Unrolled),
     Quantized(Quantized),
+    Gate(Gate),
     /// A value that is not understood, which is an error only if it is used.
     Refused(Error),
 }
@@ -160,9 +173,9 @@ pub(super) struct CellWeights {
     pub hidden: usize,
     /// `[kH, in]`
     pub w: Vec<f32>,
-    /// `[kH, H]`
+    /// `[kH, H]`; empty for a cell without it.
     pub r: Vec<f32>,
-    /// `[2kH]`
+    /// `[2kH]`; `[kH]` for a cell without R.
     pub b: Vec<f32>,
 }
 

@@ -76,8 +76,8 @@ fn silence_rest(body: &mut Body, silence: f32) -> String {
 /// as those of one stream.
 fn zero_states(body: &mut Body) -> Vec<Vec<String>> {
     let config = body.config;
+    body.direction_axis();
     let graph = &mut body.graph;
-    graph.i64s("direction_axis", &[1], &[1]);
     graph.i64s("batch_axis", &[1], &[0]);
     graph.i64s("one_layer", &[1], &[1]);
     graph.chain("Gather", "batch", &["x_shape", "batch_axis"], vec![int("axis", 0)]);

@@ -248,7 +248,8 @@ fn refuse(close_code: u16, code: &str, message: &str, actions: &mut Vec<Action>)
 }
 
 /// Builds the message of a snapshot: log-probabilities rounded to two decimals, states clipped to ±1 and
-/// scaled to integers from -127 to 127. (Only the cell states of an LSTM may exceed ±1.)
+/// scaled to integers from -127 to 127. (The states of `gru`, `rnn-tanh` and h of `lstm`
+/// never exceed ±1.)
 fn trace_message(trace: &TraceSnapshot) -> String {
     let log_probs: Vec<f64> =
         trace.log_probs.iter().map(|x| (f64::from(*x).max(-99.0) * 100.0).round() / 100.0).collect();

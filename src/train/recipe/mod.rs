@@ -126,6 +126,7 @@ fn distance(a: &str, b: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CellKind;
 
     const SMALL: &str = r#"
 [data]
@@ -148,6 +149,11 @@ checkpoint_interval = 10
         assert_eq!(recipe.tokens().expect("words").tokens(), ["<blk>", "▁yes", "▁no"]);
         let config = recipe.network_config().expect("a good network");
         assert_eq!((config.layers.len(), config.num_tokens, config.subsampling), (2, 3, 4));
+        let mixed =
+            Recipe::parse(&SMALL.replace("[\"gru\"]", "[\"mingru\", \"gru\"]")).expect("a good recipe");
+        let cells =
+            mixed.network_config().expect("a good network").layers.into_iter().map(|layer| layer.cell);
+        assert!(cells.eq([CellKind::MinGru, CellKind::Gru]));
     }
 
     #[test]
