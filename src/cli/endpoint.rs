@@ -125,7 +125,7 @@ impl EndpointArgs {
                 StateAtEndpoint::Reset => Some(true),
             },
         };
-        endpoint.check()?;
+        endpoint.validate()?;
         let by_silence = [endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence];
         if self.vad.is_some() && by_silence.iter().all(|seconds| seconds.is_infinite()) {
             let problem =
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn invalid_values_are_named() {
         for (line, expected) in [
             ("--rule1-min-trailing-silence=-1", "rule 1"),
             ("--rule2-min-trailing-silence=nan", "rule 2"),

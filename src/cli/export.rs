@@ -50,7 +50,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let (target, precision) = (args.target, args.precision);
     check_options(args, target)?;
-    let (stem, (network, metadata)) = match ModelSource::of(args.model.as_deref(), Embedded::Digits) {
+    let (stem, (network, metadata)) = match ModelSource::new(args.model.as_deref(), Embedded::Digits) {
         ModelSource::Path(path) => (path.file_stem().unwrap_or_default().to_string_lossy(), read_own(path)?),
         ModelSource::Embedded(model) => (model.name().into(), onnx::read(model.model()?)?),
     };

@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
         config.num_tokens
     )
     .map_err(|e| Stop::output(&args.out, e))?;
-    let table = NetworkTable::of(config).to_toml()?;
+    let table = NetworkTable::from_config(config).to_toml()?;
     writeln!(
         std::io::stdout(),
         "\nthe table of the network in a recipe, for `hearken train --from {}`:\n\n{table}",

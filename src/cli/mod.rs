@@ -26,6 +26,7 @@ mod train;
 #[cfg(feature = "train")]
 mod train_report;
 mod transcribe;
+mod unfold;
 mod values;
 mod verify;
 mod version;
@@ -74,6 +75,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Inspect(inspect::Args),
     Probe(probe::Args),
+    Unfold(unfold::Args),
     Lm(Box<lm::Args>),
     Phrases(Box<phrases::Args>),
     Pronounce(Box<pronounce::Args>),
@@ -147,6 +149,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Probe(args) => probe::run(&args),
+        Command::Unfold(args) => unfold::run(&args),
         Command::Lm(args) => lm::run(&args),
         Command::Phrases(args) => phrases::run(&args),
         Command::Pronounce(args) => pronounce::run(&args),
@@ -160,7 +163,7 @@ fn exit_code(result: Result<Outcome, Stop>) -> ExitCode {
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
         Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(Stop::Failed(error)) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -183,7 +186,7 @@ fn check_output<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -
 }
 
 /// Prints an error on standard error.
-fn complain(error: &Error) {
+fn print_error(error: &Error) {
     say(&with_options(error).to_string());
 }
 

@@ -4,10 +4,10 @@
 //! cannot learn that s_(t-k) matters at step t (vanishing gradient); if it becomes large, an update destroys what
 //! was learned (exploding gradient). (Hochreiter 1991; Bengio, Simard, Frasconi 1994; Pascanu, Mikolov, Bengio 2013.)
 
-use super::forward::{States, Weights, Workspace, log_softmax};
+use super::forward::{PackedWeights, States, Workspace, log_softmax};
 use super::kernels::Kernels;
 use super::network::Network;
-use super::steps::Steps;
+use super::packed_sequence::PackedSequence;
 
 /// Norms of the gradient of a step's loss with respect to earlier states.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,7 @@ impl Decay {
 /// gradient where the network is sure). States are carried from stretch to stretch. `None` if there are fewer than
 /// `reach + 1` steps, or a parameter is missing.
 pub fn gradient_flow<T: Kernels>(network: &Network<T>, x: &[T], reach: usize) -> Option<GradientFlow> {
-    let weights = Weights::new(network, true)?;
+    let weights = PackedWeights::new(network, true)?;
     let width = network.config.subsampling * network.config.num_features;
     let stretches: Vec<&[T]> = x.chunks_exact(width.checked_mul(reach + 1).filter(|&n| n > 0)?).collect();
     if stretches.is_empty() || reach == 0 {
@@ -82,14 +82,14 @@ pub fn gradient_flow<T: Kernels>(network: &Network<T>, x: &[T], reach: usize) ->
 
 /// For each layer, the norms of dL/ds_(t-k), where t is the last step of `x`.
 fn norms_of<T: Kernels>(
-    weights: &Weights<T>,
+    weights: &PackedWeights<T>,
     network: &Network<T>,
     x: &[T],
     states: &mut States<T>,
 ) -> Vec<Vec<f64>> {
     let config = &network.config;
     let (one, width, tokens) =
-        (Steps::uniform(1, 1), config.subsampling * config.num_features, config.num_tokens);
+        (PackedSequence::uniform(1, 1), config.subsampling * config.num_features, config.num_tokens);
     // One pass per step, so that the gradients of all states between two steps are seen.
     let mut passes: Vec<Workspace<T>> = Vec::new();
     for frame in x.chunks_exact(width) {
@@ -150,9 +150,9 @@ mod tests {
     }
 
     /// The loss of the last step of `x` for a network that starts from `states`.
-    fn loss(weights: &Weights<f64>, x: &[f64], mut states: States<f64>) -> f64 {
+    fn loss(weights: &PackedWeights<f64>, x: &[f64], mut states: States<f64>) -> f64 {
         let (mut workspace, mut logits) = (Workspace::default(), Vec::new());
-        weights.forward(x, &Steps::uniform(1, x.len() / 3), &mut states, &mut workspace, None);
+        weights.forward(x, &PackedSequence::uniform(1, x.len() / 3), &mut states, &mut workspace, None);
         weights.logits(&workspace, 0, &mut logits);
         log_softmax(&mut logits, 5);
         let last = &logits[logits.len() - 5..];
@@ -163,14 +163,14 @@ mod tests {
     fn norms_are_those_of_finite_differences() {
         for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::Lstm] {
             let network = network(cell);
-            let weights = Weights::new(&network, true).expect("weights");
+            let weights = PackedWeights::new(&network, true).expect("weights");
             let (reach, x) = (6, frames(7));
             let flow = gradient_flow(&network, &x, reach).expect("enough steps");
             assert_eq!(flow.measured, 1);
             for k in 1..=reach {
                 let (before, after) = x.split_at((reach + 1 - k) * 3);
                 let mut states = weights.zero_states(1);
-                let steps = Steps::uniform(1, before.len() / 3);
+                let steps = PackedSequence::uniform(1, before.len() / 3);
                 weights.forward(before, &steps, &mut states, &mut Workspace::default(), None);
                 for layer in 0..2 {
                     let mut squares = 0.0;

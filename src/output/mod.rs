@@ -201,20 +201,20 @@ pub trait Writer {
 }
 
 /// A writer that buffers each recording, and writes it in a format at its end.
-pub struct WholeWriter<W> {
+pub struct TranscriptWriter<W> {
     out: W,
     format: Format,
     segments: Vec<Segment>,
 }
 
-impl<W: Write> WholeWriter<W> {
+impl<W: Write> TranscriptWriter<W> {
     /// A writer of this format.
     pub fn new(out: W, format: Format) -> Self {
         Self { out, format, segments: Vec::new() }
     }
 }
 
-impl<W: Write> Writer for WholeWriter<W> {
+impl<W: Write> Writer for TranscriptWriter<W> {
     fn event(&mut self, _path: &str, event: &Event) -> io::Result<()> {
         if let Event::Final(segment) = event {
             self.segments.push(segment.clone());

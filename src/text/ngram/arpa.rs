@@ -7,7 +7,7 @@ use super::key::Packing;
 use super::sorter::{Budget, Entry, Sorter};
 use super::trie::TrieBuilder;
 use super::vocabulary::{MAX_WORD_BYTES, Vocabulary};
-use super::{MAX_ORDER, NEVER, NgramModel, NgramSink, UNKNOWN};
+use super::{LOG_ZERO, MAX_ORDER, NgramModel, NgramSink, UNKNOWN};
 use crate::error::{Error, Result, Stage, io};
 use crate::text::column;
 
@@ -221,7 +221,7 @@ impl<R: BufRead> Lines<R> {
 fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f32, f32)> {
     let mut parts = line.split([' ', '\t']).filter(|part| !part.is_empty());
     let number = |text: Option<&str>, most: f32, kind: &str| match text.map(str::parse::<f32>) {
-        Some(Ok(value)) if value <= most => Ok(value.max(NEVER)),
+        Some(Ok(value)) if value <= most => Ok(value.max(LOG_ZERO)),
         _ => Err(wrong(format!("expected {kind}, found `{}`", short(text.unwrap_or("nothing"))))
             .at(column(line, text.unwrap_or_default()))),
     };
@@ -240,7 +240,7 @@ fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f
         ))
         .at(column(line, long)));
     }
-    let weight = |text| number(Some(text), -NEVER, "the logarithm of a back-off weight");
+    let weight = |text| number(Some(text), -LOG_ZERO, "the logarithm of a back-off weight");
     let backoff = parts.next().map_or(Ok(0.0), weight)?;
     if let Some(more) = parts.next() {
         return Err(wrong(format!(
@@ -274,7 +274,7 @@ fn read_words<R: BufRead>(lines: &mut Lines<R>, count: u64) -> Result<Words> {
             return Err(wrong(format!("the word `{}` occurs twice", short(word))));
         }
     }
-    let values = values.into_iter().map(|value| value.unwrap_or((NEVER, 0.0))).collect();
+    let values = values.into_iter().map(|value| value.unwrap_or((LOG_ZERO, 0.0))).collect();
     Ok(Words { words, values })
 }
 
