@@ -32,7 +32,8 @@ fn texts() -> Vec<Vec<u8>> {
 fn conversations() -> Vec<Vec<u8>> {
     let own =
         r#"{"type":"start","version":1,"encoding":"s16le","sample_rate":16000,"partials":true,"trace":true}"#;
-    let vosk = r#"{"config":{"sample_rate":8000,"words":true,"max_alternatives":2,"phrase_list":["one"]}}"#;
+    let vosk =
+        r#"{"config":{"sample_rate":8000,"words":true,"max_alternatives":2,"phrase_list":["one","[unk]"]}}"#;
     let realtime = r#"{"type":"input_audio_buffer.append","audio":"AAAAAAAA"}"#;
     let wyoming = r#"{"type":"audio-start","data":{"rate":16000,"width":2,"channels":1}}"#;
     let first = [own, vosk, own, vosk, "Done", "Done", realtime, wyoming];

@@ -39,6 +39,15 @@ fn text() -> impl Strategy<Value = String> {
         r#"{"config":{"sample_rate":16000,"words":true}}"#,
         r#"{"config":{"sample_rate":"48000","max_alternatives":2}}"#,
         r#"{"config":{"sample_rate":-1e300}}"#,
+        r#"{"config":{"phrase_list":["one two","[unk]"]}}"#,
+        r#"{"config":{"grammar":"[\"one\"]","words":0}}"#,
+        r#"{"type":"start","sample_rate":16000,"phrases":["one"],"nbest":3}"#,
+        r#"{"type":"configure","hotwords":["one"]}"#,
+        r#"{"type":"configure"}"#,
+        r#"{"type":"session.update","session":{"audio":{"input":{"transcription":{"prompt":"one, two"}}}}}"#,
+        r#"{"type":"session.update","session":{"input_audio_transcription":{"keywords":["one"]}}}"#,
+        r#"{"type":"transcribe","data":{"transcript_terms":["one"]}}"#,
+        r#"{"type":"transcribe","data":{}}"#,
         r#"{"config":[]}"#,
         r#"{"eof" : 1}"#,
         r#"{"eof":1}"#,
@@ -123,7 +132,7 @@ fn opening() -> impl Strategy<Value = Opening> {
 
 fn model() -> ModelInfo {
     let tokens = vec!["<blk>".into(), "▁one".into()];
-    ModelInfo { sample_rate: 16_000, tokens, silence: 1.2, ..ModelInfo::default() }
+    ModelInfo { sample_rate: 16_000, tokens, silence: 1.2, hotwords: true, ..ModelInfo::default() }
 }
 
 /// A session without socket and recognizer that checks the actions.
@@ -209,8 +218,9 @@ impl Checked {
         }
         let busy = self.opened && !self.finishing;
         match action {
-            Action::Open(StreamRequest { format, trace, .. }) => {
+            Action::Open(StreamRequest { format, trace, words, .. }) => {
                 assert!(!self.opened, "a stream is opened once");
+                assert!(words.is_none_or(|words| words.check().is_ok()));
                 assert!(SAMPLE_RATES.contains(&format.sample_rate));
                 self.opened = true;
                 let mut said = Vec::new();
@@ -232,6 +242,10 @@ impl Checked {
             Action::Silence(seconds) => {
                 assert!(busy && seconds > 0.0);
                 self.due.push(RecognizerOutput::Restarted);
+            }
+            Action::Words(words) => {
+                assert!(busy && words.is_none_or(|words| words.check().is_ok()));
+                self.due.push(RecognizerOutput::Words { notes: vec![], warnings: vec!["left out".into()] });
             }
             Action::Mark => {
                 assert!(busy);

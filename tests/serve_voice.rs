@@ -170,6 +170,15 @@ impl Wyoming {
         self.send("audio-stop", &json!({"timestamp": null}), b"");
     }
 
+    /// A clip in one utterance, with hotwords.
+    fn say_with(&mut self, name: &str, terms: &[&str]) {
+        self.send("transcribe", &json!({"language": "en", "transcript_terms": terms}), b"");
+        let (samples, rate) = clip(name);
+        let format = json!({"rate": rate, "width": 2, "channels": 1});
+        self.send("audio-chunk", &format, &s16_bytes(&samples));
+        self.send("audio-stop", &json!({}), b"");
+    }
+
     /// Type and data of the next event; `None` at the end.
     fn next(&mut self) -> Option<(String, Value)> {
         let mut line = String::new();
@@ -234,6 +243,27 @@ fn wyoming_clients_get_their_transcripts() {
     let (_, data) = client.next().expect("an event");
     assert_eq!(data["text"], format!("{} {}", expected("pi.wav"), expected("e.wav")));
     assert_eq!(server.metric("hearken_protocol_streams_total{protocol=\"wyoming\"}"), 1.0);
+}
+
+#[cfg(feature = "english")]
+#[test]
+fn wyoming_clients_bring_hotwords() {
+    let server = wyoming_server(Limits::default());
+    let mut client = Wyoming::open(&server);
+    client.say_with("pi.wav", &["wun"]);
+    assert_eq!(client.transcript().1, "three wun four wun five");
+    // The words of an utterance are not those of the next one.
+    client.say("pi.wav");
+    assert_eq!(client.transcript().1, expected("pi.wav"));
+    client.say_with("pi.wav", &["wun", "\u{43e}\u{434}\u{438}\u{43d}"]);
+    let transcript = loop {
+        let (kind, data) = client.next().expect("an event");
+        if kind == "transcript" {
+            break data;
+        }
+    };
+    assert_eq!(transcript["text"], "three wun four wun five");
+    assert!(transcript["warnings"][0].as_str().is_some_and(|text| text.contains("left out")), "{transcript}");
 }
 
 #[test]

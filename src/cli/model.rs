@@ -135,16 +135,26 @@ struct LanguageChoice {
     other_phone_cost: Option<f32>,
 }
 
+/// Who chooses the words that are recognized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Users {
+    /// The options alone.
+    Program,
+    /// Clients of a server too, who bring lists of words.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code))]
+    Clients,
+}
+
 impl LanguageChoice {
     /// Returns the recognizer with the words of the options, or unchanged if none is given. The embedded model of
     /// English has a language model too, which is used unless there are phrases.
-    fn apply(&self, recognizer: Recognizer, source: ModelSource<'_>) -> Result<Recognizer> {
+    fn apply(&self, recognizer: Recognizer, source: ModelSource<'_>, users: Users) -> Result<Recognizer> {
         let is_english = matches!(source, ModelSource::Embedded(Embedded::English));
         if self.lm.is_some() || is_english && self.phrases.is_none() {
             return recognizer.with_language_model(&self.options());
         }
         let Some(path) = &self.phrases else {
-            self.check_unused()?;
+            self.check_unused(users)?;
             return match self.hotwords() {
                 Some(hotwords) => recognizer.with_hotwords(&hotwords, self.lexicon.as_deref()),
                 None => Ok(recognizer),
@@ -157,9 +167,10 @@ impl LanguageChoice {
     }
 
     /// Refuses options that have no effect with the words of the model itself.
-    fn check_unused(&self) -> Result<()> {
+    fn check_unused(&self, users: Users) -> Result<()> {
+        let used = self.hotwords.is_some() || users == Users::Clients;
         let given = [
-            ("--lexicon", self.lexicon.is_some() && self.hotwords.is_none()),
+            ("--lexicon", self.lexicon.is_some() && !used),
             ("--lm-scale", self.lm_scale.is_some()),
             ("--word-cost", self.word_cost.is_some()),
             ("--blank-bias", self.blank_bias.is_some()),
@@ -226,8 +237,32 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model, with the words of the options.
     pub fn open(&self) -> Result<Recognizer> {
+        self.open_for(Users::Program)
+    }
+
+    /// Opens the model for a server, whose clients bring words too.
+    #[cfg(feature = "serve")]
+    pub fn open_for_clients(&self) -> Result<Recognizer> {
+        self.open_for(Users::Clients)
+    }
+
+    /// The options for words of clients.
+    #[cfg(feature = "serve")]
+    pub fn word_options(&self) -> crate::serve::WordOptions {
+        crate::serve::WordOptions {
+            lexicon: self.language.lexicon.clone(),
+            phrases: match self.language.phrases {
+                Some(_) => self.language.phrase_options(),
+                None => PhraseOptions::default(),
+            },
+            hotwords_score: self.language.hotwords_score,
+        }
+    }
+
+    fn open_for(&self, users: Users) -> Result<Recognizer> {
         let (source, default) = (self.source(), self.default_model());
-        let recognizer = self.language.apply(self.network.open(default)?, source)?.with_numbers(self.numbers);
+        let recognizer = self.language.apply(self.network.open(default)?, source, users)?;
+        let recognizer = recognizer.with_numbers(self.numbers);
         recognizer.notes().iter().for_each(|note| print_note(note));
         Ok(recognizer)
     }

@@ -100,6 +100,10 @@ impl Decoder for Greedy {
         self.frames = 0;
         self.revision += 1;
     }
+
+    fn begin_at(&mut self, frame: u64) {
+        self.frames = frame;
+    }
 }
 
 #[cfg(test)]

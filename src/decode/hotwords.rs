@@ -185,6 +185,10 @@ impl LanguageModel for HotwordModel {
     fn look_ahead(&self, word: WordId) -> f32 {
         self.inner.look_ahead(word) - self.boosts.get(&word).copied().unwrap_or(0.0)
     }
+
+    fn without_hotwords(&self) -> Option<Arc<dyn LanguageModel>> {
+        Some(Arc::clone(&self.inner))
+    }
 }
 
 #[cfg(test)]

@@ -99,6 +99,19 @@ impl Lexicon {
         tree
     }
 
+    /// Creates the tree with more words, whose ids follow those of this tree. Pronunciations must not be empty.
+    pub fn with_words(&self, names: &[String], more: Vec<(Vec<TokenId>, WordId)>) -> Self {
+        let mut pronunciations = more;
+        let mut waiting: Vec<(u32, Vec<TokenId>)> = self.roots().map(|root| (root, Vec::new())).collect();
+        while let Some((at, mut tokens)) = waiting.pop() {
+            let node = self.node(at);
+            tokens.push(node.token);
+            pronunciations.extend(self.words_at(at).iter().map(|&word| (tokens.clone(), word)));
+            waiting.extend(node.children.clone().map(|child| (child, tokens.clone())));
+        }
+        Self::from_pronunciations([&self.names, names].concat(), pronunciations, self.num_tokens)
+    }
+
     pub(super) fn node(&self, node: u32) -> &Node {
         &self.nodes[node as usize]
     }
@@ -195,6 +208,16 @@ mod tests {
         assert_eq!(tree.names()[..], words(&options));
         let costs = tree.min_costs(|word| [3.0, 5.0, 1.0, 7.0, 2.0][word.0 as usize]);
         assert_eq!(costs[..2], [1.0, 2.0], "`abc` below `a`; `b` below `b`");
+    }
+
+    #[test]
+    fn words_can_be_added() {
+        let lexicon = [entry("ab", "a b"), entry("a", "a"), entry("ab", "b b")];
+        let tree = Lexicon::new(&table(), &lexicon).expect("a good lexicon");
+        let more = tree.with_words(&["ac".into()], vec![(vec![TokenId(1), TokenId(3)], WordId(2))]);
+        assert_eq!(spelled(&more), [(vec![1], 1), (vec![1, 2], 0), (vec![1, 3], 2), (vec![2, 2], 0)]);
+        assert_eq!(more.names()[..], ["ab", "a", "ac"]);
+        assert_eq!(spelled(&tree.with_words(&[], Vec::new())), spelled(&tree));
     }
 
     #[test]

@@ -132,6 +132,9 @@ pub trait Decoder: Send {
 
     /// Resets the decoder: the next frame is the first of a new stream.
     fn reset(&mut self);
+
+    /// Sets the number of the next frame, before the first one: the decoder continues the stream of another one.
+    fn begin_at(&mut self, frame: u64);
 }
 
 /// Creates the decoder of each stream.
@@ -183,6 +186,11 @@ impl DecoderFactory {
             Self::Greedy(_) => Arc::from([]),
             Self::Search(vocabulary) => Arc::clone(vocabulary.lexicon().names()),
         }
+    }
+
+    /// Whether the words are those of a lexicon, so that decoders find alternatives.
+    pub fn is_search(&self) -> bool {
+        matches!(self, Self::Search(_))
     }
 
     /// Creates the decoder of a stream.

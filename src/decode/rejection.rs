@@ -273,6 +273,11 @@ impl Default for Onsets {
 }
 
 impl Onsets {
+    /// The state before the frame with this number, of a stream whose frames before it are ignored.
+    pub fn begin_at(frame: u64) -> Self {
+        Self { first: frame, ..Self::default() }
+    }
+
     /// Appends a frame whose likeliest token is this; `None` for the blank.
     pub fn push(&mut self, likeliest: Option<TokenId>) {
         let begins = likeliest.is_some() && likeliest != self.last;

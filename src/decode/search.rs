@@ -467,6 +467,10 @@ impl Decoder for Search {
         let vocabulary = Arc::clone(&self.vocabulary);
         self.restart_if_empty(&vocabulary);
     }
+
+    fn begin_at(&mut self, frame: u64) {
+        self.frames = frame;
+    }
 }
 
 #[cfg(test)]

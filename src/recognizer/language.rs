@@ -211,11 +211,13 @@ fn add_english(
         english => english?,
     };
     let required = |at| hotword_list.is_some_and(|hotword_list| hotword_list.contains(at));
-    let missing = |at, error: Error| match hotword_list {
-        Some(hotword_list) => hotword_list.missing_pronunciation(at, error.problem()),
-        None => error,
+    let missing = |at, error: Error| {
+        Err(match hotword_list {
+            Some(hotword_list) => hotword_list.missing_pronunciation(at, error.problem()),
+            None => error,
+        })
     };
-    table.add_english(english, required, missing)
+    table.add_english(&english, required, missing)
 }
 
 /// Note about the words of a language model file that have no pronunciation.

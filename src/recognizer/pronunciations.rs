@@ -63,15 +63,15 @@ impl<'a> PronunciationTable<'a> {
 
     /// Adds English pronunciations for the words without one: those of the dictionary, those derived from its words,
     /// and the names of letters. Pronunciations are guessed only for words that are `required`, since a guess takes a
-    /// millisecond. If a required word still has none, `missing` creates the error from its index and the reason.
+    /// millisecond. If a required word still has none, `missing` is called with its index and the reason.
     ///
     /// # Errors
-    /// When a required word has no pronunciation, or the model has no token for a phone.
+    /// When `missing` returns an error, or the model has no token for a phone.
     pub fn add_english(
         &mut self,
-        english: Pronouncer,
+        english: &Pronouncer,
         required: impl Fn(usize) -> bool,
-        missing: impl Fn(usize, Error) -> Error,
+        missing: impl FnMut(usize, Error) -> Result<()>,
     ) -> Result<()> {
         // An iteration over the whole dictionary is faster than tens of thousands of lookups.
         let word_indices = self.word_indices(|pronunciations: &[Labels]| pronunciations.is_empty());
@@ -81,13 +81,29 @@ impl<'a> PronunciationTable<'a> {
                     pronunciations.iter().map(|phones| self.labels(phones)).collect::<Result<_>>()?;
             }
         }
+        self.add_few(english, required, missing)
+    }
+
+    /// As [`PronunciationTable::add_english`], but faster for a short list.
+    pub fn add_few(
+        &mut self,
+        english: &Pronouncer,
+        required: impl Fn(usize) -> bool,
+        mut missing: impl FnMut(usize, Error) -> Result<()>,
+    ) -> Result<()> {
         let quick = english.clone().without_guesser();
         for (at, word) in self.words.iter().enumerate() {
             if !self.pronunciations[at].is_empty() {
                 continue;
             }
             let found: Vec<Pronunciation> = match required(at) {
-                true => english.pronounce(word).map_err(|error| missing(at, error))?,
+                true => match english.pronounce(word) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        missing(at, error)?;
+                        continue;
+                    }
+                },
                 false => quick.pronounce(word).unwrap_or_default(),
             };
             if let Some(guess) = found.first().filter(|p| p.source == Source::Guessed) {
@@ -174,7 +190,7 @@ mod tests {
         let mut table = PronunciationTable::new(&words, &tokens);
         assert!(table.has_english_phones());
         let english = english("").expect("inside the program");
-        table.add_english(english, |at| at == 3, |_, error| error).expect("all required are found");
+        table.add_english(&english, |at| at == 3, |_, error| Err(error)).expect("all required are found");
         assert_eq!(table.pronunciations[0], table.pronunciations[1]);
         assert!(
             !table.pronunciations[0].is_empty()

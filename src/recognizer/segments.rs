@@ -42,6 +42,20 @@ struct EndedSegment<'a> {
     hypotheses: Vec<Hypothesis>,
 }
 
+/// Words that replace those of a stream: what depends on them.
+pub struct NextWords {
+    /// Decoder of a new stream.
+    pub decoder: Box<dyn Decoder>,
+    /// Builder of the words.
+    pub words: WordBuilder,
+    /// Pause after out-of-vocabulary speech in which the network's state is reset, milliseconds; 0 for never.
+    pub reset_after_other_speech_ms: u32,
+    /// The phrases to be recognized, if the vocabulary is a file of phrases.
+    pub phrases: Option<Arc<Phrases>>,
+    /// Which numbers are written in digits in finals.
+    pub numbers: Numbers,
+}
+
 /// Decodes one stream and creates its events.
 pub struct SegmentDecoder {
     decoder: Box<dyn Decoder>,
@@ -55,6 +69,8 @@ pub struct SegmentDecoder {
     endpointer: Option<Endpointer>,
     /// Whether the network's state is reset at an endpoint in silence.
     resets_state: bool,
+    /// Whether it may have been reset by the rules of words that were replaced; steps may still be replayed.
+    has_reset: bool,
     /// Number of blank frames after out-of-vocabulary speech at which the network's state is reset; 0 for never.
     reset_pause: u64,
     /// Number of blank frames since the last label.
@@ -83,6 +99,8 @@ pub struct SegmentDecoder {
     phrases: Option<Arc<Phrases>>,
     /// Which numbers are written in digits in finals.
     numbers: Numbers,
+    /// The words of the next utterance, if they replace the current ones.
+    next_words: Option<Box<NextWords>>,
 }
 
 impl SegmentDecoder {
@@ -98,6 +116,7 @@ impl SegmentDecoder {
             num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
+            has_reset: false,
             reset_pause: 0,
             blanks: 0,
             speech: VecDeque::new(),
@@ -112,6 +131,7 @@ impl SegmentDecoder {
             open: Vec::new(),
             phrases: None,
             numbers: Numbers::default(),
+            next_words: None,
         }
     }
 
@@ -124,8 +144,7 @@ impl SegmentDecoder {
 
     /// Resets the network's state in a pause of this length after out-of-vocabulary speech; 0 for never.
     pub fn with_reset_after_other_speech(mut self, ms: u32) -> Self {
-        let frame_ms = 1000.0 * self.words.clock().seconds(1).max(1e-3);
-        self.reset_pause = (f64::from(ms) / frame_ms).round() as u64;
+        self.reset_pause = self.pause_frames(ms);
         self
     }
 
@@ -149,7 +168,44 @@ impl SegmentDecoder {
 
     /// Whether [`SegmentDecoder::push`] may request a reset of the network's state.
     pub fn resets_state(&self) -> bool {
-        self.resets_state || self.reset_pause > 0
+        self.resets_state || self.has_reset || self.reset_pause > 0
+    }
+
+    /// Replaces the words: at once if nothing was said in the current segment, else at its end.
+    pub fn change_words(&mut self, words: NextWords) {
+        self.has_reset |= self.resets_state() || words.reset_after_other_speech_ms > 0;
+        self.next_words = Some(Box::new(words));
+        self.replace_silent_words();
+    }
+
+    /// Replaces the words if nothing was said in the segment. After a short pause a word may have begun.
+    fn replace_silent_words(&mut self) {
+        if self.next_words.is_none() {
+            return;
+        }
+        let frames = self.decoder.num_frames();
+        let is_silent = frames == self.open_frame || self.words.clock().seconds(self.blanks) >= WORD_GAP;
+        if is_silent && self.settled.is_empty() && self.text.is_empty() && self.decoder.best().is_empty() {
+            self.replace_words();
+        }
+    }
+
+    /// Replaces the words, if others are to follow; the decoder must have no units.
+    fn replace_words(&mut self) {
+        let Some(next) = self.next_words.take() else { return };
+        let frames = self.decoder.num_frames();
+        let NextWords { mut decoder, words, reset_after_other_speech_ms, phrases, numbers } = *next;
+        decoder.begin_at(frames);
+        (self.decoder, self.words, self.phrases, self.numbers) = (decoder, words, phrases, numbers);
+        self.onsets = Onsets::begin_at(frames);
+        self.preceding.clear();
+        self.seen_revision = self.decoder.revision();
+        self.reset_pause = self.pause_frames(reset_after_other_speech_ms);
+    }
+
+    fn pause_frames(&self, ms: u32) -> u64 {
+        let frame_ms = 1000.0 * self.words.clock().seconds(1).max(1e-3);
+        (f64::from(ms) / frame_ms).round() as u64
     }
 
     /// Accepts a voice activity detector's decisions on the next output frames.
@@ -167,10 +223,9 @@ impl SegmentDecoder {
     /// the network again, without pushing their output again.
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
         let mut reset = None;
-        let rejects = self.words.rejection().is_some();
         for frame in log_probs.chunks_exact(self.num_tokens) {
             self.decoder.push(frame);
-            if rejects {
+            if self.words.rejection().is_some() {
                 self.onsets.push(self.decoder.likeliest());
             }
             self.blanks = if self.decoder.likeliest().is_none() { self.blanks + 1 } else { 0 };
@@ -184,6 +239,7 @@ impl SegmentDecoder {
                 }
                 events.extend(self.end_at_endpoint(endpoint));
             }
+            self.replace_silent_words();
             if self.decoder.num_frames() - self.open_frame >= 2 * self.open_frames() {
                 self.settle();
             }
@@ -205,11 +261,15 @@ impl SegmentDecoder {
         let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment();
         let end = self.duration.unwrap_or_else(|| self.elapsed());
-        self.close(EndedSegment { units: &units, following: &[], hypotheses }, self.decoder.num_frames(), end)
+        let ended = EndedSegment { units: &units, following: &[], hypotheses };
+        let event = self.close(ended, self.decoder.num_frames(), end);
+        self.replace_words();
+        event
     }
 
     /// Resets the state for a new stream.
     pub fn reset(&mut self) {
+        self.replace_words();
         self.decoder.reset();
         if let Some(endpointer) = &mut self.endpointer {
             endpointer.reset();
@@ -283,7 +343,9 @@ impl SegmentDecoder {
         if endpoint != Endpoint::MaxLength {
             let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment();
-            return Some(self.close_here(&units, hypotheses));
+            let closed = self.close_here(&units, hypotheses);
+            self.replace_words();
+            return Some(closed);
         }
         let best = self.decoder.best();
         let unfinished = self.unfinished_word(&best).map(|at| best[at].start);

@@ -11,7 +11,7 @@ use crate::onnx::Metadata;
 use super::detector::DetectorFactory;
 use super::front_end::FrontEnd;
 use super::loaded_model::LoadedModel;
-use super::segments::{SegmentDecoder, decode_steps};
+use super::segments::{NextWords, SegmentDecoder, decode_steps};
 use super::streaming_network::{StreamingNetwork, run_batch};
 use super::transcript::Event;
 use super::words::WordBuilder;
@@ -51,6 +51,7 @@ pub struct Stream {
     events: Vec<Event>,
     /// Log-probabilities of the last output frame, if observed.
     observed: Option<Vec<f32>>,
+    nbest: usize,
     phase: Phase,
 }
 
@@ -73,8 +74,8 @@ pub(super) fn stages(
     options: &StreamOptions,
 ) -> Result<(FrontEnd, StreamingNetwork, SegmentDecoder)> {
     let metadata = &*model.metadata;
-    let Metadata { tokens, decoder, .. } = metadata;
-    let words = WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words());
+    let decoder = &metadata.decoder;
+    let words = word_builder(model);
     let spec = model.engine.spec();
     let mut segments =
         SegmentDecoder::new(model.decoders.nbest_decoder(options.nbest)?, words, spec.num_tokens)
@@ -98,6 +99,12 @@ pub(super) fn stages(
     Ok((front_end, network, segments))
 }
 
+/// Builder of the words of a model.
+fn word_builder(model: &LoadedModel) -> WordBuilder {
+    let Metadata { tokens, decoder, .. } = &*model.metadata;
+    WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words())
+}
+
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("seconds", &self.seconds()).finish_non_exhaustive()
@@ -114,6 +121,7 @@ impl Stream {
             log_probs: Vec::new(),
             events: Vec::new(),
             observed: None,
+            nbest: options.nbest,
             phase: Phase::Open,
         })
     }
@@ -174,6 +182,27 @@ impl Stream {
     pub fn end_segment(&mut self) {
         let event = self.segments.end_segment();
         self.events.push(event);
+    }
+
+    /// Uses the words of another model with the same network from the next utterance on.
+    pub(super) fn change_words(&mut self, model: &LoadedModel) -> Result<()> {
+        if !self.network.runs(&model.engine) {
+            return Err(Error::new(Stage::Usage, "the words of a stream belong to another network"));
+        }
+        let nbest = if model.decoders.is_search() { self.nbest } else { 1 };
+        let decoder = model.decoders.nbest_decoder(nbest)?;
+        let options = &model.metadata.decoder;
+        self.segments.change_words(NextWords {
+            decoder,
+            words: word_builder(model),
+            reset_after_other_speech_ms: options.reset_after_other_speech_ms,
+            phrases: model.phrases.clone(),
+            numbers: model.numbers,
+        });
+        if self.segments.resets_state() {
+            self.network.keep_replay();
+        }
+        Ok(())
     }
 
     /// Returns and removes the events since the last call. After [`Stream::input_finished`] the last event is a

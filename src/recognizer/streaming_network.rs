@@ -40,6 +40,16 @@ impl StreamingNetwork {
         self
     }
 
+    /// Keeps processed frames from now on, as [`StreamingNetwork::with_replay`] does from the beginning.
+    pub(super) fn keep_replay(&mut self) {
+        self.history.get_or_insert_default();
+    }
+
+    /// Whether the network is that of an engine.
+    pub(super) fn runs(&self, engine: &Arc<dyn Engine>) -> bool {
+        Arc::ptr_eq(&self.engine, engine)
+    }
+
     /// Resets the network's state to that of a new stream and queues the frames of the last `steps` steps again,
     /// preceded by those of the `replay` steps before them, whose output has been decoded already.
     pub fn reset_and_replay(&mut self, steps: usize, replay: usize) {

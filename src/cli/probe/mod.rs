@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     if let Some(svg) = &args.svg {
         check_output(svg, args.audio.iter().chain([&args.model]))?;
     }
-    let (network, metadata) = match ModelSource::of(Some(&args.model), Embedded::Digits) {
+    let (network, metadata) = match ModelSource::new(Some(&args.model), Embedded::Digits) {
         ModelSource::Path(path) => read_own(path)?,
         ModelSource::Embedded(model) => onnx::read(model.model()?)?,
     };

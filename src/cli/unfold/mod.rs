@@ -74,7 +74,7 @@ pub(super) struct Unfolded {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     check_output(&args.out, [&args.model, &args.audio])?;
-    let source = ModelSource::of(Some(&args.model), Embedded::Digits);
+    let source = ModelSource::new(Some(&args.model), Embedded::Digits);
     let ((network, metadata), recognizer) = match source {
         ModelSource::Path(path) => (read_own(path)?, Recognizer::open(path)?),
         ModelSource::Embedded(model) => (

@@ -8,8 +8,6 @@ use super::fault::{Fault, Parsed, Place};
 use super::grammar::Grammar;
 use crate::text::numbers;
 
-/// Maximum number of arcs of a graph.
-pub const MAX_ARCS: usize = 1_000_000;
 /// Maximum number of parts of a permutation, which has a state for each subset of them.
 const MAX_PERMUTED: usize = 8;
 /// Maximum depth of nested expressions.
@@ -101,10 +99,10 @@ impl Texts {
 /// Builds the graph of a grammar.
 ///
 /// # Errors
-/// When the graph would be too large, or a name is not defined; names line and column.
-pub fn build(grammar: &Grammar) -> Parsed<Fragments> {
-    let mut builder =
-        Builder { grammar, graph: Fragments::default(), arcs: 0, place: Place::default(), depth: 0 };
+/// When the graph would have more than `max_arcs` arcs, or a name is not defined; names line and column.
+pub fn build(grammar: &Grammar, max_arcs: usize) -> Parsed<Fragments> {
+    let graph = Fragments::default();
+    let mut builder = Builder { grammar, graph, arcs: 0, max_arcs, place: Place::default(), depth: 0 };
     let start = builder.state();
     let end = builder.state();
     builder.graph.end = end;
@@ -129,6 +127,7 @@ struct Builder<'a> {
     grammar: &'a Grammar,
     graph: Fragments,
     arcs: usize,
+    max_arcs: usize,
     /// Position of the phrase that is being added.
     place: Place,
     depth: usize,
@@ -142,8 +141,9 @@ impl Builder<'_> {
 
     fn join(&mut self, from: u32, to: u32, label: Label, cost: u32) -> Parsed<()> {
         self.arcs += 1;
-        if self.arcs > MAX_ARCS {
-            let problem = format!("from here on the phrases make a graph of more than {MAX_ARCS} arcs");
+        if self.arcs > self.max_arcs {
+            let max = self.max_arcs;
+            let problem = format!("from here on the phrases make a graph of more than {max} arcs");
             return Err(Fault::new(self.place, problem)
                 .hint("use large lists, ranges and permutations in fewer places"));
         }

@@ -45,6 +45,8 @@ use fragments::Mark;
 use grammar::Grammar;
 use network::{Item, NO_WORD, Network};
 
+/// Maximum number of arcs of a graph, and of states of an automaton.
+const MAX_ARCS: usize = 1_000_000;
 /// Maximum size of a file, bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -126,9 +128,18 @@ impl Phrases {
     /// # Errors
     /// As [`Phrases::read`].
     pub fn parse(text: &str, format: Format, path: Option<&Path>) -> Result<Self> {
+        Self::parse_within(text, format, path, MAX_ARCS)
+    }
+
+    /// As [`Phrases::parse`], with a maximum number of arcs of the graph, and of states of the automaton, which limits
+    /// time and memory.
+    ///
+    /// # Errors
+    /// As [`Phrases::read`].
+    pub fn parse_within(text: &str, format: Format, path: Option<&Path>, max_arcs: usize) -> Result<Self> {
         let mut grammar =
             Grammar { files: path.map(Path::to_path_buf).into_iter().collect(), ..Grammar::default() };
-        match Self::build(text, format, path, &mut grammar) {
+        match Self::build(text, format, path, max_arcs, &mut grammar) {
             Ok((network, automaton)) => Ok(Self { grammar, network, automaton }),
             Err(fault) => Err(fault.into_error(&grammar.files)),
         }
@@ -138,6 +149,7 @@ impl Phrases {
         text: &str,
         format: Format,
         path: Option<&Path>,
+        max_arcs: usize,
         grammar: &mut Grammar,
     ) -> Parsed<(Network, Automaton)> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -148,9 +160,9 @@ impl Phrases {
             Format::Jsgf => jsgf::read(text, 0, grammar)?,
         }
         grammar.check()?;
-        let network = Network::build(fragments::build(grammar)?)?;
+        let network = Network::build(fragments::build(grammar, max_arcs)?, 4 * max_arcs)?;
         check_phrases(grammar, &network)?;
-        let automaton = Automaton::from_network(&network)?;
+        let automaton = Automaton::from_network(&network, max_arcs)?;
         Ok((network, automaton))
     }
 

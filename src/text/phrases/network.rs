@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::fault::{Fault, Parsed};
-use super::fragments::{Fragments, Label, MAX_ARCS, Mark, Texts};
+use super::fragments::{Fragments, Label, Mark, Texts};
 use crate::text::normalize;
 
 /// Maximum length of a word, bytes.
@@ -51,8 +51,8 @@ impl Network {
     /// Creates the network from a graph of fragments, which are joined to words.
     ///
     /// # Errors
-    /// When a word is too long, or its fragments have too many combinations.
-    pub fn build(fragments: Fragments) -> Parsed<Network> {
+    /// When a word is too long, or the fragments of words have more than `max_steps` combinations.
+    pub fn build(fragments: Fragments, max_steps: usize) -> Parsed<Network> {
         let states = fragments.arcs.len();
         let mut builder = Builder {
             fragments,
@@ -62,6 +62,7 @@ impl Network {
             words: Texts::default(),
             normalized: HashMap::new(),
             steps: 0,
+            max_steps,
         };
         builder.boundary(0);
         while let Some(state) = builder.waiting.pop() {
@@ -90,6 +91,7 @@ struct Builder {
     /// Cache: the words of each spoken text after normalization.
     normalized: HashMap<String, Vec<u32>>,
     steps: usize,
+    max_steps: usize,
 }
 
 impl Builder {
@@ -146,7 +148,7 @@ impl Builder {
         let mut paths = vec![begun];
         while let Some(path) = paths.pop() {
             self.steps += 1;
-            if self.steps > 4 * MAX_ARCS {
+            if self.steps > self.max_steps {
                 let problem = "parts of words without spaces between them multiply too much";
                 return Err(Fault::new(self.fragments.place(path.at), problem));
             }
