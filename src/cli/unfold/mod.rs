@@ -6,7 +6,7 @@ mod svg;
 use std::path::{Path, PathBuf};
 
 use super::model::{ModelSource, read_own};
-use super::{Outcome, Stop, say};
+use super::{Outcome, Stop, check_output, say};
 use crate::audio;
 use crate::engine::EngineKind;
 use crate::error::{Error, Result, Stage, io as io_error};
@@ -73,6 +73,7 @@ pub(super) struct Unfolded {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
+    check_output(&args.out, [&args.model, &args.audio])?;
     let source = ModelSource::new(Some(&args.model), Embedded::Digits);
     let ((network, metadata), recognizer) = match source {
         ModelSource::Path(path) => (read_own(path)?, Recognizer::open(path)?),
