@@ -153,7 +153,7 @@ fn from_phones(corpus: &Corpus<'_>, words: Words, phones: PhoneModel<'_>) -> Res
         has_dictionary: true,
         others: chosen.len() < words.counts.len(),
     };
-    let training = Training { steps, warmup: steps / 6, rate: "5.0e-4", ema: "0.9", batch: 16 };
+    let training = Training { steps, warmup: steps / 6, rate: "3.0e-4", ema: "0.9", batch: 16 };
     let recipe = recipe(corpus, &data, words.are_single, &network, &training);
     Ok(Proposal { recipe, dictionary: Some(lines), from_phones: true, reasons })
 }
@@ -292,6 +292,14 @@ time_mask_frames = 8
 time_mask_share = 0.08
 frequency_masks = 2
 frequency_mask_bins = 12
+";
+
+/// Costs of other speech that fit a network that was trained on the words for a short time only.
+const DECODER: &str = "
+# A lower cost of each label of other speech: fewer words are recognized in other speech, and more are missed.
+[decoder]
+filler_entry_cost = 4.0
+filler_label_cost = 0.5
 ";
 
 #[cfg(test)]
