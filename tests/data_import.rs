@@ -148,6 +148,11 @@ fn bad_lines_of_a_table() {
             ("/t.csv: line 9: ", "2 recordings are named"),
         ],
     );
+    let quote =
+        Corpus::new().audio(&["a.wav"]).put("t.csv", "a.wav,zero\r\n\r\na.wav,\"one\r\na.wav,two\r\n");
+    let (rows, left_out) = quote.read("table");
+    assert_eq!(rows, [row("a.wav", "zero")]);
+    assert_left_out(&left_out, &[("/t.csv: line 3: ", "2 lines")]);
     let latin = Corpus::new().audio(&["a.wav"]).put("t.csv", b"a.wav,one\na.wav,f\xfcnf\n");
     let error = latin.import_with("", &ImportOptions::default()).expect_err("not UTF-8").to_string();
     assert!(error.contains("t.csv: line 2: expected UTF-8"), "{error}");
@@ -286,8 +291,8 @@ fn textgrids_long_and_short() {
     assert_left_out(
         &left_out,
         &[
-            ("/a.TextGrid: line 32: ", "an end after the start"),
-            ("/c.TextGrid: line 33: ", "found the end of the file"),
+            ("/a.TextGrid: line 33: ", "an end after the start"),
+            ("/c.TextGrid: line 34: ", "found the end of the file"),
             ("/d.TextGrid: ", "no recording of this name"),
         ],
     );
@@ -460,11 +465,11 @@ fn the_command_writes_manifests_and_a_recipe() {
     }
     hearken::train::Recipe::read(&place.path("out/r.toml")).expect("a recipe");
     // The manifests that were written are no part of the folder.
-    place.good(&["data", "import", ".", "--format", "word-folders", "-o", "train.jsonl"]);
     put("rec/train.jsonl", b"{}");
     place.good(&["data", "import", "rec", "-o", "rec/train.jsonl"]);
     assert!(place.good(&["data", "import", "rec", "-o", "rec/train.jsonl"]).contains("(word-folders)"));
 
+    fs::remove_file(place.path("rec/train.jsonl")).expect("removed");
     put("rec/one/broken_nohash_0.wav", b"RIFF");
     let output = place.run(&["data", "import", "rec", "-o", "out/all.jsonl"]);
     let report = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -163,9 +163,19 @@ fn rows(text: &str, delimiter: u8) -> Vec<Row> {
     let is_quoted = matches!(delimiter, b',' | b';');
     let mut builder = ReaderBuilder::new();
     builder.has_headers(false).flexible(true).delimiter(delimiter).quoting(is_quoted);
-    let reader = builder.from_reader(text.as_bytes()).into_records();
-    let rows = reader.filter_map(|row| row.ok());
-    rows.map(|row| (row.position().map_or(0, |place| place.line() as usize), row)).collect()
+    let bytes = text.as_bytes();
+    // Reading from memory cannot fail, and rows may have any number of cells.
+    let (mut line, mut counted) = (1, 0);
+    let rows = builder.from_reader(bytes).into_records().filter_map(|row| row.ok()).map(|row| {
+        // The reader counts blank lines, and the end of the line before, as a part of the row.
+        let begin = row.position().map_or(counted, |place| place.byte() as usize);
+        let breaks = bytes.iter().skip(begin).take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let begin = (begin + breaks).clamp(counted, bytes.len());
+        line += bytes[counted..begin].iter().filter(|&&b| b == b'\n').count();
+        counted = begin;
+        (line, row)
+    });
+    rows.collect()
 }
 
 /// A cell without white space and, in tables without quotes of their own, without a spreadsheet's quotes.
@@ -306,6 +316,14 @@ fn read_table(reader: &mut Reader<'_>, path: &Path, text: &str, layout: Layout) 
     let rows: Vec<&Row> = rows.iter().filter(is_row_of_cells).collect();
     let width = rows.first().map_or(0, |(_, row)| row.len());
     for (line, row) in rows.into_iter().skip(usize::from(header)) {
+        if let Some(cell) = row.iter().find(|cell| cell.contains('\n')) {
+            let lines = cell.lines().count();
+            let problem = format!(
+                "a text in quotes begins here, and the lines up to its end were left out: {lines} lines"
+            );
+            reader.leave_out(path, *line, problem);
+            continue;
+        }
         if row.len() != width {
             let problem = format!("expected {width} columns as in the first line, found {}", row.len());
             let quotes = matches!(delimiter, b',' | b';').then_some("; texts with the delimiter need quotes");
