@@ -349,7 +349,6 @@ fn kaldis_folders() {
             ("segments: line 3: ", "expected utterance, recording, start and end"),
             ("segments: line 4: ", "its recording `r2` was left out"),
             ("segments: line 5: ", "wav.scp has no recording `r9`"),
-            ("text: line 3: ", "no recording of `u3`"),
         ],
     );
     let pipes = Corpus::new().audio(&["a.wav"]).put("wav.scp", "r1 cat a.wav |\n").put("text", "r1 one\n");

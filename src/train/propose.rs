@@ -131,7 +131,7 @@ fn from_phones(corpus: &Corpus<'_>, words: Words, phones: PhoneModel<'_>) -> Res
     reasons
         .push(format!("{count} words of English: phones, with the pronunciations in {}", corpus.dictionary));
     if !guessed.is_empty() {
-        reasons.push(format!("guessed pronunciations, please check: {}", some(&guessed)));
+        reasons.push(format!("guessed pronunciations, to be checked: {}", some(&guessed)));
     }
     if !without.is_empty() {
         reasons.push(format!("words without a pronunciation are not output: {}", some(&without)));
@@ -363,9 +363,11 @@ mod tests {
             crate::text::pronunciation::Pronunciations::parse(&proposal.dictionary.expect("one"));
         let dictionary = dictionary.expect("good lines");
         assert!(recipe.data.words.iter().all(|word| !dictionary.of(word).is_empty()));
-        let german = corpus(&["mach das licht an", "schalte die lampe aus"], 20);
-        assert!(!propose(&of(&german, 60.0), Some(phones)).expect("a recipe").from_phones);
-        let forced = Corpus { is_english: Some(true), ..of(&german, 60.0) };
+        let spanish = corpus(&["arriba", "abajo", "izquierda", "derecha"], 20);
+        assert!(!propose(&of(&spanish, 60.0), Some(phones)).expect("a recipe").from_phones);
+        let forced = Corpus { is_english: Some(true), ..of(&spanish, 60.0) };
         assert!(propose(&forced, Some(phones)).expect("a recipe").from_phones);
+        let german = Corpus { is_english: Some(false), ..of(&entries, 60.0) };
+        assert!(!propose(&german, Some(phones)).expect("a recipe").from_phones);
     }
 }

@@ -79,7 +79,7 @@ pub(super) struct Args {
     recipe: Option<PathBuf>,
 
     /// Language of the transcripts for the recipe, such as `en` or `de`: English starts from the embedded model of
-    /// phones [default: English if most words are in the dictionary].
+    /// phones [default: English if most words are in its dictionary].
     #[arg(long, value_name = "LANGUAGE", requires = "recipe")]
     language: Option<String>,
 

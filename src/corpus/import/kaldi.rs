@@ -21,7 +21,7 @@ pub fn read(reader: &mut Reader<'_>) {
         let segments = folder.join("segments");
         let mut used = BTreeSet::new();
         let utterances: Vec<Utterance> = if segments.is_file() {
-            read_segments(reader, &segments, &recordings)
+            read_segments(reader, &segments, &recordings, &mut used)
         } else {
             let whole = |(id, (line, audio)): (&String, &(usize, Option<PathBuf>))| {
                 let audio = audio.clone()?;
@@ -31,7 +31,6 @@ pub fn read(reader: &mut Reader<'_>) {
         };
         let named = if segments.is_file() { &segments } else { &scp };
         for Utterance { id, line, audio, part } in utterances {
-            used.insert(id.clone());
             let Some((text_line, text)) = texts.get(&id) else {
                 reader.leave_out(named, line, format!("`{id}` has no line in the file `text`"));
                 continue;
@@ -92,14 +91,16 @@ fn read_scp(reader: &mut Reader<'_>, path: &Path) -> BTreeMap<String, (usize, Op
     found
 }
 
-/// The lines `UTTERANCE RECORDING START END` of `segments`.
+/// The lines `UTTERANCE RECORDING START END` of `segments`; adds all utterances that they name to `used`.
 fn read_segments(
     reader: &mut Reader<'_>,
     path: &Path,
     recordings: &BTreeMap<String, (usize, Option<PathBuf>)>,
+    used: &mut BTreeSet<String>,
 ) -> Vec<Utterance> {
     let mut found = Vec::new();
     for (id, (line, rest)) in keyed(reader, path) {
+        used.insert(id.clone());
         let parts: Vec<&str> = rest.split_whitespace().collect();
         let times = match parts.as_slice() {
             [_, start, end] => start.parse::<f64>().ok().zip(end.parse::<f64>().ok()),
