@@ -363,7 +363,7 @@ fn json_lines_of_nemo_and_lhotse() {
     let corpus = Corpus::new().audio(&["a.wav"]).put("m.json", nemo).put("config.json", "{\n}\n");
     let (rows, left_out) = corpus.read("nemo");
     assert_eq!(rows, [by("7", row("a.wav", "one")), part(1.0, 0.5, row("a.wav", "two"))]);
-    assert_left_out(&left_out, &[("/m.json: line 3: ", "`audio_filepath`"), ("/m.json: line 4: ", "column")]);
+    assert_left_out(&left_out, &[("/m.json: line 4: ", "column"), ("/m.json: line 3: ", "`audio_filepath`")]);
     let imported = corpus.import_with("", &ImportOptions::default()).expect("a corpus");
     assert_eq!(imported.entries[0].extra.get("age"), Some(&6.into()));
     assert!(imported.notes.iter().any(|note| note.contains("config.json")), "{:?}", imported.notes);
