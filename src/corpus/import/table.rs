@@ -52,7 +52,7 @@ const TEXT_NAMES: [&str; 14] = [
 const SPEAKER_NAMES: [&str; 7] =
     ["speaker", "speaker_id", "client_id", "spk", "spk_id", "speaker_name", "user"];
 
-/// Whether a table may have it: the columns, by number from 0.
+/// The columns that are read, by number from 0.
 #[derive(Clone, Copy, Debug)]
 struct Columns {
     audio: usize,
