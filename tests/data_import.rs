@@ -492,4 +492,6 @@ fn a_split_without_speakers_says_so() {
     assert!(code == 1 && error.contains("cannot be split"), "{error}");
     let (code, _) = place.bad(&["data", "import", "list.csv", "-o", "all.jsonl", "--split", "2"]);
     assert_eq!(code, 2);
+    let (code, error) = place.bad(&["data", "import", "list.csv", "-o", "list.csv"]);
+    assert!(code == 2 && error.contains("written over a file that the command reads"), "{error}");
 }

@@ -59,7 +59,7 @@ fn text() -> impl Strategy<Value = String> {
         "null",
     ])
     .prop_map(String::from);
-    // Known messages with a piece torn out, and anything at all.
+    // Valid messages with a part removed, and arbitrary text.
     let torn =
         (known.clone(), any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(t, a, b)| {
             let (a, b) = (a.index(t.len()), b.index(t.len()));
@@ -130,7 +130,7 @@ fn model() -> ModelInfo {
 #[derive(Default)]
 struct Checked {
     protocol: Option<Box<dyn Protocol>>,
-    /// What the recognizer has to answer, in order.
+    /// The outputs that the recognizer owes, in order.
     due: Vec<RecognizerOutput>,
     opened: bool,
     finishing: bool,
@@ -321,7 +321,7 @@ proptest! {
         }
         session.step(opening, &Step::End);
         session.step(opening, &Step::Answer(usize::MAX));
-        let told: Vec<String> = session.sent.iter().filter_map(|text| {
+        let texts: Vec<String> = session.sent.iter().filter_map(|text| {
             let json: Value = serde_json::from_str(text).ok()?;
             let is_final = match opening {
                 Opening::Hearken => json["type"] == "final",
@@ -335,7 +335,7 @@ proptest! {
                     return is_transcript.then(|| json["data"]["text"].as_str().expect("a text").into());
                 }
                 Opening::Sherpa(SherpaFlavor::Cpp) | Opening::Detect(SherpaFlavor::Cpp) => json["is_final"] == true,
-                // The Python server's results do not say it: the last one of a segment is.
+                // Results of the Python server have no mark for finals; the last one of a segment is final.
                 _ => return None,
             };
             is_final.then(|| json["text"].as_str().expect("a text").to_string())
@@ -355,12 +355,12 @@ proptest! {
                     prop_assert!(last.contains(text), "{text:?} is not in {last:?}");
                 }
             }
-            _ => prop_assert_eq!(told.join(" "), expected.join(" ")),
+            _ => prop_assert_eq!(texts.join(" "), expected.join(" ")),
         }
     }
 
     #[test]
-    fn how_audio_is_cut_makes_no_difference(
+    fn results_do_not_depend_on_chunks_of_audio(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {

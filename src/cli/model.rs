@@ -30,7 +30,7 @@ pub(super) enum ModelSource<'a> {
 
 impl<'a> ModelSource<'a> {
     /// The model of a path, or the embedded model of that name unless a file has the name.
-    pub fn of(model: Option<&'a Path>, default: Embedded) -> Self {
+    pub fn new(model: Option<&'a Path>, default: Embedded) -> Self {
         let Some(path) = model else { return Self::Embedded(default) };
         let inside = Embedded::ALL.into_iter().find(|model| path.as_os_str() == model.name());
         match inside.filter(|_| !path.exists()) {
@@ -234,7 +234,7 @@ impl ModelChoice {
 
     /// Where the model comes from.
     pub fn source(&self) -> ModelSource<'_> {
-        ModelSource::of(self.network.model.as_deref(), self.default_model())
+        ModelSource::new(self.network.model.as_deref(), self.default_model())
     }
 
     /// The embedded model unless a model is named: words that the user brings need a model of phones.
@@ -249,7 +249,7 @@ impl NetworkChoice {
     pub fn open(&self, default: Embedded) -> Result<Recognizer> {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
-        match ModelSource::of(self.model.as_deref(), default) {
+        match ModelSource::new(self.model.as_deref(), default) {
             ModelSource::Path(path) => {
                 let opened = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options);
                 opened.map_err(|error| match error.kind() {

@@ -65,7 +65,7 @@ pub(super) struct Args {
     wyoming: Option<SocketAddr>,
 
     /// Language of the model, such as `en`, for clients that choose a server by language; may be repeated [default:
-    /// en for the embedded digits model].
+    /// en for the embedded models].
     #[arg(long, value_name = "LANGUAGE")]
     language: Vec<String>,
 

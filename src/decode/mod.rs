@@ -32,7 +32,7 @@ pub use lexicon::Lexicon;
 pub use ngram::{NgramLanguageModel, NgramWeights};
 pub use options::{DecoderOptions, Pronunciation};
 pub use phrases::PhraseModel;
-pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
+pub use rejection::{Onsets, Rejection, RejectionContext, RejectionOptions};
 pub use search::Search;
 pub use vocabulary::{Beam, Vocabulary};
 
@@ -152,7 +152,7 @@ impl DecoderFactory {
     pub fn new(tokens: &TokenTable, options: &DecoderOptions, frame_seconds: f64) -> Result<Self> {
         if options.lexicon.is_empty() {
             if options.rejection.is_some() {
-                let problem = "`rejection` tells the words of a lexicon from other speech, and the model has no lexicon";
+                let problem = "`rejection` needs a lexicon, and the model has none";
                 return Err(Error::new(Stage::Model, problem));
             }
             return Ok(Self::Greedy(Greedy::new(tokens, options)));

@@ -48,7 +48,7 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
+    pub fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
         Self {
             filler_entry: options.filler_entry_cost,
             filler_label: options.filler_label_cost,
@@ -75,7 +75,7 @@ impl Vocabulary {
         frame_seconds: f64,
         beam: Beam,
     ) -> Self {
-        let look_ahead = lexicon.least_costs(|word| language_model.look_ahead(word));
+        let look_ahead = lexicon.min_costs(|word| language_model.look_ahead(word));
         let bias = TokenBias::new(tokens, options);
         Self { lexicon, language_model, look_ahead, bias, costs: Costs::new(options, frame_seconds), beam }
     }

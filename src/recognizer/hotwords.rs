@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::open::Recognizer;
-use super::pronunciations::{Spoken, english};
+use super::pronunciations::{PronunciationTable, english};
 use crate::decode::{
     ContextGraph, DecoderFactory, DecoderOptions, HotwordModel, Pronunciation, WordId, WordLoop, lexicon,
 };
@@ -49,7 +49,7 @@ impl HotwordOptions {
 }
 
 /// Hotwords as indices of a list of words.
-pub(super) struct ListedHotwords<'a> {
+pub(super) struct HotwordList<'a> {
     hotwords: &'a Hotwords,
     /// Each phrase as indices of words, with its boost per word.
     phrases: Vec<(Vec<usize>, f32)>,
@@ -57,7 +57,7 @@ pub(super) struct ListedHotwords<'a> {
     used: HashMap<usize, &'a PlacedWord>,
 }
 
-impl<'a> ListedHotwords<'a> {
+impl<'a> HotwordList<'a> {
     /// Finds the words of hotwords in a list, regardless of case and of the form of apostrophes, and appends missing
     /// words to it. Phrases without a boost of their own have the boost `score`.
     ///
@@ -70,7 +70,7 @@ impl<'a> ListedHotwords<'a> {
         for (at, word) in words.iter().enumerate() {
             folded.entry(fold(word)).or_insert(at);
         }
-        let mut listed = Self { hotwords, phrases: Vec::new(), used: HashMap::new() };
+        let mut hotword_list = Self { hotwords, phrases: Vec::new(), used: HashMap::new() };
         for phrase in hotwords.phrases() {
             let mut places = Vec::with_capacity(phrase.words.len());
             for placed in &phrase.words {
@@ -92,22 +92,22 @@ impl<'a> ListedHotwords<'a> {
                         exact.insert(part, words.len() - 1);
                         words.len() - 1
                     });
-                    listed.used.entry(at).or_insert(placed);
+                    hotword_list.used.entry(at).or_insert(placed);
                     places.push(at);
                 }
             }
-            listed.phrases.push((places, phrase.boost.unwrap_or(score)));
+            hotword_list.phrases.push((places, phrase.boost.unwrap_or(score)));
         }
-        Ok(listed)
+        Ok(hotword_list)
     }
 
     /// Whether a word of the list occurs in hotwords.
-    pub fn uses(&self, at: usize) -> bool {
+    pub fn contains(&self, at: usize) -> bool {
         self.used.contains_key(&at)
     }
 
     /// Creates the error for a hotword without a pronunciation.
-    pub fn unspoken(&self, at: usize, problem: &str) -> Error {
+    pub fn missing_pronunciation(&self, at: usize, problem: &str) -> Error {
         let error = match self.used.get(&at) {
             Some(placed) => self.hotwords.error_at(placed, problem),
             None => Error::new(Stage::Text, problem),
@@ -119,9 +119,15 @@ impl<'a> ListedHotwords<'a> {
     ///
     /// # Errors
     /// When one has none; names line and column of the first.
-    pub fn check_spoken(&self, words: &[String], is_spoken: impl Fn(usize) -> bool) -> Result<()> {
-        let unspoken = self.used.keys().copied().filter(|&at| !is_spoken(at)).min();
-        unspoken.map_or(Ok(()), |at| Err(self.unspoken(at, &format!("no pronunciation for `{}`", words[at]))))
+    pub fn check_pronunciations(
+        &self,
+        words: &[String],
+        has_pronunciation: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        let missing = self.used.keys().copied().filter(|&at| !has_pronunciation(at)).min();
+        missing.map_or(Ok(()), |at| {
+            Err(self.missing_pronunciation(at, &format!("no pronunciation for `{}`", words[at])))
+        })
     }
 
     /// Creates the automaton of the phrases; `id` maps indices of the list to word ids.
@@ -150,27 +156,28 @@ impl Recognizer {
         let hotwords = options.read()?;
         let mut words = lexicon::words(decoder);
         let known = words.len();
-        let listed = ListedHotwords::new(&hotwords, options.score, &mut words)?;
+        let hotword_list = HotwordList::new(&hotwords, options.score, &mut words)?;
         let tokens = &self.metadata().tokens;
-        let mut spoken = Spoken::new(&words[known..], tokens);
+        let mut table = PronunciationTable::new(&words[known..], tokens);
         if let Some(path) = lexicon {
-            spoken.add_lexicon(path)?;
+            table.add_lexicon(path)?;
         }
-        if spoken.ways.iter().any(Vec::is_empty) && spoken.speaks_english() {
-            let unspoken = |at, error: Error| listed.unspoken(known + at, error.problem());
+        if table.pronunciations.iter().any(Vec::is_empty) && table.has_english_phones() {
+            let missing = |at, error: Error| hotword_list.missing_pronunciation(known + at, error.problem());
             let english = english("give the words in a file").map_err(|e| e.remedy("lexicon"))?;
-            spoken.add_english(english, |_| true, unspoken)?;
+            table.add_english(english, |_| true, missing)?;
         }
-        listed.check_spoken(&words, |at| at < known || !spoken.ways[at - known].is_empty())?;
+        hotword_list
+            .check_pronunciations(&words, |at| at < known || !table.pronunciations[at - known].is_empty())?;
         let mut decoder = decoder.clone();
-        for (word, ways) in words[known..].iter().zip(&spoken.ways) {
-            decoder.lexicon.extend(ways.iter().map(|labels| Pronunciation {
+        for (word, pronunciations) in words[known..].iter().zip(&table.pronunciations) {
+            decoder.lexicon.extend(pronunciations.iter().map(|labels| Pronunciation {
                 word: word.clone(),
                 tokens: labels.iter().map(|label| tokens.tokens()[label.index()].clone()).collect(),
             }));
         }
-        let note = spoken.guesses_note();
-        let graph = listed.graph(|at| WordId(at as u32));
+        let note = table.guesses_note();
+        let graph = hotword_list.graph(|at| WordId(at as u32));
         self.with_graph(decoder, graph).map(|recognizer| recognizer.with_note(note))
     }
 
@@ -190,24 +197,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_found_in_a_list_or_added_to_it() {
+    fn hotwords_reuse_listed_words_and_add_others() {
         let text = "New York :3\nO’Neill\nrock-n-roll\ncoca-cola\nNew Yorkers\n";
         let hotwords = Hotwords::parse(text, None).expect("good lines");
         let mut words = ["new", "york", "coca", "rock-n-roll"].map(String::from).to_vec();
-        let listed = ListedHotwords::new(&hotwords, 2.0, &mut words).expect("words");
+        let hotword_list = HotwordList::new(&hotwords, 2.0, &mut words).expect("words");
         assert_eq!(words[4..], ["O'Neill", "cola", "Yorkers"]);
         let expected =
             [(vec![0, 1], 3.0), (vec![4], 2.0), (vec![3], 2.0), (vec![2, 5], 2.0), (vec![0, 6], 2.0)];
-        assert_eq!(listed.phrases, expected);
-        assert!(listed.uses(5) && listed.check_spoken(&words, |_| true).is_ok());
-        let error = listed.check_spoken(&words, |at| at != 6).expect_err("a word without").to_string();
+        assert_eq!(hotword_list.phrases, expected);
+        assert!(hotword_list.contains(5) && hotword_list.check_pronunciations(&words, |_| true).is_ok());
+        let error =
+            hotword_list.check_pronunciations(&words, |at| at != 6).expect_err("a word without").to_string();
         assert!(error.starts_with("line 5, column 5: no pronunciation for `Yorkers`"), "{error}");
     }
 
     #[test]
-    fn what_is_no_word_is_refused_by_line_and_column() {
+    fn hotwords_that_are_not_words_are_refused_by_line_and_column() {
         let hotwords = Hotwords::parse("a\nb … c\n", None).expect("good lines");
-        let error = ListedHotwords::new(&hotwords, 2.0, &mut Vec::new()).err().expect("no word").to_string();
+        let error = HotwordList::new(&hotwords, 2.0, &mut Vec::new()).err().expect("no word").to_string();
         assert!(error.starts_with("line 2, column 3: ") && error.contains('…'), "{error}");
     }
 

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::decode::{
-    Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, Surroundings, Unit, UnitSpan,
+    Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, RejectionContext, Unit, UnitSpan,
 };
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
 use super::meaning::matches;
 use super::numbers::in_digits;
-use super::stepper::Stepper;
+use super::streaming_network::StreamingNetwork;
 use super::transcript::{Alternative, Event, PhraseMatch, Segment, Word};
 use super::words::WordBuilder;
 
@@ -33,11 +33,11 @@ const OPEN_SECONDS: f64 = 20.0;
 const MAX_REPLAY: f64 = 0.5;
 
 /// The end of a segment.
-struct Ended<'a> {
+struct EndedSegment<'a> {
     /// The best units.
     units: &'a [UnitSpan],
     /// The units after them, which belong to the next segment.
-    behind: &'a [UnitSpan],
+    following: &'a [UnitSpan],
     /// The best hypotheses, `units` first, if alternatives are requested.
     hypotheses: Vec<Hypothesis>,
 }
@@ -49,7 +49,7 @@ pub struct SegmentDecoder {
     /// Frames at which labels began; empty if words are not rejected.
     onsets: Onsets,
     /// Words of previous segments that are near enough to affect the rejection of words in this one.
-    before: Vec<UnitSpan>,
+    preceding: Vec<UnitSpan>,
     /// V, the number of log-probabilities per output frame.
     num_tokens: usize,
     endpointer: Option<Endpointer>,
@@ -94,7 +94,7 @@ impl SegmentDecoder {
             decoder,
             words,
             onsets: Onsets::default(),
-            before: Vec::new(),
+            preceding: Vec::new(),
             num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
@@ -179,10 +179,10 @@ impl SegmentDecoder {
                 reset = Some(self.blanks as usize);
             }
             if let Some(endpoint) = self.endpoint() {
-                if self.resets_state && endpoint != Endpoint::TooLong && self.has_been_silent() {
+                if self.resets_state && endpoint != Endpoint::MaxLength && self.has_been_silent() {
                     reset = Some(self.replay_frames());
                 }
-                events.extend(self.cut(endpoint));
+                events.extend(self.end_at_endpoint(endpoint));
             }
             if self.decoder.num_frames() - self.open_frame >= 2 * self.open_frames() {
                 self.settle();
@@ -205,7 +205,7 @@ impl SegmentDecoder {
         let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment();
         let end = self.duration.unwrap_or_else(|| self.elapsed());
-        self.close(Ended { units: &units, behind: &[], hypotheses }, self.decoder.num_frames(), end)
+        self.close(EndedSegment { units: &units, following: &[], hypotheses }, self.decoder.num_frames(), end)
     }
 
     /// Resets the state for a new stream.
@@ -217,7 +217,7 @@ impl SegmentDecoder {
         self.speech.clear();
         self.blanks = 0;
         self.onsets.reset();
-        self.before.clear();
+        self.preceding.clear();
         self.seen_revision = self.decoder.revision();
         self.text.clear();
         self.open.clear();
@@ -244,11 +244,12 @@ impl SegmentDecoder {
         let best = self.decoder.best();
         let Some(at) = self.words.first_word_since(&best, first) else { return };
         let units = self.decoder.end_segment_before(best[at].start);
-        let words = self.words.words(&units, self.open_start, self.duration, self.around(&best[at..]));
+        let words =
+            self.words.words(&units, self.open_start, self.duration, self.rejection_context(&best[at..]));
         self.open_start = words.last().map_or(self.open_start, |word| word.end);
         // The next partial has only the words after them, and is suppressed if its text is not new.
-        if let Some(behind) = self.text.strip_prefix(&join(&words)) {
-            self.text = behind.trim_start().to_string();
+        if let Some(following) = self.text.strip_prefix(&join(&words)) {
+            self.text = following.trim_start().to_string();
         }
         self.settled.extend(words);
         self.keep_context(&units, &best[at..]);
@@ -278,8 +279,8 @@ impl SegmentDecoder {
 
     /// Ends the segment at an endpoint. If the reason is the maximum length, which may be reached during speech,
     /// only the words that no longer change are returned; if there are none, the segment continues.
-    fn cut(&mut self, endpoint: Endpoint) -> Option<Event> {
-        if endpoint != Endpoint::TooLong {
+    fn end_at_endpoint(&mut self, endpoint: Endpoint) -> Option<Event> {
+        if endpoint != Endpoint::MaxLength {
             let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment();
             return Some(self.close_here(&units, hypotheses));
@@ -303,12 +304,13 @@ impl SegmentDecoder {
         let units = self.decoder.end_segment_before(first);
         let hypotheses = settled(&units, &hypotheses);
         // The segment ends at the start of the first word that is moved to the next one.
-        let behind = &best[units.len()..];
-        let given = self.words.words(&units, self.open_start, self.duration, self.around(behind));
-        let floor = given.last().map_or(self.open_start, |word| word.end);
-        let kept = self.words.words(behind, floor, self.duration, self.around(&[]));
-        let end = kept.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
-        let closed = self.close(Ended { units: &units, behind, hypotheses }, first, end);
+        let following = &best[units.len()..];
+        let finished =
+            self.words.words(&units, self.open_start, self.duration, self.rejection_context(following));
+        let floor = finished.last().map_or(self.open_start, |word| word.end);
+        let moved = self.words.words(following, floor, self.duration, self.rejection_context(&[]));
+        let end = moved.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
+        let closed = self.close(EndedSegment { units: &units, following, hypotheses }, first, end);
         // The new segment needs a partial with these words although the decoder does not change.
         self.seen_revision = self.seen_revision.wrapping_sub(1);
         Some(closed)
@@ -328,16 +330,16 @@ impl SegmentDecoder {
         if let Some(endpointer) = &mut self.endpointer {
             endpointer.begin_segment();
         }
-        let ended = Ended { units, behind: &[], hypotheses };
+        let ended = EndedSegment { units, following: &[], hypotheses };
         self.close(ended, self.decoder.num_frames(), self.elapsed())
     }
 
     /// Creates the final segment, which ends at `end` seconds; the next one begins with the frame `first`.
-    fn close(&mut self, ended: Ended, first: u64, end: f64) -> Event {
-        let Ended { units, behind, hypotheses } = ended;
+    fn close(&mut self, ended: EndedSegment, first: u64, end: f64) -> Event {
+        let EndedSegment { units, following, hypotheses } = ended;
         let settled = std::mem::take(&mut self.settled);
-        let (text, words, phrases) = self.text_of(&settled, units, behind);
-        let alternatives = self.alternatives(&settled, &hypotheses, behind);
+        let (text, words, phrases) = self.text_of(&settled, units, following);
+        let alternatives = self.alternatives(&settled, &hypotheses, following);
         let end = end.max(self.start);
         let segment = Segment { text, start: self.start, end, words, phrases, alternatives };
         self.seen_revision = self.decoder.revision();
@@ -346,7 +348,7 @@ impl SegmentDecoder {
         self.start = segment.end;
         self.open_start = segment.end;
         self.open_frame = first;
-        self.keep_context(units, behind);
+        self.keep_context(units, following);
         Event::Final(segment)
     }
 
@@ -355,9 +357,9 @@ impl SegmentDecoder {
         &self,
         settled: &[Word],
         units: &[UnitSpan],
-        behind: &[UnitSpan],
+        following: &[UnitSpan],
     ) -> (String, Vec<Word>, Vec<PhraseMatch>) {
-        let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
+        let open = self.words.words(units, self.open_start, self.duration, self.rejection_context(following));
         let mut words = [settled, &open].concat();
         if self.phrases.is_none() {
             words = in_digits(words, self.numbers);
@@ -375,12 +377,12 @@ impl SegmentDecoder {
         &self,
         settled: &[Word],
         hypotheses: &[Hypothesis],
-        behind: &[UnitSpan],
+        following: &[UnitSpan],
     ) -> Vec<Alternative> {
         let sum: f32 = hypotheses.iter().map(|hypothesis| hypothesis.score.exp()).sum();
         let mut alternatives: Vec<Alternative> = Vec::new();
         for Hypothesis { score, units } in hypotheses {
-            let (text, words, _) = self.text_of(settled, units, behind);
+            let (text, words, _) = self.text_of(settled, units, following);
             let confidence = score.exp() / sum;
             // Words that are rejected make no difference.
             match alternatives.iter_mut().find(|known| known.text == text) {
@@ -392,18 +394,19 @@ impl SegmentDecoder {
     }
 
     /// Keeps the context by which later words may be rejected: these units and the onsets of labels near the end.
-    fn keep_context(&mut self, units: &[UnitSpan], behind: &[UnitSpan]) {
+    fn keep_context(&mut self, units: &[UnitSpan], following: &[UnitSpan]) {
         let Some(rejection) = self.words.rejection() else { return };
-        let kept = rejection.have_context(units, self.around(behind));
-        self.before.extend(units.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| *word));
-        let open = behind.first().map_or(self.onsets.num_frames(), |word| word.start);
+        let accepted = rejection.have_context(units, self.rejection_context(following));
+        self.preceding
+            .extend(units.iter().zip(accepted).filter(|(_, accepted)| *accepted).map(|(word, _)| *word));
+        let open = following.first().map_or(self.onsets.num_frames(), |word| word.start);
         let first = open.saturating_sub(4 * rejection.window);
-        self.onsets.forget_before(first);
-        self.before.retain(|word| word.end > first);
+        self.onsets.drop_before(first);
+        self.preceding.retain(|word| word.end > first);
     }
 
-    fn around<'a>(&'a self, behind: &'a [UnitSpan]) -> Surroundings<'a> {
-        Surroundings { before: &self.before, behind, onsets: &self.onsets }
+    fn rejection_context<'a>(&'a self, following: &'a [UnitSpan]) -> RejectionContext<'a> {
+        RejectionContext { preceding: &self.preceding, following, onsets: &self.onsets }
     }
 
     fn partial(&mut self) -> Option<Event> {
@@ -428,15 +431,15 @@ impl SegmentDecoder {
         let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
         let mut words = self.decoder.best();
         words.drain(..words.partition_point(|word| word.start < first));
-        let kept = rejection.keeps(&words, self.around(&[]));
-        words.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word.unit).collect()
+        let accepted = rejection.accepted(&words, self.rejection_context(&[]));
+        words.iter().zip(accepted).filter(|(_, accepted)| *accepted).map(|(word, _)| word.unit).collect()
     }
 
     /// The segment of a partial, with the open words.
     fn partial_segment(&self) -> Segment {
         let end = self.duration.map_or(self.elapsed(), |duration| duration.min(self.elapsed()));
         let (best, start) = (self.decoder.best(), self.open_start);
-        let words = self.words.words(&best, start, self.duration, self.around(&[]));
+        let words = self.words.words(&best, start, self.duration, self.rejection_context(&[]));
         Segment {
             text: join(&words),
             start,
@@ -451,7 +454,7 @@ impl SegmentDecoder {
 /// Decodes the log-probabilities of one call of the network of `steps` steps. If the decoder requests a reset, the
 /// network's state is reset, and the frames after that point and a few before it are queued again.
 pub fn decode_steps(
-    stepper: &mut Stepper,
+    network: &mut StreamingNetwork,
     segments: &mut SegmentDecoder,
     log_probs: &[f32],
     steps: usize,
@@ -463,10 +466,10 @@ pub fn decode_steps(
     }
     let size = (log_probs.len() / steps).max(1);
     let frames = (size / segments.num_tokens).max(1);
-    let replayed = stepper.take_replayed(steps);
+    let replayed = network.take_replayed(steps);
     for (step, log_probs) in log_probs.chunks(size).enumerate().skip(replayed) {
         if let Some(replay) = segments.push(log_probs, events) {
-            stepper.reset_and_replay(steps.saturating_sub(step + 1), replay / frames);
+            network.reset_and_replay(steps.saturating_sub(step + 1), replay / frames);
             return;
         }
     }

@@ -134,7 +134,7 @@ impl Worker {
         let mut ready: Vec<&mut Slot> = slots
             .iter_mut()
             .map(|(_, slot)| &mut **slot)
-            .filter(|s| !s.failed && !s.is_stalled() && s.stream.ready() > 0)
+            .filter(|s| !s.failed && !s.is_stalled() && s.stream.num_steps_ready() > 0)
             .collect();
         for group in ready.chunks_mut(self.batch) {
             self.metrics.batches_total.fetch_add(1, Ordering::Relaxed);
@@ -231,7 +231,7 @@ impl Slot {
 
     /// Whether there is work that can be done now. A stalled stream has none until its handle wakes it.
     fn has_work(&self) -> bool {
-        let waits = !self.failed && (!self.queue.is_empty() || self.stream.ready() > 0);
+        let waits = !self.failed && (!self.queue.is_empty() || self.stream.num_steps_ready() > 0);
         (waits || !self.pending.is_empty()) && !self.is_stalled()
     }
 
@@ -249,13 +249,13 @@ impl Slot {
         let Some((item, _)) = self.queue.front() else { return false };
         match item {
             // Every step of a traced stream is reported.
-            Item::Audio(_) => self.stream.ready() < if self.traced { 1 } else { MAX_READY },
-            Item::Mark => self.stream.ready() == 0,
+            Item::Audio(_) => self.stream.num_steps_ready() < if self.traced { 1 } else { MAX_READY },
+            Item::Mark => self.stream.num_steps_ready() == 0,
             Item::Restart | Item::Silence(_) | Item::Finish => {
                 if !std::mem::replace(&mut self.ending, true) {
                     self.stream.input_finished();
                 }
-                self.stream.ready() == 0
+                self.stream.num_steps_ready() == 0
             }
         }
     }
@@ -336,10 +336,10 @@ impl Slot {
     /// Sends the outputs after a step, and records their lag.
     fn settle(&mut self, metrics: &Metrics) {
         // The last events of an ending stream are collected with the item that ends it.
-        if !self.ending || self.stream.ready() > 0 {
+        if !self.ending || self.stream.num_steps_ready() > 0 {
             self.events();
         }
-        if self.stream.ready() == 0 || self.failed {
+        if self.stream.num_steps_ready() == 0 || self.failed {
             for arrived in self.arrivals.drain(..) {
                 metrics.lag(arrived.elapsed());
             }

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_to_write_a_boost_are_read() {
+    fn both_notations_of_a_boost_are_parsed() {
         let text = "\u{feff}# names\nAnna Karenina # a book\n\n/4/ Saoirse Ronan\n/0.5/Nuuk\r\nC# :1.5\n";
         let read = Hotwords::parse(text, None).expect("good lines");
         let found: Vec<_> = read.phrases().iter().map(|phrase| (texts(phrase), phrase.boost)).collect();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_answered_with_line_and_column() {
+    fn errors_name_line_and_column() {
         for (text, place, problem) in [
             ("a\n/x/ b\n", "line 2, column 2: ", "`x`"),
             ("a :-1\n", "line 1, column 4: ", "`-1`"),

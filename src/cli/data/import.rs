@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::report::{self, SHOWN};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::{Outcome, Stop, progress, pronounce, say};
+use crate::cli::{Outcome, Stop, check_output, progress, pronounce, say};
 use crate::corpus::check::{self, Decoded, Decoding};
 use crate::corpus::import::{FORMATS, ImportOptions, Imported, import};
 use crate::corpus::split::split;
@@ -108,6 +108,9 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let dev = args.dev.clone().unwrap_or_else(|| dev_of(&args.out));
     if args.split.is_some() && dev == args.out {
         return Err(Error::new(Stage::Usage, "--dev: expected another file than that of --out").into());
+    }
+    for out in [&args.out, &dev].into_iter().chain(&args.recipe) {
+        check_output(out, [&args.corpus])?;
     }
     let interrupt = Interrupt::install();
     let mut imported = import(&args.corpus, &args.options(&dev))?;

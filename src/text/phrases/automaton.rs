@@ -106,7 +106,7 @@ impl Automaton {
     ///
     /// # Errors
     /// When the automaton would be too large.
-    pub fn of(network: &Network) -> Parsed<Automaton> {
+    pub fn from_network(network: &Network) -> Parsed<Automaton> {
         let mut automaton = determinized(network)?;
         automaton.ends[0] = NO_END;
         Ok(automaton.minimized())

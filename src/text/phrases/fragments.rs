@@ -63,8 +63,8 @@ pub struct Fragments {
 impl Fragments {
     /// Position in the file of the phrase to which a state belongs.
     pub fn place(&self, state: u32) -> Place {
-        let behind = self.begins.partition_point(|(begin, _)| *begin <= state);
-        self.begins.get(behind.saturating_sub(1)).map(|(_, place)| *place).unwrap_or_default()
+        let index = self.begins.partition_point(|(begin, _)| *begin <= state);
+        self.begins.get(index.saturating_sub(1)).map(|(_, place)| *place).unwrap_or_default()
     }
 }
 
@@ -203,8 +203,8 @@ impl Builder<'_> {
             Expression::Range(range) => {
                 self.slot(range.slot.as_deref(), from, |builder, at| builder.range(range, at))
             }
-            Expression::Written(said, text) => {
-                self.written(text, from, |builder, at| builder.expression(said, at))
+            Expression::Written(spoken, text) => {
+                self.written(text, from, |builder, at| builder.expression(spoken, at))
             }
             Expression::Value(text) => {
                 let text = self.graph.texts.id(text);
@@ -260,11 +260,11 @@ impl Builder<'_> {
         // A state for each subset of parts that were already spoken.
         let mut states = vec![from];
         states.extend((1..1 << parts.len()).map(|_| self.state()));
-        for said in 0..states.len() {
-            for (number, part) in parts.iter().enumerate().filter(|(number, _)| said >> number & 1 == 0) {
-                let begin = self.arc(states[said], Label::Space, FREE)?;
+        for used in 0..states.len() {
+            for (number, part) in parts.iter().enumerate().filter(|(number, _)| used >> number & 1 == 0) {
+                let begin = self.arc(states[used], Label::Space, FREE)?;
                 let last = self.expression(part, begin)?;
-                self.join(last, states[said | 1 << number], Label::Space, FREE)?;
+                self.join(last, states[used | 1 << number], Label::Space, FREE)?;
             }
         }
         Ok(states[states.len() - 1])
@@ -290,10 +290,10 @@ impl Builder<'_> {
             from = self.arc(from, Label::Text(minus), FREE)?;
             from = self.arc(from, Label::Space, FREE)?;
         }
-        let mut ways = [false, true].map(|and| numbers::number_words(number.unsigned_abs(), and)).to_vec();
-        ways.dedup();
+        let mut forms = [false, true].map(|and| numbers::number_words(number.unsigned_abs(), and)).to_vec();
+        forms.dedup();
         let end = self.state();
-        for words in ways {
+        for words in forms {
             let mut at = from;
             for (place, word) in words.into_iter().enumerate() {
                 if place > 0 {

@@ -63,7 +63,7 @@ pub enum Format {
 
 impl Format {
     /// Determines the format of a file from its extension or from the beginning of its text.
-    pub fn of(path: &Path, text: &str) -> Self {
+    pub fn detect(path: &Path, text: &str) -> Self {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
         match extension.as_str() {
             "json" => Format::Json,
@@ -89,9 +89,9 @@ pub struct Phrases {
 
 /// The pronunciations of the words of phrases.
 #[derive(Clone, Debug, Default)]
-pub struct SpokenWords {
+pub struct PhrasePronunciations {
     /// Pronunciations of each of [`Phrases::words`], likeliest first; empty for words in `missing`.
-    pub ways: Vec<Vec<Pronunciation>>,
+    pub pronunciations: Vec<Vec<Pronunciation>>,
     /// Errors for the words without a pronunciation.
     pub missing: Vec<Error>,
 }
@@ -118,7 +118,7 @@ impl Phrases {
     /// When the file cannot be read or is invalid (names line and column), or its graph is too large.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;
-        Self::parse(&text, Format::of(path, &text), Some(path))
+        Self::parse(&text, Format::detect(path, &text), Some(path))
     }
 
     /// Parses the text of a phrase file. Without `path`, the name of the file, other files cannot be included.
@@ -150,7 +150,7 @@ impl Phrases {
         grammar.check()?;
         let network = Network::build(fragments::build(grammar)?)?;
         check_phrases(grammar, &network)?;
-        let automaton = Automaton::of(&network)?;
+        let automaton = Automaton::from_network(&network)?;
         Ok((network, automaton))
     }
 
@@ -170,10 +170,10 @@ impl Phrases {
     }
 
     /// Determines the pronunciations of all [`Phrases::words`].
-    pub fn pronounce(&self, pronouncer: &Pronouncer) -> SpokenWords {
-        let mut words = SpokenWords::default();
+    pub fn pronounce(&self, pronouncer: &Pronouncer) -> PhrasePronunciations {
+        let mut words = PhrasePronunciations::default();
         for word in self.words() {
-            words.ways.push(pronouncer.pronounce(word).unwrap_or_else(|error| {
+            words.pronunciations.push(pronouncer.pronounce(word).unwrap_or_else(|error| {
                 let file = self.grammar.files.first();
                 words.missing.push(file.map_or(error.clone(), |file| error.in_file(file)));
                 Vec::new()
