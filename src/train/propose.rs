@@ -104,7 +104,7 @@ impl Words {
 
     /// The share of the spoken words that a dictionary has.
     fn share_in(&self, pronouncer: &Pronouncer) -> f64 {
-        let is_known = |word: &str| !pronouncer.dictionary().of(word).is_empty();
+        let is_known = |word: &str| !pronouncer.dictionary().get(word).is_empty();
         let known: usize =
             self.counts.iter().filter(|(word, _)| is_known(word)).map(|(_, count)| count).sum();
         known as f64 / self.counts.iter().map(|(_, count)| count).sum::<usize>().max(1) as f64
@@ -146,7 +146,7 @@ fn from_phones(corpus: &Corpus<'_>, words: Words, phones: PhoneModel<'_>) -> Res
     let steps = steps.min(3000);
     reasons
         .push(format!("{recordings} recordings: {steps} updates from the embedded model of English phones"));
-    let network = NetworkTable { dropout: 0.1, ..NetworkTable::of(phones.network) }.to_toml()?;
+    let network = NetworkTable { dropout: 0.1, ..NetworkTable::from_config(phones.network) }.to_toml()?;
     let data = Data {
         words: Some(&chosen),
         characters: "",
@@ -362,7 +362,7 @@ mod tests {
         let dictionary =
             crate::text::pronunciation::Pronunciations::parse(&proposal.dictionary.expect("one"));
         let dictionary = dictionary.expect("good lines");
-        assert!(recipe.data.words.iter().all(|word| !dictionary.of(word).is_empty()));
+        assert!(recipe.data.words.iter().all(|word| !dictionary.get(word).is_empty()));
         let spanish = corpus(&["arriba", "abajo", "izquierda", "derecha"], 20);
         assert!(!propose(&of(&spanish, 60.0), Some(phones)).expect("a recipe").from_phones);
         let forced = Corpus { is_english: Some(true), ..of(&spanish, 60.0) };
