@@ -7,6 +7,7 @@ mod align;
 mod audio;
 mod audio_as_written;
 mod cli;
+mod data_import;
 mod endpoints;
 mod engines;
 mod exchange;

@@ -37,6 +37,12 @@ pub use wav::{WavEncoding, write_wav};
 use checked::Checked;
 use input::Input;
 
+/// File extensions of recordings. Some formats cannot be decoded; reading such a file is an error.
+pub const EXTENSIONS: [&str; 25] = [
+    "3gp", "aac", "ac3", "aif", "aifc", "aiff", "alac", "amr", "caf", "flac", "m4a", "m4b", "mka", "mkv",
+    "mov", "mp3", "mp4", "oga", "ogg", "opus", "w64", "wav", "wave", "webm", "wma",
+];
+
 /// The accepted sample rates, Hz.
 const MIN_RATE: u32 = 1_000;
 const MAX_RATE: u32 = 768_000;

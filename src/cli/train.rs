@@ -39,7 +39,8 @@ pub struct Args {
     /// Remove an earlier training from the run's folder.
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// Initialize from the weights of this model; the recipe may have more layers, on top of the model's.
+    /// Initialize from the weights of this model, a file or the embedded `english` or `digits`; the recipe may have more
+    /// layers, on top of the model's. A recipe without `[decoder]` gets the model's settings of the decoder.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
     /// Stop after this number of updates in total; --resume continues later.

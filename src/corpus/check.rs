@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
 use super::Entry;
 use crate::audio::{self, f32_to_s16};
 use crate::text::normalize;
@@ -47,6 +49,8 @@ pub enum FindingKind {
     TextTooLong,
     /// The transcript has digits, which say nothing of how they were spoken.
     Digits,
+    /// The transcript has symbols that say nothing of how they were spoken.
+    Symbols,
     /// The same audio stands in another line.
     Duplicate,
     /// The speaker is in more than one manifest.
@@ -66,6 +70,7 @@ impl FindingKind {
             Self::Duration => "duration",
             Self::TextTooLong => "text-too-long",
             Self::Digits => "digits",
+            Self::Symbols => "symbols",
             Self::Duplicate => "duplicate",
             Self::SharedSpeaker => "shared-speaker",
         }
@@ -119,42 +124,64 @@ pub struct Report {
 }
 
 /// What is known of one recording after it was decoded.
-struct Decoded {
-    seconds: f64,
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// Its length, seconds.
+    pub seconds: f64,
     /// Of the samples, to find the same audio again.
     hash: u64,
     findings: Vec<(FindingKind, String)>,
 }
 
-/// Decodes the recordings of all manifests on `threads` threads and checks them and their transcripts. `progress`
-/// is called after each recording, from any thread. `None` when `stop` was set meanwhile.
-pub fn check(
-    manifests: &[Vec<Entry>],
-    threads: usize,
-    progress: &(dyn Fn() + Sync),
-    stop: &AtomicBool,
-) -> Option<Report> {
-    let entries: Vec<(usize, &Entry)> =
-        manifests.iter().enumerate().flat_map(|(i, entries)| entries.iter().map(move |e| (i, e))).collect();
+impl Decoded {
+    /// Why the recording cannot be used; `None` if it can.
+    pub fn error(&self) -> Option<&str> {
+        self.findings.iter().find(|(kind, _)| kind.is_error()).map(|(_, message)| message.as_str())
+    }
+}
+
+/// How recordings are decoded.
+pub struct Decoding<'a> {
+    /// Number of recordings that are decoded at the same time.
+    pub threads: usize,
+    /// Called after each recording, from any thread.
+    pub progress: &'a (dyn Fn() + Sync),
+    /// Set by another thread to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// Decodes the recordings of all manifests and checks them and their transcripts. `None` when it was stopped.
+pub fn check(manifests: &[Vec<Entry>], decoding: &Decoding<'_>) -> Option<Report> {
+    let entries: Vec<&Entry> = manifests.iter().flatten().collect();
+    Some(report(manifests, &decode_all(&entries, decoding)?))
+}
+
+/// Decodes recordings and checks their samples. `None` when it was stopped.
+pub fn decode_all(entries: &[&Entry], decoding: &Decoding<'_>) -> Option<Vec<Decoded>> {
     let next = AtomicUsize::new(0);
     let decoded: Mutex<Vec<Option<Decoded>>> = Mutex::new(entries.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, entries.len().max(1)) {
+        for _ in 0..decoding.threads.clamp(1, entries.len().max(1)) {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+                while !decoding.stop.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((_, entry)) = entries.get(number) else { return };
+                    let Some(entry) = entries.get(number) else { return };
                     let result = decode(entry);
                     decoded.lock().unwrap_or_else(|e| e.into_inner())[number] = Some(result);
-                    progress();
+                    (decoding.progress)();
                 }
             });
         }
     });
-    let decoded = decoded.into_inner().unwrap_or_else(|e| e.into_inner());
-    let decoded: Vec<Decoded> = decoded.into_iter().collect::<Option<_>>()?;
+    decoded.into_inner().unwrap_or_else(|e| e.into_inner()).into_iter().collect()
+}
+
+/// Judges decoded recordings and their transcripts; `decoded` has those of all manifests in order.
+pub fn report(manifests: &[Vec<Entry>], decoded: &[Decoded]) -> Report {
+    let entries: Vec<(usize, &Entry)> =
+        manifests.iter().enumerate().flat_map(|(i, entries)| entries.iter().map(move |e| (i, e))).collect();
     let mut findings: Vec<Finding> = Vec::new();
-    for ((manifest, entry), decoded) in entries.iter().zip(&decoded) {
+    for ((manifest, entry), decoded) in entries.iter().zip(decoded) {
         let of_text = text_findings(entry, decoded.seconds);
         findings.extend(decoded.findings.iter().cloned().chain(of_text).map(|(kind, message)| Finding {
             manifest: *manifest,
@@ -163,14 +190,14 @@ pub fn check(
             message,
         }));
     }
-    findings.extend(duplicates(&entries, &decoded));
+    findings.extend(duplicates(&entries, decoded));
     findings.extend(shared_speakers(manifests));
     findings.sort_by_key(|finding| (finding.manifest, finding.line, finding.kind));
     let summaries = (0..manifests.len()).map(|i| {
-        let of_this = entries.iter().zip(&decoded).filter(|((manifest, _), _)| *manifest == i);
+        let of_this = entries.iter().zip(decoded).filter(|((manifest, _), _)| *manifest == i);
         summary(of_this.map(|((_, entry), decoded)| (*entry, decoded.seconds)))
     });
-    Some(Report { summaries: summaries.collect(), findings })
+    Report { summaries: summaries.collect(), findings }
 }
 
 /// Decodes a recording at 16 kHz and checks its samples.
@@ -229,7 +256,18 @@ fn text_findings(entry: &Entry, seconds: f64) -> Vec<(FindingKind, String)> {
         let message = format!("`{word}`: write numbers as they are spoken, in words");
         findings.push((FindingKind::Digits, message));
     }
+    if let Some(symbol) = entry.text.chars().find(|&c| is_symbol(c)) {
+        findings.push((FindingKind::Symbols, format!("`{symbol}`: write it as it is spoken, or remove it")));
+    }
     findings
+}
+
+/// Whether a character of a transcript is none of writing: a sign of currency or arithmetic, an emoji, `%`, or a
+/// bracket, as around marks of noise. Training drops some of them and would learn the others as letters.
+fn is_symbol(c: char) -> bool {
+    let category = c.general_category_group();
+    let is_accent = matches!(c, '`' | '\u{b4}' | '^');
+    (category == GeneralCategoryGroup::Symbol && !is_accent) || "%&@#*\\<>[]{}".contains(c)
 }
 
 /// Lines whose audio is that of an earlier line.
@@ -330,12 +368,13 @@ mod tests {
         ]
         .concat();
         std::fs::write(folder.path().join("a.jsonl"), first).expect("written");
-        let second =
-            "{\"audio_filepath\":\"good.wav\",\"text\":\"2 two\",\"duration\":3.0,\"speaker\":\"ann\"}\n";
+        let second = "{\"audio_filepath\":\"good.wav\",\"text\":\"2 two, 50 %\",\"duration\":3.0,\"speaker\":\"ann\"}\n";
         std::fs::write(folder.path().join("b.jsonl"), second).expect("written");
         let read = |name: &str| manifest::read(folder.path().join(name)).expect("a manifest");
         let manifests = [read("a.jsonl"), read("b.jsonl")];
-        let report = check(&manifests, 2, &|| (), &AtomicBool::new(false)).expect("not stopped");
+        let stop = AtomicBool::new(false);
+        let decoding = Decoding { threads: 2, progress: &|| (), stop: &stop };
+        let report = check(&manifests, &decoding).expect("not stopped");
         use FindingKind::*;
         let of_a: Vec<&Finding> = report.findings.iter().filter(|f| f.manifest == 0).collect();
         let found: Vec<(usize, FindingKind)> = of_a.iter().map(|f| (f.line, f.kind)).collect();
@@ -353,9 +392,10 @@ mod tests {
             findings: report.findings.iter().filter(|f| f.manifest == 1).cloned().collect(),
             ..report.clone()
         };
-        assert_eq!(kinds(&of_b, 1), [Duration, Digits, Duplicate, SharedSpeaker]);
+        assert_eq!(kinds(&of_b, 1), [Duration, Digits, Symbols, Duplicate, SharedSpeaker]);
         assert_eq!((report.summaries[0].recordings, report.summaries[0].speakers), (7, 1));
         assert_eq!((report.summaries[0].words, report.summaries[0].different_words), (27, 4));
-        assert_eq!(check(&manifests, 1, &|| (), &AtomicBool::new(true)), None);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(check(&manifests, &decoding), None);
     }
 }

@@ -97,6 +97,53 @@ pub fn read_with(path: impl AsRef<Path>, options: ReadOptions) -> Result<Vec<Ent
     Ok(entries)
 }
 
+/// Writes a manifest, with the paths of the recordings relative to its folder where there is a way.
+///
+/// # Errors
+/// When the folder is not there or cannot be written to, or the name of a recording is not UTF-8.
+pub fn write(path: &Path, entries: &[Entry]) -> Result<()> {
+    let failed = |e| io(Stage::Output, path, e);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(failed)?;
+    let mut text = String::new();
+    for entry in entries {
+        text += &(to_value(entry, &folder)?.to_string() + "\n");
+    }
+    crate::fs::write(path, text.as_bytes()).map_err(failed)
+}
+
+/// The object of a line in a manifest in `folder`.
+fn to_value(entry: &Entry, folder: &Path) -> Result<Value> {
+    let audio = relative(&entry.audio, folder);
+    let Some(name) = audio.to_str() else {
+        return Err(problem("the name of the recording is not UTF-8").in_file(&entry.audio));
+    };
+    let mut fields = Map::new();
+    fields.insert("audio_filepath".into(), name.replace(std::path::MAIN_SEPARATOR, "/").into());
+    fields.insert("text".into(), entry.text.clone().into());
+    let speaker = entry.speaker.clone().map(Value::from);
+    let numbers = [("offset", entry.offset), ("duration", entry.duration)];
+    // Milliseconds are more than a label of speech is good for; more digits are the noise of subtraction.
+    let round = |seconds: f64| Value::from((seconds * 1e4).round() / 1e4);
+    fields.extend(speaker.map(|speaker| ("speaker".to_string(), speaker)));
+    fields.extend(numbers.into_iter().filter_map(|(name, number)| Some((name.to_string(), round(number?)))));
+    fields.extend(entry.extra.clone());
+    Ok(Value::Object(fields))
+}
+
+/// The path of a file from a folder, which is canonical; unchanged if there is no way from one to the other.
+fn relative(file: &Path, folder: &Path) -> PathBuf {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (Ok(parent), Some(name)) = (parent.canonicalize(), file.file_name()) else { return file.into() };
+    let common = parent.components().zip(folder.components()).take_while(|(a, b)| a == b).count();
+    if common == 0 {
+        return parent.join(name);
+    }
+    let up = folder.components().skip(common).map(|_| std::path::Component::ParentDir);
+    let down = parent.components().skip(common);
+    up.chain(down).collect::<PathBuf>().join(name)
+}
+
 fn problem(text: impl Into<String>) -> Error {
     Error::new(Stage::Corpus, text)
 }
@@ -229,6 +276,29 @@ mod tests {
             assert!(text.contains("m.jsonl: line 2: ") && text.contains(expected), "{text}");
         }
         assert!(message("\n").contains("at least one utterance"));
+    }
+
+    #[test]
+    fn a_manifest_that_was_written_is_read_again() {
+        let (folder, path) = folder(b"");
+        let other = folder.path().join("lists");
+        fs::create_dir(&other).expect("created");
+        let entry = Entry {
+            audio: folder.path().join("a.wav"),
+            text: "one \"two\"".into(),
+            duration: Some(0.5),
+            offset: Some(1.25),
+            speaker: Some("ann".into()),
+            line: 1,
+            extra: Map::from_iter([("age".to_string(), Value::from(6))]),
+        };
+        for (path, name) in [(path, "a.wav"), (other.join("m.jsonl"), "../a.wav")] {
+            write(&path, std::slice::from_ref(&entry)).expect("written");
+            assert!(fs::read_to_string(&path).expect("there").contains(&format!("\"{name}\"")));
+            let read = read(&path).expect("a good manifest");
+            let audio = path.parent().expect("a folder").join(name);
+            assert_eq!(read, [Entry { audio, ..entry.clone() }]);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod loss;
 pub mod optimizer;
 mod prepare;
 mod progress;
+pub mod propose;
 mod reading;
 pub mod recipe;
 mod resume;

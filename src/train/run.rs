@@ -1,6 +1,6 @@
 //! A training run: updates, dev scores, checkpoints, models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use super::recipe::{Denominator, Recipe};
 use super::sampler::{ExampleSpec, Sampler, derive_seed};
 use super::score::{DevScore, DevSet};
 use super::threads::in_threads;
-use super::warm_start::warm_start;
+use super::warm_start::WarmStart;
 use super::worker::{self, BatchStats, Update, Worker};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
@@ -41,7 +41,8 @@ pub struct Options {
     pub existing_run: ExistingRun,
     /// Whether to resume even if the recipe or the number of threads differs from the checkpoint's.
     pub accept_changes: bool,
-    /// Path of a model to start from; the recipe may have more layers on top.
+    /// Path of a model to start from, or the name of an embedded one; the recipe may have more layers on top.
+    /// The decoder's settings are taken over if the recipe has none and the tokens are the same.
     pub from: Option<PathBuf>,
     /// Number of updates after which to stop, to be resumed later.
     pub stop_after: Option<u64>,
@@ -72,6 +73,8 @@ pub(super) struct Session<'a> {
     pub threads: usize,
     pub stop: &'a AtomicBool,
     pub tokens: TokenTable,
+    /// The model that the run starts from, unless it is resumed.
+    pub start: Option<WarmStart>,
     /// The recipe's options with the lexicon filled in.
     pub decoder: DecoderOptions,
 }
@@ -126,8 +129,9 @@ impl<'a> Run<'a> {
         let auxiliary_tokens = recipe.auxiliary_tokens()?.map_or(0, |t| t.len());
         let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
         let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
-        if let Some(from) = &session.options.from {
-            warm_start(from, &mut network, &mut parameters)?;
+        if let Some(start) = &session.start {
+            let copied = start.copy_to(&mut network, &mut parameters);
+            copied.map_err(|e| e.in_file(session.options.from.as_deref().unwrap_or(Path::new(""))))?;
         }
         let adam = AdamW::new(&parameters);
         let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
@@ -154,7 +158,7 @@ impl<'a> Run<'a> {
         // A checkpoint and a model to start from bring their own feature statistics.
         match checkpoint {
             Some(checkpoint) => run.resume(checkpoint)?,
-            None if run.session.options.from.is_none() => {
+            None if run.session.start.is_none() => {
                 let (mean, scale) = statistics(recipe, dataset, sampler, augmenter)?;
                 (run.network.mean, run.network.scale) = (mean, scale);
             }

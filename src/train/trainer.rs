@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::augment::Augmenter;
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::folder::{ExistingRun, LEFT_OUT, RunFolder};
 use super::load::{Loaded, Loading};
 use super::prepare::materials;
@@ -13,6 +13,7 @@ use super::recipe::Recipe;
 use super::resume::{compare, threads};
 use super::run::{Options, Report, Run, Session};
 use super::sampler::Sampler;
+use super::warm_start::WarmStart;
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage, io};
 use crate::text::pronunciation::Pronunciations;
@@ -28,6 +29,12 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
     let checkpoint = match options.existing_run {
         ExistingRun::Resume => Some(checkpoint::last(&options.out)?),
         _ => None,
+    };
+    let start = options.from.as_deref().map(WarmStart::read).transpose()?;
+    let recipe = &match (&start, &checkpoint) {
+        (Some(start), None) => start.with_decoder(recipe)?,
+        (_, Some(checkpoint)) => with_decoder_of(checkpoint, recipe),
+        (None, None) => recipe.clone(),
     };
     let threads = threads(options, checkpoint.as_ref());
     if let Some(checkpoint) = &checkpoint {
@@ -46,7 +53,7 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
         return Err(Error::new(Stage::Train, "the recipe's data contains nothing to learn from").at("data"));
     }
     let augmenter = Augmenter::new(&recipe.augment, &materials(recipe, &loaded.dataset))?;
-    let session = Session { recipe, options, threads, stop, tokens: recipe.tokens()?, decoder };
+    let session = Session { recipe, options, threads, stop, tokens: recipe.tokens()?, start, decoder };
     let mut run = Run::start(session, checkpoint, &loaded.dataset, &sampler, &augmenter)?;
     folder.begin(options.existing_run)?;
     write_left_out(&options.out, &loaded.findings.left_out)?;
@@ -58,6 +65,19 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
         steps: recipe.schedule.steps,
     }));
     run.train(&loaded, &sampler, &augmenter, report)
+}
+
+/// The recipe with the decoder's settings of the checkpoint if it has none of its own: then they were those of the
+/// model that the run started from, or the defaults.
+fn with_decoder_of(checkpoint: &Checkpoint, recipe: &Recipe) -> Recipe {
+    let mut recipe = recipe.clone();
+    // A damaged recipe is reported when it is compared.
+    if recipe.decoder == DecoderOptions::default()
+        && let Ok(before) = Recipe::parse(&checkpoint.header.recipe)
+    {
+        recipe.decoder = before.decoder;
+    }
+    recipe
 }
 
 /// Reads the data and reports the problems found in it.

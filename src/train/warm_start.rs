@@ -2,21 +2,58 @@
 
 use std::path::Path;
 
+use super::recipe::Recipe;
+use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::model::Network;
-use crate::onnx;
+use crate::onnx::{self, Metadata};
+use crate::recognizer::Embedded;
 
-/// Copies the weights of a model whose parameters have the same names and shapes. The output layers may
-/// differ; then they keep their random initialization. The network may have more recurrent layers than the
-/// model: they are on top, and if they have a residual connection, they are initialized as the identity (a
-/// zero gain of what they add: Bachlechner et al., 2020, "ReZero is all you need"), so that training starts
-/// with exactly the outputs of the model.
-///
-/// # Errors
-/// When the model cannot be read, or a layer has another shape.
-pub(super) fn warm_start(from: &Path, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
-    let (other, _) = onnx::read_file(from)?;
-    copy_weights(&other, network, parameters).map_err(|error| error.in_file(from))
+/// The model that a run starts from.
+pub(super) struct WarmStart {
+    network: Network<f32>,
+    metadata: Metadata,
+}
+
+impl WarmStart {
+    /// Reads a model: a file, or an embedded model by its name, unless there is a file of that name.
+    ///
+    /// # Errors
+    /// When the model cannot be read.
+    pub fn read(from: &Path) -> Result<Self> {
+        let embedded = Embedded::ALL.into_iter().find(|model| from.as_os_str() == model.name());
+        let (network, metadata) = match embedded.filter(|_| !from.exists()) {
+            Some(model) => onnx::load::read(model.model()?)?,
+            None => onnx::read_file(from)?,
+        };
+        Ok(Self { network, metadata })
+    }
+
+    /// The recipe with the decoder's settings of the model, if the recipe has none of its own and the tokens are
+    /// the same: costs and thresholds that were chosen for this network fit better than the defaults. The lexicon is
+    /// not taken over.
+    ///
+    /// # Errors
+    /// When the recipe's tokens are invalid.
+    pub fn with_decoder(&self, recipe: &Recipe) -> Result<Recipe> {
+        let mut recipe = recipe.clone();
+        if recipe.decoder == DecoderOptions::default() && recipe.tokens()? == self.metadata.tokens {
+            recipe.decoder = DecoderOptions { lexicon: Vec::new(), ..self.metadata.decoder.clone() };
+        }
+        Ok(recipe)
+    }
+
+    /// Copies the weights of parameters that have the same names and shapes. The output layers may differ; then they
+    /// keep their random initialization. The network may have more recurrent layers than the model: they are on top,
+    /// and if they have a residual connection, they are initialized as the identity (a zero gain of what they add:
+    /// Bachlechner et al., 2020, "ReZero is all you need"), so that training starts with exactly the outputs of the
+    /// model.
+    ///
+    /// # Errors
+    /// When a layer has another shape.
+    pub fn copy_to(&self, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
+        copy_weights(&self.network, network, parameters)
+    }
 }
 
 fn copy_weights(other: &Network<f32>, network: &mut Network<f32>, parameters: &mut [Vec<f32>]) -> Result<()> {
@@ -81,6 +118,28 @@ mod tests {
         let mut logits = Vec::new();
         weights.logits(&workspace, 0, &mut logits);
         logits
+    }
+
+    /// A recipe of phones for the words of digits.
+    fn recipe(decoder: &str) -> Recipe {
+        let text = "[data]\nwords = [\"one\"]\npronunciations = \"d\"\n[network]\ncells = [\"gru\"]\nhidden = [8]\n\
+                    input_size = 8\n[schedule]\nsteps = 10\n[run]\nbatch_size = 2\neval_interval = 10\n\
+                    checkpoint_interval = 10\n";
+        Recipe::parse(&format!("{text}{decoder}")).expect("a good recipe")
+    }
+
+    #[test]
+    #[cfg(feature = "digits")]
+    fn the_decoders_settings_come_from_the_model_unless_the_recipe_has_some() {
+        let start = WarmStart::read(Path::new("digits")).expect("embedded");
+        let taken = start.with_decoder(&recipe("")).expect("good").decoder;
+        assert_eq!(taken, DecoderOptions { lexicon: Vec::new(), ..start.metadata.decoder.clone() });
+        assert!(taken.rejection.is_some() && !start.metadata.decoder.lexicon.is_empty());
+        let own = recipe("[decoder]\nfiller_entry_cost = 5.5\n");
+        assert_eq!(start.with_decoder(&own).expect("good"), own);
+        let mut words = recipe("");
+        words.data.pronunciations.clear();
+        assert_eq!(start.with_decoder(&words).expect("good"), words, "other tokens");
     }
 
     #[test]

@@ -6,16 +6,10 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::audio::EXTENSIONS;
 use crate::corpus::{ReadOptions, manifest};
 use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
-
-/// File extensions of recordings in a folder. Some formats cannot be decoded; they are reported as errors, not
-/// skipped.
-const EXTENSIONS: [&str; 25] = [
-    "3gp", "aac", "ac3", "aif", "aifc", "aiff", "alac", "amr", "caf", "flac", "m4a", "m4b", "mka", "mkv",
-    "mov", "mp3", "mp4", "oga", "ogg", "opus", "w64", "wav", "wave", "webm", "wma",
-];
 
 /// A recording, or a part of one.
 #[derive(Clone, Debug, PartialEq)]
