@@ -90,7 +90,6 @@ fn options_without_effect_and_wake_words_that_are_too_short_are_refused() {
         (&["--wake-word", "three one", "--wake-threshold", "0"], "expected a number from 0.001 to 1000"),
         (&["--wake-word", "three one", "--beam", "9"], "`--beam` has no effect without"),
         (&["--wake-threshold", "2"], "--wake-word"),
-        (&["--wake-word", "one two", "--wake-word", "six seven", "--enroll", "pi.wav"], "single wake word"),
     ] {
         let (code, errors) = place.bad(&[&["transcribe", "pi.wav"], arguments].concat());
         assert!(code == 2 && errors.contains(expected), "{arguments:?}: {code} {errors}");
