@@ -44,7 +44,7 @@ fn streaming_step(c: &mut Criterion) {
     let bytes = model();
     let mut rng = Pcg64Mcg::seed_from_u64(1);
     let speech: Vec<f32> = (0..20 * 80).map(|_| rng.random_range(-14.0..4.0)).collect();
-    // What Fbank gives for digital silence: the logarithm of the smallest f32 step above 1.
+    // The features of digital silence: the logarithm of the machine epsilon of f32.
     let silence = vec![f32::EPSILON.ln(); 20 * 80];
     let library = std::env::var_os("ORT_DYLIB_PATH").map(Into::into);
     let options = EngineOptions {

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hearken::model::network::initialize;
-use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, Weights};
+use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
 use hearken::train::example::Example;
 use hearken::train::loss::mmi::Mmi;
 use hearken::train::loss::phone_ngram::{self, Options};
@@ -15,7 +15,7 @@ use hearken::train::worker::{Update, Worker};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-/// A network, its share of a batch, and the criterion beside CTC.
+/// A network, its part of a batch, and the criterion that is added to CTC.
 struct Case {
     network: Network<f32>,
     examples: Vec<Example>,
@@ -43,7 +43,7 @@ impl Case {
     }
 
     fn bench(&self, group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId) {
-        let weights = Weights::new(&self.network, true).expect("all parameters are there");
+        let weights = PackedWeights::new(&self.network, true).expect("all parameters are there");
         let lengths: Vec<usize> = self.network.parameters.iter().map(|p| p.data.len()).collect();
         let mut worker = Worker::new(&lengths);
         let update = Update {
@@ -68,16 +68,16 @@ impl Case {
     }
 }
 
-/// Utterances of random features, and words of three labels each, every fourth with a second way to say it.
+/// Utterances of random features, and words of three labels each, every fourth with a second pronunciation.
 fn examples(count: usize, steps: usize, labels: usize, tokens: u32, rng: &mut Pcg64Mcg) -> Vec<Example> {
     let mut example = || {
         let labels: Vec<u32> = (0..labels).map(|_| rng.random_range(1..tokens)).collect();
-        let ways = |(i, word): (usize, &[u32])| {
+        let pronunciations = |(i, word): (usize, &[u32])| {
             Some(if i % 4 == 0 { vec![word.to_vec(), word[..1].to_vec()] } else { vec![word.to_vec()] })
         };
         Example {
             features: (0..steps * 320).map(|_| rng.random_range(-1.7..1.7)).collect(),
-            said: Some(labels.chunks(3).enumerate().map(ways).collect()),
+            transcript: Some(labels.chunks(3).enumerate().map(pronunciations).collect()),
             labels: Some(labels),
             auxiliary: None,
         }
@@ -99,7 +99,7 @@ fn training_step(c: &mut Criterion) {
     for most_states in [400, 1000] {
         let sequences = texts.iter().map(|labels| (labels.as_slice(), 1.0));
         let acceptor = phone_ngram::estimate(sequences, 39, Options { order: 3, most_states });
-        case.mmi = Some(Mmi::of_phones(acceptor, 40, 0, 1e-5));
+        case.mmi = Some(Mmi::from_phones(acceptor, 40, 0, 1e-5));
         case.bench(&mut group, BenchmarkId::new("phones", format!("lattice-free mmi, {most_states} states")));
     }
     group.finish();

@@ -9,7 +9,7 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 
 use hearken::audio::{WavEncoding, write_wav};
-use hearken::train::{Earlier, Options, Progress, Recipe, train};
+use hearken::train::{ExistingRun, Options, Progress, Recipe, train};
 use hearken::{Recognizer, Result};
 
 const RECIPE: &str = r#"
@@ -49,7 +49,8 @@ fn main() -> Result<()> {
         manifest += &format!("{{\"audio_filepath\": \"{name}\", \"text\": \"{}\"}}\n", words.join(" "));
     }
     fs::write(folder.join("train.jsonl"), manifest).expect("the manifest is written");
-    let options = Options { earlier: Earlier::Overwrite, ..Options::new(&folder, folder.join("run")) };
+    let options =
+        Options { existing_run: ExistingRun::Overwrite, ..Options::new(&folder, folder.join("run")) };
     train(&Recipe::parse(RECIPE)?, &options, &AtomicBool::new(false), &mut |progress| {
         if let Progress::Step(step) = progress {
             println!("update {}: loss {:.3}", step.step, step.loss);

@@ -34,8 +34,8 @@ done
 # A message of the protocol target: kind, length, content.
 message() { printf "\\x$(printf %02x "$1")\\x$(printf %02x $((${#2} % 256)))\\x$(printf %02x $((${#2} / 256)))%s" "$2"; }
 listening() { message 3 '1'; }
-own='{"type":"start","version":1,"encoding":"s16le","sample_rate":16000,"partials":true,"trace":true}'
-vosk='{"config":{"sample_rate":8000,"words":true,"max_alternatives":2,"phrase_list":["one"]}}'
+own='{"type":"start","version":1,"encoding":"s16le","sample_rate":16000,"partials":true,"trace":true,"hotwords":["one"]}'
+vosk='{"config":{"sample_rate":8000,"words":true,"max_alternatives":2,"phrase_list":["one","[unk]"]}}'
 conversation() {
     printf "\\x$(printf %02x "$1")"
     if [ -n "$2" ]; then message 0 "$2"; fi

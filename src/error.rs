@@ -206,7 +206,14 @@ impl StdError for Error {
 
 /// An error of reading or writing a file, with the file's name.
 pub fn io(stage: Stage, file: impl AsRef<Path>, error: io::Error) -> Error {
-    Error::new(stage, error.to_string()).in_file(file).caused_by(error)
+    // The standard library's own errors of this kind say that text is not UTF-8.
+    let problem = match error.kind() {
+        io::ErrorKind::InvalidData if error.get_ref().is_none() => {
+            "expected text in UTF-8, found other bytes".into()
+        }
+        _ => error.to_string(),
+    };
+    Error::new(stage, problem).in_file(file).caused_by(error)
 }
 
 thread_local! {
@@ -270,6 +277,12 @@ mod tests {
         let e = super::io(Stage::Audio, "a.wav", io::Error::from(io::ErrorKind::NotFound));
         assert_eq!(e.kind(), ErrorKind::Io(io::ErrorKind::NotFound));
         assert!(e.source().is_some_and(|source| source.is::<io::Error>()));
+        let mut text = String::new();
+        let e = io::Read::read_to_string(&mut &b"\xff"[..], &mut text).expect_err("not UTF-8");
+        assert_eq!(
+            super::io(Stage::Train, "x", e).to_string(),
+            "x: expected text in UTF-8, found other bytes"
+        );
         assert_eq!(Error::new(Stage::Usage, "x").kind(), ErrorKind::Usage);
         assert_eq!(Error::new(Stage::Model, "x").kind(), ErrorKind::Input);
     }

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_appears_when_it_is_whole_and_a_dropped_one_never_does() {
+    fn a_file_appears_only_when_it_is_committed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.txt");
         write(&path, b"old").expect("written");
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn writers_of_the_same_file_do_not_meet_and_leftovers_are_removed() {
+    fn concurrent_writers_use_separate_files_and_leftovers_are_removed() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.txt");
         // A file left by a killed process is not locked.
@@ -322,7 +322,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn names_that_are_not_utf_8_are_told_apart() {
+    fn names_that_are_not_utf_8_stay_distinct() {
         use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         let text = |bytes: &[u8]| quoted(Path::new(OsStr::from_bytes(bytes))).into_owned();

@@ -26,16 +26,17 @@ fn words(alignment: &Value) -> Vec<(String, f64, f64)> {
 }
 
 #[test]
-fn words_stand_where_the_recognizer_finds_them() {
+fn aligned_words_have_the_times_of_the_recognizer() {
     let place = Place::new();
-    let found = json(&place.good(&["align", &clip("pi.wav"), "three one four one five", "--format", "json"]));
-    let heard = json(&place.good(&["transcribe", &clip("pi.wav"), "--format", "json"]));
-    let (found, heard) = (words(&found), words(&heard["segments"][0]));
+    let found =
+        json(&place.stdout_of(&["align", &clip("pi.wav"), "three one four one five", "--format", "json"]));
+    let recognized = json(&place.stdout_of(&["transcribe", &clip("pi.wav"), "--format", "json"]));
+    let (found, recognized) = (words(&found), words(&recognized["segments"][0]));
     assert_eq!(found.len(), 5);
-    for (found, heard) in found.iter().zip(&heard) {
-        assert_eq!(found.0, heard.0);
-        let apart = (found.1 - heard.1).abs().max((found.2 - heard.2).abs());
-        assert!(apart < 0.13, "{found:?} {heard:?}");
+    for (found, recognized) in found.iter().zip(&recognized) {
+        assert_eq!(found.0, recognized.0);
+        let apart = (found.1 - recognized.1).abs().max((found.2 - recognized.2).abs());
+        assert!(apart < 0.13, "{found:?} {recognized:?}");
     }
     assert!(found.windows(2).all(|w| w[0].1 < w[0].2 && w[0].2 <= w[1].1), "{found:?}");
 }
@@ -44,14 +45,14 @@ fn words_stand_where_the_recognizer_finds_them() {
 fn a_text_is_words_or_a_file_of_them() {
     let place = Place::new();
     std::fs::write(place.path("pi.txt"), "\u{feff}Three, one;\nfour - one: FIVE!\n").expect("written");
-    let table = place.good(&["align", &clip("pi.wav"), "pi.txt"]);
+    let table = place.stdout_of(&["align", &clip("pi.wav"), "pi.txt"]);
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split('\t').collect()).collect();
-    let said: Vec<&str> = rows.iter().map(|row| row[3]).collect();
-    assert_eq!(said, ["Three", "one", "four", "one", "FIVE"]);
+    let spoken: Vec<&str> = rows.iter().map(|row| row[3]).collect();
+    assert_eq!(spoken, ["Three", "one", "four", "one", "FIVE"]);
     assert_eq!(rows[0][4], "TH R IY");
     assert!(rows.iter().all(|row| row[2].parse::<f64>().expect("a number") > 0.5), "{table}");
-    // Digits are said in words.
-    let digits = place.good(&["align", &clip("pi.wav"), "3 1 4 1 5"]);
+    // Digits are converted to words.
+    let digits = place.stdout_of(&["align", &clip("pi.wav"), "3 1 4 1 5"]);
     let tokens = |table: &str| -> Vec<String> {
         table.lines().map(|line| line.split('\t').next_back().expect("tokens").to_string()).collect()
     };
@@ -61,7 +62,7 @@ fn a_text_is_words_or_a_file_of_them() {
 #[test]
 fn a_manifest_has_the_texts_of_its_recordings() {
     let place = Place::new();
-    let lines = place.good(&["align", &clip("manifest.jsonl"), "--format", "json"]);
+    let lines = place.stdout_of(&["align", &clip("manifest.jsonl"), "--format", "json"]);
     let found: Vec<Value> = lines.lines().map(json).collect();
     assert_eq!(found.len(), 11);
     for alignment in &found {
@@ -69,13 +70,13 @@ fn a_manifest_has_the_texts_of_its_recordings() {
         let tokens = alignment["words"][0]["tokens"].as_array().expect("tokens");
         assert!(!tokens.is_empty() && alignment["log_prob"].as_f64().is_some_and(|p| p < 0.0));
     }
-    // A part of a recording is aligned for itself.
+    // A part of a recording is aligned separately.
     let line = format!(
         "{{\"audio_filepath\": {:?}, \"text\": \"one five\", \"offset\": 1.4, \"duration\": 1.4}}\n",
         clip("pi.wav")
     );
     std::fs::write(place.path("parts.jsonl"), line).expect("written");
-    let table = place.good(&["align", "parts.jsonl"]);
+    let table = place.stdout_of(&["align", "parts.jsonl"]);
     assert!(table.lines().count() == 2 && table.contains("pi.wav#t=1.4,2.8\t"), "{table}");
 }
 
@@ -84,20 +85,26 @@ fn formats_and_places() {
     let place = Place::new();
     let pi = clip("pi.wav");
     let text = "three one four one five";
-    place.good(&["align", &pi, text, "--format", "ctm", "--out", "pi.ctm"]);
+    place.stdout_of(&["align", &pi, text, "--format", "ctm", "--out", "pi.ctm"]);
     let ctm = std::fs::read_to_string(place.path("pi.ctm")).expect("written");
     assert!(ctm.lines().count() == 5 && ctm.starts_with("pi 1 "), "{ctm}");
-    place.good(&["align", &pi, text, "--format", "textgrid", "--out", "grids"]);
+    place.stdout_of(&["align", &pi, text, "--format", "textgrid", "--out", "grids"]);
     let grid = std::fs::read_to_string(place.path("grids/pi.TextGrid")).expect("written");
     assert!(grid.contains("name = \"words\"") && grid.contains("name = \"phones\""), "{grid}");
-    let (code, error) = place.bad(&["align", &pi, text, "--format", "textgrid", "--out", "grids"]);
+    let (code, error) = place.error_of(&["align", &pi, text, "--format", "textgrid", "--out", "grids"]);
     assert!(code == 2 && error.contains("--overwrite"), "{error}");
-    place.good(&["align", &pi, text, "--format", "textgrid", "--out", "grids", "--overwrite"]);
-    place.good(&["align", &pi, text, "--format", "srt"]);
+    place.stdout_of(&["align", &pi, text, "--format", "textgrid", "--out", "grids", "--overwrite"]);
+    place.stdout_of(&["align", &pi, text, "--format", "srt"]);
+    // Without --format the name decides.
+    place.stdout_of(&["align", &pi, text, "-o", "pi.textgrid"]);
+    assert_eq!(std::fs::read_to_string(place.path("pi.textgrid")).expect("written"), grid);
+    // The parts of a recording keep different names.
+    let ctm = place.stdout_of(&["align", &clip("manifest.jsonl"), "--format", "ctm"]);
+    assert!(ctm.starts_with("pi#t=0,2.87 1 "), "{ctm}");
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn speech_without_text_and_text_without_speech_are_named() {
     let place = Place::new();
     let pi = clip("pi.wav");
     let output = place.run(&["align", &pi, "three one nine one five", "--format", "json"]);
@@ -113,7 +120,7 @@ fn what_does_not_fit_is_named() {
     let output = place.run(&["align", &pi, "three one"]);
     let note = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(note.contains("speech without text: 1."), "{note}");
-    let help = place.good(&["help", "align"]);
+    let help = place.stdout_of(&["help", "align"]);
     assert!(help.contains("trained with CTC") && help.contains("[default: 0.1]"), "{help}");
 }
 
@@ -129,13 +136,13 @@ fn a_text_that_cannot_be_aligned_is_an_error_that_names_the_word() {
         (" - ?", "no words"),
         ("missing.txt", "missing.txt"),
     ] {
-        let (code, error) = place.bad(&["align", &pi, text]);
+        let (code, error) = place.error_of(&["align", &pi, text]);
         assert!(code == 1 && error.contains(expected), "{text}: {error}");
     }
     std::fs::write(place.path("latin.txt"), b"three \xe9").expect("written");
-    let (code, error) = place.bad(&["align", &pi, "latin.txt"]);
+    let (code, error) = place.error_of(&["align", &pi, "latin.txt"]);
     assert!(code == 1 && error.contains("latin.txt") && error.contains("byte 7"), "{error}");
-    // One of several: the others go through.
+    // One of several fails; the others are aligned.
     let lines = format!(
         "{{\"audio_filepath\": {pi:?}, \"text\": \"three %\"}}\n{{\"audio_filepath\": {pi:?}, \"text\": \"three\"}}\n"
     );
@@ -159,8 +166,9 @@ fn wrong_usage_is_refused() {
         vec!["align", &pi, "three", "--out", "a.txt", "--overwrite"],
         vec!["align", "b.wav", "three", "--out", "b.wav"],
         vec!["transcribe", "b.wav", "--out", "b.wav"],
+        vec!["transcribe", &pi, "--out", "b.wav"],
     ] {
-        let (code, error) = place.bad(&arguments);
+        let (code, error) = place.error_of(&arguments);
         assert_eq!(code, 2, "{arguments:?}: {error}");
     }
     assert_eq!(std::fs::read(place.path("b.wav")).expect("still there"), b"x");
@@ -168,7 +176,7 @@ fn wrong_usage_is_refused() {
 
 #[cfg(feature = "english")]
 #[test]
-fn words_that_are_not_the_models_are_of_the_dictionary_or_guessed() {
+fn words_outside_the_model_are_looked_up_or_guessed() {
     let place = Place::new();
     let output =
         place.run(&["align", &clip("no-digits.wav"), "the quick brown zorgle", "--min-confidence", "0"]);
@@ -178,7 +186,7 @@ fn words_that_are_not_the_models_are_of_the_dictionary_or_guessed() {
     std::fs::write(place.path("own.txt"), "zorgle  Z AO R\nthree  F AY V\n").expect("written");
     let arguments =
         ["align", &clip("pi.wav"), "zorgle three", "--lexicon", "own.txt", "--min-confidence", "0"];
-    let table = place.good(&arguments);
+    let table = place.stdout_of(&arguments);
     let tokens: Vec<&str> = table.lines().filter_map(|line| line.split('\t').next_back()).collect();
     assert_eq!(tokens, ["Z AO R", "F AY V"], "the user's own go before the model's");
 }
@@ -199,21 +207,21 @@ fn the_library_aligns_samples() {
 }
 
 #[test]
-fn numbers_are_written_in_digits_where_that_is_asked_for() {
+fn numbers_are_written_in_digits_on_request() {
     let place = Place::new();
     let pi = clip("pi.wav");
-    let text = |option: &str| place.good(&["transcribe", &pi, "--numbers", option]);
+    let text = |option: &str| place.stdout_of(&["transcribe", &pi, "--numbers", option]);
     assert_eq!(text("words"), "three one four one five\n");
     assert_eq!(text("digits"), "31415\n");
-    let said = json(&place.good(&["transcribe", &pi, "--format", "json"]));
-    let written = json(&place.good(&["transcribe", &pi, "--format", "json", "--numbers", "all"]));
-    let (said, written) = (words(&said["segments"][0]), words(&written["segments"][0]));
-    assert_eq!(written, [("31415".to_string(), said[0].1, said[4].2)]);
-    // What is said is written alike before it is compared.
-    let score = place.good(&["evaluate", &clip("manifest.jsonl"), "--numbers", "digits", "--json"]);
+    let spoken = json(&place.stdout_of(&["transcribe", &pi, "--format", "json"]));
+    let written = json(&place.stdout_of(&["transcribe", &pi, "--format", "json", "--numbers", "all"]));
+    let (spoken, written) = (words(&spoken["segments"][0]), words(&written["segments"][0]));
+    assert_eq!(written, [("31415".to_string(), spoken[0].1, spoken[4].2)]);
+    // Texts are normalized before they are compared.
+    let score = place.stdout_of(&["evaluate", &clip("manifest.jsonl"), "--numbers", "digits", "--json"]);
     let total = json(score.lines().last().expect("a total"));
     assert_eq!(total["wer"].as_f64(), Some(0.0), "{total}");
     std::fs::write(place.path("phrases.txt"), "two lights\n").expect("written");
-    let (code, _) = place.bad(&["transcribe", &pi, "--phrases", "phrases.txt", "--numbers", "digits"]);
+    let (code, _) = place.error_of(&["transcribe", &pi, "--phrases", "phrases.txt", "--numbers", "digits"]);
     assert_eq!(code, 2);
 }

@@ -19,9 +19,9 @@ fn tone(hz: f64, rate: u32, samples: usize) -> Vec<f32> {
     (0..samples).map(|i| (0.5 * (TAU * hz * i as f64 / f64::from(rate)).sin()) as f32).collect()
 }
 
-fn drain(source: &mut dyn Source, piece: usize) -> Result<(Vec<f32>, Problems)> {
+fn drain(source: &mut dyn Source, chunk: usize) -> Result<(Vec<f32>, Problems)> {
     let mut samples = Vec::new();
-    while source.read(&mut samples, piece)? > 0 {}
+    while source.read(&mut samples, chunk)? > 0 {}
     Ok((samples, source.problems()))
 }
 
@@ -30,7 +30,7 @@ fn open_bytes(bytes: Vec<u8>, rate: u32) -> Result<(Vec<f32>, Problems)> {
     drain(source.as_mut(), 1000)
 }
 
-/// Mean square of the difference over that of the signal, in dB, away from the ends.
+/// Ratio of the mean square of the difference to that of the signal, in dB, without a margin at both ends.
 fn noise_db(found: &[f32], wanted: &[f32], margin: usize) -> f64 {
     let n = found.len().min(wanted.len()) - margin;
     let square = |x: f32| f64::from(x) * f64::from(x);
@@ -39,22 +39,30 @@ fn noise_db(found: &[f32], wanted: &[f32], margin: usize) -> f64 {
     10.0 * (noise / signal).log10()
 }
 
-/// By how many samples `b` lags `a`: where their correlation is greatest.
-fn lag(a: &[f32], b: &[f32], most: usize) -> i64 {
-    let most = most as i64;
+/// Number of samples by which `b` lags behind `a`: the maximum of their correlation.
+fn lag(a: &[f32], b: &[f32], max_lag: usize) -> i64 {
+    let max_lag = max_lag as i64;
     let score = |lag: i64| -> f64 {
         a.iter()
             .enumerate()
             .filter_map(|(i, x)| b.get(usize::try_from(i as i64 + lag).ok()?).map(|y| f64::from(x * y)))
             .sum()
     };
-    (-most..=most).max_by(|x, y| score(*x).total_cmp(&score(*y))).unwrap()
+    (-max_lag..=max_lag).max_by(|x, y| score(*x).total_cmp(&score(*y))).unwrap()
 }
 
 // WAV
 
-/// A WAV file by hand: any format tag, extensible or not, any claimed length.
-fn wav(tag: u16, channels: u16, rate: u32, bits: u16, extensible: bool, data: &[u8], claim: u32) -> Vec<u8> {
+/// A WAV file with any format tag, extensible or not, and any length in its header.
+fn wav(
+    tag: u16,
+    channels: u16,
+    rate: u32,
+    bits: u16,
+    extensible: bool,
+    data: &[u8],
+    declared_len: u32,
+) -> Vec<u8> {
     let block = channels * bits.div_ceil(8);
     let mut fmt = Vec::new();
     fmt.extend(if extensible { 0xfffe } else { tag }.to_le_bytes());
@@ -71,13 +79,13 @@ fn wav(tag: u16, channels: u16, rate: u32, bits: u16, extensible: bool, data: &[
         fmt.extend([0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71]);
     }
     let mut file = b"RIFF".to_vec();
-    file.extend((20 + fmt.len() as u32).saturating_add(claim).to_le_bytes());
+    file.extend((20 + fmt.len() as u32).saturating_add(declared_len).to_le_bytes());
     file.extend(b"WAVEfmt ");
     file.extend((fmt.len() as u32).to_le_bytes());
     file.extend(fmt);
     // A chunk of odd length before the samples, with its byte of padding.
     file.extend(b"LIST\x03\0\0\0abc\0data");
-    file.extend(claim.to_le_bytes());
+    file.extend(declared_len.to_le_bytes());
     file.extend(data);
     file
 }
@@ -134,23 +142,23 @@ fn wav_floats_companding_and_extensible() {
         assert_eq!(read(7, 8, &[0x80]), [32124.0 / 32768.0]);
         assert_eq!(read(6, 8, &[0xaa]), [32256.0 / 32768.0]);
     }
-    // 20 bits sit in the upper end of three bytes.
+    // Samples of 20 bits are the upper bits of three bytes.
     let twenty = whole_wav(1, 1, 16_000, 20, true, &[0, 0, 0x40]);
     assert_eq!(open_bytes(twenty, 16_000).unwrap().0, [0.5]);
 }
 
 #[test]
 fn wav_of_unknown_length_is_read_to_its_end() {
-    for claim in [u32::MAX, 0x7fff_ffff] {
-        let file = wav(1, 1, 16_000, 16, false, &[0, 0x40, 0, 0x40], claim);
+    for declared_len in [u32::MAX, 0x7fff_ffff] {
+        let file = wav(1, 1, 16_000, 16, false, &[0, 0x40, 0, 0x40], declared_len);
         let (samples, problems) = open_bytes(file, 16_000).unwrap();
-        assert_eq!((samples.len(), problems.truncated), (2, false), "claim {claim:x}");
+        assert_eq!((samples.len(), problems.truncated), (2, false), "claim {declared_len:x}");
     }
 }
 
 #[test]
 fn truncated_wav_is_read_and_reported() {
-    // It claims more than a gigabyte.
+    // The header specifies more than a gigabyte.
     let file = wav(1, 1, 16_000, 16, false, &[0, 0x40, 0, 0x40, 7], 0x5000_0000);
     let (samples, problems) = open_bytes(file, 16_000).unwrap();
     assert_eq!(samples, [0.5, 0.5]);
@@ -221,7 +229,7 @@ fn missing_files_and_directories_are_named() {
 #[test]
 fn every_format_gives_the_same_words_at_the_same_time() {
     let reference = audio::read_all(&clip("pi.wav"), 16_000).unwrap();
-    // Length beyond the original, and lag, that each format's own rules leave.
+    // For each format: the samples that it adds to the length, and its lag.
     for (name, longest, lags) in
         [("pi.mp3", 1200, 0..=0), ("pi.ogg", 0, 0..=0), ("pi.m4a", 2100, 0..=1024), ("pi.webm", 200, -1..=1)]
     {
@@ -245,7 +253,7 @@ fn flac_and_opus_have_the_length_that_was_encoded() {
 }
 
 #[test]
-fn the_format_is_known_by_content_and_streams_need_no_seeking() {
+fn the_format_is_detected_by_content_without_seeking() {
     let directory = tempfile::tempdir().unwrap();
     for name in ["pi.wav", "golden.flac", "voice-note.opus", "pi.mp3", "pi.ogg", "stereo-48k-24bit.wav"] {
         let wanted = audio::read_all(&clip(name), 16_000).unwrap();
@@ -259,7 +267,7 @@ fn the_format_is_known_by_content_and_streams_need_no_seeking() {
 }
 
 #[test]
-fn files_cut_anywhere_never_panic_and_say_that_they_are_cut() {
+fn truncated_files_never_panic_and_are_reported_as_truncated() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cut");
     for name in ["pi.wav", "golden.flac", "voice-note.opus", "pi.mp3", "pi.ogg", "pi.m4a", "pi.webm"] {
@@ -309,15 +317,15 @@ proptest! {
     }
 
     #[test]
-    fn resampling_is_the_same_for_any_pieces(
+    fn resampling_does_not_depend_on_chunks(
         rates in prop::sample::select(vec![
             (8000, 16_000), (11_025, 16_000), (44_100, 16_000), (48_000, 16_000), (16_000, 44_100),
             (17_777, 16_000), (192_000, 16_000), (16_000, 16_000),
         ]),
-        pieces in prop::collection::vec(0usize..3000, 1..12),
+        chunks in prop::collection::vec(0usize..3000, 1..12),
     ) {
         let (from, to) = rates;
-        let total: usize = pieces.iter().sum();
+        let total: usize = chunks.iter().sum();
         let input: Vec<f32> =
             (0..total as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0 - 0.5).collect();
         let mut resampler = Resampler::new(from, to).unwrap();
@@ -328,7 +336,7 @@ proptest! {
 
         resampler.reset();
         let (mut parts, mut at) = (Vec::new(), 0);
-        for n in pieces {
+        for n in chunks {
             resampler.push(&input[at..at + n], &mut parts).unwrap();
             at += n;
         }
@@ -349,7 +357,7 @@ fn resample(input: &[f32], from: u32, to: u32) -> Vec<f32> {
 
 #[test]
 fn a_tone_keeps_frequency_amplitude_and_phase() {
-    // The difference to the tone made at the new rate shows all three, and any shift in time.
+    // The difference from a tone at the new rate contains all three, and any shift in time.
     for from in [8000, 11_025, 17_777, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000] {
         for hz in [100.0, 1000.0, 3000.0] {
             let found = resample(&tone(hz, from, from as usize), from, 16_000);
@@ -361,7 +369,7 @@ fn a_tone_keeps_frequency_amplitude_and_phase() {
 }
 
 #[test]
-fn what_the_new_rate_cannot_hold_is_suppressed() {
+fn frequencies_above_the_new_nyquist_frequency_are_suppressed() {
     for from in [22_050, 44_100, 48_000, 47_777, 192_000] {
         let hz = 9_000.0;
         let found = resample(&tone(hz, from, from as usize), from, 16_000);
@@ -428,7 +436,7 @@ fn raw_samples_are_read_by_their_description() {
 }
 
 #[test]
-fn written_files_are_read_back_and_nothing_lies_beside_them() {
+fn written_files_are_read_back_and_no_temporary_files_remain() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.wav");
     let samples = tone(440.0, 16_000, 1600);
@@ -443,7 +451,7 @@ fn written_files_are_read_back_and_nothing_lies_beside_them() {
 }
 
 #[test]
-fn every_clip_of_the_manifest_is_as_long_as_it_says() {
+fn clips_have_the_durations_of_the_manifest() {
     let manifest = fs::read_to_string(clip("manifest.jsonl")).unwrap();
     assert!(manifest.lines().count() >= 7);
     for line in manifest.lines() {

@@ -26,18 +26,18 @@ fn streamed(bytes: &[u8]) -> (Vec<f32>, Problems) {
     drain(audio::open_reader(Box::new(Cursor::new(bytes.to_vec())), "input", 16_000))
 }
 
-/// Name, seconds, whether nothing of it is lost.
+/// Name, seconds, and whether the recording is complete.
 const RECORDINGS: [(&str, f64, bool); 8] = [
-    // A variable bit rate, and no header with the length.
+    // Variable bit rate, and no header with the length.
     ("talk_lame2.mp3", 13.401, true),
-    // Two files joined; the first one's header counts its own frames alone.
+    // Two files joined; the header counts only the frames of the first.
     ("cat_two.mp3", 7.905, true),
     // A header that counts no frames.
     ("xing_0.mp3", 5.043, true),
-    // Sizes left open, as browsers and pipes do.
+    // Unknown sizes, as written by browsers and into pipes.
     ("live.webm", 2.873, true),
     ("piped.mka", 2.873, true),
-    // Positions that begin at one hour.
+    // Granule positions that begin at one hour.
     ("off.opus", 2.87, true),
     // One channel, then two.
     ("join_modes.mp3", 7.967, true),
@@ -45,7 +45,7 @@ const RECORDINGS: [(&str, f64, bool); 8] = [
 ];
 
 #[test]
-fn recordings_are_read_whole_from_everywhere() {
+fn recordings_are_read_completely_from_files_memory_and_streams() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/audio");
     for (name, seconds, whole) in RECORDINGS {
         let bytes = fs::read(folder.join(name)).unwrap();
@@ -72,7 +72,7 @@ fn wav(block: u8, riff_size: u32, data_size: u32, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn sizes_of_an_empty_file_before_samples_do_not_hide_them() {
+fn samples_after_zero_sizes_are_read() {
     let samples = [0, 0x40].repeat(8);
     for riff_size in [0, 36] {
         assert_eq!(streamed(&wav(2, riff_size, 0, &samples)), (vec![0.5; 8], Problems::default()));
@@ -80,12 +80,12 @@ fn sizes_of_an_empty_file_before_samples_do_not_hide_them() {
 }
 
 #[test]
-fn bits_decide_where_the_block_size_contradicts_them() {
+fn the_bits_per_sample_override_a_wrong_block_size() {
     assert_eq!(streamed(&wav(4, 40, 4, &[0, 0x40, 0, 0xe0])), (vec![0.5, -0.25], Problems::default()));
 }
 
 #[test]
-fn bw64_has_its_sizes_in_a_chunk_of_their_own() {
+fn bw64_sizes_are_read_from_the_ds64_chunk() {
     let mut file = b"BW64\xff\xff\xff\xffWAVEds64\x1c\0\0\0".to_vec();
     for size in [0u64, 4, 2] {
         file.extend(size.to_le_bytes());
@@ -98,8 +98,8 @@ fn bw64_has_its_sizes_in_a_chunk_of_their_own() {
 }
 
 #[test]
-fn long_tags_before_sound_are_passed_over_by_their_size() {
-    // A picture of 3 MiB whose bytes look like frames of MP3.
+fn long_tags_are_skipped_by_their_size() {
+    // A picture of 3 MiB whose bytes look like MP3 frames.
     let mut tag = b"ID3\x04\0\0\x01\x40\0\0".to_vec();
     tag.extend([0xff, 0xfb, 0x90, 0x64].repeat(10 << 18 >> 4));
     tag.resize(10 + (1 << 21) + (64 << 14), 0);
@@ -116,7 +116,7 @@ fn long_tags_before_sound_are_passed_over_by_their_size() {
 }
 
 #[test]
-fn missing_and_damaged_pages_of_ogg_are_seen() {
+fn missing_and_damaged_pages_of_ogg_are_reported() {
     let bytes = fs::read(clip("voice-note.opus")).unwrap();
     let starts: Vec<usize> = (0..bytes.len() - 4).filter(|&i| &bytes[i..i + 4] == b"OggS").collect();
     // Two pages of headers, one page that is removed, and one after it.
@@ -131,7 +131,7 @@ fn missing_and_damaged_pages_of_ogg_are_seen() {
 }
 
 #[test]
-fn a_chain_of_two_rates_is_read_to_its_end() {
+fn an_ogg_chain_of_two_sample_rates_is_read_to_its_end() {
     let (first, second) = (fs::read(clip("pi.ogg")).unwrap(), fs::read(clip("voice-note.opus")).unwrap());
     let alone = streamed(&first).0.len() + streamed(&second).0.len();
     let (samples, problems) = streamed(&[first, second].concat());
@@ -140,7 +140,7 @@ fn a_chain_of_two_rates_is_read_to_its_end() {
 }
 
 #[test]
-fn a_codec_that_is_not_known_is_named() {
+fn an_unknown_codec_is_named() {
     // An Ogg page with the head of a Speex stream, and its checksum.
     let speex = b"OggS\0\x02\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0";
     let mut page = speex.to_vec();

@@ -26,10 +26,10 @@ impl Place {
         let words = |network: &Network<f32>, seed: u64| {
             let engine = NativeEngine::new(network.clone()).expect("a good network");
             let recognizer = Recognizer::new(Arc::new(engine), metadata.clone()).expect("they fit");
-            recognizer.transcribe(&signal(seed)).expect("heard").split(' ').count()
+            recognizer.transcribe(&signal(seed)).expect("recognized").split(' ').count()
         };
         let mut networks = (0..1000).map(|seed| strong(networks::random(&config, seed)));
-        let network = networks.find(|n| words(n, 1) > 4 && words(n, 2) > 4).expect("one of so many speaks");
+        let network = networks.find(|n| words(n, 1) > 4 && words(n, 2) > 4).expect("a network with words");
         let model = place.path("model.onnx");
         hearken::onnx::write_file(&model, &network, &metadata).expect("written");
         for (name, seed) in [("a.wav", 1), ("b.wav", 2)] {
@@ -50,7 +50,7 @@ impl Place {
         fs::write(self.path(name), bytes).expect("written");
     }
 
-    /// Runs hearken here; `transcribe` and `evaluate` get the model.
+    /// Runs hearken in this folder; adds `--model` to `transcribe` and `evaluate`.
     fn run(&self, arguments: &[&str]) -> Output {
         self.run_with_input(arguments, Vec::new())
     }
@@ -77,7 +77,7 @@ fn strong(mut network: Network<f32>) -> Network<f32> {
     network
 }
 
-/// Noise that swells and fades.
+/// Noise of varying level.
 fn signal(seed: u64) -> Vec<f32> {
     let mut numbers = Numbers(seed);
     (0..24_000).map(|i| numbers.next() * 0.4 * (i as f32 / 1500.0).sin().powi(2)).collect()
@@ -100,7 +100,7 @@ fn one_file_prints_its_text_and_several_print_paths_in_order() {
     let place = Place::new();
     let (a, b) = (place.transcribe(&["a.wav"]), place.transcribe(&["b.wav"]));
     assert_eq!((code(&a), code(&b)), (Some(0), Some(0)), "{}", stderr(&a));
-    assert!(stdout(&a).len() > 5, "the random model says something: {:?}", stdout(&a));
+    assert!(stdout(&a).len() > 5, "the random model outputs words: {:?}", stdout(&a));
     assert_ne!(stdout(&a), stdout(&b));
     let both = place.transcribe(&["b.wav", "a.wav", "b.wav"]);
     assert_eq!(stdout(&both), format!("b.wav\t{0}a.wav\t{1}b.wav\t{0}", stdout(&b), stdout(&a)));
@@ -177,7 +177,7 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
-fn a_bad_file_is_named_and_the_others_go_through() {
+fn a_bad_file_is_named_and_the_others_are_transcribed() {
     let place = Place::new();
     place.put("empty.wav", b"");
     place.put("text.wav", b"this is no audio at all, but it is long enough to be looked at");

@@ -15,7 +15,7 @@ use hearken::recognizer::{
 use hearken::text::TokenTable;
 use proptest::prelude::*;
 
-/// Endpoints after 0.8 s of silence, 1.2 s with nothing said, or 3 s.
+/// Endpoints after 0.8 s of silence, 1.2 s without speech, or 3 s.
 fn rules(reset: Option<bool>) -> StreamOptions {
     let endpoint = EndpointOptions {
         rule1_min_trailing_silence: 1.2,
@@ -47,7 +47,7 @@ fn recognize(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event
             break;
         }
         let (now, later) = rest.split_at((*size).min(rest.len()));
-        events.extend(stream.accept_waveform(now).expect("heard"));
+        events.extend(stream.accept_waveform(now).expect("recognized"));
         rest = later;
     }
     events.extend(stream.finish().expect("finished"));
@@ -90,23 +90,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_word_comes_out_once_and_any_chunking_cuts_alike(
-        said in parts(), sizes in prop::collection::vec(1usize..9000, 1..5), lookahead in 0usize..7,
+    fn words_are_output_once_and_endpoints_do_not_depend_on_chunks(
+        spoken in parts(), sizes in prop::collection::vec(1usize..9000, 1..5), lookahead in 0usize..7,
         reset in any::<bool>()
     ) {
         // The network is 8 steps late, less than half of the silence that ends a segment: its delayed output
         // comes before the state is reset, or from the audio that is processed again.
         let recognizer = tones(8, lookahead);
-        let samples = scene(&said);
+        let samples = scene(&spoken);
         let options = rules(Some(reset));
         let whole = recognize(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &[samples.len()]);
-        let pieces = recognize(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &sizes);
-        prop_assert_eq!(finals(&whole), finals(&pieces));
+        let chunked = recognize(&mut recognizer.stream_with(&options).expect("a stream"), &samples, &sizes);
+        prop_assert_eq!(finals(&whole), finals(&chunked));
         let pipeline = Pipeline::start_with(
             &recognizer, Box::new(Memory::new(samples.clone())), sizes[0], &options).expect("started");
-        let threaded: Vec<Event> = pipeline.map(|event| event.expect("heard")).collect();
+        let threaded: Vec<Event> = pipeline.map(|event| event.expect("recognized")).collect();
         prop_assert_eq!(finals(&whole), finals(&threaded));
-        let words: Vec<_> = said.iter().map(|part| part.0).collect();
+        let words: Vec<_> = spoken.iter().map(|part| part.0).collect();
         prop_assert_eq!(final_text(&whole), words.join(" "));
         in_order(&finals(&whole));
         prop_assert!(matches!(whole.last(), Some(Event::Final(_))));
@@ -114,7 +114,7 @@ proptest! {
 }
 
 #[test]
-fn silence_ends_a_segment_and_a_repeat_comes_twice() {
+fn silence_ends_a_segment_and_a_repeated_word_is_output_twice() {
     let samples = [scene(&[("low", 0), ("high", 1500), ("high", 900), ("high", 0)]), silence(100)].concat();
     for reset in [false, true] {
         let mut stream = tones(8, 0).stream_with(&rules(Some(reset))).expect("a stream");
@@ -127,7 +127,7 @@ fn silence_ends_a_segment_and_a_repeat_comes_twice() {
 }
 
 #[test]
-fn the_model_says_whether_its_state_is_reset() {
+fn the_model_determines_whether_its_state_is_reset() {
     // A network that is 24 steps (0.96 s) late, with endpoints after 0.8 s of silence: its delayed output is
     // in its state.
     let samples = scene(&[("low", 660), ("high", 100), ("low", 1500)]);
@@ -152,7 +152,7 @@ fn without_rules_a_stream_is_one_segment() {
 }
 
 #[test]
-fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
+fn streams_in_a_batch_have_separate_endpoints_and_resets() {
     let scenes = [
         scene(&[("low", 1500), ("high", 1500), ("low", 1500)]),
         scene(&[("high", 200), ("high", 2100), ("low", 1500)]),
@@ -164,7 +164,7 @@ fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
         stream.compute_features(samples).expect("taken");
         stream.input_finished();
     }
-    while streams.iter().any(|s| s.ready() > 0) {
+    while streams.iter().any(|s| s.num_steps_ready() > 0) {
         step_batch(&mut streams.iter_mut().collect::<Vec<_>>()).expect("run");
     }
     for (stream, samples) in streams.iter_mut().zip(&scenes) {
@@ -173,7 +173,7 @@ fn streams_in_a_batch_are_cut_and_reset_each_for_itself() {
     }
 }
 
-/// A detector that takes everything above a low level for speech.
+/// A detector that classifies everything above a low level as speech.
 struct Loud;
 
 impl SpeechDetector for Loud {
@@ -190,9 +190,9 @@ impl SpeechDetector for Loud {
 
 #[test]
 fn a_detector_keeps_the_segment_open() {
-    // A murmur of 1 s that the recognizer does not know, between two words.
-    let murmur: Vec<f32> = (0..RATE).map(|i| if i % 160 == 0 { 0.0005 } else { 0.0 }).collect();
-    let samples = [speak(&["low"]), murmur, speak(&["high"]), silence(1000)].concat();
+    // Between two words: 1 s of noise that is speech for the detector and not for the recognizer.
+    let noise: Vec<f32> = (0..RATE).map(|i| if i % 160 == 0 { 0.0005 } else { 0.0 }).collect();
+    let samples = [speak(&["low"]), noise, speak(&["high"]), silence(1000)].concat();
     let detector = Some(DetectorFactory::new(|| Ok(Box::new(Loud))));
     for sizes in [vec![100], vec![16_000], vec![77, 5000]] {
         let mut plain = tones(2, 0).stream_with(&rules(None)).expect("a stream");
@@ -204,7 +204,7 @@ fn a_detector_keeps_the_segment_open() {
         assert_eq!(texts(&with)[..1], ["low high"], "{sizes:?}");
         let source = Box::new(Memory::new(samples.clone()));
         let pipeline = Pipeline::start_with(&tones(2, 0), source, sizes[0], &options).expect("started");
-        let threaded: Vec<Event> = pipeline.map(|event| event.expect("heard")).collect();
+        let threaded: Vec<Event> = pipeline.map(|event| event.expect("recognized")).collect();
         assert_eq!(finals(&threaded), with);
     }
 }
@@ -224,7 +224,7 @@ fn frames(path: &[u32]) -> Vec<f32> {
 }
 
 #[test]
-fn a_word_across_the_longest_segment_stays_whole() {
+fn a_word_across_the_maximum_length_is_not_split() {
     let options = EndpointOptions { rule3_min_utterance_length: 0.4, ..Default::default() };
     let mut decoder = scripted(&options);
     let mut events = Vec::new();
@@ -258,24 +258,24 @@ fn times_do_not_drift_over_ten_hours() {
     // One word every four seconds of 100 frames.
     let mut path = vec![0; 100];
     path[20] = 3;
-    let piece = frames(&path);
+    let chunk = frames(&path);
     let mut segments = 0u32;
     let mut events = Vec::new();
     for round in 0..9000u64 {
         events.clear();
-        decoder.push(&piece, &mut events);
+        decoder.push(&chunk, &mut events);
         for segment in finals(&events).iter().filter(|s| !s.text.is_empty()) {
             segments += 1;
             let word = &segment.words[0];
             let expected = (round * 100 + 21) as f64 * 0.04;
             assert!((word.end - expected).abs() < 1e-6, "{} at {expected}", word.end);
-            assert!((segment.end - (expected + 1.2)).abs() < 1e-6, "1.2 s of silence behind the word");
+            assert!((segment.end - (expected + 1.2)).abs() < 1e-6, "1.2 s of silence after the word");
         }
     }
     assert_eq!(segments, 9000);
 }
 
-fn model_inside() -> Recognizer {
+fn embedded_model() -> Recognizer {
     Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default())
         .expect("the model inside")
 }
@@ -290,11 +290,11 @@ fn recording(name: &str) -> Vec<f32> {
 
 #[test]
 fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
-    let recognizer = model_inside();
-    // "three": a word alone, which the labels of another, counted as other speech, would outweigh.
-    let said = &recording("pi.wav")[..15_200];
-    // Within the window of two seconds in which words are compared with other speech.
-    let scene = [said, &vec![0.0; 16_000], said, &vec![0.0; 16_000], said].concat();
+    let recognizer = embedded_model();
+    // "three": a single word. It would be rejected if the labels of another word counted as other speech.
+    let spoken = &recording("pi.wav")[..15_200];
+    // Within the window of the rejection, two seconds.
+    let scene = [spoken, &vec![0.0; 16_000], spoken, &vec![0.0; 16_000], spoken].concat();
     for reset in [None, Some(true)] {
         let mut stream = recognizer.stream_with(&rules(reset)).expect("a stream");
         let segments = finals(&recognize(&mut stream, &scene, &[1600]));
@@ -305,7 +305,7 @@ fn the_words_of_one_segment_do_not_reject_those_of_the_next() {
 
 #[test]
 fn the_embedded_model_loses_no_word_where_long_speech_is_cut() {
-    let recognizer = model_inside();
+    let recognizer = embedded_model();
     let parts = ["pi.wav", "e.wav", "countdown.wav", "pi.wav", "countdown.wav", "e.wav"];
     let scene: Vec<f32> = parts.iter().flat_map(|name| recording(name)).collect();
     let mut whole = recognizer.stream().expect("a stream");

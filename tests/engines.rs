@@ -22,7 +22,7 @@ fn options() -> EngineOptions {
     }
 }
 
-/// Every engine of this build that runs here.
+/// All engines of this build that are available on this machine.
 fn engines(config: &NetworkConfig, seed: u64) -> Vec<Box<dyn Engine>> {
     let network = random(config, seed);
     let bytes = write(&network, &metadata(config)).expect("a good network");
@@ -86,8 +86,8 @@ fn values(state: &State) -> Vec<f32> {
     data.collect()
 }
 
-/// Runs all engines over a network in several ways and holds them to the native engine, whole,
-/// one stream at a time.
+/// Runs all engines over a network in several ways and compares them with the native engine, which processes
+/// each stream separately in one call.
 fn compare(name: &str, config: &NetworkConfig, seed: u64) {
     const STEPS: usize = 11;
     let engines = engines(config, seed);
@@ -95,7 +95,7 @@ fn compare(name: &str, config: &NetworkConfig, seed: u64) {
     let reference: Vec<_> =
         frames.iter().map(|f| run(engines[0].as_ref(), std::slice::from_ref(f), &[STEPS], STEPS)).collect();
     let varied = reference[0].0[0].iter().zip(&reference[1].0[0]).any(|(a, b)| (a - b).abs() > 0.01);
-    assert!(varied, "{name}: the network does not hear its input");
+    assert!(varied, "{name}: the output does not depend on the input");
     let mut worst = 0f32;
     for engine in &engines {
         for streams in [1, 3] {

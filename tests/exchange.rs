@@ -15,7 +15,7 @@ use hearken::onnx::inspect::describe;
 use hearken::onnx::{ExportOptions, Metadata, OnnxFile, Precision, Target, targets, write};
 use hearken::recognizer::Recognizer;
 
-/// Stacks of every cell and depth, and a mixed one.
+/// Networks of each kind of cell with different numbers of layers, and one with mixed cells.
 fn stacks() -> Vec<NetworkConfig> {
     let mut stacks: Vec<NetworkConfig> = CELLS
         .iter()
@@ -25,7 +25,7 @@ fn stacks() -> Vec<NetworkConfig> {
     stacks.push(config(&[(CellKind::Lstm, 8); 3], true, true));
     let mixed = [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::RnnRelu, 5)];
     stacks.push(config(&mixed, true, false));
-    // sherpa-onnx's features, which have 80 bins.
+    // sherpa-onnx's features have 80 bins.
     stacks.iter_mut().for_each(|s| s.num_features = 80);
     stacks
 }
@@ -46,7 +46,7 @@ fn every_target_and_precision_agrees_with_the_model() {
         let (network, metadata) = (random(config, seed as u64), metadata(config));
         let streams: Vec<Vec<f32>> =
             [13, 9, 4, 7].iter().enumerate().map(|(i, &n)| frames(config, n, 50 + i as u64)).collect();
-        let own = Runners::of_own(&own_file(&network, &metadata), &network, &engines);
+        let own = Runners::for_model(&own_file(&network, &metadata), &network, &engines);
         let expected = compare(&own.runners[..1], &streams, -15.9).expect("runs").remove(0).log_probs;
         let targets = [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton, Target::Whole];
         let exact = targets.map(|t| (t, Precision::Float32, 1e-4, 1e-4));
@@ -59,7 +59,7 @@ fn every_target_and_precision_agrees_with_the_model() {
                 exported(&network, &metadata, &ExportOptions { precision, ..ExportOptions::new(target) });
             let file = OnnxFile::from_bytes(bytes).expect("an ONNX file");
             let interface = file.interface(&[]).expect("its own");
-            let runners = Runners::of_graph(&file, &interface, config.num_features, &engines);
+            let runners = Runners::for_graph(&file, &interface, config.num_features, &engines);
             let refused: Vec<String> = runners.refused.iter().map(|r| r.1.to_string()).collect();
             assert!(!runners.runners.is_empty(), "{name}: {refused:?}");
             let rows = compare(&runners.runners, &streams, -15.9).expect("runs");
@@ -73,7 +73,7 @@ fn every_target_and_precision_agrees_with_the_model() {
             }
             let pairs = rows[0].log_probs.iter().zip(&expected);
             let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            // sherpa-onnx's windows are filled up with silence.
+            // The last window of sherpa-onnx's graph is filled with silence.
             let longer = rows[0].log_probs.len().checked_sub(expected.len());
             assert!(longer == Some(0) || target == Target::SherpaOnnx, "{name}: {longer:?}");
             assert!(worst <= most, "{name}: {worst} from the model");
@@ -82,7 +82,7 @@ fn every_target_and_precision_agrees_with_the_model() {
 }
 
 #[test]
-fn samples_in_give_what_features_give_one_delay_later() {
+fn pcm_input_equals_feature_input_one_delay_later() {
     let Some(engines) = options() else { return };
     let config = NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8); 2], true, true) };
     let (network, metadata) = (random(&config, 3), metadata(&config));
@@ -94,19 +94,19 @@ fn samples_in_give_what_features_give_one_delay_later() {
     let mut fbank = hearken::features::Fbank::new(&metadata.features).expect("good settings");
     fbank.push(&samples, &mut features);
     fbank.finish(&mut features);
-    let own = Runners::of_own(&own_file(&network, &metadata), &network, &engines);
+    let own = Runners::for_model(&own_file(&network, &metadata), &network, &engines);
     let expected = compare(&own.runners[..1], &[features], -15.9).expect("runs").remove(0).log_probs;
     let with_frontend = |target| ExportOptions { with_frontend: true, ..ExportOptions::new(target) };
     for (target, file) in [(Target::OnnxRuntime, 0), (Target::Triton, 0)] {
         let export = targets::export(&network, &metadata, &with_frontend(target)).expect("exported");
         let file = OnnxFile::from_bytes(export.files[file].bytes.clone()).expect("an ONNX file");
-        let runners = Runners::of_graph(&file, &file.interface(&[]).expect("its own"), 80, &engines);
+        let runners = Runners::for_graph(&file, &file.interface(&[]).expect("its own"), 80, &engines);
         assert!(runners.takes_samples);
         let longer = [samples.clone(), vec![0.0; 640]].concat();
         let rows = compare(&runners.runners, &[longer, samples[..640 * 5].to_vec()], 0.0).expect("runs");
         assert!(rows.iter().all(|row| row.difference < 1e-3), "{target}");
         let (v, found) = (config.num_tokens, &rows[0].log_probs);
-        // The first step is before the beginning; the last frame's end is mirrored in one only.
+        // The first step is before the beginning. The end of the last frame is mirrored in only one of the two.
         let pairs = found[v..].iter().zip(&expected[..expected.len() - v]);
         let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 2e-3, "{target}: {worst}");
@@ -119,7 +119,7 @@ fn samples_in_give_what_features_give_one_delay_later() {
 }
 
 #[test]
-fn exports_come_back_as_the_model_and_go_out_as_the_same_bytes() {
+fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
     for (seed, config) in stacks().iter().enumerate() {
         let (network, metadata) = (random(config, seed as u64), metadata(config));
         let own = write(&network, &metadata).expect("written");
@@ -146,18 +146,18 @@ fn exports_come_back_as_the_model_and_go_out_as_the_same_bytes() {
     }
 }
 
-/// Of networks that are not tiny: what a file unfolds to must fit.
+/// With larger networks, so that limits on decoded sizes are tested.
 #[test]
 fn every_target_and_precision_is_imported_again() {
     for (seed, cell) in [CellKind::Gru, CellKind::Lstm, CellKind::RnnTanh].into_iter().enumerate() {
         let config =
             NetworkConfig { num_features: 80, input_size: 96, ..config(&[(cell, 96); 2], true, true) };
         let (network, metadata) = (random(&config, seed as u64), metadata(&config));
-        let heard = frames(&config, 40, 7);
+        let speech = frames(&config, 40, 7);
         let log_probs = |network: &Network<f32>| {
             let engine = NativeEngine::new(network.clone()).expect("whole");
             let (mut state, mut log_probs) = (engine.zero_state(), Vec::new());
-            engine.run(&[&heard], &mut [&mut state], &mut [&mut log_probs]).expect("runs");
+            engine.run(&[&speech], &mut [&mut state], &mut [&mut log_probs]).expect("runs");
             log_probs
         };
         let expected = log_probs(&network);
@@ -228,7 +228,7 @@ fn whole_recordings_are_never_longer_than_their_frames() {
 }
 
 #[test]
-fn verdicts_know_what_onnxruntime_and_triton_take() {
+fn compatibility_with_onnxruntime_and_triton_is_reported() {
     use hearken::onnx::proto::{ModelProto, decode};
     let verdict = |system: &str, change: &dyn Fn(&mut ModelProto)| {
         let mut model = decode(&misleading()).expect("a model");
@@ -269,7 +269,7 @@ fn verdicts_know_what_onnxruntime_and_triton_take() {
 }
 
 #[test]
-fn decoder_options_inside_the_graph_do_not_count_twice() {
+fn decoder_options_inside_the_graph_are_not_applied_twice() {
     let Some(engines) = options() else { return };
     let place = Place::new();
     let (network, mut metadata) = hearken::onnx::read_file(&place.path("model.onnx")).expect("ours");
@@ -280,17 +280,18 @@ fn decoder_options_inside_the_graph_do_not_count_twice() {
         metadata.decoder.filler_bias = bias / 4.0;
         hearken::onnx::write_file(&place.path("biased.onnx"), &network, &metadata).expect("written");
         let recognizer = Recognizer::open(place.path("biased.onnx")).expect("ours");
-        recognizer.transcribe(&signal()).expect("heard")
+        recognizer.transcribe(&signal()).expect("recognized")
     };
-    // One that would read differently if it counted twice, or not at all.
+    // An option that would change the text if it were applied twice, or not at all.
     let plain = text_with(0.0);
     let telling = |bias: &f32| text_with(*bias) != plain && text_with(2.0 * bias) != text_with(*bias);
-    let bias = (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of so many");
+    let bias =
+        (1..40).map(|i| i as f32 * 0.5).flat_map(|b| [b, -b]).find(telling).expect("one of the biases");
     let text = text_with(bias);
-    place.good(&["export", "biased.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
+    place.stdout_of(&["export", "biased.onnx", "--for", "sherpa-onnx", "-o", "sherpa"]);
     let open = |path: &str| Recognizer::open_any(place.path(path), None, None, &engines).expect("opened");
     for path in ["sherpa", "sherpa/model.onnx"] {
-        assert_eq!(open(path).transcribe(&signal()).expect("heard"), text, "{path}");
+        assert_eq!(open(path).transcribe(&signal()).expect("recognized"), text, "{path}");
     }
 }
 

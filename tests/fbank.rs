@@ -132,7 +132,7 @@ fn silence_has_the_energy_floor() {
 }
 
 #[test]
-fn a_broken_sample_touches_only_the_frames_that_contain_it() {
+fn an_invalid_sample_affects_only_the_frames_that_contain_it() {
     let mut fbank = Fbank::new(&FbankOptions::default()).unwrap();
     let mut x: Vec<f32> = (0..8000).map(|i| (0.1 * f64::from(i * i % 977)).sin() as f32).collect();
     let whole = fbank.compute(&x);
@@ -183,7 +183,7 @@ fn options_out_of_range_are_refused_by_name() {
 
 #[test]
 fn features_depend_only_on_the_signal() {
-    // A second signal through the same front end, after finish and after reset, is as the first.
+    // A second signal after finish, and after reset, has the same features.
     let x: Vec<f32> = (0..3000).map(|i| (0.03 * f64::from(i)).sin() as f32).collect();
     let mut fbank = Fbank::new(&FbankOptions::default()).unwrap();
     let first = fbank.compute(&x);
@@ -197,7 +197,7 @@ fn features_depend_only_on_the_signal() {
 }
 
 fn samples(seed: u64, n: usize) -> Vec<f32> {
-    // A linear congruential generator: cheap, and the same everywhere.
+    // A linear congruential generator: fast, and the same on all machines.
     let mut state = seed;
     (0..n)
         .map(|_| {
@@ -223,7 +223,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn chunking_changes_no_bit(
+    fn chunks_do_not_change_features(
         options in options(),
         seed in any::<u64>(),
         n in 0usize..6000,
@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn streams_do_not_touch_each_other(seed in any::<u64>(), chunk in 1usize..700) {
+    fn streams_are_independent(seed in any::<u64>(), chunk in 1usize..700) {
         let signals = [samples(seed, 4000), samples(!seed, 4000)];
         let mut streams = [(); 2].map(|()| (Fbank::new(&FbankOptions::default()).unwrap(), Vec::new()));
         for start in (0..4000).step_by(chunk) {

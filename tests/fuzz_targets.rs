@@ -10,7 +10,7 @@ mod serve_protocol;
 #[path = "../fuzz/src/text_reader.rs"]
 mod text_reader;
 
-/// A case of `text_reader` for each form of file.
+/// A case of `text_reader` for each file format.
 fn texts() -> Vec<Vec<u8>> {
     let arpa = "\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n-1.0\t<unk>\n-99\t<s>\t-0.3\n-0.5\t</s>\n-0.6\tone\t-0.2\n\n\
                 \\2-grams:\n-0.2\t<s> one\n\n\\end\\\n";
@@ -32,7 +32,8 @@ fn texts() -> Vec<Vec<u8>> {
 fn conversations() -> Vec<Vec<u8>> {
     let own =
         r#"{"type":"start","version":1,"encoding":"s16le","sample_rate":16000,"partials":true,"trace":true}"#;
-    let vosk = r#"{"config":{"sample_rate":8000,"words":true,"max_alternatives":2,"phrase_list":["one"]}}"#;
+    let vosk =
+        r#"{"config":{"sample_rate":8000,"words":true,"max_alternatives":2,"phrase_list":["one","[unk]"]}}"#;
     let realtime = r#"{"type":"input_audio_buffer.append","audio":"AAAAAAAA"}"#;
     let wyoming = r#"{"type":"audio-start","data":{"rate":16000,"width":2,"channels":1}}"#;
     let first = [own, vosk, own, vosk, "Done", "Done", realtime, wyoming];
@@ -49,7 +50,7 @@ fn conversations() -> Vec<Vec<u8>> {
     (0..).zip(first).map(conversation).collect()
 }
 
-/// Bytes changed, cut out and doubled.
+/// A copy with bytes changed, removed and duplicated.
 fn mutated(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8, usize)]) -> Vec<u8> {
     for &(at, value, length) in changes {
         if bytes.len() < 2 {
@@ -61,8 +62,8 @@ fn mutated(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8, usize)]) -> 
         match value % 4 {
             0 => drop(bytes.drain(at..end)),
             1 => {
-                let piece = bytes[at..end].to_vec();
-                bytes.splice(at..at, piece);
+                let chunk = bytes[at..end].to_vec();
+                bytes.splice(at..at, chunk);
             }
             _ => bytes[at] = value,
         }
@@ -90,7 +91,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_reader_of_models_accepts_is_written_again() {
+fn accepted_models_can_be_written_and_read_again() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import");
     for name in ["torch-script-lstm-1", "keras-gru"] {
         onnx_reader::run(&std::fs::read(folder.join(format!("{name}.onnx"))).expect("a golden"));

@@ -3,7 +3,8 @@
 
 use hearken::model::network::initialize;
 use hearken::model::{
-    AuxiliaryConfig, CellKind, LayerConfig, Network, NetworkConfig, States, Steps, Weights, Workspace,
+    AuxiliaryConfig, CellKind, LayerConfig, Network, NetworkConfig, PackedSequence, PackedWeights, States,
+    Workspace,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -12,7 +13,7 @@ struct Case {
     network: Network<f64>,
     x: Vec<f64>,
     states: States<f64>,
-    steps: Steps,
+    steps: PackedSequence,
     /// Weights of the outputs and last states in the scalar loss.
     outputs: Vec<Vec<f64>>,
     last: States<f64>,
@@ -41,7 +42,7 @@ fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
     }
     network.mean = random(3);
     network.scale = vec![0.7, 1.1, 1.3];
-    let steps = Steps::new(&[6, 4, 4, 1]);
+    let steps = PackedSequence::new(&[6, 4, 4, 1]);
     let cells = |width: usize| if cell == CellKind::Lstm { 4 * width } else { 0 };
     Case {
         x: random(steps.rows() * 6),
@@ -61,8 +62,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Case {
-    fn weights(&self) -> Weights<f64> {
-        Weights::new(&self.network, true).expect("all parameters are there")
+    fn weights(&self) -> PackedWeights<f64> {
+        PackedWeights::new(&self.network, true).expect("all parameters are there")
     }
 
     fn loss(&self) -> f64 {
@@ -83,7 +84,7 @@ impl Case {
         loss
     }
 
-    /// The slope of the loss along one number of the case.
+    /// The derivative of the loss with respect to one number of the case, by finite differences.
     fn slope(&mut self, pick: impl Fn(&mut Case) -> &mut f64) -> f64 {
         let delta = 1e-5;
         let value = *pick(self);
@@ -99,7 +100,7 @@ impl Case {
 fn close(found: f64, expected: f64, what: &str) {
     assert!(
         (found - expected).abs() <= 1e-6 * (1.0 + expected.abs()),
-        "{what}: backward says {found}, finite differences {expected}"
+        "{what}: the backward pass has {found}, finite differences {expected}"
     );
 }
 
@@ -189,7 +190,7 @@ fn a_ragged_batch_equals_its_streams_alone() {
                     .collect()
             };
             let mut own = States { hidden: pick(&case.states.hidden), cell: pick(&case.states.cell) };
-            weights.forward(&x, &Steps::uniform(1, length), &mut own, &mut workspace, None);
+            weights.forward(&x, &PackedSequence::uniform(1, length), &mut own, &mut workspace, None);
             let mut alone = Vec::new();
             weights.logits(&workspace, 0, &mut alone);
             for (t, &row) in rows.iter().enumerate() {

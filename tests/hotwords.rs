@@ -13,13 +13,13 @@ fn place() -> Place {
     std::fs::copy(clip, place.path("pi.wav")).expect("copied");
     let digits = "one two three four five six seven eight nine zero\nthree one four one five nine\n";
     std::fs::write(place.path("digits.txt"), digits.repeat(3)).expect("written");
-    place.good(&["lm", "digits.txt", "-o", "digits.lm"]);
+    place.stdout_of(&["lm", "digits.txt", "-o", "digits.lm"]);
     place
 }
 
 /// Standard error of a command that fails with an exit code.
 fn errors(place: &Place, code: i32, arguments: &[&str]) -> String {
-    let (found, errors) = place.bad(arguments);
+    let (found, errors) = place.stderr_of(arguments);
     assert_eq!(found, code, "{arguments:?}: {errors}");
     errors
 }
@@ -31,7 +31,7 @@ fn put(place: &Place, name: &str, text: &str) {
 #[test]
 fn a_language_model_needs_no_lexicon_and_prefers_hotwords() {
     let place = place();
-    let text = place.good(&["transcribe", "--lm", "digits.lm", "pi.wav"]);
+    let text = place.stdout_of(&["transcribe", "--lm", "digits.lm", "pi.wav"]);
     assert!(text.contains("three one four one five"), "{text}");
     put(&place, "names.txt", "# a word that no text has\nqwertibly\nthree one\n");
     let preferred =
@@ -40,28 +40,28 @@ fn a_language_model_needs_no_lexicon_and_prefers_hotwords() {
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(notes.contains("guessed pronunciations: `qwertibly` as "), "{notes}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), text, "without a reward nothing changes");
-    // A reward that no sound outweighs.
+    // A boost so high that the audio does not matter.
     put(&place, "nine.txt", "/60/ nine\n");
-    let nines = place.good(&["transcribe", "--lm", "digits.lm", "--hotwords", "nine.txt", "pi.wav"]);
+    let nines = place.stdout_of(&["transcribe", "--lm", "digits.lm", "--hotwords", "nine.txt", "pi.wav"]);
     assert!(nines.matches("nine").count() > text.matches("nine").count(), "{nines}");
 }
 
 #[test]
 fn words_are_added_to_the_lexicon_of_a_model() {
     let place = place();
-    let text = place.good(&["transcribe", "pi.wav"]);
+    let text = place.stdout_of(&["transcribe", "pi.wav"]);
     put(&place, "known.txt", "Seven\nzero :0\n");
     let same = ["transcribe", "--hotwords", "known.txt", "--hotwords-score", "0", "pi.wav"];
-    assert_eq!(place.good(&same), text);
+    assert_eq!(place.stdout_of(&same), text);
     put(&place, "homophone.txt", "wun :5\n");
     put(&place, "mine.txt", "wun  W AH1 N\n");
     let output =
-        place.good(&["transcribe", "--hotwords", "homophone.txt", "--lexicon", "mine.txt", "pi.wav"]);
+        place.stdout_of(&["transcribe", "--hotwords", "homophone.txt", "--lexicon", "mine.txt", "pi.wav"]);
     assert!(output.contains("wun") && !output.contains("one"), "{output}");
 }
 
 #[test]
-fn bad_hotwords_are_answered_with_line_and_column() {
+fn errors_in_hotwords_name_line_and_column() {
     let place = place();
     for (text, expected) in [
         ("one\ntwo :x\n", "bad.txt: line 2, column 6: expected a boost"),
@@ -91,10 +91,10 @@ fn the_n_best_texts_are_alternatives() {
     let place = place();
     for with in [&[][..], &["--lm", "digits.lm"]] {
         let line = ["transcribe", "--format", "jsonl", "pi.wav", "--endpoint", "off"];
-        let one: Value = serde_json::from_str(&place.good(&[&line, with].concat())).expect("JSON");
+        let one: Value = serde_json::from_str(&place.stdout_of(&[&line, with].concat())).expect("JSON");
         assert!(one.get("alternatives").is_none());
         let line = [&line[..], &["--nbest", "5"], with].concat();
-        let five: Value = serde_json::from_str(&place.good(&line)).expect("JSON");
+        let five: Value = serde_json::from_str(&place.stdout_of(&line)).expect("JSON");
         assert_eq!(five["text"], one["text"], "the best is the same");
         let alternatives = five["alternatives"].as_array().expect("a list");
         assert!((1..=5).contains(&alternatives.len()), "{five}");

@@ -147,7 +147,7 @@ fn agree(cases: Vec<Case>, file: impl Fn(&str) -> Vec<u8>) {
     eprintln!("largest difference {all:.1e}");
 }
 
-/// Written, read, imported and written again: the same bytes.
+/// Checks that a network that is written, read, imported and written again has the same bytes.
 fn round_trip(name: &str, imported: &Imported) {
     let bytes = write(&imported.network, &imported.metadata).expect("a good model");
     let (network, metadata) = read(&bytes).expect("our own file");
@@ -156,7 +156,7 @@ fn round_trip(name: &str, imported: &Imported) {
     assert_eq!(write(&again.network, &again.metadata).expect("a good model"), bytes, "{name}");
 }
 
-/// Node tests that are refused, and a word of the reason. The table in docs/exchange.md must agree.
+/// Node tests that are refused, with a part of the reason. The table in docs/exchange.md must agree.
 const REFUSED: [(&str, &str); 8] = [
     ("test_gru_batchwise", "layout 1"),
     ("test_gru_bidirectional", "bidirectional"),
@@ -180,7 +180,7 @@ fn node_tests_of_the_onnx_package_pass_or_are_refused_by_name() {
         let row = row.unwrap_or_else(|| panic!("{} is not in the table of docs/exchange.md", case.name));
         let expected =
             REFUSED.iter().find(|(name, _)| *name == case.name).map(|(_, why)| *why).or_else(|| {
-                // As the rest of those that run backwards.
+                // Like all other backward layers.
                 ["reverse", "bidirectional"].into_iter().find(|word| case.name.ends_with(word))
             });
         if let Some(why) = expected {
@@ -230,7 +230,7 @@ fn check_node(case: &NodeCase, file: &[u8]) {
     assert!(compared > 0, "{}", case.name);
 }
 
-/// A golden file with something changed.
+/// A golden file with a change.
 fn changed(name: &str, change: impl FnOnce(&mut proto::GraphProto)) -> Vec<u8> {
     let mut model = proto::decode(&bytes(name)).expect("a model");
     change(model.graph.as_mut().expect("a graph"));
@@ -398,7 +398,7 @@ const FUZZED: [&str; 4] =
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..Default::default() })]
 
-    /// Bytes changed anywhere in foreign files: an error or a model, never a panic.
+    /// Foreign files with changed bytes are an error or a model, never a panic.
     #[test]
     fn mutated_files_do_not_panic(
         file in 0usize..4,
@@ -412,7 +412,7 @@ proptest! {
         let _ = import(&bytes, &ImportOptions::default());
     }
 
-    /// Nodes rewired, attributes and dimensions changed.
+    /// Nodes are connected to other values; attributes and dimensions are changed.
     #[test]
     fn mutated_graphs_do_not_panic(
         file in 0usize..4,
@@ -442,7 +442,7 @@ proptest! {
                     }
                 }
                 _ => {
-                    // Numbers that say where to cut, reshape or stack.
+                    // Parameters of slices, reshapes and concatenations.
                     let small = graph.initializer.iter_mut().filter(|t| t.data_type == proto::INT64);
                     for tensor in small {
                         let n = tensor.to_i64().map_or(0, |t| t.1.len());

@@ -13,7 +13,7 @@ fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lm").join(name)
 }
 
-/// A model of a text, a sentence a line.
+/// The model of a text with one sentence per line.
 fn model(text: &str, options: &EstimateOptions, limit: &VocabularyLimit) -> NgramModel {
     let mut read = Text::default();
     read.read(Path::new("text"), text.as_bytes(), |_| {}).expect("good text");
@@ -62,7 +62,7 @@ fn assert_alike(found: &str, expected: &str, tolerance: f32) {
 }
 
 #[test]
-fn models_are_those_of_lmplz() {
+fn models_equal_those_of_lmplz() {
     for (text, order, prune, golden) in [
         ("tiny.txt", 2, &[][..], "lmplz2.arpa"),
         ("tiny.txt", 3, &[], "lmplz3.arpa"),
@@ -73,14 +73,14 @@ fn models_are_those_of_lmplz() {
         let golden = std::fs::read_to_string(data(golden)).expect("the golden file");
         let own = model(&text, &options(order, prune), &VocabularyLimit::None);
         assert_alike(&to_arpa(&own), &golden, 1e-6);
-        // Without memory everything goes by disk, to the same bits.
+        // With no memory budget, all data are sorted on disk, with identical results.
         let small = EstimateOptions { memory: 0, ..options(order, prune) };
         assert_eq!(to_arpa(&model(&text, &small, &VocabularyLimit::None)), to_arpa(&own));
     }
 }
 
 #[test]
-fn scores_are_those_of_kenlm() {
+fn scores_equal_those_of_kenlm() {
     let model = NgramModel::read(&data("lmplz3.arpa")).expect("a model");
     let scores = std::fs::read_to_string(data("scores_lmplz3.txt")).expect("the scores");
     let mut compared = 0;
@@ -112,13 +112,13 @@ fn scores_are_those_of_kenlm() {
 }
 
 #[test]
-fn arpa_goes_out_and_in() {
+fn arpa_files_round_trip() {
     let text = std::fs::read_to_string(data("tiny.txt")).expect("the text");
     let own = model(&text, &options(4, &[]), &VocabularyLimit::MostFrequent(20));
     let arpa = to_arpa(&own);
     let again = read_arpa(arpa.as_bytes(), 1 << 20).expect("what is written is read");
     assert_eq!(to_arpa(&again), arpa);
-    // As others write it: carriage returns, spaces, no back-off weights, no `<unk>`.
+    // Variants of other programs: carriage returns, spaces, no back-off weights, no `<unk>`.
     let foreign = "a remark\r\n\\data\\\r\nngram 1=3\r\nngram 2=1\r\n\r\n\\1-grams:\r\n-1 </s>\r\n-0 <s> -0.5\r\n-0.5 a\r\n\r\n\\2-grams:\r\n-0.25 <s> a\r\n\r\n\\end\\\r\n";
     let foreign = read_arpa(foreign.as_bytes(), 1 << 20).expect("a good file");
     assert_eq!(foreign.trie.counts(), [4, 1]);
@@ -129,7 +129,7 @@ fn arpa_goes_out_and_in() {
 #[test]
 fn errors_in_arpa_files_name_the_line() {
     let good = std::fs::read_to_string(data("lmplz3.arpa")).expect("the golden file");
-    // Columns are 0 where all of the line, or what is missing, is wrong.
+    // Column 0 stands for an error of the whole line, or for something missing.
     for (from, to, line, column, problem) in [
         ("ngram 2=77", "ngram 2=78", 123, 0, "expected 78 n-grams"),
         ("ngram 2=77", "ngram two=77", 3, 0, "ngram 2="),
@@ -210,7 +210,7 @@ fn errors_in_texts_name_the_line() {
     assert!(error.to_string().contains("expected sentences"), "{error}");
 }
 
-/// All states that can be reached, up to a number of words.
+/// All states that can be reached with a limited number of words.
 fn states(model: &NgramModel) -> Vec<NgramState> {
     let mut all = vec![model.trie.empty_state(), model.trie.begin_state()];
     let mut at = 0;
@@ -235,7 +235,7 @@ fn assert_sums_to_one(model: &NgramModel) {
 }
 
 #[test]
-fn pruning_takes_the_least_and_keeps_sums() {
+fn pruning_removes_the_least_useful_ngrams_and_keeps_sums_of_one() {
     let text = std::fs::read_to_string(data("tiny.txt")).expect("the text");
     let own = model(&text, &options(3, &[]), &VocabularyLimit::None);
     let same = own.trie.prune(0.0).expect("a trie");
@@ -254,7 +254,7 @@ fn pruning_takes_the_least_and_keeps_sums() {
 }
 
 #[test]
-fn two_models_make_one() {
+fn models_are_interpolated() {
     let text = std::fs::read_to_string(data("tiny.txt")).expect("the text");
     let one = model(&text, &options(3, &[]), &VocabularyLimit::None);
     let two = model("turn on the garage light\nopen the garage\n", &options(2, &[]), &VocabularyLimit::None);
@@ -278,7 +278,7 @@ fn two_models_make_one() {
         let found = p(&both, words);
         assert!((found - expected).abs() < 1e-6, "{words:?}: {found}, expected {expected}");
     }
-    // All of one and nothing of the other is the one.
+    // A model interpolated with itself is unchanged.
     let alone = one.interpolate(&one, 0.5).expect("few words");
     assert_alike(&to_arpa(&alone), &to_arpa(&one), 1e-4);
 }
@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_arpa_is_read_without_harm(at in 0..5000_usize, with in prop::collection::vec(any::<u8>(), 0..8), take in 0..40_usize) {
+    fn damaged_arpa_files_do_not_panic(at in 0..5000_usize, with in prop::collection::vec(any::<u8>(), 0..8), take in 0..40_usize) {
         let mut bytes = std::fs::read(data("lmplz3.arpa")).expect("the golden file");
         let at = at.min(bytes.len());
         let end = (at + take).min(bytes.len());
@@ -321,13 +321,13 @@ proptest! {
     }
 
     #[test]
-    fn damaged_compact_files_are_read_without_harm(flips in prop::collection::vec((0..2000_usize, 0..8_u32), 1..6)) {
+    fn damaged_compact_files_do_not_panic(flips in prop::collection::vec((0..2000_usize, 0..8_u32), 1..6)) {
         let mut bytes = model("a b c\na c b\nc a b c\n", &options(3, &[]), &VocabularyLimit::None).to_bytes();
         let length = bytes.len() - 4;
         for (at, bit) in flips {
             bytes[16 + at % (length - 16)] ^= 1 << bit;
         }
-        // With a checksum that fits, so that the rest is read.
+        // The checksum is corrected, so that the rest is read.
         let sum = checksum(&bytes[..length]);
         bytes[length..].copy_from_slice(&sum.to_le_bytes());
         if let Ok(model) = NgramModel::from_bytes(&bytes) {

@@ -16,7 +16,7 @@ fn layers() -> Vec<String> {
     names.map(String::from).collect()
 }
 
-/// Stands for the crate's root, whose names are for other programs.
+/// The crate's root, whose names are for other programs.
 const ROOT: &str = "lib";
 
 /// Every file by the name of its module: `onnx::import::walk`.
@@ -30,7 +30,7 @@ fn sources(folder: &Path, name: &str, found: &mut BTreeMap<String, String>) {
         } else if path.extension().is_some_and(|e| e == "rs") && !["lib", "main"].contains(&stem.as_str()) {
             let module = if stem == "mod" { name.to_string() } else { inner };
             let text = fs::read_to_string(&path).expect("UTF-8");
-            // Tests may look anywhere.
+            // Tests may use any module.
             let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
             let code = code.lines().map(|line| line.split("//").next().unwrap_or_default());
             found.insert(module, code.collect::<Vec<_>>().join("\n"));
@@ -73,7 +73,7 @@ fn file_of(path: &str, module: &str, files: &BTreeMap<String, String>) -> Option
     (1..=base.len()).rev().map(|n| base[..n].join("::")).find(|name| files.contains_key(name))
 }
 
-/// The files that each file uses, but for those that it lies in or that lie in it.
+/// The files that each file uses, except its parent modules and its submodules.
 fn uses(files: &BTreeMap<String, String>) -> BTreeMap<&str, BTreeSet<String>> {
     let of = |(module, code): (&'_ String, &'_ String)| {
         let mut used = BTreeSet::new();
@@ -124,7 +124,7 @@ fn a_module_uses_only_those_above_it_and_no_two_files_each_other() {
         }
         let below = used.iter().filter(|other| layer(other) > layer(module));
         faults.extend(below.map(|other| format!("{module} uses {other}, which is a layer below it")));
-        // Whatever can be reached from a file must not lead back to it.
+        // No file that a file uses, directly or not, may use it.
         let (mut seen, mut next) = (BTreeSet::new(), used.iter().map(String::as_str).collect::<Vec<_>>());
         while let Some(name) = next.pop() {
             if seen.insert(name) {

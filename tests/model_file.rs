@@ -12,7 +12,7 @@ fn small() -> (Vec<u8>, Metadata) {
     (write(&random(&config, 1), &metadata).expect("a good network"), metadata)
 }
 
-/// The file with something changed in its messages.
+/// The file with a change in its protobuf messages.
 fn changed(change: impl FnOnce(&mut proto::ModelProto)) -> Vec<u8> {
     let mut model = proto::decode(&small().0).expect("a model");
     change(&mut model);
@@ -61,7 +61,7 @@ fn a_file_is_written_whole_and_read_back() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_written() {
+fn inconsistent_networks_are_not_written() {
     let config = config(&[(CellKind::Gru, 8)], true, true);
     let good = random(&config, 1);
     let mut bad = good.clone();
@@ -138,7 +138,7 @@ fn every_truncation_is_an_error() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..Default::default() })]
 
-    /// Bytes changed anywhere: an error or another good model, never a panic.
+    /// A file with changed bytes is an error or another valid model, never a panic.
     #[test]
     fn mutated_files_do_not_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) {
         let mut bytes = small().0;

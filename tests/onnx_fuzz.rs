@@ -12,19 +12,19 @@ use hearken::onnx::{ExportOptions, Precision, Target, check, inspect, proto, rea
 use proptest::prelude::*;
 use prost::Message;
 
-/// Counts what each thread has allocated, so that tests beside each other do not disturb.
+/// Counts the bytes allocated by each thread, so that parallel tests do not affect each other.
 struct Counting;
 
 thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
+    static ALLOCATED: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 fn count(bytes: isize) {
-    // A thread that ends has no counters any more.
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + bytes);
-        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
+    // The counters of a thread that ends may already be destroyed.
+    let _ = ALLOCATED.try_with(|allocated| {
+        allocated.set(allocated.get() + bytes);
+        let _ = PEAK.try_with(|most| most.set(most.get().max(allocated.get())));
     });
 }
 
@@ -45,17 +45,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most that was held at once while `work` ran, beyond what was held before.
-fn most_held(work: impl FnOnce()) -> usize {
-    let before = HELD.with(Cell::get);
-    MOST.with(|most| most.set(before));
+/// Peak of the bytes allocated while `work` runs, in addition to those allocated before.
+fn peak_allocated(work: impl FnOnce()) -> usize {
+    let before = ALLOCATED.with(Cell::get);
+    PEAK.with(|most| most.set(before));
     work();
-    usize::try_from(MOST.with(Cell::get) - before).unwrap_or(0)
+    usize::try_from(PEAK.with(Cell::get) - before).unwrap_or(0)
 }
 
-/// Bytes that may be held for each byte of a file, and beside.
-const MULTIPLE: usize = 100;
-const BESIDE: usize = 2 << 20;
+/// Maximum allocation: bytes per byte of the file, and a fixed number of bytes.
+const BYTES_PER_BYTE: usize = 100;
+const FIXED_BYTES: usize = 2 << 20;
 
 fn files() -> Vec<Vec<u8>> {
     let config = config(&[(CellKind::Gru, 8), (CellKind::Gru, 8)], true, true);
@@ -76,7 +76,7 @@ fn files() -> Vec<Vec<u8>> {
     files
 }
 
-/// Everything that reads a file.
+/// Calls every function that reads a file.
 fn read_all(bytes: &[u8]) {
     let _ = read(bytes);
     let _ = check::check_bytes(bytes);
@@ -87,12 +87,12 @@ fn read_all(bytes: &[u8]) {
 }
 
 fn assert_bounded(bytes: &[u8]) {
-    let most = most_held(|| read_all(bytes));
-    assert!(most <= MULTIPLE * bytes.len() + BESIDE, "{most} bytes for a file of {}", bytes.len());
+    let most = peak_allocated(|| read_all(bytes));
+    assert!(most <= BYTES_PER_BYTE * bytes.len() + FIXED_BYTES, "{most} bytes for a file of {}", bytes.len());
 }
 
 #[test]
-fn the_files_themselves_are_within_bounds() {
+fn valid_files_are_within_bounds() {
     for bytes in files() {
         assert_bounded(&bytes);
     }
@@ -101,7 +101,7 @@ fn the_files_themselves_are_within_bounds() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..Default::default() })]
 
-    /// Bytes changed anywhere.
+    /// Random bytes are changed.
     #[test]
     fn changed_bytes(
         file in 0usize..8,
@@ -115,9 +115,9 @@ proptest! {
         assert_bounded(&bytes);
     }
 
-    /// Pieces cut out, doubled, or put elsewhere.
+    /// Chunks are removed, duplicated, or moved.
     #[test]
-    fn moved_pieces(
+    fn moved_chunks(
         file in 0usize..8,
         from in any::<prop::sample::Index>(),
         to in any::<prop::sample::Index>(),
@@ -127,16 +127,16 @@ proptest! {
         let mut bytes = files().swap_remove(file);
         let from = from.index(bytes.len());
         let end = (from + length).min(bytes.len());
-        let piece = bytes[from..end].to_vec();
+        let chunk = bytes[from..end].to_vec();
         if cut {
             bytes.drain(from..end);
         }
         let to = to.index(bytes.len() + 1);
-        bytes.splice(to..to, piece);
+        bytes.splice(to..to, chunk);
         assert_bounded(&bytes);
     }
 
-    /// Well-formed files whose numbers are impossible.
+    /// Well-formed files with impossible numbers.
     #[test]
     fn impossible_numbers(
         file in 0usize..8,
@@ -179,7 +179,7 @@ proptest! {
         assert_bounded(&model.encode_to_vec());
     }
 
-    /// No file at all.
+    /// Random bytes.
     #[test]
     fn noise(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         assert_bounded(&bytes);

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::common::alone::alone;
+use crate::common::alone::run_in_own_process;
 
 use crate::common::networks::{config, metadata, random};
 use hearken::engine::{EngineKind, EngineOptions, LibrarySearch, load};
@@ -12,7 +12,7 @@ use hearken::onnx::{OnnxFile, write};
 
 #[test]
 fn the_error_for_a_missing_onnxruntime_names_path_and_remedy() {
-    alone("ort_library::the_error_for_a_missing_onnxruntime_names_path_and_remedy", missing);
+    run_in_own_process("ort_library::the_error_for_a_missing_onnxruntime_names_path_and_remedy", missing);
 }
 
 fn missing() {
@@ -38,7 +38,7 @@ fn missing() {
 /// A library that reports version 1.16.3, and whose API must not be requested.
 #[test]
 fn an_old_onnxruntime_is_refused_by_its_version() {
-    alone("ort_library::an_old_onnxruntime_is_refused_by_its_version", old);
+    run_in_own_process("ort_library::an_old_onnxruntime_is_refused_by_its_version", old);
 }
 
 fn old() {

@@ -16,27 +16,27 @@ fn data(name: &str) -> PathBuf {
 
 /// All sentences of an automaton without loops.
 fn sentences(phrases: &Phrases) -> BTreeSet<String> {
-    fn go(phrases: &Phrases, state: State, before: &str, all: &mut BTreeSet<String>) {
+    fn collect_from(phrases: &Phrases, state: State, before: &str, all: &mut BTreeSet<String>) {
         if phrases.automaton().end(state).is_some() {
             assert!(all.insert(before.trim().to_string()), "`{before}` has two states");
         }
         for arc in phrases.automaton().arcs(state) {
-            go(phrases, arc.to, &format!("{before} {}", phrases.words()[arc.word as usize]), all);
+            collect_from(phrases, arc.to, &format!("{before} {}", phrases.words()[arc.word as usize]), all);
         }
     }
     let mut all = BTreeSet::new();
-    go(phrases, phrases.automaton().start(), "", &mut all);
+    collect_from(phrases, phrases.automaton().start(), "", &mut all);
     all
 }
 
-fn said(phrases: &Phrases, sentence: &str) -> Option<Match> {
+fn match_of(phrases: &Phrases, sentence: &str) -> Option<Match> {
     let words: Option<Vec<u32>> = sentence.split_whitespace().map(|word| phrases.word(word)).collect();
     words.and_then(|words| phrases.find(&words))
 }
 
-/// Text, intent and slots of what was said.
+/// Text, intent and slots of a sentence.
 fn meaning(phrases: &Phrases, sentence: &str) -> String {
-    let Some(found) = said(phrases, sentence) else { return "nothing".into() };
+    let Some(found) = match_of(phrases, sentence) else { return "nothing".into() };
     let slots: Vec<String> = found.slots.iter().map(|slot| format!("{}={}", slot.name, slot.value)).collect();
     format!("{}|{}|{}", found.text, found.intent.unwrap_or_default(), slots.join(","))
 }
@@ -46,7 +46,7 @@ fn set(sentences: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn templates_mean_what_they_say() {
+fn templates_have_the_documented_meanings() {
     for (template, expected) in [
         ("turn on light", &["turn on light"][..]),
         ("turn on [the] light", &["turn on the light", "turn on light"]),
@@ -78,7 +78,7 @@ fn templates_mean_what_they_say() {
 }
 
 #[test]
-fn what_was_said_is_found_with_its_slots() {
+fn sentences_are_found_with_their_slots() {
     let phrases = lines(
         "hello\n\
          @intent light\n\
@@ -104,7 +104,7 @@ fn what_was_said_is_found_with_its_slots() {
     ] {
         assert_eq!(meaning(&phrases, sentence), expected, "{sentence}");
     }
-    let found = said(&phrases, "set the living room to one hundred").expect("allowed");
+    let found = match_of(&phrases, "set the living room to one hundred").expect("allowed");
     let words: Vec<_> = found.slots.iter().map(|slot| slot.words.clone()).collect();
     assert_eq!(words, [2..4, 5..7]);
     let line = phrases.phrases().nth(found.phrase).expect("a phrase");
@@ -147,7 +147,7 @@ fn sentences_are_counted_without_writing_them_out() {
     let endless = "#JSGF V1.0;\ngrammar g;\npublic <r> = (one | two)+;\n";
     let endless = Phrases::parse(endless, Format::Jsgf, None).expect("good");
     assert_eq!(endless.automaton().num_sentences(), None);
-    assert!(said(&endless, "one two two one").is_some());
+    assert!(match_of(&endless, "one two two one").is_some());
 }
 
 #[test]
@@ -159,13 +159,18 @@ fn examples_are_sentences_and_repeat_with_the_seed() {
     assert_eq!(examples, phrases.examples(40, 7));
     assert_ne!(examples, phrases.examples(40, 8));
     for example in &examples {
-        assert_eq!(said(&phrases, &example.said), Some(example.meaning.clone()), "{}", example.said);
+        assert_eq!(
+            match_of(&phrases, &example.sentence),
+            Some(example.meaning.clone()),
+            "{}",
+            example.sentence
+        );
     }
     assert_eq!(lines("a\nb\n").examples(10, 1).len(), 2);
 }
 
 #[test]
-fn bad_lines_are_answered_with_line_and_column() {
+fn errors_name_line_and_column() {
     for (text, place, problem) in [
         ("a\nturn (on|off", "2, column 6", "`(` has no `)`"),
         ("turn (on] x", "1, column 9", "expected `)`"),
@@ -184,19 +189,19 @@ fn bad_lines_are_answered_with_line_and_column() {
         ("{5..1}", "1, column 1", "expected numbers that go up"),
         ("{0..99999999}", "1, column 1", "at most"),
         ("{0..99999999999999999999}", "1, column 1", "too large"),
-        ("a -> (b)", "1, column 6", "cannot stand behind `->`"),
+        ("a -> (b)", "1, column 6", "cannot stand after `->`"),
         ("@intents x\na", "1, column 1", "expected `@intent` or `@include`"),
         ("@intent\na", "1, column 1", "expected `@intent` and a name"),
         ("a\n@include", "2, column 1", "the name of a file"),
         ("a\n<r> =", "2, column 6", "found nothing"),
         ("# nothing\n", "1, column 1", "expected phrases"),
         ("a\n ?! \n", "2, column 2", "without any"),
-        ("a\\", "1, column 3", "behind `\\`"),
+        ("a\\", "1, column 3", "after `\\`"),
         ("ä (b;c;d;e;f;g;h;i;j)", "1, column 1", "in any order"),
         (&format!("a\n{}", "[".repeat(100)), "2, column 65", "brackets inside each other"),
         (&format!("a\n{}b", "x".repeat(300)), "2, column 1", "more than 256 bytes"),
     ] {
-        // A weight elsewhere is characters like others.
+        // In other places, a weight is ordinary text.
         if problem.is_empty() {
             assert_eq!(sentences(&lines(text)), set(&["a 2"]), "{text}");
             continue;
@@ -269,10 +274,10 @@ fn lists_of_vosk_are_read() {
         let error = read(text).expect_err(text).to_string();
         assert!(error.starts_with(place) && error.contains(problem), "{text}: {error}");
     }
-    assert_eq!(Format::of(Path::new("x.txt"), " [\n\"a\"]"), Format::Json);
-    assert_eq!(Format::of(Path::new("x.txt"), "[please] go"), Format::Lines);
-    assert_eq!(Format::of(Path::new("x"), "#JSGF V1.0;"), Format::Jsgf);
-    assert_eq!(Format::of(Path::new("x.yml"), "[\"a\"]"), Format::Yaml);
+    assert_eq!(Format::detect(Path::new("x.txt"), " [\n\"a\"]"), Format::Json);
+    assert_eq!(Format::detect(Path::new("x.txt"), "[please] go"), Format::Lines);
+    assert_eq!(Format::detect(Path::new("x"), "#JSGF V1.0;"), Format::Jsgf);
+    assert_eq!(Format::detect(Path::new("x.yml"), "[\"a\"]"), Format::Yaml);
 }
 
 #[test]
@@ -284,7 +289,7 @@ fn sentences_of_home_assistant_are_those_of_hassil() {
     for line in expected.lines() {
         let (intent, sentence) = line.split_once('\t').expect("two columns");
         let words = hearken::text::normalize::words(sentence);
-        // hassil writes the numbers of ranges in digits; said are their words.
+        // hassil writes the numbers of ranges in digits; they are spoken as words.
         let words: Vec<String> = words
             .iter()
             .flat_map(|word| match word.parse() {
@@ -296,7 +301,7 @@ fn sentences_of_home_assistant_are_those_of_hassil() {
             })
             .collect();
         let sentence = words.join(" ");
-        let found = said(&phrases, &sentence).unwrap_or_else(|| panic!("`{sentence}` is not allowed"));
+        let found = match_of(&phrases, &sentence).unwrap_or_else(|| panic!("`{sentence}` is not allowed"));
         assert_eq!(found.intent.as_deref(), Some(intent), "{sentence}");
         all.insert(sentence);
         compared += 1;
@@ -369,10 +374,10 @@ fn grammars_in_jsgf_are_read() {
             .expect("good");
     assert_eq!(meaning(&phrases, "one two one stop"), "one two one stop|digits|");
     assert_eq!(meaning(&phrases, "very very good"), "very very good|very|");
-    assert!(said(&phrases, "stop").is_none() && said(&phrases, "good").is_some());
+    assert!(match_of(&phrases, "stop").is_none() && match_of(&phrases, "good").is_some());
     for (rules, place, problem) in [
         ("<top> = a;", "line 3, column 10", "expected a `public` rule"),
-        ("public <top> = a", "line 3, column 16", "expected `;` behind the rule, found the end of the file"),
+        ("public <top> = a", "line 3, column 16", "expected `;` after the rule, found the end of the file"),
         ("public <top> = <no>;", "line 3, column 16", "`<no>` is not defined"),
         ("public <top> = one | one <top>;", "line 3, column 26", "uses itself"),
         ("import <x.y>;\npublic <top> = a;", "line 3, column 1", "`import`"),
@@ -388,7 +393,7 @@ fn grammars_in_jsgf_are_read() {
     assert!(error.starts_with("line 1, column 1: expected `#JSGF V1.0;`"), "{error}");
 }
 
-/// A template as a tree.
+/// The syntax tree of a template.
 #[derive(Clone, Debug)]
 enum Tree {
     Word(u8),
@@ -414,7 +419,7 @@ fn tree() -> impl Strategy<Value = Tree> {
 }
 
 impl Tree {
-    /// The template; inside a tree it stands in brackets.
+    /// The template's text, in brackets inside another template.
     fn template(&self) -> String {
         let join =
             |trees: &[Tree], sign: &str| trees.iter().map(Tree::template).collect::<Vec<_>>().join(sign);
@@ -428,7 +433,7 @@ impl Tree {
         }
     }
 
-    /// All that it may be, as text; too much is `None`.
+    /// All texts that the template allows; `None` if there are too many.
     fn texts(&self) -> Option<BTreeSet<String>> {
         let product = |left: BTreeSet<String>, right: &BTreeSet<String>, sign: &str| {
             let all: BTreeSet<String> =
@@ -467,7 +472,7 @@ impl Tree {
                     } else {
                         Tree::AnyOrder(rest).texts()?
                     };
-                    // Parts in any order are words of their own.
+                    // Parts in any order are separate words.
                     let apart =
                         |texts: BTreeSet<String>| texts.into_iter().map(|text| format!(" {text} ")).collect();
                     all.extend(product(apart(tree), &rest, " ")?);
@@ -507,15 +512,15 @@ proptest! {
         prop_assert_eq!(&found, &expanded, "{:?}", templates);
         prop_assert_eq!(phrases.automaton().num_sentences(), Some(expanded.len() as f64));
         prop_assert!(is_minimal(phrases.automaton()));
-        // Each is found again, as it is written.
+        // Each is recognized with its own text.
         for sentence in &expanded {
-            prop_assert_eq!(said(&phrases, sentence).map(|found| found.text), Some(sentence.clone()));
+            prop_assert_eq!(match_of(&phrases, sentence).map(|found| found.text), Some(sentence.clone()));
         }
-        // Through a list of its own nothing else is said, and all of it is the slot's value.
+        // As a value of a list, the text is the value of the slot.
         let list = lines(&format!("{{x}}\n{{x}} = {}", templates.join(" | ")));
         prop_assert_eq!(sentences(&list), found);
         for sentence in &expanded {
-            let slots = said(&list, sentence).map(|found| found.slots).unwrap_or_default();
+            let slots = match_of(&list, sentence).map(|found| found.slots).unwrap_or_default();
             prop_assert_eq!(slots.len(), 1);
             prop_assert_eq!(&slots[0].value, sentence);
             prop_assert_eq!(&slots[0].words, &(0..sentence.split(' ').count()));
@@ -523,7 +528,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_files_are_read_without_harm(
+    fn damaged_files_do_not_panic(
         which in 0..4_usize,
         edits in prop::collection::vec((0..2000_usize, 0..12_usize, "[a-c(){}<>|;/\\\\#@=\\[\\]\"':,*+. \n-]{0,6}"), 1..6),
     ) {
@@ -544,7 +549,7 @@ proptest! {
             Ok(phrases) => {
                 phrases.automaton().num_sentences();
                 for example in phrases.examples(5, 1) {
-                    prop_assert!(said(&phrases, &example.said).is_some(), "{}: {}", text, example.said);
+                    prop_assert!(match_of(&phrases, &example.sentence).is_some(), "{}: {}", text, example.sentence);
                 }
             }
             Err(error) => {
@@ -560,15 +565,15 @@ fn the_example_of_coffee_orders_finds_every_slot() {
     let phrases =
         Phrases::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples/orders.txt")).expect("good");
     assert!(phrases.warnings().is_empty());
-    // 9 ways to ask, 3 articles, 7 sizes, 3 roasts and 3 shots or none, in any order, 10 drinks, and
+    // 9 forms of the request, 3 articles, 7 sizes, 3 roasts and 3 shots or none, in any order, 10 drinks, and
     // 6 * 6 kinds of milk and cream, 6 * 3 of sugar.
     let before: f64 = {
         let pairs = 7.0 * 3.0 + 7.0 * 3.0 + 3.0 * 3.0;
         1.0 + (7.0 + 3.0 + 3.0) + 2.0 * pairs + 6.0 * 7.0 * 3.0 * 3.0
     };
     let (milk, sugar) = (6.0 * 6.0, 6.0 * 3.0);
-    let behind = 1.0 + milk + sugar + 2.0 * milk * sugar;
-    assert_eq!(phrases.automaton().num_sentences(), Some(9.0 * 3.0 * before * 10.0 * behind));
+    let after = 1.0 + milk + sugar + 2.0 * milk * sugar;
+    assert_eq!(phrases.automaton().num_sentences(), Some(9.0 * 3.0 * before * 10.0 * after));
     assert!(phrases.automaton().num_states() < 200, "{}", phrases.automaton().num_states());
     for (sentence, slots) in [
         ("brew espresso", "coffeeDrink=espresso"),
@@ -588,14 +593,14 @@ fn the_example_of_coffee_orders_finds_every_slot() {
     for sentence in
         ["a latte", "get me a latte with", "get me a small large latte", "get me a latte with milk and cream"]
     {
-        assert!(said(&phrases, sentence).is_none(), "{sentence}");
+        assert!(match_of(&phrases, sentence).is_none(), "{sentence}");
     }
 }
 
-/// The numbers of the phones of each word, by a small dictionary.
+/// The phone ids of each word, from a small dictionary.
 fn pronunciations(phrases: &Phrases, dictionary: &str) -> Vec<Vec<Vec<u32>>> {
     let dictionary = hearken::text::pronunciation::Pronunciations::parse(dictionary).expect("good lines");
-    phrases.words().iter().map(|word| dictionary.of(word).to_vec()).collect()
+    phrases.words().iter().map(|word| dictionary.get(word).to_vec()).collect()
 }
 
 #[test]
@@ -626,14 +631,14 @@ fn sentences_that_sound_alike_are_found() {
 }
 
 #[test]
-fn pictures_are_good_xml_and_bounded() {
+fn pictures_are_valid_xml_of_bounded_size() {
     let phrases = lines("a & <r> [b] (c;d) {x:y} {0..9} e -> \\<f\\>\n<r> = (\"g\"|h)\n{x} = i\n");
     let svg = phrases.to_svg();
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
     for part in ["&amp;", "&lt;r&gt;", "{x:y}", "0..9", "→ &lt;f&gt;", "&quot;g&quot;", "in any order"] {
         assert!(svg.contains(part), "{part}: {svg}");
     }
-    // Every tag is closed, and nothing but the numbers of a picture is in its places.
+    // Every tag is closed, and all coordinates are numbers.
     assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
     let many: String = (0..5000).map(|i| format!("phrase {i}\n")).collect();

@@ -20,8 +20,8 @@ fn vosk(server: &Server, path: &str, clip: &str) -> String {
     let mut client = server.open(path);
     client.say(&json!({"config": {"sample_rate": rate}}).to_string());
     let mut texts = Vec::new();
-    for piece in s16_bytes(&samples).chunks(2 * rate as usize / 5) {
-        client.send(piece);
+    for chunk in s16_bytes(&samples).chunks(2 * rate as usize / 5) {
+        client.send(chunk);
         let reply = client.json();
         assert!(reply.get("partial").is_some() != reply.get("text").is_some(), "{reply}");
         texts.extend(reply["text"].as_str().map(String::from));
@@ -32,13 +32,13 @@ fn vosk(server: &Server, path: &str, clip: &str) -> String {
     joined(&texts)
 }
 
-/// sherpa-onnx's client: floats, `Done`, results until the ending.
+/// sherpa-onnx's client: sends floats and `Done`, and reads results until the end.
 fn sherpa(server: &Server, path: &str, flavor: SherpaFlavor, clip: &str) -> String {
     let (samples, rate) = server::clip(clip);
     assert_eq!(rate, 16_000, "sherpa-onnx's clients send the server's rate");
     let mut client = server.open(path);
-    for piece in f32_bytes(&samples).chunks(4 * 1600) {
-        client.send(piece);
+    for chunk in f32_bytes(&samples).chunks(4 * 1600) {
+        client.send(chunk);
     }
     client.say("Done");
     let mut segments: Vec<String> = Vec::new();
@@ -67,13 +67,13 @@ fn sherpa(server: &Server, path: &str, flavor: SherpaFlavor, clip: &str) -> Stri
     joined(&segments)
 }
 
-/// hearken's own client, in chunks of `piece` bytes; checks the invariants of events.
-fn own(server: &Server, encoding: &str, piece: usize, clip: &str) -> String {
+/// hearken's own client, in chunks of `chunk` bytes; checks the invariants of events.
+fn hearken_client(server: &Server, encoding: &str, chunk: usize, clip: &str) -> String {
     let (samples, rate) = server::clip(clip);
     let bytes = if encoding == "f32le" { f32_bytes(&samples) } else { s16_bytes(&samples) };
     let mut client = server.start_encoded(rate, encoding, false);
-    for piece in bytes.chunks(piece) {
-        client.send(piece);
+    for chunk in bytes.chunks(chunk) {
+        client.send(chunk);
     }
     client.say(r#"{"type":"finish"}"#);
     let (texts, seconds) = finals(&mut client);
@@ -82,7 +82,7 @@ fn own(server: &Server, encoding: &str, piece: usize, clip: &str) -> String {
     joined(&texts)
 }
 
-/// The finals' texts until the end, and the seconds that it names.
+/// The texts of the finals until the end of the stream, and its duration in seconds.
 fn finals(client: &mut Client) -> (Vec<String>, f64) {
     let (mut texts, mut before) = (Vec::new(), 0.0);
     loop {
@@ -90,8 +90,8 @@ fn finals(client: &mut Client) -> (Vec<String>, f64) {
         match event["type"].as_str() {
             Some("partial" | "final") => {
                 let words = event["words"].as_array().expect("words");
-                let said: Vec<&str> = words.iter().filter_map(|w| w["word"].as_str()).collect();
-                assert_eq!(event["text"], said.join(" "));
+                let texts: Vec<&str> = words.iter().filter_map(|w| w["word"].as_str()).collect();
+                assert_eq!(event["text"], texts.join(" "));
                 let (start, end) = (event["start"].as_f64(), event["end"].as_f64());
                 assert!(start >= Some(before) && end >= start, "{event}");
                 for word in words {
@@ -129,9 +129,13 @@ fn every_protocol_gives_the_text_of_transcribe() {
                     let mut heard = vec![
                         ("vosk", clip, scope.spawn(move || vosk(server, "/", clip))),
                         ("vosk by path", clip, scope.spawn(move || vosk(server, "/vosk", clip))),
-                        ("s16le", clip, scope.spawn(move || own(server, "s16le", 3200, clip))),
-                        ("f32le", clip, scope.spawn(move || own(server, "f32le", 4099, clip))),
-                        ("at once", clip, scope.spawn(move || own(server, "s16le", usize::MAX, clip))),
+                        ("s16le", clip, scope.spawn(move || hearken_client(server, "s16le", 3200, clip))),
+                        ("f32le", clip, scope.spawn(move || hearken_client(server, "f32le", 4099, clip))),
+                        (
+                            "at once",
+                            clip,
+                            scope.spawn(move || hearken_client(server, "s16le", usize::MAX, clip)),
+                        ),
                     ];
                     if server::clip(clip).1 == 16_000 {
                         let cpp = move || sherpa(server, "/", SherpaFlavor::Cpp, clip);
@@ -160,7 +164,7 @@ fn utterances_end_by_silence_while_the_client_still_sends() {
     let server = Server::start(Options::default());
     let silence = vec![0.0; 16_000 * 2];
     let scene = [server::clip("pi.wav").0, silence.clone(), server::clip("e.wav").0, silence].concat();
-    // hearken's own protocol: two finals before the client sends `finish`.
+    // hearken's protocol: two finals before the client sends `finish`.
     let mut client = server.start_encoded(16_000, "s16le", false);
     client.send(&s16_bytes(&scene));
     let mut texts = Vec::new();
@@ -171,17 +175,17 @@ fn utterances_end_by_silence_while_the_client_still_sends() {
         }
     }
     assert_eq!(texts, [expected("pi.wav"), expected("e.wav")]);
-    // vosk: a result where there were partials.
+    // vosk: a result instead of a partial.
     let mut client = server.open("/");
     client.say(r#"{"config":{"sample_rate":16000}}"#);
     let mut texts = Vec::new();
-    for piece in s16_bytes(&scene).chunks(6400) {
-        client.send(piece);
+    for chunk in s16_bytes(&scene).chunks(6400) {
+        client.send(chunk);
         let reply = client.json();
         texts.extend(reply["text"].as_str().filter(|t| !t.is_empty()).map(String::from));
     }
     assert_eq!(texts, [expected("pi.wav"), expected("e.wav")]);
-    // sherpa: the segment's number rises.
+    // sherpa: the segment's number increases.
     let mut client = server.open("/");
     client.send(&f32_bytes(&scene));
     let mut texts = Vec::new();
@@ -218,7 +222,7 @@ fn a_flush_ends_the_utterance_and_times_continue() {
     let (texts, seconds) = finals(&mut client);
     assert_eq!(texts[..2], [expected("pi.wav"), expected("pi.wav")]);
     assert!((seconds - 2.0 * samples.len() as f64 / 16_000.0).abs() < 1e-3, "{seconds}");
-    // vosk's word for it.
+    // The same request in vosk's protocol.
     let mut client = server.open("/vosk");
     client.say(r#"{"config":{"sample_rate":16000}}"#);
     for _ in 0..2 {
@@ -348,7 +352,7 @@ fn streams_and_requests_work_over_tls() {
 
 // ---------------------------------------------------------------- limits
 
-/// A stream within a recording, to check that it is not affected.
+/// An unfinished stream, to check that it is not affected.
 struct Halfway(Client, Vec<u8>);
 
 impl Halfway {
@@ -403,11 +407,11 @@ fn connections_beyond_the_limit_are_refused() {
     // The reserve is bounded; connections in it that send no request are replaced.
     let silent: Vec<TcpStream> =
         (0..40).map(|_| TcpStream::connect(server.address).expect("connected")).collect();
-    server.retry(|| server.request("GET", "/health", &[], b"").0 == 200);
+    server.wait_until(|| server.request("GET", "/health", &[], b"").0 == 200);
     drop(silent);
     drop(idle);
     open.finish();
-    server.retry(|| server.request("GET", "/health", &[], b"").0 == 200);
+    server.wait_until(|| server.request("GET", "/health", &[], b"").0 == 200);
 }
 
 #[test]
@@ -436,7 +440,7 @@ fn a_flood_of_new_connections_is_refused() {
 }
 
 #[test]
-fn what_takes_too_long_or_is_too_long_is_closed_with_its_code() {
+fn limits_of_time_and_size_close_with_their_codes() {
     let limits = Limits {
         message_bytes: 10_000,
         idle: Duration::from_millis(300),
@@ -474,14 +478,14 @@ fn the_last_results_are_sent_before_a_time_limit_closes() {
     for (name, limits) in limits {
         let server = Server::start(Options { limits, ..Options::default() });
         let (samples, _) = clip("pi.wav");
-        let mut own = server.start_encoded(16_000, "s16le", false);
-        own.send(&s16_bytes(&samples));
+        let mut client = server.start_encoded(16_000, "s16le", false);
+        client.send(&s16_bytes(&samples));
         let mut vosk = server.open("/vosk");
         vosk.say(r#"{"config":{"sample_rate":16000}}"#);
         vosk.send(&s16_bytes(&samples));
-        assert_eq!(joined(&finals(&mut own).0), expected("pi.wav"), "{name}");
-        assert_eq!(own.json()["code"], name);
-        assert_eq!(own.closed(), 1008);
+        assert_eq!(joined(&finals(&mut client).0), expected("pi.wav"), "{name}");
+        assert_eq!(client.json()["code"], name);
+        assert_eq!(client.closed(), 1008);
         vosk.json();
         assert_eq!(vosk.json()["text"], expected("pi.wav"), "{name}");
         assert_eq!(vosk.closed(), 1008);
@@ -499,7 +503,7 @@ fn no_connection_lasts_longer_than_allowed() {
         if client.try_send(&[0; 3200]).is_err() || begun.elapsed() > Duration::from_secs(20) {
             break client.closed();
         }
-        if let Some(code) = client.closed_already() {
+        if let Some(code) = client.close_code_received() {
             break code;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -514,8 +518,8 @@ fn audio_faster_than_real_time_is_slowed_down_and_fully_recognized() {
     let scene = [clip("pi.wav").0, vec![0.0; 32_000]].concat().repeat(6);
     let mut client = server.start_encoded(16_000, "f32le", false);
     // Larger than a message, and than all queues.
-    for piece in f32_bytes(&scene).chunks(1 << 20) {
-        client.send(piece);
+    for chunk in f32_bytes(&scene).chunks(1 << 20) {
+        client.send(chunk);
     }
     client.say(r#"{"type":"finish"}"#);
     let (texts, seconds) = finals(&mut client);
@@ -523,7 +527,7 @@ fn audio_faster_than_real_time_is_slowed_down_and_fully_recognized() {
     assert!((seconds - scene.len() as f64 / 16_000.0).abs() < 1e-3);
 }
 
-// ---------------------------------------------------------------- bad clients beside good ones
+// ---------------------------------------------------------------- invalid clients
 
 #[test]
 fn invalid_messages_are_closed_with_a_matching_code() {
@@ -565,8 +569,8 @@ fn invalid_messages_are_closed_with_a_matching_code() {
 fn broken_frames_and_requests_end_their_own_connection_only() {
     let server = Server::start(Options::default());
     let good = Halfway::new(&server);
-    // Bytes that are no frame, after a good handshake: reserved bits, unmasked, a length beyond
-    // all bounds, text that is no UTF-8.
+    // Invalid frames after a valid handshake: reserved bits, no mask, a length beyond
+    // all limits, text that is not UTF-8.
     for bytes in [
         &[0xff; 64][..],
         &[0x81, 0x05, b'h', b'e', b'l', b'l', b'o'],
@@ -600,7 +604,7 @@ fn clients_that_disconnect_leave_no_streams_behind() {
         for _ in 0..4 {
             scope.spawn(move || {
                 for _ in 0..3 {
-                    assert_eq!(own(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
+                    assert_eq!(hearken_client(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
                 }
             });
         }
@@ -610,7 +614,7 @@ fn clients_that_disconnect_leave_no_streams_behind() {
                     let bytes = s16_bytes(&clip("countdown.wav").0);
                     let mut client = server.start_encoded(16_000, "s16le", round % 2 == 0);
                     client.send(&bytes[..bytes.len() * (1 + (n + round) % 3) / 4]);
-                    // Without a close; some within a frame.
+                    // Disconnects without a close, sometimes within a frame.
                     if round % 3 == 0 {
                         client.raw(&[0x82, 0xfe, 0x10]);
                     }
@@ -627,12 +631,12 @@ fn clients_that_disconnect_leave_no_streams_behind() {
 fn a_client_that_never_reads_is_disconnected_without_harm_to_others() {
     let limits = Limits { write: Duration::from_millis(500), ..Limits::default() };
     let server = &Server::start(Options { limits, ..Options::default() });
-    let mut deaf = server.open_deaf("/v1/stream");
+    let mut deaf = server.open_without_reading("/v1/stream");
     deaf.say(r#"{"type":"start","sample_rate":16000,"trace":true}"#);
     std::thread::scope(|scope| {
         let good = scope.spawn(move || {
             for _ in 0..4 {
-                assert_eq!(own(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
+                assert_eq!(hearken_client(server, "s16le", 3200, "pi.wav"), expected("pi.wav"));
             }
         });
         // Sends until it is disconnected: the responses are much larger than what it sends.
@@ -663,14 +667,14 @@ fn hundreds_of_clients_connect_and_disconnect() {
     server.wait_for("hearken_streams", 0.0);
 }
 
-// ---------------------------------------------------------------- the end
+// ---------------------------------------------------------------- shutdown
 
 #[test]
 fn open_streams_get_their_last_results_at_the_shutdown() {
     let mut server = Server::start(Options::default());
     let (samples, _) = clip("pi.wav");
-    let mut own = server.start_encoded(16_000, "s16le", false);
-    own.send(&s16_bytes(&samples));
+    let mut client = server.start_encoded(16_000, "s16le", false);
+    client.send(&s16_bytes(&samples));
     let mut vosk = server.open("/vosk");
     vosk.say(r#"{"config":{"sample_rate":16000}}"#);
     vosk.send(&s16_bytes(&samples));
@@ -678,12 +682,12 @@ fn open_streams_get_their_last_results_at_the_shutdown() {
     let mut sherpa = server.open("/sherpa");
     sherpa.send(&f32_bytes(&samples));
     while sherpa.json()["text"] != expected("pi.wav") {}
-    while own.json()["text"] != expected("pi.wav") {}
+    while client.json()["text"] != expected("pi.wav") {}
     let mut waiting = server.open("/");
     server.stop();
     assert_eq!(waiting.closed(), 1001);
-    assert_eq!(joined(&finals(&mut own).0), expected("pi.wav"));
-    assert_eq!(own.closed(), 1001);
+    assert_eq!(joined(&finals(&mut client).0), expected("pi.wav"));
+    assert_eq!(client.closed(), 1001);
     assert_eq!(vosk.json()["text"], expected("pi.wav"));
     assert_eq!(vosk.closed(), 1001);
     loop {
@@ -711,11 +715,11 @@ fn health_reports_the_shutdown() {
         body.len()
     );
     upload_of_old.write_all(head.as_bytes()).expect("sent");
-    let mut told = [0; 25];
-    upload_of_old.read_exact(&mut told).expect("an answer");
-    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    upload_of_old.read_exact(&mut interim).expect("an answer");
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     server.stop();
-    server.retry(|| server.request("GET", "/health", &[], b"").0 == 503);
+    server.wait_until(|| server.request("GET", "/health", &[], b"").0 == 503);
     let (_, _, text) = server.request("GET", "/health", &[], b"");
     assert_eq!(text, r#"{"status":"draining"}"#);
     assert_eq!(server.metric("hearken_connections"), 1.0);
@@ -790,7 +794,7 @@ fn the_program_refuses_what_is_not_safe() {
 }
 
 #[test]
-fn endpoints_are_as_asked() {
+fn endpoint_options_are_applied() {
     let endpoint = EndpointOptions { rule2_min_trailing_silence: f64::INFINITY, ..Default::default() };
     let stream = StreamOptions { endpoint: Some(endpoint), ..Default::default() };
     let server = Server::start(Options { stream, ..Options::default() });

@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::common::server::{
-    Client, Program, Server, clip, connect, exchange, expected, metric, multipart, retry, s16_bytes, upload,
-    upload_bytes,
+    Client, Program, Server, clip, connect, expected, metric, multipart, s16_bytes, send_raw, upload,
+    upload_bytes, wait_until,
 };
 use hearken::serve::{Limits, Options};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ fn slow_wav(seconds: usize) -> Vec<u8> {
     wav.into_inner()
 }
 
-/// A connection with an upload on it, of which `sent` was sent after the head.
+/// A connection with an incomplete upload: `sent` follows the head.
 fn upload_in_part(server: &Server, length: usize, sent: &[u8]) -> TcpStream {
     let mut stream = connect(server.address);
     let head = format!(
@@ -53,7 +53,7 @@ fn status_of(answer: &[u8]) -> Option<u16> {
 #[test]
 fn long_recordings_do_not_block_others() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // As many as there are threads for blocking work, hours each.
+    // As many as there are threads for blocking work; each takes hours.
     let long = cores.clamp(2, 8);
     let program = Program::start(&["--max-upload-seconds", "1000000"]);
     let wav = slow_wav(4 * 3600);
@@ -70,7 +70,7 @@ fn long_recordings_do_not_block_others() {
             stream
         })
         .collect();
-    retry(|| metric(program.address, "hearken_streams", "") == long as f64);
+    wait_until(|| metric(program.address, "hearken_streams", "") == long as f64);
     let pi = std::fs::read(crate::common::server::path("pi.mp3")).expect("a clip");
     let (status, _, text) = upload_bytes(program.address, "pi.mp3", &pi, &[("response_format", "text")]);
     assert_eq!((status, text.trim()), (200, expected("pi.mp3").as_str()));
@@ -95,11 +95,11 @@ fn slow_uploads_block_no_others_and_are_refused() {
     let mut slow: Vec<TcpStream> = (0..4).map(|_| upload_in_part(&server, 1 << 20, FILE_HEAD)).collect();
     assert_eq!(upload(&server, "pi.mp3", &[]).0, 200);
     for stream in &mut slow {
-        // A byte now and then is no progress.
+        // A byte from time to time does not count as progress.
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
         let mut answer = [0; 64];
         let mut read = 0;
-        retry(|| {
+        wait_until(|| {
             let _ = stream.write_all(&[0]);
             read = stream.read(&mut answer).unwrap_or(0);
             read > 0
@@ -114,14 +114,14 @@ fn the_memory_for_uploads_is_limited() {
     let server = Server::start(Options { limits, ..Options::default() });
     let half = [FILE_HEAD, &vec![0; (2 << 20) + 1]].concat();
     let mut open = Vec::new();
-    // Anew each time: the first may not have been read when the second comes.
-    retry(|| {
+    // Repeated, since the first may not have been read yet.
+    wait_until(|| {
         open.push(upload_in_part(&server, 3 << 20, &half));
         upload_bytes(server.address, "a.wav", &vec![0; 2 << 20], &[]).0 == 503
     });
     assert!(server.metric("hearken_refused_total{reason=\"uploads\"}") >= 1.0);
     drop(open);
-    server.retry(|| upload(&server, "pi.mp3", &[]).0 == 200);
+    server.wait_until(|| upload(&server, "pi.mp3", &[]).0 == 200);
 }
 
 #[test]
@@ -130,14 +130,14 @@ fn a_form_without_a_boundary_is_refused_before_its_end() {
     let head = b"--edge\r\ncontent-disposition: form-data; name=\"file\"\r\nx-long: ";
     let filler = vec![b'a'; 100_000];
     for sent in [filler.clone(), [&head[..], &filler].concat()] {
-        // Its end never comes: the answer does not wait for it.
+        // The body never ends; the response does not wait for its end.
         let mut stream = upload_in_part(&server, 26_000_000, &sent);
         let mut answer = [0; 1024];
         let read = stream.read(&mut answer).expect("an answer");
         assert_eq!(status_of(&answer[..read]), Some(400), "{}", String::from_utf8_lossy(&answer));
         assert!(String::from_utf8_lossy(&answer).contains("boundary"));
     }
-    // Content of a field may look like anything.
+    // The content of a field may look like a boundary.
     let wav = std::fs::read(crate::common::server::path("pi.wav")).expect("a clip");
     let almost = [&wav[..], &b"\r\n--edg".repeat(20_000)].concat();
     assert_eq!(upload_bytes(server.address, "pi.wav", &almost, &[]).0, 200);
@@ -150,7 +150,7 @@ fn malformed_chunks_are_the_client_s_error() {
                  content-type: multipart/form-data; boundary=edge\r\nconnection: close\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", FILE_HEAD.len(), String::from_utf8_lossy(FILE_HEAD));
     for broken in ["no number\r\n", "5\r\nabcdefgh\r\n", "ffffffffffffffffff\r\n"] {
-        let (status, _, text) = exchange(server.address, &[head, chunk.as_bytes(), broken.as_bytes()]);
+        let (status, _, text) = send_raw(server.address, &[head, chunk.as_bytes(), broken.as_bytes()]);
         assert_eq!(status, 400, "{broken:?}: {text}");
     }
 }
@@ -174,9 +174,9 @@ fn messages_at_a_low_rate_stay_small_in_memory() {
             client
         })
         .collect();
-    // By then each has had its turn.
+    // By then each of them was processed.
     let mut most = 0.0f64;
-    retry(|| {
+    wait_until(|| {
         most = most.max(resident());
         metric(program.address, "hearken_audio_seconds_total", "") >= 5.0 * CLIENTS as f64
     });
@@ -192,10 +192,10 @@ fn a_lack_of_file_descriptors_is_logged_once() {
     let open: Vec<TcpStream> = (0..80).map(|_| connect(program.address)).collect();
     program.wait_for_line("cannot accept new connections");
     drop(open);
-    retry(|| program.request("GET", "/health").0 == 200);
+    wait_until(|| program.request("GET", "/health").0 == 200);
     program.signal("TERM");
-    let (code, said) = program.wait();
-    assert_eq!((code, said.matches("cannot accept new connections").count()), (Some(0), 1), "{said}");
+    let (code, errors) = program.wait();
+    assert_eq!((code, errors.matches("cannot accept new connections").count()), (Some(0), 1), "{errors}");
 }
 
 // ---------------------------------------------------------------- websockets
@@ -258,7 +258,7 @@ fn malformed_frames_are_closed_with_1002() {
 }
 
 #[test]
-fn what_is_repeated_in_an_error_is_cut() {
+fn client_input_is_shortened_in_errors() {
     let server = Server::start(Options::default());
     let long = "x".repeat(50_000);
     let mut client = server.open("/v1/stream");
@@ -287,20 +287,20 @@ fn what_is_repeated_in_an_error_is_cut() {
 // ---------------------------------------------------------------- HTTP
 
 #[test]
-fn who_does_not_read_answers_is_cut_off() {
+fn clients_that_do_not_read_responses_are_disconnected() {
     let limits = Limits { write: Duration::from_millis(500), ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let mut deaf = connect(server.address);
     let request = b"GET /page.js HTTP/1.1\r\nhost: localhost\r\n\r\n";
     deaf.set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-    // Until neither the requests nor the answers fit into the sockets' buffers.
+    // Until neither requests nor responses fit into the sockets' buffers.
     while deaf.write_all(request).is_ok() {}
     server.wait_for("hearken_closed_total{reason=\"slow_reader\"}", 1.0);
     server.wait_for("hearken_connections", 1.0);
 }
 
 #[test]
-fn names_that_others_can_point_here_are_refused() {
+fn host_names_that_others_control_are_refused() {
     let server = Server::start(Options::default());
     for host in ["evil.example", "evil.example:2700", "127.0.0.1.evil.example"] {
         for path in ["/metrics", "/v1/models"] {
@@ -314,7 +314,7 @@ fn names_that_others_can_point_here_are_refused() {
 }
 
 #[test]
-fn silent_sockets_do_not_hide_the_server_s_health() {
+fn idle_connections_do_not_block_health() {
     let limits = Limits { connections: 1, connections_per_second: 1e6, ..Limits::default() };
     let server = Server::start(Options { limits, ..Options::default() });
     let open = server.open("/v1/stream");
@@ -328,7 +328,7 @@ fn silent_sockets_do_not_hide_the_server_s_health() {
 }
 
 #[test]
-fn heads_are_as_long_as_documented() {
+fn request_heads_are_limited_as_documented() {
     let server = Server::start(Options::default());
     let ask = |bytes: usize, lines: usize| {
         let mut head = String::from("GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
@@ -340,7 +340,7 @@ fn heads_are_as_long_as_documented() {
             head += "\r\n";
         }
         head += "\r\n";
-        exchange(server.address, &[head.as_bytes()]).0
+        send_raw(server.address, &[head.as_bytes()]).0
     };
     assert_eq!(ask(64 << 10, 3), 200);
     assert_eq!(ask((64 << 10) + 1, 3), 431);
@@ -349,7 +349,7 @@ fn heads_are_as_long_as_documented() {
     assert_eq!(ask(0, 101), 431);
 }
 
-// ---------------------------------------------------------------- the end
+// ---------------------------------------------------------------- shutdown
 
 #[cfg(unix)]
 #[test]
@@ -363,15 +363,15 @@ fn sighup_drains_like_sigterm() {
     let last = client.json();
     assert_eq!((&last["type"], last["text"].as_str()), (&json!("final"), Some(expected("pi.wav").as_str())));
     drop(client);
-    let (code, said) = program.wait();
-    assert!(code == Some(0) && said.contains("stopped"), "{code:?} {said}");
+    let (code, errors) = program.wait();
+    assert!(code == Some(0) && errors.contains("stopped"), "{code:?} {errors}");
 }
 
 #[cfg(unix)]
 #[test]
 fn a_second_ctrl_c_ends_it_at_once() {
     let mut program = Program::start(&["--drain-seconds", "3600", "--idle-seconds", "3600"]);
-    // An upload that does not come to its end keeps it from ending.
+    // An unfinished upload keeps the server from ending.
     let mut open = connect(program.address);
     let head = "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
                 content-type: multipart/form-data; boundary=edge\r\ncontent-length: 1000\r\n\r\n";

@@ -123,8 +123,8 @@ fn a_refusal_reaches_a_client_that_is_still_uploading() {
     let mut endless = TcpStream::connect(server.address).expect("connected");
     let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n";
     endless.write_all(head.as_bytes()).expect("sent");
-    let piece = vec![0; 1 << 20];
-    let sent = (0..1000).take_while(|_| endless.write_all(&piece).is_ok()).count();
+    let chunk = vec![0; 1 << 20];
+    let sent = (0..1000).take_while(|_| endless.write_all(&chunk).is_ok()).count();
     assert!(sent < 1000, "a thousand megabytes were read");
 }
 

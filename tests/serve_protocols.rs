@@ -39,6 +39,15 @@ fn text() -> impl Strategy<Value = String> {
         r#"{"config":{"sample_rate":16000,"words":true}}"#,
         r#"{"config":{"sample_rate":"48000","max_alternatives":2}}"#,
         r#"{"config":{"sample_rate":-1e300}}"#,
+        r#"{"config":{"phrase_list":["one two","[unk]"]}}"#,
+        r#"{"config":{"grammar":"[\"one\"]","words":0}}"#,
+        r#"{"type":"start","sample_rate":16000,"phrases":["one"],"nbest":3}"#,
+        r#"{"type":"configure","hotwords":["one"]}"#,
+        r#"{"type":"configure"}"#,
+        r#"{"type":"session.update","session":{"audio":{"input":{"transcription":{"prompt":"one, two"}}}}}"#,
+        r#"{"type":"session.update","session":{"input_audio_transcription":{"keywords":["one"]}}}"#,
+        r#"{"type":"transcribe","data":{"transcript_terms":["one"]}}"#,
+        r#"{"type":"transcribe","data":{}}"#,
         r#"{"config":[]}"#,
         r#"{"eof" : 1}"#,
         r#"{"eof":1}"#,
@@ -59,7 +68,7 @@ fn text() -> impl Strategy<Value = String> {
         "null",
     ])
     .prop_map(String::from);
-    // Known messages with a piece torn out, and anything at all.
+    // Valid messages with a part removed, and arbitrary text.
     let torn =
         (known.clone(), any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(t, a, b)| {
             let (a, b) = (a.index(t.len()), b.index(t.len()));
@@ -123,14 +132,14 @@ fn opening() -> impl Strategy<Value = Opening> {
 
 fn model() -> ModelInfo {
     let tokens = vec!["<blk>".into(), "▁one".into()];
-    ModelInfo { sample_rate: 16_000, tokens, silence: 1.2, ..ModelInfo::default() }
+    ModelInfo { sample_rate: 16_000, tokens, silence: 1.2, hotwords: true, ..ModelInfo::default() }
 }
 
 /// A session without socket and recognizer that checks the actions.
 #[derive(Default)]
 struct Checked {
     protocol: Option<Box<dyn Protocol>>,
-    /// What the recognizer has to answer, in order.
+    /// The outputs that the recognizer owes, in order.
     due: Vec<RecognizerOutput>,
     opened: bool,
     finishing: bool,
@@ -209,8 +218,9 @@ impl Checked {
         }
         let busy = self.opened && !self.finishing;
         match action {
-            Action::Open(StreamRequest { format, trace, .. }) => {
+            Action::Open(StreamRequest { format, trace, words, .. }) => {
                 assert!(!self.opened, "a stream is opened once");
+                assert!(words.is_none_or(|words| words.check().is_ok()));
                 assert!(SAMPLE_RATES.contains(&format.sample_rate));
                 self.opened = true;
                 let mut said = Vec::new();
@@ -232,6 +242,10 @@ impl Checked {
             Action::Silence(seconds) => {
                 assert!(busy && seconds > 0.0);
                 self.due.push(RecognizerOutput::Restarted);
+            }
+            Action::Words(words) => {
+                assert!(busy && words.is_none_or(|words| words.check().is_ok()));
+                self.due.push(RecognizerOutput::Words { notes: vec![], warnings: vec!["left out".into()] });
             }
             Action::Mark => {
                 assert!(busy);
@@ -321,7 +335,7 @@ proptest! {
         }
         session.step(opening, &Step::End);
         session.step(opening, &Step::Answer(usize::MAX));
-        let told: Vec<String> = session.sent.iter().filter_map(|text| {
+        let texts: Vec<String> = session.sent.iter().filter_map(|text| {
             let json: Value = serde_json::from_str(text).ok()?;
             let is_final = match opening {
                 Opening::Hearken => json["type"] == "final",
@@ -335,7 +349,7 @@ proptest! {
                     return is_transcript.then(|| json["data"]["text"].as_str().expect("a text").into());
                 }
                 Opening::Sherpa(SherpaFlavor::Cpp) | Opening::Detect(SherpaFlavor::Cpp) => json["is_final"] == true,
-                // The Python server's results do not say it: the last one of a segment is.
+                // Results of the Python server have no mark for finals; the last one of a segment is final.
                 _ => return None,
             };
             is_final.then(|| json["text"].as_str().expect("a text").to_string())
@@ -355,12 +369,12 @@ proptest! {
                     prop_assert!(last.contains(text), "{text:?} is not in {last:?}");
                 }
             }
-            _ => prop_assert_eq!(told.join(" "), expected.join(" ")),
+            _ => prop_assert_eq!(texts.join(" "), expected.join(" ")),
         }
     }
 
     #[test]
-    fn how_audio_is_cut_makes_no_difference(
+    fn results_do_not_depend_on_chunks_of_audio(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {

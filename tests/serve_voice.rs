@@ -13,7 +13,7 @@ use crate::common::server::{Client, Server, clip, connect, expected, s16_bytes};
 
 // ---------------------------------------------------------------- OpenAI's realtime transcription
 
-/// A clip at another rate.
+/// The samples of a clip, resampled.
 fn at_rate(name: &str, to: u32) -> Vec<f32> {
     let (samples, rate) = clip(name);
     let (mut resampler, mut out) = (Resampler::new(rate, to).expect("rates"), Vec::new());
@@ -29,7 +29,7 @@ fn append(client: &mut Client, bytes: &[u8]) {
     }
 }
 
-/// All events up to one of this type.
+/// All events up to the first of this type.
 fn until(client: &mut Client, kind: &str) -> Vec<Value> {
     let mut events = Vec::new();
     loop {
@@ -49,7 +49,7 @@ const MANUAL: &str = r#"{"type":"session.update","session":{"type":"transcriptio
     {"format":{"type":"audio/pcm","rate":24000},"turn_detection":null}}}}"#;
 
 #[test]
-fn audio_that_is_committed_is_transcribed() {
+fn committed_audio_is_transcribed() {
     let server = Server::start(Options::default());
     let mut client = server.open("/v1/realtime?intent=transcription");
     let created = client.json();
@@ -125,7 +125,7 @@ fn the_beta_api_and_telephone_audio_are_supported() {
     append(&mut client, &s16_bytes(&at_rate("pi.wav", 24_000)));
     client.say(r#"{"type":"input_audio_buffer.clear"}"#);
     assert_eq!(client.json()["type"], "input_audio_buffer.cleared");
-    // From here on at another rate; what was cleared leaves no text.
+    // The audio that follows has another rate; cleared audio has no text.
     client.say(r#"{"type":"session.update","session":{"audio":{"input":{"format":{"type":"audio/pcm","rate":16000}}}}}"#);
     until(&mut client, "session.updated");
     append(&mut client, &s16_bytes(&clip("e.wav").0));
@@ -158,7 +158,7 @@ impl Wyoming {
         self.stream.write_all(&bytes).expect("sent");
     }
 
-    /// A clip in one utterance.
+    /// Sends a clip as one utterance.
     fn say(&mut self, name: &str) {
         let (samples, rate) = clip(name);
         let format = json!({"rate": rate, "width": 2, "channels": 1, "timestamp": 0});
@@ -168,6 +168,15 @@ impl Wyoming {
             self.send("audio-chunk", &format, chunk);
         }
         self.send("audio-stop", &json!({"timestamp": null}), b"");
+    }
+
+    /// A clip in one utterance, with hotwords.
+    fn say_with(&mut self, name: &str, terms: &[&str]) {
+        self.send("transcribe", &json!({"language": "en", "transcript_terms": terms}), b"");
+        let (samples, rate) = clip(name);
+        let format = json!({"rate": rate, "width": 2, "channels": 1});
+        self.send("audio-chunk", &format, &s16_bytes(&samples));
+        self.send("audio-stop", &json!({}), b"");
     }
 
     /// Type and data of the next event; `None` at the end.
@@ -236,6 +245,27 @@ fn wyoming_clients_get_their_transcripts() {
     assert_eq!(server.metric("hearken_protocol_streams_total{protocol=\"wyoming\"}"), 1.0);
 }
 
+#[cfg(feature = "english")]
+#[test]
+fn wyoming_clients_bring_hotwords() {
+    let server = wyoming_server(Limits::default());
+    let mut client = Wyoming::open(&server);
+    client.say_with("pi.wav", &["wun"]);
+    assert_eq!(client.transcript().1, "three wun four wun five");
+    // The words of an utterance are not those of the next one.
+    client.say("pi.wav");
+    assert_eq!(client.transcript().1, expected("pi.wav"));
+    client.say_with("pi.wav", &["wun", "\u{43e}\u{434}\u{438}\u{43d}"]);
+    let transcript = loop {
+        let (kind, data) = client.next().expect("an event");
+        if kind == "transcript" {
+            break data;
+        }
+    };
+    assert_eq!(transcript["text"], "three wun four wun five");
+    assert!(transcript["warnings"][0].as_str().is_some_and(|text| text.contains("left out")), "{transcript}");
+}
+
 #[test]
 fn invalid_wyoming_clients_are_closed() {
     let server = wyoming_server(Limits { message_bytes: 10_000, ..Limits::default() });
@@ -247,7 +277,7 @@ fn invalid_wyoming_clients_are_closed() {
         &[b'a'; 100_000],
     ] {
         let mut client = Wyoming::open(&server);
-        // It may be closed before all of it was sent.
+        // The server may close the connection before everything was sent.
         let _ = client.stream.write_all(bytes);
         let (kind, data) = client.next().expect("an error");
         assert_eq!(kind, "error", "{data}");
@@ -258,7 +288,7 @@ fn invalid_wyoming_clients_are_closed() {
 }
 
 #[test]
-fn a_full_server_says_so_to_wyoming_clients() {
+fn a_full_server_sends_an_error_to_wyoming_clients() {
     let server = wyoming_server(Limits { connections: 1, ..Limits::default() });
     let open = server.open("/v1/stream");
     assert_eq!(Wyoming::open(&server).next().expect("an error").1["code"], "busy");

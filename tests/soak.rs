@@ -9,7 +9,7 @@ use std::path::Path;
 use hearken::engine::{EngineKind, EngineOptions};
 use hearken::recognizer::{Embedded, Event, Recognizer};
 
-use crate::common::alone::alone;
+use crate::common::alone::run_in_own_process;
 
 const RATE: usize = 16_000;
 
@@ -20,7 +20,7 @@ fn resident_kb() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// 100 ms of the clip said over and over, a second of digital silence after each.
+/// The chunk of 100 ms with this number, of the clip repeated with a second of digital silence after each.
 fn chunk(number: usize, clip: &[f32], out: &mut Vec<f32>) {
     let period = clip.len() + RATE;
     let first = number * (RATE / 10);
@@ -44,18 +44,22 @@ fn soak(minutes: usize) {
     let mut after_a_minute = None;
     for number in 0..minutes * 600 {
         chunk(number, &clip, &mut samples);
-        let mut new = stream.accept_waveform(&samples).expect("it is heard");
+        let mut new = stream.accept_waveform(&samples).expect("recognized");
         if number % 100 == 99 {
             stream.end_segment();
             new.extend(stream.take_events());
         }
         events += new.len();
-        let heard = (number + 1) as f64 / 10.0;
-        assert!((stream.seconds() - heard).abs() < 1e-6, "{} s, not {heard}", stream.seconds());
+        let pushed = (number + 1) as f64 / 10.0;
+        assert!((stream.seconds() - pushed).abs() < 1e-6, "{} s, not {pushed}", stream.seconds());
         for segment in new.iter().filter_map(|e| if let Event::Final(s) = e { Some(s) } else { None }) {
             words += segment.words.len();
-            assert!(segment.words.iter().all(|w| w.start >= last_end - 0.2 && w.end <= heard + 0.1));
-            assert!((segment.end - heard).abs() < 1.0, "a segment ends at {}, heard {heard}", segment.end);
+            assert!(segment.words.iter().all(|w| w.start >= last_end - 0.2 && w.end <= pushed + 0.1));
+            assert!(
+                (segment.end - pushed).abs() < 1.0,
+                "a segment ends at {}, {pushed} s were pushed",
+                segment.end
+            );
             last_end = segment.words.last().map_or(last_end, |w| w.end);
         }
         if number == 600 {
@@ -63,7 +67,10 @@ fn soak(minutes: usize) {
         }
     }
     stream.finish().expect("it ends");
-    assert!(events > minutes && words > 20 * minutes, "the clip is heard again and again: {events}, {words}");
+    assert!(
+        events > minutes && words > 20 * minutes,
+        "every repetition of the clip is recognized: {events}, {words}"
+    );
     match (after_a_minute, resident_kb()) {
         (Some(before), Some(after)) => {
             eprintln!(
@@ -71,17 +78,17 @@ fn soak(minutes: usize) {
             );
             assert!(after <= before + 1024, "memory grew from {before} to {after} kB");
         }
-        _ => eprintln!("skipped: this system does not tell how much memory a process has"),
+        _ => eprintln!("skipped: this system does not report the memory of a process"),
     }
 }
 
 #[test]
 fn three_minutes() {
-    alone("soak::three_minutes", || soak(3));
+    run_in_own_process("soak::three_minutes", || soak(3));
 }
 
 #[test]
 #[ignore = "an hour of audio: run it in the release profile"]
 fn an_hour() {
-    alone("soak::an_hour", || soak(60));
+    run_in_own_process("soak::an_hour", || soak(60));
 }

@@ -8,7 +8,7 @@ use crate::common::speech::{self, Memory, ToneEngine, metadata, speak};
 use hearken::engine::{Engine, NativeEngine};
 use hearken::error::Stage;
 use hearken::recognizer::front_end::FrontEnd;
-use hearken::recognizer::stepper::Stepper;
+use hearken::recognizer::streaming_network::StreamingNetwork;
 use hearken::recognizer::{
     Event, Pipeline, Recognizer, Segment, Stream, StreamOptions, final_text, step_batch,
 };
@@ -25,7 +25,7 @@ fn last_final(events: &[Event]) -> &Segment {
     }
 }
 
-/// Pushes in pieces whose sizes come round and round.
+/// Pushes samples in chunks of these sizes, in turn.
 fn recognize(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event> {
     let mut events = Vec::new();
     let mut rest = samples;
@@ -34,7 +34,7 @@ fn recognize(stream: &mut Stream, samples: &[f32], sizes: &[usize]) -> Vec<Event
             break;
         }
         let (now, later) = rest.split_at((*size).min(rest.len()));
-        events.extend(stream.accept_waveform(now).expect("heard"));
+        events.extend(stream.accept_waveform(now).expect("recognized"));
         rest = later;
     }
     events.extend(stream.finish().expect("finished"));
@@ -50,27 +50,27 @@ proptest! {
 
     #[test]
     fn any_chunking_gives_the_same_words_and_times(
-        said in words(), sizes in prop::collection::vec(1usize..5000, 1..5), lookahead in 0usize..7
+        spoken in words(), sizes in prop::collection::vec(1usize..5000, 1..5), lookahead in 0usize..7
     ) {
         let recognizer = tones(8, lookahead);
-        let samples = speak(&said);
+        let samples = speak(&spoken);
         let whole = recognize(&mut recognizer.stream().expect("a stream"), &samples, &[samples.len()]);
-        let pieces = recognize(&mut recognizer.stream().expect("a stream"), &samples, &sizes);
-        prop_assert_eq!(&last_final(&whole).text, &said.join(" "));
-        prop_assert_eq!(last_final(&whole), last_final(&pieces));
+        let chunked = recognize(&mut recognizer.stream().expect("a stream"), &samples, &sizes);
+        prop_assert_eq!(&last_final(&whole).text, &spoken.join(" "));
+        prop_assert_eq!(last_final(&whole), last_final(&chunked));
     }
 
     #[test]
-    fn the_last_word_is_never_lost(said in words(), cut in 0usize..1600) {
-        // At least half of the last tone is there, and nothing after it.
-        let samples = speak(&said);
+    fn the_last_word_is_never_lost(spoken in words(), cut in 0usize..1600) {
+        // The samples contain at least half of the last tone, and nothing after it.
+        let samples = speak(&spoken);
         let samples = &samples[..samples.len() - cut];
-        prop_assert_eq!(tones(9, 0).transcribe(samples).expect("heard"), said.join(" "));
+        prop_assert_eq!(tones(9, 0).transcribe(samples).expect("recognized"), spoken.join(" "));
     }
 
     #[test]
-    fn times_are_monotone_and_within_the_stream(said in words()) {
-        let samples = speak(&said);
+    fn times_are_monotone_and_within_the_stream(spoken in words()) {
+        let samples = speak(&spoken);
         let mut stream = tones(8, 0).stream().expect("a stream");
         let duration = samples.len() as f64 / f64::from(speech::RATE);
         for event in recognize(&mut stream, &samples, &[1600]) {
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn two_interleaved_streams_do_not_touch(one in words(), two in words(), size in 1usize..4000) {
+    fn interleaved_streams_are_independent(one in words(), two in words(), size in 1usize..4000) {
         let recognizer = tones(8, 0);
         let samples = [speak(&one), speak(&two)];
         let mut streams = [recognizer.stream().expect("a stream"), recognizer.stream().expect("a stream")];
@@ -92,24 +92,24 @@ proptest! {
         for at in (0..samples[0].len().max(samples[1].len())).step_by(size) {
             for i in 0..2 {
                 let end = (at + size).min(samples[i].len());
-                events[i].extend(streams[i].accept_waveform(&samples[i][at.min(end)..end]).expect("heard"));
+                events[i].extend(streams[i].accept_waveform(&samples[i][at.min(end)..end]).expect("recognized"));
             }
         }
-        for (i, said) in [one, two].iter().enumerate() {
+        for (i, spoken) in [one, two].iter().enumerate() {
             events[i].extend(streams[i].finish().expect("finished"));
-            prop_assert_eq!(final_text(&events[i]), said.join(" "));
+            prop_assert_eq!(final_text(&events[i]), spoken.join(" "));
         }
     }
 
     #[test]
-    fn steps_of_several_streams_together_are_the_steps_of_each(
-        said in prop::collection::vec(words(), 1..5), sizes in prop::collection::vec(1usize..4000, 4)
+    fn batched_steps_equal_the_steps_of_each_stream(
+        spoken in prop::collection::vec(words(), 1..5), sizes in prop::collection::vec(1usize..4000, 4)
     ) {
         let recognizer = tones(8, 0);
-        let samples: Vec<Vec<f32>> = said.iter().map(|w| speak(w)).collect();
-        let mut streams: Vec<Stream> = said.iter().map(|_| recognizer.stream().expect("a stream")).collect();
-        let mut events = vec![Vec::new(); said.len()];
-        let mut at = vec![0; said.len()];
+        let samples: Vec<Vec<f32>> = spoken.iter().map(|w| speak(w)).collect();
+        let mut streams: Vec<Stream> = spoken.iter().map(|_| recognizer.stream().expect("a stream")).collect();
+        let mut events = vec![Vec::new(); spoken.len()];
+        let mut at = vec![0; spoken.len()];
         while at.iter().zip(&samples).any(|(at, samples)| *at <= samples.len()) {
             for (i, stream) in streams.iter_mut().enumerate() {
                 let end = (at[i] + sizes[i]).min(samples[i].len());
@@ -126,29 +126,29 @@ proptest! {
                 events.extend(stream.take_events());
             }
         }
-        for (events, said) in events.iter().zip(&said) {
-            prop_assert_eq!(final_text(events), said.join(" "));
+        for (events, spoken) in events.iter().zip(&spoken) {
+            prop_assert_eq!(final_text(events), spoken.join(" "));
         }
     }
 
     #[test]
-    fn the_pipeline_gives_the_results_of_a_stream(said in words(), size in 1usize..20_000) {
+    fn the_pipeline_gives_the_results_of_a_stream(spoken in words(), size in 1usize..20_000) {
         let recognizer = tones(8, 3);
-        let samples = speak(&said);
+        let samples = speak(&spoken);
         let expected = recognize(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
         let source = Box::new(Memory::new(samples));
-        let heard: Vec<Event> = Pipeline::start(&recognizer, source, size).expect("started")
-            .collect::<hearken::Result<_>>().expect("heard");
-        prop_assert_eq!(last_final(&heard), last_final(&expected));
+        let received: Vec<Event> = Pipeline::start(&recognizer, source, size).expect("started")
+            .collect::<hearken::Result<_>>().expect("recognized");
+        prop_assert_eq!(last_final(&received), last_final(&expected));
     }
 }
 
-/// Partials of a long utterance show what is open, so that their sizes add up to a multiple of its
-/// length, not of its square; the final has all of it, however it was pushed.
+/// Partials of a long utterance have only the words that may still change, so that their total size grows with its
+/// length, not with its square; the final has all words, whatever the sizes of the chunks.
 #[test]
 fn partials_of_a_long_utterance_stay_short_and_its_final_is_whole() {
-    let said: Vec<&str> = (0..500).map(|i| if i % 7 < 3 { "low" } else { "high" }).collect();
-    let samples = speak(&said);
+    let spoken: Vec<&str> = (0..500).map(|i| if i % 7 < 3 { "low" } else { "high" }).collect();
+    let samples = speak(&spoken);
     let recognizer = tones(8, 0);
     let events = recognize(&mut recognizer.stream().expect("a stream"), &samples, &[1600]);
     let partials: Vec<&Segment> = events
@@ -158,15 +158,15 @@ fn partials_of_a_long_utterance_stay_short_and_its_final_is_whole() {
             Event::Final(_) => None,
         })
         .collect();
-    assert!(partials.len() >= said.len(), "every word is told when it is recognized");
+    assert!(partials.len() >= spoken.len(), "every word has a partial");
     for segment in &partials {
-        assert!(segment.words.len() <= 112, "words of 0.36 s, 40 s of them at the most");
+        assert!(segment.words.len() <= 112, "at most 40 s of words of 0.36 s");
         assert!(segment.words.iter().all(|word| word.start >= segment.start), "{segment:?}");
     }
     let last = partials.last().expect("partials");
-    assert!(last.start > 0.0 && said.join(" ").ends_with(&last.text));
+    assert!(last.start > 0.0 && spoken.join(" ").ends_with(&last.text));
     let whole = last_final(&events);
-    assert_eq!((&whole.text, whole.start), (&said.join(" "), 0.0));
+    assert_eq!((&whole.text, whole.start), (&spoken.join(" "), 0.0));
     assert!(whole.words.windows(2).all(|pair| pair[0].end <= pair[1].start));
     let again = recognize(&mut recognizer.stream().expect("a stream"), &samples, &[samples.len()]);
     assert_eq!(last_final(&again), whole);
@@ -181,11 +181,11 @@ fn partials_are_left_out_on_request() {
     assert_eq!(last_final(&events).text, "low high");
 }
 
-/// All log-probabilities of a signal that is pushed in pieces of these sizes.
+/// All log-probabilities of a signal that is pushed in chunks of these sizes.
 fn log_probs(engine: &Arc<dyn Engine>, samples: &[f32], sizes: &[usize]) -> Vec<f32> {
     let metadata = networks::metadata(&networks::config(&[], false, false));
     let mut front_end = FrontEnd::new(&metadata).expect("good options");
-    let mut stepper = Stepper::new(Arc::clone(engine), &metadata);
+    let mut network = StreamingNetwork::new(Arc::clone(engine), &metadata);
     let mut out = Vec::new();
     let mut rest = samples;
     for size in sizes.iter().cycle() {
@@ -193,13 +193,13 @@ fn log_probs(engine: &Arc<dyn Engine>, samples: &[f32], sizes: &[usize]) -> Vec<
             break;
         }
         let (now, later) = rest.split_at((*size).min(rest.len()));
-        front_end.push(now, stepper.frames_mut()).expect("numbers");
-        stepper.run(&mut out).expect("run");
+        front_end.push(now, network.frames_mut()).expect("numbers");
+        network.run(&mut out).expect("run");
         rest = later;
     }
-    front_end.finish(stepper.frames_mut());
-    stepper.finish();
-    stepper.run(&mut out).expect("run");
+    front_end.finish(network.frames_mut());
+    network.finish();
+    network.run(&mut out).expect("run");
     out
 }
 
@@ -216,11 +216,11 @@ proptest! {
         let engine: Arc<dyn Engine> = Arc::new(NativeEngine::new(network).expect("a good network"));
         let samples = networks::Numbers(seed).vec(n, 0.5);
         let whole = log_probs(&engine, &samples, &[n]);
-        let pieces = log_probs(&engine, &samples, &sizes);
-        prop_assert_eq!(whole.len(), pieces.len());
+        let chunked = log_probs(&engine, &samples, &sizes);
+        prop_assert_eq!(whole.len(), chunked.len());
         // 480 ms of silence after the signal, and every frame belongs to a step.
         prop_assert!(whole.len() / config.num_tokens >= (n + 7680) / 640);
-        for (a, b) in whole.iter().zip(&pieces) {
+        for (a, b) in whole.iter().zip(&chunked) {
             prop_assert!((a - b).abs() < 1e-4, "{} {}", a, b);
         }
     }
@@ -232,7 +232,7 @@ fn partials_grow_and_come_before_the_end() {
     let mut stream = tones(2, 0).stream().expect("a stream");
     let mut texts = Vec::new();
     for chunk in samples.chunks(800) {
-        for event in stream.accept_waveform(chunk).expect("heard") {
+        for event in stream.accept_waveform(chunk).expect("recognized") {
             let Event::Partial(segment) = event else { panic!("no final before the end") };
             texts.push(segment.text);
         }
@@ -249,9 +249,9 @@ fn a_segment_may_end_within_a_word_and_the_stream_continues() {
     let recognizer = tones(1, 0);
     for cut in (0..samples.len()).step_by(640) {
         let mut stream = recognizer.stream().expect("a stream");
-        let mut events = stream.accept_waveform(&samples[..cut]).expect("heard");
+        let mut events = stream.accept_waveform(&samples[..cut]).expect("recognized");
         stream.end_segment();
-        events.extend(stream.accept_waveform(&samples[cut..]).expect("heard"));
+        events.extend(stream.accept_waveform(&samples[cut..]).expect("recognized"));
         events.extend(stream.finish().expect("finished"));
         assert_eq!(final_text(&events), "low low high", "cut at {cut}");
         let finals: Vec<&Segment> =
@@ -264,13 +264,13 @@ fn a_segment_may_end_within_a_word_and_the_stream_continues() {
 #[test]
 fn after_reset_a_stream_is_new() {
     let mut stream = tones(8, 0).stream().expect("a stream");
-    let _ = stream.accept_waveform(&speak(&["low", "high"])).expect("heard");
+    let _ = stream.accept_waveform(&speak(&["low", "high"])).expect("recognized");
     stream.reset();
     let first = recognize(&mut stream, &speak(&["high"]), &[1000]);
     assert_eq!(final_text(&first), "high");
     let error = stream.accept_waveform(&[0.0]).expect_err("the stream is finished");
     assert!(error.to_string().contains("finished"), "{error}");
-    assert_eq!(stream.finish().expect("no more to say"), []);
+    assert_eq!(stream.finish().expect("finished"), []);
     stream.reset();
     assert_eq!(last_final(&recognize(&mut stream, &speak(&["high"]), &[7])), last_final(&first));
 }
@@ -312,7 +312,7 @@ fn the_pipeline_passes_errors_on_and_stops_when_it_is_dropped() {
     let source = Memory::new(speak(&["low"; 500]));
     let mut pipeline = Pipeline::start(&recognizer, Box::new(source), 160).expect("started");
     assert!(pipeline.next().expect("an event").is_ok());
-    // Joins the threads, or this test would hang.
+    // Joins the threads; if they did not end, this test would hang.
     drop(pipeline);
 }
 

@@ -34,6 +34,8 @@ mod serve_http;
 mod serve_protocols;
 #[cfg(feature = "serve")]
 mod serve_voice;
+#[cfg(feature = "serve")]
+mod serve_words;
 mod soak;
 mod streaming;
 mod train_guide;

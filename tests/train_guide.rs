@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use hearken::train::Recipe;
 
-/// What is left out of a recipe that does not have it.
+/// Optional tables, which the recipe of the guide lacks.
 const OPTIONAL: &str = r#"
 [data.strings.compose]
 level_db = [-3.0, 3.0]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hearken::audio::{WavEncoding, write_wav};
 use hearken::recognizer::Recognizer;
-use hearken::train::{Earlier, Options, Progress, Recipe, train};
+use hearken::train::{ExistingRun, Options, Progress, Recipe, train};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -98,7 +98,7 @@ impl Place {
             data: self.0.path().into(),
             out: self.path(out),
             threads: Some(2),
-            earlier: Earlier::Keep,
+            existing_run: ExistingRun::Keep,
             accept_changes: false,
             from: None,
             stop_after: None,
@@ -106,9 +106,11 @@ impl Place {
     }
 
     pub fn train(&self, text: &str, options: &Options) -> hearken::Result<Vec<Progress>> {
-        let mut told = Vec::new();
-        train(&Recipe::parse(text)?, options, &AtomicBool::new(false), &mut |progress| told.push(progress))?;
-        Ok(told)
+        let mut reported = Vec::new();
+        train(&Recipe::parse(text)?, options, &AtomicBool::new(false), &mut |progress| {
+            reported.push(progress)
+        })?;
+        Ok(reported)
     }
 
     pub fn start(&self, out: &str, more: &[&str]) -> Child {
@@ -170,18 +172,18 @@ pub fn bytes(path: impl AsRef<Path>) -> Vec<u8> {
     fs::read(path.as_ref()).expect("the run has written it")
 }
 
-/// Trains by the whole recipe; checks the reported losses and the last word error rate.
+/// Trains with the complete recipe; checks the reported losses and the last word error rate.
 #[test]
 fn training_converges_and_the_model_transcribes() {
     let place = Place::new();
-    let told = place.train(RECIPE, &place.options("run")).expect("trained");
-    let losses: Vec<f64> = told
+    let reported = place.train(RECIPE, &place.options("run")).expect("trained");
+    let losses: Vec<f64> = reported
         .iter()
         .filter_map(|p| if let Progress::Step(step) = p { Some(step.loss) } else { None })
         .collect();
     assert_eq!(losses.len(), 16);
     assert!(losses[15] < 0.2 * losses[0], "the loss falls: {losses:?}");
-    let scores = told.iter().rev().find_map(|p| match p {
+    let scores = reported.iter().rev().find_map(|p| match p {
         Progress::Scores(scores) => scores.sets[0].score.wer(),
         _ => None,
     });
@@ -190,10 +192,10 @@ fn training_converges_and_the_model_transcribes() {
     let mut rng = Pcg64Mcg::seed_from_u64(77);
     let mut right = 0;
     for words in [&["low", "hiss"][..], &["high"], &["hiss", "hiss", "low"], &["high", "low"]] {
-        let text = recognizer.transcribe(&speak(words, RATE, &mut rng)).expect("heard");
+        let text = recognizer.transcribe(&speak(words, RATE, &mut rng)).expect("recognized");
         right += usize::from(text == words.join(" "));
     }
-    assert!(right >= 3, "{right} of 4 new recordings are heard right");
+    assert!(right >= 3, "{right} of 4 new recordings are correct");
     for kept in ["run/at-000080.onnx", "run/at-000160.onnx"] {
         Recognizer::open(place.path(kept)).expect("the model of that dev score");
     }
@@ -215,19 +217,19 @@ fn a_model_of_phones_recognizes_words_by_a_lexicon() {
     let more = "{\"audio_filepath\": \"0.wav\", \"text\": \"low hum\"}\n";
     place.put("train.jsonl", &(fs::read_to_string(place.path("train.jsonl")).expect("there") + more));
     let text = phones();
-    let told = place.train(&text, &place.options("out")).expect("it trains");
-    let left_out = told.iter().any(|t| matches!(t, Progress::LeftOut(line) if line.contains("`hum`")));
+    let reported = place.train(&text, &place.options("out")).expect("it trains");
+    let left_out = reported.iter().any(|t| matches!(t, Progress::LeftOut(line) if line.contains("`hum`")));
     assert!(left_out, "the transcript with an unknown word is named");
 
     let recognizer = Recognizer::open(place.path("out/best.onnx")).expect("a model");
     let lexicon = &recognizer.metadata().decoder.lexicon;
-    let ways: Vec<&str> = lexicon.iter().map(|entry| entry.word.as_str()).collect();
-    assert_eq!(ways, ["low", "high", "hiss", "hiss"]);
+    let entries: Vec<&str> = lexicon.iter().map(|entry| entry.word.as_str()).collect();
+    assert_eq!(entries, ["low", "high", "hiss", "hiss"]);
     assert!(recognizer.metadata().writes("hiss") && !recognizer.metadata().writes("hum"));
     let mut rng = Pcg64Mcg::seed_from_u64(77);
-    let said = ["high", "low", "low", "hiss", "high"];
-    let heard = recognizer.transcribe(&speak(&said, RATE, &mut rng)).expect("it hears");
-    assert_eq!(heard, said.join(" "));
+    let spoken = ["high", "low", "low", "hiss", "high"];
+    let recognized = recognizer.transcribe(&speak(&spoken, RATE, &mut rng)).expect("recognized");
+    assert_eq!(recognized, spoken.join(" "));
 
     place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\n");
     let without = text.replace("hiss = [\"S\"]", "low = [\"L AO\"]");
@@ -244,8 +246,8 @@ fn lattice_free_mmi_continues_a_training_with_all_auxiliary_losses() {
     place.put("words.dict", "LOW  L OW1\nHIGH  HH AY1\nHISS  HH IH1 S\nHISS(2)  S\n");
     let helped = phones().replace("dropout = 0.05", "dropout = 0.05\nvariational_dropout = true")
         + "\n[auxiliary]\nlayer = 0\nweight = 0.3\n[loss]\nconsistency_weight = 0.2\n";
-    let told = place.train(&helped, &place.options("out")).expect("it trains");
-    let last = told.iter().rev().find_map(|told| match told {
+    let reported = place.train(&helped, &place.options("out")).expect("it trains");
+    let last = reported.iter().rev().find_map(|reported| match reported {
         Progress::Step(step) => Some((
             step.loss,
             step.auxiliary_loss.expect("a second output"),
@@ -259,20 +261,20 @@ fn lattice_free_mmi_continues_a_training_with_all_auxiliary_losses() {
     let mmi = phones().replace("steps = 160", "steps = 60").replace("1e-2", "3e-3")
         + "\n[loss]\nctc_weight = 0.1\n[loss.mmi]\nweight = 1.0\n";
     let options = Options { from: Some(place.path("out/best.onnx")), ..place.options("on") };
-    let told = place.train(&mmi, &options).expect("it trains");
-    let losses: Vec<f64> = told
+    let reported = place.train(&mmi, &options).expect("it trains");
+    let losses: Vec<f64> = reported
         .iter()
-        .filter_map(|told| match told {
+        .filter_map(|reported| match reported {
             Progress::Step(step) => step.mmi_loss,
             _ => None,
         })
         .collect();
     assert!(losses[losses.len() - 1] < losses[0] && losses.iter().all(|&loss| loss > 0.0), "{losses:?}");
     let recognizer = Recognizer::open(place.path("on/last.onnx")).expect("a model");
-    let said = ["high", "low", "low", "hiss", "high"];
-    let heard =
-        recognizer.transcribe(&speak(&said, RATE, &mut Pcg64Mcg::seed_from_u64(77))).expect("it hears");
-    assert_eq!(heard, said.join(" "));
+    let spoken = ["high", "low", "low", "hiss", "high"];
+    let recognized =
+        recognizer.transcribe(&speak(&spoken, RATE, &mut Pcg64Mcg::seed_from_u64(77))).expect("recognized");
+    assert_eq!(recognized, spoken.join(" "));
 }
 
 #[test]
@@ -303,7 +305,7 @@ fn a_stopped_run_resumes_to_the_same_weights() {
             bytes(place.path("whole/last.onnx")) != bytes(options.out.join("last.onnx")),
             "it did not stop"
         );
-        options.earlier = Earlier::Resume;
+        options.existing_run = ExistingRun::Resume;
         for stop_after in more.into_iter().map(Some).chain([None]) {
             options.stop_after = stop_after;
             place.train(&text, &options).expect("resumed");
@@ -332,7 +334,7 @@ fn a_killed_run_resumes_to_the_same_weights() {
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_millis(rng.random_range(20..250)));
-        // SIGKILL: nothing of it can be caught.
+        // SIGKILL cannot be caught.
         child.kill().expect("killed, or already gone");
         killed += usize::from(!child.wait().expect("ended").success());
     }
@@ -350,12 +352,12 @@ fn a_bad_checkpoint_is_refused() {
     let place = Place::new();
     let text = RECIPE.replace("steps = 160", "steps = 2");
     let mut options = place.options("run");
-    options.earlier = Earlier::Resume;
+    options.existing_run = ExistingRun::Resume;
     let error = place.train(&text, &options).expect_err("nothing to go on from").to_string();
     assert!(error.contains("checkpoint.bin"), "{error}");
-    options.earlier = Earlier::Keep;
+    options.existing_run = ExistingRun::Keep;
     place.train(&text, &options).expect("trained");
-    options.earlier = Earlier::Resume;
+    options.existing_run = ExistingRun::Resume;
     options.accept_changes = true;
     let other = text.replace("hidden = [20, 20]", "hidden = [20, 24]");
     let error = place.train(&other, &options).expect_err("another network").to_string();
@@ -371,14 +373,16 @@ fn a_transcript_that_does_not_fit_is_named_and_left_out() {
     let place = Place::new();
     let text = RECIPE.replace("steps = 160", "steps = 2");
     let mut manifest = fs::read_to_string(place.path("train.jsonl")).expect("written");
-    // The length of one is in the manifest, that of the other only in the audio.
+    // The manifest has the duration of only one of the two.
     let long = ["low"; 40].join(" ");
     manifest += &format!("{{\"audio_filepath\": \"0.wav\", \"text\": \"{long}\", \"duration\": 0.5}}\n");
     manifest += &format!("{{\"audio_filepath\": \"3.wav\", \"text\": \"{long}\"}}\n");
     place.put("train.jsonl", &manifest);
-    let told = place.train(&text, &place.options("run")).expect("the others are trained on");
-    let left_out: Vec<&String> =
-        told.iter().filter_map(|p| if let Progress::LeftOut(line) = p { Some(line) } else { None }).collect();
+    let reported = place.train(&text, &place.options("run")).expect("the others are trained on");
+    let left_out: Vec<&String> = reported
+        .iter()
+        .filter_map(|p| if let Progress::LeftOut(line) = p { Some(line) } else { None })
+        .collect();
     assert_eq!(left_out.len(), 2, "{left_out:?}");
     for (line, place) in left_out.iter().zip(["line 17", "line 18"]) {
         assert!(line.contains("train.jsonl") && line.contains(place), "{line}");
@@ -413,7 +417,7 @@ fn bad_input_is_named() {
     let (code, errors) = run("run");
     error(code, &errors, &["recipe.toml", "line 27", "warm_up_steps", "did you mean `warmup_steps`?"]);
 
-    // A folder cannot be made where a file stands.
+    // A folder cannot be created in place of a file.
     place.put("recipe.toml", &RECIPE.replace("steps = 160", "steps = 2"));
     place.put("file", "");
     let (code, errors) = run("file/run");

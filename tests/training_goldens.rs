@@ -9,10 +9,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use hearken::model::network::parameter_shapes;
-use hearken::model::{Kernels, Network, NetworkConfig, Parameter, Real, Steps, Weights, Workspace};
+use hearken::model::{
+    Kernels, Network, NetworkConfig, PackedSequence, PackedWeights, Parameter, Real, Workspace,
+};
 use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
-use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Said, Stream};
+use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Stream, Transcript};
 use hearken::train::loss::phone_ngram::{Acceptor, AcceptorState};
 use hearken::train::optimizer::AdamW;
 use hearken::train::recipe::Optimizer;
@@ -33,7 +35,7 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|v| v.as_f64().expect("a number")).collect()
 }
 
-/// A batch: lengths, packed rows, labels.
+/// A batch: lengths, packed rows, and labels.
 struct Batch {
     lengths: Vec<usize>,
     rows: Vec<f32>,
@@ -42,14 +44,14 @@ struct Batch {
 
 impl Batch {
     fn examples(&self) -> Vec<Example> {
-        let steps = Steps::new(&self.lengths);
+        let steps = PackedSequence::new(&self.lengths);
         let example = |(b, labels): (usize, &Vec<u32>)| Example {
             features: (0..self.lengths[b])
                 .flat_map(|t| self.rows[steps.row(t, b) * STEP..(steps.row(t, b) + 1) * STEP].to_vec())
                 .collect(),
             labels: Some(labels.clone()),
             auxiliary: None,
-            said: None,
+            transcript: None,
         };
         self.labels.iter().enumerate().map(example).collect()
     }
@@ -59,7 +61,7 @@ impl Batch {
     }
 }
 
-/// One network and what PyTorch computed.
+/// A network and the results of PyTorch for it.
 struct Case {
     name: String,
     network: Network<f32>,
@@ -144,9 +146,9 @@ fn cast_network<T: Real>(network: &Network<f32>) -> Network<T> {
     }
 }
 
-/// One worker's pass over a batch: the loss a label; the gradients stay in the worker.
+/// Runs one worker over a batch and returns the loss per label; the gradients stay in the worker.
 fn pass<T: Kernels>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) -> f64 {
-    let weights = Weights::new(network, true).expect("all parameters are there");
+    let weights = PackedWeights::new(network, true).expect("all parameters are there");
     let scale = 1.0 / batch.num_labels() as f64;
     let update = Update {
         weights: &weights,
@@ -174,8 +176,8 @@ fn worker<T: Kernels>(network: &Network<f32>) -> Worker<T> {
 
 fn check_case<T: Kernels>(case: &Case) {
     let network = cast_network::<T>(&case.network);
-    let weights = Weights::new(&network, false).expect("all parameters are there");
-    let steps = Steps::new(&case.batches[0].lengths);
+    let weights = PackedWeights::new(&network, false).expect("all parameters are there");
+    let steps = PackedSequence::new(&case.batches[0].lengths);
     let (mut workspace, mut states) = (Workspace::default(), weights.zero_states(steps.streams()));
     weights.forward(&cast::<T>(&case.batches[0].rows), &steps, &mut states, &mut workspace, None);
     let mut logits = Vec::new();
@@ -293,14 +295,16 @@ fn lattice_free_mmi_alone() {
     let tokens = all["tokens"].as_u64().expect("a count") as usize;
     for (i, case) in all["cases"].as_array().expect("a list").iter().enumerate() {
         let leak = case["leak"].as_f64().expect("a share");
-        let ways: Vec<Vec<Vec<u32>>> = serde_json::from_value(case["said"].clone()).expect("words");
-        let said: Said = ways.into_iter().map(Some).collect();
+        let pronunciations: Vec<Vec<Vec<u32>>> = serde_json::from_value(case["said"].clone()).expect("words");
+        let transcript: Transcript = pronunciations.into_iter().map(Some).collect();
         let (expected, slope) = (case["loss"].as_f64().expect("a loss"), numbers(&case["gradient"]));
         let mut log_probs = numbers(&case["logits"]);
         hearken::model::forward::log_softmax(&mut log_probs, tokens);
         let single: Vec<f32> = log_probs.iter().map(|&v| v as f32).collect();
-        let (loss, gradient) = lattice_free(&acceptor(&case["states"]), leak, tokens, &log_probs, &said);
-        let (loss32, gradient32) = lattice_free(&acceptor(&case["states"]), leak, tokens, &single, &said);
+        let (loss, gradient) =
+            lattice_free(&acceptor(&case["states"]), leak, tokens, &log_probs, &transcript);
+        let (loss32, gradient32) =
+            lattice_free(&acceptor(&case["states"]), leak, tokens, &single, &transcript);
         assert!((loss - expected).abs() < 1e-9, "case {i}: {loss}, not {expected}");
         assert!((loss32 - expected).abs() < 1e-4, "case {i}: {loss32}, not {expected}");
         for ((&found, &found32), &expected) in gradient.iter().zip(&gradient32).zip(&slope) {
@@ -315,11 +319,11 @@ fn lattice_free<T: Real>(
     leak: f64,
     tokens: usize,
     log_probs: &[T],
-    said: &Said,
+    transcript: &Transcript,
 ) -> (f64, Vec<T>) {
-    let mmi = Mmi::<T>::of_phones(acceptor.clone(), tokens, 0, leak);
+    let mmi = Mmi::<T>::from_phones(acceptor.clone(), tokens, 0, leak);
     let mut gradient = vec![T::ZERO; log_probs.len()];
-    let mut streams = [Stream { log_probs, said, scale: 1.0, gradient: &mut gradient, loss: None }];
+    let mut streams = [Stream { log_probs, transcript, scale: 1.0, gradient: &mut gradient, loss: None }];
     mmi.run(&mut streams, &mut MmiWorkspace::default());
     let loss = streams[0].loss.expect("it fits");
     (loss, gradient)

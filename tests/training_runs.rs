@@ -8,28 +8,30 @@ use std::time::Duration;
 use hearken::onnx;
 use hearken::recognizer::Recognizer;
 use hearken::train::checkpoint::Checkpoint;
-use hearken::train::{Earlier, Options, Progress, Recipe, train};
+use hearken::train::{ExistingRun, Options, Progress, Recipe, train};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde_json::Value;
 
 use super::training::{Place, RATE, RECIPE, bytes, speak};
 
-/// The recipe with another number of updates, scored and saved at the end.
+/// The recipe with another number of updates, which is evaluated and saved at the end.
 fn steps(count: u64) -> String {
     RECIPE
         .replace("steps = 160", &format!("steps = {count}"))
         .replace("eval_interval = 80", &format!("eval_interval = {count}"))
 }
 
-fn notes(told: &[Progress]) -> Vec<&str> {
-    told.iter()
+fn notes(progress: &[Progress]) -> Vec<&str> {
+    progress
+        .iter()
         .filter_map(|p| if let Progress::Note(note) = p { Some(note.as_str()) } else { None })
         .collect()
 }
 
-fn left_out(told: &[Progress]) -> Vec<&str> {
-    told.iter()
+fn left_out(progress: &[Progress]) -> Vec<&str> {
+    progress
+        .iter()
         .filter_map(|p| if let Progress::LeftOut(line) = p { Some(line.as_str()) } else { None })
         .collect()
 }
@@ -38,7 +40,7 @@ fn entry(audio: &str, text: &str) -> String {
     serde_json::json!({ "audio_filepath": audio, "text": text }).to_string()
 }
 
-/// Waits until a file is there, as long as the process runs.
+/// Waits until a file exists; fails if the process ends first.
 fn await_file(child: &mut Child, path: &std::path::Path) {
     while !path.exists() {
         assert!(child.try_wait().expect("a child").is_none(), "it ended before {} was there", path.display());
@@ -101,13 +103,13 @@ fn a_failed_start_leaves_no_folder() {
 #[test]
 fn models_of_8_khz_train_stream_export_and_verify() {
     let place = Place::new();
-    // Recordings of both rates, as from an archive of calls.
+    // Recordings with both sample rates.
     let mut rng = Pcg64Mcg::seed_from_u64(3);
     for (i, words) in [&["low", "hiss"][..], &["high"], &["hiss", "low", "high"]].iter().enumerate() {
         place.record(&format!("call-{i}.wav"), words, 8_000, &mut rng);
         place.add("train.jsonl", &entry(&format!("call-{i}.wav"), &words.join(" ")));
     }
-    // Every part of training that knows of rates.
+    // Every part of training that depends on the sample rate.
     let recipe = RECIPE
         .replace("[features]", "[features]\nsample_rate = 8000")
         .replace(
@@ -132,7 +134,7 @@ fn models_of_8_khz_train_stream_export_and_verify() {
 
     let (code, out, errors) = place.hearken(&["verify", "run/best.onnx", "--audio", "call-0.wav"]);
     assert_eq!(code, Some(0), "{out}{errors}");
-    // sherpa-onnx computes features at 16 kHz alone.
+    // sherpa-onnx computes features only at 16 kHz.
     for target in ["onnxruntime", "triton", "whole"] {
         let folder = format!("for-{target}");
         let (code, out, errors) =
@@ -171,10 +173,10 @@ fn resuming_compares_recipe_seed_and_threads() {
     refused(&[], &["`optimizer.learning_rate` was 0.01 and is 0.5", "1 more differ"]);
     // The test's command has --threads 2.
     place.put("recipe.toml", &steps(8));
-    let mut options = Options { earlier: Earlier::Resume, threads: Some(1), ..place.options("run") };
+    let mut options = Options { existing_run: ExistingRun::Resume, threads: Some(1), ..place.options("run") };
     let error = place.train(&steps(8), &options).expect_err("other threads").to_string();
     assert!(error.contains("the number of threads was 2 and is 1"), "{error}");
-    // Unless it is said, the number is the checkpoint's.
+    // Without --threads, the number is that of the checkpoint.
     options.threads = None;
     place.train(&steps(8), &Options { stop_after: Some(6), ..options }).expect("the same");
 
@@ -246,8 +248,8 @@ fn a_stop_while_recordings_are_read_leaves_nothing() {
     assert!(!place.path("run").exists());
 }
 
-/// A network without bounds: a linear rectifier whose gains grow by big steps.
-fn explosive() -> String {
+/// A recipe that diverges: a ReLU network with a very high learning rate.
+fn diverging_recipe() -> String {
     RECIPE
         .replace("cells = [\"gru\"]", "cells = [\"rnn-relu\"]\nlayer_norm = false")
         .replace("learning_rate = 1e-2", "learning_rate = 1.0\nbeta2 = 0.0\nclip_norm = 1e6")
@@ -256,19 +258,20 @@ fn explosive() -> String {
 }
 
 #[test]
-fn after_an_explosion_the_checkpoint_is_good() {
+fn a_diverged_run_keeps_a_valid_checkpoint() {
     let place = Place::new();
-    let error = place.train(&explosive(), &place.options("run")).expect_err("an explosion").to_string();
+    let error =
+        place.train(&diverging_recipe(), &place.options("run")).expect_err("an explosion").to_string();
     assert!(error.contains("not finite"), "{error}");
     let checkpoint = Checkpoint::read(&place.path("run/checkpoint.bin")).expect("a checkpoint");
     assert!(checkpoint.is_finite());
     let good = format!("the checkpoint of update {} is good", checkpoint.header.step);
     assert!(error.contains(&good), "{error}");
-    // A lower learning rate continues from it.
-    let calm = explosive().replace("learning_rate = 1.0", "learning_rate = 1e-9");
+    // With a lower learning rate, the run can be resumed.
+    let calm = diverging_recipe().replace("learning_rate = 1.0", "learning_rate = 1e-9");
     let step = checkpoint.header.step + 1;
     let options = Options {
-        earlier: Earlier::Resume,
+        existing_run: ExistingRun::Resume,
         accept_changes: true,
         stop_after: Some(step),
         ..place.options("run")
@@ -284,13 +287,15 @@ fn capitals_punctuation_and_composition_are_read_alike() {
     let text = fs::read_to_string(place.path("train.jsonl")).expect("there");
     place.put("train.jsonl", &text.replace("high", "Ho\u{308}he!").replace("low", "LOW"));
     let recipe = RECIPE.replace("\"low\", \"high\"", "\"Low\", \"H\u{f6}he\"");
-    let told = place.train(&recipe, &place.options("run")).expect("trained");
-    let Some(Progress::Scores(scores)) = told.iter().rev().find(|p| matches!(p, Progress::Scores(_))) else {
+    let progress = place.train(&recipe, &place.options("run")).expect("trained");
+    let Some(Progress::Scores(scores)) = progress.iter().rev().find(|p| matches!(p, Progress::Scores(_)))
+    else {
         panic!("it was scored");
     };
-    assert!(scores.sets[0].score.wer().is_some_and(|wer| wer < 0.1) && !scores.writes_nothing);
+    assert!(scores.sets[0].score.wer().is_some_and(|wer| wer < 0.1) && !scores.outputs_nothing);
     assert!(scores.sets[0].score.words.hypothesis() > 20, "words are written");
-    let punctuation: Vec<_> = notes(&told).into_iter().filter(|note| note.contains("punctuation")).collect();
+    let punctuation: Vec<_> =
+        notes(&progress).into_iter().filter(|note| note.contains("punctuation")).collect();
     assert!(punctuation.len() == 1 && punctuation[0].starts_with("train.jsonl"), "{punctuation:?}");
     let tokens = Recognizer::open(place.path("run/best.onnx")).expect("a model");
     assert_eq!(tokens.metadata().tokens.tokens()[1..], ["▁low", "▁h\u{f6}he", "▁hiss"]);
@@ -311,11 +316,11 @@ fn unused_words_and_recordings_are_reported_before_the_first_update() {
     let recipe = steps(2)
         .replace("[\"low\"", "[\"low\", \"never\"")
         .replace("[[data.rec", "ignore_other_words = true\n[[data.rec");
-    let told = place.train(&recipe, &place.options("run")).expect("trained");
+    let progress = place.train(&recipe, &place.options("run")).expect("trained");
     assert!(
-        notes(&told).iter().any(|note| note.contains("no recording contains `never`")),
+        notes(&progress).iter().any(|note| note.contains("no recording contains `never`")),
         "{:?}",
-        notes(&told)
+        notes(&progress)
     );
 
     let silent = recipe.replace("\"low\", \"never\", \"high\", \"hiss\"", "\"never\", \"nothing\"");
@@ -336,7 +341,7 @@ fn without_words_there_is_no_score_and_a_model_without_output_is_reported() {
     assert!(errors.contains("no score, the latest is kept as the best"), "{errors}");
     assert!(!errors.contains("0.00 %") && !errors.contains("best so far"), "{errors}");
 
-    // A model that prefers the blank writes nothing.
+    // A model that prefers the blank outputs no words.
     place.put("recipe.toml", &steps(2).replace("flush_ms = 200", "flush_ms = 200\nblank_bias = 900.0"));
     let (_, errors) = place.run("mute", &[]);
     assert!(errors.contains("the model writes nothing yet"), "{errors}");
@@ -353,8 +358,8 @@ fn broken_recordings_are_left_out_and_named_all_at_once() {
     for name in ["empty.wav", "cut.wav", "noise.wav"] {
         place.add("train.jsonl", &entry(name, "low"));
     }
-    let told = place.train(&steps(2), &place.options("run")).expect("the others are trained on");
-    let lines = left_out(&told);
+    let progress = place.train(&steps(2), &place.options("run")).expect("the others are trained on");
+    let lines = left_out(&progress);
     assert_eq!(lines.len(), 3, "{lines:?}");
     for (line, parts) in
         lines.iter().zip([["line 17", "empty"], ["line 18", "damaged"], ["line 19", "noise.wav"]])
@@ -362,7 +367,7 @@ fn broken_recordings_are_left_out_and_named_all_at_once() {
         assert!(line.starts_with("train.jsonl") && parts.iter().all(|part| line.contains(part)), "{line}");
     }
     assert_eq!(fs::read_to_string(place.path("run/left_out.txt")).expect("written").lines().count(), 3);
-    let Some(Progress::Started(start)) = told.iter().find(|p| matches!(p, Progress::Started(_))) else {
+    let Some(Progress::Started(start)) = progress.iter().find(|p| matches!(p, Progress::Started(_))) else {
         panic!("it started");
     };
     assert_eq!(start.recordings, 16);
@@ -382,19 +387,19 @@ fn broken_recordings_are_left_out_and_named_all_at_once() {
 fn manifests_mean_what_the_guide_says() {
     let place = Place::new();
     let mut rng = Pcg64Mcg::seed_from_u64(5);
-    // Of 40 seconds the first two are wanted; the rest would be too long to learn.
+    // Only the first two of 40 seconds are used; the whole recording would be too long.
     let mut samples = speak(&["low"], RATE, &mut rng);
     samples.resize(40 * RATE as usize, 0.0);
     hearken::audio::write_wav(&place.path("long.wav"), &samples, RATE, hearken::audio::WavEncoding::Pcm16)
         .expect("written");
     place.add("train.jsonl", r#"{"audio_filepath": "long.wav", "text": "low", "duration": 2.0}"#);
     place.add("train.jsonl", r#"{"audio_filepath": "0.wav", "text": "low", "offset": 99.0}"#);
-    // Silence may be learnt from.
+    // Recordings without text are used too.
     place.add("train.jsonl", &entry("1.wav", ""));
-    let told = place.train(&steps(2), &place.options("run")).expect("trained");
-    let lines = left_out(&told);
+    let progress = place.train(&steps(2), &place.options("run")).expect("trained");
+    let lines = left_out(&progress);
     assert!(lines.len() == 1 && lines[0].contains("line 18") && lines[0].contains("99 s"), "{lines:?}");
-    let Some(Progress::Started(start)) = told.iter().find(|p| matches!(p, Progress::Started(_))) else {
+    let Some(Progress::Started(start)) = progress.iter().find(|p| matches!(p, Progress::Started(_))) else {
         panic!("it started");
     };
     assert!(start.recordings == 17 && start.hours < 0.01, "{start:?}");
@@ -422,14 +427,14 @@ fn damaged_recordings_are_not_scored_in_silence() {
     assert_eq!(code, Some(1), "{out}");
     assert!(errors.contains("cut.wav: damaged"), "{errors}");
     assert!(out.contains("1 of 2 recordings could not be scored"), "{out}");
-    // The dev set of a training is reported in the same way.
+    // Faults of the dev set of a training are reported in the same way.
     let recipe = steps(2)
         .replace("[[data.dev]]\nmanifest = \"train.jsonl\"", "[[data.dev]]\nmanifest = \"dev.jsonl\"");
-    let told = place.train(&recipe, &place.options("other")).expect("trained");
+    let progress = place.train(&recipe, &place.options("other")).expect("trained");
     assert!(
-        left_out(&told).iter().any(|line| line.starts_with("dev.jsonl: line 1")),
+        left_out(&progress).iter().any(|line| line.starts_with("dev.jsonl: line 1")),
         "{:?}",
-        left_out(&told)
+        left_out(&progress)
     );
 }
 
@@ -440,18 +445,18 @@ fn evaluation_has_rates_only_with_spoken_words() {
     assert_eq!(place.run("run", &[]).0, Some(0));
     let texts = fs::read_to_string(place.path("train.jsonl")).expect("there");
     let first: Value = serde_json::from_str(texts.lines().next().expect("a line")).expect("JSON");
-    let said = first["text"].as_str().expect("text");
+    let spoken = first["text"].as_str().expect("text");
     let evaluate = |manifest: &str, more: &[&str]| {
         let (code, out, errors) =
             place.hearken(&[&["evaluate", "--model", "run/best.onnx", manifest], more].concat());
         assert_eq!(code, Some(0), "{errors}");
         (out, errors)
     };
-    // Punctuation does not count, as case does not.
-    place.put("marks.jsonl", &entry("0.wav", &format!("{}!", said.to_uppercase().replace(' ', ", "))));
+    // Punctuation and case are ignored.
+    place.put("marks.jsonl", &entry("0.wav", &format!("{}!", spoken.to_uppercase().replace(' ', ", "))));
     let (out, _) = evaluate("marks.jsonl", &["--json"]);
     assert!(out.lines().last().expect("a total").contains("\"wer\":0.0"), "{out}");
-    // Nothing is said: false words an hour, and no percentage.
+    // Without spoken words there are false words per hour, and no percentage.
     place.put("quiet.jsonl", &entry("0.wav", ""));
     let (out, _) = evaluate("quiet.jsonl", &[]);
     let row = out.lines().nth(1).expect("a row");
@@ -462,7 +467,7 @@ fn evaluation_has_rates_only_with_spoken_words() {
     let (out, _) = evaluate("quiet.jsonl", &["--json"]);
     assert!(out.lines().all(|line| line.contains("\"wer\":null")), "{out}");
     // Other words dominate.
-    place.put("other.jsonl", &entry("0.wav", &format!("{said} and many other words that it cannot write")));
+    place.put("other.jsonl", &entry("0.wav", &format!("{spoken} and many other words that it cannot write")));
     let (_, errors) = evaluate("other.jsonl", &[]);
     assert!(errors.contains("8 of ") && errors.contains("--known-words"), "{errors}");
     let (out, errors) = evaluate("other.jsonl", &["--known-words", "--json"]);
@@ -538,7 +543,7 @@ fn models_are_averaged() {
 #[test]
 fn recordings_are_counted_once_and_the_log_explains_its_terms() {
     let place = Place::new();
-    // The same recordings as they are, and as words to be joined.
+    // The same recordings, directly and as words to be joined.
     let single: Vec<String> = ["low", "high", "hiss"]
         .iter()
         .enumerate()

@@ -17,7 +17,7 @@ fn samples(name: &str) -> Vec<u8> {
     clip(name)[44..].to_vec()
 }
 
-/// hearken, with pipes to all of its ends.
+/// Starts hearken with pipes for standard input, output and error.
 fn start(place: &Place, arguments: &[&str]) -> Child {
     Command::new(assert_cmd::cargo::cargo_bin!("hearken"))
         .current_dir(place.0.path())
@@ -37,7 +37,7 @@ fn copies(place: &Place, count: usize) {
     }
 }
 
-/// The files of a folder and what is in them, journals aside.
+/// The files of a folder and their contents, except journals.
 fn files(folder: &Path) -> Vec<(String, String)> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
@@ -82,7 +82,7 @@ fn a_recording_of_more_than_a_minute_is_cut_into_utterances() {
     let minute: Vec<u8> = (0..14).flat_map(|_| [samples("pi.wav"), vec![0; 2 * 32_000]].concat()).collect();
     fs::write(place.path("long.raw"), minute).expect("written");
     let lines = |arguments: &[&str]| {
-        let text = place.good(&[&["transcribe", "--raw", "s16le", "long.raw"], arguments].concat());
+        let text = place.stdout_of(&[&["transcribe", "--raw", "s16le", "long.raw"], arguments].concat());
         (text.lines().count(), text.split_whitespace().map(String::from).collect::<Vec<_>>())
     };
     let (many, one) = (lines(&[]), lines(&["--endpoint", "off"]));
@@ -96,7 +96,7 @@ fn a_process_with_ignored_signals_transcribes() {
     let place = Place::new();
     let hearken = assert_cmd::cargo::cargo_bin!("hearken").display();
     for signal in ["INT", "HUP"] {
-        // As `nohup` and a script's background jobs start it.
+        // As in `nohup` and in background jobs of scripts.
         let script = format!("trap '' {signal}; exec '{hearken}' transcribe --model model.onnx - < a.wav");
         let output =
             Command::new("sh").current_dir(place.0.path()).args(["-c", &script]).output().expect("run");
@@ -122,13 +122,13 @@ fn ctrl_c_prints_what_was_recognized_so_far() {
     let mut line = String::new();
     output.read_line(&mut line).expect("read");
     assert!(line.contains("\"partial\""), "{line}");
-    // The pipe stays open: it waits for more.
+    // The pipe stays open, so that the program waits for more.
     signal(&child, "INT");
     let mut rest = String::new();
     output.read_to_string(&mut rest).expect("read");
     let types = rest.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["type"].clone());
     let types: Vec<Value> = types.collect();
-    // That it was interrupted is a warning.
+    // The interruption is reported as a warning.
     assert_eq!(types[types.len().saturating_sub(2)..], ["final", "warning"]);
     let mut errors = String::new();
     child.stderr.take().expect("a pipe").read_to_string(&mut errors).expect("read");
@@ -159,7 +159,7 @@ fn a_killed_run_resumes_to_the_same_files() {
     };
     let strings = |arguments: &[String]| arguments.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
     let whole = run("whole", &[]);
-    place.good(&strings(&whole).lines().collect::<Vec<_>>());
+    place.stdout_of(&strings(&whole).lines().collect::<Vec<_>>());
     let expected = files(&place.path("whole"));
     assert_eq!(expected.len(), 200);
     for name in ["KILL", "INT"] {
@@ -177,17 +177,17 @@ fn a_killed_run_resumes_to_the_same_files() {
             assert_eq!(status.code(), Some(130));
             assert!(found.iter().all(|file| expected.contains(file)), "something is half-written");
         }
-        // A transcript that was done before is not written again.
+        // Transcripts that were complete before are not written again.
         fs::write(&first, "done before").expect("written");
-        let (code, error) = place.bad(&arguments.lines().collect::<Vec<_>>());
+        let (code, error) = place.error_of(&arguments.lines().collect::<Vec<_>>());
         assert!(code == 2 && error.contains("--resume"), "{error}");
         let arguments = strings(&run(name, &["--resume"]));
-        place.good(&arguments.lines().collect::<Vec<_>>());
+        place.stdout_of(&arguments.lines().collect::<Vec<_>>());
         assert_eq!(fs::read_to_string(&first).expect("there"), "done before");
         fs::write(&first, &expected[0].1).expect("written");
         assert_eq!(files(&place.path(name)), expected, "after {name}");
-        let (code, error) =
-            place.bad(&strings(&run(name, &["--resume", "--endpoint", "on"])).lines().collect::<Vec<_>>());
+        let (code, error) = place
+            .error_of(&strings(&run(name, &["--resume", "--endpoint", "on"])).lines().collect::<Vec<_>>());
         assert!(code == 2 && error.contains("--endpoint was not given, and is On now"), "{error}");
     }
 }
@@ -201,16 +201,26 @@ fn folders_patterns_and_manifests_are_recordings_and_each_has_its_transcript() {
     }
     let lines = "{\"audio_filepath\": \"z1.wav\", \"offset\": 0.5, \"duration\": 1}\n";
     fs::write(place.path("m.jsonl"), lines).expect("written");
-    let text = place.good(&["transcribe", "--model", "model.onnx", "in", "z?.wav", "m.jsonl"]);
+    let text = place.stdout_of(&["transcribe", "--model", "model.onnx", "in", "z?.wav", "m.jsonl"]);
     let names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('\t')?.0)).collect();
     assert_eq!(names, ["in/deep/y.wav", "in/x.wav", "z1.wav", "z2.wav", "z1.wav#t=0.5,1.5"]);
-    place.good(&["transcribe", "--model", "model.onnx", "in", "z?.wav", "--format", "json", "--out", "out"]);
+    place.stdout_of(&[
+        "transcribe",
+        "--model",
+        "model.onnx",
+        "in",
+        "z?.wav",
+        "--format",
+        "json",
+        "--out",
+        "out",
+    ]);
     let found = files(&place.path("out"));
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["deep/y.json", "x.json", "z1.json", "z2.json"]);
     let object: Value = serde_json::from_str(&found[0].1).expect("JSON");
     assert_eq!((&object["path"], &object["duration"]), (&"in/deep/y.wav".into(), &2.0.into()));
-    place.good(&["transcribe", "--model", "model.onnx", "z1.wav", "--format", "vtt", "--beside"]);
+    place.stdout_of(&["transcribe", "--model", "model.onnx", "z1.wav", "--format", "vtt", "--beside"]);
     assert!(fs::read_to_string(place.path("z1.vtt")).expect("there").starts_with("WEBVTT\n"));
 }
 
@@ -220,7 +230,7 @@ fn other_files_are_not_overwritten() {
     fs::write(place.path("a.txt"), "what a person wrote down").expect("written");
     let refused = |arguments: &[&str], expected: &str| {
         let (code, error) =
-            place.bad(&[&["transcribe", "--model", "model.onnx", "a.wav"], arguments].concat());
+            place.error_of(&[&["transcribe", "--model", "model.onnx", "a.wav"], arguments].concat());
         assert!(code == 2 && error.contains(expected), "{arguments:?}: {error}");
     };
     refused(&["--beside"], "a.txt: the transcript exists already");
@@ -228,10 +238,10 @@ fn other_files_are_not_overwritten() {
     fs::write(place.path("a.jsonl"), "{\"audio_filepath\": \"a.wav\"}\n").expect("written");
     let over =
         ["transcribe", "--model", "model.onnx", "a.jsonl", "--beside", "--format", "jsonl", "--overwrite"];
-    let (code, error) = place.bad(&over);
+    let (code, error) = place.error_of(&over);
     assert!(code == 2 && error.contains("over a recording or manifest"), "{error}");
     assert_eq!(fs::read_to_string(place.path("a.txt")).expect("there"), "what a person wrote down");
-    place.good(&["transcribe", "--model", "model.onnx", "a.wav", "--beside", "--overwrite"]);
+    place.stdout_of(&["transcribe", "--model", "model.onnx", "a.wav", "--beside", "--overwrite"]);
     assert_ne!(fs::read_to_string(place.path("a.txt")).expect("there"), "what a person wrote down");
 }
 
@@ -239,22 +249,26 @@ fn other_files_are_not_overwritten() {
 fn options_that_do_not_fit_together_are_wrong_usage() {
     let place = Place::new();
     for (arguments, expected) in [
-        (&["a.wav", "a.wav", "--format", "srt"][..], "a srt file holds one recording"),
+        (&["a.wav", "a.wav", "--format", "srt"][..], "a file of the format srt holds one recording"),
         (&["a.wav", "--resume"], "--resume needs a file per recording"),
         (&["-", "--beside"], "standard input is not in a folder"),
         (&["a.wav", "--json", "--format", "srt"], "--json"),
         (&["a.wav", "--json", "--out", "folder"], "--format jsonl"),
+        (&["a.wav", "--no-partials"], "--json"),
+        (&["a.wav", "a.wav", "--out", "all.srt"], "a file of the format srt holds one recording"),
+        (&["a.wav", "--out", "other.mp3"], "other.mp3: the result would have the name of a recording"),
         (&["a.wav", "--format", "doc"], "[possible values: txt, json, jsonl, srt, vtt, ctm, tsv, textgrid]"),
         (&["a.wav", "--engine", "abacus"], "[possible values: native, tract, ort]"),
     ] {
-        let (code, error) = place.bad(&[&["transcribe", "--model", "model.onnx"], arguments].concat());
+        let (code, error) = place.error_of(&[&["transcribe", "--model", "model.onnx"], arguments].concat());
         assert!(code == 2 && error.contains(expected), "{arguments:?}: {error}");
     }
     fs::create_dir(place.path("none")).expect("made");
     for (arguments, expected) in
         [(["none"], "none: the folder is empty"), (["x*.wav"], "no file has this name")]
     {
-        let (code, error) = place.bad(&[&["transcribe", "--model", "model.onnx"], &arguments[..]].concat());
+        let (code, error) =
+            place.error_of(&[&["transcribe", "--model", "model.onnx"], &arguments[..]].concat());
         assert!(code == 1 && error.contains(expected), "{arguments:?}: {error}");
     }
 }
@@ -266,17 +280,17 @@ fn recordings_that_fail_are_named_and_the_others_are_written() {
     fs::write(place.path("many/bad.wav"), "this is no audio at all, but it is long enough to be looked at")
         .expect("written");
     let arguments = ["transcribe", "--model", "model.onnx", "many", "--out", "out"];
-    let (code, error) = place.bad(&arguments);
+    let (code, error) = place.error_of(&arguments);
     assert!(
         code == 1 && error.contains("many/bad.wav: expected audio") && error.contains("; 1 failed"),
         "{error}"
     );
     assert_eq!(files(&place.path("out")).len(), 3);
-    // What failed is tried again, and what is cut is said again.
+    // Recordings that failed are tried again, and truncated ones are reported again.
     let good = fs::read(place.path("a.wav")).expect("read");
     fs::write(place.path("many/bad.wav"), &good[..good.len() / 2]).expect("written");
     for again in ["first", "second"] {
-        let (code, error) = place.bad(&[&arguments[..], &["--resume"]].concat());
+        let (code, error) = place.error_of(&[&arguments[..], &["--resume"]].concat());
         assert!(code == 1 && error.contains("many/bad.wav: the recording is cut short"), "{again}: {error}");
         assert_eq!(files(&place.path("out")).len(), 4, "{again}");
     }
@@ -284,7 +298,7 @@ fn recordings_that_fail_are_named_and_the_others_are_written() {
 
 #[cfg(unix)]
 #[test]
-fn names_of_any_bytes_are_on_one_line_and_told_apart() {
+fn file_names_of_any_bytes_are_printed_on_one_line_and_stay_distinct() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let place = Place::new();
@@ -292,30 +306,30 @@ fn names_of_any_bytes_are_on_one_line_and_told_apart() {
     for name in [&b"a\nb.wav"[..], b"c\xff.wav"] {
         fs::copy(place.path("a.wav"), place.path("odd").join(OsStr::from_bytes(name))).expect("copied");
     }
-    let text = place.good(&["transcribe", "--model", "model.onnx", "odd"]);
+    let text = place.stdout_of(&["transcribe", "--model", "model.onnx", "odd"]);
     let names: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('\t')?.0)).collect();
     assert_eq!(names, ["\"odd/a\\nb.wav\"", "\"odd/c\\xff.wav\""]);
     fs::write(place.path("odd").join(OsStr::from_bytes(b"d\xfe.wav")), "").expect("written");
-    let (_, error) = place.bad(&["transcribe", "--model", "model.onnx", "odd"]);
+    let (_, error) = place.error_of(&["transcribe", "--model", "model.onnx", "odd"]);
     assert!(error.contains("hearken: \"odd/d\\xfe.wav\": "), "{error}");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_link_that_is_written_to_stays_a_link() {
+fn output_through_a_symlink_keeps_the_link() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let place = Place::new();
     fs::write(place.path("real.txt"), "old").expect("written");
     fs::set_permissions(place.path("real.txt"), fs::Permissions::from_mode(0o600)).expect("set");
     symlink("real.txt", place.path("link.txt")).expect("linked");
-    let text = place.good(&["transcribe", "--model", "model.onnx", "a.wav"]);
-    place.good(&["transcribe", "--model", "model.onnx", "a.wav", "--out", "link.txt"]);
+    let text = place.stdout_of(&["transcribe", "--model", "model.onnx", "a.wav"]);
+    place.stdout_of(&["transcribe", "--model", "model.onnx", "a.wav", "--out", "link.txt"]);
     assert!(fs::symlink_metadata(place.path("link.txt")).expect("there").is_symlink());
     assert_eq!(fs::read_to_string(place.path("real.txt")).expect("there"), text);
     assert_eq!(fs::metadata(place.path("real.txt")).expect("there").permissions().mode() & 0o777, 0o600);
-    // So with models.
+    // Models are written in the same way.
     symlink("real.onnx", place.path("link.onnx")).expect("linked");
-    place.good(&["export", "model.onnx", "--for", "onnxruntime", "-o", "link.onnx"]);
+    place.stdout_of(&["export", "model.onnx", "--for", "onnxruntime", "-o", "link.onnx"]);
     assert!(fs::symlink_metadata(place.path("link.onnx")).expect("there").is_symlink());
     assert!(place.path("real.onnx").is_file());
 }
@@ -323,12 +337,12 @@ fn a_link_that_is_written_to_stays_a_link() {
 #[test]
 fn pages_completions_and_the_version_are_printed() {
     let place = Place::new();
-    assert!(place.good(&["generate", "completions", "bash"]).contains("--format"));
-    assert!(place.good(&["generate", "man"]).contains(".TH hearken 1"));
-    let pages = place.good(&["generate", "man", "--out", "man"]);
+    assert!(place.stdout_of(&["generate", "completions", "bash"]).contains("--format"));
+    assert!(place.stdout_of(&["generate", "man"]).contains(".TH hearken 1"));
+    let pages = place.stdout_of(&["generate", "man", "--out", "man"]);
     assert!(pages.lines().count() > 8 && place.path("man/hearken-transcribe.1").is_file(), "{pages}");
-    assert_eq!(place.good(&["--version"]), format!("hearken {}\n", env!("CARGO_PKG_VERSION")));
-    let verbose = place.good(&["--version", "--verbose"]);
+    assert_eq!(place.stdout_of(&["--version"]), format!("hearken {}\n", env!("CARGO_PKG_VERSION")));
+    let verbose = place.stdout_of(&["--version", "--verbose"]);
     assert!(
         verbose.contains("features: ") && verbose.contains("license of the program: MIT OR Apache-2.0"),
         "{verbose}"
@@ -337,5 +351,5 @@ fn pages_completions_and_the_version_are_printed() {
         !cfg!(feature = "digits") || verbose.contains("license of the model digits: CC BY-SA 4.0"),
         "{verbose}"
     );
-    assert_eq!(place.bad(&["--verbose"]).0, 2);
+    assert_eq!(place.error_of(&["--verbose"]).0, 2);
 }

@@ -48,7 +48,7 @@ fn probabilities_are_those_of_the_package() {
     for pass in 0..2 {
         let found: Vec<f32> = samples
             .chunks_exact(silero::WINDOW)
-            .map(|window| detector.speech(window).expect("heard"))
+            .map(|window| detector.speech(window).expect("recognized"))
             .collect();
         assert_eq!(found.len(), expected.len());
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -68,7 +68,7 @@ fn a_detector_keeps_a_segment_open_during_speech() {
         let endpoint = EndpointOptions { rule2_min_trailing_silence: 0.1, ..EndpointOptions::default() };
         let options = StreamOptions { endpoint: Some(endpoint), detector, ..Default::default() };
         let mut stream = recognizer.stream_with(&options).expect("a stream");
-        let mut events = stream.accept_waveform(&samples()).expect("heard");
+        let mut events = stream.accept_waveform(&samples()).expect("recognized");
         events.extend(stream.finish().expect("finished"));
         events.iter().filter(|e| matches!(e, hearken::recognizer::Event::Final(_))).count()
     };

@@ -33,14 +33,14 @@ impl Place {
     }
 
     /// Standard output of a command that succeeds.
-    fn good(&self, arguments: &[&str]) -> String {
+    fn stdout_of(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", errors(&output));
         text(&output)
     }
 
     /// Standard error of a command that fails.
-    fn bad(&self, code: i32, arguments: &[&str]) -> String {
+    fn stderr_of(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {} {}", text(&output), errors(&output));
         errors(&output)
@@ -63,9 +63,9 @@ fn a_text_becomes_a_model_that_predicts_it() {
     let place = Place::new();
     place.put("letter.txt", LETTER);
     place.put("other.txt", "the light is on\nthe garage is dark\n");
-    let made = place.good(&["lm", "letter.txt", "-o", "words.lm"]);
+    let made = place.stdout_of(&["lm", "letter.txt", "-o", "words.lm"]);
     assert!(made.contains("words.lm: 14 1-grams"), "{made}");
-    let tested = place.good(&["lm", "--model", "words.lm", "--test", "other.txt", "--json"]);
+    let tested = place.stdout_of(&["lm", "--model", "words.lm", "--test", "other.txt", "--json"]);
     let tested: Value = serde_json::from_str(&tested).expect("JSON");
     let test = &tested["tests"][0];
     assert_eq!((&test["words"], &test["sentences"], &test["unknown"]), (&8.into(), &2.into(), &2.into()));
@@ -76,11 +76,11 @@ fn a_text_becomes_a_model_that_predicts_it() {
     assert!(output.status.success(), "{}", errors(&output));
     let bytes = |name: &str| std::fs::read(place.path(name)).expect("written");
     assert_eq!(bytes("input.lm"), bytes("words.lm"));
-    place.good(&["lm", "letter.txt", "-o", "words.arpa"]);
-    place.good(&["lm", "letter.txt", "-o", "tested.arpa", "--test", "other.txt"]);
+    place.stdout_of(&["lm", "letter.txt", "-o", "words.arpa"]);
+    place.stdout_of(&["lm", "letter.txt", "-o", "tested.arpa", "--test", "other.txt"]);
     assert_eq!(bytes("words.arpa"), bytes("tested.arpa"));
-    let from_arpa = place.good(&["lm", "--model", "words.arpa", "--test", "letter.txt", "--json"]);
-    let own = place.good(&["lm", "--model", "words.lm", "--test", "letter.txt", "--json"]);
+    let from_arpa = place.stdout_of(&["lm", "--model", "words.arpa", "--test", "letter.txt", "--json"]);
+    let own = place.stdout_of(&["lm", "--model", "words.lm", "--test", "letter.txt", "--json"]);
     let perplexity = |json: &str| {
         let json: Value = serde_json::from_str(json).expect("JSON");
         json["tests"][0]["perplexity"].as_f64().expect("a number")
@@ -94,9 +94,9 @@ fn models_are_limited_pruned_and_mixed() {
     let place = Place::new();
     place.put("letter.txt", LETTER);
     place.put("words.txt", "light\nkitchen\nsofa\n");
-    let made = place.good(&["lm", "letter.txt", "--vocabulary", "words.txt", "-o", "few.lm"]);
+    let made = place.stdout_of(&["lm", "letter.txt", "--vocabulary", "words.txt", "-o", "few.lm"]);
     assert!(made.contains("few.lm: 6 1-grams"), "{made}");
-    let made = place.good(&["lm", "letter.txt", "--vocabulary", "2", "--order", "2", "-o", "two.lm"]);
+    let made = place.stdout_of(&["lm", "letter.txt", "--vocabulary", "2", "--order", "2", "-o", "two.lm"]);
     assert!(
         made.contains("two.lm: 5 1-grams") && made.contains("2-grams") && !made.contains("3-grams"),
         "{made}"
@@ -105,14 +105,15 @@ fn models_are_limited_pruned_and_mixed() {
         let made: Value = serde_json::from_str(made).expect("JSON");
         made["ngrams"].as_array().expect("a list").iter().map(|n| n.as_u64().expect("a number")).collect()
     };
-    let all = counts(&place.good(&["lm", "letter.txt", "-o", "all.lm", "--json"]));
+    let all = counts(&place.stdout_of(&["lm", "letter.txt", "-o", "all.lm", "--json"]));
     for prune in ["0,0,1", "1", "0.1"] {
-        let pruned = counts(&place.good(&["lm", "letter.txt", "--prune", prune, "-o", "less.lm", "--json"]));
+        let pruned =
+            counts(&place.stdout_of(&["lm", "letter.txt", "--prune", prune, "-o", "less.lm", "--json"]));
         assert!(pruned[0] == all[0] && pruned[2] < all[2], "{prune}: {pruned:?} of {all:?}");
     }
     place.put("more.txt", "the garage door is open\n");
     let mixed = ["lm", "more.txt", "--interpolate", "all.lm", "--weight", "0.3", "-o", "both.lm", "--json"];
-    assert_eq!(counts(&place.good(&mixed))[0], all[0] + 3);
+    assert_eq!(counts(&place.stdout_of(&mixed))[0], all[0] + 3);
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn errors_in_texts_and_models_are_reported() {
     place.put("marks.txt", "a b\nc </s> d\n");
     place.put("good.txt", "a b c\n");
     place.put("broken.arpa", "\\data\\\nngram 1=1\n\n\\1-grams:\nx\ta\n\n\\end\\\n");
-    place.good(&["lm", "good.txt", "-o", "good.lm"]);
+    place.stdout_of(&["lm", "good.txt", "-o", "good.lm"]);
     let mut cut = std::fs::read(place.path("good.lm")).expect("written");
     cut.truncate(cut.len() - 3);
     std::fs::write(place.path("cut.lm"), cut).expect("written");
@@ -137,9 +138,10 @@ fn errors_in_texts_and_models_are_reported() {
             "broken.arpa: line 5, column 1: expected the logarithm",
         ),
         (&["--model", "cut.lm", "--test", "good.txt"], "cut.lm: "),
+        (&["--model", "good.txt", "--test", "good.txt"], "`hearken lm` makes a language model of a text"),
         (&["good.txt", "--vocabulary", "nowhere.txt", "-o", "x.lm"], "nowhere.txt: "),
     ] {
-        let error = place.bad(1, &[&["lm"], arguments].concat());
+        let error = place.stderr_of(1, &[&["lm"], arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");
         assert!(!place.path("x.lm").exists(), "nothing is half-written");
     }
@@ -150,9 +152,30 @@ fn errors_in_texts_and_models_are_reported() {
         (&["good.txt", "-o", "x.lm", "--interpolate", "good.lm", "--weight", "2"], "--weight"),
         (&["--model", "good.lm", "--prune", "0,0,1", "-o", "x.lm"], "an existing model has no counts"),
     ] {
-        let error = place.bad(2, &[&["lm"], arguments].concat());
+        let error = place.stderr_of(2, &[&["lm"], arguments].concat());
         assert!(error.contains(expected), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn a_file_that_a_command_reads_is_not_overwritten() {
+    let place = Place::new();
+    place.put("lamps.txt", "turn on the light\n");
+    place.put("small.dict", DICTIONARY);
+    for (arguments, file) in [
+        (&["lm", "lamps.txt", "-o", "lamps.txt"][..], "lamps.txt"),
+        (&["phrases", "check", "lamps.txt", "--svg", "./lamps.txt"], "lamps.txt"),
+        (&["pronounce", "--train", "small.dict", "-o", "small.dict"], "small.dict"),
+        (&["average", "lamps.txt", "-o", "lamps.txt"], "lamps.txt"),
+        (&["import", "lamps.txt", "-o", "lamps.txt"], "lamps.txt"),
+    ] {
+        let before = std::fs::read(place.path(file)).expect("read");
+        let error = place.error_of(2, arguments);
+        assert!(error.contains("over a file that the command reads"), "{arguments:?}: {error}");
+        assert_eq!(std::fs::read(place.path(file)).expect("read"), before);
+    }
+    let error = place.error_of(2, &["lm", "lamps.txt", "-o", "-"]);
+    assert!(error.contains("standard output") && !place.path("-").exists(), "{error}");
 }
 
 const DICTIONARY: &str = "cat  K AE1 T\nbat  B AE1 T\nhat  HH AE1 T\nsat  S AE1 T\nsit  S IH1 T\nbit  B IH1 T\nhit  HH IH1 T\nkit  K IH1 T\n";
@@ -161,28 +184,28 @@ const DICTIONARY: &str = "cat  K AE1 T\nbat  B AE1 T\nhat  HH AE1 T\nsat  S AE1 
 fn pronunciations_are_learnt_from_a_dictionary() {
     let place = Place::new();
     place.put("small.dict", DICTIONARY);
-    let made = place.good(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "4"]);
+    let made = place.stdout_of(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "4"]);
     assert!(made.contains("small.pron: 8 words"), "{made}");
-    let said = place.good(&["pronounce", "--pronunciations", "small.pron", "cat", "cit", "Hat"]);
-    assert!(said.contains("cat  K AE T  # dictionary\n"), "{said}");
-    assert!(said.contains("cit  K IH T  # guessed "), "{said}");
-    assert!(said.contains("Hat  HH AE T  # dictionary\n"), "{said}");
-    // The user's own lines go before all others.
+    let printed = place.stdout_of(&["pronounce", "--pronunciations", "small.pron", "cat", "cit", "Hat"]);
+    assert!(printed.contains("cat  K AE T  # dictionary\n"), "{printed}");
+    assert!(printed.contains("cit  K IH T  # guessed "), "{printed}");
+    assert!(printed.contains("Hat  HH AE T  # dictionary\n"), "{printed}");
+    // The user's pronunciations have precedence over all others.
     place.put("mine.txt", "cat  M Y AW\n");
     let own = ["pronounce", "--pronunciations", "small.pron", "--lexicon", "mine.txt", "cat", "--json"];
-    let own: Value = serde_json::from_str(&place.good(&own)).expect("JSON");
+    let own: Value = serde_json::from_str(&place.stdout_of(&own)).expect("JSON");
     assert_eq!((&own["phones"], &own["source"]), (&"M Y AW".into(), &"user".into()));
-    // What is printed is a dictionary.
-    place.put("again.txt", &said);
+    // The output is a valid dictionary.
+    place.put("again.txt", &printed);
     let again = ["pronounce", "--pronunciations", "small.pron", "--lexicon", "again.txt", "cit"];
-    assert!(place.good(&again).starts_with("cit  K IH T  # user\n"));
+    assert!(place.stdout_of(&again).starts_with("cit  K IH T  # user\n"));
 }
 
 #[test]
 fn errors_in_dictionaries_and_words_are_reported() {
     let place = Place::new();
     place.put("small.dict", DICTIONARY);
-    place.good(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "3"]);
+    place.stdout_of(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "3"]);
     place.put("phone.txt", "cat  K AE T\ndog  D OO G\n");
     place.put("none.txt", "cat\n");
     place.put("empty.txt", "# nothing\n");
@@ -204,24 +227,25 @@ fn errors_in_dictionaries_and_words_are_reported() {
         } else {
             [&["pronounce", "--pronunciations", "small.pron"], arguments].concat()
         };
-        let error = place.bad(1, &all);
+        let error = place.stderr_of(1, &all);
         assert!(error.contains(expected), "{arguments:?}: {error}");
         assert!(!place.path("x.pron").exists(), "nothing is half-written");
     }
-    // One word that cannot be said does not take the others away.
+    // The other words are printed if one has no pronunciation.
     let output = place.run(&["pronounce", "--pronunciations", "small.pron", "cat", "!?", "hat"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output), "cat  K AE T  # dictionary\nhat  HH AE T  # dictionary\n");
     assert!(errors(&output).contains("`!?`"), "{}", errors(&output));
-    place.bad(2, &["pronounce"]);
-    place.bad(2, &["pronounce", "--train", "small.dict"]);
+    place.stderr_of(2, &["pronounce"]);
+    place.stderr_of(2, &["pronounce", "--train", "small.dict"]);
 }
 
 #[cfg(feature = "english")]
 #[test]
 fn embedded_english_pronounces_known_and_unknown_words() {
     let place = Place::new();
-    let said = place.good(&["pronounce", "light", "NASA", "covid19", "o'neill", "21st", "gruyere", "café"]);
+    let printed =
+        place.stdout_of(&["pronounce", "light", "NASA", "covid19", "o'neill", "21st", "gruyere", "café"]);
     for line in [
         "light  L AY T  # dictionary\n",
         "NASA  N AE S AH  # dictionary\n",
@@ -231,7 +255,7 @@ fn embedded_english_pronounces_known_and_unknown_words() {
         "gruyere  ",
         "café  ",
     ] {
-        assert!(said.contains(line), "{line}: {said}");
+        assert!(printed.contains(line), "{line}: {printed}");
     }
 }
 
@@ -242,7 +266,7 @@ const LAMP_WORDS: &str = "turn  T ER N\non  AA N\noff  AO F\nthe  DH AH\nattic  
 fn phrases_are_checked() {
     let place = Place::new();
     place.put("small.dict", DICTIONARY);
-    place.good(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "3"]);
+    place.stdout_of(&["pronounce", "--train", "small.dict", "-o", "small.pron", "--order", "3"]);
     place.put("lamps.txt", LAMPS);
     place.put("words.txt", LAMP_WORDS);
     let check = |more: &[&str]| {
@@ -266,7 +290,7 @@ fn phrases_are_checked() {
     assert_eq!((&json["sentences"], &json["phrases"], &json["words"]), (&25.0.into(), &2.into(), &21.into()));
     assert_eq!(json["examples"].as_array().expect("a list").len(), 2);
     assert_eq!(json["sound_alike"][0]["distance"], 1.0);
-    // A word that cannot be said is an error, and a guess is shown.
+    // A word without a pronunciation is an error; guesses are printed.
     place.put("lamps.txt", "turn on\nдом hats bit\n");
     let checked = check(&[]);
     assert_eq!(checked.status.code(), Some(1));
@@ -288,10 +312,10 @@ fn errors_in_phrases_are_reported() {
         ("ha.yaml", "ha.yaml: line 2, column 10: `{x}` is not defined"),
         ("nowhere.txt", "nowhere.txt: "),
     ] {
-        let error = place.bad(1, &["phrases", "check", file]);
+        let error = place.stderr_of(1, &["phrases", "check", file]);
         assert!(error.contains(expected), "{file}: {error}");
     }
-    place.bad(2, &["phrases", "check"]);
-    place.bad(2, &["phrases"]);
-    place.bad(2, &["phrases", "check", "bracket.txt", "--seed", "3"]);
+    place.stderr_of(2, &["phrases", "check"]);
+    place.stderr_of(2, &["phrases"]);
+    place.stderr_of(2, &["phrases", "check", "bracket.txt", "--seed", "3"]);
 }

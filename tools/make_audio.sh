@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 : > "$out/manifest.jsonl"
 
-# The same bytes every time: sox draws no dither and noise from a fixed seed.
+# Reproducible: sox adds no dither, and its noise has a fixed seed.
 convert() { sox -R -D "$@"; }
 
 # entry FILE TEXT SPEAKER: a line of the manifest, which holds the clips with digits.

@@ -5,9 +5,9 @@ use std::io::Cursor;
 use hearken::audio::{Source, open_bytes, open_reader};
 use hearken::error::Error;
 
-/// A minute at 16 kHz: a small file of a good codec may hold hours of silence.
-const MOST_SAMPLES: usize = 60 * 16_000;
-const PIECE: usize = 4_096;
+/// A minute at 16 kHz: a small compressed file may contain hours of silence.
+const MAX_SAMPLES: usize = 60 * 16_000;
+const CHUNK: usize = 4_096;
 
 /// One case.
 pub fn run(bytes: &[u8]) {
@@ -18,12 +18,12 @@ pub fn run(bytes: &[u8]) {
 fn drain(opened: Result<Box<dyn Source>, Error>) {
     let Ok(mut source) = opened else { return };
     assert_eq!(source.sample_rate(), 16_000);
-    let (mut samples, mut all) = (Vec::with_capacity(PIECE), 0);
-    while all < MOST_SAMPLES {
+    let (mut samples, mut all) = (Vec::with_capacity(CHUNK), 0);
+    while all < MAX_SAMPLES {
         samples.clear();
-        match source.read(&mut samples, PIECE) {
+        match source.read(&mut samples, CHUNK) {
             Ok(n) => {
-                assert!(n == samples.len() && n <= PIECE);
+                assert!(n == samples.len() && n <= CHUNK);
                 assert!(samples.iter().all(|s| s.is_finite()));
                 if n == 0 {
                     break;
@@ -32,7 +32,7 @@ fn drain(opened: Result<Box<dyn Source>, Error>) {
             }
             Err(_) => {
                 assert!(samples.is_empty());
-                assert_eq!(source.read(&mut samples, PIECE).ok(), None, "an error is the end");
+                assert_eq!(source.read(&mut samples, CHUNK).ok(), None, "an error is the end");
                 break;
             }
         }

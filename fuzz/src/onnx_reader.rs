@@ -16,7 +16,7 @@ pub fn run(bytes: &[u8]) {
     }
     if let Ok((network, metadata)) = read(bytes) {
         runs(&network);
-        // A file that is read strictly is one that hearken writes.
+        // A file that the strict reader accepts is one that hearken writes.
         comes_back(&network, &metadata);
     }
     for subsampling in [1, 3] {
@@ -27,7 +27,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Two streams through the native engine. The weights may be no numbers, so the results may be none.
+/// Runs two streams in the native engine. Weights may be NaN, so that results may be NaN too.
 fn runs(network: &Network<f32>) {
     let Ok(engine) = NativeEngine::new(network.clone()) else {
         return;
@@ -45,7 +45,7 @@ fn runs(network: &Network<f32>) {
     }
 }
 
-/// What is written is read again as the same network.
+/// Checks that the written network is read as the same network.
 fn comes_back(network: &Network<f32>, metadata: &Metadata) {
     let Ok(written) = write(network, metadata) else { return };
     let (again, _) = read(&written).expect("what hearken writes, it reads");

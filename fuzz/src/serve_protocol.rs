@@ -3,9 +3,10 @@
 //! An input is a byte that selects the protocol, and then messages: a byte for the kind, two for the length
 //! (little-endian), the content.
 
-use hearken::recognizer::{Event, Segment, Word};
+use hearken::recognizer::{Alternative, Event, Segment, Word};
 use hearken::serve::SherpaFlavor;
 use hearken::serve::protocol::choose::{First, Opening, by_first_message, by_path};
+use hearken::serve::protocol::word_list::Refused;
 use hearken::serve::protocol::{Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, TraceSnapshot};
 
 /// One case.
@@ -74,11 +75,16 @@ impl Connection {
                 Action::Open(request) => {
                     assert!(!self.opened, "a second stream");
                     assert!(SAMPLE_RATES.contains(&request.format.sample_rate));
+                    assert!(request.words.as_ref().is_none_or(|words| words.check().is_ok()));
                     self.opened = true;
                 }
                 Action::Format(format) => {
                     assert!(self.opened, "a format without a stream");
                     assert!(SAMPLE_RATES.contains(&format.sample_rate));
+                }
+                Action::Words(words) => {
+                    assert!(self.opened, "{action:?} without a stream");
+                    assert!(words.as_ref().is_none_or(|words| words.check().is_ok()));
                 }
                 Action::Audio(_) | Action::Mark | Action::Restart | Action::Silence(_) | Action::Finish => {
                     assert!(self.opened, "{action:?} without a stream");
@@ -110,15 +116,26 @@ fn output(kind: u8, content: &[u8], text: &str) -> RecognizerOutput {
         confidence: number(i + 2) as f32,
     });
     let words = words.collect();
+    let alternative = |text: &str| Alternative {
+        text: text.into(),
+        confidence: number(3) as f32,
+        score: -number(4) as f32,
+        words: Vec::new(),
+    };
     let segment = Segment {
         text: text.into(),
         start: number(0),
         end: number(1),
         words,
         phrases: Vec::new(),
-        alternatives: Vec::new(),
+        alternatives: text.split('|').map(alternative).collect(),
     };
     match (kind, content.first().copied().unwrap_or(0) % 4) {
+        (3, flag) if content.len() > 4 => match flag {
+            0 => RecognizerOutput::WordsRefused(Refused::Busy),
+            1 => RecognizerOutput::WordsRefused(Refused::Invalid(text.into())),
+            _ => RecognizerOutput::Words { notes: vec![text.into()], warnings: vec![text.into()] },
+        },
         (3, flag) => RecognizerOutput::Opened { traced: flag % 2 == 1 },
         (4, _) => RecognizerOutput::Event(Event::Partial(segment)),
         (5, _) => RecognizerOutput::Event(Event::Final(segment)),
@@ -141,6 +158,8 @@ fn model() -> ModelInfo {
         tokens,
         states: vec![vec![1, 1, 3]],
         silence: 1.2,
+        hotwords: true,
+        alternatives: true,
         ..ModelInfo::default()
     }
 }

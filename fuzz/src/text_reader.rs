@@ -8,7 +8,7 @@ use hearken::text::ngram::{NgramModel, read_arpa};
 use hearken::text::phrases::{Format, Phrases};
 use hearken::text::pronunciation::Pronunciations;
 
-/// Bytes that a model may take in memory.
+/// Maximum size of a model in memory, bytes.
 const MEMORY: usize = 64 << 20;
 
 /// One case.
@@ -25,7 +25,7 @@ pub fn run(bytes: &[u8]) {
         }
         5 => {
             let Ok(model) = read_arpa(Cursor::new(file), MEMORY) else { return };
-            // What is read is written, and read again as the same model.
+            // The model is written, and read again as the same model.
             let again = NgramModel::from_bytes(&model.to_bytes()).expect("what hearken writes, it reads");
             assert_eq!(again.vocabulary.len(), model.vocabulary.len());
         }

@@ -13,10 +13,10 @@ use crate::error::{self, Error, Result, Stage};
 /// Number of first bytes by which a format is recognized.
 const HEAD: usize = 64;
 /// Maximum number of bytes that a stream keeps for returning to its start.
-const MAX_REMEMBERED: usize = 1 << 20;
+const MAX_BUFFERED: usize = 1 << 20;
 
 /// Bytes of an audio file, starting after any tags. It can return to that start while no more than
-/// [`MAX_REMEMBERED`] bytes have been read.
+/// [`MAX_BUFFERED`] bytes have been read.
 pub(super) struct Input {
     bytes: Bytes,
     /// Offset of the audio within the bytes.
@@ -42,11 +42,11 @@ impl AsRef<[u8]> for Shared {
 /// A reader that keeps the first bytes, so that they can be read again.
 pub(super) struct Stream {
     reader: Box<dyn Read + Send + Sync>,
-    remembered: Vec<u8>,
-    /// Read position within `remembered`.
+    buffered: Vec<u8>,
+    /// Read position within `buffered`.
     at: usize,
     /// Whether bytes are still kept.
-    remembers: bool,
+    is_buffering: bool,
 }
 
 impl Input {
@@ -58,7 +58,7 @@ impl Input {
     pub(super) fn from_file(file: File, path: &Path) -> Result<Self> {
         let metadata = file.metadata().map_err(|e| error::io(Stage::Audio, path, e))?;
         if metadata.is_dir() {
-            return Err(Error::new(Stage::Audio, "expected an audio file, found a directory").in_file(path));
+            return Err(Error::new(Stage::Audio, "expected an audio file, found a folder").in_file(path));
         }
         // Pipes and devices have names too.
         if !metadata.is_file() {
@@ -72,7 +72,7 @@ impl Input {
     }
 
     pub(super) fn stream(reader: Box<dyn Read + Send + Sync>) -> Self {
-        let stream = Stream { reader, remembered: Vec::new(), at: 0, remembers: true };
+        let stream = Stream { reader, buffered: Vec::new(), at: 0, is_buffering: true };
         Self { bytes: Bytes::Stream(stream), base: 0 }
     }
 
@@ -85,7 +85,7 @@ impl Input {
     /// A second reader of the same bytes, from the start. Both readers of a file share its position, so only one
     /// may be in use at a time.
     #[cfg(feature = "compressed-audio")]
-    pub(super) fn again(&self) -> Result<Self> {
+    pub(super) fn reopen(&self) -> Result<Self> {
         let bytes = match &self.bytes {
             Bytes::File(f) => {
                 Bytes::File(BufReader::with_capacity(1 << 16, f.get_ref().try_clone().map_err(unreadable)?))
@@ -115,7 +115,7 @@ impl Input {
                 m.set_position(base);
                 Ok(())
             }
-            Bytes::Stream(s) if s.remembers => {
+            Bytes::Stream(s) if s.is_buffering => {
                 s.at = 0;
                 Ok(())
             }
@@ -133,8 +133,8 @@ impl Input {
         }
         self.base += skipped;
         if let Bytes::Stream(s) = &mut self.bytes {
-            s.remembered.drain(..s.at.min(s.remembered.len()));
-            (s.at, s.remembers) = (0, true);
+            s.buffered.drain(..s.at.min(s.buffered.len()));
+            (s.at, s.is_buffering) = (0, true);
         }
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Input {
     /// Declares that [`rewind`](Self::rewind) is no longer needed: a stream stops keeping bytes.
     pub(super) fn commit(&mut self) {
         if let Bytes::Stream(s) = &mut self.bytes {
-            s.remembers = false;
+            s.is_buffering = false;
         }
     }
 
@@ -187,19 +187,19 @@ impl Read for Input {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at < self.remembered.len() {
-            let n = buffer.len().min(self.remembered.len() - self.at);
-            buffer[..n].copy_from_slice(&self.remembered[self.at..self.at + n]);
+        if self.at < self.buffered.len() {
+            let n = buffer.len().min(self.buffered.len() - self.at);
+            buffer[..n].copy_from_slice(&self.buffered[self.at..self.at + n]);
             self.at += n;
             return Ok(n);
         }
         let n = self.reader.read(buffer)?;
-        if self.remembers && self.remembered.len() + n <= MAX_REMEMBERED {
-            self.remembered.extend_from_slice(&buffer[..n]);
+        if self.is_buffering && self.buffered.len() + n <= MAX_BUFFERED {
+            self.buffered.extend_from_slice(&buffer[..n]);
             self.at += n;
         } else if n > 0 {
-            self.remembers = false;
-            self.remembered = Vec::new();
+            self.is_buffering = false;
+            self.buffered = Vec::new();
             self.at = 0;
         }
         Ok(n)

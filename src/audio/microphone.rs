@@ -331,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_counted_and_frames_stay_whole() {
+    fn samples_beyond_the_ring_buffer_are_counted_in_whole_frames() {
         let (mut producer, mut ring) = rtrb::RingBuffer::new(7);
         assert_eq!(store(&[i16::MAX, 0, i16::MIN, 0], 2, &mut producer), 0);
         assert_eq!(store(&[1i16, 2, 3, 4, 5, 6], 2, &mut producer), 2, "one more frame fits");
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn many_blocks_pass_in_order() {
+    fn blocks_keep_their_order() {
         let (mut producer, mut ring) = rtrb::RingBuffer::new(1000);
         let samples: Vec<f32> = (0..1000).map(|i| i as f32).collect();
         assert_eq!(store(&samples, 1, &mut producer), 0);

@@ -243,7 +243,7 @@ fn open_native(mut input: Input, name: &Path) -> Result<Box<dyn Source>> {
         let source: Box<dyn Source> = if wav::is_wav(&head) {
             match wav::read_header(&mut input)? {
                 wav::Header::Pcm { format, length } => {
-                    Box::new(raw::PcmReader::of_wav(input, format, length)?)
+                    Box::new(raw::PcmReader::from_wav(input, format, length)?)
                 }
                 wav::Header::Coded(coded) => open_coded(input, coded)?,
             }
@@ -263,7 +263,7 @@ fn open_compressed(input: Input) -> Result<Box<dyn Source>> {
 
 #[cfg(feature = "compressed-audio")]
 fn open_coded(input: Input, coded: wav::Coded) -> Result<Box<dyn Source>> {
-    Ok(Box::new(compressed::CompressedReader::of_wav(input, coded)?))
+    Ok(Box::new(compressed::CompressedReader::from_wav(input, coded)?))
 }
 
 #[cfg(not(feature = "compressed-audio"))]

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_loss_is_said_once() {
+    fn each_problem_is_reported_once() {
         assert!(Problems::default().is_empty());
         assert_eq!(Problems::default().messages(), Vec::<String>::new());
         let problems = Problems { skipped_packets: 2, gaps: 1, first_at: Some(1.5), truncated: true };

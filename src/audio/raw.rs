@@ -104,7 +104,7 @@ impl PcmReader {
     }
 
     /// A reader of a WAV file's samples; `input` is at the first of them.
-    pub(super) fn of_wav(input: Input, format: RawFormat, length: Length) -> Result<Self> {
+    pub(super) fn from_wav(input: Input, format: RawFormat, length: Length) -> Result<Self> {
         Ok(Self {
             wav: WavSamples::new(format.sample_rate, format.channels, format.encoding),
             ..Self::new(input, format, length)?

@@ -27,12 +27,12 @@ pub struct Resampler {
     to: u32,
     filter: Filter,
     /// Input samples that do not fill a block yet.
-    waiting: Vec<f32>,
+    pending: Vec<f32>,
     block_out: Vec<f32>,
     /// Output samples still to be dropped, which are the filter's delay.
     delay_left: usize,
-    taken: u64,
-    given: u64,
+    num_input: u64,
+    num_output: u64,
 }
 
 enum Filter {
@@ -56,11 +56,11 @@ impl Resampler {
             from,
             to,
             filter: make_filter(from, to)?,
-            waiting: Vec::new(),
+            pending: Vec::new(),
             block_out: Vec::new(),
             delay_left: 0,
-            taken: 0,
-            given: 0,
+            num_input: 0,
+            num_output: 0,
         };
         resampler.reset();
         Ok(resampler)
@@ -90,9 +90,9 @@ impl Resampler {
     /// # Errors
     /// When rubato reports an error, which no input should cause.
     pub fn push(&mut self, input: &[f32], out: &mut Vec<f32>) -> Result<()> {
-        self.taken += input.len() as u64;
+        self.num_input += input.len() as u64;
         if matches!(self.filter, Filter::None) {
-            self.given += input.len() as u64;
+            self.num_output += input.len() as u64;
             out.extend_from_slice(input);
             return Ok(());
         }
@@ -105,31 +105,31 @@ impl Resampler {
     /// # Errors
     /// As for [`push`](Self::push).
     pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<()> {
-        let wanted = resampled_len(self.taken, self.from, self.to);
+        let wanted = resampled_len(self.num_input, self.from, self.to);
         let silence = vec![0.0; self.block_in()];
         // Once the delay has passed, each block of silence produces output; the limit guards against a filter
         // that produces none.
         for _ in 0..64 {
-            if self.given >= wanted {
+            if self.num_output >= wanted {
                 break;
             }
             self.filter_blocks(&silence, out)?;
         }
-        if self.given < wanted {
+        if self.num_output < wanted {
             return Err(Error::new(Stage::Audio, "the resampler stopped before the end of its input"));
         }
         // The last block may reach past the end.
-        let surplus = (self.given - wanted) as usize;
+        let surplus = (self.num_output - wanted) as usize;
         out.truncate(out.len().saturating_sub(surplus));
-        self.given = wanted;
+        self.num_output = wanted;
         Ok(())
     }
 
     /// Resets all state: the next sample is the first of a new stream.
     pub fn reset(&mut self) {
-        self.waiting.clear();
-        self.taken = 0;
-        self.given = 0;
+        self.pending.clear();
+        self.num_input = 0;
+        self.num_output = 0;
         self.delay_left = match &mut self.filter {
             Filter::None => 0,
             Filter::Fft(f) => {
@@ -139,7 +139,7 @@ impl Resampler {
             Filter::Sinc(f) => {
                 f.reset();
                 let (lead, delay) = sinc_delay(self.from, self.to);
-                self.waiting.resize(lead, 0.0);
+                self.pending.resize(lead, 0.0);
                 delay
             }
         };
@@ -155,17 +155,17 @@ impl Resampler {
 
     /// Filters whole blocks of the waiting samples and `input`; keeps the rest.
     fn filter_blocks(&mut self, input: &[f32], out: &mut Vec<f32>) -> Result<()> {
-        self.waiting.extend_from_slice(input);
-        let mut waiting = std::mem::take(&mut self.waiting);
+        self.pending.extend_from_slice(input);
+        let mut pending = std::mem::take(&mut self.pending);
         let mut start = 0;
         let mut result = Ok(());
-        while result.is_ok() && waiting.len() - start >= self.block_in() {
-            let block = &waiting[start..start + self.block_in()];
+        while result.is_ok() && pending.len() - start >= self.block_in() {
+            let block = &pending[start..start + self.block_in()];
             start += block.len();
             result = self.filter_block(block, out);
         }
-        waiting.drain(..start);
-        self.waiting = waiting;
+        pending.drain(..start);
+        self.pending = pending;
         result
     }
 
@@ -182,7 +182,7 @@ impl Resampler {
         let (_, produced) = filter.process_into_buffer(&input, &mut output, None).map_err(broken)?;
         let skip = self.delay_left.min(produced);
         self.delay_left -= skip;
-        self.given += (produced - skip) as u64;
+        self.num_output += (produced - skip) as u64;
         out.extend_from_slice(&self.block_out[skip..produced]);
         Ok(())
     }

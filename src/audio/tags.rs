@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_those_of_the_formats() {
+    fn tag_sizes_are_computed_by_format() {
         assert_eq!(size(b"ID3\x04\0\0\0\0\x02\x01rest"), Some(10 + 257));
         assert_eq!(size(b"ID3\x04\0\x10\0\0\0\0rest"), Some(20));
         // No tag has a size whose bytes go beyond seven bits.

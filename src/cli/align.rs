@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::model::{NetworkChoice, print_note};
 use super::transcribe::inputs::{self, Folder, Input, Inputs};
 use super::transcribe::is_folder;
-use super::{Outcome, Stop, complain};
+use super::{Outcome, Stop, print_error};
 use crate::audio::{self, Source};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::AtomicFile;
@@ -50,17 +50,24 @@ pub(super) struct Args {
     min_confidence: f32,
 
     /// Format of the alignments. With txt a line is a word: start and end in seconds, confidence, word, tokens,
-    /// separated by tabs.
-    #[arg(long, value_name = "FORMAT", default_value = "txt")]
-    format: Format,
+    /// separated by tabs [default: by the extension of --out, else txt].
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 
     /// File to write to (a name with an extension), or folder for one alignment per recording.
-    #[arg(long, value_name = "FILE|DIR")]
+    #[arg(short, long, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
 
     /// Replace existing alignments in the folder.
     #[arg(long, requires = "out")]
     overwrite: bool,
+}
+
+impl Args {
+    /// The format of the alignments: that of `--format`, or else by the extension of `--out`.
+    fn format(&self) -> Format {
+        Format::or_by_extension(self.format, self.out.as_deref())
+    }
 }
 
 /// Maximum length of a text, bytes; that of an hour of speech has about 50,000.
@@ -69,7 +76,7 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_NAMED: usize = 10;
 
 /// Destination of the alignments.
-enum Place {
+enum Destination {
     /// One after another, to standard output or to this file.
     Stream(Option<PathBuf>),
     /// A file per recording.
@@ -82,24 +89,24 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return Err(Error::new(Stage::Usage, problem).into());
     }
     let inputs = find(args)?;
-    inputs.errors.iter().for_each(complain);
+    inputs.errors.iter().for_each(print_error);
     if inputs.list.is_empty() {
         return Ok(Outcome::SomeFailed);
     }
-    let place = place(args, &inputs)?;
+    let destination = destination(args, &inputs)?;
     let recognizer = args.network.open(Embedded::Digits)?;
     recognizer.notes().iter().for_each(|note| print_note(note));
     let pronouncer = pronouncer(args.lexicon.as_deref())?;
     let mut job = Job { args, recognizer, pronouncer, several: inputs.several, guessed: HashSet::new() };
     let failed = |path: &Path, e| Stop::output(path, e);
-    match place {
-        Place::Stream(None) => {
+    match destination {
+        Destination::Stream(None) => {
             let name = Path::new("standard output");
             job.write_all(&inputs.list, |_, text| {
                 io::stdout().write_all(text.as_bytes()).map_err(|e| failed(name, e))
             })
         }
-        Place::Stream(Some(path)) => {
+        Destination::Stream(Some(path)) => {
             let mut file = AtomicFile::create(&path).map_err(|e| failed(&path, e))?;
             let outcome = job.write_all(&inputs.list, |_, text| {
                 file.write_all(text.as_bytes()).map_err(|e| failed(&path, e))
@@ -107,7 +114,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
             file.commit().map_err(|e| failed(&path, e))?;
             Ok(outcome)
         }
-        Place::Files(paths) => job.write_all(&inputs.list, |number, text| {
+        Destination::Files(paths) => job.write_all(&inputs.list, |number, text| {
             let path = &paths[number];
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder).map_err(|e| failed(path, e))?;
@@ -168,35 +175,38 @@ fn read_limited(reader: &mut impl Read, name: &Path) -> Result<String> {
 }
 
 /// Destination of the alignments by the options; refuses options that exclude each other.
-fn place(args: &Args, inputs: &Inputs) -> Result<Place> {
+fn destination(args: &Args, inputs: &Inputs) -> Result<Destination> {
     let usage = |problem: String| Err(Error::new(Stage::Usage, problem));
-    let (list, extension) = (&inputs.list, args.format.extension());
-    let place = match &args.out {
+    let (list, extension) = (&inputs.list, args.format().extension());
+    let destination = match &args.out {
         Some(path) if path.as_os_str() != "-" && is_folder(path) => {
-            Place::Files(inputs::targets(list, &Folder::Below(path.clone()), extension))
+            Destination::Files(inputs::targets(list, &Folder::Below(path.clone()), extension))
         }
-        file => Place::Stream(file.clone().filter(|path| path.as_os_str() != "-")),
+        file => Destination::Stream(file.clone().filter(|path| path.as_os_str() != "-")),
     };
-    match &place {
-        Place::Files(paths) => {
+    match &destination {
+        Destination::Files(paths) => {
             inputs::check_targets(paths, list, &inputs.manifests)?;
             if let Some(there) = paths.iter().find(|path| path.exists() && !args.overwrite) {
                 let problem = Error::new(Stage::Usage, "the alignment exists already").in_file(there);
                 return Err(problem.hint("--overwrite replaces it, and all others"));
             }
         }
-        Place::Stream(_) if inputs.several && !args.format.holds_several() => {
-            return usage(format!("a {} file holds one recording: add --out DIR", args.format.name()));
+        Destination::Stream(_) if inputs.several && !args.format().holds_several() => {
+            let name = args.format().name();
+            return usage(format!("a file of the format {name} holds one recording: add --out DIR"));
         }
-        Place::Stream(_) if args.overwrite => {
-            return usage("--overwrite needs a file per recording: add --out DIR".into());
+        Destination::Stream(_) if args.overwrite => {
+            return usage(
+                "--overwrite is for a folder (--out DIR): a single file is replaced without it".into(),
+            );
         }
-        Place::Stream(Some(path)) => {
+        Destination::Stream(Some(path)) => {
             inputs::check_targets(std::slice::from_ref(path), list, &inputs.manifests)?;
         }
-        Place::Stream(None) => {}
+        Destination::Stream(None) => {}
     }
-    Ok(place)
+    Ok(destination)
 }
 
 /// The user's pronunciations, and the English dictionary if this build has it.
@@ -235,17 +245,18 @@ impl Job<'_> {
             match self.align(input) {
                 Ok((alignment, warnings)) => {
                     let name = input.name();
-                    let text = alignment::write(self.args.format, &name, &alignment, &warnings, self.several);
+                    let text =
+                        alignment::write(self.args.format(), &name, &alignment, &warnings, self.several);
                     write(number, &text)?;
                     bar.suspend(|| self.report(&name, &alignment));
                     for warning in warnings {
                         outcome = Outcome::SomeFailed;
-                        bar.suspend(|| complain(&Error::new(Stage::Audio, warning).in_file(&input.path)));
+                        bar.suspend(|| print_error(&Error::new(Stage::Audio, warning).in_file(&input.path)));
                     }
                 }
                 Err(error) => {
                     outcome = Outcome::SomeFailed;
-                    bar.suspend(|| complain(&error.in_file(&input.path)));
+                    bar.suspend(|| print_error(&error.in_file(&input.path)));
                 }
             }
             bar.inc(1);

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::model::read_own;
-use super::{Outcome, Stop};
+use super::{Outcome, Stop, check_output};
 use crate::error::{Error, Stage};
 use crate::model::Network;
 use crate::onnx;
@@ -32,6 +32,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
+    check_output(&args.out, &args.models)?;
     let mut networks = Vec::new();
     let mut first = None;
     for path in &args.models {

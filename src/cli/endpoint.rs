@@ -40,7 +40,7 @@ pub(super) struct EndpointArgs {
     vad: Option<PathBuf>,
 
     /// Minimum probability at which the detector's output counts as speech.
-    #[arg(long, value_name = "P", default_value_t = DetectorFactory::THRESHOLD)]
+    #[arg(long, value_name = "P", default_value_t = DetectorFactory::THRESHOLD, requires = "vad")]
     vad_threshold: f32,
 }
 
@@ -125,7 +125,7 @@ impl EndpointArgs {
                 StateAtEndpoint::Reset => Some(true),
             },
         };
-        endpoint.check()?;
+        endpoint.validate()?;
         let by_silence = [endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence];
         if self.vad.is_some() && by_silence.iter().all(|seconds| seconds.is_infinite()) {
             let problem =
@@ -185,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn invalid_values_are_named() {
         for (line, expected) in [
             ("--rule1-min-trailing-silence=-1", "rule 1"),
             ("--rule2-min-trailing-silence=nan", "rule 2"),
             ("--endpoint off --rule3-min-utterance-length 5", "exclude"),
-            ("--endpoint on --vad-threshold 2", "--vad-threshold"),
+            ("--vad absent.onnx --vad-threshold 2", "--vad-threshold"),
             ("--endpoint off --vad absent.onnx", "--vad"),
             ("--vad absent.onnx --rule1-min-trailing-silence 0 --rule2-min-trailing-silence 0", "1 and 2"),
         ] {

@@ -50,7 +50,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let (target, precision) = (args.target, args.precision);
     check_options(args, target)?;
-    let (stem, (network, metadata)) = match ModelSource::of(args.model.as_deref(), Embedded::Digits) {
+    let (stem, (network, metadata)) = match ModelSource::new(args.model.as_deref(), Embedded::Digits) {
         ModelSource::Path(path) => (path.file_stem().unwrap_or_default().to_string_lossy(), read_own(path)?),
         ModelSource::Embedded(model) => (model.name().into(), onnx::read(model.model()?)?),
     };
@@ -117,6 +117,10 @@ fn paths(args: &Args, export: &Export) -> Result<Vec<PathBuf>> {
 
 fn write(args: &Args, export: &Export, mut out: impl Write) -> std::result::Result<Outcome, Stop> {
     let paths = paths(args, export)?;
+    if !is_file(&args.out) && std::fs::metadata(&args.out).is_ok_and(|found| !found.is_dir()) {
+        let problem = "expected a folder, or the name of a file ending in .onnx, found another file";
+        return Err(Error::new(Stage::Usage, problem).in_file(&args.out).into());
+    }
     for (file, path) in export.files.iter().zip(&paths) {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|e| io_error(Stage::Output, folder, e))?;

@@ -27,7 +27,7 @@ enum What {
     /// Print the manual page of the program, or with --out write the pages of all commands.
     Man {
         /// Output folder for the pages of all commands.
-        #[arg(long, value_name = "DIR")]
+        #[arg(short, long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
     /// Print a script that completes commands and options in a shell.

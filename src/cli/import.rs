@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, Stop};
+use super::{Outcome, Stop, check_output};
 use crate::error::{self, Error, Stage};
 use crate::onnx::import::{ImportOptions, import_file, parse_features, parse_tokens};
 use crate::onnx::{OnnxFile, write_file};
@@ -41,6 +41,7 @@ pub(super) struct Args {
 const MAX_TEXT: u64 = 1 << 26;
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
+    check_output(&args.out, std::iter::once(&args.file).chain(&args.tokens))?;
     let tokens = match &args.tokens {
         Some(path) => Some(parse_tokens(&text(path)?).map_err(|e| e.in_file(path))?),
         None => None,
@@ -86,7 +87,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
         config.num_tokens
     )
     .map_err(|e| Stop::output(&args.out, e))?;
-    let table = NetworkTable::of(config).to_toml()?;
+    let table = NetworkTable::from_config(config).to_toml()?;
     writeln!(
         std::io::stdout(),
         "\nthe table of the network in a recipe, for `hearken train --from {}`:\n\n{table}",

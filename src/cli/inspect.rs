@@ -38,7 +38,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let path = match ModelSource::of(args.file.as_deref(), Embedded::Digits) {
+    let path = match ModelSource::new(args.file.as_deref(), Embedded::Digits) {
         ModelSource::Embedded(model) => {
             let file = OnnxFile::from_bytes(model.model()?)?;
             return describe(args, &file, Path::new(&format!("the model {}", model.name())));

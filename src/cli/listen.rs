@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Write the N likeliest texts of each utterance as `alternatives`; with words of a lexicon, a language model or
+    /// Write the N most likely texts of each utterance as `alternatives`; with words of a lexicon, a language model or
     /// phrases.
     #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
     nbest: Option<u8>,
@@ -62,9 +62,9 @@ mod live {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use super::super::complain;
     use super::super::interrupt::Interrupt;
     use super::super::model::print_note;
+    use super::super::print_error;
     use super::{Args, Outcome, Stop};
     use crate::audio::microphone::{self, Microphone};
     use crate::error::{Error, Result, Stage};
@@ -74,13 +74,13 @@ mod live {
     /// Time between two checks for new samples.
     const POLL: Duration = Duration::from_millis(10);
     /// Time between two drawings of the status line.
-    const STATUS_EVERY: Duration = Duration::from_millis(100);
+    const STATUS_INTERVAL: Duration = Duration::from_millis(100);
     /// Time before a device is opened again.
     const RETRY: Duration = Duration::from_secs(1);
     /// Length of digital silence after which a warning is printed, seconds.
     const MUTE_SECONDS: f64 = 5.0;
 
-    fn unwritten(error: io::Error) -> Stop {
+    fn write_error(error: io::Error) -> Stop {
         Stop::output(Path::new("standard output"), error)
     }
 
@@ -99,7 +99,7 @@ mod live {
             match ended {
                 Ok(()) => break Ok(Outcome::Done),
                 Err(Stop::Failed(error)) if args.reconnect && error.stage() == Stage::Audio => {
-                    screen.complain(&error).map_err(unwritten)?;
+                    screen.print_error(&error).map_err(write_error)?;
                     if !wait(&stop) {
                         break Ok(Outcome::Done);
                     }
@@ -111,7 +111,7 @@ mod live {
                 Err(other) => break Err(other),
             }
         };
-        screen.clear().map_err(unwritten)?;
+        screen.clear().map_err(write_error)?;
         outcome
     }
 
@@ -126,9 +126,9 @@ mod live {
         for device in devices {
             let mark = if device.default { '*' } else { ' ' };
             writeln!(out, "{mark} {}\t{}", printable(&device.id), printable(&device.name))
-                .map_err(unwritten)?;
+                .map_err(write_error)?;
         }
-        out.flush().map_err(unwritten)?;
+        out.flush().map_err(write_error)?;
         Ok(Outcome::Done)
     }
 
@@ -150,7 +150,7 @@ mod live {
         screen: &mut Screen,
     ) -> std::result::Result<(), Stop> {
         let mut microphone = Microphone::open(args.device.as_deref(), recognizer.sample_rate())?;
-        screen.opened(&microphone).map_err(unwritten)?;
+        screen.opened(&microphone).map_err(write_error)?;
         let mut stream = recognizer.stream_with(options)?;
         let chunk = args.model.chunk_samples(recognizer);
         let mut rest = Vec::new();
@@ -164,7 +164,7 @@ mod live {
         microphone.finish(&mut rest)?;
         let mut events = stream.accept_waveform(&rest)?;
         events.extend(stream.finish()?);
-        screen.events(events, *elapsed).map_err(unwritten)?;
+        screen.events(events, *elapsed).map_err(write_error)?;
         *elapsed += stream.seconds();
         listened
     }
@@ -192,16 +192,16 @@ mod live {
                 let events = stream.accept_waveform(samples)?;
                 level.lag(waited + begin.elapsed().as_secs_f64());
                 samples.clear();
-                screen.events(events, offset).map_err(unwritten)?;
+                screen.events(events, offset).map_err(write_error)?;
             } else {
                 thread::sleep(POLL);
             }
             if level.muted(stream.seconds()) {
-                screen.muted(microphone.name()).map_err(unwritten)?;
+                screen.muted(microphone.name()).map_err(write_error)?;
             }
-            if drawn.elapsed() >= STATUS_EVERY {
+            if drawn.elapsed() >= STATUS_INTERVAL {
                 drawn = Instant::now();
-                screen.status(&level.status(microphone)).map_err(unwritten)?;
+                screen.status(&level.status(microphone)).map_err(write_error)?;
             }
         }
         Ok(())
@@ -273,16 +273,16 @@ mod live {
         }
 
         /// Prints a message on standard error.
-        fn remark(&mut self, text: &str) -> io::Result<()> {
+        fn print_remark(&mut self, text: &str) -> io::Result<()> {
             self.clear()?;
             // Standard error may be closed.
             let _ = writeln!(io::stderr(), "hearken: {}", printable(text));
             Ok(())
         }
 
-        fn complain(&mut self, error: &Error) -> io::Result<()> {
+        fn print_error(&mut self, error: &Error) -> io::Result<()> {
             self.clear()?;
-            complain(error);
+            print_error(error);
             Ok(())
         }
 
@@ -291,11 +291,11 @@ mod live {
             if let Self::Json { device, .. } = self {
                 *device = microphone.name().to_string();
             }
-            self.remark(&format!("listening to {} ({rate} Hz, {channels} channels)", microphone.name()))
+            self.print_remark(&format!("listening to {} ({rate} Hz, {channels} channels)", microphone.name()))
         }
 
         fn muted(&mut self, name: &str) -> io::Result<()> {
-            self.remark(&format!(
+            self.print_remark(&format!(
                 "only digital silence is received from {name}: it may be muted, or the wrong device"
             ))
         }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
-use super::{Outcome, Stop, say};
+use super::{Outcome, Stop, check_output, say};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::AtomicFile;
 use crate::text::ngram::{
@@ -111,6 +111,10 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
             format!("expected a --weight from 0 to 1, found {}", args.weight),
         )
         .into());
+    }
+    if let Some(out) = &args.out {
+        let read = [&args.texts, &args.test].into_iter().flatten();
+        check_output(out, read.chain(&args.model).chain(&args.interpolate))?;
     }
     let (model, summaries) = match &args.model {
         Some(path) => (NgramModel::read(path)?, Vec::new()),

@@ -16,6 +16,7 @@ mod listen;
 mod lm;
 mod model;
 mod phrases;
+mod probe;
 mod pronounce;
 mod raw;
 #[cfg(feature = "serve")]
@@ -25,12 +26,13 @@ mod train;
 #[cfg(feature = "train")]
 mod train_report;
 mod transcribe;
+mod unfold;
 mod values;
 mod verify;
 mod version;
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -72,6 +74,8 @@ enum Command {
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     Inspect(inspect::Args),
+    Probe(probe::Args),
+    Unfold(unfold::Args),
     Lm(Box<lm::Args>),
     Phrases(Box<phrases::Args>),
     Pronounce(Box<pronounce::Args>),
@@ -144,6 +148,8 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Probe(args) => probe::run(&args),
+        Command::Unfold(args) => unfold::run(&args),
         Command::Lm(args) => lm::run(&args),
         Command::Phrases(args) => phrases::run(&args),
         Command::Pronounce(args) => pronounce::run(&args),
@@ -157,14 +163,30 @@ fn exit_code(result: Result<Outcome, Stop>) -> ExitCode {
         Ok(Outcome::SomeFailed) => ExitCode::from(1),
         Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(Stop::Failed(error)) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
+/// Refuses an output file that is also an input, which it would destroy, and `-`.
+fn check_output<'a>(out: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> error::Result<()> {
+    if out == Path::new("-") {
+        let problem = "the result cannot be written to standard output";
+        return Err(Error::new(Stage::Usage, problem).hint("name a file"));
+    }
+    // `None` for a file that does not exist yet.
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let target = real(out);
+    if target.is_some() && inputs.into_iter().any(|input| real(input) == target) {
+        let problem = "the result would be written over a file that the command reads";
+        return Err(Error::new(Stage::Usage, problem).in_file(out).hint("choose another name"));
+    }
+    Ok(())
+}
+
 /// Prints an error on standard error.
-fn complain(error: &Error) {
+fn print_error(error: &Error) {
     say(&with_options(error).to_string());
 }
 

@@ -32,7 +32,7 @@ pub(super) enum ModelSource<'a> {
 
 impl<'a> ModelSource<'a> {
     /// The model of a path, or the embedded model of that name unless a file has the name.
-    pub fn of(model: Option<&'a Path>, default: Embedded) -> Self {
+    pub fn new(model: Option<&'a Path>, default: Embedded) -> Self {
         let Some(path) = model else { return Self::Embedded(default) };
         let inside = Embedded::ALL.into_iter().find(|model| path.as_os_str() == model.name());
         match inside.filter(|_| !path.exists()) {
@@ -140,16 +140,26 @@ struct LanguageChoice {
     other_phone_cost: Option<f32>,
 }
 
+/// Who chooses the words that are recognized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Users {
+    /// The options alone.
+    Program,
+    /// Clients of a server too, who bring lists of words.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code))]
+    Clients,
+}
+
 impl LanguageChoice {
     /// Returns the recognizer with the words of the options, or unchanged if none is given. The embedded model of
     /// English has a language model too, which is used unless there are phrases.
-    fn apply(&self, recognizer: Recognizer, source: ModelSource<'_>) -> Result<Recognizer> {
+    fn apply(&self, recognizer: Recognizer, source: ModelSource<'_>, users: Users) -> Result<Recognizer> {
         let is_english = matches!(source, ModelSource::Embedded(Embedded::English));
         if self.lm.is_some() || is_english && self.phrases.is_none() {
             return recognizer.with_language_model(&self.options());
         }
         let Some(path) = &self.phrases else {
-            self.check_unused()?;
+            self.check_unused(users)?;
             return match self.hotwords() {
                 Some(hotwords) => recognizer.with_hotwords(&hotwords, self.lexicon.as_deref()),
                 None => Ok(recognizer),
@@ -162,8 +172,8 @@ impl LanguageChoice {
     }
 
     /// Refuses options that have no effect with the words of the model itself.
-    fn check_unused(&self) -> Result<()> {
-        if self.lexicon.is_some() && self.hotwords.is_none() {
+    fn check_unused(&self, users: Users) -> Result<()> {
+        if self.lexicon.is_some() && self.hotwords.is_none() && users == Users::Program {
             return unused("--lexicon");
         }
         self.check_no_search_options()
@@ -272,6 +282,35 @@ pub(super) struct ModelArgs {
 impl ModelChoice {
     /// Opens the model, with the words of the options.
     pub fn open(&self) -> Result<Recognizer> {
+        self.open_for(Users::Program)
+    }
+
+    /// Opens the model for a server, whose clients bring words too.
+    #[cfg(feature = "serve")]
+    pub fn open_for_clients(&self) -> Result<Recognizer> {
+        self.open_for(Users::Clients)
+    }
+
+    /// The options for words of clients.
+    #[cfg(feature = "serve")]
+    pub fn word_options(&self) -> crate::serve::WordOptions {
+        crate::serve::WordOptions {
+            lexicon: self.language.lexicon.clone(),
+            phrases: match self.language.phrases {
+                Some(_) => self.language.phrase_options(),
+                None => PhraseOptions::default(),
+            },
+            hotwords_score: self.language.hotwords_score,
+        }
+    }
+
+    fn open_for(&self, users: Users) -> Result<Recognizer> {
+        if self.has_wake_word() && users == Users::Clients {
+            let problem = "`--wake-word`: the server does not wait for wake words";
+            return Err(
+                Error::new(Stage::Usage, problem).hint("use `hearken listen` or `hearken transcribe`")
+            );
+        }
         let (source, default) = (self.source(), self.default_model());
         let recognizer = self.network.open(default)?;
         let words_after = self.names_words();
@@ -280,7 +319,7 @@ impl ModelChoice {
             self.language.check_no_search_options()?;
             recognizer
         } else {
-            self.language.apply(recognizer, source)?
+            self.language.apply(recognizer, source, users)?
         };
         let lexicon = self.language.lexicon.as_deref();
         let recognizer = self.wake_word.apply(recognizer, lexicon, words_after)?.with_numbers(self.numbers);
@@ -290,7 +329,7 @@ impl ModelChoice {
 
     /// Where the model comes from.
     pub fn source(&self) -> ModelSource<'_> {
-        ModelSource::of(self.network.model.as_deref(), self.default_model())
+        ModelSource::new(self.network.model.as_deref(), self.default_model())
     }
 
     /// The embedded model unless a model is named: words that the user brings need a model of phones.
@@ -319,7 +358,7 @@ impl NetworkChoice {
     pub fn open(&self, default: Embedded) -> Result<Recognizer> {
         let kind = self.engine;
         let options = EngineOptions { states: self.states.clone(), ..engine_options() };
-        match ModelSource::of(self.model.as_deref(), default) {
+        match ModelSource::new(self.model.as_deref(), default) {
             ModelSource::Path(path) => {
                 let opened = Recognizer::open_any(path, kind, self.tokens.as_deref(), &options);
                 opened.map_err(|error| match error.kind() {

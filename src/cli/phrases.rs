@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Stop, complain, pronounce, say};
+use super::{Outcome, Stop, check_output, print_error, pronounce, say};
 use crate::error::{Stage, io as io_error};
 use crate::output::printable;
 use crate::text::normalize;
-use crate::text::phrases::{AlikeReport, Example, Match, Phrases, SpokenWords};
+use crate::text::phrases::{AlikeReport, Example, Match, PhrasePronunciations, Phrases};
 use crate::text::pronunciation::{Pronunciation, Source};
 
 /// Check a file of phrases.
@@ -72,16 +72,23 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
 }
 
 fn check(args: &CheckArgs) -> std::result::Result<Outcome, Stop> {
+    if let Some(svg) = &args.svg {
+        let read = std::iter::once(&args.file).chain(&args.lexicon).chain(&args.pronunciations);
+        check_output(svg, read)?;
+    }
     let phrases = Phrases::read(&args.file)?;
     phrases.warnings().iter().for_each(|warning| say(&format!("warning: {warning}")));
     let pronouncer = pronounce::open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;
     let words = phrases.pronounce(&pronouncer);
-    words.missing.iter().for_each(complain);
+    words.missing.iter().for_each(print_error);
     if let Some(svg) = &args.svg {
         crate::fs::write(svg, phrases.to_svg().as_bytes()).map_err(|e| io_error(Stage::Output, svg, e))?;
     }
-    let tokens: Vec<Vec<Vec<u32>>> =
-        words.ways.iter().map(|ways| ways.iter().map(|way| way.phones.clone()).collect()).collect();
+    let tokens: Vec<Vec<Vec<u32>>> = words
+        .pronunciations
+        .iter()
+        .map(|pronunciations| pronunciations.iter().map(|p| p.phones.clone()).collect())
+        .collect();
     let alike = phrases.alike(&tokens);
     let examples = phrases.examples(args.examples, args.seed);
     let text = if args.json {
@@ -97,11 +104,11 @@ fn check(args: &CheckArgs) -> std::result::Result<Outcome, Stop> {
 /// The words whose first pronunciation is not from a dictionary, with that pronunciation.
 fn unsure<'a>(
     phrases: &'a Phrases,
-    words: &'a SpokenWords,
+    words: &'a PhrasePronunciations,
 ) -> impl Iterator<Item = (&'a str, &'a Pronunciation)> {
-    let all = phrases.words().iter().map(String::as_str).zip(&words.ways);
-    let first = all.filter_map(|(word, ways)| Some((word, ways.first()?)));
-    first.filter(|(_, way)| !matches!(way.source, Source::User | Source::Dictionary))
+    let all = phrases.words().iter().map(String::as_str).zip(&words.pronunciations);
+    let first = all.filter_map(|(word, pronunciations)| Some((word, pronunciations.first()?)));
+    first.filter(|(_, p)| !matches!(p.source, Source::User | Source::Dictionary))
 }
 
 /// Maximum number of printed pairs of sentences that sound alike.
@@ -110,7 +117,7 @@ const SHOWN: usize = 20;
 fn as_text(
     file: &Path,
     phrases: &Phrases,
-    words: &SpokenWords,
+    words: &PhrasePronunciations,
     alike: &AlikeReport,
     examples: &[Example],
 ) -> String {
@@ -125,13 +132,10 @@ fn as_text(
         automaton.num_arcs()
     )];
     let unsure: Vec<String> = unsure(phrases, words)
-        .map(|(word, way)| {
-            let probability = if way.source == Source::Guessed {
-                format!(" {:.2}", way.probability)
-            } else {
-                String::new()
-            };
-            format!("  {}  {}  # {}{probability}", printable(word), way.phones_text(), way.source.name())
+        .map(|(word, p)| {
+            let probability =
+                if p.source == Source::Guessed { format!(" {:.2}", p.probability) } else { String::new() };
+            format!("  {}  {}  # {}{probability}", printable(word), p.phones_text(), p.source.name())
         })
         .collect();
     if !unsure.is_empty() {
@@ -168,9 +172,9 @@ fn as_text(
 
 /// Formats a sentence with its written form, if that differs, its intent and its slots.
 fn example_text(example: &Example) -> String {
-    let Example { said, meaning } = example;
-    let mut text = said.clone();
-    if normalize::words(&meaning.text).join(" ") != *said {
+    let Example { sentence, meaning } = example;
+    let mut text = sentence.clone();
+    if normalize::words(&meaning.text).join(" ") != *sentence {
         text += &format!(" -> {}", meaning.text);
     }
     let intent = meaning.intent.iter().map(|intent| format!("@{intent}"));
@@ -179,18 +183,23 @@ fn example_text(example: &Example) -> String {
     if notes.is_empty() { text } else { format!("{text}  # {}", notes.join(", ")) }
 }
 
-fn as_json(phrases: &Phrases, words: &SpokenWords, alike: &AlikeReport, examples: &[Example]) -> Value {
+fn as_json(
+    phrases: &Phrases,
+    words: &PhrasePronunciations,
+    alike: &AlikeReport,
+    examples: &[Example],
+) -> Value {
     let automaton = phrases.automaton();
     let unsure: Vec<Value> = unsure(phrases, words)
-        .map(|(word, way)| {
-            json!({ "word": word, "phones": way.phones_text(), "source": way.source.name(), "probability": way.probability })
+        .map(|(word, p)| {
+            json!({ "word": word, "phones": p.phones_text(), "source": p.source.name(), "probability": p.probability })
         })
         .collect();
     let missing: Vec<&String> = phrases
         .words()
         .iter()
-        .zip(&words.ways)
-        .filter(|(_, ways)| ways.is_empty())
+        .zip(&words.pronunciations)
+        .filter(|(_, pronunciations)| pronunciations.is_empty())
         .map(|(word, _)| word)
         .collect();
     let pair = |pair: &crate::text::phrases::Alike| json!({ "sentences": pair.sentences, "parts": pair.parts, "distance": pair.distance });
@@ -198,7 +207,7 @@ fn as_json(phrases: &Phrases, words: &SpokenWords, alike: &AlikeReport, examples
         let Match { intent, slots, text, phrase } = &example.meaning;
         let slots: Vec<Value> =
             slots.iter().map(|slot| json!({ "name": slot.name, "value": slot.value })).collect();
-        json!({ "said": example.said, "text": text, "phrase": phrase, "intent": intent, "slots": slots })
+        json!({ "said": example.sentence, "text": text, "phrase": phrase, "intent": intent, "slots": slots })
     };
     json!({
         "phrases": phrases.phrases().count(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Outcome, Stop, complain};
+use super::{Outcome, Stop, check_output, print_error};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::output::printable;
 use crate::text::pronunciation::g2p::TrainOptions;
@@ -59,6 +59,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     if let (Some(dictionary), Some(out)) = (&args.train, &args.out) {
+        check_output(out, [dictionary])?;
         return train(dictionary, out, args.order.into());
     }
     let mut pronouncer = open(args.pronunciations.as_deref(), args.lexicon.as_deref())?;
@@ -68,9 +69,9 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let mut outcome = Outcome::Done;
     for word in &args.words {
         match pronouncer.pronounce(word) {
-            Ok(ways) => ways.iter().try_for_each(|way| print(args, word, way))?,
+            Ok(pronunciations) => pronunciations.iter().try_for_each(|p| print(args, word, p))?,
             Err(error) => {
-                complain(&error);
+                print_error(&error);
                 outcome = Outcome::SomeFailed;
             }
         }
@@ -102,13 +103,13 @@ fn english() -> Result<Pronouncer> {
         .hint("`hearken pronounce --train` writes such a file from a dictionary"))
 }
 
-fn print(args: &Args, word: &str, way: &Pronunciation) -> std::result::Result<(), Stop> {
-    let (phones, source) = (way.phones_text(), way.source.name());
+fn print(args: &Args, word: &str, pronunciation: &Pronunciation) -> std::result::Result<(), Stop> {
+    let (phones, source) = (pronunciation.phones_text(), pronunciation.source.name());
     let line = if args.json {
-        json!({ "word": word, "phones": phones, "source": source, "probability": way.probability })
+        json!({ "word": word, "phones": phones, "source": source, "probability": pronunciation.probability })
             .to_string()
-    } else if way.source == Source::Guessed {
-        format!("{}  {phones}  # {source} {:.2}", printable(word), way.probability)
+    } else if pronunciation.source == Source::Guessed {
+        format!("{}  {phones}  # {source} {:.2}", printable(word), pronunciation.probability)
     } else {
         format!("{}  {phones}  # {source}", printable(word))
     };

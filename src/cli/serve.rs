@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 use super::endpoint::EndpointArgs;
 use super::model::{ModelChoice, ModelSource};
 use super::{Outcome, Stop};
+use crate::decode::MAX_NBEST;
 use crate::error::{Error, Result, Stage};
+use crate::recognizer::StreamOptions;
 use crate::serve::{self, Access, Limits, Listeners, Options, SherpaFlavor, Tls};
 
 /// Run a speech recognition server for clients of vosk-server, sherpa-onnx and OpenAI, with a web page.
@@ -65,13 +67,18 @@ pub(super) struct Args {
     wyoming: Option<SocketAddr>,
 
     /// Language of the model, such as `en`, for clients that choose a server by language; may be repeated [default:
-    /// en for the embedded digits model].
+    /// en for the embedded models].
     #[arg(long, value_name = "LANGUAGE")]
     language: Vec<String>,
 
     /// Server of sherpa-onnx that is imitated for its clients on `/`: the C++ or the Python one.
     #[arg(long, value_name = "cpp|python", default_value = "cpp", value_parser = ["cpp", "python"])]
     sherpa_ending: String,
+
+    /// Send the N most likely texts of each utterance as `alternatives` in hearken's own protocol, unless the client
+    /// asks for another number; with words of a lexicon, a language model or phrases.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
+    nbest: Option<u8>,
 
     #[command(flatten)]
     endpoint: EndpointArgs,
@@ -92,6 +99,9 @@ struct LimitArgs {
     /// Maximum number of open streams with traces: the network's output and state.
     #[arg(long, value_name = "N", default_value_t = Limits::default().traces)]
     max_traces: usize,
+    /// Maximum number of different lists of phrases and hotwords of clients that are in use; 0 to refuse them.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().word_lists)]
+    max_word_lists: usize,
     /// Maximum size of a websocket message, bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
     max_message: usize,
@@ -172,6 +182,7 @@ impl LimitArgs {
             connections: self.max_connections.min(1 << 20),
             streams: self.max_streams.min(1 << 20),
             traces: self.max_traces.min(1 << 20),
+            word_lists: self.max_word_lists.min(1 << 20),
             uploads: self.max_uploads.min(1 << 20),
             message_bytes: self.max_message,
             upload_bytes: self.max_upload,
@@ -233,12 +244,20 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         tls,
         threads: args.threads.map_or(cores, usize::from),
         batch: usize::from(args.batch),
-        stream: args.endpoint.stream_options(true)?,
+        stream: StreamOptions {
+            nbest: args.nbest.map_or(1, usize::from),
+            ..args.endpoint.stream_options(true)?
+        },
+        words: args.model.word_options(),
         flavor: if args.sherpa_ending == "python" { SherpaFlavor::Python } else { SherpaFlavor::Cpp },
         languages,
         log: say,
     };
-    let recognizer = args.model.open()?;
+    let recognizer = args.model.open_for_clients()?;
+    if options.stream.nbest > 1 && !recognizer.finds_alternatives() {
+        let problem = "--nbest: alternatives need a search over words, and this model has no lexicon";
+        return Err(Error::new(Stage::Usage, problem).into());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(4))
         .max_blocking_threads(cores.max(2))

@@ -7,7 +7,7 @@ use super::interrupt::Interrupt;
 use super::train_report::TrainReport;
 use super::{Outcome, Stop};
 use crate::error::{Error, Stage};
-use crate::train::{Earlier, Options, Recipe, train};
+use crate::train::{ExistingRun, Options, Recipe, train};
 
 /// Train a model on recordings.
 ///
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
     /// Folder of the run [default: runs/ and the name of the recipe].
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Number of threads that share each batch [default: the number of CPU cores, or that of the resumed run].
     #[arg(long, value_name = "N")]
@@ -57,10 +57,10 @@ impl Args {
             data: self.data.clone(),
             out: self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem)),
             threads: self.threads,
-            earlier: match (self.resume, self.overwrite) {
-                (true, _) => Earlier::Resume,
-                (false, true) => Earlier::Overwrite,
-                (false, false) => Earlier::Keep,
+            existing_run: match (self.resume, self.overwrite) {
+                (true, _) => ExistingRun::Resume,
+                (false, true) => ExistingRun::Overwrite,
+                (false, false) => ExistingRun::Keep,
             },
             accept_changes: self.accept_changes,
             from: self.from.clone(),

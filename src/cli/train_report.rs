@@ -122,7 +122,7 @@ impl TrainReport {
             ));
         }
         let total = scores.total.map_or("no score".into(), |total| format!("score {total:.4}"));
-        let mark = match (scores.best, scores.writes_nothing, scores.total) {
+        let mark = match (scores.best, scores.outputs_nothing, scores.total) {
             (_, true, _) => ", but the model writes nothing yet",
             (true, false, Some(_)) => ", the best so far",
             (true, false, None) => ", the latest is kept as the best",
@@ -141,7 +141,7 @@ impl TrainReport {
             }
             None => format!("done after update {step}"),
         });
-        if ended.writes_nothing {
+        if ended.outputs_nothing {
             self.line("note: the best model writes nothing; see \"Problems and remedies\" in docs/train.md");
         }
     }

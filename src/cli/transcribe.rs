@@ -18,12 +18,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::endpoint::EndpointArgs;
 use super::interrupt::Interrupt;
 use super::model::{ModelArgs, print_note};
-use super::{Outcome, Stop, complain, raw, say};
+use super::{Outcome, Stop, print_error, raw, say};
 use crate::audio::{Problems, RawFormat};
 use crate::decode::MAX_NBEST;
 use crate::error::{Error, Result, Stage};
 use crate::fs::AtomicFile;
-use crate::output::{Format, JsonWriter, TerminalWriter, TextWriter, WholeWriter, Writer};
+use crate::output::{Format, JsonWriter, TerminalWriter, TextWriter, TranscriptWriter, Writer};
 use crate::recognizer::{Event, Pipeline, Recognizer, StreamOptions};
 
 use inputs::{Input, Inputs};
@@ -49,7 +49,8 @@ pub(super) struct Args {
     #[command(flatten)]
     model: ModelArgs,
 
-    /// The recordings are raw samples without a header: ENCODING:RATE:CHANNELS, rate in Hz.
+    /// The recordings are raw samples without a header: ENCODING:RATE:CHANNELS, rate in Hz; without rate and
+    /// channels, 16000 Hz and one channel.
     #[arg(long, value_name = "s16le:16000:1", value_parser = raw::parse)]
     raw: Option<RawFormat>,
 
@@ -58,7 +59,7 @@ pub(super) struct Args {
     json: bool,
 
     /// With --json: print final results only.
-    #[arg(long)]
+    #[arg(long, requires = "json")]
     no_partials: bool,
 
     /// Write the N most likely texts of each utterance as `alternatives`, with --json and --format json or jsonl; with
@@ -71,12 +72,12 @@ pub(super) struct Args {
     #[arg(long, requires = "phrases")]
     explain: bool,
 
-    /// Format of the transcripts.
-    #[arg(long, value_name = "FORMAT", default_value = "txt")]
-    format: Format,
+    /// Format of the transcripts [default: by the extension of --out, else txt].
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 
     /// File to write to (a name with an extension), or folder for one transcript per recording.
-    #[arg(long, value_name = "FILE|DIR")]
+    #[arg(short, long, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
 
     /// Write each transcript beside its recording.
@@ -99,13 +100,20 @@ pub(super) struct Args {
     endpoint: EndpointArgs,
 }
 
+impl Args {
+    /// The format of the transcripts: that of `--format`, or else by the extension of `--out`.
+    fn format(&self) -> Format {
+        Format::or_by_extension(self.format, self.out.as_deref().filter(|_| !self.json))
+    }
+}
+
 /// Events of one recording that are buffered while earlier recordings are printed.
 const WAITING: usize = 256;
 /// Recordings that may be transcribed ahead of the one that is printed.
 const WINDOW: usize = 256;
 
 /// Destination of the transcripts.
-enum Place<'a> {
+enum Destination<'a> {
     /// One after another, to standard output or to this file.
     Stream(Option<&'a Path>),
     /// A file per recording.
@@ -135,10 +143,10 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return Err(error.into());
     }
     let inputs = Inputs::find(&args.paths, args.raw.is_some());
-    let place = place(args, &inputs)?;
+    let destination = destination(args, &inputs)?;
     let partials = !args.no_partials;
     let nbest = args.nbest.map_or(1, usize::from).max(if args.explain { explain::NBEST } else { 1 });
-    if args.nbest.is_some() && !args.json && !matches!(args.format, Format::Json | Format::Jsonl) {
+    if args.nbest.is_some() && !args.json && !matches!(args.format(), Format::Json | Format::Jsonl) {
         let problem = "--nbest: alternatives are written by --json and by --format json or jsonl only";
         return Err(Error::new(Stage::Usage, problem).into());
     }
@@ -148,7 +156,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Some(_) => short.clone(),
         None => StreamOptions { partials, nbest, ..args.endpoint.stream_options(true)? },
     };
-    inputs.errors.iter().for_each(complain);
+    inputs.errors.iter().for_each(print_error);
     if inputs.list.is_empty() {
         return Ok(Outcome::SomeFailed);
     }
@@ -164,51 +172,54 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         long,
     };
     let job = Job { args, recognizer: &recognizer, inputs: &inputs, opener, interrupt };
-    let outcome = match place {
-        Place::Files(folder) => files::transcribe(&job, &folder),
-        Place::Stream(None) => {
+    let outcome = match destination {
+        Destination::Files(folder) => files::transcribe(&job, &folder),
+        Destination::Stream(None) => {
             let on_terminal = io::stdout().is_terminal();
             let mut writer = writer(&job, io::stdout().lock(), on_terminal);
             transcribe(&job, &mut *writer, !on_terminal)
                 .map_err(|e| Stop::output(Path::new("standard output"), e))
         }
-        Place::Stream(Some(path)) => to_file(&job, path),
+        Destination::Stream(Some(path)) => to_file(&job, path),
     }?;
     Ok(if inputs.errors.is_empty() { outcome } else { outcome.max(Outcome::SomeFailed) })
 }
 
 /// Destination of the transcripts by the options; refuses options that exclude each other.
-fn place<'a>(args: &'a Args, inputs: &Inputs) -> Result<Place<'a>> {
+fn destination<'a>(args: &'a Args, inputs: &Inputs) -> Result<Destination<'a>> {
     let wrong = |problem: String| Err(Error::new(Stage::Usage, problem));
-    let name = args.format.extension();
-    let place = match &args.out {
+    let format = args.format();
+    let destination = match &args.out {
         _ if args.beside && inputs.list.iter().any(Input::is_stdin) => {
             return wrong("--beside: standard input is not in a folder".into());
         }
-        None if args.beside => Place::Files(inputs::Folder::Beside),
-        Some(path) if path.as_os_str() == "-" => Place::Stream(None),
-        Some(path) if is_folder(path) => Place::Files(inputs::Folder::Below(path.clone())),
-        file => Place::Stream(file.as_deref()),
+        None if args.beside => Destination::Files(inputs::Folder::Beside),
+        Some(path) if path.as_os_str() == "-" => Destination::Stream(None),
+        Some(path) if is_folder(path) => Destination::Files(inputs::Folder::Below(path.clone())),
+        file => Destination::Stream(file.as_deref()),
     };
-    match &place {
-        Place::Files(_) if args.explain => {
+    match &destination {
+        Destination::Files(_) if args.explain => {
             wrong("--explain goes with transcripts on standard output or in one file".into())
         }
-        Place::Files(_) if args.json => {
+        Destination::Files(_) if args.json => {
             wrong("--json prints events as they come: for a file each there is --format jsonl or json".into())
         }
-        Place::Stream(_) if args.resume || args.overwrite => {
-            let option = if args.resume { "--resume" } else { "--overwrite" };
-            wrong(format!("{option} needs a file per recording: add --out DIR or --beside"))
+        Destination::Stream(_) if args.resume => {
+            wrong("--resume needs a file per recording: add --out DIR or --beside".into())
         }
-        Place::Stream(_) if inputs.several && !args.format.holds_several() => {
-            wrong(format!("a {name} file holds one recording: add --out DIR or --beside"))
+        Destination::Stream(_) if args.overwrite => {
+            wrong("--overwrite is for --out DIR and --beside: a single file is replaced without it".into())
         }
-        Place::Stream(Some(path)) => {
+        Destination::Stream(_) if inputs.several && !format.holds_several() => {
+            let name = format.name();
+            wrong(format!("a file of the format {name} holds one recording: add --out DIR or --beside"))
+        }
+        Destination::Stream(Some(path)) => {
             inputs::check_targets(&[path.to_path_buf()], &inputs.list, &inputs.manifests)?;
-            Ok(place)
+            Ok(destination)
         }
-        _ => Ok(place),
+        _ => Ok(destination),
     }
 }
 
@@ -222,11 +233,11 @@ pub(super) fn is_folder(path: &Path) -> bool {
 
 fn writer<'a>(job: &Job, out: impl Write + 'a, on_terminal: bool) -> Box<dyn Writer + 'a> {
     let with_path = job.inputs.several;
-    match job.args.format {
+    match job.args.format() {
         _ if job.args.json => Box::new(JsonWriter::new(out)),
         Format::Txt if on_terminal => Box::new(TerminalWriter::new(out, with_path)),
         Format::Txt => Box::new(TextWriter::new(out, with_path)),
-        format => Box::new(WholeWriter::new(out, format)),
+        format => Box::new(TranscriptWriter::new(out, format)),
     }
 }
 
@@ -252,7 +263,7 @@ impl Job<'_> {
     fn progress(&self, inputs: &[&Input], bar: bool) -> Progress {
         let whole = inputs.iter().all(|input| input.part.is_none() && !input.is_stdin());
         let bytes =
-            || inputs.iter().filter_map(|input| Stamp::of(&input.path)).map(|stamp| stamp.bytes()).sum();
+            || inputs.iter().filter_map(|input| Stamp::read(&input.path)).map(|stamp| stamp.bytes()).sum();
         Progress::new(Arc::clone(&self.opener.meter), inputs.len(), whole.then(bytes), bar)
     }
 
@@ -355,10 +366,10 @@ fn write_recording(
     progress: &mut Progress,
 ) -> io::Result<bool> {
     let name = input.name();
-    let mut shown = Instant::now();
+    let mut printed_at = Instant::now();
     let mut reached = 0.0;
     loop {
-        match messages.recv_timeout(progress::EVERY) {
+        match messages.recv_timeout(progress::INTERVAL) {
             Ok(Message::Event(event)) => {
                 if let Event::Final(segment) = &event {
                     reached = segment.end;
@@ -374,7 +385,7 @@ fn write_recording(
             Ok(Message::Failed(_)) if job.interrupt.is_asked() => return Ok(true),
             Ok(Message::Failed(error)) => {
                 writer.clear()?;
-                progress.suspend(|| complain(&error));
+                progress.suspend(|| print_error(&error));
                 return Ok(true);
             }
             Ok(Message::Ended(problems)) => {
@@ -390,12 +401,12 @@ fn write_recording(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 writer.clear()?;
-                progress.suspend(|| complain(&stopped(input)));
+                progress.suspend(|| print_error(&stopped(input)));
                 return Ok(true);
             }
         }
-        if shown.elapsed() >= progress::EVERY {
-            shown = Instant::now();
+        if printed_at.elapsed() >= progress::INTERVAL {
+            printed_at = Instant::now();
             progress.show();
             writer.status(&progress.status())?;
         }
@@ -409,6 +420,6 @@ fn stopped(input: &Input) -> Error {
 /// Prints the damage found in a recording that was transcribed nevertheless.
 fn warn(input: &Input, warnings: &[String]) {
     for warning in warnings {
-        complain(&Error::new(Stage::Audio, warning.clone()).in_file(&input.path));
+        print_error(&Error::new(Stage::Audio, warning.clone()).in_file(&input.path));
     }
 }

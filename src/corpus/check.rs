@@ -21,7 +21,7 @@ const CLIPPED_RUN: usize = 3;
 /// The share of clipped samples from which a recording is reported.
 const CLIPPED_SHARE: f64 = 1e-3;
 /// Letters a second that nobody speaks.
-const FASTEST_LETTERS: f64 = 30.0;
+const MAX_LETTERS_PER_SECOND: f64 = 30.0;
 /// Differences from the manifest's duration that are reported, seconds.
 const DURATION_TOLERANCE: f64 = 0.1;
 
@@ -222,7 +222,7 @@ fn level_finding(samples: &[f32]) -> Option<(FindingKind, String)> {
 fn text_findings(entry: &Entry, seconds: f64) -> Vec<(FindingKind, String)> {
     let mut findings = Vec::new();
     let letters = entry.text.chars().filter(|c| c.is_alphanumeric()).count();
-    if seconds > 0.0 && letters as f64 / seconds > FASTEST_LETTERS {
+    if seconds > 0.0 && letters as f64 / seconds > MAX_LETTERS_PER_SECOND {
         findings.push((FindingKind::TextTooLong, format!("{letters} letters in {seconds:.2} s")));
     }
     if let Some(word) = entry.text.split_whitespace().find(|word| word.contains(|c: char| c.is_numeric())) {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_recording_is_found() {
+    fn faults_of_recordings_are_found() {
         let folder = tempfile::tempdir().expect("a folder");
         let files = [
             ("good.wav", tone(0.3)),

@@ -127,7 +127,7 @@ fn parse_line(bytes: &[u8], line: usize, folder: &Path, options: ReadOptions) ->
     let offset = take_number(&mut fields, "offset")?;
     let speaker = take_string(&mut fields, "speaker")?;
     if options.check_audio && !audio.is_file() {
-        let found = if audio.is_dir() { "is a directory" } else { "is not there" };
+        let found = if audio.is_dir() { "is a folder" } else { "is not there" };
         return Err(problem(format!("the audio file {} {found}", quoted(&audio)))
             .hint("paths are relative to the manifest"));
     }
@@ -220,7 +220,7 @@ mod tests {
             ("[1]", "found a list"),
             ("{\"text\": \"x\"}", "`audio_filepath` is missing"),
             ("{\"audio_filepath\": \"b.wav\", \"text\": \"x\"}", "b.wav is not there"),
-            ("{\"audio_filepath\": \".\", \"text\": \"x\"}", "is a directory"),
+            ("{\"audio_filepath\": \".\", \"text\": \"x\"}", "is a folder"),
             ("{\"audio_filepath\": \"a.wav\", \"text\": \" \"}", "`text` is missing or empty"),
             ("{\"audio_filepath\": \"a.wav\", \"text\": 3}", "expected a string, found a number"),
             ("{\"audio_filepath\": \"a.wav\", \"text\": \"x\", \"duration\": -1}", "`duration`"),

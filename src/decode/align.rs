@@ -128,8 +128,8 @@ impl Aligner {
     /// probability 0.
     pub fn finish(&self) -> Result<AlignedPath> {
         let frames = self.num_frames();
-        if let Some(word) = self.graph.least_frames.iter().position(|&least| least > frames) {
-            let (needed, words) = (self.graph.least_frames.last().copied(), self.graph.words.len());
+        if let Some(word) = self.graph.min_frames.iter().position(|&least| least > frames) {
+            let (needed, words) = (self.graph.min_frames.last().copied(), self.graph.words.len());
             let problem = format!(
                 "the text does not fit into the recording: its labels take {} output frames or more, and there are \
                  {frames}; `{}` (word {} of {words}) is the first that does not fit",
@@ -171,8 +171,8 @@ impl Aligner {
                 kept.push(now.clone());
             }
         }
-        let mut best = (f64::NEG_INFINITY, self.graph.ends[0]);
-        for &state in &self.graph.ends {
+        let mut best = (f64::NEG_INFINITY, self.graph.final_states[0]);
+        for &state in &self.graph.final_states {
             if now[state as usize] > best.0 {
                 best = (now[state as usize], state);
             }
@@ -395,10 +395,13 @@ mod tests {
             &[&[&[1], &[2], &[3]], &[&[3, 3], &[3], &[1, 3]]],
         ];
         for text in texts {
-            let words: Vec<_> = text.iter().map(|ways| word("w", ways)).collect();
+            let words: Vec<_> = text.iter().map(|pronunciations| word("w", pronunciations)).collect();
             let mut all = vec![Vec::new()];
-            for ways in text {
-                all = all.iter().flat_map(|a: &Vec<u32>| ways.iter().map(|way| [a, *way].concat())).collect();
+            for pronunciations in text {
+                all = all
+                    .iter()
+                    .flat_map(|a: &Vec<u32>| pronunciations.iter().map(|p| [a, *p].concat()))
+                    .collect();
             }
             for frames in 1..8 {
                 let expected = by_brute_force(&all, frames, 4);
@@ -407,7 +410,7 @@ mod tests {
                     Ok(found) => {
                         assert!((found.log_prob - expected).abs() < 1e-5, "{text:?} in {frames}");
                         let labels: Vec<u32> = found.labels.iter().map(|label| label.token.0).collect();
-                        assert!(all.contains(&labels), "{labels:?} is no way to say {text:?}");
+                        assert!(all.contains(&labels), "{labels:?} are not a pronunciation of {text:?}");
                         assert!(
                             found.labels.windows(2).all(|l| l[0].end <= l[1].start && l[0].word <= l[1].word)
                         );
@@ -418,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_does_not_fit_is_named_where_it_does_not() {
+    fn words_that_do_not_fit_are_named() {
         let words = [word("one", &[&[1, 2]]), word("two", &[&[2, 1, 3], &[2, 3]]), word("six", &[&[3]])];
         let error = align(&words, 5, 4).expect_err("6 frames are needed and more").to_string();
         assert!(error.contains("take 7 output frames") && error.contains("`six` (word 3 of 3)"), "{error}");
@@ -429,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_no_path_spells_are_refused() {
+    fn texts_without_a_path_are_refused() {
         for (words, expected) in [
             (vec![], "no words"),
             (vec![word("x", &[])], "`x` has no pronunciation"),
@@ -457,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn speech_that_the_text_does_not_have_is_found() {
+    fn speech_without_text_is_reported() {
         // Blanks, except for token 2 in every other frame from 10 to 19.
         let frame = |t: usize| match t {
             3 => [0.05, 0.9, 0.05],

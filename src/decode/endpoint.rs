@@ -42,7 +42,7 @@ impl EndpointOptions {
     ///
     /// # Errors
     /// When one is not; names the rule.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         for (rule, seconds) in [
             ("rule 1 (silence with nothing said)", self.rule1_min_trailing_silence),
             ("rule 2 (silence after speech)", self.rule2_min_trailing_silence),
@@ -61,22 +61,22 @@ impl EndpointOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// Rule 1: trailing silence in a segment without speech.
-    NothingSaid,
+    NoSpeech,
     /// Rule 2: trailing silence after speech.
-    AfterSpeech,
+    TrailingSilence,
     /// Rule 3: maximum length of a segment.
-    TooLong,
+    MaxLength,
 }
 
 /// Endpoint detector of one stream.
 #[derive(Clone, Debug)]
 pub struct Endpointer {
     /// Time of rule 1, frames.
-    nothing_said: u64,
+    rule1_frames: u64,
     /// Time of rule 2, frames.
-    after_speech: u64,
+    rule2_frames: u64,
     /// Time of rule 3, frames.
-    too_long: u64,
+    rule3_frames: u64,
     /// Number of frames since the stream began.
     frames: u64,
     /// First frame of the segment.
@@ -84,7 +84,7 @@ pub struct Endpointer {
     /// First frame of the trailing silence; equal to `frames` if there is no silence.
     silence: u64,
     /// Whether the segment contains a label.
-    said: bool,
+    has_label: bool,
 }
 
 impl Endpointer {
@@ -94,13 +94,13 @@ impl Endpointer {
         // subtracted because of rounding errors: 1.2 s must be exactly 30 frames of 40 ms.
         let frames = |seconds: f64| ((seconds / frame_seconds - 1e-6).ceil() as u64).max(1);
         Self {
-            nothing_said: frames(options.rule1_min_trailing_silence),
-            after_speech: frames(options.rule2_min_trailing_silence),
-            too_long: frames(options.rule3_min_utterance_length),
+            rule1_frames: frames(options.rule1_min_trailing_silence),
+            rule2_frames: frames(options.rule2_min_trailing_silence),
+            rule3_frames: frames(options.rule3_min_utterance_length),
             frames: 0,
             segment: 0,
             silence: 0,
-            said: false,
+            has_label: false,
         }
     }
 
@@ -109,17 +109,17 @@ impl Endpointer {
     /// [`begin_segment`](Self::begin_segment) or [`begin_segment_with_label`](Self::begin_segment_with_label).
     pub fn push(&mut self, blank: bool, speech: bool) -> Option<Endpoint> {
         self.frames += 1;
-        self.said |= !blank;
+        self.has_label |= !blank;
         if !blank || speech {
             self.silence = self.frames;
         }
         let silence = self.trailing_silence();
-        if self.said && silence >= self.after_speech {
-            Some(Endpoint::AfterSpeech)
-        } else if !self.said && silence >= self.nothing_said {
-            Some(Endpoint::NothingSaid)
-        } else if self.frames - self.segment >= self.too_long {
-            Some(Endpoint::TooLong)
+        if self.has_label && silence >= self.rule2_frames {
+            Some(Endpoint::TrailingSilence)
+        } else if !self.has_label && silence >= self.rule1_frames {
+            Some(Endpoint::NoSpeech)
+        } else if self.frames - self.segment >= self.rule3_frames {
+            Some(Endpoint::MaxLength)
         } else {
             None
         }
@@ -139,13 +139,13 @@ impl Endpointer {
     pub fn begin_segment(&mut self) {
         self.segment = self.frames;
         self.silence = self.frames;
-        self.said = false;
+        self.has_label = false;
     }
 
     /// Begins a new segment with a label that was already found at frame `first`.
     pub fn begin_segment_with_label(&mut self, first: u64) {
         self.segment = first.min(self.frames);
-        self.said = true;
+        self.has_label = true;
     }
 
     /// Begins a new stream.
@@ -180,70 +180,74 @@ mod tests {
         let script = format!("{}#{}#{}", ".".repeat(60 + 10), ".".repeat(29), ".".repeat(30 + 59));
         assert_eq!(
             endpoints(&EndpointOptions::default(), &script),
-            [(60, Endpoint::NothingSaid), (131, Endpoint::AfterSpeech)],
+            [(60, Endpoint::NoSpeech), (131, Endpoint::TrailingSilence)],
             "2.4 s are 60 frames, 1.2 s are 30; 29 and 59 are too few"
         );
     }
 
     #[test]
-    fn the_longest_segment_is_cut_in_the_midst_of_speech() {
+    fn rule_3_ends_a_segment_during_speech() {
         let script = "#.".repeat(600);
         let found = endpoints(&EndpointOptions::default(), &script);
-        assert_eq!(found, [(500, Endpoint::TooLong), (1000, Endpoint::TooLong)]);
+        assert_eq!(found, [(500, Endpoint::MaxLength), (1000, Endpoint::MaxLength)]);
     }
 
     #[test]
-    fn a_detector_keeps_a_segment_open_while_someone_talks() {
+    fn detected_speech_keeps_a_segment_open() {
         let script = format!("#{}{}", "s".repeat(100), ".".repeat(30));
-        assert_eq!(endpoints(&EndpointOptions::default(), &script), [(131, Endpoint::AfterSpeech)]);
+        assert_eq!(endpoints(&EndpointOptions::default(), &script), [(131, Endpoint::TrailingSilence)]);
     }
 
     #[test]
-    fn infinity_turns_a_rule_off_and_nonsense_is_refused() {
+    fn infinity_disables_a_rule_and_invalid_times_are_refused() {
         let off = EndpointOptions {
             rule1_min_trailing_silence: f64::INFINITY,
             rule2_min_trailing_silence: f64::INFINITY,
             rule3_min_utterance_length: f64::INFINITY,
             reset_state: None,
         };
-        assert!(off.check().is_ok());
+        assert!(off.validate().is_ok());
         assert_eq!(endpoints(&off, &".#..".repeat(1000)), []);
         for bad in [0.0, -1.0, f64::NAN] {
             let options = EndpointOptions { rule2_min_trailing_silence: bad, ..Default::default() };
-            assert!(options.check().expect_err("refused").to_string().contains("rule 2"), "{bad}");
+            assert!(options.validate().expect_err("refused").to_string().contains("rule 2"), "{bad}");
         }
     }
 
     #[test]
-    fn a_label_that_is_kept_counts_as_said_and_for_the_length() {
+    fn a_label_moved_to_a_new_segment_counts_as_speech_and_for_its_length() {
         let mut endpointer = Endpointer::new(&EndpointOptions::default(), 0.04);
         for _ in 0..499 {
             assert_eq!(endpointer.push(false, false), None);
         }
-        assert_eq!(endpointer.push(true, false), Some(Endpoint::TooLong));
+        assert_eq!(endpointer.push(true, false), Some(Endpoint::MaxLength));
         endpointer.begin_segment_with_label(490);
         for _ in 0..28 {
             assert_eq!(endpointer.push(true, false), None);
         }
-        assert_eq!(endpointer.push(true, false), Some(Endpoint::AfterSpeech), "one silent frame was before");
+        assert_eq!(
+            endpointer.push(true, false),
+            Some(Endpoint::TrailingSilence),
+            "one silent frame was before"
+        );
     }
 
     proptest! {
         /// For any input, no segment is longer than rule 3 allows, and each ends at exactly the time of its rule.
         #[test]
-        fn segments_end_as_the_rules_say(runs in prop::collection::vec((any::<bool>(), 1usize..90), 1..40)) {
+        fn random_segments_end_by_the_rules(runs in prop::collection::vec((any::<bool>(), 1usize..90), 1..40)) {
             let script: String =
-                runs.iter().map(|&(said, n)| if said { "#" } else { "." }.repeat(n)).collect();
+                runs.iter().map(|&(has_label, n)| if has_label { "#" } else { "." }.repeat(n)).collect();
             let options = EndpointOptions { rule3_min_utterance_length: 4.0, ..Default::default() };
             let mut begin = 0;
             for (end, why) in endpoints(&options, &script) {
                 let segment = &script[begin..end as usize];
                 let silence = segment.len() - segment.trim_end_matches('.').len();
-                let said = segment.contains('#');
+                let has_label = segment.contains('#');
                 let expected = match why {
-                    Endpoint::NothingSaid => !said && silence == 60,
-                    Endpoint::AfterSpeech => said && silence == 30,
-                    Endpoint::TooLong => segment.len() == 100,
+                    Endpoint::NoSpeech => !has_label && silence == 60,
+                    Endpoint::TrailingSilence => has_label && silence == 30,
+                    Endpoint::MaxLength => segment.len() == 100,
                 };
                 prop_assert!(expected && segment.len() <= 100, "{segment} {why:?}");
                 begin = end as usize;

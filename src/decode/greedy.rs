@@ -11,7 +11,7 @@ pub struct Greedy {
     /// The likeliest token of the previous frame.
     previous: TokenId,
     /// Whether the current repetition of `previous` began in an earlier segment, which returned it.
-    run_given: bool,
+    run_returned: bool,
     tokens: Vec<UnitSpan>,
     frames: u64,
     revision: u64,
@@ -21,7 +21,7 @@ impl Greedy {
     /// Creates a decoder for one stream of a model.
     pub fn new(tokens: &TokenTable, options: &DecoderOptions) -> Self {
         let bias = TokenBias::new(tokens, options);
-        Self { previous: bias.blank(), bias, run_given: false, tokens: Vec::new(), frames: 0, revision: 0 }
+        Self { previous: bias.blank(), bias, run_returned: false, tokens: Vec::new(), frames: 0, revision: 0 }
     }
 
     /// The labels of the current segment so far.
@@ -35,8 +35,8 @@ impl Greedy {
         let repeated = id == self.previous;
         self.frames += 1;
         self.previous = id;
-        self.run_given &= repeated;
-        if id == self.bias.blank() || self.run_given {
+        self.run_returned &= repeated;
+        if id == self.bias.blank() || self.run_returned {
             return;
         }
         match self.tokens.last_mut() {
@@ -74,7 +74,7 @@ impl Decoder for Greedy {
     }
 
     fn end_segment(&mut self) -> Vec<UnitSpan> {
-        self.run_given = self.likeliest().is_some();
+        self.run_returned = self.likeliest().is_some();
         self.revision += 1;
         std::mem::take(&mut self.tokens)
     }
@@ -95,10 +95,14 @@ impl Decoder for Greedy {
 
     fn reset(&mut self) {
         self.previous = self.bias.blank();
-        self.run_given = false;
+        self.run_returned = false;
         self.tokens.clear();
         self.frames = 0;
         self.revision += 1;
+    }
+
+    fn begin_at(&mut self, frame: u64) {
+        self.frames = frame;
     }
 }
 
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_merge_blanks_part_and_frames_are_counted() {
+    fn repeats_are_merged_unless_a_blank_separates_them() {
         let mut greedy = Greedy::new(&table(3), &DecoderOptions::default());
         greedy.push(&scripted(&[0, 1, 1, 0, 1, 2, 2], 3));
         let tokens = greedy.best();
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_as_likely_as_its_surest_frame() {
+    fn a_token_has_the_probability_of_its_best_frame() {
         let mut greedy = Greedy::new(&table(2), &DecoderOptions::default());
         for p in [0.6f32, 0.9, 0.8] {
             greedy.push(&[(1.0 - p).ln(), p.ln()]);
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn biases_move_the_choice_but_not_the_confidence() {
+    fn biases_change_the_tokens_but_not_their_confidence() {
         let frame = [0.5f32.ln(), 0.4f32.ln(), 0.1f32.ln()];
         let options = DecoderOptions { blank_bias: -1.0, ..Default::default() };
         let mut greedy = Greedy::new(&table(3), &options);
@@ -164,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_across_a_cut_is_given_once_and_a_repeat_twice() {
+    fn a_run_across_a_cut_is_one_token_and_a_repeat_is_two() {
         let mut greedy = Greedy::new(&table(3), &DecoderOptions::default());
         greedy.push(&scripted(&[1, 1], 3));
         assert_eq!(ids(&greedy.end_segment()), [1]);
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_ends_before_a_label_that_is_kept_with_its_run() {
+    fn a_segment_can_end_before_a_label_whose_run_continues() {
         let mut greedy = Greedy::new(&table(3), &DecoderOptions::default());
         greedy.push(&scripted(&[1, 0, 1, 2, 2], 3));
         assert!(greedy.likeliest().is_some());

@@ -4,7 +4,7 @@
 use super::{Unit, UnitSpan};
 
 /// The history without words.
-pub(super) const NOTHING: u32 = u32::MAX;
+pub(super) const EMPTY_HISTORY: u32 = u32::MAX;
 /// Number of nodes by which the tree must exceed twice its size after the last compaction to be compacted again.
 const COMPACT_AT: usize = 4096;
 
@@ -17,7 +17,7 @@ struct Node {
     sequence: u64,
 }
 
-/// Tree of the words of all paths. The history of a path is the node of its last word, or [`NOTHING`].
+/// Tree of the words of all paths. The history of a path is the node of its last word, or [`EMPTY_HISTORY`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     /// The nodes; parents have smaller indices than their children.
@@ -92,8 +92,8 @@ impl History {
     /// The last common node of two paths.
     fn common(&self, mut a: u32, mut b: u32) -> u32 {
         while a != b {
-            if a == NOTHING || b == NOTHING {
-                return NOTHING;
+            if a == EMPTY_HISTORY || b == EMPTY_HISTORY {
+                return EMPTY_HISTORY;
             }
             // Parents have smaller indices than their children.
             let later = if a > b { &mut a } else { &mut b };
@@ -108,7 +108,7 @@ impl History {
         let mut agrees: Vec<bool> = Vec::with_capacity(self.nodes.len());
         for (at, node) in self.nodes.iter_mut().enumerate() {
             agrees.push(at as u32 == last || agrees.get(node.parent as usize) == Some(&true));
-            node.parent = if node.parent == last { NOTHING } else { node.parent };
+            node.parent = if node.parent == last { EMPTY_HISTORY } else { node.parent };
         }
         agrees
     }
@@ -123,12 +123,13 @@ impl History {
         let mut used = vec![false; self.nodes.len()];
         for path in &paths {
             let mut at = **path;
-            while at != NOTHING && !std::mem::replace(&mut used[at as usize], true) {
+            while at != EMPTY_HISTORY && !std::mem::replace(&mut used[at as usize], true) {
                 at = self.nodes[at as usize].parent;
             }
         }
-        let mut moved = vec![NOTHING; self.nodes.len()];
-        let place = |moved: &[u32], at: u32| if at == NOTHING { NOTHING } else { moved[at as usize] };
+        let mut moved = vec![EMPTY_HISTORY; self.nodes.len()];
+        let place =
+            |moved: &[u32], at: u32| if at == EMPTY_HISTORY { EMPTY_HISTORY } else { moved[at as usize] };
         let mut kept = 0;
         for at in 0..self.nodes.len() {
             if used[at] {
@@ -163,7 +164,7 @@ mod tests {
     /// A tree with two branches: 0 1 2 and 0 1 3.
     fn branches() -> (History, u32, u32) {
         let mut history = History::default();
-        let root = history.push(NOTHING, word(0, 0));
+        let root = history.push(EMPTY_HISTORY, word(0, 0));
         let middle = history.push(root, word(1, 5));
         let left = history.push(middle, word(2, 9));
         let right = history.push(middle, word(3, 9));
@@ -171,28 +172,28 @@ mod tests {
     }
 
     #[test]
-    fn paths_share_what_stands_before_their_fork() {
+    fn paths_share_the_words_before_their_fork() {
         let (history, left, right) = branches();
         assert_eq!(history.words(left), [word(0, 0), word(1, 5), word(2, 9)]);
         assert_eq!(history.fork([left, right].into_iter()), Some(9));
         assert_eq!(history.fork([left, left].into_iter()), None);
         assert_eq!(history.fork([left, 0].into_iter()), Some(5));
-        assert_eq!(history.fork([right, NOTHING].into_iter()), Some(0));
-        assert_eq!(history.fork([NOTHING].into_iter()), None);
+        assert_eq!(history.fork([right, EMPTY_HISTORY].into_iter()), Some(0));
+        assert_eq!(history.fork([EMPTY_HISTORY].into_iter()), None);
         assert_eq!(history.words(history.last_before(left, 9)), [word(0, 0), word(1, 5)]);
-        assert_eq!(history.last_before(left, 0), NOTHING);
+        assert_eq!(history.last_before(left, 0), EMPTY_HISTORY);
     }
 
     #[test]
     fn the_same_words_at_other_times_are_the_same_sequence() {
         let (mut history, left, right) = branches();
-        let root = history.push(NOTHING, word(0, 1));
+        let root = history.push(EMPTY_HISTORY, word(0, 1));
         let middle = history.push(root, word(1, 3));
         let later = history.push(middle, word(2, 9));
         assert_eq!(history.sequence(left), history.sequence(later));
         assert_ne!(history.sequence(left), history.sequence(right));
         history.cut(1);
-        let again = history.push(NOTHING, word(2, 20));
+        let again = history.push(EMPTY_HISTORY, word(2, 20));
         assert_eq!(history.sequence(left), history.sequence(again));
     }
 
@@ -207,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_leaves_what_stands_behind_it() {
+    fn a_cut_leaves_the_words_after_it() {
         let (mut history, left, right) = branches();
-        let other = history.push(NOTHING, word(4, 3));
+        let other = history.push(EMPTY_HISTORY, word(4, 3));
         let agrees = history.cut(1);
         assert_eq!((history.words(left), history.words(right)), (vec![word(2, 9)], vec![word(3, 9)]));
         assert!(agrees[left as usize] && agrees[right as usize] && !agrees[other as usize] && !agrees[0]);

@@ -22,7 +22,7 @@ struct Node {
     /// Maximum boost of the phrases that begin with these words, nats per word.
     boost: f32,
     /// Total boost of the phrase that ends here, nats.
-    whole: Option<f32>,
+    complete_reward: Option<f32>,
     /// Target of the failure arc, which is followed if the next word is no child. It is the match of the words that
     /// remain after the longest complete phrase at the beginning of these words; without such a phrase, of those that
     /// remain after the first word.
@@ -70,7 +70,7 @@ impl ContextGraph {
         let node = &mut self.nodes[at as usize];
         if at != ROOT {
             let reward = boost * node.depth as f32;
-            node.whole = Some(node.whole.map_or(reward, |known| known.max(reward)));
+            node.complete_reward = Some(node.complete_reward.map_or(reward, |known| known.max(reward)));
         }
     }
 
@@ -82,8 +82,8 @@ impl ContextGraph {
             for (word, child) in self.nodes[parent as usize].children.clone() {
                 let before = &self.nodes[parent as usize];
                 let reward = self.nodes[child as usize].reward();
-                let (failure, gain) = match self.nodes[child as usize].whole {
-                    Some(whole) => (ROOT, whole - reward),
+                let (failure, gain) = match self.nodes[child as usize].complete_reward {
+                    Some(complete_reward) => (ROOT, complete_reward - reward),
                     None if parent == ROOT => (ROOT, -reward),
                     None => {
                         let (gain, to) = self.step(before.failure, word);
@@ -106,8 +106,8 @@ impl ContextGraph {
                 let next = &self.nodes[child as usize];
                 gain -= node.reward();
                 // If no longer phrase begins with a complete one, a new match begins after it.
-                return match next.whole.filter(|_| next.children.is_empty()) {
-                    Some(whole) => (gain + whole, ROOT),
+                return match next.complete_reward.filter(|_| next.children.is_empty()) {
+                    Some(complete_reward) => (gain + complete_reward, ROOT),
                     None => (gain + next.reward(), child),
                 };
             }
@@ -185,6 +185,10 @@ impl LanguageModel for HotwordModel {
     fn look_ahead(&self, word: WordId) -> f32 {
         self.inner.look_ahead(word) - self.boosts.get(&word).copied().unwrap_or(0.0)
     }
+
+    fn without_hotwords(&self) -> Option<Arc<dyn LanguageModel>> {
+        Some(Arc::clone(&self.inner))
+    }
 }
 
 #[cfg(test)]
@@ -219,14 +223,14 @@ mod tests {
         let mut state = model.start();
         let mut cost = 0.0;
         for &word in sentence {
-            let (more, behind) = model.next(state, word).expect("a loop of words");
-            (cost, state) = (cost + more, behind);
+            let (more, next_state) = model.next(state, word).expect("a loop of words");
+            (cost, state) = (cost + more, next_state);
         }
         cost + model.end(state).expect("a loop of words")
     }
 
     #[test]
-    fn a_match_is_rewarded_word_by_word_and_taken_back_when_it_breaks_off() {
+    fn partial_matches_are_rewarded_and_the_reward_is_taken_back_if_they_fail() {
         let phrases = [(phrase(&[1, 2, 3]), 2.0), (phrase(&[1, 2]), 1.0), (phrase(&[2, 4]), 3.0)];
         let model = HotwordModel::new(Arc::new(WordLoop { word_cost: 0.5 }), ContextGraph::new(phrases));
         let (first, state) = model.next(model.start(), WordId(1)).expect("a word");

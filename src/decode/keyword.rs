@@ -142,6 +142,11 @@ impl KeywordSpotter {
         self.frames = 0;
     }
 
+    /// Sets the number of the next frame, before the first one.
+    pub fn begin_at(&mut self, frame: u64) {
+        self.frames = frame;
+    }
+
     /// Removes all paths.
     fn forget(&mut self) {
         self.places.iter_mut().for_each(|places| places.fill(Place::NONE));

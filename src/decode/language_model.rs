@@ -1,5 +1,7 @@
 //! Interface of language models for a search, and a model in which all words cost the same.
 
+use std::sync::Arc;
+
 use super::WordId;
 
 /// State of a [`LanguageModel`] after a sequence of words. The number has a meaning only for the model itself. States
@@ -25,6 +27,11 @@ pub trait LanguageModel: Send + Sync {
     fn look_ahead(&self, word: WordId) -> f32 {
         let _ = word;
         0.0
+    }
+
+    /// For a model with hotwords, the same model without them.
+    fn without_hotwords(&self) -> Option<Arc<dyn LanguageModel>> {
+        None
     }
 }
 

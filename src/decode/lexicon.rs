@@ -57,12 +57,12 @@ impl Lexicon {
         }
         let mut names = vec![String::new(); by_name.len()];
         by_name.iter().for_each(|(&name, &id)| names[id as usize] = name.into());
-        Ok(Self::of_words(names, pronunciations, tokens.len()))
+        Ok(Self::from_pronunciations(names, pronunciations, tokens.len()))
     }
 
     /// Creates the tree of words with the spellings `names`, which are indexed by [`WordId`], for a model with
     /// `num_tokens` tokens. Pronunciations must not be empty.
-    pub fn of_words(
+    pub fn from_pronunciations(
         names: Vec<String>,
         mut pronunciations: Vec<(Vec<TokenId>, WordId)>,
         num_tokens: usize,
@@ -99,6 +99,19 @@ impl Lexicon {
         tree
     }
 
+    /// Creates the tree with more words, whose ids follow those of this tree. Pronunciations must not be empty.
+    pub fn with_words(&self, names: &[String], more: Vec<(Vec<TokenId>, WordId)>) -> Self {
+        let mut pronunciations = more;
+        let mut waiting: Vec<(u32, Vec<TokenId>)> = self.roots().map(|root| (root, Vec::new())).collect();
+        while let Some((at, mut tokens)) = waiting.pop() {
+            let node = self.node(at);
+            tokens.push(node.token);
+            pronunciations.extend(self.words_at(at).iter().map(|&word| (tokens.clone(), word)));
+            waiting.extend(node.children.clone().map(|child| (child, tokens.clone())));
+        }
+        Self::from_pronunciations([&self.names, names].concat(), pronunciations, self.num_tokens)
+    }
+
     pub(super) fn node(&self, node: u32) -> &Node {
         &self.nodes[node as usize]
     }
@@ -125,7 +138,7 @@ impl Lexicon {
     }
 
     /// For each node, the minimum cost of the words that end at or below it.
-    pub(super) fn least_costs(&self, cost: impl Fn(WordId) -> f32) -> Vec<f32> {
+    pub(super) fn min_costs(&self, cost: impl Fn(WordId) -> f32) -> Vec<f32> {
         let mut least = vec![f32::INFINITY; self.nodes.len()];
         for (at, node) in self.nodes.iter().enumerate().rev() {
             let here = self.words_at(at as u32).iter().map(|&word| cost(word));
@@ -176,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_begin_alike_share_what_they_begin_with() {
+    fn words_with_a_common_prefix_share_its_nodes() {
         let lexicon = [
             entry("ab", "a b"),
             entry("a", "a"),
@@ -193,8 +206,18 @@ mod tests {
         let options = DecoderOptions { lexicon: lexicon.to_vec(), ..Default::default() };
         assert_eq!(words(&options), ["ab", "a", "abc", "ay", "b"]);
         assert_eq!(tree.names()[..], words(&options));
-        let costs = tree.least_costs(|word| [3.0, 5.0, 1.0, 7.0, 2.0][word.0 as usize]);
+        let costs = tree.min_costs(|word| [3.0, 5.0, 1.0, 7.0, 2.0][word.0 as usize]);
         assert_eq!(costs[..2], [1.0, 2.0], "`abc` below `a`; `b` below `b`");
+    }
+
+    #[test]
+    fn words_can_be_added() {
+        let lexicon = [entry("ab", "a b"), entry("a", "a"), entry("ab", "b b")];
+        let tree = Lexicon::new(&table(), &lexicon).expect("a good lexicon");
+        let more = tree.with_words(&["ac".into()], vec![(vec![TokenId(1), TokenId(3)], WordId(2))]);
+        assert_eq!(spelled(&more), [(vec![1], 1), (vec![1, 2], 0), (vec![1, 3], 2), (vec![2, 2], 0)]);
+        assert_eq!(more.names()[..], ["ab", "a", "ac"]);
+        assert_eq!(spelled(&tree.with_words(&[], Vec::new())), spelled(&tree));
     }
 
     #[test]

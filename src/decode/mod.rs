@@ -35,7 +35,7 @@ pub use lexicon::Lexicon;
 pub use ngram::{NgramLanguageModel, NgramWeights};
 pub use options::{DecoderOptions, Pronunciation};
 pub use phrases::PhraseModel;
-pub use rejection::{Onsets, Rejection, RejectionOptions, Surroundings};
+pub use rejection::{Onsets, Rejection, RejectionContext, RejectionOptions};
 pub use search::Search;
 pub use vocabulary::{Beam, Vocabulary};
 pub use wake_word::WakeWordDecoder;
@@ -136,6 +136,9 @@ pub trait Decoder: Send {
 
     /// Resets the decoder: the next frame is the first of a new stream.
     fn reset(&mut self);
+
+    /// Sets the number of the next frame, before the first one: the decoder continues the stream of another one.
+    fn begin_at(&mut self, frame: u64);
 }
 
 /// Creates the decoder of each stream.
@@ -178,7 +181,7 @@ impl DecoderFactory {
     pub fn new(tokens: &TokenTable, options: &DecoderOptions, frame_seconds: f64) -> Result<Self> {
         if options.lexicon.is_empty() {
             if options.rejection.is_some() {
-                let problem = "`rejection` tells the words of a lexicon from other speech, and the model has no lexicon";
+                let problem = "`rejection` needs a lexicon, and the model has none";
                 return Err(Error::new(Stage::Model, problem));
             }
             return Ok(Self::Greedy(Greedy::new(tokens, options)));
@@ -212,6 +215,15 @@ impl DecoderFactory {
                 let words = wake_words.words.as_ref().map_or_else(|| Arc::from([]), Self::words);
                 words.iter().chain(&wake_words.names).cloned().collect()
             }
+        }
+    }
+
+    /// Whether the words are those of a lexicon, so that decoders find alternatives.
+    pub fn is_search(&self) -> bool {
+        match self {
+            Self::Search(_) => true,
+            Self::WakeWords(wake_words) => wake_words.words.as_ref().is_some_and(Self::is_search),
+            Self::Greedy(_) => false,
         }
     }
 

@@ -10,16 +10,16 @@ use super::history::History;
 
 /// An alternative word sequence of a path.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Other {
+struct Alternative {
     /// Difference of its score from that of the path, nats.
-    behind: f32,
+    score_gap: f32,
     /// History node of its last word.
     history: u32,
 }
 
-/// The list of a path: a range of [`OtherLists::all`], best sequence first.
+/// The list of a path: a range of [`AlternativeLists::all`], best sequence first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Others {
+pub(super) struct AlternativeList {
     begin: u32,
     len: u32,
 }
@@ -28,15 +28,15 @@ pub(super) struct Others {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sequences {
     pub history: u32,
-    pub others: Others,
+    pub alternatives: AlternativeList,
 }
 
 /// The lists of all paths of a search.
 #[derive(Clone, Debug, Default)]
-pub(super) struct OtherLists {
+pub(super) struct AlternativeLists {
     /// Maximum number of alternatives of a path; 0 if only the best hypothesis is requested.
     limit: usize,
-    all: Vec<Other>,
+    all: Vec<Alternative>,
     /// Twice the number of entries after the last compaction.
     compact_at: usize,
 }
@@ -44,79 +44,92 @@ pub(super) struct OtherLists {
 /// Number of entries by which the lists must exceed twice their size after the last compaction to be compacted again.
 const COMPACT_AT: usize = 1 << 14;
 
-impl OtherLists {
+impl AlternativeLists {
     /// Creates lists for the `n` best sequences of each path.
-    pub fn of_best(n: usize) -> Self {
+    pub fn nbest(n: usize) -> Self {
         Self { limit: n.saturating_sub(1), ..Self::default() }
     }
 
     /// Whether more than one hypothesis is requested.
-    pub fn wanted(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.limit > 0
     }
 
     /// Maximum number of word sequences of a path, including its best.
-    pub fn most(&self) -> usize {
+    pub fn max_sequences(&self) -> usize {
         self.limit + 1
     }
 
-    fn list(&self, others: Others) -> &[Other] {
-        let begin = others.begin as usize;
-        self.all.get(begin..begin + others.len as usize).unwrap_or_default()
+    fn list(&self, alternatives: AlternativeList) -> &[Alternative] {
+        let begin = alternatives.begin as usize;
+        self.all.get(begin..begin + alternatives.len as usize).unwrap_or_default()
     }
 
     /// The sequences of a list: the difference from the path's score in nats, and the last word.
-    pub fn of(&self, others: Others) -> impl Iterator<Item = (f32, u32)> {
-        self.list(others).iter().map(|other| (other.behind, other.history))
+    pub fn sequences_of(&self, alternatives: AlternativeList) -> impl Iterator<Item = (f32, u32)> {
+        self.list(alternatives).iter().map(|alternative| (alternative.score_gap, alternative.history))
     }
 
-    /// Merges the lists of two paths at the same place with the same state, whose scores differ by `behind` nats, into
+    /// Merges the lists of two paths at the same place with the same state, whose scores differ by `score_gap` nats, into
     /// that of the better path.
-    pub fn merge(&mut self, history: &History, better: Sequences, worse: Sequences, behind: f32) -> Others {
-        let same = better.history == worse.history && better.others == worse.others;
-        let own = self.list(better.others);
-        let full = own.len() == self.limit && own.last().is_none_or(|last| last.behind <= behind);
+    pub fn merge(
+        &mut self,
+        history: &History,
+        better: Sequences,
+        worse: Sequences,
+        score_gap: f32,
+    ) -> AlternativeList {
+        let same = better.history == worse.history && better.alternatives == worse.alternatives;
+        let own = self.list(better.alternatives);
+        let full = own.len() == self.limit && own.last().is_none_or(|last| last.score_gap <= score_gap);
         if same || full {
-            return better.others;
+            return better.alternatives;
         }
-        let first = Other { behind, history: worse.history };
-        let shifted = self.list(worse.others).iter().map(|o| Other { behind: o.behind + behind, ..*o });
+        let first = Alternative { score_gap, history: worse.history };
+        let shifted = self
+            .list(worse.alternatives)
+            .iter()
+            .map(|o| Alternative { score_gap: o.score_gap + score_gap, ..*o });
         let (mut own, mut new) =
             (own.iter().copied().peekable(), std::iter::once(first).chain(shifted).peekable());
-        let mut merged: Vec<Other> = Vec::with_capacity(self.limit);
+        let mut merged: Vec<Alternative> = Vec::with_capacity(self.limit);
         let mut changed = false;
         while merged.len() < self.limit {
             let next = match (own.peek(), new.peek()) {
-                (Some(a), Some(b)) if b.behind < a.behind => (new.next(), true),
+                (Some(a), Some(b)) if b.score_gap < a.score_gap => (new.next(), true),
                 (Some(_), _) => (own.next(), false),
                 (None, _) => (new.next(), true),
             };
             let (Some(next), is_new) = next else { break };
             let sequence = history.sequence(next.history);
-            let is_known = |other: &Other| history.sequence(other.history) == sequence;
+            let is_known = |alternative: &Alternative| history.sequence(alternative.history) == sequence;
             if sequence != history.sequence(better.history) && !merged.iter().any(is_known) {
                 merged.push(next);
                 changed |= is_new;
             }
         }
         if !changed {
-            return better.others;
+            return better.alternatives;
         }
         let begin = self.all.len() as u32;
         self.all.extend_from_slice(&merged);
-        Others { begin, len: merged.len() as u32 }
+        AlternativeList { begin, len: merged.len() as u32 }
     }
 
     /// A copy of a list in which each last word is replaced by `to`, or removed if that returns `None`.
-    pub fn moved(&mut self, others: Others, mut to: impl FnMut(u32) -> Option<u32>) -> Others {
+    pub fn map_histories(
+        &mut self,
+        alternatives: AlternativeList,
+        mut to: impl FnMut(u32) -> Option<u32>,
+    ) -> AlternativeList {
         let begin = self.all.len();
-        for at in others.begin..others.begin + others.len {
-            let other = self.all[at as usize];
-            if let Some(history) = to(other.history) {
-                self.all.push(Other { history, ..other });
+        for at in alternatives.begin..alternatives.begin + alternatives.len {
+            let alternative = self.all[at as usize];
+            if let Some(history) = to(alternative.history) {
+                self.all.push(Alternative { history, ..alternative });
             }
         }
-        Others { begin: begin as u32, len: (self.all.len() - begin) as u32 }
+        AlternativeList { begin: begin as u32, len: (self.all.len() - begin) as u32 }
     }
 
     /// Removes all lists.
@@ -126,7 +139,7 @@ impl OtherLists {
     }
 
     /// Removes entries that are in none of `lists` and updates `lists`, if the number of entries has grown enough.
-    pub fn compact<'a>(&mut self, lists: impl Iterator<Item = &'a mut Others>) {
+    pub fn compact<'a>(&mut self, lists: impl Iterator<Item = &'a mut AlternativeList>) {
         if self.all.len() < COMPACT_AT + self.compact_at {
             return;
         }
@@ -137,7 +150,7 @@ impl OtherLists {
             *list = *moved.entry(old).or_insert_with(|| {
                 let begin = kept.len() as u32;
                 kept.extend_from_slice(self.list(old));
-                Others { begin, len: old.len }
+                AlternativeList { begin, len: old.len }
             });
         }
         self.compact_at = 2 * kept.len();
@@ -146,6 +159,6 @@ impl OtherLists {
 
     /// The last words of all sequences.
     pub fn histories(&mut self) -> impl Iterator<Item = &mut u32> {
-        self.all.iter_mut().map(|other| &mut other.history)
+        self.all.iter_mut().map(|alternative| &mut alternative.history)
     }
 }

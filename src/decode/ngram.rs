@@ -1,7 +1,7 @@
 //! Language model of a search that uses an n-gram model.
 
 use super::{LanguageModel, LmState, WordId};
-use crate::text::ngram::{END, NEVER, NgramModel, NgramState, Trie, UNKNOWN};
+use crate::text::ngram::{END, LOG_ZERO, NgramModel, NgramState, Trie, UNKNOWN};
 
 /// Weights with which the probabilities of an n-gram model become costs of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +37,8 @@ impl NgramLanguageModel {
         let NgramModel { vocabulary, trie } = model;
         let ids = words.into_iter().map(|word| vocabulary.id(word).unwrap_or(UNKNOWN)).collect();
         let unigram = |id| trie.next(trie.empty_state(), id).0;
-        let rarest = (END + 1..vocabulary.len() as u32).map(unigram).filter(|&p| p > NEVER).reduce(f32::min);
+        let rarest =
+            (END + 1..vocabulary.len() as u32).map(unigram).filter(|&p| p > LOG_ZERO).reduce(f32::min);
         let unknown_gain = rarest.map_or(0.0, |rarest| rarest - unigram(UNKNOWN));
         Self { trie, ids, unknown_gain, weights }
     }
@@ -50,8 +51,8 @@ impl NgramLanguageModel {
     /// Log-probability (log10) of `word` after a state, and the next state.
     fn score(&self, from: NgramState, word: WordId) -> (f32, NgramState) {
         let id = self.ids.get(word.0 as usize).copied().unwrap_or(UNKNOWN);
-        let (log_prob, behind) = self.trie.next(from, id);
-        (if id == UNKNOWN { log_prob + self.unknown_gain } else { log_prob }, behind)
+        let (log_prob, next_state) = self.trie.next(from, id);
+        (if id == UNKNOWN { log_prob + self.unknown_gain } else { log_prob }, next_state)
     }
 }
 
@@ -69,8 +70,8 @@ impl LanguageModel for NgramLanguageModel {
     }
 
     fn next(&self, from: LmState, word: WordId) -> Option<(f32, LmState)> {
-        let (log_prob, behind) = self.score(ngram_state(from), word);
-        Some((self.cost(log_prob) + self.weights.word_cost, state(behind)))
+        let (log_prob, next_state) = self.score(ngram_state(from), word);
+        Some((self.cost(log_prob) + self.weights.word_cost, state(next_state)))
     }
 
     fn end(&self, from: LmState) -> Option<f32> {
@@ -90,7 +91,7 @@ mod tests {
     use crate::text::ngram::{EstimateOptions, Text, TrieBuilder, VocabularyLimit};
 
     #[test]
-    fn a_word_that_the_model_does_not_have_is_as_likely_as_its_rarest() {
+    fn unknown_words_have_the_probability_of_the_rarest_word() {
         let mut text = Text::default();
         text.read(Path::new("test"), "a b a b a c\n".as_bytes(), |_| ()).expect("a good sentence");
         let (vocabulary, estimator) =

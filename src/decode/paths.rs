@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::history::History;
 use super::language_model::LmState;
-use super::nbest::{OtherLists, Others, Sequences};
+use super::nbest::{AlternativeList, AlternativeLists, Sequences};
 use super::{TokenId, UnitSpan};
 
 /// The place of a path, which determines its possible continuations.
@@ -29,18 +29,25 @@ pub(super) struct Path {
     pub place: Place,
     pub lm: LmState,
     pub score: f32,
-    /// History node of the last complete word, or [`NOTHING`].
+    /// History node of the last complete word, or [`EMPTY_HISTORY`].
     pub history: u32,
     /// The next best word sequences, if more than one hypothesis is requested.
-    pub others: Others,
+    pub alternatives: AlternativeList,
     /// The word that the path is inside of.
-    pub word: Draft,
+    pub word: PartialWord,
 }
 
 impl Path {
     /// A new path after the words of `history`.
     pub fn start(lm: LmState, history: u32) -> Self {
-        Self { place: Place::Gap, lm, score: 0.0, history, others: Others::default(), word: NO_WORD }
+        Self {
+            place: Place::Gap,
+            lm,
+            score: 0.0,
+            history,
+            alternatives: AlternativeList::default(),
+            word: NO_WORD,
+        }
     }
 
     pub fn is_within_word(&self) -> bool {
@@ -48,57 +55,59 @@ impl Path {
     }
 
     pub fn sequences(&self) -> Sequences {
-        Sequences { history: self.history, others: self.others }
+        Sequences { history: self.history, alternatives: self.alternatives }
     }
 }
 
 /// The words of all paths.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Words {
+pub(super) struct HistoryArena {
     pub history: History,
-    pub others: OtherLists,
+    pub alternatives: AlternativeLists,
 }
 
-impl Words {
+impl HistoryArena {
     /// Merges two paths with the same place and state: the better one (the first if they are equal), with the word
     /// sequences of both.
     pub fn merged(&mut self, a: Path, b: Path) -> Path {
         let (better, worse) = if b.score > a.score { (b, a) } else { (a, b) };
-        if !self.others.wanted() {
+        if !self.alternatives.is_enabled() {
             return better;
         }
-        let behind = better.score - worse.score;
-        let (history, others) = (&self.history, &mut self.others);
-        let others = others.merge(history, better.sequences(), worse.sequences(), behind);
-        Path { others, ..better }
+        let score_gap = better.score - worse.score;
+        let (history, alternatives) = (&self.history, &mut self.alternatives);
+        let alternatives = alternatives.merge(history, better.sequences(), worse.sequences(), score_gap);
+        Path { alternatives, ..better }
     }
 
     /// The path after `word`, which ends here.
     pub fn with_word(&mut self, path: Path, word: UnitSpan) -> Path {
         let history = self.history.push(path.history, word);
-        let others = self.others.moved(path.others, |other| Some(self.history.push(other, word)));
-        Path { history, others, word: NO_WORD, ..path }
+        let alternatives = self
+            .alternatives
+            .map_histories(path.alternatives, |alternative| Some(self.history.push(alternative, word)));
+        Path { history, alternatives, word: NO_WORD, ..path }
     }
 
     /// Removes all words.
     pub fn clear(&mut self) {
         self.history.clear();
-        self.others.clear();
+        self.alternatives.clear();
     }
 
-    /// Removes words that are neither on one of the paths nor before `shown`, if there are many of them.
-    pub fn compact(&mut self, paths: &mut [Path], shown: &mut u32) {
-        self.others.compact(paths.iter_mut().map(|path| &mut path.others));
+    /// Removes words that are neither on one of the paths nor before `best_history`, if there are many of them.
+    pub fn compact(&mut self, paths: &mut [Path], best_history: &mut u32) {
+        self.alternatives.compact(paths.iter_mut().map(|path| &mut path.alternatives));
         if self.history.wants_compaction() {
-            let histories = paths.iter_mut().map(|path| &mut path.history).chain([shown]);
-            self.history.compact(histories.chain(self.others.histories()));
+            let histories = paths.iter_mut().map(|path| &mut path.history).chain([best_history]);
+            self.history.compact(histories.chain(self.alternatives.histories()));
         }
     }
 }
 
 /// A word that has begun and has not ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draft {
+pub(super) struct PartialWord {
     /// First frame of the first label.
     pub start: u64,
     /// Sum of the maximum log-probabilities of the labels before the current one.
@@ -107,7 +116,7 @@ pub(super) struct Draft {
     pub peak: f32,
 }
 
-pub(super) const NO_WORD: Draft = Draft { start: 0, sum: 0.0, peak: f32::NEG_INFINITY };
+pub(super) const NO_WORD: PartialWord = PartialWord { start: 0, sum: 0.0, peak: f32::NEG_INFINITY };
 
 /// The paths at a frame: the best one for each place and state.
 #[derive(Clone, Debug, Default)]
@@ -125,14 +134,14 @@ impl Paths {
     }
 
     /// Whether a score is at most `margin` below the best.
-    pub fn admits(&self, score: f32, margin: f32) -> bool {
+    pub fn is_within_beam(&self, score: f32, margin: f32) -> bool {
         score > f32::NEG_INFINITY && score >= self.best - margin
     }
 
     /// Adds a path, unless its score is more than `margin` below the best; merges it with the path of the same place
     /// and state, if there is one.
-    pub fn offer(&mut self, path: Path, margin: f32, words: &mut Words) {
-        if !self.admits(path.score, margin) {
+    pub fn add(&mut self, path: Path, margin: f32, arena: &mut HistoryArena) {
+        if !self.is_within_beam(path.score, margin) {
             return;
         }
         self.best = self.best.max(path.score);
@@ -143,7 +152,7 @@ impl Paths {
             }
             std::collections::hash_map::Entry::Occupied(taken) => {
                 let there = &mut self.list[*taken.get() as usize];
-                *there = words.merged(*there, path);
+                *there = arena.merged(*there, path);
             }
         }
     }

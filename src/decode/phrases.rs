@@ -53,7 +53,7 @@ mod tests {
     use crate::text::phrases::Format;
 
     #[test]
-    fn phrases_follow_each_other_when_they_are_whole() {
+    fn phrases_begin_only_after_complete_phrases() {
         let phrases = Phrases::parse("turn (on|off)\nstop\n", Format::Lines, None).expect("phrases");
         let word = |name: &str| WordId(phrases.word(name).expect("a word"));
         let (turn, on, stop) = (word("turn"), word("on"), word("stop"));

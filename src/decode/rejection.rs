@@ -17,7 +17,7 @@ use crate::error::{Error, Result, Stage};
 /// Default length of a pause, ms.
 pub(super) const PAUSE_MS: u32 = 2000;
 /// Number of words in the window from which on the lowest minimum confidence applies.
-const FEW: usize = 3;
+const SEVERAL_WORDS: usize = 3;
 
 /// Conditions under which a word is rejected as a part of out-of-vocabulary speech.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct RejectionOptions {
     pub most_other: f32,
     /// Minimum mean confidence (0 to 1) of the words in the window, including the word itself, if there are one, two,
     /// and three or more words.
-    #[serde(skip_serializing_if = "is_nothing")]
+    #[serde(skip_serializing_if = "is_zeros")]
     pub least_confidence: [f32; 3],
     /// Factor for the share of labels in the window that belong to no word; the product is added to the minimum
     /// confidence of one or two words. If noise is recognized as a word, there usually are such labels near it.
@@ -56,7 +56,7 @@ fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
-fn is_nothing(least_confidence: &[f32; 3]) -> bool {
+fn is_zeros(least_confidence: &[f32; 3]) -> bool {
     *least_confidence == [0.0; 3]
 }
 
@@ -102,11 +102,11 @@ impl RejectionOptions {
 
 /// The words and labels around the words of a segment, which affect their rejection.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct RejectionContext<'a> {
     /// Words of previous segments, which are not rejected again.
-    pub before: &'a [UnitSpan],
+    pub preceding: &'a [UnitSpan],
     /// Words after them that may still change.
-    pub behind: &'a [UnitSpan],
+    pub following: &'a [UnitSpan],
     /// Frames at which labels began.
     pub onsets: &'a Onsets,
 }
@@ -123,7 +123,7 @@ pub struct Rejection {
     confidence_for_others: f32,
     confidence_beyond_pause: f32,
     /// Maximum length of a word, output frames.
-    longest: u64,
+    max_length: u64,
 }
 
 impl Rejection {
@@ -139,7 +139,7 @@ impl Rejection {
             confidence_beyond_pause,
             longest_ms,
         } = *options;
-        let longest = if longest_ms == 0 { u64::MAX } else { frames(longest_ms) };
+        let max_length = if longest_ms == 0 { u64::MAX } else { frames(longest_ms) };
         let (window, pause) = (frames(window_ms), frames(pause_ms).max(1));
         Self {
             window,
@@ -148,41 +148,41 @@ impl Rejection {
             least_confidence,
             confidence_for_others,
             confidence_beyond_pause,
-            longest,
+            max_length,
         }
     }
 
     /// Whether each of the words is kept; words must be in order of time. A rejected word counts as out-of-vocabulary
     /// speech for the words near it.
-    pub fn keeps(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
-        let all = [around.before, words, around.behind].concat();
-        let last = self.among_words(&all, around);
-        let judged = around.before.len()..around.before.len() + words.len();
-        judged.map(|i| last[i] && self.is_sure(i, &all, &last, around.onsets)).collect()
+    pub fn accepted(&self, words: &[UnitSpan], context: RejectionContext<'_>) -> Vec<bool> {
+        let all = [context.preceding, words, context.following].concat();
+        let last = self.among_words(&all, context);
+        let judged = context.preceding.len()..context.preceding.len() + words.len();
+        judged.map(|i| last[i] && self.is_confident(i, &all, &last, context.onsets)).collect()
     }
 
     /// Whether each of the words satisfies the condition on the labels around it, even if its confidence is too low.
     /// Such words count as words, not as out-of-vocabulary speech, in the rejection of following words.
-    pub fn have_context(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
-        let all = [around.before, words, around.behind].concat();
-        let mut kept = self.among_words(&all, around);
-        kept.drain(..around.before.len());
+    pub fn have_context(&self, words: &[UnitSpan], context: RejectionContext<'_>) -> Vec<bool> {
+        let all = [context.preceding, words, context.following].concat();
+        let mut kept = self.among_words(&all, context);
+        kept.drain(..context.preceding.len());
         kept.truncate(words.len());
         kept
     }
 
     /// Whether each word is short enough and the share of labels around it that belong to no word is small enough. A
     /// second pass counts the words rejected in the first as out-of-vocabulary speech.
-    fn among_words(&self, words: &[UnitSpan], around: Surroundings<'_>) -> Vec<bool> {
-        let settled = around.before.len();
+    fn among_words(&self, words: &[UnitSpan], context: RejectionContext<'_>) -> Vec<bool> {
+        let settled = context.preceding.len();
         let mut kept: Vec<bool> =
-            words.iter().map(|word| word.end.saturating_sub(word.start) <= self.longest).collect();
+            words.iter().map(|word| word.end.saturating_sub(word.start) <= self.max_length).collect();
         kept[..settled].fill(true);
         for _ in 0..2 {
             let last = kept.clone();
             for i in settled..words.len() {
-                let between_pauses = self.between_pauses(i, words, around.onsets);
-                let share = self.share_of_others(i, words, &last, around.onsets, between_pauses);
+                let between_pauses = self.between_pauses(i, words, context.onsets);
+                let share = self.filler_share(i, words, &last, context.onsets, between_pauses);
                 kept[i] = last[i] && share <= self.most_other;
             }
         }
@@ -191,28 +191,28 @@ impl Rejection {
 
     /// Whether the mean confidence of a word and of the words near it is high enough. The minimum depends on the number
     /// of words and on the share of labels that belong to no word.
-    fn is_sure(&self, i: usize, words: &[UnitSpan], kept: &[bool], onsets: &Onsets) -> bool {
+    fn is_confident(&self, i: usize, words: &[UnitSpan], kept: &[bool], onsets: &Onsets) -> bool {
         let near = self.neighbors(i, words).filter(|&j| kept[j]);
         let (count, sum) =
             near.fold((0, 0.0), |(count, sum), j| (count + 1, sum + words[j].log_prob.exp().min(1.0)));
         let mut least = self.least_confidence[(count - 1usize).min(2)];
-        let share = || self.share_of_others(i, words, kept, onsets, self.neighborhood(i, words));
-        if count < FEW && self.confidence_for_others > 0.0 {
+        let share = || self.filler_share(i, words, kept, onsets, self.window_around(i, words));
+        if count < SEVERAL_WORDS && self.confidence_for_others > 0.0 {
             least += self.confidence_for_others * share();
         }
-        if count >= FEW && self.confidence_beyond_pause > 0.0 {
+        if count >= SEVERAL_WORDS && self.confidence_beyond_pause > 0.0 {
             least += self.confidence_beyond_pause * (share() - self.most_other).max(0.0);
         }
         sum >= least * count as f32
     }
 
-    fn neighborhood(&self, i: usize, words: &[UnitSpan]) -> (u64, u64) {
+    fn window_around(&self, i: usize, words: &[UnitSpan]) -> (u64, u64) {
         (words[i].start.saturating_sub(self.window), words[i].end + self.window)
     }
 
     /// The part of the window around a word up to the next pauses.
     fn between_pauses(&self, i: usize, words: &[UnitSpan], onsets: &Onsets) -> (u64, u64) {
-        let (from, to) = self.neighborhood(i, words);
+        let (from, to) = self.window_around(i, words);
         let begins = |frame: u64| onsets.count(frame, frame + 1) > 0;
         let (mut first, mut quiet) = (words[i].start, 0);
         while first > from && quiet < self.pause {
@@ -229,14 +229,14 @@ impl Rejection {
 
     /// The word itself and the words that overlap with the window around it.
     fn neighbors(&self, i: usize, words: &[UnitSpan]) -> impl Iterator<Item = usize> {
-        let (from, to) = self.neighborhood(i, words);
-        let before = (0..i).rev().take_while(move |&j| words[j].end > from);
-        let behind = (i + 1..words.len()).take_while(move |&j| words[j].start < to);
-        std::iter::once(i).chain(before).chain(behind)
+        let (from, to) = self.window_around(i, words);
+        let preceding = (0..i).rev().take_while(move |&j| words[j].end > from);
+        let following = (i + 1..words.len()).take_while(move |&j| words[j].start < to);
+        std::iter::once(i).chain(preceding).chain(following)
     }
 
     /// Share of the labels between two frames that belong to no kept word.
-    fn share_of_others(
+    fn filler_share(
         &self,
         i: usize,
         words: &[UnitSpan],
@@ -273,12 +273,17 @@ impl Default for Onsets {
 }
 
 impl Onsets {
+    /// The state before the frame with this number, of a stream whose frames before it are ignored.
+    pub fn begin_at(frame: u64) -> Self {
+        Self { first: frame, ..Self::default() }
+    }
+
     /// Appends a frame whose likeliest token is this; `None` for the blank.
     pub fn push(&mut self, likeliest: Option<TokenId>) {
         let begins = likeliest.is_some() && likeliest != self.last;
         self.last = likeliest;
-        let before = self.counts.back().copied().unwrap_or(0);
-        self.counts.push_back(before + u64::from(begins));
+        let preceding = self.counts.back().copied().unwrap_or(0);
+        self.counts.push_back(preceding + u64::from(begins));
     }
 
     /// Number of frames since the stream began.
@@ -297,10 +302,10 @@ impl Onsets {
     }
 
     /// Removes the counts of frames before `frame`.
-    pub fn forget_before(&mut self, frame: u64) {
-        let gone = frame.saturating_sub(self.first).min(self.counts.len() as u64 - 1);
-        self.counts.drain(..gone as usize);
-        self.first += gone;
+    pub fn drop_before(&mut self, frame: u64) {
+        let dropped = frame.saturating_sub(self.first).min(self.counts.len() as u64 - 1);
+        self.counts.drain(..dropped as usize);
+        self.first += dropped;
     }
 
     /// Begins a new stream.
@@ -315,14 +320,14 @@ mod tests {
     use super::*;
 
     /// The onsets of a stream with these likeliest tokens; 0 is the blank.
-    fn heard(path: &[u32]) -> Onsets {
+    fn onsets_of(path: &[u32]) -> Onsets {
         let mut onsets = Onsets::default();
         path.iter().for_each(|&best| onsets.push((best > 0).then_some(TokenId(best))));
         onsets
     }
 
-    fn alone_with(onsets: &Onsets) -> Surroundings<'_> {
-        Surroundings { before: &[], behind: &[], onsets }
+    fn alone_with(onsets: &Onsets) -> RejectionContext<'_> {
+        RejectionContext { preceding: &[], following: &[], onsets }
     }
 
     fn word(start: u64, end: u64) -> UnitSpan {
@@ -330,25 +335,25 @@ mod tests {
     }
 
     #[test]
-    fn onsets_are_counted_once_a_run_and_only_where_they_are_known() {
-        let mut onsets = heard(&[0, 1, 1, 0, 1, 2, 2, 3]);
+    fn a_run_is_one_onset_and_dropped_frames_have_none() {
+        let mut onsets = onsets_of(&[0, 1, 1, 0, 1, 2, 2, 3]);
         assert_eq!((onsets.count(0, 8), onsets.count(2, 5), onsets.count(4, 99)), (4, 1, 3));
-        onsets.forget_before(5);
+        onsets.drop_before(5);
         assert_eq!((onsets.count(0, 8), onsets.num_frames()), (2, 8));
         onsets.push(None);
         assert_eq!((onsets.count(8, 9), onsets.num_frames()), (0, 9));
     }
 
     #[test]
-    fn words_among_words_stay_and_among_other_labels_go() {
+    fn words_are_accepted_near_words_and_rejected_near_other_labels() {
         let rejection =
             Rejection::new(&RejectionOptions { window_ms: 400, most_other: 0.4, ..Default::default() }, 0.04);
         assert_eq!(rejection.window, 10);
-        let alone = heard(&[0, 1, 2, 0, 0, 1, 3, 0]);
-        assert_eq!(rejection.keeps(&[word(1, 3), word(5, 7)], alone_with(&alone)), [true, true]);
-        let speech = heard(&[1, 2, 1, 2, 3, 2, 1, 2, 3, 1]);
-        assert_eq!(rejection.keeps(&[word(3, 5)], alone_with(&speech)), [false]);
-        assert!(rejection.keeps(&[], alone_with(&speech)).is_empty());
+        let alone = onsets_of(&[0, 1, 2, 0, 0, 1, 3, 0]);
+        assert_eq!(rejection.accepted(&[word(1, 3), word(5, 7)], alone_with(&alone)), [true, true]);
+        let speech = onsets_of(&[1, 2, 1, 2, 3, 2, 1, 2, 3, 1]);
+        assert_eq!(rejection.accepted(&[word(3, 5)], alone_with(&speech)), [false]);
+        assert!(rejection.accepted(&[], alone_with(&speech)).is_empty());
     }
 
     #[test]
@@ -356,18 +361,18 @@ mod tests {
         let rejection =
             Rejection::new(&RejectionOptions { window_ms: 160, most_other: 0.5, ..Default::default() }, 0.04);
         // Two words at the end of out-of-vocabulary speech: the second is kept only if the first is.
-        let speech = heard(&[1, 2, 1, 2, 1, 2, 3, 1, 0, 0, 2, 3, 0, 0, 0, 0]);
+        let speech = onsets_of(&[1, 2, 1, 2, 1, 2, 3, 1, 0, 0, 2, 3, 0, 0, 0, 0]);
         let words = [word(6, 8), word(10, 12)];
-        assert_eq!(rejection.keeps(&words, alone_with(&speech)), [true, true]);
+        assert_eq!(rejection.accepted(&words, alone_with(&speech)), [true, true]);
         let more = Rejection::new(
             &RejectionOptions { window_ms: 160, most_other: 0.45, ..Default::default() },
             0.04,
         );
-        assert_eq!(more.keeps(&words, alone_with(&speech)), [false, false]);
+        assert_eq!(more.accepted(&words, alone_with(&speech)), [false, false]);
     }
 
     #[test]
-    fn a_word_alone_has_to_be_clearer_than_several() {
+    fn a_single_word_needs_more_confidence_than_several() {
         let options = RejectionOptions {
             window_ms: 400,
             most_other: 1.0,
@@ -375,23 +380,23 @@ mod tests {
             ..Default::default()
         };
         let rejection = Rejection::new(&options, 0.04);
-        let onsets = heard(&[0; 60]);
+        let onsets = onsets_of(&[0; 60]);
         let words = |confidences: &[f32]| -> Vec<UnitSpan> {
             let at =
                 |(i, c): (usize, &f32)| UnitSpan { log_prob: c.ln(), ..word(4 * i as u64, 4 * i as u64 + 2) };
             confidences.iter().enumerate().map(at).collect()
         };
-        let keeps = |confidences: &[f32]| rejection.keeps(&words(confidences), alone_with(&onsets));
-        assert_eq!(keeps(&[0.55]), [false]);
-        assert_eq!(keeps(&[0.65]), [true]);
-        assert_eq!(keeps(&[0.4, 0.65]), [true, true], "0.53 between them");
-        assert_eq!(keeps(&[0.4, 0.55]), [false, false]);
-        assert_eq!(keeps(&[0.1, 0.6, 0.6]), [true; 3], "the neighbors vouch for it");
-        assert_eq!(keeps(&[0.3, 0.3, 0.5]), [false; 3]);
+        let accepted = |confidences: &[f32]| rejection.accepted(&words(confidences), alone_with(&onsets));
+        assert_eq!(accepted(&[0.55]), [false]);
+        assert_eq!(accepted(&[0.65]), [true]);
+        assert_eq!(accepted(&[0.4, 0.65]), [true, true], "0.53 between them");
+        assert_eq!(accepted(&[0.4, 0.55]), [false, false]);
+        assert_eq!(accepted(&[0.1, 0.6, 0.6]), [true; 3], "its neighbors have enough confidence");
+        assert_eq!(accepted(&[0.3, 0.3, 0.5]), [false; 3]);
     }
 
     #[test]
-    fn few_words_have_to_be_clearer_where_they_are_not_alone() {
+    fn few_words_need_more_confidence_near_other_labels() {
         let options = RejectionOptions {
             window_ms: 400,
             most_other: 1.0,
@@ -400,24 +405,24 @@ mod tests {
             ..Default::default()
         };
         let rejection = Rejection::new(&options, 0.04);
-        let keeps = |confidence: f32, path: &[u32]| {
+        let accepted = |confidence: f32, path: &[u32]| {
             let word = UnitSpan { log_prob: confidence.ln(), ..word(0, 2) };
-            rejection.keeps(&[word], alone_with(&heard(path)))[0]
+            rejection.accepted(&[word], alone_with(&onsets_of(path)))[0]
         };
-        assert!(keeps(0.6, &[1, 2, 0, 0]));
-        assert!(!keeps(0.6, &[1, 2, 0, 3]), "a third of the labels is another's");
-        assert!(keeps(0.9, &[1, 2, 0, 3]));
+        assert!(accepted(0.6, &[1, 2, 0, 0]));
+        assert!(!accepted(0.6, &[1, 2, 0, 3]), "a third of the labels is another's");
+        assert!(accepted(0.9, &[1, 2, 0, 3]));
         let unsure = |start| UnitSpan { log_prob: 0.6f32.ln(), ..word(start, start + 2) };
-        let onsets = heard(&[1, 2, 0, 3, 0, 1, 2, 0, 1, 2]);
-        assert_eq!(rejection.keeps(&[unsure(0), unsure(5), unsure(8)], alone_with(&onsets)), [true; 3]);
+        let onsets = onsets_of(&[1, 2, 0, 3, 0, 1, 2, 0, 1, 2]);
+        assert_eq!(rejection.accepted(&[unsure(0), unsure(5), unsure(8)], alone_with(&onsets)), [true; 3]);
     }
 
     #[test]
-    fn a_word_that_goes_on_for_long_is_none() {
+    fn words_that_are_too_long_are_rejected() {
         let options = RejectionOptions { most_other: 1.0, longest_ms: 400, ..Default::default() };
         let rejection = Rejection::new(&options, 0.04);
-        let onsets = heard(&[0; 60]);
-        assert_eq!(rejection.keeps(&[word(0, 10), word(20, 31)], alone_with(&onsets)), [true, false]);
+        let onsets = onsets_of(&[0; 60]);
+        assert_eq!(rejection.accepted(&[word(0, 10), word(20, 31)], alone_with(&onsets)), [true, false]);
     }
 
     #[test]
@@ -429,20 +434,22 @@ mod tests {
             ..Default::default()
         };
         let rejection = Rejection::new(&options, 0.04);
-        let onsets = heard(&[1, 2, 0, 3, 2, 0, 0, 1, 0, 0, 0, 0]);
+        let onsets = onsets_of(&[1, 2, 0, 3, 2, 0, 0, 1, 0, 0, 0, 0]);
         let faint = UnitSpan { log_prob: 0.5f32.ln(), ..word(7, 8) };
-        let before = [word(0, 2), word(3, 5)];
+        let preceding = [word(0, 2), word(3, 5)];
         assert_eq!(
-            rejection.keeps(&[faint], Surroundings { before: &before, ..alone_with(&onsets) }),
+            rejection.accepted(&[faint], RejectionContext { preceding: &preceding, ..alone_with(&onsets) }),
             [true]
         );
-        assert_eq!(rejection.keeps(&[faint], alone_with(&onsets)), [false], "they are other speech");
+        assert_eq!(rejection.accepted(&[faint], alone_with(&onsets)), [false], "they are other speech");
         let fainter = UnitSpan { log_prob: 0.1f32.ln(), ..word(3, 5) };
-        let before = [fainter, fainter];
-        let kept = rejection.keeps(&[faint], Surroundings { before: &before, ..alone_with(&onsets) });
+        let preceding = [fainter, fainter];
+        let kept =
+            rejection.accepted(&[faint], RejectionContext { preceding: &preceding, ..alone_with(&onsets) });
         assert_eq!(kept, [true], "what was kept is not judged again");
-        let behind = [word(7, 8)];
-        let kept = rejection.keeps(&[faint], Surroundings { behind: &behind, ..alone_with(&onsets) });
+        let following = [word(7, 8)];
+        let kept =
+            rejection.accepted(&[faint], RejectionContext { following: &following, ..alone_with(&onsets) });
         assert_eq!(kept.len(), 1, "what is still open is not answered for");
     }
 }

@@ -23,9 +23,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::history::NOTHING;
-use super::nbest::{OtherLists, Others};
-use super::paths::{Draft, Path, Paths, Place, Words};
+use super::history::EMPTY_HISTORY;
+use super::nbest::{AlternativeList, AlternativeLists};
+use super::paths::{HistoryArena, PartialWord, Path, Paths, Place};
 use super::vocabulary::{Beam, Vocabulary};
 use super::{Decoder, Hypothesis, TokenId, Unit, UnitSpan};
 
@@ -56,16 +56,16 @@ pub struct Search {
     next: Paths,
     /// The likeliest token of the last frame.
     likeliest: TokenId,
-    words: Words,
+    arena: HistoryArena,
     frames: u64,
     revision: u64,
     /// History node of the last word of [`Decoder::best`].
-    shown: u32,
+    best_history: u32,
     /// Log-probabilities that replace those of a frame with NaN or infinity.
     silence: Vec<f32>,
     /// Total of the best scores, which were subtracted from all scores.
     #[cfg(test)]
-    taken_off: f32,
+    subtracted: f32,
 }
 
 impl Search {
@@ -78,13 +78,13 @@ impl Search {
             paths: Paths::default(),
             next: Paths::default(),
             likeliest: blank,
-            words: Words::default(),
+            arena: HistoryArena::default(),
             frames: 0,
             revision: 0,
-            shown: NOTHING,
+            best_history: EMPTY_HISTORY,
             silence: silence.collect(),
             #[cfg(test)]
-            taken_off: 0.0,
+            subtracted: 0.0,
             vocabulary,
         };
         search.reset();
@@ -93,7 +93,7 @@ impl Search {
 
     /// Sets the number of different word sequences that [`Decoder::hypotheses`] returns.
     pub fn with_nbest(mut self, n: usize) -> Self {
-        self.words.others = OtherLists::of_best(n);
+        self.arena.alternatives = AlternativeLists::nbest(n);
         self
     }
 
@@ -117,10 +117,10 @@ impl Search {
         self.likeliest = likeliest;
         self.silence = silence;
         self.frames += 1;
-        self.revive(&vocabulary);
+        self.restart_if_empty(&vocabulary);
         self.end_words(&vocabulary);
-        self.show();
-        self.words.compact(&mut self.paths.list, &mut self.shown);
+        self.update_best();
+        self.arena.compact(&mut self.paths.list, &mut self.best_history);
     }
 
     /// Extends every path by a frame.
@@ -129,8 +129,8 @@ impl Search {
         // All paths in out-of-vocabulary speech have the same state of the language model. The words that may follow
         // them cost the same, so that only the best of these paths begins words.
         let fillers = self.paths.list.iter().filter(|path| matches!(path.place, Place::Filler(_)));
-        let filler = fillers.copied().reduce(|a, b| self.words.merged(a, b));
-        let mut step = Step { vocabulary, frame, next: &mut self.next, words: &mut self.words };
+        let filler = fillers.copied().reduce(|a, b| self.arena.merged(a, b));
+        let mut step = Step { vocabulary, frame, next: &mut self.next, arena: &mut self.arena };
         if let Some(path) = filler {
             step.enter_words(&path, None);
         }
@@ -163,15 +163,15 @@ impl Search {
         }
         #[cfg(test)]
         if best.is_finite() {
-            self.taken_off += *best;
+            self.subtracted += *best;
         }
     }
 
     /// Begins a new path after the words found so far if there is no path, which happens if the network gives
     /// probability 0 to every label that could follow.
-    fn revive(&mut self, vocabulary: &Vocabulary) {
+    fn restart_if_empty(&mut self, vocabulary: &Vocabulary) {
         if self.paths.list.is_empty() {
-            self.paths.list.push(Path::start(vocabulary.language_model.start(), self.shown));
+            self.paths.list.push(Path::start(vocabulary.language_model.start(), self.best_history));
         }
     }
 
@@ -188,22 +188,22 @@ impl Search {
             for &id in lexicon.words_at(node) {
                 let Some((cost, lm)) = vocabulary.language_model.next(path.lm, id) else { continue };
                 let score = path.score - (cost - vocabulary.look_ahead[node as usize]);
-                if ends.admits(score, vocabulary.beam.margin) {
+                if ends.is_within_beam(score, vocabulary.beam.margin) {
                     let start = path.word.start;
                     let word = UnitSpan { unit: Unit::Word(id), start, end: self.frames, log_prob };
                     let place = Place::End(lexicon.node(node).token);
-                    let path = self.words.with_word(Path { place, lm, score, ..*path }, word);
-                    ends.offer(path, vocabulary.beam.margin, &mut self.words);
+                    let path = self.arena.with_word(Path { place, lm, score, ..*path }, word);
+                    ends.add(path, vocabulary.beam.margin, &mut self.arena);
                 }
             }
         }
         self.paths.list.append(&mut ends.list);
     }
 
-    fn show(&mut self) {
+    fn update_best(&mut self) {
         let best = self.best_path(false).history;
-        if best != self.shown {
-            self.shown = best;
+        if best != self.best_history {
+            self.best_history = best;
             self.revision += 1;
         }
     }
@@ -229,33 +229,33 @@ impl Search {
             }
         }
         let start = self.vocabulary.language_model.start();
-        let nothing = Path { score: f32::NEG_INFINITY, ..Path::start(start, NOTHING) };
+        let nothing = Path { score: f32::NEG_INFINITY, ..Path::start(start, EMPTY_HISTORY) };
         best.map_or(nothing, |(_, _, path)| *path)
     }
 
     /// The path whose words a segment has if it ends here, and whether that path is outside words. An incomplete word
     /// belongs to the next segment, unless a path outside words is nearly as good ([`UNFINISHED_MARGIN`]).
     fn last_path(&self) -> (Path, bool) {
-        let (whole, any) = (self.best_path(true), self.best_path(false));
-        let is_whole = whole.score + UNFINISHED_MARGIN >= any.score;
-        (if is_whole { whole } else { any }, is_whole)
+        let (complete, any) = (self.best_path(true), self.best_path(false));
+        let is_complete = complete.score + UNFINISHED_MARGIN >= any.score;
+        (if is_complete { complete } else { any }, is_complete)
     }
 
     /// Scores and last words of the n best word sequences, best first, compared as by [`Search::best_path`]. Among
     /// equal scores, `first` comes first.
     fn best_sequences(&self, must_end: bool, first: u32) -> Vec<(f32, u32)> {
-        let Words { history, others } = &self.words;
+        let HistoryArena { history, alternatives } = &self.arena;
         let mut found = Vec::new();
         for path in self.paths.list.iter().filter(|path| !must_end || !path.is_within_word()) {
             let end = if must_end { self.vocabulary.language_model.end(path.lm) } else { Some(0.0) };
             let Some(score) = end.map(|end| path.score - end) else { continue };
             found.push((score, path.history));
-            found.extend(others.of(path.others).map(|(behind, words)| (score - behind, words)));
+            found.extend(alternatives.sequences_of(path.alternatives).map(|(gap, last)| (score - gap, last)));
         }
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then((b.1 == first).cmp(&(a.1 == first))));
         let mut known = HashSet::new();
-        found.retain(|(_, words)| known.insert(history.sequence(*words)));
-        found.truncate(others.most());
+        found.retain(|(_, last)| known.insert(history.sequence(*last)));
+        found.truncate(alternatives.max_sequences());
         found
     }
 }
@@ -265,12 +265,12 @@ struct Step<'a> {
     vocabulary: &'a Vocabulary,
     frame: &'a Frame<'a>,
     next: &'a mut Paths,
-    words: &'a mut Words,
+    arena: &'a mut HistoryArena,
 }
 
 impl Step<'_> {
-    fn offer(&mut self, path: Path) {
-        self.next.offer(path, self.vocabulary.beam.margin, self.words);
+    fn add(&mut self, path: Path) {
+        self.next.add(path, self.vocabulary.beam.margin, self.arena);
     }
 
     /// Log-probability of a label in this frame, with bias.
@@ -282,8 +282,8 @@ impl Step<'_> {
         let lexicon = &self.vocabulary.lexicon;
         let here = lexicon.node(node);
         let log_prob = self.frame.log_probs[here.token.index()];
-        let word = Draft { peak: path.word.peak.max(log_prob), ..path.word };
-        self.offer(Path { score: path.score + self.label(here.token), word, ..*path });
+        let word = PartialWord { peak: path.word.peak.max(log_prob), ..path.word };
+        self.add(Path { score: path.score + self.label(here.token), word, ..*path });
         if here.children.is_empty() {
             return;
         }
@@ -304,17 +304,17 @@ impl Step<'_> {
 
     fn blank_within(&mut self, path: &Path, node: u32) {
         let score = path.score + self.frame.blank;
-        self.offer(Path { place: Place::Blank(node), score, ..*path });
+        self.add(Path { place: Place::Blank(node), score, ..*path });
     }
 
     fn enter_child(&mut self, path: &Path, node: u32, child: u32) {
         let Vocabulary { lexicon, look_ahead, .. } = self.vocabulary;
         let token = lexicon.node(child).token;
-        let foreseen = look_ahead[child as usize] - look_ahead[node as usize];
-        let score = path.score - foreseen + self.label(token);
+        let look_ahead_change = look_ahead[child as usize] - look_ahead[node as usize];
+        let score = path.score - look_ahead_change + self.label(token);
         let log_prob = self.frame.log_probs[token.index()];
-        let word = Draft { sum: path.word.sum + path.word.peak, peak: log_prob, ..path.word };
-        self.offer(Path { place: Place::Label(child), score, word, ..*path });
+        let word = PartialWord { sum: path.word.sum + path.word.peak, peak: log_prob, ..path.word };
+        self.add(Path { place: Place::Label(child), score, word, ..*path });
     }
 
     /// Begins words. Words that begin with the label `last` are skipped: without a blank between them, CTC would merge
@@ -328,13 +328,13 @@ impl Step<'_> {
             }
             let score = path.score - look_ahead[root as usize] + self.label(token);
             let log_prob = self.frame.log_probs[token.index()];
-            let word = Draft { start: self.frame.at, sum: 0.0, peak: log_prob };
-            self.offer(Path { place: Place::Label(root), score, word, ..*path });
+            let word = PartialWord { start: self.frame.at, sum: 0.0, peak: log_prob };
+            self.add(Path { place: Place::Label(root), score, word, ..*path });
         }
     }
 
     fn leave_gap(&mut self, path: &Path, last: Option<TokenId>) {
-        self.offer(Path { place: Place::Gap, score: path.score + self.frame.blank, ..*path });
+        self.add(Path { place: Place::Gap, score: path.score + self.frame.blank, ..*path });
         self.enter_words(path, last);
         if self.frame.speech {
             self.enter_filler(path);
@@ -350,7 +350,7 @@ impl Step<'_> {
         let Some(end) = language_model.end(path.lm) else { return };
         let score = path.score - end - costs.filler_entry - costs.filler_label + self.frame.best;
         let (place, lm) = (Place::Filler(0), language_model.start());
-        self.offer(Path { place, lm, score, ..*path });
+        self.add(Path { place, lm, score, ..*path });
     }
 
     fn leave_filler(&mut self, path: &Path, blanks: u32) {
@@ -359,10 +359,10 @@ impl Step<'_> {
             let goes_on = blanks == 0 && self.frame.repeated;
             let cost = if goes_on { 0.0 } else { costs.filler_label };
             let score = path.score + self.frame.best - cost;
-            self.offer(Path { place: Place::Filler(0), score, ..*path });
+            self.add(Path { place: Place::Filler(0), score, ..*path });
         } else {
             let place = if blanks + 1 < costs.pause { Place::Filler(blanks + 1) } else { Place::Gap };
-            self.offer(Path { place, score: path.score + self.frame.blank, ..*path });
+            self.add(Path { place, score: path.score + self.frame.blank, ..*path });
         }
     }
 }
@@ -375,11 +375,11 @@ impl Decoder for Search {
     }
 
     fn best(&self) -> Vec<UnitSpan> {
-        self.words.history.words(self.shown)
+        self.arena.history.words(self.best_history)
     }
 
     fn open_since(&self) -> Option<u64> {
-        self.words.history.fork(self.paths.list.iter().map(|path| path.history))
+        self.arena.history.fork(self.paths.list.iter().map(|path| path.history))
     }
 
     fn revision(&self) -> u64 {
@@ -391,60 +391,61 @@ impl Decoder for Search {
     }
 
     fn hypotheses(&self) -> Vec<Hypothesis> {
-        if !self.words.others.wanted() {
+        if !self.arena.alternatives.is_enabled() {
             return Vec::new();
         }
-        let (best, is_whole) = self.last_path();
-        let found = self.best_sequences(is_whole, best.history);
+        let (best, is_complete) = self.last_path();
+        let found = self.best_sequences(is_complete, best.history);
         let first = found.first().map_or(0.0, |(score, _)| *score);
-        let units = |words| self.words.history.words(words);
+        let units = |last| self.arena.history.words(last);
         found
             .into_iter()
-            .map(|(score, words)| Hypothesis { score: score - first, units: units(words) })
+            .map(|(score, last)| Hypothesis { score: score - first, units: units(last) })
             .collect()
     }
 
     fn end_segment(&mut self) -> Vec<UnitSpan> {
         let (best, _) = self.last_path();
-        let words = self.words.history.words(best.history);
+        let units = self.arena.history.words(best.history);
         self.paths.list.retain(|path| path.history == best.history);
         // A path between words begins a new sentence.
         let start = self.vocabulary.language_model.start();
         for path in &mut self.paths.list {
-            (path.history, path.others) = (NOTHING, Others::default());
+            (path.history, path.alternatives) = (EMPTY_HISTORY, AlternativeList::default());
             if !path.is_within_word() {
                 path.lm = start;
             }
         }
-        self.words.clear();
-        self.shown = NOTHING;
+        self.arena.clear();
+        self.best_history = EMPTY_HISTORY;
         self.revision += 1;
         let vocabulary = Arc::clone(&self.vocabulary);
-        self.revive(&vocabulary);
-        words
+        self.restart_if_empty(&vocabulary);
+        units
     }
 
     /// Prunes the paths whose first words differ from those that are returned.
     fn end_segment_before(&mut self, first: u64) -> Vec<UnitSpan> {
-        let Words { history, others } = &mut self.words;
-        let last = history.last_before(self.shown, first);
+        let HistoryArena { history, alternatives } = &mut self.arena;
+        let last = history.last_before(self.best_history, first);
         self.revision += 1;
-        if last == NOTHING {
+        if last == EMPTY_HISTORY {
             return Vec::new();
         }
-        let words = history.words(last);
+        let units = history.words(last);
         let agrees = history.cut(last);
         let agrees = |at: u32| agrees.get(at as usize) == Some(&true);
-        let behind = |at: u32| if at == last { NOTHING } else { at };
+        let rebased = |at: u32| if at == last { EMPTY_HISTORY } else { at };
         self.paths.list.retain(|path| agrees(path.history));
         for path in &mut self.paths.list {
-            path.history = behind(path.history);
-            path.others = others.moved(path.others, |at| agrees(at).then(|| behind(at)));
+            path.history = rebased(path.history);
+            path.alternatives =
+                alternatives.map_histories(path.alternatives, |at| agrees(at).then(|| rebased(at)));
         }
-        self.shown = behind(self.shown);
+        self.best_history = rebased(self.best_history);
         let histories = self.paths.list.iter_mut().map(|path| &mut path.history);
-        history.compact(histories.chain([&mut self.shown]).chain(others.histories()));
-        words
+        history.compact(histories.chain([&mut self.best_history]).chain(alternatives.histories()));
+        units
     }
 
     fn likeliest(&self) -> Option<TokenId> {
@@ -458,13 +459,17 @@ impl Decoder for Search {
 
     fn reset(&mut self) {
         self.paths.clear();
-        self.words.clear();
+        self.arena.clear();
         self.likeliest = self.vocabulary.bias.blank();
         self.frames = 0;
-        self.shown = NOTHING;
+        self.best_history = EMPTY_HISTORY;
         self.revision += 1;
         let vocabulary = Arc::clone(&self.vocabulary);
-        self.revive(&vocabulary);
+        self.restart_if_empty(&vocabulary);
+    }
+
+    fn begin_at(&mut self, frame: u64) {
+        self.frames = frame;
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::hotwords::{ContextGraph, HotwordModel};
 use super::language_model::LanguageModel;
 use super::lexicon::Lexicon;
-use super::{DecoderOptions, TokenBias};
+use super::{DecoderOptions, TokenBias, TokenId, WordId};
 use crate::text::TokenTable;
 
 /// Pruning thresholds of a search.
@@ -29,7 +30,7 @@ impl Beam {
 
 /// The parts that the searches of all streams of a model share: lexicon tree, language model and costs.
 pub struct Vocabulary {
-    pub(super) lexicon: Lexicon,
+    pub(super) lexicon: Arc<Lexicon>,
     pub(super) language_model: Arc<dyn LanguageModel>,
     /// For each node, the minimum look-ahead cost of the words at or below it.
     pub(super) look_ahead: Vec<f32>,
@@ -48,7 +49,7 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
+    pub fn new(options: &DecoderOptions, frame_seconds: f64) -> Self {
         Self {
             filler_entry: options.filler_entry_cost,
             filler_label: options.filler_label_cost,
@@ -75,9 +76,29 @@ impl Vocabulary {
         frame_seconds: f64,
         beam: Beam,
     ) -> Self {
-        let look_ahead = lexicon.least_costs(|word| language_model.look_ahead(word));
+        let look_ahead = lexicon.min_costs(|word| language_model.look_ahead(word));
         let bias = TokenBias::new(tokens, options);
-        Self { lexicon, language_model, look_ahead, bias, costs: Costs::new(options, frame_seconds), beam }
+        let (lexicon, costs) = (Arc::new(lexicon), Costs::new(options, frame_seconds));
+        Self { lexicon, language_model, look_ahead, bias, costs, beam }
+    }
+
+    /// Creates the parts of the same search with hotwords, which replace those that it has. `names` and
+    /// `pronunciations` are words to be added to the lexicon; their ids follow those of its words.
+    pub fn with_hotwords(
+        &self,
+        names: &[String],
+        pronunciations: Vec<(Vec<TokenId>, WordId)>,
+        graph: ContextGraph,
+    ) -> Self {
+        let lexicon = match names {
+            [] => Arc::clone(&self.lexicon),
+            names => Arc::new(self.lexicon.with_words(names, pronunciations)),
+        };
+        let inner = self.language_model.without_hotwords();
+        let inner = inner.unwrap_or_else(|| Arc::clone(&self.language_model));
+        let language_model: Arc<dyn LanguageModel> = Arc::new(HotwordModel::new(inner, graph));
+        let look_ahead = lexicon.min_costs(|word| language_model.look_ahead(word));
+        Self { lexicon, language_model, look_ahead, bias: self.bias.clone(), ..*self }
     }
 
     /// Disables the filler, so that all speech is recognized as words.

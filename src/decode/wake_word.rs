@@ -155,6 +155,14 @@ impl Decoder for WakeWordDecoder {
         self.frames = 0;
         self.revision += 1;
     }
+
+    fn begin_at(&mut self, frame: u64) {
+        self.frames = frame;
+        self.spotter.begin_at(frame);
+        if let Some(words) = &mut self.words {
+            words.begin_at(frame);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -44,11 +44,11 @@ impl GraphEngine {
         let own = file.value("subsampling").and_then(|v| v.parse().ok()).filter(|&s| s > 0);
         let window = own.unwrap_or(PROBE_FRAMES);
         let windows = StatefulGraph::open(kind, file, interface, num_features, window, options)?;
-        Self::over(kind.name(), windows, own)
+        Self::from_graph(kind.name(), windows, own)
     }
 
     /// An engine over an opened graph; `own` is S according to hearken's metadata, if present.
-    fn over(name: &'static str, mut windows: StatefulGraph, own: Option<usize>) -> Result<Self> {
+    fn from_graph(name: &'static str, mut windows: StatefulGraph, own: Option<usize>) -> Result<Self> {
         let probe = probe_window(&windows)?;
         if !windows.fixed && own.is_none() && !windows.takes_samples {
             // The smallest window is the number of frames per output frame.
@@ -234,11 +234,11 @@ pub(super) mod tests {
     }
 
     /// A graph implemented by a function, with the inputs and outputs of a file.
-    fn over<F>(function: F, file: &OnnxFile, window: usize) -> Result<StatefulGraph>
+    fn from_graph<F>(function: F, file: &OnnxFile, window: usize) -> Result<StatefulGraph>
     where
         F: Fn(&dyn Fn(&str) -> StateTensor) -> Vec<StateTensor> + Send + Sync + 'static,
     {
-        StatefulGraph::over(Box::new(Function(function)), file, &file.interface(&[])?, 80, window)
+        StatefulGraph::from_graph(Box::new(Function(function)), file, &file.interface(&[])?, 80, window)
     }
 
     fn n() -> Dim {
@@ -278,8 +278,8 @@ pub(super) mod tests {
     }
 
     fn engine(file: &OnnxFile) -> GraphEngine {
-        let windows = over(compute, file, PROBE_FRAMES);
-        GraphEngine::over("test", windows.expect("understood"), None).expect("it runs")
+        let windows = from_graph(compute, file, PROBE_FRAMES);
+        GraphEngine::from_graph("test", windows.expect("understood"), None).expect("it runs")
     }
 
     fn odds(log_probs: &[f32]) -> Vec<f32> {
@@ -314,19 +314,19 @@ pub(super) mod tests {
     fn windows_with_look_ahead_are_moved_by_their_shift() {
         let metadata = [("T", "6"), ("decode_chunk_len", "4")];
         let described = decoded(file(declare, &metadata));
-        let windows = over(compute, &described, 1).expect("understood");
-        assert_eq!((windows.calls(5), windows.calls(6), windows.calls(14)), (0, 1, 3));
+        let windows = from_graph(compute, &described, 1).expect("understood");
+        assert_eq!((windows.num_calls(5), windows.num_calls(6), windows.num_calls(14)), (0, 1, 3));
         assert_eq!(windows.part(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9.], 1), [4., 5., 6., 7., 8., 9.]);
         // Three output frames do not divide four.
-        assert!(GraphEngine::over("test", windows, None).is_err());
+        assert!(GraphEngine::from_graph("test", windows, None).is_err());
         let metadata = [("T", "6"), ("decode_chunk_len", "x")];
         let described = decoded(file(declare, &metadata));
-        let error = over(compute, &described, 1).map(|_| ());
+        let error = from_graph(compute, &described, 1).map(|_| ());
         assert!(error.expect_err("no number").to_string().contains("decode_chunk_len"));
     }
 
     #[test]
-    fn a_graph_of_one_stream_takes_several_in_turn() {
+    fn a_graph_for_one_stream_runs_several_in_turn() {
         let fixed = |graph: &mut GraphBuilder| {
             graph.input("x", &[1.into(), 2.into(), 1.into()]);
             graph.input("sum", &[1.into(), 1.into(), 1.into()]);
@@ -335,13 +335,13 @@ pub(super) mod tests {
             graph.output("new_sum", &[1.into(), 1.into(), 1.into()]);
             graph.output_i64("calls_out", &[1.into()]);
         };
-        let alone = |input: &dyn Fn(&str) -> StateTensor| {
+        let compute_single = |input: &dyn Fn(&str) -> StateTensor| {
             assert_eq!(input("x").shape, [1, 2, 1]);
             compute(input)
         };
         let described = decoded(file(fixed, &[]));
-        let windows = over(alone, &described, 9).expect("understood");
-        let engine = GraphEngine::over("test", windows, None).expect("it runs");
+        let windows = from_graph(compute_single, &described, 9).expect("understood");
+        let engine = GraphEngine::from_graph("test", windows, None).expect("it runs");
         assert!(engine.takes_one_stream());
         let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
         let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
@@ -353,7 +353,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn time_may_come_before_streams() {
+    fn the_time_axis_may_come_first() {
         let time_first = |graph: &mut GraphBuilder| {
             graph.input("x", &[Dim::symbol("T"), n(), 1.into()]);
             graph.input("sum", &[1.into(), n(), 1.into()]);
@@ -369,16 +369,16 @@ pub(super) mod tests {
                 (0..b).flat_map(|j| (0..a).flat_map(move |i| (0..c).map(move |k| (i * b + j) * c + k)));
             f32s(&[b, a, c], swapped.map(|at| values[at]).collect())
         };
-        let around = move |input: &dyn Fn(&str) -> StateTensor| {
+        let compute_time_first = move |input: &dyn Fn(&str) -> StateTensor| {
             let streams_first = |name: &str| if name == "x" { swapped(input("x")) } else { input(name) };
             let mut outputs = compute(&streams_first);
             outputs[0] = swapped(outputs[0].clone());
             outputs
         };
         let described = decoded(file(time_first, &[]));
-        let windows = over(around, &described, 2).expect("understood");
-        let there = GraphEngine::over("test", windows, None).expect("it runs");
-        let here = engine(&decoded(file(declare, &[])));
+        let windows = from_graph(compute_time_first, &described, 2).expect("understood");
+        let time_first = GraphEngine::from_graph("test", windows, None).expect("it runs");
+        let streams_first = engine(&decoded(file(declare, &[])));
         let run = |engine: &GraphEngine| {
             let (mut a, mut b) = (engine.zero_state(), engine.zero_state());
             let (mut out_a, mut out_b) = (Vec::new(), Vec::new());
@@ -387,11 +387,11 @@ pub(super) mod tests {
                 .expect("runs");
             (out_a, out_b)
         };
-        assert_eq!(run(&there), run(&here));
+        assert_eq!(run(&time_first), run(&streams_first));
     }
 
     #[test]
-    fn states_can_be_named_and_what_is_not_understood_is_refused_by_name() {
+    fn states_can_be_named_and_unknown_inputs_are_refused_by_name() {
         let odd = |graph: &mut GraphBuilder| {
             graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
             graph.input("a", &[1.into(), n(), 1.into()]);
@@ -431,8 +431,8 @@ pub(super) mod tests {
         let alike = file(alike, &[]);
         let note = states(&alike, &[]).expect("a file").states_note.expect("a guess");
         assert!(note.contains("a with p") && note.contains("INPUT=OUTPUT"), "{note}");
-        let told = states(&alike, &[("b", "p")]).expect("named");
-        assert_eq!((told.states_note, told.states[1].output.as_str()), (None, "q"));
+        let with_names = states(&alike, &[("b", "p")]).expect("named");
+        assert_eq!((with_names.states_note, with_names.states[1].output.as_str()), (None, "q"));
         let lacking = |graph: &mut GraphBuilder| {
             graph.input("x", &[n(), Dim::symbol("T"), 1.into()]);
             graph.input("a", &[1.into(), n(), 1.into()]);
@@ -443,7 +443,8 @@ pub(super) mod tests {
         let lacking = decoded(file(lacking, &[]));
         let one = lacking.interface(&[("a".into(), "p".into())]).expect("named");
         assert_eq!((one.states.len(), one.states_found.as_str()), (1, "as they were named"));
-        let refused = StatefulGraph::over(Box::new(Function(compute)), &lacking, &one, 80, 2).map(|_| ());
+        let refused =
+            StatefulGraph::from_graph(Box::new(Function(compute)), &lacking, &one, 80, 2).map(|_| ());
         assert!(refused.expect_err("b is nothing").to_string().contains("`b`"));
     }
 
@@ -458,7 +459,7 @@ pub(super) mod tests {
                 graph.output("new_s", &[shape[0].into(), n(), shape[1].into()]);
             };
             let described = decoded(file(bad, &[]));
-            let refused = over(compute, &described, 2);
+            let refused = from_graph(compute, &described, 2);
             assert!(refused.is_err(), "{state}");
         }
     }

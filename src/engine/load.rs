@@ -98,7 +98,7 @@ pub fn load(
 
 impl EngineSpec {
     /// The specification of an engine called `name` for a network of hearken.
-    pub fn of(config: &NetworkConfig, name: &'static str) -> Self {
+    pub fn from_config(config: &NetworkConfig, name: &'static str) -> Self {
         Self {
             name,
             num_features: config.num_features,

@@ -4,7 +4,7 @@ use super::state_tensors::{check_call, zero_state};
 use super::{Engine, EngineSpec, State, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
-use crate::model::{Network, States, Steps, Weights, Workspace};
+use crate::model::{Network, PackedSequence, PackedWeights, States, Workspace};
 use crate::onnx::export;
 use crate::onnx::states::{StatePlace, state_places};
 
@@ -15,7 +15,7 @@ const MAX_STEPS: usize = 32;
 /// The engine of hearken's own kernels.
 pub struct NativeEngine {
     spec: EngineSpec,
-    weights: Weights<f32>,
+    weights: PackedWeights<f32>,
     places: Vec<Vec<StatePlace>>,
     /// H of each layer.
     widths: Vec<usize>,
@@ -38,10 +38,10 @@ impl NativeEngine {
     /// When the network's parameters do not match its configuration.
     pub fn new(network: Network<f32>) -> Result<Self> {
         export::check(&network)?;
-        let weights = Weights::new(&network, false)
+        let weights = PackedWeights::new(&network, false)
             .ok_or_else(|| Error::new(Stage::Model, "the network lacks a parameter"))?;
         Ok(Self {
-            spec: EngineSpec::of(&network.config, "native"),
+            spec: EngineSpec::from_config(&network.config, "native"),
             places: state_places(&network.config),
             widths: network.config.layers.iter().map(|layer| layer.hidden).collect(),
             weights,
@@ -123,7 +123,7 @@ impl Engine for NativeEngine {
                     x.extend_from_slice(&frames[t * width..(t + 1) * width]);
                 }
             }
-            self.weights.forward(x, &Steps::uniform(streams, count), all, workspace, None);
+            self.weights.forward(x, &PackedSequence::uniform(streams, count), all, workspace, None);
             self.weights.logits(workspace, 0, logits);
             log_softmax(logits, self.spec.num_tokens);
             for (row, values) in logits.chunks_exact(self.spec.num_tokens).enumerate() {

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn states_go_together_and_apart_on_their_batch_axis() {
+    fn states_are_stacked_and_split_on_their_batch_axis() {
         let spec = spec(&[2, 1, 3], 1);
         let mut a = state(TensorData::F32((0..6).map(|v| v as f32).collect()), &spec.shape);
         let mut b = state(TensorData::F32((10..16).map(|v| v as f32).collect()), &spec.shape);

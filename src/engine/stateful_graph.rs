@@ -71,11 +71,11 @@ impl StatefulGraph {
         if !interface.states.is_empty() {
             streamable::check_streams(file.graph())?;
         }
-        Self::over(graph::open(kind, file, options)?, file, interface, num_features, window)
+        Self::from_graph(graph::open(kind, file, options)?, file, interface, num_features, window)
     }
 
     /// As [`StatefulGraph::open`], for an opened graph.
-    pub fn over(
+    pub fn from_graph(
         graph: Box<dyn Graph>,
         file: &OnnxFile,
         interface: &Interface,
@@ -177,7 +177,7 @@ impl StatefulGraph {
         let group = if self.single { 1 } else { frames.len().max(1) };
         let streams = frames.chunks(group).zip(states.chunks_mut(group)).zip(log_probs.chunks_mut(group));
         for ((frames, states), log_probs) in streams {
-            for i in 0..self.calls(frames[0].len() / self.num_features) {
+            for i in 0..self.num_calls(frames[0].len() / self.num_features) {
                 let window: Vec<&[f32]> = frames.iter().map(|f| self.part(f, i)).collect();
                 take(self.run(&window, states)?, states, log_probs)?;
             }
@@ -186,7 +186,7 @@ impl StatefulGraph {
     }
 
     /// Number of calls needed for `frames` frames; the windows of consecutive calls are `shift` frames apart.
-    pub fn calls(&self, frames: usize) -> usize {
+    pub fn num_calls(&self, frames: usize) -> usize {
         match (self.fixed, frames >= self.window) {
             (_, false) => 0,
             (false, true) => 1,
@@ -194,7 +194,7 @@ impl StatefulGraph {
         }
     }
 
-    /// The part of a stream's frames for call `i` of [`StatefulGraph::calls`].
+    /// The part of a stream's frames for call `i` of [`StatefulGraph::num_calls`].
     pub fn part<'a>(&self, frames: &'a [f32], i: usize) -> &'a [f32] {
         if !self.fixed {
             return frames;

@@ -15,7 +15,7 @@ use crate::model::forward::log_softmax;
 use crate::units::counted;
 
 /// Log-probability of all other symbols in a frame in which the blank has probability 1.
-const NEVER: f32 = -1e4;
+const LOG_ZERO: f32 = -1e4;
 
 /// Id of the blank, fixed by icefall.
 const BLANK: usize = 0;
@@ -192,7 +192,7 @@ fn argmax(row: &[f32]) -> usize {
 /// Appends a frame in which the blank has probability 1.
 fn blank(tokens: usize, out: &mut Vec<f32>) {
     let begin = out.len();
-    out.resize(begin + tokens, NEVER);
+    out.resize(begin + tokens, LOG_ZERO);
     out[begin + BLANK] = 0.0;
 }
 
@@ -269,7 +269,7 @@ mod tests {
             };
             vec![f32s(&[e.len(), 6], e.iter().zip(&d).flat_map(row).collect())]
         };
-        let windows = StatefulGraph::over(Box::new(Function(encode)), &described, &interface, 1, 1)
+        let windows = StatefulGraph::from_graph(Box::new(Function(encode)), &described, &interface, 1, 1)
             .expect("understood");
         let decoder = Part { graph: Box::new(Function(predict)), inputs: vec!["y".into()] };
         let joiner = Part { graph: Box::new(Function(join)), inputs: vec!["e".into(), "d".into()] };
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn greedy_search_comes_out_as_the_best_path_repeats_included() {
+    fn the_best_path_is_that_of_greedy_search_with_repeats() {
         let engine = engine(Some(5));
         let spec = engine.spec();
         assert_eq!((spec.subsampling, spec.window, spec.num_tokens, spec.states.len()), (2, 8, 6, 2));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_together_are_as_each_alone() {
+    fn batched_streams_equal_single_streams() {
         let engine = engine(None);
         let streams = [frames(&[3.0, 9.0, 1.0, 4.0]), frames(&[5.0, 9.0, 0.0, 2.0])];
         let mut alone = Vec::new();

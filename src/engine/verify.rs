@@ -17,7 +17,7 @@ pub enum Runner {
     /// Processes streams chunk by chunk.
     Streaming(Box<dyn Engine>),
     /// Processes whole recordings, as it has no states.
-    Whole(Box<GraphEngine>),
+    Offline(Box<GraphEngine>),
 }
 
 impl Runner {
@@ -25,7 +25,7 @@ impl Runner {
     pub fn engine(&self) -> &dyn Engine {
         match self {
             Runner::Streaming(engine) => engine.as_ref(),
-            Runner::Whole(engine) => engine.as_ref(),
+            Runner::Offline(engine) => engine.as_ref(),
         }
     }
 }
@@ -45,7 +45,7 @@ pub struct Runners {
 
 impl Runners {
     /// Engines for a model of hearken.
-    pub fn of_own(file: &OnnxFile, network: &Network<f32>, options: &EngineOptions) -> Self {
+    pub fn for_model(file: &OnnxFile, network: &Network<f32>, options: &EngineOptions) -> Self {
         let mut all = Self::default();
         for kind in EngineKind::ALL {
             match load::load(kind, file, network.clone(), options) {
@@ -57,7 +57,7 @@ impl Runners {
     }
 
     /// Engines for another graph; `num_features` is F if the graph does not fix it.
-    pub fn of_graph(
+    pub fn for_graph(
         file: &OnnxFile,
         interface: &Interface,
         num_features: usize,
@@ -72,7 +72,7 @@ impl Runners {
                     all.runners.push(if engine.has_states() {
                         Runner::Streaming(Box::new(engine))
                     } else {
-                        Runner::Whole(Box::new(engine))
+                        Runner::Offline(Box::new(engine))
                     });
                 }
                 Err(error) => all.refused.push((kind, error)),
@@ -82,7 +82,7 @@ impl Runners {
     }
 
     /// Engines for a folder of sherpa-onnx, and its metadata if an engine can open it.
-    pub fn of_folder(folder: &Path, options: &EngineOptions) -> (Self, Option<Metadata>) {
+    pub fn for_folder(folder: &Path, options: &EngineOptions) -> (Self, Option<Metadata>) {
         let (mut all, mut found) = (Self::default(), None);
         for kind in graph::kinds() {
             match sherpa::open(folder, kind, options) {
@@ -121,15 +121,16 @@ pub fn compare(runners: &[Runner], streams: &[Vec<f32>], silence: f32) -> Result
     let Some(first) = runners.first() else {
         return Err(Error::new(Stage::Engine, "no engine of this build can run the file"));
     };
-    let frames: Vec<Vec<f32>> = streams.iter().map(|s| filled(s, first.engine(), silence)).collect();
+    let frames: Vec<Vec<f32>> =
+        streams.iter().map(|s| padded_to_window(s, first.engine(), silence)).collect();
     let mut reference: Vec<Vec<f32>> = Vec::new();
     let mut rows = Vec::new();
     for runner in runners {
         for (calls, chunks) in [("whole", &[usize::MAX][..]), ("chunks", &CHUNKS)] {
             for together in [false, true] {
                 let outputs = match runner {
-                    Runner::Whole(_) if calls == "chunks" => continue,
-                    Runner::Whole(engine) => whole(engine, &frames, together)?,
+                    Runner::Offline(_) if calls == "chunks" => continue,
+                    Runner::Offline(engine) => whole(engine, &frames, together)?,
                     Runner::Streaming(engine) if together => stream(engine.as_ref(), &frames, chunks)?,
                     Runner::Streaming(engine) => {
                         let mut outputs = Vec::new();
@@ -159,9 +160,9 @@ pub fn compare(runners: &[Runner], streams: &[Vec<f32>], silence: f32) -> Result
 ///
 /// # Errors
 /// When the network's parameters do not match its configuration.
-pub fn natively(network: Network<f32>, frames: &[f32], silence: f32) -> Result<Vec<f32>> {
+pub fn reference_log_probs(network: Network<f32>, frames: &[f32], silence: f32) -> Result<Vec<f32>> {
     let engine = NativeEngine::new(network)?;
-    let frames = filled(frames, &engine, silence);
+    let frames = padded_to_window(frames, &engine, silence);
     let outputs = stream(&engine, std::slice::from_ref(&frames), &[usize::MAX])?;
     Ok(outputs.into_iter().next().unwrap_or_default())
 }
@@ -184,12 +185,12 @@ pub fn difference_from(
 }
 
 /// The frames, padded so that all of them are in a whole window.
-fn filled(frames: &[f32], engine: &dyn Engine, silence: f32) -> Vec<f32> {
+fn padded_to_window(frames: &[f32], engine: &dyn Engine, silence: f32) -> Vec<f32> {
     let spec = engine.spec();
     let steps = (frames.len() / spec.num_features).div_ceil(spec.shift).max(1);
-    let mut filled = frames.to_vec();
-    filled.resize((spec.window + (steps - 1) * spec.shift) * spec.num_features, silence);
-    filled
+    let mut padded = frames.to_vec();
+    padded.resize((spec.window + (steps - 1) * spec.shift) * spec.num_features, silence);
+    padded
 }
 
 /// Runs streams as one batch in calls of `chunks` steps, cyclically; a stream leaves the batch when it has ended.

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_factor_is_time_over_audio() {
+    fn rtf_is_compute_time_over_audio_duration() {
         let mut timing = Timing::default();
         assert_eq!(timing.rtf(), 0.0);
         timing.add(4.0, Duration::from_millis(100));

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn words_said_to_be_equal_are() {
+    fn words_declared_equal_count_as_correct() {
         let scorer = Scorer::new(&["oh=zero"]).expect("a good rule");
         let score = scorer.score("oh one ZERO", "zero one oh");
         assert_eq!((score.words.errors(), score.chars.errors(), score.correct), (0, 0, 1));
@@ -316,7 +316,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn edits_are_least_and_the_alignment_has_just_these(
+        fn alignments_have_the_minimum_number_of_edits(
             a in proptest::collection::vec(0u8..3, 0..7), b in proptest::collection::vec(0u8..3, 0..7)
         ) {
             let edits = count_edits(&a, &b);

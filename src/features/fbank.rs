@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_logarithm_is_right_everywhere() {
+    fn the_fast_logarithm_is_accurate_everywhere() {
         let mut worst = 0.0f64;
         let mut bits = f32::MIN_POSITIVE.to_bits();
         while bits < f32::INFINITY.to_bits() {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn reductions_take_every_sample() {
+    fn reductions_include_every_sample() {
         let x: Vec<f32> = (1..=403).map(|i| if i % 2 == 0 { i as f32 } else { -(i as f32) }).collect();
         let y = vec![2.0; 403];
         assert_eq!(means([&x, &y, &x, &y]), [-202.0 / 403.0, 2.0, -202.0 / 403.0, 2.0]);

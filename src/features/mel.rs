@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filters_are_kaldis() {
+    fn filters_equal_those_of_kaldi() {
         let bank = MelBank::new(80, 20.0, 7600.0, 16000.0, 512).unwrap();
         let (first, w) = triangle(&bank, 0);
         assert_eq!((first, w.len()), (1, 2));

@@ -35,13 +35,13 @@ pub struct Fbank {
     framing: Framing,
     sample_scale: f32,
     /// The samples still needed, scaled.
-    kept: Vec<f32>,
-    /// Index of the first sample in `kept`, from the start of the signal.
-    kept_start: u64,
+    buffer: Vec<f32>,
+    /// Index of the first sample in `buffer`, from the start of the signal.
+    buffer_start: u64,
     /// Index of the next frame, from the start of the signal.
     next_frame: u64,
-    /// The samples of a frame at a reflected edge, which are not contiguous in `kept`.
-    gathered: Vec<f32>,
+    /// The samples of a frame at a reflected edge, which are not contiguous in `buffer`.
+    frame_buffer: Vec<f32>,
 }
 
 /// Positions of frames, in samples.
@@ -96,10 +96,10 @@ impl Fbank {
             computer: FrameComputer::new(options, &resolved)?,
             framing,
             sample_scale: options.sample_scale,
-            kept: Vec::with_capacity(RUN + 2 * framing.length),
-            kept_start: 0,
+            buffer: Vec::with_capacity(RUN + 2 * framing.length),
+            buffer_start: 0,
             next_frame: 0,
-            gathered: vec![0.0; framing.length],
+            frame_buffer: vec![0.0; framing.length],
         })
     }
 
@@ -135,7 +135,7 @@ impl Fbank {
         let before = self.next_frame;
         for run in samples.chunks(RUN) {
             let scale = self.sample_scale;
-            self.kept.extend(run.iter().map(|&x| sanitize(x * scale)));
+            self.buffer.extend(run.iter().map(|&x| sanitize(x * scale)));
             let end = self.framing.complete_frames(self.received());
             self.emit(end, out);
             self.drop_processed();
@@ -155,8 +155,8 @@ impl Fbank {
 
     /// Discards the signal; the next [`push`](Self::push) begins a new one.
     pub fn reset(&mut self) {
-        self.kept.clear();
-        self.kept_start = 0;
+        self.buffer.clear();
+        self.buffer_start = 0;
         self.next_frame = 0;
     }
 
@@ -173,7 +173,7 @@ impl Fbank {
 
     /// Number of samples of this signal received so far.
     fn received(&self) -> u64 {
-        self.kept_start + self.kept.len() as u64
+        self.buffer_start + self.buffer.len() as u64
     }
 
     /// Appends the frames up to index `end` (exclusive).
@@ -186,23 +186,23 @@ impl Fbank {
             let (start, inside) = self.frames_in_a_row(end);
             let (now, later) = features.split_at_mut(inside.max(1) * bins);
             if inside > 0 {
-                self.computer.compute(&self.kept[start..], self.framing.shift, now);
+                self.computer.compute(&self.buffer[start..], self.framing.shift, now);
             } else {
                 self.gather();
-                self.computer.compute(&self.gathered, self.framing.shift, now);
+                self.computer.compute(&self.frame_buffer, self.framing.shift, now);
             }
             self.next_frame += inside.max(1) as u64;
             features = later;
         }
     }
 
-    /// The start of the next frame in `kept`, and the number of frames up to index `end` that are completely in `kept`
+    /// The start of the next frame in `buffer`, and the number of frames up to index `end` that are completely in `buffer`
     /// from there; 0 frames if the next one needs reflection.
     fn frames_in_a_row(&self, end: u64) -> (usize, usize) {
         let Framing { length, shift, .. } = self.framing;
         let first =
-            (self.next_frame * shift as u64).checked_sub(self.framing.lead() as u64 + self.kept_start);
-        let spare = first.and_then(|start| self.kept.len().checked_sub(start as usize + length));
+            (self.next_frame * shift as u64).checked_sub(self.framing.lead() as u64 + self.buffer_start);
+        let spare = first.and_then(|start| self.buffer.len().checked_sub(start as usize + length));
         match (first, spare) {
             (Some(start), Some(spare)) => {
                 (start as usize, (spare / shift + 1).min((end - self.next_frame) as usize))
@@ -211,21 +211,21 @@ impl Fbank {
         }
     }
 
-    /// Copies the samples of the next frame, at a reflected edge, into `gathered`.
+    /// Copies the samples of the next frame, at a reflected edge, into `frame_buffer`.
     fn gather(&mut self) {
         let received = self.received();
         let start = (self.next_frame * self.framing.shift as u64) as i64 - self.framing.lead() as i64;
-        for (index, x) in (start..).zip(&mut self.gathered) {
-            *x = self.kept[(mirror(index, received) - self.kept_start) as usize];
+        for (index, x) in (start..).zip(&mut self.frame_buffer) {
+            *x = self.buffer[(mirror(index, received) - self.buffer_start) as usize];
         }
     }
 
     /// Drops the samples that no later frame needs.
     fn drop_processed(&mut self) {
         let needed = self.framing.first_needed(self.next_frame);
-        let drop = needed.saturating_sub(self.kept_start).min(self.kept.len() as u64);
-        self.kept.drain(..drop as usize);
-        self.kept_start += drop;
+        let drop = needed.saturating_sub(self.buffer_start).min(self.buffer.len() as u64);
+        self.buffer.drain(..drop as usize);
+        self.buffer_start += drop;
     }
 }
 

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_have_their_ends_and_middles() {
+    fn windows_have_the_expected_ends_and_centers() {
         for (name, first, last) in [
             ("povey", 0.0, 0.0),
             ("hanning", 0.0, 0.0),

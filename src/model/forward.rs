@@ -7,11 +7,11 @@ use super::kernels::{self, Kernels};
 use super::network::Network;
 use super::norm;
 use super::packed::Packed;
+use super::packed_sequence::PackedSequence;
 use super::real::Real;
 use super::recurrent::{
     self, Backward, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights,
 };
-use super::steps::Steps;
 
 /// A linear layer's weights in the layout of the kernels.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl<T: Kernels> Linear<T> {
 
 /// A network's weights in the layout of the kernels. Immutable and shared; created again after an update.
 #[derive(Clone, Debug)]
-pub struct Weights<T> {
+pub struct PackedWeights<T> {
     mean: Vec<T>,
     scale: Vec<T>,
     input: Linear<T>,
@@ -52,7 +52,7 @@ pub struct Weights<T> {
     heads: Vec<(usize, Linear<T>)>,
 }
 
-impl<T: Kernels> Weights<T> {
+impl<T: Kernels> PackedWeights<T> {
     /// Creates the layout of a network's weights, including that for the backward pass if `training`. `None` if a
     /// parameter is missing.
     pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
@@ -146,13 +146,13 @@ pub struct Dropout<'a> {
     pub rng: &'a mut Pcg64Mcg,
 }
 
-impl<T: Kernels> Weights<T> {
+impl<T: Kernels> PackedWeights<T> {
     /// Runs the network over `x [R, S * F]` (stacked features before normalization, in the order of `steps`),
     /// starting from `states` and updating them. [`Self::logits`] then computes the logits.
     pub fn forward(
         &self,
         x: &[T],
-        steps: &Steps,
+        steps: &PackedSequence,
         states: &mut States<T>,
         workspace: &mut Workspace<T>,
         mut dropout: Option<Dropout<'_>>,
@@ -208,7 +208,7 @@ impl<T: Kernels> Weights<T> {
     /// parameters; the gradients of the first states are returned.
     pub fn backward(
         &self,
-        steps: &Steps,
+        steps: &PackedSequence,
         dlogits: &[&[T]],
         dstates: States<T>,
         workspace: &mut Workspace<T>,
@@ -245,7 +245,7 @@ impl<T: Kernels> Weights<T> {
     fn layer_backward(
         &self,
         i: usize,
-        steps: &Steps,
+        steps: &PackedSequence,
         dstates: &mut States<T>,
         workspace: &mut Workspace<T>,
         at: &mut Layout,
@@ -306,7 +306,7 @@ struct Layout {
 }
 
 impl Layout {
-    fn new<T: Kernels>(weights: &Weights<T>) -> Self {
+    fn new<T: Kernels>(weights: &PackedWeights<T>) -> Self {
         let norm = if weights.input_norm.is_some() { 2 } else { 0 };
         let first = 2 + norm;
         let layers: Vec<usize> = (0..weights.layers.len()).map(|i| first + i * (3 + norm)).collect();
@@ -341,7 +341,12 @@ fn normalize<T: Real>(weights: &Option<(Vec<T>, Vec<T>)>, x: &[T], trace: &mut N
     }
 }
 
-fn apply_dropout<T: Real>(y: &mut [T], steps: &Steps, mask: &mut Vec<T>, dropout: Option<&mut Dropout<'_>>) {
+fn apply_dropout<T: Real>(
+    y: &mut [T],
+    steps: &PackedSequence,
+    mask: &mut Vec<T>,
+    dropout: Option<&mut Dropout<'_>>,
+) {
     mask.clear();
     let Some(Dropout { rate, variational, rng }) = dropout else { return };
     if *rate <= 0.0 || y.is_empty() {
@@ -383,8 +388,8 @@ mod tests {
     use rand::SeedableRng;
 
     #[test]
-    fn variational_dropout_leaves_out_the_same_values_at_every_step() {
-        let steps = Steps::new(&[4, 4, 2, 0]);
+    fn variational_dropout_has_one_mask_for_all_steps() {
+        let steps = PackedSequence::new(&[4, 4, 2, 0]);
         let width = 50;
         let mut rng = Pcg64Mcg::seed_from_u64(3);
         let mut factors = |variational| {

@@ -4,20 +4,24 @@ mod average;
 mod cells;
 mod config;
 pub mod forward;
+mod gradient_flow;
 pub(crate) mod kernels;
 pub mod network;
 mod norm;
 mod packed;
+mod packed_sequence;
 mod real;
 mod recurrent;
-mod steps;
+mod singular_values;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
 pub use cells::CellKind;
 pub use config::{AuxiliaryConfig, LayerConfig, NetworkConfig};
-pub use forward::{States, Weights, Workspace};
+pub use forward::{PackedWeights, States, Workspace};
+pub use gradient_flow::{Decay, GradientFlow, gradient_flow};
 pub use kernels::Kernels;
 pub use network::{Network, Parameter};
+pub use packed_sequence::PackedSequence;
 pub use real::Real;
-pub use steps::Steps;
+pub use singular_values::singular_values;

@@ -10,7 +10,7 @@ use super::cells::{Cell, CellParameters, CellShape, MAX_STATES, Step, StepBackwa
 use super::config::LayerConfig;
 use super::kernels::{self, Kernels};
 use super::packed::Packed;
-use super::steps::Steps;
+use super::packed_sequence::PackedSequence;
 
 /// A recurrent layer's weights in the layout of the kernels.
 #[derive(Clone, Debug)]
@@ -55,8 +55,8 @@ pub struct RecurrentTrace<T> {
     after: [Vec<T>; MAX_STATES],
     /// The states before each row.
     before: [Vec<T>; MAX_STATES],
-    /// Further activations saved by the cell, `[R, kept * H]`.
-    kept: Vec<T>,
+    /// Further activations saved by the cell, `[R, saved * H]`.
+    saved: Vec<T>,
 }
 
 impl<T: Kernels> RecurrentTrace<T> {
@@ -66,9 +66,9 @@ impl<T: Kernels> RecurrentTrace<T> {
     }
 
     fn resize(&mut self, rows: usize, weights: &RecurrentWeights<T>) {
-        let (h, CellShape { states, kept, .. }) = (weights.config.hidden, weights.shape);
+        let (h, CellShape { states, saved, .. }) = (weights.config.hidden, weights.shape);
         self.gates.resize(rows * weights.sums(), T::ZERO);
-        self.kept.resize(rows * kept * h, T::ZERO);
+        self.saved.resize(rows * saved * h, T::ZERO);
         for (k, buffer) in self.after.iter_mut().enumerate().chain(self.before.iter_mut().enumerate()) {
             buffer.resize(if k < states { rows * h } else { 0 }, T::ZERO);
         }
@@ -105,13 +105,13 @@ fn part<T>(states: &[Vec<T>; MAX_STATES], range: Range<usize>) -> [&[T]; MAX_STA
 pub fn forward<T: Kernels>(
     weights: &RecurrentWeights<T>,
     x: &[T],
-    steps: &Steps,
+    steps: &PackedSequence,
     states: [&mut [T]; MAX_STATES],
     trace: &mut RecurrentTrace<T>,
 ) {
-    let (h, k, kept) = (weights.config.hidden, weights.sums(), weights.shape.kept * weights.config.hidden);
+    let (h, k, saved) = (weights.config.hidden, weights.sums(), weights.shape.saved * weights.config.hidden);
     trace.resize(steps.rows(), weights);
-    let RecurrentTrace { gates, after, before, kept: all_kept } = trace;
+    let RecurrentTrace { gates, after, before, saved: all_saved } = trace;
     kernels::set_rows(gates, weights.cell.bias());
     kernels::multiply_add(x, &weights.input, gates, k);
     for t in 0..steps.len() {
@@ -130,7 +130,7 @@ pub fn forward<T: Kernels>(
             gates: &mut gates[rows.start * k..rows.end * k],
             before: part(before, at.clone()),
             after: after.each_mut().map(|state| state.get_mut(at.clone()).unwrap_or_default()),
-            kept: &mut all_kept[rows.start * kept..rows.end * kept],
+            saved: &mut all_saved[rows.start * saved..rows.end * saved],
             backwards: t % 2 == 1,
         });
     }
@@ -144,7 +144,7 @@ pub struct Backward<'a, T> {
     /// The inputs of the forward pass, `[R, in]`.
     pub x: &'a [T],
     /// The layout of the rows.
-    pub steps: &'a Steps,
+    pub steps: &'a PackedSequence,
     /// The activations of the forward pass.
     pub trace: &'a RecurrentTrace<T>,
     /// The gradient of the outputs, `[R, H]`.
@@ -166,7 +166,7 @@ pub fn backward<T: Kernels>(
         unreachable!("a backward pass needs weights created for training")
     };
     let Backward { x, steps, trace, dy, mut dstates } = pass;
-    let (h, k, kept) = (weights.config.hidden, weights.sums(), weights.shape.kept * weights.config.hidden);
+    let (h, k, saved) = (weights.config.hidden, weights.sums(), weights.shape.saved * weights.config.hidden);
     let rows = steps.rows();
     let RecurrentScratch { dx: input_sums, ds: state_sums, row: row_scratch } = scratch;
     input_sums.resize(rows * k, T::ZERO);
@@ -181,7 +181,7 @@ pub fn backward<T: Kernels>(
             gates: &trace.gates[sums.clone()],
             before: part(&trace.before, at.clone()),
             after: part(&trace.after, at.clone()),
-            kept: &trace.kept[range.start * kept..range.end * kept],
+            saved: &trace.saved[range.start * saved..range.end * saved],
             dstates: dstates.each_mut().map(|state| state.get_mut(..at.len()).unwrap_or_default()),
             dx: &mut input_sums[sums.clone()],
             ds: state_sums.get_mut(sums).unwrap_or_default(),
@@ -193,7 +193,7 @@ pub fn backward<T: Kernels>(
     let (input_bias, state_bias) = gradient.b.split_at_mut(k);
     kernels::add_outer_products(input_sums, x, gradient.w, k, weights.input.inputs());
     kernels::add_rows(input_sums, input_bias);
-    let sums = Sums { before: &trace.before[0], kept: &trace.kept, dx: input_sums, ds: state_sums };
+    let sums = Sums { before: &trace.before[0], saved: &trace.saved, dx: input_sums, ds: state_sums };
     weights.cell.add_gradients(&sums, gradient.r, state_bias);
     dx.clear();
     dx.resize(rows * input.outputs(), T::ZERO);

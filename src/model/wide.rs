@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_give_the_bits_that_single_rows_give() {
+    fn tiles_and_single_rows_are_bit_identical() {
         for (n, inner, out) in [(8, 5, 3), (9, 33, 17), (64, 192, 576), (23, 320, 40)] {
             let x: Vec<f32> = (0..n * inner).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
             let w: Vec<f32> = (0..out * inner).map(|i| ((i * 53 % 97) as f32 - 48.0) / 48.0).collect();

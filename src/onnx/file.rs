@@ -77,7 +77,7 @@ impl OnnxFile {
     }
 
     /// Whether the file has hearken's metadata, complete or not.
-    pub fn is_ours(&self) -> bool {
+    pub fn is_hearken_model(&self) -> bool {
         self.entries.iter().any(|(key, _)| key.starts_with("hearken."))
     }
 

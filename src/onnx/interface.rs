@@ -121,6 +121,6 @@ pub(crate) fn element_bytes(kind: i32) -> u64 {
 }
 
 /// Whether a node only rearranges or converts its input, so that a drawing shows it only by its effect.
-pub(crate) fn is_plumbing(node: &NodeProto) -> bool {
+pub(crate) fn is_rearranging(node: &NodeProto) -> bool {
     ["Transpose", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Cast"].contains(&node.op_type.as_str())
 }

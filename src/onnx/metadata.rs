@@ -167,7 +167,7 @@ impl Metadata {
 }
 
 /// Whether `key` is one of hearken's own entries.
-pub(super) fn is_ours(key: &str) -> bool {
+pub(super) fn is_hearken_key(key: &str) -> bool {
     KEYS.contains(&key)
 }
 

@@ -7,30 +7,30 @@ use super::proto::{self, GraphProto, NodeProto, ValueInfoProto};
 use super::streamable::is_recurrent;
 
 /// Operators that rearrange a state without changing its values.
-const PLUMBING: [&str; 9] =
+const REARRANGING: [&str; 9] =
     ["Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Split", "Gather", "Cast"];
 
 /// Maximum number of recurrent nodes that are traced, each of which may lead through the whole graph.
 const MAX_CELLS: usize = 1000;
 
 /// Positions of a recurrent node's initial state (input) and final state (output): h, then the c of LSTM.
-const PLACES: [(usize, usize); 2] = [(5, 1), (6, 2)];
+const STATE_PORTS: [(usize, usize); 2] = [(5, 1), (6, 2)];
 
 /// Pairs of state inputs and outputs. An input whose state reaches several outputs, or an output reached
-/// from several inputs, is not paired. `alike` is whether type and shape of an input and an output match.
+/// from several inputs, is not paired. `compatible` is whether type and shape of an input and an output match.
 pub(super) fn pairs_by_flow<'a>(
     graph: &'a GraphProto,
     inputs: &[&'a str],
-    alike: impl Fn(&str, &str) -> bool,
+    compatible: impl Fn(&str, &str) -> bool,
 ) -> Vec<(&'a str, &'a str)> {
-    let flow = Flow::of(graph);
+    let flow = Flow::new(graph);
     let mut edges: BTreeSet<(&str, &str)> = BTreeSet::new();
     for node in graph.node.iter().filter(|n| is_recurrent(n)).take(MAX_CELLS) {
-        for (from, to) in PLACES {
+        for (from, to) in STATE_PORTS {
             let (Some(initial), Some(last)) = (node.input.get(from), node.output.get(to)) else { continue };
             let Some(input) = flow.source(initial).filter(|i| inputs.contains(i)) else { continue };
             let outputs = flow.outputs(last);
-            edges.extend(outputs.into_iter().filter(|o| alike(input, o)).map(|output| (input, output)));
+            edges.extend(outputs.into_iter().filter(|o| compatible(input, o)).map(|output| (input, output)));
         }
     }
     let (mut by_input, mut by_output) = (HashMap::<&str, usize>::new(), HashMap::<&str, usize>::new());
@@ -48,15 +48,15 @@ pub(super) fn pairs_by_flow<'a>(
 /// the order of the inputs. `None` without such a node.
 pub(super) fn features_input<'a>(graph: &'a GraphProto, inputs: &[&'a ValueInfoProto]) -> Option<&'a str> {
     let x = graph.node.iter().find(|n| is_recurrent(n))?.input.first()?;
-    let mut makers: HashMap<&str, &NodeProto> = HashMap::new();
+    let mut producers: HashMap<&str, &NodeProto> = HashMap::new();
     for node in &graph.node {
-        makers.extend(node.output.iter().map(|o| (o.as_str(), node)));
+        producers.extend(node.output.iter().map(|o| (o.as_str(), node)));
     }
     let (mut seen, mut next) = (HashSet::from([x.as_str()]), vec![x.as_str()]);
     while let Some(name) = next.pop() {
-        let Some(node) = makers.get(name) else { continue };
+        let Some(node) = producers.get(name) else { continue };
         // The other inputs of rearranging operators are shapes and positions.
-        let data = if PLUMBING.contains(&node.op_type.as_str()) { 1 } else { node.input.len() };
+        let data = if REARRANGING.contains(&node.op_type.as_str()) { 1 } else { node.input.len() };
         let sources = node.input.iter().take(if node.op_type == "Shape" { 0 } else { data });
         next.extend(sources.map(String::as_str).filter(|source| !source.is_empty() && seen.insert(source)));
     }
@@ -72,34 +72,34 @@ pub(super) fn features_input<'a>(graph: &'a GraphProto, inputs: &[&'a ValueInfoP
 
 /// The producer and the consumers of each value.
 struct Flow<'a> {
-    makers: HashMap<&'a str, &'a NodeProto>,
-    takers: HashMap<&'a str, Vec<&'a NodeProto>>,
+    producers: HashMap<&'a str, &'a NodeProto>,
+    consumers: HashMap<&'a str, Vec<&'a NodeProto>>,
     outputs: HashSet<&'a str>,
 }
 
 impl<'a> Flow<'a> {
-    fn of(graph: &'a GraphProto) -> Self {
-        let (mut makers, mut takers) = (HashMap::new(), HashMap::<&str, Vec<&NodeProto>>::new());
+    fn new(graph: &'a GraphProto) -> Self {
+        let (mut producers, mut consumers) = (HashMap::new(), HashMap::<&str, Vec<&NodeProto>>::new());
         for node in &graph.node {
-            makers.extend(node.output.iter().filter(|o| !o.is_empty()).map(|o| (o.as_str(), node)));
+            producers.extend(node.output.iter().filter(|o| !o.is_empty()).map(|o| (o.as_str(), node)));
             // Only the first input of a rearranging operator is data; all inputs of a concatenation are.
             let data = if node.op_type == "Concat" { node.input.len() } else { 1 };
-            let is_followed = node.op_type == "Concat" || PLUMBING.contains(&node.op_type.as_str());
+            let is_followed = node.op_type == "Concat" || REARRANGING.contains(&node.op_type.as_str());
             for input in node.input.iter().take(if is_followed { data } else { 0 }) {
-                takers.entry(input).or_default().push(node);
+                consumers.entry(input).or_default().push(node);
             }
         }
-        Self { makers, takers, outputs: graph.output.iter().map(|o| o.name.as_str()).collect() }
+        Self { producers, consumers, outputs: graph.output.iter().map(|o| o.name.as_str()).collect() }
     }
 
     /// The value that this one is a rearrangement of, if it is an input.
     fn source(&self, name: &'a str) -> Option<&'a str> {
         let mut name = name;
         // The graph may not have been checked yet and may contain a cycle.
-        for _ in 0..=self.makers.len() {
-            match self.makers.get(name) {
+        for _ in 0..=self.producers.len() {
+            match self.producers.get(name) {
                 None => return Some(name),
-                Some(node) if PLUMBING.contains(&node.op_type.as_str()) => name = node.input.first()?,
+                Some(node) if REARRANGING.contains(&node.op_type.as_str()) => name = node.input.first()?,
                 Some(_) => return None,
             }
         }
@@ -113,7 +113,7 @@ impl<'a> Flow<'a> {
             if self.outputs.contains(name) {
                 found.insert(name);
             }
-            for output in self.takers.get(name).into_iter().flatten().flat_map(|node| &node.output) {
+            for output in self.consumers.get(name).into_iter().flatten().flat_map(|node| &node.output) {
                 if !output.is_empty() && seen.insert(output) {
                     next.push(output);
                 }

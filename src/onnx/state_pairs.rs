@@ -23,7 +23,7 @@ pub(super) fn find_interface(
         states_note: guess_note(&found),
         states: found.pairs,
         features_input: found.features,
-        states_found: found.how,
+        states_found: found.method,
     })
 }
 
@@ -33,7 +33,7 @@ struct FoundStates {
     /// The input of features, if the recurrent nodes determine it.
     pub features: Option<String>,
     /// The methods that found states, in words.
-    pub how: String,
+    pub method: String,
     /// Inputs that were paired by shape although another one has the same shape.
     pub guessed: Vec<String>,
 }
@@ -49,21 +49,22 @@ fn find_states(
     let inputs = real_inputs(graph);
     let outputs: Vec<&ValueInfoProto> = graph.output.iter().collect();
     let features = state_flow::features_input(graph, &inputs);
-    let mut search = Search { pairs: named_pairs(named, &inputs, &outputs)?, how: Vec::new(), features };
+    let mut search = Search { pairs: named_pairs(named, &inputs, &outputs)?, method: Vec::new(), features };
     if !search.pairs.is_empty() {
-        search.how.push("as they were named");
+        search.method.push("as they were named");
     }
     // The metadata may also state that there are none.
     if let Some(listed) = listed_pairs(metadata, &inputs, graph) {
-        if !search.add("in the metadata", listed) && search.how.is_empty() {
-            search.how.push("in the metadata");
+        if !search.add("in the metadata", listed) && search.method.is_empty() {
+            search.method.push("in the metadata");
         }
         return Ok(search.finish(Vec::new()));
     }
     let mut by_names = Vec::new();
     for input in search.free_inputs(&inputs) {
         let used = |o: &ValueInfoProto| by_names.iter().any(|p: &StatePort| p.output == o.name);
-        let fits = |o: &&&ValueInfoProto| alike(input, o) && core_name(&o.name) == core_name(&input.name);
+        let fits =
+            |o: &&&ValueInfoProto| compatible(input, o) && core_name(&o.name) == core_name(&input.name);
         let free = search.free_outputs(&outputs);
         let found = free.iter().filter(|o| !used(o)).find(fits).and_then(|output| pair(input, output));
         by_names.extend(found);
@@ -104,14 +105,14 @@ fn guess_note(found: &FoundStates) -> Option<String> {
 /// The states found so far.
 struct Search<'a> {
     pairs: Vec<StatePort>,
-    how: Vec<&'static str>,
+    method: Vec<&'static str>,
     /// The input of features, if the recurrent nodes determine it.
     features: Option<&'a str>,
 }
 
 impl Search<'_> {
     /// Adds pairs whose input and output are both still free. Returns whether there were any.
-    fn add(&mut self, how: &'static str, found: Vec<StatePort>) -> bool {
+    fn add(&mut self, method: &'static str, found: Vec<StatePort>) -> bool {
         let before = self.pairs.len();
         for pair in found {
             if !self.pairs.iter().any(|p| p.input == pair.input || p.output == pair.output) {
@@ -119,7 +120,7 @@ impl Search<'_> {
             }
         }
         if self.pairs.len() > before {
-            self.how.push(how);
+            self.method.push(method);
         }
         self.pairs.len() > before
     }
@@ -146,12 +147,12 @@ impl Search<'_> {
     }
 
     fn finish(self, guessed: Vec<String>) -> FoundStates {
-        let how = match self.how.is_empty() {
+        let method = match self.method.is_empty() {
             true => "none found".into(),
-            false => self.how.join(", the rest "),
+            false => self.method.join(", the rest "),
         };
         let features = self.features.map(str::to_string);
-        FoundStates { pairs: self.pairs, features, how, guessed }
+        FoundStates { pairs: self.pairs, features, method, guessed }
     }
 }
 
@@ -176,7 +177,7 @@ fn pairs_by_flow(
     let port =
         |ports: &[&ValueInfoProto], name: &str| ports.iter().find(|p| p.name == name).map(|p| (*p).clone());
     let ports = |input: &str, output: &str| Some((port(inputs, input)?, port(outputs, output)?));
-    let can = |input: &str, output: &str| ports(input, output).is_some_and(|(a, b)| alike(&a, &b));
+    let can = |input: &str, output: &str| ports(input, output).is_some_and(|(a, b)| compatible(&a, &b));
     let names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
     let found = state_flow::pairs_by_flow(graph, &names, can);
     found
@@ -216,7 +217,7 @@ fn named_pairs(
             let problem = format!("expected a state with at most one unknown length, found {a} and {b}");
             Error::new(Stage::Model, problem).at(format!("state {}={}", input.name, output.name))
         };
-        if !alike(&input, &output) {
+        if !compatible(&input, &output) {
             return Err(unfit());
         }
         pair(&input, &output).ok_or_else(unfit)
@@ -249,7 +250,7 @@ fn pairs_by_shape(inputs: &[&ValueInfoProto], outputs: &[&ValueInfoProto]) -> Ve
     let mut pairs: Vec<StatePort> = Vec::new();
     for input in inputs.iter().filter(|i| i.tensor().is_some_and(|t| t.1.len() > 1)) {
         let free = |o: &&&ValueInfoProto| !pairs.iter().any(|p| p.output == o.name);
-        let found = outputs.iter().skip(1).filter(free).find(|o| alike(input, o));
+        let found = outputs.iter().skip(1).filter(free).find(|o| compatible(input, o));
         match found.and_then(|output| pair(input, output)) {
             Some(pair) => pairs.push(pair),
             None => return Vec::new(),
@@ -273,7 +274,7 @@ fn listed_pair(value: &Value, inputs: &[&ValueInfoProto]) -> Option<StatePort> {
 }
 
 /// Whether type, rank and all known lengths of two tensors are equal.
-fn alike(a: &ValueInfoProto, b: &ValueInfoProto) -> bool {
+fn compatible(a: &ValueInfoProto, b: &ValueInfoProto) -> bool {
     let (Some(a), Some(b)) = (a.tensor(), b.tensor()) else { return false };
     let fits = |x: &DimensionProto, y: &DimensionProto| match (x.dim_value, y.dim_value) {
         (Some(x), Some(y)) => x == y,

@@ -42,7 +42,7 @@ pub(super) struct Cue {
 
 /// The subtitles of a recording.
 pub(super) fn cues(segments: &[Segment]) -> Vec<Cue> {
-    let mut cues: Vec<Cue> = segments.iter().flat_map(|segment| of_words(&segment.words)).collect();
+    let mut cues: Vec<Cue> = segments.iter().flat_map(|segment| split_utterance(&segment.words)).collect();
     extend(&mut cues);
     cues
 }
@@ -60,7 +60,7 @@ fn extend(cues: &mut [Cue]) {
     }
 }
 
-fn of_words(words: &[Word]) -> Vec<Cue> {
+fn split_utterance(words: &[Word]) -> Vec<Cue> {
     let texts: Vec<String> = words.iter().map(|word| printable(&word.word)).collect();
     let lengths: Vec<usize> = texts.iter().map(|text| text.chars().count()).collect();
     let breaks = breaks(words, &lengths);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn texts(words: &[Word]) -> Vec<String> {
-        of_words(words).iter().map(|cue| cue.lines.join("/")).collect()
+        split_utterance(words).iter().map(|cue| cue.lines.join("/")).collect()
     }
 
     #[test]
@@ -228,8 +228,8 @@ mod tests {
             let segment = Segment { text: String::new(), start: 0.0, end: at, words: words.clone(), phrases: Vec::new(), alternatives: Vec::new() };
             let found = cues(&[segment]);
             let shown: Vec<&str> = found.iter().flat_map(|c| &c.lines).flat_map(|l| l.split(' ')).collect();
-            let said: Vec<&str> = words.iter().map(|w| w.word.as_str()).collect();
-            prop_assert_eq!(shown, said);
+            let spoken: Vec<&str> = words.iter().map(|w| w.word.as_str()).collect();
+            prop_assert_eq!(shown, spoken);
             for cue in &found {
                 prop_assert!(cue.lines.len() <= 2 && cue.lines.iter().map(|l| l.chars().count()).sum::<usize>() <= MAX_CHARACTERS);
                 prop_assert!(cue.end - cue.start <= MAX_SECONDS + 1e-9 && cue.end >= cue.start);

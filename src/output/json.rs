@@ -72,7 +72,7 @@ impl<W: Write> Writer for JsonWriter<W> {
 
 /// The JSON form of a transcript.
 #[derive(Serialize)]
-struct Whole<'a> {
+struct TranscriptObject<'a> {
     path: &'a str,
     text: String,
     duration: f64,
@@ -82,14 +82,14 @@ struct Whole<'a> {
 
 /// The transcript as one object on one line.
 pub(super) fn write(transcript: &Transcript) -> String {
-    let whole = Whole {
+    let object = TranscriptObject {
         path: &transcript.path,
         text: transcript.text(),
         duration: crate::units::thousandths(transcript.duration()),
         warnings: &transcript.warnings,
         segments: &transcript.segments,
     };
-    serde_json::to_string(&whole).unwrap_or_default() + "\n"
+    serde_json::to_string(&object).unwrap_or_default() + "\n"
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn damage_is_a_line_of_its_own_at_the_end() {
+    fn warnings_are_a_separate_line_at_the_end() {
         let mut out = Vec::new();
         JsonWriter::new(&mut out).end("a.opus", &["cut short".to_string()]).expect("written");
         assert_eq!(

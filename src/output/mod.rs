@@ -56,9 +56,11 @@ impl Transcript {
         self.segments.iter().flat_map(|segment| &segment.words)
     }
 
-    /// The recording's file name without its extension.
+    /// The recording's file name without its extension, with `#t=…` for a part.
     fn stem(&self) -> String {
-        Path::new(&self.path).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+        let (path, part) = self.path.split_at(self.path.rfind("#t=").unwrap_or(self.path.len()));
+        let stem = Path::new(path).file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned() + part
     }
 }
 
@@ -124,6 +126,13 @@ impl Format {
             Self::Textgrid => kind("textgrid", "TextGrid", "text/plain; charset=utf-8", false, textgrid::write,
                 "Praat's tiers of utterances and words"),
         }
+    }
+
+    /// The given format, or else the one whose files have the extension of `out`, or else text.
+    pub fn or_by_extension(given: Option<Self>, out: Option<&Path>) -> Self {
+        let extension = out.and_then(Path::extension);
+        let fits = |format: &Self| extension.is_some_and(|e| e.eq_ignore_ascii_case(format.extension()));
+        given.or_else(|| Self::ALL.into_iter().find(fits)).unwrap_or_default()
     }
 
     /// The format's name on the command line.
@@ -192,20 +201,20 @@ pub trait Writer {
 }
 
 /// A writer that buffers each recording, and writes it in a format at its end.
-pub struct WholeWriter<W> {
+pub struct TranscriptWriter<W> {
     out: W,
     format: Format,
     segments: Vec<Segment>,
 }
 
-impl<W: Write> WholeWriter<W> {
+impl<W: Write> TranscriptWriter<W> {
     /// A writer of this format.
     pub fn new(out: W, format: Format) -> Self {
         Self { out, format, segments: Vec::new() }
     }
 }
 
-impl<W: Write> Writer for WholeWriter<W> {
+impl<W: Write> Writer for TranscriptWriter<W> {
     fn event(&mut self, _path: &str, event: &Event) -> io::Result<()> {
         if let Event::Final(segment) = event {
             self.segments.push(segment.clone());

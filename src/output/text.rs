@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_an_utterance_and_comes_when_it_is_over() {
+    fn an_utterance_is_printed_as_a_line_when_it_ends() {
         let events = [
             Event::Partial(segment("on")),
             Event::Final(segment("one")),

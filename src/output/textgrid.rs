@@ -66,9 +66,9 @@ fn seconds(ms: u64) -> String {
 
 /// Labels with their times (start and end in seconds), in order; Praat refuses intervals that overlap or have
 /// no length.
-pub(super) fn intervals<'a>(said: impl Iterator<Item = (f64, f64, &'a str)>) -> Vec<Interval> {
+pub(super) fn intervals<'a>(words: impl Iterator<Item = (f64, f64, &'a str)>) -> Vec<Interval> {
     let mut tier: Vec<Interval> = Vec::new();
-    for (start, end, text) in said.filter(|(_, _, text)| !text.is_empty()) {
+    for (start, end, text) in words.filter(|(_, _, text)| !text.is_empty()) {
         let start = milliseconds(start).max(tier.last().map_or(0, |interval| interval.end));
         tier.push(Interval { start, end: milliseconds(end).max(start + 1), text: text.into() });
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::front_end::FrontEnd;
 use super::open::Recognizer;
 use super::reference::{Reference, has_phones};
-use super::stepper::Stepper;
+use super::streaming_network::StreamingNetwork;
 use super::transcript::{Word, rounded};
 use super::words::{EMISSION_DELAY, FrameClock};
 use crate::audio::Source;
@@ -25,7 +25,7 @@ use crate::error::{Error, Result, Stage};
 pub const MIN_CONFIDENCE: f32 = 0.1;
 
 /// Number of samples per chunk that is read: one second at 16 kHz.
-const PIECE_SAMPLES: usize = 16_000;
+const CHUNK_SAMPLES: usize = 16_000;
 
 /// A text aligned with a recording. In JSON, numbers have three decimals.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -116,19 +116,19 @@ impl Recognizer {
         let num_tokens = metadata.tokens.len();
         let mut aligner = Aligner::new(&reference.words, TokenId(metadata.tokens.blank()))?;
         let mut front_end = FrontEnd::new(metadata)?;
-        let mut stepper = Stepper::new(Arc::clone(self.engine()), metadata);
+        let mut network = StreamingNetwork::new(Arc::clone(self.engine()), metadata);
         let (mut samples, mut log_probs) = (Vec::new(), Vec::new());
         loop {
             samples.clear();
-            let at_end = source.read(&mut samples, PIECE_SAMPLES)? == 0;
+            let at_end = source.read(&mut samples, CHUNK_SAMPLES)? == 0;
             if at_end {
-                front_end.finish(stepper.frames_mut());
-                stepper.finish();
+                front_end.finish(network.frames_mut());
+                network.finish();
             } else {
-                front_end.push(&samples, stepper.frames_mut())?;
+                front_end.push(&samples, network.frames_mut())?;
             }
             log_probs.clear();
-            stepper.run(&mut log_probs)?;
+            network.run(&mut log_probs)?;
             aligner.push(&log_probs, num_tokens)?;
             if at_end {
                 break;

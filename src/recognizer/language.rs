@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::embedded::Embedded;
-use super::hotwords::{HotwordOptions, ListedHotwords};
+use super::hotwords::{HotwordList, HotwordOptions};
 use super::open::Recognizer;
-use super::pronunciations::{Spoken, english};
+use super::pronunciations::{PronunciationTable, english};
 use crate::decode::{
     Beam, ContextGraph, DecoderFactory, DecoderOptions, HotwordModel, LanguageModel, Lexicon,
     NgramLanguageModel, NgramWeights, Vocabulary, WordId,
@@ -70,7 +70,7 @@ impl LanguageOptions {
     ///
     /// # Errors
     /// When one is not; names the first.
-    fn check(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         let numbers = [
             ("scale of the language model", self.weights.scale, 0.0..=100.0),
             ("cost of a word", self.weights.word_cost, -100.0..=100.0),
@@ -89,7 +89,7 @@ impl LanguageOptions {
 }
 
 /// The vocabulary of a recognizer: words of the language model and of hotwords.
-struct Words {
+struct SearchVocabulary {
     lexicon: Lexicon,
     hotwords: Option<ContextGraph>,
     /// Words of the language model without a pronunciation.
@@ -106,12 +106,13 @@ impl Recognizer {
     /// When a file cannot be read, the phones of the lexicon or of English are not tokens of the network, no word of
     /// the language model has a pronunciation, or a hotword has none.
     pub fn with_language_model(self, options: &LanguageOptions) -> Result<Self> {
-        options.check()?;
+        options.validate()?;
         let model = match &options.language_model {
             Some(path) => NgramModel::read(path)?,
             None => NgramModel::from_bytes(Embedded::English.language_model()?)?,
         };
-        let Words { lexicon, hotwords, unknown, guesses } = self.words_of(options, &model)?;
+        let SearchVocabulary { lexicon, hotwords, unknown, guesses } =
+            self.search_vocabulary(options, &model)?;
         let names = Arc::clone(lexicon.names());
         let ngrams = NgramLanguageModel::new(model, names.iter().map(String::as_str), options.weights);
         let mut language_model: Arc<dyn LanguageModel> = Arc::new(ngrams);
@@ -135,21 +136,21 @@ impl Recognizer {
     }
 
     /// The vocabulary of the recognizer: words of the language model and of hotwords with their pronunciations.
-    fn words_of(&self, options: &LanguageOptions, model: &NgramModel) -> Result<Words> {
+    fn search_vocabulary(&self, options: &LanguageOptions, model: &NgramModel) -> Result<SearchVocabulary> {
         let tokens = &self.metadata().tokens;
         let mut words: Vec<String> = model.vocabulary.ordinary_words().map(String::from).collect();
         let num_words = words.len();
         let hotwords = options.hotwords.as_ref().map(HotwordOptions::read).transpose()?;
-        let listed = match (&hotwords, &options.hotwords) {
+        let hotword_list = match (&hotwords, &options.hotwords) {
             (Some(hotwords), Some(HotwordOptions { score, .. })) => {
-                Some(ListedHotwords::new(hotwords, *score, &mut words)?)
+                Some(HotwordList::new(hotwords, *score, &mut words)?)
             }
             _ => None,
         };
-        let mut spoken = Spoken::new(&words, tokens);
+        let mut table = PronunciationTable::new(&words, tokens);
         match &options.lexicon {
-            Some(path) => spoken.add_lexicon(path)?,
-            None if !spoken.speaks_english() => {
+            Some(path) => table.add_lexicon(path)?,
+            None if !table.has_english_phones() => {
                 let problem =
                     "the tokens of the model are not the phones of English, for which words are known";
                 return Err(Error::new(Stage::Usage, problem)
@@ -158,23 +159,23 @@ impl Recognizer {
             }
             None => {}
         }
-        if spoken.ways.iter().any(Vec::is_empty) && spoken.speaks_english() {
-            add_english(&mut spoken, options, listed.as_ref())?;
+        if table.pronunciations.iter().any(Vec::is_empty) && table.has_english_phones() {
+            add_english(&mut table, options, hotword_list.as_ref())?;
         }
-        if let Some(listed) = &listed {
-            listed.check_spoken(&words, |at| !spoken.ways[at].is_empty())?;
+        if let Some(hotword_list) = &hotword_list {
+            hotword_list.check_pronunciations(&words, |at| !table.pronunciations[at].is_empty())?;
         }
         let mut lexicon = Vec::new();
         let (mut names, mut unknown, mut ids) = (Vec::new(), Vec::new(), vec![None; words.len()]);
-        for (at, ways) in std::mem::take(&mut spoken.ways).into_iter().enumerate() {
+        for (at, pronunciations) in std::mem::take(&mut table.pronunciations).into_iter().enumerate() {
             let id = WordId(names.len() as u32);
-            if ways.is_empty() {
+            if pronunciations.is_empty() {
                 unknown.push(words[at].clone());
                 continue;
             }
             names.push(words[at].clone());
             ids[at] = Some(id);
-            lexicon.extend(ways.into_iter().map(|labels| (labels, id)));
+            lexicon.extend(pronunciations.into_iter().map(|labels| (labels, id)));
         }
         if unknown.len() == num_words {
             let problem = format!("none of the {num_words} words of the language model has a pronunciation");
@@ -185,10 +186,12 @@ impl Recognizer {
             });
         }
         // All words of hotwords have pronunciations, which was checked above.
-        let graph = listed.as_ref().map(|listed| listed.graph(|at| ids[at].unwrap_or(WordId(u32::MAX))));
-        let guesses = spoken.guesses_note();
-        Ok(Words {
-            lexicon: Lexicon::of_words(names, lexicon, tokens.len()),
+        let graph = hotword_list
+            .as_ref()
+            .map(|hotword_list| hotword_list.graph(|at| ids[at].unwrap_or(WordId(u32::MAX))));
+        let guesses = table.guesses_note();
+        Ok(SearchVocabulary {
+            lexicon: Lexicon::from_pronunciations(names, lexicon, tokens.len()),
             hotwords: graph,
             unknown,
             guesses,
@@ -199,20 +202,22 @@ impl Recognizer {
 /// Adds English pronunciations for words without one; those of hotwords are guessed if necessary. A build without
 /// English is an error only if there is no lexicon.
 fn add_english(
-    spoken: &mut Spoken,
+    table: &mut PronunciationTable,
     options: &LanguageOptions,
-    listed: Option<&ListedHotwords>,
+    hotword_list: Option<&HotwordList>,
 ) -> Result<()> {
     let english = match english("give the words and their phones").map_err(|e| e.remedy("lexicon")) {
         Err(_) if options.lexicon.is_some() => return Ok(()),
         english => english?,
     };
-    let required = |at| listed.is_some_and(|listed| listed.uses(at));
-    let unspoken = |at, error: Error| match listed {
-        Some(listed) => listed.unspoken(at, error.problem()),
-        None => error,
+    let required = |at| hotword_list.is_some_and(|hotword_list| hotword_list.contains(at));
+    let missing = |at, error: Error| {
+        Err(match hotword_list {
+            Some(hotword_list) => hotword_list.missing_pronunciation(at, error.problem()),
+            None => error,
+        })
     };
-    spoken.add_english(english, required, unspoken)
+    table.add_english(&english, required, missing)
 }
 
 /// Note about the words of a language model file that have no pronunciation.
@@ -238,9 +243,9 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_named() {
         let good = LanguageOptions::new("a.lm").lexicon("b.txt");
-        assert!(good.check().is_ok());
+        assert!(good.validate().is_ok());
         let beam = Beam { margin: f32::NAN, ..good.beam };
-        let error = LanguageOptions { beam, ..good }.check().expect_err("no number").to_string();
+        let error = LanguageOptions { beam, ..good }.validate().expect_err("no number").to_string();
         assert!(error.contains("beam"), "{error}");
     }
 }

@@ -116,7 +116,7 @@ impl<'a> Loader<'a> {
             (Err(_), Some(metadata), _) => Ok(ModelFile::Exported(metadata)),
             (Err(_), None, Some(path)) => Ok(ModelFile::Foreign(path.to_path_buf())),
             // A damaged file of hearken: the error of reading it as such is the relevant one.
-            (Err(error), None, None) if file.is_ours() => Err(self.named(error)),
+            (Err(error), None, None) if file.is_hearken_model() => Err(self.named(error)),
             (Err(_), None, None) => {
                 let problem = "the file is not a model of hearken, and no file of its tokens was found";
                 let hint = "import it, or give its tokens";

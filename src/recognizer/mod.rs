@@ -1,7 +1,7 @@
 //! The recognizer, which is immutable and shared, and its streams, which contain everything that changes.
 //!
 //! ```text
-//! samples ─► FrontEnd ─► Stepper (engine, state) ─► SegmentDecoder (decoder, words) ─► Event
+//! samples ─► FrontEnd ─► StreamingNetwork (engine, state) ─► SegmentDecoder (decoder, words) ─► Event
 //! ```
 //!
 //! [`Stream`] runs the three stages in the calling thread; [`pipeline`] runs them, and the reading of the audio,
@@ -25,8 +25,8 @@ mod pronunciations;
 mod reference;
 pub mod segments;
 pub mod silero;
-pub mod stepper;
 pub(crate) mod stream;
+pub mod streaming_network;
 pub(crate) mod transcript;
 mod wake_word;
 pub mod words;

@@ -193,6 +193,25 @@ impl Recognizer {
         if words.is_empty() { self.metadata().writes(word) } else { words.iter().any(|known| known == word) }
     }
 
+    /// Words that the recognizer can produce, if they are those of a lexicon; else empty.
+    pub fn words(&self) -> Arc<[String]> {
+        self.model.decoders.words()
+    }
+
+    /// Whether streams can have [alternatives](StreamOptions::nbest): the words are those of a lexicon.
+    pub fn finds_alternatives(&self) -> bool {
+        self.model.decoders.is_search()
+    }
+
+    /// Makes a stream use the words of this recognizer, which has the same network: from its next utterance on, or at
+    /// once if nothing was said in the current one.
+    ///
+    /// # Errors
+    /// When the network is another one.
+    pub fn change_words(&self, stream: &mut Stream) -> Result<()> {
+        stream.change_words(&self.model)
+    }
+
     pub(super) fn model(&self) -> &LoadedModel {
         &self.model
     }

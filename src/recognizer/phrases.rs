@@ -49,24 +49,24 @@ impl Recognizer {
         pronouncer: &Pronouncer,
         options: &PhraseOptions,
     ) -> Result<Self> {
-        let spoken = phrases.pronounce(pronouncer);
-        if let Some(error) = spoken.missing.into_iter().next() {
+        let pronounced = phrases.pronounce(pronouncer);
+        if let Some(error) = pronounced.missing.into_iter().next() {
             return Err(error);
         }
         let tokens = &self.metadata().tokens;
         let mut pronunciations = Vec::new();
         let mut guessed = Vec::new();
-        for ((id, word), ways) in (0..).zip(phrases.words()).zip(&spoken.ways) {
-            if ways.first().is_some_and(|way| way.source == Source::Guessed) {
-                guessed.push(format!("`{word}` as {}", ways[0].phones_text()));
+        for ((id, word), variants) in (0..).zip(phrases.words()).zip(&pronounced.pronunciations) {
+            if variants.first().is_some_and(|variant| variant.source == Source::Guessed) {
+                guessed.push(format!("`{word}` as {}", variants[0].phones_text()));
             }
-            for way in ways {
-                let labels = way.phones.iter().map(|&phone| label(ARPABET[phone as usize - 1], tokens));
+            for variant in variants {
+                let labels = variant.phones.iter().map(|&phone| label(ARPABET[phone as usize - 1], tokens));
                 pronunciations.push((labels.collect::<Result<Vec<_>>>()?, WordId(id)));
             }
         }
         let note = guesses_note(&guessed);
-        let lexicon = Lexicon::of_words(phrases.words().to_vec(), pronunciations, tokens.len());
+        let lexicon = Lexicon::from_pronunciations(phrases.words().to_vec(), pronunciations, tokens.len());
         let phrases = Arc::new(phrases);
         let model = PhraseModel::new(Arc::clone(&phrases), options.word_cost);
         let decoder = DecoderOptions {

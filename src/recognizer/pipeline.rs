@@ -3,11 +3,11 @@
 //! receiver is dropped.
 //!
 //! ```text
-//! Source ─[chunks]─► FrontEnd ─[frames]─► Stepper ─[log-probs]─► SegmentDecoder ─[events]─► caller
+//! Source ─[chunks]─► FrontEnd ─[frames]─► StreamingNetwork ─[log-probs]─► SegmentDecoder ─[events]─► caller
 //! ```
 //!
 //! If endpoints reset the network's state, the output of the decoder affects the next call of the network, so
-//! Stepper and SegmentDecoder share a thread.
+//! StreamingNetwork and SegmentDecoder share a thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::error::{Error, Result, Stage};
 use super::front_end::FrontEnd;
 use super::open::Recognizer;
 use super::segments::{SegmentDecoder, decode_steps};
-use super::stepper::{Stepper, run_batch};
 use super::stream::{StreamOptions, stages};
+use super::streaming_network::{StreamingNetwork, run_batch};
 use super::transcript::Event;
 
 /// Maximum number of messages between two stages.
@@ -85,7 +85,7 @@ impl Pipeline {
             let problem = format!("expected audio at {expected} Hz, found {found} Hz");
             return Err(Error::new(Stage::Audio, problem));
         }
-        let (front_end, stepper, segments) = stages(recognizer.model(), options)?;
+        let (front_end, network, segments) = stages(recognizer.model(), options)?;
         let complete = Arc::new(AtomicBool::new(false));
         let done = Arc::clone(&complete);
         let (chunks_out, chunks_in) = bounded(CHANNEL_CAPACITY);
@@ -96,11 +96,11 @@ impl Pipeline {
         let mut stages =
             vec![spawn("hearken-features", move || features(front_end, &chunks_in, &frames_out))?];
         if segments.resets_state() {
-            let recognize = move || recognize(stepper, segments, &frames_in, &events_out, &done);
+            let recognize = move || recognize(network, segments, &frames_in, &events_out, &done);
             stages.push(spawn("hearken-network", recognize)?);
         } else {
             let decode = move || decode(segments, &log_probs_in, &events_out, &done);
-            stages.push(spawn("hearken-network", move || network(stepper, &frames_in, &log_probs_out))?);
+            stages.push(spawn("hearken-network", move || run_network(network, &frames_in, &log_probs_out))?);
             stages.push(spawn("hearken-decoder", decode)?);
         }
         Ok(Self { events: Some(events_in), reader: Some(reader), stages, complete })
@@ -200,17 +200,17 @@ fn features(mut front_end: FrontEnd, chunks: &MessageReceiver, out: &MessageSend
     }
 }
 
-fn network(mut stepper: Stepper, frames: &MessageReceiver, out: &MessageSender) {
+fn run_network(mut network: StreamingNetwork, frames: &MessageReceiver, out: &MessageSender) {
     let mut ending = false;
     for message in frames {
         let mut log_probs = Vec::new();
         let result = match message {
             Ok(Message::Data(frames)) => {
-                stepper.frames_mut().extend_from_slice(&frames);
+                network.frames_mut().extend_from_slice(&frames);
                 if ending {
-                    stepper.finish();
+                    network.finish();
                 }
-                stepper.run(&mut log_probs)
+                network.run(&mut log_probs)
             }
             Ok(other) => {
                 ending |= matches!(other, Message::Ending(_));
@@ -256,7 +256,7 @@ fn decode(
 
 /// Network and decoder in one thread.
 fn recognize(
-    mut stepper: Stepper,
+    mut network: StreamingNetwork,
     mut segments: SegmentDecoder,
     frames: &MessageReceiver,
     out: &Sender<Result<Event>>,
@@ -267,11 +267,11 @@ fn recognize(
     for message in frames {
         let result = match message {
             Ok(Message::Data(frames)) => {
-                stepper.frames_mut().extend_from_slice(&frames);
+                network.frames_mut().extend_from_slice(&frames);
                 if ending {
-                    stepper.finish();
+                    network.finish();
                 }
-                run(&mut stepper, &mut segments, &mut events)
+                run(&mut network, &mut segments, &mut events)
             }
             Ok(other) => {
                 handle_control(&mut segments, other, &mut ending);
@@ -287,12 +287,12 @@ fn recognize(
 }
 
 /// Runs the network and the decoder on all waiting frames.
-fn run(stepper: &mut Stepper, segments: &mut SegmentDecoder, events: &mut Vec<Event>) -> Result<()> {
+fn run(network: &mut StreamingNetwork, segments: &mut SegmentDecoder, events: &mut Vec<Event>) -> Result<()> {
     let mut log_probs = Vec::new();
-    while stepper.ready() > 0 {
+    while network.num_steps_ready() > 0 {
         log_probs.clear();
-        let steps = run_batch(&mut [stepper], &mut [&mut log_probs])?;
-        decode_steps(stepper, segments, &log_probs, steps, events);
+        let steps = run_batch(&mut [network], &mut [&mut log_probs])?;
+        decode_steps(network, segments, &log_probs, steps, events);
     }
     Ok(())
 }

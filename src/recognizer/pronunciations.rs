@@ -17,19 +17,19 @@ const MAX_LEXICON_BYTES: u64 = 256 << 20;
 pub(super) type Labels = Vec<TokenId>;
 
 /// A list of words with their pronunciations.
-pub(super) struct Spoken<'a> {
+pub(super) struct PronunciationTable<'a> {
     words: &'a [String],
     tokens: &'a TokenTable,
     /// Pronunciations of each word, empty if none was found.
-    pub ways: Vec<Vec<Labels>>,
+    pub pronunciations: Vec<Vec<Labels>>,
     /// The words with guessed pronunciations, each with the best guess.
     pub guessed: Vec<String>,
 }
 
-impl<'a> Spoken<'a> {
+impl<'a> PronunciationTable<'a> {
     /// Creates a list of words without pronunciations.
     pub fn new(words: &'a [String], tokens: &'a TokenTable) -> Self {
-        Self { words, tokens, ways: vec![Vec::new(); words.len()], guessed: Vec::new() }
+        Self { words, tokens, pronunciations: vec![Vec::new(); words.len()], guessed: Vec::new() }
     }
 
     /// Adds the pronunciations of a file in the format of the CMU Pronouncing Dictionary: a word and its phones per
@@ -44,12 +44,12 @@ impl<'a> Spoken<'a> {
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
         let bytes = std::fs::read(path).map_err(failed)?;
-        let places = self.places(|_| true);
+        let word_indices = self.word_indices(|_| true);
         // Old dictionaries contain a few words in Latin-1, which are invalid UTF-8 and can be ignored.
         for_each_line(&String::from_utf8_lossy(&bytes), |_, word, phones| {
             let labels = phones.iter().map(|phone| label(phone, self.tokens)).collect::<Result<Labels>>()?;
-            for &at in places.get(&word).map_or(&[][..], Vec::as_slice) {
-                self.ways[at].push(labels.clone());
+            for &at in word_indices.get(&word).map_or(&[][..], Vec::as_slice) {
+                self.pronunciations[at].push(labels.clone());
             }
             Ok(())
         })
@@ -57,42 +57,59 @@ impl<'a> Spoken<'a> {
     }
 
     /// Whether all English phones are tokens of the model.
-    pub fn speaks_english(&self) -> bool {
+    pub fn has_english_phones(&self) -> bool {
         ARPABET.iter().all(|phone| self.tokens.id(phone).is_some_and(|id| id != self.tokens.blank()))
     }
 
     /// Adds English pronunciations for the words without one: those of the dictionary, those derived from its words,
     /// and the names of letters. Pronunciations are guessed only for words that are `required`, since a guess takes a
-    /// millisecond. If a required word still has none, `missing` creates the error from its index and the reason.
+    /// millisecond. If a required word still has none, `missing` is called with its index and the reason.
     ///
     /// # Errors
-    /// When a required word has no pronunciation, or the model has no token for a phone.
+    /// When `missing` returns an error, or the model has no token for a phone.
     pub fn add_english(
         &mut self,
-        english: Pronouncer,
+        english: &Pronouncer,
         required: impl Fn(usize) -> bool,
-        missing: impl Fn(usize, Error) -> Error,
+        missing: impl FnMut(usize, Error) -> Result<()>,
     ) -> Result<()> {
         // An iteration over the whole dictionary is faster than tens of thousands of lookups.
-        let places = self.places(|ways: &[Labels]| ways.is_empty());
-        for (word, ways) in english.dictionary().iter() {
-            for &at in places.get(&word).map_or(&[][..], Vec::as_slice) {
-                self.ways[at] = ways.iter().map(|phones| self.labels(phones)).collect::<Result<_>>()?;
+        let word_indices = self.word_indices(|pronunciations: &[Labels]| pronunciations.is_empty());
+        for (word, pronunciations) in english.dictionary().iter() {
+            for &at in word_indices.get(&word).map_or(&[][..], Vec::as_slice) {
+                self.pronunciations[at] =
+                    pronunciations.iter().map(|phones| self.labels(phones)).collect::<Result<_>>()?;
             }
         }
+        self.add_few(english, required, missing)
+    }
+
+    /// As [`PronunciationTable::add_english`], but faster for a short list.
+    pub fn add_few(
+        &mut self,
+        english: &Pronouncer,
+        required: impl Fn(usize) -> bool,
+        mut missing: impl FnMut(usize, Error) -> Result<()>,
+    ) -> Result<()> {
         let quick = english.clone().without_guesser();
         for (at, word) in self.words.iter().enumerate() {
-            if !self.ways[at].is_empty() {
+            if !self.pronunciations[at].is_empty() {
                 continue;
             }
             let found: Vec<Pronunciation> = match required(at) {
-                true => english.pronounce(word).map_err(|error| missing(at, error))?,
+                true => match english.pronounce(word) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        missing(at, error)?;
+                        continue;
+                    }
+                },
                 false => quick.pronounce(word).unwrap_or_default(),
             };
-            if let Some(guess) = found.first().filter(|way| way.source == Source::Guessed) {
+            if let Some(guess) = found.first().filter(|p| p.source == Source::Guessed) {
                 self.guessed.push(format!("`{word}` as {}", guess.phones_text()));
             }
-            self.ways[at] = found.iter().map(|way| self.labels(&way.phones)).collect::<Result<_>>()?;
+            self.pronunciations[at] = found.iter().map(|p| self.labels(&p.phones)).collect::<Result<_>>()?;
         }
         Ok(())
     }
@@ -103,12 +120,12 @@ impl<'a> Spoken<'a> {
     }
 
     /// Indices of the words whose pronunciations satisfy `wanted`, by the word in lower case.
-    fn places(&self, wanted: impl Fn(&[Labels]) -> bool) -> HashMap<String, Vec<usize>> {
-        let mut places: HashMap<String, Vec<usize>> = HashMap::new();
-        for (at, word) in self.words.iter().enumerate().filter(|(at, _)| wanted(&self.ways[*at])) {
-            places.entry(word.to_lowercase()).or_default().push(at);
+    fn word_indices(&self, wanted: impl Fn(&[Labels]) -> bool) -> HashMap<String, Vec<usize>> {
+        let mut word_indices: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, word) in self.words.iter().enumerate().filter(|(at, _)| wanted(&self.pronunciations[*at])) {
+            word_indices.entry(word.to_lowercase()).or_default().push(at);
         }
-        places
+        word_indices
     }
 
     /// Note that names the words whose pronunciations are guessed.
@@ -167,16 +184,20 @@ mod tests {
 
     #[cfg(feature = "english")]
     #[test]
-    fn words_are_spoken_by_the_dictionary_and_guessed_where_they_are_required() {
+    fn pronunciations_are_looked_up_and_guessed_only_for_required_words() {
         let tokens = crate::text::pronunciation::phone_tokens().expect("a table");
         let words = ["Light", "light", "zxyzzylorp", "qwertibly"].map(String::from);
-        let mut spoken = Spoken::new(&words, &tokens);
-        assert!(spoken.speaks_english());
+        let mut table = PronunciationTable::new(&words, &tokens);
+        assert!(table.has_english_phones());
         let english = english("").expect("inside the program");
-        spoken.add_english(english, |at| at == 3, |_, error| error).expect("all required are found");
-        assert_eq!(spoken.ways[0], spoken.ways[1]);
-        assert!(!spoken.ways[0].is_empty() && spoken.ways[2].is_empty() && !spoken.ways[3].is_empty());
-        let note = spoken.guesses_note().expect("a guess");
+        table.add_english(&english, |at| at == 3, |_, error| Err(error)).expect("all required are found");
+        assert_eq!(table.pronunciations[0], table.pronunciations[1]);
+        assert!(
+            !table.pronunciations[0].is_empty()
+                && table.pronunciations[2].is_empty()
+                && !table.pronunciations[3].is_empty()
+        );
+        let note = table.guesses_note().expect("a guess");
         assert!(note.contains("`qwertibly` as ") && !note.contains("zxyzzylorp"), "{note}");
     }
 }

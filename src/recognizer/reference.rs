@@ -10,7 +10,7 @@ use crate::text::normalize::{is_punctuation, parts_words};
 use crate::text::pronunciation::{ARPABET, Pronouncer, Pronunciation, Source};
 
 /// Characters that are punctuation in Unicode but are spoken as words.
-const SPOKEN_SIGNS: [char; 4] = ['%', '&', '@', '#'];
+const SPOKEN_SYMBOLS: [char; 4] = ['%', '&', '@', '#'];
 
 /// Words of a text with their pronunciations as tokens of one model, created by [`Recognizer::reference`].
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ fn spoken_words(text: &str) -> Result<Vec<&str>> {
     let mut words = Vec::new();
     for part in text.split(|c: char| c.is_whitespace() || parts_words(c)) {
         let is_sign = |&c: &char| {
-            SPOKEN_SIGNS.contains(&c) || c.general_category_group() == GeneralCategoryGroup::Symbol
+            SPOKEN_SYMBOLS.contains(&c) || c.general_category_group() == GeneralCategoryGroup::Symbol
         };
         // A backtick is often used as an apostrophe.
         if let Some(sign) = part.chars().filter(|&c| c != '`').find(is_sign) {
@@ -90,13 +90,13 @@ fn pronunciations(
     word: &str,
     pronouncer: Option<&Pronouncer>,
 ) -> Result<(Vec<Vec<TokenId>>, Option<String>)> {
-    let said = pronouncer.map(|pronouncer| pronouncer.pronounce(word));
-    let first = said.as_ref().and_then(|ways| ways.as_ref().ok()?.first());
-    let is_users = first.is_some_and(|way| way.source == Source::User);
+    let pronounced = pronouncer.map(|pronouncer| pronouncer.pronounce(word));
+    let first = pronounced.as_ref().and_then(|pronunciations| pronunciations.as_ref().ok()?.first());
+    let is_users = first.is_some_and(|p| p.source == Source::User);
     if !is_users {
-        let ways = lexicon(metadata, word);
-        if !ways.is_empty() {
-            return Ok((ways, None));
+        let pronunciations = lexicon(metadata, word);
+        if !pronunciations.is_empty() {
+            return Ok((pronunciations, None));
         }
     }
     if !has_phones(metadata) {
@@ -107,10 +107,10 @@ fn pronunciations(
             .hint("give its phones in a lexicon")
             .remedy("lexicon")
     };
-    let ways = said.ok_or_else(missing)??;
-    let guess = ways.first().filter(|way| way.source == Source::Guessed);
-    let note = guess.map(|way| format!("`{word}` as {}", way.phones_text()));
-    Ok((phone_labels(metadata, word, &ways)?, note))
+    let pronunciations = pronounced.ok_or_else(missing)??;
+    let guess = pronunciations.first().filter(|p| p.source == Source::Guessed);
+    let note = guess.map(|p| format!("`{word}` as {}", p.phones_text()));
+    Ok((phone_labels(metadata, word, &pronunciations)?, note))
 }
 
 /// The pronunciations of a word in the model's own lexicon.
@@ -125,14 +125,18 @@ fn lexicon(metadata: &Metadata, word: &str) -> Vec<Vec<TokenId>> {
 /// Whether the tokens of a model are English phones.
 pub(super) fn has_phones(metadata: &Metadata) -> bool {
     let tokens = &metadata.tokens;
-    !has_pieces(metadata)
+    !has_subwords(metadata)
         && ARPABET.iter().filter(|phone| phone.len() == 2).any(|phone| tokens.id(phone).is_some())
 }
 
 /// Pronunciations of a word as labels. Those that contain a phone without a token in the model are left out.
-fn phone_labels(metadata: &Metadata, word: &str, ways: &[Pronunciation]) -> Result<Vec<Vec<TokenId>>> {
+fn phone_labels(
+    metadata: &Metadata,
+    word: &str,
+    pronunciations: &[Pronunciation],
+) -> Result<Vec<Vec<TokenId>>> {
     let mut missing = "";
-    let labels = |way: &Pronunciation| -> Option<Vec<TokenId>> {
+    let labels = |pronunciation: &Pronunciation| -> Option<Vec<TokenId>> {
         let label = |&phone: &u32| {
             let name = ARPABET.get((phone as usize).checked_sub(1)?)?;
             let label = metadata.tokens.id(name).map(TokenId);
@@ -141,9 +145,9 @@ fn phone_labels(metadata: &Metadata, word: &str, ways: &[Pronunciation]) -> Resu
             }
             label
         };
-        way.phones.iter().map(label).collect()
+        pronunciation.phones.iter().map(label).collect()
     };
-    let found: Vec<_> = ways.iter().filter_map(labels).collect();
+    let found: Vec<_> = pronunciations.iter().filter_map(labels).collect();
     if found.is_empty() {
         let problem =
             format!("no pronunciation for `{word}`: the model has no token for the phone `{missing}`");
@@ -157,7 +161,7 @@ fn phone_labels(metadata: &Metadata, word: &str, ways: &[Pronunciation]) -> Resu
 fn spelling(metadata: &Metadata, word: &str) -> Result<Vec<TokenId>> {
     let tokens = &metadata.tokens;
     let spell = |word: &str| match tokens.id(word) {
-        Some(id) if id != tokens.blank() && !has_pieces(metadata) => Ok(vec![id]),
+        Some(id) if id != tokens.blank() && !has_subwords(metadata) => Ok(vec![id]),
         _ => tokens.encode(word),
     };
     let other = || spell(&word.to_lowercase()).or_else(|_| spell(&word.to_uppercase()));
@@ -166,7 +170,7 @@ fn spelling(metadata: &Metadata, word: &str) -> Result<Vec<TokenId>> {
 }
 
 /// Whether the model's tokens are pieces of words: some are marked as the beginning of a word.
-fn has_pieces(metadata: &Metadata) -> bool {
+fn has_subwords(metadata: &Metadata) -> bool {
     (0..metadata.tokens.len() as u32).any(|id| metadata.tokens.begins_word(id))
 }
 
@@ -196,8 +200,8 @@ mod tests {
     #[test]
     fn words_are_spelled_by_the_lexicon_or_the_tokens() {
         let labels = |metadata: &Metadata, word: &str| -> Result<Vec<Vec<u32>>> {
-            let (ways, _) = pronunciations(metadata, word, None)?;
-            Ok(ways.iter().map(|way| way.iter().map(|label| label.0).collect()).collect())
+            let (pronunciations, _) = pronunciations(metadata, word, None)?;
+            Ok(pronunciations.iter().map(|p| p.iter().map(|label| label.0).collect()).collect())
         };
         let phones = metadata(&["<blk>", "AH", "T"], &[("a", "AH"), ("at", "AH T"), ("at", "T")]);
         assert_eq!(labels(&phones, "AT").expect("in the lexicon"), [vec![1, 2], vec![2]]);
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_what_stands_between_marks() {
+    fn words_are_split_at_punctuation() {
         let words = |text| spoken_words(text).expect("words");
         assert_eq!(words("Twenty-one, “don’t” STOP… - U.S.!"), ["Twenty", "one", "don’t", "STOP", "U.S"]);
         assert!(words(" ?! — ").is_empty());

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::decode::{
-    Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, Surroundings, Unit, UnitSpan,
+    Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, RejectionContext, Unit, UnitSpan,
 };
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
 use super::meaning::matches;
 use super::numbers::in_digits;
-use super::stepper::Stepper;
+use super::streaming_network::StreamingNetwork;
 use super::transcript::{Alternative, Event, PhraseMatch, Segment, Word};
 use super::words::WordBuilder;
 
@@ -33,13 +33,27 @@ const OPEN_SECONDS: f64 = 20.0;
 const MAX_REPLAY: f64 = 0.5;
 
 /// The end of a segment.
-struct Ended<'a> {
+struct EndedSegment<'a> {
     /// The best units.
     units: &'a [UnitSpan],
     /// The units after them, which belong to the next segment.
-    behind: &'a [UnitSpan],
+    following: &'a [UnitSpan],
     /// The best hypotheses, `units` first, if alternatives are requested.
     hypotheses: Vec<Hypothesis>,
+}
+
+/// Words that replace those of a stream: what depends on them.
+pub struct NextWords {
+    /// Decoder of a new stream.
+    pub decoder: Box<dyn Decoder>,
+    /// Builder of the words.
+    pub words: WordBuilder,
+    /// Pause after out-of-vocabulary speech in which the network's state is reset, milliseconds; 0 for never.
+    pub reset_after_other_speech_ms: u32,
+    /// The phrases to be recognized, if the vocabulary is a file of phrases.
+    pub phrases: Option<Arc<Phrases>>,
+    /// Which numbers are written in digits in finals.
+    pub numbers: Numbers,
 }
 
 /// Decodes one stream and creates its events.
@@ -49,12 +63,14 @@ pub struct SegmentDecoder {
     /// Frames at which labels began; empty if words are not rejected.
     onsets: Onsets,
     /// Words of previous segments that are near enough to affect the rejection of words in this one.
-    before: Vec<UnitSpan>,
+    preceding: Vec<UnitSpan>,
     /// V, the number of log-probabilities per output frame.
     num_tokens: usize,
     endpointer: Option<Endpointer>,
     /// Whether the network's state is reset at an endpoint in silence.
     resets_state: bool,
+    /// Whether it may have been reset by the rules of words that were replaced; steps may still be replayed.
+    has_reset: bool,
     /// Number of blank frames after out-of-vocabulary speech at which the network's state is reset; 0 for never.
     reset_pause: u64,
     /// Number of blank frames since the last label.
@@ -83,6 +99,8 @@ pub struct SegmentDecoder {
     phrases: Option<Arc<Phrases>>,
     /// Which numbers are written in digits in finals.
     numbers: Numbers,
+    /// The words of the next utterance, if they replace the current ones.
+    next_words: Option<Box<NextWords>>,
 }
 
 impl SegmentDecoder {
@@ -94,10 +112,11 @@ impl SegmentDecoder {
             decoder,
             words,
             onsets: Onsets::default(),
-            before: Vec::new(),
+            preceding: Vec::new(),
             num_tokens: num_tokens.max(1),
             endpointer: None,
             resets_state: false,
+            has_reset: false,
             reset_pause: 0,
             blanks: 0,
             speech: VecDeque::new(),
@@ -112,6 +131,7 @@ impl SegmentDecoder {
             open: Vec::new(),
             phrases: None,
             numbers: Numbers::default(),
+            next_words: None,
         }
     }
 
@@ -124,8 +144,7 @@ impl SegmentDecoder {
 
     /// Resets the network's state in a pause of this length after out-of-vocabulary speech; 0 for never.
     pub fn with_reset_after_other_speech(mut self, ms: u32) -> Self {
-        let frame_ms = 1000.0 * self.words.clock().seconds(1).max(1e-3);
-        self.reset_pause = (f64::from(ms) / frame_ms).round() as u64;
+        self.reset_pause = self.pause_frames(ms);
         self
     }
 
@@ -149,7 +168,44 @@ impl SegmentDecoder {
 
     /// Whether [`SegmentDecoder::push`] may request a reset of the network's state.
     pub fn resets_state(&self) -> bool {
-        self.resets_state || self.reset_pause > 0
+        self.resets_state || self.has_reset || self.reset_pause > 0
+    }
+
+    /// Replaces the words: at once if nothing was said in the current segment, else at its end.
+    pub fn change_words(&mut self, words: NextWords) {
+        self.has_reset |= self.resets_state() || words.reset_after_other_speech_ms > 0;
+        self.next_words = Some(Box::new(words));
+        self.replace_silent_words();
+    }
+
+    /// Replaces the words if nothing was said in the segment. After a short pause a word may have begun.
+    fn replace_silent_words(&mut self) {
+        if self.next_words.is_none() {
+            return;
+        }
+        let frames = self.decoder.num_frames();
+        let is_silent = frames == self.open_frame || self.words.clock().seconds(self.blanks) >= WORD_GAP;
+        if is_silent && self.settled.is_empty() && self.text.is_empty() && self.decoder.best().is_empty() {
+            self.replace_words();
+        }
+    }
+
+    /// Replaces the words, if others are to follow; the decoder must have no units.
+    fn replace_words(&mut self) {
+        let Some(next) = self.next_words.take() else { return };
+        let frames = self.decoder.num_frames();
+        let NextWords { mut decoder, words, reset_after_other_speech_ms, phrases, numbers } = *next;
+        decoder.begin_at(frames);
+        (self.decoder, self.words, self.phrases, self.numbers) = (decoder, words, phrases, numbers);
+        self.onsets = Onsets::begin_at(frames);
+        self.preceding.clear();
+        self.seen_revision = self.decoder.revision();
+        self.reset_pause = self.pause_frames(reset_after_other_speech_ms);
+    }
+
+    fn pause_frames(&self, ms: u32) -> u64 {
+        let frame_ms = 1000.0 * self.words.clock().seconds(1).max(1e-3);
+        (f64::from(ms) / frame_ms).round() as u64
     }
 
     /// Accepts a voice activity detector's decisions on the next output frames.
@@ -167,10 +223,9 @@ impl SegmentDecoder {
     /// the network again, without pushing their output again.
     pub fn push(&mut self, log_probs: &[f32], events: &mut Vec<Event>) -> Option<usize> {
         let mut reset = None;
-        let rejects = self.words.rejection().is_some();
         for frame in log_probs.chunks_exact(self.num_tokens) {
             self.decoder.push(frame);
-            if rejects {
+            if self.words.rejection().is_some() {
                 self.onsets.push(self.decoder.likeliest());
             }
             self.blanks = if self.decoder.likeliest().is_none() { self.blanks + 1 } else { 0 };
@@ -179,11 +234,12 @@ impl SegmentDecoder {
                 reset = Some(self.blanks as usize);
             }
             if let Some(endpoint) = self.endpoint() {
-                if self.resets_state && endpoint != Endpoint::TooLong && self.has_been_silent() {
+                if self.resets_state && endpoint != Endpoint::MaxLength && self.has_been_silent() {
                     reset = Some(self.replay_frames());
                 }
-                events.extend(self.cut(endpoint));
+                events.extend(self.end_at_endpoint(endpoint));
             }
+            self.replace_silent_words();
             if self.decoder.num_frames() - self.open_frame >= 2 * self.open_frames() {
                 self.settle();
             }
@@ -205,11 +261,15 @@ impl SegmentDecoder {
         let hypotheses = self.decoder.hypotheses();
         let units = self.decoder.end_segment();
         let end = self.duration.unwrap_or_else(|| self.elapsed());
-        self.close(Ended { units: &units, behind: &[], hypotheses }, self.decoder.num_frames(), end)
+        let ended = EndedSegment { units: &units, following: &[], hypotheses };
+        let event = self.close(ended, self.decoder.num_frames(), end);
+        self.replace_words();
+        event
     }
 
     /// Resets the state for a new stream.
     pub fn reset(&mut self) {
+        self.replace_words();
         self.decoder.reset();
         if let Some(endpointer) = &mut self.endpointer {
             endpointer.reset();
@@ -217,7 +277,7 @@ impl SegmentDecoder {
         self.speech.clear();
         self.blanks = 0;
         self.onsets.reset();
-        self.before.clear();
+        self.preceding.clear();
         self.seen_revision = self.decoder.revision();
         self.text.clear();
         self.open.clear();
@@ -244,11 +304,12 @@ impl SegmentDecoder {
         let best = self.decoder.best();
         let Some(at) = self.words.first_word_since(&best, first) else { return };
         let units = self.decoder.end_segment_before(best[at].start);
-        let words = self.words.words(&units, self.open_start, self.duration, self.around(&best[at..]));
+        let words =
+            self.words.words(&units, self.open_start, self.duration, self.rejection_context(&best[at..]));
         self.open_start = words.last().map_or(self.open_start, |word| word.end);
         // The next partial has only the words after them, and is suppressed if its text is not new.
-        if let Some(behind) = self.text.strip_prefix(&join(&words)) {
-            self.text = behind.trim_start().to_string();
+        if let Some(following) = self.text.strip_prefix(&join(&words)) {
+            self.text = following.trim_start().to_string();
         }
         self.settled.extend(words);
         self.keep_context(&units, &best[at..]);
@@ -278,11 +339,13 @@ impl SegmentDecoder {
 
     /// Ends the segment at an endpoint. If the reason is the maximum length, which may be reached during speech,
     /// only the words that no longer change are returned; if there are none, the segment continues.
-    fn cut(&mut self, endpoint: Endpoint) -> Option<Event> {
-        if endpoint != Endpoint::TooLong {
+    fn end_at_endpoint(&mut self, endpoint: Endpoint) -> Option<Event> {
+        if endpoint != Endpoint::MaxLength {
             let hypotheses = self.decoder.hypotheses();
             let units = self.decoder.end_segment();
-            return Some(self.close_here(&units, hypotheses));
+            let closed = self.close_here(&units, hypotheses);
+            self.replace_words();
+            return Some(closed);
         }
         let best = self.decoder.best();
         let unfinished = self.unfinished_word(&best).map(|at| best[at].start);
@@ -303,12 +366,13 @@ impl SegmentDecoder {
         let units = self.decoder.end_segment_before(first);
         let hypotheses = settled(&units, &hypotheses);
         // The segment ends at the start of the first word that is moved to the next one.
-        let behind = &best[units.len()..];
-        let given = self.words.words(&units, self.open_start, self.duration, self.around(behind));
-        let floor = given.last().map_or(self.open_start, |word| word.end);
-        let kept = self.words.words(behind, floor, self.duration, self.around(&[]));
-        let end = kept.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
-        let closed = self.close(Ended { units: &units, behind, hypotheses }, first, end);
+        let following = &best[units.len()..];
+        let finished =
+            self.words.words(&units, self.open_start, self.duration, self.rejection_context(following));
+        let floor = finished.last().map_or(self.open_start, |word| word.end);
+        let moved = self.words.words(following, floor, self.duration, self.rejection_context(&[]));
+        let end = moved.first().map_or_else(|| self.words.clock().seconds(first), |word| word.start);
+        let closed = self.close(EndedSegment { units: &units, following, hypotheses }, first, end);
         // The new segment needs a partial with these words although the decoder does not change.
         self.seen_revision = self.seen_revision.wrapping_sub(1);
         Some(closed)
@@ -328,16 +392,16 @@ impl SegmentDecoder {
         if let Some(endpointer) = &mut self.endpointer {
             endpointer.begin_segment();
         }
-        let ended = Ended { units, behind: &[], hypotheses };
+        let ended = EndedSegment { units, following: &[], hypotheses };
         self.close(ended, self.decoder.num_frames(), self.elapsed())
     }
 
     /// Creates the final segment, which ends at `end` seconds; the next one begins with the frame `first`.
-    fn close(&mut self, ended: Ended, first: u64, end: f64) -> Event {
-        let Ended { units, behind, hypotheses } = ended;
+    fn close(&mut self, ended: EndedSegment, first: u64, end: f64) -> Event {
+        let EndedSegment { units, following, hypotheses } = ended;
         let settled = std::mem::take(&mut self.settled);
-        let (text, words, phrases) = self.text_of(&settled, units, behind);
-        let alternatives = self.alternatives(&settled, &hypotheses, behind);
+        let (text, words, phrases) = self.text_of(&settled, units, following);
+        let alternatives = self.alternatives(&settled, &hypotheses, following);
         let end = end.max(self.start);
         let segment = Segment { text, start: self.start, end, words, phrases, alternatives };
         self.seen_revision = self.decoder.revision();
@@ -346,7 +410,7 @@ impl SegmentDecoder {
         self.start = segment.end;
         self.open_start = segment.end;
         self.open_frame = first;
-        self.keep_context(units, behind);
+        self.keep_context(units, following);
         Event::Final(segment)
     }
 
@@ -355,9 +419,9 @@ impl SegmentDecoder {
         &self,
         settled: &[Word],
         units: &[UnitSpan],
-        behind: &[UnitSpan],
+        following: &[UnitSpan],
     ) -> (String, Vec<Word>, Vec<PhraseMatch>) {
-        let open = self.words.words(units, self.open_start, self.duration, self.around(behind));
+        let open = self.words.words(units, self.open_start, self.duration, self.rejection_context(following));
         let mut words = [settled, &open].concat();
         if self.phrases.is_none() {
             words = in_digits(words, self.numbers);
@@ -375,12 +439,12 @@ impl SegmentDecoder {
         &self,
         settled: &[Word],
         hypotheses: &[Hypothesis],
-        behind: &[UnitSpan],
+        following: &[UnitSpan],
     ) -> Vec<Alternative> {
         let sum: f32 = hypotheses.iter().map(|hypothesis| hypothesis.score.exp()).sum();
         let mut alternatives: Vec<Alternative> = Vec::new();
         for Hypothesis { score, units } in hypotheses {
-            let (text, words, _) = self.text_of(settled, units, behind);
+            let (text, words, _) = self.text_of(settled, units, following);
             let confidence = score.exp() / sum;
             // Words that are rejected make no difference.
             match alternatives.iter_mut().find(|known| known.text == text) {
@@ -392,18 +456,19 @@ impl SegmentDecoder {
     }
 
     /// Keeps the context by which later words may be rejected: these units and the onsets of labels near the end.
-    fn keep_context(&mut self, units: &[UnitSpan], behind: &[UnitSpan]) {
+    fn keep_context(&mut self, units: &[UnitSpan], following: &[UnitSpan]) {
         let Some(rejection) = self.words.rejection() else { return };
-        let kept = rejection.have_context(units, self.around(behind));
-        self.before.extend(units.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| *word));
-        let open = behind.first().map_or(self.onsets.num_frames(), |word| word.start);
+        let accepted = rejection.have_context(units, self.rejection_context(following));
+        self.preceding
+            .extend(units.iter().zip(accepted).filter(|(_, accepted)| *accepted).map(|(word, _)| *word));
+        let open = following.first().map_or(self.onsets.num_frames(), |word| word.start);
         let first = open.saturating_sub(4 * rejection.window);
-        self.onsets.forget_before(first);
-        self.before.retain(|word| word.end > first);
+        self.onsets.drop_before(first);
+        self.preceding.retain(|word| word.end > first);
     }
 
-    fn around<'a>(&'a self, behind: &'a [UnitSpan]) -> Surroundings<'a> {
-        Surroundings { before: &self.before, behind, onsets: &self.onsets }
+    fn rejection_context<'a>(&'a self, following: &'a [UnitSpan]) -> RejectionContext<'a> {
+        RejectionContext { preceding: &self.preceding, following, onsets: &self.onsets }
     }
 
     fn partial(&mut self) -> Option<Event> {
@@ -428,15 +493,15 @@ impl SegmentDecoder {
         let first = self.decoder.num_frames().saturating_sub(3 * rejection.window);
         let mut words = self.decoder.best();
         words.drain(..words.partition_point(|word| word.start < first));
-        let kept = rejection.keeps(&words, self.around(&[]));
-        words.iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word.unit).collect()
+        let accepted = rejection.accepted(&words, self.rejection_context(&[]));
+        words.iter().zip(accepted).filter(|(_, accepted)| *accepted).map(|(word, _)| word.unit).collect()
     }
 
     /// The segment of a partial, with the open words.
     fn partial_segment(&self) -> Segment {
         let end = self.duration.map_or(self.elapsed(), |duration| duration.min(self.elapsed()));
         let (best, start) = (self.decoder.best(), self.open_start);
-        let words = self.words.words(&best, start, self.duration, self.around(&[]));
+        let words = self.words.words(&best, start, self.duration, self.rejection_context(&[]));
         Segment {
             text: join(&words),
             start,
@@ -451,7 +516,7 @@ impl SegmentDecoder {
 /// Decodes the log-probabilities of one call of the network of `steps` steps. If the decoder requests a reset, the
 /// network's state is reset, and the frames after that point and a few before it are queued again.
 pub fn decode_steps(
-    stepper: &mut Stepper,
+    network: &mut StreamingNetwork,
     segments: &mut SegmentDecoder,
     log_probs: &[f32],
     steps: usize,
@@ -463,10 +528,10 @@ pub fn decode_steps(
     }
     let size = (log_probs.len() / steps).max(1);
     let frames = (size / segments.num_tokens).max(1);
-    let replayed = stepper.take_replayed(steps);
+    let replayed = network.take_replayed(steps);
     for (step, log_probs) in log_probs.chunks(size).enumerate().skip(replayed) {
         if let Some(replay) = segments.push(log_probs, events) {
-            stepper.reset_and_replay(steps.saturating_sub(step + 1), replay / frames);
+            network.reset_and_replay(steps.saturating_sub(step + 1), replay / frames);
             return;
         }
     }

@@ -11,8 +11,8 @@ use crate::onnx::Metadata;
 use super::detector::DetectorFactory;
 use super::front_end::FrontEnd;
 use super::loaded_model::LoadedModel;
-use super::segments::{SegmentDecoder, decode_steps};
-use super::stepper::{Stepper, run_batch};
+use super::segments::{NextWords, SegmentDecoder, decode_steps};
+use super::streaming_network::{StreamingNetwork, run_batch};
 use super::transcript::Event;
 use super::words::WordBuilder;
 
@@ -44,13 +44,14 @@ impl Default for StreamOptions {
 ///   network and the decoders of several streams as a batch, and [`Stream::take_events`] returns their events.
 pub struct Stream {
     front_end: FrontEnd,
-    stepper: Stepper,
+    network: StreamingNetwork,
     segments: SegmentDecoder,
     /// Buffer for the log-probabilities of a call.
     log_probs: Vec<f32>,
     events: Vec<Event>,
     /// Log-probabilities of the last output frame, if observed.
     observed: Option<Vec<f32>>,
+    nbest: usize,
     phase: Phase,
 }
 
@@ -71,10 +72,10 @@ const CHUNK_SAMPLES: usize = 16_000;
 pub(super) fn stages(
     model: &LoadedModel,
     options: &StreamOptions,
-) -> Result<(FrontEnd, Stepper, SegmentDecoder)> {
+) -> Result<(FrontEnd, StreamingNetwork, SegmentDecoder)> {
     let metadata = &*model.metadata;
-    let Metadata { tokens, decoder, .. } = metadata;
-    let words = WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words());
+    let decoder = &metadata.decoder;
+    let words = word_builder(model);
     let spec = model.engine.spec();
     let mut segments =
         SegmentDecoder::new(model.decoders.nbest_decoder(options.nbest)?, words, spec.num_tokens)
@@ -86,15 +87,22 @@ pub(super) fn stages(
     }
     let mut speech = None;
     if let Some(endpoint) = &options.endpoint {
-        endpoint.check()?;
+        endpoint.validate()?;
         segments = segments.with_endpoints(endpoint, decoder.reset_at_endpoint);
         if let Some(detector) = &options.detector {
             speech = Some(detector.frames(model.clock.step_samples)?);
         }
     }
     let front_end = FrontEnd::new(metadata)?.with_speech(speech);
-    let stepper = Stepper::new(Arc::clone(&model.engine), metadata).with_replay(segments.resets_state());
-    Ok((front_end, stepper, segments))
+    let network =
+        StreamingNetwork::new(Arc::clone(&model.engine), metadata).with_replay(segments.resets_state());
+    Ok((front_end, network, segments))
+}
+
+/// Builder of the words of a model.
+fn word_builder(model: &LoadedModel) -> WordBuilder {
+    let Metadata { tokens, decoder, .. } = &*model.metadata;
+    WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words())
 }
 
 impl fmt::Debug for Stream {
@@ -105,14 +113,15 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     pub(super) fn new(model: &LoadedModel, options: &StreamOptions) -> Result<Self> {
-        let (front_end, stepper, segments) = stages(model, options)?;
+        let (front_end, network, segments) = stages(model, options)?;
         Ok(Self {
             front_end,
-            stepper,
+            network,
             segments,
             log_probs: Vec::new(),
             events: Vec::new(),
             observed: None,
+            nbest: options.nbest,
             phase: Phase::Open,
         })
     }
@@ -149,7 +158,7 @@ impl Stream {
         if self.phase != Phase::Open {
             return Err(Error::new(Stage::Audio, "the stream is finished").hint("reset it first"));
         }
-        self.front_end.push(samples, self.stepper.frames_mut())?;
+        self.front_end.push(samples, self.network.frames_mut())?;
         self.segments.push_speech(&self.front_end.take_speech());
         Ok(())
     }
@@ -159,14 +168,14 @@ impl Stream {
         if self.phase == Phase::Open {
             self.phase = Phase::Ended;
             self.segments.set_duration(self.front_end.seconds());
-            self.front_end.finish(self.stepper.frames_mut());
-            self.stepper.finish();
+            self.front_end.finish(self.network.frames_mut());
+            self.network.finish();
         }
     }
 
     /// Number of steps of the network that can be run.
-    pub fn ready(&self) -> usize {
-        self.stepper.ready()
+    pub fn num_steps_ready(&self) -> usize {
+        self.network.num_steps_ready()
     }
 
     /// Ends the segment with a `Final`; the stream continues.
@@ -175,10 +184,31 @@ impl Stream {
         self.events.push(event);
     }
 
+    /// Uses the words of another model with the same network from the next utterance on.
+    pub(super) fn change_words(&mut self, model: &LoadedModel) -> Result<()> {
+        if !self.network.runs(&model.engine) {
+            return Err(Error::new(Stage::Usage, "the words of a stream belong to another network"));
+        }
+        let nbest = if model.decoders.is_search() { self.nbest } else { 1 };
+        let decoder = model.decoders.nbest_decoder(nbest)?;
+        let options = &model.metadata.decoder;
+        self.segments.change_words(NextWords {
+            decoder,
+            words: word_builder(model),
+            reset_after_other_speech_ms: options.reset_after_other_speech_ms,
+            phrases: model.phrases.clone(),
+            numbers: model.numbers,
+        });
+        if self.segments.resets_state() {
+            self.network.keep_replay();
+        }
+        Ok(())
+    }
+
     /// Returns and removes the events since the last call. After [`Stream::input_finished`] the last event is a
     /// `Final`, which is created when no step is ready any more.
     pub fn take_events(&mut self) -> Vec<Event> {
-        if self.phase == Phase::Ended && self.ready() == 0 {
+        if self.phase == Phase::Ended && self.num_steps_ready() == 0 {
             self.phase = Phase::Done;
             self.end_segment();
         }
@@ -197,13 +227,13 @@ impl Stream {
 
     /// The network's state.
     pub fn state(&self) -> &State {
-        self.stepper.state()
+        self.network.state()
     }
 
     /// Swaps the stream's scratch buffers with shared ones. Called on the first stream of a batch before and after
     /// [`step_batch`], so that not every stream allocates its own.
     pub fn swap_scratch(&mut self, scratch: &mut SharedScratch) {
-        self.stepper.swap_scratch(scratch);
+        self.network.swap_scratch(scratch);
     }
 
     /// Seconds of audio received so far.
@@ -214,14 +244,14 @@ impl Stream {
     /// Resets all state: the next sample is the first of a new stream.
     pub fn reset(&mut self) {
         self.front_end.reset();
-        self.stepper.reset();
+        self.network.reset();
         self.segments.reset();
         self.events.clear();
         self.phase = Phase::Open;
     }
 
     fn run_alone(&mut self) -> Result<()> {
-        while self.ready() > 0 {
+        while self.num_steps_ready() > 0 {
             step_batch(&mut [self])?;
         }
         Ok(())
@@ -234,23 +264,23 @@ impl Stream {
 /// # Errors
 /// When the engine fails; then the state of these streams is undefined.
 pub fn step_batch(streams: &mut [&mut Stream]) -> Result<usize> {
-    let mut steppers = Vec::with_capacity(streams.len());
+    let mut networks = Vec::with_capacity(streams.len());
     let mut log_probs = Vec::with_capacity(streams.len());
-    for stream in streams.iter_mut().filter(|s| s.ready() > 0) {
-        let Stream { stepper, log_probs: buffer, .. } = &mut **stream;
-        steppers.push(stepper);
+    for stream in streams.iter_mut().filter(|s| s.num_steps_ready() > 0) {
+        let Stream { network, log_probs: buffer, .. } = &mut **stream;
+        networks.push(network);
         log_probs.push(buffer);
     }
-    let steps = run_batch(&mut steppers, &mut log_probs)?;
+    let steps = run_batch(&mut networks, &mut log_probs)?;
     for stream in streams {
         if !stream.log_probs.is_empty() {
             if let Some(observed) = &mut stream.observed {
-                let tokens = stream.stepper.num_tokens().min(stream.log_probs.len());
+                let tokens = stream.network.num_tokens().min(stream.log_probs.len());
                 observed.clear();
                 observed.extend_from_slice(&stream.log_probs[stream.log_probs.len() - tokens..]);
             }
-            let Stream { stepper, segments, log_probs, events, .. } = &mut **stream;
-            decode_steps(stepper, segments, log_probs, steps, events);
+            let Stream { network, segments, log_probs, events, .. } = &mut **stream;
+            decode_steps(network, segments, log_probs, steps, events);
             log_probs.clear();
         }
     }

@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use crate::decode::{DecoderOptions, Rejection, Surroundings, Unit, UnitSpan, lexicon};
+use crate::decode::{DecoderOptions, Rejection, RejectionContext, Unit, UnitSpan, lexicon};
 use crate::text::tokens::WORD_START;
 use crate::text::{ByteTokens, TokenTable};
 use crate::units::samples_to_seconds;
@@ -61,7 +61,7 @@ pub struct WordBuilder {
 }
 
 /// An incomplete word.
-struct Draft {
+struct PartialWord {
     word: Word,
     log_prob: f32,
     units: usize,
@@ -78,7 +78,7 @@ impl WordBuilder {
             filler: texts.iter().map(|t| options.filler.contains(t)).collect(),
             lexicon: lexicon::words(options).into(),
             min_confidence: options.min_confidence,
-            bytes: ByteTokens::of(tokens),
+            bytes: ByteTokens::detect(tokens),
             rejection: options.rejection.map(|options| Rejection::new(&options, clock.seconds(1))),
             clock,
         }
@@ -135,40 +135,40 @@ impl WordBuilder {
     }
 
     /// The words of `units`, a part of a segment that begins at `start` seconds. Times are limited to `duration`
-    /// seconds if the stream has ended; `around` is the context for rejection.
+    /// seconds if the stream has ended; `context` is the context for rejection.
     pub fn words(
         &self,
         units: &[UnitSpan],
         start: f64,
         duration: Option<f64>,
-        around: Surroundings<'_>,
+        context: RejectionContext<'_>,
     ) -> Vec<Word> {
-        let kept = self.rejection.map(|rejection| rejection.keeps(units, around));
+        let accepted = self.rejection.map(|rejection| rejection.accepted(units, context));
         let mut words = Vec::new();
-        let mut draft: Option<Draft> = None;
+        let mut partial: Option<PartialWord> = None;
         let mut floor = start;
         for (at, unit) in units.iter().enumerate() {
-            let rejected = kept.as_ref().is_some_and(|kept| !kept[at]);
+            let rejected = accepted.as_ref().is_some_and(|accepted| !accepted[at]);
             let filler = self.is_filler(unit.unit) || rejected;
-            match &mut draft {
+            match &mut partial {
                 Some(open) if !self.begins_word(unit.unit) && !filler && !open.filler => {
                     self.extend(open, unit)
                 }
                 _ => {
-                    if let Some(done) = draft.take() {
+                    if let Some(done) = partial.take() {
                         floor = self.close(done, duration, &mut words);
                     }
-                    draft = Some(self.open(unit, filler, floor));
+                    partial = Some(self.open(unit, filler, floor));
                 }
             }
         }
-        if let Some(done) = draft {
+        if let Some(done) = partial {
             self.close(done, duration, &mut words);
         }
         words
     }
 
-    fn open(&self, unit: &UnitSpan, filler: bool, floor: f64) -> Draft {
+    fn open(&self, unit: &UnitSpan, filler: bool, floor: f64) -> PartialWord {
         let text = self.text(unit.unit);
         // A word of the lexicon begins with the label of its first phone; a token's label comes at its end.
         let letters = if matches!(unit.unit, Unit::Token(_)) { text.chars().count() } else { 0 };
@@ -176,19 +176,19 @@ impl WordBuilder {
         let start = (self.clock.seconds(unit.start) - lookback).max(floor);
         let end = self.clock.seconds(unit.end).max(start);
         let word = Word { word: text.to_string(), start, end, confidence: 0.0 };
-        Draft { word, log_prob: unit.log_prob, units: 1, filler }
+        PartialWord { word, log_prob: unit.log_prob, units: 1, filler }
     }
 
-    fn extend(&self, draft: &mut Draft, unit: &UnitSpan) {
-        draft.word.word.push_str(self.text(unit.unit));
-        draft.word.end = self.clock.seconds(unit.end).max(draft.word.end);
-        draft.log_prob += unit.log_prob;
-        draft.units += 1;
+    fn extend(&self, partial: &mut PartialWord, unit: &UnitSpan) {
+        partial.word.word.push_str(self.text(unit.unit));
+        partial.word.end = self.clock.seconds(unit.end).max(partial.word.end);
+        partial.log_prob += unit.log_prob;
+        partial.units += 1;
     }
 
     /// Appends the word unless it is a filler, empty or below the minimum confidence; returns its end.
-    fn close(&self, draft: Draft, duration: Option<f64>, words: &mut Vec<Word>) -> f64 {
-        let Draft { mut word, log_prob, units, filler } = draft;
+    fn close(&self, partial: PartialWord, duration: Option<f64>, words: &mut Vec<Word>) -> f64 {
+        let PartialWord { mut word, log_prob, units, filler } = partial;
         if let Some(duration) = duration {
             word.start = word.start.min(duration);
             word.end = word.end.min(duration);
@@ -210,8 +210,8 @@ mod tests {
     use super::*;
     use crate::decode::{Onsets, TokenId};
 
-    fn nothing_around(onsets: &Onsets) -> Surroundings<'_> {
-        Surroundings { before: &[], behind: &[], onsets }
+    fn no_context(onsets: &Onsets) -> RejectionContext<'_> {
+        RejectionContext { preceding: &[], following: &[], onsets }
     }
 
     fn token(id: u32, start: u64, end: u64, p: f32) -> UnitSpan {
@@ -224,12 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn pieces_join_until_the_next_mark() {
+    fn subwords_are_joined_until_the_next_word_start() {
         let words = builder(&["<blk>", "▁ze", "ro", "▁", "o"], DecoderOptions::default()).words(
             &[token(1, 20, 21, 0.9), token(2, 22, 23, 0.4), token(3, 40, 41, 1.0), token(4, 42, 43, 1.0)],
             0.0,
             None,
-            nothing_around(&Onsets::default()),
+            no_context(&Onsets::default()),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["zero", "o"]);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_begins_at_its_mark_or_beside_a_filler() {
+    fn the_last_word_begins_at_its_word_start_or_after_a_filler() {
         let options = DecoderOptions { filler: vec!["*".into()], ..Default::default() };
         let builder = builder(&["<blk>", "▁ze", "ro", "*"], options);
         let last = |ids: &[u32]| {
@@ -258,7 +258,7 @@ mod tests {
         let words = builder(&["<blk>", "▁", "<0xE4>", "<0xBD>", "<0xA0>"], DecoderOptions::default());
         let tokens: Vec<_> =
             [1, 2, 3, 4].iter().map(|&id| token(id, u64::from(id), u64::from(id) + 1, 1.0)).collect();
-        let words = words.words(&tokens, 0.0, None, nothing_around(&Onsets::default()));
+        let words = words.words(&tokens, 0.0, None, no_context(&Onsets::default()));
         assert_eq!(words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>(), ["你"]);
     }
 
@@ -268,7 +268,7 @@ mod tests {
             &[token(1, 1, 2, 1.0), token(1, 4, 5, 1.0), token(1, 20, 25, 1.0)],
             0.0,
             Some(0.9),
-            nothing_around(&Onsets::default()),
+            no_context(&Onsets::default()),
         );
         assert_eq!(words[0].start, 0.0);
         assert_eq!(words[1].start, words[0].end);
@@ -278,14 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn fillers_and_unsure_words_are_not_written() {
+    fn fillers_and_words_of_low_confidence_are_omitted() {
         let options =
             DecoderOptions { filler: vec!["▁*".into()], min_confidence: 0.5, ..Default::default() };
         let words = builder(&["<blk>", "▁one", "▁*", "x"], options).words(
             &[token(2, 5, 9, 0.9), token(3, 9, 10, 0.9), token(1, 12, 13, 0.9), token(1, 30, 31, 0.3)],
             0.0,
             None,
-            nothing_around(&Onsets::default()),
+            no_context(&Onsets::default()),
         );
         let texts: Vec<_> = words.iter().map(|w| w.word.as_str()).collect();
         assert_eq!(texts, ["x", "one"]);

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 
 use super::input::AudioInput;
 use super::stream_queue::Item;
+use super::words::Words;
 
 /// An entry of the queue; the variants correspond to those of `Action`.
 pub(super) enum Queued {
@@ -13,6 +14,8 @@ pub(super) enum Queued {
     /// The audio after it has another format.
     Format(AudioInput),
     Silence(f64),
+    /// The words from the next utterance on; `None` for those of the server.
+    Words(Option<Words>),
     Mark,
     Restart,
     Finish,
@@ -58,6 +61,11 @@ impl AudioQueue {
                 Queued::Mark => {
                     self.waiting.pop_front();
                     return Some(Ok(Item::Mark));
+                }
+                Queued::Words(words) => {
+                    let words = words.take();
+                    self.waiting.pop_front();
+                    return Some(Ok(Item::Words(words)));
                 }
                 Queued::Restart | Queued::Finish | Queued::Silence(_) | Queued::Format(_) => {
                     // The samples that the resampler still holds come first; the next call finds none.

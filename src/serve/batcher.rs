@@ -17,7 +17,7 @@ use crate::recognizer::{Recognizer, StreamOptions};
 
 use super::metrics::Metrics;
 use super::protocol::RecognizerOutput;
-use super::stream_queue::{Backlog, Command, Item, MIN_COST};
+use super::stream_queue::{Backlog, Command, Item, MIN_COST, StreamSettings};
 use super::worker::{StreamSource, Worker};
 
 /// Maximum number of output batches that wait for a client.
@@ -44,7 +44,7 @@ pub struct BatchOptions {
     pub batch: usize,
     /// Capacity of one stream's buffer, samples at the model's rate.
     pub buffer: usize,
-    /// Options of every stream: its endpoint rules.
+    /// Options of every stream: its endpoint rules, and the number of alternatives if a client does not set it.
     pub stream: StreamOptions,
 }
 
@@ -68,13 +68,11 @@ impl Batcher {
         Ok(Self { workers: workers.collect::<Result<_>>()?, next_id: AtomicU64::new(0), buffer })
     }
 
-    /// Opens a stream on the thread with the fewest streams. The outputs of a `traced` stream include
-    /// traces. `silence` replaces the trailing silence of endpoint rule 2, seconds. The channel of outputs
-    /// is closed without [`RecognizerOutput::Finished`] if the thread has ended.
+    /// Opens a stream on the thread with the fewest streams. The channel of outputs is closed without
+    /// [`RecognizerOutput::Finished`] if the thread has ended.
     pub fn open(
         &self,
-        traced: bool,
-        silence: Option<f64>,
+        settings: StreamSettings,
     ) -> Option<(StreamHandle, mpsc::Receiver<Vec<RecognizerOutput>>)> {
         let worker = self.workers.iter().min_by_key(|w| w.streams.load(Ordering::Relaxed))?;
         worker.streams.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +91,7 @@ impl Batcher {
             streams: Arc::clone(&worker.streams),
         };
         // If the thread has ended, the session notices it when the outputs are closed.
-        let _ = worker.commands.send(Command::Open { id, traced, silence, outputs, backlog });
+        let _ = worker.commands.send(Command::Open { id, settings, outputs, backlog });
         Some((handle, receiver))
     }
 }

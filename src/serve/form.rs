@@ -12,6 +12,7 @@ use crate::output;
 use super::api_error::ApiError;
 use super::form_body::{MAX_OVERHEAD, Progress, observed};
 use super::limits::Limits;
+use super::protocol::word_list::{MAX_ENTRIES, keywords_of};
 
 /// Maximum size of a text field, bytes.
 const MAX_FIELD: usize = 4_096;
@@ -47,6 +48,8 @@ pub struct Form {
     pub words: bool,
     /// Whether the response is to be streamed, utterance by utterance.
     pub stream: bool,
+    /// Words and phrases to prefer: those of `prompt` and `keywords`, each once.
+    pub hotwords: Vec<String>,
 }
 
 /// A recording in memory.
@@ -124,6 +127,7 @@ struct Unfinished {
     format: Format,
     words: bool,
     stream: bool,
+    hotwords: Vec<String>,
     /// Names of the first unknown fields.
     unknown: Vec<String>,
 }
@@ -137,18 +141,30 @@ impl Unfinished {
             "timestamp_granularities[]" | "timestamp_granularities" => self.words |= granularity(value)?,
             "stream" => self.stream = boolean("stream", value)?,
             "temperature" => check_temperature(value)?,
-            // model, language, prompt: they have no effect, as there is one model.
+            "prompt" | "keywords" | "keywords[]" => {
+                for hotword in keywords_of(value) {
+                    if !self.hotwords.contains(&hotword) {
+                        self.hotwords.push(hotword);
+                    }
+                }
+                // Before there are so many that looking through them takes long.
+                if self.hotwords.len() > MAX_ENTRIES {
+                    let problem = format!("expected at most {MAX_ENTRIES} hotwords, found more");
+                    return Err(ApiError::bad(problem).of("keywords"));
+                }
+            }
+            // model, language: they have no effect, as there is one model.
             _ => {}
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<Form, ApiError> {
+    fn finish(mut self) -> Result<Form, ApiError> {
         if self.stream && !matches!(self.format, Format::Json | Format::Text) {
             let problem = "with `stream` the response_format can only be json or text";
             return Err(ApiError::bad(problem).of("response_format"));
         }
-        let Some((name, recording)) = self.file else {
+        let Some((name, recording)) = self.file.take() else {
             let expected = "expected a field `file` with the recording";
             let problem = match self.unknown.is_empty() {
                 true => format!("{expected}, found none"),
@@ -156,7 +172,8 @@ impl Unfinished {
             };
             return Err(ApiError::bad(problem).of("file"));
         };
-        Ok(Form { name, recording, format: self.format, words: self.words, stream: self.stream })
+        let Self { format, words, stream, hotwords, .. } = self;
+        Ok(Form { name, recording, format, words, stream, hotwords })
     }
 }
 
@@ -174,6 +191,8 @@ impl FormReader<'_> {
                 "model"
                 | "language"
                 | "prompt"
+                | "keywords"
+                | "keywords[]"
                 | "response_format"
                 | "stream"
                 | "temperature"
@@ -343,6 +362,16 @@ mod tests {
         }
         let form = form.finish().expect("complete");
         assert_eq!((form.format, form.words, form.stream), (Format::Json, false, false));
+        assert!(form.hotwords.is_empty());
+    }
+
+    #[test]
+    fn prompt_and_keywords_are_hotwords() {
+        let mut form = Unfinished { file: Some(Default::default()), ..Default::default() };
+        for (name, value) in [("prompt", "Nuuk, one two."), ("keywords[]", "Anna"), ("keywords[]", "Nuuk")] {
+            assert!(form.set(name, value).is_ok(), "{name}");
+        }
+        assert_eq!(form.finish().expect("complete").hotwords, ["Nuuk", "one two", "Anna"]);
     }
 
     #[test]

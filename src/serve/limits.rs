@@ -11,6 +11,8 @@ pub struct Limits {
     pub streams: usize,
     /// Maximum number of open streams with traces.
     pub traces: usize,
+    /// Maximum number of different lists of words of clients in use.
+    pub word_lists: usize,
     /// Maximum size of a websocket message, bytes.
     pub message_bytes: usize,
     /// Maximum number of recordings that are transcribed at the same time; this number times
@@ -43,6 +45,7 @@ impl Default for Limits {
             connections: 1024,
             streams: 256,
             traces: 8,
+            word_lists: 64,
             message_bytes: 1 << 20,
             uploads: 16,
             upload_bytes: 25 << 20,

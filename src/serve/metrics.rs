@@ -29,7 +29,7 @@ pub struct Metrics {
     /// Streams opened, by protocol ([`PROTOCOLS`]).
     pub protocols: Named<6>,
     /// Clients refused, by reason ([`REFUSED`]).
-    pub refused: Named<6>,
+    pub refused: Named<7>,
     /// Connections closed early by the server, by reason ([`CLOSED`]).
     pub closed: Named<7>,
 }
@@ -37,7 +37,7 @@ pub struct Metrics {
 /// The names of [`Metrics::protocols`].
 pub const PROTOCOLS: [&str; 6] = ["hearken", "vosk", "sherpa", "realtime", "wyoming", "http"];
 /// The reasons of [`Metrics::refused`].
-pub const REFUSED: [&str; 6] = ["connections", "rate", "streams", "uploads", "token", "origin"];
+pub const REFUSED: [&str; 7] = ["connections", "rate", "streams", "word_lists", "uploads", "token", "origin"];
 /// The reasons of [`Metrics::closed`].
 pub const CLOSED: [&str; 7] = ["idle", "total", "slow_reader", "too_big", "invalid", "failed", "shutdown"];
 

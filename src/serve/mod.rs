@@ -36,6 +36,7 @@ mod stream_queue;
 mod tls;
 mod transcription;
 mod websocket;
+mod words;
 mod worker;
 pub mod wyoming;
 
@@ -60,6 +61,7 @@ pub use auth::Access;
 pub use limits::Limits;
 pub use protocol::sherpa::SherpaFlavor;
 pub use tls::Tls;
+pub use words::WordOptions;
 
 use acceptor::Acceptor;
 use batcher::{BatchOptions, Batcher};
@@ -67,6 +69,7 @@ use http::App;
 use metrics::Metrics;
 use protocol::ModelInfo;
 use shared::Shared;
+use words::WordLists;
 
 /// The options of a server.
 #[derive(Clone, Debug)]
@@ -81,8 +84,10 @@ pub struct Options {
     pub threads: usize,
     /// Maximum number of streams in one call of the network.
     pub batch: usize,
-    /// Options of every stream: its endpoint rules.
+    /// Options of every stream: its endpoint rules. The number of alternatives is that of hearken's own protocol.
     pub stream: StreamOptions,
+    /// How the lists of words of clients are used.
+    pub words: WordOptions,
     /// The sherpa-onnx server that is imitated for clients on `/`.
     pub flavor: SherpaFlavor,
     /// The model's languages as BCP 47 tags; empty if they are unknown.
@@ -100,6 +105,7 @@ impl Default for Options {
             threads: 1,
             batch: 64,
             stream: StreamOptions { endpoint: Some(EndpointOptions::default()), ..Default::default() },
+            words: WordOptions::default(),
             flavor: SherpaFlavor::default(),
             languages: Vec::new(),
             log: |_| {},
@@ -214,11 +220,11 @@ impl Accepting {
     }
 }
 
-/// The distinct words that a model can output: those of its lexicon, or its tokens if each of them is a
-/// word; empty otherwise.
-fn words(metadata: &Metadata) -> Vec<String> {
-    let (tokens, decoder) = (&metadata.tokens, &metadata.decoder);
-    let mut words: Vec<String> = decoder.lexicon.iter().map(|p| p.word.clone()).collect();
+/// The distinct words that a model can output: those of its own lexicon with hotwords, or its tokens if each of them is
+/// a word; empty otherwise.
+fn words(recognizer: &Recognizer) -> Vec<String> {
+    let Metadata { tokens, decoder, .. } = recognizer.metadata();
+    let mut words = if decoder.lexicon.is_empty() { Vec::new() } else { recognizer.words().to_vec() };
     if words.is_empty() {
         let is_written = |(id, token): &(usize, &String)| {
             *id != tokens.blank() as usize && !decoder.filler.contains(token)
@@ -246,6 +252,14 @@ fn shared(
     let batch = BatchOptions { threads: options.threads, batch: options.batch, buffer, stream };
     Ok(Shared {
         batcher: Batcher::start(recognizer, &batch, metrics)?,
+        word_lists: Arc::new(WordLists::new(
+            recognizer,
+            options.words.clone(),
+            // Within the range of tokio's semaphores.
+            options.limits.word_lists.min(1 << 20),
+            // Recordings are decoded on the same threads, of which there are at least two.
+            std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2),
+        )),
         limits: options.limits.clone(),
         metrics: Arc::clone(metrics),
         model: ModelInfo {
@@ -253,9 +267,11 @@ fn shared(
             tokens: tokens.tokens().to_vec(),
             blank: tokens.blank(),
             states,
-            words: words(recognizer.metadata()),
+            words: words(recognizer),
             languages: options.languages.clone(),
             silence: options.stream.endpoint.unwrap_or_default().rule2_min_trailing_silence,
+            hotwords: recognizer.uses_hotwords(),
+            alternatives: recognizer.finds_alternatives(),
         },
         streams: Arc::new(Semaphore::new(options.limits.streams)),
         uploads: Arc::new(Semaphore::new(options.limits.uploads)),

@@ -16,9 +16,11 @@ use crate::recognizer::{Event, Segment};
 use super::api_error::ApiError;
 use super::form::Form;
 use super::limits::Limits;
-use super::protocol::RecognizerOutput;
+use super::protocol::word_list::{Refused, WordList};
+use super::protocol::{NO_HOTWORDS, RecognizerOutput};
 use super::shared::{OpenStream, Shared};
-use super::stream_queue::Item;
+use super::stream_queue::{Item, StreamSettings};
+use super::words::Words;
 
 /// Samples decoded at a time.
 const CHUNK: usize = 8_000;
@@ -35,14 +37,40 @@ pub enum Step {
 pub struct Ending {
     /// Length of the audio, seconds.
     pub seconds: f64,
-    /// Descriptions of the parts that could not be decoded.
+    /// Hotwords without effect, and descriptions of the parts that could not be decoded.
     pub warnings: Vec<String>,
+}
+
+/// The words of a form's hotwords, and warnings about those without effect.
+async fn hotwords(
+    shared: &Shared,
+    hotwords: Vec<String>,
+) -> std::result::Result<(Option<Words>, Vec<String>), ApiError> {
+    if hotwords.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    if !shared.model.hotwords {
+        return Ok((None, vec![NO_HOTWORDS.into()]));
+    }
+    match shared.word_lists.get(&WordList::Keywords(hotwords)).await {
+        Ok(words) => {
+            let warnings = words.warnings.to_vec();
+            Ok((Some(words), warnings))
+        }
+        Err(refused @ Refused::Busy) => {
+            shared.metrics.refuse("word_lists");
+            Err(ApiError::busy(refused.message()))
+        }
+        Err(refused) => Err(ApiError::bad(refused.message()).of("keywords")),
+    }
 }
 
 /// A recording that is being transcribed.
 pub struct Transcription {
     name: String,
     stream: OpenStream,
+    /// Warnings about hotwords.
+    warnings: Vec<String>,
     decoder: Decoder,
     outputs: VecDeque<RecognizerOutput>,
     limits: Limits,
@@ -56,19 +84,22 @@ pub struct Transcription {
 }
 
 impl Transcription {
-    /// Opens a stream for the recording of a form.
+    /// Opens a stream for the recording of a form, with its hotwords.
     ///
     /// # Errors
-    /// 503 when all streams are in use.
-    pub fn begin(shared: &Arc<Shared>, form: Form) -> std::result::Result<Self, ApiError> {
+    /// 400 when the hotwords exceed a limit, 503 when all streams, or all lists of words, are in use.
+    pub async fn begin(shared: &Arc<Shared>, form: Form) -> std::result::Result<Self, ApiError> {
+        let (words, warnings) = hotwords(shared, form.hotwords).await?;
         let busy = || ApiError::busy("all streams are in use: try again later");
-        let stream = shared.open_stream("http", false, None).ok_or_else(busy)?;
+        let settings = StreamSettings { nbest: Some(1), words, ..StreamSettings::default() };
+        let stream = shared.open_stream("http", settings).ok_or_else(busy)?;
         let rate = shared.model.sample_rate;
         let limits = shared.limits.clone();
         Ok(Self {
             decoder: Decoder::open(form.recording.bytes, form.name.clone(), rate),
             name: form.name,
             stream,
+            warnings,
             outputs: VecDeque::new(),
             samples: 0,
             max_samples: (limits.upload_seconds * f64::from(rate)) as u64,
@@ -114,7 +145,8 @@ impl Transcription {
                 match output {
                     RecognizerOutput::Event(Event::Final(segment)) => return Ok(Step::Segment(segment)),
                     RecognizerOutput::Finished { seconds } => {
-                        let warnings = std::mem::take(&mut self.decoder.warnings);
+                        let mut warnings = std::mem::take(&mut self.warnings);
+                        warnings.append(&mut self.decoder.warnings);
                         return Ok(Step::End(Ending { seconds, warnings }));
                     }
                     RecognizerOutput::Failed(problem) => return Err(failed(problem)),

@@ -9,10 +9,14 @@ use std::time::Instant;
 
 use tokio::time::sleep_until;
 
+use super::protocol::StreamRequest;
 use super::protocol::choose::Opening;
+use super::protocol::word_list::{Refused, WordList};
 use super::session_event::{CloseReason, Effect, SessionEvent};
 use super::session_state::SessionState;
 use super::shared::{OpenStream, Shared};
+use super::stream_queue::StreamSettings;
+use super::words::Words;
 
 /// A connection that carries messages.
 pub trait Transport: Send {
@@ -103,15 +107,17 @@ impl Session {
         let mut effects = VecDeque::from(self.state.on(event, Instant::now()));
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Open { protocol, trace, silence } => {
-                    self.stream = self.shared.open_stream(protocol, trace, silence);
-                    let event = match &self.stream {
-                        Some(stream) => SessionEvent::Opened { traced: stream.traced },
-                        None => SessionEvent::Full,
+                Effect::Open { protocol, request } => {
+                    let events = self.open(protocol, request).await;
+                    self.handle_at_once(events, &mut effects);
+                }
+                Effect::Words(list) => {
+                    let words = match list {
+                        Some(list) => find_words(&self.shared, &list).await.map(Some),
+                        None => Ok(None),
                     };
-                    // The effects of opening come before the remaining effects.
-                    let opened = self.state.on(event, Instant::now());
-                    opened.into_iter().rev().for_each(|effect| effects.push_front(effect));
+                    let event = words.map_or_else(SessionEvent::WordsRefused, SessionEvent::Words);
+                    self.handle_at_once(vec![event], &mut effects);
                 }
                 Effect::Send(text) => {
                     if transport.send(text).await.is_err() {
@@ -122,6 +128,32 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Passes events to the state; their effects come before the remaining ones.
+    fn handle_at_once(&mut self, events: Vec<SessionEvent>, effects: &mut VecDeque<Effect>) {
+        let new: Vec<Effect> =
+            events.into_iter().flat_map(|event| self.state.on(event, Instant::now())).collect();
+        new.into_iter().rev().for_each(|effect| effects.push_front(effect));
+    }
+
+    /// Opens the stream. If the requested words cannot be used, it has those of the server.
+    async fn open(&mut self, protocol: &str, request: StreamRequest) -> Vec<SessionEvent> {
+        let StreamRequest { format: _, trace, silence, words: list, nbest } = request;
+        let words = match &list {
+            Some(list) => find_words(&self.shared, list).await.map(Some),
+            None => Ok(None),
+        };
+        let settings =
+            StreamSettings { traced: trace, silence, nbest, words: words.as_ref().ok().cloned().flatten() };
+        self.stream = self.shared.open_stream(protocol, settings);
+        let Some(stream) = &self.stream else { return vec![SessionEvent::Full] };
+        let opened = SessionEvent::Opened { traced: stream.traced };
+        match words {
+            Ok(None) => vec![opened],
+            Ok(words) => vec![SessionEvent::Words(words), opened],
+            Err(refused) => vec![opened, SessionEvent::WordsRefused(refused)],
+        }
     }
 
     /// Passes waiting items to the recognizer while its buffer has capacity.
@@ -137,6 +169,15 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The words of a list.
+async fn find_words(shared: &Shared, list: &WordList) -> Result<Words, Refused> {
+    let words = shared.word_lists.get(list).await;
+    if let Err(Refused::Busy) = words {
+        shared.metrics.refuse("word_lists");
+    }
+    words
 }
 
 /// Waits for the stream's next output, or, if `is_feeding`, for capacity for more audio (`None`). Output is

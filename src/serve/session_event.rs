@@ -3,7 +3,9 @@
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
 
-use super::protocol::RecognizerOutput;
+use super::protocol::word_list::{Refused, WordList};
+use super::protocol::{RecognizerOutput, StreamRequest};
+use super::words::Words;
 
 /// An event that a session receives.
 #[derive(Debug)]
@@ -25,6 +27,10 @@ pub enum SessionEvent {
         /// Whether the stream's outputs include traces.
         traced: bool,
     },
+    /// [`Effect::Words`], or the words of [`Effect::Open`], are built; `None` for those of the server.
+    Words(Option<Words>),
+    /// The words cannot be used.
+    WordsRefused(Refused),
     /// [`Effect::Open`] failed: all streams are in use.
     Full,
     /// Outputs of the recognizer.
@@ -53,15 +59,17 @@ pub enum Unreadable {
 /// An effect that a session must carry out; effects are carried out in order.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Open a stream of the recognizer; [`SessionEvent::Opened`] or [`SessionEvent::Full`] follows.
+    /// Open a stream of the recognizer; [`SessionEvent::Opened`] or [`SessionEvent::Full`] follows. If the client
+    /// requests words, [`SessionEvent::Words`] comes before it, or [`SessionEvent::WordsRefused`] after it.
     Open {
         /// Name of the client's protocol, for the metrics.
         protocol: &'static str,
-        /// Whether the client requests traces.
-        trace: bool,
-        /// Trailing silence that ends an utterance, seconds; `None` is the server's setting.
-        silence: Option<f64>,
+        /// The stream that the client requests.
+        request: StreamRequest,
     },
+    /// Build the words of a list, or none for those of the server; [`SessionEvent::Words`] or
+    /// [`SessionEvent::WordsRefused`] follows.
+    Words(Option<WordList>),
     /// Send a text message.
     Send(String),
     /// End the session; the last effect. The reason is `None` if the client has ended it.

@@ -35,6 +35,8 @@ pub struct SessionState {
     protocol: Option<Box<dyn Protocol>>,
     phase: Phase,
     traced: bool,
+    /// The recognizer has opened the stream.
+    is_open: bool,
     queue: AudioQueue,
     /// The reason for which the connection will be closed once the last results were sent.
     leaving: Option<CloseReason>,
@@ -56,6 +58,7 @@ impl SessionState {
             limits,
             phase: Phase::Unopened,
             traced: false,
+            is_open: false,
             queue: AudioQueue::default(),
             leaving: None,
             end,
@@ -114,11 +117,24 @@ impl SessionState {
                 self.close(code, text, counted, &mut effects);
             }
             SessionEvent::Opened { traced } => {
-                self.traced = traced;
+                (self.traced, self.is_open) = (traced, true);
                 if let Some(input) = self.queue.input.as_mut().filter(|_| traced) {
                     input.trace();
                 }
                 self.output([RecognizerOutput::Opened { traced }], &mut effects);
+            }
+            SessionEvent::Words(words) => {
+                let outputs = RecognizerOutput::Words {
+                    notes: words.iter().flat_map(|words| words.notes.to_vec()).collect(),
+                    warnings: words.iter().flat_map(|words| words.warnings.to_vec()).collect(),
+                };
+                if self.is_open {
+                    self.queue.push(Queued::Words(words));
+                }
+                self.output([outputs], &mut effects);
+            }
+            SessionEvent::WordsRefused(refused) => {
+                self.output([RecognizerOutput::WordsRefused(refused)], &mut effects);
             }
             SessionEvent::Full => {
                 let text = "all streams are in use: try again later";
@@ -230,8 +246,7 @@ impl SessionState {
                         self.queue.input = Some(input);
                         self.phase = Phase::Open;
                         let protocol = self.protocol.as_ref().map_or("", |protocol| protocol.name());
-                        let (trace, silence) = (request.trace, request.silence);
-                        effects.push(Effect::Open { protocol, trace, silence });
+                        effects.push(Effect::Open { protocol, request });
                     }
                     Err(error) => return self.invalid("sample_rate", error.problem(), effects),
                 },
@@ -244,6 +259,7 @@ impl SessionState {
                     }
                     Err(error) => return self.invalid("sample_rate", error.problem(), effects),
                 },
+                Action::Words(list) => effects.push(Effect::Words(list)),
                 Action::Silence(seconds) => self.queue.push(Queued::Silence(seconds)),
                 Action::Audio(bytes) if bytes.is_empty() => {}
                 Action::Audio(bytes) => self.queue.push(Queued::Audio(bytes)),

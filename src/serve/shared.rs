@@ -8,11 +8,15 @@ use super::batcher::{Batcher, StreamHandle};
 use super::limits::Limits;
 use super::metrics::{Gauge, Metrics};
 use super::protocol::{ModelInfo, RecognizerOutput};
+use super::stream_queue::StreamSettings;
+use super::words::WordLists;
 
 /// State shared by all connections.
 pub struct Shared {
     /// The recognizer's threads.
     pub batcher: Batcher,
+    /// The lists of words of clients.
+    pub word_lists: Arc<WordLists>,
     /// The limits of the server.
     pub limits: Limits,
     /// The metrics of the server.
@@ -44,21 +48,21 @@ pub struct OpenStream {
 }
 
 impl Shared {
-    /// Opens a stream; `None` when all are in use. `protocol` is its name in the metrics; `trace` requests
-    /// traces, which are granted while permits are left; `silence` replaces the trailing silence of endpoint
-    /// rule 2, seconds.
-    pub fn open_stream(&self, protocol: &str, trace: bool, silence: Option<f64>) -> Option<OpenStream> {
+    /// Opens a stream; `None` when all are in use. `protocol` is its name in the metrics. Traces are granted while
+    /// permits are left.
+    pub fn open_stream(&self, protocol: &str, settings: StreamSettings) -> Option<OpenStream> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().ok();
         if permit.is_none() {
             self.metrics.refuse("streams");
         }
         let mut permits = vec![permit?];
-        let traced = trace
+        let traced = settings
+            .traced
             .then(|| Arc::clone(&self.traces).try_acquire_owned().ok())
             .flatten()
             .map(|permit| permits.push(permit))
             .is_some();
-        let (handle, outputs) = self.batcher.open(traced, silence)?;
+        let (handle, outputs) = self.batcher.open(StreamSettings { traced, ..settings })?;
         self.metrics.begin(protocol);
         let gauge = Gauge::up(&self.metrics, |m| &m.streams);
         Some(OpenStream { handle, outputs, traced, _permits: permits, _gauge: gauge })

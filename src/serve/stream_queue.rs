@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, mpsc};
 
 use super::protocol::RecognizerOutput;
+use super::words::Words;
 
 /// Minimum number of samples that an item counts as in its stream's buffer, so that empty ones are limited.
 pub(super) const MIN_COST: usize = 160;
@@ -22,6 +23,8 @@ pub enum Item {
     Restart,
     /// Like `Restart`, with a new trailing silence of endpoint rule 2, seconds.
     Silence(f64),
+    /// The words from the next utterance on; `None` for those of the server.
+    Words(Option<Words>),
     /// The end of the audio.
     Finish,
 }
@@ -33,12 +36,25 @@ impl Item {
     }
 }
 
+/// The settings of a stream in which it differs from others.
+#[derive(Clone, Debug, Default)]
+pub struct StreamSettings {
+    /// Whether the outputs include traces.
+    pub traced: bool,
+    /// Trailing silence of endpoint rule 2, seconds; `None` is the server's setting.
+    pub silence: Option<f64>,
+    /// Number of alternatives of each final result; `None` is the server's setting. 1 if the words are not those of
+    /// a lexicon.
+    pub nbest: Option<usize>,
+    /// The words; `None` for those of the server.
+    pub words: Option<Words>,
+}
+
 /// A message to a worker about the stream with this `id`.
 pub(super) enum Command {
     Open {
         id: u64,
-        traced: bool,
-        silence: Option<f64>,
+        settings: StreamSettings,
         outputs: mpsc::Sender<Vec<RecognizerOutput>>,
         backlog: Arc<Backlog>,
     },

@@ -25,7 +25,8 @@ use super::shared::Shared;
 
 /// Maximum number of server-sent events that wait for the client to read.
 const MAX_EVENTS: usize = 16;
-/// The header of responses other than JSON that reports parts of a recording that could not be decoded.
+/// The header of responses other than JSON that reports parts of a recording that could not be decoded, and hotwords
+/// without effect.
 const WARNINGS: HeaderName = HeaderName::from_static("hearken-warnings");
 
 /// Handles a request.
@@ -46,7 +47,7 @@ pub async fn transcribe(shared: Arc<Shared>, request: Request) -> Result<Respons
     // Only after the form was received: a client that sends slowly must not block others.
     let permit = Arc::clone(&shared.uploads).try_acquire_owned().map_err(|_| refused(busy()))?;
     let (format, words, stream) = (form.format, form.words, form.stream);
-    let mut transcription = Transcription::begin(&shared, form)?;
+    let mut transcription = Transcription::begin(&shared, form).await?;
     if stream {
         // Most errors of a recording appear at its beginning; they can still be reported by the status.
         let first = transcription.next().await?;
@@ -71,7 +72,7 @@ pub async fn transcribe(shared: Arc<Shared>, request: Request) -> Result<Respons
     })
 }
 
-/// Returns the response with `warnings`, if parts of the recording could not be decoded.
+/// Returns the response with `warnings`, if there are any.
 fn warned(mut answer: Value, ending: &Ending) -> Value {
     if !ending.warnings.is_empty() {
         answer["warnings"] = json!(ending.warnings);
@@ -79,11 +80,12 @@ fn warned(mut answer: Value, ending: &Ending) -> Value {
     answer
 }
 
-/// Builds a response other than JSON, with a header if parts of the recording could not be decoded.
+/// Builds a response other than JSON, with a header for each warning.
 fn plain(kind: &'static str, text: String, ending: &Ending) -> Response {
     let mut response = ([(header::CONTENT_TYPE, kind)], text).into_response();
     for warning in &ending.warnings {
-        if let Ok(warning) = HeaderValue::from_str(warning) {
+        // Bytes, since a warning may quote letters other than those of ASCII.
+        if let Ok(warning) = HeaderValue::from_bytes(warning.as_bytes()) {
             response.headers_mut().append(WARNINGS, warning);
         }
     }

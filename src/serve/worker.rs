@@ -15,7 +15,7 @@ use crate::recognizer::{Event, Recognizer, Stream, StreamOptions, step_batch};
 
 use super::metrics::Metrics;
 use super::protocol::{RecognizerOutput, TraceSnapshot};
-use super::stream_queue::{Backlog, Command, Item};
+use super::stream_queue::{Backlog, Command, Item, StreamSettings};
 
 /// Maximum number of ready steps of a stream; while it is reached, no more audio of the stream is
 /// processed, so that a stream faster than real time delays the others by no more than these steps.
@@ -73,10 +73,10 @@ impl Worker {
 
     fn apply(&mut self, command: Command) {
         match command {
-            Command::Open { id, traced, silence, outputs, backlog } => {
-                match self.streams.open(silence, traced) {
+            Command::Open { id, settings, outputs, backlog } => {
+                match self.streams.open(&settings) {
                     Ok(stream) => {
-                        self.slots.insert(id, Box::new(Slot::new(stream, traced, outputs, backlog)));
+                        self.slots.insert(id, Box::new(Slot::new(stream, settings, outputs, backlog)));
                     }
                     Err(error) => {
                         // Fails only if the session has ended.
@@ -134,7 +134,7 @@ impl Worker {
         let mut ready: Vec<&mut Slot> = slots
             .iter_mut()
             .map(|(_, slot)| &mut **slot)
-            .filter(|s| !s.failed && !s.is_stalled() && s.stream.ready() > 0)
+            .filter(|s| !s.failed && !s.is_stalled() && s.stream.num_steps_ready() > 0)
             .collect();
         for group in ready.chunks_mut(self.batch) {
             self.metrics.batches_total.fetch_add(1, Ordering::Relaxed);
@@ -160,15 +160,23 @@ pub(super) struct StreamSource {
 }
 
 impl StreamSource {
-    /// Opens a stream; `silence` replaces the trailing silence of endpoint rule 2, seconds.
-    fn open(&self, silence: Option<f64>, traced: bool) -> Result<Stream> {
+    /// The recognizer of a stream's words.
+    fn recognizer<'a>(&'a self, settings: &'a StreamSettings) -> &'a Recognizer {
+        settings.words.as_ref().map_or(&self.recognizer, |words| &words.recognizer)
+    }
+
+    /// Opens a stream.
+    fn open(&self, settings: &StreamSettings) -> Result<Stream> {
+        let recognizer = self.recognizer(settings);
         let mut options = self.options.clone();
-        if let Some(silence) = silence {
+        let nbest = settings.nbest.unwrap_or(options.nbest);
+        options.nbest = if recognizer.finds_alternatives() { nbest } else { 1 };
+        if let Some(silence) = settings.silence {
             let endpoint = options.endpoint.get_or_insert_default();
             endpoint.rule2_min_trailing_silence = silence;
         }
-        let mut stream = self.recognizer.stream_with(&options)?;
-        if traced {
+        let mut stream = recognizer.stream_with(&options)?;
+        if settings.traced {
             stream.observe();
         }
         Ok(stream)
@@ -178,7 +186,7 @@ impl StreamSource {
 /// A stream and its queues.
 struct Slot {
     stream: Stream,
-    traced: bool,
+    settings: StreamSettings,
     /// The stream is in its worker's list of streams with work.
     awake: bool,
     queue: VecDeque<(Item, Instant)>,
@@ -199,13 +207,13 @@ struct Slot {
 impl Slot {
     fn new(
         stream: Stream,
-        traced: bool,
+        settings: StreamSettings,
         outputs: mpsc::Sender<Vec<RecognizerOutput>>,
         backlog: Arc<Backlog>,
     ) -> Self {
         Self {
             stream,
-            traced,
+            settings,
             awake: false,
             queue: VecDeque::new(),
             samples: 0,
@@ -231,7 +239,7 @@ impl Slot {
 
     /// Whether there is work that can be done now. A stalled stream has none until its handle wakes it.
     fn has_work(&self) -> bool {
-        let waits = !self.failed && (!self.queue.is_empty() || self.stream.ready() > 0);
+        let waits = !self.failed && (!self.queue.is_empty() || self.stream.num_steps_ready() > 0);
         (waits || !self.pending.is_empty()) && !self.is_stalled()
     }
 
@@ -240,7 +248,7 @@ impl Slot {
         while !self.failed && !self.is_stalled() && self.can_take_next() {
             let Some((item, arrived)) = self.queue.pop_front() else { return };
             self.backlog.release(item.cost());
-            self.take(&item, arrived, streams);
+            self.take(item, arrived, streams);
         }
     }
 
@@ -249,21 +257,23 @@ impl Slot {
         let Some((item, _)) = self.queue.front() else { return false };
         match item {
             // Every step of a traced stream is reported.
-            Item::Audio(_) => self.stream.ready() < if self.traced { 1 } else { MAX_READY },
-            Item::Mark => self.stream.ready() == 0,
+            Item::Audio(_) => {
+                self.stream.num_steps_ready() < if self.settings.traced { 1 } else { MAX_READY }
+            }
+            Item::Mark | Item::Words(_) => self.stream.num_steps_ready() == 0,
             Item::Restart | Item::Silence(_) | Item::Finish => {
                 if !std::mem::replace(&mut self.ending, true) {
                     self.stream.input_finished();
                 }
-                self.stream.ready() == 0
+                self.stream.num_steps_ready() == 0
             }
         }
     }
 
-    fn take(&mut self, item: &Item, arrived: Instant, streams: &StreamSource) {
+    fn take(&mut self, item: Item, arrived: Instant, streams: &StreamSource) {
         match item {
             Item::Audio(samples) => {
-                self.accept(samples);
+                self.accept(&samples);
                 self.arrivals.push(arrived);
             }
             Item::Mark => {
@@ -280,12 +290,20 @@ impl Slot {
             Item::Silence(seconds) => {
                 self.events();
                 self.base += self.stream.seconds();
-                match streams.open(Some(*seconds), self.traced) {
+                self.settings.silence = Some(seconds);
+                match streams.open(&self.settings) {
                     Ok(stream) => self.stream = stream,
                     Err(error) => return self.fail(error.to_string()),
                 }
                 self.ending = false;
                 self.pending.push(RecognizerOutput::Restarted);
+            }
+            Item::Words(words) => {
+                self.settings.words = words;
+                let changed = streams.recognizer(&self.settings).change_words(&mut self.stream);
+                if let Err(error) = changed {
+                    self.fail(error.to_string());
+                }
             }
             Item::Finish => {
                 self.events();
@@ -336,10 +354,10 @@ impl Slot {
     /// Sends the outputs after a step, and records their lag.
     fn settle(&mut self, metrics: &Metrics) {
         // The last events of an ending stream are collected with the item that ends it.
-        if !self.ending || self.stream.ready() > 0 {
+        if !self.ending || self.stream.num_steps_ready() > 0 {
             self.events();
         }
-        if self.stream.ready() == 0 || self.failed {
+        if self.stream.num_steps_ready() == 0 || self.failed {
             for arrived in self.arrivals.drain(..) {
                 metrics.lag(arrived.elapsed());
             }

@@ -178,19 +178,19 @@ pub(crate) struct Huffman {
 
 impl Huffman {
     /// The optimal code for symbols with these counts.
-    pub fn of_counts(counts: &[u64]) -> Self {
+    pub fn from_counts(counts: &[u64]) -> Self {
         let mut counts = counts.to_vec();
         loop {
             let lengths = code_lengths(&counts);
             if lengths.iter().all(|&length| u32::from(length) <= MAX_BITS) {
-                return Self::of_lengths(lengths);
+                return Self::from_lengths(lengths);
             }
             // Evening out the counts shortens the longest codes.
             counts.iter_mut().filter(|c| **c > 0).for_each(|c| *c = *c / 2 + 1);
         }
     }
 
-    fn of_lengths(lengths: Vec<u8>) -> Self {
+    fn from_lengths(lengths: Vec<u8>) -> Self {
         let mut order: Vec<u16> =
             (0..lengths.len() as u16).filter(|&s| lengths[usize::from(s)] > 0).collect();
         order.sort_by_key(|&s| (lengths[usize::from(s)], s));
@@ -298,7 +298,7 @@ impl Huffman {
         if lengths.iter().any(|&l| u32::from(l) > MAX_BITS) || used > 1 << 32 {
             return Err(damaged());
         }
-        Ok(Self::of_lengths(lengths))
+        Ok(Self::from_lengths(lengths))
     }
 }
 
@@ -353,25 +353,25 @@ mod tests {
 
     #[test]
     fn common_symbols_have_short_codes() {
-        let code = Huffman::of_counts(&[1000, 1, 0, 500, 1]);
+        let code = Huffman::from_counts(&[1000, 1, 0, 500, 1]);
         assert_eq!([0, 1, 2, 3, 4].map(|s| code.length(s)), [1, 3, 0, 2, 3]);
         // Fibonacci numbers produce the longest codes.
         let mut counts = vec![1_u64, 1];
         while counts.len() < 60 {
             counts.push(counts[counts.len() - 1] + counts[counts.len() - 2]);
         }
-        let code = Huffman::of_counts(&counts);
+        let code = Huffman::from_counts(&counts);
         assert!((0..60).all(|s| (1..=MAX_BITS).contains(&code.length(s))));
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn written_bits_are_read_back(
             numbers in prop::collection::vec((0..u32::MAX - 1, 0..32_u32), 0..200),
             low in 0..20_u32,
             counts in prop::collection::vec(0..1000_u64, 2..600),
         ) {
-            let code = Huffman::of_counts(&counts);
+            let code = Huffman::from_counts(&counts);
             let symbols: Vec<usize> = (0..counts.len()).filter(|&s| counts[s] > 0).collect();
             let mut bits = BitWriter::default();
             code.write(&mut bits);
@@ -400,7 +400,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300), low in 0..25_u32) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), low in 0..25_u32) {
             let mut bits = BitReader::new(&bytes, 0);
             if let Ok(code) = Huffman::read(&mut bits, 1000) {
                 while bits.check().is_ok() {

@@ -19,7 +19,7 @@ pub enum ByteTokens {
 
 impl ByteTokens {
     /// How the tokens of a table represent bytes; `None` if they do not.
-    pub fn of(tokens: &TokenTable) -> Option<Self> {
+    pub fn detect(tokens: &TokenTable) -> Option<Self> {
         let tokens = tokens.tokens();
         if tokens.iter().any(|t| fallback_byte(t).is_some()) {
             return Some(ByteTokens::Fallback);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn fallback_bytes_become_letters() {
-        let bytes = ByteTokens::of(&table(&["<blk>", "<0xE4>", "<0xBD>", "<0xA0>", "▁a"]));
+        let bytes = ByteTokens::detect(&table(&["<blk>", "<0xE4>", "<0xBD>", "<0xA0>", "▁a"]));
         assert_eq!(bytes, Some(ByteTokens::Fallback));
         let bytes = ByteTokens::Fallback;
         assert_eq!(bytes.decode("x<0xE4><0xBD><0xA0>é"), "x你é");
@@ -114,12 +114,12 @@ mod tests {
         let pieces = [encoded("你"), encoded("ß"), "▁a".into()];
         let names: Vec<&str> =
             ["<blk>", "<unk>"].into_iter().chain(pieces.iter().map(String::as_str)).collect();
-        assert_eq!(ByteTokens::of(&table(&names)), Some(ByteTokens::Alphabet));
+        assert_eq!(ByteTokens::detect(&table(&names)), Some(ByteTokens::Alphabet));
     }
 
     #[test]
     fn ordinary_tokens_are_left_alone() {
-        assert_eq!(ByteTokens::of(&table(&["<blk>", "▁one", "▁two", "é", "ä"])), None);
-        assert_eq!(ByteTokens::of(&table(&["<blk>", "你", "好"])), None);
+        assert_eq!(ByteTokens::detect(&table(&["<blk>", "▁one", "▁two", "é", "ä"])), None);
+        assert_eq!(ByteTokens::detect(&table(&["<blk>", "你", "好"])), None);
     }
 }

@@ -88,6 +88,18 @@ impl Hotwords {
         Ok(Self { path: path.map(Path::to_path_buf), phrases })
     }
 
+    /// Creates a list of plain phrases, without boosts and comments. A phrase has the line of its number, counted from
+    /// 1; phrases without words are left out.
+    pub fn of_phrases<'a>(phrases: impl IntoIterator<Item = &'a str>) -> Self {
+        let phrases = (1..).zip(phrases).filter_map(|(line, phrase)| {
+            let words: Vec<PlacedWord> = words_with_columns(phrase)
+                .map(|(column, text)| PlacedWord { text: text.into(), line, column: column + 1 })
+                .collect();
+            (!words.is_empty()).then_some(Hotword { words, boost: None })
+        });
+        Self { path: None, phrases: phrases.collect() }
+    }
+
     /// The phrases, in the order of the file.
     pub fn phrases(&self) -> &[Hotword] {
         &self.phrases
@@ -120,12 +132,15 @@ fn parts(line: &str) -> Vec<Part<'_>> {
     let comment = line
         .char_indices()
         .find(|&(at, c)| c == '#' && line[..at].chars().next_back().is_none_or(char::is_whitespace));
-    let line = &line[..comment.map_or(line.len(), |(at, _)| at)];
-    let begin = |part: &str| {
-        let bytes = part.as_ptr() as usize - line.as_ptr() as usize;
-        line[..bytes].chars().count()
-    };
-    line.split_whitespace().map(|part| (begin(part), part)).collect()
+    words_with_columns(&line[..comment.map_or(line.len(), |(at, _)| at)]).collect()
+}
+
+/// The parts of a text between white space.
+fn words_with_columns(text: &str) -> impl Iterator<Item = Part<'_>> {
+    text.split_whitespace().map(move |part| {
+        let bytes = part.as_ptr() as usize - text.as_ptr() as usize;
+        (text[..bytes].chars().count(), part)
+    })
 }
 
 /// Parses a line; `None` if it is empty or a comment.
@@ -196,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_to_write_a_boost_are_read() {
+    fn both_notations_of_a_boost_are_parsed() {
         let text = "\u{feff}# names\nAnna Karenina # a book\n\n/4/ Saoirse Ronan\n/0.5/Nuuk\r\nC# :1.5\n";
         let read = Hotwords::parse(text, None).expect("good lines");
         let found: Vec<_> = read.phrases().iter().map(|phrase| (texts(phrase), phrase.boost)).collect();
@@ -216,7 +231,16 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_answered_with_line_and_column() {
+    fn plain_phrases_have_neither_boosts_nor_comments() {
+        let list = Hotwords::of_phrases(["Anna #1 :2", " ", "(a/b)"]);
+        let found: Vec<_> = list.phrases().iter().map(|phrase| (texts(phrase), phrase.boost)).collect();
+        assert_eq!(found, [(vec!["Anna", "#1", ":2"], None), (vec!["(a/b)"], None)]);
+        let word = &list.phrases()[1].words[0];
+        assert_eq!((word.line, word.column, word.parts()), (3, 1, vec!["a".to_string(), "b".into()]));
+    }
+
+    #[test]
+    fn errors_name_line_and_column() {
         for (text, place, problem) in [
             ("a\n/x/ b\n", "line 2, column 2: ", "`x`"),
             ("a :-1\n", "line 1, column 4: ", "`-1`"),

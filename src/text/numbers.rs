@@ -84,21 +84,21 @@ pub fn ordinal_words(number: u64, and: bool) -> Vec<String> {
 }
 
 /// The possible readings of digits: as a year, as a number, digit by digit.
-pub fn ways_to_say(digits: &str) -> Vec<Vec<&'static str>> {
-    let mut ways = Vec::new();
+pub fn spoken_forms(digits: &str) -> Vec<Vec<&'static str>> {
+    let mut forms = Vec::new();
     let number = digits.parse::<u64>().ok().filter(|&n| n < MAX_NUMBER);
     if let Some(number) = number.filter(|_| digits == "0" || !digits.starts_with('0')) {
         if let (1100..2100, true) = (number, !(2000..2010).contains(&number)) {
-            ways.push(year_words(number));
+            forms.push(year_words(number));
         }
-        ways.push(number_words(number, false));
-        ways.push(number_words(number, true));
+        forms.push(number_words(number, false));
+        forms.push(number_words(number, true));
     }
-    if digits.len() > 1 || ways.is_empty() {
-        ways.push(digit_words(digits));
+    if digits.len() > 1 || forms.is_empty() {
+        forms.push(digit_words(digits));
     }
-    ways.dedup();
-    ways
+    forms.dedup();
+    forms
 }
 
 /// The reading of a year: `nineteen eighty four`, `nineteen oh five`, `nineteen hundred`.
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_digits() {
-        for (said, digits, all) in [
+        for (spoken, digits, all) in [
             ("one", "one", "one"),
             ("nine", "nine", "9"),
             ("ten", "10", "10"),
@@ -425,21 +425,21 @@ mod tests {
             ("twenty and thirty", "20 and 30", "20 and 30"),
             ("two million three hundred thousand", "2300000", "2300000"),
         ] {
-            assert_eq!(written(said, Numbers::Digits), digits, "{said}");
-            assert_eq!(written(said, Numbers::All), all, "{said}, all");
-            assert_eq!(written(said, Numbers::Words), said);
+            assert_eq!(written(spoken, Numbers::Digits), digits, "{spoken}");
+            assert_eq!(written(spoken, Numbers::All), all, "{spoken}, all");
+            assert_eq!(written(spoken, Numbers::Words), spoken);
         }
     }
 
     #[test]
-    fn digits_are_said_in_several_ways() {
-        let ways = |digits| ways_to_say(digits).into_iter().map(|way| way.join(" ")).collect::<Vec<_>>();
-        assert_eq!(ways("3"), ["three"]);
-        assert_eq!(ways("007"), ["zero zero seven"]);
-        assert_eq!(ways("21"), ["twenty one", "two one"]);
-        assert!(ways("1984").contains(&"nineteen eighty four".to_string()));
-        assert!(ways("105").contains(&"one hundred and five".to_string()));
-        assert_eq!(ways("99999999999999999999").len(), 1);
+    fn digits_have_several_spoken_forms() {
+        let forms = |digits| spoken_forms(digits).into_iter().map(|form| form.join(" ")).collect::<Vec<_>>();
+        assert_eq!(forms("3"), ["three"]);
+        assert_eq!(forms("007"), ["zero zero seven"]);
+        assert_eq!(forms("21"), ["twenty one", "two one"]);
+        assert!(forms("1984").contains(&"nineteen eighty four".to_string()));
+        assert!(forms("105").contains(&"one hundred and five".to_string()));
+        assert_eq!(forms("99999999999999999999").len(), 1);
         let ordinal = |number| ordinal_words(number, false).join(" ");
         assert_eq!(
             [0, 1, 12, 20, 21, 100].map(ordinal),
@@ -449,15 +449,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_go_there_and_back(number in prop_oneof![10..3000_u64, 0..MAX_NUMBER], and in any::<bool>()) {
+        fn numbers_round_trip(number in prop_oneof![10..3000_u64, 0..MAX_NUMBER], and in any::<bool>()) {
             prop_assume!(number >= 10);
             prop_assert_eq!(written(&number_words(number, and).join(" "), Numbers::Digits), number.to_string());
         }
 
         #[test]
-        fn every_word_is_in_one_piece(said in prop::collection::vec(0..14_usize, 0..12)) {
+        fn every_word_is_in_one_chunk(spoken in prop::collection::vec(0..14_usize, 0..12)) {
             let all = ["one", "twenty", "ten", "hundred", "thousand", "and", "oh", "point", "a", "first", "double", "apple", "million", "zero"];
-            let words: Vec<&str> = said.into_iter().map(|i| all[i]).collect();
+            let words: Vec<&str> = spoken.into_iter().map(|i| all[i]).collect();
             for numbers in [Numbers::Digits, Numbers::All] {
                 let mut at = 0;
                 for piece in write_numbers(&words, numbers) {

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn words_and_subwords_go_there_and_back() {
+    fn words_and_subwords_round_trip() {
         let words = table(&["<blk>", "▁one", "▁two"]);
         assert_eq!(words.encode("one two two").expect("known words"), [1, 2, 2]);
         assert_eq!(words.decode(&[1, 2, 2]), "one two two");

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_one_is_kept_and_numbers_that_are_not_finite_are_not_saved() {
+    fn the_previous_checkpoint_is_kept_and_one_that_is_not_finite_is_not_saved() {
         let folder = tempfile::tempdir().expect("a folder");
         let step = || last(folder.path()).map(|checkpoint| checkpoint.header.step);
         for (number, weight) in [(1, 0.5), (2, 0.25)] {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::loss::mmi::{Said, Ways};
+use super::loss::mmi::{LabelSequences, Transcript};
 use super::recipe::{Denominator, Recipe};
 use crate::corpus::Entry;
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub struct Clip {
     /// Tokens for the auxiliary output; `None` if it does not learn from this clip.
     pub auxiliary: Option<Vec<u32>>,
     /// The pronunciations of the words, for criteria that need them.
-    pub said: Option<Said>,
+    pub transcript: Option<Transcript>,
 }
 
 impl Clip {
@@ -83,33 +83,33 @@ impl Default for Dataset {
 
 /// The reason why a transcript cannot be encoded as tokens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Unwritable {
+pub(super) enum EncodeError {
     /// The dictionary does not contain this word: the recording is left out.
-    Unpronounced(String),
+    NoPronunciation(String),
     /// The recipe's `words` or `characters` (named by the second field) do not contain this.
     Unknown(String, &'static str),
 }
 
 /// Encodes transcripts as tokens as the recipe specifies.
-pub(super) struct Alphabets<'a> {
+pub(super) struct TranscriptEncoder<'a> {
     recipe: &'a Recipe,
     main: TokenTable,
     dictionary: Option<&'a Pronunciations>,
     auxiliary: Option<TokenTable>,
     /// The pronunciations of the output words.
-    lexicon: HashMap<String, Ways>,
+    lexicon: HashMap<String, LabelSequences>,
     /// The indices of the output words.
     numbers: HashMap<&'a str, u32>,
 }
 
-impl<'a> Alphabets<'a> {
+impl<'a> TranscriptEncoder<'a> {
     /// The alphabets of a recipe; `dictionary` is the one named by its `pronunciations`.
     ///
     /// # Errors
     /// When the recipe's tokens or lexicon are invalid.
     pub fn new(recipe: &'a Recipe, dictionary: Option<&'a Pronunciations>) -> Result<Self> {
         let (main, auxiliary) = (recipe.tokens()?, recipe.auxiliary_tokens()?);
-        let mut lexicon: HashMap<String, Ways> = HashMap::new();
+        let mut lexicon: HashMap<String, LabelSequences> = HashMap::new();
         for entry in recipe.lexicon(dictionary)? {
             let id = |name: &String| main.tokens().iter().position(|token| token == name);
             let ids: Option<Vec<u32>> = entry.tokens.iter().map(|name| Some(id(name)? as u32)).collect();
@@ -124,17 +124,17 @@ impl<'a> Alphabets<'a> {
     fn words(&self, entry: &Entry) -> Vec<String> {
         let Some(dictionary) = self.dictionary else { return normalize::words(&entry.text) };
         let text = entry.text.to_lowercase();
-        let as_it_stands = |word: &str| (!dictionary.of(word).is_empty()).then(|| vec![word.to_string()]);
+        let as_it_stands = |word: &str| (!dictionary.get(word).is_empty()).then(|| vec![word.to_string()]);
         text.split_whitespace().flat_map(|w| as_it_stands(w).unwrap_or_else(|| normalize::words(w))).collect()
     }
 
     /// The tokens for the main output.
-    pub fn main(&self, entry: &Entry) -> std::result::Result<Vec<u32>, Unwritable> {
+    pub fn main(&self, entry: &Entry) -> std::result::Result<Vec<u32>, EncodeError> {
         if let Some(dictionary) = self.dictionary {
             let mut phones = Vec::new();
             for word in self.words(entry) {
-                let first = dictionary.of(&word).first();
-                phones.extend(first.ok_or_else(|| Unwritable::Unpronounced(word.clone()))?);
+                let first = dictionary.get(&word).first();
+                phones.extend(first.ok_or_else(|| EncodeError::NoPronunciation(word.clone()))?);
             }
             return Ok(phones);
         }
@@ -147,14 +147,14 @@ impl<'a> Alphabets<'a> {
                 // Token 0 is the blank.
                 Some(number) => ids.push(number + 1),
                 None if self.recipe.data.ignore_other_words => {}
-                None => return Err(Unwritable::Unknown(word, "words")),
+                None => return Err(EncodeError::Unknown(word, "words")),
             }
         }
         Ok(ids)
     }
 
     /// The tokens of a transcript in characters, without punctuation that has no token.
-    fn characters(&self, text: &str) -> std::result::Result<Vec<u32>, Unwritable> {
+    fn characters(&self, text: &str) -> std::result::Result<Vec<u32>, EncodeError> {
         let mut known = String::new();
         for word in normalize::fold(text).split_whitespace() {
             let mut written = String::from(" ");
@@ -171,10 +171,10 @@ impl<'a> Alphabets<'a> {
             match unknown {
                 None => known.push_str(&written),
                 Some(_) if self.recipe.data.ignore_other_words => {}
-                Some(c) => return Err(Unwritable::Unknown(c.to_string(), "characters")),
+                Some(c) => return Err(EncodeError::Unknown(c.to_string(), "characters")),
             }
         }
-        self.main.encode(&known).map_err(|_| Unwritable::Unknown(known, "characters"))
+        self.main.encode(&known).map_err(|_| EncodeError::Unknown(known, "characters"))
     }
 
     /// Whether a transcript contains punctuation that is not output.
@@ -198,27 +198,27 @@ impl<'a> Alphabets<'a> {
     }
 
     /// The pronunciations of the entry's words, in the form that the recipe's criterion needs.
-    pub fn said(&self, entry: &Entry) -> Option<Said> {
+    pub fn transcript(&self, entry: &Entry) -> Option<Transcript> {
         let dictionary = self.dictionary?;
         let words = self.words(entry);
         match self.recipe.loss.mmi.as_ref()?.denominator {
             Denominator::Words => self.written(&words, dictionary),
             Denominator::Phones => {
-                Some(words.iter().map(|word| Some(dictionary.of(word).to_vec())).collect())
+                Some(words.iter().map(|word| Some(dictionary.get(word).to_vec())).collect())
             }
         }
     }
 
     /// The pronunciations of the output words of a text, or a single `None` if it has none. No result if it
     /// contains both output words and others, or a word that sounds like an output word ("to").
-    fn written(&self, words: &[String], dictionary: &Pronunciations) -> Option<Said> {
-        let said: Said = words.iter().map(|word| self.lexicon.get(word).cloned()).collect();
-        if said.iter().all(Option::is_some) {
-            return Some(said);
+    fn written(&self, words: &[String], dictionary: &Pronunciations) -> Option<Transcript> {
+        let transcript: Transcript = words.iter().map(|word| self.lexicon.get(word).cloned()).collect();
+        if transcript.iter().all(Option::is_some) {
+            return Some(transcript);
         }
-        let known = |phones| self.lexicon.values().any(|ways| ways.contains(phones));
-        let alike = |word: &String| dictionary.of(word).first().is_some_and(known);
-        (said.iter().all(Option::is_none) && !words.iter().any(alike)).then(|| vec![None])
+        let known = |phones| self.lexicon.values().any(|pronunciations| pronunciations.contains(phones));
+        let alike = |word: &String| dictionary.get(word).first().is_some_and(known);
+        (transcript.iter().all(Option::is_none) && !words.iter().any(alike)).then(|| vec![None])
     }
 
     /// Whether the entry contains any of the output words.

@@ -6,9 +6,9 @@ use rand_pcg::Pcg64Mcg;
 
 use super::augment::{Augmenter, compose, sounds, spec_augment};
 use super::dataset::Dataset;
-use super::loss::mmi::Said;
+use super::loss::mmi::Transcript;
 use super::recipe::Recipe;
-use super::sampler::{Item, Plan};
+use super::sampler::{ExampleSource, ExampleSpec};
 use crate::error::Result;
 use crate::features::Fbank;
 use crate::units::ms_to_samples;
@@ -23,7 +23,7 @@ pub struct Example {
     /// Tokens for the auxiliary output; `None` if it does not learn from this example.
     pub auxiliary: Option<Vec<u32>>,
     /// The pronunciations of the words, for criteria that need them.
-    pub said: Option<Said>,
+    pub transcript: Option<Transcript>,
 }
 
 /// Audio with its labels.
@@ -31,7 +31,7 @@ struct Speech {
     samples: Vec<f32>,
     labels: Option<Vec<u32>>,
     auxiliary: Option<Vec<u32>>,
-    said: Option<Said>,
+    transcript: Option<Transcript>,
 }
 
 /// Computes the features of whole recordings as a stream would. Each thread needs its own.
@@ -67,7 +67,7 @@ impl FeatureExtractor {
 }
 
 /// Builds examples. Each thread needs its own.
-pub struct Maker<'a> {
+pub struct ExampleBuilder<'a> {
     recipe: &'a Recipe,
     data: &'a Dataset,
     augmenter: &'a Augmenter,
@@ -76,7 +76,7 @@ pub struct Maker<'a> {
     mean: Vec<f32>,
 }
 
-impl<'a> Maker<'a> {
+impl<'a> ExampleBuilder<'a> {
     /// A builder of examples. `mean` `[F]` is the mean of the features; if it is empty, nothing is masked.
     ///
     /// # Errors
@@ -92,14 +92,14 @@ impl<'a> Maker<'a> {
 
     /// Builds the example of a plan; the same plan always results in the same example. With a consistency
     /// loss it returns two views: the same audio under different masks.
-    pub fn make(&mut self, plan: &Plan) -> Vec<Example> {
-        let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
-        let Speech { mut samples, labels, auxiliary, said } = self.speech(&plan.item, &mut rng);
+    pub fn build(&mut self, spec: &ExampleSpec) -> Vec<Example> {
+        let mut rng = Pcg64Mcg::seed_from_u64(spec.seed);
+        let Speech { mut samples, labels, auxiliary, transcript } = self.speech(&spec.source, &mut rng);
         self.augmenter.apply(&mut samples, &mut rng);
         let features = self.extractor.compute(&mut samples);
         let Recipe { features: fbank, specaugment, loss, .. } = self.recipe;
         let views = if loss.consistency_weight > 0.0 { 2 } else { 1 };
-        let mut examples = vec![Example { features, labels, auxiliary, said }; views];
+        let mut examples = vec![Example { features, labels, auxiliary, transcript }; views];
         if !self.mean.is_empty() {
             for example in &mut examples {
                 spec_augment(&mut example.features, &self.mean, fbank, specaugment, &mut rng);
@@ -108,18 +108,18 @@ impl<'a> Maker<'a> {
         examples
     }
 
-    fn speech(&self, item: &Item, rng: &mut Pcg64Mcg) -> Speech {
-        match item {
-            Item::Recording(clip) => {
+    fn speech(&self, source: &ExampleSource, rng: &mut Pcg64Mcg) -> Speech {
+        match source {
+            ExampleSource::Recording(clip) => {
                 let clip = &self.data.clips[*clip];
                 Speech {
                     samples: clip.to_f32(),
                     labels: clip.labels.clone(),
                     auxiliary: clip.auxiliary.clone(),
-                    said: clip.said.clone(),
+                    transcript: clip.transcript.clone(),
                 }
             }
-            Item::Words(words) => {
+            ExampleSource::Words(words) => {
                 let clips: Vec<_> = words.iter().map(|&w| &self.data.clips[w]).collect();
                 let samples: Vec<Vec<f32>> = clips.iter().map(|c| c.to_f32()).collect();
                 let slices: Vec<&[f32]> = samples.iter().map(Vec::as_slice).collect();
@@ -128,19 +128,20 @@ impl<'a> Maker<'a> {
                 let samples = compose(&slices, &options, self.data.sample_rate, rng);
                 let labels = clips.iter().flat_map(|c| c.labels.iter().flatten().copied()).collect();
                 let auxiliary: Option<Vec<&Vec<u32>>> = clips.iter().map(|c| c.auxiliary.as_ref()).collect();
-                let said: Option<Vec<&Said>> = clips.iter().map(|c| c.said.as_ref()).collect();
+                let transcript: Option<Vec<&Transcript>> =
+                    clips.iter().map(|c| c.transcript.as_ref()).collect();
                 Speech {
                     samples,
                     labels: Some(labels),
                     auxiliary: auxiliary.map(|all| all.into_iter().flatten().copied().collect()),
-                    said: said.map(|all| all.into_iter().flatten().cloned().collect()),
+                    transcript: transcript.map(|all| all.into_iter().flatten().cloned().collect()),
                 }
             }
-            Item::Silence(length) => Speech {
+            ExampleSource::Silence(length) => Speech {
                 samples: self.silence(*length, rng),
                 labels: Some(Vec::new()),
                 auxiliary: Some(Vec::new()),
-                said: Some(Vec::new()),
+                transcript: Some(Vec::new()),
             },
         }
     }

@@ -17,7 +17,7 @@ pub const LEFT_OUT: &str = "left_out.txt";
 
 /// What to do with an earlier run in the folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Earlier {
+pub enum ExistingRun {
     /// Keep it: refuse to train.
     #[default]
     Keep,
@@ -32,27 +32,27 @@ pub(super) struct RunFolder {
     path: PathBuf,
     lock: File,
     /// Whether the lock is held.
-    held: bool,
+    is_locked: bool,
     /// Whether the lock file was created here.
     new_lock: bool,
     /// Folders that were created here, the outermost first.
     created: Vec<PathBuf>,
-    began: bool,
+    has_begun: bool,
 }
 
 impl RunFolder {
     /// Opens or creates the folder and locks it.
     ///
     /// # Errors
-    /// When it cannot be created, another training runs in it, or `earlier` does not fit its content.
-    pub fn open(path: &Path, earlier: Earlier) -> Result<Self> {
+    /// When it cannot be created, another training runs in it, or `existing_run` does not fit its content.
+    pub fn open(path: &Path, existing_run: ExistingRun) -> Result<Self> {
         let failed = |e: io::Error| error::io(Stage::Train, path, e);
         let missing: Vec<PathBuf> = path
             .ancestors()
             .filter(|p| !p.as_os_str().is_empty() && !p.exists())
             .map(PathBuf::from)
             .collect();
-        if earlier == Earlier::Resume && !missing.is_empty() {
+        if existing_run == ExistingRun::Resume && !missing.is_empty() {
             return Err(nothing_to_resume(path));
         }
         fs::create_dir_all(path).map_err(failed)?;
@@ -60,9 +60,10 @@ impl RunFolder {
         let new_lock = !path.join(LOCK).exists();
         let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.map_err(failed)?;
-        let mut folder = Self { path: path.into(), lock, held: false, new_lock, created, began: false };
+        let mut folder =
+            Self { path: path.into(), lock, is_locked: false, new_lock, created, has_begun: false };
         match folder.lock.try_lock() {
-            Ok(()) => folder.held = true,
+            Ok(()) => folder.is_locked = true,
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::new(Stage::Train, "another training is running in this folder")
                     .in_file(path)
@@ -73,13 +74,13 @@ impl RunFolder {
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
         let found = folder.results()?;
-        match (earlier, found.is_empty()) {
-            (Earlier::Keep, false) => {
+        match (existing_run, found.is_empty()) {
+            (ExistingRun::Keep, false) => {
                 Err(Error::new(Stage::Usage, "this folder already contains a training")
                     .in_file(path)
                     .hint("resume it, overwrite it, or choose another folder"))
             }
-            (Earlier::Resume, _) if !checkpoint::exists(path) => Err(nothing_to_resume(path)),
+            (ExistingRun::Resume, _) if !checkpoint::exists(path) => Err(nothing_to_resume(path)),
             _ => Ok(folder),
         }
     }
@@ -88,9 +89,9 @@ impl RunFolder {
     ///
     /// # Errors
     /// When files of an earlier run cannot be removed.
-    pub fn begin(&mut self, earlier: Earlier) -> Result<()> {
-        self.began = true;
-        if earlier == Earlier::Overwrite {
+    pub fn begin(&mut self, existing_run: ExistingRun) -> Result<()> {
+        self.has_begun = true;
+        if existing_run == ExistingRun::Overwrite {
             for file in self.results()?.into_iter().chain([LOG, LEFT_OUT].map(|name| self.path.join(name))) {
                 match fs::remove_file(&file) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -122,8 +123,8 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        if !self.began {
-            if self.held && self.new_lock {
+        if !self.has_begun {
+            if self.is_locked && self.new_lock {
                 let _ = fs::remove_file(self.path.join(LOCK));
             }
             // Only empty folders can be removed.

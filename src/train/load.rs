@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::dataset::{Alphabets, Clip, Dataset, Source, Unwritable, WordPool};
+use super::dataset::{Clip, Dataset, EncodeError, Source, TranscriptEncoder, WordPool};
 use super::example::FeatureExtractor;
-use super::loss::ctc::least_steps;
-use super::loss::mmi::Said;
+use super::loss::ctc::min_steps;
+use super::loss::mmi::Transcript;
 use super::reading::{Read, Reader, Segments};
 use super::recipe::{Recipe, Recordings};
 use super::score::DevSet;
@@ -74,7 +74,7 @@ struct TrainingEntry<'a> {
     entry: Entry,
     labels: Option<Vec<u32>>,
     auxiliary: Option<Vec<u32>>,
-    said: Option<Said>,
+    transcript: Option<Transcript>,
     purpose: Purpose,
 }
 
@@ -101,9 +101,9 @@ impl<'a> Loading<'a> {
     /// the recipe does not have. Recordings that cannot be used are left out and named in
     /// [`Loaded::findings`].
     pub fn run(&self) -> Result<Option<Loaded>> {
-        let alphabets = Alphabets::new(self.recipe, self.dictionary)?;
+        let encoder = TranscriptEncoder::new(self.recipe, self.dictionary)?;
         let mut findings = Findings::default();
-        let wanted = self.training_entries(&alphabets, &mut findings)?;
+        let wanted = self.training_entries(&encoder, &mut findings)?;
         let data = &self.recipe.data;
         let noises = data.noise.iter().map(|name| self.other_entries(name, 0)).collect::<Result<Vec<_>>>()?;
         let noises: Vec<OtherEntry<'_>> = noises.into_iter().flatten().collect();
@@ -142,7 +142,7 @@ impl<'a> Loading<'a> {
         builder.add_clips(wanted, &training, &samples);
         builder.add_noises(&noises, &training, &samples);
         let (dataset, recordings, seconds) = builder.finish();
-        let dev = self.dev_sets(&dev, &scored, &features, &alphabets, &mut findings)?;
+        let dev = self.dev_sets(&dev, &scored, &features, &encoder, &mut findings)?;
         if too_many.is_none() {
             note_words(self.recipe, &dataset, &mut findings)?;
         }
@@ -165,12 +165,12 @@ impl<'a> Loading<'a> {
     /// The manifest entries that examples are made from, with their tokens.
     fn training_entries(
         &self,
-        alphabets: &Alphabets<'_>,
+        encoder: &TranscriptEncoder<'_>,
         findings: &mut Findings,
     ) -> Result<Vec<TrainingEntry<'a>>> {
         let data = &self.recipe.data;
         let mut selection =
-            Selection { loading: self, alphabets, findings, wanted: Vec::new(), unknown: Vec::new() };
+            Selection { loading: self, encoder, findings, wanted: Vec::new(), unknown: Vec::new() };
         for (source, recordings) in data.recordings.iter().enumerate() {
             selection.select_recordings(source, recordings)?;
         }
@@ -200,7 +200,7 @@ impl<'a> Loading<'a> {
         dev: &[Vec<OtherEntry<'_>>],
         segment: &[usize],
         features: &[Read<Features>],
-        alphabets: &Alphabets<'_>,
+        encoder: &TranscriptEncoder<'_>,
         findings: &mut Findings,
     ) -> Result<Vec<DevSet>> {
         let mut segment = segment.iter();
@@ -211,7 +211,7 @@ impl<'a> Loading<'a> {
             for (other, &segment) in entries.iter().zip(segment.by_ref()) {
                 match &features[segment] {
                     Ok((features, samples)) => {
-                        let (text, more) = alphabets.reference(&other.entry);
+                        let (text, more) = encoder.reference(&other.entry);
                         unknown += more;
                         let seconds = *samples as f64 / f64::from(self.recipe.features.sample_rate);
                         set.push(features.clone(), text, seconds);
@@ -225,7 +225,7 @@ impl<'a> Loading<'a> {
                     "{manifest}: {unknown} words are not among `words` and count as errors; `ignore_other_words = true` ignores them"
                 ));
             }
-            if set.measures_nothing() {
+            if set.has_no_score() {
                 findings.notes.push(format!(
                     "{manifest}: it contains no words that the model can output, so it does not count in the score"
                 ));
@@ -239,7 +239,7 @@ impl<'a> Loading<'a> {
 /// The selection of manifest entries.
 struct Selection<'l, 'a> {
     loading: &'l Loading<'a>,
-    alphabets: &'l Alphabets<'l>,
+    encoder: &'l TranscriptEncoder<'l>,
     findings: &'l mut Findings,
     wanted: Vec<TrainingEntry<'a>>,
     unknown: Vec<Unknown<'a>>,
@@ -263,7 +263,7 @@ impl<'a> Selection<'_, 'a> {
             let name = entry.audio.to_string_lossy();
             if recordings.exclude.iter().any(|part| name.contains(part))
                 || entry.duration.is_some_and(|d| d > recordings.max_duration)
-                || recordings.only_with_words && !self.alphabets.has_word(&entry)
+                || recordings.only_with_words && !self.encoder.has_word(&entry)
             {
                 filtered += 1;
                 continue;
@@ -275,9 +275,9 @@ impl<'a> Selection<'_, 'a> {
                 },
                 false => None,
             };
-            stray.count(self.alphabets.has_punctuation(&entry), entry.line);
+            stray.count(self.encoder.has_punctuation(&entry), entry.line);
             let auxiliary =
-                if recordings.auxiliary { self.alphabets.auxiliary(&entry, labels.as_ref()) } else { None };
+                if recordings.auxiliary { self.encoder.auxiliary(&entry, labels.as_ref()) } else { None };
             // Without a duration in the manifest this is checked after the audio is read.
             let steps = entry.duration.map(|seconds| whole_steps(seconds, recipe));
             let needed = needed_steps(&labels, &auxiliary);
@@ -285,9 +285,9 @@ impl<'a> Selection<'_, 'a> {
                 self.findings.leave_out(manifest, entry.line, too_short(needed, steps));
                 continue;
             }
-            let said = labels.as_ref().and_then(|_| self.alphabets.said(&entry));
+            let transcript = labels.as_ref().and_then(|_| self.encoder.transcript(&entry));
             let purpose = Purpose::Recording(source);
-            self.wanted.push(TrainingEntry { manifest, entry, labels, auxiliary, said, purpose });
+            self.wanted.push(TrainingEntry { manifest, entry, labels, auxiliary, transcript, purpose });
         }
         if filtered > 0 {
             self.findings.notes.push(format!(
@@ -302,7 +302,7 @@ impl<'a> Selection<'_, 'a> {
     fn select_words(&mut self, pool: usize, manifest: &'a str) -> Result<()> {
         let (mut strings, mut stray) = (Tally::default(), Tally::default());
         for entry in self.loading.entries(manifest)? {
-            let purpose = match self.alphabets.word(&entry) {
+            let purpose = match self.encoder.word(&entry) {
                 Some(word) => Purpose::Word(pool, word),
                 None if entry.text.split_whitespace().count() == 1 => Purpose::OtherWord(pool),
                 None => {
@@ -311,15 +311,15 @@ impl<'a> Selection<'_, 'a> {
                 }
             };
             let Some(labels) = self.labels(manifest, &entry) else { continue };
-            stray.count(self.alphabets.has_punctuation(&entry), entry.line);
-            let (auxiliary, said) =
-                (self.alphabets.auxiliary(&entry, Some(&labels)), self.alphabets.said(&entry));
+            stray.count(self.encoder.has_punctuation(&entry), entry.line);
+            let (auxiliary, transcript) =
+                (self.encoder.auxiliary(&entry, Some(&labels)), self.encoder.transcript(&entry));
             self.wanted.push(TrainingEntry {
                 manifest,
                 entry,
                 labels: Some(labels),
                 auxiliary,
-                said,
+                transcript,
                 purpose,
             });
         }
@@ -330,14 +330,14 @@ impl<'a> Selection<'_, 'a> {
 
     /// The tokens for the main output; `None`, with the reason recorded, if the entry cannot be encoded.
     fn labels(&mut self, manifest: &'a str, entry: &Entry) -> Option<Vec<u32>> {
-        match self.alphabets.main(entry) {
+        match self.encoder.main(entry) {
             Ok(labels) => return Some(labels),
             // No dictionary contains every name.
-            Err(Unwritable::Unpronounced(word)) => {
+            Err(EncodeError::NoPronunciation(word)) => {
                 let problem = format!("the dictionary does not contain `{word}`");
                 self.findings.leave_out(manifest, entry.line, problem);
             }
-            Err(Unwritable::Unknown(text, field)) => {
+            Err(EncodeError::Unknown(text, field)) => {
                 self.unknown.push(Unknown { text, field, manifest, line: entry.line });
             }
         }
@@ -435,8 +435,8 @@ impl<'l> DatasetBuilder<'l> {
             if self.place(&wanted, clip, samples.len()) {
                 self.used.insert(segment, samples.len());
             }
-            let TrainingEntry { labels, auxiliary, said, .. } = wanted;
-            self.dataset.clips.push(Clip { samples, labels, auxiliary, said });
+            let TrainingEntry { labels, auxiliary, transcript, .. } = wanted;
+            self.dataset.clips.push(Clip { samples, labels, auxiliary, transcript });
         }
     }
 
@@ -501,15 +501,15 @@ fn note_words(recipe: &Recipe, dataset: &Dataset, findings: &mut Findings) -> Re
     let sources = dataset.recordings.iter().flat_map(|source| &source.clips);
     let pools = dataset.pools.iter().flat_map(|pool| pool.words.values().flatten().flatten());
     let labels = sources.chain(pools).filter_map(|&clip| dataset.clips[clip].labels.as_deref());
-    let said: HashSet<u32> = labels.flatten().copied().collect();
-    if said.is_empty() {
+    let found: HashSet<u32> = labels.flatten().copied().collect();
+    if found.is_empty() {
         return Err(Error::new(Stage::Corpus, "no recording contains anything that the model can output")
             .at("data")
             .hint("compare the transcripts with the recipe's `words` or `characters`"));
     }
     if recipe.data.pronunciations.is_empty() {
         // The blank comes first.
-        let missing = recipe.data.words.iter().zip(1..).filter(|(_, id)| !said.contains(id));
+        let missing = recipe.data.words.iter().zip(1..).filter(|(_, id)| !found.contains(id));
         let missing: Vec<String> = missing.map(|(word, _)| format!("`{word}`")).collect();
         if !missing.is_empty() {
             findings
@@ -531,8 +531,7 @@ fn whole_steps(seconds: f64, recipe: &Recipe) -> usize {
 
 /// The minimum number of steps for both transcripts.
 fn needed_steps(labels: &Option<Vec<u32>>, auxiliary: &Option<Vec<u32>>) -> usize {
-    least_steps(labels.as_deref().unwrap_or_default())
-        .max(least_steps(auxiliary.as_deref().unwrap_or_default()))
+    min_steps(labels.as_deref().unwrap_or_default()).max(min_steps(auxiliary.as_deref().unwrap_or_default()))
 }
 
 fn too_short(needed: usize, steps: usize) -> String {

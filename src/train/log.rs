@@ -56,5 +56,5 @@ pub(super) fn scores_line(scores: &Scores) -> Value {
     };
     let sets: Vec<_> = scores.sets.iter().map(set).collect();
     json!({ "step": scores.step, "dev": sets, "score": scores.total, "best": scores.best,
-        "writes_nothing": scores.writes_nothing })
+        "writes_nothing": scores.outputs_nothing })
 }

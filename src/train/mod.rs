@@ -27,7 +27,7 @@ mod trainer;
 mod warm_start;
 pub mod worker;
 
-pub use folder::{Earlier, LEFT_OUT};
+pub use folder::{ExistingRun, LEFT_OUT};
 pub use progress::{Ended, Progress, Scores, Start, Step};
 pub use recipe::Recipe;
 pub use run::Options;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::augment::{Augmenter, Materials};
 use super::dataset::Dataset;
-use super::example::Maker;
+use super::example::ExampleBuilder;
 use super::loss::mmi::Mmi;
 use super::loss::phone_ngram;
 use super::recipe::{MmiTable, Recipe};
@@ -40,9 +40,9 @@ pub(super) fn lattice_free(
     let scale = dataset.clips.len() as f64 / total.max(f64::MIN_POSITIVE);
     let sequences =
         sources.chain([(&[][..], silence_weight)]).map(|(labels, weight)| (labels, weight * scale));
-    let options = phone_ngram::Options { order: table.order, most_states: table.states };
+    let options = phone_ngram::Options { order: table.order, max_states: table.states };
     let acceptor = phone_ngram::estimate(sequences, tokens.len() - 1, options);
-    Mmi::of_phones(acceptor, tokens.len(), tokens.blank(), table.leak)
+    Mmi::from_phones(acceptor, tokens.len(), tokens.blank(), table.leak)
 }
 
 /// Mean and inverse standard deviation of each feature over some hundred examples of the recipe.
@@ -52,13 +52,13 @@ pub(super) fn statistics(
     sampler: &Sampler<'_>,
     augmenter: &Augmenter,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
-    let mut maker = Maker::new(recipe, dataset, augmenter, &[])?;
+    let mut builder = ExampleBuilder::new(recipe, dataset, augmenter, &[])?;
     let bins = recipe.features.num_mel_bins;
     let (mut sum, mut squares, mut count) = (vec![0.0f64; bins], vec![0.0f64; bins], 0.0f64);
     // These are batches of very late updates, with long strings, which training does not reach.
     for i in 0..(600 / recipe.run.batch_size).max(4) as u64 {
-        for plan in sampler.batch(u64::from(u32::MAX) + i) {
-            let examples = maker.make(&plan);
+        for spec in sampler.batch(u64::from(u32::MAX) + i) {
+            let examples = builder.build(&spec);
             for frame in examples.iter().flat_map(|e| e.features.chunks_exact(bins)) {
                 for ((sum, square), &x) in sum.iter_mut().zip(&mut squares).zip(frame) {
                     let x = f64::from(x);

@@ -78,7 +78,7 @@ pub struct Scores {
     /// Whether this is the best score of the run so far.
     pub best: bool,
     /// Whether the dev sets contain words but the model output none.
-    pub writes_nothing: bool,
+    pub outputs_nothing: bool,
 }
 
 /// The result of a run.
@@ -89,7 +89,7 @@ pub struct Ended {
     /// The best score (`None` if nothing is scored) and the number of the update that reached it.
     pub best: Option<(Option<f64>, u64)>,
     /// Whether the best model outputs no words, as far as that was scored in this session.
-    pub writes_nothing: bool,
+    pub outputs_nothing: bool,
     /// Whether it was stopped before its last update.
     pub stopped: bool,
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::augment::Augmenter;
 use super::checkpoint::{self, Best, Checkpoint, Header};
 use super::dataset::Dataset;
-use super::example::{Example, Maker};
-use super::folder::{Earlier, LOG};
+use super::example::{Example, ExampleBuilder};
+use super::folder::{ExistingRun, LOG};
 use super::load::Loaded;
 use super::log::{Log, scores_line, step_line};
 use super::loss::mmi::Mmi;
@@ -16,15 +16,15 @@ use super::optimizer::{AdamW, learning_rate};
 use super::prepare::{lattice_free, statistics};
 use super::progress::{Ended, Progress, Scores, Step};
 use super::recipe::{Denominator, Recipe};
-use super::sampler::{Plan, Sampler, mix};
+use super::sampler::{ExampleSpec, Sampler, derive_seed};
 use super::score::{DevScore, DevSet};
 use super::threads::in_threads;
 use super::warm_start::warm_start;
-use super::worker::{self, Sums, Update, Worker};
+use super::worker::{self, BatchStats, Update, Worker};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::model::network::initialize;
-use crate::model::{Network, Weights};
+use crate::model::{Network, PackedWeights};
 use crate::onnx::{self, Metadata};
 use crate::text::TokenTable;
 
@@ -38,7 +38,7 @@ pub struct Options {
     /// Number of threads that share each batch; `None`: that of the checkpoint, else the number of cores.
     pub threads: Option<usize>,
     /// What to do with an earlier run in `out`.
-    pub earlier: Earlier,
+    pub existing_run: ExistingRun,
     /// Whether to resume even if the recipe or the number of threads differs from the checkpoint's.
     pub accept_changes: bool,
     /// Path of a model to start from; the recipe may have more layers on top.
@@ -54,7 +54,7 @@ impl Options {
             data: data.into(),
             out: out.into(),
             threads: None,
-            earlier: Earlier::default(),
+            existing_run: ExistingRun::default(),
             accept_changes: false,
             from: None,
             stop_after: None,
@@ -89,7 +89,7 @@ pub(super) struct Run<'a> {
     adam: AdamW,
     best: Option<Best>,
     /// Whether the best model outputs no words.
-    best_writes_nothing: bool,
+    best_outputs_nothing: bool,
     pub step: u64,
     /// The number of updates at the last checkpoint of this session.
     saved: Option<u64>,
@@ -97,7 +97,7 @@ pub(super) struct Run<'a> {
 
 /// Sums over a span of updates, for a line of the log.
 struct Window {
-    sums: Sums,
+    stats: BatchStats,
     norms: f64,
     begin: Instant,
     first: u64,
@@ -105,7 +105,7 @@ struct Window {
 
 impl Window {
     fn from(step: u64) -> Self {
-        Self { sums: Sums::default(), norms: 0.0, begin: Instant::now(), first: step }
+        Self { stats: BatchStats::default(), norms: 0.0, begin: Instant::now(), first: step }
     }
 }
 
@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
         }
         let adam = AdamW::new(&parameters);
         let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
-            Denominator::Words => Mmi::of_words(&session.tokens, &session.decoder),
+            Denominator::Words => Mmi::from_words(&session.tokens, &session.decoder),
             Denominator::Phones => {
                 Some(lattice_free(table, dataset, recipe.data.silence_weight, &session.tokens))
             }
@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
             decays,
             adam,
             best: None,
-            best_writes_nothing: false,
+            best_outputs_nothing: false,
             step: 0,
             saved: None,
         };
@@ -203,8 +203,8 @@ impl<'a> Run<'a> {
         network
     }
 
-    fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<Weights<f32>> {
-        Weights::new(&self.network_with(parameters), training)
+    fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<PackedWeights<f32>> {
+        PackedWeights::new(&self.network_with(parameters), training)
             .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
@@ -221,16 +221,16 @@ impl<'a> Run<'a> {
     ) -> Result<Ended> {
         let Session { recipe, options, threads, stop, .. } = self.session;
         let lengths: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
-        let mut makers = (0..threads)
-            .map(|_| Maker::new(recipe, &loaded.dataset, augmenter, &self.network.mean))
+        let mut builders = (0..threads)
+            .map(|_| ExampleBuilder::new(recipe, &loaded.dataset, augmenter, &self.network.mean))
             .collect::<Result<Vec<_>>>()?;
         let mut workers: Vec<Worker<f32>> = (0..threads).map(|_| Worker::new(&lengths)).collect();
-        let mut log = Log::open(&options.out.join(LOG), options.earlier == Earlier::Resume)?;
+        let mut log = Log::open(&options.out.join(LOG), options.existing_run == ExistingRun::Resume)?;
         let last = options.stop_after.unwrap_or(u64::MAX).min(recipe.schedule.steps);
         let mut window = Window::from(self.step);
         while self.step < last && !stop.load(Ordering::Relaxed) {
-            let (sums, norm) = self.update(sampler, &mut makers, &mut workers)?;
-            window.sums.add(&sums);
+            let (stats, norm) = self.update(sampler, &mut builders, &mut workers)?;
+            window.stats.add(&stats);
             window.norms += norm;
             self.step += 1;
             report(Progress::Updated(self.step, recipe.schedule.steps));
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
         self.write_model("last.onnx")?;
         let stopped = self.step < last;
         let ended =
-            Ended { step: self.step, best: self.best, writes_nothing: self.best_writes_nothing, stopped };
+            Ended { step: self.step, best: self.best, outputs_nothing: self.best_outputs_nothing, stopped };
         report(Progress::Done(ended.clone()));
         Ok(ended)
     }
@@ -259,13 +259,13 @@ impl<'a> Run<'a> {
     fn update(
         &mut self,
         sampler: &Sampler<'_>,
-        makers: &mut [Maker<'_>],
+        builders: &mut [ExampleBuilder<'_>],
         workers: &mut [Worker<f32>],
-    ) -> Result<(Sums, f64)> {
-        let shares = make_shares(&sampler.batch(self.step), makers)?;
-        let sums = self.run_shares(shares, workers)?;
+    ) -> Result<(BatchStats, f64)> {
+        let shares = build_shares(&sampler.batch(self.step), builders)?;
+        let stats = self.run_shares(shares, workers)?;
         let gradients = add_gradients(workers);
-        if ![sums.loss, sums.auxiliary_loss, sums.mmi_loss].iter().all(|loss| loss.is_finite()) {
+        if ![stats.loss, stats.auxiliary_loss, stats.mmi_loss].iter().all(|loss| loss.is_finite()) {
             return Err(self.diverged(&format!("the loss of update {} is not finite", self.step)));
         }
         let recipe = self.session.recipe;
@@ -279,13 +279,13 @@ impl<'a> Run<'a> {
             &self.decays,
         );
         match norm.is_finite() {
-            true => Ok((sums, norm)),
+            true => Ok((stats, norm)),
             false => Err(self.diverged(&format!("the gradient of update {} is not finite", self.step))),
         }
     }
 
     /// Runs each share of the batch forward and backward in its own thread, and adds up the statistics.
-    fn run_shares(&self, shares: Vec<Vec<Example>>, workers: &mut [Worker<f32>]) -> Result<Sums> {
+    fn run_shares(&self, shares: Vec<Vec<Example>>, workers: &mut [Worker<f32>]) -> Result<BatchStats> {
         let all = || shares.iter().flatten();
         let labels: usize = all().filter_map(|e| e.labels.as_ref()).map(Vec::len).sum();
         let auxiliary_labels: usize = all().filter_map(|e| e.auxiliary.as_ref()).map(Vec::len).sum();
@@ -294,7 +294,7 @@ impl<'a> Run<'a> {
         let width = recipe.network.subsampling * recipe.features.num_mel_bins;
         let auxiliary_weight = recipe.auxiliary.as_ref().map_or(0.0, |a| a.weight);
         let mmi_scale = recipe.loss.mmi.as_ref().map_or(0.0, |mmi| mmi.weight) / labels.max(1) as f64;
-        let seed = mix(recipe.run.seed ^ 0x5eed, self.step);
+        let seed = derive_seed(recipe.run.seed ^ 0x5eed, self.step);
         let update = |thread: usize| Update {
             weights: &weights,
             num_tokens: tokens.len(),
@@ -308,12 +308,12 @@ impl<'a> Run<'a> {
             consistency_scale: recipe.loss.consistency_weight / labels.max(1) as f64,
             dropout: recipe.network.dropout,
             variational_dropout: recipe.network.variational_dropout,
-            seed: mix(seed, thread as u64),
+            seed: derive_seed(seed, thread as u64),
         };
         let tasks = workers.iter_mut().zip(shares).enumerate();
-        let sums = in_threads(tasks, |(thread, (worker, share))| worker.run(&update(thread), share, width))?;
-        let mut total = Sums::default();
-        sums.iter().for_each(|s| total.add(s));
+        let stats = in_threads(tasks, |(thread, (worker, share))| worker.run(&update(thread), share, width))?;
+        let mut total = BatchStats::default();
+        stats.iter().for_each(|s| total.add(s));
         Ok(total)
     }
 
@@ -340,22 +340,22 @@ impl<'a> Run<'a> {
     }
 
     fn log_window(&self, window: &Window, log: &mut Log, report: Report<'_>) -> Result<()> {
-        let (recipe, sums) = (self.session.recipe, &window.sums);
+        let (recipe, stats) = (self.session.recipe, &window.stats);
         let step = Step {
             step: self.step,
             steps: recipe.schedule.steps,
-            loss: sums.loss / sums.labels.max(1) as f64,
+            loss: stats.loss / stats.labels.max(1) as f64,
             auxiliary_loss: (self.auxiliary_tokens > 0)
-                .then(|| sums.auxiliary_loss / sums.auxiliary_labels.max(1) as f64),
-            mmi_loss: self.mmi.as_ref().map(|_| sums.mmi_loss / sums.mmi_utterances.max(1) as f64),
+                .then(|| stats.auxiliary_loss / stats.auxiliary_labels.max(1) as f64),
+            mmi_loss: self.mmi.as_ref().map(|_| stats.mmi_loss / stats.mmi_utterances.max(1) as f64),
             consistency_loss: (recipe.loss.consistency_weight > 0.0)
-                .then(|| sums.consistency_loss / sums.labels.max(1) as f64),
+                .then(|| stats.consistency_loss / stats.labels.max(1) as f64),
             gradient_norm: window.norms / (self.step - window.first).max(1) as f64,
             learning_rate: learning_rate(self.step - 1, &recipe.optimizer, &recipe.schedule),
-            blank_share: sums.blanks as f64 / sums.steps.max(1) as f64,
-            utterances_per_second: sums.utterances as f64 / window.begin.elapsed().as_secs_f64(),
+            blank_share: stats.blanks as f64 / stats.steps.max(1) as f64,
+            utterances_per_second: stats.utterances as f64 / window.begin.elapsed().as_secs_f64(),
         };
-        log.write(&step_line(&step, sums.impossible))?;
+        log.write(&step_line(&step, stats.impossible))?;
         report(Progress::Step(step));
         Ok(())
     }
@@ -377,7 +377,7 @@ impl<'a> Run<'a> {
         let scores = total_scores(self.step, sets, self.best);
         if scores.best {
             self.best = Some((scores.total, self.step));
-            self.best_writes_nothing = scores.writes_nothing;
+            self.best_outputs_nothing = scores.outputs_nothing;
             self.write_model("best.onnx")?;
         }
         log.write(&scores_line(&scores))?;
@@ -403,12 +403,12 @@ impl<'a> Run<'a> {
 }
 
 /// Builds the examples of a batch, in one share for each thread.
-fn make_shares(plans: &[Plan], makers: &mut [Maker<'_>]) -> Result<Vec<Vec<Example>>> {
-    let threads = makers.len();
+fn build_shares(specs: &[ExampleSpec], builders: &mut [ExampleBuilder<'_>]) -> Result<Vec<Vec<Example>>> {
+    let threads = builders.len();
     // Assign examples round-robin: the batch is sorted by length, so each thread gets a similar amount of
     // work.
-    let share = |thread: usize| plans.iter().skip(thread).step_by(threads).cloned().collect::<Vec<_>>();
-    in_threads(makers.iter_mut().enumerate(), |(thread, maker)| worker::make(maker, &share(thread)))
+    let share = |thread: usize| specs.iter().skip(thread).step_by(threads).cloned().collect::<Vec<_>>();
+    in_threads(builders.iter_mut().enumerate(), |(thread, builder)| worker::build(builder, &share(thread)))
 }
 
 /// Adds the gradients of all threads, in their order so that the sum is reproducible.
@@ -432,9 +432,9 @@ fn total_scores(step: u64, sets: Vec<DevScore>, before: Option<Best>) -> Scores 
         _ => true,
     };
     let words = |count: fn(&DevScore) -> u64| sets.iter().map(count).sum::<u64>();
-    let writes_nothing =
+    let outputs_nothing =
         words(|set| set.score.words.reference) > 0 && words(|set| set.score.words.hypothesis()) == 0;
-    Scores { step, sets, total, best, writes_nothing }
+    Scores { step, sets, total, best, outputs_nothing }
 }
 
 #[cfg(test)]
@@ -449,13 +449,13 @@ mod tests {
     }
 
     #[test]
-    fn ties_go_to_the_later_model_and_no_words_are_no_score() {
+    fn of_equal_scores_the_later_is_best_and_without_words_there_is_none() {
         let judged = |sets, before| total_scores(20, sets, before);
         assert!(judged(vec![set(4, 1, Some(0.25))], Some((Some(0.25), 10))).best);
         assert!(!judged(vec![set(4, 1, Some(0.25))], Some((Some(0.2), 10))).best);
         let unscored = judged(vec![set(0, 0, None)], Some((None, 10)));
-        assert!(unscored.best && unscored.total.is_none() && !unscored.writes_nothing);
-        assert!(judged(vec![set(4, 4, Some(1.0)), set(0, 0, None)], None).writes_nothing);
-        assert!(!judged(vec![set(4, 3, Some(0.75))], None).writes_nothing);
+        assert!(unscored.best && unscored.total.is_none() && !unscored.outputs_nothing);
+        assert!(judged(vec![set(4, 4, Some(1.0)), set(0, 0, None)], None).outputs_nothing);
+        assert!(!judged(vec![set(4, 3, Some(0.75))], None).outputs_nothing);
     }
 }

@@ -9,7 +9,7 @@ use super::recipe::Recipe;
 
 /// The source of one example.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Item {
+pub enum ExampleSource {
     /// A recording, as an index into [`Dataset::clips`].
     Recording(usize),
     /// Isolated words to be joined, as indices into [`Dataset::clips`].
@@ -20,9 +20,9 @@ pub enum Item {
 
 /// The specification of an example.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct ExampleSpec {
     /// The source of the audio.
-    pub item: Item,
+    pub source: ExampleSource,
     /// Seed of the random numbers used in building the example.
     pub seed: u64,
     /// Approximate number of samples.
@@ -37,7 +37,7 @@ pub struct Sampler<'a> {
 }
 
 /// Derives a new seed from a seed and a number (a hash).
-pub fn mix(seed: u64, number: u64) -> u64 {
+pub fn derive_seed(seed: u64, number: u64) -> u64 {
     let mut x = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for _ in 0..2 {
         x = (x ^ (x >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -46,7 +46,7 @@ pub fn mix(seed: u64, number: u64) -> u64 {
 }
 
 /// Draws an index with probability proportional to its weight.
-fn weighted(weights: impl Iterator<Item = f64> + Clone, rng: &mut Pcg64Mcg) -> usize {
+fn weighted_index(weights: impl Iterator<Item = f64> + Clone, rng: &mut Pcg64Mcg) -> usize {
     let total: f64 = weights.clone().sum();
     let mut at = rng.random_range(0.0..total.max(f64::MIN_POSITIVE));
     let mut last = 0;
@@ -62,7 +62,7 @@ fn weighted(weights: impl Iterator<Item = f64> + Clone, rng: &mut Pcg64Mcg) -> u
     last
 }
 
-fn pick<'t, T>(list: &'t [T], rng: &mut Pcg64Mcg) -> &'t T {
+fn choose<'t, T>(list: &'t [T], rng: &mut Pcg64Mcg) -> &'t T {
     &list[rng.random_range(0..list.len())]
 }
 
@@ -82,59 +82,59 @@ impl<'a> Sampler<'a> {
 
     /// The batch of update `step`. Several batches are drawn together, sorted by length, split and
     /// shuffled, so that the utterances of a batch have similar lengths.
-    pub fn batch(&self, step: u64) -> Vec<Plan> {
+    pub fn batch(&self, step: u64) -> Vec<ExampleSpec> {
         let run = &self.recipe.run;
         let together = run.bucket_batches as u64;
         let (round, place) = (step / together, (step % together) as usize);
-        let mut rng = Pcg64Mcg::seed_from_u64(mix(run.seed, round));
-        let mut plans: Vec<Plan> =
+        let mut rng = Pcg64Mcg::seed_from_u64(derive_seed(run.seed, round));
+        let mut specs: Vec<ExampleSpec> =
             (0..run.batch_size * run.bucket_batches).map(|_| self.draw(round * together, &mut rng)).collect();
-        plans.sort_by_key(|plan| plan.length);
+        specs.sort_by_key(|spec| spec.length);
         let mut order: Vec<usize> = (0..run.bucket_batches).collect();
         for i in (1..order.len()).rev() {
             order.swap(i, rng.random_range(0..=i));
         }
         let first = order[place] * run.batch_size;
-        plans.drain(first..first + run.batch_size).collect()
+        specs.drain(first..first + run.batch_size).collect()
     }
 
-    fn draw(&self, step: u64, rng: &mut Pcg64Mcg) -> Plan {
+    fn draw(&self, step: u64, rng: &mut Pcg64Mcg) -> ExampleSpec {
         let data = &self.recipe.data;
         let second = self.data.sample_rate as usize;
         let strings = data.strings.as_ref().filter(|_| !self.words.is_empty()).map_or(0.0, |s| s.weight);
         let recordings = self.data.recordings.iter().map(|s| if s.clips.is_empty() { 0.0 } else { s.weight });
         let kinds = [strings, data.silence_weight].into_iter().chain(recordings);
-        let item = match weighted(kinds, rng) {
+        let item = match weighted_index(kinds, rng) {
             0 => self.string(step, rng),
-            1 => Item::Silence(rng.random_range(second / 2..4 * second)),
+            1 => ExampleSource::Silence(rng.random_range(second / 2..4 * second)),
             source => self.recording(source - 2, step, rng),
         };
         let length = match &item {
-            Item::Recording(clip) => self.data.clips[*clip].samples.len(),
-            Item::Words(words) => words.len() * second * 3 / 5,
-            Item::Silence(length) => *length,
+            ExampleSource::Recording(clip) => self.data.clips[*clip].samples.len(),
+            ExampleSource::Words(words) => words.len() * second * 3 / 5,
+            ExampleSource::Silence(length) => *length,
         };
-        Plan { item, seed: rng.random(), length }
+        ExampleSpec { source: item, seed: rng.random(), length }
     }
 
     /// Draws a recording; a short one in the first updates.
-    fn recording(&self, source: usize, step: u64, rng: &mut Pcg64Mcg) -> Item {
+    fn recording(&self, source: usize, step: u64, rng: &mut Pcg64Mcg) -> ExampleSource {
         let schedule = &self.recipe.schedule;
         let clips = &self.data.recordings[source].clips;
         let most = (schedule.short_seconds * f64::from(self.data.sample_rate)) as usize;
-        let mut clip = *pick(clips, rng);
+        let mut clip = *choose(clips, rng);
         for _ in 0..20 {
             if step >= schedule.short_steps || self.data.clips[clip].samples.len() <= most {
                 break;
             }
-            clip = *pick(clips, rng);
+            clip = *choose(clips, rng);
         }
-        Item::Recording(clip)
+        ExampleSource::Recording(clip)
     }
 
-    fn string(&self, step: u64, rng: &mut Pcg64Mcg) -> Item {
+    fn string(&self, step: u64, rng: &mut Pcg64Mcg) -> ExampleSource {
         let Some(strings) = &self.recipe.data.strings else {
-            return Item::Silence(self.data.sample_rate as usize);
+            return ExampleSource::Silence(self.data.sample_rate as usize);
         };
         let [fewest, most] = strings.words;
         let grown = (step as f64 / self.recipe.schedule.lengthen_steps.max(1) as f64).min(1.0);
@@ -142,32 +142,32 @@ impl<'a> Sampler<'a> {
         let count = rng.random_range(fewest..=most);
         let speaker = (rng.random_bool(strings.same_speaker_probability.clamp(0.0, 1.0))
             && !self.data.speakers.is_empty())
-        .then(|| pick(&self.data.speakers, rng));
+        .then(|| choose(&self.data.speakers, rng));
         let mixed = rng.random_bool(strings.other_words_probability.clamp(0.0, 1.0));
         let mut clips = Vec::with_capacity(count);
-        let mut word = *pick(&self.words, rng);
+        let mut word = *choose(&self.words, rng);
         for i in 0..count {
             if i > 0 && !rng.random_bool(strings.repeat_probability.clamp(0.0, 1.0)) {
-                word = *pick(&self.words, rng);
+                word = *choose(&self.words, rng);
             }
             let other = mixed && rng.random_bool(0.5);
-            let own = speaker.and_then(|s| s.get(&word)).map(|own| *pick(own, rng));
+            let own = speaker.and_then(|s| s.get(&word)).map(|own| *choose(own, rng));
             clips.extend(if other { self.other(rng) } else { own.or_else(|| self.word(word, rng)) });
         }
-        Item::Words(clips)
+        ExampleSource::Words(clips)
     }
 
     /// Draws a clip of a word: a pool by weight, then a speaker and a clip uniformly.
     fn word(&self, word: u32, rng: &mut Pcg64Mcg) -> Option<usize> {
         let weights =
             self.data.pools.iter().map(|p| if p.words.contains_key(&word) { p.weight } else { 0.0 });
-        let pool = &self.data.pools[weighted(weights, rng)];
-        pool.words.get(&word).map(|speakers| *pick(pick::<Vec<usize>>(speakers, rng), rng))
+        let pool = &self.data.pools[weighted_index(weights, rng)];
+        pool.words.get(&word).map(|speakers| *choose(choose::<Vec<usize>>(speakers, rng), rng))
     }
 
     fn other(&self, rng: &mut Pcg64Mcg) -> Option<usize> {
         let weights = self.data.pools.iter().map(|p| if p.others.is_empty() { 0.0 } else { p.weight });
-        let pool = &self.data.pools[weighted(weights, rng)];
-        (!pool.others.is_empty()).then(|| *pick(&pool.others, rng))
+        let pool = &self.data.pools[weighted_index(weights, rng)];
+        (!pool.others.is_empty()).then(|| *choose(&pool.others, rng))
     }
 }

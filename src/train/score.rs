@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::recipe::{Dev, Measure, Recipe};
 use super::threads::in_threads;
-use crate::decode::{DecoderFactory, DecoderOptions, Onsets, Rejection, Surroundings, Unit, lexicon};
+use crate::decode::{DecoderFactory, DecoderOptions, Onsets, Rejection, RejectionContext, Unit, lexicon};
 use crate::error::Result;
 use crate::eval::{Score, Scorer};
 use crate::model::forward::log_softmax;
-use crate::model::{Steps, Weights, Workspace};
+use crate::model::{PackedSequence, PackedWeights, Workspace};
 use crate::text::TokenTable;
 use crate::text::tokens::WORD_START;
 
@@ -51,7 +51,7 @@ impl DevSet {
     }
 
     /// Whether the set has no score: an error rate over no words, or false words in no time.
-    pub fn measures_nothing(&self) -> bool {
+    pub fn has_no_score(&self) -> bool {
         match self.dev.measure {
             Measure::Error => self.utterances.iter().all(|(_, text)| text.is_empty()),
             Measure::Rejection => self.seconds == 0.0,
@@ -64,7 +64,7 @@ impl DevSet {
     /// When the decoder's options are invalid, or a thread panics.
     pub fn score(
         &self,
-        weights: &Weights<f32>,
+        weights: &PackedWeights<f32>,
         recipe: &Recipe,
         tokens: &TokenTable,
         options: &DecoderOptions,
@@ -89,7 +89,7 @@ impl DevSet {
     fn score_part(
         &self,
         part: &[(Arc<[f32]>, String)],
-        weights: &Weights<f32>,
+        weights: &PackedWeights<f32>,
         recipe: &Recipe,
         tokens: &TokenTable,
         options: &DecoderOptions,
@@ -105,7 +105,7 @@ impl DevSet {
         let rejection = options.rejection.map(|r| Rejection::new(&r, frame_ms / 1000.0));
         let (mut workspace, mut logits, mut score) = (Workspace::default(), Vec::new(), Score::default());
         for (features, text) in part {
-            let steps = Steps::uniform(1, features.len() / width);
+            let steps = PackedSequence::uniform(1, features.len() / width);
             let mut states = weights.zero_states(1);
             weights.forward(features, &steps, &mut states, &mut workspace, None);
             weights.logits(&workspace, 0, &mut logits);
@@ -117,8 +117,8 @@ impl DevSet {
             }
             let mut words = decoder.end_segment();
             if let Some(rejection) = rejection {
-                let kept =
-                    rejection.keeps(&words, Surroundings { before: &[], behind: &[], onsets: &onsets });
+                let kept = rejection
+                    .accepted(&words, RejectionContext { preceding: &[], following: &[], onsets: &onsets });
                 words = words.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(word, _)| word).collect();
             }
             let decoded: String = words.iter().map(|span| text_of(span.unit)).collect();

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::augment::Augmenter;
 use super::checkpoint;
-use super::folder::{Earlier, LEFT_OUT, RunFolder};
+use super::folder::{ExistingRun, LEFT_OUT, RunFolder};
 use super::load::{Loaded, Loading};
 use super::prepare::materials;
 use super::progress::{Ended, Progress, Start};
@@ -24,9 +24,9 @@ use crate::text::pronunciation::Pronunciations;
 /// When the data are invalid (names file and line), the folder cannot be written or contains another run,
 /// or the loss is not finite.
 pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Report<'_>) -> Result<Ended> {
-    let mut folder = RunFolder::open(&options.out, options.earlier)?;
-    let checkpoint = match options.earlier {
-        Earlier::Resume => Some(checkpoint::last(&options.out)?),
+    let mut folder = RunFolder::open(&options.out, options.existing_run)?;
+    let checkpoint = match options.existing_run {
+        ExistingRun::Resume => Some(checkpoint::last(&options.out)?),
         _ => None,
     };
     let threads = threads(options, checkpoint.as_ref());
@@ -39,7 +39,7 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
     };
     let decoder = DecoderOptions { lexicon: recipe.lexicon(dictionary.as_ref())?, ..recipe.decoder.clone() };
     let Some(loaded) = load(recipe, options, dictionary.as_ref(), threads, stop, report)? else {
-        return Ok(Ended { step: 0, best: None, writes_nothing: false, stopped: true });
+        return Ok(Ended { step: 0, best: None, outputs_nothing: false, stopped: true });
     };
     let sampler = Sampler::new(recipe, &loaded.dataset);
     if sampler.is_empty() {
@@ -48,7 +48,7 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
     let augmenter = Augmenter::new(&recipe.augment, &materials(recipe, &loaded.dataset))?;
     let session = Session { recipe, options, threads, stop, tokens: recipe.tokens()?, decoder };
     let mut run = Run::start(session, checkpoint, &loaded.dataset, &sampler, &augmenter)?;
-    folder.begin(options.earlier)?;
+    folder.begin(options.existing_run)?;
     write_left_out(&options.out, &loaded.findings.left_out)?;
     report(Progress::Started(Start {
         parameters: run.network.num_parameters(),

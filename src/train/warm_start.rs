@@ -57,7 +57,7 @@ fn layer_of(name: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::model::network::initialize;
-    use crate::model::{CellKind, LayerConfig, NetworkConfig, Steps, Weights, Workspace};
+    use crate::model::{CellKind, LayerConfig, NetworkConfig, PackedSequence, PackedWeights, Workspace};
 
     fn config(depth: usize) -> NetworkConfig {
         NetworkConfig {
@@ -73,18 +73,18 @@ mod tests {
     }
 
     fn logits(network: &Network<f32>) -> Vec<f32> {
-        let weights = Weights::new(network, false).expect("all parameters");
+        let weights = PackedWeights::new(network, false).expect("all parameters");
         let x: Vec<f32> = (0..5 * 8).map(|i| (i as f32 * 0.7).sin()).collect();
         let mut workspace = Workspace::default();
         let mut states = weights.zero_states(1);
-        weights.forward(&x, &Steps::new(&[5]), &mut states, &mut workspace, None);
+        weights.forward(&x, &PackedSequence::new(&[5]), &mut states, &mut workspace, None);
         let mut logits = Vec::new();
         weights.logits(&workspace, 0, &mut logits);
         logits
     }
 
     #[test]
-    fn a_further_layer_begins_as_the_identity() {
+    fn an_added_layer_starts_as_the_identity() {
         let small = initialize::<f32>(&config(2), 1);
         let mut grown = initialize::<f32>(&config(3), 2);
         let mut parameters: Vec<Vec<f32>> = grown.parameters.iter().map(|p| p.data.clone()).collect();

@@ -4,17 +4,17 @@
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
-use super::example::{Example, Maker};
+use super::example::{Example, ExampleBuilder};
 use super::loss::ctc::{self, CtcWorkspace};
 use super::loss::mmi::{Mmi, MmiWorkspace, Stream};
 use super::loss::passes::LANES;
-use super::sampler::Plan;
+use super::sampler::ExampleSpec;
 use crate::model::forward::{Dropout, log_softmax};
-use crate::model::{Kernels, Real, Steps, Weights, Workspace};
+use crate::model::{Kernels, PackedSequence, PackedWeights, Real, Workspace};
 
 /// Statistics summed over a share of a batch.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sums {
+pub struct BatchStats {
     /// CTC loss of the main output, nats.
     pub loss: f64,
     /// Number of labels in `loss`.
@@ -40,9 +40,9 @@ pub struct Sums {
     pub blanks: usize,
 }
 
-impl Sums {
+impl BatchStats {
     /// Adds the statistics of another share.
-    pub fn add(&mut self, other: &Sums) {
+    pub fn add(&mut self, other: &BatchStats) {
         self.loss += other.loss;
         self.labels += other.labels;
         self.auxiliary_loss += other.auxiliary_loss;
@@ -60,7 +60,7 @@ impl Sums {
 /// The inputs of an update that all workers share, difference from the seed.
 pub struct Update<'a, T> {
     /// The weights of the network.
-    pub weights: &'a Weights<T>,
+    pub weights: &'a PackedWeights<T>,
     /// Number of tokens V of the main output.
     pub num_tokens: usize,
     /// The id of the CTC blank.
@@ -125,31 +125,32 @@ impl<T: Kernels> Worker<T> {
 
     /// Computes the gradients of a share of the batch, into [`Worker::gradients`]. `width` is the number of
     /// features of a step, S * F.
-    pub fn run(&mut self, update: &Update<'_, T>, mut examples: Vec<Example>, width: usize) -> Sums {
+    pub fn run(&mut self, update: &Update<'_, T>, mut examples: Vec<Example>, width: usize) -> BatchStats {
         for gradient in &mut self.gradients {
             gradient.fill(T::ZERO);
         }
-        // `Steps` needs descending lengths. The sort is stable, so two views of an example remain adjacent.
+        // `PackedSequence` needs descending lengths. The sort is stable, so two views of an example remain adjacent.
         examples.sort_by_key(|e| std::cmp::Reverse(e.features.len()));
         let lengths: Vec<usize> = examples.iter().map(|e| e.features.len() / width).collect();
-        let steps = Steps::new(&lengths);
+        let steps = PackedSequence::new(&lengths);
         pack(&examples, &steps, width, &mut self.x);
         let mut states = update.weights.zero_states(steps.streams());
         let mut rng = Pcg64Mcg::seed_from_u64(update.seed);
         let (rate, variational) = (update.dropout, update.variational_dropout);
         let dropout = (rate > 0.0).then_some(Dropout { rate, variational, rng: &mut rng });
         update.weights.forward(&self.x, &steps, &mut states, &mut self.workspace, dropout);
-        let mut sums = Sums { utterances: examples.len(), steps: steps.rows(), ..Sums::default() };
+        let mut stats =
+            BatchStats { utterances: examples.len(), steps: steps.rows(), ..BatchStats::default() };
         let main: Vec<_> = examples.iter().map(|e| e.labels.as_deref()).collect();
         update.weights.logits(&self.workspace, 0, &mut self.logits);
         log_softmax(&mut self.logits, update.num_tokens);
-        sums.blanks = count_blanks(&self.logits, update.num_tokens, update.blank);
+        stats.blanks = count_blanks(&self.logits, update.num_tokens, update.blank);
         let mut logits = std::mem::take(&mut self.logits);
         self.extra_gradient.clear();
-        (sums.mmi_loss, sums.mmi_utterances) = self.mmi_loss(update, &steps, &examples, &logits);
+        (stats.mmi_loss, stats.mmi_utterances) = self.mmi_loss(update, &steps, &examples, &logits);
         if update.consistency_scale > 0.0 {
             self.extra_gradient.resize(logits.len(), T::ZERO);
-            sums.consistency_loss = consistency(
+            stats.consistency_loss = consistency(
                 &logits,
                 &steps,
                 update.num_tokens,
@@ -158,7 +159,7 @@ impl<T: Kernels> Worker<T> {
             );
         }
         // The CTC loss comes last, because it replaces the log-probabilities by its gradients.
-        (sums.loss, sums.labels, sums.impossible) =
+        (stats.loss, stats.labels, stats.impossible) =
             self.loss(&steps, &main, update.num_tokens, update.blank, update.scale, &mut logits);
         logits
             .iter_mut()
@@ -170,7 +171,7 @@ impl<T: Kernels> Worker<T> {
             update.weights.logits(&self.workspace, 1, &mut auxiliary);
             log_softmax(&mut auxiliary, update.auxiliary_tokens);
             let impossible;
-            (sums.auxiliary_loss, sums.auxiliary_labels, impossible) = self.loss(
+            (stats.auxiliary_loss, stats.auxiliary_labels, impossible) = self.loss(
                 &steps,
                 &labels,
                 update.auxiliary_tokens,
@@ -178,7 +179,7 @@ impl<T: Kernels> Worker<T> {
                 update.auxiliary_scale,
                 &mut auxiliary,
             );
-            sums.impossible += impossible;
+            stats.impossible += impossible;
         }
         let logit_gradients: &[&[T]] =
             if update.auxiliary_tokens > 0 { &[&logits, &auxiliary] } else { &[&logits] };
@@ -186,7 +187,7 @@ impl<T: Kernels> Worker<T> {
         update.weights.backward(&steps, logit_gradients, zero, &mut self.workspace, &mut self.gradients);
         self.logits = logits;
         self.auxiliary_logits = auxiliary;
-        sums
+        stats
     }
 
     /// Computes the MMI loss of each stream from its rows of log-probabilities. Its scaled gradients are
@@ -194,7 +195,7 @@ impl<T: Kernels> Worker<T> {
     fn mmi_loss(
         &mut self,
         update: &Update<'_, T>,
-        steps: &Steps,
+        steps: &PackedSequence,
         examples: &[Example],
         rows: &[T],
     ) -> (f64, usize) {
@@ -202,16 +203,22 @@ impl<T: Kernels> Worker<T> {
         self.extra_gradient.resize(rows.len(), T::ZERO);
         let (mut total, mut count, width) = (0.0, 0, update.num_tokens);
         let known: Vec<_> =
-            examples.iter().enumerate().filter_map(|(b, e)| Some((b, e.said.as_deref()?))).collect();
+            examples.iter().enumerate().filter_map(|(b, e)| Some((b, e.transcript.as_deref()?))).collect();
         for group in known.chunks(LANES) {
             let mut streams = Vec::with_capacity(group.len());
-            for ((own, logit_gradient), (b, said)) in self.lanes.iter_mut().zip(group) {
+            for ((own, logit_gradient), (b, transcript)) in self.lanes.iter_mut().zip(group) {
                 gather(steps, *b, width, rows, own);
                 logit_gradient.clear();
                 logit_gradient.resize(own.len(), T::ZERO);
-                let any_word = said.iter().any(Option::is_some);
+                let any_word = transcript.iter().any(Option::is_some);
                 let scale = if any_word { update.mmi_scale } else { update.mmi_other_scale };
-                streams.push(Stream { log_probs: own, said, scale, gradient: logit_gradient, loss: None });
+                streams.push(Stream {
+                    log_probs: own,
+                    transcript,
+                    scale,
+                    gradient: logit_gradient,
+                    loss: None,
+                });
             }
             mmi.run(&mut streams, &mut self.mmi);
             let losses: Vec<_> = streams.into_iter().filter_map(|stream| stream.loss).collect();
@@ -230,7 +237,7 @@ impl<T: Kernels> Worker<T> {
     /// gradients of the logits times `scale` (zero if a stream has no labels for this output).
     fn loss(
         &mut self,
-        steps: &Steps,
+        steps: &PackedSequence,
         labels: &[Option<&[u32]>],
         num_tokens: usize,
         blank: u32,
@@ -271,12 +278,12 @@ impl<T: Kernels> Worker<T> {
 }
 
 /// Builds the examples of a share; two views of an example are adjacent.
-pub fn make(maker: &mut Maker<'_>, plans: &[Plan]) -> Vec<Example> {
-    plans.iter().flat_map(|plan| maker.make(plan)).collect()
+pub fn build(builder: &mut ExampleBuilder<'_>, specs: &[ExampleSpec]) -> Vec<Example> {
+    specs.iter().flat_map(|spec| builder.build(spec)).collect()
 }
 
 /// Copies the rows of one stream to consecutive rows of `own`.
-fn gather<T: Real>(steps: &Steps, stream: usize, width: usize, rows: &[T], own: &mut Vec<T>) {
+fn gather<T: Real>(steps: &PackedSequence, stream: usize, width: usize, rows: &[T], own: &mut Vec<T>) {
     own.clear();
     for t in 0..steps.lengths()[stream] {
         let row = steps.row(t, stream) * width;
@@ -285,7 +292,7 @@ fn gather<T: Real>(steps: &Steps, stream: usize, width: usize, rows: &[T], own: 
 }
 
 /// Packs examples step by step: all streams of the first step, then of the second, and so on.
-fn pack<T: Real>(examples: &[Example], steps: &Steps, width: usize, x: &mut Vec<T>) {
+fn pack<T: Real>(examples: &[Example], steps: &PackedSequence, width: usize, x: &mut Vec<T>) {
     x.clear();
     for t in 0..steps.len() {
         for example in &examples[..steps.width(t)] {
@@ -300,7 +307,7 @@ fn pack<T: Real>(examples: &[Example], steps: &Steps, width: usize, x: &mut Vec<
 /// added to `logit_gradient`.
 fn consistency<T: Real>(
     rows: &[T],
-    steps: &Steps,
+    steps: &PackedSequence,
     width: usize,
     scale: f64,
     logit_gradient: &mut [T],
@@ -333,7 +340,7 @@ mod tests {
     #[test]
     fn the_gradient_of_the_consistency_loss_is_that_of_the_divergences() {
         // Two pairs, of three steps and one step, and three tokens.
-        let (steps, width) = (Steps::new(&[3, 3, 1, 1]), 3);
+        let (steps, width) = (PackedSequence::new(&[3, 3, 1, 1]), 3);
         let logits: Vec<f64> = (0..steps.rows() * width).map(|i| (i as f64 * 1.7).sin() * 2.0).collect();
         let softmax = |logits: &[f64]| {
             let mut rows = logits.to_vec();

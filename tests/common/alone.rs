@@ -5,7 +5,7 @@ use std::process::Command;
 const VARIABLE: &str = "HEARKEN_TEST_ALONE";
 
 /// Runs `body` in a process that runs only this test; `name` is the test's full name.
-pub fn alone(name: &str, body: impl FnOnce()) {
+pub fn run_in_own_process(name: &str, body: impl FnOnce()) {
     if std::env::var(VARIABLE).is_ok_and(|value| value == name) {
         return body();
     }

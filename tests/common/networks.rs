@@ -6,7 +6,7 @@ use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, Parameter};
 use hearken::onnx::{DecoderOptions, Metadata};
 use hearken::text::TokenTable;
 
-/// Every kind of cell.
+/// All kinds of cells.
 pub const CELLS: [CellKind; 5] =
     [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Gru, CellKind::GruResetBefore, CellKind::Lstm];
 
@@ -32,7 +32,7 @@ impl Numbers {
     }
 }
 
-/// A configuration of small sizes with these layers.
+/// A small configuration with these layers.
 pub fn config(layers: &[(CellKind, usize)], layer_norm: bool, residual: bool) -> NetworkConfig {
     NetworkConfig {
         num_features: 6,

@@ -25,7 +25,7 @@ pub fn options() -> Option<EngineOptions> {
     Some(EngineOptions { ort_library, ..EngineOptions::default() })
 }
 
-/// The model's file of an export.
+/// The bytes of an export's model file.
 pub fn exported(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Vec<u8> {
     targets::export(network, metadata, options).expect("exported").files.remove(0).bytes
 }
@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// Standard output of a command that succeeds.
-    pub fn good(&self, arguments: &[&str]) -> String {
+    pub fn stdout_of(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
@@ -74,7 +74,7 @@ impl Place {
     }
 
     /// Exit code and standard error of a command that fails.
-    pub fn bad(&self, arguments: &[&str]) -> (i32, String) {
+    pub fn error_of(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.run(arguments);
         assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
         (output.status.code().expect("a code"), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -86,7 +86,7 @@ pub fn signal() -> Vec<f32> {
     (0..32_000).map(|i| numbers.next() * 0.4 * (i as f32 / 1500.0).sin().powi(2)).collect()
 }
 
-/// PyTorch's graph with misleading names and order of the outputs.
+/// A graph of PyTorch whose outputs have misleading names and another order.
 pub fn misleading() -> Vec<u8> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import/torch-script-lstm-2.onnx");
     let mut model = hearken::onnx::proto::decode(&std::fs::read(file).expect("a golden")).expect("a model");
@@ -134,7 +134,7 @@ pub fn half_precision(name: &str) -> hearken::onnx::proto::ModelProto {
     model
 }
 
-/// The same with inputs and outputs of float32.
+/// The same graph with inputs and outputs of float32.
 pub fn half_precision_inside(name: &str) -> hearken::onnx::proto::ModelProto {
     use hearken::onnx::build::graph::int;
     use hearken::onnx::proto::{FLOAT, FLOAT16, NodeProto};
@@ -155,9 +155,9 @@ pub fn half_precision_inside(name: &str) -> hearken::onnx::proto::ModelProto {
         names.filter(|n| inputs.contains(n) || outputs.contains(n)).for_each(|n| *n = inside(n));
     }
     let before = inputs.iter().map(|name| cast(name, &inside(name), FLOAT16));
-    let behind = outputs.iter().map(|name| cast(&inside(name), name, FLOAT));
+    let after = outputs.iter().map(|name| cast(&inside(name), name, FLOAT));
     let nodes = std::mem::take(&mut graph.node);
-    graph.node = before.chain(nodes).chain(behind.collect::<Vec<_>>()).collect();
+    graph.node = before.chain(nodes).chain(after.collect::<Vec<_>>()).collect();
     for port in graph.input.iter_mut().chain(&mut graph.output) {
         if let Some(tensor) = port.r#type.as_mut().and_then(|kind| kind.tensor_type.as_mut()) {
             tensor.elem_type = FLOAT;

@@ -19,17 +19,17 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{self, HandshakeError, Message, WebSocket};
 
 /// Maximum wait; longer than any step takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes in and out: TCP, or TLS over it.
-pub trait Pipe: Read + Write + Send {
+pub trait Transport: Read + Write + Send {
     fn tcp(&self) -> &TcpStream;
     fn set_write_timeout(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
         self.tcp().set_write_timeout(timeout)
     }
 }
 
-impl Pipe for TcpStream {
+impl Transport for TcpStream {
     fn tcp(&self) -> &TcpStream {
         self
     }
@@ -37,7 +37,7 @@ impl Pipe for TcpStream {
 
 type Tls = tokio_rustls::rustls::StreamOwned<tokio_rustls::rustls::ClientConnection, TcpStream>;
 
-impl Pipe for Tls {
+impl Transport for Tls {
     fn tcp(&self) -> &TcpStream {
         &self.sock
     }
@@ -64,10 +64,10 @@ pub fn expected(clip: &str) -> String {
     let recognizer = recognizer();
     let samples = hearken::audio::read_all(&path(clip), recognizer.sample_rate()).expect("a clip");
     let mut stream = recognizer.stream().expect("a stream");
-    let mut events = stream.accept_waveform(&samples).expect("heard");
-    events.extend(stream.finish().expect("heard"));
+    let mut events = stream.accept_waveform(&samples).expect("recognized");
+    events.extend(stream.finish().expect("recognized"));
     let text = final_text(&events);
-    assert!(!text.is_empty(), "{clip} says something");
+    assert!(!text.is_empty(), "{clip} has a text");
     text
 }
 
@@ -115,7 +115,7 @@ impl Server {
     }
 
     fn listen(options: Options, wyoming: bool) -> Self {
-        let (told, address) = std::sync::mpsc::channel();
+        let (sender, address) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let recognizer = recognizer();
         let thread = std::thread::spawn(move || {
@@ -130,11 +130,11 @@ impl Server {
                 let listeners = Listeners { http: listener(), wyoming: wyoming.then(listener) };
                 let address = |listener: &tokio::net::TcpListener| listener.local_addr().expect("bound");
                 let addresses = (address(&listeners.http), listeners.wyoming.as_ref().map(address));
-                told.send(addresses).expect("somebody waits");
+                sender.send(addresses).expect("received");
                 serve::run(listeners, recognizer, options, async { drop(stopped.await) }).await
             })
         });
-        let (address, wyoming) = address.recv_timeout(PATIENCE).expect("the server started");
+        let (address, wyoming) = address.recv_timeout(TIMEOUT).expect("the server started");
         Self { address, wyoming, stop: Some(stop), thread: Some(thread) }
     }
 
@@ -143,7 +143,7 @@ impl Server {
         drop(self.stop.take());
     }
 
-    /// Waits until it has ended.
+    /// Waits until the server has ended.
     pub fn ended(mut self) {
         self.stop();
         let result = self.thread.take().map(JoinHandle::join);
@@ -168,7 +168,7 @@ impl Server {
     }
 
     /// A client with a small receive buffer, which does not read.
-    pub fn open_deaf(&self, path: &str) -> Client {
+    pub fn open_without_reading(&self, path: &str) -> Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let stream = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
@@ -249,15 +249,15 @@ impl Server {
         let begun = Instant::now();
         let mut found = self.metric(name);
         while found != value {
-            assert!(begun.elapsed() < PATIENCE, "{name} is {found}, not {value}");
+            assert!(begun.elapsed() < TIMEOUT, "{name} is {found}, not {value}");
             std::thread::sleep(Duration::from_millis(20));
             found = self.metric(name);
         }
     }
 
     /// Waits until something is true.
-    pub fn retry(&self, is_true: impl FnMut() -> bool) {
-        retry(is_true);
+    pub fn wait_until(&self, is_true: impl FnMut() -> bool) {
+        wait_until(is_true);
     }
 }
 
@@ -286,14 +286,14 @@ pub fn request(
         head += &format!("{name}: {value}\r\n");
     }
     head += &format!("content-length: {}\r\n\r\n", body.len());
-    exchange(address, &[head.as_bytes(), body])
+    send_raw(address, &[head.as_bytes(), body])
 }
 
 /// Sends bytes on a new connection, and reads the response: status, head in lower case, body.
-pub fn exchange(address: SocketAddr, sent: &[&[u8]]) -> (u16, String, String) {
+pub fn send_raw(address: SocketAddr, sent: &[&[u8]]) -> (u16, String, String) {
     let mut stream = connect(address);
     let mut answer = Vec::new();
-    // A client that is refused cannot send everything.
+    // Sending fails if the server refuses the request early.
     let _ = sent.iter().try_for_each(|bytes| stream.write_all(bytes));
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer);
@@ -310,18 +310,18 @@ pub fn metric(address: SocketAddr, name: &str, authorization: &str) -> f64 {
 }
 
 /// Waits until something is true.
-pub fn retry(mut is_true: impl FnMut() -> bool) {
+pub fn wait_until(mut is_true: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_true() {
-        assert!(begun.elapsed() < PATIENCE, "it never came");
+        assert!(begun.elapsed() < TIMEOUT, "it never came");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("connected");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    stream.set_write_timeout(Some(TIMEOUT)).expect("a timeout");
     stream.set_nodelay(true).expect("no delay");
     stream
 }
@@ -367,7 +367,7 @@ pub struct Program {
     pub address: SocketAddr,
     child: Child,
     errors: std::sync::mpsc::Receiver<String>,
-    said: String,
+    log: String,
 }
 
 impl Program {
@@ -375,7 +375,7 @@ impl Program {
         Self::spawn(Command::new(assert_cmd::cargo::cargo_bin!("hearken")), arguments)
     }
 
-    /// The program in a shell that has run `setup` before.
+    /// Starts the program in a shell after the command `setup`.
     #[cfg(unix)]
     pub fn start_after(setup: &str, arguments: &[&str]) -> Self {
         let mut shell = Command::new("sh");
@@ -391,7 +391,7 @@ impl Program {
         let (out, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || errors.lines().map_while(Result::ok).all(|line| out.send(line).is_ok()));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut program = Self { address: nowhere, child, errors: lines, said: String::new() };
+        let mut program = Self { address: nowhere, child, errors: lines, log: String::new() };
         let line = program.wait_for_line("listening on");
         let address = line.split("//").nth(1).and_then(|a| a.trim_end_matches('/').parse().ok());
         program.address = address.expect("an address");
@@ -401,9 +401,9 @@ impl Program {
     /// Waits until a line on standard error contains `text`.
     pub fn wait_for_line(&mut self, text: &str) -> String {
         loop {
-            let line = self.errors.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|_| panic!("it did not say `{text}`, but: {}", self.said));
-            self.said += &format!("{line}\n");
+            let line = self.errors.recv_timeout(TIMEOUT);
+            let line = line.unwrap_or_else(|_| panic!("expected `{text}` in the output: {}", self.log));
+            self.log += &format!("{line}\n");
             if line.contains(text) {
                 return line;
             }
@@ -429,8 +429,8 @@ impl Program {
     /// Waits for the end: exit code, and standard error.
     pub fn wait(&mut self) -> (Option<i32>, String) {
         loop {
-            match self.errors.recv_timeout(PATIENCE) {
-                Ok(line) => self.said += &format!("{line}\n"),
+            match self.errors.recv_timeout(TIMEOUT) {
+                Ok(line) => self.log += &format!("{line}\n"),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     let _ = self.child.kill();
@@ -438,7 +438,7 @@ impl Program {
                 }
             }
         }
-        (self.child.wait().expect("it ends").code(), self.said.clone())
+        (self.child.wait().expect("it ends").code(), self.log.clone())
     }
 }
 
@@ -453,7 +453,7 @@ impl Drop for Program {
 
 /// A blocking websocket.
 pub struct Client {
-    pub socket: WebSocket<Box<dyn Pipe>>,
+    pub socket: WebSocket<Box<dyn Transport>>,
 }
 
 impl Client {
@@ -463,7 +463,7 @@ impl Client {
     }
 
     fn try_open(
-        stream: Box<dyn Pipe>,
+        stream: Box<dyn Transport>,
         address: SocketAddr,
         path: &str,
         headers: &[(&str, &str)],
@@ -525,8 +525,8 @@ impl Client {
         }
     }
 
-    /// The code of a close that has come already.
-    pub fn closed_already(&mut self) -> Option<u16> {
+    /// The code of a close frame, if one was already received.
+    pub fn close_code_received(&mut self) -> Option<u16> {
         let short = Some(Duration::from_millis(1));
         self.socket.get_mut().tcp().set_read_timeout(short).expect("a timeout");
         let mut code = None;
@@ -538,7 +538,7 @@ impl Client {
             }
             break;
         }
-        self.socket.get_mut().tcp().set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        self.socket.get_mut().tcp().set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         code
     }
 

@@ -10,7 +10,7 @@ use hearken::text::TokenTable;
 
 pub const RATE: u32 = 16_000;
 
-/// Says each word (`low`, `high`) as a tone of 200 ms with a pause of 160 ms before it; nothing
+/// Samples with a tone of 200 ms for each word (`low`, `high`), each after a pause of 160 ms; nothing
 /// follows the last.
 pub fn speak(words: &[&str]) -> Vec<f32> {
     let mut samples = Vec::new();
@@ -38,7 +38,7 @@ pub fn metadata() -> Metadata {
     }
 }
 
-/// An engine that distinguishes low from high tones. Its output is `delay` steps late: decisions wait in its
+/// An engine that distinguishes low from high tones. Its output is `delay` steps late; pending decisions are in its
 /// state.
 pub struct ToneEngine {
     spec: EngineSpec,
@@ -117,7 +117,7 @@ impl Engine for ToneEngine {
     }
 }
 
-/// A recording in memory; fails at its end when `fails`.
+/// A recording in memory; reading fails at its end if `fails` is set.
 pub struct Memory {
     pub samples: Vec<f32>,
     pub at: usize,

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use hearken::model::network::initialize;
-use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, Weights};
+use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
 use hearken::train::example::Example;
 use hearken::train::optimizer::AdamW;
 use hearken::train::recipe::Optimizer;
@@ -98,7 +98,7 @@ fn examples(args: &Args) -> Vec<Example> {
             let steps = args.steps - (args.steps - shortest) * i / args.batch.max(2).saturating_sub(1);
             let features = (0..steps * SUBSAMPLING * FEATURES).map(|_| rng.random_range(-1.7..1.7)).collect();
             let labels = (0..args.labels).map(|_| rng.random_range(1..args.tokens as u32)).collect();
-            Example { features, labels: Some(labels), auxiliary: None, said: None }
+            Example { features, labels: Some(labels), auxiliary: None, transcript: None }
         })
         .collect()
 }
@@ -118,7 +118,7 @@ fn update(
     for (parameter, data) in network.parameters.iter_mut().zip(parameters.iter()) {
         parameter.data.copy_from_slice(data);
     }
-    let weights = Weights::new(network, true).ok_or("a parameter is missing")?;
+    let weights = PackedWeights::new(network, true).ok_or("a parameter is missing")?;
     let update = Update {
         weights: &weights,
         num_tokens: args.tokens,

@@ -45,7 +45,7 @@ def words(text):
 
 
 def aligned(reference, hypothesis):
-    """Pairs of words of a best alignment; None stands for nothing."""
+    """Pairs of words of a best alignment; None for an insertion or deletion."""
     rows = [list(range(len(hypothesis) + 1))]
     for i, word in enumerate(reference):
         row = [i + 1]
@@ -80,7 +80,7 @@ def evaluate(options, hotwords, boost):
 
 
 def errors(results, listed):
-    """Errors and words, of those that are listed and of the others."""
+    """Numbers of errors and words, for hotwords and for other words."""
     wrong, all_words = [0, 0], [0, 0]
     for reference, hypothesis in results:
         for word, found in aligned(reference, hypothesis):

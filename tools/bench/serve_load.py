@@ -42,7 +42,7 @@ from serve_clients import Server, own, pieces, s16, transcribe
 
 RATE = 16000
 PIECE_MS = 100
-# How long streams go on after the measured time, so that its last words can come.
+# How long streams continue after the measured time, until its last words are received.
 AFTER_S = 2.0
 
 
@@ -179,8 +179,8 @@ async def run_alone(port, frames):
 
 
 class Load:
-    """n streams at every moment, each somewhere else in the recording: in each of n places one stream
-    follows the other. The first round fills the places, evenly; the second is measured."""
+    """n concurrent streams at different positions of the recording: each of n slots runs one stream after
+    another. The first round starts them evenly spaced; the second is measured."""
 
     def __init__(self, port, frames, n):
         self.port, self.frames, self.n = port, frames, n
@@ -192,7 +192,7 @@ class Load:
         begin = time.perf_counter() + 0.5
         self.window = begin + self.seconds, begin + 2 * self.seconds
         ends = self.window[1] + AFTER_S
-        # (when it is due, its place, the number of the piece, the stream)
+        # (due time, slot, number of the chunk, stream)
         queue = [(begin + self.seconds * i / self.n, i, 0, None) for i in range(self.n)]
         heapq.heapify(queue)
         while queue[0][0] < ends:
@@ -219,7 +219,7 @@ class Load:
             stream.transport.abort()
 
     def lags(self, pieces_of):
-        """Of the letters due in the measured round; one that did not come at all is as late as can be."""
+        """Lags of the letters due in the measured round; a missing letter counts as one second after the end."""
         lags = []
         for stream, begun in self.heard:
             for letter, piece in enumerate(pieces_of):
@@ -250,7 +250,7 @@ def measure(port, frames, n, baseline):
 
 
 def baseline(port, frames):
-    """After which piece each letter appears when nothing else is to do, and the text."""
+    """The chunk after which each letter appears on an idle server, and the text."""
     stream, due = asyncio.run(run_alone(port, frames))
     text = stream.text()
     assert text, "nothing was heard"
@@ -258,7 +258,7 @@ def baseline(port, frames):
 
 
 def most_streams(name, port, frames, args):
-    """Doubles the streams until the lag is too long, then closes in on the number."""
+    """Doubles the number of streams until the lag is too long, then bisects."""
     base = baseline(port, frames)
     print(f"\n{name}: {len(base[0])} letters, {base[1][:60]}…")
     good, bad, n, rows = 0, None, args.first, []
@@ -278,7 +278,7 @@ def most_streams(name, port, frames, args):
 
 @contextlib.contextmanager
 def on_core(core):
-    """What is started within has this core from its start, and makes as many threads as fit it."""
+    """Processes started within this context run on this core, and create their threads accordingly."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

@@ -46,7 +46,7 @@ except ImportError:
 STEPS = 13
 CHUNKS = (1, 3, 2, 7)
 # Largest difference of log-probabilities from the plain model, by how weights are stored; --rounding
-# allows more of the rounded ones, for models of random weights are rougher than trained ones.
+# allows larger ones for rounded weights, which have more effect in models with random weights.
 AGAINST_PLAIN = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.5, "int8-dynamic": 2.0}
 
 
@@ -116,7 +116,7 @@ def check_file(path):
 
 
 def runtimes(path):
-    # tract takes every RNN node for one of tanh: relu it cannot compute (hearken's own tract can).
+    # tract runs every RNN node with tanh and cannot compute relu (tract inside hearken can).
     nodes = onnx.load(path).graph.node
     activations = {a for n in nodes if n.op_type == "RNN" for p in n.attribute for a in p.strings}
     usable = tract and activations <= {b"Tanh"}
@@ -124,7 +124,7 @@ def runtimes(path):
 
 
 def check_streaming(path, plain, frames, precision):
-    """Features in: chunks against whole, batch against alone, all against the plain model."""
+    """Feature input: compares chunks with whole streams, batches with single ones, all with the plain model."""
     expected = plain.run(frames, plain.zeros(3))[0]
     exact = precision != "int8-dynamic"
     found = []
@@ -184,7 +184,7 @@ def speech_like(samples, seed):
 
 
 def check_samples(path, plain, precision):
-    """Samples in: features against Kaldi's, then log-probabilities, one delay later."""
+    """PCM input: compares features with Kaldi's, then log-probabilities, which come one delay later."""
     metadata = plain.metadata
     options, delay = json.loads(metadata["features"]), None
     step = plain.subsampling * options["sample_rate"] // 100

@@ -71,7 +71,7 @@ def check_srt(path, words):
 
 
 def check_pysubs(path, words):
-    # Named, since an empty file says nothing of its format.
+    # The format is given, since it cannot be detected from an empty file.
     events = pysubs2.load(str(path), format_=path.suffix[1:])
     cues = [(e.start / 1000, e.end / 1000, html.unescape(e.plaintext)) for e in events]
     check_cues(cues, words)

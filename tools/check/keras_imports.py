@@ -72,7 +72,7 @@ def convert(model, path):
 
 
 def imported(hearken, path, out):
-    """The complaint, or None."""
+    """The error, or None."""
     command = [hearken, "import", path, "-o", out, "--tokens", os.path.dirname(path) + "/tokens.txt"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if result.returncode == 0 else result.stderr.strip()

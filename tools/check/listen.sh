@@ -37,14 +37,14 @@ contains() { # what, part, text
 # Padded: a sink that was idle loses the first tenth of a second.
 pad() { sox -G -D "audio/$1.wav" -r 16000 -c 1 -b 16 "$work/$1.wav" pad "${2:-1.5}" "${3:-0.2}"; }
 play() { paplay --device=vmic "$work/$1.wav"; }
-# Waits until a text is in a file, for 10 s at the most.
+# Waits until a text is in a file, for at most 10 s.
 await() { for _ in $(seq 100); do grep -q "$1" "$2" 2>/dev/null && return 0; sleep 0.1; done; return 1; }
 listen=("$hearken" listen --model "$model")
 
 start_pulse
 contains "the microphone is listed" "default" "$("$hearken" listen --list-devices 2>/dev/null)"
 
-# In a pipe: two utterances, the second cut off by Ctrl-C 0.2 s behind its last word.
+# In a pipe: two utterances, the second ended by Ctrl-C 0.2 s after its last word.
 pad pi 1.5 1.7; pad e 0.5 0.2
 "${listen[@]}" >"$work/out" 2>"$work/err" & pid=$!
 await "listening to" "$work/err"; play pi; play e; sleep 0.3; kill -INT $pid; wait $pid; code=$?
@@ -53,7 +53,7 @@ check "each utterance is a line, the last word is there" \
 two seven one eight" "$(cat "$work/out")"
 check "Ctrl-C is a good end" 0 "$code"
 
-# The same played and heard as a file.
+# The same audio transcribed from a file.
 check "listening hears what transcribing hears" \
   "$("$hearken" transcribe --model "$model" audio/e.wav)" "$(tail -1 "$work/out")"
 
@@ -106,7 +106,7 @@ echo "--- no device"; cat "$work/err"
 start_pulse
 "${listen[@]}" --reconnect >"$work/out" 2>"$work/err" & pid=$!
 await "listening to" "$work/err"; play e; stop_pulse; sleep 2; start_pulse
-# A server that died may hold up its client, which then takes five seconds to see it.
+# A client may need five seconds to detect that its server has died.
 for _ in $(seq 150); do [ "$(grep -c "listening to" "$work/err")" = 2 ] && break; sleep 0.1; done
 play pi; kill -INT $pid; wait $pid
 check "--reconnect goes on with the same device" \

@@ -25,7 +25,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE, LONGEST = 48_000, 5_760
-# Floating point is not the same in two programs; a wrong sample is far from this.
+# Tolerance for rounding in floating point; wrong samples differ much more.
 LEAST_SNR_DB = 80.0
 FORCE_MODE, SET_BITRATE, SET_DTX, SET_FEC, SET_LOSS = 11002, 4002, 4016, 4012, 4014
 MODES = {"silk": 1000, "hybrid": 1001, "celt": 1002}
@@ -141,7 +141,7 @@ def streams(data):
 
 
 def reference(path):
-    """What libopus makes of a file, mono, and the seconds it took."""
+    """The samples of a file decoded by libopus, mono, and the seconds it took."""
     pieces, seconds = [], 0.0
     for packets, channels, skip, total in streams(path.read_bytes()):
         error = ctypes.c_int()
@@ -207,7 +207,7 @@ def main():
 
 
 def in_containers(program, folder, files):
-    """The same packets in WebM and MP4 are the same samples, up to what those say of the end."""
+    """Checks that the same packets in WebM and MP4 have the same samples, except for trimming at the end."""
     for path in files:
         if path.stem not in ("silk-20-stereo", "hybrid-20-mono", "celt-10-mono"):
             continue

@@ -109,7 +109,7 @@ async def sherpa(uri, samples, ending, seconds=0.1, pace=0.0):
 
 
 async def own(uri, samples, rate, encoding="s16le", piece=1000, pace=0.0):
-    """Our own protocol; checks that times are in order."""
+    """hearken's protocol; checks that times are in order."""
     data = s16(samples) if encoding == "s16le" else samples.astype("<f4").tobytes()
     texts = []
 
@@ -195,7 +195,7 @@ def sherpa_program(program, port, path):
 
 
 def of_packages(server, path, samples, rate):
-    """The clients of packages that are there and can send this recording."""
+    """The clients of installed packages that can send this recording."""
     beside = os.path.join(os.path.dirname(sys.executable), "sherpa-onnx-online-websocket-client")
     program = shutil.which("sherpa-onnx-online-websocket-client") or (os.path.exists(beside) and beside)
     port = server.http.rsplit(":", 1)[1]

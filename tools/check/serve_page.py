@@ -120,7 +120,7 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
         assert page.inner_text("#hint").startswith(hint), page.inner_text("#hint")
         page.keyboard.press("Space")
         page.wait_for_selector("#status:text-is('Listening.')")
-        # In the middle of it: words that may still change, and the network at work.
+        # During the utterance: words that may still change, and the activity of the network.
         words = expected.split()
         page.wait_for_function("w => document.querySelector('.partial')?.textContent.includes(w)", arg=words[-2], timeout=30000)
         level = page.evaluate("document.getElementById('level').value")
@@ -152,7 +152,7 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
 
 
 def drop(page, path):
-    """Drops a file on the page, as a hand would."""
+    """Drops a file on the page, like a user."""
     with open(path, "rb") as file:
         data = list(file.read())
     page.evaluate(
@@ -184,7 +184,7 @@ def main():
             for picture, context in looks:
                 listen(playwright, url, args, microphone, seconds, expected, picture, **context)
 
-            # A recording dropped; its words played, and gone through by keyboard.
+            # A recording is dropped; its words are played, and selected by keyboard.
             browser = Browser(playwright, microphone)
             with browser as page:
                 page.goto(url)
@@ -198,7 +198,7 @@ def main():
                 assert " s, confidence " in page.locator(".word").first.get_attribute("aria-description")
                 page.keyboard.press("Enter")
                 page.wait_for_selector(".word.playing", timeout=30000)
-                # The pictures are the recording's.
+                # The pictures show the recording.
                 page.wait_for_function("() => document.getElementById('source').textContent !== ''", timeout=60000)
                 assert page.inner_text("#source") == f"of {os.path.basename(args.recording)}"
                 page.wait_for_timeout(1000)
@@ -227,7 +227,7 @@ def main():
                 print("not audio:", page.inner_text("#problem"))
                 page.screenshot(path=os.path.join(args.pictures, "page-problem.png"))
 
-            # A microphone that is refused.
+            # Access to the microphone is refused.
             browser = Browser(playwright, None)
             with browser as page:
                 page.goto(url)
@@ -237,7 +237,7 @@ def main():
                 assert "refused" in page.inner_text("#problem")
                 page.wait_for_selector("#status:text-is('Not listening.')")
 
-            # A server that hangs while somebody listens, and for the last words; then before it.
+            # The server hangs during a stream and while the last words are pending; then before a stream.
             browser = Browser(playwright, microphone)
             with browser as page:
                 page.goto(url)
@@ -261,7 +261,7 @@ def main():
                 page.wait_for_selector("#status:text-is('Not listening.')")
                 server.process.send_signal(signal.SIGCONT)
 
-            # A page that came by a name which is not allowed.
+            # The page is loaded by a host name that is not allowed.
             foreign = server.http.replace("127.0.0.1", "speech.test")
             browser = Browser(playwright, microphone, name="speech.test", origin=foreign)
             with browser as page:
@@ -271,7 +271,7 @@ def main():
                 print("not allowed:", page.inner_text("#problem"))
                 assert "--allow-origin" in page.inner_text("#problem")
 
-            # The server stops, then is killed, while somebody speaks.
+            # The server is stopped, then killed, during a stream.
             browser = Browser(playwright, microphone)
             with browser as page:
                 page.goto(url)
@@ -295,7 +295,7 @@ def main():
                 print("killed:", page.inner_text("#problem"))
                 assert "cannot be reached" in page.inner_text("#problem")
 
-        # No place left: for a stream; for the network to be shown.
+        # The limit of streams is reached, then that of traces.
         with Server(args.hearken, args.model, "--max-streams", "0") as server:
             browser = Browser(playwright, microphone)
             with browser as page:

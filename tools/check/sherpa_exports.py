@@ -136,7 +136,7 @@ def matches(found, ends, seconds):
     """Checks that hearken's words are equal, except for more words in the silence that it adds at the end."""
     if [w for w, _ in found[: len(ends)]] != [w for w, _ in ends]:
         return False
-    # The last may sound on into that silence.
+    # The last word may continue into that silence.
     exact = all(abs(a[1] - b[1]) < 1e-6 for a, b in list(zip(found, ends))[:-1])
     return exact and all(end >= seconds - 0.1 for _, end in found[len(ends) :])
 

@@ -97,7 +97,7 @@ def encoder(path, seed, states, metadata, width_out, ctc):
         x = g.node("Add", [x, g.node("Unsqueeze", [heard, g.constant([1], numpy.int64)])])
     x = g.node("MatMul", [g.node("Tanh", [x]), g.weights(WIDTH, width_out, scale=5.0)])
     if ctc:
-        # Blanks now and then.
+        # Some outputs are blank.
         bias = numpy.zeros(width_out)
         bias[0] = 4
         x = g.node("LogSoftmax", [g.node("Add", [x, g.constant(bias)])], "log_probs", axis=-1)
@@ -112,7 +112,7 @@ def encoder(path, seed, states, metadata, width_out, ctc):
 def decoder(path, seed):
     g = Graph(seed)
     y = g.input("y", ["N", 2], TensorProto.INT64)
-    # As icefall's: -1 stands for nothing, and its embedding is zero.
+    # As in icefall: -1 stands for no token, and its embedding is zero.
     known = g.node("Cast", [g.node("GreaterOrEqual", [y, g.constant(0, numpy.int64)])], to=TensorProto.FLOAT)
     embedding = g.weights(VOCABULARY, WIDTH, scale=VOCABULARY**0.5)
     e = g.node("Gather", [embedding, g.node("Max", [y, g.constant(0, numpy.int64)])], axis=0)
@@ -255,12 +255,12 @@ def by_hearken(hearken, place, path):
 
 def same(found, expected, seconds):
     """hearken fills up the last window and adds the model's closing silence, where sherpa-onnx
-    drops what does not fill a window: what it hears there must follow what both hear."""
+    drops what does not fill a window: the tokens found there must follow those found by both."""
     text, _, _ = expected
     whole = "".join(w["word"] for w in found)
     if not whole.startswith(text):
         return False
-    # What is more begins where sherpa-onnx has stopped: the last window but the one that fits.
+    # Additional tokens begin where sherpa-onnx stops: after the last complete window.
     more, length = [], 0
     for w in found:
         if length >= len(text):

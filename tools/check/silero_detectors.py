@@ -51,7 +51,7 @@ def by_package(path, samples):
     """Window by window, as the package does it; None for graphs that its wrapper does not run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    # Its graphs have initializers that nothing uses, each worth a warning.
+    # onnxruntime warns about each unused initializer of its graphs.
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = {i.name for i in session.get_inputs()}

@@ -128,7 +128,7 @@ class Model:
         with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
             for turn in range(2):
                 streams = [self.random(2 + 3 * i, 10 * turn + i) for i in range(STREAMS)]
-                # In the first round every other one stops without an end.
+                # In the first round, every other stream stops without an end.
                 ends = [turn == 1 or i % 2 == 0 for i in range(STREAMS)]
                 found = pool.map(lambda i, stream, end: self.by_triton(stream, i + 1, end=end), range(STREAMS), streams, ends)
                 for stream, log_probs in zip(streams, found):

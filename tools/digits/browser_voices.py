@@ -78,7 +78,7 @@ def noise(rng, length, recorded):
 
 
 def process(rng, samples):
-    """Through one of the suppressors; as long as it was."""
+    """Processes samples by one of the suppressors; keeps their length."""
     pcm = np.clip(samples * 32768, -32768, 32767).astype("<i2")
     padded = np.concatenate([pcm, np.zeros(-len(pcm) % BLOCK, "<i2")])
     if rng.random() < 0.8:
@@ -91,7 +91,7 @@ def process(rng, samples):
 
 
 def through(rng, pieces, recorded):
-    """Pieces set apart by noise only, through a suppressor: the samples, and where each piece lies."""
+    """Joins pieces with noise between them, processed by a suppressor: samples, and positions of the pieces."""
     lead = rng.uniform(0.05, 1.5)
     gaps = [rng.uniform(0.1, 0.6) for _ in pieces[1:]]
     out, places = [np.zeros(int(lead * RATE), np.float32)], []

@@ -70,7 +70,7 @@ MANIFESTS = [
 MOST_FAULTS_SHOWN = 5
 
 CMUDICT = Source("CMU Pronouncing Dictionary", "BSD", "http://www.speech.cs.cmu.edu/cgi-bin/cmudict")
-# Single digits are looked for in these: the manifest that is made, and out of which.
+# Manifests of single digits that are made, each with the manifest from which they are cut.
 CUTS = {
     "strings.jsonl": ["digits/strings-train.jsonl"],
     "one-adult.jsonl": ["digits/one-adult-train.jsonl"],
@@ -78,12 +78,12 @@ CUTS = {
     "english.jsonl": ["english/librispeech-train.jsonl", "english/machine-labelled-train.jsonl",
                       "english/arctic-train.jsonl", "english/ljspeech-train.jsonl"],
 }
-# Speakers of a dev set that stand in a training set too.
+# Speakers of a dev set that are also in a training set.
 HELD_OUT = ["1737-", "2136-", "5789-", "7312-"]
 
 
 class Manifest:
-    """What a manifest holds: counts, speakers, and faults as "line N: …"."""
+    """The contents of a manifest: counts, speakers, and faults as "line N: …"."""
 
     def __init__(self, path, needs_text):
         self.utterances = 0
@@ -118,7 +118,7 @@ def show_sources():
 
 
 def check(folder):
-    """The manifests that are there, by name; and whether all that is needed is right."""
+    """The manifests that exist, by name, and whether all required ones are valid."""
     found, right = {}, True
     print(f"{'manifest':40} {'utterances':>10} {'speakers':>8} {'hours':>6}")
     for name, needed, source in MANIFESTS:

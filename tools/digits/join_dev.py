@@ -41,7 +41,7 @@ def samples_of(row):
 
 
 def by_side(manifests, keep=lambda row: True):
-    """The rows of each side: speakers take turns, in the order of their names."""
+    """The rows of each side: speakers are assigned alternately, in the order of their names."""
     rows = [row for manifest in manifests for row in rows_of(manifest) if keep(row)]
     speakers = sorted({row["speaker"] for row in rows})
     return [[row for row in rows if speakers.index(row["speaker"]) % 2 == side] for side in (0, 1)]

@@ -17,7 +17,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DIGITS = set("zero one two three four five six seven eight nine oh".split())
-# A field of the manifests that parts children from adults.
+# Manifest field that separates children from adults.
 BY_AGE = "age:14"
 
 

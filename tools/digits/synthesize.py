@@ -77,7 +77,7 @@ MANIFESTS = ("digits", "accents", "words")
 
 
 def manifest_of(name):
-    """Which manifest the audio file of this name stands in."""
+    """The manifest that contains the audio file of this name."""
     folder, file = name.split("/")
     return "accents" if file.startswith("accent-") else folder.removeprefix("synthetic-")
 
@@ -119,13 +119,13 @@ def neural_voices(seed, family, pitches, warps, count=32):
 
 
 def warped(audio, rate, warp):
-    """Audio at 16 kHz as a vocal tract `warp` times shorter gives it (also faster by `warp`)."""
+    """Audio at 16 kHz as from a vocal tract `warp` times shorter; also faster by `warp`."""
     step = 80
     return resample_poly(audio, SAMPLE_RATE // step, round(rate * warp / step))
 
 
 class Hibari:
-    """hibari-tts: source and filter are apart, so pitch can be set free of the formants."""
+    """hibari-tts: source and filter are separate, so that pitch does not change the formants."""
 
     rate = 24_000
 
@@ -205,7 +205,7 @@ class Piper:
 
 
 def neural_texts(utterance):
-    """Groups apart, to be joined with our own pauses, or one text with punctuation."""
+    """Separate groups, to be joined with pauses, or one text with punctuation."""
     if utterance.style == "pause":
         ending = utterance.rng.choice([",", ".", ""])
         return [" ".join(group) + ending for group in utterance.groups]
@@ -223,7 +223,7 @@ def joined(pieces, rate, rng, warp):
 
 
 class Command:
-    """A synthesiser run as a program that writes a WAV file."""
+    """A synthesizer run as a program that writes a WAV file."""
 
     def __init__(self, seed):
         if not shutil.which(self.program):
@@ -329,7 +329,7 @@ def trimmed(audio):
 
 
 def fault(audio, words):
-    """Why a synthesis cannot be what was asked for, or None."""
+    """The reason why a synthesis is unusable, or None."""
     if not len(audio) or not np.isfinite(audio).all():
         return "no samples"
     if np.sqrt((audio ** 2).mean()) < 1e-3:
@@ -401,13 +401,13 @@ def known_rows(out):
 
 
 def open_worker(names, seed, out):
-    """A process of the pool: its own synthesisers."""
+    """Initializes a process of the pool, which has its own synthesizers."""
     global ENGINES, OUT
     ENGINES, OUT = open_families(names, seed), out
 
 
 def make(utterance):
-    """Speaks and writes an utterance: its name, its row, and a fault instead if there is one."""
+    """Synthesizes and writes an utterance: its name, and its row or a fault."""
     try:
         audio, speaker = ENGINES[utterance.family].speak(utterance)
         audio = trimmed(np.asarray(audio, np.float64))

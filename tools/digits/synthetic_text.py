@@ -1,4 +1,4 @@
-"""What the synthetic voices say: digit strings as people read them, and other words."""
+"""Texts for the synthetic voices: digit strings as people read them, and other words."""
 
 DIGITS = "zero one two three four five six seven eight nine".split()
 # Six, seven and nine have the fewest voices in the recorded sets.
@@ -45,7 +45,7 @@ def digit_string(rng, number):
 
 
 def spoken_text(groups, style):
-    """The groups with the punctuation that makes a synthesiser break between them."""
+    """The groups with punctuation at which a synthesizer pauses."""
     if style == "each":
         return ", ".join(word for group in groups for word in group) + "."
     separator = {"run": " ", "comma": ", ", "stop": ". ", "pause": ", "}[style]
@@ -53,7 +53,7 @@ def spoken_text(groups, style):
 
 
 # The English digit words as writers of other languages spell them, so that the voices of
-# these languages say them with their own phones. In the order zero … nine, oh.
+# these languages pronounce them with their own phones. In the order zero … nine, oh.
 _SPELT = {
     "hi": "ज़ीरो वन टू थ्री फोर फाइव सिक्स सेवन एट नाइन ओ",
     "mr": "झीरो वन टू थ्री फोर फाइव सिक्स सेव्हन एट नाइन ओ",
@@ -90,8 +90,8 @@ _SPELT = {
 }
 ACCENT_DIGITS = {code: dict(zip([*DIGITS, "oh"], words.split())) for code, words in _SPELT.items()}
 
-# Said alone. Words that sound just like a digit (to, too, for, won, ate) are not here:
-# alone nobody can tell them apart; they stand in phrases below.
+# Single words. Words that sound like a digit (to, too, for, won, ate) are not here, since
+# they cannot be distinguished in isolation; they are in the phrases below.
 _WORDS = """
 yes no up down left right on off stop go backward forward follow learn bed bird cat dog happy house
 marvin sheila tree wow visual free sex sick heaven eleven twelve fine line hive live dive drive fight find
@@ -135,7 +135,7 @@ _PHRASES = [phrase for phrase in _PHRASES
 
 
 def words_utterance(rng, number):
-    """Words, groups and a style for an utterance with no digit word in it."""
+    """Words, groups and a style for an utterance without digit words."""
     draw = rng.random()
     if draw < 0.45:
         words = [_WORDS[(number * 7 + rng.randrange(7)) % len(_WORDS)]]

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Weights of manifests are named `recordings[MANIFEST]` and `pools[MANIFEST]`.
 STAGES = [
     ("first", [], 17000, {}),
-    # More noise alone, sounds made by code, more single other words, duller microphones.
+    # More noise without speech, synthetic sounds, more single other words, microphones with less treble.
     ("further", ["first/last"], 16000, {
         "data.generated_sounds": 0.25, "data.silence_weight": 0.1,
         "data.strings.other_words_probability": 0.35,
@@ -34,7 +34,7 @@ STAGES = [
         "decoder.filler_label_cost": 0.0,
         "decoder.rejection": "{ window_ms = 2000, most_other = 0.35, least_confidence = [0.5, 0.5, 0.2] }",
     }),
-    # A constant rate, with noise that is suppressed after a while and breath on the microphone.
+    # A constant learning rate, with noise that is suppressed after a while and breath noise.
     ("constant", ["further/last", "further/best"], 12000, {
         "data.silence_weight": 0.12, "augment.sounds": "{ probability = 0.1 }",
         "augment.suppression": "{ probability = 0.12 }", "augment.breath": "{ probability = 0.15 }",
@@ -48,7 +48,7 @@ STAGES = [
         "optimizer.learning_rate": 5e-4, "optimizer.ema_decay": 0.9995, "schedule.steps": 6000,
         "schedule.warmup_steps": 100, "schedule.final_share": 0.01, "run.seed": 4, "run.eval_interval": 1000,
     }),
-    # The criterion over words, a third of all examples other English, and what browsers do to a microphone.
+    # MMI over words, a third of all examples with other English, and the audio processing of browsers.
     ("words", [f"constant/at-{n:06}" for n in (6000, 7500, 9000, 10500, 12000)]
      + ["falling/at-001000", "falling/at-002000"], 31500, {
         "recordings[browser/sentences.jsonl]": 0.14, "recordings[browser/strings.jsonl]": 0.16,
@@ -67,7 +67,7 @@ STAGES = [
         "schedule.warmup_steps": 300, "schedule.final_share": 1.0, "run.seed": 5, "run.eval_interval": 1500,
     }),
 ]
-# The mean of these is the model: what the last stage gave along the way, and what it began with.
+# The final model is the mean of these: models saved during the last stage, and its initial model.
 MODEL = ["words/at-031500", *(f"words/at-{n:06}" for n in range(6000, 31500, 3000)), "words-begin"]
 # Costs and thresholds of its search, chosen on the dev sets.
 DECODER = {

@@ -80,7 +80,7 @@ def export(net, arguments, path, dynamo, batch_first, kinds):
     axes = ("N", "T") if batch_first else ("T", "N")
     if dynamo:
         n, t = torch.export.Dim("N"), torch.export.Dim("T")
-        # PyTorch writes nn.RNN out step by step: the number of steps is fixed.
+        # PyTorch unrolls nn.RNN, so that the number of steps is fixed.
         unrolled = isinstance(net.cells, nn.RNN)
         dims = {"N": n, "T": None if unrolled else t}
         first = {k: dims[a] for k, a in enumerate(axes) if dims[a] is not None}
@@ -160,7 +160,7 @@ def keras_cases():
 
 
 def node_cases():
-    """The backend tests, weights turned into initializers: a model has its weights inside."""
+    """The backend tests with weights as initializers instead of inputs."""
     from onnx.backend.test.case.node import collect_testcases
 
     for case in collect_testcases(None):

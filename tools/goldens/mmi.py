@@ -26,7 +26,7 @@ torch.set_default_dtype(torch.float64)
 
 
 def acceptor(extra):
-    """The beginning, a state a label, and some that remember two labels."""
+    """The initial state, a state for each label, and some states for two labels."""
     histories = [()] + [(label,) for label in range(1, LABELS + 1)] + extra
     states = []
     for history in histories:

@@ -62,7 +62,7 @@ def reorder(w, gates):
 
 
 def recurrent(cell, x, sizes, w, r, b):
-    """One layer over packed rows `x [R, in]`; `sizes[t]` streams go on at step t."""
+    """One layer over packed rows `x [R, in]`; `sizes[t]` streams are active at step t."""
     gates, h = GATES[cell], r.shape[1]
     if cell == "gru-reset-before":
         return reset_before(x, sizes, w, r, b, h)

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Stage};
 use super::super::input::Input;
 use super::super::wav::Coded;
 use super::codecs;
-use super::demuxer::{Demuxer, Found, Track};
+use super::demuxer::{DemuxEvent, Demuxer, Track};
 use super::window::Window;
 
 const FORMAT_MS: u16 = 0x0002;
@@ -72,16 +72,16 @@ impl BlockDemuxer {
 }
 
 impl Demuxer for BlockDemuxer {
-    fn next(&mut self) -> Result<Found> {
+    fn next(&mut self) -> Result<DemuxEvent> {
         if let Some(track) = self.track.take() {
-            return Ok(Found::Track(track));
+            return Ok(DemuxEvent::Track(track));
         }
-        let ahead = self.window.ahead(self.block)?;
+        let ahead = self.window.peek(self.block)?;
         if ahead.len() < self.block {
             let rest = ahead.to_vec();
             let truncated = self.window.is_short(self.length) || (self.length.is_none() && !rest.is_empty());
             if truncated || rest.is_empty() {
-                return Ok(Found::End { truncated });
+                return Ok(DemuxEvent::End { truncated });
             }
             return self.block(rest);
         }
@@ -92,11 +92,11 @@ impl Demuxer for BlockDemuxer {
 
 impl BlockDemuxer {
     /// The packet of a block; the last block may be shorter and is padded with zeros.
-    fn block(&mut self, mut data: Vec<u8>) -> Result<Found> {
+    fn block(&mut self, mut data: Vec<u8>) -> Result<DemuxEvent> {
         self.window.skip(data.len() as u64)?;
         data.resize(self.block, 0);
         let packet = Packet::new(0, Timestamp::new(self.position), Duration::new(self.samples), data);
         self.position += self.samples as i64;
-        Ok(Found::Packet(packet))
+        Ok(DemuxEvent::Packet(packet))
     }
 }

@@ -16,8 +16,8 @@ use crate::error::{Error, Result, Stage};
 
 use super::super::input::{Input, unreadable};
 use super::codecs;
-use super::demuxer::{Demuxer, Found, Track};
-use super::ebml::{Elements, Watched};
+use super::demuxer::{DemuxEvent, Demuxer, Track};
+use super::ebml::{Elements, ObservedInput};
 
 /// Number of consecutive failures after which a stream is considered ended.
 const MAX_CONSECUTIVE_FAILURES: u32 = 64;
@@ -50,7 +50,7 @@ impl ContainerDemuxer {
         if is_matroska && seekable {
             // Read sequentially, so that the elements can be watched; only a file with its index at the end
             // needs to seek.
-            let (watched, elements) = Watched::new(input.again()?);
+            let (watched, elements) = ObservedInput::new(input.reopen()?);
             if let Ok(format) = probe(Box::new(watched))
                 && !format.tracks().is_empty()
             {
@@ -60,7 +60,7 @@ impl ContainerDemuxer {
         }
         input.commit();
         let (format, elements) = if is_matroska && !seekable {
-            let (watched, elements) = Watched::new(input);
+            let (watched, elements) = ObservedInput::new(input);
             (probe(Box::new(watched)), Some(elements))
         } else {
             (probe(Box::new(input)), None)
@@ -75,13 +75,13 @@ impl ContainerDemuxer {
     }
 
     /// The end of the stream, with whether the file was truncated.
-    fn end(&self, unexpected: bool) -> Found {
-        let whole = self.elements.as_ref().map(|e| e.lock().is_ok_and(|e| e.are_whole()));
-        Found::End { truncated: unexpected && whole != Some(true) || whole == Some(false) }
+    fn end(&self, unexpected: bool) -> DemuxEvent {
+        let whole = self.elements.as_ref().map(|e| e.lock().is_ok_and(|e| e.are_complete()));
+        DemuxEvent::End { truncated: unexpected && whole != Some(true) || whole == Some(false) }
     }
 
     /// Returns the packet, or first the gap before it.
-    fn take(&mut self, packet: Packet) -> Found {
+    fn take(&mut self, packet: Packet) -> DemuxEvent {
         self.failures = 0;
         let at = packet.pts.get();
         let gap = self.expected.is_some_and(|expected| at > expected);
@@ -90,19 +90,19 @@ impl ContainerDemuxer {
         }
         if gap {
             self.waiting = Some(packet);
-            return Found::Gap;
+            return DemuxEvent::Gap;
         }
-        Found::Packet(packet)
+        DemuxEvent::Packet(packet)
     }
 }
 
 impl Demuxer for ContainerDemuxer {
-    fn next(&mut self) -> Result<Found> {
+    fn next(&mut self) -> Result<DemuxEvent> {
         if let Some(track) = self.track.take() {
-            return Ok(Found::Track(track));
+            return Ok(DemuxEvent::Track(track));
         }
         if let Some(packet) = self.waiting.take() {
-            return Ok(Found::Packet(packet));
+            return Ok(DemuxEvent::Packet(packet));
         }
         loop {
             match self.format.next_packet() {
@@ -116,10 +116,10 @@ impl Demuxer for ContainerDemuxer {
                 Err(SymphoniaError::DecodeError(_)) if self.failures < MAX_CONSECUTIVE_FAILURES => {
                     self.failures += 1;
                     if self.failures == 1 {
-                        return Ok(Found::Gap);
+                        return Ok(DemuxEvent::Gap);
                     }
                 }
-                Err(_) => return Ok(Found::End { truncated: true }),
+                Err(_) => return Ok(DemuxEvent::End { truncated: true }),
             }
         }
     }
@@ -152,8 +152,8 @@ fn choose(format: &dyn FormatReader) -> Result<(u32, Track)> {
         }
         return Err(Error::new(Stage::Audio, "expected an audio track, found none"));
     };
-    let promised = track.num_frames.zip(parameters.sample_rate);
-    Ok((id, Track { promised, ..Track::new(parameters) }))
+    let declared = track.num_frames.zip(parameters.sample_rate);
+    Ok((id, Track { declared, ..Track::new(parameters) }))
 }
 
 fn unknown(e: &SymphoniaError, seekable: bool) -> Error {

@@ -11,11 +11,11 @@ pub(super) trait Demuxer: Send {
     ///
     /// # Errors
     /// When the input cannot be read, or its first track cannot be decoded.
-    fn next(&mut self) -> Result<Found>;
+    fn next(&mut self) -> Result<DemuxEvent>;
 }
 
 /// An item returned by a demultiplexer.
-pub(super) enum Found {
+pub(super) enum DemuxEvent {
     /// The start of a track, which needs a new decoder. Always the first item.
     Track(Track),
     /// A packet of the current track.
@@ -42,11 +42,11 @@ pub(super) struct Track {
     /// Samples per channel to drop at the start.
     pub skip: usize,
     /// Number of samples according to the container, and their rate.
-    pub promised: Option<(u64, u32)>,
+    pub declared: Option<(u64, u32)>,
 }
 
 impl Track {
     pub(super) fn new(parameters: AudioCodecParameters) -> Self {
-        Self { parameters, skip: 0, promised: None }
+        Self { parameters, skip: 0, declared: None }
     }
 }

@@ -62,7 +62,7 @@ impl Elements {
     }
 
     /// Whether the file may end here.
-    pub(super) fn are_whole(&self) -> bool {
+    pub(super) fn are_complete(&self) -> bool {
         self.lost || (self.left == 0 && self.head.is_empty() && self.segment.unwrap_or(0) == 0)
     }
 }
@@ -85,19 +85,19 @@ fn parse_head(bytes: &[u8]) -> Option<(u32, Option<u64>)> {
 }
 
 /// An input without seeking whose elements are tracked.
-pub(super) struct Watched {
+pub(super) struct ObservedInput {
     input: Input,
     elements: Arc<Mutex<Elements>>,
 }
 
-impl Watched {
+impl ObservedInput {
     pub(super) fn new(input: Input) -> (Self, Arc<Mutex<Elements>>) {
         let elements = Arc::<Mutex<Elements>>::default();
         (Self { input, elements: Arc::clone(&elements) }, elements)
     }
 }
 
-impl Read for Watched {
+impl Read for ObservedInput {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.input.read(buffer)?;
         if let Ok(mut elements) = self.elements.lock() {
@@ -107,13 +107,13 @@ impl Read for Watched {
     }
 }
 
-impl Seek for Watched {
+impl Seek for ObservedInput {
     fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this input cannot seek"))
     }
 }
 
-impl MediaSource for Watched {
+impl MediaSource for ObservedInput {
     fn is_seekable(&self) -> bool {
         false
     }
@@ -134,8 +134,8 @@ mod tests {
         }
         let mut at_once = Elements::default();
         at_once.take(bytes);
-        assert_eq!(at_once.are_whole(), elements.are_whole());
-        elements.are_whole()
+        assert_eq!(at_once.are_complete(), elements.are_complete());
+        elements.are_complete()
     }
 
     #[test]

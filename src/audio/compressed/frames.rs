@@ -11,7 +11,7 @@ use crate::error::{Error, Result, Stage};
 
 use super::super::input::Input;
 use super::super::tags;
-use super::demuxer::{Demuxer, Found, Track};
+use super::demuxer::{DemuxEvent, Demuxer, Track};
 use super::window::Window;
 
 /// Maximum size of a frame of MPEG audio or ADTS, bytes.
@@ -229,7 +229,7 @@ pub(super) struct FrameDemuxer {
     count: u64,
     position: i64,
     /// Items to be returned by the next calls.
-    waiting: std::collections::VecDeque<Found>,
+    waiting: std::collections::VecDeque<DemuxEvent>,
 }
 
 impl FrameDemuxer {
@@ -245,7 +245,7 @@ impl FrameDemuxer {
             waiting: std::collections::VecDeque::new(),
         };
         let found = this.next()?;
-        if matches!(found, Found::End { .. }) {
+        if matches!(found, DemuxEvent::End { .. }) {
             return Err(Error::new(Stage::Audio, "expected audio, found no valid frame"));
         }
         this.waiting.push_front(found);
@@ -258,7 +258,7 @@ impl FrameDemuxer {
         let (mut junk, mut zeros) = (0u64, true);
         let lost = |junk, zeros| if zeros && junk <= MAX_PADDING { 0 } else { junk };
         loop {
-            let ahead = self.window.ahead(tags::HEAD)?;
+            let ahead = self.window.peek(tags::HEAD)?;
             if ahead.is_empty() || (self.last.is_none() && junk > MAX_JUNK) {
                 return Ok((None, lost(junk, zeros)));
             }
@@ -281,17 +281,17 @@ impl FrameDemuxer {
     /// The frame that begins here, if another one (or a tag, or the end) after it confirms it.
     fn confirmed_frame(&mut self, junk: u64) -> Result<Option<Frame>> {
         let last = self.last;
-        let ahead = self.window.ahead(2 * MAX_FRAME)?;
+        let ahead = self.window.peek(2 * MAX_FRAME)?;
         let Some(frame) = Frame::parse(ahead) else { return Ok(None) };
         // Right after a frame, one of the same stream needs no confirmation.
         if junk == 0 && last.is_some_and(|last| frame.may_follow(&last)) {
             return Ok(Some(frame));
         }
-        let behind = ahead.get(frame.size..).unwrap_or_default();
-        let ends = ahead.len() >= frame.size && behind.is_empty();
+        let rest = ahead.get(frame.size..).unwrap_or_default();
+        let ends = ahead.len() >= frame.size && rest.is_empty();
         let followed = ends
-            || tags::size(behind).is_some()
-            || Frame::parse(behind).is_some_and(|next| next.may_follow(&frame));
+            || tags::size(rest).is_some()
+            || Frame::parse(rest).is_some_and(|next| next.may_follow(&frame));
         Ok(followed.then_some(frame))
     }
 
@@ -299,7 +299,7 @@ impl FrameDemuxer {
     fn close(&mut self) -> bool {
         let StreamInfo { frames, padding, .. } = self.info;
         if frames.is_some_and(|frames| frames.abs_diff(self.count) <= 1) {
-            self.waiting.push_back(Found::Padding(padding));
+            self.waiting.push_back(DemuxEvent::Padding(padding));
         }
         frames.is_some_and(|frames| self.count + COUNT_TOLERANCE < frames)
     }
@@ -307,33 +307,33 @@ impl FrameDemuxer {
     /// Begins a file by the information in its first frame.
     fn announce(&mut self, info: StreamInfo, frame: &Frame, header: &[u8]) {
         if self.last.is_some() && self.close() {
-            self.waiting.push_back(Found::Gap);
+            self.waiting.push_back(DemuxEvent::Gap);
         }
         self.begin(frame, header, info.delay);
-        self.waiting.push_back(Found::Hold(info.padding));
+        self.waiting.push_back(DemuxEvent::Hold(info.padding));
         (self.info, self.count) = (info, 0);
     }
 
     fn begin(&mut self, frame: &Frame, header: &[u8], skip: usize) {
         let track = Track { skip, ..Track::new(frame.parameters(header)) };
-        self.waiting.push_back(Found::Track(track));
+        self.waiting.push_back(DemuxEvent::Track(track));
         self.last = Some(*frame);
     }
 
-    fn end(&mut self, truncated: bool) -> Found {
+    fn end(&mut self, truncated: bool) -> DemuxEvent {
         let short = self.close() || self.window.is_short(self.length);
         self.info = StreamInfo::default();
-        self.waiting.push_back(Found::End { truncated: truncated || short });
-        self.waiting.pop_front().unwrap_or(Found::End { truncated })
+        self.waiting.push_back(DemuxEvent::End { truncated: truncated || short });
+        self.waiting.pop_front().unwrap_or(DemuxEvent::End { truncated })
     }
 
     /// Queues the items of the next frame; returns the end of the stream.
-    fn advance(&mut self) -> Result<Option<Found>> {
+    fn advance(&mut self) -> Result<Option<DemuxEvent>> {
         let (frame, lost) = self.synchronize()?;
         let Some(frame) = frame else {
             return Ok(Some(self.end(lost > MAX_TRAILER)));
         };
-        let data = self.window.ahead(frame.size)?;
+        let data = self.window.peek(frame.size)?;
         if data.len() < frame.size {
             // An incomplete frame: the file is truncated.
             return Ok(Some(self.end(true)));
@@ -342,7 +342,7 @@ impl FrameDemuxer {
         self.window.skip(frame.size as u64)?;
         let info = StreamInfo::parse(&frame, &data);
         if self.last.is_some() && info.is_none() && lost > 0 {
-            self.waiting.push_back(Found::Gap);
+            self.waiting.push_back(DemuxEvent::Gap);
         }
         if let Some(info) = info {
             self.announce(info, &frame, &data);
@@ -355,17 +355,17 @@ impl FrameDemuxer {
         self.count += 1;
         if matches!(frame.codec, Codec::Adts { .. }) && data[6] & 3 != 0 {
             // The frame has several blocks, of which the decoder decodes only the first.
-            self.waiting.push_back(Found::Gap);
+            self.waiting.push_back(DemuxEvent::Gap);
         }
         let (at, samples) = (Timestamp::new(self.position), Duration::new(frame.samples));
         self.position += frame.samples as i64;
-        self.waiting.push_back(Found::Packet(Packet::new(0, at, samples, &data[frame.header..])));
+        self.waiting.push_back(DemuxEvent::Packet(Packet::new(0, at, samples, &data[frame.header..])));
         Ok(None)
     }
 }
 
 impl Demuxer for FrameDemuxer {
-    fn next(&mut self) -> Result<Found> {
+    fn next(&mut self) -> Result<DemuxEvent> {
         loop {
             if let Some(found) = self.waiting.pop_front() {
                 return Ok(found);

@@ -17,7 +17,7 @@ use symphonia::core::packet::Packet;
 
 use crate::error::{Error, Result, Stage};
 
-use self::demuxer::{Demuxer, Found, Track};
+use self::demuxer::{DemuxEvent, Demuxer, Track};
 use super::convert::downmix;
 use super::input::Input;
 use super::resample::Resampler;
@@ -59,7 +59,7 @@ impl CompressedReader {
     }
 
     /// A reader of a WAV file with compressed data; `input` is after the header.
-    pub(super) fn of_wav(mut input: Input, coded: Coded) -> Result<Self> {
+    pub(super) fn from_wav(mut input: Input, coded: Coded) -> Result<Self> {
         input.commit();
         if codecs::is_mpeg_in_wav(coded.tag) {
             return Self::with(Box::new(frames::FrameDemuxer::new(input, coded.length.bytes())?));
@@ -92,13 +92,13 @@ impl CompressedReader {
     fn decode_more(&mut self) -> Result<()> {
         while self.output.is_empty() && !self.ended {
             match self.demuxer.next()? {
-                Found::Track(track) => self.begin(track)?,
-                Found::Packet(packet) => self.decode(&packet)?,
-                Found::Gap => self.note_gap(),
-                Found::Hold(samples) => self.output.hold(samples),
-                Found::Length(samples) => self.output.trim_to(samples, self.decoder.as_ref()),
-                Found::Padding(samples) => self.output.trim(samples),
-                Found::End { truncated } => {
+                DemuxEvent::Track(track) => self.begin(track)?,
+                DemuxEvent::Packet(packet) => self.decode(&packet)?,
+                DemuxEvent::Gap => self.note_gap(),
+                DemuxEvent::Hold(samples) => self.output.hold(samples),
+                DemuxEvent::Length(samples) => self.output.trim_to(samples, self.decoder.as_ref()),
+                DemuxEvent::Padding(samples) => self.output.trim(samples),
+                DemuxEvent::End { truncated } => {
                     let short = self.is_short();
                     self.problems.truncated |= truncated || short;
                     self.ended = true;
@@ -127,7 +127,7 @@ impl CompressedReader {
 
     fn decode(&mut self, packet: &Packet) -> Result<()> {
         let Some(decoder) = &mut self.decoder else { return Ok(()) };
-        match decoder.decode(packet, &mut self.output.native)? {
+        match decoder.decode(packet, &mut self.output.decoded_samples)? {
             Decoded::Samples => {}
             Decoded::Damaged => {
                 self.problems.skipped_packets += 1;
@@ -152,7 +152,7 @@ impl CompressedReader {
     }
 
     fn note_place(&mut self) {
-        let seconds = self.output.given() as f64 / f64::from(self.sample_rate.max(1));
+        let seconds = self.output.num_output() as f64 / f64::from(self.sample_rate.max(1));
         self.problems.first_at.get_or_insert(seconds);
     }
 
@@ -160,7 +160,7 @@ impl CompressedReader {
     fn is_short(&self) -> bool {
         let Some(decoder) = &self.decoder else { return false };
         let tolerance = u64::from(decoder.rate) * PROMISE_TOLERANCE_MS / 1000;
-        decoder.promised.is_some_and(|(n, rate)| rate == decoder.rate && decoder.decoded + tolerance < n)
+        decoder.declared.is_some_and(|(n, rate)| rate == decoder.rate && decoder.decoded + tolerance < n)
     }
 }
 
@@ -195,7 +195,7 @@ struct Decoder {
     rate: u32,
     /// Samples still to be dropped at the start.
     skip: usize,
-    promised: Option<(u64, u32)>,
+    declared: Option<(u64, u32)>,
     decoded: u64,
     /// Samples of the last two packets, the later one last.
     last: [usize; 2],
@@ -208,7 +208,7 @@ impl Decoder {
             inner: codecs::make_decoder(&track.parameters)?,
             rate: 0,
             skip: track.skip,
-            promised: track.promised,
+            declared: track.declared,
             decoded: 0,
             last: [0; 2],
             interleaved: Vec::new(),
@@ -264,11 +264,11 @@ fn take(audio: &GenericAudioBufferRef<'_>, interleaved: &mut Vec<f32>) -> (u32, 
 #[derive(Default)]
 struct Output {
     /// At the rate of the track that is being decoded.
-    native: Vec<f32>,
-    /// Number of samples at the end of `native` that are held back.
-    held: usize,
-    /// Samples released since `held` changed.
-    since: u64,
+    decoded_samples: Vec<f32>,
+    /// Number of samples at the end of `decoded_samples` that are held back.
+    held_back: usize,
+    /// Samples released since `held_back` changed.
+    released: u64,
     rate: u32,
     resampler: Option<Resampler>,
     /// At the rate of the source; those before `at` have been returned.
@@ -283,19 +283,19 @@ impl Output {
     }
 
     fn hold(&mut self, samples: usize) {
-        self.held = samples;
-        self.since = 0;
+        self.held_back = samples;
+        self.released = 0;
     }
 
     fn trim(&mut self, samples: usize) {
-        let keep = self.native.len().saturating_sub(samples);
-        self.native.truncate(keep);
+        let keep = self.decoded_samples.len().saturating_sub(samples);
+        self.decoded_samples.truncate(keep);
     }
 
     /// Trims the audio decoded since the last hold to `samples`, unless that would drop more than two packets.
     fn trim_to(&mut self, samples: u64, decoder: Option<&Decoder>) {
         let Some(decoder) = decoder else { return };
-        let excess = (self.since + self.native.len() as u64).saturating_sub(samples);
+        let excess = (self.released + self.decoded_samples.len() as u64).saturating_sub(samples);
         let limit = (decoder.last[0] + decoder.last[1]) as u64;
         if excess <= limit.max(u64::from(decoder.rate) * SHORT_PADDING_MS / 1000) {
             self.trim(excess as usize);
@@ -304,14 +304,14 @@ impl Output {
 
     /// Releases the samples that are not held back.
     fn release(&mut self) -> Result<()> {
-        let count = self.native.len().saturating_sub(self.held);
-        self.since += count as u64;
+        let count = self.decoded_samples.len().saturating_sub(self.held_back);
+        self.released += count as u64;
         self.compact();
         match &mut self.resampler {
-            Some(resampler) => resampler.push(&self.native[..count], &mut self.ready)?,
-            None => self.ready.extend_from_slice(&self.native[..count]),
+            Some(resampler) => resampler.push(&self.decoded_samples[..count], &mut self.ready)?,
+            None => self.ready.extend_from_slice(&self.decoded_samples[..count]),
         }
-        self.native.drain(..count);
+        self.decoded_samples.drain(..count);
         Ok(())
     }
 
@@ -332,7 +332,7 @@ impl Output {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.held = 0;
+        self.held_back = 0;
         self.release()?;
         self.flush()
     }
@@ -353,8 +353,8 @@ impl Output {
     }
 
     /// Number of samples returned and still to be returned.
-    fn given(&self) -> u64 {
-        self.total + (self.ready.len() - self.at) as u64 + self.native.len() as u64
+    fn num_output(&self) -> u64 {
+        self.total + (self.ready.len() - self.at) as u64 + self.decoded_samples.len() as u64
     }
 }
 
@@ -371,5 +371,5 @@ fn not_audio(head: &[u8]) -> Error {
 }
 
 /// Hint that lists the supported formats.
-const KNOWN_FORMATS: &str = "supported are WAV, FLAC, MP3, AAC, M4A, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF; \
+const KNOWN_FORMATS: &str = "supported are WAV, FLAC, MP3, AAC, M4A, MP4, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF; \
      convert others with `ffmpeg -i FILE out.wav`; for raw PCM, specify the sample format";

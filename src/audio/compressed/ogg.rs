@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Stage};
 
 use super::super::input::Input;
 use super::codecs;
-use super::demuxer::{Demuxer, Found, Track};
+use super::demuxer::{DemuxEvent, Demuxer, Track};
 use super::opus::{Head, RATE};
 use super::window::Window;
 
@@ -55,30 +55,30 @@ struct Page {
 }
 
 /// The data at a position of the input.
-enum Place {
+enum PageScan {
     /// A page and its size in bytes.
     Page(Page, usize),
     /// No page, or a damaged one.
-    Nothing,
+    NoPage,
     /// A page whose end is missing.
-    Cut,
+    Truncated,
 }
 
-fn page_at(bytes: &[u8]) -> Place {
+fn page_at(bytes: &[u8]) -> PageScan {
     if !bytes.starts_with(CAPTURE) {
-        return Place::Nothing;
+        return PageScan::NoPage;
     }
-    let Some(&segments) = bytes.get(HEADER - 1) else { return Place::Cut };
+    let Some(&segments) = bytes.get(HEADER - 1) else { return PageScan::Truncated };
     let body = HEADER + usize::from(segments);
-    let Some(sizes) = bytes.get(HEADER..body) else { return Place::Cut };
+    let Some(sizes) = bytes.get(HEADER..body) else { return PageScan::Truncated };
     let size = body + sizes.iter().map(|n| usize::from(*n)).sum::<usize>();
-    let Some(page) = bytes.get(..size) else { return Place::Cut };
+    let Some(page) = bytes.get(..size) else { return PageScan::Truncated };
     let number = |i: usize| u32::from_le_bytes([page[i], page[i + 1], page[i + 2], page[i + 3]]);
     let update = |crc: u32, byte: u8| (crc << 8) ^ CRC[((crc >> 24) as u8 ^ byte) as usize];
     // The checksum is computed with its own field set to 0.
     let checksum = (0..size).fold(0, |crc, i| update(crc, if (22..26).contains(&i) { 0 } else { page[i] }));
     if page[4] != 0 || checksum != number(22) {
-        return Place::Nothing;
+        return PageScan::NoPage;
     }
     // A packet is a sequence of segments of 255 bytes and a shorter one, which may be empty.
     let (mut parts, mut part, mut at) = (Vec::new(), Vec::new(), body);
@@ -105,7 +105,7 @@ fn page_at(bytes: &[u8]) -> Place {
         parts,
         open,
     };
-    Place::Page(page, size)
+    PageScan::Page(page, size)
 }
 
 /// A codec's mapping into Ogg.
@@ -201,7 +201,7 @@ pub(super) struct OggDemuxer {
     any: bool,
     /// Whether a data page was read since the last page that begins a stream.
     inside: bool,
-    waiting: VecDeque<Found>,
+    waiting: VecDeque<DemuxEvent>,
 }
 
 impl OggDemuxer {
@@ -214,18 +214,18 @@ impl OggDemuxer {
     fn next_page(&mut self) -> Result<std::result::Result<Page, bool>> {
         let mut cut = false;
         loop {
-            let ahead = self.window.ahead(MAX_PAGE)?;
+            let ahead = self.window.peek(MAX_PAGE)?;
             if ahead.is_empty() {
                 return Ok(Err(cut));
             }
             match page_at(ahead) {
-                Place::Page(page, size) => {
+                PageScan::Page(page, size) => {
                     self.window.skip(size as u64)?;
                     return Ok(Ok(page));
                 }
                 // A damaged page is detected later by its missing sequence number.
-                place => {
-                    cut |= matches!(place, Place::Cut);
+                scan => {
+                    cut |= matches!(scan, PageScan::Truncated);
                     let next = ahead.iter().skip(1).position(|byte| *byte == CAPTURE[0]);
                     let step = next.map_or(ahead.len(), |n| n + 1);
                     self.window.skip(step as u64)?;
@@ -242,7 +242,7 @@ impl OggDemuxer {
             if !self.any {
                 return Err(self.no_audio());
             }
-            self.waiting.push_back(Found::Gap);
+            self.waiting.push_back(DemuxEvent::Gap);
         }
         self.inside = true;
         match &self.stream {
@@ -251,7 +251,7 @@ impl OggDemuxer {
             _ => {
                 // The page that began this stream is missing.
                 self.others.push((page.serial, ""));
-                self.waiting.push_back(Found::Gap);
+                self.waiting.push_back(DemuxEvent::Gap);
                 Ok(())
             }
         }
@@ -275,7 +275,7 @@ impl OggDemuxer {
             self.inside = false;
             self.others.clear();
             if self.stream.take().is_some_and(|old| !old.closed || !old.part.is_empty()) {
-                self.waiting.push_back(Found::Gap);
+                self.waiting.push_back(DemuxEvent::Gap);
             }
         }
         if self.stream.is_none() {
@@ -300,7 +300,7 @@ impl OggDemuxer {
         stream.sequence = page.sequence;
         let mut parts = page.parts;
         if missing || torn {
-            self.waiting.push_back(Found::Gap);
+            self.waiting.push_back(DemuxEvent::Gap);
             stream.part.clear();
             if page.continued && !parts.is_empty() {
                 parts.remove(0);
@@ -312,7 +312,7 @@ impl OggDemuxer {
         let unfinished = if page.open { parts.pop() } else { None };
         stream.closed = page.last;
         if page.last && stream.begun {
-            self.waiting.push_back(Found::Hold(usize::MAX));
+            self.waiting.push_back(DemuxEvent::Hold(usize::MAX));
         }
         let begun = stream.begun;
         for part in parts {
@@ -323,12 +323,17 @@ impl OggDemuxer {
             }
             if !stream.begun {
                 stream.begun = true;
-                self.waiting.push_back(Found::Track(Track::new(stream.parameters.clone())));
+                self.waiting.push_back(DemuxEvent::Track(Track::new(stream.parameters.clone())));
                 if page.last {
-                    self.waiting.push_back(Found::Hold(usize::MAX));
+                    self.waiting.push_back(DemuxEvent::Hold(usize::MAX));
                 }
             }
-            self.waiting.push_back(Found::Packet(Packet::new(0, Timestamp::ZERO, Duration::ZERO, packet)));
+            self.waiting.push_back(DemuxEvent::Packet(Packet::new(
+                0,
+                Timestamp::ZERO,
+                Duration::ZERO,
+                packet,
+            )));
         }
         if let Some(part) = unfinished {
             stream.part.extend_from_slice(&part);
@@ -339,7 +344,7 @@ impl OggDemuxer {
         if let Some(granule) = page.granule {
             let length = u64::try_from(granule.saturating_sub(stream.granule)).ok();
             if let Some(length) = length.filter(|_| page.last && stream.begun) {
-                self.waiting.push_back(Found::Length(length));
+                self.waiting.push_back(DemuxEvent::Length(length));
             }
             if begun || stream.begun {
                 stream.granule = granule;
@@ -348,16 +353,16 @@ impl OggDemuxer {
         Ok(())
     }
 
-    fn end(&mut self, cut: bool) -> Result<Found> {
+    fn end(&mut self, cut: bool) -> Result<DemuxEvent> {
         let Some(stream) = &self.stream else {
-            return if self.any { Ok(Found::End { truncated: cut }) } else { Err(self.no_audio()) };
+            return if self.any { Ok(DemuxEvent::End { truncated: cut }) } else { Err(self.no_audio()) };
         };
-        Ok(Found::End { truncated: cut || !stream.closed || !stream.part.is_empty() })
+        Ok(DemuxEvent::End { truncated: cut || !stream.closed || !stream.part.is_empty() })
     }
 }
 
 impl Demuxer for OggDemuxer {
-    fn next(&mut self) -> Result<Found> {
+    fn next(&mut self) -> Result<DemuxEvent> {
         loop {
             if let Some(found) = self.waiting.pop_front() {
                 return Ok(found);

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_ogg_and_mp4_say_the_same() {
+    fn ogg_and_mp4_headers_are_parsed_alike() {
         let ogg = head(1, &[2, 0x38, 1, 0x80, 0xbb, 0, 0, 0, 6, 0]).expect("a header");
         let mp4 = head(0, &[2, 1, 0x38, 0, 0, 0xbb, 0x80, 6, 0, 0]).expect("a header");
         assert_eq!(ogg, mp4);

@@ -26,7 +26,7 @@ impl Window {
     }
 
     /// The next bytes: at least `count`, fewer only at the end.
-    pub(super) fn ahead(&mut self, count: usize) -> Result<&[u8]> {
+    pub(super) fn peek(&mut self, count: usize) -> Result<&[u8]> {
         while self.buffer.len() - self.at < count && !self.ended {
             self.buffer.drain(..self.at);
             self.at = 0;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::model::ModelArgs;
-use super::{Outcome, Stop, complain};
+use super::{Outcome, Stop, print_error};
 use crate::corpus::{Entry, ReadOptions, manifest};
 use crate::error::{Error, Stage};
 use crate::eval::{Scorer, evaluate_entry};
@@ -17,7 +17,7 @@ use crate::recognizer::Recognizer;
 use crate::text::normalize;
 use crate::text::numbers::{Numbers, write_numbers};
 use group::Grouping;
-use report::{FailedLine, Named, Sum, UtteranceLine, Wrong, known_words_note, write_json};
+use report::{FailedLine, NamedSum, Sum, UtteranceErrors, UtteranceLine, known_words_note, write_json};
 
 /// Measure error rates and speed on recordings with known text.
 ///
@@ -57,7 +57,7 @@ pub(super) struct Args {
 }
 
 /// Maps a failure to write to standard output.
-fn unwritten(error: io::Error) -> Stop {
+fn write_error(error: io::Error) -> Stop {
     Stop::output(Path::new("standard output"), error)
 }
 
@@ -71,10 +71,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
     for (name, entries) in manifests {
         let sum = evaluation.score(&entries, &mut out)?;
         if args.json {
-            write_json(&mut out, &sum.line("manifest").of_manifest(&name)).map_err(unwritten)?;
+            write_json(&mut out, &sum.line("manifest").with_manifest(&name)).map_err(write_error)?;
         }
         total.merge(&sum);
-        sums.push(Named { name, sum });
+        sums.push(NamedSum { name, sum });
     }
     if total.failed > 0 {
         outcome = Outcome::SomeFailed;
@@ -85,14 +85,14 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Stop> {
     let written = if args.json {
         groups
             .iter()
-            .try_for_each(|group| write_json(&mut out, &group.sum.line("group").of_group(key, &group.name)))
+            .try_for_each(|group| write_json(&mut out, &group.sum.line("group").with_group(key, &group.name)))
             .and_then(|()| write_json(&mut out, &total.line("total")))
     } else if sums.is_empty() {
         Ok(())
     } else {
         report::print(&mut out, args, &report::Results { sums, groups, total: &total }, &mut worst)
     };
-    written.and_then(|()| out.flush()).map_err(unwritten)?;
+    written.and_then(|()| out.flush()).map_err(write_error)?;
     if let Some(note) = known_words_note(&total).filter(|_| !args.known_words) {
         let _ = writeln!(io::stderr(), "hearken: {note}");
     }
@@ -111,7 +111,7 @@ fn read_manifests(args: &Args) -> Result<(Manifests, Outcome), Stop> {
         match manifest::read_with(path, options) {
             Ok(entries) => manifests.push((path.to_string_lossy().into_owned(), entries)),
             Err(error) => {
-                complain(&error);
+                print_error(&error);
                 outcome = Outcome::SomeFailed;
             }
         }
@@ -131,8 +131,8 @@ struct Evaluation<'a> {
     args: &'a Args,
     recognizer: Recognizer,
     scorer: Scorer,
-    groups: Vec<Named>,
-    worst: Vec<Wrong>,
+    groups: Vec<NamedSum>,
+    worst: Vec<UtteranceErrors>,
 }
 
 impl Evaluation<'_> {
@@ -171,10 +171,10 @@ impl Evaluation<'_> {
             Ok(utterance) => utterance,
             Err(error) => {
                 let error = error.in_file(&entry.audio);
-                bar.suspend(|| complain(&error));
+                bar.suspend(|| print_error(&error));
                 if self.args.json {
                     let line = FailedLine { r#type: "failed", path: &path, error: error.problem() };
-                    write_json(out, &line).map_err(unwritten)?;
+                    write_json(out, &line).map_err(write_error)?;
                 }
                 let sum = Sum { failed: 1, ..Sum::default() };
                 self.add_to_group(entry, &sum);
@@ -185,9 +185,9 @@ impl Evaluation<'_> {
         if self.args.json {
             let seconds = utterance.audio_seconds;
             let line = UtteranceLine::new(&path, entry, &utterance.hypothesis, words, seconds);
-            write_json(out, &line).map_err(unwritten)?;
+            write_json(out, &line).map_err(write_error)?;
         } else if words.errors() > 0 && self.args.worst > 0 {
-            self.worst.push(Wrong {
+            self.worst.push(UtteranceErrors {
                 path: path.to_string(),
                 reference: entry.text.clone(),
                 hypothesis: utterance.hypothesis.clone(),
@@ -221,7 +221,7 @@ impl Evaluation<'_> {
         let name = grouping.group_of(entry);
         match self.groups.iter_mut().find(|group| group.name == name) {
             Some(group) => group.sum.merge(sum),
-            None => self.groups.push(Named { name, sum: sum.clone() }),
+            None => self.groups.push(NamedSum { name, sum: sum.clone() }),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::output::printable;
 const CONFUSIONS: usize = 20;
 
 /// An utterance with errors, for the list of the worst.
-pub(super) struct Wrong {
+pub(super) struct UtteranceErrors {
     pub path: String,
     pub reference: String,
     pub hypothesis: String,
@@ -73,15 +73,15 @@ impl Sum {
 }
 
 /// A sum with the name of its manifest or group.
-pub(super) struct Named {
+pub(super) struct NamedSum {
     pub name: String,
     pub sum: Sum,
 }
 
 /// All scores of an evaluation.
 pub(super) struct Results<'a> {
-    pub sums: Vec<Named>,
-    pub groups: Vec<Named>,
+    pub sums: Vec<NamedSum>,
+    pub groups: Vec<NamedSum>,
     pub total: &'a Sum,
 }
 
@@ -116,11 +116,11 @@ pub(super) struct SumLine<'a> {
 }
 
 impl<'a> SumLine<'a> {
-    pub fn of_manifest(self, name: &'a str) -> Self {
+    pub fn with_manifest(self, name: &'a str) -> Self {
         Self { manifest: Some(name), ..self }
     }
 
-    pub fn of_group(self, key: &'a str, value: &'a str) -> Self {
+    pub fn with_group(self, key: &'a str, value: &'a str) -> Self {
         Self { key: Some(key), value: Some(value), ..self }
     }
 }
@@ -181,7 +181,7 @@ pub(super) fn print(
     out: &mut impl Write,
     args: &Args,
     results: &Results<'_>,
-    worst: &mut [Wrong],
+    worst: &mut [UtteranceErrors],
 ) -> io::Result<()> {
     let total = (results.sums.len() > 1).then_some(results.total);
     table(out, "manifest", &results.sums, total)?;
@@ -203,7 +203,7 @@ fn percent(rate: Option<f64>) -> String {
     rate.map_or("-".into(), |rate| format!("{:.2}", 100.0 * rate))
 }
 
-fn table(out: &mut impl Write, title: &str, sums: &[Named], total: Option<&Sum>) -> io::Result<()> {
+fn table(out: &mut impl Write, title: &str, sums: &[NamedSum], total: Option<&Sum>) -> io::Result<()> {
     let names: Vec<String> = sums.iter().map(|named| printable(&named.name)).collect();
     let longest = names.iter().map(String::as_str).chain([title]).map(|name| name.chars().count()).max();
     let width = longest.unwrap_or(0).max(8);
@@ -265,8 +265,8 @@ fn confusions(out: &mut impl Write, score: &Score) -> io::Result<()> {
 
 /// Prints the utterances with the highest error rates; those without spoken words are rated by their number of
 /// false words.
-fn list_worst(out: &mut impl Write, worst: &mut [Wrong], count: usize) -> io::Result<()> {
-    let rate = |wrong: &Wrong| wrong.words.rate().unwrap_or(wrong.words.errors() as f64);
+fn list_worst(out: &mut impl Write, worst: &mut [UtteranceErrors], count: usize) -> io::Result<()> {
+    let rate = |wrong: &UtteranceErrors| wrong.words.rate().unwrap_or(wrong.words.errors() as f64);
     worst.sort_by(|a, b| {
         let by_errors = || b.words.errors().cmp(&a.words.errors());
         rate(b).total_cmp(&rate(a)).then_with(by_errors).then_with(|| a.path.cmp(&b.path))

@@ -14,9 +14,9 @@ pub(super) fn line(segment: &Segment) -> Option<String> {
         let words: Vec<&Word> = alternative.words.iter().filter(outside).collect();
         if let (Some(first), Some(last)) = (words.first(), words.last()) {
             let text = words.iter().map(|word| word.word.as_str()).collect::<Vec<_>>().join(" ");
-            let behind = -alternative.score;
+            let score_gap = -alternative.score;
             return Some(format!(
-                "{:.1} to {:.1} s: rejected; nearest phrase `{text}`, {behind:.1} nats behind",
+                "{:.1} to {:.1} s: rejected; nearest phrase `{text}`, {score_gap:.1} nats behind",
                 first.start, last.end
             ));
         }

@@ -12,7 +12,7 @@ use super::journal::{Done, Journal, Settings, Stamp};
 use super::progress::{self, Progress};
 use super::{Args, Job, stopped, warn};
 use crate::audio::Problems;
-use crate::cli::{Outcome, Stop, complain};
+use crate::cli::{Outcome, Stop, print_error};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::quoted;
 use crate::output::Transcript;
@@ -51,9 +51,9 @@ struct Finished {
 /// Transcribes all recordings, each into its own file.
 pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outcome, Stop> {
     let list = &job.inputs.list;
-    let files = targets(list, folder, job.args.format.extension());
+    let files = targets(list, folder, job.args.format().extension());
     inputs::check_targets(&files, list, &job.inputs.manifests)?;
-    let task = |(input, target)| Task { input, target, stamp: Stamp::of(&input.path) };
+    let task = |(input, target)| Task { input, target, stamp: Stamp::read(&input.path) };
     let mut tasks: Vec<Task> = list.iter().zip(files).map(task).collect();
     let home = home(folder, list);
     std::fs::create_dir_all(&home).map_err(|e| io_error(Stage::Output, &home, e))?;
@@ -94,13 +94,13 @@ pub(super) fn transcribe(job: &Job, folder: &Folder) -> std::result::Result<Outc
 /// The settings that transcripts depend on, by option.
 fn settings(args: &Args) -> Settings {
     // Exhaustive, so that a new option cannot be forgotten here.
-    let Args { model, raw, format, endpoint, .. } = args;
+    let Args { model, raw, endpoint, .. } = args;
     let Args {
         paths: _, json: _, out: _, beside: _, resume: _, overwrite: _, threads: _, explain: _, ..
     } = args;
     let mut settings = model.settings();
     settings.extend(endpoint.settings());
-    settings.insert("--format".into(), format.name().into());
+    settings.insert("--format".into(), args.format().name().into());
     settings.insert("--nbest".into(), args.nbest.map_or("not given".into(), |n| n.to_string()));
     settings.insert("--raw".into(), raw.map_or("not given".into(), |raw| format!("{raw:?}")));
     settings
@@ -117,7 +117,8 @@ fn home(folder: &Folder, inputs: &[Input]) -> PathBuf {
 
 /// Refuses to replace files that no earlier run has written.
 fn check_absent(args: &Args, tasks: &[Task], journal: Option<&Journal>) -> Result<()> {
-    let known = |task: &Task| journal.is_some_and(|journal| journal.knows(&task.input.name(), &task.target));
+    let known =
+        |task: &Task| journal.is_some_and(|journal| journal.has_entry(&task.input.name(), &task.target));
     let foreign = |task: &&Task| task.target.exists() && !known(task);
     let mut there = tasks.iter().filter(foreign);
     let Some(first) = there.next() else { return Ok(()) };
@@ -154,7 +155,7 @@ fn work(
         drop(out);
         let mut outcome = Outcome::Done;
         loop {
-            match finished.recv_timeout(progress::EVERY) {
+            match finished.recv_timeout(progress::INTERVAL) {
                 // Recordings that Ctrl-C cut short are left for the next run.
                 Ok(_) if job.interrupt.is_asked() => {}
                 Ok(first) => {
@@ -208,7 +209,7 @@ fn write(
                 transcripts.push((task, Transcript { path: task.input.name(), segments, warnings }));
             }
             Err(error) => {
-                progress.suspend(|| complain(&error.in_file(&task.input.path)));
+                progress.suspend(|| print_error(&error.in_file(&task.input.path)));
                 progress.count(true);
                 outcome = Outcome::SomeFailed;
             }
@@ -221,7 +222,7 @@ fn write(
         if let Some(folder) = task.target.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        crate::fs::write(&task.target, job.args.format.write(transcript).as_bytes()).map_err(failed)?;
+        crate::fs::write(&task.target, job.args.format().write(transcript).as_bytes()).map_err(failed)?;
         progress.suspend(|| warn(task.input, &transcript.warnings));
         progress.count(!transcript.warnings.is_empty());
         if !transcript.warnings.is_empty() {

@@ -282,6 +282,10 @@ pub(in crate::cli) fn check_targets(
             return Err(wrong("the result would be written over a recording or manifest")
                 .hint("choose another --format, or another place by --out"));
         }
+        if has_extension(target, &EXTENSIONS) {
+            return Err(wrong("the result would have the name of a recording")
+                .hint("choose another name, such as one that ends in .txt or .json"));
+        }
         if !taken.insert(target) {
             let name = list.get(number).map(Input::name).unwrap_or_default();
             let problem = "the results of two recordings would be in this file";
@@ -329,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_resolved_unless_a_file_bears_the_name() {
+    fn patterns_are_resolved_unless_a_file_has_that_name() {
         let place = folder(&["a1.wav", "a2.wav", "b.wav", "c[1].wav", "d/e/f.wav"]);
         let find = |pattern: &str| Inputs::find(&[place.path().join(pattern)], false);
         assert_eq!(names(&find("a*.wav"), place.path()), ["a1.wav", "a2.wav"]);
@@ -363,7 +367,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_that_leads_back_is_named_and_the_walk_ends() {
+    fn a_symlink_loop_is_named_and_the_walk_ends() {
         let place = folder(&["a/b.wav"]);
         std::os::unix::fs::symlink("..", place.path().join("a/up")).expect("linked");
         let found = Inputs::find(&[place.path().into()], false);

@@ -49,7 +49,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// The stamp of a file, if it is one.
-    pub fn of(path: &Path) -> Option<Self> {
+    pub fn read(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         let changed = found.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(Self { bytes: found.len(), changed: u64::try_from(changed.as_nanos()).ok()? })
@@ -156,7 +156,7 @@ impl Journal {
     }
 
     /// Whether an earlier run wrote this transcript, or was about to.
-    pub fn knows(&self, recording: &str, transcript: &Path) -> bool {
+    pub fn has_entry(&self, recording: &str, transcript: &Path) -> bool {
         self.done.get(recording).is_some_and(|done| is_name(transcript, &done.transcript))
     }
 
@@ -188,7 +188,7 @@ mod tests {
         fs::write(&transcript, "x").expect("written");
         Done {
             recording: name.into(),
-            stamp: Stamp::of(&recording),
+            stamp: Stamp::read(&recording),
             transcript: transcript.display().to_string(),
             seconds: 1.5,
             warnings: vec!["cut".into()],
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_noted_is_known_after_a_kill_and_half_a_line_is_not() {
+    fn complete_journal_lines_are_read_after_a_kill() {
         let folder = tempfile::tempdir().expect("a folder");
         let (a, b) = (done(folder.path(), "a.wav"), done(folder.path(), "b.wav"));
         let mut journal = Journal::open(folder.path(), &settings("m"), false).expect("opened");
@@ -214,11 +214,11 @@ mod tests {
         assert_eq!(know(&journal, &b), Some(b.clone()));
         // A recording that changed, or whose transcript is gone, is done anew.
         fs::write(folder.path().join("a.wav"), "another").expect("written");
-        let stamp = Stamp::of(&folder.path().join("a.wav"));
+        let stamp = Stamp::read(&folder.path().join("a.wav"));
         assert_eq!(journal.done("a.wav", stamp, Path::new(&a.transcript)), None);
         fs::remove_file(&b.transcript).expect("removed");
         assert_eq!(know(&journal, &b), None);
-        assert!(journal.knows("b.wav", Path::new(&b.transcript)));
+        assert!(journal.has_entry("b.wav", Path::new(&b.transcript)));
     }
 
     #[test]

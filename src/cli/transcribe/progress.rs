@@ -10,7 +10,7 @@ use super::source::Meter;
 use crate::units::counted;
 
 /// Interval between updates of the progress line.
-pub(super) const EVERY: Duration = Duration::from_millis(200);
+pub(super) const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Progress of a run.
 pub(super) struct Progress {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_far_how_fast_and_how_long() {
+    fn the_progress_line_has_share_speed_and_remaining_time() {
         assert_eq!(
             status(Some(0.375), 7500.0, 30.0, 2),
             " 37 %  2:05:00 of audio  250 times real time  0:50 left  2 failed"

@@ -17,7 +17,7 @@ use crate::recognizer::StreamOptions;
 /// A longer recording is cut into utterances unless the options say otherwise, seconds.
 const LONG_SECONDS: u32 = 60;
 /// Samples that are read at a time to find out whether a recording is long.
-const AHEAD: usize = 16_000;
+const READ_AHEAD: usize = 16_000;
 /// Bytes that are read of standard input at a time.
 const BLOCK: usize = 1 << 16;
 
@@ -60,11 +60,11 @@ impl Opener {
         let live = file.is_none();
         let meter = Arc::clone(&self.meter);
         let interrupt = self.interrupt.clone();
-        let mut watched = Watched { source, file, at: 0, meter, interrupt };
+        let mut watched = MeteredReader { source, file, at: 0, meter, interrupt };
         if live {
             return Ok((Box::new(watched), &self.long));
         }
-        let (ahead, long) = Ahead::read(&mut watched);
+        let (ahead, long) = ReadAhead::read(&mut watched);
         let options = if long { &self.long } else { &self.short };
         Ok((Box::new(ahead.before(watched)), options))
     }
@@ -84,7 +84,7 @@ impl Opener {
         let file = File::open(&input.path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         if found.is_dir() {
-            return Err(Error::new(Stage::Audio, "expected a recording, found a directory"));
+            return Err(Error::new(Stage::Audio, "expected a recording, found a folder"));
         }
         // Both handles share their position, from which progress is computed.
         let watched = if found.is_file() { Some(file.try_clone().map_err(failed)?) } else { None };
@@ -100,7 +100,7 @@ impl Opener {
 }
 
 /// A source that counts what is read, and ends when the user interrupts the command.
-struct Watched {
+struct MeteredReader {
     source: Box<dyn Source>,
     file: Option<File>,
     /// The position in the file after the last read.
@@ -109,7 +109,7 @@ struct Watched {
     interrupt: Interrupt,
 }
 
-impl Source for Watched {
+impl Source for MeteredReader {
     fn sample_rate(&self) -> u32 {
         self.source.sample_rate()
     }
@@ -135,19 +135,19 @@ impl Source for Watched {
 
 /// The beginning of a recording, read ahead to find out whether it is longer than a minute.
 #[derive(Default)]
-struct Ahead {
+struct ReadAhead {
     samples: Vec<f32>,
     /// The error after these samples, if reading failed.
     failed: Option<Error>,
 }
 
-impl Ahead {
+impl ReadAhead {
     /// Reads up to a minute; returns also whether the recording is longer.
-    fn read(source: &mut Watched) -> (Self, bool) {
+    fn read(source: &mut MeteredReader) -> (Self, bool) {
         let mut ahead = Self::default();
         let long = (LONG_SECONDS * source.sample_rate()) as usize;
         while ahead.samples.len() <= long {
-            match source.read(&mut ahead.samples, AHEAD) {
+            match source.read(&mut ahead.samples, READ_AHEAD) {
                 Ok(0) => return (ahead, false),
                 Ok(_) => {}
                 Err(error) => {
@@ -159,20 +159,20 @@ impl Ahead {
         (ahead, true)
     }
 
-    fn before(self, source: Watched) -> Resumed {
-        Resumed { ahead: self, at: 0, source }
+    fn before(self, source: MeteredReader) -> ReadAheadSource {
+        ReadAheadSource { ahead: self, at: 0, source }
     }
 }
 
 /// A recording from its first sample, of which the beginning was read ahead.
-struct Resumed {
-    ahead: Ahead,
+struct ReadAheadSource {
+    ahead: ReadAhead,
     /// Samples of `ahead` that were returned.
     at: usize,
-    source: Watched,
+    source: MeteredReader,
 }
 
-impl Source for Resumed {
+impl Source for ReadAheadSource {
     fn sample_rate(&self) -> u32 {
         self.source.sample_rate()
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::model::{ModelSource, engine_options, print_note, read_own, state_pair};
 use super::{Outcome, Stop, with_options};
 use crate::decode::DecoderFactory;
-use crate::engine::verify::{Row, compare, difference_from, natively};
+use crate::engine::verify::{Row, compare, difference_from, reference_log_probs};
 use crate::engine::{EngineOptions, graph};
 use crate::error::{Error, Result, Stage};
 use crate::features::{Fbank, FbankOptions};
@@ -25,9 +25,9 @@ use crate::recognizer::segments::SegmentDecoder;
 use crate::recognizer::{Embedded, Event, FrameClock, WordBuilder, silero};
 use crate::units::SAMPLE_RATE;
 use report::{Against, Report, describe};
-use sound::{frames_of, made_up_sound, read_audio, streams};
+use sound::{frames_of, read_audio, streams, synthetic_signal};
 use subject::Subject;
-use tolerance::{usual_distance, usual_tolerance};
+use tolerance::{default_distance, default_tolerance};
 
 /// Run a model file on every engine and compare the results.
 ///
@@ -81,9 +81,9 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let options = EngineOptions { states: args.states.clone(), ..engine_options() };
     let sound = |rate| match &args.audio {
         Some(path) => read_audio(path, rate),
-        None => Ok(made_up_sound(rate)),
+        None => Ok(synthetic_signal(rate)),
     };
-    let (path, file) = match ModelSource::of(args.file.as_deref(), Embedded::Digits) {
+    let (path, file) = match ModelSource::new(args.file.as_deref(), Embedded::Digits) {
         ModelSource::Path(path) if path.is_dir() => (path.to_path_buf(), None),
         ModelSource::Path(path) => (path.to_path_buf(), Some(OnnxFile::read(path)?)),
         ModelSource::Embedded(model) => {
@@ -128,7 +128,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         None => None,
     };
     let texts: Vec<Option<String>> = rows.iter().map(|row| text(&subject, &row.log_probs)).collect();
-    let allowed = args.tolerance.unwrap_or_else(|| usual_tolerance(&subject, &rows));
+    let allowed = args.tolerance.unwrap_or_else(|| default_tolerance(&subject, &rows));
     let report = Report::new(&subject, &rows, &texts, allowed, against.as_ref());
     let outcome = if report.passed { Outcome::Done } else { Outcome::SomeFailed };
     print(args, &report, outcome)
@@ -190,7 +190,7 @@ impl Reference<'_> {
         let Self { path, network, metadata } = self;
         let tokens = network.config.num_tokens;
         let frames = frames_of(samples, &metadata.features)?;
-        let expected = natively(network, &frames, metadata.features.energy_floor.ln())?;
+        let expected = reference_log_probs(network, &frames, metadata.features.energy_floor.ln())?;
         let takes_samples = subject.runners.takes_samples;
         let delay = if takes_samples { subject.delay_steps() } else { 0 };
         let engines = subject.runners.runners.iter().map(|runner| {
@@ -205,7 +205,7 @@ impl Reference<'_> {
         Ok(Against {
             model: path.to_path_buf(),
             engines: engines.collect(),
-            allowed: args.tolerance.unwrap_or_else(|| usual_distance(subject, rows)),
+            allowed: args.tolerance.unwrap_or_else(|| default_distance(subject, rows)),
             text: text_of(&metadata, step, tokens, &expected),
         })
     }

@@ -23,7 +23,7 @@ pub(super) struct Against {
 }
 
 impl Against {
-    fn largest(&self) -> f32 {
+    fn max_difference(&self) -> f32 {
         self.engines.iter().map(|e| e.1).fold(0.0, f32::max)
     }
 }
@@ -47,15 +47,15 @@ impl Report {
         against: Option<&Against>,
     ) -> Self {
         let compared = Compared { subject, rows, texts, allowed, against };
-        let largest = compared.largest();
-        let passed = largest <= allowed && against.is_none_or(|a| a.largest() <= a.allowed);
+        let max_difference = compared.max_difference();
+        let passed = max_difference <= allowed && against.is_none_or(|a| a.max_difference() <= a.allowed);
         let mut lines = compared.files();
         lines.push(String::new());
         lines.extend(compared.table());
         lines.push(String::new());
-        lines.push(summary(subject, rows, largest, allowed));
+        lines.push(summary(subject, rows, max_difference, allowed));
         lines.extend(against.map(|a| {
-            let (found, most) = (a.largest(), a.allowed);
+            let (found, most) = (a.max_difference(), a.allowed);
             let model = quoted(&a.model);
             format!("from {model} on the native engine {}", verdict(found, most))
         }));
@@ -73,7 +73,7 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    fn largest(&self) -> f32 {
+    fn max_difference(&self) -> f32 {
         self.rows.iter().map(|r| r.difference).fold(0.0, f32::max)
     }
 
@@ -134,7 +134,7 @@ impl Compared<'_> {
             "outputs": first.map(|f| &f.interface.outputs),
             "states": first.map(|f| &f.interface.states),
             "rows": self.rows.iter().zip(self.texts).map(json_row).collect::<Vec<_>>(),
-            "largest_difference": self.largest(),
+            "largest_difference": self.max_difference(),
             "tolerance": allowed,
             "passed": passed,
             "refused": refused.map(|(kind, e)| json!({"engine": kind.name(), "reason": e.to_string()})).collect::<Vec<_>>(),
@@ -147,7 +147,7 @@ impl Compared<'_> {
             json["against"] = json!({
                 "model": quoted(&a.model),
                 "engines": a.engines.iter().map(engine).collect::<Vec<_>>(),
-                "largest_difference": a.largest(),
+                "largest_difference": a.max_difference(),
                 "tolerance": a.allowed,
                 "text": a.text,
             });
@@ -168,14 +168,14 @@ fn verdict(found: f32, most: f32) -> String {
 }
 
 /// Describes the largest difference, and whether there was anything to compare with.
-fn summary(subject: &Subject, rows: &[Row], largest: f32, allowed: f32) -> String {
+fn summary(subject: &Subject, rows: &[Row], max_difference: f32, allowed: f32) -> String {
     let alone = match &subject.runners.runners[..] {
         [alone] => alone,
-        _ => return format!("largest difference {}", verdict(largest, allowed)),
+        _ => return format!("largest difference {}", verdict(max_difference, allowed)),
     };
     let name = alone.engine().spec().name;
     let single_result = match alone {
-        Runner::Whole(engine) => !engine.takes_lengths(),
+        Runner::Offline(engine) => !engine.takes_lengths(),
         Runner::Streaming(_) => rows.len() < 2,
     };
     let hint = "`--against MODEL` compares with a model of hearken's";
@@ -184,7 +184,7 @@ fn summary(subject: &Subject, rows: &[Row], largest: f32, allowed: f32) -> Strin
             "{name} alone ran the file, and only once: there was nothing to compare with ({hint})"
         );
     }
-    let found = verdict(largest, allowed);
+    let found = verdict(max_difference, allowed);
     format!(
         "largest difference between the calls of {name} {found}\n\
          {name} alone ran the file: its results were not compared with those of another engine ({hint})"

@@ -31,7 +31,7 @@ pub(super) fn read_audio(path: &Path, rate: u32) -> Result<Vec<f32>> {
 }
 
 /// Generates four seconds of rising tones with changing level and a little noise, at `rate` Hz.
-pub(super) fn made_up_sound(rate: u32) -> Vec<f32> {
+pub(super) fn synthetic_signal(rate: u32) -> Vec<f32> {
     let mut noise = 1u32;
     let sample = |i: u32| {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

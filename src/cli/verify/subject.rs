@@ -43,7 +43,7 @@ impl Subject {
         let (name, path) = (quoted(path).into_owned(), path.to_path_buf());
         let Some(file) = file else {
             check_used("--tokens", tokens.is_some(), "a folder of sherpa-onnx has its own tokens.txt")?;
-            let (runners, metadata) = Runners::of_folder(&path, options);
+            let (runners, metadata) = Runners::for_folder(&path, options);
             // The errors of the engines say why a folder cannot be read.
             let files = sherpa::examine_folder(&path, &options.states).unwrap_or_default();
             return Ok(Self { name, runners, metadata, has_features: true, files });
@@ -57,11 +57,11 @@ impl Subject {
         let in_file = |e: Error| if e.stage() == Stage::Usage { e } else { e.in_file(&path) };
         let interface = file.interface(&options.states).map_err(in_file)?;
         let (runners, metadata, has_features) = match own {
-            Ok((network, metadata)) => (Runners::of_own(&file, &network, options), Some(metadata), true),
+            Ok((network, metadata)) => (Runners::for_model(&file, &network, options), Some(metadata), true),
             Err(_) => {
                 let metadata = Metadata::from_entries(file.entries()).ok();
                 let features = metadata.as_ref().map_or(80, |m| m.features.num_mel_bins);
-                let runners = Runners::of_graph(&file, &interface, features, options);
+                let runners = Runners::for_graph(&file, &interface, features, options);
                 match metadata {
                     Some(metadata) => (runners, Some(metadata), true),
                     None => {

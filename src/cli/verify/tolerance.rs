@@ -4,7 +4,7 @@ use super::subject::Subject;
 use crate::engine::verify::Row;
 
 /// The tolerance between results of the same file.
-pub(super) fn usual_tolerance(subject: &Subject, rows: &[Row]) -> f32 {
+pub(super) fn default_tolerance(subject: &Subject, rows: &[Row]) -> f32 {
     match (subject.precision(), subject.runners.takes_samples) {
         (Some("int8-dynamic"), _) => 4.0,
         (_, true) => 5e-3,
@@ -13,7 +13,7 @@ pub(super) fn usual_tolerance(subject: &Subject, rows: &[Row]) -> f32 {
 }
 
 /// The tolerance between a file and the model that it was exported from, by the precision of its weights.
-pub(super) fn usual_distance(subject: &Subject, rows: &[Row]) -> f32 {
+pub(super) fn default_distance(subject: &Subject, rows: &[Row]) -> f32 {
     match (subject.precision(), subject.runners.takes_samples) {
         (Some("int8-dynamic"), _) => 6.0,
         (Some("int8"), _) => 3.0,

@@ -27,14 +27,14 @@ pub(super) struct Graph {
     arcs: Vec<u32>,
     first_arc: Vec<u32>,
     /// Initial states.
-    begins: Vec<u32>,
+    initial_states: Vec<u32>,
     /// Final states. Those of labels come first, so that they are preferred to the blank if scores are equal, as in
     /// torchaudio.
-    pub ends: Vec<u32>,
+    pub final_states: Vec<u32>,
     /// Minimum number of frames of a path up to and including each state, `[S]`.
-    least: Vec<usize>,
+    min_frames_to: Vec<usize>,
     /// Minimum number of frames of a path up to the end of each word.
-    pub least_frames: Vec<usize>,
+    pub min_frames: Vec<usize>,
 }
 
 impl Graph {
@@ -46,10 +46,10 @@ impl Graph {
             word_of: Vec::new(),
             arcs: Vec::new(),
             first_arc: vec![0],
-            begins: Vec::new(),
-            ends: Vec::new(),
-            least: Vec::new(),
-            least_frames: Vec::new(),
+            initial_states: Vec::new(),
+            final_states: Vec::new(),
+            min_frames_to: Vec::new(),
+            min_frames: Vec::new(),
         };
         if words.is_empty() {
             return Err(Error::new(Stage::Corpus, "expected the text of the recording, found no words"));
@@ -83,26 +83,26 @@ impl Graph {
                     }
                 }
             }
-            graph.least_frames.extend(last.iter().map(|&state| graph.least[state as usize]).min());
+            graph.min_frames.extend(last.iter().map(|&state| graph.min_frames_to[state as usize]).min());
             silence = graph.add(BLANK, NO_WORD, &last, false);
             exits = last;
         }
-        graph.ends = exits;
-        graph.ends.push(silence);
+        graph.final_states = exits;
+        graph.final_states.push(silence);
         Ok(graph)
     }
 
-    /// Appends a state with the predecessors `from`; `begins` makes it an initial state.
-    fn add(&mut self, column: u32, word: u32, from: &[u32], begins: bool) -> u32 {
+    /// Appends a state with the predecessors `from`; `is_initial` makes it an initial state.
+    fn add(&mut self, column: u32, word: u32, from: &[u32], is_initial: bool) -> u32 {
         let state = self.emissions.len() as u32;
-        let before = from.iter().map(|&from| self.least[from as usize]).min();
-        self.least.push(if begins { 1 } else { before.map_or(1, |least| least + 1) });
+        let before = from.iter().map(|&from| self.min_frames_to[from as usize]).min();
+        self.min_frames_to.push(if is_initial { 1 } else { before.map_or(1, |least| least + 1) });
         self.emissions.push(column);
         self.word_of.push(word);
         self.arcs.extend(from);
         self.first_arc.push(self.arcs.len() as u32);
-        if begins {
-            self.begins.push(state);
+        if is_initial {
+            self.initial_states.push(state);
         }
         state
     }
@@ -126,7 +126,7 @@ impl Graph {
     /// Scores of the paths of one frame, `[S]`.
     pub fn first_scores(&self, frame: &[f32]) -> Vec<f64> {
         let mut scores = vec![f64::NEG_INFINITY; self.num_states()];
-        for &state in &self.begins {
+        for &state in &self.initial_states {
             scores[state as usize] = f64::from(frame[self.emissions[state as usize] as usize]);
         }
         scores

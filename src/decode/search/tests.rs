@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
 use super::*;
-use crate::decode::language_model::LmState;
+use crate::decode::language_model::{LanguageModel, LmState};
+use crate::decode::vocabulary::Costs;
 use crate::decode::{
-    ContextGraph, HotwordModel, NgramLanguageModel, NgramWeights, Pronunciation, RejectionOptions, WordId,
-    WordLoop,
+    ContextGraph, DecoderOptions, HotwordModel, Lexicon, NgramLanguageModel, NgramWeights, Pronunciation,
+    RejectionOptions, WordId, WordLoop,
 };
+use crate::text::TokenTable;
 use crate::text::ngram::{EstimateOptions, NgramModel, Text, TrieBuilder, VocabularyLimit};
 
 /// A token table: blank, a, b, c, d.
@@ -41,7 +43,7 @@ fn search(words: &[(&str, &str)]) -> Search {
 }
 
 /// Frames with a probability of 0.9 for one token each.
-fn said(path: &[usize]) -> Vec<f32> {
+fn log_probs_of(path: &[usize]) -> Vec<f32> {
     path.iter()
         .flat_map(|&best| (0..5).map(move |i| if i == best { 0.9f32.ln() } else { 0.025f32.ln() }))
         .collect()
@@ -56,9 +58,9 @@ fn ids(words: &[UnitSpan]) -> Vec<u32> {
 }
 
 #[test]
-fn words_are_found_with_times_and_repeats_are_told_apart() {
+fn words_have_times_and_repeats_are_separate_words() {
     let mut search = search(&[("ab", "ab"), ("b", "b")]);
-    search.push(&said(&[0, 1, 0, 2, 2, 0, 0, 1, 2, 1, 2, 0, 2, 0, 2, 2, 0]));
+    search.push(&log_probs_of(&[0, 1, 0, 2, 2, 0, 0, 1, 2, 1, 2, 0, 2, 0, 2, 2, 0]));
     let words = search.end_segment();
     assert_eq!(ids(&words), [0, 0, 0, 1, 1], "{words:?}");
     let spans: Vec<_> = words.iter().map(|t| (t.start, t.end)).collect();
@@ -69,47 +71,47 @@ fn words_are_found_with_times_and_repeats_are_told_apart() {
 #[test]
 fn other_labels_go_to_the_filler_and_near_misses_to_the_word() {
     let mut search = search(&[("abc", "abc"), ("dab", "dab")]);
-    search.push(&said(&[0, 3, 0, 4, 0, 3, 2, 0, 4, 3, 0]));
+    search.push(&log_probs_of(&[0, 3, 0, 4, 0, 3, 2, 0, 4, 3, 0]));
     assert_eq!(ids(&search.end_segment()), [0u32; 0]);
     // A pause ends the out-of-vocabulary speech.
-    search.push(&said(&[0; 60]));
-    search.push(&said(&[0, 1, 0, 2, 0, 4, 0, 0]));
+    search.push(&log_probs_of(&[0; 60]));
+    search.push(&log_probs_of(&[0, 1, 0, 2, 0, 4, 0, 0]));
     assert_eq!(ids(&search.end_segment()), [0], "one label of three is another");
 }
 
 #[test]
-fn a_cut_within_a_word_keeps_it_whole_for_the_next_segment() {
+fn a_cut_within_a_word_moves_it_to_the_next_segment() {
     let mut search = search(&[("ab", "ab"), ("cd", "cd")]);
-    search.push(&said(&[1, 2, 0, 3, 3]));
+    search.push(&log_probs_of(&[1, 2, 0, 3, 3]));
     assert_eq!(ids(&search.end_segment()), [0]);
-    search.push(&said(&[3, 4, 0]));
+    search.push(&log_probs_of(&[3, 4, 0]));
     let words = search.end_segment();
     assert_eq!((ids(&words), words[0].start), (vec![1], 3));
-    search.push(&said(&[0, 0]));
+    search.push(&log_probs_of(&[0, 0]));
     assert!(search.likeliest().is_none() && search.end_segment().is_empty());
 }
 
 #[test]
-fn a_cut_before_a_word_gives_what_stands_in_front_of_it_and_nothing_twice() {
+fn a_cut_before_a_word_returns_the_words_before_it_once() {
     let mut search = search(&[("ab", "ab"), ("cd", "cd")]);
-    search.push(&said(&[1, 2, 0, 3, 4, 0, 1, 2, 0]));
+    search.push(&log_probs_of(&[1, 2, 0, 3, 4, 0, 1, 2, 0]));
     let best = search.best();
     assert_eq!(ids(&best), [0, 1, 0]);
     assert_eq!(ids(&search.end_segment_before(best[2].start)), [0, 1]);
     assert_eq!(search.best(), best[2..]);
     assert!(search.end_segment_before(best[2].start).is_empty(), "there is nothing in front");
-    search.push(&said(&[3, 4, 0]));
+    search.push(&log_probs_of(&[3, 4, 0]));
     assert_eq!(ids(&search.end_segment()), [0, 1]);
 }
 
 #[test]
-fn what_may_still_change_is_known() {
+fn open_since_is_the_start_of_the_first_word_that_may_change() {
     let mut search = search(&[("ab", "ab"), ("abc", "abc"), ("d", "d")]);
-    search.push(&said(&[0, 1, 2]));
+    search.push(&log_probs_of(&[0, 1, 2]));
     assert_eq!(ids(&search.best()), [0]);
     assert!(search.open_since() <= Some(1), "a `c` may follow");
     // After twenty words, paths with out-of-vocabulary speech in place of the first words are pruned.
-    search.push(&said(&[0, 4].repeat(20)));
+    search.push(&log_probs_of(&[0, 4].repeat(20)));
     let open = search.open_since().expect("the last words may still be other speech");
     assert!(open > 10 && open < search.num_frames(), "{open}");
     let settled = ids(&search.end_segment_before(open));
@@ -117,24 +119,24 @@ fn what_may_still_change_is_known() {
 }
 
 #[test]
-fn long_streams_keep_only_what_leads_somewhere() {
+fn long_streams_keep_only_reachable_history() {
     let mut search = search(&[("ab", "ab"), ("b", "b")]);
     for _ in 0..5000 {
-        search.push(&said(&[0, 1, 2, 0]));
+        search.push(&log_probs_of(&[0, 1, 2, 0]));
     }
-    assert!(search.words.history.len() <= 3 * 5000 + 4096 + 16, "{}", search.words.history.len());
+    assert!(search.arena.history.len() <= 3 * 5000 + 4096 + 16, "{}", search.arena.history.len());
     assert_eq!(search.best().len(), 5000);
     assert!(ids(&search.best()).iter().all(|&id| id == 0));
 }
 
 #[test]
-fn frames_that_are_no_probabilities_lose_nothing() {
+fn frames_with_nan_or_infinity_lose_no_words() {
     let mut search = search(&[("a", "a")]);
-    search.push(&said(&[0, 1, 0]));
+    search.push(&log_probs_of(&[0, 1, 0]));
     search.push(&[f32::NAN; 10]);
     search.push(&[f32::INFINITY; 5]);
     search.push(&[f32::NEG_INFINITY; 5]);
-    search.push(&said(&[0, 1, 0]));
+    search.push(&log_probs_of(&[0, 1, 0]));
     assert_eq!(ids(&search.end_segment()), [0, 0]);
 }
 
@@ -333,10 +335,10 @@ proptest! {
             prop_assert_eq!(found[0].1, best.history);
             prop_assert_eq!(found.len(), n.min(expected.len()));
             for (at, ((score, history), (best, sequence))) in found.into_iter().zip(&expected).enumerate() {
-                let score = score + search.taken_off;
+                let score = score + search.subtracted;
                 prop_assert!((score - best).abs() < 1e-3, "{at}: {score} {expected:?}");
                 let alone = expected.iter().filter(|(other, _)| (other - best).abs() < 2e-3).count() == 1;
-                let found = ids(&search.words.history.words(history));
+                let found = ids(&search.arena.history.words(history));
                 prop_assert!(!alone || found == *sequence, "{at}: {found:?} {expected:?}");
             }
         }

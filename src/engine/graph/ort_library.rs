@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, Stage};
 
 /// Minimum version of onnxruntime (major, minor).
-pub const OLDEST: (u32, u32) = (1, 17);
+pub const MIN_VERSION: (u32, u32) = (1, 17);
 
 /// Maximum number of entries examined in a directory.
 const MAX_ENTRIES: usize = 10_000;
@@ -61,7 +61,7 @@ impl LibrarySearch {
 
     /// The error for when no candidate is usable; `refused` is the error of the first candidate, if there is one.
     pub fn not_found(&self, refused: Option<&Error>) -> Error {
-        let (major, minor) = OLDEST;
+        let (major, minor) = MIN_VERSION;
         let problem = match refused {
             None => format!("onnxruntime {major}.{minor} or newer is needed, and no {LIBRARY} was found"),
             Some(refused) => format!("onnxruntime {major}.{minor} or newer is needed: {refused}"),
@@ -96,8 +96,8 @@ pub fn check_file(path: &Path) -> Result<()> {
         Ok(_) => {}
     }
     match version_in_name(path) {
-        Some((major, minor, _)) if (major, minor) < OLDEST => {
-            let (a, b) = OLDEST;
+        Some((major, minor, _)) if (major, minor) < MIN_VERSION => {
+            let (a, b) = MIN_VERSION;
             error(format!("expected onnxruntime {a}.{b} or newer, found {major}.{minor}"))
         }
         _ => Ok(()),

@@ -18,7 +18,7 @@ pub struct CellShape {
     /// Number of state vectors of width H, the output first; at most [`MAX_STATES`].
     pub states: usize,
     /// Number of further vectors of width H that a step saves for its gradient.
-    pub kept: usize,
+    pub saved: usize,
     /// Whether the gradients of the sums over the state differ from those over the input.
     pub has_own_state_sums: bool,
 }
@@ -80,8 +80,8 @@ pub struct Step<'a, T> {
     pub before: [&'a [T]; MAX_STATES],
     /// Output: the states after the step.
     pub after: [&'a mut [T]; MAX_STATES],
-    /// Output: further activations needed by the gradient, `[n, kept * H]`.
-    pub kept: &'a mut [T],
+    /// Output: further activations needed by the gradient, `[n, saved * H]`.
+    pub saved: &'a mut [T],
     /// Whether the product starts at the last panel ([`kernels::multiply_add_from`]).
     pub backwards: bool,
 }
@@ -94,8 +94,8 @@ pub struct StepBackward<'a, T> {
     pub before: [&'a [T]; MAX_STATES],
     /// The states after the forward step, `[n, H]` each; empty where the cell has fewer.
     pub after: [&'a [T]; MAX_STATES],
-    /// The further activations saved by the forward step, `[n, kept * H]`.
-    pub kept: &'a [T],
+    /// The further activations saved by the forward step, `[n, saved * H]`.
+    pub saved: &'a [T],
     /// On entry the gradients of the states after the step, on return of those before it, `[n, H]` each.
     pub dstates: [&'a mut [T]; MAX_STATES],
     /// Output: the gradients of the sums over the input, `[n, kH]`.
@@ -112,8 +112,8 @@ pub struct StepBackward<'a, T> {
 pub struct Sums<'a, T> {
     /// The states s_(t-1), `[R, H]`.
     pub before: &'a [T],
-    /// The further activations saved by the forward steps, `[R, kept * H]`.
-    pub kept: &'a [T],
+    /// The further activations saved by the forward steps, `[R, saved * H]`.
+    pub saved: &'a [T],
     /// The gradients of the sums over the input, `[R, kH]`.
     pub dx: &'a [T],
     /// The gradients of the sums over the state, `[R, kH]`; empty if they equal `dx`.

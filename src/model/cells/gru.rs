@@ -30,7 +30,7 @@ use crate::model::real::Real;
 /// Reset gate after the product. A step saves q_t. The candidate's sums over input and state are separate, since
 /// only the latter is multiplied by r_t.
 pub(super) const RESET_AFTER: CellShape =
-    CellShape { family: "gru", gates: 3, states: 1, kept: 1, has_own_state_sums: true };
+    CellShape { family: "gru", gates: 3, states: 1, saved: 1, has_own_state_sums: true };
 /// Reset gate before the product. A step saves q_t.
 pub(super) const RESET_BEFORE: CellShape = CellShape { has_own_state_sums: false, ..RESET_AFTER };
 
@@ -71,7 +71,7 @@ impl<T: Kernels> Cell<T> for ResetAfter<T> {
     }
 
     fn step(&self, step: Step<'_, T>) {
-        let Step { gates, before: [before, _], after: [output, _], kept: q, backwards } = step;
+        let Step { gates, before: [before, _], after: [output, _], saved: q, backwards } = step;
         let (h, k) = (self.hidden, 3 * self.hidden);
         // The product must not be added to the candidate's sums over the input, so these are moved to `q` before
         // the product and swapped back after it.
@@ -88,12 +88,13 @@ impl<T: Kernels> Cell<T> for ResetAfter<T> {
     }
 
     fn step_backward(&self, step: StepBackward<'_, T>) {
-        let StepBackward { gates, before: [before, _], kept, dstates: [dh, _], dx, ds, backwards, .. } = step;
+        let StepBackward { gates, before: [before, _], saved, dstates: [dh, _], dx, ds, backwards, .. } =
+            step;
         let (h, k) = (self.hidden, 3 * self.hidden);
         for (i, gates) in gates.chunks_exact(k).enumerate() {
             let (at, sums) = (i * h..(i + 1) * h, i * k..(i + 1) * k);
             let (dx, ds) = (&mut dx[sums.clone()], &mut ds[sums]);
-            backward_row(gates, &kept[at.clone()], &before[at.clone()], &mut dh[at], dx, ds);
+            backward_row(gates, &saved[at.clone()], &before[at.clone()], &mut dh[at], dx, ds);
         }
         kernels::multiply_add_from(ds, self.state.backward(), dh, h, backwards);
     }
@@ -119,7 +120,7 @@ impl<T: Kernels> Cell<T> for ResetBefore<T> {
     }
 
     fn step(&self, step: Step<'_, T>) {
-        let Step { gates, before: [before, _], after: [output, _], kept: q, backwards } = step;
+        let Step { gates, before: [before, _], after: [output, _], saved: q, backwards } = step;
         let (h, k) = (self.hidden, 3 * self.hidden);
         kernels::multiply_add_from(before, &self.gates.forward, gates, k, backwards);
         for (i, gates) in gates.chunks_exact_mut(k).enumerate() {
@@ -162,7 +163,7 @@ impl<T: Kernels> Cell<T> for ResetBefore<T> {
         }
         let (dr, drc) = dr.split_at_mut(2 * h * h);
         kernels::add_outer_products(&gates, sums.before, dr, 2 * h, h);
-        kernels::add_outer_products(&candidate, sums.kept, drc, h, h);
+        kernels::add_outer_products(&candidate, sums.saved, drc, h, h);
         kernels::add_rows(sums.dx, db);
     }
 }

@@ -26,7 +26,7 @@ use crate::model::real::Real;
 
 /// A step saves tanh(c_t).
 pub(super) const SHAPE: CellShape =
-    CellShape { family: "lstm", gates: 4, states: 2, kept: 1, has_own_state_sums: false };
+    CellShape { family: "lstm", gates: 4, states: 2, saved: 1, has_own_state_sums: false };
 
 /// Creates a cell.
 pub(super) fn lstm<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
@@ -48,23 +48,23 @@ impl<T: Kernels> Cell<T> for Lstm<T> {
     }
 
     fn step(&self, step: Step<'_, T>) {
-        let Step { gates, before: [before, cell_before], after: [output, cell], kept, backwards } = step;
+        let Step { gates, before: [before, cell_before], after: [output, cell], saved, backwards } = step;
         let h = self.hidden;
         kernels::multiply_add_from(before, &self.state.forward, gates, 4 * h, backwards);
         for (i, gates) in gates.chunks_exact_mut(4 * h).enumerate() {
             let at = i * h..(i + 1) * h;
-            let (cell, squashed) = (&mut cell[at.clone()], &mut kept[at.clone()]);
+            let (cell, squashed) = (&mut cell[at.clone()], &mut saved[at.clone()]);
             forward_row(gates, &cell_before[at.clone()], cell, squashed, &mut output[at]);
         }
     }
 
     fn step_backward(&self, step: StepBackward<'_, T>) {
-        let StepBackward { gates, before: [_, cell_before], kept, dstates: [ds, dc], dx, backwards, .. } =
+        let StepBackward { gates, before: [_, cell_before], saved, dstates: [ds, dc], dx, backwards, .. } =
             step;
         let h = self.hidden;
         for (i, (gates, dx)) in gates.chunks_exact(4 * h).zip(dx.chunks_exact_mut(4 * h)).enumerate() {
             let at = i * h..(i + 1) * h;
-            let (before, squashed) = (&cell_before[at.clone()], &kept[at.clone()]);
+            let (before, squashed) = (&cell_before[at.clone()], &saved[at.clone()]);
             backward_row(gates, before, squashed, &ds[at.clone()], &mut dc[at], dx);
         }
         // The previous output affects this step only through W.

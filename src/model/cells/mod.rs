@@ -41,6 +41,29 @@ pub enum CellKind {
 type Layout<T> = fn(&CellParameters<'_, T>) -> Arc<dyn Cell<T>>;
 
 impl CellKind {
+    /// All kinds of cells.
+    pub const ALL: [Self; 5] = [Self::RnnTanh, Self::RnnRelu, Self::Gru, Self::GruResetBefore, Self::Lstm];
+
+    /// The name in recipes and model files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RnnTanh => "rnn-tanh",
+            Self::RnnRelu => "rnn-relu",
+            Self::Gru => "gru",
+            Self::GruResetBefore => "gru-reset-before",
+            Self::Lstm => "lstm",
+        }
+    }
+
+    /// The names of the gates, in the order of their rows in W.
+    pub fn gate_names(self) -> &'static [&'static str] {
+        match self {
+            Self::RnnTanh | Self::RnnRelu => &["W"],
+            Self::Gru | Self::GruResetBefore => &["W_z", "W_r", "W_c"],
+            Self::Lstm => &["W_i", "W_o", "W_f", "W_g"],
+        }
+    }
+
     /// The table of cells.
     fn entry<T: Kernels>(self) -> (CellShape, Layout<T>) {
         match self {

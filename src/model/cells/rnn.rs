@@ -18,7 +18,7 @@ use crate::model::kernels::{self, Kernels, vectorized};
 use crate::model::real::Real;
 
 pub(super) const SHAPE: CellShape =
-    CellShape { family: "rnn", gates: 1, states: 1, kept: 0, has_own_state_sums: false };
+    CellShape { family: "rnn", gates: 1, states: 1, saved: 0, has_own_state_sums: false };
 
 /// Creates a cell with f = tanh.
 pub(super) fn tanh<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {

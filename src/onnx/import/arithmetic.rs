@@ -23,9 +23,9 @@ impl Walker {
                 let shape = broadcast(&a.shape, &b.shape)
                     .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-                self.take_room(node, count)?;
+                self.charge_budget(node, count)?;
                 let c = a
-                    .combined(b, op)
+                    .elementwise(b, op)
                     .ok_or_else(|| node.error("the shapes of the constants cannot be broadcast"))?;
                 Ok(Value::Constant(Rc::new(c)))
             }
@@ -168,7 +168,7 @@ impl Walker {
                 node.error(format!("expected a matrix for {} features, found {:?}", s.width, c.shape))
             );
         }
-        self.take_room(node, Some(c.len()))?;
+        self.charge_budget(node, Some(c.len()))?;
         let weight = c.transposed(&[1, 0]).to_f32();
         Ok(Value::Sequence(self.push(node, s, Operation::Linear { weight }, out)))
     }
@@ -184,7 +184,7 @@ impl Walker {
         if !plain || node.int("transA").unwrap_or(0) != 0 || w.shape.len() != 2 {
             return Err(unsupported(node));
         }
-        self.take_room(node, Some(w.len()))?;
+        self.charge_budget(node, Some(w.len()))?;
         let w = if node.int("transB").unwrap_or(0) != 0 { w.transposed(&[1, 0]) } else { (**w).clone() };
         let Value::Sequence(y) = self.linear(node, s, &w)? else { return Err(unsupported(node)) };
         match inputs.get(2).and_then(Option::as_ref) {
@@ -271,8 +271,8 @@ impl Walker {
         if node.proto.op_type == "Log" {
             return match self.stages.get(s.stage).map(|stage| &stage.operation) {
                 Some(Operation::Softmax) => {
-                    let below = Sequence { stage: self.stages[s.stage].below, ..s.clone() };
-                    Ok(Value::Sequence(self.push(node, &below, Operation::LogSoftmax, s.width)))
+                    let source = Sequence { stage: self.stages[s.stage].source, ..s.clone() };
+                    Ok(Value::Sequence(self.push(node, &source, Operation::LogSoftmax, s.width)))
                 }
                 _ => Err(unsupported(node)),
             };

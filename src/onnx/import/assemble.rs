@@ -116,11 +116,11 @@ pub(super) fn assemble(
 ) -> Result<Network<f32>> {
     let mut chain = vec![output];
     while let Some(&last) = chain.last().filter(|&&s| s != 0) {
-        let below = stages[last].below;
-        if below >= last {
+        let source = stages[last].source;
+        if source >= last {
             return Err(Error::new(Stage::Model, "the stages of the graph are not in topological order"));
         }
-        chain.push(below);
+        chain.push(source);
     }
     let frames = stages[0].width;
     let mut assembly = Assembly {
@@ -254,7 +254,7 @@ impl Assembly {
         let mut on = self.top;
         if self.input.is_none() {
             self.input = Some(pending);
-            on = stage.below;
+            on = stage.source;
         } else if !pending.is_identity() {
             // W (A x + a) + b = (W A) x + (W a + b)
             width = pending.inner;

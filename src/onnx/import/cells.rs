@@ -105,7 +105,7 @@ impl Walker {
         match run {
             None => {
                 self.set_time(node, *axis)?;
-                self.take_room(node, Some(2 * hidden * hidden))?;
+                self.charge_budget(node, Some(2 * hidden * hidden))?;
                 let mut w = vec![0.0; hidden * hidden];
                 w.iter_mut().step_by(hidden + 1).for_each(|v| *v = 1.0);
                 let cell = CellWeights { kind, hidden, w, r, b };
@@ -116,7 +116,7 @@ impl Walker {
                 let stage = self.stages.get(*run).ok_or_else(|| unsupported(node))?;
                 let same = match &stage.operation {
                     Operation::Cell(c) => {
-                        c.kind == kind && c.r == r && c.b == b && stage.below == input.stage
+                        c.kind == kind && c.r == r && c.b == b && stage.source == input.stage
                     }
                     _ => false,
                 };
@@ -129,7 +129,7 @@ impl Walker {
     }
 
     /// `Concat` of all states of a recurrence, or of the final states of several layers.
-    pub(super) fn rolled(&mut self, node: &Node, values: &[Value]) -> Result<Value> {
+    pub(super) fn cell_of_unrolled(&mut self, node: &Node, values: &[Value]) -> Result<Value> {
         let state = |v: &Value| match v {
             Value::Unrolled(Unrolled::State { run, at }) => Ok((*run, *at)),
             _ => Err(unsupported(node)),

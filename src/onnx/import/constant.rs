@@ -119,7 +119,7 @@ impl Constant {
     ///
     /// # Errors
     /// When it is not numeric or cannot be read.
-    pub fn of_node(node: &Node) -> Result<Self> {
+    pub fn from_node(node: &Node) -> Result<Self> {
         let attribute = node.proto.attribute.first().ok_or_else(|| unsupported(node))?;
         Ok(match attribute.name.as_str() {
             "value" => match &attribute.t {
@@ -238,7 +238,7 @@ impl Constant {
     }
 
     /// Takes elements of an axis by their positions, which must be inside it.
-    pub fn picked(&self, axis: usize, positions: &[usize]) -> Self {
+    pub fn gathered(&self, axis: usize, positions: &[usize]) -> Self {
         let strides = self.strides();
         let mut shape = self.shape.clone();
         shape[axis] = positions.len();
@@ -285,7 +285,7 @@ impl Constant {
     }
 
     /// `Add`, `Sub`, `Mul` or `Div` of two constants; `None` for another operator or on integer overflow.
-    pub fn combined(&self, other: &Constant, op: &str) -> Option<Self> {
+    pub fn elementwise(&self, other: &Constant, op: &str) -> Option<Self> {
         let shape = broadcast(&self.shape, &other.shape)?;
         let (a, b) = (self.expanded(&shape).ok()?, other.expanded(&shape).ok()?);
         let numbers = match (&a.numbers, &b.numbers) {
@@ -363,28 +363,28 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 mod tests {
     use super::*;
 
-    fn counting(shape: &[usize]) -> Constant {
+    fn indices_in_order(shape: &[usize]) -> Constant {
         let n = shape.iter().product::<usize>() as i64;
         Constant { shape: shape.to_vec(), numbers: Numbers::I64((0..n).collect()) }
     }
 
     #[test]
-    fn rearranging_is_that_of_numpy() {
-        let a = counting(&[2, 3]);
+    fn rearranging_equals_numpy() {
+        let a = indices_in_order(&[2, 3]);
         assert_eq!(a.transposed(&[1, 0]).as_i64(), Some(&[0, 3, 1, 4, 2, 5][..]));
         assert_eq!(a.sliced(1, 2, -1, 2).as_i64(), Some(&[2, 1, 5, 4][..]));
-        assert_eq!(a.picked(1, &[2, 0]).as_i64(), Some(&[2, 0, 5, 3][..]));
+        assert_eq!(a.gathered(1, &[2, 0]).as_i64(), Some(&[2, 0, 5, 3][..]));
         let both = Constant::concatenated(&[&a, &a], 1).expect("alike");
         assert_eq!(
             (both.shape, both.numbers),
             (vec![2, 6], Numbers::I64(vec![0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]))
         );
-        let row = counting(&[1, 3]).expanded(&[2, 3]).expect("fits");
+        let row = indices_in_order(&[1, 3]).expanded(&[2, 3]).expect("fits");
         assert_eq!(row.as_i64(), Some(&[0, 1, 2, 0, 1, 2][..]));
-        let sum = a.combined(&counting(&[3]), "Add").expect("fits");
+        let sum = a.elementwise(&indices_in_order(&[3]), "Add").expect("fits");
         assert_eq!(sum.as_i64(), Some(&[0, 2, 4, 3, 5, 7][..]));
-        assert!(a.combined(&counting(&[2]), "Add").is_none());
-        assert!(Constant::i64s(vec![1]).combined(&Constant::i64s(vec![0]), "Div").is_none());
+        assert!(a.elementwise(&indices_in_order(&[2]), "Add").is_none());
+        assert!(Constant::i64s(vec![1]).elementwise(&Constant::i64s(vec![0]), "Div").is_none());
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Walker {
         match value {
             Value::Constant(c) => {
                 let perm = perm(c.shape.len())?;
-                self.take_room(node, Some(c.len()))?;
+                self.charge_budget(node, Some(c.len()))?;
                 Ok(Value::Constant(Rc::new(c.transposed(&perm))))
             }
             Value::Sequence(s) => {
@@ -76,11 +76,12 @@ impl Walker {
         let insert = node.proto.op_type == "Unsqueeze";
         match &values[0] {
             Value::Constant(c) => {
-                let shape = reaxed(node, &c.shape, given.as_deref(), insert, 1, |&d| d == 1)?;
+                let shape = change_axes(node, &c.shape, given.as_deref(), insert, 1, |&d| d == 1)?;
                 Ok(Value::Constant(Rc::new(c.reshaped(shape).map_err(|e| e.at(node.place()))?)))
             }
             Value::Sequence(s) => {
-                let axes = reaxed(node, &s.axes, given.as_deref(), insert, Axis::One, |&a| a == Axis::One)?;
+                let axes =
+                    change_axes(node, &s.axes, given.as_deref(), insert, Axis::One, |&a| a == Axis::One)?;
                 Ok(Value::Sequence(Sequence { axes, ..s.clone() }))
             }
             Value::Lengths { lengths, .. } if lengths.len() == 1 => {
@@ -252,14 +253,14 @@ impl Walker {
             let axis = node.axis(axis, constant.shape.len())?;
             let (start, count) = span(start, end, step, constant.shape[axis] as i64)
                 .ok_or_else(|| node.error("the step is 0"))?;
-            self.take_room(node, (constant.len() / constant.shape[axis].max(1)).checked_mul(count))?;
+            self.charge_budget(node, (constant.len() / constant.shape[axis].max(1)).checked_mul(count))?;
             constant = constant.sliced(axis, start, step, count);
         }
         match &value {
             Value::Lengths { lengths, .. } => {
-                let picked =
+                let gathered =
                     constant.as_i64().unwrap_or(&[]).iter().filter_map(|&i| lengths.get(i as usize).copied());
-                Ok(Value::Lengths { lengths: picked.collect(), scalar: false })
+                Ok(Value::Lengths { lengths: gathered.collect(), scalar: false })
             }
             _ => Ok(Value::Constant(Rc::new(constant))),
         }
@@ -302,19 +303,19 @@ impl Walker {
         match &values[0] {
             Value::Zeros | Value::Initial => Ok(values[0].clone()),
             Value::Lengths { lengths, .. } if axis == 0 || axis == -1 => {
-                let picked = resolve(lengths.len())?.into_iter().map(|p| lengths[p]).collect();
-                Ok(Value::Lengths { lengths: picked, scalar: indices.shape.is_empty() })
+                let gathered = resolve(lengths.len())?.into_iter().map(|p| lengths[p]).collect();
+                Ok(Value::Lengths { lengths: gathered, scalar: indices.shape.is_empty() })
             }
             Value::Constant(c) if indices.shape.len() <= 1 => {
                 let axis = node.axis(axis, c.shape.len())?;
                 let positions = resolve(c.shape[axis])?;
                 let rest = c.len() / c.shape[axis].max(1);
-                self.take_room(node, rest.checked_mul(positions.len()))?;
-                let mut picked = c.picked(axis, &positions);
+                self.charge_budget(node, rest.checked_mul(positions.len()))?;
+                let mut gathered = c.gathered(axis, &positions);
                 if indices.shape.is_empty() {
-                    picked.shape.remove(axis);
+                    gathered.shape.remove(axis);
                 }
-                Ok(Value::Constant(Rc::new(picked)))
+                Ok(Value::Constant(Rc::new(gathered)))
             }
             _ => Err(unsupported(node)),
         }
@@ -326,7 +327,7 @@ impl Walker {
             values.iter().map(|v| if let Value::Constant(c) = v { Some(&**c) } else { None }).collect();
         if let Some(parts) = constants {
             let axis = node.axis(axis, parts.first().map_or(0, |p| p.shape.len()))?;
-            self.take_room(node, parts.iter().try_fold(0usize, |n, p| n.checked_add(p.len())))?;
+            self.charge_budget(node, parts.iter().try_fold(0usize, |n, p| n.checked_add(p.len())))?;
             return Ok(Value::Constant(Rc::new(
                 Constant::concatenated(&parts, axis).map_err(|e| e.at(node.place()))?,
             )));
@@ -341,7 +342,7 @@ impl Walker {
         if let Some(of) = values.iter().map(last).collect::<Option<Vec<_>>>() {
             return Ok(Value::Last { of: of.concat() });
         }
-        self.rolled(node, values)
+        self.cell_of_unrolled(node, values)
     }
 
     pub(super) fn split(&mut self, node: &Node, inputs: &[Option<Value>]) -> Result<Vec<Value>> {
@@ -367,7 +368,7 @@ impl Walker {
                     if size > left {
                         return Err(node.error("its parts are longer than the axis"));
                     }
-                    self.take_room(node, (c.len() / c.shape[axis].max(1)).checked_mul(size))?;
+                    self.charge_budget(node, (c.len() / c.shape[axis].max(1)).checked_mul(size))?;
                     parts.push(Value::Constant(Rc::new(c.sliced(axis, at as i64, 1, size))));
                     at += size;
                 }
@@ -389,7 +390,7 @@ impl Walker {
                     .collect();
                 let shape = shape.filter(|s| s.len() <= MAX_RANK).ok_or_else(|| unsupported(node))?;
                 let count = shape.iter().try_fold(c.len().max(1), |n, &d| n.checked_mul(d));
-                self.take_room(node, count)?;
+                self.charge_budget(node, count)?;
                 Ok(Value::Constant(Rc::new(c.expanded(&shape).map_err(|e| e.at(node.place()))?)))
             }
             _ => Err(unsupported(node)),
@@ -412,7 +413,7 @@ impl Walker {
 }
 
 /// Inserts axes (`Unsqueeze`) or removes axes of length 1 (`Squeeze`).
-fn reaxed<A: Copy>(
+fn change_axes<A: Copy>(
     node: &Node,
     axes: &[A],
     given: Option<&[i64]>,

@@ -56,7 +56,7 @@ impl Walker {
             match begun {
                 Term::State if state.is_none() => state = Some(term(&output.name)?),
                 Term::Counter if matches!(term(&output.name)?, Term::NextCounter) => {}
-                Term::Outside(_) if input.name == output.name => {}
+                Term::LoopInvariant(_) if input.name == output.name => {}
                 _ => {
                     return Err(node.error(
                         "expected one state and a step counter as loop-carried variables, found others",
@@ -89,7 +89,7 @@ impl Walker {
             terms.insert(input.name.clone(), Ok(term));
         }
         for tensor in &body.initializer {
-            let term = Constant::read(tensor).map(|c| Term::Outside(Value::Constant(Rc::new(c))));
+            let term = Constant::read(tensor).map(|c| Term::LoopInvariant(Value::Constant(Rc::new(c))));
             terms.insert(tensor.name.clone(), term);
         }
         terms
@@ -107,7 +107,7 @@ impl Walker {
                     _ if name.is_empty() => Ok(None),
                     (Some(term), _) => term.clone().map(Some),
                     (None, Some(Value::Refused(error))) => Err(error.clone()),
-                    (None, Some(value)) => Ok(Some(Term::Outside(value.clone()))),
+                    (None, Some(value)) => Ok(Some(Term::LoopInvariant(value.clone()))),
                     (None, None) => Err(node.error(format!("no earlier node computes its input `{name}`"))),
                 })
                 .collect();
@@ -132,7 +132,7 @@ impl Walker {
         inputs: &[Option<Term>],
         scanned: &mut Option<Sequence>,
     ) -> Result<Vec<Term>> {
-        if let [Some(Term::Outside(Value::Sequence(sequence))), Some(Term::Counter)] = inputs {
+        if let [Some(Term::LoopInvariant(Value::Sequence(sequence))), Some(Term::Counter)] = inputs {
             let first = node.proto.op_type == "Gather" && node.int("axis").unwrap_or(0) == 0;
             if !first || scanned.as_ref().is_some_and(|other| other != sequence) {
                 return Err(unsupported(node));
@@ -142,15 +142,15 @@ impl Walker {
         }
         let outside = inputs.iter().map(|input| match input {
             None => Some(None),
-            Some(Term::Outside(value)) => Some(Some(value.clone())),
+            Some(Term::LoopInvariant(value)) => Some(Some(value.clone())),
             Some(_) => None,
         });
         match outside.collect::<Option<Vec<_>>>() {
-            Some(values) => Ok(self.evaluate(node, values)?.into_iter().map(Term::Outside).collect()),
+            Some(values) => Ok(self.evaluate(node, values)?.into_iter().map(Term::LoopInvariant).collect()),
             None => {
                 let terms = apply(node, inputs)?;
                 let copied = matches!(node.proto.op_type.as_str(), "Split" | "Slice" | "Gemm");
-                self.take_room(node, Some(terms.iter().map(|t| t.numbers(copied)).sum()))?;
+                self.charge_budget(node, Some(terms.iter().map(|t| t.numbers(copied)).sum()))?;
                 Ok(terms)
             }
         }
@@ -178,7 +178,7 @@ impl Walker {
         }
         let Term::Next(next) = state else { return Err(unsupported(node)) };
         let weights = next.weights(x.width).map_err(|problem| node.error(problem))?;
-        self.take_room(node, Some(weights.w.len() + weights.r.len()))?;
+        self.charge_budget(node, Some(weights.w.len() + weights.r.len()))?;
         let hidden = weights.hidden;
         let mut y = self.push(node, x, Operation::Cell(weights), hidden);
         y.axes = vec![Axis::Outer(time), Axis::Outer(batch), Axis::Features];
@@ -189,13 +189,13 @@ impl Walker {
 /// The term of a loop-carried variable with this initial value, which the body returns `unchanged` or not.
 fn entry(initial: &Value, unchanged: bool) -> Term {
     match initial {
-        other if unchanged => Term::Outside(other.clone()),
+        other if unchanged => Term::LoopInvariant(other.clone()),
         Value::Zeros | Value::Initial => Term::State,
         Value::Constant(c) if c.is_zero() => match c.numbers {
             Numbers::I64(_) if c.len() == 1 => Term::Counter,
             Numbers::F32(_) if c.shape.len() == 2 => Term::State,
-            _ => Term::Outside(initial.clone()),
+            _ => Term::LoopInvariant(initial.clone()),
         },
-        other => Term::Outside(other.clone()),
+        other => Term::LoopInvariant(other.clone()),
     }
 }

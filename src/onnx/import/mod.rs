@@ -111,7 +111,7 @@ pub fn import_file(file: &OnnxFile, options: &ImportOptions) -> Result<Imported>
 /// importing it as a foreign file would lose its tokens and lexicon. `error` is the reason why it is not a
 /// model.
 fn refuse_damaged(file: &OnnxFile, error: &Error) -> Result<()> {
-    if !file.is_ours() {
+    if !file.is_hearken_model() {
         return Ok(());
     }
     Metadata::from_entries(file.entries())?;

@@ -32,14 +32,14 @@ impl Walker {
             c.reshaped(shape).map(|c| c.cast(true))
         };
         let unfit = || node.error("scale and zero point cannot be broadcast over the tensor");
-        self.take_room(node, x.len().checked_mul(3))?;
+        self.charge_budget(node, x.len().checked_mul(3))?;
         let mut values = x.cast(true);
         if let Some(zero) = constant(2)? {
             let zero = along(zero).map_err(|e| e.at(node.place()))?;
-            values = values.combined(&zero, "Sub").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
+            values = values.elementwise(&zero, "Sub").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
         }
         let scale = along(scale).map_err(|e| e.at(node.place()))?;
-        let values = values.combined(&scale, "Mul").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
+        let values = values.elementwise(&scale, "Mul").filter(|v| v.shape == x.shape).ok_or_else(unfit)?;
         Ok(Value::Constant(Rc::new(values)))
     }
 

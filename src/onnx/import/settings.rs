@@ -131,7 +131,7 @@ pub(super) fn entry<'a>(entries: &'a [(String, String)], key: &str) -> Option<&'
 pub(super) fn foreign_entries(entries: &[(String, String)]) -> Vec<(String, String)> {
     let mut kept: Vec<(String, String)> = Vec::new();
     for (key, value) in entries {
-        let ours = key.starts_with("hearken.") || super::super::metadata::is_ours(key);
+        let ours = key.starts_with("hearken.") || super::super::metadata::is_hearken_key(key);
         if !ours && !kept.iter().any(|(k, _)| k == key) {
             kept.push((key.clone(), value.clone()));
         }

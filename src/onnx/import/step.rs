@@ -50,7 +50,7 @@ impl Sum {
         Some(Self { bias, ..self.clone() })
     }
 
-    fn of_state(&self) -> bool {
+    fn is_of_state(&self) -> bool {
         self.x.is_none() && self.h.is_some()
     }
 }
@@ -69,7 +69,7 @@ pub(super) struct Candidate {
 #[derive(Clone, Debug)]
 pub(super) enum Term {
     /// A value from outside the loop, the same at every step.
-    Outside(Value),
+    LoopInvariant(Value),
     /// The iteration number.
     Counter,
     /// The number of the next iteration.
@@ -85,15 +85,15 @@ pub(super) enum Term {
     /// σ(sum).
     Gate(Rc<Sum>),
     /// 1 - σ(sum).
-    Rest(Rc<Sum>),
+    OneMinusGate(Rc<Sum>),
     /// gate ⊙ h.
     GatedState(Rc<Sum>),
     /// The sum of a candidate before its tanh; the input's product may still be missing.
-    Share(Rc<Candidate>),
+    CandidateSum(Rc<Candidate>),
     /// The candidate, after its tanh.
     Candidate(Rc<Candidate>),
     /// (1 - gate) ⊙ candidate.
-    Fresh(Rc<Sum>, Rc<Candidate>),
+    GatedCandidate(Rc<Sum>, Rc<Candidate>),
     /// The state after this step.
     Next(Next),
 }
@@ -106,7 +106,7 @@ impl Term {
         let of = |sum: &Sum| sum.width() + matrix(&sum.x) + matrix(&sum.h);
         match self {
             Term::Sum(sum) | Term::Gate(sum) => of(sum),
-            Term::Share(share) => of(&share.input) + of(&share.state),
+            Term::CandidateSum(share) => of(&share.input) + of(&share.state),
             _ => 0,
         }
     }
@@ -123,15 +123,15 @@ pub(super) fn apply(node: &Node, inputs: &[Option<Term>]) -> Result<Vec<Term>> {
         ("Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And", [a, b]) => {
             (counts(a) && counts(b)).then_some(Term::Condition)
         }
-        ("MatMul", [a, Term::Outside(Value::Constant(matrix))]) => product(a, matrix),
-        ("Gemm", [a, Term::Outside(Value::Constant(matrix)), rest @ ..]) => gemm(node, a, matrix, rest),
+        ("MatMul", [a, Term::LoopInvariant(Value::Constant(matrix))]) => product(a, matrix),
+        ("Gemm", [a, Term::LoopInvariant(Value::Constant(matrix)), rest @ ..]) => gemm(node, a, matrix, rest),
         ("Add", [a, b]) => add(a, b).or_else(|| add(b, a)),
-        ("Sub", [Term::Outside(Value::Constant(one)), Term::Gate(gate)]) => {
-            (one.len() == 1 && one.to_f32() == [1.0]).then(|| Term::Rest(gate.clone()))
+        ("Sub", [Term::LoopInvariant(Value::Constant(one)), Term::Gate(gate)]) => {
+            (one.len() == 1 && one.to_f32() == [1.0]).then(|| Term::OneMinusGate(gate.clone()))
         }
         ("Mul", [a, b]) => multiply(a, b).or_else(|| multiply(b, a)),
         ("Sigmoid", [Term::Sum(sum)]) => Some(Term::Gate(sum.clone())),
-        ("Tanh", [Term::Share(candidate)]) if candidate.input.x.is_some() => {
+        ("Tanh", [Term::CandidateSum(candidate)]) if candidate.input.x.is_some() => {
             Some(Term::Candidate(candidate.clone()))
         }
         ("Tanh", [Term::Sum(sum)]) => {
@@ -153,7 +153,7 @@ fn counts(term: &Term) -> bool {
         Term::Counter
             | Term::NextCounter
             | Term::Condition
-            | Term::Outside(Value::Lengths { .. } | Value::Constant(_))
+            | Term::LoopInvariant(Value::Lengths { .. } | Value::Constant(_))
     )
 }
 
@@ -165,7 +165,7 @@ fn product(a: &Term, matrix: &Rc<Constant>) -> Option<Term> {
             Some(Term::Sum(Rc::new(Sum { x: Some(matrix.clone()), h: None, bias })))
         }
         Term::State => Some(Term::Sum(Rc::new(Sum { x: None, h: Some(matrix.clone()), bias }))),
-        Term::GatedState(gate) => Some(Term::Share(Rc::new(Candidate {
+        Term::GatedState(gate) => Some(Term::CandidateSum(Rc::new(Candidate {
             input: Sum { x: None, h: None, bias: bias.clone() },
             reset: gate.clone(),
             state: Sum { x: None, h: Some(matrix.clone()), bias },
@@ -194,23 +194,23 @@ fn gemm(node: &Node, a: &Term, matrix: &Rc<Constant>, rest: &[&Term]) -> Option<
 
 fn add(a: &Term, b: &Term) -> Option<Term> {
     match (a, b) {
-        (Term::Counter, Term::Outside(Value::Constant(one))) => {
+        (Term::Counter, Term::LoopInvariant(Value::Constant(one))) => {
             (one.as_i64() == Some(&[1])).then_some(Term::NextCounter)
         }
         (Term::Sum(a), Term::Sum(b)) => Some(Term::Sum(Rc::new(a.plus(b)?))),
-        (Term::Sum(sum), Term::Outside(Value::Constant(bias))) => {
+        (Term::Sum(sum), Term::LoopInvariant(Value::Constant(bias))) => {
             Some(Term::Sum(Rc::new(sum.plus_bias(bias)?)))
         }
         // A bias added to a gated product with R is the input's bias: it is added after the gate.
-        (Term::Share(share), Term::Outside(Value::Constant(bias))) => {
+        (Term::CandidateSum(share), Term::LoopInvariant(Value::Constant(bias))) => {
             let input = share.input.plus_bias(bias)?;
-            Some(Term::Share(Rc::new(Candidate { input, ..(**share).clone() })))
+            Some(Term::CandidateSum(Rc::new(Candidate { input, ..(**share).clone() })))
         }
-        (Term::Share(share), Term::Sum(sum)) if sum.h.is_none() => {
+        (Term::CandidateSum(share), Term::Sum(sum)) if sum.h.is_none() => {
             let input = share.input.plus(sum)?;
-            Some(Term::Share(Rc::new(Candidate { input, ..(**share).clone() })))
+            Some(Term::CandidateSum(Rc::new(Candidate { input, ..(**share).clone() })))
         }
-        (Term::GatedState(gate), Term::Fresh(rest, candidate)) if Rc::ptr_eq(gate, rest) => {
+        (Term::GatedState(gate), Term::GatedCandidate(rest, candidate)) if Rc::ptr_eq(gate, rest) => {
             Some(Term::Next(Next::Gru { update: gate.clone(), candidate: candidate.clone() }))
         }
         _ => None,
@@ -220,15 +220,17 @@ fn add(a: &Term, b: &Term) -> Option<Term> {
 fn multiply(a: &Term, b: &Term) -> Option<Term> {
     match (a, b) {
         (Term::Gate(gate), Term::State) => Some(Term::GatedState(gate.clone())),
-        (Term::Gate(gate), Term::Sum(sum)) if sum.of_state() && sum.width() == gate.width() => {
-            Some(Term::Share(Rc::new(Candidate {
+        (Term::Gate(gate), Term::Sum(sum)) if sum.is_of_state() && sum.width() == gate.width() => {
+            Some(Term::CandidateSum(Rc::new(Candidate {
                 input: Sum { x: None, h: None, bias: vec![0.0; sum.width()] },
                 reset: gate.clone(),
                 state: (**sum).clone(),
                 after: true,
             })))
         }
-        (Term::Rest(gate), Term::Candidate(candidate)) => Some(Term::Fresh(gate.clone(), candidate.clone())),
+        (Term::OneMinusGate(gate), Term::Candidate(candidate)) => {
+            Some(Term::GatedCandidate(gate.clone(), candidate.clone()))
+        }
         _ => None,
     }
 }
@@ -260,7 +262,7 @@ fn split(node: &Node, given: &[&Term]) -> Result<Vec<Term>> {
     }
     let (whole, parts) = (width(given[0]), node.proto.output.len());
     let sizes: Vec<i64> = match (given.get(1), node.ints("split")) {
-        (Some(Term::Outside(Value::Constant(sizes))), _) => sizes.as_i64().unwrap_or(&[]).to_vec(),
+        (Some(Term::LoopInvariant(Value::Constant(sizes))), _) => sizes.as_i64().unwrap_or(&[]).to_vec(),
         (None, Some(sizes)) if !sizes.is_empty() => sizes.to_vec(),
         _ => vec![(whole / parts.max(1)) as i64; parts],
     };
@@ -280,7 +282,7 @@ fn split(node: &Node, given: &[&Term]) -> Result<Vec<Term>> {
 /// `Slice` of columns with a step of one, over the whole batch.
 fn slice(given: &[&Term]) -> Option<Term> {
     let numbers = |k: usize| match given.get(k) {
-        Some(Term::Outside(Value::Constant(c))) => c.as_i64().map(<[i64]>::to_vec),
+        Some(Term::LoopInvariant(Value::Constant(c))) => c.as_i64().map(<[i64]>::to_vec),
         _ => None,
     };
     let (starts, ends) = (numbers(1)?, numbers(2)?);

@@ -196,11 +196,11 @@ pub(super) enum Operation {
     LogSoftmax,
 }
 
-/// An operation on the output of the stage `below`.
+/// An operation on the output of the stage `source`.
 #[derive(Clone, Debug)]
 pub(super) struct StageOf {
     pub operation: Operation,
-    pub below: usize,
+    pub source: usize,
     pub width: usize,
     /// `node …`, for errors.
     pub place: String,

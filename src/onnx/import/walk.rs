@@ -101,7 +101,7 @@ impl Walker {
         self.declared = [outer[0], outer[1]];
         self.stages.push(StageOf {
             operation: Operation::Input,
-            below: 0,
+            source: 0,
             width,
             place: format!("input {}", input.name),
         });
@@ -155,7 +155,7 @@ impl Walker {
         let values: Vec<Value> = inputs.iter().flatten().cloned().collect();
         match op {
             "RNN" | "GRU" | "LSTM" => return self.recurrent(node, &inputs),
-            "Constant" => return one(Value::Constant(Rc::new(Constant::of_node(node)?))),
+            "Constant" => return one(Value::Constant(Rc::new(Constant::from_node(node)?))),
             "Split" => return self.split(node, &inputs),
             "LayerNormalization" => return one(self.layer_norm(node, &inputs)?),
             "Gemm" => return one(self.gemm(node, &inputs)?),
@@ -187,9 +187,9 @@ impl Walker {
     }
 
     /// Adds a stage on top of a sequence.
-    pub fn push(&mut self, node: &Node, below: &Sequence, operation: Operation, width: usize) -> Sequence {
-        self.stages.push(StageOf { operation, below: below.stage, width, place: node.place() });
-        Sequence { stage: self.stages.len() - 1, width, ..below.clone() }
+    pub fn push(&mut self, node: &Node, source: &Sequence, operation: Operation, width: usize) -> Sequence {
+        self.stages.push(StageOf { operation, source: source.stage, width, place: node.place() });
+        Sequence { stage: self.stages.len() - 1, width, ..source.clone() }
     }
 
     /// Records which outer axis is time.
@@ -206,7 +206,7 @@ impl Walker {
     }
 
     /// Reserves `count` elements of the budget for a folded constant; `None` is a number that overflows.
-    pub fn take_room(&mut self, node: &Node, count: Option<usize>) -> Result<()> {
+    pub fn charge_budget(&mut self, node: &Node, count: Option<usize>) -> Result<()> {
         let left = count.and_then(|n| self.budget.checked_sub(n));
         self.budget = left.ok_or_else(|| {
             node.error("folding its constants needs far more memory than the file's size justifies")
@@ -218,7 +218,7 @@ impl Walker {
         let float = node.int("to").is_some_and(is_float);
         Ok(match value {
             Value::Constant(c) => {
-                self.take_room(node, Some(c.len()))?;
+                self.charge_budget(node, Some(c.len()))?;
                 Value::Constant(Rc::new(c.cast(float)))
             }
             other => other.clone(),

@@ -7,7 +7,7 @@ use crate::onnx::interface::Interface;
 
 /// Whether a system could load the file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Verdict {
+pub struct Compatibility {
     /// Name of the system, such as `onnxruntime`.
     pub system: &'static str,
     /// Whether it could load and run the file.
@@ -41,7 +41,7 @@ pub struct Description {
     /// The metadata entries, in the file's order.
     pub metadata: Vec<(String, String)>,
     /// Whether each known system could load the file.
-    pub targets: Vec<Verdict>,
+    pub targets: Vec<Compatibility>,
     /// The lines of the text drawing of the graph.
     pub drawing: Vec<String>,
 }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::sizes::layer_name;
-use crate::onnx::interface::is_plumbing;
+use crate::onnx::interface::is_rearranging;
 use crate::onnx::proto::{GraphProto, NodeProto};
 
 /// Maximum number of lines; the number of those left out is printed.
@@ -32,15 +32,15 @@ pub(super) fn draw(graph: &GraphProto) -> Vec<String> {
             continue;
         }
         let from: Vec<&str> = node.input.iter().filter_map(|i| origin.get(i.as_str()).copied()).collect();
-        let is_entrance = is_plumbing(node) || node.op_type == "Split";
+        let is_pass_through = is_rearranging(node) || node.op_type == "Split";
         if let ([source], true) =
-            (&from[..], is_entrance && !node.output.iter().any(|o| outputs.contains(o.as_str())))
+            (&from[..], is_pass_through && !node.output.iter().any(|o| outputs.contains(o.as_str())))
         {
             for output in &node.output {
                 origin.insert(output, source);
             }
         }
-        add(&mut blocks, node, from, &outputs, is_entrance);
+        add(&mut blocks, node, from, &outputs, is_pass_through);
     }
     let mut lines = Vec::new();
     if let Some(first) = inputs.first() {
@@ -78,20 +78,20 @@ fn add(
     node: &NodeProto,
     from: Vec<&str>,
     outputs: &HashSet<&str>,
-    is_entrance: bool,
+    is_pass_through: bool,
 ) {
     let name = match node.name.as_str() {
         "" => layer_name(node.output.first().map_or("", String::as_str)),
         name => layer_name(name),
     };
-    let continues = blocks.last().is_some_and(|b| b.name == name || is_entrance);
+    let continues = blocks.last().is_some_and(|b| b.name == name || is_pass_through);
     if !continues {
         blocks.push(Block { name, operators: Vec::new(), from: Vec::new(), to: Vec::new() });
     }
     let Some(block) = blocks.last_mut() else { return };
     let given = node.output.iter().filter(|o| outputs.contains(o.as_str()));
     block.to.extend(given.cloned());
-    if is_plumbing(node) || node.op_type == "Split" {
+    if is_rearranging(node) || node.op_type == "Split" {
         return;
     }
     block.operators.push(node.op_type.clone());

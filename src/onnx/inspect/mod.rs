@@ -1,20 +1,20 @@
 //! Inspection of an ONNX file, hearken's or foreign: inputs, outputs, states, sizes, arithmetic, and which
 //! systems could load it.
 
+mod compatibility;
 mod description;
 mod drawing;
 mod operators;
 mod sizes;
-mod verdicts;
 
 use super::OnnxFile;
 use super::proto::GraphProto;
 use crate::error::Result;
 use crate::features::FbankOptions;
+use compatibility::compatibility;
 use sizes::{layers, multiply_adds, total};
-use verdicts::verdicts;
 
-pub use description::{Description, Verdict};
+pub use description::{Compatibility, Description};
 pub use sizes::LayerSize;
 
 /// Describes a file's bytes.
@@ -31,7 +31,7 @@ pub fn describe(bytes: &[u8]) -> Result<Description> {
 /// When the named states are not in the graph.
 pub fn describe_file(file: &OnnxFile, states: &[(String, String)]) -> Result<Description> {
     let (model, graph, metadata) = (file.model(), file.graph(), file.entries());
-    let layers = layers(graph, frames_per_step(metadata), file.is_ours());
+    let layers = layers(graph, frames_per_step(metadata), file.is_hearken_model());
     let per_step = multiply_adds(&layers);
     let mut description = Description {
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().into(),
@@ -47,7 +47,7 @@ pub fn describe_file(file: &OnnxFile, states: &[(String, String)]) -> Result<Des
         targets: Vec::new(),
         drawing: drawing::draw(graph),
     };
-    description.targets = verdicts(file, &description);
+    description.targets = compatibility(file, &description);
     Ok(description)
 }
 

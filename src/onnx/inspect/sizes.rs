@@ -41,9 +41,9 @@ pub(super) fn layer_name(name: &str) -> String {
 /// nodes and the constants in subgraphs. In hearken's own files the tensors' names determine the layer; in
 /// others, whose names may be arbitrary, the node that multiplies with the tensor does. How often a
 /// subgraph runs depends on the input, so its products are unknown.
-pub(super) fn layers(graph: &GraphProto, frames: u64, is_ours: bool) -> Vec<LayerSize> {
+pub(super) fn layers(graph: &GraphProto, frames: u64, is_hearken_model: bool) -> Vec<LayerSize> {
     let mut layers = Vec::new();
-    let uses = weights_in_use(graph, is_ours.then_some(frames));
+    let uses = weights_in_use(graph, is_hearken_model.then_some(frames));
     add_layers(graph, &uses, 0, &mut layers);
     layers
 }

@@ -33,7 +33,7 @@ pub const REQUIRED_METADATA: [&str; 9] = [
 ];
 
 /// Logit of tokens that must never be chosen.
-const NEVER: f32 = -1e4;
+const LOG_ZERO: f32 = -1e4;
 
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
     check_features(&metadata.features)?;
@@ -53,7 +53,7 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
         chunk + 1
     ));
     // Hearken's decoder options that the graph cannot express become sidecar files or notes.
-    let encoders = Encoders::of(&network.config);
+    let encoders = Encoders::new(&network.config);
     let states = encoders.states();
     let graph = build(network, metadata, options, &encoders, &states);
     let more = encoders.metadata(chunk);
@@ -110,7 +110,7 @@ struct Encoders {
 }
 
 impl Encoders {
-    fn of(config: &NetworkConfig) -> Self {
+    fn new(config: &NetworkConfig) -> Self {
         match config.layers.first() {
             Some(&first) if shares_states(config) => {
                 Self { rows: vec![config.layers.len()], layers: vec![first] }
@@ -254,7 +254,7 @@ fn apply_decoder_options(body: &mut Body, metadata: &Metadata, mut logits: Strin
     graph.i64s("decoder.silent", &[silent.len()], &silent);
     graph.f32s("decoder.kept", &[v], &row(&|i| f32::from(i != blank && !fillers.contains(&i))));
     graph.f32s("decoder.blank", &[v], &row(&|i| f32::from(i == blank)));
-    graph.f32s("decoder.never", &[v], &row(&|i| if fillers.contains(&i) { NEVER } else { 0.0 }));
+    graph.f32s("decoder.never", &[v], &row(&|i| if fillers.contains(&i) { LOG_ZERO } else { 0.0 }));
     let last = || vec![crate::onnx::build::graph::int("axis", -1)];
     graph.chain("Gather", "decoder.silent_logits", &[&logits, "decoder.silent"], last());
     let keep = vec![ints("axes", &[-1])];

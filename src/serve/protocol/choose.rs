@@ -45,7 +45,7 @@ pub fn by_path(opening: Opening, model: &ModelInfo) -> Option<Box<dyn Protocol>>
         Opening::Realtime => {
             // `RandomState` has a new random seed for each session.
             let id = format!("{:016x}", RandomState::new().hash_one("session"));
-            Some(Box::new(RealtimeProtocol::new(&id, model.silence)))
+            Some(Box::new(RealtimeProtocol::new(&id, model)))
         }
         Opening::Wyoming => Some(Box::new(WyomingProtocol::new(model.clone()))),
     }

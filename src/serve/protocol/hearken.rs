@@ -6,6 +6,8 @@
 //! → binary audio, mono, any length
 //! ← {"type":"partial","text":"one two","start":0.0,"end":1.3,"words":[{"word","start","end","confidence"},…]}
 //! ← {"type":"final",…}
+//! → {"type":"configure","hotwords":["Nuuk"]}   other words from the next utterance on
+//! ← {"type":"configured"}
 //! → {"type":"flush"}     ends the utterance here; its final is followed by {"type":"flushed"}
 //! → {"type":"ping"}      answered at once by {"type":"pong"}
 //! → {"type":"finish"}
@@ -14,13 +16,15 @@
 
 use axum::body::Bytes;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::audio::{Encoding, RawFormat};
+use crate::decode::MAX_NBEST;
 use crate::output::json::event;
 use crate::recognizer::Event;
 use crate::units::thousandths;
 
+use super::word_list::WordList;
 use super::{
     Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, TraceSnapshot, close,
     shortened,
@@ -49,6 +53,19 @@ pub enum ClientMessage {
         /// Whether the network's log-probabilities and states are sent; false by default.
         #[serde(default)]
         trace: bool,
+        /// Lines of a file of phrases, which are recognized in place of the server's words.
+        phrases: Option<Vec<String>>,
+        /// Lines of a file of hotwords.
+        hotwords: Option<Vec<String>>,
+        /// Number of alternatives of each final result; the server's setting by default.
+        nbest: Option<usize>,
+    },
+    /// Changes the words from the next utterance on; without a list, to those of the server.
+    Configure {
+        /// As in `start`.
+        phrases: Option<Vec<String>>,
+        /// As in `start`.
+        hotwords: Option<Vec<String>>,
     },
     /// Ends the utterance and begins another one.
     Flush,
@@ -83,21 +100,44 @@ pub struct HearkenProtocol {
     /// `None` before `start`.
     encoding: Option<Encoding>,
     partials: bool,
+    /// `ready` was sent.
+    is_open: bool,
     ended: bool,
     /// Bytes of audio since the last `flush`.
     received: usize,
     /// An utterance has ended within a sample.
     is_cut: bool,
+    /// Fields of `ready` about the words of `start`.
+    notes: Map<String, Value>,
 }
 
 impl HearkenProtocol {
     /// Creates the state before the first message.
     pub fn new(model: ModelInfo) -> Self {
-        Self { model, encoding: None, partials: true, ended: false, received: 0, is_cut: false }
+        Self {
+            model,
+            encoding: None,
+            partials: true,
+            is_open: false,
+            ended: false,
+            received: 0,
+            is_cut: false,
+            notes: Map::new(),
+        }
     }
 
-    fn start(&mut self, message: &ClientMessage, actions: &mut Vec<Action>) {
-        let &ClientMessage::Start { version, encoding, sample_rate, partials, trace } = message else {
+    fn start(&mut self, message: ClientMessage, actions: &mut Vec<Action>) {
+        let ClientMessage::Start {
+            version,
+            encoding,
+            sample_rate,
+            partials,
+            trace,
+            phrases,
+            hotwords,
+            nbest,
+        } = message
+        else {
             return refuse(
                 close::PROTOCOL_ERROR,
                 "not_started",
@@ -114,6 +154,13 @@ impl HearkenProtocol {
             let problem = format!("expected a sample_rate from {low} to {high} Hz, found {sample_rate}");
             return refuse(close::INVALID_DATA, "sample_rate", &problem, actions);
         }
+        let words = match word_list(phrases, hotwords) {
+            Ok(words) => words,
+            Err(problem) => return refuse(close::INVALID_DATA, "words", &problem, actions),
+        };
+        if let Err(problem) = self.check_nbest(nbest, words.is_some()) {
+            return refuse(close::INVALID_DATA, "nbest", &problem, actions);
+        }
         let encoding = match encoding {
             SampleEncoding::S16le => Encoding::S16Le,
             SampleEncoding::F32le => Encoding::F32Le,
@@ -121,7 +168,19 @@ impl HearkenProtocol {
         self.encoding = Some(encoding);
         self.partials = partials;
         let format = RawFormat { sample_rate, channels: 1, encoding };
-        actions.push(Action::Open(StreamRequest { format, trace, silence: None }));
+        actions.push(Action::Open(StreamRequest { format, trace, silence: None, words, nbest }));
+    }
+
+    fn check_nbest(&self, nbest: Option<usize>, brings_words: bool) -> Result<(), String> {
+        match nbest {
+            Some(n) if !(1..=MAX_NBEST).contains(&n) => {
+                Err(format!("expected nbest from 1 to {MAX_NBEST}, found {n}"))
+            }
+            Some(2..) if !self.model.alternatives && !brings_words => {
+                Err("nbest needs words of a lexicon, of a language model or of phrases".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn end_utterance(&mut self) {
@@ -142,8 +201,39 @@ impl HearkenProtocol {
             ready["blank"] = json!(self.model.blank);
             ready["states"] = json!(self.model.states);
         }
+        if let Some(fields) = ready.as_object_mut() {
+            fields.extend(self.notes.clone());
+        }
         ready.to_string()
     }
+}
+
+/// The list of words of a message, if it has one.
+///
+/// # Errors
+/// When it has two, or one that exceeds a limit.
+fn word_list(
+    phrases: Option<Vec<String>>,
+    hotwords: Option<Vec<String>>,
+) -> Result<Option<WordList>, String> {
+    let (field, list) = match (phrases, hotwords) {
+        (Some(_), Some(_)) => return Err("expected phrases or hotwords, found both".into()),
+        (Some(phrases), None) => ("phrases", WordList::Phrases(phrases)),
+        (None, Some(hotwords)) => ("hotwords", WordList::Hotwords(hotwords)),
+        (None, None) => return Ok(None),
+    };
+    list.check().map_err(|problem| format!("{field}: {problem}"))?;
+    Ok(Some(list))
+}
+
+/// Fields for notes and warnings about words; without those that are empty.
+fn notes_and_warnings(notes: &[String], warnings: &[String]) -> Map<String, Value> {
+    let fields = [("notes", notes), ("warnings", warnings)];
+    fields
+        .into_iter()
+        .filter(|(_, texts)| !texts.is_empty())
+        .map(|(name, texts)| (name.into(), json!(texts)))
+        .collect()
 }
 
 /// Builds the message that reports an error before a close.
@@ -176,7 +266,7 @@ impl Protocol for HearkenProtocol {
         let message: ClientMessage = match serde_json::from_str(text) {
             Ok(message) => message,
             Err(error) => {
-                let problem = format!("expected start, flush, ping or finish as JSON: {error}");
+                let problem = format!("expected start, configure, flush, ping or finish as JSON: {error}");
                 return refuse(close::INVALID_DATA, "message", &problem, actions);
             }
         };
@@ -187,11 +277,15 @@ impl Protocol for HearkenProtocol {
             return;
         }
         match message {
-            message if self.encoding.is_none() => self.start(&message, actions),
+            message if self.encoding.is_none() => self.start(message, actions),
             ClientMessage::Start { .. } => {
                 let problem = "the stream has already started: a new format needs a new connection";
                 refuse(close::PROTOCOL_ERROR, "started", problem, actions);
             }
+            ClientMessage::Configure { phrases, hotwords } => match word_list(phrases, hotwords) {
+                Ok(words) => actions.push(Action::Words(words)),
+                Err(problem) => refuse(close::INVALID_DATA, "words", &problem, actions),
+            },
             ClientMessage::Flush => {
                 self.end_utterance();
                 actions.push(Action::Restart);
@@ -216,7 +310,23 @@ impl Protocol for HearkenProtocol {
 
     fn output(&mut self, output: RecognizerOutput, actions: &mut Vec<Action>) {
         match output {
-            RecognizerOutput::Opened { traced } => actions.push(Action::Send(self.ready_message(traced))),
+            RecognizerOutput::Opened { traced } => {
+                self.is_open = true;
+                actions.push(Action::Send(self.ready_message(traced)));
+            }
+            RecognizerOutput::Words { notes, warnings } => {
+                let mut fields = notes_and_warnings(&notes, &warnings);
+                if self.is_open {
+                    fields.insert("type".into(), json!("configured"));
+                    actions.push(Action::Send(Value::Object(fields).to_string()));
+                } else {
+                    self.notes = fields;
+                }
+            }
+            RecognizerOutput::WordsRefused(refused) => {
+                let (close_code, code) = refused.codes();
+                refuse(close_code, code, refused.message(), actions);
+            }
             RecognizerOutput::Event(Event::Partial(_)) if !self.partials => {}
             RecognizerOutput::Event(output) => actions.push(Action::Send(event(None, &output))),
             RecognizerOutput::Mark => {}
@@ -252,6 +362,7 @@ impl Protocol for HearkenProtocol {
 
 #[cfg(test)]
 mod tests {
+    use super::super::word_list::Refused;
     use super::*;
     use crate::recognizer::{Segment, Word};
 
@@ -272,7 +383,8 @@ mod tests {
         let actions =
             say(&mut protocol, r#"{"type":"start","sample_rate":48000,"encoding":"f32le","trace":true}"#);
         let format = RawFormat { sample_rate: 48_000, channels: 1, encoding: Encoding::F32Le };
-        assert_eq!(actions, [Action::Open(StreamRequest { format, trace: true, silence: None })]);
+        let request = StreamRequest { trace: true, nbest: None, ..StreamRequest::new(format) };
+        assert_eq!(actions, [Action::Open(request)]);
         let mut actions = Vec::new();
         protocol.output(RecognizerOutput::Opened { traced: true }, &mut actions);
         assert!(matches!(&actions[0], Action::Send(t) if t.contains("\"ready\"") && t.contains("▁one")));
@@ -286,6 +398,36 @@ mod tests {
         protocol.output(RecognizerOutput::Finished { seconds: 1.0 }, &mut actions);
         assert!(matches!(actions[1], Action::Close { code: 1000, .. }));
         assert!(matches!(&actions[0], Action::Send(t) if t.contains("within a sample")), "3 of 4 bytes");
+    }
+
+    #[test]
+    fn words_are_changed_while_a_stream_runs() {
+        let mut protocol = protocol();
+        let actions =
+            say(&mut protocol, r#"{"type":"start","sample_rate":16000,"phrases":["one"],"nbest":3}"#);
+        let words = Some(WordList::Phrases(vec!["one".into()]));
+        assert!(
+            matches!(&actions[..], [Action::Open(request)] if request.words == words && request.nbest == Some(3))
+        );
+        let mut actions = Vec::new();
+        let notes = vec!["a guess".to_string()];
+        protocol.output(RecognizerOutput::Words { notes, warnings: Vec::new() }, &mut actions);
+        assert_eq!(actions, []);
+        protocol.output(RecognizerOutput::Opened { traced: false }, &mut actions);
+        assert!(
+            matches!(&actions[0], Action::Send(t) if t.contains(r#""notes":["a guess"]"#)),
+            "{actions:?}"
+        );
+        let words = Some(WordList::Hotwords(vec!["two".into()]));
+        assert_eq!(say(&mut protocol, r#"{"type":"configure","hotwords":["two"]}"#), [Action::Words(words)]);
+        let mut actions = Vec::new();
+        let done = RecognizerOutput::Words { notes: Vec::new(), warnings: Vec::new() };
+        protocol.output(done, &mut actions);
+        assert_eq!(actions, [Action::Send(r#"{"type":"configured"}"#.into())]);
+        assert_eq!(say(&mut protocol, r#"{"type":"configure"}"#), [Action::Words(None)]);
+        let mut actions = Vec::new();
+        protocol.output(RecognizerOutput::WordsRefused(Refused::Invalid("line 1".into())), &mut actions);
+        assert!(matches!(&actions[1], Action::Close { code: 1007, .. }));
     }
 
     #[test]
@@ -313,6 +455,11 @@ mod tests {
             (r#"{"type":"start","version":2,"sample_rate":16000}"#, 1002),
             (r#"{"type":"start","sample_rate":1}"#, 1007),
             (r#"{"type":"start","sample_rate":16000,"color":"red"}"#, 1007),
+            (r#"{"type":"start","sample_rate":16000,"nbest":0}"#, 1007),
+            (r#"{"type":"start","sample_rate":16000,"nbest":101,"phrases":["one"]}"#, 1007),
+            (r#"{"type":"start","sample_rate":16000,"nbest":2}"#, 1007),
+            (r#"{"type":"start","sample_rate":16000,"phrases":["one"],"hotwords":["one"]}"#, 1007),
+            (r#"{"type":"start","sample_rate":16000,"hotwords":"one"}"#, 1007),
         ] {
             let actions = say(&mut protocol(), text);
             assert!(matches!(&actions[0], Action::Send(t) if t.contains("\"error\"")), "{text}: {actions:?}");

@@ -12,12 +12,15 @@ pub mod hearken;
 pub mod realtime;
 pub mod sherpa;
 pub mod vosk;
+pub mod word_list;
 pub mod wyoming;
 
 use axum::body::Bytes;
 
 use crate::audio::RawFormat;
 use crate::recognizer::Event;
+
+use word_list::{Refused, WordList};
 
 /// The close codes that the server sends (RFC 6455, section 7.4, and IANA's registry).
 pub mod close {
@@ -53,6 +56,18 @@ pub struct StreamRequest {
     pub trace: bool,
     /// Trailing silence that ends an utterance, seconds; `None` is the server's setting.
     pub silence: Option<f64>,
+    /// The words; `None` for those of the server.
+    pub words: Option<WordList>,
+    /// Number of alternatives of each final result, 1 to [`MAX_NBEST`](crate::decode::MAX_NBEST); `None` is the
+    /// server's setting. 1 if the words are not those of a lexicon.
+    pub nbest: Option<usize>,
+}
+
+impl StreamRequest {
+    /// A stream of the server's words without alternatives.
+    pub fn new(format: RawFormat) -> Self {
+        Self { format, trace: false, silence: None, words: None, nbest: Some(1) }
+    }
 }
 
 /// An action that a session must carry out; actions are carried out in order.
@@ -64,6 +79,9 @@ pub enum Action {
     Format(RawFormat),
     /// Like [`Restart`](Self::Restart), with a new trailing silence that ends an utterance, seconds.
     Silence(f64),
+    /// Changes the words from the next utterance on; `None` for those of the server. [`RecognizerOutput::Words`] or
+    /// [`RecognizerOutput::WordsRefused`] follows.
+    Words(Option<WordList>),
     /// Audio in the stream's format; it may end within a sample.
     Audio(Bytes),
     /// Requests [`RecognizerOutput::Mark`] when everything before it was processed.
@@ -109,6 +127,16 @@ pub enum RecognizerOutput {
         /// Whether [`Trace`](Self::Trace) outputs will follow.
         traced: bool,
     },
+    /// The words that the client requested can be used. For the words of [`StreamRequest`] it comes before
+    /// [`Opened`](Self::Opened).
+    Words {
+        /// Notes: guessed pronunciations.
+        notes: Vec<String>,
+        /// Warnings: entries of the list that are left out.
+        warnings: Vec<String>,
+    },
+    /// The words that the client requested cannot be used; those before are kept.
+    WordsRefused(Refused),
     /// A partial or final result.
     Event(Event),
     /// The network's output and states, if they were requested.
@@ -169,7 +197,14 @@ pub struct ModelInfo {
     pub languages: Vec<String>,
     /// Trailing silence that ends an utterance unless the client sets it, seconds.
     pub silence: f64,
+    /// Whether hotwords can be used.
+    pub hotwords: bool,
+    /// Whether final results can have alternatives.
+    pub alternatives: bool,
 }
+
+/// The warning for a request with hotwords that the model cannot use.
+pub(super) const NO_HOTWORDS: &str = "hotwords have no effect: they need a language model or a model with its own words, without a list of phrases";
 
 /// Maximum length of an error message, characters: it may quote what the client sent.
 const MAX_MESSAGE: usize = 300;

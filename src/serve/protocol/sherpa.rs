@@ -64,7 +64,7 @@ impl SherpaProtocol {
     fn open(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::replace(&mut self.opened, true) {
             let format = RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::F32Le };
-            actions.push(Action::Open(StreamRequest { format, trace: false, silence: None }));
+            actions.push(Action::Open(StreamRequest::new(format)));
         }
     }
 
@@ -160,6 +160,8 @@ impl Protocol for SherpaProtocol {
             }
             RecognizerOutput::Failed(problem) => actions.push(Action::close(close::INTERNAL, problem)),
             RecognizerOutput::Opened { .. }
+            | RecognizerOutput::Words { .. }
+            | RecognizerOutput::WordsRefused(_)
             | RecognizerOutput::Trace(_)
             | RecognizerOutput::Mark
             | RecognizerOutput::Restarted => {}
@@ -203,10 +205,7 @@ mod tests {
         let bytes = Bytes::copy_from_slice(&0.5f32.to_le_bytes());
         sherpa.binary(bytes.clone(), &mut actions);
         let format = RawFormat { sample_rate: 16_000, channels: 1, encoding: Encoding::F32Le };
-        assert_eq!(
-            actions,
-            [Action::Open(StreamRequest { format, trace: false, silence: None }), Action::Audio(bytes)]
-        );
+        assert_eq!(actions, [Action::Open(StreamRequest::new(format)), Action::Audio(bytes)]);
         actions.clear();
         sherpa.output(RecognizerOutput::Event(Event::Partial(segment("one"))), &mut actions);
         sherpa.output(RecognizerOutput::Event(Event::Final(segment("one"))), &mut actions);

@@ -7,8 +7,10 @@ use axum::body::Bytes;
 use serde_json::Value;
 
 use crate::audio::{Encoding, RawFormat};
+use crate::decode::MAX_NBEST;
 use crate::recognizer::{Event, Segment, Word};
 
+use super::word_list::{WordList, strings};
 use super::{Action, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close};
 
 /// Sample rate unless a config sets another one, Hz.
@@ -18,7 +20,10 @@ pub const DEFAULT_RATE: u32 = 8_000;
 pub struct VoskProtocol {
     sample_rate: u32,
     words: bool,
-    alternatives: bool,
+    /// Number of alternatives in a result; 0 for a result without alternatives.
+    alternatives: usize,
+    /// The phrases to be recognized; `None` for the server's words.
+    phrases: Option<WordList>,
     opened: bool,
     ended: bool,
     /// The text since the last final result.
@@ -39,7 +44,8 @@ impl VoskProtocol {
         Self {
             sample_rate: DEFAULT_RATE,
             words: true,
-            alternatives: false,
+            alternatives: 0,
+            phrases: None,
             opened: false,
             ended: false,
             partial: String::new(),
@@ -50,16 +56,26 @@ impl VoskProtocol {
     fn open(&mut self, actions: &mut Vec<Action>) {
         if !std::mem::replace(&mut self.opened, true) {
             let format = RawFormat { sample_rate: self.sample_rate, channels: 1, encoding: Encoding::S16Le };
-            actions.push(Action::Open(StreamRequest { format, trace: false, silence: None }));
+            let (words, nbest) = (self.phrases.clone(), Some(self.alternatives.max(1)));
+            actions.push(Action::Open(StreamRequest { words, nbest, ..StreamRequest::new(format) }));
         }
     }
 
-    /// Applies a config; once the stream is open it has no effect, as in vosk-server.
-    fn configure(&mut self, config: &Value) -> Result<(), String> {
+    /// Applies a config. Once the stream is open only its phrases have an effect, from the next utterance on.
+    fn configure(&mut self, config: &Value, actions: &mut Vec<Action>) -> Result<(), String> {
+        if let Some(phrases) = phrases(config)? {
+            self.phrases = (!phrases.is_empty()).then_some(WordList::PlainPhrases(phrases));
+            if let Some(list) = &self.phrases {
+                list.check().map_err(|problem| format!("phrase_list: {problem}"))?;
+            }
+            if self.opened {
+                actions.push(Action::Words(self.phrases.clone()));
+            }
+        }
         if self.opened {
             return Ok(());
         }
-        if let Some(rate) = config.get("sample_rate") {
+        if let Some(rate) = field(config, "sample_rate") {
             let (low, high) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
             // Existing clients write 8000, 8000.0 and "8000".
             let number = rate.as_f64().or_else(|| rate.as_str()?.parse().ok());
@@ -68,44 +84,98 @@ impl VoskProtocol {
                 .map(|r| r as u32)
                 .ok_or_else(|| format!("expected a sample_rate from {low} to {high}, found {rate}"))?;
         }
-        if let Some(words) = config.get("words") {
-            self.words = is_true(words);
+        if let Some(words) = field(config, "words") {
+            self.words = number_of("words", words, usize::MAX)? > 0;
         }
-        if let Some(alternatives) = config.get("max_alternatives") {
-            self.alternatives = is_true(alternatives);
+        if let Some(alternatives) = field(config, "max_alternatives") {
+            self.alternatives = number_of("max_alternatives", alternatives, MAX_NBEST)?;
         }
         Ok(())
     }
 
     /// Builds the reply with all final results since the last reply.
     fn result(&mut self) -> String {
-        let mut words = Vec::new();
-        let mut text = String::new();
-        for segment in self.finals.drain(..) {
-            if !text.is_empty() && !segment.text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(&segment.text);
-            words.extend(segment.words);
+        let segments = std::mem::take(&mut self.finals);
+        if self.alternatives > 0 {
+            return alternatives(&joined(&segments, self.alternatives), self.words);
         }
-        if self.alternatives {
-            alternatives(&text, if self.words { &words } else { &[] }, &words)
-        } else {
-            result(&text, if self.words { &words } else { &[] })
-        }
+        let words: Vec<Word> = segments.iter().flat_map(|segment| segment.words.iter().cloned()).collect();
+        let texts: Vec<&str> = segments.iter().map(|segment| segment.text.as_str()).collect();
+        result(&texts.join(" "), if self.words { &words } else { &[] })
     }
 }
 
-/// Whether a value counts as true in Python.
-fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Bool(b) => *b,
-        Value::Number(n) => n.as_f64() != Some(0.0),
-        Value::String(s) => !s.is_empty(),
-        Value::Null => false,
-        Value::Array(a) => !a.is_empty(),
-        Value::Object(o) => !o.is_empty(),
+/// A field of a config; null counts as absent.
+fn field<'a>(config: &'a Value, name: &str) -> Option<&'a Value> {
+    config.get(name).filter(|value| !value.is_null())
+}
+
+/// The phrases of a config: its `phrase_list`, or `grammar`, which may be the text of a JSON list as in Vosk's library.
+///
+/// # Errors
+/// When it is no list of strings, or there are both.
+fn phrases(config: &Value) -> Result<Option<Vec<String>>, String> {
+    let (name, value) = match (field(config, "phrase_list"), field(config, "grammar")) {
+        (Some(_), Some(_)) => return Err("expected phrase_list or grammar, found both".into()),
+        (Some(list), None) => ("phrase_list", list.clone()),
+        (None, Some(Value::String(text))) => {
+            let list = serde_json::from_str(text);
+            ("grammar", list.map_err(|error| format!("grammar: expected a list as JSON: {error}"))?)
+        }
+        (None, Some(list)) => ("grammar", list.clone()),
+        (None, None) => return Ok(None),
+    };
+    strings(&value).map(Some).map_err(|problem| format!("{name}: {problem}"))
+}
+
+/// A number of a config; existing clients write true and false too.
+fn number_of(name: &str, value: &Value, max: usize) -> Result<usize, String> {
+    let number = match value {
+        Value::Bool(on) => Some(usize::from(*on)),
+        value => value.as_u64().and_then(|number| usize::try_from(number).ok()),
+    };
+    let expected = || match max {
+        usize::MAX => format!("expected {name} as true or false, found {value}"),
+        max => format!("expected {name} from 0 to {max}, found {value}"),
+    };
+    number.filter(|number| *number <= max).ok_or_else(expected)
+}
+
+/// A text of all segments of a reply.
+struct Text {
+    /// Score, nats: greater for likelier texts.
+    score: f64,
+    text: String,
+    words: Vec<Word>,
+}
+
+/// The `n` best texts of consecutive segments together, the best first. The score of the best is the sum of the
+/// logarithms of its words' confidences: in Vosk the confidence of an alternative is a score as well, not a
+/// probability.
+fn joined(segments: &[Segment], n: usize) -> Vec<Text> {
+    let log = |word: &Word| f64::from(word.confidence).max(1e-9).ln();
+    let mut best = vec![Text { score: 0.0, text: String::new(), words: Vec::new() }];
+    for segment in segments {
+        let likelihood: f64 = segment.words.iter().map(log).sum();
+        let only = [(segment.text.as_str(), 0.0, segment.words.as_slice())];
+        let others = segment.alternatives.iter().skip(1);
+        let others =
+            others.map(|other| (other.text.as_str(), f64::from(other.score), other.words.as_slice()));
+        let ways: Vec<_> = only.into_iter().chain(others).take(n).collect();
+        let mut longer: Vec<Text> = Vec::with_capacity(best.len() * ways.len());
+        for before in &best {
+            longer.extend(ways.iter().map(|&(text, score, words)| Text {
+                score: before.score + likelihood + score,
+                text: [before.text.as_str(), text].join(" ").trim().into(),
+                words: [&before.words, words].concat(),
+            }));
+        }
+        // The sort is stable: of equal scores, the best text of each segment stays first.
+        longer.sort_by(|a, b| b.score.total_cmp(&a.score));
+        longer.truncate(n);
+        best = longer;
     }
+    best
 }
 
 impl Protocol for VoskProtocol {
@@ -125,7 +195,7 @@ impl Protocol for VoskProtocol {
             }
         };
         if let Some(config) = message.get("config") {
-            if let Err(problem) = self.configure(config) {
+            if let Err(problem) = self.configure(config, actions) {
                 actions.push(Action::close(close::INVALID_DATA, problem));
             }
         } else if message.get("eof").is_some() {
@@ -156,7 +226,12 @@ impl Protocol for VoskProtocol {
                     self.finals.push(segment);
                 }
             }
-            RecognizerOutput::Trace(_) | RecognizerOutput::Opened { .. } => {}
+            RecognizerOutput::Trace(_) | RecognizerOutput::Opened { .. } | RecognizerOutput::Words { .. } => {
+            }
+            RecognizerOutput::WordsRefused(refused) => {
+                let problem = format!("phrase_list: {}", refused.message());
+                actions.push(Action::close(refused.codes().0, problem));
+            }
             RecognizerOutput::Mark if self.finals.is_empty() => {
                 actions.push(Action::Send(object(1, &[("partial", string(&self.partial))])));
             }
@@ -197,22 +272,21 @@ fn result(text: &str, words: &[Word]) -> String {
     object(1, &fields)
 }
 
-/// Builds the reply with one alternative, the best. Its confidence is the sum of the logarithms of the
-/// words' confidences: in vosk it is a score as well, not a probability.
-fn alternatives(text: &str, shown: &[Word], words: &[Word]) -> String {
-    let confidence = match words {
-        [] => 1.0,
-        words => words.iter().map(|w| f64::from(w.confidence).max(1e-9).ln()).sum(),
-    };
-    let mut fields = vec![("confidence", number(confidence))];
-    if !shown.is_empty() {
-        let words = shown.iter().map(|w| {
-            object(5, &[("end", number(w.end)), ("start", number(w.start)), ("word", string(&w.word))])
-        });
-        fields.push(("result", list(words)));
-    }
-    fields.push(("text", string(text)));
-    object(1, &[("alternatives", list([object(3, &fields)].into_iter()))])
+/// Builds the reply with alternatives; without words, a likelihood of 1.
+fn alternatives(texts: &[Text], with_words: bool) -> String {
+    let texts = texts.iter().map(|Text { score, text, words }| {
+        let confidence = if texts.len() == 1 && words.is_empty() { 1.0 } else { *score };
+        let mut fields = vec![("confidence", number(confidence))];
+        if with_words && !words.is_empty() {
+            let words = words.iter().map(|w| {
+                object(5, &[("end", number(w.end)), ("start", number(w.start)), ("word", string(&w.word))])
+            });
+            fields.push(("result", list(words)));
+        }
+        fields.push(("text", string(text)));
+        object(3, &fields)
+    });
+    object(1, &[("alternatives", list(texts))])
 }
 
 /// Formats an object like vosk: one key on each line, ` : ` after the key, indented by its depth.
@@ -247,7 +321,9 @@ fn string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::word_list::Refused;
     use super::*;
+    use crate::recognizer::Alternative;
 
     fn say(vosk: &mut VoskProtocol, text: &str) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -281,7 +357,7 @@ mod tests {
         let bytes = Bytes::from_static(&[0, 0x40]);
         vosk.binary(bytes.clone(), &mut actions);
         let format = RawFormat { sample_rate: 16_000, channels: 1, encoding: Encoding::S16Le };
-        let open = Action::Open(StreamRequest { format, trace: false, silence: None });
+        let open = Action::Open(StreamRequest::new(format));
         assert_eq!(actions, [open, Action::Audio(bytes), Action::Mark]);
         assert_eq!(output(&mut vosk, RecognizerOutput::Event(Event::Partial(one()))), []);
         let reply = output(&mut vosk, RecognizerOutput::Mark);
@@ -329,11 +405,80 @@ mod tests {
     }
 
     #[test]
+    fn alternatives_are_those_of_all_finals_of_a_reply() {
+        let other = |text: &str, score: f32| Alternative {
+            text: text.into(),
+            confidence: 0.1,
+            score,
+            words: vec![Word { word: text.into(), start: 0.4, end: 1.0, confidence: 0.5 }],
+        };
+        let with = |best: &str, others: &[(&str, f32)]| Segment {
+            text: best.into(),
+            alternatives: [(best, 0.0)]
+                .iter()
+                .chain(others)
+                .map(|&(text, score)| other(text, score))
+                .collect(),
+            ..one()
+        };
+        let mut vosk = VoskProtocol::new();
+        assert_eq!(say(&mut vosk, r#"{"config": {"max_alternatives": 3}}"#), []);
+        output(
+            &mut vosk,
+            RecognizerOutput::Event(Event::Final(with("one", &[("nine", -1.0), ("on", -5.0)]))),
+        );
+        output(&mut vosk, RecognizerOutput::Event(Event::Final(with("two", &[("too", -2.0)]))));
+        let reply: Value = serde_json::from_str(&vosk.result()).expect("JSON");
+        let found: Vec<_> = reply["alternatives"].as_array().expect("a list").iter().collect();
+        let texts: Vec<_> = found.iter().map(|a| a["text"].as_str().expect("a text")).collect();
+        assert_eq!(texts, ["one two", "nine two", "one too"]);
+        let scores: Vec<_> = found.iter().map(|a| a["confidence"].as_f64().expect("a number")).collect();
+        assert_eq!(scores, [0.0, -1.0, -2.0]);
+        assert_eq!(found[1]["result"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn phrases_are_those_of_the_stream_or_of_the_next_utterance() {
+        let words = |phrases: &[&str]| {
+            Some(WordList::PlainPhrases(phrases.iter().map(|phrase| (*phrase).into()).collect()))
+        };
+        for config in [
+            r#"{"config": {"phrase_list": ["one two", "[unk]"]}}"#,
+            r#"{"config": {"grammar": ["one two", "[unk]"]}}"#,
+            r#"{"config": {"grammar": "[\"one two\", \"[unk]\"]"}}"#,
+        ] {
+            let mut vosk = VoskProtocol::new();
+            assert_eq!(say(&mut vosk, config), []);
+            let mut actions = Vec::new();
+            vosk.binary(Bytes::from_static(&[0, 0]), &mut actions);
+            assert!(
+                matches!(&actions[0], Action::Open(request) if request.words == words(&["one two", "[unk]"])),
+                "{config}: {actions:?}"
+            );
+            assert_eq!(
+                say(&mut vosk, r#"{"config": {"phrase_list": ["two"]}}"#),
+                [Action::Words(words(&["two"]))]
+            );
+            assert_eq!(say(&mut vosk, r#"{"config": {"grammar": []}}"#), [Action::Words(None)]);
+            assert_eq!(say(&mut vosk, r#"{"config": {"words": false}}"#), []);
+            let refused = output(&mut vosk, RecognizerOutput::WordsRefused(Refused::Busy));
+            assert!(matches!(refused[..], [Action::Close { code: 1013, .. }]));
+        }
+    }
+
+    #[test]
     fn invalid_messages_are_closed_with_a_reason() {
         for (text, expected) in [
             ("config", 1007),
             (r#"{"config": {"sample_rate": -1}}"#, 1007),
             (r#"{"config": {"sample_rate": "fast"}}"#, 1007),
+            (r#"{"config": {"phrase_list": "one two"}}"#, 1007),
+            (r#"{"config": {"phrase_list": [1, 2]}}"#, 1007),
+            (r#"{"config": {"phrase_list": ["one"], "grammar": ["one"]}}"#, 1007),
+            (r#"{"config": {"grammar": "one two"}}"#, 1007),
+            (r#"{"config": {"max_alternatives": 101}}"#, 1007),
+            (r#"{"config": {"max_alternatives": -1}}"#, 1007),
+            (r#"{"config": {"words": "yes"}}"#, 1007),
             (r#"{"hello": 1}"#, 1003),
         ] {
             let actions = say(&mut VoskProtocol::new(), text);

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use crate::audio::{Encoding, RawFormat};
 use crate::recognizer::Event;
 
-use super::{Action, ModelInfo, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close, shortened};
+use super::word_list::{MAX_ENTRIES, WordList, strings};
+use super::{
+    Action, ModelInfo, NO_HOTWORDS, Protocol, RecognizerOutput, SAMPLE_RATES, StreamRequest, close, shortened,
+};
 
 /// Maximum number of channels.
 const MAX_CHANNELS: u64 = 32;
@@ -39,6 +42,10 @@ pub struct WyomingProtocol {
     text: String,
     /// Whether `transcript-start` was sent for the utterance.
     started: bool,
+    /// The hotwords of the client; `None` for the server's words.
+    hotwords: Option<WordList>,
+    /// Warnings about the hotwords, for the next transcript.
+    warnings: Vec<String>,
 }
 
 impl WyomingProtocol {
@@ -52,7 +59,41 @@ impl WyomingProtocol {
             context: Value::Null,
             text: String::new(),
             started: false,
+            hotwords: None,
+            warnings: Vec::new(),
         }
+    }
+
+    /// Applies the names and terms of `transcribe`, which are hotwords.
+    fn apply_hotwords(&mut self, data: &Value, actions: &mut Vec<Action>) -> Result<(), String> {
+        let mut hotwords = Vec::new();
+        for name in ["transcript_names", "transcript_terms"] {
+            if !data[name].is_null() {
+                hotwords.extend(strings(&data[name]).map_err(|problem| format!("{name}: {problem}"))?);
+            }
+        }
+        if hotwords.len() > MAX_ENTRIES {
+            let left_out = hotwords.len() - MAX_ENTRIES;
+            self.warnings.push(format!("{left_out} hotwords beyond the first {MAX_ENTRIES} were left out"));
+            hotwords.truncate(MAX_ENTRIES);
+        }
+        let list = (!hotwords.is_empty()).then_some(WordList::Keywords(hotwords));
+        if list.is_some() && !self.model.hotwords {
+            self.warnings.push(NO_HOTWORDS.into());
+            return Ok(());
+        }
+        if list == self.hotwords {
+            return Ok(());
+        }
+        if let Some(Err(problem)) = list.as_ref().map(WordList::check) {
+            self.warnings.push(format!("hotwords have no effect: {problem}"));
+            return Ok(());
+        }
+        self.hotwords = list;
+        if self.format.is_some() {
+            actions.push(Action::Words(self.hotwords.clone()));
+        }
+        Ok(())
     }
 
     fn info(&self) -> Value {
@@ -107,7 +148,10 @@ impl WyomingProtocol {
         };
         let format = RawFormat { sample_rate: rate as u32, channels: channels as u16, encoding };
         match self.format.replace(format) {
-            None => actions.push(Action::Open(StreamRequest { format, trace: false, silence: None })),
+            None => {
+                let words = self.hotwords.clone();
+                actions.push(Action::Open(StreamRequest { words, ..StreamRequest::new(format) }));
+            }
             Some(before) if before != format => actions.push(Action::Format(format)),
             Some(_) => {}
         }
@@ -156,7 +200,11 @@ impl WyomingProtocol {
         }
         let text = std::mem::take(&mut self.text);
         let context = std::mem::take(&mut self.context);
-        let transcript = json!({"text": text, "language": self.language(), "context": context});
+        let warnings = std::mem::take(&mut self.warnings);
+        let warnings = (!warnings.is_empty()).then_some(warnings);
+        let language = self.language();
+        let transcript =
+            json!({"text": text, "language": language, "context": context, "warnings": warnings});
         actions.push(event("transcript", without_nulls(transcript)));
         actions.push(event("transcript-stop", Value::Null));
     }
@@ -183,7 +231,12 @@ impl Protocol for WyomingProtocol {
         match message["type"].as_str().unwrap_or_default() {
             "describe" => actions.push(event("info", self.info())),
             "ping" => actions.push(event("pong", without_nulls(json!({"text": data["text"]})))),
-            "transcribe" => self.context = data["context"].clone(),
+            "transcribe" => {
+                self.context = data["context"].clone();
+                if let Err(problem) = self.apply_hotwords(data, actions) {
+                    self.refuse(close::INVALID_DATA, "transcribe", &problem, actions);
+                }
+            }
             kind @ ("audio-start" | "audio-chunk") => {
                 if let Err(problem) = self.audio_format(data, actions) {
                     return self.refuse(close::INVALID_DATA, "audio", &problem, actions);
@@ -221,6 +274,12 @@ impl Protocol for WyomingProtocol {
                     self.send_transcript(actions);
                 }
                 actions.push(Action::close(close::NORMAL, ""));
+            }
+            RecognizerOutput::Words { warnings, .. } => self.warnings.extend(warnings),
+            RecognizerOutput::WordsRefused(refused) => {
+                self.warnings.push(format!("hotwords have no effect: {}", refused.message()));
+                // They may be tried again with the next utterance.
+                self.hotwords = None;
             }
             RecognizerOutput::Failed(problem) => {
                 self.refuse(close::INTERNAL, "recognizer", &problem, actions);
@@ -335,6 +394,31 @@ mod tests {
         assert!(matches!(say(&mut wyoming, "audio-chunk", format(16_000))[..], [Action::Format(_)]));
         assert_eq!(say(&mut wyoming, "audio-stop", Value::Null), [Action::Restart]);
         assert_eq!(output(&mut wyoming, RecognizerOutput::Restarted)[1]["data"]["text"], "");
+    }
+
+    #[test]
+    fn names_and_terms_are_hotwords_of_the_utterance() {
+        let mut wyoming = protocol();
+        wyoming.model.hotwords = true;
+        let terms = json!({"transcript_names": ["Nuuk"], "transcript_terms": ["one two"]});
+        assert_eq!(say(&mut wyoming, "transcribe", terms.clone()), []);
+        let words = Some(WordList::Keywords(vec!["Nuuk".into(), "one two".into()]));
+        let actions = say(&mut wyoming, "audio-start", format(16_000));
+        assert!(matches!(&actions[..], [Action::Open(request)] if request.words == words));
+        let warnings = vec!["1 hotword was left out".to_string()];
+        output(&mut wyoming, RecognizerOutput::Words { notes: Vec::new(), warnings: warnings.clone() });
+        let events = output(&mut wyoming, RecognizerOutput::Restarted);
+        assert_eq!(events[1]["data"]["warnings"], json!(warnings));
+        // The next utterances: the same, and none.
+        assert_eq!(say(&mut wyoming, "transcribe", terms), []);
+        assert_eq!(say(&mut wyoming, "transcribe", Value::Null), [Action::Words(None)]);
+        let actions = say(&mut wyoming, "transcribe", json!({"transcript_names": "Nuuk"}));
+        assert!(matches!(actions[1], Action::Close { code: 1007, .. }));
+        // A model without words.
+        let mut wyoming = protocol();
+        assert_eq!(say(&mut wyoming, "transcribe", json!({"transcript_names": ["Nuuk"]})), []);
+        let transcript = &sent(&say(&mut wyoming, "audio-stop", Value::Null))[1];
+        assert_eq!(transcript["data"]["warnings"][0], NO_HOTWORDS);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::key::Packing;
 use super::sorter::{Budget, Entry, Sorter};
 use super::trie::TrieBuilder;
 use super::vocabulary::{MAX_WORD_BYTES, Vocabulary};
-use super::{MAX_ORDER, NEVER, NgramModel, NgramSink, UNKNOWN};
+use super::{LOG_ZERO, MAX_ORDER, NgramModel, NgramSink, UNKNOWN};
 use crate::error::{Error, Result, Stage, io};
 use crate::text::column;
 
@@ -86,7 +86,9 @@ pub fn read_arpa(input: impl BufRead, memory: usize) -> Result<NgramModel> {
 }
 
 fn read_model<R: BufRead>(lines: &mut Lines<R>, memory: usize) -> Result<NgramModel> {
-    while lines.next_filled("`\\data\\`")? != "\\data\\" {}
+    let expected = "`\\data\\`, with which an ARPA file begins";
+    let hint = "`hearken lm` makes a language model of a text";
+    while lines.next_filled(expected).map_err(|e| e.hint(hint))? != "\\data\\" {}
     let mut counts = Vec::new();
     let mut section = lines.next_filled("`ngram 1=` and a number")?.to_string();
     while let Some(rest) = section.strip_prefix("ngram ") {
@@ -219,7 +221,7 @@ impl<R: BufRead> Lines<R> {
 fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f32, f32)> {
     let mut parts = line.split([' ', '\t']).filter(|part| !part.is_empty());
     let number = |text: Option<&str>, most: f32, kind: &str| match text.map(str::parse::<f32>) {
-        Some(Ok(value)) if value <= most => Ok(value.max(NEVER)),
+        Some(Ok(value)) if value <= most => Ok(value.max(LOG_ZERO)),
         _ => Err(wrong(format!("expected {kind}, found `{}`", short(text.unwrap_or("nothing"))))
             .at(column(line, text.unwrap_or_default()))),
     };
@@ -238,7 +240,7 @@ fn parse<'a>(line: &'a str, order: usize, words: &mut Vec<&'a str>) -> Result<(f
         ))
         .at(column(line, long)));
     }
-    let weight = |text| number(Some(text), -NEVER, "the logarithm of a back-off weight");
+    let weight = |text| number(Some(text), -LOG_ZERO, "the logarithm of a back-off weight");
     let backoff = parts.next().map_or(Ok(0.0), weight)?;
     if let Some(more) = parts.next() {
         return Err(wrong(format!(
@@ -272,7 +274,7 @@ fn read_words<R: BufRead>(lines: &mut Lines<R>, count: u64) -> Result<Words> {
             return Err(wrong(format!("the word `{}` occurs twice", short(word))));
         }
     }
-    let values = values.into_iter().map(|value| value.unwrap_or((NEVER, 0.0))).collect();
+    let values = values.into_iter().map(|value| value.unwrap_or((LOG_ZERO, 0.0))).collect();
     Ok(Words { words, values })
 }
 

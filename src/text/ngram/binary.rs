@@ -9,7 +9,7 @@
 //! ```
 
 use super::trie::Trie;
-use super::{MAX_ORDER, NEVER, NgramModel, Vocabulary};
+use super::{LOG_ZERO, MAX_ORDER, NgramModel, Vocabulary};
 use crate::error::{Error, Result, Stage};
 use crate::text::bits::{BitReader, BitWriter, Huffman, crc32};
 
@@ -69,7 +69,7 @@ fn write_words(vocabulary: &Vocabulary, bits: &mut BitWriter) {
     });
     let parts: Vec<_> = parts.collect();
     parts.iter().flat_map(|(_, rest)| *rest).for_each(|&byte| counts[usize::from(byte)] += 1);
-    let code = Huffman::of_counts(&counts);
+    let code = Huffman::from_counts(&counts);
     code.write(bits);
     bits.put_gamma(parts.len() as u32);
     for (shared, rest) in parts {
@@ -107,16 +107,16 @@ fn read_words(bits: &mut BitReader) -> Result<Vocabulary> {
 
 /// The symbol of a log-probability: 0 for probability 0, else 1 plus the number of steps below 0.
 fn prob_symbol(log_prob: f32, step: f32) -> usize {
-    if log_prob <= NEVER { 0 } else { 1 + (-log_prob / step).round() as usize }
+    if log_prob <= LOG_ZERO { 0 } else { 1 + (-log_prob / step).round() as usize }
 }
 
 fn prob_value(symbol: usize, step: f32) -> f32 {
-    if symbol == 0 { NEVER } else { (-((symbol - 1) as f32 * step)).max(NEVER) }
+    if symbol == 0 { LOG_ZERO } else { (-((symbol - 1) as f32 * step)).max(LOG_ZERO) }
 }
 
 /// The symbol of a back-off weight: even for steps below 0, odd for steps above.
 fn backoff_symbol(backoff: f32, step: f32) -> usize {
-    let steps = (backoff.clamp(NEVER, -NEVER) / step).round();
+    let steps = (backoff.clamp(LOG_ZERO, -LOG_ZERO) / step).round();
     if steps <= 0.0 { 2 * -steps as usize } else { 2 * steps as usize - 1 }
 }
 
@@ -154,7 +154,7 @@ impl Codes {
         for history in trie.level(order - 1) {
             count(2, trie.successors(history as u32).len().min(MAX_COUNT as usize));
         }
-        let [probs, backoffs, counts] = counts.map(|counts| Huffman::of_counts(&counts));
+        let [probs, backoffs, counts] = counts.map(|counts| Huffman::from_counts(&counts));
         Self { probs, backoffs, counts }
     }
 

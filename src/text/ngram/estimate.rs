@@ -333,7 +333,7 @@ impl<K: Key> Interpolation<K> {
         let mut next_backoffs = || backoffs.next().transpose().map(Backoffs::new);
         let mut histories = next_backoffs()?;
         for (word, &p) in self.unigrams.iter().enumerate() {
-            let log_prob = if word as u32 == BEGIN { super::NEVER } else { p.log10() as f32 };
+            let log_prob = if word as u32 == BEGIN { super::LOG_ZERO } else { p.log10() as f32 };
             sink.ngram(&[word as u32], log_prob, histories.of(K::of(word as u32))?)?;
         }
         for (entries, n) in self.interpolated.into_iter().zip(2..=order) {

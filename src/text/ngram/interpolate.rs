@@ -1,7 +1,7 @@
 //! Linear interpolation of two models: each probability is a weighted sum of theirs.
 
 use super::trie::{NgramState, TrieBuilder};
-use super::{BEGIN, NEVER, NgramModel, NgramSink, UNKNOWN, Vocabulary};
+use super::{BEGIN, LOG_ZERO, NgramModel, NgramSink, UNKNOWN, Vocabulary};
 use crate::error::Result;
 
 /// One of the two models, addressed with the ids of the joint vocabulary.
@@ -45,7 +45,7 @@ impl<'a> Part<'a> {
     fn probability(&self, history: History, word: u32) -> f64 {
         let Some(own) = self.ids[word as usize] else { return 0.0 };
         let log_prob = self.model.trie.next(history.state, own).0;
-        if log_prob <= NEVER { 0.0 } else { self.weight * 10_f64.powf(f64::from(log_prob)) }
+        if log_prob <= LOG_ZERO { 0.0 } else { self.weight * 10_f64.powf(f64::from(log_prob)) }
     }
 
     /// The history extended by one word.
@@ -88,7 +88,7 @@ impl NgramModel {
                     let probability: f64 =
                         parts.iter().zip(history).map(|(part, h)| part.probability(*h, word)).sum();
                     let log_prob = if word == BEGIN && level == 1 || probability <= 0.0 {
-                        NEVER
+                        LOG_ZERO
                     } else {
                         probability.log10() as f32
                     };

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_go_in_and_out_of_both_widths() {
+    fn keys_of_both_widths_round_trip() {
         fn check<K: Key + std::fmt::Debug>(words: &[u32], vocabulary: usize) {
             let packing = Packing::new(vocabulary);
             let key = words.iter().fold(K::default(), |key, &w| packing.push(key, w));

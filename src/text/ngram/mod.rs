@@ -35,7 +35,7 @@ pub const END: u32 = 2;
 pub const MAX_ORDER: usize = 10;
 
 /// log10 of the probability of words that are never predicted, as in SRILM.
-pub(crate) const NEVER: f32 = -99.0;
+pub(crate) const LOG_ZERO: f32 = -99.0;
 
 /// A receiver of the n-grams of a model.
 pub trait NgramSink {

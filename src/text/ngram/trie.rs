@@ -72,7 +72,7 @@ impl Trie {
                 return (log_prob, self.state_after(history, node, word));
             }
             if history == ROOT {
-                return (super::NEVER, ROOT);
+                return (super::LOG_ZERO, ROOT);
             }
             log_prob += self.backoffs[history.0 as usize];
             history = NgramState(self.suffixes[history.0 as usize]);

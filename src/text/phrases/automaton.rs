@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use super::fault::{Fault, Parsed, Place};
 use super::network::{NO_WORD, Network};
 
-/// Maximum number of states. The maximum number of arcs, and of elements of all subsets, is ten times this.
-const MAX_STATES: usize = 1_000_000;
 /// The final cost of a state that is not final.
 const NO_END: u32 = u32::MAX;
 
@@ -105,9 +103,9 @@ impl Automaton {
     /// Creates the automaton of a network. The empty sentence is excluded.
     ///
     /// # Errors
-    /// When the automaton would be too large.
-    pub fn of(network: &Network) -> Parsed<Automaton> {
-        let mut automaton = determinized(network)?;
+    /// When the automaton would have more than `max_states` states, or ten times as many arcs.
+    pub fn from_network(network: &Network, max_states: usize) -> Parsed<Automaton> {
+        let mut automaton = determinized(network, max_states)?;
         automaton.ends[0] = NO_END;
         Ok(automaton.minimized())
     }
@@ -155,7 +153,7 @@ fn nats(cost: u32) -> f32 {
 /// A subset of the network's states, reached by the same words; each with the difference of its cost from the minimum.
 type Subset = Box<[(u32, u32)]>;
 
-fn determinized(network: &Network) -> Parsed<Automaton> {
+fn determinized(network: &Network, max_states: usize) -> Parsed<Automaton> {
     let mut closing = Closing { network, costs: vec![u32::MAX; network.arcs.len()], waiting: Vec::new() };
     let mut automaton = Automaton { first: vec![0], arcs: Vec::new(), ends: Vec::new() };
     let mut ids: HashMap<Subset, u32> = HashMap::new();
@@ -183,9 +181,10 @@ fn determinized(network: &Network) -> Parsed<Automaton> {
                 subsets.push(subset);
             }
             automaton.arcs.push(Arc { word, cost, to: State(to) });
-            if subsets.len() > MAX_STATES || members.max(automaton.arcs.len()) > 10 * MAX_STATES {
+            // The elements of all subsets count as the arcs do.
+            if subsets.len() > max_states || members.max(automaton.arcs.len()) > 10 * max_states {
                 let place = Place { file: 0, line: 1, column: 1 };
-                let problem = format!("the phrases make an automaton of more than {MAX_STATES} states");
+                let problem = format!("the phrases make an automaton of more than {max_states} states");
                 return Err(Fault::new(place, problem)
                     .hint("optional words in a row and permutations multiply: use fewer in one phrase"));
             }

@@ -13,7 +13,7 @@ use super::network::{NO_WORD, Network};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
     /// The words of the sentence, joined by spaces.
-    pub said: String,
+    pub sentence: String,
     /// The phrase, intent and slots of the sentence.
     pub meaning: Match,
 }
@@ -39,10 +39,10 @@ impl Phrases {
                 .filter(|&word| word != NO_WORD)
                 .map(|word| self.network.words[word as usize].as_str())
                 .collect();
-            let said = words.join(" ");
-            if !said.is_empty() && seen.insert(said.clone()) {
+            let sentence = words.join(" ");
+            if !sentence.is_empty() && seen.insert(sentence.clone()) {
                 let meaning = found::read(&self.network, &self.grammar.phrases, &arcs);
-                examples.push(Example { said, meaning });
+                examples.push(Example { sentence, meaning });
             }
         }
         examples

@@ -102,15 +102,15 @@ pub(super) fn read(network: &Network, phrases: &[Phrase], arcs: &[(u32, u32)]) -
     for &(state, at) in arcs {
         let arc = &network.arcs[state as usize][at as usize];
         // Items after the text of a word come after the word.
-        let mut said = false;
+        let mut has_text = false;
         for item in network.items(arc) {
-            if matches!(item, Item::Text(_)) && arc.word != NO_WORD && !said {
-                said = true;
+            if matches!(item, Item::Text(_)) && arc.word != NO_WORD && !has_text {
+                has_text = true;
                 words += 1;
             }
-            reader.item(*item, words, said);
+            reader.item(*item, words, has_text);
         }
-        words += usize::from(arc.word != NO_WORD && !said);
+        words += usize::from(arc.word != NO_WORD && !has_text);
     }
     let phrase = phrases.get(reader.phrase);
     let fixed = phrase.map_or(&[][..], |phrase| &phrase.slots);
@@ -120,12 +120,12 @@ pub(super) fn read(network: &Network, phrases: &[Phrase], arcs: &[(u32, u32)]) -
         phrase: reader.phrase,
         intent: phrase.and_then(|phrase| phrase.intent.clone()),
         slots: fixed.chain(reader.slots.into_iter().flatten()).collect(),
-        text: tidy(&reader.text),
+        text: collapse_spaces(&reader.text),
     }
 }
 
 /// Removes spaces at both ends of a text and replaces several successive ones by one.
-fn tidy(text: &str) -> String {
+fn collapse_spaces(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -180,7 +180,8 @@ impl Reader<'_> {
             Item::Mark(Mark::EndSlot) => {
                 let Some(slot) = self.open.pop() else { return };
                 let written = self.text.get(slot.text..).unwrap_or_default();
-                let value = slot.value.map_or_else(|| tidy(written), |value| texts.get(value).to_string());
+                let value =
+                    slot.value.map_or_else(|| collapse_spaces(written), |value| texts.get(value).to_string());
                 let name = texts.get(slot.name).to_string();
                 self.slots[slot.place] = Some(Slot { name, value, words: slot.words..words });
             }

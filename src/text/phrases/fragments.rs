@@ -8,8 +8,6 @@ use super::fault::{Fault, Parsed, Place};
 use super::grammar::Grammar;
 use crate::text::numbers;
 
-/// Maximum number of arcs of a graph.
-pub const MAX_ARCS: usize = 1_000_000;
 /// Maximum number of parts of a permutation, which has a state for each subset of them.
 const MAX_PERMUTED: usize = 8;
 /// Maximum depth of nested expressions.
@@ -63,8 +61,8 @@ pub struct Fragments {
 impl Fragments {
     /// Position in the file of the phrase to which a state belongs.
     pub fn place(&self, state: u32) -> Place {
-        let behind = self.begins.partition_point(|(begin, _)| *begin <= state);
-        self.begins.get(behind.saturating_sub(1)).map(|(_, place)| *place).unwrap_or_default()
+        let index = self.begins.partition_point(|(begin, _)| *begin <= state);
+        self.begins.get(index.saturating_sub(1)).map(|(_, place)| *place).unwrap_or_default()
     }
 }
 
@@ -101,10 +99,10 @@ impl Texts {
 /// Builds the graph of a grammar.
 ///
 /// # Errors
-/// When the graph would be too large, or a name is not defined; names line and column.
-pub fn build(grammar: &Grammar) -> Parsed<Fragments> {
-    let mut builder =
-        Builder { grammar, graph: Fragments::default(), arcs: 0, place: Place::default(), depth: 0 };
+/// When the graph would have more than `max_arcs` arcs, or a name is not defined; names line and column.
+pub fn build(grammar: &Grammar, max_arcs: usize) -> Parsed<Fragments> {
+    let graph = Fragments::default();
+    let mut builder = Builder { grammar, graph, arcs: 0, max_arcs, place: Place::default(), depth: 0 };
     let start = builder.state();
     let end = builder.state();
     builder.graph.end = end;
@@ -129,6 +127,7 @@ struct Builder<'a> {
     grammar: &'a Grammar,
     graph: Fragments,
     arcs: usize,
+    max_arcs: usize,
     /// Position of the phrase that is being added.
     place: Place,
     depth: usize,
@@ -142,8 +141,9 @@ impl Builder<'_> {
 
     fn join(&mut self, from: u32, to: u32, label: Label, cost: u32) -> Parsed<()> {
         self.arcs += 1;
-        if self.arcs > MAX_ARCS {
-            let problem = format!("from here on the phrases make a graph of more than {MAX_ARCS} arcs");
+        if self.arcs > self.max_arcs {
+            let max = self.max_arcs;
+            let problem = format!("from here on the phrases make a graph of more than {max} arcs");
             return Err(Fault::new(self.place, problem)
                 .hint("use large lists, ranges and permutations in fewer places"));
         }
@@ -203,8 +203,8 @@ impl Builder<'_> {
             Expression::Range(range) => {
                 self.slot(range.slot.as_deref(), from, |builder, at| builder.range(range, at))
             }
-            Expression::Written(said, text) => {
-                self.written(text, from, |builder, at| builder.expression(said, at))
+            Expression::Written(spoken, text) => {
+                self.written(text, from, |builder, at| builder.expression(spoken, at))
             }
             Expression::Value(text) => {
                 let text = self.graph.texts.id(text);
@@ -260,11 +260,11 @@ impl Builder<'_> {
         // A state for each subset of parts that were already spoken.
         let mut states = vec![from];
         states.extend((1..1 << parts.len()).map(|_| self.state()));
-        for said in 0..states.len() {
-            for (number, part) in parts.iter().enumerate().filter(|(number, _)| said >> number & 1 == 0) {
-                let begin = self.arc(states[said], Label::Space, FREE)?;
+        for used in 0..states.len() {
+            for (number, part) in parts.iter().enumerate().filter(|(number, _)| used >> number & 1 == 0) {
+                let begin = self.arc(states[used], Label::Space, FREE)?;
                 let last = self.expression(part, begin)?;
-                self.join(last, states[said | 1 << number], Label::Space, FREE)?;
+                self.join(last, states[used | 1 << number], Label::Space, FREE)?;
             }
         }
         Ok(states[states.len() - 1])
@@ -290,10 +290,10 @@ impl Builder<'_> {
             from = self.arc(from, Label::Text(minus), FREE)?;
             from = self.arc(from, Label::Space, FREE)?;
         }
-        let mut ways = [false, true].map(|and| numbers::number_words(number.unsigned_abs(), and)).to_vec();
-        ways.dedup();
+        let mut forms = [false, true].map(|and| numbers::number_words(number.unsigned_abs(), and)).to_vec();
+        forms.dedup();
         let end = self.state();
-        for words in ways {
+        for words in forms {
             let mut at = from;
             for (place, word) in words.into_iter().enumerate() {
                 if place > 0 {

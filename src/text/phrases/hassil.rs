@@ -97,15 +97,15 @@ impl Reader<'_> {
         for sentence in sentences.list("a list of sentences")? {
             let (templates, written) = match &sentence.value {
                 Value::Map(entries) => {
-                    let said = entries.iter().find(|(key, ..)| key == "in").map(|(.., node)| node);
-                    let Some(said) = said else {
+                    let spoken = entries.iter().find(|(key, ..)| key == "in").map(|(.., node)| node);
+                    let Some(spoken) = spoken else {
                         return Err(Fault::new(sentence.place, "expected `in:`, what is said, found none"));
                     };
                     let written = entries.iter().find(|(key, ..)| key == "out").map(|(.., node)| node);
                     let written = written.map(|node| node.text("a text")).transpose()?;
-                    match &said.value {
+                    match &spoken.value {
                         Value::List(templates) => (templates.iter().collect(), written),
-                        _ => (vec![said], written),
+                        _ => (vec![spoken], written),
                     }
                 }
                 _ => (vec![sentence], None),
@@ -186,10 +186,10 @@ impl Reader<'_> {
 
     fn value(&mut self, value: &Node, scope: u32) -> Parsed<Expression> {
         let Value::Map(entries) = &value.value else { return self.template(value, scope, true) };
-        let (mut said, mut written) = (None, None);
+        let (mut spoken, mut written) = (None, None);
         for (key, place, node) in entries {
             match key.as_str() {
-                "in" => said = Some(self.template(node, scope, true)?),
+                "in" => spoken = Some(self.template(node, scope, true)?),
                 "out" => written = Some(Expression::Value(node.text("a value")?.into())),
                 "metadata" => {}
                 "context" | "requires_context" => {
@@ -198,8 +198,9 @@ impl Reader<'_> {
                 _ => self.warn(*place, &format!("`{key}` is not known and left out")),
             }
         }
-        let said = said.ok_or_else(|| Fault::new(value.place, "expected `in:`, what is said, found none"))?;
-        Ok(Expression::Sequence([Some(said), written].into_iter().flatten().collect()))
+        let spoken =
+            spoken.ok_or_else(|| Fault::new(value.place, "expected `in:`, what is said, found none"))?;
+        Ok(Expression::Sequence([Some(spoken), written].into_iter().flatten().collect()))
     }
 }
 

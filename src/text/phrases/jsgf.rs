@@ -176,7 +176,7 @@ impl Parser<'_> {
         }
         while self.word().is_some() {}
         if !self.sign(';') {
-            return Err(self.expected("`;` behind `#JSGF V1.0`"));
+            return Err(self.expected("`;` after `#JSGF V1.0`"));
         }
         let named = self.word().filter(|word| word == "grammar").and_then(|_| self.word());
         self.name = named.ok_or_else(|| self.expected("`grammar` and its name"))?;
@@ -209,7 +209,7 @@ impl Parser<'_> {
         }
         let expression = self.alternatives()?;
         if !self.sign(';') {
-            return Err(self.expected("`;` behind the rule"));
+            return Err(self.expected("`;` after the rule"));
         }
         if public {
             let reference = self.reference(&name, place);

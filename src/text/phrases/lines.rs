@@ -69,7 +69,7 @@ impl Reader<'_> {
         let text: String = value.iter().map(|(c, _)| *c).collect();
         let begin = value.first().map_or(end, |(_, place)| *place);
         if text.trim().is_empty() {
-            return Err(Fault::new(begin, "expected what the name stands for behind `=`, found nothing"));
+            return Err(Fault::new(begin, "expected the definition of the name after `=`, found nothing"));
         }
         if let Some(range) = template::range(text.trim(), begin).filter(|_| kind == Kind::List) {
             return Ok(Expression::Range(range?));

@@ -45,6 +45,8 @@ use fragments::Mark;
 use grammar::Grammar;
 use network::{Item, NO_WORD, Network};
 
+/// Maximum number of arcs of a graph, and of states of an automaton.
+const MAX_ARCS: usize = 1_000_000;
 /// Maximum size of a file, bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -63,7 +65,7 @@ pub enum Format {
 
 impl Format {
     /// Determines the format of a file from its extension or from the beginning of its text.
-    pub fn of(path: &Path, text: &str) -> Self {
+    pub fn detect(path: &Path, text: &str) -> Self {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
         match extension.as_str() {
             "json" => Format::Json,
@@ -89,9 +91,9 @@ pub struct Phrases {
 
 /// The pronunciations of the words of phrases.
 #[derive(Clone, Debug, Default)]
-pub struct SpokenWords {
+pub struct PhrasePronunciations {
     /// Pronunciations of each of [`Phrases::words`], likeliest first; empty for words in `missing`.
-    pub ways: Vec<Vec<Pronunciation>>,
+    pub pronunciations: Vec<Vec<Pronunciation>>,
     /// Errors for the words without a pronunciation.
     pub missing: Vec<Error>,
 }
@@ -118,7 +120,7 @@ impl Phrases {
     /// When the file cannot be read or is invalid (names line and column), or its graph is too large.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;
-        Self::parse(&text, Format::of(path, &text), Some(path))
+        Self::parse(&text, Format::detect(path, &text), Some(path))
     }
 
     /// Parses the text of a phrase file. Without `path`, the name of the file, other files cannot be included.
@@ -126,9 +128,18 @@ impl Phrases {
     /// # Errors
     /// As [`Phrases::read`].
     pub fn parse(text: &str, format: Format, path: Option<&Path>) -> Result<Self> {
+        Self::parse_within(text, format, path, MAX_ARCS)
+    }
+
+    /// As [`Phrases::parse`], with a maximum number of arcs of the graph, and of states of the automaton, which limits
+    /// time and memory.
+    ///
+    /// # Errors
+    /// As [`Phrases::read`].
+    pub fn parse_within(text: &str, format: Format, path: Option<&Path>, max_arcs: usize) -> Result<Self> {
         let mut grammar =
             Grammar { files: path.map(Path::to_path_buf).into_iter().collect(), ..Grammar::default() };
-        match Self::build(text, format, path, &mut grammar) {
+        match Self::build(text, format, path, max_arcs, &mut grammar) {
             Ok((network, automaton)) => Ok(Self { grammar, network, automaton }),
             Err(fault) => Err(fault.into_error(&grammar.files)),
         }
@@ -138,6 +149,7 @@ impl Phrases {
         text: &str,
         format: Format,
         path: Option<&Path>,
+        max_arcs: usize,
         grammar: &mut Grammar,
     ) -> Parsed<(Network, Automaton)> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -148,9 +160,9 @@ impl Phrases {
             Format::Jsgf => jsgf::read(text, 0, grammar)?,
         }
         grammar.check()?;
-        let network = Network::build(fragments::build(grammar)?)?;
+        let network = Network::build(fragments::build(grammar, max_arcs)?, 4 * max_arcs)?;
         check_phrases(grammar, &network)?;
-        let automaton = Automaton::of(&network)?;
+        let automaton = Automaton::from_network(&network, max_arcs)?;
         Ok((network, automaton))
     }
 
@@ -170,10 +182,10 @@ impl Phrases {
     }
 
     /// Determines the pronunciations of all [`Phrases::words`].
-    pub fn pronounce(&self, pronouncer: &Pronouncer) -> SpokenWords {
-        let mut words = SpokenWords::default();
+    pub fn pronounce(&self, pronouncer: &Pronouncer) -> PhrasePronunciations {
+        let mut words = PhrasePronunciations::default();
         for word in self.words() {
-            words.ways.push(pronouncer.pronounce(word).unwrap_or_else(|error| {
+            words.pronunciations.push(pronouncer.pronounce(word).unwrap_or_else(|error| {
                 let file = self.grammar.files.first();
                 words.missing.push(file.map_or(error.clone(), |file| error.in_file(file)));
                 Vec::new()

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::fault::{Fault, Parsed};
-use super::fragments::{Fragments, Label, MAX_ARCS, Mark, Texts};
+use super::fragments::{Fragments, Label, Mark, Texts};
 use crate::text::normalize;
 
 /// Maximum length of a word, bytes.
@@ -51,8 +51,8 @@ impl Network {
     /// Creates the network from a graph of fragments, which are joined to words.
     ///
     /// # Errors
-    /// When a word is too long, or its fragments have too many combinations.
-    pub fn build(fragments: Fragments) -> Parsed<Network> {
+    /// When a word is too long, or the fragments of words have more than `max_steps` combinations.
+    pub fn build(fragments: Fragments, max_steps: usize) -> Parsed<Network> {
         let states = fragments.arcs.len();
         let mut builder = Builder {
             fragments,
@@ -60,8 +60,9 @@ impl Network {
             states: vec![NO_WORD; states],
             waiting: Vec::new(),
             words: Texts::default(),
-            said: HashMap::new(),
+            normalized: HashMap::new(),
             steps: 0,
+            max_steps,
         };
         builder.boundary(0);
         while let Some(state) = builder.waiting.pop() {
@@ -73,9 +74,9 @@ impl Network {
 
 /// A partial path through the fragments of a word.
 #[derive(Clone, Debug, Default)]
-struct Way {
+struct WordPath {
     at: u32,
-    said: String,
+    spoken: String,
     items: Vec<Item>,
     cost: u32,
 }
@@ -88,8 +89,9 @@ struct Builder {
     waiting: Vec<u32>,
     words: Texts,
     /// Cache: the words of each spoken text after normalization.
-    said: HashMap<String, Vec<u32>>,
+    normalized: HashMap<String, Vec<u32>>,
     steps: usize,
+    max_steps: usize,
 }
 
 impl Builder {
@@ -126,9 +128,9 @@ impl Builder {
                 Label::Empty | Label::Space => Vec::new(),
                 Label::Mark(mark) => vec![Item::Mark(mark)],
                 Label::Text(text) => {
-                    let said = self.fragments.texts.get(text).to_string();
+                    let spoken = self.fragments.texts.get(text).to_string();
                     let items = vec![Item::Space, Item::Text(text)];
-                    self.word(from, Way { at: arc.to, said, items, cost: arc.cost })?;
+                    self.word(from, WordPath { at: arc.to, spoken, items, cost: arc.cost })?;
                     continue;
                 }
             };
@@ -139,26 +141,27 @@ impl Builder {
     }
 
     /// Adds all paths to the end of a word that has begun.
-    fn word(&mut self, from: u32, begun: Way) -> Parsed<()> {
-        if begun.said.len() > MAX_WORD_BYTES {
+    fn word(&mut self, from: u32, begun: WordPath) -> Parsed<()> {
+        if begun.spoken.len() > MAX_WORD_BYTES {
             return Err(self.too_long(&begun));
         }
-        let mut ways = vec![begun];
-        while let Some(way) = ways.pop() {
+        let mut paths = vec![begun];
+        while let Some(path) = paths.pop() {
             self.steps += 1;
-            if self.steps > 4 * MAX_ARCS {
+            if self.steps > self.max_steps {
                 let problem = "parts of words without spaces between them multiply too much";
-                return Err(Fault::new(self.fragments.place(way.at), problem));
+                return Err(Fault::new(self.fragments.place(path.at), problem));
             }
-            if way.at == self.fragments.end {
-                let to = self.boundary(way.at);
-                self.end_word(from, to, &way)?;
+            if path.at == self.fragments.end {
+                let to = self.boundary(path.at);
+                self.end_word(from, to, &path)?;
                 continue;
             }
             // Arcs are pushed in reverse order, so that the first is popped first.
-            for at in (0..self.fragments.arcs[way.at as usize].len()).rev() {
-                let arc = self.fragments.arcs[way.at as usize][at];
-                let mut longer = Way { at: arc.to, cost: way.cost.saturating_add(arc.cost), ..way.clone() };
+            for at in (0..self.fragments.arcs[path.at as usize].len()).rev() {
+                let arc = self.fragments.arcs[path.at as usize][at];
+                let mut longer =
+                    WordPath { at: arc.to, cost: path.cost.saturating_add(arc.cost), ..path.clone() };
                 match arc.label {
                     Label::Space => {
                         let to = self.boundary(arc.to);
@@ -168,50 +171,50 @@ impl Builder {
                     Label::Empty => {}
                     Label::Mark(mark) => longer.items.push(Item::Mark(mark)),
                     Label::Text(text) => {
-                        longer.said.push_str(self.fragments.texts.get(text));
+                        longer.spoken.push_str(self.fragments.texts.get(text));
                         longer.items.push(Item::Text(text));
                     }
                 }
-                if longer.said.len() > MAX_WORD_BYTES {
+                if longer.spoken.len() > MAX_WORD_BYTES {
                     return Err(self.too_long(&longer));
                 }
-                ways.push(longer);
+                paths.push(longer);
             }
         }
         Ok(())
     }
 
-    fn too_long(&self, way: &Way) -> Fault {
-        let word: String = way.said.chars().take(20).collect();
+    fn too_long(&self, path: &WordPath) -> Fault {
+        let word: String = path.spoken.chars().take(20).collect();
         let problem = format!("`{word}…` is a word of more than {MAX_WORD_BYTES} bytes");
-        Fault::new(self.fragments.place(way.at), problem)
+        Fault::new(self.fragments.place(path.at), problem)
     }
 
     /// Adds the arcs of a word: one without a word if the text is only punctuation, several if it contains a dash.
-    fn end_word(&mut self, from: u32, to: u32, way: &Way) -> Parsed<()> {
-        let words = match self.said.get(&way.said) {
+    fn end_word(&mut self, from: u32, to: u32, path: &WordPath) -> Parsed<()> {
+        let words = match self.normalized.get(&path.spoken) {
             Some(words) => words.clone(),
             None => {
-                let words = normalize::words(&way.said);
+                let words = normalize::words(&path.spoken);
                 let words: Vec<u32> = words.iter().map(|word| self.words.id(word)).collect();
-                self.said.insert(way.said.clone(), words.clone());
+                self.normalized.insert(path.spoken.clone(), words.clone());
                 words
             }
         };
         let Some((first, rest)) = words.split_first() else {
-            self.add(from, to, NO_WORD, way.cost, &way.items);
+            self.add(from, to, NO_WORD, path.cost, &path.items);
             return Ok(());
         };
         // Marks after the last text belong to the arc of the last word.
-        let last = way.items.iter().rposition(|item| matches!(item, Item::Text(_))).map_or(0, |at| at + 1);
-        let (text, behind) = way.items.split_at(if rest.is_empty() { way.items.len() } else { last });
-        let (mut at, mut word, mut cost, mut items) = (from, *first, way.cost, text);
+        let last = path.items.iter().rposition(|item| matches!(item, Item::Text(_))).map_or(0, |at| at + 1);
+        let (text, marks) = path.items.split_at(if rest.is_empty() { path.items.len() } else { last });
+        let (mut at, mut word, mut cost, mut items) = (from, *first, path.cost, text);
         for &next in rest {
             let between = self.state();
             self.add(at, between, word, cost, items);
             (at, word, cost, items) = (between, next, 0, &[]);
         }
-        self.add(at, to, word, cost, if rest.is_empty() { items } else { behind });
+        self.add(at, to, word, cost, if rest.is_empty() { items } else { marks });
         Ok(())
     }
 

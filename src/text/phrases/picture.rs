@@ -209,8 +209,8 @@ fn shape(expression: &Expression) -> Shape {
             let step = if range.step == 1 { String::new() } else { format!("..{}", range.step) };
             Shape::Box(Look::Definition, format!("{}..{}{step}", range.from, range.to))
         }
-        Expression::Written(said, text) => {
-            Shape::Row(vec![shape(said), Shape::Box(Look::Note, format!("→ {text}"))])
+        Expression::Written(spoken, text) => {
+            Shape::Row(vec![shape(spoken), Shape::Box(Look::Note, format!("→ {text}"))])
         }
         Expression::Repeat(part, AtLeast::One) => Shape::Loop(Box::new(shape(part))),
         Expression::Repeat(part, AtLeast::Zero) => {

@@ -9,7 +9,7 @@ use crate::text::pronunciation::ARPABET;
 /// Maximum number of successive words that are compared.
 const MAX_WORDS: usize = 3;
 /// Maximum number of paths from one state that are compared.
-const MAX_WAYS: usize = 20_000;
+const MAX_PATHS: usize = 20_000;
 /// Maximum number of steps of all comparisons: rows of edit distances.
 const MAX_STEPS: usize = 30_000_000;
 /// Maximum edit distance of word sequences that sound alike, phones; substitution by a similar phone counts half.
@@ -37,7 +37,7 @@ pub struct AlikeReport {
 
 /// A path from one state of an automaton to another.
 #[derive(Clone, Debug)]
-struct Way {
+struct WordPath {
     words: Vec<u32>,
     /// The state before the last word.
     before: State,
@@ -49,33 +49,33 @@ impl Phrases {
     pub fn alike(&self, pronunciations: &[Vec<Vec<u32>>]) -> AlikeReport {
         let mut report = AlikeReport::default();
         let automaton = self.automaton();
-        let (before, behind) = (shortest_from_start(automaton), shortest_to_end(automaton));
+        let (prefixes, suffixes) = (shortest_from_start(automaton), shortest_to_end(automaton));
         let mut steps = 0;
         let differences = Differences::new();
         // Each pair of parts is reported once, in the first sentences that contain it.
         let mut known: HashSet<[String; 2]> = HashSet::new();
         for state in (0..automaton.num_states() as u32).map(State) {
-            let (ways, all) = ways(automaton, state);
+            let (paths, all) = paths(automaton, state);
             report.cut_short |= !all;
-            for (end, ways) in ways {
+            for (end, paths) in paths {
                 let empty = Vec::new();
-                let behind = end.and_then(|end| behind.get(end.0 as usize)).unwrap_or(&empty);
-                let sentence = |way: &Way| {
-                    [before[state.0 as usize].as_slice(), way.words.as_slice(), behind.as_slice()].concat()
+                let suffix = end.and_then(|end| suffixes.get(end.0 as usize)).unwrap_or(&empty);
+                let sentence = |path: &WordPath| {
+                    [prefixes[state.0 as usize].as_slice(), path.words.as_slice(), suffix.as_slice()].concat()
                 };
                 let mut meanings: HashMap<usize, Option<Meaning>> = HashMap::new();
-                for (a, b, distance) in close_pairs(&ways, pronunciations, &differences, &mut steps) {
-                    let pair = [&ways[a], &ways[b]];
-                    let parts = pair.map(|way| self.text(&way.words));
+                for (a, b, distance) in close_pairs(&paths, pronunciations, &differences, &mut steps) {
+                    let pair = [&paths[a], &paths[b]];
+                    let parts = pair.map(|path| self.text(&path.words));
                     if !pair[0].differs(pair[1]) || known.contains(&parts) {
                         continue;
                     }
-                    for (number, way) in [a, b].into_iter().zip(pair) {
-                        meanings.entry(number).or_insert_with(|| self.find(&sentence(way)).map(meaning));
+                    for (number, path) in [a, b].into_iter().zip(pair) {
+                        meanings.entry(number).or_insert_with(|| self.find(&sentence(path)).map(meaning));
                     }
                     if meanings[&a] != meanings[&b] {
                         known.insert(parts.clone());
-                        let sentences = pair.map(|way| self.text(&sentence(way)));
+                        let sentences = pair.map(|path| self.text(&sentence(path)));
                         report.pairs.push(Alike { sentences, parts, distance });
                     }
                 }
@@ -103,10 +103,10 @@ fn meaning(found: Match) -> Meaning {
     (found.intent, slots, plain)
 }
 
-impl Way {
+impl WordPath {
     /// Whether two paths differ in their first words and in their last arcs. If not, a shorter pair of paths with the
     /// same difference is found elsewhere.
-    fn differs(&self, other: &Way) -> bool {
+    fn differs(&self, other: &WordPath) -> bool {
         let same_end = self.before == other.before && self.words.last() == other.words.last();
         self.words[0] != other.words[0] && !same_end
     }
@@ -114,20 +114,20 @@ impl Way {
 
 /// A path with the minimum number of words from the start to each state.
 fn shortest_from_start(automaton: &Automaton) -> Vec<Vec<u32>> {
-    let mut ways: Vec<Option<Vec<u32>>> = vec![None; automaton.num_states()];
-    ways[0] = Some(Vec::new());
+    let mut paths: Vec<Option<Vec<u32>>> = vec![None; automaton.num_states()];
+    paths[0] = Some(Vec::new());
     let mut waiting = VecDeque::from([automaton.start()]);
     while let Some(state) = waiting.pop_front() {
-        let way = ways[state.0 as usize].clone().unwrap_or_default();
+        let path = paths[state.0 as usize].clone().unwrap_or_default();
         for arc in automaton.arcs(state) {
-            let next = &mut ways[arc.to.0 as usize];
+            let next = &mut paths[arc.to.0 as usize];
             if next.is_none() {
-                *next = Some([way.as_slice(), &[arc.word]].concat());
+                *next = Some([path.as_slice(), &[arc.word]].concat());
                 waiting.push_back(arc.to);
             }
         }
     }
-    ways.into_iter().map(Option::unwrap_or_default).collect()
+    paths.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// A path with the minimum number of words from each state to a final state.
@@ -137,54 +137,54 @@ fn shortest_to_end(automaton: &Automaton) -> Vec<Vec<u32>> {
     for state in states() {
         automaton.arcs(state).iter().for_each(|arc| before[arc.to.0 as usize].push((state, arc.word)));
     }
-    let mut ways: Vec<Option<Vec<u32>>> = vec![None; automaton.num_states()];
+    let mut paths: Vec<Option<Vec<u32>>> = vec![None; automaton.num_states()];
     let mut waiting: VecDeque<State> = states().filter(|&state| automaton.end(state).is_some()).collect();
-    waiting.iter().for_each(|state| ways[state.0 as usize] = Some(Vec::new()));
+    waiting.iter().for_each(|state| paths[state.0 as usize] = Some(Vec::new()));
     while let Some(state) = waiting.pop_front() {
-        let way = ways[state.0 as usize].clone().unwrap_or_default();
+        let path = paths[state.0 as usize].clone().unwrap_or_default();
         for &(from, word) in &before[state.0 as usize] {
-            if ways[from.0 as usize].is_none() {
-                ways[from.0 as usize] = Some([[word].as_slice(), way.as_slice()].concat());
+            if paths[from.0 as usize].is_none() {
+                paths[from.0 as usize] = Some([[word].as_slice(), path.as_slice()].concat());
                 waiting.push_back(from);
             }
         }
     }
-    ways.into_iter().map(Option::unwrap_or_default).collect()
+    paths.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// Paths of up to [`MAX_WORDS`] words from a state, by their last state, or `None` for the end of a sentence; and
 /// whether these are all such paths.
-fn ways(automaton: &Automaton, state: State) -> (BTreeMap<Option<State>, Vec<Way>>, bool) {
-    let mut ways: BTreeMap<Option<State>, Vec<Way>> = BTreeMap::new();
-    let mut waiting = VecDeque::from([(state, Way { words: Vec::new(), before: state })]);
+fn paths(automaton: &Automaton, state: State) -> (BTreeMap<Option<State>, Vec<WordPath>>, bool) {
+    let mut paths: BTreeMap<Option<State>, Vec<WordPath>> = BTreeMap::new();
+    let mut waiting = VecDeque::from([(state, WordPath { words: Vec::new(), before: state })]);
     let mut count = 0;
-    while let Some((at, way)) = waiting.pop_front() {
-        if way.words.len() == MAX_WORDS {
+    while let Some((at, path)) = waiting.pop_front() {
+        if path.words.len() == MAX_WORDS {
             continue;
         }
         for arc in automaton.arcs(at) {
             count += 1;
-            if count > MAX_WAYS {
-                return (ways, false);
+            if count > MAX_PATHS {
+                return (paths, false);
             }
-            let longer = Way { words: [way.words.as_slice(), &[arc.word]].concat(), before: at };
+            let longer = WordPath { words: [path.words.as_slice(), &[arc.word]].concat(), before: at };
             if automaton.end(arc.to).is_some() {
-                ways.entry(None).or_default().push(longer.clone());
+                paths.entry(None).or_default().push(longer.clone());
             }
             // Paths to a state without arcs are already compared as ends of a sentence.
             if !automaton.arcs(arc.to).is_empty() {
-                ways.entry(Some(arc.to)).or_default().push(longer.clone());
+                paths.entry(Some(arc.to)).or_default().push(longer.clone());
                 waiting.push_back((arc.to, longer));
             }
         }
     }
-    (ways, true)
+    (paths, true)
 }
 
 /// Finds pairs of paths with a distance of at most [`MAX_DISTANCE`], each with its minimum distance over all
 /// pronunciations. `steps` is incremented by the number of rows of edit distances that were computed.
 fn close_pairs(
-    ways: &[Way],
+    paths: &[WordPath],
     pronunciations: &[Vec<Vec<u32>>],
     differences: &Differences,
     steps: &mut usize,
@@ -193,26 +193,27 @@ fn close_pairs(
     const MAX_PRONUNCIATIONS: usize = 3;
     // Entries are sorted, so that those with a common prefix are compared one after another.
     let mut entries: Vec<(Vec<u32>, usize)> = Vec::new();
-    for (number, way) in ways.iter().enumerate() {
-        let mut said = vec![Vec::new()];
-        for &word in &way.words {
-            let ways = pronunciations[word as usize].iter().take(MAX_PRONUNCIATIONS);
-            let longer =
-                said.iter().flat_map(|before| ways.clone().map(|way| [before.as_slice(), way].concat()));
-            said = longer.collect();
+    for (number, path) in paths.iter().enumerate() {
+        let mut sequences = vec![Vec::new()];
+        for &word in &path.words {
+            let variants = pronunciations[word as usize].iter().take(MAX_PRONUNCIATIONS);
+            let longer = sequences
+                .iter()
+                .flat_map(|before| variants.clone().map(|variant| [before.as_slice(), variant].concat()));
+            sequences = longer.collect();
         }
-        entries.extend(said.into_iter().map(|phones| (phones, number)));
+        entries.extend(sequences.into_iter().map(|phones| (phones, number)));
     }
     entries.sort_unstable();
     let mut close: BTreeMap<(usize, usize), f32> = BTreeMap::new();
-    for (own, (phones, way)) in entries.iter().enumerate() {
+    for (own, (phones, path)) in entries.iter().enumerate() {
         // Rows of edit distances, one for each prefix of the other entry. The next entry reuses those of their common
         // prefix.
         let mut rows: Vec<Vec<f32>> = vec![(0..=phones.len()).map(|i| i as f32).collect()];
         let mut last: &[u32] = &[];
         let mut at = own + 1;
         while at < entries.len() && *steps <= MAX_STEPS {
-            let (other, other_way) = &entries[at];
+            let (other, other_path) = &entries[at];
             let shared = other.iter().zip(last).take_while(|(a, b)| a == b).count();
             rows.truncate(shared + 1);
             let mut hopeless = false;
@@ -229,8 +230,9 @@ fn close_pairs(
                 continue;
             }
             let distance = rows[other.len()][phones.len()];
-            if distance <= MAX_DISTANCE && way != other_way {
-                let known = close.entry(((*way).min(*other_way), (*way).max(*other_way))).or_insert(distance);
+            if distance <= MAX_DISTANCE && path != other_path {
+                let known =
+                    close.entry(((*path).min(*other_path), (*path).max(*other_path))).or_insert(distance);
                 *known = known.min(distance);
             }
             at += 1;

@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 64;
 /// The dialect of a template, which determines the syntax that it may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// hearken's own dialect, which also has ranges `{0..10}`, weights `/3/ a`, and `said -> written`.
+    /// hearken's own dialect, which also has ranges `{0..10}`, weights `/3/ a`, and `spoken -> written`.
     Own,
     /// The dialect of Home Assistant (hassil).
     Hassil,
@@ -145,7 +145,7 @@ impl Parser<'_> {
                     self.at += 1;
                 }
                 let Some(c) = self.peek() else {
-                    return Err(self.fault("expected a character behind `\\`".into()));
+                    return Err(self.fault("expected a character after `\\`".into()));
                 };
                 text.push(c);
                 self.at += 1;
@@ -161,8 +161,8 @@ impl Parser<'_> {
                 Some('{') => parts.push(self.list()?),
                 Some('-') => {
                     self.at += 2;
-                    let said = Box::new(trimmed(Expression::Sequence(std::mem::take(&mut parts))));
-                    parts.push(Expression::Written(said, self.written()?));
+                    let spoken = Box::new(trimmed(Expression::Sequence(std::mem::take(&mut parts))));
+                    parts.push(Expression::Written(spoken, self.written()?));
                 }
                 Some(c) if c.is_whitespace() => {
                     self.at += 1;
@@ -203,7 +203,7 @@ impl Parser<'_> {
             }
             text.push(c);
         }
-        Err(Fault::new(open, format!("expected `{close}` behind this, found none")))
+        Err(Fault::new(open, format!("expected `{close}` after this, found none")))
     }
 
     /// Parses an expression in brackets.
@@ -265,13 +265,13 @@ impl Parser<'_> {
         while let Some(c) = self.peek().filter(|c| !matches!(c, '|' | ';' | ')' | ']')) {
             if matches!(c, '(' | '[' | '{' | '<' | '}' | '>') || self.next_is("->") {
                 return Err(self
-                    .fault(format!("`{c}` cannot stand behind `->`, where plain text is written"))
+                    .fault(format!("`{c}` cannot stand after `->`, where plain text is written"))
                     .hint(format!("write `\\{c}` for the character itself")));
             }
             self.at += 1;
             if c == '\\' {
                 let Some(c) = self.peek() else {
-                    return Err(self.fault("expected a character behind `\\`".into()));
+                    return Err(self.fault("expected a character after `\\`".into()));
                 };
                 text.push(c);
                 self.at += 1;

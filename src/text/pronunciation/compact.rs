@@ -15,7 +15,7 @@ const BLOCK: usize = 16;
 /// Maximum length of a word in bytes.
 const MAX_WORD_BYTES: usize = 255;
 /// Maximum number of pronunciations of one word.
-const MAX_WAYS: usize = 255;
+const MAX_PRONUNCIATIONS: usize = 255;
 /// The symbol after the last letter; letters are bytes.
 const END: usize = 256;
 /// The symbol that ends a pronunciation other than the word's last one, which 0 ends; the symbols in
@@ -38,8 +38,8 @@ pub struct CompactDictionary {
 struct Codes(Vec<Huffman>);
 
 impl Codes {
-    fn of(counts: &[Vec<u64>]) -> Self {
-        Self(counts.iter().map(|counts| Huffman::of_counts(counts)).collect())
+    fn from_counts(counts: &[Vec<u64>]) -> Self {
+        Self(counts.iter().map(|counts| Huffman::from_counts(counts)).collect())
     }
 
     /// Writes the codes that are used.
@@ -55,7 +55,7 @@ impl Codes {
 
     fn read(bits: &mut BitReader, symbols: usize) -> Result<Self> {
         let read =
-            |_| if bits.get(1) == 1 { Huffman::read(bits, symbols) } else { Ok(Huffman::of_counts(&[])) };
+            |_| if bits.get(1) == 1 { Huffman::read(bits, symbols) } else { Ok(Huffman::from_counts(&[])) };
         Ok(Self((0..symbols).map(read).collect::<Result<_>>()?))
     }
 }
@@ -66,9 +66,15 @@ fn letters(word: &str, shared: usize) -> impl Iterator<Item = usize> {
 }
 
 /// The symbols of all pronunciations of a word.
-fn phones(ways: &[Vec<u32>]) -> impl Iterator<Item = usize> {
-    let ends = ways.iter().enumerate().map(|(i, _)| if i + 1 == ways.len() { 0 } else { ANOTHER });
-    ways.iter().zip(ends).flat_map(|(way, end)| way.iter().map(|&phone| phone as usize).chain([end]))
+fn phones(pronunciations: &[Vec<u32>]) -> impl Iterator<Item = usize> {
+    let ends = pronunciations
+        .iter()
+        .enumerate()
+        .map(|(i, _)| if i + 1 == pronunciations.len() { 0 } else { ANOTHER });
+    pronunciations
+        .iter()
+        .zip(ends)
+        .flat_map(|(pronunciation, end)| pronunciation.iter().map(|&phone| phone as usize).chain([end]))
 }
 
 impl CompactDictionary {
@@ -79,7 +85,9 @@ impl CompactDictionary {
     pub fn new(dictionary: &Pronunciations) -> Result<Self> {
         let mut words: Vec<(&str, &[Vec<u32>])> = dictionary.iter().collect();
         words.sort_unstable();
-        let long = words.iter().find(|(word, ways)| word.len() > MAX_WORD_BYTES || ways.len() > MAX_WAYS);
+        let long = words.iter().find(|(word, pronunciations)| {
+            word.len() > MAX_WORD_BYTES || pronunciations.len() > MAX_PRONUNCIATIONS
+        });
         if let Some((word, _)) = long {
             let problem = format!("expected words of at most {MAX_WORD_BYTES} bytes, found `{word}`");
             return Err(Error::new(Stage::Text, problem));
@@ -93,14 +101,15 @@ impl CompactDictionary {
             .collect();
         let mut letter_counts = vec![vec![0; END + 1]; END + 1];
         let mut phone_counts = vec![vec![0; ANOTHER + 1]; ANOTHER + 1];
-        for ((word, ways), &shared) in words.iter().zip(&shared) {
+        for ((word, pronunciations), &shared) in words.iter().zip(&shared) {
             pairs(letters(word, shared), END).for_each(|(before, symbol)| letter_counts[before][symbol] += 1);
-            pairs(phones(ways), 0).for_each(|(before, symbol)| phone_counts[before][symbol] += 1);
+            pairs(phones(pronunciations), 0).for_each(|(before, symbol)| phone_counts[before][symbol] += 1);
         }
-        let (letter_codes, phone_codes) = (Codes::of(&letter_counts), Codes::of(&phone_counts));
+        let (letter_codes, phone_codes) =
+            (Codes::from_counts(&letter_counts), Codes::from_counts(&phone_counts));
         let mut bits = BitWriter::default();
         let mut blocks = Vec::new();
-        for (at, ((word, ways), &shared)) in words.iter().zip(&shared).enumerate() {
+        for (at, ((word, pronunciations), &shared)) in words.iter().zip(&shared).enumerate() {
             if at % BLOCK == 0 {
                 let begin = u32::try_from(bits.len())
                     .map_err(|_| Error::new(Stage::Text, "the dictionary takes more than 512 MB"))?;
@@ -111,7 +120,7 @@ impl CompactDictionary {
             for (before, symbol) in pairs(letters(word, shared), END) {
                 letter_codes.0[before].put(symbol, &mut bits);
             }
-            for (before, symbol) in pairs(phones(ways), 0) {
+            for (before, symbol) in pairs(phones(pronunciations), 0) {
                 phone_codes.0[before].put(symbol, &mut bits);
             }
         }
@@ -130,14 +139,14 @@ impl CompactDictionary {
     }
 
     /// The pronunciations of a word (in lower case), the most common first; empty if it is unknown.
-    pub fn of(&self, word: &str) -> Vec<Vec<u32>> {
+    pub fn get(&self, word: &str) -> Vec<Vec<u32>> {
         let word = word.as_bytes();
         let block = self.blocks.partition_point(|&begin| self.first(begin).as_slice() <= word);
         let Some(block) = block.checked_sub(1) else { return Vec::new() };
         let mut found = Vec::new();
-        self.block(block, |other, ways| {
+        self.block(block, |other, pronunciations| {
             if other == word {
-                found = ways;
+                found = pronunciations;
             }
         });
         found
@@ -147,7 +156,9 @@ impl CompactDictionary {
     pub fn iter(&self) -> impl Iterator<Item = (String, Vec<Vec<u32>>)> {
         (0..self.blocks.len()).flat_map(|block| {
             let mut words = Vec::new();
-            self.block(block, |word, ways| words.push((String::from_utf8_lossy(word).into_owned(), ways)));
+            self.block(block, |word, pronunciations| {
+                words.push((String::from_utf8_lossy(word).into_owned(), pronunciations))
+            });
             words
         })
     }
@@ -171,20 +182,22 @@ impl CompactDictionary {
     }
 
     fn read_phones(&self, bits: &mut BitReader) -> Vec<Vec<u32>> {
-        let mut ways = vec![Vec::new()];
+        let mut pronunciations = vec![Vec::new()];
         let mut before = 0;
-        while ways.len() <= MAX_WAYS && ways[ways.len() - 1].len() <= MAX_WORD_BYTES * 2 {
+        while pronunciations.len() <= MAX_PRONUNCIATIONS
+            && pronunciations[pronunciations.len() - 1].len() <= MAX_WORD_BYTES * 2
+        {
             before = self.phones.0[before].get(bits);
             match before {
                 0 => break,
-                ANOTHER => ways.push(Vec::new()),
+                ANOTHER => pronunciations.push(Vec::new()),
                 phone => {
-                    let last = ways.len() - 1;
-                    ways[last].push(phone as u32);
+                    let last = pronunciations.len() - 1;
+                    pronunciations[last].push(phone as u32);
                 }
             }
         }
-        ways
+        pronunciations
     }
 
     fn block(&self, block: usize, mut visit: impl FnMut(&[u8], Vec<Vec<u32>>)) {
@@ -270,10 +283,10 @@ mod tests {
         let (dictionary, packed) = packed(&words.iter().enumerate().map(line).collect::<String>());
         assert_eq!(packed.len(), words.len());
         for word in &words {
-            assert_eq!(packed.of(word), dictionary.of(word), "{word}");
+            assert_eq!(packed.get(word), dictionary.get(word), "{word}");
         }
         for word in ["", "a", "w", "w1", "w1x", "w1x1x", "zzz", "é"] {
-            assert!(packed.of(word).is_empty(), "{word}");
+            assert!(packed.get(word).is_empty(), "{word}");
         }
         assert_eq!(packed.iter().count(), words.len());
     }
@@ -281,12 +294,12 @@ mod tests {
     #[test]
     fn an_empty_dictionary_is_valid() {
         let (_, packed) = packed("");
-        assert!(packed.is_empty() && packed.of("a").is_empty());
+        assert!(packed.is_empty() && packed.get("a").is_empty());
     }
 
     proptest! {
         #[test]
-        fn damaged_dictionaries_are_read_without_harm(flips in prop::collection::vec((0..400_usize, 0..8_u32), 1..8)) {
+        fn damaged_dictionaries_do_not_panic(flips in prop::collection::vec((0..400_usize, 0..8_u32), 1..8)) {
             let dictionary = Pronunciations::parse("one  W AH N\ntwo  T UW\ntwo  T AH\nonly  OW N L IY\n").expect("good");
             let mut bits = BitWriter::default();
             CompactDictionary::new(&dictionary).expect("few words").write(&mut bits);
@@ -296,7 +309,7 @@ mod tests {
                 bytes[at] ^= 1 << bit;
             }
             if let Ok(read) = CompactDictionary::read(&mut BitReader::new(&bytes, 0)) {
-                read.of("two");
+                read.get("two");
                 read.iter().for_each(drop);
             }
         }

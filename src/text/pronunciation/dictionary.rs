@@ -64,11 +64,11 @@ impl Pronunciations {
 
     /// All words and their pronunciations, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[Vec<u32>])> {
-        self.words.iter().map(|(word, ways)| (word.as_str(), ways.as_slice()))
+        self.words.iter().map(|(word, pronunciations)| (word.as_str(), pronunciations.as_slice()))
     }
 
     /// The pronunciations of a word (in lower case), the most common first; empty if it is unknown.
-    pub fn of(&self, word: &str) -> &[Vec<u32>] {
+    pub fn get(&self, word: &str) -> &[Vec<u32>] {
         self.words.get(word).map_or(&[], Vec::as_slice)
     }
 }
@@ -111,9 +111,9 @@ mod tests {
         let read = Pronunciations::parse(text).expect("good lines");
         let ids =
             |phones: &[&str]| phones.iter().map(|p| phone_token(p).expect("a phone")).collect::<Vec<_>>();
-        assert_eq!(read.of("zero"), [ids(&["Z", "IH", "R", "OW"]), ids(&["Z", "IY", "R", "OW"])]);
-        assert_eq!(read.of("oh"), [ids(&["OW"])], "the same phones twice are one pronunciation");
-        assert!(read.of("one").is_empty());
+        assert_eq!(read.get("zero"), [ids(&["Z", "IH", "R", "OW"]), ids(&["Z", "IY", "R", "OW"])]);
+        assert_eq!(read.get("oh"), [ids(&["OW"])], "the same phones twice are one pronunciation");
+        assert!(read.get("one").is_empty());
         assert_eq!(phone_tokens().expect("a good table").len(), 40);
     }
 

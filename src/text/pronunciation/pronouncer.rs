@@ -77,7 +77,7 @@ struct Guesser {
 }
 
 /// Maximum number of pronunciations when the parts of a word have several.
-const MAX_WAYS: usize = 8;
+const MAX_PRONUNCIATIONS: usize = 8;
 
 impl Pronouncer {
     /// A pronouncer with a dictionary only.
@@ -128,14 +128,14 @@ impl Pronouncer {
     pub fn pronounce(&self, word: &str) -> Result<Vec<Pronunciation>> {
         let plain = word.replace(['’', 'ʼ', '‘', '`'], "'");
         let lower = plain.to_lowercase();
-        let mut ways = self.known(&lower);
-        if ways.is_empty() {
-            ways = self.derived(&plain, &lower);
+        let mut pronunciations = self.known(&lower);
+        if pronunciations.is_empty() {
+            pronunciations = self.derived(&plain, &lower);
         }
-        if ways.is_empty() {
+        if pronunciations.is_empty() {
             return Err(self.reason(word, &lower));
         }
-        Ok(ways)
+        Ok(pronunciations)
     }
 
     fn reason(&self, word: &str, lower: &str) -> Error {
@@ -153,12 +153,12 @@ impl Pronouncer {
 
     /// The pronunciations in the dictionaries.
     fn known(&self, word: &str) -> Vec<Pronunciation> {
-        let (ways, source) = match self.user.of(word) {
-            [] => (self.dictionary.of(word), Source::Dictionary),
-            ways => (ways.to_vec(), Source::User),
+        let (pronunciations, source) = match self.user.get(word) {
+            [] => (self.dictionary.get(word), Source::Dictionary),
+            pronunciations => (pronunciations.to_vec(), Source::User),
         };
-        let way = |phones| Pronunciation { phones, source, probability: 1.0 };
-        ways.into_iter().map(way).collect()
+        let pronunciation = |phones| Pronunciation { phones, source, probability: 1.0 };
+        pronunciations.into_iter().map(pronunciation).collect()
     }
 
     /// Pronunciations derived from known parts or predicted; `written` is the word before it was
@@ -168,8 +168,12 @@ impl Pronouncer {
         if inner != word {
             // Ignore quotes and full stops around a word; `'tis` and `mr.` are in the dictionary.
             let trimmed = written.trim_matches(|c: char| !c.is_alphanumeric());
-            let ways = self.known(inner);
-            return if ways.is_empty() && !inner.is_empty() { self.derived(trimmed, inner) } else { ways };
+            let pronunciations = self.known(inner);
+            return if pronunciations.is_empty() && !inner.is_empty() {
+                self.derived(trimmed, inner)
+            } else {
+                pronunciations
+            };
         }
         let rules: [&dyn Fn() -> Vec<Pronunciation>; 7] = [
             &|| self.digits(word),
@@ -180,7 +184,7 @@ impl Pronouncer {
             &|| self.initialism(written, word),
             &|| self.guesses(word),
         ];
-        rules.iter().map(|rule| rule()).find(|ways| !ways.is_empty()).unwrap_or_default()
+        rules.iter().map(|rule| rule()).find(|pronunciations| !pronunciations.is_empty()).unwrap_or_default()
     }
 
     /// A word and an ending with an apostrophe.
@@ -191,8 +195,8 @@ impl Pronouncer {
             });
         }
         match english::contraction(word) {
-            Some((verb, said)) if !verb.is_empty() => {
-                with_ending(self.pronounce(verb).unwrap_or_default(), |_| said.to_vec())
+            Some((verb, ending)) if !verb.is_empty() => {
+                with_ending(self.pronounce(verb).unwrap_or_default(), |_| ending.to_vec())
             }
             _ => Vec::new(),
         }
@@ -200,12 +204,13 @@ impl Pronouncer {
 
     /// The same word in a spelling that is in a dictionary.
     fn spelling(&self, word: &str) -> Vec<Pronunciation> {
-        let mut ways =
-            english::other_spellings(word).map(|other| self.known(&other)).find(|ways| !ways.is_empty());
-        for way in ways.iter_mut().flatten() {
-            way.source = Source::Derived;
+        let mut pronunciations = english::other_spellings(word)
+            .map(|other| self.known(&other))
+            .find(|pronunciations| !pronunciations.is_empty());
+        for pronunciation in pronunciations.iter_mut().flatten() {
+            pronunciation.source = Source::Derived;
         }
-        ways.unwrap_or_default()
+        pronunciations.unwrap_or_default()
     }
 
     /// Digits, read as a number, as a year, or digit by digit; `21st` as an ordinal.
@@ -214,17 +219,17 @@ impl Pronouncer {
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Vec::new();
         }
-        let said: Vec<Vec<String>> = match (&word[digits.len()..], digits.parse()) {
+        let spoken_forms: Vec<Vec<String>> = match (&word[digits.len()..], digits.parse()) {
             ("", _) => {
-                let ways = numbers::ways_to_say(digits).into_iter();
-                ways.map(|words| words.into_iter().map(String::from).collect()).collect()
+                let pronunciations = numbers::spoken_forms(digits).into_iter();
+                pronunciations.map(|words| words.into_iter().map(String::from).collect()).collect()
             }
             ("st" | "nd" | "rd" | "th", Ok(number)) if number < numbers::MAX_NUMBER => {
                 [false, true].map(|and| numbers::ordinal_words(number, and)).into()
             }
             _ => return Vec::new(),
         };
-        distinct(said.iter().flat_map(|words| self.in_sequence(words).into_iter().take(2)).collect())
+        distinct(spoken_forms.iter().flat_map(|words| self.in_sequence(words).into_iter().take(2)).collect())
     }
 
     /// Compounds: words joined by hyphens or other marks, or letters and digits.
@@ -244,16 +249,16 @@ impl Pronouncer {
     fn in_sequence(&self, words: &[String]) -> Vec<Pronunciation> {
         let mut all = vec![Pronunciation { phones: Vec::new(), source: Source::Derived, probability: 1.0 }];
         for part in words {
-            let Ok(ways) = self.pronounce(part) else { return Vec::new() };
+            let Ok(pronunciations) = self.pronounce(part) else { return Vec::new() };
             let longer = all.iter().flat_map(|before| {
-                ways.iter().map(|way| Pronunciation {
-                    phones: [before.phones.as_slice(), &way.phones].concat(),
-                    source: before.source.max(way.source),
-                    probability: before.probability * way.probability,
+                pronunciations.iter().map(|pronunciation| Pronunciation {
+                    phones: [before.phones.as_slice(), &pronunciation.phones].concat(),
+                    source: before.source.max(pronunciation.source),
+                    probability: before.probability * pronunciation.probability,
                 })
             });
             all = longer.collect();
-            all.truncate(MAX_WAYS);
+            all.truncate(MAX_PRONUNCIATIONS);
         }
         distinct(all)
     }
@@ -274,41 +279,41 @@ impl Pronouncer {
                     }
                 })
                 .collect();
-        let mut ways = plain.and_then(|plain| self.pronounce(&plain).ok()).unwrap_or_default();
-        for way in &mut ways {
-            way.source = way.source.max(Source::Derived);
+        let mut pronunciations = plain.and_then(|plain| self.pronounce(&plain).ok()).unwrap_or_default();
+        for pronunciation in &mut pronunciations {
+            pronunciation.source = pronunciation.source.max(Source::Derived);
         }
-        ways
+        pronunciations
     }
 
     /// The names of the letters, for words without vowels; for other words in capitals also predictions.
     fn initialism(&self, written: &str, word: &str) -> Vec<Pronunciation> {
         let capitals = (2..=5).contains(&written.len()) && written.chars().all(|c| c.is_ascii_uppercase());
         if capitals {
-            let mut ways = self.letters(word);
+            let mut pronunciations = self.letters(word);
             if !english::is_initialism(word) {
-                ways.extend(self.guesses(word));
+                pronunciations.extend(self.guesses(word));
             }
-            return distinct(ways);
+            return distinct(pronunciations);
         }
         if !english::is_initialism(word) {
             return Vec::new();
         }
         // `dvds` is a plural, `mss` may be one.
         let one = word.strip_suffix('s').filter(|one| one.len() > 1).unwrap_or_default();
-        let mut ways = with_ending(self.letters(one), |last| vec![english::plural(last)]);
-        ways.extend(self.letters(word));
-        distinct(ways)
+        let mut pronunciations = with_ending(self.letters(one), |last| vec![english::plural(last)]);
+        pronunciations.extend(self.letters(word));
+        distinct(pronunciations)
     }
 
     fn letters(&self, word: &str) -> Vec<Pronunciation> {
         let names: Option<Vec<&str>> = word.chars().map(english::letter_name).collect();
-        let way = |names: Vec<&str>| Pronunciation {
+        let pronunciation = |names: Vec<&str>| Pronunciation {
             phones: names.into_iter().flat_map(tokens).collect(),
             source: Source::Spelled,
             probability: 1.0,
         };
-        names.filter(|names| !names.is_empty()).map(way).into_iter().collect()
+        names.filter(|names| !names.is_empty()).map(pronunciation).into_iter().collect()
     }
 
     /// The predictions of the grapheme-to-phoneme model.
@@ -318,12 +323,12 @@ impl Pronouncer {
         let options = GuessOptions { nbest: self.max_guesses, ..GuessOptions::default() };
         let guesses = model.guess(word, &options);
         let least = guesses.first().map_or(0.0, |best| best.probability * self.min_share);
-        let way = |guess: &super::g2p::Guess| Pronunciation {
+        let pronunciation = |guess: &super::g2p::Guess| Pronunciation {
             phones: guess.phones.iter().map(|&phone| tokens[usize::from(phone)]).collect(),
             source: Source::Guessed,
             probability: guess.probability,
         };
-        guesses.iter().filter(|guess| guess.probability >= least).map(way).collect()
+        guesses.iter().filter(|guess| guess.probability >= least).map(pronunciation).collect()
     }
 }
 
@@ -333,27 +338,34 @@ fn tokens(names: &str) -> impl Iterator<Item = u32> {
 }
 
 /// Pronunciations extended by an ending that depends on the last phone.
-fn with_ending(ways: Vec<Pronunciation>, ending: impl Fn(&str) -> Vec<&'static str>) -> Vec<Pronunciation> {
+fn with_ending(
+    pronunciations: Vec<Pronunciation>,
+    ending: impl Fn(&str) -> Vec<&'static str>,
+) -> Vec<Pronunciation> {
     let mut all = Vec::new();
-    for way in ways {
-        let last = way.phones.last().and_then(|&token| ARPABET.get(token as usize - 1)).copied();
+    for pronunciation in pronunciations {
+        let last = pronunciation.phones.last().and_then(|&token| ARPABET.get(token as usize - 1)).copied();
         for more in ending(last.unwrap_or_default()) {
-            let phones = way.phones.iter().copied().chain(tokens(more)).collect();
-            all.push(Pronunciation { phones, source: way.source.max(Source::Derived), ..way });
+            let phones = pronunciation.phones.iter().copied().chain(tokens(more)).collect();
+            all.push(Pronunciation {
+                phones,
+                source: pronunciation.source.max(Source::Derived),
+                ..pronunciation
+            });
         }
     }
     distinct(all)
 }
 
-/// The pronunciations without repetitions, at most [`MAX_WAYS`].
-fn distinct(ways: Vec<Pronunciation>) -> Vec<Pronunciation> {
+/// The pronunciations without repetitions, at most [`MAX_PRONUNCIATIONS`].
+fn distinct(pronunciations: Vec<Pronunciation>) -> Vec<Pronunciation> {
     let mut all: Vec<Pronunciation> = Vec::new();
-    for way in ways {
-        if !all.iter().any(|known| known.phones == way.phones) {
-            all.push(way);
+    for pronunciation in pronunciations {
+        if !all.iter().any(|known| known.phones == pronunciation.phones) {
+            all.push(pronunciation);
         }
     }
-    all.truncate(MAX_WAYS);
+    all.truncate(MAX_PRONUNCIATIONS);
     all
 }
 

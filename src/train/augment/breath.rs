@@ -40,9 +40,9 @@ impl Effect for Breath {
 /// second it blows fully. Vowels have less than the first, white noise has one half.
 const HISS_SHARE: [f32; 2] = [0.12, 0.4];
 /// Minimum power of a frame that blows, relative to the loudest hiss.
-const FAINTEST: f32 = 1e-4;
+const MIN_POWER: f32 = 1e-4;
 /// Maximum decay factor of a puff from frame to frame.
-const SLOWEST_DECAY: f32 = 0.85;
+const MAX_DECAY: f32 = 0.85;
 
 /// Adds puffs below `cutoff_hz` where the speech hisses, at `level_db` relative to the speech level.
 fn add(samples: &mut [f32], level_db: f32, cutoff_hz: f32, sample_rate: u32, rng: &mut Pcg64Mcg) {
@@ -70,12 +70,12 @@ fn add(samples: &mut [f32], level_db: f32, cutoff_hz: f32, sample_rate: u32, rng
 fn strengths(samples: &[f32], frame: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
     let hisses: Vec<[f32; 2]> = samples.chunks(frame).map(hiss).collect();
     let loudest = hisses.iter().map(|&[power, _]| power).fold(0f32, f32::max);
-    let decay = uniform(rng, [0.4, SLOWEST_DECAY]);
+    let decay = uniform(rng, [0.4, MAX_DECAY]);
     let (mut strength, mut variation, mut blows) = (0f32, 1f32, false);
     let mut strengths = Vec::with_capacity(hisses.len());
     for [power, share] in hisses {
         let open = ((share - HISS_SHARE[0]) / (HISS_SHARE[1] - HISS_SHARE[0])).clamp(0.0, 1.0);
-        let now = if power > FAINTEST * loudest { open * (power / loudest).sqrt().sqrt() } else { 0.0 };
+        let now = if power > MIN_POWER * loudest { open * (power / loudest).sqrt().sqrt() } else { 0.0 };
         if now > 0.0 && !blows {
             variation = rng.random::<f32>();
         }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hiss_blows_and_vowels_do_not() {
+    fn breath_noise_is_added_to_fricatives_and_not_to_vowels() {
         let vowel = sine(300.0, 0.3, 16_000);
         let mut rng = rng(1);
         let hiss: Vec<f32> =

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn six_decibels_a_bit() {
+    fn the_snr_grows_by_six_decibels_per_bit() {
         let clean = sine(441.3, 0.2, 16_000);
         let snr = |bits| {
             let mut coded = clean.clone();

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sounds_are_finite_bounded_and_many() {
+    fn generated_sounds_are_finite_bounded_and_varied() {
         let mut rng = rng(1);
         let mut peaks = Vec::new();
         for length in [1, 100, 16_000, 64_000] {

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_find_is_the_whole() {
+    fn without_speech_nothing_is_trimmed() {
         assert_eq!(trim_silence(&[], RATE), 0..0);
         assert_eq!(trim_silence(&[0.0; 5000], RATE), 0..5000);
         assert_eq!(trim_silence(&sine(300.0, 0.2, 5000), RATE), 0..5000);

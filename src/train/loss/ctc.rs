@@ -14,7 +14,7 @@ fn log_add(a: f64, b: f64) -> f64 {
 }
 
 /// The minimum number of steps of a label sequence: one for each label, and a blank between equal labels.
-pub fn least_steps(labels: &[u32]) -> usize {
+pub fn min_steps(labels: &[u32]) -> usize {
     labels.len() + labels.windows(2).filter(|pair| pair[0] == pair[1]).count()
 }
 
@@ -30,7 +30,7 @@ pub struct CtcWorkspace {
 /// Computes the loss `-ln p(labels | log_probs)` of `log_probs [U, V]`, and writes to `gradient [U, V]` its
 /// gradient with respect to the *logits* (softmax minus the posterior of each token).
 ///
-/// `None` when the labels cannot fit into U steps ([`least_steps`]); the gradient is then zero.
+/// `None` when the labels cannot fit into U steps ([`min_steps`]); the gradient is then zero.
 pub fn loss_and_gradient<T: Real>(
     log_probs: &[T],
     num_tokens: usize,
@@ -41,7 +41,7 @@ pub fn loss_and_gradient<T: Real>(
 ) -> Option<f64> {
     let steps = log_probs.len() / num_tokens;
     gradient.fill(T::ZERO);
-    if least_steps(labels) > steps {
+    if min_steps(labels) > steps {
         return None;
     }
     if steps == 0 {
@@ -238,6 +238,6 @@ mod tests {
             loss_and_gradient(&log_probs, 3, &[1, 1, 2], 0, &mut gradient, &mut CtcWorkspace::default());
         assert_eq!(found, None);
         assert!(gradient.iter().all(|&g| g == 0.0));
-        assert_eq!(least_steps(&[1, 1, 2]), 4);
+        assert_eq!(min_steps(&[1, 1, 2]), 4);
     }
 }

@@ -31,7 +31,7 @@ impl<T> Arcs<T> {
 
     /// The arcs of a state.
     #[inline(always)]
-    pub fn of(&self, state: usize) -> &[Arc<T>] {
+    pub fn of_state(&self, state: usize) -> &[Arc<T>] {
         &self.arcs[self.first[state] as usize..self.first[state + 1] as usize]
     }
 }
@@ -47,12 +47,12 @@ pub struct Graph<T> {
     /// The arcs out of each state.
     pub out: Arcs<T>,
     /// exp(-cost) of starting in each state; 0 if no path starts there.
-    pub begins: Vec<T>,
+    pub initial_weights: Vec<T>,
     /// exp(-cost) of ending in each state; 0 if no path ends there.
-    pub ends: Vec<T>,
+    pub final_weights: Vec<T>,
     /// The probability that a leak leads into each state (leaky HMM as in Kaldi's chain training); empty if
     /// the graph does not leak.
-    pub leaks: Vec<T>,
+    pub leaky_weights: Vec<T>,
 }
 
 impl<T> Graph<T> {
@@ -78,15 +78,15 @@ pub struct Exit {
 }
 
 /// The start of all paths.
-pub const BEGINNING: Exit = Exit { state: None, label: None };
+pub const START: Exit = Exit { state: None, label: None };
 
 /// A graph under construction.
 #[derive(Debug, Default)]
 pub struct Builder {
     emissions: Vec<u32>,
     into: Vec<Vec<Arc<f64>>>,
-    begins: Vec<f64>,
-    ends: Vec<f64>,
+    initial_weights: Vec<f64>,
+    final_weights: Vec<f64>,
 }
 
 impl Builder {
@@ -95,8 +95,8 @@ impl Builder {
         let at = self.emissions.len();
         self.emissions.push(emission);
         self.into.push(vec![Arc { state: at as u32, weight: 1.0 }]);
-        self.begins.push(0.0);
-        self.ends.push(0.0);
+        self.initial_weights.push(0.0);
+        self.final_weights.push(0.0);
         at
     }
 
@@ -111,7 +111,7 @@ impl Builder {
         for exit in from.iter().filter(|exit| exit.label != label) {
             match exit.state {
                 Some(from) => self.into[to].push(Arc { state: from as u32, weight: (-cost).exp() }),
-                None => self.begins[to] = (-cost).exp(),
+                None => self.initial_weights[to] = (-cost).exp(),
             }
         }
     }
@@ -120,7 +120,7 @@ impl Builder {
     /// after the last label.
     pub fn chain(&mut self, from: &[Exit], labels: &[u32], blank: u32, cost: impl Fn(usize) -> f64) -> Exit {
         let mut before = from.to_vec();
-        let mut last = BEGINNING;
+        let mut last = START;
         for (k, &label) in labels.iter().enumerate() {
             let here = self.state(label);
             self.link(&before, here, cost(k));
@@ -142,7 +142,7 @@ impl Builder {
 
     /// Allows paths to end at the exits.
     pub fn end(&mut self, exits: &[Exit], probability: f64) {
-        exits.iter().filter_map(|exit| exit.state).for_each(|s| self.ends[s] = probability);
+        exits.iter().filter_map(|exit| exit.state).for_each(|s| self.final_weights[s] = probability);
     }
 
     /// Builds the graph in the number type that criteria compute with.
@@ -160,9 +160,9 @@ impl Builder {
             emissions: self.emissions,
             into: Arcs::new(into),
             out: Arcs::new(out),
-            begins: number(self.begins),
-            ends: number(self.ends),
-            leaks: Vec::new(),
+            initial_weights: number(self.initial_weights),
+            final_weights: number(self.final_weights),
+            leaky_weights: Vec::new(),
         }
     }
 }

@@ -23,7 +23,7 @@ fn min_value<T: Real>() -> T {
 
 /// Scratch buffers of the passes over N streams, reused from call to call.
 #[derive(Clone, Debug)]
-pub struct Passes<T, const N: usize> {
+pub struct ForwardBackward<T, const N: usize> {
     /// Probabilities `[U, V + 1]`; the last column is that of the most probable token.
     table: Vec<[T; N]>,
     /// The most probable token of each frame and stream.
@@ -41,7 +41,7 @@ pub struct Passes<T, const N: usize> {
     posteriors: Vec<[T; N]>,
 }
 
-impl<T, const N: usize> Default for Passes<T, N> {
+impl<T, const N: usize> Default for ForwardBackward<T, N> {
     fn default() -> Self {
         Self {
             table: Vec::new(),
@@ -57,7 +57,7 @@ impl<T, const N: usize> Default for Passes<T, N> {
     }
 }
 
-impl<T: Real, const N: usize> Passes<T, N> {
+impl<T: Real, const N: usize> ForwardBackward<T, N> {
     /// Loads the log-probabilities `[U, V]` of at most N streams. A state that emits the most probable
     /// token pays `label_cost` for each label that begins on the best path.
     pub fn take<I: Real>(&mut self, streams: &[&[I]], num_tokens: usize, blank: u32, label_cost: f64) {
@@ -93,7 +93,7 @@ impl<T: Real, const N: usize> Passes<T, N> {
     ///
     /// Afterwards [`Self::add_posteriors`] can be called.
     pub fn run(&mut self, graph: &Graph<T>, leak: f64) -> [f64; N] {
-        let leak = if graph.leaks.is_empty() { T::ZERO } else { T::from_f64(leak) };
+        let leak = if graph.leaky_weights.is_empty() { T::ZERO } else { T::from_f64(leak) };
         let (steps, states) = (self.likeliest.len(), graph.num_states());
         self.alpha.resize(steps * states, [T::ZERO; N]);
         self.scales.resize(steps, [T::ONE; N]);
@@ -107,11 +107,11 @@ impl<T: Real, const N: usize> Passes<T, N> {
             self.forward(graph, leak, t, &mut totals);
         }
         let mut ended = [T::ZERO; N];
-        for (alpha, &end) in self.alpha[(steps - 1) * states..].iter().zip(&graph.ends) {
+        for (alpha, &end) in self.alpha[(steps - 1) * states..].iter().zip(&graph.final_weights) {
             (0..N).for_each(|l| ended[l] += alpha[l] * end);
         }
         self.beta.clear();
-        self.beta.extend(graph.ends.iter().map(|&end| ended.map(|ended| end / ended)));
+        self.beta.extend(graph.final_weights.iter().map(|&end| ended.map(|ended| end / ended)));
         (0..N).for_each(|l| totals[l] += ended[l].to_f64().ln());
         for t in (0..steps).rev() {
             self.backward(graph, leak, t);
@@ -134,7 +134,7 @@ impl<T: Real, const N: usize> Passes<T, N> {
         let row = &self.table[t * width..(t + 1) * width];
         if t == 0 {
             for (s, now) in now.iter_mut().enumerate() {
-                *now = row[graph.emissions[s] as usize].map(|p| p * graph.begins[s]);
+                *now = row[graph.emissions[s] as usize].map(|p| p * graph.initial_weights[s]);
             }
         } else {
             step_forward(graph, leak, before, row, &hold, now);
@@ -177,7 +177,7 @@ impl<T: Real, const N: usize> Passes<T, N> {
                 let value = probability[l] * scale[l] * beta[l];
                 self.emitted[s][l] = if value > max { max } else { value.flush() };
             }
-            if let Some(&share) = graph.leaks.get(s) {
+            if let Some(&share) = graph.leaky_weights.get(s) {
                 (0..N).for_each(|l| leaked[l] += leak * share * self.emitted[s][l]);
             }
         }
@@ -208,8 +208,8 @@ vectorized! {
         now: &mut [[T; N]],
     ) {
         for (s, now) in now.iter_mut().enumerate() {
-            let leaked = graph.leaks.get(s).map_or(T::ZERO, |&share| leak * share);
-            let sum = gather::<T, N, FMA>(graph.into.of(s), before, [leaked; N]);
+            let leaked = graph.leaky_weights.get(s).map_or(T::ZERO, |&share| leak * share);
+            let sum = gather::<T, N, FMA>(graph.into.of_state(s), before, [leaked; N]);
             let (emitted, own) = (&row[graph.emissions[s] as usize], &before[s]);
             for l in 0..N {
                 now[l] = sum[l] * emitted[l] + hold[l] * own[l];
@@ -228,7 +228,7 @@ vectorized! {
         beta: &mut [[T; N]],
     ) {
         for (s, beta) in beta.iter_mut().enumerate() {
-            let sum = gather::<T, N, FMA>(graph.out.of(s), emitted, *leaked);
+            let sum = gather::<T, N, FMA>(graph.out.of_state(s), emitted, *leaked);
             for l in 0..N {
                 beta[l] = sum[l] + hold[l] * beta[l];
             }

@@ -37,7 +37,7 @@ pub struct Options {
     /// Number of labels of an n-gram, at least 2.
     pub order: usize,
     /// Maximum number of histories; the most frequent ones are kept.
-    pub most_states: usize,
+    pub max_states: usize,
 }
 
 /// Marks the start in a history and the end among labels; no label has this number.
@@ -66,7 +66,7 @@ pub fn estimate<'a>(
             }
         }
     }
-    let kept = keep(&counts, num_labels, options.most_states);
+    let kept = keep(&counts, num_labels, options.max_states);
     let number: BTreeMap<&[u32], u32> =
         kept.iter().enumerate().map(|(i, history)| (history.as_slice(), i as u32)).collect();
     let total: f64 = kept.iter().filter_map(|history| counts.get(history)).flat_map(|c| c.values()).sum();
@@ -131,9 +131,9 @@ fn interpolated(counts: &Counts, history: &[u32], num_labels: usize) -> Vec<f64>
 mod tests {
     use super::*;
 
-    fn counted(order: usize, most_states: usize) -> Acceptor {
+    fn counted(order: usize, max_states: usize) -> Acceptor {
         let sequences: [&[u32]; 4] = [&[1, 2, 1, 2, 3], &[1, 2, 3], &[3, 1, 2], &[]];
-        estimate(sequences.into_iter().map(|s| (s, 1.0)), 3, Options { order, most_states })
+        estimate(sequences.into_iter().map(|s| (s, 1.0)), 3, Options { order, max_states })
     }
 
     #[test]

@@ -50,12 +50,12 @@ impl Recipe {
             *word = one_word(word, "data: words")?;
         }
         let variants = std::mem::take(&mut self.data.variants);
-        for (word, ways) in variants {
+        for (word, pronunciations) in variants {
             let word = one_word(&word, "data.variants")?;
             if !self.data.words.contains(&word) {
                 return Err(wrong("data.variants", format!("`{word}` is not among `words`")));
             }
-            self.data.variants.entry(word).or_default().extend(ways);
+            self.data.variants.entry(word).or_default().extend(pronunciations);
         }
         self.data.characters = normalize::fold(&self.data.characters);
         if let Some(auxiliary) = &mut self.auxiliary {

@@ -40,8 +40,8 @@ impl Recipe {
         let Some(dictionary) = dictionary else { return Ok(Vec::new()) };
         let mut lexicon = Vec::new();
         for word in &self.data.words {
-            let mut ways: Vec<Vec<String>> = dictionary
-                .of(word)
+            let mut pronunciations: Vec<Vec<String>> = dictionary
+                .get(word)
                 .iter()
                 .map(|phones| phones.iter().map(|&p| ARPABET[p as usize - 1].to_string()).collect())
                 .collect();
@@ -53,15 +53,17 @@ impl Recipe {
                         format!("`{other}` is not a phone"),
                     ));
                 }
-                if !ways.contains(&phones) {
-                    ways.push(phones);
+                if !pronunciations.contains(&phones) {
+                    pronunciations.push(phones);
                 }
             }
-            if ways.iter().all(Vec::is_empty) {
+            if pronunciations.iter().all(Vec::is_empty) {
                 return Err(wrong("data: words", format!("the dictionary does not contain `{word}`"))
                     .hint("add its pronunciation to [data.variants]"));
             }
-            lexicon.extend(ways.into_iter().map(|tokens| Pronunciation { word: word.clone(), tokens }));
+            lexicon.extend(
+                pronunciations.into_iter().map(|tokens| Pronunciation { word: word.clone(), tokens }),
+            );
         }
         Ok(lexicon)
     }

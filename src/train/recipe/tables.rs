@@ -223,7 +223,7 @@ pub struct NetworkTable {
 
 impl NetworkTable {
     /// The table of an existing network, for further training.
-    pub fn of(config: &NetworkConfig) -> Self {
+    pub fn from_config(config: &NetworkConfig) -> Self {
         Self {
             cells: config.layers.iter().map(|l| l.cell).collect(),
             hidden: config.layers.iter().map(|l| l.hidden).collect(),

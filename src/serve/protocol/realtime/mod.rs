@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use crate::recognizer::{Event, Segment};
 use crate::units::thousandths;
 
-use super::{Action, Protocol, RecognizerOutput, StreamRequest, close, shortened};
+use super::{Action, ModelInfo, NO_HOTWORDS, Protocol, RecognizerOutput, StreamRequest, close, shortened};
 use settings::{Invalid, PREFIX_PADDING_MS, Settings, invalid};
 
 /// Minimum length of audio that can be committed, seconds.
@@ -63,6 +63,10 @@ pub struct RealtimeProtocol {
     settings: Settings,
     /// Silence that ends an utterance unless the client sets it, milliseconds.
     default_silence_ms: u64,
+    /// Whether the model can use hotwords.
+    uses_hotwords: bool,
+    /// The client's last update was that of the beta API.
+    is_beta: bool,
     opened: bool,
     ended: bool,
     events: u64,
@@ -80,14 +84,15 @@ pub struct RealtimeProtocol {
 }
 
 impl RealtimeProtocol {
-    /// Creates the state before the first message. `id` is the id of the session; `silence` is the silence
-    /// that ends an utterance unless the client sets it, seconds.
-    pub fn new(id: &str, silence: f64) -> Self {
-        let default_silence_ms = (silence * 1000.0).clamp(0.0, 1e9) as u64;
+    /// Creates the state before the first message. `id` is the id of the session.
+    pub fn new(id: &str, model: &ModelInfo) -> Self {
+        let default_silence_ms = (model.silence * 1000.0).clamp(0.0, 1e9) as u64;
         Self {
             id: format!("sess_{id}"),
             settings: Settings::new(default_silence_ms),
             default_silence_ms,
+            uses_hotwords: model.hotwords,
+            is_beta: false,
             opened: false,
             ended: false,
             events: 0,
@@ -119,9 +124,14 @@ impl RealtimeProtocol {
         self.send("error", json!({ "error": error }), actions);
     }
 
-    /// Applies the fields of `session.update`, or of the older `transcription_session.update`.
+    /// Applies the fields of `session.update`, or of the older `transcription_session.update`, and confirms them.
     fn update(&mut self, session: &Value, actions: &mut Vec<Action>) -> Result<(), Invalid> {
-        let settings = self.settings.updated(session, self.default_silence_ms)?;
+        let mut settings = self.settings.updated(session, self.default_silence_ms)?;
+        let mut warnings = Vec::new();
+        if settings.hotwords().is_some() && !self.uses_hotwords {
+            warnings.push(NO_HOTWORDS.into());
+            (settings.prompt, settings.keywords) = (None, Vec::new());
+        }
         if self.opened {
             if settings.format != self.settings.format {
                 actions.push(Action::Format(settings.format));
@@ -131,9 +141,27 @@ impl RealtimeProtocol {
                 self.endings.push_back(Ending::Silence);
                 actions.push(Action::Silence(silence as f64 / 1000.0));
             }
+            let hotwords = settings.hotwords();
+            if hotwords != self.settings.hotwords() {
+                actions.push(Action::Words(hotwords));
+            }
         }
         self.settings = settings;
+        self.send_updated(&warnings, actions);
         Ok(())
+    }
+
+    /// Sends the settings in effect.
+    fn send_updated(&mut self, warnings: &[String], actions: &mut Vec<Action>) {
+        let (kind, session) = match self.is_beta {
+            true => ("transcription_session.updated", self.settings.beta_session(&self.id)),
+            false => ("session.updated", self.settings.session(&self.id)),
+        };
+        let mut fields = json!({ "session": session });
+        if !warnings.is_empty() {
+            fields["warnings"] = json!(warnings);
+        }
+        self.send(kind, fields, actions);
     }
 
     // ------------------------------------------------------------ audio
@@ -143,10 +171,11 @@ impl RealtimeProtocol {
             message: format!("expected audio in base64: {error}"),
             field: "audio".into(),
         })?;
-        let Settings { format, silence_ms, .. } = self.settings;
+        let format = self.settings.format;
         if !std::mem::replace(&mut self.opened, true) {
-            let silence = silence_ms.map(|ms| ms as f64 / 1000.0);
-            actions.push(Action::Open(StreamRequest { format, trace: false, silence }));
+            let silence = self.settings.silence_ms.map(|ms| ms as f64 / 1000.0);
+            let words = self.settings.hotwords();
+            actions.push(Action::Open(StreamRequest { silence, words, ..StreamRequest::new(format) }));
         }
         let frames = bytes.len() as f64 / format.frame_bytes() as f64;
         self.appended += frames / f64::from(format.sample_rate);
@@ -279,21 +308,9 @@ impl Protocol for RealtimeProtocol {
         };
         let session = event.session.unwrap_or_default();
         let (done, code) = match &*event.r#type {
-            "session.update" => {
-                let done = self.update(&session, actions);
-                if done.is_ok() {
-                    let session = self.settings.session(&self.id);
-                    self.send("session.updated", json!({ "session": session }), actions);
-                }
-                (done, "invalid_value")
-            }
-            "transcription_session.update" => {
-                let done = self.update(&session, actions);
-                if done.is_ok() {
-                    let session = self.settings.beta_session(&self.id);
-                    self.send("transcription_session.updated", json!({ "session": session }), actions);
-                }
-                (done, "invalid_value")
+            kind @ ("session.update" | "transcription_session.update") => {
+                self.is_beta = kind == "transcription_session.update";
+                (self.update(&session, actions), "invalid_value")
             }
             "input_audio_buffer.append" => {
                 (self.append(&event.audio.unwrap_or_default(), actions), "invalid_value")
@@ -342,7 +359,20 @@ impl Protocol for RealtimeProtocol {
                 actions.extend(self.error("server_error", &problem).map(Action::Send));
                 actions.push(Action::close(close::INTERNAL, problem));
             }
-            RecognizerOutput::Opened { .. } | RecognizerOutput::Trace(_) | RecognizerOutput::Mark => {}
+            RecognizerOutput::Words { warnings, .. } if !warnings.is_empty() => {
+                self.send_updated(&warnings, actions);
+            }
+            RecognizerOutput::WordsRefused(refused) => {
+                let field = "session.audio.input.transcription".into();
+                let invalid =
+                    Invalid { message: format!("hotwords have no effect: {}", refused.message()), field };
+                (self.settings.prompt, self.settings.keywords) = (None, Vec::new());
+                self.send_error("invalid_value", &invalid, None, actions);
+            }
+            RecognizerOutput::Opened { .. }
+            | RecognizerOutput::Words { .. }
+            | RecognizerOutput::Trace(_)
+            | RecognizerOutput::Mark => {}
         }
     }
 
@@ -362,9 +392,14 @@ impl Protocol for RealtimeProtocol {
 
 #[cfg(test)]
 mod tests {
+    use super::super::word_list::{Refused, WordList};
     use super::*;
     use crate::audio::{Encoding, RawFormat};
     use crate::recognizer::Word;
+
+    fn realtime() -> RealtimeProtocol {
+        RealtimeProtocol::new("1", &ModelInfo { silence: 1.2, hotwords: true, ..ModelInfo::default() })
+    }
 
     fn say(realtime: &mut RealtimeProtocol, message: Value) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -403,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_commit_becomes_an_item_with_all_text_of_its_audio() {
-        let mut realtime = RealtimeProtocol::new("1", 1.2);
+        let mut realtime = self::realtime();
         let mut actions = Vec::new();
         realtime.begin(&mut actions);
         realtime.text(MANUAL, &mut actions);
@@ -442,7 +477,7 @@ mod tests {
 
     #[test]
     fn utterances_found_by_silence_become_items() {
-        let mut realtime = RealtimeProtocol::new("1", 1.2);
+        let mut realtime = self::realtime();
         let actions = say(&mut realtime, append(3.0));
         assert!(matches!(&actions[0], Action::Open(request) if request.silence == Some(1.2)));
         assert_eq!(output(&mut realtime, RecognizerOutput::Event(Event::Final(segment("", 0.0, 1.0)))), []);
@@ -466,7 +501,7 @@ mod tests {
 
     #[test]
     fn cleared_audio_leaves_no_text() {
-        let mut realtime = RealtimeProtocol::new("1", 1.2);
+        let mut realtime = self::realtime();
         realtime.text(MANUAL, &mut Vec::new());
         say(&mut realtime, append(1.0));
         let actions = say(&mut realtime, json!({"type": "input_audio_buffer.clear"}));
@@ -482,7 +517,7 @@ mod tests {
 
     #[test]
     fn both_versions_of_the_api_set_the_format() {
-        let mut realtime = RealtimeProtocol::new("1", 1.2);
+        let mut realtime = self::realtime();
         let beta = json!({"type": "transcription_session.update", "session": {"input_audio_format": "g711_ulaw",
             "input_audio_transcription": {"model": "whisper-1", "language": "de"}, "turn_detection": null}});
         let actions = say(&mut realtime, beta);
@@ -497,6 +532,37 @@ mod tests {
     }
 
     #[test]
+    fn prompt_and_keywords_are_hotwords() {
+        let mut realtime = self::realtime();
+        let update = |transcription: Value| {
+            let session = json!({"audio": {"input": {"transcription": transcription}}});
+            json!({"type": "session.update", "session": session})
+        };
+        let both = json!({"prompt": "Nuuk, one two.", "keywords": ["Anna"]});
+        let updated = sent(&say(&mut realtime, update(both)));
+        let transcription = &updated[0]["session"]["audio"]["input"]["transcription"];
+        assert_eq!((&transcription["keywords"], &updated[0]["warnings"]), (&json!(["Anna"]), &Value::Null));
+        let words =
+            |words: &[&str]| Some(WordList::Keywords(words.iter().map(|word| (*word).into()).collect()));
+        let actions = say(&mut realtime, append(1.0));
+        let expected = words(&["Anna", "Nuuk", "one two"]);
+        assert!(matches!(&actions[0], Action::Open(request) if request.words == expected));
+        let actions = say(&mut realtime, update(json!({"prompt": null})));
+        assert_eq!(actions[0], Action::Words(words(&["Anna"])));
+        let warnings = vec!["1 hotword was left out".to_string()];
+        let updated = output(&mut realtime, RecognizerOutput::Words { notes: Vec::new(), warnings });
+        assert_eq!(sent(&updated)[0]["warnings"][0], "1 hotword was left out");
+        let refused = output(&mut realtime, RecognizerOutput::WordsRefused(Refused::Busy));
+        assert_eq!(types(&refused), ["error"]);
+        assert_eq!(realtime.settings.hotwords(), None);
+        // A model that cannot use them.
+        let mut realtime = RealtimeProtocol::new("1", &ModelInfo::default());
+        let updated = sent(&say(&mut realtime, update(json!({"keywords": ["Anna"]}))));
+        assert_eq!(updated[0]["warnings"][0], NO_HOTWORDS);
+        assert!(updated[0]["session"]["audio"]["input"]["transcription"].get("keywords").is_none());
+    }
+
+    #[test]
     fn an_invalid_update_changes_nothing_and_the_error_names_the_field() {
         for (session, field) in [
             (json!({"type": "realtime"}), "session.type"),
@@ -505,20 +571,28 @@ mod tests {
                 json!({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 1}}}}),
                 "session.audio.input.format.rate",
             ),
+            (
+                json!({"audio": {"input": {"transcription": {"keywords": "one"}}}}),
+                "session.audio.input.transcription.keywords",
+            ),
+            (
+                json!({"input_audio_transcription": {"prompt": ["one"]}}),
+                "session.input_audio_transcription.prompt",
+            ),
             (json!({"turn_detection": {"type": "semantic_vad"}}), "session.turn_detection.type"),
             (
                 json!({"turn_detection": {"type": "server_vad", "silence_duration_ms": -1}}),
                 "session.turn_detection.silence_duration_ms",
             ),
         ] {
-            let mut realtime = RealtimeProtocol::new("1", 1.2);
+            let mut realtime = self::realtime();
             let before = realtime.settings.clone();
             let actions = say(&mut realtime, json!({"type": "session.update", "session": session}));
             assert_eq!(types(&actions), ["error"]);
             assert_eq!(sent(&actions)[0]["error"]["param"], field);
             assert_eq!(realtime.settings, before);
         }
-        let mut realtime = RealtimeProtocol::new("1", 1.2);
+        let mut realtime = self::realtime();
         for message in [
             json!({"type": "response.create"}),
             json!({"type": "input_audio_buffer.append", "audio": "?"}),

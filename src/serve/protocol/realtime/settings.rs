@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::audio::{Encoding, RawFormat};
+use crate::serve::protocol::word_list::{WordList, keywords_of, strings};
 use crate::serve::protocol::{SAMPLE_RATES, shortened};
 
 /// Audio before the first word that counts as part of an utterance, milliseconds.
@@ -19,6 +20,10 @@ pub(super) struct Settings {
     pub language: Option<String>,
     /// Silence that ends an utterance, milliseconds; `None` if only the client ends utterances.
     pub silence_ms: Option<u64>,
+    /// Text whose words and phrases are hotwords; `None` if there is none.
+    pub prompt: Option<String>,
+    /// Hotwords.
+    pub keywords: Vec<String>,
 }
 
 /// An error in a message, and the field that caused it.
@@ -35,12 +40,33 @@ impl Settings {
             model: "hearken".into(),
             language: None,
             silence_ms: Some(silence_ms),
+            prompt: None,
+            keywords: Vec::new(),
         }
+    }
+
+    /// The hotwords of prompt and keywords; `None` if there are none.
+    pub fn hotwords(&self) -> Option<WordList> {
+        let mut hotwords = self.keywords.clone();
+        hotwords.extend(self.prompt.as_deref().map(keywords_of).unwrap_or_default());
+        (!hotwords.is_empty()).then_some(WordList::Keywords(hotwords))
+    }
+
+    /// The `transcription` object of a session.
+    fn transcription(&self) -> Value {
+        let mut fields = json!({"model": self.model, "language": self.language});
+        if let Some(prompt) = &self.prompt {
+            fields["prompt"] = json!(prompt);
+        }
+        if !self.keywords.is_empty() {
+            fields["keywords"] = json!(self.keywords);
+        }
+        fields
     }
 
     /// The `session` object that is sent to the client.
     pub fn session(&self, id: &str) -> Value {
-        let Self { format, model, language, .. } = self;
+        let format = &self.format;
         let format = match format.encoding {
             Encoding::MuLaw => json!({"type": "audio/pcmu"}),
             Encoding::ALaw => json!({"type": "audio/pcma"}),
@@ -52,7 +78,7 @@ impl Settings {
             "object": "realtime.transcription_session",
             "audio": {"input": {
                 "format": format,
-                "transcription": {"model": model, "language": language},
+                "transcription": self.transcription(),
                 "noise_reduction": null,
                 "turn_detection": self.turn_detection(),
             }},
@@ -62,16 +88,15 @@ impl Settings {
 
     /// The `session` object in the form of the beta API.
     pub fn beta_session(&self, id: &str) -> Value {
-        let Self { format, model, language, .. } = self;
         json!({
             "id": id,
             "object": "realtime.transcription_session",
-            "input_audio_format": match format.encoding {
+            "input_audio_format": match self.format.encoding {
                 Encoding::MuLaw => "g711_ulaw",
                 Encoding::ALaw => "g711_alaw",
                 _ => "pcm16",
             },
-            "input_audio_transcription": {"model": model, "language": language},
+            "input_audio_transcription": self.transcription(),
             "turn_detection": self.turn_detection(),
         })
     }
@@ -108,7 +133,11 @@ impl Settings {
                 settings.format = parse_format(format, field)?;
             }
         }
-        for transcription in [&input["transcription"], &session["input_audio_transcription"]] {
+        for (transcription, field) in [
+            (&input["transcription"], "session.audio.input.transcription"),
+            (&session["input_audio_transcription"], "session.input_audio_transcription"),
+        ] {
+            settings.update_hotwords(transcription, field)?;
             if let Some(model) = transcription["model"].as_str() {
                 settings.model = shortened(model);
             }
@@ -125,6 +154,30 @@ impl Settings {
             }
         }
         Ok(settings)
+    }
+
+    /// Applies the fields of `transcription` that become hotwords; null removes them.
+    fn update_hotwords(&mut self, transcription: &Value, field: &str) -> Result<(), Invalid> {
+        if let Some(prompt) = transcription.get("prompt") {
+            self.prompt = match prompt {
+                Value::Null => None,
+                Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+                other => return Err(invalid(&format!("{field}.prompt"), "a text", other)),
+            };
+        }
+        if let Some(keywords) = transcription.get("keywords") {
+            let field = format!("{field}.keywords");
+            let problem = |problem| Invalid { message: format!("{field}: {problem}"), field: field.clone() };
+            self.keywords =
+                if keywords.is_null() { Vec::new() } else { strings(keywords).map_err(problem)? };
+        }
+        match self.hotwords().map(|list| list.check()) {
+            Some(Err(problem)) => {
+                let message = format!("{field}: prompt and keywords: {problem}");
+                Err(Invalid { message, field: field.into() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -117,9 +117,9 @@ impl Aligner {
         for cell in (0..cells).rev() {
             word.for_each(cell..cell + 1, |from, to, graphone| {
                 let place = self.place(graphone);
-                let behind = self.probabilities[place] * self.backward[to];
-                self.backward[from] += behind;
-                self.counts[place] += self.forward[from] * behind / total;
+                let after = self.probabilities[place] * self.backward[to];
+                self.backward[from] += after;
+                self.counts[place] += self.forward[from] * after / total;
             });
         }
     }

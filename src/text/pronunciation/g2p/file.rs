@@ -76,12 +76,13 @@ impl G2p {
         let mut graphones = Vec::new();
         for _ in 0..count(&mut bits)? {
             let (letter, length) = (bits.get_gamma() as usize, bits.get_gamma() as usize);
-            let said: Vec<u16> = (0..length.min(MAX_PHONES)).map(|_| bits.get_gamma() as u16).collect();
-            let known = letter < letters.len() && said.iter().all(|&phone| usize::from(phone) < phones.len());
+            let phone_ids: Vec<u16> = (0..length.min(MAX_PHONES)).map(|_| bits.get_gamma() as u16).collect();
+            let known =
+                letter < letters.len() && phone_ids.iter().all(|&phone| usize::from(phone) < phones.len());
             if !known || length > MAX_PHONES {
                 return Err(damaged());
             }
-            graphones.push(Graphone::new(letter as u16, &said));
+            graphones.push(Graphone::new(letter as u16, &phone_ids));
         }
         bits.check()?;
         let trie = read_trie(&mut bits, graphones.len() + FIRST as usize)?;

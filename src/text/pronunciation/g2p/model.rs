@@ -56,10 +56,10 @@ impl G2p {
     ) -> Result<Self> {
         let (mut letters, mut stressed) = (Symbols::default(), Symbols::default());
         let mut pairs = Vec::new();
-        for (word, said) in words {
+        for (word, phones) in words {
             pairs.push(Pair {
                 letters: word.chars().map(|c| letters.id(c)).collect::<Result<_>>()?,
-                phones: said.iter().map(|p| stressed.id((*p).to_string())).collect::<Result<_>>()?,
+                phones: phones.iter().map(|p| stressed.id((*p).to_string())).collect::<Result<_>>()?,
             });
         }
         let mut aligner = Aligner::train(&pairs, options.rounds, |round| progress(round, options.rounds));

@@ -100,12 +100,15 @@ impl<'a> Search<'a> {
         let model = self.model;
         for &id in &model.by_letter[usize::from(letter)] {
             let (more, next) = model.trie.next(state, id);
-            let mut said = phones;
+            let mut extended = phones;
             for phone in model.graphones[(id - FIRST) as usize].phones().collect::<Vec<_>>().into_iter().rev()
             {
-                said = self.add_phone(said, phone);
+                extended = self.add_phone(extended, phone);
             }
-            add(self.hypotheses.entry((next, said)).or_insert(f64::NEG_INFINITY), log_prob + natural(more));
+            add(
+                self.hypotheses.entry((next, extended)).or_insert(f64::NEG_INFINITY),
+                log_prob + natural(more),
+            );
         }
     }
 

@@ -5,13 +5,13 @@ use std::ops::Range;
 
 /// Assignment of the rows of a `[R, width]` matrix to the steps of B streams.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Steps {
+pub struct PackedSequence {
     /// Step t has rows `offsets[t]..offsets[t + 1]`.
     offsets: Vec<usize>,
     lengths: Vec<usize>,
 }
 
-impl Steps {
+impl PackedSequence {
     /// Creates the layout for streams of these numbers of steps, which must be in descending order.
     ///
     /// # Panics
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ragged_rows_are_packed() {
-        let steps = Steps::new(&[3, 2, 2, 0]);
+    fn rows_of_streams_of_different_lengths_are_packed() {
+        let steps = PackedSequence::new(&[3, 2, 2, 0]);
         assert_eq!((steps.len(), steps.rows(), steps.streams()), (3, 7, 4));
         assert_eq!([steps.width(0), steps.width(1), steps.width(2)], [3, 3, 1]);
         assert_eq!(steps.row(2, 0), 6);

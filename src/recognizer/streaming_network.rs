@@ -13,20 +13,20 @@ const MAX_FRAMES: usize = 1024;
 const MAX_REPLAY: usize = 64;
 
 /// The waiting frames and the network's state of one stream.
-pub struct Stepper {
+pub struct StreamingNetwork {
     engine: Arc<dyn Engine>,
     state: State,
     /// Frames not yet processed, `[T, F]`.
     waiting: Vec<f32>,
     /// Feature value of digital silence, the logarithm of the energy floor.
     silence: f32,
-    /// The last processed frames, for [`Stepper::reset_and_replay`]; `None` if not needed.
+    /// The last processed frames, for [`StreamingNetwork::reset_and_replay`]; `None` if not needed.
     history: Option<Vec<f32>>,
     /// Number of queued steps that are run a second time, whose output must not be decoded again.
     replayed: usize,
 }
 
-impl Stepper {
+impl StreamingNetwork {
     /// Creates the state of a new stream.
     pub fn new(engine: Arc<dyn Engine>, metadata: &Metadata) -> Self {
         let state = engine.zero_state();
@@ -34,10 +34,20 @@ impl Stepper {
         Self { engine, state, waiting: Vec::new(), silence, history: None, replayed: 0 }
     }
 
-    /// Sets whether processed frames are kept, which [`Stepper::reset_and_replay`] needs.
+    /// Sets whether processed frames are kept, which [`StreamingNetwork::reset_and_replay`] needs.
     pub fn with_replay(mut self, on: bool) -> Self {
         self.history = on.then(Vec::new);
         self
+    }
+
+    /// Keeps processed frames from now on, as [`StreamingNetwork::with_replay`] does from the beginning.
+    pub(super) fn keep_replay(&mut self) {
+        self.history.get_or_insert_default();
+    }
+
+    /// Whether the network is that of an engine.
+    pub(super) fn runs(&self, engine: &Arc<dyn Engine>) -> bool {
+        Arc::ptr_eq(&self.engine, engine)
     }
 
     /// Resets the network's state to that of a new stream and queues the frames of the last `steps` steps again,
@@ -77,7 +87,7 @@ impl Stepper {
     }
 
     /// Number of steps that can be run with the waiting frames.
-    pub fn ready(&self) -> usize {
+    pub fn num_steps_ready(&self) -> usize {
         let spec = self.engine.spec();
         let frames = self.waiting.len() / spec.num_features.max(1);
         if frames < spec.window { 0 } else { (frames - spec.window) / spec.shift.max(1) + 1 }
@@ -100,7 +110,7 @@ impl Stepper {
     /// # Errors
     /// When the engine fails.
     pub fn run(&mut self, log_probs: &mut Vec<f32>) -> Result<()> {
-        while self.ready() > 0 {
+        while self.num_steps_ready() > 0 {
             run_batch(&mut [self], &mut [log_probs])?;
         }
         Ok(())
@@ -135,27 +145,27 @@ impl Stepper {
 ///
 /// # Errors
 /// When the engine fails.
-pub fn run_batch(steppers: &mut [&mut Stepper], log_probs: &mut [&mut Vec<f32>]) -> Result<usize> {
-    let Some(engine) = steppers.first().map(|s| Arc::clone(&s.engine)) else { return Ok(0) };
+pub fn run_batch(networks: &mut [&mut StreamingNetwork], log_probs: &mut [&mut Vec<f32>]) -> Result<usize> {
+    let Some(engine) = networks.first().map(|s| Arc::clone(&s.engine)) else { return Ok(0) };
     let spec = engine.spec();
     let longest = (MAX_FRAMES.saturating_sub(spec.window) / spec.shift.max(1)) + 1;
-    let steps = steppers.iter().map(|s| s.ready()).min().unwrap_or(0).min(longest);
+    let steps = networks.iter().map(|s| s.num_steps_ready()).min().unwrap_or(0).min(longest);
     if steps == 0 {
         return Ok(0);
     }
     let values = (spec.window + (steps - 1) * spec.shift) * spec.num_features;
-    let mut frames = Vec::with_capacity(steppers.len());
-    let mut states = Vec::with_capacity(steppers.len());
-    for stepper in steppers.iter_mut() {
-        let Stepper { waiting, state, .. } = &mut **stepper;
+    let mut frames = Vec::with_capacity(networks.len());
+    let mut states = Vec::with_capacity(networks.len());
+    for network in networks.iter_mut() {
+        let StreamingNetwork { waiting, state, .. } = &mut **network;
         frames.push(&waiting[..values]);
         states.push(state);
     }
     engine.run(&frames, &mut states, log_probs)?;
     let used = steps * spec.shift * spec.num_features;
-    for stepper in steppers {
-        let used = stepper.waiting.drain(..used.min(stepper.waiting.len()));
-        if let Some(history) = &mut stepper.history {
+    for network in networks {
+        let used = network.waiting.drain(..used.min(network.waiting.len()));
+        if let Some(history) = &mut network.history {
             let kept = MAX_REPLAY * spec.shift * spec.num_features;
             history.drain(..history.len().saturating_sub(kept));
             history.extend(used);

@@ -1,6 +1,6 @@
 //! Which systems could load a file, and the reasons why others could not.
 
-use super::description::{Description, Verdict};
+use super::description::{Compatibility, Description};
 use super::operators;
 use super::sizes::total;
 use crate::onnx::import::{ImportOptions, import_file};
@@ -11,9 +11,9 @@ use crate::onnx::{OnnxFile, check, element_types, load, streamable};
 use crate::units::counted;
 
 /// Determines which systems could load the file, and why the others could not.
-pub(super) fn verdicts(file: &OnnxFile, description: &Description) -> Vec<Verdict> {
+pub(super) fn compatibility(file: &OnnxFile, description: &Description) -> Vec<Compatibility> {
     let graph = file.graph();
-    let verdict = |system, result: std::result::Result<String, String>| Verdict {
+    let compatibility = |system, result: std::result::Result<String, String>| Compatibility {
         system,
         loads: result.is_ok(),
         reason: result.unwrap_or_else(|reason| reason),
@@ -32,12 +32,12 @@ pub(super) fn verdicts(file: &OnnxFile, description: &Description) -> Vec<Verdic
     let onnxruntime =
         check::check(graph).map_err(|e| e.to_string()).and_then(|()| runs_in_onnxruntime(graph, description));
     vec![
-        verdict("hearken (native)", native),
-        verdict("hearken (graph)", runs_as_it_is(graph, description)),
-        verdict("hearken (imported)", import),
-        verdict("onnxruntime", onnxruntime),
-        verdict("sherpa-onnx", runs_in_sherpa(graph, description)),
-        verdict("triton", runs_in_triton(description)),
+        compatibility("hearken (native)", native),
+        compatibility("hearken (graph)", runs_as_it_is(graph, description)),
+        compatibility("hearken (imported)", import),
+        compatibility("onnxruntime", onnxruntime),
+        compatibility("sherpa-onnx", runs_in_sherpa(graph, description)),
+        compatibility("triton", runs_in_triton(description)),
     ]
 }
 
@@ -54,9 +54,9 @@ fn runs_as_it_is(graph: &GraphProto, d: &Description) -> std::result::Result<Str
 }
 
 /// The newest file format (IR) that onnxruntime 1.32 loads.
-const NEWEST_FORMAT: i64 = 14;
+const MAX_IR_VERSION: i64 = 14;
 /// The newest operator set that onnxruntime 1.32 loads.
-const NEWEST_OPSET: i64 = 28;
+const MAX_OPSET: i64 = 28;
 
 fn runs_in_onnxruntime(graph: &GraphProto, d: &Description) -> std::result::Result<String, String> {
     let foreign: Vec<&str> = d
@@ -71,13 +71,16 @@ fn runs_in_onnxruntime(graph: &GraphProto, d: &Description) -> std::result::Resu
     let own = d.opsets.iter().find(|(domain, _)| matches!(domain.as_str(), "" | "ai.onnx"));
     let opset = match own.map(|o| o.1) {
         None => return Err("the file does not declare its opset".into()),
-        Some(opset) if !(1..=NEWEST_OPSET).contains(&opset) => {
-            return Err(format!("opset {opset}: onnxruntime 1.32 supports 1 to {NEWEST_OPSET}"));
+        Some(opset) if !(1..=MAX_OPSET).contains(&opset) => {
+            return Err(format!("opset {opset}: onnxruntime 1.32 supports 1 to {MAX_OPSET}"));
         }
         Some(opset) => opset,
     };
-    if d.ir_version > NEWEST_FORMAT {
-        return Err(format!("IR {}: onnxruntime 1.32 supports versions up to {NEWEST_FORMAT}", d.ir_version));
+    if d.ir_version > MAX_IR_VERSION {
+        return Err(format!(
+            "IR {}: onnxruntime 1.32 supports versions up to {MAX_IR_VERSION}",
+            d.ir_version
+        ));
     }
     if let Some(reason) = unknown_parts(graph, opset) {
         return Err(reason);
