@@ -173,12 +173,8 @@ impl LanguageChoice {
 
     /// Refuses options that have no effect with the words of the model itself.
     fn check_unused(&self, users: Users) -> Result<()> {
-<<<<<<< HEAD
-        if self.lexicon.is_some() && self.hotwords.is_none() && users == Users::Program {
-=======
         let used = self.hotwords.is_some() || users == Users::Clients;
         if self.lexicon.is_some() && !used {
->>>>>>> main
             return unused("--lexicon");
         }
         self.check_no_search_options()

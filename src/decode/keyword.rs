@@ -142,11 +142,7 @@ impl KeywordSpotter {
         self.frames = 0;
     }
 
-<<<<<<< HEAD
-    /// Sets the number of the next frame, before the first one.
-=======
     /// Sets the index of the next frame; before the first frame only.
->>>>>>> main
     pub fn begin_at(&mut self, frame: u64) {
         self.frames = frame;
     }

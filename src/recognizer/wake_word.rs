@@ -4,14 +4,7 @@ use std::sync::Arc;
 
 use super::open::Recognizer;
 use super::pronunciations::{guesses_note, label};
-<<<<<<< HEAD
 use crate::decode::{DecoderFactory, DecoderOptions, KeywordPronunciation, Keywords, TokenId, WakeWords};
-=======
-use super::stepper::StreamingNetwork;
-use crate::decode::{
-    Decoder, DecoderFactory, DecoderOptions, Greedy, KeywordPronunciation, Keywords, TokenId, Unit, WakeWords,
-};
->>>>>>> main
 use crate::error::{Error, Result, Stage};
 use crate::onnx::Metadata;
 use crate::text::TokenTable;
@@ -124,34 +117,7 @@ impl Recognizer {
         let decoder = DecoderOptions { rejection: None, ..self.metadata().decoder.clone() };
         let metadata = Metadata { decoder, ..self.metadata().clone() };
         let decoders = DecoderFactory::WakeWords(Arc::new(wake_words));
-<<<<<<< HEAD
         Ok(self.with_decoders(metadata, decoders).with_note(guesses_note(&guessed)))
-=======
-        Ok(self.with_decoders(metadata, decoders).with_note(guesses_note(&guessed)).with_note(unused))
-    }
-
-    /// The likeliest tokens of the network in a recording: mono samples, full scale ±1, at
-    /// [`Recognizer::sample_rate`]. For a network whose tokens are phones, these are the pronunciation of what is said.
-    ///
-    /// # Errors
-    /// When a sample is not finite, or the engine fails.
-    pub fn phones(&self, samples: &[f32]) -> Result<Vec<TokenId>> {
-        let metadata = self.metadata();
-        let mut front_end = FrontEnd::new(metadata)?;
-        let mut stepper = StreamingNetwork::new(Arc::clone(self.engine()), metadata);
-        front_end.push(samples, stepper.frames_mut())?;
-        front_end.finish(stepper.frames_mut());
-        stepper.finish();
-        let mut log_probs = Vec::new();
-        stepper.run(&mut log_probs)?;
-        let mut greedy = Greedy::new(&metadata.tokens, &DecoderOptions::default());
-        greedy.push(&log_probs);
-        let token = |unit| match unit {
-            Unit::Token(token) => Some(token),
-            Unit::Word(_) => None,
-        };
-        Ok(greedy.tokens().iter().filter_map(|span| token(span.unit)).collect())
->>>>>>> main
     }
 }
 
