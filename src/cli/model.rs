@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::pronounce;
-use crate::audio::read_all;
 use crate::decode::{Beam, NgramWeights};
 use crate::engine::{EngineKind, EngineOptions, LibrarySearch};
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -252,11 +251,6 @@ struct WakeWordChoice {
     /// spoken; with a smaller number, wake words are missed more often.
     #[arg(long, value_name = "PER HOUR", requires = "wake_words", default_value_t = WakeWordOptions::FALSE_ACCEPTS_PER_HOUR)]
     wake_threshold: f32,
-
-    /// Recording of you speaking the wake word and nothing else, for a more reliable detection of your voice. May be
-    /// repeated: three are enough.
-    #[arg(long, value_name = "CLIP", requires = "wake_words")]
-    enroll: Vec<PathBuf>,
 }
 
 impl WakeWordChoice {
@@ -266,13 +260,8 @@ impl WakeWordChoice {
         if self.wake_words.is_empty() {
             return Ok(recognizer);
         }
-        let phones = |clip: &PathBuf| {
-            let samples = read_all(clip, recognizer.sample_rate())?;
-            recognizer.phones(&samples).map_err(|error| error.in_file(clip))
-        };
         let options = WakeWordOptions {
             false_accepts_per_hour: self.wake_threshold,
-            enrolled: self.enroll.iter().map(phones).collect::<Result<_>>()?,
             words_after,
             ..WakeWordOptions::new(&self.wake_words)
         };
@@ -317,6 +306,12 @@ impl ModelChoice {
     }
 
     fn open_for(&self, users: Users) -> Result<Recognizer> {
+        if self.has_wake_word() && users == Users::Clients {
+            let problem = "`--wake-word`: the server does not wait for wake words";
+            return Err(
+                Error::new(Stage::Usage, problem).hint("use `hearken listen` or `hearken transcribe`")
+            );
+        }
         let (source, default) = (self.source(), self.default_model());
         let recognizer = self.network.open(default)?;
         let words_after = self.names_words();
@@ -410,7 +405,6 @@ impl ModelArgs {
                 format!("{} ({bytes} bytes of {}.{:09})", quoted(path), time.as_secs(), time.subsec_nanos())
             }
         };
-        let enroll = wake_word.enroll.iter().map(|clip| file(&Some(clip.clone())));
         BTreeMap::from([
             ("--model".into(), file(model)),
             ("--engine".into(), engine.map_or("not given".into(), |engine| engine.name().into())),
@@ -423,7 +417,6 @@ impl ModelArgs {
             ("--hotwords".into(), file(&language.hotwords)),
             ("--wake-word".into(), format!("{:?}", wake_word.wake_words)),
             ("--wake-threshold".into(), wake_word.wake_threshold.to_string()),
-            ("--enroll".into(), enroll.collect::<Vec<_>>().join(", ")),
             ("--hotwords-score".into(), language.hotwords_score.to_string()),
             ("--other-speech-cost".into(), format!("{:?}", language.other_speech_cost)),
             ("--other-phone-cost".into(), format!("{:?}", language.other_phone_cost)),

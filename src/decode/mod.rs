@@ -220,7 +220,11 @@ impl DecoderFactory {
 
     /// Whether the words are those of a lexicon, so that decoders find alternatives.
     pub fn is_search(&self) -> bool {
-        matches!(self, Self::Search(_))
+        match self {
+            Self::Search(_) => true,
+            Self::WakeWords(wake_words) => wake_words.words.as_ref().is_some_and(Self::is_search),
+            Self::Greedy(_) => false,
+        }
     }
 
     /// Creates the decoder of a stream.

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use super::front_end::FrontEnd;
 use super::open::Recognizer;
 use super::pronunciations::{guesses_note, label};
-use super::streaming_network::StreamingNetwork;
-use crate::decode::{
-    Decoder, DecoderFactory, DecoderOptions, Greedy, KeywordPronunciation, Keywords, TokenId, Unit, WakeWords,
-};
+use crate::decode::{DecoderFactory, DecoderOptions, KeywordPronunciation, Keywords, TokenId, WakeWords};
 use crate::error::{Error, Result, Stage};
 use crate::onnx::Metadata;
 use crate::text::TokenTable;
@@ -49,9 +45,6 @@ pub struct WakeWordOptions {
     /// Expected number of false detections of each wake word in an hour of other speech. With a smaller number, wake
     /// words are missed more often.
     pub false_accepts_per_hour: f32,
-    /// Pronunciations of the wake word in addition to those of the dictionary, such as those of [`Recognizer::phones`]
-    /// for recordings of a speaker; only with a single wake word.
-    pub enrolled: Vec<Vec<TokenId>>,
     /// Whether the recognizer's words are recognized after a wake word; otherwise only wake words are.
     pub words_after: bool,
 }
@@ -65,7 +58,6 @@ impl WakeWordOptions {
         Self {
             phrases: phrases.into_iter().map(Into::into).collect(),
             false_accepts_per_hour: Self::FALSE_ACCEPTS_PER_HOUR,
-            enrolled: Vec::new(),
             words_after: false,
         }
     }
@@ -77,8 +69,6 @@ impl WakeWordOptions {
             format!("false accepts an hour: expected a number from 0.001 to 1000, found {rate}")
         } else if self.phrases.is_empty() {
             "expected a wake word, found none".into()
-        } else if self.phrases.len() > 1 && !self.enrolled.is_empty() {
-            format!("recordings can be enrolled for a single wake word, found {}", self.phrases.len())
         } else {
             return Ok(());
         };
@@ -114,15 +104,6 @@ impl Recognizer {
             }
             names.push(name);
         }
-        let mut unused = Vec::new();
-        for (number, labels) in (1..).zip(&options.enrolled) {
-            match calibration.pronunciation(labels.clone(), 0) {
-                Ok(way) => pronunciations.push(way),
-                Err(error) => unused.push(format!("{number} ({})", error.problem())),
-            }
-        }
-        let unused = (!unused.is_empty())
-            .then(|| format!("recordings of the wake word that are not used: {}", unused.join(", ")));
         let keywords = Keywords {
             pronunciations,
             blank: TokenId(tokens.blank()),
@@ -136,30 +117,7 @@ impl Recognizer {
         let decoder = DecoderOptions { rejection: None, ..self.metadata().decoder.clone() };
         let metadata = Metadata { decoder, ..self.metadata().clone() };
         let decoders = DecoderFactory::WakeWords(Arc::new(wake_words));
-        Ok(self.with_decoders(metadata, decoders).with_note(guesses_note(&guessed)).with_note(unused))
-    }
-
-    /// The likeliest tokens of the network in a recording: mono samples, full scale ±1, at
-    /// [`Recognizer::sample_rate`]. For a network whose tokens are phones, these are the pronunciation of what is said.
-    ///
-    /// # Errors
-    /// When a sample is not finite, or the engine fails.
-    pub fn phones(&self, samples: &[f32]) -> Result<Vec<TokenId>> {
-        let metadata = self.metadata();
-        let mut front_end = FrontEnd::new(metadata)?;
-        let mut stepper = StreamingNetwork::new(Arc::clone(self.engine()), metadata);
-        front_end.push(samples, stepper.frames_mut())?;
-        front_end.finish(stepper.frames_mut());
-        stepper.finish();
-        let mut log_probs = Vec::new();
-        stepper.run(&mut log_probs)?;
-        let mut greedy = Greedy::new(&metadata.tokens, &DecoderOptions::default());
-        greedy.push(&log_probs);
-        let token = |unit| match unit {
-            Unit::Token(token) => Some(token),
-            Unit::Word(_) => None,
-        };
-        Ok(greedy.tokens().iter().filter_map(|span| token(span.unit)).collect())
+        Ok(self.with_decoders(metadata, decoders).with_note(guesses_note(&guessed)))
     }
 }
 
@@ -268,11 +226,8 @@ mod tests {
         let good = WakeWordOptions::new(["alexa"]);
         assert!(good.check().is_ok());
         let rate = WakeWordOptions { false_accepts_per_hour: f32::NAN, ..good.clone() };
-        let enrolled = vec![labels("AH L EH K S AH")];
-        let several = WakeWordOptions { enrolled, ..WakeWordOptions::new(["alexa", "jarvis"]) };
         for (options, expected) in [
             (rate, "expected a number from 0.001 to 1000, found NaN"),
-            (several, "single wake word, found 2"),
             (WakeWordOptions::new([""; 0]), "found none"),
         ] {
             let error = options.check().expect_err("wrong").to_string();
