@@ -101,11 +101,11 @@ fn training_step(c: &mut Criterion) {
     case.bench(&mut group, BenchmarkId::new("phones", "ctc"));
     let texts: Vec<Vec<u32>> =
         (0..3000).map(|_| (0..45).map(|_| rng.random_range(1..40)).collect()).collect();
-    for most_states in [400, 1000] {
+    for max_states in [400, 1000] {
         let sequences = texts.iter().map(|labels| (labels.as_slice(), 1.0));
-        let acceptor = phone_ngram::estimate(sequences, 39, Options { order: 3, most_states });
+        let acceptor = phone_ngram::estimate(sequences, 39, Options { order: 3, max_states });
         case.mmi = Some(Mmi::from_phones(acceptor, 40, 0, 1e-5));
-        case.bench(&mut group, BenchmarkId::new("phones", format!("lattice-free mmi, {most_states} states")));
+        case.bench(&mut group, BenchmarkId::new("phones", format!("lattice-free mmi, {max_states} states")));
     }
     group.finish();
 }

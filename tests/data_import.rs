@@ -448,7 +448,7 @@ fn the_command_writes_manifests_and_a_recipe() {
         "--recipe",
         "out/r.toml",
     ];
-    let report = place.good(&command);
+    let report = place.stdout_of(&command);
     assert!(report.contains("(word-folders)") && report.contains("out/dev.jsonl: 1 recordings"), "{report}");
     let read = |name: &str| manifest::read(place.path(name)).expect("a manifest");
     let (train, dev) = (read("out/train.jsonl"), read("out/dev.jsonl"));
@@ -465,8 +465,8 @@ fn the_command_writes_manifests_and_a_recipe() {
     hearken::train::Recipe::read(&place.path("out/r.toml")).expect("a recipe");
     // The manifests that were written are no part of the folder.
     put("rec/train.jsonl", b"{}");
-    place.good(&["data", "import", "rec", "-o", "rec/train.jsonl"]);
-    assert!(place.good(&["data", "import", "rec", "-o", "rec/train.jsonl"]).contains("(word-folders)"));
+    place.stdout_of(&["data", "import", "rec", "-o", "rec/train.jsonl"]);
+    assert!(place.stdout_of(&["data", "import", "rec", "-o", "rec/train.jsonl"]).contains("(word-folders)"));
 
     fs::remove_file(place.path("rec/train.jsonl")).expect("removed");
     put("rec/one/broken_nohash_0.wav", b"RIFF");
@@ -488,10 +488,10 @@ fn a_split_without_speakers_says_so() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("the split is by file"));
     assert!(place.path("all-dev.jsonl").is_file());
     fs::write(place.path("list.csv"), "a.wav,one\n").expect("written");
-    let (code, error) = place.bad(&["data", "import", "list.csv", "-o", "all.jsonl", "--split", "0.5"]);
+    let (code, error) = place.error_of(&["data", "import", "list.csv", "-o", "all.jsonl", "--split", "0.5"]);
     assert!(code == 1 && error.contains("cannot be split"), "{error}");
-    let (code, _) = place.bad(&["data", "import", "list.csv", "-o", "all.jsonl", "--split", "2"]);
+    let (code, _) = place.error_of(&["data", "import", "list.csv", "-o", "all.jsonl", "--split", "2"]);
     assert_eq!(code, 2);
-    let (code, error) = place.bad(&["data", "import", "list.csv", "-o", "list.csv"]);
+    let (code, error) = place.error_of(&["data", "import", "list.csv", "-o", "list.csv"]);
     assert!(code == 2 && error.contains("written over a file that the command reads"), "{error}");
 }

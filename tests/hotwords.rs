@@ -19,7 +19,7 @@ fn place() -> Place {
 
 /// Standard error of a command that fails with an exit code.
 fn errors(place: &Place, code: i32, arguments: &[&str]) -> String {
-    let (found, errors) = place.stderr_of(arguments);
+    let (found, errors) = place.error_of(arguments);
     assert_eq!(found, code, "{arguments:?}: {errors}");
     errors
 }

@@ -90,8 +90,8 @@ fn finals(client: &mut Client) -> (Vec<String>, f64) {
         match event["type"].as_str() {
             Some("partial" | "final") => {
                 let words = event["words"].as_array().expect("words");
-                let texts: Vec<&str> = words.iter().filter_map(|w| w["word"].as_str()).collect();
-                assert_eq!(event["text"], texts.join(" "));
+                let spoken: Vec<&str> = words.iter().filter_map(|w| w["word"].as_str()).collect();
+                assert_eq!(event["text"], spoken.join(" "));
                 let (start, end) = (event["start"].as_f64(), event["end"].as_f64());
                 assert!(start >= Some(before) && end >= start, "{event}");
                 for word in words {

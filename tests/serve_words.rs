@@ -253,7 +253,7 @@ fn a_server_of_phrases_says_that_hotwords_have_no_effect() {
     let program = Program::start(&["--model", "digits", "--phrases", &file, "--nbest", "2"]);
     let fields = [("prompt", "wun")];
     let bytes = std::fs::read(crate::common::server::path("pi.wav")).expect("a clip");
-    let (status, text) = crate::common::server::upload_bytes(program.address, "pi.wav", &bytes, &fields);
+    let (status, _, text) = crate::common::server::upload_bytes(program.address, "pi.wav", &bytes, &fields);
     let answer: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((status, &answer["text"]), (200, &json!("three one four one five")));
     assert!(answer["warnings"][0].as_str().is_some_and(|text| text.contains("no effect")), "{answer}");

@@ -170,11 +170,11 @@ fn a_file_that_a_command_reads_is_not_overwritten() {
         (&["import", "lamps.txt", "-o", "lamps.txt"], "lamps.txt"),
     ] {
         let before = std::fs::read(place.path(file)).expect("read");
-        let error = place.error_of(2, arguments);
+        let error = place.stderr_of(2, arguments);
         assert!(error.contains("over a file that the command reads"), "{arguments:?}: {error}");
         assert_eq!(std::fs::read(place.path(file)).expect("read"), before);
     }
-    let error = place.error_of(2, &["lm", "lamps.txt", "-o", "-"]);
+    let error = place.stderr_of(2, &["lm", "lamps.txt", "-o", "-"]);
     assert!(error.contains("standard output") && !place.path("-").exists(), "{error}");
 }
 

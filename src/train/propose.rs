@@ -154,7 +154,7 @@ fn from_phones(corpus: &Corpus<'_>, words: Words, phones: PhoneModel<'_>) -> Res
         others: chosen.len() < words.counts.len(),
     };
     let training = Training { steps, warmup: steps / 6, rate: "3.0e-4", ema: "0.9", batch: 16 };
-    let recipe = recipe(corpus, &data, words.are_single, &network, &training);
+    let recipe = recipe(corpus, &data, words.are_single, &network, &training) + DECODER;
     Ok(Proposal { recipe, dictionary: Some(lines), from_phones: true, reasons })
 }
 
