@@ -220,7 +220,7 @@ fn missing_files_and_directories_are_named() {
     let missing = directory.path().join("missing.wav");
     assert_eq!(audio::open(&missing, 16_000).err().unwrap().file(), Some(missing.as_path()));
     let error = audio::open(directory.path(), 16_000).err().unwrap();
-    assert!(error.to_string().contains("a directory"), "{error}");
+    assert!(error.to_string().contains("a folder"), "{error}");
     assert!(audio::open(&clip("pi.wav"), 0).is_err());
 }
 

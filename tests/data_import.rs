@@ -412,7 +412,7 @@ fn folders_without_a_corpus() {
     let none = error(&Corpus::new().put("a.md", "x"), &ImportOptions::default());
     assert!(none.contains("there are no recordings in it") && none.contains("LibriSpeech"), "{none}");
     let alone = error(&Corpus::new().audio(&["a.wav"]), &ImportOptions::default());
-    assert!(alone.contains("1 recordings, but no transcripts"), "{alone}");
+    assert!(alone.contains("1 recording, but no transcripts"), "{alone}");
     let options = ImportOptions { format: Some("kaldi".into()), ..ImportOptions::default() };
     assert!(error(&Corpus::new().audio(&["a.wav"]), &options).contains("in the format `kaldi`"));
     let options = ImportOptions { format: Some("timit".into()), ..ImportOptions::default() };

@@ -44,6 +44,7 @@ mod training;
 mod training_goldens;
 mod training_runs;
 mod transcribe;
+mod unfold;
 mod vad;
 mod wake_word;
 mod words;

@@ -14,6 +14,7 @@ use crate::text::ngram::{
     ArpaWriter, EstimateOptions, Estimator, NgramModel, OrderSummary, Perplexity, Text, TrieBuilder,
     Vocabulary, VocabularyLimit,
 };
+use crate::units::counted;
 
 /// Estimate a language model from texts: which words follow which, and how often.
 ///
@@ -186,10 +187,10 @@ fn count(args: &Args) -> Result<(Vocabulary, Estimator)> {
     }
     bar.finish_and_clear();
     say(&format!(
-        "{} sentences, {} words, {} distinct words",
-        text.num_sentences(),
-        text.num_words(),
-        text.num_distinct()
+        "{}, {}, {}",
+        counted(text.num_sentences() as usize, "sentence"),
+        counted(text.num_words() as usize, "word"),
+        counted(text.num_distinct(), "distinct word")
     ));
     text.count(&limit, &options)
 }

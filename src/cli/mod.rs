@@ -198,6 +198,8 @@ fn with_options(error: &Error) -> Error {
 /// The option or command for a setting or function of the library that an error names as its remedy.
 fn option_for(remedy: &str) -> Option<&'static str> {
     Some(match remedy {
+        "ExistingRun" => "--resume or --overwrite",
+        "accept_changes" => "--accept-changes",
         "chunk_frames" => "--chunk-frames N",
         "devices" => "hearken listen --list-devices",
         "import" => "hearken import MODEL",

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Stage, io as io_error};
 use crate::output::printable;
 use crate::text::pronunciation::g2p::TrainOptions;
 use crate::text::pronunciation::{Pronouncer, Pronunciation, Pronunciations, Source};
+use crate::units::counted;
 
 /// Print the pronunciations of words, or learn pronunciations from a dictionary.
 ///
@@ -132,7 +133,7 @@ fn train(dictionary: &Path, out: &Path, order: usize) -> std::result::Result<Out
     let bytes = pronouncer.to_bytes();
     crate::fs::write(out, &bytes).map_err(|e| io_error(Stage::Output, out, e))?;
     let words = pronouncer.dictionary().len();
-    let line = format!("{}: {words} words, {} bytes", out.display(), bytes.len());
+    let line = format!("{}: {}, {} bytes", out.display(), counted(words, "word"), bytes.len());
     writeln!(io::stdout(), "{line}").map_err(|e| Stop::output(Path::new("standard output"), e))?;
     Ok(Outcome::Done)
 }

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_best_of_several_keywords_is_detected() {
-        let words = keywords(&[&[1, 2, 1], &[1, 2, 3], &[3]], -2.5);
+        let words = keywords(&[&[1, 2, 1], &[1, 2, 3], &[3]], -1.0);
         let found = spot(&words, &frames(&[0, 0, 1, 2, 3]));
         assert_eq!(found.iter().map(|found| found.keyword).collect::<Vec<_>>(), [1], "{found:?}");
     }

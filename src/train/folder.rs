@@ -78,7 +78,8 @@ impl RunFolder {
             (ExistingRun::Keep, false) => {
                 Err(Error::new(Stage::Usage, "this folder already contains a training")
                     .in_file(path)
-                    .hint("resume it, overwrite it, or choose another folder"))
+                    .hint("resume it, overwrite it, or choose another folder")
+                    .remedy("ExistingRun"))
             }
             (ExistingRun::Resume, _) if !checkpoint::exists(path) => Err(nothing_to_resume(path)),
             _ => Ok(folder),

@@ -52,5 +52,6 @@ pub(super) fn compare(
     };
     Err(Error::new(Stage::Train, format!("the checkpoint is of another run: {first}{more}"))
         .in_file(options.out.join(checkpoint::NAMES[0]))
-        .hint("resume with the settings of the checkpoint, or accept the changes"))
+        .hint("resume with the settings of the checkpoint, or accept the changes")
+        .remedy("accept_changes"))
 }

@@ -33,7 +33,7 @@ pub(super) struct Args {
     #[arg(long)]
     all: bool,
 
-    /// Recordings that are decoded at the same time (default: the number of cores).
+    /// Recordings that are decoded at the same time [default: the number of cores].
     #[arg(long, value_name = "N")]
     threads: Option<std::num::NonZero<usize>>,
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::corpus::check::{Finding, FindingKind, Report};
 use crate::fs::quoted;
 use crate::output::printable;
+use crate::units::counted;
 
 /// Findings of a kind that are printed unless all are asked for.
 pub(super) const SHOWN: usize = 5;
@@ -21,14 +22,14 @@ pub(super) fn text(manifests: &[PathBuf], report: &Report, all: bool) -> String 
     let mut text = String::new();
     for (path, summary) in manifests.iter().zip(&report.summaries) {
         text += &format!(
-            "{}: {} recordings, {:.2} h, {:.1} to {:.1} s; {} speakers; {} words, {} different\n",
+            "{}: {}, {:.2} h, {:.1} to {:.1} s; {}; {}, {} different\n",
             quoted(path),
-            summary.recordings,
+            counted(summary.recordings, "recording"),
             summary.seconds / 3600.0,
             summary.shortest,
             summary.longest,
-            summary.speakers,
-            summary.words,
+            counted(summary.speakers, "speaker"),
+            counted(summary.words, "word"),
             summary.different_words
         );
     }

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use crate::corpus::Entry;
 use crate::error::{Error, Result, Stage};
+use crate::units::counted;
 use listing::Listing;
 use reader::Reader;
 
@@ -85,7 +86,7 @@ fn nothing_known(path: &Path, listing: &Listing) -> Error {
         FORMATS.iter().map(|format| format!("{} ({})", format.about, format.name)).collect();
     let problem = match listing.audio().count() {
         0 => "there are no recordings in it".to_string(),
-        count => format!("it has {count} recordings, but no transcripts in a known format"),
+        count => format!("it has {}, but no transcripts in a known format", counted(count, "recording")),
     };
     Error::new(Stage::Corpus, problem).in_file(path).hint(format!("expected {}", formats.join("; ")))
 }
