@@ -449,7 +449,7 @@ fn the_command_writes_manifests_and_a_recipe() {
         "out/r.toml",
     ];
     let report = place.stdout_of(&command);
-    assert!(report.contains("(word-folders)") && report.contains("out/dev.jsonl: 1 recordings"), "{report}");
+    assert!(report.contains("(word-folders)") && report.contains("out/dev.jsonl: 1 recording,"), "{report}");
     let read = |name: &str| manifest::read(place.path(name)).expect("a manifest");
     let (train, dev) = (read("out/train.jsonl"), read("out/dev.jsonl"));
     assert_eq!((train.len(), dev.len()), (3, 1));
