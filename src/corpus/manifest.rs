@@ -188,7 +188,8 @@ fn json_message(error: &serde_json::Error) -> String {
     format!("{message} at column {}", error.column())
 }
 
-fn kind(value: &Value) -> &'static str {
+/// The name of a value's JSON type.
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -12,3 +12,17 @@ pub(crate) mod window;
 
 pub use online::Fbank;
 pub use options::FbankOptions;
+
+use crate::error::Result;
+
+/// Computes the features of a whole recording, `[T, F]` row by row.
+///
+/// # Errors
+/// When an option is invalid.
+pub fn compute(samples: &[f32], options: &FbankOptions) -> Result<Vec<f32>> {
+    let mut fbank = Fbank::new(options)?;
+    let mut frames = Vec::new();
+    fbank.push(samples, &mut frames);
+    fbank.finish(&mut frames);
+    Ok(frames)
+}

@@ -10,7 +10,7 @@ use super::{Outcome, Stop, check_output, say};
 use crate::audio;
 use crate::engine::EngineKind;
 use crate::error::{Error, Result, Stage, io as io_error};
-use crate::features::Fbank;
+use crate::features;
 use crate::model::forward::log_softmax;
 use crate::model::{Network, PackedSequence, PackedWeights, Workspace};
 use crate::onnx::{self, Metadata};
@@ -119,10 +119,7 @@ fn unfold(
     samples: Vec<f32>,
     words: Vec<(String, f64, f64)>,
 ) -> Result<Unfolded> {
-    let mut frames = Vec::new();
-    let mut fbank = Fbank::new(&metadata.features)?;
-    fbank.push(&samples, &mut frames);
-    fbank.finish(&mut frames);
+    let frames = features::compute(&samples, &metadata.features)?;
     let (config, one) = (network.config.clone(), PackedSequence::uniform(1, 1));
     let weights = PackedWeights::new(&network, false)
         .ok_or_else(|| Error::new(Stage::Model, "a parameter is missing").in_file(model))?;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::text::phrases::escape_xml;
+
 /// Number of colors of a palette.
 const LEVELS: usize = 16;
 
@@ -61,7 +63,7 @@ impl Svg {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
              height=\"{height}\" font-family=\"sans-serif\" font-size=\"14\" role=\"img\">"
         ));
-        svg.push(&format!("<title>{}</title>", escaped(title)));
+        svg.push(&format!("<title>{}</title>", escape_xml(title)));
         svg.push(
             "<defs><marker id=\"head\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" \
              markerHeight=\"7\" orient=\"auto-start-reverse\"><path d=\"M0 0L8 4L0 8z\" fill=\"#333\"/></marker></defs>",
@@ -90,7 +92,7 @@ impl Svg {
         };
         self.push(&format!(
             "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\" fill=\"{color}\">{}</text>",
-            escaped(text)
+            escape_xml(text)
         ));
     }
 
@@ -153,21 +155,6 @@ impl Svg {
         }
         self.push("</g>");
     }
-}
-
-/// Text with the characters escaped that have a meaning in XML; characters that XML excludes become spaces.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

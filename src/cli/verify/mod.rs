@@ -16,7 +16,7 @@ use crate::decode::DecoderFactory;
 use crate::engine::verify::{Row, compare, difference_from, reference_log_probs};
 use crate::engine::{EngineOptions, graph};
 use crate::error::{Error, Result, Stage};
-use crate::features::{Fbank, FbankOptions};
+use crate::features::{self, Fbank, FbankOptions};
 use crate::fs::quoted;
 use crate::model::Network;
 use crate::onnx::{Metadata, OnnxFile};
@@ -25,7 +25,7 @@ use crate::recognizer::segments::SegmentDecoder;
 use crate::recognizer::{Embedded, Event, FrameClock, WordBuilder, silero};
 use crate::units::SAMPLE_RATE;
 use report::{Against, Report, describe};
-use sound::{frames_of, read_audio, streams, synthetic_signal};
+use sound::{read_audio, streams, synthetic_signal};
 use subject::Subject;
 use tolerance::{default_distance, default_tolerance};
 
@@ -189,7 +189,7 @@ impl Reference<'_> {
         let step = self.step_samples()?;
         let Self { path, network, metadata } = self;
         let tokens = network.config.num_tokens;
-        let frames = frames_of(samples, &metadata.features)?;
+        let frames = features::compute(samples, &metadata.features)?;
         let expected = reference_log_probs(network, &frames, metadata.features.energy_floor.ln())?;
         let takes_samples = subject.runners.takes_samples;
         let delay = if takes_samples { subject.delay_steps() } else { 0 };

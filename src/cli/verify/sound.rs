@@ -5,7 +5,7 @@ use std::path::Path;
 use super::subject::Subject;
 use crate::audio;
 use crate::error::{Error, Result, Stage};
-use crate::features::{Fbank, FbankOptions};
+use crate::features::{self, FbankOptions};
 
 /// Maximum length of a recording that is processed, seconds.
 const MAX_SECONDS: u32 = 60;
@@ -57,14 +57,5 @@ pub(super) fn streams(subject: &Subject, features: &FbankOptions, samples: &[f32
         return Ok(parts.iter().map(|part| with_end(part)).collect());
     }
     let options = FbankOptions { num_mel_bins: num_features, ..features.clone() };
-    parts.iter().map(|part| frames_of(part, &options)).collect()
-}
-
-/// Computes the features of samples, `[T, F]` row by row.
-pub(super) fn frames_of(samples: &[f32], options: &FbankOptions) -> Result<Vec<f32>> {
-    let mut fbank = Fbank::new(options)?;
-    let mut frames = Vec::new();
-    fbank.push(samples, &mut frames);
-    fbank.finish(&mut frames);
-    Ok(frames)
+    parts.iter().map(|part| features::compute(part, &options)).collect()
 }

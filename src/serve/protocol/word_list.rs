@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::close;
+use crate::corpus::manifest::kind;
 
 /// Maximum number of entries of a list.
 pub const MAX_ENTRIES: usize = 1_000;
@@ -92,18 +93,6 @@ pub fn strings(value: &Value) -> Result<Vec<String>, String> {
         entry.as_str().map(String::from).ok_or_else(problem)
     };
     list.iter().enumerate().map(string).collect()
-}
-
-/// The name of a value's JSON type.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// The words and phrases of a text that describes a recording, such as OpenAI's `prompt`: its parts between commas,

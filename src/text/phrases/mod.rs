@@ -36,6 +36,8 @@ use std::path::{Path, PathBuf};
 pub use automaton::{Arc, Automaton, State};
 pub use examples::Example;
 pub use found::{Match, Slot};
+#[cfg(feature = "cli")]
+pub(crate) use picture::escape_xml;
 pub use sounds::{Alike, AlikeReport};
 
 use super::pronunciation::{Pronouncer, Pronunciation};

@@ -144,7 +144,8 @@ fn draw_box(look: Look, text: &str, x: f32, y: f32, svg: &mut String) {
     }
     let class = if look == Look::Note { "note" } else { "text" };
     let (middle, base) = (x + width / 2.0, y + FONT_SIZE * 0.35);
-    let _ = write!(svg, "<text class=\"{class}\" x=\"{middle:.1}\" y=\"{base:.1}\">{}</text>", escaped(text));
+    let _ =
+        write!(svg, "<text class=\"{class}\" x=\"{middle:.1}\" y=\"{base:.1}\">{}</text>", escape_xml(text));
 }
 
 fn line(x: f32, y: f32, to_x: f32, to_y: f32, svg: &mut String) {
@@ -163,7 +164,7 @@ fn curve(x: f32, y: f32, to_x: f32, to_y: f32, svg: &mut String) {
 }
 
 /// Escapes text for XML; characters that XML does not allow become spaces.
-fn escaped(text: &str) -> String {
+pub(crate) fn escape_xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -287,7 +288,7 @@ impl Phrases {
                 let _ = write!(
                     body,
                     "<text class=\"title\" x=\"{MARGIN}\" y=\"{base:.1}\">{}</text>",
-                    escaped(title)
+                    escape_xml(title)
                 );
                 y += FONT_SIZE + ROW_GAP + 4.0;
                 width = width.max(title.chars().count() as f32 * LETTER);
