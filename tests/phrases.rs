@@ -64,6 +64,8 @@ fn templates_have_the_documented_meanings() {
         ("(a|) b", &["a b", "b"]),
         ("50[%| percent]", &["50", "50 percent"]),
         ("What's up, Doc?", &["what's up doc"]),
+        ("R&B @ 50%", &["r and b at 50 percent"]),
+        ("a * b", &["a b"]),
         ("twenty-one", &["twenty one"]),
         ("\\[x\\] \\(y\\) \\# z # remark", &["x y z"]),
         ("{1..3}", &["one", "two", "three"]),
@@ -230,6 +232,32 @@ fn too_large_graphs_are_refused() {
 }
 
 #[test]
+fn symbols_are_spoken_by_their_names_or_named_in_a_warning() {
+    let phrases = lines("set {0..100}%\nAT&T -> the company\n");
+    assert!(phrases.warnings().is_empty());
+    assert_eq!(meaning(&phrases, "set twenty one percent"), "set 21%||number=21");
+    assert_eq!(meaning(&phrases, "at and t"), "the company||");
+    let warnings = |text: &str, format| {
+        let phrases = Phrases::parse(text, format, None).expect("good phrases");
+        phrases.warnings().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (text, format, expected) in [
+        ("a\nb C# {x}\n{x} = 2*3 | *\n | d*\n", Format::Lines, "line 2, column 4: `#`, `*`: symbols"),
+        ("[\"a\",\n \"b *\"]", Format::Json, "line 2, column 5: `*`: symbols"),
+        ("sentences:\n - a\n - in: b *\n", Format::Yaml, "line 3, column 10: `*`: symbols"),
+        (
+            "#JSGF V1.0;\ngrammar x;\npublic <y> = a \\* | \"b*\";",
+            Format::Jsgf,
+            "line 3, column 16: `*`: symbols",
+        ),
+    ] {
+        let warnings = warnings(text, format);
+        assert!(warnings.len() == 1 && warnings[0].starts_with(expected), "{text}: {warnings:?}");
+        assert_eq!(warnings[0].contains("(lines 2, 3, 4)"), format == Format::Lines, "{warnings:?}");
+    }
+}
+
+#[test]
 fn files_include_others() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
@@ -288,7 +316,7 @@ fn sentences_of_home_assistant_are_those_of_hassil() {
     let mut all = BTreeSet::new();
     for line in expected.lines() {
         let (intent, sentence) = line.split_once('\t').expect("two columns");
-        let words = hearken::text::normalize::words(sentence);
+        let words = hearken::text::normalize::spoken_words(sentence);
         // hassil writes the numbers of ranges in digits; they are spoken as words.
         let words: Vec<String> = words
             .iter()

@@ -299,6 +299,37 @@ fn phrases_are_checked() {
 }
 
 #[test]
+#[cfg(all(feature = "digits", feature = "english"))]
+fn symbols_that_are_not_spoken_are_named_in_every_command() {
+    let place = Place::new();
+    let clip = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("audio/pi.wav");
+    std::fs::copy(clip, place.path("pi.wav")).expect("copied");
+    place.put("stars.txt", "three one* four\nfifty% * of it\n");
+    place.put("names.txt", "AT&T\nC#\n");
+    let expected =
+        "stars.txt: line 1, column 10: `*`: symbols without a spoken name are left out (lines 1, 2)";
+    for arguments in [
+        &["phrases", "check", "stars.txt"][..],
+        &["transcribe", "--model", "digits", "--phrases", "stars.txt", "pi.wav"],
+        &["transcribe", "--model", "digits", "--phrases", "stars.txt", "--json", "pi.wav"],
+    ] {
+        let output = place.run(arguments);
+        let warnings = errors(&output);
+        assert!(
+            output.status.success() && warnings.matches(expected).count() == 1,
+            "{arguments:?}: {warnings}"
+        );
+    }
+    let checked: Value =
+        serde_json::from_str(&place.stdout_of(&["phrases", "check", "--json", "stars.txt"])).expect("JSON");
+    assert!(checked["warnings"][0].as_str().expect("a warning").contains(expected), "{checked}");
+    let notes = errors(&place.run(&["transcribe", "--hotwords", "names.txt", "pi.wav"]));
+    assert!(notes.contains("hotwords whose symbols are not spoken: `C#` (line 2) as `C`"), "{notes}");
+    let error = place.stderr_of(2, &["transcribe", "--wake-word", "hey * computer", "pi.wav"]);
+    assert!(error.contains("found `*`"), "{error}");
+}
+
+#[test]
 fn errors_in_phrases_are_reported() {
     let place = Place::new();
     place.put("bracket.txt", "good night\nturn (on|off\n");

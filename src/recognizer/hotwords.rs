@@ -115,6 +115,17 @@ impl<'a> HotwordList<'a> {
         unusable
     }
 
+    /// A note that names the hotwords with symbols that are left out.
+    pub fn symbols_note(&self) -> Option<String> {
+        let words = self.hotwords.phrases().iter().flat_map(|phrase| &phrase.words);
+        let with_symbols: Vec<String> = words
+            .filter(|word| word.has_unspoken_symbol())
+            .map(|word| format!("`{}` (line {}) as `{}`", word.text, word.line, word.parts().join(" ")))
+            .collect();
+        (!with_symbols.is_empty())
+            .then(|| format!("hotwords whose symbols are not spoken: {}", with_symbols.join(", ")))
+    }
+
     /// Whether a word of the list occurs in hotwords.
     pub fn contains(&self, at: usize) -> bool {
         self.used.contains_key(&at)
@@ -273,7 +284,7 @@ impl Recognizer {
             .extend(hotword_list.leave_out(&words, &reasons, |at| {
                 at < known || !table.pronunciations[at - known].is_empty()
             }));
-        let note = table.guesses_note();
+        let (note, symbols) = (table.guesses_note(), hotword_list.symbols_note());
         let ids = (0..).map(|at| WordId((known + at) as u32));
         let pronunciations: Vec<_> = ids
             .zip(std::mem::take(&mut table.pronunciations))
@@ -283,7 +294,7 @@ impl Recognizer {
         let search = search.with_hotwords(&words[known..], pronunciations, graph);
         let metadata = self.metadata().clone();
         let recognizer = self.with_decoders(metadata, DecoderFactory::Search(Arc::new(search)));
-        Ok((recognizer.with_note(note), unusable))
+        Ok((recognizer.with_note(note).with_note(symbols), unusable))
     }
 
     /// Whether the recognizer can use hotwords: it has words, and these are not phrases.

@@ -95,6 +95,8 @@ struct SearchVocabulary {
     /// Words of the language model without a pronunciation.
     unknown: Vec<String>,
     guesses: Option<String>,
+    /// Note about hotwords with symbols.
+    symbols: Option<String>,
 }
 
 impl Recognizer {
@@ -111,7 +113,7 @@ impl Recognizer {
             Some(path) => NgramModel::read(path)?,
             None => NgramModel::from_bytes(Embedded::English.language_model()?)?,
         };
-        let SearchVocabulary { lexicon, hotwords, unknown, guesses } =
+        let SearchVocabulary { lexicon, hotwords, unknown, guesses, symbols } =
             self.search_vocabulary(options, &model)?;
         let names = Arc::clone(lexicon.names());
         let ngrams = NgramLanguageModel::new(model, names.iter().map(String::as_str), options.weights);
@@ -132,7 +134,7 @@ impl Recognizer {
             Vocabulary::new(tokens, lexicon, language_model, &metadata.decoder, frame_seconds, options.beam);
         let decoders = DecoderFactory::Search(Arc::new(search.without_filler()));
         let note = unknown_note(options, names.len(), &unknown);
-        Ok(self.with_decoders(metadata, decoders).with_note(note).with_note(guesses))
+        Ok(self.with_decoders(metadata, decoders).with_note(note).with_note(guesses).with_note(symbols))
     }
 
     /// The vocabulary of the recognizer: words of the language model and of hotwords with their pronunciations.
@@ -195,6 +197,7 @@ impl Recognizer {
             hotwords: graph,
             unknown,
             guesses,
+            symbols: hotword_list.as_ref().and_then(HotwordList::symbols_note),
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::decode::{DecoderFactory, DecoderOptions, KeywordPronunciation, Keywor
 use crate::error::{Error, Result, Stage};
 use crate::onnx::Metadata;
 use crate::text::TokenTable;
-use crate::text::normalize::words;
+use crate::text::normalize::{is_unspoken_symbol, spoken_words};
 use crate::text::pronunciation::{ARPABET, Pronouncer, Source};
 
 /// Pause before a wake word, seconds. Without it, a better score is required.
@@ -94,7 +94,11 @@ impl Recognizer {
         let (mut names, mut pronunciations, mut guessed) = (Vec::new(), Vec::new(), Vec::new());
         for phrase in &options.phrases {
             let keyword = names.len() as u32;
-            let name = words(phrase).join(" ");
+            if let Some(symbol) = phrase.chars().find(|&c| is_unspoken_symbol(c)) {
+                let problem = format!("expected the words of a wake word, found `{symbol}`");
+                return Err(Error::new(Stage::Usage, problem).at(format!("wake word `{phrase}`")));
+            }
+            let name = spoken_words(phrase).join(" ");
             let spoken = Spoken::new(&name, pronouncer)?;
             guessed.extend(spoken.guessed);
             for phones in &spoken.ways {

@@ -117,10 +117,15 @@ impl Hotwords {
 }
 
 impl PlacedWord {
-    /// The words that this consists of after text normalization: split at dashes, slashes and underscores, without
-    /// punctuation, with their case.
+    /// The words that are spoken for this: split at dashes, slashes and underscores, with names of symbols (`and` for
+    /// `&`), without punctuation, with their case.
     pub fn parts(&self) -> Vec<String> {
-        normalize::split(&self.text.replace(['’', 'ʼ'], "'"))
+        normalize::split(&normalize::with_symbol_names(&self.text.replace(['’', 'ʼ'], "'")))
+    }
+
+    /// Whether it has a symbol that [`PlacedWord::parts`] leaves out because it has no spoken name.
+    pub fn has_unspoken_symbol(&self) -> bool {
+        self.text.contains(normalize::is_unspoken_symbol)
     }
 }
 
@@ -228,6 +233,9 @@ mod tests {
             read.phrases().iter().flat_map(|p| &p.words).map(|word| (word.line, word.column)).collect();
         assert_eq!(places, [(2, 1), (2, 6), (4, 5), (4, 13), (5, 6), (6, 1)]);
         assert_eq!(read.phrases()[0].words[0].parts(), ["Anna"]);
+        assert!(read.phrases()[3].words[0].has_unspoken_symbol());
+        let company = Hotwords::parse("AT&T", None).expect("a line");
+        assert_eq!(company.phrases()[0].words[0].parts(), ["AT", "and", "T"]);
     }
 
     #[test]

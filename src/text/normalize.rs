@@ -27,6 +27,34 @@ pub fn words(text: &str) -> Vec<String> {
     split(&fold(text))
 }
 
+/// Symbols and their names in English, by which they are spoken.
+const SPOKEN_SYMBOLS: [(char, &str); 6] =
+    [('%', "percent"), ('&', "and"), ('+', "plus"), ('=', "equals"), ('@', "at"), ('°', "degrees")];
+
+/// Whether a character is a symbol without a name in English that is always the same, which [`words`] removes like
+/// punctuation.
+pub fn is_unspoken_symbol(c: char) -> bool {
+    "#*\\§¶†‡‰".contains(c)
+}
+
+/// The words that are spoken for a text in English: as [`words`], with the names of symbols. "AT&T" has the words `at`,
+/// `and` and `t`, "50%" has `50` and `percent`.
+pub fn spoken_words(text: &str) -> Vec<String> {
+    words(&with_symbol_names(text))
+}
+
+/// Replaces symbols by their names in English.
+pub fn with_symbol_names(text: &str) -> String {
+    let mut spoken = String::with_capacity(text.len());
+    for c in text.chars() {
+        match SPOKEN_SYMBOLS.iter().find(|(symbol, _)| *symbol == c) {
+            Some((_, name)) => spoken.extend([" ", name, " "]),
+            None => spoken.push(c),
+        }
+    }
+    spoken
+}
+
 /// The words of a text as [`words`] parts them, case kept.
 pub fn split(text: &str) -> Vec<String> {
     text.split(|c: char| c.is_whitespace() || parts_words(c))
@@ -47,6 +75,17 @@ mod tests {
         assert_eq!(words("Twenty-one, “don’t” stop… - U.S.!"), ["twenty", "one", "don't", "stop", "us"]);
         assert_eq!(words("'Bout 3 dogs'"), ["bout", "3", "dogs"]);
         assert!(words(" ?! — ").is_empty());
+    }
+
+    #[test]
+    fn symbols_are_spoken_by_their_names() {
+        assert_eq!(
+            spoken_words("AT&T: 50% + 20°"),
+            ["at", "and", "t", "50", "percent", "plus", "20", "degrees"]
+        );
+        assert_eq!(spoken_words("me @ home"), ["me", "at", "home"]);
+        assert_eq!(spoken_words("C# *"), ["c"]);
+        assert!("#*\\".chars().all(is_unspoken_symbol) && !".,%&".chars().any(is_unspoken_symbol));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::fault::Place;
 /// word.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expression {
-    /// Characters of one word.
-    Text(String),
+    /// Characters of one word, and the position of the first.
+    Text(String, Place),
     /// The space between two words.
     Space,
     /// Expressions in this order.
@@ -112,6 +112,14 @@ impl Expression {
             Expression::Written(part, _) | Expression::Repeat(part, _) => vec![part],
             _ => Vec::new(),
         }
+    }
+
+    /// Calls `visit` with the characters of every text and the position of the first.
+    pub fn for_each_text<'a>(&'a self, visit: &mut impl FnMut(&'a str, Place)) {
+        if let Expression::Text(text, place) = self {
+            visit(text, *place);
+        }
+        self.parts().into_iter().for_each(|part| part.for_each_text(visit));
     }
 
     /// Calls `visit` with every reference to a definition.

@@ -172,7 +172,7 @@ impl Builder<'_> {
 
     fn any_expression(&mut self, expression: &Expression, from: u32) -> Parsed<u32> {
         match expression {
-            Expression::Text(text) => {
+            Expression::Text(text, _) => {
                 let text = self.graph.texts.id(text);
                 self.arc(from, Label::Text(text), FREE)
             }

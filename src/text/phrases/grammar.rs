@@ -1,10 +1,11 @@
 //! Grammar: the phrases and definitions of phrase files, before they are compiled to a graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::expression::{Expression, Kind, Reference};
 use super::fault::{Fault, Parsed, Place};
+use crate::text::normalize;
 
 /// A phrase: a template with its intent and slots.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,8 +110,43 @@ impl Grammar {
             .map(|((_, kind, name), d)| Fault::new(d.place, format!("nothing uses `{}`", kind.quote(name))))
             .collect();
         self.warnings.extend(warnings);
+        self.warnings.extend(self.unspoken_symbols());
         Ok(())
     }
+
+    /// A warning for each file with symbols that have no spoken name.
+    fn unspoken_symbols(&self) -> Vec<Fault> {
+        let mut places: BTreeMap<u32, BTreeMap<Place, char>> = BTreeMap::new();
+        let phrases = self.phrases.iter().map(|phrase| &phrase.expression);
+        for expression in phrases.chain(self.definitions.values().map(|definition| &definition.expression)) {
+            expression.for_each_text(&mut |text, place| {
+                for (at, symbol) in
+                    text.chars().enumerate().filter(|&(_, c)| normalize::is_unspoken_symbol(c))
+                {
+                    let column = place.column.saturating_add(at as u32);
+                    places.entry(place.file).or_default().insert(Place { column, ..place }, symbol);
+                }
+            });
+        }
+        places.values().filter_map(unspoken_symbols_of_file).collect()
+    }
+}
+
+/// The warning about symbols in a file that have no spoken name, by their positions.
+fn unspoken_symbols_of_file(symbols: &BTreeMap<Place, char>) -> Option<Fault> {
+    /// Maximum number of lines that are named.
+    const MAX_NAMED: usize = 20;
+    let (first, _) = symbols.first_key_value()?;
+    let distinct: BTreeSet<char> = symbols.values().copied().collect();
+    let distinct = distinct.iter().map(|symbol| format!("`{symbol}`")).collect::<Vec<_>>().join(", ");
+    let lines: BTreeSet<u32> = symbols.keys().map(|place| place.line).collect();
+    let mut problem = format!("{distinct}: symbols without a spoken name are left out");
+    if lines.len() > 1 {
+        let named = lines.iter().take(MAX_NAMED).map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let more = if lines.len() > MAX_NAMED { ", …" } else { "" };
+        problem += &format!(" (lines {named}{more})");
+    }
+    Some(Fault::new(*first, problem).hint("write the word that is said"))
 }
 
 /// Traversal of the references between definitions.

@@ -265,7 +265,7 @@ impl Parser<'_> {
             Some(Token::Word(word)) => {
                 self.at += 1;
                 let words = word.split_whitespace();
-                let parts = words.flat_map(|word| [Expression::Text(word.into()), Expression::Space]);
+                let parts = words.flat_map(|word| [Expression::Text(word.into(), place), Expression::Space]);
                 Expression::Sequence(parts.collect())
             }
             Some(Token::Rule(name)) => {

@@ -27,7 +27,10 @@ pub fn read(text: &str, file: u32, grammar: &mut Grammar) -> Parsed<()> {
         }
         let mut parts = Vec::new();
         for word in phrase.split_whitespace() {
-            parts.extend([Expression::Space, Expression::Text(word.into())]);
+            let before = phrase[..word.as_ptr() as usize - phrase.as_ptr() as usize].chars().count();
+            // After the quotation mark; an escape before it would move it.
+            let place = Place { column: place.column.saturating_add(1 + before as u32), ..place };
+            parts.extend([Expression::Space, Expression::Text(word.into(), place)]);
         }
         grammar.phrases.push(Phrase {
             expression: Expression::Sequence(parts),

@@ -195,7 +195,7 @@ impl Builder {
         let words = match self.normalized.get(&path.spoken) {
             Some(words) => words.clone(),
             None => {
-                let words = normalize::words(&path.spoken);
+                let words = normalize::spoken_words(&path.spoken);
                 let words: Vec<u32> = words.iter().map(|word| self.words.id(word)).collect();
                 self.normalized.insert(path.spoken.clone(), words.clone());
                 words

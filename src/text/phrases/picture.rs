@@ -182,7 +182,7 @@ pub(crate) fn escape_xml(text: &str) -> String {
 /// The diagram of an expression.
 fn shape(expression: &Expression) -> Shape {
     match expression {
-        Expression::Text(text) => Shape::Box(Look::Word, text.clone()),
+        Expression::Text(text, _) => Shape::Box(Look::Word, text.clone()),
         Expression::Space | Expression::Value(_) => Shape::Line,
         Expression::Sequence(parts) => row(parts),
         Expression::Alternatives(parts) => {
@@ -231,7 +231,7 @@ fn row(parts: &[Expression]) -> Shape {
                 space = true;
                 continue;
             }
-            (Expression::Text(text), Some(Shape::Box(Look::Word, before))) => {
+            (Expression::Text(text, _), Some(Shape::Box(Look::Word, before))) => {
                 before.push_str(if space { " " } else { "" });
                 before.push_str(text);
             }

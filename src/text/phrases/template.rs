@@ -133,8 +133,12 @@ impl Parser<'_> {
         let weight = if self.own() { self.weight()? } else { 1.0 };
         let mut parts = Vec::new();
         let mut text = String::new();
+        let mut begin = self.place();
         loop {
             let c = self.peek();
+            if text.is_empty() {
+                begin = self.place();
+            }
             let special = match c {
                 None | Some('|' | ';' | ')' | ']' | '}' | '>' | '(' | '[' | '<' | '{') => true,
                 Some('-') => self.own() && self.next_is("->"),
@@ -152,7 +156,7 @@ impl Parser<'_> {
                 continue;
             }
             if !text.is_empty() {
-                parts.push(Expression::Text(std::mem::take(&mut text)));
+                parts.push(Expression::Text(std::mem::take(&mut text), begin));
             }
             match c {
                 Some('(') => parts.push(self.bracket('(', ')')?),
