@@ -317,6 +317,22 @@ fn bad_manifests_are_named_by_file_and_line_and_the_rest_is_scored() {
 }
 
 #[test]
+fn a_line_without_text_is_not_silence() {
+    let place = Place::new();
+    place.put(
+        "half.jsonl",
+        b"{\"audio_filepath\": \"a.wav\", \"text\": \"\"}\n{\"audio_filepath\": \"a.wav\"}\n",
+    );
+    for command in [&["evaluate", "--model", "model.onnx"][..], &["data", "check"]] {
+        let output = place.run(&[command, &["half.jsonl"]].concat());
+        assert_eq!(code(&output), Some(1), "{command:?}");
+        assert!(stderr(&output).contains("half.jsonl: line 2: `text` is missing"), "{}", stderr(&output));
+    }
+    manifest(&place, "silence.jsonl", &[("a.wav", "")]);
+    assert_eq!(code(&place.run(&["evaluate", "--model", "model.onnx", "silence.jsonl"])), Some(0));
+}
+
+#[test]
 fn inspect_describes_a_model() {
     let place = Place::new();
     let output = place.run(&["inspect", "--json", "model.onnx"]);

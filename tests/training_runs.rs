@@ -431,6 +431,10 @@ fn manifests_mean_what_the_guide_says() {
     assert_eq!(code, Some(1), "{out}");
     assert!(errors.contains("expected audio at 99 s"), "{errors}");
     assert!(out.contains("\"failed\":1") && out.contains("\"type\":\"failed\""), "{out}");
+    // A forgotten text is not silence.
+    place.add("train.jsonl", r#"{"audio_filepath": "1.wav"}"#);
+    let error = place.train(&steps(2), &place.options("other")).expect_err("no text").to_string();
+    assert!(error.contains("train.jsonl: line 20: `text` is missing"), "{error}");
 }
 
 #[test]

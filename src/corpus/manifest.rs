@@ -4,8 +4,8 @@
 //! {"audio_filepath": "a/one.flac", "text": "one", "duration": 1.25, "offset": 0.0, "speaker": "ann"}
 //! ```
 //!
-//! `audio_filepath` is relative to the manifest's folder (or absolute), `text` is the transcript; the other fields are
-//! optional, and unknown fields are kept. Empty lines are skipped.
+//! `audio_filepath` is relative to the manifest's folder (or absolute), `text` is the transcript, `""` if nothing is said;
+//! the other fields are optional, and unknown fields are kept. Empty lines are skipped.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -41,16 +41,27 @@ pub struct Entry {
 /// Options for reading a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Whether `text` may be empty or absent (utterances of noise).
-    pub allow_empty_text: bool,
+    /// What is required of `text`.
+    pub text: TextRule,
     /// Whether the existence of each audio file is checked.
     pub check_audio: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { allow_empty_text: false, check_audio: true }
+        Self { text: TextRule::NotEmpty, check_audio: true }
     }
+}
+
+/// What is required of `text` in a line of a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextRule {
+    /// It contains words.
+    NotEmpty,
+    /// It may be empty, for utterances of silence or noise, but not absent.
+    Present,
+    /// It may be absent, which is the same as empty.
+    Optional,
 }
 
 /// Reads a manifest with the default options: no `text` may be empty, and every audio file must exist.
@@ -166,9 +177,16 @@ fn parse_line(bytes: &[u8], line: usize, folder: &Path, options: ReadOptions) ->
         .filter(|name| !name.is_empty())
         .ok_or_else(|| problem("`audio_filepath` is missing").hint(hint))?;
     let audio = folder.join(audio);
-    let text = take_string(&mut fields, "text")?.unwrap_or_default().trim().to_string();
-    if text.is_empty() && !options.allow_empty_text {
-        return Err(problem("`text` is missing or empty").hint("write what is spoken, or remove the line"));
+    let text = take_string(&mut fields, "text")?;
+    if text.is_none() && options.text != TextRule::Optional {
+        return Err(problem("`text` is missing").hint(match options.text {
+            TextRule::NotEmpty => "write what is spoken, or remove the line",
+            _ => "write what is spoken, or `\"text\": \"\"` if nothing is",
+        }));
+    }
+    let text = text.unwrap_or_default().trim().to_string();
+    if text.is_empty() && options.text == TextRule::NotEmpty {
+        return Err(problem("`text` is empty").hint("write what is spoken, or remove the line"));
     }
     let duration = take_number(&mut fields, "duration")?;
     let offset = take_number(&mut fields, "offset")?;
@@ -269,7 +287,8 @@ mod tests {
             ("{\"text\": \"x\"}", "`audio_filepath` is missing"),
             ("{\"audio_filepath\": \"b.wav\", \"text\": \"x\"}", "b.wav is not there"),
             ("{\"audio_filepath\": \".\", \"text\": \"x\"}", "is a folder"),
-            ("{\"audio_filepath\": \"a.wav\", \"text\": \" \"}", "`text` is missing or empty"),
+            ("{\"audio_filepath\": \"a.wav\", \"text\": \" \"}", "`text` is empty"),
+            ("{\"audio_filepath\": \"a.wav\"}", "`text` is missing"),
             ("{\"audio_filepath\": \"a.wav\", \"text\": 3}", "expected a string, found a number"),
             ("{\"audio_filepath\": \"a.wav\", \"text\": \"x\", \"duration\": -1}", "`duration`"),
         ] {
@@ -303,10 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn noise_needs_no_text_when_that_is_allowed() {
+    fn text_may_be_empty_or_absent_only_where_that_is_allowed() {
+        let options = |text| ReadOptions { text, check_audio: false };
         let (_folder, path) = folder(b"{\"audio_filepath\": \"gone.wav\"}");
-        let options = ReadOptions { allow_empty_text: true, check_audio: false };
-        assert_eq!(read_with(&path, options).expect("allowed")[0].text, "");
+        assert_eq!(read_with(&path, options(TextRule::Optional)).expect("allowed")[0].text, "");
+        let error = read_with(&path, options(TextRule::Present)).expect_err("absent").to_string();
+        assert!(error.contains("m.jsonl: line 1: `text` is missing"), "{error}");
+        let (_folder, path) = folder(b"{\"audio_filepath\": \"gone.wav\", \"text\": \"\"}");
+        assert_eq!(read_with(&path, options(TextRule::Present)).expect("silence")[0].text, "");
     }
 
     proptest! {

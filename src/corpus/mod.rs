@@ -6,4 +6,4 @@ pub mod import;
 pub mod manifest;
 pub mod split;
 
-pub use manifest::{Entry, ReadOptions};
+pub use manifest::{Entry, ReadOptions, TextRule};

@@ -14,7 +14,7 @@ use super::reading::{Read, Reader, Segments};
 use super::recipe::{Recipe, Recordings};
 use super::score::DevSet;
 use crate::audio::f32_to_s16;
-use crate::corpus::manifest::{self, Entry, ReadOptions};
+use crate::corpus::manifest::{self, Entry, ReadOptions, TextRule};
 use crate::error::{Error, Result, Stage};
 use crate::text::pronunciation::Pronunciations;
 
@@ -105,9 +105,13 @@ impl<'a> Loading<'a> {
         let mut findings = Findings::default();
         let wanted = self.training_entries(&encoder, &mut findings)?;
         let data = &self.recipe.data;
-        let noises = data.noise.iter().map(|name| self.other_entries(name, 0)).collect::<Result<Vec<_>>>()?;
+        let noises = data
+            .noise
+            .iter()
+            .map(|name| self.other_entries(name, TextRule::Optional, 0))
+            .collect::<Result<Vec<_>>>()?;
         let noises: Vec<OtherEntry<'_>> = noises.into_iter().flatten().collect();
-        let dev = data.dev.iter().map(|set| self.other_entries(&set.manifest, set.most));
+        let dev = data.dev.iter().map(|set| self.other_entries(&set.manifest, TextRule::Present, set.most));
         let dev = dev.collect::<Result<Vec<_>>>()?;
 
         let training = wanted.iter().map(|w| &w.entry).chain(noises.iter().map(|n| &n.entry));
@@ -183,14 +187,14 @@ impl<'a> Loading<'a> {
         }
     }
 
-    fn entries(&self, manifest: &str) -> Result<Vec<Entry>> {
-        let options = ReadOptions { allow_empty_text: true, ..ReadOptions::default() };
+    fn entries(&self, manifest: &str, text: TextRule) -> Result<Vec<Entry>> {
+        let options = ReadOptions { text, ..ReadOptions::default() };
         manifest::read_with(Recipe::manifest(self.data, manifest), options)
     }
 
     /// The entries of a manifest of noise or of a dev set, evenly thinned to at most `max` (0: all).
-    fn other_entries(&self, manifest: &'a str, max: usize) -> Result<Vec<OtherEntry<'a>>> {
-        let entries = self.entries(manifest)?;
+    fn other_entries(&self, manifest: &'a str, text: TextRule, max: usize) -> Result<Vec<OtherEntry<'a>>> {
+        let entries = self.entries(manifest, text)?;
         let every = if max == 0 { 1 } else { entries.len().div_ceil(max).max(1) };
         Ok(entries.into_iter().step_by(every).map(|entry| OtherEntry { manifest, entry }).collect())
     }
@@ -257,7 +261,7 @@ impl<'a> Selection<'_, 'a> {
     fn select_recordings(&mut self, source: usize, recordings: &'a Recordings) -> Result<()> {
         let (manifest, recipe) = (recordings.manifest.as_str(), self.loading.recipe);
         let (mut filtered, mut stray) = (0, Tally::default());
-        let entries = self.loading.entries(manifest)?;
+        let entries = self.loading.entries(manifest, TextRule::Present)?;
         let count = entries.len();
         for entry in entries {
             let name = entry.audio.to_string_lossy();
@@ -301,7 +305,7 @@ impl<'a> Selection<'_, 'a> {
     /// Selects the entries of a manifest of isolated words.
     fn select_words(&mut self, pool: usize, manifest: &'a str) -> Result<()> {
         let (mut strings, mut stray) = (Tally::default(), Tally::default());
-        for entry in self.loading.entries(manifest)? {
+        for entry in self.loading.entries(manifest, TextRule::Present)? {
             let purpose = match self.encoder.word(&entry) {
                 Some(word) => Purpose::Word(pool, word),
                 None if entry.text.split_whitespace().count() == 1 => Purpose::OtherWord(pool),

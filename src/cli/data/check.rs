@@ -10,7 +10,7 @@ use super::report;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::{Outcome, Stop, progress};
 use crate::corpus::check::{Decoding, Report, check};
-use crate::corpus::manifest::{ReadOptions, read_with};
+use crate::corpus::manifest::{ReadOptions, TextRule, read_with};
 use crate::error::Result;
 use crate::fs::quoted;
 
@@ -43,7 +43,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    let options = ReadOptions { allow_empty_text: true, check_audio: false };
+    let options = ReadOptions { text: TextRule::Present, check_audio: false };
     let manifests = args.manifests.iter().map(|path| read_with(path, options)).collect::<Result<Vec<_>>>()?;
     let interrupt = Interrupt::install();
     let bar: ProgressBar = progress(

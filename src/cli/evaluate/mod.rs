@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::model::ModelArgs;
 use super::{Outcome, Stop, print_error};
-use crate::corpus::{Entry, ReadOptions, manifest};
+use crate::corpus::{Entry, ReadOptions, TextRule, manifest};
 use crate::error::{Error, Stage};
 use crate::eval::{Scorer, evaluate_entry};
 use crate::recognizer::Recognizer;
@@ -52,7 +52,7 @@ pub(super) struct Args {
     group_by: Option<Grouping>,
 
     /// Maximum number of printed utterances with the highest error rates.
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", conflicts_with = "json")]
     worst: usize,
 }
 
@@ -105,7 +105,7 @@ type Manifests = Vec<(String, Vec<Entry>)>;
 /// Reads the manifests; reports those that cannot be read.
 fn read_manifests(args: &Args) -> Result<(Manifests, Outcome), Stop> {
     // Missing audio is reported for each entry, so that the others are still scored.
-    let options = ReadOptions { allow_empty_text: true, check_audio: false };
+    let options = ReadOptions { text: TextRule::Present, check_audio: false };
     let (mut manifests, mut outcome) = (Vec::new(), Outcome::Done);
     for path in &args.manifests {
         match manifest::read_with(path, options) {

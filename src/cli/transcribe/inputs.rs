@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::audio::EXTENSIONS;
-use crate::corpus::{ReadOptions, manifest};
+use crate::corpus::{ReadOptions, TextRule, manifest};
 use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
 
@@ -175,7 +175,8 @@ impl Inputs {
     fn add_manifest(&mut self, path: &Path) -> Result<()> {
         self.several = true;
         self.manifests.push(path.into());
-        let entries = manifest::read_with(path, ReadOptions { allow_empty_text: true, check_audio: false })?;
+        let entries =
+            manifest::read_with(path, ReadOptions { text: TextRule::Optional, check_audio: false })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for entry in entries {
             let part = (entry.offset.is_some() || entry.duration.is_some())

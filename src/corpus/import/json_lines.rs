@@ -63,7 +63,10 @@ pub fn nemo_read(reader: &mut Reader<'_>) {
                 }
             };
             fields.remove("audio_filepath");
-            let text = take_text(&mut fields, "text").unwrap_or_default();
+            let Some(text) = take_text(&mut fields, "text") else {
+                reader.leave_out(&path, line, "expected `text`, the words of the recording");
+                continue;
+            };
             let (offset, duration) =
                 (take_number(&mut fields, "offset"), take_number(&mut fields, "duration"));
             let speaker = take_text(&mut fields, "speaker");
