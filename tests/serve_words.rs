@@ -257,11 +257,28 @@ fn a_server_of_phrases_says_that_hotwords_have_no_effect() {
     let answer: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((status, &answer["text"]), (200, &json!("three one four one five")));
     assert!(answer["warnings"][0].as_str().is_some_and(|text| text.contains("no effect")), "{answer}");
+    let card = model_card(&program);
+    assert_eq!((&card["words"], &card["tokens"]), (&json!(["five", "four", "one", "three"]), &Value::Null));
     let mut client = program.open("/v1/stream");
     client.say(r#"{"type":"start","sample_rate":16000}"#);
     say_pi(&mut client);
     let event = next_text(&mut client);
     assert!(event["alternatives"].is_array() && event["phrases"].is_array(), "{event}");
+}
+
+/// The model in the server's list of models.
+fn model_card(program: &Program) -> Value {
+    let models: Value = serde_json::from_str(&program.request("GET", "/v1/models").1).expect("JSON");
+    models["data"][0].clone()
+}
+
+#[test]
+fn a_server_of_a_language_model_lists_neither_words_nor_tokens() {
+    let card = model_card(&Program::start(&["--model", "english"]));
+    assert_eq!(
+        (&card["object"], &card["words"], &card["tokens"]),
+        (&json!("model"), &Value::Null, &Value::Null)
+    );
 }
 
 #[test]

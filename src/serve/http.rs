@@ -225,10 +225,11 @@ fn model_card(app: &App) -> Value {
     let Shared { model, limits, .. } = &*app.shared;
     let mut card = json!({"id": MODEL, "object": "model", "created": 0, "owned_by": "hearken",
                           "sample_rate": model.sample_rate, "max_upload_bytes": limits.upload_bytes});
-    if model.words.is_empty() {
-        card["tokens"] = json!(model.tokens);
-    } else {
+    if !model.words.is_empty() {
         card["words"] = json!(model.words);
+    } else if !model.alternatives {
+        // Without a search for words, the tokens themselves are the output.
+        card["tokens"] = json!(model.tokens);
     }
     card
 }

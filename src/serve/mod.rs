@@ -220,12 +220,14 @@ impl Accepting {
     }
 }
 
-/// The distinct words that a model can output: those of its own lexicon with hotwords, or its tokens if each of them is
-/// a word; empty otherwise.
+/// The distinct words that are recognized: those of phrases, or of the model's own lexicon with hotwords, or the model's
+/// tokens if each of them is a word; empty with a language model, whose words are too many to list, and for models that
+/// output other units.
 fn words(recognizer: &Recognizer) -> Vec<String> {
     let Metadata { tokens, decoder, .. } = recognizer.metadata();
-    let mut words = if decoder.lexicon.is_empty() { Vec::new() } else { recognizer.words().to_vec() };
-    if words.is_empty() {
+    let has_language_model = decoder.lexicon.is_empty() && recognizer.uses_hotwords();
+    let mut words = if has_language_model { Vec::new() } else { recognizer.words().to_vec() };
+    if words.is_empty() && !has_language_model {
         let is_written = |(id, token): &(usize, &String)| {
             *id != tokens.blank() as usize && !decoder.filler.contains(token)
         };

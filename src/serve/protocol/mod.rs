@@ -191,7 +191,7 @@ pub struct ModelInfo {
     pub blank: u32,
     /// Shapes of the tensors in [`TraceSnapshot::state`].
     pub states: Vec<Vec<usize>>,
-    /// The words that the model can output; empty if it outputs other units.
+    /// The words that are recognized; empty with a language model, or if the model outputs other units.
     pub words: Vec<String>,
     /// The model's languages as BCP 47 tags; empty if they are unknown.
     pub languages: Vec<String>,
