@@ -298,6 +298,9 @@ fn textgrids_long_and_short() {
     );
     let options = ImportOptions { tier: Some("other".into()), ..ImportOptions::default() };
     let imported = corpus.import_with("", &options).expect("a tier");
+    let unused = ImportOptions { text_column: Some("2".into()), ..ImportOptions::default() };
+    let error = corpus.import_with("", &unused).expect_err("no table").to_string();
+    assert!(error.contains("`text_column` has no effect") && error.contains("read as textgrid"), "{error}");
     assert_eq!(imported.entries.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>(), ["no"]);
     assert!(imported.left_out[0].to_string().contains("found `phones`"), "{}", imported.left_out[0]);
 }
@@ -359,11 +362,18 @@ fn kaldis_folders() {
 #[test]
 fn json_lines_of_nemo_and_lhotse() {
     let nemo = "{\"audio_filepath\": \"a.wav\", \"text\": \"one\", \"duration\": 2.44, \"speaker\": 7, \"age\": 6}\n\
-                {\"audio_filepath\": \"a.wav\", \"text\": \"two\", \"offset\": 1.0, \"duration\": 0.5}\n{\"text\": \"x\"}\n{\n";
+                {\"audio_filepath\": \"a.wav\", \"text\": \"two\", \"offset\": 1.0, \"duration\": 0.5}\n{\"text\": \"x\"}\n{\"audio_filepath\": \"a.wav\"}\n{\n";
     let corpus = Corpus::new().audio(&["a.wav"]).put("m.json", nemo).put("config.json", "{\n}\n");
     let (rows, left_out) = corpus.read("nemo");
     assert_eq!(rows, [by("7", row("a.wav", "one")), part(1.0, 0.5, row("a.wav", "two"))]);
-    assert_left_out(&left_out, &[("/m.json: line 4: ", "column"), ("/m.json: line 3: ", "`audio_filepath`")]);
+    assert_left_out(
+        &left_out,
+        &[
+            ("/m.json: line 5: ", "column"),
+            ("/m.json: line 3: ", "`audio_filepath`"),
+            ("/m.json: line 4: ", "`text`"),
+        ],
+    );
     let imported = corpus.import_with("", &ImportOptions::default()).expect("a corpus");
     assert_eq!(imported.entries[0].extra.get("age"), Some(&6.into()));
     assert!(imported.notes.iter().any(|note| note.contains("config.json")), "{:?}", imported.notes);

@@ -15,7 +15,7 @@ use crate::recognizer::{DetectorFactory, StreamOptions, silero};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Endpoints")]
 pub(super) struct EndpointArgs {
-    /// Whether the rules below end utterances; giving a rule switches them on.
+    /// Whether the rules below end utterances; giving another of these options switches them on.
     #[arg(long, value_name = "WHEN")]
     endpoint: Option<Switch>,
 
@@ -31,9 +31,9 @@ pub(super) struct EndpointArgs {
     #[arg(long, value_name = "SECONDS")]
     rule3_min_utterance_length: Option<f64>,
 
-    /// The network's state at an endpoint in silence.
-    #[arg(long, value_name = "WHAT", default_value = "model")]
-    endpoint_state: StateAtEndpoint,
+    /// The network's state at an endpoint in silence [default: model].
+    #[arg(long, value_name = "WHAT")]
+    endpoint_state: Option<StateAtEndpoint>,
 
     /// Voice activity detector of Silero: silence does not end an utterance while it detects speech.
     #[arg(long, value_name = "FILE.onnx")]
@@ -79,7 +79,10 @@ impl EndpointArgs {
             ("--rule1-min-trailing-silence".into(), seconds(rule1_min_trailing_silence)),
             ("--rule2-min-trailing-silence".into(), seconds(rule2_min_trailing_silence)),
             ("--rule3-min-utterance-length".into(), seconds(rule3_min_utterance_length)),
-            ("--endpoint-state".into(), format!("{endpoint_state:?}")),
+            (
+                "--endpoint-state".into(),
+                endpoint_state.map_or("not given".into(), |state| format!("{state:?}")),
+            ),
             ("--vad".into(), vad.as_deref().map_or("not given".into(), |path| quoted(path).into_owned())),
             ("--vad-threshold".into(), vad_threshold.to_string()),
         ])
@@ -96,18 +99,21 @@ impl EndpointArgs {
             self.rule2_min_trailing_silence,
             self.rule3_min_utterance_length,
         ];
-        let named = self.vad.is_some() || rules.iter().any(Option::is_some);
-        let on = self.endpoint.map_or(by_default || named, |switch| switch == Switch::On);
-        if !on {
-            if self.vad.is_some() {
-                let problem = "--vad has no effect with `--endpoint off`: leave one of them out";
+        let has_rule = rules.iter().any(Option::is_some);
+        let given = [
+            ("--vad", self.vad.is_some()),
+            ("an endpoint rule", has_rule),
+            ("--endpoint-state", self.endpoint_state.is_some()),
+        ];
+        let given = given.into_iter().find_map(|(option, is_given)| is_given.then_some(option));
+        let on = self.endpoint.map_or(by_default || given.is_some(), |switch| switch == Switch::On);
+        match given {
+            Some(option) if !on => {
+                let problem = format!("{option} has no effect with `--endpoint off`: leave one of them out");
                 return Err(Error::new(Stage::Usage, problem));
             }
-            if named {
-                let problem = "`--endpoint off` and an endpoint rule exclude each other";
-                return Err(Error::new(Stage::Usage, problem));
-            }
-            return Ok(StreamOptions::default());
+            None if !on => return Ok(StreamOptions::default()),
+            _ => {}
         }
         let usual = EndpointOptions::default();
         let seconds = |given: Option<f64>, usual: f64| match given {
@@ -120,12 +126,21 @@ impl EndpointArgs {
             rule2_min_trailing_silence: seconds(rules[1], usual.rule2_min_trailing_silence),
             rule3_min_utterance_length: seconds(rules[2], usual.rule3_min_utterance_length),
             reset_state: match self.endpoint_state {
-                StateAtEndpoint::Model => None,
-                StateAtEndpoint::Carry => Some(false),
-                StateAtEndpoint::Reset => Some(true),
+                None | Some(StateAtEndpoint::Model) => None,
+                Some(StateAtEndpoint::Carry) => Some(false),
+                Some(StateAtEndpoint::Reset) => Some(true),
             },
         };
         endpoint.validate()?;
+        let all = [
+            endpoint.rule1_min_trailing_silence,
+            endpoint.rule2_min_trailing_silence,
+            endpoint.rule3_min_utterance_length,
+        ];
+        if self.endpoint_state.is_some() && all.iter().all(|seconds| seconds.is_infinite()) {
+            let problem = "--endpoint-state has no effect: all endpoint rules are switched off";
+            return Err(Error::new(Stage::Usage, problem));
+        }
         let by_silence = [endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence];
         if self.vad.is_some() && by_silence.iter().all(|seconds| seconds.is_infinite()) {
             let problem =
@@ -182,6 +197,8 @@ mod tests {
         let endpoint = given.expect("options").endpoint.expect("endpoints");
         assert_eq!((endpoint.rule1_min_trailing_silence, endpoint.rule2_min_trailing_silence), (2.4, 0.6));
         assert_eq!(endpoint.rule3_min_utterance_length, f64::INFINITY);
+        let reset = options("--endpoint-state reset", false).expect("options").endpoint.expect("endpoints");
+        assert_eq!(reset, EndpointOptions { reset_state: Some(true), ..EndpointOptions::default() });
     }
 
     #[test]
@@ -189,7 +206,13 @@ mod tests {
         for (line, expected) in [
             ("--rule1-min-trailing-silence=-1", "rule 1"),
             ("--rule2-min-trailing-silence=nan", "rule 2"),
-            ("--endpoint off --rule3-min-utterance-length 5", "exclude"),
+            ("--endpoint off --rule3-min-utterance-length 5", "rule has no effect"),
+            ("--endpoint off --endpoint-state reset", "--endpoint-state has no effect"),
+            (
+                "--endpoint-state reset --rule1-min-trailing-silence 0 --rule2-min-trailing-silence 0 \
+                 --rule3-min-utterance-length 0",
+                "--endpoint-state has no effect",
+            ),
             ("--vad absent.onnx --vad-threshold 2", "--vad-threshold"),
             ("--endpoint off --vad absent.onnx", "--vad"),
             ("--vad absent.onnx --rule1-min-trailing-silence 0 --rule2-min-trailing-silence 0", "1 and 2"),

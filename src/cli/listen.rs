@@ -63,7 +63,7 @@ mod live {
     use std::time::{Duration, Instant};
 
     use super::super::interrupt::Interrupt;
-    use super::super::model::print_note;
+    use super::super::model::{check_nbest, print_note};
     use super::super::print_error;
     use super::{Args, Outcome, Stop};
     use crate::audio::microphone::{self, Microphone};
@@ -91,6 +91,7 @@ mod live {
         let nbest = args.nbest.map_or(1, usize::from);
         let options = StreamOptions { nbest, ..args.endpoint.stream_options(true)? };
         let recognizer = args.model.open()?;
+        check_nbest(nbest, &recognizer)?;
         let stop = Interrupt::install();
         let mut screen = Screen::new(args);
         let mut elapsed = 0.0;

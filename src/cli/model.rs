@@ -165,6 +165,10 @@ impl LanguageChoice {
                 None => Ok(recognizer),
             };
         };
+        if self.lm_scale.is_some() {
+            let problem = "`--lm-scale` has no effect with `--phrases`, which have no language model";
+            return Err(Error::new(Stage::Usage, problem));
+        }
         let phrases = Phrases::read(path)?;
         phrases.warnings().iter().for_each(|warning| super::say(&format!("warning: {warning}")));
         let pronouncer = pronounce::open(None, self.lexicon.as_deref())?;
@@ -455,6 +459,16 @@ pub(super) fn read_own(path: &Path) -> Result<(Network<f32>, Metadata)> {
         }
         None => error.in_file(path),
     })
+}
+
+/// Refuses `--nbest` if the recognizer finds no alternatives.
+pub(super) fn check_nbest(nbest: usize, recognizer: &Recognizer) -> Result<()> {
+    if nbest <= 1 || recognizer.finds_alternatives() {
+        return Ok(());
+    }
+    let problem =
+        "`--nbest` has no effect: alternatives need a search for words, and this model has no lexicon";
+    Err(Error::new(Stage::Usage, problem).hint("give the words: `--lm FILE` or `--phrases FILE`"))
 }
 
 /// Prints a note on standard error.

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::endpoint::EndpointArgs;
-use super::model::{ModelChoice, ModelSource};
+use super::model::{ModelChoice, ModelSource, check_nbest};
 use super::{Outcome, Stop};
 use crate::decode::MAX_NBEST;
 use crate::error::{Error, Result, Stage};
@@ -254,10 +254,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         log: say,
     };
     let recognizer = args.model.open_for_clients()?;
-    if options.stream.nbest > 1 && !recognizer.finds_alternatives() {
-        let problem = "--nbest: alternatives need a search over words, and this model has no lexicon";
-        return Err(Error::new(Stage::Usage, problem).into());
-    }
+    check_nbest(options.stream.nbest, &recognizer)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(4))
         .max_blocking_threads(cores.max(2))

@@ -51,6 +51,7 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported> {
         Some(name) => FORMATS.iter().find(|format| format.name == name).ok_or_else(|| unknown(name))?,
         None => detected.next().ok_or_else(|| nothing_known(path, &listing))?,
     };
+    check_options(options, format)?;
     let others = match options.format {
         Some(_) => Vec::new(),
         None => detected.map(|format| format.name).collect(),
@@ -74,6 +75,28 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported> {
         }
     }
     Ok(Imported { format, others, entries, left_out, notes })
+}
+
+/// Refuses options that have no effect on a format.
+fn check_options(options: &ImportOptions, format: &Format) -> Result<()> {
+    let tables = &["table", "common-voice"][..];
+    let given = [
+        ("audio_column", options.audio_column.is_some(), tables),
+        ("text_column", options.text_column.is_some(), tables),
+        ("speaker_column", options.speaker_column.is_some(), tables),
+        ("tier", options.tier.is_some(), &["textgrid"][..]),
+    ];
+    match given.into_iter().find(|(_, is_given, formats)| *is_given && !formats.contains(&format.name)) {
+        None => Ok(()),
+        Some((option, _, formats)) => {
+            let problem = format!(
+                "`{option}` has no effect: it is for {}, and the corpus is read as {}",
+                formats.join(" and "),
+                format.name
+            );
+            Err(Error::new(Stage::Usage, problem).hint("leave it out, or name the format"))
+        }
+    }
 }
 
 fn unknown(name: &str) -> Error {
