@@ -182,11 +182,25 @@ fn refused(bytes: Vec<u8>) -> String {
 }
 
 #[test]
+fn a_limit_on_the_length_is_reported_only_if_it_is_exceeded() {
+    let recording = || whole_wav(1, 1, 16_000, 16, false, &[0; 2000]);
+    for (seconds, samples, longer_than) in [(0.05, 800, Some(0.05)), (0.0625, 1000, None), (9.0, 1000, None)]
+    {
+        let source = hearken::audio::open_bytes(recording(), "input", 16_000).expect("a recording");
+        let mut source = hearken::audio::limited(source, seconds);
+        let mut read = Vec::new();
+        while source.read(&mut read, 300).expect("samples") > 0 {}
+        assert_eq!((read.len(), source.problems().longer_than), (samples, longer_than));
+    }
+}
+
+#[test]
 fn files_that_are_not_audio_are_refused_with_the_reason() {
     assert!(refused(vec![]).contains("empty file"));
     assert!(refused(b"hello there".to_vec()).contains("text: `hello there`"));
     assert!(refused(vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0]).contains("7f 45 4c 46"));
-    assert!(refused(vec![0; 5000]).contains("no valid frame"));
+    let silence = refused(vec![0; 5000]);
+    assert!(silence.contains("no valid frame") && silence.contains("raw PCM"), "{silence}");
     assert!(refused(whole_wav(1, 1, 0, 16, false, &[0, 0])).contains("found 0 Hz"));
     assert!(refused(whole_wav(1, 1, 4_000_000_000, 16, false, &[0, 0])).contains("4000000000 Hz"));
     assert!(refused(whole_wav(1, 0, 16_000, 16, false, &[0, 0])).contains("channels, found 0"));

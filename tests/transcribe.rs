@@ -255,6 +255,9 @@ fn options_that_do_not_fit_together_are_wrong_usage() {
         (&["a.wav", "--json", "--format", "srt"], "--json"),
         (&["a.wav", "--json", "--out", "folder"], "--format jsonl"),
         (&["a.wav", "--no-partials"], "--json"),
+        (&["a.wav", "--json", "--nbest", "3"], "`--nbest` has no effect"),
+        (&["a.wav", "--endpoint", "off", "--endpoint-state", "reset"], "--endpoint-state has no effect"),
+        (&["a.wav", "--phrases", "absent.txt", "--lm-scale", "2"], "`--lm-scale` has no effect"),
         (&["a.wav", "a.wav", "--out", "all.srt"], "a file of the format srt holds one recording"),
         (&["a.wav", "--out", "other.mp3"], "other.mp3: the result would have the name of a recording"),
         (&["a.wav", "--format", "doc"], "[possible values: txt, json, jsonl, srt, vtt, ctm, tsv, textgrid]"),
@@ -271,6 +274,25 @@ fn options_that_do_not_fit_together_are_wrong_usage() {
             place.error_of(&[&["transcribe", "--model", "model.onnx"], &arguments[..]].concat());
         assert!(code == 1 && error.contains(expected), "{arguments:?}: {error}");
     }
+}
+
+#[test]
+fn the_length_of_a_recording_is_limited() {
+    let place = Place::new();
+    let output =
+        place.run(&["transcribe", "--model", "model.onnx", "--max-seconds", "1.5", "--json", "a.wav"]);
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let problem = "the recording is longer than the limit of 1.5 s; the rest was not read";
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains(&format!("a.wav: {problem}")) && text.contains(problem), "{errors}{text}");
+    let mut events = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let end = events.rfind(|event| event["type"] == "final").and_then(|event| event["end"].as_f64());
+    assert!(end.is_some_and(|end| (end - 1.5).abs() < 0.01), "{text}");
+    place.stdout_of(&["transcribe", "--model", "model.onnx", "--max-seconds", "2", "a.wav"]);
+    place.stdout_of(&["transcribe", "--model", "model.onnx", "--max-seconds", "0", "a.wav"]);
+    fs::write(place.path("a.pcm"), [2, 0, 1, 0, 255, 255, 247, 255].repeat(2000)).expect("written");
+    let (code, error) = place.error_of(&["transcribe", "--model", "model.onnx", "a.pcm"]);
+    assert!(code == 1 && error.contains("hearken transcribe --raw s16le:16000:1"), "{error}");
 }
 
 #[test]

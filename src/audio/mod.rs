@@ -48,6 +48,11 @@ const MIN_RATE: u32 = 1_000;
 const MAX_RATE: u32 = 768_000;
 /// The accepted number of channels: more than any recorder has.
 const MAX_CHANNELS: u16 = 1_024;
+/// Default maximum length of a recording that is processed in chunks, seconds: a compressed file of a megabyte can
+/// contain hundreds of hours.
+pub const MAX_SECONDS: f64 = 24.0 * 3600.0;
+/// Maximum length of a recording that is held in memory, seconds.
+const MAX_CLIP_SECONDS: f64 = 4.0 * 3600.0;
 /// Samples read from a source per call.
 const CHUNK: usize = 8_192;
 
@@ -191,10 +196,16 @@ pub fn open_raw(
     at_rate(Box::new(Checked::new(Box::new(source), Path::new(name))), rate)
 }
 
+/// Limits the length of a recording to `seconds`; [`Source::problems`] reports whether it is longer.
+pub fn limited(source: Box<dyn Source>, seconds: f64) -> Box<dyn Source> {
+    let left = seconds_to_samples(seconds, source.sample_rate());
+    Box::new(Limited { span: Span { source, left }, seconds, is_longer: false })
+}
+
 /// Reads a whole file as mono samples at `rate` Hz.
 ///
 /// # Errors
-/// As for [`open`] and [`Source::read`].
+/// As for [`open`] and [`Source::read`]; when it is longer than four hours.
 pub fn read_all(path: &Path, rate: u32) -> Result<Vec<f32>> {
     read_span(path, rate, None, None)
 }
@@ -223,9 +234,13 @@ pub struct Clip {
 /// As for [`read_span`].
 pub fn read_clip(path: &Path, rate: u32, offset: Option<f64>, duration: Option<f64>) -> Result<Clip> {
     let file = File::open(path).map_err(|e| io(Stage::Audio, path, e))?;
-    let mut source = open_part(file, path, rate, offset, duration)?;
+    let mut source = limited(open_part(file, path, rate, offset, duration)?, MAX_CLIP_SECONDS);
     let mut samples = Vec::new();
     while source.read(&mut samples, CHUNK)? > 0 {}
+    if source.problems().longer_than.is_some() {
+        let problem = format!("expected at most {MAX_CLIP_SECONDS} s of audio, found more");
+        return Err(Error::new(Stage::Audio, problem).in_file(path));
+    }
     // An offset exactly at the end skips everything without an error.
     if let Some(offset) = offset.filter(|&offset| offset > 0.0 && samples.is_empty() && duration != Some(0.0))
     {
@@ -355,6 +370,31 @@ impl Source for Span {
 
     fn problems(&self) -> Problems {
         self.source.problems()
+    }
+}
+
+/// A source of limited length.
+struct Limited {
+    span: Span,
+    seconds: f64,
+    is_longer: bool,
+}
+
+impl Source for Limited {
+    fn sample_rate(&self) -> u32 {
+        self.span.sample_rate()
+    }
+
+    fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize> {
+        if self.span.left == 0 && max_samples > 0 && !self.is_longer {
+            self.is_longer = self.span.source.read(&mut Vec::new(), 1)? > 0;
+        }
+        self.span.read(out, max_samples)
+    }
+
+    fn problems(&self) -> Problems {
+        let longer_than = self.is_longer.then_some(self.seconds);
+        Problems { longer_than, ..self.span.problems() }
     }
 }
 

@@ -11,12 +11,14 @@ pub struct Problems {
     pub first_at: Option<f64>,
     /// The input ends before the length in its header, or in the middle of a packet.
     pub truncated: bool,
+    /// The recording is longer than this limit, in seconds, and was read up to it.
+    pub longer_than: Option<f64>,
 }
 
 impl Problems {
     /// Whether nothing was lost.
     pub fn is_empty(&self) -> bool {
-        self.skipped_packets == 0 && self.gaps == 0 && !self.truncated
+        self.skipped_packets == 0 && self.gaps == 0 && !self.truncated && self.longer_than.is_none()
     }
 
     /// One sentence for each kind of loss, the same in every front end; empty if nothing was lost.
@@ -40,6 +42,10 @@ impl Problems {
                     .into(),
             );
         }
+        if let Some(limit) = self.longer_than {
+            messages
+                .push(format!("the recording is longer than the limit of {limit} s; the rest was not read"));
+        }
         messages
     }
 }
@@ -52,12 +58,19 @@ mod tests {
     fn each_problem_is_reported_once() {
         assert!(Problems::default().is_empty());
         assert_eq!(Problems::default().messages(), Vec::<String>::new());
-        let problems = Problems { skipped_packets: 2, gaps: 1, first_at: Some(1.5), truncated: true };
+        let problems = Problems {
+            skipped_packets: 2,
+            gaps: 1,
+            first_at: Some(1.5),
+            truncated: true,
+            longer_than: Some(60.0),
+        };
         assert!(!problems.is_empty());
         let messages = problems.messages();
-        assert_eq!(messages.len(), 3);
+        assert_eq!(messages.len(), 4);
         assert!(messages[0].contains("one place (the first at 1.50 s)"), "{}", messages[0]);
         assert!(messages[1].starts_with("2 damaged packets were left out"), "{}", messages[1]);
         assert!(messages[2].contains("cut short"), "{}", messages[2]);
+        assert!(messages[3].contains("the limit of 60 s"), "{}", messages[3]);
     }
 }

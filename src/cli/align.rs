@@ -324,11 +324,12 @@ fn open(input: &Input, sample_rate: u32) -> Result<Box<dyn Source>> {
     if input.is_stdin() {
         return audio::open_reader(Box::new(io::stdin()), "standard input", sample_rate);
     }
-    match input.part {
+    let source = match input.part {
         None => audio::open(&input.path, sample_rate),
         Some(part) => {
             let file = File::open(&input.path).map_err(|e| io_error(Stage::Audio, &input.path, e))?;
             audio::open_part(file, &input.path, sample_rate, Some(part.offset), part.duration)
         }
-    }
+    };
+    Ok(audio::limited(source?, audio::MAX_SECONDS))
 }

@@ -207,6 +207,7 @@ fn option_for(remedy: &str) -> Option<&'static str> {
         "language_model" => "--lm FILE",
         "lexicon" => "--lexicon FILE",
         "name" => "--name NAME",
+        "open_raw" => "hearken transcribe --raw s16le:16000:1 FILE",
         "states" => "--state INPUT=OUTPUT",
         "tokens" => "--tokens FILE",
         "verify" => "hearken verify MODEL",

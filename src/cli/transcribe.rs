@@ -17,9 +17,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::endpoint::EndpointArgs;
 use super::interrupt::Interrupt;
-use super::model::{ModelArgs, print_note};
+use super::model::{ModelArgs, check_nbest, print_note};
 use super::{Outcome, Stop, print_error, raw, say};
-use crate::audio::{Problems, RawFormat};
+use crate::audio::{self, Problems, RawFormat};
 use crate::decode::MAX_NBEST;
 use crate::error::{Error, Result, Stage};
 use crate::fs::AtomicFile;
@@ -53,6 +53,11 @@ pub(super) struct Args {
     /// channels, 16000 Hz and one channel.
     #[arg(long, value_name = "s16le:16000:1", value_parser = raw::parse)]
     raw: Option<RawFormat>,
+
+    /// Maximum length of a recording after decoding, seconds, except for standard input: the rest is not transcribed,
+    /// and the recording counts as damaged. 0: no limit.
+    #[arg(long, value_name = "S", default_value_t = audio::MAX_SECONDS)]
+    max_seconds: f64,
 
     /// Print partial and final results as JSON lines as they come.
     #[arg(long, conflicts_with_all = ["format", "beside"])]
@@ -142,6 +147,10 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         let error = Error::new(Stage::Usage, "standard input can be read once, but `-` is given twice");
         return Err(error.into());
     }
+    if !(0.0..=1e9).contains(&args.max_seconds) {
+        let problem = format!("--max-seconds: expected 0 or more, found {}", args.max_seconds);
+        return Err(Error::new(Stage::Usage, problem).into());
+    }
     let inputs = Inputs::find(&args.paths, args.raw.is_some());
     let destination = destination(args, &inputs)?;
     let partials = !args.no_partials;
@@ -161,10 +170,12 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return Ok(Outcome::SomeFailed);
     }
     let recognizer = args.model.open()?;
+    check_nbest(nbest, &recognizer)?;
     inputs.notes.iter().for_each(|note| print_note(note));
     let interrupt = Interrupt::install();
     let opener = Opener {
         raw: args.raw,
+        max_seconds: if args.max_seconds > 0.0 { args.max_seconds } else { f64::INFINITY },
         sample_rate: recognizer.sample_rate(),
         meter: Arc::new(Meter::default()),
         interrupt: interrupt.clone(),

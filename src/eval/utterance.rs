@@ -36,7 +36,7 @@ pub fn evaluate_entry(
 ) -> Result<Utterance> {
     let rate = recognizer.sample_rate();
     let in_file = |problem: String| Error::new(Stage::Audio, problem).in_file(&entry.audio);
-    let mut source = audio::open(&entry.audio, rate)?;
+    let mut source = audio::limited(audio::open(&entry.audio, rate)?, audio::MAX_SECONDS);
     let offset = entry.offset.unwrap_or(0.0);
     let start = seconds_to_samples(offset, rate);
     let skipped = source.skip(start)?;

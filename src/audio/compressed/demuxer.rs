@@ -3,7 +3,7 @@
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::packet::Packet;
 
-use crate::error::Result;
+use crate::error::{Error, Result, Stage};
 
 /// The packets of one audio track, in order.
 pub(super) trait Demuxer: Send {
@@ -49,4 +49,11 @@ impl Track {
     pub(super) fn new(parameters: AudioCodecParameters) -> Self {
         Self { parameters, skip: 0, declared: None }
     }
+}
+
+/// The error for input in no known format, with a hint that lists the supported ones.
+pub(super) fn unknown_format(problem: impl Into<String>) -> Error {
+    const HINT: &str = "supported are WAV, FLAC, MP3, AAC, M4A, MP4, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF; \
+         convert others with `ffmpeg -i FILE out.wav`; for raw PCM, specify the sample format";
+    Error::new(Stage::Audio, problem).hint(HINT).remedy("open_raw")
 }

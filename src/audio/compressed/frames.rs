@@ -7,11 +7,11 @@ use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_MP1, COD
 use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, Timestamp};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::Result;
 
 use super::super::input::Input;
 use super::super::tags;
-use super::demuxer::{DemuxEvent, Demuxer, Track};
+use super::demuxer::{DemuxEvent, Demuxer, Track, unknown_format};
 use super::window::Window;
 
 /// Maximum size of a frame of MPEG audio or ADTS, bytes.
@@ -246,7 +246,7 @@ impl FrameDemuxer {
         };
         let found = this.next()?;
         if matches!(found, DemuxEvent::End { .. }) {
-            return Err(Error::new(Stage::Audio, "expected audio, found no valid frame"));
+            return Err(unknown_format("expected audio, found no valid frame"));
         }
         this.waiting.push_front(found);
         Ok(this)

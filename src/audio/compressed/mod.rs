@@ -17,7 +17,7 @@ use symphonia::core::packet::Packet;
 
 use crate::error::{Error, Result, Stage};
 
-use self::demuxer::{DemuxEvent, Demuxer, Track};
+use self::demuxer::{DemuxEvent, Demuxer, Track, unknown_format};
 use super::convert::downmix;
 use super::input::Input;
 use super::resample::Resampler;
@@ -367,9 +367,5 @@ fn not_audio(head: &[u8]) -> Error {
         let bytes: Vec<_> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
         format!("the bytes {}", bytes.join(" "))
     };
-    Error::new(Stage::Audio, format!("expected audio, found {found}")).hint(KNOWN_FORMATS)
+    unknown_format(format!("expected audio, found {found}"))
 }
-
-/// Hint that lists the supported formats.
-const KNOWN_FORMATS: &str = "supported are WAV, FLAC, MP3, AAC, M4A, MP4, Ogg Vorbis, Opus, WebM, Matroska, AIFF and CAF; \
-     convert others with `ffmpeg -i FILE out.wav`; for raw PCM, specify the sample format";

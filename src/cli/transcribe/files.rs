@@ -101,6 +101,7 @@ fn settings(args: &Args) -> Settings {
     let mut settings = model.settings();
     settings.extend(endpoint.settings());
     settings.insert("--format".into(), args.format().name().into());
+    settings.insert("--max-seconds".into(), args.max_seconds.to_string());
     settings.insert("--nbest".into(), args.nbest.map_or("not given".into(), |n| n.to_string()));
     settings.insert("--raw".into(), raw.map_or("not given".into(), |raw| format!("{raw:?}")));
     settings

@@ -43,6 +43,8 @@ impl Meter {
 /// Settings by which recordings are opened.
 pub(super) struct Opener {
     pub raw: Option<RawFormat>,
+    /// Maximum length of a file, seconds.
+    pub max_seconds: f64,
     /// Hz.
     pub sample_rate: u32,
     pub meter: Arc<Meter>,
@@ -60,6 +62,8 @@ impl Opener {
         let live = file.is_none();
         let meter = Arc::clone(&self.meter);
         let interrupt = self.interrupt.clone();
+        // Standard input may have no end; its text is printed as it comes.
+        let source = if live { source } else { audio::limited(source, self.max_seconds) };
         let mut watched = MeteredReader { source, file, at: 0, meter, interrupt };
         if live {
             return Ok((Box::new(watched), &self.long));
