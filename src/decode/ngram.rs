@@ -35,7 +35,15 @@ impl NgramLanguageModel {
         weights: NgramWeights,
     ) -> Self {
         let NgramModel { vocabulary, trie } = model;
-        let ids = words.into_iter().map(|word| vocabulary.id(word).unwrap_or(UNKNOWN)).collect();
+        // The words are usually in the order of the vocabulary.
+        let mut next = END + 1;
+        let id = |word: &str| {
+            let in_order = (next as usize) < vocabulary.len() && vocabulary.word(next) == word;
+            let id = if in_order { Some(next) } else { vocabulary.id(word) };
+            next = id.map_or(next, |id| id + 1);
+            id.unwrap_or(UNKNOWN)
+        };
+        let ids = words.into_iter().map(id).collect();
         let unigram = |id| trie.next(trie.empty_state(), id).0;
         let rarest =
             (END + 1..vocabulary.len() as u32).map(unigram).filter(|&p| p > LOG_ZERO).reduce(f32::min);

@@ -14,7 +14,7 @@ use crate::decode::{
 use crate::error::{Error, Result, Stage};
 use crate::fs::quoted;
 use crate::onnx::Metadata;
-use crate::text::ngram::NgramModel;
+use crate::text::ngram::{self, NgramModel};
 
 /// Files and weights of dictation with a language model.
 #[derive(Clone, Debug)]
@@ -109,12 +109,13 @@ impl Recognizer {
     /// the language model has a pronunciation, or a hotword has none.
     pub fn with_language_model(self, options: &LanguageOptions) -> Result<Self> {
         options.validate()?;
-        let model = match &options.language_model {
-            Some(path) => NgramModel::read(path)?,
-            None => NgramModel::from_bytes(Embedded::English.language_model()?)?,
+        // The lexicon is built while the n-grams are read, which both take about the same time.
+        let build = |words: &ngram::Vocabulary| self.search_vocabulary(options, words);
+        let (model, vocabulary) = match &options.language_model {
+            Some(path) => NgramModel::read_while(path, build)?,
+            None => NgramModel::from_bytes_while(Embedded::English.language_model()?, build)?,
         };
-        let SearchVocabulary { lexicon, hotwords, unknown, guesses, symbols } =
-            self.search_vocabulary(options, &model)?;
+        let SearchVocabulary { lexicon, hotwords, unknown, guesses, symbols } = vocabulary?;
         let names = Arc::clone(lexicon.names());
         let ngrams = NgramLanguageModel::new(model, names.iter().map(String::as_str), options.weights);
         let mut language_model: Arc<dyn LanguageModel> = Arc::new(ngrams);
@@ -138,9 +139,13 @@ impl Recognizer {
     }
 
     /// The vocabulary of the recognizer: words of the language model and of hotwords with their pronunciations.
-    fn search_vocabulary(&self, options: &LanguageOptions, model: &NgramModel) -> Result<SearchVocabulary> {
+    fn search_vocabulary(
+        &self,
+        options: &LanguageOptions,
+        vocabulary: &ngram::Vocabulary,
+    ) -> Result<SearchVocabulary> {
         let tokens = &self.metadata().tokens;
-        let mut words: Vec<String> = model.vocabulary.ordinary_words().map(String::from).collect();
+        let mut words: Vec<String> = vocabulary.ordinary_words().map(String::from).collect();
         let num_words = words.len();
         let hotwords = options.hotwords.as_ref().map(HotwordOptions::read).transpose()?;
         let hotword_list = match (&hotwords, &options.hotwords) {

@@ -1,6 +1,7 @@
 //! Pronunciations of a recognizer's words as tokens of its network, from the user's lexicon and from the English
 //! dictionary inside the program.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -20,6 +21,8 @@ pub(super) type Labels = Vec<TokenId>;
 pub(super) struct PronunciationTable<'a> {
     words: &'a [String],
     tokens: &'a TokenTable,
+    /// The token of each phone of [`ARPABET`], if the model has it.
+    phone_tokens: [Option<TokenId>; ARPABET.len()],
     /// Pronunciations of each word, empty if none was found.
     pub pronunciations: Vec<Vec<Labels>>,
     /// The words with guessed pronunciations, each with the best guess.
@@ -29,7 +32,9 @@ pub(super) struct PronunciationTable<'a> {
 impl<'a> PronunciationTable<'a> {
     /// Creates a list of words without pronunciations.
     pub fn new(words: &'a [String], tokens: &'a TokenTable) -> Self {
-        Self { words, tokens, pronunciations: vec![Vec::new(); words.len()], guessed: Vec::new() }
+        let phone_tokens = ARPABET.map(|phone| label(phone, tokens).ok());
+        let pronunciations = vec![Vec::new(); words.len()];
+        Self { words, tokens, phone_tokens, pronunciations, guessed: Vec::new() }
     }
 
     /// Adds the pronunciations of a file in the format of the CMU Pronouncing Dictionary: a word and its phones per
@@ -44,11 +49,11 @@ impl<'a> PronunciationTable<'a> {
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
         let bytes = std::fs::read(path).map_err(failed)?;
-        let word_indices = self.word_indices(|_| true);
+        let word_indices = self.word_indices();
         // Old dictionaries contain a few words in Latin-1, which are invalid UTF-8 and can be ignored.
         for_each_line(&String::from_utf8_lossy(&bytes), |_, word, phones| {
             let labels = phones.iter().map(|phone| label(phone, self.tokens)).collect::<Result<Labels>>()?;
-            for &at in word_indices.get(&word).map_or(&[][..], Vec::as_slice) {
+            for &at in word_indices.get(word.as_str()).map_or(&[][..], Vec::as_slice) {
                 self.pronunciations[at].push(labels.clone());
             }
             Ok(())
@@ -73,14 +78,21 @@ impl<'a> PronunciationTable<'a> {
         required: impl Fn(usize) -> bool,
         missing: impl FnMut(usize, Error) -> Result<()>,
     ) -> Result<()> {
-        // An iteration over the whole dictionary is faster than tens of thousands of lookups.
-        let word_indices = self.word_indices(|pronunciations: &[Labels]| pronunciations.is_empty());
-        for (word, pronunciations) in english.dictionary().iter() {
-            for &at in word_indices.get(&word).map_or(&[][..], Vec::as_slice) {
-                self.pronunciations[at] =
-                    pronunciations.iter().map(|phones| self.labels(phones)).collect::<Result<_>>()?;
+        let missing_words = (0..self.words.len()).filter(|&at| self.pronunciations[at].is_empty());
+        let mut missing_words: Vec<(Cow<'_, str>, usize)> =
+            missing_words.map(|at| (lower(&self.words[at]), at)).collect();
+        missing_words.sort();
+        let (wanted, indices): (Vec<_>, Vec<_>) = missing_words.into_iter().unzip();
+        let mut failed = None;
+        let mut found = std::mem::take(&mut self.pronunciations);
+        english.dictionary().find_sorted(&wanted, |at, pronunciations| {
+            match pronunciations.iter().map(|phones| self.labels(phones)).collect::<Result<_>>() {
+                Ok(labels) => found[indices[at]] = labels,
+                Err(error) => failed = Some(error),
             }
-        }
+        });
+        self.pronunciations = found;
+        failed.map_or(Ok(()), Err)?;
         self.add_few(english, required, missing)
     }
 
@@ -116,14 +128,18 @@ impl<'a> PronunciationTable<'a> {
 
     /// The model's tokens for English phones.
     fn labels(&self, phones: &[u32]) -> Result<Labels> {
-        phones.iter().map(|&phone| label(ARPABET[phone as usize - 1], self.tokens)).collect()
+        let token = |&phone: &u32| {
+            let known = self.phone_tokens[phone as usize - 1];
+            known.map_or_else(|| label(ARPABET[phone as usize - 1], self.tokens), Ok)
+        };
+        phones.iter().map(token).collect()
     }
 
-    /// Indices of the words whose pronunciations satisfy `wanted`, by the word in lower case.
-    fn word_indices(&self, wanted: impl Fn(&[Labels]) -> bool) -> HashMap<String, Vec<usize>> {
-        let mut word_indices: HashMap<String, Vec<usize>> = HashMap::new();
-        for (at, word) in self.words.iter().enumerate().filter(|(at, _)| wanted(&self.pronunciations[*at])) {
-            word_indices.entry(word.to_lowercase()).or_default().push(at);
+    /// Indices of the words, by the word in lower case.
+    fn word_indices(&self) -> HashMap<Cow<'a, str>, Vec<usize>> {
+        let mut word_indices: HashMap<Cow<'a, str>, Vec<usize>> = HashMap::new();
+        for (at, word) in self.words.iter().enumerate() {
+            word_indices.entry(lower(word)).or_default().push(at);
         }
         word_indices
     }
@@ -132,6 +148,12 @@ impl<'a> PronunciationTable<'a> {
     pub fn guesses_note(&self) -> Option<String> {
         guesses_note(&self.guessed)
     }
+}
+
+/// A word in lower case.
+fn lower(word: &str) -> Cow<'_, str> {
+    let is_lower = word.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { word.into() } else { word.to_lowercase().into() }
 }
 
 /// Note that names words with guessed pronunciations.

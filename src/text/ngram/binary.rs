@@ -39,18 +39,45 @@ impl NgramModel {
     /// # Errors
     /// When the bytes are another file or damaged. Memory is bounded by their number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        if !bytes.starts_with(MAGIC) {
-            return Err(Error::new(Stage::Text, "expected a language model of hearken or an ARPA file"));
-        }
-        let Some((body, sum)) = bytes.split_last_chunk::<4>() else { return Err(damaged()) };
-        if u32::from_le_bytes(*sum) != crc32(body) {
-            return Err(damaged());
-        }
-        let mut bits = BitReader::new(body, MAGIC.len() * 8);
-        let vocabulary = read_words(&mut bits)?;
+        let (vocabulary, mut bits) = open(bytes)?;
         let trie = read_trie(&mut bits, vocabulary.len())?;
         Ok(Self { vocabulary, trie })
     }
+
+    /// As [`NgramModel::from_bytes`]; `meanwhile` runs with the words while another thread reads the n-grams.
+    pub(crate) fn from_bytes_while<T>(
+        bytes: &[u8],
+        meanwhile: impl FnOnce(&Vocabulary) -> T,
+    ) -> Result<(Self, T)> {
+        let (vocabulary, bits) = open(bytes)?;
+        let words = vocabulary.len();
+        let read = || read_trie(&mut bits.clone(), words);
+        let (trie, result) = std::thread::scope(|scope| {
+            let reading = std::thread::Builder::new().spawn_scoped(scope, read);
+            let result = meanwhile(&vocabulary);
+            let trie = match reading {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // A system without threads.
+                Err(_) => read(),
+            };
+            (trie, result)
+        });
+        Ok((Self { vocabulary, trie: trie? }, result))
+    }
+}
+
+/// Checks a file and reads its words; returns also the bits of the trie.
+fn open(bytes: &[u8]) -> Result<(Vocabulary, BitReader<'_>)> {
+    if !bytes.starts_with(MAGIC) {
+        return Err(Error::new(Stage::Text, "expected a language model of hearken or an ARPA file"));
+    }
+    let Some((body, sum)) = bytes.split_last_chunk::<4>() else { return Err(damaged()) };
+    if u32::from_le_bytes(*sum) != crc32(body) {
+        return Err(damaged());
+    }
+    let mut bits = BitReader::new(body, MAGIC.len() * 8);
+    let vocabulary = read_words(&mut bits)?;
+    Ok((vocabulary, bits))
 }
 
 fn damaged() -> Error {
@@ -83,7 +110,7 @@ fn read_words(bits: &mut BitReader) -> Result<Vocabulary> {
     let wrong = || Error::new(Stage::Text, "the list of words is damaged");
     let code = Huffman::read(bits, 256)?;
     let count = bits.get_gamma();
-    let mut words: Vec<String> = Vec::new();
+    let mut vocabulary = Vocabulary::default();
     let mut word: Vec<u8> = Vec::new();
     let mut bytes = 0_u64;
     for _ in 0..count {
@@ -98,11 +125,13 @@ fn read_words(bits: &mut BitReader) -> Result<Vocabulary> {
         if word.len() > super::vocabulary::MAX_WORD_BYTES || bytes > u64::from(u32::MAX) {
             return Err(wrong());
         }
-        words.push(String::from_utf8(word.clone()).map_err(|_| wrong())?);
+        let text = std::str::from_utf8(&word).map_err(|_| wrong())?;
+        if !vocabulary.push_sorted(text) {
+            return Err(wrong());
+        }
     }
     bits.check()?;
-    let vocabulary = Vocabulary::new(words.iter().map(String::as_str))?;
-    if vocabulary.ordinary_words().ne(words.iter()) { Err(wrong()) } else { Ok(vocabulary) }
+    Ok(vocabulary)
 }
 
 /// The symbol of a log-probability: 0 for probability 0, else 1 plus the number of steps below 0.
@@ -257,11 +286,18 @@ pub(crate) fn read_trie(bits: &mut BitReader, num_words: usize) -> Result<Trie> 
             return Err(wrong("their number does not fit the words"));
         }
         let order = Order { codes, step, is_first: order == 1, is_last: order == orders, short };
+        order.reserve(&mut trie, expected.min(bits.left()));
+        let begin = trie.words.len();
         for history in trie.level(trie.levels.len() - 2) {
             order.read(&mut trie, history as u32, num_words, end, bits)?;
         }
         if trie.words.len() != end {
             return Err(wrong("there are fewer than declared"));
+        }
+        if order.short {
+            // In a loop of their own, since these accesses to memory have no order: the processor overlaps them.
+            let (shorter, own) = trie.words.split_at_mut(begin);
+            own.iter_mut().for_each(|ending| *ending = shorter[*ending as usize]);
         }
         trie.levels.push(end as u32);
     }
@@ -279,7 +315,20 @@ struct Order {
 }
 
 impl Order {
-    /// Reads the successors of one history.
+    /// Reserves memory for a number of n-grams.
+    fn reserve(&self, trie: &mut Trie, ngrams: usize) {
+        let histories = trie.words.len() - trie.successors.len();
+        trie.successors.reserve(histories);
+        trie.words.reserve(ngrams);
+        trie.log_probs.reserve(ngrams);
+        if !self.is_last {
+            trie.suffixes.reserve(ngrams);
+            trie.backoffs.reserve(ngrams);
+        }
+    }
+
+    /// Reads the successors of one history. If they are among those of its suffix, they get the nodes of the shorter
+    /// n-grams in place of their words.
     fn read(
         &self,
         trie: &mut Trie,
@@ -311,7 +360,7 @@ impl Order {
             }
             next = place + 1;
             let ending = among.start + place;
-            let word = if self.short { trie.words[ending] } else { place as u32 };
+            let word = if self.short { ending as u32 } else { place as u32 };
             if !self.is_last {
                 let suffix = if self.short { ending as u32 } else { trie.suffix(history, word) };
                 trie.suffixes.push(suffix);

@@ -50,13 +50,22 @@ impl NgramModel {
     /// # Errors
     /// When the file cannot be read or is neither; names the place in it.
     pub fn read(path: &Path) -> Result<Self> {
+        Ok(Self::read_while(path, |_| ())?.0)
+    }
+
+    /// Reads a model as [`NgramModel::read`], and calls `meanwhile` with its words, which are known before the n-grams
+    /// are read if the file is binary.
+    ///
+    /// # Errors
+    /// As [`NgramModel::read`].
+    pub(crate) fn read_while<T>(path: &Path, meanwhile: impl FnOnce(&Vocabulary) -> T) -> Result<(Self, T)> {
         let failed = |e| io(Stage::Text, path, e);
         let file = std::fs::File::open(path).map_err(failed)?;
         let mut input = std::io::BufReader::with_capacity(1 << 18, file);
         let start = input.fill_buf().map_err(failed)?;
         if start.starts_with(super::binary::MAGIC) {
             let bytes = std::fs::read(path).map_err(failed)?;
-            return Self::from_bytes(&bytes).map_err(|e| e.in_file(path));
+            return Self::from_bytes_while(&bytes, meanwhile).map_err(|e| e.in_file(path));
         }
         if start.starts_with(&[0x1f, 0x8b]) {
             return Err(Error::new(Stage::Text, "expected a language model, found a gzip archive")
@@ -67,7 +76,10 @@ impl NgramModel {
             let problem = "expected a language model of hearken or an ARPA file, found other binary data";
             return Err(Error::new(Stage::Text, problem).in_file(path));
         }
-        read_arpa(input, super::EstimateOptions::default().memory).map_err(|e| e.in_file(path))
+        let model =
+            read_arpa(input, super::EstimateOptions::default().memory).map_err(|e| e.in_file(path))?;
+        let result = meanwhile(&model.vocabulary);
+        Ok((model, result))
     }
 
     /// Scores a word after a state: returns log10 of its probability, the next state, and whether the word

@@ -42,6 +42,17 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
+    /// Adds a word, unless it is one of the special words or does not follow the last word in order; returns whether it
+    /// was added.
+    pub(super) fn push_sorted(&mut self, word: &str) -> bool {
+        let follows = self.len() == SPECIAL.len() || self.word(self.len() as u32 - 1) < word;
+        let good = follows && !SPECIAL.contains(&word);
+        if good {
+            self.push(word);
+        }
+        good
+    }
+
     fn push(&mut self, word: &str) {
         self.text.push_str(word);
         self.ends.push(self.text.len() as u32);

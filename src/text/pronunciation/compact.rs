@@ -4,6 +4,8 @@
 //! previous one in its block, and the rest. Letters and phones are Huffman codes conditioned on the
 //! previous symbol.
 
+use std::cell::Cell;
+
 use crate::error::{Error, Result, Stage};
 use crate::text::bits::{BitReader, BitWriter, Huffman};
 
@@ -144,21 +146,40 @@ impl CompactDictionary {
         let block = self.blocks.partition_point(|&begin| self.first(begin).as_slice() <= word);
         let Some(block) = block.checked_sub(1) else { return Vec::new() };
         let mut found = Vec::new();
-        self.block(block, |other, pronunciations| {
-            if other == word {
-                found = pronunciations;
-            }
-        });
+        self.block(block, |other| other == word, |_, pronunciations| found = pronunciations);
         found
+    }
+
+    /// Looks up many words (in lower case), which are sorted; calls `found` with the index and the pronunciations of each
+    /// that is known. This is faster than a look-up of each.
+    pub fn find_sorted<W: AsRef<str>>(&self, words: &[W], mut found: impl FnMut(usize, Vec<Vec<u32>>)) {
+        let word = |at: usize| words.get(at).map(|word| word.as_ref().as_bytes());
+        let at = Cell::new(0);
+        for block in 0..self.blocks.len() {
+            let wanted = |entry: &[u8]| {
+                while word(at.get()).is_some_and(|word| word < entry) {
+                    at.set(at.get() + 1);
+                }
+                word(at.get()) == Some(entry)
+            };
+            self.block(block, wanted, |entry, pronunciations| {
+                let same = (at.get()..).take_while(|&at| word(at) == Some(entry));
+                same.for_each(|at| found(at, pronunciations.clone()));
+            });
+        }
     }
 
     /// All words and their pronunciations.
     pub fn iter(&self) -> impl Iterator<Item = (String, Vec<Vec<u32>>)> {
         (0..self.blocks.len()).flat_map(|block| {
             let mut words = Vec::new();
-            self.block(block, |word, pronunciations| {
-                words.push((String::from_utf8_lossy(word).into_owned(), pronunciations))
-            });
+            self.block(
+                block,
+                |_| true,
+                |word, pronunciations| {
+                    words.push((String::from_utf8_lossy(word).into_owned(), pronunciations));
+                },
+            );
             words
         })
     }
@@ -183,24 +204,39 @@ impl CompactDictionary {
 
     fn read_phones(&self, bits: &mut BitReader) -> Vec<Vec<u32>> {
         let mut pronunciations = vec![Vec::new()];
-        let mut before = 0;
-        while pronunciations.len() <= MAX_PRONUNCIATIONS
-            && pronunciations[pronunciations.len() - 1].len() <= MAX_WORD_BYTES * 2
-        {
-            before = self.phones.0[before].get(bits);
-            match before {
-                0 => break,
-                ANOTHER => pronunciations.push(Vec::new()),
-                phone => {
-                    let last = pronunciations.len() - 1;
-                    pronunciations[last].push(phone as u32);
-                }
-            }
-        }
+        self.for_each_phone(bits, |phone| match (phone, pronunciations.last_mut()) {
+            (Some(phone), Some(last)) => last.push(phone),
+            _ => pronunciations.push(Vec::new()),
+        });
         pronunciations
     }
 
-    fn block(&self, block: usize, mut visit: impl FnMut(&[u8], Vec<Vec<u32>>)) {
+    /// Calls `visit` with each phone of a word's pronunciations, and with `None` between two of them.
+    fn for_each_phone(&self, bits: &mut BitReader, mut visit: impl FnMut(Option<u32>)) {
+        let (mut before, mut pronunciations, mut length) = (0, 1, 0);
+        while pronunciations <= MAX_PRONUNCIATIONS && length <= MAX_WORD_BYTES * 2 {
+            before = self.phones.0[before].get(bits);
+            match before {
+                0 => break,
+                ANOTHER => {
+                    (pronunciations, length) = (pronunciations + 1, 0);
+                    visit(None);
+                }
+                phone => {
+                    length += 1;
+                    visit(Some(phone as u32));
+                }
+            }
+        }
+    }
+
+    /// Calls `visit` with the words of a block that are `wanted`, and their pronunciations.
+    fn block(
+        &self,
+        block: usize,
+        mut wanted: impl FnMut(&[u8]) -> bool,
+        mut visit: impl FnMut(&[u8], Vec<Vec<u32>>),
+    ) {
         let mut bits = BitReader::new(&self.bytes, self.blocks[block] as usize);
         let mut word = Vec::new();
         for at in 0..BLOCK.min(self.words - block * BLOCK) {
@@ -209,7 +245,11 @@ impl CompactDictionary {
                 word.truncate(shared);
             }
             self.read_letters(&mut bits, &mut word);
-            visit(&word, self.read_phones(&mut bits));
+            if wanted(&word) {
+                visit(&word, self.read_phones(&mut bits));
+            } else {
+                self.for_each_phone(&mut bits, |_| ());
+            }
         }
     }
 
@@ -285,6 +325,13 @@ mod tests {
         for word in &words {
             assert_eq!(packed.get(word), dictionary.get(word), "{word}");
         }
+        // In order, twice, and some that are not there.
+        let mut wanted: Vec<&str> =
+            words.iter().flat_map(|word| [word.as_str(), word.as_str(), &word[1..]]).collect();
+        wanted.sort_unstable();
+        let mut found = vec![Vec::new(); wanted.len()];
+        packed.find_sorted(&wanted, |at, pronunciations| found[at] = pronunciations);
+        assert!(wanted.iter().zip(found).all(|(word, found)| dictionary.get(word) == found));
         for word in ["", "a", "w", "w1", "w1x", "w1x1x", "zzz", "é"] {
             assert!(packed.get(word).is_empty(), "{word}");
         }

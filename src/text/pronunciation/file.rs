@@ -60,19 +60,10 @@ impl Pronouncer {
     /// # Errors
     /// When the bytes are another file or damaged. Memory is bounded by their number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let Some(rest) = bytes.strip_prefix(MAGIC) else {
-            let problem = "expected a pronunciation file of hearken, found something else";
-            return Err(Error::new(Stage::Text, problem));
-        };
-        let damaged = || Error::new(Stage::Text, "the file is damaged").hint("copy or create it again");
-        let (body, sum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
-        if u32::from_le_bytes(*sum) != crc32(body) {
+        let Parts { dictionary, guesser, body, checksum } = Parts::of(bytes)?;
+        if checksum != crc32(body) {
             return Err(damaged());
         }
-        let rest = rest.get(..rest.len() - 4).ok_or_else(damaged)?;
-        let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
-        let (dictionary, guesser) =
-            rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
         let pronouncer = Self::new(CompactDictionary::read(&mut BitReader::new(dictionary, 0))?);
         if guesser.is_empty() { Ok(pronouncer) } else { pronouncer.with_guesser(G2p::from_bytes(guesser)?) }
     }
@@ -91,12 +82,45 @@ impl Pronouncer {
         Self::from_bytes(&bytes).map_err(|e| e.in_file(path))
     }
 
-    /// The pronouncer for English: the CMU Pronouncing Dictionary, and a model learned from it.
+    /// The pronouncer for English: the CMU Pronouncing Dictionary, and a model learned from it, which is read when the
+    /// first word is guessed.
     ///
     /// # Errors
-    /// Never in practice; the embedded file is checked like any other.
+    /// Never in practice: the file is part of the program.
     #[cfg(feature = "english")]
     pub fn english() -> Result<Self> {
-        Self::from_bytes(include_bytes!("../../../models/english/english.pron"))
+        static ENGLISH: &[u8] = include_bytes!("../../../models/english/english.pron");
+        let dictionary = CompactDictionary::read(&mut BitReader::new(Parts::of(ENGLISH)?.dictionary, 0))?;
+        Ok(Self::new(dictionary).with_lazy_guesser(|| G2p::from_bytes(Parts::of(ENGLISH)?.guesser)))
     }
+}
+
+/// The parts of a file.
+struct Parts<'a> {
+    dictionary: &'a [u8],
+    /// Empty if there is none.
+    guesser: &'a [u8],
+    /// All bytes before the checksum.
+    body: &'a [u8],
+    checksum: u32,
+}
+
+impl<'a> Parts<'a> {
+    /// Divides a file into its parts, whose contents are not checked.
+    fn of(bytes: &'a [u8]) -> Result<Self> {
+        if !bytes.starts_with(MAGIC) {
+            let problem = "expected a pronunciation file of hearken, found something else";
+            return Err(Error::new(Stage::Text, problem));
+        }
+        let (body, checksum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
+        let rest = body.get(MAGIC.len()..).ok_or_else(damaged)?;
+        let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let (dictionary, guesser) =
+            rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
+        Ok(Self { dictionary, guesser, body, checksum: u32::from_le_bytes(*checksum) })
+    }
+}
+
+fn damaged() -> Error {
+    Error::new(Stage::Text, "the file is damaged").hint("copy or create it again")
 }

@@ -1,6 +1,6 @@
 //! Pronunciations of any word, from the most reliable source that has one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::compact::CompactDictionary;
 use super::dictionary::Pronunciations;
@@ -62,7 +62,7 @@ impl Pronunciation {
 pub struct Pronouncer {
     user: Pronunciations,
     dictionary: CompactDictionary,
-    guesser: Option<Arc<Guesser>>,
+    guesser: Option<Arc<LazyGuesser>>,
     /// Maximum number of predicted pronunciations of a word.
     pub max_guesses: usize,
     /// Minimum probability of a predicted pronunciation, relative to the best one.
@@ -74,6 +74,31 @@ struct Guesser {
     model: G2p,
     /// The token ids of the model's phones.
     tokens: Vec<u32>,
+}
+
+impl Guesser {
+    fn new(model: G2p) -> Result<Self> {
+        let token = |phone: &String| {
+            let problem = || Error::new(Stage::Text, format!("`{phone}` is not a phone of English"));
+            phone_token(phone).ok_or_else(problem)
+        };
+        let tokens = model.phones().iter().map(token).collect::<Result<_>>()?;
+        Ok(Self { model, tokens })
+    }
+}
+
+/// A guesser that may be read only when the first word is guessed, since few lists of words need one.
+#[derive(Debug)]
+struct LazyGuesser {
+    /// `None` if the model could not be read.
+    guesser: OnceLock<Option<Guesser>>,
+    read: fn() -> Result<G2p>,
+}
+
+impl LazyGuesser {
+    fn get(&self) -> Option<&Guesser> {
+        self.guesser.get_or_init(|| Guesser::new((self.read)().ok()?).ok()).as_ref()
+    }
 }
 
 /// Maximum number of pronunciations when the parts of a word have several.
@@ -92,7 +117,7 @@ impl Pronouncer {
 
     /// The grapheme-to-phoneme model.
     pub(super) fn guesser(&self) -> Option<&G2p> {
-        self.guesser.as_ref().map(|guesser| &guesser.model)
+        Some(&self.guesser.as_ref()?.get()?.model)
     }
 
     /// Adds the user's dictionary, which has precedence.
@@ -106,13 +131,18 @@ impl Pronouncer {
     /// # Errors
     /// When the model has a phone outside [`ARPABET`].
     pub fn with_guesser(mut self, model: G2p) -> Result<Self> {
-        let token = |phone: &String| {
-            let problem = || Error::new(Stage::Text, format!("`{phone}` is not a phone of English"));
-            phone_token(phone).ok_or_else(problem)
-        };
-        let tokens = model.phones().iter().map(token).collect::<Result<_>>()?;
-        self.guesser = Some(Arc::new(Guesser { model, tokens }));
+        let guesser = OnceLock::from(Some(Guesser::new(model)?));
+        let read = || Err(Error::new(Stage::Text, "the model has been read already"));
+        self.guesser = Some(Arc::new(LazyGuesser { guesser, read }));
         Ok(self)
+    }
+
+    /// Adds a model as [`Pronouncer::with_guesser`], which is read when the first word is guessed. Without it there are
+    /// no guesses, so that it must be known to be good.
+    #[cfg(feature = "english")]
+    pub(super) fn with_lazy_guesser(mut self, read: fn() -> Result<G2p>) -> Self {
+        self.guesser = Some(Arc::new(LazyGuesser { guesser: OnceLock::new(), read }));
+        self
     }
 
     /// The same pronouncer without guesses.
@@ -318,8 +348,9 @@ impl Pronouncer {
 
     /// The predictions of the grapheme-to-phoneme model.
     fn guesses(&self, word: &str) -> Vec<Pronunciation> {
-        let Some(guesser) = &self.guesser else { return Vec::new() };
-        let Guesser { model, tokens } = &**guesser;
+        let Some(Guesser { model, tokens }) = self.guesser.as_ref().and_then(|guesser| guesser.get()) else {
+            return Vec::new();
+        };
         let options = GuessOptions { nbest: self.max_guesses, ..GuessOptions::default() };
         let guesses = model.guess(word, &options);
         let least = guesses.first().map_or(0.0, |best| best.probability * self.min_share);
