@@ -111,6 +111,26 @@ fn scores_equal_those_of_kenlm() {
     assert_eq!(compared, 28);
 }
 
+/// With 6, 3 and 4 bigrams of the counts 1, 2 and 3, the discount of the count 2 is exactly 0: nothing is left for words
+/// other than `f` after `e`.
+#[test]
+fn a_back_off_weight_of_zero_is_finite() {
+    let text = ["a b", "c d"].into_iter().chain(["e f"; 2]).chain(["g"; 3]).chain(["h"; 3]).chain(["i"; 4]);
+    let own = model(&text.collect::<Vec<_>>().join("\n"), &options(2, &[]), &VocabularyLimit::None);
+    let arpa = to_arpa(&own);
+    assert_eq!(ngrams(&arpa)["e"].1, -99.0, "{arpa}");
+    assert!(
+        ngrams(&arpa).values().all(|(log_prob, backoff)| log_prob.is_finite() && backoff.is_finite()),
+        "{arpa}"
+    );
+    assert_sums_to_one(&own);
+    assert_eq!(to_arpa(&read_arpa(arpa.as_bytes(), 1 << 20).expect("what is written is read")), arpa);
+    let compact = NgramModel::from_bytes(&own.to_bytes()).expect("what is written is read");
+    assert_eq!(ngrams(&to_arpa(&compact))["e"].1, -99.0);
+    let unseen = own.perplexity(Path::new("sentence"), b"e a".as_slice()).expect("text");
+    assert!(unseen.log_prob.is_finite() && unseen.log_prob < -99.0, "{}", unseen.log_prob);
+}
+
 #[test]
 fn arpa_files_round_trip() {
     let text = std::fs::read_to_string(data("tiny.txt")).expect("the text");
