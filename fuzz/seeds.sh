@@ -66,4 +66,5 @@ printf '\x04ONE  W AH1 N\nTWO(2)  T UW\n' >seeds/text_reader/dictionary
 printf 'one two\ntwo one\n' | "$hearken" lm - -o seeds/text_reader/model.arpa
 { printf '\x05'; cat seeds/text_reader/model.arpa; } >seeds/text_reader/arpa
 rm seeds/text_reader/model.arpa
+printf '\x07# names\nKubernetes\nAnna Karenina :1.5\n/4/ AT&T # a company\n' >seeds/text_reader/hotwords
 du -sh seeds/* | sed 's/^/seeds: /'

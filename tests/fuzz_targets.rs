@@ -15,7 +15,7 @@ fn texts() -> Vec<Vec<u8>> {
     let arpa = "\\data\\\nngram 1=4\nngram 2=1\n\n\\1-grams:\n-1.0\t<unk>\n-99\t<s>\t-0.3\n-0.5\t</s>\n-0.6\tone\t-0.2\n\n\
                 \\2-grams:\n-0.2\t<s> one\n\n\\end\\\n";
     let model = hearken::text::ngram::read_arpa(arpa.as_bytes(), 1 << 20).expect("an ARPA file").to_bytes();
-    let files: [&[u8]; 7] = [
+    let files: [&[u8]; 8] = [
         b"turn (on|off) [the] {room} light[s]\n{room} = kitchen | living room -> living_room\n@intent X\nset {0..100..5:level}\n",
         br#"["turn on the light", "[unk]"]"#,
         b"intents:\n  Lamp:\n    data:\n      - sentences:\n          - turn (on|off) {room}\nlists:\n  room:\n    values: [kitchen]\n",
@@ -23,6 +23,7 @@ fn texts() -> Vec<Vec<u8>> {
         b"ONE  W AH1 N\nTWO(2)  T UW\n# a comment\n",
         arpa.as_bytes(),
         &model,
+        b"# names\nKubernetes\nAnna Karenina :1.5\n/4/ AT&T # a company\n/0.5/Nuuk\n",
     ];
     (0..).zip(files).map(|(reader, file)| [&[reader], file].concat()).collect()
 }
@@ -79,7 +80,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..Default::default() })]
 
     #[test]
-    fn texts_that_are_damaged_do_not_panic(seed in 0usize..7, changes in changes()) {
+    fn texts_that_are_damaged_do_not_panic(seed in 0usize..8, changes in changes()) {
         text_reader::run(&mutated(texts().swap_remove(seed), &changes));
     }
 

@@ -1,4 +1,4 @@
-//! Phrases, dictionaries and language models; see `src/text_reader.rs`.
+//! Phrases, dictionaries, language models and hotwords; see `src/text_reader.rs`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
