@@ -31,24 +31,26 @@ pub fn words(text: &str) -> Vec<String> {
 const SPOKEN_SYMBOLS: [(char, &str); 6] =
     [('%', "percent"), ('&', "and"), ('+', "plus"), ('=', "equals"), ('@', "at"), ('°', "degrees")];
 
-/// Whether a character is a symbol without a name in English that is always the same, which [`words`] removes like
-/// punctuation.
+/// Whether a character is a symbol that has no name in English that is always the same: `*`, `$`.
 pub fn is_unspoken_symbol(c: char) -> bool {
-    "#*\\§¶†‡‰".contains(c)
+    use GeneralCategory::{CurrencySymbol, MathSymbol, OtherSymbol};
+    let is_symbol = matches!(c.general_category(), CurrencySymbol | MathSymbol | OtherSymbol);
+    (is_symbol || "#*\\§¶†‡‰".contains(c)) && SPOKEN_SYMBOLS.iter().all(|(symbol, _)| *symbol != c)
 }
 
-/// The words that are spoken for a text in English: as [`words`], with the names of symbols. "AT&T" has the words `at`,
-/// `and` and `t`, "50%" has `50` and `percent`.
+/// The words that are spoken for a text in English: as [`words`], with the names of symbols, and without symbols that have
+/// none. "AT&T" has the words `at`, `and` and `t`, "50%" has `50` and `percent`.
 pub fn spoken_words(text: &str) -> Vec<String> {
     words(&with_symbol_names(text))
 }
 
-/// Replaces symbols by their names in English.
+/// Replaces symbols by their names in English, and removes those without a name.
 pub fn with_symbol_names(text: &str) -> String {
     let mut spoken = String::with_capacity(text.len());
     for c in text.chars() {
         match SPOKEN_SYMBOLS.iter().find(|(symbol, _)| *symbol == c) {
             Some((_, name)) => spoken.extend([" ", name, " "]),
+            None if is_unspoken_symbol(c) => {}
             None => spoken.push(c),
         }
     }
@@ -84,8 +86,8 @@ mod tests {
             ["at", "and", "t", "50", "percent", "plus", "20", "degrees"]
         );
         assert_eq!(spoken_words("me @ home"), ["me", "at", "home"]);
-        assert_eq!(spoken_words("C# *"), ["c"]);
-        assert!("#*\\".chars().all(is_unspoken_symbol) && !".,%&".chars().any(is_unspoken_symbol));
+        assert_eq!(spoken_words("C# * $5 →"), ["c", "5"]);
+        assert!("#*\\$→".chars().all(is_unspoken_symbol) && !"a5.,'`-%&+".chars().any(is_unspoken_symbol));
     }
 
     #[test]
