@@ -96,8 +96,8 @@ fn sentences_are_found_with_their_slots() {
         ("turn on the kitchen light", "turn on the kitchen light|light|room=kitchen"),
         ("turn off living room lights", "turn off living_room lights|light|room=living_room"),
         ("turn off anna's room lights", "turn off Anna's room lights|light|room=Anna's room"),
-        ("set the kitchen to forty two", "set the kitchen to 42%|light|place=kitchen,level=42"),
-        ("set the kitchen to zero now", "set the kitchen to 0%|light|place=kitchen,level=0"),
+        ("set the kitchen to forty two percent", "set the kitchen to 42%|light|place=kitchen,level=42"),
+        ("set the kitchen to zero percent now", "set the kitchen to 0%|light|place=kitchen,level=0"),
         ("please bring me two cold teas", "Please bring me 2 iced teas|order|number=2,drink=iced tea"),
         ("bring me one coffee", "bring me 1 coffee|order|number=1,drink=coffee"),
         ("turn on the", "nothing"),
@@ -106,7 +106,7 @@ fn sentences_are_found_with_their_slots() {
     ] {
         assert_eq!(meaning(&phrases, sentence), expected, "{sentence}");
     }
-    let found = match_of(&phrases, "set the living room to one hundred").expect("allowed");
+    let found = match_of(&phrases, "set the living room to one hundred percent").expect("allowed");
     let words: Vec<_> = found.slots.iter().map(|slot| slot.words.clone()).collect();
     assert_eq!(words, [2..4, 5..7]);
     let line = phrases.phrases().nth(found.phrase).expect("a phrase");
