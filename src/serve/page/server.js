@@ -1,6 +1,6 @@
 // Requests to the server: access, properties of the model, and streams.
 
-import { $, complain, closeProblem, statusProblem } from "./notices.js";
+import { $, complain, closeProblem, statusProblem, withRetry } from "./notices.js";
 
 export const PATIENCE = 8000; // timeout of a connection, and of the last results, milliseconds
 
@@ -59,8 +59,8 @@ function showModel() {
   $("model").hidden = !text;
 }
 
-// Opens a stream for audio at `rate` hertz, with traces if the server can provide them.
-export function connect(rate) {
+// Opens a stream for audio at `rate` hertz; `trace` requests traces, if the server can provide them.
+export function connect(rate, trace) {
   return new Promise((resolve, reject) => {
     const url = new URL("v1/stream", location.href);
     url.protocol = url.protocol.replace("http", "ws");
@@ -68,14 +68,14 @@ export function connect(rate) {
     const timer = setTimeout(() => {
       socket.onclose = null;
       socket.close();
-      reject({ problem: `The server did not answer within ${PATIENCE / 1000} seconds. Choose Listen to try again.` });
+      reject({ problem: withRetry(`The server did not answer within ${PATIENCE / 1000} seconds.`) });
     }, PATIENCE);
     socket.onclose = async (event) => {
       clearTimeout(timer);
       reject({ problem: await whyClosed(event) });
     };
     socket.onopen = () => {
-      socket.send(JSON.stringify({ type: "start", version: 1, encoding: "s16le", sample_rate: rate, trace: true }));
+      socket.send(JSON.stringify({ type: "start", version: 1, encoding: "s16le", sample_rate: rate, trace }));
     };
     socket.onmessage = (event) => {
       const message = JSON.parse(event.data);
@@ -94,8 +94,8 @@ export async function whyClosed(event) {
     const options = { method: "POST", headers: headers(), signal: AbortSignal.timeout(PATIENCE) };
     const { status } = await fetch("v1/stream", options);
     if ([401, 403, 503].includes(status)) return statusProblem(status);
-    return "The connection was lost. Choose Listen to start again.";
+    return withRetry("The connection was lost.");
   } catch {
-    return "The server cannot be reached: it was stopped, or the network is down. Choose Listen to try again.";
+    return withRetry("The server cannot be reached: it was stopped, or the network is down.");
   }
 }
