@@ -149,7 +149,7 @@ mod tests {
         let read = || std::fs::read_to_string(&path).expect("the file");
         let mut file = CaptionFile::create(&path, start).expect("created");
         assert_eq!(read(), "");
-        let mut event = |file: &mut CaptionFile, event: Event, seconds: f64| {
+        let event = |file: &mut CaptionFile, event: Event, seconds: f64| {
             file.event(&event, at(seconds)).expect("written");
             read()
         };

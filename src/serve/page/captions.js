@@ -89,6 +89,13 @@ async function stream(microphone) {
   return closed ? whyClosed(closed) : "The microphone was disconnected. Trying again.";
 }
 
+function problemOf(error) {
+  if (error.name === "NotAllowedError") {
+    return "Access to the microphone was refused. Allow it for this page; start OBS with --enable-media-stream --use-fake-ui-for-media-stream.";
+  }
+  return microphoneProblem(error);
+}
+
 async function run() {
   setRetry("Trying again.");
   for (;;) {
@@ -97,7 +104,7 @@ async function run() {
       microphone = await openMicrophone();
       complain(await stream(microphone));
     } catch (error) {
-      complain(error.problem ?? microphoneProblem(error));
+      complain(error.problem ?? problemOf(error));
     }
     if (microphone) release(microphone);
     await new Promise((resolve) => setTimeout(resolve, RETRY));
