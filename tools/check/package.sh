@@ -107,5 +107,6 @@ cargo package --list --allow-dirty >"$place/list"
 for unwanted in '^tests/' '^audio/' '^target/' '^packaging/'; do
     ! grep "$unwanted" "$place/list" || fail "cargo package would publish these"
 done
-echo "cargo package: $(wc -l <"$place/list") files, $(grep -vE '^(Cargo.toml.orig|.cargo_vcs_info.json)$' "$place/list" | xargs -d '\n' du -cb | tail -1 | cut -f1) bytes"
+bytes=$(grep -vE '^(Cargo.toml.orig|.cargo_vcs_info.json)$' "$place/list" | tar czf - -T - | wc -c)
+echo "cargo package: $(wc -l <"$place/list") files, $bytes bytes compressed"
 echo "all is well"
