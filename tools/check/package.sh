@@ -7,8 +7,9 @@
 #
 # STATIC-HEARKEN, a build with musl, is the program in the image; without it the image is built with the first one and not
 # run. Runs as root, for chroot. Needs cargo-deb, debootstrap, systemd-analyze, haproxy, busybox, jq, curl and Python with
-# websockets, soundfile and wyoming; lintian, zsh, fish and buildah are used where they are installed. ROOT is a folder of
-# debootstrap to reuse, DEB a package of the same program that was built before; PYTHON and CARGO_DEB are commands.
+# websockets, soundfile and wyoming; lintian, zsh, fish, buildah and cyclonedx-python-lib are used where they are
+# installed. ROOT is a folder of debootstrap to reuse, DEB a package of the same program that was built before; PYTHON
+# and CARGO_DEB are commands.
 set -euo pipefail
 hearken=$(realpath "$1")
 static=${2:+$(realpath "$2")}
@@ -101,6 +102,22 @@ if command -v buildah >/dev/null; then
 else skip "buildah is not installed: the image was not built"; fi
 
 ${PYTHON:-python3} tools/check/package_servers.py --hearken "$hearken" audio/pi.wav audio/countdown.wav
+
+# The bill of materials: the same twice, and as its schema requires.
+packaging/sbom.py --target x86_64-unknown-linux-gnu >"$place/a.json"
+packaging/sbom.py --target x86_64-unknown-linux-gnu >"$place/b.json"
+cmp "$place/a.json" "$place/b.json" || fail "two bills of materials differ"
+if ${PYTHON:-python3} -c "import cyclonedx" 2>/dev/null; then
+    ${PYTHON:-python3} - "$place/a.json" <<'PYTHON' || fail "the bill of materials"
+import json, sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+text = open(sys.argv[1]).read()
+problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+assert problem is None, problem
+print(f"bill of materials: valid CycloneDX 1.6, {len(json.loads(text)['components'])} components")
+PYTHON
+else skip "cyclonedx-python-lib[json-validation] is not installed: the bill of materials was not validated"; fi
 
 # What would be published.
 cargo package --list --allow-dirty >"$place/list"
