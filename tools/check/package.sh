@@ -19,6 +19,9 @@ trap 'rm -rf "$place"' EXIT
 fail() { echo "FAILED: $*" >&2; exit 1; }
 skip() { printf '\n*** SKIPPED: %s\n\n' "$*" >&2; }
 
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+grep -qx "version: \"$version\"" packaging/home-assistant/hearken/config.yaml || fail "the add-on has another version than the crate, $version"
+
 # The package, of the program that exists.
 mkdir -p "$place/target/release" "$place/deb"
 cp "$hearken" "$place/target/release/hearken"
