@@ -86,7 +86,8 @@ async function stream(microphone) {
   });
   // So that a new connection does not continue the line.
   line = null;
-  return closed ? whyClosed(closed) : "The microphone was disconnected. Trying again.";
+  if (!closed) return "The microphone was disconnected. Trying again.";
+  return closed.code === 1001 ? "The server was stopped. Trying again." : whyClosed(closed);
 }
 
 function problemOf(error) {
