@@ -2,9 +2,9 @@
 //
 // Settings are in the fragment of the address, which browsers do not send: /captions#lines=3&size=64&seconds=6
 
-import { openMicrophone, release, toInt16 } from "./microphone.js";
+import { openMicrophone, release } from "./microphone.js";
 import { $, complain, microphoneProblem, setRetry } from "./notices.js";
-import { connect, useToken, whyClosed } from "./server.js";
+import { connect, toInt16, useToken, whyClosed } from "./server.js";
 
 const RETRY = 3000; // milliseconds before the next attempt to connect
 const MOST_LATE = 2; // seconds of audio that may wait to be sent

@@ -1,10 +1,10 @@
 // The page of `hearken serve`: transcribes the microphone and recordings, and shows the network.
 
-import { openMicrophone, release, toInt16 } from "./microphone.js";
+import { openMicrophone, release } from "./microphone.js";
 import { $, say, complain, microphoneProblem } from "./notices.js";
 import { Pictures, paint } from "./pictures.js";
 import { transcribe } from "./recordings.js";
-import { PATIENCE, admitted, connect, useToken, whyClosed } from "./server.js";
+import { PATIENCE, admitted, connect, toInt16, useToken, whyClosed } from "./server.js";
 import { Line, clear, go, stopPlaying } from "./transcript.js";
 
 const QUIET = 2000; // milliseconds without a message from the server before a ping is sent

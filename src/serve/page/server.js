@@ -86,6 +86,11 @@ export function connect(rate, trace) {
   });
 }
 
+// Samples in the encoding of streams, s16le.
+export function toInt16(samples) {
+  return Int16Array.from(samples, (x) => Math.max(-32768, Math.min(32767, Math.round(x * 32768))));
+}
+
 // Browsers hide from pages why a websocket was refused; an ordinary request to the same path is refused
 // for the same reason.
 export async function whyClosed(event) {
