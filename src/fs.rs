@@ -67,8 +67,16 @@ impl AtomicFile {
     /// When writing fails; the target is then unchanged.
     pub fn commit(mut self) -> io::Result<()> {
         self.out.flush()?;
+        if self.place.is_some() {
+            self.out.get_ref().sync_all()?;
+        }
+        self.rename()
+    }
+
+    /// Renames the written file to the target.
+    fn rename(mut self) -> io::Result<()> {
+        self.out.flush()?;
         let Some(mut place) = self.place.take() else { return Ok(()) };
-        self.out.get_ref().sync_all()?;
         fs::rename(&place.temporary, &place.target)?;
         place.committed = true;
         Ok(())
@@ -108,6 +116,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes)?;
     file.commit()
+}
+
+/// Writes a whole file through [`AtomicFile`] without waiting for the disk: for files whose content is replaced several
+/// times a second, and need not survive a power failure.
+///
+/// # Errors
+/// As [`AtomicFile::create`] and [`AtomicFile::commit`].
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes)?;
+    file.rename()
 }
 
 /// The file that `path` refers to after symbolic links are resolved; it may not exist yet.

@@ -236,7 +236,13 @@ fn health_metrics_models_and_the_page() {
     assert!(text.contains("<title>hearken"));
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
     assert!(head.contains("x-content-type-options: nosniff"), "{head}");
+    let (status, head, text) = get("/captions");
+    assert_eq!(status, 200);
+    assert!(text.contains("captions.js") && head.contains("content-security-policy: default-src 'none'"));
     for file in [
+        "/captions.css",
+        "/captions.js",
+        "/microphone.js",
         "/page.js",
         "/notices.js",
         "/pictures.js",

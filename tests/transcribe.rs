@@ -111,6 +111,61 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.expect("kill runs").success());
 }
 
+#[test]
+fn captions_follow_live_audio_and_are_empty_at_the_end() {
+    let place = Place::new();
+    let captions = place.path("captions.txt");
+    fs::write(&captions, "old").expect("written");
+    let arguments = ["transcribe", "--raw", "s16le", "--captions", "captions.txt", "-"];
+    let mut child = start(&place, &arguments);
+    let mut input = child.stdin.take().expect("a pipe");
+    let seen = std::sync::atomic::AtomicBool::new(false);
+    let shown = std::thread::scope(|scope| {
+        // Utterances until the captions were seen.
+        scope.spawn(|| {
+            while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+                input.write_all(&samples("pi.wav")).expect("written");
+                input.write_all(&vec![0; 3 * 32_000]).expect("written");
+            }
+            drop(input);
+        });
+        let shown = loop {
+            let text = fs::read_to_string(&captions).expect("never missing");
+            if text.len() > 5 {
+                break text;
+            }
+            std::thread::yield_now();
+        };
+        seen.store(true, std::sync::atomic::Ordering::Relaxed);
+        shown
+    });
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in shown.lines().chain(text.lines()) {
+        assert!(line.starts_with("three"), "{shown:?}, {text:?}");
+    }
+    assert_eq!(fs::read_to_string(&captions).expect("the file"), "");
+}
+
+#[test]
+fn captions_are_for_live_audio() {
+    let place = Place::new();
+    for (arguments, problem) in [
+        (&["a.wav", "--captions", "c.txt"][..], "standard input"),
+        (&["-", "a.wav", "--captions", "c.txt"], "standard input"),
+        (&["-", "--captions", "c.txt", "--out", "folder/"], "one file"),
+        (&["-", "--captions", "c.txt", "--out", "c.txt"], "same file"),
+        (&["-", "--captions", "-"], "standard output"),
+        (&["-", "--captions", "no/such/folder/c.txt"], "no/such/folder"),
+    ] {
+        let child = start(&place, &[&["transcribe"], arguments].concat());
+        let output = child.wait_with_output().expect("it ends");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(problem), "{arguments:?}: {errors}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_prints_what_was_recognized_so_far() {

@@ -1,5 +1,7 @@
 //! `hearken listen`
 
+use std::path::PathBuf;
+
 use super::endpoint::EndpointArgs;
 use super::model::ModelArgs;
 use super::{Outcome, Stop};
@@ -11,7 +13,7 @@ use crate::decode::MAX_NBEST;
 /// utterance is printed as a line when it has ended. Ctrl-C stops the command after the last words are printed.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  hearken listen\n  hearken listen --wake-word 'hey computer' --phrases lamps.txt\n  hearken listen --json | jq -r 'select(.type == \"final\").text'"
+    after_help = "Examples:\n  hearken listen\n  hearken listen --captions captions.txt    # for OBS\n  hearken listen --wake-word 'hey computer' --phrases lamps.txt\n  hearken listen --json | jq -r 'select(.type == \"final\").text'"
 )]
 pub(super) struct Args {
     /// Microphone, by its id, its name or a part of its name [default: the system's default].
@@ -35,6 +37,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
     nbest: Option<u8>,
 
+    /// File in which the last two lines of what is said are kept, for programs that show a text file, such as OBS.
+    #[arg(long, value_name = "FILE")]
+    captions: Option<PathBuf>,
+
     #[command(flatten)]
     model: ModelArgs,
 
@@ -45,7 +51,16 @@ pub(super) struct Args {
 #[cfg(not(feature = "microphone"))]
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     use crate::error::{Error, Stage};
-    let Args { device: _, list_devices: _, reconnect: _, json: _, nbest: _, model: _, endpoint: _ } = args;
+    let Args {
+        device: _,
+        list_devices: _,
+        reconnect: _,
+        json: _,
+        nbest: _,
+        captions: _,
+        model: _,
+        endpoint: _,
+    } = args;
     let problem = "this build of hearken does not support microphones";
     let hint = "build it with `cargo build --release --features microphone`; on Linux this requires \
                 `pkg-config` and the headers of ALSA (`libasound2-dev` or `alsa-lib-devel`)";
@@ -62,6 +77,7 @@ mod live {
     use std::thread;
     use std::time::{Duration, Instant};
 
+    use super::super::captions::Captions;
     use super::super::interrupt::Interrupt;
     use super::super::model::{check_nbest, print_note};
     use super::super::print_error;
@@ -93,7 +109,7 @@ mod live {
         let recognizer = args.model.open()?;
         check_nbest(nbest, &recognizer)?;
         let stop = Interrupt::install();
-        let mut screen = Screen::new(args);
+        let mut screen = Screen::new(args)?;
         let mut elapsed = 0.0;
         let outcome = loop {
             let ended = session(args, &recognizer, &options, &stop, &mut elapsed, &mut screen);
@@ -101,6 +117,7 @@ mod live {
                 Ok(()) => break Ok(Outcome::Done),
                 Err(Stop::Failed(error)) if args.reconnect && error.stage() == Stage::Audio => {
                     screen.print_error(&error).map_err(write_error)?;
+                    screen.update_captions().map_err(write_error)?;
                     if !wait(&stop) {
                         break Ok(Outcome::Done);
                     }
@@ -250,23 +267,30 @@ mod live {
         }
     }
 
-    /// The output of events.
-    enum Screen {
+    /// The output of events, and the captions beside it.
+    struct Screen {
+        display: Display,
+        captions: Option<Captions>,
+    }
+
+    enum Display {
         Terminal(LiveDisplay<io::Stdout>),
         Lines(io::Stdout),
         Json { writer: JsonWriter<io::Stdout>, device: String },
     }
 
     impl Screen {
-        fn new(args: &Args) -> Self {
+        fn new(args: &Args) -> Result<Self> {
+            let captions = args.captions.as_deref().map(Captions::create).transpose()?;
             let out = io::stdout();
-            if args.json {
-                Self::Json { writer: JsonWriter::new(out), device: String::new() }
+            let display = if args.json {
+                Display::Json { writer: JsonWriter::new(out), device: String::new() }
             } else if out.is_terminal() {
-                Self::Terminal(LiveDisplay::new(out))
+                Display::Terminal(LiveDisplay::new(out))
             } else {
-                Self::Lines(out)
-            }
+                Display::Lines(out)
+            };
+            Ok(Self { display, captions })
         }
 
         fn columns() -> usize {
@@ -289,7 +313,7 @@ mod live {
 
         fn opened(&mut self, microphone: &Microphone) -> io::Result<()> {
             let (rate, channels) = microphone.device_format();
-            if let Self::Json { device, .. } = self {
+            if let Display::Json { device, .. } = &mut self.display {
                 *device = microphone.name().to_string();
             }
             self.print_remark(&format!("listening to {} ({rate} Hz, {channels} channels)", microphone.name()))
@@ -302,9 +326,18 @@ mod live {
         }
 
         fn status(&mut self, status: &Status) -> io::Result<()> {
-            match self {
-                Self::Terminal(display) => display.status(&status.to_string(), Self::columns()),
+            self.update_captions()?;
+            match &mut self.display {
+                Display::Terminal(display) => display.status(&status.to_string(), Self::columns()),
                 _ => Ok(()),
+            }
+        }
+
+        /// Writes the captions that are due, such as none after silence.
+        fn update_captions(&mut self) -> io::Result<()> {
+            match self.captions.as_mut().and_then(Captions::update) {
+                Some(error) => self.print_error(&error),
+                None => Ok(()),
             }
         }
 
@@ -316,18 +349,21 @@ mod live {
         }
 
         fn event(&mut self, event: Event) -> io::Result<()> {
-            match (self, &event) {
-                (Self::Json { writer, device }, event) => writer.event(device, event),
-                (Self::Terminal(display), Event::Partial(segment)) => {
+            if let Some(error) = self.captions.as_mut().and_then(|captions| captions.event(&event)) {
+                self.print_error(&error)?;
+            }
+            match (&mut self.display, &event) {
+                (Display::Json { writer, device }, event) => writer.event(device, event),
+                (Display::Terminal(display), Event::Partial(segment)) => {
                     display.partial(&segment.text, Self::columns())
                 }
-                (Self::Terminal(display), Event::Final(segment)) if segment.text.is_empty() => {
+                (Display::Terminal(display), Event::Final(segment)) if segment.text.is_empty() => {
                     display.partial("", Self::columns())
                 }
-                (Self::Terminal(display), Event::Final(segment)) => {
+                (Display::Terminal(display), Event::Final(segment)) => {
                     display.line(&segment.text, Self::columns())
                 }
-                (Self::Lines(out), Event::Final(segment)) if !segment.text.is_empty() => {
+                (Display::Lines(out), Event::Final(segment)) if !segment.text.is_empty() => {
                     writeln!(out, "{}", printable(&segment.text))?;
                     out.flush()
                 }
@@ -336,8 +372,8 @@ mod live {
         }
 
         fn clear(&mut self) -> io::Result<()> {
-            match self {
-                Self::Terminal(display) => display.clear(),
+            match &mut self.display {
+                Display::Terminal(display) => display.clear(),
                 _ => Ok(()),
             }
         }

@@ -4,6 +4,7 @@
 
 mod align;
 mod average;
+mod captions;
 mod data;
 mod endpoint;
 mod evaluate;

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::captions::{Captions, WithCaptions};
 use super::endpoint::EndpointArgs;
 use super::interrupt::Interrupt;
 use super::model::{ModelArgs, check_nbest, print_note};
@@ -39,7 +40,8 @@ use source::{Meter, Opener};
 #[command(after_help = "Examples:\n  hearken transcribe call.wav\n  \
     hearken transcribe interviews/ 'more/*.mp3' --format srt --out subtitles/\n  \
     hearken transcribe interviews/ --format srt --out subtitles/ --resume\n  \
-    arecord -t raw -r 16000 -f S16_LE | hearken transcribe --raw s16le:16000:1 -")]
+    arecord -t raw -r 16000 -f S16_LE | hearken transcribe --raw s16le:16000:1 -\n  \
+    arecord -t raw -r 16000 -f S16_LE | hearken transcribe --raw s16le --captions captions.txt -")]
 pub(super) struct Args {
     /// Recordings, folders of recordings, patterns ('calls/*.wav'), manifests (.jsonl); `-` is standard
     /// input.
@@ -100,6 +102,11 @@ pub(super) struct Args {
     /// Number of recordings transcribed in parallel [default: number of cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+
+    /// File in which the last two lines of what is said are kept, for programs that show a text file, such as OBS; for
+    /// live audio on standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_partials")]
+    captions: Option<PathBuf>,
 
     #[command(flatten)]
     endpoint: EndpointArgs,
@@ -171,6 +178,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     }
     let recognizer = args.model.open()?;
     check_nbest(nbest, &recognizer)?;
+    let captions = args.captions.as_deref().map(Captions::create).transpose()?;
     inputs.notes.iter().for_each(|note| print_note(note));
     let interrupt = Interrupt::install();
     let opener = Opener {
@@ -187,11 +195,11 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         Destination::Files(folder) => files::transcribe(&job, &folder),
         Destination::Stream(None) => {
             let on_terminal = io::stdout().is_terminal();
-            let mut writer = writer(&job, io::stdout().lock(), on_terminal);
+            let mut writer = writer(&job, io::stdout().lock(), on_terminal, captions);
             transcribe(&job, &mut *writer, !on_terminal)
                 .map_err(|e| Stop::output(Path::new("standard output"), e))
         }
-        Destination::Stream(Some(path)) => to_file(&job, path),
+        Destination::Stream(Some(path)) => to_file(&job, path, captions),
     }?;
     Ok(if inputs.errors.is_empty() { outcome } else { outcome.max(Outcome::SomeFailed) })
 }
@@ -210,6 +218,15 @@ fn destination<'a>(args: &'a Args, inputs: &Inputs) -> Result<Destination<'a>> {
         file => Destination::Stream(file.as_deref()),
     };
     match &destination {
+        _ if args.captions.is_some() && !matches!(inputs.list.as_slice(), [input] if input.is_stdin()) => {
+            wrong("--captions is for live audio on standard input: the only PATH is `-`".into())
+        }
+        Destination::Files(_) if args.captions.is_some() => {
+            wrong("--captions goes with a transcript on standard output or in one file".into())
+        }
+        Destination::Stream(Some(path)) if args.captions.as_deref() == Some(*path) => {
+            wrong("--captions and --out are the same file".into())
+        }
         Destination::Files(_) if args.explain => {
             wrong("--explain goes with transcripts on standard output or in one file".into())
         }
@@ -242,21 +259,30 @@ pub(super) fn is_folder(path: &Path) -> bool {
     }
 }
 
-fn writer<'a>(job: &Job, out: impl Write + 'a, on_terminal: bool) -> Box<dyn Writer + 'a> {
+fn writer<'a>(
+    job: &Job,
+    out: impl Write + 'a,
+    on_terminal: bool,
+    captions: Option<Captions>,
+) -> Box<dyn Writer + 'a> {
     let with_path = job.inputs.several;
-    match job.args.format() {
+    let writer: Box<dyn Writer + 'a> = match job.args.format() {
         _ if job.args.json => Box::new(JsonWriter::new(out)),
         Format::Txt if on_terminal => Box::new(TerminalWriter::new(out, with_path)),
         Format::Txt => Box::new(TextWriter::new(out, with_path)),
         format => Box::new(TranscriptWriter::new(out, format)),
+    };
+    match captions {
+        Some(captions) => Box::new(WithCaptions { writer, captions }),
+        None => writer,
     }
 }
 
 /// Writes all transcripts to one file, which appears under its name when it is complete.
-fn to_file(job: &Job, path: &Path) -> std::result::Result<Outcome, Stop> {
+fn to_file(job: &Job, path: &Path, captions: Option<Captions>) -> std::result::Result<Outcome, Stop> {
     let failed = |e| Stop::output(path, e);
     let mut file = AtomicFile::create(path).map_err(failed)?;
-    let outcome = transcribe(job, &mut *writer(job, &mut file, false), true).map_err(failed)?;
+    let outcome = transcribe(job, &mut *writer(job, &mut file, false, captions), true).map_err(failed)?;
     if outcome == Outcome::Interrupted && path.metadata().map_or(true, |found| found.is_file()) {
         print_note(&format!("{} was not written", crate::fs::quoted(path)));
     } else {

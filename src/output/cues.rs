@@ -13,7 +13,7 @@ use crate::recognizer::{Segment, Word};
 use super::printable;
 
 /// Characters of a line.
-const MAX_LINE: usize = 42;
+pub(super) const MAX_LINE: usize = 42;
 /// Characters of a subtitle: two lines.
 const MAX_CHARACTERS: usize = 2 * MAX_LINE;
 /// Seconds that a subtitle stays, unless a single word lasts longer.

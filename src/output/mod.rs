@@ -1,6 +1,8 @@
 //! Writing of transcripts and alignments, one format per file.
 
 pub mod alignment;
+#[cfg(feature = "cli")]
+pub mod captions;
 mod ctm;
 mod cues;
 pub mod json;
@@ -21,6 +23,8 @@ use std::path::Path;
 
 use crate::recognizer::{Event, Segment, Word};
 
+#[cfg(feature = "cli")]
+pub use captions::CaptionFile;
 pub use json::JsonWriter;
 #[cfg(feature = "cli")]
 pub use live::{LiveDisplay, Status};

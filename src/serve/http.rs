@@ -42,6 +42,7 @@ pub fn router(app: App) -> Router {
     let max_body = app.shared.limits.upload_bytes.saturating_add(64 << 10);
     Router::new()
         .route("/", get(root))
+        .route("/captions", get(async || page::captions()))
         .route("/v1/stream", any(|s: State<App>, r: Request| stream(s, r, Opening::Hearken)))
         .route("/vosk", any(|s: State<App>, r: Request| stream(s, r, Opening::Vosk)))
         .route("/sherpa", any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(SherpaFlavor::Cpp))))
@@ -106,11 +107,12 @@ async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, problem).named("method_not_supported")
 }
 
-/// Whether a request needs no token: the web page, which asks the user for the token, and `/health`, whose
-/// response contains nothing confidential.
+/// Whether a request needs no token: the web pages, which ask the user for the token or have it in their address, and
+/// `/health`, whose response contains nothing confidential.
 fn is_public(method: &Method, uri: &Uri, upgrade: bool) -> bool {
     let path = uri.path();
-    let is_public = ["/", "/health"].contains(&path) || path.strip_prefix('/').is_some_and(page::is_file);
+    let is_public =
+        ["/", "/captions", "/health"].contains(&path) || path.strip_prefix('/').is_some_and(page::is_file);
     method == Method::GET && !upgrade && is_public
 }
 

@@ -4,7 +4,7 @@
     python tools/check/serve_page.py --hearken target/debug/hearken --model M.onnx --pictures /tmp
 
 Prints the transcript and compares it with `hearken transcribe`; drops a recording on the page, plays a word,
-uses the keyboard, refuses the microphone, stops and suspends the server while listening, opens the page by a
+uses the keyboard, shows live captions, refuses the microphone, stops and suspends the server while listening, opens the page by a
 name that is not allowed, and enters a token. Screenshots (light, dark, phone) are written to --pictures.
 Needs Chromium and the Python packages playwright, websockets, numpy and soundfile.
 """
@@ -151,6 +151,28 @@ def listen(browser_type, url, args, microphone, seconds, expected, picture, **co
         assert not browser.errors, browser.errors
 
 
+def captions(browser_type, url, args, microphone, expected):
+    browser = Browser(browser_type, microphone, viewport={"width": 1280, "height": 240})
+    with browser as page:
+        page.goto(f"{url}captions#lines=2&size=40&seconds=3")
+        shown = "document.getElementById('captions').innerText.replaceAll('\\n', ' ')"
+        page.wait_for_function(f"w => {shown}.includes(w)", arg=expected.split()[1], timeout=30000)
+        # As OBS does; the page's policy must allow it.
+        page.add_style_tag(content="body { letter-spacing: 1px }")
+        assert page.evaluate("getComputedStyle(document.body).letterSpacing") == "1px"
+        page.wait_for_function(f"w => {shown}.endsWith(w)", arg=expected, timeout=30000)
+        page.screenshot(path=os.path.join(args.pictures, "captions.png"), omit_background=True)
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgba(0, 0, 0, 0)"
+        page.wait_for_function(f"() => {shown} === ''", timeout=30000)
+        assert not page.is_visible("#problem") and not browser.errors, browser.errors
+    # Without a microphone the page says so, and tries again.
+    browser = Browser(browser_type, None)
+    with browser as page:
+        page.goto(url + "captions")
+        page.wait_for_selector("#problem:not([hidden])", timeout=10000)
+        print("captions:", expected, "- and refused:", page.inner_text("#problem"))
+
+
 def drop(page, path):
     """Drops a file on the page, like a user."""
     with open(path, "rb") as file:
@@ -183,6 +205,8 @@ def main():
             ]
             for picture, context in looks:
                 listen(playwright, url, args, microphone, seconds, expected, picture, **context)
+
+            captions(playwright, url, args, microphone, expected)
 
             # A recording is dropped; its words are played, and selected by keyboard.
             browser = Browser(playwright, microphone)

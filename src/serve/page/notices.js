@@ -2,6 +2,18 @@
 
 export const $ = (id) => document.getElementById(id);
 
+// What the user does after a connection has ended; each page has its own words.
+let retry = "Choose Listen to try again.";
+
+export function setRetry(text) {
+  retry = text;
+}
+
+// A problem with a connection, and what to do about it.
+export function withRetry(problem) {
+  return `${problem} ${retry}`;
+}
+
 // Shows the status.
 export function say(text) {
   $("status").textContent = text;
@@ -33,7 +45,7 @@ export function closeProblem(event) {
   const reason = event.reason ? ` (${event.reason})` : "";
   switch (event.code) {
     case 1001: return "The server was stopped. The text so far is above.";
-    case 1008: return `The server closed the connection${reason}. Choose Listen to start again.`;
+    case 1008: return withRetry(`The server closed the connection${reason}.`);
     case 1011: return `The recognizer failed${reason}.`;
     case 1013: return "The server is full at the moment. Try again later.";
     default: return `The connection was closed with code ${event.code}${reason}.`;

@@ -1,9 +1,10 @@
 // The page of `hearken serve`: transcribes the microphone and recordings, and shows the network.
 
+import { openMicrophone, release } from "./microphone.js";
 import { $, say, complain, microphoneProblem } from "./notices.js";
 import { Pictures, paint } from "./pictures.js";
 import { transcribe } from "./recordings.js";
-import { PATIENCE, admitted, connect, useToken, whyClosed } from "./server.js";
+import { PATIENCE, admitted, connect, toInt16, useToken, whyClosed } from "./server.js";
 import { Line, clear, go, stopPlaying } from "./transcript.js";
 
 const QUIET = 2000; // milliseconds without a message from the server before a ping is sent
@@ -71,21 +72,6 @@ class Kept {
   }
 }
 
-async function openMicrophone() {
-  if (!navigator.mediaDevices || !window.AudioWorkletNode) {
-    throw new Error("browsers allow it only for pages loaded by https or from this computer");
-  }
-  const stream = await navigator.mediaDevices.getUserMedia({
-    audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: true },
-  });
-  const context = new AudioContext();
-  await context.audioWorklet.addModule("worklet.js");
-  await context.resume();
-  const node = new AudioWorkletNode(context, "gather", { numberOfOutputs: 0 });
-  new MediaStreamAudioSourceNode(context, { mediaStream: stream }).connect(node);
-  return { stream, context, node };
-}
-
 async function start() {
   complain("");
   stopPlaying();
@@ -102,7 +88,7 @@ async function start() {
     say("Connecting…");
     const rate = microphone.context.sampleRate;
     try {
-      const { socket, ready } = await connect(rate);
+      const { socket, ready } = await connect(rate, true);
       begin(microphone, socket, ready, rate);
     } catch (error) {
       release(microphone);
@@ -135,7 +121,7 @@ function begin(microphone, socket, ready, rate) {
       mine.missed += data.length;
       if (!mine.silent) complain(`The server or the network is too slow: ${(mine.missed / rate).toFixed(1)} s were not sent.`);
     } else {
-      socket.send(Int16Array.from(data, (x) => Math.max(-32768, Math.min(32767, Math.round(x * 32768)))));
+      socket.send(toInt16(data));
     }
   };
   microphone.stream.getAudioTracks()[0].onended = () => {
@@ -205,11 +191,6 @@ function abandon(mine, problem) {
   mine.socket.close();
   if (problem) complain(problem);
   finished(mine);
-}
-
-function release({ stream, context }) {
-  for (const track of stream.getTracks()) track.stop();
-  if (context.state !== "closed") context.close();
 }
 
 function finished(mine) {

@@ -1,6 +1,6 @@
 // Requests to the server: access, properties of the model, and streams.
 
-import { $, complain, closeProblem, statusProblem } from "./notices.js";
+import { $, complain, closeProblem, statusProblem, withRetry } from "./notices.js";
 
 export const PATIENCE = 8000; // timeout of a connection, and of the last results, milliseconds
 
@@ -59,8 +59,8 @@ function showModel() {
   $("model").hidden = !text;
 }
 
-// Opens a stream for audio at `rate` hertz, with traces if the server can provide them.
-export function connect(rate) {
+// Opens a stream for audio at `rate` hertz; `trace` requests traces, if the server can provide them.
+export function connect(rate, trace) {
   return new Promise((resolve, reject) => {
     const url = new URL("v1/stream", location.href);
     url.protocol = url.protocol.replace("http", "ws");
@@ -68,14 +68,14 @@ export function connect(rate) {
     const timer = setTimeout(() => {
       socket.onclose = null;
       socket.close();
-      reject({ problem: `The server did not answer within ${PATIENCE / 1000} seconds. Choose Listen to try again.` });
+      reject({ problem: withRetry(`The server did not answer within ${PATIENCE / 1000} seconds.`) });
     }, PATIENCE);
     socket.onclose = async (event) => {
       clearTimeout(timer);
       reject({ problem: await whyClosed(event) });
     };
     socket.onopen = () => {
-      socket.send(JSON.stringify({ type: "start", version: 1, encoding: "s16le", sample_rate: rate, trace: true }));
+      socket.send(JSON.stringify({ type: "start", version: 1, encoding: "s16le", sample_rate: rate, trace }));
     };
     socket.onmessage = (event) => {
       const message = JSON.parse(event.data);
@@ -86,6 +86,11 @@ export function connect(rate) {
   });
 }
 
+// Samples in the encoding of streams, s16le.
+export function toInt16(samples) {
+  return Int16Array.from(samples, (x) => Math.max(-32768, Math.min(32767, Math.round(x * 32768))));
+}
+
 // Browsers hide from pages why a websocket was refused; an ordinary request to the same path is refused
 // for the same reason.
 export async function whyClosed(event) {
@@ -94,8 +99,8 @@ export async function whyClosed(event) {
     const options = { method: "POST", headers: headers(), signal: AbortSignal.timeout(PATIENCE) };
     const { status } = await fetch("v1/stream", options);
     if ([401, 403, 503].includes(status)) return statusProblem(status);
-    return "The connection was lost. Choose Listen to start again.";
+    return withRetry("The connection was lost.");
   } catch {
-    return "The server cannot be reached: it was stopped, or the network is down. Choose Listen to try again.";
+    return withRetry("The server cannot be reached: it was stopped, or the network is down.");
   }
 }
