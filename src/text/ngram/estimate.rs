@@ -443,7 +443,7 @@ impl<K: Key> Backoffs<K> {
         while let Some(entry) = entries.next_if(|e| e.as_ref().map_or(true, |e| { e.key } <= ngram)) {
             let entry = entry?;
             if { entry.key } == ngram {
-                return Ok(f32::from_bits({ entry.values }[0]).log10());
+                return Ok(f32::from_bits({ entry.values }[0]).log10().max(super::LOG_ZERO));
             }
         }
         Ok(0.0)
