@@ -56,7 +56,8 @@ fn joined(segments: &[Segment], n: usize) -> Vec<Text> {
         let likelihood: f64 = segment.words.iter().map(log).sum();
         let own = std::iter::once((segment.text.as_str(), 0.0, segment.words.as_slice()));
         let others = segment.alternatives.iter().skip(1);
-        let others = others.map(|other| (other.text.as_str(), f64::from(other.score), other.words.as_slice()));
+        let others =
+            others.map(|other| (other.text.as_str(), f64::from(other.score), other.words.as_slice()));
         let ways: Vec<_> = own.chain(others).take(n).collect();
         let longer = best.iter().flat_map(|before| {
             ways.iter().map(move |&(text, score, words)| Text {

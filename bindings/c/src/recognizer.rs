@@ -224,7 +224,10 @@ pub unsafe extern "C" fn hearken_recognizer_new_grm(
 /// # Safety
 /// `recognizer` is NULL or a recognizer that was not freed, and no other thread uses it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn hearken_recognizer_set_words(recognizer: *mut HearkenRecognizer, words: c_int) -> c_int {
+pub unsafe extern "C" fn hearken_recognizer_set_words(
+    recognizer: *mut HearkenRecognizer,
+    words: c_int,
+) -> c_int {
     guard(-1, || {
         // SAFETY: as promised by the caller.
         unsafe { exclusive("recognizer", recognizer) }?.fields.words = words != 0;
@@ -264,7 +267,8 @@ pub unsafe extern "C" fn hearken_recognizer_set_max_alternatives(
         let recognizer = unsafe { exclusive("recognizer", recognizer) }?;
         recognizer.check_not_running("max_alternatives")?;
         let number = usize::try_from(max_alternatives).ok().filter(|number| *number <= MAX_NBEST);
-        let wrong = || usage(format!("max_alternatives: expected 0 to {MAX_NBEST}, found {max_alternatives}"));
+        let wrong =
+            || usage(format!("max_alternatives: expected 0 to {MAX_NBEST}, found {max_alternatives}"));
         let number = number.ok_or_else(wrong)?;
         if number > 1 && !recognizer.recognizer.finds_alternatives() {
             return Err(usage("max_alternatives: the model has no words of a lexicon"));
@@ -385,7 +389,9 @@ pub unsafe extern "C" fn hearken_recognizer_result(recognizer: *mut HearkenRecog
 /// # Safety
 /// As hearken_recognizer_set_words.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn hearken_recognizer_partial_result(recognizer: *mut HearkenRecognizer) -> *const c_char {
+pub unsafe extern "C" fn hearken_recognizer_partial_result(
+    recognizer: *mut HearkenRecognizer,
+) -> *const c_char {
     guard(ptr::null(), || {
         // SAFETY: as promised by the caller.
         let recognizer = unsafe { exclusive("recognizer", recognizer) }?;
@@ -401,7 +407,9 @@ pub unsafe extern "C" fn hearken_recognizer_partial_result(recognizer: *mut Hear
 /// # Safety
 /// As hearken_recognizer_set_words.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn hearken_recognizer_final_result(recognizer: *mut HearkenRecognizer) -> *const c_char {
+pub unsafe extern "C" fn hearken_recognizer_final_result(
+    recognizer: *mut HearkenRecognizer,
+) -> *const c_char {
     guard(ptr::null(), || {
         // SAFETY: as promised by the caller.
         let recognizer = unsafe { exclusive("recognizer", recognizer) }?;

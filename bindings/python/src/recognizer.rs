@@ -115,8 +115,7 @@ impl Recognizer {
             return Err(usage("tokens has no effect without the file of a foreign model"));
         }
         // As the program: the embedded model of English has a language model too.
-        let dictates =
-            lm.is_some() || inside == Some(Embedded::English) && phrases.is_none() && wake_words.is_none();
+        let dictates = lm.is_some() || inside == Some(Embedded::English) && phrases.is_none();
         builder = match (inside, model) {
             (Some(inside), _) => builder.embedded(inside),
             (None, Some(path)) => builder.model(path),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hearken::train::{self, ExistingRun, Options, Progress, Recipe, Scores, Step};
+use hearken::train::{self as trainer, ExistingRun, Options, Progress, Recipe, Scores, Step};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -168,7 +168,7 @@ pub fn train(
             stop.store(true, Ordering::Relaxed);
         }
     };
-    let ended = py.detach(|| train::train(&parsed, &options, &stop, &mut report));
+    let ended = py.detach(|| trainer::train(&parsed, &options, &stop, &mut report));
     if let Some(error) = raised {
         return Err(error);
     }

@@ -97,7 +97,7 @@ def test_alignment(digits, audio):
 def test_evaluation(digits, audio, tmp_path):
     scores = digits.evaluate(audio / "manifest.jsonl")
     assert scores.wer == 0 and scores.cer == 0 and scores.correct == len(scores.utterances) == 11
-    assert scores.reference_words == 55 and 0 < scores.rtf and scores.failed == []
+    assert scores.reference_words == 59 and 0 < scores.rtf and scores.failed == []
     lines = [
         {"audio_filepath": str(audio / "pi.wav"), "text": "three oh four one five"},
         {"audio_filepath": str(tmp_path / "missing.wav"), "text": "one"},
