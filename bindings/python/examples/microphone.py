@@ -7,9 +7,8 @@ python microphone.py [MODEL]
 import queue
 import sys
 
-import sounddevice
-
 import hearken
+import sounddevice
 
 
 def main() -> None:

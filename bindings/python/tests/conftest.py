@@ -3,10 +3,9 @@
 import wave
 from pathlib import Path
 
+import hearken
 import numpy as np
 import pytest
-
-import hearken
 
 ROOT = Path(__file__).resolve().parents[3]
 

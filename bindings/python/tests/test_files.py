@@ -3,9 +3,8 @@
 import gc
 import json
 
-import pytest
-
 import hearken
+import pytest
 
 TEXTS = {
     "pi.wav": "three one four one five",

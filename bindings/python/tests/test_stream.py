@@ -3,10 +3,9 @@
 import json
 import threading
 
+import hearken
 import numpy as np
 import pytest
-
-import hearken
 
 PI = "three one four one five"
 

@@ -1,9 +1,8 @@
 """Training with progress, interruption and resumption; exports."""
 
+import hearken
 import numpy as np
 import pytest
-
-import hearken
 
 RECIPE = """
 [data]

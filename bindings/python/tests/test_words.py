@@ -2,10 +2,9 @@
 
 import logging
 
+import hearken
 import numpy as np
 import pytest
-
-import hearken
 
 LINES = ["@intent digits", "{first} one four one five", "{first} = three | two"]
 
