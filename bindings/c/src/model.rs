@@ -143,6 +143,10 @@ pub unsafe extern "C" fn hearken_model_sample_rate(model: *const HearkenModel) -
 pub unsafe extern "C" fn hearken_model_free(model: *mut HearkenModel) {
     if !model.is_null() {
         // SAFETY: from `Box::into_raw`, and not freed before, as promised by the caller.
-        guard((), || Ok(drop(unsafe { Box::from_raw(model) })));
+        let model = unsafe { Box::from_raw(model) };
+        guard((), || {
+            drop(model);
+            Ok(())
+        });
     }
 }

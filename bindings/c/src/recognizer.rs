@@ -443,6 +443,10 @@ pub unsafe extern "C" fn hearken_recognizer_reset(recognizer: *mut HearkenRecogn
 pub unsafe extern "C" fn hearken_recognizer_free(recognizer: *mut HearkenRecognizer) {
     if !recognizer.is_null() {
         // SAFETY: from `Box::into_raw`, and not freed before, as promised by the caller.
-        guard((), || Ok(drop(unsafe { Box::from_raw(recognizer) })));
+        let recognizer = unsafe { Box::from_raw(recognizer) };
+        guard((), || {
+            drop(recognizer);
+            Ok(())
+        });
     }
 }

@@ -163,9 +163,9 @@ pub fn train(
                 _ => Ok(()),
             }
         });
-        if let (Err(error), None) = (called, &raised) {
-            raised = Some(error);
+        if let Err(error) = called {
             stop.store(true, Ordering::Relaxed);
+            raised.get_or_insert(error);
         }
     };
     let ended = py.detach(|| trainer::train(&parsed, &options, &stop, &mut report));
