@@ -188,14 +188,14 @@ def test_wrong_arguments_are_errors(model, recognizer):
         (lambda: lib.hearken_recognizer_accept_waveform(recognizer, null, 2), "data"),
         (lambda: lib.hearken_recognizer_accept_waveform(recognizer, b"abc", 3), "whole 16-bit samples"),
         (lambda: lib.hearken_recognizer_accept_waveform(recognizer, b"ab", -2), "length"),
-        (
-            lambda: lib.hearken_recognizer_accept_waveform_f(recognizer, ffi.new("float[]", [float("nan")]), 1),
-            "finite",
-        ),
         (lambda: lib.hearken_recognizer_set_max_alternatives(recognizer, 1000), "max_alternatives"),
         (lambda: lib.hearken_recognizer_set_endpointer_delays(recognizer, 1, -1, 1), "rule 2"),
         (lambda: lib.hearken_recognizer_set_words(null, 1), "recognizer"),
         (lambda: lib.hearken_recognizer_reset(null), "recognizer"),
+        (
+            lambda: lib.hearken_recognizer_accept_waveform_f(recognizer, ffi.new("float[]", [float("nan")]), 1),
+            "found NaN",
+        ),
     ]:
         assert failed() == -1, expected
         assert expected in error()

@@ -89,7 +89,7 @@ def test_wrong_arguments_are_errors(digits, pi):
         (lambda: stream.accept_waveform(b"abc"), hearken.UsageError, "odd number of bytes"),
         (lambda: stream.accept_waveform(pi.reshape(1, -1)), hearken.UsageError, "shape"),
         (lambda: stream.accept_waveform(pi, 5), hearken.HearkenError, "sample rate"),
-        (lambda: stream.accept_waveform(np.array([np.nan], np.float32)), hearken.InputError, "finite"),
+        (lambda: stream.accept_waveform(np.array([np.nan], np.float32)), hearken.InputError, "found NaN"),
         (lambda: digits.stream(nbest=0), hearken.UsageError, "nbest"),
         (lambda: digits.stream(endpoint=3), hearken.UsageError, "endpoint"),
         (lambda: hearken.EndpointRules(rule1_min_trailing_silence=-1), ValueError, "rule 1"),
