@@ -30,10 +30,15 @@ ls -l "$target/release/libhearken.so" "$target/release/libhearken.a"
 
 step "header"
 if has cbindgen; then
-    (cd bindings/c && cbindgen --quiet --config cbindgen.toml --output "$work/hearken.h")
+    # Versions before 0.28 do not know `unsafe(no_mangle)`.
+    rm -rf "$work/src"
+    cp -r bindings/c/src "$work/src"
+    sed -i 's/#\[unsafe(no_mangle)\]/#[no_mangle]/' "$work"/src/*.rs
+    cbindgen --version
+    cbindgen --quiet --config bindings/c/cbindgen.toml --output "$work/hearken.h" "$work/src/lib.rs"
     diff -u bindings/c/include/hearken.h "$work/hearken.h"
 else
-    skip "cbindgen is not installed (cargo install cbindgen): the header was not compared"
+    skip "cbindgen is not installed (apt-get install cbindgen, cargo install cbindgen): the header was not compared"
 fi
 # Every function of the header is exported, and nothing else with its prefix.
 declared=$(grep -o 'hearken_[a-z_]*(' bindings/c/include/hearken.h | grep -v '^hearken_last_error()' | tr -d '(' | sort -u)

@@ -20,22 +20,22 @@ typedef struct HearkenRecognizer HearkenRecognizer;
 
 // What to open. Set everything to zero, then `size` to the size of the struct, then what is needed; NULL and 0 stand
 // for the defaults.
-typedef struct HearkenModelOptions {
-    // `sizeof(HearkenModelOptions)`, so that later versions can add members.
-    size_t size;
-    // A file of hearken, a foreign ONNX file with states, a folder of sherpa-onnx, or the embedded model `digits` or
-    // `english`. Default: english with `phrases` or `lm`, else digits.
-    const char *model;
-    // File of phrases, which alone are recognized.
-    const char *phrases;
-    // File of an n-gram language model, whose words are recognized.
-    const char *lm;
-    // File of words and phrases that are boosted.
-    const char *hotwords;
-    // Boost of the hotwords that have none of their own, nats for each word. Default: 2.
-    float hotwords_score;
-    // File of pronunciations that take precedence over the English ones.
-    const char *lexicon;
+typedef struct {
+  // `sizeof(HearkenModelOptions)`, so that later versions can add members.
+  size_t size;
+  // A file of hearken, a foreign ONNX file with states, a folder of sherpa-onnx, or the embedded model `digits` or
+  // `english`. Default: english with `phrases` or `lm`, else digits.
+  const char *model;
+  // File of phrases, which alone are recognized.
+  const char *phrases;
+  // File of an n-gram language model, whose words are recognized.
+  const char *lm;
+  // File of words and phrases that are boosted.
+  const char *hotwords;
+  // Boost of the hotwords that have none of their own, nats for each word. Default: 2.
+  float hotwords_score;
+  // File of pronunciations that take precedence over the English ones.
+  const char *lexicon;
 } HearkenModelOptions;
 
 #ifdef __cplusplus
@@ -54,60 +54,66 @@ const char *hearken_last_error(void);
 //
 // # Safety
 // `path` is NULL or a text that ends with a zero byte.
-struct HearkenModel *hearken_model_new(const char *path);
+HearkenModel *hearken_model_new(const char *path);
 
 // Opens a model with the given words. Returns NULL at an error. Free it with hearken_model_free.
 //
 // # Safety
 // `options` is NULL or valid for `options->size` bytes, and every text in it is NULL or ends with a zero byte.
-struct HearkenModel *hearken_model_new_with(const struct HearkenModelOptions *options);
+HearkenModel *hearken_model_new_with(const HearkenModelOptions *options);
 
 // The sample rate of a model, Hz; 0 at an error.
 //
 // # Safety
 // `model` is NULL or a model that was not freed.
-uint32_t hearken_model_sample_rate(const struct HearkenModel *model);
+uint32_t hearken_model_sample_rate(const HearkenModel *model);
 
 // Frees a model; NULL is ignored. Recognizers of the model remain valid.
 //
 // # Safety
 // `model` is NULL or a model that was not freed; it is not used afterwards.
-void hearken_model_free(struct HearkenModel *model);
+void hearken_model_free(HearkenModel *model);
 
 // Creates a recognizer for audio at `sample_rate` Hz, which is converted to the model's rate if necessary. Returns NULL
 // at an error. Free it with hearken_recognizer_free.
 //
 // # Safety
 // `model` is NULL or a model that was not freed.
-struct HearkenRecognizer *hearken_recognizer_new(const struct HearkenModel *model, float sample_rate);
+HearkenRecognizer *hearken_recognizer_new(const HearkenModel *model,
+                                          float sample_rate);
 
 // Creates a recognizer for the phrases of a JSON list, `["turn left", "turn right"]`, in place of the model's words; the
 // model's tokens are the phones of English, as those of the embedded models are. Returns NULL at an error.
 //
 // # Safety
 // `model` is NULL or a model that was not freed; `grammar` is NULL or a text that ends with a zero byte.
-struct HearkenRecognizer *hearken_recognizer_new_grm(const struct HearkenModel *model, float sample_rate, const char *grammar);
+HearkenRecognizer *hearken_recognizer_new_grm(const HearkenModel *model,
+                                              float sample_rate,
+                                              const char *grammar);
 
 // Sets whether final results have words with times and confidences (`result`). Default: 0. Returns 0, or -1 at an
 // error.
 //
 // # Safety
 // `recognizer` is NULL or a recognizer that was not freed, and no other thread uses it.
-int hearken_recognizer_set_words(struct HearkenRecognizer *recognizer, int words);
+int hearken_recognizer_set_words(HearkenRecognizer *recognizer,
+                                 int words);
 
 // Sets whether partial results have words with times and confidences (`partial_result`). Default: 0. Returns 0, or -1
 // at an error.
 //
 // # Safety
 // As hearken_recognizer_set_words.
-int hearken_recognizer_set_partial_words(struct HearkenRecognizer *recognizer, int partial_words);
+int hearken_recognizer_set_partial_words(HearkenRecognizer *recognizer,
+                                         int partial_words);
 
 // Sets the number of alternatives in final results, up to 100, before the first samples; 0, the default, for results
 // without alternatives. It requires words of a lexicon, a language model or phrases. Returns 0, or -1 at an error.
 //
 // # Safety
 // As hearken_recognizer_set_words.
-int hearken_recognizer_set_max_alternatives(struct HearkenRecognizer *recognizer, int max_alternatives);
+int hearken_recognizer_set_max_alternatives(HearkenRecognizer *recognizer,
+                                            int max_alternatives);
 
 // Sets the rules for the ends of utterances in seconds, before the first samples: the silence that ends an utterance
 // without words (default 2.4), the silence that ends one with words (1.2), and the length at which any utterance ends
@@ -115,7 +121,10 @@ int hearken_recognizer_set_max_alternatives(struct HearkenRecognizer *recognizer
 //
 // # Safety
 // As hearken_recognizer_set_words.
-int hearken_recognizer_set_endpointer_delays(struct HearkenRecognizer *recognizer, float t_start_max, float t_end, float t_max);
+int hearken_recognizer_set_endpointer_delays(HearkenRecognizer *recognizer,
+                                             float t_start_max,
+                                             float t_end,
+                                             float t_max);
 
 // Accepts 16-bit mono samples (little-endian) of `length` bytes. Returns 1 if an utterance has ended, whose result
 // waits; else 0; -1 at an error.
@@ -123,52 +132,54 @@ int hearken_recognizer_set_endpointer_delays(struct HearkenRecognizer *recognize
 // # Safety
 // `recognizer` is NULL or a recognizer that was not freed, and no other thread uses it; `data` is NULL or valid for
 // `length` bytes.
-int hearken_recognizer_accept_waveform(struct HearkenRecognizer *recognizer, const char *data, int length);
+int hearken_recognizer_accept_waveform(HearkenRecognizer *recognizer,
+                                       const char *data,
+                                       int length);
 
 // As hearken_recognizer_accept_waveform, with `length` samples of 16 bits.
 //
 // # Safety
 // As hearken_recognizer_accept_waveform; `data` is NULL or valid for `length` samples.
-int hearken_recognizer_accept_waveform_s(struct HearkenRecognizer *recognizer, const short *data, int length);
+int hearken_recognizer_accept_waveform_s(HearkenRecognizer *recognizer, const short *data, int length);
 
 // As hearken_recognizer_accept_waveform, with `length` samples of full scale 1 (in vosk-api: 32768).
 //
 // # Safety
 // As hearken_recognizer_accept_waveform; `data` is NULL or valid for `length` samples.
-int hearken_recognizer_accept_waveform_f(struct HearkenRecognizer *recognizer, const float *data, int length);
+int hearken_recognizer_accept_waveform_f(HearkenRecognizer *recognizer, const float *data, int length);
 
 // The result of the utterances that have ended since the last result, as JSON: `{"text": "one two"}`. If none has ended,
 // the current one is ended. NULL at an error. The text is valid until the next call with this recognizer.
 //
 // # Safety
 // As hearken_recognizer_set_words.
-const char *hearken_recognizer_result(struct HearkenRecognizer *recognizer);
+const char *hearken_recognizer_result(HearkenRecognizer *recognizer);
 
 // The words of the current utterance so far, which may still change, as JSON: `{"partial": "one"}`. NULL at an error.
 // The text is valid until the next call with this recognizer.
 //
 // # Safety
 // As hearken_recognizer_set_words.
-const char *hearken_recognizer_partial_result(struct HearkenRecognizer *recognizer);
+const char *hearken_recognizer_partial_result(HearkenRecognizer *recognizer);
 
 // Ends the audio and returns the result of all utterances since the last result, as hearken_recognizer_result. Samples
 // after it are those of new audio, whose times continue.
 //
 // # Safety
 // As hearken_recognizer_set_words.
-const char *hearken_recognizer_final_result(struct HearkenRecognizer *recognizer);
+const char *hearken_recognizer_final_result(HearkenRecognizer *recognizer);
 
 // Discards the audio and all results: the next samples are the first. Returns 0, or -1 at an error.
 //
 // # Safety
 // As hearken_recognizer_set_words.
-int hearken_recognizer_reset(struct HearkenRecognizer *recognizer);
+int hearken_recognizer_reset(HearkenRecognizer *recognizer);
 
 // Frees a recognizer; NULL is ignored.
 //
 // # Safety
 // `recognizer` is NULL or a recognizer that was not freed; it is not used afterwards.
-void hearken_recognizer_free(struct HearkenRecognizer *recognizer);
+void hearken_recognizer_free(HearkenRecognizer *recognizer);
 
 #ifdef __cplusplus
 } // extern "C"
