@@ -2,6 +2,9 @@
 
 import gc
 import json
+import signal
+import subprocess
+import sys
 
 import hearken
 import pytest
@@ -57,6 +60,23 @@ def test_an_iteration_can_be_abandoned(digits, audio):
     next(transcripts)
     del transcripts
     gc.collect()
+
+
+def test_ctrl_c_ends_a_run(audio):
+    code = """
+import sys, hearken
+try:
+    for transcript in hearken.Recognizer().transcribe([sys.argv[1]] * 100_000):
+        print(transcript.text, flush=True)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    command = [sys.executable, "-c", code, str(audio / "e.wav")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().strip() == TEXTS["e.wav"]
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read().endswith("interrupted\n")
+    assert process.returncode == 0
 
 
 def test_events_of_a_file(digits, audio, tmp_path):
