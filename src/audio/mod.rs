@@ -17,6 +17,7 @@ mod input;
 pub mod microphone;
 mod problems;
 mod raw;
+mod read_ahead;
 mod resample;
 mod tags;
 mod wav;
@@ -31,6 +32,7 @@ use crate::units::seconds_to_samples;
 pub use convert::{Encoding, alaw_to_s16, downmix, f32_to_s16, mulaw_to_s16, s16_to_f32};
 pub use problems::Problems;
 pub use raw::RawFormat;
+pub use read_ahead::read_ahead;
 pub use resample::{Resampler, resampled_len};
 pub use wav::{WavEncoding, write_wav};
 

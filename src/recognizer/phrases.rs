@@ -45,10 +45,11 @@ impl Recognizer {
     /// When a word has no pronunciation, or the model has no token for a phone.
     pub fn with_phrases(
         self,
-        phrases: Phrases,
+        phrases: impl Into<Arc<Phrases>>,
         pronouncer: &Pronouncer,
         options: &PhraseOptions,
     ) -> Result<Self> {
+        let phrases = phrases.into();
         let pronounced = phrases.pronounce(pronouncer);
         if let Some(error) = pronounced.missing.into_iter().next() {
             return Err(error);
@@ -67,7 +68,6 @@ impl Recognizer {
         }
         let note = guesses_note(&guessed);
         let lexicon = Lexicon::from_pronunciations(phrases.words().to_vec(), pronunciations, tokens.len());
-        let phrases = Arc::new(phrases);
         let model = PhraseModel::new(Arc::clone(&phrases), options.word_cost);
         let decoder = DecoderOptions {
             blank_bias: options.blank_bias,

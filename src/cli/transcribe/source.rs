@@ -15,9 +15,7 @@ use crate::error::{Error, Result, Stage, io as io_error};
 use crate::recognizer::StreamOptions;
 
 /// A longer recording is cut into utterances unless the options say otherwise, seconds.
-const LONG_SECONDS: u32 = 60;
-/// Samples that are read at a time to find out whether a recording is long.
-const READ_AHEAD: usize = 16_000;
+const LONG_SECONDS: f64 = 60.0;
 /// Bytes that are read of standard input at a time.
 const BLOCK: usize = 1 << 16;
 
@@ -64,13 +62,13 @@ impl Opener {
         let interrupt = self.interrupt.clone();
         // Standard input may have no end; its text is printed as it comes.
         let source = if live { source } else { audio::limited(source, self.max_seconds) };
-        let mut watched = MeteredReader { source, file, at: 0, meter, interrupt };
+        let watched = MeteredReader { source, file, at: 0, meter, interrupt: interrupt.clone() };
         if live {
             return Ok((Box::new(watched), &self.long));
         }
-        let (ahead, long) = ReadAhead::read(&mut watched);
+        let (source, long) = audio::read_ahead(Box::new(watched), LONG_SECONDS);
         let options = if long { &self.long } else { &self.short };
-        Ok((Box::new(ahead.before(watched)), options))
+        Ok((Box::new(Interruptible { source, interrupt }), options))
     }
 
     /// The recording, and its file unless it is a pipe.
@@ -137,70 +135,22 @@ impl Source for MeteredReader {
     }
 }
 
-/// The beginning of a recording, read ahead to find out whether it is longer than a minute.
-#[derive(Default)]
-struct ReadAhead {
-    samples: Vec<f32>,
-    /// The error after these samples, if reading failed.
-    failed: Option<Error>,
+/// A source that ends when the user interrupts the command, even within what was read ahead.
+struct Interruptible {
+    source: Box<dyn Source>,
+    interrupt: Interrupt,
 }
 
-impl ReadAhead {
-    /// Reads up to a minute; returns also whether the recording is longer.
-    fn read(source: &mut MeteredReader) -> (Self, bool) {
-        let mut ahead = Self::default();
-        let long = (LONG_SECONDS * source.sample_rate()) as usize;
-        while ahead.samples.len() <= long {
-            match source.read(&mut ahead.samples, READ_AHEAD) {
-                Ok(0) => return (ahead, false),
-                Ok(_) => {}
-                Err(error) => {
-                    ahead.failed = Some(error);
-                    return (ahead, false);
-                }
-            }
-        }
-        (ahead, true)
-    }
-
-    fn before(self, source: MeteredReader) -> ReadAheadSource {
-        ReadAheadSource { ahead: self, at: 0, source }
-    }
-}
-
-/// A recording from its first sample, of which the beginning was read ahead.
-struct ReadAheadSource {
-    ahead: ReadAhead,
-    /// Samples of `ahead` that were returned.
-    at: usize,
-    source: MeteredReader,
-}
-
-impl Source for ReadAheadSource {
+impl Source for Interruptible {
     fn sample_rate(&self) -> u32 {
         self.source.sample_rate()
     }
 
     fn read(&mut self, out: &mut Vec<f32>, max_samples: usize) -> Result<usize> {
-        if self.source.interrupt.is_asked() {
+        if self.interrupt.is_asked() {
             return Ok(0);
         }
-        let left = &self.ahead.samples[self.at..];
-        if left.is_empty() {
-            return match self.ahead.failed.take() {
-                Some(error) => Err(error),
-                None => {
-                    // The beginning is not needed any more.
-                    self.ahead.samples = Vec::new();
-                    self.at = 0;
-                    self.source.read(out, max_samples)
-                }
-            };
-        }
-        let n = max_samples.min(left.len());
-        out.extend_from_slice(&left[..n]);
-        self.at += n;
-        Ok(n)
+        self.source.read(out, max_samples)
     }
 
     fn problems(&self) -> Problems {

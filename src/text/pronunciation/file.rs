@@ -82,6 +82,22 @@ impl Pronouncer {
         Self::from_bytes(&bytes).map_err(|e| e.in_file(path))
     }
 
+    /// The pronouncer for English if this build has it, else one without a dictionary; with the user's pronunciations
+    /// of the file `lexicon`, if one is named.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is invalid; names the line.
+    pub fn with_lexicon(lexicon: Option<&Path>) -> Result<Self> {
+        #[cfg(feature = "english")]
+        let pronouncer = Self::english()?;
+        #[cfg(not(feature = "english"))]
+        let pronouncer = Self::new(CompactDictionary::new(&Pronunciations::default())?);
+        Ok(match lexicon {
+            Some(path) => pronouncer.with_user(Pronunciations::read(path)?),
+            None => pronouncer,
+        })
+    }
+
     /// The pronouncer for English: the CMU Pronouncing Dictionary, and a model learned from it, which is read when the
     /// first word is guessed.
     ///
