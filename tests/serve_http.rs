@@ -239,6 +239,8 @@ fn health_metrics_models_and_the_page() {
     for file in [
         "/page.js",
         "/notices.js",
+        "/kept.js",
+        "/microphone.js",
         "/pictures.js",
         "/transcript.js",
         "/worklet.js",

@@ -9,8 +9,10 @@ const INDEX_HTML: &str = include_str!("page/index.html");
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name, media type and content of the page's files.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("page.js", SCRIPT, include_str!("page/page.js")),
+    ("kept.js", SCRIPT, include_str!("page/kept.js")),
+    ("microphone.js", SCRIPT, include_str!("page/microphone.js")),
     ("notices.js", SCRIPT, include_str!("page/notices.js")),
     ("pictures.js", SCRIPT, include_str!("page/pictures.js")),
     ("recordings.js", SCRIPT, include_str!("page/recordings.js")),

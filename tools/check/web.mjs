@@ -1,0 +1,283 @@
+// The test of tools/check/web.sh, which describes it: node web.mjs HEARKEN FOLDER
+
+import { spawn, execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+import { chromium } from "playwright-core";
+
+const [hearken, folder] = process.argv.slice(2);
+const site = join(folder, "site");
+const work = mkdtempSync(join(tmpdir(), "hearken-web-"));
+const LIMIT = 5e6; // bytes over the wire
+
+let failures = 0;
+function check(what, expected, found) {
+  if (JSON.stringify(expected) === JSON.stringify(found)) return console.log(`ok: ${what}`);
+  failures += 1;
+  console.log(`FAILED: ${what}\n  expected: ${JSON.stringify(expected)}\n  found:    ${JSON.stringify(found)}`);
+}
+function assert(what, condition, found) {
+  check(what, true, condition || found);
+}
+
+/** The transcript by the program, as JSON. */
+function transcribe(file, ...options) {
+  return JSON.parse(execFileSync(hearken, ["transcribe", "--format", "json", ...options, file]));
+}
+
+// ---------------------------------------------------------------- sizes
+
+function files(folder, below = "") {
+  return readdirSync(join(folder, below), { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? files(folder, join(below, entry.name)) : [join(below, entry.name)],
+  );
+}
+
+function showSizes() {
+  const total = { bytes: 0, gzip: 0, brotli: 0 };
+  console.log("--- bytes over the wire: as they are, gzip, brotli");
+  for (const file of files(site)) {
+    const bytes = readFileSync(join(site, file));
+    const row = { bytes: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes).length };
+    console.log(`${file.padEnd(32)} ${Object.values(row).map((n) => String(n).padStart(9)).join(" ")}`);
+    if (!file.includes("english")) for (const key of Object.keys(total)) total[key] += row[key];
+  }
+  console.log(`${"page with digits".padEnd(32)} ${Object.values(total).map((n) => String(n).padStart(9)).join(" ")}`);
+  assert(`the page with the digits model has less than ${LIMIT / 1e6} MB over the wire`, total.gzip < LIMIT, total.gzip);
+}
+
+// ---------------------------------------------------------------- server and browser
+
+async function serve() {
+  const server = spawn("python3", ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", site]);
+  const port = await new Promise((resolve, reject) => {
+    server.stdout.on("data", (text) => resolve(/port (\d+)/.exec(text)[1]));
+    server.on("exit", reject);
+  });
+  return { server, url: `http://127.0.0.1:${port}/` };
+}
+
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+];
+
+/** Opens the page, with a recording as the microphone. */
+async function open(url, { microphone, refused, ...context } = {}) {
+  const args = [...FLAGS];
+  if (!refused) args.push("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream");
+  if (microphone) args.push(`--use-file-for-fake-audio-capture=${microphone}%noloop`);
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args });
+  const page = await browser.newPage(context);
+  const errors = [], hosts = new Set();
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("request", (request) => hosts.add(new URL(request.url()).host));
+  await page.goto(url);
+  await page.waitForSelector("#listen:enabled", { timeout: 60_000 });
+  return { browser, page, errors, hosts };
+}
+
+const transcript = (page) =>
+  page.$$eval("#transcript > p:not(.source)", (lines) =>
+    lines.map((line) => [...line.querySelectorAll(".word")].map((word) => word.textContent).join(" ")).filter(Boolean),
+  );
+
+// ---------------------------------------------------------------- tests
+
+/** Recordings opened on the page, and the same by the package's interface with times. */
+async function recordings(url) {
+  const { browser, page, errors, hosts } = await open(url, { viewport: { width: 1000, height: 900 } });
+  assert("there are no headers for threads", !(await page.evaluate(() => crossOriginIsolated)), "isolated");
+  for (const name of readdirSync("audio").filter((name) => /\.(wav|flac|mp3|m4a|ogg|opus|webm)$/.test(name))) {
+    const file = join("audio", name);
+    const expected = transcribe(file);
+    await page.click("#clear");
+    await page.setInputFiles("#file", file);
+    await page.waitForFunction(() => document.querySelector("#transcript .source") && document.querySelector("#status").textContent === "Ready.");
+    check(`${name} on the page: ${expected.text || "no words"}`, expected.text, (await transcript(page)).join(" "));
+    const bytes = readFileSync(file).toString("base64");
+    const found = await page.evaluate(async ([bytes, name]) => {
+      const { Recognizer } = await import("./hearken/index.js");
+      globalThis.recognizer ??= await Recognizer.create({ model: "models/digits.onnx" });
+      return globalThis.recognizer.transcribe(Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)), { name });
+    }, [bytes, name]);
+    const words = (result) => result.segments.flatMap((segment) => segment.words);
+    const times = (result) => words(result).map(({ word, start, end }) => [word, start, end]);
+    check(`${name}: words and times by the package`, times(expected), times(found));
+    const differences = words(expected).map((word, i) => Math.abs(word.confidence - (words(found)[i]?.confidence ?? 9)));
+    assert(`${name}: confidences within 0.002`, Math.max(0, ...differences) <= 0.002, differences);
+    check(`${name}: warnings`, expected.warnings, found.warnings);
+  }
+  await page.screenshot({ path: join(folder, "pictures/light.png") });
+  writeFileSync(join(work, "broken.mp3"), "this is no recording");
+  await page.setInputFiles("#file", join(work, "broken.mp3"));
+  await page.waitForSelector("#problem:visible");
+  assert("a file that is no recording is an error with its name", (await page.textContent("#problem")).startsWith("broken.mp3: "));
+  await page.setInputFiles("#file", "audio/pi.wav");
+  await page.waitForSelector("#problem", { state: "hidden" });
+  check("no errors on the console", [], errors);
+  check("nothing is loaded from elsewhere", [new URL(url).host], [...hosts]);
+  await browser.close();
+}
+
+/** Samples in chunks of any size and rate, by the package's interface. */
+async function streams(url) {
+  const { browser, page } = await open(url);
+  const sox = ["audio/countdown.wav", "-r", "44100", "-t", "f32", "-"];
+  writeFileSync(join(work, "raw.f32"), execFileSync("sox", sox, { stdio: ["ignore", "pipe", "ignore"] }));
+  execFileSync("sox", ["audio/countdown.wav", "-r", "44100", "-e", "float", "-b", "32", join(work, "countdown.wav")], { stdio: "ignore" });
+  const expected = transcribe(join(work, "countdown.wav"), "--endpoint", "on").text;
+  const raw = readFileSync(join(work, "raw.f32")).toString("base64");
+  const found = await page.evaluate(async (raw) => {
+    const { Recognizer } = await import("./hearken/index.js");
+    const recognizer = await Recognizer.create({ model: "models/digits.onnx", numbers: "words" });
+    const samples = new Float32Array(Uint8Array.from(atob(raw), (c) => c.charCodeAt(0)).buffer);
+    const stream = await recognizer.createStream();
+    const texts = [], problems = [];
+    for (const size of [100, 4410, 10 ** 7]) {
+      const events = [];
+      for (let at = 0; at < samples.length; at += size) {
+        events.push(...(await stream.acceptWaveform(samples.slice(at, at + size), 44100)));
+      }
+      events.push(...(await stream.finish()));
+      texts.push(events.filter((event) => event.type === "final").map((event) => event.text).filter(Boolean).join(" "));
+      await stream.reset();
+    }
+    const attempt = (promise) => promise.then(() => problems.push("none"), (error) => problems.push(error.message));
+    await stream.acceptWaveform(samples.slice(0, 100), 44100);
+    await attempt(stream.acceptWaveform(samples.slice(0, 100), 16000));
+    await attempt(stream.acceptWaveform(new Float32Array([0, NaN]), 44100));
+    stream.close();
+    await attempt(stream.finish());
+    await attempt(Recognizer.create({ model: "models/none.onnx" }));
+    await attempt(Recognizer.create({ model: new Uint8Array(100) }));
+    await attempt(Recognizer.create({ model: "models/digits.onnx", phrases: "a" }));
+    recognizer.close();
+    await attempt(recognizer.createStream());
+    return { texts, problems };
+  }, raw);
+  check("a stream in chunks of three sizes at 44.1 kHz", [expected, expected, expected], found.texts);
+  const parts = ["44100 Hz as before", "found NaN at index 1", "stream was closed", "status 404", "", "need each other", "was closed"];
+  found.problems.forEach((problem, i) => {
+    assert(`error: ${problem}`, problem !== "none" && problem.includes(parts[i]), parts[i]);
+  });
+  check("number of errors", parts.length, found.problems.length);
+  await browser.close();
+}
+
+/** The microphone, which plays a recording. */
+async function microphone(url) {
+  for (const name of ["pi", "e", "countdown"]) {
+    const file = join(work, `${name}.wav`);
+    execFileSync("sox", ["-G", "-D", `audio/${name}.wav`, "-b", "16", "-c", "1", file, "pad", "2", "60"]);
+    const { text } = transcribe(`audio/${name}.wav`);
+    const { browser, page, errors } = await open(url, { microphone: file });
+    await page.click("#listen");
+    await page.waitForFunction((words) => document.querySelectorAll(".word").length >= words, text.split(" ").length, { timeout: 30_000 });
+    if (name === "pi") await page.screenshot({ path: join(folder, "pictures/listening.png") });
+    await page.click("#listen");
+    await page.waitForFunction(() => document.querySelector("#status").textContent === "Not listening.");
+    check(`microphone plays ${name}.wav: ${text}`, text, (await transcript(page)).join(" "));
+    if (name === "pi") {
+      await page.click(".word");
+      await page.waitForSelector(".word.playing");
+      console.log("ok: a word of the microphone is played");
+    }
+    check(`microphone plays ${name}.wav: no errors`, [], errors);
+    await browser.close();
+  }
+  const { browser, page } = await open(url, { refused: true });
+  await page.click("#listen");
+  await page.waitForSelector("#problem:visible");
+  const problem = await page.textContent("#problem");
+  assert("a refused or missing microphone is explained", /microphone/.test(problem), problem);
+  await browser.close();
+}
+
+/** English phrases, which load the other model. */
+async function phrases(url) {
+  const file = join(work, "phrases.txt");
+  writeFileSync(file, "@intent pair\n{first} {second}\n{first} = three one | two seven\n{second} = four one five | one eight\n");
+  const dark = { colorScheme: "dark", viewport: { width: 1000, height: 900 } };
+  const { browser, page, errors } = await open(url, dark);
+  await page.screenshot({ path: join(folder, "pictures/dark.png") });
+  await page.check("input[value=phrases]");
+  await page.fill("#phrases", readFileSync(file, "utf8"));
+  await page.click("#phrases-form button");
+  await page.waitForSelector("#listen:enabled", { timeout: 60_000 });
+  for (const name of ["pi.wav", "e.wav"]) {
+    const expected = transcribe(join("audio", name), "--phrases", file);
+    await page.click("#clear");
+    await page.setInputFiles("#file", join("audio", name));
+    await page.waitForFunction(() => document.querySelector("#transcript .source") && document.querySelector("#status").textContent === "Ready.");
+    check(`phrases in ${name}: ${expected.text}`, expected.text, (await transcript(page)).join(" "));
+    const { intent, slots } = expected.segments[0].phrases[0];
+    const meaning = [intent, ...slots.map(({ name, value }) => `${name}: ${value}`)].join(", ");
+    check(`their meaning: ${meaning}`, `→ ${meaning}`, (await page.textContent("#transcript .remark")).trim());
+  }
+  await page.screenshot({ path: join(folder, "pictures/phrases.png"), fullPage: true });
+  await page.fill("#phrases", "turn (on");
+  await page.click("#phrases-form button");
+  await page.waitForSelector("#problem:visible");
+  assert("an error in the phrases names line and column", /line 1, column/.test(await page.textContent("#problem")), await page.textContent("#problem"));
+  check("phrases: no errors on the console", [], errors);
+  await browser.close();
+  const phone = await open(url, { viewport: { width: 360, height: 760 }, isMobile: true, hasTouch: true });
+  await phone.page.check("input[value=phrases]");
+  const wide = await phone.page.evaluate(() => document.documentElement.scrollWidth);
+  assert("nothing is wider than a phone", wide <= 360, wide);
+  await phone.page.screenshot({ path: join(folder, "pictures/phone.png"), fullPage: true });
+  await phone.browser.close();
+}
+
+/** Computing time per second of audio, and that of the program with one thread on the same recording. */
+async function speed(url) {
+  const file = join(work, "long.wav");
+  execFileSync("sox", ["-G", "-D", ...Array(8).fill(["audio/countdown.wav", "audio/pi.wav", "audio/e.wav"]).flat(), file]);
+  const expected = transcribe(file);
+  const { browser, page } = await open(url);
+  const bytes = readFileSync(file).toString("base64");
+  const { text, duration, seconds, load } = await page.evaluate(async (bytes) => {
+    const { Recognizer } = await import("./hearken/index.js");
+    const recording = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+    const begin = performance.now();
+    const recognizer = await Recognizer.create({ model: "models/digits.onnx" });
+    const load = (performance.now() - begin) / 1000;
+    let best = null;
+    for (let i = 0; i < 5; i++) {
+      const begin = performance.now();
+      const result = await recognizer.transcribe(recording, { name: "long.wav" });
+      const seconds = (performance.now() - begin) / 1000;
+      if (!best || seconds < best.seconds) best = { ...result, seconds, load };
+    }
+    return best;
+  }, bytes);
+  check("a long recording has the same words", expected.text, text);
+  let program = Infinity;
+  for (let i = 0; i < 5; i++) {
+    const begin = performance.now();
+    transcribe(file, "--threads", "1");
+    program = Math.min(program, (performance.now() - begin) / 1000);
+  }
+  console.log(`--- speed, ${duration.toFixed(0)} s of audio, best of five: ${(seconds / duration).toFixed(4)} s for each second in`
+    + ` ${await browser.version()}, ${(program / duration).toFixed(4)} s by the program with its start; model loaded in ${load.toFixed(2)} s`);
+  await browser.close();
+}
+
+const { server, url } = await serve();
+try {
+  showSizes();
+  await recordings(url);
+  await streams(url);
+  await microphone(url);
+  await phrases(url);
+  await speed(url);
+} finally {
+  server.kill();
+  rmSync(work, { recursive: true });
+}
+console.log(failures === 0 ? "all checks passed" : `${failures} checks failed`);
+process.exit(failures === 0 ? 0 : 1);
