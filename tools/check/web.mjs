@@ -4,7 +4,7 @@ import { spawn, execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { brotliCompressSync, gzipSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
 const [hearken, folder] = process.argv.slice(2);
@@ -36,12 +36,12 @@ function files(folder, below = "") {
 }
 
 function showSizes() {
-  const total = [0, 0, 0];
+  const total = [0, 0];
   const show = (name, sizes) => console.log(`${name.padEnd(32)} ${sizes.map((n) => String(n).padStart(9)).join(" ")}`);
-  console.log("--- bytes over the wire: as they are, gzip, brotli");
+  console.log("--- bytes over the wire: as they are, gzip");
   for (const file of files(site)) {
     const bytes = readFileSync(join(site, file));
-    const sizes = [bytes.length, gzipSync(bytes, { level: 9 }).length, brotliCompressSync(bytes).length];
+    const sizes = [bytes.length, gzipSync(bytes, { level: 9 }).length];
     show(file, sizes);
     // English is loaded only for phrases.
     if (!file.includes("english")) sizes.forEach((size, i) => (total[i] += size));
@@ -83,7 +83,8 @@ async function open(url, { microphone, refused, ...context } = {}) {
   page.on("pageerror", (error) => errors.push(String(error)));
   page.on("request", (request) => hosts.add(new URL(request.url()).host));
   await page.goto(url);
-  await page.waitForSelector("#listen:enabled", { timeout: 60_000 });
+  await page.waitForSelector("#listen:enabled, #problem:not([hidden])", { timeout: 60_000 });
+  if (await page.isDisabled("#listen")) throw new Error(await page.textContent("#problem"));
   return { browser, page, errors, hosts };
 }
 

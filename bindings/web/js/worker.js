@@ -2,7 +2,7 @@
 
 import init, { Recognizer } from "./hearken_web.js";
 
-const ready = init();
+const ready = init({ module_or_path: new URL("./hearken_web_bg.wasm", import.meta.url) });
 // Each call reports the failure.
 ready.catch(() => {});
 let recognizer = null;
