@@ -5,7 +5,7 @@
 #     python3 -m http.server --directory target/web/site     # http://localhost:8000
 #
 # Needs Rust's target wasm32-unknown-unknown, and wasm-bindgen in the version of Cargo.lock (WASM_BINDGEN names the program
-# if it is not in PATH). wasm-opt, if it is in PATH, makes the module smaller.
+# if it is not in PATH).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
@@ -26,12 +26,6 @@ rm -rf "$package" "$site"
 mkdir -p "$package" "$site/models"
 "$bindgen" --target web --out-dir "$package" --remove-name-section --remove-producers-section \
     "$target/wasm32-unknown-unknown/release/hearken_web.wasm"
-if command -v wasm-opt >/dev/null; then
-    wasm-opt -O2 --enable-simd --enable-bulk-memory --enable-nontrapping-float-to-int --enable-sign-ext \
-        --enable-mutable-globals --enable-reference-types --enable-multivalue \
-        "$package/hearken_web_bg.wasm" -o "$package/optimized.wasm"
-    mv "$package/optimized.wasm" "$package/hearken_web_bg.wasm"
-fi
 rm -f "$package/hearken_web_bg.wasm.d.ts"
 # Microphone and audio thread are those of the page of `hearken serve`.
 page=src/serve/page

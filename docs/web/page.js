@@ -58,10 +58,8 @@ async function load(words) {
 
 for (const choice of document.querySelectorAll("input[name=words]")) {
   choice.addEventListener("change", () => {
-    const phrases = choice.value === "phrases";
-    $("phrases-form").hidden = !phrases;
-    // The larger files are loaded when the phrases are written.
-    if (!phrases) load("digits");
+    $("phrases-form").hidden = choice.value !== "phrases";
+    load(choice.value);
   });
 }
 

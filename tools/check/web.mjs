@@ -52,9 +52,12 @@ function showSizes() {
 
 // ---------------------------------------------------------------- server and browser
 
+const servers = [];
+
 async function serve(directory) {
   const server = spawn("python3", ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", directory]);
   const port = await new Promise((resolve, reject) => {
+    servers.push(server);
     let text = "";
     server.stdout.on("data", (more) => {
       text += more;
@@ -63,7 +66,7 @@ async function serve(directory) {
     });
     server.on("exit", reject);
   });
-  return { server, url: `http://127.0.0.1:${port}/` };
+  return `http://127.0.0.1:${port}/`;
 }
 
 const FLAGS = [
@@ -234,7 +237,8 @@ async function phrases(url) {
   check("phrases: no errors on the console", [], errors);
   await browser.close();
   const phone = await open(url, { viewport: { width: 360, height: 760 }, isMobile: true, hasTouch: true });
-  await phone.page.check("input[value=phrases]");
+  await phone.page.tap("label:has(input[value=phrases])");
+  await phone.page.waitForSelector("#listen:enabled", { timeout: 60_000 });
   const wide = await phone.page.evaluate(() => document.documentElement.scrollWidth);
   assert("nothing is wider than a phone", wide <= 360, wide);
   await phone.page.screenshot({ path: join(folder, "pictures/phone.png"), fullPage: true });
@@ -277,10 +281,10 @@ async function speed(url) {
 
 /** An export that computes the features, run by onnxruntime-web; the most likely labels as words, as in docs/exchange.md. */
 async function onnxruntime() {
-  const check_folder = join(folder, "check");
-  execFileSync(hearken, ["export", "digits", "--for", "onnxruntime", "--with-frontend", "-o", join(check_folder, "pcm.onnx")], { stdio: "ignore" });
-  writeFileSync(join(check_folder, "index.html"), '<!doctype html><link rel="icon" href="data:,"><button id="listen">');
-  const { server, url } = await serve(check_folder);
+  const checkFolder = join(folder, "check");
+  execFileSync(hearken, ["export", "digits", "--for", "onnxruntime", "--with-frontend", "-o", join(checkFolder, "pcm.onnx")], { stdio: "ignore" });
+  writeFileSync(join(checkFolder, "index.html"), '<!doctype html><link rel="icon" href="data:,"><button id="listen">');
+  const url = await serve(checkFolder);
   const { browser, page } = await open(url);
   for (const name of ["pi", "e", "countdown"]) {
     const { text } = transcribe(`audio/${name}.wav`);
@@ -306,11 +310,10 @@ async function onnxruntime() {
         last = best;
       }
       return labels.join(" ");
-    }, [readFileSync(file).toString("base64"), metadata(join(check_folder, "pcm.onnx"))]);
-    check(`onnxruntime-web on ${name}.wav: ${text}`, text, words(found, metadata(join(check_folder, "pcm.onnx")).lexicon));
+    }, [readFileSync(file).toString("base64"), metadata(join(checkFolder, "pcm.onnx"))]);
+    check(`onnxruntime-web on ${name}.wav: ${text}`, text, words(found, metadata(join(checkFolder, "pcm.onnx")).lexicon));
   }
   await browser.close();
-  server.kill();
 }
 
 /** What an exported file says about itself. */
@@ -339,8 +342,8 @@ function words(labels, lexicon) {
   return [...labels.matchAll(pattern)].map((match) => lexicon.get(match[0])).join(" ");
 }
 
-const { server, url } = await serve(site);
 try {
+  const url = await serve(site);
   showSizes();
   await recordings(url);
   await streams(url);
@@ -349,7 +352,7 @@ try {
   await speed(url);
   await onnxruntime();
 } finally {
-  server.kill();
+  servers.forEach((server) => server.kill());
   rmSync(work, { recursive: true });
 }
 console.log(failures === 0 ? "all checks passed" : `${failures} checks failed`);
