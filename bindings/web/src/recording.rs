@@ -41,7 +41,8 @@ impl Recording {
     ///
     /// # Errors
     /// When the rest cannot be decoded.
-    pub fn next(&mut self) -> Result<JsValue, JsError> {
+    #[wasm_bindgen(js_name = next)]
+    pub fn next_events(&mut self) -> Result<JsValue, JsError> {
         if self.ended {
             return Ok(JsValue::UNDEFINED);
         }
