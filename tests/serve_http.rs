@@ -245,6 +245,8 @@ fn health_metrics_models_and_the_page() {
         "/microphone.js",
         "/page.js",
         "/notices.js",
+        "/kept.js",
+        "/microphone.js",
         "/pictures.js",
         "/transcript.js",
         "/worklet.js",

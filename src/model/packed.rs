@@ -52,7 +52,8 @@ impl<T: Real> Packed<T> {
         self.cols
     }
 
-    /// The packed values, `[panels, in, 16]`.
+    /// The packed values, `[panels, in, 16]`, for `model::wide`.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn panels(&self) -> &[T] {
         &self.panels
     }

@@ -11,11 +11,12 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Name, media type and content of the pages' files.
-const FILES: [(&str, &str, &str); 11] = [
+const FILES: [(&str, &str, &str); 12] = [
     ("captions.js", SCRIPT, include_str!("page/captions.js")),
     ("captions.css", STYLE, include_str!("page/captions.css")),
-    ("microphone.js", SCRIPT, include_str!("page/microphone.js")),
     ("page.js", SCRIPT, include_str!("page/page.js")),
+    ("kept.js", SCRIPT, include_str!("page/kept.js")),
+    ("microphone.js", SCRIPT, include_str!("page/microphone.js")),
     ("notices.js", SCRIPT, include_str!("page/notices.js")),
     ("pictures.js", SCRIPT, include_str!("page/pictures.js")),
     ("recordings.js", SCRIPT, include_str!("page/recordings.js")),

@@ -1,4 +1,4 @@
-// The microphone, as chunks of samples.
+// The microphone, as chunks of samples. The package for browsers (bindings/web) has this file too.
 
 export async function openMicrophone({ deviceId } = {}) {
   if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) {

@@ -25,6 +25,15 @@ export function complain(text) {
   $("problem").hidden = !text;
 }
 
+// Shows the level of samples.
+export function showLevel(samples) {
+  let sum = 0;
+  for (const x of samples) sum += x * x;
+  const decibels = 10 * Math.log10(sum / samples.length + 1e-9);
+  // The meter falls slowly, so that it is readable.
+  $("level").value = Math.max(decibels, Number($("level").value) - 1.5);
+}
+
 export function microphoneProblem(error) {
   switch (error.name) {
     case "NotAllowedError":

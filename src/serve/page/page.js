@@ -1,7 +1,8 @@
 // The page of `hearken serve`: transcribes the microphone and recordings, and shows the network.
 
+import { Kept } from "./kept.js";
 import { openMicrophone, release } from "./microphone.js";
-import { $, say, complain, microphoneProblem } from "./notices.js";
+import { $, say, complain, microphoneProblem, showLevel } from "./notices.js";
 import { Pictures, paint } from "./pictures.js";
 import { transcribe } from "./recordings.js";
 import { PATIENCE, admitted, connect, toInt16, useToken, whyClosed } from "./server.js";
@@ -32,45 +33,7 @@ $("token-form").addEventListener("submit", async (event) => {
 
 // ---------------------------------------------------------------- listening
 
-const MOST_KEPT = 180; // seconds of the microphone that are kept for playing
 const MOST_LATE = 2; // seconds of audio that may wait to be sent
-
-// The last minutes of the microphone, for playing; the oldest chunks are dropped.
-class Kept {
-  constructor(rate) {
-    this.rate = rate;
-    this.pieces = [];
-    this.dropped = 0;
-    this.length = 0;
-  }
-
-  push(piece) {
-    this.pieces.push(piece);
-    this.length += piece.length;
-    while (this.length > MOST_KEPT * this.rate) {
-      const oldest = this.pieces.shift();
-      this.length -= oldest.length;
-      this.dropped += oldest.length;
-    }
-  }
-
-  slice(context, start, end) {
-    const from = Math.floor(start * this.rate) - this.dropped;
-    const count = Math.min(Math.floor((end - start) * this.rate), this.length - from);
-    if (from < 0 || count < 1) return null;
-    const buffer = context.createBuffer(1, count, this.rate);
-    const out = buffer.getChannelData(0);
-    let at = 0;
-    for (const piece of this.pieces) {
-      if (at + piece.length > from && at < from + count) {
-        const low = Math.max(0, from - at), high = Math.min(piece.length, from + count - at);
-        out.set(piece.subarray(low, high), at + low - from);
-      }
-      at += piece.length;
-    }
-    return buffer;
-  }
-}
 
 async function start() {
   complain("");
@@ -204,14 +167,6 @@ function finished(mine) {
   $("listen").classList.remove("on");
   $("listen-text").textContent = "Listen";
   rest("Not listening.");
-}
-
-function showLevel(samples) {
-  let sum = 0;
-  for (const x of samples) sum += x * x;
-  const decibels = 10 * Math.log10(sum / samples.length + 1e-9);
-  // The meter falls slowly, so that it is readable.
-  $("level").value = Math.max(decibels, Number($("level").value) - 1.5);
 }
 
 requestAnimationFrame(paint);
