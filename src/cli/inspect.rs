@@ -144,7 +144,11 @@ fn own_lines(network: &Network<f32>, metadata: &Metadata) -> Vec<String> {
         format!("step         {}, {step_ms} ms", counted(config.subsampling, "frame")),
     ];
     for (i, layer) in config.layers.iter().enumerate() {
-        lines.push(format!("layer {i}      {}, {} wide", layer.cell.family(), layer.hidden));
+        let more = match layer.kernel_size {
+            0 => String::new(),
+            size => format!(", kernel of {}", counted(size, "step")),
+        };
+        lines.push(format!("layer {i}      {}, {} wide{more}", layer.cell.family(), layer.hidden));
     }
     let tokens: Vec<String> = metadata.tokens.tokens().iter().map(|t| printable(t)).collect();
     lines.push(format!("tokens       {}: {}", tokens.len(), tokens.join(" ")));

@@ -136,7 +136,7 @@ mod tests {
             num_features: 3,
             subsampling: 1,
             input_size: 4,
-            layers: vec![LayerConfig { cell, hidden: 4 }, LayerConfig { cell, hidden: 4 }],
+            layers: vec![LayerConfig::new(cell, 4), LayerConfig::new(cell, 4)],
             layer_norm: true,
             residual: true,
             num_tokens: 5,
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn norms_are_those_of_finite_differences() {
-        for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::Lstm] {
+        for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::Lstm, CellKind::MinGru, CellKind::Conv] {
             let network = network(cell);
             let weights = PackedWeights::new(&network, true).expect("weights");
             let (reach, x) = (6, frames(7));

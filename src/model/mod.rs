@@ -6,6 +6,8 @@ mod config;
 pub mod forward;
 mod gradient_flow;
 pub(crate) mod kernels;
+mod layer;
+mod linear;
 pub mod network;
 mod norm;
 mod packed;
@@ -17,7 +19,7 @@ mod singular_values;
 mod wide;
 
 pub use cells::CellKind;
-pub use config::{AuxiliaryConfig, LayerConfig, NetworkConfig};
+pub use config::{AuxiliaryConfig, KERNEL_SIZE, LayerConfig, NetworkConfig};
 pub use forward::{PackedWeights, States, Workspace};
 pub use gradient_flow::{Decay, GradientFlow, gradient_flow};
 pub use kernels::Kernels;

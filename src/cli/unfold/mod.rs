@@ -132,7 +132,9 @@ fn unfold(
         log_softmax(&mut logits, config.num_tokens);
         probabilities.push(logits.iter().map(|log| log.exp()).collect());
         for (layer, states) in states.iter_mut().enumerate() {
-            states.push(state.hidden[layer].clone());
+            // Of a state that holds several steps, the values of the last.
+            let state = &state.hidden[layer];
+            states.push(state[state.len() - config.layers[layer].hidden..].to_vec());
         }
         let feature = |f: usize| {
             let sum: f32 = x.iter().skip(f).step_by(config.num_features).sum();

@@ -154,6 +154,9 @@ checkpoint_interval = 10
         let cells =
             mixed.network_config().expect("a good network").layers.into_iter().map(|layer| layer.cell);
         assert!(cells.eq([CellKind::MinGru, CellKind::Gru]));
+        let conv = SMALL.replace("[\"gru\"]", "[\"conv\", \"gru\"]\nkernel_size = 9");
+        let layers = Recipe::parse(&conv).expect("a good recipe").network_config().expect("good").layers;
+        assert_eq!([layers[0].kernel_size, layers[1].kernel_size], [9, 0]);
     }
 
     #[test]
@@ -201,6 +204,7 @@ checkpoint_interval = 10
             ("hidden = [8, 8]", "hidden = []", "network"),
             ("[\"yes\", \"no\"]", "[\"yes\", \"yes\"]", "yes"),
             ("steps = 10", "steps = 0", "steps"),
+            ("[\"gru\"]", "[\"conv\"]\nkernel_size = 1", "kernel_size"),
         ] {
             let error = Recipe::parse(&SMALL.replace(from, to)).expect_err(to).to_string();
             assert!(error.contains(place), "{to}: {error}");
