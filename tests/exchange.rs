@@ -18,7 +18,16 @@ use hearken::recognizer::Recognizer;
 /// Networks of each kind of cell with different numbers of layers, and mixed ones.
 fn stacks() -> Vec<NetworkConfig> {
     let mut stacks = recurrent_stacks();
-    let blocks = [(CellKind::Conv, 8), (CellKind::MinGru, 8), (CellKind::Conv, 6), (CellKind::Lstm, 6)];
+    let blocks = [
+        (CellKind::Conv, 8),
+        (CellKind::Attention, 8),
+        (CellKind::MinGru, 8),
+        (CellKind::Conv, 6),
+        (CellKind::Attention, 4),
+        (CellKind::Lstm, 6),
+    ];
+    stacks.push(config(&[(CellKind::Attention, 8)], true, true));
+    stacks.push(config(&[(CellKind::Attention, 8); 2], false, true));
     stacks.push(config(&[(CellKind::Conv, 8)], true, true));
     stacks.push(config(&[(CellKind::Conv, 8); 2], false, false));
     stacks.push(config(&blocks, true, true));
@@ -100,7 +109,7 @@ fn every_target_and_precision_agrees_with_the_model() {
 #[test]
 fn samples_in_give_what_features_give_one_delay_later() {
     let mixed = [(CellKind::RnnTanh, 8), (CellKind::MinGru, 8), (CellKind::Lstm, 8)];
-    let blocks = [(CellKind::Conv, 8), (CellKind::MinGru, 8), (CellKind::Conv, 8)];
+    let blocks = [(CellKind::Conv, 8), (CellKind::Attention, 8), (CellKind::MinGru, 8)];
     for layers in [&[(CellKind::Gru, 8); 2][..], &[(CellKind::MinGru, 8); 2], &mixed, &blocks] {
         samples_in(&NetworkConfig { num_features: 80, ..config(layers, true, true) });
     }

@@ -21,13 +21,26 @@ struct Case {
 
 const EXTRA_TOKENS: usize = 4;
 
+/// A layer of which a step depends on few others, so that the number of differences stays small; with several heads
+/// where they divide the width.
+fn layer(cell: CellKind, hidden: usize) -> LayerConfig {
+    let layer = LayerConfig::new(cell, hidden);
+    match cell {
+        CellKind::Attention => {
+            let num_heads = if hidden == 5 { 5 } else { 1 };
+            LayerConfig { num_heads, left_context: 3, dim_feedforward: 6, ..layer }
+        }
+        _ => layer,
+    }
+}
+
 fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
     let config = NetworkConfig {
         auxiliary: Some(AuxiliaryConfig { layer: 0, num_tokens: EXTRA_TOKENS }),
         num_features: 3,
         subsampling: 2,
         input_size: 5,
-        layers: vec![LayerConfig::new(cell, 5), LayerConfig::new(cell, 7)],
+        layers: vec![layer(cell, 5), layer(cell, 7)],
         layer_norm,
         residual,
         num_tokens: 3,
@@ -185,6 +198,12 @@ fn conv() {
 }
 
 #[test]
+fn attention() {
+    check(CellKind::Attention, true, true);
+    check(CellKind::Attention, false, false);
+}
+
+#[test]
 fn a_new_mingru_remembers_for_2_to_75_steps() {
     let hidden = 400;
     let case = case(CellKind::MinGru, true, true, 5);
@@ -233,11 +252,12 @@ fn a_ragged_batch_equals_its_streams_alone() {
 fn a_stream_in_parts_equals_the_whole() {
     let cells = CellKind::ALL.map(|cell| vec![cell; 2]);
     let mixtures = [
-        vec![CellKind::Conv, CellKind::MinGru, CellKind::Conv],
+        vec![CellKind::Conv, CellKind::MinGru, CellKind::Conv, CellKind::Attention],
+        vec![CellKind::Attention, CellKind::RnnTanh, CellKind::Attention],
         vec![CellKind::Lstm, CellKind::Conv, CellKind::Gru],
     ];
     for cells in cells.into_iter().chain(mixtures) {
-        let layers = cells.iter().map(|&cell| LayerConfig::new(cell, 6)).collect();
+        let layers = cells.iter().map(|&cell| layer(cell, 6)).collect();
         let config =
             NetworkConfig { layers, auxiliary: None, ..case(CellKind::Gru, true, true, 1).network.config };
         let weights = PackedWeights::new(&initialize::<f32>(&config, 4), false).expect("all are there");

@@ -47,6 +47,7 @@ fn the_reach_of_gradients_is_measured_for_every_cell() {
         "lstm, untrained",
         "mingru, untrained",
         "conv, untrained",
+        "attention, untrained",
         "W_z",
     ] {
         assert!(text.contains(name), "{name}: {text}");

@@ -161,7 +161,14 @@ mod tests {
 
     #[test]
     fn norms_are_those_of_finite_differences() {
-        for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::Lstm, CellKind::MinGru, CellKind::Conv] {
+        for cell in [
+            CellKind::RnnTanh,
+            CellKind::Gru,
+            CellKind::Lstm,
+            CellKind::MinGru,
+            CellKind::Conv,
+            CellKind::Attention,
+        ] {
             let network = network(cell);
             let weights = PackedWeights::new(&network, true).expect("weights");
             let (reach, x) = (6, frames(7));

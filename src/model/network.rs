@@ -33,6 +33,10 @@ pub struct Parameter<T> {
 /// | `layers.{i}.conv.norm1.gain`, `.bias`; `.pointwise1.weight`, `.bias` | `[in]` each; `[2 * H, in]`, `[2 * H]` |
 /// | `layers.{i}.conv.depthwise.kernel`, `.bias`; `.norm2.gain`, `.bias` | `[K, H]`, `[H]`; `[H]` each |
 /// | `layers.{i}.conv.pointwise2.weight`, `.bias` | `[H, H]`, `[H]` |
+/// | `layers.{i}.attention.norm1.gain`, `.bias`; `.in_proj.weight`, `.bias` | `[in]` each; `[3 * H, in]`, `[3 * H]` (q, k, v) |
+/// | `layers.{i}.attention.out_proj.weight`, `.bias`; `.norm2.gain`, `.bias` | `[H, H]`, `[H]`; `[H]` each |
+/// | `layers.{i}.attention.linear1.weight`, `.bias` | `[dim_feedforward, H]`, `[dim_feedforward]` |
+/// | `layers.{i}.attention.linear2.weight`, `.bias` | `[H, dim_feedforward]`, `[H]` |
 /// | `layers.{i}.norm.gain`, `layers.{i}.norm.bias` (with layer norm) | `[H]` |
 /// | `output.weight`, `output.bias` | `[V, H]`, `[V]` |
 /// | `auxiliary.weight`, `auxiliary.bias` (in training, with an auxiliary output) | `[A, H]`, `[A]` |

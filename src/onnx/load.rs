@@ -135,7 +135,8 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
     let mut layers = Vec::new();
     for node in &graph.node {
         if let Some((_, block)) = block_of(layers.len(), &node.name) {
-            let layer: LayerConfig = (block.sizes)(&SizesInFile { prefix: &node.name, axis: &axis })?;
+            let state_rows = state_rows(graph, layers.iter().map(|l: &LayerConfig| l.cell.states()).sum());
+            let layer = (block.sizes)(&SizesInFile { prefix: &node.name, state_rows, axis: &axis })?;
             if let Some(problem) = layer.problem() {
                 return Err(Error::new(Stage::Model, problem).at(node.name.clone()));
             }
@@ -172,6 +173,13 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         num_tokens: axis(OUTPUT_WEIGHT, 2, 0)?,
         auxiliary: None,
     })
+}
+
+/// The declared length of the first axis of state tensor `number`; 0 if there is none.
+fn state_rows(graph: &GraphProto, number: usize) -> usize {
+    let input = graph.input.iter().find(|input| input.name == format!("state.{number}"));
+    let length = input.and_then(|input| input.tensor()?.1.first()?.dim_value);
+    length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0)
 }
 
 /// Compares the file's graph with the one that hearken would write: nodes, inputs, outputs, and names,

@@ -103,6 +103,6 @@ mod tests {
         };
         assert_eq!(shapes(&[(CellKind::Conv, 7)]), [[4, 1, 7]]);
         assert_eq!(shapes(&[(CellKind::Conv, 7), (CellKind::Conv, 7)]), [[4, 1, 7], [4, 1, 7]]);
-        assert_eq!(shapes(&[(CellKind::Conv, 7), (CellKind::Gru, 7)]), [[4, 1, 7], [1, 1, 7]]);
+        assert_eq!(shapes(&[(CellKind::Attention, 7), (CellKind::Gru, 7)]), [[50, 1, 14], [1, 1, 7]]);
     }
 }

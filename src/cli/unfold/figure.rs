@@ -248,9 +248,9 @@ fn sequence(svg: &mut Svg, unfolded: &Unfolded, part: &Part, tokens: &[usize], t
     svg.heat_map(area(y, 90.0), &columns, Palette::Blue);
     y += 104.0;
     for (layer, states) in unfolded.states.iter().enumerate() {
-        let hidden = unfolded.network.config.layers[layer].hidden;
-        let stride = hidden.div_ceil(MAX_ROWS).max(1);
-        let shown = format!("layer {}: {} of {hidden}", layer + 1, hidden.div_ceil(stride));
+        let width = states.first().map_or(0, Vec::len);
+        let stride = width.div_ceil(MAX_ROWS).max(1);
+        let shown = format!("layer {}: {} of {width}", layer + 1, width.div_ceil(stride));
         label(svg, y, GREEN, &["states s_t", &shown]);
         let scale = scale(unfolded, part, layer);
         let level = |value: &f32| (value / scale + 1.0) / 2.0;

@@ -134,7 +134,8 @@ fn unfold(
         for (layer, states) in states.iter_mut().enumerate() {
             // Of a state that holds several steps, the values of the last.
             let state = &state.hidden[layer];
-            states.push(state[state.len() - config.layers[layer].hidden..].to_vec());
+            let width = config.layers[layer].state_shapes().first().map_or(0, |shape| shape[1]);
+            states.push(state[state.len() - width..].to_vec());
         }
         let feature = |f: usize| {
             let sum: f32 = x.iter().skip(f).step_by(config.num_features).sum();

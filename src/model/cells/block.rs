@@ -15,6 +15,12 @@ pub struct BlockSizes {
     pub hidden: usize,
     /// K, the number of steps in the kernel.
     pub kernel_size: usize,
+    /// h, the number of heads, which divides H.
+    pub num_heads: usize,
+    /// L, the number of earlier steps that a step attends to.
+    pub left_context: usize,
+    /// Width of the hidden layer of the feed-forward part.
+    pub dim_feedforward: usize,
 }
 
 /// Properties of a kind of block.

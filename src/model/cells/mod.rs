@@ -6,6 +6,7 @@
 //! loss. To add a cell: implement [`Cell`] or [`Block`] in a new file, add a kind and its row in the table below, and a row in the
 //! table of `onnx::build::cells`.
 
+mod attention;
 mod block;
 mod cell;
 mod conv;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernels::Kernels;
 
+pub use attention::alibi_slopes;
 pub use block::{Block, BlockBackward, BlockShape, BlockSizes, BlockTrace};
 pub use cell::{Cell, CellParameters, CellShape, MAX_STATES, Step, StepBackward, Sums};
 
@@ -45,6 +47,8 @@ pub enum CellKind {
     MinGru,
     /// Convolution over the last steps, the module of the Conformer (Gulati et al. 2020).
     Conv,
+    /// Self-attention over the last steps, a layer of the Transformer encoder (Vaswani et al. 2017).
+    Attention,
 }
 
 /// Constructor of a recurrent cell from its parameters.
@@ -81,8 +85,16 @@ const fn block<T>(shape: BlockShape, layout: BlockLayout<T>) -> CellForm<T> {
 
 impl CellKind {
     /// All kinds of cells.
-    pub const ALL: [Self; 7] =
-        [Self::RnnTanh, Self::RnnRelu, Self::Gru, Self::GruResetBefore, Self::Lstm, Self::MinGru, Self::Conv];
+    pub const ALL: [Self; 8] = [
+        Self::RnnTanh,
+        Self::RnnRelu,
+        Self::Gru,
+        Self::GruResetBefore,
+        Self::Lstm,
+        Self::MinGru,
+        Self::Conv,
+        Self::Attention,
+    ];
 
     /// The name in recipes and model files.
     pub fn name(self) -> &'static str {
@@ -94,6 +106,7 @@ impl CellKind {
             Self::Lstm => "lstm",
             Self::MinGru => "mingru",
             Self::Conv => "conv",
+            Self::Attention => "attention",
         }
     }
 
@@ -104,7 +117,7 @@ impl CellKind {
             Self::RnnTanh | Self::RnnRelu => &["W"],
             Self::Gru | Self::GruResetBefore => &["W_z", "W_r", "W_c"],
             Self::Lstm => &["W_i", "W_o", "W_f", "W_g"],
-            Self::MinGru | Self::Conv => &[],
+            Self::MinGru | Self::Conv | Self::Attention => &[],
         }
     }
 
@@ -118,6 +131,7 @@ impl CellKind {
             CellKind::Lstm => recurrent(lstm::SHAPE, lstm::lstm),
             CellKind::MinGru => recurrent(mingru::SHAPE, mingru::mingru),
             CellKind::Conv => block(conv::SHAPE, conv::conv),
+            CellKind::Attention => block(attention::SHAPE, attention::attention),
         }
     }
 

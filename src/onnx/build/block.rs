@@ -16,6 +16,8 @@ pub(in crate::onnx) struct Block {
 pub(in crate::onnx) struct SizesInFile<'a> {
     /// The beginning of the layer's names.
     pub prefix: &'a str,
+    /// The declared length of the first axis of the layer's state; 0 if there is none.
+    pub state_rows: usize,
     /// The length of an axis of a tensor: its name, its number of axes, the axis.
     pub axis: &'a dyn Fn(&str, usize, usize) -> Result<usize>,
 }

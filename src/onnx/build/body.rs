@@ -23,6 +23,8 @@ pub(in crate::onnx) struct Body<'a> {
     /// Name of a tensor `[U, N, 1]` that is 1 at steps before the stream's first sample. There the cells
     /// keep their initial state, which must be zero.
     pub hold: Option<String>,
+    /// Whether the graph is for whole recordings: then all steps of a stream are in one call.
+    pub is_whole: bool,
     pub(super) weights: Option<&'a Network<f32>>,
 }
 
@@ -30,6 +32,8 @@ pub(in crate::onnx) struct Body<'a> {
 pub(in crate::onnx) struct Ends<'a> {
     /// The inputs of all steps, `[U, N, in]`.
     pub x: &'a str,
+    /// The width of the inputs.
+    pub inputs: usize,
     /// The initial state, `[rows, N, width]`.
     pub state: &'a str,
     /// The final state, of the same shape.
@@ -40,7 +44,7 @@ impl<'a> Body<'a> {
     /// An empty graph. Without weights the initializers stay empty.
     pub fn new(config: &'a NetworkConfig, weights: Option<&'a Network<f32>>) -> Self {
         let graph = GraphBuilder::new("hearken");
-        Self { config, graph, precision: Precision::Float32, hold: None, weights }
+        Self { config, graph, precision: Precision::Float32, hold: None, is_whole: false, weights }
     }
 
     /// Adds a linear layer. `prefix.weight` is stored as `[out, in]`, as it is trained; runtimes fold the

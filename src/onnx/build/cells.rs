@@ -1,6 +1,7 @@
 //! The nodes of each cell. For one that is a single node: its operator, its attributes, how a node is recognized as that
 //! cell, and how its state is held at zero.
 
+use super::attention::ATTENTION;
 use super::block::Block;
 use super::conv::CONV;
 use crate::model::CellKind;
@@ -112,6 +113,7 @@ impl CellNodes {
 pub(in crate::onnx) fn nodes(kind: CellKind) -> CellNodes {
     match kind {
         CellKind::Conv => CellNodes::Block(&CONV),
+        CellKind::Attention => CellNodes::Block(&ATTENTION),
         _ => CellNodes::Operator(&CELLS[kind as usize]),
     }
 }

@@ -81,11 +81,12 @@ impl Body<'_> {
     fn cell(&mut self, i: usize, x: &str, states: &[String], next: &[String]) -> (String, Vec<String>) {
         let layer = self.config.layers[i];
         let prefix = self.cell_prefix(i);
+        let inputs = if i == 0 { self.config.input_size } else { self.config.layers[i - 1].hidden };
         let last = self.last_states(i, states.len(), next);
         let operator = match nodes(layer.cell) {
             CellNodes::Operator(operator) => operator,
             CellNodes::Block(block) => {
-                let ends = Ends { x, state: &states[0], last: &last[0] };
+                let ends = Ends { x, inputs, state: &states[0], last: &last[0] };
                 return ((block.add)(self, &layer, &prefix, &ends), last);
             }
         };
@@ -103,7 +104,7 @@ impl Body<'_> {
         }
         let y = format!("{prefix}.Y");
         if layer.cell == CellKind::MinGru {
-            let ends = Ends { x: &x, state: &states[0], last: &last[0] };
+            let ends = Ends { x: &x, inputs, state: &states[0], last: &last[0] };
             return (mingru::add(&mut self.graph, &prefix, layer.hidden, &ends), last);
         }
         let mut inputs = vec![x.as_str(), &w, &r, &b, ""];

@@ -1,5 +1,6 @@
 //! Construction of ONNX graphs: the builder, the layers common to all targets, and the table of cells.
 
+mod attention;
 pub(super) mod block;
 mod body;
 pub(super) mod cells;

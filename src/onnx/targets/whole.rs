@@ -36,6 +36,7 @@ fn build(
     let config = &network.config;
     let mut body = Body::new(config, Some(network));
     body.precision = options.precision;
+    body.is_whole = true;
     let (frames, output_frames) = frames(config);
     body.graph.input("x", &[Dim::symbol("N"), frames, config.num_features.into()]);
     body.graph.input_i64("lengths", &[Dim::symbol("N")]);
