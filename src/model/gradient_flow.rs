@@ -132,11 +132,14 @@ mod tests {
     use crate::model::network::initialize;
 
     fn network(cell: CellKind) -> Network<f64> {
+        let layer = LayerConfig::new(cell, 4);
+        // Fewer values to move.
+        let layer = LayerConfig { left_context: layer.left_context.min(4), ..layer };
         let config = NetworkConfig {
             num_features: 3,
             subsampling: 1,
             input_size: 4,
-            layers: vec![LayerConfig::new(cell, 4), LayerConfig::new(cell, 4)],
+            layers: vec![layer; 2],
             layer_norm: true,
             residual: true,
             num_tokens: 5,
