@@ -178,6 +178,18 @@ fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
     }
 }
 
+#[test]
+fn exports_with_blocks_are_refused_with_the_layer() {
+    for (cell, name) in [(CellKind::Conv, "layers.1.conv"), (CellKind::Attention, "layers.1.attention")] {
+        let config =
+            NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8), (cell, 8)], true, true) };
+        let bytes =
+            exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::SherpaOnnx));
+        let error = import(&bytes, &ImportOptions::default()).expect_err("many nodes").to_string();
+        assert!(error.contains(name) && error.contains("model file"), "{error}");
+    }
+}
+
 /// With larger networks, so that limits on decoded sizes are tested.
 #[test]
 fn every_target_and_precision_is_imported_again() {

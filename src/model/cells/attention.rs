@@ -178,8 +178,8 @@ impl<T: Kernels> Block<T> for Attention<T> {
     fn forward(&self, x: &[T], steps: &PackedSequence, state: &mut [T], trace: &mut BlockTrace<T>) {
         let (h, keys, heads) = (self.hidden, self.left_context + 1, self.heads.len());
         let BlockTrace { output, values, norms } = trace;
-        let [input, queries, joined, weights, mixed, attended, normal, inner] = values.to_fill();
-        let [norm1, norm2] = norms.to_fill();
+        let [input, queries, joined, weights, mixed, attended, normal, inner] = values.prepare();
+        let [norm1, norm2] = norms.prepare();
         self.norm1.apply(x, norm1, input);
         // Used for the projections first, then for the sum before the second normalization.
         self.in_proj.apply(input, attended);

@@ -23,13 +23,16 @@ pub struct BlockSizes {
     pub dim_feedforward: usize,
 }
 
+/// Names and shapes of a block's parameters, in order.
+pub type ParameterShapes = Vec<(&'static str, Vec<usize>)>;
+
 /// Properties of a kind of block.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockShape {
     /// The block's part of parameter names.
     pub family: &'static str,
     /// Names and shapes of the parameters, in order.
-    pub parameters: fn(&BlockSizes) -> Vec<(&'static str, Vec<usize>)>,
+    pub parameters: fn(&BlockSizes) -> ParameterShapes,
     /// The state of a stream: the number of earlier steps that it holds, and the width of their values.
     pub state: fn(&BlockSizes) -> [usize; 2],
 }
@@ -40,7 +43,7 @@ pub struct Buffers<B>(Vec<B>);
 
 impl<B: Default> Buffers<B> {
     /// The buffers of a forward pass, with the contents of the pass before.
-    pub fn to_fill<const N: usize>(&mut self) -> &mut [B; N] {
+    pub fn prepare<const N: usize>(&mut self) -> &mut [B; N] {
         self.0.resize_with(N, B::default);
         let Ok(buffers) = self.0.as_mut_slice().try_into() else { unreachable!("resized to N") };
         buffers

@@ -144,6 +144,12 @@ pub(in crate::onnx) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> 
     CELLS.iter().find(is).map(|cell| cell.kind)
 }
 
+/// The kind of the block that has a node with this name; `None` for other names.
+pub(in crate::onnx) fn block_kind(node: &str) -> Option<CellKind> {
+    let (layer, _) = node.strip_prefix("layers.")?.split_once('.')?;
+    block_of(layer.parse().ok()?, node).map(|(kind, _)| kind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +171,8 @@ mod tests {
     #[test]
     fn blocks_are_recognized_by_the_name_of_a_node() {
         assert_eq!(block_of(3, "layers.3.conv").map(|(kind, _)| kind), Some(CellKind::Conv));
+        assert_eq!(block_kind("layers.3.conv"), Some(CellKind::Conv));
+        assert_eq!(block_kind("layers.3.conv.gate"), None);
         assert!(block_of(2, "layers.3.conv").is_none());
         assert!(block_of(3, "layers.3.gru").is_none());
     }
