@@ -21,7 +21,7 @@ fn model() -> Vec<u8> {
         num_features: 80,
         subsampling: 4,
         input_size: 192,
-        layers: vec![LayerConfig { cell: CellKind::Gru, hidden: 192 }; 3],
+        layers: vec![LayerConfig::new(CellKind::Gru, 192); 3],
         layer_norm: true,
         residual: true,
         num_tokens: 12,

@@ -34,7 +34,7 @@ impl Case {
             num_features: 80,
             subsampling: 4,
             input_size: hidden,
-            layers: vec![LayerConfig { cell, hidden }; layers],
+            layers: vec![LayerConfig::new(cell, hidden); layers],
             layer_norm: true,
             residual: true,
             num_tokens,

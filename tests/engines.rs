@@ -135,7 +135,16 @@ fn engines_agree_on_mixed_stacks_and_other_subsampling() {
     let mixed =
         [(CellKind::Lstm, 8), (CellKind::Gru, 8), (CellKind::RnnRelu, 5), (CellKind::GruResetBefore, 5)];
     let more = [(CellKind::MinGru, 8), (CellKind::Gru, 8), (CellKind::MinGru, 5), (CellKind::MinGru, 5)];
+    let blocks = [
+        (CellKind::Conv, 8),
+        (CellKind::MinGru, 8),
+        (CellKind::Attention, 8),
+        (CellKind::Attention, 4),
+        (CellKind::Conv, 5),
+        (CellKind::Lstm, 5),
+    ];
     for (layer_norm, residual) in [(true, true), (false, false)] {
+        compare("mixed with blocks", &config(&blocks, layer_norm, residual), 11);
         compare("mixed", &config(&mixed, layer_norm, residual), 7);
         compare("mixed with mingru", &config(&more, layer_norm, residual), 10);
     }

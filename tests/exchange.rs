@@ -15,10 +15,31 @@ use hearken::onnx::inspect::describe;
 use hearken::onnx::{ExportOptions, Metadata, OnnxFile, Precision, Target, targets, write};
 use hearken::recognizer::Recognizer;
 
-/// Networks of each kind of cell with different numbers of layers, and one with mixed cells.
+/// Networks of each kind of cell with different numbers of layers, and mixed ones.
 fn stacks() -> Vec<NetworkConfig> {
+    let mut stacks = recurrent_stacks();
+    let blocks = [
+        (CellKind::Conv, 8),
+        (CellKind::Attention, 8),
+        (CellKind::MinGru, 8),
+        (CellKind::Conv, 6),
+        (CellKind::Attention, 4),
+        (CellKind::Lstm, 6),
+    ];
+    stacks.push(config(&[(CellKind::Attention, 8)], true, true));
+    stacks.push(config(&[(CellKind::Attention, 8); 2], false, true));
+    stacks.push(config(&[(CellKind::Conv, 8)], true, true));
+    stacks.push(config(&[(CellKind::Conv, 8); 2], false, false));
+    stacks.push(config(&blocks, true, true));
+    stacks.iter_mut().for_each(|s| s.num_features = 80);
+    stacks
+}
+
+/// Those whose exports can be imported.
+fn recurrent_stacks() -> Vec<NetworkConfig> {
     let mut stacks: Vec<NetworkConfig> = CELLS
         .iter()
+        .filter(|cell| cell.gates() > 0)
         .zip([1, 2, 3, 2, 1, 2])
         .map(|(&cell, n)| config(&vec![(cell, 8); n], n != 2, true))
         .collect();
@@ -88,7 +109,8 @@ fn every_target_and_precision_agrees_with_the_model() {
 #[test]
 fn samples_in_give_what_features_give_one_delay_later() {
     let mixed = [(CellKind::RnnTanh, 8), (CellKind::MinGru, 8), (CellKind::Lstm, 8)];
-    for layers in [&[(CellKind::Gru, 8); 2][..], &[(CellKind::MinGru, 8); 2], &mixed] {
+    let blocks = [(CellKind::Conv, 8), (CellKind::Attention, 8), (CellKind::MinGru, 8)];
+    for layers in [&[(CellKind::Gru, 8); 2][..], &[(CellKind::MinGru, 8); 2], &mixed, &blocks] {
         samples_in(&NetworkConfig { num_features: 80, ..config(layers, true, true) });
     }
 }
@@ -130,7 +152,7 @@ fn samples_in(config: &NetworkConfig) {
 
 #[test]
 fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
-    for (seed, config) in stacks().iter().enumerate() {
+    for (seed, config) in recurrent_stacks().iter().enumerate() {
         let (network, metadata) = (random(config, seed as u64), metadata(config));
         let own = write(&network, &metadata).expect("written");
         for target in [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton] {
@@ -153,6 +175,18 @@ fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
                 assert!(worst <= most, "{precision}: {} by {worst}", a.name);
             }
         }
+    }
+}
+
+#[test]
+fn exports_with_blocks_are_refused_with_the_layer() {
+    for (cell, name) in [(CellKind::Conv, "layers.1.conv"), (CellKind::Attention, "layers.1.attention")] {
+        let config =
+            NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8), (cell, 8)], true, true) };
+        let bytes =
+            exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::SherpaOnnx));
+        let error = import(&bytes, &ImportOptions::default()).expect_err("many nodes").to_string();
+        assert!(error.contains(name) && error.contains("model file"), "{error}");
     }
 }
 

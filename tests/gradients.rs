@@ -21,13 +21,26 @@ struct Case {
 
 const EXTRA_TOKENS: usize = 4;
 
+/// A layer of which a step depends on few others, so that the number of differences stays small; with several heads
+/// where they divide the width.
+fn layer(cell: CellKind, hidden: usize) -> LayerConfig {
+    let layer = LayerConfig::new(cell, hidden);
+    match cell {
+        CellKind::Attention => {
+            let num_heads = if hidden == 5 { 5 } else { 1 };
+            LayerConfig { num_heads, left_context: 3, dim_feedforward: 6, ..layer }
+        }
+        _ => layer,
+    }
+}
+
 fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
     let config = NetworkConfig {
         auxiliary: Some(AuxiliaryConfig { layer: 0, num_tokens: EXTRA_TOKENS }),
         num_features: 3,
         subsampling: 2,
         input_size: 5,
-        layers: vec![LayerConfig { cell, hidden: 5 }, LayerConfig { cell, hidden: 7 }],
+        layers: vec![layer(cell, 5), layer(cell, 7)],
         layer_norm,
         residual,
         num_tokens: 3,
@@ -43,15 +56,17 @@ fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
     network.mean = random(3);
     network.scale = vec![0.7, 1.1, 1.3];
     let steps = PackedSequence::new(&[6, 4, 4, 1]);
-    let cells = |width: usize| if cell == CellKind::Lstm { 4 * width } else { 0 };
+    let zeros = PackedWeights::new(&network, false).expect("all parameters are there").zero_states(4);
+    let mut states = || {
+        let mut like = |zeros: &[Vec<f64>]| zeros.iter().map(|layer| random(layer.len())).collect();
+        States { hidden: like(&zeros.hidden), cell: like(&zeros.cell) }
+    };
+    let (states, last) = (states(), states());
     Case {
         x: random(steps.rows() * 6),
-        states: States {
-            hidden: vec![random(20), random(28)],
-            cell: vec![random(cells(5)), random(cells(7))],
-        },
+        states,
         outputs: vec![random(steps.rows() * 3), random(steps.rows() * EXTRA_TOKENS)],
-        last: States { hidden: vec![random(20), random(28)], cell: vec![random(cells(5)), random(cells(7))] },
+        last,
         steps,
         network,
     }
@@ -177,10 +192,22 @@ fn mingru() {
 }
 
 #[test]
+fn conv() {
+    check(CellKind::Conv, true, true);
+    check(CellKind::Conv, false, false);
+}
+
+#[test]
+fn attention() {
+    check(CellKind::Attention, true, true);
+    check(CellKind::Attention, false, false);
+}
+
+#[test]
 fn a_new_mingru_remembers_for_2_to_75_steps() {
     let hidden = 400;
     let case = case(CellKind::MinGru, true, true, 5);
-    let layers = vec![LayerConfig { cell: CellKind::MinGru, hidden }];
+    let layers = vec![LayerConfig::new(CellKind::MinGru, hidden)];
     let config = NetworkConfig { layers, auxiliary: None, ..case.network.config };
     let network = initialize::<f64>(&config, 1);
     let biases = &network.parameter("layers.0.mingru.B").expect("there").data;
@@ -194,9 +221,7 @@ fn a_new_mingru_remembers_for_2_to_75_steps() {
 
 #[test]
 fn a_ragged_batch_equals_its_streams_alone() {
-    let cells =
-        [CellKind::RnnTanh, CellKind::Gru, CellKind::GruResetBefore, CellKind::Lstm, CellKind::MinGru];
-    for cell in cells {
+    for cell in CellKind::ALL {
         let case = case(cell, true, true, 3);
         let weights = case.weights();
         let (mut workspace, mut states) = (Workspace::default(), case.states.clone());
@@ -206,13 +231,9 @@ fn a_ragged_batch_equals_its_streams_alone() {
         for (b, &length) in case.steps.lengths().iter().enumerate() {
             let rows: Vec<usize> = (0..length).map(|t| case.steps.row(t, b)).collect();
             let x: Vec<f64> = rows.iter().flat_map(|&r| case.x[r * 6..(r + 1) * 6].to_vec()).collect();
-            let widths = [5, 7];
-            let pick = |all: &[Vec<f64>]| -> Vec<Vec<f64>> {
-                all.iter()
-                    .zip(widths)
-                    .map(|(s, w)| s.get(b * w..(b + 1) * w).unwrap_or_default().to_vec())
-                    .collect()
-            };
+            let streams = case.steps.streams();
+            let own = |s: &Vec<f64>| s[b * s.len() / streams..(b + 1) * s.len() / streams].to_vec();
+            let pick = |all: &[Vec<f64>]| -> Vec<Vec<f64>> { all.iter().map(own).collect() };
             let mut own = States { hidden: pick(&case.states.hidden), cell: pick(&case.states.cell) };
             weights.forward(&x, &PackedSequence::uniform(1, length), &mut own, &mut workspace, None);
             let mut alone = Vec::new();
@@ -223,6 +244,40 @@ fn a_ragged_batch_equals_its_streams_alone() {
                 }
             }
             assert_eq!(own.hidden, pick(&states.hidden), "{cell:?}: last states of stream {b}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_in_parts_equals_the_whole() {
+    let cells = CellKind::ALL.map(|cell| vec![cell; 2]);
+    let mixtures = [
+        vec![CellKind::Conv, CellKind::MinGru, CellKind::Conv, CellKind::Attention],
+        vec![CellKind::Attention, CellKind::RnnTanh, CellKind::Attention],
+        vec![CellKind::Lstm, CellKind::Conv, CellKind::Gru],
+    ];
+    for cells in cells.into_iter().chain(mixtures) {
+        let layers = cells.iter().map(|&cell| layer(cell, 6)).collect();
+        let config =
+            NetworkConfig { layers, auxiliary: None, ..case(CellKind::Gru, true, true, 1).network.config };
+        let weights = PackedWeights::new(&initialize::<f32>(&config, 4), false).expect("all are there");
+        let mut rng = Pcg64Mcg::seed_from_u64(9);
+        let x: Vec<f32> = (0..2 * 23 * 6).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let run = |parts: &[usize]| {
+            let (mut states, mut workspace) = (weights.zero_states(2), Workspace::default());
+            let (mut all, mut logits, mut at) = (Vec::new(), Vec::new(), 0);
+            for &steps in parts {
+                let part = &x[at * 12..(at + steps) * 12];
+                weights.forward(part, &PackedSequence::uniform(2, steps), &mut states, &mut workspace, None);
+                weights.logits(&workspace, 0, &mut logits);
+                all.extend_from_slice(&logits);
+                at += steps;
+            }
+            (all, states)
+        };
+        let whole = run(&[23]);
+        for parts in [&[1; 23][..], &[2, 1, 9, 3, 8], &[11, 12]] {
+            assert_eq!(run(parts), whole, "{cells:?} in {parts:?}");
         }
     }
 }

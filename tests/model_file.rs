@@ -27,7 +27,9 @@ fn refusal(bytes: &[u8]) -> String {
 fn every_architecture_comes_back_and_gives_the_same_bytes() {
     let mixed = [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::RnnRelu, 5)];
     let more = [(CellKind::MinGru, 8), (CellKind::Gru, 8), (CellKind::MinGru, 5)];
-    let mut stacks: Vec<Vec<(CellKind, usize)>> = vec![mixed.to_vec(), more.to_vec()];
+    let blocks =
+        [(CellKind::Conv, 8), (CellKind::Attention, 8), (CellKind::Conv, 5), (CellKind::Attention, 6)];
+    let mut stacks: Vec<Vec<(CellKind, usize)>> = vec![mixed.to_vec(), more.to_vec(), blocks.to_vec()];
     for cell in CELLS {
         stacks.extend((1..=3).map(|n| vec![(cell, 8); n]));
     }

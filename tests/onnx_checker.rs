@@ -31,6 +31,12 @@ fn every_cell_passes_the_checker() {
     let mixed =
         [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::MinGru, 5), (CellKind::GruResetBefore, 6)];
     add("mixed".into(), &mixed, true, 3);
+    add(
+        "blocks".into(),
+        &[(CellKind::Conv, 8), (CellKind::MinGru, 5), (CellKind::Conv, 6), (CellKind::Attention, 8)],
+        true,
+        4,
+    );
     add("every-frame".into(), &mixed[..1], true, 1);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/check/onnx_files.py");
     let output = Command::new(python).arg(script).args(&files).output().expect("python starts");

@@ -41,7 +41,15 @@ fn the_reach_of_gradients_is_measured_for_every_cell() {
     let place = Place::new();
     let text =
         place.stdout_of(&["probe", "model.onnx", "a.wav", "--reach", "10", "--untrained", "--svg", "p.svg"]);
-    for name in ["layer 2 (gru, 12)", "rnn-tanh, untrained", "lstm, untrained", "mingru, untrained", "W_z"] {
+    for name in [
+        "layer 2 (gru, 12)",
+        "rnn-tanh, untrained",
+        "lstm, untrained",
+        "mingru, untrained",
+        "conv, untrained",
+        "attention, untrained",
+        "W_z",
+    ] {
         assert!(text.contains(name), "{name}: {text}");
     }
     let svg = std::fs::read_to_string(place.path("p.svg")).expect("written");

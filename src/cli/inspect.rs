@@ -9,7 +9,7 @@ use super::model::{ModelSource, state_pair};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs::quoted;
-use crate::model::Network;
+use crate::model::{CellKind, Network};
 use crate::onnx::inspect::{Description, describe_file};
 use crate::onnx::interface::Port;
 use crate::onnx::{self, Metadata, OnnxFile};
@@ -144,7 +144,17 @@ fn own_lines(network: &Network<f32>, metadata: &Metadata) -> Vec<String> {
         format!("step         {}, {step_ms} ms", counted(config.subsampling, "frame")),
     ];
     for (i, layer) in config.layers.iter().enumerate() {
-        lines.push(format!("layer {i}      {}, {} wide", layer.cell.family(), layer.hidden));
+        let more = match layer.cell {
+            CellKind::Conv => format!(", kernel of {}", counted(layer.kernel_size, "step")),
+            CellKind::Attention => format!(
+                ", {}, {} before, {} wide inside",
+                counted(layer.num_heads, "head"),
+                counted(layer.left_context, "step"),
+                layer.dim_feedforward
+            ),
+            _ => String::new(),
+        };
+        lines.push(format!("layer {i}      {}, {} wide{more}", layer.cell.family(), layer.hidden));
     }
     let tokens: Vec<String> = metadata.tokens.tokens().iter().map(|t| printable(t)).collect();
     lines.push(format!("tokens       {}: {}", tokens.len(), tokens.join(" ")));

@@ -4,7 +4,7 @@ use super::state_tensors::{check_call, zero_state};
 use super::{Engine, EngineSpec, State, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
-use crate::model::{Network, PackedSequence, PackedWeights, States, Workspace};
+use crate::model::{LayerConfig, Network, PackedSequence, PackedWeights, States, Workspace};
 use crate::onnx::export;
 use crate::onnx::states::{StatePlace, state_places};
 
@@ -17,8 +17,8 @@ pub struct NativeEngine {
     spec: EngineSpec,
     weights: PackedWeights<f32>,
     places: Vec<Vec<StatePlace>>,
-    /// H of each layer.
-    widths: Vec<usize>,
+    /// The size of a stream's states of each layer.
+    sizes: Vec<usize>,
 }
 
 /// Buffers of a call, reused by the next; they contain no state of a stream.
@@ -43,7 +43,7 @@ impl NativeEngine {
         Ok(Self {
             spec: EngineSpec::from_config(&network.config, "native"),
             places: state_places(&network.config),
-            widths: network.config.layers.iter().map(|layer| layer.hidden).collect(),
+            sizes: network.config.layers.iter().map(state_size).collect(),
             weights,
         })
     }
@@ -53,11 +53,11 @@ impl NativeEngine {
         let depth = self.places.len();
         all.hidden.resize(depth, Vec::new());
         all.cell.resize(depth, Vec::new());
-        for (i, (places, &width)) in self.places.iter().zip(&self.widths).enumerate() {
+        for (i, (places, &size)) in self.places.iter().zip(&self.sizes).enumerate() {
             for (place, all) in places.iter().zip([&mut all.hidden[i], &mut all.cell[i]]) {
                 all.clear();
                 for state in states {
-                    all.extend_from_slice(vector(state, *place, width)?);
+                    all.extend_from_slice(vector(state, *place, size)?);
                 }
             }
         }
@@ -68,10 +68,10 @@ impl NativeEngine {
     fn scatter(&self, all: &States<f32>, states: &mut [&mut State]) {
         for (i, places) in self.places.iter().enumerate() {
             for (place, all) in places.iter().zip([&all.hidden[i], &all.cell[i]]) {
-                let width = all.len() / states.len().max(1);
-                for (state, own) in states.iter_mut().zip(all.chunks_exact(width.max(1))) {
+                let size = all.len() / states.len().max(1);
+                for (state, own) in states.iter_mut().zip(all.chunks_exact(size.max(1))) {
                     if let TensorData::F32(values) = &mut state.tensors[place.tensor].data {
-                        values[place.row * width..(place.row + 1) * width].copy_from_slice(own);
+                        values[place.row * size..(place.row + 1) * size].copy_from_slice(own);
                     }
                 }
             }
@@ -79,10 +79,15 @@ impl NativeEngine {
     }
 }
 
-/// A layer's state vector of one stream.
-fn vector(state: &State, place: StatePlace, width: usize) -> Result<&[f32]> {
+/// The size of each state of a stream; those of a layer have the same.
+fn state_size(layer: &LayerConfig) -> usize {
+    layer.state_shapes().first().map_or(0, |[rows, width]| rows * width)
+}
+
+/// A layer's state of one stream.
+fn vector(state: &State, place: StatePlace, size: usize) -> Result<&[f32]> {
     let values = state.tensors.get(place.tensor).and_then(|tensor| match &tensor.data {
-        TensorData::F32(values) => values.get(place.row * width..(place.row + 1) * width),
+        TensorData::F32(values) => values.get(place.row * size..(place.row + 1) * size),
         TensorData::I64(_) => None,
     });
     values.ok_or_else(|| {

@@ -67,7 +67,7 @@ mod tests {
             num_features: 4,
             subsampling: 2,
             input_size: 6,
-            layers: vec![LayerConfig { cell: CellKind::Gru, hidden }],
+            layers: vec![LayerConfig::new(CellKind::Gru, hidden)],
             layer_norm: true,
             residual: false,
             num_tokens: 3,

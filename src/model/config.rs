@@ -2,16 +2,104 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cells::CellKind;
+use super::cells::{BlockSizes, CellForm, CellKind};
 
-/// Configuration of one recurrent layer.
+/// Configuration of one layer. A size that the cell does not have is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerConfig {
     /// Kind of the cell.
     pub cell: CellKind,
-    /// H, the width of the state.
+    /// H, the width of the output; also that of the state of a recurrent cell.
     pub hidden: usize,
+    /// K, the number of steps in the kernel of `conv`, its own included.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub kernel_size: usize,
+    /// The number of heads of `attention`, which divides H.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub num_heads: usize,
+    /// L, the number of earlier steps that a step of `attention` depends on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_context: usize,
+    /// Width of the hidden layer in the feed-forward part of `attention`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dim_feedforward: usize,
+}
+
+/// The default of [`LayerConfig::kernel_size`].
+pub const KERNEL_SIZE: usize = 5;
+/// The default of [`LayerConfig::num_heads`], if it divides the width.
+pub const NUM_HEADS: usize = 4;
+/// The default of [`LayerConfig::left_context`].
+pub const LEFT_CONTEXT: usize = 50;
+/// The default of [`LayerConfig::dim_feedforward`], divided by the width (Vaswani et al. 2017).
+const FEEDFORWARD_FACTOR: usize = 4;
+/// Maximum of [`LayerConfig::kernel_size`].
+const MAX_KERNEL_SIZE: usize = 1024;
+/// Maximum of [`LayerConfig::left_context`].
+const MAX_LEFT_CONTEXT: usize = 16_384;
+/// Maximum of [`LayerConfig::dim_feedforward`].
+const MAX_FEEDFORWARD: usize = 65_536;
+
+fn is_zero(size: &usize) -> bool {
+    *size == 0
+}
+
+impl LayerConfig {
+    /// A layer of this width, with the default sizes of its cell.
+    pub fn new(cell: CellKind, hidden: usize) -> Self {
+        let plain = Self { cell, hidden, kernel_size: 0, num_heads: 0, left_context: 0, dim_feedforward: 0 };
+        match cell {
+            CellKind::Conv => Self { kernel_size: KERNEL_SIZE, ..plain },
+            CellKind::Attention => Self {
+                num_heads: if hidden.is_multiple_of(NUM_HEADS) { NUM_HEADS } else { 1 },
+                left_context: LEFT_CONTEXT,
+                dim_feedforward: FEEDFORWARD_FACTOR * hidden,
+                ..plain
+            },
+            _ => plain,
+        }
+    }
+
+    /// What is wrong with the sizes that only some cells have; `None` if nothing is.
+    pub fn problem(&self) -> Option<String> {
+        let within = |name: &str, found: usize, min: usize, max: usize| {
+            let good = (min..=max).contains(&found);
+            (!good).then(|| format!("expected a {name} from {min} to {max}, found {found}"))
+        };
+        let &Self { hidden, num_heads: heads, .. } = self;
+        match self.cell {
+            CellKind::Conv => within("kernel_size", self.kernel_size, 2, MAX_KERNEL_SIZE),
+            CellKind::Attention if heads == 0 || !hidden.is_multiple_of(heads) => {
+                Some(format!("expected num_heads that divides the width {hidden}, found {heads}"))
+            }
+            CellKind::Attention => within("left_context", self.left_context, 1, MAX_LEFT_CONTEXT)
+                .or_else(|| within("dim_feedforward", self.dim_feedforward, 1, MAX_FEEDFORWARD)),
+            _ => None,
+        }
+    }
+
+    /// All sizes of a block, for inputs of the width `inputs`.
+    pub(super) fn sizes(&self, inputs: usize) -> BlockSizes {
+        let &Self { hidden, kernel_size, num_heads, left_context, dim_feedforward, .. } = self;
+        BlockSizes { inputs, hidden, kernel_size, num_heads, left_context, dim_feedforward }
+    }
+
+    /// Names and shapes of the layer's parameters, in order, for inputs of the width `inputs`.
+    pub fn parameters(&self, inputs: usize) -> Vec<(&'static str, Vec<usize>)> {
+        match self.cell.form::<f32>() {
+            CellForm::Recurrent { shape, .. } => shape.parameters(inputs, self.hidden),
+            CellForm::Block { shape, .. } => (shape.parameters)(&self.sizes(inputs)),
+        }
+    }
+
+    /// The shapes of a stream's states: the number of steps that a state holds, and the width of their values.
+    pub fn state_shapes(&self) -> Vec<[usize; 2]> {
+        match self.cell.form::<f32>() {
+            CellForm::Recurrent { shape, .. } => vec![[1, self.hidden]; shape.states],
+            CellForm::Block { shape, .. } => vec![(shape.state)(&self.sizes(0))],
+        }
+    }
 }
 
 /// Configuration of a network: normalize → stack → linear → layer norm → L × (cell → layer norm → residual) →
@@ -25,7 +113,7 @@ pub struct NetworkConfig {
     pub subsampling: usize,
     /// D, the width of the input layer.
     pub input_size: usize,
-    /// The recurrent layers, in order.
+    /// The layers, in order.
     pub layers: Vec<LayerConfig>,
     /// Whether there is layer normalization after the input layer and after each cell.
     pub layer_norm: bool,

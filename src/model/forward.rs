@@ -5,41 +5,13 @@ use std::ops::Range;
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
-use super::kernels::{self, Kernels};
+use super::kernels::Kernels;
+use super::layer::{Layer, LayerBackward, LayerScratch, LayerTrace};
+use super::linear::Linear;
 use super::network::Network;
-use super::norm;
-use super::packed::Packed;
+use super::norm::{LayerNorm, NormTrace};
 use super::packed_sequence::PackedSequence;
 use super::real::Real;
-use super::recurrent::{
-    self, Backward, RecurrentGradient, RecurrentScratch, RecurrentTrace, RecurrentWeights,
-};
-
-/// A linear layer's weights in the layout of the kernels.
-#[derive(Clone, Debug)]
-struct Linear<T> {
-    forward: Packed<T>,
-    backward: Option<Packed<T>>,
-    bias: Vec<T>,
-}
-
-impl<T: Kernels> Linear<T> {
-    fn new(weight: &[T], bias: &[T], training: bool) -> Self {
-        let (out, inner) = (bias.len(), weight.len() / bias.len());
-        Self {
-            forward: Packed::transposed(weight, out, inner),
-            backward: training.then(|| Packed::plain(weight, out, inner)),
-            bias: bias.to_vec(),
-        }
-    }
-
-    fn apply(&self, x: &[T], y: &mut Vec<T>) {
-        let rows = x.len() / self.forward.inputs();
-        y.resize(rows * self.bias.len(), T::ZERO);
-        kernels::set_rows(y, &self.bias);
-        kernels::multiply_add(x, &self.forward, y, self.bias.len());
-    }
-}
 
 /// A network's weights in the layout of the kernels. Immutable and shared; created again after an update.
 #[derive(Clone, Debug)]
@@ -47,9 +19,9 @@ pub struct PackedWeights<T> {
     mean: Vec<T>,
     scale: Vec<T>,
     input: Linear<T>,
-    input_norm: Option<(Vec<T>, Vec<T>)>,
-    layers: Vec<RecurrentWeights<T>>,
-    norms: Vec<Option<(Vec<T>, Vec<T>)>>,
+    input_norm: Option<LayerNorm<T>>,
+    layers: Vec<Layer<T>>,
+    norms: Vec<Option<LayerNorm<T>>>,
     residual: bool,
     heads: Vec<(usize, Linear<T>)>,
 }
@@ -60,20 +32,22 @@ impl<T: Kernels> PackedWeights<T> {
     pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
         let config = &network.config;
         let get = |name: String| network.parameter(&name).map(|p| p.data.as_slice());
-        let norm = |prefix: String| -> Option<Option<(Vec<T>, Vec<T>)>> {
+        let norm = |prefix: String| -> Option<Option<LayerNorm<T>>> {
             if !config.layer_norm {
                 return Some(None);
             }
-            Some(Some((get(format!("{prefix}.gain"))?.to_vec(), get(format!("{prefix}.bias"))?.to_vec())))
+            let (gain, bias) = (get(format!("{prefix}.gain"))?, get(format!("{prefix}.bias"))?);
+            Some(Some(LayerNorm::new(gain, bias)))
         };
         let mut layers = Vec::new();
         let mut norms = Vec::new();
-        for (i, &layer) in config.layers.iter().enumerate() {
-            let name = format!("layers.{i}.{}", layer.cell.family());
-            let (w, b) = (get(format!("{name}.W"))?, get(format!("{name}.B"))?);
-            let r = if layer.cell.shape().has_state_weights { get(format!("{name}.R"))? } else { &[] };
-            layers.push(RecurrentWeights::new(layer, w, r, b, training));
+        let mut width = config.input_size;
+        for (i, layer) in config.layers.iter().enumerate() {
+            let own = layer.parameters(width).into_iter();
+            let own = own.map(|(name, _)| get(format!("layers.{i}.{}.{name}", layer.cell.family())));
+            layers.push(Layer::new(layer, width, &own.collect::<Option<Vec<&[T]>>>()?, training));
             norms.push(norm(format!("layers.{i}.norm"))?);
+            width = layer.hidden;
         }
         let output = Linear::new(get("output.weight".into())?, get("output.bias".into())?, training);
         let mut heads = vec![(layers.len().checked_sub(1)?, output)];
@@ -95,29 +69,22 @@ impl<T: Kernels> PackedWeights<T> {
 
     /// Zero states for `streams` streams.
     pub fn zero_states(&self, streams: usize) -> States<T> {
-        let zeros = |layer: &RecurrentWeights<T>, on: bool| {
-            vec![T::ZERO; if on { streams * layer.config.hidden } else { 0 }]
-        };
+        let zeros = |layer: &Layer<T>, k: usize| vec![T::ZERO; streams * layer.state_size(k)];
         States {
-            hidden: self.layers.iter().map(|l| zeros(l, true)).collect(),
-            cell: self.layers.iter().map(|l| zeros(l, l.config.cell.states() == 2)).collect(),
+            hidden: self.layers.iter().map(|layer| zeros(layer, 0)).collect(),
+            cell: self.layers.iter().map(|layer| zeros(layer, 1)).collect(),
         }
     }
 }
 
-/// Recurrent states of B streams, for each layer.
+/// States of B streams, for each layer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct States<T> {
-    /// The hidden state (output) of each layer, `[B, H]`.
+    /// The hidden state (output) of each recurrent layer, `[B, H]`; for a layer that keeps the values of earlier
+    /// steps, these in the order of time, `[B, rows * width]`.
     pub hidden: Vec<Vec<T>>,
     /// The cell state of each layer, `[B, H]`; empty unless it is an LSTM.
     pub cell: Vec<Vec<T>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct NormTrace<T> {
-    normal: Vec<T>,
-    inverse: Vec<T>,
 }
 
 /// Buffers of the activations and gradients of a pass, reused by the next.
@@ -129,11 +96,11 @@ pub struct Workspace<T> {
     input_norm: NormTrace<T>,
     /// The input of each layer, then the output of the last: `[R, width]`.
     activations: Vec<Vec<T>>,
-    traces: Vec<RecurrentTrace<T>>,
+    traces: Vec<LayerTrace<T>>,
     norms: Vec<NormTrace<T>>,
     /// Factors of dropout for each layer; empty if there is none.
     masks: Vec<Vec<T>>,
-    scratch: RecurrentScratch<T>,
+    scratch: LayerScratch<T>,
     gradient: Vec<T>,
     below: Vec<T>,
     extra: Vec<T>,
@@ -162,7 +129,7 @@ impl<T: Kernels> PackedWeights<T> {
     ) {
         let depth = self.layers.len();
         workspace.activations.resize(depth + 1, Vec::new());
-        workspace.traces.resize(depth, RecurrentTrace::default());
+        workspace.traces.resize(depth, LayerTrace::default());
         workspace.norms.resize(depth, NormTrace::default());
         workspace.masks.resize(depth, Vec::new());
         workspace.input.resize(x.len(), T::ZERO);
@@ -182,14 +149,9 @@ impl<T: Kernels> PackedWeights<T> {
         for (i, layer) in self.layers.iter().enumerate() {
             let (below, above) = workspace.activations.split_at_mut(i + 1);
             let (x, y) = (&below[i], &mut above[0]);
-            recurrent::forward(
-                layer,
-                x,
-                steps,
-                [&mut states.hidden[i], &mut states.cell[i]],
-                &mut workspace.traces[i],
-            );
-            normalize(&self.norms[i], workspace.traces[i].output(), &mut workspace.norms[i], y);
+            let own = [states.hidden[i].as_mut_slice(), &mut states.cell[i]];
+            layer.forward(x, steps, own, &mut workspace.traces[i]);
+            normalize(&self.norms[i], layer.output(&workspace.traces[i]), &mut workspace.norms[i], y);
             // Before the residual connection, which must pass the layer's input unchanged.
             apply_dropout(y, steps, &mut workspace.masks[i], dropout.as_mut());
             if self.residual && x.len() == y.len() {
@@ -227,21 +189,18 @@ impl<T: Kernels> PackedWeights<T> {
                 let Some(dlogits) = dlogits.get(head) else { continue };
                 let x = &workspace.activations[layer + 1];
                 let (w, b) = at.head(head, gradients);
-                linear_gradients(linear, x, dlogits, w, b);
-                if let Some(packed) = &linear.backward {
-                    kernels::multiply_add(dlogits, packed, &mut workspace.gradient, packed.outputs());
-                }
+                linear.add_gradients(x, dlogits, w, b);
+                linear.add_input_gradient(dlogits, &mut workspace.gradient);
             }
             self.layer_backward(i, steps, &mut dstates, workspace, &mut at, gradients);
         }
         let gradient = &mut workspace.gradient;
-        if let Some((gain, _)) = &self.input_norm {
+        if let Some(norm) = &self.input_norm {
             let (dgain, dbias) = at.pair(2, gradients);
-            let trace = &workspace.input_norm;
-            norm::backward(gradient, gain, &trace.normal, &trace.inverse, dgain, dbias);
+            norm.backward(gradient, &workspace.input_norm, dgain, dbias);
         }
         let (w, b) = at.pair(0, gradients);
-        linear_gradients(&self.input, &workspace.input, gradient, w, b);
+        self.input.add_gradients(&workspace.input, gradient, w, b);
         dstates
     }
 
@@ -264,28 +223,18 @@ impl<T: Kernels> PackedWeights<T> {
             *d *= m;
         }
         let own = at.layers[i].clone();
-        if let Some((gain, _)) = &self.norms[i] {
+        if let Some(norm) = &self.norms[i] {
             let (dgain, dbias) = at.pair(own.end, gradients);
-            norm::backward(gradient, gain, &norms[i].normal, &norms[i].inverse, dgain, dbias);
+            norm.backward(gradient, &norms[i], dgain, dbias);
         }
-        let own = match &mut gradients[own] {
-            [w, r, b] => RecurrentGradient { w, r, b },
-            [w, b] => RecurrentGradient { w, r: &mut [], b },
-            _ => unreachable!("a cell has two or three parameters"),
+        let pass = LayerBackward {
+            x: &activations[i],
+            steps,
+            trace: &traces[i],
+            dy: gradient,
+            dstates: [&mut dstates.hidden[i], &mut dstates.cell[i]],
         };
-        recurrent::backward(
-            &self.layers[i],
-            Backward {
-                x: &activations[i],
-                steps,
-                trace: &traces[i],
-                dy: gradient,
-                dstates: [&mut dstates.hidden[i], &mut dstates.cell[i]],
-            },
-            own,
-            scratch,
-            below,
-        );
+        self.layers[i].backward(pass, &mut gradients[own], scratch, below);
         if residual {
             for (d, &e) in below.iter_mut().zip(extra.iter()) {
                 *d += e;
@@ -296,11 +245,7 @@ impl<T: Kernels> PackedWeights<T> {
 
     /// The gradient with respect to the normalized input `[R, S * F]`, after a backward pass.
     pub fn input_gradient(&self, workspace: &Workspace<T>, dx: &mut Vec<T>) {
-        if let Some(packed) = &self.input.backward {
-            dx.clear();
-            dx.resize(workspace.input.len(), T::ZERO);
-            kernels::multiply_add(&workspace.gradient, packed, dx, packed.outputs());
-        }
+        self.input.input_gradient(&workspace.gradient, dx);
     }
 }
 
@@ -315,7 +260,7 @@ impl Layout {
     fn new<T: Kernels>(weights: &PackedWeights<T>) -> Self {
         let norm = if weights.input_norm.is_some() { 2 } else { 0 };
         let mut next = 2 + norm;
-        let own = |layer: &RecurrentWeights<T>| {
+        let own = |layer: &Layer<T>| {
             let own = next..next + layer.num_parameters();
             next = own.end + norm;
             own
@@ -334,20 +279,13 @@ impl Layout {
     }
 }
 
-fn linear_gradients<T: Kernels>(linear: &Linear<T>, x: &[T], dy: &[T], dw: &mut [T], db: &mut [T]) {
-    kernels::add_outer_products(dy, x, dw, linear.bias.len(), linear.forward.inputs());
-    kernels::add_rows(dy, db);
-}
-
-fn normalize<T: Real>(weights: &Option<(Vec<T>, Vec<T>)>, x: &[T], trace: &mut NormTrace<T>, y: &mut Vec<T>) {
-    y.resize(x.len(), T::ZERO);
+fn normalize<T: Real>(weights: &Option<LayerNorm<T>>, x: &[T], trace: &mut NormTrace<T>, y: &mut Vec<T>) {
     match weights {
-        Some((gain, bias)) => {
-            trace.normal.resize(x.len(), T::ZERO);
-            trace.inverse.resize(x.len() / gain.len(), T::ZERO);
-            norm::forward(x, gain, bias, &mut trace.normal, &mut trace.inverse, y);
+        Some(norm) => norm.apply(x, trace, y),
+        None => {
+            y.resize(x.len(), T::ZERO);
+            y.copy_from_slice(x);
         }
-        None => y.copy_from_slice(x),
     }
 }
 

@@ -132,11 +132,14 @@ mod tests {
     use crate::model::network::initialize;
 
     fn network(cell: CellKind) -> Network<f64> {
+        let layer = LayerConfig::new(cell, 4);
+        // Fewer values to move.
+        let layer = LayerConfig { left_context: layer.left_context.min(4), ..layer };
         let config = NetworkConfig {
             num_features: 3,
             subsampling: 1,
             input_size: 4,
-            layers: vec![LayerConfig { cell, hidden: 4 }, LayerConfig { cell, hidden: 4 }],
+            layers: vec![layer; 2],
             layer_norm: true,
             residual: true,
             num_tokens: 5,
@@ -161,7 +164,14 @@ mod tests {
 
     #[test]
     fn norms_are_those_of_finite_differences() {
-        for cell in [CellKind::RnnTanh, CellKind::Gru, CellKind::Lstm] {
+        for cell in [
+            CellKind::RnnTanh,
+            CellKind::Gru,
+            CellKind::Lstm,
+            CellKind::MinGru,
+            CellKind::Conv,
+            CellKind::Attention,
+        ] {
             let network = network(cell);
             let weights = PackedWeights::new(&network, true).expect("weights");
             let (reach, x) = (6, frames(7));

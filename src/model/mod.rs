@@ -6,6 +6,8 @@ mod config;
 pub mod forward;
 mod gradient_flow;
 pub(crate) mod kernels;
+mod layer;
+mod linear;
 pub mod network;
 mod norm;
 mod packed;
@@ -16,8 +18,8 @@ mod singular_values;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-pub use cells::CellKind;
-pub use config::{AuxiliaryConfig, LayerConfig, NetworkConfig};
+pub use cells::{CellKind, alibi_slopes};
+pub use config::{AuxiliaryConfig, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig};
 pub use forward::{PackedWeights, States, Workspace};
 pub use gradient_flow::{Decay, GradientFlow, gradient_flow};
 pub use kernels::Kernels;

@@ -1,12 +1,11 @@
-//! A stacked recurrent network as a list of named parameters.
+//! A stacked network as a list of named parameters.
 
 use rand::{RngExt, SeedableRng};
 
 use super::config::{LayerConfig, NetworkConfig};
 use super::real::Real;
 
-/// The ε added to the variance in layer normalization, also in model files.
-pub const LAYER_NORM_EPSILON: f32 = 1e-5;
+pub use super::norm::LAYER_NORM_EPSILON;
 
 /// A named tensor of weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +30,13 @@ pub struct Parameter<T> {
 /// | `input_norm.gain`, `input_norm.bias` (with layer norm) | `[D]` |
 /// | `layers.{i}.{cell}.W`, `.R`, `.B` | `[k * H, in]`, `[k * H, H]`, `[2 * k * H]` (input, then recurrent biases) |
 /// | `layers.{i}.mingru.W`, `.B` | `[2 * H, in]`, `[2 * H]` |
+/// | `layers.{i}.conv.norm1.gain`, `.bias`; `.pointwise1.weight`, `.bias` | `[in]` each; `[2 * H, in]`, `[2 * H]` |
+/// | `layers.{i}.conv.depthwise.kernel`, `.bias`; `.norm2.gain`, `.bias` | `[K, H]`, `[H]`; `[H]` each |
+/// | `layers.{i}.conv.pointwise2.weight`, `.bias` | `[H, H]`, `[H]` |
+/// | `layers.{i}.attention.norm1.gain`, `.bias`; `.in_proj.weight`, `.bias` | `[in]` each; `[3 * H, in]`, `[3 * H]` (q, k, v) |
+/// | `layers.{i}.attention.out_proj.weight`, `.bias`; `.norm2.gain`, `.bias` | `[H, H]`, `[H]`; `[H]` each |
+/// | `layers.{i}.attention.linear1.weight`, `.bias` | `[dim_feedforward, H]`, `[dim_feedforward]` |
+/// | `layers.{i}.attention.linear2.weight`, `.bias` | `[H, dim_feedforward]`, `[H]` |
 /// | `layers.{i}.norm.gain`, `layers.{i}.norm.bias` (with layer norm) | `[H]` |
 /// | `output.weight`, `output.bias` | `[V, H]`, `[V]` |
 /// | `auxiliary.weight`, `auxiliary.bias` (in training, with an auxiliary output) | `[A, H]`, `[A]` |
@@ -61,11 +67,10 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     norm("input_norm".into(), d, &mut shapes);
     let mut width = d;
     for (i, layer) in config.layers.iter().enumerate() {
-        let (cell, h) = (layer.cell.shape(), layer.hidden);
-        let own = cell.parameters(width, h).into_iter();
-        shapes.extend(own.map(|(name, shape)| (format!("layers.{i}.{}.{name}", cell.family), shape)));
-        norm(format!("layers.{i}.norm"), h, &mut shapes);
-        width = h;
+        let own = layer.parameters(width).into_iter();
+        shapes.extend(own.map(|(name, shape)| (format!("layers.{i}.{}.{name}", layer.cell.family()), shape)));
+        norm(format!("layers.{i}.norm"), layer.hidden, &mut shapes);
+        width = layer.hidden;
     }
     shapes.push(("output.weight".into(), vec![config.num_tokens, width]));
     shapes.push(("output.bias".into(), vec![config.num_tokens]));
@@ -77,8 +82,8 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
     shapes
 }
 
-/// A network with random weights, reproducible from `seed`: uniform in ±1/sqrt(H) for the cells, as in PyTorch,
-/// uniform in ±sqrt(3/in) for linear layers; biases are 0, except those of cells that begin with a certain memory;
+/// A network with random weights, reproducible from `seed`: uniform in ±1/sqrt(H) for recurrent cells and in ±1/sqrt(K)
+/// for kernels, as in PyTorch, uniform in ±sqrt(3/in) for linear layers; biases are 0, except those of cells that begin with a certain memory;
 /// gains of the normalization are 1.
 pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(seed);
@@ -90,10 +95,12 @@ pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
             let mut within = |bound: f64| (0..count).map(|_| T::from_f64(uniform() * bound)).collect();
             let data = match (name.rsplit('.').next(), layer_of(config, &name)) {
                 (Some("W" | "R"), Some(layer)) => within(1.0 / (layer.hidden as f64).sqrt()),
-                (Some("B"), Some(LayerConfig { cell, hidden })) => {
-                    let cell = cell.shape();
-                    (0..count).map(|row| T::from_f64(cell.first_bias(row, *hidden, uniform()))).collect()
+                (Some("B"), Some(LayerConfig { cell, hidden, .. })) => {
+                    let shape = cell.shape();
+                    let first = |row| shape.map_or(0.0, |s| s.first_bias(row, *hidden, uniform()));
+                    (0..count).map(first).map(T::from_f64).collect()
                 }
+                (Some("kernel"), _) => within(1.0 / (shape[0] as f64).sqrt()),
                 (Some("weight"), _) => within((3.0 / shape[1] as f64).sqrt()),
                 (Some("gain"), _) => vec![T::ONE; count],
                 _ => within(0.0),

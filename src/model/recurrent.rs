@@ -6,8 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::cells::{Cell, CellParameters, CellShape, MAX_STATES, Step, StepBackward, Sums};
-use super::config::LayerConfig;
+use super::cells::{Cell, CellLayout, CellParameters, CellShape, MAX_STATES, Step, StepBackward, Sums};
 use super::kernels::{self, Kernels};
 use super::packed::Packed;
 use super::packed_sequence::PackedSequence;
@@ -15,7 +14,8 @@ use super::packed_sequence::PackedSequence;
 /// A recurrent layer's weights in the layout of the kernels.
 #[derive(Clone, Debug)]
 pub struct RecurrentWeights<T> {
-    pub(crate) config: LayerConfig,
+    /// H, the width of the state.
+    hidden: usize,
     shape: CellShape,
     /// in → kH.
     input: Packed<T>,
@@ -24,30 +24,41 @@ pub struct RecurrentWeights<T> {
     cell: Arc<dyn Cell<T>>,
 }
 
+/// The parameters of a recurrent layer, rows in ONNX's gate order.
+pub struct RecurrentParameters<'a, T> {
+    /// `[kH, in]`.
+    pub w: &'a [T],
+    /// `[kH, H]`; empty for a cell without weights of the state.
+    pub r: &'a [T],
+    /// `[2kH]`, the input's biases, then the state's; `[kH]` for a cell without weights of the state.
+    pub b: &'a [T],
+    /// Whether gradients will be computed.
+    pub training: bool,
+}
+
 impl<T: Kernels> RecurrentWeights<T> {
-    /// Creates the layout of `w [kH, in]`, `r [kH, H]` and `b [2kH]` (ONNX gate order), or of `w`, an empty `r` and
-    /// `b [kH]` for a cell without weights of the state; with that for the backward pass if `training`.
-    pub fn new(config: LayerConfig, w: &[T], r: &[T], b: &[T], training: bool) -> Self {
-        let shape = config.cell.shape();
-        let rows = shape.gates * config.hidden;
+    /// Creates the layout of a layer of width `hidden`.
+    pub fn new(
+        hidden: usize,
+        shape: CellShape,
+        layout: CellLayout<T>,
+        parameters: &RecurrentParameters<'_, T>,
+    ) -> Self {
+        let &RecurrentParameters { w, r, b, training } = parameters;
+        let rows = shape.gates * hidden;
         let inputs = w.len() / rows.max(1);
         Self {
-            config,
+            hidden,
             shape,
             input: Packed::transposed(w, rows, inputs),
             input_backward: training.then(|| Packed::plain(w, rows, inputs)),
-            cell: config.cell.lay_out(&CellParameters { hidden: config.hidden, r, b, training }),
+            cell: layout(&CellParameters { hidden, r, b, training }),
         }
-    }
-
-    /// Number of parameters of the layer.
-    pub fn num_parameters(&self) -> usize {
-        self.shape.parameters(self.input.inputs(), self.config.hidden).len()
     }
 
     /// kH, the number of sums (gates before their activation) of a row.
     fn sums(&self) -> usize {
-        self.shape.gates * self.config.hidden
+        self.shape.gates * self.hidden
     }
 }
 
@@ -71,7 +82,7 @@ impl<T: Kernels> RecurrentTrace<T> {
     }
 
     fn resize(&mut self, rows: usize, weights: &RecurrentWeights<T>) {
-        let (h, CellShape { states, saved, .. }) = (weights.config.hidden, weights.shape);
+        let (h, CellShape { states, saved, .. }) = (weights.hidden, weights.shape);
         self.gates.resize(rows * weights.sums(), T::ZERO);
         self.saved.resize(rows * saved * h, T::ZERO);
         for (k, buffer) in self.after.iter_mut().enumerate().chain(self.before.iter_mut().enumerate()) {
@@ -114,7 +125,7 @@ pub fn forward<T: Kernels>(
     states: [&mut [T]; MAX_STATES],
     trace: &mut RecurrentTrace<T>,
 ) {
-    let (h, k, saved) = (weights.config.hidden, weights.sums(), weights.shape.saved * weights.config.hidden);
+    let (h, k, saved) = (weights.hidden, weights.sums(), weights.shape.saved * weights.hidden);
     trace.resize(steps.rows(), weights);
     let RecurrentTrace { gates, after, before, saved: all_saved } = trace;
     kernels::set_rows(gates, weights.cell.bias());
@@ -171,7 +182,7 @@ pub fn backward<T: Kernels>(
         unreachable!("a backward pass needs weights created for training")
     };
     let Backward { x, steps, trace, dy, mut dstates } = pass;
-    let (h, k, saved) = (weights.config.hidden, weights.sums(), weights.shape.saved * weights.config.hidden);
+    let (h, k, saved) = (weights.hidden, weights.sums(), weights.shape.saved * weights.hidden);
     let rows = steps.rows();
     let RecurrentScratch { dx: input_sums, ds: state_sums, row: row_scratch } = scratch;
     input_sums.resize(rows * k, T::ZERO);

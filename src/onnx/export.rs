@@ -5,7 +5,7 @@
 //! x [N, S*U, F] ─► Sub mean ─► Mul scale ─► Reshape [N, U, S*F] ─► Transpose [U, N, S*F]
 //!   ─► MatMul, Add ─► LayerNormalization
 //!   ─► L × (RNN | GRU | LSTM ─► Squeeze ─► LayerNormalization ─► Add its input)
-//!      (minGRU: MatMul, Add ─► Split ─► Sigmoid ─► Scan, see `build::mingru`)
+//!      (minGRU: MatMul, Add ─► Split ─► Sigmoid ─► Scan, see `build::mingru`; others: see `build::conv`)
 //!   ─► MatMul, Add ─► Transpose [N, U, V] ─► LogSoftmax ─► log_probs
 //! state.0 ─► Split ─► initial_h of each layer, Y_h of each layer ─► Concat ─► next_state.0
 //! ```
@@ -103,6 +103,11 @@ pub fn check(network: &Network<f32>) -> Result<()> {
     let widths = [config.num_features, config.subsampling, config.input_size, config.num_tokens];
     if widths.contains(&0) || config.layers.is_empty() || config.layers.iter().any(|l| l.hidden == 0) {
         return error("network", "expected sizes above zero and at least one layer".into());
+    }
+    for (i, layer) in config.layers.iter().enumerate() {
+        if let Some(problem) = layer.problem() {
+            return error(&format!("layer {i}"), problem);
+        }
     }
     if config.auxiliary.is_some() {
         return error("auxiliary", "expected no auxiliary output, which is used in training only".into());

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::OnnxFile;
-use super::build::cells::{cell_of, operator};
+use super::build::block::SizesInFile;
+use super::build::cells::{block_of, cell_of, nodes};
 use super::build::layers::half_name;
 use super::export::{self, IR_VERSION, OPSET, build};
 use super::interface::{tensor_text, type_name};
@@ -133,13 +134,21 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
     };
     let mut layers = Vec::new();
     for node in &graph.node {
-        let Some(cell) = cell_of(&node.op_type, &node.attribute) else { continue };
-        let parameter = |name: &str| format!("layers.{}.{}.{name}", layers.len(), cell.family());
-        let hidden = match operator(cell).has_direction_axis() {
-            true => axis(&parameter("R"), 3, 2)?,
-            false => axis(&parameter("W"), 2, 0)? / cell.gates(),
-        };
-        layers.push(LayerConfig { cell, hidden });
+        if let Some((_, block)) = block_of(layers.len(), &node.name) {
+            let state_rows = state_rows(graph, layers.iter().map(|l: &LayerConfig| l.cell.states()).sum());
+            let layer = (block.sizes)(&SizesInFile { prefix: &node.name, state_rows, axis: &axis })?;
+            if let Some(problem) = layer.problem() {
+                return Err(Error::new(Stage::Model, problem).at(node.name.clone()));
+            }
+            layers.push(layer);
+        } else if let Some(cell) = cell_of(&node.op_type, &node.attribute) {
+            let parameter = |name: &str| format!("layers.{}.{}.{name}", layers.len(), cell.family());
+            let hidden = match nodes(cell).has_direction_axis() {
+                true => axis(&parameter("R"), 3, 2)?,
+                false => axis(&parameter("W"), 2, 0)? / cell.gates(),
+            };
+            layers.push(LayerConfig::new(cell, hidden));
+        }
         if layers.len() > MAX_LAYERS {
             return Err(Error::new(
                 Stage::Model,
@@ -164,6 +173,13 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         num_tokens: axis(OUTPUT_WEIGHT, 2, 0)?,
         auxiliary: None,
     })
+}
+
+/// The declared length of the first axis of state tensor `number`; 0 if there is none.
+fn state_rows(graph: &GraphProto, number: usize) -> usize {
+    let input = graph.input.iter().find(|input| input.name == format!("state.{number}"));
+    let length = input.and_then(|input| input.tensor()?.1.first()?.dim_value);
+    length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0)
 }
 
 /// Compares the file's graph with the one that hearken would write: nodes, inputs, outputs, and names,

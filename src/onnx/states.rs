@@ -2,35 +2,40 @@
 //! them.
 
 use super::interface::StatePort;
-use crate::model::NetworkConfig;
+use crate::model::{LayerConfig, NetworkConfig};
 
 /// The position of one state vector of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatePlace {
     /// Index into [`state_specs`].
     pub tensor: usize,
-    /// Row on axis 0.
+    /// Row on axis 0, in states of the layer's own number of rows.
     pub row: usize,
 }
 
 /// Whether all layers share one tensor for each kind of state: they have the same family of cells and the
-/// same width.
+/// same width, and a state of one row each; or there is only one layer.
 pub fn is_stacked(config: &NetworkConfig) -> bool {
-    config.layers.windows(2).all(|l| l[0].hidden == l[1].hidden && l[0].cell.family() == l[1].cell.family())
+    let equal = |l: &[LayerConfig]| {
+        l[0].hidden == l[1].hidden && l[0].cell.family() == l[1].cell.family() && l[0].cell.shape().is_some()
+    };
+    config.layers.windows(2).all(equal)
 }
 
 /// The state tensors of a network, in the order of the graph's inputs: `state.0 [L, N, H]` (and `state.1`
-/// for the c of LSTM) if the layers share tensors, else `[1, N, H]` for each layer, h before c.
+/// for the c of LSTM) if the layers share tensors, else `[1, N, H]` for each layer, h before c. A layer that keeps the
+/// values of earlier steps has `[rows, N, width]`.
 pub fn state_specs(config: &NetworkConfig) -> Vec<StatePort> {
     let mut shapes = Vec::new();
     match config.layers.first() {
         Some(first) if is_stacked(config) => {
-            shapes.extend((0..first.cell.states()).map(|_| vec![config.layers.len(), 1, first.hidden]));
+            let layers = config.layers.len();
+            shapes
+                .extend(first.state_shapes().into_iter().map(|[rows, width]| vec![layers * rows, 1, width]));
         }
         _ => {
-            for layer in &config.layers {
-                shapes.extend((0..layer.cell.states()).map(|_| vec![1, 1, layer.hidden]));
-            }
+            let all = config.layers.iter().flat_map(LayerConfig::state_shapes);
+            shapes.extend(all.map(|[rows, width]| vec![rows, 1, width]));
         }
     }
     let spec = |(i, shape)| StatePort {
@@ -63,7 +68,7 @@ pub fn state_places(config: &NetworkConfig) -> Vec<Vec<StatePlace>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CellKind, LayerConfig};
+    use crate::model::CellKind;
 
     fn config(layers: &[(CellKind, usize)]) -> NetworkConfig {
         NetworkConfig {
@@ -71,7 +76,7 @@ mod tests {
             num_features: 4,
             subsampling: 2,
             input_size: 3,
-            layers: layers.iter().map(|&(cell, hidden)| LayerConfig { cell, hidden }).collect(),
+            layers: layers.iter().map(|&(cell, hidden)| LayerConfig::new(cell, hidden)).collect(),
             layer_norm: false,
             residual: false,
             num_tokens: 5,
@@ -93,5 +98,11 @@ mod tests {
         assert_eq!(specs[3].shape, [1, 1, 6]);
         assert_eq!(state_places(&mixed)[2], [StatePlace { tensor: 3, row: 0 }]);
         assert_eq!(state_places(&mixed)[1][1], StatePlace { tensor: 2, row: 0 });
+        let shapes = |layers: &[(CellKind, usize)]| -> Vec<Vec<usize>> {
+            state_specs(&config(layers)).into_iter().map(|s| s.shape).collect()
+        };
+        assert_eq!(shapes(&[(CellKind::Conv, 7)]), [[4, 1, 7]]);
+        assert_eq!(shapes(&[(CellKind::Conv, 7), (CellKind::Conv, 7)]), [[4, 1, 7], [4, 1, 7]]);
+        assert_eq!(shapes(&[(CellKind::Attention, 7), (CellKind::Gru, 7)]), [[50, 1, 14], [1, 1, 7]]);
     }
 }

@@ -101,7 +101,7 @@ mod tests {
             num_features: 4,
             subsampling: 2,
             input_size: 6,
-            layers: vec![LayerConfig { cell: CellKind::Gru, hidden: 6 }; depth],
+            layers: vec![LayerConfig::new(CellKind::Gru, 6); depth],
             layer_norm: true,
             residual: true,
             num_tokens: 3,

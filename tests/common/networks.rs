@@ -7,14 +7,7 @@ use hearken::onnx::{DecoderOptions, Metadata};
 use hearken::text::TokenTable;
 
 /// Every kind of cell.
-pub const CELLS: [CellKind; 6] = [
-    CellKind::RnnTanh,
-    CellKind::RnnRelu,
-    CellKind::Gru,
-    CellKind::GruResetBefore,
-    CellKind::Lstm,
-    CellKind::MinGru,
-];
+pub const CELLS: [CellKind; 8] = CellKind::ALL;
 
 /// A small random generator (SplitMix64) of numbers in -1..1, independent of any crate, so that the networks
 /// of the tests never change.
@@ -44,7 +37,7 @@ pub fn config(layers: &[(CellKind, usize)], layer_norm: bool, residual: bool) ->
         num_features: 6,
         subsampling: 4,
         input_size: 8,
-        layers: layers.iter().map(|&(cell, hidden)| LayerConfig { cell, hidden }).collect(),
+        layers: layers.iter().map(|&(cell, hidden)| LayerConfig::new(cell, hidden)).collect(),
         layer_norm,
         residual,
         num_tokens: 7,

@@ -154,7 +154,7 @@ fn random_model(args: &Args) -> Result<Vec<u8>, Box<dyn Error>> {
         num_features: 80,
         subsampling: 4,
         input_size: args.hidden,
-        layers: vec![LayerConfig { cell, hidden: args.hidden }; args.layers],
+        layers: vec![LayerConfig::new(cell, args.hidden); args.layers],
         layer_norm: true,
         residual: true,
         num_tokens: 12,

@@ -24,7 +24,7 @@ use rand_pcg::Pcg64Mcg;
 
 #[derive(Parser)]
 struct Args {
-    /// Cell: rnn-tanh, rnn-relu, gru, gru-reset-before, lstm or mingru.
+    /// Cell, as in recipes: rnn-tanh, gru, lstm, mingru, conv and others.
     #[arg(long, default_value = "gru")]
     cell: String,
     #[arg(long, default_value_t = 192)]
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         num_features: FEATURES,
         subsampling: SUBSAMPLING,
         input_size: args.hidden,
-        layers: vec![LayerConfig { cell, hidden: args.hidden }; args.layers],
+        layers: vec![LayerConfig::new(cell, args.hidden); args.layers],
         layer_norm: true,
         residual: true,
         num_tokens: args.tokens,

@@ -18,7 +18,7 @@ const TOKENS: usize = 12;
 
 #[derive(Parser)]
 struct Args {
-    /// Layers, a list of CELL:WIDTH; the cell is rnn-tanh, rnn-relu, gru, gru-reset-before or lstm.
+    /// Layers, a list of CELL:WIDTH, with the names of cells in recipes.
     #[arg(value_delimiter = ',', required = true)]
     layers: Vec<String>,
     out: PathBuf,
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for layer in &args.layers {
         let (cell, hidden) = layer.split_once(':').ok_or("expected CELL:WIDTH")?;
         let cell: CellKind = serde_json::from_value(cell.into())?;
-        layers.push(LayerConfig { cell, hidden: hidden.parse()? });
+        layers.push(LayerConfig::new(cell, hidden.parse()?));
     }
     let config = NetworkConfig {
         num_features: args.bins,

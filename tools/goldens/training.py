@@ -4,11 +4,12 @@
     venv/bin/pip install torch numpy
     venv/bin/python tools/goldens/training.py [CELL ...]
 
-With names of cells, only their cases are written; the others stay as they are. For each cell, with and without layer normalization and residuals: two ragged batches, the logits of
-the first, its CTC loss and the gradient of every parameter, and the losses of ten updates (clip_grad_norm_
-and AdamW) that take the batches in turns. The recurrent layers are PyTorch's own (torch._VF.rnn_tanh,
-gru, lstm on packed sequences) except gru-reset-before and mingru, which PyTorch does not have and which are
-written out below. All is computed in float64 from numbers that float32 holds exactly, and stored as float32
+With names of cells, only their cases are written; the others stay as they are. For each cell, with and
+without layer normalization and residuals: two ragged batches, the logits of the first, its CTC loss and the
+gradient of every parameter, and the losses of ten updates (clip_grad_norm_ and AdamW) that take the batches in
+turns. The recurrent layers are PyTorch's own (torch._VF.rnn_tanh, gru, lstm on packed sequences) except
+gru-reset-before and mingru, which PyTorch does not have and which are written out below; conv is made of
+F.glu, F.conv1d and F.silu, attention of F.scaled_dot_product_attention with the bias as its mask. All is computed in float64 from numbers that float32 holds exactly, and stored as float32
 (losses as decimal numbers). ctc.json holds torch.nn.functional.ctc_loss alone.
 
 Parameters are in hearken's names, shapes and (ONNX) gate orders; rows of a batch are packed, step by
@@ -24,7 +25,10 @@ from torch.nn import functional as F
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/data/training"
 FEATURES, SUBSAMPLING, TOKENS = 5, 2, 5
-GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "mingru": 2}
+GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "mingru": 2, "conv": 0,
+         "attention": 0}
+# Sizes of layers that only some cells have.
+SIZES = {"conv": {"kernel_size": 3}, "attention": {"num_heads": 2, "left_context": 4, "dim_feedforward": 7}}
 # Position in ONNX's gate order of each gate in PyTorch's: (z r n) to (r z n), (i o f c) to (i f c o).
 ORDER = {1: [0], 3: [1, 0, 2], 4: [0, 2, 3, 1]}
 LENGTHS = [[11, 9, 9, 4], [10, 10, 6]]
@@ -38,6 +42,29 @@ def family(cell):
     return cell.split("-")[0]
 
 
+def own_shapes(layer, inputs):
+    """Names and shapes of the parameters of a layer's cell."""
+    h, k = layer["hidden"], GATES[layer["cell"]] * layer["hidden"]
+
+    def norm(name, width):
+        return [(f"{name}.gain", [width]), (f"{name}.bias", [width])]
+
+    def linear(name, out, width):
+        return [(f"{name}.weight", [out, width]), (f"{name}.bias", [out])]
+
+    if layer["cell"] == "conv":
+        kernel = [("depthwise.kernel", [layer["kernel_size"], h]), ("depthwise.bias", [h])]
+        return [*norm("norm1", inputs), *linear("pointwise1", 2 * h, inputs), *kernel, *norm("norm2", h),
+                *linear("pointwise2", h, h)]
+    if layer["cell"] == "attention":
+        inner = layer["dim_feedforward"]
+        return [*norm("norm1", inputs), *linear("in_proj", 3 * h, inputs), *linear("out_proj", h, h),
+                *norm("norm2", h), *linear("linear1", inner, h), *linear("linear2", h, inner)]
+    if layer["cell"] == "mingru":
+        return [("W", [k, inputs]), ("B", [k])]
+    return [("W", [k, inputs]), ("R", [k, h]), ("B", [2 * k])]
+
+
 def shapes(config):
     """Names and shapes, in the order of src/model/network.rs."""
     d, out = config["input_size"], []
@@ -49,14 +76,10 @@ def shapes(config):
     out += [("input.weight", [d, SUBSAMPLING * FEATURES]), ("input.bias", [d])]
     norm("input_norm", d)
     for i, layer in enumerate(config["layers"]):
-        h, k = layer["hidden"], GATES[layer["cell"]] * layer["hidden"]
         name = f"layers.{i}.{family(layer['cell'])}"
-        if layer["cell"] == "mingru":
-            out += [(f"{name}.W", [k, d]), (f"{name}.B", [k])]
-        else:
-            out += [(f"{name}.W", [k, d]), (f"{name}.R", [k, h]), (f"{name}.B", [2 * k])]
-        norm(f"layers.{i}.norm", h)
-        d = h
+        out += [(f"{name}.{part}", shape) for part, shape in own_shapes(layer, d)]
+        norm(f"layers.{i}.norm", layer["hidden"])
+        d = layer["hidden"]
     return out + [("output.weight", [TOKENS, d]), ("output.bias", [TOKENS])]
 
 
@@ -108,6 +131,53 @@ def mingru(x, sizes, w, b):
     return torch.cat(outputs)
 
 
+def streams(sizes):
+    """The rows of each stream of a packed batch."""
+    offsets = [0, *torch.cumsum(sizes, 0).tolist()]
+    return [[offsets[t] + b for t in range(len(sizes)) if b < sizes[t]] for b in range(int(sizes[0]))]
+
+
+def layer_norm(p, name, x):
+    return F.layer_norm(x, x.shape[-1:], p[f"{name}.gain"], p[f"{name}.bias"], 1e-5)
+
+
+def linear(p, name, x):
+    return F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+
+
+def conv(layer, x, sizes, p, name):
+    """The convolution module of Gulati et al. 2020, causal, with layer normalization."""
+    k, h = layer["kernel_size"], layer["hidden"]
+    gated = F.glu(linear(p, f"{name}.pointwise1", layer_norm(p, f"{name}.norm1", x)), dim=-1)
+    kernel = p[f"{name}.depthwise.kernel"].T[:, None]
+    y = torch.empty(len(x), h, dtype=x.dtype)
+    for rows in streams(sizes):
+        padded = F.pad(gated[rows].T, (k - 1, 0))
+        y[rows] = F.conv1d(padded, kernel, p[f"{name}.depthwise.bias"], groups=h).T
+    return linear(p, f"{name}.pointwise2", F.silu(layer_norm(p, f"{name}.norm2", y)))
+
+
+def attention(layer, x, sizes, p, name):
+    """Pre-norm attention over the last steps with the bias of Press et al. 2022, then the feed-forward part. Keys
+    and values before the first step are zeros. The residual connection around all is the network's."""
+    h, heads, before = layer["hidden"], layer["num_heads"], layer["left_context"]
+    assert heads & (heads - 1) == 0, "slopes for powers of 2"
+    slopes = torch.tensor([2 ** (-8 * (i + 1) / heads) for i in range(heads)], dtype=x.dtype)
+    projected = linear(p, f"{name}.in_proj", layer_norm(p, f"{name}.norm1", x))
+    mixed = torch.empty(len(x), h, dtype=x.dtype)
+    for rows in streams(sizes):
+        q, k, v = (part.unflatten(-1, (heads, -1)).transpose(0, 1) for part in projected[rows].chunk(3, dim=-1))
+        k, v = (F.pad(part, (0, 0, before, 0)) for part in (k, v))
+        distance = torch.arange(len(rows))[:, None] + before - torch.arange(len(rows) + before)
+        bias = -slopes[:, None, None] * distance
+        bias = bias.masked_fill((distance < 0) | (distance > before), float("-inf"))
+        mixed[rows] = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(0, 1).flatten(1)
+    a = linear(p, f"{name}.out_proj", mixed)
+    total = x + a if x.shape == a.shape else a
+    inner = F.relu(linear(p, f"{name}.linear1", layer_norm(p, f"{name}.norm2", total)))
+    return a + linear(p, f"{name}.linear2", inner)
+
+
 def forward(config, p, mean, scale, x, sizes):
     """Logits `[R, V]`."""
     x = ((x.reshape(-1, SUBSAMPLING, FEATURES) - mean) * scale).reshape(-1, SUBSAMPLING * FEATURES)
@@ -120,7 +190,9 @@ def forward(config, p, mean, scale, x, sizes):
     x = norm("input_norm", x @ p["input.weight"].T + p["input.bias"])
     for i, layer in enumerate(config["layers"]):
         name = f"layers.{i}.{family(layer['cell'])}"
-        if layer["cell"] == "mingru":
+        if layer["cell"] in SIZES:
+            y = {"conv": conv, "attention": attention}[layer["cell"]](layer, x, sizes, p, name)
+        elif layer["cell"] == "mingru":
             y = mingru(x, sizes, p[f"{name}.W"], p[f"{name}.B"])
         else:
             y = recurrent(layer["cell"], x, sizes, p[f"{name}.W"], p[f"{name}.R"], p[f"{name}.B"])
@@ -141,9 +213,10 @@ def ctc(logits, lengths, labels):
 
 def case(cell, layer_norm, residual, seed):
     rng = np.random.default_rng(seed)
-    hidden = [6, 6] if residual else [5, 7]
+    # Heads divide the width.
+    hidden = [6, 6] if residual else [4, 8] if cell == "attention" else [5, 7]
     config = {"num_features": FEATURES, "subsampling": SUBSAMPLING, "input_size": 6,
-              "layers": [{"cell": cell, "hidden": h} for h in hidden], "layer_norm": layer_norm,
+              "layers": [{"cell": cell, "hidden": h, **SIZES.get(cell, {})} for h in hidden], "layer_norm": layer_norm,
               "residual": residual, "num_tokens": TOKENS}
 
     def random(shape, low=-1.0, high=1.0):

@@ -13,7 +13,7 @@ use crate::audio;
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::features;
 use crate::model::network::initialize;
-use crate::model::{CellKind, Decay, GradientFlow, Network, gradient_flow, singular_values};
+use crate::model::{CellKind, Decay, GradientFlow, LayerConfig, Network, gradient_flow, singular_values};
 use crate::onnx::{self, Metadata};
 use crate::recognizer::Embedded;
 use crate::units::counted;
@@ -93,7 +93,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     if args.untrained {
         for cell in CellKind::ALL {
             let mut config = network.config.clone();
-            config.layers.iter_mut().for_each(|layer| layer.cell = cell);
+            config.layers.iter_mut().for_each(|layer| *layer = LayerConfig::new(cell, layer.hidden));
             let mut other = initialize(&config, args.seed);
             (other.mean, other.scale) = (network.mean.clone(), network.scale.clone());
             probed.push(measure(format!("{}, untrained", cell.name()), other)?);

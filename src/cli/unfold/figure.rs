@@ -2,6 +2,7 @@
 
 use super::svg::{Anchor, Area, Palette, Svg};
 use super::{Part, Unfolded};
+use crate::units::counted;
 
 const WIDTH: f64 = 1400.0;
 /// Height of a row of the upper part: a node and the arrow above it.
@@ -18,6 +19,8 @@ const GREEN: &str = "#01665e";
 const RED: &str = "#a50f15";
 const INK: &str = "#222";
 const GRAY: &str = "#777";
+/// Names of the weights of a layer's input, of which a layer has one.
+const INPUT_WEIGHTS: [&str; 3] = ["W", "pointwise1.weight", "in_proj.weight"];
 /// Maximum number of rows of the heat map of a layer.
 const MAX_ROWS: usize = 48;
 /// Maximum number of tokens in the heat map of the probabilities.
@@ -76,7 +79,8 @@ fn folded(svg: &mut Svg, unfolded: &Unfolded) {
         let below = y + ROW;
         svg.path(&up(middle, below), "#333", 1.5, true);
         let name = format!("layers.{layer}.{}", options.cell.family());
-        let u = format!("U {}", weight(unfolded, &format!("{name}.W")));
+        let u = INPUT_WEIGHTS.map(|weights| weight(unfolded, &format!("{name}.{weights}"))).concat();
+        let u = format!("U {u}");
         svg.text((middle + 8.0, y + ROW / 2.0 + 5.0), Anchor::Start, 12, GRAY, &u);
         let w = weight(unfolded, &format!("{name}.R"));
         let d = format!(
@@ -90,7 +94,11 @@ fn folded(svg: &mut Svg, unfolded: &Unfolded) {
             y - 12.0
         );
         svg.path(&d, "#333", 1.5, true);
-        let w = if w.is_empty() { "elementwise".to_string() } else { format!("W {w}") };
+        let w = match (w.is_empty(), options.cell.gates()) {
+            (false, _) => format!("W {w}"),
+            (true, 0) => counted(options.state_shapes().first().map_or(0, |shape| shape[0]), "step"),
+            (true, _) => "elementwise".to_string(),
+        };
         svg.text((right + 40.0, y + 5.0), Anchor::Start, 12, GRAY, &w);
     }
     let output = row(0);
@@ -240,9 +248,9 @@ fn sequence(svg: &mut Svg, unfolded: &Unfolded, part: &Part, tokens: &[usize], t
     svg.heat_map(area(y, 90.0), &columns, Palette::Blue);
     y += 104.0;
     for (layer, states) in unfolded.states.iter().enumerate() {
-        let hidden = unfolded.network.config.layers[layer].hidden;
-        let stride = hidden.div_ceil(MAX_ROWS).max(1);
-        let shown = format!("layer {}: {} of {hidden}", layer + 1, hidden.div_ceil(stride));
+        let width = states.first().map_or(0, Vec::len);
+        let stride = width.div_ceil(MAX_ROWS).max(1);
+        let shown = format!("layer {}: {} of {width}", layer + 1, width.div_ceil(stride));
         label(svg, y, GREEN, &["states s_t", &shown]);
         let scale = scale(unfolded, part, layer);
         let level = |value: &f32| (value / scale + 1.0) / 2.0;

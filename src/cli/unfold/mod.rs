@@ -132,7 +132,10 @@ fn unfold(
         log_softmax(&mut logits, config.num_tokens);
         probabilities.push(logits.iter().map(|log| log.exp()).collect());
         for (layer, states) in states.iter_mut().enumerate() {
-            states.push(state.hidden[layer].clone());
+            // Of a state that holds several steps, the values of the last.
+            let state = &state.hidden[layer];
+            let width = config.layers[layer].state_shapes().first().map_or(0, |shape| shape[1]);
+            states.push(state[state.len() - width..].to_vec());
         }
         let feature = |f: usize| {
             let sum: f32 = x.iter().skip(f).step_by(config.num_features).sum();

@@ -1,13 +1,17 @@
-//! Recurrent cells, one file for each: its equations, its step, and the gradients of the step and the parameters.
-//! [`super::recurrent`] runs them over time.
+//! The cells, one file for each: its equations, its step, and the gradients of the step and the parameters.
+//! [`super::recurrent`] runs recurrent cells over time; a [`Block`] is computed for all steps at once.
 //!
 //! In the equations x_t is the input of step t, s_t the state and output, U the weights of the input (ONNX's
 //! W), W those of the state (ONNX's R), b the sum of the two biases, ∘ the elementwise product and L the
-//! loss. To add a cell: implement [`Cell`] in a new file, add a kind and its row in the table below, and a row in the
+//! loss. To add a cell: implement [`Cell`] or [`Block`] in a new file, add a kind and its row in the table below, and a row in the
 //! table of `onnx::build::cells`.
 
+mod attention;
+mod block;
 mod cell;
+mod conv;
 mod gru;
+mod history;
 mod lstm;
 mod mingru;
 mod rnn;
@@ -18,9 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use super::kernels::Kernels;
 
+pub use attention::alibi_slopes;
+pub use block::{Block, BlockBackward, BlockShape, BlockSizes, BlockTrace};
 pub use cell::{Cell, CellParameters, CellShape, MAX_STATES, Step, StepBackward, Sums};
 
-/// The kind of a recurrent cell.
+/// The kind of a layer's cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellKind {
@@ -39,15 +45,56 @@ pub enum CellKind {
     /// Minimal gated recurrent unit, whose gates depend on the input alone (Feng et al. 2024).
     #[serde(rename = "mingru")]
     MinGru,
+    /// Convolution over the last steps, the module of the Conformer (Gulati et al. 2020).
+    Conv,
+    /// Self-attention over the last steps, a layer of the Transformer encoder (Vaswani et al. 2017).
+    Attention,
 }
 
-/// Constructor of a cell from its parameters.
-type Layout<T> = fn(&CellParameters<'_, T>) -> Arc<dyn Cell<T>>;
+/// Constructor of a recurrent cell from its parameters.
+pub type CellLayout<T> = fn(&CellParameters<'_, T>) -> Arc<dyn Cell<T>>;
+
+/// Constructor of a block from its sizes and parameters; the last argument is whether gradients will be computed.
+pub type BlockLayout<T> = fn(&BlockSizes, &[&[T]], bool) -> Arc<dyn Block<T>>;
+
+/// How a kind of cell is computed.
+pub enum CellForm<T> {
+    /// Step by step.
+    Recurrent {
+        /// Its properties.
+        shape: CellShape,
+        /// Its constructor.
+        layout: CellLayout<T>,
+    },
+    /// All steps at once.
+    Block {
+        /// Its properties.
+        shape: BlockShape,
+        /// Its constructor.
+        layout: BlockLayout<T>,
+    },
+}
+
+const fn recurrent<T>(shape: CellShape, layout: CellLayout<T>) -> CellForm<T> {
+    CellForm::Recurrent { shape, layout }
+}
+
+const fn block<T>(shape: BlockShape, layout: BlockLayout<T>) -> CellForm<T> {
+    CellForm::Block { shape, layout }
+}
 
 impl CellKind {
     /// All kinds of cells.
-    pub const ALL: [Self; 6] =
-        [Self::RnnTanh, Self::RnnRelu, Self::Gru, Self::GruResetBefore, Self::Lstm, Self::MinGru];
+    pub const ALL: [Self; 8] = [
+        Self::RnnTanh,
+        Self::RnnRelu,
+        Self::Gru,
+        Self::GruResetBefore,
+        Self::Lstm,
+        Self::MinGru,
+        Self::Conv,
+        Self::Attention,
+    ];
 
     /// The name in recipes and model files.
     pub fn name(self) -> &'static str {
@@ -58,6 +105,8 @@ impl CellKind {
             Self::GruResetBefore => "gru-reset-before",
             Self::Lstm => "lstm",
             Self::MinGru => "mingru",
+            Self::Conv => "conv",
+            Self::Attention => "attention",
         }
     }
 
@@ -68,45 +117,48 @@ impl CellKind {
             Self::RnnTanh | Self::RnnRelu => &["W"],
             Self::Gru | Self::GruResetBefore => &["W_z", "W_r", "W_c"],
             Self::Lstm => &["W_i", "W_o", "W_f", "W_g"],
-            Self::MinGru => &[],
+            Self::MinGru | Self::Conv | Self::Attention => &[],
         }
     }
 
     /// The table of cells.
-    fn entry<T: Kernels>(self) -> (CellShape, Layout<T>) {
+    pub fn form<T: Kernels>(self) -> CellForm<T> {
         match self {
-            CellKind::RnnTanh => (CellShape::SIMPLE, rnn::tanh),
-            CellKind::RnnRelu => (CellShape::SIMPLE, rnn::relu),
-            CellKind::Gru => (gru::RESET_AFTER, gru::reset_after),
-            CellKind::GruResetBefore => (gru::RESET_BEFORE, gru::reset_before),
-            CellKind::Lstm => (lstm::SHAPE, lstm::lstm),
-            CellKind::MinGru => (mingru::SHAPE, mingru::mingru),
+            CellKind::RnnTanh => recurrent(CellShape::SIMPLE, rnn::tanh),
+            CellKind::RnnRelu => recurrent(CellShape::SIMPLE, rnn::relu),
+            CellKind::Gru => recurrent(gru::RESET_AFTER, gru::reset_after),
+            CellKind::GruResetBefore => recurrent(gru::RESET_BEFORE, gru::reset_before),
+            CellKind::Lstm => recurrent(lstm::SHAPE, lstm::lstm),
+            CellKind::MinGru => recurrent(mingru::SHAPE, mingru::mingru),
+            CellKind::Conv => block(conv::SHAPE, conv::conv),
+            CellKind::Attention => block(attention::SHAPE, attention::attention),
         }
     }
 
-    /// Properties of this kind of cell.
-    pub fn shape(self) -> CellShape {
-        self.entry::<f32>().0
-    }
-
-    /// Creates a layer's cell with its weights in the layout of the kernels.
-    pub fn lay_out<T: Kernels>(self, parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
-        self.entry().1(parameters)
+    /// Properties of a recurrent cell; `None` for a block.
+    pub fn shape(self) -> Option<CellShape> {
+        match self.form::<f32>() {
+            CellForm::Recurrent { shape, .. } => Some(shape),
+            CellForm::Block { .. } => None,
+        }
     }
 
     /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 2 (mingru: z, c), 3 (gru: z, r, c) or 4
-    /// (lstm: i, o, f, g).
+    /// (lstm: i, o, f, g); 0 for a block.
     pub fn gates(self) -> usize {
-        self.shape().gates
+        self.shape().map_or(0, |shape| shape.gates)
     }
 
-    /// Number of state vectors per layer: 1, or 2 for lstm (output and cell).
+    /// Number of state tensors per layer: 1, or 2 for lstm (output and cell).
     pub fn states(self) -> usize {
-        self.shape().states
+        self.shape().map_or(1, |shape| shape.states)
     }
 
-    /// The cell's part of parameter names: `rnn`, `gru`, `lstm` or `mingru`.
+    /// The cell's part of parameter names, such as `rnn` or `lstm`.
     pub fn family(self) -> &'static str {
-        self.shape().family
+        match self.form::<f32>() {
+            CellForm::Recurrent { shape, .. } => shape.family,
+            CellForm::Block { shape, .. } => shape.family,
+        }
     }
 }

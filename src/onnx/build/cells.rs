@@ -1,6 +1,9 @@
-//! The ONNX operator of each recurrent cell: its attributes, how a node is recognized as that cell, and how
-//! its state is held at zero.
+//! The nodes of each cell. For one that is a single node: its operator, its attributes, how a node is recognized as that
+//! cell, and how its state is held at zero.
 
+use super::attention::ATTENTION;
+use super::block::Block;
+use super::conv::CONV;
 use crate::model::CellKind;
 use crate::onnx::build::graph::{int, strings};
 use crate::onnx::build::mingru::scan_attributes;
@@ -80,7 +83,7 @@ const KEPT_CELL: Hold = Hold::Gates(&[-SATURATED, -SATURATED, SATURATED, 0.0]);
 /// z is 0, so s_t = s_(t-1).
 const CLOSED_UPDATE: Hold = Hold::Gates(&[-SATURATED, 0.0]);
 
-/// The table of cells, in the order of [`CellKind`]. Where several rows have the same operator, the first
+/// The table of cells with an operator, in the order of [`CellKind`]. Where several rows have the same operator, the first
 /// is the default for a node without `activations`.
 const CELLS: [CellOperator; 6] = [
     row(CellKind::RnnTanh, "RNN", &["Tanh"], Variant::Activations, Hold::Input),
@@ -91,9 +94,36 @@ const CELLS: [CellOperator; 6] = [
     row(CellKind::MinGru, "Scan", &[], Variant::Scan(scan_attributes), CLOSED_UPDATE),
 ];
 
-/// The operator of a cell.
-pub(in crate::onnx) fn operator(kind: CellKind) -> &'static CellOperator {
-    &CELLS[kind as usize]
+/// The nodes of a cell.
+pub(in crate::onnx) enum CellNodes {
+    /// One node with an operator, and a few around it.
+    Operator(&'static CellOperator),
+    /// Many nodes.
+    Block(&'static Block),
+}
+
+impl CellNodes {
+    /// Whether parameters and outputs have an axis of directions, as those of ONNX's recurrent operators.
+    pub fn has_direction_axis(&self) -> bool {
+        matches!(self, Self::Operator(operator) if operator.has_direction_axis())
+    }
+}
+
+/// The nodes of a cell: the operator of the table above, or the block of this one.
+pub(in crate::onnx) fn nodes(kind: CellKind) -> CellNodes {
+    match kind {
+        CellKind::Conv => CellNodes::Block(&CONV),
+        CellKind::Attention => CellNodes::Block(&ATTENTION),
+        _ => CellNodes::Operator(&CELLS[kind as usize]),
+    }
+}
+
+/// The block that layer `i` of a graph is if it has a node called `node`.
+pub(in crate::onnx) fn block_of(i: usize, node: &str) -> Option<(CellKind, &'static Block)> {
+    CellKind::ALL.into_iter().find_map(|kind| match nodes(kind) {
+        CellNodes::Block(block) if node == format!("layers.{i}.{}", kind.family()) => Some((kind, block)),
+        _ => None,
+    })
 }
 
 /// The cell that a node with this operator and these attributes computes; `None` for another operator, or
@@ -114,6 +144,12 @@ pub(in crate::onnx) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> 
     CELLS.iter().find(is).map(|cell| cell.kind)
 }
 
+/// The kind of the block that has a node with this name; `None` for other names.
+pub(in crate::onnx) fn block_kind(node: &str) -> Option<CellKind> {
+    let (layer, _) = node.strip_prefix("layers.")?.split_once('.')?;
+    block_of(layer.parse().ok()?, node).map(|(kind, _)| kind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +158,7 @@ mod tests {
     fn each_cell_is_recognized_from_its_own_attributes() {
         for (i, cell) in CELLS.iter().enumerate() {
             assert_eq!(cell.kind as usize, i, "the table's order");
+            assert!(matches!(nodes(cell.kind), CellNodes::Operator(found) if found.kind == cell.kind));
             assert_eq!(cell_of(cell.op_type, &cell.attributes(4)), Some(cell.kind));
         }
         assert_eq!(cell_of("RNN", &[]), Some(CellKind::RnnTanh));
@@ -129,5 +166,14 @@ mod tests {
         assert_eq!(cell_of("LSTM", &[strings("activations", &["Relu", "Tanh", "Tanh"])]), None);
         assert_eq!(cell_of("Gemm", &[]), None);
         assert_eq!(cell_of("Scan", &[int("num_scan_inputs", 2)]), None);
+    }
+
+    #[test]
+    fn blocks_are_recognized_by_the_name_of_a_node() {
+        assert_eq!(block_of(3, "layers.3.conv").map(|(kind, _)| kind), Some(CellKind::Conv));
+        assert_eq!(block_kind("layers.3.conv"), Some(CellKind::Conv));
+        assert_eq!(block_kind("layers.3.conv.gate"), None);
+        assert!(block_of(2, "layers.3.conv").is_none());
+        assert!(block_of(3, "layers.3.gru").is_none());
     }
 }

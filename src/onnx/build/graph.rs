@@ -146,6 +146,11 @@ impl GraphBuilder {
         self.graph.node.iter().any(|n| n.name == name)
     }
 
+    /// Whether a constant called `name` has been added.
+    pub fn has_tensor(&self, name: &str) -> bool {
+        self.graph.initializer.iter().any(|t| t.name == name)
+    }
+
     /// The finished graph.
     pub fn finish(self) -> GraphProto {
         self.graph

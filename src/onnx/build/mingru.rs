@@ -6,6 +6,7 @@
 //!                                          └───────────► c ─┴─► Scan from h0: h + z (c - h) ─► output [U, N, H]
 //! ```
 
+use super::body::Ends;
 use super::graph::{GraphBuilder, graph, int, ints};
 use crate::onnx::proto::AttributeProto;
 
@@ -23,16 +24,6 @@ pub(super) fn scan_attributes() -> Vec<AttributeProto> {
         step.output_of_any_shape(output);
     }
     vec![graph("body", step.finish()), int("num_scan_inputs", 2)]
-}
-
-/// The names that a cell's nodes are connected to.
-pub(super) struct Ends<'a> {
-    /// The inputs of all steps, `[U, N, in]`.
-    pub x: &'a str,
-    /// The initial state, `[1, N, H]`.
-    pub state: &'a str,
-    /// The final state, `[1, N, H]`.
-    pub last: &'a str,
 }
 
 /// Adds the nodes of a cell of width `hidden` whose parameters are `prefix.W` and `prefix.B`. Returns the name of its

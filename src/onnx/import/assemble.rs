@@ -314,11 +314,7 @@ impl Assembly {
             num_features: features,
             subsampling: self.subsampling * subsampling,
             input_size: input.bias.len(),
-            layers: self
-                .layers
-                .iter()
-                .map(|l| LayerConfig { cell: l.cell.kind, hidden: l.cell.hidden })
-                .collect(),
+            layers: self.layers.iter().map(|l| LayerConfig::new(l.cell.kind, l.cell.hidden)).collect(),
             layer_norm: norms != 0,
             residual,
             num_tokens: self.pending.bias.len(),
@@ -328,7 +324,7 @@ impl Assembly {
         data.extend(self.input_norm.into_iter().flat_map(|(g, b)| [g, b]));
         for layer in self.layers {
             data.push(layer.cell.w);
-            if layer.cell.kind.shape().has_state_weights {
+            if layer.cell.kind.shape().is_some_and(|shape| shape.has_state_weights) {
                 data.push(layer.cell.r);
             }
             data.push(layer.cell.b);

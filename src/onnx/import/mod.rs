@@ -29,9 +29,10 @@ use self::value::Value;
 use self::walk::Walker;
 use std::path::PathBuf;
 
+use super::build::cells::block_kind;
 use super::interface::real_inputs;
 use super::metadata::Metadata;
-use super::proto::{GraphProto, ValueInfoProto};
+use super::proto::{GraphProto, NodeProto, ValueInfoProto};
 use super::targets::{SHERPA_METADATA, TARGET_KEY, Target, is_of_export};
 use super::{OnnxFile, export, load, state_flow};
 use crate::decode::DecoderOptions;
@@ -96,6 +97,7 @@ pub fn import_file(file: &OnnxFile, options: &ImportOptions) -> Result<Imported>
         }
         Err(error) => refuse_damaged(file, &error)?,
     }
+    refuse_blocks(file)?;
     let mut notes = Vec::new();
     if file.graph().node.iter().any(|n| n.op_type == "MatMulInteger") {
         notes.push("the file computes linear layers in integers; the model computes them in float32".into());
@@ -120,6 +122,18 @@ fn refuse_damaged(file: &OnnxFile, error: &Error) -> Result<()> {
     match error.place() {
         Some(place) if !is_export && place.starts_with("metadata ") => Err(error.clone()),
         _ => Ok(()),
+    }
+}
+
+/// Refuses a graph with a layer of hearken's that consists of many nodes: these are read in model files only.
+fn refuse_blocks(file: &OnnxFile) -> Result<()> {
+    let kind = |node: &NodeProto| block_kind(&node.name).map(|kind| (kind, node.name.clone()));
+    match file.graph().node.iter().find_map(kind) {
+        Some((kind, name)) => {
+            let problem = format!("exports with {} cannot be imported", kind.name());
+            Err(Error::new(Stage::Model, problem).at(format!("node {name}")).hint("use the model file"))
+        }
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,8 @@
 //! each encoder layer and two more, whatever the graph uses them for. `cached_key [L, N, H]` carries the
 //! cells' h and `cached_val1` their c; the other states have the smallest possible size and pass through
 //! unchanged. Layers of the same family and width are exported as one "encoder" with one "layer" and
-//! `left_context_len` L; other stacks as one encoder for each layer.
+//! `left_context_len` L; other stacks as one encoder for each layer. A layer that keeps the values of earlier steps has
+//! `left_context_len` rows of them in `cached_key`.
 
 use super::decoding_graph::{decoding_graph, text_rule, words_txt};
 use super::tokens::tokens_txt;
@@ -104,39 +105,44 @@ fn check_features(features: &FbankOptions) -> Result<()> {
 
 /// The layers as the loader's encoders.
 struct Encoders {
-    /// The number of layers that share an encoder's state tensors: `left_context_len`.
-    rows: Vec<usize>,
-    layers: Vec<LayerConfig>,
+    /// The shape of each encoder's states: rows of all its layers, then the width.
+    states: Vec<Vec<[usize; 2]>>,
 }
 
 impl Encoders {
     fn new(config: &NetworkConfig) -> Self {
         match config.layers.first() {
-            Some(&first) if shares_states(config) => {
-                Self { rows: vec![config.layers.len()], layers: vec![first] }
+            Some(first) if shares_states(config) => {
+                let all = |[rows, width]: [usize; 2]| [rows * config.layers.len(), width];
+                Self { states: vec![first.state_shapes().into_iter().map(all).collect()] }
             }
-            _ => Self { rows: vec![1; config.layers.len()], layers: config.layers.clone() },
+            _ => Self { states: config.layers.iter().map(LayerConfig::state_shapes).collect() },
         }
     }
 
-    /// `value_head_dims`: the width of c, or 1 for cells without c.
-    fn value_width(layer: &LayerConfig) -> usize {
-        if layer.cell.states() == 2 { layer.hidden } else { 1 }
+    /// `left_context_len` and `query_head_dims` of encoder `i`: rows and width of the first state.
+    fn key(&self, i: usize) -> [usize; 2] {
+        self.states[i].first().copied().unwrap_or([1, 1])
+    }
+
+    /// `value_head_dims` of encoder `i`: the width of c, or 1 for cells without c.
+    fn value_width(&self, i: usize) -> usize {
+        self.states[i].get(1).map_or(1, |state| state[1])
     }
 
     fn metadata(&self, chunk_frames: usize) -> Vec<(String, String)> {
         let list = |value: &dyn Fn(usize) -> usize| {
-            let values: Vec<String> = (0..self.layers.len()).map(|i| value(i).to_string()).collect();
+            let values: Vec<String> = (0..self.states.len()).map(|i| value(i).to_string()).collect();
             values.join(",")
         };
         let values = [
             list(&|_| 2),
-            list(&|i| self.layers[i].hidden),
-            list(&|i| Self::value_width(&self.layers[i])),
+            list(&|i| self.key(i)[1]),
+            list(&|i| self.value_width(i)),
             list(&|_| 1),
             list(&|_| 1),
             list(&|_| 2),
-            list(&|i| self.rows[i]),
+            list(&|i| self.key(i)[0]),
             chunk_frames.to_string(),
             chunk_frames.to_string(),
         ];
@@ -155,9 +161,9 @@ impl Encoders {
             let (output, shape) = (format!("new_{name}"), shape.to_vec());
             states.push(StatePort { input: name, output, shape, batch_axis, is_i64 });
         };
-        for (i, (layer, &rows)) in self.layers.iter().zip(&self.rows).enumerate() {
-            let value = Self::value_width(layer);
-            add(format!("cached_key_{i}"), &[rows, 1, layer.hidden], 1, false);
+        for i in 0..self.states.len() {
+            let ([rows, width], value) = (self.key(i), self.value_width(i));
+            add(format!("cached_key_{i}"), &[rows, 1, width], 1, false);
             // floor(3 * encoder_dims / 4) is 1.
             add(format!("cached_nonlin_attn_{i}"), &[1, 1, rows, 1], 1, false);
             add(format!("cached_val1_{i}"), &[rows, 1, value], 1, false);
@@ -173,9 +179,9 @@ impl Encoders {
     /// The name of the loader's state that carries each of hearken's state tensors.
     fn carriers(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (i, states) in self.states.iter().enumerate() {
             names.push(format!("cached_key_{i}"));
-            if layer.cell.states() == 2 {
+            if states.len() == 2 {
                 names.push(format!("cached_val1_{i}"));
             }
         }

@@ -36,6 +36,7 @@ fn build(
     let config = &network.config;
     let mut body = Body::new(config, Some(network));
     body.precision = options.precision;
+    body.is_whole = true;
     let (frames, output_frames) = frames(config);
     body.graph.input("x", &[Dim::symbol("N"), frames, config.num_features.into()]);
     body.graph.input_i64("lengths", &[Dim::symbol("N")]);
@@ -71,7 +72,7 @@ fn silence_rest(body: &mut Body, silence: f32) -> String {
     graph.chain("Where", "heard", &["is_heard", "x", "silence"], vec![])
 }
 
-/// Adds the initial states of each layer, zeros of `[1, N, H]`. They are connected because not every
+/// Adds the initial states of each layer, zeros of `[rows, N, width]`. They are connected because not every
 /// runtime supplies them, and one for each layer because tract takes the parts of a split tensor of zeros
 /// as those of one stream.
 fn zero_states(body: &mut Body) -> Vec<Vec<String>> {
@@ -79,17 +80,19 @@ fn zero_states(body: &mut Body) -> Vec<Vec<String>> {
     body.direction_axis();
     let graph = &mut body.graph;
     graph.i64s("batch_axis", &[1], &[0]);
-    graph.i64s("one_layer", &[1], &[1]);
     graph.chain("Gather", "batch", &["x_shape", "batch_axis"], vec![int("axis", 0)]);
     let mut initial = Vec::new();
     for (i, layer) in config.layers.iter().enumerate() {
-        let [hidden, shape] = ["hidden", "shape"].map(|part| format!("layers.{i}.state.{part}"));
-        graph.i64s(&hidden, &[1], &[layer.hidden as i64]);
-        graph.chain("Concat", &shape, &["one_layer", "batch", &hidden], vec![int("axis", 0)]);
         let mut states = Vec::new();
-        for k in 0..layer.cell.states() {
+        for (k, [rows, width]) in layer.state_shapes().into_iter().enumerate() {
+            let state = format!("layers.{i}.state.{k}");
+            let [rows_name, width_name, shape] =
+                ["rows", "width", "shape"].map(|part| format!("{state}.{part}"));
+            graph.i64s(&rows_name, &[1], &[rows as i64]);
+            graph.i64s(&width_name, &[1], &[width as i64]);
+            graph.chain("Concat", &shape, &[&rows_name, "batch", &width_name], vec![int("axis", 0)]);
             let zero = vec![one_f32("value", 0.0)];
-            states.push(graph.chain("ConstantOfShape", &format!("layers.{i}.state.{k}"), &[&shape], zero));
+            states.push(graph.chain("ConstantOfShape", &state, &[&shape], zero));
         }
         initial.push(states);
     }

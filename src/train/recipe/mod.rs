@@ -154,6 +154,15 @@ checkpoint_interval = 10
         let cells =
             mixed.network_config().expect("a good network").layers.into_iter().map(|layer| layer.cell);
         assert!(cells.eq([CellKind::MinGru, CellKind::Gru]));
+        let conv = SMALL.replace("[\"gru\"]", "[\"conv\", \"gru\"]\nkernel_size = 9");
+        let layers = Recipe::parse(&conv).expect("a good recipe").network_config().expect("good").layers;
+        assert_eq!([layers[0].kernel_size, layers[1].kernel_size], [9, 0]);
+        let sizes = "[\"attention\"]\nnum_heads = 2\nleft_context = 9";
+        let recipe = Recipe::parse(&SMALL.replace("[\"gru\"]", sizes)).expect("a good recipe");
+        let layer = recipe.network_config().expect("good").layers[1];
+        assert_eq!([layer.num_heads, layer.left_context, layer.dim_feedforward], [2, 9, 32]);
+        let again = NetworkTable::from_config(&recipe.network_config().expect("good"));
+        assert_eq!((again.num_heads, again.left_context, again.dim_feedforward), (2, 9, Some(32)));
     }
 
     #[test]
@@ -201,6 +210,9 @@ checkpoint_interval = 10
             ("hidden = [8, 8]", "hidden = []", "network"),
             ("[\"yes\", \"no\"]", "[\"yes\", \"yes\"]", "yes"),
             ("steps = 10", "steps = 0", "steps"),
+            ("[\"gru\"]", "[\"conv\"]\nkernel_size = 1", "kernel_size"),
+            ("[\"gru\"]", "[\"attention\"]\nnum_heads = 3", "num_heads"),
+            ("[\"gru\"]", "[\"attention\"]\nleft_context = 0", "left_context"),
         ] {
             let error = Recipe::parse(&SMALL.replace(from, to)).expect_err(to).to_string();
             assert!(error.contains(place), "{to}: {error}");

@@ -101,16 +101,16 @@ impl Recipe {
         if sizes.clone().any(|&size| size == 0 || size > 16_384) {
             return Err(wrong("network", "expected sizes from 1 to 16384"));
         }
+        let layers: Vec<LayerConfig> =
+            table.hidden.iter().enumerate().map(|(i, &h)| table.layer(cell(i), h)).collect();
+        if let Some(problem) = layers.iter().find_map(LayerConfig::problem) {
+            return Err(wrong("network", problem));
+        }
         Ok(NetworkConfig {
             num_features: self.features.num_mel_bins,
             subsampling: table.subsampling,
             input_size: table.input_size,
-            layers: table
-                .hidden
-                .iter()
-                .enumerate()
-                .map(|(i, &h)| LayerConfig { cell: cell(i), hidden: h })
-                .collect(),
+            layers,
             layer_norm: table.layer_norm,
             residual: table.residual,
             num_tokens: self.tokens()?.len(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
-use crate::model::{CellKind, NetworkConfig};
+use crate::model::{CellKind, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig};
 use crate::train::augment::{AugmentOptions, ComposeOptions, SpecAugmentOptions};
 
 /// A recipe.
@@ -204,6 +204,17 @@ pub struct NetworkTable {
     pub hidden: Vec<usize>,
     /// Size of the linear input layer's output.
     pub input_size: usize,
+    /// Number of steps in the kernel of `conv`, its own included.
+    #[serde(default = "kernel_size")]
+    pub kernel_size: usize,
+    /// Number of heads of `attention`, which divides the width of its layers.
+    #[serde(default = "num_heads")]
+    pub num_heads: usize,
+    /// Number of earlier steps that a step of `attention` depends on.
+    #[serde(default = "left_context")]
+    pub left_context: usize,
+    /// Width of the hidden layer in the feed-forward part of `attention`; without it four times the width of the layer.
+    pub dim_feedforward: Option<usize>,
     /// Number of feature frames stacked for each time step.
     #[serde(default = "four")]
     pub subsampling: usize,
@@ -228,11 +239,30 @@ impl NetworkTable {
             cells: config.layers.iter().map(|l| l.cell).collect(),
             hidden: config.layers.iter().map(|l| l.hidden).collect(),
             input_size: config.input_size,
+            kernel_size: largest(config, |layer| layer.kernel_size, KERNEL_SIZE),
+            num_heads: largest(config, |layer| layer.num_heads, NUM_HEADS),
+            left_context: largest(config, |layer| layer.left_context, LEFT_CONTEXT),
+            dim_feedforward: config.layers.iter().map(|l| l.dim_feedforward).max().filter(|&size| size > 0),
             subsampling: config.subsampling,
             layer_norm: config.layer_norm,
             residual: config.residual,
             dropout: 0.0,
             variational_dropout: false,
+        }
+    }
+
+    /// The configuration of a layer.
+    pub(super) fn layer(&self, cell: CellKind, hidden: usize) -> LayerConfig {
+        let plain = LayerConfig::new(cell, hidden);
+        match cell {
+            CellKind::Conv => LayerConfig { kernel_size: self.kernel_size, ..plain },
+            CellKind::Attention => LayerConfig {
+                num_heads: self.num_heads,
+                left_context: self.left_context,
+                dim_feedforward: self.dim_feedforward.unwrap_or(plain.dim_feedforward),
+                ..plain
+            },
+            _ => plain,
         }
     }
 
@@ -244,6 +274,23 @@ impl NetworkTable {
         let failed = |e: toml::ser::Error| Error::new(Stage::Train, e.to_string()).at("[network]");
         Ok(format!("[network]\n{}", toml::to_string(self).map_err(failed)?))
     }
+}
+
+/// The largest of a size that some cells have; the default if none has it.
+fn largest(config: &NetworkConfig, size: fn(&LayerConfig) -> usize, default: usize) -> usize {
+    config.layers.iter().map(size).max().filter(|&size| size > 0).unwrap_or(default)
+}
+
+fn kernel_size() -> usize {
+    KERNEL_SIZE
+}
+
+fn num_heads() -> usize {
+    NUM_HEADS
+}
+
+fn left_context() -> usize {
+    LEFT_CONTEXT
 }
 
 fn one() -> f64 {
