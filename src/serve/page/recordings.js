@@ -94,7 +94,7 @@ class Recording {
     if (!decoded) return sleep(`This browser cannot decode ${this.file.name}, so there is no picture of it.`);
     const to = Math.min(end, decoded.duration);
     const samples = this.mono(decoded, Math.max(0, to - SECONDS - BEFORE), to);
-    const { socket, ready } = await connect(decoded.sampleRate).catch(() => ({}));
+    const { socket, ready } = await connect(decoded.sampleRate, true).catch(() => ({}));
     if (!this.isFree()) return socket?.close();
     const pictures = new Pictures(decoded.sampleRate, ready ?? { trace: false }, this.file.name);
     pictures.push(samples);
