@@ -102,7 +102,7 @@ pub fn run(args: &Args) -> Result<Outcome, Stop> {
     }
     let options = args.options();
     let interrupt = Interrupt::install();
-    let mut report = TrainReport::new();
+    let mut report = TrainReport::new(&options.out);
     let ended = train(&recipe, &options, interrupt.flag(), &mut |progress| report.show(&progress));
     let ended = ended.inspect_err(|_| report.end())?;
     if ended.stopped {

@@ -132,8 +132,7 @@ pub(super) fn exist(folder: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// The scalars of a line with their tags; what follows the last `/` is one of TensorBoard's charts, what precedes it a
-/// group of charts.
+/// The scalars of a line with their tags; TensorBoard shows those with the same text before the first `/` as a group.
 fn scalars(line: &Line) -> Vec<(String, f64)> {
     let mut found: Vec<(String, Option<f64>)> = Vec::new();
     match line {

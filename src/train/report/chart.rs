@@ -1,6 +1,7 @@
 //! A chart of the report: an SVG drawn by plotters, whose colors the page's style sheet sets for light and dark, in a
 //! `figure` with title and legend.
 
+use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::combinators::IntoLogRange;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
@@ -8,7 +9,7 @@ use plotters::prelude::*;
 use crate::text::phrases::escape_xml;
 
 /// Size of a chart, px; the page scales it to its columns.
-const SIZE: (u32, u32) = (480, 270);
+const SIZE: (u32, u32) = (480, 280);
 /// Maximum number of points of a line: more are averaged.
 const MAX_POINTS: usize = 240;
 /// Maximum number of values of a chart that can be read by pointing at them.
@@ -77,7 +78,9 @@ impl Chart<'_> {
         let values = || lines.iter().flat_map(|line| &line.points).map(|&(_, value)| value);
         let (low, high) = (values().fold(f64::MAX, f64::min), values().fold(f64::MIN, f64::max));
         if !self.from_zero && low > 0.0 && high / low >= LOG_RATIO {
-            return self.draw_on(lines, svg, (low * 0.9..high * 1.1).log_scale());
+            let (low, high) = (low * 0.9, high * 1.1);
+            let ticks = log_ticks(low, high);
+            return self.draw_on(lines, svg, (low..high).log_scale().with_key_points(ticks));
         }
         let low = if self.from_zero { low.min(0.0) } else { low };
         let margin = (high - low).max(high.abs() * 0.05).max(1e-9) * 0.06;
@@ -95,8 +98,8 @@ impl Chart<'_> {
         let mut chart = ChartBuilder::on(&area)
             .margin(6)
             .margin_right(18)
-            .x_label_area_size(26)
-            .y_label_area_size(54)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
             .build_cartesian_2d(0.0..last, range)?;
         chart
             .configure_mesh()
@@ -104,9 +107,11 @@ impl Chart<'_> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(GRID)
+            .x_desc("updates")
+            .axis_desc_style(("sans-serif", 16))
             .x_labels(6)
             .y_labels(6)
-            .label_style(("sans-serif", 14))
+            .label_style(("sans-serif", 17))
             .x_label_formatter(&|at| number(*at))
             .y_label_formatter(&|value| number(*value))
             .draw()?;
@@ -136,6 +141,16 @@ impl Chart<'_> {
         *svg = svg.replacen("</svg>", &format!("<g class=\"targets\">{targets}</g></svg>"), 1);
         Ok(())
     }
+}
+
+/// The ticks of a logarithmic axis: powers of ten, with 2 and 5 between them if there are few.
+fn log_ticks(low: f64, high: f64) -> Vec<f64> {
+    let decades = (high / low).log10();
+    let factors: &[f64] = if decades < 3.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let every = (decades / 8.0).ceil().max(1.0) as usize;
+    let powers = (low.log10().floor() as i32..=high.log10().ceil() as i32).step_by(every);
+    let ticks = powers.flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
+    ticks.filter(|tick| (low..=high).contains(tick)).collect()
 }
 
 /// The line with at most [`MAX_POINTS`] points, each the mean of its neighbors.
@@ -190,6 +205,17 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn logarithmic_axes_have_several_ticks() {
+        let equal = |ticks: Vec<f64>, expected: &[f64]| {
+            ticks.len() == expected.len()
+                && ticks.iter().zip(expected).all(|(a, b)| (a / b - 1.0).abs() < 1e-9)
+        };
+        assert!(equal(log_ticks(0.15, 6.0), &[0.2, 0.5, 1.0, 2.0, 5.0]));
+        assert!(equal(log_ticks(0.5e-3, 20.0), &[1e-3, 1e-2, 0.1, 1.0, 10.0]));
+        assert!(log_ticks(1e-30, 1.0).len() < 9);
     }
 
     #[test]

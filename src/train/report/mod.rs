@@ -133,7 +133,7 @@ fn head(history: &History, context: &Context<'_>, status: &Status) -> String {
             ("Stopped", "<p class=\"note\">It can be continued: <code>--resume</code>.</p>".into())
         }
         Status::Failed(error) => {
-            ("Ended by an error", format!("<p class=\"note bad\">{}</p>", escape_xml(error)))
+            ("Ended by an error", format!("<p class=\"note bad\">{}</p>", escape_text(error).trim_end()))
         }
     };
     let mut text = format!(
@@ -304,7 +304,7 @@ fn evaluations(history: &History, context: &Context<'_>) -> String {
     let silent = history.scores.last().is_some_and(|line| line.writes_nothing);
     let note = if silent { "<p class=\"note bad\">The model writes nothing yet.</p>" } else { "" };
     format!(
-        "{note}<div class=\"scroll\"><table><thead><tr><th>update</th><th class=\"name\">dev set</th>\
+        "{note}<div class=\"scroll\"><table class=\"scores\"><thead><tr><th>update</th><th class=\"name\">dev set</th>\
          <th>word errors</th><th>character errors</th><th>words</th><th>substituted</th><th>missed</th>\
          <th>inserted</th><th>false words per hour</th></tr></thead><tbody>\n{rows}</tbody></table></div>\n"
     )

@@ -8,10 +8,14 @@ use super::chart::number;
 use super::{Context, section, spectrogram};
 use crate::text::phrases::escape_xml;
 use crate::train::log::{History, UtteranceLine};
+use crate::units::counted;
 
 /// Maximum number of utterances and of confusions for all sets together.
 const MAX_UTTERANCES: usize = 20;
 const MAX_CONFUSIONS: usize = 20;
+
+/// Width of a second of features, where the page is wide enough.
+const PIXELS_PER_SECOND: f64 = 240.0;
 
 /// Both sections.
 pub(super) fn sections(history: &History, context: &Context<'_>) -> String {
@@ -27,8 +31,8 @@ pub(super) fn sections(history: &History, context: &Context<'_>) -> String {
             (set.worst.iter().take((MAX_UTTERANCES / count).max(3)), set.confusions.iter());
         worst += &title;
         worst.extend(utterances.map(|line| utterance(line, number, context)));
-        confusions += &title;
-        confusions += &table(pairs.take((MAX_CONFUSIONS / count).max(5)));
+        let pairs = table(pairs.take((MAX_CONFUSIONS / count).max(5)));
+        confusions += &format!("<div>{title}{pairs}</div>\n");
     }
     if worst.is_empty() {
         return String::new();
@@ -66,7 +70,7 @@ fn table<'a>(pairs: impl Iterator<Item = &'a (String, String, u64)>) -> String {
 fn utterance(line: &UtteranceLine, set: usize, context: &Context<'_>) -> String {
     let name = line.audio.file_name().unwrap_or_default().to_string_lossy();
     let errors = match line.words {
-        0 => format!("{} false words", line.errors),
+        0 => counted(line.errors as usize, "false word"),
         words => format!("{} of {words} words wrong", line.errors),
     };
     let pairs: String = line.alignment.iter().map(|(said, found)| pair(said, found)).collect();
@@ -101,9 +105,11 @@ fn picture(line: &UtteranceLine, features: &[f32], context: &Context<'_>) -> Str
     let bins = options.num_mel_bins;
     let seconds = (features.len() / bins.max(1)) as f64 * f64::from(options.frame_shift_ms) / 1000.0;
     let Some(image) = spectrogram::address(features, bins) else { return String::new() };
+    let width = (seconds * PIXELS_PER_SECOND).max(240.0);
     let percent = |at: f64| 100.0 * (at / seconds).clamp(0.0, 1.0);
-    let mut html =
-        format!("<div class=\"picture\"><img src=\"{image}\" alt=\"log mel energies\"><div class=\"times\">");
+    let mut html = format!(
+        "<div class=\"picture\" style=\"max-width:{width:.0}px\"><img src=\"{image}\" alt=\"log mel energies\"><div class=\"times\">"
+    );
     for (word, start, end) in &line.times {
         let (left, width) = (percent(*start), (percent(*end) - percent(*start)).max(0.3));
         let word = escape_xml(word.trim());
