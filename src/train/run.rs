@@ -270,7 +270,7 @@ impl<'a> Run<'a> {
         record.write(Line::start(&start), report)?;
         report(Progress::Started(start));
         let result = self.run(loaded, sampler, augmenter, &mut record, report);
-        record.show(&Status::of(&result), report);
+        record.show(&Status::of(&result, recipe.schedule.steps), report);
         if let Ok(ended) = &result {
             report(Progress::Done(ended.clone()));
         }

@@ -46,10 +46,10 @@ pub(super) enum Status {
 }
 
 impl Status {
-    /// The state after a run's end.
-    pub fn of(result: &Result<Ended>) -> Self {
+    /// The state after the end of a run of `steps` updates.
+    pub fn of(result: &Result<Ended>, steps: u64) -> Self {
         match result {
-            Ok(ended) if ended.stopped => Self::Stopped,
+            Ok(ended) if ended.step < steps => Self::Stopped,
             Ok(_) => Self::Done,
             Err(error) => Self::Failed(error.to_string()),
         }
