@@ -137,9 +137,12 @@ fn three_steps(svg: &mut Svg, unfolded: &Unfolded, part: &Part) {
             svg.frame(node(y), 25.0, GREEN, 2.0);
             svg.path(&up(middle, y + ROW), "#333", 1.5, true);
             svg.text((middle + 8.0, y + ROW / 2.0 + 5.0), Anchor::Start, 13, GRAY, "U");
-            let (from, to) = (x + STEP_WIDTH, x + STEP_DISTANCE - 2.0);
+            // The last one leads out of the picture.
+            let (from, to) = (x + STEP_WIDTH, (x + STEP_DISTANCE - 2.0).min(WIDTH - 4.0));
             svg.path(&format!("M{from:.1} {y:.1}L{to:.1} {y:.1}"), "#333", 1.5, true);
-            svg.text(((from + to) / 2.0, y - 8.0), Anchor::Middle, 13, GRAY, "W");
+            if column < 2 {
+                svg.text(((from + to) / 2.0, y - 8.0), Anchor::Middle, 13, GRAY, "W");
+            }
             if column == 0 {
                 svg.path(&format!("M{:.1} {y:.1}L{:.1} {y:.1}", x - 50.0, x - 2.0), "#333", 1.5, true);
             }

@@ -2,10 +2,11 @@
 //! alignment.
 
 use std::fmt::Write as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use super::chart::number;
 use super::{Context, section, spectrogram};
+use crate::corpus::manifest::relative;
 use crate::text::phrases::escape_xml;
 use crate::train::log::{History, UtteranceLine};
 use crate::units::counted;
@@ -130,8 +131,10 @@ fn picture(line: &UtteranceLine, features: &[f32], context: &Context<'_>) -> Str
 
 /// The address of the recording, relative to the run's folder, with the part of it that is the utterance.
 fn address(line: &UtteranceLine, out: &Path) -> String {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let path = relative(&real(&line.audio), &real(out));
+    let path = match out.canonicalize() {
+        Ok(folder) => relative(&line.audio, &folder),
+        Err(_) => line.audio.clone(),
+    };
     let mut address = String::new();
     for (i, part) in path.components().enumerate() {
         match part {
@@ -153,17 +156,6 @@ fn address(line: &UtteranceLine, out: &Path) -> String {
         (start, Some(duration)) => address += &format!("#t={start},{}", start + duration),
     }
     address
-}
-
-/// `path` as seen from the folder `from`, both without links; unchanged if they have no folder in common.
-fn relative(path: &Path, from: &Path) -> PathBuf {
-    let common = path.components().zip(from.components()).take_while(|(a, b)| a == b).count();
-    let has_common = path.components().take(common).any(|part| matches!(part, Component::Normal(_)));
-    if !has_common {
-        return path.to_path_buf();
-    }
-    let up = from.components().skip(common).map(|_| Component::ParentDir);
-    up.chain(path.components().skip(common)).collect()
 }
 
 /// A part of a path for an address.
@@ -188,20 +180,22 @@ mod tests {
 
     #[test]
     fn addresses_are_relative_and_name_the_part_of_the_recording() {
-        let line = |audio: &str, offset, duration| UtteranceLine {
-            utterance: 0,
-            audio: audio.into(),
-            offset,
-            duration,
-            errors: 1,
-            words: 1,
-            alignment: Vec::new(),
-            times: Vec::new(),
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("runs/a");
+        [&out, &folder.path().join("data")]
+            .into_iter()
+            .for_each(|path| std::fs::create_dir_all(path).expect("made"));
+        let of = |audio: &Path, offset, duration| {
+            let (utterance, errors, words) = (0, 1, 1);
+            let (audio, alignment, times) = (audio.to_path_buf(), Vec::new(), Vec::new());
+            address(
+                &UtteranceLine { utterance, audio, offset, duration, errors, words, alignment, times },
+                &out,
+            )
         };
-        let of = |audio, offset, duration| address(&line(audio, offset, duration), Path::new("/no/runs/a"));
-        assert_eq!(of("/no/data/x y.wav", None, Some(2.0)), "../../data/x%20y.wav#t=0,2");
-        assert_eq!(of("/no/runs/a/%\"<é.wav", Some(1.5), None), "%25%22%3C%C3%A9.wav#t=1.5");
-        assert_eq!(of("/other/b.wav", Some(1.5), Some(0.5)), "/other/b.wav#t=1.5,2");
+        assert_eq!(of(&folder.path().join("data/x y.wav"), None, Some(2.0)), "../../data/x%20y.wav#t=0,2");
+        assert_eq!(of(&out.join("%\"<é.wav"), Some(1.5), None), "%25%22%3C%C3%A9.wav#t=1.5");
+        assert_eq!(of(Path::new("/absent/b.wav"), Some(1.5), Some(0.5)), "/absent/b.wav#t=1.5,2");
     }
 
     #[test]
