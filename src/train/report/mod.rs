@@ -111,7 +111,7 @@ fn escape_text(text: &str) -> String {
 fn duration(seconds: f64) -> String {
     let minutes = (seconds / 60.0).round() as u64;
     match minutes {
-        0 if seconds < 59.5 => format!("{seconds:.0} s"),
+        _ if seconds < 59.5 => format!("{seconds:.0} s"),
         0..60 => format!("{minutes} min"),
         _ => format!("{} h {:02} min", minutes / 60, minutes % 60),
     }
