@@ -61,7 +61,11 @@ impl Chart<'_> {
         let mut svg = String::new();
         // Drawing into a string cannot fail but for texts without a font, which SVG leaves to the viewer.
         let _ = self.draw(&lines, &mut svg);
-        let svg = svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}: {about}\" "), 1);
+        let svg = svg.trim_end().replacen(
+            "<svg ",
+            &format!("<svg role=\"img\" aria-label=\"{title}: {about}\" "),
+            1,
+        );
         let mut legend = String::new();
         if lines.len() > 1 {
             let item = |(i, line): (usize, &Line)| {
