@@ -15,7 +15,7 @@ const MAX_POINTS: usize = 240;
 /// Maximum number of values of a chart that can be read by pointing at them.
 const MAX_TARGETS: usize = 360;
 /// Maximum number of lines: the colors that can be told apart.
-pub(super) const MAX_LINES: usize = COLORS.len();
+const MAX_LINES: usize = COLORS.len();
 /// Colors that remain distinct with color blindness (Okabe, Ito 2008); report.css has those for dark pages.
 const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
@@ -57,10 +57,12 @@ impl Chart<'_> {
         if lines.is_empty() {
             return String::new();
         }
+        let more = lines.len().saturating_sub(MAX_LINES);
+        let lines = &lines[..lines.len() - more];
         let (title, about) = (escape_xml(self.title), escape_xml(self.about));
         let mut svg = String::new();
         // Drawing into a string cannot fail but for texts without a font, which SVG leaves to the viewer.
-        let _ = self.draw(&lines, &mut svg);
+        let _ = self.draw(lines, &mut svg);
         let svg = svg.trim_end().replacen(
             "<svg ",
             &format!("<svg role=\"img\" aria-label=\"{title}: {about}\" "),
@@ -71,7 +73,8 @@ impl Chart<'_> {
             let item = |(i, line): (usize, &Line)| {
                 format!("<li><i class=\"c{i}\"></i>{}</li>", escape_xml(&line.name))
             };
-            legend = format!("<ul>{}</ul>", lines.iter().enumerate().map(item).collect::<String>());
+            let rest = if more > 0 { format!("<li>{more} more in log.jsonl</li>") } else { String::new() };
+            legend = format!("<ul>{}{rest}</ul>", lines.iter().enumerate().map(item).collect::<String>());
         }
         format!(
             "<figure><figcaption><b>{title}</b> <span>{about}</span></figcaption>{svg}{legend}</figure>\n"
@@ -235,6 +238,8 @@ mod tests {
             assert!(html.contains(part), "{part}: {html}");
         }
         assert_eq!(chart(vec![Line { name: "a".into(), points: Vec::new() }]).html(), "");
+        let many = chart((0..9).map(|i| line(&format!("{i}"))).collect()).html();
+        assert!(many.contains("class=\"c6\"") && many.contains("<li>2 more in log.jsonl</li>"));
         // A single value has a range too.
         assert!(chart(vec![Line { name: "a".into(), points: vec![(10.0, 0.0)] }]).html().contains("<svg"));
     }

@@ -15,7 +15,7 @@ use super::score::DevSet;
 use crate::error::Result;
 use crate::text::phrases::escape_xml;
 use crate::units::counted;
-use chart::{Chart, Line, MAX_LINES, number};
+use chart::{Chart, Line, number};
 
 /// Maximum number of recordings left out that the page lists; the file in the run's folder lists all.
 const MAX_LEFT_OUT: usize = 200;
@@ -200,7 +200,7 @@ fn training_charts(history: &History) -> Vec<Chart<'static>> {
 fn dev_charts(history: &History, context: &Context<'_>) -> Vec<Chart<'static>> {
     let sets = &context.recipe.data.dev;
     let lines = |is_shown: &dyn Fn(usize) -> bool, value: &dyn Fn(&ScoresLine, usize) -> Option<f64>| {
-        let shown = (0..sets.len()).filter(|&i| is_shown(i)).take(MAX_LINES);
+        let shown = (0..sets.len()).filter(|&i| is_shown(i));
         let line = |i: usize| Line {
             name: sets[i].manifest.clone(),
             points: history
@@ -253,7 +253,7 @@ fn norm_charts(history: &History) -> Vec<Chart<'static>> {
                 step.layers.iter().find(|layer| layer.name == *name).map(value).filter(|&norm| norm > 0.0)
             })
         };
-        names.iter().take(MAX_LINES).map(of).collect::<Vec<_>>()
+        names.iter().map(of).collect::<Vec<_>>()
     };
     let chart = |title, about, lines| Chart { title, about, lines, dots: false, from_zero: false };
     vec![
