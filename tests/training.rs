@@ -102,6 +102,7 @@ impl Place {
             accept_changes: false,
             from: None,
             stop_after: None,
+            tensorboard: true,
         }
     }
 

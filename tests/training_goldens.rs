@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use hearken::model::network::parameter_shapes;
 use hearken::model::{
-    Kernels, Network, NetworkConfig, PackedSequence, PackedWeights, Parameter, Real, Workspace,
+    Kernels, Network, NetworkConfig, PackedSequence, PackedWeights, Parameter, Real, Workspace, gradient_flow,
 };
 use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
@@ -168,6 +168,35 @@ fn pass<T: Kernels>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>)
     let sums = worker.run(&update, batch.examples(), STEP);
     assert_eq!((sums.labels, sums.impossible), (batch.num_labels(), 0));
     sums.loss * scale
+}
+
+/// `hearken probe` measures the gradient through time by this function; the expected norms are those of
+/// tools/goldens/gradient_flow.py. In f32 too, which the command uses.
+#[test]
+fn gradients_through_time_are_those_of_autograd() {
+    let goldens = json("gradient_flow.json");
+    let steps = goldens["steps"].as_u64().expect("a number") as usize;
+    let (cases, _) = cases();
+    let of = |about: &Value| {
+        let name = about["name"].as_str().expect("a name");
+        let case = cases.iter().find(|case| case.name == name).expect("a case of that name");
+        let rows = &case.batches[0].rows[..steps * STEP];
+        let double = gradient_flow(&cast_network::<f64>(&case.network), &cast(rows), steps - 1);
+        let single = gradient_flow(&case.network, rows, steps - 1);
+        for (flow, tolerance) in [(double, 1e-6), (single, 1e-3)] {
+            let layers = flow.expect("enough steps").layers;
+            let expected: Vec<Vec<f64>> =
+                about["norms"].as_array().expect("layers").iter().map(numbers).collect();
+            assert_eq!(layers.len(), expected.len());
+            for (k, (found, expected)) in layers.iter().flatten().zip(expected.iter().flatten()).enumerate() {
+                let error = (found - expected).abs() / expected;
+                assert!(error < tolerance, "{name}, norm {k}: {found}, not {expected}");
+            }
+        }
+    };
+    let list = goldens["cases"].as_array().expect("a list");
+    assert!(list.len() >= 5);
+    list.iter().for_each(of);
 }
 
 fn worker<T: Kernels>(network: &Network<f32>) -> Worker<T> {

@@ -590,3 +590,52 @@ fn recordings_are_counted_once_and_the_log_explains_its_terms() {
         "{errors}"
     );
 }
+
+/// The names of TensorBoard's files in a folder.
+fn event_files(folder: &std::path::Path) -> usize {
+    let names = fs::read_dir(folder).expect("there").map(|entry| entry.expect("read").file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("events.out.tfevents.")).count()
+}
+
+#[test]
+fn the_report_and_the_events_follow_the_log_of_a_resumed_run() {
+    let place = Place::new();
+    place.add("train.jsonl", &entry("0.wav", &"low ".repeat(99)));
+    let mut options = Options { stop_after: Some(10), ..place.options("run") };
+    place.train(&steps(20), &options).expect("trained");
+    let page = |name: &str| fs::read_to_string(place.path(name)).expect("the report");
+    let report = page("run/report.html");
+    for part in ["<b>Stopped</b>", "update 10 of 20", "Not evaluated yet", "the transcript needs", "layer 2"]
+    {
+        assert!(report.contains(part), "{part}");
+    }
+    (options.stop_after, options.existing_run) = (None, ExistingRun::Resume);
+    place.train(&steps(20), &options).expect("resumed");
+    let report = page("run/report.html");
+    // The recordings of the worst utterances are beside the run's folder.
+    for part in ["<b>Done</b>", "update 20 of 20", "Word error rate", "update 10: ", "src=\"../", "image/bmp"]
+    {
+        assert!(report.contains(part), "{part}");
+    }
+    let lines = fs::read_to_string(place.path("run/log.jsonl")).expect("the log");
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let kinds =
+        ["start", "loss", "dev"].map(|key| lines.iter().filter(|line| line[key] != Value::Null).count());
+    assert_eq!(kinds, [2, 2, 1]);
+    assert_eq!(lines[1]["layers"][1]["name"], "layer 1");
+    assert!(lines[1]["layers"][1]["update"].as_f64().is_some_and(|norm| norm > 0.0));
+    assert_eq!(event_files(&options.out), 2, "one for each start");
+    options.existing_run = ExistingRun::Overwrite;
+    options.tensorboard = false;
+    place.train(&steps(2), &options).expect("trained");
+    assert_eq!(event_files(&options.out), 0, "those of the run before are removed");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_reported_and_ends_no_training() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("run/report.html")).expect("a folder in its place");
+    let reported = place.train(&steps(20), &place.options("run")).expect("trained");
+    let about = notes(&reported).into_iter().filter(|note| note.contains("the report could not be written"));
+    assert_eq!(about.count(), 1);
+}

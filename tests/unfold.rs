@@ -20,6 +20,25 @@ fn a_network_is_drawn_with_all_its_parts() {
 }
 
 #[test]
+fn a_page_has_every_step_and_the_gates() {
+    let place = Place::new();
+    place.stdout_of(&["unfold", "model.onnx", "a.wav", "--gates", "-o", "a.html"]);
+    let page = std::fs::read_to_string(place.path("a.html")).expect("written");
+    for text in
+        ["id=\"step-2\"", "id=\"window\"", "update gate z_t", "reset gate r_t", "data:audio/wav;base64,UklGR"]
+    {
+        assert!(page.contains(text), "{text}");
+    }
+    let data = page.split("id=\"data\">").nth(1).and_then(|rest| rest.split("</script>").next());
+    let data: serde_json::Value = serde_json::from_str(data.expect("data")).expect("JSON");
+    let count = |key: &str| data[key].as_array().map_or(0, Vec::len);
+    assert!(count("steps") > 3 && count("steps") == count("titles"), "{}", count("steps"));
+    assert!(data["steps"][0].as_str().is_some_and(|svg| svg.contains("<path")));
+    let (code, error) = place.error_of(&["unfold", "model.onnx", "a.wav", "-o", "a.png"]);
+    assert!(code == 2 && error.contains(".svg or .html"), "{error}");
+}
+
+#[test]
 fn parts_that_do_not_exist_are_refused() {
     let place = Place::new();
     for (options, expected) in [
@@ -61,4 +80,42 @@ fn the_reach_of_gradients_is_measured_for_every_cell() {
     assert_eq!(layer["singular_values"]["W_z"].as_array().map(Vec::len), Some(12));
     let (code, error) = place.error_of(&["probe", "model.onnx", "a.wav", "--reach", "2000"]);
     assert!(code == 2 && error.contains("--reach"), "{error}");
+}
+
+#[test]
+fn a_recipe_is_probed_on_its_recordings_and_compared_with_a_model() {
+    let place = Place::new();
+    let recipe = r#"
+        [data]
+        words = ["low", "high"]
+        [[data.recordings]]
+        manifest = "train.jsonl"
+        weight = 1.0
+        [network]
+        cells = ["rnn-tanh"]
+        hidden = [8]
+        input_size = 8
+        [schedule]
+        steps = 1
+        [run]
+        batch_size = 1
+        eval_interval = 1
+        checkpoint_interval = 1
+    "#;
+    std::fs::write(place.path("recipe.toml"), recipe).expect("written");
+    let line = "{\"audio_filepath\": \"a.wav\", \"text\": \"low\"}\n";
+    std::fs::write(place.path("train.jsonl"), line).expect("written");
+    let arguments = ["probe", "recipe.toml", "--compare", "model.onnx", "--reach", "10"];
+    let text = place.stdout_of(&[&arguments[..], &["--svg", "p.svg"]].concat());
+    for part in ["recipe.toml, untrained: ", "layer 1 (rnn-tanh, 8)", "model.onnx: ", "layer 2 (gru, 12)"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let svg = std::fs::read_to_string(place.path("p.svg")).expect("written");
+    assert!(svg.contains("layer 1") && svg.contains("model.onnx"));
+    let json = place.stdout_of(&[&arguments[..], &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["networks"].as_array().map(Vec::len), Some(2));
+    assert!(json["networks"][0]["step_ms"].as_f64().is_some_and(|ms| ms == 40.0));
+    let (code, error) = place.error_of(&["probe", "model.onnx"]);
+    assert!(code == 2 && error.contains("expected recordings"), "{error}");
 }

@@ -11,8 +11,8 @@ use crate::train::{ExistingRun, Options, Recipe, train};
 
 /// Train a model on recordings.
 ///
-/// The run's folder then holds best.onnx (for --model), last.onnx, log.jsonl, checkpoint.bin and the one before it,
-/// and left_out.txt, a list of the recordings that were left out. Ctrl-C stops after the current update and writes a
+/// The run's folder then holds best.onnx (for --model), last.onnx, report.html (a page with the course of the training),
+/// log.jsonl, checkpoint.bin and the one before it, and left_out.txt, a list of the recordings that were left out. Ctrl-C stops after the current update and writes a
 /// checkpoint (exit code 130); --resume continues from it.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -46,6 +46,9 @@ pub struct Args {
     /// Stop after this number of updates in total; --resume continues later.
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<u64>,
+    /// Write event files for TensorBoard into the run's folder too.
+    #[arg(long)]
+    tensorboard: bool,
     /// Random seed, in place of the recipe's.
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
@@ -66,6 +69,7 @@ impl Args {
             accept_changes: self.accept_changes,
             from: self.from.clone(),
             stop_after: self.stop_after,
+            tensorboard: self.tensorboard,
         }
     }
 }
@@ -79,6 +83,9 @@ impl Args {
             ("--seed", self.seed.map(|seed| seed.to_string())),
         ] {
             command += &value.map_or(String::new(), |value| format!(" {option} {value}"));
+        }
+        if self.tensorboard {
+            command += " --tensorboard";
         }
         command + " --resume"
     }
@@ -95,7 +102,7 @@ pub fn run(args: &Args) -> Result<Outcome, Stop> {
     }
     let options = args.options();
     let interrupt = Interrupt::install();
-    let mut report = TrainReport::new();
+    let mut report = TrainReport::new(&options.out);
     let ended = train(&recipe, &options, interrupt.flag(), &mut |progress| report.show(&progress));
     let ended = ended.inspect_err(|_| report.end())?;
     if ended.stopped {

@@ -1,12 +1,13 @@
 //! The progress report of `hearken train`: a progress bar on a terminal, lines otherwise.
 
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::printable;
-use crate::train::{Ended, LEFT_OUT, Progress, Scores, Start, Step};
+use crate::train::{Ended, LEFT_OUT, Progress, REPORT, Scores, Start, Step};
 
 /// Maximum number of left-out recordings that are printed; the file in the run's folder lists all.
 const MAX_NAMED: usize = 5;
@@ -16,14 +17,19 @@ const MAX_SILENCE: Duration = Duration::from_secs(20);
 /// Reports a run on standard error.
 pub(super) struct TrainReport {
     bar: Option<ProgressBar>,
+    /// The page with the course of the run.
+    page: PathBuf,
     left_out: Vec<String>,
+    /// The losses and the scores of this session.
+    losses: Vec<f64>,
+    totals: Vec<f64>,
     /// When the last line was printed.
     last_line: Instant,
 }
 
 impl TrainReport {
-    /// Creates the report of a run that begins now.
-    pub fn new() -> Self {
+    /// Creates the report of a run in the folder `out` that begins now.
+    pub fn new(out: &Path) -> Self {
         let style = ProgressStyle::with_template("{prefix} [{wide_bar}] {pos}/{len} {eta} left  {msg}");
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(1);
@@ -32,7 +38,14 @@ impl TrainReport {
             }
             bar
         });
-        Self { bar, left_out: Vec::new(), last_line: Instant::now() }
+        Self {
+            bar,
+            page: out.join(REPORT),
+            left_out: Vec::new(),
+            losses: Vec::new(),
+            totals: Vec::new(),
+            last_line: Instant::now(),
+        }
     }
 
     /// Reports a progress event.
@@ -77,12 +90,15 @@ impl TrainReport {
             "loss: CTC loss per label, lower is better; gradient: its norm before clipping; \
              blank: share of steps at which the blank is most likely",
         );
+        let page = crate::fs::quoted(&self.page).into_owned();
+        self.line(&format!("the course of the training is in {page}"));
         if let Some(bar) = &self.bar {
             bar.reset_eta();
         }
     }
 
     fn step(&mut self, step: &Step) {
+        self.losses.push(step.loss);
         let also =
             |name: &str, loss: Option<f64>| loss.map_or(String::new(), |loss| format!("  {name} {loss:.3}"));
         let text = format!(
@@ -129,6 +145,14 @@ impl TrainReport {
             (false, false, _) => "",
         };
         self.line(&format!("update {update}  {total}{mark}"));
+        self.totals.extend(scores.total);
+        if self.bar.is_some() {
+            for (name, values) in [("loss ", self.losses.clone()), ("score", self.totals.clone())] {
+                if let (Some(first), Some(last), true) = (values.first(), values.last(), values.len() > 1) {
+                    self.line(&format!("  {name}  {}  {first:.3} to {last:.3}", curve(&values)));
+                }
+            }
+        }
     }
 
     fn done(&mut self, ended: &Ended) {
@@ -184,5 +208,33 @@ impl TrainReport {
             None if self.last_line.elapsed() >= MAX_SILENCE => self.line(&format!("{what}: {done} of {all}")),
             None => {}
         }
+    }
+}
+
+/// The course of values as bars of text, from the lowest to the highest; neighbors share a bar if there are many.
+fn curve(values: &[f64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    const WIDTH: usize = 48;
+    let size = values.len().div_ceil(WIDTH).max(1);
+    let means: Vec<f64> =
+        values.chunks(size).map(|part| part.iter().sum::<f64>() / part.len() as f64).collect();
+    let (low, high) = means.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+    let level = |value: &f64| {
+        let share = if high > low { (value - low) / (high - low) } else { 0.0 };
+        BARS[(share * (BARS.len() - 1) as f64).round() as usize]
+    };
+    means.iter().map(level).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_falls_as_its_values_do() {
+        assert_eq!(curve(&[8.0, 4.0, 2.0, 1.0]), "█▄▂▁");
+        assert_eq!(curve(&[1.0, 1.0]), "▁▁");
+        let long: Vec<f64> = (0..1000).map(f64::from).collect();
+        assert!(curve(&long).chars().count() <= 48 && curve(&long).ends_with('█'));
     }
 }

@@ -143,7 +143,7 @@ fn to_value(entry: &Entry, folder: &Path) -> Result<Value> {
 }
 
 /// The path of a file from a folder, which is canonical; unchanged if there is no way from one to the other.
-fn relative(file: &Path, folder: &Path) -> PathBuf {
+pub(crate) fn relative(file: &Path, folder: &Path) -> PathBuf {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (Ok(parent), Some(name)) = (parent.canonicalize(), file.file_name()) else { return file.into() };
     let common = parent.components().zip(folder.components()).take_while(|(a, b)| a == b).count();

@@ -6,4 +6,4 @@ mod wer;
 
 pub use timing::Timing;
 pub use utterance::{Utterance, evaluate_entry};
-pub use wer::{Edits, Score, Scorer, count_edits};
+pub use wer::{Edits, Score, Scorer, count_edits, worst_first};

@@ -1,6 +1,7 @@
 //! Word and character error rates: (S + D + I) / N over an alignment of minimum edit distance (Levenshtein 1966;
 //! Wagner and Fischer 1974), where N is the length of the reference.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Error, Result, Stage};
@@ -50,6 +51,13 @@ impl Edits {
         self.insertions += other.insertions;
         self.reference += other.reference;
     }
+}
+
+/// The order of utterances by their errors, the worst first: by error rate (without reference words by their number of
+/// errors), then by the number of errors.
+pub fn worst_first(a: &Edits, b: &Edits) -> Ordering {
+    let rate = |edits: &Edits| edits.rate().unwrap_or(edits.errors() as f64);
+    rate(b).total_cmp(&rate(a)).then_with(|| b.errors().cmp(&a.errors()))
 }
 
 /// A step of an alignment, with indices into reference and hypothesis.
@@ -230,19 +238,32 @@ impl Scorer {
         score.correct = u64::from(score.words.errors() == 0);
         let chars = |words: &[String]| words.join(" ").chars().collect::<Vec<_>>();
         score.chars = count_edits(&chars(&r), &chars(&h));
-        if score.correct == 0 && (r.len() + 1).saturating_mul(h.len() + 1) <= MAX_CELLS {
-            for step in align(&r, &h) {
-                let pair = match step {
-                    Step::Match(..) => continue,
-                    Step::Substitution(i, j) => (r[i].clone(), h[j].clone()),
-                    Step::Deletion(i) => (r[i].clone(), String::new()),
-                    Step::Insertion(j) => (String::new(), h[j].clone()),
-                };
+        if score.correct == 0 {
+            for pair in aligned(&r, &h).into_iter().filter(|(said, found)| said != found) {
                 *score.confusions.entry(pair).or_insert(0) += 1;
             }
         }
         score
     }
+
+    /// The pairs of reference and recognized words of an utterance; one of them is empty for deletions and insertions.
+    /// No pairs for utterances that are too long to be aligned.
+    pub fn alignment(&self, reference: &str, hypothesis: &str) -> Vec<(String, String)> {
+        aligned(&self.words(reference), &self.words(hypothesis))
+    }
+}
+
+/// The pairs of an alignment; none for sequences that are too long.
+fn aligned(r: &[String], h: &[String]) -> Vec<(String, String)> {
+    if (r.len() + 1).saturating_mul(h.len() + 1) > MAX_CELLS {
+        return Vec::new();
+    }
+    let pair = |step| match step {
+        Step::Match(i, j) | Step::Substitution(i, j) => (r[i].clone(), h[j].clone()),
+        Step::Deletion(i) => (r[i].clone(), String::new()),
+        Step::Insertion(j) => (String::new(), h[j].clone()),
+    };
+    align(r, h).into_iter().map(pair).collect()
 }
 
 #[cfg(test)]

@@ -106,6 +106,13 @@ pub struct Workspace<T> {
     extra: Vec<T>,
 }
 
+impl<T: Kernels> Workspace<T> {
+    /// The gates of a layer after their activation functions, in the last forward pass: `[R, kH]`.
+    pub fn gates(&self, layer: usize) -> &[T] {
+        self.traces.get(layer).map_or(&[], RecurrentTrace::gates)
+    }
+}
+
 /// Options of dropout between layers.
 pub struct Dropout<'a> {
     /// Probability that a value is set to zero.

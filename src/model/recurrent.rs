@@ -81,6 +81,11 @@ impl<T: Kernels> RecurrentTrace<T> {
         &self.after[0]
     }
 
+    /// The gates after their activation functions, `[R, kH]`.
+    pub fn gates(&self) -> &[T] {
+        &self.gates
+    }
+
     fn resize(&mut self, rows: usize, weights: &RecurrentWeights<T>) {
         let (h, CellShape { states, saved, .. }) = (weights.hidden, weights.shape);
         self.gates.resize(rows * weights.sums(), T::ZERO);

@@ -6,12 +6,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint;
+use super::events;
 use crate::error::{self, Error, Result, Stage};
 
 /// File locked by the training that runs in the folder.
 const LOCK: &str = "training.lock";
 /// The log of the run, a JSON object on each line.
 pub(super) const LOG: &str = "log.jsonl";
+/// The report of the run, an HTML page.
+pub const REPORT: &str = "report.html";
 /// File that lists the data left out, and why.
 pub const LEFT_OUT: &str = "left_out.txt";
 
@@ -93,7 +96,8 @@ impl RunFolder {
     pub fn begin(&mut self, existing_run: ExistingRun) -> Result<()> {
         self.has_begun = true;
         if existing_run == ExistingRun::Overwrite {
-            for file in self.results()?.into_iter().chain([LOG, LEFT_OUT].map(|name| self.path.join(name))) {
+            let others = [LOG, REPORT, LEFT_OUT].map(|name| self.path.join(name));
+            for file in self.results()?.into_iter().chain(self.event_files()?).chain(others) {
                 match fs::remove_file(&file) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => {
                         return Err(error::io(Stage::Train, &file, e));
@@ -107,14 +111,26 @@ impl RunFolder {
 
     /// The results of an earlier run that are expensive to reproduce: checkpoints and models.
     fn results(&self) -> Result<Vec<PathBuf>> {
+        self.files(|name| {
+            let model = name.ends_with(".onnx")
+                && (name.starts_with("at-") || ["best.onnx", "last.onnx"].contains(&name));
+            model || checkpoint::NAMES.contains(&name)
+        })
+    }
+
+    /// TensorBoard's files of an earlier run.
+    fn event_files(&self) -> Result<Vec<PathBuf>> {
+        self.files(|name| name.starts_with(events::PREFIX))
+    }
+
+    /// The files with such names.
+    fn files(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
         let failed = |e: io::Error| error::io(Stage::Train, &self.path, e);
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let model = name.ends_with(".onnx")
-                && (name.starts_with("at-") || ["best.onnx", "last.onnx"].contains(&name.as_str()));
-            if model || checkpoint::NAMES.contains(&name.as_str()) {
+            if is_wanted(&name) {
                 found.push(path);
             }
         }

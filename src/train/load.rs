@@ -12,7 +12,7 @@ use super::loss::ctc::min_steps;
 use super::loss::mmi::Transcript;
 use super::reading::{Read, Reader, Segments};
 use super::recipe::{Recipe, Recordings};
-use super::score::DevSet;
+use super::score::{DevSet, DevUtterance};
 use crate::audio::f32_to_s16;
 use crate::corpus::manifest::{self, Entry, ReadOptions, TextRule};
 use crate::error::{Error, Result, Stage};
@@ -218,7 +218,10 @@ impl<'a> Loading<'a> {
                         let (text, more) = encoder.reference(&other.entry);
                         unknown += more;
                         let seconds = *samples as f64 / f64::from(self.recipe.features.sample_rate);
-                        set.push(features.clone(), text, seconds);
+                        let Entry { audio, offset, duration, .. } = &other.entry;
+                        let (features, audio) = (features.clone(), audio.clone());
+                        let (offset, duration) = (*offset, *duration);
+                        set.push(DevUtterance { features, text, audio, offset, duration }, seconds);
                     }
                     Err(problem) => findings.leave_out(other.manifest, other.entry.line, problem),
                 }

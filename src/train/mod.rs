@@ -8,6 +8,7 @@
 pub mod augment;
 pub mod checkpoint;
 pub mod dataset;
+mod events;
 pub mod example;
 mod folder;
 mod load;
@@ -19,6 +20,8 @@ mod progress;
 pub mod propose;
 mod reading;
 pub mod recipe;
+mod record;
+mod report;
 mod resume;
 mod run;
 pub mod sampler;
@@ -28,8 +31,8 @@ mod trainer;
 mod warm_start;
 pub mod worker;
 
-pub use folder::{ExistingRun, LEFT_OUT};
-pub use progress::{Ended, Progress, Scores, Start, Step};
+pub use folder::{ExistingRun, LEFT_OUT, REPORT};
+pub use progress::{Ended, LayerNorms, Progress, Scores, Start, Step};
 pub use recipe::Recipe;
 pub use run::Options;
 pub use trainer::train;

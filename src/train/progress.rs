@@ -1,6 +1,11 @@
 //! The events that a training run reports.
 
+use serde::{Deserialize, Serialize};
+
 use super::score::DevScore;
+
+/// The receiver of a run's events.
+pub(super) type Report<'r> = &'r mut dyn FnMut(Progress);
 
 /// An event of a training run.
 #[derive(Clone, Debug)]
@@ -64,6 +69,21 @@ pub struct Step {
     pub blank_share: f64,
     /// Training speed, utterances per second.
     pub utterances_per_second: f64,
+    /// Norms of the last update by layer, from the input to the outputs.
+    pub layers: Vec<LayerNorms>,
+}
+
+/// Norms of one update of a layer's parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerNorms {
+    /// `input`, `layer 1` and so on, `output`, `auxiliary`.
+    pub name: String,
+    /// Norm of the gradient before clipping.
+    pub gradient: f64,
+    /// Norm of the change of the weights.
+    pub update: f64,
+    /// Norm of the weights after it.
+    pub weights: f64,
 }
 
 /// The scores of the dev sets after an update.

@@ -1,9 +1,9 @@
 //! Checks whether a run may resume from a checkpoint.
 
 use super::checkpoint::{self, Checkpoint, Header};
-use super::progress::Progress;
+use super::progress::{Progress, Report};
 use super::recipe::{Recipe, differences};
-use super::run::{Options, Report};
+use super::run::Options;
 use crate::error::{Error, Result, Stage};
 
 /// The number of threads: that of the options, else that of the checkpoint, else the number of cores.

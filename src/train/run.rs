@@ -8,14 +8,16 @@ use super::augment::Augmenter;
 use super::checkpoint::{self, Best, Checkpoint, Header};
 use super::dataset::Dataset;
 use super::example::{Example, ExampleBuilder};
-use super::folder::{ExistingRun, LOG};
+use super::folder::ExistingRun;
 use super::load::Loaded;
-use super::log::{Log, scores_line, step_line};
+use super::log::Line;
 use super::loss::mmi::Mmi;
 use super::optimizer::{AdamW, learning_rate};
 use super::prepare::{lattice_free, statistics};
-use super::progress::{Ended, Progress, Scores, Step};
+use super::progress::{Ended, LayerNorms, Progress, Report, Scores, Start, Step};
 use super::recipe::{Denominator, Recipe};
+use super::record::{Files, Record};
+use super::report::{Context, Status};
 use super::sampler::{ExampleSpec, Sampler, derive_seed};
 use super::score::{DevScore, DevSet};
 use super::threads::in_threads;
@@ -46,6 +48,8 @@ pub struct Options {
     pub from: Option<PathBuf>,
     /// Number of updates after which to stop, to be resumed later.
     pub stop_after: Option<u64>,
+    /// Whether to write event files for TensorBoard in `out` too.
+    pub tensorboard: bool,
 }
 
 impl Options {
@@ -59,12 +63,10 @@ impl Options {
             accept_changes: false,
             from: None,
             stop_after: None,
+            tensorboard: false,
         }
     }
 }
-
-/// The receiver of a run's events.
-pub(super) type Report<'r> = &'r mut dyn FnMut(Progress);
 
 /// The part of a run that does not change.
 pub(super) struct Session<'a> {
@@ -102,14 +104,37 @@ pub(super) struct Run<'a> {
 struct Window {
     stats: BatchStats,
     norms: f64,
+    /// Of the last update.
+    layers: Vec<LayerNorms>,
     begin: Instant,
     first: u64,
 }
 
 impl Window {
     fn from(step: u64) -> Self {
-        Self { stats: BatchStats::default(), norms: 0.0, begin: Instant::now(), first: step }
+        Self {
+            stats: BatchStats::default(),
+            norms: 0.0,
+            layers: Vec::new(),
+            begin: Instant::now(),
+            first: step,
+        }
     }
+
+    fn add(&mut self, update: Updated) {
+        self.stats.add(&update.stats);
+        self.norms += update.norm;
+        self.layers = update.layers;
+    }
+}
+
+/// The results of an update.
+struct Updated {
+    stats: BatchStats,
+    /// Norm of the gradient before clipping.
+    norm: f64,
+    /// Norms by layer, for an update that ends a span of the log.
+    layers: Vec<LayerNorms>,
 }
 
 impl<'a> Run<'a> {
@@ -212,7 +237,7 @@ impl<'a> Run<'a> {
             .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
-    /// Runs updates until the last one, or until the run is stopped.
+    /// Runs updates until the last one, or until the run is stopped; with a report of its course.
     ///
     /// # Errors
     /// When the loss or the weights are not finite, or files cannot be written.
@@ -223,27 +248,61 @@ impl<'a> Run<'a> {
         augmenter: &Augmenter,
         report: Report<'_>,
     ) -> Result<Ended> {
+        let Session { recipe, options, .. } = self.session;
+        let context = Context {
+            recipe,
+            text: self.text.clone(),
+            out: &options.out,
+            dev: &loaded.dev,
+            left_out: &loaded.findings.left_out,
+            notes: &loaded.findings.notes,
+        };
+        let is_resumed = options.existing_run == ExistingRun::Resume;
+        let files = Files { out: &options.out, is_resumed, tensorboard: options.tensorboard };
+        let mut record = Record::open(&files, context, report)?;
+        let start = Start {
+            parameters: self.network.num_parameters(),
+            recordings: loaded.recordings,
+            hours: loaded.seconds / 3600.0,
+            step: self.step,
+            steps: recipe.schedule.steps,
+        };
+        record.write(Line::start(&start), report)?;
+        report(Progress::Started(start));
+        let result = self.run(loaded, sampler, augmenter, &mut record, report);
+        record.show(&Status::of(&result, recipe.schedule.steps), report);
+        if let Ok(ended) = &result {
+            report(Progress::Done(ended.clone()));
+        }
+        result
+    }
+
+    fn run(
+        &mut self,
+        loaded: &Loaded,
+        sampler: &Sampler<'_>,
+        augmenter: &Augmenter,
+        record: &mut Record<'_>,
+        report: Report<'_>,
+    ) -> Result<Ended> {
         let Session { recipe, options, threads, stop, .. } = self.session;
         let lengths: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
         let mut builders = (0..threads)
             .map(|_| ExampleBuilder::new(recipe, &loaded.dataset, augmenter, &self.network.mean))
             .collect::<Result<Vec<_>>>()?;
         let mut workers: Vec<Worker<f32>> = (0..threads).map(|_| Worker::new(&lengths)).collect();
-        let mut log = Log::open(&options.out.join(LOG), options.existing_run == ExistingRun::Resume)?;
         let last = options.stop_after.unwrap_or(u64::MAX).min(recipe.schedule.steps);
         let mut window = Window::from(self.step);
         while self.step < last && !stop.load(Ordering::Relaxed) {
-            let (stats, norm) = self.update(sampler, &mut builders, &mut workers)?;
-            window.stats.add(&stats);
-            window.norms += norm;
+            window.add(self.update(sampler, &mut builders, &mut workers)?);
             self.step += 1;
             report(Progress::Updated(self.step, recipe.schedule.steps));
             if self.step.is_multiple_of(recipe.run.log_interval) {
-                self.log_window(&window, &mut log, report)?;
+                self.log_window(window, record, report)?;
                 window = Window::from(self.step);
             }
             if self.step.is_multiple_of(recipe.run.eval_interval) || self.step == recipe.schedule.steps {
-                self.evaluate(&loaded.dev, &mut log, report)?;
+                self.evaluate(&loaded.dev, record, report)?;
             }
             if self.step.is_multiple_of(recipe.run.checkpoint_interval) {
                 self.save()?;
@@ -253,10 +312,7 @@ impl<'a> Run<'a> {
         self.save()?;
         self.write_model("last.onnx")?;
         let stopped = self.step < last;
-        let ended =
-            Ended { step: self.step, best: self.best, outputs_nothing: self.best_outputs_nothing, stopped };
-        report(Progress::Done(ended.clone()));
-        Ok(ended)
+        Ok(Ended { step: self.step, best: self.best, outputs_nothing: self.best_outputs_nothing, stopped })
     }
 
     /// Runs one update: builds the examples, computes the gradients in threads, and adds them in order.
@@ -265,7 +321,7 @@ impl<'a> Run<'a> {
         sampler: &Sampler<'_>,
         builders: &mut [ExampleBuilder<'_>],
         workers: &mut [Worker<f32>],
-    ) -> Result<(BatchStats, f64)> {
+    ) -> Result<Updated> {
         let shares = build_shares(&sampler.batch(self.step), builders)?;
         let stats = self.run_shares(shares, workers)?;
         let gradients = add_gradients(workers);
@@ -274,6 +330,9 @@ impl<'a> Run<'a> {
         }
         let recipe = self.session.recipe;
         let rate = learning_rate(self.step, &recipe.optimizer, &recipe.schedule);
+        // The norm of the change needs the weights before it: only computed where it is logged.
+        let is_logged = (self.step + 1).is_multiple_of(recipe.run.log_interval);
+        let before = is_logged.then(|| self.parameters.clone());
         let norm = self.adam.update(
             self.step,
             rate,
@@ -282,10 +341,35 @@ impl<'a> Run<'a> {
             gradients,
             &self.decays,
         );
-        match norm.is_finite() {
-            true => Ok((stats, norm)),
-            false => Err(self.diverged(&format!("the gradient of update {} is not finite", self.step))),
+        if !norm.is_finite() {
+            return Err(self.diverged(&format!("the gradient of update {} is not finite", self.step)));
         }
+        let layers = before.map_or(Vec::new(), |before| self.layer_norms(&before, gradients));
+        Ok(Updated { stats, norm, layers })
+    }
+
+    /// The norms of an update by layer.
+    fn layer_norms(&self, before: &[Vec<f32>], gradients: &[Vec<f32>]) -> Vec<LayerNorms> {
+        let square = |value: f32| f64::from(value) * f64::from(value);
+        let mut layers: Vec<LayerNorms> = Vec::new();
+        for (i, parameter) in self.network.parameters.iter().enumerate() {
+            let name = layer_name(&parameter.name);
+            if layers.last().is_none_or(|last| last.name != name) {
+                layers.push(LayerNorms { name, gradient: 0.0, update: 0.0, weights: 0.0 });
+            }
+            let Some(sums) = layers.last_mut() else { continue };
+            let now = &self.parameters[i];
+            sums.gradient += gradients[i].iter().map(|&g| square(g)).sum::<f64>();
+            sums.update += now.iter().zip(&before[i]).map(|(now, before)| square(now - before)).sum::<f64>();
+            sums.weights += now.iter().map(|&w| square(w)).sum::<f64>();
+        }
+        let root = |LayerNorms { name, gradient, update, weights }| LayerNorms {
+            name,
+            gradient: f64::sqrt(gradient),
+            update: f64::sqrt(update),
+            weights: f64::sqrt(weights),
+        };
+        layers.into_iter().map(root).collect()
     }
 
     /// Runs each share of the batch forward and backward in its own thread, and adds up the statistics.
@@ -343,7 +427,7 @@ impl<'a> Run<'a> {
         self.diverged(&format!("the weights after {} updates are not finite", self.step))
     }
 
-    fn log_window(&self, window: &Window, log: &mut Log, report: Report<'_>) -> Result<()> {
+    fn log_window(&self, window: Window, record: &mut Record<'_>, report: Report<'_>) -> Result<()> {
         let (recipe, stats) = (self.session.recipe, &window.stats);
         let step = Step {
             step: self.step,
@@ -358,13 +442,14 @@ impl<'a> Run<'a> {
             learning_rate: learning_rate(self.step - 1, &recipe.optimizer, &recipe.schedule),
             blank_share: stats.blanks as f64 / stats.steps.max(1) as f64,
             utterances_per_second: stats.utterances as f64 / window.begin.elapsed().as_secs_f64(),
+            layers: window.layers,
         };
-        log.write(&step_line(&step, stats.impossible))?;
+        record.write(Line::step(&step, stats.impossible), report)?;
         report(Progress::Step(step));
         Ok(())
     }
 
-    fn evaluate(&mut self, dev: &[DevSet], log: &mut Log, report: Report<'_>) -> Result<()> {
+    fn evaluate(&mut self, dev: &[DevSet], record: &mut Record<'_>, report: Report<'_>) -> Result<()> {
         if !self.adam.average.iter().flatten().all(|weight| weight.is_finite()) {
             return Err(self.weights_diverged());
         }
@@ -384,7 +469,7 @@ impl<'a> Run<'a> {
             self.best_outputs_nothing = scores.outputs_nothing;
             self.write_model("best.onnx")?;
         }
-        log.write(&scores_line(&scores))?;
+        record.write(Line::scores(&scores), report)?;
         report(Progress::Scores(scores));
         Ok(())
     }
@@ -403,6 +488,16 @@ impl<'a> Run<'a> {
         };
         let network = self.network_with(&self.adam.average).without_auxiliary();
         onnx::write_file(&options.out.join(name), &network, &metadata)
+    }
+}
+
+/// The layer that a parameter belongs to, counted from 1 as in other messages.
+fn layer_name(parameter: &str) -> String {
+    let mut parts = parameter.split('.');
+    match (parts.next().unwrap_or_default(), parts.next().map(str::parse::<usize>)) {
+        ("layers", Some(Ok(number))) => format!("layer {}", number + 1),
+        ("input_norm", _) => "input".into(),
+        (first, _) => first.into(),
     }
 }
 
@@ -449,7 +544,13 @@ mod tests {
     fn set(reference: u64, deletions: u64, weighted: Option<f64>) -> DevScore {
         let words = Edits { reference, deletions, ..Edits::default() };
         let score = Score { words, ..Score::default() };
-        DevScore { manifest: "dev.jsonl".into(), score, false_words_per_hour: None, weighted }
+        DevScore {
+            manifest: "dev.jsonl".into(),
+            score,
+            false_words_per_hour: None,
+            weighted,
+            worst: Vec::new(),
+        }
     }
 
     #[test]

@@ -8,10 +8,10 @@ use super::checkpoint::{self, Checkpoint};
 use super::folder::{ExistingRun, LEFT_OUT, RunFolder};
 use super::load::{Loaded, Loading};
 use super::prepare::materials;
-use super::progress::{Ended, Progress, Start};
+use super::progress::{Ended, Progress, Report};
 use super::recipe::Recipe;
 use super::resume::{compare, threads};
-use super::run::{Options, Report, Run, Session};
+use super::run::{Options, Run, Session};
 use super::sampler::Sampler;
 use super::warm_start::WarmStart;
 use crate::decode::DecoderOptions;
@@ -57,13 +57,6 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
     let mut run = Run::start(session, checkpoint, &loaded.dataset, &sampler, &augmenter)?;
     folder.begin(options.existing_run)?;
     write_left_out(&options.out, &loaded.findings.left_out)?;
-    report(Progress::Started(Start {
-        parameters: run.network.num_parameters(),
-        recordings: loaded.recordings,
-        hours: loaded.seconds / 3600.0,
-        step: run.step,
-        steps: recipe.schedule.steps,
-    }));
     run.train(&loaded, &sampler, &augmenter, report)
 }
 
@@ -113,10 +106,12 @@ fn load(
 }
 
 fn write_left_out(folder: &Path, left_out: &[String]) -> Result<()> {
+    let path = folder.join(LEFT_OUT);
     if left_out.is_empty() {
+        // One of an earlier start, if the data have been repaired since.
+        let _ = std::fs::remove_file(&path);
         return Ok(());
     }
-    let path = folder.join(LEFT_OUT);
     let lines: String = left_out.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
     std::fs::write(&path, lines).map_err(|e| io(Stage::Train, &path, e))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::corpus::Entry;
-use crate::eval::{Edits, Score, Timing};
+use crate::eval::{Edits, Score, Timing, worst_first};
 use crate::output::printable;
 
 /// Maximum number of printed kinds of confusion.
@@ -266,11 +266,7 @@ fn confusions(out: &mut impl Write, score: &Score) -> io::Result<()> {
 /// Prints the utterances with the highest error rates; those without spoken words are rated by their number of
 /// false words.
 fn list_worst(out: &mut impl Write, worst: &mut [UtteranceErrors], count: usize) -> io::Result<()> {
-    let rate = |wrong: &UtteranceErrors| wrong.words.rate().unwrap_or(wrong.words.errors() as f64);
-    worst.sort_by(|a, b| {
-        let by_errors = || b.words.errors().cmp(&a.words.errors());
-        rate(b).total_cmp(&rate(a)).then_with(by_errors).then_with(|| a.path.cmp(&b.path))
-    });
+    worst.sort_by(|a, b| worst_first(&a.words, &b.words).then_with(|| a.path.cmp(&b.path)));
     if count > 0 && !worst.is_empty() {
         writeln!(out, "\nworst utterances")?;
     }

@@ -1,4 +1,4 @@
-//! `hearken probe MODEL AUDIO…`
+//! `hearken probe NETWORK [AUDIO…]`
 
 mod plot;
 
@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use super::model::{ModelSource, print_note, read_own};
 use super::{Outcome, Stop, check_output, say};
 use crate::audio;
+use crate::corpus::manifest::{self, Entry, ReadOptions};
 use crate::error::{Error, Result, Stage, io as io_error};
-use crate::features;
+use crate::features::{self, FbankOptions};
 use crate::model::network::initialize;
 use crate::model::{CellKind, Decay, GradientFlow, LayerConfig, Network, gradient_flow, singular_values};
-use crate::onnx::{self, Metadata};
+use crate::onnx;
 use crate::recognizer::Embedded;
+use crate::train::Recipe;
 use crate::units::counted;
 use plot::Line;
 
@@ -29,18 +31,26 @@ const MAX_WIDTH: usize = 1024;
 /// The gradient of a step's loss with respect to earlier states, dL_t/ds_(t-k), is a product of k Jacobians. Where it
 /// vanishes, a network cannot learn dependencies of that length; where it explodes, training is unstable. Prints for
 /// each layer the factor per step, the time in which the gradient is halved, the time after which 1 % is left, and
-/// the singular values of the state's weights W.
+/// the singular values of the state's weights W. A recipe is an untrained network, measured on its own recordings.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hearken probe digits talk.wav
+  hearken probe recipe.toml --data recordings --compare runs/recipe/best.onnx --svg gradients.svg
   hearken probe runs/mine/best.onnx talk.wav --untrained --svg gradients.svg")]
 pub(super) struct Args {
-    /// Model file of hearken, or the embedded model `digits` or `english`.
+    /// Model file of hearken, the embedded model `digits` or `english`, or a recipe (.toml).
     model: PathBuf,
 
-    /// Recordings; at most two minutes of audio are used.
-    #[arg(required = true)]
+    /// Recordings [default for a recipe: those that it trains on]; at most two minutes of audio are used.
     audio: Vec<PathBuf>,
+
+    /// Folder of the data: the recipe's manifests are relative to it.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    data: PathBuf,
+
+    /// Also measure this model or recipe on the same recordings; can be given several times.
+    #[arg(long, value_name = "NETWORK")]
+    compare: Vec<PathBuf>,
 
     /// Measure k up to this number of steps.
     #[arg(long, value_name = "STEPS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..=2000))]
@@ -50,8 +60,8 @@ pub(super) struct Args {
     #[arg(long)]
     untrained: bool,
 
-    /// Seed of the weights of --untrained.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "untrained")]
+    /// Seed of the weights of untrained networks.
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
     /// Write a diagram to this file, as SVG.
@@ -63,76 +73,159 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// A network to be measured.
+struct Subject {
+    name: String,
+    network: Network<f32>,
+    features: FbankOptions,
+    /// Whether its weights and the normalization of its features are those of a training.
+    is_trained: bool,
+}
+
+impl Subject {
+    /// Time between two steps, ms.
+    fn step_ms(&self) -> f64 {
+        f64::from(self.features.frame_shift_ms) * self.network.config.subsampling as f64
+    }
+}
+
 /// The measurements of a network.
 struct Probed {
     name: String,
     network: Network<f32>,
+    step_ms: f64,
     flow: GradientFlow,
+}
+
+/// A recording, or a part of it.
+struct Sound {
+    audio: PathBuf,
+    offset: Option<f64>,
+    duration: Option<f64>,
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     if let Some(svg) = &args.svg {
-        check_output(svg, args.audio.iter().chain([&args.model]))?;
+        check_output(svg, args.audio.iter().chain([&args.model]).chain(&args.compare))?;
     }
-    let (network, metadata) = match ModelSource::new(Some(&args.model), Embedded::Digits) {
-        ModelSource::Path(path) => read_own(path)?,
-        ModelSource::Embedded(model) => onnx::read(model.model()?)?,
-    };
-    let x = read_features(&args.audio, &metadata, network.config.subsampling)?;
-    let reach = usize::from(args.reach);
-    let measure = |name: String, network: Network<f32>| -> Result<Probed> {
-        let flow = gradient_flow(&network, &x, reach).ok_or_else(|| {
-            let needed = (reach + 1) as f64 * step_ms(&metadata, &network) / 1000.0;
-            let problem = format!("expected at least {needed:.1} s of audio for {reach} steps, found less");
-            Error::new(Stage::Usage, problem)
-                .hint("give more recordings, or measure fewer steps: `--reach STEPS`")
-        })?;
-        Ok(Probed { name, network, flow })
-    };
+    let sounds = sounds(args)?;
+    let first = subject(&args.model, args.seed)?;
+    let others = args.compare.iter().map(|path| subject(path, args.seed)).collect::<Result<Vec<_>>>()?;
     let mut probed = Vec::new();
-    if args.untrained {
-        for cell in CellKind::ALL {
-            let mut config = network.config.clone();
-            config.layers.iter_mut().for_each(|layer| *layer = LayerConfig::new(cell, layer.hidden));
-            let mut other = initialize(&config, args.seed);
-            (other.mean, other.scale) = (network.mean.clone(), network.scale.clone());
-            probed.push(measure(format!("{}, untrained", cell.name()), other)?);
+    for mut subject in std::iter::once(first).chain(others) {
+        let x = read_features(&sounds, &subject.features, subject.network.config.subsampling)?;
+        if !subject.is_trained {
+            (subject.network.mean, subject.network.scale) = statistics(&x, subject.features.num_mel_bins);
+        }
+        let variants =
+            if probed.is_empty() && args.untrained { untrained(&subject, args.seed) } else { Vec::new() };
+        for subject in std::iter::once(subject).chain(variants) {
+            probed.push(measure(subject, &x, usize::from(args.reach))?);
         }
     }
-    let step_ms = step_ms(&metadata, &network);
-    probed.insert(0, measure(args.model.display().to_string(), network)?);
     if let Some(svg) = &args.svg {
-        let lines = lines(&probed);
-        crate::fs::write(svg, plot::plot(&lines, step_ms).as_bytes())
+        crate::fs::write(svg, plot::plot(&lines(&probed)).as_bytes())
             .map_err(|e| io_error(Stage::Output, svg, e))?;
     }
-    let text =
-        if args.json { as_json(&probed, step_ms).to_string() + "\n" } else { as_text(&probed, step_ms) };
+    let text = if args.json { as_json(&probed).to_string() + "\n" } else { as_text(&probed) };
     let written = io::stdout().write_all(text.as_bytes());
     written.map_err(|e| Stop::output(Path::new("standard output"), e))?;
     Ok(Outcome::Done)
 }
 
-/// Time between two steps of the network, ms.
-fn step_ms(metadata: &Metadata, network: &Network<f32>) -> f64 {
-    f64::from(metadata.features.frame_shift_ms) * network.config.subsampling as f64
+fn is_recipe(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml"))
+}
+
+/// A model, or the untrained network of a recipe.
+fn subject(path: &Path, seed: u64) -> Result<Subject> {
+    let name = path.display().to_string();
+    if is_recipe(path) {
+        let recipe = Recipe::read(path)?;
+        let network = initialize(&recipe.network_config()?, seed).without_auxiliary();
+        let name = format!("{name}, untrained");
+        return Ok(Subject { name, network, features: recipe.features, is_trained: false });
+    }
+    let (network, metadata) = match ModelSource::new(Some(path), Embedded::Digits) {
+        ModelSource::Path(path) => read_own(path)?,
+        ModelSource::Embedded(model) => onnx::read(model.model()?)?,
+    };
+    Ok(Subject { name, network, features: metadata.features, is_trained: true })
+}
+
+/// Untrained networks of the size of `subject`, one for each kind of cell.
+fn untrained(subject: &Subject, seed: u64) -> Vec<Subject> {
+    let of = |cell: CellKind| {
+        let mut config = subject.network.config.clone();
+        config.layers.iter_mut().for_each(|layer| *layer = LayerConfig::new(cell, layer.hidden));
+        let mut network = initialize(&config, seed);
+        (network.mean, network.scale) = (subject.network.mean.clone(), subject.network.scale.clone());
+        let (name, features) = (format!("{}, untrained", cell.name()), subject.features.clone());
+        Subject { name, network, features, is_trained: false }
+    };
+    CellKind::ALL.into_iter().map(of).collect()
+}
+
+fn measure(subject: Subject, x: &[f32], reach: usize) -> Result<Probed> {
+    let step_ms = subject.step_ms();
+    let flow = gradient_flow(&subject.network, x, reach).ok_or_else(|| {
+        let needed = (reach + 1) as f64 * step_ms / 1000.0;
+        let problem = format!("expected at least {needed:.1} s of audio for {reach} steps, found less");
+        Error::new(Stage::Usage, problem)
+            .hint("give more recordings, or measure fewer steps: `--reach STEPS`")
+    })?;
+    Ok(Probed { name: subject.name, network: subject.network, step_ms, flow })
+}
+
+/// The recordings that are named, or those of the recipe.
+fn sounds(args: &Args) -> Result<Vec<Sound>> {
+    let whole = |audio: &PathBuf| Sound { audio: audio.clone(), offset: None, duration: None };
+    if !args.audio.is_empty() {
+        return Ok(args.audio.iter().map(whole).collect());
+    }
+    if !is_recipe(&args.model) {
+        return Err(Error::new(Stage::Usage, "expected recordings to measure the model with")
+            .hint("name at least one after the model"));
+    }
+    let data = Recipe::read(&args.model)?.data;
+    let pools = data.strings.iter().flat_map(|strings| &strings.pools).map(|pool| &pool.manifest);
+    let mut sounds = Vec::new();
+    for manifest in data.recordings.iter().map(|recordings| &recordings.manifest).chain(pools) {
+        let options = ReadOptions { allow_empty_text: true, ..ReadOptions::default() };
+        let entries = manifest::read_with(Recipe::manifest(&args.data, manifest), options)?;
+        let sound = |Entry { audio, offset, duration, .. }| Sound { audio, offset, duration };
+        sounds.extend(entries.into_iter().map(sound));
+    }
+    Ok(sounds)
+}
+
+/// Mean and inverse standard deviation of each of `bins` features over all frames.
+fn statistics(x: &[f32], bins: usize) -> (Vec<f32>, Vec<f32>) {
+    let count = (x.len() / bins.max(1)).max(1) as f64;
+    let of = |bin: usize| {
+        let values = || x.iter().skip(bin).step_by(bins).map(|&value| f64::from(value));
+        let mean = values().sum::<f64>() / count;
+        let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        (mean as f32, (1.0 / variance.max(1e-4).sqrt()) as f32)
+    };
+    (0..bins).map(of).unzip()
 }
 
 /// The features of the recordings, `[T, F]`, with a number of frames per recording that the subsampling divides.
-fn read_features(paths: &[PathBuf], metadata: &Metadata, subsampling: usize) -> Result<Vec<f32>> {
+fn read_features(sounds: &[Sound], options: &FbankOptions, subsampling: usize) -> Result<Vec<f32>> {
     let (mut x, mut left) = (Vec::new(), MAX_SECONDS);
-    for path in paths {
+    for Sound { audio: path, offset, duration } in sounds {
         if left <= 0.0 {
             print_note(&format!("only the first {MAX_SECONDS} s of audio are used"));
             break;
         }
-        let rate = metadata.features.sample_rate;
-        let clip = audio::read_clip(path, rate, None, Some(left))?;
+        let rate = options.sample_rate;
+        let clip = audio::read_clip(path, rate, *offset, Some(duration.unwrap_or(left).min(left)))?;
         let name = path.display();
         clip.problems.messages().iter().for_each(|problem| say(&format!("warning: {name}: {problem}")));
         left -= clip.samples.len() as f64 / f64::from(rate);
-        let mut frames = features::compute(&clip.samples, &metadata.features)?;
-        let step = subsampling * metadata.features.num_mel_bins;
+        let mut frames = features::compute(&clip.samples, options)?;
+        let step = subsampling * options.num_mel_bins;
         frames.truncate(frames.len() / step * step);
         x.extend(frames);
     }
@@ -142,11 +235,11 @@ fn read_features(paths: &[PathBuf], metadata: &Metadata, subsampling: usize) -> 
 /// The lines of the diagram: each layer of the model; the last layer of each untrained network.
 fn lines(probed: &[Probed]) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (at, Probed { name, flow, .. }) in probed.iter().enumerate() {
+    for (at, Probed { name, flow, step_ms, .. }) in probed.iter().enumerate() {
         for (layer, norms) in flow.layers.iter().enumerate() {
             if at == 0 || layer + 1 == flow.layers.len() {
                 let label = if at == 0 { format!("layer {}", layer + 1) } else { name.clone() };
-                lines.push(Line { label, dashed: at > 0, norms: norms.clone() });
+                lines.push(Line { label, dashed: at > 0, step_ms: *step_ms, norms: norms.clone() });
             }
         }
     }
@@ -188,9 +281,17 @@ fn verdict(decay: &Decay, step_ms: f64, reach: usize) -> String {
     format!("vanishes: halved every {half_life:.1} steps ({}); {rest}", ms(half_life))
 }
 
-fn as_text(probed: &[Probed], step_ms: f64) -> String {
+/// What to do about a gradient that vanishes in a cell without gates.
+fn remedy(cell: CellKind, decay: &Decay) -> Option<&'static str> {
+    let has_no_gates = matches!(cell, CellKind::RnnTanh | CellKind::RnnRelu);
+    let is_short = (0.0..5.0).contains(&decay.half_life());
+    (has_no_gates && is_short).then_some("remedy: gru, lstm or mingru, whose gates pass the gradient on")
+}
+
+fn as_text(probed: &[Probed]) -> String {
     let mut lines = Vec::new();
-    for Probed { name, network, flow } in probed {
+    for Probed { name, network, step_ms, flow } in probed {
+        let step_ms = *step_ms;
         lines.push(format!(
             "{}: steps of {step_ms:.0} ms, gradients of {}",
             crate::output::printable(name),
@@ -203,6 +304,9 @@ fn as_text(probed: &[Probed], step_ms: f64) -> String {
                 None => "no gradient reaches earlier states".into(),
             };
             lines.push(format!("  layer {} ({cell}, {hidden}): {what}", layer + 1));
+            let kind = network.config.layers[layer].cell;
+            let remedy = Decay::of(norms).and_then(|decay| remedy(kind, &decay));
+            lines.extend(remedy.map(|remedy| format!("    {remedy}")));
             for (gate, w) in state_weights(network, layer) {
                 let values = singular_values(&w, hidden);
                 let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
@@ -229,8 +333,8 @@ fn layer_text(network: &Network<f32>, layer: usize) -> LayerText {
     LayerText { cell: config.cell.name(), hidden: config.hidden }
 }
 
-fn as_json(probed: &[Probed], step_ms: f64) -> Value {
-    let network = |Probed { name, network, flow }: &Probed| {
+fn as_json(probed: &[Probed]) -> Value {
+    let network = |Probed { name, network, step_ms, flow }: &Probed| {
         let layer = |(layer, norms): (usize, &Vec<f64>)| {
             let LayerText { cell, hidden } = layer_text(network, layer);
             let decay = Decay::of(norms);
@@ -249,14 +353,23 @@ fn as_json(probed: &[Probed], step_ms: f64) -> Value {
             })
         };
         let layers: Vec<Value> = flow.layers.iter().enumerate().map(layer).collect();
-        json!({ "network": name, "measured": flow.measured, "layers": layers })
+        json!({ "network": name, "step_ms": step_ms, "measured": flow.measured, "layers": layers })
     };
-    json!({ "step_ms": step_ms, "networks": probed.iter().map(network).collect::<Vec<_>>() })
+    json!({ "networks": probed.iter().map(network).collect::<Vec<_>>() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_cells_without_gates_have_a_remedy() {
+        let decay = |factor: f64| Decay { factor, one_percent: None };
+        assert!(remedy(CellKind::RnnTanh, &decay(0.5)).is_some());
+        for (cell, factor) in [(CellKind::RnnTanh, 0.95), (CellKind::RnnRelu, 1.1), (CellKind::Gru, 0.5)] {
+            assert_eq!(remedy(cell, &decay(factor)), None);
+        }
+    }
 
     #[test]
     fn verdicts_say_whether_gradients_vanish_or_explode() {

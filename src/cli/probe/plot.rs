@@ -9,6 +9,8 @@ pub(super) struct Line {
     pub label: String,
     /// Whether it is dashed.
     pub dashed: bool,
+    /// Time between two steps, ms.
+    pub step_ms: f64,
     /// Norms for k = 1, 2, …
     pub norms: Vec<f64>,
 }
@@ -27,26 +29,27 @@ const SIZE: (u32, u32) = (960, 540);
 /// Smallest share of the first norm that is drawn.
 const FLOOR: f64 = 1e-8;
 
-/// Draws the lines, each relative to its first norm; `step_ms` is the time between two steps.
-pub(super) fn plot(lines: &[Line], step_ms: f64) -> String {
+/// Draws the lines, each relative to its first norm.
+pub(super) fn plot(lines: &[Line]) -> String {
     let mut svg = String::new();
     // Drawing into a string cannot fail but for texts without a font, which SVG leaves to the viewer.
-    let _ = draw(lines, step_ms, &mut svg);
+    let _ = draw(lines, &mut svg);
     svg
 }
 
-fn draw(
-    lines: &[Line],
-    step_ms: f64,
-    svg: &mut String,
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn draw(lines: &[Line], svg: &mut String) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let shares: Vec<Vec<f64>> = lines.iter().map(|line| relative(&line.norms)).collect();
     let all = || shares.iter().flatten().copied();
     let (low, high) = (all().fold(0.1, f64::min).max(FLOOR), all().fold(2.0, f64::max));
-    let steps = lines.iter().map(|line| line.norms.len()).max().unwrap_or(1);
-    let seconds = |k: usize| k as f64 * step_ms / 1000.0;
+    let seconds = |line: &Line, k: usize| k as f64 * line.step_ms / 1000.0;
+    let longest = lines.iter().map(|line| seconds(line, line.norms.len())).fold(0.01, f64::max);
+    let step_ms = lines.first().map_or(0.0, |line| line.step_ms);
+    let about = match lines.iter().all(|line| line.step_ms == step_ms) {
+        true => format!("time before the loss, s (steps of {step_ms:.0} ms)"),
+        false => "time before the loss, s".into(),
+    };
     let mut chart = ChartBuilder::on(&area)
         .margin(16)
         .margin_right(16)
@@ -54,16 +57,16 @@ fn draw(
         .x_label_area_size(44)
         .y_label_area_size(64)
         // A quarter of the width is for the labels.
-        .build_cartesian_2d(0.0..seconds(steps) * 1.3, (low..high).log_scale())?;
+        .build_cartesian_2d(0.0..longest * 1.3, (low..high).log_scale())?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)
         .bold_line_style(RGBColor(225, 225, 225))
-        .x_desc(format!("time before the loss, s (steps of {step_ms:.0} ms)"))
+        .x_desc(about)
         .y_desc("|dL/ds|, relative to the last step")
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))
-        .x_label_formatter(&|at| if *at <= seconds(steps) { format!("{at:.1}") } else { String::new() })
+        .x_label_formatter(&|at| if *at <= longest { format!("{at:.1}") } else { String::new() })
         .y_label_formatter(&|share| if *share >= 0.01 { share.to_string() } else { format!("{share:.0e}") })
         .draw()?;
     let mut ends = Vec::new();
@@ -73,7 +76,7 @@ fn draw(
             .iter()
             .enumerate()
             .take_while(|(_, share)| **share >= low)
-            .map(|(at, &share)| (seconds(at + 1), share))
+            .map(|(at, &share)| (seconds(line, at + 1), share))
             .collect();
         ends.extend(shown.last().map(|&end| (end, i)));
         if line.dashed {
@@ -85,7 +88,7 @@ fn draw(
     for ((x, y), text_at, i) in spread(ends, low, high) {
         let color = COLORS[i % COLORS.len()];
         let style = ("sans-serif", 15).into_font().color(&color);
-        let end = seconds(steps) * 1.02;
+        let end = longest * 1.02;
         chart.draw_series([PathElement::new(vec![(x, y), (end, text_at)], color.mix(0.4))])?;
         let pos = plotters::style::text_anchor::Pos::new(
             plotters::style::text_anchor::HPos::Left,
@@ -134,10 +137,11 @@ mod tests {
         let line = |i: i32| Line {
             label: format!("line {i}"),
             dashed: i % 2 == 1,
+            step_ms: 40.0,
             norms: norms(0.5 + f64::from(i) * 0.01),
         };
         let lines: Vec<Line> = (0..9).map(line).collect();
-        let svg = plot(&lines, 40.0);
+        let svg = plot(&lines);
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         (0..9).for_each(|i| assert!(svg.contains(&format!("line {i}"))));
         let ends = (0..9).map(|i| ((1.0, FLOOR), i)).collect();
@@ -148,6 +152,6 @@ mod tests {
 
     #[test]
     fn no_lines_are_an_empty_diagram() {
-        assert!(plot(&[], 40.0).contains("</svg>"));
+        assert!(plot(&[]).contains("</svg>"));
     }
 }

@@ -17,12 +17,20 @@ const RIGHT: f64 = WIDTH - 30.0;
 const BLUE: &str = "#08519c";
 const GREEN: &str = "#01665e";
 const RED: &str = "#a50f15";
+const VIOLET: &str = "#54278f";
 const INK: &str = "#222";
 const GRAY: &str = "#777";
 /// Names of the weights of a layer's input, of which a layer has one.
 const INPUT_WEIGHTS: [&str; 3] = ["W", "pointwise1.weight", "in_proj.weight"];
 /// Maximum number of rows of the heat map of a layer.
 const MAX_ROWS: usize = 48;
+/// Height of a gate's row, with the space below it, and maximum number of rows of its heat map.
+const GATE_ROW: f64 = 48.0;
+const MAX_GATE_ROWS: usize = 24;
+/// Position of the first of the three steps, and distance between them.
+const FIRST_STEP: f64 = 520.0;
+const STEP_DISTANCE: f64 = 310.0;
+const STEP_WIDTH: f64 = 230.0;
 /// Maximum number of tokens in the heat map of the probabilities.
 const MAX_TOKENS: usize = 24;
 
@@ -30,7 +38,9 @@ const MAX_TOKENS: usize = 24;
 pub(super) fn figure(unfolded: &Unfolded, part: &Part) -> String {
     let tokens = shown_tokens(unfolded, part);
     let upper = TOP + ROW * (unfolded.states.len() + 2) as f64;
-    let height = upper + 250.0 + 92.0 * unfolded.states.len() as f64 + 16.0 * tokens.len() as f64 + 130.0;
+    let gates: usize = (0..unfolded.states.len()).map(|layer| shown_gates(unfolded, layer).len()).sum();
+    let rows = 92.0 * unfolded.states.len() as f64 + GATE_ROW * gates as f64;
+    let height = upper + 250.0 + rows + 16.0 * tokens.len() as f64 + 130.0;
     let title = format!("{}, unfolded in time", unfolded.name);
     let mut svg = Svg::new(WIDTH, height, &title);
     svg.text((30.0, 34.0), Anchor::Start, 22, INK, &title);
@@ -118,36 +128,29 @@ fn up(x: f64, y: f64) -> String {
 
 /// The steps t-1, t and t+1 with their values.
 fn three_steps(svg: &mut Svg, unfolded: &Unfolded, part: &Part) {
-    let (width, first, distance) = (230.0, 520.0, 310.0);
     let layers = unfolded.states.len();
     for (column, t) in (part.t - 1..=part.t + 1).enumerate() {
-        let x = first + distance * column as f64;
-        let middle = x + width / 2.0;
-        let name = ["t-1", "t", "t+1"][column];
-        let time = format!("{name}: {:.2} s", t as f64 * unfolded.step);
-        svg.text((middle, TOP - 24.0), Anchor::Middle, 16, INK, &time);
-        let node = |y: f64| Area { x, y: y - NODE_HEIGHT / 2.0, width, height: NODE_HEIGHT };
-        let inside = |y: f64| Area {
-            x: x + 10.0,
-            y: y - NODE_HEIGHT / 2.0 + 8.0,
-            width: width - 20.0,
-            height: NODE_HEIGHT - 16.0,
-        };
-        let input = row(layers + 1);
-        let columns: Vec<Vec<f32>> =
-            unfolded.features[t].iter().map(|&value| vec![feature_level(value)]).collect();
-        svg.heat_map(inside(input), &columns, Palette::Blue);
-        svg.frame(node(input), 0.0, BLUE, 2.0);
+        let x = FIRST_STEP + STEP_DISTANCE * column as f64;
+        let middle = x + STEP_WIDTH / 2.0;
+        svg.begin(&format!("step-{column}"), x);
+        step_values(svg, unfolded, part, t);
+        svg.end();
+        svg.begin(&format!("time-{column}"), 0.0);
+        svg.text((middle, TOP - 24.0), Anchor::Middle, 16, INK, &step_title(unfolded, column, t));
+        svg.end();
+        let node = |y: f64| Area { x, y: y - NODE_HEIGHT / 2.0, width: STEP_WIDTH, height: NODE_HEIGHT };
+        svg.frame(node(row(layers + 1)), 0.0, BLUE, 2.0);
         for layer in 0..layers {
             let y = layer_row(unfolded, layer);
-            let scale = scale(unfolded, part, layer);
-            svg.heat_map(inside(y), &folded_values(&unfolded.states[layer][t], scale), Palette::BrownGreen);
             svg.frame(node(y), 25.0, GREEN, 2.0);
             svg.path(&up(middle, y + ROW), "#333", 1.5, true);
             svg.text((middle + 8.0, y + ROW / 2.0 + 5.0), Anchor::Start, 13, GRAY, "U");
-            let (from, to) = (x + width, x + distance - 2.0);
+            // The last one leads out of the picture.
+            let (from, to) = (x + STEP_WIDTH, (x + STEP_DISTANCE - 2.0).min(WIDTH - 4.0));
             svg.path(&format!("M{from:.1} {y:.1}L{to:.1} {y:.1}"), "#333", 1.5, true);
-            svg.text(((from + to) / 2.0, y - 8.0), Anchor::Middle, 13, GRAY, "W");
+            if column < 2 {
+                svg.text(((from + to) / 2.0, y - 8.0), Anchor::Middle, 13, GRAY, "W");
+            }
             if column == 0 {
                 svg.path(&format!("M{:.1} {y:.1}L{:.1} {y:.1}", x - 50.0, x - 2.0), "#333", 1.5, true);
             }
@@ -156,7 +159,40 @@ fn three_steps(svg: &mut Svg, unfolded: &Unfolded, part: &Part) {
         svg.path(&up(middle, output + ROW), "#333", 1.5, true);
         svg.text((middle + 8.0, output + ROW / 2.0 + 5.0), Anchor::Start, 13, GRAY, "V");
         svg.frame(node(output), 8.0, RED, 2.0);
-        most_probable(svg, unfolded, t, node(output));
+    }
+}
+
+/// The text above a step, in column 0, 1 or 2.
+pub(super) fn step_title(unfolded: &Unfolded, column: usize, t: usize) -> String {
+    format!("{}: {:.2} s", ["t-1", "t", "t+1"][column], t as f64 * unfolded.step)
+}
+
+/// The values of a step: input, states and the most probable outputs. Its left side is at 0.
+pub(super) fn step_values(svg: &mut Svg, unfolded: &Unfolded, part: &Part, t: usize) {
+    let layers = unfolded.states.len();
+    let inside = |y: f64| Area {
+        x: 10.0,
+        y: y - NODE_HEIGHT / 2.0 + 8.0,
+        width: STEP_WIDTH - 20.0,
+        height: NODE_HEIGHT - 16.0,
+    };
+    let columns: Vec<Vec<f32>> =
+        unfolded.features[t].iter().map(|&value| vec![feature_level(value)]).collect();
+    svg.heat_map(inside(row(layers + 1)), &columns, Palette::Blue);
+    for layer in 0..layers {
+        let scale = scale(unfolded, part, layer);
+        let values = folded_values(&unfolded.states[layer][t], scale);
+        svg.heat_map(inside(layer_row(unfolded, layer)), &values, Palette::BrownGreen);
+    }
+    let output = Area { x: 0.0, y: row(0) - NODE_HEIGHT / 2.0, width: STEP_WIDTH, height: NODE_HEIGHT };
+    most_probable(svg, unfolded, t, output);
+}
+
+/// Names and symbols of the gates of a layer that are drawn.
+fn shown_gates(unfolded: &Unfolded, layer: usize) -> &'static [(&'static str, &'static str)] {
+    match unfolded.gates.is_empty() {
+        true => &[],
+        false => super::gates_of(unfolded.network.config.layers[layer].cell),
     }
 }
 
@@ -260,6 +296,15 @@ fn sequence(svg: &mut Svg, unfolded: &Unfolded, part: &Part, tokens: &[usize], t
             .collect();
         svg.heat_map(area(y, 78.0), &columns, Palette::BrownGreen);
         y += 92.0;
+        for (gate, (name, symbol)) in shown_gates(unfolded, layer).iter().enumerate() {
+            let stride = hidden.div_ceil(MAX_GATE_ROWS).max(1);
+            label(svg, y, VIOLET, &[&format!("{name} gate {symbol}")]);
+            let values = |t: usize| &unfolded.gates[layer][t][gate * hidden..(gate + 1) * hidden];
+            let columns: Vec<Vec<f32>> =
+                part.steps.clone().map(|t| values(t).iter().step_by(stride).copied().collect()).collect();
+            svg.heat_map(area(y, GATE_ROW - 12.0), &columns, Palette::Violet);
+            y += GATE_ROW;
+        }
     }
     let height = 16.0 * tokens.len() as f64;
     if !tokens.is_empty() {
@@ -289,9 +334,11 @@ fn sequence(svg: &mut Svg, unfolded: &Unfolded, part: &Part, tokens: &[usize], t
     // The three steps, over all panels.
     let from = x_of((part.t - 1) as f64 * unfolded.step);
     let to = x_of((part.t + 2) as f64 * unfolded.step);
+    svg.begin("window", 0.0);
     svg.frame(Area { x: from, y: top + 12.0, width: to - from, height: y - top - 12.0 }, 0.0, INK, 1.0);
     svg.text(((from + to) / 2.0, top + 6.0), Anchor::Middle, 13, INK, "t-1, t, t+1");
-    legend(svg, y + 52.0);
+    svg.end();
+    legend(svg, !unfolded.gates.is_empty(), y + 52.0);
 }
 
 /// The waveform: the range of the samples in each column of pixels.
@@ -334,15 +381,18 @@ fn axis(svg: &mut Svg, unfolded: &Unfolded, part: &Part, y: f64, x_of: impl Fn(f
 }
 
 /// What the colors mean.
-fn legend(svg: &mut Svg, y: f64) {
+fn legend(svg: &mut Svg, has_gates: bool, y: f64) {
     let ramp: Vec<Vec<f32>> = (0..16).map(|i| vec![i as f32 / 15.0]).collect();
     let entries = [
         (Palette::Blue, BLUE, "inputs, normalized: -2", "2"),
         (Palette::BrownGreen, GREEN, "states: -1", "1"),
         (Palette::Red, RED, "probabilities: 0", "1"),
+        (Palette::Violet, VIOLET, "gates: 0", "1"),
     ];
-    for (i, (palette, color, low, high)) in entries.into_iter().enumerate() {
-        let x = LEFT + 170.0 + 390.0 * i as f64;
+    let shown = if has_gates { entries.len() } else { entries.len() - 1 };
+    let distance = 1170.0 / shown as f64;
+    for (i, (palette, color, low, high)) in entries.into_iter().take(shown).enumerate() {
+        let x = LEFT + 170.0 + distance * i as f64;
         svg.text((x - 8.0, y + 12.0), Anchor::End, 13, color, low);
         let area = Area { x, y, width: 120.0, height: 14.0 };
         svg.heat_map(area, &ramp, palette);
@@ -350,3 +400,6 @@ fn legend(svg: &mut Svg, y: f64) {
         svg.text((x + 128.0, y + 12.0), Anchor::Start, 13, color, high);
     }
 }
+
+/// Where the sequence is drawn, for scripts: its left and right side, px.
+pub(super) const SEQUENCE: (f64, f64) = (LEFT, RIGHT);

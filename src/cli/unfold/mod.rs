@@ -1,6 +1,7 @@
 //! `hearken unfold MODEL AUDIO -o FILE`
 
 mod figure;
+mod page;
 mod svg;
 
 use std::path::{Path, PathBuf};
@@ -12,21 +13,25 @@ use crate::engine::EngineKind;
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::features;
 use crate::model::forward::log_softmax;
-use crate::model::{Network, PackedSequence, PackedWeights, Workspace};
+use crate::model::{CellKind, Network, PackedSequence, PackedWeights, Workspace};
 use crate::onnx::{self, Metadata};
 use crate::recognizer::{Embedded, Event, Recognizer};
 
 /// Maximum length of the recording, seconds.
 const MAX_SECONDS: f64 = 60.0;
+/// Maximum length of the part that a page shows, which has every step.
+const MAX_PAGE_SECONDS: f64 = 20.0;
 
 /// Draw a network unfolded in time, with the values that it computes for a recording.
 ///
 /// The picture has the network with its loops (the weights U, W and V of each layer, with sizes and norms), three steps
 /// t-1, t and t+1 with their values, and the whole sequence below each other in time: waveform, features x_t, states s_t
-/// of each layer, probabilities o_t, and words.
+/// of each layer, probabilities o_t, and words. The ending of the file chooses a picture (.svg) or a page (.html) on which
+/// t moves by a slider, the arrow keys, or with the sound.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hearken unfold digits talk.wav -o unfolded.svg
+  hearken unfold digits talk.wav --gates -o unfolded.html
   hearken unfold runs/mine/best.onnx talk.wav --from 1.2 --to 2.5 --at 1.8 -o unfolded.svg")]
 pub(super) struct Args {
     /// Model file of hearken, or the embedded model `digits` or `english`.
@@ -35,9 +40,13 @@ pub(super) struct Args {
     /// Recording of at most a minute.
     audio: PathBuf,
 
-    /// Picture to write, as SVG.
+    /// Picture (.svg) or page (.html) to write.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
+
+    /// Draw the gates of gru, lstm and mingru too.
+    #[arg(long)]
+    gates: bool,
 
     /// Begin of the part that is drawn, seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
@@ -66,6 +75,8 @@ pub(super) struct Unfolded {
     pub features: Vec<Vec<f32>>,
     /// The states after each step, by layer: `[L, T, H]`.
     pub states: Vec<Vec<Vec<f32>>>,
+    /// The gates of each step, by layer: `[L, T, kH]`; empty if they are not drawn.
+    pub gates: Vec<Vec<Vec<f32>>>,
     /// Probabilities of the tokens, `[T, V]`.
     pub probabilities: Vec<Vec<f32>>,
     /// Recognized words with start and end, seconds.
@@ -74,6 +85,17 @@ pub(super) struct Unfolded {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     check_output(&args.out, [&args.model, &args.audio])?;
+    let is_page = match args.out.extension().map(|ending| ending.to_string_lossy().to_lowercase()).as_deref()
+    {
+        Some("svg") => false,
+        Some("html" | "htm") => true,
+        _ => {
+            return Err(Error::new(Stage::Usage, "expected a file that ends in .svg or .html")
+                .in_file(&args.out)
+                .hint("other formats can be converted from SVG, for example by Inkscape, rsvg-convert or a browser")
+                .into());
+        }
+    };
     let source = ModelSource::new(Some(&args.model), Embedded::Digits);
     let ((network, metadata), recognizer) = match source {
         ModelSource::Path(path) => (read_own(path)?, Recognizer::open(path)?),
@@ -92,11 +114,29 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return Err(Error::new(Stage::Audio, problem).in_file(&args.audio).hint("cut it first").into());
     }
     let words = words(&recognizer, &clip.samples)?;
-    let unfolded = unfold(&args.model, network, &metadata, clip.samples, words)?;
+    let mut unfolded = unfold(&args.model, network, &metadata, clip.samples, words)?;
+    if !args.gates {
+        unfolded.gates.clear();
+    }
     let part = part(args, &unfolded)?;
-    let svg = figure::figure(&unfolded, &part);
-    crate::fs::write(&args.out, svg.as_bytes()).map_err(|e| io_error(Stage::Output, &args.out, e))?;
+    let seconds = part.steps.len() as f64 * unfolded.step;
+    if is_page && seconds > MAX_PAGE_SECONDS {
+        let problem = format!("expected at most {MAX_PAGE_SECONDS:.0} s for a page, found {seconds:.1} s");
+        return Err(Error::new(Stage::Usage, problem).hint("choose a part: `--from` and `--to`").into());
+    }
+    let drawing = if is_page { page::page(&unfolded, &part) } else { figure::figure(&unfolded, &part) };
+    crate::fs::write(&args.out, drawing.as_bytes()).map_err(|e| io_error(Stage::Output, &args.out, e))?;
     Ok(Outcome::Done)
+}
+
+/// The gates of a cell, whose values are from 0 to 1: names and symbols, in the order of their rows.
+fn gates_of(cell: CellKind) -> &'static [(&'static str, &'static str)] {
+    match cell {
+        CellKind::Gru | CellKind::GruResetBefore => &[("update", "z_t"), ("reset", "r_t")],
+        CellKind::Lstm => &[("input", "i_t"), ("output", "o_t"), ("forget", "f_t")],
+        CellKind::MinGru => &[("update", "z_t")],
+        _ => &[],
+    }
 }
 
 /// The recognized words with start and end, seconds.
@@ -126,6 +166,7 @@ fn unfold(
     let (mut state, mut workspace, mut logits) = (weights.zero_states(1), Workspace::default(), Vec::new());
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());
     let mut states = vec![Vec::new(); config.layers.len()];
+    let mut gates = vec![Vec::new(); config.layers.len()];
     for x in frames.chunks_exact(config.subsampling * config.num_features) {
         weights.forward(x, &one, &mut state, &mut workspace, None);
         weights.logits(&workspace, 0, &mut logits);
@@ -136,6 +177,7 @@ fn unfold(
             let state = &state.hidden[layer];
             let width = config.layers[layer].state_shapes().first().map_or(0, |shape| shape[1]);
             states.push(state[state.len() - width..].to_vec());
+            gates[layer].push(workspace.gates(layer).to_vec());
         }
         let feature = |f: usize| {
             let sum: f32 = x.iter().skip(f).step_by(config.num_features).sum();
@@ -153,6 +195,7 @@ fn unfold(
         samples,
         features,
         states,
+        gates,
         probabilities,
         words,
     })

@@ -16,6 +16,8 @@ pub(super) enum Palette {
     BrownGreen,
     /// White to red, for probabilities.
     Red,
+    /// White to violet, for gates.
+    Violet,
 }
 
 impl Palette {
@@ -29,6 +31,7 @@ impl Palette {
         match self {
             Self::Blue => mix(white, [8.0, 69.0, 148.0], level),
             Self::Red => mix(white, [165.0, 15.0, 21.0], level),
+            Self::Violet => mix(white, [84.0, 39.0, 143.0], level),
             Self::BrownGreen if level < 0.5 => mix([140.0, 81.0, 10.0], white, level * 2.0),
             Self::BrownGreen => mix(white, [1.0, 102.0, 94.0], level * 2.0 - 1.0),
         }
@@ -70,6 +73,26 @@ impl Svg {
         );
         svg.push("<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>");
         svg
+    }
+
+    /// Creates a part of a picture, which is inserted into another.
+    pub fn part() -> Self {
+        Self(String::new())
+    }
+
+    /// The elements of a part.
+    pub fn into_elements(self) -> String {
+        self.0
+    }
+
+    /// Begins a group that a script can find, moved to the right by `x`.
+    pub fn begin(&mut self, id: &str, x: f64) {
+        self.push(&format!("<g id=\"{id}\" transform=\"translate({x:.1} 0)\">"));
+    }
+
+    /// Ends a group.
+    pub fn end(&mut self) {
+        self.push("</g>");
     }
 
     fn push(&mut self, element: &str) {
