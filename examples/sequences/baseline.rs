@@ -43,9 +43,8 @@ pub fn least_squares(rows: &[Vec<f64>], targets: &[f64]) -> Vec<f64> {
     let n = rows.first().map_or(0, Vec::len);
     let mut matrix = vec![vec![0.0; n + 1]; n];
     for (row, target) in rows.iter().zip(targets) {
-        for i in 0..n {
-            (0..n).for_each(|j| matrix[i][j] += row[i] * row[j]);
-            matrix[i][n] += row[i] * target;
+        for (sums, x) in matrix.iter_mut().zip(row) {
+            sums.iter_mut().zip(row.iter().chain([target])).for_each(|(sum, y)| *sum += x * y);
         }
     }
     for (i, row) in matrix.iter_mut().enumerate() {

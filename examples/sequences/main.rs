@@ -47,7 +47,8 @@ impl Options {
         let wrong = |problem: String| Error::new(Stage::Usage, format!("{problem}\n{USAGE}"));
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| wrong(format!("expected a value after {name}")))?;
-            let number = || value.parse().map_err(|_| wrong(format!("expected a number, found {value}")));
+            let number =
+                || value.parse::<u64>().map_err(|_| wrong(format!("expected a number, found {value}")));
             match name.as_str() {
                 "--steps" => options.steps = Some(number()?),
                 "--seed" => options.seed = number()?,

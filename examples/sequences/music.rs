@@ -65,7 +65,8 @@ pub fn run(options: &Options) -> Result<()> {
         let notes: Option<Vec<Note>> = notes.split(' ').map(parse).collect();
         let notes = notes.ok_or_else(|| Error::new(Stage::Usage, format!("a note of {name} is wrong")))?;
         // Every fifth tune is for the test.
-        if number % 5 == 4 { &mut test } else { &mut train }.push(tokens(&notes));
+        let part = if number % 5 == 4 { &mut test } else { &mut train };
+        part.push(tokens(&notes));
     }
     let steps = options.steps.unwrap_or(STEPS);
     let kind = (Input::Tokens(TOKENS), Output::Tokens(TOKENS));
@@ -101,7 +102,7 @@ pub fn run(options: &Options) -> Result<()> {
     write_wav(&path("music.wav"), &sound::samples(&tune), sound::RATE, WavEncoding::Pcm16)?;
     hearken::fs::write(&path("music.mid"), &sound::midi(&tune))
         .map_err(|e| io(Stage::Output, path("music.mid"), e))?;
-    model.write(&path("music.onnx"), &[("lowest_pitch", &LOWEST.to_string())])?;
+    model.write(&path("music.onnx"), &[("lowest_pitch", LOWEST.to_string().as_str())])?;
     draw(&tune).save(&path("music.svg"))
 }
 
@@ -128,7 +129,7 @@ fn draw(tune: &[Note]) -> Picture {
     picture.axes(&axes, "eighths", "");
     let mut at = 0;
     for &(pitch, duration) in tune {
-        let line = |pitch| {
+        let line = |pitch: u32| {
             [(f64::from(at) + 0.1, f64::from(pitch)), (f64::from(at + duration) - 0.1, f64::from(pitch))]
         };
         picture.band(&axes, &line(pitch), &line(pitch + 1), COLORS[0]);

@@ -83,17 +83,18 @@ pub fn run(options: &Options) -> Result<()> {
         (0..BATCH).map(draw).collect()
     })?;
     let model = trainer.model()?;
-    let bag = Bag::new(&train, known.len() + 1);
+    let bag = bag_of_words(&train, known.len() + 1);
     for (name, set) in [("dev", &dev), ("test", &test)] {
         let network = accuracy(set, |words| Ok(positive(&model, words)?.last().is_some_and(|p| *p > 0.5)))?;
-        let bag = accuracy(set, |words| Ok(bag.score(words) > 0.0))?;
+        let score = |words: &[u32]| words.iter().map(|&word| bag[word as usize]).sum::<f64>();
+        let bag = accuracy(set, |words| Ok(score(words) > 0.0))?;
         println!(
             "{name}, {} sentences: {network:.1} % right by the network, {bag:.1} % by a bag of words",
             set.len()
         );
     }
     let entries = serde_json::json!(known).to_string();
-    model.write(&options.out.join("sentiment.onnx"), &[("words", &entries)])?;
+    model.write(&options.out.join("sentiment.onnx"), &[("words", entries.as_str())])?;
     draw(options, &model, &words(TURN).collect::<Vec<_>>(), &words(TURN).map(id).collect::<Vec<_>>())
 }
 
@@ -111,22 +112,14 @@ fn accuracy(set: &[Sentence], mut guess: impl FnMut(&[u32]) -> Result<bool>) -> 
     Ok(100.0 * right as f64 / set.len().max(1) as f64)
 }
 
-/// Naive Bayes over the distinct words of a sentence.
-struct Bag(Vec<f64>);
-
-impl Bag {
-    fn new(train: &[Sentence], words: usize) -> Self {
-        let mut counts = [vec![1.0; words], vec![1.0; words]];
-        for (words, positive) in train {
-            words.iter().for_each(|&word| counts[usize::from(*positive)][word as usize] += 1.0);
-        }
-        let sums = counts.each_ref().map(|counts| counts.iter().sum::<f64>());
-        Self((0..words).map(|i| (counts[1][i] / sums[1] / (counts[0][i] / sums[0])).ln()).collect())
+/// Naive Bayes: for each word the logarithm of how much likelier it is in positive sentences.
+fn bag_of_words(train: &[Sentence], words: usize) -> Vec<f64> {
+    let mut counts = [vec![1.0; words], vec![1.0; words]];
+    for (words, positive) in train {
+        words.iter().for_each(|&word| counts[usize::from(*positive)][word as usize] += 1.0);
     }
-
-    fn score(&self, words: &[u32]) -> f64 {
-        words.iter().map(|&word| self.0[word as usize]).sum()
-    }
+    let sums = counts.each_ref().map(|counts| counts.iter().sum::<f64>());
+    (0..words).map(|i| (counts[1][i] / sums[1] / (counts[0][i] / sums[0])).ln()).collect()
 }
 
 fn draw(options: &Options, model: &Model, names: &[String], words: &[u32]) -> Result<()> {
@@ -145,7 +138,7 @@ fn draw(options: &Options, model: &Model, names: &[String], words: &[u32]) -> Re
     let axes = Axes { place: [60.0, 50.0, wide * count, 120.0], x: (0.0, count), y: (0.0, 1.0) };
     let curve = positive(model, words)?.into_iter().enumerate().map(|(i, p)| (i as f64 + 0.5, p));
     picture.axes(&axes, "", "probability of positive after each word");
-    picture.rect([20.0, 172.0, 60.0 + wide * count, 20.0], "#ffffff");
+    picture.rect([40.0, 176.0, 40.0 + wide * count, 16.0], "#ffffff");
     picture.line(&axes, &curve.collect::<Vec<_>>(), COLORS[0], "");
     picture.cells([60.0, 210.0, wide * count, 200.0], &rows.collect::<Vec<_>>());
     for (i, name) in names.iter().enumerate() {

@@ -37,7 +37,7 @@ fn measure(seed: u64) -> Vec<f64> {
         weather = 0.999 * weather + 0.15 * normal();
         let outside = 5.0 + 6.0 * (TAU * t as f64 / 288.0).sin() + weather;
         heats = if room < 19.0 { true } else { heats && room < 21.0 };
-        room += (outside - room) / 120.0 + if heats { 0.25 } else { 0.0 } + 0.02 * normal();
+        room += (outside - room) / 120.0 + if heats { 0.3 } else { 0.0 } + 0.02 * normal();
         room + 0.05 * normal()
     };
     (0..LENGTH).map(step).collect()
@@ -71,7 +71,7 @@ pub fn run(options: &Options) -> Result<()> {
     // One pass over the whole series: each forecast depends on the past alone.
     let outputs = model.run(&inputs(0, LENGTH - AHEAD), &mut model.zero_states())?;
     let rows = outputs.chunks_exact(5).skip(TRAIN);
-    let network: Forecast = rows.map(|row| [0, 1, 2, 3, 4].map(|i| f64::from(row[i]))).collect();
+    let network: Forecast = rows.map(|row| std::array::from_fn(|i| f64::from(row[i]))).collect();
     let truth: Vec<f64> = (TRAIN..LENGTH - AHEAD).map(|t| series[t + AHEAD] - series[t]).collect();
     println!(
         "an hour ahead, {} forecasts: mean error, mean quantile loss, coverage and width of the 90 % interval",
@@ -134,7 +134,8 @@ fn draw(options: &Options, series: &[f64], network: &Forecast) -> Result<()> {
     picture.axes(&axes, "hours since the end of the training data", "");
     picture.line(&axes, &quantile(2), COLORS[0], "");
     picture.line(&axes, &truth, COLORS[1], "");
-    let bands = [("#d5e4f1", "90 % interval"), ("#a5c5e1", "50 % interval")];
-    picture.legend(60.0, 46.0, &[&[(COLORS[1], "measured"), (COLORS[0], "median")], &bands[..]].concat());
+    let lines = [(COLORS[1], "measured"), (COLORS[0], "median of the forecast")];
+    picture.legend(60.0, 46.0, &lines);
+    picture.legend(380.0, 46.0, &[("#d5e4f1", "90 % interval"), ("#a5c5e1", "50 % interval")]);
     picture.save(&options.out.join("series.svg"))
 }

@@ -63,8 +63,8 @@ pub fn run(options: &Options) -> Result<()> {
     for temperature in [0.5, 0.8, 1.0] {
         println!("\ntemperature {temperature}: {}", write(&model, &alphabet, temperature, options.seed)?);
     }
-    let entries = [("tokens", serde_json::json!(alphabet).to_string())];
-    model.write(&options.out.join("text.onnx"), &[(entries[0].0, &entries[0].1)])?;
+    let entry = serde_json::json!(alphabet).to_string();
+    model.write(&options.out.join("text.onnx"), &[("tokens", entry.as_str())])?;
     draw(options, &curve, bits, ngram)
 }
 
@@ -94,7 +94,8 @@ fn draw(options: &Options, curve: &[(f64, f64)], bits: f64, ngram: f64) -> Resul
     picture.line(&axes, &level(ngram), COLORS[3], "5 4");
     let (bits, ngram) =
         (format!("network, unseen text: {bits:.2}"), format!("6-gram, unseen text: {ngram:.2}"));
-    let entries = [(COLORS[0], "network, in training"), (COLORS[1], bits.as_str()), (COLORS[3], &ngram)];
+    let entries =
+        [(COLORS[0], "network, in training"), (COLORS[1], bits.as_str()), (COLORS[3], ngram.as_str())];
     picture.legend(60.0, 46.0, &entries);
     picture.save(&options.out.join("text.svg"))
 }

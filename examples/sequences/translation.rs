@@ -42,11 +42,10 @@ fn written(tokens: &[u32]) -> String {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    // Different numbers below a million, of each length equally often; the same for every seed.
+    // Different numbers below a thousand, ten thousand and so on to a million; the same for every seed.
     let mut rng = Pcg64Mcg::seed_from_u64(7);
     let mut numbers: Vec<u64> = Vec::new();
     while numbers.len() < TRAIN + TEST {
-        // There are few short numbers: half of them are left for the test.
         let top = 10u64.pow(rng.random_range(3..=6));
         let number = rng.random_range(0..top);
         if !numbers.contains(&number) {
