@@ -64,7 +64,7 @@ pub fn run(options: &Options) -> Result<()> {
         println!("\ntemperature {temperature}: {}", write(&model, &alphabet, temperature, options.seed)?);
     }
     let entry = serde_json::json!(alphabet).to_string();
-    model.write(&options.out.join("text.onnx"), &[("tokens", entry.as_str())])?;
+    model.write(&options.out.join("text.onnx"), &[("alphabet", entry.as_str())])?;
     draw(options, &curve, bits, ngram)
 }
 

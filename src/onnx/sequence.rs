@@ -119,8 +119,7 @@ fn write(
         }
     }
     let entries = entries.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string()));
-    let created = ("created_by".to_string(), format!("hearken {}", env!("CARGO_PKG_VERSION")));
-    Ok(encode(body.graph.finish(), entries.chain([created]).collect()))
+    Ok(encode(body.graph.finish(), entries.collect()))
 }
 
 /// Adds attention: `rows [N, T, V + K]` and `memory [N, S, V + K]` to `log_probs [N, T, V]`.

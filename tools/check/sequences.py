@@ -52,7 +52,7 @@ def zero(port):
 def agree(path):
     """The largest difference between the runtimes."""
     ort, other, random, worst = Ort(path), Tract(path), np.random.default_rng(3), 0.0
-    config = json.loads(ort.metadata["hearken.sequence"])
+    config = json.loads(ort.metadata["sequence"])
     config = config.get("decoder" if "decoder" in path.name else "encoder", config)
     states = [[zero(port) for port in ort.inputs if is_state(port)] for _ in range(2)]
     for steps in (3, 5):
@@ -75,7 +75,7 @@ def agree(path):
 
 def bits_per_character(path):
     ort = Ort(path)
-    alphabet = json.loads(ort.metadata["tokens"])
+    alphabet = json.loads(ort.metadata["alphabet"])
     text = (DATA / "books.txt").read_text(encoding="utf-8")
     ids = np.array([alphabet.index(c) for c in text[len(text) // 20 * 19 :]])
     size = len(ids) // 20 + 1

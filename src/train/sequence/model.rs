@@ -114,7 +114,7 @@ impl Model {
             _ => SequenceOutput::Values,
         };
         let config = to_json(&self.config)?;
-        let entries = [&[("hearken.sequence", config.as_str())], entries].concat();
+        let entries = [&[("sequence", config.as_str())], entries].concat();
         sequence::write_file(path, &self.network, input, output, &entries)
     }
 }

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
 use super::Inputs;
@@ -15,8 +17,8 @@ use super::config::{Input, Output, SequenceConfig};
 use super::loss::{Loss, cross_entropy};
 use super::optimization::{Optimization, Settings, Share, ThreadBuffers, to_json};
 use crate::error::{Error, Result, Stage};
-use crate::model::forward::log_softmax;
-use crate::model::{CellKind, Network, PackedSequence, PackedWeights};
+use crate::model::forward::{Dropout, log_softmax};
+use crate::model::{CellKind, Network, PackedSequence, PackedWeights, States};
 use crate::onnx::sequence::{self, SequenceInput, SequenceOutput};
 
 /// The token that ends a target.
@@ -205,18 +207,11 @@ fn work(
     let [source, target] = networks.as_mut_slice() else { unreachable!("two networks") };
 
     let mut states = encoder.zero_states(examples.len());
-    let run = |weights: &PackedWeights<f32>,
-               buffers: &mut Buffers<f32>,
-               inputs: &[Inputs],
-               steps,
-               width,
-               states: &mut _| {
-        pack(&inputs.iter().collect::<Vec<_>>(), steps, 0, width, &mut buffers.x);
-        weights.forward(&buffers.x, steps, states, &mut buffers.workspace, None);
-        weights.logits(&buffers.workspace, 0, &mut buffers.outputs);
-    };
-    run(encoder, source, &sources, &source_steps, config.encoder.input.width(), &mut states);
-    run(decoder, target, &targets, &target_steps, config.decoder.input.width(), &mut states);
+    let mut rng = Pcg64Mcg::seed_from_u64(share.seed);
+    let encode = Pass { weights: encoder, config: &config.encoder, steps: &source_steps };
+    encode.run(&sources, &mut states, &mut rng, source);
+    let decode = Pass { weights: decoder, config: &config.decoder, steps: &target_steps };
+    decode.run(&targets, &mut states, &mut rng, target);
     let attention = config.attention();
     let memory = Side { rows: &source.outputs, steps: &source_steps, streams: &streams };
     let queries = Side { rows: &target.outputs, steps: &target_steps, streams: &streams };
@@ -236,6 +231,29 @@ fn work(
         decoder.backward(&target_steps, &[&dtarget], zero, &mut target.workspace, decoder_gradients);
     encoder.backward(&source_steps, &[&dsource], dstates, &mut source.workspace, encoder_gradients);
     loss
+}
+
+/// The pass of one network in training.
+struct Pass<'a> {
+    weights: &'a PackedWeights<f32>,
+    config: &'a SequenceConfig,
+    steps: &'a PackedSequence,
+}
+
+impl Pass<'_> {
+    fn run(
+        &self,
+        inputs: &[Inputs],
+        states: &mut States<f32>,
+        rng: &mut Pcg64Mcg,
+        buffers: &mut Buffers<f32>,
+    ) {
+        let inputs: Vec<&Inputs> = inputs.iter().collect();
+        pack(&inputs, self.steps, 0, self.config.input.width(), &mut buffers.x);
+        let dropout = Dropout { rate: self.config.dropout, variational: false, rng };
+        self.weights.forward(&buffers.x, self.steps, states, &mut buffers.workspace, Some(dropout));
+        self.weights.logits(&buffers.workspace, 0, &mut buffers.outputs);
+    }
 }
 
 /// A trained encoder and decoder.
@@ -295,7 +313,7 @@ impl PairModel {
     /// When a weight is not finite or a file cannot be written.
     pub fn write(&self, encoder: &Path, decoder: &Path, entries: &[(&str, &str)]) -> Result<()> {
         let config = to_json(&self.config)?;
-        let entries = [&[("hearken.sequence", config.as_str())], entries].concat();
+        let entries = [&[("sequence", config.as_str())], entries].concat();
         let attention = SequenceOutput::Attention { tokens: self.config.target_tokens };
         let parts = [(encoder, SequenceOutput::Memory), (decoder, attention)];
         parts.into_iter().zip(&self.networks).try_for_each(|((path, output), network)| {
