@@ -35,9 +35,13 @@ usage: sequences text|sentiment|series|music|translation [options]
 
 /// What the command line says.
 pub struct Options {
+    /// Number of updates, if not the default.
     pub steps: Option<u64>,
+    /// Seed of weights and batches.
     pub seed: u64,
+    /// The user's own data.
     pub data: Option<PathBuf>,
+    /// The folder of the results.
     pub out: PathBuf,
 }
 
