@@ -1,6 +1,6 @@
 //! Networks for other sequences than speech, trained by `hearken::train::sequence`: text, sentiment, a forecast, music
-//! and translation. Each takes under three minutes on two cores, prints what it reached and what a simpler method
-//! reaches, and writes a picture and an ONNX file. docs/sequences.md has the results.
+//! and translation. Each prints what it reached and what a simpler method reaches, and writes a picture and an
+//! ONNX file. docs/sequences.md describes them.
 //!
 //! ```text
 //! cargo run --release --example sequences -- text

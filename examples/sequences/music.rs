@@ -124,7 +124,7 @@ fn compose(model: &Model, seed: u64) -> Result<Vec<Note>> {
 
 fn draw(tune: &[Note]) -> Picture {
     let end: u32 = tune.iter().map(|note| note.1).sum();
-    let axes = Axes { place: [50.0, 50.0, 820.0, 200.0], x: (0.0, f64::from(end.max(1))), y: (52.0, 80.0) };
+    let axes = Axes { place: [50.0, 50.0, 820.0, 200.0], x: (0.0, f64::from(end.max(1))), y: (48.0, 84.0) };
     let mut picture = Picture::new(900.0, 300.0, "A tune drawn from the network: pitch (MIDI) over eighths");
     picture.axes(&axes, "eighths", "");
     let mut at = 0;

@@ -26,7 +26,8 @@ pub struct Axes {
 impl Axes {
     fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
         let [left, top, width, height] = self.place;
-        let share = |value: f64, (low, high): (f64, f64)| (value - low) / (high - low);
+        // What is outside is drawn at the edge.
+        let share = |value: f64, (low, high): (f64, f64)| ((value - low) / (high - low)).clamp(0.0, 1.0);
         (left + width * share(x, self.x), top + height * (1.0 - share(y, self.y)))
     }
 }
