@@ -25,6 +25,7 @@ mod onnx_fuzz;
 #[cfg(feature = "ort")]
 mod ort_library;
 mod phrases;
+mod sequence;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]

@@ -169,9 +169,14 @@ fn declare(body: &mut Body) {
     let (frames, output_frames) = frames(config);
     body.graph.input("x", &[n(), frames, config.num_features.into()]);
     body.graph.output("log_probs", &[n(), output_frames, config.num_tokens.into()]);
-    for state in state_specs(config) {
+    declare_states(body);
+}
+
+/// Declares the states: the inputs before and the outputs after.
+pub(super) fn declare_states(body: &mut Body) {
+    for state in state_specs(body.config) {
         let mut shape: Vec<Dim> = state.shape.iter().map(|&d| d.into()).collect();
-        shape[state.batch_axis] = n();
+        shape[state.batch_axis] = Dim::symbol("N");
         body.graph.input(&state.input, &shape);
         body.graph.output(&state.output, &shape);
     }

@@ -13,6 +13,7 @@ pub mod load;
 pub mod metadata;
 pub mod precision;
 pub mod proto;
+pub mod sequence;
 mod state_flow;
 mod state_pairs;
 pub mod states;

@@ -26,6 +26,7 @@ mod resume;
 mod run;
 pub mod sampler;
 pub mod score;
+pub mod sequence;
 mod threads;
 mod trainer;
 mod warm_start;

@@ -20,7 +20,7 @@ use super::record::{Files, Record};
 use super::report::{Context, Status};
 use super::sampler::{ExampleSpec, Sampler, derive_seed};
 use super::score::{DevScore, DevSet};
-use super::threads::in_threads;
+use super::threads::{add_gradients, in_threads};
 use super::warm_start::WarmStart;
 use super::worker::{self, BatchStats, Update, Worker};
 use crate::decode::DecoderOptions;
@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
     ) -> Result<Updated> {
         let shares = build_shares(&sampler.batch(self.step), builders)?;
         let stats = self.run_shares(shares, workers)?;
-        let gradients = add_gradients(workers);
+        let gradients = add_gradients(workers.iter_mut().map(|worker| &mut worker.gradients));
         if ![stats.loss, stats.auxiliary_loss, stats.mmi_loss].iter().all(|loss| loss.is_finite()) {
             return Err(self.diverged(&format!("the loss of update {} is not finite", self.step)));
         }
@@ -508,17 +508,6 @@ fn build_shares(specs: &[ExampleSpec], builders: &mut [ExampleBuilder<'_>]) -> R
     // work.
     let share = |thread: usize| specs.iter().skip(thread).step_by(threads).cloned().collect::<Vec<_>>();
     in_threads(builders.iter_mut().enumerate(), |(thread, builder)| worker::build(builder, &share(thread)))
-}
-
-/// Adds the gradients of all threads, in their order so that the sum is reproducible.
-fn add_gradients(workers: &mut [Worker<f32>]) -> &[Vec<f32>] {
-    let (first, rest) = workers.split_at_mut(1);
-    for worker in rest {
-        for (sum, own) in first[0].gradients.iter_mut().zip(&worker.gradients) {
-            sum.iter_mut().zip(own).for_each(|(s, &g)| *s += g);
-        }
-    }
-    &first[0].gradients
 }
 
 /// Sums the scores of the sets and determines whether the sum is the best so far. Of equal scores the later

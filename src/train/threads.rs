@@ -21,6 +21,17 @@ pub(super) fn in_threads<I: Send, T: Send>(
     })
 }
 
+/// Adds the gradients of all threads to those of the first, in their order so that the sum is reproducible.
+pub(super) fn add_gradients<'a>(mut all: impl Iterator<Item = &'a mut Vec<Vec<f32>>>) -> &'a [Vec<f32>] {
+    let Some(first) = all.next() else { return &[] };
+    for gradients in all {
+        for (sum, own) in first.iter_mut().zip(&*gradients) {
+            sum.iter_mut().zip(own).for_each(|(s, &g)| *s += g);
+        }
+    }
+    first
+}
+
 fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied().map(String::from);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

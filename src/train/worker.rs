@@ -133,7 +133,8 @@ impl<T: Kernels> Worker<T> {
         examples.sort_by_key(|e| std::cmp::Reverse(e.features.len()));
         let lengths: Vec<usize> = examples.iter().map(|e| e.features.len() / width).collect();
         let steps = PackedSequence::new(&lengths);
-        pack(&examples, &steps, width, &mut self.x);
+        let features: Vec<&[f32]> = examples.iter().map(|e| e.features.as_slice()).collect();
+        pack(&features, &steps, width, &mut self.x);
         let mut states = update.weights.zero_states(steps.streams());
         let mut rng = Pcg64Mcg::seed_from_u64(update.seed);
         let (rate, variational) = (update.dropout, update.variational_dropout);
@@ -291,12 +292,12 @@ fn gather<T: Real>(steps: &PackedSequence, stream: usize, width: usize, rows: &[
     }
 }
 
-/// Packs examples step by step: all streams of the first step, then of the second, and so on.
-fn pack<T: Real>(examples: &[Example], steps: &PackedSequence, width: usize, x: &mut Vec<T>) {
+/// Packs streams step by step: the features of all streams at the first step, then at the second, and so on.
+pub(super) fn pack<T: Real>(features: &[&[f32]], steps: &PackedSequence, width: usize, x: &mut Vec<T>) {
     x.clear();
     for t in 0..steps.len() {
-        for example in &examples[..steps.width(t)] {
-            x.extend(example.features[t * width..(t + 1) * width].iter().map(|&v| T::from_f64(f64::from(v))));
+        for stream in &features[..steps.width(t)] {
+            x.extend(stream[t * width..(t + 1) * width].iter().map(|&v| T::from_f64(f64::from(v))));
         }
     }
 }

@@ -49,6 +49,19 @@ impl Body<'_> {
         self.norm("input_norm", x)
     }
 
+    /// Adds the layer before the cells for token ids, `[N, T]` to `[T, N, D]`: a column of `input.weight` is the
+    /// embedding of a token.
+    pub fn embedding(&mut self, tokens: &str) -> String {
+        self.parameter("input.weight", false);
+        self.parameter("input.bias", false);
+        let transpose = || vec![ints("perm", &[1, 0])];
+        self.graph.chain("Transpose", "embeddings", &["input.weight"], transpose());
+        self.graph.chain("Transpose", "time_first", &[tokens], transpose());
+        self.graph.chain("Gather", "embedded", &["embeddings", "time_first"], vec![int("axis", 0)]);
+        let x = self.graph.chain("Add", "input.sum", &["embedded", "input.bias"], vec![]);
+        self.norm("input_norm", x)
+    }
+
     /// Adds the normalization after a layer, if the network has it.
     fn norm(&mut self, prefix: &str, x: String) -> String {
         if self.config.layer_norm { self.layer_norm(prefix, &x) } else { x }
