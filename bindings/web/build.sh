@@ -19,8 +19,7 @@ if [ "$("$bindgen" --version 2>/dev/null)" != "wasm-bindgen $version" ]; then
 fi
 # SIMD is in all browsers since 2023.
 export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C target-feature=+simd128"
-# wasm-bindgen reads the enabled features in a section that stripping removes.
-cargo rustc --release --locked -p hearken-web --target wasm32-unknown-unknown -- -C strip=none
+cargo build --release --locked -p hearken-web --target wasm32-unknown-unknown
 
 rm -rf "$package" "$site"
 mkdir -p "$package" "$site/models"
