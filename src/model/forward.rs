@@ -109,7 +109,7 @@ pub struct Workspace<T> {
 impl<T: Kernels> Workspace<T> {
     /// The gates of a layer after their activation functions, in the last forward pass: `[R, kH]`.
     pub fn gates(&self, layer: usize) -> &[T] {
-        self.traces.get(layer).map_or(&[], RecurrentTrace::gates)
+        self.traces.get(layer).map_or(&[], LayerTrace::gates)
     }
 }
 

@@ -33,6 +33,13 @@ pub struct LayerTrace<T> {
     block: BlockTrace<T>,
 }
 
+impl<T: Kernels> LayerTrace<T> {
+    /// The gates of a recurrent cell after their activation functions, `[R, kH]`; empty for a block.
+    pub fn gates(&self) -> &[T] {
+        self.recurrent.gates()
+    }
+}
+
 /// Scratch buffers of backward passes, reused by all layers.
 pub type LayerScratch<T> = RecurrentScratch<T>;
 

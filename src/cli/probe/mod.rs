@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::model::{ModelSource, print_note, read_own};
 use super::{Outcome, Stop, check_output, say};
 use crate::audio;
-use crate::corpus::manifest::{self, Entry, ReadOptions};
+use crate::corpus::manifest::{self, Entry, ReadOptions, TextRule};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::features::{self, FbankOptions};
 use crate::model::network::initialize;
@@ -191,7 +191,7 @@ fn sounds(args: &Args) -> Result<Vec<Sound>> {
     let pools = data.strings.iter().flat_map(|strings| &strings.pools).map(|pool| &pool.manifest);
     let mut sounds = Vec::new();
     for manifest in data.recordings.iter().map(|recordings| &recordings.manifest).chain(pools) {
-        let options = ReadOptions { allow_empty_text: true, ..ReadOptions::default() };
+        let options = ReadOptions { text: TextRule::Optional, ..ReadOptions::default() };
         let entries = manifest::read_with(Recipe::manifest(&args.data, manifest), options)?;
         let sound = |Entry { audio, offset, duration, .. }| Sound { audio, offset, duration };
         sounds.extend(entries.into_iter().map(sound));

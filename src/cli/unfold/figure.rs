@@ -297,6 +297,7 @@ fn sequence(svg: &mut Svg, unfolded: &Unfolded, part: &Part, tokens: &[usize], t
         svg.heat_map(area(y, 78.0), &columns, Palette::BrownGreen);
         y += 92.0;
         for (gate, (name, symbol)) in shown_gates(unfolded, layer).iter().enumerate() {
+            let hidden = unfolded.network.config.layers[layer].hidden;
             let stride = hidden.div_ceil(MAX_GATE_ROWS).max(1);
             label(svg, y, VIOLET, &[&format!("{name} gate {symbol}")]);
             let values = |t: usize| &unfolded.gates[layer][t][gate * hidden..(gate + 1) * hidden];

@@ -87,7 +87,7 @@ impl SequenceConfig {
             input,
             output,
             input_size: hidden.first().copied().unwrap_or(0),
-            layers: hidden.iter().map(|&hidden| LayerConfig { cell, hidden }).collect(),
+            layers: hidden.iter().map(|&hidden| LayerConfig::new(cell, hidden)).collect(),
             layer_norm: true,
             residual: true,
             dropout: 0.0,
