@@ -108,7 +108,7 @@ struct LanguageChoice {
     #[arg(long, value_name = "FILE")]
     lexicon: Option<PathBuf>,
 
-    /// Language-model scale: weight of the language model relative to the acoustic scores [default: 0.8].
+    /// Language-model scale: weight of the language model relative to the acoustic scores [default: 0.75].
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     lm_scale: Option<f32>,
 
@@ -117,7 +117,7 @@ struct LanguageChoice {
     word_cost: Option<f32>,
 
     /// Bias added to the log-probability of the blank, nats: a negative value, a blank penalty, reduces deletions
-    /// [default: -2 with --lm, -4 with --phrases].
+    /// [default: -0.5 with --lm, -2 with --phrases].
     #[arg(long, value_name = "NATS", allow_hyphen_values = true)]
     blank_bias: Option<f32>,
 

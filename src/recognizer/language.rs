@@ -48,8 +48,8 @@ impl LanguageOptions {
             language_model: None,
             lexicon: None,
             hotwords: None,
-            weights: NgramWeights { scale: 0.8, word_cost: 1.0 },
-            blank_bias: -2.0,
+            weights: NgramWeights { scale: 0.75, word_cost: 1.0 },
+            blank_bias: -0.5,
             beam: Beam { margin: 12.0, max_active: 2000 },
         }
     }

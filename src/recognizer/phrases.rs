@@ -30,8 +30,8 @@ impl Default for PhraseOptions {
         Self {
             word_cost: 0.0,
             other_speech_cost: 8.0,
-            other_phone_cost: 1.6,
-            blank_bias: -4.0,
+            other_phone_cost: 1.45,
+            blank_bias: -2.0,
             beam: Beam { margin: 40.0, max_active: 5000 },
         }
     }
