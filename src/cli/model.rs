@@ -135,7 +135,7 @@ struct LanguageChoice {
     other_speech_cost: Option<f32>,
 
     /// With `--phrases`: penalty for each phone of other speech, nats; a larger value accepts more speech as phrases
-    /// [default: 1.6].
+    /// [default: 1.45].
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_phone_cost: Option<f32>,
 }
