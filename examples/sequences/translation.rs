@@ -101,7 +101,9 @@ fn draw(options: &Options, model: &PairModel, number: u64) -> Result<()> {
     let rows: Vec<Vec<f64>> = weights.iter().map(|row| row.iter().map(|&w| f64::from(w)).collect()).collect();
     let (wide, high) = (20.0, 24.0);
     let size = (wide * words.len() as f64, high * rows.len() as f64);
-    let title = format!("Attention: {words} → {}", written(&tokens));
+    let found = written(&tokens);
+    let right = if found == number.to_string() { String::new() } else { format!(", wrongly; it is {number}") };
+    let title = format!("Attention: {words} → {found}{right}");
     let mut picture = Picture::new(100.0 + size.0, 80.0 + size.1, &title);
     picture.cells([60.0, 40.0, size.0, size.1], &rows);
     for (i, letter) in words.chars().enumerate() {

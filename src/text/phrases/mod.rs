@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 pub use automaton::{Arc, Automaton, State};
 pub use examples::Example;
 pub use found::{Match, Slot};
-#[cfg(feature = "cli")]
+#[cfg(feature = "train")]
 pub(crate) use picture::escape_xml;
 pub use sounds::{Alike, AlikeReport};
 
