@@ -102,7 +102,8 @@ fn draw(options: &Options, model: &PairModel, number: u64) -> Result<()> {
     let (wide, high) = (20.0, 24.0);
     let size = (wide * words.len() as f64, high * rows.len() as f64);
     let found = written(&tokens);
-    let right = if found == number.to_string() { String::new() } else { format!(", wrongly; it is {number}") };
+    let right =
+        if found == number.to_string() { String::new() } else { format!(", wrongly; it is {number}") };
     let title = format!("Attention: {words} → {found}{right}");
     let mut picture = Picture::new(100.0 + size.0, 80.0 + size.1, &title);
     picture.cells([60.0, 40.0, size.0, size.1], &rows);
