@@ -104,7 +104,10 @@ def translate(encoder, decoder, words):
 
 def main(folder):
     wrong = 0
-    for path in sorted(folder.glob("*.onnx")):
+    files = sorted(folder.glob("*.onnx"))
+    if not files:
+        sys.exit(f"{folder}: no model files of the example")
+    for path in files:
         worst = agree(path)
         wrong += not worst <= 1e-4
         print(f"{path.name}: onnxruntime and tract differ by {worst:.1e}")
