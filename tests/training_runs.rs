@@ -41,10 +41,10 @@ fn entry(audio: &str, text: &str) -> String {
     serde_json::json!({ "audio_filepath": audio, "text": text }).to_string()
 }
 
-/// Waits until a file exists; fails if the process ends first.
-fn await_file(child: &mut Child, path: &std::path::Path) {
-    while !path.exists() {
-        assert!(child.try_wait().expect("a child").is_none(), "it ended before {} was there", path.display());
+/// Waits until a condition is met; fails if the process ends first.
+fn await_condition(child: &mut Child, name: &str, is_met: impl Fn() -> bool) {
+    while !is_met() {
+        assert!(child.try_wait().expect("a child").is_none(), "it ended before {name}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -71,7 +71,8 @@ fn a_folder_takes_one_training_at_a_time() {
     let place = Place::new();
     place.put("recipe.toml", &steps(1_000_000));
     let mut first = place.start("run", &[]);
-    await_file(&mut first, &place.path("run/checkpoint.bin"));
+    let checkpoint = place.path("run/checkpoint.bin");
+    await_condition(&mut first, "a checkpoint", || checkpoint.exists());
     for more in [&["--resume"][..], &["--overwrite"]] {
         let (code, errors) = place.run("run", more);
         assert_eq!(code, Some(1), "{errors}");
@@ -239,10 +240,14 @@ fn an_interrupt_ends_with_a_checkpoint_and_130() {
     let place = Place::new();
     place.put("recipe.toml", &steps(60));
     assert_eq!(place.run("whole", &[]).0, Some(0));
-    place.put("recipe.toml", &steps(60).replace("checkpoint_interval = 2", "checkpoint_interval = 1000"));
+    let recipe = steps(60).replace("checkpoint_interval = 2", "checkpoint_interval = 1000");
+    place.put("recipe.toml", &recipe.replace("log_interval = 10", "log_interval = 1"));
     let mut child = place.start("stopped", &[]);
-    // The log is begun when training begins.
-    await_file(&mut child, &place.path("stopped/log.jsonl"));
+    let log = place.path("stopped/log.jsonl");
+    // The log begins with a line for the start; those of updates have a loss.
+    await_condition(&mut child, "an update", || {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("\"loss\""))
+    });
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(sent.is_ok_and(|status| status.success()));
     let output = child.wait_with_output().expect("it ends");
