@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearken::corpus::{ReadOptions, manifest};
+use hearken::corpus::{ReadOptions, TextRule, manifest};
 use hearken::eval::{Score, Scorer, Timing, evaluate_entry};
 use hearken::recognizer::pipeline::DEFAULT_CHUNK_MS;
 use hearken::text::numbers::Numbers;
@@ -51,7 +51,7 @@ impl Evaluation {
         let recognizer = recognizer.clone().with_numbers(Numbers::Words);
         let scorer = Scorer::new(equal).map_err(raise)?;
         // Recordings that are missing are listed, so that the others are scored.
-        let options = ReadOptions { allow_empty_text: true, check_audio: false };
+        let options = ReadOptions { text: TextRule::Present, check_audio: false };
         let entries = manifest::read_with(path, options).map_err(raise)?;
         let chunk = hearken::units::ms_to_samples(DEFAULT_CHUNK_MS, recognizer.sample_rate()).max(1);
         let (score, timing) = (Score::default(), Timing::default());
