@@ -16,7 +16,7 @@ use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
 use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Stream, Transcript};
 use hearken::train::loss::phone_ngram::{Acceptor, AcceptorState};
-use hearken::train::optimizer::AdamW;
+use hearken::train::optimizer::{AdamW, Step};
 use hearken::train::recipe::Optimizer;
 use hearken::train::worker::{Update, Worker};
 use serde_json::Value;
@@ -264,7 +264,9 @@ fn ten_updates_of_adamw() {
             );
             let gradients = &worker.gradients;
             let rate = optimizer.learning_rate;
-            let found = adam.update(step as u64, rate, &optimizer, &mut parameters, gradients, &decays);
+            let options =
+                Step { number: step as u64, rate, options: &optimizer, decays: &decays, threads: 1 };
+            let found = adam.update(&options, &mut parameters, gradients);
             assert!((found - norm).abs() <= 1e-3 * norm, "{name}: update {step}: norm {found}, not {norm}");
             *if norm > optimizer.clip_norm { &mut clipped } else { &mut free } += 1;
             for (parameter, data) in network.parameters.iter_mut().zip(&parameters) {

@@ -30,8 +30,21 @@ impl<T: Kernels> PackedWeights<T> {
     /// Creates the layout of a network's weights, including that for the backward pass if `training`. `None` if a
     /// parameter is missing.
     pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
+        Self::build(network, training, |i| network.parameters.get(i).map(|p| p.data.as_slice()))
+    }
+
+    /// The same as [`Self::new`], with the values `parameters` instead of the network's own.
+    pub fn with_parameters(network: &Network<T>, parameters: &[Vec<T>], training: bool) -> Option<Self> {
+        Self::build(network, training, |i| parameters.get(i).map(Vec::as_slice))
+    }
+
+    fn build<'a>(
+        network: &Network<T>,
+        training: bool,
+        data: impl Fn(usize) -> Option<&'a [T]>,
+    ) -> Option<Self> {
         let config = &network.config;
-        let get = |name: String| network.parameter(&name).map(|p| p.data.as_slice());
+        let get = |name: String| data(network.parameters.iter().position(|p| p.name == name)?);
         let norm = |prefix: String| -> Option<Option<LayerNorm<T>>> {
             if !config.layer_norm {
                 return Some(None);

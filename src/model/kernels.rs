@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use gemm_common::Parallelism;
+use half::f16;
 
 use super::packed::{PANEL, Packed};
 use super::real::Real;
@@ -43,7 +44,11 @@ const TILE: usize = 4;
 
 /// A number type for which the matrix products are compiled.
 pub trait Kernels: Real {
-    /// Computes the first rows of `y += x M` by the processor's widest tiles (`model::wide`); returns how many.
+    /// The same values as 16-bit floats, if that is exact and the processor computes with them.
+    fn exact_halves(_: &[Self]) -> Option<Vec<f16>> {
+        None
+    }
+    /// Computes the first rows of `y += x M` by tiles of intrinsics (`model::avx512`, `model::avx2`); returns how many.
     fn multiply_add_wide(
         _: &[Self],
         _: &Packed<Self>,
@@ -53,7 +58,7 @@ pub trait Kernels: Real {
     ) -> usize {
         0
     }
-    /// Computes `c [m, n] += a^T b` by the processor's widest tiles; returns false if they do not fit.
+    /// Computes `c [m, n] += a^T b` by tiles of intrinsics; returns false if there are none.
     fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
         false
     }
@@ -88,6 +93,15 @@ pub type Gemm<T> = unsafe fn(
 
 impl Kernels for f32 {
     #[cfg(target_arch = "x86_64")]
+    fn exact_halves(values: &[Self]) -> Option<Vec<f16>> {
+        if !super::avx2::is_supported() {
+            return None;
+        }
+        let half = |&value: &f32| Some(f16::from_f32(value)).filter(|half| half.to_f32() == value);
+        values.iter().map(half).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
     fn multiply_add_wide(
         x: &[Self],
         m: &Packed<Self>,
@@ -95,12 +109,17 @@ impl Kernels for f32 {
         stride: usize,
         backwards: bool,
     ) -> usize {
-        super::wide::multiply_add(x, m, y, stride, backwards)
+        let done = super::avx512::multiply_add(x, m, y, stride, backwards);
+        let rest = &x[done * m.inputs()..];
+        if rest.is_empty() || super::avx2::multiply_add(rest, m, &mut y[done * stride..], stride, backwards) {
+            return x.len() / m.inputs();
+        }
+        done
     }
 
     #[cfg(target_arch = "x86_64")]
     fn add_outer_products_wide(a: &[Self], b: &[Self], c: &mut [Self], m: usize, n: usize) -> bool {
-        super::wide::add_outer_products(a, b, c, m, n)
+        super::avx512::add_outer_products(a, b, c, m, n) || super::avx2::add_outer_products(a, b, c, m, n)
     }
 
     fn gemm() -> Gemm<Self> {
@@ -143,10 +162,10 @@ vectorized! {
         let block = (24_576 / m.rows).max(TILE) / TILE * TILE;
         for first in (0..whole).step_by(block) {
             let last = (first + block).min(whole);
-            let panels = m.panels.len() / (m.rows * PANEL);
+            let panels = m.singles.len() / (m.rows * PANEL);
             for i in 0..panels {
                 let p = if backwards { panels - 1 - i } else { i };
-                let panel = &m.panels[p * m.rows * PANEL..(p + 1) * m.rows * PANEL];
+                let panel = &m.singles[p * m.rows * PANEL..(p + 1) * m.rows * PANEL];
                 let width = PANEL.min(m.cols - p * PANEL);
                 for row in (first..last).step_by(TILE) {
                     let x = &x[row * m.rows..(row + TILE) * m.rows];
@@ -175,18 +194,18 @@ fn strip<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     backwards: bool,
 ) {
     let size = m.rows * PANEL;
-    let panels = m.panels.len() / size;
+    let panels = m.singles.len() / size;
     let together = panels / PANELS * PANELS;
     let groups = together / PANELS;
     for i in 0..groups {
         let p = PANELS * if backwards { groups - 1 - i } else { i };
         let width = (PANELS * PANEL).min(m.cols - p * PANEL);
-        let weights = &m.panels[p * size..(p + PANELS) * size];
+        let weights = &m.singles[p * size..(p + PANELS) * size];
         tile::<T, ROWS, PANELS, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
     }
     for p in together..panels {
         let width = PANEL.min(m.cols - p * PANEL);
-        let weights = &m.panels[p * size..(p + 1) * size];
+        let weights = &m.singles[p * size..(p + 1) * size];
         tile::<T, ROWS, 1, FMA>(x, weights, &mut y[p * PANEL..], stride, width);
     }
 }
@@ -319,11 +338,11 @@ mod tests {
                 (0..inner).map(|k| x[i * inner + k] * w[j * inner + k]).sum::<f64>() + 1.0
             };
             let mut y = vec![1.0; n * out];
-            multiply_add(&x, &Packed::transposed(&w, out, inner), &mut y, out);
+            multiply_add(&x, &Packed::transposed(&w, out, inner, true), &mut y, out);
             let single: Vec<f32> = x.iter().map(|&v| v as f32).collect();
             let weights: Vec<f32> = w.iter().map(|&v| v as f32).collect();
             let mut y32 = vec![1.0f32; n * out];
-            multiply_add(&single, &Packed::transposed(&weights, out, inner), &mut y32, out);
+            multiply_add(&single, &Packed::transposed(&weights, out, inner, true), &mut y32, out);
             for i in 0..n {
                 for j in 0..out {
                     assert!((y[i * out + j] - expected(i, j)).abs() < 1e-12);

@@ -16,7 +16,7 @@ impl<T: Kernels> Linear<T> {
     pub fn new(weight: &[T], bias: &[T], training: bool) -> Self {
         let (out, inner) = (bias.len(), weight.len() / bias.len().max(1));
         Self {
-            forward: Packed::transposed(weight, out, inner),
+            forward: Packed::transposed(weight, out, inner, training),
             backward: training.then(|| Packed::plain(weight, out, inner)),
             bias: bias.to_vec(),
         }

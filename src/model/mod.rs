@@ -1,6 +1,10 @@
 //! Recurrent networks: cells, layers, their gradients, and the states of streams.
 
 mod average;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod cells;
 mod config;
 pub mod forward;
@@ -15,8 +19,13 @@ mod packed_sequence;
 mod real;
 mod recurrent;
 mod singular_values;
-#[cfg(target_arch = "x86_64")]
-mod wide;
+
+/// The matrix products alone, for `tools/bench/kernels.rs`.
+#[doc(hidden)]
+pub mod benchmark {
+    pub use super::kernels::{add_outer_products, multiply_add};
+    pub use super::packed::Packed;
+}
 
 pub use cells::{CellKind, alibi_slopes};
 pub use config::{AuxiliaryConfig, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig};

@@ -1,47 +1,80 @@
 //! Weight matrices in the layout of the kernels.
 
+use half::f16;
+
+use super::kernels::Kernels;
 use super::real::Real;
 
 /// Columns per panel: two registers of eight f32, or one of sixteen.
 pub(super) const PANEL: usize = 16;
+
+/// Inputs that are transposed together: a cache line of a row of the weights.
+const LINE: usize = 16;
 
 /// A weight matrix laid out for `y += x M`: panels of 16 columns, each in row-major order, the last padded with zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Packed<T> {
     pub(super) rows: usize,
     pub(super) cols: usize,
-    pub(super) panels: Vec<T>,
+    /// `[panels, in, 16]`; empty if `halves` is not.
+    pub(super) singles: Vec<T>,
+    /// The same values as 16-bit floats.
+    halves: Vec<f16>,
 }
 
-impl<T: Real> Packed<T> {
-    /// Packs the transpose of `w [out, in]`, so that `y [n, out] = x [n, in] w^T`.
-    pub fn transposed(w: &[T], out: usize, inner: usize) -> Self {
-        let mut packed = Self::default();
-        packed.pack(out, inner, |k, j| w[j * inner + k]);
+/// The values of a packed matrix, `[panels, in, 16]`.
+#[cfg(target_arch = "x86_64")]
+pub(super) enum Panels<'a, T> {
+    /// As they are.
+    Single(&'a [T]),
+    /// As 16-bit floats, which have the same values.
+    Half(&'a [f16]),
+}
+
+impl<T: Kernels> Packed<T> {
+    /// Packs the transpose of `w [out, in]`, so that `y [n, out] = x [n, in] w^T`. For inference, matrices whose values
+    /// are 16-bit floats are stored as such if the processor has instructions for them: a product of few rows takes as
+    /// long as reading the weights.
+    pub fn transposed(w: &[T], out: usize, inner: usize, training: bool) -> Self {
+        let mut packed = Self::zeros(inner, out);
+        for (w, panel) in
+            w.chunks(PANEL * inner.max(1)).zip(packed.singles.chunks_exact_mut(inner.max(1) * PANEL))
+        {
+            for first in (0..inner).step_by(LINE) {
+                for (j, row) in w.chunks_exact(inner).enumerate() {
+                    let values = row[first..].iter().take(LINE);
+                    for (out, &value) in panel[first * PANEL + j..].iter_mut().step_by(PANEL).zip(values) {
+                        *out = value;
+                    }
+                }
+            }
+        }
+        if !training && let Some(halves) = T::exact_halves(&packed.singles) {
+            packed.halves = halves;
+            packed.singles = Vec::new();
+        }
         packed
     }
 
     /// Packs `w [in, out]`, so that `y [n, out] = x [n, in] w`.
     pub fn plain(w: &[T], inner: usize, out: usize) -> Self {
-        let mut packed = Self::default();
-        packed.pack(out, inner, |k, j| w[k * out + j]);
+        let mut packed = Self::zeros(inner, out);
+        for (p, panel) in packed.singles.chunks_exact_mut(inner.max(1) * PANEL).enumerate() {
+            let columns = p * PANEL..out.min((p + 1) * PANEL);
+            for (row, w) in panel.chunks_exact_mut(PANEL).zip(w.chunks_exact(out)) {
+                row[..columns.len()].copy_from_slice(&w[columns.clone()]);
+            }
+        }
         packed
     }
 
-    fn pack(&mut self, cols: usize, rows: usize, at: impl Fn(usize, usize) -> T) {
-        (self.rows, self.cols) = (rows, cols);
-        let panels = cols.div_ceil(PANEL);
-        self.panels.clear();
-        self.panels.resize(panels * rows * PANEL, T::ZERO);
-        for (p, panel) in self.panels.chunks_exact_mut(rows.max(1) * PANEL).enumerate() {
-            for (k, row) in panel.chunks_exact_mut(PANEL).enumerate() {
-                for (j, value) in row.iter_mut().enumerate().take(cols - p * PANEL) {
-                    *value = at(k, p * PANEL + j);
-                }
-            }
-        }
+    fn zeros(rows: usize, cols: usize) -> Self {
+        let singles = vec![T::ZERO; cols.div_ceil(PANEL) * rows * PANEL];
+        Self { rows, cols, singles, halves: Vec::new() }
     }
+}
 
+impl<T: Real> Packed<T> {
     /// Number of inputs, the length of a row of x.
     pub fn inputs(&self) -> usize {
         self.rows
@@ -52,9 +85,9 @@ impl<T: Real> Packed<T> {
         self.cols
     }
 
-    /// The packed values, `[panels, in, 16]`, for `model::wide`.
+    /// The packed values, for the kernels with intrinsics.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn panels(&self) -> &[T] {
-        &self.panels
+    pub(super) fn panels(&self) -> Panels<'_, T> {
+        if self.halves.is_empty() { Panels::Single(&self.singles) } else { Panels::Half(&self.halves) }
     }
 }

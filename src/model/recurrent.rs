@@ -50,7 +50,7 @@ impl<T: Kernels> RecurrentWeights<T> {
         Self {
             hidden,
             shape,
-            input: Packed::transposed(w, rows, inputs),
+            input: Packed::transposed(w, rows, inputs, training),
             input_backward: training.then(|| Packed::plain(w, rows, inputs)),
             cell: layout(&CellParameters { hidden, r, b, training }),
         }

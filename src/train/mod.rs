@@ -27,7 +27,7 @@ mod run;
 pub mod sampler;
 pub mod score;
 pub mod sequence;
-mod threads;
+pub mod threads;
 mod trainer;
 mod warm_start;
 pub mod worker;

@@ -2,6 +2,9 @@
 //! cosine decay, and an exponential moving average of the weights.
 
 use super::recipe::{Optimizer, Schedule};
+use super::threads::{PIECE, for_each_piece};
+use crate::model::Real;
+use crate::model::kernels::vectorized;
 
 /// The state of the optimizer, without the parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,9 +17,23 @@ pub struct AdamW {
     pub average: Vec<Vec<f32>>,
 }
 
-/// The Euclidean norm of all gradients together.
-pub fn global_norm(gradients: &[Vec<f32>]) -> f64 {
-    gradients.iter().flatten().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt()
+/// The Euclidean norm of all gradients together; the same for any number of threads.
+fn global_norm(gradients: &[Vec<f32>], threads: usize) -> f64 {
+    let mut pieces: Vec<(&[f32], f64)> =
+        gradients.iter().flat_map(|gradient| gradient.chunks(PIECE)).map(|piece| (piece, 0.0)).collect();
+    for_each_piece(&mut pieces, threads, |(piece, sum)| *sum = square_sum(piece));
+    pieces.iter().map(|(_, sum)| sum).sum::<f64>().sqrt()
+}
+
+/// The sum of squares in double precision. Eight partial sums let it be vectorized.
+fn square_sum(values: &[f32]) -> f64 {
+    let mut sums = [0.0; 8];
+    let (whole, rest) = values.as_chunks::<8>();
+    for chunk in whole.iter().map(|chunk| chunk.map(f64::from)) {
+        sums.iter_mut().zip(chunk).for_each(|(sum, value)| *sum += value * value);
+    }
+    let rest: f64 = rest.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+    sums.into_iter().sum::<f64>() + rest
 }
 
 /// The learning rate of update `step`, counted from 0: linear warm-up, then cosine decay.
@@ -39,42 +56,83 @@ impl AdamW {
         Self { first: zeros.clone(), second: zeros, average: parameters.to_vec() }
     }
 
-    /// Updates the parameters and the state. `step` counts from 0; `decays[i]` is whether weight decay
-    /// applies to parameter i. Returns the norm of the gradient before clipping; if it is not finite,
-    /// nothing is changed.
-    pub fn update(
-        &mut self,
-        step: u64,
-        rate: f64,
-        options: &Optimizer,
-        parameters: &mut [Vec<f32>],
-        gradients: &[Vec<f32>],
-        decays: &[bool],
-    ) -> f64 {
-        let norm = global_norm(gradients);
+    /// Updates the parameters and the state. Returns the norm of the gradient before clipping; if it is not finite,
+    /// nothing is changed. The number of threads does not change the result.
+    pub fn update(&mut self, step: &Step<'_>, parameters: &mut [Vec<f32>], gradients: &[Vec<f32>]) -> f64 {
+        let Step { number, rate, options, decays, threads } = *step;
+        let norm = global_norm(gradients, threads);
         if !norm.is_finite() {
             return norm;
         }
         let scale = if norm > options.clip_norm { options.clip_norm / norm } else { 1.0 } as f32;
         let (b1, b2) = (options.beta1 as f32, options.beta2 as f32);
-        let count = i32::try_from(step + 1).unwrap_or(i32::MAX);
+        let count = i32::try_from(number + 1).unwrap_or(i32::MAX);
         let (c1, c2) = (1.0 - options.beta1.powi(count), 1.0 - options.beta2.powi(count));
         let (size, root, epsilon) = ((rate / c1) as f32, c2.sqrt().recip() as f32, options.epsilon as f32);
         // The average follows more closely at first, when the weights change fast.
-        let keep = options.ema_decay.min((1.0 + step as f64) / (10.0 + step as f64)) as f32;
-        for (i, parameter) in parameters.iter_mut().enumerate() {
-            let shrink = if decays[i] { 1.0 - (rate * options.weight_decay) as f32 } else { 1.0 };
-            let moments = self.first[i].iter_mut().zip(self.second[i].iter_mut());
-            let rest = gradients[i].iter().zip(self.average[i].iter_mut());
-            for ((p, (m, v)), (&g, average)) in parameter.iter_mut().zip(moments).zip(rest) {
-                let g = g * scale;
-                *m = b1 * *m + (1.0 - b1) * g;
-                *v = b2 * *v + (1.0 - b2) * g * g;
-                *p = *p * shrink - size * *m / (v.sqrt() * root + epsilon);
-                *average = keep * *average + (1.0 - keep) * *p;
-            }
+        let keep = options.ema_decay.min((1.0 + number as f64) / (10.0 + number as f64)) as f32;
+        let mut pieces = Vec::new();
+        let moments = self.first.iter_mut().zip(&mut self.second);
+        let values = parameters.iter_mut().zip(gradients).zip(moments.zip(&mut self.average));
+        for (((parameter, gradient), ((first, second), average)), &decays) in values.zip(decays) {
+            let shrink = if decays { 1.0 - (rate * options.weight_decay) as f32 } else { 1.0 };
+            let moments = first.chunks_mut(PIECE).zip(second.chunks_mut(PIECE));
+            let rest = gradient.chunks(PIECE).zip(average.chunks_mut(PIECE));
+            pieces.extend(parameter.chunks_mut(PIECE).zip(moments).zip(rest).map(|piece| (shrink, piece)));
         }
+        for_each_piece(&mut pieces, threads, |(shrink, ((p, (m, v)), (g, average)))| {
+            let factors = Factors { scale, b1, b2, shrink: *shrink, size, root, epsilon, keep };
+            step_values(&factors, g, p, m, v, average);
+        });
         norm
+    }
+}
+
+/// Arguments of an update.
+#[derive(Clone, Copy)]
+pub struct Step<'a> {
+    /// Its number, counted from 0.
+    pub number: u64,
+    /// The learning rate.
+    pub rate: f64,
+    /// The options of the optimizer.
+    pub options: &'a Optimizer,
+    /// Whether weight decay applies to each parameter.
+    pub decays: &'a [bool],
+    /// Number of threads.
+    pub threads: usize,
+}
+
+/// Factors of an update that all values of a parameter share.
+struct Factors<T> {
+    /// That of the gradient, by clipping.
+    scale: T,
+    b1: T,
+    b2: T,
+    /// 1 minus the weight decay.
+    shrink: T,
+    /// The learning rate with the correction of the first moments.
+    size: T,
+    /// The correction of the root of the second moments.
+    root: T,
+    epsilon: T,
+    /// Decay rate of the moving average.
+    keep: T,
+}
+
+vectorized! {
+    /// Updates the values of a parameter, their moments and their moving average.
+    fn step_values<T: Real>(factors: &Factors<T>, g: &[T], p: &mut [T], m: &mut [T], v: &mut [T], average: &mut [T]) {
+        let &Factors { scale, b1, b2, shrink, size, root, epsilon, keep } = factors;
+        let n = p.len();
+        let (g, m, v, average) = (&g[..n], &mut m[..n], &mut v[..n], &mut average[..n]);
+        for i in 0..n {
+            let g = g[i] * scale;
+            m[i] = b1 * m[i] + (T::ONE - b1) * g;
+            v[i] = b2 * v[i] + (T::ONE - b2) * g * g;
+            p[i] = p[i] * shrink - size * m[i] / (v[i].sqrt() * root + epsilon);
+            average[i] = keep * average[i] + (T::ONE - keep) * p[i];
+        }
     }
 }
 
@@ -107,8 +165,26 @@ mod tests {
         let options = Optimizer { weight_decay: 0.0, ..Optimizer::default() };
         for step in 0..600 {
             let gradients = vec![parameters[0].iter().map(|p| 2.0 * p).collect::<Vec<f32>>()];
-            adam.update(step, 0.05, &options, &mut parameters, &gradients, &[true]);
+            let step = Step { number: step, rate: 0.05, options: &options, decays: &[true], threads: 1 };
+            adam.update(&step, &mut parameters, &gradients);
         }
         assert!(parameters[0].iter().all(|p| p.abs() < 0.05), "{parameters:?}");
+    }
+
+    #[test]
+    fn threads_do_not_change_the_result() {
+        let count = 3 * PIECE + 5;
+        let gradients = vec![(0..count).map(|i| (i as f32).sin()).collect::<Vec<f32>>(), vec![0.5; 7]];
+        let update = |threads| {
+            let mut parameters = vec![vec![1.0f32; count], vec![2.0; 7]];
+            let mut adam = AdamW::new(&parameters);
+            let (options, decays) = (Optimizer::default(), [true, false]);
+            let step = |number| Step { number, rate: 0.05, options: &options, decays: &decays, threads };
+            let norms = [0, 1].map(|number| adam.update(&step(number), &mut parameters, &gradients));
+            let exact = gradients.iter().flatten().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            assert!((norms[0] / exact - 1.0).abs() < 1e-12);
+            (norms, parameters, adam)
+        };
+        assert_eq!(update(1), update(3));
     }
 }

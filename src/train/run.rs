@@ -12,7 +12,7 @@ use super::folder::ExistingRun;
 use super::load::Loaded;
 use super::log::Line;
 use super::loss::mmi::Mmi;
-use super::optimizer::{AdamW, learning_rate};
+use super::optimizer::{AdamW, Step, learning_rate};
 use super::prepare::{lattice_free, statistics};
 use super::progress::{Ended, LayerNorms, Progress, Report, Scores, Start, Step};
 use super::recipe::{Denominator, Recipe};
@@ -233,7 +233,7 @@ impl<'a> Run<'a> {
     }
 
     fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<PackedWeights<f32>> {
-        PackedWeights::new(&self.network_with(parameters), training)
+        PackedWeights::with_parameters(&self.network, parameters, training)
             .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
@@ -333,14 +333,14 @@ impl<'a> Run<'a> {
         // The norm of the change needs the weights before it: only computed where it is logged.
         let is_logged = (self.step + 1).is_multiple_of(recipe.run.log_interval);
         let before = is_logged.then(|| self.parameters.clone());
-        let norm = self.adam.update(
-            self.step,
+        let step = Step {
+            number: self.step,
             rate,
-            &recipe.optimizer,
-            &mut self.parameters,
-            gradients,
-            &self.decays,
-        );
+            options: &recipe.optimizer,
+            decays: &self.decays,
+            threads: self.session.threads,
+        };
+        let norm = self.adam.update(&step, &mut self.parameters, gradients);
         if !norm.is_finite() {
             return Err(self.diverged(&format!("the gradient of update {} is not finite", self.step)));
         }

@@ -21,15 +21,37 @@ pub(super) fn in_threads<I: Send, T: Send>(
     })
 }
 
-/// Adds the gradients of all threads to those of the first, in their order so that the sum is reproducible.
-pub(super) fn add_gradients<'a>(mut all: impl Iterator<Item = &'a mut Vec<Vec<f32>>>) -> &'a [Vec<f32>] {
-    let Some(first) = all.next() else { return &[] };
-    for gradients in all {
-        for (sum, own) in first.iter_mut().zip(&*gradients) {
-            sum.iter_mut().zip(own).for_each(|(s, &g)| *s += g);
+/// Number of values of a parameter that a thread takes at a time.
+pub(super) const PIECE: usize = 16_384;
+
+/// Runs `work` on every piece, the pieces divided among threads, if there are enough to be worth starting them.
+pub(super) fn for_each_piece<P: Send>(pieces: &mut [P], threads: usize, work: impl Fn(&mut P) + Sync) {
+    let threads = threads.min(pieces.len() / 4).max(1);
+    let (own, rest) = pieces.split_at_mut(pieces.len().div_ceil(threads));
+    std::thread::scope(|scope| {
+        let work = &work;
+        for share in rest.chunks_mut(own.len().max(1)) {
+            scope.spawn(move || share.iter_mut().for_each(work));
         }
+        own.iter_mut().for_each(work);
+    });
+}
+
+/// Adds the gradients of all threads to those of the first, in their order so that the sum is reproducible.
+pub fn add_gradients<'a>(all: impl Iterator<Item = &'a mut Vec<Vec<f32>>>) -> &'a [Vec<f32>] {
+    let mut all: Vec<_> = all.collect();
+    let threads = all.len();
+    let Some((first, rest)) = all.split_first_mut() else { return &[] };
+    let mut pieces = Vec::new();
+    for (i, gradient) in first.iter_mut().enumerate() {
+        pieces.extend(gradient.chunks_mut(PIECE).enumerate().map(|(at, piece)| (i, at * PIECE, piece)));
     }
-    first
+    for_each_piece(&mut pieces, threads, |(i, at, piece)| {
+        for gradients in rest.iter() {
+            piece.iter_mut().zip(&gradients[*i][*at..]).for_each(|(sum, &g)| *sum += g);
+        }
+    });
+    all.swap_remove(0)
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {

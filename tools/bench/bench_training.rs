@@ -6,8 +6,12 @@
 //!     --cell gru --hidden 192 --layers 3 --batch 32 --steps 75 --threads 2 --updates 20
 //! ```
 //!
+//! `--kernels` measures the matrix products alone instead, beside the peaks of the processor.
+//!
 //! With `--ragged` the lengths of the utterances are from half of `--steps` to all of it. A step is four stacked
 //! frames of 80 bands, 40 ms. `tools/bench/training.py` compares it with PyTorch.
+
+mod kernels;
 
 use std::error::Error;
 use std::time::Instant;
@@ -16,8 +20,9 @@ use clap::Parser;
 use hearken::model::network::initialize;
 use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
 use hearken::train::example::Example;
-use hearken::train::optimizer::AdamW;
+use hearken::train::optimizer::{AdamW, Step};
 use hearken::train::recipe::Optimizer;
+use hearken::train::threads::add_gradients;
 use hearken::train::worker::{Update, Worker};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -48,6 +53,9 @@ struct Args {
     threads: usize,
     #[arg(long, default_value_t = 20)]
     updates: usize,
+    /// Measure the matrix products and the peaks of the processor, on one core.
+    #[arg(long)]
+    kernels: bool,
 }
 
 const FEATURES: usize = 80;
@@ -55,6 +63,10 @@ const SUBSAMPLING: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
+    if args.kernels {
+        kernels::run();
+        return Ok(());
+    }
     let cell: CellKind = serde_json::from_value(args.cell.clone().into())?;
     let config = NetworkConfig {
         auxiliary: None,
@@ -66,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         residual: true,
         num_tokens: args.tokens,
     };
-    let mut network = initialize::<f32>(&config, 1);
+    let network = initialize::<f32>(&config, 1);
     let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
     let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
     let mut adam = AdamW::new(&parameters);
@@ -80,8 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map(|i| examples.iter().skip(i).step_by(args.threads).cloned().collect())
             .collect();
         let start = Instant::now();
-        let loss =
-            update(&args, &mut network, &mut parameters, &decays, &mut adam, &mut workers, shares, step)?;
+        let loss = update(&args, &network, &mut parameters, &decays, &mut adam, &mut workers, shares, step)?;
         seconds.push(start.elapsed().as_secs_f64());
         losses.push(loss);
     }
@@ -107,7 +118,7 @@ fn examples(args: &Args) -> Vec<Example> {
 #[allow(clippy::too_many_arguments)]
 fn update(
     args: &Args,
-    network: &mut Network<f32>,
+    network: &Network<f32>,
     parameters: &mut [Vec<f32>],
     decays: &[bool],
     adam: &mut AdamW,
@@ -115,10 +126,8 @@ fn update(
     shares: Vec<Vec<Example>>,
     step: usize,
 ) -> Result<f64, Box<dyn Error>> {
-    for (parameter, data) in network.parameters.iter_mut().zip(parameters.iter()) {
-        parameter.data.copy_from_slice(data);
-    }
-    let weights = PackedWeights::new(network, true).ok_or("a parameter is missing")?;
+    let weights =
+        PackedWeights::with_parameters(network, parameters, true).ok_or("a parameter is missing")?;
     let update = Update {
         weights: &weights,
         num_tokens: args.tokens,
@@ -145,12 +154,9 @@ fn update(
             .collect();
         running.into_iter().map(|r| r.join().unwrap_or(f64::NAN)).sum::<f64>()
     });
-    let (first, rest) = workers.split_at_mut(1);
-    for worker in rest {
-        for (sum, own) in first[0].gradients.iter_mut().zip(&worker.gradients) {
-            sum.iter_mut().zip(own).for_each(|(s, &g)| *s += g);
-        }
-    }
-    adam.update(step as u64, 1e-3, &Optimizer::default(), parameters, &first[0].gradients, decays);
+    let gradients = add_gradients(workers.iter_mut().map(|worker| &mut worker.gradients));
+    let options = Optimizer::default();
+    let step = Step { number: step as u64, rate: 1e-3, options: &options, decays, threads: args.threads };
+    adam.update(&step, parameters, gradients);
     Ok(loss / (args.batch * args.labels) as f64)
 }

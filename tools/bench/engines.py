@@ -27,6 +27,13 @@ def library():
                 or f.name in ("onnxruntime.dll",) or f.name.startswith("libonnxruntime") and f.suffix == ".dylib")
 
 
+def measure(binary, options, rounds):
+    """The rows that bench_engine prints, by shape and engine."""
+    command = [binary, "--ort-library", library(), "--rounds", str(rounds), *options]
+    out = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return {(r["shape"], r["engine"]): r for r in map(json.loads, out.splitlines())}
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("models", nargs="*")
@@ -41,9 +48,7 @@ def main():
     print(f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
           f"onnxruntime {onnxruntime.__version__}; microseconds a call, median of {args.rounds} rounds (lowest)")
     for name, options in cases:
-        command = [args.bin, "--ort-library", library(), "--rounds", str(args.rounds), *options]
-        out = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-        rows = {(r["shape"], r["engine"]): r for r in map(json.loads, out.splitlines())}
+        rows = measure(args.bin, options, args.rounds)
         for shape in ("100 ms", "whole"):
             own, ort = rows[shape, "native"], rows[shape, "ort"]
             print(f"{name}, {shape}: native {own['microseconds']:.0f} ({own['lowest']:.0f}), onnxruntime "

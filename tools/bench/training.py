@@ -121,37 +121,50 @@ def machine():
     return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def measure(args, cell, hidden, batch, ragged):
+    """Seconds of an update by hearken and PyTorch: [median, lowest, threads] each."""
+    args.batch = batch
+    peer = Torch(args, cell, hidden, ragged)
+    peer.run(1, 1)
+    ours, theirs = {1: [], 2: []}, {1: [], 2: []}
+    for _ in range(args.rounds):
+        for threads in (1, 2):
+            ours[threads] += hearken(args, cell, hidden, ragged, threads)
+            theirs[threads] += peer.run(threads, args.updates)
+
+    def best(times):
+        return min((statistics.median(t), min(t), threads) for threads, t in times.items())
+
+    return best(ours), best(theirs)
+
+
+def parser(description):
+    p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--cells", default="gru,lstm,rnn-tanh,mingru")
     p.add_argument("--hidden", default="192,256")
     p.add_argument("--layers", type=int, default=3)
-    p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--batch", default="32", help="numbers of utterances")
     p.add_argument("--steps", type=int, default=75, help="of 40 ms")
+    p.add_argument("--lengths", default="equal,ragged")
     p.add_argument("--updates", type=int, default=4, help="a turn")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--bin", default=ROOT / "target/release/examples/bench_training")
-    args = p.parse_args()
-    print(f"{machine()}, load {os.getloadavg()[0]:.1f}; torch {torch.__version__}; {args.batch} utterances of up "
-          f"to {args.steps * 0.04:.1f} s; milliseconds an update, median (lowest)")
+    return p
+
+
+def main():
+    args = parser(__doc__).parse_args()
+    print(f"{machine()}, load {os.getloadavg()[0]:.1f}; torch {torch.__version__}; utterances of up to "
+          f"{args.steps * 0.04:.1f} s; milliseconds an update, median (lowest)")
+    batches = [int(batch) for batch in args.batch.split(",")]
     for hidden in map(int, args.hidden.split(",")):
         for cell in args.cells.split(","):
-            for ragged in (False, True):
-                peer = Torch(args, cell, hidden, ragged)
-                peer.run(1, 1)
-                ours, theirs = {1: [], 2: []}, {1: [], 2: []}
-                for _ in range(args.rounds):
-                    for threads in (1, 2):
-                        ours[threads] += hearken(args, cell, hidden, ragged, threads)
-                        theirs[threads] += peer.run(threads, args.updates)
-
-                def best(times):
-                    return min((statistics.median(t), min(t), threads) for threads, t in times.items())
-
-                (a, low_a, n_a), (b, low_b, n_b) = best(ours), best(theirs)
-                print(f"{cell} {args.layers} x {hidden}, {'ragged' if ragged else 'equal'} lengths: hearken "
-                      f"{1e3 * a:.0f} ({1e3 * low_a:.0f}) on {n_a}, PyTorch {1e3 * b:.0f} ({1e3 * low_b:.0f}) on "
-                      f"{n_b}; ratio {b / a:.2f} ({low_b / low_a:.2f})", flush=True)
+            for batch in batches:
+                for lengths in args.lengths.split(","):
+                    (a, low_a, n_a), (b, low_b, n_b) = measure(args, cell, hidden, batch, lengths == "ragged")
+                    print(f"{cell} {args.layers} x {hidden}, batch {batch}, {lengths} lengths: hearken "
+                          f"{1e3 * a:.0f} ({1e3 * low_a:.0f}) on {n_a}, PyTorch {1e3 * b:.0f} ({1e3 * low_b:.0f}) on "
+                          f"{n_b}; ratio {b / a:.2f} ({low_b / low_a:.2f})", flush=True)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ impl<T: Kernels> StateWeights<T> {
     pub fn new(w: &[T], hidden: usize, training: bool) -> Self {
         let rows = w.len() / hidden.max(1);
         Self {
-            forward: Packed::transposed(w, rows, hidden),
+            forward: Packed::transposed(w, rows, hidden, training),
             backward: training.then(|| Packed::plain(w, rows, hidden)),
         }
     }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Stage};
 use crate::model::network::initialize;
 use crate::model::{Network, NetworkConfig, PackedWeights};
 use crate::train::checkpoint::{self, Checkpoint, Header, NAMES};
-use crate::train::optimizer::{AdamW, learning_rate};
+use crate::train::optimizer::{AdamW, Step, learning_rate};
 use crate::train::recipe::{Optimizer, Schedule};
 use crate::train::sampler::derive_seed;
 use crate::train::threads::{add_gradients, in_threads};
@@ -109,7 +109,8 @@ impl Optimization {
         let gradients = add_gradients(self.threads.iter_mut().map(|buffers| &mut buffers.gradients));
         let rate = learning_rate(self.step, &self.options, &self.schedule);
         let (options, decays) = (&self.options, &self.decays);
-        let norm = self.adam.update(self.step, rate, options, &mut self.parameters, gradients, decays);
+        let step = Step { number: self.step, rate, options, decays, threads: count };
+        let norm = self.adam.update(&step, &mut self.parameters, gradients);
         if !norm.is_finite() {
             return Err(self.diverged("gradient"));
         }
@@ -124,8 +125,12 @@ impl Optimization {
 
     fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<Vec<PackedWeights<f32>>> {
         let lacks = || Error::new(Stage::Train, "the network lacks a parameter");
-        let networks = self.networks_with(parameters);
-        networks.iter().map(|network| PackedWeights::new(network, training).ok_or_else(lacks)).collect()
+        let mut rest = parameters;
+        let pack = |network: &Network<f32>| {
+            let own = rest.split_off(..network.parameters.len())?;
+            PackedWeights::with_parameters(network, own, training)
+        };
+        self.networks.iter().map(pack).map(|weights| weights.ok_or_else(lacks)).collect()
     }
 
     fn networks_with(&self, parameters: &[Vec<f32>]) -> Vec<Network<f32>> {

@@ -6,11 +6,13 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __mmask16, _mm256_loadu_si256, _mm512_add_ps, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
-use super::packed::{PANEL, Packed};
+use half::f16;
+
+use super::packed::{PANEL, Packed, Panels};
 
 /// Rows of a tile. Its 8 x 2 sums and the weights fit into the 32 registers.
 const ROWS: usize = 8;
@@ -22,11 +24,50 @@ pub fn multiply_add(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, ba
         return 0;
     }
     // SAFETY: the processor supports these instructions, as checked above.
-    unsafe { whole_tiles(x, m, y, stride, backwards) }
+    unsafe {
+        match m.panels() {
+            Panels::Single(panels) => whole_tiles(x, m, panels, y, stride, backwards),
+            Panels::Half(panels) => whole_tiles(x, m, panels, y, stride, backwards),
+        }
+    }
+}
+
+/// A number type in which weights are stored.
+trait Weight: Sized {
+    /// Sixteen weights, converted to f32.
+    ///
+    /// # Safety
+    /// `at` must point to at least 16 values, and the processor support AVX-512.
+    unsafe fn load(at: *const Self) -> __m512;
+}
+
+impl Weight for f32 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(at: *const Self) -> __m512 {
+        // SAFETY: guaranteed by the caller.
+        unsafe { _mm512_loadu_ps(at) }
+    }
+}
+
+impl Weight for f16 {
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    unsafe fn load(at: *const Self) -> __m512 {
+        // SAFETY: guaranteed by the caller.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
+    }
 }
 
 #[target_feature(enable = "avx512f")]
-fn whole_tiles(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, backwards: bool) -> usize {
+fn whole_tiles<W: Weight>(
+    x: &[f32],
+    m: &Packed<f32>,
+    panels: &[W],
+    y: &mut [f32],
+    stride: usize,
+    backwards: bool,
+) -> usize {
     let inner = m.inputs();
     let size = ROWS * inner;
     let rows = x.len() / size * ROWS;
@@ -34,17 +75,17 @@ fn whole_tiles(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, backwar
     let block = (24_576 / size).max(1) * size;
     for (i, x) in x[..rows * inner].chunks(block).enumerate() {
         let y = &mut y[i * block / inner * stride..];
-        let pairs = m.panels().len().div_ceil(2 * PANEL * inner);
+        let pairs = panels.len().div_ceil(2 * PANEL * inner);
         for pair in 0..pairs {
             let first = 2 * if backwards { pairs - 1 - pair } else { pair };
-            let panels = &m.panels()[first * inner * PANEL..];
+            let panels = &panels[first * inner * PANEL..];
             let width = (m.outputs() - first * PANEL).min(2 * PANEL);
             for (row, x) in x.chunks_exact(size).enumerate() {
                 let y = &mut y[row * ROWS * stride + first * PANEL..];
                 if width > PANEL {
-                    tile::<2>(x, panels, y, stride, width);
+                    tile::<2, W>(x, panels, y, stride, width);
                 } else {
-                    tile::<1>(x, panels, y, stride, width);
+                    tile::<1, W>(x, panels, y, stride, width);
                 }
             }
         }
@@ -54,7 +95,7 @@ fn whole_tiles(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, backwar
 
 /// Multiplies eight rows of x by `PANELS` adjacent panels.
 #[target_feature(enable = "avx512f")]
-fn tile<const PANELS: usize>(x: &[f32], panels: &[f32], y: &mut [f32], stride: usize, width: usize) {
+fn tile<const PANELS: usize, W: Weight>(x: &[f32], panels: &[W], y: &mut [f32], stride: usize, width: usize) {
     let inner = x.len() / ROWS;
     assert!(
         panels.len() >= PANELS * inner * PANEL
@@ -67,7 +108,7 @@ fn tile<const PANELS: usize>(x: &[f32], panels: &[f32], y: &mut [f32], stride: u
         let mut weights: [__m512; PANELS] = [_mm512_setzero_ps(); PANELS];
         for (p, w) in weights.iter_mut().enumerate() {
             // SAFETY: p < PANELS and k < inner, so 16 values are in bounds by the check above.
-            *w = unsafe { _mm512_loadu_ps(panels.as_ptr().add((p * inner + k) * PANEL)) };
+            *w = unsafe { W::load(panels.as_ptr().add((p * inner + k) * PANEL)) };
         }
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: i < ROWS and k < inner, and x has ROWS * inner values or more.
@@ -166,7 +207,7 @@ mod tests {
         for (n, inner, out) in [(8, 5, 3), (9, 33, 17), (64, 192, 576), (23, 320, 40)] {
             let x: Vec<f32> = (0..n * inner).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
             let w: Vec<f32> = (0..out * inner).map(|i| ((i * 53 % 97) as f32 - 48.0) / 48.0).collect();
-            let packed = Packed::transposed(&w, out, inner);
+            let packed = Packed::transposed(&w, out, inner, true);
             for backwards in [false, true] {
                 let mut y = vec![0.5; n * (out + 3)];
                 let rows = multiply_add(&x, &packed, &mut y, out + 3, backwards);
