@@ -26,10 +26,12 @@ pub fn is_supported() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
-/// The arguments of a product `y [n, out] += x [n, in] M`; a row of y begins every `stride` values.
+/// The arguments of a product `y [n, out] = start + x [n, in] M`; a row of y begins every `stride` values.
 struct Product<'a> {
     x: &'a [f32],
     y: &'a mut [f32],
+    /// The row that the products are added to; y itself if there is none.
+    bias: Option<&'a [f32]>,
     inner: usize,
     outputs: usize,
     stride: usize,
@@ -42,43 +44,59 @@ struct Product<'a> {
 /// # Panics
 /// When a length does not match its shape.
 pub fn multiply_add(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, backwards: bool) -> bool {
-    if !is_supported() {
-        return false;
-    }
     let (inner, outputs) = (m.inputs(), m.outputs());
-    let rows = x.len() / inner;
-    if rows == 0 {
-        return true;
-    }
-    let panels = outputs.div_ceil(PANEL) * inner * PANEL;
-    assert!(
-        y.len() >= (rows - 1) * stride + outputs && (rows == 1 || stride >= outputs),
-        "shapes of a matrix product"
-    );
-    let product = Product { x: &x[..rows * inner], y, inner, outputs, stride, backwards };
-    // SAFETY: the processor supports these instructions, as checked above; the lengths of x and y were checked, and
-    // those of the weights are checked here.
-    unsafe {
-        match m.panels() {
-            Panels::Single(values) => {
-                assert!(values.len() >= panels, "a packed matrix");
-                product.run(values.as_ptr());
-            }
-            Panels::Half(values) => {
-                assert!(values.len() >= panels, "a packed matrix");
-                product.run(values.as_ptr());
-            }
-        }
-    }
-    true
+    Product { x, y, bias: None, inner, outputs, stride, backwards }.checked_run(m)
+}
+
+/// Computes `y [n, out] = bias [out] + x [n, in] M`, or returns false if the processor lacks the instructions.
+///
+/// # Panics
+/// When a length does not match its shape.
+pub fn multiply(x: &[f32], m: &Packed<f32>, bias: &[f32], y: &mut [f32]) -> bool {
+    let (inner, outputs) = (m.inputs(), m.outputs());
+    Product { x, y, bias: Some(bias), inner, outputs, stride: outputs, backwards: false }.checked_run(m)
 }
 
 impl Product<'_> {
+    fn checked_run(self, m: &Packed<f32>) -> bool {
+        if !is_supported() {
+            return false;
+        }
+        let Self { outputs, inner, stride, .. } = self;
+        let rows = self.x.len() / inner.max(1);
+        if rows == 0 || outputs == 0 {
+            return true;
+        }
+        assert!(
+            self.x.len() == rows * inner
+                && self.y.len() >= (rows - 1) * stride + outputs
+                && (rows == 1 || stride >= outputs)
+                && self.bias.is_none_or(|bias| bias.len() == outputs),
+            "shapes of a matrix product"
+        );
+        let size = outputs.div_ceil(PANEL) * inner * PANEL;
+        // SAFETY: the processor supports these instructions, as checked above; the lengths of x, y and the bias were
+        // checked, and those of the weights are checked here.
+        unsafe {
+            match m.panels() {
+                Panels::Single(values) => {
+                    assert!(values.len() >= size, "a packed matrix");
+                    self.run(values.as_ptr());
+                }
+                Panels::Half(values) => {
+                    assert!(values.len() >= size, "a packed matrix");
+                    self.run(values.as_ptr());
+                }
+            }
+        }
+        true
+    }
+
     /// # Safety
-    /// `weights` must point to all panels, and x and y must have the lengths of their shapes.
+    /// `weights` must point to all panels, and x, y and the bias must have the lengths of their shapes.
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn run<W: Weight>(self, weights: *const W) {
-        let Self { x, y, inner, outputs, stride, backwards } = self;
+        let Self { x, y, bias, inner, outputs, stride, backwards } = self;
         // Blocks of rows fit the second-level cache while all panels are read; a panel fits the first-level cache while
         // a block is processed.
         let block = (24_576 / inner).max(ROWS) / ROWS * ROWS;
@@ -86,7 +104,7 @@ impl Product<'_> {
         // For several tiles of rows, compact weights are converted once.
         let mut converted = Vec::new();
         for (i, x) in x.chunks(block * inner).enumerate() {
-            let (rows, y) = (x.len() / inner, &mut y[i * block * stride..]);
+            let (rows, y) = (x.len() / inner, y.as_mut_ptr().wrapping_add(i * block * stride));
             // Few rows are multiplied by several panels at once: the latency of the additions (four cycles, and two can
             // start in each) needs at least eight sums.
             let together = match rows {
@@ -101,9 +119,13 @@ impl Product<'_> {
                 let count = together.min(panels - first);
                 let width = (outputs - first * PANEL).min(count * PANEL);
                 let weights = weights.wrapping_add(first * inner * PANEL);
-                let y = &mut y[first * PANEL..];
-                // SAFETY: x has `rows` rows from here and y as many of `width` values, by the caller's lengths; `weights`
-                // points to `count` panels.
+                let y = y.wrapping_add(first * PANEL);
+                let start = match bias {
+                    Some(bias) => Start { row: bias[first * PANEL..].as_ptr(), stride: 0 },
+                    None => Start { row: y, stride },
+                };
+                // SAFETY: x has `rows` rows from here, y and `start` as many of `width` values, by the caller's lengths;
+                // `weights` points to `count` panels.
                 unsafe {
                     if W::IS_COMPACT && rows > ROWS {
                         converted.clear();
@@ -112,9 +134,10 @@ impl Product<'_> {
                             _mm256_storeu_ps(values.as_mut_ptr(), W::load(weights.add(at)));
                             converted.extend_from_slice(&values);
                         }
-                        Tile { weights: converted.as_ptr(), inner, stride, width }.column(rows, count, x, y);
+                        let weights = converted.as_ptr();
+                        Tile { weights, start, inner, stride, width }.column(rows, count, x, y);
                     } else {
-                        Tile { weights, inner, stride, width }.column(rows, count, x, y);
+                        Tile { weights, start, inner, stride, width }.column(rows, count, x, y);
                     }
                 }
             }
@@ -122,10 +145,19 @@ impl Product<'_> {
     }
 }
 
+/// The rows that products are added to.
+#[derive(Clone, Copy)]
+struct Start {
+    row: *const f32,
+    /// Distance of the rows; 0 if all are the same.
+    stride: usize,
+}
+
 /// A group of adjacent panels.
 #[derive(Clone, Copy)]
 struct Tile<W> {
     weights: *const W,
+    start: Start,
     inner: usize,
     stride: usize,
     /// Number of columns.
@@ -138,21 +170,24 @@ impl<W: Weight> Tile<W> {
     /// # Safety
     /// As for [`Self::run`], for `rows` rows.
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn column(self, rows: usize, panels: usize, x: &[f32], y: &mut [f32]) {
+    unsafe fn column(mut self, rows: usize, panels: usize, x: &[f32], y: *mut f32) {
         let tiles = rows.div_ceil(ROWS);
         let mut row = 0;
         for i in 0..tiles {
             let height = (rows - row).div_ceil(tiles - i);
             // SAFETY: these rows exist, by the guarantee of the caller.
-            unsafe { self.dispatch(height, panels, &x[row * self.inner..], &mut y[row * self.stride..]) };
+            unsafe {
+                self.dispatch(height, panels, &x[row * self.inner..], y.wrapping_add(row * self.stride))
+            };
             row += height;
+            self.start.row = self.start.row.wrapping_add(height * self.start.stride);
         }
     }
 
     /// # Safety
     /// As for [`Self::run`].
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn dispatch(self, rows: usize, panels: usize, x: &[f32], y: &mut [f32]) {
+    unsafe fn dispatch(self, rows: usize, panels: usize, x: &[f32], y: *mut f32) {
         // SAFETY: guaranteed by the caller.
         unsafe {
             match (rows, panels) {
@@ -175,12 +210,18 @@ impl<W: Weight> Tile<W> {
     /// Multiplies `HEIGHT` rows of x by `PANELS` adjacent panels.
     ///
     /// # Safety
-    /// x must have `HEIGHT` rows of `inner` values, y as many rows of `width` values, and `weights` must point to
-    /// `PANELS` panels.
+    /// x must have `HEIGHT` rows of `inner` values, y and `start` as many rows of `width` values, and `weights` must point
+    /// to `PANELS` panels.
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn run<const HEIGHT: usize, const PANELS: usize>(self, x: &[f32], y: &mut [f32]) {
-        let Self { weights, inner, stride, width } = self;
+    unsafe fn run<const HEIGHT: usize, const PANELS: usize>(self, x: &[f32], y: *mut f32) {
+        let Self { weights, start, inner, stride, width } = self;
         let mut sums = [[[_mm256_setzero_ps(); 2]; PANELS]; HEIGHT];
+        if HEIGHT > 3 {
+            // Its rows are needed at the end, and far apart.
+            for i in 0..HEIGHT {
+                _mm_prefetch::<_MM_HINT_T0>(y.wrapping_add(i * stride).cast());
+            }
+        }
         for k in 0..inner {
             if HEIGHT > 1 {
                 // The weights that a later step needs; a stream of panels is too short for the processor to predict it.
@@ -201,8 +242,9 @@ impl<W: Weight> Tile<W> {
             }
         }
         for (i, sums) in sums.iter().enumerate() {
-            // SAFETY: y has a row of `width` values every `stride` values.
-            unsafe { add(sums.as_flattened(), y.as_mut_ptr().wrapping_add(i * stride), width) };
+            let from = start.row.wrapping_add(i * start.stride);
+            // SAFETY: y and `start` have these rows.
+            unsafe { add(sums.as_flattened(), from, y.wrapping_add(i * stride), width) };
         }
     }
 }
@@ -244,24 +286,26 @@ impl Weight for f16 {
     }
 }
 
-/// Adds registers to the `width` values at `y`; what the registers hold beyond is ignored.
+/// Adds registers to the `width` values at `from`, and writes the sums to `y`, which may be the same place; what the
+/// registers hold beyond is ignored.
 ///
 /// # Safety
-/// `y` must point to `width` values, and `width` be at most the number of values in the registers.
+/// Both must point to `width` values, and `width` be at most the number of values in the registers.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn add(sums: &[__m256], y: *mut f32, width: usize) {
+unsafe fn add(sums: &[__m256], from: *const f32, y: *mut f32, width: usize) {
     for (i, &sum) in sums.iter().enumerate() {
-        let (at, rest) = (y.wrapping_add(i * LANES), width.saturating_sub(i * LANES));
+        let (from, at) = (from.wrapping_add(i * LANES), y.wrapping_add(i * LANES));
+        let rest = width.saturating_sub(i * LANES);
         // SAFETY: `rest` values are left at this place.
         unsafe {
             if rest >= LANES {
-                _mm256_storeu_ps(at, _mm256_add_ps(_mm256_loadu_ps(at), sum));
+                _mm256_storeu_ps(at, _mm256_add_ps(_mm256_loadu_ps(from), sum));
             } else {
                 let mut values = [0.0; LANES];
                 _mm256_storeu_ps(values.as_mut_ptr(), sum);
                 for (j, value) in values.iter().enumerate().take(rest) {
-                    *at.add(j) += value;
+                    *at.add(j) = *from.add(j) + value;
                 }
             }
         }
@@ -359,7 +403,7 @@ unsafe fn outer_tile(left: &[f32], right: &[f32], c: &mut [f32], stride: usize, 
     }
     for (i, sums) in sums.iter().enumerate().take(rows) {
         // SAFETY: row i exists and has `width` values, which is at most 16.
-        unsafe { add(sums, at.wrapping_add(i * stride), width) };
+        unsafe { add(sums, at.wrapping_add(i * stride), at.wrapping_add(i * stride), width) };
     }
 }
 

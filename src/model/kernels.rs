@@ -58,6 +58,10 @@ pub trait Kernels: Real {
     ) -> usize {
         0
     }
+    /// Computes `y = bias + x M` by tiles of intrinsics; returns false if there are none.
+    fn multiply_wide(_x: &[Self], _: &Packed<Self>, _bias: &[Self], _y: &mut [Self]) -> bool {
+        false
+    }
     /// Computes `c [m, n] += a^T b` by tiles of intrinsics; returns false if there are none.
     fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
         false
@@ -118,6 +122,11 @@ impl Kernels for f32 {
     }
 
     #[cfg(target_arch = "x86_64")]
+    fn multiply_wide(x: &[Self], m: &Packed<Self>, bias: &[Self], y: &mut [Self]) -> bool {
+        !is_x86_feature_detected!("avx512f") && super::avx2::multiply(x, m, bias, y)
+    }
+
+    #[cfg(target_arch = "x86_64")]
     fn add_outer_products_wide(a: &[Self], b: &[Self], c: &mut [Self], m: usize, n: usize) -> bool {
         super::avx512::add_outer_products(a, b, c, m, n) || super::avx2::add_outer_products(a, b, c, m, n)
     }
@@ -130,6 +139,14 @@ impl Kernels for f32 {
 impl Kernels for f64 {
     fn gemm() -> Gemm<Self> {
         gemm_f64::gemm::f64::get_gemm_fn()
+    }
+}
+
+/// `y [n, out] = bias [out] + x [n, in] M`, the same as [`multiply_add`] to rows of the bias.
+pub fn multiply<T: Kernels>(x: &[T], m: &Packed<T>, bias: &[T], y: &mut [T]) {
+    if !T::multiply_wide(x, m, bias, y) {
+        set_rows(y, bias);
+        multiply_add(x, m, y, bias.len());
     }
 }
 

@@ -26,8 +26,7 @@ impl<T: Kernels> Linear<T> {
     pub fn apply(&self, x: &[T], y: &mut Vec<T>) {
         let rows = x.len() / self.forward.inputs();
         y.resize(rows * self.bias.len(), T::ZERO);
-        kernels::set_rows(y, &self.bias);
-        kernels::multiply_add(x, &self.forward, y, self.bias.len());
+        kernels::multiply(x, &self.forward, &self.bias, y);
     }
 
     /// Adds the gradients of weight and bias, for the gradient `dy [R, out]` of the outputs.

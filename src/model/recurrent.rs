@@ -133,8 +133,7 @@ pub fn forward<T: Kernels>(
     let (h, k, saved) = (weights.hidden, weights.sums(), weights.shape.saved * weights.hidden);
     trace.resize(steps.rows(), weights);
     let RecurrentTrace { gates, after, before, saved: all_saved } = trace;
-    kernels::set_rows(gates, weights.cell.bias());
-    kernels::multiply_add(x, &weights.input, gates, k);
+    kernels::multiply(x, &weights.input, weights.cell.bias(), gates);
     for t in 0..steps.len() {
         let rows = steps.range(t);
         let at = rows.start * h..rows.end * h;
