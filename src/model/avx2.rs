@@ -98,11 +98,12 @@ impl Product<'_> {
     unsafe fn run<W: Weight>(self, weights: *const W) {
         let Self { x, y, bias, inner, outputs, stride, backwards } = self;
         // Blocks of rows fit the second-level cache while all panels are read; a panel fits the first-level cache while
-        // a block is processed.
-        let block = (24_576 / inner).max(ROWS) / ROWS * ROWS;
+        // a block is processed. With many inputs both are larger, and the weights should not be read too often.
+        let block = (24_576 / inner).max(8 * ROWS) / ROWS * ROWS;
         let panels = outputs.div_ceil(PANEL);
         // For several tiles of rows, compact weights are converted once.
-        let mut converted = Vec::new();
+        let is_converted = W::IS_COMPACT && x.len() > ROWS * inner;
+        let mut converted = vec![0.0; if is_converted { inner * PANEL } else { 0 }];
         for (i, x) in x.chunks(block * inner).enumerate() {
             let (rows, y) = (x.len() / inner, y.as_mut_ptr().wrapping_add(i * block * stride));
             // Few rows are multiplied by several panels at once: the latency of the additions (four cycles, and two can
@@ -127,12 +128,9 @@ impl Product<'_> {
                 // SAFETY: x has `rows` rows from here, y and `start` as many of `width` values, by the caller's lengths;
                 // `weights` points to `count` panels.
                 unsafe {
-                    if W::IS_COMPACT && rows > ROWS {
-                        converted.clear();
-                        for at in (0..inner * PANEL).step_by(LANES) {
-                            let mut values = [0.0; LANES];
-                            _mm256_storeu_ps(values.as_mut_ptr(), W::load(weights.add(at)));
-                            converted.extend_from_slice(&values);
+                    if is_converted && rows > ROWS {
+                        for (i, values) in converted.chunks_exact_mut(LANES).enumerate() {
+                            _mm256_storeu_ps(values.as_mut_ptr(), W::load(weights.add(i * LANES)));
                         }
                         let weights = converted.as_ptr();
                         Tile { weights, start, inner, stride, width }.column(rows, count, x, y);
@@ -250,7 +248,7 @@ impl<W: Weight> Tile<W> {
 }
 
 /// Number of steps ahead for which weights are prefetched.
-const AHEAD: usize = 16;
+const AHEAD: usize = 48;
 
 /// A number type in which weights are stored.
 trait Weight: Copy {

@@ -71,8 +71,9 @@ fn whole_tiles<W: Weight>(
     let inner = m.inputs();
     let size = ROWS * inner;
     let rows = x.len() / size * ROWS;
-    // Blocks of rows fit the second-level cache while all panels are read.
-    let block = (24_576 / size).max(1) * size;
+    // Blocks of rows fit the second-level cache while all panels are read; with many inputs the weights should not be
+    // read too often.
+    let block = (24_576 / size).max(6) * size;
     for (i, x) in x[..rows * inner].chunks(block).enumerate() {
         let y = &mut y[i * block / inner * stride..];
         let pairs = panels.len().div_ceil(2 * PANEL * inner);
