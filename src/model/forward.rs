@@ -30,17 +30,18 @@ impl<T: Kernels> PackedWeights<T> {
     /// Creates the layout of a network's weights, including that for the backward pass if `training`. `None` if a
     /// parameter is missing.
     pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
-        Self::build(network, training, |i| network.parameters.get(i).map(|p| p.data.as_slice()))
+        Self::build(network, training, 1, |i| network.parameters.get(i).map(|p| p.data.as_slice()))
     }
 
-    /// The same as [`Self::new`], with the values `parameters` instead of the network's own.
-    pub fn with_parameters(network: &Network<T>, parameters: &[Vec<T>], training: bool) -> Option<Self> {
-        Self::build(network, training, |i| parameters.get(i).map(Vec::as_slice))
+    /// The layout for training of a network with the values `parameters` instead of its own, created by several threads.
+    pub fn for_training(network: &Network<T>, parameters: &[Vec<T>], threads: usize) -> Option<Self> {
+        Self::build(network, true, threads, |i| parameters.get(i).map(Vec::as_slice))
     }
 
     fn build<'a>(
         network: &Network<T>,
         training: bool,
+        threads: usize,
         data: impl Fn(usize) -> Option<&'a [T]>,
     ) -> Option<Self> {
         let config = &network.config;
@@ -58,10 +59,12 @@ impl<T: Kernels> PackedWeights<T> {
         for (i, layer) in config.layers.iter().enumerate() {
             let own = layer.parameters(width).into_iter();
             let own = own.map(|(name, _)| get(format!("layers.{i}.{}.{name}", layer.cell.family())));
-            layers.push(Layer::new(layer, width, &own.collect::<Option<Vec<&[T]>>>()?, training));
+            layers.push((layer, width, own.collect::<Option<Vec<&[T]>>>()?));
             norms.push(norm(format!("layers.{i}.norm"))?);
             width = layer.hidden;
         }
+        let layers =
+            map_in_threads(&layers, threads, |(layer, width, own)| Layer::new(layer, *width, own, training));
         let output = Linear::new(get("output.weight".into())?, get("output.bias".into())?, training);
         let mut heads = vec![(layers.len().checked_sub(1)?, output)];
         if let Some(auxiliary) = config.auxiliary.filter(|a| a.layer < layers.len()) {
@@ -88,6 +91,21 @@ impl<T: Kernels> PackedWeights<T> {
             cell: self.layers.iter().map(|layer| zeros(layer, 1)).collect(),
         }
     }
+}
+
+/// The results of `work` for all items, in their order.
+fn map_in_threads<I: Sync, R: Send>(items: &[I], threads: usize, work: impl Fn(&I) -> R + Sync) -> Vec<R> {
+    if threads < 2 || items.len() < 2 {
+        return items.iter().map(work).collect();
+    }
+    let work = &work;
+    std::thread::scope(|scope| {
+        let shares = items.chunks(items.len().div_ceil(threads));
+        let running: Vec<_> =
+            shares.map(|share| scope.spawn(move || share.iter().map(work).collect::<Vec<R>>())).collect();
+        let joined = running.into_iter().map(|thread| thread.join());
+        joined.flat_map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 /// States of B streams, for each layer.

@@ -233,8 +233,12 @@ impl<'a> Run<'a> {
     }
 
     fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<PackedWeights<f32>> {
-        PackedWeights::with_parameters(&self.network, parameters, training)
-            .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
+        let weights = if training {
+            PackedWeights::for_training(&self.network, parameters, self.session.threads)
+        } else {
+            PackedWeights::new(&self.network_with(parameters), false)
+        };
+        weights.ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
     /// Runs updates until the last one, or until the run is stopped; with a report of its course.

@@ -127,7 +127,7 @@ fn update(
     step: usize,
 ) -> Result<f64, Box<dyn Error>> {
     let weights =
-        PackedWeights::with_parameters(network, parameters, true).ok_or("a parameter is missing")?;
+        PackedWeights::for_training(network, parameters, args.threads).ok_or("a parameter is missing")?;
     let update = Update {
         weights: &weights,
         num_tokens: args.tokens,

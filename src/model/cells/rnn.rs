@@ -53,15 +53,8 @@ impl<T: Kernels> Cell<T> for Rnn<T> {
 
     fn step_backward(&self, step: StepBackward<'_, T>) {
         let StepBackward { after: [output, _], dstates: [ds, _], dx, backwards, .. } = step;
-        for ((dx, ds), &s) in dx.iter_mut().zip(ds.iter_mut()).zip(output) {
-            let slope = match self.relu {
-                true if s > T::ZERO => T::ONE,
-                true => T::ZERO,
-                false => T::ONE - s * s,
-            };
-            *dx = *ds * slope;
-            *ds = T::ZERO;
-        }
+        multiply_by_slopes(output, self.relu, ds, dx);
+        ds.fill(T::ZERO);
         kernels::multiply_add_from(dx, self.state.backward(), ds, self.hidden, backwards);
     }
 
@@ -81,6 +74,18 @@ vectorized! {
             for (h, &a) in h.iter_mut().zip(a) {
                 *h = a.tanh().flush();
             }
+        }
+    }
+}
+
+vectorized! {
+    /// Gradient of [`activate`]: `dx = ds ∘ f'(a)`, with the slopes computed from the outputs.
+    fn multiply_by_slopes<T: Real>(output: &[T], relu: bool, ds: &[T], dx: &mut [T]) {
+        let values = dx.iter_mut().zip(ds).zip(output);
+        if relu {
+            values.for_each(|((dx, &d), &s)| *dx = d * if s > T::ZERO { T::ONE } else { T::ZERO });
+        } else {
+            values.for_each(|((dx, &d), &s)| *dx = d * (T::ONE - s * s));
         }
     }
 }

@@ -92,7 +92,7 @@ impl Optimization {
         batch: &[&E],
         work: impl Fn(Share<'_, E>, &mut ThreadBuffers) -> Loss + Sync,
     ) -> Result<Loss> {
-        let weights = self.weights(&self.parameters, true)?;
+        let weights = self.weights()?;
         let seed = derive_seed(self.seed ^ 0x5eed, self.step);
         let count = self.threads.len();
         let losses = in_threads(self.threads.iter_mut().enumerate(), |(thread, buffers)| {
@@ -123,12 +123,12 @@ impl Optimization {
             .hint("lower the learning rate, and check that all inputs are finite")
     }
 
-    fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<Vec<PackedWeights<f32>>> {
+    fn weights(&self) -> Result<Vec<PackedWeights<f32>>> {
         let lacks = || Error::new(Stage::Train, "the network lacks a parameter");
-        let mut rest = parameters;
+        let mut rest = self.parameters.as_slice();
         let pack = |network: &Network<f32>| {
             let own = rest.split_off(..network.parameters.len())?;
-            PackedWeights::with_parameters(network, own, training)
+            PackedWeights::for_training(network, own, self.threads.len())
         };
         self.networks.iter().map(pack).map(|weights| weights.ok_or_else(lacks)).collect()
     }
