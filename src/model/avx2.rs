@@ -230,11 +230,11 @@ impl<W: Weight> Tile<W> {
             for p in 0..PANELS {
                 // SAFETY: p < PANELS and k < inner, so 16 values are inside the panels.
                 let w = [0, 1].map(|i| unsafe { W::load(weights.add((p * inner + k) * PANEL + i * LANES)) });
-                for i in 0..HEIGHT {
+                for (i, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: x has HEIGHT rows of `inner` values.
                     let a = _mm256_set1_ps(unsafe { *x.get_unchecked(i * inner + k) });
-                    for half in 0..2 {
-                        sums[i][p][half] = _mm256_fmadd_ps(a, w[half], sums[i][p][half]);
+                    for (sum, &w) in sums[p].iter_mut().zip(&w) {
+                        *sum = _mm256_fmadd_ps(a, w, *sum);
                     }
                 }
             }

@@ -19,6 +19,7 @@ pub struct Packed<T> {
     /// `[panels, in, 16]`; empty if `halves` is not.
     pub(super) singles: Vec<T>,
     /// The same values as 16-bit floats.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     halves: Vec<f16>,
 }
 
