@@ -6,7 +6,7 @@ training beside PyTorch, running beside onnxruntime.
     venv/bin/pip install torch onnxruntime
     venv/bin/python tools/bench/speed.py > speed.md
 
-The machine must be idle: about seven minutes, or one with --quick. A ratio above 1 means that hearken is faster.
+The machine must be idle: about ten minutes, or one with --quick. A ratio above 1 means that hearken is faster.
 """
 import json
 import os
