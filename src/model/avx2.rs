@@ -10,6 +10,7 @@ use std::arch::x86_64::{
     _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 use std::cell::RefCell;
+use std::ops::Range;
 
 use half::f16;
 
@@ -335,12 +336,13 @@ pub fn add_outer_products(a: &[f32], b: &[f32], c: &mut [f32], m: usize, n: usiz
     FACTORS.with_borrow_mut(|(left, right)| {
         for (a, b) in a.chunks(STEPS * m).zip(b.chunks(STEPS * n)) {
             let steps = a.len() / m;
-            pack::<PANEL>(b, n, 0..n, right);
+            let right_size = pack::<PANEL>(b, n, 0..n, right);
             for first in (0..m).step_by(BLOCK) {
                 let block = first..(first + BLOCK).min(m);
-                pack::<ROWS>(a, m, block.clone(), left);
-                for (j, right) in (0..n).step_by(PANEL).zip(right.chunks_exact(steps * PANEL)) {
-                    for (i, left) in block.clone().step_by(ROWS).zip(left.chunks_exact(steps * ROWS)) {
+                let left_size = pack::<ROWS>(a, m, block.clone(), left);
+                for (j, right) in (0..n).step_by(PANEL).zip(right.chunks_exact(right_size)) {
+                    for (i, left) in block.clone().step_by(ROWS).zip(left.chunks_exact(left_size)) {
+                        let (left, right) = (&left[..steps * ROWS], &right[..steps * PANEL]);
                         let (rows, width) = (ROWS.min(m - i), PANEL.min(n - j));
                         let c = &mut c[i * n + j..(i + rows - 1) * n + j + width];
                         // SAFETY: the processor supports these instructions, as checked above; c has `rows` rows of
@@ -355,25 +357,27 @@ pub fn add_outer_products(a: &[f32], b: &[f32], c: &mut [f32], m: usize, n: usiz
 }
 
 /// Replaces `packed` by the columns `range` of `values [k, width]` in groups of `SIZE`, each `[k, SIZE]`, the last filled
-/// up with zeros.
+/// up with zeros. Returns the distance of the groups, which is a little more than their size: at multiples of a power of
+/// two they would share a few places of the cache.
 fn pack<const SIZE: usize>(
     values: &[f32],
     width: usize,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     packed: &mut Vec<f32>,
-) {
+) -> usize {
+    let size = values.len() / width * SIZE + PANEL;
     packed.clear();
-    for first in range.clone().step_by(SIZE) {
-        let count = SIZE.min(range.end - first);
-        for row in values.chunks_exact(width) {
-            if count == SIZE {
-                packed.extend_from_slice(&row[first..first + SIZE]);
-            } else {
-                packed.extend_from_slice(&row[first..first + count]);
-                packed.extend(std::iter::repeat_n(0.0, SIZE - count));
+    packed.resize(range.len().div_ceil(SIZE) * size, 0.0);
+    for (step, row) in values.chunks_exact(width).enumerate() {
+        for (group, values) in packed.chunks_exact_mut(size).zip(row[range.clone()].chunks(SIZE)) {
+            let group = &mut group[step * SIZE..(step + 1) * SIZE];
+            match <&[f32; SIZE]>::try_from(values) {
+                Ok(values) => group.copy_from_slice(values),
+                Err(_) => group[..values.len()].copy_from_slice(values),
             }
         }
     }
+    size
 }
 
 /// Adds the sum over steps of `left [steps, 6]^T right [steps, 16]` to `c`, of which `rows` rows of `width` values, every

@@ -41,11 +41,11 @@ impl<T: Kernels> Packed<T> {
         for (w, panel) in
             w.chunks(PANEL * inner.max(1)).zip(packed.singles.chunks_exact_mut(inner.max(1) * PANEL))
         {
-            for first in (0..inner).step_by(LINE) {
+            let panel = panel.as_chunks_mut::<PANEL>().0;
+            for (first, lines) in (0..inner).step_by(LINE).zip(panel.chunks_mut(LINE)) {
                 for (j, row) in w.chunks_exact(inner).enumerate() {
-                    let values = row[first..].iter().take(LINE);
-                    for (out, &value) in panel[first * PANEL + j..].iter_mut().step_by(PANEL).zip(values) {
-                        *out = value;
+                    for (line, &value) in lines.iter_mut().zip(&row[first..]) {
+                        line[j] = value;
                     }
                 }
             }
