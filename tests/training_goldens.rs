@@ -16,7 +16,7 @@ use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
 use hearken::train::loss::mmi::{Mmi, MmiWorkspace, Stream, Transcript};
 use hearken::train::loss::phone_ngram::{Acceptor, AcceptorState};
-use hearken::train::optimizer::{AdamW, Step};
+use hearken::train::optimizer::{AdamStep, AdamW};
 use hearken::train::recipe::Optimizer;
 use hearken::train::worker::{Update, Worker};
 use serde_json::Value;

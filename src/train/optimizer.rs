@@ -58,8 +58,13 @@ impl AdamW {
 
     /// Updates the parameters and the state. Returns the norm of the gradient before clipping; if it is not finite,
     /// nothing is changed. The number of threads does not change the result.
-    pub fn update(&mut self, step: &Step<'_>, parameters: &mut [Vec<f32>], gradients: &[Vec<f32>]) -> f64 {
-        let Step { number, rate, options, decays, threads } = *step;
+    pub fn update(
+        &mut self,
+        step: &AdamStep<'_>,
+        parameters: &mut [Vec<f32>],
+        gradients: &[Vec<f32>],
+    ) -> f64 {
+        let AdamStep { number, rate, options, decays, threads } = *step;
         let norm = global_norm(gradients, threads);
         if !norm.is_finite() {
             return norm;
@@ -90,7 +95,7 @@ impl AdamW {
 
 /// Arguments of an update.
 #[derive(Clone, Copy)]
-pub struct Step<'a> {
+pub struct AdamStep<'a> {
     /// Its number, counted from 0.
     pub number: u64,
     /// The learning rate.
@@ -165,7 +170,7 @@ mod tests {
         let options = Optimizer { weight_decay: 0.0, ..Optimizer::default() };
         for step in 0..600 {
             let gradients = vec![parameters[0].iter().map(|p| 2.0 * p).collect::<Vec<f32>>()];
-            let step = Step { number: step, rate: 0.05, options: &options, decays: &[true], threads: 1 };
+            let step = AdamStep { number: step, rate: 0.05, options: &options, decays: &[true], threads: 1 };
             adam.update(&step, &mut parameters, &gradients);
         }
         assert!(parameters[0].iter().all(|p| p.abs() < 0.05), "{parameters:?}");
@@ -179,7 +184,7 @@ mod tests {
             let mut parameters = vec![vec![1.0f32; count], vec![2.0; 7]];
             let mut adam = AdamW::new(&parameters);
             let (options, decays) = (Optimizer::default(), [true, false]);
-            let step = |number| Step { number, rate: 0.05, options: &options, decays: &decays, threads };
+            let step = |number| AdamStep { number, rate: 0.05, options: &options, decays: &decays, threads };
             let norms = [0, 1].map(|number| adam.update(&step(number), &mut parameters, &gradients));
             let exact = gradients.iter().flatten().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
             assert!((norms[0] / exact - 1.0).abs() < 1e-12);

@@ -12,7 +12,7 @@ use super::folder::ExistingRun;
 use super::load::Loaded;
 use super::log::Line;
 use super::loss::mmi::Mmi;
-use super::optimizer::{AdamW, Step, learning_rate};
+use super::optimizer::{AdamStep, AdamW, learning_rate};
 use super::prepare::{lattice_free, statistics};
 use super::progress::{Ended, LayerNorms, Progress, Report, Scores, Start, Step};
 use super::recipe::{Denominator, Recipe};
@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
         // The norm of the change needs the weights before it: only computed where it is logged.
         let is_logged = (self.step + 1).is_multiple_of(recipe.run.log_interval);
         let before = is_logged.then(|| self.parameters.clone());
-        let step = Step {
+        let step = AdamStep {
             number: self.step,
             rate,
             options: &recipe.optimizer,

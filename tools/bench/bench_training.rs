@@ -20,7 +20,7 @@ use clap::Parser;
 use hearken::model::network::initialize;
 use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
 use hearken::train::example::Example;
-use hearken::train::optimizer::{AdamW, Step};
+use hearken::train::optimizer::{AdamStep, AdamW};
 use hearken::train::recipe::Optimizer;
 use hearken::train::threads::add_gradients;
 use hearken::train::worker::{Update, Worker};
@@ -156,7 +156,7 @@ fn update(
     });
     let gradients = add_gradients(workers.iter_mut().map(|worker| &mut worker.gradients));
     let options = Optimizer::default();
-    let step = Step { number: step as u64, rate: 1e-3, options: &options, decays, threads: args.threads };
+    let step = AdamStep { number: step as u64, rate: 1e-3, options: &options, decays, threads: args.threads };
     adam.update(&step, parameters, gradients);
     Ok(loss / (args.batch * args.labels) as f64)
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Stage};
 use crate::model::network::initialize;
 use crate::model::{Network, NetworkConfig, PackedWeights};
 use crate::train::checkpoint::{self, Checkpoint, Header, NAMES};
-use crate::train::optimizer::{AdamW, Step, learning_rate};
+use crate::train::optimizer::{AdamStep, AdamW, learning_rate};
 use crate::train::recipe::{Optimizer, Schedule};
 use crate::train::sampler::derive_seed;
 use crate::train::threads::{add_gradients, in_threads};
@@ -109,7 +109,7 @@ impl Optimization {
         let gradients = add_gradients(self.threads.iter_mut().map(|buffers| &mut buffers.gradients));
         let rate = learning_rate(self.step, &self.options, &self.schedule);
         let (options, decays) = (&self.options, &self.decays);
-        let step = Step { number: self.step, rate, options, decays, threads: count };
+        let step = AdamStep { number: self.step, rate, options, decays, threads: count };
         let norm = self.adam.update(&step, &mut self.parameters, gradients);
         if !norm.is_finite() {
             return Err(self.diverged("gradient"));
