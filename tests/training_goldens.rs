@@ -265,7 +265,7 @@ fn ten_updates_of_adamw() {
             let gradients = &worker.gradients;
             let rate = optimizer.learning_rate;
             let options =
-                Step { number: step as u64, rate, options: &optimizer, decays: &decays, threads: 1 };
+                AdamStep { number: step as u64, rate, options: &optimizer, decays: &decays, threads: 1 };
             let found = adam.update(&options, &mut parameters, gradients);
             assert!((found - norm).abs() <= 1e-3 * norm, "{name}: update {step}: norm {found}, not {norm}");
             *if norm > optimizer.clip_norm { &mut clipped } else { &mut free } += 1;
