@@ -11,8 +11,13 @@ work=$(realpath -m "${1:?the folder of the two builds}")
 commit=$(git rev-parse "${2:-HEAD}")
 for name in one the-second-folder; do
     copy=$work/$name/hearken
-    mkdir -p "$copy"
-    git archive "$commit" | tar -x --touch -C "$copy" --overwrite
+    if [ "$(cat "$copy.commit" 2>/dev/null)" != "$commit" ]; then
+        rm -rf "$copy"
+        mkdir -p "$copy"
+        # Cargo goes by the times of the files.
+        git archive "$commit" | tar -x --touch -C "$copy"
+        echo "$commit" >"$copy.commit"
+    fi
     CARGO_TARGET_DIR=$work/$name/target "$copy/packaging/build-static.sh" "$architecture"
     programs+=("$work/$name/target/$architecture-unknown-linux-musl/release/hearken")
 done
