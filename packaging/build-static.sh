@@ -4,7 +4,8 @@
 #
 #   packaging/build-static.sh x86_64|aarch64 [OPTIONS OF CARGO]
 #
-# The program is target/ARCHITECTURE-unknown-linux-musl/release/hearken, or in CARGO_TARGET_DIR. FEATURES are Cargo's; by
+# The program is target/ARCHITECTURE-unknown-linux-musl/release/hearken, or in CARGO_TARGET_DIR; beside it is the archive that
+# `cargo binstall` expects on the page of a release, with the licenses (Cargo.toml: package.metadata.binstall). FEATURES are Cargo's; by
 # default all that are compiled in: onnxruntime is a shared library, which a static program cannot load, and tract would
 # make the program half as large again. Needs `rustup target add ARCHITECTURE-unknown-linux-musl` and a C compiler:
 # musl-tools for x86_64, gcc-aarch64-linux-gnu for aarch64 (Debian).
@@ -29,3 +30,15 @@ if [ "$target" = aarch64-unknown-linux-musl ]; then
     export CC_aarch64_unknown_linux_musl=${CC_aarch64_unknown_linux_musl:-aarch64-linux-gnu-gcc}
 fi
 cargo build --release --locked --target "$target" --no-default-features --features "$features" "$@"
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+release=$folder/$target/release
+name=hearken-$version-$target
+stage=$(mktemp -d)
+trap 'rm -rf "$stage"' EXIT
+mkdir "$stage/$name"
+cp "$release/hearken" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$stage/$name"
+cp models/english/LICENSE-cmudict packaging/debian/copyright "$stage/$name"
+# The same bytes from the same files.
+tar -C "$stage" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=a+rX,u+w,go-w -cf - "$name" | gzip -9n >"$release/$name.tar.gz"
+echo "$release/$name.tar.gz"
