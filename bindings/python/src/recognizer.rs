@@ -193,7 +193,6 @@ impl Recognizer {
 
     #[pyo3(signature = (paths, *, threads = None, endpoint = None, nbest = 1, errors = "raise",
                         max_seconds = MAX_SECONDS))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn transcribe(
         &self,
         paths: &Bound<'_, PyAny>,
