@@ -45,7 +45,7 @@ impl OfflinePage {
         let (mut files, mut bytes, mut entries) = (HashMap::new(), 0, 0);
         let mut folders = vec![String::new()];
         while let Some(below) = folders.pop() {
-            let path = folder.join(&below);
+            let path = if below.is_empty() { folder.to_path_buf() } else { folder.join(&below) };
             for entry in fs::read_dir(&path).map_err(|e| io(Stage::Serve, &path, e))? {
                 let path = entry.map_err(|e| io(Stage::Serve, &path, e))?.path();
                 let found = fs::metadata(&path).map_err(|e| io(Stage::Serve, &path, e))?;
