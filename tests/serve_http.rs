@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use crate::common::server::{Server, clip, expected, multipart, path, s16_bytes, upload, upload_bytes};
-use hearken::serve::{Access, Limits, Options};
+use hearken::serve::{Access, Limits, OfflinePage, Options};
 use serde_json::{Value, json};
 
 #[test]
@@ -219,6 +219,42 @@ fn damage_is_reported_in_every_format() {
     let (_, text) = ask(&[("stream", "true")], cut);
     let done = text.lines().find(|line| line.contains("transcript.text.done")).expect("an end");
     assert!(done.contains("cut short"), "{done}");
+}
+
+#[test]
+fn the_page_for_use_without_the_server_needs_no_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = OfflinePage::read(folder.path()).expect_err("no page").to_string();
+    assert!(error.contains("found no index.html") && error.contains("docs/web.md"), "{error}");
+    std::fs::create_dir(folder.path().join("hearken")).expect("created");
+    for (name, content) in [("index.html", "<title>offline"), ("hearken/hearken_web_bg.wasm", "\0asm")] {
+        std::fs::write(folder.path().join(name), content).expect("written");
+    }
+    let access = Access { token: Some("0123456789abcdef".into()), origins: Vec::new() };
+    let offline = Some(OfflinePage::read(folder.path()).expect("the page"));
+    let server = Server::start(Options { access, offline, ..Options::default() });
+    let get = |path: &str| server.request("GET", path, &[], b"");
+    assert!(get("/").2.contains("<p id=\"offline\">"));
+    let (status, head, text) = get("/offline/");
+    assert_eq!((status, text.as_str()), (200, "<title>offline"));
+    assert!(head.contains("'wasm-unsafe-eval'") && head.contains("content-type: text/html"), "{head}");
+    let (status, head, text) = get("/offline/hearken/hearken_web_bg.wasm");
+    assert_eq!((status, text.as_str()), (200, "\0asm"));
+    assert!(head.contains("content-type: application/wasm"), "{head}");
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("a tag");
+    let known = [("if-none-match", tag)];
+    let (status, _, text) = server.request("GET", "/offline/hearken/hearken_web_bg.wasm", &known, b"");
+    assert_eq!((status, text.as_str()), (304, ""));
+    let (status, head, _) = server.request("HEAD", "/offline/index.html", &[], b"");
+    assert!(status == 200 && head.contains("content-length: 14"), "{head}");
+    assert!(get("/offline").1.contains("location: offline/"));
+    // Other paths need the token, as before.
+    assert_eq!(get("/offline/../secret").0, 401);
+    assert_eq!(get("/v1/models").0, 401);
+    let without = Server::start(Options::default());
+    let (status, _, text) = without.request("GET", "/offline/", &[], b"");
+    assert!(status == 404 && text.contains("--offline-page"), "{text}");
+    assert!(without.request("GET", "/", &[], b"").2.contains("<p id=\"offline\" hidden>"));
 }
 
 #[test]

@@ -34,5 +34,9 @@ cp docs/web/* "$page"/{kept,notices,transcript}.js "$page/style.css" "$site"
 mkdir "$site/hearken"
 cp "$package"/*.js "$package"/*.wasm "$site/hearken"
 cp models/digits/digits.onnx models/english/english.{onnx,pron} "$site/models"
+# What the page keeps for use without its server.
+files=$(cd "$site" && find . -type f ! -name 'english.*' ! -name offline.js | sort | sed 's/.*/"&"/' | paste -sd,)
+sed -i "s|^const FILES = \[\];|const FILES = [\"./\",$files];|" "$site/offline.js"
+grep -q '^const FILES = \["./","./hearken/' "$site/offline.js"
 echo "package: $package"
 echo "page: $site"

@@ -253,5 +253,13 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Browsers have service workers only on pages loaded by https or from this computer.
+async function keepOffline() {
+  await navigator.serviceWorker?.register("offline.js");
+  await navigator.serviceWorker?.ready;
+  if (navigator.serviceWorker) $("model").textContent += " It works offline, too.";
+}
+
 load("digits");
 showSize().catch(() => {});
+keepOffline().catch(() => {});

@@ -16,7 +16,7 @@ use super::{Outcome, Stop};
 use crate::decode::MAX_NBEST;
 use crate::error::{Error, Result, Stage};
 use crate::recognizer::StreamOptions;
-use crate::serve::{self, Access, Limits, Listeners, Options, SherpaFlavor, Tls};
+use crate::serve::{self, Access, Limits, Listeners, OfflinePage, Options, SherpaFlavor, Tls};
 
 /// Run a speech recognition server for clients of vosk-server, sherpa-onnx and OpenAI, with a web page.
 ///
@@ -53,6 +53,11 @@ pub(super) struct Args {
     /// Private key of the certificate, PEM, not encrypted.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+
+    /// Folder of the page for browsers that bindings/web/build.sh writes (target/web/site), which recognizes without the
+    /// server; served at /offline/.
+    #[arg(long, value_name = "DIR")]
+    offline_page: Option<PathBuf>,
 
     /// Number of threads of the recognizer [default: the number of CPU cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -237,6 +242,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     };
     let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
     let tls = tls.map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
+    let offline = args.offline_page.as_deref().map(OfflinePage::read).transpose()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
         limits: args.limits.limits(),
@@ -251,6 +257,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         words: args.model.word_options(),
         flavor: if args.sherpa_ending == "python" { SherpaFlavor::Python } else { SherpaFlavor::Cpp },
         languages,
+        offline,
         log: say,
     };
     let recognizer = args.model.open_for_clients()?;

@@ -2,13 +2,9 @@
 
 use crate::error::{Error, Result, Stage};
 
-// Statics and not constants, so that the bytes are in the program only once.
+// A static and not a constant, so that the bytes are in the program only once.
 #[cfg(feature = "digits")]
 static DIGITS: &[u8] = include_bytes!("../../models/digits/digits.onnx");
-#[cfg(feature = "english")]
-static ENGLISH: &[u8] = include_bytes!("../../models/english/english.onnx");
-#[cfg(feature = "english")]
-static ENGLISH_LM: &[u8] = include_bytes!("../../models/english/english.lm");
 
 /// An embedded model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +39,7 @@ impl Embedded {
             #[cfg(feature = "digits")]
             Embedded::Digits => Ok(DIGITS),
             #[cfg(feature = "english")]
-            Embedded::English => Ok(ENGLISH),
+            Embedded::English => Ok(hearken_english::NETWORK),
             #[allow(unreachable_patterns)]
             other => Err(other.missing()),
         }
@@ -56,7 +52,7 @@ impl Embedded {
     pub fn language_model(self) -> Result<&'static [u8]> {
         match self {
             #[cfg(feature = "english")]
-            Embedded::English => Ok(ENGLISH_LM),
+            Embedded::English => Ok(hearken_english_lm::LANGUAGE_MODEL),
             Embedded::Digits => Err(Error::new(Stage::Usage, "the model of digits has no language model")),
             #[allow(unreachable_patterns)]
             other => Err(other.missing()),

@@ -7,7 +7,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::api_error::{ApiError, json_response};
 use super::auth::{Access, Refusal};
 use super::drain_body;
+use super::offline::OfflinePage;
 use super::page;
 use super::protocol::choose::Opening;
 use super::protocol::sherpa::SherpaFlavor;
@@ -34,6 +35,8 @@ pub struct App {
     pub access: Arc<Access>,
     /// The sherpa-onnx server that is imitated for clients on `/`.
     pub flavor: SherpaFlavor,
+    /// The page that recognizes in the browser.
+    pub offline: Option<Arc<OfflinePage>>,
 }
 
 /// The router of all paths.
@@ -43,6 +46,9 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/", get(root))
         .route("/captions", get(async || page::captions()))
+        .route("/offline", get(async || Redirect::permanent("offline/")))
+        .route("/offline/", get(offline))
+        .route("/offline/{*path}", get(offline))
         .route("/v1/stream", any(|s: State<App>, r: Request| stream(s, r, Opening::Hearken)))
         .route("/vosk", any(|s: State<App>, r: Request| stream(s, r, Opening::Vosk)))
         .route("/sherpa", any(|s: State<App>, r: Request| stream(s, r, Opening::Sherpa(SherpaFlavor::Cpp))))
@@ -92,14 +98,33 @@ async fn reject(State(app): State<App>, Extension(busy): Extension<Busy>) -> Api
     }
 }
 
+/// The file that a path names on the page that recognizes in the browser.
+fn offline_name(path: &str) -> Option<&str> {
+    path.strip_prefix("/offline/").map(|name| if name.is_empty() { "index.html" } else { name })
+}
+
+/// The files of the page that recognizes in the browser.
+async fn offline(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let Some(page) = &app.offline else {
+        let problem = "this server has no page that works offline; its operator can add it by --offline-page";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, problem).named("unknown_url"));
+    };
+    let name = offline_name(request.uri().path());
+    name.and_then(|name| page.file(name, request.headers())).ok_or_else(|| no_such_path(request.uri()))
+}
+
 /// The files of the web page, and 404 for all other paths.
 async fn other(method: Method, uri: Uri) -> Result<Response, ApiError> {
     let file = uri.path().strip_prefix('/').and_then(page::file).filter(|_| method == Method::GET);
     if let Some(file) = file {
         return Ok(file);
     }
+    Err(no_such_path(&uri))
+}
+
+fn no_such_path(uri: &Uri) -> ApiError {
     let path: String = uri.path().chars().take(100).collect();
-    Err(ApiError::new(StatusCode::NOT_FOUND, format!("the path {path} does not exist")).named("unknown_url"))
+    ApiError::new(StatusCode::NOT_FOUND, format!("the path {path} does not exist")).named("unknown_url")
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {
@@ -109,11 +134,14 @@ async fn no_such_method(method: Method, uri: Uri) -> ApiError {
 
 /// Whether a request needs no token: the web pages, which ask the user for the token or have it in their address, and
 /// `/health`, whose response contains nothing confidential.
-fn is_public(method: &Method, uri: &Uri, upgrade: bool) -> bool {
+fn is_public(app: &App, method: &Method, uri: &Uri, upgrade: bool) -> bool {
     let path = uri.path();
-    let is_public =
-        ["/", "/captions", "/health"].contains(&path) || path.strip_prefix('/').is_some_and(page::is_file);
-    method == Method::GET && !upgrade && is_public
+    let is_offline =
+        || app.offline.as_ref().zip(offline_name(path)).is_some_and(|(page, name)| page.is_file(name));
+    let is_public = ["/", "/captions", "/health", "/offline"].contains(&path)
+        || path.strip_prefix('/').is_some_and(page::is_file)
+        || is_offline();
+    [Method::GET, Method::HEAD].contains(method) && !upgrade && is_public
 }
 
 /// Middleware that checks token, origin and host, and sets the headers of every response.
@@ -126,7 +154,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match checked {
         _ if page.is_some() && is_preflight => preflight_response(),
-        Err(refusal) if !is_public(request.method(), request.uri(), upgrade) => refuse(&app, refusal),
+        Err(refusal) if !is_public(&app, request.method(), request.uri(), upgrade) => refuse(&app, refusal),
         _ => next.run(request).await,
     };
     let headers = response.headers_mut();
@@ -176,7 +204,7 @@ async fn root(State(app): State<App>, request: Request) -> Response {
         let flavor = app.flavor;
         return stream(State(app), request, Opening::Detect(flavor)).await;
     }
-    page::index()
+    page::index(app.offline.is_some())
 }
 
 async fn stream(State(app): State<App>, request: Request, opening: Opening) -> Response {

@@ -24,6 +24,7 @@ pub mod http;
 pub mod input;
 pub mod limits;
 pub mod metrics;
+mod offline;
 pub mod origin;
 mod page;
 pub mod protocol;
@@ -59,6 +60,7 @@ use crate::text::tokens::WORD_START;
 
 pub use auth::Access;
 pub use limits::Limits;
+pub use offline::OfflinePage;
 pub use protocol::sherpa::SherpaFlavor;
 pub use tls::Tls;
 pub use words::WordOptions;
@@ -92,6 +94,8 @@ pub struct Options {
     pub flavor: SherpaFlavor,
     /// The model's languages as BCP 47 tags; empty if they are unknown.
     pub languages: Vec<String>,
+    /// The page that recognizes in the browser, for `/offline/`.
+    pub offline: Option<OfflinePage>,
     /// Called with each log line.
     pub log: fn(&str),
 }
@@ -108,6 +112,7 @@ impl Default for Options {
             words: WordOptions::default(),
             flavor: SherpaFlavor::default(),
             languages: Vec::new(),
+            offline: None,
             log: |_| {},
         }
     }
@@ -159,7 +164,12 @@ pub async fn run(
     let metrics = Arc::new(Metrics::default());
     let (drain, draining) = watch::channel(false);
     let shared = Arc::new(shared(&recognizer, &options, &metrics, draining)?);
-    let app = App { shared, access: Arc::new(options.access.clone()), flavor: options.flavor };
+    let app = App {
+        shared,
+        access: Arc::new(options.access.clone()),
+        flavor: options.flavor,
+        offline: options.offline.clone().map(Arc::new),
+    };
     let mut acceptor = Acceptor::new(app, options.tls.clone());
     let mut open = JoinSet::new();
     let mut accepting = Accepting { listeners: listeners.into(), log: options.log, last_logged: None };

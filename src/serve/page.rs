@@ -35,8 +35,11 @@ const CAPTIONS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 
                                connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
                                frame-ancestors 'none'";
 
-/// Returns the HTML document of the page.
-pub fn index() -> Response {
+/// Returns the HTML document of the page, with a link to the page that recognizes in the browser if there is one.
+pub fn index(offline: bool) -> Response {
+    if offline {
+        return html(INDEX_HTML.replace("<p id=\"offline\" hidden>", "<p id=\"offline\">"), POLICY);
+    }
     html(INDEX_HTML, POLICY)
 }
 
@@ -45,7 +48,7 @@ pub fn captions() -> Response {
     html(CAPTIONS_HTML, CAPTIONS_POLICY)
 }
 
-fn html(text: &'static str, policy: &'static str) -> Response {
+fn html(text: impl IntoResponse, policy: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, policy),

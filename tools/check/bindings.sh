@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds and proves the bindings: the Python wheel in a new environment with its tests, the C library with its header,
-# the examples in C and C++, under valgrind too, and its tests by cffi. What is not installed is skipped, visibly.
+# the examples in C and C++, under valgrind too, its tests by cffi, and LuaJIT's FFI. What is not installed is skipped,
+# visibly.
 #
 #     tools/check/bindings.sh [FOLDER]      # of the environment and of what is compiled [default: target/bindings]
 #
@@ -97,6 +98,12 @@ if has c++; then
     [ "$(grep -c "$words" "$work/threads.out")" = 2 ]
 else
     skip "no C++ compiler (c++)"
+fi
+if has luajit; then
+    luajit -v
+    check lua luajit bindings/c/examples/transcribe.lua "$target/release/libhearken.so" bindings/c/include/hearken.h
+else
+    skip "luajit is not installed"
 fi
 if has valgrind && has cc; then
     # `possible` leaks are the thread-local storage of threads that still run at the exit.

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Compares static programs with the program of this computer: the same words for the clips in audio/, and size, memory
-# and processor time from start to exit. Programs for another processor are run by qemu-user.
+# and processor time from start to exit. Programs for another processor are run by qemu-user, whose times say little; so the
+# instructions that each program executes are counted too (count_instructions.c), and how many of them are fused multiply-adds of
+# vectors: NEON's on arm64, AVX's on x86-64.
 #
 #   tools/check/static.sh target/release/hearken target/x86_64-unknown-linux-musl/release/hearken \
 #       target/aarch64-unknown-linux-musl/release/hearken
 #
-# docs/platforms.md: how they are built. Needs file, Python, and qemu-aarch64 (Debian: qemu-user) for arm64.
+# docs/platforms.md: how they are built. Needs file, Python, a C compiler, and qemu-aarch64 and qemu-x86_64 (Debian: qemu-user).
 set -euo pipefail
 reference=$(realpath "$1")
 shift
@@ -16,12 +18,16 @@ clips=(audio/*.wav audio/*.flac audio/*.mp3 audio/*.m4a audio/*.ogg audio/*.opus
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 
+cc -O2 -shared -fPIC tools/check/count_instructions.c -o "$place/count.so"
+# Instructions and multiply-adds of a command: INTERPRETER… PROGRAM…
+count() { "$1" -cpu max -plugin "$place/count.so" "${@:2}" 2>&1 >/dev/null | sed -n 's/^instructions //p'; }
+
 for program in "${programs[@]}"; do
     kind=$(file -bL "$program")
     run=()
     case $kind in
-        *aarch64*) name=arm64 run=(qemu-aarch64) ;;
-        *x86-64*) name=x86-64 ;;
+        *aarch64*) name=arm64 run=(qemu-aarch64) qemu=qemu-aarch64 ;;
+        *x86-64*) name=x86-64 qemu=qemu-x86_64 ;;
         *) fail "$program is $kind" ;;
     esac
     case $kind in *static*) name="$name, static" ;; esac
@@ -50,4 +56,11 @@ def measure(*arguments):
 print(f"{name}: {int(size) / 1e6:.1f} MB, the same words in {clips} lines; --version {measure('--version')}; "
       f"a clip of 2.9 s {measure('transcribe', 'audio/pi.wav')}; with English {measure('transcribe', '--model', 'english', 'audio/pi.wav')}")
 PYTHON
+    read -r start _ < <(count $qemu "$program" --version)
+    for model in digits english; do
+        read -r all adds < <(count $qemu "$program" transcribe --threads 1 --model $model audio/pi.wav)
+        echo "$name: $((all / 1000000)) million instructions for a clip of 2.9 s by $model," \
+            "$((start / 1000000)) of them to start; $((adds / 1000000)) million multiply-adds of vectors"
+        [ "$adds" -gt 1000000 ] || fail "$name: the kernels for vectors were not used"
+    done
 done

@@ -316,6 +316,46 @@ async function onnxruntime() {
   await browser.close();
 }
 
+/** The page of `hearken serve`, whose offline mode works after the server has stopped. */
+async function offline() {
+  const server = spawn(hearken, ["serve", "--listen", "127.0.0.1:0", "--offline-page", site]);
+  servers.push(server);
+  const url = await new Promise((resolve, reject) => {
+    let text = "";
+    server.stderr.on("data", (more) => {
+      text += more;
+      const found = /listening on (\S+)/.exec(text);
+      if (found) resolve(found[1]);
+    });
+    server.on("exit", () => reject(new Error(text)));
+  });
+  const { browser, page, errors, hosts } = await open(url, { viewport: { width: 1000, height: 700 } });
+  await page.screenshot({ path: join(folder, "pictures/server.png") });
+  await page.click("#offline a");
+  await page.waitForSelector("#listen:enabled", { timeout: 60_000 });
+  await page.waitForFunction(() => document.querySelector("#model").textContent.includes("works offline"), null, { timeout: 60_000 });
+  const kind = await page.evaluate(async () => (await fetch("hearken/hearken_web_bg.wasm")).headers.get("content-type"));
+  check("the server's type of WebAssembly", "application/wasm", kind);
+  const words = async (name) => {
+    await page.click("#clear");
+    await page.setInputFiles("#file", join("audio", name));
+    await page.waitForFunction(() => document.querySelector("#transcript .source") && document.querySelector("#status").textContent === "Ready.");
+    return (await transcript(page)).join(" ");
+  };
+  check("offline mode of `hearken serve`", transcribe("audio/pi.wav").text, await words("pi.wav"));
+  check("offline mode: no errors on the console", [], errors);
+  server.removeAllListeners("exit");
+  const ended = new Promise((resolve) => server.on("exit", resolve));
+  server.kill("SIGKILL");
+  await ended;
+  await page.reload();
+  await page.waitForSelector("#listen:enabled", { timeout: 60_000 });
+  check("the page, loaded again after the server has stopped", transcribe("audio/e.wav").text, await words("e.wav"));
+  check("offline mode: nothing is loaded from elsewhere", [new URL(url).host], [...hosts]);
+  await page.screenshot({ path: join(folder, "pictures/offline.png") });
+  await browser.close();
+}
+
 /** What an exported file says about itself. */
 function metadata(file) {
   const text = readFileSync(file, "latin1");
@@ -349,6 +389,7 @@ try {
   await streams(url);
   await microphone(url);
   await phrases(url);
+  await offline();
   await speed(url);
   await onnxruntime();
 } finally {

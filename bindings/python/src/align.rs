@@ -65,7 +65,7 @@ impl Alignment {
         min_confidence: f32,
     ) -> Result<Self, Error> {
         let reference = recognizer.reference(text, Some(pronouncer))?;
-        let mut source = audio::open(path, recognizer.sample_rate())?;
+        let mut source = audio::limited(audio::open(path, recognizer.sample_rate())?, audio::MAX_SECONDS);
         let alignment = recognizer.align(&mut *source, &reference, min_confidence)?;
         let (guessed, warnings) = (reference.guessed().to_vec(), source.problems().messages());
         Ok(Self { path: path.to_string_lossy().into_owned(), alignment, guessed, warnings })

@@ -25,12 +25,31 @@ const WINDOW: usize = 64;
 /// Interval at which signals such as Ctrl-C are handled.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// How recordings are read.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    pub options: Options,
+    /// The rest of a longer recording is not read, seconds.
+    max_seconds: f64,
+}
+
+impl Reading {
+    /// Refuses numbers out of range; 0 is no limit.
+    pub fn new(options: Options, max_seconds: f64) -> PyResult<Self> {
+        if !(0.0..=1e9).contains(&max_seconds) {
+            return Err(usage(format!("max_seconds: expected 0 or more, found {max_seconds}")));
+        }
+        Ok(Self { options, max_seconds: if max_seconds > 0.0 { max_seconds } else { f64::INFINITY } })
+    }
+}
+
 /// Starts the recognition of a file.
-fn start(recognizer: &hearken::Recognizer, path: &Path, options: Options) -> Result<Pipeline, Error> {
+fn start(recognizer: &hearken::Recognizer, path: &Path, reading: Reading) -> Result<Pipeline, Error> {
     let rate = recognizer.sample_rate();
-    let (source, long) = audio::read_ahead(audio::open(path, rate)?, LONG_SECONDS);
+    let source = audio::limited(audio::open(path, rate)?, reading.max_seconds);
+    let (source, long) = audio::read_ahead(source, LONG_SECONDS);
     let chunk = hearken::units::ms_to_samples(DEFAULT_CHUNK_MS, rate).max(1);
-    Pipeline::start_with(recognizer, source, chunk, &options.stream(long))
+    Pipeline::start_with(recognizer, source, chunk, &reading.options.stream(long))
 }
 
 /// The events of a file.
@@ -71,7 +90,7 @@ impl Events {
 /// What the threads of a run share.
 struct Job {
     recognizer: hearken::Recognizer,
-    options: Options,
+    reading: Reading,
     paths: Vec<PathBuf>,
     /// Index of the next recording.
     next: Mutex<usize>,
@@ -103,7 +122,7 @@ impl Job {
     }
 
     fn transcribe(&self, path: &Path) -> Outcome {
-        let mut pipeline = start(&self.recognizer, path, self.options)?;
+        let mut pipeline = start(&self.recognizer, path, self.reading)?;
         let mut segments = Vec::new();
         for event in &mut pipeline {
             if let Event::Final(segment) = event? {
@@ -216,9 +235,9 @@ pub fn events(
     recognizer: &hearken::Recognizer,
     py: Python<'_>,
     path: PathBuf,
-    options: Options,
+    reading: Reading,
 ) -> PyResult<Events> {
-    let pipeline = py.detach(|| start(recognizer, &path, options));
+    let pipeline = py.detach(|| start(recognizer, &path, reading));
     let pipeline = pipeline.map_err(|error| raise(in_recording(error, &path)))?;
     Ok(Events { path, pipeline: Mutex::new(Some(pipeline)) })
 }
@@ -228,7 +247,7 @@ pub fn transcribe(
     recognizer: &hearken::Recognizer,
     files: &Bound<'_, PyAny>,
     threads: Option<usize>,
-    options: Options,
+    reading: Reading,
     errors: &str,
 ) -> PyResult<Transcripts> {
     let raises = match errors {
@@ -243,7 +262,7 @@ pub fn transcribe(
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.unwrap_or_else(cores).min(paths.len());
     let (recognizer, next, stop) = (recognizer.clone(), Mutex::new(0), AtomicBool::new(false));
-    let job = Arc::new(Job { recognizer, options, paths, next, stop });
+    let job = Arc::new(Job { recognizer, reading, paths, next, stop });
     let (channels_out, channels) = bounded(WINDOW);
     for _ in 0..threads {
         let (job, channels_out) = (Arc::clone(&job), channels_out.clone());

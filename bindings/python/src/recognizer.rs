@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use hearken::audio::MAX_SECONDS;
 use hearken::engine::{EngineKind, LibrarySearch};
 use hearken::recognizer::alignment::MIN_CONFIDENCE;
 use hearken::recognizer::{Embedded, PhraseOptions};
@@ -16,7 +17,7 @@ use pyo3::prelude::*;
 use crate::align::Alignment;
 use crate::errors::{in_recording, raise, usage};
 use crate::evaluate::Evaluation;
-use crate::files::{self, Events, Transcripts};
+use crate::files::{self, Events, Reading, Transcripts};
 use crate::results::Transcript;
 use crate::stream::{Options, Stream};
 
@@ -176,7 +177,7 @@ impl Recognizer {
         py.detach(|| Stream::new(&self.inner, &options)).map_err(raise)
     }
 
-    #[pyo3(signature = (path, *, endpoint = None, partials = true, nbest = 1))]
+    #[pyo3(signature = (path, *, endpoint = None, partials = true, nbest = 1, max_seconds = MAX_SECONDS))]
     fn events(
         &self,
         py: Python<'_>,
@@ -184,11 +185,14 @@ impl Recognizer {
         endpoint: Option<&Bound<'_, PyAny>>,
         partials: bool,
         nbest: usize,
+        max_seconds: f64,
     ) -> PyResult<Events> {
-        files::events(&self.inner, py, path, Options::new(endpoint, partials, nbest)?)
+        let reading = Reading::new(Options::new(endpoint, partials, nbest)?, max_seconds)?;
+        files::events(&self.inner, py, path, reading)
     }
 
-    #[pyo3(signature = (paths, *, threads = None, endpoint = None, nbest = 1, errors = "raise"))]
+    #[pyo3(signature = (paths, *, threads = None, endpoint = None, nbest = 1, errors = "raise",
+                        max_seconds = MAX_SECONDS))]
     fn transcribe(
         &self,
         paths: &Bound<'_, PyAny>,
@@ -196,8 +200,10 @@ impl Recognizer {
         endpoint: Option<&Bound<'_, PyAny>>,
         nbest: usize,
         errors: &str,
+        max_seconds: f64,
     ) -> PyResult<Transcripts> {
-        files::transcribe(&self.inner, paths, threads, Options::new(endpoint, false, nbest)?, errors)
+        let reading = Reading::new(Options::new(endpoint, false, nbest)?, max_seconds)?;
+        files::transcribe(&self.inner, paths, threads, reading, errors)
     }
 
     #[pyo3(signature = (samples, sample_rate = None, *, endpoint = None, nbest = 1))]

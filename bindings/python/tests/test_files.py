@@ -90,6 +90,20 @@ def test_events_of_a_file(digits, audio, tmp_path):
         list(events)
 
 
+def test_the_length_of_a_recording_is_limited(digits, audio):
+    problem = "longer than the limit of 1.5 s"
+    (transcript,) = digits.transcribe(audio / "pi.wav", max_seconds=1.5)
+    assert transcript.duration == pytest.approx(1.5, abs=0.01) and problem in transcript.warnings[0]
+    found = []
+    with pytest.raises(hearken.InputError, match=problem):
+        found.extend(digits.events(audio / "pi.wav", max_seconds=1.5, partials=False))
+    assert found and isinstance(found[-1], hearken.Final)
+    assert next(digits.transcribe(audio / "pi.wav", max_seconds=0)).text == TEXTS["pi.wav"]
+    for seconds in (-1, float("nan")):
+        with pytest.raises(hearken.UsageError, match="max_seconds"):
+            digits.transcribe(audio / "pi.wav", max_seconds=seconds)
+
+
 def test_formats(digits, audio):
     transcript = next(digits.transcribe(audio / "pi.wav"))
     assert "-->" in transcript.to_format("srt")

@@ -12,7 +12,7 @@ use hearken::recognizer::PhraseOptions;
 use hearken::text::numbers::Numbers;
 use hearken::text::phrases::{Format, Phrases};
 use hearken::text::pronunciation::Pronouncer;
-use hearken::{EndpointOptions, StreamOptions};
+use hearken::{EndpointOptions, StreamOptions, audio};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
@@ -133,7 +133,8 @@ impl Recognizer {
         nbest: usize,
     ) -> Result<Recording, JsError> {
         let rate = self.inner.sample_rate();
-        let source = hearken::audio::open_bytes(recording, name, rate).map_err(js_error)?;
+        let source = audio::open_bytes(recording, name, rate).map_err(js_error)?;
+        let source = audio::limited(source, audio::MAX_SECONDS);
         Recording::new(source, |long| {
             self.inner.stream_with(&stream_options(endpoints.unwrap_or(long), false, nbest))
         })

@@ -105,9 +105,10 @@ impl Pronouncer {
     /// Never in practice: the file is part of the program.
     #[cfg(feature = "english")]
     pub fn english() -> Result<Self> {
-        static ENGLISH: &[u8] = include_bytes!("../../../models/english/english.pron");
-        let dictionary = CompactDictionary::read(&mut BitReader::new(Parts::of(ENGLISH)?.dictionary, 0))?;
-        Ok(Self::new(dictionary).with_lazy_guesser(|| G2p::from_bytes(Parts::of(ENGLISH)?.guesser)))
+        use hearken_english::PRONUNCIATIONS;
+        let dictionary = Parts::of(PRONUNCIATIONS)?.dictionary;
+        let dictionary = CompactDictionary::read(&mut BitReader::new(dictionary, 0))?;
+        Ok(Self::new(dictionary).with_lazy_guesser(|| G2p::from_bytes(Parts::of(PRONUNCIATIONS)?.guesser)))
     }
 }
 

@@ -367,8 +367,12 @@ class Recognizer:
         endpoint: bool | EndpointRules | None = None,
         partials: bool = True,
         nbest: int = 1,
+        max_seconds: float = 86400.0,
     ) -> Events:
-        """The events of a recording of any format. One longer than a minute is divided into utterances by default."""
+        """The events of a recording of any format. One longer than a minute is divided into utterances by default.
+
+        What comes after ``max_seconds`` of audio is not read, which raises `InputError` after the last event; 0 is no limit.
+        """
 
     def transcribe(
         self,
@@ -378,11 +382,13 @@ class Recognizer:
         endpoint: bool | EndpointRules | None = None,
         nbest: int = 1,
         errors: Literal["raise", "return"] = "raise",
+        max_seconds: float = 86400.0,
     ) -> Transcripts:
         """Transcribes recordings, several at a time (by default as many as there are cores).
 
         A recording that fails raises when its turn comes, after which the iteration can be continued with ``next``; with
-        ``errors="return"`` it is a `Transcript` with an ``error``.
+        ``errors="return"`` it is a `Transcript` with an ``error``. What comes after ``max_seconds`` of audio is not read, and
+        ``warnings`` says so; 0 is no limit.
         """
 
     def transcribe_samples(
