@@ -1,0 +1,467 @@
+#!/usr/bin/env python3
+"""Checks the examples for clusters (docs/cluster.md) on clusters of this machine: Ray, Spark and Ray Tune.
+
+    tools/check/cluster.py --python VENV/bin/python [--only ray spark sweep speed] [--workers 2] [--recordings 3000]
+
+VENV has the package of hearken and requirements-cluster.txt; Spark needs Java. A worker is a node of Ray (a raylet), or a
+worker of Spark's standalone cluster, with one core. The manifest has copies of the recordings of `audio/`, of which one is
+listed twice, and three that fail.
+
+ray, spark: in the middle of the job a process that transcribes, and later a whole worker, is killed by SIGKILL; the job
+must end with exactly one row for each file, the right texts, and the failed files reported. Then the driver is killed in
+the middle of a new job: the same command must do what is left, and only that. Then the failed files are mended: only they
+are transcribed. sweep: one of four trainings is killed, and must continue from its checkpoint. speed: prints throughput
+and processor time against the number of workers. Exit code 1 if something differs.
+"""
+
+import argparse
+import collections
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "bindings/python/examples"
+TICK = os.sysconf("SC_CLK_TCK")
+PR_SET_CHILD_SUBREAPER = 36
+
+# These run in VENV. A killed raylet must be reaped, or its workers do not notice.
+RAY = """
+import sys, time
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 200 << 20})
+nodes = [cluster.add_node(num_cpus=1, object_store_memory=200 << 20) for _ in range(int(sys.argv[1]))]
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+while True:
+    time.sleep(0.2)
+    for node in nodes:
+        for infos in node.all_processes.values():
+            for info in infos:
+                info.process.poll()
+"""
+TEXTS = """
+import json, sys, hearken
+print(json.dumps([one.text for one in hearken.Recognizer().transcribe(sys.argv[1:])]))
+"""
+ROWS = """
+import json, sys
+from pathlib import Path
+from pyarrow import parquet
+parts = [parquet.ParquetFile(part).read() for part in sorted(Path(sys.argv[1]).glob("*.parquet"))]
+print(json.dumps([row for part in parts for row in part.to_pylist()]))
+"""
+RECIPE = """
+[data]
+words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+[[data.recordings]]
+manifest = "manifest.jsonl"
+weight = 1.0
+[[data.dev]]
+manifest = "manifest.jsonl"
+[network]
+cells = ["CELL"]
+hidden = [16]
+input_size = 16
+[schedule]
+steps = 1000
+warmup_steps = 20
+[run]
+batch_size = 4
+log_interval = 20
+eval_interval = 500
+checkpoint_interval = 20
+"""
+
+
+# ---------------------------------------------------------------- processes
+
+
+def processes():
+    """Parent, command, and processor seconds of each process."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            stat = (entry / "stat").read_text()
+            fields = stat[stat.rindex(")") + 2 :].split()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if fields[0] != "Z":
+                found[int(entry.name)] = (int(fields[1]), command, (int(fields[11]) + int(fields[12])) / TICK)
+    return found
+
+
+def below(pid, found=None):
+    """The processes below one, without itself."""
+    found = found or processes()
+    family = {pid}
+    while more := {one for one, (parent, _, _) in found.items() if parent in family} - family:
+        family |= more
+    return family - {pid}
+
+
+def uses_hearken(pid):
+    try:
+        return "_hearken" in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
+def transcribers():
+    """Processes below this one that have opened the package of hearken."""
+    return sorted(pid for pid in below(os.getpid()) if uses_hearken(pid))
+
+
+def kill(pids, sign=signal.SIGKILL):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, sign)
+
+
+def await_that(condition, what, seconds=180):
+    """The first result of the condition that is true."""
+    end = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > end:
+            raise SystemExit(f"FAILED: waited {seconds} s for {what}")
+        time.sleep(0.02)
+    return result
+
+
+class Meter(threading.Thread):
+    """Processor seconds of the processes below this one, and how long some of them used hearken."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.done, self.before, self.seconds, self.users, self.first = threading.Event(), {}, {}, set(), None
+
+    def run(self):
+        self.before = {pid: value[2] for pid, value in processes().items()}
+        while not self.done.wait(0.1):
+            found = processes()
+            for pid in below(os.getpid(), found):
+                self.seconds[pid] = found[pid][2] - self.before.get(pid, 0)
+                if pid not in self.users and uses_hearken(pid):
+                    self.users.add(pid)
+                    self.first = self.first or time.monotonic()
+
+    def stop(self):
+        self.done.set()
+        self.join()
+        return sum(self.seconds[pid] for pid in self.users), sum(self.seconds.values())
+
+
+# ---------------------------------------------------------------- clusters
+
+
+@contextlib.contextmanager
+def ray_cluster(args, workers):
+    command = [args.python, "-c", RAY, str(workers)]
+    with open(args.folder / "ray.log", "a") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            yield {"RAY_ADDRESS": process.stdout.readline().strip()}, [args.python]
+        finally:
+            end(process)
+
+
+@contextlib.contextmanager
+def spark_cluster(args, workers):
+    home = subprocess.check_output([args.python, "-c", "import pyspark; print(pyspark.__path__[0])"], text=True).strip()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        master = f"spark://127.0.0.1:{probe.getsockname()[1]}"
+    environment = os.environ | {"SPARK_HOME": home, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": args.python}
+    one = ["--host", "127.0.0.1", "--webui-port", "0"]
+    commands = [["master.Master", *one, "--port", master.rpartition(":")[2]]]
+    work = str(args.folder / "spark")
+    commands += [["worker.Worker", *one, "--cores", "1", "--memory", "1g", "-d", work, master]] * workers
+    with open(args.folder / "spark.log", "a+") as log:
+        seen = log.seek(0, os.SEEK_END)
+        started = []
+        try:
+            for name, *options in commands:
+                command = [f"{home}/bin/spark-class", f"org.apache.spark.deploy.{name}", *options]
+                started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+
+            def registered():
+                return Path(log.name).read_text()[seen:].count("Successfully registered with master") >= workers
+
+            await_that(registered, "the workers of Spark")
+            settings = ["--master", master, "--driver-memory", "512m", "--conf", "spark.executor.memory=512m"]
+            yield environment, [f"{home}/bin/spark-submit", *settings]
+        finally:
+            for process in started:
+                end(process)
+
+
+def end(process):
+    """Ends a process and all below this one, also those whose parent has ended."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    kill(below(os.getpid()))
+    process.wait()
+    # Orphans are children of this process, which is their subreaper.
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+CLUSTERS = {"ray": ray_cluster, "spark": spark_cluster}
+
+
+# ---------------------------------------------------------------- the jobs
+
+
+class Job:
+    """A run of one of the examples."""
+
+    def __init__(self, args, cluster, script, *arguments):
+        environment, launcher = cluster
+        self.log = args.folder / f"{script}.log"
+        self.begin = time.monotonic()
+        with open(self.log, "w") as log:
+            command = [*launcher, EXAMPLES / script, *map(str, arguments)]
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment
+            )
+
+    def wait(self, code):
+        """The output, and the lines of standard error that begin with `failed:`."""
+        output = self.process.communicate(timeout=600)[0]
+        self.seconds = time.monotonic() - self.begin
+        errors = self.log.read_text()
+        if self.process.returncode != code:
+            raise SystemExit(f"FAILED: exit code {self.process.returncode} in place of {code}\n{output}{errors[-4000:]}")
+        return output, [line for line in errors.splitlines() if line.startswith("failed:")]
+
+
+def python(args, code, *arguments):
+    return json.loads(subprocess.check_output([args.python, "-c", code, *map(str, arguments)], text=True))
+
+
+def prepare(folder, args, count):
+    """A manifest; the texts of its recordings, and those that fail."""
+    clips = sorted(path for path in (ROOT / "audio").iterdir() if path.suffix in {".wav", ".flac", ".mp3", ".opus"})
+    folder.mkdir()
+    texts = dict(zip(clips, python(args, TEXTS, *clips)))
+    expected, entries = {}, []
+    for number in range(count):
+        clip = clips[number % len(clips)]
+        path = folder / f"{number:05}-{clip.name}"
+        path.symlink_to(clip)
+        expected[str(path)] = texts[clip]
+        entries.append(path.name)
+    bad = [folder / name for name in ("empty.wav", "no-sound.wav", "missing.wav")]
+    bad[0].touch()
+    bad[1].write_text("this is no recording\n" * 100)
+    # In different parts, and one recording is listed twice.
+    for number, path in enumerate(bad):
+        entries.insert(number * count // 2, path.name)
+    entries.insert(count // 3, entries[5])
+    lines = [json.dumps({"audio_filepath": name, "text": ""}) + "\n" for name in entries]
+    manifest = folder / "manifest.jsonl"
+    manifest.write_text("".join(lines))
+    return manifest, expected, [str(path) for path in bad]
+
+
+def check_rows(rows, expected, bad):
+    """Exactly one row for each file, with the right text or an error."""
+    counts = collections.Counter(row["path"] for row in rows)
+    twice = [path for path, count in counts.items() if count > 1]
+    wanted = expected.keys() | set(bad)
+    assert not twice and counts.keys() == wanted, (twice[:3], len(counts), len(wanted))
+    for row in rows:
+        if row["path"] in bad:
+            assert row["text"] is None and row["path"] in row["error"], row
+        else:
+            assert row["error"] is None and row["text"] == expected[row["path"]], row
+            assert [word["word"] for word in row["words"]] == row["text"].split(), row
+    return collections.Counter(row["worker"] for row in rows)
+
+
+def parts(out):
+    return sorted(out.glob("*.parquet"))
+
+
+def transcribe(name, args):
+    """The kills, the second run, and the mended files, with one of the two systems."""
+    manifest, expected, bad = prepare(args.folder / f"{name}-recordings", args, args.recordings)
+    script = f"{name}_transcribe.py"
+    with CLUSTERS[name](args, args.workers) as cluster:
+        # A process that transcribes is killed, then a whole worker.
+        out = args.folder / f"{name}-killed"
+        arguments = [manifest, out, "--workers", args.workers, "--part", args.part]
+        job = Job(args, cluster, script, *arguments)
+        await_that(lambda: parts(out), "the first parts")
+        victim = transcribers()[0]
+        kill([victim])
+        count = len(parts(out))
+        await_that(lambda: len(parts(out)) > count, "parts after the kill")
+        found = processes()
+        # Its raylet; with Spark its executor (the parent is the daemon that starts processes), and then its worker.
+        pid = await_that(transcribers, "a process that transcribes")[-1]
+        chain = [found[pid][0]]
+        if name == "spark":
+            chain = [found[chain[0]][0], found[found[chain[0]][0]][0]]
+        commands = [found[pid][1] for pid in chain]
+        assert all(mark in command for mark, command in zip(MARKS[name], commands)), commands
+        kill(reversed(chain))
+        await_that(lambda: not set(chain) & processes().keys(), "the end of the worker")
+        assert job.process.poll() is None, "the job ended before the kills"
+        output, failed = job.wait(1)
+        assert len(failed) == len(bad) and all(any(path in line for line in failed) for path in bad), failed
+        rows = python(args, ROWS, out)
+        workers = check_rows(rows, expected, bad)
+        assert 2 <= len(workers) < len(parts(out)), workers
+        print(
+            f"{name}: a process and a worker of {args.workers} killed: {output.strip()}; {len(parts(out))} parts of "
+            f"{len(workers)} processes, {job.seconds:.0f} s",
+            flush=True,
+        )
+
+    with CLUSTERS[name](args, args.workers) as cluster:
+        # The driver is killed; a part that is not complete, as of a machine that lost its power.
+        out = args.folder / f"{name}-stopped"
+        arguments[1] = out
+        job = Job(args, cluster, script, *arguments)
+        await_that(lambda: len(parts(out)) >= 3, "the first parts")
+        kill({job.process.pid} | below(job.process.pid))
+        job.process.wait()
+        await_that(lambda: not transcribers(), "the end of the actors")
+        before = []
+        for part in parts(out):
+            # Ray writes parts in place: the last ones may be without their ends.
+            with contextlib.suppress(subprocess.CalledProcessError):
+                one = args.folder / "one"
+                shutil.rmtree(one, ignore_errors=True)
+                one.mkdir()
+                shutil.copy(part, one)
+                before += python(args, ROWS, one)
+        (out / "cut.parquet").write_bytes(parts(out)[0].read_bytes()[:-100])
+        done = {row["path"]: row["worker"] for row in before if row["error"] is None}
+        assert 0 < len(done) < len(expected), "the job ended before the kill"
+        job = Job(args, cluster, script, *arguments)
+        output, failed = job.wait(1)
+        rows = python(args, ROWS, out)
+        check_rows(rows, expected, bad)
+        again = [row["path"] for row in rows if done.get(row["path"], row["worker"]) != row["worker"]]
+        assert not again, f"transcribed again: {again[:3]} of {len(again)}"
+        print(f"{name}: driver killed after {len(done)} recordings, second run: {output.strip()}", flush=True)
+
+        # The failed files are mended.
+        done = {row["path"]: row["worker"] for row in rows if row["error"] is None}
+        for path in bad:
+            Path(path).unlink(missing_ok=True)
+            Path(path).symlink_to(ROOT / "audio/pi.wav")
+            expected[path] = "three one four one five"
+        job = Job(args, cluster, script, *arguments)
+        output, failed = job.wait(0)
+        rows = python(args, ROWS, out)
+        check_rows(rows, expected, [])
+        again = [row["path"] for row in rows if done.get(row["path"], row["worker"]) != row["worker"]]
+        assert not failed and not again, (failed, again)
+        print(f"{name}: {len(bad)} files mended, third run: {output.strip()}", flush=True)
+
+
+# Of the commands of a worker.
+MARKS = {"ray": ["raylet/raylet"], "spark": ["CoarseGrainedExecutorBackend", "deploy.worker.Worker"]}
+
+
+def sweep(args):
+    """Four trainings, of which one is killed."""
+    recipes = []
+    for cell in ("gru", "mingru"):
+        recipes.append(args.folder / f"{cell}.toml")
+        recipes[-1].write_text(RECIPE.replace("CELL", cell))
+    out = args.folder / "sweep"
+    arguments = ["--data", ROOT / "audio", "--out", out, "--set", "optimizer.learning_rate=0.002,0.004", *recipes]
+    with ray_cluster(args, args.workers) as cluster:
+        job = Job(args, cluster, "ray_sweep.py", *arguments)
+
+        def training():
+            for pid in transcribers():
+                with contextlib.suppress(OSError):
+                    files = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+                    runs = {Path(file).parent for file in files if file.startswith(f"{out}/") and "/tune/" not in file}
+                    for run in runs:
+                        if (run / "checkpoint.bin").exists():
+                            return pid, run
+            return None
+
+        pid, run = await_that(training, "a training with a checkpoint")
+        kill([pid])
+        output, failed = job.wait(0)
+        lines = [line.split("\t") for line in output.splitlines() if line.count("\t") == 2]
+        scores = [float(line[0]) for line in lines]
+        assert len(lines) == 4 and scores == sorted(scores) and not failed, output
+        assert all(line[1] == "1000" and Path(line[2]).exists() for line in lines), output
+        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        starts = [line["step"] for line in log if "start" in line]
+        assert len(starts) == 2 and 0 < starts[1] < 1000, starts
+        print(f"sweep: 4 trainings on {args.workers} workers, {job.seconds:.0f} s, scores {scores}; {run.name} was killed, "
+              f"and continued after step {starts[1]}", flush=True)
+        again = Job(args, cluster, "ray_sweep.py", *arguments)
+        second, _ = again.wait(0)
+        assert [line for line in second.splitlines() if line.count("\t") == 2] == ["\t".join(line) for line in lines]
+        print(f"sweep: the same command again: nothing is trained, the same scores, {again.seconds:.0f} s", flush=True)
+
+
+def speed(args):
+    """Throughput against workers."""
+    manifest, expected, bad = prepare(args.folder / "speed", args, args.speed_recordings)
+    lines = [line for line in manifest.read_text().splitlines(True) if not any(Path(path).name in line for path in bad)]
+    manifest.write_text("".join(lines))
+    print("| system | workers | seconds of transcription | recordings/s | processor seconds of it | of everything |")
+    for name in CLUSTERS:
+        for workers in args.speed_workers:
+            with CLUSTERS[name](args, workers) as cluster:
+                out = args.folder / f"speed-{name}-{workers}"
+                arguments = [manifest, out, "--workers", workers, "--part", args.part, "--model", "english"]
+                meter = Meter()
+                meter.start()
+                job = Job(args, cluster, f"{name}_transcribe.py", *arguments)
+                job.wait(0)
+                seconds = time.monotonic() - meter.first
+                own, all_of_it = meter.stop()
+                assert len(python(args, ROWS, out)) == len(expected)
+                rate = len(expected) / seconds
+                print(f"| {name} | {workers} | {seconds:.1f} | {rate:.1f} | {own:.1f} | {all_of_it:.1f} |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", required=True, help="the interpreter of VENV")
+    parser.add_argument("--only", nargs="+", default=["ray", "spark", "sweep", "speed"])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--recordings", type=int, default=3000)
+    parser.add_argument("--part", type=int, default=50)
+    parser.add_argument("--speed-workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--speed-recordings", type=int, default=400)
+    parser.add_argument("--keep", action="store_true", help="keep the folder, also its logs")
+    args = parser.parse_args()
+    args.python = os.path.abspath(args.python)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    args.folder = Path(tempfile.mkdtemp(prefix="cluster-"))
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "PATH": f"{Path(args.python).parent}:{os.environ['PATH']}"}
+    try:
+        for name in args.only:
+            {"sweep": sweep, "speed": speed}.get(name, lambda args, name=name: transcribe(name, args))(args)
+    finally:
+        if args.keep:
+            print(args.folder)
+        else:
+            shutil.rmtree(args.folder)
+
+
+if __name__ == "__main__":
+    main()
