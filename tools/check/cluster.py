@@ -10,7 +10,7 @@ listed twice, and three that fail.
 ray, spark: in the middle of the job a process that transcribes, and later a whole worker, is killed by SIGKILL; the job
 must end with exactly one row for each file, the right texts, and the failed files reported. Then the driver is killed in
 the middle of a new job: the same command must do what is left, and only that. Then the failed files are mended: only they
-are transcribed. sweep: one of four trainings is killed, and must continue from its checkpoint. speed: prints throughput
+are transcribed. Then one recording ends every process that reads it: only its part may be left. sweep: one of four trainings is killed, and must continue from its checkpoint. speed: prints throughput
 and processor time against the number of workers. Exit code 1 if something differs.
 """
 
@@ -225,12 +225,12 @@ CLUSTERS = {"ray": ray_cluster, "spark": spark_cluster}
 class Job:
     """A run of one of the examples."""
 
-    def __init__(self, args, cluster, script, *arguments):
+    def __init__(self, args, cluster, script, *arguments, folder=EXAMPLES):
         environment, launcher = cluster
         self.log = args.folder / f"{script}.log"
         self.begin = time.monotonic()
         with open(self.log, "w") as log:
-            command = [*launcher, EXAMPLES / script, *map(str, arguments)]
+            command = [*launcher, folder / script, *map(str, arguments)]
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | environment
             )
@@ -371,6 +371,25 @@ def transcribe(name, args):
         again = [row["path"] for row in rows if done.get(row["path"], row["worker"]) != row["worker"]]
         assert not failed and not again, (failed, again)
         print(f"{name}: {len(bad)} files mended, third run: {output.strip()}", flush=True)
+
+        # A recording ends its process, in a copy of the examples.
+        folder = args.folder / f"{name}-examples"
+        shutil.copytree(EXAMPLES, folder)
+        line = "    worker = f"
+        code = (folder / "batch.py").read_text()
+        assert code.count(line) == 1
+        crash = "    if any('/00042-' in path for path in paths):\n        os.kill(os.getpid(), 9)\n"
+        (folder / "batch.py").write_text(code.replace(line, crash + line).replace("(paths, model):", "(paths, model):\n    paths = list(paths)"))
+        manifest, expected, _ = prepare(args.folder / f"{name}-crash", args, 100)
+        entries = [line for line in manifest.read_text().splitlines(True) if Path(json.loads(line)["audio_filepath"]).stem[:5].isdigit()]
+        manifest.write_text("".join(entries))
+        out = args.folder / f"{name}-crashed"
+        job = Job(args, cluster, script, manifest, out, "--part", 10, "--attempts", 1, folder=folder)
+        output, _ = job.wait(1)
+        rows = python(args, ROWS, out)
+        check_rows(rows, {row["path"]: expected[row["path"]] for row in rows}, [])
+        assert len(rows) == 90 and " 10 left," in output, (len(rows), output)
+        print(f"{name}: a recording that ends its process: {output.strip()}", flush=True)
 
 
 # Of the commands of a worker.

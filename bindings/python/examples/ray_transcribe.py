@@ -25,6 +25,8 @@ class Transcriber:
 
 
 def transcribe(paths, args):
+    # A part whose processes end again and again, such as for lack of memory, stops no other: it is reported as left.
+    ray.data.DataContext.get_current().max_errored_blocks = -1
     workers = args.workers or max(1, int(ray.cluster_resources()["CPU"]))
     # Fewer than all workers suffice, so that the job goes on without a machine that does not come back.
     actors = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
@@ -36,6 +38,7 @@ def transcribe(paths, args):
         batch_size=None,
         compute=actors,
         num_cpus=1,
+        max_task_retries=3,
     )
     data.write_parquet(args.out)
 

@@ -11,6 +11,8 @@ the whole cluster.
 import sys
 
 import batch
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 SCHEMA = (
@@ -39,7 +41,11 @@ def transcribe(paths, args):
         some = [(path,) for path in paths[at : at + step]]
         tasks = context.parallelize(some, -(-len(some) // args.part))
         data = spark.createDataFrame(tasks, "path string").mapInPandas(transcriber(args.model), SCHEMA)
-        data.write.mode("append").parquet(args.out)
+        try:
+            data.write.mode("append").parquet(args.out)
+        except (PySparkException, Py4JJavaError) as error:
+            # Parts whose processes end again and again, such as for lack of memory, stop no other job.
+            print(error, file=sys.stderr)
 
 
 if __name__ == "__main__":
