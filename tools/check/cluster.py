@@ -241,7 +241,9 @@ class Job:
         self.seconds = time.monotonic() - self.begin
         errors = self.log.read_text()
         if self.process.returncode != code:
-            raise SystemExit(f"FAILED: exit code {self.process.returncode} in place of {code}\n{output}{errors[-4000:]}")
+            raise SystemExit(
+                f"FAILED: exit code {self.process.returncode} in place of {code}\n{output}{errors[-4000:]}"
+            )
         return output, [line for line in errors.splitlines() if line.startswith("failed:")]
 
 
@@ -379,9 +381,15 @@ def transcribe(name, args):
         code = (folder / "batch.py").read_text()
         assert code.count(line) == 1
         crash = "    if any('/00042-' in path for path in paths):\n        os.kill(os.getpid(), 9)\n"
-        (folder / "batch.py").write_text(code.replace(line, crash + line).replace("(paths, model):", "(paths, model):\n    paths = list(paths)"))
+        (folder / "batch.py").write_text(
+            code.replace(line, crash + line).replace("(paths, model):", "(paths, model):\n    paths = list(paths)")
+        )
         manifest, expected, _ = prepare(args.folder / f"{name}-crash", args, 100)
-        entries = [line for line in manifest.read_text().splitlines(True) if Path(json.loads(line)["audio_filepath"]).stem[:5].isdigit()]
+        entries = [
+            line
+            for line in manifest.read_text().splitlines(True)
+            if Path(json.loads(line)["audio_filepath"]).stem[:5].isdigit()
+        ]
         manifest.write_text("".join(entries))
         out = args.folder / f"{name}-crashed"
         job = Job(args, cluster, script, manifest, out, "--part", 10, "--attempts", 1, folder=folder)
@@ -427,8 +435,11 @@ def sweep(args):
         log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
         starts = [line["step"] for line in log if "start" in line]
         assert len(starts) == 2 and 0 < starts[1] < 1000, starts
-        print(f"sweep: 4 trainings on {args.workers} workers, {job.seconds:.0f} s, scores {scores}; {run.name} was killed, "
-              f"and continued after step {starts[1]}", flush=True)
+        print(
+            f"sweep: 4 trainings on {args.workers} workers, {job.seconds:.0f} s, scores {scores}; {run.name} was killed, "
+            f"and continued after step {starts[1]}",
+            flush=True,
+        )
         again = Job(args, cluster, "ray_sweep.py", *arguments)
         second, _ = again.wait(0)
         assert [line for line in second.splitlines() if line.count("\t") == 2] == ["\t".join(line) for line in lines]
@@ -471,7 +482,11 @@ def main():
     args.python = os.path.abspath(args.python)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     args.folder = Path(tempfile.mkdtemp(prefix="cluster-"))
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "PATH": f"{Path(args.python).parent}:{os.environ['PATH']}"}
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "PATH": f"{Path(args.python).parent}:{os.environ['PATH']}",
+    }
     try:
         for name in args.only:
             {"sweep": sweep, "speed": speed}.get(name, lambda args, name=name: transcribe(name, args))(args)
