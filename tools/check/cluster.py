@@ -34,12 +34,20 @@ EXAMPLES = ROOT / "bindings/python/examples"
 TICK = os.sysconf("SC_CLK_TCK")
 PR_SET_CHILD_SUBREAPER = 36
 
-# These run in VENV. A killed raylet must be reaped, or its workers do not notice.
+# These run in VENV. The head is a worker too. Agents have given ports, because raylets do not wait long for them on a busy
+# machine. A killed raylet must be reaped, or its workers do not notice.
 RAY = """
-import sys, time
+import socket, sys, time
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 200 << 20})
-nodes = [cluster.add_node(num_cpus=1, object_store_memory=200 << 20) for _ in range(int(sys.argv[1]))]
+def port():
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+cluster, nodes = Cluster(), []
+for number in range(int(sys.argv[1])):
+    options = {"include_dashboard": False} if number == 0 else {}
+    nodes.append(cluster.add_node(num_cpus=1, object_store_memory=200 << 20, metrics_agent_port=port(),
+                                  runtime_env_agent_port=port(), dashboard_agent_listen_port=port(), **options))
 cluster.wait_for_nodes()
 print(cluster.address, flush=True)
 while True:
@@ -56,9 +64,15 @@ print(json.dumps([one.text for one in hearken.Recognizer().transcribe(sys.argv[1
 ROWS = """
 import json, sys
 from pathlib import Path
+import pyarrow
 from pyarrow import parquet
-parts = [parquet.ParquetFile(part).read() for part in sorted(Path(sys.argv[1]).glob("*.parquet"))]
-print(json.dumps([row for part in parts for row in part.to_pylist()]))
+rows = []
+for part in sorted(Path(sys.argv[1]).glob("*.parquet")):
+    try:
+        rows += parquet.ParquetFile(part).read().to_pylist()
+    except pyarrow.ArrowInvalid:
+        pass  # without an end
+print(json.dumps(rows))
 """
 RECIPE = """
 [data]
@@ -168,7 +182,10 @@ def ray_cluster(args, workers):
     with open(args.folder / "ray.log", "a") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
-            yield {"RAY_ADDRESS": process.stdout.readline().strip()}, [args.python]
+            address = process.stdout.readline().strip()
+            if not address:
+                raise SystemExit(f"FAILED: no cluster of Ray\n{Path(log.name).read_text()}")
+            yield {"RAY_ADDRESS": address}, [args.python]
         finally:
             end(process)
 
@@ -251,17 +268,20 @@ def python(args, code, *arguments):
     return json.loads(subprocess.check_output([args.python, "-c", code, *map(str, arguments)], text=True))
 
 
+def clip_texts(args):
+    clips = sorted(path for path in (ROOT / "audio").iterdir() if path.suffix in {".wav", ".flac", ".mp3", ".opus"})
+    return list(zip(clips, python(args, TEXTS, *clips)))
+
+
 def prepare(folder, args, count):
     """A manifest; the texts of its recordings, and those that fail."""
-    clips = sorted(path for path in (ROOT / "audio").iterdir() if path.suffix in {".wav", ".flac", ".mp3", ".opus"})
     folder.mkdir()
-    texts = dict(zip(clips, python(args, TEXTS, *clips)))
     expected, entries = {}, []
     for number in range(count):
-        clip = clips[number % len(clips)]
+        clip, text = args.texts[number % len(args.texts)]
         path = folder / f"{number:05}-{clip.name}"
         path.symlink_to(clip)
-        expected[str(path)] = texts[clip]
+        expected[str(path)] = text
         entries.append(path.name)
     bad = [folder / name for name in ("empty.wav", "no-sound.wav", "missing.wav")]
     bad[0].touch()
@@ -295,113 +315,112 @@ def parts(out):
     return sorted(out.glob("*.parquet"))
 
 
+def worker_of(name, pids):
+    """The processes of the worker that one of the transcribing processes belongs to: its raylet, which must not be the
+    head; or its executor, the parent of the daemon that starts processes of Python, and then its worker of Spark."""
+    found = processes()
+    marks = {"ray": ["raylet/raylet"], "spark": ["CoarseGrainedExecutorBackend", "deploy.worker.Worker"]}[name]
+    for pid in pids:
+        chain = []
+        while pid in found and len(chain) < len(marks):
+            pid, command, _ = found[pid]
+            if pid in found and marks[len(chain)] in found[pid][1] and "--head" not in found[pid][1]:
+                chain.append(pid)
+        if len(chain) == len(marks):
+            return chain
+    return None
+
+
 def transcribe(name, args):
-    """The kills, the second run, and the mended files, with one of the two systems."""
-    manifest, expected, bad = prepare(args.folder / f"{name}-recordings", args, args.recordings)
-    script = f"{name}_transcribe.py"
+    """All that is checked of one of the two systems."""
     with CLUSTERS[name](args, args.workers) as cluster:
-        # A process that transcribes is killed, then a whole worker.
-        out = args.folder / f"{name}-killed"
-        arguments = [manifest, out, "--workers", args.workers, "--part", args.part]
-        job = Job(args, cluster, script, *arguments)
-        await_that(lambda: parts(out), "the first parts")
-        victim = transcribers()[0]
-        kill([victim])
-        count = len(parts(out))
-        await_that(lambda: len(parts(out)) > count, "parts after the kill")
-        found = processes()
-        # Its raylet; with Spark its executor (the parent is the daemon that starts processes), and then its worker.
-        pid = await_that(transcribers, "a process that transcribes")[-1]
-        chain = [found[pid][0]]
-        if name == "spark":
-            chain = [found[chain[0]][0], found[found[chain[0]][0]][0]]
-        commands = [found[pid][1] for pid in chain]
-        assert all(mark in command for mark, command in zip(MARKS[name], commands)), commands
-        kill(reversed(chain))
-        await_that(lambda: not set(chain) & processes().keys(), "the end of the worker")
-        assert job.process.poll() is None, "the job ended before the kills"
-        output, failed = job.wait(1)
-        assert len(failed) == len(bad) and all(any(path in line for line in failed) for path in bad), failed
-        rows = python(args, ROWS, out)
-        workers = check_rows(rows, expected, bad)
-        assert 2 <= len(workers) < len(parts(out)), workers
-        print(
-            f"{name}: a process and a worker of {args.workers} killed: {output.strip()}; {len(parts(out))} parts of "
-            f"{len(workers)} processes, {job.seconds:.0f} s",
-            flush=True,
-        )
-
-    with CLUSTERS[name](args, args.workers) as cluster:
-        # The driver is killed; a part that is not complete, as of a machine that lost its power.
-        out = args.folder / f"{name}-stopped"
-        arguments[1] = out
-        job = Job(args, cluster, script, *arguments)
-        await_that(lambda: len(parts(out)) >= 3, "the first parts")
-        kill({job.process.pid} | below(job.process.pid))
-        job.process.wait()
-        await_that(lambda: not transcribers(), "the end of the actors")
-        before = []
-        for part in parts(out):
-            # Ray writes parts in place: the last ones may be without their ends.
-            with contextlib.suppress(subprocess.CalledProcessError):
-                one = args.folder / "one"
-                shutil.rmtree(one, ignore_errors=True)
-                one.mkdir()
-                shutil.copy(part, one)
-                before += python(args, ROWS, one)
-        (out / "cut.parquet").write_bytes(parts(out)[0].read_bytes()[:-100])
-        done = {row["path"]: row["worker"] for row in before if row["error"] is None}
-        assert 0 < len(done) < len(expected), "the job ended before the kill"
-        job = Job(args, cluster, script, *arguments)
-        output, failed = job.wait(1)
-        rows = python(args, ROWS, out)
-        check_rows(rows, expected, bad)
-        again = [row["path"] for row in rows if done.get(row["path"], row["worker"]) != row["worker"]]
-        assert not again, f"transcribed again: {again[:3]} of {len(again)}"
-        print(f"{name}: driver killed after {len(done)} recordings, second run: {output.strip()}", flush=True)
-
-        # The failed files are mended.
-        done = {row["path"]: row["worker"] for row in rows if row["error"] is None}
-        for path in bad:
-            Path(path).unlink(missing_ok=True)
-            Path(path).symlink_to(ROOT / "audio/pi.wav")
-            expected[path] = "three one four one five"
-        job = Job(args, cluster, script, *arguments)
-        output, failed = job.wait(0)
-        rows = python(args, ROWS, out)
-        check_rows(rows, expected, [])
-        again = [row["path"] for row in rows if done.get(row["path"], row["worker"]) != row["worker"]]
-        assert not failed and not again, (failed, again)
-        print(f"{name}: {len(bad)} files mended, third run: {output.strip()}", flush=True)
-
-        # A recording ends its process, in a copy of the examples.
-        folder = args.folder / f"{name}-examples"
-        shutil.copytree(EXAMPLES, folder)
-        line = "    worker = f"
-        code = (folder / "batch.py").read_text()
-        assert code.count(line) == 1
-        crash = "    if any('/00042-' in path for path in paths):\n        os.kill(os.getpid(), 9)\n"
-        (folder / "batch.py").write_text(
-            code.replace(line, crash + line).replace("(paths, model):", "(paths, model):\n    paths = list(paths)")
-        )
-        manifest, expected, _ = prepare(args.folder / f"{name}-crash", args, 100)
-        entries = [
-            line
-            for line in manifest.read_text().splitlines(True)
-            if Path(json.loads(line)["audio_filepath"]).stem[:5].isdigit()
-        ]
-        manifest.write_text("".join(entries))
-        out = args.folder / f"{name}-crashed"
-        job = Job(args, cluster, script, manifest, out, "--part", 10, "--attempts", 1, folder=folder)
-        output, _ = job.wait(1)
-        rows = python(args, ROWS, out)
-        check_rows(rows, {row["path"]: expected[row["path"]] for row in rows}, [])
-        assert len(rows) == 90 and " 10 left," in output, (len(rows), output)
-        print(f"{name}: a recording that ends its process: {output.strip()}", flush=True)
+        # The loss of a worker is last, since it stays lost.
+        for check in (stop, crash, lose):
+            check(name, args, cluster)
 
 
-# Of the commands of a worker.
-MARKS = {"ray": ["raylet/raylet"], "spark": ["CoarseGrainedExecutorBackend", "deploy.worker.Worker"]}
+def again(rows, done):
+    """Recordings that were transcribed once more."""
+    return [row["path"] for row in rows if done.get(row["path"], row["worker"]) != row["worker"]]
+
+
+def stop(name, args, cluster):
+    """The driver is killed; then the failed files are mended."""
+    manifest, expected, bad = prepare(args.folder / f"{name}-stop", args, args.recordings)
+    out = args.folder / f"{name}-stop.out"
+    arguments = [f"{name}_transcribe.py", manifest, out, "--workers", args.workers, "--part", args.part]
+    job = Job(args, cluster, *arguments)
+    await_that(lambda: len(parts(out)) >= 3, "the first parts")
+    kill({job.process.pid} | below(job.process.pid))
+    job.process.wait()
+    await_that(lambda: not transcribers(), "the end of the actors")
+    done = {row["path"]: row["worker"] for row in python(args, ROWS, out) if row["error"] is None}
+    assert 0 < len(done) < len(expected), "the job ended before the kill"
+    # A part that is not complete, as of a machine that lost its power.
+    (out / "cut.parquet").write_bytes(parts(out)[0].read_bytes()[:-100])
+    output, failed = Job(args, cluster, *arguments).wait(1)
+    rows = python(args, ROWS, out)
+    check_rows(rows, expected, bad)
+    assert len(failed) == len(bad) and not again(rows, done), (failed, again(rows, done))
+    print(f"{name}: driver killed after {len(done)} recordings; the same command: {output.strip()}", flush=True)
+
+    done = {row["path"]: row["worker"] for row in rows if row["error"] is None}
+    for path in bad:
+        Path(path).unlink(missing_ok=True)
+        Path(path).symlink_to(ROOT / "audio/pi.wav")
+        expected[path] = "three one four one five"
+    output, failed = Job(args, cluster, *arguments).wait(0)
+    rows = python(args, ROWS, out)
+    check_rows(rows, expected, [])
+    assert not failed and not again(rows, done), (failed, again(rows, done))
+    print(f"{name}: {len(bad)} files mended; the same command: {output.strip()}", flush=True)
+
+
+def crash(name, args, cluster):
+    """A recording ends its process, in a copy of the examples."""
+    folder = args.folder / f"{name}-examples"
+    shutil.copytree(EXAMPLES, folder)
+    code = (folder / "batch.py").read_text()
+    line = "    worker = f"
+    assert code.count(line) == 1
+    killed = (
+        "    paths = list(paths)\n    if any('/00022-' in path for path in paths):\n        os.kill(os.getpid(), 9)\n"
+    )
+    (folder / "batch.py").write_text(code.replace(line, killed + line))
+    manifest, expected, bad = prepare(args.folder / f"{name}-crash", args, 97)
+    out = args.folder / f"{name}-crash.out"
+    arguments = [f"{name}_transcribe.py", manifest, out, "--part", 10, "--attempts", 1]
+    output, failed = Job(args, cluster, *arguments, folder=folder).wait(1)
+    rows = python(args, ROWS, out)
+    found = {row["path"] for row in rows}
+    check_rows(rows, {path: text for path, text in expected.items() if path in found}, bad)
+    # Of 100 recordings the ten of its part.
+    assert len(rows) == 90 and len(failed) == len(bad) and " 10 left," in output, (len(rows), output)
+    print(f"{name}: a recording that ends its process: {output.strip()}", flush=True)
+
+
+def lose(name, args, cluster):
+    """A process that transcribes is killed, then a whole worker."""
+    manifest, expected, bad = prepare(args.folder / f"{name}-lose", args, args.recordings)
+    out = args.folder / f"{name}-lose.out"
+    job = Job(args, cluster, f"{name}_transcribe.py", manifest, out, "--workers", args.workers, "--part", args.part)
+    await_that(lambda: parts(out), "the first parts")
+    kill(transcribers()[:1])
+    count = len(parts(out))
+    await_that(lambda: len(parts(out)) > count, "parts after the kill")
+    chain = await_that(lambda: worker_of(name, transcribers()), "a worker")
+    kill(reversed(chain))
+    await_that(lambda: not set(chain) & processes().keys(), "the end of the worker")
+    assert job.process.poll() is None, "the job ended before the kills"
+    output, failed = job.wait(1)
+    assert len(failed) == len(bad) and all(any(path in line for line in failed) for path in bad), failed
+    workers = check_rows(python(args, ROWS, out), expected, bad)
+    assert 2 <= len(workers) < len(parts(out)), workers
+    print(
+        f"{name}: a process and then one of {args.workers} workers killed: {output.strip()}; {len(parts(out))} parts of "
+        f"{len(workers)} processes, {job.seconds:.0f} s",
+        flush=True,
+    )
 
 
 def sweep(args):
@@ -488,6 +507,7 @@ def main():
         "PATH": f"{Path(args.python).parent}:{os.environ['PATH']}",
     }
     try:
+        args.texts = clip_texts(args)
         for name in args.only:
             {"sweep": sweep, "speed": speed}.get(name, lambda args, name=name: transcribe(name, args))(args)
     finally:
