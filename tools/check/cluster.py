@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Checks the examples for clusters (docs/cluster.md) on clusters of this machine: Ray, Spark and Ray Tune.
 
-    tools/check/cluster.py --python VENV/bin/python [--only ray spark sweep speed] [--workers 2] [--recordings 3000]
+    tools/check/cluster.py --python VENV/bin/python [--systems ray spark] [--checks speed stop crash sweep lose]
 
 VENV has the package of hearken and requirements-cluster.txt; Spark needs Java. A worker is a node of Ray (a raylet), or a
 worker of Spark's standalone cluster, with one core. The manifest has copies of the recordings of `audio/`, of which one is
-listed twice, and three that fail.
+listed twice, and three that fail. Every job must end with exactly one row for each file, the right texts, and the failed
+files reported.
 
-ray, spark: in the middle of the job a process that transcribes, and later a whole worker, is killed by SIGKILL; the job
-must end with exactly one row for each file, the right texts, and the failed files reported. Then the driver is killed in
-the middle of a new job: the same command must do what is left, and only that. Then the failed files are mended: only they
-are transcribed. Then one recording ends every process that reads it: only its part may be left. sweep: one of four trainings is killed, and must continue from its checkpoint. speed: prints throughput
-and processor time against the number of workers. Exit code 1 if something differs.
+speed: prints throughput and processor time against the number of workers, with the English model. stop: the driver is
+killed in the middle of a job, and a part is cut: the same command must do what is left, and only that; then the failed
+files are mended: only they are transcribed. crash: one recording ends every process that reads it: only its part may be
+left. sweep: one of four trainings of Ray Tune is killed, and must continue from its checkpoint. lose: in the middle of the
+job a process that transcribes, and later a whole worker, is killed by SIGKILL. Exit code 1 if something differs.
 """
 
 import argparse
@@ -334,14 +335,6 @@ def worker_of(name, pids):
     return None
 
 
-def transcribe(name, args):
-    """All that is checked of one of the two systems."""
-    with CLUSTERS[name](args, args.workers) as cluster:
-        # The loss of a worker is last, since it stays lost.
-        for check in (stop, crash, lose):
-            check(name, args, cluster)
-
-
 def again(rows, done):
     """Recordings that were transcribed once more."""
     return [row["path"] for row in rows if done.get(row["path"], row["worker"]) != row["worker"]]
@@ -426,87 +419,88 @@ def lose(name, args, cluster):
     )
 
 
-def sweep(args):
-    """Four trainings, of which one is killed."""
+def sweep(name, args, cluster):
+    """Four trainings by Ray Tune, of which one is killed."""
+    if name != "ray":
+        return
     recipes = []
     for cell in ("gru", "mingru"):
         recipes.append(args.folder / f"{cell}.toml")
         recipes[-1].write_text(RECIPE.replace("CELL", cell))
     out = args.folder / "sweep"
     arguments = ["--data", ROOT / "audio", "--out", out, "--set", "optimizer.learning_rate=0.002,0.004", *recipes]
-    with ray_cluster(args, args.workers) as cluster:
-        job = Job(args, cluster, "ray_sweep.py", *arguments)
+    job = Job(args, cluster, "ray_sweep.py", *arguments)
 
-        def training():
-            for pid in transcribers():
-                with contextlib.suppress(OSError):
-                    files = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
-                    runs = {Path(file).parent for file in files if file.startswith(f"{out}/") and "/tune/" not in file}
-                    for run in runs:
-                        if (run / "checkpoint.bin").exists():
-                            return pid, run
-            return None
+    def training():
+        for pid in transcribers():
+            with contextlib.suppress(OSError):
+                files = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+                runs = {Path(file).parent for file in files if file.startswith(f"{out}/") and "/tune/" not in file}
+                for run in runs:
+                    if (run / "checkpoint.bin").exists():
+                        return pid, run
+        return None
 
-        pid, run = await_that(training, "a training with a checkpoint")
-        kill([pid])
-        output, failed = job.wait(0)
-        lines = [line.split("\t") for line in output.splitlines() if line.count("\t") == 2]
-        scores = [float(line[0]) for line in lines]
-        assert len(lines) == 4 and scores == sorted(scores) and not failed, output
-        assert all(line[1] == "1000" and Path(line[2]).exists() for line in lines), output
-        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-        starts = [line["step"] for line in log if "start" in line]
-        assert len(starts) == 2 and 0 < starts[1] < 1000, starts
-        print(
-            f"sweep: 4 trainings on {args.workers} workers, {job.seconds:.0f} s, scores {scores}; {run.name} was killed, "
-            f"and continued after step {starts[1]}",
-            flush=True,
-        )
-        again = Job(args, cluster, "ray_sweep.py", *arguments)
-        second, _ = again.wait(0)
-        assert [line for line in second.splitlines() if line.count("\t") == 2] == ["\t".join(line) for line in lines]
-        print(f"sweep: the same command again: nothing is trained, the same scores, {again.seconds:.0f} s", flush=True)
+    pid, run = await_that(training, "a training with a checkpoint")
+    kill([pid])
+    output, failed = job.wait(0)
+    lines = [line.split("\t") for line in output.splitlines() if line.count("\t") == 2]
+    scores = [float(line[0]) for line in lines]
+    assert len(lines) == 4 and scores == sorted(scores) and not failed, output
+    assert all(line[1] == "1000" and Path(line[2]).exists() for line in lines), output
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    starts = [line["step"] for line in log if "start" in line]
+    assert len(starts) == 2 and 0 < starts[1] < 1000, starts
+    print(
+        f"sweep: 4 trainings on {args.workers} workers, {job.seconds:.0f} s, scores {scores}; {run.name} was killed, "
+        f"and continued after step {starts[1]}",
+        flush=True,
+    )
+    again = Job(args, cluster, "ray_sweep.py", *arguments)
+    second, _ = again.wait(0)
+    assert [line for line in second.splitlines() if line.count("\t") == 2] == ["\t".join(line) for line in lines]
+    print(f"sweep: the same command again: nothing is trained, the same scores, {again.seconds:.0f} s", flush=True)
 
 
-def speed(args):
+def speed(name, args, cluster):
     """Throughput against workers."""
-    manifest, expected, bad = prepare(args.folder / "speed", args, args.speed_recordings)
+    manifest, expected, bad = prepare(args.folder / f"{name}-speed", args, args.speed_recordings)
     lines = [line for line in manifest.read_text().splitlines(True) if not any(Path(path).name in line for path in bad)]
     manifest.write_text("".join(lines))
-    print("| system | workers | seconds of transcription | recordings/s | processor seconds of it | of everything |")
-    most = max(args.speed_workers)
-    for name in CLUSTERS:
-        with CLUSTERS[name](args, most) as (environment, launcher):
-            for workers in args.speed_workers:
-                out = args.folder / f"speed-{name}-{workers}"
-                arguments = [manifest, out, "--workers", workers, "--part", args.part, "--model", "english"]
-                if name == "spark":
-                    limited = (environment, [*launcher, "--conf", f"spark.cores.max={workers}"])
-                else:
-                    limited = (environment, launcher)
-                await_that(lambda: not transcribers(), "the end of the job before")
-                meter = Meter()
-                meter.start()
-                Job(args, limited, f"{name}_transcribe.py", *arguments).wait(0)
-                seconds = time.monotonic() - meter.first
-                own, everything = meter.stop()
-                found = {row["worker"] for row in python(args, ROWS, out)}
-                rate = len(expected) / seconds
-                print(
-                    f"| {name} | {workers} ({len(found)} processes) | {seconds:.1f} | {rate:.1f} | {own:.1f} | {everything:.1f} |",
-                    flush=True,
-                )
+    environment, launcher = cluster
+    for workers in range(1, args.workers + 1):
+        limit = ["--conf", f"spark.cores.max={workers}"] if name == "spark" else []
+        out = args.folder / f"{name}-speed-{workers}"
+        arguments = [manifest, out, "--workers", workers, "--part", args.part, "--model", "english"]
+        await_that(lambda: not transcribers(), "the end of the job before")
+        meter = Meter()
+        meter.start()
+        Job(args, (environment, [*launcher, *limit]), f"{name}_transcribe.py", *arguments).wait(0)
+        seconds = time.monotonic() - meter.first
+        own, everything = meter.stop()
+        rows = python(args, ROWS, out)
+        assert {row["path"] for row in rows} == expected.keys() and len(rows) == len(expected)
+        print(
+            f"{name}: {workers} workers ({len({row['worker'] for row in rows})} processes): {len(rows)} recordings in "
+            f"{seconds:.1f} s, {len(rows) / seconds:.1f} a second; {own:.1f} s of processor time, {everything:.1f} s with "
+            "the driver and the cluster",
+            flush=True,
+        )
+
+
+# A worker that is lost stays lost: last.
+CHECKS = {"speed": speed, "stop": stop, "crash": crash, "sweep": sweep, "lose": lose}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", required=True, help="the interpreter of VENV")
-    parser.add_argument("--only", nargs="+", default=["ray", "spark", "sweep", "speed"])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--recordings", type=int, default=3000)
-    parser.add_argument("--part", type=int, default=50)
-    parser.add_argument("--speed-workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--systems", nargs="+", choices=CLUSTERS, default=list(CLUSTERS))
+    parser.add_argument("--checks", nargs="+", choices=CHECKS, default=list(CHECKS))
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--recordings", type=int, default=1200)
     parser.add_argument("--speed-recordings", type=int, default=400)
+    parser.add_argument("--part", type=int, default=20, help="recordings in a part")
     parser.add_argument("--keep", action="store_true", help="keep the folder, also its logs")
     args = parser.parse_args()
     args.python = os.path.abspath(args.python)
@@ -520,8 +514,10 @@ def main():
     }
     try:
         args.texts = clip_texts(args)
-        for name in args.only:
-            {"sweep": sweep, "speed": speed}.get(name, lambda args, name=name: transcribe(name, args))(args)
+        for name in args.systems:
+            with CLUSTERS[name](args, args.workers) as cluster:
+                for check in args.checks:
+                    CHECKS[check](name, args, cluster)
     finally:
         if args.keep:
             print(args.folder)
