@@ -21,6 +21,7 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -510,6 +511,8 @@ def main():
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "PATH": f"{Path(args.python).parent}:{os.environ['PATH']}",
     }
     try:
