@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::protocol::shortened;
+use crate::error::Error;
 
 /// An HTTP response that reports an error.
 #[derive(Clone, Debug)]
@@ -73,4 +74,28 @@ impl IntoResponse for ApiError {
 /// Builds a JSON response.
 pub fn json_response(status: StatusCode, value: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+/// The text of an error of the library, which names what a client or the server has in place of the library's functions.
+pub fn for_client(error: Error) -> String {
+    let own_name = |name: &str| match name {
+        "open_raw" => Some("/v1/stream"),
+        "lexicon" => Some("hearken serve --lexicon FILE"),
+        "language_model" => Some("hearken serve --lm FILE"),
+        _ => None,
+    };
+    error.rename_remedy(own_name).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Stage;
+
+    #[test]
+    fn errors_for_clients_name_no_functions_of_the_library() {
+        let error = |name| Error::new(Stage::Audio, "expected audio").hint("for raw PCM").remedy(name);
+        assert_eq!(for_client(error("open_raw")), "expected audio (for raw PCM: `/v1/stream`)");
+        assert!(for_client(error("lexicon")).ends_with("`hearken serve --lexicon FILE`)"));
+    }
 }

@@ -13,7 +13,7 @@ use crate::audio::{self, Source};
 use crate::error::{Error, Result, Stage};
 use crate::recognizer::{Event, Segment};
 
-use super::api_error::ApiError;
+use super::api_error::{ApiError, for_client};
 use super::form::Form;
 use super::limits::Limits;
 use super::protocol::word_list::{Refused, WordList};
@@ -162,7 +162,7 @@ impl Transcription {
                 chunk = async { handle.wait_for_capacity().await; self.decoder.next().await },
                     if !self.decoder.has_ended() =>
                 {
-                    match chunk.map_err(|error| ApiError::bad(error.to_string()).of("file"))? {
+                    match chunk.map_err(|error| ApiError::bad(for_client(error)).of("file"))? {
                         Some(samples) => {
                             self.samples += samples.len() as u64;
                             if self.samples > self.max_samples {

@@ -13,6 +13,7 @@ use crate::text::hotwords::Hotwords;
 use crate::text::phrases::{Format, Phrases};
 use crate::text::pronunciation::{Pronouncer, Pronunciations};
 
+use super::api_error::for_client;
 use super::protocol::word_list::{Refused, WordList};
 
 /// Maximum number of lists that are kept without a stream that uses them.
@@ -99,7 +100,7 @@ impl WordLists {
         let built = spawn_blocking(move || lists.build(&wanted)).await;
         let built =
             built.unwrap_or_else(|_| Err(Error::new(Stage::Serve, "the list of words cannot be read")));
-        let (recognizer, warnings) = built.map_err(|error| Refused::Invalid(error.to_string()))?;
+        let (recognizer, warnings) = built.map_err(|error| Refused::Invalid(for_client(error)))?;
         let before = self.recognizer.notes().len();
         let notes = recognizer.notes().iter().skip(before).cloned().collect();
         let words = Words { recognizer, notes, warnings: warnings.into(), in_use };

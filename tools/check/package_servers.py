@@ -7,13 +7,15 @@ addon: runs the Home Assistant add-on's run.sh as in its container, with a stand
 server by the package `wyoming`. rolling: two servers behind haproxy with the configuration of packaging/compose (only
 addresses replaced), clients that stream in real time, and roll.sh, which restarts both: every text must be that of
 `hearken transcribe`. Then once more without waiting for streams, which must cut some, so that the check can fail.
-Needs haproxy, busybox, jq, curl, and the Python packages websockets, soundfile and wyoming. Exit code 1 if something
-differs.
+Prometheus, with the configuration there, must read the metrics of both servers by the token. Needs haproxy, busybox, jq,
+curl, prometheus (PROMETHEUS is its command), and the Python packages websockets, soundfile and wyoming. Exit code 1 if
+something differs.
 """
 
 import argparse
 import asyncio
 import collections
+import contextlib
 import http.server
 import json
 import os
@@ -24,6 +26,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -36,6 +39,7 @@ from wyoming.info import Describe, Info
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 CLIENTS = 6
+TOKEN = "secret-of-this-check"
 
 
 def free_port():
@@ -148,15 +152,46 @@ exec {folder}/start.sh "$1"
 # In a session of its own, so that a new server outlives the script.
 START = """#!/bin/sh
 case $1 in a) port={a} ;; b) port={b} ;; esac
-setsid {hearken} serve --listen 127.0.0.1:$port >>{folder}/$1.log 2>&1 </dev/null & echo $! >{folder}/$1.pid
+setsid {hearken} serve --listen 127.0.0.1:$port --token-file {folder}/token >>{folder}/$1.log 2>&1 </dev/null & echo $! >{folder}/$1.pid
 """
+
+
+def await_metrics(folder, ports):
+    """Reads the metrics of both servers by Prometheus, until their sums show that each had streams."""
+    text = (PACKAGING / "compose/prometheus.yml").read_text()
+    for old, new in [
+        ('"a:2700", "b:2700"', f'"127.0.0.1:{ports["a"]}", "127.0.0.1:{ports["b"]}"'),
+        ("/run/secrets/token", f"{folder}/token"), ("15s", "1s"),
+    ]:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    Path(folder, "prometheus.yml").write_text(text)
+    command = [
+        os.environ.get("PROMETHEUS", "prometheus"), f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/prometheus", f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
+    ]
+    query = urllib.parse.quote("hearken_streams_total > 0 and on(instance) up == 1")
+    address = f"http://127.0.0.1:{ports['prometheus']}/api/v1/query?query={query}"
+    with open(f"{folder}/prometheus.log", "w") as log:
+        prometheus = subprocess.Popen(command, stderr=log)
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=1) as answer:
+                result = json.load(answer)["data"]["result"]
+                if len(result) == 2:
+                    return [(one["metric"]["instance"], int(one["value"][1])) for one in result]
+            time.sleep(0.1)
+        raise SystemExit("Prometheus does not have the metrics:\n" + Path(folder, "prometheus.log").read_text())
+    finally:
+        prometheus.terminate()
+        prometheus.wait()
 
 
 class Clients:
     """Clients that stream recordings in real time, one after another, by way of the balancer."""
 
     def __init__(self, port, expected):
-        self.url = f"ws://127.0.0.1:{port}/v1/stream"
+        self.url = f"ws://127.0.0.1:{port}/v1/stream?token={TOKEN}"
         self.expected = expected
         self.stop = False
         self.results = collections.Counter()
@@ -220,8 +255,9 @@ async def roll(clients, environment):
 
 def rolling(hearken, clips):
     expected = {clip: transcribe(hearken, clip) for clip in clips}
-    ports = {name: free_port() for name in ("a", "b", "front", "admin")}
+    ports = {name: free_port() for name in ("a", "b", "front", "admin", "prometheus")}
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "token").write_text(TOKEN + "\n")
         for name, text in [("start.sh", START), ("restart.sh", RESTART)]:
             path = Path(folder, name)
             path.write_text(text.format(folder=folder, hearken=hearken, **ports))
@@ -257,6 +293,7 @@ def rolling(hearken, clips):
             print(f"rolling restart: {CLIENTS} clients, {clients.results['right']} streams right, {clients.results['wrong']} wrong")
             assert not clients.wrong, clients.wrong
             assert clients.results["right"] > CLIENTS and not set(before) & set(after), (clients.results, before, after)
+            print(f"Prometheus: streams since the restarts: {await_metrics(folder, ports)}")
             # The same without waiting for streams.
             clients = Clients(ports["front"], expected)
             asyncio.run(roll(clients, environment | {"DRAIN": "0"}))
