@@ -34,11 +34,7 @@ impl<'a> ModelSource<'a> {
     /// The model of a path, or the embedded model of that name unless a file has the name.
     pub fn new(model: Option<&'a Path>, default: Embedded) -> Self {
         let Some(path) = model else { return Self::Embedded(default) };
-        let inside = Embedded::ALL.into_iter().find(|model| path.as_os_str() == model.name());
-        match inside.filter(|_| !path.exists()) {
-            Some(model) => Self::Embedded(model),
-            None => Self::Path(path),
-        }
+        Embedded::named(path).map_or(Self::Path(path), Self::Embedded)
     }
 }
 
