@@ -38,7 +38,7 @@ import time
 import english_tables
 import numpy as np
 import soundfile
-from phone_error import RATE, edits, read, words_of
+from phone_error import RATE, Model, dictionary, edits, read, words_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SETS = ["librispeech", "speechocean", "commonvoice"]
@@ -222,8 +222,6 @@ def words(bench):
 
 
 def phones(bench):
-    from phone_error import Model, dictionary
-
     pronounced, model, result = dictionary(bench.options.dictionary), Model(str(bench.options.model)), {}
     for name, rows in bench.sets.items():
         said = [[p for word in words_of(row["text"]) for p in pronounced.get(word, [])] for row in rows]
@@ -289,31 +287,29 @@ def has(event, word):
     return any(w["word"] == word["word"] and abs(w["end"] - word["end"]) < 0.3 for w in event["words"])
 
 
-def speech_span(samples):
-    """Beginning and end of what is louder than the pauses, seconds; nothing where speech and pauses are not apart."""
-    frames = samples[: len(samples) // 160 * 160].reshape(-1, 160)
-    level = 10 * np.log10((frames.astype("float64") ** 2).mean(1) + 1e-10)
-    level = np.convolve(level, np.ones(3) / 3, "same")
-    floor, top = np.percentile(level, 5), np.percentile(level, 95)
-    if top - floor < 30:
-        return None
-    loud = np.flatnonzero(level > floor + 0.35 * (top - floor))
-    return loud[0] / 100, (loud[-1] + 1) / 100
+def network_delay(bench):
+    """When the network outputs the last phone of a word after the end of its sound: of single words that are cut tight."""
+    manifest, rows = bench.options.data / "digits/fsdd-dev.jsonl", []
+    lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    ends, pause = {}, np.zeros(RATE // 2, np.float32)
+    for k, row in enumerate(random.Random(bench.options.seed).sample(lines, min(len(lines), 100))):
+        samples, path = read(manifest.parent / row["audio_filepath"]), bench.folder / f"tight-{k}.wav"
+        soundfile.write(path, np.concatenate([pause, samples, pause]), RATE)
+        ends[str(path)] = 0.5 + len(samples) / RATE
+        rows.append({"audio_filepath": str(path), "text": row["text"]})
+    found = bench.aligned(rows)
+    return percentiles([r["words"][-1]["tokens"][-1]["end"] - ends[path] for path, r in found.items() if r["fits"]])
 
 
 def latency(bench):
     rows = [row for rows in bench.sets.values() for row in rows]
     aligned, events = bench.aligned(rows), bench.events(rows)
-    starts, ends, first, kept = [], [], [], []
+    first, kept = [], []
     for row in rows:
         path = row["audio_filepath"]
         if path not in aligned or not aligned[path]["words"]:
             continue
         reference, heard = aligned[path]["words"], final_words(events[path])
-        span = speech_span(read(path)) if aligned[path]["fits"] else None
-        if span:
-            starts.append(reference[0]["start"] - span[0])
-            ends.append(reference[-1]["end"] - span[1])
         for i, j in matched([w["word"] for w in reference], [w["word"] for w in heard]):
             end, shown = reference[i]["end"], [(emitted(e), has(e, heard[j])) for e in events[path] if e["type"] == "partial"]
             if abs(heard[j]["end"] - end) > 0.3 or not any(there for _, there in shown):
@@ -323,7 +319,7 @@ def latency(bench):
             after = since[-1] + 1 if since else 0
             if after < len(shown):
                 kept.append(shown[after][0] - end)
-    return {"network_first_word": percentiles(starts), "network_last_word": percentiles(ends), "partial_first": percentiles(first),
+    return {"network": network_delay(bench), "partial_first": percentiles(first),
             "partial_kept": percentiles(kept), "within_a_second": share(sum(v <= 1 for v in first), len(first)),
             "kept_within_a_second": share(sum(v <= 1 for v in kept), len(kept)), **final_latency(bench, rows, aligned)}
 
@@ -449,7 +445,6 @@ def cold(bench):
 
 def sherpa(bench):
     import onnx
-    from phone_error import dictionary
 
     pronounced, result = dictionary(bench.options.dictionary), {}
     for name, rows in bench.sets.items():

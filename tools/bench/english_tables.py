@@ -49,8 +49,7 @@ def latency(found):
         return [name, *(["not measured"] * 3 if value is None else [f"{value['p50']:.2f} s", f"{value['p95']:.2f} s", value["n"]])]
 
     rows = [
-        row("network: first word, after its sound begins", "network_first_word"),
-        row("network: last word, after its sound ends", "network_last_word"),
+        row("network: last phone of a single word, after the end of its sound (fsdd-dev, cut tight)", "network"),
         row("partial result with the word, after its end", "partial_first"),
         row("partial result from which the word stays, after its end", "partial_kept"),
         row("final result at a pause (rule 2: 1.2 s), after the last word", "final_at_pause"),
