@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Adapts the English model to a speaker or an accent, and measures it before and after.
 
-    tools/bench/english_adapt.py --data DIR --train NAME=MANIFEST.jsonl [--test MANIFEST.jsonl] [--minutes 20] [--out FOLDER]
-        [--model MODEL.onnx] [--lm WORDS.lm] [--hearken PROGRAM] [--recipe RECIPE.toml] [--limit N]
+    tools/bench/english_adapt.py --data DIR --train NAME=MANIFEST.jsonl [--test MANIFEST.jsonl] [--minutes 20]
+        [--test-minutes 8] [--out FOLDER] [--model MODEL.onnx] [--lm WORDS.lm] [--hearken PROGRAM] [--recipe RECIPE.toml] [--limit N]
 
-Trains on `--minutes` of the manifest, drawn with --seed, by models/english/recipe-adapt.toml. Tests on --test, or without it on up
-to six minutes of the same manifest that are not trained on. What is forgotten is measured on `--limit` recordings of each set of
+Trains on `--minutes` of the manifest, drawn with --seed, by models/english/recipe-adapt.toml. Tests on `--test-minutes` of --test, or
+without it of the same manifest, of recordings that are not trained on. What is forgotten is measured on `--limit` recordings of each set of
 english/*-dev.jsonl in DIR. Prints a row of a table in Markdown for each set, and writes it to FOLDER/NAME.md.
 """
 import argparse
@@ -25,6 +25,7 @@ def arguments():
     parser.add_argument("--train", required=True)
     parser.add_argument("--test", type=pathlib.Path)
     parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--test-minutes", type=float, default=8)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/adapt"))
     parser.add_argument("--model", default=str(ROOT / "models/english/english.onnx"))
     parser.add_argument("--lm", default=str(ROOT / "models/english/english.lm"))
@@ -81,7 +82,10 @@ def main():
     rows = rows_of(pathlib.Path(manifest))
     random.Random(options.seed).shuffle(rows)
     train, rest = minutes_of(rows, options.minutes)
-    test = rows_of(options.test) if options.test else minutes_of(rest, 6)[0]
+    if options.test:
+        rest = rows_of(options.test)
+        random.Random(options.seed).shuffle(rest)
+    test = minutes_of(rest, options.test_minutes)[0]
     write(folder / "adapt-train.jsonl", train)
     pronunciations(options, train, folder / "adapt.dict")
     sets = {f"{name}, not trained on": write(folder / "test.jsonl", test)}
