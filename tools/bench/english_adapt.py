@@ -58,7 +58,7 @@ def minutes_of(rows, minutes):
 
 def pronunciations(options, rows, path):
     """Writes the pronunciations of all words of the texts."""
-    words = sorted({word for row in rows for word in words_of(row["text"])} | set("zero one two three four five six seven eight nine oh".split()))
+    words = sorted({word for row in rows for word in words_of(row["text"])})
     words = [word for word in words if any(c.isalpha() for c in word)]
     found = []
     for begin in range(0, len(words), 500):
