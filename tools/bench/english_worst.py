@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Pictures of the recordings with the highest word error rates: spectrogram, alignment of the reference, what was recognized.
+"""Pictures of the recordings of each set with the highest word error rates: spectrogram, alignment of the reference, what was recognized.
 
-    tools/bench/english_worst.py --data DIR --dictionary cmudict.txt --out FOLDER [--most 30] [options of english.py]
+    tools/bench/english_worst.py --data DIR --dictionary cmudict.txt --out FOLDER [--each 10] [--recordings FILE] [options of english.py]
 
 Writes FOLDER/worst-N.png, six recordings on each, and FOLDER/worst.tsv: a line for each recording with word error rate, phone
 errors of the best path, signal-to-noise ratio, level, rate of speech, share of words that do not fit their text by `hearken
-align`, words that the language model lacks, and the texts. Recordings of fewer than three words are left out. Needs pillow
-beside the packages of english.py.
+align`, words that the language model lacks, and the texts. Recordings of fewer than three words are left out. With --recordings,
+only the recordings whose names stand in the file, one on each line, are measured. Needs pillow beside the packages of english.py.
 """
 import argparse
 import pathlib
@@ -26,7 +26,8 @@ PAGE = 6
 def arguments():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--most", type=int, default=30)
+    parser.add_argument("--each", type=int, default=10, help="recordings of each set")
+    parser.add_argument("--recordings", type=pathlib.Path)
     own, rest = parser.parse_known_args()
     sys.argv = [sys.argv[0], *rest]
     return own, arguments_of_english()
@@ -85,12 +86,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         bench, worst = Bench(options, folder), []
         known = vocabulary(bench)
+        names = own.recordings.read_text(encoding="utf-8").split() if own.recordings else None
         for name in SETS:
-            utterances, _, _ = bench.evaluate(bench.sets[name])
-            worst += [(name, row, utterances[row["audio_filepath"]]) for row in bench.sets[name]]
-        worst = [case for case in worst if case[2]["words"] >= 3]
-        worst.sort(key=lambda case: (-case[2]["wer"], -case[2]["words"]))
-        worst = worst[: own.most]
+            rows = [row for row in bench.sets[name] if names is None or pathlib.Path(row["audio_filepath"]).name in names]
+            utterances = bench.evaluate(rows)[0] if rows else {}
+            cases = [(name, row, utterances[row["audio_filepath"]]) for row in rows]
+            cases = [case for case in cases if case[2]["words"] >= 3]
+            worst += sorted(cases, key=lambda case: (-case[2]["wer"], -case[2]["words"]))[: own.each]
         rows = [row for _, row, _ in worst]
         aligned, events = bench.aligned(rows), bench.events(rows, "--no-partials")
         model, pronounced = Model(str(options.model)), dictionary(options.dictionary)
