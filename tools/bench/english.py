@@ -401,8 +401,9 @@ def joined(bench):
     soundfile.write(path, np.concatenate(parts), RATE)
     result = {"seconds": round(at)}
     alone = bench.one_by_one()
-    for name, endpoint in (("with_endpoints", "on"), ("without_endpoints", "off")):
-        found = final_words(bench.events([{"audio_filepath": str(path), "text": ""}], "--endpoint", endpoint, "--no-partials")[str(path)])
+    variants = {"reset": ["--endpoint-state", "reset"], "kept": ["--endpoint-state", "carry"], "without_endpoints": ["--endpoint", "off"]}
+    for name, endpoints in variants.items():
+        found = final_words(bench.events([{"audio_filepath": str(path), "text": ""}], *endpoints, "--no-partials")[str(path)])
         wrong = []
         for row, begin, end in spans:
             heard = [w["word"] for w in found if begin <= (w["start"] + w["end"]) / 2 < end]

@@ -70,7 +70,8 @@ def quiet(found):
 
 def joined(found):
     rows = [[label, percent(found[key]["wer"]), *(percent(third) for third in found[key]["thirds"])] for label, key in
-            (("one by one", "one_by_one"), ("joined, with endpoints", "with_endpoints"), ("joined, without endpoints", "without_endpoints"))]
+            (("one by one", "one_by_one"), ("joined; state reset at endpoints", "reset"), ("joined; state kept at endpoints", "kept"),
+             ("joined; no endpoints", "without_endpoints"))]
     return table([f"{found['seconds'] / 60:.0f} minutes joined", "word error rate", "first third", "second third", "last third"], rows)
 
 
