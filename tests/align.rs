@@ -81,6 +81,24 @@ fn a_manifest_has_the_texts_of_its_recordings() {
 }
 
 #[test]
+fn recordings_with_wrong_texts_are_left_out() {
+    let place = Place::new();
+    let line = |text: &str| {
+        format!("{{\"audio_filepath\": {:?}, \"text\": {text:?}, \"age\": 7}}\n", clip("pi.wav"))
+    };
+    let lines = line("three one four one five") + &line("six six six six six six six six");
+    std::fs::write(place.path("texts.jsonl"), lines).expect("written");
+    place.stdout_of(&["align", "texts.jsonl", "--fitting", "good.jsonl"]);
+    let good = std::fs::read_to_string(place.path("good.jsonl")).expect("written");
+    assert_eq!(good.lines().count(), 1, "{good}");
+    assert_eq!((&json(&good)["text"], &json(&good)["age"]), (&"three one four one five".into(), &7.into()));
+    let (code, error) = place.error_of(&["align", "texts.jsonl", "--fitting", "texts.jsonl"]);
+    assert!(code == 2 && error.contains("over a recording or manifest"), "{error}");
+    let (code, error) = place.error_of(&["align", &clip("pi.wav"), "one", "--fitting", "good.jsonl"]);
+    assert!(code == 2 && error.contains("expected a manifest"), "{error}");
+}
+
+#[test]
 fn formats_and_places() {
     let place = Place::new();
     let pi = clip("pi.wav");

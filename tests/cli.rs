@@ -342,6 +342,17 @@ fn inspect_describes_a_model() {
 }
 
 #[test]
+fn a_folder_does_not_hide_an_embedded_model() {
+    let place = Place::new();
+    fs::create_dir(place.path("digits")).expect("created");
+    let output = place.run(&["inspect", "--json", "digits"]);
+    assert_eq!(code(&output), Some(0), "{}", stderr(&output));
+    fs::remove_dir(place.path("digits")).expect("removed");
+    place.put("digits", b"not a model");
+    assert_eq!(code(&place.run(&["inspect", "--json", "digits"])), Some(1), "a file has the name");
+}
+
+#[test]
 fn without_a_model_the_embedded_one_is_used() {
     let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/audio/pi.wav");
     let output = Place::new().run(&["transcribe", clip]);

@@ -10,8 +10,9 @@ use super::transcribe::inputs::{self, Folder, Input, Inputs};
 use super::transcribe::is_folder;
 use super::{Outcome, Stop, print_error};
 use crate::audio::{self, Source};
+use crate::corpus::{Entry, ReadOptions, TextRule, manifest};
 use crate::error::{Error, Result, Stage, io as io_error};
-use crate::fs::AtomicFile;
+use crate::fs::{AtomicFile, quoted};
 use crate::output::{Format, alignment};
 use crate::recognizer::alignment::MIN_CONFIDENCE;
 use crate::recognizer::{Alignment, Embedded, Recognizer};
@@ -26,7 +27,8 @@ use crate::text::pronunciation::Pronouncer;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken align pi.wav 'three one four one five'\n  \
     hearken align --model english.onnx talk.wav talk.txt --format textgrid --out talk.TextGrid\n  \
-    hearken align --model english.onnx corpus.jsonl --format ctm --out corpus.ctm")]
+    hearken align --model english.onnx corpus.jsonl --format ctm --out corpus.ctm\n  \
+    hearken align --model english train.jsonl --out train.ctm --fitting train-checked.jsonl")]
 pub(super) struct Args {
     /// Recording, or manifest (.jsonl, an object per line with `audio_filepath` and `text`); `-` is standard input.
     #[arg(value_name = "AUDIO|MANIFEST")]
@@ -61,6 +63,16 @@ pub(super) struct Args {
     /// Replace existing alignments in the folder.
     #[arg(long, requires = "out")]
     overwrite: bool,
+
+    /// Manifest to write: the lines of the manifest whose recordings fit their texts, for training without the others,
+    /// which are listed on standard error.
+    #[arg(long, value_name = "FILE.jsonl")]
+    fitting: Option<PathBuf>,
+
+    /// With --fitting: maximum share of words that do not fit, 0 to 1. An interval of speech without text counts as a
+    /// word.
+    #[arg(long, value_name = "SHARE", requires = "fitting", default_value_t = 0.5)]
+    max_misfits: f32,
 }
 
 impl Args {
@@ -84,9 +96,11 @@ enum Destination {
 }
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    if !(0.0..=1.0).contains(&args.min_confidence) {
-        let problem = format!("--min-confidence: expected 0 to 1, found {}", args.min_confidence);
-        return Err(Error::new(Stage::Usage, problem).into());
+    for (option, number) in [("--min-confidence", args.min_confidence), ("--max-misfits", args.max_misfits)] {
+        if !(0.0..=1.0).contains(&number) {
+            let problem = format!("{option}: expected 0 to 1, found {number}");
+            return Err(Error::new(Stage::Usage, problem).into());
+        }
     }
     let inputs = find(args)?;
     inputs.errors.iter().for_each(print_error);
@@ -94,10 +108,33 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         return Ok(Outcome::SomeFailed);
     }
     let destination = destination(args, &inputs)?;
+    if let Some(path) = &args.fitting {
+        check_fitting(path, args, &inputs)?;
+    }
     let recognizer = args.network.open(Embedded::Digits)?;
     recognizer.notes().iter().for_each(|note| print_note(note));
     let pronouncer = pronouncer(args.lexicon.as_deref())?;
-    let mut job = Job { args, recognizer, pronouncer, several: inputs.several, guessed: HashSet::new() };
+    let mut job = Job {
+        args,
+        recognizer,
+        pronouncer,
+        several: inputs.several,
+        guessed: HashSet::new(),
+        fitting: Vec::new(),
+    };
+    let outcome = write_alignments(&mut job, &inputs, destination)?;
+    match &args.fitting {
+        Some(path) => write_fitting(path, args, &job.fitting).map(|()| outcome),
+        None => Ok(outcome),
+    }
+}
+
+/// Aligns the recordings and writes the alignments.
+fn write_alignments(
+    job: &mut Job<'_>,
+    inputs: &Inputs,
+    destination: Destination,
+) -> std::result::Result<Outcome, Stop> {
     let failed = |path: &Path, e| Stop::output(path, e);
     match destination {
         Destination::Stream(None) => {
@@ -122,6 +159,26 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
             crate::fs::write(path, text.as_bytes()).map_err(|e| failed(path, e))
         }),
     }
+}
+
+/// Refuses a manifest of fitting recordings that replaces an input, and one without a manifest that it is a part of.
+fn check_fitting(path: &Path, args: &Args, inputs: &Inputs) -> Result<()> {
+    if !inputs::is_manifest(&args.path) {
+        let problem = "--fitting writes lines of a manifest: expected a manifest (.jsonl) in place of AUDIO";
+        return Err(Error::new(Stage::Usage, problem));
+    }
+    inputs::check_targets(&[path.to_path_buf()], &inputs.list, &inputs.manifests)
+}
+
+/// Writes the manifest of the recordings that fit, by their numbers in the manifest.
+fn write_fitting(path: &Path, args: &Args, fitting: &[usize]) -> std::result::Result<(), Stop> {
+    let options = ReadOptions { text: TextRule::Optional, check_audio: false };
+    let entries = manifest::read_with(&args.path, options)?;
+    let kept: Vec<Entry> = fitting.iter().filter_map(|&number| entries.get(number).cloned()).collect();
+    manifest::write(path, &kept)?;
+    let (kept, all) = (kept.len(), entries.len());
+    print_note(&format!("{}: {kept} of {all} recordings fit, {} are left out", quoted(path), all - kept));
+    Ok(())
 }
 
 /// Finds the recordings and their texts.
@@ -230,6 +287,8 @@ struct Job<'a> {
     several: bool,
     /// Guessed pronunciations that were reported.
     guessed: HashSet<String>,
+    /// Numbers of the recordings that fit, of the manifest's lines.
+    fitting: Vec<usize>,
 }
 
 impl Job<'_> {
@@ -249,6 +308,12 @@ impl Job<'_> {
                         alignment::write(self.args.format(), &name, &alignment, &warnings, self.several);
                     write(number, &text)?;
                     bar.suspend(|| self.report(&name, &alignment));
+                    let fits = warnings.is_empty() && self.fits(&alignment);
+                    match (fits, &self.args.fitting) {
+                        (true, _) => self.fitting.push(number),
+                        (false, Some(_)) => bar.suspend(|| print_note(&format!("{name}: left out"))),
+                        (false, None) => {}
+                    }
                     for warning in warnings {
                         outcome = Outcome::SomeFailed;
                         bar.suspend(|| print_error(&Error::new(Stage::Audio, warning).in_file(&input.path)));
@@ -281,6 +346,12 @@ impl Job<'_> {
         let mut source = open(input, self.recognizer.sample_rate())?;
         let alignment = self.recognizer.align(&mut *source, &reference, self.args.min_confidence)?;
         Ok((alignment, source.problems().messages()))
+    }
+
+    /// Whether enough of a recording fits its text.
+    fn fits(&self, alignment: &Alignment) -> bool {
+        let misfits = alignment.words.iter().filter(|word| !word.fits).count() + alignment.unmatched.len();
+        misfits as f32 <= self.args.max_misfits * alignment.words.len() as f32
     }
 
     /// Reports words and parts of the recording that do not fit.

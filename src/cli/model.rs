@@ -31,14 +31,10 @@ pub(super) enum ModelSource<'a> {
 }
 
 impl<'a> ModelSource<'a> {
-    /// The model of a path, or the embedded model of that name unless a file has the name.
+    /// The model of a path, or the embedded model of that name unless a file (not a folder) has the name.
     pub fn new(model: Option<&'a Path>, default: Embedded) -> Self {
         let Some(path) = model else { return Self::Embedded(default) };
-        let inside = Embedded::ALL.into_iter().find(|model| path.as_os_str() == model.name());
-        match inside.filter(|_| !path.exists()) {
-            Some(model) => Self::Embedded(model),
-            None => Self::Path(path),
-        }
+        Embedded::named(path).map_or(Self::Path(path), Self::Embedded)
     }
 }
 
@@ -84,8 +80,9 @@ pub(super) struct ModelChoice {
 /// The options for the words that are recognized in place of the model's own.
 #[derive(Debug, clap::Args)]
 struct LanguageChoice {
-    /// N-gram language model, of `hearken lm` or in ARPA format: its words are recognized, in place of the model's
-    /// own; requires a model whose tokens are phones [default with --model english: the embedded one].
+    /// N-gram language model, of `hearken lm` or in ARPA format, or the embedded one, `english`: its words are
+    /// recognized, in place of the model's own; requires a model whose tokens are phones [default with --model
+    /// english: english].
     #[arg(long, value_name = "FILE", group = "vocabulary")]
     lm: Option<PathBuf>,
 

@@ -1,5 +1,7 @@
 //! The embedded models.
 
+use std::path::Path;
+
 use crate::error::{Error, Result, Stage};
 
 // A static and not a constant, so that the bytes are in the program only once.
@@ -28,6 +30,12 @@ impl Embedded {
             Embedded::Digits => "digits",
             Embedded::English => "english",
         }
+    }
+
+    /// The embedded model of this name, unless a file has the name. Folders do not count: one with recordings of English
+    /// is often called `english`.
+    pub(crate) fn named(name: &Path) -> Option<Self> {
+        Self::ALL.into_iter().find(|model| name.as_os_str() == model.name()).filter(|_| !name.is_file())
     }
 
     /// The bytes of its ONNX file.

@@ -37,9 +37,12 @@ pub struct LanguageOptions {
 
 impl LanguageOptions {
     /// Creates options with a language model and default weights, which were tuned on read and on freely spoken English
-    /// for a network whose tokens are English phones.
+    /// for a network whose tokens are English phones. `english` is the embedded language model unless a file has this
+    /// name.
     pub fn new(language_model: impl Into<PathBuf>) -> Self {
-        Self { language_model: Some(language_model.into()), ..Self::english() }
+        let path = language_model.into();
+        let language_model = (Embedded::named(&path) != Some(Embedded::English)).then_some(path);
+        Self { language_model, ..Self::english() }
     }
 
     /// Creates options with the embedded language model of English (feature `english`) and the same weights.
@@ -255,5 +258,11 @@ mod tests {
         let beam = Beam { margin: f32::NAN, ..good.beam };
         let error = LanguageOptions { beam, ..good }.validate().expect_err("no number").to_string();
         assert!(error.contains("beam"), "{error}");
+    }
+
+    #[test]
+    fn the_embedded_language_model_has_a_name() {
+        assert_eq!(LanguageOptions::new("english").language_model, None);
+        assert_eq!(LanguageOptions::new("digits").language_model, Some("digits".into()));
     }
 }

@@ -21,8 +21,7 @@ impl WarmStart {
     /// # Errors
     /// When the model cannot be read.
     pub fn read(from: &Path) -> Result<Self> {
-        let embedded = Embedded::ALL.into_iter().find(|model| from.as_os_str() == model.name());
-        let (network, metadata) = match embedded.filter(|_| !from.exists()) {
+        let (network, metadata) = match Embedded::named(from) {
             Some(model) => onnx::load::read(model.model()?)?,
             None => onnx::read_file(from)?,
         };

@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
-"""Word error rates of hearken and other recognizers on the dev sets of digits.
+"""Word error rates of hearken and other recognizers on the dev sets of digits, or of English.
 
-    tools/bench/compare_peers.py DATA PEERS VENV [--peer NAME]... [--model FILE.onnx] [--hearken PROGRAM]
+    tools/bench/compare_peers.py DATA PEERS VENV [--english] [--peer NAME]... [--model FILE.onnx] [--limit N]
+        [--hearken PROGRAM]
 
 DATA is the folder of manifests; PEERS a folder with setup.sh and transcribe_peers.py, which run the
 other recognizers; VENV the environment that setup.sh created. Needs ffmpeg, which decodes the recordings
-for all. Numerals count as their words, "oh" as "zero", and homophones (to, for, won, ate) as the digits,
-in favor of recognizers of general English. Prints Markdown.
+for all. On digits, numerals count as their words, "oh" as "zero", and homophones (to, for, won, ate) as the digits,
+in favor of recognizers of general English. With --english, hearken uses the embedded model and language model (or
+`--model FILE` with `--lm english`), and "Mr." counts as "mister". --limit draws N recordings of each set, with a seed.
+Prints Markdown.
 """
 
 import argparse
 import json
 import pathlib
+import random
 import re
 import subprocess
 import tempfile
@@ -21,7 +25,14 @@ DIGITS = "zero one two three four five six seven eight nine".split()
 SAME = {"oh": "zero", "o": "zero", "won": "one", "to": "two", "too": "two", "for": "four", "fore": "four",
         "ate": "eight"}
 SETS = ["digits/strangers-dev.jsonl", "digits/strings-dev.jsonl"]
+ENGLISH = ["english/librispeech-dev.jsonl", "english/speechocean-dev.jsonl", "english/commonvoice-dev.jsonl"]
+TITLES = {"mr": "mister", "mrs": "missus", "dr": "doctor", "st": "saint"}
 PEERS = ["whisper-base", "whisper-tiny.en", "moonshine-tiny-en", "pocketsphinx"]
+
+
+def english_words_of(text):
+    words = re.sub(r"[^a-z' ]+", " ", text.lower().replace("’", "'")).split()
+    return [TITLES.get(word, word) for word in words]
 
 
 def words_of(text):
@@ -38,10 +49,12 @@ def distance(said, heard):
     return row[-1]
 
 
-def waves(data, name, folder):
-    """(path of a WAV, what is said in it) of each line of a manifest."""
-    made = []
-    for i, line in enumerate((data / name).read_text(encoding="utf-8").splitlines()):
+def waves(data, name, folder, limit):
+    """(path of a WAV, what is said in it) of each line of a manifest, or of so many that are drawn."""
+    made, lines = [], (data / name).read_text(encoding="utf-8").splitlines()
+    if limit and limit < len(lines):
+        lines = random.Random(1).sample(lines, limit)
+    for i, line in enumerate(lines):
         row = json.loads(line)
         wave = folder / f"{pathlib.Path(name).stem}-{i}.wav"
         source = (data / name).parent / row["audio_filepath"]
@@ -62,23 +75,29 @@ def main():
     parser.add_argument("venv", type=pathlib.Path)
     parser.add_argument("--peer", action="append")
     parser.add_argument("--model")
+    parser.add_argument("--english", action="store_true")
+    parser.add_argument("--limit", type=int)
     parser.add_argument("--hearken", default=str(ROOT / "target/release/hearken"))
     options = parser.parse_args()
-    commands = {"hearken": [options.hearken, "transcribe"] + (["--model", options.model] if options.model else [])}
+    sets_of, words = (ENGLISH, english_words_of) if options.english else (SETS, words_of)
+    model = ["--model", options.model] if options.model else []
+    if options.english:
+        model = [*model, "--lm", "english"] if model else ["--model", "english"]
+    commands = {"hearken": [options.hearken, "transcribe", *model]}
     for peer in options.peer or PEERS:
         commands[peer] = [options.venv / "bin/python", options.peers / "transcribe_peers.py", "--peer", peer]
         if peer.startswith("whisper"):
             commands[peer] += ["--no-numerals"]
     with tempfile.TemporaryDirectory() as folder:
-        sets = [(name, waves(options.data, name, pathlib.Path(folder))) for name in SETS]
+        sets = [(name, waves(options.data, name, pathlib.Path(folder), options.limit)) for name in sets_of]
         print("| recognizer | " + " | ".join(pathlib.Path(name).stem for name, _ in sets) + " |")
         print("| --- |" + " ---: |" * len(sets))
         for peer, command in commands.items():
             cells = []
             for _, waves_of_set in sets:
                 heard = transcripts(command, [wave for wave, _ in waves_of_set])
-                errors = sum(distance(words_of(text), words_of(heard.get(wave, ""))) for wave, text in waves_of_set)
-                cells.append(f"{100 * errors / sum(len(words_of(text)) for _, text in waves_of_set):.1f} %")
+                errors = sum(distance(words(text), words(heard.get(wave, ""))) for wave, text in waves_of_set)
+                cells.append(f"{100 * errors / sum(len(words(text)) for _, text in waves_of_set):.1f} %")
             print(f"| {peer} | " + " | ".join(cells) + " |", flush=True)
 
 

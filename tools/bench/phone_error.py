@@ -65,6 +65,22 @@ class Model:
         return [self.tokens[k] for k in starts if k != 0]
 
 
+def read(path):
+    """Samples at 16 kHz."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    samples = samples.mean(axis=1)
+    if rate == 48_000:  # what libopus decodes to
+        taps = np.sinc(np.arange(-96, 97) / 3) / 3 * np.hamming(193)
+        return np.convolve(samples, taps, "same")[::3].astype(np.float32)
+    if rate != RATE:
+        raise SystemExit(f"{path}: expected 16 or 48 kHz, found {rate} Hz")
+    return samples
+
+
+def words_of(text):
+    return re.sub(r"[^a-z' ]", " ", text.lower()).split()
+
+
 def edits(wanted, found):
     row = list(range(len(found) + 1))
     for i, a in enumerate(wanted, 1):
@@ -87,13 +103,8 @@ def main():
         lines = manifest.read_text().splitlines()[: options.most]
         for line in lines:
             entry = json.loads(line)
-            samples, rate = soundfile.read(manifest.parent / entry["audio_filepath"], dtype="float32")
-            if rate == 48_000:  # what libopus decodes to
-                taps = np.sinc(np.arange(-96, 97) / 3) / 3 * np.hamming(193)
-                samples = np.convolve(samples, taps, "same")[::3].astype(np.float32)
-            elif rate != RATE:
-                raise SystemExit(f"{manifest}: expected 16 or 48 kHz, found {rate} Hz: {entry['audio_filepath']}")
-            said = re.sub(r"[^a-z' ]", " ", entry["text"].lower()).split()
+            samples = read(manifest.parent / entry["audio_filepath"])
+            said = words_of(entry["text"])
             unknown += sum(word not in words for word in said)
             wanted = [phone for word in said for phone in words.get(word, [])]
             errors += edits(wanted, model.phones(samples))
@@ -102,4 +113,5 @@ def main():
                           "utterances": len(lines), "unknown_words": unknown}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

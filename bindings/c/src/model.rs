@@ -122,7 +122,7 @@ unsafe fn open(options: &HearkenModelOptions) -> Result<*mut HearkenModel, Error
 /// The embedded model of a name, unless a file has the name.
 fn embedded(model: &Path) -> Option<Embedded> {
     let inside = Embedded::ALL.into_iter().find(|inside| model.as_os_str() == inside.name());
-    inside.filter(|_| !PathBuf::from(model).exists())
+    inside.filter(|_| !PathBuf::from(model).is_file())
 }
 
 /// The sample rate of a model, Hz; 0 at an error.

@@ -40,7 +40,7 @@ pub struct Recognizer {
 /// The embedded model of a name, unless a file has the name.
 pub fn embedded(model: &Path) -> Option<Embedded> {
     let inside = Embedded::ALL.into_iter().find(|inside| model.as_os_str() == inside.name());
-    inside.filter(|_| !model.exists())
+    inside.filter(|_| !model.is_file())
 }
 
 /// The value of an enumeration by its name.
