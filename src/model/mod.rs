@@ -18,8 +18,10 @@ mod singular_values;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-pub use cells::{CellKind, alibi_slopes};
-pub use config::{AuxiliaryConfig, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig};
+pub use cells::{CellKind, Recurrence, alibi_slopes, constrain_tdnnf};
+pub use config::{
+    AuxiliaryConfig, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig, TIME_STRIDE,
+};
 pub use forward::{PackedWeights, States, Workspace};
 pub use gradient_flow::{Decay, GradientFlow, gradient_flow};
 pub use kernels::Kernels;
