@@ -185,11 +185,11 @@ fn changed_exports_with_such_layers_are_refused_with_the_place() {
     let config = NetworkConfig { num_features: 80, ..config(&layers, true, true) };
     let bytes = exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::SherpaOnnx));
     type Change = dyn Fn(&mut GraphProto);
-    let floats = |graph: &mut GraphProto, name: &str, add: f32| {
+    fn floats(graph: &mut GraphProto, name: &str, add: f32) {
         let tensor = graph.initializer.iter_mut().find(|t| t.name == name).expect(name);
         let values: Vec<f32> = tensor.to_f32().expect("floats").1.iter().map(|v| v + add).collect();
         tensor.raw_data = Some(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into());
-    };
+    }
     let cases: [(&str, &Change); 6] = [
         ("attention.50.4.slopes", &|g| floats(g, "attention.50.4.slopes", 0.01)),
         ("layers.3.rglru.sharpness", &|g| floats(g, "layers.3.rglru.sharpness", 0.5)),
