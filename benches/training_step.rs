@@ -1,5 +1,5 @@
 //! Utterances a second through a worker's share of an update (forward, criterion, back through time), on
-//! one thread: the digits network, 3 x 192, 32 utterances of 3 s, by CTC, for three cells; and a network
+//! one thread: the digits network, 3 x 192, 32 utterances of 3 s, by CTC, for five cells; and a network
 //! of 40 phones, 4 x 320, 16 utterances of 4 s, by CTC and by lattice-free MMI beside it.
 
 use std::hint::black_box;
@@ -93,6 +93,7 @@ fn training_step(c: &mut Criterion) {
         ("lstm", CellKind::Lstm),
         ("rnn-tanh", CellKind::RnnTanh),
         ("mingru", CellKind::MinGru),
+        ("rglru", CellKind::RgLru),
     ] {
         let examples = examples(32, 75, 6, 12, &mut rng);
         Case::new(cell, (3, 192), 12, examples).bench(&mut group, BenchmarkId::new("worker", name));

@@ -143,10 +143,18 @@ fn engines_agree_on_mixed_stacks_and_other_subsampling() {
         (CellKind::Conv, 5),
         (CellKind::Lstm, 5),
     ];
+    let factorized = [
+        (CellKind::Tdnnf, 8),
+        (CellKind::RgLru, 8),
+        (CellKind::Tdnnf, 8),
+        (CellKind::RgLru, 6),
+        (CellKind::MinGru, 6),
+    ];
     for (layer_norm, residual) in [(true, true), (false, false)] {
         // Six layers of small random weights without residual connections lose the input.
         compare("mixed with blocks", &config(&blocks, layer_norm, true), 11);
         compare("mixed", &config(&mixed, layer_norm, residual), 7);
+        compare("factorized", &config(&factorized, layer_norm, true), 12);
         compare("mixed with mingru", &config(&more, layer_norm, residual), 10);
     }
     compare("widths", &config(&[(CellKind::Gru, 8), (CellKind::Gru, 6)], true, true), 8);

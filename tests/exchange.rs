@@ -17,7 +17,18 @@ use hearken::recognizer::Recognizer;
 
 /// Networks of each kind of cell with different numbers of layers, and mixed ones.
 fn stacks() -> Vec<NetworkConfig> {
-    let mut stacks = recurrent_stacks();
+    let mut stacks: Vec<NetworkConfig> = CELLS
+        .iter()
+        .zip([1, 2, 3, 2, 1, 2, 2, 1, 2, 2])
+        .map(|(&cell, n)| config(&vec![(cell, 8); n], n != 2, true))
+        .collect();
+    stacks.push(config(&[(CellKind::Lstm, 8); 3], true, true));
+    let mixed = [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::RnnRelu, 5)];
+    stacks.push(config(&mixed, true, false));
+    // One layer, a wide one that follows another cell, and layers without normalization.
+    stacks.push(config(&[(CellKind::MinGru, 8)], true, true));
+    stacks.push(config(&[(CellKind::Gru, 8), (CellKind::MinGru, 9), (CellKind::RgLru, 9)], true, true));
+    stacks.push(config(&[(CellKind::MinGru, 8), (CellKind::RnnTanh, 8)], false, false));
     let blocks = [
         (CellKind::Conv, 8),
         (CellKind::Attention, 8),
@@ -31,25 +42,8 @@ fn stacks() -> Vec<NetworkConfig> {
     stacks.push(config(&[(CellKind::Conv, 8)], true, true));
     stacks.push(config(&[(CellKind::Conv, 8); 2], false, false));
     stacks.push(config(&blocks, true, true));
-    stacks.iter_mut().for_each(|s| s.num_features = 80);
-    stacks
-}
-
-/// Those whose exports can be imported.
-fn recurrent_stacks() -> Vec<NetworkConfig> {
-    let mut stacks: Vec<NetworkConfig> = CELLS
-        .iter()
-        .filter(|cell| cell.gates() > 0)
-        .zip([1, 2, 3, 2, 1, 2])
-        .map(|(&cell, n)| config(&vec![(cell, 8); n], n != 2, true))
-        .collect();
-    stacks.push(config(&[(CellKind::Lstm, 8); 3], true, true));
-    let mixed = [(CellKind::Gru, 8), (CellKind::Lstm, 5), (CellKind::RnnRelu, 5)];
-    stacks.push(config(&mixed, true, false));
-    // One layer, a wide one that follows another cell, and layers without normalization.
-    stacks.push(config(&[(CellKind::MinGru, 8)], true, true));
-    stacks.push(config(&[(CellKind::Gru, 8), (CellKind::MinGru, 9), (CellKind::MinGru, 9)], true, true));
-    stacks.push(config(&[(CellKind::MinGru, 8), (CellKind::RnnTanh, 8)], false, false));
+    let factorized = [(CellKind::Tdnnf, 8), (CellKind::RgLru, 8), (CellKind::Tdnnf, 8), (CellKind::RgLru, 6)];
+    stacks.push(config(&factorized, true, true));
     // sherpa-onnx's features, which have 80 bins.
     stacks.iter_mut().for_each(|s| s.num_features = 80);
     stacks
@@ -110,7 +104,8 @@ fn every_target_and_precision_agrees_with_the_model() {
 fn samples_in_give_what_features_give_one_delay_later() {
     let mixed = [(CellKind::RnnTanh, 8), (CellKind::MinGru, 8), (CellKind::Lstm, 8)];
     let blocks = [(CellKind::Conv, 8), (CellKind::Attention, 8), (CellKind::MinGru, 8)];
-    for layers in [&[(CellKind::Gru, 8); 2][..], &[(CellKind::MinGru, 8); 2], &mixed, &blocks] {
+    let factorized = [(CellKind::Tdnnf, 8), (CellKind::RgLru, 8)];
+    for layers in [&[(CellKind::Gru, 8); 2][..], &[(CellKind::MinGru, 8); 2], &mixed, &blocks, &factorized] {
         samples_in(&NetworkConfig { num_features: 80, ..config(layers, true, true) });
     }
 }
@@ -152,12 +147,16 @@ fn samples_in(config: &NetworkConfig) {
 
 #[test]
 fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
-    for (seed, config) in recurrent_stacks().iter().enumerate() {
-        let (network, metadata) = (random(config, seed as u64), metadata(config));
+    for (seed, config) in stacks().iter().enumerate() {
+        let (network, mut metadata) = (random(config, seed as u64), metadata(config));
+        // In the graph for sherpa-onnx.
+        metadata.decoder.blank_bias = 0.25;
         let own = write(&network, &metadata).expect("written");
-        for target in [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton] {
-            let name = format!("{:?} for {target}", config.layers);
-            let options = ExportOptions::new(target);
+        let features = Target::ALL.map(|target| (target, false));
+        let samples = [Target::OnnxRuntime, Target::Triton].map(|target| (target, true));
+        for (target, with_frontend) in features.into_iter().chain(samples) {
+            let name = format!("{:?} for {target}, samples: {with_frontend}", config.layers);
+            let options = ExportOptions { with_frontend, ..ExportOptions::new(target) };
             let bytes = exported(&network, &metadata, &options);
             let back = import(&bytes, &ImportOptions::default()).expect(&name);
             assert_eq!(back.network, network, "{name}");
@@ -178,22 +177,57 @@ fn exports_are_read_as_the_model_and_written_as_the_same_bytes() {
     }
 }
 
+/// Layers that only hearken writes are read where the whole graph is the one that it would write.
 #[test]
-fn exports_with_blocks_are_refused_with_the_layer() {
-    for (cell, name) in [(CellKind::Conv, "layers.1.conv"), (CellKind::Attention, "layers.1.attention")] {
-        let config =
-            NetworkConfig { num_features: 80, ..config(&[(CellKind::Gru, 8), (cell, 8)], true, true) };
-        let bytes =
-            exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::SherpaOnnx));
-        let error = import(&bytes, &ImportOptions::default()).expect_err("many nodes").to_string();
-        assert!(error.contains(name) && error.contains("model file"), "{error}");
+fn changed_exports_with_such_layers_are_refused_with_the_place() {
+    use hearken::onnx::proto::{GraphProto, decode};
+    let layers = [(CellKind::Gru, 8), (CellKind::Conv, 8), (CellKind::Attention, 8), (CellKind::RgLru, 8)];
+    let config = NetworkConfig { num_features: 80, ..config(&layers, true, true) };
+    let bytes = exported(&random(&config, 1), &metadata(&config), &ExportOptions::new(Target::SherpaOnnx));
+    type Change = dyn Fn(&mut GraphProto);
+    fn floats(graph: &mut GraphProto, name: &str, add: f32) {
+        let tensor = graph.initializer.iter_mut().find(|t| t.name == name).expect(name);
+        let values: Vec<f32> = tensor.to_f32().expect("floats").1.iter().map(|v| v + add).collect();
+        tensor.raw_data = Some(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into());
+    }
+    let cases: [(&str, &Change<'_>); 6] = [
+        ("attention.50.4.slopes", &|g| floats(g, "attention.50.4.slopes", 0.01)),
+        ("layers.3.rglru.sharpness", &|g| floats(g, "layers.3.rglru.sharpness", 0.5)),
+        ("layers.1.conv.sigmoid", &|g| {
+            g.node.iter_mut().find(|n| n.name == "layers.1.conv.sigmoid").expect("there").op_type =
+                "Tanh".into();
+        }),
+        ("layers.2.attention.out_proj.weight", &|g| {
+            g.initializer.retain(|t| t.name != "layers.2.attention.out_proj.weight");
+        }),
+        ("layers.1.conv.pointwise2.bias", &|g| floats(g, "layers.1.conv.pointwise2.bias", f32::NAN)),
+        ("left_context", &|g| {
+            let state = g.input.iter_mut().find(|i| i.name == "cached_key_2").expect("a state");
+            let shape = state.r#type.as_mut().and_then(|t| t.tensor_type.as_mut()?.shape.as_mut());
+            shape.expect("a shape").dim[0].dim_value = Some(1 << 40);
+        }),
+    ];
+    for (place, change) in cases {
+        let mut model = decode(&bytes).expect("a model");
+        change(model.graph.as_mut().expect("a graph"));
+        let error = import(&prost_bytes(&model), &ImportOptions::default()).expect_err(place).to_string();
+        assert!(error.contains(place) && error.contains("unchanged exports"), "{error}");
     }
 }
 
 /// With larger networks, so that limits on decoded sizes are tested.
 #[test]
 fn every_target_and_precision_is_imported_again() {
-    let cells = [CellKind::Gru, CellKind::Lstm, CellKind::RnnTanh, CellKind::MinGru];
+    let cells = [
+        CellKind::Gru,
+        CellKind::Lstm,
+        CellKind::RnnTanh,
+        CellKind::MinGru,
+        CellKind::RgLru,
+        CellKind::Conv,
+        CellKind::Attention,
+        CellKind::Tdnnf,
+    ];
     for (seed, cell) in cells.into_iter().enumerate() {
         let config =
             NetworkConfig { num_features: 80, input_size: 96, ..config(&[(cell, 96); 2], true, true) };
@@ -206,7 +240,7 @@ fn every_target_and_precision_is_imported_again() {
             log_probs
         };
         let expected = log_probs(&network);
-        for target in [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton] {
+        for target in Target::ALL {
             for (precision, most) in [
                 (Precision::Float32, 0.0),
                 (Precision::Float16, 0.02),
@@ -241,7 +275,7 @@ fn a_description_says_which_systems_can_load_a_file() {
         ),
         (Target::SherpaOnnx, &["hearken (graph)", "hearken (imported)", "onnxruntime", "sherpa-onnx"]),
         (Target::Triton, &["hearken (graph)", "hearken (imported)", "onnxruntime", "triton"]),
-        (Target::Whole, &["onnxruntime", "triton"]),
+        (Target::Whole, &["hearken (imported)", "onnxruntime", "triton"]),
     ] {
         let description =
             describe(&exported(&network, &metadata, &ExportOptions::new(target))).expect("good");
@@ -284,7 +318,7 @@ fn compatibility_with_onnxruntime_and_triton_is_reported() {
     };
     assert!(verdict("onnxruntime", &|_| {}).0);
     type Change = dyn Fn(&mut ModelProto);
-    let cases: [(&str, &Change); 6] = [
+    let cases: [(&str, &Change<'_>); 6] = [
         ("does not declare its opset", &|m| m.opset_import.clear()),
         ("opset 99", &|m| m.opset_import[0].version = Some(99)),
         ("IR 99", &|m| m.ir_version = Some(99)),

@@ -30,6 +30,7 @@ fn layer(cell: CellKind, hidden: usize) -> LayerConfig {
             let num_heads = if hidden == 5 { 5 } else { 1 };
             LayerConfig { num_heads, left_context: 3, dim_feedforward: 6, ..layer }
         }
+        CellKind::Tdnnf => LayerConfig { bottleneck_dim: 3, time_stride: 2, ..layer },
         _ => layer,
     }
 }
@@ -204,6 +205,18 @@ fn attention() {
 }
 
 #[test]
+fn rglru() {
+    check(CellKind::RgLru, true, true);
+    check(CellKind::RgLru, false, false);
+}
+
+#[test]
+fn tdnnf() {
+    check(CellKind::Tdnnf, true, true);
+    check(CellKind::Tdnnf, false, false);
+}
+
+#[test]
 fn a_new_mingru_remembers_for_2_to_75_steps() {
     let hidden = 400;
     let case = case(CellKind::MinGru, true, true, 5);
@@ -255,6 +268,7 @@ fn a_stream_in_parts_equals_the_whole() {
         vec![CellKind::Conv, CellKind::MinGru, CellKind::Conv, CellKind::Attention],
         vec![CellKind::Attention, CellKind::RnnTanh, CellKind::Attention],
         vec![CellKind::Lstm, CellKind::Conv, CellKind::Gru],
+        vec![CellKind::Tdnnf, CellKind::RgLru, CellKind::Conv, CellKind::Tdnnf],
     ];
     for cells in cells.into_iter().chain(mixtures) {
         let layers = cells.iter().map(|&cell| layer(cell, 6)).collect();

@@ -307,6 +307,10 @@ fn a_model_of_hearken_without_metadata_is_imported_unchanged() {
         (CellKind::GruResetBefore, false, false, 2),
         (CellKind::MinGru, true, true, 4),
         (CellKind::MinGru, false, false, 2),
+        (CellKind::RgLru, true, true, 4),
+        (CellKind::Conv, true, true, 3),
+        (CellKind::Attention, false, true, 1),
+        (CellKind::Tdnnf, true, true, 4),
     ] {
         let mut config = config(&[(cell, 8), (cell, 8)], layer_norm, residual);
         config.subsampling = subsampling;

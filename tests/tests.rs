@@ -39,6 +39,7 @@ mod serve_voice;
 #[cfg(feature = "serve")]
 mod serve_words;
 mod soak;
+mod stacks;
 mod streaming;
 mod train_guide;
 mod training;

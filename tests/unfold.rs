@@ -65,6 +65,8 @@ fn the_reach_of_gradients_is_measured_for_every_cell() {
         "rnn-tanh, untrained",
         "lstm, untrained",
         "mingru, untrained",
+        "rglru, untrained",
+        "tdnnf, untrained",
         "conv, untrained",
         "attention, untrained",
         "W_z",

@@ -12,7 +12,8 @@ use crate::train::recipe::NetworkTable;
 
 /// Convert a foreign ONNX file to a model of hearken's own, which can be trained further and exported again.
 ///
-/// The file must contain a stack of RNN, GRU or LSTM layers exported by PyTorch, Keras or hearken.
+/// The file must contain a stack of RNN, GRU or LSTM layers exported by PyTorch or Keras, or be an export of hearken's, with any
+/// cells.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: hearken import torch.onnx --tokens tokens.txt -o model.onnx")]
 pub(super) struct Args {

@@ -152,6 +152,11 @@ fn own_lines(network: &Network<f32>, metadata: &Metadata) -> Vec<String> {
                 counted(layer.left_context, "step"),
                 layer.dim_feedforward
             ),
+            CellKind::Tdnnf => format!(
+                ", bottleneck of {}, {} apart",
+                layer.bottleneck_dim,
+                counted(layer.time_stride, "step")
+            ),
             _ => String::new(),
         };
         lines.push(format!("layer {i}      {}, {} wide{more}", layer.cell.family(), layer.hidden));

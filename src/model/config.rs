@@ -24,6 +24,12 @@ pub struct LayerConfig {
     /// Width of the hidden layer in the feed-forward part of `attention`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dim_feedforward: usize,
+    /// Width between the two factors of `tdnnf`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bottleneck_dim: usize,
+    /// Distance, in steps, of the two steps that a factor of `tdnnf` depends on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub time_stride: usize,
 }
 
 /// The default of [`LayerConfig::kernel_size`].
@@ -34,12 +40,20 @@ pub const NUM_HEADS: usize = 4;
 pub const LEFT_CONTEXT: usize = 50;
 /// The default of [`LayerConfig::dim_feedforward`], divided by the width (Vaswani et al. 2017).
 const FEEDFORWARD_FACTOR: usize = 4;
+/// The default of [`LayerConfig::bottleneck_dim`]: the width, divided by this.
+const BOTTLENECK_FACTOR: usize = 2;
+/// The default of [`LayerConfig::time_stride`].
+pub const TIME_STRIDE: usize = 1;
 /// Maximum of [`LayerConfig::kernel_size`].
 const MAX_KERNEL_SIZE: usize = 1024;
 /// Maximum of [`LayerConfig::left_context`].
 const MAX_LEFT_CONTEXT: usize = 16_384;
 /// Maximum of [`LayerConfig::dim_feedforward`].
 const MAX_FEEDFORWARD: usize = 65_536;
+/// Maximum of [`LayerConfig::bottleneck_dim`].
+const MAX_BOTTLENECK: usize = 16_384;
+/// Maximum of [`LayerConfig::time_stride`].
+const MAX_TIME_STRIDE: usize = 1024;
 
 fn is_zero(size: &usize) -> bool {
     *size == 0
@@ -48,7 +62,16 @@ fn is_zero(size: &usize) -> bool {
 impl LayerConfig {
     /// A layer of this width, with the default sizes of its cell.
     pub fn new(cell: CellKind, hidden: usize) -> Self {
-        let plain = Self { cell, hidden, kernel_size: 0, num_heads: 0, left_context: 0, dim_feedforward: 0 };
+        let plain = Self {
+            cell,
+            hidden,
+            kernel_size: 0,
+            num_heads: 0,
+            left_context: 0,
+            dim_feedforward: 0,
+            bottleneck_dim: 0,
+            time_stride: 0,
+        };
         match cell {
             CellKind::Conv => Self { kernel_size: KERNEL_SIZE, ..plain },
             CellKind::Attention => Self {
@@ -57,8 +80,39 @@ impl LayerConfig {
                 dim_feedforward: FEEDFORWARD_FACTOR * hidden,
                 ..plain
             },
+            CellKind::Tdnnf => {
+                Self { bottleneck_dim: hidden.div_ceil(BOTTLENECK_FACTOR), time_stride: TIME_STRIDE, ..plain }
+            }
             _ => plain,
         }
+    }
+
+    /// The sizes that only some cells have, with their names.
+    fn own_sizes(&mut self) -> [(&'static str, &mut usize); 6] {
+        [
+            ("kernel_size", &mut self.kernel_size),
+            ("num_heads", &mut self.num_heads),
+            ("left_context", &mut self.left_context),
+            ("dim_feedforward", &mut self.dim_feedforward),
+            ("bottleneck_dim", &mut self.bottleneck_dim),
+            ("time_stride", &mut self.time_stride),
+        ]
+    }
+
+    /// The layer with the default of its cell for each size that is 0.
+    ///
+    /// # Errors
+    /// Names a size that is not 0 and that the cell does not have.
+    pub fn with_defaults(mut self) -> Result<Self, &'static str> {
+        let mut defaults = Self::new(self.cell, self.hidden);
+        for ((name, size), (_, default)) in self.own_sizes().into_iter().zip(defaults.own_sizes()) {
+            match (*size, *default) {
+                (0, default) => *size = default,
+                (_, 0) => return Err(name),
+                _ => {}
+            }
+        }
+        Ok(self)
     }
 
     /// What is wrong with the sizes that only some cells have; `None` if nothing is.
@@ -75,6 +129,8 @@ impl LayerConfig {
             }
             CellKind::Attention => within("left_context", self.left_context, 1, MAX_LEFT_CONTEXT)
                 .or_else(|| within("dim_feedforward", self.dim_feedforward, 1, MAX_FEEDFORWARD)),
+            CellKind::Tdnnf => within("bottleneck_dim", self.bottleneck_dim, 1, MAX_BOTTLENECK)
+                .or_else(|| within("time_stride", self.time_stride, 1, MAX_TIME_STRIDE)),
             _ => None,
         }
     }
@@ -82,7 +138,17 @@ impl LayerConfig {
     /// All sizes of a block, for inputs of the width `inputs`.
     pub(super) fn sizes(&self, inputs: usize) -> BlockSizes {
         let &Self { hidden, kernel_size, num_heads, left_context, dim_feedforward, .. } = self;
-        BlockSizes { inputs, hidden, kernel_size, num_heads, left_context, dim_feedforward }
+        let &Self { bottleneck_dim, time_stride, .. } = self;
+        BlockSizes {
+            inputs,
+            hidden,
+            kernel_size,
+            num_heads,
+            left_context,
+            dim_feedforward,
+            bottleneck_dim,
+            time_stride,
+        }
     }
 
     /// Names and shapes of the layer's parameters, in order, for inputs of the width `inputs`.
@@ -117,7 +183,7 @@ pub struct NetworkConfig {
     pub layers: Vec<LayerConfig>,
     /// Whether there is layer normalization after the input layer and after each cell.
     pub layer_norm: bool,
-    /// Whether a layer's input is added to its output where the widths are equal.
+    /// Whether a layer's input is added to its output where the widths are equal ([`CellKind::residual_scale`]).
     pub residual: bool,
     /// V, the number of tokens including the blank.
     pub num_tokens: usize,

@@ -22,7 +22,8 @@ pub struct PackedWeights<T> {
     input_norm: Option<LayerNorm<T>>,
     layers: Vec<Layer<T>>,
     norms: Vec<Option<LayerNorm<T>>>,
-    residual: bool,
+    /// The factor of each layer's input in what is added to its output; `None` without a residual connection.
+    residuals: Vec<Option<T>>,
     heads: Vec<(usize, Linear<T>)>,
 }
 
@@ -55,12 +56,15 @@ impl<T: Kernels> PackedWeights<T> {
         };
         let mut layers = Vec::new();
         let mut norms = Vec::new();
+        let mut residuals = Vec::new();
         let mut width = config.input_size;
         for (i, layer) in config.layers.iter().enumerate() {
             let own = layer.parameters(width).into_iter();
             let own = own.map(|(name, _)| get(format!("layers.{i}.{}.{name}", layer.cell.family())));
             layers.push((layer, width, own.collect::<Option<Vec<&[T]>>>()?));
             norms.push(norm(format!("layers.{i}.norm"))?);
+            let has_residual = config.residual && layer.hidden == width;
+            residuals.push(has_residual.then(|| T::from_f64(layer.cell.residual_scale())));
             width = layer.hidden;
         }
         let layers =
@@ -78,7 +82,7 @@ impl<T: Kernels> PackedWeights<T> {
             input_norm: norm("input_norm".into())?,
             layers,
             norms,
-            residual: config.residual,
+            residuals,
             heads,
         })
     }
@@ -192,9 +196,9 @@ impl<T: Kernels> PackedWeights<T> {
             normalize(&self.norms[i], layer.output(&workspace.traces[i]), &mut workspace.norms[i], y);
             // Before the residual connection, which must pass the layer's input unchanged.
             apply_dropout(y, steps, &mut workspace.masks[i], dropout.as_mut());
-            if self.residual && x.len() == y.len() {
+            if let Some(scale) = self.residuals[i] {
                 for (y, &x) in y.iter_mut().zip(x) {
-                    *y += x;
+                    *y += scale * x;
                 }
             }
         }
@@ -252,9 +256,9 @@ impl<T: Kernels> PackedWeights<T> {
         gradients: &mut [Vec<T>],
     ) {
         let Workspace { activations, traces, norms, masks, scratch, gradient, below, extra, .. } = workspace;
-        let residual = self.residual && activations[i].len() == activations[i + 1].len();
-        // The residual connection passes the gradient to the layer below unchanged; it is added at the end.
-        if residual {
+        // The residual connection passes the gradient to the layer below; it is added at the end.
+        let residual = self.residuals[i];
+        if residual.is_some() {
             extra.clone_from(gradient);
         }
         for (d, &m) in gradient.iter_mut().zip(&masks[i]) {
@@ -273,9 +277,9 @@ impl<T: Kernels> PackedWeights<T> {
             dstates: [&mut dstates.hidden[i], &mut dstates.cell[i]],
         };
         self.layers[i].backward(pass, &mut gradients[own], scratch, below);
-        if residual {
+        if let Some(scale) = residual {
             for (d, &e) in below.iter_mut().zip(extra.iter()) {
-                *d += e;
+                *d += scale * e;
             }
         }
         std::mem::swap(gradient, below);

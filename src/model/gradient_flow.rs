@@ -169,8 +169,10 @@ mod tests {
             CellKind::Gru,
             CellKind::Lstm,
             CellKind::MinGru,
+            CellKind::RgLru,
             CellKind::Conv,
             CellKind::Attention,
+            CellKind::Tdnnf,
         ] {
             let network = network(cell);
             let weights = PackedWeights::new(&network, true).expect("weights");

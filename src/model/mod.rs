@@ -27,8 +27,10 @@ pub mod benchmark {
     pub use super::packed::Packed;
 }
 
-pub use cells::{CellKind, alibi_slopes};
-pub use config::{AuxiliaryConfig, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig};
+pub use cells::{CellKind, Recurrence, alibi_slopes, constrain_tdnnf};
+pub use config::{
+    AuxiliaryConfig, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig, TIME_STRIDE,
+};
 pub use forward::{PackedWeights, States, Workspace};
 pub use gradient_flow::{Decay, GradientFlow, gradient_flow};
 pub use kernels::Kernels;

@@ -2,6 +2,7 @@
 
 use rand::{RngExt, SeedableRng};
 
+use super::cells::first_lambda;
 use super::config::{LayerConfig, NetworkConfig};
 use super::real::Real;
 
@@ -22,7 +23,7 @@ pub struct Parameter<T> {
 ///
 /// With F features, subsampling S, input width D, hidden width H, k gates and V tokens, the parameters are, in this
 /// order (`{cell}` is `rnn`, `gru` or `lstm`; rows of W, R and B are in ONNX gate order, those of `mingru` in the order
-/// z, c):
+/// z, c, those of `rglru` in the order r, i, v):
 ///
 /// | name | shape |
 /// | --- | --- |
@@ -30,6 +31,7 @@ pub struct Parameter<T> {
 /// | `input_norm.gain`, `input_norm.bias` (with layer norm) | `[D]` |
 /// | `layers.{i}.{cell}.W`, `.R`, `.B` | `[k * H, in]`, `[k * H, H]`, `[2 * k * H]` (input, then recurrent biases) |
 /// | `layers.{i}.mingru.W`, `.B` | `[2 * H, in]`, `[2 * H]` |
+/// | `layers.{i}.rglru.W`, `.Lambda`, `.B` | `[3 * H, in]`, `[H]`, `[3 * H]` |
 /// | `layers.{i}.conv.norm1.gain`, `.bias`; `.pointwise1.weight`, `.bias` | `[in]` each; `[2 * H, in]`, `[2 * H]` |
 /// | `layers.{i}.conv.depthwise.kernel`, `.bias`; `.norm2.gain`, `.bias` | `[K, H]`, `[H]`; `[H]` each |
 /// | `layers.{i}.conv.pointwise2.weight`, `.bias` | `[H, H]`, `[H]` |
@@ -37,6 +39,7 @@ pub struct Parameter<T> {
 /// | `layers.{i}.attention.out_proj.weight`, `.bias`; `.norm2.gain`, `.bias` | `[H, H]`, `[H]`; `[H]` each |
 /// | `layers.{i}.attention.linear1.weight`, `.bias` | `[dim_feedforward, H]`, `[dim_feedforward]` |
 /// | `layers.{i}.attention.linear2.weight`, `.bias` | `[H, dim_feedforward]`, `[H]` |
+/// | `layers.{i}.tdnnf.linear.weight`; `.affine.weight`, `.bias` | `[2 * bottleneck_dim, in]`; `[H, 2 * bottleneck_dim]`, `[H]` |
 /// | `layers.{i}.norm.gain`, `layers.{i}.norm.bias` (with layer norm) | `[H]` |
 /// | `output.weight`, `output.bias` | `[V, H]`, `[V]` |
 /// | `auxiliary.weight`, `auxiliary.bias` (in training, with an auxiliary output) | `[A, H]`, `[A]` |
@@ -84,7 +87,7 @@ pub fn parameter_shapes(config: &NetworkConfig) -> Vec<(String, Vec<usize>)> {
 
 /// A network with random weights, reproducible from `seed`: uniform in ±1/sqrt(H) for recurrent cells and in ±1/sqrt(K)
 /// for kernels, as in PyTorch, uniform in ±sqrt(3/in) for linear layers; biases are 0, except those of cells that begin with a certain memory;
-/// gains of the normalization are 1.
+/// the decays of `rglru` are those of its authors; gains of the normalization are 1.
 pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
     let mut rng = rand_pcg::Pcg64Mcg::seed_from_u64(seed);
     let parameters = parameter_shapes(config)
@@ -100,6 +103,7 @@ pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
                     let first = |row| shape.map_or(0.0, |s| s.first_bias(row, *hidden, uniform()));
                     (0..count).map(first).map(T::from_f64).collect()
                 }
+                (Some("Lambda"), _) => (0..count).map(|_| T::from_f64(first_lambda(uniform()))).collect(),
                 (Some("kernel"), _) => within(1.0 / (shape[0] as f64).sqrt()),
                 (Some("weight"), _) => within((3.0 / shape[1] as f64).sqrt()),
                 (Some("gain"), _) => vec![T::ONE; count],

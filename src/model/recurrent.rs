@@ -28,7 +28,7 @@ pub struct RecurrentWeights<T> {
 pub struct RecurrentParameters<'a, T> {
     /// `[kH, in]`.
     pub w: &'a [T],
-    /// `[kH, H]`; empty for a cell without weights of the state.
+    /// `[kH, H]`, or Lambda, `[H]`; empty for a cell without weights of the state.
     pub r: &'a [T],
     /// `[2kH]`, the input's biases, then the state's; `[kH]` for a cell without weights of the state.
     pub b: &'a [T],
@@ -100,7 +100,7 @@ impl<T: Kernels> RecurrentTrace<T> {
 pub struct RecurrentGradient<'a, T> {
     /// `[kH, in]`.
     pub w: &'a mut [T],
-    /// `[kH, H]`; empty for a cell without weights of the state.
+    /// `[kH, H]`, or Lambda, `[H]`; empty for a cell without weights of the state.
     pub r: &'a mut [T],
     /// `[2kH]`, the input's biases, then the state's; `[kH]` for a cell without weights of the state.
     pub b: &'a mut [T],
@@ -111,7 +111,7 @@ pub struct RecurrentGradient<'a, T> {
 pub struct RecurrentScratch<T> {
     /// dL/d(U x_t + b), `[R, kH]`.
     dx: Vec<T>,
-    /// dL/d(W s_(t-1) + b), `[R, kH]`; empty if it equals `dx`.
+    /// The further gradients of the steps, such as dL/d(W s_(t-1) + b), `[R, own_sums * H]`.
     ds: Vec<T>,
     row: Vec<T>,
 }
@@ -190,7 +190,8 @@ pub fn backward<T: Kernels>(
     let rows = steps.rows();
     let RecurrentScratch { dx: input_sums, ds: state_sums, row: row_scratch } = scratch;
     input_sums.resize(rows * k, T::ZERO);
-    state_sums.resize(if weights.shape.has_own_state_sums { rows * k } else { 0 }, T::ZERO);
+    let own = weights.shape.own_sums * h;
+    state_sums.resize(rows * own, T::ZERO);
     for t in (0..steps.len()).rev() {
         let range = steps.range(t);
         let (at, sums) = (range.start * h..range.end * h, range.start * k..range.end * k);
@@ -203,8 +204,8 @@ pub fn backward<T: Kernels>(
             after: part(&trace.after, at.clone()),
             saved: &trace.saved[range.start * saved..range.end * saved],
             dstates: dstates.each_mut().map(|state| state.get_mut(..at.len()).unwrap_or_default()),
-            dx: &mut input_sums[sums.clone()],
-            ds: state_sums.get_mut(sums).unwrap_or_default(),
+            dx: &mut input_sums[sums],
+            ds: &mut state_sums[range.start * own..range.end * own],
             scratch: row_scratch,
             backwards: t % 2 == 1,
         });

@@ -22,6 +22,10 @@ use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
 /// Maximum number of layers.
 const MAX_LAYERS: usize = 1000;
 
+/// Maximum relative difference of two constants that count as equal: those of an export at a reduced precision are
+/// computed from weights that were rounded already.
+const SAME: f32 = 1e-5;
+
 const OUTPUT_WEIGHT: &str = "output.weight";
 
 /// Reads a model file's bytes.
@@ -42,7 +46,12 @@ pub fn read_model(file: &OnnxFile) -> Result<(Network<f32>, Metadata)> {
     check_versions(file.model())?;
     let graph = file.graph();
     let tensors = tensors_by_name(graph)?;
-    let config = derive_config(graph, &tensors, metadata::subsampling(file.entries())?)?;
+    let shape = |name: &str| {
+        let tensor = tensors.get(name).or_else(|| tensors.get(half_name(name).as_str()))?;
+        Some(tensor.shape())
+    };
+    let sizes = SizesOfGraph { shape: &shape, state_rows: &|_, number| state_rows(graph, number) };
+    let config = derive_config(graph, metadata::subsampling(file.entries())?, &sizes)?;
     let halves = tensors.contains_key(half_name(OUTPUT_WEIGHT).as_str());
     let precision = if halves { Precision::Float16 } else { Precision::Float32 };
     compare(graph, &build(&config, None, precision))?;
@@ -92,9 +101,10 @@ fn check_versions(model: &ModelProto) -> Result<()> {
     Ok(())
 }
 
-type Tensors<'a> = HashMap<&'a str, &'a TensorProto>;
+pub(super) type Tensors<'a> = HashMap<&'a str, &'a TensorProto>;
 
-fn tensors_by_name(graph: &GraphProto) -> Result<Tensors<'_>> {
+/// The constants of a graph.
+pub(super) fn tensors_by_name(graph: &GraphProto) -> Result<Tensors<'_>> {
     if !graph.sparse_initializer.is_empty() || !graph.quantization_annotation.is_empty() {
         return Err(Error::new(Stage::Model, "sparse and quantized tensors are not supported"));
     }
@@ -109,14 +119,21 @@ fn tensors_by_name(graph: &GraphProto) -> Result<Tensors<'_>> {
     Ok(tensors)
 }
 
-fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> Result<NetworkConfig> {
-    let axis = |name: &str, rank: usize, axis: usize| -> Result<usize> {
-        let tensor =
-            tensors.get(name).or_else(|| tensors.get(half_name(name).as_str())).ok_or_else(|| {
-                Error::new(Stage::Model, format!("expected a tensor `{name}`, found none"))
-                    .hint("is it a model that hearken trained or imported?")
-            })?;
-        let shape = tensor.shape()?;
+/// The tensors and states of a graph that a configuration is derived from.
+pub(super) struct SizesOfGraph<'a> {
+    /// The shape of a tensor by its name as a parameter; `None` if there is none.
+    pub shape: &'a dyn Fn(&str) -> Option<Result<Vec<usize>>>,
+    /// The number of rows of a state: the index of its layer, its number among all states.
+    pub state_rows: &'a dyn Fn(usize, usize) -> usize,
+}
+
+impl SizesOfGraph<'_> {
+    /// The length of an axis of a tensor, which must have `rank` axes.
+    pub fn axis(&self, name: &str, rank: usize, axis: usize) -> Result<usize> {
+        let shape = (self.shape)(name).ok_or_else(|| {
+            Error::new(Stage::Model, format!("expected a tensor `{name}`, found none"))
+                .hint("is it a model that hearken trained or imported?")
+        })??;
         if shape.len() != rank {
             return Err(Error::new(Stage::Model, format!("expected {rank} axes, found {shape:?}"))
                 .at(format!("tensor {name}")));
@@ -131,11 +148,21 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
             .at(format!("tensor {name}")));
         }
         Ok(shape[axis])
-    };
+    }
+}
+
+/// The configuration of a graph that hearken wrote: sizes by the tensors, layers by the nodes.
+pub(super) fn derive_config(
+    graph: &GraphProto,
+    subsampling: usize,
+    sizes: &SizesOfGraph<'_>,
+) -> Result<NetworkConfig> {
+    let axis = |name: &str, rank: usize, axis: usize| sizes.axis(name, rank, axis);
     let mut layers = Vec::new();
     for node in &graph.node {
         if let Some((_, block)) = block_of(layers.len(), &node.name) {
-            let state_rows = state_rows(graph, layers.iter().map(|l: &LayerConfig| l.cell.states()).sum());
+            let number = layers.iter().map(|l: &LayerConfig| l.cell.states()).sum();
+            let state_rows = (sizes.state_rows)(layers.len(), number);
             let layer = (block.sizes)(&SizesInFile { prefix: &node.name, state_rows, axis: &axis })?;
             if let Some(problem) = layer.problem() {
                 return Err(Error::new(Stage::Model, problem).at(node.name.clone()));
@@ -168,7 +195,7 @@ fn derive_config(graph: &GraphProto, tensors: &Tensors, subsampling: usize) -> R
         subsampling,
         input_size: axis("input.weight", 2, 0)?,
         layers,
-        layer_norm: tensors.contains_key("input_norm.gain"),
+        layer_norm: (sizes.shape)("input_norm.gain").is_some(),
         residual: graph.node.iter().any(|n| n.name.ends_with(".residual")),
         num_tokens: axis(OUTPUT_WEIGHT, 2, 0)?,
         auxiliary: None,
@@ -183,9 +210,9 @@ fn state_rows(graph: &GraphProto, number: usize) -> usize {
 }
 
 /// Compares the file's graph with the one that hearken would write: nodes, inputs, outputs, and names,
-/// types and shapes of the tensors. Values are compared only for int64 constants, which are part of the
-/// layout.
-fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
+/// types and shapes of the tensors. Values are compared where the expected graph has some, which are all but those of the
+/// parameters in a graph built without weights.
+pub(super) fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
     let other = |place: String, problem: String| {
         Err(Error::new(Stage::Model, problem).at(place).hint("this is not a graph that hearken writes"))
     };
@@ -224,7 +251,7 @@ fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
             let text = |t: &TensorProto| format!("{} {:?}", type_name(t.data_type), t.dims);
             return other(place, format!("expected {}, found {}", text(want), text(tensor)));
         }
-        if want.data_type == proto::INT64 && tensor.to_i64()? != want.to_i64()? {
+        if want.raw_data.as_ref().is_some_and(|data| !data.is_empty()) && !have_same_values(tensor, want)? {
             return other(place, "expected other values".into());
         }
     }
@@ -233,6 +260,15 @@ fn compare(found: &GraphProto, expected: &GraphProto) -> Result<()> {
         Some(tensor) => other(format!("tensor {}", tensor.name), "expected it, found none".into()),
         None => Ok(()),
     }
+}
+
+fn have_same_values(found: &TensorProto, want: &TensorProto) -> Result<bool> {
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= SAME * a.abs().max(b.abs());
+    Ok(match want.data_type {
+        proto::FLOAT => found.to_f32()?.1.iter().zip(&want.to_f32()?.1).all(close),
+        proto::INT64 => found.to_i64()? == want.to_i64()?,
+        _ => found.raw_data == want.raw_data,
+    })
 }
 
 /// A node in words: `GRU of x, W into Y`.

@@ -3,8 +3,8 @@
 
 use super::recipe::{Optimizer, Schedule};
 use super::threads::{PIECE, for_each_piece};
-use crate::model::Real;
 use crate::model::kernels::vectorized;
+use crate::model::{Parameter, Real, constrain_tdnnf};
 
 /// The state of the optimizer, without the parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,20 @@ pub fn learning_rate(step: u64, optimizer: &Optimizer, schedule: &Schedule) -> f
     let share = schedule.final_share
         + (1.0 - schedule.final_share) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
     top * share
+}
+
+/// Moves parameters that have a constraint toward it, after update `step`, counted from 0: the first factors of `tdnnf`
+/// become semi-orthogonal. `named` has the names and shapes of `parameters`.
+pub fn constrain<'a>(
+    named: impl IntoIterator<Item = &'a Parameter<f32>>,
+    parameters: &mut [Vec<f32>],
+    step: u64,
+) {
+    for (parameter, data) in named.into_iter().zip(parameters) {
+        if parameter.name.ends_with(".tdnnf.linear.weight") {
+            constrain_tdnnf(data, parameter.shape[0] / 2, step);
+        }
+    }
 }
 
 impl AdamW {

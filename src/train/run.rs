@@ -12,7 +12,7 @@ use super::folder::ExistingRun;
 use super::load::Loaded;
 use super::log::Line;
 use super::loss::mmi::Mmi;
-use super::optimizer::{AdamStep, AdamW, learning_rate};
+use super::optimizer::{AdamStep, AdamW, constrain, learning_rate};
 use super::prepare::{lattice_free, statistics};
 use super::progress::{Ended, LayerNorms, Progress, Report, Scores, Start, Step};
 use super::recipe::{Denominator, Recipe};
@@ -348,6 +348,7 @@ impl<'a> Run<'a> {
         if !norm.is_finite() {
             return Err(self.diverged(&format!("the gradient of update {} is not finite", self.step)));
         }
+        constrain(&self.network.parameters, &mut self.parameters, self.step);
         let layers = before.map_or(Vec::new(), |before| self.layer_norms(&before, gradients));
         Ok(Updated { stats, norm, layers })
     }

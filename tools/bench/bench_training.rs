@@ -1,5 +1,6 @@
 //! Measures training updates (forward pass, CTC, back-propagation through time, clipping, AdamW) on random features
-//! of a given shape. Prints one JSON object with the seconds of each update.
+//! of a given shape. Prints one JSON object with the seconds of each update, and on Linux the mean processor time of the
+//! updates after the first, seconds of all threads together.
 //!
 //! ```text
 //! cargo run --release --no-default-features --example bench_training -- \
@@ -20,7 +21,7 @@ use clap::Parser;
 use hearken::model::network::initialize;
 use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
 use hearken::train::example::Example;
-use hearken::train::optimizer::{AdamStep, AdamW};
+use hearken::train::optimizer::{AdamStep, AdamW, constrain};
 use hearken::train::recipe::Optimizer;
 use hearken::train::threads::add_gradients;
 use hearken::train::worker::{Update, Worker};
@@ -29,7 +30,7 @@ use rand_pcg::Pcg64Mcg;
 
 #[derive(Parser)]
 struct Args {
-    /// Cell, as in recipes: rnn-tanh, gru, lstm, mingru, conv and others.
+    /// Cell, as in recipes: rnn-tanh, gru, lstm, mingru, rglru, conv and others.
     #[arg(long, default_value = "gru")]
     cell: String,
     #[arg(long, default_value_t = 192)]
@@ -87,6 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut workers: Vec<Worker<f32>> = (0..args.threads).map(|_| Worker::new(&lengths)).collect();
     let mut seconds = Vec::new();
     let mut losses = Vec::new();
+    let mut begin = None;
     for step in 0..args.updates {
         let shares: Vec<Vec<Example>> = (0..args.threads)
             .map(|i| examples.iter().skip(i).step_by(args.threads).cloned().collect())
@@ -95,9 +97,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         let loss = update(&args, &network, &mut parameters, &decays, &mut adam, &mut workers, shares, step)?;
         seconds.push(start.elapsed().as_secs_f64());
         losses.push(loss);
+        // The first update allocates.
+        begin = begin.or_else(cpu_seconds);
     }
-    println!("{}", serde_json::json!({ "seconds": seconds, "losses": losses }));
+    let cpu = cpu_seconds().zip(begin).map(|(end, begin)| (end - begin) / (args.updates.max(2) - 1) as f64);
+    println!("{}", serde_json::json!({ "seconds": seconds, "cpu_seconds": cpu, "losses": losses }));
     Ok(())
+}
+
+/// The processor time of the program until now, user and system; `None` except on Linux.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The fields after the name, which may contain spaces; in hundredths of a second.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / 100.0)
 }
 
 /// Generates random features and labels.
@@ -158,5 +172,6 @@ fn update(
     let options = Optimizer::default();
     let step = AdamStep { number: step as u64, rate: 1e-3, options: &options, decays, threads: args.threads };
     adam.update(&step, parameters, gradients);
+    constrain(&network.parameters, parameters, step.number);
     Ok(loss / (args.batch * args.labels) as f64)
 }

@@ -8,8 +8,9 @@ With names of cells, only their cases are written; the others stay as they are. 
 without layer normalization and residuals: two ragged batches, the logits of the first, its CTC loss and the
 gradient of every parameter, and the losses of ten updates (clip_grad_norm_ and AdamW) that take the batches in
 turns. The recurrent layers are PyTorch's own (torch._VF.rnn_tanh, gru, lstm on packed sequences) except
-gru-reset-before and mingru, which PyTorch does not have and which are written out below; conv is made of
-F.glu, F.conv1d and F.silu, attention of F.scaled_dot_product_attention with the bias as its mask. All is computed in float64 from numbers that float32 holds exactly, and stored as float32
+gru-reset-before, mingru and rglru, which PyTorch does not have and which are written out below; conv is made of
+F.glu, F.conv1d and F.silu, attention of F.scaled_dot_product_attention with the bias as its mask, tdnnf of two
+dilated F.conv1d, whose first is made semi-orthogonal after every fourth update. All is computed in float64 from numbers that float32 holds exactly, and stored as float32
 (losses as decimal numbers). ctc.json holds torch.nn.functional.ctc_loss alone.
 
 Parameters are in hearken's names, shapes and (ONNX) gate orders; rows of a batch are packed, step by
@@ -25,10 +26,11 @@ from torch.nn import functional as F
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/data/training"
 FEATURES, SUBSAMPLING, TOKENS = 5, 2, 5
-GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "mingru": 2, "conv": 0,
-         "attention": 0}
+GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "mingru": 2, "rglru": 3, "conv": 0,
+         "attention": 0, "tdnnf": 0}
 # Sizes of layers that only some cells have.
-SIZES = {"conv": {"kernel_size": 3}, "attention": {"num_heads": 2, "left_context": 4, "dim_feedforward": 7}}
+SIZES = {"conv": {"kernel_size": 3}, "attention": {"num_heads": 2, "left_context": 4, "dim_feedforward": 7},
+         "tdnnf": {"bottleneck_dim": 4, "time_stride": 2}}
 # Position in ONNX's gate order of each gate in PyTorch's: (z r n) to (r z n), (i o f c) to (i f c o).
 ORDER = {1: [0], 3: [1, 0, 2], 4: [0, 2, 3, 1]}
 LENGTHS = [[11, 9, 9, 4], [10, 10, 6]]
@@ -60,8 +62,13 @@ def own_shapes(layer, inputs):
         inner = layer["dim_feedforward"]
         return [*norm("norm1", inputs), *linear("in_proj", 3 * h, inputs), *linear("out_proj", h, h),
                 *norm("norm2", h), *linear("linear1", inner, h), *linear("linear2", h, inner)]
+    if layer["cell"] == "tdnnf":
+        b = layer["bottleneck_dim"]
+        return [("linear.weight", [2 * b, inputs]), *linear("affine", h, 2 * b)]
     if layer["cell"] == "mingru":
         return [("W", [k, inputs]), ("B", [k])]
+    if layer["cell"] == "rglru":
+        return [("W", [k, inputs]), ("Lambda", [h]), ("B", [k])]
     return [("W", [k, inputs]), ("R", [k, h]), ("B", [2 * k])]
 
 
@@ -131,6 +138,19 @@ def mingru(x, sizes, w, b):
     return torch.cat(outputs)
 
 
+def rglru(x, sizes, w, rate, b):
+    """Equations 1 to 4 of De et al. 2024, with a linear layer for the input and a lower limit of 1 - a^2."""
+    r, i, v = (x @ w.T + b).chunk(3, dim=1)
+    a = torch.sigmoid(-rate) ** (8 * torch.sigmoid(r))
+    added = (1 - a ** 2).clamp(min=1e-6).sqrt() * torch.sigmoid(i) * v
+    state, at, outputs = torch.zeros(int(sizes[0]), v.shape[1], dtype=x.dtype), 0, []
+    for n in sizes.tolist():
+        state = a[at:at + n] * state[:n] + added[at:at + n]
+        outputs.append(state)
+        at += n
+    return torch.cat(outputs)
+
+
 def streams(sizes):
     """The rows of each stream of a packed batch."""
     offsets = [0, *torch.cumsum(sizes, 0).tolist()]
@@ -178,6 +198,33 @@ def attention(layer, x, sizes, p, name):
     return a + linear(p, f"{name}.linear2", inner)
 
 
+def tdnnf(layer, x, sizes, p, name):
+    """The layer of Povey et al. 2018 with its second factor over a step and an earlier one; the residual connection
+    around it is the network's."""
+    apart = layer["time_stride"]
+    first = torch.stack(p[f"{name}.linear.weight"].chunk(2), dim=-1)
+    second = torch.stack(p[f"{name}.affine.weight"].chunk(2, dim=1), dim=-1)
+    y = torch.empty(len(x), layer["hidden"], dtype=x.dtype)
+    for rows in streams(sizes):
+        bottleneck = F.conv1d(F.pad(x[rows].T, (apart, 0)), first, dilation=apart)
+        y[rows] = F.conv1d(F.pad(bottleneck, (apart, 0)), second, p[f"{name}.affine.bias"], dilation=apart).T
+    return F.relu(y)
+
+
+def constrain(p):
+    """The step toward semi-orthogonal first factors of Kaldi's ConstrainOrthonormal, with a floating scale."""
+    for name, weight in p.items():
+        if name.endswith("tdnnf.linear.weight"):
+            m = torch.cat(weight.chunk(2), dim=1)
+            product = m @ m.T
+            trace, squares = product.trace(), (product * product).sum()
+            ratio = squares * len(m) / trace ** 2
+            speed = 0.125 / (4 if ratio > 1.1 else 2 if ratio > 1.02 else 1)
+            scale = squares / trace
+            m = m - 4 * speed / scale * (product - scale * torch.eye(len(m), dtype=m.dtype)) @ m
+            weight.copy_(torch.cat(m.chunk(2, dim=1)))
+
+
 def forward(config, p, mean, scale, x, sizes):
     """Logits `[R, V]`."""
     x = ((x.reshape(-1, SUBSAMPLING, FEATURES) - mean) * scale).reshape(-1, SUBSAMPLING * FEATURES)
@@ -191,13 +238,16 @@ def forward(config, p, mean, scale, x, sizes):
     for i, layer in enumerate(config["layers"]):
         name = f"layers.{i}.{family(layer['cell'])}"
         if layer["cell"] in SIZES:
-            y = {"conv": conv, "attention": attention}[layer["cell"]](layer, x, sizes, p, name)
+            y = {"conv": conv, "attention": attention, "tdnnf": tdnnf}[layer["cell"]](layer, x, sizes, p, name)
         elif layer["cell"] == "mingru":
             y = mingru(x, sizes, p[f"{name}.W"], p[f"{name}.B"])
+        elif layer["cell"] == "rglru":
+            y = rglru(x, sizes, p[f"{name}.W"], p[f"{name}.Lambda"], p[f"{name}.B"])
         else:
             y = recurrent(layer["cell"], x, sizes, p[f"{name}.W"], p[f"{name}.R"], p[f"{name}.B"])
         y = norm(f"layers.{i}.norm", y)
-        x = x + y if config["residual"] and x.shape == y.shape else y
+        skip = 0.66 if layer["cell"] == "tdnnf" else 1
+        x = skip * x + y if config["residual"] and x.shape == y.shape else y
     return x @ p["output.weight"].T + p["output.bias"]
 
 
@@ -251,6 +301,9 @@ def case(cell, layer_norm, residual, seed):
         update_loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(list(p.values()), OPTIMIZER["clip_norm"])))
         adam.step()
+        if step % 4 == 3:
+            with torch.no_grad():
+                constrain(p)
         losses.append(update_loss.item())
     blocks += [v.detach() for v in p.values()]
     name = cell + ("-norm" if layer_norm else "") + ("-residual" if residual else "")

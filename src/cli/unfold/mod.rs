@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
 
-    /// Draw the gates of gru, lstm and mingru too.
+    /// Draw the gates of gru, lstm, mingru and rglru too.
     #[arg(long)]
     gates: bool,
 
@@ -135,6 +135,7 @@ fn gates_of(cell: CellKind) -> &'static [(&'static str, &'static str)] {
         CellKind::Gru | CellKind::GruResetBefore => &[("update", "z_t"), ("reset", "r_t")],
         CellKind::Lstm => &[("input", "i_t"), ("output", "o_t"), ("forget", "f_t")],
         CellKind::MinGru => &[("update", "z_t")],
+        CellKind::RgLru => &[("recurrence", "r_t"), ("input", "i_t")],
         _ => &[],
     }
 }

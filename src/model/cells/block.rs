@@ -21,6 +21,10 @@ pub struct BlockSizes {
     pub left_context: usize,
     /// Width of the hidden layer of the feed-forward part.
     pub dim_feedforward: usize,
+    /// Width between the two factors.
+    pub bottleneck_dim: usize,
+    /// Distance of the two steps that a factor depends on.
+    pub time_stride: usize,
 }
 
 /// Names and shapes of a block's parameters, in order.

@@ -8,6 +8,18 @@ use crate::model::packed::Packed;
 /// Maximum number of state vectors of a cell.
 pub const MAX_STATES: usize = 2;
 
+/// How the state before enters a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recurrence {
+    /// Multiplied by a matrix W, the parameter R. B is the biases of the input, then those of the state.
+    Matrix,
+    /// Multiplied by a decay of each value, which the parameter Lambda and the input determine. B is the biases of the
+    /// input.
+    Decay,
+    /// Only by the gates. B is the biases of the input.
+    Gates,
+}
+
 /// Properties of a kind of cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellShape {
@@ -19,11 +31,11 @@ pub struct CellShape {
     pub states: usize,
     /// Number of further vectors of width H that a step saves for its gradient.
     pub saved: usize,
-    /// Whether the gradients of the sums over the state differ from those over the input.
-    pub has_own_state_sums: bool,
-    /// Whether the state is multiplied by a matrix W. Without it a layer has no parameter R, and B is the input's
-    /// biases only.
-    pub has_state_weights: bool,
+    /// Number of vectors of width H with further gradients of a step, besides those of the sums over the input: of the
+    /// sums over the state, where these differ, or of the decay.
+    pub own_sums: usize,
+    /// How the state before enters a step.
+    pub recurrence: Recurrence,
     /// The shortest and the longest memory, in steps, that new layers begin with: the biases of the first gate z, by
     /// which a state is replaced, are drawn so that 1/z is log-uniform between them. `None` if all biases begin as 0.
     pub first_memory: Option<(u16, u16)>,
@@ -36,18 +48,19 @@ impl CellShape {
         gates: 1,
         states: 1,
         saved: 0,
-        has_own_state_sums: false,
-        has_state_weights: true,
+        own_sums: 0,
+        recurrence: Recurrence::Matrix,
         first_memory: None,
     };
 
     /// Names and shapes of a layer's parameters, in order, for inputs of the width `inputs` and H = `hidden`.
     pub fn parameters(&self, inputs: usize, hidden: usize) -> Vec<(&'static str, Vec<usize>)> {
         let rows = self.gates * hidden;
-        if self.has_state_weights {
-            vec![("W", vec![rows, inputs]), ("R", vec![rows, hidden]), ("B", vec![2 * rows])]
-        } else {
-            vec![("W", vec![rows, inputs]), ("B", vec![rows])]
+        let weights = ("W", vec![rows, inputs]);
+        match self.recurrence {
+            Recurrence::Matrix => vec![weights, ("R", vec![rows, hidden]), ("B", vec![2 * rows])],
+            Recurrence::Decay => vec![weights, ("Lambda", vec![hidden]), ("B", vec![rows])],
+            Recurrence::Gates => vec![weights, ("B", vec![rows])],
         }
     }
 
@@ -70,7 +83,7 @@ impl CellShape {
 pub struct CellParameters<'a, T> {
     /// H, the width of the state.
     pub hidden: usize,
-    /// W, `[kH, H]` (ONNX's R); empty for a cell without it.
+    /// W, `[kH, H]` (ONNX's R), or the parameter Lambda, `[H]`; empty for a cell without either.
     pub r: &'a [T],
     /// The input's biases, then the state's, `[2kH]`; the input's only, `[kH]`, for a cell without W.
     pub b: &'a [T],
@@ -142,7 +155,8 @@ pub struct StepBackward<'a, T> {
     pub dstates: [&'a mut [T]; MAX_STATES],
     /// Output: the gradients of the sums over the input, `[n, kH]`.
     pub dx: &'a mut [T],
-    /// Output: the gradients of the sums over the state, `[n, kH]`; empty if they equal `dx`.
+    /// Output: the further gradients, `[n, own_sums * H]`, such as those of the sums over the state where they differ
+    /// from `dx`.
     pub ds: &'a mut [T],
     /// Scratch buffer, resized as needed.
     pub scratch: &'a mut Vec<T>,
@@ -158,7 +172,7 @@ pub struct Sums<'a, T> {
     pub saved: &'a [T],
     /// The gradients of the sums over the input, `[R, kH]`.
     pub dx: &'a [T],
-    /// The gradients of the sums over the state, `[R, kH]`; empty if they equal `dx`.
+    /// The further gradients of the steps, `[R, own_sums * H]`.
     pub ds: &'a [T],
 }
 
@@ -173,8 +187,8 @@ pub trait Cell<T>: Debug + Send + Sync {
     /// Computes one backward step.
     fn step_backward(&self, step: StepBackward<'_, T>);
 
-    /// Adds the gradient of W to `dr [kH, H]` and that of the state's biases to `db [kH]`; both are empty for a cell
-    /// without W.
+    /// Adds the gradient of W to `dr [kH, H]` and that of the state's biases to `db [kH]`; for a cell without W, that of
+    /// Lambda to `dr [H]`, if it has one, and `db` is empty.
     fn add_gradients(&self, sums: &Sums<'_, T>, dr: &mut [T], db: &mut [T]);
 }
 

@@ -30,9 +30,9 @@ use crate::model::real::Real;
 /// Reset gate after the product. A step saves q_t. The candidate's sums over input and state are separate, since
 /// only the latter is multiplied by r_t.
 pub(super) const RESET_AFTER: CellShape =
-    CellShape { family: "gru", gates: 3, saved: 1, has_own_state_sums: true, ..CellShape::SIMPLE };
+    CellShape { family: "gru", gates: 3, saved: 1, own_sums: 3, ..CellShape::SIMPLE };
 /// Reset gate before the product. A step saves q_t.
-pub(super) const RESET_BEFORE: CellShape = CellShape { has_own_state_sums: false, ..RESET_AFTER };
+pub(super) const RESET_BEFORE: CellShape = CellShape { own_sums: 0, ..RESET_AFTER };
 
 /// Creates a cell with the reset gate after the product.
 pub(super) fn reset_after<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {

@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 
-use super::cell::{Cell, CellParameters, CellShape, Step, StepBackward, Sums};
+use super::cell::{Cell, CellParameters, CellShape, Recurrence, Step, StepBackward, Sums};
 use crate::model::kernels::{Kernels, vectorized};
 use crate::model::real::Real;
 
@@ -25,7 +25,7 @@ use crate::model::real::Real;
 pub(super) const SHAPE: CellShape = CellShape {
     family: "mingru",
     gates: 2,
-    has_state_weights: false,
+    recurrence: Recurrence::Gates,
     first_memory: Some((2, 75)),
     ..CellShape::SIMPLE
 };

@@ -14,7 +14,9 @@ mod gru;
 mod history;
 mod lstm;
 mod mingru;
+mod rglru;
 mod rnn;
+mod tdnnf;
 
 use std::sync::Arc;
 
@@ -24,7 +26,9 @@ use super::kernels::Kernels;
 
 pub use attention::alibi_slopes;
 pub use block::{Block, BlockBackward, BlockShape, BlockSizes, BlockTrace};
-pub use cell::{Cell, CellParameters, CellShape, MAX_STATES, Step, StepBackward, Sums};
+pub use cell::{Cell, CellParameters, CellShape, MAX_STATES, Recurrence, Step, StepBackward, Sums};
+pub use rglru::first_lambda;
+pub use tdnnf::constrain as constrain_tdnnf;
 
 /// The kind of a layer's cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,10 +49,16 @@ pub enum CellKind {
     /// Minimal gated recurrent unit, whose gates depend on the input alone (Feng et al. 2024).
     #[serde(rename = "mingru")]
     MinGru,
+    /// Real-gated linear recurrent unit: a diagonal linear recurrence whose decay depends on the input (De et al. 2024).
+    #[serde(rename = "rglru")]
+    RgLru,
     /// Convolution over the last steps, the module of the Conformer (Gulati et al. 2020).
     Conv,
     /// Self-attention over the last steps, a layer of the Transformer encoder (Vaswani et al. 2017).
     Attention,
+    /// Factorized time-delay layer: two linear layers with a bottleneck between them, each over two steps (Povey et al.
+    /// 2018).
+    Tdnnf,
 }
 
 /// Constructor of a recurrent cell from its parameters.
@@ -85,15 +95,17 @@ const fn block<T>(shape: BlockShape, layout: BlockLayout<T>) -> CellForm<T> {
 
 impl CellKind {
     /// All kinds of cells.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::RnnTanh,
         Self::RnnRelu,
         Self::Gru,
         Self::GruResetBefore,
         Self::Lstm,
         Self::MinGru,
+        Self::RgLru,
         Self::Conv,
         Self::Attention,
+        Self::Tdnnf,
     ];
 
     /// The name in recipes and model files.
@@ -105,8 +117,10 @@ impl CellKind {
             Self::GruResetBefore => "gru-reset-before",
             Self::Lstm => "lstm",
             Self::MinGru => "mingru",
+            Self::RgLru => "rglru",
             Self::Conv => "conv",
             Self::Attention => "attention",
+            Self::Tdnnf => "tdnnf",
         }
     }
 
@@ -117,7 +131,7 @@ impl CellKind {
             Self::RnnTanh | Self::RnnRelu => &["W"],
             Self::Gru | Self::GruResetBefore => &["W_z", "W_r", "W_c"],
             Self::Lstm => &["W_i", "W_o", "W_f", "W_g"],
-            Self::MinGru | Self::Conv | Self::Attention => &[],
+            Self::MinGru | Self::RgLru | Self::Conv | Self::Attention | Self::Tdnnf => &[],
         }
     }
 
@@ -130,8 +144,10 @@ impl CellKind {
             CellKind::GruResetBefore => recurrent(gru::RESET_BEFORE, gru::reset_before),
             CellKind::Lstm => recurrent(lstm::SHAPE, lstm::lstm),
             CellKind::MinGru => recurrent(mingru::SHAPE, mingru::mingru),
+            CellKind::RgLru => recurrent(rglru::SHAPE, rglru::rglru),
             CellKind::Conv => block(conv::SHAPE, conv::conv),
             CellKind::Attention => block(attention::SHAPE, attention::attention),
+            CellKind::Tdnnf => block(tdnnf::SHAPE, tdnnf::tdnnf),
         }
     }
 
@@ -143,8 +159,8 @@ impl CellKind {
         }
     }
 
-    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 2 (mingru: z, c), 3 (gru: z, r, c) or 4
-    /// (lstm: i, o, f, g); 0 for a block.
+    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 2 (mingru: z, c), 3 (gru: z, r, c; rglru: r,
+    /// i, v) or 4 (lstm: i, o, f, g); 0 for a block.
     pub fn gates(self) -> usize {
         self.shape().map_or(0, |shape| shape.gates)
     }
@@ -152,6 +168,14 @@ impl CellKind {
     /// Number of state tensors per layer: 1, or 2 for lstm (output and cell).
     pub fn states(self) -> usize {
         self.shape().map_or(1, |shape| shape.states)
+    }
+
+    /// The factor of the layer's input in the network's residual connection.
+    pub fn residual_scale(self) -> f64 {
+        match self {
+            Self::Tdnnf => tdnnf::RESIDUAL_SCALE,
+            _ => 1.0,
+        }
     }
 
     /// The cell's part of parameter names, such as `rnn` or `lstm`.

@@ -50,18 +50,22 @@ impl<'a> Body<'a> {
     /// Adds a linear layer. `prefix.weight` is stored as `[out, in]`, as it is trained; runtimes fold the
     /// `Transpose`.
     pub fn linear(&mut self, prefix: &str, x: &str) -> String {
-        let (weight, bias) = (format!("{prefix}.weight"), format!("{prefix}.bias"));
-        let product = match self.precision {
-            Precision::Int8Dynamic => self.integer_product(prefix, x),
-            _ => {
-                self.parameter(&weight, false);
-                let transposed = format!("{weight}_transposed");
-                self.graph.chain("Transpose", &transposed, &[&weight], vec![ints("perm", &[1, 0])]);
-                self.graph.chain("MatMul", &format!("{prefix}.product"), &[x, &transposed], vec![])
-            }
-        };
+        let product = self.product(prefix, x);
+        let bias = format!("{prefix}.bias");
         self.parameter(&bias, false);
         self.graph.chain("Add", &format!("{prefix}.sum"), &[&product, &bias], vec![])
+    }
+
+    /// Adds a linear layer without a bias.
+    pub fn product(&mut self, prefix: &str, x: &str) -> String {
+        if self.precision == Precision::Int8Dynamic {
+            return self.integer_product(prefix, x);
+        }
+        let weight = format!("{prefix}.weight");
+        self.parameter(&weight, false);
+        let transposed = format!("{weight}_transposed");
+        self.graph.chain("Transpose", &transposed, &[&weight], vec![ints("perm", &[1, 0])]);
+        self.graph.chain("MatMul", &format!("{prefix}.product"), &[x, &transposed], vec![])
     }
 
     /// Adds the product of `x` and the weight, computed in integers with dynamic quantization.
@@ -110,16 +114,19 @@ impl<'a> Body<'a> {
     /// Adds the state in front of the values of a call, `[rows + U, N, width]`, and the last rows as the final state.
     /// The values are replaced by zeros where the initial state is held.
     pub fn history(&mut self, prefix: &str, values: &str, rows: usize, ends: &Ends<'_>) -> String {
-        let values = match self.not_held() {
-            Some(not_held) => {
-                self.graph.chain("Mul", &format!("{prefix}.held"), &[values, &not_held], vec![])
-            }
-            None => values.to_string(),
-        };
+        let values = self.unless_held(&format!("{prefix}.held"), values);
         let history = format!("{prefix}.history");
         self.graph.node("Concat", prefix, &[ends.state, &values], &[&history], vec![int("axis", 0)]);
         self.slice(ends.last, &history, -(rows as i64), i64::MAX);
         history
+    }
+
+    /// Replaces values by zeros where the initial state is held; `name` is that of the result if it is held anywhere.
+    pub fn unless_held(&mut self, name: &str, values: &str) -> String {
+        match self.not_held() {
+            Some(not_held) => self.graph.chain("Mul", name, &[values, &not_held], vec![]),
+            None => values.to_string(),
+        }
     }
 
     /// The name of a tensor `[U, N, 1]` that is 0 where the initial state is held and 1 elsewhere; `None` if it is held

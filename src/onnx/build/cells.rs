@@ -6,7 +6,8 @@ use super::block::Block;
 use super::conv::CONV;
 use crate::model::CellKind;
 use crate::onnx::build::graph::{int, strings};
-use crate::onnx::build::mingru::scan_attributes;
+use crate::onnx::build::scan::{MINGRU, RGLRU, ScanCell};
+use crate::onnx::build::tdnnf::TDNNF;
 use crate::onnx::proto::AttributeProto;
 
 /// Added to a gate's sum to close (-) or open (+) it completely: sigmoid(±100) is 0 or 1 in float32.
@@ -31,7 +32,7 @@ enum Variant {
     /// The attribute `linear_before_reset`, with its value.
     LinearBeforeReset(bool),
     /// All attributes of a `Scan`, whose body computes one step.
-    Scan(fn() -> Vec<AttributeProto>),
+    Scan(&'static ScanCell),
 }
 
 /// The ONNX operator of a cell.
@@ -47,14 +48,22 @@ pub(in crate::onnx) struct CellOperator {
 impl CellOperator {
     /// Whether parameters and outputs have an axis of directions, as those of ONNX's recurrent operators.
     pub fn has_direction_axis(&self) -> bool {
-        !matches!(self.variant, Variant::Scan(_))
+        self.scan().is_none()
+    }
+
+    /// The nodes of a cell that is computed by a `Scan`.
+    pub fn scan(&self) -> Option<&'static ScanCell> {
+        match self.variant {
+            Variant::Scan(cell) => Some(cell),
+            _ => None,
+        }
     }
 
     /// The attributes of a layer of width `hidden`.
     pub fn attributes(&self, hidden: usize) -> Vec<AttributeProto> {
         let mut attributes = vec![int("hidden_size", hidden as i64)];
         match self.variant {
-            Variant::Scan(all) => return all(),
+            Variant::Scan(cell) => return (cell.attributes)(),
             Variant::Unique => {}
             Variant::Activations => attributes.push(strings("activations", self.activations)),
             Variant::LinearBeforeReset(is) => attributes.push(int("linear_before_reset", is.into())),
@@ -83,15 +92,19 @@ const KEPT_CELL: Hold = Hold::Gates(&[-SATURATED, -SATURATED, SATURATED, 0.0]);
 /// z is 0, so s_t = s_(t-1).
 const CLOSED_UPDATE: Hold = Hold::Gates(&[-SATURATED, 0.0]);
 
+/// i is 0, so s_t = a_t ∘ s_(t-1), which keeps zeros.
+const CLOSED_INPUT: Hold = Hold::Gates(&[0.0, -SATURATED, 0.0]);
+
 /// The table of cells with an operator, in the order of [`CellKind`]. Where several rows have the same operator, the first
 /// is the default for a node without `activations`.
-const CELLS: [CellOperator; 6] = [
+const CELLS: [CellOperator; 7] = [
     row(CellKind::RnnTanh, "RNN", &["Tanh"], Variant::Activations, Hold::Input),
     row(CellKind::RnnRelu, "RNN", &["Relu"], Variant::Activations, Hold::Input),
     row(CellKind::Gru, "GRU", &["Sigmoid", "Tanh"], RESET_AFTER, OPEN_UPDATE),
     row(CellKind::GruResetBefore, "GRU", &["Sigmoid", "Tanh"], RESET_BEFORE, OPEN_UPDATE),
     row(CellKind::Lstm, "LSTM", &["Sigmoid", "Tanh", "Tanh"], Variant::Unique, KEPT_CELL),
-    row(CellKind::MinGru, "Scan", &[], Variant::Scan(scan_attributes), CLOSED_UPDATE),
+    row(CellKind::MinGru, "Scan", &[], Variant::Scan(&MINGRU), CLOSED_UPDATE),
+    row(CellKind::RgLru, "Scan", &[], Variant::Scan(&RGLRU), CLOSED_INPUT),
 ];
 
 /// The nodes of a cell.
@@ -114,6 +127,7 @@ pub(in crate::onnx) fn nodes(kind: CellKind) -> CellNodes {
     match kind {
         CellKind::Conv => CellNodes::Block(&CONV),
         CellKind::Attention => CellNodes::Block(&ATTENTION),
+        CellKind::Tdnnf => CellNodes::Block(&TDNNF),
         _ => CellNodes::Operator(&CELLS[kind as usize]),
     }
 }
@@ -133,8 +147,8 @@ pub(in crate::onnx) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> 
     let activations = attribute("activations").map_or(&[][..], |a| &a.strings);
     let after = attribute("linear_before_reset").and_then(|a| a.i).unwrap_or(0) != 0;
     let is = |cell: &&CellOperator| {
-        if let Variant::Scan(all) = cell.variant {
-            return cell.op_type == op_type && attributes == all();
+        if let Variant::Scan(scan) = cell.variant {
+            return cell.op_type == op_type && attributes == (scan.attributes)();
         }
         let names = activations.iter().map(|name| name.as_ref());
         cell.op_type == op_type

@@ -5,8 +5,7 @@ use super::body::Ends;
 pub(in crate::onnx) use super::body::{Body, half_name, is_matrix};
 use super::cells::{CellNodes, CellOperator, Hold, nodes};
 use super::graph::{Dim, int, ints};
-use super::mingru;
-use crate::model::{CellKind, NetworkConfig};
+use crate::model::NetworkConfig;
 use crate::onnx::states::{is_stacked, state_places};
 
 /// The lengths of the axes of input frames and of output frames: `S*U` and `U`, or `T` for both without
@@ -77,16 +76,25 @@ impl Body<'_> {
             let (y, outputs) = self.cell(i, &x, states, next);
             let y = self.norm(&format!("layers.{i}.norm"), y);
             let hidden = self.config.layers[i].hidden;
-            x = if self.config.residual && hidden == width {
-                self.graph.chain("Add", &format!("layers.{i}.residual"), &[&y, &x], vec![])
-            } else {
-                y
-            };
+            x = if self.config.residual && hidden == width { self.residual(i, &x, &y) } else { y };
             width = hidden;
             last.push(outputs);
         }
         self.join_states(&last, next);
         x
+    }
+
+    /// Adds the residual connection from `x` to `y` around cell `i`.
+    fn residual(&mut self, i: usize, x: &str, y: &str) -> String {
+        let name = format!("layers.{i}.residual");
+        let scale = self.config.layers[i].cell.residual_scale();
+        if scale == 1.0 {
+            return self.graph.chain("Add", &name, &[y, x], vec![]);
+        }
+        let [factor, scaled] = ["scale", "scaled"].map(|part| format!("{name}_{part}"));
+        self.graph.scalar(&factor, scale as f32);
+        self.graph.chain("Mul", &scaled, &[x, &factor], vec![]);
+        self.graph.chain("Add", &name, &[y, &scaled], vec![])
     }
 
     /// Adds cell `i` over all steps. Returns the name of its outputs `[U, N, H]` and the names of its final
@@ -105,6 +113,7 @@ impl Body<'_> {
         };
         let has_direction = operator.has_direction_axis();
         let [w, r, b] = ["W", "R", "B"].map(|s| format!("{prefix}.{s}"));
+        let others = layer.parameters(inputs).into_iter().map(|(name, _)| name).filter(|name| *name != "W");
         let x = match self.hold.clone() {
             Some(hold) => self.held_input(i, operator, x, &hold),
             None => {
@@ -112,13 +121,13 @@ impl Body<'_> {
                 x.to_string()
             }
         };
-        for name in [&r, &b] {
-            self.parameter(name, has_direction);
+        for name in others {
+            self.parameter(&format!("{prefix}.{name}"), has_direction);
         }
         let y = format!("{prefix}.Y");
-        if layer.cell == CellKind::MinGru {
+        if let Some(scan) = operator.scan() {
             let ends = Ends { x: &x, inputs, state: &states[0], last: &last[0] };
-            return (mingru::add(&mut self.graph, &prefix, layer.hidden, &ends), last);
+            return (scan.add(self, &prefix, layer.hidden, &ends), last);
         }
         let mut inputs = vec![x.as_str(), &w, &r, &b, ""];
         inputs.extend(states.iter().map(String::as_str));

@@ -7,4 +7,5 @@ pub(super) mod cells;
 mod conv;
 pub mod graph;
 pub(super) mod layers;
-mod mingru;
+pub(super) mod scan;
+mod tdnnf;

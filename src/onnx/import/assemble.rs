@@ -5,7 +5,7 @@
 use super::value::{CellWeights, Operation, StageOf};
 use crate::error::{Error, Result, Stage};
 use crate::model::network::parameter_shapes;
-use crate::model::{LayerConfig, Network, NetworkConfig, Parameter};
+use crate::model::{LayerConfig, Network, NetworkConfig, Parameter, Recurrence};
 
 /// An affine map y = weight · x + bias, in f64 so that folding costs no accuracy; no weight means the
 /// identity.
@@ -324,7 +324,7 @@ impl Assembly {
         data.extend(self.input_norm.into_iter().flat_map(|(g, b)| [g, b]));
         for layer in self.layers {
             data.push(layer.cell.w);
-            if layer.cell.kind.shape().is_some_and(|shape| shape.has_state_weights) {
+            if layer.cell.kind.shape().is_some_and(|shape| shape.recurrence == Recurrence::Matrix) {
                 data.push(layer.cell.r);
             }
             data.push(layer.cell.b);

@@ -349,7 +349,6 @@ impl Walker {
         let outputs = node.proto.output.len();
         match inputs.first().and_then(Option::as_ref) {
             Some(value @ (Value::Zeros | Value::Initial)) => Ok(vec![value.clone(); outputs]),
-            Some(Value::Sequence(s)) => self.gates(node, s, inputs.get(1).and_then(Option::as_ref)),
             Some(Value::Constant(c)) => {
                 let axis = node.axis(node.int("axis").unwrap_or(0), c.shape.len())?;
                 let sizes = match inputs.get(1).and_then(Option::as_ref) {

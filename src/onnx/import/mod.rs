@@ -1,10 +1,12 @@
 //! Import of a foreign ONNX graph: a stack of RNN, GRU or LSTM layers with linear layers, layer
-//! normalization and log-softmax around them, as written by PyTorch's two exporters, tf2onnx and hearken,
+//! normalization and log-softmax around them, as written by PyTorch's two exporters and tf2onnx,
 //! becomes a [`Network`] that streams, can be trained further and exported again.
 //!
 //! ```text
 //! file ─► walk: classify each value ─► stages (affine, linear, norm, cell, …) ─► assemble ─► Network
 //! ```
+//!
+//! The exports of hearken, with any cells, are read by the module `own`; one that was changed since is read like a foreign file.
 //!
 //! A node that does not fit such a network is an error that names it. For security, no file is opened
 //! because another one names it (external data).
@@ -16,8 +18,8 @@ mod constant;
 mod layout;
 mod loop_node;
 mod node;
+mod own;
 mod quantized;
-mod scan_node;
 mod settings;
 mod step;
 mod value;
@@ -29,10 +31,9 @@ use self::value::Value;
 use self::walk::Walker;
 use std::path::PathBuf;
 
-use super::build::cells::block_kind;
 use super::interface::real_inputs;
 use super::metadata::Metadata;
-use super::proto::{GraphProto, NodeProto, ValueInfoProto};
+use super::proto::{GraphProto, ValueInfoProto};
 use super::targets::{SHERPA_METADATA, TARGET_KEY, Target, is_of_export};
 use super::{OnnxFile, export, load, state_flow};
 use crate::decode::DecoderOptions;
@@ -97,15 +98,23 @@ pub fn import_file(file: &OnnxFile, options: &ImportOptions) -> Result<Imported>
         }
         Err(error) => refuse_damaged(file, &error)?,
     }
-    refuse_blocks(file)?;
     let mut notes = Vec::new();
     if file.graph().node.iter().any(|n| n.op_type == "MatMulInteger") {
         notes.push("the file computes linear layers in integers; the model computes them in float32".into());
     }
-    let network = network(file, options.subsampling.max(1), &mut notes)?;
+    // Frames that are stacked outside of the graph are none of an export.
+    let own = (own::is_own(file) && options.subsampling <= 1).then(|| own::read(file));
+    let is_restored = matches!(own, Some(Ok(_)));
+    let network = match own {
+        Some(Ok(network)) => network,
+        Some(Err(error)) if own::has_own_layers(file) => {
+            return Err(error.hint("layers that only hearken writes are imported from unchanged exports"));
+        }
+        _ => network(file, options.subsampling.max(1), &mut notes)?,
+    };
     export::check(&network)?;
     check_tokens(&network, options)?;
-    let metadata = metadata(file, &network, options, &mut notes)?;
+    let metadata = metadata(file, &network, options, is_restored, &mut notes)?;
     metadata.check(&network.config)?;
     Ok(Imported { network, metadata, notes })
 }
@@ -122,18 +131,6 @@ fn refuse_damaged(file: &OnnxFile, error: &Error) -> Result<()> {
     match error.place() {
         Some(place) if !is_export && place.starts_with("metadata ") => Err(error.clone()),
         _ => Ok(()),
-    }
-}
-
-/// Refuses a graph with a layer of hearken's that consists of many nodes: these are read in model files only.
-fn refuse_blocks(file: &OnnxFile) -> Result<()> {
-    let kind = |node: &NodeProto| block_kind(&node.name).map(|kind| (kind, node.name.clone()));
-    match file.graph().node.iter().find_map(kind) {
-        Some((kind, name)) => {
-            let problem = format!("exports with {} cannot be imported", kind.name());
-            Err(Error::new(Stage::Model, problem).at(format!("node {name}")).hint("use the model file"))
-        }
-        None => Ok(()),
     }
 }
 
@@ -241,11 +238,11 @@ fn network_of(
 }
 
 /// Removes what an export added for its target, so that importing an export restores the exported model.
-fn without_target(metadata: &mut Metadata) {
+/// The decoder's biases are part of the output layer's biases in a network that was not restored by [`own`].
+fn without_target(metadata: &mut Metadata, is_restored: bool) {
     let is_sherpa = |(key, value): &(String, String)| key == TARGET_KEY && value == Target::SherpaOnnx.name();
     let for_sherpa = metadata.other.iter().any(is_sherpa);
-    if for_sherpa {
-        // They are already part of the output layer's bias.
+    if for_sherpa && !is_restored {
         metadata.decoder.blank_bias = 0.0;
         metadata.decoder.filler_bias = 0.0;
     }
@@ -260,6 +257,7 @@ fn metadata(
     file: &OnnxFile,
     network: &Network<f32>,
     options: &ImportOptions,
+    is_restored: bool,
     notes: &mut Vec<String>,
 ) -> Result<Metadata> {
     let entries = file.entries();
@@ -289,7 +287,7 @@ fn metadata(
             other: settings::foreign_entries(entries),
         },
     };
-    without_target(&mut metadata);
+    without_target(&mut metadata, is_restored);
     metadata.tokens = options.tokens.clone().unwrap_or(metadata.tokens);
     metadata.features = options.features.clone().unwrap_or(metadata.features);
     Ok(metadata)

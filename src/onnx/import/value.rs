@@ -123,18 +123,6 @@ pub(super) enum Quantized {
     Product { sequence: Sequence, of: usize },
 }
 
-/// A part of the features of a sequence, for a cell that is written as separate operators.
-#[derive(Clone, Debug)]
-pub(super) struct Gate {
-    /// The sums of all gates.
-    pub of: Sequence,
-    /// Index of the first feature.
-    pub start: usize,
-    pub width: usize,
-    /// Whether the logistic function was applied.
-    pub sigmoid: bool,
-}
-
 /// A value of the graph.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -161,7 +149,6 @@ pub(super) enum Value {
     },
     Unrolled(Unrolled),
     Quantized(Quantized),
-    Gate(Gate),
     /// A value that is not understood, which is an error only if it is used.
     Refused(Error),
 }

@@ -126,7 +126,7 @@ fn distance(a: &str, b: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CellKind;
+    use crate::model::{CellKind, NetworkConfig};
 
     const SMALL: &str = r#"
 [data]
@@ -163,6 +163,40 @@ checkpoint_interval = 10
         assert_eq!([layer.num_heads, layer.left_context, layer.dim_feedforward], [2, 9, 32]);
         let again = NetworkTable::from_config(&recipe.network_config().expect("good"));
         assert_eq!((again.num_heads, again.left_context, again.dim_feedforward), (2, 9, Some(32)));
+        let sizes = "[\"tdnnf\"]\nbottleneck_dim = 3\ntime_stride = 2";
+        let recipe = Recipe::parse(&SMALL.replace("[\"gru\"]", sizes)).expect("a good recipe");
+        let layer = recipe.network_config().expect("good").layers[0];
+        assert_eq!([layer.bottleneck_dim, layer.time_stride], [3, 2]);
+    }
+
+    #[test]
+    fn layers_can_have_sizes_of_their_own() {
+        let one_by_one = |layers: &str| {
+            let text = SMALL.replace("cells = [\"gru\"]\nhidden = [8, 8]\n", "");
+            Recipe::parse(&text.replace("[schedule]", &format!("{layers}\n[schedule]")))
+        };
+        let layers = "[[network.layers]]\ncell = \"conv\"\nhidden = 8\nkernel_size = 3\n[[network.layers]]\n\
+                      cell = \"conv\"\nhidden = 8\n[[network.layers]]\ncell = \"rglru\"\nhidden = 6";
+        let recipe = one_by_one(layers).expect("a good recipe");
+        let config = recipe.network_config().expect("good");
+        assert_eq!(config.layers.iter().map(|l| l.kernel_size).collect::<Vec<_>>(), [3, 5, 0]);
+        let again = Recipe::parse(&recipe.to_toml().expect("written")).expect("read");
+        assert_eq!(again, recipe);
+        // Written one by one where sizes differ, and in the short form elsewhere.
+        let table = NetworkTable::from_config(&config);
+        assert_eq!((table.layers.len(), table.hidden.len()), (3, 0));
+        let shared = NetworkConfig { layers: config.layers[1..].to_vec(), ..config };
+        assert_eq!(NetworkTable::from_config(&shared).hidden, [8, 6]);
+        for (bad, problem) in [
+            ("[[network.layers]]\ncell = \"gru\"\nhidden = 8\nkernel_size = 3", "gru has no kernel_size"),
+            ("[[network.layers]]\ncell = \"conv\"\nhidden = 8\nkernel_size = 1", "from 2"),
+            ("[[network.layers]]\ncell = \"gru\"\nhidden = 0", "sizes from 1"),
+        ] {
+            let error = one_by_one(bad).expect_err(bad).to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+        let both = SMALL.replace("[schedule]", &format!("{layers}\n[schedule]"));
+        assert!(Recipe::parse(&both).expect_err("both forms").to_string().contains("either"));
     }
 
     #[test]
@@ -213,6 +247,8 @@ checkpoint_interval = 10
             ("[\"gru\"]", "[\"conv\"]\nkernel_size = 1", "kernel_size"),
             ("[\"gru\"]", "[\"attention\"]\nnum_heads = 3", "num_heads"),
             ("[\"gru\"]", "[\"attention\"]\nleft_context = 0", "left_context"),
+            ("[\"gru\"]", "[\"tdnnf\"]\nbottleneck_dim = 0", "bottleneck_dim"),
+            ("[\"gru\"]", "[\"tdnnf\"]\ntime_stride = 0", "time_stride"),
         ] {
             let error = Recipe::parse(&SMALL.replace(from, to)).expect_err(to).to_string();
             assert!(error.contains(place), "{to}: {error}");

@@ -86,23 +86,11 @@ impl Recipe {
     /// When the layers do not fit together, or a size is 0 or too large.
     pub fn network_config(&self) -> Result<NetworkConfig> {
         let table = &self.network;
-        let count = table.hidden.len();
-        if count == 0 || (table.cells.len() != 1 && table.cells.len() != count) {
-            let found = format!("{} cells and {count} widths", table.cells.len());
-            return Err(wrong(
-                "network",
-                format!(
-                    "expected one width for each layer, and one cell in all or for each layer, found {found}"
-                ),
-            ));
-        }
-        let cell = |i: usize| table.cells[if table.cells.len() == 1 { 0 } else { i }];
-        let sizes = table.hidden.iter().chain([&table.input_size, &table.subsampling]);
-        if sizes.clone().any(|&size| size == 0 || size > 16_384) {
+        let layers = self.layers()?;
+        let mut sizes = layers.iter().map(|layer| layer.hidden).chain([table.input_size, table.subsampling]);
+        if sizes.any(|size| size == 0 || size > 16_384) {
             return Err(wrong("network", "expected sizes from 1 to 16384"));
         }
-        let layers: Vec<LayerConfig> =
-            table.hidden.iter().enumerate().map(|(i, &h)| table.layer(cell(i), h)).collect();
         if let Some(problem) = layers.iter().find_map(LayerConfig::problem) {
             return Err(wrong("network", problem));
         }
@@ -118,10 +106,38 @@ impl Recipe {
         })
     }
 
+    /// The layers of the network, in either form.
+    fn layers(&self) -> Result<Vec<LayerConfig>> {
+        let table = &self.network;
+        if !table.layers.is_empty() {
+            if !table.cells.is_empty() || !table.hidden.is_empty() {
+                return Err(wrong("network", "expected either `layers` or `cells` and `hidden`, found both"));
+            }
+            let layer = |(i, layer): (usize, &LayerConfig)| {
+                let extra = |size| {
+                    wrong(&format!("network.layers[{i}]"), format!("{} has no {size}", layer.cell.name()))
+                };
+                layer.with_defaults().map_err(extra)
+            };
+            return table.layers.iter().enumerate().map(layer).collect();
+        }
+        let count = table.hidden.len();
+        if count == 0 || (table.cells.len() != 1 && table.cells.len() != count) {
+            let found = format!("{} cells and {count} widths", table.cells.len());
+            return Err(wrong(
+                "network",
+                format!(
+                    "expected one width for each layer, and one cell in all or for each layer, found {found}"
+                ),
+            ));
+        }
+        Ok(table.layers())
+    }
+
     fn auxiliary_config(&self) -> Result<Option<AuxiliaryConfig>> {
         let Some(auxiliary) = &self.auxiliary else { return Ok(None) };
-        if auxiliary.layer >= self.network.hidden.len() {
-            let layers = self.network.hidden.len();
+        let layers = self.layers()?.len();
+        if auxiliary.layer >= layers {
             return Err(wrong(
                 "auxiliary: layer",
                 format!("expected a number below the {layers} layers, found {}", auxiliary.layer),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
-use crate::model::{CellKind, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig};
+use crate::model::{CellKind, KERNEL_SIZE, LEFT_CONTEXT, LayerConfig, NUM_HEADS, NetworkConfig, TIME_STRIDE};
 use crate::train::augment::{AugmentOptions, ComposeOptions, SpecAugmentOptions};
 
 /// A recipe.
@@ -199,8 +199,10 @@ pub enum Measure {
 #[serde(deny_unknown_fields)]
 pub struct NetworkTable {
     /// One cell for all layers, or one for each layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<CellKind>,
     /// Size of the state of each layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden: Vec<usize>,
     /// Size of the linear input layer's output.
     pub input_size: usize,
@@ -215,6 +217,11 @@ pub struct NetworkTable {
     pub left_context: usize,
     /// Width of the hidden layer in the feed-forward part of `attention`; without it four times the width of the layer.
     pub dim_feedforward: Option<usize>,
+    /// Width between the two factors of `tdnnf`; without it half the width of the layer.
+    pub bottleneck_dim: Option<usize>,
+    /// Distance, in steps, of the two steps that a factor of `tdnnf` depends on.
+    #[serde(default = "time_stride")]
+    pub time_stride: usize,
     /// Number of feature frames stacked for each time step.
     #[serde(default = "four")]
     pub subsampling: usize,
@@ -230,29 +237,64 @@ pub struct NetworkTable {
     /// Whether the same values are set to zero at every step of an utterance.
     #[serde(default)]
     pub variational_dropout: bool,
+    /// The layers, each with sizes of its own: `[[network.layers]]`, in place of `cells` and `hidden`. A size that is not
+    /// there has the default of the cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerConfig>,
 }
 
 impl NetworkTable {
-    /// The table of an existing network, for further training.
+    /// The table of an existing network, for further training. It lists the layers one by one if one size for all does not
+    /// describe them.
     pub fn from_config(config: &NetworkConfig) -> Self {
+        let shared = Self::with_shared_sizes(config);
+        if shared.layers() == config.layers {
+            return shared;
+        }
+        Self {
+            cells: Vec::new(),
+            hidden: Vec::new(),
+            kernel_size: KERNEL_SIZE,
+            num_heads: NUM_HEADS,
+            left_context: LEFT_CONTEXT,
+            dim_feedforward: None,
+            bottleneck_dim: None,
+            time_stride: TIME_STRIDE,
+            layers: config.layers.clone(),
+            ..shared
+        }
+    }
+
+    fn with_shared_sizes(config: &NetworkConfig) -> Self {
+        let most =
+            |size: fn(&LayerConfig) -> usize| config.layers.iter().map(size).max().filter(|&size| size > 0);
         Self {
             cells: config.layers.iter().map(|l| l.cell).collect(),
             hidden: config.layers.iter().map(|l| l.hidden).collect(),
             input_size: config.input_size,
-            kernel_size: largest(config, |layer| layer.kernel_size, KERNEL_SIZE),
-            num_heads: largest(config, |layer| layer.num_heads, NUM_HEADS),
-            left_context: largest(config, |layer| layer.left_context, LEFT_CONTEXT),
-            dim_feedforward: config.layers.iter().map(|l| l.dim_feedforward).max().filter(|&size| size > 0),
+            kernel_size: most(|layer| layer.kernel_size).unwrap_or(KERNEL_SIZE),
+            num_heads: most(|layer| layer.num_heads).unwrap_or(NUM_HEADS),
+            left_context: most(|layer| layer.left_context).unwrap_or(LEFT_CONTEXT),
+            dim_feedforward: most(|layer| layer.dim_feedforward),
+            bottleneck_dim: most(|layer| layer.bottleneck_dim),
+            time_stride: most(|layer| layer.time_stride).unwrap_or(TIME_STRIDE),
             subsampling: config.subsampling,
             layer_norm: config.layer_norm,
             residual: config.residual,
             dropout: 0.0,
             variational_dropout: false,
+            layers: Vec::new(),
         }
     }
 
-    /// The configuration of a layer.
-    pub(super) fn layer(&self, cell: CellKind, hidden: usize) -> LayerConfig {
+    /// The layers described by `cells` and `hidden`.
+    pub(super) fn layers(&self) -> Vec<LayerConfig> {
+        let cell = |i: usize| self.cells[if self.cells.len() == 1 { 0 } else { i }];
+        self.hidden.iter().enumerate().map(|(i, &hidden)| self.layer(cell(i), hidden)).collect()
+    }
+
+    /// The configuration of a layer of `cells` and `hidden`.
+    fn layer(&self, cell: CellKind, hidden: usize) -> LayerConfig {
         let plain = LayerConfig::new(cell, hidden);
         match cell {
             CellKind::Conv => LayerConfig { kernel_size: self.kernel_size, ..plain },
@@ -260,6 +302,11 @@ impl NetworkTable {
                 num_heads: self.num_heads,
                 left_context: self.left_context,
                 dim_feedforward: self.dim_feedforward.unwrap_or(plain.dim_feedforward),
+                ..plain
+            },
+            CellKind::Tdnnf => LayerConfig {
+                bottleneck_dim: self.bottleneck_dim.unwrap_or(plain.bottleneck_dim),
+                time_stride: self.time_stride,
                 ..plain
             },
             _ => plain,
@@ -276,11 +323,6 @@ impl NetworkTable {
     }
 }
 
-/// The largest of a size that some cells have; the default if none has it.
-fn largest(config: &NetworkConfig, size: fn(&LayerConfig) -> usize, default: usize) -> usize {
-    config.layers.iter().map(size).max().filter(|&size| size > 0).unwrap_or(default)
-}
-
 fn kernel_size() -> usize {
     KERNEL_SIZE
 }
@@ -291,6 +333,10 @@ fn num_heads() -> usize {
 
 fn left_context() -> usize {
     LEFT_CONTEXT
+}
+
+fn time_stride() -> usize {
+    TIME_STRIDE
 }
 
 fn one() -> f64 {

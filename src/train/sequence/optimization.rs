@@ -8,7 +8,7 @@ use crate::error::{Error, Result, Stage};
 use crate::model::network::initialize;
 use crate::model::{Network, NetworkConfig, PackedWeights};
 use crate::train::checkpoint::{self, Checkpoint, Header, NAMES};
-use crate::train::optimizer::{AdamStep, AdamW, learning_rate};
+use crate::train::optimizer::{AdamStep, AdamW, constrain, learning_rate};
 use crate::train::recipe::{Optimizer, Schedule};
 use crate::train::sampler::derive_seed;
 use crate::train::threads::{add_gradients, in_threads};
@@ -114,6 +114,8 @@ impl Optimization {
         if !norm.is_finite() {
             return Err(self.diverged("gradient"));
         }
+        let named = self.networks.iter().flat_map(|network| &network.parameters);
+        constrain(named, &mut self.parameters, self.step);
         self.step += 1;
         Ok(loss)
     }
