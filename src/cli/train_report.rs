@@ -158,13 +158,15 @@ impl TrainReport {
         self.line(&format!("update {update}  {total}{mark}"));
         self.totals.extend(scores.total.map(|total| (update, total)));
         if self.bar.is_some() {
-            for (name, values) in [("loss ", &self.losses), ("score", &self.totals)] {
-                if let (Some(first), Some(last), true) = (values.first(), values.last(), values.len() > 1) {
-                    let (bars, (_, first), (_, last)) = (curve(values), first, last);
-                    let text = format!("  {name}  {bars}  {first:.3} to {last:.3}");
-                    self.line(&text);
+            let text = |(name, values): (&str, &Vec<(u64, f64)>)| match values.as_slice() {
+                [(_, first), .., (_, last)] => {
+                    Some(format!("  {name}  {}  {first:.3} to {last:.3}", curve(values)))
                 }
-            }
+                _ => None,
+            };
+            let texts: Vec<String> =
+                [("loss ", &self.losses), ("score", &self.totals)].into_iter().filter_map(text).collect();
+            texts.iter().for_each(|text| self.line(text));
         }
     }
 

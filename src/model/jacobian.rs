@@ -11,7 +11,7 @@ use super::packed_sequence::PackedSequence;
 use super::real::Real;
 
 /// Widest state that is measured: time and memory grow with its square.
-pub const MAX_STATE: usize = 640;
+const MAX_STATE: usize = 640;
 /// Rows of the Jacobian that are computed together.
 const ROWS: usize = 32;
 /// Maximum number of steps t that are measured.
@@ -29,9 +29,9 @@ pub struct JacobianValues {
     pub mean: Vec<f64>,
 }
 
-/// Measures the Jacobians of `network` over `x [R, S * F]` as [`super::gradient_flow`] divides it, for k = 1 to `reach`,
-/// at up to three of its steps. For each layer; `None` for layers that keep earlier steps instead of a recurrent
-/// state, and for states of more than [`MAX_STATE`] values. The state of an LSTM is s_t with its cell. Empty if there are
+/// Measures the Jacobians of `network` over `x [R, S * F]`, divided as for the gradient flow, for k = 1 to `reach`, at up
+/// to three of its steps. For each layer; `None` for layers that keep earlier steps instead of a recurrent state, and
+/// for states of more than 640 values. The state of an LSTM is s_t with its cell. Empty if there are
 /// fewer than `reach + 1` steps, or a parameter is missing.
 pub fn jacobian_values<T: Kernels>(
     network: &Network<T>,
@@ -46,7 +46,7 @@ pub fn jacobian_values<T: Kernels>(
     }
     let mut sums: Vec<Option<JacobianValues>> = network.config.layers.iter().map(|_| None).collect();
     let every = stretches.len().div_ceil(MAX_MEASURED);
-    let mut measured = 0;
+    let mut measured = 0u32;
     let (mut states, mut workspace) = (weights.zero_states(1), Workspace::default());
     for (number, stretch) in stretches.iter().enumerate() {
         if number % every == 0 {

@@ -252,7 +252,7 @@ fn diagrams(probed: &[Probed]) -> [Diagram; 3] {
     let norms = |probed: &Probed, layer: usize| {
         let norms = &probed.flow.layers[layer];
         let first = norms.first().copied().filter(|&first| first > 0.0).unwrap_or(1.0);
-        norms.iter().map(|norm| norm / first).collect()
+        norms.iter().map(|norm| norm / first).collect::<Vec<f64>>()
     };
     let largest = |probed: &Probed, layer: usize| {
         let values = probed.jacobians.get(layer).and_then(Option::as_ref);

@@ -36,12 +36,13 @@ type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 pub(super) fn plot(diagrams: &[Diagram]) -> String {
     let diagrams: Vec<&Diagram> = diagrams.iter().filter(|diagram| !diagram.lines.is_empty()).collect();
     let mut svg = String::new();
-    let height = SIZE.1 * diagrams.len().max(1) as u32;
+    let rows = diagrams.len().max(1);
+    let height = SIZE.1 * rows as u32;
     {
         let area = SVGBackend::with_string(&mut svg, (SIZE.0, height)).into_drawing_area();
         // Drawing into a string cannot fail but for texts without a font, which SVG leaves to the viewer.
         let _ = area.fill(&WHITE);
-        for (diagram, part) in diagrams.iter().zip(area.split_evenly((diagrams.len(), 1))) {
+        for (diagram, part) in diagrams.iter().zip(area.split_evenly((rows, 1))) {
             let _ = draw(diagram, &part);
         }
         let _ = area.present();

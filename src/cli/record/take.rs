@@ -132,7 +132,7 @@ impl Take {
         self.frames += 1;
         match self.state {
             State::Waiting => {
-                self.loud = self.loud << 1 | u32::from(level > floor.max(LOWEST_DB) + BEGIN_DB);
+                self.loud = (self.loud << 1) | u32::from(level > floor.max(LOWEST_DB) + BEGIN_DB);
                 if (self.loud & ((1 << WINDOW) - 1)).count_ones() >= BEGIN_FRAMES {
                     self.state = State::Speaking;
                     self.begin = self.frames.saturating_sub(WINDOW as usize);
