@@ -72,7 +72,11 @@ fn draw(diagram: &Diagram, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Drawn {
         .y_desc(diagram.y)
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))
-        .x_label_formatter(&|at| if *at <= longest { format!("{at:.1}") } else { String::new() })
+        .x_label_formatter(&|at| match *at {
+            at if at > longest => String::new(),
+            at if longest >= 10.0 => format!("{at:.0}"),
+            at => format!("{at:.1}"),
+        })
         .y_label_formatter(&|value| {
             if (0.01..1e4).contains(value) { value.to_string() } else { format!("{value:.0e}") }
         })
