@@ -10,7 +10,6 @@ for program in python3 tmux; do
   command -v "$program" >/dev/null || { echo "$program is not installed: nothing was tested"; exit 77; }
 done
 work=$(mktemp -d)
-export HOME=$work
 mkfifo "$work/microphone" "$work/play"
 cat >"$work/.asoundrc" <<EOF
 pcm.nothing { type null }
@@ -59,8 +58,8 @@ await() {
 }
 
 printf 'two seven one eight\nthree one four one five\nlast phrase\n' >"$work/list.txt"
-record="$hearken record $work/list.txt -o $work/recordings --speaker ann; echo left with \$?; sleep 60"
-start() { tmux -L "hearken$$" kill-server 2>/dev/null; tmux -L "hearken$$" new-session -d -x 100 -y 30 -s t "$1"; }
+record="HOME=$work $hearken record $work/list.txt -o $work/recordings --speaker ann; echo left with \$?; sleep 60"
+start() { tmux -L "hearken$$" kill-server 2>/dev/null; sleep 0.2; tmux -L "hearken$$" new-session -d -x 100 -y 30 -s t "$1"; }
 start "$record"
 await "[1/3]  two seven one eight"
 keys Enter; await "speak"; sleep 0.5; play e
@@ -92,12 +91,12 @@ keys s Enter; await "left with 0"
 check "data import reads the folder" 0 $?
 check "it has both recordings" 2 "$(wc -l <"$work/train.jsonl")"
 
-start "$hearken listen; echo left with \$?; sleep 60"
+start "HOME=$work $hearken listen; echo left with \$?; sleep 60"
 sleep 2; play pi; sleep 4; play e
 await "three one four one five"
 await "two seven one eight"
 keys C-c; await "left with 0"
-"$hearken" listen >"$work/out" 2>"$work/err" & pid=$!
+HOME=$work "$hearken" listen >"$work/out" 2>"$work/err" & pid=$!
 sleep 2; play pi; sleep 5; kill -INT $pid; wait $pid
 check "in a pipe" "three one four one five" "$(cat "$work/out")"
 [ "$failures" = 0 ] && echo "all is well" || { echo "$failures failed"; exit 1; }
