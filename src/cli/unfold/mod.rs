@@ -2,8 +2,6 @@
 
 mod figure;
 mod page;
-#[cfg(feature = "png")]
-mod png;
 mod svg;
 
 use std::path::{Path, PathBuf};
@@ -28,7 +26,7 @@ const MAX_PAGE_SECONDS: f64 = 20.0;
 ///
 /// The picture has the network with its loops (the weights U, W and V of each layer, with sizes and norms), three steps
 /// t-1, t and t+1 with their values, and the whole sequence below each other in time: waveform, features x_t, states s_t
-/// of each layer, probabilities o_t, and words. The ending of the file chooses a picture (.svg; .png in builds with the feature `png`)
+/// of each layer, probabilities o_t, and words. The ending of the file chooses a picture (.svg)
 /// or a page (.html) on which t moves by a slider, the arrow keys, or with the sound.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -42,7 +40,7 @@ pub(super) struct Args {
     /// Recording of at most a minute.
     audio: PathBuf,
 
-    /// Picture (.svg, .png) or page (.html) to write.
+    /// Picture (.svg) or page (.html) to write.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
 
@@ -119,8 +117,6 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let drawing = match format {
         Format::Page => page::page(&unfolded, &part).into_bytes(),
         Format::Svg => figure::figure(&unfolded, &part).into_bytes(),
-        #[cfg(feature = "png")]
-        Format::Png => png::png(&figure::figure(&unfolded, &part))?,
     };
     crate::fs::write(&args.out, &drawing).map_err(|e| io_error(Stage::Output, &args.out, e))?;
     Ok(Outcome::Done)
@@ -131,8 +127,6 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
 enum Format {
     Svg,
     Page,
-    #[cfg(feature = "png")]
-    Png,
 }
 
 impl Format {
@@ -145,17 +139,9 @@ impl Format {
         match ending.as_deref() {
             Some("svg") => Ok(Self::Svg),
             Some("html" | "htm") => Ok(Self::Page),
-            #[cfg(feature = "png")]
-            Some("png") => Ok(Self::Png),
-            #[cfg(not(feature = "png"))]
-            Some("png") => usage(
-                "this build of hearken does not write PNG",
-                "write .svg and convert it (`rsvg-convert -z 2 a.svg -o a.png`, Inkscape, a browser), or build hearken \
-                 with `cargo build --release --features png`",
-            ),
             _ => usage(
-                "expected a file that ends in .svg, .png or .html",
-                "other formats can be converted from SVG, for example by Inkscape, rsvg-convert or a browser",
+                "expected a file that ends in .svg or .html",
+                "other formats, such as PNG, can be converted from SVG: `rsvg-convert -z 2 a.svg -o a.png`, Inkscape, a browser",
             ),
         }
     }
