@@ -653,7 +653,7 @@ fn a_full_disk_ends_with_an_error_and_the_run_can_be_resumed() {
     place.put("recipe.toml", &steps(40));
     assert_eq!(place.run("whole", &[]).0, Some(0));
     let (code, errors) = place.run("run", &["--stop-after", "4"]);
-    assert_eq!(code, Some(130), "{errors}");
+    assert_eq!(code, Some(0), "{errors}");
     let files = || {
         let names = fs::read_dir(place.path("run")).expect("there").map(|e| e.expect("read").file_name());
         names.collect::<std::collections::BTreeSet<_>>()

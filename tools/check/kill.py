@@ -94,7 +94,7 @@ def faults_of(run, expected):
             json.loads(line)
         except ValueError:
             faults.append(f"log.jsonl: line {number} is not JSON: {line[:60]}")
-    known = {"best.onnx", "last.onnx", "log.jsonl", "report.html", "checkpoint.bin", "left_out.txt"}
+    known = {"best.onnx", "last.onnx", "log.jsonl", "report.html", "left_out.txt", "training.lock"}
     faults += [f"{path.name} was left" for path in run.iterdir()
                if path.name not in known and not path.name.startswith("checkpoint")]
     return faults
