@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use hearken::model::network::parameter_shapes;
 use hearken::model::{
-    Kernels, Network, NetworkConfig, PackedSequence, PackedWeights, Parameter, Real, Workspace, gradient_flow,
+    Kernels, Network, NetworkConfig, PackedSequence, PackedWeights, Parameter, Real, Workspace,
+    gradient_flow, jacobian_values,
 };
 use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
@@ -197,6 +198,24 @@ fn gradients_through_time_are_those_of_autograd() {
     let list = goldens["cases"].as_array().expect("a list");
     assert!(list.len() >= 5);
     list.iter().for_each(of);
+    // The singular values of the products of Jacobians.
+    for about in list {
+        let name = about["name"].as_str().expect("a name");
+        let case = cases.iter().find(|case| case.name == name).expect("a case of that name");
+        let rows = &case.batches[0].rows[..steps * STEP];
+        let found = jacobian_values(&cast_network::<f64>(&case.network), &cast(rows), steps - 1);
+        let expected = about["singular_values"].as_array().expect("layers");
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            let found = found.as_ref().expect("a recurrent layer");
+            let expected = expected.as_array().expect("a list").iter().map(numbers);
+            for ((largest, mean), expected) in found.largest.iter().zip(&found.mean).zip(expected) {
+                for (found, expected) in [(largest, expected[0]), (mean, expected[1])] {
+                    assert!((found - expected).abs() / expected < 1e-6, "{name}: {found}, not {expected}");
+                }
+            }
+        }
+    }
 }
 
 fn worker<T: Kernels>(network: &Network<f32>) -> Worker<T> {

@@ -285,7 +285,7 @@ fn a_diverged_run_keeps_a_valid_checkpoint() {
     let place = Place::new();
     let error =
         place.train(&diverging_recipe(), &place.options("run")).expect_err("an explosion").to_string();
-    assert!(error.contains("not finite"), "{error}");
+    assert!(error.contains("not finite; ") && error.contains(" finite "), "{error}");
     let checkpoint = Checkpoint::read(&place.path("run/checkpoint.bin")).expect("a checkpoint");
     assert!(checkpoint.is_finite());
     let good = format!("the checkpoint of update {} is good", checkpoint.header.step);
@@ -643,4 +643,52 @@ fn a_report_that_cannot_be_written_is_reported_and_ends_no_training() {
     let reported = place.train(&steps(20), &place.options("run")).expect("trained");
     let about = notes(&reported).into_iter().filter(|note| note.contains("the report could not be written"));
     assert_eq!(about.count(), 1);
+}
+
+/// Files of more than 8 KiB cannot be written, as on a full disk; the signal that the limit would send is ignored.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_ends_with_an_error_and_the_run_can_be_resumed() {
+    let place = Place::new();
+    place.put("recipe.toml", &steps(40));
+    assert_eq!(place.run("whole", &[]).0, Some(0));
+    let (code, errors) = place.run("run", &["--stop-after", "4"]);
+    assert_eq!(code, Some(0), "{errors}");
+    let files = || {
+        let names = fs::read_dir(place.path("run")).expect("there").map(|e| e.expect("read").file_name());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = files();
+    let output = Command::new("sh")
+        .current_dir(place.path(""))
+        .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\""])
+        .arg(assert_cmd::cargo::cargo_bin!("hearken"))
+        .args(["train", "recipe.toml", "--threads", "2", "--out", "run", "--resume"])
+        .output()
+        .expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("too large") && errors.contains("run/") && !errors.contains("panicked"),
+        "{errors}"
+    );
+    let left: Vec<_> = files().difference(&before).cloned().collect();
+    assert!(left.iter().all(|name| name == "report.html"), "{left:?}");
+    // With space again, nothing is lost.
+    let (code, errors) = place.run("run", &["--resume"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(bytes(place.path("whole/last.onnx")) == bytes(place.path("run/last.onnx")), "the weights differ");
+}
+
+/// Also for root, who may write into any folder that takes files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_takes_no_files_is_an_error_before_the_first_update() {
+    let place = Place::new();
+    place.put("recipe.toml", &steps(2));
+    for out in ["/proc/run", "train.jsonl/run"] {
+        let (code, errors) = place.run(out, &[]);
+        assert_eq!(code, Some(1), "{errors}");
+        assert!(errors.contains(out) && !errors.contains("updates 0 to"), "{errors}");
+    }
 }

@@ -35,7 +35,8 @@ fn a_page_has_every_step_and_the_gates() {
     assert!(count("steps") > 3 && count("steps") == count("titles"), "{}", count("steps"));
     assert!(data["steps"][0].as_str().is_some_and(|svg| svg.contains("<path")));
     let (code, error) = place.error_of(&["unfold", "model.onnx", "a.wav", "-o", "a.png"]);
-    assert!(code == 2 && error.contains(".svg or .html"), "{error}");
+    assert!(code == 2 && error.contains(".svg or .html") && error.contains("rsvg-convert"), "{error}");
+    assert!(!place.path("a.png").exists());
 }
 
 #[test]
@@ -74,12 +75,19 @@ fn the_reach_of_gradients_is_measured_for_every_cell() {
         assert!(text.contains(name), "{name}: {text}");
     }
     let svg = std::fs::read_to_string(place.path("p.svg")).expect("written");
-    assert!(svg.contains("layer 2") && svg.contains("lstm, untrained"));
+    for text in ["layer 2", "lstm, untrained", "Product of Jacobians", "layer 1, W_r"] {
+        assert!(svg.contains(text), "{text}");
+    }
     let json = place.stdout_of(&["probe", "model.onnx", "a.wav", "--reach", "10", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let layer = &json["networks"][0]["layers"][1];
     assert_eq!(layer["norms"].as_array().map(Vec::len), Some(10));
     assert_eq!(layer["singular_values"]["W_z"].as_array().map(Vec::len), Some(12));
+    let largest = layer["jacobian"]["largest"].as_array().expect("a list");
+    assert!(
+        largest.len() == 10 && largest.iter().all(|value| value.as_f64().is_some_and(|value| value > 0.0))
+    );
+    assert!(text.contains("ds_t/ds_(t-k), the largest (and root mean square) by k: 1: "), "{text}");
     let (code, error) = place.error_of(&["probe", "model.onnx", "a.wav", "--reach", "2000"]);
     assert!(code == 2 && error.contains("--reach"), "{error}");
 }

@@ -50,7 +50,6 @@ pub(super) struct Args {
 
 #[cfg(not(feature = "microphone"))]
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
-    use crate::error::{Error, Stage};
     let Args {
         device: _,
         list_devices: _,
@@ -61,14 +60,21 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         model: _,
         endpoint: _,
     } = args;
+    Err(no_microphones().into())
+}
+
+/// The error of a build without the feature `microphone`.
+#[cfg(not(feature = "microphone"))]
+pub(super) fn no_microphones() -> crate::error::Error {
+    use crate::error::{Error, Stage};
     let problem = "this build of hearken does not support microphones";
     let hint = "build it with `cargo build --release --features microphone`; on Linux this requires \
                 `pkg-config` and the headers of ALSA (`libasound2-dev` or `alsa-lib-devel`)";
-    Err(Error::new(Stage::Usage, problem).hint(hint).into())
+    Error::new(Stage::Usage, problem).hint(hint)
 }
 
 #[cfg(feature = "microphone")]
-pub(super) use live::run;
+pub(super) use live::{list_devices, run};
 
 #[cfg(feature = "microphone")]
 mod live {
@@ -79,6 +85,7 @@ mod live {
 
     use super::super::captions::Captions;
     use super::super::interrupt::Interrupt;
+    use super::super::level::{Level, mute_warning};
     use super::super::model::{check_nbest, print_note};
     use super::super::print_error;
     use super::{Args, Outcome, Stop};
@@ -93,8 +100,6 @@ mod live {
     const STATUS_INTERVAL: Duration = Duration::from_millis(100);
     /// Time before a device is opened again.
     const RETRY: Duration = Duration::from_secs(1);
-    /// Length of digital silence after which a warning is printed, seconds.
-    const MUTE_SECONDS: f64 = 5.0;
 
     fn write_error(error: io::Error) -> Stop {
         Stop::output(Path::new("standard output"), error)
@@ -102,7 +107,7 @@ mod live {
 
     pub fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         if args.list_devices {
-            return list();
+            return list_devices();
         }
         let nbest = args.nbest.map_or(1, usize::from);
         let options = StreamOptions { nbest, ..args.endpoint.stream_options(true)? };
@@ -133,7 +138,8 @@ mod live {
         outcome
     }
 
-    fn list() -> std::result::Result<Outcome, Stop> {
+    /// Prints the microphones.
+    pub fn list_devices() -> std::result::Result<Outcome, Stop> {
         let mut out = io::stdout().lock();
         let devices = microphone::devices()?;
         if devices.is_empty() {
@@ -198,28 +204,28 @@ mod live {
         offset: f64,
         screen: &mut Screen,
     ) -> std::result::Result<(), Stop> {
-        let mut level = Level::default();
+        let mut meter = Meter::default();
         let mut drawn = Instant::now();
         while !stop.is_asked() {
             let waited = microphone.waiting();
             let at = samples.len();
             microphone.read(samples)?;
-            level.add(&samples[at..]);
+            meter.level.add(&samples[at..]);
             if samples.len() >= chunk {
                 let begin = Instant::now();
                 let events = stream.accept_waveform(samples)?;
-                level.lag(waited + begin.elapsed().as_secs_f64());
+                meter.lag(waited + begin.elapsed().as_secs_f64());
                 samples.clear();
                 screen.events(events, offset).map_err(write_error)?;
             } else {
                 thread::sleep(POLL);
             }
-            if level.muted(stream.seconds()) {
+            if meter.level.muted(stream.seconds()) {
                 screen.muted(microphone.name()).map_err(write_error)?;
             }
             if drawn.elapsed() >= STATUS_INTERVAL {
                 drawn = Instant::now();
-                screen.status(&level.status(microphone)).map_err(write_error)?;
+                screen.status(&meter.status(microphone)).map_err(write_error)?;
             }
         }
         Ok(())
@@ -227,41 +233,23 @@ mod live {
 
     /// The values of the status line, collected between two drawings.
     #[derive(Default)]
-    struct Level {
-        peak: f32,
+    struct Meter {
+        level: Level,
         lag: f64,
-        /// Samples other than zero were received.
-        sound: bool,
-        /// The warning about digital silence was printed.
-        warned: bool,
     }
 
-    impl Level {
-        fn add(&mut self, samples: &[f32]) {
-            self.peak = samples.iter().fold(self.peak, |peak, x| peak.max(x.abs()));
-            self.sound |= self.peak > 0.0;
-        }
-
+    impl Meter {
         fn lag(&mut self, seconds: f64) {
             self.lag = self.lag.max(seconds);
         }
 
-        /// Whether to print the warning about digital silence, once.
-        fn muted(&mut self, seconds: f64) -> bool {
-            let warns = !self.sound && !self.warned && seconds > MUTE_SECONDS;
-            self.warned |= warns;
-            warns
-        }
-
-        /// Returns the status. The meter falls slowly, so that it is readable.
         fn status(&mut self, microphone: &Microphone) -> Status {
             let status = Status {
-                peak: self.peak,
+                peak: self.level.peak(),
                 lag_ms: 1000.0 * self.lag,
                 lost_seconds: microphone.lost_seconds(),
                 device_overruns: microphone.device_overruns(),
             };
-            self.peak *= 0.7;
             self.lag *= 0.7;
             status
         }
@@ -320,9 +308,7 @@ mod live {
         }
 
         fn muted(&mut self, name: &str) -> io::Result<()> {
-            self.print_remark(&format!(
-                "only digital silence is received from {name}: it may be muted, or the wrong device"
-            ))
+            self.print_remark(&mute_warning(name))
         }
 
         fn status(&mut self, status: &Status) -> io::Result<()> {

@@ -13,6 +13,8 @@ mod generate;
 mod import;
 mod inspect;
 mod interrupt;
+#[cfg(any(feature = "microphone", test))]
+mod level;
 mod listen;
 mod lm;
 mod model;
@@ -20,6 +22,7 @@ mod phrases;
 mod probe;
 mod pronounce;
 mod raw;
+mod record;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "train")]
@@ -67,6 +70,7 @@ enum Command {
     Evaluate(evaluate::Args),
     #[cfg(feature = "train")]
     Train(train::Args),
+    Record(record::Args),
     Data(data::Args),
     Average(average::Args),
     Export(export::Args),
@@ -141,6 +145,7 @@ pub fn run() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),
+        Command::Record(args) => record::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Average(args) => average::run(&args),
         Command::Export(args) => export::run(&args),

@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,8 +23,10 @@ pub(super) struct TrainReport {
     page: PathBuf,
     left_out: Vec<String>,
     /// The losses and the scores of this session.
-    losses: Vec<f64>,
-    totals: Vec<f64>,
+    losses: Vec<(u64, f64)>,
+    totals: Vec<(u64, f64)>,
+    /// Set by a signal to print the curves.
+    curves_asked: Arc<AtomicBool>,
     /// When the last line was printed.
     last_line: Instant,
 }
@@ -44,12 +48,16 @@ impl TrainReport {
             left_out: Vec::new(),
             losses: Vec::new(),
             totals: Vec::new(),
+            curves_asked: curves_signal(),
             last_line: Instant::now(),
         }
     }
 
     /// Reports a progress event.
     pub fn show(&mut self, progress: &Progress) {
+        if self.curves_asked.swap(false, Ordering::Relaxed) {
+            self.curves();
+        }
         match progress {
             Progress::Loading(done, all) => self.at("reading recordings", *done as u64, *all as u64),
             Progress::LeftOut(line) => self.left_out.push(line.clone()),
@@ -92,13 +100,16 @@ impl TrainReport {
         );
         let page = crate::fs::quoted(&self.page).into_owned();
         self.line(&format!("the course of the training is in {page}"));
+        if cfg!(unix) && self.bar.is_some() {
+            self.line("Ctrl-\\ draws its curves here");
+        }
         if let Some(bar) = &self.bar {
             bar.reset_eta();
         }
     }
 
     fn step(&mut self, step: &Step) {
-        self.losses.push(step.loss);
+        self.losses.push((step.step, step.loss));
         let also =
             |name: &str, loss: Option<f64>| loss.map_or(String::new(), |loss| format!("  {name} {loss:.3}"));
         let text = format!(
@@ -145,14 +156,28 @@ impl TrainReport {
             (false, false, _) => "",
         };
         self.line(&format!("update {update}  {total}{mark}"));
-        self.totals.extend(scores.total);
+        self.totals.extend(scores.total.map(|total| (update, total)));
         if self.bar.is_some() {
-            for (name, values) in [("loss ", self.losses.clone()), ("score", self.totals.clone())] {
-                if let (Some(first), Some(last), true) = (values.first(), values.last(), values.len() > 1) {
-                    self.line(&format!("  {name}  {}  {first:.3} to {last:.3}", curve(&values)));
+            let text = |(name, values): (&str, &Vec<(u64, f64)>)| match values.as_slice() {
+                [(_, first), .., (_, last)] => {
+                    Some(format!("  {name}  {}  {first:.3} to {last:.3}", curve(values)))
                 }
-            }
+                _ => None,
+            };
+            let texts: Vec<String> =
+                [("loss ", &self.losses), ("score", &self.totals)].into_iter().filter_map(text).collect();
+            texts.iter().for_each(|text| self.line(text));
         }
+    }
+
+    /// Prints the curves of this session, which a signal asked for.
+    fn curves(&mut self) {
+        let mut lines = chart("loss", &self.losses);
+        lines.extend(chart("score", &self.totals));
+        if lines.is_empty() {
+            lines.push("no loss to draw yet".into());
+        }
+        lines.iter().for_each(|line| self.line(line));
     }
 
     fn done(&mut self, ended: &Ended) {
@@ -211,19 +236,76 @@ impl TrainReport {
     }
 }
 
+/// A flag that is set by SIGUSR1, and by SIGQUIT (Ctrl-\) if standard error is a terminal.
+fn curves_signal() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::{SIGQUIT, SIGUSR1};
+        // Without a handler the curves cannot be asked for.
+        let _ = signal_hook::flag::register(SIGUSR1, Arc::clone(&flag));
+        if std::io::stderr().is_terminal() {
+            let _ = signal_hook::flag::register(SIGQUIT, Arc::clone(&flag));
+        }
+    }
+    flag
+}
+
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// The means of neighbors, so that at most `width` values are left.
+fn averaged(values: &[(u64, f64)], width: usize) -> Vec<f64> {
+    let size = values.len().div_ceil(width).max(1);
+    let mean = |part: &[(u64, f64)]| part.iter().map(|(_, value)| value).sum::<f64>() / part.len() as f64;
+    values.chunks(size).map(mean).collect()
+}
+
+/// The lowest and the highest of finite values, and the share of a value between them.
+fn scale(values: &[f64]) -> (f64, f64, impl Fn(f64) -> f64) {
+    let finite = values.iter().copied().filter(|value| value.is_finite());
+    let (low, high) = finite.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+    let share =
+        move |value: f64| if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) } else { 0.0 };
+    (low, high, share)
+}
+
 /// The course of values as bars of text, from the lowest to the highest; neighbors share a bar if there are many.
-fn curve(values: &[f64]) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+fn curve(values: &[(u64, f64)]) -> String {
     const WIDTH: usize = 48;
-    let size = values.len().div_ceil(WIDTH).max(1);
-    let means: Vec<f64> =
-        values.chunks(size).map(|part| part.iter().sum::<f64>() / part.len() as f64).collect();
-    let (low, high) = means.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| (low.min(x), high.max(x)));
-    let level = |value: &f64| {
-        let share = if high > low { (value - low) / (high - low) } else { 0.0 };
-        BARS[(share * (BARS.len() - 1) as f64).round() as usize]
+    let means = averaged(values, WIDTH);
+    let (_, _, share) = scale(&means);
+    means.iter().map(|&value| BARS[(share(value) * (BARS.len() - 1) as f64).round() as usize]).collect()
+}
+
+/// The course of values as a chart of a few lines; nothing for fewer than two values.
+fn chart(name: &str, values: &[(u64, f64)]) -> Vec<String> {
+    const WIDTH: usize = 64;
+    const ROWS: usize = 8;
+    let (Some((first, _)), Some((last, _)), true) = (values.first(), values.last(), values.len() > 1) else {
+        return Vec::new();
     };
-    means.iter().map(level).collect()
+    let means = averaged(values, WIDTH);
+    let (low, high, share) = scale(&means);
+    // Each value fills a part of the column; the lowest one still has a bar.
+    let heights: Vec<usize> = means
+        .iter()
+        .map(|&value| 1 + (share(value) * (ROWS * BARS.len() - 1) as f64).round() as usize)
+        .collect();
+    let mut lines = vec![format!("{name}, updates {first} to {last}")];
+    for row in (0..ROWS).rev() {
+        let label = match row {
+            0 => format!("{low:.3}"),
+            row if row + 1 == ROWS => format!("{high:.3}"),
+            _ => String::new(),
+        };
+        let cell = |height: &usize| match height.saturating_sub(row * BARS.len()) {
+            0 => ' ',
+            eighths => BARS[eighths.min(BARS.len()) - 1],
+        };
+        let bars: String = heights.iter().map(cell).collect();
+        lines.push(format!("{label:>8} {}", bars.trim_end()));
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -232,9 +314,31 @@ mod tests {
 
     #[test]
     fn a_curve_falls_as_its_values_do() {
-        assert_eq!(curve(&[8.0, 4.0, 2.0, 1.0]), "█▄▂▁");
-        assert_eq!(curve(&[1.0, 1.0]), "▁▁");
+        let numbered = |values: &[f64]| values.iter().map(|&value| (7, value)).collect::<Vec<_>>();
+        assert_eq!(curve(&numbered(&[8.0, 4.0, 2.0, 1.0])), "█▄▂▁");
+        assert_eq!(curve(&numbered(&[1.0, 1.0])), "▁▁");
+        assert_eq!(curve(&numbered(&[1.0, f64::NAN, 0.0])).chars().count(), 3);
         let long: Vec<f64> = (0..1000).map(f64::from).collect();
-        assert!(curve(&long).chars().count() <= 48 && curve(&long).ends_with('█'));
+        let long = curve(&numbered(&long));
+        assert!(long.chars().count() <= 48 && long.ends_with('█'));
+    }
+
+    #[test]
+    fn a_chart_has_its_range_and_a_column_for_each_value() {
+        let lines = chart("loss", &[(10, 8.0), (20, 4.0), (30, 0.0)]);
+        let expected = [
+            "loss, updates 10 to 30",
+            "   8.000 █",
+            "         █",
+            "         █",
+            "         █▁",
+            "         ██",
+            "         ██",
+            "         ██",
+            "   0.000 ██▁",
+        ];
+        assert_eq!(lines, expected);
+        assert!(chart("loss", &[(10, 8.0)]).is_empty());
+        assert!(chart("loss", &(0..999).map(|i| (i, 0.5)).collect::<Vec<_>>())[8].chars().count() <= 73);
     }
 }

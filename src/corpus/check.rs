@@ -182,7 +182,7 @@ pub fn report(manifests: &[Vec<Entry>], decoded: &[Decoded]) -> Report {
         manifests.iter().enumerate().flat_map(|(i, entries)| entries.iter().map(move |e| (i, e))).collect();
     let mut findings: Vec<Finding> = Vec::new();
     for ((manifest, entry), decoded) in entries.iter().zip(decoded) {
-        let of_text = text_findings(entry, decoded.seconds);
+        let of_text = text_findings(&entry.text, decoded.seconds);
         findings.extend(decoded.findings.iter().cloned().chain(of_text).map(|(kind, message)| Finding {
             manifest: *manifest,
             line: entry.line,
@@ -223,7 +223,7 @@ fn decode(entry: &Entry) -> Decoded {
 }
 
 /// What is wrong with the level of the samples; one finding at most, the worst.
-fn level_finding(samples: &[f32]) -> Option<(FindingKind, String)> {
+pub(crate) fn level_finding(samples: &[f32]) -> Option<(FindingKind, String)> {
     if samples.is_empty() {
         return Some((FindingKind::Empty, "there are no samples".into()));
     }
@@ -246,17 +246,18 @@ fn level_finding(samples: &[f32]) -> Option<(FindingKind, String)> {
         .then(|| (FindingKind::Clipped, format!("{:.1} % of samples are at full scale", 100.0 * share)))
 }
 
-fn text_findings(entry: &Entry, seconds: f64) -> Vec<(FindingKind, String)> {
+/// What may be wrong with a transcript of a recording of `seconds`; 0 if that is not known.
+pub(crate) fn text_findings(text: &str, seconds: f64) -> Vec<(FindingKind, String)> {
     let mut findings = Vec::new();
-    let letters = entry.text.chars().filter(|c| c.is_alphanumeric()).count();
+    let letters = text.chars().filter(|c| c.is_alphanumeric()).count();
     if seconds > 0.0 && letters as f64 / seconds > MAX_LETTERS_PER_SECOND {
         findings.push((FindingKind::TextTooLong, format!("{letters} letters in {seconds:.2} s")));
     }
-    if let Some(word) = entry.text.split_whitespace().find(|word| word.contains(|c: char| c.is_numeric())) {
+    if let Some(word) = text.split_whitespace().find(|word| word.contains(|c: char| c.is_numeric())) {
         let message = format!("`{word}`: write numbers as they are spoken, in words");
         findings.push((FindingKind::Digits, message));
     }
-    if let Some(symbol) = entry.text.chars().find(|&c| is_symbol(c)) {
+    if let Some(symbol) = text.chars().find(|&c| is_symbol(c)) {
         findings.push((FindingKind::Symbols, format!("`{symbol}`: write it as it is spoken, or remove it")));
     }
     findings

@@ -285,6 +285,30 @@ impl<T: Kernels> PackedWeights<T> {
         std::mem::swap(gradient, below);
     }
 
+    /// Computes the gradients of a layer's first states from those of its last alone, after a forward pass. What reaches
+    /// the layers below is not computed; the layer's own parameters' gradients are added to `gradients`.
+    pub(super) fn state_backward(
+        &self,
+        i: usize,
+        steps: &PackedSequence,
+        dstates: &mut States<T>,
+        workspace: &mut Workspace<T>,
+        gradients: &mut [Vec<T>],
+    ) {
+        let own = Layout::new(self).layers[i].clone();
+        let Workspace { activations, traces, scratch, gradient, below, .. } = workspace;
+        gradient.clear();
+        gradient.resize(self.layers[i].output(&traces[i]).len(), T::ZERO);
+        let pass = LayerBackward {
+            x: &activations[i],
+            steps,
+            trace: &traces[i],
+            dy: gradient,
+            dstates: [&mut dstates.hidden[i], &mut dstates.cell[i]],
+        };
+        self.layers[i].backward(pass, &mut gradients[own], scratch, below);
+    }
+
     /// The gradient with respect to the normalized input `[R, S * F]`, after a backward pass.
     pub fn input_gradient(&self, workspace: &Workspace<T>, dx: &mut Vec<T>) {
         self.input.input_gradient(&workspace.gradient, dx);

@@ -9,6 +9,7 @@ mod cells;
 mod config;
 pub mod forward;
 mod gradient_flow;
+mod jacobian;
 pub(crate) mod kernels;
 mod layer;
 mod linear;
@@ -33,6 +34,7 @@ pub use config::{
 };
 pub use forward::{PackedWeights, States, Workspace};
 pub use gradient_flow::{Decay, GradientFlow, gradient_flow};
+pub use jacobian::{JacobianValues, jacobian_values};
 pub use kernels::Kernels;
 pub use network::{Network, Parameter};
 pub use packed_sequence::PackedSequence;

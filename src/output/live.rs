@@ -101,11 +101,7 @@ impl<W: Write> LiveDisplay<W> {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let db = 20.0 * self.peak.max(1e-6).log10();
-        let filled = (((db - FLOOR_DB) / -FLOOR_DB).clamp(0.0, 1.0) * METER as f32).round() as usize;
-        let level = if db <= -99.0 { "silent".to_string() } else { format!("{db:3.0} dB") };
-        write!(f, "{}{} {level:>7}", "█".repeat(filled), "·".repeat(METER - filled))?;
-        write!(f, "  lag {:.0} ms", self.lag_ms)?;
+        write!(f, "{}  lag {:.0} ms", level_meter(self.peak), self.lag_ms)?;
         if self.lost_seconds > 0.0 {
             write!(f, "  lost {:.2} s", self.lost_seconds)?;
         }
@@ -114,6 +110,14 @@ impl fmt::Display for Status {
         }
         Ok(())
     }
+}
+
+/// A level meter for a peak (full scale 1), with its number.
+pub fn level_meter(peak: f32) -> String {
+    let db = 20.0 * peak.max(1e-6).log10();
+    let filled = (((db - FLOOR_DB) / -FLOOR_DB).clamp(0.0, 1.0) * METER as f32).round() as usize;
+    let level = if db <= -99.0 { "silent".to_string() } else { format!("{db:3.0} dB") };
+    format!("{}{} {level:>7}", "█".repeat(filled), "·".repeat(METER - filled))
 }
 
 /// The longest end of a text that fits into a number of columns.

@@ -27,7 +27,7 @@ use crate::recognizer::{Event, Segment, Word};
 pub use captions::CaptionFile;
 pub use json::JsonWriter;
 #[cfg(feature = "cli")]
-pub use live::{LiveDisplay, Status};
+pub use live::{LiveDisplay, Status, level_meter};
 #[cfg(feature = "cli")]
 pub use terminal::TerminalWriter;
 pub use text::TextWriter;

@@ -21,7 +21,7 @@ pub mod propose;
 mod reading;
 pub mod recipe;
 mod record;
-mod report;
+pub(crate) mod report;
 mod resume;
 mod run;
 pub mod sampler;

@@ -330,7 +330,8 @@ impl<'a> Run<'a> {
         let stats = self.run_shares(shares, workers)?;
         let gradients = add_gradients(workers.iter_mut().map(|worker| &mut worker.gradients));
         if ![stats.loss, stats.auxiliary_loss, stats.mmi_loss].iter().all(|loss| loss.is_finite()) {
-            return Err(self.diverged(&format!("the loss of update {} is not finite", self.step)));
+            let layers = self.not_finite("gradients", gradients);
+            return Err(self.diverged(&format!("the loss of update {} is not finite; {layers}", self.step)));
         }
         let recipe = self.session.recipe;
         let rate = learning_rate(self.step, &recipe.optimizer, &recipe.schedule);
@@ -346,11 +347,35 @@ impl<'a> Run<'a> {
         };
         let norm = self.adam.update(&step, &mut self.parameters, gradients);
         if !norm.is_finite() {
-            return Err(self.diverged(&format!("the gradient of update {} is not finite", self.step)));
+            let layers = self.not_finite("gradients", gradients);
+            return Err(
+                self.diverged(&format!("the gradient of update {} is not finite; {layers}", self.step))
+            );
         }
         constrain(&self.network.parameters, &mut self.parameters, self.step);
         let layers = before.map_or(Vec::new(), |before| self.layer_norms(&before, gradients));
         Ok(Updated { stats, norm, layers })
+    }
+
+    /// A sentence about the layers whose values are not finite; `what` they are: gradients or weights.
+    fn not_finite(&self, what: &str, values: &[Vec<f32>]) -> String {
+        let mut layers: Vec<(String, bool)> = Vec::new();
+        for (parameter, values) in self.network.parameters.iter().zip(values) {
+            let name = layer_name(&parameter.name);
+            if layers.last().is_none_or(|(last, _)| *last != name) {
+                layers.push((name, true));
+            }
+            if let Some((_, is_finite)) = layers.last_mut() {
+                *is_finite &= values.iter().all(|x| x.is_finite());
+            }
+        }
+        let names: Vec<&str> =
+            layers.iter().filter(|(_, is_finite)| !is_finite).map(|(name, _)| name.as_str()).collect();
+        match names.len() {
+            0 => format!("the {what} of all layers are finite"),
+            count if count == layers.len() => format!("no layer has finite {what}"),
+            _ => format!("layers without finite {what}: {}", names.join(", ")),
+        }
     }
 
     /// The norms of an update by layer.
@@ -429,7 +454,8 @@ impl<'a> Run<'a> {
     }
 
     fn weights_diverged(&self) -> Error {
-        self.diverged(&format!("the weights after {} updates are not finite", self.step))
+        let layers = self.not_finite("weights", &self.parameters);
+        self.diverged(&format!("the weights after {} updates are not finite; {layers}", self.step))
     }
 
     fn log_window(&self, window: Window, record: &mut Record<'_>, report: Report<'_>) -> Result<()> {

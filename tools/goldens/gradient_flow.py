@@ -7,8 +7,9 @@
 The networks and inputs are those of the cases of training.py, whose files it reads: the first STEPS rows of the
 first batch are one sequence. The loss is the cross entropy of the last step's output with the uniform distribution.
 For each layer and k = 1, 2, ... it writes the norm of the gradient with respect to the states that are carried from
-step t-k to the next: only by the recurrence, not by way of the layers above in the same step. The cells are
-PyTorch's own (torch.rnn_tanh_cell, gru_cell, lstm_cell), in float64.
+step t-k to the next: only by the recurrence, not by way of the layers above in the same step. It also writes the
+singular values of the Jacobian of the states of the last step with respect to those of step t-k (torch.autograd's
+jacobian, torch.linalg.svdvals): the largest, and the root mean square of all. The cells are PyTorch's own (torch.rnn_tanh_cell, gru_cell, lstm_cell), in float64.
 """
 import json
 
@@ -39,7 +40,7 @@ def read(name, config):
     return mean, scale, batches[0][:STEPS], {name: take(shape) for name, shape in shapes(config)}
 
 
-def norms(name, config):
+def case(name, config):
     mean, scale, x, p = read(name, config)
     x = ((x.reshape(-1, SUBSAMPLING, FEATURES) - mean) * scale).reshape(STEPS, -1)
 
@@ -49,18 +50,25 @@ def norms(name, config):
         return F.layer_norm(v, v.shape[-1:], p[f"{prefix}.gain"], p[f"{prefix}.bias"], 1e-5)
 
     x = norm("input_norm", x @ p["input.weight"].T + p["input.bias"])
-    layers, carried = config["layers"], []
+    layers, carried, inputs = config["layers"], [], []
     states = [[torch.zeros(1, l["hidden"], dtype=x.dtype)] * (2 if l["cell"] == "lstm" else 1) for l in layers]
+
+    def step(i, v, states):
+        """The states of a layer after a step with the input v."""
+        cell = layers[i]["cell"]
+        prefix, gates = f"layers.{i}.{family(cell)}", GATES[family(cell)]
+        bx, bs = p[f"{prefix}.B"].chunk(2)
+        weights = [reorder(w, gates) for w in (p[f"{prefix}.W"], p[f"{prefix}.R"], bx, bs)]
+        if cell == "lstm":
+            return list(torch.lstm_cell(v, states, *weights))
+        return [CELLS[cell](v, states[0], *weights)]
+
     for t in range(STEPS):
         v = x[t:t + 1]
-        for i, layer in enumerate(layers):
-            prefix, gates = f"layers.{i}.{family(layer['cell'])}", GATES[family(layer["cell"])]
-            bx, bs = p[f"{prefix}.B"].chunk(2)
-            weights = [reorder(w, gates) for w in (p[f"{prefix}.W"], p[f"{prefix}.R"], bx, bs)]
-            if layer["cell"] == "lstm":
-                after = list(torch.lstm_cell(v, states[i], *weights))
-            else:
-                after = [CELLS[layer["cell"]](v, states[i][0], *weights)]
+        inputs.append([])
+        for i in range(len(layers)):
+            inputs[t].append(v.detach())
+            after = step(i, v, states[i])
             # What is carried is apart from what the layer above reads.
             states[i] = [(s * 1).requires_grad_() for s in after]
             [s.retain_grad() for s in states[i]]
@@ -73,13 +81,30 @@ def norms(name, config):
     def of(t, i):
         return float(torch.cat([s.grad.reshape(-1) for s in carried[t][i]]).norm())
 
-    return [[of(STEPS - 1 - k, i) for k in range(1, STEPS)] for i in range(len(layers))]
+    def singular_values(t, i):
+        """The largest singular value of ds_last/ds_t, and the root mean square of all."""
+        sizes = [s.shape[1] for s in carried[t][i]]
+
+        def last(flat):
+            states = [part.unsqueeze(0) for part in flat.split(sizes)]
+            for later in range(t + 1, STEPS):
+                states = step(i, inputs[later][i], states)
+            return torch.cat([s.reshape(-1) for s in states])
+
+        flat = torch.cat([s.detach().reshape(-1) for s in carried[t][i]])
+        values = torch.linalg.svdvals(torch.autograd.functional.jacobian(last, flat))
+        return [float(values[0]), float(values.square().mean().sqrt())]
+
+    def back(value):
+        return [[value(STEPS - 1 - k, i) for k in range(1, STEPS)] for i in range(len(layers))]
+
+    return {"norms": back(of), "singular_values": back(singular_values)}
 
 
 def main():
     torch.set_num_threads(1)
     configs = {case["name"]: case["config"] for case in json.loads((OUT / "cases.json").read_text())["cases"]}
-    cases = [{"name": name, "norms": norms(name, configs[name])} for name in NAMES]
+    cases = [{"name": name, **case(name, configs[name])} for name in NAMES]
     about = {"made_by": f"tools/goldens/gradient_flow.py, torch {torch.__version__}", "steps": STEPS, "cases": cases}
     (OUT / "gradient_flow.json").write_text(json.dumps(about, indent=1) + "\n")
 

@@ -14,12 +14,16 @@ use crate::corpus::manifest::{self, Entry, ReadOptions, TextRule};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::features::{self, FbankOptions};
 use crate::model::network::initialize;
-use crate::model::{CellKind, Decay, GradientFlow, LayerConfig, Network, gradient_flow, singular_values};
+use crate::model::{
+    CellKind, Decay, GradientFlow, JacobianValues, LayerConfig, Network, gradient_flow, jacobian_values,
+    singular_values,
+};
 use crate::onnx;
 use crate::recognizer::Embedded;
 use crate::train::Recipe;
+use crate::train::report::chart::number;
 use crate::units::counted;
-use plot::Line;
+use plot::{Diagram, FLOOR, Line};
 
 /// Maximum length of audio that is used, seconds.
 const MAX_SECONDS: f64 = 120.0;
@@ -31,7 +35,7 @@ const MAX_WIDTH: usize = 1024;
 /// The gradient of a step's loss with respect to earlier states, dL_t/ds_(t-k), is a product of k Jacobians. Where it
 /// vanishes, a network cannot learn dependencies of that length; where it explodes, training is unstable. Prints for
 /// each layer the factor per step, the time in which the gradient is halved, the time after which 1 % is left, and
-/// the singular values of the state's weights W. A recipe is an untrained network, measured on its own recordings.
+/// the singular values of the state's weights W and of the product of Jacobians ds_t/ds_(t-k). A recipe is an untrained network, measured on its own recordings.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hearken probe digits talk.wav
@@ -95,6 +99,10 @@ struct Probed {
     network: Network<f32>,
     step_ms: f64,
     flow: GradientFlow,
+    /// Singular values of ds_t/ds_(t-k), for each layer with a recurrent state.
+    jacobians: Vec<Option<JacobianValues>>,
+    /// For each layer, the names and singular values of its W.
+    weights: Vec<Vec<(&'static str, Vec<f64>)>>,
 }
 
 /// A recording, or a part of it.
@@ -124,7 +132,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         }
     }
     if let Some(svg) = &args.svg {
-        crate::fs::write(svg, plot::plot(&lines(&probed)).as_bytes())
+        crate::fs::write(svg, plot::plot(&diagrams(&probed)).as_bytes())
             .map_err(|e| io_error(Stage::Output, svg, e))?;
     }
     let text = if args.json { as_json(&probed).to_string() + "\n" } else { as_text(&probed) };
@@ -174,7 +182,9 @@ fn measure(subject: Subject, x: &[f32], reach: usize) -> Result<Probed> {
         Error::new(Stage::Usage, problem)
             .hint("give more recordings, or measure fewer steps: `--reach STEPS`")
     })?;
-    Ok(Probed { name: subject.name, network: subject.network, step_ms, flow })
+    let jacobians = jacobian_values(&subject.network, x, reach);
+    let weights = (0..flow.layers.len()).map(|layer| weight_values(&subject.network, layer)).collect();
+    Ok(Probed { name: subject.name, network: subject.network, step_ms, flow, jacobians, weights })
 }
 
 /// The recordings that are named, or those of the recipe.
@@ -232,22 +242,80 @@ fn read_features(sounds: &[Sound], options: &FbankOptions, subsampling: usize) -
     Ok(x)
 }
 
-/// The lines of the diagram: each layer of the model; the last layer of each untrained network.
-fn lines(probed: &[Probed]) -> Vec<Line> {
+/// The diagrams: gradients and Jacobians over time, and the singular values of W.
+fn diagrams(probed: &[Probed]) -> [Diagram; 3] {
+    let step_ms = probed.first().map_or(0.0, |probed| probed.step_ms);
+    let unit = match probed.iter().all(|probed| probed.step_ms == step_ms) {
+        true => format!(", s (steps of {step_ms:.0} ms)"),
+        false => ", s".into(),
+    };
+    let norms = |probed: &Probed, layer: usize| {
+        let norms = &probed.flow.layers[layer];
+        let first = norms.first().copied().filter(|&first| first > 0.0).unwrap_or(1.0);
+        norms.iter().map(|norm| norm / first).collect::<Vec<f64>>()
+    };
+    let largest = |probed: &Probed, layer: usize| {
+        let values = probed.jacobians.get(layer).and_then(Option::as_ref);
+        values.map_or(Vec::new(), |values| values.largest.clone())
+    };
+    let of_first = |(layer, weights): (usize, &Vec<(&'static str, Vec<f64>)>)| {
+        let line = |(gate, values): &(&'static str, Vec<f64>)| Line {
+            label: format!("layer {}, {gate}", layer + 1),
+            dashed: false,
+            points: values
+                .iter()
+                .enumerate()
+                .map(|(at, &value)| (at as f64 + 1.0, value.max(FLOOR)))
+                .collect(),
+        };
+        weights.iter().map(line).collect::<Vec<_>>()
+    };
+    [
+        Diagram {
+            title: "Gradient through time",
+            x: format!("time before the loss{unit}"),
+            y: "|dL/ds|, relative to the last step",
+            lines: lines(probed, norms),
+        },
+        Diagram {
+            title: "Product of Jacobians",
+            x: format!("time between the states{unit}"),
+            y: "largest singular value of ds_t/ds_(t-k)",
+            lines: lines(probed, largest),
+        },
+        Diagram {
+            title: "Weights of the state",
+            x: "number of the singular value".into(),
+            y: "singular value of W",
+            lines: probed
+                .first()
+                .map_or(Vec::new(), |first| first.weights.iter().enumerate().flat_map(of_first).collect()),
+        },
+    ]
+}
+
+/// The lines of values for k = 1, 2, … over time: each layer of the first network; the last layer of each other.
+fn lines(probed: &[Probed], values: impl Fn(&Probed, usize) -> Vec<f64>) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (at, Probed { name, flow, step_ms, .. }) in probed.iter().enumerate() {
-        for (layer, norms) in flow.layers.iter().enumerate() {
-            if at == 0 || layer + 1 == flow.layers.len() {
-                let label = if at == 0 { format!("layer {}", layer + 1) } else { name.clone() };
-                lines.push(Line { label, dashed: at > 0, step_ms: *step_ms, norms: norms.clone() });
+    for (at, probed) in probed.iter().enumerate() {
+        let layers = probed.flow.layers.len();
+        for layer in 0..layers {
+            let values = values(probed, layer);
+            if values.is_empty() || (at > 0 && layer + 1 < layers) {
+                continue;
             }
+            let label = if at == 0 { format!("layer {}", layer + 1) } else { probed.name.clone() };
+            let second = |k: usize| (k + 1) as f64 * probed.step_ms / 1000.0;
+            let points = values.into_iter().enumerate().map(|(k, value)| (second(k), value)).collect();
+            lines.push(Line { label, dashed: at > 0, points });
         }
     }
     lines
 }
 
-/// The state's weights W of a layer, one matrix `[H, H]` per gate, with names; empty for wide layers.
-fn state_weights(network: &Network<f32>, layer: usize) -> Vec<(&'static str, Vec<f64>)> {
+/// The singular values of the state's weights W of a layer, one matrix `[H, H]` per gate, with names; empty for wide
+/// layers.
+fn weight_values(network: &Network<f32>, layer: usize) -> Vec<(&'static str, Vec<f64>)> {
     let config = network.config.layers[layer];
     let h = config.hidden;
     let Some(w) = network.parameter(&format!("layers.{layer}.{}.R", config.cell.family())) else {
@@ -256,8 +324,21 @@ fn state_weights(network: &Network<f32>, layer: usize) -> Vec<(&'static str, Vec
     if h > MAX_WIDTH {
         return Vec::new();
     }
-    let values = |block: &[f32]| block.iter().map(|&x| f64::from(x)).collect();
+    let values = |block: &[f32]| {
+        let block: Vec<f64> = block.iter().map(|&x| f64::from(x)).collect();
+        singular_values(&block, h)
+    };
     config.cell.gate_names().iter().copied().zip(w.data.chunks_exact(h * h).map(values)).collect()
+}
+
+/// The singular values of a product of Jacobians for some k.
+fn jacobian_text(values: &JacobianValues) -> String {
+    const SHOWN: [usize; 10] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+    let at = |k: &usize| {
+        let (largest, mean) = (values.largest.get(k - 1)?, values.mean.get(k - 1)?);
+        Some(format!("{k}: {} ({})", number(*largest), number(*mean)))
+    };
+    SHOWN.iter().filter_map(at).collect::<Vec<_>>().join(", ")
 }
 
 /// What the decay of a layer's gradient means for its training.
@@ -290,7 +371,7 @@ fn remedy(cell: CellKind, decay: &Decay) -> Option<&'static str> {
 
 fn as_text(probed: &[Probed]) -> String {
     let mut lines = Vec::new();
-    for Probed { name, network, step_ms, flow } in probed {
+    for Probed { name, network, step_ms, flow, jacobians, weights } in probed {
         let step_ms = *step_ms;
         lines.push(format!(
             "{}: steps of {step_ms:.0} ms, gradients of {}",
@@ -307,14 +388,19 @@ fn as_text(probed: &[Probed]) -> String {
             let kind = network.config.layers[layer].cell;
             let remedy = Decay::of(norms).and_then(|decay| remedy(kind, &decay));
             lines.extend(remedy.map(|remedy| format!("    {remedy}")));
-            for (gate, w) in state_weights(network, layer) {
-                let values = singular_values(&w, hidden);
+            for (gate, values) in &weights[layer] {
                 let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
                 lines.push(format!(
                     "    singular values of {gate}: largest {:.2}, median {:.2}, smallest {:.2}",
                     at(0.0),
                     at(0.5),
                     at(1.0)
+                ));
+            }
+            if let Some(Some(values)) = jacobians.get(layer) {
+                lines.push(format!(
+                    "    singular values of ds_t/ds_(t-k), the largest (and root mean square) by k: {}",
+                    jacobian_text(values)
                 ));
             }
         }
@@ -334,14 +420,13 @@ fn layer_text(network: &Network<f32>, layer: usize) -> LayerText {
 }
 
 fn as_json(probed: &[Probed]) -> Value {
-    let network = |Probed { name, network, step_ms, flow }: &Probed| {
+    let network = |Probed { name, network, step_ms, flow, jacobians, weights }: &Probed| {
         let layer = |(layer, norms): (usize, &Vec<f64>)| {
             let LayerText { cell, hidden } = layer_text(network, layer);
             let decay = Decay::of(norms);
-            let singular: serde_json::Map<String, Value> = state_weights(network, layer)
-                .into_iter()
-                .map(|(gate, w)| (gate.to_string(), json!(singular_values(&w, hidden))))
-                .collect();
+            let singular: serde_json::Map<String, Value> =
+                weights[layer].iter().map(|(gate, values)| (gate.to_string(), json!(values))).collect();
+            let jacobian = jacobians.get(layer).and_then(Option::as_ref);
             json!({
                 "cell": cell,
                 "hidden": hidden,
@@ -350,6 +435,7 @@ fn as_json(probed: &[Probed]) -> Value {
                 "half_life_steps": decay.map(|decay| decay.half_life()).filter(|steps| steps.is_finite()),
                 "one_percent_steps": decay.and_then(|decay| decay.one_percent),
                 "singular_values": singular,
+                "jacobian": jacobian.map(|values| json!({ "largest": values.largest, "mean": values.mean })),
             })
         };
         let layers: Vec<Value> = flow.layers.iter().enumerate().map(layer).collect();

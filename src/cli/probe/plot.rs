@@ -1,59 +1,65 @@
-//! The diagram of `hearken probe`: norms of gradients over time, on a logarithmic axis, as SVG.
+//! The diagrams of `hearken probe`, below each other, on logarithmic axes, as SVG.
 
+use plotters::coord::Shift;
 use plotters::coord::combinators::IntoLogRange;
 use plotters::prelude::*;
 
-/// A line of the diagram.
+use crate::train::report::chart::COLORS;
+
+/// A line of a diagram.
 pub(super) struct Line {
     /// The text at its end.
     pub label: String,
     /// Whether it is dashed.
     pub dashed: bool,
-    /// Time between two steps, ms.
-    pub step_ms: f64,
-    /// Norms for k = 1, 2, …
-    pub norms: Vec<f64>,
+    /// The points, from left to right; values are above 0.
+    pub points: Vec<(f64, f64)>,
 }
 
-/// Colors that remain distinct with color blindness (Okabe, Ito 2008).
-const COLORS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 0, 0),
-];
-const SIZE: (u32, u32) = (960, 540);
-/// Smallest share of the first norm that is drawn.
-const FLOOR: f64 = 1e-8;
+/// A diagram.
+pub(super) struct Diagram {
+    pub title: &'static str,
+    /// What the axes show, with their units.
+    pub x: String,
+    pub y: &'static str,
+    pub lines: Vec<Line>,
+}
 
-/// Draws the lines, each relative to its first norm.
-pub(super) fn plot(lines: &[Line]) -> String {
+/// Size of a diagram.
+const SIZE: (u32, u32) = (960, 540);
+/// Smallest value that is drawn.
+pub(super) const FLOOR: f64 = 1e-8;
+
+type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+
+/// Draws the diagrams that have lines.
+pub(super) fn plot(diagrams: &[Diagram]) -> String {
+    let diagrams: Vec<&Diagram> = diagrams.iter().filter(|diagram| !diagram.lines.is_empty()).collect();
     let mut svg = String::new();
-    // Drawing into a string cannot fail but for texts without a font, which SVG leaves to the viewer.
-    let _ = draw(lines, &mut svg);
+    let rows = diagrams.len().max(1);
+    let height = SIZE.1 * rows as u32;
+    {
+        let area = SVGBackend::with_string(&mut svg, (SIZE.0, height)).into_drawing_area();
+        // Drawing into a string cannot fail but for texts without a font, which SVG leaves to the viewer.
+        let _ = area.fill(&WHITE);
+        for (diagram, part) in diagrams.iter().zip(area.split_evenly((rows, 1))) {
+            let _ = draw(diagram, &part);
+        }
+        let _ = area.present();
+    }
     svg
 }
 
-fn draw(lines: &[Line], svg: &mut String) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    area.fill(&WHITE)?;
-    let shares: Vec<Vec<f64>> = lines.iter().map(|line| relative(&line.norms)).collect();
-    let all = || shares.iter().flatten().copied();
-    let (low, high) = (all().fold(0.1, f64::min).max(FLOOR), all().fold(2.0, f64::max));
-    let seconds = |line: &Line, k: usize| k as f64 * line.step_ms / 1000.0;
-    let longest = lines.iter().map(|line| seconds(line, line.norms.len())).fold(0.01, f64::max);
-    let step_ms = lines.first().map_or(0.0, |line| line.step_ms);
-    let about = match lines.iter().all(|line| line.step_ms == step_ms) {
-        true => format!("time before the loss, s (steps of {step_ms:.0} ms)"),
-        false => "time before the loss, s".into(),
-    };
-    let mut chart = ChartBuilder::on(&area)
+fn draw(diagram: &Diagram, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Drawn {
+    let lines = &diagram.lines;
+    let all = || lines.iter().flat_map(|line| &line.points).copied();
+    let (low, high) =
+        all().fold((0.1, 2.0), |(low, high): (f64, f64), (_, y)| (low.min(y.max(FLOOR)), high.max(y)));
+    let longest = all().map(|(x, _)| x).fold(0.01, f64::max);
+    let mut chart = ChartBuilder::on(area)
         .margin(16)
         .margin_right(16)
-        .caption("Gradient through time", ("sans-serif", 22))
+        .caption(diagram.title, ("sans-serif", 22))
         .x_label_area_size(44)
         .y_label_area_size(64)
         // A quarter of the width is for the labels.
@@ -62,22 +68,23 @@ fn draw(lines: &[Line], svg: &mut String) -> std::result::Result<(), Box<dyn std
         .configure_mesh()
         .light_line_style(WHITE)
         .bold_line_style(RGBColor(225, 225, 225))
-        .x_desc(about)
-        .y_desc("|dL/ds|, relative to the last step")
+        .x_desc(&diagram.x)
+        .y_desc(diagram.y)
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))
-        .x_label_formatter(&|at| if *at <= longest { format!("{at:.1}") } else { String::new() })
-        .y_label_formatter(&|share| if *share >= 0.01 { share.to_string() } else { format!("{share:.0e}") })
+        .x_label_formatter(&|at| match *at {
+            at if at > longest => String::new(),
+            at if longest >= 10.0 => format!("{at:.0}"),
+            at => format!("{at:.1}"),
+        })
+        .y_label_formatter(&|value| {
+            if (0.01..1e4).contains(value) { value.to_string() } else { format!("{value:.0e}") }
+        })
         .draw()?;
     let mut ends = Vec::new();
-    for (i, (line, shares)) in lines.iter().zip(&shares).enumerate() {
+    for (i, line) in lines.iter().enumerate() {
         let style = COLORS[i % COLORS.len()].stroke_width(2);
-        let shown: Vec<(f64, f64)> = shares
-            .iter()
-            .enumerate()
-            .take_while(|(_, share)| **share >= low)
-            .map(|(at, &share)| (seconds(line, at + 1), share))
-            .collect();
+        let shown: Vec<(f64, f64)> = line.points.iter().take_while(|(_, y)| *y >= low).copied().collect();
         ends.extend(shown.last().map(|&end| (end, i)));
         if line.dashed {
             chart.draw_series(DashedLineSeries::new(shown, 6, 4, style))?;
@@ -96,14 +103,7 @@ fn draw(lines: &[Line], svg: &mut String) -> std::result::Result<(), Box<dyn std
         );
         chart.draw_series([Text::new(lines[i].label.clone(), (end * 1.005, text_at), style.pos(pos))])?;
     }
-    area.present()?;
     Ok(())
-}
-
-/// The norms as shares of the first.
-fn relative(norms: &[f64]) -> Vec<f64> {
-    let first = norms.first().copied().filter(|&first| first > 0.0).unwrap_or(1.0);
-    norms.iter().map(|norm| norm / first).collect()
 }
 
 /// Heights for the labels at the ends of lines, so that none covers another.
@@ -133,17 +133,17 @@ mod tests {
 
     #[test]
     fn a_diagram_has_every_label_and_none_covers_another() {
-        let norms = |factor: f64| (0..50).map(|k| factor.powi(k)).collect();
         let line = |i: i32| Line {
             label: format!("line {i}"),
             dashed: i % 2 == 1,
-            step_ms: 40.0,
-            norms: norms(0.5 + f64::from(i) * 0.01),
+            points: (0..50).map(|k| (f64::from(k), (0.5 + f64::from(i) * 0.01).powi(k))).collect(),
         };
+        let diagram = |title, lines| Diagram { title, x: "time, s".into(), y: "share", lines };
         let lines: Vec<Line> = (0..9).map(line).collect();
-        let svg = plot(&lines);
+        let svg = plot(&[diagram("first", lines), diagram("empty", vec![]), diagram("last", vec![line(9)])]);
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        (0..9).for_each(|i| assert!(svg.contains(&format!("line {i}"))));
+        assert!(svg.contains("height=\"1080\"") && svg.contains("first") && !svg.contains("empty"));
+        (0..10).for_each(|i| assert!(svg.contains(&format!("line {i}"))));
         let ends = (0..9).map(|i| ((1.0, FLOOR), i)).collect();
         let mut heights: Vec<f64> = spread(ends, FLOOR, 1.0).into_iter().map(|(_, at, _)| at).collect();
         heights.sort_by(f64::total_cmp);

@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
         _ => {
             return Err(Error::new(Stage::Usage, "expected a file that ends in .svg or .html")
                 .in_file(&args.out)
-                .hint("other formats can be converted from SVG, for example by Inkscape, rsvg-convert or a browser")
+                .hint("other formats, such as PNG, can be converted from SVG: `rsvg-convert -z 2 a.svg -o a.png`, Inkscape, a browser")
                 .into());
         }
     };

@@ -17,7 +17,7 @@ const MAX_TARGETS: usize = 360;
 /// Maximum number of lines: the colors that can be told apart.
 const MAX_LINES: usize = COLORS.len();
 /// Colors that remain distinct with color blindness (Okabe, Ito 2008); report.css has those for dark pages.
-const COLORS: [RGBColor; 7] = [
+pub(crate) const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -174,7 +174,7 @@ fn averaged(line: &Line) -> Line {
 }
 
 /// A number with three significant digits.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {
         "0".into()

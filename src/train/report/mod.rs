@@ -1,6 +1,6 @@
 //! The report of a run: one HTML page without anything from elsewhere, made from the lines of the log and the data.
 
-mod chart;
+pub(crate) mod chart;
 mod spectrogram;
 mod utterances;
 
