@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares all cells with the same width, data and updates, and prints the table of docs/cells.md.
+"""Compares all cells with the same width, data and updates, and prints the tables of docs/cells.md.
 
     cargo build --release && cargo build --release --example sequences --example bench_training --example bench_engine
     tools/bench/cells.py --data DATA                                  # about ten minutes on two idle cores
@@ -141,7 +141,7 @@ class Comparison:
     def digits(self, cell):
         pool = self.subset("digits-train", ("digits/commands-train", "digits/fsdd-train"), 4, WORDS)
         dev = [self.subset("digits-dev", ("digits/commands-dev",), 2, WORDS), self.data / "digits/strings-dev.jsonl"]
-        model, parameters = self.train(f"digits-{cell}", cell, DIGITS.format(train=pool), HIDDEN, 500)
+        model, parameters = self.train(f"digits-{cell}", cell, DIGITS.format(train=pool), HIDDEN, 400)
         total = lines(run([self.hearken, "evaluate", "--model", model, "--json", "--equal", "oh=zero", *dev]))[-1]
         sounds = [ROOT / f"audio/{name}" for name in ("pi.wav", "voice-note.opus")]
         probe = json.loads(run([self.hearken, "probe", model, *sounds, "--json"]))["networks"][0]
@@ -178,7 +178,7 @@ class Comparison:
         dictionary = self.options.dictionary.resolve()
         pool = self.subset("phones-train", ("english/commonvoice-train", "english/speechocean-train"), 2)
         data = PHONES.format(dictionary=dictionary, train=pool)
-        model, parameters = self.train(f"phones-{cell}", cell, data, [128, 128], 500)
+        model, parameters = self.train(f"phones-{cell}", cell, data, [128, 128], 400)
         manifests = [self.data / f"english/{part}.jsonl" for part in ("commonvoice-dev", "speechocean-dev")]
         command = [sys.executable, ROOT / "tools/bench/phone_error.py", model, *manifests, "--dictionary", dictionary]
         parts = lines(run([*command, "--most", 120]))
@@ -201,6 +201,14 @@ class Comparison:
         return {cell: {"update_ms": 1000 * min(updates[cell]), "rtf": min(calls[cell]) / 1e5} for cell in self.cells}
 
 
+def memory_table(scores):
+    delays = scores["results"][0]["delays"]
+    print("| task | cell | " + " | ".join(map(str, delays)) + " |")
+    print("| --- | --- |" + " ---: |" * len(delays))
+    for row in scores["results"]:
+        print(f"| {row['task']} | `{row['cell']}` | " + " | ".join(f"{score:.2f}" for score in row["scores"]) + " |")
+
+
 def longest(scores, cell, task):
     """The longest delay up to which the score is at least 0.9."""
     result = next(row for row in scores["results"] if (row["task"], row["cell"]) == (task, cell))
@@ -220,6 +228,8 @@ def half_life(digits):
 
 def table(comparison, phones):
     memory = comparison.memory()
+    memory_table(memory)
+    print()
     speed = comparison.once("speed", comparison.speed)
     names = ["cell", "parameters", "copying", "adding", "digits", "phones", "update", "to `gru`", "real-time factor"]
     print("| " + " | ".join([*names, "delay", "half-life"]) + " |")
