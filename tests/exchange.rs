@@ -190,7 +190,7 @@ fn changed_exports_with_such_layers_are_refused_with_the_place() {
         let values: Vec<f32> = tensor.to_f32().expect("floats").1.iter().map(|v| v + add).collect();
         tensor.raw_data = Some(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into());
     }
-    let cases: [(&str, &Change<'_>); 6] = [
+    let cases: [(&str, &Change); 6] = [
         ("attention.50.4.slopes", &|g| floats(g, "attention.50.4.slopes", 0.01)),
         ("layers.3.rglru.sharpness", &|g| floats(g, "layers.3.rglru.sharpness", 0.5)),
         ("layers.1.conv.sigmoid", &|g| {
@@ -318,7 +318,7 @@ fn compatibility_with_onnxruntime_and_triton_is_reported() {
     };
     assert!(verdict("onnxruntime", &|_| {}).0);
     type Change = dyn Fn(&mut ModelProto);
-    let cases: [(&str, &Change<'_>); 6] = [
+    let cases: [(&str, &Change); 6] = [
         ("does not declare its opset", &|m| m.opset_import.clear()),
         ("opset 99", &|m| m.opset_import[0].version = Some(99)),
         ("IR 99", &|m| m.ir_version = Some(99)),

@@ -1,15 +1,15 @@
 //! Networks for other sequences than speech: short trainings of every kind of input and output, resumed runs, and model
 //! files on the engines that are available.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use hearken::engine::graph::{self, Graph};
 use hearken::engine::{EngineKind, EngineOptions, StateTensor, TensorData};
 use hearken::model::CellKind;
 use hearken::onnx::OnnxFile;
 use hearken::train::sequence::{
-    Example, Input, Inputs, Model, Output, PairConfig, PairExample, PairTrainer, SequenceConfig, Targets,
-    Trainer,
+    Example, Input, Inputs, Output, PairConfig, PairExample, PairTrainer, SequenceConfig, Targets, Trainer,
 };
 
 use crate::common::networks::Numbers;
@@ -148,16 +148,20 @@ fn zero_states(model: &SequenceConfig) -> Vec<(String, StateTensor)> {
     specs.into_iter().map(|spec| (spec.input, zeros(&spec.shape))).collect()
 }
 
-/// Runs a graph over two pieces of a sequence, with the states carried.
-fn run(graph: &dyn Graph, model: &Model, inputs: &Inputs, cut: usize) -> Vec<f32> {
-    let mut states = zero_states(model.config());
-    let parts = match inputs {
+/// A sequence in two pieces, as inputs of a graph.
+fn pieces(inputs: &Inputs, cut: usize) -> [(&'static str, StateTensor); 2] {
+    match inputs {
         Inputs::Tokens(tokens) => [&tokens[..cut], &tokens[cut..]].map(|part| ("tokens", ids(part))),
         Inputs::Numbers(numbers) => [&numbers[..2 * cut], &numbers[2 * cut..]]
             .map(|part| ("x", tensor(&[1, part.len() / 2, 2], part.to_vec()))),
-    };
+    }
+}
+
+/// Runs a graph over the pieces of a sequence, with the states carried.
+fn run(graph: &dyn Graph, config: &SequenceConfig, parts: &[(&str, StateTensor)]) -> Vec<f32> {
+    let mut states = zero_states(config);
     let mut outputs = Vec::new();
-    for (name, part) in &parts {
+    for (name, part) in parts {
         let mut all = vec![(*name, part)];
         all.extend(states.iter().map(|(name, state)| (name.as_str(), state)));
         let mut results = graph.run(&all).expect("the graph runs");
@@ -180,7 +184,7 @@ fn model_files_give_the_same_results_on_the_engines() {
         for (kind, graph) in graphs(&path) {
             for example in &examples {
                 let expected = model.run(&example.inputs, &mut model.zero_states()).expect("outputs");
-                let found = run(graph.as_ref(), &model, &example.inputs, 2);
+                let found = run(graph.as_ref(), model.config(), &pieces(&example.inputs, 2));
                 assert_close(&format!("{name}, {kind}"), &found, &expected);
             }
         }
@@ -237,6 +241,71 @@ fn an_encoder_and_a_decoder_reverse_a_word_also_on_the_engines() {
             }
             found.retain(|&token| token != 0);
             assert_eq!(found, expected, "{kind}");
+        }
+    }
+}
+
+/// The program of `examples/sequences`, which `cargo test` builds beside the tests.
+fn example_program() -> Option<PathBuf> {
+    let tests = std::env::current_exe().ok()?;
+    let name = format!("sequences{}", std::env::consts::EXE_SUFFIX);
+    Some(tests.parent()?.parent()?.join("examples").join(name)).filter(|path| path.exists())
+}
+
+/// Random inputs of a network, in two pieces.
+fn random_pieces(config: &SequenceConfig) -> [(&'static str, StateTensor); 2] {
+    let mut numbers = Numbers(9);
+    [2, 3].map(|steps| match config.input {
+        Input::Tokens(count) => {
+            let tokens: Vec<u32> = (0..steps).map(|_| (numbers.next_u64() % count as u64) as u32).collect();
+            ("tokens", ids(&tokens))
+        }
+        Input::Numbers(width) => ("x", tensor(&[1, steps, width], numbers.vec(steps * width, 3.0))),
+    })
+}
+
+#[test]
+fn the_examples_run_and_all_engines_compute_the_same_from_their_files() {
+    let Some(program) = example_program() else {
+        eprintln!("skipped: the example `sequences` is not built");
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let book = folder.path().join("book.txt");
+    let text = include_str!("../examples/sequences/data/books.txt");
+    std::fs::write(&book, &text[..20_000]).expect("written");
+    for name in ["text", "sentiment", "series", "music", "translation", "memory"] {
+        let out = folder.path().join(name);
+        let mut command = Command::new(&program);
+        command.args([name, "--steps", "4", "--out"]).arg(&out);
+        if name == "text" {
+            command.arg("--data").arg(&book);
+        }
+        let output = command.output().expect("the program runs");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let picture = std::fs::read_to_string(out.join(format!("{name}.svg"))).expect("a picture");
+        assert!(picture.contains("</svg>") && !picture.contains("NaN"), "{name}");
+        assert!(name != "music" || ["music.mid", "music.wav"].iter().all(|file| out.join(file).exists()));
+        let files = std::fs::read_dir(&out).expect("a folder").map(|entry| entry.expect("a file").path());
+        let models: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "onnx")).collect();
+        assert!(!models.is_empty(), "{name}");
+        for path in models {
+            let file = OnnxFile::read(&path).expect("an ONNX file");
+            let graphs = graphs(&path);
+            // The parts of the translation have another test.
+            let Ok(config) =
+                serde_json::from_str::<SequenceConfig>(file.value("sequence").expect("a configuration"))
+            else {
+                assert_eq!(name, "translation");
+                continue;
+            };
+            let results: Vec<Vec<f32>> = graphs
+                .iter()
+                .map(|(_, graph)| run(graph.as_ref(), &config, &random_pieces(&config)))
+                .collect();
+            for (found, (kind, _)) in results.iter().zip(&graphs) {
+                assert_close(&format!("{}, {kind}", path.display()), found, &results[0]);
+            }
         }
     }
 }

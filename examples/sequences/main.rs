@@ -1,6 +1,7 @@
 //! Networks for other sequences than speech, trained by `hearken::train::sequence`: text, sentiment, a forecast, music
 //! and translation. Each prints what it reached and what a simpler method reaches, and writes a picture and an
-//! ONNX file. docs/sequences.md describes them.
+//! ONNX file. docs/sequences.md describes them. The last one, `memory`, compares the cells on tasks that need a long
+//! memory (docs/cells.md).
 //!
 //! ```text
 //! cargo run --release --example sequences -- text
@@ -8,6 +9,7 @@
 //! ```
 
 mod baseline;
+mod memory;
 mod music;
 mod picture;
 mod sentiment;
@@ -27,7 +29,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 const USAGE: &str = "\
-usage: sequences text|sentiment|series|music|translation [options]
+usage: sequences text|sentiment|series|music|translation|memory [options]
   --steps N     number of updates (fewer than the default is quick, and worse)
   --seed N      seed of the first weights and of the batches (default 1)
   --data FILE   text: a text file; sentiment: lines of 0 or 1, a tab and a sentence
@@ -106,6 +108,7 @@ fn run() -> Result<()> {
         "series" => series::run,
         "music" => music::run,
         "translation" => translation::run,
+        "memory" => memory::run,
         _ => return Err(Error::new(Stage::Usage, USAGE)),
     };
     let begin = Instant::now();

@@ -36,6 +36,12 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
+/// The number at a share of an axis.
+fn number((low, high): (f64, f64), share: f64) -> String {
+    let decimals = [40.0, 4.0].iter().filter(|wide| high - low < **wide).count();
+    format!("{:.decimals$}", low + (high - low) * share)
+}
+
 impl Picture {
     /// An empty picture with a title.
     pub fn new(width: f64, height: f64, title: &str) -> Self {
@@ -63,22 +69,23 @@ impl Picture {
 
     /// A frame with numbers at the axes, a label below, and one above at the left.
     pub fn axes(&mut self, axes: &Axes, x_label: &str, y_label: &str) {
+        let names: [String; 5] = std::array::from_fn(|i| number(axes.x, i as f64 / 4.0));
+        self.axes_named(axes, &names, x_label, y_label);
+    }
+
+    /// The same with names at equal distances along the horizontal axis.
+    pub fn axes_named(&mut self, axes: &Axes, names: &[String], x_label: &str, y_label: &str) {
         let [left, top, width, height] = axes.place;
         let _ = writeln!(
             self.body,
             r##"<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#999"/>"##
         );
-        for i in 0..=4 {
-            let share = f64::from(i) / 4.0;
-            let value = |(low, high): (f64, f64)| low + (high - low) * share;
-            let number = |range: (f64, f64)| match range.1 - range.0 {
-                wide if wide >= 40.0 => format!("{:.0}", value(range)),
-                wide if wide >= 4.0 => format!("{:.1}", value(range)),
-                _ => format!("{:.2}", value(range)),
-            };
-            let (x, y) = axes.at((value(axes.x), value(axes.y)));
-            self.text(x, top + height + 16.0, "middle", 11.0, &number(axes.x));
-            self.text(left - 6.0, y + 4.0, "end", 11.0, &number(axes.y));
+        for (i, name) in names.iter().enumerate() {
+            let x = left + width * i as f64 / (names.len() - 1).max(1) as f64;
+            self.text(x, top + height + 16.0, "middle", 11.0, name);
+        }
+        for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
+            self.text(left - 6.0, top + height * (1.0 - share) + 4.0, "end", 11.0, &number(axes.y, share));
         }
         self.text(left + width / 2.0, top + height + 34.0, "middle", 12.0, x_label);
         self.text(left, top - 6.0, "start", 12.0, y_label);

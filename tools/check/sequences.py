@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks the model files of the example `sequences` in onnxruntime and tract, and its figures in onnxruntime.
 
-    cargo run --release --example sequences -- NAME --out sequences-out     # text, sentiment, series, music, translation
+    cargo run --release --example sequences -- NAME --out sequences-out # text, sentiment, series, music, translation, memory
     sequences.py sequences-out                                              # needs numpy, onnxruntime, tract
 
 Every file runs on random inputs in two pieces, with the states carried; the runtimes must agree to 1e-4. Then bits per
