@@ -3,7 +3,8 @@
 
     tools/bench/words.py lm TEXT [--order 3]       estimation, beside KenLM's lmplz
     tools/bench/words.py pronounce DICTIONARY      guesses for a twentieth of the words, beside Phonetisaurus
-    tools/bench/words.py start                     time until a recording of 0.1 s is transcribed
+    tools/bench/words.py start                     time until a recording of 0.1 s is transcribed, also with files of
+                                                   10 to 10,000 phrases
 
 Prints a JSON line for each program or command: CPU seconds and peak memory; for pronunciations also the share of words
 whose first guess, and none of four guesses, is in the dictionary. A program that is not installed is named on standard
@@ -15,6 +16,8 @@ import collections
 import json
 import os
 import pathlib
+import random
+import re
 import shutil
 import subprocess
 import sys
@@ -126,14 +129,28 @@ def pronounce(options, folder):
     return report("phonetisaurus", training=training, guessing=guessing, words=len(held_out), **score(guesses, held_out))
 
 
+def phrases_of(path, lines):
+    """Writes a file of different phrases of two to five of the words of docs/words.md."""
+    generator = random.Random(lines)
+    words = sorted(set(re.findall(r"\b[a-z]{2,}\b", (ROOT / "docs/words.md").read_text(encoding="utf-8").lower())))
+    phrases = set()
+    while len(phrases) < lines:
+        phrases.add(" ".join(generator.sample(words, generator.randint(2, 5))))
+    path.write_text("\n".join(sorted(phrases)) + "\n", encoding="utf-8")
+    return path
+
+
 def start(options, folder):
     recording, phrases = folder / "silence.wav", folder / "phrases.txt"
     with wave.open(str(recording), "wb") as file:
         file.setparams((1, 2, 16000, 1600, "NONE", ""))
         file.writeframes(bytes(3200))
     phrases.write_text("turn (on|off) [the] {room} light[s]\n{room} = kitchen | living room\n")
-    for name, more in [("digits", ["--model", "digits"]), ("--phrases", ["--phrases", phrases]),
-                       ("--model english", ["--model", "english"]), ("--wake-word", ["--wake-word", "hey computer"])]:
+    commands = [("digits", ["--model", "digits"]), ("--phrases", ["--phrases", phrases]),
+                ("--model english", ["--model", "english"]), ("--wake-word", ["--wake-word", "hey computer"])]
+    for lines in (10, 100, 1000, 10_000):
+        commands.append((f"--phrases, {lines} lines", ["--phrases", phrases_of(folder / f"{lines}.txt", lines)]))
+    for name, more in commands:
         runs = [run([options.hearken, "transcribe", *more, recording])[1] for _ in range(options.runs)]
         report(name, **{key: min(cost[key] for cost in runs) for key in runs[0]})
 
