@@ -218,6 +218,14 @@ impl DecoderFactory {
         }
     }
 
+    /// Number of [words](Self::words) that are not wake words.
+    pub fn num_words(&self) -> usize {
+        match self {
+            Self::WakeWords(wake_words) => wake_words.words.as_ref().map_or(0, Self::num_words),
+            _ => self.words().len(),
+        }
+    }
+
     /// Whether the words are those of a lexicon, so that decoders find alternatives.
     pub fn is_search(&self) -> bool {
         match self {

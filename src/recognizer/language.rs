@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::confidence::Calibration;
 use super::embedded::Embedded;
 use super::hotwords::{HotwordList, HotwordOptions};
 use super::open::Recognizer;
 use super::pronunciations::{PronunciationTable, english};
+use super::reference::has_phones;
 use crate::decode::{
     Beam, ContextGraph, DecoderFactory, DecoderOptions, HotwordModel, LanguageModel, Lexicon,
     NgramLanguageModel, NgramWeights, Vocabulary, WordId,
@@ -138,7 +140,9 @@ impl Recognizer {
             Vocabulary::new(tokens, lexicon, language_model, &metadata.decoder, frame_seconds, options.beam);
         let decoders = DecoderFactory::Search(Arc::new(search.without_filler()));
         let note = unknown_note(options, names.len(), &unknown);
-        Ok(self.with_decoders(metadata, decoders).with_note(note).with_note(guesses).with_note(symbols))
+        let calibration = has_phones(&metadata).then_some(Calibration::LANGUAGE_MODEL);
+        let recognizer = self.with_decoders(metadata, decoders).with_calibration(calibration);
+        Ok(recognizer.with_note(note).with_note(guesses).with_note(symbols))
     }
 
     /// The vocabulary of the recognizer: words of the language model and of hotwords with their pronunciations.

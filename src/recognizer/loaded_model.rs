@@ -10,6 +10,7 @@ use crate::onnx::Metadata;
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
+use super::confidence::Calibration;
 use super::words::FrameClock;
 
 /// An engine with the matching metadata. Immutable, cheap to clone.
@@ -23,6 +24,8 @@ pub(super) struct LoadedModel {
     pub phrases: Option<Arc<Phrases>>,
     /// Which numbers are written in digits in final results.
     pub numbers: Numbers,
+    /// Calibration of the confidence of words, if there is one for the kind of search.
+    pub calibration: Option<Calibration>,
     /// Conversion of output frames to seconds.
     pub clock: FrameClock,
 }
@@ -61,6 +64,7 @@ impl LoadedModel {
             decoders,
             phrases: None,
             numbers: Numbers::default(),
+            calibration: None,
             clock,
         })
     }

@@ -9,6 +9,7 @@
 
 pub mod alignment;
 mod builder;
+mod confidence;
 pub(crate) mod detector;
 mod embedded;
 pub mod front_end;

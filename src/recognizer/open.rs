@@ -11,6 +11,7 @@ use crate::onnx::{self, Metadata, OnnxFile};
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
 
+use super::confidence::Calibration;
 use super::embedded::Embedded;
 use super::load::{Loaded, Loader};
 use super::loaded_model::LoadedModel;
@@ -165,6 +166,12 @@ impl Recognizer {
     pub(super) fn with_decoders(self, metadata: Metadata, decoders: DecoderFactory) -> Self {
         let model = LoadedModel { metadata: Arc::new(metadata), decoders, ..self.model };
         Self { model, ..self }
+    }
+
+    /// Sets the calibration of the confidence of words.
+    pub(super) fn with_calibration(mut self, calibration: Option<Calibration>) -> Self {
+        self.model.calibration = calibration;
+        self
     }
 
     /// Adds phrases, so that final segments contain intents and slots.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::confidence::Calibration;
 use super::open::Recognizer;
 use super::pronunciations::{guesses_note, label};
 use crate::decode::{Beam, DecoderFactory, DecoderOptions, Lexicon, PhraseModel, Vocabulary, WordId};
@@ -83,6 +84,7 @@ impl Recognizer {
         let (tokens, decoder) = (&metadata.tokens, &metadata.decoder);
         let search = Vocabulary::new(tokens, lexicon, Arc::new(model), decoder, frame_seconds, options.beam);
         let decoders = DecoderFactory::Search(Arc::new(search));
-        Ok(self.with_decoders(metadata, decoders).with_phrase_graph(phrases).with_note(note))
+        let recognizer = self.with_decoders(metadata, decoders).with_calibration(Some(Calibration::PHRASES));
+        Ok(recognizer.with_phrase_graph(phrases).with_note(note))
     }
 }

@@ -102,7 +102,9 @@ pub(super) fn stages(
 /// Builder of the words of a model.
 fn word_builder(model: &LoadedModel) -> WordBuilder {
     let Metadata { tokens, decoder, .. } = &*model.metadata;
-    WordBuilder::new(tokens, decoder, model.clock).with_words(model.decoders.words())
+    WordBuilder::new(tokens, decoder, model.clock)
+        .with_words(model.decoders.words())
+        .with_calibration(model.calibration, model.decoders.num_words())
 }
 
 impl fmt::Debug for Stream {

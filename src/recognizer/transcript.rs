@@ -15,7 +15,8 @@ pub struct Word {
     /// End, seconds from the stream's first sample.
     #[serde(serialize_with = "rounded")]
     pub end: f64,
-    /// Confidence, 0 to 1, computed as described in [`super::words`].
+    /// Confidence, 0 to 1: with a language model or phrases, the estimated probability that the word is right; otherwise
+    /// computed as described in [`super::words`].
     #[serde(serialize_with = "rounded")]
     pub confidence: f32,
 }

@@ -10,7 +10,8 @@
 //! Times are monotone and within the stream.
 //!
 //! **Confidence.** The confidence of a token is its posterior at the peak of its run; that of a word is the
-//! geometric mean over its tokens.
+//! geometric mean over its tokens. With a calibration (`confidence.rs`) it is the estimated probability that the word
+//! is right.
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::text::tokens::WORD_START;
 use crate::text::{ByteTokens, TokenTable};
 use crate::units::samples_to_seconds;
 
+use super::confidence::Calibration;
 use super::transcript::Word;
 
 /// Assumed duration of a spoken letter, seconds.
@@ -57,6 +59,8 @@ pub struct WordBuilder {
     /// Decoder of byte tokens, if the table has them.
     bytes: Option<ByteTokens>,
     rejection: Option<Rejection>,
+    /// Calibration of words, and the number of words of the lexicon to which it applies; the others are wake words.
+    calibration: Option<(Calibration, usize)>,
     clock: FrameClock,
 }
 
@@ -80,6 +84,7 @@ impl WordBuilder {
             min_confidence: options.min_confidence,
             bytes: ByteTokens::detect(tokens),
             rejection: options.rejection.map(|options| Rejection::new(&options, clock.seconds(1))),
+            calibration: None,
             clock,
         }
     }
@@ -87,6 +92,12 @@ impl WordBuilder {
     /// Sets the words by their ids, if they are not those of the model's lexicon.
     pub fn with_words(mut self, words: Arc<[String]>) -> Self {
         self.lexicon = words;
+        self
+    }
+
+    /// Sets the calibration of the first `num_words` words of the lexicon.
+    pub(super) fn with_calibration(mut self, calibration: Option<Calibration>, num_words: usize) -> Self {
+        self.calibration = calibration.map(|calibration| (calibration, num_words));
         self
     }
 
@@ -165,6 +176,11 @@ impl WordBuilder {
         if let Some(done) = partial {
             self.close(done, duration, &mut words);
         }
+        if let Some((calibration, num_words)) = self.calibration {
+            let wake_words = self.lexicon.get(num_words..).unwrap_or_default();
+            let is_wake_word = |word: &Word| wake_words.contains(&word.word);
+            calibration.apply(words.iter_mut().filter(|word| !is_wake_word(word)));
+        }
         words
     }
 
@@ -208,7 +224,7 @@ impl WordBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Onsets, TokenId};
+    use crate::decode::{Onsets, TokenId, WordId};
 
     fn no_context(onsets: &Onsets) -> RejectionContext<'_> {
         RejectionContext { preceding: &[], following: &[], onsets }
@@ -275,6 +291,21 @@ mod tests {
         assert_eq!(words[2].end, 0.9);
         assert!(words.iter().all(|w| w.start <= w.end && w.end <= 0.9));
         assert!(words.windows(2).all(|w| w[0].end <= w[1].start));
+    }
+
+    #[test]
+    fn words_are_calibrated_and_wake_words_are_not() {
+        let builder = builder(&["<blk>"], DecoderOptions::default())
+            .with_words(Arc::from(["one", "computer"].map(String::from)))
+            .with_calibration(Some(Calibration::PHRASES), 1);
+        let unit = |id, start| UnitSpan {
+            unit: Unit::Word(WordId(id)),
+            start,
+            end: start + 4,
+            log_prob: 0.5f32.ln(),
+        };
+        let words = builder.words(&[unit(0, 5), unit(1, 20)], 0.0, None, no_context(&Onsets::default()));
+        assert!(words[0].confidence > 0.8 && (words[1].confidence - 0.5).abs() < 1e-6, "{words:?}");
     }
 
     #[test]
