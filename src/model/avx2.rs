@@ -14,18 +14,13 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::packed::{PANEL, Packed, Panels};
+use super::packed::{PANEL, Packed, Panels, has_wide_kernels};
 
 /// Rows of the largest tile: its 6 x 2 sums, two registers of weights and one of x fit into the 16 registers.
 const ROWS: usize = 6;
 
 /// Number of f32 values in a register.
 const LANES: usize = PANEL / 2;
-
-/// Whether the processor supports the instructions of this module.
-pub fn is_supported() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
-}
 
 /// The arguments of a product `y [n, out] = start + x [n, in] M`; a row of y begins every `stride` values.
 struct Product<'a> {
@@ -60,7 +55,7 @@ pub fn multiply(x: &[f32], m: &Packed<f32>, bias: &[f32], y: &mut [f32]) -> bool
 
 impl Product<'_> {
     fn checked_run(self, m: &Packed<f32>) -> bool {
-        if !is_supported() {
+        if !has_wide_kernels() {
             return false;
         }
         let Self { outputs, inner, stride, .. } = self;
@@ -328,7 +323,7 @@ thread_local! {
 /// # Panics
 /// When a length does not match its shape.
 pub fn add_outer_products(a: &[f32], b: &[f32], c: &mut [f32], m: usize, n: usize) -> bool {
-    if m == 0 || n == 0 || !is_supported() {
+    if m == 0 || n == 0 || !has_wide_kernels() {
         return false;
     }
     let k = a.len() / m;
@@ -423,7 +418,7 @@ mod tests {
             let single = Packed::transposed(&w, out, inner, true);
             let half = Packed::transposed(&w, out, inner, false);
             assert!(matches!(single.panels(), Panels::Single(_)));
-            assert_eq!(matches!(half.panels(), Panels::Half(_)), is_supported());
+            assert_eq!(matches!(half.panels(), Panels::Half(_)), has_wide_kernels());
             let stride = out + 3;
             let run = |m, rows: usize, backwards| {
                 let mut y = vec![0.5; rows * stride];

@@ -200,7 +200,8 @@ mod tests {
                         }
                     }
                     let (found, expected) = (flow.layers[layer][k - 1], squares.sqrt());
-                    let error = (found - expected).abs() / expected.max(1e-12);
+                    // Differences of the loss are not more exact than that.
+                    let error = (found - expected).abs() / expected.max(1e-6);
                     assert!(error < 1e-4, "{cell:?}, layer {layer}, k = {k}: {found} instead of {expected}");
                 }
             }

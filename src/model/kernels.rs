@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use gemm_common::Parallelism;
-use half::f16;
 
 use super::packed::{PANEL, Packed};
 use super::real::Real;
@@ -44,10 +43,6 @@ const TILE: usize = 4;
 
 /// A number type for which the matrix products are compiled.
 pub trait Kernels: Real {
-    /// The same values as 16-bit floats, if that is exact and the processor computes with them.
-    fn exact_halves(_: &[Self]) -> Option<Vec<f16>> {
-        None
-    }
     /// Computes the first rows of `y += x M` by tiles of intrinsics (`model::avx512`, `model::avx2`); returns how many.
     fn multiply_add_wide(
         _: &[Self],
@@ -96,15 +91,6 @@ pub type Gemm<T> = unsafe fn(
 );
 
 impl Kernels for f32 {
-    #[cfg(target_arch = "x86_64")]
-    fn exact_halves(values: &[Self]) -> Option<Vec<f16>> {
-        if !super::avx2::is_supported() {
-            return None;
-        }
-        let half = |&value: &f32| Some(f16::from_f32(value)).filter(|half| half.to_f32() == value);
-        values.iter().map(half).collect()
-    }
-
     #[cfg(target_arch = "x86_64")]
     fn multiply_add_wide(
         x: &[Self],

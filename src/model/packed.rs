@@ -2,7 +2,6 @@
 
 use half::f16;
 
-use super::kernels::Kernels;
 use super::real::Real;
 
 /// Columns per panel: two registers of eight f32, or one of sixteen.
@@ -32,7 +31,18 @@ pub(super) enum Panels<'a, T> {
     Half(&'a [f16]),
 }
 
-impl<T: Kernels> Packed<T> {
+/// Whether the processor has the instructions of the products with intrinsics, `model::avx2`, which read 16-bit floats.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_wide_kernels() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_wide_kernels() -> bool {
+    false
+}
+
+impl<T: Real> Packed<T> {
     /// Packs the transpose of `w [out, in]`, so that `y [n, out] = x [n, in] w^T`. For inference, matrices whose values
     /// are 16-bit floats are stored as such if the processor has instructions for them: a product of few rows takes as
     /// long as reading the weights.
@@ -50,7 +60,11 @@ impl<T: Kernels> Packed<T> {
                 }
             }
         }
-        if !training && let Some(halves) = T::exact_halves(&packed.singles) {
+        let halves = || packed.singles.iter().map(|value| value.exact_half()).collect();
+        if !training
+            && has_wide_kernels()
+            && let Some(halves) = halves()
+        {
             packed.halves = halves;
             packed.singles = Vec::new();
         }

@@ -4,6 +4,8 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use half::f16;
+
 /// A floating-point type of which the layers are generic.
 pub trait Real:
     Copy
@@ -45,6 +47,8 @@ pub trait Real:
     fn sigmoid(self) -> Self;
     /// Hyperbolic tangent; for f32 by the same exponential.
     fn tanh(self) -> Self;
+    /// The same value as a 16-bit float, for f32, if there is one.
+    fn exact_half(self) -> Option<f16>;
     /// Replaces tiny values by 0: they would decay to subnormals, which are slow.
     fn flush(self) -> Self;
 }
@@ -105,6 +109,9 @@ impl Real for f32 {
     fn tanh(self) -> Self {
         2.0 / (1.0 + exp_f32(-2.0 * self)) - 1.0
     }
+    fn exact_half(self) -> Option<f16> {
+        Some(f16::from_f32(self)).filter(|half| half.to_f32() == self)
+    }
     #[inline(always)]
     fn flush(self) -> Self {
         if self.abs() < 1e-30 { 0.0 } else { self }
@@ -146,6 +153,9 @@ impl Real for f64 {
     #[inline(always)]
     fn tanh(self) -> Self {
         self.tanh()
+    }
+    fn exact_half(self) -> Option<f16> {
+        None
     }
     #[inline(always)]
     fn flush(self) -> Self {

@@ -56,7 +56,7 @@ def arguments():
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--dictionary", required=True, help="CMU Pronouncing Dictionary, may be .xz")
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models/english/english.onnx")
-    parser.add_argument("--lm", type=pathlib.Path, default=ROOT / "models/english/english.lm")
+    parser.add_argument("--lm", type=pathlib.Path, default=ROOT / "models/english/lm/english.lm")
     parser.add_argument("--hearken", default=str(ROOT / "target/release/hearken"))
     parser.add_argument("--limit", type=int, help="recordings of each set [default: all]")
     parser.add_argument("--seed", type=int, default=1)

@@ -28,7 +28,7 @@ def arguments():
     parser.add_argument("--test-minutes", type=float, default=8)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/adapt"))
     parser.add_argument("--model", default=str(ROOT / "models/english/english.onnx"))
-    parser.add_argument("--lm", default=str(ROOT / "models/english/english.lm"))
+    parser.add_argument("--lm", default=str(ROOT / "models/english/lm/english.lm"))
     parser.add_argument("--hearken", default=str(ROOT / "target/release/hearken"))
     parser.add_argument("--recipe", default=str(ROOT / "models/english/recipe-adapt.toml"))
     parser.add_argument("--limit", type=int, default=60)

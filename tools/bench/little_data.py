@@ -134,7 +134,7 @@ def measure(name, args, folder):
     print(f"training: {seconds:.0f} s\n")
     ways = [("", ["--model", str(model)])]
     if "sentences" in name:
-        ways += [(", any words (--lm)", ["--model", str(model), "--lm", str(ROOT / "models/english/english.lm")])]
+        ways += [(", any words (--lm)", ["--model", str(model), "--lm", str(ROOT / "models/english/lm/english.lm")])]
         ways += [(", embedded English before", ["--model", "english"])]
     for test, recordings in tests.items():
         for way, more in ways:

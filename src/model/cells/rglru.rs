@@ -116,6 +116,17 @@ impl<T: Kernels> Cell<T> for RgLru<T> {
     }
 }
 
+/// 1 - a² for a = exp(`log`), by the power series where a is near 1 and the difference would lose its digits.
+#[inline(always)]
+fn input_square<T: Real>(log: T, a: T) -> T {
+    let x = -(log + log);
+    let mut series = T::ONE;
+    for n in [8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0] {
+        series = T::ONE - x * T::from_f64(1.0 / n) * series;
+    }
+    if x < T::from_f64(0.1) { x * series } else { T::ONE - a * a }
+}
+
 vectorized! {
     /// Forward step of one row. `g [3H]` contains the sums over the input (r, i, v), the first two of which are replaced
     /// by the gates; `decay` becomes a.
@@ -127,8 +138,9 @@ vectorized! {
         let least = T::from_f64(LEAST_SQUARE);
         for j in 0..n {
             let (rj, ij) = (r[j].sigmoid(), i[j].sigmoid());
-            let a = (rate[j] * rj).exp();
-            let square = T::ONE - a * a;
+            let log = rate[j] * rj;
+            let a = log.exp();
+            let square = input_square(log, a);
             let m = (if square > least { square } else { least }).sqrt();
             s[j] = a.madd::<FMA>(before[j], m * (ij * v[j])).flush();
             (r[j], i[j], decay[j]) = (rj, ij, a);
@@ -149,7 +161,7 @@ vectorized! {
         let least = T::from_f64(LEAST_SQUARE);
         for j in 0..n {
             let d = ds[j];
-            let square = T::ONE - a[j] * a[j];
+            let square = input_square(rate[j] * r[j], a[j]);
             let is_free = square > least;
             let m = (if is_free { square } else { least }).sqrt();
             let gated = d * i[j];

@@ -79,8 +79,12 @@ fn rglru_inputs(body: &mut Body<'_>, prefix: &str, sums: &[String]) -> [String; 
     graph.chain("Sigmoid", &name("recurrence"), &[&sums[0]], vec![]);
     graph.chain("Mul", &name("log_decay"), &[&name("recurrence"), &name("rate")], vec![]);
     let decay = graph.chain("Exp", &name("decay"), &[&name("log_decay")], vec![]);
-    graph.chain("Mul", &name("decay_square"), &[&decay, &decay], vec![]);
-    graph.chain("Sub", &name("rest"), &[&name("unit"), &name("decay_square")], vec![]);
+    // 1 - a² = 2 t / (1 + t) with t = tanh(-log a): the difference would lose its digits where a is near 1.
+    graph.chain("Neg", &name("decay_rate"), &[&name("log_decay")], vec![]);
+    graph.chain("Tanh", &name("decay_tanh"), &[&name("decay_rate")], vec![]);
+    graph.chain("Add", &name("decay_tanh_twice"), &[&name("decay_tanh"), &name("decay_tanh")], vec![]);
+    graph.chain("Add", &name("decay_tanh_more"), &[&name("decay_tanh"), &name("unit")], vec![]);
+    graph.chain("Div", &name("rest"), &[&name("decay_tanh_twice"), &name("decay_tanh_more")], vec![]);
     graph.chain("Max", &name("rest_limited"), &[&name("rest"), &name("least_square")], vec![]);
     graph.chain("Sqrt", &name("multiplier"), &[&name("rest_limited")], vec![]);
     graph.chain("Sigmoid", &name("input_gate"), &[&sums[1]], vec![]);
