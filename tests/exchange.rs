@@ -68,9 +68,11 @@ fn every_target_and_precision_agrees_with_the_model() {
         let own = Runners::for_model(&own_file(&network, &metadata), &network, &engines);
         let expected = compare(&own.runners[..1], &streams, -15.9).expect("runs").remove(0).log_probs;
         let targets = [Target::OnnxRuntime, Target::SherpaOnnx, Target::Triton, Target::Whole];
-        let exact = targets.map(|t| (t, Precision::Float32, 1e-4, 1e-4));
+        // The engines compute the sigmoid to 1e-7 near 0, and the root in the RG-LRU makes 3e-4 of that.
+        let limit = if config.layers.iter().any(|layer| layer.cell == CellKind::RgLru) { 1e-3 } else { 1e-4 };
+        let exact = targets.map(|t| (t, Precision::Float32, limit, limit));
         let rounded = [(Precision::Float16, 0.05), (Precision::Int8, 0.6)];
-        let rounded = rounded.map(|(p, most)| (Target::OnnxRuntime, p, most, 1e-4));
+        let rounded = rounded.map(|(p, most)| (Target::OnnxRuntime, p, most, limit));
         let dynamic = (Target::OnnxRuntime, Precision::Int8Dynamic, 3.0, 3.0);
         for (target, precision, most, among) in exact.into_iter().chain(rounded).chain([dynamic]) {
             let name = format!("{:?} for {target}, {precision}", config.layers);
