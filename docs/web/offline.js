@@ -30,7 +30,7 @@ async function answer(event) {
     if (kept) return kept;
     throw error;
   }
-  // Without room the page works, but not offline.
+  // If the storage is full, the page works, but not offline.
   if (fresh.status === 200) event.waitUntil(cache.put(event.request, fresh.clone()).catch(() => {}));
   return fresh;
 }
