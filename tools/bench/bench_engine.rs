@@ -6,7 +6,7 @@
 //!     --ort-library path/to/libonnxruntime.so models/digits/digits.onnx
 //! ```
 //!
-//! Without a file, a network with random weights is used (`--cell`, `--hidden`, `--layers`). Prints a JSON object
+//! Without a file, a network with random weights is used (`--cell`, `--hidden`, `--layers`, `--half`). Prints a JSON object
 //! for each engine and shape: microseconds per call, as the median of the rounds' medians and their minimum, and
 //! the ratio of the engine's time to that of the native engine in each round. Times are CPU times of the calling
 //! thread, in which both engines run, so that other load does not count.
@@ -34,6 +34,9 @@ struct Args {
     hidden: usize,
     #[arg(long, default_value_t = 3)]
     layers: usize,
+    /// Round the random weights to 16-bit floats, as the shipped models and exports of 16-bit floats are.
+    #[arg(long)]
+    half: bool,
     /// Engines to compare with the native one.
     #[arg(long, value_delimiter = ',', default_value = "ort")]
     engines: Vec<String>,
@@ -170,5 +173,11 @@ fn random_model(args: &Args) -> Result<Vec<u8>, Box<dyn Error>> {
         created_by: "bench_engine".into(),
         other: Vec::new(),
     };
-    Ok(onnx::write(&initialize(&config, 1), &metadata)?)
+    let mut network = initialize::<f32>(&config, 1);
+    if args.half {
+        for value in network.parameters.iter_mut().flat_map(|parameter| &mut parameter.data) {
+            *value = half::f16::from_f32(*value).to_f32();
+        }
+    }
+    Ok(onnx::write(&network, &metadata)?)
 }
