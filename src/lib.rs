@@ -47,7 +47,7 @@
 //!
 //! # Cargo features
 //!
-//! All but `microphone` are on by default. With `default-features = false`, the native engine, WAV files and
+//! All but `microphone` and `png` are on by default. With `default-features = false`, the native engine, WAV files and
 //! everything between samples and text remain.
 //!
 //! | feature | adds |
@@ -58,6 +58,7 @@
 //! | `english` | a model of the phones of English with a language model (CC BY 4.0), CMU's dictionary, letter-to-sound rules |
 //! | `microphone` | microphones, by cpal; needs ALSA's headers on Linux |
 //! | `ort` | onnxruntime as an engine, its library loaded at run time |
+//! | `png` | pictures as PNG in `unfold`, by resvg |
 //! | `serve` | the websocket and HTTP server, by axum and tokio |
 //! | `tract` | tract as an engine, compiled in |
 //! | `train` | the trainer |

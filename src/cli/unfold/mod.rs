@@ -2,6 +2,8 @@
 
 mod figure;
 mod page;
+#[cfg(feature = "png")]
+mod png;
 mod svg;
 
 use std::path::{Path, PathBuf};
@@ -26,8 +28,8 @@ const MAX_PAGE_SECONDS: f64 = 20.0;
 ///
 /// The picture has the network with its loops (the weights U, W and V of each layer, with sizes and norms), three steps
 /// t-1, t and t+1 with their values, and the whole sequence below each other in time: waveform, features x_t, states s_t
-/// of each layer, probabilities o_t, and words. The ending of the file chooses a picture (.svg) or a page (.html) on which
-/// t moves by a slider, the arrow keys, or with the sound.
+/// of each layer, probabilities o_t, and words. The ending of the file chooses a picture (.svg; .png in builds with the
+/// feature `png`) or a page (.html) on which t moves by a slider, the arrow keys, or with the sound.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hearken unfold digits talk.wav -o unfolded.svg
@@ -40,7 +42,7 @@ pub(super) struct Args {
     /// Recording of at most a minute.
     audio: PathBuf,
 
-    /// Picture (.svg) or page (.html) to write.
+    /// Picture (.svg, .png) or page (.html) to write.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
 
@@ -85,17 +87,7 @@ pub(super) struct Unfolded {
 
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     check_output(&args.out, [&args.model, &args.audio])?;
-    let is_page = match args.out.extension().map(|ending| ending.to_string_lossy().to_lowercase()).as_deref()
-    {
-        Some("svg") => false,
-        Some("html" | "htm") => true,
-        _ => {
-            return Err(Error::new(Stage::Usage, "expected a file that ends in .svg or .html")
-                .in_file(&args.out)
-                .hint("other formats, such as PNG, can be converted from SVG: `rsvg-convert -z 2 a.svg -o a.png`, Inkscape, a browser")
-                .into());
-        }
-    };
+    let format = Format::of(&args.out)?;
     let source = ModelSource::new(Some(&args.model), Embedded::Digits);
     let ((network, metadata), recognizer) = match source {
         ModelSource::Path(path) => (read_own(path)?, Recognizer::open(path)?),
@@ -120,13 +112,53 @@ pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     }
     let part = part(args, &unfolded)?;
     let seconds = part.steps.len() as f64 * unfolded.step;
-    if is_page && seconds > MAX_PAGE_SECONDS {
+    if format == Format::Page && seconds > MAX_PAGE_SECONDS {
         let problem = format!("expected at most {MAX_PAGE_SECONDS:.0} s for a page, found {seconds:.1} s");
         return Err(Error::new(Stage::Usage, problem).hint("choose a part: `--from` and `--to`").into());
     }
-    let drawing = if is_page { page::page(&unfolded, &part) } else { figure::figure(&unfolded, &part) };
-    crate::fs::write(&args.out, drawing.as_bytes()).map_err(|e| io_error(Stage::Output, &args.out, e))?;
+    let drawing = match format {
+        Format::Page => page::page(&unfolded, &part).into_bytes(),
+        Format::Svg => figure::figure(&unfolded, &part).into_bytes(),
+        #[cfg(feature = "png")]
+        Format::Png => png::png(&figure::figure(&unfolded, &part))?,
+    };
+    crate::fs::write(&args.out, &drawing).map_err(|e| io_error(Stage::Output, &args.out, e))?;
     Ok(Outcome::Done)
+}
+
+/// The formats of a drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Svg,
+    Page,
+    #[cfg(feature = "png")]
+    Png,
+}
+
+impl Format {
+    /// The format by the ending of a file.
+    fn of(out: &Path) -> Result<Self> {
+        let ending = out.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        let usage = |problem: &str, hint: &str| {
+            Err(Error::new(Stage::Usage, problem.to_string()).in_file(out).hint(hint.to_string()))
+        };
+        match ending.as_deref() {
+            Some("svg") => Ok(Self::Svg),
+            Some("html" | "htm") => Ok(Self::Page),
+            #[cfg(feature = "png")]
+            Some("png") => Ok(Self::Png),
+            #[cfg(not(feature = "png"))]
+            Some("png") => usage(
+                "this build of hearken does not write PNG",
+                "write .svg and convert it (`rsvg-convert -z 2 a.svg -o a.png`, Inkscape, a browser), or build hearken \
+                 with `cargo build --release --features png`",
+            ),
+            _ => usage(
+                "expected a file that ends in .svg, .png or .html",
+                "other formats can be converted from SVG, for example by Inkscape, rsvg-convert or a browser",
+            ),
+        }
+    }
 }
 
 /// The gates of a cell, whose values are from 0 to 1: names and symbols, in the order of their rows.
