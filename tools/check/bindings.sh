@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds and proves the bindings: the Python wheel in a new environment with its tests, the C library with its header,
 # the examples in C and C++, under valgrind too, its tests by cffi, and LuaJIT's FFI. What is not installed is skipped,
-# visibly.
+# visibly. The library without models and onnxruntime must have less than 3 MB.
 #
 #     tools/check/bindings.sh [FOLDER]      # of the environment and of what is compiled [default: target/bindings]
 #
@@ -28,6 +28,12 @@ step "C library"
 # Together with the package of Python, so that the library is compiled once for both.
 cargo build --release -p hearken-c -p hearken-python
 ls -l "$target/release/libhearken.so" "$target/release/libhearken.a"
+
+step "C library without models and onnxruntime"
+cargo build --release -p hearken-c --no-default-features --target-dir "$work/small"
+small=$(stat -c %s "$work/small/release/libhearken.so")
+echo "libhearken.so: $small bytes"
+[ "$small" -lt 3000000 ]
 
 step "header"
 if has cbindgen; then

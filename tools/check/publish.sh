@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$(realpath -m "${1:-${CARGO_TARGET_DIR:-target}}")
+mkdir -p "$target"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 # In the order of their dependencies.
 crates=(models/english/lm models/english .)
@@ -32,6 +33,8 @@ for crate in "${crates[@]}"; do
     done
 done
 CARGO_TARGET_DIR=$target cargo publish --dry-run --allow-dirty --no-verify "${arguments[@]}"
+# The rehearsal leaves no packed files where `cargo package` puts them.
+CARGO_TARGET_DIR=$target cargo package --quiet --allow-dirty --no-verify "${arguments[@]}"
 for crate in "${crates[@]}"; do
     name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$crate/Cargo.toml" | head -1)
     packed=$target/package/$name-$version.crate

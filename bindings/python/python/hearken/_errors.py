@@ -1,17 +1,30 @@
 """The exceptions of the package."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class HearkenError(Exception):
     """Base of all errors of hearken. Its text names file and place, what was expected and found, and what to do."""
 
-    def __init__(self, message, *, stage=None, file=None, place=None, problem=None, errno=None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str | None = None,
+        file: Path | None = None,
+        place: str | None = None,
+        problem: str | None = None,
+        errno: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.stage = stage
         self.file = file
         self.place = place
         self.problem = message if problem is None else problem
         if errno is not None:
-            self.errno = errno
+            setattr(self, "errno", errno)  # noqa: B010 (for type checkers OSError alone has it)
 
 
 class UsageError(HearkenError, ValueError):
@@ -25,9 +38,9 @@ class InputError(HearkenError):
 class IoError(HearkenError, OSError):
     """A refusal of the operating system: a disk that is full, a file without permission."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         # That of OSError would print the error number in place of the text.
-        return self.args[0] if self.args else ""
+        return str(self.args[0]) if self.args else ""
 
 
 class MissingFileError(IoError, FileNotFoundError):
