@@ -14,11 +14,11 @@ use rand_pcg::Pcg64Mcg;
 use super::picture::{Axes, COLORS, Picture};
 use super::{Options, baseline, fit};
 
-const STEPS: u64 = 1000;
+const STEPS: u64 = 1500;
 /// Number of characters of an example.
 const WINDOW: usize = 128;
 /// Number of examples of a batch.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 
 fn example(tokens: &[u32]) -> Example {
     Example {
@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut config = SequenceConfig::new(kind.0, kind.1, CellKind::Gru, &[256, 256], steps);
     config.input_size = 64;
     config.seed = options.seed;
-    config.optimizer.learning_rate = 4e-3;
+    config.optimizer.learning_rate = 3e-3;
     config.optimizer.ema_decay = 0.99;
     let mut trainer = Trainer::new(config)?;
     let curve = fit(&mut trainer, options, steps, |rng| {

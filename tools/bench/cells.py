@@ -209,15 +209,11 @@ def memory_table(scores):
         print(f"| {row['task']} | `{row['cell']}` | " + " | ".join(f"{score:.2f}" for score in row["scores"]) + " |")
 
 
-def longest(scores, cell, task):
-    """The longest delay up to which the score is at least 0.9."""
+def memory_scores(scores, cell, task):
+    """The scores at delays of 50 and of 500 steps."""
     result = next(row for row in scores["results"] if (row["task"], row["cell"]) == (task, cell))
-    good = "none"
-    for delay, score in zip(result["delays"], result["scores"], strict=True):
-        if score < 0.9:
-            break
-        good = str(delay)
-    return good
+    at = dict(zip(result["delays"], result["scores"], strict=True))
+    return f"{at[50]:.2f}, {at[500]:.2f}"
 
 
 def half_life(digits):
@@ -242,8 +238,8 @@ def table(comparison, phones):
         row = [
             f"`{cell}`",
             f"{digits['parameters']:,}",
-            longest(memory, cell, "copying"),
-            longest(memory, cell, "adding"),
+            memory_scores(memory, cell, "copying"),
+            memory_scores(memory, cell, "adding"),
             f"{100 * digits['error']:.1f} %",
             f"{100 * english['error']:.1f} %" if english else "",
             f"{speed[cell]['update_ms']:.1f} ms",
