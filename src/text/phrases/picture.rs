@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::Phrases;
 use super::expression::{AtLeast, Expression, Kind};
 use super::grammar::Phrase;
+use super::network::DICTATION;
 
 /// Height of a box with a line of text.
 const HEIGHT: f32 = 24.0;
@@ -210,6 +211,7 @@ fn shape(expression: &Expression) -> Shape {
             let step = if range.step == 1 { String::new() } else { format!("..{}", range.step) };
             Shape::Box(Look::Definition, format!("{}..{}{step}", range.from, range.to))
         }
+        Expression::Dictation => Shape::Box(Look::Definition, DICTATION.into()),
         Expression::Written(spoken, text) => {
             Shape::Row(vec![shape(spoken), Shape::Box(Look::Note, format!("→ {text}"))])
         }
