@@ -73,18 +73,18 @@ def sets_of(options):
         yield "ten commands, other recordings", manifest("commands/commands-more-dev"), COMMANDS
 
 
-def evaluate(options, rows, words, arguments, folder):
+def evaluate(options, rows, words, recognizer, folder):
     """Counts of a set, whose references are reduced to `words`."""
     manifest = folder / "set.jsonl"
     kept = [{**row, "text": " ".join(w for w in row["text"].split() if w in words)} for row in rows]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    command = [options.hearken, "evaluate", "--json", "--equal", "oh=zero", *arguments, str(manifest)]
+    command = [options.hearken, "evaluate", "--json", "--equal", "oh=zero", *recognizer, str(manifest)]
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(run.stdout.splitlines()[-1])
 
 
 def systems_of(options, folder):
-    """Name and arguments of each recognizer."""
+    """Name and options of each recognizer."""
     if options.what == "commands":
         yield "phrases", ["--phrases", str(EXAMPLES / "commands.txt")]
         if options.model:
@@ -103,8 +103,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for title, rows, words in sets_of(options):
-            for system, arguments in systems_of(options, folder):
-                result = evaluate(options, rows, words, arguments, folder)
+            for system, recognizer in systems_of(options, folder):
+                result = evaluate(options, rows, words, recognizer, folder)
                 errors = [result["substitutions"], result["deletions"], result["insertions"]]
                 rate = f"{100 * sum(errors) / result['words']:.1f}" if result["words"] else "–"
                 print(f"| {title} | {system} | {result['words']} | {' | '.join(map(str, errors))} | {rate} |", flush=True)
