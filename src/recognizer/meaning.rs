@@ -64,19 +64,10 @@ impl PhraseGraph {
         let mut meaning = Meaning { phrases: Vec::new(), text: String::new() };
         let mut at = 0;
         while at < words.len() {
-            let mut position = start;
-            let rest = &roles[at..];
-            let end = at
-                + rest
-                    .iter()
-                    .take_while(|&&role| match self.step(position, role) {
-                        Some(to) => {
-                            position = to;
-                            true
-                        }
-                        None => false,
-                    })
-                    .count();
+            let (mut position, mut end) = (start, at);
+            while let Some(to) = roles.get(end).and_then(|&role| self.step(position, role)) {
+                (position, end) = (to, end + 1);
+            }
             let end = end.max(at + 1);
             match self.phrase(&words[at..end], &roles[at..end]) {
                 Some(phrase) => {
