@@ -22,14 +22,22 @@ use crate::text::phrases::{Phrases, Position, State};
 /// less, but with an estimate far below that of other words these would be pruned.
 const LOOK_AHEAD: f32 = 4.0;
 
+/// Costs of phrases in dictation, nats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PhraseCosts {
+    /// Cost of each phrase.
+    pub phrase: f32,
+    /// Word insertion penalty of the words of phrases.
+    pub word: f32,
+}
+
 /// A language model whose sentences also contain phrases.
 pub struct DictationModel {
     inner: Arc<dyn LanguageModel>,
     phrases: Arc<Phrases>,
     /// The first of the words of phrases, whose ids are in the order of [`Phrases::words`].
     first_word: WordId,
-    /// Cost of each phrase, nats.
-    phrase_cost: f32,
+    costs: PhraseCosts,
     /// Number of states of `inner`, which come first; then those of the automaton of phrases, and then those of `inner` for
     /// each state of `after_dictation`.
     num_inner: u64,
@@ -53,7 +61,7 @@ impl DictationModel {
         inner: Arc<dyn LanguageModel>,
         phrases: Arc<Phrases>,
         first_word: WordId,
-        phrase_cost: f32,
+        costs: PhraseCosts,
     ) -> Result<Self> {
         let automaton = phrases.automaton();
         let states = (0..automaton.num_states() as u32).map(State);
@@ -65,7 +73,7 @@ impl DictationModel {
         after_dictation.sort_unstable();
         after_dictation.dedup();
         let num_inner = inner.num_states();
-        let model = Self { inner, phrases, first_word, phrase_cost, num_inner, after_dictation };
+        let model = Self { inner, phrases, first_word, costs, num_inner, after_dictation };
         if model.num_states() > u64::from(u32::MAX) {
             let problem = format!(
                 "the language model is too large for {} different places of `<dictation>` in the phrases",
@@ -116,7 +124,7 @@ impl DictationModel {
             phrase_word => {
                 let begin = Position::Words(self.phrases.automaton().start());
                 let (cost, to) = self.phrases.step(begin, phrase_word)?;
-                Some((self.phrase_cost + cost, Place::Phrase(to, self.inner.start())))
+                Some((self.costs.phrase + self.costs.word + cost, Place::Phrase(to, self.inner.start())))
             }
         }
     }
@@ -126,7 +134,7 @@ impl DictationModel {
         let phrase_word = self.phrase_word(word);
         let (cost, to) = self.phrases.step(at, phrase_word)?;
         if phrase_word.is_some() {
-            return Some((cost, Place::Phrase(to, self.inner.start())));
+            return Some((cost + self.costs.word, Place::Phrase(to, self.inner.start())));
         }
         let (more, inner) = self.inner.next(inner, word)?;
         Some((cost + more, Place::Phrase(to, inner)))
@@ -187,7 +195,8 @@ mod tests {
     fn model(text: &str) -> (DictationModel, impl Fn(&str) -> WordId) {
         let phrases = Arc::new(Phrases::parse(text, Format::Lines, None).expect("phrases"));
         let inner = Arc::new(WordLoop { word_cost: 1.0 });
-        let model = DictationModel::new(inner, Arc::clone(&phrases), WordId(2), 5.0).expect("few states");
+        let costs = PhraseCosts { phrase: 4.5, word: 0.5 };
+        let model = DictationModel::new(inner, Arc::clone(&phrases), WordId(2), costs).expect("few states");
         let id = move |word: &str| match word {
             "a" => WordId(0),
             "b" => WordId(1),
@@ -212,9 +221,9 @@ mod tests {
         let (model, id) = model("turn (on|off)\nstop\n");
         for (sentence, expected) in [
             ("a b a", Some(3.0)),
-            ("turn on", Some(5.0)),
-            ("a turn off b", Some(7.0)),
-            ("stop turn on stop", Some(15.0)),
+            ("turn on", Some(5.5)),
+            ("a turn off b", Some(7.5)),
+            ("stop turn on stop", Some(15.5)),
             ("a turn", None),
             ("turn a on", None),
             ("a on", None),
@@ -231,8 +240,8 @@ mod tests {
             ("a note a", Some(7.0)),
             ("note", None),
             ("tell a", None),
-            ("tell a b stop", Some(7.0)),
-            ("tell a b stop b", Some(8.0)),
+            ("tell a b stop", Some(7.5)),
+            ("tell a b stop b", Some(8.5)),
             ("note a stop", Some(11.0)),
         ] {
             assert_eq!(cost(&model, &id, sentence), expected, "{sentence}");

@@ -27,7 +27,7 @@ mod wake_word;
 use std::sync::Arc;
 
 pub use align::{AlignedPath, Aligner, LabelSpan, ReferenceWord};
-pub use dictation::DictationModel;
+pub use dictation::{DictationModel, PhraseCosts};
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use hotwords::{ContextGraph, HotwordModel};

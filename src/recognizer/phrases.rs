@@ -8,8 +8,8 @@ use super::meaning::PhraseGraph;
 use super::open::Recognizer;
 use super::pronunciations::{Labels, guesses_note, label};
 use crate::decode::{
-    Beam, DecoderFactory, DecoderOptions, DictationModel, LanguageModel, Lexicon, PhraseModel, Pronunciation,
-    Vocabulary, WordId,
+    Beam, DecoderFactory, DecoderOptions, DictationModel, LanguageModel, Lexicon, PhraseCosts, PhraseModel,
+    Pronunciation, Vocabulary, WordId,
 };
 use crate::error::{Error, Result, Stage};
 use crate::onnx::Metadata;
@@ -30,8 +30,8 @@ pub struct PhraseOptions {
     pub blank_bias: f32,
     /// Pruning thresholds of the search.
     pub beam: Beam,
-    /// Cost of each phrase in dictation with a language model, nats. The other costs and the beam are those of the language
-    /// model there.
+    /// Cost of each phrase in dictation with a language model, nats. The word insertion penalty, the bias and the beam are
+    /// those of the language model there.
     pub phrase_cost: f32,
 }
 
@@ -107,7 +107,8 @@ impl Recognizer {
         let (pronunciations, note) =
             pronunciations(&recognizer.metadata().tokens, &phrases, pronouncer, first_word.0)?;
         let inner = Arc::clone(search.language_model());
-        let model = DictationModel::new(inner, Arc::clone(&phrases), first_word, options.phrase_cost)?;
+        let costs = PhraseCosts { phrase: options.phrase_cost, word: language.weights.word_cost };
+        let model = DictationModel::new(inner, Arc::clone(&phrases), first_word, costs)?;
         let model: Arc<dyn LanguageModel> = Arc::new(model);
         let search = search.with_words(phrases.words(), pronunciations, model);
         let graph = PhraseGraph { phrases, in_dictation: Some(first_word) };

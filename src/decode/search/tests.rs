@@ -190,7 +190,12 @@ fn hotwords(inner: Arc<dyn LanguageModel>) -> Arc<dyn LanguageModel> {
 /// A language model with the phrases `p` and `q`, whose words follow those of the tests, and dictation in one of them.
 fn phrases_in_dictation() -> Arc<dyn LanguageModel> {
     let phrases = Phrases::parse("q p\np\np <dictation> q\n", Format::Lines, None).expect("phrases");
-    let model = DictationModel::new(Arc::new(ngrams()), Arc::new(phrases), WordId(4), 0.5);
+    let model = DictationModel::new(
+        Arc::new(ngrams()),
+        Arc::new(phrases),
+        WordId(4),
+        PhraseCosts { phrase: 0.5, word: 0.2 },
+    );
     Arc::new(model.expect("few states"))
 }
 
