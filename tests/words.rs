@@ -350,3 +350,61 @@ fn errors_in_phrases_are_reported() {
     place.stderr_of(2, &["phrases"]);
     place.stderr_of(2, &["phrases", "check", "bracket.txt", "--seed", "3"]);
 }
+
+#[test]
+#[cfg(feature = "english")]
+fn phrases_are_recognized_in_dictation() {
+    let place = Place::new();
+    place.put("fox.txt", "@intent jump\njumps over the {size} dog\n@intent look\nthe quick {seen}\n{size} = lazy | crazy -> mad\n{seen} = <dictation>\n");
+    let clip = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("audio/no-digits.wav");
+    let clip = clip.to_str().expect("a path");
+    let finals = |arguments: &[&str]| -> Vec<Value> {
+        let all = [&["transcribe", "--json", "--lm", "english", "--phrases", "fox.txt"], arguments, &[clip]]
+            .concat();
+        let events = place.stdout_of(&all);
+        let events = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        events.filter(|event| event["type"] == "final").collect()
+    };
+    // The first phrase contains dictation up to the second one.
+    let found = finals(&[]);
+    let phrases = found[0]["phrases"].as_array().expect("phrases").clone();
+    assert_eq!(phrases.len(), 2, "{found:?}");
+    assert_eq!((&phrases[0]["intent"], &phrases[1]["intent"]), (&Value::from("look"), &Value::from("jump")));
+    assert_eq!(phrases[0]["slots"][0]["value"], "brown fox");
+    assert_eq!(phrases[1]["slots"][0]["value"], "lazy");
+    assert_eq!(found[0]["text"], "the quick brown fox jumps over the lazy dog");
+    assert!(phrases[0]["end"].as_f64() <= phrases[1]["start"].as_f64());
+    // Phrases that cost much are not found, and the text is that of the language model.
+    let found = finals(&["--phrase-cost", "200"]);
+    assert!(found[0].get("phrases").is_none() && found[0]["text"].as_str().expect("a text").contains("fox"));
+    for (arguments, problem) in [
+        (&["--phrases", "fox.txt"][..], "`<dictation>` in a phrase needs a language model"),
+        (&["--phrases", "fox.txt", "--phrase-cost", "2"], "--lm"),
+        (&["--phrases", "fox.txt", "--lm", "english", "--other-speech-cost", "2"], "no effect with `--lm`"),
+        (&["--phrases", "fox.txt", "--hotwords", "fox.txt"], "`--hotwords` has no effect"),
+    ] {
+        let error = place.stderr_of(2, &[&["transcribe", clip], arguments].concat());
+        assert!(error.contains(problem), "{arguments:?}: {error}");
+    }
+    for (text, problem) in [
+        ("<dictation> please\n", "line 1, column 1: a phrase cannot begin with `<dictation>`"),
+        ("<dictation> = a\nb\n", "line 1, column 1: `<dictation>` stands for"),
+    ] {
+        place.put("bad.txt", text);
+        let error = place.stderr_of(1, &["phrases", "check", "bad.txt"]);
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+#[cfg(feature = "english")]
+fn phrases_are_exported_for_sherpa_onnx() {
+    let place = Place::new();
+    place.put("lamps.txt", "turn (on|off) the light\nstop\n");
+    place.stdout_of(&["export", "--for", "sherpa-onnx", "--phrases", "lamps.txt", "-o", "lamps"]);
+    let words = std::fs::read_to_string(place.path("lamps/words.txt")).expect("the words");
+    assert_eq!(words, "<eps> 0\nlight 1\noff 2\non 3\nstop 4\nthe 5\nturn 6\n");
+    assert!(place.path("lamps/HL.fst").exists() && place.path("lamps/words-text.fst").exists());
+    let error = place.stderr_of(2, &["export", "--for", "triton", "--phrases", "lamps.txt", "-o", "other"]);
+    assert!(error.contains("`--phrases` has no effect"), "{error}");
+}

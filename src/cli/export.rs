@@ -2,22 +2,26 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::model::{ModelSource, print_note, read_own};
 use super::{Outcome, Stop};
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::fs;
 use crate::onnx::targets::ExportFile;
-use crate::onnx::{self, Export, ExportOptions, Precision, Target, targets};
-use crate::recognizer::Embedded;
+use crate::onnx::{self, Export, ExportOptions, Metadata, Precision, Target, targets};
+use crate::recognizer::{Embedded, PhraseOptions};
+use crate::text::phrases::Phrases;
 
 /// Export a model for another system.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hearken export model.onnx --for sherpa-onnx -o sherpa/\n  \
     hearken export model.onnx --for onnxruntime --precision int8 -o small.onnx\n  \
+    hearken export --for sherpa-onnx --phrases lamps.txt -o lamps/\n  \
     hearken export --for triton --with-frontend --name digits -o repository/")]
 pub(super) struct Args {
-    /// Model to export: a file, or the embedded model `digits` or `english` [default: digits].
+    /// Model to export: a file, or the embedded model `digits` or `english` [default: english with
+    /// `--phrases`, else digits].
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
 
@@ -42,6 +46,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "N")]
     chunk_frames: Option<usize>,
 
+    /// File of phrases (docs/words.md), for sherpa-onnx: the decoding graph that is written recognizes them. Requires a model
+    /// whose tokens are the phones of English.
+    #[arg(long, value_name = "FILE")]
+    phrases: Option<PathBuf>,
+
+    /// File of pronunciations of words of the phrases, a line each: `WORD  P R O N`. It takes precedence over the embedded
+    /// English.
+    #[arg(long, value_name = "FILE", requires = "phrases")]
+    lexicon: Option<PathBuf>,
+
     /// Name of the model in a Triton repository [default: the name of the model file].
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -50,22 +64,34 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> std::result::Result<Outcome, Stop> {
     let (target, precision) = (args.target, args.precision);
     check_options(args, target)?;
-    let (stem, (network, metadata)) = match ModelSource::new(args.model.as_deref(), Embedded::Digits) {
+    let default = if args.phrases.is_some() { Embedded::English } else { Embedded::Digits };
+    let (stem, (network, mut metadata)) = match ModelSource::new(args.model.as_deref(), default) {
         ModelSource::Path(path) => (path.file_stem().unwrap_or_default().to_string_lossy(), read_own(path)?),
         ModelSource::Embedded(model) => (model.name().into(), onnx::read(model.model()?)?),
     };
     let name = args.name.clone().unwrap_or_else(|| stem.into_owned());
+    let phrases = args.phrases.as_deref().map(|path| read_phrases(args, path, &mut metadata)).transpose()?;
     let plain = ExportOptions::new(target);
     let options = ExportOptions {
         precision,
         with_frontend: args.with_frontend,
         chunk_frames: args.chunk_frames.unwrap_or(plain.chunk_frames),
         name,
+        phrases,
         ..plain
     };
     let export = targets::export(&network, &metadata, &options)?;
     let out = io::stdout().lock();
     write(args, &export, out)
+}
+
+/// Reads a file of phrases, and makes their words the lexicon of the model; prints the file's warnings.
+fn read_phrases(args: &Args, path: &Path, metadata: &mut Metadata) -> Result<Arc<Phrases>> {
+    let phrases = Phrases::read(path)?;
+    phrases.warnings().iter().for_each(|warning| super::say(&format!("warning: {warning}")));
+    let pronouncer = super::pronounce::open(None, args.lexicon.as_deref())?;
+    metadata.decoder = PhraseOptions::default().decoder(metadata, &phrases, &pronouncer)?;
+    Ok(Arc::new(phrases))
 }
 
 /// Refuses options without effect on the target, and outputs that an export cannot be written to.
@@ -76,6 +102,9 @@ fn check_options(args: &Args, target: Target) -> Result<()> {
     };
     if args.name.is_some() && target != Target::Triton {
         return Err(unused("--name", "triton"));
+    }
+    if args.phrases.is_some() && target != Target::SherpaOnnx {
+        return Err(unused("--phrases", "sherpa-onnx"));
     }
     if args.chunk_frames.is_some() && !matches!(target, Target::SherpaOnnx | Target::Triton) {
         return Err(unused("--chunk-frames", "sherpa-onnx and triton"));

@@ -19,6 +19,7 @@ use crate::recognizer::{
 };
 use crate::text::numbers::Numbers;
 use crate::text::phrases::Phrases;
+use crate::text::pronunciation::Pronouncer;
 use crate::units::ms_to_samples;
 
 /// Where a model comes from.
@@ -83,17 +84,17 @@ struct LanguageChoice {
     /// N-gram language model, of `hearken lm` or in ARPA format, or the embedded one, `english`: its words are
     /// recognized, in place of the model's own; requires a model whose tokens are phones [default with --model
     /// english: english].
-    #[arg(long, value_name = "FILE", group = "vocabulary")]
+    #[arg(long, value_name = "FILE")]
     lm: Option<PathBuf>,
 
-    /// File of phrases (docs/words.md): only these are recognized, in place of the model's own words; requires a
-    /// model whose tokens are the phones of English.
-    #[arg(long, value_name = "FILE", group = "vocabulary")]
+    /// File of phrases (docs/words.md): only these are recognized, in place of the model's own words; with `--lm`, these
+    /// and all words of the language model. Requires a model whose tokens are the phones of English.
+    #[arg(long, value_name = "FILE")]
     phrases: Option<PathBuf>,
 
     /// File of words and phrases to prefer (docs/words.md), with `--lm` or the words of the model itself. A file of
-    /// `--phrases` has weights instead.
-    #[arg(long, value_name = "FILE", conflicts_with = "phrases")]
+    /// `--phrases` alone has weights instead.
+    #[arg(long, value_name = "FILE")]
     hotwords: Option<PathBuf>,
 
     /// Reward of each word of the hotwords, nats: a larger value finds them more often, also where they were not spoken.
@@ -135,6 +136,11 @@ struct LanguageChoice {
     /// [default: 1.45].
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_phone_cost: Option<f32>,
+
+    /// With `--phrases` and `--lm`: penalty for recognizing words as a phrase, nats; with a larger value, fewer words are
+    /// [default: 6].
+    #[arg(long, value_name = "NATS", requires_all = ["phrases", "lm"], allow_hyphen_values = true)]
+    phrase_cost: Option<f32>,
 }
 
 /// Who chooses the words that are recognized.
@@ -152,6 +158,12 @@ impl LanguageChoice {
     /// English has a language model too, which is used unless there are phrases.
     fn apply(&self, recognizer: Recognizer, source: ModelSource<'_>, users: Users) -> Result<Recognizer> {
         let is_english = matches!(source, ModelSource::Embedded(Embedded::English));
+        if let (Some(_), Some(path)) = (&self.lm, &self.phrases) {
+            self.check_no_costs_of_other_speech()?;
+            let (phrases, pronouncer) = self.read_phrases(path)?;
+            let options = self.phrase_options();
+            return recognizer.with_phrases_in_dictation(&self.options(), phrases, &pronouncer, &options);
+        }
         if self.lm.is_some() || is_english && self.phrases.is_none() {
             return recognizer.with_language_model(&self.options());
         }
@@ -166,10 +178,31 @@ impl LanguageChoice {
             let problem = "`--lm-scale` has no effect with `--phrases`, which have no language model";
             return Err(Error::new(Stage::Usage, problem));
         }
+        if self.hotwords.is_some() {
+            let problem = "`--hotwords` has no effect with `--phrases` alone, whose file has weights instead";
+            return Err(Error::new(Stage::Usage, problem).hint("add a language model: `--lm FILE`"));
+        }
+        let (phrases, pronouncer) = self.read_phrases(path)?;
+        recognizer.with_phrases(phrases, &pronouncer, &self.phrase_options())
+    }
+
+    /// Reads a file of phrases and opens the pronunciations for them; prints the file's warnings.
+    fn read_phrases(&self, path: &Path) -> Result<(Phrases, Pronouncer)> {
         let phrases = Phrases::read(path)?;
         phrases.warnings().iter().for_each(|warning| super::say(&format!("warning: {warning}")));
-        let pronouncer = pronounce::open(None, self.lexicon.as_deref())?;
-        recognizer.with_phrases(phrases, &pronouncer, &self.phrase_options())
+        Ok((phrases, pronounce::open(None, self.lexicon.as_deref())?))
+    }
+
+    /// Refuses the costs of other speech with a language model, whose words all speech consists of.
+    fn check_no_costs_of_other_speech(&self) -> Result<()> {
+        let given = [
+            ("--other-speech-cost", self.other_speech_cost.is_some()),
+            ("--other-phone-cost", self.other_phone_cost.is_some()),
+        ];
+        let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+        let problem =
+            format!("`{option}` has no effect with `--lm`: all other speech is words of its language model");
+        Err(Error::new(Stage::Usage, problem).hint("use `--phrase-cost`"))
     }
 
     /// Refuses options that have no effect with the words of the model itself.
@@ -204,6 +237,7 @@ impl LanguageChoice {
             other_phone_cost: self.other_phone_cost.unwrap_or(defaults.other_phone_cost),
             blank_bias: self.blank_bias.unwrap_or(defaults.blank_bias),
             beam: self.beam(defaults.beam),
+            phrase_cost: self.phrase_cost.unwrap_or(defaults.phrase_cost),
         }
     }
 
@@ -298,9 +332,10 @@ impl ModelChoice {
     pub fn word_options(&self) -> crate::serve::WordOptions {
         crate::serve::WordOptions {
             lexicon: self.language.lexicon.clone(),
-            phrases: match self.language.phrases {
-                Some(_) => self.language.phrase_options(),
-                None => PhraseOptions::default(),
+            // With a language model, weights and beam of the options are those of its search.
+            phrases: match (&self.language.phrases, &self.language.lm) {
+                (Some(_), None) => self.language.phrase_options(),
+                _ => PhraseOptions::default(),
             },
             hotwords_score: self.language.hotwords_score,
         }
@@ -421,6 +456,7 @@ impl ModelArgs {
             ("--hotwords-score".into(), language.hotwords_score.to_string()),
             ("--other-speech-cost".into(), format!("{:?}", language.other_speech_cost)),
             ("--other-phone-cost".into(), format!("{:?}", language.other_phone_cost)),
+            ("--phrase-cost".into(), format!("{:?}", language.phrase_cost)),
             ("--lm-scale".into(), format!("{:?}", language.lm_scale)),
             ("--word-cost".into(), format!("{:?}", language.word_cost)),
             ("--blank-bias".into(), format!("{:?}", language.blank_bias)),

@@ -111,6 +111,11 @@ fn unsure<'a>(
     first.filter(|(_, p)| !matches!(p.source, Source::User | Source::Dictionary))
 }
 
+/// The number of words; `<dictation>` is none.
+fn num_words(phrases: &Phrases) -> usize {
+    phrases.words().len() - usize::from(phrases.dictation().is_some())
+}
+
 /// Maximum number of printed pairs of sentences that sound alike.
 const SHOWN: usize = 20;
 
@@ -127,7 +132,7 @@ fn as_text(
         printable(&file.display().to_string()),
         sentences(automaton.num_sentences()),
         counted(phrases.phrases().count(), "phrase"),
-        counted(phrases.words().len(), "word"),
+        counted(num_words(phrases), "word"),
         automaton.num_states(),
         automaton.num_arcs()
     )];
@@ -159,6 +164,9 @@ fn as_text(
         if alike.pairs.len() > SHOWN {
             lines.push(format!("  … and {} more pairs", alike.pairs.len() - SHOWN));
         }
+    }
+    if phrases.dictation().is_some() {
+        lines.push("`<dictation>` counts as one word; it needs a language model (`--lm`)".into());
     }
     if alike.cut_short {
         lines.push("not all sentences were compared: there are too many".into());
@@ -199,7 +207,9 @@ fn as_json(
         .words()
         .iter()
         .zip(&words.pronunciations)
-        .filter(|(_, pronunciations)| pronunciations.is_empty())
+        .filter(|(word, pronunciations)| {
+            pronunciations.is_empty() && phrases.dictation() != phrases.word(word)
+        })
         .map(|(word, _)| word)
         .collect();
     let pair = |pair: &crate::text::phrases::Alike| json!({ "sentences": pair.sentences, "parts": pair.parts, "distance": pair.distance });
@@ -212,7 +222,7 @@ fn as_json(
     json!({
         "phrases": phrases.phrases().count(),
         "sentences": automaton.num_sentences(),
-        "words": phrases.words().len(),
+        "words": num_words(phrases),
         "states": automaton.num_states(),
         "arcs": automaton.num_arcs(),
         "unsure_pronunciations": unsure,

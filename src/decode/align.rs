@@ -242,11 +242,11 @@ impl Aligner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// Log-probabilities `[U, V]` computed by a formula, for which the goldens below were generated with torchaudio.
-    fn emission(frames: usize, tokens: usize) -> Vec<f64> {
+    /// Log-probabilities `[U, V]` computed by a formula, for which goldens were generated with other programs.
+    pub fn emission(frames: usize, tokens: usize) -> Vec<f64> {
         let mut all = Vec::new();
         for t in 0..frames {
             let logit = |v: usize| {

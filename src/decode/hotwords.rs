@@ -186,6 +186,10 @@ impl LanguageModel for HotwordModel {
         self.inner.look_ahead(word) - self.boosts.get(&word).copied().unwrap_or(0.0)
     }
 
+    fn num_states(&self) -> u64 {
+        (self.graph.nodes.len() as u64) << 32
+    }
+
     fn without_hotwords(&self) -> Option<Arc<dyn LanguageModel>> {
         Some(Arc::clone(&self.inner))
     }

@@ -29,6 +29,9 @@ pub trait LanguageModel: Send + Sync {
         0.0
     }
 
+    /// One more than the largest number of a state.
+    fn num_states(&self) -> u64;
+
     /// For a model with hotwords, the same model without them.
     fn without_hotwords(&self) -> Option<Arc<dyn LanguageModel>> {
         None
@@ -57,5 +60,9 @@ impl LanguageModel for WordLoop {
 
     fn look_ahead(&self, _: WordId) -> f32 {
         self.word_cost
+    }
+
+    fn num_states(&self) -> u64 {
+        1
     }
 }

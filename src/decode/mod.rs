@@ -6,6 +6,7 @@
 //! of the stream.
 
 pub mod align;
+pub mod dictation;
 pub mod endpoint;
 pub mod greedy;
 mod history;
@@ -26,6 +27,7 @@ mod wake_word;
 use std::sync::Arc;
 
 pub use align::{AlignedPath, Aligner, LabelSpan, ReferenceWord};
+pub use dictation::{DictationModel, PhraseCosts};
 pub use endpoint::{Endpoint, EndpointOptions, Endpointer};
 pub use greedy::Greedy;
 pub use hotwords::{ContextGraph, HotwordModel};

@@ -89,6 +89,10 @@ impl LanguageModel for NgramLanguageModel {
     fn look_ahead(&self, word: WordId) -> f32 {
         self.cost(self.score(self.trie.empty_state(), word).0) + self.weights.word_cost
     }
+
+    fn num_states(&self) -> u64 {
+        self.trie.num_histories() as u64
+    }
 }
 
 #[cfg(test)]

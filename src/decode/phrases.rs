@@ -45,6 +45,10 @@ impl LanguageModel for PhraseModel {
         let here = State(from.0 as u32);
         if here == automaton.start() { Some(0.0) } else { automaton.end(here) }
     }
+
+    fn num_states(&self) -> u64 {
+        self.phrases.automaton().num_states() as u64
+    }
 }
 
 #[cfg(test)]

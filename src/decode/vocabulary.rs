@@ -90,13 +90,23 @@ impl Vocabulary {
         pronunciations: Vec<(Vec<TokenId>, WordId)>,
         graph: ContextGraph,
     ) -> Self {
+        let inner = self.language_model.without_hotwords();
+        let inner = inner.unwrap_or_else(|| Arc::clone(&self.language_model));
+        self.with_words(names, pronunciations, Arc::new(HotwordModel::new(inner, graph)))
+    }
+
+    /// Creates the parts of a search with more words and another language model. `names` and `pronunciations` are the words
+    /// to be added to the lexicon; their ids follow those of its words.
+    pub fn with_words(
+        &self,
+        names: &[String],
+        pronunciations: Vec<(Vec<TokenId>, WordId)>,
+        language_model: Arc<dyn LanguageModel>,
+    ) -> Self {
         let lexicon = match names {
             [] => Arc::clone(&self.lexicon),
             names => Arc::new(self.lexicon.with_words(names, pronunciations)),
         };
-        let inner = self.language_model.without_hotwords();
-        let inner = inner.unwrap_or_else(|| Arc::clone(&self.language_model));
-        let language_model: Arc<dyn LanguageModel> = Arc::new(HotwordModel::new(inner, graph));
         let look_ahead = lexicon.min_costs(|word| language_model.look_ahead(word));
         Self { lexicon, language_model, look_ahead, bias: self.bias.clone(), ..*self }
     }
@@ -105,6 +115,11 @@ impl Vocabulary {
     pub fn without_filler(mut self) -> Self {
         self.costs.filler_entry = f32::INFINITY;
         self
+    }
+
+    /// The language model.
+    pub fn language_model(&self) -> &Arc<dyn LanguageModel> {
+        &self.language_model
     }
 
     /// The lexicon tree.

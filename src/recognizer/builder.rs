@@ -88,7 +88,7 @@ impl RecognizerBuilder {
         self
     }
 
-    /// Recognizes phrases instead of the model's vocabulary.
+    /// Recognizes phrases instead of the model's vocabulary; with a language model, phrases in dictation.
     pub fn phrases(mut self, phrases: Phrases, options: PhraseOptions) -> Self {
         self.phrases = Some((Arc::new(phrases), options));
         self
@@ -137,13 +137,23 @@ impl RecognizerBuilder {
             }
         };
         let lexicon = self.lexicon.as_deref();
-        if let Some(mut language) = self.language {
-            language.lexicon = language.lexicon.or_else(|| self.lexicon.clone());
-            recognizer = recognizer.with_language_model(&language)?;
-        }
-        if let Some((phrases, options)) = self.phrases {
-            recognizer = recognizer.with_phrases(phrases, &Pronouncer::with_lexicon(lexicon)?, &options)?;
-        }
+        let language = self.language.map(|language| LanguageOptions {
+            lexicon: language.lexicon.clone().or_else(|| self.lexicon.clone()),
+            ..language
+        });
+        recognizer = match (&language, self.phrases) {
+            (None, None) => recognizer,
+            (Some(language), None) => recognizer.with_language_model(language)?,
+            (language, Some((phrases, options))) => {
+                let pronouncer = Pronouncer::with_lexicon(lexicon)?;
+                match language {
+                    Some(language) => {
+                        recognizer.with_phrases_in_dictation(language, phrases, &pronouncer, &options)?
+                    }
+                    None => recognizer.with_phrases(phrases, &pronouncer, &options)?,
+                }
+            }
+        };
         if let Some((hotwords, score)) = &self.hotwords {
             let (boosted, unusable) = recognizer.with_usable_hotwords(hotwords, *score, lexicon, None)?;
             recognizer = unusable.into_iter().next().map_or(Ok(boosted), Err)?;
@@ -159,9 +169,6 @@ impl RecognizerBuilder {
     fn check(&self) -> Result<()> {
         let usage = |problem: &str| Err(Error::new(Stage::Usage, problem));
         let brings_words = self.language.is_some() || self.phrases.is_some();
-        if self.language.is_some() && self.phrases.is_some() {
-            return usage("a language model and phrases exclude each other: each is the whole vocabulary");
-        }
         if self.lexicon.is_some() && !brings_words && self.hotwords.is_none() && self.wake_words.is_none() {
             return usage(
                 "a lexicon has no effect without a language model, phrases, hotwords or wake words",
@@ -205,10 +212,6 @@ mod tests {
         let hotwords = Hotwords::of_phrases(["left"]);
         for (builder, expected) in [
             (builder().lexicon("a.txt"), "a lexicon has no effect"),
-            (
-                builder().phrases(phrases(), PhraseOptions::default()).language(LanguageOptions::english()),
-                "exclude each other",
-            ),
             (
                 builder().hotwords(hotwords.clone(), 2.0).wake_words(WakeWordOptions::new(["hey computer"])),
                 "hotwords have no effect",

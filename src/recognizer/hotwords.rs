@@ -171,7 +171,8 @@ struct WordIndex<'w> {
 
 impl<'w> WordIndex<'w> {
     fn new(words: &'w mut Vec<String>) -> Self {
-        let exact = words.iter().enumerate().map(|(at, word)| (word.clone(), at)).collect();
+        // Of equal words the first counts: further ones are words of phrases.
+        let exact = words.iter().enumerate().rev().map(|(at, word)| (word.clone(), at)).collect();
         let mut folded: HashMap<String, usize> = HashMap::new();
         for (at, word) in words.iter().enumerate() {
             folded.entry(fold(word)).or_insert(at);
@@ -297,9 +298,10 @@ impl Recognizer {
         Ok((recognizer.with_note(note).with_note(symbols), unusable))
     }
 
-    /// Whether the recognizer can use hotwords: it has words, and these are not phrases.
+    /// Whether the recognizer can use hotwords: it has words, and these are not phrases alone.
     pub fn uses_hotwords(&self) -> bool {
-        self.finds_alternatives() && self.model().phrases.is_none()
+        self.finds_alternatives()
+            && self.model().phrases.as_ref().is_none_or(|phrases| phrases.in_dictation.is_some())
     }
 }
 

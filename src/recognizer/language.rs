@@ -142,6 +142,7 @@ impl Recognizer {
         let note = unknown_note(options, names.len(), &unknown);
         let calibration = has_phones(&metadata).then_some(Calibration::LANGUAGE_MODEL);
         let recognizer = self.with_decoders(metadata, decoders).with_calibration(calibration);
+        let recognizer = recognizer.with_phrase_graph(None);
         Ok(recognizer.with_note(note).with_note(guesses).with_note(symbols))
     }
 

@@ -8,9 +8,9 @@ use crate::error::{Error, Result, Stage};
 use crate::features::Fbank;
 use crate::onnx::Metadata;
 use crate::text::numbers::Numbers;
-use crate::text::phrases::Phrases;
 
 use super::confidence::Calibration;
+use super::meaning::PhraseGraph;
 use super::words::FrameClock;
 
 /// An engine with the matching metadata. Immutable, cheap to clone.
@@ -20,8 +20,8 @@ pub(super) struct LoadedModel {
     pub metadata: Arc<Metadata>,
     /// Creates the decoder of each stream.
     pub decoders: DecoderFactory,
-    /// The phrases to be recognized, if the vocabulary is a file of phrases.
-    pub phrases: Option<Arc<Phrases>>,
+    /// The phrases to be recognized, if there are any.
+    pub phrases: Option<PhraseGraph>,
     /// Which numbers are written in digits in final results.
     pub numbers: Numbers,
     /// Calibration of the confidence of words, if there is one for the kind of search.

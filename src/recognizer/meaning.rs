@@ -1,30 +1,133 @@
 //! Intents and slots of recognized phrases.
 
-use super::transcript::{PhraseMatch, SlotValue, Word};
-use crate::text::phrases::Phrases;
+use std::sync::Arc;
 
-/// The phrases that a sequence of words consists of. Words that do not form a phrase are ignored.
-pub(super) fn matches(phrases: &Phrases, words: &[Word]) -> Vec<PhraseMatch> {
-    let ids: Vec<Option<u32>> = words.iter().map(|word| phrases.word(&word.word)).collect();
-    let automaton = phrases.automaton();
-    let mut found = Vec::new();
-    let (mut begin, mut state) = (0, automaton.start());
-    for at in 0..=ids.len() {
-        let next = ids.get(at).copied().flatten().and_then(|word| automaton.next(state, word));
-        if let Some((_, to)) = next {
-            state = to;
-            continue;
+use super::transcript::{PhraseMatch, SlotValue, Word};
+use crate::decode::{Unit, WordId};
+use crate::text::phrases::{Phrases, Position};
+
+/// The phrases of a recognizer.
+#[derive(Clone, Debug)]
+pub struct PhraseGraph {
+    /// The phrases.
+    pub phrases: Arc<Phrases>,
+    /// For phrases in dictation, the id of the first of [`Phrases::words`]; without dictation, their ids begin at 0, and
+    /// all speech is phrases.
+    pub in_dictation: Option<WordId>,
+}
+
+/// A word with the unit that it was made of.
+pub(super) type SpokenWord = (Word, Unit);
+
+/// The phrases among the words of a segment, and the text of the segment.
+pub(super) struct Meaning {
+    pub phrases: Vec<PhraseMatch>,
+    pub text: String,
+}
+
+/// What a word is for the phrases.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Role {
+    /// A word of phrases, by its index in [`Phrases::words`].
+    Phrase(u32),
+    /// A word of dictation.
+    Dictation,
+    /// A word that belongs to no phrase, such as a wake word.
+    Other,
+}
+
+impl PhraseGraph {
+    fn role(&self, unit: Unit) -> Role {
+        let Unit::Word(WordId(id)) = unit else { return Role::Other };
+        let WordId(first) = self.in_dictation.unwrap_or(WordId(0));
+        match id.checked_sub(first).filter(|&index| (index as usize) < self.phrases.words().len()) {
+            Some(index) => Role::Phrase(index),
+            None if self.in_dictation.is_some() => Role::Dictation,
+            None => Role::Other,
         }
-        let ids_here: Vec<u32> = ids[begin..at].iter().copied().flatten().collect();
-        if let Some(phrase) = phrases.find(&ids_here).filter(|_| !ids_here.is_empty()) {
-            let slots = phrase.slots.into_iter().map(|slot| SlotValue { name: slot.name, value: slot.value });
-            found.push(PhraseMatch { text: phrase.text, intent: phrase.intent, slots: slots.collect() });
-        }
-        begin = at;
-        let first = ids.get(at).copied().flatten().and_then(|word| automaton.next(automaton.start(), word));
-        state = first.map_or(automaton.start(), |(_, to)| to);
     }
-    found
+
+    fn step(&self, at: Position, role: Role) -> Option<Position> {
+        let word = match role {
+            Role::Phrase(word) => Some(word),
+            Role::Dictation => None,
+            Role::Other => return None,
+        };
+        self.phrases.step(at, word).map(|(_, to)| to)
+    }
+
+    /// Finds the phrases that words consist of or, in dictation, contain. Without dictation, words that do not form a phrase
+    /// are left out of the text, unless there is no phrase.
+    pub(super) fn meaning(&self, words: &[SpokenWord]) -> Meaning {
+        let roles: Vec<Role> = words.iter().map(|(_, unit)| self.role(*unit)).collect();
+        let start = Position::Words(self.phrases.automaton().start());
+        let mut meaning = Meaning { phrases: Vec::new(), text: String::new() };
+        let mut at = 0;
+        while at < words.len() {
+            let (mut position, mut end) = (start, at);
+            while let Some(to) = roles.get(end).and_then(|&role| self.step(position, role)) {
+                (position, end) = (to, end + 1);
+            }
+            let end = end.max(at + 1);
+            match self.phrase(&words[at..end], &roles[at..end]) {
+                Some(phrase) => {
+                    append(&mut meaning.text, &phrase.text);
+                    meaning.phrases.push(phrase);
+                }
+                None if self.in_dictation.is_some() => {
+                    words[at..end].iter().for_each(|(word, _)| append(&mut meaning.text, &word.word));
+                }
+                None => {}
+            }
+            at = end;
+        }
+        if meaning.phrases.is_empty() {
+            meaning.text = join(words.iter().map(|(word, _)| word));
+        }
+        meaning
+    }
+
+    /// The phrase that words form, if they do.
+    fn phrase(&self, words: &[SpokenWord], roles: &[Role]) -> Option<PhraseMatch> {
+        let (mut ids, mut dictated) = (Vec::new(), Vec::new());
+        for ((word, _), role) in words.iter().zip(roles) {
+            match role {
+                Role::Phrase(id) => ids.push(*id),
+                Role::Dictation => {
+                    let dictation = self.phrases.dictation()?;
+                    if ids.last() != Some(&dictation) {
+                        ids.push(dictation);
+                        dictated.push(String::new());
+                    }
+                    append(dictated.last_mut()?, &word.word);
+                }
+                Role::Other => return None,
+            }
+        }
+        let found = self.phrases.find_dictated(&ids, &dictated)?;
+        let slots = found.slots.into_iter().map(|slot| SlotValue { name: slot.name, value: slot.value });
+        let (first, last) = (&words.first()?.0, &words.last()?.0);
+        Some(PhraseMatch {
+            text: found.text,
+            intent: found.intent,
+            slots: slots.collect(),
+            start: first.start,
+            end: last.end,
+        })
+    }
+}
+
+/// Appends a text after a space.
+fn append(text: &mut String, more: &str) {
+    if !text.is_empty() && !more.is_empty() {
+        text.push(' ');
+    }
+    text.push_str(more);
+}
+
+/// The words with spaces between them.
+pub(super) fn join<'a>(words: impl IntoIterator<Item = &'a Word>) -> String {
+    words.into_iter().map(|word| word.word.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -32,24 +135,63 @@ mod tests {
     use super::*;
     use crate::text::phrases::Format;
 
+    /// Words of phrases, and, written in capitals, words of dictation; each lasts a second.
+    fn words(graph: &PhraseGraph, text: &str) -> Vec<SpokenWord> {
+        let first = graph.in_dictation.unwrap_or(WordId(0)).0;
+        let word = |(at, word): (usize, &str)| {
+            let id = graph.phrases.word(word).map_or(0, |index| first + index);
+            let (start, end) = (at as f64, at as f64 + 1.0);
+            (Word { word: word.to_lowercase(), start, end, confidence: 1.0 }, Unit::Word(WordId(id)))
+        };
+        text.split_whitespace().enumerate().map(word).collect()
+    }
+
+    fn graph(text: &str, in_dictation: Option<WordId>) -> PhraseGraph {
+        let phrases = Phrases::parse(text, Format::Lines, None).expect("phrases");
+        PhraseGraph { phrases: Arc::new(phrases), in_dictation }
+    }
+
+    const LIGHTS: &str =
+        "{room} = kitchen | living room -> living_room\n@intent light\nlight in the {room}\nstop\n";
+
     #[test]
     fn words_become_phrases_with_intents_and_slots() {
-        let text =
-            "{room} = kitchen | living room -> living_room\n@intent light\nlight in the {room}\nstop\n";
-        let phrases = Phrases::parse(text, Format::Lines, None).expect("phrases");
-        let words = |text: &str| -> Vec<Word> {
-            let word = |word: &str| Word { word: word.into(), start: 0.0, end: 1.0, confidence: 1.0 };
-            text.split(' ').map(word).collect()
-        };
-        let found = matches(&phrases, &words("light in the living room light in the kitchen"));
+        let graph = graph(LIGHTS, None);
+        let meaning = graph.meaning(&words(&graph, "light in the living room light in the kitchen"));
+        let found = &meaning.phrases;
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].intent.as_deref(), Some("light"));
         assert_eq!(
             (found[0].slots[0].name.as_str(), found[0].slots[0].value.as_str()),
             ("room", "living_room")
         );
-        assert_eq!(found[1].slots[0].value, "kitchen");
-        assert_eq!(matches(&phrases, &words("stop")).len(), 1);
-        assert!(matches(&phrases, &[]).is_empty());
+        assert_eq!((found[1].slots[0].value.as_str(), found[1].start, found[1].end), ("kitchen", 5.0, 9.0));
+        assert_eq!(meaning.text, "light in the living_room light in the kitchen");
+        assert_eq!(graph.meaning(&words(&graph, "stop")).phrases.len(), 1);
+        let incomplete = graph.meaning(&words(&graph, "light in stop"));
+        assert_eq!((incomplete.phrases.len(), incomplete.text.as_str()), (1, "stop"));
+        assert!(graph.meaning(&[]).phrases.is_empty());
+    }
+
+    #[test]
+    fn phrases_are_parts_of_dictated_text() {
+        let graph = graph(LIGHTS, Some(WordId(5)));
+        let meaning = graph.meaning(&words(&graph, "PLEASE light in the living room STOP AND stop"));
+        assert_eq!(meaning.text, "please light in the living_room stop and stop");
+        let times: Vec<_> = meaning.phrases.iter().map(|phrase| (phrase.start, phrase.end)).collect();
+        assert_eq!(times, [(1.0, 6.0), (8.0, 9.0)], "the first `stop` is a word of dictation");
+        let none = graph.meaning(&words(&graph, "PLEASE light in STOP"));
+        assert_eq!((none.phrases.len(), none.text.as_str()), (0, "please light in stop"));
+    }
+
+    #[test]
+    fn slots_contain_dictated_text() {
+        let text =
+            "{message} = <dictation>\n@intent send\ntell {message} thanks\nnote <dictation> -> a note\n";
+        let graph = graph(text, Some(WordId(5)));
+        let meaning = graph.meaning(&words(&graph, "tell I AM LATE thanks note MILK"));
+        let [tell, note] = &meaning.phrases[..] else { panic!("two phrases: {}", meaning.text) };
+        assert_eq!((tell.slots[0].name.as_str(), tell.slots[0].value.as_str()), ("message", "i am late"));
+        assert_eq!((tell.text.as_str(), note.text.as_str()), ("tell i am late thanks", "a note"));
     }
 }

@@ -9,12 +9,12 @@ use crate::engine::{self, Engine, EngineKind, EngineOptions};
 use crate::error::{Result, Stage};
 use crate::onnx::{self, Metadata, OnnxFile};
 use crate::text::numbers::Numbers;
-use crate::text::phrases::Phrases;
 
 use super::confidence::Calibration;
 use super::embedded::Embedded;
 use super::load::{Loaded, Loader};
 use super::loaded_model::LoadedModel;
+use super::meaning::PhraseGraph;
 use super::stream::{Stream, StreamOptions};
 use super::transcript::final_text;
 use super::words::FrameClock;
@@ -174,9 +174,9 @@ impl Recognizer {
         self
     }
 
-    /// Adds phrases, so that final segments contain intents and slots.
-    pub(super) fn with_phrase_graph(mut self, phrases: Arc<Phrases>) -> Self {
-        self.model.phrases = Some(phrases);
+    /// Sets phrases, so that final segments contain intents and slots.
+    pub(super) fn with_phrase_graph(mut self, phrases: Option<PhraseGraph>) -> Self {
+        self.model.phrases = phrases;
         self
     }
 

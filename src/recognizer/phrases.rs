@@ -1,13 +1,19 @@
-//! Recognizers for the phrases of a grammar, which replace the model's own lexicon.
+//! Recognizers for the phrases of a grammar, alone or in dictation with a language model.
 
 use std::sync::Arc;
 
 use super::confidence::Calibration;
+use super::language::LanguageOptions;
+use super::meaning::PhraseGraph;
 use super::open::Recognizer;
-use super::pronunciations::{guesses_note, label};
-use crate::decode::{Beam, DecoderFactory, DecoderOptions, Lexicon, PhraseModel, Vocabulary, WordId};
-use crate::error::Result;
+use super::pronunciations::{Labels, guesses_note, label};
+use crate::decode::{
+    Beam, DecoderFactory, DecoderOptions, DictationModel, LanguageModel, Lexicon, PhraseCosts, PhraseModel,
+    Pronunciation, Vocabulary, WordId,
+};
+use crate::error::{Error, Result, Stage};
 use crate::onnx::Metadata;
+use crate::text::TokenTable;
 use crate::text::phrases::Phrases;
 use crate::text::pronunciation::{ARPABET, Pronouncer, Source};
 
@@ -24,6 +30,9 @@ pub struct PhraseOptions {
     pub blank_bias: f32,
     /// Pruning thresholds of the search.
     pub beam: Beam,
+    /// Cost of each phrase in dictation with a language model, nats. The word insertion penalty, the bias and the beam are
+    /// those of the language model there.
+    pub phrase_cost: f32,
 }
 
 impl Default for PhraseOptions {
@@ -34,6 +43,7 @@ impl Default for PhraseOptions {
             other_phone_cost: 1.45,
             blank_bias: -2.0,
             beam: Beam { margin: 40.0, max_active: 5000 },
+            phrase_cost: 6.0,
         }
     }
 }
@@ -43,7 +53,7 @@ impl Recognizer {
     /// of words. [`Recognizer::notes`] names the words whose pronunciations are guessed.
     ///
     /// # Errors
-    /// When a word has no pronunciation, or the model has no token for a phone.
+    /// When a word has no pronunciation, the model has no token for a phone, or a phrase contains `<dictation>`.
     pub fn with_phrases(
         self,
         phrases: impl Into<Arc<Phrases>>,
@@ -51,40 +61,133 @@ impl Recognizer {
         options: &PhraseOptions,
     ) -> Result<Self> {
         let phrases = phrases.into();
-        let pronounced = phrases.pronounce(pronouncer);
-        if let Some(error) = pronounced.missing.into_iter().next() {
-            return Err(error);
-        }
-        let tokens = &self.metadata().tokens;
-        let mut pronunciations = Vec::new();
-        let mut guessed = Vec::new();
-        for ((id, word), variants) in (0..).zip(phrases.words()).zip(&pronounced.pronunciations) {
-            if variants.first().is_some_and(|variant| variant.source == Source::Guessed) {
-                guessed.push(format!("`{word}` as {}", variants[0].phones_text()));
-            }
-            for variant in variants {
-                let labels = variant.phones.iter().map(|&phone| label(ARPABET[phone as usize - 1], tokens));
-                pronunciations.push((labels.collect::<Result<Vec<_>>>()?, WordId(id)));
-            }
-        }
-        let note = guesses_note(&guessed);
-        let lexicon = Lexicon::from_pronunciations(phrases.words().to_vec(), pronunciations, tokens.len());
+        check_no_dictation(&phrases)?;
+        let (pronunciations, note) = pronunciations(&self.metadata().tokens, &phrases, pronouncer, 0)?;
+        let num_tokens = self.metadata().tokens.len();
+        let lexicon = Lexicon::from_pronunciations(phrases.words().to_vec(), pronunciations, num_tokens);
         let model = PhraseModel::new(Arc::clone(&phrases), options.word_cost);
-        let decoder = DecoderOptions {
-            blank_bias: options.blank_bias,
-            filler_entry_cost: options.other_speech_cost,
-            filler_label_cost: options.other_phone_cost,
-            lexicon: Vec::new(),
-            rejection: None,
-            reset_after_other_speech_ms: 0,
-            ..self.metadata().decoder.clone()
-        };
+        let decoder = options.search(&self.metadata().decoder);
         let metadata = Metadata { decoder, ..self.metadata().clone() };
         let frame_seconds = self.clock().seconds(1);
         let (tokens, decoder) = (&metadata.tokens, &metadata.decoder);
         let search = Vocabulary::new(tokens, lexicon, Arc::new(model), decoder, frame_seconds, options.beam);
         let decoders = DecoderFactory::Search(Arc::new(search));
+        let graph = PhraseGraph { phrases, in_dictation: None };
         let recognizer = self.with_decoders(metadata, decoders).with_calibration(Some(Calibration::PHRASES));
-        Ok(recognizer.with_phrase_graph(phrases).with_note(note))
+        Ok(recognizer.with_phrase_graph(Some(graph)).with_note(note))
     }
+
+    /// Creates a recognizer with the same network for dictation with a language model, in which phrases may stand at any
+    /// place. In phrases, `<dictation>` stands for one or more words of the language model. Of the options of phrases only
+    /// `phrase_cost` has an effect.
+    ///
+    /// # Errors
+    /// As [`Recognizer::with_language_model`] and [`Recognizer::with_phrases`]; when the cost is out of range.
+    pub fn with_phrases_in_dictation(
+        self,
+        language: &LanguageOptions,
+        phrases: impl Into<Arc<Phrases>>,
+        pronouncer: &Pronouncer,
+        options: &PhraseOptions,
+    ) -> Result<Self> {
+        if !(-1000.0..=1000.0).contains(&options.phrase_cost) {
+            let problem = format!(
+                "cost of a phrase: expected a number from -1000 to 1000, found {}",
+                options.phrase_cost
+            );
+            return Err(Error::new(Stage::Usage, problem));
+        }
+        let phrases = phrases.into();
+        // Hotwords are added last, since their model wraps the others.
+        let recognizer = self.with_language_model(&LanguageOptions { hotwords: None, ..language.clone() })?;
+        let DecoderFactory::Search(search) = recognizer.model().decoders.clone() else {
+            return Err(Error::new(Stage::Usage, "phrases need a search for words"));
+        };
+        let first_word = WordId(search.lexicon().names().len() as u32);
+        let (pronunciations, note) =
+            pronunciations(&recognizer.metadata().tokens, &phrases, pronouncer, first_word.0)?;
+        let inner = Arc::clone(search.language_model());
+        let costs = PhraseCosts { phrase: options.phrase_cost, word: language.weights.word_cost };
+        let model = DictationModel::new(inner, Arc::clone(&phrases), first_word, costs)?;
+        let model: Arc<dyn LanguageModel> = Arc::new(model);
+        let search = search.with_words(phrases.words(), pronunciations, model);
+        let graph = PhraseGraph { phrases, in_dictation: Some(first_word) };
+        let metadata = recognizer.metadata().clone();
+        let recognizer = recognizer.with_decoders(metadata, DecoderFactory::Search(Arc::new(search)));
+        let recognizer = recognizer.with_phrase_graph(Some(graph)).with_note(note);
+        match &language.hotwords {
+            Some(hotwords) => recognizer.with_hotwords(hotwords, language.lexicon.as_deref()),
+            None => Ok(recognizer),
+        }
+    }
+}
+
+impl PhraseOptions {
+    /// Decoder options of a search for phrases with a model, without a lexicon.
+    fn search(&self, model: &DecoderOptions) -> DecoderOptions {
+        DecoderOptions {
+            blank_bias: self.blank_bias,
+            filler_entry_cost: self.other_speech_cost,
+            filler_label_cost: self.other_phone_cost,
+            lexicon: Vec::new(),
+            rejection: None,
+            reset_after_other_speech_ms: 0,
+            ..model.clone()
+        }
+    }
+
+    /// Decoder options of a model for an export with phrases: the costs of these options, and the words of the phrases as
+    /// the lexicon.
+    ///
+    /// # Errors
+    /// As [`Recognizer::with_phrases`].
+    pub fn decoder(
+        &self,
+        model: &Metadata,
+        phrases: &Phrases,
+        pronouncer: &Pronouncer,
+    ) -> Result<DecoderOptions> {
+        check_no_dictation(phrases)?;
+        let (pronunciations, _) = pronunciations(&model.tokens, phrases, pronouncer, 0)?;
+        let entry = |(labels, word): (Labels, WordId)| Pronunciation {
+            word: phrases.words()[word.0 as usize].clone(),
+            tokens: labels.iter().map(|label| model.tokens.tokens()[label.index()].clone()).collect(),
+        };
+        let lexicon = pronunciations.into_iter().map(entry).collect();
+        Ok(DecoderOptions { lexicon, word_cost: self.word_cost, ..self.search(&model.decoder) })
+    }
+}
+
+/// Refuses phrases with words of a language model.
+fn check_no_dictation(phrases: &Phrases) -> Result<()> {
+    if phrases.dictation().is_none() {
+        return Ok(());
+    }
+    let problem = "`<dictation>` in a phrase needs a language model, whose words it stands for";
+    Err(Error::new(Stage::Usage, problem).hint("give one").remedy("language_model"))
+}
+
+/// The pronunciations of the words of phrases, whose ids begin at `first`, and a note on those that are guessed.
+fn pronunciations(
+    tokens: &TokenTable,
+    phrases: &Phrases,
+    pronouncer: &Pronouncer,
+    first: u32,
+) -> Result<(Vec<(Labels, WordId)>, Option<String>)> {
+    let pronounced = phrases.pronounce(pronouncer);
+    if let Some(error) = pronounced.missing.into_iter().next() {
+        return Err(error);
+    }
+    let mut pronunciations = Vec::new();
+    let mut guessed = Vec::new();
+    for ((id, word), variants) in (first..).zip(phrases.words()).zip(&pronounced.pronunciations) {
+        if variants.first().is_some_and(|variant| variant.source == Source::Guessed) {
+            guessed.push(format!("`{word}` as {}", variants[0].phones_text()));
+        }
+        for variant in variants {
+            let labels = variant.phones.iter().map(|&phone| label(ARPABET[phone as usize - 1], tokens));
+            pronunciations.push((labels.collect::<Result<Vec<_>>>()?, WordId(id)));
+        }
+    }
+    Ok((pronunciations, guesses_note(&guessed)))
 }

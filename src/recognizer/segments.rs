@@ -1,15 +1,13 @@
 //! Third stage of a stream: decodes log-probabilities, divides the stream into segments and creates events.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::decode::{
     Decoder, Endpoint, EndpointOptions, Endpointer, Hypothesis, Onsets, RejectionContext, Unit, UnitSpan,
 };
 use crate::text::numbers::Numbers;
-use crate::text::phrases::Phrases;
 
-use super::meaning::matches;
+use super::meaning::{Meaning, PhraseGraph, SpokenWord, join};
 use super::numbers::in_digits;
 use super::streaming_network::StreamingNetwork;
 use super::transcript::{Alternative, Event, PhraseMatch, Segment, Word};
@@ -51,7 +49,7 @@ pub struct NextWords {
     /// Pause after out-of-vocabulary speech in which the network's state is reset, milliseconds; 0 for never.
     pub reset_after_other_speech_ms: u32,
     /// The phrases to be recognized, if the vocabulary is a file of phrases.
-    pub phrases: Option<Arc<Phrases>>,
+    pub phrases: Option<PhraseGraph>,
     /// Which numbers are written in digits in finals.
     pub numbers: Numbers,
 }
@@ -80,7 +78,7 @@ pub struct SegmentDecoder {
     /// Start of the current segment, seconds.
     start: f64,
     /// Words of the segment that were removed from the search and no longer change.
-    settled: Vec<Word>,
+    settled: Vec<SpokenWord>,
     /// Start of the open part, seconds: the end of the settled words, or the start of the segment.
     open_start: f64,
     /// First frame of the open part.
@@ -96,7 +94,7 @@ pub struct SegmentDecoder {
     /// Words at the last partial that were not rejected, but may still be.
     open: Vec<Unit>,
     /// The phrases to be recognized, if the vocabulary is a file of phrases.
-    phrases: Option<Arc<Phrases>>,
+    phrases: Option<PhraseGraph>,
     /// Which numbers are written in digits in finals.
     numbers: Numbers,
     /// The words of the next utterance, if they replace the current ones.
@@ -155,7 +153,7 @@ impl SegmentDecoder {
     }
 
     /// Adds phrases, so that final segments contain intents and slots.
-    pub fn with_phrases(mut self, phrases: Option<Arc<Phrases>>) -> Self {
+    pub fn with_phrases(mut self, phrases: Option<PhraseGraph>) -> Self {
         self.phrases = phrases;
         self
     }
@@ -304,11 +302,11 @@ impl SegmentDecoder {
         let best = self.decoder.best();
         let Some(at) = self.words.first_word_since(&best, first) else { return };
         let units = self.decoder.end_segment_before(best[at].start);
-        let words =
-            self.words.words(&units, self.open_start, self.duration, self.rejection_context(&best[at..]));
-        self.open_start = words.last().map_or(self.open_start, |word| word.end);
+        let context = self.rejection_context(&best[at..]);
+        let words = self.words.words_with_units(&units, self.open_start, self.duration, context);
+        self.open_start = words.last().map_or(self.open_start, |(word, _)| word.end);
         // The next partial has only the words after them, and is suppressed if its text is not new.
-        if let Some(following) = self.text.strip_prefix(&join(&words)) {
+        if let Some(following) = self.text.strip_prefix(&join(words.iter().map(|(word, _)| word))) {
             self.text = following.trim_start().to_string();
         }
         self.settled.extend(words);
@@ -417,27 +415,28 @@ impl SegmentDecoder {
     /// The text of a segment, its words and its phrases: the words that were settled before, then `units`.
     fn text_of(
         &self,
-        settled: &[Word],
+        settled: &[SpokenWord],
         units: &[UnitSpan],
         following: &[UnitSpan],
     ) -> (String, Vec<Word>, Vec<PhraseMatch>) {
-        let open = self.words.words(units, self.open_start, self.duration, self.rejection_context(following));
-        let mut words = [settled, &open].concat();
-        if self.phrases.is_none() {
-            words = in_digits(words, self.numbers);
+        let context = self.rejection_context(following);
+        let open = self.words.words_with_units(units, self.open_start, self.duration, context);
+        let spoken = [settled, &open].concat();
+        let meaning = self.phrases.as_ref().map(|phrases| phrases.meaning(&spoken));
+        let words: Vec<Word> = spoken.into_iter().map(|(word, _)| word).collect();
+        match meaning {
+            Some(Meaning { phrases, text }) => (text, words, phrases),
+            None => {
+                let words = in_digits(words, self.numbers);
+                (join(&words), words, Vec::new())
+            }
         }
-        let phrases = self.phrases.as_ref().map(|phrases| matches(phrases, &words)).unwrap_or_default();
-        let text = match phrases.is_empty() {
-            true => join(&words),
-            false => phrases.iter().map(|phrase| phrase.text.as_str()).collect::<Vec<_>>().join(" "),
-        };
-        (text, words, phrases)
     }
 
     /// The texts of the best hypotheses, each once, with their probabilities among all of them.
     fn alternatives(
         &self,
-        settled: &[Word],
+        settled: &[SpokenWord],
         hypotheses: &[Hypothesis],
         following: &[UnitSpan],
     ) -> Vec<Alternative> {
@@ -541,8 +540,4 @@ pub fn decode_steps(
 fn settled(units: &[UnitSpan], hypotheses: &[Hypothesis]) -> Vec<Hypothesis> {
     let only = || Hypothesis { score: 0.0, units: units.to_vec() };
     hypotheses.first().map(|_| only()).into_iter().collect()
-}
-
-fn join(words: &[Word]) -> String {
-    words.iter().map(|w| w.word.as_str()).collect::<Vec<_>>().join(" ")
 }

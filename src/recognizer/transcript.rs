@@ -75,6 +75,12 @@ pub struct PhraseMatch {
     /// The slots of the phrase with their values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<SlotValue>,
+    /// Start of its first word, seconds from the stream's first sample.
+    #[serde(serialize_with = "rounded")]
+    pub start: f64,
+    /// End of its last word, seconds from the stream's first sample.
+    #[serde(serialize_with = "rounded")]
+    pub end: f64,
 }
 
 /// A slot of a phrase with its value.

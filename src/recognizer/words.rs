@@ -67,6 +67,8 @@ pub struct WordBuilder {
 /// An incomplete word.
 struct PartialWord {
     word: Word,
+    /// The first unit.
+    unit: Unit,
     log_prob: f32,
     units: usize,
     filler: bool,
@@ -154,6 +156,18 @@ impl WordBuilder {
         duration: Option<f64>,
         context: RejectionContext<'_>,
     ) -> Vec<Word> {
+        let words = self.words_with_units(units, start, duration, context);
+        words.into_iter().map(|(word, _)| word).collect()
+    }
+
+    /// As [`WordBuilder::words`], each word with its first unit.
+    pub fn words_with_units(
+        &self,
+        units: &[UnitSpan],
+        start: f64,
+        duration: Option<f64>,
+        context: RejectionContext<'_>,
+    ) -> Vec<(Word, Unit)> {
         let accepted = self.rejection.map(|rejection| rejection.accepted(units, context));
         let mut words = Vec::new();
         let mut partial: Option<PartialWord> = None;
@@ -179,7 +193,7 @@ impl WordBuilder {
         if let Some((calibration, num_words)) = self.calibration {
             let wake_words = self.lexicon.get(num_words..).unwrap_or_default();
             let is_wake_word = |word: &Word| wake_words.contains(&word.word);
-            calibration.apply(words.iter_mut().filter(|word| !is_wake_word(word)));
+            calibration.apply(words.iter_mut().map(|(word, _)| word).filter(|word| !is_wake_word(word)));
         }
         words
     }
@@ -192,7 +206,7 @@ impl WordBuilder {
         let start = (self.clock.seconds(unit.start) - lookback).max(floor);
         let end = self.clock.seconds(unit.end).max(start);
         let word = Word { word: text.to_string(), start, end, confidence: 0.0 };
-        PartialWord { word, log_prob: unit.log_prob, units: 1, filler }
+        PartialWord { word, unit: unit.unit, log_prob: unit.log_prob, units: 1, filler }
     }
 
     fn extend(&self, partial: &mut PartialWord, unit: &UnitSpan) {
@@ -203,8 +217,8 @@ impl WordBuilder {
     }
 
     /// Appends the word unless it is a filler, empty or below the minimum confidence; returns its end.
-    fn close(&self, partial: PartialWord, duration: Option<f64>, words: &mut Vec<Word>) -> f64 {
-        let PartialWord { mut word, log_prob, units, filler } = partial;
+    fn close(&self, partial: PartialWord, duration: Option<f64>, words: &mut Vec<(Word, Unit)>) -> f64 {
+        let PartialWord { mut word, unit, log_prob, units, filler } = partial;
         if let Some(duration) = duration {
             word.start = word.start.min(duration);
             word.end = word.end.min(duration);
@@ -215,7 +229,7 @@ impl WordBuilder {
         word.confidence = (log_prob / units as f32).exp().clamp(0.0, 1.0);
         let end = word.end;
         if !filler && !word.word.is_empty() && word.confidence >= self.min_confidence {
-            words.push(word);
+            words.push((word, unit));
         }
         end
     }

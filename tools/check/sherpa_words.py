@@ -4,6 +4,9 @@ by recording.
     hearken export model.onnx --for sherpa-onnx -o sherpa/
     python tools/check/sherpa_words.py --hearken target/release/hearken model.onnx sherpa/ audio/*.wav dev.jsonl
 
+    hearken export english.onnx --for sherpa-onnx --phrases orders.txt -o sherpa/
+    python tools/check/sherpa_words.py --phrases orders.txt english.onnx sherpa/ orders-dev.jsonl
+
 It compares the ids in `words`, by HL.fst and words.txt, in chunks of 100 ms; and the text of words-text.fst, which
 must be the words, or empty if there are labels of other speech among them. The graph does not have hearken's
 rejection rules (confidence, words and labels around a word), so hearken runs twice: with them, and with a copy of
@@ -59,11 +62,11 @@ def without_rejection(model, place):
     return path
 
 
-def by_hearken(hearken, model, paths):
+def by_hearken(hearken, model, options, paths):
     """The words of each recording."""
     found = {path: [] for path in paths}
     for begin in range(0, len(paths), 200):
-        command = [hearken, "transcribe", "--model", model, "--json", *paths[begin : begin + 200]]
+        command = [hearken, "transcribe", "--model", model, *options, "--json", *paths[begin : begin + 200]]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
         for line in result.stdout.splitlines():
             event = json.loads(line)
@@ -116,6 +119,8 @@ def main():
     parser.add_argument(
         "--least-unrejected", type=float, default=0, help="the same of hearken without its rejection rules"
     )
+    parser.add_argument("--phrases", help="the phrases of the export")
+    parser.add_argument("--most", type=int, help="only the first recordings of each set")
     parser.add_argument("--show", action="store_true", help="print every recording whose words differ")
     parser.add_argument("model", help="the model that was exported")
     parser.add_argument("folder", help="what it was exported to")
@@ -127,10 +132,12 @@ def main():
     sherpa = Sherpa(args.folder, 16 * flush + 160 * (int(metadata["T"]) + 1))
     place = tempfile.TemporaryDirectory()
     unrejected = without_rejection(args.model, place.name)
+    options = ["--phrases", args.phrases] if args.phrases else []
     failed = False
     for name, rows in recordings(args.audio).items():
+        rows = rows[: args.most]
         paths = [path for path, _ in rows]
-        ours, searched = (by_hearken(args.hearken, m, paths) for m in (args.model, unrejected))
+        ours, searched = (by_hearken(args.hearken, m, options, paths) for m in (args.model, unrejected))
         there, texts = zip(*(sherpa.words_of(path) for path in paths))
         for path, here, search, words, text in zip(paths, ours, searched, there, texts):
             if args.show and (words != here or words != search):

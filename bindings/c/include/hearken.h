@@ -26,7 +26,7 @@ typedef struct {
   // A file of hearken, a foreign ONNX file with states, a folder of sherpa-onnx, or the embedded model `digits` or
   // `english`. Default: english with `phrases` or `lm`, else digits.
   const char *model;
-  // File of phrases, which alone are recognized.
+  // File of phrases, which alone are recognized or, with `lm`, in dictation.
   const char *phrases;
   // File of an n-gram language model, whose words are recognized.
   const char *lm;

@@ -24,7 +24,7 @@ pub struct HearkenModelOptions {
     /// A file of hearken, a foreign ONNX file with states, a folder of sherpa-onnx, or the embedded model `digits` or
     /// `english`. Default: english with `phrases` or `lm`, else digits.
     pub model: *const c_char,
-    /// File of phrases, which alone are recognized.
+    /// File of phrases, which alone are recognized or, with `lm`, in dictation.
     pub phrases: *const c_char,
     /// File of an n-gram language model, whose words are recognized.
     pub lm: *const c_char,

@@ -7,11 +7,12 @@ use super::*;
 use crate::decode::language_model::{LanguageModel, LmState};
 use crate::decode::vocabulary::Costs;
 use crate::decode::{
-    ContextGraph, DecoderOptions, HotwordModel, Lexicon, NgramLanguageModel, NgramWeights, Pronunciation,
-    RejectionOptions, WordId, WordLoop,
+    ContextGraph, DecoderOptions, DictationModel, HotwordModel, Lexicon, NgramLanguageModel, NgramWeights,
+    Pronunciation, RejectionOptions, WordId, WordLoop,
 };
 use crate::text::TokenTable;
 use crate::text::ngram::{EstimateOptions, NgramModel, Text, TrieBuilder, VocabularyLimit};
+use crate::text::phrases::{Format, Phrases};
 
 /// A token table: blank, a, b, c, d.
 fn table() -> TokenTable {
@@ -186,6 +187,18 @@ fn hotwords(inner: Arc<dyn LanguageModel>) -> Arc<dyn LanguageModel> {
     Arc::new(HotwordModel::new(inner, graph))
 }
 
+/// A language model with the phrases `p` and `q`, whose words follow those of the tests, and dictation in one of them.
+fn phrases_in_dictation() -> Arc<dyn LanguageModel> {
+    let phrases = Phrases::parse("q p\np\np <dictation> q\n", Format::Lines, None).expect("phrases");
+    let model = DictationModel::new(
+        Arc::new(ngrams()),
+        Arc::new(phrases),
+        WordId(4),
+        PhraseCosts { phrase: 0.5, word: 0.2 },
+    );
+    Arc::new(model.expect("few states"))
+}
+
 /// Exhaustive search as a reference: no tree, no merging of paths, no pruning.
 struct Exhaustive<'a> {
     lexicon: &'a [Pronunciation],
@@ -300,9 +313,14 @@ proptest! {
     #[test]
     fn the_best_words_are_those_of_an_exhaustive_search(
         frames in prop::collection::vec(frame(), 1..6), rejection in rejection(),
-        model in 0..5, entry in 0.0f32..2.0, label in 0.0f32..1.0
+        model in 0..6, entry in 0.0f32..2.0, label in 0.0f32..1.0
     ) {
-        let words = lexicon(&[("ab", "ab"), ("a", "a"), ("bb", "bb"), ("abc", "ac"), ("ab", "b")]);
+        let mut entries = vec![("ab", "ab"), ("a", "a"), ("bb", "bb"), ("abc", "ac"), ("ab", "b")];
+        if model == 5 {
+            // The word for dictation has no pronunciation; this one is too long for the frames.
+            entries.extend([("<dictation>", "dddddd"), ("p", "ab"), ("q", "a")]);
+        }
+        let words = lexicon(&entries);
         let options = DecoderOptions {
             rejection, filler_entry_cost: entry, filler_label_cost: label, ..Default::default()
         };
@@ -311,11 +329,12 @@ proptest! {
             1 => Arc::new(WordLoop { word_cost: 0.4 }),
             2 => Arc::new(ngrams()),
             3 => hotwords(Arc::new(ngrams())),
-            _ => hotwords(Arc::new(Pairs)),
+            4 => hotwords(Arc::new(Pairs)),
+            _ => phrases_in_dictation(),
         };
         let mut exhaustive = Exhaustive {
             lexicon: &words,
-            ids: [0, 1, 2, 3, 0].map(WordId).to_vec(),
+            ids: [0, 1, 2, 3, 0, 4, 5, 6].map(WordId).to_vec(),
             language_model: &*model,
             costs: Costs::new(&options, 0.04),
             frames: &frames,
@@ -382,5 +401,59 @@ proptest! {
         once.push(&frames.concat());
         frames.chunks(sizes[0]).for_each(|piece| pieces.push(&piece.concat()));
         prop_assert_eq!(once.hypotheses(), pieces.hypotheses());
+    }
+}
+
+/// The words of flashlight-text's decoder and of an exhaustive search, with their scores (`tools/goldens/decoder.py`).
+#[test]
+fn the_best_words_are_those_of_flashlight() {
+    let folder = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/decoder");
+    let golden = std::fs::read_to_string(folder.join("flashlight.json")).expect("a file of the repository");
+    let golden: serde_json::Value = serde_json::from_str(&golden).expect("JSON");
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number") as f32;
+    let texts = |value: &serde_json::Value| -> Vec<String> {
+        let all = value.as_array().expect("a list").iter();
+        all.map(|text| text.as_str().expect("a text").to_string()).collect()
+    };
+    let mut words = Vec::new();
+    for (word, spellings) in golden["lexicon"].as_object().expect("words") {
+        words.extend(texts(spellings).into_iter().map(|spelling| Pronunciation {
+            word: word.clone(),
+            tokens: spelling.chars().map(String::from).collect(),
+        }));
+    }
+    let tokens = TokenTable::new(["<blk>", "a", "b", "c", "d", "e"].map(String::from).to_vec(), 0);
+    let tokens = tokens.expect("a good table");
+    let emission = crate::decode::align::tests::emission(14, 6);
+    let emission: Vec<f32> = emission.into_iter().map(|p| p as f32).collect();
+    let model = NgramModel::read(&folder.join("words.arpa")).expect("a model");
+    for case in golden["cases"].as_array().expect("cases") {
+        let tree = Lexicon::new(&tokens, &words).expect("a good lexicon");
+        let names = Arc::clone(tree.names());
+        // flashlight's weight is that of log10 probabilities.
+        let scale = number(&case["lm_weight"]) / std::f32::consts::LN_10;
+        let weights = NgramWeights { scale, word_cost: -number(&case["word_score"]) };
+        let model = NgramLanguageModel::new(model.clone(), names.iter().map(String::as_str), weights);
+        let options = DecoderOptions::default();
+        let vocabulary = Vocabulary::new(&tokens, tree, Arc::new(model), &options, 0.04, Beam::EXACT);
+        let mut search = Search::new(Arc::new(vocabulary.without_filler())).with_nbest(3);
+        search.push(&emission);
+        let best = search.best_path(true);
+        let found: Vec<(f32, Vec<String>)> = search
+            .best_sequences(true, best.history)
+            .into_iter()
+            .map(|(score, last)| {
+                let spelled = ids(&search.arena.history.words(last)).into_iter();
+                (score + search.subtracted, spelled.map(|id| names[id as usize].clone()).collect())
+            })
+            .collect();
+        let expected = case["exhaustive"].as_array().expect("the three best").iter();
+        let expected: Vec<_> = expected.map(|one| (number(&one["score"]), texts(&one["words"]))).collect();
+        assert_eq!(expected[0].1, texts(&case["flashlight"]["words"]));
+        assert!((expected[0].0 - number(&case["flashlight"]["score"])).abs() < 2e-3);
+        assert_eq!(found.len(), expected.len());
+        for ((score, words), (golden, golden_words)) in found.iter().zip(&expected) {
+            assert!((score - golden).abs() < 2e-3 && words == golden_words, "{found:?} {expected:?}");
+        }
     }
 }

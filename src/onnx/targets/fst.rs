@@ -21,20 +21,21 @@ pub(super) struct Arc {
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    is_final: bool,
+    /// Cost of an end in this state, nats; `None` if a path cannot end here.
+    final_cost: Option<f32>,
     arcs: Vec<Arc>,
 }
 
-/// A transducer. The first state added is the start; final states have no cost.
+/// A transducer. The first state added is the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fst {
     states: Vec<State>,
 }
 
 impl Fst {
-    /// Adds a state and returns its number.
-    pub fn add_state(&mut self, is_final: bool) -> usize {
-        self.states.push(State { is_final, arcs: Vec::new() });
+    /// Adds a state and returns its number; `final_cost` is the cost of an end there, if a path can end there.
+    pub fn add_state(&mut self, final_cost: Option<f32>) -> usize {
+        self.states.push(State { final_cost, arcs: Vec::new() });
         self.states.len() - 1
     }
 
@@ -43,21 +44,26 @@ impl Fst {
         self.states[from].arcs.push(arc);
     }
 
+    /// Number of arcs.
+    pub fn num_arcs(&self) -> usize {
+        self.states.iter().map(|state| state.arcs.len()).sum()
+    }
+
     /// The arcs that leave a state.
     #[cfg(test)]
     pub fn arcs(&self, state: usize) -> &[Arc] {
         &self.states[state].arcs
     }
 
-    /// Whether a path may end in a state.
+    /// The cost of an end in a state; `None` if a path cannot end there.
     #[cfg(test)]
-    pub fn is_final(&self, state: usize) -> bool {
-        self.states[state].is_final
+    pub fn final_cost(&self, state: usize) -> Option<f32> {
+        self.states[state].final_cost
     }
 
     /// Encodes the transducer as the bytes of a file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let num_arcs: usize = self.states.iter().map(|state| state.arcs.len()).sum();
+        let num_arcs = self.num_arcs();
         let mut bytes = Vec::with_capacity(64 + 12 * self.states.len() + 16 * num_arcs);
         bytes.extend(MAGIC.to_le_bytes());
         for name in ["vector", "standard"] {
@@ -73,8 +79,7 @@ impl Fst {
             bytes.extend(number.to_le_bytes());
         }
         for state in &self.states {
-            let cost = if state.is_final { 0.0 } else { f32::INFINITY };
-            bytes.extend(cost.to_le_bytes());
+            bytes.extend(state.final_cost.unwrap_or(f32::INFINITY).to_le_bytes());
             bytes.extend((state.arcs.len() as i64).to_le_bytes());
             for arc in &state.arcs {
                 bytes.extend(arc.input.to_le_bytes());
@@ -94,7 +99,7 @@ mod tests {
     #[test]
     fn the_bytes_are_those_of_openfst() {
         let mut fst = Fst::default();
-        let (a, b) = (fst.add_state(false), fst.add_state(true));
+        let (a, b) = (fst.add_state(None), fst.add_state(Some(0.0)));
         fst.add_arc(a, Arc { input: 3, output: 7, cost: 0.5, next: b });
         let bytes = fst.to_bytes();
         // Expected bytes written by pywrapfst of OpenFst 1.8: `fstcompile` of "0 1 3 7 0.5" and "1".

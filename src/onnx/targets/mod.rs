@@ -20,6 +20,7 @@ mod whole;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -33,6 +34,7 @@ use super::proto::GraphProto;
 use super::states::is_stacked;
 use crate::error::{Error, Result, Stage};
 use crate::model::{Network, NetworkConfig};
+use crate::text::phrases::Phrases;
 
 pub use sherpa::REQUIRED_METADATA as SHERPA_METADATA;
 
@@ -110,6 +112,9 @@ pub struct ExportOptions {
     pub chunk_frames: usize,
     /// The model's name in a Triton repository.
     pub name: String,
+    /// Phrases for sherpa-onnx's decoding graph. The model's lexicon must have their words: that of
+    /// [`PhraseOptions::decoder`](crate::PhraseOptions::decoder).
+    pub phrases: Option<Arc<Phrases>>,
 }
 
 impl ExportOptions {
@@ -121,6 +126,7 @@ impl ExportOptions {
             with_frontend: false,
             chunk_frames: 32,
             name: "hearken".into(),
+            phrases: None,
         }
     }
 }

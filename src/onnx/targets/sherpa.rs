@@ -7,7 +7,7 @@
 //! `left_context_len` L; other stacks as one encoder for each layer. A layer that keeps the values of earlier steps has
 //! `left_context_len` rows of them in `cached_key`.
 
-use super::decoding_graph::{decoding_graph, text_rule, words_txt};
+use super::decoding_graph::{Sentences, decoding_graph, text_rule, words_txt};
 use super::tokens::tokens_txt;
 use super::{Export, ExportFile, ExportOptions, decoder_notes, dims, model_bytes, shares_states};
 use crate::decode::TokenBias;
@@ -69,9 +69,10 @@ pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &Expo
     if metadata.tokens.blank() == 0 {
         let Metadata { tokens, decoder, features, .. } = metadata;
         let frame_seconds = network.config.subsampling as f64 * f64::from(features.frame_shift_ms) / 1000.0;
-        files.push(file("HL.fst", decoding_graph(tokens, decoder, frame_seconds)?.to_bytes()));
-        files.push(file("words.txt", words_txt(decoder)));
-        files.push(file("words-text.fst", text_rule(decoder).to_bytes()));
+        let sentences = Sentences::new(tokens, decoder, options.phrases.as_deref())?;
+        files.push(file("HL.fst", decoding_graph(tokens, decoder, &sentences, frame_seconds)?.to_bytes()));
+        files.push(file("words.txt", words_txt(&sentences)));
+        files.push(file("words-text.fst", text_rule(&sentences)?.to_bytes()));
         notes.push(
             "for words, use `--ctc-graph=HL.fst` (numbers, listed in words.txt), and for their text also \
              `--rule-fsts=words-text.fst`; without them sherpa-onnx outputs the labels"

@@ -46,7 +46,7 @@ impl Trie {
     }
 
     /// The number of nodes that can be histories.
-    fn num_histories(&self) -> usize {
+    pub fn num_histories(&self) -> usize {
         self.backoffs.len()
     }
 

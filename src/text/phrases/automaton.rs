@@ -112,37 +112,68 @@ impl Automaton {
 
     /// The equivalent automaton with the minimum number of states.
     fn minimized(&self) -> Automaton {
-        // Moore's algorithm: equivalence classes of states are refined until their number does not change.
+        let classes = match self.in_order() {
+            Some(order) => self.classes_without_cycles(&order),
+            None => self.classes(),
+        };
+        // Classes are numbered in the order of their first states, so that the initial state is 0 again.
+        let mut numbers = HashMap::new();
+        let mut firsts = Vec::new();
+        for (state, &class) in classes.iter().enumerate() {
+            let next = numbers.len() as u32;
+            if *numbers.entry(class).or_insert(next) == next {
+                firsts.push(state);
+            }
+        }
+        let mut minimal = Automaton { first: vec![0], arcs: Vec::new(), ends: Vec::new() };
+        for state in firsts {
+            let target = |arc: &Arc| Arc { to: State(numbers[&classes[arc.to.0 as usize]]), ..*arc };
+            minimal.arcs.extend(self.arcs(State(state as u32)).iter().map(target));
+            minimal.first.push(minimal.arcs.len() as u32);
+            minimal.ends.push(self.ends[state]);
+        }
+        minimal
+    }
+
+    /// The equivalence class of each state of an automaton without cycles, whose states are `order` in topological order
+    /// (Revuz 1992): those of the states after it are known when a state is reached.
+    fn classes_without_cycles(&self, order: &[State]) -> Vec<u32> {
+        let mut classes = vec![0; self.num_states()];
+        let mut ids: HashMap<(u32, Vec<Arc>), u32> = HashMap::new();
+        for &state in order.iter().rev() {
+            let next = ids.len() as u32;
+            let key = (self.ends[state.0 as usize], self.arcs_to_classes(state, &classes));
+            classes[state.0 as usize] = *ids.entry(key).or_insert(next);
+        }
+        classes
+    }
+
+    /// The equivalence class of each state (Moore's algorithm): classes are refined until their number does not change.
+    fn classes(&self) -> Vec<u32> {
         let mut classes: Vec<u32> = vec![0; self.num_states()];
         let mut count = 1;
         loop {
             let mut ids: HashMap<(u32, Vec<Arc>), u32> = HashMap::new();
             let finer: Vec<u32> = (0..self.num_states())
                 .map(|state| {
-                    let target = |arc: &Arc| Arc { to: State(classes[arc.to.0 as usize]), ..*arc };
-                    let arcs = self.arcs(State(state as u32)).iter().map(target).collect();
                     let next = ids.len() as u32;
-                    *ids.entry((self.ends[state], arcs)).or_insert(next)
+                    let key = (self.ends[state], self.arcs_to_classes(State(state as u32), &classes));
+                    *ids.entry(key).or_insert(next)
                 })
                 .collect();
             let finer_count = ids.len();
             classes = finer;
             if finer_count == count {
-                break;
+                return classes;
             }
             count = finer_count;
         }
-        // Classes are numbered in the order of their first states, so that the initial state is 0 again.
-        let mut minimal = Automaton { first: vec![0], arcs: Vec::new(), ends: Vec::new() };
-        for (state, &class) in classes.iter().enumerate() {
-            if class as usize == minimal.ends.len() {
-                let arcs = self.arcs(State(state as u32)).iter();
-                minimal.arcs.extend(arcs.map(|arc| Arc { to: State(classes[arc.to.0 as usize]), ..*arc }));
-                minimal.first.push(minimal.arcs.len() as u32);
-                minimal.ends.push(self.ends[state]);
-            }
-        }
-        minimal
+    }
+
+    /// The arcs of a state, with classes in place of states.
+    fn arcs_to_classes(&self, state: State, classes: &[u32]) -> Vec<Arc> {
+        let target = |arc: &Arc| Arc { to: State(classes[arc.to.0 as usize]), ..*arc };
+        self.arcs(state).iter().map(target).collect()
     }
 }
 

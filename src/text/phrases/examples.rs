@@ -41,7 +41,7 @@ impl Phrases {
                 .collect();
             let sentence = words.join(" ");
             if !sentence.is_empty() && seen.insert(sentence.clone()) {
-                let meaning = found::read(&self.network, &self.grammar.phrases, &arcs);
+                let meaning = found::read(&self.network, &self.grammar.phrases, &arcs, &[]);
                 examples.push(Example { sentence, meaning });
             }
         }

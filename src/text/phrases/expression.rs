@@ -20,6 +20,8 @@ pub enum Expression {
     Reference(Reference),
     /// A number of a range.
     Range(Range),
+    /// One or more words of a language model.
+    Dictation,
     /// Spoken words and their written form.
     Written(Box<Expression>, String),
     /// A fixed value of the enclosing slot, instead of its words.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::fragments::Mark;
 use super::grammar::Phrase;
-use super::network::{Item, NO_WORD, Network};
+use super::network::{DICTATION, Item, NO_WORD, Network};
 
 /// The interpretation of spoken words by the phrases of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +43,14 @@ struct Step {
 const BEGIN: usize = usize::MAX;
 
 /// Finds the interpretation of words (indices of the network's words) with the minimum cost; of several, the first in
-/// the file. Returns `None` if the phrases do not allow these words.
-pub(super) fn find(network: &Network, phrases: &[Phrase], words: &[u32]) -> Option<Match> {
+/// the file. `dictated` are the texts of the words [`DICTATION`], in order. Returns `None` if the phrases do not allow these
+/// words.
+pub(super) fn find(
+    network: &Network,
+    phrases: &[Phrase],
+    words: &[u32],
+    dictated: &[String],
+) -> Option<Match> {
     let mut steps: Vec<Step> = Vec::new();
     let mut reached = close(network, vec![(0, 0, BEGIN)], &mut steps);
     for &word in words {
@@ -65,7 +71,7 @@ pub(super) fn find(network: &Network, phrases: &[Phrase], words: &[u32]) -> Opti
         step = steps[step].before;
     }
     arcs.reverse();
-    Some(read(network, phrases, &arcs))
+    Some(read(network, phrases, &arcs, dictated))
 }
 
 type Reached = Vec<(u32, u64, usize)>;
@@ -94,17 +100,25 @@ fn close(network: &Network, states: Reached, steps: &mut Vec<Step>) -> Reached {
     all
 }
 
-/// The interpretation given by the output items of the arcs of a path.
-pub(super) fn read(network: &Network, phrases: &[Phrase], arcs: &[(u32, u32)]) -> Match {
-    let mut reader =
-        Reader { network, phrase: 0, text: String::new(), hidden: 0, open: Vec::new(), slots: Vec::new() };
+/// The interpretation given by the output items of the arcs of a path; `dictated` as for [`find`], and its name for texts
+/// that are missing.
+pub(super) fn read(network: &Network, phrases: &[Phrase], arcs: &[(u32, u32)], dictated: &[String]) -> Match {
+    let mut reader = Reader {
+        network,
+        dictated: dictated.iter(),
+        phrase: 0,
+        text: String::new(),
+        hidden: 0,
+        open: Vec::new(),
+        slots: Vec::new(),
+    };
     let mut words = 0;
     for &(state, at) in arcs {
         let arc = &network.arcs[state as usize][at as usize];
         // Items after the text of a word come after the word.
         let mut has_text = false;
         for item in network.items(arc) {
-            if matches!(item, Item::Text(_)) && arc.word != NO_WORD && !has_text {
+            if matches!(item, Item::Text(_) | Item::Dictation) && arc.word != NO_WORD && !has_text {
                 has_text = true;
                 words += 1;
             }
@@ -131,6 +145,8 @@ fn collapse_spaces(text: &str) -> String {
 
 struct Reader<'a> {
     network: &'a Network,
+    /// The texts of dictation that were not read yet.
+    dictated: std::slice::Iter<'a, String>,
     phrase: usize,
     text: String,
     /// Number of open [`Mark::BeginWritten`]. Spoken words between these marks are not written.
@@ -157,6 +173,12 @@ impl Reader<'_> {
         match item {
             Item::Space if self.hidden == 0 => self.text.push(' '),
             Item::Text(text) if self.hidden == 0 => self.text.push_str(texts.get(text)),
+            Item::Dictation => {
+                let text = self.dictated.next().map_or(DICTATION, String::as_str);
+                if self.hidden == 0 {
+                    self.text.push_str(text);
+                }
+            }
             Item::Space | Item::Text(_) => {}
             Item::Mark(Mark::Phrase(phrase)) => self.phrase = phrase as usize,
             Item::Mark(Mark::BeginWritten(text)) => {

@@ -37,6 +37,8 @@ pub enum Label {
     Empty,
     Space,
     Text(u32),
+    /// Words of a language model.
+    Dictation,
     Mark(Mark),
 }
 
@@ -202,6 +204,12 @@ impl Builder<'_> {
             }
             Expression::Range(range) => {
                 self.slot(range.slot.as_deref(), from, |builder, at| builder.range(range, at))
+            }
+            Expression::Dictation => {
+                // Its words are not joined to the text before or after it.
+                let begin = self.arc(from, Label::Space, FREE)?;
+                let last = self.arc(begin, Label::Dictation, FREE)?;
+                self.arc(last, Label::Space, FREE)
             }
             Expression::Written(spoken, text) => {
                 self.written(text, from, |builder, at| builder.expression(spoken, at))

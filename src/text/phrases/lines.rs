@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::expression::{Alternative, Expression, Kind};
 use super::fault::{Fault, Parsed, Place, characters};
 use super::grammar::{Definition, Grammar, Phrase};
+use super::network::DICTATION_RULE;
 use super::template::{self, Context, Dialect};
 
 /// Maximum number of files, including the first.
@@ -46,6 +47,10 @@ impl Reader<'_> {
             return self.directive(line, folder);
         }
         if let Some((kind, name, begin)) = definition(line)? {
+            if kind == Kind::Rule && name == DICTATION_RULE {
+                let problem = "`<dictation>` stands for the words of a language model and cannot be defined";
+                return Err(Fault::new(place, problem).hint("choose another name"));
+            }
             let value = &line[begin..];
             let expression = self.value(kind, value, end(line))?;
             return self.grammar.define(0, kind, name, Definition { expression, place });

@@ -45,7 +45,7 @@ use crate::error::{Error, Result, Stage, io};
 use fault::{Fault, Parsed};
 use fragments::Mark;
 use grammar::Grammar;
-use network::{Item, NO_WORD, Network};
+use network::{DICTATION, Item, NO_WORD, Network};
 
 /// Maximum number of arcs of a graph, and of states of an automaton.
 const MAX_ARCS: usize = 1_000_000;
@@ -98,6 +98,24 @@ pub struct PhrasePronunciations {
     pub pronunciations: Vec<Vec<Pronunciation>>,
     /// Errors for the words without a pronunciation.
     pub missing: Vec<Error>,
+}
+
+/// A position in a phrase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// After a word of the phrase, or at its beginning.
+    Words(State),
+    /// After a word of a language model (`<dictation>`); the state follows after all of them.
+    Dictation(State),
+}
+
+impl Position {
+    /// The state after this position.
+    pub fn state(self) -> State {
+        match self {
+            Position::Words(state) | Position::Dictation(state) => state,
+        }
+    }
 }
 
 /// A phrase in a file.
@@ -183,10 +201,35 @@ impl Phrases {
         self.words().binary_search_by(|known| known.as_str().cmp(word)).ok().map(|place| place as u32)
     }
 
-    /// Determines the pronunciations of all [`Phrases::words`].
+    /// The index of the word in [`Phrases::words`] that stands for words of a language model (`<dictation>`), if the phrases
+    /// have it.
+    pub fn dictation(&self) -> Option<u32> {
+        self.word(DICTATION)
+    }
+
+    /// The cost in nats of a word after a position in a phrase, and the next position; `None` if it cannot follow. A `word`
+    /// of `None` is one of a language model.
+    pub fn step(&self, at: Position, word: Option<u32>) -> Option<(f32, Position)> {
+        match (at, word) {
+            (Position::Words(state) | Position::Dictation(state), Some(word)) => {
+                self.automaton.next(state, word).map(|(cost, to)| (cost, Position::Words(to)))
+            }
+            (Position::Words(state), None) => self
+                .automaton
+                .next(state, self.dictation()?)
+                .map(|(cost, to)| (cost, Position::Dictation(to))),
+            (Position::Dictation(_), None) => Some((0.0, at)),
+        }
+    }
+
+    /// Determines the pronunciations of all [`Phrases::words`]; `<dictation>` has none.
     pub fn pronounce(&self, pronouncer: &Pronouncer) -> PhrasePronunciations {
         let mut words = PhrasePronunciations::default();
         for word in self.words() {
+            if word == DICTATION {
+                words.pronunciations.push(Vec::new());
+                continue;
+            }
             words.pronunciations.push(pronouncer.pronounce(word).unwrap_or_else(|error| {
                 let file = self.grammar.files.first();
                 words.missing.push(file.map_or(error.clone(), |file| error.in_file(file)));
@@ -200,7 +243,12 @@ impl Phrases {
     /// several interpretations, the likeliest by the weights is returned; of equally likely ones, the first in the
     /// file.
     pub fn find(&self, words: &[u32]) -> Option<Match> {
-        found::find(&self.network, &self.grammar.phrases, words)
+        self.find_dictated(words, &[])
+    }
+
+    /// As [`Phrases::find`]; `dictated` are the texts of the words [`Phrases::dictation`], in order.
+    pub fn find_dictated(&self, words: &[u32], dictated: &[String]) -> Option<Match> {
+        found::find(&self.network, &self.grammar.phrases, words, dictated)
     }
 
     /// The phrases in the order of the file.
@@ -260,6 +308,11 @@ fn check_phrases(grammar: &mut Grammar, network: &Network) -> Parsed<()> {
         while let Some(state) = waiting.pop() {
             silence |= network.is_final[state as usize];
             for arc in &network.arcs[state as usize] {
+                if network.words.get(arc.word as usize).is_some_and(|word| word == DICTATION) {
+                    let problem =
+                        "a phrase cannot begin with `<dictation>`: any speech would be its beginning";
+                    return Err(Fault::new(place, problem).hint("put words before it"));
+                }
                 words |= arc.word != NO_WORD;
                 if arc.word == NO_WORD && reached.insert(arc.to) {
                     waiting.push(arc.to);

@@ -8,6 +8,10 @@ use crate::text::normalize;
 
 /// Maximum length of a word, bytes.
 const MAX_WORD_BYTES: usize = 256;
+/// Name of the rule that stands for words of a language model.
+pub const DICTATION_RULE: &str = "dictation";
+/// The word that stands for words of a language model. No word of a phrase has these signs.
+pub const DICTATION: &str = "<dictation>";
 /// The input label of an arc without a word (epsilon).
 pub const NO_WORD: u32 = u32::MAX;
 
@@ -16,6 +20,8 @@ pub const NO_WORD: u32 = u32::MAX;
 pub enum Item {
     Space,
     Text(u32),
+    /// The words of a language model that were said.
+    Dictation,
     Mark(Mark),
 }
 
@@ -127,6 +133,11 @@ impl Builder {
             let items = match arc.label {
                 Label::Empty | Label::Space => Vec::new(),
                 Label::Mark(mark) => vec![Item::Mark(mark)],
+                Label::Dictation => {
+                    let (to, word) = (self.boundary(arc.to), self.words.id(DICTATION));
+                    self.add(from, to, word, arc.cost, &[Item::Space, Item::Dictation]);
+                    continue;
+                }
                 Label::Text(text) => {
                     let spoken = self.fragments.texts.get(text).to_string();
                     let items = vec![Item::Space, Item::Text(text)];
@@ -163,7 +174,8 @@ impl Builder {
                 let mut longer =
                     WordPath { at: arc.to, cost: path.cost.saturating_add(arc.cost), ..path.clone() };
                 match arc.label {
-                    Label::Space => {
+                    // A space is before and after every dictation.
+                    Label::Space | Label::Dictation => {
                         let to = self.boundary(arc.to);
                         self.end_word(from, to, &longer)?;
                         continue;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::Phrases;
 use super::expression::{AtLeast, Expression, Kind};
 use super::grammar::Phrase;
+use super::network::DICTATION;
 
 /// Height of a box with a line of text.
 const HEIGHT: f32 = 24.0;
@@ -210,6 +211,7 @@ fn shape(expression: &Expression) -> Shape {
             let step = if range.step == 1 { String::new() } else { format!("..{}", range.step) };
             Shape::Box(Look::Definition, format!("{}..{}{step}", range.from, range.to))
         }
+        Expression::Dictation => Shape::Box(Look::Definition, DICTATION.into()),
         Expression::Written(spoken, text) => {
             Shape::Row(vec![shape(spoken), Shape::Box(Look::Note, format!("→ {text}"))])
         }
@@ -260,7 +262,9 @@ fn column(mut shapes: Vec<Shape>) -> Shape {
 
 const STYLE: &str = "path{fill:none;stroke:#555;stroke-width:1.5}text{font:12px monospace;fill:#222;text-anchor:middle}\
 .title{font-weight:bold;text-anchor:start}.note{fill:#777}.word{fill:#e8f1fb;stroke:#5b8fc7}\
-.name{fill:#fdf3dc;stroke:#c79a3c}";
+.name{fill:#fdf3dc;stroke:#c79a3c}.page{fill:#fff}.begin{fill:#555}.end{fill:none;stroke:#555;stroke-width:2}\
+@media(prefers-color-scheme:dark){path,.end{stroke:#9aa4ae}text{fill:#e3e7ea}.note{fill:#9aa4ae}.word{fill:#1b3350}\
+.name{fill:#40320f}.page{fill:#14181c}.begin{fill:#9aa4ae}}";
 
 impl Phrases {
     /// Draws the phrases and definitions as SVG. Words are in blue boxes, references to definitions in yellow ones.
@@ -296,15 +300,12 @@ impl Phrases {
             let size = shape.size();
             y += size.above;
             let (begin, end) = (MARGIN + 2.0 * GAP, MARGIN + 2.0 * GAP + size.width);
-            let _ = write!(body, "<circle cx=\"{MARGIN}\" cy=\"{y:.1}\" r=\"4\" fill=\"#555\"/>");
+            let _ = write!(body, "<circle cx=\"{MARGIN}\" cy=\"{y:.1}\" r=\"4\" class=\"begin\"/>");
             line(MARGIN, y, begin, y, &mut body);
             shape.draw(begin, y, &mut body);
             line(end, y, end + 2.0 * GAP, y, &mut body);
             let last = end + 2.0 * GAP;
-            let _ = write!(
-                body,
-                "<circle cx=\"{last:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"none\" stroke=\"#555\" stroke-width=\"2\"/>"
-            );
+            let _ = write!(body, "<circle cx=\"{last:.1}\" cy=\"{y:.1}\" r=\"4\" class=\"end\"/>");
             body.push('\n');
             y += size.below + 2.0 * ROW_GAP;
             width = width.max(last);
@@ -312,7 +313,7 @@ impl Phrases {
         let (width, height) = (width + 2.0 * MARGIN, y + MARGIN);
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\">\n\
-             <style>{STYLE}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{body}</svg>\n"
+             <style>{STYLE}</style>\n<rect width=\"100%\" height=\"100%\" class=\"page\"/>\n{body}</svg>\n"
         )
     }
 }

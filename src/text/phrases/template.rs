@@ -2,6 +2,7 @@
 
 use super::expression::{Alternative, Expression, Kind, Range, Reference};
 use super::fault::{Fault, Parsed, Place};
+use super::network::DICTATION_RULE;
 
 /// Maximum depth of nested brackets.
 const MAX_DEPTH: usize = 64;
@@ -241,6 +242,9 @@ impl Parser<'_> {
         self.at += 1;
         let name = self.until('>', place)?;
         let name = checked_name(&name, place)?;
+        if self.own() && name == DICTATION_RULE {
+            return Ok(Expression::Dictation);
+        }
         let scope = self.context.scope;
         Ok(Expression::Reference(Reference { kind: Kind::Rule, name, slot: None, scope, place }))
     }

@@ -319,7 +319,7 @@ class Recognizer:
     ``model`` is a file of hearken, a foreign ONNX file with states, a folder of sherpa-onnx, or the embedded model
     ``"digits"`` or ``"english"``; by default english with ``phrases``, ``lm`` or ``wake_words``, else digits.
 
-    - ``phrases``: a file or list of phrases, the only ones that are recognized;
+    - ``phrases``: a file or list of phrases, which alone are recognized or, with ``lm``, in dictation;
     - ``lm``: an n-gram language model, whose words are recognized;
     - ``hotwords``: a file or list of words and phrases that are boosted, by ``hotwords_score`` nats for each word;
     - ``lexicon``: a file of pronunciations that take precedence over the English ones;
