@@ -43,6 +43,7 @@ mod stacks;
 mod streaming;
 mod train_guide;
 mod training;
+mod training_adaptive;
 mod training_goldens;
 mod training_runs;
 mod transcribe;

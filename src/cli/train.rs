@@ -11,7 +11,7 @@ use crate::train::{ExistingRun, Options, Recipe, train};
 
 /// Train a model on recordings.
 ///
-/// The run's folder then holds best.onnx (for --model), last.onnx, report.html (a page with the course of the training),
+/// The run's folder then holds best.onnx (for --model), last.onnx, average.onnx (with average_best in [run]), report.html (a page with the course of the training),
 /// log.jsonl, checkpoint.bin and the one before it, and left_out.txt, a list of the recordings that were left out. Ctrl-C stops after the current update and writes a
 /// checkpoint (exit code 130); --resume continues from it.
 #[derive(Debug, clap::Args)]
@@ -43,6 +43,10 @@ pub struct Args {
     /// layers, on top of the model's. A recipe without `[decoder]` gets the model's settings of the decoder.
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     from: Option<PathBuf>,
+    /// Keep layers as they are, in place of the recipe's `freeze`: the input layer and this number of the lowest layers,
+    /// or names separated by commas (`input`, `layer 1`, `output`, `auxiliary`).
+    #[arg(long, value_name = "LAYERS", value_parser = freeze)]
+    freeze: Option<Freeze>,
     /// Stop after this number of updates in total; --resume continues later.
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<u64>,
@@ -52,6 +56,23 @@ pub struct Args {
     /// Random seed, in place of the recipe's.
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
+}
+
+/// The layers that are not trained.
+#[derive(Clone, Debug)]
+struct Freeze {
+    /// As given.
+    text: String,
+    layers: Vec<String>,
+}
+
+fn freeze(text: &str) -> Result<Freeze, String> {
+    let layers = match text.trim().parse::<usize>() {
+        Ok(count @ 1..=1000) => Recipe::lowest_layers(count),
+        Ok(_) => return Err("expected a number from 1 to 1000, or names of layers".into()),
+        Err(_) => text.split(',').map(|name| name.trim().to_string()).collect(),
+    };
+    Ok(Freeze { text: text.into(), layers })
 }
 
 impl Args {
@@ -81,6 +102,7 @@ impl Args {
             ("--data", Some(options.data.display().to_string())),
             ("--out", Some(options.out.display().to_string())),
             ("--seed", self.seed.map(|seed| seed.to_string())),
+            ("--freeze", self.freeze.as_ref().map(|freeze| format!("\"{}\"", freeze.text))),
         ] {
             command += &value.map_or(String::new(), |value| format!(" {option} {value}"));
         }
@@ -99,6 +121,10 @@ pub fn run(args: &Args) -> Result<Outcome, Stop> {
     let mut recipe = Recipe::read(&args.recipe)?;
     if let Some(seed) = args.seed {
         recipe.run.seed = seed;
+    }
+    if let Some(freeze) = &args.freeze {
+        recipe.network.freeze.clone_from(&freeze.layers);
+        recipe.frozen_layers().map_err(|e| Error::new(Stage::Usage, e.problem()).at("--freeze"))?;
     }
     let options = args.options();
     let interrupt = Interrupt::install();

@@ -183,12 +183,13 @@ impl TrainReport {
     fn done(&mut self, ended: &Ended) {
         self.clear();
         let step = ended.step;
+        let done = if ended.ended_early { "ended early" } else { "done" };
         self.line(&match ended.best {
-            Some((Some(score), at)) => format!("done after update {step}; best at {at} with {score:.4}"),
+            Some((Some(score), at)) => format!("{done} after update {step}; best at {at} with {score:.4}"),
             Some((None, at)) => {
-                format!("done after update {step}; best.onnx is of update {at}, without a score")
+                format!("{done} after update {step}; best.onnx is of update {at}, without a score")
             }
-            None => format!("done after update {step}"),
+            None => format!("{done} after update {step}"),
         });
         if ended.outputs_nothing {
             self.line("note: the best model writes nothing; see \"Problems and remedies\" in docs/train.md");

@@ -25,6 +25,8 @@ pub struct PackedWeights<T> {
     /// The factor of each layer's input in what is added to its output; `None` without a residual connection.
     residuals: Vec<Option<T>>,
     heads: Vec<(usize, Linear<T>)>,
+    /// Number of layers from below, the input first, that the backward pass leaves out.
+    frozen: usize,
 }
 
 impl<T: Kernels> PackedWeights<T> {
@@ -84,7 +86,14 @@ impl<T: Kernels> PackedWeights<T> {
             norms,
             residuals,
             heads,
+            frozen: 0,
         })
+    }
+
+    /// Makes the backward pass leave out the lowest `count` layers, the input layer first: their gradients are not
+    /// computed.
+    pub fn freeze_from_below(&mut self, count: usize) {
+        self.frozen = count;
     }
 
     /// Zero states for `streams` streams.
@@ -141,7 +150,24 @@ pub struct Workspace<T> {
     extra: Vec<T>,
 }
 
+impl<T: Kernels> States<T> {
+    /// Drops the states of all but the first `streams` of `all` streams.
+    pub fn truncate(&mut self, streams: usize, all: usize) {
+        for values in self.hidden.iter_mut().chain(&mut self.cell) {
+            values.truncate(values.len() / all.max(1) * streams);
+        }
+    }
+}
+
 impl<T: Kernels> Workspace<T> {
+    /// The number of values in the largest buffers: inputs, activations, gates, masks and gradients.
+    pub fn num_values(&self) -> usize {
+        let lists = self.activations.iter().chain(&self.masks).map(Vec::capacity).sum::<usize>();
+        let gates = self.traces.iter().map(|trace| trace.gates().len()).sum::<usize>();
+        let single = [&self.input, &self.projected, &self.gradient, &self.below, &self.extra];
+        lists + gates + single.map(Vec::capacity).iter().sum::<usize>()
+    }
+
     /// The gates of a layer after their activation functions, in the last forward pass: `[R, kH]`.
     pub fn gates(&self, layer: usize) -> &[T] {
         self.traces.get(layer).map_or(&[], LayerTrace::gates)
@@ -232,9 +258,16 @@ impl<T: Kernels> PackedWeights<T> {
                 let x = &workspace.activations[layer + 1];
                 let (w, b) = at.head(head, gradients);
                 linear.add_gradients(x, dlogits, w, b);
-                linear.add_input_gradient(dlogits, &mut workspace.gradient);
+                if i + 1 >= self.frozen {
+                    linear.add_input_gradient(dlogits, &mut workspace.gradient);
+                }
             }
-            self.layer_backward(i, steps, &mut dstates, workspace, &mut at, gradients);
+            if i + 1 >= self.frozen {
+                self.layer_backward(i, steps, &mut dstates, workspace, &mut at, gradients);
+            }
+        }
+        if self.frozen > 0 {
+            return dstates;
         }
         let gradient = &mut workspace.gradient;
         if let Some(norm) = &self.input_norm {

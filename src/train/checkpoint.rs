@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::adaptive::Adaptive;
 use super::optimizer::AdamW;
 use crate::error::{Error, Result, Stage, io};
 use crate::fs;
@@ -31,6 +32,15 @@ pub struct Header {
     pub threads: usize,
     /// The best dev score so far; `None` before the first evaluation.
     pub best: Option<Best>,
+    /// The bits of the best score, because JSON does not keep the last bit of a number.
+    #[serde(default)]
+    best_bits: Option<u64>,
+    /// What depends on dev scores and on divergence.
+    #[serde(default)]
+    pub adaptive: Adaptive,
+    /// Whether each parameter is frozen, so that the optimizer has no state for it; empty if none is.
+    #[serde(default)]
+    frozen: Vec<bool>,
     /// Length of each parameter.
     lengths: Vec<usize>,
     /// Length of the feature statistics.
@@ -40,7 +50,17 @@ pub struct Header {
 impl Header {
     /// A header, whose lengths [`Checkpoint::new`] fills in.
     pub fn new(step: u64, recipe: String, threads: usize, best: Option<Best>) -> Self {
-        Self { step, recipe, threads, best, lengths: Vec::new(), features: 0 }
+        Self {
+            step,
+            recipe,
+            threads,
+            best,
+            best_bits: best.and_then(|(score, _)| score).map(f64::to_bits),
+            adaptive: Adaptive::default(),
+            frozen: Vec::new(),
+            lengths: Vec::new(),
+            features: 0,
+        }
     }
 }
 
@@ -64,11 +84,12 @@ pub fn exists(folder: &Path) -> bool {
     NAMES.iter().any(|name| folder.join(name).exists())
 }
 
-/// Saves `checkpoint` as the last one of the folder; the one that was last becomes the previous one.
+/// Saves `checkpoint` as the last one of the folder; the one that was last becomes the previous one, or is replaced if
+/// not `keeps_last`.
 ///
 /// # Errors
 /// When it cannot be written or contains numbers that are not finite; the folder is then unchanged.
-pub fn save(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
+pub fn save(folder: &Path, checkpoint: &Checkpoint, keeps_last: bool) -> Result<()> {
     let [last, previous] = NAMES.map(|name| folder.join(name));
     if !checkpoint.is_finite() {
         return Err(
@@ -77,7 +98,7 @@ pub fn save(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
     }
     let beside = folder.join("checkpoint-new.bin");
     checkpoint.write(&beside)?;
-    if last.exists() {
+    if last.exists() && keeps_last {
         std::fs::rename(&last, &previous).map_err(|e| io(Stage::Train, &previous, e))?;
     }
     std::fs::rename(&beside, &last).map_err(|e| io(Stage::Train, &last, e))
@@ -96,19 +117,32 @@ pub fn last(folder: &Path) -> Result<Checkpoint> {
     })
 }
 
-/// Discards the last checkpoint, whose weights diverged, and replaces it with the previous one. Returns the
-/// number of updates of the remaining checkpoint.
+/// The checkpoint to go on from after update `step` of a run diverged. A later one, whose weights led to it, is discarded.
+/// So is one that is not at a multiple of `interval`, because an uninterrupted run does not have it. `None` if none is left.
 ///
 /// # Errors
 /// When the files cannot be read or moved.
-pub fn take_back(folder: &Path) -> Result<Option<u64>> {
+pub fn before(folder: &Path, step: u64, interval: u64) -> Result<Option<Checkpoint>> {
     let [last, previous] = NAMES.map(|name| folder.join(name));
-    if !previous.exists() {
-        std::fs::remove_file(&last).map_err(|e| io(Stage::Train, &last, e))?;
-        return Ok(None);
+    let is_good = |checkpoint: &Checkpoint| {
+        checkpoint.header.step < step && checkpoint.header.step.is_multiple_of(interval)
+    };
+    if !last.exists() && previous.exists() {
+        // A run was killed while saving.
+        std::fs::rename(&previous, &last).map_err(|e| io(Stage::Train, &last, e))?;
     }
-    std::fs::rename(&previous, &last).map_err(|e| io(Stage::Train, &last, e))?;
-    Ok(Some(Checkpoint::read(&last)?.header.step))
+    while last.exists() {
+        let checkpoint = Checkpoint::read(&last)?;
+        if is_good(&checkpoint) {
+            return Ok(Some(checkpoint));
+        }
+        if previous.exists() {
+            std::fs::rename(&previous, &last).map_err(|e| io(Stage::Train, &last, e))?;
+        } else {
+            std::fs::remove_file(&last).map_err(|e| io(Stage::Train, &last, e))?;
+        }
+    }
+    Ok(None)
 }
 
 impl Checkpoint {
@@ -121,6 +155,10 @@ impl Checkpoint {
         scale: &[f32],
     ) -> Self {
         header.lengths = parameters.iter().map(Vec::len).collect();
+        header.frozen = (0..parameters.len()).map(|i| adam.is_frozen(i)).collect();
+        if !header.frozen.contains(&true) {
+            header.frozen = Vec::new();
+        }
         header.features = mean.len();
         Self {
             header,
@@ -184,11 +222,17 @@ impl Checkpoint {
         }
         let (length, rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
         let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-        let header: Header = serde_json::from_slice(rest.get(..length)?).ok()?;
+        let mut header: Header = serde_json::from_slice(rest.get(..length)?).ok()?;
+        if let (Some((Some(score), _)), Some(bits)) = (&mut header.best, header.best_bits) {
+            *score = f64::from_bits(bits);
+        }
         let values: Vec<f32> =
             rest[length..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        let total: usize = header.lengths.iter().sum();
-        if values.len() != 4 * total + 2 * header.features {
+        let is_frozen = |i: usize| header.frozen.get(i).copied().unwrap_or(false);
+        let trained: Vec<usize> =
+            header.lengths.iter().enumerate().map(|(i, &n)| if is_frozen(i) { 0 } else { n }).collect();
+        let total = header.lengths.iter().sum::<usize>() + 3 * trained.iter().sum::<usize>();
+        if values.len() != total + 2 * header.features {
             return None;
         }
         let mut at = 0;
@@ -196,8 +240,9 @@ impl Checkpoint {
             at += n;
             values[at - n..at].to_vec()
         };
-        let mut list = || header.lengths.iter().map(|&n| take(n)).collect::<Vec<_>>();
-        let (parameters, first, second, average) = (list(), list(), list(), list());
+        let mut list = |lengths: &[usize]| lengths.iter().map(|&n| take(n)).collect::<Vec<_>>();
+        let (parameters, first) = (list(&header.lengths), list(&trained));
+        let (second, average) = (list(&trained), list(&trained));
         let (mean, scale) = (take(header.features), take(header.features));
         Some(Self { header, parameters, adam: AdamW { first, second, average }, mean, scale })
     }
@@ -251,18 +296,40 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let step = || last(folder.path()).map(|checkpoint| checkpoint.header.step);
         for (number, weight) in [(1, 0.5), (2, 0.25)] {
-            save(folder.path(), &at(number, weight)).expect("saved");
+            save(folder.path(), &at(number, weight), true).expect("saved");
         }
         for weight in [f32::NAN, f32::INFINITY] {
-            assert!(save(folder.path(), &at(3, weight)).is_err());
+            assert!(save(folder.path(), &at(3, weight), true).is_err());
         }
         assert_eq!(step().expect("there"), 2);
         // The run was killed between the two renames.
         std::fs::remove_file(folder.path().join(NAMES[0])).expect("there");
         assert_eq!(step().expect("there"), 1);
-        save(folder.path(), &at(4, 1.0)).expect("saved");
-        assert_eq!((take_back(folder.path()).expect("moved"), step().expect("there")), (Some(1), 1));
-        assert_eq!(take_back(folder.path()).expect("removed"), None);
-        assert!(!exists(folder.path()));
+        save(folder.path(), &at(4, 1.0), true).expect("saved");
+        save(folder.path(), &at(5, 1.0), false).expect("saved");
+        save(folder.path(), &at(6, 1.0), false).expect("saved");
+        // The weights of update 6 diverged.
+        let good = |step, interval| {
+            before(folder.path(), step, interval).expect("read").map(|checkpoint| checkpoint.header.step)
+        };
+        assert_eq!((good(6, 1), step().expect("there")), (Some(1), 1));
+        assert_eq!((good(6, 2), exists(folder.path())), (None, false), "update 1 is not at the interval");
+    }
+
+    #[test]
+    fn the_state_of_frozen_parameters_is_not_stored() {
+        let parameters = vec![vec![1.0f32, -2.5], vec![0.25; 3]];
+        let mut adam = AdamW::new(&parameters);
+        adam.freeze(&parameters, &[true, false]);
+        let whole =
+            Checkpoint::new(Header::new(2, String::new(), 1, None), &parameters, &adam, &[1.0], &[3.0]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("checkpoint.bin");
+        whole.write(&path).expect("space on the disk");
+        let mut read = Checkpoint::read(&path).expect("a whole file");
+        assert_eq!(read, whole);
+        assert!(read.adam.first[0].is_empty() && read.adam.averages(&parameters).eq(&parameters));
+        read.adam.freeze(&parameters, &[false, false]);
+        assert_eq!(read.adam, AdamW::new(&parameters), "trained again");
     }
 }

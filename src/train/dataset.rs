@@ -22,6 +22,8 @@ pub struct Clip {
     pub auxiliary: Option<Vec<u32>>,
     /// The pronunciations of the words, for criteria that need them.
     pub transcript: Option<Transcript>,
+    /// Manifest, line and file, for messages.
+    pub place: String,
 }
 
 impl Clip {

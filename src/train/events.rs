@@ -96,6 +96,8 @@ impl EventFile {
             Line::Start(line) => (line.step + 1, Some(line.time)),
             Line::Step(line) => (line.step, line.time),
             Line::Scores(line) => (line.step, line.time),
+            // Not a number.
+            Line::Note(_) => return Ok(()),
         };
         let what = match line {
             Line::Start(line) if line.step == 0 => return Ok(()),
@@ -136,7 +138,7 @@ pub(super) fn exist(folder: &Path) -> Result<bool> {
 fn scalars(line: &Line) -> Vec<(String, f64)> {
     let mut found: Vec<(String, Option<f64>)> = Vec::new();
     match line {
-        Line::Start(_) => {}
+        Line::Start(_) | Line::Note(_) => {}
         Line::Step(line) => {
             for (name, value) in [
                 ("loss", Some(line.loss)),

@@ -90,6 +90,11 @@ impl<'a> ExampleBuilder<'a> {
         Ok(Self { recipe, data, augmenter, extractor: FeatureExtractor::new(recipe)?, mean: mean.to_vec() })
     }
 
+    /// The data that the examples are made from.
+    pub fn data(&self) -> &'a Dataset {
+        self.data
+    }
+
     /// Builds the example of a plan; the same plan always results in the same example. With a consistency
     /// loss it returns two views: the same audio under different masks.
     pub fn build(&mut self, spec: &ExampleSpec) -> Vec<Example> {

@@ -15,6 +15,8 @@ const LOCK: &str = "training.lock";
 pub(super) const LOG: &str = "log.jsonl";
 /// The report of the run, an HTML page.
 pub const REPORT: &str = "report.html";
+/// The mean of the best models of the run.
+pub(super) const AVERAGE: &str = "average.onnx";
 /// File that lists the data left out, and why.
 pub const LEFT_OUT: &str = "left_out.txt";
 
@@ -113,7 +115,7 @@ impl RunFolder {
     fn results(&self) -> Result<Vec<PathBuf>> {
         self.files(|name| {
             let model = name.ends_with(".onnx")
-                && (name.starts_with("at-") || ["best.onnx", "last.onnx"].contains(&name));
+                && (name.starts_with("at-") || ["best.onnx", "last.onnx", AVERAGE].contains(&name));
             model || checkpoint::NAMES.contains(&name)
         })
     }

@@ -442,8 +442,10 @@ impl<'l> DatasetBuilder<'l> {
             if self.place(&wanted, clip, samples.len()) {
                 self.used.insert(segment, samples.len());
             }
-            let TrainingEntry { labels, auxiliary, transcript, .. } = wanted;
-            self.dataset.clips.push(Clip { samples, labels, auxiliary, transcript });
+            let TrainingEntry { manifest, entry, labels, auxiliary, transcript, .. } = wanted;
+            let file = entry.audio.file_name().unwrap_or_default().to_string_lossy();
+            let place = format!("{manifest}: line {} ({file})", entry.line);
+            self.dataset.clips.push(Clip { samples, labels, auxiliary, transcript, place });
         }
     }
 

@@ -19,6 +19,7 @@ const MAX_CONFUSIONS: usize = 30;
 #[serde(untagged)]
 pub(super) enum Line {
     Start(StartLine),
+    Note(NoteLine),
     Scores(ScoresLine),
     Step(StepLine),
 }
@@ -38,6 +39,15 @@ pub(super) struct StartInfo {
     pub parameters: usize,
     pub recordings: usize,
     pub hours: f64,
+}
+
+/// What the run changed by itself after `step` updates: early stopping, the learning rate, going back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct NoteLine {
+    pub step: u64,
+    /// Seconds since 1970.
+    pub time: f64,
+    pub note: String,
 }
 
 /// Statistics of a span of updates.
@@ -120,6 +130,11 @@ impl Line {
         let Start { parameters, recordings, hours, step, steps } = *start;
         let start = StartInfo { steps, parameters, recordings, hours };
         Self::Start(StartLine { step, time: now(), start })
+    }
+
+    /// The line for a change after `step` updates.
+    pub fn note(step: u64, note: &str) -> Self {
+        Self::Note(NoteLine { step, time: now(), note: note.into() })
     }
 
     /// The line for a span of updates, in which `impossible` utterances had more labels than frames.
@@ -216,6 +231,7 @@ impl Log {
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     pub starts: Vec<StartLine>,
+    pub notes: Vec<NoteLine>,
     pub steps: Vec<StepLine>,
     /// Only the last has confusions and utterances.
     pub scores: Vec<ScoresLine>,
@@ -245,7 +261,12 @@ impl History {
             Line::Start(line) => {
                 self.steps.retain(|step| step.step <= line.step);
                 self.scores.retain(|scores| scores.step <= line.step);
+                self.notes.retain(|note| note.step <= line.step);
                 self.starts.push(line);
+            }
+            Line::Note(line) => {
+                self.notes.retain(|note| (note.step, &note.note) != (line.step, &line.note));
+                self.notes.push(line);
             }
             Line::Step(line) => {
                 self.steps.retain(|step| step.step < line.step);
@@ -264,9 +285,10 @@ impl History {
     /// All lines in their order.
     pub fn lines(&self) -> Vec<Line> {
         let starts = self.starts.iter().cloned().map(|line| (line.step, 0, Line::Start(line)));
+        let notes = self.notes.iter().cloned().map(|line| (line.step, 3, Line::Note(line)));
         let steps = self.steps.iter().cloned().map(|line| (line.step, 1, Line::Step(line)));
         let scores = self.scores.iter().cloned().map(|line| (line.step, 2, Line::Scores(line)));
-        let mut lines: Vec<(u64, u8, Line)> = starts.chain(steps).chain(scores).collect();
+        let mut lines: Vec<(u64, u8, Line)> = starts.chain(steps).chain(scores).chain(notes).collect();
         lines.sort_by_key(|&(step, kind, _)| (step, kind));
         lines.into_iter().map(|(_, _, line)| line).collect()
     }
@@ -330,6 +352,9 @@ pub(super) mod tests {
         [10, 20, 30].into_iter().for_each(|at| history.push(Line::Step(step(at, 1.0))));
         history.push(Line::Start(start(20)));
         history.push(Line::Step(step(30, 0.5)));
+        // A note that a resumed run writes again is there once.
+        (0..2).for_each(|_| history.push(Line::note(30, "lower")));
+        assert_eq!(history.notes.len(), 1);
         let losses: Vec<(u64, f64)> = history.steps.iter().map(|line| (line.step, line.loss)).collect();
         assert_eq!(losses, [(10, 1.0), (20, 1.0), (30, 0.5)]);
         assert_eq!(history.seconds_left(), Some(35.0));

@@ -5,12 +5,16 @@
 //! threads always result in the same weights. All random numbers are derived from the seed and the update's
 //! number, so checkpoints need no state of a generator.
 
+mod adaptive;
 pub mod augment;
 pub mod checkpoint;
 pub mod dataset;
+mod divergence;
+mod evaluation;
 mod events;
 pub mod example;
 mod folder;
+mod layers;
 mod load;
 mod log;
 pub mod loss;
@@ -26,6 +30,7 @@ mod resume;
 mod run;
 pub mod sampler;
 pub mod score;
+mod segments;
 pub mod sequence;
 pub mod threads;
 mod trainer;

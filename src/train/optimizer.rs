@@ -6,7 +6,7 @@ use super::threads::{PIECE, for_each_piece};
 use crate::model::kernels::vectorized;
 use crate::model::{Parameter, Real, constrain_tdnnf};
 
-/// The state of the optimizer, without the parameters.
+/// The state of the optimizer, without the parameters. That of a frozen parameter, which is not updated, is empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamW {
     /// First moments of the gradients, for each parameter.
@@ -18,9 +18,9 @@ pub struct AdamW {
 }
 
 /// The Euclidean norm of all gradients together; the same for any number of threads.
-fn global_norm(gradients: &[Vec<f32>], threads: usize) -> f64 {
+fn global_norm<'g>(gradients: impl Iterator<Item = &'g Vec<f32>>, threads: usize) -> f64 {
     let mut pieces: Vec<(&[f32], f64)> =
-        gradients.iter().flat_map(|gradient| gradient.chunks(PIECE)).map(|piece| (piece, 0.0)).collect();
+        gradients.flat_map(|gradient| gradient.chunks(PIECE)).map(|piece| (piece, 0.0)).collect();
     for_each_piece(&mut pieces, threads, |(piece, sum)| *sum = square_sum(piece));
     pieces.iter().map(|(_, sum)| sum).sum::<f64>().sqrt()
 }
@@ -53,7 +53,7 @@ pub fn learning_rate(step: u64, optimizer: &Optimizer, schedule: &Schedule) -> f
 /// become semi-orthogonal. `named` has the names and shapes of `parameters`.
 pub fn constrain<'a>(
     named: impl IntoIterator<Item = &'a Parameter<f32>>,
-    parameters: &mut [Vec<f32>],
+    parameters: impl IntoIterator<Item = &'a mut Vec<f32>>,
     step: u64,
 ) {
     for (parameter, data) in named.into_iter().zip(parameters) {
@@ -70,6 +70,34 @@ impl AdamW {
         Self { first: zeros.clone(), second: zeros, average: parameters.to_vec() }
     }
 
+    /// Drops the state of frozen parameters, and creates that of parameters that no longer are.
+    pub fn freeze(&mut self, parameters: &[Vec<f32>], frozen: &[bool]) {
+        let moments = self.first.iter_mut().zip(&mut self.second).zip(&mut self.average);
+        for (((first, second), average), (parameter, &is_frozen)) in
+            moments.zip(parameters.iter().zip(frozen))
+        {
+            if is_frozen {
+                [first, second, average].into_iter().for_each(|values| *values = Vec::new());
+            } else if average.len() != parameter.len() {
+                (*first, *second) = (vec![0.0; parameter.len()], vec![0.0; parameter.len()]);
+                average.clone_from(parameter);
+            }
+        }
+    }
+
+    /// Whether parameter `index`, which is not empty, is frozen.
+    pub fn is_frozen(&self, index: usize) -> bool {
+        self.average[index].is_empty()
+    }
+
+    /// The averages of the parameters; of frozen ones the values themselves.
+    pub fn averages<'a>(&'a self, parameters: &'a [Vec<f32>]) -> impl Iterator<Item = &'a Vec<f32>> {
+        self.average
+            .iter()
+            .zip(parameters)
+            .map(|(average, own)| if average.is_empty() { own } else { average })
+    }
+
     /// Updates the parameters and the state. Returns the norm of the gradient before clipping; if it is not finite,
     /// nothing is changed. The number of threads does not change the result.
     pub fn update(
@@ -79,7 +107,8 @@ impl AdamW {
         gradients: &[Vec<f32>],
     ) -> f64 {
         let AdamStep { number, rate, options, decays, threads } = *step;
-        let norm = global_norm(gradients, threads);
+        let trained = gradients.iter().enumerate().filter(|(i, _)| !self.is_frozen(*i));
+        let norm = global_norm(trained.map(|(_, gradient)| gradient), threads);
         if !norm.is_finite() {
             return norm;
         }
@@ -92,6 +121,7 @@ impl AdamW {
         let keep = options.ema_decay.min((1.0 + number as f64) / (10.0 + number as f64)) as f32;
         let mut pieces = Vec::new();
         let moments = self.first.iter_mut().zip(&mut self.second);
+        // A frozen parameter has no pieces, because its moments are empty.
         let values = parameters.iter_mut().zip(gradients).zip(moments.zip(&mut self.average));
         for (((parameter, gradient), ((first, second), average)), &decays) in values.zip(decays) {
             let shrink = if decays { 1.0 - (rate * options.weight_decay) as f32 } else { 1.0 };
@@ -163,14 +193,7 @@ mod tests {
     fn the_rate_rises_then_falls() {
         let (optimizer, schedule) = (
             Optimizer::default(),
-            Schedule {
-                steps: 100,
-                warmup_steps: 10,
-                final_share: 0.1,
-                lengthen_steps: 0,
-                short_steps: 0,
-                short_seconds: 0.0,
-            },
+            Schedule { steps: 100, warmup_steps: 10, final_share: 0.1, ..Schedule::default() },
         );
         let rate = |step| learning_rate(step, &optimizer, &schedule) / optimizer.learning_rate;
         assert!((rate(0) - 0.1).abs() < 1e-12 && (rate(9) - 1.0).abs() < 1e-12);

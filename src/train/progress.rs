@@ -112,4 +112,6 @@ pub struct Ended {
     pub outputs_nothing: bool,
     /// Whether it was stopped before its last update.
     pub stopped: bool,
+    /// Whether it ended before its last update because of [`super::recipe::EarlyStopping`].
+    pub ended_early: bool,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::events::{self, EventFile};
 use super::folder::{LOG, REPORT};
-use super::log::{History, Line, Log};
+use super::log::{History, Line, Log, StartLine, now};
 use super::progress::{Progress, Report};
 use super::report::{self, Context, Status};
 use crate::error::{Result, Stage, io};
@@ -76,6 +76,17 @@ impl<'a> Record<'a> {
             self.show(&Status::Running, report);
         }
         Ok(())
+    }
+
+    /// Adds a line for going on after `step` updates, which makes lines with more updates void.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn restart(&mut self, step: u64, report: Report<'_>) -> Result<()> {
+        match self.history.starts.last().cloned() {
+            Some(line) => self.write(Line::Start(StartLine { step, time: now(), ..line }), report),
+            None => Ok(()),
+        }
     }
 
     /// Writes the report.

@@ -30,7 +30,7 @@ pub(super) fn compare(
 ) -> Result<()> {
     let before =
         Recipe::parse(&header.recipe).map_err(|e| e.in_file(&options.out).at("the checkpoint's recipe"))?;
-    let over = header.step >= recipe.schedule.steps;
+    let over = header.step >= recipe.schedule.steps || header.adaptive.is_over(&recipe.schedule);
     let mut changes: Vec<String> = differences(&before, recipe)?
         .into_iter()
         .filter(|difference| !(over && is_of_the_model(&difference.key)))

@@ -4,22 +4,23 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::adaptive::Adaptive;
 use super::augment::Augmenter;
 use super::checkpoint::{self, Best, Checkpoint, Header};
 use super::dataset::Dataset;
 use super::example::{Example, ExampleBuilder};
 use super::folder::ExistingRun;
+use super::layers::{frozen, frozen_from_below, norms, not_finite};
 use super::load::Loaded;
 use super::log::Line;
 use super::loss::mmi::Mmi;
 use super::optimizer::{AdamStep, AdamW, constrain, learning_rate};
 use super::prepare::{lattice_free, statistics};
-use super::progress::{Ended, LayerNorms, Progress, Report, Scores, Start, Step};
+use super::progress::{Ended, LayerNorms, Progress, Report, Start, Step};
 use super::recipe::{Denominator, Recipe};
 use super::record::{Files, Record};
 use super::report::{Context, Status};
 use super::sampler::{ExampleSpec, Sampler, derive_seed};
-use super::score::{DevScore, DevSet};
 use super::threads::{add_gradients, in_threads};
 use super::warm_start::WarmStart;
 use super::worker::{self, BatchStats, Update, Worker};
@@ -27,8 +28,8 @@ use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::model::network::initialize;
 use crate::model::{Network, PackedWeights};
-use crate::onnx::{self, Metadata};
 use crate::text::TokenTable;
+use crate::units::counted;
 
 /// The options of a run.
 #[derive(Clone, Debug)]
@@ -83,21 +84,26 @@ pub(super) struct Session<'a> {
 
 /// A run in progress.
 pub(super) struct Run<'a> {
-    session: Session<'a>,
+    pub session: Session<'a>,
     /// The recipe as TOML, for checkpoints and models.
-    text: String,
+    pub text: String,
     auxiliary_tokens: usize,
     mmi: Option<Mmi<f32>>,
     pub network: Network<f32>,
-    parameters: Vec<Vec<f32>>,
+    pub parameters: Vec<Vec<f32>>,
     decays: Vec<bool>,
-    adam: AdamW,
-    best: Option<Best>,
+    /// Number of layers from below without gradients, because none of them is trained.
+    frozen_from_below: usize,
+    pub adam: AdamW,
+    pub best: Option<Best>,
     /// Whether the best model outputs no words.
-    best_outputs_nothing: bool,
+    pub best_outputs_nothing: bool,
+    pub adaptive: Adaptive,
     pub step: u64,
     /// The number of updates at the last checkpoint of this session.
     saved: Option<u64>,
+    /// The number of updates at the last checkpoint in the folder.
+    on_disk: Option<u64>,
 }
 
 /// Sums over a span of updates, for a line of the log.
@@ -137,6 +143,13 @@ struct Updated {
     layers: Vec<LayerNorms>,
 }
 
+/// What comes of an update.
+enum Outcome {
+    Updated(Updated),
+    /// A sentence about what is not finite; nothing was changed.
+    Diverged(String),
+}
+
 impl<'a> Run<'a> {
     /// A run from its first update, or resumed from a checkpoint.
     ///
@@ -155,10 +168,12 @@ impl<'a> Run<'a> {
         let mut parameters: Vec<Vec<f32>> = network.parameters.iter().map(|p| p.data.clone()).collect();
         let decays: Vec<bool> = network.parameters.iter().map(|p| p.shape.len() >= 2).collect();
         if let Some(start) = &session.start {
-            let copied = start.copy_to(&mut network, &mut parameters);
+            let copied = start.copy_to(&mut network, &mut parameters, &session.tokens);
             copied.map_err(|e| e.in_file(session.options.from.as_deref().unwrap_or(Path::new(""))))?;
         }
-        let adam = AdamW::new(&parameters);
+        let frozen_layers = recipe.frozen_layers()?;
+        let mut adam = AdamW::new(&parameters);
+        adam.freeze(&parameters, &frozen(&network.parameters, frozen_layers));
         let mmi = recipe.loss.mmi.as_ref().and_then(|table| match table.denominator {
             Denominator::Words => Mmi::from_words(&session.tokens, &session.decoder),
             Denominator::Phones => {
@@ -174,11 +189,14 @@ impl<'a> Run<'a> {
             network,
             parameters,
             decays,
+            frozen_from_below: frozen_from_below(frozen_layers),
             adam,
             best: None,
             best_outputs_nothing: false,
+            adaptive: Adaptive::default(),
             step: 0,
             saved: None,
+            on_disk: None,
         };
         // A checkpoint and a model to start from bring their own feature statistics.
         match checkpoint {
@@ -192,7 +210,11 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
+    /// Takes over the state of a checkpoint.
+    ///
+    /// # Errors
+    /// When it is of another network.
+    pub fn resume(&mut self, checkpoint: Checkpoint) -> Result<()> {
         let same = checkpoint.parameters.len() == self.parameters.len()
             && checkpoint.parameters.iter().zip(&self.parameters).all(|(a, b)| a.len() == b.len());
         if !same || checkpoint.mean.len() != self.network.mean.len() {
@@ -201,9 +223,14 @@ impl<'a> Run<'a> {
                 .hint("start a new run, or use the recipe of the checkpoint"));
         }
         self.step = checkpoint.header.step;
+        (self.saved, self.on_disk) = (None, Some(self.step));
         self.best = checkpoint.header.best;
+        self.adaptive = checkpoint.header.adaptive;
         self.parameters = checkpoint.parameters;
         self.adam = checkpoint.adam;
+        // The recipe may have changed.
+        let frozen = frozen(&self.network.parameters, self.session.recipe.frozen_layers()?);
+        self.adam.freeze(&self.parameters, &frozen);
         (self.network.mean, self.network.scale) = (checkpoint.mean, checkpoint.scale);
         Ok(())
     }
@@ -212,33 +239,20 @@ impl<'a> Run<'a> {
         if self.saved == Some(self.step) {
             return Ok(());
         }
-        let header = Header::new(self.step, self.text.clone(), self.session.threads, self.best);
+        let mut header = Header::new(self.step, self.text.clone(), self.session.threads, self.best);
+        header.adaptive = self.adaptive.clone();
         let Network { mean, scale, .. } = &self.network;
         let checkpoint = Checkpoint::new(header, &self.parameters, &self.adam, mean, scale);
-        if !checkpoint.is_finite() {
-            return Err(self.weights_diverged());
+        if let Some(problem) = self.weights_problem() {
+            return Err(self.diverged(&problem));
         }
-        checkpoint::save(&self.session.options.out, &checkpoint)?;
-        self.saved = Some(self.step);
+        // One that was saved because the run was stopped is replaced, so that a run that diverges later goes back to the
+        // same checkpoint as without the stop.
+        let interval = self.session.recipe.run.checkpoint_interval;
+        let keeps_last = self.on_disk.is_some_and(|step| step != self.step && step.is_multiple_of(interval));
+        checkpoint::save(&self.session.options.out, &checkpoint, keeps_last)?;
+        (self.saved, self.on_disk) = (Some(self.step), Some(self.step));
         Ok(())
-    }
-
-    /// The network with these parameters.
-    fn network_with(&self, parameters: &[Vec<f32>]) -> Network<f32> {
-        let mut network = self.network.clone();
-        for (parameter, data) in network.parameters.iter_mut().zip(parameters) {
-            parameter.data.clone_from(data);
-        }
-        network
-    }
-
-    fn weights(&self, parameters: &[Vec<f32>], training: bool) -> Result<PackedWeights<f32>> {
-        let weights = if training {
-            PackedWeights::for_training(&self.network, parameters, self.session.threads)
-        } else {
-            PackedWeights::new(&self.network_with(parameters), false)
-        };
-        weights.ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))
     }
 
     /// Runs updates until the last one, or until the run is stopped; with a report of its course.
@@ -290,33 +304,64 @@ impl<'a> Run<'a> {
         report: Report<'_>,
     ) -> Result<Ended> {
         let Session { recipe, options, threads, stop, .. } = self.session;
-        let lengths: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
         let mut builders = (0..threads)
             .map(|_| ExampleBuilder::new(recipe, &loaded.dataset, augmenter, &self.network.mean))
             .collect::<Result<Vec<_>>>()?;
-        let mut workers: Vec<Worker<f32>> = (0..threads).map(|_| Worker::new(&lengths)).collect();
+        let lengths: Vec<usize> = self.parameters.iter().map(Vec::len).collect();
+        let worker = |_| Worker::new(&lengths).with_segments(recipe.segment_steps());
+        let mut workers: Vec<Worker<f32>> = (0..threads).map(worker).collect();
         let last = options.stop_after.unwrap_or(u64::MAX).min(recipe.schedule.steps);
         let mut window = Window::from(self.step);
-        while self.step < last && !stop.load(Ordering::Relaxed) {
-            window.add(self.update(sampler, &mut builders, &mut workers)?);
+        if self.on_disk.is_none() {
+            // To go back to, should the run diverge before the next one.
+            self.save()?;
+        }
+        while self.step < last && !self.adaptive.is_over(&recipe.schedule) && !stop.load(Ordering::Relaxed) {
+            match self.update(sampler, &mut builders, &mut workers)? {
+                Outcome::Updated(updated) => window.add(updated),
+                Outcome::Diverged(problem) => {
+                    self.back_off(&problem, record, report)?;
+                    window = Window::from(self.step);
+                    continue;
+                }
+            }
             self.step += 1;
             report(Progress::Updated(self.step, recipe.schedule.steps));
             if self.step.is_multiple_of(recipe.run.log_interval) {
                 self.log_window(window, record, report)?;
                 window = Window::from(self.step);
             }
-            if self.step.is_multiple_of(recipe.run.eval_interval) || self.step == recipe.schedule.steps {
+            let evaluates =
+                self.step.is_multiple_of(recipe.run.eval_interval) || self.step == recipe.schedule.steps;
+            let saves = self.step.is_multiple_of(recipe.run.checkpoint_interval);
+            if (evaluates || saves)
+                && let Some(problem) = self.weights_problem()
+            {
+                self.back_off(&problem, record, report)?;
+                window = Window::from(self.step);
+                continue;
+            }
+            if evaluates {
                 self.evaluate(&loaded.dev, record, report)?;
             }
-            if self.step.is_multiple_of(recipe.run.checkpoint_interval) {
+            if saves {
                 self.save()?;
             }
         }
         // Also after a stop, so that nothing is lost and the run can be resumed.
         self.save()?;
-        self.write_model("last.onnx")?;
-        let stopped = self.step < last;
-        Ok(Ended { step: self.step, best: self.best, outputs_nothing: self.best_outputs_nothing, stopped })
+        self.write_last()?;
+        let ended_early = self.step < recipe.schedule.steps && self.adaptive.is_over(&recipe.schedule);
+        if ended_early || self.step == recipe.schedule.steps {
+            self.average_best(&loaded.dev, record, report)?;
+        }
+        Ok(Ended {
+            step: self.step,
+            best: self.best,
+            outputs_nothing: self.best_outputs_nothing,
+            stopped: self.step < last && !ended_early,
+            ended_early,
+        })
     }
 
     /// Runs one update: builds the examples, computes the gradients in threads, and adds them in order.
@@ -325,16 +370,12 @@ impl<'a> Run<'a> {
         sampler: &Sampler<'_>,
         builders: &mut [ExampleBuilder<'_>],
         workers: &mut [Worker<f32>],
-    ) -> Result<Updated> {
-        let shares = build_shares(&sampler.batch(self.step), builders)?;
-        let stats = self.run_shares(shares, workers)?;
+    ) -> Result<Outcome> {
+        let specs = sampler.batch(self.step);
+        let stats = self.run_shares(build_shares(&specs, builders)?, workers)?;
         let gradients = add_gradients(workers.iter_mut().map(|worker| &mut worker.gradients));
-        if ![stats.loss, stats.auxiliary_loss, stats.mmi_loss].iter().all(|loss| loss.is_finite()) {
-            let layers = self.not_finite("gradients", gradients);
-            return Err(self.diverged(&format!("the loss of update {} is not finite; {layers}", self.step)));
-        }
         let recipe = self.session.recipe;
-        let rate = learning_rate(self.step, &recipe.optimizer, &recipe.schedule);
+        let rate = self.learning_rate(self.step);
         // The norm of the change needs the weights before it: only computed where it is logged.
         let is_logged = (self.step + 1).is_multiple_of(recipe.run.log_interval);
         let before = is_logged.then(|| self.parameters.clone());
@@ -345,69 +386,40 @@ impl<'a> Run<'a> {
             decays: &self.decays,
             threads: self.session.threads,
         };
-        let norm = self.adam.update(&step, &mut self.parameters, gradients);
+        let is_finite = stats.is_finite();
+        let norm =
+            if is_finite { self.adam.update(&step, &mut self.parameters, gradients) } else { f64::NAN };
         if !norm.is_finite() {
-            let layers = self.not_finite("gradients", gradients);
-            return Err(
-                self.diverged(&format!("the gradient of update {} is not finite; {layers}", self.step))
-            );
+            let layers = not_finite(&self.network.parameters, "gradients", gradients);
+            let recordings = self.recordings_problem(&specs, builders, workers)?;
+            let what = if is_finite { "gradient" } else { "loss" };
+            let problem = format!("the {what} of update {} is not finite; {layers}; {recordings}", self.step);
+            return Ok(Outcome::Diverged(problem));
         }
-        constrain(&self.network.parameters, &mut self.parameters, self.step);
-        let layers = before.map_or(Vec::new(), |before| self.layer_norms(&before, gradients));
-        Ok(Updated { stats, norm, layers })
+        let trained: Vec<usize> = (0..self.parameters.len()).filter(|&i| !self.adam.is_frozen(i)).collect();
+        let (named, own) = (&self.network.parameters, self.parameters.iter_mut().enumerate());
+        let own = own.filter(|(i, _)| trained.contains(i)).map(|(_, parameter)| parameter);
+        constrain(trained.iter().map(|&i| &named[i]), own, self.step);
+        let layers = before.map_or(Vec::new(), |before| {
+            norms(&self.network.parameters, gradients, &before, &self.parameters)
+        });
+        Ok(Outcome::Updated(Updated { stats, norm, layers }))
     }
 
-    /// A sentence about the layers whose values are not finite; `what` they are: gradients or weights.
-    fn not_finite(&self, what: &str, values: &[Vec<f32>]) -> String {
-        let mut layers: Vec<(String, bool)> = Vec::new();
-        for (parameter, values) in self.network.parameters.iter().zip(values) {
-            let name = layer_name(&parameter.name);
-            if layers.last().is_none_or(|(last, _)| *last != name) {
-                layers.push((name, true));
-            }
-            if let Some((_, is_finite)) = layers.last_mut() {
-                *is_finite &= values.iter().all(|x| x.is_finite());
-            }
-        }
-        let names: Vec<&str> =
-            layers.iter().filter(|(_, is_finite)| !is_finite).map(|(name, _)| name.as_str()).collect();
-        match names.len() {
-            0 => format!("the {what} of all layers are finite"),
-            count if count == layers.len() => format!("no layer has finite {what}"),
-            _ => format!("layers without finite {what}: {}", names.join(", ")),
-        }
-    }
-
-    /// The norms of an update by layer.
-    fn layer_norms(&self, before: &[Vec<f32>], gradients: &[Vec<f32>]) -> Vec<LayerNorms> {
-        let square = |value: f32| f64::from(value) * f64::from(value);
-        let mut layers: Vec<LayerNorms> = Vec::new();
-        for (i, parameter) in self.network.parameters.iter().enumerate() {
-            let name = layer_name(&parameter.name);
-            if layers.last().is_none_or(|last| last.name != name) {
-                layers.push(LayerNorms { name, gradient: 0.0, update: 0.0, weights: 0.0 });
-            }
-            let Some(sums) = layers.last_mut() else { continue };
-            let now = &self.parameters[i];
-            sums.gradient += gradients[i].iter().map(|&g| square(g)).sum::<f64>();
-            sums.update += now.iter().zip(&before[i]).map(|(now, before)| square(now - before)).sum::<f64>();
-            sums.weights += now.iter().map(|&w| square(w)).sum::<f64>();
-        }
-        let root = |LayerNorms { name, gradient, update, weights }| LayerNorms {
-            name,
-            gradient: f64::sqrt(gradient),
-            update: f64::sqrt(update),
-            weights: f64::sqrt(weights),
-        };
-        layers.into_iter().map(root).collect()
+    /// The learning rate of update `step`.
+    fn learning_rate(&self, step: u64) -> f64 {
+        let recipe = self.session.recipe;
+        learning_rate(step, &recipe.optimizer, &recipe.schedule) * self.adaptive.rate_factor(recipe)
     }
 
     /// Runs each share of the batch forward and backward in its own thread, and adds up the statistics.
-    fn run_shares(&self, shares: Vec<Vec<Example>>, workers: &mut [Worker<f32>]) -> Result<BatchStats> {
+    pub fn run_shares(&self, shares: Vec<Vec<Example>>, workers: &mut [Worker<f32>]) -> Result<BatchStats> {
         let all = || shares.iter().flatten();
         let labels: usize = all().filter_map(|e| e.labels.as_ref()).map(Vec::len).sum();
         let auxiliary_labels: usize = all().filter_map(|e| e.auxiliary.as_ref()).map(Vec::len).sum();
-        let weights = self.weights(&self.parameters, true)?;
+        let weights = PackedWeights::for_training(&self.network, &self.parameters, self.session.threads);
+        let mut weights = weights.ok_or_else(incomplete)?;
+        weights.freeze_from_below(self.frozen_from_below);
         let (recipe, tokens) = (self.session.recipe, &self.session.tokens);
         let width = recipe.network.subsampling * recipe.features.num_mel_bins;
         let auxiliary_weight = recipe.auxiliary.as_ref().map_or(0.0, |a| a.weight);
@@ -435,29 +447,6 @@ impl<'a> Run<'a> {
         Ok(total)
     }
 
-    /// The error of a run that diverged. A checkpoint with the weights that caused it is discarded, so that
-    /// the remaining one is good.
-    fn diverged(&self, problem: &str) -> Error {
-        let out = &self.session.options.out;
-        let left = match checkpoint::last(out) {
-            Ok(last) if last.header.step == self.step => checkpoint::take_back(out).unwrap_or(None),
-            Ok(last) => Some(last.header.step),
-            Err(_) => None,
-        };
-        let hint = match left {
-            Some(step) => format!(
-                "the checkpoint of update {step} is good: lower optimizer.learning_rate and resume, accepting the change"
-            ),
-            None => "lower optimizer.learning_rate and start a new run".into(),
-        };
-        Error::new(Stage::Train, problem).hint(hint)
-    }
-
-    fn weights_diverged(&self) -> Error {
-        let layers = self.not_finite("weights", &self.parameters);
-        self.diverged(&format!("the weights after {} updates are not finite; {layers}", self.step))
-    }
-
     fn log_window(&self, window: Window, record: &mut Record<'_>, report: Report<'_>) -> Result<()> {
         let (recipe, stats) = (self.session.recipe, &window.stats);
         let step = Step {
@@ -470,66 +459,27 @@ impl<'a> Run<'a> {
             consistency_loss: (recipe.loss.consistency_weight > 0.0)
                 .then(|| stats.consistency_loss / stats.labels.max(1) as f64),
             gradient_norm: window.norms / (self.step - window.first).max(1) as f64,
-            learning_rate: learning_rate(self.step - 1, &recipe.optimizer, &recipe.schedule),
+            learning_rate: self.learning_rate(self.step - 1),
             blank_share: stats.blanks as f64 / stats.steps.max(1) as f64,
             utterances_per_second: stats.utterances as f64 / window.begin.elapsed().as_secs_f64(),
             layers: window.layers,
         };
         record.write(Line::step(&step, stats.impossible), report)?;
         report(Progress::Step(step));
+        if stats.unaligned > 0 {
+            let count = counted(stats.unaligned, "example");
+            report(Progress::Note(format!(
+                "update {}: {count} taught nothing since update {}: too long to be aligned with their transcripts by this \
+                 network; start from a model that was trained on shorter recordings",
+                self.step, window.first,
+            )));
+        }
         Ok(())
-    }
-
-    fn evaluate(&mut self, dev: &[DevSet], record: &mut Record<'_>, report: Report<'_>) -> Result<()> {
-        if !self.adam.average.iter().flatten().all(|weight| weight.is_finite()) {
-            return Err(self.weights_diverged());
-        }
-        let weights = self.weights(&self.adam.average, false)?;
-        let Session { recipe, tokens, decoder, threads, .. } = &self.session;
-        let mut sets: Vec<DevScore> = Vec::with_capacity(dev.len());
-        for (i, set) in dev.iter().enumerate() {
-            report(Progress::Scoring(i, dev.len()));
-            sets.push(set.score(&weights, recipe, tokens, decoder, *threads)?);
-        }
-        if recipe.run.keep_models {
-            self.write_model(&format!("at-{:06}.onnx", self.step))?;
-        }
-        let scores = total_scores(self.step, sets, self.best);
-        if scores.best {
-            self.best = Some((scores.total, self.step));
-            self.best_outputs_nothing = scores.outputs_nothing;
-            self.write_model("best.onnx")?;
-        }
-        record.write(Line::scores(&scores), report)?;
-        report(Progress::Scores(scores));
-        Ok(())
-    }
-
-    fn write_model(&self, name: &str) -> Result<()> {
-        let Session { recipe, options, tokens, decoder, .. } = &self.session;
-        let metadata = Metadata {
-            features: recipe.features.clone(),
-            tokens: tokens.clone(),
-            decoder: decoder.clone(),
-            license: recipe.data.license.clone(),
-            trained_on: recipe.data.trained_on.clone(),
-            recipe: self.text.clone(),
-            created_by: format!("hearken {}", env!("CARGO_PKG_VERSION")),
-            other: Vec::new(),
-        };
-        let network = self.network_with(&self.adam.average).without_auxiliary();
-        onnx::write_file(&options.out.join(name), &network, &metadata)
     }
 }
 
-/// The layer that a parameter belongs to, counted from 1 as in other messages.
-fn layer_name(parameter: &str) -> String {
-    let mut parts = parameter.split('.');
-    match (parts.next().unwrap_or_default(), parts.next().map(str::parse::<usize>)) {
-        ("layers", Some(Ok(number))) => format!("layer {}", number + 1),
-        ("input_norm", _) => "input".into(),
-        (first, _) => first.into(),
-    }
+pub(super) fn incomplete() -> Error {
+    Error::new(Stage::Train, "the network lacks a parameter")
 }
 
 /// Builds the examples of a batch, in one share for each thread.
@@ -539,48 +489,4 @@ fn build_shares(specs: &[ExampleSpec], builders: &mut [ExampleBuilder<'_>]) -> R
     // work.
     let share = |thread: usize| specs.iter().skip(thread).step_by(threads).cloned().collect::<Vec<_>>();
     in_threads(builders.iter_mut().enumerate(), |(thread, builder)| worker::build(builder, &share(thread)))
-}
-
-/// Sums the scores of the sets and determines whether the sum is the best so far. Of equal scores the later
-/// one is better, because it has been trained for longer. If nothing is scored, the latest is the best.
-fn total_scores(step: u64, sets: Vec<DevScore>, before: Option<Best>) -> Scores {
-    let weighted: Vec<f64> = sets.iter().filter_map(|set| set.weighted).collect();
-    let total = (!weighted.is_empty()).then(|| weighted.iter().sum::<f64>());
-    let best = match (total, before) {
-        (Some(total), Some((Some(best), _))) => total <= best,
-        _ => true,
-    };
-    let words = |count: fn(&DevScore) -> u64| sets.iter().map(count).sum::<u64>();
-    let outputs_nothing =
-        words(|set| set.score.words.reference) > 0 && words(|set| set.score.words.hypothesis()) == 0;
-    Scores { step, sets, total, best, outputs_nothing }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::eval::{Edits, Score};
-
-    fn set(reference: u64, deletions: u64, weighted: Option<f64>) -> DevScore {
-        let words = Edits { reference, deletions, ..Edits::default() };
-        let score = Score { words, ..Score::default() };
-        DevScore {
-            manifest: "dev.jsonl".into(),
-            score,
-            false_words_per_hour: None,
-            weighted,
-            worst: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn of_equal_scores_the_later_is_best_and_without_words_there_is_none() {
-        let judged = |sets, before| total_scores(20, sets, before);
-        assert!(judged(vec![set(4, 1, Some(0.25))], Some((Some(0.25), 10))).best);
-        assert!(!judged(vec![set(4, 1, Some(0.25))], Some((Some(0.2), 10))).best);
-        let unscored = judged(vec![set(0, 0, None)], Some((None, 10)));
-        assert!(unscored.best && unscored.total.is_none() && !unscored.outputs_nothing);
-        assert!(judged(vec![set(4, 4, Some(1.0)), set(0, 0, None)], None).outputs_nothing);
-        assert!(!judged(vec![set(4, 3, Some(0.75))], None).outputs_nothing);
-    }
 }

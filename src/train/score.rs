@@ -15,6 +15,8 @@ use crate::text::tokens::WORD_START;
 
 /// Number of utterances with errors that a score describes.
 const WORST: usize = 10;
+/// Maximum number of steps that the network runs at once, so that the activations of a long recording need not be in memory.
+const MAX_STEPS: usize = 4096;
 
 /// A dev set in memory: features and reference transcripts.
 pub struct DevSet {
@@ -171,15 +173,17 @@ impl DevSet {
         let (mut workspace, mut logits, mut sum) = (Workspace::default(), Vec::new(), PartScore::default());
         for (number, utterance) in part.iter().enumerate() {
             let DevUtterance { features, text, audio, offset, duration } = utterance;
-            let steps = PackedSequence::uniform(1, features.len() / width);
             let mut states = weights.zero_states(1);
-            weights.forward(features, &steps, &mut states, &mut workspace, None);
-            weights.logits(&workspace, 0, &mut logits);
-            log_softmax(&mut logits, tokens.len());
             let (mut decoder, mut onsets) = (decoders.decoder(), Onsets::default());
-            for frame in logits.chunks_exact(tokens.len()) {
-                decoder.push(frame);
-                onsets.push(decoder.likeliest());
+            for features in features.chunks(MAX_STEPS * width) {
+                let steps = PackedSequence::uniform(1, features.len() / width);
+                weights.forward(features, &steps, &mut states, &mut workspace, None);
+                weights.logits(&workspace, 0, &mut logits);
+                log_softmax(&mut logits, tokens.len());
+                for frame in logits.chunks_exact(tokens.len()) {
+                    decoder.push(frame);
+                    onsets.push(decoder.likeliest());
+                }
             }
             let mut words = decoder.end_segment();
             if let Some(rejection) = rejection {

@@ -46,14 +46,16 @@ pub fn train(recipe: &Recipe, options: &Options, stop: &AtomicBool, report: Repo
     };
     let decoder = DecoderOptions { lexicon: recipe.lexicon(dictionary.as_ref())?, ..recipe.decoder.clone() };
     let Some(loaded) = load(recipe, options, dictionary.as_ref(), threads, stop, report)? else {
-        return Ok(Ended { step: 0, best: None, outputs_nothing: false, stopped: true });
+        return Ok(Ended { step: 0, best: None, outputs_nothing: false, stopped: true, ended_early: false });
     };
     let sampler = Sampler::new(recipe, &loaded.dataset);
     if sampler.is_empty() {
         return Err(Error::new(Stage::Train, "the recipe's data contains nothing to learn from").at("data"));
     }
     let augmenter = Augmenter::new(&recipe.augment, &materials(recipe, &loaded.dataset))?;
-    let session = Session { recipe, options, threads, stop, tokens: recipe.tokens()?, start, decoder };
+    let tokens = recipe.tokens()?;
+    start.iter().filter_map(|start| start.note(&tokens)).for_each(|note| report(Progress::Note(note)));
+    let session = Session { recipe, options, threads, stop, tokens, start, decoder };
     let mut run = Run::start(session, checkpoint, &loaded.dataset, &sampler, &augmenter)?;
     folder.begin(options.existing_run)?;
     write_left_out(&options.out, &loaded.findings.left_out)?;

@@ -1,16 +1,14 @@
 //! The work of one thread in an update: building examples, forward pass, losses, backpropagation through
 //! time.
 
-use rand::SeedableRng;
-use rand_pcg::Pcg64Mcg;
-
 use super::example::{Example, ExampleBuilder};
 use super::loss::ctc::{self, CtcWorkspace};
 use super::loss::mmi::{Mmi, MmiWorkspace, Stream};
 use super::loss::passes::LANES;
 use super::sampler::ExampleSpec;
-use crate::model::forward::{Dropout, log_softmax};
-use crate::model::{Kernels, PackedSequence, PackedWeights, Real, Workspace};
+use super::segments::{Batch, SegmentedPass};
+use crate::model::forward::log_softmax;
+use crate::model::{Kernels, PackedSequence, PackedWeights, Real};
 
 /// Statistics summed over a share of a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,11 +34,20 @@ pub struct BatchStats {
     pub steps: usize,
     /// Number of transcripts that did not fit their audio after augmentation.
     pub impossible: usize,
+    /// Number of long utterances that were not aligned with their transcripts ([`ctc::loss_and_gradient`]).
+    pub unaligned: usize,
     /// Number of time steps whose most probable token was the blank.
     pub blanks: usize,
 }
 
 impl BatchStats {
+    /// Whether all losses are finite.
+    pub fn is_finite(&self) -> bool {
+        [self.loss, self.auxiliary_loss, self.mmi_loss, self.consistency_loss]
+            .iter()
+            .all(|loss| loss.is_finite())
+    }
+
     /// Adds the statistics of another share.
     pub fn add(&mut self, other: &BatchStats) {
         self.loss += other.loss;
@@ -53,6 +60,7 @@ impl BatchStats {
         self.utterances += other.utterances;
         self.steps += other.steps;
         self.impossible += other.impossible;
+        self.unaligned += other.unaligned;
         self.blanks += other.blanks;
     }
 }
@@ -89,12 +97,13 @@ pub struct Update<'a, T> {
 
 /// The buffers of one thread.
 pub struct Worker<T> {
-    workspace: Workspace<T>,
+    pass: SegmentedPass<T>,
+    /// Number of steps of a segment of truncated backpropagation through time.
+    segment: usize,
     ctc: CtcWorkspace,
     mmi: MmiWorkspace<T>,
     /// The gradients of the last [`Worker::run`], for each parameter.
     pub gradients: Vec<Vec<T>>,
-    x: Vec<T>,
     logits: Vec<T>,
     auxiliary_logits: Vec<T>,
     own: Vec<T>,
@@ -106,14 +115,14 @@ pub struct Worker<T> {
 }
 
 impl<T: Kernels> Worker<T> {
-    /// A worker for parameters of these lengths.
+    /// A worker for parameters of these lengths, with backpropagation through all steps of an utterance.
     pub fn new(lengths: &[usize]) -> Self {
         Self {
-            workspace: Workspace::default(),
+            pass: SegmentedPass::default(),
+            segment: usize::MAX,
             ctc: CtcWorkspace::default(),
             mmi: MmiWorkspace::default(),
             gradients: lengths.iter().map(|&n| vec![T::ZERO; n]).collect(),
-            x: Vec::new(),
             logits: Vec::new(),
             auxiliary_logits: Vec::new(),
             own: Vec::new(),
@@ -121,6 +130,16 @@ impl<T: Kernels> Worker<T> {
             extra_gradient: Vec::new(),
             lanes: vec![Default::default(); LANES],
         }
+    }
+
+    /// Truncates backpropagation through time at segments of `steps` steps.
+    pub fn with_segments(self, steps: usize) -> Self {
+        Self { segment: steps, ..self }
+    }
+
+    /// The number of values in the buffers for activations.
+    pub fn num_activations(&self) -> usize {
+        self.pass.num_activations()
     }
 
     /// Computes the gradients of a share of the batch, into [`Worker::gradients`]. `width` is the number of
@@ -134,16 +153,12 @@ impl<T: Kernels> Worker<T> {
         let lengths: Vec<usize> = examples.iter().map(|e| e.features.len() / width).collect();
         let steps = PackedSequence::new(&lengths);
         let features: Vec<&[f32]> = examples.iter().map(|e| e.features.as_slice()).collect();
-        pack(&features, &steps, width, &mut self.x);
-        let mut states = update.weights.zero_states(steps.streams());
-        let mut rng = Pcg64Mcg::seed_from_u64(update.seed);
-        let (rate, variational) = (update.dropout, update.variational_dropout);
-        let dropout = (rate > 0.0).then_some(Dropout { rate, variational, rng: &mut rng });
-        update.weights.forward(&self.x, &steps, &mut states, &mut self.workspace, dropout);
+        let batch = Batch { update, features: &features, width, steps: &steps, segment: self.segment };
+        let heads = &mut [&mut self.logits, &mut self.auxiliary_logits];
+        self.pass.forward(&batch, &mut heads[..if update.auxiliary_tokens > 0 { 2 } else { 1 }]);
         let mut stats =
             BatchStats { utterances: examples.len(), steps: steps.rows(), ..BatchStats::default() };
         let main: Vec<_> = examples.iter().map(|e| e.labels.as_deref()).collect();
-        update.weights.logits(&self.workspace, 0, &mut self.logits);
         log_softmax(&mut self.logits, update.num_tokens);
         stats.blanks = count_blanks(&self.logits, update.num_tokens, update.blank);
         let mut logits = std::mem::take(&mut self.logits);
@@ -160,8 +175,9 @@ impl<T: Kernels> Worker<T> {
             );
         }
         // The CTC loss comes last, because it replaces the log-probabilities by its gradients.
-        (stats.loss, stats.labels, stats.impossible) =
-            self.loss(&steps, &main, update.num_tokens, update.blank, update.scale, &mut logits);
+        let found = self.loss(&steps, &main, update.num_tokens, update.blank, update.scale, &mut logits);
+        (stats.loss, stats.labels) = (found.sum, found.labels);
+        (stats.impossible, stats.unaligned) = (found.impossible, found.unaligned);
         logits
             .iter_mut()
             .zip(&self.extra_gradient)
@@ -169,23 +185,16 @@ impl<T: Kernels> Worker<T> {
         let mut auxiliary = std::mem::take(&mut self.auxiliary_logits);
         if update.auxiliary_tokens > 0 {
             let labels: Vec<_> = examples.iter().map(|e| e.auxiliary.as_deref()).collect();
-            update.weights.logits(&self.workspace, 1, &mut auxiliary);
             log_softmax(&mut auxiliary, update.auxiliary_tokens);
-            let impossible;
-            (stats.auxiliary_loss, stats.auxiliary_labels, impossible) = self.loss(
-                &steps,
-                &labels,
-                update.auxiliary_tokens,
-                0,
-                update.auxiliary_scale,
-                &mut auxiliary,
-            );
-            stats.impossible += impossible;
+            let (tokens, scale) = (update.auxiliary_tokens, update.auxiliary_scale);
+            let found = self.loss(&steps, &labels, tokens, 0, scale, &mut auxiliary);
+            (stats.auxiliary_loss, stats.auxiliary_labels) = (found.sum, found.labels);
+            stats.impossible += found.impossible;
+            stats.unaligned += found.unaligned;
         }
         let logit_gradients: &[&[T]] =
             if update.auxiliary_tokens > 0 { &[&logits, &auxiliary] } else { &[&logits] };
-        let zero = update.weights.zero_states(steps.streams());
-        update.weights.backward(&steps, logit_gradients, zero, &mut self.workspace, &mut self.gradients);
+        self.pass.backward(&batch, logit_gradients, &mut self.gradients);
         self.logits = logits;
         self.auxiliary_logits = auxiliary;
         stats
@@ -244,8 +253,8 @@ impl<T: Kernels> Worker<T> {
         blank: u32,
         scale: f64,
         rows: &mut [T],
-    ) -> (f64, usize, usize) {
-        let (mut total, mut count, mut impossible) = (0.0, 0, 0);
+    ) -> CtcLoss {
+        let mut total = CtcLoss::default();
         let scale = T::from_f64(scale);
         for (b, (&length, labels)) in steps.lengths().iter().zip(labels).enumerate() {
             gather(steps, b, num_tokens, rows, &mut self.own);
@@ -261,8 +270,12 @@ impl<T: Kernels> Worker<T> {
                     &mut self.ctc,
                 );
                 match loss {
-                    Some(loss) => (total, count) = (total + loss, count + labels.len()),
-                    None => impossible += 1,
+                    Some(loss) => {
+                        total.sum += loss;
+                        total.labels += labels.len();
+                    }
+                    None if ctc::min_steps(labels) > length => total.impossible += 1,
+                    None => total.unaligned += 1,
                 }
             }
             for t in 0..length {
@@ -274,8 +287,18 @@ impl<T: Kernels> Worker<T> {
                 }
             }
         }
-        (total, count, impossible)
+        total
     }
+}
+
+/// The CTC loss of one output.
+#[derive(Default)]
+struct CtcLoss {
+    /// Nats.
+    sum: f64,
+    labels: usize,
+    impossible: usize,
+    unaligned: usize,
 }
 
 /// Builds the examples of a share; two views of an example are adjacent.

@@ -1,6 +1,8 @@
 //! Connectionist temporal classification (Graves et al., 2006): the loss of a transcript and its gradient,
 //! by the forward-backward algorithm in log space and f64.
 
+use std::ops::Range;
+
 use crate::model::Real;
 
 /// ln(exp(a) + exp(b)) without overflow; minus infinity represents probability zero.
@@ -18,19 +20,56 @@ pub fn min_steps(labels: &[u32]) -> usize {
     labels.len() + labels.windows(2).filter(|pair| pair[0] == pair[1]).count()
 }
 
+/// Utterances with at most this number of pairs of a step and a state (about three minutes of speech) are summed over all
+/// paths.
+const ALL_PATHS: usize = 1 << 24;
+/// Maximum number of pairs kept for longer ones: 256 MB.
+const MAX_PAIRS: usize = 1 << 25;
+/// The states kept at each step of longer ones: those whose log-probability is at most this far below the best; if no path
+/// is complete then, by the next.
+const BEAMS: [f64; 2] = [200.0, 2000.0];
+
 /// Scratch buffers of the two passes, reused from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct CtcWorkspace {
+    /// α of the states in the window of each step, one window after another.
     forward: Vec<f64>,
-    backward: Vec<f64>,
+    windows: Vec<Window>,
+    backward: Row,
+    later: Row,
     states: Vec<u32>,
     sums: Vec<f64>,
+}
+
+/// The consecutive states that are considered at a step.
+#[derive(Clone, Debug)]
+struct Window {
+    states: Range<usize>,
+    /// Where their α begin.
+    at: usize,
+}
+
+/// Values of consecutive states; minus infinity for all others.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    first: usize,
+    values: Vec<f64>,
+}
+
+impl Row {
+    fn get(&self, s: usize) -> f64 {
+        self.values.get(s.wrapping_sub(self.first)).copied().unwrap_or(f64::NEG_INFINITY)
+    }
 }
 
 /// Computes the loss `-ln p(labels | log_probs)` of `log_probs [U, V]`, and writes to `gradient [U, V]` its
 /// gradient with respect to the *logits* (softmax minus the posterior of each token).
 ///
-/// `None` when the labels cannot fit into U steps ([`min_steps`]); the gradient is then zero.
+/// The sum is over all paths; for utterances of more than about three minutes over those that remain when states far less
+/// probable than the best of their step are left out, whose number does not grow with the square of the length.
+///
+/// `None` when the labels cannot fit into U steps ([`min_steps`]), or when a long utterance has too many probable paths,
+/// because the network does not know its tokens yet; the gradient is then zero.
 pub fn loss_and_gradient<T: Real>(
     log_probs: &[T],
     num_tokens: usize,
@@ -52,28 +91,17 @@ pub fn loss_and_gradient<T: Real>(
     workspace
         .states
         .extend((0..2 * labels.len() + 1).map(|s| if s % 2 == 0 { blank } else { labels[s / 2] }));
-    let total = forward_pass(log_probs, num_tokens, workspace);
-    if !total.is_finite() {
+    let is_long = steps.saturating_mul(workspace.states.len()) > ALL_PATHS;
+    let beams = if is_long { &BEAMS[..] } else { &[f64::INFINITY][..] };
+    let total = beams.iter().find_map(|&beam| forward_pass(log_probs, num_tokens, beam, workspace));
+    match total {
         // The weights are NaN; the caller reports it and stops.
-        return Some(f64::NAN);
+        Some(total) if !total.is_finite() => return Some(f64::NAN),
+        None if !is_long || log_probs.iter().any(|p| p.to_f64().is_nan()) => return Some(f64::NAN),
+        _ => {}
     }
-    backward_pass(log_probs, num_tokens, workspace);
-    let width = workspace.states.len();
-    for t in 0..steps {
-        let row = &log_probs[t * num_tokens..(t + 1) * num_tokens];
-        workspace.sums.clear();
-        workspace.sums.resize(num_tokens, 0.0);
-        for s in 0..width {
-            let both = workspace.forward[t * width + s] + workspace.backward[t * width + s] - total;
-            if both > -80.0 {
-                workspace.sums[workspace.states[s] as usize] += both.exp();
-            }
-        }
-        let out = &mut gradient[t * num_tokens..(t + 1) * num_tokens];
-        for ((g, &p), &sum) in out.iter_mut().zip(row).zip(&workspace.sums) {
-            *g = T::from_f64(p.to_f64().exp() - sum);
-        }
-    }
+    let total = total?;
+    backward_pass(log_probs, num_tokens, total, gradient, workspace);
     Some(-total)
 }
 
@@ -88,54 +116,111 @@ fn may_skip(states: &[u32], s: usize) -> bool {
     s >= 2 && s % 2 == 1 && states[s] != states[s - 2]
 }
 
-fn forward_pass<T: Real>(log_probs: &[T], num_tokens: usize, workspace: &mut CtcWorkspace) -> f64 {
-    let CtcWorkspace { forward, states, .. } = workspace;
+/// Computes α of the states of each step, without those whose log-probability is more than `beam` below the best. Returns
+/// the log-probability of all paths, `None` if none is complete.
+fn forward_pass<T: Real>(
+    log_probs: &[T],
+    num_tokens: usize,
+    beam: f64,
+    workspace: &mut CtcWorkspace,
+) -> Option<f64> {
+    let CtcWorkspace { forward, windows, states, .. } = workspace;
     let (steps, width) = (log_probs.len() / num_tokens, states.len());
     forward.clear();
-    forward.resize(steps * width, f64::NEG_INFINITY);
-    for s in reachable(0, steps, width) {
-        forward[s] = log_probs[states[s] as usize].to_f64();
-    }
-    for t in 1..steps {
-        let (done, now) = forward.split_at_mut(t * width);
-        let before = &done[(t - 1) * width..];
-        for s in reachable(t, steps, width) {
-            let mut sum = before[s];
-            if s >= 1 {
-                sum = log_add(sum, before[s - 1]);
+    windows.clear();
+    for (t, row) in log_probs.chunks_exact(num_tokens).enumerate() {
+        let mut here = reachable(t, steps, width);
+        let at = forward.len();
+        if let Some(Window { states: before, at: begin }) = windows.last() {
+            here = here.start.max(before.start)..here.end.min(before.end + 2);
+            if here.is_empty() || at + here.len() > MAX_PAIRS {
+                return None;
             }
-            if may_skip(states, s) {
-                sum = log_add(sum, before[s - 2]);
+            let before = |s: usize| match before.contains(&s) {
+                true => *begin + s - before.start,
+                false => usize::MAX,
+            };
+            let value =
+                |forward: &[f64], s: usize| forward.get(before(s)).copied().unwrap_or(f64::NEG_INFINITY);
+            for s in here.clone() {
+                let mut sum = value(forward, s);
+                if s >= 1 {
+                    sum = log_add(sum, value(forward, s - 1));
+                }
+                if may_skip(states, s) {
+                    sum = log_add(sum, value(forward, s - 2));
+                }
+                forward.push(sum + row[states[s] as usize].to_f64());
             }
-            now[s] = sum + log_probs[t * num_tokens + states[s] as usize].to_f64();
+        } else {
+            forward.extend(here.clone().map(|s| row[states[s] as usize].to_f64()));
         }
+        windows.push(pruned(here, at, beam, forward));
     }
-    let last = &forward[(steps - 1) * width..];
-    log_add(last[width - 1], if width >= 2 { last[width - 2] } else { f64::NEG_INFINITY })
+    let last = windows.last()?;
+    let end = |s: usize| {
+        if last.states.contains(&s) { forward[last.at + s - last.states.start] } else { f64::NEG_INFINITY }
+    };
+    let total = log_add(end(width - 1), if width >= 2 { end(width - 2) } else { f64::NEG_INFINITY });
+    (total != f64::NEG_INFINITY).then_some(total)
 }
 
-/// Computes β without the step's own probability, so that α + β is the log-probability of a path.
-fn backward_pass<T: Real>(log_probs: &[T], num_tokens: usize, workspace: &mut CtcWorkspace) {
-    let CtcWorkspace { backward, states, .. } = workspace;
-    let (steps, width) = (log_probs.len() / num_tokens, states.len());
-    backward.clear();
-    backward.resize(steps * width, f64::NEG_INFINITY);
-    for value in &mut backward[steps * width - width.min(2)..] {
-        *value = 0.0;
+/// The window of the states `here`, whose α begin at `at`, without less probable states at its ends.
+fn pruned(here: Range<usize>, at: usize, beam: f64, forward: &mut Vec<f64>) -> Window {
+    if beam == f64::INFINITY {
+        return Window { states: here, at };
     }
-    for t in (0..steps - 1).rev() {
-        let (now, later) = backward.split_at_mut((t + 1) * width);
-        let now = &mut now[t * width..];
-        let own = |s: usize| log_probs[(t + 1) * num_tokens + states[s] as usize].to_f64() + later[s];
-        for s in reachable(t, steps, width) {
-            let mut sum = own(s);
-            if s + 1 < width {
-                sum = log_add(sum, own(s + 1));
+    let own = &forward[at..];
+    let least = own.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b)) - beam;
+    let first = own.iter().position(|&value| value >= least).unwrap_or(0);
+    let end = own.iter().rposition(|&value| value >= least).map_or(own.len(), |last| last + 1);
+    forward.truncate(at + end);
+    Window { states: here.start + first..here.start + end, at: at + first }
+}
+
+/// Computes β of each step without the step's own probability, so that α + β is the log-probability of a path, and from
+/// both the gradient. `total` is the log-probability of all paths.
+fn backward_pass<T: Real>(
+    log_probs: &[T],
+    num_tokens: usize,
+    total: f64,
+    gradient: &mut [T],
+    workspace: &mut CtcWorkspace,
+) {
+    let CtcWorkspace { forward, windows, backward, later, states, sums } = workspace;
+    let (steps, width) = (log_probs.len() / num_tokens, states.len());
+    for (t, Window { states: here, at }) in windows.iter().enumerate().rev() {
+        std::mem::swap(backward, later);
+        backward.first = here.start;
+        backward.values.clear();
+        if t + 1 == steps {
+            backward
+                .values
+                .extend(here.clone().map(|s| if s + 2 >= width { 0.0 } else { f64::NEG_INFINITY }));
+        } else {
+            let own = |s: usize| log_probs[(t + 1) * num_tokens + states[s] as usize].to_f64() + later.get(s);
+            for s in here.clone() {
+                let mut sum = own(s);
+                if s + 1 < width {
+                    sum = log_add(sum, own(s + 1));
+                }
+                if s + 2 < width && may_skip(states, s + 2) {
+                    sum = log_add(sum, own(s + 2));
+                }
+                backward.values.push(sum);
             }
-            if s + 2 < width && may_skip(states, s + 2) {
-                sum = log_add(sum, own(s + 2));
+        }
+        sums.clear();
+        sums.resize(num_tokens, 0.0);
+        for ((s, alpha), beta) in here.clone().zip(&forward[*at..]).zip(&backward.values) {
+            let both = alpha + beta - total;
+            if both > -80.0 {
+                sums[states[s] as usize] += both.exp();
             }
-            now[s] = sum;
+        }
+        let rows = t * num_tokens..(t + 1) * num_tokens;
+        for ((g, &p), &sum) in gradient[rows.clone()].iter_mut().zip(&log_probs[rows]).zip(&*sums) {
+            *g = T::from_f64(p.to_f64().exp() - sum);
         }
     }
 }
@@ -228,6 +313,49 @@ mod tests {
                 assert!((gradient[i] - (above - below) / 2e-5).abs() < 1e-8, "{labels:?}, logit {i}");
             }
         }
+    }
+
+    /// A network that is rather sure: each label is at its place, in noise.
+    fn aligned(steps: usize, tokens: usize, labels: &[u32]) -> Vec<f64> {
+        let mut log_probs = random_log_probs(steps, tokens, 3);
+        for t in 0..steps {
+            let label = if t % 5 == 2 { labels.get(t / 5).copied().unwrap_or(0) } else { 0 };
+            log_probs[t * tokens + label as usize] += 6.0;
+        }
+        log_softmax(&mut log_probs, tokens);
+        log_probs
+    }
+
+    #[test]
+    fn pruning_changes_nothing_that_matters_and_bounds_the_states() {
+        let (steps, tokens) = (2000, 6);
+        let labels: Vec<u32> = (0..400).map(|i| 1 + (i * i % 5) as u32).collect();
+        let log_probs = aligned(steps, tokens, &labels);
+        let states = (0..2 * labels.len() + 1).map(|s| if s % 2 == 0 { 0 } else { labels[s / 2] }).collect();
+        let mut workspace = CtcWorkspace { states, ..CtcWorkspace::default() };
+        let mut run = |beam| {
+            let total = forward_pass(&log_probs, tokens, beam, &mut workspace).expect("a path");
+            let mut gradient = vec![0.0; log_probs.len()];
+            backward_pass(&log_probs, tokens, total, &mut gradient, &mut workspace);
+            (total, gradient, workspace.forward.len())
+        };
+        let (all, kept) = (run(f64::INFINITY), run(BEAMS[0]));
+        assert!((all.0 - kept.0).abs() < 1e-9, "{} is not {}", kept.0, all.0);
+        assert!(all.1.iter().zip(&kept.1).all(|(a, b)| (a - b).abs() < 1e-9));
+        assert!(kept.2 < all.2 / 3, "{} of {}", kept.2, all.2);
+        assert_eq!(forward_pass(&log_probs, tokens, 1e-3, &mut workspace), None, "no path is complete");
+    }
+
+    #[test]
+    fn an_hour_is_aligned_in_bounded_memory() {
+        let (steps, tokens) = (90_000, 5);
+        let labels: Vec<u32> = (0..18_000).map(|i| 1 + (i * i % 4) as u32).collect();
+        let mut gradient = vec![0.0; steps * tokens];
+        let mut workspace = CtcWorkspace::default();
+        let log_probs = aligned(steps, tokens, &labels);
+        let loss = loss_and_gradient(&log_probs, tokens, &labels, 0, &mut gradient, &mut workspace);
+        assert!(loss.is_some_and(|loss| loss > 0.0 && loss / (labels.len() as f64) < 1.0), "{loss:?}");
+        assert!(gradient.iter().any(|&g| g != 0.0) && workspace.forward.len() < MAX_PAIRS);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod ranges;
 mod resolve;
+mod schedule;
 mod settings;
 mod tables;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, Stage, io};
 use crate::text::normalize;
 
+pub use schedule::*;
 pub(super) use settings::differences;
 use tables::wrong;
 pub use tables::*;
@@ -75,6 +77,21 @@ impl Recipe {
             if self.data.words.is_empty() {
                 return Err(wrong("data.strings", "strings are composed of `data.words`, which is missing"));
             }
+        }
+        let needs_score = [
+            ("schedule.early_stopping", self.schedule.early_stopping.is_some()),
+            ("schedule.plateau", self.schedule.plateau.is_some()),
+            ("run: average_best", self.run.average_best > 0),
+        ];
+        if let Some((place, _)) = needs_score.into_iter().find(|(_, is_there)| *is_there)
+            && !self.data.dev.iter().any(|dev| dev.weight > 0.0)
+        {
+            return Err(wrong(place, "it needs a score; expected a `[[data.dev]]` with a `weight` above 0"));
+        }
+        self.frozen_layers()?;
+        if self.loss.mmi.is_some() && self.schedule.bptt_seconds > 0.0 {
+            let problem = "not together with `loss.mmi`, whose memory grows with the length of a recording";
+            return Err(wrong("schedule: bptt_seconds", problem));
         }
         if self.loss.mmi.is_some() && self.data.pronunciations.is_empty() {
             return Err(wrong("loss.mmi", "it needs pronunciations; expected `data: pronunciations`"));

@@ -101,6 +101,21 @@ fn optimizer(recipe: &Recipe) -> Result<()> {
 fn run(recipe: &Recipe) -> Result<()> {
     let (schedule, run) = (&recipe.schedule, &recipe.run);
     share("schedule: final_share", schedule.final_share)?;
+    within("schedule: bptt_seconds", schedule.bptt_seconds, [0.0, 86_400.0])?;
+    if let Some(stopping) = &schedule.early_stopping {
+        within("schedule.early_stopping: patience", stopping.patience as f64, [1.0, 1e6])?;
+        within("schedule.early_stopping: min_delta", stopping.min_delta, [0.0, 1e6])?;
+    }
+    if let Some(plateau) = &schedule.plateau {
+        within("schedule.plateau: patience", plateau.patience as f64, [1.0, 1e6])?;
+        inside("schedule.plateau: factor", plateau.factor)?;
+        below_one("schedule.plateau: threshold", plateau.threshold)?;
+        within("schedule.plateau: cooldown", plateau.cooldown as f64, [0.0, 1e6])?;
+        share("schedule.plateau: min_share", plateau.min_share)?;
+    }
+    within("run: average_best", run.average_best as f64, [0.0, 1000.0])?;
+    within("run: max_back_offs", run.max_back_offs as f64, [0.0, 1000.0])?;
+    inside("run: back_off_factor", run.back_off_factor)?;
     within("schedule: short_seconds", schedule.short_seconds, [0.0, 86_400.0])?;
     for (place, value, max) in [
         ("schedule: steps", schedule.steps, u64::MAX),
@@ -141,6 +156,14 @@ fn below_one(place: &str, value: f64) -> Result<()> {
         return Ok(());
     }
     Err(wrong(place, format!("expected a number from 0 to below 1, found {value}")))
+}
+
+/// Checks that a number is above 0 and below 1.
+fn inside(place: &str, value: f64) -> Result<()> {
+    if value > 0.0 && value < 1.0 {
+        return Ok(());
+    }
+    Err(wrong(place, format!("expected a number above 0 and below 1, found {value}")))
 }
 
 fn above_zero(place: &str, value: f64, max: f64) -> Result<()> {

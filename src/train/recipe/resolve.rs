@@ -106,6 +106,15 @@ impl Recipe {
         })
     }
 
+    /// Number of steps of a segment of truncated backpropagation through time; no limit without it.
+    pub(in crate::train) fn segment_steps(&self) -> usize {
+        let step_ms = f64::from(self.features.frame_shift_ms) * self.network.subsampling as f64;
+        match self.schedule.bptt_seconds {
+            seconds if seconds > 0.0 => (1000.0 * seconds / step_ms).round().max(1.0) as usize,
+            _ => usize::MAX,
+        }
+    }
+
     /// The layers of the network, in either form.
     fn layers(&self) -> Result<Vec<LayerConfig>> {
         let table = &self.network;
@@ -132,6 +141,35 @@ impl Recipe {
             ));
         }
         Ok(table.layers())
+    }
+
+    /// The names of the layers that are not trained.
+    ///
+    /// # Errors
+    /// When there is no such layer, or none is left to train.
+    pub fn frozen_layers(&self) -> Result<&[String]> {
+        let (frozen, place) = (&self.network.freeze, "network: freeze");
+        let inner = (1..=self.layers()?.len()).map(|number| format!("layer {number}"));
+        let mut names: Vec<String> = std::iter::once("input".into()).chain(inner).collect();
+        names.push("output".into());
+        let needed = names.len();
+        names.extend(self.auxiliary.as_ref().map(|_| "auxiliary".into()));
+        if let Some(other) = frozen.iter().find(|name| !names.contains(name)) {
+            return Err(wrong(
+                place,
+                format!("expected layers of `{}`, found `{other}`", names.join("`, `")),
+            ));
+        }
+        if names[..needed].iter().all(|name| frozen.contains(name)) {
+            return Err(wrong(place, "expected at least one layer that is trained"));
+        }
+        Ok(frozen)
+    }
+
+    /// The names of the input layer and the lowest `count` recurrent layers, for `network.freeze`.
+    pub fn lowest_layers(count: usize) -> Vec<String> {
+        let layers = (1..=count).map(|number| format!("layer {number}"));
+        std::iter::once("input".into()).chain(layers).collect()
     }
 
     fn auxiliary_config(&self) -> Result<Option<AuxiliaryConfig>> {

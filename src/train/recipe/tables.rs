@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule::{Optimizer, Run, Schedule};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
@@ -237,6 +238,9 @@ pub struct NetworkTable {
     /// Whether the same values are set to zero at every step of an utterance.
     #[serde(default)]
     pub variational_dropout: bool,
+    /// The layers whose parameters stay as they are: `input`, `layer 1` and so on, `output`, `auxiliary`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
     /// The layers, each with sizes of its own: `[[network.layers]]`, in place of `cells` and `hidden`. A size that is not
     /// there has the default of the cell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -283,6 +287,7 @@ impl NetworkTable {
             residual: config.residual,
             dropout: 0.0,
             variational_dropout: false,
+            freeze: Vec::new(),
             layers: Vec::new(),
         }
     }
@@ -343,7 +348,7 @@ fn one() -> f64 {
     1.0
 }
 
-fn four() -> usize {
+pub(super) fn four() -> usize {
     4
 }
 
@@ -426,92 +431,6 @@ fn thousand() -> usize {
 
 fn small() -> f64 {
     1e-5
-}
-
-/// Options of the AdamW optimizer (Loshchilov and Hutter, 2019).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Optimizer {
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// Decay rate of the first moments.
-    pub beta1: f64,
-    /// Decay rate of the second moments.
-    pub beta2: f64,
-    /// Term added to the denominator for numerical stability.
-    pub epsilon: f64,
-    /// Weight decay, applied to matrices only.
-    pub weight_decay: f64,
-    /// Maximum norm of the gradient of all parameters together.
-    pub clip_norm: f64,
-    /// Decay rate of the moving average of the weights, which is scored and saved; 0 for none.
-    pub ema_decay: f64,
-}
-
-impl Default for Optimizer {
-    fn default() -> Self {
-        Self {
-            learning_rate: 2e-3,
-            beta1: 0.9,
-            beta2: 0.98,
-            epsilon: 1e-8,
-            weight_decay: 1e-2,
-            clip_norm: 1.0,
-            ema_decay: 0.999,
-        }
-    }
-}
-
-/// The schedule of the learning rate and the examples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Schedule {
-    /// Number of updates.
-    pub steps: u64,
-    /// Number of updates over which the learning rate rises linearly from 0.
-    #[serde(default)]
-    pub warmup_steps: u64,
-    /// Final learning rate of the cosine decay that follows, as a fraction of the peak.
-    #[serde(default)]
-    pub final_share: f64,
-    /// Number of updates over which composed strings grow from the minimum to the maximum number of words.
-    #[serde(default)]
-    pub lengthen_steps: u64,
-    /// Number of updates at the start in which recordings longer than `short_seconds` are avoided.
-    #[serde(default)]
-    pub short_steps: u64,
-    /// Maximum duration of recordings in those updates, seconds.
-    #[serde(default)]
-    pub short_seconds: f64,
-}
-
-/// The size and the intervals of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Run {
-    /// Seed of all random numbers.
-    #[serde(default)]
-    pub seed: u64,
-    /// Number of utterances in each update.
-    pub batch_size: usize,
-    /// Number of batches drawn together and sorted by length, so that utterances of similar length share a
-    /// batch.
-    #[serde(default = "four")]
-    pub bucket_batches: usize,
-    /// Number of updates between two evaluations of the dev sets.
-    pub eval_interval: u64,
-    /// Number of updates between two checkpoints.
-    pub checkpoint_interval: u64,
-    /// Number of updates between two lines of the log.
-    #[serde(default = "fifty")]
-    pub log_interval: u64,
-    /// Whether the model of every evaluation is kept in the run's folder, for averaging.
-    #[serde(default)]
-    pub keep_models: bool,
-}
-
-fn fifty() -> u64 {
-    50
 }
 
 /// An error in a table or key of a recipe.

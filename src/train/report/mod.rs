@@ -49,7 +49,7 @@ impl Status {
     /// The state after the end of a run of `steps` updates.
     pub fn of(result: &Result<Ended>, steps: u64) -> Self {
         match result {
-            Ok(ended) if ended.step < steps => Self::Stopped,
+            Ok(ended) if ended.step < steps && !ended.ended_early => Self::Stopped,
             Ok(_) => Self::Done,
             Err(error) => Self::Failed(error.to_string()),
         }
@@ -142,6 +142,9 @@ fn head(history: &History, context: &Context<'_>, status: &Status) -> String {
         duration(elapsed),
         super::log::now(),
     );
+    for line in &history.notes {
+        let _ = writeln!(text, "<p class=\"note\">Update {}: {}.</p>", line.step, escape_xml(&line.note));
+    }
     let mut tiles: Vec<(&str, String, String)> = Vec::new();
     if let Some(line) = history.steps.last() {
         tiles.push(("loss", number(line.loss), "CTC, per label".into()));

@@ -92,14 +92,7 @@ impl SequenceConfig {
             residual: true,
             dropout: 0.0,
             optimizer: Optimizer::default(),
-            schedule: Schedule {
-                steps,
-                warmup_steps: steps / 20,
-                final_share: 0.02,
-                lengthen_steps: 0,
-                short_steps: 0,
-                short_seconds: 0.0,
-            },
+            schedule: Schedule { steps, warmup_steps: steps / 20, final_share: 0.02, ..Schedule::default() },
             seed: 0,
             threads,
         }
@@ -133,6 +126,13 @@ impl SequenceConfig {
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return wrong("dropout", "expected a probability from 0 to below 1");
+        }
+        let Schedule { early_stopping, plateau, bptt_seconds, .. } = &self.schedule;
+        if early_stopping.is_some() || plateau.is_some() || *bptt_seconds != 0.0 {
+            return wrong(
+                "schedule",
+                "early stopping, plateaus and bptt_seconds have no effect on sequences",
+            );
         }
         match &self.output {
             Output::Quantiles(levels) if !levels.iter().all(|&level| level > 0.0 && level < 1.0) => {

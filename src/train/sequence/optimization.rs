@@ -155,7 +155,8 @@ impl Optimization {
         let header = Header::new(self.step, config, self.threads.len(), None);
         let join = |of: fn(&Network<f32>) -> &Vec<f32>| self.networks.iter().flat_map(of).copied();
         let (mean, scale): (Vec<f32>, Vec<f32>) = (join(|n| &n.mean).collect(), join(|n| &n.scale).collect());
-        checkpoint::save(folder, &Checkpoint::new(header, &self.parameters, &self.adam, &mean, &scale))
+        let checkpoint = Checkpoint::new(header, &self.parameters, &self.adam, &mean, &scale);
+        checkpoint::save(folder, &checkpoint, true)
     }
 
     /// Continues from the last checkpoint of a folder.
