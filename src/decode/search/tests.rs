@@ -8,7 +8,7 @@ use crate::decode::language_model::{LanguageModel, LmState};
 use crate::decode::vocabulary::Costs;
 use crate::decode::{
     ContextGraph, DecoderOptions, DictationModel, HotwordModel, Lexicon, NgramLanguageModel, NgramWeights,
-    Pronunciation, RejectionOptions, WordId, WordLoop,
+    PhraseCosts, Pronunciation, RejectionOptions, WordId, WordLoop,
 };
 use crate::text::TokenTable;
 use crate::text::ngram::{EstimateOptions, NgramModel, Text, TrieBuilder, VocabularyLimit};
@@ -162,6 +162,10 @@ impl LanguageModel for Pairs {
 
     fn look_ahead(&self, WordId(word): WordId) -> f32 {
         0.2 * word as f32
+    }
+
+    fn num_states(&self) -> u64 {
+        8
     }
 }
 
