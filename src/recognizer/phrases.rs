@@ -167,13 +167,16 @@ fn check_no_dictation(phrases: &Phrases) -> Result<()> {
     Err(Error::new(Stage::Usage, problem).hint("give one").remedy("language_model"))
 }
 
-/// The pronunciations of the words of phrases, whose ids begin at `first`, and a note on those that are guessed.
+/// Pronunciations with the ids of their words, and a note on those that are guessed.
+type Pronunciations = (Vec<(Labels, WordId)>, Option<String>);
+
+/// The pronunciations of the words of phrases, whose ids begin at `first`.
 fn pronunciations(
     tokens: &TokenTable,
     phrases: &Phrases,
     pronouncer: &Pronouncer,
     first: u32,
-) -> Result<(Vec<(Labels, WordId)>, Option<String>)> {
+) -> Result<Pronunciations> {
     let pronounced = phrases.pronounce(pronouncer);
     if let Some(error) = pronounced.missing.into_iter().next() {
         return Err(error);
