@@ -44,6 +44,9 @@ fn stacks() -> Vec<NetworkConfig> {
     stacks.push(config(&blocks, true, true));
     let factorized = [(CellKind::Tdnnf, 8), (CellKind::RgLru, 8), (CellKind::Tdnnf, 8), (CellKind::RgLru, 6)];
     stacks.push(config(&factorized, true, true));
+    // States of equal sizes of an LSTM and of other cells.
+    let equal = [(CellKind::Lstm, 8), (CellKind::MinGru, 8), (CellKind::Tdnnf, 8), (CellKind::Lstm, 8)];
+    stacks.push(config(&equal, true, true));
     // sherpa-onnx's features, which have 80 bins.
     stacks.iter_mut().for_each(|s| s.num_features = 80);
     stacks

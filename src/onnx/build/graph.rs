@@ -198,17 +198,6 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { name: name.into(), f: Some(value), r#type: 1, ..Default::default() }
 }
 
-/// An attribute holding a tensor of one f32, of shape `[1]`.
-pub fn one_f32(name: &str, value: f32) -> AttributeProto {
-    let tensor = TensorProto {
-        data_type: FLOAT,
-        dims: vec![1],
-        raw_data: Some(Bytes::copy_from_slice(&value.to_le_bytes())),
-        ..Default::default()
-    };
-    AttributeProto { name: name.into(), t: Some(Box::new(tensor)), r#type: 4, ..Default::default() }
-}
-
 /// An attribute holding a list of integers.
 pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto { name: name.into(), ints: values.to_vec(), r#type: 7, ..Default::default() }

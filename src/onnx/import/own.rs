@@ -90,8 +90,8 @@ fn state_rows(graph: &GraphProto, tensors: &Tensors<'_>, layer: usize, number: u
     let length = match graph.input.iter().find(|input| names.contains(&input.name)) {
         Some(input) => input.tensor().and_then(|(_, dims)| dims.iter().find_map(|dim| dim.dim_value)),
         None => {
-            let rows = tensors.get(format!("layers.{layer}.state.0.rows").as_str());
-            rows.and_then(|rows| rows.to_i64().ok()?.1.first().copied())
+            let repeats = tensors.get(format!("layers.{layer}.state.0.repeats").as_str());
+            repeats.and_then(|repeats| repeats.to_i64().ok()?.1.first().copied())
         }
     };
     length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0)

@@ -11,9 +11,10 @@
 use super::{Export, ExportFile, ExportOptions, decoder_notes, model_bytes};
 use crate::error::Result;
 use crate::model::Network;
-use crate::onnx::build::graph::{Dim, int, one_f32};
+use crate::onnx::build::graph::{Dim, int};
 use crate::onnx::build::layers::{Body, frames};
 use crate::onnx::metadata::Metadata;
+use crate::onnx::proto::FLOAT;
 use crate::onnx::states::state_specs;
 
 pub(super) fn export(network: &Network<f32>, metadata: &Metadata, options: &ExportOptions) -> Result<Export> {
@@ -73,26 +74,27 @@ fn silence_rest(body: &mut Body, silence: f32) -> String {
 }
 
 /// Adds the initial states of each layer, zeros of `[rows, N, width]`. They are connected because not every
-/// runtime supplies them, and one for each layer because tract takes the parts of a split tensor of zeros
-/// as those of one stream.
+/// runtime supplies them. Each is a product of its own, of zeros that depend on an input: tract takes constants, and parts
+/// of one tensor, as states of one stream, and fails if an LSTM shares its state with another layer.
 fn zero_states(body: &mut Body) -> Vec<Vec<String>> {
     let config = body.config;
     body.direction_axis();
     let graph = &mut body.graph;
-    graph.i64s("batch_axis", &[1], &[0]);
-    graph.chain("Gather", "batch", &["x_shape", "batch_axis"], vec![int("axis", 0)]);
+    graph.chain("Sub", "zero_lengths", &["lengths", "lengths"], vec![]);
+    graph.chain("Cast", "zeros", &["zero_lengths"], vec![int("to", FLOAT.into())]);
+    graph.chain("Unsqueeze", "zeros_of_streams", &["zeros", "frame_axes"], vec![]);
     let mut initial = Vec::new();
+    let mut number = 0.0;
     for (i, layer) in config.layers.iter().enumerate() {
         let mut states = Vec::new();
         for (k, [rows, width]) in layer.state_shapes().into_iter().enumerate() {
             let state = format!("layers.{i}.state.{k}");
-            let [rows_name, width_name, shape] =
-                ["rows", "width", "shape"].map(|part| format!("{state}.{part}"));
-            graph.i64s(&rows_name, &[1], &[rows as i64]);
-            graph.i64s(&width_name, &[1], &[width as i64]);
-            graph.chain("Concat", &shape, &[&rows_name, "batch", &width_name], vec![int("axis", 0)]);
-            let zero = vec![one_f32("value", 0.0)];
-            states.push(graph.chain("ConstantOfShape", &state, &[&shape], zero));
+            let [factor, zero, repeats] = ["factor", "zero", "repeats"].map(|part| format!("{state}.{part}"));
+            number += 1.0;
+            graph.scalar(&factor, number);
+            graph.chain("Mul", &zero, &["zeros_of_streams", &factor], vec![]);
+            graph.i64s(&repeats, &[3], &[rows as i64, 1, width as i64]);
+            states.push(graph.chain("Tile", &state, &[&zero, &repeats], vec![]));
         }
         initial.push(states);
     }
