@@ -142,7 +142,7 @@ def kill(pids, sign=signal.SIGKILL):
             os.kill(pid, sign)
 
 
-def await_that(condition, what, seconds=180):
+def await_that(condition, what, seconds=400):
     """The first result of the condition that is true."""
     end = time.monotonic() + seconds
     while not (result := condition()):

@@ -40,8 +40,8 @@ def transcribe(paths, args):
         num_cpus=1,
         max_task_retries=3,
     )
-    # The actors have all cores; to write takes almost none.
-    data.write_parquet(args.out, ray_remote_args={"num_cpus": 0})
+    # The actors have all cores; to write takes almost none, but each task at the same time is a process.
+    data.write_parquet(args.out, ray_remote_args={"num_cpus": 0}, concurrency=workers)
 
 
 if __name__ == "__main__":
