@@ -46,7 +46,8 @@ def labels(spelling):
 
 def flashlight(emission, weight, score):
     tokens = Dictionary(list("-abcde"))
-    words = create_word_dict({word: [list(spelling) for spelling in all_] for word, all_ in LEXICON.items()})
+    spelled = {word: [list(spelling) for spelling in all_] for word, all_ in LEXICON.items()}
+    words = create_word_dict({**spelled, "<unk>": []})
     model = KenLM(str(DATA / "words.arpa"), words)
     trie = Trie(tokens.index_size(), BLANK)
     start = model.start(False)
