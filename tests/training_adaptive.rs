@@ -222,8 +222,11 @@ fn frozen_layers_keep_their_bits() {
     let from = ["--from", first.to_str().expect("UTF-8")];
     for (freeze, expected) in [
         ("1", &["layers.1", "output.weight", "output.bias"][..]),
-        ("layer 2,output", &["input.weight", "input.bias", "input_norm.gain", "input_norm.bias", "layers.0"]),
-        ("2", &["output.weight", "output.bias"]),
+        (
+            "layer 2,output",
+            &["input.weight", "input.bias", "input_norm.gain", "input_norm.bias", "layers.0"][..],
+        ),
+        ("2", &["output.weight", "output.bias"][..]),
     ] {
         let out = format!("frozen {freeze}");
         let (code, errors) = place.run(&out, &[&from[..], &["--freeze", freeze]].concat());
