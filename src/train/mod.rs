@@ -34,6 +34,7 @@ mod segments;
 pub mod sequence;
 pub mod threads;
 mod trainer;
+mod update;
 mod warm_start;
 pub mod worker;
 

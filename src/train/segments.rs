@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 use super::sampler::derive_seed;
-use super::worker::{Update, pack};
+use super::update::{Update, pack};
 use crate::model::forward::{Dropout, States};
 use crate::model::{Kernels, PackedSequence, Workspace};
 

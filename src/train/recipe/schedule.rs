@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tables::four;
-
 /// Options of the AdamW optimizer (Loshchilov and Hutter, 2019).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -150,4 +148,8 @@ fn three_times() -> u64 {
 
 fn fifty() -> u64 {
     50
+}
+
+pub(super) fn four() -> usize {
+    4
 }

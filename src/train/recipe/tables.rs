@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{Optimizer, Run, Schedule};
+use super::schedule::{Optimizer, Run, Schedule, four};
 use crate::decode::DecoderOptions;
 use crate::error::{Error, Result, Stage};
 use crate::features::FbankOptions;
@@ -346,10 +346,6 @@ fn time_stride() -> usize {
 
 fn one() -> f64 {
     1.0
-}
-
-pub(super) fn four() -> usize {
-    4
 }
 
 /// The auxiliary output.

@@ -2,7 +2,7 @@
 
 use super::Inputs;
 use crate::model::{Kernels, PackedSequence, Workspace};
-use crate::train::worker;
+use crate::train::update;
 
 /// The buffers of one thread for one network.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ pub(super) fn pack<T: Kernels>(
         })
         .collect();
     if !numbers.is_empty() {
-        return worker::pack(&numbers, steps, width, x);
+        return update::pack(&numbers, steps, width, x);
     }
     x.clear();
     x.resize(steps.rows() * width, T::ZERO);
