@@ -3,13 +3,13 @@
 
 use super::example::{Example, ExampleBuilder};
 use super::loss::ctc::{self, CtcWorkspace};
-use super::loss::mmi::{Mmi, MmiWorkspace, Stream};
+use super::loss::mmi::{MmiWorkspace, Stream};
 use super::loss::passes::LANES;
 use super::sampler::ExampleSpec;
 use super::segments::{Batch, SegmentedPass};
 pub use super::update::Update;
 use crate::model::forward::log_softmax;
-use crate::model::{Kernels, PackedSequence, PackedWeights, Real};
+use crate::model::{Kernels, PackedSequence, Real};
 
 /// Statistics summed over a share of a batch.
 #[derive(Clone, Copy, Debug, Default)]
