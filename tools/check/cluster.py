@@ -316,6 +316,11 @@ def check_rows(rows, expected, bad):
     return collections.Counter(row["worker"] for row in rows)
 
 
+def last(output):
+    """The last line: Ray prints its own messages before it."""
+    return output.strip().rpartition("\n")[2]
+
+
 def parts(out):
     return sorted(out.glob("*.parquet"))
 
@@ -359,7 +364,7 @@ def stop(name, args, cluster):
     rows = python(args, ROWS, out)
     check_rows(rows, expected, bad)
     assert len(failed) == len(bad) and not again(rows, done), (failed, again(rows, done))
-    print(f"{name}: driver killed after {len(done)} recordings; the same command: {output.strip()}", flush=True)
+    print(f"{name}: driver killed after {len(done)} recordings; the same command: {last(output)}", flush=True)
 
     done = {row["path"]: row["worker"] for row in rows if row["error"] is None}
     for path in bad:
@@ -370,7 +375,7 @@ def stop(name, args, cluster):
     rows = python(args, ROWS, out)
     check_rows(rows, expected, [])
     assert not failed and not again(rows, done), (failed, again(rows, done))
-    print(f"{name}: {len(bad)} files mended; the same command: {output.strip()}", flush=True)
+    print(f"{name}: {len(bad)} files mended; the same command: {last(output)}", flush=True)
 
 
 def crash(name, args, cluster):
@@ -393,7 +398,7 @@ def crash(name, args, cluster):
     check_rows(rows, {path: text for path, text in expected.items() if path in found}, bad)
     # Of 100 recordings the ten of its part.
     assert len(rows) == 90 and len(failed) == len(bad) and " 10 left," in output, (len(rows), output)
-    print(f"{name}: a recording that ends its process: {output.strip()}", flush=True)
+    print(f"{name}: a recording that ends its process: {last(output)}", flush=True)
 
 
 def lose(name, args, cluster):
@@ -414,7 +419,7 @@ def lose(name, args, cluster):
     workers = check_rows(python(args, ROWS, out), expected, bad)
     assert 2 <= len(workers) < len(parts(out)), workers
     print(
-        f"{name}: a process and then one of {args.workers} workers killed: {output.strip()}; {len(parts(out))} parts of "
+        f"{name}: a process and then one of {args.workers} workers killed: {last(output)}; {len(parts(out))} parts of "
         f"{len(workers)} processes, {job.seconds:.0f} s",
         flush=True,
     )
