@@ -164,7 +164,7 @@ fn a_run_that_diverges_backs_off_and_goes_on() {
     let about: Vec<&&str> = notes.iter().filter(|note| note.contains("Going on from update")).collect();
     assert!(!about.is_empty(), "it did not diverge");
     for part in
-        ["is not finite; ", " finite gradients", "train.jsonl: line ", ".wav)", "0.001 times", "(1 of 3)"]
+        ["is not finite; ", " finite gradients", "train.jsonl: line ", ".wav)", "1.0e-3 times", "(1 of 3)"]
     {
         assert!(about[0].contains(part), "{part} is not in {}", about[0]);
     }
