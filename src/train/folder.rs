@@ -149,6 +149,10 @@ impl Drop for RunFolder {
             // Only empty folders can be removed.
             self.created.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
         }
+        // Closing the file does not unlock it while a process that another thread is just starting has a copy of it.
+        if self.is_locked {
+            let _ = self.lock.unlock();
+        }
     }
 }
 
@@ -156,4 +160,22 @@ fn nothing_to_resume(path: &Path) -> Error {
     Error::new(Stage::Train, "there is no checkpoint to resume from")
         .in_file(path.join(checkpoint::NAMES[0]))
         .hint("start a new training without resuming")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_free_after_its_run_even_if_another_process_has_inherited_the_lock() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("run");
+        let mut folder = RunFolder::open(&path, ExistingRun::Keep).expect("a new folder");
+        folder.begin(ExistingRun::Keep).expect("begun");
+        assert!(RunFolder::open(&path, ExistingRun::Keep).is_err());
+        let inherited = folder.lock.try_clone().expect("a copy");
+        drop(folder);
+        assert!(RunFolder::open(&path, ExistingRun::Keep).is_ok());
+        drop(inherited);
+    }
 }
