@@ -113,7 +113,7 @@ pub struct ExportOptions {
     /// The model's name in a Triton repository.
     pub name: String,
     /// Phrases for sherpa-onnx's decoding graph. The model's lexicon must have their words: that of
-    /// [`PhraseOptions::decoder`](crate::PhraseOptions::decoder).
+    /// [`PhraseOptions::decoder`](crate::recognizer::PhraseOptions::decoder).
     pub phrases: Option<Arc<Phrases>>,
 }
 
