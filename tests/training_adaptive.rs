@@ -107,6 +107,8 @@ fn the_best_models_are_averaged_at_the_end() {
     assert_eq!(scores.len(), 4);
     let mut order: Vec<usize> = (0..4).collect();
     order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a)));
+    let dropped = format!("run/at-{:06}.onnx", 2 * (order[3] + 1));
+    assert!(!place.path(&dropped).exists(), "only the models that are averaged are kept");
     let best: Vec<Network<f32>> =
         order[..3].iter().map(|i| network(&place, &format!("run/at-{:06}.onnx", 2 * (i + 1)))).collect();
     assert!(Network::mean_of(&best).expect("of one shape") == network(&place, "run/average.onnx"));

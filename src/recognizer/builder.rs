@@ -141,17 +141,13 @@ impl RecognizerBuilder {
             lexicon: language.lexicon.clone().or_else(|| self.lexicon.clone()),
             ..language
         });
+        let pronouncer = || Pronouncer::with_lexicon(lexicon);
         recognizer = match (&language, self.phrases) {
             (None, None) => recognizer,
             (Some(language), None) => recognizer.with_language_model(language)?,
-            (language, Some((phrases, options))) => {
-                let pronouncer = Pronouncer::with_lexicon(lexicon)?;
-                match language {
-                    Some(language) => {
-                        recognizer.with_phrases_in_dictation(language, phrases, &pronouncer, &options)?
-                    }
-                    None => recognizer.with_phrases(phrases, &pronouncer, &options)?,
-                }
+            (None, Some((phrases, options))) => recognizer.with_phrases(phrases, &pronouncer()?, &options)?,
+            (Some(language), Some((phrases, options))) => {
+                recognizer.with_phrases_in_dictation(language, phrases, &pronouncer()?, &options)?
             }
         };
         if let Some((hotwords, score)) = &self.hotwords {
@@ -160,7 +156,7 @@ impl RecognizerBuilder {
         }
         if let Some(mut options) = self.wake_words {
             options.words_after |= brings_words;
-            recognizer = recognizer.with_wake_words(&options, &Pronouncer::with_lexicon(lexicon)?)?;
+            recognizer = recognizer.with_wake_words(&options, &pronouncer()?)?;
         }
         Ok(recognizer.with_numbers(self.numbers))
     }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::numbers::in_digits;
 use super::transcript::{PhraseMatch, SlotValue, Word};
 use crate::decode::{Unit, WordId};
+use crate::text::numbers::Numbers;
 use crate::text::phrases::{Phrases, Position};
 
 /// The phrases of a recognizer.
@@ -19,10 +21,20 @@ pub struct PhraseGraph {
 /// A word with the unit that it was made of.
 pub(super) type SpokenWord = (Word, Unit);
 
-/// The phrases among the words of a segment, and the text of the segment.
+/// The phrases among the words of a segment, the text of the segment, and its words as they are written.
+#[derive(Default)]
 pub(super) struct Meaning {
     pub phrases: Vec<PhraseMatch>,
     pub text: String,
+    pub words: Vec<Word>,
+}
+
+impl Meaning {
+    /// Adds words that are their own text.
+    fn push_words(&mut self, words: Vec<Word>) {
+        append(&mut self.text, &join(&words));
+        self.words.extend(words);
+    }
 }
 
 /// What a word is for the phrases.
@@ -56,35 +68,44 @@ impl PhraseGraph {
         self.phrases.step(at, word).map(|(_, to)| to)
     }
 
-    /// Finds the phrases that words consist of or, in dictation, contain. Without dictation, words that do not form a phrase
-    /// are left out of the text, unless there is no phrase.
-    pub(super) fn meaning(&self, words: &[SpokenWord]) -> Meaning {
+    /// Finds the phrases that words consist of or, in dictation, contain; `numbers` between phrases in dictation are written in
+    /// digits. Without dictation, words that do not form a phrase are left out of the text, unless there is no phrase.
+    pub(super) fn meaning(&self, words: &[SpokenWord], numbers: Numbers) -> Meaning {
         let roles: Vec<Role> = words.iter().map(|(_, unit)| self.role(*unit)).collect();
+        let written = |at: std::ops::Range<usize>| words[at].iter().map(|(word, _)| word.clone()).collect();
         let start = Position::Words(self.phrases.automaton().start());
-        let mut meaning = Meaning { phrases: Vec::new(), text: String::new() };
-        let mut at = 0;
+        let mut meaning = Meaning::default();
+        // The words from `dictated` on belong to no phrase.
+        let (mut at, mut dictated) = (0, 0);
         while at < words.len() {
             let (mut position, mut end) = (start, at);
             while let Some(to) = roles.get(end).and_then(|&role| self.step(position, role)) {
                 (position, end) = (to, end + 1);
             }
             let end = end.max(at + 1);
-            match self.phrase(&words[at..end], &roles[at..end]) {
-                Some(phrase) => {
-                    append(&mut meaning.text, &phrase.text);
-                    meaning.phrases.push(phrase);
-                }
-                None if self.in_dictation.is_some() => {
-                    words[at..end].iter().for_each(|(word, _)| append(&mut meaning.text, &word.word));
-                }
-                None => {}
+            if let Some(phrase) = self.phrase(&words[at..end], &roles[at..end]) {
+                self.push_others(&mut meaning, written(dictated..at), numbers);
+                dictated = end;
+                append(&mut meaning.text, &phrase.text);
+                meaning.words.extend::<Vec<Word>>(written(at..end));
+                meaning.phrases.push(phrase);
             }
             at = end;
         }
-        if meaning.phrases.is_empty() {
-            meaning.text = join(words.iter().map(|(word, _)| word));
+        if meaning.phrases.is_empty() && self.in_dictation.is_none() {
+            meaning.push_words(written(0..words.len()));
+        } else {
+            self.push_others(&mut meaning, written(dictated..words.len()), numbers);
         }
         meaning
+    }
+
+    /// Adds words that belong to no phrase.
+    fn push_others(&self, meaning: &mut Meaning, words: Vec<Word>, numbers: Numbers) {
+        match self.in_dictation {
+            Some(_) => meaning.push_words(in_digits(words, numbers)),
+            None => meaning.words.extend(words),
+        }
     }
 
     /// The phrase that words form, if they do.
@@ -157,7 +178,8 @@ mod tests {
     #[test]
     fn words_become_phrases_with_intents_and_slots() {
         let graph = graph(LIGHTS, None);
-        let meaning = graph.meaning(&words(&graph, "light in the living room light in the kitchen"));
+        let meaning =
+            graph.meaning(&words(&graph, "light in the living room light in the kitchen"), Numbers::Digits);
         let found = &meaning.phrases;
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].intent.as_deref(), Some("light"));
@@ -167,20 +189,21 @@ mod tests {
         );
         assert_eq!((found[1].slots[0].value.as_str(), found[1].start, found[1].end), ("kitchen", 5.0, 9.0));
         assert_eq!(meaning.text, "light in the living_room light in the kitchen");
-        assert_eq!(graph.meaning(&words(&graph, "stop")).phrases.len(), 1);
-        let incomplete = graph.meaning(&words(&graph, "light in stop"));
+        assert_eq!(graph.meaning(&words(&graph, "stop"), Numbers::Words).phrases.len(), 1);
+        let incomplete = graph.meaning(&words(&graph, "light in stop"), Numbers::Words);
         assert_eq!((incomplete.phrases.len(), incomplete.text.as_str()), (1, "stop"));
-        assert!(graph.meaning(&[]).phrases.is_empty());
+        assert!(graph.meaning(&[], Numbers::Words).phrases.is_empty());
     }
 
     #[test]
     fn phrases_are_parts_of_dictated_text() {
         let graph = graph(LIGHTS, Some(WordId(5)));
-        let meaning = graph.meaning(&words(&graph, "PLEASE light in the living room STOP AND stop"));
+        let meaning =
+            graph.meaning(&words(&graph, "PLEASE light in the living room STOP AND stop"), Numbers::Words);
         assert_eq!(meaning.text, "please light in the living_room stop and stop");
         let times: Vec<_> = meaning.phrases.iter().map(|phrase| (phrase.start, phrase.end)).collect();
         assert_eq!(times, [(1.0, 6.0), (8.0, 9.0)], "the first `stop` is a word of dictation");
-        let none = graph.meaning(&words(&graph, "PLEASE light in STOP"));
+        let none = graph.meaning(&words(&graph, "PLEASE light in STOP"), Numbers::Words);
         assert_eq!((none.phrases.len(), none.text.as_str()), (0, "please light in stop"));
     }
 
@@ -189,9 +212,21 @@ mod tests {
         let text =
             "{message} = <dictation>\n@intent send\ntell {message} thanks\nnote <dictation> -> a note\n";
         let graph = graph(text, Some(WordId(5)));
-        let meaning = graph.meaning(&words(&graph, "tell I AM LATE thanks note MILK"));
+        let meaning = graph.meaning(&words(&graph, "tell I AM LATE thanks note MILK"), Numbers::Words);
         let [tell, note] = &meaning.phrases[..] else { panic!("two phrases: {}", meaning.text) };
         assert_eq!((tell.slots[0].name.as_str(), tell.slots[0].value.as_str()), ("message", "i am late"));
         assert_eq!((tell.text.as_str(), note.text.as_str()), ("tell i am late thanks", "a note"));
+    }
+
+    #[test]
+    fn numbers_between_phrases_are_written_in_digits() {
+        let text = "{room} = kitchen | room twenty -> room 20\n@intent light\nlight in the {room}\n";
+        let graph = graph(text, Some(WordId(5)));
+        let spoken = words(&graph, "WAIT TWENTY FIVE MINUTES light in the room twenty THEN TEN");
+        let meaning = graph.meaning(&spoken, Numbers::Digits);
+        assert_eq!(meaning.text, "wait 25 minutes light in the room 20 then 10");
+        assert_eq!(join(&meaning.words), "wait 25 minutes light in the room twenty then 10");
+        assert_eq!((meaning.words[1].start, meaning.words[1].end, meaning.phrases.len()), (1.0, 3.0, 1));
+        assert_eq!(graph.meaning(&spoken[..4], Numbers::Digits).text, "wait 25 minutes");
     }
 }

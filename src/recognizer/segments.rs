@@ -158,7 +158,7 @@ impl SegmentDecoder {
         self
     }
 
-    /// Writes numbers in digits in final segments, unless phrases are recognized.
+    /// Writes numbers in digits in final segments, except in phrases.
     pub fn with_numbers(mut self, numbers: Numbers) -> Self {
         self.numbers = numbers;
         self
@@ -422,12 +422,13 @@ impl SegmentDecoder {
         let context = self.rejection_context(following);
         let open = self.words.words_with_units(units, self.open_start, self.duration, context);
         let spoken = [settled, &open].concat();
-        let meaning = self.phrases.as_ref().map(|phrases| phrases.meaning(&spoken));
-        let words: Vec<Word> = spoken.into_iter().map(|(word, _)| word).collect();
-        match meaning {
-            Some(Meaning { phrases, text }) => (text, words, phrases),
+        match &self.phrases {
+            Some(phrases) => {
+                let Meaning { phrases, text, words } = phrases.meaning(&spoken, self.numbers);
+                (text, words, phrases)
+            }
             None => {
-                let words = in_digits(words, self.numbers);
+                let words = in_digits(spoken.into_iter().map(|(word, _)| word).collect(), self.numbers);
                 (join(&words), words, Vec::new())
             }
         }

@@ -81,11 +81,12 @@ impl Adaptive {
         changes
     }
 
-    /// Enters the score after update `step` into the `count` best; of equal ones the later is better.
-    pub(super) fn rank(&mut self, score: f64, step: u64, count: usize) {
+    /// Enters the score after update `step` into the `count` best; of equal ones the later is better. Returns the updates that
+    /// are no longer, or not, among them.
+    pub(super) fn rank(&mut self, score: f64, step: u64, count: usize) -> Vec<u64> {
         let place = self.ranking.iter().position(|&(other, _)| score <= f64::from_bits(other));
         self.ranking.insert(place.unwrap_or(self.ranking.len()), (score.to_bits(), step));
-        self.ranking.truncate(count);
+        self.ranking.split_off(count.min(self.ranking.len())).into_iter().map(|(_, step)| step).collect()
     }
 
     /// The best evaluations, the best first: score and number of updates.
@@ -147,9 +148,9 @@ mod tests {
     #[test]
     fn the_best_evaluations_are_ranked() {
         let mut state = Adaptive::default();
-        for (step, score) in [(10, 0.5), (20, 0.3), (30, 0.4), (40, 0.6), (50, 0.3)] {
-            state.rank(score, step, 3);
-        }
+        let scores = [(10, 0.5), (20, 0.3), (30, 0.4), (40, 0.6), (50, 0.3)];
+        let dropped: Vec<u64> = scores.iter().flat_map(|&(step, score)| state.rank(score, step, 3)).collect();
+        assert_eq!(dropped, [40, 10]);
         assert_eq!(state.best().collect::<Vec<_>>(), [(0.3, 50), (0.3, 20), (0.4, 30)]);
     }
 

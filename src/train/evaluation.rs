@@ -58,8 +58,14 @@ impl Run<'_> {
         }
         record.write(Line::scores(&scores), report)?;
         let changes = scores.total.map(|total| {
-            self.adaptive.rank(total, self.step, self.session.recipe.run.average_best);
-            self.adaptive.observe(total, &self.session.recipe.schedule)
+            let recipe = &self.session.recipe;
+            let dropped = self.adaptive.rank(total, self.step, recipe.run.average_best);
+            if recipe.run.average_best > 0 && !recipe.run.keep_models {
+                // A run that is resumed from an earlier checkpoint drops the same models again, which may be gone.
+                let path = |&step: &u64| self.session.options.out.join(kept_model(step));
+                dropped.iter().for_each(|step| drop(std::fs::remove_file(path(step))));
+            }
+            self.adaptive.observe(total, &recipe.schedule)
         });
         report(Progress::Scores(scores));
         for note in changes.unwrap_or_default() {

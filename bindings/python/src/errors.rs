@@ -14,6 +14,7 @@ pub fn raise(error: Error) -> PyErr {
     // The names of this package's parameters.
     let error = error.rename_remedy(|name| match name {
         "language_model" => Some("lm"),
+        "open_raw" => Some("Stream.accept_waveform"),
         _ => None,
     });
     Python::attach(|py| match exception(py, &error) {
