@@ -120,7 +120,7 @@ struct LanguageChoice {
     blank_bias: Option<f32>,
 
     /// Beam width, nats: hypotheses whose score is worse than the best one's by more than this are pruned; a wider
-    /// beam is more accurate and slower [default: 12 with --lm, 40 with --phrases].
+    /// beam is more accurate and slower [default: 10 with --lm, 40 with --phrases].
     #[arg(long, value_name = "NATS")]
     beam: Option<f32>,
 

@@ -55,7 +55,7 @@ impl LanguageOptions {
             hotwords: None,
             weights: NgramWeights { scale: 0.75, word_cost: 1.0 },
             blank_bias: -0.5,
-            beam: Beam { margin: 12.0, max_active: 2000 },
+            beam: Beam { margin: 10.0, max_active: 2000 },
         }
     }
 

@@ -8,7 +8,7 @@ use super::augment::{Augmenter, compose, sounds, spec_augment};
 use super::dataset::Dataset;
 use super::loss::mmi::Transcript;
 use super::recipe::Recipe;
-use super::sampler::{ExampleSource, ExampleSpec};
+use super::sampler::{ExampleSource, ExampleSpec, Following};
 use crate::error::Result;
 use crate::features::Fbank;
 use crate::units::ms_to_samples;
@@ -32,6 +32,24 @@ struct Speech {
     labels: Option<Vec<u32>>,
     auxiliary: Option<Vec<u32>>,
     transcript: Option<Transcript>,
+}
+
+impl Speech {
+    /// Appends a pause and what follows it. An output that does not learn from one of the two learns from neither.
+    fn append(&mut self, pause: &[f32], following: Speech) {
+        self.samples.extend(pause);
+        self.samples.extend(following.samples);
+        self.labels = concatenated(self.labels.take(), following.labels);
+        self.auxiliary = concatenated(self.auxiliary.take(), following.auxiliary);
+        self.transcript = concatenated(self.transcript.take(), following.transcript);
+    }
+}
+
+fn concatenated<T>(first: Option<Vec<T>>, second: Option<Vec<T>>) -> Option<Vec<T>> {
+    first.zip(second).map(|(mut both, second)| {
+        both.extend(second);
+        both
+    })
 }
 
 /// Computes the features of whole recordings as a stream would. Each thread needs its own.
@@ -99,7 +117,12 @@ impl<'a> ExampleBuilder<'a> {
     /// loss it returns two views: the same audio under different masks.
     pub fn build(&mut self, spec: &ExampleSpec) -> Vec<Example> {
         let mut rng = Pcg64Mcg::seed_from_u64(spec.seed);
-        let Speech { mut samples, labels, auxiliary, transcript } = self.speech(&spec.source, &mut rng);
+        let mut speech = self.speech(&spec.source, &mut rng);
+        if let Some(Following { pause, source }) = &spec.following {
+            let pause = hiss(*pause, &mut rng);
+            speech.append(&pause, self.speech(source, &mut rng));
+        }
+        let Speech { mut samples, labels, auxiliary, transcript } = speech;
         self.augmenter.apply(&mut samples, &mut rng);
         let features = self.extractor.compute(&mut samples);
         let Recipe { features: fbank, specaugment, loss, .. } = self.recipe;
@@ -160,7 +183,7 @@ impl<'a> ExampleBuilder<'a> {
         let noises = self.data.noises.as_slice();
         if noises.is_empty() || rng.random_bool(0.2) {
             let level = 10f32.powf(rng.random_range(-5.0..-1.5));
-            return (0..length).map(|_| level * (2.0 * rng.random::<f32>() - 1.0)).collect();
+            return white_noise(length, level, rng);
         }
         // Every second of noise has the same probability, however long its clip is.
         let total: usize = noises.iter().map(Vec::len).sum();
@@ -177,5 +200,90 @@ impl<'a> ExampleBuilder<'a> {
         (0..length)
             .map(|i| gain * clip.get((place + i) % clip.len().max(1)).copied().unwrap_or(0.0))
             .collect()
+    }
+}
+
+fn white_noise(length: usize, level: f32, rng: &mut Pcg64Mcg) -> Vec<f32> {
+    (0..length).map(|_| level * (2.0 * rng.random::<f32>() - 1.0)).collect()
+}
+
+/// The pause between two examples: faint noise, or half of the time digital silence.
+fn hiss(length: usize, rng: &mut Pcg64Mcg) -> Vec<f32> {
+    match rng.random_bool(0.5) {
+        true => vec![0.0; length],
+        false => {
+            let level = 10f32.powf(rng.random_range(-5.0..-2.5));
+            white_noise(length, level, rng)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::dataset::{Clip, Source};
+    use crate::train::prepare::materials;
+    use crate::train::sampler::Sampler;
+
+    const RECIPE: &str = r#"
+[data]
+words = ["a", "b"]
+concatenation = { probability = 0.5, pause_s = [0.5, 1.0] }
+[[data.recordings]]
+manifest = "a.jsonl"
+weight = 1.0
+[network]
+cells = ["rnn"]
+hidden = [4]
+input_size = 4
+[optimizer]
+learning_rate = 1e-2
+[schedule]
+steps = 10
+[run]
+seed = 1
+[decoder]
+flush_ms = 0
+"#;
+
+    fn clip(seconds: usize, label: Option<u32>) -> Clip {
+        let samples = vec![1000i16; seconds * 16_000].into();
+        let labels = label.map(|label| vec![label]);
+        Clip { samples, labels, auxiliary: None, transcript: None, place: String::new() }
+    }
+
+    #[test]
+    fn examples_are_concatenated_with_a_pause() {
+        let recipe = Recipe::parse(RECIPE).expect("a recipe");
+        let clips = vec![clip(1, Some(1)), clip(2, Some(2)), clip(1, None)];
+        let recordings = vec![Source { clips: vec![0, 1], weight: 1.0 }];
+        let data = Dataset { clips, recordings, ..Dataset::default() };
+        let augmenter = Augmenter::new(&recipe.augment, &materials(&recipe, &data)).expect("nothing");
+        let mut builder = ExampleBuilder::new(&recipe, &data, &augmenter, &[]).expect("a builder");
+        let batch: Vec<ExampleSpec> =
+            (0..4).flat_map(|step| Sampler::new(&recipe, &data).batch(step)).collect();
+        let pauses: Vec<usize> =
+            batch.iter().filter_map(|spec| Some(spec.following.as_ref()?.pause)).collect();
+        assert!(
+            (batch.len() / 4..batch.len()).contains(&pauses.len()),
+            "{} of {}",
+            pauses.len(),
+            batch.len()
+        );
+        assert!(pauses.iter().all(|pause| (8000..=16_000).contains(pause)), "{pauses:?}");
+        let mut example = |first, second: Option<usize>| {
+            let source = ExampleSource::Recording;
+            let following = second.map(|clip| Following { pause: 8000, source: source(clip) });
+            builder.build(&ExampleSpec { source: source(first), following, seed: 3, length: 0 }).remove(0)
+        };
+        let (alone, both) = (example(0, None), example(0, Some(1)));
+        assert_eq!((alone.labels, both.labels), (Some(vec![1]), Some(vec![1, 2])));
+        // 3.5 s against 1 s, in frames of 10 ms.
+        let frames = |features: &[f32]| features.len() / recipe.features.num_mel_bins;
+        let more = frames(&both.features) - frames(&alone.features);
+        assert!((246..=254).contains(&more), "{more}");
+        assert!(both.features.starts_with(&alone.features[..90 * recipe.features.num_mel_bins]));
+        // What the main output does not learn from one part, it does not learn from both.
+        assert_eq!((example(0, Some(2)).labels, example(2, Some(0)).labels), (None, None));
     }
 }

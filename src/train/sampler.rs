@@ -18,11 +18,22 @@ pub enum ExampleSource {
     Silence(usize),
 }
 
+/// What follows an example after a pause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Following {
+    /// Length of the pause, samples.
+    pub pause: usize,
+    /// The source of the audio after it.
+    pub source: ExampleSource,
+}
+
 /// The specification of an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExampleSpec {
     /// The source of the audio.
     pub source: ExampleSource,
+    /// A second source, which is concatenated.
+    pub following: Option<Following>,
     /// Seed of the random numbers used in building the example.
     pub seed: u64,
     /// Approximate number of samples.
@@ -99,22 +110,41 @@ impl<'a> Sampler<'a> {
     }
 
     fn draw(&self, step: u64, rng: &mut Pcg64Mcg) -> ExampleSpec {
+        let source = self.source(step, rng);
+        let mut length = self.length(&source);
+        // Without the table nothing is drawn, so that the examples of other recipes stay the same.
+        let concatenation = self.recipe.data.concatenation;
+        let following = concatenation.filter(|c| rng.random_bool(c.probability.clamp(0.0, 1.0))).map(|c| {
+            let [shortest, longest] = c.pause_s;
+            let seconds = rng.random_range(shortest..=longest.max(shortest));
+            let pause = (seconds * f64::from(self.data.sample_rate)) as usize;
+            let source = self.source(step, rng);
+            length += pause + self.length(&source);
+            Following { pause, source }
+        });
+        ExampleSpec { source, following, seed: rng.random(), length }
+    }
+
+    fn source(&self, step: u64, rng: &mut Pcg64Mcg) -> ExampleSource {
         let data = &self.recipe.data;
         let second = self.data.sample_rate as usize;
         let strings = data.strings.as_ref().filter(|_| !self.words.is_empty()).map_or(0.0, |s| s.weight);
         let recordings = self.data.recordings.iter().map(|s| if s.clips.is_empty() { 0.0 } else { s.weight });
         let kinds = [strings, data.silence_weight].into_iter().chain(recordings);
-        let item = match weighted_index(kinds, rng) {
+        match weighted_index(kinds, rng) {
             0 => self.string(step, rng),
             1 => ExampleSource::Silence(rng.random_range(second / 2..4 * second)),
             source => self.recording(source - 2, step, rng),
-        };
-        let length = match &item {
+        }
+    }
+
+    /// The approximate number of samples of a source.
+    fn length(&self, source: &ExampleSource) -> usize {
+        match source {
             ExampleSource::Recording(clip) => self.data.clips[*clip].samples.len(),
-            ExampleSource::Words(words) => words.len() * second * 3 / 5,
+            ExampleSource::Words(words) => words.len() * self.data.sample_rate as usize * 3 / 5,
             ExampleSource::Silence(length) => *length,
-        };
-        ExampleSpec { source: item, seed: rng.random(), length }
+        }
     }
 
     /// Draws a recording; a short one in the first updates.

@@ -59,6 +59,16 @@ fn data(recipe: &Recipe) -> Result<()> {
         weight(&place("weight"), dev.weight)?;
         Scorer::new(&dev.equal).map_err(|e| wrong(&place("equal"), e.problem()))?;
     }
+    if let Some(concatenation) = &data.concatenation {
+        share("data.concatenation: probability", concatenation.probability)?;
+        let [shortest, longest] = concatenation.pause_s;
+        if !(0.0..=60.0).contains(&shortest) || !(shortest..=60.0).contains(&longest) {
+            return Err(wrong(
+                "data.concatenation: pause_s",
+                "expected [shortest, longest], from 0 to 60 seconds",
+            ));
+        }
+    }
     if let Some(strings) = &data.strings {
         weight("data.strings: weight", strings.weight)?;
         share("data.strings: repeat_probability", strings.repeat_probability)?;

@@ -70,6 +70,8 @@ pub struct Data {
     pub recordings: Vec<Recordings>,
     /// Isolated words joined into strings.
     pub strings: Option<Strings>,
+    /// Examples followed by another one, so that the network learns what comes after a pause.
+    pub concatenation: Option<Concatenation>,
     /// Manifests of noise, which is mixed into recordings and also used alone.
     #[serde(default)]
     pub noise: Vec<String>,
@@ -152,6 +154,21 @@ pub struct Strings {
     /// How the words are joined.
     #[serde(default)]
     pub compose: ComposeOptions,
+}
+
+/// Examples that are followed by another one after a pause, as in a stream of several speakers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Concatenation {
+    /// Probability that an example is followed by another one.
+    pub probability: f64,
+    /// Shortest and longest pause between them, seconds.
+    #[serde(default = "pauses")]
+    pub pause_s: [f64; 2],
+}
+
+fn pauses() -> [f64; 2] {
+    [0.1, 2.5]
 }
 
 /// A manifest of isolated words.
