@@ -337,8 +337,19 @@ impl ModelChoice {
                 (Some(_), None) => self.language.phrase_options(),
                 _ => PhraseOptions::default(),
             },
+            dictation: self.dictation_costs(),
             hotwords_score: self.language.hotwords_score,
         }
+    }
+
+    /// The costs of phrases of clients in dictation, if the words are those of a language model alone.
+    #[cfg(feature = "serve")]
+    fn dictation_costs(&self) -> Option<crate::decode::PhraseCosts> {
+        let is_english = matches!(self.source(), ModelSource::Embedded(Embedded::English));
+        let has_language_model = self.language.lm.is_some() || is_english;
+        let word = self.language.options().weights.word_cost;
+        let costs = crate::decode::PhraseCosts { phrase: PhraseOptions::default().phrase_cost, word };
+        (has_language_model && self.language.phrases.is_none()).then_some(costs)
     }
 
     fn open_for(&self, users: Users) -> Result<Recognizer> {

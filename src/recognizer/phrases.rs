@@ -90,35 +90,47 @@ impl Recognizer {
         pronouncer: &Pronouncer,
         options: &PhraseOptions,
     ) -> Result<Self> {
-        if !(-1000.0..=1000.0).contains(&options.phrase_cost) {
-            let problem = format!(
-                "cost of a phrase: expected a number from -1000 to 1000, found {}",
-                options.phrase_cost
-            );
-            return Err(Error::new(Stage::Usage, problem));
-        }
-        let phrases = phrases.into();
         // Hotwords are added last, since their model wraps the others.
         let recognizer = self.with_language_model(&LanguageOptions { hotwords: None, ..language.clone() })?;
-        let DecoderFactory::Search(search) = recognizer.model().decoders.clone() else {
-            return Err(Error::new(Stage::Usage, "phrases need a search for words"));
-        };
-        let first_word = WordId(search.lexicon().names().len() as u32);
-        let (pronunciations, note) =
-            pronunciations(&recognizer.metadata().tokens, &phrases, pronouncer, first_word.0)?;
-        let inner = Arc::clone(search.language_model());
         let costs = PhraseCosts { phrase: options.phrase_cost, word: language.weights.word_cost };
-        let model = DictationModel::new(inner, Arc::clone(&phrases), first_word, costs)?;
-        let model: Arc<dyn LanguageModel> = Arc::new(model);
-        let search = search.with_words(phrases.words(), pronunciations, model);
-        let graph = PhraseGraph { phrases, in_dictation: Some(first_word) };
-        let metadata = recognizer.metadata().clone();
-        let recognizer = recognizer.with_decoders(metadata, DecoderFactory::Search(Arc::new(search)));
-        let recognizer = recognizer.with_phrase_graph(Some(graph)).with_note(note);
+        let recognizer = recognizer.with_phrases_added(phrases, pronouncer, costs)?;
         match &language.hotwords {
             Some(hotwords) => recognizer.with_hotwords(hotwords, language.lexicon.as_deref()),
             None => Ok(recognizer),
         }
+    }
+
+    /// Adds phrases to a recognizer for dictation, which was made by [`Recognizer::with_language_model`], as
+    /// [`Recognizer::with_phrases_in_dictation`] does.
+    ///
+    /// # Errors
+    /// As [`Recognizer::with_phrases`]; when a cost is out of range.
+    pub(crate) fn with_phrases_added(
+        self,
+        phrases: impl Into<Arc<Phrases>>,
+        pronouncer: &Pronouncer,
+        costs: PhraseCosts,
+    ) -> Result<Self> {
+        if !(-1000.0..=1000.0).contains(&costs.phrase) {
+            let problem =
+                format!("cost of a phrase: expected a number from -1000 to 1000, found {}", costs.phrase);
+            return Err(Error::new(Stage::Usage, problem));
+        }
+        let phrases = phrases.into();
+        let DecoderFactory::Search(search) = self.model().decoders.clone() else {
+            return Err(Error::new(Stage::Usage, "phrases need a search for words"));
+        };
+        let first_word = WordId(search.lexicon().names().len() as u32);
+        let (pronunciations, note) =
+            pronunciations(&self.metadata().tokens, &phrases, pronouncer, first_word.0)?;
+        let inner = Arc::clone(search.language_model());
+        let model = DictationModel::new(inner, Arc::clone(&phrases), first_word, costs)?;
+        let model: Arc<dyn LanguageModel> = Arc::new(model);
+        let search = search.with_words(phrases.words(), pronunciations, model);
+        let graph = PhraseGraph { phrases, in_dictation: Some(first_word) };
+        let metadata = self.metadata().clone();
+        let recognizer = self.with_decoders(metadata, DecoderFactory::Search(Arc::new(search)));
+        Ok(recognizer.with_phrase_graph(Some(graph)).with_note(note))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
+use crate::decode::PhraseCosts;
 use crate::error::{Error, Result, Stage};
 use crate::recognizer::{HotwordOptions, PhraseOptions, Recognizer};
 use crate::text::hotwords::Hotwords;
@@ -30,13 +31,20 @@ pub struct WordOptions {
     pub lexicon: Option<PathBuf>,
     /// Costs of phrases and of out-of-vocabulary speech.
     pub phrases: PhraseOptions,
+    /// The costs of phrases in dictation, if the server's words are those of a language model alone.
+    pub dictation: Option<PhraseCosts>,
     /// Boost per word of hotwords without a boost of their own, nats.
     pub hotwords_score: f32,
 }
 
 impl Default for WordOptions {
     fn default() -> Self {
-        Self { lexicon: None, phrases: PhraseOptions::default(), hotwords_score: HotwordOptions::SCORE }
+        Self {
+            lexicon: None,
+            phrases: PhraseOptions::default(),
+            dictation: None,
+            hotwords_score: HotwordOptions::SCORE,
+        }
     }
 }
 
@@ -143,10 +151,18 @@ impl WordLists {
     fn build(&self, list: &WordList) -> Result<(Recognizer, Vec<String>)> {
         let recognizer = self.recognizer.clone();
         match list {
-            WordList::Phrases(lines) => self.phrases(&lines.join("\n"), Format::Lines),
+            WordList::Phrases(lines) => self.phrases(&lines.join("\n"), Format::Lines, None),
+            WordList::PhrasesInDictation(lines) => {
+                let costs = self.options.dictation.ok_or_else(|| {
+                    let problem =
+                        "dictation needs a server that was started with `--lm`, without `--phrases`";
+                    Error::new(Stage::Usage, problem)
+                })?;
+                self.phrases(&lines.join("\n"), Format::Lines, Some(costs))
+            }
             WordList::PlainPhrases(phrases) => {
                 // A list of strings always becomes JSON.
-                self.phrases(&serde_json::to_string(phrases).unwrap_or_default(), Format::Json)
+                self.phrases(&serde_json::to_string(phrases).unwrap_or_default(), Format::Json, None)
             }
             WordList::Hotwords(lines) => {
                 let hotwords = Hotwords::parse(&lines.join("\n"), None)?;
@@ -161,7 +177,13 @@ impl WordLists {
         }
     }
 
-    fn phrases(&self, text: &str, format: Format) -> Result<(Recognizer, Vec<String>)> {
+    /// Builds the recognizer of phrases: of these alone, or with costs for dictation, of these in dictation.
+    fn phrases(
+        &self,
+        text: &str,
+        format: Format,
+        dictation: Option<PhraseCosts>,
+    ) -> Result<(Recognizer, Vec<String>)> {
         let phrases = Phrases::parse_within(text, format, None, MAX_ARCS)?;
         let warnings = phrases.warnings().iter().map(Error::to_string).collect();
         let Some(english) = self.english()? else {
@@ -170,7 +192,12 @@ impl WordLists {
                 "phrases need English words, which this server does not have",
             ));
         };
-        Ok((self.recognizer.clone().with_phrases(phrases, english, &self.options.phrases)?, warnings))
+        let recognizer = self.recognizer.clone();
+        let recognizer = match dictation {
+            Some(costs) => recognizer.with_phrases_added(phrases, english, costs)?,
+            None => recognizer.with_phrases(phrases, english, &self.options.phrases)?,
+        };
+        Ok((recognizer, warnings))
     }
 
     fn hotwords(&self, recognizer: Recognizer, hotwords: &Hotwords) -> Result<(Recognizer, Vec<Error>)> {
@@ -222,7 +249,7 @@ fn warning(unusable: &[Error]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::engine::{EngineKind, EngineOptions};
-    use crate::recognizer::Embedded;
+    use crate::recognizer::{Embedded, LanguageOptions};
 
     fn lists(max_lists: usize) -> Arc<WordLists> {
         let digits = Recognizer::embedded(Embedded::Digits, EngineKind::Native, &EngineOptions::default());
@@ -251,6 +278,22 @@ mod tests {
         assert!(kept.upgrade().is_some(), "kept for the next client");
         get(&lists, &phrases("three")).expect("a phrase in place of one that is not used");
         assert!(kept.upgrade().is_none());
+    }
+
+    #[test]
+    fn phrases_stand_in_dictation_if_the_server_has_a_language_model() {
+        let lines = || WordList::PhrasesInDictation(vec!["@intent lamp".into(), "lamp Nuuk on".into()]);
+        let Err(Refused::Invalid(problem)) = get(&lists(1), &lines()) else { panic!("no language model") };
+        assert!(problem.contains("a server that was started with `--lm`"), "{problem}");
+        let english = Recognizer::embedded(Embedded::English, EngineKind::Native, &EngineOptions::default());
+        let language = LanguageOptions::default();
+        let costs = PhraseCosts { phrase: 6.0, word: language.weights.word_cost };
+        let recognizer = english.and_then(|english| english.with_language_model(&language)).expect("English");
+        let options = WordOptions { dictation: Some(costs), ..WordOptions::default() };
+        let words = get(&Arc::new(WordLists::new(&recognizer, options, 1, 1)), &lines()).expect("phrases");
+        let named = |word: &str| words.recognizer.words().iter().any(|known| known == word);
+        assert!(named("Nuuk") && named("house"), "words of the phrases and of the language model");
+        assert!(words.notes.iter().any(|note| note.contains("`Nuuk`")), "{:?}", words.notes);
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub enum ClientMessage {
         trace: bool,
         /// Lines of a file of phrases, which are recognized in place of the server's words.
         phrases: Option<Vec<String>>,
+        /// Whether the phrases stand in dictation with the server's language model; false by default.
+        #[serde(default)]
+        dictation: bool,
         /// Lines of a file of hotwords.
         hotwords: Option<Vec<String>>,
         /// Number of alternatives of each final result; the server's setting by default.
@@ -64,6 +67,9 @@ pub enum ClientMessage {
     Configure {
         /// As in `start`.
         phrases: Option<Vec<String>>,
+        /// As in `start`.
+        #[serde(default)]
+        dictation: bool,
         /// As in `start`.
         hotwords: Option<Vec<String>>,
     },
@@ -134,6 +140,7 @@ impl HearkenProtocol {
             partials,
             trace,
             phrases,
+            dictation,
             hotwords,
             nbest,
         } = message
@@ -154,7 +161,7 @@ impl HearkenProtocol {
             let problem = format!("expected a sample_rate from {low} to {high} Hz, found {sample_rate}");
             return refuse(close::INVALID_DATA, "sample_rate", &problem, actions);
         }
-        let words = match word_list(phrases, hotwords) {
+        let words = match word_list(phrases, dictation, hotwords) {
             Ok(words) => words,
             Err(problem) => return refuse(close::INVALID_DATA, "words", &problem, actions),
         };
@@ -211,13 +218,16 @@ impl HearkenProtocol {
 /// The list of words of a message, if it has one.
 ///
 /// # Errors
-/// When it has two, or one that exceeds a limit.
+/// When it has two, one that exceeds a limit, or dictation without phrases.
 fn word_list(
     phrases: Option<Vec<String>>,
+    dictation: bool,
     hotwords: Option<Vec<String>>,
 ) -> Result<Option<WordList>, String> {
     let (field, list) = match (phrases, hotwords) {
         (Some(_), Some(_)) => return Err("expected phrases or hotwords, found both".into()),
+        (None, _) if dictation => return Err("dictation has no effect without phrases".into()),
+        (Some(phrases), None) if dictation => ("phrases", WordList::PhrasesInDictation(phrases)),
         (Some(phrases), None) => ("phrases", WordList::Phrases(phrases)),
         (None, Some(hotwords)) => ("hotwords", WordList::Hotwords(hotwords)),
         (None, None) => return Ok(None),
@@ -283,10 +293,12 @@ impl Protocol for HearkenProtocol {
                 let problem = "the stream has already started: a new format needs a new connection";
                 refuse(close::PROTOCOL_ERROR, "started", problem, actions);
             }
-            ClientMessage::Configure { phrases, hotwords } => match word_list(phrases, hotwords) {
-                Ok(words) => actions.push(Action::Words(words)),
-                Err(problem) => refuse(close::INVALID_DATA, "words", &problem, actions),
-            },
+            ClientMessage::Configure { phrases, dictation, hotwords } => {
+                match word_list(phrases, dictation, hotwords) {
+                    Ok(words) => actions.push(Action::Words(words)),
+                    Err(problem) => refuse(close::INVALID_DATA, "words", &problem, actions),
+                }
+            }
             ClientMessage::Flush => {
                 self.end_utterance();
                 actions.push(Action::Restart);
@@ -425,6 +437,9 @@ mod tests {
         let done = RecognizerOutput::Words { notes: Vec::new(), warnings: Vec::new() };
         protocol.output(done, &mut actions);
         assert_eq!(actions, [Action::Send(r#"{"type":"configured"}"#.into())]);
+        let words = Some(WordList::PhrasesInDictation(vec!["two".into()]));
+        let configure = r#"{"type":"configure","phrases":["two"],"dictation":true}"#;
+        assert_eq!(say(&mut protocol, configure), [Action::Words(words)]);
         assert_eq!(say(&mut protocol, r#"{"type":"configure"}"#), [Action::Words(None)]);
         let mut actions = Vec::new();
         protocol.output(RecognizerOutput::WordsRefused(Refused::Invalid("line 1".into())), &mut actions);
@@ -456,6 +471,7 @@ mod tests {
             (r#"{"type":"start","version":2,"sample_rate":16000}"#, 1002),
             (r#"{"type":"start","sample_rate":1}"#, 1007),
             (r#"{"type":"start","sample_rate":16000,"color":"red"}"#, 1007),
+            (r#"{"type":"start","sample_rate":16000,"dictation":true}"#, 1007),
             (r#"{"type":"start","sample_rate":16000,"nbest":0}"#, 1007),
             (r#"{"type":"start","sample_rate":16000,"nbest":101,"phrases":["one"]}"#, 1007),
             (r#"{"type":"start","sample_rate":16000,"nbest":2}"#, 1007),

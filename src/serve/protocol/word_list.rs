@@ -18,6 +18,8 @@ pub const MAX_BYTES: usize = 64 << 10;
 pub enum WordList {
     /// Lines of a file of phrases: only these are recognized.
     Phrases(Vec<String>),
+    /// The same, in dictation with the server's language model.
+    PhrasesInDictation(Vec<String>),
     /// Phrases without special characters, as in Vosk's lists: only these are recognized.
     PlainPhrases(Vec<String>),
     /// Lines of a file of hotwords.
@@ -30,6 +32,7 @@ impl WordList {
     /// The entries.
     pub fn entries(&self) -> &[String] {
         let (Self::Phrases(entries)
+        | Self::PhrasesInDictation(entries)
         | Self::PlainPhrases(entries)
         | Self::Hotwords(entries)
         | Self::Keywords(entries)) = self;
