@@ -233,7 +233,7 @@ concatenation = { probability = 0.5, pause_s = [0.5, 1.0] }
 manifest = "a.jsonl"
 weight = 1.0
 [network]
-cells = ["rnn"]
+cells = ["rnn-tanh"]
 hidden = [4]
 input_size = 4
 [optimizer]
