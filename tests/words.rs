@@ -401,6 +401,33 @@ fn phrases_are_recognized_in_dictation() {
 }
 
 #[test]
+#[cfg(all(feature = "digits", feature = "english"))]
+fn an_utterance_without_a_certain_word_gives_no_text() {
+    let place = Place::new();
+    let clip = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("audio/no-digits.wav");
+    let clip = clip.to_str().expect("a path");
+    let transcribe = |arguments: &[&str]| {
+        let output = place.run(&[&["transcribe", "--model", "english"], arguments, &[clip]].concat());
+        assert!(output.status.success());
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
+    assert!(transcribe(&[])[0].contains("brown"), "the most certain word is far above the limit");
+    // No word of a network that can err is certain.
+    let [none, _] = transcribe(&["--least-confidence", "1"]);
+    assert_eq!(none.trim(), "");
+    let [_, why] = transcribe(&["--least-confidence", "1", "--explain"]);
+    assert!(why.contains("rejected; of `") && why.contains("brown"), "{why}");
+    for (arguments, problem) in [
+        (&["--model", "english", "--least-confidence", "2"][..], "expected a number from 0 to 1, found 2"),
+        (&["--model", "digits", "--least-confidence", "0.5"], "`--least-confidence` has no effect"),
+        (&["--model", "digits", "--explain"], "--explain has no effect"),
+    ] {
+        let error = place.stderr_of(2, &[&["transcribe", clip], arguments].concat());
+        assert!(error.contains(problem), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
 #[cfg(feature = "english")]
 fn phrases_are_exported_for_sherpa_onnx() {
     let place = Place::new();

@@ -128,6 +128,11 @@ struct LanguageChoice {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_active: Option<u32>,
 
+    /// Least confidence, 0 to 1, of the most certain word of an utterance, with `--lm`: an utterance with a lower one, such as
+    /// noise, gives no text; 0 accepts all [default: 0.3].
+    #[arg(long, value_name = "NUMBER")]
+    least_confidence: Option<f32>,
+
     /// With `--phrases`: penalty for recognizing a stretch of speech as other than the phrases, nats [default: 8].
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_speech_cost: Option<f32>,
@@ -174,8 +179,12 @@ impl LanguageChoice {
                 None => Ok(recognizer),
             };
         };
-        if self.lm_scale.is_some() {
-            let problem = "`--lm-scale` has no effect with `--phrases`, which have no language model";
+        let given = [
+            ("--lm-scale", self.lm_scale.is_some()),
+            ("--least-confidence", self.least_confidence.is_some()),
+        ];
+        if let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+            let problem = format!("`{option}` has no effect with `--phrases`, which have no language model");
             return Err(Error::new(Stage::Usage, problem));
         }
         if self.hotwords.is_some() {
@@ -219,6 +228,7 @@ impl LanguageChoice {
         let given = [
             ("--lm-scale", self.lm_scale.is_some()),
             ("--word-cost", self.word_cost.is_some()),
+            ("--least-confidence", self.least_confidence.is_some()),
             ("--blank-bias", self.blank_bias.is_some()),
             ("--beam", self.beam.is_some()),
             ("--max-active", self.max_active.is_some()),
@@ -257,7 +267,8 @@ impl LanguageChoice {
         let beam = self.beam(defaults.beam);
         let blank_bias = self.blank_bias.unwrap_or(defaults.blank_bias);
         let (lexicon, hotwords) = (self.lexicon.clone(), self.hotwords());
-        LanguageOptions { lexicon, hotwords, weights, blank_bias, beam, ..defaults }
+        let least_confidence = self.least_confidence.unwrap_or(defaults.least_confidence);
+        LanguageOptions { lexicon, hotwords, weights, blank_bias, beam, least_confidence, ..defaults }
     }
 
     fn hotwords(&self) -> Option<HotwordOptions> {
@@ -432,6 +443,11 @@ impl ModelArgs {
         self.choice.open()
     }
 
+    /// Whether there are phrases or a language model, besides which speech can be rejected.
+    pub fn names_words(&self) -> bool {
+        self.choice.names_words()
+    }
+
     /// Whether a wake word is given.
     pub fn has_wake_word(&self) -> bool {
         self.choice.has_wake_word()
@@ -473,6 +489,7 @@ impl ModelArgs {
             ("--blank-bias".into(), format!("{:?}", language.blank_bias)),
             ("--beam".into(), format!("{:?}", language.beam)),
             ("--max-active".into(), format!("{:?}", language.max_active)),
+            ("--least-confidence".into(), format!("{:?}", language.least_confidence)),
         ])
     }
 

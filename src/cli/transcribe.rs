@@ -74,9 +74,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MAX_NBEST as i64))]
     nbest: Option<u8>,
 
-    /// With --phrases: print on standard error, for speech that was rejected, the nearest phrase and how many nats it
-    /// was behind; --json then has alternatives.
-    #[arg(long, requires = "phrases")]
+    /// Print on standard error what was rejected: with --phrases the nearest phrase and how many nats it was behind, with
+    /// --lm the words of which none was certain; --json then has alternatives.
+    #[arg(long)]
     explain: bool,
 
     /// Format of the transcripts [default: by the extension of --out, else txt].
@@ -226,6 +226,9 @@ fn destination<'a>(args: &'a Args, inputs: &Inputs) -> Result<Destination<'a>> {
         }
         Destination::Stream(Some(path)) if args.captions.as_deref() == Some(*path) => {
             wrong("--captions and --out are the same file".into())
+        }
+        _ if args.explain && !args.model.names_words() => {
+            wrong("--explain has no effect without --phrases or --lm".into())
         }
         Destination::Files(_) if args.explain => {
             wrong("--explain goes with transcripts on standard output or in one file".into())

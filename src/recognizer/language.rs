@@ -35,6 +35,9 @@ pub struct LanguageOptions {
     pub blank_bias: f32,
     /// Pruning thresholds of the search.
     pub beam: Beam,
+    /// Least confidence of the most certain word of an utterance, 0 to 1, for networks with the phones of English. An
+    /// utterance with a lower confidence, such as noise, gives no text. 0 turns it off.
+    pub least_confidence: f32,
 }
 
 impl LanguageOptions {
@@ -56,6 +59,7 @@ impl LanguageOptions {
             weights: NgramWeights { scale: 0.75, word_cost: 1.0 },
             blank_bias: -0.5,
             beam: Beam { margin: 10.0, max_active: 2000 },
+            least_confidence: 0.3,
         }
     }
 
@@ -81,6 +85,7 @@ impl LanguageOptions {
             ("cost of a word", self.weights.word_cost, -100.0..=100.0),
             ("bias of the blank", self.blank_bias, -100.0..=100.0),
             ("beam", self.beam.margin, 0.0..=1000.0f32),
+            ("least confidence", self.least_confidence, 0.0..=1.0),
         ];
         for (name, value, range) in numbers {
             if !range.contains(&value) {
@@ -141,7 +146,10 @@ impl Recognizer {
         let decoders = DecoderFactory::Search(Arc::new(search.without_filler()));
         let note = unknown_note(options, names.len(), &unknown);
         let calibration = has_phones(&metadata).then_some(Calibration::LANGUAGE_MODEL);
-        let recognizer = self.with_decoders(metadata, decoders).with_calibration(calibration);
+        // Without a calibration, confidences are no probabilities.
+        let least_confidence = calibration.map_or(0.0, |_| options.least_confidence);
+        let recognizer =
+            self.with_decoders(metadata, decoders).with_calibration(calibration, least_confidence);
         let recognizer = recognizer.with_phrase_graph(None);
         Ok(recognizer.with_note(note).with_note(guesses).with_note(symbols))
     }

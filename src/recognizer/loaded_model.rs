@@ -26,6 +26,8 @@ pub(super) struct LoadedModel {
     pub numbers: Numbers,
     /// Calibration of the confidence of words, if there is one for the kind of search.
     pub calibration: Option<Calibration>,
+    /// Least confidence of the most certain word of an utterance, 0 to 1; one with a lower confidence gives no text.
+    pub least_confidence: f32,
     /// Conversion of output frames to seconds.
     pub clock: FrameClock,
 }
@@ -65,6 +67,7 @@ impl LoadedModel {
             phrases: None,
             numbers: Numbers::default(),
             calibration: None,
+            least_confidence: 0.0,
             clock,
         })
     }

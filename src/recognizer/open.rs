@@ -168,9 +168,14 @@ impl Recognizer {
         Self { model, ..self }
     }
 
-    /// Sets the calibration of the confidence of words.
-    pub(super) fn with_calibration(mut self, calibration: Option<Calibration>) -> Self {
+    /// Sets the calibration of the confidence of words, and the least confidence of the most certain word of an utterance.
+    pub(super) fn with_calibration(
+        mut self,
+        calibration: Option<Calibration>,
+        least_confidence: f32,
+    ) -> Self {
         self.model.calibration = calibration;
+        self.model.least_confidence = least_confidence;
         self
     }
 

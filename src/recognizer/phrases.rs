@@ -73,7 +73,8 @@ impl Recognizer {
         let search = Vocabulary::new(tokens, lexicon, Arc::new(model), decoder, frame_seconds, options.beam);
         let decoders = DecoderFactory::Search(Arc::new(search));
         let graph = PhraseGraph { phrases, in_dictation: None };
-        let recognizer = self.with_decoders(metadata, decoders).with_calibration(Some(Calibration::PHRASES));
+        let recognizer =
+            self.with_decoders(metadata, decoders).with_calibration(Some(Calibration::PHRASES), 0.0);
         Ok(recognizer.with_phrase_graph(Some(graph)).with_note(note))
     }
 

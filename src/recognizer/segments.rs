@@ -398,7 +398,10 @@ impl SegmentDecoder {
     fn close(&mut self, ended: EndedSegment, first: u64, end: f64) -> Event {
         let EndedSegment { units, following, hypotheses } = ended;
         let settled = std::mem::take(&mut self.settled);
-        let (text, words, phrases) = self.text_of(&settled, units, following);
+        let (text, words, phrases) = match self.text_of(&settled, units, following) {
+            (_, words, _) if self.words.is_rejected(&words) => Default::default(),
+            recognized => recognized,
+        };
         let alternatives = self.alternatives(&settled, &hypotheses, following);
         let end = end.max(self.start);
         let segment = Segment { text, start: self.start, end, words, phrases, alternatives };

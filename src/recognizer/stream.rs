@@ -105,6 +105,7 @@ fn word_builder(model: &LoadedModel) -> WordBuilder {
     WordBuilder::new(tokens, decoder, model.clock)
         .with_words(model.decoders.words())
         .with_calibration(model.calibration, model.decoders.num_words())
+        .with_least_confidence(model.least_confidence)
 }
 
 impl fmt::Debug for Stream {

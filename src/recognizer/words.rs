@@ -61,6 +61,8 @@ pub struct WordBuilder {
     rejection: Option<Rejection>,
     /// Calibration of words, and the number of words of the lexicon to which it applies; the others are wake words.
     calibration: Option<(Calibration, usize)>,
+    /// Least confidence of the most certain word of an utterance.
+    least_confidence: f32,
     clock: FrameClock,
 }
 
@@ -87,6 +89,7 @@ impl WordBuilder {
             bytes: ByteTokens::detect(tokens),
             rejection: options.rejection.map(|options| Rejection::new(&options, clock.seconds(1))),
             calibration: None,
+            least_confidence: 0.0,
             clock,
         }
     }
@@ -101,6 +104,17 @@ impl WordBuilder {
     pub(super) fn with_calibration(mut self, calibration: Option<Calibration>, num_words: usize) -> Self {
         self.calibration = calibration.map(|calibration| (calibration, num_words));
         self
+    }
+
+    /// Sets the least confidence of the most certain word of an utterance.
+    pub(super) fn with_least_confidence(mut self, least_confidence: f32) -> Self {
+        self.least_confidence = least_confidence;
+        self
+    }
+
+    /// Whether no word of an utterance is certain enough, so that it gives no text.
+    pub(super) fn is_rejected(&self, words: &[Word]) -> bool {
+        words.iter().all(|word| word.confidence < self.least_confidence)
     }
 
     /// Conversion of output frames to seconds.

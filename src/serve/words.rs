@@ -286,7 +286,7 @@ mod tests {
         let Err(Refused::Invalid(problem)) = get(&lists(1), &lines()) else { panic!("no language model") };
         assert!(problem.contains("a server that was started with `--lm`"), "{problem}");
         let english = Recognizer::embedded(Embedded::English, EngineKind::Native, &EngineOptions::default());
-        let language = LanguageOptions::default();
+        let language = LanguageOptions::english();
         let costs = PhraseCosts { phrase: 6.0, word: language.weights.word_cost };
         let recognizer = english.and_then(|english| english.with_language_model(&language)).expect("English");
         let options = WordOptions { dictation: Some(costs), ..WordOptions::default() };

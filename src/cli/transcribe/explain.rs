@@ -15,6 +15,13 @@ pub(super) fn line(segment: &Segment) -> Option<String> {
         if let (Some(first), Some(last)) = (words.first(), words.last()) {
             let text = words.iter().map(|word| word.word.as_str()).collect::<Vec<_>>().join(" ");
             let score_gap = -alternative.score;
+            if score_gap == 0.0 {
+                let certain = words.iter().map(|word| word.confidence).fold(0.0, f32::max);
+                return Some(format!(
+                    "{:.1} to {:.1} s: rejected; of `{text}` no word has a confidence above {certain:.2}",
+                    first.start, last.end
+                ));
+            }
             return Some(format!(
                 "{:.1} to {:.1} s: rejected; nearest phrase `{text}`, {score_gap:.1} nats behind",
                 first.start, last.end
@@ -68,6 +75,8 @@ mod tests {
         let both = [("stop", 0.2, 0.6), ("light", 1.0, 1.5), ("on", 1.5, 2.0)];
         let found = line(&segment(&on, &[(&on, 0.0), (&both, -3.0)])).expect("one word more");
         assert!(found.starts_with("0.2 to 0.6 s") && found.contains("`stop`, 3.0 nats"), "{found}");
+        let doubtful = line(&segment(&[], &[(&off, 0.0)])).expect("rejected");
+        assert!(doubtful.contains("of `light off` no word has a confidence above 0.50"), "{doubtful}");
         assert!(line(&segment(&[], &[(&[], 0.0)])).expect("nothing").contains("no phrase was near"));
     }
 }
