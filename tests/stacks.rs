@@ -176,8 +176,8 @@ fn random_stacks_are_trained_exported_run_and_imported() {
         let interface = file.interface(&[]).expect("its own");
         let runners = Runners::for_graph(&file, &interface, config.num_features, &engines);
         if !runners.runners.is_empty() {
-            let found =
-                compare(&runners.runners, &streams, SILENCE).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            let found = compare(&runners.runners, &streams, SILENCE)
+                .unwrap_or_else(|e| panic!("seed {seed}, {target}: {e}\n{text}"));
             // The last window of sherpa-onnx's graph is filled with silence.
             let pairs = found[0].log_probs.iter().zip(&rows[0].log_probs);
             let others = found.iter().map(|row| row.difference);

@@ -244,16 +244,37 @@ fn whole(engine: &GraphEngine, frames: &[Vec<f32>], together: bool) -> Result<Ve
     Ok(outputs)
 }
 
+/// The logarithm of the smallest normal number. An engine that takes the logarithm of probabilities, as tract does, returns
+/// minus infinity below it, where others return -100: the same for every use.
+const LEAST_LOG_PROB: f32 = -87.3;
+
 fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    // Not `max`, which would hide what is no number.
+    let limited = |log_prob: f32| if log_prob < LEAST_LOG_PROB { LEAST_LOG_PROB } else { log_prob };
     let mut largest = 0f32;
     for (a, b) in a.iter().zip(b) {
         if a.len() != b.len() {
             return f32::INFINITY;
         }
-        for (x, y) in a.iter().zip(b) {
-            let between = (x - y).abs();
+        for (&x, &y) in a.iter().zip(b) {
+            let between = (limited(x) - limited(y)).abs();
             largest = if between.is_nan() { f32::INFINITY } else { largest.max(between) };
         }
     }
     largest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_that_vanish_are_equal_and_what_is_no_number_is_not() {
+        let of = |a: f32, b: f32| difference(&[vec![-1.0, a]], &[vec![-1.0, b]]);
+        assert_eq!(of(-2.0, -2.5), 0.5);
+        assert_eq!((of(f32::NEG_INFINITY, -120.0), of(f32::NEG_INFINITY, f32::NEG_INFINITY)), (0.0, 0.0));
+        assert!(of(f32::NEG_INFINITY, -80.0) > 7.0);
+        assert_eq!((of(f32::NAN, -1.0), of(-1.0, f32::NAN)), (f32::INFINITY, f32::INFINITY));
+        assert_eq!(difference(&[vec![0.0]], &[vec![0.0, 0.0]]), f32::INFINITY);
+    }
 }
