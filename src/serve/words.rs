@@ -291,7 +291,8 @@ mod tests {
         let recognizer = english.and_then(|english| english.with_language_model(&language)).expect("English");
         let options = WordOptions { dictation: Some(costs), ..WordOptions::default() };
         let words = get(&Arc::new(WordLists::new(&recognizer, options, 1, 1)), &lines()).expect("phrases");
-        let named = |word: &str| words.recognizer.words().iter().any(|known| known == word);
+        let named =
+            |word: &str| words.recognizer.words().iter().any(|known| known.eq_ignore_ascii_case(word));
         assert!(named("Nuuk") && named("house"), "words of the phrases and of the language model");
         assert!(words.notes.iter().any(|note| note.contains("`Nuuk`")), "{:?}", words.notes);
     }

@@ -242,6 +242,9 @@ learning_rate = 1e-2
 steps = 10
 [run]
 seed = 1
+batch_size = 8
+eval_interval = 10
+checkpoint_interval = 10
 [decoder]
 flush_ms = 0
 "#;
