@@ -183,7 +183,14 @@ fn random_stacks_are_trained_exported_run_and_imported() {
             let others = found.iter().map(|row| row.difference);
             most = others.chain(pairs.map(|(a, b)| (a - b).abs())).fold(most, f32::max);
         }
-        assert!(most <= TOLERANCE, "seed {seed}, {target}: engines differ by {most}\n{text}");
+        // Log-probabilities are differences of sums in float32: of large ones without layer normalization, whose last digits
+        // depend on the order of their terms. This is the tolerance of `hearken verify`.
+        let largest = rows[0].log_probs.iter().fold(0f32, |largest, log_prob| largest.max(log_prob.abs()));
+        let allowed = TOLERANCE.max(256.0 * f32::EPSILON * largest);
+        assert!(
+            most <= allowed,
+            "seed {seed}, {target}: {most} between log-probabilities to -{largest}\n{text}"
+        );
         let back =
             import(&bytes, &ImportOptions::default()).unwrap_or_else(|e| panic!("{target}: {e}\n{text}"));
         assert!(back.network == network, "another network was imported from {target}\n{text}");
