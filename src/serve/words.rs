@@ -294,7 +294,7 @@ mod tests {
         let named =
             |word: &str| words.recognizer.words().iter().any(|known| known.eq_ignore_ascii_case(word));
         assert!(named("Nuuk") && named("house"), "words of the phrases and of the language model");
-        assert!(words.notes.iter().any(|note| note.contains("`Nuuk`")), "{:?}", words.notes);
+        assert!(words.notes.iter().any(|note| note.contains("`nuuk`")), "{:?}", words.notes);
     }
 
     #[test]
