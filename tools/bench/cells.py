@@ -3,7 +3,7 @@
 
     cargo build --release && cargo build --release --example sequences --example bench_training --example bench_engine
     tools/bench/cells.py --data DATA                                  # about ten minutes on two idle cores
-    tools/bench/cells.py --data DATA --dictionary cmudict.txt         # and phones of English, about as long again
+    tools/bench/cells.py --data DATA --dictionary cmudict.txt         # and phones of English, a quarter of an hour more
 
 DATA has manifests of spoken digits (digits/commands-train.jsonl, fsdd-train, and *-dev; see models/digits/README.md) and of
 English (english/commonvoice-train.jsonl, speechocean-train, and *-dev). The cells are those that the program knows. Phones need
@@ -141,7 +141,7 @@ class Comparison:
     def digits(self, cell):
         pool = self.subset("digits-train", ("digits/commands-train", "digits/fsdd-train"), 4, WORDS)
         dev = [self.subset("digits-dev", ("digits/commands-dev",), 2, WORDS), self.data / "digits/strings-dev.jsonl"]
-        model, parameters = self.train(f"digits-{cell}", cell, DIGITS.format(train=pool), HIDDEN, 400)
+        model, parameters = self.train(f"digits-{cell}", cell, DIGITS.format(train=pool), HIDDEN, 2000)
         total = lines(run([self.hearken, "evaluate", "--model", model, "--json", "--equal", "oh=zero", *dev]))[-1]
         sounds = [ROOT / f"audio/{name}" for name in ("pi.wav", "voice-note.opus")]
         probe = json.loads(run([self.hearken, "probe", model, *sounds, "--json"]))["networks"][0]
@@ -178,7 +178,7 @@ class Comparison:
         dictionary = self.options.dictionary.resolve()
         pool = self.subset("phones-train", ("english/commonvoice-train", "english/speechocean-train"), 2)
         data = PHONES.format(dictionary=dictionary, train=pool)
-        model, parameters = self.train(f"phones-{cell}", cell, data, [128, 128], 400)
+        model, parameters = self.train(f"phones-{cell}", cell, data, [128, 128], 1500)
         manifests = [self.data / f"english/{part}.jsonl" for part in ("commonvoice-dev", "speechocean-dev")]
         command = [sys.executable, ROOT / "tools/bench/phone_error.py", model, *manifests, "--dictionary", dictionary]
         parts = lines(run([*command, "--most", 120]))
