@@ -148,6 +148,7 @@ fn engines_agree_on_mixed_stacks_and_other_subsampling() {
         (CellKind::RgLru, 8),
         (CellKind::Tdnnf, 8),
         (CellKind::RgLru, 6),
+        (CellKind::Lstmp, 6),
         (CellKind::MinGru, 6),
     ];
     for (layer_norm, residual) in [(true, true), (false, false)] {

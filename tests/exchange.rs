@@ -44,6 +44,8 @@ fn stacks() -> Vec<NetworkConfig> {
     stacks.push(config(&blocks, true, true));
     let factorized = [(CellKind::Tdnnf, 8), (CellKind::RgLru, 8), (CellKind::Tdnnf, 8), (CellKind::RgLru, 6)];
     stacks.push(config(&factorized, true, true));
+    stacks.push(config(&[(CellKind::Lstmp, 8)], true, true));
+    stacks.push(config(&[(CellKind::Lstmp, 8), (CellKind::Gru, 8), (CellKind::Lstmp, 6)], false, true));
     // States of equal sizes of an LSTM and of other cells.
     let equal = [(CellKind::Lstm, 8), (CellKind::MinGru, 8), (CellKind::Tdnnf, 8), (CellKind::Lstm, 8)];
     stacks.push(config(&equal, true, true));
@@ -109,7 +111,7 @@ fn every_target_and_precision_agrees_with_the_model() {
 fn samples_in_give_what_features_give_one_delay_later() {
     let mixed = [(CellKind::RnnTanh, 8), (CellKind::MinGru, 8), (CellKind::Lstm, 8)];
     let blocks = [(CellKind::Conv, 8), (CellKind::Attention, 8), (CellKind::MinGru, 8)];
-    let factorized = [(CellKind::Tdnnf, 8), (CellKind::RgLru, 8)];
+    let factorized = [(CellKind::Tdnnf, 8), (CellKind::RgLru, 8), (CellKind::Lstmp, 8)];
     for layers in [&[(CellKind::Gru, 8); 2][..], &[(CellKind::MinGru, 8); 2], &mixed, &blocks, &factorized] {
         samples_in(&NetworkConfig { num_features: 80, ..config(layers, true, true) });
     }
@@ -232,6 +234,7 @@ fn every_target_and_precision_is_imported_again() {
         CellKind::Conv,
         CellKind::Attention,
         CellKind::Tdnnf,
+        CellKind::Lstmp,
     ];
     for (seed, cell) in cells.into_iter().enumerate() {
         let config =

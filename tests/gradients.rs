@@ -31,6 +31,7 @@ fn layer(cell: CellKind, hidden: usize) -> LayerConfig {
             LayerConfig { num_heads, left_context: 3, dim_feedforward: 6, ..layer }
         }
         CellKind::Tdnnf => LayerConfig { bottleneck_dim: 3, time_stride: 2, ..layer },
+        CellKind::Lstmp => LayerConfig { cell_dim: 8, ..layer },
         _ => layer,
     }
 }
@@ -217,6 +218,12 @@ fn tdnnf() {
 }
 
 #[test]
+fn lstmp() {
+    check(CellKind::Lstmp, true, true);
+    check(CellKind::Lstmp, false, false);
+}
+
+#[test]
 fn a_new_mingru_remembers_for_2_to_75_steps() {
     let hidden = 400;
     let case = case(CellKind::MinGru, true, true, 5);
@@ -267,7 +274,7 @@ fn a_stream_in_parts_equals_the_whole() {
     let mixtures = [
         vec![CellKind::Conv, CellKind::MinGru, CellKind::Conv, CellKind::Attention],
         vec![CellKind::Attention, CellKind::RnnTanh, CellKind::Attention],
-        vec![CellKind::Lstm, CellKind::Conv, CellKind::Gru],
+        vec![CellKind::Lstm, CellKind::Conv, CellKind::Gru, CellKind::Lstmp],
         vec![CellKind::Tdnnf, CellKind::RgLru, CellKind::Conv, CellKind::Tdnnf],
     ];
     for cells in cells.into_iter().chain(mixtures) {

@@ -311,6 +311,7 @@ fn a_model_of_hearken_without_metadata_is_imported_unchanged() {
         (CellKind::Conv, true, true, 3),
         (CellKind::Attention, false, true, 1),
         (CellKind::Tdnnf, true, true, 4),
+        (CellKind::Lstmp, true, true, 4),
     ] {
         let mut config = config(&[(cell, 8), (cell, 8)], layer_norm, residual);
         config.subsampling = subsampling;

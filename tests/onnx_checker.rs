@@ -37,7 +37,7 @@ fn every_cell_passes_the_checker() {
         true,
         4,
     );
-    add("factorized".into(), &[(CellKind::Tdnnf, 8), (CellKind::RgLru, 8), (CellKind::Tdnnf, 6)], true, 4);
+    add("factorized".into(), &[(CellKind::Tdnnf, 8), (CellKind::RgLru, 8), (CellKind::Lstmp, 6)], true, 4);
     add("every-frame".into(), &mixed[..1], true, 1);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/check/onnx_files.py");
     let output = Command::new(python).arg(script).args(&files).output().expect("python starts");

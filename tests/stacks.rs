@@ -54,6 +54,7 @@ impl Choices {
                 layer.bottleneck_dim = self.between(1, 8);
                 layer.time_stride = self.between(1, 4);
             }
+            CellKind::Lstmp => layer.cell_dim = self.between(1, 20),
             _ => {}
         }
         layer
@@ -80,6 +81,7 @@ impl Choices {
                 ("dim_feedforward", layer.dim_feedforward),
                 ("bottleneck_dim", layer.bottleneck_dim),
                 ("time_stride", layer.time_stride),
+                ("cell_dim", layer.cell_dim),
             ] {
                 if size > 0 {
                     text += &format!("{name} = {size}\n");

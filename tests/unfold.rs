@@ -72,6 +72,7 @@ fn the_reach_of_gradients_is_measured_for_every_cell() {
         "mingru, untrained",
         "rglru, untrained",
         "tdnnf, untrained",
+        "lstmp, untrained",
         "conv, untrained",
         "attention, untrained",
         "W_z",

@@ -157,6 +157,7 @@ fn own_lines(network: &Network<f32>, metadata: &Metadata) -> Vec<String> {
                 layer.bottleneck_dim,
                 counted(layer.time_stride, "step")
             ),
+            CellKind::Lstmp => format!(", cell of {} projected", counted(layer.cell_dim, "value")),
             _ => String::new(),
         };
         lines.push(format!("layer {i}      {}, {} wide{more}", layer.cell.family(), layer.hidden));

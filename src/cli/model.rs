@@ -37,6 +37,11 @@ impl<'a> ModelSource<'a> {
         let Some(path) = model else { return Self::Embedded(default) };
         Embedded::named(path).map_or(Self::Path(path), Self::Embedded)
     }
+
+    /// Whether it is the embedded model of English, which comes with a language model.
+    fn is_english(self) -> bool {
+        matches!(self, Self::Embedded(Embedded::English))
+    }
 }
 
 /// The options for the network and the engine.
@@ -162,14 +167,13 @@ impl LanguageChoice {
     /// Returns the recognizer with the words of the options, or unchanged if none is given. The embedded model of
     /// English has a language model too, which is used unless there are phrases.
     fn apply(&self, recognizer: Recognizer, source: ModelSource<'_>, users: Users) -> Result<Recognizer> {
-        let is_english = matches!(source, ModelSource::Embedded(Embedded::English));
         if let (Some(_), Some(path)) = (&self.lm, &self.phrases) {
             self.check_no_costs_of_other_speech()?;
             let (phrases, pronouncer) = self.read_phrases(path)?;
             let options = self.phrase_options();
             return recognizer.with_phrases_in_dictation(&self.options(), phrases, &pronouncer, &options);
         }
-        if self.lm.is_some() || is_english && self.phrases.is_none() {
+        if self.lm.is_some() || source.is_english() && self.phrases.is_none() {
             return recognizer.with_language_model(&self.options());
         }
         let Some(path) = &self.phrases else {
@@ -356,8 +360,7 @@ impl ModelChoice {
     /// The costs of phrases of clients in dictation, if the words are those of a language model alone.
     #[cfg(feature = "serve")]
     fn dictation_costs(&self) -> Option<crate::decode::PhraseCosts> {
-        let is_english = matches!(self.source(), ModelSource::Embedded(Embedded::English));
-        let has_language_model = self.language.lm.is_some() || is_english;
+        let has_language_model = self.language.lm.is_some() || self.source().is_english();
         let word = self.language.options().weights.word_cost;
         let costs = crate::decode::PhraseCosts { phrase: PhraseOptions::default().phrase_cost, word };
         (has_language_model && self.language.phrases.is_none()).then_some(costs)
@@ -407,8 +410,7 @@ impl ModelChoice {
 
     /// Whether the options name words, besides a wake word, that are not a model's own.
     fn names_words(&self) -> bool {
-        let is_english = || matches!(self.source(), ModelSource::Embedded(Embedded::English));
-        self.brings_words() || self.network.model.is_some() && is_english()
+        self.brings_words() || self.network.model.is_some() && self.source().is_english()
     }
 }
 

@@ -30,6 +30,9 @@ pub struct LayerConfig {
     /// Distance, in steps, of the two steps that a factor of `tdnnf` depends on.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub time_stride: usize,
+    /// Width of the cell of `lstmp`, whose output is projected to H.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cell_dim: usize,
 }
 
 /// The default of [`LayerConfig::kernel_size`].
@@ -44,6 +47,8 @@ const FEEDFORWARD_FACTOR: usize = 4;
 const BOTTLENECK_FACTOR: usize = 2;
 /// The default of [`LayerConfig::time_stride`].
 pub const TIME_STRIDE: usize = 1;
+/// The default of [`LayerConfig::cell_dim`], divided by the width.
+const CELL_FACTOR: usize = 2;
 /// Maximum of [`LayerConfig::kernel_size`].
 const MAX_KERNEL_SIZE: usize = 1024;
 /// Maximum of [`LayerConfig::left_context`].
@@ -54,6 +59,8 @@ const MAX_FEEDFORWARD: usize = 65_536;
 const MAX_BOTTLENECK: usize = 16_384;
 /// Maximum of [`LayerConfig::time_stride`].
 const MAX_TIME_STRIDE: usize = 1024;
+/// Maximum of [`LayerConfig::cell_dim`].
+const MAX_CELL_DIM: usize = 16_384;
 
 fn is_zero(size: &usize) -> bool {
     *size == 0
@@ -71,6 +78,7 @@ impl LayerConfig {
             dim_feedforward: 0,
             bottleneck_dim: 0,
             time_stride: 0,
+            cell_dim: 0,
         };
         match cell {
             CellKind::Conv => Self { kernel_size: KERNEL_SIZE, ..plain },
@@ -83,12 +91,13 @@ impl LayerConfig {
             CellKind::Tdnnf => {
                 Self { bottleneck_dim: hidden.div_ceil(BOTTLENECK_FACTOR), time_stride: TIME_STRIDE, ..plain }
             }
+            CellKind::Lstmp => Self { cell_dim: CELL_FACTOR * hidden, ..plain },
             _ => plain,
         }
     }
 
     /// The sizes that only some cells have, with their names.
-    fn own_sizes(&mut self) -> [(&'static str, &mut usize); 6] {
+    fn own_sizes(&mut self) -> [(&'static str, &mut usize); 7] {
         [
             ("kernel_size", &mut self.kernel_size),
             ("num_heads", &mut self.num_heads),
@@ -96,6 +105,7 @@ impl LayerConfig {
             ("dim_feedforward", &mut self.dim_feedforward),
             ("bottleneck_dim", &mut self.bottleneck_dim),
             ("time_stride", &mut self.time_stride),
+            ("cell_dim", &mut self.cell_dim),
         ]
     }
 
@@ -131,6 +141,7 @@ impl LayerConfig {
                 .or_else(|| within("dim_feedforward", self.dim_feedforward, 1, MAX_FEEDFORWARD)),
             CellKind::Tdnnf => within("bottleneck_dim", self.bottleneck_dim, 1, MAX_BOTTLENECK)
                 .or_else(|| within("time_stride", self.time_stride, 1, MAX_TIME_STRIDE)),
+            CellKind::Lstmp => within("cell_dim", self.cell_dim, 1, MAX_CELL_DIM),
             _ => None,
         }
     }
@@ -138,7 +149,7 @@ impl LayerConfig {
     /// All sizes of a block, for inputs of the width `inputs`.
     pub(super) fn sizes(&self, inputs: usize) -> BlockSizes {
         let &Self { hidden, kernel_size, num_heads, left_context, dim_feedforward, .. } = self;
-        let &Self { bottleneck_dim, time_stride, .. } = self;
+        let &Self { bottleneck_dim, time_stride, cell_dim, .. } = self;
         BlockSizes {
             inputs,
             hidden,
@@ -148,6 +159,7 @@ impl LayerConfig {
             dim_feedforward,
             bottleneck_dim,
             time_stride,
+            cell_dim,
         }
     }
 

@@ -173,6 +173,7 @@ mod tests {
             CellKind::Conv,
             CellKind::Attention,
             CellKind::Tdnnf,
+            CellKind::Lstmp,
         ] {
             let network = network(cell);
             let weights = PackedWeights::new(&network, true).expect("weights");

@@ -40,6 +40,7 @@ pub struct Parameter<T> {
 /// | `layers.{i}.attention.linear1.weight`, `.bias` | `[dim_feedforward, H]`, `[dim_feedforward]` |
 /// | `layers.{i}.attention.linear2.weight`, `.bias` | `[H, dim_feedforward]`, `[H]` |
 /// | `layers.{i}.tdnnf.linear.weight`; `.affine.weight`, `.bias` | `[2 * bottleneck_dim, in]`; `[H, 2 * bottleneck_dim]`, `[H]` |
+/// | `layers.{i}.lstmp.W`, `.R`, `.B`; `.projection.weight` | `[4 * M, in]`, `[4 * M, H]`, `[8 * M]`; `[H, M]` with M = cell_dim |
 /// | `layers.{i}.norm.gain`, `layers.{i}.norm.bias` (with layer norm) | `[H]` |
 /// | `output.weight`, `output.bias` | `[V, H]`, `[V]` |
 /// | `auxiliary.weight`, `auxiliary.bias` (in training, with an auxiliary output) | `[A, H]`, `[A]` |

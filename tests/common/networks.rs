@@ -7,7 +7,7 @@ use hearken::onnx::{DecoderOptions, Metadata};
 use hearken::text::TokenTable;
 
 /// Every kind of cell.
-pub const CELLS: [CellKind; 10] = CellKind::ALL;
+pub const CELLS: [CellKind; 11] = CellKind::ALL;
 
 /// A small random generator (SplitMix64) of numbers in -1..1, independent of any crate, so that the networks
 /// of the tests never change.

@@ -7,7 +7,7 @@
 With names of cells, only their cases are written; the others stay as they are. For each cell, with and
 without layer normalization and residuals: two ragged batches, the logits of the first, its CTC loss and the
 gradient of every parameter, and the losses of ten updates (clip_grad_norm_ and AdamW) that take the batches in
-turns. The recurrent layers are PyTorch's own (torch._VF.rnn_tanh, gru, lstm on packed sequences) except
+turns. The recurrent layers are PyTorch's own (torch._VF.rnn_tanh, gru, lstm on packed sequences, lstmp with proj_size) except
 gru-reset-before, mingru and rglru, which PyTorch does not have and which are written out below; conv is made of
 F.glu, F.conv1d and F.silu, attention of F.scaled_dot_product_attention with the bias as its mask, tdnnf of two
 dilated F.conv1d, whose first is made semi-orthogonal after every fourth update. All is computed in float64 from numbers that float32 holds exactly, and stored as float32
@@ -27,10 +27,10 @@ from torch.nn import functional as F
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/data/training"
 FEATURES, SUBSAMPLING, TOKENS = 5, 2, 5
 GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "mingru": 2, "rglru": 3, "conv": 0,
-         "attention": 0, "tdnnf": 0}
+         "attention": 0, "tdnnf": 0, "lstmp": 4}
 # Sizes of layers that only some cells have.
 SIZES = {"conv": {"kernel_size": 3}, "attention": {"num_heads": 2, "left_context": 4, "dim_feedforward": 7},
-         "tdnnf": {"bottleneck_dim": 4, "time_stride": 2}}
+         "tdnnf": {"bottleneck_dim": 4, "time_stride": 2}, "lstmp": {"cell_dim": 8}}
 # Position in ONNX's gate order of each gate in PyTorch's: (z r n) to (r z n), (i o f c) to (i f c o).
 ORDER = {1: [0], 3: [1, 0, 2], 4: [0, 2, 3, 1]}
 LENGTHS = [[11, 9, 9, 4], [10, 10, 6]]
@@ -65,6 +65,9 @@ def own_shapes(layer, inputs):
     if layer["cell"] == "tdnnf":
         b = layer["bottleneck_dim"]
         return [("linear.weight", [2 * b, inputs]), *linear("affine", h, 2 * b)]
+    if layer["cell"] == "lstmp":
+        m = layer["cell_dim"]
+        return [("W", [4 * m, inputs]), ("R", [4 * m, h]), ("B", [8 * m]), ("projection.weight", [h, m])]
     if layer["cell"] == "mingru":
         return [("W", [k, inputs]), ("B", [k])]
     if layer["cell"] == "rglru":
@@ -108,6 +111,14 @@ def recurrent(cell, x, sizes, w, r, b):
     state = [zero, zero] if cell == "lstm" else zero
     # has_biases, num_layers, dropout, training, bidirectional
     return run(x, sizes, state, weights, True, 1, 0.0, True, False)[0]
+
+
+def lstmp(layer, x, sizes, p, name):
+    """torch.nn.LSTM with proj_size."""
+    w, r, b = (p[f"{name}.{part}"] for part in "WRB")
+    weights = [*(reorder(v, 4) for v in (w, r, *b.chunk(2))), p[f"{name}.projection.weight"]]
+    zeros = [torch.zeros(1, int(sizes[0]), layer[width], dtype=x.dtype) for width in ("hidden", "cell_dim")]
+    return torch._VF.lstm(x, sizes, zeros, weights, True, 1, 0.0, True, False)[0]
 
 
 def reset_before(x, sizes, w, r, b, h):
@@ -211,6 +222,9 @@ def tdnnf(layer, x, sizes, p, name):
     return F.relu(y)
 
 
+CELLS = {"conv": conv, "attention": attention, "tdnnf": tdnnf, "lstmp": lstmp}
+
+
 def constrain(p):
     """The step toward semi-orthogonal first factors of Kaldi's ConstrainOrthonormal, with a floating scale."""
     for name, weight in p.items():
@@ -238,7 +252,7 @@ def forward(config, p, mean, scale, x, sizes):
     for i, layer in enumerate(config["layers"]):
         name = f"layers.{i}.{family(layer['cell'])}"
         if layer["cell"] in SIZES:
-            y = {"conv": conv, "attention": attention, "tdnnf": tdnnf}[layer["cell"]](layer, x, sizes, p, name)
+            y = CELLS[layer["cell"]](layer, x, sizes, p, name)
         elif layer["cell"] == "mingru":
             y = mingru(x, sizes, p[f"{name}.W"], p[f"{name}.B"])
         elif layer["cell"] == "rglru":

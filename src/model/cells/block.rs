@@ -25,6 +25,8 @@ pub struct BlockSizes {
     pub bottleneck_dim: usize,
     /// Distance of the two steps that a factor depends on.
     pub time_stride: usize,
+    /// Width of the cell before its projection.
+    pub cell_dim: usize,
 }
 
 /// Names and shapes of a block's parameters, in order.

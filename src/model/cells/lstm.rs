@@ -80,7 +80,7 @@ impl<T: Kernels> Cell<T> for Lstm<T> {
 vectorized! {
     /// Forward step of one row: `g [4H]` contains the sums of i, o, f, g and is replaced by the gates; `squashed [H]`
     /// becomes tanh of the cell.
-    fn forward_row<T: Real>(g: &mut [T], before: &[T], cell: &mut [T], squashed: &mut [T], h: &mut [T]) {
+    pub(super) fn forward_row<T: Real>(g: &mut [T], before: &[T], cell: &mut [T], squashed: &mut [T], h: &mut [T]) {
         let n = h.len();
         let (i, rest) = g.split_at_mut(n);
         let (o, rest) = rest.split_at_mut(n);
@@ -100,7 +100,7 @@ vectorized! {
 vectorized! {
     /// Gradient of [`forward_row`]; `dc` contains the gradient of the cell from later steps and becomes that of the
     /// previous cell.
-    fn backward_row<T: Real>(g: &[T], before: &[T], squashed: &[T], dh: &[T], dc: &mut [T], dg: &mut [T]) {
+    pub(super) fn backward_row<T: Real>(g: &[T], before: &[T], squashed: &[T], dh: &[T], dc: &mut [T], dg: &mut [T]) {
         let n = dh.len();
         let (i, o, f, c) = (&g[..n], &g[n..2 * n], &g[2 * n..3 * n], &g[3 * n..4 * n]);
         let (before, squashed, dc) = (&before[..n], &squashed[..n], &mut dc[..n]);

@@ -13,6 +13,7 @@ mod conv;
 mod gru;
 mod history;
 mod lstm;
+mod lstmp;
 mod mingru;
 mod rglru;
 mod rnn;
@@ -59,6 +60,8 @@ pub enum CellKind {
     /// Factorized time-delay layer: two linear layers with a bottleneck between them, each over two steps (Povey et al.
     /// 2018).
     Tdnnf,
+    /// Long short-term memory with a recurrent projection (Sak et al. 2014).
+    Lstmp,
 }
 
 /// Constructor of a recurrent cell from its parameters.
@@ -95,7 +98,7 @@ const fn block<T>(shape: BlockShape, layout: BlockLayout<T>) -> CellForm<T> {
 
 impl CellKind {
     /// All kinds of cells.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RnnTanh,
         Self::RnnRelu,
         Self::Gru,
@@ -106,6 +109,7 @@ impl CellKind {
         Self::Conv,
         Self::Attention,
         Self::Tdnnf,
+        Self::Lstmp,
     ];
 
     /// The name in recipes and model files.
@@ -121,6 +125,7 @@ impl CellKind {
             Self::Conv => "conv",
             Self::Attention => "attention",
             Self::Tdnnf => "tdnnf",
+            Self::Lstmp => "lstmp",
         }
     }
 
@@ -131,7 +136,7 @@ impl CellKind {
             Self::RnnTanh | Self::RnnRelu => &["W"],
             Self::Gru | Self::GruResetBefore => &["W_z", "W_r", "W_c"],
             Self::Lstm => &["W_i", "W_o", "W_f", "W_g"],
-            Self::MinGru | Self::RgLru | Self::Conv | Self::Attention | Self::Tdnnf => &[],
+            Self::MinGru | Self::RgLru | Self::Conv | Self::Attention | Self::Tdnnf | Self::Lstmp => &[],
         }
     }
 
@@ -148,6 +153,7 @@ impl CellKind {
             CellKind::Conv => block(conv::SHAPE, conv::conv),
             CellKind::Attention => block(attention::SHAPE, attention::attention),
             CellKind::Tdnnf => block(tdnnf::SHAPE, tdnnf::tdnnf),
+            CellKind::Lstmp => block(lstmp::SHAPE, lstmp::lstmp),
         }
     }
 

@@ -6,12 +6,13 @@ use super::block::Block;
 use super::conv::CONV;
 use crate::model::CellKind;
 use crate::onnx::build::graph::{int, strings};
+use crate::onnx::build::lstmp::LSTMP;
 use crate::onnx::build::scan::{MINGRU, RGLRU, ScanCell};
 use crate::onnx::build::tdnnf::TDNNF;
 use crate::onnx::proto::AttributeProto;
 
 /// Added to a gate's sum to close (-) or open (+) it completely: sigmoid(±100) is 0 or 1 in float32.
-const SATURATED: f32 = 100.0;
+pub(super) const SATURATED: f32 = 100.0;
 
 /// How an exported graph holds a zero state at zero during the steps before a stream's first sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -128,6 +129,7 @@ pub(in crate::onnx) fn nodes(kind: CellKind) -> CellNodes {
         CellKind::Conv => CellNodes::Block(&CONV),
         CellKind::Attention => CellNodes::Block(&ATTENTION),
         CellKind::Tdnnf => CellNodes::Block(&TDNNF),
+        CellKind::Lstmp => CellNodes::Block(&LSTMP),
         _ => CellNodes::Operator(&CELLS[kind as usize]),
     }
 }

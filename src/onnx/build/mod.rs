@@ -7,5 +7,6 @@ pub(super) mod cells;
 mod conv;
 pub mod graph;
 pub(super) mod layers;
+mod lstmp;
 pub(super) mod scan;
 mod tdnnf;

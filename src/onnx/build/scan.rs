@@ -76,7 +76,11 @@ fn rglru_inputs(body: &mut Body<'_>, prefix: &str, sums: &[String]) -> [String; 
     }
     graph.chain("Softplus", &name("softplus"), &[&name("Lambda")], vec![]);
     graph.chain("Mul", &name("rate"), &[&name("softplus"), &name("sharpness")], vec![]);
-    graph.chain("Sigmoid", &name("recurrence"), &[&sums[0]], vec![]);
+    // 1 / (1 + exp(-x)): engines compute `Sigmoid` to an absolute error, which the root below magnifies where the gate closes.
+    graph.chain("Neg", &name("recurrence_negative"), &[&sums[0]], vec![]);
+    graph.chain("Exp", &name("recurrence_exp"), &[&name("recurrence_negative")], vec![]);
+    graph.chain("Add", &name("recurrence_denominator"), &[&name("recurrence_exp"), &name("unit")], vec![]);
+    graph.chain("Reciprocal", &name("recurrence"), &[&name("recurrence_denominator")], vec![]);
     graph.chain("Mul", &name("log_decay"), &[&name("recurrence"), &name("rate")], vec![]);
     let decay = graph.chain("Exp", &name("decay"), &[&name("log_decay")], vec![]);
     // 1 - a² = 2 t / (1 + t) with t = tanh(-log a): the difference would lose its digits where a is near 1.

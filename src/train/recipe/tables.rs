@@ -240,6 +240,8 @@ pub struct NetworkTable {
     /// Distance, in steps, of the two steps that a factor of `tdnnf` depends on.
     #[serde(default = "time_stride")]
     pub time_stride: usize,
+    /// Width of the cell of `lstmp`; without it twice the width of the layer.
+    pub cell_dim: Option<usize>,
     /// Number of feature frames stacked for each time step.
     #[serde(default = "four")]
     pub subsampling: usize,
@@ -299,6 +301,7 @@ impl NetworkTable {
             dim_feedforward: most(|layer| layer.dim_feedforward),
             bottleneck_dim: most(|layer| layer.bottleneck_dim),
             time_stride: most(|layer| layer.time_stride).unwrap_or(TIME_STRIDE),
+            cell_dim: most(|layer| layer.cell_dim),
             subsampling: config.subsampling,
             layer_norm: config.layer_norm,
             residual: config.residual,
@@ -331,6 +334,7 @@ impl NetworkTable {
                 time_stride: self.time_stride,
                 ..plain
             },
+            CellKind::Lstmp => LayerConfig { cell_dim: self.cell_dim.unwrap_or(plain.cell_dim), ..plain },
             _ => plain,
         }
     }
