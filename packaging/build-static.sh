@@ -14,7 +14,7 @@ set -euo pipefail
 target=$1-unknown-linux-musl
 shift
 cd "$(dirname "$0")/.."
-features=${FEATURES-cli,compressed-audio,digits,english,serve}
+features=${FEATURES-cli,compressed-audio,digits,english,serve,yaml}
 folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 home=$(realpath -m "${CARGO_HOME:-$HOME/.cargo}")
 

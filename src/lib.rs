@@ -62,6 +62,7 @@
 //! | `serve` | the websocket and HTTP server, by axum and tokio |
 //! | `tract` | tract as an engine, compiled in |
 //! | `train` | the trainer |
+//! | `yaml` | files of phrases in YAML, as Home Assistant's sentences are |
 
 pub mod error;
 pub mod fs;

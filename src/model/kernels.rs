@@ -5,6 +5,7 @@
 //! Everything exported is safe, except for the function pointer that [`Kernels::gemm`] returns.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "train")]
 use gemm_common::Parallelism;
 
 use super::packed::{PANEL, Packed};
@@ -61,13 +62,15 @@ pub trait Kernels: Real {
     fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
         false
     }
-    /// The matrix product of the `gemm` crate for this type; unsafe to call, since it does not check sizes.
+    /// The matrix product of the `gemm` crate for this type (feature `train`); unsafe to call, since it does not check sizes.
+    #[cfg(feature = "train")]
     fn gemm() -> Gemm<Self>;
 }
 
 /// dst [m, n] = alpha dst + beta lhs [m, k] rhs [k, n]. Arguments: m, n, k, dst, whether dst is read, lhs, rhs, alpha,
 /// beta, three conjugations, parallelism; each pointer is followed by its column and row strides. Only the crates for
 /// f32 and f64 are used, since the general one compiles half and complex numbers too.
+#[cfg(feature = "train")]
 pub type Gemm<T> = unsafe fn(
     usize,
     usize,
@@ -117,12 +120,14 @@ impl Kernels for f32 {
         super::avx512::add_outer_products(a, b, c, m, n) || super::avx2::add_outer_products(a, b, c, m, n)
     }
 
+    #[cfg(feature = "train")]
     fn gemm() -> Gemm<Self> {
         gemm_f32::gemm::f32::get_gemm_fn()
     }
 }
 
 impl Kernels for f64 {
+    #[cfg(feature = "train")]
     fn gemm() -> Gemm<Self> {
         gemm_f64::gemm::f64::get_gemm_fn()
     }
@@ -285,6 +290,24 @@ pub fn add_outer_products<T: Kernels>(a: &[T], b: &[T], c: &mut [T], m: usize, n
     if k == 0 || m == 0 || n == 0 || T::add_outer_products_wide(a, b, c, m, n) {
         return;
     }
+    outer_products(a, b, c, m, n);
+}
+
+/// The products of [`add_outer_products`], whose lengths were checked, with m, n and k above 0.
+#[cfg(not(feature = "train"))]
+fn outer_products<T: Kernels>(a: &[T], b: &[T], c: &mut [T], m: usize, n: usize) {
+    for (a, b) in a.chunks_exact(m).zip(b.chunks_exact(n)) {
+        for (&a, c) in a.iter().zip(c.chunks_exact_mut(n)) {
+            c.iter_mut().zip(b).for_each(|(c, &b)| *c += a * b);
+        }
+    }
+}
+
+/// The products of [`add_outer_products`], whose lengths were checked, with m, n and k above 0.
+#[cfg(feature = "train")]
+fn outer_products<T: Kernels>(a: &[T], b: &[T], c: &mut [T], m: usize, n: usize) {
+    let k = a.len() / m;
+    assert!(a.len() == k * m && b.len() == k * n && c.len() == m * n, "shapes of a weight gradient");
     let (rs_m, rs_n) = (m as isize, n as isize);
     // SAFETY: the lengths were checked against the shapes and strides just above.
     unsafe {

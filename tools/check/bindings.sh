@@ -30,8 +30,8 @@ cargo build --release -p hearken-c -p hearken-python
 ls -l "$target/release/libhearken.so" "$target/release/libhearken.a"
 
 step "C library without models and onnxruntime"
-cargo build --release -p hearken-c --no-default-features --target-dir "$work/small"
-small=$(stat -c %s "$work/small/release/libhearken.so")
+cargo build --profile small -p hearken-c --no-default-features --target-dir "$work/small"
+small=$(stat -c %s "$work/small/small/libhearken.so")
 echo "libhearken.so: $small bytes"
 [ "$small" -lt 3000000 ]
 

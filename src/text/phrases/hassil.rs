@@ -5,14 +5,15 @@ use super::expression::{Alternative, Expression, Kind};
 use super::fault::{Fault, Parsed, Place};
 use super::grammar::{Definition, Grammar, Phrase};
 use super::template::{self, Context, Dialect};
-use super::yaml::{self, Node, Value};
+use super::yaml::{Node, Value};
+use super::yaml_reader;
 
 /// Reads the text of a file into a grammar.
 ///
 /// # Errors
 /// When the text is not YAML of one of these formats, or a template is invalid; names line and column.
 pub fn read(text: &str, file: u32, grammar: &mut Grammar) -> Parsed<()> {
-    let root = yaml::read(text, file)?;
+    let root = yaml_reader::read(text, file)?;
     let mut reader = Reader { grammar, scopes: 0 };
     for (key, place, value) in root.map("`intents:` or `sentences:`")? {
         match key.as_str() {

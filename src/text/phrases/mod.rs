@@ -29,6 +29,7 @@ mod picture;
 mod sounds;
 mod template;
 mod yaml;
+mod yaml_reader;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
