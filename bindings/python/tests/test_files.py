@@ -64,7 +64,9 @@ def test_an_iteration_can_be_abandoned(digits, audio):
 
 def test_ctrl_c_ends_a_run(audio):
     code = """
-import sys, hearken
+import signal, sys, hearken
+# Where the tests run in the background, the signal is ignored at first.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     for transcript in hearken.Recognizer().transcribe([sys.argv[1]] * 100_000):
         print(transcript.text, flush=True)

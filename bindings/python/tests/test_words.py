@@ -29,6 +29,8 @@ def test_hotwords_and_dictation(audio, tmp_path):
     lines = [f"-0.7\t{word}\t0" for word in [*words, "<s>", "</s>"]]
     lm.write_text("\\data\\\nngram 1=6\n\n\\1-grams:\n" + "\n".join(lines) + "\n\n\\end\\\n")
     assert next(hearken.Recognizer(lm=lm).transcribe(audio / "pi.wav")).text == "three one four one five"
+    both = hearken.Recognizer(lm=lm, phrases=["turn on the light"])
+    assert next(both.transcribe(audio / "pi.wav")).text == "three one four one five"
 
 
 def test_wake_words(pi):
@@ -59,7 +61,6 @@ def test_errors_have_kinds_and_places(tmp_path):
     with pytest.raises(hearken.InputError, match="broken.onnx"):
         hearken.Recognizer(model)
     for arguments, expected in [
-        ({"phrases": LINES, "lm": "a.lm"}, "exclude each other"),
         ({"lexicon": "a.txt"}, "no effect"),
         ({"phrases": LINES, "hotwords": ["x"]}, "weights"),
         ({"numbers": "roman"}, "numbers"),
