@@ -94,6 +94,11 @@ class Comparison:
         probe = run([self.hearken, "probe", "digits", ROOT / "audio/pi.wav", "--untrained", "--reach", 2, "--json"])
         names = [network["network"] for network in json.loads(probe)["networks"][1:]]
         self.cells = [name.removesuffix(", untrained") for name in names]
+        if options.cells:
+            wanted = options.cells.split(",")
+            if missing := set(wanted) - set(self.cells):
+                sys.exit(f"cells: expected some of {', '.join(self.cells)}, found {', '.join(missing)}")
+            self.cells = wanted
 
     def once(self, name, compute):
         """The result of a part: that of an earlier run, or a new one."""
@@ -255,6 +260,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the manifests")
     parser.add_argument("--dictionary", type=Path, help="pronouncing dictionary; compare on phones of English too")
+    parser.add_argument("--cells", help="names with commas, with gru; default: all")
     parser.add_argument("--out", type=Path, default=ROOT / "target/cells", help="folder of the results")
     parser.add_argument("--bin", type=Path, default=ROOT / "target/release", help="folder of the programs")
     options = parser.parse_args()

@@ -188,7 +188,7 @@ pub struct Dev {
     /// Path of the manifest in the data folder.
     pub manifest: String,
     /// Weight of its score in the sum that determines the best weights; 0: reported only.
-    #[serde(default)]
+    #[serde(default = "one")]
     pub weight: f64,
     /// What is scored.
     #[serde(default)]
