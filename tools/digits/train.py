@@ -66,9 +66,14 @@ STAGES = [
         "optimizer.learning_rate": 7e-4, "optimizer.ema_decay": 0.9998, "schedule.steps": 60000,
         "schedule.warmup_steps": 300, "schedule.final_share": 1.0, "run.seed": 5, "run.eval_interval": 1500,
     }),
+    # Three of ten examples are followed by another one after a pause.
+    ("joined", ["words/at-031500", *(f"words/at-{n:06}" for n in range(6000, 31500, 3000)), "words-begin"], 5250, {
+        "data.concatenation.probability": 0.3, "optimizer.learning_rate": 5e-4, "optimizer.ema_decay": 0.9995,
+        "schedule.steps": 20000, "schedule.warmup_steps": 200, "run.seed": 6, "run.eval_interval": 750,
+    }),
 ]
 # The final model is the mean of these: models saved during the last stage, and its initial model.
-MODEL = ["words/at-031500", *(f"words/at-{n:06}" for n in range(6000, 31500, 3000)), "words-begin"]
+MODEL = [*(f"joined/at-{n:06}" for n in range(1500, 5251, 750)), "joined-begin"]
 # Costs and thresholds of its search, chosen on the dev sets.
 DECODER = {
     "filler_entry_cost": 6.0, "filler_label_cost": 0.2,
