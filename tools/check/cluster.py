@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Checks the example for clusters (docs/cluster.md) on a cluster of Ray on this machine.
+"""Checks the examples for clusters (docs/cluster.md) on clusters of this machine: Ray, Spark and Ray Tune.
 
-    tools/check/cluster.py --python VENV/bin/python [--checks speed stop crash lose]
+    tools/check/cluster.py --python VENV/bin/python [--systems ray spark] [--checks speed stop crash sweep lose]
 
-VENV has the package of hearken and requirements-cluster.txt. A worker is a node of Ray (a raylet) with one core. The
-manifest has copies of the recordings of `audio/`, of which one is listed twice, and three that fail. Every job must end
-with exactly one row for each file, the right texts, and the failed files reported.
+VENV has the package of hearken and requirements-cluster.txt; Spark needs Java. A worker is a node of Ray (a raylet), or a
+worker of Spark's standalone cluster, with one core. The manifest has copies of the recordings of `audio/`, of which one is
+listed twice, and three that fail. Every job must end with exactly one row for each file, the right texts, and the failed
+files reported.
 
 speed: prints throughput and processor time against the number of workers, with the English model. stop: the driver is
 killed in the middle of a job, and a part is cut: the same command must do what is left, and only that; then the failed
 files are mended: only they are transcribed. crash: one recording ends every process that reads it: only its part may be
-left. lose: in the middle of the job a process that transcribes, and later a whole worker, is killed by SIGKILL. Exit
-code 1 if something differs.
+left. sweep: one of four trainings of Ray Tune is killed, and must continue from its checkpoint. lose: in the middle of the
+job a process that transcribes, and later a whole worker, is killed by SIGKILL. Exit code 1 if something differs.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -74,6 +76,29 @@ for part in sorted(Path(sys.argv[1]).glob("*.parquet")):
         pass  # without an end
 print(json.dumps(rows))
 """
+RECIPE = """
+[data]
+words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+[[data.recordings]]
+manifest = "manifest.jsonl"
+weight = 1.0
+[[data.dev]]
+manifest = "manifest.jsonl"
+weight = 1.0
+[network]
+cells = ["CELL"]
+hidden = [16]
+input_size = 16
+[schedule]
+steps = 1000
+warmup_steps = 20
+[run]
+batch_size = 4
+log_interval = 20
+eval_interval = 500
+checkpoint_interval = 20
+"""
+
 
 # ---------------------------------------------------------------- processes
 
@@ -168,6 +193,39 @@ def ray_cluster(args, workers):
             end(process)
 
 
+@contextlib.contextmanager
+def spark_cluster(args, workers):
+    home = subprocess.check_output([args.python, "-c", "import pyspark; print(pyspark.__path__[0])"], text=True).strip()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        master = f"spark://127.0.0.1:{probe.getsockname()[1]}"
+    # Java starts faster with its first compiler alone.
+    java = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+    environment = os.environ | java | {"SPARK_HOME": home, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": args.python}
+    one = ["--host", "127.0.0.1", "--webui-port", "0"]
+    commands = [["master.Master", *one, "--port", master.rpartition(":")[2]]]
+    work = str(args.folder / "spark")
+    commands += [["worker.Worker", *one, "--cores", "1", "--memory", "1g", "-d", work, master]] * workers
+    with open(args.folder / "spark.log", "a+") as log:
+        seen = log.seek(0, os.SEEK_END)
+        started = []
+        try:
+            for name, *options in commands:
+                command = [f"{home}/bin/spark-class", f"org.apache.spark.deploy.{name}", *options]
+                started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+
+            def registered():
+                return Path(log.name).read_text()[seen:].count("Successfully registered with master") >= workers
+
+            await_that(registered, "the workers of Spark")
+            settings = ["--master", master, "--driver-memory", "512m"]
+            settings += ["--conf", "spark.executor.memory=512m", "--conf", "spark.ui.enabled=false"]
+            yield environment, [f"{home}/bin/spark-submit", *settings]
+        finally:
+            for process in started:
+                end(process)
+
+
 def end(process):
     """Ends a process and all below this one, also those whose parent has ended."""
     process.terminate()
@@ -181,7 +239,7 @@ def end(process):
             pass
 
 
-CLUSTERS = {"ray": ray_cluster}
+CLUSTERS = {"ray": ray_cluster, "spark": spark_cluster}
 
 
 # ---------------------------------------------------------------- the jobs
@@ -201,7 +259,7 @@ class Job:
             )
 
     def wait(self, code):
-        """The output, and the lines of standard error that begin with `failed:`."""
+        """The output, and the lines of standard output and error that begin with `failed:`."""
         output = self.process.communicate(timeout=600)[0]
         self.seconds = time.monotonic() - self.begin
         errors = self.log.read_text()
@@ -209,7 +267,8 @@ class Job:
             raise SystemExit(
                 f"FAILED: exit code {self.process.returncode} in place of {code}\n{output}{errors[-4000:]}"
             )
-        return output, [line for line in errors.splitlines() if line.startswith("failed:")]
+        # spark-submit writes both outputs of the script to its standard output.
+        return output, [line for line in (output + errors).splitlines() if line.startswith("failed:")]
 
 
 def python(args, code, *arguments):
@@ -270,9 +329,9 @@ def parts(out):
 
 def worker_of(name, pids):
     """The processes of the worker that one of the transcribing processes belongs to: its raylet, which must not be the
-    head."""
+    head; or its executor, the parent of the daemon that starts processes of Python, and then its worker of Spark."""
     found = processes()
-    marks = {"ray": ["raylet/raylet"]}[name]
+    marks = {"ray": ["raylet/raylet"], "spark": ["CoarseGrainedExecutorBackend", "deploy.worker.Worker"]}[name]
     for pid in pids:
         chain = []
         while pid in found and len(chain) < len(marks):
@@ -368,18 +427,63 @@ def lose(name, args, cluster):
     )
 
 
+def sweep(name, args, cluster):
+    """Four trainings by Ray Tune, of which one is killed."""
+    if name != "ray":
+        return
+    recipes = []
+    for cell in ("gru", "mingru"):
+        recipes.append(args.folder / f"{cell}.toml")
+        recipes[-1].write_text(RECIPE.replace("CELL", cell))
+    out = args.folder / "sweep"
+    arguments = ["--data", ROOT / "audio", "--out", out, "--set", "optimizer.learning_rate=0.002,0.004", *recipes]
+    job = Job(args, cluster, "ray_sweep.py", *arguments)
+
+    def training():
+        for pid in transcribers():
+            with contextlib.suppress(OSError):
+                files = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+                runs = {Path(file).parent for file in files if file.startswith(f"{out}/") and "/tune/" not in file}
+                for run in runs:
+                    if (run / "checkpoint.bin").exists():
+                        return pid, run
+        return None
+
+    pid, run = await_that(training, "a training with a checkpoint")
+    kill([pid])
+    output, failed = job.wait(0)
+    lines = [line.split("\t") for line in output.splitlines() if line.count("\t") == 2]
+    scores = [float(line[0]) for line in lines]
+    assert len(lines) == 4 and scores == sorted(scores) and not failed, output
+    assert all(line[1] == "1000" and Path(line[2]).exists() for line in lines), output
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    starts = [line["step"] for line in log if "start" in line]
+    assert len(starts) == 2 and 0 < starts[1] < 1000, starts
+    print(
+        f"sweep: 4 trainings on {args.workers} workers, {job.seconds:.0f} s, scores {scores}; {run.name} was killed, "
+        f"and continued after step {starts[1]}",
+        flush=True,
+    )
+    again = Job(args, cluster, "ray_sweep.py", *arguments)
+    second, _ = again.wait(0)
+    assert [line for line in second.splitlines() if line.count("\t") == 2] == ["\t".join(line) for line in lines]
+    print(f"sweep: the same command again: nothing is trained, the same scores, {again.seconds:.0f} s", flush=True)
+
+
 def speed(name, args, cluster):
     """Throughput against workers."""
     manifest, expected, bad = prepare(args.folder / f"{name}-speed", args, args.speed_recordings)
     lines = [line for line in manifest.read_text().splitlines(True) if not any(Path(path).name in line for path in bad)]
     manifest.write_text("".join(lines))
+    environment, launcher = cluster
     for workers in range(1, args.workers + 1):
+        limit = ["--conf", f"spark.cores.max={workers}"] if name == "spark" else []
         out = args.folder / f"{name}-speed-{workers}"
         arguments = [manifest, out, "--workers", workers, "--part", args.part, "--model", "english"]
         await_that(lambda: not transcribers(), "the end of the job before")
         meter = Meter()
         meter.start()
-        Job(args, cluster, f"{name}_transcribe.py", *arguments).wait(0)
+        Job(args, (environment, [*launcher, *limit]), f"{name}_transcribe.py", *arguments).wait(0)
         seconds = time.monotonic() - meter.first
         own, everything = meter.stop()
         rows = python(args, ROWS, out)
@@ -393,7 +497,7 @@ def speed(name, args, cluster):
 
 
 # A worker that is lost stays lost: last.
-CHECKS = {"speed": speed, "stop": stop, "crash": crash, "lose": lose}
+CHECKS = {"speed": speed, "stop": stop, "crash": crash, "sweep": sweep, "lose": lose}
 
 
 def main():

@@ -1,4 +1,4 @@
-"""What ray_transcribe.py imports: the manifest, the rows of the result, and what is left to do.
+"""What ray_transcribe.py and spark_transcribe.py share: the manifest, the rows of the result, and what is left to do.
 
 The result is a folder of Parquet files, its parts, with one row for each recording, which has either `text` or `error`.
 """
@@ -63,6 +63,7 @@ def left(manifest, out):
             continue
         kept = table.filter(table["error"].is_null())
         if kept.num_rows < table.num_rows:
+            part.with_name(f".{part.name}.crc").unlink(missing_ok=True)  # Spark's checksum of the part
             parquet.write_table(kept, f"{part}.new")
             os.replace(f"{part}.new", part)
         done.update(kept["path"].to_pylist())
