@@ -134,7 +134,7 @@ fn early_stopping_needs_a_score() {
     for (from, to, part) in [
         (
             "manifest = \"train.jsonl\"\nweight = 1.0\n[features]",
-            "manifest = \"train.jsonl\"\n[features]",
+            "manifest = \"train.jsonl\"\nweight = 0.0\n[features]",
             "a score",
         ),
         ("patience = 7", "patience = 0", "patience"),

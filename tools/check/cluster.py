@@ -445,11 +445,12 @@ def sweep(name, args, cluster):
                 files = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
                 runs = {Path(file).parent for file in files if file.startswith(f"{out}/") and "/tune/" not in file}
                 for run in runs:
-                    if (run / "checkpoint.bin").exists():
+                    log = (run / "log.jsonl").read_text().splitlines()
+                    if (run / "checkpoint.bin").exists() and any('"step":100,' in line for line in log):
                         return pid, run
         return None
 
-    pid, run = await_that(training, "a training with a checkpoint")
+    pid, run = await_that(training, "a training that has written a checkpoint after some updates")
     kill([pid])
     output, failed = job.wait(0)
     lines = [line.split("\t") for line in output.splitlines() if line.count("\t") == 2]

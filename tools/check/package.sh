@@ -6,7 +6,7 @@
 #   tools/check/package.sh target/release/hearken [STATIC-HEARKEN]
 #
 # STATIC-HEARKEN, a build with musl, is the program in the image; without it the image is built with the first one and not
-# run. Runs as root, for chroot. Needs cargo-deb, debootstrap, systemd-analyze, haproxy, busybox, jq, curl and Python with
+# run. Runs as root, for chroot. Needs cargo-deb, debootstrap, systemd-analyze, haproxy, prometheus, busybox, jq, curl and Python with
 # websockets, soundfile and wyoming; lintian, zsh, fish, buildah and cyclonedx-python-lib are used where they are
 # installed. ROOT is a folder of debootstrap to reuse, DEB a package of the same program that was built before; PYTHON
 # and CARGO_DEB are commands.

@@ -73,7 +73,7 @@ STAGES = [
     }),
 ]
 # The final model is the mean of these: models saved during the last stage, and its initial model.
-MODEL = [*(f"joined/at-{n:06}" for n in range(1500, 5251, 750)), "joined-begin"]
+MODEL = [*(f"joined/at-{n:06}" for n in range(3000, 5251, 750)), "joined-begin"]
 # Costs and thresholds of its search, chosen on the dev sets.
 DECODER = {
     "filler_entry_cost": 6.0, "filler_label_cost": 0.2,

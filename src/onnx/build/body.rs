@@ -15,6 +15,9 @@ const MAX_LEVEL: f32 = 127.0;
 /// products must fit into 16 bits, because processors without VNNI add them in 16 bits and saturate.
 const MAX_PRODUCT_LEVEL: f32 = 63.0;
 
+/// Added to a gate's sum to close (-) or open (+) it completely: sigmoid(±100) is 0 or 1 in float32.
+pub(super) const SATURATED: f32 = 100.0;
+
 /// A graph under construction, with the configuration and weights that it is built from.
 pub(in crate::onnx) struct Body<'a> {
     pub config: &'a NetworkConfig,

@@ -3,6 +3,7 @@
 
 use super::attention::ATTENTION;
 use super::block::Block;
+use super::body::SATURATED;
 use super::conv::CONV;
 use crate::model::CellKind;
 use crate::onnx::build::graph::{int, strings};
@@ -10,9 +11,6 @@ use crate::onnx::build::lstmp::LSTMP;
 use crate::onnx::build::scan::{MINGRU, RGLRU, ScanCell};
 use crate::onnx::build::tdnnf::TDNNF;
 use crate::onnx::proto::AttributeProto;
-
-/// Added to a gate's sum to close (-) or open (+) it completely: sigmoid(±100) is 0 or 1 in float32.
-pub(super) const SATURATED: f32 = 100.0;
 
 /// How an exported graph holds a zero state at zero during the steps before a stream's first sample.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,8 +10,7 @@
 //! ```
 
 use super::block::{Block, SizesInFile};
-use super::body::{Body, Ends};
-use super::cells::SATURATED;
+use super::body::{Body, Ends, SATURATED};
 use super::graph::{int, ints};
 use crate::error::Result;
 use crate::model::{CellKind, LayerConfig};
