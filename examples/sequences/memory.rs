@@ -24,7 +24,7 @@ const COPIED: usize = 2;
 const KINDS: u32 = 8;
 const NOW: u32 = 16;
 /// Colors of the kinds of cells, in their order; what is beyond the table has the first ones again, dashed.
-const COLORS: &str = "d55e00 e6a000 0072b2 56b4e9 009e73 cc3d8c 8a6d3b 777777 6a3d9a 000000";
+const COLORS: &str = "d55e00 e6a000 0072b2 56b4e9 009e73 cc3d8c 8a6d3b 777777 6a3d9a 000000 7a9a01";
 
 /// The tasks, by name: input, output, an example with a delay, and the share of a test that is right.
 struct Task {
