@@ -38,7 +38,7 @@ pub(super) fn id3v2(bytes: &[u8]) -> Option<u64> {
     is_tag.then_some(10 + size + footer)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "compressed-audio"))]
 mod tests {
     use super::*;
 

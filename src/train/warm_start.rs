@@ -171,6 +171,7 @@ mod tests {
     }
 
     /// A recipe of phones for the words of digits.
+    #[cfg(feature = "digits")]
     fn recipe(decoder: &str) -> Recipe {
         let text = "[data]\nwords = [\"one\"]\npronunciations = \"d\"\n[network]\ncells = [\"gru\"]\nhidden = [8]\n\
                     input_size = 8\n[schedule]\nsteps = 10\n[run]\nbatch_size = 2\neval_interval = 10\n\
