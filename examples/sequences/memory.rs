@@ -116,8 +116,9 @@ pub fn run(options: &Options) -> Result<()> {
             }
             let parameters = model.network().num_parameters();
             println!("{}, {}: {scores:.2?}, {parameters} parameters", task.name, cell.name());
-            let color = format!("#{}", &COLORS[place % 11 * 7..][..6]);
-            let dashes = if place < 11 { "" } else { "7 4" };
+            let kinds = COLORS.len().div_ceil(7);
+            let color = format!("#{}", &COLORS[place % kinds * 7..][..6]);
+            let dashes = if place < kinds { "" } else { "7 4" };
             let points: Vec<_> = scores.iter().enumerate().map(|(i, &score)| (i as f64, score)).collect();
             picture.line(&axes, &points, &color, dashes);
             picture.legend(725.0, axes.place[1] + 14.0 + 22.0 * place as f64, &[(&color, cell.name())]);
