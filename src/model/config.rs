@@ -15,7 +15,7 @@ pub struct LayerConfig {
     /// K, the number of steps in the kernel of `conv`, its own included.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub kernel_size: usize,
-    /// The number of heads of `attention`, which divides H.
+    /// The number of heads of `attention` and of blocks in the gates of `rglru`, which divides H.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub num_heads: usize,
     /// L, the number of earlier steps that a step of `attention` depends on.
@@ -80,10 +80,12 @@ impl LayerConfig {
             time_stride: 0,
             cell_dim: 0,
         };
+        let num_heads = if hidden.is_multiple_of(NUM_HEADS) { NUM_HEADS } else { 1 };
         match cell {
             CellKind::Conv => Self { kernel_size: KERNEL_SIZE, ..plain },
+            CellKind::RgLru => Self { num_heads, ..plain },
             CellKind::Attention => Self {
-                num_heads: if hidden.is_multiple_of(NUM_HEADS) { NUM_HEADS } else { 1 },
+                num_heads,
                 left_context: LEFT_CONTEXT,
                 dim_feedforward: FEEDFORWARD_FACTOR * hidden,
                 ..plain
@@ -134,7 +136,7 @@ impl LayerConfig {
         let &Self { hidden, num_heads: heads, .. } = self;
         match self.cell {
             CellKind::Conv => within("kernel_size", self.kernel_size, 2, MAX_KERNEL_SIZE),
-            CellKind::Attention if heads == 0 || !hidden.is_multiple_of(heads) => {
+            CellKind::Attention | CellKind::RgLru if heads == 0 || !hidden.is_multiple_of(heads) => {
                 Some(format!("expected num_heads that divides the width {hidden}, found {heads}"))
             }
             CellKind::Attention => within("left_context", self.left_context, 1, MAX_LEFT_CONTEXT)

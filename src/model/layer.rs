@@ -34,9 +34,10 @@ pub struct LayerTrace<T> {
 }
 
 impl<T: Kernels> LayerTrace<T> {
-    /// The gates of a recurrent cell after their activation functions, `[R, kH]`; empty for a block.
+    /// The gates after their activation functions, `[R, kH]` for a recurrent cell, `[kH]` of a single row for a block
+    /// ([`BlockTrace::gates`]); empty for a cell without gates.
     pub fn gates(&self) -> &[T] {
-        self.recurrent.gates()
+        if self.block.gates.is_empty() { self.recurrent.gates() } else { &self.block.gates }
     }
 }
 

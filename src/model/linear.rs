@@ -26,6 +26,11 @@ impl<T: Kernels> Linear<T> {
     pub fn apply(&self, x: &[T], y: &mut Vec<T>) {
         let rows = x.len() / self.forward.inputs();
         y.resize(rows * self.bias.len(), T::ZERO);
+        self.apply_to(x, y);
+    }
+
+    /// Computes `y [R, out]` from `x [R, in]`, in place.
+    pub fn apply_to(&self, x: &[T], y: &mut [T]) {
         kernels::multiply(x, &self.forward, &self.bias, y);
     }
 

@@ -23,7 +23,7 @@ pub struct Parameter<T> {
 ///
 /// With F features, subsampling S, input width D, hidden width H, k gates and V tokens, the parameters are, in this
 /// order (`{cell}` is `rnn`, `gru` or `lstm`; rows of W, R and B are in ONNX gate order, those of `mingru` in the order
-/// z, c, those of `rglru` in the order r, i, v):
+/// z, c):
 ///
 /// | name | shape |
 /// | --- | --- |
@@ -31,7 +31,8 @@ pub struct Parameter<T> {
 /// | `input_norm.gain`, `input_norm.bias` (with layer norm) | `[D]` |
 /// | `layers.{i}.{cell}.W`, `.R`, `.B` | `[k * H, in]`, `[k * H, H]`, `[2 * k * H]` (input, then recurrent biases) |
 /// | `layers.{i}.mingru.W`, `.B` | `[2 * H, in]`, `[2 * H]` |
-/// | `layers.{i}.rglru.W`, `.Lambda`, `.B` | `[3 * H, in]`, `[H]`, `[3 * H]` |
+/// | `layers.{i}.rglru.linear.weight`, `.bias`; `.Lambda` | `[H, in]`, `[H]`; `[H]` |
+/// | `layers.{i}.rglru.gates.weight`, `.bias` | `[n, 2 * H/n, H/n]`, `[2 * H]` (of each head r, then i) with n = num_heads |
 /// | `layers.{i}.conv.norm1.gain`, `.bias`; `.pointwise1.weight`, `.bias` | `[in]` each; `[2 * H, in]`, `[2 * H]` |
 /// | `layers.{i}.conv.depthwise.kernel`, `.bias`; `.norm2.gain`, `.bias` | `[K, H]`, `[H]`; `[H]` each |
 /// | `layers.{i}.conv.pointwise2.weight`, `.bias` | `[H, H]`, `[H]` |
@@ -106,7 +107,7 @@ pub fn initialize<T: Real>(config: &NetworkConfig, seed: u64) -> Network<T> {
                 }
                 (Some("Lambda"), _) => (0..count).map(|_| T::from_f64(first_lambda(uniform()))).collect(),
                 (Some("kernel"), _) => within(1.0 / (shape[0] as f64).sqrt()),
-                (Some("weight"), _) => within((3.0 / shape[1] as f64).sqrt()),
+                (Some("weight"), _) => within((3.0 / shape[shape.len() - 1] as f64).sqrt()),
                 (Some("gain"), _) => vec![T::ONE; count],
                 _ => within(0.0),
             };

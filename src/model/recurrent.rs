@@ -28,7 +28,7 @@ pub struct RecurrentWeights<T> {
 pub struct RecurrentParameters<'a, T> {
     /// `[kH, in]`.
     pub w: &'a [T],
-    /// `[kH, H]`, or Lambda, `[H]`; empty for a cell without weights of the state.
+    /// `[kH, H]`; empty for a cell without weights of the state.
     pub r: &'a [T],
     /// `[2kH]`, the input's biases, then the state's; `[kH]` for a cell without weights of the state.
     pub b: &'a [T],
@@ -100,7 +100,7 @@ impl<T: Kernels> RecurrentTrace<T> {
 pub struct RecurrentGradient<'a, T> {
     /// `[kH, in]`.
     pub w: &'a mut [T],
-    /// `[kH, H]`, or Lambda, `[H]`; empty for a cell without weights of the state.
+    /// `[kH, H]`; empty for a cell without weights of the state.
     pub r: &'a mut [T],
     /// `[2kH]`, the input's biases, then the state's; `[kH]` for a cell without weights of the state.
     pub b: &'a mut [T],

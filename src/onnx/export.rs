@@ -5,7 +5,7 @@
 //! x [N, S*U, F] ─► Sub mean ─► Mul scale ─► Reshape [N, U, S*F] ─► Transpose [U, N, S*F]
 //!   ─► MatMul, Add ─► LayerNormalization
 //!   ─► L × (RNN | GRU | LSTM ─► Squeeze ─► LayerNormalization ─► Add its input)
-//!      (minGRU and RG-LRU: MatMul, Add ─► Split ─► gates ─► Scan, see `build::scan`; others: see `build::conv`)
+//!      (others: see `build::mingru`, `build::conv` and their siblings)
 //!   ─► MatMul, Add ─► Transpose [N, U, V] ─► LogSoftmax ─► log_probs
 //! state.0 ─► Split ─► initial_h of each layer, Y_h of each layer ─► Concat ─► next_state.0
 //! ```

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::OnnxFile;
 use super::build::block::SizesInFile;
-use super::build::cells::{block_of, cell_of, nodes};
+use super::build::cells::{block_of, cell_of};
 use super::build::layers::half_name;
 use super::export::{self, IR_VERSION, OPSET, build};
 use super::interface::{tensor_text, type_name};
@@ -169,11 +169,7 @@ pub(super) fn derive_config(
             }
             layers.push(layer);
         } else if let Some(cell) = cell_of(&node.op_type, &node.attribute) {
-            let parameter = |name: &str| format!("layers.{}.{}.{name}", layers.len(), cell.family());
-            let hidden = match nodes(cell).has_direction_axis() {
-                true => axis(&parameter("R"), 3, 2)?,
-                false => axis(&parameter("W"), 2, 0)? / cell.gates(),
-            };
+            let hidden = axis(&format!("layers.{}.{}.R", layers.len(), cell.family()), 3, 2)?;
             layers.push(LayerConfig::new(cell, hidden));
         }
         if layers.len() > MAX_LAYERS {

@@ -26,11 +26,11 @@ from torch.nn import functional as F
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/data/training"
 FEATURES, SUBSAMPLING, TOKENS = 5, 2, 5
-GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "mingru": 2, "rglru": 3, "conv": 0,
+GATES = {"rnn-tanh": 1, "rnn-relu": 1, "gru": 3, "gru-reset-before": 3, "lstm": 4, "mingru": 2, "rglru": 0, "conv": 0,
          "attention": 0, "tdnnf": 0, "lstmp": 4}
 # Sizes of layers that only some cells have.
 SIZES = {"conv": {"kernel_size": 3}, "attention": {"num_heads": 2, "left_context": 4, "dim_feedforward": 7},
-         "tdnnf": {"bottleneck_dim": 4, "time_stride": 2}, "lstmp": {"cell_dim": 8}}
+         "tdnnf": {"bottleneck_dim": 4, "time_stride": 2}, "lstmp": {"cell_dim": 8}, "rglru": {"num_heads": 2}}
 # Position in ONNX's gate order of each gate in PyTorch's: (z r n) to (r z n), (i o f c) to (i f c o).
 ORDER = {1: [0], 3: [1, 0, 2], 4: [0, 2, 3, 1]}
 LENGTHS = [[11, 9, 9, 4], [10, 10, 6]]
@@ -71,7 +71,9 @@ def own_shapes(layer, inputs):
     if layer["cell"] == "mingru":
         return [("W", [k, inputs]), ("B", [k])]
     if layer["cell"] == "rglru":
-        return [("W", [k, inputs]), ("Lambda", [h]), ("B", [k])]
+        n = layer["num_heads"]
+        return [*linear("linear", h, inputs), ("gates.weight", [n, 2 * h // n, h // n]), ("gates.bias", [2 * h]),
+                ("Lambda", [h])]
     return [("W", [k, inputs]), ("R", [k, h]), ("B", [2 * k])]
 
 
@@ -149,10 +151,16 @@ def mingru(x, sizes, w, b):
     return torch.cat(outputs)
 
 
-def rglru(x, sizes, w, rate, b):
-    """Equations 1 to 4 of De et al. 2024, with a linear layer for the input and a lower limit of 1 - a^2."""
-    r, i, v = (x @ w.T + b).chunk(3, dim=1)
-    a = torch.sigmoid(-rate) ** (8 * torch.sigmoid(r))
+def rglru(layer, x, sizes, p, name):
+    """Equations 1 to 4 of De et al. 2024, with a linear layer for the input, block-diagonal gates and a lower limit of 1 - a^2."""
+    v = linear(p, f"{name}.linear", x)
+    r, i = torch.zeros_like(v), torch.zeros_like(v)
+    width = layer["hidden"] // layer["num_heads"]
+    for head, weight in enumerate(p[f"{name}.gates.weight"]):
+        at = slice(head * width, (head + 1) * width)
+        sums = v[:, at] @ weight.T + p[f"{name}.gates.bias"][2 * head * width:2 * (head + 1) * width]
+        r[:, at], i[:, at] = sums.chunk(2, dim=1)
+    a = torch.sigmoid(-p[f"{name}.Lambda"]) ** (8 * torch.sigmoid(r))
     added = (1 - a ** 2).clamp(min=1e-6).sqrt() * torch.sigmoid(i) * v
     state, at, outputs = torch.zeros(int(sizes[0]), v.shape[1], dtype=x.dtype), 0, []
     for n in sizes.tolist():
@@ -222,7 +230,7 @@ def tdnnf(layer, x, sizes, p, name):
     return F.relu(y)
 
 
-CELLS = {"conv": conv, "attention": attention, "tdnnf": tdnnf, "lstmp": lstmp}
+CELLS = {"conv": conv, "attention": attention, "tdnnf": tdnnf, "lstmp": lstmp, "rglru": rglru}
 
 
 def constrain(p):
@@ -255,8 +263,6 @@ def forward(config, p, mean, scale, x, sizes):
             y = CELLS[layer["cell"]](layer, x, sizes, p, name)
         elif layer["cell"] == "mingru":
             y = mingru(x, sizes, p[f"{name}.W"], p[f"{name}.B"])
-        elif layer["cell"] == "rglru":
-            y = rglru(x, sizes, p[f"{name}.W"], p[f"{name}.Lambda"], p[f"{name}.B"])
         else:
             y = recurrent(layer["cell"], x, sizes, p[f"{name}.W"], p[f"{name}.R"], p[f"{name}.B"])
         y = norm(f"layers.{i}.norm", y)
@@ -278,7 +284,7 @@ def ctc(logits, lengths, labels):
 def case(cell, layer_norm, residual, seed):
     rng = np.random.default_rng(seed)
     # Heads divide the width.
-    hidden = [6, 6] if residual else [4, 8] if cell == "attention" else [5, 7]
+    hidden = [6, 6] if residual else [4, 8] if cell in ("attention", "rglru") else [5, 7]
     config = {"num_features": FEATURES, "subsampling": SUBSAMPLING, "input_size": 6,
               "layers": [{"cell": cell, "hidden": h, **SIZES.get(cell, {})} for h in hidden], "layer_norm": layer_norm,
               "residual": residual, "num_tokens": TOKENS}

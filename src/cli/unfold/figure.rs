@@ -104,9 +104,9 @@ fn folded(svg: &mut Svg, unfolded: &Unfolded) {
             y - 12.0
         );
         svg.path(&d, "#333", 1.5, true);
-        let w = match (w.is_empty(), options.cell.gates()) {
+        let w = match (w.is_empty(), super::gates_of(options.cell)) {
             (false, _) => format!("W {w}"),
-            (true, 0) => counted(options.state_shapes().first().map_or(0, |shape| shape[0]), "step"),
+            (true, []) => counted(options.state_shapes().first().map_or(0, |shape| shape[0]), "step"),
             (true, _) => "elementwise".to_string(),
         };
         svg.text((right + 40.0, y + 5.0), Anchor::Start, 12, GRAY, &w);

@@ -177,7 +177,7 @@ impl<T: Kernels> Attention<T> {
 impl<T: Kernels> Block<T> for Attention<T> {
     fn forward(&self, x: &[T], steps: &PackedSequence, state: &mut [T], trace: &mut BlockTrace<T>) {
         let (h, keys, heads) = (self.hidden, self.left_context + 1, self.heads.len());
-        let BlockTrace { output, values, norms } = trace;
+        let BlockTrace { output, values, norms, .. } = trace;
         let [input, queries, joined, weights, mixed, attended, normal, inner] = values.prepare();
         let [norm1, norm2] = norms.prepare();
         self.norm1.apply(x, norm1, input);

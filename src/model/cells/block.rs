@@ -15,7 +15,7 @@ pub struct BlockSizes {
     pub hidden: usize,
     /// K, the number of steps in the kernel.
     pub kernel_size: usize,
-    /// h, the number of heads, which divides H.
+    /// h, the number of heads of `attention` and `rglru`, which divides H.
     pub num_heads: usize,
     /// L, the number of earlier steps that a step attends to.
     pub left_context: usize,
@@ -69,6 +69,9 @@ impl<B: Default> Buffers<B> {
 pub struct BlockTrace<T> {
     /// The outputs, `[R, H]`.
     pub output: Vec<T>,
+    /// The gates after their activation functions, of a block that has k gates: `[k, R, H]`, divided into heads as the block
+    /// is computed, which is `[kH]` for one row.
+    pub gates: Vec<T>,
     /// Further activations.
     pub values: Buffers<Vec<T>>,
     /// The results of layer normalizations.

@@ -13,9 +13,6 @@ pub const MAX_STATES: usize = 2;
 pub enum Recurrence {
     /// Multiplied by a matrix W, the parameter R. B is the biases of the input, then those of the state.
     Matrix,
-    /// Multiplied by a decay of each value, which the parameter Lambda and the input determine. B is the biases of the
-    /// input.
-    Decay,
     /// Only by the gates. B is the biases of the input.
     Gates,
 }
@@ -32,7 +29,7 @@ pub struct CellShape {
     /// Number of further vectors of width H that a step saves for its gradient.
     pub saved: usize,
     /// Number of vectors of width H with further gradients of a step, besides those of the sums over the input: of the
-    /// sums over the state, where these differ, or of the decay.
+    /// sums over the state, where these differ.
     pub own_sums: usize,
     /// How the state before enters a step.
     pub recurrence: Recurrence,
@@ -59,7 +56,6 @@ impl CellShape {
         let weights = ("W", vec![rows, inputs]);
         match self.recurrence {
             Recurrence::Matrix => vec![weights, ("R", vec![rows, hidden]), ("B", vec![2 * rows])],
-            Recurrence::Decay => vec![weights, ("Lambda", vec![hidden]), ("B", vec![rows])],
             Recurrence::Gates => vec![weights, ("B", vec![rows])],
         }
     }
@@ -83,7 +79,7 @@ impl CellShape {
 pub struct CellParameters<'a, T> {
     /// H, the width of the state.
     pub hidden: usize,
-    /// W, `[kH, H]` (ONNX's R), or the parameter Lambda, `[H]`; empty for a cell without either.
+    /// W, `[kH, H]` (ONNX's R); empty for a cell without it.
     pub r: &'a [T],
     /// The input's biases, then the state's, `[2kH]`; the input's only, `[kH]`, for a cell without W.
     pub b: &'a [T],
@@ -155,8 +151,7 @@ pub struct StepBackward<'a, T> {
     pub dstates: [&'a mut [T]; MAX_STATES],
     /// Output: the gradients of the sums over the input, `[n, kH]`.
     pub dx: &'a mut [T],
-    /// Output: the further gradients, `[n, own_sums * H]`, such as those of the sums over the state where they differ
-    /// from `dx`.
+    /// Output: the gradients of the sums over the state where they differ from `dx`, `[n, own_sums * H]`.
     pub ds: &'a mut [T],
     /// Scratch buffer, resized as needed.
     pub scratch: &'a mut Vec<T>,
@@ -187,8 +182,8 @@ pub trait Cell<T>: Debug + Send + Sync {
     /// Computes one backward step.
     fn step_backward(&self, step: StepBackward<'_, T>);
 
-    /// Adds the gradient of W to `dr [kH, H]` and that of the state's biases to `db [kH]`; for a cell without W, that of
-    /// Lambda to `dr [H]`, if it has one, and `db` is empty.
+    /// Adds the gradient of W to `dr [kH, H]` and that of the state's biases to `db [kH]`; for a cell without W
+    /// both are empty.
     fn add_gradients(&self, sums: &Sums<'_, T>, dr: &mut [T], db: &mut [T]);
 }
 

@@ -82,7 +82,7 @@ impl<T: Kernels> Conv<T> {
 impl<T: Kernels> Block<T> for Conv<T> {
     fn forward(&self, x: &[T], steps: &PackedSequence, state: &mut [T], trace: &mut BlockTrace<T>) {
         let (h, history) = (self.hidden, self.history(steps));
-        let BlockTrace { output, values, norms } = trace;
+        let BlockTrace { output, values, norms, .. } = trace;
         let [input, gates, joined, convolved, normal, swish] = values.prepare();
         let [norm1, norm2] = norms.prepare();
         self.norm1.apply(x, norm1, input);

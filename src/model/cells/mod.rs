@@ -149,7 +149,7 @@ impl CellKind {
             CellKind::GruResetBefore => recurrent(gru::RESET_BEFORE, gru::reset_before),
             CellKind::Lstm => recurrent(lstm::SHAPE, lstm::lstm),
             CellKind::MinGru => recurrent(mingru::SHAPE, mingru::mingru),
-            CellKind::RgLru => recurrent(rglru::SHAPE, rglru::rglru),
+            CellKind::RgLru => block(rglru::SHAPE, rglru::rglru),
             CellKind::Conv => block(conv::SHAPE, conv::conv),
             CellKind::Attention => block(attention::SHAPE, attention::attention),
             CellKind::Tdnnf => block(tdnnf::SHAPE, tdnnf::tdnnf),
@@ -165,8 +165,8 @@ impl CellKind {
         }
     }
 
-    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 2 (mingru: z, c), 3 (gru: z, r, c; rglru: r,
-    /// i, v) or 4 (lstm: i, o, f, g); 0 for a block.
+    /// Number of gates, which are blocks of H rows in the weights: 1 (rnn), 2 (mingru: z, c), 3 (gru: z, r, c)
+    /// or 4 (lstm: i, o, f, g); 0 for a block.
     pub fn gates(self) -> usize {
         self.shape().map_or(0, |shape| shape.gates)
     }

@@ -8,7 +8,8 @@ use super::conv::CONV;
 use crate::model::CellKind;
 use crate::onnx::build::graph::{int, strings};
 use crate::onnx::build::lstmp::LSTMP;
-use crate::onnx::build::scan::{MINGRU, RGLRU, ScanCell};
+use crate::onnx::build::mingru::MINGRU;
+use crate::onnx::build::rglru::RGLRU;
 use crate::onnx::build::tdnnf::TDNNF;
 use crate::onnx::proto::AttributeProto;
 
@@ -30,8 +31,6 @@ enum Variant {
     Activations,
     /// The attribute `linear_before_reset`, with its value.
     LinearBeforeReset(bool),
-    /// All attributes of a `Scan`, whose body computes one step.
-    Scan(&'static ScanCell),
 }
 
 /// The ONNX operator of a cell.
@@ -45,24 +44,10 @@ pub(in crate::onnx) struct CellOperator {
 }
 
 impl CellOperator {
-    /// Whether parameters and outputs have an axis of directions, as those of ONNX's recurrent operators.
-    pub fn has_direction_axis(&self) -> bool {
-        self.scan().is_none()
-    }
-
-    /// The nodes of a cell that is computed by a `Scan`.
-    pub fn scan(&self) -> Option<&'static ScanCell> {
-        match self.variant {
-            Variant::Scan(cell) => Some(cell),
-            _ => None,
-        }
-    }
-
     /// The attributes of a layer of width `hidden`.
     pub fn attributes(&self, hidden: usize) -> Vec<AttributeProto> {
         let mut attributes = vec![int("hidden_size", hidden as i64)];
         match self.variant {
-            Variant::Scan(cell) => return (cell.attributes)(),
             Variant::Unique => {}
             Variant::Activations => attributes.push(strings("activations", self.activations)),
             Variant::LinearBeforeReset(is) => attributes.push(int("linear_before_reset", is.into())),
@@ -88,22 +73,14 @@ const OPEN_UPDATE: Hold = Hold::Gates(&[SATURATED, 0.0, 0.0]);
 /// i and o are 0, f is 1, so c_t = c_(t-1) and s_t = 0.
 const KEPT_CELL: Hold = Hold::Gates(&[-SATURATED, -SATURATED, SATURATED, 0.0]);
 
-/// z is 0, so s_t = s_(t-1).
-const CLOSED_UPDATE: Hold = Hold::Gates(&[-SATURATED, 0.0]);
-
-/// i is 0, so s_t = a_t ∘ s_(t-1), which keeps zeros.
-const CLOSED_INPUT: Hold = Hold::Gates(&[0.0, -SATURATED, 0.0]);
-
 /// The table of cells with an operator, in the order of [`CellKind`]. Where several rows have the same operator, the first
 /// is the default for a node without `activations`.
-const CELLS: [CellOperator; 7] = [
+const CELLS: [CellOperator; 5] = [
     row(CellKind::RnnTanh, "RNN", &["Tanh"], Variant::Activations, Hold::Input),
     row(CellKind::RnnRelu, "RNN", &["Relu"], Variant::Activations, Hold::Input),
     row(CellKind::Gru, "GRU", &["Sigmoid", "Tanh"], RESET_AFTER, OPEN_UPDATE),
     row(CellKind::GruResetBefore, "GRU", &["Sigmoid", "Tanh"], RESET_BEFORE, OPEN_UPDATE),
     row(CellKind::Lstm, "LSTM", &["Sigmoid", "Tanh", "Tanh"], Variant::Unique, KEPT_CELL),
-    row(CellKind::MinGru, "Scan", &[], Variant::Scan(&MINGRU), CLOSED_UPDATE),
-    row(CellKind::RgLru, "Scan", &[], Variant::Scan(&RGLRU), CLOSED_INPUT),
 ];
 
 /// The nodes of a cell.
@@ -115,15 +92,17 @@ pub(in crate::onnx) enum CellNodes {
 }
 
 impl CellNodes {
-    /// Whether parameters and outputs have an axis of directions, as those of ONNX's recurrent operators.
-    pub fn has_direction_axis(&self) -> bool {
-        matches!(self, Self::Operator(operator) if operator.has_direction_axis())
+    /// Whether it is an operator of ONNX, whose parameters and outputs have an axis of directions.
+    pub fn is_operator(&self) -> bool {
+        matches!(self, Self::Operator(_))
     }
 }
 
 /// The nodes of a cell: the operator of the table above, or the block of this one.
 pub(in crate::onnx) fn nodes(kind: CellKind) -> CellNodes {
     match kind {
+        CellKind::MinGru => CellNodes::Block(&MINGRU),
+        CellKind::RgLru => CellNodes::Block(&RGLRU),
         CellKind::Conv => CellNodes::Block(&CONV),
         CellKind::Attention => CellNodes::Block(&ATTENTION),
         CellKind::Tdnnf => CellNodes::Block(&TDNNF),
@@ -147,9 +126,6 @@ pub(in crate::onnx) fn cell_of(op_type: &str, attributes: &[AttributeProto]) -> 
     let activations = attribute("activations").map_or(&[][..], |a| &a.strings);
     let after = attribute("linear_before_reset").and_then(|a| a.i).unwrap_or(0) != 0;
     let is = |cell: &&CellOperator| {
-        if let Variant::Scan(scan) = cell.variant {
-            return cell.op_type == op_type && attributes == (scan.attributes)();
-        }
         let names = activations.iter().map(|name| name.as_ref());
         cell.op_type == op_type
             && (activations.is_empty() || names.eq(cell.activations.iter().map(|name| name.as_bytes())))
@@ -179,7 +155,6 @@ mod tests {
         assert_eq!(cell_of("GRU", &[]), Some(CellKind::GruResetBefore));
         assert_eq!(cell_of("LSTM", &[strings("activations", &["Relu", "Tanh", "Tanh"])]), None);
         assert_eq!(cell_of("Gemm", &[]), None);
-        assert_eq!(cell_of("Scan", &[int("num_scan_inputs", 2)]), None);
     }
 
     #[test]
@@ -188,6 +163,7 @@ mod tests {
         assert_eq!(block_kind("layers.3.conv"), Some(CellKind::Conv));
         assert_eq!(block_kind("layers.3.conv.gate"), None);
         assert!(block_of(2, "layers.3.conv").is_none());
+        assert_eq!(block_kind("layers.0.mingru"), Some(CellKind::MinGru));
         assert!(block_of(3, "layers.3.gru").is_none());
     }
 }

@@ -111,24 +111,19 @@ impl Body<'_> {
                 return ((block.add)(self, &layer, &prefix, &ends), last);
             }
         };
-        let has_direction = operator.has_direction_axis();
         let [w, r, b] = ["W", "R", "B"].map(|s| format!("{prefix}.{s}"));
         let others = layer.parameters(inputs).into_iter().map(|(name, _)| name).filter(|name| *name != "W");
         let x = match self.hold.clone() {
             Some(hold) => self.held_input(i, operator, x, &hold),
             None => {
-                self.parameter(&w, has_direction);
+                self.parameter(&w, true);
                 x.to_string()
             }
         };
         for name in others {
-            self.parameter(&format!("{prefix}.{name}"), has_direction);
+            self.parameter(&format!("{prefix}.{name}"), true);
         }
         let y = format!("{prefix}.Y");
-        if let Some(scan) = operator.scan() {
-            let ends = Ends { x: &x, inputs, state: &states[0], last: &last[0] };
-            return (scan.add(self, &prefix, layer.hidden, &ends), last);
-        }
         let mut inputs = vec![x.as_str(), &w, &r, &b, ""];
         inputs.extend(states.iter().map(String::as_str));
         let mut outputs = vec![y.as_str()];
@@ -161,10 +156,9 @@ impl Body<'_> {
         };
         let [plain, held, w] = ["plain.W", "hold", "W"].map(|part| format!("{prefix}.{part}"));
         if let Some((shape, data)) = self.values(&w) {
-            let direction: &[usize] = if operator.has_direction_axis() { &[1] } else { &[] };
-            self.store(&plain, &[direction, shape].concat(), data);
+            self.store(&plain, &[&[1], shape].concat(), data);
             let column: Vec<f32> = (0..shape[0]).map(column).collect();
-            self.graph.f32s(&held, &[direction, &[shape[0], 1]].concat(), &column);
+            self.graph.f32s(&held, &[1, shape[0], 1], &column);
             self.graph.chain("Concat", &w, &[&plain, &held], vec![int("axis", -1)]);
         }
         let x = match self.not_held().filter(|_| operator.hold == Hold::Input) {
@@ -181,7 +175,7 @@ impl Body<'_> {
 
     /// Adds the constant by which the outputs of ONNX's recurrent operators lose their axis of directions.
     pub fn direction_axis(&mut self) {
-        if self.config.layers.iter().any(|layer| nodes(layer.cell).has_direction_axis()) {
+        if self.config.layers.iter().any(|layer| nodes(layer.cell).is_operator()) {
             self.graph.i64s("direction_axis", &[1], &[1]);
         }
     }

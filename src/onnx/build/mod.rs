@@ -8,5 +8,7 @@ mod conv;
 pub mod graph;
 pub(super) mod layers;
 mod lstmp;
-pub(super) mod scan;
+mod mingru;
+mod rglru;
+mod scan;
 mod tdnnf;

@@ -23,7 +23,7 @@ pub(super) fn is_own(file: &OnnxFile) -> bool {
 
 /// Whether the graph has layers that hearken alone writes, so that nothing else can read them.
 pub(super) fn has_own_layers(file: &OnnxFile) -> bool {
-    file.graph().node.iter().any(|node| block_kind(&node.name).is_some() || node.op_type == "Scan")
+    file.graph().node.iter().any(|node| block_kind(&node.name).is_some())
 }
 
 /// Reads the network of a file.

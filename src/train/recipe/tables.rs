@@ -227,7 +227,7 @@ pub struct NetworkTable {
     /// Number of steps in the kernel of `conv`, its own included.
     #[serde(default = "kernel_size")]
     pub kernel_size: usize,
-    /// Number of heads of `attention`, which divides the width of its layers.
+    /// Number of heads of `attention` and of blocks in the gates of `rglru`; it divides the width of their layers.
     #[serde(default = "num_heads")]
     pub num_heads: usize,
     /// Number of earlier steps that a step of `attention` depends on.
@@ -323,6 +323,7 @@ impl NetworkTable {
         let plain = LayerConfig::new(cell, hidden);
         match cell {
             CellKind::Conv => LayerConfig { kernel_size: self.kernel_size, ..plain },
+            CellKind::RgLru => LayerConfig { num_heads: self.num_heads, ..plain },
             CellKind::Attention => LayerConfig {
                 num_heads: self.num_heads,
                 left_context: self.left_context,
