@@ -37,6 +37,12 @@ impl Choices {
         all[self.between(0, all.len() - 1)]
     }
 
+    /// A number of heads that divides the width.
+    fn heads(&mut self, width: usize) -> usize {
+        let heads: Vec<usize> = (1..=width).filter(|heads| width.is_multiple_of(*heads)).collect();
+        self.one_of(&heads)
+    }
+
     /// A layer of any cell, with sizes that the cell has.
     fn layer(&mut self, width: usize, narrowest: usize) -> LayerConfig {
         // Most layers keep the width, so that there are residual connections.
@@ -44,9 +50,9 @@ impl Choices {
         let mut layer = LayerConfig::new(self.one_of(&CellKind::ALL), hidden);
         match layer.cell {
             CellKind::Conv => layer.kernel_size = self.between(2, 6),
+            CellKind::RgLru => layer.num_heads = self.heads(hidden),
             CellKind::Attention => {
-                let heads: Vec<usize> = (1..=hidden).filter(|heads| hidden.is_multiple_of(*heads)).collect();
-                layer.num_heads = self.one_of(&heads);
+                layer.num_heads = self.heads(hidden);
                 layer.left_context = self.between(1, 9);
                 layer.dim_feedforward = self.between(1, 20);
             }

@@ -138,7 +138,8 @@ struct LanguageChoice {
     #[arg(long, value_name = "NUMBER")]
     least_confidence: Option<f32>,
 
-    /// With `--phrases`: penalty for recognizing a stretch of speech as other than the phrases, nats [default: 8].
+    /// With `--phrases`: penalty for recognizing a stretch of speech as other than the phrases, nats; beside a phrase of fewer
+    /// than 12 phones a part of it [default: 8].
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_speech_cost: Option<f32>,
 

@@ -36,7 +36,7 @@ pub use language_model::{LanguageModel, LmState, WordLoop};
 pub use lexicon::Lexicon;
 pub use ngram::{NgramLanguageModel, NgramWeights};
 pub use options::{DecoderOptions, Pronunciation};
-pub use phrases::PhraseModel;
+pub use phrases::{PhraseModel, PhraseModelCosts};
 pub use rejection::{Onsets, Rejection, RejectionContext, RejectionOptions};
 pub use search::Search;
 pub use vocabulary::{Beam, Vocabulary};

@@ -2,52 +2,97 @@
 
 use std::sync::Arc;
 
-use super::{LanguageModel, LmState, WordId};
+use super::{LanguageModel, LmState, TokenId, WordId};
 use crate::text::phrases::{Phrases, State};
 
+/// Number of phones from which on a phrase is long enough to tell from other speech.
+const LONG_PHRASE: u32 = 12;
+
+/// Costs of a [`PhraseModel`], nats, which are added to those of the phrases' weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PhraseModelCosts {
+    /// Word insertion penalty.
+    pub word: f32,
+    /// Cost of a phrase without phones. It falls to 0 for [`LONG_PHRASE`] phones and more, because the fewer phones a
+    /// phrase has, the more often other speech sounds like it.
+    pub short_phrase: f32,
+}
+
 /// Language model that accepts sequences of complete phrases. A [`WordId`] is the index of a word in
-/// [`Phrases::words`].
+/// [`Phrases::words`]. A state is one of the automaton and the number of phones since the beginning of the phrase.
 #[derive(Clone, Debug)]
 pub struct PhraseModel {
     phrases: Arc<Phrases>,
-    /// Word insertion penalty, nats, which is added to the costs of the phrases' weights.
-    word_cost: f32,
+    costs: PhraseModelCosts,
+    /// The smallest number of phones of each word.
+    lengths: Vec<u32>,
 }
 
 impl PhraseModel {
-    /// Creates a model of the phrases with a word insertion penalty of `word_cost` nats.
-    pub fn new(phrases: Arc<Phrases>, word_cost: f32) -> Self {
-        Self { phrases, word_cost }
+    /// Creates a model of phrases whose words have these pronunciations.
+    pub fn new(
+        phrases: Arc<Phrases>,
+        pronunciations: &[(Vec<TokenId>, WordId)],
+        costs: PhraseModelCosts,
+    ) -> Self {
+        let mut lengths = vec![LONG_PHRASE; phrases.words().len()];
+        for (phones, word) in pronunciations {
+            let length = &mut lengths[word.0 as usize];
+            *length = (*length).min(phones.len() as u32);
+        }
+        Self { phrases, costs, lengths }
+    }
+
+    fn state(&self, to: State, length: u32) -> LmState {
+        let states = self.phrases.automaton().num_states() as u64;
+        LmState(u64::from(to.0) + states * u64::from(length.min(LONG_PHRASE)))
+    }
+
+    fn parts(&self, state: LmState) -> (State, u32) {
+        let states = self.phrases.automaton().num_states() as u64;
+        (State((state.0 % states) as u32), (state.0 / states) as u32)
+    }
+
+    /// The cost of the end of a phrase of so many phones.
+    fn length_cost(&self, length: u32) -> f32 {
+        self.costs.short_phrase * (1.0 - length as f32 / LONG_PHRASE as f32)
     }
 }
 
 impl LanguageModel for PhraseModel {
     fn start(&self) -> LmState {
-        LmState(u64::from(self.phrases.automaton().start().0))
+        self.state(self.phrases.automaton().start(), 0)
     }
 
     /// The cost of `word` and the next state. If the word does not continue the phrase, and the phrase may end here,
     /// the word begins another phrase.
     fn next(&self, from: LmState, word: WordId) -> Option<(f32, LmState)> {
         let automaton = self.phrases.automaton();
-        let here = State(from.0 as u32);
-        let (cost, to) = automaton.next(here, word.0).or_else(|| {
-            let end = automaton.end(here)?;
-            let (cost, to) = automaton.next(automaton.start(), word.0)?;
-            Some((end + cost, to))
-        })?;
-        Some((cost + self.word_cost, LmState(u64::from(to.0))))
+        let (here, length) = self.parts(from);
+        let more = self.lengths[word.0 as usize];
+        let (cost, to, length) = match automaton.next(here, word.0) {
+            Some((cost, to)) => (cost, to, length + more),
+            None => {
+                let end = automaton.end(here)? + self.length_cost(length);
+                let (cost, to) = automaton.next(automaton.start(), word.0)?;
+                (end + cost, to, more)
+            }
+        };
+        Some((cost + self.costs.word, self.state(to, length)))
     }
 
     /// The cost of the end of a phrase, which is 0 before the first word; `None` inside a phrase.
     fn end(&self, from: LmState) -> Option<f32> {
         let automaton = self.phrases.automaton();
-        let here = State(from.0 as u32);
-        if here == automaton.start() { Some(0.0) } else { automaton.end(here) }
+        let (here, length) = self.parts(from);
+        if here == automaton.start() {
+            return Some(0.0);
+        }
+        Some(automaton.end(here)? + self.length_cost(length))
     }
 
     fn num_states(&self) -> u64 {
-        self.phrases.automaton().num_states() as u64
+        self.phrases.automaton().num_states() as u64 * u64::from(LONG_PHRASE + 1)
     }
 }
 
@@ -56,17 +101,44 @@ mod tests {
     use super::*;
     use crate::text::phrases::Format;
 
+    fn model_of(text: &str, costs: PhraseModelCosts) -> (PhraseModel, impl Fn(&str) -> WordId) {
+        let phrases = Arc::new(Phrases::parse(text, Format::Lines, None).expect("phrases"));
+        // A phone for each letter.
+        let phones = |word: &String| (0..word.len() as u32).map(TokenId).collect();
+        let ids = (0..).map(WordId);
+        let pronunciations: Vec<_> = phrases.words().iter().map(phones).zip(ids).collect();
+        let model = PhraseModel::new(Arc::clone(&phrases), &pronunciations, costs);
+        (model, move |name: &str| WordId(phrases.word(name).expect("a word")))
+    }
+
     #[test]
     fn phrases_begin_only_after_complete_phrases() {
-        let phrases = Phrases::parse("turn (on|off)\nstop\n", Format::Lines, None).expect("phrases");
-        let word = |name: &str| WordId(phrases.word(name).expect("a word"));
+        let costs = PhraseModelCosts { word: 0.5, short_phrase: 0.0 };
+        let (model, word) = model_of("turn (on|off)\nstop\n", costs);
         let (turn, on, stop) = (word("turn"), word("on"), word("stop"));
-        let model = PhraseModel::new(Arc::new(phrases), 0.5);
         assert!(model.end(model.start()).is_some());
         let (_, begun) = model.next(model.start(), turn).expect("a beginning");
         assert!(model.end(begun).is_none() && model.next(begun, stop).is_none());
         let (cost, whole) = model.next(begun, on).expect("an end");
         assert!(model.end(whole).is_some() && cost >= 0.5);
         assert!(model.next(whole, stop).is_some() && model.next(model.start(), on).is_none());
+    }
+
+    #[test]
+    fn the_shorter_a_phrase_is_the_more_its_end_costs() {
+        let end_of = |short_phrase: f32, words: &[&str]| {
+            let text = "go\nstop\nabracadabra hocuspocus\n";
+            let (model, word) = model_of(text, PhraseModelCosts { word: 0.0, short_phrase });
+            let mut state = model.start();
+            for name in words {
+                state = model.next(state, word(name)).expect("a word that fits").1;
+            }
+            model.end(state).expect("an end")
+        };
+        let cost = |words: &[&str]| end_of(6.0, words) - end_of(0.0, words);
+        assert!((cost(&["go"]) - 5.0).abs() < 1e-5 && (cost(&["stop"]) - 4.0).abs() < 1e-5);
+        assert_eq!(cost(&["abracadabra", "hocuspocus"]), 0.0);
+        // A phrase that follows another one has its own length.
+        assert!((cost(&["stop", "go"]) - 5.0).abs() < 1e-5);
     }
 }

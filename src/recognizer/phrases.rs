@@ -9,7 +9,7 @@ use super::open::Recognizer;
 use super::pronunciations::{Labels, guesses_note, label};
 use crate::decode::{
     Beam, DecoderFactory, DecoderOptions, DictationModel, LanguageModel, Lexicon, PhraseCosts, PhraseModel,
-    Pronunciation, Vocabulary, WordId,
+    PhraseModelCosts, Pronunciation, Vocabulary, WordId,
 };
 use crate::error::{Error, Result, Stage};
 use crate::onnx::Metadata;
@@ -22,7 +22,7 @@ use crate::text::pronunciation::{ARPABET, Pronouncer, Source};
 pub struct PhraseOptions {
     /// Word insertion penalty, nats.
     pub word_cost: f32,
-    /// Cost of each stretch of out-of-vocabulary speech, nats.
+    /// Cost of each stretch of out-of-vocabulary speech, nats. Beside a phrase of n < 12 phones only n/12 of it counts.
     pub other_speech_cost: f32,
     /// Cost of each phone of out-of-vocabulary speech, nats. With a higher cost, more speech is recognized as phrases.
     pub other_phone_cost: f32,
@@ -64,8 +64,10 @@ impl Recognizer {
         check_no_dictation(&phrases)?;
         let (pronunciations, note) = pronunciations(&self.metadata().tokens, &phrases, pronouncer, 0)?;
         let num_tokens = self.metadata().tokens.len();
+        // What favors a phrase over other speech by a constant would favor the short ones, which other speech resembles most.
+        let costs = PhraseModelCosts { word: options.word_cost, short_phrase: options.other_speech_cost };
+        let model = PhraseModel::new(Arc::clone(&phrases), &pronunciations, costs);
         let lexicon = Lexicon::from_pronunciations(phrases.words().to_vec(), pronunciations, num_tokens);
-        let model = PhraseModel::new(Arc::clone(&phrases), options.word_cost);
         let decoder = options.search(&self.metadata().decoder);
         let metadata = Metadata { decoder, ..self.metadata().clone() };
         let frame_seconds = self.clock().seconds(1);
