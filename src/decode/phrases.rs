@@ -14,12 +14,12 @@ pub struct PhraseModelCosts {
     /// Word insertion penalty.
     pub word: f32,
     /// Cost of a phrase without phones. It falls to 0 for [`LONG_PHRASE`] phones and more, because the fewer phones a
-    /// phrase has, the more often other speech sounds like it.
+    /// phrase has, the more often other speech sounds like it. Of phrases that follow each other only the first costs this.
     pub short_phrase: f32,
 }
 
 /// Language model that accepts sequences of complete phrases. A [`WordId`] is the index of a word in
-/// [`Phrases::words`]. A state is one of the automaton and the number of phones since the beginning of the phrase.
+/// [`Phrases::words`]. A state is one of the automaton and the number of phones of the first phrase of a stretch of them so far.
 #[derive(Clone, Debug)]
 pub struct PhraseModel {
     phrases: Arc<Phrases>,
@@ -53,7 +53,7 @@ impl PhraseModel {
         (State((state.0 % states) as u32), (state.0 / states) as u32)
     }
 
-    /// The cost of the end of a phrase of so many phones.
+    /// The cost of the end of a first phrase of so many phones.
     fn length_cost(&self, length: u32) -> f32 {
         self.costs.short_phrase * (1.0 - length as f32 / LONG_PHRASE as f32)
     }
@@ -75,13 +75,14 @@ impl LanguageModel for PhraseModel {
             None => {
                 let end = automaton.end(here)? + self.length_cost(length);
                 let (cost, to) = automaton.next(automaton.start(), word.0)?;
-                (end + cost, to, more)
+                // The others cost nothing: other speech instead of all of them would cost one entry too.
+                (end + cost, to, LONG_PHRASE)
             }
         };
         Some((cost + self.costs.word, self.state(to, length)))
     }
 
-    /// The cost of the end of a phrase, which is 0 before the first word; `None` inside a phrase.
+    /// The cost of the end of a stretch of phrases, which is 0 before the first word; `None` inside a phrase.
     fn end(&self, from: LmState) -> Option<f32> {
         let automaton = self.phrases.automaton();
         let (here, length) = self.parts(from);
@@ -126,19 +127,20 @@ mod tests {
 
     #[test]
     fn the_shorter_a_phrase_is_the_more_its_end_costs() {
-        let end_of = |short_phrase: f32, words: &[&str]| {
+        let sum_of = |short_phrase: f32, words: &[&str]| {
             let text = "go\nstop\nabracadabra hocuspocus\n";
             let (model, word) = model_of(text, PhraseModelCosts { word: 0.0, short_phrase });
-            let mut state = model.start();
+            let (mut state, mut sum) = (model.start(), 0.0);
             for name in words {
-                state = model.next(state, word(name)).expect("a word that fits").1;
+                let (cost, next) = model.next(state, word(name)).expect("a word that fits");
+                (state, sum) = (next, sum + cost);
             }
-            model.end(state).expect("an end")
+            sum + model.end(state).expect("an end")
         };
-        let cost = |words: &[&str]| end_of(6.0, words) - end_of(0.0, words);
-        assert!((cost(&["go"]) - 5.0).abs() < 1e-5 && (cost(&["stop"]) - 4.0).abs() < 1e-5);
-        assert_eq!(cost(&["abracadabra", "hocuspocus"]), 0.0);
-        // A phrase that follows another one has its own length.
-        assert!((cost(&["stop", "go"]) - 5.0).abs() < 1e-5);
+        let sum = |words: &[&str]| sum_of(6.0, words) - sum_of(0.0, words);
+        assert!((sum(&["go"]) - 5.0).abs() < 1e-5 && (sum(&["stop"]) - 4.0).abs() < 1e-5);
+        assert_eq!(sum(&["abracadabra", "hocuspocus"]), 0.0);
+        // Phrases that follow each other cost as much as the first one, so that more of them are no cheaper.
+        assert!((sum(&["stop", "go"]) - 4.0).abs() < 1e-5 && (sum(&["go", "stop", "go"]) - 5.0).abs() < 1e-5);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Calibration {
 
 impl Calibration {
     /// For a language model.
-    pub const LANGUAGE_MODEL: Self = Self { offset: 3.73, word: 0.78, segment: 2.46, seconds: -1.41 };
+    pub const LANGUAGE_MODEL: Self = Self { offset: 4.05, word: 0.90, segment: 2.37, seconds: -1.69 };
     /// For phrases.
     pub const PHRASES: Self = Self { offset: 3.59, word: 0.54, segment: 0.0, seconds: 0.0 };
 
