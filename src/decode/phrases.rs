@@ -13,7 +13,7 @@ const LONG_PHRASE: u32 = 12;
 pub struct PhraseModelCosts {
     /// Word insertion penalty.
     pub word: f32,
-    /// Cost of a phrase without phones. It falls to 0 for [`LONG_PHRASE`] phones and more, because the fewer phones a
+    /// Cost of a phrase without phones. It falls to 0 for 12 phones and more, because the fewer phones a
     /// phrase has, the more often other speech sounds like it. Of phrases that follow each other only the first costs this.
     pub short_phrase: f32,
 }
