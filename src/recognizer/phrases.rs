@@ -65,7 +65,9 @@ impl Recognizer {
         let (pronunciations, note) = pronunciations(&self.metadata().tokens, &phrases, pronouncer, 0)?;
         let num_tokens = self.metadata().tokens.len();
         // What favors a phrase over other speech by a constant would favor the short ones, which other speech resembles most.
-        let costs = PhraseModelCosts { word: options.word_cost, short_phrase: options.other_speech_cost };
+        // Not more than by the default, so that with a larger cost of other speech more speech is still recognized as phrases.
+        let short_phrase = options.other_speech_cost.clamp(0.0, PhraseOptions::default().other_speech_cost);
+        let costs = PhraseModelCosts { word: options.word_cost, short_phrase };
         let model = PhraseModel::new(Arc::clone(&phrases), &pronunciations, costs);
         let lexicon = Lexicon::from_pronunciations(phrases.words().to_vec(), pronunciations, num_tokens);
         let decoder = options.search(&self.metadata().decoder);
