@@ -36,9 +36,10 @@ import sys
 import tempfile
 import time
 
-import english_tables
 import numpy as np
 import soundfile
+
+import english_tables
 from phone_error import RATE, Model, dictionary, edits, read, words_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

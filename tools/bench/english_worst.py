@@ -14,10 +14,11 @@ import sys
 import tempfile
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
 from english import SETS, Bench, final_words, groups, vocabulary
 from english import arguments as arguments_of_english
 from phone_error import RATE, Model, dictionary, edits, features, read, words_of
-from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, HEIGHT, MARGIN = 1500, 80 * 2, 56
 PAGE = 6

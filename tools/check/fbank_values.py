@@ -16,9 +16,10 @@ import pathlib
 import subprocess
 import sys
 
-import fbank_peer
 import numpy as np
 import soundfile
+
+import fbank_peer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -19,6 +19,7 @@ import wave
 from urllib.parse import urlparse
 
 from playwright.sync_api import sync_playwright
+
 from serve_clients import Server, transcribe
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")  # or playwright's own

@@ -40,6 +40,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import soundfile
 from scipy.signal import resample_poly
+
 from synthetic_text import ACCENT_DIGITS, digit_string, spoken_text, words_utterance
 
 SAMPLE_RATE = 16_000

@@ -16,6 +16,7 @@ import json
 import numpy as np
 import torch
 from torch.nn import functional as F
+
 from training import FEATURES, LENGTHS, OUT, SUBSAMPLING, family, reorder, shapes
 
 STEPS = 9
