@@ -15,6 +15,8 @@ use rand_pcg::Pcg64Mcg;
 use serde_json::Value;
 
 use super::training::{Place, RATE, RECIPE, bytes, speak};
+#[cfg(unix)]
+use crate::common::signals;
 
 /// The recipe with another number of updates, which is evaluated and saved at the end.
 fn steps(count: u64) -> String {
@@ -248,8 +250,7 @@ fn an_interrupt_ends_with_a_checkpoint_and_130() {
     await_condition(&mut child, "an update", || {
         fs::read_to_string(&log).is_ok_and(|log| log.contains("\"loss\""))
     });
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(sent.is_ok_and(|status| status.success()));
+    signals::send(child.id(), "INT");
     let output = child.wait_with_output().expect("it ends");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{errors}");

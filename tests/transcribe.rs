@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::common::place::Place;
+#[cfg(unix)]
+use crate::common::signals;
 use serde_json::Value;
 
 fn clip(name: &str) -> Vec<u8> {
@@ -105,12 +107,6 @@ fn a_process_with_ignored_signals_transcribes() {
     }
 }
 
-#[cfg(unix)]
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
-    assert!(sent.expect("kill runs").success());
-}
-
 #[test]
 fn captions_follow_live_audio_and_are_empty_at_the_end() {
     let place = Place::new();
@@ -178,7 +174,7 @@ fn ctrl_c_prints_what_was_recognized_so_far() {
     output.read_line(&mut line).expect("read");
     assert!(line.contains("\"partial\""), "{line}");
     // The pipe stays open, so that the program waits for more.
-    signal(&child, "INT");
+    signals::send(child.id(), "INT");
     let mut rest = String::new();
     output.read_to_string(&mut rest).expect("read");
     let types = rest.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["type"].clone());
@@ -224,7 +220,7 @@ fn a_killed_run_resumes_to_the_same_files() {
         while !first.exists() && child.try_wait().expect("asked").is_none() {
             std::thread::yield_now();
         }
-        signal(&child, name);
+        signals::send(child.id(), name);
         let status = child.wait().expect("it ends");
         let found = files(&place.path(name));
         assert!(found.len() < 200, "it was too fast to be interrupted");

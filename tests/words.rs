@@ -381,11 +381,14 @@ fn phrases_are_recognized_in_dictation() {
     assert!(
         found[0].get("phrases").is_none() && found[0]["text"].as_str().expect("a text").contains("brown")
     );
+    place.put("stop.txt", "stop\n");
     for (arguments, problem) in [
         (&["--phrases", "fox.txt"][..], "`<dictation>` in a phrase needs a language model"),
         (&["--phrases", "fox.txt", "--phrase-cost", "2"], "--lm"),
         (&["--phrases", "fox.txt", "--lm", "english", "--other-speech-cost", "2"], "no effect with `--lm`"),
         (&["--phrases", "fox.txt", "--hotwords", "fox.txt"], "`--hotwords` has no effect"),
+        (&["--phrases", "stop.txt", "--other-speech-cost", "nan"], "cost of other speech: expected a number"),
+        (&["--phrases", "stop.txt", "--beam", "nan"], "beam: expected a number from 0 to 1000"),
     ] {
         let error = place.stderr_of(2, &[&["transcribe", clip], arguments].concat());
         assert!(error.contains(problem), "{arguments:?}: {error}");

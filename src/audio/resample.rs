@@ -1,10 +1,10 @@
 //! Streaming sample rate conversion. The filter's delay is trimmed at the start and its tail flushed at the end, so
 //! that output and input are aligned and their lengths agree.
 
-use rubato::audioadapter_buffers::direct::SequentialSlice;
-use rubato::{
-    Async, Fft, FixedAsync, FixedSync, Resampler as _, SincInterpolationParameters, SincInterpolationType,
-    WindowFunction, calculate_cutoff,
+use hearken_fft::rubato::audioadapter_buffers::direct::SequentialSlice;
+use hearken_fft::rubato::{
+    self, Async, Fft, Resampler as _, SincInterpolationParameters, SincInterpolationType, WindowFunction,
+    calculate_cutoff,
 };
 
 use crate::error::{Error, Result, Stage};
@@ -203,7 +203,7 @@ fn make_filter(from: u32, to: u32) -> Result<Filter> {
     let unit = 2 * (from / common);
     let block = (from * BLOCK_MS / 1000).max(1).div_ceil(unit) * unit;
     if u64::from(block) * 1000 <= u64::from(from) * u64::from(MAX_BLOCK_MS) {
-        let fft = Fft::new(from as usize, to as usize, block as usize, 1, FixedSync::Both).map_err(broken)?;
+        let fft = hearken_fft::resampler(from as usize, to as usize, block as usize).map_err(broken)?;
         return Ok(Filter::Fft(Box::new(fft)));
     }
     let sinc_len = sinc_length(from, to);
@@ -217,7 +217,7 @@ fn make_filter(from: u32, to: u32) -> Result<Filter> {
     };
     let block = (from * BLOCK_MS / 1000).max(16) as usize;
     let ratio = f64::from(to) / f64::from(from);
-    let sinc = Async::new_sinc(ratio, 1.0, &parameters, block, 1, FixedAsync::Input).map_err(broken)?;
+    let sinc = hearken_fft::sinc_resampler(ratio, &parameters, block).map_err(broken)?;
     Ok(Filter::Sinc(Box::new(sinc)))
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
+use hearken_fft::{Complex, RealToComplex};
 
 use super::mel::MelBank;
 use super::options::{FbankOptions, Resolved};
@@ -41,7 +40,7 @@ impl FrameComputer {
             options.sample_rate as f32,
             fft_size,
         )?;
-        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(fft_size);
+        let fft = hearken_fft::forward(fft_size);
         // |sum of y w| <= N max|y|, and mean removal and pre-emphasis each at most double the magnitude. Half of
         // the exact bound allows for rounding.
         let gain = 4.0 * length as f32;

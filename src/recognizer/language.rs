@@ -1,5 +1,6 @@
 //! Recognizers for dictation, whose vocabulary is that of a language model instead of the model's own lexicon.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -84,17 +85,25 @@ impl LanguageOptions {
             ("scale of the language model", self.weights.scale, 0.0..=100.0),
             ("cost of a word", self.weights.word_cost, -100.0..=100.0),
             ("bias of the blank", self.blank_bias, -100.0..=100.0),
-            ("beam", self.beam.margin, 0.0..=1000.0f32),
+            ("beam", self.beam.margin, 0.0..=1000.0),
             ("least confidence", self.least_confidence, 0.0..=1.0),
         ];
-        for (name, value, range) in numbers {
-            if !range.contains(&value) {
-                let (least, most) = (range.start(), range.end());
-                let problem = format!("{name}: expected a number from {least} to {most}, found {value}");
-                return Err(Error::new(Stage::Usage, problem));
-            }
+        check_ranges(numbers)
+    }
+}
+
+/// Checks that every number is in its range.
+///
+/// # Errors
+/// When one is not; names the first.
+pub(super) fn check_ranges<const N: usize>(numbers: [(&str, f32, RangeInclusive<f32>); N]) -> Result<()> {
+    match numbers.into_iter().find(|(_, value, range)| !range.contains(value)) {
+        None => Ok(()),
+        Some((name, value, range)) => {
+            let (least, most) = (range.start(), range.end());
+            let problem = format!("{name}: expected a number from {least} to {most}, found {value}");
+            Err(Error::new(Stage::Usage, problem))
         }
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::confidence::Calibration;
-use super::language::LanguageOptions;
+use super::language::{LanguageOptions, check_ranges};
 use super::meaning::PhraseGraph;
 use super::open::Recognizer;
 use super::pronunciations::{Labels, guesses_note, label};
@@ -53,21 +53,20 @@ impl Recognizer {
     /// of words. [`Recognizer::notes`] names the words whose pronunciations are guessed.
     ///
     /// # Errors
-    /// When a word has no pronunciation, the model has no token for a phone, or a phrase contains `<dictation>`.
+    /// When a word has no pronunciation, the model has no token for a phone, a phrase contains `<dictation>`, or a cost is out
+    /// of range.
     pub fn with_phrases(
         self,
         phrases: impl Into<Arc<Phrases>>,
         pronouncer: &Pronouncer,
         options: &PhraseOptions,
     ) -> Result<Self> {
+        options.validate()?;
         let phrases = phrases.into();
         check_no_dictation(&phrases)?;
         let (pronunciations, note) = pronunciations(&self.metadata().tokens, &phrases, pronouncer, 0)?;
         let num_tokens = self.metadata().tokens.len();
-        // What favors a phrase over other speech by a constant would favor the short ones, which other speech resembles most.
-        // Not more than by the default, so that with a larger cost of other speech more speech is still recognized as phrases.
-        let short_phrase = options.other_speech_cost.clamp(0.0, PhraseOptions::default().other_speech_cost);
-        let costs = PhraseModelCosts { word: options.word_cost, short_phrase };
+        let costs = PhraseModelCosts { word: options.word_cost, short_phrase: options.short_phrase_cost() };
         let model = PhraseModel::new(Arc::clone(&phrases), &pronunciations, costs);
         let lexicon = Lexicon::from_pronunciations(phrases.words().to_vec(), pronunciations, num_tokens);
         let decoder = options.search(&self.metadata().decoder);
@@ -116,11 +115,7 @@ impl Recognizer {
         pronouncer: &Pronouncer,
         costs: PhraseCosts,
     ) -> Result<Self> {
-        if !(-1000.0..=1000.0).contains(&costs.phrase) {
-            let problem =
-                format!("cost of a phrase: expected a number from -1000 to 1000, found {}", costs.phrase);
-            return Err(Error::new(Stage::Usage, problem));
-        }
+        check_ranges([("cost of a phrase", costs.phrase, -1000.0..=1000.0)])?;
         let phrases = phrases.into();
         let DecoderFactory::Search(search) = self.model().decoders.clone() else {
             return Err(Error::new(Stage::Usage, "phrases need a search for words"));
@@ -140,6 +135,27 @@ impl Recognizer {
 }
 
 impl PhraseOptions {
+    /// Checks that every number is in its range. Costs of other speech may be infinite: then there is none.
+    ///
+    /// # Errors
+    /// When one is not; names the first.
+    fn validate(&self) -> Result<()> {
+        check_ranges([
+            ("cost of a word", self.word_cost, -100.0..=100.0),
+            ("cost of other speech", self.other_speech_cost, -1000.0..=f32::INFINITY),
+            ("cost of a phone of other speech", self.other_phone_cost, -1000.0..=f32::INFINITY),
+            ("bias of the blank", self.blank_bias, -100.0..=100.0),
+            ("beam", self.beam.margin, 0.0..=1000.0),
+        ])
+    }
+
+    /// Cost of a phrase without phones, nats. What favors a phrase over other speech by a constant would favor the short ones,
+    /// which other speech resembles most. Not more than by the default, so that with a larger cost of other speech more
+    /// speech is still recognized as phrases.
+    fn short_phrase_cost(&self) -> f32 {
+        self.other_speech_cost.clamp(0.0, Self::default().other_speech_cost)
+    }
+
     /// Decoder options of a search for phrases with a model, without a lexicon.
     fn search(&self, model: &DecoderOptions) -> DecoderOptions {
         DecoderOptions {
@@ -164,6 +180,7 @@ impl PhraseOptions {
         phrases: &Phrases,
         pronouncer: &Pronouncer,
     ) -> Result<DecoderOptions> {
+        self.validate()?;
         check_no_dictation(phrases)?;
         let (pronunciations, _) = pronunciations(&model.tokens, phrases, pronouncer, 0)?;
         let entry = |(labels, word): (Labels, WordId)| Pronunciation {
@@ -210,4 +227,26 @@ fn pronunciations(
         }
     }
     Ok((pronunciations, guesses_note(&guessed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_phrase_costs_at_most_what_it_does_by_default() {
+        let cost_of = |other_speech_cost: f32| {
+            let options = PhraseOptions { other_speech_cost, ..PhraseOptions::default() };
+            options.validate().map(|()| options.short_phrase_cost())
+        };
+        for (other_speech_cost, expected) in
+            [(-5.0, 0.0), (3.0, 3.0), (8.0, 8.0), (1e30, 8.0), (f32::INFINITY, 8.0)]
+        {
+            assert_eq!(cost_of(other_speech_cost).expect("in range"), expected, "{other_speech_cost}");
+        }
+        for wrong in [f32::NAN, f32::NEG_INFINITY] {
+            let error = cost_of(wrong).expect_err("no cost").to_string();
+            assert!(error.contains("cost of other speech: expected a number from -1000 to inf"), "{error}");
+        }
+    }
 }

@@ -5,4 +5,6 @@ pub mod networks;
 pub mod place;
 #[cfg(feature = "serve")]
 pub mod server;
+#[cfg(unix)]
+pub mod signals;
 pub mod speech;

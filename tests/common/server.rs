@@ -422,8 +422,7 @@ impl Program {
 
     #[cfg(unix)]
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(status.expect("kill runs").success());
+        super::signals::send(self.child.id(), name);
     }
 
     /// Waits for the end: exit code, and standard error.

@@ -13,6 +13,7 @@ that they hold on a machine that is busy.
 """
 
 import argparse
+import difflib
 import json
 import os
 import resource
@@ -80,6 +81,18 @@ def processor_seconds(command):
     before = used()
     run(command)
     return used() - before
+
+
+def appearances(events):
+    """The words of the last event, and the time at which each of them first stood where it stays."""
+    heard, seen = [], []
+    for event in events:
+        words = [word["word"] for word in event["words"]]
+        same = 0
+        while same < min(len(words), len(heard)) and words[same] == heard[same]:
+            same += 1
+        heard, seen = words, seen[:same] + [event["end"]] * (len(words) - same)
+    return heard, seen
 
 
 def lines(text):
@@ -161,22 +174,24 @@ class Comparison:
         }
 
     def delays(self, model):
-        """How long after the end of each word it appears, where the text is right, in ms."""
+        """How long after the end of each word that is right it appears to stay, in ms."""
         manifest = self.data / "digits/strings-dev.jsonl"
         found = []
         for entry in lines(manifest.read_text()):
             audio = manifest.parent / entry["audio_filepath"]
             command = [self.hearken, "transcribe", "--model", model, "--json", "--chunk-ms", 40, audio]
-            events, seen = [event for event in lines(run(command)) if "words" in event], []
-            for event in events:
-                seen += [event["end"]] * (len(event["words"]) - len(seen))
-            finals = [event["text"] for event in events if event["type"] == "final"]
-            if finals != [entry["text"]]:
+            events = [event for event in lines(run(command)) if "words" in event]
+            if sum(event["type"] == "final" for event in events) != 1:
                 continue
+            heard, seen = appearances(events)
             aligned = run([self.hearken, "align", "--model", "digits", audio, entry["text"]])
             ends = [float(line.split("\t")[1]) for line in aligned.splitlines()]
-            if len(ends) == len(seen):
-                found += [1000 * (at - end) for at, end in zip(seen, ends, strict=True)]
+            spoken = entry["text"].split()
+            if len(ends) != len(spoken):
+                continue
+            for block in difflib.SequenceMatcher(None, spoken, heard, autojunk=False).get_matching_blocks():
+                for k in range(block.size):
+                    found.append(1000 * (seen[block.b + k] - ends[block.a + k]))
         return found
 
     def phones(self, cell):

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use hearken_fft::{Complex, ComplexToReal, RealToComplex};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex, num_complex::Complex};
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::filter::{Biquad, filter};
@@ -222,20 +222,22 @@ impl ImpulseResponses {
     /// Simulates `count` random rooms with an RT60 drawn from the range, in seconds.
     fn simulate(count: usize, rt60_s: [f32; 2], sample_rate: u32, rng: &mut Pcg64Mcg) -> Self {
         let mut bank = Self { responses: Vec::with_capacity(count), plans: Vec::new() };
-        let mut planner = RealFftPlanner::new();
         for _ in 0..count {
             let room = Room::random(uniform(rng, rt60_s), rng);
             let response = room.impulse_response(sample_rate, rng);
-            bank.push(&response, &mut planner);
+            bank.push(&response);
         }
         bank
     }
 
-    fn push(&mut self, response: &[f32], planner: &mut RealFftPlanner<f32>) {
+    fn push(&mut self, response: &[f32]) {
         let size = (2 * response.len()).next_power_of_two();
         let plan = self.plans.iter().position(|p| p.size == size).unwrap_or_else(|| {
-            let (forward, inverse) = (planner.plan_fft_forward(size), planner.plan_fft_inverse(size));
-            self.plans.push(Plan { size, forward, inverse });
+            self.plans.push(Plan {
+                size,
+                forward: hearken_fft::forward(size),
+                inverse: hearken_fft::inverse(size),
+            });
             self.plans.len() - 1
         });
         let mut input = vec![0f32; size];
@@ -319,7 +321,7 @@ mod tests {
         let bank = {
             let mut bank = ImpulseResponses { responses: Vec::new(), plans: Vec::new() };
             let response: Vec<f32> = (0..90).map(|i| 0.95f32.powi(i)).collect();
-            bank.push(&response, &mut RealFftPlanner::new());
+            bank.push(&response);
             bank
         };
         for length in [1, 89, 500, 1000] {

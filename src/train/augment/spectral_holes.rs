@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use hearken_fft::{Complex, ComplexToReal, RealToComplex, forward, inverse};
 use rand_pcg::Pcg64Mcg;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex, num_complex::Complex};
 
 use super::effect::{Apply, Effect, Materials, Range, effect};
 use super::level::{index, ms, uniform};
@@ -55,12 +55,11 @@ struct Coder {
 
 impl Coder {
     fn new(sample_rate: u32) -> Self {
-        let mut planner = RealFftPlanner::new();
         // Even, so that half a frame is a whole number of samples.
         let length = (ms(FRAME_MS, sample_rate) / 2).max(8) * 2;
         let window =
             (0..length).map(|i| (std::f32::consts::PI * (i as f32 + 0.5) / length as f32).sin()).collect();
-        let (forward, inverse) = (planner.plan_fft_forward(length), planner.plan_fft_inverse(length));
+        let (forward, inverse) = (forward(length), inverse(length));
         Self { sample_rate, forward, inverse, window }
     }
 

@@ -1,8 +1,8 @@
 //! Signals and measurements for the tests of this folder.
 
+use hearken_fft::forward;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
-use realfft::RealFftPlanner;
 
 use super::color::{NoiseColor, colored_noise};
 use super::level::{power, power_to_db};
@@ -37,7 +37,7 @@ pub fn tone_share(samples: &[f32], hz: f32) -> f32 {
 /// Power between two frequencies, by one FFT over the whole signal.
 pub fn band_power(samples: &[f32], low_hz: f32, high_hz: f32) -> f32 {
     let mut input = samples.to_vec();
-    let plan = RealFftPlanner::<f32>::new().plan_fft_forward(input.len());
+    let plan = forward(input.len());
     let mut spectrum = plan.make_output_vec();
     plan.process(&mut input, &mut spectrum).unwrap();
     let hz = 16_000.0 / samples.len() as f32;
