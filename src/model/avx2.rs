@@ -225,7 +225,10 @@ impl<W: Weight> Tile<W> {
             }
             for p in 0..PANELS {
                 // SAFETY: p < PANELS and k < inner, so 16 values are inside the panels.
-                let w = [0, 1].map(|i| unsafe { W::load(weights.add((p * inner + k) * PANEL + i * LANES)) });
+                let w = unsafe {
+                    let at = weights.add((p * inner + k) * PANEL);
+                    [W::load(at), W::load(at.add(LANES))]
+                };
                 for (i, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: x has HEIGHT rows of `inner` values.
                     let a = _mm256_set1_ps(unsafe { *x.get_unchecked(i * inner + k) });
@@ -390,7 +393,7 @@ unsafe fn outer_tile(left: &[f32], right: &[f32], c: &mut [f32], stride: usize, 
     }
     for (a, b) in left.as_chunks::<ROWS>().0.iter().zip(right.as_chunks::<PANEL>().0) {
         // SAFETY: b has two registers of values.
-        let b = [0, LANES].map(|i| unsafe { _mm256_loadu_ps(b.as_ptr().add(i)) });
+        let b = unsafe { [_mm256_loadu_ps(b.as_ptr()), _mm256_loadu_ps(b.as_ptr().add(LANES))] };
         for (sums, &a) in sums.iter_mut().zip(a) {
             let a = _mm256_set1_ps(a);
             for (sum, &b) in sums.iter_mut().zip(&b) {

@@ -163,9 +163,10 @@ fn outer_tile(a: &[f32], b: &[f32], c: &mut [f32], [m, n]: [usize; 2], [i, j]: [
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     for step in 0..steps {
         // SAFETY: the masks select only columns below n, and b has a row for each step, by the check above.
-        let row = [0, 1].map(|p| unsafe {
-            _mm512_maskz_loadu_ps(masks[p], b.as_ptr().wrapping_add(step * n + j + p * PANEL))
-        });
+        let row = unsafe {
+            let at = b.as_ptr().wrapping_add(step * n + j);
+            [_mm512_maskz_loadu_ps(masks[0], at), _mm512_maskz_loadu_ps(masks[1], at.wrapping_add(PANEL))]
+        };
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: i + r < m, and a has a row of m values for each step.
             let a = _mm512_set1_ps(unsafe { *a.get_unchecked(step * m + i + r) });
@@ -184,6 +185,7 @@ fn outer_tile(a: &[f32], b: &[f32], c: &mut [f32], [m, n]: [usize; 2], [i, j]: [
 }
 
 /// The mask of register `p` that selects the existing ones of `width` columns.
+#[inline]
 fn columns(width: usize, p: usize) -> __mmask16 {
     ((1u32 << width.saturating_sub(p * PANEL).min(PANEL)) - 1) as __mmask16
 }
@@ -193,6 +195,7 @@ fn columns(width: usize, p: usize) -> __mmask16 {
 /// # Safety
 /// Those values must be in bounds.
 #[target_feature(enable = "avx512f")]
+#[inline]
 unsafe fn add_at(at: *mut f32, mask: __mmask16, sum: __m512) {
     // SAFETY: the caller guarantees that the selected values are in bounds.
     unsafe { _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, at), sum)) }

@@ -11,11 +11,11 @@ target=$(realpath -m "${1:-${CARGO_TARGET_DIR:-target}}")
 mkdir -p "$target"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 # In the order of their dependencies.
-crates=(models/english/lm models/english .)
+crates=(models/english/lm models/english src/fft .)
 limit=$((10 << 20))
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-for manifest in models/english/lm/Cargo.toml models/english/Cargo.toml bindings/{python,c,web}/Cargo.toml; do
+for manifest in models/english/lm/Cargo.toml models/english/Cargo.toml src/fft/Cargo.toml bindings/{python,c,web}/Cargo.toml; do
     grep -qx "version = \"$version\"" $manifest || fail "$manifest has another version than the crate, $version"
 done
 grep -q "^  \"version\": \"$version\"," bindings/web/package.json || fail "bindings/web/package.json has another version, not $version"
@@ -42,13 +42,13 @@ for crate in "${crates[@]}"; do
     echo "$name: $(tar tzf "$packed" | wc -l) files, $size bytes"
     [ "$size" -lt $limit ] || fail "$name has more than $limit bytes"
 done
-# What was packed is enough; the packed data stand in for those of the registry. Cargo's own verification would build the
+# What was packed is enough; the packed crates stand in for those of the registry. Cargo's own verification would build the
 # whole program again.
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
-for packed in "$target"/package/hearken{,-english,-english-lm}-"$version".crate; do tar xzf "$packed" -C "$unpacked"; done
+for packed in "$target"/package/hearken{,-english,-english-lm,-fft}-"$version".crate; do tar xzf "$packed" -C "$unpacked"; done
 patches=()
-for name in hearken-english hearken-english-lm; do
+for name in hearken-english hearken-english-lm hearken-fft; do
     patches+=(--config "patch.crates-io.$name.path=\"$unpacked/$name-$version\"")
 done
 (cd "$unpacked/hearken-$version" && CARGO_TARGET_DIR=$target cargo check "${patches[@]}")
