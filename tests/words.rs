@@ -381,6 +381,23 @@ fn phrases_are_recognized_in_dictation() {
     assert!(
         found[0].get("phrases").is_none() && found[0]["text"].as_str().expect("a text").contains("brown")
     );
+    // Without the words outside phrases, in partials too.
+    place.put("brown.txt", "quick (brown|red) fox\n");
+    let arguments =
+        ["transcribe", clip, "--phrases", "brown.txt", "--lm", "english", "--only-phrases", "--json"];
+    let output = place.run(&arguments);
+    assert!(output.status.success());
+    for event in String::from_utf8_lossy(&output.stdout).lines() {
+        let event: Value = serde_json::from_str(event).expect("JSON");
+        let text = event["text"].as_str().expect("a text");
+        let expected = match event["type"].as_str() {
+            Some("final") => {
+                text == "quick brown fox" && event["words"].as_array().is_some_and(|words| words.len() == 3)
+            }
+            _ => "quick brown fox".starts_with(text) || text.starts_with("quick"),
+        };
+        assert!(expected, "{event}");
+    }
     place.put("stop.txt", "stop\n");
     for (arguments, problem) in [
         (&["--phrases", "fox.txt"][..], "`<dictation>` in a phrase needs a language model"),

@@ -97,6 +97,11 @@ struct LanguageChoice {
     #[arg(long, value_name = "FILE")]
     phrases: Option<PathBuf>,
 
+    /// With `--phrases` and `--lm`: words outside phrases are left out. The language model is only the background that the
+    /// phrases compete with, which keeps short phrases from being recognized in other speech (docs/words.md).
+    #[arg(long, requires_all = ["phrases", "lm"], conflicts_with = "hotwords")]
+    only_phrases: bool,
+
     /// File of words and phrases to prefer (docs/words.md), with `--lm` or the words of the model itself. A file of
     /// `--phrases` alone has weights instead.
     #[arg(long, value_name = "FILE")]
@@ -120,7 +125,7 @@ struct LanguageChoice {
     word_cost: Option<f32>,
 
     /// Bias added to the log-probability of the blank, nats: a negative value, a blank penalty, reduces deletions
-    /// [default: -0.5 with --lm, -2 with --phrases].
+    /// [default: -0.5 with --lm, -2 with --phrases or --only-phrases].
     #[arg(long, value_name = "NATS", allow_hyphen_values = true)]
     blank_bias: Option<f32>,
 
@@ -134,7 +139,7 @@ struct LanguageChoice {
     max_active: Option<u32>,
 
     /// Least confidence, 0 to 1, of the most certain word of an utterance, with `--lm`: an utterance with a lower one, such as
-    /// noise, gives no text; 0 accepts all [default: 0.3].
+    /// noise, gives no text; 0 accepts all [default: 0.3, 0 with --only-phrases].
     #[arg(long, value_name = "NUMBER")]
     least_confidence: Option<f32>,
 
@@ -149,7 +154,7 @@ struct LanguageChoice {
     other_phone_cost: Option<f32>,
 
     /// With `--phrases` and `--lm`: penalty for recognizing words as a phrase, nats; with a larger value, fewer words are
-    /// [default: 6].
+    /// [default: 6, 4.5 with --only-phrases].
     #[arg(long, value_name = "NATS", requires_all = ["phrases", "lm"], allow_hyphen_values = true)]
     phrase_cost: Option<f32>,
 }
@@ -245,7 +250,8 @@ impl LanguageChoice {
     }
 
     fn phrase_options(&self) -> PhraseOptions {
-        let defaults = PhraseOptions::default();
+        let defaults =
+            if self.only_phrases { PhraseOptions::with_background() } else { PhraseOptions::default() };
         PhraseOptions {
             word_cost: self.word_cost.unwrap_or(defaults.word_cost),
             other_speech_cost: self.other_speech_cost.unwrap_or(defaults.other_speech_cost),
@@ -253,6 +259,7 @@ impl LanguageChoice {
             blank_bias: self.blank_bias.unwrap_or(defaults.blank_bias),
             beam: self.beam(defaults.beam),
             phrase_cost: self.phrase_cost.unwrap_or(defaults.phrase_cost),
+            only_phrases: self.only_phrases,
         }
     }
 
@@ -265,6 +272,7 @@ impl LanguageChoice {
 
     fn options(&self) -> LanguageOptions {
         let defaults = self.lm.as_ref().map_or_else(LanguageOptions::english, LanguageOptions::new);
+        let defaults = if self.only_phrases { defaults.background() } else { defaults };
         let weights = NgramWeights {
             scale: self.lm_scale.unwrap_or(defaults.weights.scale),
             word_cost: self.word_cost.unwrap_or(defaults.weights.word_cost),
@@ -478,6 +486,7 @@ impl ModelArgs {
             ("--state".into(), format!("{states:?}")),
             ("--lm".into(), file(&language.lm)),
             ("--phrases".into(), file(&language.phrases)),
+            ("--only-phrases".into(), language.only_phrases.to_string()),
             ("--lexicon".into(), file(&language.lexicon)),
             ("--numbers".into(), numbers.name().into()),
             ("--hotwords".into(), file(&language.hotwords)),

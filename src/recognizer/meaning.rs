@@ -13,9 +13,17 @@ use crate::text::phrases::{Phrases, Position};
 pub struct PhraseGraph {
     /// The phrases.
     pub phrases: Arc<Phrases>,
-    /// For phrases in dictation, the id of the first of [`Phrases::words`]; without dictation, their ids begin at 0, and
-    /// all speech is phrases.
-    pub in_dictation: Option<WordId>,
+    /// For phrases in dictation; without dictation, the ids of [`Phrases::words`] begin at 0, and all speech is phrases.
+    pub in_dictation: Option<InDictation>,
+}
+
+/// How phrases stand in dictation.
+#[derive(Clone, Copy, Debug)]
+pub struct InDictation {
+    /// The id of the first of [`Phrases::words`].
+    pub first_word: WordId,
+    /// Whether words of dictation outside phrases are left out.
+    pub only_phrases: bool,
 }
 
 /// A word with the unit that it was made of.
@@ -49,9 +57,18 @@ enum Role {
 }
 
 impl PhraseGraph {
+    /// Whether words of dictation outside phrases are left out.
+    pub(super) fn only_phrases(&self) -> bool {
+        self.in_dictation.is_some_and(|dictation| dictation.only_phrases)
+    }
+
+    fn first_word(&self) -> WordId {
+        self.in_dictation.map_or(WordId(0), |dictation| dictation.first_word)
+    }
+
     fn role(&self, unit: Unit) -> Role {
         let Unit::Word(WordId(id)) = unit else { return Role::Other };
-        let WordId(first) = self.in_dictation.unwrap_or(WordId(0));
+        let WordId(first) = self.first_word();
         match id.checked_sub(first).filter(|&index| (index as usize) < self.phrases.words().len()) {
             Some(index) => Role::Phrase(index),
             None if self.in_dictation.is_some() => Role::Dictation,
@@ -69,10 +86,15 @@ impl PhraseGraph {
     }
 
     /// Finds the phrases that words consist of or, in dictation, contain; `numbers` between phrases in dictation are written in
-    /// digits. Without dictation, words that do not form a phrase are left out of the text, unless there is no phrase.
+    /// digits. Without dictation, words that do not form a phrase are left out of the text, unless there is no phrase. With
+    /// `only_phrases`, words of dictation outside phrases are left out of the text and of the words.
     pub(super) fn meaning(&self, words: &[SpokenWord], numbers: Numbers) -> Meaning {
         let roles: Vec<Role> = words.iter().map(|(_, unit)| self.role(*unit)).collect();
         let written = |at: std::ops::Range<usize>| words[at].iter().map(|(word, _)| word.clone()).collect();
+        let others = |at: std::ops::Range<usize>| {
+            let kept = at.filter(|&at| !(self.only_phrases() && roles[at] == Role::Dictation));
+            kept.map(|at| words[at].0.clone()).collect()
+        };
         let start = Position::Words(self.phrases.automaton().start());
         let mut meaning = Meaning::default();
         // The words from `dictated` on belong to no phrase.
@@ -84,7 +106,7 @@ impl PhraseGraph {
             }
             let end = end.max(at + 1);
             if let Some(phrase) = self.phrase(&words[at..end], &roles[at..end]) {
-                self.push_others(&mut meaning, written(dictated..at), numbers);
+                self.push_others(&mut meaning, others(dictated..at), numbers);
                 dictated = end;
                 append(&mut meaning.text, &phrase.text);
                 meaning.words.extend::<Vec<Word>>(written(at..end));
@@ -95,7 +117,7 @@ impl PhraseGraph {
         if meaning.phrases.is_empty() && self.in_dictation.is_none() {
             meaning.push_words(written(0..words.len()));
         } else {
-            self.push_others(&mut meaning, written(dictated..words.len()), numbers);
+            self.push_others(&mut meaning, others(dictated..words.len()), numbers);
         }
         meaning
     }
@@ -158,7 +180,7 @@ mod tests {
 
     /// Words of phrases, and, written in capitals, words of dictation; each lasts a second.
     fn words(graph: &PhraseGraph, text: &str) -> Vec<SpokenWord> {
-        let first = graph.in_dictation.unwrap_or(WordId(0)).0;
+        let first = graph.first_word().0;
         let word = |(at, word): (usize, &str)| {
             let id = graph.phrases.word(word).map_or(0, |index| first + index);
             let (start, end) = (at as f64, at as f64 + 1.0);
@@ -167,8 +189,9 @@ mod tests {
         text.split_whitespace().enumerate().map(word).collect()
     }
 
-    fn graph(text: &str, in_dictation: Option<WordId>) -> PhraseGraph {
+    fn graph(text: &str, first_word: Option<WordId>) -> PhraseGraph {
         let phrases = Phrases::parse(text, Format::Lines, None).expect("phrases");
+        let in_dictation = first_word.map(|first_word| InDictation { first_word, only_phrases: false });
         PhraseGraph { phrases: Arc::new(phrases), in_dictation }
     }
 
@@ -205,6 +228,22 @@ mod tests {
         assert_eq!(times, [(1.0, 6.0), (8.0, 9.0)], "the first `stop` is a word of dictation");
         let none = graph.meaning(&words(&graph, "PLEASE light in STOP"), Numbers::Words);
         assert_eq!((none.phrases.len(), none.text.as_str()), (0, "please light in stop"));
+    }
+
+    #[test]
+    fn dictated_words_may_be_left_out_of_the_text() {
+        let in_dictation = Some(InDictation { first_word: WordId(5), only_phrases: true });
+        let graph = PhraseGraph { in_dictation, ..graph(LIGHTS, None) };
+        let spoken = words(&graph, "PLEASE light in the living room STOP AND stop NOW");
+        let meaning = graph.meaning(&spoken, Numbers::Words);
+        assert_eq!(meaning.text, "light in the living_room stop");
+        assert_eq!(join(&meaning.words), "light in the living room stop");
+        let times: Vec<_> = meaning.phrases.iter().map(|phrase| (phrase.start, phrase.end)).collect();
+        assert_eq!(times, [(1.0, 6.0), (8.0, 9.0)]);
+        let begun = graph.meaning(&words(&graph, "PLEASE light in"), Numbers::Words);
+        assert_eq!(begun.text, "light in", "a phrase in progress");
+        let none = graph.meaning(&words(&graph, "PLEASE STOP"), Numbers::Words);
+        assert!(none.text.is_empty() && none.words.is_empty() && none.phrases.is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::confidence::Calibration;
 use super::language::{LanguageOptions, check_ranges};
-use super::meaning::PhraseGraph;
+use super::meaning::{InDictation, PhraseGraph};
 use super::open::Recognizer;
 use super::pronunciations::{Labels, guesses_note, label};
 use crate::decode::{
@@ -33,6 +33,9 @@ pub struct PhraseOptions {
     /// Cost of each phrase in dictation with a language model, nats. The word insertion penalty, the bias and the beam are
     /// those of the language model there.
     pub phrase_cost: f32,
+    /// Whether words outside phrases are left out in dictation: the language model is then only the background that the phrases
+    /// compete with.
+    pub only_phrases: bool,
 }
 
 impl Default for PhraseOptions {
@@ -44,6 +47,7 @@ impl Default for PhraseOptions {
             blank_bias: -2.0,
             beam: Beam { margin: 40.0, max_active: 5000 },
             phrase_cost: 6.0,
+            only_phrases: false,
         }
     }
 }
@@ -83,7 +87,7 @@ impl Recognizer {
 
     /// Creates a recognizer with the same network for dictation with a language model, in which phrases may stand at any
     /// place. In phrases, `<dictation>` stands for one or more words of the language model. Of the options of phrases only
-    /// `phrase_cost` has an effect.
+    /// `phrase_cost` and `only_phrases` have an effect.
     ///
     /// # Errors
     /// As [`Recognizer::with_language_model`] and [`Recognizer::with_phrases`]; when the cost is out of range.
@@ -97,7 +101,7 @@ impl Recognizer {
         // Hotwords are added last, since their model wraps the others.
         let recognizer = self.with_language_model(&LanguageOptions { hotwords: None, ..language.clone() })?;
         let costs = PhraseCosts { phrase: options.phrase_cost, word: language.weights.word_cost };
-        let recognizer = recognizer.with_phrases_added(phrases, pronouncer, costs)?;
+        let recognizer = recognizer.with_phrases_added(phrases, pronouncer, costs, options.only_phrases)?;
         match &language.hotwords {
             Some(hotwords) => recognizer.with_hotwords(hotwords, language.lexicon.as_deref()),
             None => Ok(recognizer),
@@ -105,7 +109,7 @@ impl Recognizer {
     }
 
     /// Adds phrases to a recognizer for dictation, which was made by [`Recognizer::with_language_model`], as
-    /// [`Recognizer::with_phrases_in_dictation`] does.
+    /// [`Recognizer::with_phrases_in_dictation`] does; with `only_phrases`, other words are left out.
     ///
     /// # Errors
     /// As [`Recognizer::with_phrases`]; when a cost is out of range.
@@ -114,6 +118,7 @@ impl Recognizer {
         phrases: impl Into<Arc<Phrases>>,
         pronouncer: &Pronouncer,
         costs: PhraseCosts,
+        only_phrases: bool,
     ) -> Result<Self> {
         check_ranges([("cost of a phrase", costs.phrase, -1000.0..=1000.0)])?;
         let phrases = phrases.into();
@@ -127,7 +132,7 @@ impl Recognizer {
         let model = DictationModel::new(inner, Arc::clone(&phrases), first_word, costs)?;
         let model: Arc<dyn LanguageModel> = Arc::new(model);
         let search = search.with_words(phrases.words(), pronunciations, model);
-        let graph = PhraseGraph { phrases, in_dictation: Some(first_word) };
+        let graph = PhraseGraph { phrases, in_dictation: Some(InDictation { first_word, only_phrases }) };
         let metadata = self.metadata().clone();
         let recognizer = self.with_decoders(metadata, DecoderFactory::Search(Arc::new(search)));
         Ok(recognizer.with_phrase_graph(Some(graph)).with_note(note))
@@ -135,6 +140,12 @@ impl Recognizer {
 }
 
 impl PhraseOptions {
+    /// Creates options for phrases alone with a language model as their background, which knows other speech better than
+    /// [`PhraseOptions::other_phone_cost`] does; with [`LanguageOptions::background`].
+    pub fn with_background() -> Self {
+        Self { phrase_cost: 4.5, only_phrases: true, ..Self::default() }
+    }
+
     /// Checks that every number is in its range. Costs of other speech may be infinite: then there is none.
     ///
     /// # Errors

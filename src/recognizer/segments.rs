@@ -504,7 +504,11 @@ impl SegmentDecoder {
     fn partial_segment(&self) -> Segment {
         let end = self.duration.map_or(self.elapsed(), |duration| duration.min(self.elapsed()));
         let (best, start) = (self.decoder.best(), self.open_start);
-        let words = self.words.words(&best, start, self.duration, self.rejection_context(&[]));
+        let spoken = self.words.words_with_units(&best, start, self.duration, self.rejection_context(&[]));
+        let words = match &self.phrases {
+            Some(phrases) if phrases.only_phrases() => phrases.meaning(&spoken, Numbers::Words).words,
+            _ => spoken.into_iter().map(|(word, _)| word).collect(),
+        };
         Segment {
             text: join(&words),
             start,

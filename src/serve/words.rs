@@ -194,7 +194,7 @@ impl WordLists {
         };
         let recognizer = self.recognizer.clone();
         let recognizer = match dictation {
-            Some(costs) => recognizer.with_phrases_added(phrases, english, costs)?,
+            Some(costs) => recognizer.with_phrases_added(phrases, english, costs, false)?,
             None => recognizer.with_phrases(phrases, english, &self.options.phrases)?,
         };
         Ok((recognizer, warnings))

@@ -22,6 +22,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs/examples"
 DIGITS = "zero one two three four five six seven eight nine oh".split()
+BACKGROUND = ["--lm", "english", "--only-phrases"]
 COMMANDS = "yes no up down left right on off stop go".split()
 
 
@@ -87,6 +88,7 @@ def systems_of(options, folder):
     """Name and options of each recognizer."""
     if options.what == "commands":
         yield "phrases", ["--phrases", str(EXAMPLES / "commands.txt")]
+        yield "only phrases, with a language model", ["--phrases", str(EXAMPLES / "commands.txt"), *BACKGROUND]
         if options.model:
             yield "trained on recordings", ["--model", options.model]
         return
@@ -95,6 +97,7 @@ def systems_of(options, folder):
     yield "digits model", ["--model", "digits"]
     yield "phrases of one digit", ["--phrases", str(single)]
     yield "phrases of three and more", ["--phrases", str(EXAMPLES / "digits.txt")]
+    yield "the same, with a language model", ["--phrases", str(EXAMPLES / "digits.txt"), *BACKGROUND]
 
 
 def main():
