@@ -8,7 +8,6 @@ use super::confidence::Calibration;
 use super::embedded::Embedded;
 use super::hotwords::{HotwordList, HotwordOptions};
 use super::open::Recognizer;
-use super::phrases::PhraseOptions;
 use super::pronunciations::{PronunciationTable, english};
 use super::reference::has_phones;
 use crate::decode::{
@@ -66,11 +65,11 @@ impl LanguageOptions {
     }
 
     /// Sets the weights for a language model that is only the background of phrases ([`PhraseOptions::with_background`]).
-    /// The confidence of the phrases decides, so that none is required.
+    /// The bias of the blank is that of phrases alone, and no confidence is required.
     ///
     /// [`PhraseOptions::with_background`]: super::PhraseOptions::with_background
     pub fn background(self) -> Self {
-        Self { blank_bias: PhraseOptions::default().blank_bias, least_confidence: 0.0, ..self }
+        Self { blank_bias: -2.0, least_confidence: 0.0, ..self }
     }
 
     /// Sets the file of pronunciations. It is required if the tokens of the network are not English phones.
