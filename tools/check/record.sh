@@ -96,7 +96,8 @@ sleep 2; play pi; sleep 4; play e
 await "three one four one five"
 await "two seven one eight"
 keys C-c; await "left with 0"
-HOME=$work "$hearken" listen >"$work/out" 2>"$work/err" & pid=$!
-sleep 2; play pi; sleep 5; kill -INT $pid; wait $pid
+# Not `listen` but the recording is played in the background, since background jobs of a script ignore an interrupt.
+(sleep 2; play pi) &
+HOME=$work timeout --signal INT 8 "$hearken" listen >"$work/out" 2>"$work/err"
 check "in a pipe" "three one four one five" "$(cat "$work/out")"
 [ "$failures" = 0 ] && echo "all is well" || { echo "$failures failed"; exit 1; }
