@@ -387,7 +387,9 @@ fn phrases_are_recognized_in_dictation() {
         ["transcribe", clip, "--phrases", "brown.txt", "--lm", "english", "--only-phrases", "--json"];
     let output = place.run(&arguments);
     assert!(output.status.success());
-    for event in String::from_utf8_lossy(&output.stdout).lines() {
+    let events = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(events.matches("\"final\"").count(), 1, "{events}");
+    for event in events.lines() {
         let event: Value = serde_json::from_str(event).expect("JSON");
         let text = event["text"].as_str().expect("a text");
         let expected = match event["type"].as_str() {
