@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hearken::model::network::initialize;
-use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
+use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights, Precision, Purpose};
 use hearken::train::example::Example;
 use hearken::train::loss::mmi::Mmi;
 use hearken::train::loss::phone_ngram::{self, Options};
@@ -43,7 +43,8 @@ impl Case {
     }
 
     fn bench(&self, group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId) {
-        let weights = PackedWeights::new(&self.network, true).expect("all parameters are there");
+        let weights = PackedWeights::new(&self.network, Purpose::Training(Precision::Fp32))
+            .expect("all parameters are there");
         let lengths: Vec<usize> = self.network.parameters.iter().map(|p| p.data.len()).collect();
         let mut worker = Worker::new(&lengths);
         let update = Update {

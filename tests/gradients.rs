@@ -3,8 +3,8 @@
 
 use hearken::model::network::initialize;
 use hearken::model::{
-    AuxiliaryConfig, CellKind, LayerConfig, Network, NetworkConfig, PackedSequence, PackedWeights, States,
-    Workspace,
+    AuxiliaryConfig, CellKind, LayerConfig, Network, NetworkConfig, PackedSequence, PackedWeights, Precision,
+    Purpose, States, Workspace,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -58,7 +58,8 @@ fn case(cell: CellKind, layer_norm: bool, residual: bool, seed: u64) -> Case {
     network.mean = random(3);
     network.scale = vec![0.7, 1.1, 1.3];
     let steps = PackedSequence::new(&[6, 4, 4, 1]);
-    let zeros = PackedWeights::new(&network, false).expect("all parameters are there").zero_states(4);
+    let zeros =
+        PackedWeights::new(&network, Purpose::Inference).expect("all parameters are there").zero_states(4);
     let mut states = || {
         let mut like = |zeros: &[Vec<f64>]| zeros.iter().map(|layer| random(layer.len())).collect();
         States { hidden: like(&zeros.hidden), cell: like(&zeros.cell) }
@@ -80,7 +81,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 impl Case {
     fn weights(&self) -> PackedWeights<f64> {
-        PackedWeights::new(&self.network, true).expect("all parameters are there")
+        PackedWeights::new(&self.network, Purpose::Training(Precision::Fp32))
+            .expect("all parameters are there")
     }
 
     fn loss(&self) -> f64 {
@@ -281,7 +283,8 @@ fn a_stream_in_parts_equals_the_whole() {
         let layers = cells.iter().map(|&cell| layer(cell, 6)).collect();
         let config =
             NetworkConfig { layers, auxiliary: None, ..case(CellKind::Gru, true, true, 1).network.config };
-        let weights = PackedWeights::new(&initialize::<f32>(&config, 4), false).expect("all are there");
+        let weights =
+            PackedWeights::new(&initialize::<f32>(&config, 4), Purpose::Inference).expect("all are there");
         let mut rng = Pcg64Mcg::seed_from_u64(9);
         let x: Vec<f32> = (0..2 * 23 * 6).map(|_| rng.random_range(-1.0..1.0)).collect();
         let run = |parts: &[usize]| {

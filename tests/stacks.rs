@@ -7,7 +7,7 @@ use crate::common::networks::{Numbers, metadata};
 use crate::common::place::{exported, options};
 use hearken::engine::verify::{Runners, compare};
 use hearken::model::network::initialize;
-use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
+use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights, Precision, Purpose};
 use hearken::onnx::import::{ImportOptions, import};
 use hearken::onnx::{ExportOptions, OnnxFile, Target, read, write};
 use hearken::train::example::Example;
@@ -110,7 +110,8 @@ fn trained(config: &NetworkConfig, numbers: &mut Numbers) -> Network<f32> {
     let mut worker = Worker::new(&parameters.iter().map(Vec::len).collect::<Vec<_>>());
     let optimizer = Optimizer::default();
     for step in 0..UPDATES {
-        let weights = PackedWeights::new(&network, true).expect("all parameters are there");
+        let weights = PackedWeights::new(&network, Purpose::Training(Precision::Fp32))
+            .expect("all parameters are there");
         let update = Update {
             weights: &weights,
             num_tokens: config.num_tokens,

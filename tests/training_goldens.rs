@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use hearken::model::network::parameter_shapes;
 use hearken::model::{
-    Kernels, Network, NetworkConfig, PackedSequence, PackedWeights, Parameter, Real, Workspace,
-    gradient_flow, jacobian_values,
+    Kernels, Network, NetworkConfig, PackedSequence, PackedWeights, Parameter, Precision, Purpose, Real,
+    Workspace, gradient_flow, jacobian_values,
 };
 use hearken::train::example::Example;
 use hearken::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
@@ -149,7 +149,8 @@ fn cast_network<T: Real>(network: &Network<f32>) -> Network<T> {
 
 /// Runs one worker over a batch and returns the loss per label; the gradients stay in the worker.
 fn pass<T: Kernels>(network: &Network<T>, batch: &Batch, worker: &mut Worker<T>) -> f64 {
-    let weights = PackedWeights::new(network, true).expect("all parameters are there");
+    let weights =
+        PackedWeights::new(network, Purpose::Training(Precision::Fp32)).expect("all parameters are there");
     let scale = 1.0 / batch.num_labels() as f64;
     let update = Update {
         weights: &weights,
@@ -224,7 +225,7 @@ fn worker<T: Kernels>(network: &Network<f32>) -> Worker<T> {
 
 fn check_case<T: Kernels>(case: &Case) {
     let network = cast_network::<T>(&case.network);
-    let weights = PackedWeights::new(&network, false).expect("all parameters are there");
+    let weights = PackedWeights::new(&network, Purpose::Inference).expect("all parameters are there");
     let steps = PackedSequence::new(&case.batches[0].lengths);
     let (mut workspace, mut states) = (Workspace::default(), weights.zero_states(steps.streams()));
     weights.forward(&cast::<T>(&case.batches[0].rows), &steps, &mut states, &mut workspace, None);

@@ -4,7 +4,7 @@ use super::state_tensors::{check_call, zero_state};
 use super::{Engine, EngineSpec, State, TensorData};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
-use crate::model::{LayerConfig, Network, PackedSequence, PackedWeights, States, Workspace};
+use crate::model::{LayerConfig, Network, PackedSequence, PackedWeights, Purpose, States, Workspace};
 use crate::onnx::export;
 use crate::onnx::states::{StatePlace, state_places};
 
@@ -38,7 +38,7 @@ impl NativeEngine {
     /// When the network's parameters do not match its configuration.
     pub fn new(network: Network<f32>) -> Result<Self> {
         export::check(&network)?;
-        let weights = PackedWeights::new(&network, false)
+        let weights = PackedWeights::new(&network, Purpose::Inference)
             .ok_or_else(|| Error::new(Stage::Model, "the network lacks a parameter"))?;
         Ok(Self {
             spec: EngineSpec::from_config(&network.config, "native"),

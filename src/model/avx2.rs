@@ -83,6 +83,7 @@ impl Product<'_> {
                     assert!(values.len() >= size, "a packed matrix");
                     self.run(values.as_ptr());
                 }
+                Panels::Bf16(_) => return false,
             }
         }
         true
@@ -409,6 +410,7 @@ unsafe fn outer_tile(left: &[f32], right: &[f32], c: &mut [f32], stride: usize, 
 
 #[cfg(test)]
 mod tests {
+    use super::super::packed::{Precision, Purpose};
     use super::*;
 
     #[test]
@@ -418,8 +420,8 @@ mod tests {
             let x: Vec<f32> = (0..most * inner).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
             // Multiples of 1/64 below 1 are 16-bit floats.
             let w: Vec<f32> = (0..out * inner).map(|i| ((i * 53 % 97) as f32 - 48.0) / 64.0).collect();
-            let single = Packed::transposed(&w, out, inner, true);
-            let half = Packed::transposed(&w, out, inner, false);
+            let single = Packed::transposed(&w, out, inner, Purpose::Training(Precision::Fp32));
+            let half = Packed::transposed(&w, out, inner, Purpose::Inference);
             assert!(matches!(single.panels(), Panels::Single(_)));
             assert_eq!(matches!(half.panels(), Panels::Half(_)), has_wide_kernels());
             let stride = out + 3;
@@ -448,7 +450,7 @@ mod tests {
     #[test]
     fn weights_that_are_not_halves_stay_as_they_are() {
         for value in [0.1, 1e6, f32::NAN, 1e-9] {
-            let m = Packed::transposed(&[1.0, value], 2, 1, false);
+            let m = Packed::transposed(&[1.0, value], 2, 1, Purpose::Inference);
             assert!(matches!(m.panels(), Panels::Single(_)), "{value}");
         }
     }

@@ -28,6 +28,7 @@ pub fn multiply_add(x: &[f32], m: &Packed<f32>, y: &mut [f32], stride: usize, ba
         match m.panels() {
             Panels::Single(panels) => whole_tiles(x, m, panels, y, stride, backwards),
             Panels::Half(panels) => whole_tiles(x, m, panels, y, stride, backwards),
+            Panels::Bf16(_) => 0,
         }
     }
 }
@@ -186,7 +187,7 @@ fn outer_tile(a: &[f32], b: &[f32], c: &mut [f32], [m, n]: [usize; 2], [i, j]: [
 
 /// The mask of register `p` that selects the existing ones of `width` columns.
 #[inline]
-fn columns(width: usize, p: usize) -> __mmask16 {
+pub(super) fn columns(width: usize, p: usize) -> __mmask16 {
     ((1u32 << width.saturating_sub(p * PANEL).min(PANEL)) - 1) as __mmask16
 }
 
@@ -196,7 +197,7 @@ fn columns(width: usize, p: usize) -> __mmask16 {
 /// Those values must be in bounds.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn add_at(at: *mut f32, mask: __mmask16, sum: __m512) {
+pub(super) unsafe fn add_at(at: *mut f32, mask: __mmask16, sum: __m512) {
     // SAFETY: the caller guarantees that the selected values are in bounds.
     unsafe { _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, at), sum)) }
 }
@@ -204,6 +205,7 @@ unsafe fn add_at(at: *mut f32, mask: __mmask16, sum: __m512) {
 #[cfg(test)]
 mod tests {
     use super::super::kernels;
+    use super::super::packed::{Precision, Purpose};
     use super::*;
 
     #[test]
@@ -211,7 +213,7 @@ mod tests {
         for (n, inner, out) in [(8, 5, 3), (9, 33, 17), (64, 192, 576), (23, 320, 40)] {
             let x: Vec<f32> = (0..n * inner).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
             let w: Vec<f32> = (0..out * inner).map(|i| ((i * 53 % 97) as f32 - 48.0) / 48.0).collect();
-            let packed = Packed::transposed(&w, out, inner, true);
+            let packed = Packed::transposed(&w, out, inner, Purpose::Training(Precision::Fp32));
             for backwards in [false, true] {
                 let mut y = vec![0.5; n * (out + 3)];
                 let rows = multiply_add(&x, &packed, &mut y, out + 3, backwards);

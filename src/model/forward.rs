@@ -10,6 +10,7 @@ use super::layer::{Layer, LayerBackward, LayerScratch, LayerTrace};
 use super::linear::Linear;
 use super::network::Network;
 use super::norm::{LayerNorm, NormTrace};
+use super::packed::{Precision, Purpose};
 use super::packed_sequence::PackedSequence;
 use super::real::Real;
 
@@ -30,20 +31,25 @@ pub struct PackedWeights<T> {
 }
 
 impl<T: Kernels> PackedWeights<T> {
-    /// Creates the layout of a network's weights, including that for the backward pass if `training`. `None` if a
+    /// Creates the layout of a network's weights, including that for the backward pass in training. `None` if a
     /// parameter is missing.
-    pub fn new(network: &Network<T>, training: bool) -> Option<Self> {
-        Self::build(network, training, 1, |i| network.parameters.get(i).map(|p| p.data.as_slice()))
+    pub fn new(network: &Network<T>, purpose: Purpose) -> Option<Self> {
+        Self::build(network, purpose, 1, |i| network.parameters.get(i).map(|p| p.data.as_slice()))
     }
 
     /// The layout for training of a network with the values `parameters` instead of its own, created by several threads.
-    pub fn for_training(network: &Network<T>, parameters: &[Vec<T>], threads: usize) -> Option<Self> {
-        Self::build(network, true, threads, |i| parameters.get(i).map(Vec::as_slice))
+    pub fn for_training(
+        network: &Network<T>,
+        parameters: &[Vec<T>],
+        precision: Precision,
+        threads: usize,
+    ) -> Option<Self> {
+        Self::build(network, Purpose::Training(precision), threads, |i| parameters.get(i).map(Vec::as_slice))
     }
 
     fn build<'a>(
         network: &Network<T>,
-        training: bool,
+        purpose: Purpose,
         threads: usize,
         data: impl Fn(usize) -> Option<&'a [T]>,
     ) -> Option<Self> {
@@ -70,17 +76,17 @@ impl<T: Kernels> PackedWeights<T> {
             width = layer.hidden;
         }
         let layers =
-            map_in_threads(&layers, threads, |(layer, width, own)| Layer::new(layer, *width, own, training));
-        let output = Linear::new(get("output.weight".into())?, get("output.bias".into())?, training);
+            map_in_threads(&layers, threads, |(layer, width, own)| Layer::new(layer, *width, own, purpose));
+        let output = Linear::new(get("output.weight".into())?, get("output.bias".into())?, purpose);
         let mut heads = vec![(layers.len().checked_sub(1)?, output)];
         if let Some(auxiliary) = config.auxiliary.filter(|a| a.layer < layers.len()) {
             let (weight, bias) = (get("auxiliary.weight".into())?, get("auxiliary.bias".into())?);
-            heads.push((auxiliary.layer, Linear::new(weight, bias, training)));
+            heads.push((auxiliary.layer, Linear::new(weight, bias, purpose)));
         }
         Some(Self {
             mean: network.mean.clone(),
             scale: network.scale.clone(),
-            input: Linear::new(get("input.weight".into())?, get("input.bias".into())?, training),
+            input: Linear::new(get("input.weight".into())?, get("input.bias".into())?, purpose),
             input_norm: norm("input_norm".into())?,
             layers,
             norms,

@@ -7,6 +7,7 @@
 use super::forward::{PackedWeights, States, Workspace, log_softmax};
 use super::kernels::Kernels;
 use super::network::Network;
+use super::packed::{Precision, Purpose};
 use super::packed_sequence::PackedSequence;
 
 /// Norms of the gradient of a step's loss with respect to earlier states.
@@ -60,7 +61,7 @@ impl Decay {
 /// gradient where the network is sure). States are carried from stretch to stretch. `None` if there are fewer than
 /// `reach + 1` steps, or a parameter is missing.
 pub fn gradient_flow<T: Kernels>(network: &Network<T>, x: &[T], reach: usize) -> Option<GradientFlow> {
-    let weights = PackedWeights::new(network, true)?;
+    let weights = PackedWeights::new(network, Purpose::Training(Precision::Fp32))?;
     let width = network.config.subsampling * network.config.num_features;
     let stretches: Vec<&[T]> = x.chunks_exact(width.checked_mul(reach + 1).filter(|&n| n > 0)?).collect();
     if stretches.is_empty() || reach == 0 {
@@ -176,7 +177,7 @@ mod tests {
             CellKind::Lstmp,
         ] {
             let network = network(cell);
-            let weights = PackedWeights::new(&network, true).expect("weights");
+            let weights = PackedWeights::new(&network, Purpose::Training(Precision::Fp32)).expect("weights");
             let (reach, x) = (6, frames(7));
             let flow = gradient_flow(&network, &x, reach).expect("enough steps");
             assert_eq!(flow.measured, 1);

@@ -7,6 +7,7 @@ use super::cells::CellForm;
 use super::forward::{PackedWeights, States, Workspace};
 use super::kernels::Kernels;
 use super::network::Network;
+use super::packed::{Precision, Purpose};
 use super::packed_sequence::PackedSequence;
 use super::real::Real;
 
@@ -38,7 +39,9 @@ pub fn jacobian_values<T: Kernels>(
     x: &[T],
     reach: usize,
 ) -> Vec<Option<JacobianValues>> {
-    let Some(weights) = PackedWeights::new(network, true) else { return Vec::new() };
+    let Some(weights) = PackedWeights::new(network, Purpose::Training(Precision::Fp32)) else {
+        return Vec::new();
+    };
     let width = network.config.subsampling * network.config.num_features;
     let stretches: Vec<&[T]> = x.chunks_exact((width * (reach + 1)).max(1)).collect();
     if stretches.is_empty() || reach == 0 {
@@ -219,7 +222,7 @@ mod tests {
     fn values_are_those_of_finite_differences() {
         for cell in [CellKind::RnnTanh, CellKind::RnnRelu, CellKind::Gru, CellKind::Lstm, CellKind::MinGru] {
             let network = network(cell);
-            let weights = PackedWeights::new(&network, true).expect("weights");
+            let weights = PackedWeights::new(&network, Purpose::Training(Precision::Fp32)).expect("weights");
             let (reach, x) = (4, frames(5));
             let layers = jacobian_values(&network, &x, reach);
             for (layer, values) in layers.iter().enumerate() {

@@ -8,6 +8,8 @@
 #[cfg(feature = "train")]
 use gemm_common::Parallelism;
 
+#[cfg(target_arch = "x86_64")]
+use super::packed::Panels;
 use super::packed::{PANEL, Packed};
 use super::real::Real;
 
@@ -58,6 +60,10 @@ pub trait Kernels: Real {
     fn multiply_wide(_x: &[Self], _: &Packed<Self>, _bias: &[Self], _y: &mut [Self]) -> bool {
         false
     }
+    /// The same as [`Self::add_outer_products_wide`] with both factors rounded to bf16.
+    fn add_outer_products_bf16(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
+        false
+    }
     /// Computes `c [m, n] += a^T b` by tiles of intrinsics; returns false if there are none.
     fn add_outer_products_wide(_a: &[Self], _b: &[Self], _c: &mut [Self], _m: usize, _n: usize) -> bool {
         false
@@ -102,6 +108,10 @@ impl Kernels for f32 {
         stride: usize,
         backwards: bool,
     ) -> usize {
+        if let Panels::Bf16(panels) = m.panels() {
+            super::bf16::multiply_add(x, m, panels, y, stride, backwards);
+            return x.len() / m.inputs();
+        }
         let done = super::avx512::multiply_add(x, m, y, stride, backwards);
         let rest = &x[done * m.inputs()..];
         if rest.is_empty() || super::avx2::multiply_add(rest, m, &mut y[done * stride..], stride, backwards) {
@@ -112,7 +122,12 @@ impl Kernels for f32 {
 
     #[cfg(target_arch = "x86_64")]
     fn multiply_wide(x: &[Self], m: &Packed<Self>, bias: &[Self], y: &mut [Self]) -> bool {
-        !is_x86_feature_detected!("avx512f") && super::avx2::multiply(x, m, bias, y)
+        !m.is_bf16() && !is_x86_feature_detected!("avx512f") && super::avx2::multiply(x, m, bias, y)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn add_outer_products_bf16(a: &[Self], b: &[Self], c: &mut [Self], m: usize, n: usize) -> bool {
+        super::bf16::add_outer_products(a, b, c, m, n)
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -280,6 +295,18 @@ fn tile<T: Real, const ROWS: usize, const PANELS: usize, const FMA: bool>(
     }
 }
 
+/// Adds the gradient of `weights` (in → out) to `dw [out, in]`, for inputs `x [k, in]` and the gradient `dy [k, out]` of
+/// the outputs, in the precision of the weights.
+///
+/// # Panics
+/// When a length does not match its shape.
+pub fn add_weight_gradient<T: Kernels>(weights: &Packed<T>, dy: &[T], x: &[T], dw: &mut [T]) {
+    let (m, n) = (weights.outputs(), weights.inputs());
+    if dy.is_empty() || n == 0 || !weights.is_bf16() || !T::add_outer_products_bf16(dy, x, dw, m, n) {
+        add_outer_products(dy, x, dw, m, n);
+    }
+}
+
 /// `c [m, n] += a^T b` with `a [k, m]`, `b [k, n]`: the gradient of weights, summed over k steps.
 ///
 /// # Panics
@@ -353,6 +380,7 @@ pub fn set_rows<T: Real>(y: &mut [T], bias: &[T]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::packed::{Precision, Purpose};
     use super::*;
 
     #[test]
@@ -364,11 +392,21 @@ mod tests {
                 (0..inner).map(|k| x[i * inner + k] * w[j * inner + k]).sum::<f64>() + 1.0
             };
             let mut y = vec![1.0; n * out];
-            multiply_add(&x, &Packed::transposed(&w, out, inner, true), &mut y, out);
+            multiply_add(
+                &x,
+                &Packed::transposed(&w, out, inner, Purpose::Training(Precision::Fp32)),
+                &mut y,
+                out,
+            );
             let single: Vec<f32> = x.iter().map(|&v| v as f32).collect();
             let weights: Vec<f32> = w.iter().map(|&v| v as f32).collect();
             let mut y32 = vec![1.0f32; n * out];
-            multiply_add(&single, &Packed::transposed(&weights, out, inner, true), &mut y32, out);
+            multiply_add(
+                &single,
+                &Packed::transposed(&weights, out, inner, Purpose::Training(Precision::Fp32)),
+                &mut y32,
+                out,
+            );
             for i in 0..n {
                 for j in 0..out {
                     assert!((y[i * out + j] - expected(i, j)).abs() < 1e-12);

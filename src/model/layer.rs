@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cells::{Block, BlockBackward, BlockTrace, CellForm, MAX_STATES};
 use super::config::LayerConfig;
 use super::kernels::Kernels;
+use super::packed::Purpose;
 use super::packed_sequence::PackedSequence;
 use super::recurrent::{
     self, Backward, RecurrentGradient, RecurrentParameters, RecurrentScratch, RecurrentTrace,
@@ -61,7 +62,7 @@ pub struct LayerBackward<'a, T> {
 impl<T: Kernels> Layer<T> {
     /// Creates the layout of a layer's parameters, for inputs of the width `inputs`; with that for the backward pass if
     /// `training`.
-    pub fn new(config: &LayerConfig, inputs: usize, parameters: &[&[T]], training: bool) -> Self {
+    pub fn new(config: &LayerConfig, inputs: usize, parameters: &[&[T]], purpose: Purpose) -> Self {
         let weights = match config.cell.form() {
             CellForm::Recurrent { shape, layout } => {
                 let (w, r, b) = match *parameters {
@@ -69,11 +70,11 @@ impl<T: Kernels> Layer<T> {
                     [w, b] => (w, &[][..], b),
                     _ => unreachable!("a recurrent cell has two or three parameters"),
                 };
-                let parameters = RecurrentParameters { w, r, b, training };
+                let parameters = RecurrentParameters { w, r, b, purpose };
                 LayerWeights::Recurrent(RecurrentWeights::new(config.hidden, shape, layout, &parameters))
             }
             CellForm::Block { layout, .. } => {
-                LayerWeights::Block(layout(&config.sizes(inputs), parameters, training))
+                LayerWeights::Block(layout(&config.sizes(inputs), parameters, purpose))
             }
         };
         let mut states = [0; MAX_STATES];

@@ -1,7 +1,7 @@
 //! A linear layer: y = W x + b.
 
 use super::kernels::{self, Kernels};
-use super::packed::Packed;
+use super::packed::{Packed, Purpose};
 
 /// A linear layer's weights in the layout of the kernels.
 #[derive(Clone, Debug)]
@@ -12,12 +12,12 @@ pub struct Linear<T> {
 }
 
 impl<T: Kernels> Linear<T> {
-    /// Creates the layout of `weight [out, in]` and `bias [out]`, with that for the backward pass if `training`.
-    pub fn new(weight: &[T], bias: &[T], training: bool) -> Self {
+    /// Creates the layout of `weight [out, in]` and `bias [out]`, with that for the backward pass in training.
+    pub fn new(weight: &[T], bias: &[T], purpose: Purpose) -> Self {
         let (out, inner) = (bias.len(), weight.len() / bias.len().max(1));
         Self {
-            forward: Packed::transposed(weight, out, inner, training),
-            backward: training.then(|| Packed::plain(weight, out, inner)),
+            forward: Packed::transposed(weight, out, inner, purpose),
+            backward: Packed::backward(weight, out, inner, purpose),
             bias: bias.to_vec(),
         }
     }
@@ -36,7 +36,7 @@ impl<T: Kernels> Linear<T> {
 
     /// Adds the gradients of weight and bias, for the gradient `dy [R, out]` of the outputs.
     pub fn add_gradients(&self, x: &[T], dy: &[T], dw: &mut [T], db: &mut [T]) {
-        kernels::add_outer_products(dy, x, dw, self.bias.len(), self.forward.inputs());
+        kernels::add_weight_gradient(&self.forward, dy, x, dw);
         kernels::add_rows(dy, db);
     }
 

@@ -1,10 +1,16 @@
 //! Recurrent networks: cells, layers, their gradients, and the states of streams.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod average;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod cells;
 mod config;
 pub mod forward;
@@ -24,7 +30,7 @@ mod singular_values;
 /// The matrix products alone, for `tools/bench/kernels.rs`.
 #[doc(hidden)]
 pub mod benchmark {
-    pub use super::kernels::{add_outer_products, multiply_add};
+    pub use super::kernels::{add_weight_gradient, multiply_add};
     pub use super::packed::Packed;
 }
 
@@ -37,6 +43,7 @@ pub use gradient_flow::{Decay, GradientFlow, gradient_flow};
 pub use jacobian::{JacobianValues, jacobian_values};
 pub use kernels::Kernels;
 pub use network::{Network, Parameter};
+pub use packed::{Precision, Purpose};
 pub use packed_sequence::PackedSequence;
 pub use real::Real;
 pub use singular_values::singular_values;

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use half::f16;
+use half::{bf16, f16};
 
 /// A floating-point type of which the layers are generic.
 pub trait Real:
@@ -49,6 +49,8 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// The same value as a 16-bit float, for f32, if there is one.
     fn exact_half(self) -> Option<f16>;
+    /// Rounds to bf16, for f32.
+    fn bf16(self) -> Option<u16>;
     /// Replaces tiny values by 0: they would decay to subnormals, which are slow.
     fn flush(self) -> Self;
 }
@@ -109,6 +111,10 @@ impl Real for f32 {
     fn tanh(self) -> Self {
         2.0 / (1.0 + exp_f32(-2.0 * self)) - 1.0
     }
+    fn bf16(self) -> Option<u16> {
+        Some(bf16::from_f32(self).to_bits())
+    }
+    #[inline(always)]
     fn exact_half(self) -> Option<f16> {
         Some(f16::from_f32(self)).filter(|half| half.to_f32() == self)
     }
@@ -154,6 +160,10 @@ impl Real for f64 {
     fn tanh(self) -> Self {
         self.tanh()
     }
+    fn bf16(self) -> Option<u16> {
+        None
+    }
+    #[inline(always)]
     fn exact_half(self) -> Option<f16> {
         None
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::cells::{Cell, CellLayout, CellParameters, CellShape, MAX_STATES, Step, StepBackward, Sums};
 use super::kernels::{self, Kernels};
-use super::packed::Packed;
+use super::packed::{Packed, Purpose};
 use super::packed_sequence::PackedSequence;
 
 /// A recurrent layer's weights in the layout of the kernels.
@@ -32,8 +32,8 @@ pub struct RecurrentParameters<'a, T> {
     pub r: &'a [T],
     /// `[2kH]`, the input's biases, then the state's; `[kH]` for a cell without weights of the state.
     pub b: &'a [T],
-    /// Whether gradients will be computed.
-    pub training: bool,
+    /// Whether gradients will be computed, and how.
+    pub purpose: Purpose,
 }
 
 impl<T: Kernels> RecurrentWeights<T> {
@@ -44,15 +44,15 @@ impl<T: Kernels> RecurrentWeights<T> {
         layout: CellLayout<T>,
         parameters: &RecurrentParameters<'_, T>,
     ) -> Self {
-        let &RecurrentParameters { w, r, b, training } = parameters;
+        let &RecurrentParameters { w, r, b, purpose } = parameters;
         let rows = shape.gates * hidden;
         let inputs = w.len() / rows.max(1);
         Self {
             hidden,
             shape,
-            input: Packed::transposed(w, rows, inputs, training),
-            input_backward: training.then(|| Packed::plain(w, rows, inputs)),
-            cell: layout(&CellParameters { hidden, r, b, training }),
+            input: Packed::transposed(w, rows, inputs, purpose),
+            input_backward: Packed::backward(w, rows, inputs, purpose),
+            cell: layout(&CellParameters { hidden, r, b, purpose }),
         }
     }
 
@@ -212,7 +212,7 @@ pub fn backward<T: Kernels>(
     }
     // The gradients of the parameters are sums over all steps: one product after the loop instead of one per step.
     let (input_bias, state_bias) = gradient.b.split_at_mut(k);
-    kernels::add_outer_products(input_sums, x, gradient.w, k, weights.input.inputs());
+    kernels::add_weight_gradient(&weights.input, input_sums, x, gradient.w);
     kernels::add_rows(input_sums, input_bias);
     let sums = Sums { before: &trace.before[0], saved: &trace.saved, dx: input_sums, ds: state_sums };
     weights.cell.add_gradients(&sums, gradient.r, state_bias);

@@ -8,7 +8,7 @@ use super::record::Record;
 use super::run::{Run, Session, incomplete};
 use super::score::{DevScore, DevSet};
 use crate::error::Result;
-use crate::model::{Network, PackedWeights};
+use crate::model::{Network, PackedWeights, Purpose};
 use crate::onnx::{self, Metadata};
 
 /// The file name of the model of the evaluation after update `step`.
@@ -77,7 +77,7 @@ impl Run<'_> {
 
     /// Scores the dev sets with a network.
     fn score(&self, network: &Network<f32>, dev: &[DevSet], report: Report<'_>) -> Result<Vec<DevScore>> {
-        let weights = PackedWeights::new(network, false).ok_or_else(incomplete)?;
+        let weights = PackedWeights::new(network, Purpose::Inference).ok_or_else(incomplete)?;
         let Session { recipe, tokens, decoder, threads, .. } = &self.session;
         let mut sets: Vec<DevScore> = Vec::with_capacity(dev.len());
         for (i, set) in dev.iter().enumerate() {

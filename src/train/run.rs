@@ -417,7 +417,12 @@ impl<'a> Run<'a> {
         let all = || shares.iter().flatten();
         let labels: usize = all().filter_map(|e| e.labels.as_ref()).map(Vec::len).sum();
         let auxiliary_labels: usize = all().filter_map(|e| e.auxiliary.as_ref()).map(Vec::len).sum();
-        let weights = PackedWeights::for_training(&self.network, &self.parameters, self.session.threads);
+        let weights = PackedWeights::for_training(
+            &self.network,
+            &self.parameters,
+            self.session.recipe.run.precision,
+            self.session.threads,
+        );
         let mut weights = weights.ok_or_else(incomplete)?;
         weights.freeze_from_below(self.frozen_from_below);
         let (recipe, tokens) = (self.session.recipe, &self.session.tokens);

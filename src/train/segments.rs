@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::model::forward::log_softmax;
     use crate::model::network::initialize;
-    use crate::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
+    use crate::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights, Precision, Purpose};
     use crate::train::example::Example;
     use crate::train::loss::ctc::{CtcWorkspace, loss_and_gradient};
     use crate::train::worker::{BatchStats, Worker};
@@ -173,7 +173,8 @@ mod tests {
         dropout: f64,
         worker: &mut Worker<f64>,
     ) -> BatchStats {
-        let weights = PackedWeights::new(network, true).expect("all parameters");
+        let weights =
+            PackedWeights::new(network, Purpose::Training(Precision::Fp32)).expect("all parameters");
         let update = Update {
             weights: &weights,
             num_tokens: TOKENS,
@@ -199,7 +200,8 @@ mod tests {
         segment: usize,
         borders: Option<&[States<f64>]>,
     ) -> (f64, Vec<States<f64>>) {
-        let weights = PackedWeights::new(network, true).expect("all parameters");
+        let weights =
+            PackedWeights::new(network, Purpose::Training(Precision::Fp32)).expect("all parameters");
         let x: Vec<f64> = example.features.iter().map(|&x| f64::from(x)).collect();
         let (mut all, mut ends, mut states) = (Vec::new(), Vec::new(), weights.zero_states(1));
         for (number, x) in x.chunks(segment * FEATURES).enumerate() {

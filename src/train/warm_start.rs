@@ -144,7 +144,9 @@ fn layer_of(name: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::model::network::initialize;
-    use crate::model::{CellKind, LayerConfig, NetworkConfig, PackedSequence, PackedWeights, Workspace};
+    use crate::model::{
+        CellKind, LayerConfig, NetworkConfig, PackedSequence, PackedWeights, Purpose, Workspace,
+    };
 
     fn config(depth: usize) -> NetworkConfig {
         NetworkConfig {
@@ -160,7 +162,7 @@ mod tests {
     }
 
     fn logits(network: &Network<f32>) -> Vec<f32> {
-        let weights = PackedWeights::new(network, false).expect("all parameters");
+        let weights = PackedWeights::new(network, Purpose::Inference).expect("all parameters");
         let x: Vec<f32> = (0..5 * 8).map(|i| (i as f32 * 0.7).sin()).collect();
         let mut workspace = Workspace::default();
         let mut states = weights.zero_states(1);

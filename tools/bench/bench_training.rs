@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use hearken::model::network::initialize;
-use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights};
+use hearken::model::{CellKind, LayerConfig, Network, NetworkConfig, PackedWeights, Precision};
 use hearken::train::example::Example;
 use hearken::train::optimizer::{AdamStep, AdamW, constrain};
 use hearken::train::recipe::Optimizer;
@@ -47,6 +47,9 @@ struct Args {
     steps: usize,
     #[arg(long)]
     ragged: bool,
+    /// Round the factors of matrix products to bf16.
+    #[arg(long)]
+    bf16: bool,
     /// Number of labels of each utterance.
     #[arg(long, default_value_t = 6)]
     labels: usize,
@@ -140,8 +143,9 @@ fn update(
     shares: Vec<Vec<Example>>,
     step: usize,
 ) -> Result<f64, Box<dyn Error>> {
-    let weights =
-        PackedWeights::for_training(network, parameters, args.threads).ok_or("a parameter is missing")?;
+    let precision = if args.bf16 { Precision::Bf16 } else { Precision::Fp32 };
+    let weights = PackedWeights::for_training(network, parameters, precision, args.threads)
+        .ok_or("a parameter is missing")?;
     let update = Update {
         weights: &weights,
         num_tokens: args.tokens,

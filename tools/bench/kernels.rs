@@ -3,7 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use hearken::model::benchmark::{Packed, add_outer_products, multiply_add};
+use hearken::model::benchmark::{Packed, add_weight_gradient, multiply_add};
+use hearken::model::{Precision, Purpose};
 use serde_json::json;
 
 /// Seconds of the fastest of several runs.
@@ -44,31 +45,40 @@ pub fn run() {
         );
     };
     for (rows, inner, out) in PRODUCTS {
-        for halves in [false, true] {
-            if halves && rows > 1 {
+        for (purpose, kind) in PURPOSES {
+            if purpose == Purpose::Inference && rows > 1 {
                 continue;
             }
             let x = numbers(rows * inner, 101);
-            // Multiples of 1/64 below 1 are 16-bit floats; for training they are stored as f32.
-            let m = Packed::transposed(&numbers(out * inner, 97), out, inner, !halves);
+            // Multiples of 1/64 below 1 are 16-bit floats; for training they are stored as f32 or bf16.
+            let m = Packed::transposed(&numbers(out * inner, 97), out, inner, purpose);
             let mut y = vec![0.0f32; rows * out];
             let times = (20_000_000 / (rows * inner * out)).max(1);
             let seconds = fastest(|| (0..times).for_each(|_| multiply_add(&x, &m, black_box(&mut y), out)));
-            let shape =
-                format!("[{rows}, {inner}] x [{inner}, {out}]{}", if halves { ", 16-bit" } else { "" });
-            let bytes = (inner * out * if halves { 2 } else { 4 }) as f64;
+            let shape = format!("[{rows}, {inner}] x [{inner}, {out}]{kind}");
+            let bytes = (inner * out * if kind.is_empty() { 4 } else { 2 }) as f64;
             let flops = 2.0 * (rows * inner * out) as f64;
             print("product", shape, flops, bytes, seconds / times as f64);
         }
     }
     for (steps, m, n) in GRADIENTS {
-        let (a, b) = (numbers(steps * m, 101), numbers(steps * n, 97));
-        let mut c = vec![0.0f32; m * n];
-        let seconds = fastest(|| add_outer_products(&a, &b, black_box(&mut c), m, n));
-        let shape = format!("[{m}, {steps}] x [{steps}, {n}]");
-        print("gradient of weights", shape, 2.0 * (steps * m * n) as f64, 4.0 * (m * n) as f64, seconds);
+        for (purpose, kind) in &PURPOSES[..2] {
+            let (a, b) = (numbers(steps * m, 101), numbers(steps * n, 97));
+            let mut c = vec![0.0f32; m * n];
+            let weights = Packed::transposed(&numbers(m * n, 97), m, n, *purpose);
+            let seconds = fastest(|| add_weight_gradient(&weights, &a, &b, black_box(&mut c)));
+            let shape = format!("[{m}, {steps}] x [{steps}, {n}]{kind}");
+            print("gradient of weights", shape, 2.0 * (steps * m * n) as f64, 4.0 * (m * n) as f64, seconds);
+        }
     }
 }
+
+/// The layouts of a matrix, and how their rows are marked.
+const PURPOSES: [(Purpose, &str); 3] = [
+    (Purpose::Training(Precision::Fp32), ""),
+    (Purpose::Training(Precision::Bf16), ", bf16"),
+    (Purpose::Inference, ", 16-bit"),
+];
 
 /// Rows, inputs and outputs: steps of one stream, steps of a batch, all steps of a batch.
 const PRODUCTS: [(usize, usize, usize); 9] = [

@@ -15,7 +15,7 @@ use crate::engine::EngineKind;
 use crate::error::{Error, Result, Stage, io as io_error};
 use crate::features;
 use crate::model::forward::log_softmax;
-use crate::model::{CellKind, Network, PackedSequence, PackedWeights, Workspace};
+use crate::model::{CellKind, Network, PackedSequence, PackedWeights, Purpose, Workspace};
 use crate::onnx::{self, Metadata};
 use crate::recognizer::{Embedded, Event, Recognizer};
 
@@ -194,7 +194,7 @@ fn unfold(
 ) -> Result<Unfolded> {
     let frames = features::compute(&samples, &metadata.features)?;
     let (config, one) = (network.config.clone(), PackedSequence::uniform(1, 1));
-    let weights = PackedWeights::new(&network, false)
+    let weights = PackedWeights::new(&network, Purpose::Inference)
         .ok_or_else(|| Error::new(Stage::Model, "a parameter is missing").in_file(model))?;
     let (mut state, mut workspace, mut logits) = (weights.zero_states(1), Workspace::default(), Vec::new());
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());

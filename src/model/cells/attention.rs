@@ -25,6 +25,7 @@ use super::history::History;
 use crate::model::kernels::{Kernels, vectorized};
 use crate::model::linear::Linear;
 use crate::model::norm::LayerNorm;
+use crate::model::packed::Purpose;
 use crate::model::packed_sequence::PackedSequence;
 use crate::model::real::Real;
 
@@ -62,7 +63,7 @@ pub fn alibi_slopes(heads: usize) -> Vec<f64> {
 pub(super) fn attention<T: Kernels>(
     sizes: &BlockSizes,
     parameters: &[&[T]],
-    training: bool,
+    purpose: Purpose,
 ) -> Arc<dyn Block<T>> {
     let &[gain1, bias1, w_in, b_in, w_out, b_out, gain2, bias2, w1, b1, w2, b2] = parameters else {
         unreachable!("twelve parameters")
@@ -80,12 +81,12 @@ pub(super) fn attention<T: Kernels>(
         left_context,
         residual: inputs == hidden,
         norm1: LayerNorm::new(gain1, bias1),
-        in_proj: Linear::new(w_in, b_in, training),
+        in_proj: Linear::new(w_in, b_in, purpose),
         heads: heads.collect(),
-        out_proj: Linear::new(w_out, b_out, training),
+        out_proj: Linear::new(w_out, b_out, purpose),
         norm2: LayerNorm::new(gain2, bias2),
-        linear1: Linear::new(w1, b1, training),
-        linear2: Linear::new(w2, b2, training),
+        linear1: Linear::new(w1, b1, purpose),
+        linear2: Linear::new(w2, b2, purpose),
     })
 }
 

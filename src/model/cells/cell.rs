@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::model::kernels::{self, Kernels};
-use crate::model::packed::Packed;
+use crate::model::packed::{Packed, Purpose};
 
 /// Maximum number of state vectors of a cell.
 pub const MAX_STATES: usize = 2;
@@ -84,7 +84,7 @@ pub struct CellParameters<'a, T> {
     /// The input's biases, then the state's, `[2kH]`; the input's only, `[kH]`, for a cell without W.
     pub b: &'a [T],
     /// Whether gradients will be computed.
-    pub training: bool,
+    pub purpose: Purpose,
 }
 
 impl<T: Kernels> CellParameters<'_, T> {
@@ -106,11 +106,11 @@ pub struct StateWeights<T> {
 
 impl<T: Kernels> StateWeights<T> {
     /// Creates the layout of `w [rows, H]`.
-    pub fn new(w: &[T], hidden: usize, training: bool) -> Self {
+    pub fn new(w: &[T], hidden: usize, purpose: Purpose) -> Self {
         let rows = w.len() / hidden.max(1);
         Self {
-            forward: Packed::transposed(w, rows, hidden, training),
-            backward: training.then(|| Packed::plain(w, rows, hidden)),
+            forward: Packed::transposed(w, rows, hidden, purpose),
+            backward: Packed::backward(w, rows, hidden, purpose),
         }
     }
 
@@ -189,8 +189,13 @@ pub trait Cell<T>: Debug + Send + Sync {
 
 /// Adds the gradients of W and of its biases for cells in which all rows of W are multiplied by s_(t-1): with the
 /// gradients `da [R, kH]` of the sums, dL/dW = Σ_t da_t s_(t-1)ᵀ and dL/db = Σ_t da_t.
-pub fn add_state_gradients<T: Kernels>(da: &[T], before: &[T], dr: &mut [T], db: &mut [T]) {
-    let rows = db.len();
-    kernels::add_outer_products(da, before, dr, rows, dr.len() / rows.max(1));
+pub fn add_state_gradients<T: Kernels>(
+    weights: &StateWeights<T>,
+    da: &[T],
+    before: &[T],
+    dr: &mut [T],
+    db: &mut [T],
+) {
+    kernels::add_weight_gradient(&weights.forward, da, before, dr);
     kernels::add_rows(da, db);
 }

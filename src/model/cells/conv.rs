@@ -21,6 +21,7 @@ use super::history::History;
 use crate::model::kernels::{self, Kernels, vectorized};
 use crate::model::linear::Linear;
 use crate::model::norm::LayerNorm;
+use crate::model::packed::Purpose;
 use crate::model::packed_sequence::PackedSequence;
 use crate::model::real::Real;
 
@@ -45,18 +46,22 @@ pub(super) const SHAPE: BlockShape = BlockShape {
 };
 
 /// Creates a block from its parameters.
-pub(super) fn conv<T: Kernels>(sizes: &BlockSizes, parameters: &[&[T]], training: bool) -> Arc<dyn Block<T>> {
+pub(super) fn conv<T: Kernels>(
+    sizes: &BlockSizes,
+    parameters: &[&[T]],
+    purpose: Purpose,
+) -> Arc<dyn Block<T>> {
     let &[gain1, bias1, w1, b1, kernel, depthwise_bias, gain2, bias2, w2, b2] = parameters else {
         unreachable!("ten parameters")
     };
     Arc::new(Conv {
         hidden: sizes.hidden,
         norm1: LayerNorm::new(gain1, bias1),
-        pointwise1: Linear::new(w1, b1, training),
+        pointwise1: Linear::new(w1, b1, purpose),
         kernel: kernel.to_vec(),
         bias: depthwise_bias.to_vec(),
         norm2: LayerNorm::new(gain2, bias2),
-        pointwise2: Linear::new(w2, b2, training),
+        pointwise2: Linear::new(w2, b2, purpose),
     })
 }
 

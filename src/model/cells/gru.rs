@@ -36,21 +36,21 @@ pub(super) const RESET_BEFORE: CellShape = CellShape { own_sums: 0, ..RESET_AFTE
 
 /// Creates a cell with the reset gate after the product.
 pub(super) fn reset_after<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
-    let CellParameters { hidden: h, r, b, training } = *parameters;
+    let CellParameters { hidden: h, r, b, purpose } = *parameters;
     let mut bias = parameters.joined_bias();
     bias[2 * h..].copy_from_slice(&b[2 * h..3 * h]);
     let candidate_bias = b[5 * h..].to_vec();
-    Arc::new(ResetAfter { hidden: h, state: StateWeights::new(r, h, training), bias, candidate_bias })
+    Arc::new(ResetAfter { hidden: h, state: StateWeights::new(r, h, purpose), bias, candidate_bias })
 }
 
 /// Creates a cell with the reset gate before the product.
 pub(super) fn reset_before<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
-    let CellParameters { hidden: h, r, training, .. } = *parameters;
+    let CellParameters { hidden: h, r, purpose, .. } = *parameters;
     let (gates, candidate) = r.split_at(2 * h * h);
     Arc::new(ResetBefore {
         hidden: h,
-        gates: StateWeights::new(gates, h, training),
-        candidate: StateWeights::new(candidate, h, training),
+        gates: StateWeights::new(gates, h, purpose),
+        candidate: StateWeights::new(candidate, h, purpose),
         bias: parameters.joined_bias(),
     })
 }
@@ -100,7 +100,7 @@ impl<T: Kernels> Cell<T> for ResetAfter<T> {
     }
 
     fn add_gradients(&self, sums: &Sums<'_, T>, dr: &mut [T], db: &mut [T]) {
-        add_state_gradients(sums.ds, sums.before, dr, db);
+        add_state_gradients(&self.state, sums.ds, sums.before, dr, db);
     }
 }
 
@@ -162,8 +162,8 @@ impl<T: Kernels> Cell<T> for ResetBefore<T> {
             candidate.extend_from_slice(&dx[2 * h..]);
         }
         let (dr, drc) = dr.split_at_mut(2 * h * h);
-        kernels::add_outer_products(&gates, sums.before, dr, 2 * h, h);
-        kernels::add_outer_products(&candidate, sums.saved, drc, h, h);
+        kernels::add_weight_gradient(&self.gates.forward, &gates, sums.before, dr);
+        kernels::add_weight_gradient(&self.candidate.forward, &candidate, sums.saved, drc);
         kernels::add_rows(sums.dx, db);
     }
 }

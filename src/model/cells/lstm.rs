@@ -30,8 +30,8 @@ pub(super) const SHAPE: CellShape =
 
 /// Creates a cell.
 pub(super) fn lstm<T: Kernels>(parameters: &CellParameters<'_, T>) -> Arc<dyn Cell<T>> {
-    let CellParameters { hidden, r, training, .. } = *parameters;
-    let state = StateWeights::new(r, hidden, training);
+    let CellParameters { hidden, r, purpose, .. } = *parameters;
+    let state = StateWeights::new(r, hidden, purpose);
     Arc::new(Lstm { hidden, state, bias: parameters.joined_bias() })
 }
 
@@ -73,7 +73,7 @@ impl<T: Kernels> Cell<T> for Lstm<T> {
     }
 
     fn add_gradients(&self, sums: &Sums<'_, T>, dr: &mut [T], db: &mut [T]) {
-        add_state_gradients(sums.dx, sums.before, dr, db);
+        add_state_gradients(&self.state, sums.dx, sums.before, dr, db);
     }
 }
 

@@ -22,6 +22,7 @@ use super::cell::StateWeights;
 use super::lstm::{backward_row, forward_row};
 use crate::model::kernels::{self, Kernels};
 use crate::model::linear::Linear;
+use crate::model::packed::Purpose;
 use crate::model::packed_sequence::PackedSequence;
 
 pub(super) const SHAPE: BlockShape = BlockShape {
@@ -44,7 +45,7 @@ pub(super) const SHAPE: BlockShape = BlockShape {
 pub(super) fn lstmp<T: Kernels>(
     sizes: &BlockSizes,
     parameters: &[&[T]],
-    training: bool,
+    purpose: Purpose,
 ) -> Arc<dyn Block<T>> {
     let &[w, r, b, projection] = parameters else { unreachable!("four parameters") };
     let &BlockSizes { hidden, cell_dim, .. } = sizes;
@@ -53,9 +54,9 @@ pub(super) fn lstmp<T: Kernels>(
     Arc::new(Lstmp {
         hidden,
         cell_dim,
-        input: Linear::new(w, &bias, training),
-        state: StateWeights::new(r, hidden, training),
-        projection: StateWeights::new(projection, cell_dim, training),
+        input: Linear::new(w, &bias, purpose),
+        state: StateWeights::new(r, hidden, purpose),
+        projection: StateWeights::new(projection, cell_dim, purpose),
         zeros: vec![T::ZERO; hidden],
     })
 }
@@ -188,9 +189,9 @@ impl<T: Kernels> Block<T> for Lstmp<T> {
         self.input.add_gradients(input, &dsums, dw, dinput_bias);
         kernels::add_rows(&dsums, dstate_bias);
         let outputs_before = before_steps(&trace.output, first_output, steps, h);
-        kernels::add_outer_products(&dsums, &outputs_before, dr, 4 * m, h);
-        kernels::add_outer_products(&doutput, inner, dprojection, h, m);
-        kernels::add_outer_products(&dbefore, first_inner, dprojection, h, m);
+        kernels::add_weight_gradient(&self.state.forward, &dsums, &outputs_before, dr);
+        kernels::add_weight_gradient(&self.projection.forward, &doutput, inner, dprojection);
+        kernels::add_weight_gradient(&self.projection.forward, &dbefore, first_inner, dprojection);
         self.input.input_gradient(&dsums, dx);
         for ((dstate, dcell), dinner) in
             dstate.chunks_exact_mut(2 * m).zip(dcell.chunks_exact(m)).zip(dinner.chunks_exact(m))

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::kernels::Kernels;
+use super::packed::Purpose;
 
 pub use attention::alibi_slopes;
 pub use block::{Block, BlockBackward, BlockShape, BlockSizes, BlockTrace};
@@ -68,7 +69,7 @@ pub enum CellKind {
 pub type CellLayout<T> = fn(&CellParameters<'_, T>) -> Arc<dyn Cell<T>>;
 
 /// Constructor of a block from its sizes and parameters; the last argument is whether gradients will be computed.
-pub type BlockLayout<T> = fn(&BlockSizes, &[&[T]], bool) -> Arc<dyn Block<T>>;
+pub type BlockLayout<T> = fn(&BlockSizes, &[&[T]], Purpose) -> Arc<dyn Block<T>>;
 
 /// How a kind of cell is computed.
 pub enum CellForm<T> {

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use super::block::{Block, BlockBackward, BlockShape, BlockSizes, BlockTrace};
 use crate::model::kernels::{Kernels, vectorized};
 use crate::model::linear::Linear;
+use crate::model::packed::Purpose;
 use crate::model::packed_sequence::PackedSequence;
 use crate::model::real::Real;
 
@@ -72,7 +73,7 @@ pub fn first_lambda(uniform: f64) -> f64 {
 pub(super) fn rglru<T: Kernels>(
     sizes: &BlockSizes,
     parameters: &[&[T]],
-    training: bool,
+    purpose: Purpose,
 ) -> Arc<dyn Block<T>> {
     let &[linear, linear_bias, gates, gates_bias, lambda] = parameters else {
         unreachable!("five parameters")
@@ -87,11 +88,11 @@ pub(super) fn rglru<T: Kernels>(
         };
         let gate = |gate: usize| {
             let rows = (2 * head + gate) * width..(2 * head + gate + 1) * width;
-            Linear::new(&gates[rows.start * width..rows.end * width], &gates_bias[rows], training)
+            Linear::new(&gates[rows.start * width..rows.end * width], &gates_bias[rows], purpose)
         };
         let weight = &linear[rows.start * inputs..rows.end * inputs];
         Head {
-            linear: Linear::new(weight, &linear_bias[rows], training),
+            linear: Linear::new(weight, &linear_bias[rows], purpose),
             gates: [gate(0), gate(1)],
             rate: of(softplus),
             slope: of(|lambda| 1.0 / (1.0 + (-lambda).exp())),

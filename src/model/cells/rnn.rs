@@ -35,8 +35,8 @@ struct Rnn<T> {
 
 impl<T: Kernels> Rnn<T> {
     fn new(parameters: &CellParameters<'_, T>, relu: bool) -> Self {
-        let CellParameters { hidden, r, training, .. } = *parameters;
-        Self { relu, hidden, state: StateWeights::new(r, hidden, training), bias: parameters.joined_bias() }
+        let CellParameters { hidden, r, purpose, .. } = *parameters;
+        Self { relu, hidden, state: StateWeights::new(r, hidden, purpose), bias: parameters.joined_bias() }
     }
 }
 
@@ -59,7 +59,7 @@ impl<T: Kernels> Cell<T> for Rnn<T> {
     }
 
     fn add_gradients(&self, sums: &Sums<'_, T>, dr: &mut [T], db: &mut [T]) {
-        add_state_gradients(sums.dx, sums.before, dr, db);
+        add_state_gradients(&self.state, sums.dx, sums.before, dr, db);
     }
 }
 

@@ -19,6 +19,7 @@ use super::block::{Block, BlockBackward, BlockShape, BlockSizes, BlockTrace};
 use super::history::History;
 use crate::model::kernels::Kernels;
 use crate::model::linear::Linear;
+use crate::model::packed::Purpose;
 use crate::model::packed_sequence::PackedSequence;
 
 pub(super) const SHAPE: BlockShape = BlockShape {
@@ -43,7 +44,7 @@ pub(super) const RESIDUAL_SCALE: f64 = 0.66;
 pub(super) fn tdnnf<T: Kernels>(
     sizes: &BlockSizes,
     parameters: &[&[T]],
-    training: bool,
+    purpose: Purpose,
 ) -> Arc<dyn Block<T>> {
     let &[linear, affine, bias] = parameters else { unreachable!("three parameters") };
     let &BlockSizes { bottleneck_dim, time_stride, .. } = sizes;
@@ -51,8 +52,8 @@ pub(super) fn tdnnf<T: Kernels>(
     Arc::new(Tdnnf {
         bottleneck_dim,
         time_stride,
-        linear: Linear::new(linear, &zeros, training),
-        affine: Linear::new(affine, bias, training),
+        linear: Linear::new(linear, &zeros, purpose),
+        affine: Linear::new(affine, bias, purpose),
     })
 }
 

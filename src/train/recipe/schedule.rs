@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Precision;
+
 /// Options of the AdamW optimizer (Loshchilov and Hutter, 2019).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,6 +119,9 @@ pub struct Run {
     pub seed: u64,
     /// Number of utterances in each update.
     pub batch_size: usize,
+    /// Precision of the matrix products.
+    #[serde(default)]
+    pub precision: Precision,
     /// Number of batches drawn together and sorted by length, so that utterances of similar length share a
     /// batch.
     #[serde(default = "four")]

@@ -12,7 +12,7 @@ use super::optimization::to_json;
 use super::{Example, Inputs};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::log_softmax;
-use crate::model::{Network, PackedSequence, PackedWeights, States};
+use crate::model::{Network, PackedSequence, PackedWeights, Purpose, States};
 use crate::onnx::sequence::{self, SequenceInput, SequenceOutput};
 
 /// Number of steps of a pass when sequences are scored: it bounds the memory.
@@ -27,7 +27,7 @@ pub struct Model {
 
 impl Model {
     pub(super) fn new(config: SequenceConfig, network: Network<f32>) -> Result<Self> {
-        let weights = PackedWeights::new(&network, false)
+        let weights = PackedWeights::new(&network, Purpose::Inference)
             .ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))?;
         Ok(Self { config, network, weights })
     }

@@ -6,7 +6,7 @@ use super::batch::Buffers;
 use super::loss::Loss;
 use crate::error::{Error, Result, Stage};
 use crate::model::network::initialize;
-use crate::model::{Network, NetworkConfig, PackedWeights};
+use crate::model::{Network, NetworkConfig, PackedWeights, Precision};
 use crate::train::checkpoint::{self, Checkpoint, Header, NAMES};
 use crate::train::optimizer::{AdamStep, AdamW, constrain, learning_rate};
 use crate::train::recipe::{Optimizer, Schedule};
@@ -130,7 +130,7 @@ impl Optimization {
         let mut rest = self.parameters.as_slice();
         let pack = |network: &Network<f32>| {
             let own = rest.split_off(..network.parameters.len())?;
-            PackedWeights::for_training(network, own, self.threads.len())
+            PackedWeights::for_training(network, own, Precision::Fp32, self.threads.len())
         };
         self.networks.iter().map(pack).map(|weights| weights.ok_or_else(lacks)).collect()
     }

@@ -18,7 +18,7 @@ use super::loss::{Loss, cross_entropy};
 use super::optimization::{Optimization, Settings, Share, ThreadBuffers, to_json};
 use crate::error::{Error, Result, Stage};
 use crate::model::forward::{Dropout, log_softmax};
-use crate::model::{CellKind, Network, PackedSequence, PackedWeights, States};
+use crate::model::{CellKind, Network, PackedSequence, PackedWeights, Purpose, States};
 use crate::onnx::sequence::{self, SequenceInput, SequenceOutput};
 
 /// The token that ends a target.
@@ -135,7 +135,8 @@ impl PairTrainer {
     /// When a network is incomplete, which would be a bug.
     pub fn model(&self) -> Result<PairModel> {
         let networks = self.optimization.averaged();
-        let weights = networks.iter().map(|network| PackedWeights::new(network, false)).collect();
+        let weights =
+            networks.iter().map(|network| PackedWeights::new(network, Purpose::Inference)).collect();
         let weights: Option<Vec<_>> = weights;
         let weights = weights.ok_or_else(|| Error::new(Stage::Train, "the network lacks a parameter"))?;
         Ok(PairModel { config: self.config.clone(), networks, weights })
