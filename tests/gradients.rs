@@ -305,3 +305,42 @@ fn a_stream_in_parts_equals_the_whole() {
         }
     }
 }
+
+/// The gradients of all parameters of a network of f32 whose layers are wider than a tile.
+fn gradients_in(precision: Precision, cell: CellKind) -> Vec<Vec<f32>> {
+    let layers = vec![LayerConfig::new(cell, 40), LayerConfig::new(cell, 40)];
+    let config =
+        NetworkConfig { layers, input_size: 40, ..case(CellKind::Gru, true, true, 1).network.config };
+    let network = initialize::<f32>(&config, 4);
+    let weights = PackedWeights::new(&network, Purpose::Training(precision)).expect("all are there");
+    let steps = PackedSequence::new(&[50, 50, 43, 12, 1]);
+    let mut rng = Pcg64Mcg::seed_from_u64(9);
+    let mut random = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+    let x = random(steps.rows() * 6);
+    let outputs = [random(steps.rows() * 3), random(steps.rows() * EXTRA_TOKENS)];
+    let (mut workspace, mut states) = (Workspace::default(), weights.zero_states(5));
+    weights.forward(&x, &steps, &mut states, &mut workspace, None);
+    let mut gradients: Vec<Vec<f32>> = network.parameters.iter().map(|p| vec![0.0; p.data.len()]).collect();
+    let dlogits: Vec<&[f32]> = outputs.iter().map(Vec::as_slice).collect();
+    weights.backward(&steps, &dlogits, weights.zero_states(5), &mut workspace, &mut gradients);
+    gradients
+}
+
+#[test]
+fn gradients_in_bf16_differ_by_its_rounding() {
+    if !Precision::Bf16.is_supported() {
+        eprintln!("NOT TESTED: this processor has no bf16 instructions");
+        return;
+    }
+    for cell in CellKind::ALL {
+        let (exact, rounded) = (gradients_in(Precision::Fp32, cell), gradients_in(Precision::Bf16, cell));
+        let (mut difference, mut size) = (0.0, 0.0);
+        for (a, b) in exact.iter().flatten().zip(rounded.iter().flatten()) {
+            difference += f64::from((a - b) * (a - b));
+            size += f64::from(a * a);
+        }
+        let relative = (difference / size).sqrt();
+        // A factor is rounded by up to 2^-9; the errors of products add up over layers and steps, most where a rectifier changes sides.
+        assert!(relative > 0.0 && relative < 0.1, "{cell:?}: {relative}");
+    }
+}

@@ -122,6 +122,12 @@ pub fn run(args: &Args) -> Result<Outcome, Stop> {
     if let Some(seed) = args.seed {
         recipe.run.seed = seed;
     }
+    if !recipe.run.precision.is_supported() {
+        super::say(&format!(
+            "{}: precision = \"bf16\": this processor has neither AMX-BF16 nor AVX512-BF16, so fp32 is used",
+            args.recipe.display()
+        ));
+    }
     if let Some(freeze) = &args.freeze {
         recipe.network.freeze.clone_from(&freeze.layers);
         recipe.frozen_layers().map_err(|e| Error::new(Stage::Usage, e.problem()).at("--freeze"))?;

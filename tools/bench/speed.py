@@ -42,8 +42,9 @@ def kernels(binary):
     return peaks
 
 
-def train(args, peaks):
-    print("\n| training, 3 layers, utterances of 3 s | batch | hearken | PyTorch | ratio | GFLOP/s | of the peak |")
+def train(args, peaks, precision):
+    args.precision = precision
+    print(f"\n| training in {precision}, 3 layers, utterances of 3 s | batch | hearken | PyTorch | ratio | GFLOP/s | of the peak |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for cell in CELLS:
         for hidden in (64, 256) if args.quick else (64, 256, 512, 1024):
@@ -80,7 +81,8 @@ def main():
     print(f"{training.machine()}, load {os.getloadavg()[0]:.1f}; torch {training.torch.__version__}, onnxruntime "
           f"{engines.onnxruntime.__version__}\n", flush=True)
     peaks = kernels(args.bin)
-    train(args, peaks)
+    for precision in ("fp32", "bf16"):
+        train(args, peaks, precision)
     running(args)
 
 

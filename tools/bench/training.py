@@ -9,7 +9,8 @@ An update is forward, CTC loss, backward, clipping of the global norm and AdamW,
 beforehand. PyTorch runs its own layers (nn.GRU, nn.LSTM, nn.RNN, and mingru written out below; a layer normalization after each, as in
 hearken; packed sequences if the lengths differ) and its fused AdamW. Both run with one thread and with two,
 A B A B; the best settings of each are compared, by the median over all rounds. A ratio above 1 means that
-hearken is faster.
+hearken is faster. With `--precision bf16` both round the factors of products to bf16 (PyTorch by autocast), and PyTorch runs in fp32
+too: its faster one counts.
 """
 import argparse
 import json
@@ -87,9 +88,11 @@ class Torch:
             self.sizes = torch.tensor([sum(l > t for l in self.lengths) for t in range(args.steps)])
             self.x = torch.rand(sum(self.lengths), STACKED) * 3.4 - 1.7
 
-    def update(self):
+    def update(self, bf16):
         self.adam.zero_grad(set_to_none=True)
-        log_probs = self.net(self.x, self.sizes)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            log_probs = self.net(self.x, self.sizes)
+        log_probs = log_probs.float()
         if self.sizes is not None:
             log_probs, _ = nn.utils.rnn.pad_packed_sequence(nn.utils.rnn.PackedSequence(log_probs, self.sizes))
         loss = F.ctc_loss(log_probs, self.labels, tuple(self.lengths), (LABELS,) * len(self.lengths))
@@ -97,12 +100,12 @@ class Torch:
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.adam.step()
 
-    def run(self, threads, updates):
+    def run(self, threads, updates, bf16=False):
         torch.set_num_threads(threads)
         times = []
         for _ in range(updates):
             start = time.perf_counter()
-            self.update()
+            self.update(bf16)
             times.append(time.perf_counter() - start)
         return times
 
@@ -110,7 +113,7 @@ class Torch:
 def hearken(args, cell, hidden, ragged, threads):
     command = [args.bin, "--cell", cell, "--hidden", str(hidden), "--layers", str(args.layers), "--batch",
                str(args.batch), "--steps", str(args.steps), "--threads", str(threads), "--updates",
-               str(args.updates + 1), *(["--ragged"] if ragged else [])]
+               str(args.updates + 1), *(["--ragged"] if ragged else []), *(["--bf16"] if args.precision == "bf16" else [])]
     run = subprocess.run(command, capture_output=True, check=True, text=True)
     # The first update allocates.
     return json.loads(run.stdout)["seconds"][1:]
@@ -122,18 +125,21 @@ def machine():
 
 
 def measure(args, cell, hidden, batch, ragged):
-    """Seconds of an update by hearken and PyTorch: [median, lowest, threads] each."""
+    """Seconds of an update by hearken and PyTorch: [median, lowest, settings] each: the threads, and for PyTorch whether it is bf16."""
     args.batch = batch
     peer = Torch(args, cell, hidden, ragged)
-    peer.run(1, 1)
-    ours, theirs = {1: [], 2: []}, {1: [], 2: []}
+    precisions = (False, True) if args.precision == "bf16" else (False,)
+    ours, theirs = {1: []}, {(1, bf16): [] for bf16 in precisions}
+    for bf16 in precisions:
+        peer.run(1, 1, bf16)
     for _ in range(args.rounds):
         for threads in (1, 2):
-            ours[threads] += hearken(args, cell, hidden, ragged, threads)
-            theirs[threads] += peer.run(threads, args.updates)
+            ours.setdefault(threads, []).extend(hearken(args, cell, hidden, ragged, threads))
+            for bf16 in precisions:
+                theirs.setdefault((threads, bf16), []).extend(peer.run(threads, args.updates, bf16))
 
     def best(times):
-        return min((statistics.median(t), min(t), threads) for threads, t in times.items())
+        return min((statistics.median(t), min(t), settings) for settings, t in times.items())
 
     return best(ours), best(theirs)
 
@@ -145,6 +151,7 @@ def parser(description):
     p.add_argument("--layers", type=int, default=3)
     p.add_argument("--batch", default="32", help="numbers of utterances")
     p.add_argument("--steps", type=int, default=75, help="of 40 ms")
+    p.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     p.add_argument("--lengths", default="equal,ragged")
     p.add_argument("--updates", type=int, default=4, help="a turn")
     p.add_argument("--rounds", type=int, default=5)
@@ -161,10 +168,10 @@ def main():
         for cell in args.cells.split(","):
             for batch in batches:
                 for lengths in args.lengths.split(","):
-                    (a, low_a, n_a), (b, low_b, n_b) = measure(args, cell, hidden, batch, lengths == "ragged")
+                    (a, low_a, n_a), (b, low_b, (n_b, bf16)) = measure(args, cell, hidden, batch, lengths == "ragged")
                     print(f"{cell} {args.layers} x {hidden}, batch {batch}, {lengths} lengths: hearken "
                           f"{1e3 * a:.0f} ({1e3 * low_a:.0f}) on {n_a}, PyTorch {1e3 * b:.0f} ({1e3 * low_b:.0f}) on "
-                          f"{n_b}; ratio {b / a:.2f} ({low_b / low_a:.2f})", flush=True)
+                          f"{n_b}{', bf16' if bf16 else ''}; ratio {b / a:.2f} ({low_b / low_a:.2f})", flush=True)
 
 
 if __name__ == "__main__":
