@@ -130,7 +130,7 @@ struct LanguageChoice {
     blank_bias: Option<f32>,
 
     /// Beam width, nats: hypotheses whose score is worse than the best one's by more than this are pruned; a wider
-    /// beam is more accurate and slower [default: 10 with --lm, 40 with --phrases].
+    /// beam is more accurate and slower [default: 10 with --lm, 14 with --only-phrases, 40 with --phrases].
     #[arg(long, value_name = "NATS")]
     beam: Option<f32>,
 
@@ -153,8 +153,8 @@ struct LanguageChoice {
     #[arg(long, value_name = "NATS", requires = "phrases", allow_hyphen_values = true)]
     other_phone_cost: Option<f32>,
 
-    /// With `--phrases` and `--lm`: penalty for recognizing words as a phrase, nats; with a larger value, fewer words are
-    /// [default: 6, 4.5 with --only-phrases].
+    /// With `--phrases` and `--lm`: penalty for recognizing words as a phrase, nats; with a larger value, fewer words are. Of a
+    /// phrase of n < 12 phones 1 - n/12 of it counts, and nothing of longer ones [default: 8.5, 6.5 with --only-phrases].
     #[arg(long, value_name = "NATS", requires_all = ["phrases", "lm"], allow_hyphen_values = true)]
     phrase_cost: Option<f32>,
 }

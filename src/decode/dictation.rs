@@ -1,20 +1,22 @@
 //! Language model for dictation with phrases: any words, and the phrases of a grammar among them.
 //!
 //! ```text
-//!    ┌─ word ─┐    cost of a phrase    ┌─ word of a phrase ─┐     ┌─ word ─┐
+//!    ┌─ word ─┐                        ┌─ word of a phrase ─┐     ┌─ word ─┐
 //!    ▼        │   ┌───────────────────►▼                    │ ┌──►▼        │
 //!    dictation ───┘          position in a phrase ────────────┘  <dictation> in a phrase
-//!        ▲                             │ end of the phrase            │ end of the phrase
+//!        ▲                             │ end: cost of a phrase        │ end of the phrase
 //!        └─────────────────────────────┴──────────────────────────────┘
 //! ```
 //!
 //! The words of phrases are separate words of the lexicon, even if the other model has the same ones. The next state is
 //! therefore unique, and the ids of the recognized words show which of them belong to a phrase. Words that may continue a
-//! phrase continue it; otherwise they end it, if it is complete.
+//! phrase continue it; otherwise they end it, if it is complete. The cost of a phrase depends on its number of phones, so it
+//! is added where that is known: at its end, or before its first `<dictation>`.
 
 use std::sync::Arc;
 
-use super::{LanguageModel, LmState, WordId};
+use super::phrases::{LONG_PHRASE, LengthCost};
+use super::{LanguageModel, LmState, TokenId, WordId};
 use crate::error::{Error, Result, Stage};
 use crate::text::phrases::{Phrases, Position, State};
 
@@ -25,7 +27,7 @@ const LOOK_AHEAD: f32 = 4.0;
 /// Costs of phrases in dictation, nats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PhraseCosts {
-    /// Cost of each phrase.
+    /// Cost of a phrase without phones; it falls to 0 for 12 phones and more.
     pub phrase: f32,
     /// Word insertion penalty of the words of phrases.
     pub word: f32,
@@ -37,23 +39,30 @@ pub struct DictationModel {
     phrases: Arc<Phrases>,
     /// The first of the words of phrases, whose ids are in the order of [`Phrases::words`].
     first_word: WordId,
-    costs: PhraseCosts,
-    /// Number of states of `inner`, which come first; then those of the automaton of phrases, and then those of `inner` for
-    /// each state of `after_dictation`.
+    word_cost: f32,
+    length_cost: LengthCost,
+    /// Number of states of `inner`, which come first; then those of the automaton of phrases for each number of phones,
+    /// and then those of `inner` for each state of `after_dictation`.
     num_inner: u64,
     /// The states of the automaton after `<dictation>`, sorted.
     after_dictation: Vec<State>,
 }
 
-/// Where a state is: in dictation, or in a phrase, with the state of the other model.
+/// Where a state is.
 #[derive(Clone, Copy, Debug)]
 enum Place {
+    /// In dictation, with the state of the other model.
     Dictation(LmState),
-    Phrase(Position, LmState),
+    /// Among the words of a phrase, with the number of its phones so far: at most [`LONG_PHRASE`], and that many behind
+    /// `<dictation>`, where the cost of the phrase is paid.
+    Words(State, u32),
+    /// In `<dictation>` in a phrase: the automaton's state behind it, and that of the other model.
+    PhraseDictation(State, LmState),
 }
 
 impl DictationModel {
-    /// Creates a model of the sentences of `inner` with phrases, whose words have ids from `first_word` on.
+    /// Creates a model of the sentences of `inner` with phrases, whose words have ids from `first_word` on and these
+    /// pronunciations.
     ///
     /// # Errors
     /// When both together have too many states.
@@ -61,6 +70,7 @@ impl DictationModel {
         inner: Arc<dyn LanguageModel>,
         phrases: Arc<Phrases>,
         first_word: WordId,
+        pronunciations: &[(Vec<TokenId>, WordId)],
         costs: PhraseCosts,
     ) -> Result<Self> {
         let automaton = phrases.automaton();
@@ -73,7 +83,9 @@ impl DictationModel {
         after_dictation.sort_unstable();
         after_dictation.dedup();
         let num_inner = inner.num_states();
-        let model = Self { inner, phrases, first_word, costs, num_inner, after_dictation };
+        let length_cost = LengthCost::new(costs.phrase, phrases.words().len(), first_word, pronunciations);
+        let word_cost = costs.word;
+        let model = Self { inner, phrases, first_word, word_cost, length_cost, num_inner, after_dictation };
         if model.num_states() > u64::from(u32::MAX) {
             let problem = format!(
                 "the language model is too large for {} different places of `<dictation>` in the phrases",
@@ -89,26 +101,33 @@ impl DictationModel {
             return Place::Dictation(LmState(state));
         }
         let state = state - self.num_inner;
-        let num_phrases = self.phrases.automaton().num_states() as u64;
-        if state < num_phrases {
-            return Place::Phrase(Position::Words(State(state as u32)), self.inner.start());
+        if state < self.num_in_words() {
+            let num_phrases = self.phrases.automaton().num_states() as u64;
+            return Place::Words(State((state % num_phrases) as u32), (state / num_phrases) as u32);
         }
-        let state = state - num_phrases;
+        let state = state - self.num_in_words();
         let target = self.after_dictation.get((state / self.num_inner) as usize);
         let target = target.copied().unwrap_or(self.phrases.automaton().start());
-        Place::Phrase(Position::Dictation(target), LmState(state % self.num_inner))
+        Place::PhraseDictation(target, LmState(state % self.num_inner))
     }
 
     fn state(&self, place: Place) -> LmState {
         match place {
             Place::Dictation(inner) => inner,
-            Place::Phrase(Position::Words(State(state)), _) => LmState(self.num_inner + u64::from(state)),
-            Place::Phrase(Position::Dictation(target), LmState(inner)) => {
-                let index = self.after_dictation.partition_point(|&state| state < target) as u64;
+            Place::Words(State(state), length) => {
                 let num_phrases = self.phrases.automaton().num_states() as u64;
-                LmState(self.num_inner * (1 + index) + num_phrases + inner)
+                LmState(self.num_inner + u64::from(state) + num_phrases * u64::from(length))
+            }
+            Place::PhraseDictation(target, LmState(inner)) => {
+                let index = self.after_dictation.partition_point(|&state| state < target) as u64;
+                LmState(self.num_inner * (1 + index) + self.num_in_words() + inner)
             }
         }
+    }
+
+    /// Number of states among the words of a phrase.
+    fn num_in_words(&self) -> u64 {
+        self.phrases.automaton().num_states() as u64 * u64::from(LONG_PHRASE + 1)
     }
 
     /// The index of a word in [`Phrases::words`]; `None` for a word of the other model.
@@ -121,23 +140,33 @@ impl DictationModel {
     fn next_outside(&self, inner: LmState, word: WordId) -> Option<(f32, Place)> {
         match self.phrase_word(word) {
             None => self.inner.next(inner, word).map(|(cost, inner)| (cost, Place::Dictation(inner))),
-            phrase_word => {
-                let begin = Position::Words(self.phrases.automaton().start());
-                let (cost, to) = self.phrases.step(begin, phrase_word)?;
-                Some((self.costs.phrase + self.costs.word + cost, Place::Phrase(to, self.inner.start())))
+            Some(_) => self.next_inside(Position::Words(self.phrases.automaton().start()), 0, inner, word),
+        }
+    }
+
+    /// The cost of a word that continues a phrase of `length` phones, and the next place.
+    fn next_inside(&self, at: Position, length: u32, inner: LmState, word: WordId) -> Option<(f32, Place)> {
+        let phrase_word = self.phrase_word(word);
+        let (cost, to) = self.phrases.step(at, phrase_word)?;
+        let (inner, length_cost) = match at {
+            Position::Words(_) => (self.inner.start(), self.length_cost.of(length)),
+            Position::Dictation(_) => (inner, 0.0),
+        };
+        match (phrase_word, to) {
+            (Some(word), to) => {
+                let length = self.length_cost.lengthened(length, word);
+                Some((cost + self.word_cost, Place::Words(to.state(), length)))
+            }
+            (None, to) => {
+                let (more, inner) = self.inner.next(inner, word)?;
+                Some((cost + length_cost + more, Place::PhraseDictation(to.state(), inner)))
             }
         }
     }
 
-    /// The cost of a word that continues a phrase, and the next place.
-    fn next_inside(&self, at: Position, inner: LmState, word: WordId) -> Option<(f32, Place)> {
-        let phrase_word = self.phrase_word(word);
-        let (cost, to) = self.phrases.step(at, phrase_word)?;
-        if phrase_word.is_some() {
-            return Some((cost + self.costs.word, Place::Phrase(to, self.inner.start())));
-        }
-        let (more, inner) = self.inner.next(inner, word)?;
-        Some((cost + more, Place::Phrase(to, inner)))
+    /// The cost of the end of a phrase; `None` where it may not end.
+    fn end_of_phrase(&self, at: State, length: u32) -> Option<f32> {
+        Some(self.phrases.automaton().end(at)? + self.length_cost.of(length))
     }
 }
 
@@ -147,14 +176,18 @@ impl LanguageModel for DictationModel {
     }
 
     fn next(&self, from: LmState, word: WordId) -> Option<(f32, LmState)> {
-        let (cost, to) = match self.place(from) {
-            Place::Dictation(inner) => self.next_outside(inner, word)?,
-            Place::Phrase(at, inner) => self.next_inside(at, inner, word).or_else(|| {
-                let end = self.phrases.automaton().end(at.state())?;
-                let (cost, to) = self.next_outside(self.inner.start(), word)?;
-                Some((end + cost, to))
-            })?,
+        let (at, length, inner) = match self.place(from) {
+            Place::Dictation(inner) => {
+                return self.next_outside(inner, word).map(|(cost, to)| (cost, self.state(to)));
+            }
+            Place::Words(state, length) => (Position::Words(state), length, self.inner.start()),
+            Place::PhraseDictation(state, inner) => (Position::Dictation(state), LONG_PHRASE, inner),
         };
+        let (cost, to) = self.next_inside(at, length, inner, word).or_else(|| {
+            let end = self.end_of_phrase(at.state(), length)?;
+            let (cost, to) = self.next_outside(self.inner.start(), word)?;
+            Some((end + cost, to))
+        })?;
         Some((cost, self.state(to)))
     }
 
@@ -162,12 +195,9 @@ impl LanguageModel for DictationModel {
     fn end(&self, from: LmState) -> Option<f32> {
         match self.place(from) {
             Place::Dictation(inner) => self.inner.end(inner),
-            Place::Phrase(at, inner) => {
-                let end = self.phrases.automaton().end(at.state())?;
-                match at {
-                    Position::Words(_) => Some(end),
-                    Position::Dictation(_) => Some(end + self.inner.end(inner)?),
-                }
+            Place::Words(state, length) => self.end_of_phrase(state, length),
+            Place::PhraseDictation(state, inner) => {
+                Some(self.end_of_phrase(state, LONG_PHRASE)? + self.inner.end(inner)?)
             }
         }
     }
@@ -180,8 +210,9 @@ impl LanguageModel for DictationModel {
     }
 
     fn num_states(&self) -> u64 {
-        let num_phrases = self.phrases.automaton().num_states() as u64;
-        self.num_inner.saturating_mul(1 + self.after_dictation.len() as u64).saturating_add(num_phrases)
+        self.num_inner
+            .saturating_mul(1 + self.after_dictation.len() as u64)
+            .saturating_add(self.num_in_words())
     }
 }
 
@@ -195,8 +226,12 @@ mod tests {
     fn model(text: &str) -> (DictationModel, impl Fn(&str) -> WordId) {
         let phrases = Arc::new(Phrases::parse(text, Format::Lines, None).expect("phrases"));
         let inner = Arc::new(WordLoop { word_cost: 1.0 });
-        let costs = PhraseCosts { phrase: 4.5, word: 0.5 };
-        let model = DictationModel::new(inner, Arc::clone(&phrases), WordId(2), costs).expect("few states");
+        let costs = PhraseCosts { phrase: 6.0, word: 0.5 };
+        // Two phones for each letter.
+        let phones = |word: &String| vec![TokenId(0); 2 * word.len()];
+        let pronunciations: Vec<_> = phrases.words().iter().map(phones).zip((2..).map(WordId)).collect();
+        let model = DictationModel::new(inner, Arc::clone(&phrases), WordId(2), &pronunciations, costs);
+        let model = model.expect("few states");
         let id = move |word: &str| match word {
             "a" => WordId(0),
             "b" => WordId(1),
@@ -217,13 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn phrases_stand_at_every_place_of_dictation_at_their_cost() {
+    fn phrases_stand_at_every_place_of_dictation_at_the_cost_of_their_length() {
         let (model, id) = model("turn (on|off)\nstop\n");
         for (sentence, expected) in [
             ("a b a", Some(3.0)),
-            ("turn on", Some(5.5)),
-            ("a turn off b", Some(7.5)),
-            ("stop turn on stop", Some(15.5)),
+            ("turn on", Some(1.0)),
+            ("a turn off b", Some(3.0)),
+            ("stop", Some(2.5)),
+            ("stop turn on stop", Some(6.0)),
             ("a turn", None),
             ("turn a on", None),
             ("a on", None),
@@ -236,13 +272,13 @@ mod tests {
     fn phrases_contain_dictation() {
         let (model, id) = model("note <dictation>\ntell <dictation> stop\nstop\n");
         for (sentence, expected) in [
-            ("note a b", Some(7.0)),
-            ("a note a", Some(7.0)),
+            ("note a b", Some(4.5)),
+            ("a note a", Some(4.5)),
             ("note", None),
             ("tell a", None),
-            ("tell a b stop", Some(7.5)),
-            ("tell a b stop b", Some(8.5)),
-            ("note a stop", Some(11.0)),
+            ("tell a b stop", Some(5.0)),
+            ("tell a b stop b", Some(6.0)),
+            ("note a stop", Some(6.0)),
         ] {
             assert_eq!(cost(&model, &id, sentence), expected, "{sentence}");
         }

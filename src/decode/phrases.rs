@@ -6,7 +6,44 @@ use super::{LanguageModel, LmState, TokenId, WordId};
 use crate::text::phrases::{Phrases, State};
 
 /// Number of phones from which on a phrase is long enough to tell from other speech.
-const LONG_PHRASE: u32 = 12;
+pub(super) const LONG_PHRASE: u32 = 12;
+
+/// A cost of phrases that falls with their number of phones: the fewer a phrase has, the more often other speech sounds
+/// like it. From [`LONG_PHRASE`] phones on it is 0, so that it does not decide between long phrases.
+#[derive(Clone, Debug)]
+pub(super) struct LengthCost {
+    /// Cost of a phrase without phones, nats.
+    cost: f32,
+    /// The smallest number of phones of each word.
+    lengths: Vec<u32>,
+}
+
+impl LengthCost {
+    /// The cost for phrases of `num_words` words with these pronunciations, whose ids begin at `first_word`.
+    pub fn new(
+        cost: f32,
+        num_words: usize,
+        first_word: WordId,
+        pronunciations: &[(Vec<TokenId>, WordId)],
+    ) -> Self {
+        let mut lengths = vec![LONG_PHRASE; num_words];
+        for (phones, word) in pronunciations {
+            let length = &mut lengths[(word.0 - first_word.0) as usize];
+            *length = (*length).min(phones.len() as u32);
+        }
+        Self { cost, lengths }
+    }
+
+    /// The number of phones of a phrase of `length` phones and one more word, at most [`LONG_PHRASE`].
+    pub fn lengthened(&self, length: u32, word: u32) -> u32 {
+        (length + self.lengths[word as usize]).min(LONG_PHRASE)
+    }
+
+    /// The cost of a phrase of `length` phones.
+    pub fn of(&self, length: u32) -> f32 {
+        self.cost * (1.0 - length as f32 / LONG_PHRASE as f32)
+    }
+}
 
 /// Costs of a [`PhraseModel`], nats, which are added to those of the phrases' weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,9 +60,8 @@ pub struct PhraseModelCosts {
 #[derive(Clone, Debug)]
 pub struct PhraseModel {
     phrases: Arc<Phrases>,
-    costs: PhraseModelCosts,
-    /// The smallest number of phones of each word.
-    lengths: Vec<u32>,
+    word_cost: f32,
+    length_cost: LengthCost,
 }
 
 impl PhraseModel {
@@ -35,27 +71,19 @@ impl PhraseModel {
         pronunciations: &[(Vec<TokenId>, WordId)],
         costs: PhraseModelCosts,
     ) -> Self {
-        let mut lengths = vec![LONG_PHRASE; phrases.words().len()];
-        for (phones, word) in pronunciations {
-            let length = &mut lengths[word.0 as usize];
-            *length = (*length).min(phones.len() as u32);
-        }
-        Self { phrases, costs, lengths }
+        let length_cost =
+            LengthCost::new(costs.short_phrase, phrases.words().len(), WordId(0), pronunciations);
+        Self { phrases, word_cost: costs.word, length_cost }
     }
 
     fn state(&self, to: State, length: u32) -> LmState {
         let states = self.phrases.automaton().num_states() as u64;
-        LmState(u64::from(to.0) + states * u64::from(length.min(LONG_PHRASE)))
+        LmState(u64::from(to.0) + states * u64::from(length))
     }
 
     fn parts(&self, state: LmState) -> (State, u32) {
         let states = self.phrases.automaton().num_states() as u64;
         (State((state.0 % states) as u32), (state.0 / states) as u32)
-    }
-
-    /// The cost of the end of a first phrase of so many phones.
-    fn length_cost(&self, length: u32) -> f32 {
-        self.costs.short_phrase * (1.0 - length as f32 / LONG_PHRASE as f32)
     }
 }
 
@@ -69,17 +97,16 @@ impl LanguageModel for PhraseModel {
     fn next(&self, from: LmState, word: WordId) -> Option<(f32, LmState)> {
         let automaton = self.phrases.automaton();
         let (here, length) = self.parts(from);
-        let more = self.lengths[word.0 as usize];
         let (cost, to, length) = match automaton.next(here, word.0) {
-            Some((cost, to)) => (cost, to, length + more),
+            Some((cost, to)) => (cost, to, self.length_cost.lengthened(length, word.0)),
             None => {
-                let end = automaton.end(here)? + self.length_cost(length);
+                let end = automaton.end(here)? + self.length_cost.of(length);
                 let (cost, to) = automaton.next(automaton.start(), word.0)?;
                 // The others cost nothing: other speech instead of all of them would cost one entry too.
                 (end + cost, to, LONG_PHRASE)
             }
         };
-        Some((cost + self.costs.word, self.state(to, length)))
+        Some((cost + self.word_cost, self.state(to, length)))
     }
 
     /// The cost of the end of a stretch of phrases, which is 0 before the first word; `None` inside a phrase.
@@ -89,7 +116,7 @@ impl LanguageModel for PhraseModel {
         if here == automaton.start() {
             return Some(0.0);
         }
-        Some(automaton.end(here)? + self.length_cost(length))
+        Some(automaton.end(here)? + self.length_cost.of(length))
     }
 
     fn num_states(&self) -> u64 {

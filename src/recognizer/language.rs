@@ -65,11 +65,13 @@ impl LanguageOptions {
     }
 
     /// Sets the weights for a language model that is only the background of phrases ([`PhraseOptions::with_background`]).
-    /// The bias of the blank is that of phrases alone, and no confidence is required.
+    /// The bias of the blank is that of phrases alone, no confidence is required, and the beam is wider: a phrase is worth
+    /// less than the words before its end.
     ///
     /// [`PhraseOptions::with_background`]: super::PhraseOptions::with_background
     pub fn background(self) -> Self {
-        Self { blank_bias: -2.0, least_confidence: 0.0, ..self }
+        let beam = Beam { margin: 14.0, ..self.beam };
+        Self { blank_bias: -2.0, least_confidence: 0.0, beam, ..self }
     }
 
     /// Sets the file of pronunciations. It is required if the tokens of the network are not English phones.

@@ -30,7 +30,7 @@ pub struct PhraseOptions {
     pub blank_bias: f32,
     /// Pruning thresholds of the search.
     pub beam: Beam,
-    /// Cost of each phrase in dictation with a language model, nats. The word insertion penalty, the bias and the beam are
+    /// Cost of a phrase in dictation with a language model, nats: of one of n < 12 phones 1 - n/12 of it. The word insertion penalty, the bias and the beam are
     /// those of the language model there.
     pub phrase_cost: f32,
     /// Whether words outside phrases are left out in dictation: the language model is then only the background that the phrases
@@ -46,7 +46,7 @@ impl Default for PhraseOptions {
             other_phone_cost: 1.45,
             blank_bias: -2.0,
             beam: Beam { margin: 40.0, max_active: 5000 },
-            phrase_cost: 6.0,
+            phrase_cost: 8.5,
             only_phrases: false,
         }
     }
@@ -129,7 +129,7 @@ impl Recognizer {
         let (pronunciations, note) =
             pronunciations(&self.metadata().tokens, &phrases, pronouncer, first_word.0)?;
         let inner = Arc::clone(search.language_model());
-        let model = DictationModel::new(inner, Arc::clone(&phrases), first_word, costs)?;
+        let model = DictationModel::new(inner, Arc::clone(&phrases), first_word, &pronunciations, costs)?;
         let model: Arc<dyn LanguageModel> = Arc::new(model);
         let search = search.with_words(phrases.words(), pronunciations, model);
         let graph = PhraseGraph { phrases, in_dictation: Some(InDictation { first_word, only_phrases }) };
@@ -143,7 +143,7 @@ impl PhraseOptions {
     /// Creates options for phrases alone with a language model as their background, which knows other speech better than
     /// [`PhraseOptions::other_phone_cost`] does; with [`LanguageOptions::background`].
     pub fn with_background() -> Self {
-        Self { phrase_cost: 4.5, only_phrases: true, ..Self::default() }
+        Self { phrase_cost: 6.5, only_phrases: true, ..Self::default() }
     }
 
     /// Checks that every number is in its range. Costs of other speech may be infinite: then there is none.
