@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m512bh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
+    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
 };
 use std::mem::transmute;
 
@@ -119,14 +119,15 @@ impl Tile<'_> {
             // SAFETY: k < pairs, i < N and p < PANELS, so all reads are in bounds by the check above; a register holds
             // sixteen pairs, however it is called.
             unsafe {
-                let mut weights: [__m512bh; PANELS] = [transmute::<_, __m512bh>(_mm512_setzero_ps()); PANELS];
+                let mut weights: [__m512bh; PANELS] =
+                    [transmute::<__m512, __m512bh>(_mm512_setzero_ps()); PANELS];
                 for (p, w) in weights.iter_mut().enumerate() {
                     let at = right.as_ptr().add(k * right_step + p * right_next);
-                    *w = transmute::<_, __m512bh>(_mm512_loadu_si512(at.cast()));
+                    *w = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(at.cast()));
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let pair = *left.get_unchecked(k * left_step + i * left_next);
-                    let pair = transmute::<_, __m512bh>(_mm512_set1_epi32(pair.cast_signed()));
+                    let pair = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(pair.cast_signed()));
                     for (sum, &w) in sums.iter_mut().zip(&weights) {
                         *sum = _mm512_dpbf16_ps(*sum, pair, w);
                     }

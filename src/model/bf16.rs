@@ -7,10 +7,11 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m512i, _mm256_storeu_si256, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps,
-    _mm512_or_si512, _mm512_slli_epi32, _mm512_storeu_si512,
+    __m256bh, __m256i, __m512i, _mm256_storeu_si256, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh,
+    _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_slli_epi32, _mm512_storeu_si512,
 };
 use std::cell::RefCell;
+use std::mem::transmute;
 use std::sync::OnceLock;
 
 use super::packed::{PANEL, Packed};
@@ -181,7 +182,7 @@ fn round_rows(x: &[f32], inner: usize, rounded: &mut Vec<u32>) {
             unsafe {
                 let mask = mask(inner.saturating_sub(i * PANEL));
                 let values = _mm512_maskz_loadu_ps(mask, x.as_ptr().wrapping_add(i * PANEL));
-                let values = std::mem::transmute::<_, std::arch::x86_64::__m256i>(_mm512_cvtneps_pbh(values));
+                let values = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values));
                 _mm256_storeu_si256(rounded.as_mut_ptr().cast(), values);
             }
         }
@@ -216,7 +217,7 @@ fn widened(row: &[f32], i: usize) -> __m512i {
         _mm512_maskz_loadu_ps(mask(row.len().saturating_sub(i * PANEL)), row.as_ptr().wrapping_add(i * PANEL))
     };
     // SAFETY: both types are 16 values of 16 bits.
-    _mm512_cvtepu16_epi32(unsafe { std::mem::transmute(_mm512_cvtneps_pbh(values)) })
+    _mm512_cvtepu16_epi32(unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) })
 }
 
 /// The mask that selects the first `values` values of a register.

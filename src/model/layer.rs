@@ -23,7 +23,7 @@ pub struct Layer<T> {
 
 #[derive(Clone, Debug)]
 enum LayerWeights<T> {
-    Recurrent(RecurrentWeights<T>),
+    Recurrent(Box<RecurrentWeights<T>>),
     Block(Arc<dyn Block<T>>),
 }
 
@@ -71,7 +71,8 @@ impl<T: Kernels> Layer<T> {
                     _ => unreachable!("a recurrent cell has two or three parameters"),
                 };
                 let parameters = RecurrentParameters { w, r, b, purpose };
-                LayerWeights::Recurrent(RecurrentWeights::new(config.hidden, shape, layout, &parameters))
+                let weights = RecurrentWeights::new(config.hidden, shape, layout, &parameters);
+                LayerWeights::Recurrent(Box::new(weights))
             }
             CellForm::Block { layout, .. } => {
                 LayerWeights::Block(layout(&config.sizes(inputs), parameters, purpose))

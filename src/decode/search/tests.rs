@@ -198,6 +198,7 @@ fn phrases_in_dictation() -> Arc<dyn LanguageModel> {
         Arc::new(ngrams()),
         Arc::new(phrases),
         WordId(4),
+        &[(vec![TokenId(1); 3], WordId(4)), (vec![TokenId(2); 5], WordId(5))],
         PhraseCosts { phrase: 0.5, word: 0.2 },
     );
     Arc::new(model.expect("few states"))
