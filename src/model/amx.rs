@@ -7,9 +7,9 @@
 #![allow(unsafe_code)]
 
 use std::arch::asm;
+use std::sync::OnceLock;
 
-use super::bf16::{OuterProducts, Product, TILE_PAIRS, padded};
-use super::packed::PANEL;
+use super::bf16_pairs::{OuterProducts, PANEL, Product, TILE_PAIRS, padded};
 
 /// Rows of a tile.
 const ROWS: usize = 16;
@@ -17,8 +17,26 @@ const ROWS: usize = 16;
 /// Values that a tile's row of sums has.
 const COLUMNS: usize = PANEL;
 
+/// The instructions for products of bf16 factors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instructions {
+    /// AMX-BF16: tiles of 16 rows of 32 values.
+    Amx,
+    /// AVX512-BF16: sixteen sums of two products.
+    Avx512,
+}
+
+/// The best instructions of this processor, if it has any.
+pub(super) fn instructions() -> Option<Instructions> {
+    static INSTRUCTIONS: OnceLock<Option<Instructions>> = OnceLock::new();
+    *INSTRUCTIONS.get_or_init(|| {
+        let vectors = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
+        vectors.then(|| if available() { Instructions::Amx } else { Instructions::Avx512 })
+    })
+}
+
 /// Whether the processor has AMX for bf16 and the operating system lets this process use it.
-pub(super) fn available() -> bool {
+fn available() -> bool {
     // Linux saves the tiles of a process that asked for it (Documentation/arch/x86/xstate.rst).
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     {

@@ -11,8 +11,7 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::avx512::{add_at, columns};
-use super::bf16::{OuterProducts, Product, padded};
-use super::packed::PANEL;
+use super::bf16_pairs::{OuterProducts, PANEL, Product, padded};
 
 /// Rows of a tile. Its 8 x 2 sums and the weights fit into the 32 registers.
 const ROWS: usize = 8;

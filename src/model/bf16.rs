@@ -12,42 +12,17 @@ use std::arch::x86_64::{
 };
 use std::cell::RefCell;
 use std::mem::transmute;
-use std::sync::OnceLock;
 
-use super::packed::{PANEL, Packed};
-use super::{amx, avx512_bf16};
-
-/// Pairs of values in a row of an AMX tile; every row of pairs is padded with zeros to a multiple of it.
-pub(super) const TILE_PAIRS: usize = 16;
+use super::amx::{self, Instructions, instructions};
+use super::avx512_bf16;
+use super::bf16_pairs::{OuterProducts, PANEL, Product, padded, pairs};
+use super::packed::Packed;
 
 /// Rows of x that are rounded together; with the weights they fit the second-level cache.
 const ROWS: usize = 256;
 
 /// Steps whose products are summed in registers before they are added to a gradient.
 const STEPS: usize = 512;
-
-/// The instructions for products of bf16 factors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Instructions {
-    /// AMX-BF16: tiles of 16 rows of 32 values.
-    Amx,
-    /// AVX512-BF16: sixteen sums of two products.
-    Avx512,
-}
-
-/// The best instructions of this processor, if it has any.
-pub(super) fn instructions() -> Option<Instructions> {
-    static INSTRUCTIONS: OnceLock<Option<Instructions>> = OnceLock::new();
-    *INSTRUCTIONS.get_or_init(|| {
-        let vectors = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
-        vectors.then(|| if amx::available() { Instructions::Amx } else { Instructions::Avx512 })
-    })
-}
-
-/// Number of pairs in which `inner` values are stored.
-pub(super) fn pairs(inner: usize) -> usize {
-    inner.div_ceil(2 * TILE_PAIRS) * TILE_PAIRS
-}
 
 /// Factors in the layout of the products, reused by all calls of a thread.
 #[derive(Default)]
@@ -97,21 +72,6 @@ pub(super) fn multiply_add(
     });
 }
 
-/// Factors of a product whose lengths match.
-pub(super) struct Product<'a> {
-    /// x, `[n, pairs]`.
-    pub left: &'a [u32],
-    /// M, `[panels, pairs, 16]`.
-    pub panels: &'a [u32],
-    pub pairs: usize,
-    /// Columns of the result.
-    pub cols: usize,
-    /// Distance of its rows.
-    pub stride: usize,
-    /// Whether the last panel is the first.
-    pub backwards: bool,
-}
-
 /// `c [m, n] += a^T b` with `a [k, m]`, `b [k, n]`, both rounded to bf16. Returns false without computing anything if the
 /// processor has no instructions for it.
 ///
@@ -137,37 +97,6 @@ pub(super) fn add_outer_products(a: &[f32], b: &[f32], c: &mut [f32], m: usize, 
         }
     });
     true
-}
-
-/// Factors of outer products, in pairs of steps; each row is padded to whole registers ([`padded`]).
-pub(super) struct OuterProducts<'a> {
-    /// a, `[pairs, padded(m)]`.
-    pub left: &'a [u32],
-    /// b, `[pairs, padded(n)]`.
-    pub right: &'a [u32],
-    pub pairs: usize,
-    pub m: usize,
-    pub n: usize,
-}
-
-/// The length of a row of `columns` pairs of steps.
-pub(super) fn padded(columns: usize) -> usize {
-    columns.next_multiple_of(PANEL)
-}
-
-/// The weights of `panels [panels, in, 16]` in pairs of inputs, `[panels, pairs, 16]`.
-pub(super) fn pair_panels(panels: &[u16], inner: usize) -> Vec<u32> {
-    let size = pairs(inner) * PANEL;
-    let mut pairs = vec![0; panels.len() / (inner * PANEL).max(1) * size];
-    for (panel, pairs) in panels.chunks_exact(inner * PANEL).zip(pairs.chunks_exact_mut(size)) {
-        for (rows, pairs) in panel.chunks(2 * PANEL).zip(pairs.chunks_exact_mut(PANEL)) {
-            let (first, second) = rows.split_at(PANEL);
-            for (j, pair) in pairs.iter_mut().enumerate() {
-                *pair = u32::from(first[j]) | u32::from(second.get(j).copied().unwrap_or(0)) << 16;
-            }
-        }
-    }
-    pairs
 }
 
 /// Replaces `rounded` by the rows of `x [n, in]` as `[n, pairs]`, padded with zeros.

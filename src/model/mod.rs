@@ -11,6 +11,8 @@ mod avx512;
 mod avx512_bf16;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
+#[cfg(target_arch = "x86_64")]
+mod bf16_pairs;
 mod cells;
 mod config;
 pub mod forward;

@@ -43,7 +43,7 @@ impl Precision {
         match self {
             Self::Fp32 => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Bf16 => super::bf16::instructions().is_some(),
+            Self::Bf16 => super::amx::instructions().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             Self::Bf16 => false,
         }
@@ -134,11 +134,11 @@ impl<T: Real> Packed<T> {
                 }
             }
             #[cfg(target_arch = "x86_64")]
-            Purpose::Training(Precision::Bf16) if super::bf16::instructions().is_some() => {
+            Purpose::Training(Precision::Bf16) if super::amx::instructions().is_some() => {
                 if let Some(values) =
                     self.singles.iter().map(|value| value.bf16()).collect::<Option<Vec<_>>>()
                 {
-                    self.bf16 = super::bf16::pair_panels(&values, self.rows);
+                    self.bf16 = super::bf16_pairs::pair_panels(&values, self.rows);
                     self.singles = Vec::new();
                 }
             }
